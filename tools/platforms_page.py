@@ -10,8 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from byokeep.core.webhook import SCHEMES
-from byokeep.platforms.descriptor import OAuth, PlatformDescriptor, ScopePurpose
-from byokeep.platforms.load import PLATFORM_DESCRIPTORS
+from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS, OAuth, PlatformDescriptor, ScopePurpose
 from byokeep.platforms.website import Website, websites
 from tools.tree import ROOT, Fault, report
 

@@ -283,7 +283,7 @@ def _profile_app(settings: Settings, app: WorkerApp, memory: Rooms, digest: Call
 @asynccontextmanager
 async def refresher_app(settings: Settings) -> AsyncIterator[RefresherApp]:
     """Build ``byokeep refresher``'s ports; closes them at the end."""
-    from byokeep.adapters.platforms.asking import asker, logins  # noqa: PLC0415 - see the top
+    from byokeep.adapters.platforms.oauth import asker, logins  # noqa: PLC0415 - see the top
 
     async with AsyncExitStack() as stack:
         db = PostgresDatabase(database_url(settings, "byokeep_worker"))

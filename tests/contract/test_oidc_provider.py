@@ -21,7 +21,7 @@ from byokeep.core.errors import Rejected
 from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
-from byokeep.platforms.load import load
+from byokeep.platforms.descriptor import load
 from byokeep.wire.outbound import Got, Outbound
 from tests.support import npm
 

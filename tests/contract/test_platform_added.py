@@ -108,7 +108,7 @@ from aiohttp import web
 from byokeep.adapters.platforms import TokenPlace, PlatformApp, PlatformClient
 from byokeep.adapters.platforms.catalog import Catalog
 from byokeep.platforms.descriptor import ScopePurpose
-from byokeep.platforms.load import PLATFORM_DESCRIPTORS
+from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
 from byokeep.adapters.postgres.migrations import migrate
 from byokeep.core.model import PLATFORMS, Provider
 from byokeep.core.secret import Secret

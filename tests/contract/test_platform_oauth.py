@@ -30,8 +30,7 @@ from byokeep.core.identity import Face, Fingerprint, IdentityVerdict, Why, choos
 from byokeep.core.refresh import TokenModel, due_at, reauth_at
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes
-from byokeep.platforms.descriptor import MixUp, Pkce, ScopePurpose
-from byokeep.platforms.load import PLATFORM_DESCRIPTORS
+from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS, MixUp, Pkce, ScopePurpose
 from byokeep.wire.outbound import Got, NotGot, Outbound, exchange
 from tests.support.social import ACCOUNTS, BACK, DAY, SECRET, Social, running_platforms
 

@@ -12,8 +12,8 @@ from uuid import UUID
 
 import pytest
 
-from byokeep.accounts import connect_care, connect_finish
-from byokeep.accounts.apart import Apart
+from byokeep.accounts import connect_finish, maintenance
+from byokeep.accounts.refresher_app import Apart
 from byokeep.core.errors import ByokeepError, Denied, Unavailable
 from byokeep.refresher.loop import TOLD_AFTER, Round, go_round
 from tests.support.connect import Office
@@ -59,12 +59,12 @@ async def test_a_name_that_is_no_text_blocks_its_own_account_and_no_other(office
     await renamed(office, "acme", HALF)
     assert (await office.act(odd, "x", "verify"))[0] == 202
     assert (await office.act(good, "x", "disconnect"))[0] == 200
-    await connect_care.tend(office.app)
+    await maintenance.tend(office.app)
     assert (await office.state(good, "x"))["state"] == "disconnected"
     state = await office.state(odd, "x")
     assert (state["state"], state["identity"]) == ("connected", "unknown"), state
     asked = (await office.social.calls("x"))["identity"]["received"]
-    await connect_care.tend(office.app)
+    await maintenance.tend(office.app)
     assert (await office.social.calls("x"))["identity"]["received"] == asked
     third = await office.client()
     await renamed(office, "bravo", HALF)
@@ -81,7 +81,7 @@ async def test_a_look_that_fails_in_any_way_holds_up_nobody(
     """Whatever one account's step raises: the other client's look and end are done in that very round; the account is
     left alone for a pause; people hear of it, at once when nobody foresaw it."""
     odd, good = await two(office)
-    error, real, asked = ERRORS[number](), connect_care.check, 0
+    error, real, asked = ERRORS[number](), maintenance.check, 0
 
     async def check(app: Any, login: Any, grant: Any) -> str:
         nonlocal asked
@@ -90,15 +90,15 @@ async def test_a_look_that_fails_in_any_way_holds_up_nobody(
             raise error
         return await real(app, login, grant)
 
-    monkeypatch.setattr(connect_care, "check", check)
+    monkeypatch.setattr(maintenance, "check", check)
     for client in (odd, good):
         assert (await office.act(client, "x", "verify"))[0] == 202
     office.sql("UPDATE byokeep.account_grant SET changed_at = now() + interval '1 hour'")  # due whatever it said before
-    await connect_care.tend(office.app)
+    await maintenance.tend(office.app)
     assert (await office.state(good, "x"))["identity"] == "match"
     assert office.sql(f"SELECT verified_at IS NULL FROM byokeep.account_grant WHERE client_id = '{good}'") == "f"
     assert (await office.act(good, "x", "disconnect"))[0] == 200
-    await connect_care.tend(office.app)
+    await maintenance.tend(office.app)
     assert (await office.state(good, "x"))["state"] == "disconnected"
     assert asked == 1, "asked again without a pause"
     known = isinstance(error, ByokeepError)
@@ -109,7 +109,7 @@ async def test_a_look_that_fails_in_any_way_holds_up_nobody(
             office.app.apart._failed = {
                 key: replace(one, until=office.app.clock.monotonic()) for key, one in office.app.apart._failed.items()
             }
-            await connect_care.tend(office.app)
+            await maintenance.tend(office.app)
         assert (asked, office.desk.stand.alerts()) == (3, ["account_check_failed"])
 
 
@@ -121,10 +121,10 @@ async def test_a_cancellation_is_no_failure(office: Office, monkeypatch: pytest.
     async def check(*_: Any) -> str:
         raise asyncio.CancelledError
 
-    monkeypatch.setattr(connect_care, "check", check)
+    monkeypatch.setattr(maintenance, "check", check)
     assert (await office.act(client, "x", "verify"))[0] == 202
     with pytest.raises(asyncio.CancelledError):
-        await connect_care.tend(office.app)
+        await maintenance.tend(office.app)
     assert office.desk.stand.alerts() == []
 
 
@@ -133,7 +133,7 @@ async def test_a_consent_that_fails_in_any_way_ends_at_once_and_alone(
 ) -> None:
     """Two answers in one round: what one raises ends that one as failed, nothing of it is kept; the other connects."""
     clients = [await office.client(), await office.client()]
-    real = connect_finish.connect_record.record
+    real = connect_finish.record
     begun = {}
     for client, account in zip(clients, ("acme", "bravo"), strict=True):
         begun[client] = await office.begin(client, "x")
@@ -145,7 +145,7 @@ async def test_a_consent_that_fails_in_any_way_ends_at_once_and_alone(
             raise UnicodeEncodeError("utf-8", HALF, 3, 4, "surrogates not allowed")
         await real(app, one, *args, **more)
 
-    monkeypatch.setattr(connect_finish.connect_record, "record", record)
+    monkeypatch.setattr(connect_finish, "record", record)
     assert await office.finish() == 2
     odd, good = [await office.look(client, begun[client]) for client in clients]
     assert (odd["state"], odd["reason"]) == ("failed", "failed_unforeseen")

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from byokeep.accounts import connect_care
+from byokeep.accounts import maintenance
 from byokeep.tenancy.scopes import hold_open
 from tests.support.connect import Office
 
@@ -96,11 +96,11 @@ async def test_an_account_that_is_disconnected_is_not_waited_for(office: Office)
         await close(office, client)
         assert (await office.act(client, "x", "disconnect", name="other"))[0] == 200
         if ended:
-            assert await connect_care.end_disconnected(office.app) >= 1
+            assert await maintenance.end_disconnected(office.app) >= 1
         await office.connected(client, "x", "acme")
         assert stage(office, client) == "permitted"
         await office.act(client, "x", "disconnect")
-        while await connect_care.end_disconnected(office.app):
+        while await maintenance.end_disconnected(office.app):
             pass
         office.sql(f"UPDATE byokeep.account_grant SET external_id = account_id::text WHERE client_id = '{client}'")
 

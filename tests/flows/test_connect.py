@@ -13,11 +13,11 @@ from uuid import UUID
 
 import pytest
 
-from byokeep.accounts import connect_care, connect_sweep
+from byokeep.accounts import maintenance
 from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.identity import Face
 from byokeep.core.model import LANES_OF, Lane, LanePolicy
-from byokeep.platforms.load import PLATFORM_DESCRIPTORS
+from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
 from tests.support.connect import LOGINS, Office
 from tests.support.social import ACCOUNTS
 
@@ -259,7 +259,7 @@ async def test_an_account_goes_to_another_client_by_two_peoples_word(office: Off
     first, second = await office.client(), await office.client()
     await office.connected(first, "x")
     await office.act(first, "x", "disconnect")
-    assert await connect_care.end_disconnected(office.app) == 1
+    assert await maintenance.end_disconnected(office.app) == 1
 
     async def refused(client: UUID, name: str) -> None:
         done = await office.connect(client, "x", name)
@@ -292,7 +292,7 @@ async def test_an_account_goes_to_another_client_by_two_peoples_word(office: Off
     assert (outcomes[0], outcomes[-2:]) == ("intended", ["ok", "ok"])
     await office.connected(second, "x", "mine")  # again: it is theirs
     await office.act(second, "x", "disconnect", name="mine")
-    assert await connect_care.end_disconnected(office.app) == 1
+    assert await maintenance.end_disconnected(office.app) == 1
     await refused(first, "acme")
     await office.connected(second, "x", "mine")
 
@@ -338,7 +338,7 @@ async def test_an_ended_account_comes_back_as_itself(office: Office) -> None:
     client = await office.client()
     done = await office.connected(client, "x")
     await office.act(client, "x", "disconnect")
-    assert await connect_care.end_disconnected(office.app) == 1
+    assert await maintenance.end_disconnected(office.app) == 1
     other = await office.connect(client, "x", account="bravo")
     assert (other["state"], other["reason"]) == ("quarantined", "other_account")
     assert not any((await office.live(client, "x", done["account_id"])).values())
@@ -471,25 +471,25 @@ async def test_an_account_is_looked_at_again(office: Office) -> None:
     client = await office.client()
     await office.connected(client, "x")
     assert (await office.act(client, "x", "lane", {"policy": "api"}))[0] == 200
-    assert await connect_care.check_due(office.app) == 0
+    assert await maintenance.check_due(office.app) == 0
     assert (await office.act(client, "x", "verify"))[0] == 202
-    assert await connect_care.check_due(office.app) == 1
+    assert await maintenance.check_due(office.app) == 1
     state = await office.state(client, "x")
     assert (state["state"], state["identity"], state["policy"]) == ("connected", "match", "api")
     assert state["verified_at"] is not None
     await office.act(client, "x", "verify")
     await office.fault("x", "status", "identity", status=503)
-    await connect_care.check_due(office.app)
+    await maintenance.check_due(office.app)
     state = await office.state(client, "x")
     assert (state["identity"], state["verified_at"], state["policy"]) == ("unknown", None, "api")
     assert (state["state"], state["reason"]) == ("connected", "transient")
     await office.act(client, "x", "verify")
-    await connect_care.check_due(office.app)
+    await maintenance.check_due(office.app)
     state = await office.state(client, "x")
     assert (state["identity"], state["reason"]) == ("match", "")
     await office.act(client, "x", "verify")
     await office.fault("x", "wrong_identity", "identity", lie="other")
-    await connect_care.check_due(office.app)
+    await maintenance.check_due(office.app)
     state = await office.state(client, "x")
     assert (state["state"], state["identity"], state["policy"]) == ("mismatch", "mismatch", "off")
     assert office.sql("SELECT stage, cause FROM byokeep.reenabling") == "closed|identity_mismatch"
@@ -515,22 +515,22 @@ async def test_a_disconnected_account_serves_nobody(office: Office, login: str, 
     for act, body in (("lane", {"policy": "api"}), ("lane", {"policy": "off"}), ("verify", None)):
         status, refused = await office.act(client, login, act, body)
         assert (status, refused["code"]) == (409, "disconnecting"), act
-    assert await connect_care.end_disconnected(office.app) == 1
+    assert await maintenance.end_disconnected(office.app) == 1
     if login != "instagram":
         last = json.loads(office.desk.stand.events("grant.revoked")[-1])
         assert (last["outcome"], last["fields"]["verification"]) == ("failed", "unconfirmed")
         assert (await office.live(client, login, done["account_id"]))["access"] == []
-        assert await connect_care.end_disconnected(office.app) == 0
+        assert await maintenance.end_disconnected(office.app) == 0
         office.sql("UPDATE byokeep.account_grant SET changed_at = now() - interval '1 hour'")
         office.sql("UPDATE byokeep.platform_account SET lanes = '{api}'")  # as an older installation may have left it
-        assert await connect_care.end_disconnected(office.app) == 1
+        assert await maintenance.end_disconnected(office.app) == 1
     last = json.loads(office.desk.stand.events("grant.revoked")[-1])
     assert (last["outcome"], last["fields"]["verification"]) == ("ok", said)
     state = await office.state(client, login)
     assert (state["state"], state["policy"], state["lanes"]) == ("disconnected", "off", [])
     assert not any((await office.live(client, login, done["account_id"])).values())
     assert office.sql("SELECT state FROM byokeep.credential_ref") == "destroyed"  # the inventory misses nothing
-    assert await connect_care.end_disconnected(office.app) == 0
+    assert await maintenance.end_disconnected(office.app) == 0
     await office.connected(client, login)
 
 
@@ -551,7 +551,7 @@ async def test_a_consent_whose_finisher_died_leaves_nothing(office: Office) -> N
         f"UPDATE byokeep.connection SET started_at = now() - interval '20 minutes',"
         f" expires_at = now() - interval '10 minutes' WHERE id = '{late['connection']}'"
     )
-    assert await connect_sweep.sweep_lost(office.app) == 2
+    assert await maintenance.sweep_lost(office.app) == 2
     assert (await office.look(client, begun))["reason"] == "interrupted"
     assert (await office.look(client, late))["state"] == "expired"
     await office.nothing_kept(client, "x", begun["account_id"])
@@ -586,7 +586,7 @@ async def test_the_accounts_of_a_login_are_listed_as_plain_text_to_who_may_see_t
     assert "Bakery" not in records
     assert ids[1] not in records
     office.sql("UPDATE byokeep.connection SET ended_at = now() - interval '25 hours'")
-    assert await connect_sweep.forget_offered(office.app) == 2
+    assert await maintenance.forget_offered(office.app) == 2
     assert (await office.look(client, several))["offered"] == []
     picked = await office.connect(client, "meta", "cafe", account="page0", pick=ids[1])
     assert (picked["state"], picked["offered"], picked["held_as"]) == ("connected", [], "")

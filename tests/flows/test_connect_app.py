@@ -11,9 +11,9 @@ from uuid import UUID
 
 import pytest
 
-from byokeep.accounts import connect_care
-from byokeep.accounts.connect_custody import opened
-from byokeep.accounts.connections import OAuthGrant
+from byokeep.accounts import maintenance
+from byokeep.accounts.model import OAuthGrant
+from byokeep.accounts.refresher_app import opened
 from byokeep.core.errors import Denied
 from tests.support.connect import Office, back
 from tests.support.social import SECRET
@@ -88,7 +88,7 @@ async def test_no_secret_is_shown_with_the_id_of_another_app(office: Office) -> 
         async with opened(office.app, grant):
             raise AssertionError("opened")
     assert (await office.act(client, "x", "disconnect"))[0] == 200
-    await connect_care.end_disconnected(office.app)
+    await maintenance.end_disconnected(office.app)
     now = await office.state(client, "x")
     assert (now["state"], now["reason"]) == ("disconnected", "unconfirmed")
     assert not any((await office.live(client, "x", done["account_id"])).values())

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from byokeep.accounts import connect_care
+from byokeep.accounts import maintenance
 from byokeep.cli.redirect import Listener
 from byokeep.core.model import Provider
 from byokeep.core.ref import SecretPart, SecretRef
@@ -158,7 +158,7 @@ async def test_each_attack_is_refused_and_leaves_nothing(
     office.sql(
         "UPDATE byokeep.connection SET expires_at = started_at + interval '1 microsecond' WHERE state = 'started'"
     )
-    await connect_care.tend(office.app)
+    await maintenance.tend(office.app)
     assert len(stand.events("platform_connected")) == connected
     assert refused_so_far(office) > refusals
     rows = office.sql("SELECT account_id, version FROM byokeep.account_grant").splitlines()

@@ -16,11 +16,11 @@ from uuid import UUID, uuid4
 import pytest
 from aiohttp import web
 
-from byokeep.accounts import connect_care
+from byokeep.accounts import maintenance
 from byokeep.accounts.refresh import Renewals
 from byokeep.accounts.refresher_app import RefresherApp
 from byokeep.adapters.files.slots import SlotDirectory
-from byokeep.adapters.platforms.asking import asker
+from byokeep.adapters.platforms.oauth import asker
 from tests.support.connect import Office, finished
 from tests.support.social import SECRET
 
@@ -127,7 +127,7 @@ async def test_a_look_that_repeats_a_secret_is_no_match(office: Office) -> None:
         assert (done["state"], done["reason"]) == ("connected", "")
         parrot.me = lambda one: {"name": one.refresh}
         assert (await office.act(client, "x", "verify"))[0] == 202
-        assert await connect_care.check_due(app) == 1
+        assert await maintenance.check_due(app) == 1
         now = await office.state(client, "x")
         assert (now["identity"], now["reason"]) == ("unknown", "reply_repeats_secret")
         nothing_said(office, parrot)
@@ -141,7 +141,7 @@ async def test_a_look_that_shows_a_name_nobody_can_print_is_no_match(office: Off
         assert (await connect(office, app, client))["state"] == "connected"
         parrot.me = lambda _: {"name": "Acme\x1b[31m"}
         assert (await office.act(client, "x", "verify"))[0] == 202
-        assert await connect_care.check_due(app) == 1
+        assert await maintenance.check_due(app) == 1
         now = await office.state(client, "x")
         assert (now["identity"], now["reason"]) == ("unknown", "name_not_printable")
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from byokeep.accounts import connect_care
+from byokeep.accounts import maintenance
 from byokeep.core.secret import Secret
 from tests.support.connect import LOGINS, Office
 from tests.support.social import ACCOUNTS, SECRET
@@ -317,11 +317,11 @@ async def test_a_revocation_that_did_not_work_is_tried_again(office: Office) -> 
         done = await office.connected(client, "x", name, account=account)
         await office.fault("x", "status", "revoke", status=503, times=times)
         assert (await office.act(client, "x", "disconnect", name=name))[0] == 200
-        for _ in range(connect_care.MOST_TRIES + 1):
+        for _ in range(maintenance.MOST_TRIES + 1):
             office.sql("UPDATE byokeep.account_grant SET changed_at = now() - interval '1 day'")
             state = await office.state(client, "x", name)
             assert (state["policy"], state["lanes"]) == ("off", [])
-            await connect_care.end_disconnected(office.app)
+            await maintenance.end_disconnected(office.app)
         state = await office.state(client, "x", name)
         assert (state["state"], state["reason"]) == ("disconnected", reason), name
         assert not any((await office.live(client, "x", done["account_id"])).values())
@@ -346,18 +346,18 @@ async def test_a_platform_that_says_when_to_come_back_is_not_asked_before(office
     assert (await office.act(client, "x", "lane", {"policy": "api"}))[0] == 200
     await office.fault("x", "status", "revoke", status=503, retry_after_s=900, times=2)
     assert (await office.act(client, "x", "disconnect"))[0] == 200
-    assert await connect_care.end_disconnected(office.app) == 1
+    assert await maintenance.end_disconnected(office.app) == 1
     said = json.loads(stand.events("grant.revoked")[-1])
     assert (said["outcome"], said["fields"]["verification"]) == ("failed", "unconfirmed")
     assert 890 < due_in(office) <= 900
     before = (await office.social.calls("x"))["revoke"]["received"]
-    assert await connect_care.end_disconnected(office.app) == 0
+    assert await maintenance.end_disconnected(office.app) == 0
     assert (await office.social.calls("x"))["revoke"]["received"] == before
     job = await stand.job(client, secrets=["x"])
     status, reply = await stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
     assert (status, reply["code"]) == (403, "missing_credential")
     office.sql("UPDATE byokeep.account_grant SET changed_at = changed_at - interval '16 minutes'")
-    assert await connect_care.end_disconnected(office.app) == 1
+    assert await maintenance.end_disconnected(office.app) == 1
     assert (await office.state(client, "x"))["reason"] == "confirmed"
 
 
@@ -373,7 +373,7 @@ async def test_a_token_that_the_platform_can_not_revoke_is_not_called_dead(offic
     shown = [(await office.social.tell("hash", value=one))["hash"] for one in both]
     await office.fault("x", "refusal", "revoke", case="unsupported_token")
     assert (await office.act(client, "x", "disconnect"))[0] == 200
-    assert await connect_care.end_disconnected(office.app) == 1
+    assert await maintenance.end_disconnected(office.app) == 1
     log = (await office.social.show("requests"))["requests"]
     revoked = [one["hash"] for entry in log if entry.get("call") == "revoke" for one in entry["secrets"]
                if one["name"] == "token"]  # fmt: skip
@@ -382,9 +382,9 @@ async def test_a_token_that_the_platform_can_not_revoke_is_not_called_dead(offic
     assert json.loads(stand.events("grant.revoked")[-1])["fields"]["verification"] == "unconfirmed"
     assert (await office.social.identity("x", both[1])).status == 401
     await office.fault("x", "refusal", "revoke", case="unsupported_token", times=100)
-    for _ in range(connect_care.MOST_TRIES):
+    for _ in range(maintenance.MOST_TRIES):
         office.sql("UPDATE byokeep.account_grant SET changed_at = now() - interval '1 day'")
-        await connect_care.end_disconnected(office.app)
+        await maintenance.end_disconnected(office.app)
     state = await office.state(client, "x")
     assert (state["state"], state["reason"]) == ("disconnected", "unconfirmed")
     assert "revocation_unconfirmed" in stand.alerts()
@@ -392,7 +392,7 @@ async def test_a_token_that_the_platform_can_not_revoke_is_not_called_dead(offic
     again = await office.connected(client, "x")
     await office.act(client, "x", "disconnect")
     await office.social.ask("DELETE", f"{office.social.sim.url}/_sim/faults")
-    assert await connect_care.end_disconnected(office.app) == 1
+    assert await maintenance.end_disconnected(office.app) == 1
     assert (await office.state(client, "x"))["reason"] == "confirmed"
     families = await office.social.families("x")
     assert {one["state"] for one in families if one["account"] == "acme"} == {"dead"}

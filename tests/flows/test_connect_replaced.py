@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from byokeep.accounts import connect_care
+from byokeep.accounts import maintenance
 from tests.support.connect import LOGINS, Office, finished
 
 pytest_plugins = [
@@ -45,7 +45,7 @@ def revocations(office: Office) -> list[tuple[str, str, str]]:
 async def end(office: Office, client: UUID, login: str) -> tuple[str, str]:
     """Disconnect, and let the refresher end it; returns how the account stands."""
     assert (await office.act(client, login, "disconnect"))[0] == 200
-    assert await connect_care.end_disconnected(office.app) == 1
+    assert await maintenance.end_disconnected(office.app) == 1
     now = await office.state(client, login)
     return now["state"], now["reason"]
 
@@ -146,7 +146,7 @@ async def test_a_disconnect_wins_over_a_consent_that_is_being_finished(office: O
             late.append((tokens.access.reveal().decode(), tokens.refresh.reveal().decode()))
             status, reply = await office.act(client, login, "disconnect")
             assert (status, reply["state"]) == (200, "disconnecting")
-            await connect_care.end_disconnected(office.app)  # it waits for the consent
+            await maintenance.end_disconnected(office.app)  # it waits for the consent
             assert (await office.state(client, login))["state"] == "disconnecting"
             return tokens
 
@@ -157,7 +157,7 @@ async def test_a_disconnect_wins_over_a_consent_that_is_being_finished(office: O
     assert (done["state"], done["reason"]) == ("failed", "disconnected")
     assert not await lives(office, login, late[0])
     assert revocations(office)[-1] == ("ok", "came_too_late", "confirmed")
-    await connect_care.end_disconnected(office.app)
+    await maintenance.end_disconnected(office.app)
     now = await office.state(client, login)
     assert (now["state"], now["reason"], now["policy"]) == ("disconnected", "confirmed", "off")
     assert not await lives(office, login, old)

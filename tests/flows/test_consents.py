@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from byokeep.accounts import consents as room
-from byokeep.accounts.consents import ConsentTasks
+from byokeep.accounts import connect_finish
+from byokeep.accounts.connect_finish import ConsentTasks
 from tests.support.connect import Office
 
 pytest_plugins = [
@@ -33,8 +33,8 @@ async def state(office: Office, one: tuple[UUID, dict[str, Any]]) -> str:
 
 async def test_a_slow_platform_holds_up_no_other_one(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three consents wait at a platform that takes 5 s: two are its share, the third waits; another login's goes by."""
-    monkeypatch.setattr(room, "MOST", 4)
-    monkeypatch.setattr(room, "SHARE", 2)
+    monkeypatch.setattr(connect_finish, "MOST", 4)
+    monkeypatch.setattr(connect_finish, "SHARE", 2)
     await office.fault("x", "slow", "token", delay_s=8, times=3)
     slow = [await answered(office, "x") for _ in range(3)]
     consents = ConsentTasks(office.app)
@@ -55,7 +55,7 @@ async def test_a_slow_platform_holds_up_no_other_one(office: Office, monkeypatch
 
 async def test_no_more_than_so_many_at_once(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of three answers of three logins two are begun; the third one when a place is free."""
-    monkeypatch.setattr(room, "MOST", 2)
+    monkeypatch.setattr(connect_finish, "MOST", 2)
     await office.fault("x", "slow", "token", delay_s=3)
     await office.fault("tiktok", "slow", "token", delay_s=3)
     waiting = [await answered(office, login) for login in ("x", "tiktok", "linkedin")]

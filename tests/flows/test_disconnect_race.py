@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from byokeep.accounts import connect_care, refresh_book, refresh_over
+from byokeep.accounts import leftovers, maintenance, refresh_journal
 from byokeep.core.ref import SecretPart
 from tests.support.broker import Stand
 from tests.support.renewal import Account, Bench, bench_on
@@ -40,7 +40,7 @@ def disconnect(bench: Bench, account: Account) -> None:
 
 
 async def end(bench: Bench) -> None:
-    await connect_care.end_disconnected(bench.app)
+    await maintenance.end_disconnected(bench.app)
 
 
 def stands(bench: Bench, account: Account) -> tuple[str, str]:
@@ -133,7 +133,7 @@ async def test_a_disconnect_while_the_new_pair_is_put_in_place(
     """A person disconnects between store and pins, or right after them: the new pair is what is revoked."""
     account = await bench.connect("x")
     await bench.to_due(account)
-    real = refresh_book.placed
+    real = refresh_journal.placed
 
     async def placed(*args: Any, **more: Any) -> bool:
         if step == "written":
@@ -143,7 +143,7 @@ async def test_a_disconnect_while_the_new_pair_is_put_in_place(
             disconnect(bench, account)
         return done
 
-    monkeypatch.setattr(refresh_book, "placed", placed)
+    monkeypatch.setattr(refresh_journal, "placed", placed)
     assert await bench.round() == ["handed_over" if step == "written" else "renewed"]
     await end(bench)
     if step == "pinned":  # it was renewed before, and that stands on record
@@ -183,7 +183,7 @@ async def killed(bench: Bench, account: Account, point: str, monkeypatch: pytest
             async def placed(*_: Any, **__: Any) -> bool:
                 raise asyncio.CancelledError
 
-            patched.setattr(refresh_book, "placed", placed)
+            patched.setattr(refresh_journal, "placed", placed)
         bench.app = replace(ours, **changed)
         assert await bench.round() == []
     bench.app = ours
@@ -211,14 +211,14 @@ async def test_a_kill_in_between_leaves_nothing(
     account = await bench.connect("x")
     await bench.to_due(account)
     if first == "disconnected":
-        real = refresh_book.mark_sent
+        real = refresh_journal.mark_sent
 
         async def mark_sent(*args: Any, **more: Any) -> bool:
             done = await real(*args, **more)
             disconnect(bench, account)
             return done
 
-        monkeypatch.setattr(refresh_book, "mark_sent", mark_sent)
+        monkeypatch.setattr(refresh_journal, "mark_sent", mark_sent)
     await killed(bench, account, point, monkeypatch)
     if first == "killed":
         disconnect(bench, account)
@@ -252,7 +252,7 @@ async def test_a_pair_that_comes_when_all_is_over_is_revoked_alone(
     assert stands(bench, account) == ("revoked", "unconfirmed")
     assert bench.stand.alerts() == ["revocation_unconfirmed"]
     assert {one["state"] for one in await bench.social.families("x")} != {"dead"}, "nothing is left to be revoked"
-    monkeypatch.setattr(refresh_over, "PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(leftovers, "PAUSES_S", (0.0, 0.0))
     if not works:
         await bench.fault("x", "status", call="revoke", status=503, times=100)
     assert await bench.round() == ["given_back"]

@@ -16,17 +16,17 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.accounts import connect_care
+from byokeep.accounts import maintenance
+from byokeep.accounts.maintenance import remind
 from byokeep.accounts.refresh import Renewals
-from byokeep.accounts.reminders import remind
 from byokeep.adapters.files.slots import SlotDirectory
-from byokeep.adapters.platforms.asking import asker
+from byokeep.adapters.platforms.oauth import asker
 from byokeep.audit.audit import public_keys
 from byokeep.audit.evidence import sign_evidence
 from byokeep.client.verify import read_keys, verify_evidence
 from byokeep.core.model import Actor, Role
 from byokeep.core.refresh import TokenModel
-from byokeep.platforms.load import PLATFORM_DESCRIPTORS
+from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
 from tests.support.connect import LOGINS, Office
 from tests.support.renewal import CALL, Ahead
 from tests.support.social import DAY
@@ -131,7 +131,7 @@ async def months(office: Office, clock: Ahead, login: str, renewals: int) -> Lif
     for number in range(renewals):
         assert await life.renew() == "renewed", (login, number)
     assert (await office.act(client, login, "verify"))[0] == 202
-    assert await connect_care.check_due(office.app) == 1
+    assert await maintenance.check_due(office.app) == 1
     state = await office.state(client, login)
     assert (state["state"], state["identity"], state["policy"]) == ("connected", "match", "api")
     assert await life.calls() - before == renewals
@@ -141,7 +141,7 @@ async def months(office: Office, clock: Ahead, login: str, renewals: int) -> Lif
     await revoked(life)
     model = PLATFORM_DESCRIPTORS[login].oauth.refresh_rules.model
     assert (await office.act(client, login, "disconnect"))[0] == 200  # or time would go on for it with the next one
-    assert await connect_care.end_disconnected(office.app) == 1
+    assert await maintenance.end_disconnected(office.app) == 1
     state = await office.state(client, login)
     assert state["state"] == "disconnected"
     assert state["reason"] == ("not_offered" if login == "instagram" else "confirmed")

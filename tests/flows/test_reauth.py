@@ -14,9 +14,9 @@ from uuid import UUID
 
 import pytest
 
-from byokeep.accounts import connect_care
-from byokeep.accounts.connections import OAuthGrant
-from byokeep.platforms.load import PLATFORM_DESCRIPTORS
+from byokeep.accounts import maintenance
+from byokeep.accounts.model import OAuthGrant
+from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
 from tests.support.connect import Office
 from tests.support.social import SECRET
 
@@ -135,7 +135,7 @@ async def test_a_login_that_no_person_of_the_client_began_opens_nothing(office: 
 async def look(office: Office, client: UUID, login: str) -> None:
     """A look on demand, by the refresher."""
     assert (await office.act(client, login, "verify"))[0] == 202
-    assert await connect_care.check_due(office.app) == 1
+    assert await maintenance.check_due(office.app) == 1
 
 
 async def test_another_account_at_a_look_closes_the_platform(office: Office) -> None:
@@ -213,7 +213,7 @@ async def test_a_look_that_comes_too_late_ends_nothing(office: Office) -> None:
         old = await tx.one(OAuthGrant, "grant_of", client_id=client, account_id=account_id)
     await office.connected(client, "x")
     await office.fault("x", "wrong_identity", "identity", lie="other")
-    assert await connect_care.check(office.app, office.app.logins["x"], old) == "superseded"
+    assert await maintenance.check(office.app, office.app.logins["x"], old) == "superseded"
     assert way(office, client) == ""
     assert (await office.state(client, "x"))["state"] == "connected"
     assert office.desk.stand.alerts() == []

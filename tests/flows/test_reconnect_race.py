@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from byokeep.accounts import refresh_book, refresh_over
+from byokeep.accounts import leftovers, refresh_journal
 from byokeep.core.ref import SecretPart
 from tests.flows.test_disconnect_race import killed
 from tests.support.broker import Stand
@@ -26,7 +26,7 @@ pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
 
 @pytest.fixture
 async def bench(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
-    monkeypatch.setattr(refresh_over, "PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(leftovers, "PAUSES_S", (0.0, 0.0))
     async with bench_on(stand) as made:
         yield made
 
@@ -141,14 +141,14 @@ async def test_a_reconnect_after_the_pair_was_put_in_place(
     """The other order: the store has the late pair, no pin does, and the new login comes. Its version is destroyed;
     where the platform does not end it people hear of it."""
     account = await due(bench, "x")
-    real, came = refresh_book.placed, 0
+    real, came = refresh_journal.placed, 0
 
     async def placed(*said: Any, **more: Any) -> bool:
         nonlocal came
         came = await reconnect(bench, account)
         return await real(*said, **more)
 
-    monkeypatch.setattr(refresh_book, "placed", placed)
+    monkeypatch.setattr(refresh_journal, "placed", placed)
     if not works:
         await bench.fault("x", "status", call="revoke", status=503, times=100)
     assert await bench.round() == ["given_back"]

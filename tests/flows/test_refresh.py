@@ -18,11 +18,11 @@ from uuid import UUID
 
 import pytest
 
+from byokeep.accounts.accounts import declare_gone, list_refreshers
+from byokeep.accounts.maintenance import IDLE_DAYS, remind
 from byokeep.accounts.refresh import renew
-from byokeep.accounts.refresh_book import RenewableGrant
+from byokeep.accounts.refresh_journal import RenewableGrant
 from byokeep.accounts.refresher_app import AccountCustody, AppAt, PlatformMore
-from byokeep.accounts.refreshers import declare_gone, list_refreshers
-from byokeep.accounts.reminders import IDLE_DAYS, remind
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.errors import Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.fault import Fault

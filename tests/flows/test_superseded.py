@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
-from byokeep.accounts import connect_care
+from byokeep.accounts import maintenance
 from byokeep.accounts.refresh import Renewals
 from byokeep.adapters.files.slots import SlotDirectory
 from tests.support.connect import Office
@@ -90,7 +90,7 @@ async def test_a_platform_that_keeps_both_goes_on(office: Office, tmp_path: Path
     assert (done["reason"], done["held_as"]) == ("already_connected", "acme")
     assert marked(office, client) == "unchecked|t|t|t"
     assert await renewed(office, tmp_path) == ["renewed"]
-    assert await connect_care.check_due(office.app) == 1
+    assert await maintenance.check_due(office.app) == 1
     assert marked(office, client) == "match|f|f|f"
     await office.social.tell("grants", platform="tiktok", account="acme", event="revoked")
     office.sql("UPDATE byokeep.account_grant SET due_at = now()")
@@ -131,9 +131,9 @@ async def test_the_end_of_one_page_names_those_that_end_with_it(office: Office) 
     status, reply = await office.act(client, "meta", "disconnect", {"also": True}, "tea")
     assert (status, reply["state"]) == (200, "disconnecting")
     assert (await office.act(other, "youtube", "disconnect", name="cafe"))[0] == 200, "nobody else hangs on it"
-    assert await connect_care.end_disconnected(office.app) == 2
+    assert await maintenance.end_disconnected(office.app) == 2
     assert (await office.state(client, "meta", "cafe"))["verified_at"] is None
-    assert await connect_care.check_due(office.app) == 1
+    assert await maintenance.check_due(office.app) == 1
 
 
 async def test_an_end_that_ends_nobody_else_is_not_asked_about(office: Office) -> None:
@@ -151,7 +151,7 @@ async def test_a_look_alike_shows_its_name_after_a_look(office: Office) -> None:
     await office.connected(client, "x")
     await office.act(client, "x", "verify")
     await office.fault("x", "wrong_identity", "identity", lie="lookalike")
-    assert await connect_care.check_due(office.app) == 1
+    assert await maintenance.check_due(office.app) == 1
     state = await office.state(client, "x")
     assert (state["state"], state["reason"], state["verified_at"]) == ("mismatch", "identity_mismatch", None)
     assert "<U+0430>" in state["said_display_name"] + state["said_username"]

@@ -18,16 +18,16 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.accounts.consents import ConsentTasks
+from byokeep.accounts.connect_finish import ConsentTasks
 from byokeep.accounts.refresher_app import RefresherApp, Slots
-from byokeep.adapters.platforms.asking import asker, logins
+from byokeep.adapters.platforms.oauth import asker, logins
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.client import ClientSettings
 from byokeep.core.model import ClientId, Environment, LeaseKind
 from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.tokens import TokenSet
 from byokeep.jobs.jobs import JobSpec, open_job
-from byokeep.platforms.load import PLATFORM_DESCRIPTORS
+from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
 from byokeep.wire.outbound import Outbound
 from byokeep.wire.tokens import unpack_tokens
 from byokeep.worker.custody import BrokerCustodian, LeasedValues

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from byokeep import serve, settings
-from byokeep.adapters.platforms import asking
+from byokeep.adapters.platforms import oauth
 from byokeep.core.refresh import RefreshRules, TokenModel
 
 GRACE_S = 60
@@ -20,10 +20,10 @@ GRACE_S = 60
 
 def main() -> None:
     """Serve until killed."""
-    known: Any = asking.PLATFORM_DESCRIPTORS
+    known: Any = oauth.PLATFORM_DESCRIPTORS
     rules = RefreshRules(model=TokenModel.ROTATING_GRACE, grace_s=GRACE_S, alarm_days=14)
     changed = replace(known["x"], oauth=replace(known["x"].oauth, refresh_rules=rules))
-    asking.PLATFORM_DESCRIPTORS = MappingProxyType({**known, "x": changed})  # type: ignore[misc]
+    oauth.PLATFORM_DESCRIPTORS = MappingProxyType({**known, "x": changed})  # type: ignore[misc]
     serve.serve("refresher", settings.load(Path(sys.argv[2])))
 
 

@@ -15,11 +15,11 @@ from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
 from byokeep.accounts.refresh import Renewals
-from byokeep.accounts.refresh_book import RenewableGrant
+from byokeep.accounts.refresh_journal import RenewableGrant
 from byokeep.accounts.refresher_app import RefresherApp
 from byokeep.adapters.files.slots import SlotDirectory
 from byokeep.adapters.platforms import PlatformApp, PlatformClient, TokenPlace, new_state, new_verifier
-from byokeep.adapters.platforms.asking import asker, logins
+from byokeep.adapters.platforms.oauth import asker, logins
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.client import ClientSettings
 from byokeep.core.fault import Fault
@@ -29,8 +29,7 @@ from byokeep.core.refresh import alarm_at, due_at, reauth_at
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.jobs.jobs import JobSpec, open_job
-from byokeep.platforms.descriptor import Pkce, ScopePurpose
-from byokeep.platforms.load import PLATFORM_DESCRIPTORS
+from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS, Pkce, ScopePurpose
 from byokeep.wire import openbao as wire
 from byokeep.wire.outbound import Outbound
 from byokeep.wire.tokens import pack_tokens, unpack_tokens

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from byokeep.core.fault import FaultCause
-from byokeep.platforms.load import PLATFORM_DESCRIPTORS
+from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
 from tools import platforms_page
 
 PAGE = platforms_page.PAGE.read_text("utf-8")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from byokeep.adapters.platforms.echo import repeats
-from byokeep.adapters.platforms.read import token_reply
+from byokeep.adapters.platforms.calls import repeats
+from byokeep.adapters.platforms.oauth import token_reply
 from byokeep.core.identity import Face, printable
 from byokeep.core.secret import Secret
-from byokeep.platforms.load import PLATFORM_DESCRIPTORS
+from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
 
 TOKEN = "Ab3-" + "xYz0123456789_kLmNoPqRs" * 2
 

@@ -11,14 +11,12 @@ from typing import Any
 import pytest
 
 from byokeep.adapters.platforms import new_state, new_verifier
-from byokeep.adapters.platforms.calls import PlatformApp, oauth_of
-from byokeep.adapters.platforms.pkce import challenge
+from byokeep.adapters.platforms.calls import PlatformApp, challenge, oauth_of
 from byokeep.core.errors import Rejected
 from byokeep.core.model import PLATFORMS, Lane
 from byokeep.core.refresh import TokenModel
 from byokeep.core.secret import Secret
-from byokeep.platforms.descriptor import MixUp, OAuth, Pkce, ScopePurpose
-from byokeep.platforms.load import PLATFORM_DESCRIPTORS, load
+from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS, MixUp, OAuth, Pkce, ScopePurpose, load
 
 DATA = resources.files("byokeep.platforms").joinpath("data")
 WITH_OAUTH = {name: one.oauth for name, one in PLATFORM_DESCRIPTORS.items() if one.oauth is not None}

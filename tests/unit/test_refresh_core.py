@@ -14,37 +14,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byokeep.core.fault import Fault, FaultCause
-from byokeep.core.landing import (
+from byokeep.core.refresh import (
+    LONGEST_ASKED_S,
     Do,
-    Event,
     GaveUp,
     Journal,
     Landed,
+    LandingEvent,
     LandingStep,
     Phase,
     PlacedResponse,
+    RefreshRules,
     RefusedResponse,
+    RenewalAct,
     Resumed,
     Sent,
-    UnreadableResponse,
-    next_step,
-)
-from byokeep.core.refresh import (
-    LONGEST_ASKED_S,
-    RefreshRules,
-    RenewalAct,
     Situation,
     TokenModel,
+    UnreadableResponse,
     after_fault,
     alarm_at,
     due_at,
+    next_step,
     reauth_at,
     renewable,
     too_short,
 )
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
-from byokeep.platforms.load import PLATFORM_DESCRIPTORS
+from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 STRICT = RefreshRules(model=TokenModel.ROTATING_STRICT)
@@ -205,7 +203,7 @@ REVOKED = Fault(cause=FaultCause.REVOKED, http_status=400)
 DOWN = Fault(cause=FaultCause.TRANSIENT, http_status=503)
 
 
-def walk(rules: RefreshRules, *events: Event, base: int = 1) -> LandingStep:
+def walk(rules: RefreshRules, *events: LandingEvent, base: int = 1) -> LandingStep:
     step = LandingStep(Journal(base=base), Do.MARK)
     for event in events:
         step = next_step(rules, step.journal, event)
@@ -253,7 +251,7 @@ def test_a_landed_reply_survives_any_crash() -> None:
 
 def test_a_newer_version_wins_and_an_older_store_stops_everything() -> None:
     """A sibling's tokens are adopted from any phase; a store behind the journal was rolled back."""
-    ways: list[tuple[Event, ...]] = [
+    ways: list[tuple[LandingEvent, ...]] = [
         (),
         (Sent(T0),),
         (Sent(T0), Landed()),
@@ -313,7 +311,7 @@ def test_refusals_are_decided_elsewhere_and_do_not_count_as_losses() -> None:
         (Sent(T0), Landed(), PlacedResponse(won=True), Sent(T0)),
     ],
 )  # fmt: skip
-def test_events_out_of_order_are_refused(events: tuple[Event, ...]) -> None:
+def test_events_out_of_order_are_refused(events: tuple[LandingEvent, ...]) -> None:
     """A defect of the caller is not papered over."""
     with pytest.raises(ValueError, match=r"follow|ended"):
         walk(STRICT, *events)
@@ -395,7 +393,7 @@ class Owner:
                     return "halt"
         return "endless"
 
-    def take(self, event: Event) -> Do:
+    def take(self, event: LandingEvent) -> Do:
         step = next_step(self.rules, self.journal, event)
         self.journal = step.journal
         return step.do

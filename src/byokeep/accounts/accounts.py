@@ -1,51 +1,49 @@
-"""Accounts on platforms: who a client's posts must appear as, and through which lanes.
+"""Accounts as people see and steer them: register, state and next step, lanes, identity check, new name, disconnect.
 
 Rules
-- An account is registered with the identity it is expected to show; runners report what they see to the broker.
-- A lane is off until it is enabled by a decision of its own (runbook 5.2, step 6).
-- Text that people type is held to the rules of names (R1.1-4).
+- An account is registered with the identity it is expected to show; runners report what they see to the broker. Text
+  that people type is held to the rules of names (R1.1-4).
+- A lane policy is exactly one word, and off until the account is verified (R5.2-9). A platform without OAuth has no
+  API lane (R2.1-8).
+- A changed name becomes the expected one only when a person says which name they saw (R5.2-5, R5.2-6).
+- A consent that is under way when somebody disconnects ends with it: the disconnect wins.
+- Who disconnects stops the use at once, here; the refresher ends the grant at the platform. From then on nothing about
+  the account can be set: what is asked for while it is *disconnecting* would outlive it.
+- The slots of a machine that renews tokens can be read on that machine alone. A person says that it is gone, on record;
+  its renewals are then taken up by another one, which asks the platform once more or reports the chain as broken.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
-from byokeep.core.errors import Conflict, Rejected
-from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.model import PLATFORMS, Actor, ClientId, Lane, Provider
-from byokeep.core.plain_text import check_name, refuse_secret
+from byokeep.accounts import model
+from byokeep.accounts.model import Connection, PlatformAccount
+from byokeep.core import profile as life
+from byokeep.core.errors import Conflict, NotFound, Rejected
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.identity import shown
+from byokeep.core.keystate import KeyState
+from byokeep.core.model import LANES_OF, PLATFORMS, Actor, ClientId, Lane, LanePolicy, Provider
+from byokeep.core.plain_text import check_name, check_reason, refuse_secret
 from byokeep.core.policy import Verb
 from byokeep.core.ref import parse_provider
-from byokeep.kernel.app import App
-from byokeep.kernel.command import command
-from byokeep.kernel.ports import Tx
+from byokeep.kernel.app import App, WebApp
+from byokeep.kernel.command import command, permit, recorded
+from byokeep.kernel.ports import LoginInfo, Tx
+from byokeep.kernel.rows import Row, reader
 from byokeep.kernel.sops import require_proof
+from byokeep.keys import refs
 from byokeep.tenancy.clients import MAX_ROWS, require_active
 
 ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _USERNAME: Final = re.compile(r"[A-Za-z0-9_.@-]{1,64}\Z")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlatformAccount:
-    """An account as it must identify itself."""
-
-    id: UUID
-    client_id: ClientId
-    platform: Provider
-    account: str
-    username: str
-    display_name: str
-    lanes: tuple[str, ...]
-    identity: str
-    identified_at: datetime | None
-    created_at: datetime
-    created_by: UUID
 
 
 def parse_platform(text: str) -> Provider:
@@ -88,7 +86,7 @@ async def register_account(
             display_name=display_name,
             created_by=actor.id,
         )
-        await tx.append(_event(actor, EventName.ACCOUNT_REGISTERED, row))
+        await tx.append(_registered(actor, EventName.ACCOUNT_REGISTERED, row))
     return row
 
 
@@ -116,7 +114,7 @@ async def set_lanes(
         await require_proof(tx, client_id, found.id, lanes)
         enabled = sorted(lane.value for lane in lanes)
         row = await tx.one(PlatformAccount, "account_set_lanes", **named, lanes=enabled)
-        await tx.append(_event(actor, EventName.ACCOUNT_REGISTERED, row))
+        await tx.append(_registered(actor, EventName.ACCOUNT_REGISTERED, row))
     return row
 
 
@@ -153,7 +151,7 @@ def check_shape(field: str, text: str, shape: re.Pattern[str]) -> None:
         raise Rejected(f"bad_{field}", next_step="Use 1 to 64 letters, digits and . _ - (user names: @ too).")
 
 
-def _event(actor: Actor, name: EventName, row: PlatformAccount) -> Event:
+def _registered(actor: Actor, name: EventName, row: PlatformAccount) -> Event:
     return Event(
         name=name,
         actor=actor,
@@ -162,3 +160,388 @@ def _event(actor: Actor, name: EventName, row: PlatformAccount) -> Event:
         object_id=row.id,
         fields={"platform": row.platform.value, "lanes": ",".join(row.lanes)},
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountState:
+    """An account and what its grant says; without one ``login`` is None.
+
+    Attributes:
+        profile_id: The living browser profile of the account; None: it has none.
+        profile_next: What the browser lane needs of the profile before anything can act; empty when nothing.
+        said_username, said_display_name: As the platform says them now; the account's own are the expected ones.
+        over: Whether its owner must log in again, or a person ended it.
+        reason: A code: why it is over; of one that is not, why the last look did not find out whose it is.
+        state: ``registered`` (by hand, nothing connected), ``not_connected``, ``connected``, ``needs_reauth``,
+            ``unverified``, ``disconnecting``, ``disconnected``, ``mismatch``, ``name_changed``.
+        superseded_at: When a consent that was not kept may have ended the tokens; None: none since they were given.
+        obtained_at, access_ends_at, due_at: When the tokens were given, when the access token ends, when the next
+            renewal is due.
+    """
+
+    account: PlatformAccount
+    profile_id: UUID | None
+    profile_next: str
+    login: str | None
+    external_id: str | None
+    said_username: str | None
+    said_display_name: str | None
+    state: str
+    reason: str
+    policy: LanePolicy
+    purposes: tuple[str, ...]
+    over: bool
+    reauth_at: datetime | None
+    obtained_at: datetime | None
+    access_ends_at: datetime | None
+    due_at: datetime | None
+    verified_at: datetime | None
+    superseded_at: datetime | None
+    connected_seq: int | None
+    drift: bool
+
+    @property
+    def verified(self) -> bool:
+        """Whether the platform itself has said who this is, and it was on record, and nothing speaks against it."""
+        proved = self.connected_seq is not None and self.superseded_at is None
+        return self.state in ("connected", "name_changed") and proved
+
+
+_POLICY_OF: Final = {frozenset(lanes): policy for policy, lanes in LANES_OF.items()}
+
+
+def _state(row: Row) -> str:
+    grant = row["grant_state"]
+    if grant is None:
+        return "registered" if row["username"] else "not_connected"
+    if row["ending"]:
+        return "disconnecting"
+    if grant in ("live", "needs_reauth") and row["identity"] == "mismatch":
+        return "mismatch"
+    if grant != "live":
+        return {"revoked": "disconnected"}.get(grant, str(grant))
+    return "name_changed" if row["drift"] else "connected"
+
+
+def _of_profile(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "profile create"
+    return life.next_for_lane(life.ProfileState(found["state"]), proved=found["proved"], usable=found["usable"])
+
+
+def _full(row: Row) -> AccountState:
+    account = reader(PlatformAccount)(row)
+    found = row["profile"]
+    return AccountState(
+        profile_id=UUID(found["id"]) if found else None,
+        profile_next=_of_profile(found) if Lane.BROWSER in account.lanes else "",
+        account=account, login=row["login"], external_id=row["external_id"], said_username=row["said_username"],
+        said_display_name=row["said_display_name"], state=_state(row), reason=row["grant_reason"] or "",
+        policy=_POLICY_OF[frozenset(Lane(lane) for lane in account.lanes)], purposes=tuple(row["purposes"] or ()),
+        over=row["grant_state"] not in (None, "live"), reauth_at=row["reauth_at"], obtained_at=row["obtained_at"],
+        access_ends_at=row["access_expires_at"], due_at=row["due_at"], verified_at=row["verified_at"],
+        superseded_at=row["superseded_at"],
+        connected_seq=row["connected_seq"],
+        drift=bool(row["drift"]),
+    )  # fmt: skip
+
+
+async def list_states(app: WebApp, actor: Actor, client_id: ClientId) -> list[AccountState]:
+    """Return a client's accounts.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
+    """
+    async with command(app, actor, Verb.CLIENT_READ, client_id=client_id) as tx:
+        return await tx.all(_full, "accounts_states", client_id=client_id, account=None, platform=None, limit=MAX_ROWS)
+
+
+async def get_state(app: WebApp, actor: Actor, client_id: ClientId, *, where: str, account: str) -> AccountState:
+    """Return one account.
+
+    Args:
+        where: A platform's name or a login's.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``.
+        Rejected: ``unknown_platform``.
+    """
+    return await _find(app, actor, Verb.CLIENT_READ, client_id, where, account)
+
+
+async def set_policy(
+    app: WebApp, actor: Actor, client_id: ClientId, *, where: str, account: str, policy: LanePolicy
+) -> AccountState:
+    """Set through which lanes an account may act.
+
+    Raises:
+        Denied, NotFound: As :func:`get_state`.
+        Rejected: ``lane_not_offered``: the platform has no such lane.
+        Conflict: ``disconnecting``; ``account_not_verified``; ``profile_not_proved``.
+    """
+    found = await _find(app, actor, Verb.ACCOUNT_REGISTER, client_id, where, account)
+    one = found.account
+    async with command(
+        app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id, object_id=one.id, refused_as=EventName.LANES_SET,
+        on_client=True,
+    ) as tx:  # fmt: skip
+        found = await _steady(tx, found)
+        _allow(app, found, frozenset(LANES_OF[policy]))
+        await require_proof(tx, client_id, one.id, frozenset(LANES_OF[policy]))
+        await _set_lanes(tx, actor, found, policy)
+    return await _find(app, actor, Verb.ACCOUNT_REGISTER, client_id, where, account)
+
+
+async def _steady(tx: Tx, found: AccountState) -> AccountState:
+    """Return how an account stands now, and let nobody disconnect it until the transaction ends."""
+    one = found.account
+    await tx.all(lambda _: True, "grant_steady", client_id=one.client_id, account_id=one.id)
+    where = {"account": one.account, "platform": one.platform.value}
+    now = await tx.one(_full, "accounts_states", client_id=one.client_id, **where, limit=2)
+    if now.state == "disconnecting":
+        raise Conflict(
+            "disconnecting", next_step="Wait until it has ended: `byokeep account show`. Then connect again."
+        )
+    return now
+
+
+def _allow(app: WebApp, found: AccountState, lanes: frozenset[Lane]) -> None:
+    """Let lanes pass that the platform has, for an account that was verified where it can be."""
+    here = [one for one in app.consents.logins() if one.provider is found.account.platform]
+    offered = {lane for one in here for lane in one.lanes}
+    if not lanes <= offered:
+        raise Rejected("lane_not_offered", next_step="This platform has: " + ", ".join(sorted(offered)) + ".")
+    if lanes and any(one.oauth for one in here) and not found.verified:
+        raise _not_verified(found)
+
+
+async def _set_lanes(tx: Tx, actor: Actor, found: AccountState, policy: LanePolicy) -> None:
+    one = found.account
+    lanes = sorted(lane.value for lane in LANES_OF[policy])
+    await tx.one(
+        PlatformAccount,
+        "account_set_lanes",
+        client_id=one.client_id,
+        platform=one.platform.value,
+        account=one.account,
+        lanes=lanes,
+    )
+    await tx.append(_event(EventName.LANES_SET, actor, found, lanes=",".join(lanes)))
+
+
+async def ask_look(app: WebApp, actor: Actor, client_id: ClientId, *, where: str, account: str) -> AccountState:
+    """Ask for an identity check now; the refresher makes it.
+
+    Raises:
+        Denied, NotFound: As :func:`get_state`.
+        Conflict: ``account_not_connected``, ``disconnecting``.
+    """
+    found = await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
+    async with app.db.begin(client_id=client_id) as tx:
+        found = await _steady(tx, found)
+        if not await tx.maybe(lambda _: True, "grant_ask_look", client_id=client_id, account_id=found.account.id):
+            raise _not_connected(found)
+        await tx.all(None, "connection_notify")
+    return found
+
+
+async def confirm_name(
+    app: WebApp, actor: Actor, client_id: ClientId, *, where: str, account: str, username: str, display_name: str
+) -> AccountState:
+    """Make the names that the platform says now the expected ones.
+
+    Args:
+        username, display_name: The names that the person saw, as :func:`byokeep.core.identity.shown` prints them.
+
+    Raises:
+        Denied, NotFound: As :func:`get_state`.
+        Conflict: ``nothing_to_confirm``; ``other_name``: the platform says another one by now.
+    """
+    found = await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
+    one = found.account
+    confirming = command(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id, object_id=one.id, on_client=True)
+    async with confirming as tx:
+        if not found.drift:
+            raise Conflict("nothing_to_confirm", next_step="The names are as expected.")
+        said = (found.said_username, found.said_display_name)
+        if (username, display_name) != tuple(shown(name) for name in said):
+            raise Conflict("other_name", next_step="See `byokeep account show` and confirm the names that stand there.")
+        same = {"client_id": client_id, "username": said[0], "display_name": said[1]}
+        if not await tx.maybe(lambda _: True, "grant_confirm", account_id=one.id, **same):
+            raise Conflict("other_name", next_step="See `byokeep account show` again.")
+        names = {"username": said[0] or "", "display_name": said[1] or ""}
+        await tx.one(PlatformAccount, "account_confirm", client_id=client_id, id=one.id, **names)
+        await tx.append(_event(EventName.DRIFT_CONFIRMED, actor, found))
+    return await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
+
+
+async def disconnect(
+    app: WebApp, actor: Actor, client_id: ClientId, *, where: str, account: str, also: bool = False
+) -> AccountState:
+    """Stop the use of an account now; the refresher ends its grant at the platform and destroys its tokens.
+
+    Args:
+        also: The others may end that its owner connected, where the platform ends all or nothing.
+
+    Raises:
+        Denied, NotFound: As :func:`get_state`.
+        Conflict: ``account_not_connected``; ``others_end_too``, with their names in ``accounts``.
+    """
+    found = await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
+    async with app.db.begin(client_id=client_id) as tx:
+        if not also:
+            await _alone(tx, app, found)
+        if not await tx.maybe(lambda _: True, "grant_rest", client_id=client_id, account_id=found.account.id):
+            raise _not_connected(found)
+        await _end_consents(tx, actor, found.account)
+        for ref in await tx.all(refs.ref_from, "account_ref_any", client_id=client_id, account_id=found.account.id):
+            await refs.move(tx, app, actor, ref, to=KeyState.DEACTIVATED, reason="disconnected")
+        await _set_lanes(tx, actor, found, LanePolicy.OFF)
+        await tx.all(None, "connection_notify")
+    return await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
+
+
+async def _alone(tx: Tx, app: WebApp, found: AccountState) -> None:
+    """Let pass when no other account of the client can end with this one."""
+    if not any(one.revokes_all for one in app.consents.logins() if one.id == found.login) or not found.login:
+        return
+    one = found.account
+    beside = await tx.all(str, "grants_beside", client_id=one.client_id, account_id=one.id, login=found.login)
+    if beside and found.state != "disconnected":
+        step = "The platform ends the whole consent of the owner. If the same person connected those, they end as well."
+        raise Conflict("others_end_too", next_step=f"{step} If they may, say `--also`.", accounts=",".join(beside))
+
+
+async def _end_consents(tx: Tx, actor: Actor, account: PlatformAccount) -> None:
+    """End the consents of an account that are under way; one that is being finished is given back by its finisher."""
+    same = {"client_id": account.client_id, "account_id": account.id}
+    for one in await tx.all(Connection, "connections_of", **same):
+        if one.state == "taken":
+            await tx.one(UUID, "connection_disown", client_id=one.client_id, id=one.id)
+        else:
+            await model.end_consent(tx, actor, one, account, to="expired", reason="disconnected")
+
+
+async def _find(app: WebApp, actor: Actor, verb: Verb, client_id: ClientId, where: str, account: str) -> AccountState:
+    async with command(app, actor, verb, client_id=client_id) as tx:
+        platform = platform_of(app.consents.logins(), where)
+        return await tx.one(
+            _full, "accounts_states", client_id=client_id, account=account, platform=platform.value, limit=2
+        )
+
+
+def platform_of(logins: Sequence[LoginInfo], where: str) -> Provider:
+    """Return the platform that a word names: its own name, or a login's.
+
+    Raises:
+        Rejected: ``unknown_platform``.
+    """
+    named = {one.id: one for one in logins}
+    if where in named:
+        return named[where].provider
+    if where in PLATFORMS:
+        return Provider(where)
+    known = sorted({*named, *PLATFORMS})
+    raise Rejected("unknown_platform", next_step="Name a platform or a login: " + ", ".join(known) + ".")
+
+
+def _not_verified(found: AccountState) -> Conflict:
+    step = "Connect the account first: `byokeep account connect`."
+    if found.state == "connected" and found.superseded_at is not None:
+        step = "Another consent may have ended its tokens; `byokeep account verify` it first."
+    return Conflict("account_not_verified", next_step=step, state=found.state)
+
+
+def _not_connected(found: AccountState) -> Conflict:
+    return Conflict(
+        "account_not_connected", next_step="Connect it first: `byokeep account connect`.", state=found.state
+    )
+
+
+def _event(name: EventName, actor: Actor, found: AccountState, **fields: FieldValue) -> Event:
+    one = found.account
+    about: dict[str, FieldValue] = {"platform": one.platform.value}
+    if found.login:
+        about["login"] = found.login
+    return Event(
+        name=name, actor=actor, outcome=Outcome.OK, client_id=one.client_id, object_id=one.id, fields=about | fields
+    )
+
+
+async def set_lanes_by_hand(
+    app: WebApp, actor: Actor, client_id: ClientId, *, platform: str, account: str, lanes: frozenset[Lane]
+) -> PlatformAccount:
+    """Set the lanes of an account that was registered by hand; a connected one gets the policy that they make up.
+
+    Raises:
+        Denied, NotFound: As :func:`get_state`.
+        Rejected: ``lane_not_offered``, and as :func:`byokeep.accounts.accounts.set_lanes`.
+        Conflict: ``account_not_verified``, of one that was registered by no person.
+    """
+    await permit(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id)
+    known = parse_platform(platform)
+    async with app.db.begin(client_id=client_id) as tx:
+        found = await tx.maybe(
+            _full, "accounts_states", client_id=client_id, account=account, platform=known.value, limit=2
+        )
+    if found is not None and found.login is not None:
+        policy = _POLICY_OF[lanes]
+        done = await set_policy(app, actor, client_id, where=platform, account=account, policy=policy)
+        return done.account
+    offered = {lane for one in app.consents.logins() if one.provider is known for lane in one.lanes}
+    registered = EventName.ACCOUNT_REGISTERED
+    async with recorded(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id, refused_as=registered, on_client=True):
+        if not lanes <= offered:
+            raise Rejected("lane_not_offered", next_step="This platform has: " + ", ".join(sorted(offered)) + ".")
+        if found is not None and found.state == "not_connected" and lanes:
+            raise _not_verified(found)
+    return await set_lanes(app, actor, client_id, platform=platform, account=account, lanes=lanes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refresher:
+    """A machine that has renewals under way; ``gone`` = a person said so, and nobody has taken them up yet."""
+
+    owner: UUID
+    renewals: int
+    oldest_at: datetime
+    newest_at: datetime
+    gone: bool
+
+
+async def list_refreshers(app: WebApp, actor: Actor) -> list[Refresher]:
+    """Return the machines that have renewals under way.
+
+    Raises:
+        Denied: ``not_permitted``.
+    """
+    async with command(app, actor, Verb.REFRESHER_READ) as tx:
+        return await tx.all(
+            lambda row: Refresher(**{n: row[n] for n in Refresher.__dataclass_fields__}), "refreshers_list"
+        )
+
+
+async def declare_gone(app: WebApp, actor: Actor, owner: UUID, reason: str) -> int:
+    """Say that a machine will not come back, so that another takes up its renewals; returns how many there are.
+
+    Args:
+        owner: Of its slots, as :func:`list_refreshers` returns it.
+        reason: A code, ``[a-z][a-z0-9_]*``.
+
+    Raises:
+        Denied: ``not_permitted``.
+        NotFound: ``not_found``: it has nothing under way.
+        Rejected: ``bad_reason``.
+        Conflict: ``refresher_alive``: it began a renewal within the last 15 minutes.
+    """
+    gone = EventName.REFRESHER_GONE
+    async with command(app, actor, Verb.REFRESHER_GONE, object_id=owner, refused_as=gone) as tx:
+        check_reason(reason, example="machine_lost")
+        fresh = await tx.all(bool, "refresher_gone", owner=owner)
+        if not fresh:
+            raise NotFound("not_found", next_step="See `byokeep account refreshers`.")
+        if any(fresh):
+            raise Conflict("refresher_alive", next_step="Stop it, wait 15 minutes, and say it again.")
+        said: dict[str, FieldValue] = {"count": len(fresh), "reason": reason}
+        await tx.append(Event(name=gone, actor=actor, outcome=Outcome.OK, object_id=owner, fields=said))
+    return len(fresh)

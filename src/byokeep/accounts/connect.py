@@ -1,10 +1,13 @@
-"""SOP 5.2, the part of ``byokeep web``: begin a consent, and take the platform's answer.
+"""SOP 5.2, the part of ``byokeep web``: our apps at the logins, begin a consent, take the platform's answer.
 
 Rules
+- Two logins never share a redirect address: where a platform names no issuer, the address tells its answers apart.
+- An app that accounts live under, or that a consent is under way for, is not exchanged for another: ids and tokens
+  hold within one app. Its secret is on its way in only.
 - A consent is begun by an operator for a named client, login and account; only that person brings the answer back,
   with the binding that was handed out beside the address (login CSRF), from the redirect address that was named.
 - State is unguessable, holds once and for minutes; with the issuer it decides whose answer this is (S-OAUTH-2, -3).
-- Verifier and code are written to the store and can not be read here. Nothing is exchanged here.
+- Verifier and code are written to the store and cannot be read here. Nothing is exchanged here.
 - What ends a consent is on record before the answer to it.
 
 It may not learn what a platform says of an account: that is the refresher's (:mod:`byokeep.accounts.connect_finish`).
@@ -20,20 +23,14 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from byokeep.accounts import apps, connections
-from byokeep.accounts.accounts import (
-    ACCOUNT,
-    PlatformAccount,
-    check_new_account,
-    check_shape,
-)
-from byokeep.accounts.apps import OurApp
-from byokeep.accounts.connections import Connection, OAuthGrant
+from byokeep.accounts import model
+from byokeep.accounts.accounts import ACCOUNT, check_new_account, check_shape
+from byokeep.accounts.model import Connection, OAuthGrant, OurApp, PlatformAccount
 from byokeep.core.errors import Conflict, Denied, Rejected
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
-from byokeep.core.ref import SecretPart, SecretRef
+from byokeep.core.ref import SecretPart, SecretRef, app_path
 from byokeep.core.secret import Secret
 from byokeep.kernel.app import WebApp
 from byokeep.kernel.command import command, permit, recorded
@@ -41,6 +38,136 @@ from byokeep.kernel.ports import LoginInfo, Tx, Written
 from byokeep.kernel.store_recording import require_recorded
 from byokeep.keys.onboard import open_custody
 from byokeep.tenancy.clients import require_active
+
+_APP_ID: Final = re.compile(r"[!-~]{1,256}\Z")
+_REDIRECT: Final = re.compile(
+    r"(https://[A-Za-z0-9.-]+|http://(127\.0\.0\.1|localhost))(:\d{1,5})?/[A-Za-z0-9._~/-]*\Z"
+)
+_LONGEST: Final = 400  # characters
+
+
+def find_login(app: WebApp, login: str) -> LoginInfo:
+    """Return a login of the catalog.
+
+    Raises:
+        Rejected: ``unknown_login``.
+    """
+    for one in app.consents.logins():
+        if one.id == login:
+            return one
+    raise Rejected("unknown_login", next_step="See `byokeep account logins`.")
+
+
+def need_oauth(info: LoginInfo) -> LoginInfo:
+    """Return a login that has OAuth.
+
+    Raises:
+        Rejected: ``platform_without_oauth`` (R2.1-8).
+    """
+    if not info.oauth:
+        raise Rejected(
+            "platform_without_oauth", platform=info.id,
+            next_step="This platform has no OAuth. Its accounts are registered with `byokeep account add` and act "
+            "through the browser lane.",
+        )  # fmt: skip
+    return info
+
+
+async def list_logins(app: WebApp, actor: Actor) -> Sequence[LoginInfo]:
+    """Return what each login can do.
+
+    Raises:
+        Denied: ``not_permitted``.
+    """
+    await permit(app, actor, Verb.APP_READ)
+    return app.consents.logins()
+
+
+async def list_apps(app: WebApp, actor: Actor) -> list[OurApp]:
+    """Return our apps.
+
+    Raises:
+        Denied: ``not_permitted``.
+    """
+    async with command(app, actor, Verb.APP_READ) as tx:
+        return await tx.all(OurApp, "apps_list")
+
+
+async def set_app(
+    app: WebApp, actor: Actor, *, login: str, app_id: str, redirect_uri: str, secret: Secret | None
+) -> OurApp:
+    """Name our app at a login, and store its secret. Wipes ``secret``.
+
+    Args:
+        secret: None for a public app, where the platform knows such.
+
+    Raises:
+        Denied: ``not_permitted``.
+        Rejected: ``unknown_login``, ``platform_without_oauth``, ``bad_app_id``, ``bad_redirect_uri``,
+            ``app_without_secret``.
+        Conflict: ``redirect_uri_taken``, ``app_in_use``, ``stale_version``.
+        Unavailable: Store or database; repeating the same call is safe.
+    """
+    try:
+        await permit(app, actor, Verb.APP_SET)
+        await require_recorded(app)
+        async with recorded(app, actor, Verb.APP_SET, refused_as=EventName.PLATFORM_APP_SET):
+            info = need_oauth(find_login(app, login))
+            _check_app(info, app_id, redirect_uri, secret)
+            async with app.db.begin(every_client=True) as tx:
+                await tx.all(None, "app_lock")
+                await _check_others(tx, login, app_id, redirect_uri)
+                written = await _store(app, info, secret)
+                row = await tx.one(
+                    OurApp, "app_put", login=login, provider=info.provider.value, environment=app.environment.value,
+                    app_id=app_id,
+                    redirect_uri=redirect_uri, secret_version=written.version, set_by=actor.id,
+                )  # fmt: skip
+                await tx.append(_app_event(actor, row, written))
+        return row
+    finally:
+        if secret is not None:
+            secret.wipe()
+
+
+def _check_app(info: LoginInfo, app_id: str, redirect_uri: str, secret: Secret | None) -> None:
+    if not _APP_ID.match(app_id):
+        raise Rejected("bad_app_id", next_step="Use the public id of the app as the platform shows it.")
+    if len(redirect_uri) > _LONGEST or not _REDIRECT.match(redirect_uri):
+        raise Rejected(
+            "bad_redirect_uri",
+            next_step="Use https, or http on 127.0.0.1 or localhost, with a path and without query or fragment.",
+        )
+    if secret is None and not info.secret_optional:
+        raise Rejected("app_without_secret", next_step="Pipe the app's secret in; this platform knows no public app.")
+
+
+async def _check_others(tx: Tx, login: str, app_id: str, redirect_uri: str) -> None:
+    if await tx.all(str, "app_of_redirect", login=login, redirect_uri=redirect_uri):
+        raise Conflict(
+            "redirect_uri_taken", next_step="Give each login an address of its own; another path is enough.",
+            login=login,
+        )  # fmt: skip
+    if await tx.one(int, "app_in_use", login=login, app_id=app_id):
+        raise Conflict(
+            "app_in_use", login=login,
+            next_step="Accounts live under the present app, or are being connected under it; disconnect them first.",
+        )  # fmt: skip
+
+
+async def _store(app: WebApp, info: LoginInfo, secret: Secret | None) -> Written:
+    if secret is None:
+        return Written(version=0, request_id="")
+    current = await app.app_secrets.current(info.provider, info.id)
+    return await app.app_secrets.put(info.provider, info.id, secret, cas=current)
+
+
+def _app_event(actor: Actor, row: OurApp, written: Written) -> Event:
+    fields: dict[str, FieldValue] = {"login": row.login, "version": row.secret_version}
+    if written.version:
+        fields |= {"path": app_path(row.provider, row.login), "store_request": written.request_id}
+    return Event(name=EventName.PLATFORM_APP_SET, actor=actor, outcome=Outcome.OK, fields=fields)
+
 
 LIFE_S: Final = 600  # seconds in which the person must have answered
 _EXTERNAL: Final = re.compile(r"[!-~]{1,256}\Z")
@@ -109,7 +236,7 @@ async def start(
     await require_recorded(app)
     started = EventName.CONNECTION_STARTED
     async with recorded(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id, refused_as=started, on_client=True):
-        info = apps.need_oauth(apps.find_login(app, login))
+        info = need_oauth(find_login(app, login))
         wish = _wish(info, account, purposes or (), wanted)
         state, binding = app.ids.token(), app.ids.token()
         async with app.db.begin(client_id=client_id) as tx:
@@ -175,7 +302,7 @@ async def _replaces(tx: Tx, app: WebApp, actor: Actor, account: PlatformAccount,
                 "connection_in_progress", next_step="An answer is being finished; look again in a minute.",
                 connection=other.id,
             )  # fmt: skip
-        await connections.end(tx, actor, other, account, to="expired", reason="superseded")
+        await model.end_consent(tx, actor, other, account, to="expired", reason="superseded")
     grant = await tx.maybe(OAuthGrant, "grant_of", client_id=account.client_id, account_id=account.id)
     if grant is None or grant.state == "revoked":
         _picked(wish, account.account if grant is None and account.username else None)
@@ -210,7 +337,7 @@ async def _begin(
         login, app_id=ours.app_id, redirect_uri=ours.redirect_uri, state=state, purposes=wish.purposes
     )
     made = await tx.one(
-        connections.Connection, "connection_insert", id=app.ids.uuid(), client_id=client_id, account_id=account.id,
+        model.Connection, "connection_insert", id=app.ids.uuid(), client_id=client_id, account_id=account.id,
         job_id=job_id, sop_id=sop_id,
         login=login, purposes=list(wish.purposes), state_hash=_digest(app, "state", state),
         binding_hash=_digest(app, "binding", binding), redirect_uri=ours.redirect_uri, wanted=wish.wanted,
@@ -220,7 +347,7 @@ async def _begin(
     if begun.verifier is not None:
         place = SecretRef(client_id, wish.info.provider, SecretPart.VERIFIER, account.id)
         fields |= _written(place, await _put(app, place, begun.verifier))
-    await tx.append(connections.event(EventName.CONNECTION_STARTED, Outcome.OK, actor, made, account, **fields))
+    await tx.append(model.consent_event(EventName.CONNECTION_STARTED, Outcome.OK, actor, made, account, **fields))
     return made, begun.url
 
 
@@ -256,7 +383,7 @@ async def answer(
             except Rejected as error:
                 bad = error
             reason = bad.code if bad else "consent_refused" if said.refused else "platform_said_error"
-            await connections.end(tx, actor, one, account, to="failed", reason=reason)
+            await model.end_consent(tx, actor, one, account, to="failed", reason=reason)
         if bad is not None:
             raise bad
     return await look(app, actor, client_id, connection_id)
@@ -286,11 +413,11 @@ async def _accept(
 ) -> Connection:
     place = SecretRef(one.client_id, account.platform, SecretPart.CODE, account.id)
     written = await _put(app, place, code)  # under the row's lock, so that the newest code is this consent's
-    answered = await tx.maybe(connections.Connection, "connection_answered", client_id=one.client_id, id=one.id)
+    answered = await tx.maybe(model.Connection, "connection_answered", client_id=one.client_id, id=one.id)
     if answered is None:
         raise Conflict("connection_over", next_step=_AGAIN, connection=one.id)
     fields = _written(place, written)
-    await tx.append(connections.event(EventName.CONNECTION_ANSWERED, Outcome.OK, actor, one, account, **fields))
+    await tx.append(model.consent_event(EventName.CONNECTION_ANSWERED, Outcome.OK, actor, one, account, **fields))
     await tx.all(None, "connection_notify")
     return answered
 

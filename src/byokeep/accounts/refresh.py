@@ -1,31 +1,384 @@
-"""Renews tokens before they end: which are due, one renewal for each at a time, and what a crash left.
+"""Renew tokens before they end: which are due, one renewal of each at a time, step by step as its journal says.
 
 Rules
+- Before the request leaves: the old tokens and our app's secret are in hand, the landing key lies in the store, a slot
+  of full size is on the disk, *sent* is committed with every switch open.
+- A reply is landed before it is read. Should the disk fail in that moment it is read from memory all the same.
+- The store's compare-and-set decides whose tokens are next; then the access token; then the pins, in one transaction.
+- A grant that a person ended meanwhile is not renewed; what the platform gave all the same is given back.
+- What cannot be done now is left as it is on record, and taken up again after a pause that grows; nothing is repeated
+  but what :mod:`byokeep.core.refresh` allows. What the platform asked for stands in the database.
 - Each renewal is a task of its own that nothing cancels; whoever stops lets them end first.
-- A renewal that can not be done now is looked at again after a pause that grows; the pause is this process's own, what
-  the platform asked for stands in the database.
 - Another machine's renewals are left alone, and people hear of those that do not end; once a person has said that it is
   gone they are ours.
-
-It may not know how a renewal is done: that is :mod:`byokeep.accounts.refresh_step`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from byokeep.accounts import refresh_book
-from byokeep.accounts.refresh_book import RenewableGrant
-from byokeep.accounts.refresh_step import Attempt
-from byokeep.accounts.refresher_app import RefresherApp
-from byokeep.core.errors import ByokeepError, Denied
-from byokeep.kernel.command import open_alert
+from byokeep.accounts import refresh_journal
+from byokeep.accounts.leftovers import Late, refuse_while_consenting
+from byokeep.accounts.refresh_journal import RenewableGrant, Renewal, give_up, lose_permission
+from byokeep.accounts.refresher_app import AccountCustody, Login, PlatformMore, RefresherApp
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
+from byokeep.core.events import FieldValue
+from byokeep.core.fault import Fault, FaultCause
+from byokeep.core.reenable import RecoveryCause as Lost
+from byokeep.core.ref import SecretPart
+from byokeep.core.refresh import (
+    Decision,
+    Do,
+    GaveUp,
+    Landed,
+    LandingEvent,
+    LandingStep,
+    Phase,
+    PlacedResponse,
+    RefusedResponse,
+    RenewalAct,
+    Resumed,
+    Sent,
+    Situation,
+    UnreadableResponse,
+    after_fault,
+)
+from byokeep.core.refresh import next_step as advance
+from byokeep.core.secret import Secret
+from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
+from byokeep.kernel.command import Severity, open_alert
 from byokeep.kernel.rows import Row
+from byokeep.wire.tokens import pack_tokens, unpack_tokens
+
+HALTED_S: Final = 3600.0
+_ALWAYS: Final = frozenset({Do.SEND, Do.HALT, Do.FINISH})  # the rest ask first whether a grant is held
+_LOST: Final = {RenewalAct.LOCKED: Lost.LOCKOUT, RenewalAct.REAUTH: Lost.REVOKED}
+
+
+class Attempt:
+    """One going at one renewal.
+
+    Args:
+        app: The refresher's ports.
+        login: What is known of the platform's login.
+        grant, renewal: As :func:`byokeep.accounts.refresh_journal.take` gave them.
+        custody: Open until this attempt is over.
+    """
+
+    def __init__(
+        self, app: RefresherApp, login: Login, grant: RenewableGrant, renewal: Renewal, custody: AccountCustody
+    ) -> None:
+        self._app, self._login, self._grant, self._custody = app, login, grant, custody
+        self.renewal = renewal
+        self._cut_off = renewal.journal.phase in (Phase.SENT, Phase.LANDED)
+        self._old: TokenSet | None = None
+        self._new: TokenSet | None = None
+        self._platform: PlatformMore | None = None
+        self._key: Secret | None = None
+        self._fault: Fault | None = None
+        self._confirmed = False
+        self._refused = ""
+        self._app_secret: Secret | None = None
+        self._do: dict[Do, Callable[[], Awaitable[LandingStep | str]]] = {
+            Do.MARK: self._mark, Do.SEND: self._send, Do.PLACE: self._place, Do.ADOPT: self._adopt,
+            Do.DECIDE: self._decide, Do.REPORT_BROKEN: self._report_broken, Do.HALT: self._halt,
+            Do.FINISH: self._finish,
+        }  # fmt: skip
+
+    async def go(self) -> str:
+        """Do what the journal allows; returns how it ended, as a code.
+
+        Raises:
+            ByokeepError: Something was away or shut; the journal says how far it came.
+        """
+        try:
+            newest = await self._custody.newest(self._grant.place(SecretPart.TOKENS))
+            landed = await self._app.slots.has(self.renewal.id)
+            step: LandingStep | str = self._next(Resumed(newest, landed, self._app.clock.now()))
+            while isinstance(step, LandingStep):
+                over = step.do not in _ALWAYS and not await self._held()
+                step = await (self._give_back() if over else self._do[step.do]())
+            return step
+        finally:
+            for secret in (self._old, self._new, self._key, self._app_secret):
+                if secret is not None:
+                    secret.wipe()
+
+    async def _held(self) -> bool:
+        async with self._app.db.begin(client_id=self._grant.client_id) as tx:
+            return await refresh_journal.goes_on(tx, self._grant, self.renewal.journal.base)
+
+    async def _give_back(self) -> str:
+        """A person has ended or replaced the grant: nothing is renewed, and nothing that came may live on."""
+        late = Late(app=self._app, login=self._login, grant=self._grant, renewal=self.renewal, custody=self._custody,
+                    ask=self._ask, new=self._new, cut_off=self._cut_off)  # fmt: skip
+        came = await late.give_back()
+        await self._tidy()
+        return came.value
+
+    def _next(self, happened: LandingEvent) -> LandingStep:
+        step = advance(self._login.rules, self.renewal.journal, happened)
+        self.renewal = replace(self.renewal, journal=step.journal)
+        return step
+
+    async def _mark(self) -> LandingStep | str:
+        await self._make_ready()
+        before = self.renewal
+        step = self._next(Sent(self._app.clock.now()))
+        if await refresh_journal.mark_sent(self._app, self._grant, self.renewal):
+            return step
+        self.renewal = before
+        return await self._give_back()
+
+    async def _make_ready(self) -> None:
+        """Have everything in hand that a reply needs."""
+        await self._tokens()
+        await self._ask()
+        place = self._grant.place(SecretPart.LANDING)
+        if self._key is None and self.renewal.landing_version:
+            with suppress(NotFound, Unavailable):
+                self._key = await self._custody.read(place, self.renewal.landing_version)
+        if self._key is None:
+            key = Secret(self._app.ids.token())
+            written = await self._custody.write(place, key, cas=await self._custody.newest(place))
+            self._key, self.renewal = key, replace(self.renewal, landing_version=written.version)
+        await self._app.slots.prepare(self.renewal.id)
+
+    async def _tokens(self) -> TokenSet:
+        if self._old is None:
+            packed = await self._custody.read(self._grant.place(SecretPart.TOKENS), self.renewal.journal.base)
+            try:
+                self._old = unpack_tokens(packed)
+            finally:
+                packed.wipe()
+        return self._old
+
+    async def _ask(self) -> PlatformMore:
+        if self._platform is None:
+            ours = await refresh_journal.app_of(self._app, self._grant)
+            if ours.secret_version:
+                self._app_secret = await self._custody.app_secret(self._grant.provider, ours.login, ours.secret_version)
+            self._platform = self._app.platform(ours, self._app_secret)
+        return self._platform
+
+    async def _send(self) -> LandingStep:
+        landed = False
+        old, platform, key = await self._tokens(), await self._ask(), self._key
+        if key is None:
+            raise Integrity("no_landing_key")
+
+        async def land(status: int, body: Secret, at: datetime) -> None:
+            nonlocal landed
+            landed = True
+            try:
+                await self._app.slots.land(
+                    self.renewal.id, key, base=self.renewal.journal.base, status=status, body=body, at=at
+                )
+            except Unavailable:
+                await self._alert("reply_not_landed")
+
+        try:
+            answer = await platform.refresh(old, landed=land)
+        except Rejected as error:  # nothing was sent
+            await self._alert(error.code)
+            answer = Fault(cause=FaultCause.UNKNOWN, sent=False, answered=False)
+        except Integrity as error:
+            answer = None
+            self._refused = error.code
+        if landed:
+            self._next(Landed())
+            with suppress(ByokeepError):  # the slot says the same
+                await refresh_journal.save(self._app, self._grant, self.renewal)
+        return await self._read(answer, landed=landed)
+
+    async def _read(self, answer: TokenSet | Fault | None, *, landed: bool) -> LandingStep:
+        """Go on with a reply that was read; None = it says what no reply may, and the token may be spent."""
+        if isinstance(answer, TokenSet):
+            self._new = answer
+            return LandingStep(self.renewal.journal, Do.PLACE)
+        now = self._app.clock.now()
+        if landed:
+            await self._app.slots.clear(self.renewal.id)
+        if answer is None:
+            await self._alert(self._refused)
+            return LandingStep(self.renewal.journal, Do.REPORT_BROKEN)
+        self._fault = answer
+        if landed and not answer.answered:
+            return self._next(UnreadableResponse(now))
+        return self._next(RefusedResponse(answer, now))
+
+    async def _place(self) -> LandingStep | str:
+        new = self._new or await self._read_landed()
+        if isinstance(new, LandingStep):
+            return new
+        packed = pack_tokens(new)
+        try:
+            written = await self._custody.write(
+                self._grant.place(SecretPart.TOKENS), packed, cas=self.renewal.journal.base
+            )
+        except Conflict:
+            return self._next(PlacedResponse(won=False))
+        finally:
+            packed.wipe()
+        self._next(PlacedResponse(won=True))
+        return await self._pin(new, written.version, "", "renewed", store_request=written.request_id)
+
+    async def _read_landed(self) -> TokenSet | LandingStep:
+        """Take the tokens out of the slot; a step when there are none."""
+        found = None
+        try:
+            key = await self._custody.read(self._grant.place(SecretPart.LANDING), self.renewal.landing_version)
+            self._key = key
+            found = await self._app.slots.landed(self.renewal.id, key)
+        except (Integrity, NotFound):
+            found = None
+        if found is None or found[0] != self.renewal.journal.base:
+            await self._alert("landed_reply_unreadable")
+            await self._app.slots.clear(self.renewal.id)
+            return self._next(UnreadableResponse(self._app.clock.now()))
+        _, status, body, at = found
+        try:
+            answer: TokenSet | Fault | None = (await self._ask()).read_landed(
+                await self._tokens(), status=status, body=body, at=at
+            )
+        except Integrity as error:
+            answer = None
+            self._refused = error.code
+        finally:
+            body.wipe()
+        if isinstance(answer, TokenSet):
+            self._new = answer
+            return answer
+        return await self._read(answer, landed=True)
+
+    async def _adopt(self) -> str:
+        """Point at what the store has; ours, cut off before it was pinned, or a sibling's. What a consent that is being
+        finished has put there is not on record yet, and what one that was finished has put there is not ours."""
+        await refuse_while_consenting(self._app, self._grant)
+        if not await self._held():
+            return await self._give_back()
+        place = self._grant.place(SecretPart.TOKENS)
+        newest = await self._custody.newest(place)
+        packed = await self._custody.read(place, newest)
+        try:
+            adopted = unpack_tokens(packed)
+        finally:
+            packed.wipe()
+        if self.renewal.journal.phase is not Phase.CLOSED:
+            self.renewal = replace(self.renewal, journal=replace(self.renewal.journal, phase=Phase.CLOSED))
+        try:  # it never counts as what came: that may be given back, and this may be a person's new login
+            return await self._pin(adopted, newest, "adopted", "adopted")
+        finally:
+            adopted.wipe()
+
+    async def _pin(self, tokens: TokenSet, version: int, reason: str, ended: str, **more: FieldValue) -> str:
+        place = self._grant.place(SecretPart.ACCESS)
+        written = await self._custody.write(place, tokens.access, cas=await self._custody.newest(place))
+        pinned = await refresh_journal.placed(
+            self._app, self._login, self._grant, self.renewal, tokens, version=version,
+            access_version=written.version, reason=reason, attempts=self.renewal.journal.lost + 1, **more,
+        )  # fmt: skip
+        if not pinned:
+            await self._custody.destroy(place, [written.version])
+            return await self._give_back()
+        if self._old is not None and self._old.scopes is not None and wider_scopes(tokens, frozenset(self._old.scopes)):
+            await self._alert("scopes_wider_than_before", severity="warning")
+        await self._tidy()
+        needed = self._login.scopes_for(self._grant.purposes)
+        if tokens.scopes is not None and missing_scopes(tokens, needed):
+            await lose_permission(self._app, self._grant, self.renewal)
+            return "missing_scope"
+        return ended
+
+    async def _decide(self) -> LandingStep | str:
+        fault = self._fault or Fault(cause=FaultCause.TRANSIENT, answered=False)
+        tries = self._grant.tries + 1
+        now = Situation(tries=tries, confirmed=self._confirmed)
+        decision = self._after(fault, now)
+        if decision.act is RenewalAct.REREAD:
+            newer = await self._custody.newest(self._grant.place(SecretPart.TOKENS)) > self.renewal.journal.base
+            decision = self._after(fault, replace(now, reread=True, newer=newer))
+        fields = _told(fault)
+        match decision.act:
+            case RenewalAct.ADOPT:
+                return await self._adopt()
+            case RenewalAct.CONFIRM:
+                self._confirmed = True
+                await asyncio.sleep(decision.wait_s)
+                return LandingStep(self.renewal.journal, Do.MARK)
+            case RenewalAct.REAUTH | RenewalAct.LOCKED:
+                return await self._end(decision, fields)
+        if decision.alert:
+            await self._alert("platform_app_refused")
+        await refresh_journal.put_off(
+            self._app, self._grant, self.renewal, wait_s=decision.wait_s, tries=tries, reason=decision.act.value,
+            **fields,
+        )  # fmt: skip
+        return decision.act.value
+
+    def _after(self, fault: Fault, now: Situation) -> Decision:
+        seed = refresh_journal.seed_of(self._grant, self.renewal.journal.base)
+        return after_fault(self._login.rules, fault, now, seed=seed)
+
+    async def _end(self, decision: Decision, fields: dict[str, FieldValue]) -> str:
+        self._next(GaveUp())
+        cause = Lost.COMPROMISED if decision.suspect_reuse else _LOST[decision.act]
+        reason = "reuse_suspected" if decision.suspect_reuse else decision.act.value
+        told = await give_up(self._app, self._grant, self.renewal, cause, reason=reason, **fields)
+        if not told:
+            return await self._give_back()
+        await self._tidy()
+        return told
+
+    async def _report_broken(self) -> str:
+        self.renewal = replace(self.renewal, journal=replace(self.renewal.journal, phase=Phase.BROKEN))
+        fields = _told(self._fault) if self._fault is not None else {}
+        told = await give_up(
+            self._app, self._grant, self.renewal, Lost.CHAIN_BROKEN, reason="chain_broken",
+            attempts=max(self.renewal.journal.lost, 1), **fields,
+        )  # fmt: skip
+        if not told:
+            return await self._give_back()
+        await self._tidy()
+        return "chain_broken"
+
+    async def _halt(self) -> str:
+        """The store is older than what is on record: it was rolled back, and no call may be made with what it has."""
+        await self._alert("store_rolled_back")
+        if self.renewal.journal.phase is not Phase.STARTED:
+            raise Integrity("store_rolled_back", next_step="Bring the store back to its newest state.")
+        await refresh_journal.put_off(
+            self._app, self._grant, self.renewal, wait_s=HALTED_S, tries=self._grant.tries, reason="store_rolled_back"
+        )
+        return "halted"
+
+    async def _finish(self) -> str:
+        return "finished"
+
+    async def _tidy(self) -> None:
+        """Destroy the landing key and remove the slot; what is left over is worthless, and goes the next time."""
+        with suppress(ByokeepError):
+            if self.renewal.landing_version:
+                await self._custody.destroy(self._grant.place(SecretPart.LANDING), [self.renewal.landing_version])
+            await self._app.slots.clear(self.renewal.id)
+
+    async def _alert(self, reason: str, severity: Severity = "critical") -> None:
+        with suppress(ByokeepError):
+            async with self._app.db.begin(client_id=self._grant.client_id) as tx:
+                await open_alert(tx, self._app, self._app.system(), reason=reason, severity=severity,
+                                  client_id=self._grant.client_id, object_id=self._grant.account_id)  # fmt: skip
+
+
+def _told(fault: Fault) -> dict[str, FieldValue]:
+    found: dict[str, FieldValue] = {"cause": fault.cause.value}
+    return found if fault.http_status is None else found | {"http_status": fault.http_status}
+
 
 MOST: Final = 16  # renewals side by side
 FIRST_PAUSE_S: Final = 1.0
@@ -42,7 +395,7 @@ async def renew(app: RefresherApp, grant: RenewableGrant) -> str:
     login = app.logins.get(grant.login)
     if login is None or login.provider is not grant.provider:
         raise Denied("unknown_login", next_step="This version does not know the login of this account.")
-    taken = await refresh_book.take(app, grant)
+    taken = await refresh_journal.take(app, grant)
     if taken is None:
         return "not_due"
     held, renewal = taken

@@ -1,33 +1,137 @@
-"""What a flow of ``byokeep refresher`` gets: one client's accounts under custody, platforms that can be asked, slots.
+"""What a flow of ``byokeep refresher`` gets: custody of accounts, platforms that can be asked, slots, many at a time.
 
 Rules
-- A value is reachable inside a custody lease only; leaving the block ends the reach.
+- A value is reachable inside a custody lease only; leaving the block ends the reach and wipes what was read. A lease is
+  of a job of its own, which is closed with it. The secret of an app goes with that app's id alone.
 - A platform answers with tokens, faces and counts, or with a Fault of one word; nothing else of a reply gets here.
 - A slot is there, of full size and synced, before the request leaves whose reply it is for (ADR 0023).
+- What fails for one account fails for that one alone, whatever was raised. It is left alone for a pause that grows,
+  which is this process's own, and takes no place in the next round meanwhile. People hear at once of what nobody
+  foresaw, and of what has a name when it happened for the third time in a row.
 
 No other process has these ports.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
-from byokeep.accounts.apart import Apart
+from byokeep.accounts.model import OAuthGrant, OurApp
+from byokeep.core.errors import ByokeepError, Denied, NotFound
 from byokeep.core.fault import Fault
 from byokeep.core.identity import Face
-from byokeep.core.model import Provider
-from byokeep.core.ref import SecretRef
+from byokeep.core.model import ClientId, Provider
+from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.refresh import RefreshRules
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
+from byokeep.jobs.jobs import custody_job
 from byokeep.kernel.app import App
+from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import Written
+from byokeep.wire.tokens import unpack_tokens
+
+SIDE_BY_SIDE: Final = 4
+FIRST_PAUSE_S: Final = 5.0
+LONGEST_PAUSE_S: Final = 3600.0
+TOLD_AFTER: Final = 3  # failures in a row of a kind that has a name
+
+
+class OfAccount(Protocol):
+    """Anything that belongs to one account."""
+
+    @property
+    def client_id(self) -> ClientId:
+        """Whose account."""
+
+    @property
+    def account_id(self) -> UUID:
+        """Which account."""
+
+
+T = TypeVar("T", bound=OfAccount)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    times: int
+    until: float
+
+
+def _silent(_: str, __: OfAccount, ___: str) -> None:
+    pass
+
+
+@dataclass(slots=True)
+class Apart:
+    """Which accounts failed at what, in this process.
+
+    Args:
+        told: Called with what was done, the account and a code, for each failure.
+    """
+
+    told: Callable[[str, OfAccount, str], None] = _silent
+    _failed: dict[tuple[str, UUID], _Failed] = field(default_factory=dict)
+
+    def resting(self, what: str, now: float) -> list[UUID]:
+        """Return the accounts that are left alone for now. ``now`` = monotonic seconds."""
+        return [account for (name, account), one in self._failed.items() if name == what and one.until > now]
+
+    def failed(self, what: str, account: UUID, now: float) -> int:
+        """Note a failure; returns how many there were in a row."""
+        self._failed = {k: v for k, v in self._failed.items() if v.until > now - 2 * LONGEST_PAUSE_S}
+        before = self._failed.get((what, account))
+        times = 1 if before is None else before.times + 1
+        pause_s = min(FIRST_PAUSE_S * 2.0 ** min(times - 1, 20), LONGEST_PAUSE_S)
+        self._failed[what, account] = _Failed(times, now + pause_s)
+        return times
+
+    def worked(self, what: str, account: UUID) -> None:
+        """Forget what failed before."""
+        self._failed.pop((what, account), None)
+
+
+async def each(app: App, apart: Apart, what: str, found: Sequence[T], act: Callable[[T], Awaitable[object]]) -> int:
+    """Do something for each of ``found``, some side by side; returns how many there were.
+
+    Args:
+        what: A code; the alert about a failure is ``WHAT_failed``.
+    """
+    room = asyncio.Semaphore(SIDE_BY_SIDE)
+
+    async def one_of(one: T) -> None:
+        async with room:
+            try:
+                await act(one)
+            except Exception as error:  # of any kind: it is this account's alone
+                await _note(app, apart, what, one, error)
+            else:
+                apart.worked(what, one.account_id)
+
+    await asyncio.gather(*(one_of(one) for one in found))
+    return len(found)
+
+
+async def _note(app: App, apart: Apart, what: str, one: OfAccount, error: Exception) -> None:
+    known = isinstance(error, ByokeepError)
+    code = error.code if isinstance(error, ByokeepError) else f"failed_{type(error).__name__.lower()}"
+    times = apart.failed(what, one.account_id, app.clock.monotonic())
+    apart.told(what, one, code)
+    if known and times < TOLD_AFTER:
+        return
+    with suppress(Exception):  # the log has it
+        async with app.db.begin(client_id=one.client_id) as tx:
+            await open_alert(
+                tx, app, app.system(), reason=f"{what}_failed", client_id=one.client_id, object_id=one.account_id
+            )
+
 
 ALWAYS: Final = ("connect", "read")  # purposes that each account has
 
@@ -202,3 +306,73 @@ class RefresherApp(App):
     platform: Callable[[AppAt, Secret | None], PlatformMore]
     digest: Callable[[str], str]
     apart: Apart = field(default_factory=Apart)
+
+
+_KEPT: Final = 10  # versions that the store keeps of a place
+
+
+@asynccontextmanager
+async def held(app: RefresherApp, client_id: ClientId, provider: Provider) -> AsyncIterator[AccountCustody]:
+    """Hold a custody lease of a job of its own.
+
+    Raises:
+        ByokeepError: There is no custodian, or the broker gives none.
+    """
+    job = custody_job(app, app.custodian, client_id, provider.value)
+    async with job as job_id, app.custodian.open(job_id) as custody:
+        yield custody
+
+
+@asynccontextmanager
+async def opened(app: RefresherApp, grant: OAuthGrant) -> AsyncIterator[tuple[AccountCustody, PlatformMore, TokenSet]]:
+    """Hold the tokens of a grant, and its platform; they are wiped at the end.
+
+    Raises:
+        Denied: ``app_changed``: the grant is another app's; nothing of ours may be shown for it.
+        ByokeepError: Not to be had.
+    """
+    async with app.db.begin(client_id=grant.client_id) as tx:
+        ours = await tx.one(OurApp, "app_get", login=grant.login)
+    if ours.app_id != grant.app_id:
+        raise Denied("app_changed", next_step="Connect the account again under the new app.", login=grant.login)
+    async with held(app, grant.client_id, grant.provider) as custody:
+        place = SecretRef(grant.client_id, grant.provider, SecretPart.TOKENS, grant.account_id)
+        packed = await _newest(custody, place, grant.version)
+        try:
+            tokens = unpack_tokens(packed)
+        finally:
+            packed.wipe()
+        version, secret = ours.secret_version, None
+        try:
+            if version:
+                secret = await custody.app_secret(grant.provider, grant.login, version)
+            at = AppAt(login=grant.login, app_id=grant.app_id, redirect_uri=ours.redirect_uri, secret_version=version)
+            yield custody, app.platform(at, secret), tokens
+        finally:
+            tokens.wipe()
+            if secret is not None:
+                secret.wipe()
+
+
+def is_gone(error: ByokeepError) -> bool:
+    """Whether the store says that a version is not there any more; it calls a destroyed one unavailable."""
+    return isinstance(error, NotFound) or error.code == "secret_version_gone"
+
+
+async def _newest(custody: AccountCustody, place: SecretRef, pinned: int) -> Secret:
+    """Read the newest version that is there; one that was written and never recorded may have been destroyed again."""
+    newest = await custody.newest(place)
+    for version in range(newest, pinned, -1):
+        try:
+            return await custody.read(place, version)
+        except ByokeepError as error:
+            if not is_gone(error):
+                raise
+    return await custody.read(place, min(newest, pinned))
+
+
+async def burn(custody: AccountCustody, place: SecretRef) -> None:
+    """Destroy every version that the store keeps of a place."""
+    newest = await custody.newest(place)
+    if newest:
+        await custody.destroy(place, list(range(max(1, newest - _KEPT + 1), newest + 1)))

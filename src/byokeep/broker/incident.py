@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from byokeep.accounts import incident
+from byokeep.accounts import recovery
 from byokeep.broker.schemas import (
     CanaryBody,
     LostBody,
@@ -34,7 +34,7 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
     async def list_platforms(request: Request, client_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """List the platforms that a client lost at some time, and the canaries that wait for an approver."""
         request.scope["state"]["tenant"] = client_id
-        found, waiting = await incident.list_platforms(app, actor, ClientId(client_id))
+        found, waiting = await recovery.list_platforms(app, actor, ClientId(client_id))
         return {"platforms": [platform_out(one) for one in found], "requests": waiting}
 
     @routes.post(
@@ -44,7 +44,7 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
         """Close a platform for a client: acknowledged when no act on it can start any more."""
         request.scope["state"]["tenant"] = body.client_id
         state = await emergency.stopping(
-            lambda: incident.close_platform(app, actor, ClientId(body.client_id), body.platform, body.cause)
+            lambda: recovery.close_platform(app, actor, ClientId(body.client_id), body.platform, body.cause)
         )
         return stage_out(body.platform, state)
 
@@ -55,7 +55,7 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
     async def request_canary(request: Request, actor: Actor = who, body: CanaryBody = canary_body) -> Response:
         """Ask for the canary; another person must approve. 200 with the request that waits already, if one does."""
         request.scope["state"]["tenant"] = body.client_id
-        request_ = await incident.request_canary(
+        request_ = await recovery.request_canary(
             app, actor, ClientId(body.client_id), body.platform, body.reason, stage=body.stage
         )
         return OpenRequestReply.answer(request_, 200 if request_.repeated else 201)
@@ -63,7 +63,7 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
     @routes.post("/platforms/canary-requests/{request_id}/approve", response_model=StageReply, responses=refusals(409))
     async def approve_canary(request_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """Begin the canary as the second person."""
-        platform, state = await incident.approve_canary(app, actor, request_id)
+        platform, state = await recovery.approve_canary(app, actor, request_id)
         return stage_out(platform, state)
 
     return routes

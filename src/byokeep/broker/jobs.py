@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
-from byokeep.accounts import renewals
+from byokeep.accounts import recovery
 from byokeep.broker.schemas import (
     AskedReply,
     BlockedBody,
@@ -100,7 +100,7 @@ def _leases(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -
     )  # fmt: skip
     async def ask_renewal(job_id: PathId, actor: Actor = who, body: RenewalBody = renewal_body) -> dict[str, Any]:
         """Say that an account's access token has expired; a newer one comes with a later lease."""
-        return {"asked": await renewals.ask_renewal(app, actor, job_id, body.secret, body.version)}
+        return {"asked": await recovery.ask_renewal(app, actor, job_id, body.secret, body.version)}
 
     @routes.get("/leases/{lease_id}", response_model=ValidForReply, responses=refusals(403))
     async def heartbeat(lease_id: PathId, actor: Actor = who) -> dict[str, Any]:

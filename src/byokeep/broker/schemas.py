@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from byokeep.accounts.incident import PlatformState
+from byokeep.accounts.recovery import PlatformState
 from byokeep.core.model import LeaseKind
 from byokeep.core.reenable import RecoveryCause, Reenable, Stage
 from byokeep.http.body import Id, Strict

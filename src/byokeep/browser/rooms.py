@@ -37,7 +37,7 @@ from byokeep.core.manifest import ExpectedAccount, Packing
 from byokeep.core.model import Provider
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import Look, Shot, Window
-from byokeep.platforms.load import PLATFORM_DESCRIPTORS
+from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
 from byokeep.platforms.website import SitePlace, Website, websites
 from byokeep.sealing.store import Sink, Source
 

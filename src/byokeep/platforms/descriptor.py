@@ -1,20 +1,34 @@
-"""What one social platform is, as data: the record that a file of ``data/`` becomes.
+"""What one social platform is, as data, and how its file of ``data/`` is read, strictly.
 
 Rules
-- Everything that differs between platforms stands here; the code that calls them knows no platform by name.
-- A call's addresses and parameters are templates: text with ``{name}`` places from a closed list.
+- Everything that differs between platforms stands there; the code that calls them knows no platform by name. Addresses
+  and parameters are templates: text with ``{name}`` places from a closed list.
+- An unknown or missing field, an address that is not https, a secret in a path, or in a query that was not declared for
+  it, does not load. Neither does an implicit or password grant (S-OAUTH-5).
+- Every address lies in a domain of the platform's own, its issuer too: a file cannot send a token elsewhere.
+- A platform without OAuth says why and has no API lane; nothing is filled in for it.
+- Adding a platform is one file here and one of vectors; `make names` takes its name into the code.
 """
 
 from __future__ import annotations
 
+import json
+import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from importlib import resources
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
+from byokeep.core.data_file import Table
+from byokeep.core.errors import Rejected
 from byokeep.core.fault import FaultCause
-from byokeep.core.model import Lane, Provider
+from byokeep.core.model import PLATFORMS, Lane, Provider
 from byokeep.core.refresh import RefreshRules
+from byokeep.core.webhook import SCHEMES
 
 # Places that hold secrets, and those that do not. ``proof`` is Meta's HMAC over the access token.
 SECRET_PLACES: Final = frozenset({"client_secret", "code", "verifier", "refresh_token", "access_token"})
@@ -248,3 +262,201 @@ class PlatformDescriptor:
     webhook: str = ""
     unverified: tuple[str, ...] = ()
     docs_url: str
+
+
+T = TypeVar("T")
+PLACE: Final = re.compile(r"\{([a-z_]+)\}")
+_GRANTS: Final = frozenset(
+    {"authorization_code", "refresh_token", "fb_exchange_token", "ig_exchange_token", "ig_refresh_token"}
+)
+_DOMAIN: Final = re.compile(r"[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,3}")
+
+
+# Who owns which domains is code, so that a changed data file can not say it of itself (S-OAUTH-12). A platform that was
+# added by its file alone says its own, and none that stands here.
+_DOMAINS: Final[Mapping[Provider, tuple[str, ...]]] = MappingProxyType(
+    {
+        Provider.META: ("facebook.com", "instagram.com"),
+        Provider.TIKTOK: ("tiktok.com", "tiktokapis.com"),
+        Provider.LINKEDIN: ("linkedin.com",),
+        Provider.YOUTUBE: ("google.com", "googleapis.com"),
+        Provider.X: ("x.com",),
+    }
+)
+
+
+def load(platform: str, document: Mapping[str, Any]) -> PlatformDescriptor:
+    """Build a descriptor from a parsed data file.
+
+    Raises:
+        ValueError: The file breaks a rule of this module; the message names the field.
+    """
+    top = Table(platform, document)
+    named = top.take("provider", str)
+    if named not in PLATFORMS:
+        raise ValueError(f"no platform is named {named!r} in the code; `make names` takes the names of all files")
+    provider = Provider(named)
+    oauth = top.optional("oauth")
+    domains = _domains(platform, provider, top.texts("domains", []))
+    found = top.fill(
+        PlatformDescriptor,
+        id=platform,
+        provider=provider,
+        lanes=tuple(Lane(lane) for lane in top.texts("lanes")),
+        oauth=None if oauth is None else _oauth(platform, oauth),
+    )
+    if (oauth is None) != bool(found.why_no_oauth) or (oauth is None) != (Lane.API not in found.lanes):
+        raise ValueError(f"{platform}: either OAuth and an API lane, or a reason why not")
+    if found.webhook and found.webhook not in SCHEMES:
+        raise ValueError(f"{platform}: no such webhook scheme")
+    if found.oauth is not None:
+        _check_hosts(platform, domains, found.oauth)
+    return found
+
+
+def _domains(platform: str, provider: Provider, said: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the domains of a platform's own, from the code or else from its file."""
+    if provider in _DOMAINS:
+        if said:
+            raise ValueError(f"{platform}: its domains stand in the code")
+        return _DOMAINS[provider]
+    owned = [one for domains in _DOMAINS.values() for one in domains]
+    for domain in said:
+        if not _DOMAIN.fullmatch(domain) or any(f".{domain}".endswith(f".{one}") for one in owned):
+            raise ValueError(f"{platform}: {domain} is no domain of its own")
+    return said
+
+
+def _check_hosts(platform: str, domains: tuple[str, ...], oauth: OAuth) -> None:
+    calls = [oauth.exchange, oauth.lengthen, oauth.refresh, *oauth.revoke, oauth.identity.call, oauth.posts.call]
+    calls += [one.call for one in (oauth.granted, oauth.inspect) if one is not None]
+    hosts = {call.host for call in calls if call is not None} | {oauth.authorize.host}
+    hosts.add(urlsplit(oauth.issuer).hostname or "")
+    if any(not any(host == one or host.endswith("." + one) for one in domains) for host in hosts):
+        raise ValueError(f"{platform}: an address outside the platform's own domains")
+
+
+def _oauth(platform: str, table: Table) -> OAuth:
+    def oauth_call(at: Table | None, name: str) -> DescribedCall | None:
+        return None if at is None else _call(f"{platform}.{name}", at, Surface.OAUTH)
+
+    def read(at: Table, kind: type[T], name: str) -> T:
+        return at.fill(kind, call=_call(f"{platform}.{name}", at.table("call"), Surface.API))
+
+    calls, errors = table.table("calls"), table.table("errors")
+    granted, inspect = table.optional("granted"), table.optional("inspect")
+    revoke = [calls.optional(name) for name in ("revoke", "revoke_access")]
+    found = table.fill(
+        OAuth,
+        issuer=_https(platform, table.take("issuer", str))[0],
+        authorize=_authorize(platform, table.table("authorize")),
+        scopes=_scopes(table.table("scopes")),
+        exchange=oauth_call(calls.table("exchange"), "exchange"),
+        lengthen=oauth_call(calls.optional("lengthen"), "lengthen"),
+        refresh=oauth_call(calls.table("refresh"), "refresh"),
+        refresh_rules=table.table("refresh").fill(RefreshRules, needed=("due_from", "due_to", "alarm_days")),
+        revoke=tuple(call for one in revoke if (call := oauth_call(one, "revoke")) is not None),
+        reply=table.table("reply").fill(ReplyFields),
+        granted=None if granted is None else read(granted, Granted, "granted"),
+        inspect=None if inspect is None else read(inspect, Inspect, "inspect"),
+        identity=read(table.table("identity"), Identity, "identity"),
+        posts=read(table.table("posts"), PostsCall, "posts"),
+        errors=errors.fill(
+            Errors, rules=tuple(_rule(Table("errors.rules", one)) for one in errors.take("rules", list))
+        ),
+        health=table.table("health").fill(HealthCost),
+    )
+    calls.done()
+    if (found.pkce is Pkce.NONE) == ("code_verifier" in found.exchange.form):
+        raise ValueError(f"{platform}: the verifier is sent exactly where there is a challenge")
+    for call in (found.exchange, found.lengthen, found.refresh):
+        grant = None if call is None else (call.form.get("grant_type") or call.query.get("grant_type"))
+        if call is not None and grant not in _GRANTS:
+            raise ValueError(f"{call.name}: this grant type is not used")
+    return found
+
+
+def _https(platform: str, url: str) -> tuple[str, str]:
+    split = urlsplit(url)
+    odd = split.username or split.port or split.query or split.fragment or PLACE.search(split.netloc)
+    if split.scheme != "https" or not split.hostname or odd:
+        raise ValueError(f"{platform}: an address must be https://host/path")
+    return url, split.hostname
+
+
+def _authorize(platform: str, table: Table) -> Authorize:
+    url, host = _https(platform, table.take("url", str))
+    found = table.fill(Authorize, url=url, host=host)
+    if found.fixed.get("response_type") != "code" or any(PLACE.search(value) for value in found.fixed.values()):
+        raise ValueError(f"{platform}: the consent page is asked for a code")
+    return found
+
+
+def _scopes(table: Table) -> Mapping[ScopePurpose, tuple[str, ...]]:
+    found = {purpose: table.texts(purpose.value) for purpose in ScopePurpose}
+    table.done()
+    if not found[ScopePurpose.CONNECT]:
+        raise ValueError("scopes.connect must not be empty")
+    return MappingProxyType(found)
+
+
+def _call(name: str, table: Table, surface: Surface) -> DescribedCall:
+    url, host = _https(name, table.take("url", str))
+    body = table.take("json", dict, {})
+    call = table.fill(
+        DescribedCall, name=name, surface=surface, url=url, host=host, json=json.dumps(body) if body else None
+    )
+    _check_places(call)
+    if call.method not in ("GET", "POST", "DELETE") or (call.method == "GET" and (call.form or call.json)):
+        raise ValueError(f"{name}: method and body do not go together")
+    if surface is Surface.API and call.method != "GET" and not (call.method == "POST" and call.json):
+        raise ValueError(f"{name}: reads only")
+    return call
+
+
+def _check_places(call: DescribedCall) -> None:
+    used = {where: set(PLACE.findall(text)) for where, text in (("url", call.url), ("headers", str(call.headers)))}
+    used["query"] = {place for text in call.query.values() for place in PLACE.findall(text)}
+    used["form"] = {place for text in call.form.values() for place in PLACE.findall(text)}
+    if set().union(*used.values()) - SECRET_PLACES - OPEN_PLACES:
+        raise ValueError(f"{call.name}: unknown place")
+    if (used["url"] | used["headers"]) & SECRET_PLACES:
+        raise ValueError(f"{call.name}: a secret may not stand in a path or a fixed header")
+    if bool(used["query"] & SECRET_PLACES) != call.secret_in_query:
+        raise ValueError(f"{call.name}: secrets in the query are declared, and declared only where they are")
+
+
+def _rule(table: Table) -> ErrorRule:
+    where = Table("errors.where", table.take("where", dict, {}))
+    surface = table.take("surface", str, "")
+    conditions = [(path, frozenset(where.texts(path))) for path in where.names()]
+    rule = table.fill(
+        ErrorRule,
+        calls=frozenset(table.texts("calls", [])),
+        surface=Surface(surface) if surface else None,
+        statuses=frozenset(int(status) for status in table.take("statuses", list, [])),
+        where=tuple(conditions),
+    )
+    if not (rule.statuses or rule.where):
+        raise ValueError("an error rule needs a condition")
+    return rule
+
+
+def _load_all() -> Mapping[str, PlatformDescriptor]:
+    folder = resources.files("byokeep.platforms").joinpath("data")
+    files = sorted(file.name for file in folder.iterdir() if file.name.endswith(".toml"))
+    found = {}
+    for name in files:
+        text = folder.joinpath(name).read_text(encoding="utf-8")
+        platform = name.removesuffix(".toml")
+        try:
+            found[platform] = load(platform, tomllib.loads(text))
+        except ValueError as wrong:  # the file is ours, and so is what is said of it
+            raise Rejected("platform_file_wrong", platform=platform, next_step=f"Mend {name}: {wrong}.") from None
+    missing = PLATFORMS - {one.provider for one in found.values()}
+    if missing:
+        raise Rejected("platform_file_missing", platform=min(missing), next_step="Put its data file back.")
+    return MappingProxyType(found)
+
+
+PLATFORM_DESCRIPTORS: Final[Mapping[str, PlatformDescriptor]] = _load_all()

@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 from byokeep.core.data_file import Table
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Lane
-from byokeep.platforms.load import PLATFORM_DESCRIPTORS
+from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
 from byokeep.wire.outbound import loopback_base
 
 _HOST: Final = re.compile(r"(?!-)[a-z0-9-]+(?:\.[a-z0-9-]+)+\Z")

@@ -16,7 +16,8 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from byokeep.accounts.accounts import ACCOUNT, PlatformAccount, check_shape, parse_platform
+from byokeep.accounts.accounts import ACCOUNT, check_shape, parse_platform
+from byokeep.accounts.model import PlatformAccount
 from byokeep.core import profile as life
 from byokeep.core.canonical import parse_canonical
 from byokeep.core.errors import Conflict, Rejected

@@ -19,13 +19,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
-from byokeep.accounts.apart import Apart, OfAccount
-from byokeep.accounts.connect_care import tend
-from byokeep.accounts.consents import ConsentTasks
+from byokeep.accounts.connect_finish import ConsentTasks
+from byokeep.accounts.maintenance import remind, tend
 from byokeep.accounts.refresh import Renewals
-from byokeep.accounts.refresh_book import RenewableGrant
-from byokeep.accounts.refresher_app import RefresherApp
-from byokeep.accounts.reminders import remind
+from byokeep.accounts.refresh_journal import RenewableGrant
+from byokeep.accounts.refresher_app import Apart, OfAccount, RefresherApp
 from byokeep.audit.clock_watch import ClockWatch
 from byokeep.core.errors import ByokeepError
 from byokeep.kernel.command import open_alert

@@ -8,8 +8,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from pydantic import Field
 
-from byokeep.accounts import account_state
-from byokeep.accounts.account_state import AccountState
+from byokeep.accounts import accounts
+from byokeep.accounts.accounts import AccountState
 from byokeep.core.identity import shown
 from byokeep.core.model import Actor, ClientId, LanePolicy
 from byokeep.http.body import MAX_BODY, PathId, Strict, json_body, no_query, parse_object, read_bytes, shape
@@ -88,14 +88,12 @@ def router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     @routes.get("", response_model=AccountStatesReply)
     async def list_accounts(client_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """List a client's accounts and how they stand."""
-        return {
-            "accounts": [state_out(one) for one in await account_state.list_states(app, actor, ClientId(client_id))]
-        }
+        return {"accounts": [state_out(one) for one in await accounts.list_states(app, actor, ClientId(client_id))]}
 
     @routes.get("/{where}/{account}", response_model=AccountStateReply)
     async def get(client_id: PathId, where: str, account: str, actor: Actor = who) -> dict[str, Any]:
         """Look at an account."""
-        return state_out(await account_state.get_state(app, actor, ClientId(client_id), where=where, account=account))
+        return state_out(await accounts.get_state(app, actor, ClientId(client_id), where=where, account=account))
 
     @routes.post(
         "/{where}/{account}/lane", response_model=AccountStateReply, openapi_extra=describe(PolicyBody),
@@ -107,7 +105,7 @@ def router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     ) -> dict[str, Any]:  # fmt: skip
         """Set an account's lane policy: exactly one word."""
         spend(request, writes, actor, ClientId(client_id))
-        done = await account_state.set_policy(
+        done = await accounts.set_policy(
             app, actor, ClientId(client_id), where=where, account=account, policy=LanePolicy(body.policy)
         )
         return state_out(done)
@@ -129,7 +127,7 @@ def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     ) -> dict[str, Any]:
         """Ask for an identity check now."""
         spend(request, writes, actor, ClientId(client_id))
-        return state_out(await account_state.ask_look(app, actor, ClientId(client_id), where=where, account=account))
+        return state_out(await accounts.ask_look(app, actor, ClientId(client_id), where=where, account=account))
 
     @routes.post(
         "/{where}/{account}/confirm-name", response_model=AccountStateReply, openapi_extra=describe(ConfirmNamesBody)
@@ -144,7 +142,7 @@ def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     ) -> dict[str, Any]:
         """Make the names that the platform says now the expected ones."""
         spend(request, writes, actor, ClientId(client_id))
-        done = await account_state.confirm_name(
+        done = await accounts.confirm_name(
             app, actor, ClientId(client_id), where=where, account=account, username=body.username,
             display_name=body.display_name,
         )  # fmt: skip
@@ -161,7 +159,7 @@ def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
         spend(request, writes, actor, ClientId(client_id))
         raw = await read_bytes(request, limit=MAX_BODY)  # none at all says no more than the path
         also = bool(raw) and shape(DisconnectBody, parse_object(raw)).also
-        done = await account_state.disconnect(
+        done = await accounts.disconnect(
             app, actor, ClientId(client_id), where=where, account=account, also=also
         )  # fmt: skip
         return state_out(done)

@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 
-from byokeep.accounts import account_state, accounts
-from byokeep.accounts.accounts import PlatformAccount
+from byokeep.accounts import accounts
+from byokeep.accounts.model import PlatformAccount
 from byokeep.core.model import Actor, Client, ClientId, Lane, Risk, Role
 from byokeep.http.body import PathId, json_body, no_query
 from byokeep.http.clients import ClientReply
@@ -110,7 +110,7 @@ def account_router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRoute
     ) -> PlatformAccount:  # fmt: skip
         """Set which lanes may be used with an account."""
         spend(request, writes, actor, ClientId(client_id))
-        return await account_state.set_lanes_by_hand(
+        return await accounts.set_lanes_by_hand(
             app, actor, ClientId(client_id), platform=platform, account=account,
             lanes=frozenset(Lane(lane) for lane in body.lanes),
         )  # fmt: skip

@@ -13,10 +13,9 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from pydantic import BeforeValidator, Field
 
-from byokeep.accounts import apps, connect
-from byokeep.accounts.apps import OurApp
+from byokeep.accounts import connect
 from byokeep.accounts.connect import ConsentAnswer, Started
-from byokeep.accounts.connections import Connection
+from byokeep.accounts.model import Connection, OurApp
 from byokeep.core.errors import Rejected
 from byokeep.core.identity import spelt
 from byokeep.core.model import Actor, ClientId, Lane, Provider
@@ -127,12 +126,12 @@ def app_routes(app: WebApp, auth: Authenticator) -> APIRouter:
     @routes.get("/logins", response_model=LoginsReply, dependencies=[Depends(no_query)])
     async def logins(actor: Actor = who) -> dict[str, Any]:
         """List the ways to log in at platforms, and what each can do."""
-        return {"logins": await apps.list_logins(app, actor)}
+        return {"logins": await connect.list_logins(app, actor)}
 
     @routes.get("/apps", response_model=AppsReply, dependencies=[Depends(no_query)])
     async def list_apps(actor: Actor = who) -> dict[str, Any]:
         """List our apps at the platforms; never a secret."""
-        return {"apps": await apps.list_apps(app, actor)}
+        return {"apps": await connect.list_apps(app, actor)}
 
     @routes.put(
         "/apps/{login}", response_model=AppReply, responses=refusals(409),
@@ -144,7 +143,7 @@ def app_routes(app: WebApp, auth: Authenticator) -> APIRouter:
         if set(given) != {"app_id", "redirect_uri"}:
             raise Rejected("bad_request", next_step="Name app_id and redirect_uri.")
         raw = await _body(request, MAX_SECRET)
-        return await apps.set_app(
+        return await connect.set_app(
             app, actor, login=login, app_id=given["app_id"], redirect_uri=given["redirect_uri"],
             secret=Secret(raw) if raw else None,
         )  # fmt: skip

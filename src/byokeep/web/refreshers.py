@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 from pydantic import Field
 
-from byokeep.accounts import refreshers
+from byokeep.accounts import accounts
 from byokeep.core.model import Actor
 from byokeep.http.body import PathId, Strict, json_body, no_query
 from byokeep.http.openapi import describe, refusals
@@ -56,11 +56,11 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
     @routes.get("", response_model=RefreshersReply)
     async def list_refreshers(actor: Actor = who) -> dict[str, Any]:
         """List the machines that have renewals of tokens under way."""
-        return {"refreshers": await refreshers.list_refreshers(app, actor)}
+        return {"refreshers": await accounts.list_refreshers(app, actor)}
 
     @routes.post("/{owner}/gone", response_model=GoneReply, openapi_extra=describe(GoneBody), responses=refusals(409))
     async def gone(owner: PathId, actor: Actor = who, body: GoneBody = body_) -> dict[str, Any]:
         """Say that a machine will not come back; another takes up its renewals."""
-        return {"owner": owner, "renewals": await refreshers.declare_gone(app, actor, owner, body.reason)}
+        return {"owner": owner, "renewals": await accounts.declare_gone(app, actor, owner, body.reason)}
 
     return routes

@@ -11,9 +11,8 @@ It may not read stores, write audit or decide what happens to an account.
 
 from __future__ import annotations
 
-from byokeep.adapters.platforms.calls import PlatformApp, TokenPlace
+from byokeep.adapters.platforms.calls import PlatformApp, TokenPlace, new_state, new_verifier
 from byokeep.adapters.platforms.oauth import PlatformClient, RecentPosts, Revocation, Revoked
-from byokeep.adapters.platforms.pkce import new_state, new_verifier
 
 __all__ = [
     "PlatformApp",

@@ -1,25 +1,60 @@
-"""Turns a call of a descriptor into an HTTP request, and sends it.
+"""Turn a call of a descriptor into an HTTP request and send it; what goes with it: state, challenge, echo of a secret.
 
 Rules
-- Places are filled from a closed set of values; a place without a value means that the call can not be made.
-- What is put into a path or a query is percent-encoded as one piece; it can not add a segment or a parameter.
+- Places are filled from a closed set of values; a place without a value means that the call cannot be made.
+- What is put into a path or a query is percent-encoded as one piece; it cannot add a segment or a parameter.
 - Before sending, the request is looked at once more: no secret stands in a URL that was not declared to carry it.
+- A verifier serves one flow; only its challenge travels with the browser. A platform without challenges is declared so.
+- A text that a platform says repeats a secret when it holds the whole of it or any run of 20 characters, in any case.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, quote_plus, urlencode, urlsplit
 
-from byokeep.adapters.platforms.pkce import appsecret_proof
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
-from byokeep.platforms.descriptor import ClientAuth, DescribedCall, OAuth, PlatformDescriptor, Surface
-from byokeep.platforms.load import PLACE
+from byokeep.platforms.descriptor import PLACE, ClientAuth, DescribedCall, OAuth, Pkce, PlatformDescriptor, Surface
 from byokeep.wire.outbound import Got, NotGot, Outbound, exchange, loopback_base
+
+_BYTES: Final = 48  # 64 characters, within the 43 to 128 of RFC 7636
+
+
+def new_state() -> Secret:
+    """Return a state that nobody can guess: 32 random bytes, base64url. Stored as its SHA-256."""
+    return Secret(secrets.token_urlsafe(32))
+
+
+def new_verifier() -> Secret:
+    """Return a code verifier of 64 characters."""
+    return Secret(secrets.token_urlsafe(_BYTES))
+
+
+def challenge(form: Pkce, verifier: Secret) -> str:
+    """Return the challenge of a verifier in a platform's form.
+
+    Raises:
+        ValueError: The platform has no challenges.
+    """
+    digest = hashlib.sha256(verifier.reveal()).digest()
+    if form is Pkce.S256:
+        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    if form is Pkce.HEX:
+        return digest.hex()
+    raise ValueError("no challenge here")
+
+
+def appsecret_proof(client_secret: Secret, access_token: Secret) -> str:
+    """Return Meta's proof that the caller knows the app's secret: HMAC-SHA256 over the access token, in hexadecimal."""
+    return hmac.digest(client_secret.reveal(), access_token.reveal(), "sha256").hex()
+
 
 READ_DEADLINE_S: Final = 15.0
 # A token endpoint gets long: giving up early is what loses a token that was rotated already.
@@ -174,3 +209,24 @@ def _guard(call: DescribedCall, url: str, values: Values) -> None:
     secrets = [_plain(value) for value in values.values() if isinstance(value, Secret)]
     if any(one in url or quote(one, safe="") in url for one in secrets):
         raise Rejected("secret_in_url", call=call.name)
+
+
+_RUN: Final = 20
+_SHORTEST: Final = 8  # what is shorter stands in a text by chance
+
+
+def repeats(texts: Iterable[str | None], secrets: Iterable[Secret | None]) -> bool:
+    """Whether any text holds a secret, or a long part of one; a secret that was wiped is passed over."""
+    said = [text.lower() for text in texts if text]
+    runs = {text[at : at + _RUN] for text in said for at in range(len(text) - _RUN + 1)}
+    for secret in secrets:
+        if secret is None or secret.wiped:
+            continue
+        held = secret.reveal().decode("utf-8", "replace").lower()
+        if len(held) < _SHORTEST:
+            continue
+        if any(held in text for text in said) or any(
+            held[at : at + _RUN] in runs for at in range(len(held) - _RUN + 1)
+        ):
+            return True
+    return False

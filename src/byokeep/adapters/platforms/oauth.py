@@ -1,9 +1,12 @@
-"""What can be asked of a social platform: consent, tokens, renewal, revocation, who it is, what it posted.
+"""What can be asked of a social platform: tokens, renewal, revocation, who it is, what it posted; and how it is read.
 
 Rules
 - One call, one request, no retry: whether an act may be repeated is for whoever knows what a one-time token costs.
 - Tokens come out as Secret (``core.secret``), refusals as Fault (``core.fault``): one word of a closed list. Nothing
-  else of a reply is kept.
+  else of a reply is kept: its texts leave only as identity, scopes and ids of posts.
+- Refusals first: what the descriptor's table names as one is one, whatever else the reply holds.
+- Ids are texts and are taken as they stand; a number, a blank or nothing is no id. The single exception is the account
+  that a token reply names, which some platforms write as a number.
 - The reply to a renewal is handed over before it is read, so that it can be landed first.
 - A reply whose names, ids or scopes repeat a secret that was shown in this exchange is refused whole: those are kept.
 - A revocation is proved by use, never by the answer to it (S-OAUTH-9).
@@ -13,25 +16,253 @@ It may not read stores, decide what a refusal leads to, or know the time but for
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from byokeep.adapters.platforms import read
-from byokeep.adapters.platforms.calls import PlatformApp, TokenPlace, Values, fillable, send
-from byokeep.adapters.platforms.consent import ConsentSide
-from byokeep.adapters.platforms.echo import repeats
-from byokeep.core.errors import Integrity
+from byokeep.accounts.refresher_app import AppAt, Ending, Login, Posts, RevocationResult
+from byokeep.adapters.platforms.calls import PlatformApp, TokenPlace, Values, fillable, repeats, send
+from byokeep.adapters.platforms.catalog import ConsentSide
+from byokeep.core.errors import Integrity, Rejected
 from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.identity import Face
 from byokeep.core.secret import Secret
-from byokeep.core.tokens import TokenReply, TokenSet, first_set, renewed
-from byokeep.platforms.descriptor import DescribedCall, PlatformDescriptor
+from byokeep.core.strict_json import strict_object
+from byokeep.core.tokens import MAX_LIFE_S, TokenReply, TokenSet, first_set, renewed, scope_set, token
+from byokeep.platforms.descriptor import (
+    PLATFORM_DESCRIPTORS,
+    DescribedCall,
+    ErrorRule,
+    Errors,
+    Granted,
+    Identity,
+    PlatformDescriptor,
+    PostsCall,
+    ReplyFields,
+    ScopePurpose,
+    Surface,
+)
 from byokeep.wire.outbound import Got, NotGot, Outbound
+
+_LONGEST_ID: Final = 256
+_LONGEST_NAME: Final = 400
+_MOST_ITEMS: Final = 200
+_BLANKS: Final = re.compile(r"[\s,]+")
+_BY_STATUS: Final[Mapping[int, FaultCause]] = {
+    401: FaultCause.EXPIRED,
+    408: FaultCause.TRANSIENT,
+    429: FaultCause.RATE_LIMITED,
+}
+UNREAD: Final = object()
+
+
+def at(document: Any, path: str) -> Any:
+    """Return what stands at a dotted path (numbers are places in lists), UNREAD when nothing does."""
+    for step in path.split(".") if path else ():
+        if isinstance(document, dict) and step in document:
+            document = document[step]
+        elif isinstance(document, list) and step.isdecimal() and int(step) < len(document):
+            document = document[int(step)]
+        else:
+            return UNREAD
+    return document
+
+
+def fault_of(
+    errors: Errors, call: DescribedCall, got: Got | NotGot, *, now: float
+) -> tuple[Fault | None, dict[str, Any]]:
+    """Return the refusal in a reply, or None and the reply's object.
+
+    Args:
+        now: Unix seconds, for headers that name a time.
+    """
+    if isinstance(got, NotGot):
+        # Past 2xx the status alone says that the platform gave nothing, whatever became of the body.
+        answered = got.status is not None and got.status >= 300
+        cause = _by_status(got.status) if got.status is not None and answered else FaultCause.TRANSIENT
+        return Fault(cause=cause, http_status=got.status, sent=got.sent, answered=answered), {}
+    document = strict_object(got.body.reveal())
+    if 200 <= got.status < 300:
+        return _in_success(errors, call, got, document, now)
+    redirected = 300 <= got.status < 400
+    named = None if redirected else _by_rules(errors.rules, call, got.status, document or {})
+    cause = named or _by_status(got.status)
+    wait = retry_after(got.headers, errors.reset_header, now=now)
+    return Fault(cause=cause, http_status=got.status, retry_after_s=wait), {}
+
+
+def _in_success(
+    errors: Errors, call: DescribedCall, got: Got, document: dict[str, Any] | None, now: float
+) -> tuple[Fault | None, dict[str, Any]]:
+    if document is None and (got.status == 204 or not got.body.reveal().strip()):
+        document = {}
+    if document is None:
+        return Fault(cause=FaultCause.UNKNOWN, http_status=got.status, answered=False), {}
+    cause = _by_rules(errors.rules, call, got.status, document)
+    strange = call.surface is Surface.API and errors.ok_path and at(document, errors.ok_path) != errors.ok_value
+    # An error beside data that no rule knows is still an error; ``ok`` is the one platform's way of saying none.
+    other = document.get("error") if not (call.surface is Surface.API and errors.ok_path) else None
+    if cause is None and (strange or other or document.get("errors")):
+        cause = FaultCause.UNKNOWN
+    if cause is None:
+        return None, document
+    wait = retry_after(got.headers, errors.reset_header, now=now)
+    return Fault(cause=cause, http_status=got.status, retry_after_s=wait), {}
+
+
+def _by_status(status: int) -> FaultCause:
+    return FaultCause.TRANSIENT if status >= 500 else _BY_STATUS.get(status, FaultCause.UNKNOWN)
+
+
+def _by_rules(
+    rules: tuple[ErrorRule, ...], call: DescribedCall, status: int, document: dict[str, Any]
+) -> FaultCause | None:
+    short = call.name.rpartition(".")[2]
+    for rule in rules:
+        fits = (
+            (not rule.calls or short in rule.calls)
+            and rule.surface in (None, call.surface)
+            and (status in rule.statuses or (not rule.statuses and (bool(rule.where) or status >= 300)))
+        )
+        if fits and all(_text(at(document, path)) in values for path, values in rule.where):
+            return rule.cause
+    return None
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    return str(value) if type(value) is int else None
+
+
+def retry_after(headers: Mapping[str, str], reset_header: str, *, now: float) -> float | None:
+    """Return the seconds that a platform wants us to wait, None when it does not say so in numbers."""
+    asked = headers.get("retry-after", "")
+    if asked.isascii() and asked.isdigit() and len(asked) <= 9:
+        return float(asked)
+    reset = headers.get(reset_header, "") if reset_header else ""
+    if reset.isascii() and reset.isdigit() and len(reset) <= 12:
+        return max(0.0, float(reset) - now)
+    return None
+
+
+def token_reply(fields: ReplyFields, document: dict[str, Any], *, first: bool) -> TokenReply | None:
+    """Return the tokens of a reply, None when it holds none that can be used.
+
+    Args:
+        first: Whether the fields that are needed at a new consent must all be there and sound.
+    """
+    holder = next((one for path in fields.inside if fields.access in (one := _table(at(document, path)))), None)
+    if holder is None or (first and any(holder.get(name) in (None, "", []) for name in fields.needed)):
+        return None
+    kind = holder.get("token_type", "bearer")
+    if not isinstance(kind, str) or kind.lower() != "bearer":
+        return None
+    try:
+        access = token(holder[fields.access])
+        refresh = holder.get(fields.refresh) if fields.refresh else None
+        if refresh == holder[fields.access]:
+            return None  # jobs would hold what renews
+        found = TokenReply(
+            access=access,
+            refresh=None if refresh in (None, "") else token(refresh),
+            scopes=_scopes(holder.get(fields.scope) if fields.scope else None),
+            account_id=_account(holder.get(fields.account) if fields.account else None),
+            access_life_s=_life(holder.get(fields.expires_in)),
+            refresh_life_s=_life(holder.get(fields.refresh_expires_in) if fields.refresh_expires_in else None),
+        )
+    except ValueError:
+        return None
+    if first and fields.expires_in in fields.needed and found.access_life_s is None:
+        return None
+    return found
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _scopes(value: Any) -> tuple[str, ...] | None:
+    if isinstance(value, str):
+        value = [part for part in _BLANKS.split(value) if part]
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        return None
+    return scope_set(tuple(value)) if value else None
+
+
+def _account(value: Any) -> str | None:
+    text = _text(value)
+    return _id(text)
+
+
+def _life(value: Any) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:
+        value = int(value)
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and 0 < value <= MAX_LIFE_S else None
+
+
+def moment(value: Any) -> datetime | None:
+    """Return Unix seconds as UTC, None for 0 and for what is none."""
+    return datetime.fromtimestamp(value, UTC) if type(value) is int and 0 < value < 2**33 else None
+
+
+def faces(identity: Identity, document: dict[str, Any]) -> tuple[Face, ...] | None:
+    """Return the accounts of an identity reply; an id that is none is empty. None when the reply has another form."""
+    found = at(document, identity.at)
+    if isinstance(found, dict) and not identity.listed:
+        found = [found]
+    if not isinstance(found, list) or len(found) > _MOST_ITEMS or not all(isinstance(one, dict) for one in found):
+        return None
+    return tuple(
+        Face(
+            account_id=_id(at(one, identity.id)) or "",
+            username=_name(one, identity.username),
+            display_name=_name(one, identity.display_name),
+            link=_id(at(one, identity.link)) if identity.link else None,
+        )
+        for one in found
+    )
+
+
+def _id(value: Any) -> str | None:
+    good = isinstance(value, str) and 0 < len(value) <= _LONGEST_ID and value.isascii() and value.isprintable()
+    return value if good and " " not in value else None
+
+
+def _name(one: dict[str, Any], path: str) -> str | None:
+    value = at(one, path) if path else None
+    return value if isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME else None
+
+
+def post_ids(posts: PostsCall, document: dict[str, Any]) -> tuple[str, ...] | None:
+    """Return the ids of recent posts, newest first; None when the reply has another form."""
+    found = at(document, posts.at)
+    if found is UNREAD and posts.empty and at(document, posts.empty) == 0:
+        return ()
+    if not isinstance(found, list) or len(found) > _MOST_ITEMS:
+        return None
+    ids = tuple(_id(at(one, posts.id)) for one in found)
+    return tuple(one for one in ids if one is not None) if None not in ids else None
+
+
+def granted_scopes(granted: Granted, document: dict[str, Any]) -> tuple[str, ...] | None:
+    """Return the scopes that a person granted; None when the reply has another form."""
+    found = at(document, granted.at)
+    if not isinstance(found, list) or len(found) > _MOST_ITEMS or not all(isinstance(one, dict) for one in found):
+        return None
+    names = [one.get(granted.name) for one in found if one.get(granted.status) == granted.value]
+    try:
+        return scope_set(tuple(name for name in names if isinstance(name, str)))
+    except ValueError:
+        return None
+
 
 _OVER: Final = frozenset({FaultCause.REVOKED, FaultCause.EXPIRED})
 
@@ -151,7 +382,7 @@ class PlatformClient(ConsentSide):
         document = await self._read(self.oauth.granted.call, {"access_token": tokens.access})
         if isinstance(document, Fault):
             return document
-        found = read.granted_scopes(self.oauth.granted, document)
+        found = granted_scopes(self.oauth.granted, document)
         self._hold(tokens)
         self._refuse_echo(found or ())
         return found
@@ -161,7 +392,7 @@ class PlatformClient(ConsentSide):
         if self.oauth.inspect is None:
             return tokens.consent_expires_at
         document = await self._read(self.oauth.inspect.call, {"access_token": tokens.access})
-        return document if isinstance(document, Fault) else read.moment(read.at(document, self.oauth.inspect.at))
+        return document if isinstance(document, Fault) else moment(at(document, self.oauth.inspect.at))
 
     async def identify(self, tokens: TokenSet) -> tuple[Face, ...] | Fault:
         """Return the accounts that the token opens, as the platform names them.
@@ -183,7 +414,7 @@ class PlatformClient(ConsentSide):
         document = await self._read(self.oauth.identity.call, {"access_token": tokens.access})
         if isinstance(document, Fault):
             return document
-        found = read.faces(self.oauth.identity, document)
+        found = faces(self.oauth.identity, document)
         return _unreadable() if found is None else found
 
     async def recent_posts(self, tokens: TokenSet, account: Face) -> RecentPosts | Fault:
@@ -198,7 +429,7 @@ class PlatformClient(ConsentSide):
         document = await self._read(posts.call, values)
         if isinstance(document, Fault):
             return document
-        ids = read.post_ids(posts, document)
+        ids = post_ids(posts, document)
         return _unreadable() if ids is None else RecentPosts(count=len(ids), newest_id=ids[0] if ids else None)
 
     async def revoke(self, tokens: TokenSet) -> Revoked:
@@ -216,7 +447,7 @@ class PlatformClient(ConsentSide):
         waits, lives_on = [0.0], False
         for call in calls:
             got = await self._call(call, values)
-            fault, _ = read.fault_of(self.oauth.errors, call, got, now=time.time())
+            fault, _ = fault_of(self.oauth.errors, call, got, now=time.time())
             if fault is not None and fault.cause not in _OVER:
                 lives_on = True
                 waits.append(fault.retry_after_s or 0.0)
@@ -246,15 +477,115 @@ class PlatformClient(ConsentSide):
 
     async def _read(self, call: DescribedCall, values: Values) -> dict[str, Any] | Fault:
         got = await self._call(call, values)
-        fault, document = read.fault_of(self.oauth.errors, call, got, now=time.time())
+        fault, document = fault_of(self.oauth.errors, call, got, now=time.time())
         return fault or document
 
     def _tokens(self, call: DescribedCall, got: Got | NotGot, *, first: bool) -> TokenReply | Fault:
-        fault, document = read.fault_of(self.oauth.errors, call, got, now=time.time())
+        fault, document = fault_of(self.oauth.errors, call, got, now=time.time())
         if fault is not None:
             return fault
-        return read.token_reply(self.oauth.reply, document, first=first) or _unreadable()
+        return token_reply(self.oauth.reply, document, first=first) or _unreadable()
 
 
 def _unreadable() -> Fault:
     return Fault(cause=FaultCause.UNKNOWN, http_status=200, answered=False)
+
+
+def logins() -> dict[str, Login]:
+    """Return what is known of every login that has OAuth."""
+    found: dict[str, Login] = {}
+    for name, one in PLATFORM_DESCRIPTORS.items():
+        if one.oauth is None:
+            continue
+        found[name] = Login(
+            id=name,
+            provider=one.provider,
+            issuer=one.oauth.issuer,
+            rules=one.oauth.refresh_rules,
+            needed={purpose.value: tuple(one.oauth.scopes[purpose]) for purpose in ScopePurpose},
+            posts_scope=one.oauth.posts.scope,
+            several_allowed=one.oauth.identity.several_allowed,
+            revokes_alone=one.oauth.revokes_alone,
+            revokes_all=one.oauth.revokes_all,
+            revokes_by_access=not any("{refresh_token}" in call.form.values() for call in one.oauth.revoke),
+            endpoint=one.oauth.identity.call.name,
+            check_every_s=one.oauth.health.every_s,
+        )
+    return found
+
+
+class Asking:
+    """:class:`byokeep.accounts.refresher_app.PlatformMore` over :class:`PlatformClient`.
+
+    Args:
+        client: One login as one app.
+        clock: Returns UTC.
+    """
+
+    def __init__(self, client: PlatformClient, clock: Callable[[], datetime]) -> None:
+        self._client = client
+        self._clock = clock
+
+    async def exchange(self, code: Secret, verifier: Secret | None, *, by: UUID) -> TokenSet | Fault:
+        """Redeem a code."""
+        return await self._client.exchange(code, verifier, by=by, clock=self._clock)
+
+    async def refresh(
+        self, tokens: TokenSet, *, landed: Callable[[int, Secret, datetime], Awaitable[None]]
+    ) -> TokenSet | Fault:
+        """Renew: exactly one request."""
+
+        async def land(got: Got) -> None:
+            await landed(got.status, got.body, self._clock().replace(microsecond=0))
+
+        return await self._client.refresh(tokens, landed=land, clock=self._clock)
+
+    def read_landed(self, tokens: TokenSet, *, status: int, body: Secret, at: datetime) -> TokenSet | Fault:
+        """Read a reply that was landed before a crash."""
+        return self._client.read_landed(tokens, status=status, body=body, at=at)
+
+    async def identify(self, tokens: TokenSet) -> tuple[Face, ...] | Fault:
+        """Return the accounts that the token opens."""
+        return await self._client.identify(tokens)
+
+    async def look(self, tokens: TokenSet, account: Face) -> Posts | Fault:
+        """List recent posts, read-only."""
+        found = await self._client.recent_posts(tokens, account)
+        return found if isinstance(found, Fault) else Posts(count=found.count, newest_id=found.newest_id)
+
+    async def granted(self, tokens: TokenSet) -> tuple[str, ...] | Fault | None:
+        """Return the scopes that were granted; None when nothing says so."""
+        return await self._client.granted(tokens)
+
+    async def consent_end(self, tokens: TokenSet) -> datetime | Fault | None:
+        """Return when the person must consent again, None where no end is known."""
+        return await self._client.consent_end(tokens)
+
+    async def revoke(self, tokens: TokenSet) -> Ending:
+        """End the grant at the platform, and prove it by use."""
+        done = await self._client.revoke(tokens)
+        return Ending(ended=RevocationResult(done.state.value), retry_after_s=done.retry_after_s)
+
+
+def asker(
+    http: Outbound, clock: Callable[[], datetime], places: Mapping[str, str]
+) -> Callable[[AppAt, Secret | None], Asking]:
+    """Return the maker of callers.
+
+    Args:
+        http: The caller closes it.
+        clock: Returns UTC.
+        places: Login -> address of a simulator on this machine; empty in production.
+
+    Raises:
+        Rejected: ``bad_setting``: a place for a login that there is not.
+    """
+    if set(places) - set(logins()):
+        raise Rejected("bad_setting", next_step="platform_urls names unknown logins.", setting="platform_urls")
+
+    def make(app: AppAt, secret: Secret | None) -> Asking:
+        ours = PlatformApp(client_id=app.app_id, client_secret=secret, redirect_uri=app.redirect_uri)
+        place = TokenPlace(base=places.get(app.login))
+        return Asking(PlatformClient(PLATFORM_DESCRIPTORS[app.login], ours, http, place), clock)
+
+    return make

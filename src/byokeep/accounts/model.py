@@ -1,8 +1,8 @@
-"""A consent under way, as the processes that have a part in it see it.
+"""Accounts on platforms, consents under way and grants, as every process that has a part in them sees them.
 
 Rules
-- ``started -> answered -> taken -> connected``; every other end is ``failed``, ``quarantined`` or ``expired``.
-- Each step is a compare-and-set on the state: an answer counts once, and one process finishes.
+- A consent goes ``started -> answered -> taken -> connected``; every other end is ``failed``, ``quarantined`` or
+  ``expired``. Each step is a compare-and-set on the state: an answer counts once, and one process finishes.
 - State and binding are kept as keyed digests; who shows them must have been given them.
 """
 
@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from byokeep.accounts.accounts import PlatformAccount
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor, ClientId, Provider, SopId
 from byokeep.kernel.ports import Tx
@@ -86,25 +85,25 @@ class OAuthGrant:
     connected_seq: int | None
 
 
-def event(
+def consent_event(
     name: EventName, outcome: Outcome, actor: Actor, one: Connection, account: PlatformAccount, **fields: FieldValue
 ) -> Event:
     """Return a record about a consent; its object is the account."""
     return Event(
         name=name, actor=actor, outcome=outcome, client_id=one.client_id, object_id=one.account_id,
         fields={
-            "platform": account.platform.value, "login": one.login, "account": _shown(account.account),
+            "platform": account.platform.value, "login": one.login, "account": _name_on_record(account.account),
             "sop": str(one.sop_id), "job": str(one.job_id), "connection": str(one.id), **fields,
         },
     )  # fmt: skip
 
 
-def _shown(account: str) -> str:
+def _name_on_record(account: str) -> str:
     """Return our name of an account as a record may carry it: a record's text begins with a small letter or digit."""
     return account if account[:1].isascii() and (account[:1].islower() or account[:1].isdigit()) else f"a:{account}"
 
 
-async def end(
+async def end_consent(
     tx: Tx, actor: Actor, one: Connection, account: PlatformAccount, *, to: str, reason: str, **fields: FieldValue
 ) -> bool:
     """End a consent without success, with its run and its record; False when it has left its state meanwhile.
@@ -121,5 +120,37 @@ async def end(
     if ended is None:
         return False
     await tx.maybe(SopRun, "sop_fail", client_id=one.client_id, id=one.sop_id, reason=reason)
-    await tx.append(event(EventName.CONNECT_FAILED, Outcome.FAILED, actor, one, account, reason=reason, **fields))
+    await tx.append(
+        consent_event(EventName.CONNECT_FAILED, Outcome.FAILED, actor, one, account, reason=reason, **fields)
+    )
     return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformAccount:
+    """An account as it must identify itself."""
+
+    id: UUID
+    client_id: ClientId
+    platform: Provider
+    account: str
+    username: str
+    display_name: str
+    lanes: tuple[str, ...]
+    identity: str
+    identified_at: datetime | None
+    created_at: datetime
+    created_by: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OurApp:
+    """Our app at a login; ``secret_version`` 0 = it has no secret."""
+
+    login: str
+    provider: Provider
+    app_id: str
+    redirect_uri: str
+    secret_version: int
+    set_at: datetime
+    set_by: UUID

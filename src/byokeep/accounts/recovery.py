@@ -1,13 +1,19 @@
-"""A social account's token is revoked or compromised: runbook 7.2, the steps that people take here.
+"""What the broker does about tokens: a platform is closed and brought back (runbook 7.2), a job asks for a renewal.
 
 Rules
 - One person closes a platform for a client, at once. Nobody opens it: a person's login, two checks and the acts of a
-  canary do, in that order. Which accounts need that login, :mod:`byokeep.accounts.doubted` says.
+  canary do, in that order.
+- *compromised*, *revoked* and *identity_mismatch* speak of what tokens or faces are worth: each account that is
+  connected there counts as lost, its lanes are off, and its own login alone brings it back. After *lockout* and
+  *missing_scope* what is connected stays so. Grants are held before the platform, as whoever ends one holds them.
+- A close that is said again counts anew: logins that were begun before it are worth nothing.
 - The canary is begun by two people: an operator asks when the permissions have been checked, an approver confirms
   within 15 minutes, once, for exactly the state that was asked for.
 - Whoever asks for a later stage than the next is refused with a conflict.
+- A job that saw an expired token names its version. Only if that is still the current one a renewal becomes due, so
+  that many who saw the same token cause one renewal. It asks while it may lease at all.
 
-It may not log in anywhere: connecting the account again does.
+It may not log in anywhere or renew: connecting the account again does, and ``byokeep refresher``.
 """
 
 from __future__ import annotations
@@ -18,23 +24,61 @@ from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
 
-from byokeep.accounts import doubted
 from byokeep.core.errors import Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import PLATFORMS, Actor, ClientId, Provider
 from byokeep.core.plain_text import check_reason
-from byokeep.core.policy import Verb, authorise
+from byokeep.core.policy import DenyReason, Verb, authorise
 from byokeep.core.reenable import CanaryStarted, Jump, RecoveryCause, Reenable, next_state
+from byokeep.jobs.lease import deny
 from byokeep.jobs.reenabling import lose, state_of, step
 from byokeep.jobs.switches import DECISIONS_END_S
 from byokeep.kernel import approvals
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.approvals import Approval
 from byokeep.kernel.command import command, permit, recorded
-from byokeep.kernel.locate import authorise_for
+from byokeep.kernel.locate import authorise_for, client_for
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.rows import Row
-from byokeep.tenancy.scopes import parse_scope, scope_from_name
+from byokeep.tenancy.scopes import client_scopes, hold_open, parse_scope, require_open, scope_from_name
+
+OF_EVERY_ACCOUNT: Final = frozenset({RecoveryCause.COMPROMISED, RecoveryCause.REVOKED, RecoveryCause.IDENTITY_MISMATCH})
+REASON: Final = "closed_by_person"
+
+
+async def hold(tx: Tx, client_id: UUID, platform: str, *, locked: bool) -> None:
+    """Take the locks under which the accounts of a platform are lost.
+
+    Args:
+        locked: Wait for the decisions under way; a caller that sets it to False has waited by itself.
+    """
+    if locked:
+        await tx.all(None, "switch_lock_exclusive", scope=f"client:{client_id}:platform:{platform}")
+    await tx.all(UUID, "grants_hold", client_id=client_id, platform=platform)
+
+
+async def put_out_of_use(tx: Tx, actor: Actor, client_id: UUID, platform: str, cause: RecoveryCause) -> int:
+    """Let every connected account of a closed platform wait for its own login; returns how many there were.
+
+    Args:
+        tx: The locks of :func:`hold` are in it, and the platform is closed.
+        cause: As the person said it.
+    """
+    await tx.all(str, "reenabling_said_again", client_id=client_id, platform=platform)
+    if cause not in OF_EVERY_ACCOUNT:
+        return 0
+    lost = await tx.all(dict, "grants_doubted", client_id=client_id, platform=platform, reason=REASON)
+    for one in lost:
+        await tx.append(
+            Event(
+                name=EventName.REAUTH_NEEDED, actor=actor, outcome=Outcome.FAILED, client_id=client_id,
+                object_id=one["account_id"],
+                fields={"platform": platform, "login": one["login"], "version": one["version"], "reason": REASON,
+                        "cause": cause.value},
+            )
+        )  # fmt: skip
+    return len(lost)
+
 
 # What a person may say of a platform; the other causes are what our own checks find.
 CAUSES: Final = (
@@ -88,8 +132,8 @@ async def close_platform(app: BrokerApp, actor: Actor, client_id: ClientId, plat
     state = await _close(app, actor, client_id, platform, RecoveryCause(cause), locked=False)
     await asyncio.sleep(DECISIONS_END_S)
     async with app.db.begin(client_id=client_id) as tx:
-        await doubted.hold(tx, client_id, platform, locked=False)
-        await doubted.put_out_of_use(tx, actor, client_id, platform, RecoveryCause(cause))
+        await hold(tx, client_id, platform, locked=False)
+        await put_out_of_use(tx, actor, client_id, platform, RecoveryCause(cause))
     return state
 
 
@@ -99,10 +143,10 @@ async def _close(
     async with app.db.begin(client_id=client_id) as tx:
         await tx.one(UUID, "switch_client_known", client_id=client_id)
         if locked:
-            await doubted.hold(tx, client_id, platform, locked=True)
+            await hold(tx, client_id, platform, locked=True)
         state = await lose(tx, app, actor, client_id, platform, cause, locked=locked)
         if locked:
-            await doubted.put_out_of_use(tx, actor, client_id, platform, cause)
+            await put_out_of_use(tx, actor, client_id, platform, cause)
         return state
 
 
@@ -201,3 +245,54 @@ def _check_platform(platform: str) -> None:
         raise Rejected("unknown_platform", next_step="Use a published name, see `byokeep incident platform --help`.")
     if platform == Provider.SKOOL:
         raise Rejected("no_way_back", next_step="It has no login to come back by: use `byokeep kill on --platform`.")
+
+
+async def ask_renewal(app: BrokerApp, actor: Actor, job_id: UUID, secret: str, version: int) -> bool:
+    """Make a renewal due; False when there is a newer token than the one that was seen, or it is due already.
+
+    Args:
+        secret: ``platform/account``.
+        version: Of the access token that was seen to be expired.
+
+    Raises:
+        Rejected: ``bad_secret_name``.
+        NotFound: No such job or account for this runner.
+        Denied: ``job_not_open``, ``not_declared``, ``grant_not_live``, ``client_not_active``, ``switch_closed``, ...
+    """
+    platform, _, account = secret.partition("/")
+    if platform not in PLATFORMS or not account:
+        raise Rejected("bad_secret_name", next_step="Name a platform and an account, like x/acme.")
+    client_id = await client_for(app, actor, Verb.LEASE_USE, "job", job_id)
+    scopes = client_scopes(client_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        await hold_open(tx, scopes)
+        row = await tx.one(
+            dict, "renewal_facts", client_id=client_id, job_id=job_id, platform=platform, account=account,
+            scopes=scopes,
+            installation_id=app.installation_id,
+        )  # fmt: skip
+        if row["runner_id"] != actor.id or row["account_id"] is None:
+            raise NotFound("not_found")
+        require_open(row)
+        if row["client_active"] is not True:
+            raise deny(DenyReason.CLIENT_NOT_ACTIVE)
+        if row["job_open"] is not True:
+            raise deny(DenyReason.JOB_NOT_OPEN)
+        if row["declared"] is not True:
+            raise deny(DenyReason.PLATFORM_NOT_DECLARED)
+        if row["live"] is not True:
+            raise deny(DenyReason.GRANT_NOT_LIVE)
+        if (
+            await tx.maybe(UUID, "renewal_due", client_id=client_id, account_id=row["account_id"], version=version)
+            is None
+        ):
+            return False
+        await tx.append(
+            Event(
+                name=EventName.REFRESH_ASKED, actor=actor, outcome=Outcome.OK, client_id=client_id,
+                object_id=row["account_id"],
+                fields={"platform": platform, "account": str(row["account_id"]), "job": str(job_id),
+                        "version": version},
+            )
+        )  # fmt: skip
+    return True

@@ -1,15 +1,20 @@
-"""What the refresher does for connected accounts beside renewing: look who they are, and end them.
+"""What the refresher does for accounts beside renewing: identity checks, ends, reminders, clearing away.
 
 Rules
-- An account is looked at as often as its login's price and limits suggest, and at once when a person asks.
+- An account is checked as often as its login's price and limits suggest, and at once when a person asks.
 - Another account, or none, ends the grant as a loss does: lanes off, the platform closed, a person logs in again. So
   does an account that its platform has locked, and a grant that is over and has nothing to renew it with.
-- Could not be checked is not a match either.
-- A grant is ended at its platform when no renewal of it is under way: the newest pair is what has to die.
-- A grant that a person ended serves nobody from that moment; what the platform made of it is said as it was proved
-  (S-OAUTH-9): confirmed, unconfirmed or not offered. Its tokens are destroyed.
-- What earlier logins of the grant left at the platform is ended with it; an end of which that is not proved is none.
-- What fails for one account holds up no other one; who could not be looked at for any reason is no match.
+- What could not be checked, for any reason, is no match.
+- A grant is ended at its platform when no renewal of it is under way: the newest pair is what has to die. It serves
+  nobody from the moment a person ended it; what the platform made of it is said as it was proved (S-OAUTH-9):
+  confirmed, unconfirmed or not offered. Its tokens are destroyed. What earlier logins of the grant left at the platform
+  is ended with it; an end of which that is not proved is none.
+- A consent whose finisher died is ended, and what it had stored without a record is destroyed. Code and verifier of one
+  that ended before the platform was asked are destroyed, unless a newer one of the account is under way. The accounts
+  that a person was given to choose from are forgotten after a day.
+- People are told once, as one alert that stays open, that a grant will end unless somebody logs in again, and of
+  grants whose tokens have not been renewed for :data:`IDLE_DAYS`: platforms end idle ones silently.
+- What fails for one account holds up no other one.
 
 It may not renew a token.
 """
@@ -22,15 +27,21 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-from byokeep.accounts import connect_replaced, connections
-from byokeep.accounts.accounts import PlatformAccount
-from byokeep.accounts.apart import each
-from byokeep.accounts.connect_custody import burn, held, is_gone, opened
-from byokeep.accounts.connect_sweep import forget_offered, sweep_left, sweep_lost
-from byokeep.accounts.connections import OAuthGrant
-from byokeep.accounts.refresh_end import close_for, hold
-from byokeep.accounts.refresh_over import Traces, before_end
-from byokeep.accounts.refresher_app import Ending, Login, RefresherApp, RevocationResult
+from byokeep.accounts import leftovers, model
+from byokeep.accounts.leftovers import Traces, before_end
+from byokeep.accounts.model import Connection, OAuthGrant, PlatformAccount
+from byokeep.accounts.refresh_journal import RenewableGrant, close_for, hold
+from byokeep.accounts.refresher_app import (
+    Ending,
+    Login,
+    RefresherApp,
+    RevocationResult,
+    burn,
+    each,
+    held,
+    is_gone,
+    opened,
+)
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.fault import Fault, FaultCause
@@ -43,6 +54,102 @@ from byokeep.core.refresh import LONGEST_ASKED_S, ROTATING
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import Tx
 from byokeep.keys import refs
+
+TAKEN_FOR_S: Final = 300  # seconds after which somebody who took an answer is taken for dead
+
+
+async def sweep_lost(app: RefresherApp, *, taken_for_s: int = TAKEN_FOR_S) -> int:
+    """End consents that nobody will finish, and destroy what they left in the store."""
+    async with app.db.begin(every_client=True) as tx:
+        resting = app.apart.resting("consent_sweep", app.clock.monotonic())
+        lost = await tx.all(model.Connection, "connections_lost", taken_for_s=taken_for_s, resting=resting)
+    return await each(app, app.apart, "consent_sweep", lost, lambda one: _end_lost(app, one))
+
+
+async def _end_lost(app: RefresherApp, one: Connection) -> None:
+    actor = app.system(one.request_id)
+    async with app.db.begin(client_id=one.client_id) as tx:
+        account = await tx.one(PlatformAccount, "account_of", client_id=one.client_id, id=one.account_id)
+        grant = await tx.maybe(OAuthGrant, "grant_of", client_id=one.client_id, account_id=one.account_id)
+        to, reason = ("expired", "not_answered") if one.state == "started" else ("failed", "interrupted")
+        if not await model.end_consent(tx, actor, one, account, to=to, reason=reason):
+            return
+    parts = [SecretPart.CODE, SecretPart.VERIFIER]
+    if one.state == "taken" and (grant is None or grant.state == "revoked"):
+        parts += [SecretPart.TOKENS, SecretPart.ACCESS]  # written, perhaps, and never on record
+    try:
+        async with held(app, one.client_id, account.platform) as custody:
+            for part in parts:
+                await burn(custody, SecretRef(one.client_id, account.platform, part, account.id))
+    except ByokeepError:
+        if SecretPart.TOKENS not in parts:
+            return  # worthless by itself: a code is over within minutes, a verifier opens nothing without its code
+        async with app.db.begin(client_id=one.client_id) as tx:
+            await open_alert(
+                tx, app, actor, reason="orphan_not_destroyed", client_id=one.client_id, object_id=account.id
+            )
+
+
+async def sweep_left(app: RefresherApp) -> int:
+    """Destroy code and verifier of consents that ended before anybody used them; returns how many consents."""
+    async with app.db.begin(every_client=True) as tx:
+        left = await tx.all(
+            model.Connection,
+            "connections_left",
+            resting=app.apart.resting("consent_clear", app.clock.monotonic()),
+        )
+
+    async def clear(one: Connection) -> None:
+        with suppress(ByokeepError):  # they open nothing by themselves, and come again while the job is open
+            await _clear_left(app, one)
+
+    return await each(app, app.apart, "consent_clear", left, clear)
+
+
+async def _clear_left(app: RefresherApp, one: Connection) -> None:
+    async with app.db.begin(client_id=one.client_id) as tx:
+        account = await tx.one(PlatformAccount, "account_of", client_id=one.client_id, id=one.account_id)
+        # A consent that begins writes its verifier under this lock: what is destroyed here is not its.
+        await tx.all(
+            None, "connect_lock", client_id=one.client_id, platform=account.platform.value, account=account.account
+        )
+        if not await tx.all(Connection, "connections_of", client_id=one.client_id, account_id=one.account_id):
+            async with app.custodian.open(one.job_id) as custody:
+                for part in (SecretPart.CODE, SecretPart.VERIFIER):
+                    await burn(custody, SecretRef(one.client_id, account.platform, part, account.id))
+    await app.custodian.close(one.job_id)
+
+
+async def forget_offered(app: RefresherApp) -> int:
+    """Forget the accounts that consents of yesterday opened and nobody picked; returns how many consents."""
+    async with app.db.begin(every_client=True) as tx:
+        return len(await tx.all(UUID, "connections_forget"))
+
+
+IDLE_DAYS: Final = 120
+
+
+async def remind(app: RefresherApp) -> int:
+    """Raise the alerts that are due; returns how many grants they are about.
+
+    Raises:
+        Unavailable: The database.
+    """
+    now = app.clock.now()
+    async with app.db.begin(every_client=True) as tx:
+        found = await tx.all(RenewableGrant, "refresh_ends_soon", now=now, idle_days=IDLE_DAYS)
+
+    async def tell(grant: RenewableGrant) -> None:
+        soon = grant.alarm_at is not None and grant.alarm_at <= now
+        async with app.db.begin(client_id=grant.client_id) as tx:
+            reason = "account_reauth_due" if soon else "account_idle_reauth_due"
+            await open_alert(
+                tx, app, app.system(), reason=reason, severity="warning", client_id=grant.client_id,
+                object_id=grant.account_id,
+            )  # fmt: skip
+
+    return await each(app, app.apart, "account_remind", found, tell)
+
 
 MOST_TRIES: Final = 6  # of ending a grant at its platform
 _OVER: Final = frozenset({FaultCause.REVOKED, FaultCause.EXPIRED})
@@ -73,7 +180,7 @@ async def check_due(app: RefresherApp) -> int:
         async with app.db.begin(every_client=True) as tx:
             resting = _resting(app, "account_check")
             due = await tx.all(
-                connections.OAuthGrant, "grants_to_check", login=login.id, every_s=login.check_every_s, resting=resting
+                model.OAuthGrant, "grants_to_check", login=login.id, every_s=login.check_every_s, resting=resting
             )
         count += await each(app, app.apart, "account_check", due, partial(_look, app, login))
     return count
@@ -190,7 +297,7 @@ async def _unknown(tx: Tx, app: RefresherApp, login: Login, grant: OAuthGrant, c
     """Nobody could look: that is no match, and the gate has to see it so."""
     renew = cause in _OVER
     await tx.maybe(
-        connections.OAuthGrant,
+        model.OAuthGrant,
         "grant_unchecked",
         client_id=grant.client_id,
         account_id=grant.account_id,
@@ -214,7 +321,7 @@ async def _seen(
     face = next(face for face in faces if face.account_id == grant.external_id)
     drift = seen.verdict is IdentityVerdict.DRIFT
     await tx.maybe(
-        connections.OAuthGrant, "grant_checked", client_id=grant.client_id, account_id=grant.account_id, drift=drift,
+        model.OAuthGrant, "grant_checked", client_id=grant.client_id, account_id=grant.account_id, drift=drift,
         username=face.username,
         display_name=face.display_name,
     )  # fmt: skip
@@ -232,7 +339,7 @@ async def _seen(
 async def end_disconnected(app: RefresherApp) -> int:
     """End grants that a person gave up at their platforms; returns how many were tried."""
     async with app.db.begin(every_client=True) as tx:
-        due = await tx.all(connections.OAuthGrant, "grants_to_end", resting=_resting(app, "account_end"))
+        due = await tx.all(model.OAuthGrant, "grants_to_end", resting=_resting(app, "account_end"))
     return await each(app, app.apart, "account_end", due, lambda one: _end_grant(app, one))
 
 
@@ -242,9 +349,7 @@ async def _end_grant(app: RefresherApp, grant: OAuthGrant) -> None:
         traces = await before_end(tx, grant.client_id, grant.account_id)
         if traces is None:
             return
-        now = await tx.one(
-            connections.OAuthGrant, "grant_ending", client_id=grant.client_id, account_id=grant.account_id
-        )
+        now = await tx.one(model.OAuthGrant, "grant_ending", client_id=grant.client_id, account_id=grant.account_id)
         await tx.append(_event(EventName.GRANT_REVOKED, Outcome.INTENDED, actor, grant))
     last = now.tries >= MOST_TRIES
     try:
@@ -254,7 +359,7 @@ async def _end_grant(app: RefresherApp, grant: OAuthGrant) -> None:
             if _unproved(app, grant, traces, done):
                 done, last = Ending(ended=RevocationResult.UNCONFIRMED), True
             if done.ended is RevocationResult.CONFIRMED or (done.ended is RevocationResult.UNCONFIRMED and last):
-                earlier, gone = await connect_replaced.end_earlier(app, grant, custody, platform)
+                earlier, gone = await leftovers.end_earlier(app, grant, custody, platform)
                 done, last = (done if done.ended is RevocationResult.UNCONFIRMED else earlier), last or gone
             if done.ended is not RevocationResult.UNCONFIRMED or last:
                 for part in (SecretPart.TOKENS,) if traces.under_way else (SecretPart.TOKENS, SecretPart.LANDING):
@@ -304,7 +409,7 @@ async def _record_end(app: RefresherApp, actor: Actor, grant: OAuthGrant, done: 
             )
             return
         await tx.maybe(
-            connections.OAuthGrant,
+            model.OAuthGrant,
             "grant_ended",
             client_id=grant.client_id,
             account_id=grant.account_id,
