@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byokeep.adapters.providers import DESCRIPTORS, NEXT_STEPS, CheckOutcome, OutcomeStatus, check_format
+from byokeep.adapters.providers import DESCRIPTORS, CheckOutcome, OutcomeStatus, check_format
 from byokeep.adapters.providers.classify import ProviderReply, classify
 from byokeep.adapters.providers.descriptor import load
 from byokeep.adapters.providers.reflect import reflects
 from byokeep.core.errors import Rejected
 from byokeep.core.model import API_PROVIDERS, SECRET_NAMES
+from byokeep.core.next_steps import of_outcome
 
 PROVIDERS = sorted(DESCRIPTORS)
 GOOD = {
@@ -204,7 +205,8 @@ JSON = st.recursive(
 def test_any_reply_has_a_reason_and_only_a_200_verifies(provider: str, status: int, body: Any) -> None:
     """No reply breaks the reading of it, and no status but 200 leads to a verified key."""
     verdict = classify(provider, ProviderReply(status=status, headers={}, document=body))
-    assert verdict.status in NEXT_STEPS
+    assert verdict.status in of_outcome()
+    assert set(of_outcome()) == set(OutcomeStatus)
     if verdict.status in (OutcomeStatus.VERIFIED, OutcomeStatus.VERIFIED_NO_QUOTA):
         assert status == 200
         assert body
