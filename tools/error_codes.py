@@ -19,10 +19,10 @@ PAGE = "docs/errors.md"
 # What stands behind the ports of web and broker; what these two import is found.
 BEHIND = (
     "adapters/blobs", "adapters/files/append", "adapters/files/checkpoints", "adapters/files/reserve",
-    "adapters/files/tombstones", "adapters/openbao/audit", "adapters/openbao/cutoff", "adapters/openbao/intake",
-    "adapters/openbao/login", "adapters/openbao/records", "adapters/openbao/scan_key", "adapters/openbao/signer",
+    "adapters/files/tombstones", "adapters/openbao/audit", "adapters/openbao/cutoff", "adapters/openbao/login",
+    "adapters/openbao/signer", "adapters/openbao/values",
     "adapters/platforms/catalog", "adapters/postgres/database", "adapters/postgres/failures",
-    "adapters/providers/shape", "wire/bao_http", "wire/transport",
+    "adapters/providers/descriptor", "wire/bao_http", "wire/transport",
 )  # fmt: skip
 HEAD = """\
 # Error codes

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from byokeep import __version__
-from byokeep.adapters.openbao.pins import PINS
+from byokeep.adapters.openbao.embedded import PINS
 from byokeep.adapters.postgres.release import WHEEL
 from tools.check_lock import hashes_of, pins_of
 from tools.tree import ROOT

@@ -31,27 +31,30 @@ from byokeep.adapters.files.reserve import Reserves
 from byokeep.adapters.files.slots import SlotDirectory
 from byokeep.adapters.files.tombstones import TombstoneFile
 from byokeep.adapters.openbao.audit import FileStoreAudit
-from byokeep.adapters.openbao.cutoff import EntityCutoff
+from byokeep.adapters.openbao.cutoff import EntityCutoff, ProbedStoreHealth, StoreNodes
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, audit_files, bring_up
-from byokeep.adapters.openbao.files import private_dir, read_private
-from byokeep.adapters.openbao.health import ProbedStoreHealth, require_version
-from byokeep.adapters.openbao.intake import BaoAppSecrets, BaoIntake
-from byokeep.adapters.openbao.layout import LOGIN_LIFE_S, MACHINE_KEY_PATH, TOKEN_KEY_PATH, Desired
-from byokeep.adapters.openbao.login import AppRoleLogin, log_in
-from byokeep.adapters.openbao.nodes import StoreNodes
-from byokeep.adapters.openbao.provision import provision
-from byokeep.adapters.openbao.provision import rotate_leases as rotate_lease_key
-from byokeep.adapters.openbao.records import BaoProfileRecords
-from byokeep.adapters.openbao.root import generate_root, retire_roots
-from byokeep.adapters.openbao.scan_key import BaoScanKey
+from byokeep.adapters.openbao.login import AppRoleLogin, log_in, private_dir, read_private
+from byokeep.adapters.openbao.provisioning import (
+    LOGIN_LIFE_S,
+    MACHINE_KEY_PATH,
+    TOKEN_KEY_PATH,
+    Desired,
+    generate_root,
+    provision,
+    require_version,
+    retire_roots,
+)
+from byokeep.adapters.openbao.provisioning import rotate_leases as rotate_lease_key
 from byokeep.adapters.openbao.signer import TransitSigner
+from byokeep.adapters.openbao.values import BaoAppSecrets, BaoIntake, BaoProfileRecords, BaoScanKey
 from byokeep.adapters.passwords import Passwords
 from byokeep.adapters.platforms.catalog import Catalog
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.adapters.postgres.queue import build_app
 from byokeep.adapters.postgres.release import require_release
-from byokeep.adapters.providers import DESCRIPTORS, CheckOutcome, check_format, identify
+from byokeep.adapters.providers.descriptor import DESCRIPTORS, check_format
+from byokeep.adapters.providers.identify import CheckOutcome, identify
 from byokeep.adapters.system import SystemClock, SystemIds
 from byokeep.browser.ephemeral.rooms import Rooms
 from byokeep.client.settings import ClientSettings

@@ -11,7 +11,7 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from byokeep.adapters.openbao.layout import Desired
+from byokeep.adapters.openbao.provisioning import Desired
 from byokeep.core.errors import Rejected
 from byokeep.core.kek import Wrapped
 from byokeep.core.secret import Secret

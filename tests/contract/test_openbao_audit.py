@@ -20,7 +20,7 @@ import pytest_asyncio
 
 from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.cutoff import EntityCutoff
-from byokeep.adapters.openbao.intake import BaoIntake
+from byokeep.adapters.openbao.values import BaoIntake
 from byokeep.core.errors import Denied, Rejected, Unavailable
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef

@@ -14,11 +14,9 @@ import pytest
 import pytest_asyncio
 
 from byokeep.adapters.openbao.audit import OTHER_NODE, FileStoreAudit
-from byokeep.adapters.openbao.cutoff import EntityCutoff
-from byokeep.adapters.openbao.layout import Desired
+from byokeep.adapters.openbao.cutoff import EntityCutoff, StoreNodes
 from byokeep.adapters.openbao.login import AppRoleLogin
-from byokeep.adapters.openbao.nodes import StoreNodes
-from byokeep.adapters.openbao.provision import provision
+from byokeep.adapters.openbao.provisioning import Desired, provision
 from byokeep.adapters.openbao.signer import TransitSigner
 from byokeep.core.errors import ByokeepError, Denied, Unavailable
 from byokeep.core.secret import Secret

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from byokeep.adapters.openbao import layout
+from byokeep.adapters.openbao import provisioning
 from byokeep.adapters.openbao.audit import FileStoreAudit
-from byokeep.adapters.openbao.intake import BaoIntake
-from byokeep.adapters.openbao.layout import Desired
 from byokeep.adapters.openbao.login import AppRoleLogin
-from byokeep.adapters.openbao.provision import provision
+from byokeep.adapters.openbao.provisioning import Desired, provision
 from byokeep.adapters.openbao.signer import SETTLE_S, TransitSigner
+from byokeep.adapters.openbao.values import BaoIntake
 from byokeep.core.errors import Denied, NotFound, Rejected, Unavailable
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
@@ -240,13 +239,13 @@ async def test_a_lease_policy_that_reaches_further_is_not_written(
     old: str, new: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A wildcard, another place or a line that is not understood in a lease's policy stops the provisioning."""
-    sources = Path(layout.__file__).parent / "policies"
+    sources = Path(provisioning.__file__).parent / "policies"
     wide = tmp_path / "policies"
     wide.mkdir()
     for source in sources.glob("*.hcl"):
         text = source.read_text()
         (wide / source.name).write_text(text.replace(old, new) if source.name == "use.hcl" else text)
-    assert layout.policies("accessor")["use-openai"].count("accessor") == 2  # the key, the webhook secret
-    monkeypatch.setattr(layout, "files", lambda _: tmp_path)
+    assert provisioning.policies("accessor")["use-openai"].count("accessor") == 2  # the key, the webhook secret
+    monkeypatch.setattr(provisioning, "files", lambda _: tmp_path)
     with pytest.raises(Rejected, match="lease_policy_"):
-        layout.policies("accessor")
+        provisioning.policies("accessor")

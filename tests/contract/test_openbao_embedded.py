@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from byokeep.adapters.openbao import pins
+from byokeep.adapters.openbao import embedded
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, bring_up, socket_path
-from byokeep.adapters.openbao.intake import BaoIntake
-from byokeep.adapters.openbao.layout import Desired
+from byokeep.adapters.openbao.provisioning import Desired
+from byokeep.adapters.openbao.values import BaoIntake
 from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
@@ -130,7 +130,7 @@ async def test_an_unknown_binary_is_not_started(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="openbao_binary_missing"):
         await EmbeddedOpenBao(tmp_path / "home", binary=tmp_path / "none").start()
     digest = hashlib.sha256(fake.read_bytes()).hexdigest()
-    for other in (digest[::-1], pins.PINS[0].sha256):
+    for other in (digest[::-1], embedded.PINS[0].sha256):
         with pytest.raises(Integrity, match="openbao_binary_unknown") as caught:
             await EmbeddedOpenBao(tmp_path / "home", binary=fake, sha256=other).start()
         assert (caught.value.fields["sha256"], "store_program_sha256" in caught.value.next_step) == (digest, True)
@@ -138,7 +138,7 @@ async def test_an_unknown_binary_is_not_started(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="openbao_exited"):  # the operator's own is run: this one ends by itself
         await EmbeddedOpenBao(tmp_path / "home", binary=fake, sha256=digest).start()
     assert ran.exists()
-    assert len({pin.sha256 for pin in pins.PINS}) == len(pins.PINS)
+    assert len({pin.sha256 for pin in embedded.PINS}) == len(embedded.PINS)
 
 
 async def test_a_missing_seal_key_is_not_made_anew_over_old_data(own: Bao) -> None:

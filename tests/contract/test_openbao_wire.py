@@ -282,9 +282,9 @@ async def test_a_certificate_nobody_vouches_for_is_refused(tmp_path: Path) -> No
     """Over https an unknown authority, and a certificate file that is not there, end the connection."""
     import ssl
 
-    from byokeep.adapters.openbao import closed_port
+    from byokeep.adapters.openbao import embedded
 
-    closed_port.write(tmp_path)
+    embedded.write_closed_port(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(tmp_path / "closed-port.pem", tmp_path / "closed-port.key")
 

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 import byokeep_sim as simulator
-from byokeep.adapters.providers import DESCRIPTORS, CheckOutcome, OutcomeStatus, identify
+from byokeep.adapters.providers.descriptor import DESCRIPTORS
+from byokeep.adapters.providers.identify import CheckOutcome, OutcomeStatus, identify
 from byokeep.core.errors import Rejected
 from byokeep.core.next_steps import of_outcome
 from byokeep.core.secret import Secret

@@ -12,10 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byokeep.adapters.providers import DESCRIPTORS, CheckOutcome, OutcomeStatus, check_format
-from byokeep.adapters.providers.classify import ProviderReply, classify
-from byokeep.adapters.providers.descriptor import load
-from byokeep.adapters.providers.reflect import reflects
+from byokeep.adapters.providers.descriptor import DESCRIPTORS, check_format, load
+from byokeep.adapters.providers.identify import CheckOutcome, OutcomeStatus, ProviderReply, classify, reflects
 from byokeep.core.errors import Rejected
 from byokeep.core.model import API_PROVIDERS, SECRET_NAMES
 from byokeep.core.next_steps import of_outcome

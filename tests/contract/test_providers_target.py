@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from byokeep.adapters.providers import DESCRIPTORS, OutcomeStatus, ProviderDescriptor, identify
+from byokeep.adapters.providers.descriptor import DESCRIPTORS, ProviderDescriptor
+from byokeep.adapters.providers.identify import OutcomeStatus, identify
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
 from byokeep.wire.outbound import Outbound, address_allowed

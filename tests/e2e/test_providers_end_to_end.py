@@ -11,7 +11,8 @@ from uuid import UUID
 import aiohttp
 import pytest
 
-from byokeep.adapters.providers import DESCRIPTORS, identify
+from byokeep.adapters.providers.descriptor import DESCRIPTORS
+from byokeep.adapters.providers.identify import identify
 from byokeep.client import ClientSettings, Keep
 from byokeep.core.errors import Denied, Rejected
 from byokeep.core.secret import Secret

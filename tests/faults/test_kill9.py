@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from byokeep.adapters.openbao.login import log_in
-from byokeep.adapters.openbao.root import generate_root
+from byokeep.adapters.openbao.provisioning import generate_root
 from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp

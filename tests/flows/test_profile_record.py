@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.adapters.openbao.records import BaoProfileRecords
+from byokeep.adapters.openbao.values import BaoProfileRecords
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Denied, Integrity, Rejected, Unavailable
 from byokeep.core.kek import KekScope, KeyContext, Wrapped

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.adapters.openbao.records import BaoProfileRecords
+from byokeep.adapters.openbao.values import BaoProfileRecords
 from byokeep.core import next_steps
 from byokeep.core.envelope import MAGIC as SEALED_MAGIC
 from byokeep.core.errors import Denied, Rejected, Unavailable

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from byokeep.adapters.openbao.layout import KV_MAX_VERSIONS
+from byokeep.adapters.openbao.provisioning import KV_MAX_VERSIONS
 from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.model import ClientId
 from byokeep.core.record_room import FOR_ROTATION, KEPT, check_rewrap, check_seal

@@ -181,7 +181,7 @@ class Keys:
         import asyncio
 
         from byokeep.adapters.openbao.login import log_in
-        from byokeep.adapters.openbao.root import generate_root, retire_roots
+        from byokeep.adapters.openbao.provisioning import generate_root, retire_roots
         from byokeep.wire.bao_http import BaoHttp
 
         store = self.stand.store

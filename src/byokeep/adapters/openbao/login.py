@@ -1,27 +1,62 @@
 """A process's own identity at the store: AppRole, from a private credentials file.
 
 Rules
+- A private file is its owner's alone: no link is followed, and no mode is widened.
 - The service token lives in memory alone; it is renewed by logging in again, before it runs out or on a 403.
 - Many callers, one login at a time; a token younger than a second is not replaced because of a 403.
 - Only a 403 is answered by a second attempt: the store has then not acted.
 
-It may not log in as anybody else, and may not write the credentials file (:mod:`.provision` does).
+It may not log in as anybody else, and may not write the credentials file (:mod:`.provisioning` does).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import stat
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
-from byokeep.adapters.openbao.files import read_private
 from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.core.strict_json import read_json
 from byokeep.wire.bao_http import BaoHttp, BaoReply
+
+
+def private_dir(path: Path) -> Path:
+    """Create ``path`` with mode 0700, or check that it is a directory of ours closed to others.
+
+    Raises:
+        Unavailable: ``directory_unsafe``.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise Unavailable("directory_unsafe", next_step="chmod 700 it, and let this process's user own it.")
+    return path
+
+
+def read_private(path: Path) -> bytes:
+    """Return a private file's content.
+
+    Raises:
+        Unavailable: ``credentials_missing``, ``credentials_unsafe`` (a link, another owner, or open to others).
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise Unavailable("credentials_missing") from None
+    except OSError:
+        raise Unavailable("credentials_unsafe") from None
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            raise Unavailable("credentials_unsafe", next_step="chmod 600 it, and let this process's user own it.")
+        return file.read(1 << 16)
+
 
 T = TypeVar("T")
 

@@ -7,19 +7,3 @@ Rules
 
 It may not read stores, write audit or decide what happens to a credential.
 """
-
-from __future__ import annotations
-
-from byokeep.adapters.providers.descriptor import DESCRIPTORS, ProviderDescriptor
-from byokeep.adapters.providers.identify import identify
-from byokeep.adapters.providers.outcome import CheckOutcome, OutcomeStatus
-from byokeep.adapters.providers.shape import check_format
-
-__all__ = [
-    "DESCRIPTORS",
-    "CheckOutcome",
-    "OutcomeStatus",
-    "ProviderDescriptor",
-    "check_format",
-    "identify",
-]

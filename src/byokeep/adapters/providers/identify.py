@@ -1,33 +1,434 @@
-"""Asks a provider, once and read-only, whether it knows a key.
+"""Asks a provider, once and read-only, whether it knows a key, and says what its answer means.
 
 Rules
 - One GET. Only 429 and 5xx are asked again, at most twice, and never earlier than the provider says.
+- It goes to the provider's own host over HTTPS; or, where overriding is allowed, to a loopback address. Names are
+  judged twice: as written, and by the addresses that they lead to. The key stands in one header, the provider's;
+  anywhere else the request is refused before it is sent.
 - No redirect is followed, no more than 256 KiB is read, no compressed body is unpacked.
-- Every failure becomes a status; no exception, text or header of the reply leaves.
+- A status alone never verifies: ``verified`` needs a 200 and a body of the published form. What a provider does not
+  explain keeps the meaning of its HTTP status. A live key that was refused is a reason of its own.
+- A reply that holds the key, whole or a run of 20 characters of it, in whatever way it is written, is ``reflected``; a
+  masked label (12 and 4 of 73) is normal.
+- Every failure becomes a status; no exception, text or header of a reply leaves, and the account id only as a hash.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
+from urllib.parse import quote, unquote_to_bytes, urlencode, urlsplit
 
 import aiohttp
 
-from byokeep.adapters.providers.classify import KeyVerdict, ProviderReply, classify
-from byokeep.adapters.providers.descriptor import ProviderDescriptor
-from byokeep.adapters.providers.outcome import CheckOutcome, OutcomeStatus
-from byokeep.adapters.providers.reflect import reflects
-from byokeep.adapters.providers.shape import check_format
-from byokeep.adapters.providers.target import ProviderTarget, guard, resolve
+from byokeep.adapters.providers.descriptor import ProviderDescriptor, check_format
+from byokeep.core.errors import Rejected
+from byokeep.core.next_steps import of_outcome
 from byokeep.core.secret import Secret
 from byokeep.core.strict_json import read_json
-from byokeep.wire.outbound import Outbound, Watch, is_packed
+from byokeep.wire.address import is_loopback
+from byokeep.wire.outbound import NEXT_STEP, Outbound, Watch, is_packed
+
+
+class OutcomeStatus(StrEnum):
+    """The closed list of outcomes."""
+
+    VERIFIED = "verified"
+    VERIFIED_NO_QUOTA = "verified_no_quota"
+    INVALID_KEY = "invalid_key"
+    DISABLED = "disabled"
+    RESTRICTED_BUT_LIVE = "restricted_but_live"
+    LEAKED = "leaked"
+    NO_CREDIT = "no_credit"
+    RATE_LIMITED = "rate_limited"
+    PROVIDER_DOWN = "provider_down"
+    TIMEOUT = "timeout"
+    TLS_ERROR = "tls_error"
+    REDIRECT_REFUSED = "redirect_refused"
+    MALFORMED = "malformed"
+    REFLECTED = "reflected"
+    FORBIDDEN = "forbidden"
+    GEO_BLOCKED = "geo_blocked"
+    NOT_FOUND = "not_found"
+    WRONG_KEY_KIND = "wrong_key_kind"
+    UNEXPECTED_STATUS = "unexpected_status"
+
+
+_VERIFIED: Final = frozenset({OutcomeStatus.VERIFIED, OutcomeStatus.VERIFIED_NO_QUOTA})
+_ALERTS: Final = frozenset({OutcomeStatus.LEAKED, OutcomeStatus.REFLECTED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckOutcome:
+    """The result of one identity call.
+
+    Args:
+        http_status: Status of the last answer, None when there was none.
+        latency_ms: Duration of the last attempt.
+        account_hash: Keyed hash of the account id, None when the provider tells none or nothing was verified.
+        endpoint: Name of the call, such as ``anthropic.models``.
+        attempts: GETs sent, 1 to 3.
+
+    Raises:
+        ValueError: ``verified`` without a 2xx answer.
+    """
+
+    status: OutcomeStatus
+    http_status: int | None
+    latency_ms: int
+    account_hash: str | None
+    endpoint: str
+    attempts: int
+
+    def __post_init__(self) -> None:
+        if self.verified and not (self.http_status is not None and 200 <= self.http_status < 300):
+            raise ValueError("only a 2xx answer verifies a key")
+
+    @property
+    def verified(self) -> bool:
+        """Whether the provider confirmed the key."""
+        return self.status in _VERIFIED
+
+    @property
+    def alert(self) -> bool:
+        """Whether a person must hear of it at once."""
+        return self.status in _ALERTS
+
+    @property
+    def next_step(self) -> str:
+        """One sentence for the operator."""
+        return of_outcome()[self.status]
+
+
+_LONGEST_ID: Final = 256
+
+
+S: TypeAlias = OutcomeStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderReply:
+    """A reply as read: ``document`` is the parsed body, None when it was no JSON object or was cut off."""
+
+    status: int
+    headers: Mapping[str, str]
+    document: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyVerdict:
+    """What a reply means; ``account_id`` in clear, to be hashed by the caller."""
+
+    status: S
+    account_id: str | None = None
+
+
+def classify(provider: str, seen: ProviderReply) -> KeyVerdict:
+    """Return what this provider's reply means. Raises KeyError for an unknown provider."""
+    if 300 <= seen.status < 400:
+        return KeyVerdict(S.REDIRECT_REFUSED)
+    if seen.status != 200:
+        return KeyVerdict(_REFUSALS.get(provider, _plain_refusal)(seen))
+    body = seen.document
+    if body is None or (provider != "kie" and body.get("error")):
+        return KeyVerdict(S.MALFORMED)
+    return _SUCCESSES[provider](seen, body)
+
+
+def by_status(status: int) -> S:
+    """Return the meaning of an HTTP status that the provider does not explain."""
+    if status >= 500:
+        return S.PROVIDER_DOWN
+    known = {
+        401: S.INVALID_KEY,
+        402: S.NO_CREDIT,
+        403: S.FORBIDDEN,
+        404: S.NOT_FOUND,
+        408: S.TIMEOUT,
+        429: S.RATE_LIMITED,
+    }
+    return known.get(status, S.MALFORMED if 200 <= status < 300 else S.UNEXPECTED_STATUS)
+
+
+def _plain_refusal(seen: ProviderReply) -> S:
+    return by_status(seen.status)
+
+
+def _error(seen: ProviderReply) -> Mapping[str, Any]:
+    error = (seen.document or {}).get("error")
+    return error if isinstance(error, dict) else {}
+
+
+def _text(where: Mapping[str, Any], name: str) -> str:
+    value = where.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _id(value: object) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= _LONGEST_ID and value.isprintable() else None
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def _listed(value: object, name: str, expected: str | None = None) -> bool:
+    """Whether value is a list with items that all have the field; an empty list proves nothing."""
+    if not isinstance(value, list) or not value:
+        return False
+    return all(isinstance(i, dict) and _text(i, name) and expected in (None, i[name]) for i in value)
+
+
+def _anthropic_refusal(seen: ProviderReply) -> S:
+    error = _error(seen)
+    kind = _text(error, "type")
+    if kind == "billing_error":
+        return S.NO_CREDIT
+    if seen.status == 400 and _text(error, "message").lower().startswith("your credit balance is too low"):
+        return S.NO_CREDIT
+    if seen.status == 404 and kind == "not_found_error":
+        return S.DISABLED
+    return by_status(seen.status)
+
+
+def _anthropic(seen: ProviderReply, body: Mapping[str, Any]) -> KeyVerdict:
+    if not _listed(body.get("data"), "type", "model"):
+        return KeyVerdict(S.MALFORMED)
+    return KeyVerdict(S.VERIFIED, _id(seen.headers.get("anthropic-organization-id")))
+
+
+def _openai_refusal(seen: ProviderReply) -> S:
+    error = _error(seen)
+    message, code = _text(error, "message").lower(), _text(error, "code")
+    if code == "invalid_api_key":
+        return S.INVALID_KEY
+    if seen.status in (401, 403) and ("missing scopes" in message or "insufficient permissions" in message):
+        return S.RESTRICTED_BUT_LIVE
+    if seen.status == 401 and (message.startswith("ip ") or " ip " in message or "member of an organi" in message):
+        return S.FORBIDDEN
+    if seen.status == 403 and (code.startswith("unsupported_country") or "country" in message):
+        return S.GEO_BLOCKED
+    quota = {"insufficient_quota", "credit_balance_exhausted"}
+    if seen.status == 429 and quota & {_text(error, "type"), code}:
+        return S.NO_CREDIT
+    return by_status(seen.status)
+
+
+def _openai(seen: ProviderReply, body: Mapping[str, Any]) -> KeyVerdict:
+    if body.get("object") != "list" or not _listed(body.get("data"), "id"):
+        return KeyVerdict(S.MALFORMED)
+    return KeyVerdict(S.VERIFIED, _id(seen.headers.get("openai-organization")))
+
+
+def _google_refusal(seen: ProviderReply) -> S:
+    error = _error(seen)
+    message = _text(error, "message").lower()
+    details = error.get("details")
+    reasons = {_text(d, "reason") for d in details if isinstance(d, dict)} if isinstance(details, list) else set()
+    if seen.status == 400:
+        if "API_KEY_INVALID" in reasons or "api key not valid" in message or "api key not found" in message:
+            return S.INVALID_KEY
+        return S.GEO_BLOCKED if _text(error, "status") == "FAILED_PRECONDITION" else S.UNEXPECTED_STATUS
+    if seen.status == 403 and "reported as leaked" in message:
+        return S.LEAKED
+    if seen.status == 403 and any(r.startswith("API_KEY_") and r.endswith("_BLOCKED") for r in reasons):
+        return S.RESTRICTED_BUT_LIVE
+    return by_status(seen.status)
+
+
+def _google(seen: ProviderReply, body: Mapping[str, Any]) -> KeyVerdict:
+    return KeyVerdict(S.VERIFIED if _listed(body.get("models"), "name") else S.MALFORMED)
+
+
+def _openrouter(seen: ProviderReply, body: Mapping[str, Any]) -> KeyVerdict:
+    data = body.get("data")
+    if not isinstance(data, dict) or not _text(data, "label") or _number(data.get("usage")) is None:
+        return KeyVerdict(S.MALFORMED)
+    account = _id(data.get("creator_user_id"))
+    if data.get("is_management_key") is True or data.get("is_provisioning_key") is True:
+        return KeyVerdict(S.WRONG_KEY_KIND)
+    left = _number(data.get("limit_remaining"))
+    return KeyVerdict(S.VERIFIED_NO_QUOTA if left is not None and left <= 0 else S.VERIFIED, account)
+
+
+_KIE_CODES: Final[Mapping[int, S]] = MappingProxyType({455: S.PROVIDER_DOWN, 505: S.FORBIDDEN})
+
+
+def _kie(seen: ProviderReply, body: Mapping[str, Any]) -> KeyVerdict:
+    code, balance = body.get("code"), _number(body.get("data"))
+    if isinstance(code, bool) or not isinstance(code, int):
+        return KeyVerdict(S.MALFORMED)
+    if code != 200:
+        return KeyVerdict(_KIE_CODES.get(code) or by_status(code))
+    if balance is None:
+        return KeyVerdict(S.MALFORMED)
+    return KeyVerdict(S.VERIFIED if balance > 0 else S.VERIFIED_NO_QUOTA)
+
+
+def _heygen_refusal(seen: ProviderReply) -> S:
+    code = _text(_error(seen), "code")
+    if code == "insufficient_credit" or (seen.status == 429 and code == "quota_exceeded"):
+        return S.NO_CREDIT
+    return by_status(seen.status)
+
+
+def _heygen_left(data: Mapping[str, Any]) -> float | None:
+    """Return what is left under the billing type in force, None when the reply does not say."""
+
+    def part(where: object, name: str) -> Any:
+        return where.get(name) if isinstance(where, dict) else None
+
+    kind = data.get("billing_type")
+    if kind == "wallet":
+        return _number(part(data.get("wallet"), "remaining_balance"))
+    if kind == "usage_based":
+        return _number(part(data.get("usage_based"), "remaining_credits"))
+    credits_ = part(data.get("subscription"), "credits")
+    premium = _number(part(part(credits_, "premium_credits"), "remaining"))
+    added = part(credits_, "add_on_credits")
+    extra = _number(part(added, "remaining") if isinstance(added, dict) else added)
+    return None if premium is None else premium + (extra or 0.0)
+
+
+def _heygen(seen: ProviderReply, body: Mapping[str, Any]) -> KeyVerdict:
+    data = body.get("data")
+    if not isinstance(data, dict) or not _text(data, "username"):
+        return KeyVerdict(S.MALFORMED)
+    left = _heygen_left(data)
+    account = _id(f"{data['username']}|{_text(data, 'email').lower()}")
+    return KeyVerdict(S.VERIFIED_NO_QUOTA if left is not None and left <= 0 else S.VERIFIED, account)
+
+
+_REFUSALS: Final[Mapping[str, Callable[[ProviderReply], S]]] = MappingProxyType(
+    {
+        "anthropic": _anthropic_refusal,
+        "openai": _openai_refusal,
+        "google": _google_refusal,
+        "heygen": _heygen_refusal,
+    }
+)
+_SUCCESSES: Final[Mapping[str, Callable[[ProviderReply, Mapping[str, Any]], KeyVerdict]]] = MappingProxyType(
+    {
+        "anthropic": _anthropic,
+        "openai": _openai,
+        "google": _google,
+        "openrouter": _openrouter,
+        "kie": _kie,
+        "heygen": _heygen,
+    }
+)
+
+
+_RUN: Final = 20
+
+
+def reflects(key: bytes, body: bytes, headers: Iterable[tuple[bytes, bytes]], text: str) -> bool:
+    """Whether the reply holds the key raw, percent-encoded, JSON-escaped, in hex or in base64.
+
+    Args:
+        key: ASCII key, at least 8 bytes.
+        body: The bytes that were read.
+        headers: Raw header pairs.
+        text: The body's JSON written without escapes, empty when it was no JSON.
+    """
+    texts = [body, text.encode("utf-8", "surrogatepass"), *(name + b": " + value for name, value in headers)]
+    joined = b"\n".join(texts)
+    views = (joined, unquote_to_bytes(joined.replace(b"+", b"%2B")))
+    needles = [*_runs(key), *_base64_forms(key)]
+    return any(needle in view for view in views for needle in needles) or key.hex().encode() in joined.lower()
+
+
+def _runs(key: bytes) -> list[bytes]:
+    # A key shorter than two runs is compared whole, so that its masked form does not count.
+    if len(key) < 2 * _RUN:
+        return [key]
+    return [key[at : at + _RUN] for at in range(len(key) - _RUN + 1)]
+
+
+def _base64_forms(key: bytes) -> list[bytes]:
+    """Return what each of the three alignments has in common, in both alphabets."""
+    forms = []
+    for pad in range(3):
+        whole = base64.b64encode(bytes(pad) + key)
+        # Characters that also encode bits of what stands before or after the key are left out.
+        inner = whole[(0, 2, 3)[pad] : (pad + len(key)) * 8 // 6]
+        forms += [inner, inner.replace(b"+", b"-").replace(b"/", b"_")]
+    return forms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderTarget:
+    """Where the identity call goes."""
+
+    url: str
+    loopback: bool
+
+
+def resolve(descriptor: ProviderDescriptor, base_url: str | None, *, allow_loopback: bool) -> ProviderTarget:
+    """Return the identity URL.
+
+    Args:
+        base_url: Configured override, None for the provider's own host.
+        allow_loopback: Whether an override may be a loopback address; never in production.
+
+    Raises:
+        Rejected: ``bad_base_url``, ``insecure_scheme``, ``host_not_allowed``.
+    """
+    base = base_url or descriptor.base_url
+    host, scheme = _parts(base, descriptor.provider)
+    loopback = is_loopback(host, named=True)
+    if not loopback and host != descriptor.host:
+        raise Rejected("host_not_allowed", next_step=NEXT_STEP, provider=descriptor.provider)
+    if loopback and not allow_loopback:
+        raise Rejected("host_not_allowed", next_step=NEXT_STEP, provider=descriptor.provider)
+    if scheme != "https" and not loopback:
+        raise Rejected("insecure_scheme", next_step=NEXT_STEP, provider=descriptor.provider)
+    query = f"?{urlencode(descriptor.query)}" if descriptor.query else ""
+    return ProviderTarget(url=base.rstrip("/") + descriptor.path + query, loopback=loopback)
+
+
+def _parts(base: str, provider: str) -> tuple[str, str]:
+    try:
+        split = urlsplit(base)
+        host, _ = split.hostname or "", split.port
+    except ValueError:
+        raise Rejected("bad_base_url", next_step=NEXT_STEP, provider=provider) from None
+    odd = not base.isascii() or not base.isprintable() or "\\" in base or " " in base
+    if odd or not host or "@" in split.netloc or split.query or split.fragment or "?" in base or "#" in base:
+        raise Rejected("bad_base_url", next_step=NEXT_STEP, provider=provider)
+    if split.scheme not in ("http", "https"):
+        raise Rejected("insecure_scheme", next_step=NEXT_STEP, provider=provider)
+    return host, split.scheme
+
+
+def guard(descriptor: ProviderDescriptor, url: str, headers: Mapping[str, str], key: bytes) -> None:
+    """Refuse a request that carries the key anywhere but in the provider's header.
+
+    Raises:
+        Rejected: ``secret_in_url``, ``secret_in_wrong_place``.
+    """
+    if key in url.encode() or quote(key, safe="") in url:
+        raise Rejected("secret_in_url", provider=descriptor.provider)
+    carriers = [name.lower() for name, value in headers.items() if key in value.encode()]
+    if carriers != [descriptor.auth_header]:
+        raise Rejected("secret_in_wrong_place", provider=descriptor.provider)
+
 
 MAX_ATTEMPTS: Final = 3
 MAX_BODY: Final = 256 * 1024
