@@ -26,11 +26,9 @@ from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import Manifest, Packing
 from byokeep.core.model import ClientId, Environment, ProfileId
-from byokeep.profiles.profile_book import SealedGeneration
-from byokeep.profiles.profile_record import seal, unseal
-from byokeep.sealing.generation import Generation, StoredGeneration
+from byokeep.profiles.openings import SealedGeneration, seal, unseal
+from byokeep.sealing.generation import Generation, Sealing, StoredGeneration
 from byokeep.sealing.sealer import Sealer
-from byokeep.sealing.store import Sealing
 from tests.support.keks import HERE, Keys, keys_on
 from tests.support.sealing import account, manifest
 

@@ -19,8 +19,8 @@ from benchmarks.report import Row, row_of
 from byokeep.core.kek import KeyContext, Wrapped
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_record
-from byokeep.profiles import kek_rewrap, kek_work
-from byokeep.profiles.kek_book import Rotation
+from byokeep.profiles import kek_tasks
+from byokeep.profiles.kek_store import Rotation
 from tests.support.broker import Stand, Store, standing
 from tests.support.keks import Keys, keys_on
 from tests.support.openbao import running_openbao
@@ -29,7 +29,7 @@ from tests.support.postgres import fresh_database, running_postgres, short_home
 PROFILES: Final = 250
 GENERATIONS: Final = 4
 WITHIN_S: Final = 30.0
-CALLERS: Final = kek_rewrap.AT_ONCE
+CALLERS: Final = kek_tasks.AT_ONCE
 
 
 async def rewrap() -> list[Row]:
@@ -39,13 +39,13 @@ async def rewrap() -> list[Row]:
         client = await keys.client()
         async with keys.custody(client) as custody:
             profiles = await keys.profiles(custody, client, PROFILES, generations=GENERATIONS)
-        rotation = await kek_work.rotate(keys.app, keys.person(), client, expected=1, reason="scheduled")
+        rotation = await kek_tasks.rotate(keys.app, keys.person(), client, expected=1, reason="scheduled")
         assert rotation is not None
         bare = await _bare(keys, client, profiles)
         reading = asyncio.create_task(_readers(keys, client, profiles))
         began = time.perf_counter()
         while True:
-            await kek_rewrap.rewrap(keys.app, keys.system, rotation.id, client)
+            await kek_tasks.rewrap(keys.app, keys.system, rotation.id, client)
             async with keys.app.db.begin(every_client=True) as tx:
                 now = await tx.one(Rotation, "kek_rotation_get", id=rotation.id)
             if now.state == "done":

@@ -17,17 +17,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from byokeep.browser.archive.pack import Pack
-from byokeep.browser.archive.unpack import Unpack
+from byokeep.browser.archive import Pack, Unpack
 from byokeep.core.manifest import ExpectedAccount, Manifest, Packing
 from byokeep.core.model import ClientId, Environment, ProfileId, Provider
 from byokeep.core.ref import KeyRef
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
-from byokeep.sealing.blob import seal
-from byokeep.sealing.opening import open_into
-from byokeep.sealing.sealer import self_test
-from byokeep.sealing.store import SealedBlob
+from byokeep.sealing.generation import SealedBlob
+from byokeep.sealing.sealer import open_into, seal, self_test
 
 DEK, DEK_ID = Secret(bytes(range(32))), UUID(int=4)
 MANIFEST = Manifest(

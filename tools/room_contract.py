@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from grimp import ImportGraph
@@ -69,24 +70,37 @@ def verdict(importer: str, imported: str, rules: list[Rule]) -> str | None:
     return f"{rule.left} may import {', '.join(rule.names)}"
 
 
+def trespass(importer: str, imported: str, edges: list[Rule]) -> str | None:
+    """Why ``importer`` may not import an edge of a domain (``"*.routes only for web"``); None when it may."""
+    for edge in edges:
+        if fnmatchcase(imported, edge.left) and not any(inside(importer, allowed) for allowed in edge.names):
+            return f"{edge.left} is only for {', '.join(edge.names)}"
+    return None
+
+
 class RoomContract(Contract):
-    """Options: ``rules`` (``"flows -> core, ports"``) and ``outside`` (``"core may not import asyncio, os"``)."""
+    """Options: ``rules`` (``"flows -> core, ports"``), ``outside`` (``"core may not import asyncio, os"``), ``edges``
+    (``"*.routes only for web"``: what lies in a domain's folder and is no part of its flows).
+    """
 
     type_name = "rooms"
 
     rules = fields.ListField(subfield=fields.StringField())
     outside = fields.ListField(subfield=fields.StringField())
+    edges = fields.ListField(subfield=fields.StringField(), default=[])
 
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
         """Judge every direct import that leaves a module of ours; zero modules looked at is not a pass."""
         roots = self.session_options["root_packages"]
         rules = [parse_rule(text, "->") for text in _texts(self.rules)]
         bans = [parse_rule(text, " may not import ") for text in _texts(self.outside)]
+        edges = [parse_rule(text, " only for ") for text in _texts(self.edges)]
         ours = [module for module in graph.modules if _of(module, roots)]
         faults = [f"no module of {root} was found" for root in roots if sum(inside(one, root) for one in ours) <= 1]
         for importer in sorted(ours):
             for imported in sorted(graph.find_modules_directly_imported_by(importer)):
                 reason = self._judge(roots, importer, imported, rules, bans)
+                reason = reason or trespass(relative(importer, roots[0]), relative(imported, roots[0]), edges)
                 if reason:
                     details = graph.get_import_details(importer=importer, imported=imported)
                     lines = ", ".join(str(detail["line_number"]) for detail in details)
@@ -106,8 +120,9 @@ class RoomContract(Contract):
         if _of(imported, roots):
             return verdict(name, relative(imported, roots[0]), rules) if name else "the root imports nothing"
         library = imported.partition(".")[0]
-        for ban in bans:
-            if inside(name, ban.left) and library in ban.names:
+        of_edges = [ban for ban in bans if fnmatchcase(name, ban.left)]
+        for ban in of_edges or [ban for ban in bans if inside(name, ban.left)]:
+            if library in ban.names:
                 return f"{ban.left} may not import {library}"
         return None
 

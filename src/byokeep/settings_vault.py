@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from byokeep.core.errors import Rejected
-from byokeep.core.kek_life import DEFAULT_ROTATION_DAYS, MAX_ROTATION_DAYS
+from byokeep.core.kek import DEFAULT_ROTATION_DAYS, MAX_ROTATION_DAYS
 from byokeep.core.profile import MAX_REKEY_DAYS, MIN_REKEY_DAYS
 
 VAULT_TEXTS: Final = (

@@ -56,7 +56,7 @@ from byokeep.adapters.postgres.release import require_release
 from byokeep.adapters.providers.descriptor import DESCRIPTORS, check_format
 from byokeep.adapters.providers.identify import CheckOutcome, identify
 from byokeep.adapters.system import SystemClock, SystemIds
-from byokeep.browser.ephemeral.rooms import Rooms
+from byokeep.browser.ephemeral import Rooms
 from byokeep.client.settings import ClientSettings
 from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.model import Environment, Provider, Role
@@ -66,8 +66,8 @@ from byokeep.jobs import switches
 from byokeep.jobs.worker_app import WorkerApp
 from byokeep.kernel.app import BrokerApp, ServiceLimits, WebApp
 from byokeep.kernel.durable_write import durable_write
-from byokeep.profiles.kek_app import KekApp
-from byokeep.profiles.profile_app import ProfileApp
+from byokeep.profiles.kek_store import KekApp
+from byokeep.profiles.login import ProfileApp
 from byokeep.settings import Settings, parse_audit_files
 from byokeep.tenancy import bootstrap, operators
 from byokeep.wire.bao_http import BaoHttp

@@ -9,8 +9,7 @@ from uuid import UUID
 
 from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.adapters.files.profile_notes import HandOffNotes
-from byokeep.browser.ephemeral.rooms import Rooms, foreseen, prepare
-from byokeep.browser.ephemeral.sweeping import swept
+from byokeep.browser.ephemeral import Rooms, foreseen, prepare, swept
 from byokeep.core.errors import Rejected
 from byokeep.kernel.ports import ArtifactStore
 from byokeep.settings import Settings, hand_off_file, parse_bucket

@@ -14,7 +14,7 @@ from byokeep.browser.rooms import ProfileRooms, sites
 from byokeep.client.settings import ClientSettings
 from byokeep.jobs.worker_app import WorkerApp
 from byokeep.kernel.ports import Shot, Window
-from byokeep.profiles.profile_app import ProfileApp
+from byokeep.profiles.login import ProfileApp
 from byokeep.sealing.sealer import Sealer
 from byokeep.settings import Settings
 from byokeep.wiring_profiles import Rooms, artifact_store, windows

@@ -17,9 +17,9 @@ import pytest
 
 from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.adapters.blobs.s3 import S3Artifacts
-from byokeep.core.artifact import ArtifactKey, StoredArtifact, parse_artifact_key
-from byokeep.core.envelope import MAGIC as SEALED_MAGIC
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
+from byokeep.core.sealed_record import MAGIC as SEALED_MAGIC
+from byokeep.core.sealed_record import ArtifactKey, StoredArtifact, parse_artifact_key
 from byokeep.kernel.ports import ArtifactStore
 from byokeep.preflight import must_write_once
 from tests.support.buckets import credentials_file, new_bucket, s3_client, s3_server

@@ -20,11 +20,9 @@ from playwright.async_api import Page, expect
 
 from byokeep.adapters.files.profile_notes import ProofFiles
 from byokeep.browser.handoff import TAKEN, handed_over, host_of
-from byokeep.browser.identify import IdentityOutcome, PageIdentity, identify
+from byokeep.browser.identify import IdentityOutcome, PageIdentity, identify, photographed
 from byokeep.browser.launch import Running
-from byokeep.browser.logout import LogoutResult, logged_out
-from byokeep.browser.proof import photographed
-from byokeep.browser.session import restored, taken
+from byokeep.browser.session import LogoutResult, logged_out, restored, taken
 from byokeep.core.errors import Conflict, Rejected
 from byokeep.core.identity import IdentityVerdict, Why
 from byokeep.platforms.website import SitePlace, websites
@@ -81,7 +79,7 @@ async def other() -> AsyncIterator[Running]:
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("byokeep.browser.identify.READ_S", 1.0)
-    monkeypatch.setattr("byokeep.browser.logout._TAKEN_S", 1.0)
+    monkeypatch.setattr("byokeep.browser.session._TAKEN_S", 1.0)
 
 
 async def seen_with(browser: Running, site: Site, lie: SiteLie, platform: str) -> PageIdentity:

@@ -11,9 +11,7 @@ from aiohttp import web
 
 from byokeep.browser.identify import IdentityOutcome, identify
 from byokeep.browser.launch import Running
-from byokeep.browser.logout import LogoutResult, logged_out
-from byokeep.browser.portable import PortableState
-from byokeep.browser.session import restored, taken
+from byokeep.browser.session import LogoutResult, PortableState, logged_out, restored, taken
 from byokeep.platforms.website import SitePlace
 from tests.support.loopback import answering
 from tests.support.website import fresh, site_of
@@ -79,7 +77,7 @@ async def server() -> AsyncIterator[Server]:
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("byokeep.browser.identify.READ_S", 2.0)
-    monkeypatch.setattr("byokeep.browser.logout._TAKEN_S", 2.0)
+    monkeypatch.setattr("byokeep.browser.session._TAKEN_S", 2.0)
 
 
 async def logged_in(browser: Running, server: Server) -> PortableState:

@@ -17,12 +17,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from byokeep.browser import processes
-from byokeep.browser.files import contents, is_kept, unpacked
+from byokeep.browser import launch
 from byokeep.browser.identify import IdentityOutcome, identify
 from byokeep.browser.launch import BrowserEnd, Running, running
-from byokeep.browser.portable import PortableState, digest, read, written
-from byokeep.browser.session import restored, taken
+from byokeep.browser.rooms import contents, is_kept, unpacked
+from byokeep.browser.session import PortableState, digest, read, restored, taken, written
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.identity import IdentityVerdict
 from byokeep.core.secret import Secret
@@ -151,7 +150,7 @@ async def test_a_killed_browser_is_not_packed(login: Login, place: Path) -> None
         start = start_in(place, name)
         async with running(start) as browser:
             await login.site.log_in(browser.page)
-            for pid in processes.of_directory(start.directory):
+            for pid in launch.of_directory(start.directory):
                 os.kill(pid, signal.SIGKILL)
         assert browser.ended is not None
         assert not browser.ended.clean
@@ -167,7 +166,7 @@ async def test_a_browser_that_will_not_close_is_killed_whole(place: Path) -> Non
     patience, launch.CLOSE_S = launch.CLOSE_S, 1.0  # type: ignore[misc]
     try:
         async with running(start_in(place)) as browser:
-            family = processes.of_directory(place / "p")
+            family = launch.of_directory(place / "p")
             assert len(family) > 2
             stop(*family)
     finally:
@@ -175,7 +174,7 @@ async def test_a_browser_that_will_not_close_is_killed_whole(place: Path) -> Non
     assert browser.ended is not None
     assert not browser.ended.clean
     assert browser.ended.killed >= len(family) - 1
-    assert processes.under(place) == frozenset()
+    assert launch.under(place) == frozenset()
 
 
 async def test_a_second_browser_on_a_directory_is_refused(place: Path) -> None:
@@ -305,7 +304,7 @@ async def test_a_cancelled_job_leaves_no_browser(place: Path) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert processes.under(place) == frozenset()
+        assert launch.under(place) == frozenset()
 
 
 async def _sleeps(place: Path) -> None:
@@ -342,9 +341,9 @@ async def test_a_killed_job_takes_its_browser_along(place: Path) -> None:
     )
     assert job.stdout is not None
     assert await asyncio.wait_for(job.stdout.readline(), 60) == b"ready\n"
-    family = processes.under(place)
+    family = launch.under(place)
     assert len(family) > 2
     job.kill()
     await job.wait()
-    assert await processes.gone(place / "p", within_s=10)
-    assert await processes.end_all(lambda: processes.under(place)) == 0
+    assert await launch.gone(place / "p", within_s=10)
+    assert await launch.end_all(lambda: launch.under(place)) == 0

@@ -8,10 +8,9 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from byokeep.browser import session, weighing
+from byokeep.browser import session
 from byokeep.browser.launch import Running, origin_of, same_site
-from byokeep.browser.portable import read, written
-from byokeep.browser.session import restored, taken
+from byokeep.browser.session import read, restored, taken, written
 from byokeep.core.errors import Rejected
 from tests.support.website import fresh
 
@@ -151,7 +150,7 @@ async def test_the_weight_is_no_less_than_what_is_written(origin: str, browser: 
         await browser.page.evaluate(PUT, value)
         size = len(written(await taken(browser)).reveal())
         await browser.page.goto(origin)
-        weight = await weighing.weighed(browser.page, origin, most=10**9)
+        weight = await session.weighed(browser.page, origin, most=10**9)
         assert size - 1500 < weight < 4 * size, (value, size, weight)
 
 

@@ -346,7 +346,7 @@ def test_a_server_loads_no_command_but_its_own() -> None:
     """What starts often starts light: no other command is imported, and none of the HTTP client they share."""
     program = (
         "import sys; from byokeep.cli.main import run; run(['worker', '--config', '/nowhere']);"
-        "print(*sorted(set(sys.modules) & {'byokeep.cli.account', 'byokeep.cli.profile', 'aiohttp'}), sep=',')"
+        "print(*sorted(set(sys.modules) & {'byokeep.cli.account', 'byokeep.profiles.cli', 'aiohttp'}), sep=',')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert "config_unreadable" in done.stderr

@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from byokeep.browser.ephemeral.rooms import shared_place
+from byokeep.browser.ephemeral import shared_place
 from byokeep.core.errors import Unavailable
 from byokeep_redact.canary import new_canary
 from tests.support.cli import Ran, Shell

@@ -20,16 +20,16 @@ from uuid import uuid4
 
 import pytest
 
-from byokeep.browser.ephemeral import sweeping
-from byokeep.client.browser import run as client_run
+from byokeep.browser import ephemeral
+from byokeep.client import browser
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Conflict, Denied, Integrity, Unavailable
 from byokeep.core.manifest import Packing
 from byokeep.core.model import ProfileId
 from byokeep.core.sealed_record import parse_record
-from byokeep.profiles import profile_use
+from byokeep.profiles import checkout
 from byokeep.reconciliation.reconcile import SETTLE, reconcile
-from byokeep.sealing import blob as keys
+from byokeep.sealing import sealer
 from byokeep_redact.canary import new_canary
 from tests.flows.test_profile_use import running
 from tests.support.broker import Stand
@@ -93,7 +93,7 @@ async def test_logged_in_effect_counted_once_and_what_moved_is_sealed(made: Seal
 
 async def test_the_end_of_the_opening_is_no_surprise(made: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked every few milliseconds, also while the seal is recorded and the room is wiped: nothing is called lost."""
-    monkeypatch.setattr(profile_use, "BEAT_S", 0.005)
+    monkeypatch.setattr(checkout, "BEAT_S", 0.005)
     async with made.keep() as keep, made.job(keep) as job, job.browser(NAME) as context:
         await context.add_cookies([{"name": "moved", "value": "once-more", "url": made.page}])
     assert made.row() == ["valid", "2", ""]
@@ -230,12 +230,12 @@ async def test_a_broker_that_hands_out_another_record_opens_nothing(
     made: Sealed, lie: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The runner compares what it is given itself: no browser, no effect, nothing visible, out of use; one code."""
-    real = profile_use.stored
+    real = checkout.stored
 
     async def lying(*given: Any, **named: Any) -> bytes:
         return lie(await real(*given, **named))
 
-    monkeypatch.setattr(profile_use, "stored", lying)
+    monkeypatch.setattr(checkout, "stored", lying)
     async with made.keep() as keep, made.job(keep) as job:
         with pytest.raises(Integrity, match="sealed_profile_altered"):
             async with job.browser(NAME):
@@ -262,7 +262,7 @@ async def test_a_second_runner_hears_since_when_it_is_open(made: Sealed) -> None
 
 async def test_a_runner_whose_sealing_is_broken_opens_nothing(made: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its library derives another key: one code, nothing is asked of the broker, no room, no browser, no effect."""
-    monkeypatch.setattr(keys, "_STREAM", b"another key")
+    monkeypatch.setattr(sealer, "_STREAM", b"another key")
     async with made.keep() as keep, made.job(keep) as job:
         with pytest.raises(Unavailable, match="sealing_self_test_failed"):
             async with job.browser(NAME):
@@ -279,7 +279,7 @@ async def test_a_runner_sweeps_what_another_s_kill_left(
     made: Sealed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a browser is open, the room of a killed runner whose guard was killed too goes; the open one works on."""
-    monkeypatch.setattr(sweeping, "EVERY_S", 0.5)
+    monkeypatch.setattr(ephemeral, "EVERY_S", 0.5)
     canary_file = tmp_path / "canary"
     canary_file.write_bytes(new_canary("openai"))
     async with made.keep() as keep, made.job(keep) as job, job.browser(NAME) as context:
@@ -417,7 +417,7 @@ async def test_a_browser_that_will_not_close_is_killed(made: Sealed) -> None:
 
 async def test_a_broker_that_is_silent_closes_the_browser(made: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who hears nothing for the broker's life may have been stopped: it closes, and nothing is sealed."""
-    from byokeep.client.browser.opening import ProfileOpening
+    from byokeep.client.browser import ProfileOpening
 
     async with made.keep() as keep, made.job(keep) as job:
         with pytest.raises(Unavailable, match="broker_unreachable"):
@@ -500,7 +500,7 @@ def runner(made: Sealed, place: Path, *, stay: bool = False, elsewhere: bool = F
         spaces = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc"]
         spaces += [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
         command = [*spaces, "sh", "-c", inside, "sh", *command]
-    source = Path(client_run.__file__).parents[3]
+    source = Path(browser.__file__).parents[3]
     env = {"PATH": os.environ["PATH"], "HOME": str(place), "PYTHONPATH": str(source)}
     return subprocess.Popen(command, cwd=place, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -20,14 +20,14 @@ from pathlib import Path
 import pytest
 from yarl import URL
 
-from byokeep.client.browser import run as client_run
+from byokeep.client import browser
 from tests.support.broker import Stand
 from tests.support.sealed_profile import NAME, PLATFORM, Sealed, in_memory, sealed
 from tests.support.website import Site, site_with_acme
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
 NOBODY = 65534
-SOURCE = Path(client_run.__file__).parents[3]
+SOURCE = Path(browser.__file__).parents[3]
 STASH = "/mnt/"  # seen in that mount namespace alone
 TOOLS = ("unshare", "setpriv", "ip")
 # Its network has no way out: the website's port is one of its own, and leads to the website by a socket that is a file.

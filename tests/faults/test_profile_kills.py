@@ -16,10 +16,9 @@ import pytest
 
 from byokeep.core import next_steps
 from byokeep.core.model import ClientId
-from byokeep.core.record_room import FOR_ROTATION, FULL, KEPT, LOW
 from byokeep.core.ref import ProfileRef
-from byokeep.core.sealed_record import parse_record
-from byokeep.profiles import profile_book
+from byokeep.core.sealed_record import FOR_ROTATION, FULL, KEPT, LOW, parse_record
+from byokeep.profiles import openings
 from tests.flows.test_kek import finish, rotated
 from tests.support.keks import keys_on
 from tests.support.profile_killer import OPENING, POINTS, SEALING
@@ -122,10 +121,10 @@ async def test_killed_seals_tell_people_before_none_may_begin(vault: Vault) -> N
         for reason in vault.desk.stand.alerts():
             since.setdefault(reason, number)
         await time_passes(vault, profile)
-    assert since == {profile_book.LOW: LOW}, "said by the seal that found half of the room gone, before it was cut"
+    assert since == {openings.LOW: LOW}, "said by the seal that found half of the room gone, before it was cut"
     assert await vault.done(profile, "rekey") == FULL
     assert vault.desk.stand.alerts().count(FULL) == 1
-    for reason in (profile_book.LOW, FULL):
+    for reason in (openings.LOW, FULL):
         assert "byokeep kek rotate" in next_steps.of_alert(reason)
     async with keys_on(vault.desk.stand) as keys:
         await finish(keys, await rotated(keys, client, 1), client)

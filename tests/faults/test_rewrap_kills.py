@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from byokeep.core.ref import ProfileRef
-from byokeep.profiles import kek_rewrap, kek_work
+from byokeep.profiles import kek_tasks
 from tests.support.broker import Stand
 from tests.support.keks import Keys, keys_on
 
@@ -57,7 +57,7 @@ async def _storm(keys: Keys, kills: int, seed: int) -> None:
     async with keys.custody(client) as custody:
         profiles = await keys.profiles(custody, client, max(12, kills), generations=GENERATIONS)
     blobs = keys.sql("SELECT blob_key, blob_sha256, dek_id FROM byokeep.profile_generation ORDER BY 1")
-    rotation = await kek_work.rotate(keys.app, keys.person(), client, expected=1, reason="scheduled")
+    rotation = await kek_tasks.rotate(keys.app, keys.person(), client, expected=1, reason="scheduled")
     assert rotation is not None
     said = {
         "database": keys.stand.db.url("byokeep_worker"), "broker": keys.stand.url, "client": str(client),
@@ -77,20 +77,20 @@ async def _storm(keys: Keys, kills: int, seed: int) -> None:
     sys.stdout.write(f"{hits} kills found a worker at work\n")
     assert hits >= min(kills, 3), f"seed {seed}: {hits} kills found a worker at work"
     for _ in range(len(profiles)):
-        await kek_rewrap.rewrap(keys.app, keys.system, rotation.id, client)
+        await kek_tasks.rewrap(keys.app, keys.system, rotation.id, client)
     total = len(profiles) * GENERATIONS
     assert keys.sql("SELECT state, moved FROM byokeep.kek_rotation") == f"done|{total}", seed
     assert keys.sql("SELECT count(*) FROM byokeep.profile_generation WHERE kek_version = 2") == str(total)
     assert len(keys.stand.events("kek.rewrapped", "ok")) == total
     assert blobs == keys.sql("SELECT blob_key, blob_sha256, dek_id FROM byokeep.profile_generation ORDER BY 1")
-    await kek_rewrap.tidy(keys.app, keys.system, client, profiles)
+    await kek_tasks.tidy(keys.app, keys.system, client, profiles)
     async with keys.custody(client) as custody:
         for profile in profiles:
             assert len(await custody.live_versions(ProfileRef(client, profile))) == GENERATIONS, (seed, profile)
             for generation in range(1, GENERATIONS + 1):
                 assert await keys.opens(custody, client, profile, generation), (seed, profile)
     assert keys.stand.alerts() == []
-    assert await kek_work.check(keys.app, keys.system, client) == ()
+    assert await kek_tasks.check(keys.app, keys.system, client) == ()
 
 
 @pytest.mark.req("R6.1-8")

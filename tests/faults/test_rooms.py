@@ -18,11 +18,8 @@ from tempfile import mkdtemp
 
 import pytest
 
-from byokeep.browser.ephemeral import guard, sweeping
-from byokeep.browser.ephemeral import rooms as rooms_module
-from byokeep.browser.ephemeral.namespace import PLACE, enter
-from byokeep.browser.ephemeral.rooms import Rooms, foreseen, in_memory, prepare, shared_place
-from byokeep.browser.ephemeral.sweeping import swept
+from byokeep.browser import ephemeral
+from byokeep.browser.ephemeral import PLACE, Rooms, enter, foreseen, in_memory, prepare, shared_place, swept
 from byokeep.core.errors import Unavailable
 from byokeep_redact.canary import new_canary
 from tests.support.hang import stop
@@ -36,7 +33,7 @@ SOON_S = 20  # the promise is 60
 def place() -> Iterator[Path]:
     place = Path(mkdtemp(dir="/dev/shm"))
     yield place / "rooms"
-    guard.wipe(str(place))
+    ephemeral.wipe(str(place))
 
 
 @pytest.fixture
@@ -126,7 +123,7 @@ async def test_what_nobody_has_is_swept_for_as_long_as_a_process_has_rooms(
     place: Path, canary_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Owner and guard killed together: gone soon and told. Rooms of others that live stay, and what is no room."""
-    monkeypatch.setattr(sweeping, "EVERY_S", 0.1)
+    monkeypatch.setattr(ephemeral, "EVERY_S", 0.1)
     told: list[tuple[int, str]] = []
     rooms = Rooms(place, private=False)
     (place / "shared by a browser").mkdir()
@@ -151,7 +148,7 @@ async def test_a_sweep_that_fails_is_told_and_the_next_one_comes(
     place: Path, canary_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The place can not be looked at: its code is told, again and again, and what lies there goes once it can be."""
-    monkeypatch.setattr(sweeping, "EVERY_S", 0.1)
+    monkeypatch.setattr(ephemeral, "EVERY_S", 0.1)
     told: list[tuple[int, str]] = []
     rooms = Rooms(place, private=False)
     left = orphan(str(place), canary_file)
@@ -173,7 +170,7 @@ def test_a_process_with_a_private_place_sweeps_the_shared_one_too(canary_file: P
     with owner(str(shared_place()), canary_file) as (_, living, _guard):
         left = orphan(str(shared_place()), canary_file)
         program = (
-            "from byokeep.browser.ephemeral.rooms import prepare, shared_place\n"
+            "from byokeep.browser.ephemeral import prepare, shared_place\n"
             "prepare(None, 64); print(shared_place().exists())"
         )
         ran = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
@@ -241,7 +238,7 @@ def private_command(canary_file: Path, user: int, copy: Path) -> list[str]:
         "while True: (room / 'x').write_bytes(b'canary' * 1000)\n"
     )
     copy.chmod(0o755)
-    source = ROOT / "src/byokeep/browser/ephemeral/namespace.py"
+    source = ROOT / "src/byokeep/browser/ephemeral.py"
     (copy / "namespace.py").write_bytes(source.read_bytes())
     drop = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
     return [*drop, "/usr/bin/python3", "-B", "-c", program, str(copy)]
@@ -328,10 +325,10 @@ def test_what_is_weaker_is_foreseen_without_a_room(
 ) -> None:
     """A private room has nothing to warn of, shared memory has no limit, swap is told, a disk is refused."""
     place.mkdir(mode=0o700)
-    monkeypatch.setattr(rooms_module, "_swaps", lambda: False)
+    monkeypatch.setattr(ephemeral, "_swaps", lambda: False)
     assert foreseen(None) == ()
     assert foreseen(place) == ("room_without_limit",)
-    monkeypatch.setattr(rooms_module, "_swaps", lambda: True)
+    monkeypatch.setattr(ephemeral, "_swaps", lambda: True)
     assert foreseen(None) == ()  # as root it is kept out of swap
     assert foreseen(place) == ("swap_is_on", "room_without_limit") == Rooms(place, private=False).warnings
     with pytest.raises(Unavailable, match="no_memory_backed_place"):

@@ -12,8 +12,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.core.errors import Denied, Unavailable
-from byokeep.profiles.browser_lane import require_browser_open
+from byokeep.core.errors import Unavailable
+from byokeep.core.model import Actor, Role
+from byokeep.jobs.lease import heartbeat
 from byokeep.tenancy.scopes import GLOBAL, effect_scopes, parse_scope, scope_from_name
 from tests.support.broker import Stand
 from tests.support.profiles import hold, put_profile
@@ -48,12 +49,12 @@ async def heard(stand: Stand, lease: str) -> Any:
     return (await stand.call("GET", f"/v1/leases/{lease}", "runner"))[1].get("code", "goes_on")
 
 
-async def stops(stand: Stand, client: UUID) -> bool:
-    try:
-        await require_browser_open(stand.app, client)
-    except Denied as denied:
-        return denied.code in ("switch_closed", "switch_unknown")
-    return False
+async def stops(stand: Stand, client: UUID, lease: str) -> bool:
+    """Whether the holder of a profile of this client is told to close its browser."""
+    with_profile(stand, client)
+    told = await heard(stand, lease)
+    stand.db.sql("UPDATE byokeep.job SET secrets = '{openai}' WHERE 'profile' = ANY (secrets)")
+    return told in ("switch_closed", "switch_unknown")
 
 
 async def test_the_browser_lane_closes_for_everybody(stand: Stand) -> None:
@@ -61,14 +62,13 @@ async def test_the_browser_lane_closes_for_everybody(stand: Stand) -> None:
     both = [await browsing(stand), await browsing(stand)]
     for client, lease in both:
         assert (await stand.permit(lease, platform="tiktok", lane="browser"))[0] == 201
-        assert not await stops(stand, client)
+        assert not await stops(stand, client, lease)
     status, reply = await close(stand, **EVERYBODY)
     assert (status, reply["scope"], reply["client_id"], reply["closed"]) == (200, "lane:browser", None, True)
     for client, lease in both:
         assert (await stand.permit(lease, platform="tiktok", lane="browser"))[1]["code"] == "switch_closed"
         assert (await stand.permit(lease))[0] == 201
-        assert await stops(stand, client)
-        await require_browser_open(stand.app, client, incident=True)
+        assert await stops(stand, client, lease)
     with_profile(stand, both[0][0])
     assert await heard(stand, both[0][1]) == "switch_closed"
     assert await heard(stand, both[1][1]) == "goes_on"
@@ -81,7 +81,7 @@ async def test_the_browser_lane_closes_for_everybody(stand: Stand) -> None:
     assert (await stand.call("POST", f"/v1/switches/open-requests/{wish['id']}/approve", "approver"))[0] == 200
     for client, lease in both:
         assert (await stand.permit(lease, platform="tiktok", lane="browser"))[0] == 201
-        assert not await stops(stand, client)
+        assert not await stops(stand, client, lease)
 
 
 @pytest.mark.req("R7.3-2")
@@ -92,8 +92,8 @@ async def test_the_browser_lane_closes_for_one_client(stand: Stand) -> None:
         assert (await close(stand, client_id=unknown, **EVERYBODY))[0] == expected
     assert stand.db.sql("SELECT count(*) FROM byokeep.switch WHERE closed") == "0"
     assert (await close(stand, client_id=str(client), **EVERYBODY))[1]["scope"] == f"client:{client}:lane:browser"
-    assert await stops(stand, client)
-    assert not await stops(stand, other)
+    assert await stops(stand, client, lease)
+    assert not await stops(stand, other, other_lease)
     assert (await stand.permit(lease, platform="tiktok", lane="browser"))[1]["code"] == "switch_closed"
     assert (await stand.permit(other_lease, platform="tiktok", lane="browser"))[0] == 201
     with_profile(stand, client)
@@ -109,8 +109,6 @@ async def test_the_worker_keeps_its_custody_while_the_lane_is_off(stand: Stand) 
     assert await heard(stand, lease) == "goes_on"
     assert (await close(stand, client_id=str(client)))[0] == 200
     assert await heard(stand, lease) == "switch_closed"
-    with pytest.raises(Denied):
-        await require_browser_open(stand.app, client, incident=True)
 
 
 async def test_people_of_some_clients_close_the_lane_and_do_not_open_it(stand: Stand) -> None:
@@ -154,18 +152,21 @@ async def test_no_browser_act_is_younger_than_the_closing_of_the_lane(stand: Sta
 
 async def test_a_switch_that_can_not_be_read_closes_the_browser(stand: Stand) -> None:
     """No global switch, another installation's record, a database that is away: the browser may not stay open."""
-    client = await stand.client()
+    client, lease = await browsing(stand)
     stand.db.sql("UPDATE byokeep.switch SET epoch = -1 WHERE scope = 'global'")
-    assert await stops(stand, client)
+    assert await stops(stand, client, lease)
     stand.db.sql("UPDATE byokeep.switch SET epoch = 0 WHERE scope = 'global'")
-    assert not await stops(stand, client)
+    assert not await stops(stand, client, lease)
 
     class Away:
-        async def read(self, *_: object, **__: object) -> Any:
-            raise Unavailable("database_unavailable")
+        def __getattr__(self, name: str) -> Any:
+            if name == "read":
+                raise Unavailable("database_unavailable")
+            return getattr(stand.app.db, name)
 
+    runner = Actor(id=stand.people["runner"].id, roles=frozenset({Role.RUNNER}), clients=None, request_id=uuid4())
     with pytest.raises(Unavailable):
-        await require_browser_open(replace(stand.app, db=Away()), client)  # type: ignore[arg-type]
+        await heartbeat(replace(stand.app, db=Away()), runner, UUID(lease))  # type: ignore[arg-type]
 
 
 def test_scopes_stand_in_one_order() -> None:

@@ -13,12 +13,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from byokeep.adapters.blobs.local import LocalArtifacts
-from byokeep.core.artifact import ArtifactKey
-from byokeep.core.envelope import MAGIC as SEALED_MAGIC
 from byokeep.core.errors import Unavailable
 from byokeep.core.model import ClientId
 from byokeep.core.ref import ProfileRef
-from byokeep.core.sealed_record import parse_record
+from byokeep.core.sealed_record import MAGIC as SEALED_MAGIC
+from byokeep.core.sealed_record import ArtifactKey, parse_record
 from byokeep.profiles.vault_check import check_vault
 from tests.support.keks import Keys, keys_on
 from tests.support.vault import Vault
@@ -128,12 +127,12 @@ async def test_a_place_that_is_away_leaves_it_unknown(vault: Vault, keys: Keys) 
 
 async def test_what_a_rewrap_or_a_seal_under_way_left_is_not_strange(vault: Vault, keys: Keys) -> None:
     """The replaced record of a rewrap is known, and what an announced seal wrote is its own for a while."""
-    from byokeep.profiles import kek_rewrap, kek_work
+    from byokeep.profiles import kek_tasks
 
     client, profile = await vault.valid()
-    rotation = await kek_work.rotate(keys.app, keys.person(), ClientId(client), expected=1, reason="scheduled")
+    rotation = await kek_tasks.rotate(keys.app, keys.person(), ClientId(client), expected=1, reason="scheduled")
     assert rotation is not None
-    await kek_rewrap.rewrap(keys.app, keys.system, rotation.id, ClientId(client))
+    await kek_tasks.rewrap(keys.app, keys.system, rotation.id, ClientId(client))
     assert (await listed(vault, keys, client))["result"] == "match"
     assert await vault.done(profile, "validate") == "valid"  # the profile opens after it, as before
     assert await vault.done(profile, "rekey") == "rekeyed"

@@ -13,14 +13,13 @@ from uuid import uuid4
 import pytest
 
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
-from byokeep.core.kek import Wrapped
-from byokeep.core.kek_life import KekFinding
+from byokeep.core.kek import KekFinding, Wrapped
 from byokeep.core.keystate import TRANSITIONS, KeyState
 from byokeep.core.model import ClientId
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_record
-from byokeep.profiles import kek_book, kek_rewrap, kek_work
-from byokeep.profiles.kek_book import Dependent, Rotation
+from byokeep.profiles import kek_store, kek_tasks
+from byokeep.profiles.kek_store import Dependent, Rotation
 from tests.support.broker import Stand
 from tests.support.keks import Keys, keys_on
 
@@ -40,7 +39,7 @@ def rows(keys: Keys, client: object) -> list[str]:
 
 
 async def rotated(keys: Keys, client: object, expected: int) -> Rotation:
-    found = await kek_work.rotate(keys.app, keys.person(), client, expected=expected, reason="scheduled")  # type: ignore[arg-type]
+    found = await kek_tasks.rotate(keys.app, keys.person(), client, expected=expected, reason="scheduled")  # type: ignore[arg-type]
     assert found is not None
     return found
 
@@ -62,13 +61,13 @@ async def test_a_key_is_in_the_inventory_before_its_first_use(keys: Keys) -> Non
     assert fields == {**made[1]["fields"]}
     moved = keys.sql("SELECT kind, version, state_from, state_to, reason FROM byokeep.vault_key_transition")
     assert moved == "kek|1|pre_activation|active|made"
-    assert await kek_work.check(keys.app, keys.system, client) == ()
+    assert await kek_tasks.check(keys.app, keys.system, client) == ()
 
 
 async def moved(keys: Keys, client: ClientId, to: KeyState) -> None:
     async with keys.app.db.begin(client_id=client) as tx:
-        kek = await kek_book.held(tx, holder="transit", kek_id=f"development-{client}", version=1)
-        await kek_book.move(tx, keys.app, keys.person(), kek, to=to, reason="a_test")
+        kek = await kek_store.held(tx, holder="transit", kek_id=f"development-{client}", version=1)
+        await kek_store.move(tx, keys.app, keys.person(), kek, to=to, reason="a_test")
 
 
 async def finish(keys: Keys, rotation: Rotation, client: object, *, rounds: int = 20) -> Rotation:
@@ -78,7 +77,7 @@ async def finish(keys: Keys, rotation: Rotation, client: object, *, rounds: int 
             now = await tx.one(Rotation, "kek_rotation_get", id=rotation.id)
         if now.state == "done":
             return now
-        await kek_rewrap.rewrap(keys.app, keys.system, rotation.id, client, limit=2)  # type: ignore[arg-type]
+        await kek_tasks.rewrap(keys.app, keys.system, rotation.id, client, limit=2)  # type: ignore[arg-type]
     raise AssertionError("the rotation did not end")
 
 
@@ -91,9 +90,9 @@ async def test_a_rotation_ends_when_every_wrap_has_moved(keys: Keys) -> None:
     rotation = await rotated(keys, client, 1)
     assert (rotation.from_version, rotation.to_version, rotation.remaining, rotation.state) == (1, 2, 6, "rewrapping")
     assert rows(keys, client) == ["1|deactivated", "2|active"]
-    assert await kek_work.rotate(keys.app, keys.person(), client, expected=1, reason="scheduled") is None
+    assert await kek_tasks.rotate(keys.app, keys.person(), client, expected=1, reason="scheduled") is None
     with pytest.raises(Conflict, match="kek_rotation_under_way"):
-        await kek_work.rotate(keys.app, keys.person(), client, expected=2, reason="scheduled")
+        await kek_tasks.rotate(keys.app, keys.person(), client, expected=2, reason="scheduled")
     with pytest.raises(Conflict) as refused:
         await keys.end(client, 1)
     assert (refused.value.code, refused.value.fields["dependents"]) == ("kek_has_dependents", 6)
@@ -103,7 +102,7 @@ async def test_a_rotation_ends_when_every_wrap_has_moved(keys: Keys) -> None:
                 "plaintext": "QUJD", "key_version": 1, "context": "QUJD"})  # fmt: skip
         for profile in profiles:
             assert await keys.opens(custody, client, profile)
-        first = await kek_rewrap.rewrap(keys.app, keys.system, rotation.id, client, limit=1)
+        first = await kek_tasks.rewrap(keys.app, keys.system, rotation.id, client, limit=1)
         assert (first.moved, first.waiting, first.blocked) == (2, 0, 0)
         for profile in profiles:  # half way
             for generation in (1, 2):
@@ -124,7 +123,7 @@ async def test_a_rotation_ends_when_every_wrap_has_moved(keys: Keys) -> None:
     (turned,) = [json.loads(one) for one in keys.stand.events("kek.rotated", "ok")]
     assert (turned["fields"]["from_version"], turned["fields"]["kek_version"]) == (1, 2)
     assert turned["actor"] == str(keys.stand.people["operator"].id)
-    assert await kek_work.check(keys.app, keys.system, client) == ()
+    assert await kek_tasks.check(keys.app, keys.system, client) == ()
 
 
 async def test_what_a_rewrap_replaced_is_destroyed_and_the_rest_let_be(keys: Keys) -> None:
@@ -137,7 +136,7 @@ async def test_what_a_rewrap_replaced_is_destroyed_and_the_rest_let_be(keys: Key
         stray = replace(parse_record(await custody.read(ref, 1)), dek_id=uuid4())
         await custody.write(ref, stray.canonical, cas=4)
         assert await custody.live_versions(ref) == [1, 2, 3, 4, 5]
-        assert await kek_rewrap.tidy(keys.app, keys.system, client, [profile]) == 2
+        assert await kek_tasks.tidy(keys.app, keys.system, client, [profile]) == 2
         assert await custody.live_versions(ref) == [3, 4, 5]
         assert await keys.opens(custody, client, profile, 1)
         assert await keys.opens(custody, client, profile, 2)
@@ -153,12 +152,12 @@ async def test_a_rewrap_waits_for_who_has_the_profile_open(keys: Keys) -> None:
         "INSERT INTO byokeep.profile_opening (client_id, profile_id, epoch, generation, purpose, job_id, opener_id,"
         f" until) VALUES ('{client}', '{busy}', 3, 1, 'use', '{job}', '{uuid4()}', now() + interval '1 hour')"
     )
-    found = await kek_rewrap.rewrap(keys.app, keys.system, rotation.id, client)
+    found = await kek_tasks.rewrap(keys.app, keys.system, rotation.id, client)
     assert (found.moved, found.waiting) == (1, 1)
     assert keys.sql(f"SELECT record_version FROM byokeep.profile_generation WHERE profile_id = '{busy}'") == "1"
     assert keys.sql("SELECT state FROM byokeep.kek_rotation") == "rewrapping"
     keys.sql("UPDATE byokeep.profile_opening SET until = now()")
-    await kek_rewrap.rewrap(keys.app, keys.system, rotation.id, client)
+    await kek_tasks.rewrap(keys.app, keys.system, rotation.id, client)
     assert keys.sql("SELECT state FROM byokeep.kek_rotation") == "done"
     assert keys.sql(f"SELECT kek_version FROM byokeep.profile_generation WHERE profile_id = '{free}'") == "2"
 
@@ -171,10 +170,10 @@ async def test_a_record_that_is_not_its_rows_blocks_and_is_never_called_moved(ke
     async with keys.custody(client) as custody:
         await custody.destroy(ProfileRef(client, gone), [1])
     rotation = await rotated(keys, client, 1)
-    found = await kek_rewrap.rewrap(keys.app, keys.system, rotation.id, client)
+    found = await kek_tasks.rewrap(keys.app, keys.system, rotation.id, client)
     assert (found.moved, found.blocked) == (1, 2)
     for _ in range(2):
-        found = await kek_rewrap.rewrap(keys.app, keys.system, rotation.id, client)
+        found = await kek_tasks.rewrap(keys.app, keys.system, rotation.id, client)
     assert (found.moved, found.blocked) == (0, 2)
     assert keys.sql("SELECT state, moved FROM byokeep.kek_rotation") == "rewrapping|1"
     assert keys.stand.alerts() == ["kek_rewrap_blocked", "kek_rewrap_blocked"]
@@ -209,13 +208,13 @@ async def test_an_ended_version_stays_ended_as_its_tombstone(keys: Keys) -> None
     await keys.kek(other)
     with pytest.raises(Rejected, match="bad_kek_version"):  # the newest stays, always
         await keys.end(other, 1)
-    assert await kek_work.check(keys.app, keys.system, client) == ()
+    assert await kek_tasks.check(keys.app, keys.system, client) == ()
     await keys.as_root(("POST", f"tenant/keys/development-{client}/config", {"min_decryption_version": 1}))
-    found = await kek_work.check(keys.app, keys.system, client)
+    found = await kek_tasks.check(keys.app, keys.system, client)
     assert [(one.version, one.finding) for one in found] == [(1, KekFinding.BACK)]
     with pytest.raises(Rejected, match="key_state"):
         async with keys.app.db.begin(client_id=client) as tx:
-            await kek_book.check_process(tx, keys.app, holder="transit", kek_id=f"development-{client}", version=1,
+            await kek_store.check_process(tx, keys.app, holder="transit", kek_id=f"development-{client}", version=1,
                                           protected_at=keys.app.clock.now())  # fmt: skip
     for state in ("active", "deactivated", "suspended", "pre_activation"):
         with pytest.raises(Rejected, match="key_state"):
@@ -247,7 +246,7 @@ async def test_profiles_of_three_versions_open_and_dependents_are_counted(keys: 
         assert (refused.value.code, refused.value.fields["dependents"]) == ("kek_has_dependents", count)
     name = f"tenant/keys/development-{client}"
     await keys.as_root(("DELETE", f"{name}/soft-delete", {}))
-    found = await kek_work.check(keys.app, keys.system, client)
+    found = await kek_tasks.check(keys.app, keys.system, client)
     assert {one.finding for one in found} == {KekFinding.DISABLED}
     assert "kek_disabled_outside" in keys.stand.alerts()
 
@@ -259,20 +258,20 @@ async def test_what_was_done_outside_is_found(keys: Keys) -> None:
     await rotated(keys, client, 1)
     name = f"tenant/keys/development-{client}"
     await keys.as_root(("POST", f"{name}/rotate", {}))
-    assert [one.finding for one in await kek_work.check(keys.app, keys.system, client)] == [KekFinding.UNKNOWN]
+    assert [one.finding for one in await kek_tasks.check(keys.app, keys.system, client)] == [KekFinding.UNKNOWN]
     with pytest.raises(Integrity, match="kek_unknown_outside"):
         await keys.kek(client)
     await keys.as_root(("POST", f"{name}/config", {"min_encryption_version": 1, "min_decryption_version": 1}))
-    assert {one.finding for one in await kek_work.check(keys.app, keys.system, client)} >= {KekFinding.PROTECTS}
+    assert {one.finding for one in await kek_tasks.check(keys.app, keys.system, client)} >= {KekFinding.PROTECTS}
     await keys.as_root(("POST", f"{name}/config", {"deletion_allowed": True}), ("DELETE", name, {}))
-    found = await kek_work.check(keys.app, keys.system, client)
+    found = await kek_tasks.check(keys.app, keys.system, client)
     assert {(one.version, one.finding) for one in found} == {(1, KekFinding.MISSING), (2, KekFinding.MISSING)}
     assert {"kek_missing_outside", "kek_unknown_outside", "kek_protects_outside"} <= set(keys.stand.alerts())
     said = [json.loads(one)["fields"] for one in keys.stand.events("kek.checked", "failed")]
     assert [one["cause"] for one in said[:1]] == ["kek_unknown_outside"]
     broken = replace(keys.app, kek_custodian=Nowhere())  # type: ignore[arg-type]
     with pytest.raises(Unavailable):
-        await kek_work.check(broken, keys.system, client)
+        await kek_tasks.check(broken, keys.system, client)
     assert json.loads(keys.stand.events("kek.checked", "failed")[-1])["fields"]["cause"] == "unknown"
 
 
@@ -305,18 +304,18 @@ async def test_moves_that_are_not_in_the_table_are_refused_and_edits_found(keys:
                 await moved(keys, client, new)
     assert keys.sql("SELECT count(*) FROM byokeep.vault_key_transition WHERE kind = 'kek'") == "1"
     keys.sql(f"UPDATE byokeep.kek_version SET state = 'suspended' {where}")
-    assert KekFinding.HISTORY in {one.finding for one in await kek_work.check(keys.app, keys.system, client)}
+    assert KekFinding.HISTORY in {one.finding for one in await kek_tasks.check(keys.app, keys.system, client)}
     keys.sql(f"UPDATE byokeep.kek_version SET state = 'active' {where}")
-    assert await kek_work.check(keys.app, keys.system, client) == ()
+    assert await kek_tasks.check(keys.app, keys.system, client) == ()
     keys.sql(
         "INSERT INTO byokeep.vault_key_transition (id, kind, key_id, version, state_from, state_to, reason, by,"
         f" client_id) VALUES ('{uuid4()}', 'kek', '{name}', 1, 'active', 'suspended', 'forged', '{uuid4()}',"
         f" '{client}');"
         f"UPDATE byokeep.kek_version SET state = 'suspended' {where}"
     )  # a row of history without a record
-    assert KekFinding.HISTORY in {one.finding for one in await kek_work.check(keys.app, keys.system, client)}
+    assert KekFinding.HISTORY in {one.finding for one in await kek_tasks.check(keys.app, keys.system, client)}
     keys.sql("UPDATE byokeep.profile_generation SET key_state = 'suspended'")
-    await kek_work.check(keys.app, keys.system, client)
+    await kek_tasks.check(keys.app, keys.system, client)
     assert {"kek_history_broken", "dek_history_broken"} <= set(keys.stand.alerts())
 
 
@@ -350,7 +349,7 @@ async def test_a_rotation_cut_anywhere_is_finished_by_the_next(keys: Keys) -> No
         await keys.profile(client)
         name = f"development-{client}"
         async with keys.app.db.begin(client_id=client) as tx:
-            await kek_book.announce(tx, keys.app, keys.system, kek_id=name, version=2,
+            await kek_store.announce(tx, keys.app, keys.system, kek_id=name, version=2,
                                     client_id=client, owner="operations")  # fmt: skip
         if cut != "announced":
             async with keys.custody(client) as custody:
@@ -362,4 +361,4 @@ async def test_a_rotation_cut_anywhere_is_finished_by_the_next(keys: Keys) -> No
         assert (rotation.from_version, rotation.to_version) == (1, 2)
         assert rows(keys, client) == ["1|deactivated", "2|active"]
         await finish(keys, rotation, client)
-        assert await kek_work.check(keys.app, keys.system, client) == ()
+        assert await kek_tasks.check(keys.app, keys.system, client) == ()

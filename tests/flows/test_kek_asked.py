@@ -14,9 +14,9 @@ import pytest
 
 from byokeep.adapters.postgres.queue import build_app
 from byokeep.core.errors import Denied, Rejected, Unavailable
-from byokeep.core.kek_life import check_rotation_days
+from byokeep.core.kek import check_rotation_days
 from byokeep.core.keystate import KeyState
-from byokeep.profiles import kek_book, kek_care, kek_work
+from byokeep.profiles import kek_store, kek_tasks
 from byokeep.settings import load
 from byokeep.worker.key_tasks import register
 from tests.support.keks import Keys, keys_on
@@ -113,7 +113,7 @@ async def test_an_old_version_is_ended_by_another_person(asked: Asked) -> None:
     """Refused with the count while something hangs on it; then an approver ends it, and never who deactivated it."""
     client = await asked.client()
     profile = await asked.profile(client)
-    await kek_work.rotate(asked.app, asked.person("approver"), client, expected=1, reason="scheduled")
+    await kek_tasks.rotate(asked.app, asked.person("approver"), client, expected=1, reason="scheduled")
     name = f"development-{client}"
     path = f"/v1/keks/{name}/versions/1/end"
     status, reply = await asked.call("POST", path, "approver", {"reason": "not_needed"})
@@ -151,7 +151,7 @@ async def test_an_end_that_takes_older_versions_along_takes_another_person_for_e
     await asked.kek(client)
     name = f"development-{client}"
     for expected, who in ((1, "approver"), (2, "operator")):
-        await kek_work.rotate(asked.app, asked.person(who), client, expected=expected, reason="scheduled")
+        await kek_tasks.rotate(asked.app, asked.person(who), client, expected=expected, reason="scheduled")
         await asked.work()
         asked.sql("UPDATE byokeep.kek_rotation SET state = 'done', ended_at = now() WHERE ended_at IS NULL")
     assert [one["state"] for one in await asked.listed()] == ["deactivated", "deactivated", "active"]
@@ -159,7 +159,7 @@ async def test_an_end_that_takes_older_versions_along_takes_another_person_for_e
     status, reply = await asked.call("POST", path, "approver", {"reason": "not_needed"})
     assert (status, reply["code"]) == (403, "same_person")
     with pytest.raises(Denied, match="same_person"):
-        await kek_work.end_versions(
+        await kek_tasks.end_versions(
             asked.app, asked.person("approver"), client, kek_id=name, holder="transit", version=2,
             reason="not_needed",
         )  # fmt: skip
@@ -229,7 +229,7 @@ async def test_a_compromise_after_the_end_is_recorded(asked: Asked) -> None:
     assert (status, plan["state"], plan["compromised_at"] is not None) == (200, "destroyed", True)
     assert [one["profile"] for one in plan["left"]] == [str(profile)]
     assert (await asked.call("POST", path, body={"reason": "found_later"}))[1]["code"] == "key_moved"
-    assert await kek_work.check(asked.app, asked.system, client) == ()
+    assert await kek_tasks.check(asked.app, asked.system, client) == ()
 
 
 async def use(asked: Asked, client: UUID, *, protected_ago: timedelta = timedelta(0)) -> str:
@@ -237,14 +237,14 @@ async def use(asked: Asked, client: UUID, *, protected_ago: timedelta = timedelt
     codes = []
     at = {"holder": "transit", "kek_id": f"development-{client}", "version": 1}
     async with asked.app.db.begin(client_id=client) as tx:
-        now = (await kek_book.seen(tx, holder="transit", kek_id=str(at["kek_id"]), version=1)).now
+        now = (await kek_store.seen(tx, holder="transit", kek_id=str(at["kek_id"]), version=1)).now
     for act in ("protect", "process"):
         try:
             async with asked.app.db.begin(client_id=client) as tx:
                 if act == "protect":
-                    await kek_book.check_protect(tx, asked.app, **at)  # type: ignore[arg-type]
+                    await kek_store.check_protect(tx, asked.app, **at)  # type: ignore[arg-type]
                 else:
-                    await kek_book.check_process(
+                    await kek_store.check_process(
                         tx,
                         asked.app,
                         **at,  # type: ignore[arg-type]
@@ -289,13 +289,13 @@ async def test_a_suspended_key_opens_what_is_older_than_its_suspension(asked: As
     name = f"development-{client}"
     asked.sql(f"UPDATE byokeep.kek_version SET made_at = now() - interval '100 days' WHERE kek_id = '{name}'")
     async with asked.app.db.begin(client_id=client) as tx:
-        kek = await kek_book.held(tx, holder="transit", kek_id=name, version=1)
-        await kek_book.move(tx, asked.app, asked.person(), kek, to=KeyState.SUSPENDED, reason="a_test")
+        kek = await kek_store.held(tx, holder="transit", kek_id=name, version=1)
+        await kek_store.move(tx, asked.app, asked.person(), kek, to=KeyState.SUSPENDED, reason="a_test")
     assert await use(asked, client, protected_ago=timedelta(hours=1)) == "key_state ok"
     assert await use(asked, client) == "key_state protected_in_suspension"
     async with asked.app.db.begin(client_id=client) as tx:
-        kek = await kek_book.held(tx, holder="transit", kek_id=name, version=1)
-        await kek_book.move(tx, asked.app, asked.person(), kek, to=KeyState.ACTIVE, reason="a_test")
+        kek = await kek_store.held(tx, holder="transit", kek_id=name, version=1)
+        await kek_store.move(tx, asked.app, asked.person(), kek, to=KeyState.ACTIVE, reason="a_test")
     asked.sql(
         "ALTER TABLE byokeep.vault_key_transition DISABLE TRIGGER USER; UPDATE byokeep.vault_key_transition SET at = at"
         " - CASE state_to WHEN 'suspended' THEN interval '2 days' ELSE interval '1 day' END WHERE reason = 'a_test'"
@@ -308,9 +308,9 @@ async def test_a_suspended_key_opens_what_is_older_than_its_suspension(asked: As
         f" process_until = now() + interval '1 day' WHERE kek_id = '{name}'"
     )
     async with asked.app.db.begin(client_id=client) as tx:
-        kek = await kek_book.held(tx, holder="transit", kek_id=name, version=1)
+        kek = await kek_store.held(tx, holder="transit", kek_id=name, version=1)
         with pytest.raises(Rejected, match="key_period_over"):
-            await kek_book.move(tx, asked.app, asked.person(), kek, to=KeyState.ACTIVE, reason="a_test")
+            await kek_store.move(tx, asked.app, asked.person(), kek, to=KeyState.ACTIVE, reason="a_test")
 
 
 async def test_what_is_due_is_said(asked: Asked) -> None:
@@ -324,12 +324,12 @@ async def test_what_is_due_is_said(asked: Asked) -> None:
             " protect_until = now() + interval '300 days', process_until = now() + interval '900 days'"
         )
         assert [one["urgency"] for one in await asked.listed()] == [said]
-        assert await kek_care.tell_due(asked.app) == 1
+        assert await kek_tasks.tell_due(asked.app) == 1
         assert f"kek_{said}" in asked.stand.alerts()
     await asked.call("POST", f"/v1/clients/{client}/kek/rotate", body={"reason": "scheduled"})
     await asked.work()
     assert [one["urgency"] for one in await asked.listed()] == ["", ""]
-    assert await kek_care.tell_due(asked.app) == 0
+    assert await kek_tasks.tell_due(asked.app) == 0
 
 
 async def test_versions_of_other_providers_stay_in_sight_and_stand_in_nobodys_way(asked: Asked) -> None:
@@ -351,11 +351,11 @@ async def test_versions_of_other_providers_stay_in_sight_and_stand_in_nobodys_wa
     }  # fmt: skip
     await asked.work()
     await asked.profile(client)
-    assert await kek_work.check(asked.app, asked.system, client) == ()
+    assert await kek_tasks.check(asked.app, asked.system, client) == ()
     own = [one for one in await asked.listed() if one["client_id"] in (None, str(client))]
     assert {("pkcs11", 1), ("aws", 1), ("transit", 1)} <= {(one["holder"], one["version"]) for one in own}
-    assert await kek_care.go_on(asked.app) == 0
-    assert await kek_care.tell_due(asked.app) == 0
+    assert await kek_tasks.go_on(asked.app) == 0
+    assert await kek_tasks.tell_due(asked.app) == 0
     path = "/v1/keks/byokeep-development/versions/1"
     status, refused = await asked.call("POST", f"{path}/end", "approver", {"reason": "not_needed"})
     assert (status, refused["code"]) == (409, "kek_of_another_holder")

@@ -15,7 +15,7 @@ from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.core.kek import KeyContext, Wrapped
 from byokeep.core.model import ClientId
 from byokeep.core.secret import Secret
-from byokeep.profiles import kek_book, kek_work
+from byokeep.profiles import kek_store, kek_tasks
 from byokeep.sealing.transit import TransitKeys
 from tests.support.broker import Stand
 from tests.support.keks import Keys, keys_on
@@ -74,11 +74,11 @@ def states(keys: Keys) -> str:
 
 async def made(keys: Keys, client: ClientId) -> None:
     async with keys.custody(client) as custody:
-        await kek_work.prepare(keys.app, keys.system, custody.keys, client)
+        await kek_tasks.prepare(keys.app, keys.system, custody.keys, client)
 
 
 async def rotate(keys: Keys, client: ClientId) -> None:
-    await kek_work.rotate(keys.app, keys.person(), client, expected=1, reason="scheduled")
+    await kek_tasks.rotate(keys.app, keys.person(), client, expected=1, reason="scheduled")
 
 
 @pytest.mark.req("S-NIST-2")
@@ -124,9 +124,9 @@ async def _refused(keys: Keys, client: ClientId, version: int) -> None:
     kek: dict[str, Any] = {"holder": "transit", "kek_id": f"development-{client}", "version": version}
     async with keys.app.db.begin(client_id=client) as tx:
         with pytest.raises(Rejected, match="key_state"):
-            await kek_book.check_protect(tx, keys.app, **kek)
+            await kek_store.check_protect(tx, keys.app, **kek)
         with pytest.raises(Rejected, match="key_state"):
-            await kek_book.check_process(tx, keys.app, **kek, protected_at=datetime.now(UTC))
+            await kek_store.check_process(tx, keys.app, **kek, protected_at=datetime.now(UTC))
 
 
 async def test_a_holder_that_could_not_be_asked_confirmed_nothing(keys: Keys) -> None:

@@ -14,7 +14,7 @@ from byokeep.core.errors import Rejected
 from byokeep.core.kek import KekFault
 from byokeep.core.model import ClientId
 from byokeep.core.secret import Secret
-from byokeep.profiles import kek_work
+from byokeep.profiles import kek_tasks
 from tests.support.broker import Stand
 from tests.support.keks import Keys, keys_on
 
@@ -43,7 +43,7 @@ async def swap(keys: Keys, client: ClientId, *, versions: int) -> None:
 
 async def prepared(keys: Keys, client: ClientId) -> int:
     async with keys.custody(client) as custody:
-        return (await kek_work.prepare(keys.app, keys.system, custody.keys, client)).version
+        return (await kek_tasks.prepare(keys.app, keys.system, custody.keys, client)).version
 
 
 async def test_another_key_under_the_name_of_a_version_protects_nothing(keys: Keys) -> None:
@@ -51,22 +51,22 @@ async def test_another_key_under_the_name_of_a_version_protects_nothing(keys: Ke
     client = await keys.client()
     scope = keys.scope(client)
     assert await prepared(keys, client) == 1
-    assert await kek_work.check(keys.app, keys.system, client) == ()
+    assert await kek_tasks.check(keys.app, keys.system, client) == ()
     context = keys.context(client, uuid4())
     async with keys.custody(client) as custody:
         old = await custody.keys.wrap(Secret(DEK), context)
         await swap(keys, client, versions=1)
         assert (await custody.keys.versions(scope)).faults == (), "by itself it looks like ours"
-        assert (await kek_work.compared(keys.app, custody.keys, scope)).faults == (KekFault.FOREIGN,)
+        assert (await kek_tasks.compared(keys.app, custody.keys, scope)).faults == (KekFault.FOREIGN,)
         for moves in (custody.keys.unwrap, custody.keys.rewrap):
             with pytest.raises(Exception, match="wrapped_key_broken"):
                 await moves(old, context)
     for act in (
-        prepared(keys, client), kek_work.rotate(keys.app, keys.person(), client, expected=1, reason="scheduled"),
+        prepared(keys, client), kek_tasks.rotate(keys.app, keys.person(), client, expected=1, reason="scheduled"),
     ):  # fmt: skip
         with pytest.raises(Rejected, match="kek_foreign"):
             await act
-    found = await kek_work.check(keys.app, keys.system, client)
+    found = await kek_tasks.check(keys.app, keys.system, client)
     assert [(one.version, one.finding.value) for one in found] == [(1, "kek_altered_outside")]
     assert keys.stand.alerts().count("kek_altered_outside") == 1
 
@@ -77,15 +77,15 @@ async def test_an_old_version_that_was_replaced_is_found_and_a_key_from_before_i
     assert await prepared(keys, client) == 1
     where = f"WHERE client_id = '{client}'"
     keys.sql(f"UPDATE byokeep.kek_version SET identity = '' {where}")
-    assert await kek_work.check(keys.app, keys.system, client) == ()
+    assert await kek_tasks.check(keys.app, keys.system, client) == ()
     first = keys.sql(f"SELECT identity FROM byokeep.kek_version {where} ORDER BY made_at DESC LIMIT 1")
     assert first
-    await kek_work.rotate(keys.app, keys.person(), client, expected=1, reason="scheduled")
+    await kek_tasks.rotate(keys.app, keys.person(), client, expected=1, reason="scheduled")
     await swap(keys, client, versions=2)
-    found = await kek_work.check(keys.app, keys.system, client)
+    found = await kek_tasks.check(keys.app, keys.system, client)
     assert (1, "kek_altered_outside") in [(one.version, one.finding.value) for one in found]
     with pytest.raises(Rejected, match="kek_foreign"):
-        await kek_work.end_versions(
+        await kek_tasks.end_versions(
             keys.app, keys.person("approver"), client, kek_id=f"development-{client}", holder="transit", version=1,
             reason="not_needed",
         )  # fmt: skip

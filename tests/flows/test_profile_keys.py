@@ -154,7 +154,7 @@ class _Dry:
 
     def new_dek(self) -> Secret:
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("byokeep.sealing.blob.os.urandom", _nothing)
+            patched.setattr("byokeep.sealing.sealer.os.urandom", _nothing)
             return self.real.new_dek()
 
 

@@ -13,15 +13,14 @@ from uuid import UUID
 
 import pytest
 
-from byokeep.core.artifact import parse_artifact_key
 from byokeep.core.errors import Conflict, Denied, Unavailable
 from byokeep.core.kek import KeyContext, Wrapped
 from byokeep.core.model import ClientId, ProfileId
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.profile import Purpose
 from byokeep.core.ref import ProfileRef
-from byokeep.core.sealed_record import parse_record
-from byokeep.profiles import profile_book
+from byokeep.core.sealed_record import parse_artifact_key, parse_record
+from byokeep.profiles import openings
 from byokeep.profiles.profiles import Profile
 from tests.support.vault import Vault
 
@@ -92,13 +91,13 @@ async def test_a_person_logs_in_and_confirms_and_it_is_on_record(vault: Vault) -
     profile = await vault.create(client)
     async with vault.app.db.begin(client_id=ClientId(client)) as tx:
         now = await tx.one(Profile, "profile_get", client_id=client, id=profile)
-        opening = await profile_book.take(
+        opening = await openings.take(
             tx, vault.app, vault.app.system(), now, purpose=Purpose.LOGIN, job_id=await _job(vault, client)
         )
         with pytest.raises(Conflict) as early:
-            await profile_book.announce(tx, vault.app, vault.app.system(), now, opening, dek_id=vault.app.ids.uuid())
+            await openings.announce(tx, vault.app, vault.app.system(), now, opening, dek_id=vault.app.ids.uuid())
         assert early.value.code == "profile_state"
-        await profile_book.end(tx, vault.app.system(), now, opening)
+        await openings.end(tx, vault.app.system(), now, opening)
     for role in ("admin", "approver", "auditor", "dispatcher", "runner", "custodian"):
         status, _ = await vault.call("POST", f"/v1/profiles/{profile}/confirm", {"seen": {"x": "acme"}}, role)
         assert status in (401, 403, 404), role

@@ -24,7 +24,7 @@ from byokeep.core.model import ClientId, Environment
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import SealedRecord, parse_record
 from byokeep.core.secret import Secret
-from byokeep.profiles import profile_record, profile_use
+from byokeep.profiles import checkout, openings
 from byokeep.reconciliation.reconcile import SETTLE, reconcile
 from byokeep.sealing.transit import TransitKeys
 from byokeep.tenancy.scopes import STORE_WITHIN_S
@@ -208,7 +208,7 @@ async def test_a_record_goes_to_who_has_it_open_and_to_nobody_else(stand: Stand,
     reads.clear()
     stand.db.sql(
         "UPDATE byokeep.profile_opening SET opened_at = now() - interval"
-        f" '{profile_use.FRESH_S + 1} seconds' {run.profile.of}"
+        f" '{checkout.FRESH_S + 1} seconds' {run.profile.of}"
     )
     assert (await take(run, epoch))[2] == "opening_not_fresh"
     assert (await run.at(f"/{epoch}/end", {"cause": "closed"}))[0] == 200
@@ -427,14 +427,14 @@ async def test_who_lost_the_opening_while_the_store_was_asked_gets_nothing(
     """The opening ends between the question and the answer: refused, though the record was read."""
     run, _ = await recorded(stand)
     epoch = await run.opened()
-    real = profile_record.stored
+    real = openings.stored
 
     async def ended(*given: Any, **named: Any) -> bytes:
         text = await real(*given, **named)
         assert (await run.at(f"/{epoch}/end", {"cause": "closed"}))[0] == 200
         return text
 
-    monkeypatch.setattr(profile_use, "stored", ended)
+    monkeypatch.setattr(checkout, "stored", ended)
     status, _, code = await take(run, epoch)
     assert (status, code) == (409, "opening_lost")
     assert state(run) == "valid/"

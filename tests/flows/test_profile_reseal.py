@@ -17,16 +17,15 @@ import pytest
 
 from byokeep.adapters.openbao.values import BaoProfileRecords
 from byokeep.core import next_steps
-from byokeep.core.envelope import MAGIC as SEALED_MAGIC
 from byokeep.core.errors import Denied, Rejected, Unavailable
 from byokeep.core.manifest import ExpectedAccount, Manifest, Packing
 from byokeep.core.model import Actor, ClientId, Environment, ProfileId, Provider, Role
-from byokeep.core.record_room import FOR_ROTATION, KEPT, LOW
 from byokeep.core.ref import KeyRef, ProfileRef
-from byokeep.core.sealed_record import SealedRecord
+from byokeep.core.sealed_record import FOR_ROTATION, KEPT, LOW, SealedRecord
+from byokeep.core.sealed_record import MAGIC as SEALED_MAGIC
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import Written
-from byokeep.profiles import profile_book, profile_reseal
+from byokeep.profiles import checkout, openings
 from byokeep.reconciliation.reconcile import SETTLE, reconcile
 from byokeep.tenancy.scopes import STORE_WITHIN_S
 from byokeep.wire.bao_http import BaoHttp
@@ -301,7 +300,7 @@ async def test_a_blob_has_a_bound(stand: Stand, store: Any) -> None:
             yield NEW[at : at + 1000]
 
     with pytest.raises(Rejected, match="blob_too_large"):
-        await profile_reseal.put_blob(small, actor, run.job, run.profile.id, epoch, dek, pieces())
+        await checkout.put_blob(small, actor, run.job, run.profile.id, epoch, dek, pieces())
     assert [one for one in (stand.home / "artifacts").rglob("*") if one.is_file()] == []
     assert (await put(run, epoch, dek, NEW))[0] == 201
 
@@ -324,7 +323,7 @@ async def test_a_record_that_the_store_did_not_take_in_time_stands_for_nothing(s
     deaf = replace(stand.app, records=Silent(stand.app.records._login))
     since = asyncio.get_running_loop().time()
     with pytest.raises(Unavailable, match="store_timeout"):
-        await profile_reseal.record(deaf, actor, run.job, run.profile.id, epoch, 1, dek, text, receipt)
+        await checkout.record(deaf, actor, run.job, run.profile.id, epoch, 1, dek, text, receipt)
     assert asyncio.get_running_loop().time() - since < STORE_WITHIN_S + 1
     assert stand.db.sql(f"SELECT generation FROM byokeep.profile {run.profile.where}").strip() == "1"
     body = {"base": 1, "record": text.decode(), "receipt": receipt}
@@ -371,9 +370,9 @@ async def test_a_broker_that_dies_before_its_commit_left_a_seal_that_was_cut_off
         raise asyncio.CancelledError
 
     with monkeypatch.context() as patch:
-        patch.setattr(profile_book, "record", killed)
+        patch.setattr(openings, "record", killed)
         with pytest.raises(asyncio.CancelledError):
-            await profile_reseal.record(
+            await checkout.record(
                 stand.app, actor, run.job, run.profile.id, epoch, 1, dek, made.canonical, blob["receipt"]
             )
     assert await stored_versions(run) == 1

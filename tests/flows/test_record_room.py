@@ -10,9 +10,9 @@ import pytest
 from byokeep.adapters.openbao.provisioning import KV_MAX_VERSIONS
 from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.model import ClientId
-from byokeep.core.record_room import FOR_ROTATION, KEPT, check_rewrap, check_seal
 from byokeep.core.ref import ProfileRef
-from byokeep.profiles import kek_rewrap, profile_book
+from byokeep.core.sealed_record import FOR_ROTATION, KEPT, check_rewrap, check_seal
+from byokeep.profiles import kek_tasks, openings
 from tests.flows.test_kek import finish, rotated
 from tests.support.keks import keys_on
 from tests.support.vault import Vault
@@ -32,7 +32,7 @@ def cut_off(patch: pytest.MonkeyPatch) -> None:
     async def gone(*_: Any, **__: Any) -> None:
         raise Unavailable("database_unreachable")
 
-    patch.setattr(profile_book, "record", gone)
+    patch.setattr(openings, "record", gone)
 
 
 async def versions(vault: Vault, client: UUID, profile: UUID) -> int:
@@ -96,7 +96,7 @@ async def test_a_rotation_pushes_no_record_out_either(vault: Vault, monkeypatch:
             await held.write(ref, await held.read(ref, newest), cas=newest)
     async with keys_on(vault.desk.stand) as keys:
         rotation = await rotated(keys, client, 1)
-        done = await kek_rewrap.rewrap(keys.app, keys.system, rotation.id, ClientId(client))
+        done = await kek_tasks.rewrap(keys.app, keys.system, rotation.id, ClientId(client))
     assert (done.moved, done.blocked, await versions(vault, client, profile)) == (0, 1, KEPT)
     assert "kek_rewrap_blocked" in vault.desk.stand.alerts()
     assert await vault.record(client, profile, 1) == record

@@ -13,7 +13,7 @@ from byokeep.adapters.files.tombstones import NAME
 from byokeep.core.errors import Integrity
 from byokeep.core.model import ClientId
 from byokeep.core.ref import ProfileRef
-from byokeep.profiles.tombstones import REASON, keep
+from byokeep.profiles.openings import REASON, keep
 from tests.support.vault import Vault
 
 pytest_plugins = [

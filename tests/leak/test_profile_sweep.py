@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from byokeep.core.artifact import ArtifactKey
 from byokeep.core.errors import Rejected
+from byokeep.core.sealed_record import ArtifactKey
 from byokeep_redact.canary import Canary
 from byokeep_redact.sweep import Sweep
 from tests.support.vault import Vault

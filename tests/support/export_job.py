@@ -16,14 +16,14 @@ from typing import Any
 from uuid import uuid4
 
 from byokeep.adapters.blobs.local import LocalArtifacts
-from byokeep.browser.archive.pack import Pack
-from byokeep.browser.ephemeral.rooms import prepare
+from byokeep.browser.archive import Pack
+from byokeep.browser.ephemeral import prepare
 from byokeep.core.errors import ByokeepError
 from byokeep.core.kek import Wrapped
 from byokeep.kernel.ports import Written
-from byokeep.profiles.profile_record import seal
+from byokeep.profiles.openings import seal
+from byokeep.sealing.generation import Sealing
 from byokeep.sealing.sealer import Sealer
-from byokeep.sealing.store import Sealing
 from tests.support.sealing import WRAPPED, manifest
 
 FILES, SIZE = 20, 10 * 1024 * 1024

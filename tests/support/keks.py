@@ -22,8 +22,8 @@ from byokeep.core.model import Actor, ClientId, Environment, ProfileId, Provider
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import SealedRecord, parse_record
 from byokeep.core.secret import Secret
-from byokeep.profiles.kek_app import KekApp, KekCustody, custody_of
-from byokeep.profiles.kek_work import end_versions, prepare
+from byokeep.profiles.kek_store import KekApp, ProfileCustody, custody_of
+from byokeep.profiles.kek_tasks import end_versions, prepare
 from byokeep.worker.custody import BrokerCustodian
 from tests.support.broker import Stand
 from tests.support.sealing import account, manifest
@@ -70,7 +70,7 @@ class Keys:
             return (await self.profiles(custody, client, 1, generations=generations, platform=platform))[0]
 
     async def profiles(
-        self, custody: KekCustody, client: UUID, count: int, *, generations: int = 1, platform: str = "x"
+        self, custody: ProfileCustody, client: UUID, count: int, *, generations: int = 1, platform: str = "x"
     ) -> list[UUID]:
         version = (await prepare(self.app, self.system, custody.keys, ClientId(client))).version
         made, by = [], self.stand.people["custodian"].id
@@ -131,7 +131,7 @@ class Keys:
         )
 
     async def _sealed(
-        self, custody: KekCustody, client: UUID, profile: UUID, generation: int, version: int
+        self, custody: ProfileCustody, client: UUID, profile: UUID, generation: int, version: int
     ) -> tuple[SealedRecord, int]:
         dek, dek_id, ref = secrets.token_bytes(32), uuid4(), ProfileRef(ClientId(client), profile)
         wrapped = await custody.keys.wrap(Secret(dek), self.context(client, profile))
@@ -161,7 +161,7 @@ class Keys:
             holder="transit", version=version, reason="not_needed",
         )  # fmt: skip
 
-    async def opens(self, custody: KekCustody, client: UUID, profile: UUID, generation: int = 0) -> bool:
+    async def opens(self, custody: ProfileCustody, client: UUID, profile: UUID, generation: int = 0) -> bool:
         """Whether what the row stands for gives back the key that was wrapped; raises what a reader would get."""
         row = self.sql(
             "SELECT record_version, dek_id, kek_version FROM byokeep.profile_generation"

@@ -18,12 +18,10 @@ from uuid import uuid4
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from byokeep.adapters.blobs.local import LocalArtifacts
-from byokeep.browser.archive.form import ArchiveEntry, write_head
-from byokeep.browser.archive.pack import Pack
-from byokeep.browser.archive.unpack import Unpack
-from byokeep.browser.ephemeral.rooms import prepare
-from byokeep.core.artifact import ArtifactKey
-from byokeep.core.envelope import MAGIC as SEALED_MAGIC
+from byokeep.browser.archive import ArchiveEntry, Pack, Unpack, write_head
+from byokeep.browser.ephemeral import prepare
+from byokeep.core.sealed_record import MAGIC as SEALED_MAGIC
+from byokeep.core.sealed_record import ArtifactKey
 
 
 def main(what: str, store: str, canary_file: str) -> None:

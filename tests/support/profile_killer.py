@@ -21,9 +21,9 @@ from byokeep.adapters.system import SystemClock, SystemIds
 from byokeep.client import ClientSettings
 from byokeep.core.model import ClientId, Environment
 from byokeep.kernel.app import ServiceLimits
-from byokeep.profiles import profile_book
-from byokeep.profiles.profile_app import ProfileApp
-from byokeep.profiles.profile_do import do_work
+from byokeep.profiles import openings
+from byokeep.profiles.login import ProfileApp
+from byokeep.profiles.tasks import do_work
 from byokeep.sealing.sealer import Sealer
 from byokeep.worker.custody import BrokerCustodian
 from tests.support.vault import NoNotes, NoProofs, Script, ScriptedRooms, digest
@@ -123,7 +123,7 @@ class Custodian:
 
 def watch_the_book(stop: Stop) -> None:
     """Put points around what the database is told."""
-    take, announce, record = profile_book.take, profile_book.announce, profile_book.record
+    take, announce, record = openings.take, openings.announce, openings.record
 
     async def taking(*said: Any, **more: Any) -> Any:
         found = await take(*said, **more)
@@ -140,7 +140,7 @@ def watch_the_book(stop: Stop) -> None:
         await stop.at("before_commit")
         return found
 
-    profile_book.take, profile_book.announce, profile_book.record = taking, announcing, recording
+    openings.take, openings.announce, openings.record = taking, announcing, recording
 
 
 async def main(given: dict[str, str]) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID, uuid4
 
-from byokeep.core.artifact import ArtifactKey
-from byokeep.core.envelope import MAGIC as SEALED_MAGIC
+from byokeep.core.sealed_record import MAGIC as SEALED_MAGIC
+from byokeep.core.sealed_record import ArtifactKey
 from tests.support.broker import Stand
 
 BLOB: Final = SEALED_MAGIC + bytes(range(256)) * 40

@@ -15,9 +15,8 @@ from byokeep.adapters.system import SystemClock, SystemIds
 from byokeep.client import ClientSettings
 from byokeep.core.model import ClientId, Environment
 from byokeep.kernel.app import ServiceLimits
-from byokeep.profiles import kek_rewrap
-from byokeep.profiles.kek_app import KekApp
-from byokeep.profiles.kek_book import Rotation
+from byokeep.profiles import kek_tasks
+from byokeep.profiles.kek_store import KekApp, Rotation
 from byokeep.worker.custody import BrokerCustodian
 
 
@@ -31,7 +30,7 @@ async def main(said: dict[str, Any]) -> None:
     )  # fmt: skip
     print("go", flush=True)  # what its killer waits for
     while True:
-        await kek_rewrap.rewrap(app, app.system(), UUID(said["rotation"]), ClientId(UUID(said["client"])), limit=1)
+        await kek_tasks.rewrap(app, app.system(), UUID(said["rotation"]), ClientId(UUID(said["client"])), limit=1)
         print("moved", flush=True)  # so that it is killed early in its work on a fast machine too
         async with db.begin(every_client=True) as tx:
             if (await tx.one(Rotation, "kek_rotation_get", id=UUID(said["rotation"]))).state == "done":

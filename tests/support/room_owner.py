@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from byokeep.browser.ephemeral.rooms import Rooms, prepare
+from byokeep.browser.ephemeral import Rooms, prepare
 from tests.support.hang import stop
 
 ROOT = Path(__file__).resolve().parents[2]

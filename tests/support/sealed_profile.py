@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from byokeep.browser import files, portable, processes, session
-from byokeep.browser.archive.pack import Pack
+from byokeep.browser import launch, session
+from byokeep.browser.archive import Pack
 from byokeep.browser.launch import running
+from byokeep.browser.rooms import contents
 from byokeep.client import Keep
-from byokeep.client.browser.keys import leased_keys
+from byokeep.client.browser import leased_keys
 from byokeep.client.http import Broker
 from byokeep.client.lease import HeldLease
 from byokeep.client.settings import ClientSettings
@@ -33,9 +34,9 @@ from byokeep.core.model import ClientId, Environment, ProfileId, Provider
 from byokeep.core.ref import ProfileRef
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import Written
-from byokeep.profiles.profile_record import seal
+from byokeep.profiles.openings import seal
+from byokeep.sealing.generation import Sealing
 from byokeep.sealing.sealer import Sealer
-from byokeep.sealing.store import Sealing
 from byokeep.wire.openbao import write_secret
 from tests.support.broker import Stand
 from tests.support.profiles import Profile, put_profile
@@ -74,7 +75,7 @@ class Sealed:
 
     def browsers(self) -> frozenset[int]:
         """Processes of the browsers in this test's rooms."""
-        return processes.under(self.rooms)
+        return launch.under(self.rooms)
 
     @property
     def page(self) -> str:
@@ -105,10 +106,10 @@ async def sealed(
     with room() as place:
         async with running(start_in(place)) as browser:
             await site.log_in(browser.page, PLATFORM, logged_in_as)
-            document = portable.written(await session.taken(browser))
+            document = session.written(await session.taken(browser))
             version = browser.version
         full = packing is Packing.FULL
-        packed = document if not full else Secret(Pack(place / "p", files.contents(place / "p").paths).read())
+        packed = document if not full else Secret(Pack(place / "p", contents(place / "p").paths).read())
     profile = put_profile(stand, client, account)
     stand.db.sql(f"UPDATE byokeep.profile SET packing = '{packing.value}' {profile.where}")
     manifest = Manifest(
@@ -134,7 +135,7 @@ async def sealed(
     try:
         yield Sealed(stand, site, client, account, profile, tuple(dict.fromkeys(secrets)), rooms)
     finally:
-        await processes.end_all(partial(processes.under, rooms))
+        await launch.end_all(partial(launch.under, rooms))
         shutil.rmtree(rooms, ignore_errors=True)
 
 

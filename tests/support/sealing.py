@@ -14,9 +14,8 @@ from byokeep.core.model import ClientId, Environment, ProfileId, Provider
 from byokeep.core.ref import KeyRef
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
-from byokeep.sealing.blob import new_dek, seal
-from byokeep.sealing.opening import open_into
-from byokeep.sealing.store import SealedBlob
+from byokeep.sealing.generation import SealedBlob
+from byokeep.sealing.sealer import new_dek, open_into, seal
 
 WRAPPED = "vault:v1:" + "made-up-wrapped-key-" * 3
 

@@ -15,9 +15,7 @@ from uuid import uuid4
 
 from byokeep.core.ref import KeyRef
 from byokeep.core.sealed_record import SealedRecord
-from byokeep.sealing.blob import new_dek, seal
-from byokeep.sealing.opening import open_into
-from byokeep.sealing.sealer import self_test
+from byokeep.sealing.sealer import new_dek, open_into, seal, self_test
 from tests.support.sealing import WRAPPED, manifest
 
 BLOCK = 512 * 1024

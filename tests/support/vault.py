@@ -29,11 +29,10 @@ from byokeep.core.manifest import ExpectedAccount, Packing
 from byokeep.core.model import ClientId, Environment, Provider
 from byokeep.core.ref import ProfileRef
 from byokeep.kernel.ports import Look, Shot, Window
-from byokeep.profiles.profile_app import ProfileApp
-from byokeep.profiles.profile_care import care
-from byokeep.profiles.profile_do import do_work
+from byokeep.profiles.login import ProfileApp
+from byokeep.profiles.tasks import care, do_work
+from byokeep.sealing.generation import Sink, Source
 from byokeep.sealing.sealer import Sealer
-from byokeep.sealing.store import Sink, Source
 from byokeep.worker.custody import BrokerCustodian
 from tests.support.web import Desk
 
@@ -327,7 +326,7 @@ class Vault:
     @contextlib.asynccontextmanager
     async def custody(self, client: UUID, profile: UUID) -> AsyncIterator[Any]:
         """What somebody at the store could do with a profile's records: an attacker, for tests."""
-        from byokeep.profiles.profile_care import _custody
+        from byokeep.profiles.tasks import _custody
 
         async with _custody(self.app, ClientId(client), profile) as held:
             yield held

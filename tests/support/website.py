@@ -15,8 +15,7 @@ import aiohttp
 from playwright.async_api import Page
 
 import byokeep_sim as simulator
-from byokeep.browser.launch import Running, Start, running
-from byokeep.browser.preferences import new_directory
+from byokeep.browser.launch import Running, Start, new_directory, running
 from byokeep.core.identity import Fingerprint
 from byokeep.platforms.website import SitePlace, Website, websites
 

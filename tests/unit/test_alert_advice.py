@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from byokeep.core import kek_life
+from byokeep.core import kek
 from byokeep.core.next_steps import of_alert
 from byokeep.profiles import vault_check
 
@@ -59,7 +59,7 @@ def test_each_reason_of_an_alert_has_advice() -> None:
     reasons = _reasons()
     assert {"admin_recovered", "credentials_of_another_issued", "device_gap"} <= set(reasons)
     # Reasons that come out of tables and findings rather than standing at the call.
-    more = {one.value for one in kek_life.KekFinding} | {"node_not_named", "subject_unrecorded", "token_unrecorded"}
+    more = {one.value for one in kek.KekFinding} | {"node_not_named", "subject_unrecorded", "token_unrecorded"}
     more |= {"kek_due", "kek_overdue", "machine_token_ends", "person_token_ends"}
     more |= {"blocked_store_unreachable", "blocked_switch_closed", "blocked_whatever"}  # the runner's own code
     more |= {vault_check.RECORD_MISSING, vault_check.RECORD_ORPHAN, vault_check.BLOB_MISSING, vault_check.BLOB_ORPHAN}

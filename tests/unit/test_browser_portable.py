@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from byokeep.browser.portable import PortableState, digest, read, state_of, written
+from byokeep.browser.session import PortableState, digest, read, state_of, written
 from byokeep.core.errors import Integrity, Rejected
 from byokeep.core.secret import Secret
 

@@ -13,8 +13,8 @@ import pytest
 
 from byokeep import browser
 from byokeep.browser import launch
-from byokeep.browser.files import is_kept
-from byokeep.browser.preferences import ended_cleanly, new_directory, settle
+from byokeep.browser.launch import ended_cleanly, new_directory, settle
+from byokeep.browser.rooms import is_kept
 from byokeep.core.errors import Integrity, Rejected
 from byokeep.core.model import Lane
 from byokeep.platforms.website import SitePlace, load_website, websites

@@ -61,9 +61,9 @@ def test_the_command_without_its_extra_says_what_to_install() -> None:
 
 def test_a_browser_takes_its_own_extra_and_no_more() -> None:
     """With the extra a browser can be opened where no server is installed; without any of it it can not be loaded."""
-    found = loaded("byokeep.client.browser.run", (*SERVER, "cyclopts", "rich"))
+    found = loaded("byokeep.client.browser", (*SERVER, "cyclopts", "rich"))
     assert (found.returncode, found.stdout.strip()) == (0, "[]"), found.stderr
     for part in ("cryptography", "tink", "zstandard"):
-        found = loaded("byokeep.client.browser.run", (*SERVER, part))
+        found = loaded("byokeep.client.browser", (*SERVER, part))
         assert found.returncode == 1
         assert f"ModuleNotFoundError: {part}" in found.stderr

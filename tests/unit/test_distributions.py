@@ -105,7 +105,7 @@ def test_the_sdk_needs_no_server_and_no_simulator(wheels: dict[str, Path]) -> No
     of_browser = {"browser", "chromium", "platforms", "kernel", "process", "sealing"}
     for module, missing, rooms in (
         ("byokeep.client", {*SERVER, *BROWSER, *CLI}, set()),
-        ("byokeep.client.browser.run", {*SERVER, "cyclopts", "rich"}, of_browser),
+        ("byokeep.client.browser", {*SERVER, "cyclopts", "rich"}, of_browser),
     ):
         program = SDK.replace("MISSING", repr(missing)).replace("MODULE", module)
         found = run(program, wheels["byokeep"], wheels["byokeep_redact"])

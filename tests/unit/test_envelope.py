@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byokeep.core.envelope import HEADER, Header, binding, parse_header, refusal, require_commitment
 from byokeep.core.errors import Integrity
 from byokeep.core.manifest import Packing
 from byokeep.core.model import ClientId, Environment, ProfileId
+from byokeep.sealing.sealer import HEADER, Header, binding, parse_header, refusal, require_commitment
 from tests.support.sealing import manifest
 
 HEAD = Header(salt=bytes(range(32)), commitment=bytes(range(32, 64)))

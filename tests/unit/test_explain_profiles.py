@@ -18,7 +18,7 @@ from byokeep.jobs.explain import (
     Request,
     explain,
 )
-from byokeep.profiles.profile_use import FRESH_S
+from byokeep.profiles.checkout import FRESH_S
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 CLIENT, PROFILE, ENTITY = uuid4(), uuid4(), str(uuid4())

@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from byokeep.core.errors import Conflict, Rejected
-from byokeep.core.kek import KekFault, KekStatus, KekVersion
-from byokeep.core.kek_life import (
+from byokeep.core.kek import (
+    KekFault,
     KekFinding,
+    KekStatus,
+    KekVersion,
     KnownVersion,
     check_strength,
     differences,

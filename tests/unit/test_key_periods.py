@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byokeep.core.errors import ByokeepError, Denied, Rejected
-from byokeep.core.key_periods import (
+from byokeep.core.kek import (
     LIMITS,
     YEAR,
     KeyPurpose,

@@ -21,10 +21,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byokeep.browser.archive import form
-from byokeep.browser.archive.form import MAGIC, ArchiveEntry, ArchiveLimits, write_head
-from byokeep.browser.archive.pack import Pack
-from byokeep.browser.archive.unpack import Unpack
+from byokeep.browser import archive
+from byokeep.browser.archive import MAGIC, ArchiveEntry, ArchiveLimits, Pack, Unpack, write_head
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
 from tests.support.disk import small_disk
 
@@ -338,7 +336,7 @@ def test_any_set_of_files_comes_back_or_is_refused(files: dict[str, bytes]) -> N
             return
         data = head + b"".join(files[entry.path] for entry in table if entry.kind == "F")
         try:
-            form.check(table, ArchiveLimits())
+            archive.check(table, ArchiveLimits())
         except Rejected:
             with pytest.raises(Rejected):
                 unpacked(place / "out", data)

@@ -13,9 +13,9 @@ from uuid import uuid4
 import pytest
 
 from byokeep.adapters.files.profile_notes import HandOffNotes, ProofFiles
-from byokeep.cli import profile as cli
 from byokeep.core.errors import Conflict, Integrity
 from byokeep.process import is_held
+from byokeep.profiles import cli
 from byokeep.settings import Settings, hand_off_file
 
 WORKER = """

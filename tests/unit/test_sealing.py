@@ -24,18 +24,12 @@ from cryptography.hazmat.primitives.hashes import SHA512_256
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from byokeep.core.envelope import HEADER, parse_header
 from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.core.manifest import RecordPlace
 from byokeep.core.model import ClientId, Environment, ProfileId
 from byokeep.core.secret import Secret
-from byokeep.sealing import blob as keys
-from byokeep.sealing import blob as sealing_now
-from byokeep.sealing import opening as opening_now
-from byokeep.sealing import sealer as known_answers
-from byokeep.sealing.blob import new_dek, seal
-from byokeep.sealing.opening import open_into
-from byokeep.sealing.sealer import Sealer, self_test
+from byokeep.sealing import sealer
+from byokeep.sealing.sealer import HEADER, Sealer, new_dek, open_into, parse_header, seal, self_test
 from tests.support.sealing import Profile, Sink, manifest
 
 ROOT = Path(__file__).parents[2]
@@ -210,11 +204,11 @@ def test_a_new_key_is_made_of_nothing_older(monkeypatch: pytest.MonkeyPatch) -> 
         asked.append(size)
         return given[len(asked) - 1]
 
-    monkeypatch.setattr(keys.os, "urandom", source)
+    monkeypatch.setattr(sealer.os, "urandom", source)
     made = []
     for _ in given:
         made.append(new_dek())
-        keys.commitment(made[-1], bytes(keys.SALT))  # using one leaves no trace in the next
+        sealer.commitment(made[-1], bytes(sealer.SALT))  # using one leaves no trace in the next
     assert [one.reveal() for one in made] == given
     assert asked == [32, 32, 32]
 
@@ -227,7 +221,7 @@ async def test_each_blob_has_keys_of_its_own() -> None:
         target = io.BytesIO()
         await seal(io.BytesIO(b"content"), target, dek=dek, dek_id=UUID(int=1), manifest=of, place=of.place)
         headers.append(parse_header(target.getvalue()[:HEADER]))
-        streams.add(keys._derived(dek, headers[-1].salt, keys._STREAM, 32))
+        streams.add(sealer._derived(dek, headers[-1].salt, sealer._STREAM, 32))
     assert len({header.salt for header in headers}) == len({header.commitment for header in headers}) == 2
     assert len(streams) == 2
     assert not {header.commitment for header in headers} & streams
@@ -242,9 +236,9 @@ async def test_each_blob_has_keys_of_its_own() -> None:
 def test_a_wrong_answer_fails_the_self_test(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Known answers hold here; one altered byte of the known blob, or another commitment, and nothing may start."""
     self_test()
-    known = bytearray(known_answers._BLOB)
+    known = bytearray(sealer._BLOB)
     known[at] ^= 1
-    monkeypatch.setattr(known_answers, "_BLOB", bytes(known))
+    monkeypatch.setattr(sealer, "_BLOB", bytes(known))
     with pytest.raises(Unavailable, match="sealing_self_test_failed"):
         self_test()
 
@@ -257,11 +251,11 @@ class NotVerifying:
     """A library that opens an altered text as the one it should have been."""
 
     def __init__(self, dek: Secret, salt: bytes) -> None:
-        self._real = keys.stream_aead(dek, salt)
+        self._real = sealer.stream_aead(dek, salt)
 
     def new_decrypting_stream(self, reading: Any, associated: bytes) -> Any:
         text = b"".join(iter(reading.read, b""))
-        good = known_answers._BLOB[HEADER:]
+        good = sealer._BLOB[HEADER:]
         return self._real.new_decrypting_stream(io.BytesIO(good if text[:-1] == good[:-1] else text), associated)
 
 
@@ -279,13 +273,13 @@ class NotEncrypting:
 
 
 BROKEN: dict[str, list[tuple[Any, str, Any]]] = {
-    "encrypts nothing": [(sealing_now, "stream_aead", NotEncrypting), (opening_now, "stream_aead", NotEncrypting)],
-    "seals nothing that it opens": [(sealing_now, "stream_aead", NotEncrypting)],
-    "verifies nothing": [(opening_now, "stream_aead", NotVerifying)],
-    "derives another key": [(keys, "_STREAM", b"another label")],
-    "derives another commitment": [(keys, "_COMMITMENT", b"another label")],
-    "hashes to another digest": [(keys, "SHA256", SHA512_256)],
-    "raises what nobody foresaw": [(keys, "HKDF", broken_library)],
+    "encrypts nothing": [(sealer, "stream_aead", NotEncrypting), (sealer, "stream_aead", NotEncrypting)],
+    "seals nothing that it opens": [(sealer, "stream_aead", NotEncrypting)],
+    "verifies nothing": [(sealer, "stream_aead", NotVerifying)],
+    "derives another key": [(sealer, "_STREAM", b"another label")],
+    "derives another commitment": [(sealer, "_COMMITMENT", b"another label")],
+    "hashes to another digest": [(sealer, "SHA256", SHA512_256)],
+    "raises what nobody foresaw": [(sealer, "HKDF", broken_library)],
     "does not compress": [(zstandard, "ZstdCompressor", broken_library)],
 }
 

@@ -19,7 +19,7 @@ from byokeep.core.errors import Integrity
 from byokeep.core.manifest import RecordPlace, parse_manifest
 from byokeep.core.model import ClientId, Environment, ProfileId
 from byokeep.core.secret import Secret
-from byokeep.sealing.opening import open_into
+from byokeep.sealing.sealer import open_into
 from tests.support.sealed import drawn, edited, opens_as_gcm
 from tests.support.sealed_recipes import blob_of, sealing_of
 from tests.support.sealing import Sink, record

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 
 from tools import docs_drift
 from tools.check_lock import check, faults_of, requirements_of
-from tools.room_contract import parse_rule, verdict
+from tools.room_contract import parse_rule, trespass, verdict
 from tools.size_report import measure
 from tools.tree import ROOT, files, report
 
@@ -72,6 +72,15 @@ def test_an_import_that_a_rule_names_is_allowed(importer: str, imported: str) ->
 def test_any_other_import_is_refused(importer: str, imported: str) -> None:
     """What no rule names is refused, so a room without a rule may import nothing."""
     assert verdict(importer, imported, RULES)
+
+
+def test_an_edge_of_a_domain_is_for_its_server_alone() -> None:
+    """Routes in a domain's folder are imported by their server; a flow beside them, and another server, are refused."""
+    edges = [parse_rule("*.routes only for web", " only for ")]
+    assert trespass("web.app", "keys.routes", edges) is None
+    assert trespass("keys.refs", "keys.onboard", edges) is None
+    assert trespass("keys.refs", "keys.routes", edges)
+    assert trespass("broker.app", "keys.routes", edges)
 
 
 @pytest.mark.parametrize("text", ["core", "core ->", "-> core", "core - core"])

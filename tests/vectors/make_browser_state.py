@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from byokeep.browser.portable import PortableState, digest, written
+from byokeep.browser.session import PortableState, digest, written
 from byokeep.core.secret import Secret
 
 PAGE = Path(__file__).parent / "browser-state" / "cases.json"

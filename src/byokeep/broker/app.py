@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from byokeep import __version__
-from byokeep.broker import audit, effects, incident, jobs, people, profiles, scheduled, switches, transfers
+from byokeep.broker import audit, effects, incident, jobs, people, scheduled, switches, transfers
 from byokeep.core.errors import ByokeepError
 from byokeep.core.model import Environment
 from byokeep.http.door import Door
@@ -28,6 +28,7 @@ from byokeep.http.token import Authenticator
 from byokeep.jobs.switches import cut_off_pending
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import record_refused_call
+from byokeep.profiles import broker_routes
 from byokeep.telemetry.log import get_log
 from byokeep.tenancy.tokens import PasswordCheck
 
@@ -85,7 +86,7 @@ def create_app(
     install(api, partial(record_refused_call, app))
     publish(api)
     routers = (
-        jobs.router(app, auth, room), effects.router(app, auth, room), profiles.router(app, auth, room),
+        jobs.router(app, auth, room), effects.router(app, auth, room), broker_routes.router(app, auth, room),
         switches.router(kill_app, kill_auth, room),
         scheduled.router(app, auth, room), transfers.router(app, auth),
         incident.router(kill_app, kill_auth, room), audit.router(app, auth), people.router(app, auth),

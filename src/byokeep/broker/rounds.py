@@ -30,7 +30,7 @@ from byokeep.jobs.switches import cut_off_again
 from byokeep.kernel.alarm import raise_alert, state_over
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.store_recording import probe
-from byokeep.profiles.tombstones import keep
+from byokeep.profiles.openings import keep
 from byokeep.reconciliation.reconcile import SETTLE, reconcile
 from byokeep.reconciliation.reconciled import Reconciled
 from byokeep.telemetry.log import get_log

@@ -1,28 +1,104 @@
-"""Which account a browser is logged in as, read from the platform's page.
+"""A tab whose pages come from the network: no service worker and no cache of the profile answers for the platform.
+
+Rules
+- Whoever decides by a page (whose it is, whether it is logged in) loads and reads it in here: a full packing brings the
+  service workers of its sites along, and one that was planted there could show any account.
+- Passing them by is asked of the browser; that it did so is looked at. An answer of a worker to the page itself, to
+  a worker thread of it, or in the name of the platform, makes the look worthless.
+
+It does not say what may stand in storage: an honest page that builds itself from there shows what it finds.
+
+Which account a browser is logged in as, read from the platform's page.
 
 Rules
 - One word comes out, and a face with it only for `identified`. Everything that is not plainly the one account is
   another word: two accounts, an account that is not seen, a frame of somebody else, another host, a page that changes.
 - Signs that nobody is logged in, or that the platform asks for something, outweigh any account on the page.
 - The page is read in one go, in its top frame, and once more a moment later; both must say the same.
-- It comes from the network (:mod:`byokeep.browser.network`); one that a service worker made is nobody's.
+- It comes from the network (:mod:`byokeep.browser.identify`); one that a service worker made is nobody's.
 - Comparing is :mod:`byokeep.core.identity`'s: what could not be read is a mismatch there.
+
+The picture that shows that a profile opens as the right account, and shows nothing else.
+
+Rules
+- Only while the page is known to be the expected account's, before and after; only an allowed path; only one element.
+- The page is one that :func:`byokeep.browser.identify.identify` loaded; no service worker answers meanwhile.
+- Covered in it: what the redactor finds, what the website's record names, and every field that holds what was typed.
+- What is covered must not stand open in the picture elsewhere; nor may an e-mail address. Otherwise there is none.
+- The picture has pixels and no more: text chunks and the like are not written.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from byokeep.browser.network import from_network
-from byokeep.core.identity import Comparison, Face, Fingerprint, compare, fingerprint_of
+from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.identity import Comparison, Face, Fingerprint, IdentityVerdict, compare, fingerprint_of
 from byokeep.core.strict_json import unique
 from byokeep.platforms.website import AccountPlace, PageReading, Signs, SitePlace, Website
+from byokeep_redact.engine import RedactionFailed, Redactor
+from byokeep_redact.hooks.browser import take_picture
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page, Response
+
+    from byokeep.platforms.website import SitePlace, Website
+
+
+class SeenAnswers:
+    """Who answered in a tab. ``by_worker``: a service worker did, where it counts."""
+
+    def __init__(self, page: Page, website: Website, place: SitePlace) -> None:
+        self.by_worker = False
+        self._page, self._website, self._place = page, website, place
+
+    def came(self, response: Response) -> None:
+        """Note an answer."""
+        if response.from_service_worker and self._counts(response):
+            self.by_worker = True
+
+    def _counts(self, response: Response) -> bool:
+        found = self._place.host_and_path(response.url)
+        if found is not None and found[0] in self._website.hosts:
+            return True
+        from playwright.async_api import Error  # noqa: PLC0415 - an extra, needed by this room alone
+
+        try:
+            return response.frame.parent_frame is None
+        except Error:  # of no frame that is known
+            return True
+
+
+@contextlib.asynccontextmanager
+async def from_network(page: Page, website: Website, place: SitePlace) -> AsyncIterator[SeenAnswers]:
+    """Pass service workers and the HTTP cache by in a tab, for as long as the block runs. Blocks may be nested.
+
+    Raises:
+        playwright.async_api.Error: The tab is gone, or does not obey; nothing is known of its pages then.
+    """
+    from playwright.async_api import Error  # noqa: PLC0415 - an extra, needed by this room alone
+
+    answers = SeenAnswers(page, website, place)
+    session = await page.context.new_cdp_session(page)
+    page.on("response", answers.came)
+    try:
+        await session.send("Network.enable")
+        await session.send("Network.setBypassServiceWorker", {"bypass": True})
+        await session.send("Network.setCacheDisabled", {"cacheDisabled": True})
+        yield answers
+    finally:
+        page.remove_listener("response", answers.came)
+        with contextlib.suppress(Error):  # a tab that is gone needs nothing back
+            await session.detach()
+
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
@@ -228,3 +304,101 @@ def _at(document: Any, path: tuple[str, ...]) -> Any:
         else:
             return None
     return document
+
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
+
+_FIELDS: Final = "input, textarea, select, [contenteditable]:not([contenteditable=false])"
+_EMAIL: Final = re.compile(r"[\w.%+-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64})+")
+_BLANKS: Final = re.compile(r"\s+")
+_SHORTEST: Final = 6  # characters; shorter texts stand everywhere by chance
+_MOST_BYTES: Final = 4 * 1024 * 1024
+# The texts that stand open in the region, and those that are covered anywhere on the page.
+_TEXTS: Final = """spec => {
+  const regions = [...document.querySelectorAll(spec.region)];
+  if (regions.length !== 1) return null;
+  const box = regions[0].getBoundingClientRect();
+  if (!regions[0].checkVisibility({opacityProperty: true, visibilityProperty: true}) || box.width < 2 || box.height < 2)
+    return null;
+  const open = [], covered = [];
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const around = walk.currentNode.parentElement;
+    if (['SCRIPT', 'STYLE', 'TEMPLATE', 'NOSCRIPT'].includes(around.tagName)) continue;
+    if (around.closest(spec.covers)) covered.push(walk.currentNode.data);
+    else if (regions[0].contains(around)) open.push(walk.currentNode.data);
+  }
+  for (const one of document.querySelectorAll('input, textarea')) covered.push(one.value);
+  return {open: open.join(' '), covered};
+}"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageProof:
+    """A PNG, its SHA-256 in hex, and how many elements the redactor covered in it."""
+
+    picture: bytes = field(repr=False)
+    sha256: str
+    covered: int
+
+
+async def photographed(
+    page: Page, website: Website, place: SitePlace, expected: Fingerprint, redactor: Redactor | None = None
+) -> PageProof:
+    """Take the picture of the page that a tab shows now.
+
+    Raises:
+        Rejected: ``account_not_proven``: the page does not say that it is the expected account's; ``page_not_allowed``;
+            ``region_not_found``: not exactly one visible element; ``proof_would_show``: something would stand open.
+        Unavailable: ``proof_failed``: the page could not be read, kept changing, or the picture is too large.
+    """
+    from playwright.async_api import Error  # noqa: PLC0415 - an extra, needed by this room alone
+
+    try:
+        async with from_network(page, website, place) as answers:
+            await _known(page, website, place, expected)
+            _allowed(page, website, place)
+            covers = ", ".join((*website.proof.masks, _FIELDS))
+            texts = await _texts(page, website, covers)
+            picture, covered = await take_picture(
+                page, redactor, region=page.locator(f"css:light={website.proof.region}"), also=covers
+            )
+            if await _texts(page, website, covers) != texts:
+                raise Unavailable("proof_failed")
+            await _known(page, website, place, expected)
+            _allowed(page, website, place)
+            if answers.by_worker:
+                raise Rejected("account_not_proven", outcome="service_worker")
+    except (Error, RedactionFailed):
+        raise Unavailable("proof_failed") from None
+    if len(picture) > _MOST_BYTES:
+        raise Unavailable("proof_failed")
+    return PageProof(picture=picture, sha256=hashlib.sha256(picture).hexdigest(), covered=covered)
+
+
+async def _known(page: Page, website: Website, place: SitePlace, expected: Fingerprint) -> None:
+    seen = await look(page, website, place)
+    if seen.compared(expected).verdict is not IdentityVerdict.MATCH:
+        raise Rejected("account_not_proven", outcome=seen.outcome.value)
+
+
+def _allowed(page: Page, website: Website, place: SitePlace) -> None:
+    found = place.host_and_path(page.url)
+    if found is None or found[0] not in website.hosts or not any(begins_with(found[1], p) for p in website.proof.paths):
+        raise Rejected("page_not_allowed")
+
+
+async def _texts(page: Page, website: Website, covers: str) -> Any:
+    texts = await page.evaluate(_TEXTS, {"region": website.proof.region, "covers": covers})
+    if texts is None:
+        raise Rejected("region_not_found")
+    shown = _plain(texts["open"])
+    hidden = {_plain(one) for one in texts["covered"]}
+    if _EMAIL.search(shown) or any(len(one) >= _SHORTEST and one in shown for one in hidden):
+        raise Rejected("proof_would_show")
+    return texts
+
+
+def _plain(text: str) -> str:
+    return _BLANKS.sub(" ", text).strip().casefold()

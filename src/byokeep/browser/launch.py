@@ -1,4 +1,26 @@
-"""Starts the system's Chromium on a directory, and closes it so that the directory is whole.
+"""Playwright's driver, started with a short environment: it inherits ours otherwise, credentials included.
+
+Rules
+- What a browser needs is given to the browser (:mod:`.launch`); the driver needs where its own parts are.
+- Whoever else in this process uses Playwright gets what it always got.
+
+It may not start a browser.
+
+The browser's own settings file: what we write before each start, and what it says about the last end.
+
+Rules
+- Written before the first start and before every other one: a profile can not bring settings of its own for these.
+- ``exit_type`` is taken out before a start. Chromium writes it late, so after a kill the word of the run before would
+  still stand there and pass for a clean end.
+- The tabs of the last run are forgotten: a browser that opens pages by itself would act before identity was looked at.
+
+The processes of a browser, found by the directory it works on.
+
+Rules
+- A process belongs to a browser if the directory stands in its arguments, or if one that does is above it.
+- Ending means: no process left, seen by looking again; SIGKILL, for one that was asked has had its chance.
+
+Starts the system's Chromium on a directory, and closes it so that the directory is whole.
 
 Rules
 - Always the same switches, so that the login and every run are one browser: no keyring (`--password-store=basic`), no
@@ -14,20 +36,238 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
-from collections.abc import AsyncIterator, Coroutine, Mapping
+import shutil
+import signal
+import stat
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from byokeep.browser import processes
-from byokeep.browser.driver import driver
-from byokeep.browser.preferences import ended_cleanly, settle
 from byokeep.chromium import find_chromium
-from byokeep.core.errors import Conflict, Rejected, Unavailable
-from byokeep.process import clean_environment
+from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
+from byokeep.process import clean_environment, pids
+from byokeep.process import running as running_process
+
+if TYPE_CHECKING:
+    from playwright.async_api import Playwright
+
+_PLAYWRIGHTS: Final = frozenset({
+    "PW_LANG_NAME", "PW_LANG_NAME_VERSION", "PW_CLI_DISPLAY_VERSION", "PLAYWRIGHT_BROWSERS_PATH",
+    "PLAYWRIGHT_NODEJS_PATH",
+})  # fmt: skip
+_short: Final[ContextVar[bool]] = ContextVar("short_driver_environment", default=False)
+
+
+@asynccontextmanager
+async def driver() -> AsyncIterator[Playwright]:
+    """Run the driver for the length of the block."""
+    from playwright.async_api import async_playwright  # noqa: PLC0415 - an extra, needed by this room alone
+
+    transport: Any = import_module("playwright._impl.transport")
+    whole: Any = transport.get_driver_env
+    if not isinstance(whole, _Environment):
+        transport.get_driver_env = _Environment(whole)
+    before = _short.set(True)
+    try:
+        manager = async_playwright()
+        playwright = await manager.__aenter__()  # its task takes the variable along
+    finally:
+        _short.reset(before)
+    try:
+        yield playwright
+    finally:
+        await manager.__aexit__(None, None, None)
+
+
+class _Environment:
+    """In the place of the function that makes the driver's environment."""
+
+    def __init__(self, whole: Callable[[], dict[str, str]]) -> None:
+        self._whole = whole
+
+    def __call__(self) -> dict[str, str]:
+        given = self._whole()
+        if not _short.get():
+            return given
+        kept = _PLAYWRIGHTS | clean_environment().keys()
+        return {name: value for name, value in given.items() if name in kept}
+
+
+PREFERENCES: Final = "Default/Preferences"
+SINGLETONS: Final = ("SingletonLock", "SingletonCookie", "SingletonSocket")
+_FORGOTTEN: Final = ("Default/Sessions", "Default/Sessions_Encrypted", "Default/Session Storage", "DevToolsActivePort")
+_MOST: Final = 4 * 1024 * 1024
+# Session-only cookies live on over a restart only with "continue where you left off" (1).
+_OURS: Final[dict[str, Any]] = {
+    "session": {"restore_on_startup": 1},
+    "credentials_enable_service": False,
+    "credentials_enable_autosignin": False,
+    "profile": {"password_manager_enabled": False, "password_manager_leak_detection": False},
+    "autofill": {"enabled": False, "profile_enabled": False, "credit_card_enabled": False},
+    "payments": {"can_make_payment_enabled": False},
+    "signin": {"allowed": False, "allowed_on_next_startup": False},
+    "safebrowsing": {"enabled": False, "enhanced": False, "scout_reporting_enabled": False},
+    "search": {"suggest_enabled": False},
+    "net": {"network_prediction_options": 2},
+    "translate": {"enabled": False},
+    "alternate_error_pages": {"enabled": False},
+    "spellcheck": {"use_spelling_service": False},
+    "download_restrictions": 3,
+    "browser": {"enable_spellchecking": False, "has_seen_welcome_page": True},
+}
+
+
+def new_directory(directory: Path) -> None:
+    """Make an empty directory for a browser, mode 0700. Raises FileExistsError."""
+    directory.mkdir(mode=0o700)
+    directory.chmod(0o700)  # whatever the umask was
+
+
+def settle(directory: Path) -> None:
+    """Make a directory fit for a start: ours and closed to others, locks and open tabs gone, our settings in.
+
+    Raises:
+        Rejected: ``profile_directory_open``: it is a link, another user's, or others may look into it.
+        Integrity: ``profile_damaged``: its settings can not be read.
+    """
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) != 0o700:
+        raise Rejected("profile_directory_open", next_step="A profile's directory is its owner's alone, mode 0700.")
+    for name in (*SINGLETONS, *_FORGOTTEN):
+        _remove(directory / name)
+    (directory / "Default").mkdir(mode=0o700, exist_ok=True)
+    settings = _read(directory)
+    _lay_over(settings, _OURS)
+    settings.get("profile", {}).pop("exit_type", None)
+    _write(directory / PREFERENCES, json.dumps(settings).encode())
+
+
+def ended_cleanly(directory: Path) -> bool:
+    """Whether the last run on `directory` ended as it should: it said so itself, and left no lock behind."""
+    if any(os.path.lexists(directory / name) for name in SINGLETONS):
+        return False
+    try:
+        profile = _read(directory).get("profile", {})
+    except Integrity:
+        return False
+    return isinstance(profile, dict) and profile.get("exit_type") == "Normal"
+
+
+def _read(directory: Path) -> dict[str, Any]:
+    place = directory / PREFERENCES
+    if not os.path.lexists(place):
+        return {}
+    try:
+        if place.is_symlink() or place.stat().st_size > _MOST:
+            raise ValueError
+        settings = json.loads(place.read_bytes())
+        if not isinstance(settings, dict):
+            raise ValueError
+    except (OSError, ValueError, RecursionError):
+        raise Integrity("profile_damaged") from None
+    return settings
+
+
+def _lay_over(settings: dict[str, Any], ours: dict[str, Any]) -> None:
+    for name, value in ours.items():
+        if isinstance(value, dict):
+            if not isinstance(settings.get(name), dict):
+                settings[name] = {}
+            _lay_over(settings[name], value)
+        else:
+            settings[name] = value
+
+
+def _remove(place: Path) -> None:
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)
+
+
+def _write(place: Path, data: bytes) -> None:
+    place.unlink(missing_ok=True)
+    handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "wb") as out:
+        out.write(data)
+
+
+_OPTION: Final = "--user-data-dir="
+_LOOK_EVERY_S: Final = 0.05
+_GONE_WITHIN_S: Final = 10.0
+
+
+def of_directory(directory: Path) -> frozenset[int]:
+    """Return the ids of all living processes of the browser on `directory`."""
+    wanted = os.path.realpath(directory)
+    return _with_children(lambda found: os.path.realpath(found) == wanted)
+
+
+def under(root: Path) -> frozenset[int]:
+    """Return the ids of all living processes of browsers on directories under `root`: what a crash left running."""
+    beginning = os.path.realpath(root) + os.sep
+    return _with_children(lambda found: os.path.realpath(found).startswith(beginning))
+
+
+async def end_all(find: Callable[[], frozenset[int]]) -> int:
+    """Kill what `find` finds until it finds nothing; return how many were killed.
+
+    Raises:
+        Unavailable: ``browser_not_ended``: something still runs after ten seconds.
+    """
+    ended: set[int] = set()
+    clock = asyncio.get_running_loop()
+    until = clock.time() + _GONE_WITHIN_S
+    while found := await asyncio.to_thread(find):
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        ended |= found
+        if clock.time() > until:
+            raise Unavailable("browser_not_ended", next_step="End it by hand; until then its profile stays locked.")
+        await asyncio.sleep(_LOOK_EVERY_S)
+    return len(ended)
+
+
+async def gone(directory: Path, *, within_s: float) -> bool:
+    """Whether no process of the browser on `directory` is left before `within_s` seconds are over."""
+    clock = asyncio.get_running_loop()
+    until = clock.time() + within_s
+    while await asyncio.to_thread(of_directory, directory):
+        if clock.time() > until:
+            return False
+        await asyncio.sleep(_LOOK_EVERY_S)
+    return True
+
+
+def _with_children(named: Callable[[str], bool]) -> frozenset[int]:
+    living = [one for pid in pids() if (one := running_process(pid)) is not None]
+    found = {one.pid for one in living if (directory := _directory(one.arguments)) and named(directory)}
+    # Playwright makes the browser the leader of a group of its own; helpers stay in it even when their parent is gone.
+    groups = {one.group for one in living if one.pid in found and one.group == one.pid}
+    found |= {one.pid for one in living if one.group in groups}
+    while more := {one.pid for one in living if one.parent in found} - found:
+        found |= more
+    return frozenset(found - {os.getpid()})
+
+
+def _directory(arguments: Iterable[bytes]) -> str:
+    for argument in map(os.fsdecode, arguments):
+        # A helper process shows its arguments as one text, parted by blanks.
+        at = argument.find(_OPTION)
+        if at == 0 or (at > 0 and argument[at - 1] == " "):
+            rest = argument[at + len(_OPTION) :]
+            return rest if at == 0 and " --" not in rest else rest.partition(" --")[0]
+    return ""
+
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, Frame, Page, Playwright
@@ -117,8 +357,8 @@ class Running:
         """
         if self.ended is None:
             asked = await _asked_to_close(self.context)
-            asked = await processes.gone(self.start.directory, within_s=_LEFTOVERS_S if asked else 0) and asked
-            killed = await processes.end_all(partial(processes.of_directory, self.start.directory))
+            asked = await gone(self.start.directory, within_s=_LEFTOVERS_S if asked else 0) and asked
+            killed = await end_all(partial(of_directory, self.start.directory))
             clean = asked and not killed and await asyncio.to_thread(ended_cleanly, self.start.directory)
             self.ended = BrowserEnd(clean=clean, killed=killed)
         return self.ended
@@ -136,14 +376,14 @@ async def running(start: Start) -> AsyncIterator[Running]:
     """
     if len(os.fsencode(start.scratch)) > MOST_PATH:
         raise Rejected("profile_path_too_long", next_step="Give the folder a shorter name.", most=MOST_PATH)
-    if await asyncio.to_thread(processes.of_directory, start.directory):
+    if await asyncio.to_thread(of_directory, start.directory):
         raise Conflict("profile_in_use", next_step="Wait until the other run has ended.")
     await asyncio.to_thread(settle, start.directory)
     async with driver() as playwright:
         try:
             context = await _launched(playwright, start)
         except BaseException as failed:
-            await processes.end_all(partial(processes.of_directory, start.directory))
+            await end_all(partial(of_directory, start.directory))
             if isinstance(failed, Exception):  # Playwright's words hold arguments, paths and output of the browser
                 raise Unavailable("browser_not_started") from None
             raise

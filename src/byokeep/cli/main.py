@@ -61,8 +61,11 @@ for _group, _commands in (
         "client": ("client", "Create, list, suspend and resume clients."),
         "key": ("key", "Onboard, list and verify clients' provider keys."),
         "account": ("account", "Connect platform accounts, and enable their lanes."),
-        "profile": ("profile", "Keep browser profiles sealed: log in once, prove, renew, restore, destroy."),
-        "kek": ("kek", "Keys that guard browser profiles: what there is, rotate, move, end, compromise."),
+        "profile": (
+            "profiles.cli:profile",
+            "Keep browser profiles sealed: log in once, prove, renew, restore, destroy.",
+        ),
+        "kek": ("profiles.cli:kek", "Keys that guard browser profiles: what there is, rotate, move, end, compromise."),
         "job": ("schedule", "Run commands inside a job; look at jobs."),
         "kill": ("kill", "Stop leases, reads and effects at once; show and lift the stop."),
         "incident": ("incident", "A platform was lost, or the vault of profiles may be open: the way back."),
@@ -78,7 +81,8 @@ for _group, _commands in (
     }),
 ):  # fmt: skip
     for _name, (_module, _help) in _commands.items():
-        app.command(f"byokeep.cli.{_module}:app", name=_name, group=_group, help=_help)
+        _target = _module if ":" in _module else f"cli.{_module}:app"
+        app.command(f"byokeep.{_target}", name=_name, group=_group, help=_help)
 app.command(approve, group=_PEOPLE)
 redact.register(app, _PROOF)
 servers.register(app, _SERVERS)

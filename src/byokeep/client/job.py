@@ -171,7 +171,7 @@ class Job:
         if self._browsing:
             raise Conflict("browser_open", next_step="Close it first; a job has one browser at a time.")
         try:
-            from byokeep.client.browser.run import Use, opened  # noqa: PLC0415 - an extra that few runners have
+            from byokeep.client.browser import Use, opened  # noqa: PLC0415 - an extra that few runners have
         except ModuleNotFoundError:
             raise Unavailable("browser_extra_missing", next_step=_BROWSER) from None
         settings = self._broker.settings

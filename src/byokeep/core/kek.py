@@ -1,4 +1,19 @@
-"""Nouns of key wrapping: which data-encryption key (DEK) is whose, and what its key-encryption key (KEK) looks like.
+"""How long a key may protect and how long it may process: NIST SP 800-57 Part 1 Rev 5, sections 5.3.5, 5.3.6 and 7.
+
+*Protect* is to encrypt, wrap or sign; *process* is to decrypt, unwrap or verify what was protected before.
+
+Rules
+- The two periods are separate. After the originator-usage period (OUP) a key protects nothing; after the
+  recipient-usage period (RUP), which starts with it and is never shorter, it processes nothing.
+- The state of a key comes first, then its periods: no period makes a key usable that its state forbids.
+- A suspended key processes what was protected before the suspension. What is stamped inside the span of a suspension is
+  not processed, then or later: nobody knows who made it.
+- Recovery is a way of its own, approved and audited by its caller. It reaches what a compromise or the end of a period
+  took away, never what was destroyed.
+
+It may not read a clock or a record: the caller brings state, times and approval.
+
+Nouns of key wrapping: which data-encryption key (DEK) is whose, and what its key-encryption key (KEK) looks like.
 
 Rules
 - A DEK is 32 bytes. It is wrapped for exactly one environment, client and profile; the three are bound to the wrapped
@@ -7,14 +22,25 @@ Rules
 - Why a wrapped key does not open is not said: one code for a flipped bit, another context, another key.
 
 It may not hold a key: the KEK stays in OpenBao, the DEK is a :class:`~byokeep.core.secret.Secret` in transit.
+
+The life of a key-encryption key (KEK): how often it is rotated, how long it serves, and what OpenBao must show.
+
+Rules
+- A KEK is rotated once in 366 days or more often; a policy that says nothing, or never, is refused (R6.1-7, R6.1-9).
+- What OpenBao shows and what our rows say are compared version by version. A difference is a finding, and it is said
+  on which side somebody acted outside of us (R9.2-2).
+- The moves of a key lead from its first state to the one that its row shows, each by the table of key states. What does
+  not is an edit (R2.3-7).
+
+It may not ask OpenBao or a database: the caller brings both sides.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
@@ -22,8 +48,178 @@ from uuid import UUID
 
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Conflict, Denied, Integrity, Rejected
+from byokeep.core.keystate import TRANSITIONS, KeyState
 from byokeep.core.model import ClientId, Environment
 from byokeep.core.ref import KeyRef
+
+YEAR: Final = timedelta(days=365)
+_NEXT: Final = "Make a new version of the key and move what the old one protects."
+
+
+class KeyPurpose(StrEnum):
+    """What a key is for, and nothing else (S-NIST-10)."""
+
+    ENCRYPT = "encrypt"
+    WRAP = "wrap"
+    SIGN = "sign"
+    DERIVE = "derive"
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """The longest OUP, how much longer the RUP may be, and what holds when nothing is said."""
+
+    oup: timedelta
+    beyond: timedelta
+    default_oup: timedelta
+    default_rup: timedelta
+
+
+LIMITS: Final[Mapping[KeyPurpose, _Limit]] = MappingProxyType(
+    {
+        KeyPurpose.ENCRYPT: _Limit(2 * YEAR, 3 * YEAR, YEAR, 4 * YEAR),
+        KeyPurpose.WRAP: _Limit(2 * YEAR, 3 * YEAR, YEAR, 4 * YEAR),
+        # A signature is verified with the public key for as long as there is something to verify.
+        KeyPurpose.SIGN: _Limit(3 * YEAR, 30 * YEAR, YEAR, 11 * YEAR),
+        KeyPurpose.DERIVE: _Limit(YEAR, timedelta(0), YEAR, YEAR),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Periods:
+    """From when and for how long a key is used.
+
+    Attributes:
+        starts_at: When it became active.
+        oup: Originator-usage period, from ``starts_at``.
+        rup: Recipient-usage period, from ``starts_at`` too; never shorter than ``oup``.
+
+    Raises:
+        Rejected: ``bad_key_period``: outside the limits of its purpose (S-NIST-8).
+    """
+
+    purpose: KeyPurpose
+    starts_at: datetime
+    oup: timedelta
+    rup: timedelta
+
+    def __post_init__(self) -> None:
+        limit = LIMITS[self.purpose]
+        if self.starts_at.tzinfo is None:
+            raise ValueError("times are aware")
+        if not timedelta(0) < self.oup <= limit.oup or not self.oup <= self.rup <= self.oup + limit.beyond:
+            raise Rejected(
+                "bad_key_period",
+                next_step="See the limits in docs/architecture.md.",
+                purpose=self.purpose.value,
+                longest_oup_d=limit.oup.days,
+                longest_beyond_d=limit.beyond.days,
+            )
+
+    @property
+    def protects_until(self) -> datetime:
+        """The first moment at which it protects nothing."""
+        return self.starts_at + self.oup
+
+    @property
+    def processes_until(self) -> datetime:
+        """The first moment at which it processes nothing."""
+        return self.starts_at + self.rup
+
+
+def default_periods(purpose: KeyPurpose, starts_at: datetime) -> Periods:
+    """Return the periods of a key of which nothing else is said."""
+    limit = LIMITS[purpose]
+    return Periods(purpose=purpose, starts_at=starts_at, oup=limit.default_oup, rup=limit.default_rup)
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """A span in which a key was suspended; ``until`` is None while it is."""
+
+    since: datetime
+    until: datetime | None = None
+
+    def holds(self, at: datetime) -> bool:
+        """Whether ``at`` lies inside; the first moment does, the last does not."""
+        return self.since <= at and (self.until is None or at < self.until)
+
+
+def may_protect(state: KeyState, now: datetime, periods: Periods) -> None:
+    """Let an active key protect new data inside its originator-usage period.
+
+    Raises:
+        Rejected: ``key_state``; ``key_not_yet_valid``; ``key_period_over``.
+    """
+    if state is not KeyState.ACTIVE:
+        raise _wrong_state(state)
+    _check_started(now, periods)
+    if now >= periods.protects_until:
+        raise Rejected("key_period_over", next_step=_NEXT, period="originator")
+
+
+def may_process(
+    state: KeyState, now: datetime, periods: Periods, *, protected_at: datetime,
+    suspensions: tuple[Suspension, ...] = (), recovery: bool = False,
+) -> None:  # fmt: skip
+    """Let a key open or verify what was protected at ``protected_at``.
+
+    Args:
+        state: Of the key, now.
+        now: The time.
+        periods: Of the key.
+        protected_at: When the data was protected, as its record says.
+        suspensions: All spans in which the key was suspended, past and present.
+        recovery: The caller has an approval to recover, and writes it down. It opens no signature for new trust.
+
+    Raises:
+        Denied: ``key_compromised``: without an approval to recover.
+        Rejected: ``key_state``; ``key_not_yet_valid``; ``key_period_over``; ``protected_in_suspension``;
+            ``protected_outside_period``: stamped when the key protected nothing.
+    """
+    if state in (KeyState.PRE_ACTIVATION, KeyState.DESTROYED):
+        raise _wrong_state(state)
+    if state is KeyState.COMPROMISED:
+        _check_recovery(periods, recovery=recovery)
+    _check_started(now, periods)
+    if any(span.holds(protected_at) for span in suspensions):
+        raise Rejected("protected_in_suspension", next_step="Make this data anew from its source.")
+    if not periods.starts_at <= protected_at < periods.protects_until or protected_at > now:
+        raise Rejected("protected_outside_period", next_step="The record's time or the key is wrong; do not use it.")
+    if state is KeyState.SUSPENDED and not any(span.until is None for span in suspensions):
+        raise Rejected("suspension_unknown", next_step="Say since when the key is suspended.")
+    if now >= periods.processes_until and not recovery:
+        raise Rejected("key_period_over", next_step=_NEXT, period="recipient")
+
+
+def may_resume(state: KeyState, now: datetime, periods: Periods) -> None:
+    """Let a suspended key become active again, before its originator-usage period ends (S-NIST-3).
+
+    Raises:
+        Rejected: ``key_state``; ``key_period_over``.
+    """
+    if state is not KeyState.SUSPENDED:
+        raise _wrong_state(state)
+    if now >= periods.protects_until:
+        raise Rejected("key_period_over", next_step=_NEXT, period="originator")
+
+
+def _check_recovery(periods: Periods, *, recovery: bool) -> None:
+    if not recovery:
+        raise Denied("key_compromised", next_step="Recovery needs an approval by a second person.")
+    if periods.purpose is KeyPurpose.SIGN:
+        raise Rejected("key_state", next_step="What a leaked key signed proves nothing.", state="compromised")
+
+
+def _check_started(now: datetime, periods: Periods) -> None:
+    if now < periods.starts_at:
+        raise Rejected("key_not_yet_valid", next_step="Check the clock of this machine.")
+
+
+def _wrong_state(state: KeyState) -> Rejected:
+    return Rejected("key_state", next_step="See the table of key states in docs/architecture.md.", state=state.value)
+
 
 DEK_BYTES: Final = 32
 TRANSIT: Final = "transit"  # the key provider (KMS), as ``kms://`` references, records and rows name it
@@ -242,3 +438,122 @@ def unusable(fault: KekFault) -> Rejected:
         KekFault.FOREIGN: "This key was not made here or was opened up; do not protect anything with it.",
     }
     return Rejected(fault.value, next_step=steps[fault])
+
+
+MAX_ROTATION_DAYS: Final = 366
+DEFAULT_ROTATION_DAYS: Final = 365
+OVERDUE_AFTER: Final = timedelta(days=7)  # after the day it was due
+KEK_BITS: Final = 256
+ALGORITHM: Final = "aes256-gcm96"
+# What can still open something that it wrapped, if OpenBao lets it.
+OPENS: Final = frozenset({KeyState.ACTIVE, KeyState.SUSPENDED, KeyState.DEACTIVATED, KeyState.COMPROMISED})
+
+
+class KekFinding(StrEnum):
+    """What is wrong with a KEK, as far as OpenBao and our rows show."""
+
+    MISSING = "kek_missing_outside"
+    DISABLED = "kek_disabled_outside"
+    UNKNOWN = "kek_unknown_outside"
+    ALTERED = "kek_altered_outside"
+    PROTECTS = "kek_protects_outside"
+    BACK = "kek_destroyed_is_back"
+    HISTORY = "kek_history_broken"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One finding, at one version."""
+
+    version: int
+    finding: KekFinding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownVersion:
+    """What our row says of a version."""
+
+    version: int
+    state: KeyState
+
+
+def check_rotation_days(days: int | None) -> int:
+    """Return the interval of a policy.
+
+    Raises:
+        Rejected: ``kek_rotation_days_out_of_range``: none is named, or it is longer than 366 days, or below one.
+    """
+    if days is None or not 1 <= days <= MAX_ROTATION_DAYS:
+        raise Rejected("kek_rotation_days_out_of_range", next_step="Give 1 to 366 days; it cannot be switched off.",
+                       maximum=MAX_ROTATION_DAYS)  # fmt: skip
+    return days
+
+
+def check_strength(bits: int) -> None:
+    """Let a KEK wrap our DEKs of 256 bits (S-NIST-11).
+
+    Raises:
+        Rejected: ``kek_too_weak``.
+    """
+    if bits < KEK_BITS:
+        raise Rejected("kek_too_weak", next_step="A wrapping key is never weaker than what it wraps.", bits=bits)
+
+
+def periods_of(made_at: datetime) -> Periods:
+    """Return the periods of a KEK version that is made now (S-NIST-8)."""
+    return default_periods(KeyPurpose.WRAP, made_at)
+
+
+def rotation_due(made_at: datetime, days: int, protect_until: datetime) -> datetime:
+    """Return when a version is to be followed by another: by the policy, and in any case before it may not protect."""
+    return min(made_at + timedelta(days=check_rotation_days(days)), protect_until)
+
+
+def urgency(now: datetime, due_at: datetime, protect_until: datetime) -> str:
+    """Return ``""``, ``due`` or ``overdue``."""
+    if now < due_at:
+        return ""
+    return "overdue" if now >= min(due_at + OVERDUE_AFTER, protect_until) else "due"
+
+
+def differences(status: KekStatus, rows: Sequence[KnownVersion]) -> tuple[Difference, ...]:
+    """Compare what OpenBao shows with what we know; empty when they say the same."""
+    ours = {row.version: row.state for row in rows}
+    found = [_shown(version.number, version.fault, ours.get(version.number)) for version in status.versions]
+    theirs = {version.number for version in status.versions}
+    found += [
+        Difference(version=number, finding=KekFinding.MISSING)
+        for number, state in ours.items()
+        if state in OPENS and number not in theirs
+    ]
+    active = [number for number, state in ours.items() if state is KeyState.ACTIVE]
+    if active and status.newest and status.min_encryption < max(active):
+        found.append(Difference(version=status.min_encryption, finding=KekFinding.PROTECTS))
+    return tuple(sorted((one for one in found if one is not None), key=lambda one: (one.version, one.finding)))
+
+
+def _shown(number: int, fault: KekFault | None, state: KeyState | None) -> Difference | None:
+    if state is None:
+        return Difference(version=number, finding=KekFinding.UNKNOWN)
+    if state is KeyState.DESTROYED:
+        return None if fault is not None else Difference(version=number, finding=KekFinding.BACK)
+    named = {
+        KekFault.DISABLED: KekFinding.DISABLED,
+        KekFault.MISSING: KekFinding.MISSING,
+        KekFault.FOREIGN: KekFinding.ALTERED,
+    }
+    return None if fault is None else Difference(version=number, finding=named[fault])
+
+
+def follows(first: KeyState, steps: Iterable[tuple[str, str]], now: str) -> bool:
+    """Whether the moves of a key, oldest first, lead from its first state to the one that its row shows."""
+    at = first.value
+    for before, after in steps:
+        try:
+            legal = KeyState(after) in TRANSITIONS[KeyState(before)]
+        except ValueError:
+            return False
+        if before != at or not legal:
+            return False
+        at = after
+    return at == now

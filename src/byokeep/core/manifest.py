@@ -2,7 +2,7 @@
 
 Rules
 - A manifest names one profile of one client at one generation, the accounts that it must open, and who sealed it. Its
-  hash is bound to the blob (:mod:`byokeep.core.envelope`), so that no copy of it can be edited.
+  hash is bound to the blob (:mod:`byokeep.core.sealed_record`), so that no copy of it can be edited.
 - A record is what lies in the vault: the manifest, the wrapped key, and which blob they belong to.
 - One spelling: what a parser accepts, ``canonical`` gives back byte for byte. What no writer would write is refused.
 - Who opens says which profile it wants (:class:`RecordPlace`); what the vault says of itself is not asked.

@@ -1,4 +1,32 @@
-"""The record of a sealed profile: what lies in the vault, apart from the blob (docs/spec/manifest.md).
+"""How a sealed browser profile is named in the artifact store, and how it begins.
+
+Rules
+- A key holds ids, a number and randomness, nothing that a person wrote; what is not exactly a key is none (S-ASVS-40).
+- The client comes first: a client's artifacts are one prefix, and whoever acts for another client is refused.
+- What does not begin as a sealed profile is not stored (R2.1-10).
+
+How many versions of a profile's record may come after one that must stay: the store drops the oldest by itself.
+
+Rules
+- The store keeps so many versions and counts destroyed ones, too: what cut-off seals wrote pushes good records out.
+- Who writes a version first makes sure that every record that must stay is still there afterwards; else it is refused,
+  and nothing was written. The compare-and-set makes the number that was looked at the number that is written.
+- A seal leaves room for a rotation of the client's key, which writes the records that must stay anew.
+- Half of a seal's room is far more than sealing needs that is not cut off: who comes to it is told, before it is full.
+
+It may not ask a store.
+
+The form of a sealed blob: its header, and the bytes that bind it to one profile (docs/spec/sealed-blob.md).
+
+Rules
+- The header has one length and one version. Another version, an unknown suite, or a bit that should be zero is refused:
+  there is no older mode to fall back to.
+- The header commits to the key; that is compared, in constant time, before anything is decrypted.
+- Whatever is wrong, the answer is one and the same: who alters blobs learns nothing from what we say (S-GCM-10).
+
+It may not draw the salt, derive keys, or read a byte after the header.
+
+The record of a sealed profile: what lies in the vault, apart from the blob (docs/spec/manifest.md).
 
 Rules
 - Manifest, wrapped key and blob are all needed, and the record is where the first two meet the third: it names the one
@@ -17,10 +45,112 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core.canonical import canonical_json, parse_canonical
-from byokeep.core.errors import ByokeepError, Integrity, Rejected
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Rejected
 from byokeep.core.manifest import MAX_SIZE, Manifest, parse_manifest
 from byokeep.core.ref import KeyRef, parse
 
+LARGEST_GENERATION: Final = 2**31 - 1
+_UUID_TEXT: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_KEY: Final = re.compile(rf"({_UUID_TEXT})/({_UUID_TEXT})/([1-9][0-9]{{0,9}})-([0-9a-f]{{32}})\.sealed\Z")
+_RANDOM: Final = re.compile(r"[0-9a-f]{32}\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactKey:
+    """Where one generation of a profile lies.
+
+    Attributes:
+        client_id: Whose it is.
+        profile_id: Which profile.
+        generation: From 1; each sealing of the profile is one more.
+        random: 128 random bits in hex: two writers of one generation never meet.
+
+    Raises:
+        Rejected: ``bad_artifact_key``.
+    """
+
+    client_id: UUID
+    profile_id: UUID
+    generation: int
+    random: str
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.generation <= LARGEST_GENERATION or not _RANDOM.match(self.random):
+            raise Rejected("bad_artifact_key")
+
+    @property
+    def text(self) -> str:
+        """``{client}/{profile}/{generation}-{random}.sealed``."""
+        return f"{self.client_id}/{self.profile_id}/{self.generation}-{self.random}.sealed"
+
+    def must_be_of(self, client_id: UUID) -> None:
+        """Let pass what is this client's. Raises Denied(``artifact_of_another_client``)."""
+        if self.client_id != client_id:
+            raise Denied("artifact_of_another_client", client=client_id)
+
+
+def blob_key(client_id: UUID, profile_id: UUID, generation: int, dek_id: UUID) -> ArtifactKey:
+    """Return where the blob of a generation lies: its name is the id of its key, random and used once."""
+    return ArtifactKey(client_id=client_id, profile_id=profile_id, generation=generation, random=dek_id.hex)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredArtifact:
+    """What was stored: its length in bytes and its SHA-256 in hex. Reading compares both."""
+
+    size: int
+    sha256_hex: str
+
+
+def parse_artifact_key(text: str) -> ArtifactKey:
+    """Return the key of a text. Raises Rejected(``bad_artifact_key``) for what is not exactly one."""
+    found = _KEY.match(text)
+    if found is None:
+        raise Rejected("bad_artifact_key")
+    return ArtifactKey(
+        client_id=UUID(found[1]), profile_id=UUID(found[2]), generation=int(found[3]), random=found[4]
+    )  # fmt: skip
+
+
+KEPT: Final = 20  # versions of a record that the store keeps
+FOR_ROTATION: Final = 6  # of these, left for a rotation of the key: the newest generation and those beside it, and more
+
+LOW: Final = (KEPT - FOR_ROTATION) // 2  # versions after the oldest that must stay, from which on people are told
+FULL: Final = "record_history_full"
+
+
+def check_seal(*, newest: int, stays: int) -> None:
+    """Let a seal write the version after ``newest``.
+
+    Args:
+        newest: The newest version in the store.
+        stays: The oldest version that must stay; 0 = none.
+
+    Raises:
+        Conflict: ``record_history_full``.
+    """
+    _check(newest, stays, KEPT - FOR_ROTATION)
+
+
+def check_rewrap(*, newest: int, stays: int) -> None:
+    """Let a rotation write the version after ``newest``. Arguments and errors as :func:`check_seal`."""
+    _check(newest, stays, KEPT)
+
+
+def is_low(*, newest: int, stays: int) -> bool:
+    """Whether so many seals were cut off that people are to be told. Arguments as :func:`check_seal`."""
+    return bool(stays) and newest + 1 - stays >= LOW
+
+
+def _check(newest: int, stays: int, kept: int) -> None:
+    if stays and newest + 1 - stays >= kept:
+        raise Conflict(
+            FULL,
+            next_step="Too many seals were cut off; find out why. `byokeep kek rotate CLIENT` writes the records anew.",
+        )
+
+
+MAGIC: Final = b"BYOKSEAL"  # how a sealed profile begins
 FORMAT: Final = "byokeep-sealed-profile/1"
 MAX_BLOB: Final = 2**46  # bytes
 MAX_RECORD: Final = 2 * MAX_SIZE + 8192  # bytes of the text
@@ -78,7 +208,8 @@ class SealedRecord:
     @property
     def blob_key(self) -> str:
         """Where the blob lies in the artifact store: below its client, under a name that is used once."""
-        return blob_key(self.manifest, self.dek_id)
+        at = self.manifest
+        return f"clients/{at.client_id}/profiles/{at.profile_id}/{at.generation}-{self.dek_id}"
 
     @property
     def canonical(self) -> bytes:
@@ -92,11 +223,6 @@ class SealedRecord:
                 "packed_size": str(self.packed_size),
             }
         )  # fmt: skip
-
-
-def blob_key(manifest: Manifest, dek_id: UUID) -> str:
-    """Return where the blob of a manifest and a key lies, relative to the artifact store."""
-    return f"clients/{manifest.client_id}/profiles/{manifest.profile_id}/{manifest.generation}-{dek_id}"
 
 
 def parse_record(data: bytes) -> SealedRecord:

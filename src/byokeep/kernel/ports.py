@@ -14,12 +14,12 @@ from datetime import datetime
 from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
-from byokeep.core.artifact import ArtifactKey, StoredArtifact
 from byokeep.core.audit import ChainHead
 from byokeep.core.epoch import LogState, SignedEpoch
 from byokeep.core.events import Event
 from byokeep.core.model import Lane, Provider
 from byokeep.core.ref import ProfileRef, SecretRef
+from byokeep.core.sealed_record import ArtifactKey, StoredArtifact
 from byokeep.core.secret import Secret
 from byokeep.kernel.rows import Shape
 

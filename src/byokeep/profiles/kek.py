@@ -19,8 +19,7 @@ from uuid import UUID
 
 from byokeep.core.errors import Conflict, Denied, NotFound
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
-from byokeep.core.kek import check_provider
-from byokeep.core.kek_life import rotation_due, urgency
+from byokeep.core.kek import check_provider, rotation_due, urgency
 from byokeep.core.keystate import KeyState, check_transition
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.plain_text import check_reason
@@ -29,9 +28,9 @@ from byokeep.kernel.app import App
 from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.rows import Row
-from byokeep.profiles import kek_book, kek_rewrap, profile_book, profiles
-from byokeep.profiles.kek_book import Dependent, Kek, KekMove, Rotation
-from byokeep.profiles.kek_work import dependents_left, require_another
+from byokeep.profiles import kek_store, kek_tasks, openings, profiles
+from byokeep.profiles.kek_store import Dependent, Kek, KekMove, Rotation
+from byokeep.profiles.kek_tasks import dependents_left, require_another
 from byokeep.profiles.profiles import Profile
 from byokeep.sealing.generation import Generation
 from byokeep.tenancy.clients import require_active, scope_of
@@ -80,7 +79,7 @@ async def status(app: App, actor: Actor, *, kek_id: str | None = None) -> tuple[
     await permit(app, actor, Verb.KEK_READ)
     ids = scope_of(actor)
     async with app.db.begin(every_client=True) as tx:
-        rows = await tx.all(Kek, "keks_list", ids=ids, kek_id=kek_id, limit=kek_book.MANY)
+        rows = await tx.all(Kek, "keks_list", ids=ids, kek_id=kek_id, limit=kek_store.MANY)
         rotations = await tx.all(Rotation, "kek_rotations", ids=ids, kek_id=kek_id, open=False, limit=100)
         checks = {
             row["kek_id"]: row
@@ -123,7 +122,7 @@ async def dependents(app: App, actor: Actor, kek_id: str, version: int | None = 
     async with app.db.begin(every_client=True) as tx:
         return await tx.all(
             Dependent, "kek_dependents", holder=kek.holder, kek_id=kek_id, version=version, exposed=False,
-            ids=scope_of(actor), limit=kek_book.MANY,
+            ids=scope_of(actor), limit=kek_store.MANY,
         )  # fmt: skip
 
 
@@ -146,7 +145,7 @@ async def ask_rotation(app: App, actor: Actor, client_id: ClientId, *, reason: s
         expected = 0
         if kek is not None:
             expected = kek.version
-            if await kek_book.under_way(tx, kek_id=kek.kek_id):
+            if await kek_store.under_way(tx, kek_id=kek.kek_id):
                 raise Conflict("kek_rotation_under_way", next_step="Let its rewrap end first: `byokeep kek status`.")
         await hand_on(tx, actor, ROTATE_TASK, Verb.KEK_ROTATE, client_id, expected=str(expected), reason=reason)
     return expected
@@ -162,10 +161,10 @@ async def ask_rewrap(app: App, actor: Actor, client_id: ClientId) -> Rotation:
     await permit(app, actor, Verb.KEK_ROTATE, client_id=client_id)
     async with app.db.begin(every_client=True) as tx:
         kek = await _of_client(tx, client_id)
-        found = [] if kek is None else await kek_book.under_way(tx, kek_id=kek.kek_id)
+        found = [] if kek is None else await kek_store.under_way(tx, kek_id=kek.kek_id)
         if not found:
             raise Conflict("nothing_to_rewrap", next_step="No rotation is under way: `byokeep kek status`.")
-        await kek_rewrap.queue(tx, found[0].id, client_id, actor)
+        await kek_tasks.queue(tx, found[0].id, client_id, actor)
         await tx.append(_asked(actor, Verb.KEK_ROTATE, client_id))
     return found[0]
 
@@ -224,18 +223,18 @@ async def compromise(app: App, actor: Actor, kek_id: str, version: int, *, reaso
             raise Denied("not_permitted", next_step="A key that guards every client takes people of every client.")
         async with app.db.begin(every_client=True) as tx:
             await tx.all(None, "kek_lock", kek_id=kek_id)
-            now = await kek_book.seen(tx, holder=kek.holder, kek_id=kek_id, version=version)
+            now = await kek_store.seen(tx, holder=kek.holder, kek_id=kek_id, version=version)
             if now.state is KeyState.DESTROYED:
-                await kek_book.compromised_late(tx, app, actor, now, reason=reason)
+                await kek_store.compromised_late(tx, app, actor, now, reason=reason)
             elif now.state is not KeyState.COMPROMISED:
-                await kek_book.move(tx, app, actor, now, to=KeyState.COMPROMISED, reason=reason)
+                await kek_store.move(tx, app, actor, now, to=KeyState.COMPROMISED, reason=reason)
             await open_alert(tx, app, actor, reason="kek_compromised", client_id=kek.client_id,
                               object_id=kek.client_id, key=f"kek_compromised:{kek_id}:{version}")  # fmt: skip
             exposed = await tx.all(Generation, "kek_exposed", holder=kek.holder, kek_id=kek_id, version=version)
         for row in exposed:
             if row.key_state not in (KeyState.COMPROMISED, KeyState.DESTROYED):
                 async with app.db.begin(client_id=row.client_id) as tx:
-                    await profile_book.move_key(tx, app, actor, row, to=KeyState.COMPROMISED, reason=reason)
+                    await openings.move_key(tx, app, actor, row, to=KeyState.COMPROMISED, reason=reason)
         async with app.db.begin(every_client=True) as tx:
             for client_id, profile_id in await tx.all(
                 lambda row: (ClientId(row["client_id"]), UUID(str(row["id"]))), "kek_profiles_due", **kek.place
@@ -264,7 +263,7 @@ async def plan(app: App, actor: Actor, kek_id: str, version: int) -> KekPlan:
         left = await tx.all(
             Dependent, "kek_dependents", holder=kek.holder, kek_id=kek_id, version=version, exposed=True,
             ids=None,
-            limit=kek_book.MANY,
+            limit=kek_store.MANY,
         )  # fmt: skip
         found = await tx.all(Generation, "kek_exposed", holder=kek.holder, kek_id=kek_id, version=version)
     return KekPlan(kek=kek, left=tuple(left), found=len(found))
@@ -273,7 +272,7 @@ async def plan(app: App, actor: Actor, kek_id: str, version: int) -> KekPlan:
 async def _find(app: App, actor: Actor, verb: Verb, kek_id: str, version: int | None) -> Kek:
     """Return a version, or the newest of a key, to somebody who may do ``verb`` with it."""
     async with command(app, actor, verb, object_id=app.installation_id) as tx:
-        rows = await tx.all(Kek, "keks_list", ids=scope_of(actor), kek_id=kek_id, limit=kek_book.MANY)
+        rows = await tx.all(Kek, "keks_list", ids=scope_of(actor), kek_id=kek_id, limit=kek_store.MANY)
         rows = [row for row in rows if version is None or row.version == version]
         if not rows:
             raise NotFound("not_found")
@@ -282,7 +281,7 @@ async def _find(app: App, actor: Actor, verb: Verb, kek_id: str, version: int | 
 
 async def _of_client(tx: Tx, client_id: ClientId) -> Kek | None:
     """The version of a client's key that protects now, or did last."""
-    rows = await kek_book.versions(tx, ids=[client_id])
+    rows = await kek_store.versions(tx, ids=[client_id])
     started = [row for row in rows if row.state is not KeyState.PRE_ACTIVATION]
     return max(started, key=lambda row: (row.made_at, row.version)) if started else None
 

@@ -5,12 +5,24 @@ Rules
 - An account has one living profile. Another is made only when the old one is retired.
 - Reading tells which key and which blob, never anything of what is in them.
 
-It may not open anything: a worker or a runner does, on record (:mod:`byokeep.profiles.profile_book`).
+It may not open anything: a worker or a runner does, on record (:mod:`byokeep.profiles.openings`).
+
+SOP 5.3, what people ask for: a login, a proof, a new key, an older generation back, an end. Workers do it.
+
+Rules
+- At most one piece of work is under way for a profile; it has a custody job of its own, whose leases reach profiles.
+- A person confirms whose account they are logged in to, by naming what they saw; no process can do it (R5.3-6).
+- Destroying for good takes two people: an operator asks, an approver confirms (R2.3-6, R4.1-12).
+- Work that nobody does any more ends as failed, and says so.
+
+It may not open a profile, nor read what is in one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hmac
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -20,17 +32,19 @@ from byokeep.accounts.accounts import ACCOUNT, check_shape, parse_platform
 from byokeep.accounts.model import PlatformAccount
 from byokeep.core import profile as life
 from byokeep.core.canonical import parse_canonical
-from byokeep.core.errors import Conflict, Rejected
+from byokeep.core.errors import Conflict, NotFound, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.manifest import ExpectedAccount, Packing
-from byokeep.core.model import Actor, ClientId, Provider
+from byokeep.core.model import PROFILE, Actor, ClientId, LeaseKind, Provider
 from byokeep.core.policy import Verb
-from byokeep.core.profile import ProfileAct, ProfileState
+from byokeep.core.profile import ProfileAct, ProfileState, ProfileTask
+from byokeep.jobs.jobs import JobSpec, open_job
 from byokeep.kernel import sops
-from byokeep.kernel.app import App
-from byokeep.kernel.command import command, permit
+from byokeep.kernel.app import App, WebApp
+from byokeep.kernel.command import command, permit, recorded
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.rows import Row
+from byokeep.kernel.sops import SopRun
 from byokeep.sealing.generation import Generation
 from byokeep.tenancy.clients import MAX_ROWS, require_active
 
@@ -369,3 +383,333 @@ async def proofs(app: App, actor: Actor, client_id: ClientId, profile_id: UUID) 
         kept = await tx.all(_proof_from, "profile_proofs", client_id=client_id, profile_id=profile_id)
     newest = {one.platform: one for one in reversed(kept) if one.generation == found.validated_generation}
     return [newest[platform] for platform in sorted(newest)]
+
+
+WORK_TASK: Final = "profile_work"
+LOGIN_S: Final = 3600  # seconds in which a person must have logged in and confirmed
+WORK_S: Final = 900
+DEAD_S: Final = 60  # seconds without a sign of life after which a worker counts as dead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A piece of work: ``asked``, ``running``, ``waiting`` (for a person), ``confirmed``, or an end."""
+
+    id: UUID
+    client_id: ClientId
+    profile_id: UUID
+    job_id: UUID | None
+    incident_id: UUID | None
+    generation: int | None
+    kind: ProfileTask
+    state: str
+    reason: str
+    result: str
+    owner: UUID | None
+    asked_by: UUID
+    asked_at: datetime
+    confirmed_by: UUID | None
+    confirmed_at: datetime | None
+    ended_at: datetime | None
+
+
+async def ask_work(
+    app: App, actor: Actor, client_id: ClientId, profile_id: UUID, kind: ProfileTask, *, generation: int | None = None,
+    incident: UUID | None = None,
+) -> Work:  # fmt: skip
+    """Ask for work on a profile; a worker takes it up.
+
+    Args:
+        generation: Of a restore: which one comes back.
+        incident: Of a destruction: the open incident that counts on this profile, in so many words.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``.
+        Rejected: ``client_not_active``, ``no_such_generation``, ``already_newest``.
+        Conflict: ``profile_state``, ``nothing_sealed``, ``work_under_way``, ``generation_gone``, ``key_not_usable``,
+            ``incident_needs_profile``.
+        Unavailable: ``no_custodian``.
+    """
+    found = await find(app, actor, Verb.PROFILE_WORK, client_id, profile_id)
+    async with (
+        recorded(
+            app,
+            actor,
+            Verb.PROFILE_WORK,
+            client_id=client_id,
+            object_id=found.id,
+            on_client=True,
+            refused_as=EventName.PROFILE_WORK_ASKED,
+            fields={"kind": kind.value},
+        ),
+        app.db.begin(client_id=client_id) as tx,
+    ):
+        await require_active(tx, client_id)
+        needed = await _not_needed(tx, found, named=incident) if kind is ProfileTask.SHRED else None
+        work = await insert_work(tx, app, actor, found, kind, generation=generation, incident=needed)
+        if kind is ProfileTask.SHRED:
+            return await tx.one(Work, "work_wait", client_id=client_id, id=work.id)
+        await queue_work(tx, work)
+    return work
+
+
+async def insert_work(
+    tx: Tx, app: App, actor: Actor, profile: Profile, kind: ProfileTask, *, generation: int | None = None,
+    incident: UUID | None = None,
+) -> Work:  # fmt: skip
+    """As :func:`ask`, inside a caller's transaction and by its permission; :func:`queue` hands it to a worker."""
+    await tx.all(None, "profile_lock", profile_id=profile.id)
+    at = {"client_id": profile.client_id, "profile_id": profile.id}
+    now = await tx.one(Profile, "profile_get", client_id=profile.client_id, id=profile.id)
+    other = await tx.maybe(Work, "work_open", **at)
+    if other is not None:
+        raise Conflict("work_under_way", work=other.id, kind=other.kind.value, next_step=_meanwhile(other))
+    life.check_kind(now.state, kind, generation=now.generation)
+    if kind is ProfileTask.RESTORE:
+        await _check_restorable(tx, now, generation)
+    if kind is ProfileTask.LOGIN:
+        await _begin_run(tx, app, actor, now)
+    made = await tx.one(
+        Work, "work_insert", id=app.ids.uuid(), **at, job_id=await _work_job(tx, app, actor, profile.client_id, kind),
+        incident_id=incident, generation=generation if kind is ProfileTask.RESTORE else None, kind=kind.value,
+        asked_by=actor.id,
+    )  # fmt: skip
+    await tx.append(_work_event(EventName.PROFILE_WORK_ASKED, Outcome.OK, actor, now, made))
+    return made
+
+
+def _meanwhile(work: Work) -> str:
+    cancel = f"end it: `byokeep profile cancel {work.profile_id}`"
+    if work.kind is ProfileTask.LOGIN:
+        return f"A login waits: `byokeep profile handoff {work.profile_id}` shows where; or {cancel}."
+    return f"Wait for its end, or {cancel}."
+
+
+async def _not_needed(tx: Tx, profile: Profile, *, named: UUID | None) -> UUID | None:
+    """Refuse to destroy what an open incident counts on, unless the request names it; returns that incident.
+
+    An old profile's keys must be called compromised before they are destroyed: the incident alone does that.
+    """
+    need = await tx.maybe(
+        lambda row: (UUID(str(row["id"])), bool(row["old"])),
+        "vault_needs",
+        client_id=profile.client_id,
+        profile_id=profile.id,
+    )
+    if need is None or profile.state is life.ProfileState.SHREDDED:
+        return None
+    incident, old = need
+    if old or named != incident:
+        step = (
+            f"It destroys this one itself: `byokeep incident vault status {incident}` tells how far it is." if old else
+            f"If it is meant: `byokeep profile shred {profile.id} --incident {incident}`; another must take its place."
+        )  # fmt: skip
+        raise Conflict("incident_needs_profile", next_step=step, incident=incident)
+    return incident
+
+
+async def queue_work(tx: Tx, work: Work, *, delay_s: float = 0) -> None:
+    """Hand work to whichever worker is free."""
+    await tx.defer(WORK_TASK, delay_s=delay_s, client_id=str(work.client_id), work_id=str(work.id))
+
+
+async def confirm(app: WebApp, actor: Actor, client_id: ClientId, profile_id: UUID, *, seen: Mapping[str, str]) -> Work:
+    """Confirm, as the person who looked, which accounts the waiting browser is logged in to.
+
+    Args:
+        seen: Platform -> the user name or id that the person saw there; one for each of the profile's platforms.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``.
+        Rejected: ``other_account``, ``platform_not_named``: nothing is confirmed.
+        Conflict: ``nothing_to_confirm``.
+    """
+    found = await find(app, actor, Verb.PROFILE_CONFIRM, client_id, profile_id)
+    async with command(
+        app, actor, Verb.PROFILE_CONFIRM, client_id=client_id, object_id=found.id, on_client=True,
+        refused_as=EventName.PROFILE_CONFIRMED,
+    ) as tx:  # fmt: skip
+        await tx.all(None, "profile_lock", profile_id=profile_id)
+        now = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
+        work = await tx.maybe(Work, "work_open", client_id=client_id, profile_id=profile_id)
+        if work is None or work.kind is not ProfileTask.LOGIN or work.state != "waiting":
+            raise Conflict("nothing_to_confirm", next_step="Start with `byokeep profile login`, then log in there.")
+        _check_seen(now, seen)
+        done = await tx.maybe(Work, "work_confirm", client_id=client_id, id=work.id, confirmed_by=actor.id)
+        to = life.after(now.state, ProfileAct.CONFIRM)
+        same = await tx.maybe(
+            datetime, "profile_confirmed", client_id=client_id, id=now.id, state=to.value, state_from=now.state.value,
+            confirmed_by=actor.id,
+        )  # fmt: skip
+        if done is None or same is None:
+            raise moved(now)
+        for one in now.accounts:
+            said = _plain(seen[one.platform.value])
+            fields: dict[str, FieldValue] = {"platform": one.platform.value, "account": str(one.account_id)}
+            fields |= {"expected_id": _face(app, one, _named(one, said) or ""), "observed_id": _face(app, one, said)}
+            await tx.append(_work_event(EventName.PROFILE_CONFIRMED, Outcome.OK, actor, now, done, **fields))
+    return done
+
+
+async def approve_shred(app: App, actor: Actor, client_id: ClientId, profile_id: UUID) -> Work:
+    """Agree, as a second person, that a profile is destroyed for good; a worker does it then.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``; ``same_person``.
+        Conflict: ``nothing_to_confirm``; ``incident_needs_profile``.
+    """
+    found = await find(app, actor, Verb.PROFILE_SHRED, client_id, profile_id)
+    about: dict[str, FieldValue] = {"kind": ProfileTask.SHRED.value}
+    async with (
+        recorded(
+            app,
+            actor,
+            Verb.PROFILE_SHRED,
+            client_id=client_id,
+            object_id=found.id,
+            on_client=True,
+            refused_as=EventName.PROFILE_WORK_ASKED,
+            fields=about,
+        ),
+        app.db.begin(client_id=client_id) as tx,
+    ):
+        await tx.all(None, "profile_lock", profile_id=profile_id)
+        work = await tx.maybe(Work, "work_open", client_id=client_id, profile_id=profile_id)
+        if work is None or work.kind is not ProfileTask.SHRED or work.state != "waiting" or work.asked_by == actor.id:
+            raise Conflict("nothing_to_confirm", next_step="An operator asks first: `byokeep profile shred`.")
+        if work.incident_id is None:  # an incident may have been opened since it was asked for
+            await _not_needed(tx, found, named=None)
+        done = await tx.one(Work, "work_confirm", client_id=client_id, id=work.id, confirmed_by=actor.id)
+        await tx.append(_work_event(EventName.PROFILE_WORK_ASKED, Outcome.OK, actor, found, done))
+        await queue_work(tx, done)
+    return done
+
+
+async def cancel_work(app: App, actor: Actor, client_id: ClientId, profile_id: UUID) -> Work:
+    """End what is under way for a profile; a worker that is at it stops and leaves the last good generation.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``.
+        Conflict: ``nothing_under_way``.
+    """
+    found = await find(app, actor, Verb.PROFILE_WORK, client_id, profile_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        work = await tx.maybe(Work, "work_open", client_id=client_id, profile_id=profile_id)
+        done = None
+        if work is not None:
+            done = await tx.maybe(Work, "work_cancel", client_id=client_id, id=work.id, reason="cancelled")
+        if done is not None:
+            told = _work_event(EventName.PROFILE_WORK_ENDED, Outcome.FAILED, actor, found, done, cause="cancelled")
+            await tx.append(told)
+    if done is None:
+        raise Conflict("nothing_under_way", next_step="See `byokeep profile show`.")
+    return done
+
+
+async def get_work(app: App, actor: Actor, client_id: ClientId, profile_id: UUID, work_id: UUID) -> Work:
+    """Return a piece of work as it stands.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``.
+    """
+    async with command(app, actor, Verb.PROFILE_READ, client_id=client_id, object_id=work_id) as tx:
+        found = await tx.one(Work, "work_get", client_id=client_id, id=work_id)
+        if found.profile_id != profile_id:
+            raise NotFound("not_found")
+    return found
+
+
+async def newest_work(app: App, actor: Actor, client_id: ClientId, profile_id: UUID, *, limit: int = 10) -> list[Work]:
+    """Return the newest work of a profile. Raises as :func:`look`."""
+    async with command(app, actor, Verb.PROFILE_READ, client_id=client_id) as tx:
+        return await tx.all(Work, "work_newest", client_id=client_id, profile_id=profile_id, limit=limit)
+
+
+async def finish_work(
+    tx: Tx, actor: Actor, profile: Profile, work: Work, *, to: str, reason: str = "", result: str = ""
+) -> bool:
+    """End a piece of work, on record; False when it had ended already.
+
+    Args:
+        to: ``done``, ``failed`` or ``expired``.
+        reason: A code of ours: why it did not succeed.
+        result: What came of it, a code.
+    """
+    at = {"client_id": work.client_id, "id": work.id}
+    if await tx.maybe(Work, "work_end", **at, state=to, reason=reason, result=result) is None:
+        return False
+    outcome = Outcome.OK if to == "done" else Outcome.FAILED
+    said: dict[str, FieldValue] = {name: text for name, text in (("cause", reason), ("result", result)) if text}
+    await tx.append(_work_event(EventName.PROFILE_WORK_ENDED, outcome, actor, profile, work, **said))
+    return True
+
+
+async def _begin_run(tx: Tx, app: App, actor: Actor, profile: Profile) -> None:
+    """Begin the procedure anew where the last run of it has failed."""
+    last = await tx.maybe(SopRun, "sop_of_profile", client_id=profile.client_id, profile_id=profile.id)
+    if last is None or last.state == "failed":
+        await tx.one(
+            SopRun, "sop_insert_profile", id=app.ids.uuid(), client_id=profile.client_id,
+            provider=min(profile.platforms).value,
+            profile_id=profile.id, started_by=actor.id,
+        )  # fmt: skip
+
+
+async def _check_restorable(tx: Tx, now: Profile, wanted: int | None) -> None:
+    number = wanted or 0
+    old = await tx.maybe(Generation, "generation_of", client_id=now.client_id, profile_id=now.id, generation=number)
+    life.check_restorable(
+        wanted=number, newest=now.generation, key_state=None if old is None else old.key_state,
+        gone=old is not None and old.gone_at is not None,
+    )  # fmt: skip
+
+
+async def _work_job(tx: Tx, app: App, actor: Actor, client_id: ClientId, kind: ProfileTask) -> UUID:
+    spec = JobSpec(
+        client_id=client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(PROFILE,),
+        ttl_s=LOGIN_S + WORK_S if kind in (ProfileTask.LOGIN, ProfileTask.SHRED) else WORK_S,
+    )  # fmt: skip
+    try:
+        return (await open_job(tx, app, app.system(actor.request_id), spec)).id
+    except Rejected as error:
+        if error.code != "unknown_runner":
+            raise
+    raise Unavailable("no_custodian", next_step="Create a custodian machine and start the worker with its token.")
+
+
+def _check_seen(now: Profile, seen: Mapping[str, str]) -> None:
+    wanted = {one.platform.value: one for one in now.accounts}
+    if set(seen) != set(wanted):
+        raise Rejected("platform_not_named", next_step="Say what you saw on each platform: " + ", ".join(wanted) + ".")
+    for platform, one in wanted.items():
+        if _named(one, seen[platform]) is None:
+            step = "Log out there and log in as the right account; nothing was confirmed."
+            raise Rejected("other_account", platform=platform, next_step=step)
+
+
+def _named(one: Expected, said: str) -> str | None:
+    """Return which of an account's names was said; None for another's."""
+    plain = _plain(said)
+    names = [_plain(name) for name in (one.username, one.external_id, one.account) if name]
+    return next((name for name in names if plain and hmac.compare_digest(name.encode(), plain.encode())), None)
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFC", text).removeprefix("@")
+
+
+def _face(app: WebApp, one: Expected, name: str) -> str:
+    return app.token_key(f"profile-face:{one.platform.value}:{name}".encode("utf-8", "replace")).hex()
+
+
+def _work_event(
+    name: EventName, outcome: Outcome, actor: Actor, profile: Profile, work: Work, **fields: FieldValue
+) -> Event:
+    about: dict[str, FieldValue] = {"work": str(work.id)}
+    if name is not EventName.PROFILE_CONFIRMED:
+        about["kind"] = work.kind.value
+        if work.incident_id is not None:
+            about["incident"] = str(work.incident_id)
+    if work.job_id is not None:
+        about["job"] = str(work.job_id)
+    return event(name, outcome, actor, profile, **about | fields)

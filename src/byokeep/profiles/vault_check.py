@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.artifact import ArtifactKey
 from byokeep.core.errors import ByokeepError, Integrity, NotFound
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.ref import ProfileRef
-from byokeep.core.sealed_record import parse_record
+from byokeep.core.sealed_record import ArtifactKey, parse_record
 from byokeep.kernel.command import open_alert
-from byokeep.profiles.kek_app import KekApp, KekCustody, custody_of
+from byokeep.profiles.kek_store import KekApp, ProfileCustody, custody_of
 from byokeep.sealing.generation import Generation
 
 RECORD_MISSING: Final = "profile_record_missing"
@@ -98,7 +97,7 @@ async def _compared(app: KekApp, actor: Actor, client_id: ClientId) -> list[Stra
 
 
 async def _records(
-    custody: KekCustody, client_id: ClientId, profile_id: UUID, rows: list[Generation], under_way: set[str]
+    custody: ProfileCustody, client_id: ClientId, profile_id: UUID, rows: list[Generation], under_way: set[str]
 ) -> list[Stray]:
     ref = ProfileRef(client_id, profile_id)
     live = set(await custody.live_versions(ref))

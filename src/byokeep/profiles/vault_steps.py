@@ -31,7 +31,7 @@ from byokeep.core.vault_incident import BY_HAND, ENDED, IncidentStep, SessionEnd
 from byokeep.kernel.app import App
 from byokeep.kernel.command import open_alert, recorded
 from byokeep.kernel.ports import Tx
-from byokeep.profiles import profile_book, profile_work, profiles
+from byokeep.profiles import openings, profiles
 from byokeep.profiles.profiles import Profile
 from byokeep.profiles.vault_incident import Incident, IncidentState, Item, held, look, stepped
 from byokeep.sealing.generation import Generation
@@ -154,7 +154,7 @@ async def recreate(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
 async def _replace(tx: Tx, app: App, actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID) -> None:
     await tx.all(None, "profile_lock", profile_id=profile_id)
     old = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
-    await profile_book.lanes_off_of(tx, actor, client_id, profile_id)
+    await openings.lanes_off_of(tx, actor, client_id, profile_id)
     if life.living(old.state):
         await profiles.retire(tx, actor, old, cause="incident", incident=incident_id)
     accounts = [(one.platform.value, one.account) for one in old.accounts]
@@ -169,7 +169,7 @@ async def _replace(tx: Tx, app: App, actor: Actor, incident_id: UUID, client_id:
 
 async def _another(tx: Tx, app: App, actor: Actor, client_id: ClientId, lost: UUID) -> None:
     old = await tx.one(Profile, "profile_get", client_id=client_id, id=lost)
-    await profile_book.lanes_off_of(tx, actor, client_id, lost)
+    await openings.lanes_off_of(tx, actor, client_id, lost)
     accounts = [(one.platform.value, one.account) for one in old.accounts]
     await profiles.insert(tx, app, actor, client_id, accounts=accounts, packing=old.packing, replaces=lost)
 
@@ -205,7 +205,7 @@ async def _compromised(app: App, actor: Actor, incident_id: UUID, client_id: Cli
         rows = await tx.all(Generation, "generations_of", client_id=client_id, profile_id=profile_id, limit=10_000)
         for row in rows:
             if row.key_state not in (KeyState.COMPROMISED, KeyState.DESTROYED):
-                await profile_book.move_key(
+                await openings.move_key(
                     tx, app, actor, row, to=KeyState.COMPROMISED, reason="vault_incident", incident=incident_id
                 )
 
@@ -220,7 +220,7 @@ async def approve_destruction(app: App, actor: Actor, incident_id: UUID) -> Inci
     """
     await look(app, actor, incident_id, Verb.VAULT_CLOSE)
     async with app.db.begin(every_client=True) as tx:
-        waiting = await tx.all(profile_work.Work, "vault_shreds", incident_id=incident_id)
+        waiting = await tx.all(profiles.Work, "vault_shreds", incident_id=incident_id)
     if not waiting:
         raise Conflict("nothing_to_confirm", next_step="An operator asks first: `byokeep incident vault rekey`.")
     for one in waiting:
@@ -229,7 +229,7 @@ async def approve_destruction(app: App, actor: Actor, incident_id: UUID) -> Inci
         async with app.db.begin(client_id=one.client_id) as tx:
             await tx.all(None, "profile_lock", profile_id=one.profile_id)
             done = await tx.maybe(
-                profile_work.Work, "work_confirm", client_id=one.client_id, id=one.id, confirmed_by=actor.id
+                profiles.Work, "work_confirm", client_id=one.client_id, id=one.id, confirmed_by=actor.id
             )
             if done is None:
                 continue
@@ -238,7 +238,7 @@ async def approve_destruction(app: App, actor: Actor, incident_id: UUID) -> Inci
                 profiles.event(EventName.PROFILE_WORK_ASKED, Outcome.OK, actor, profile, work=str(one.id),
                                kind=ProfileTask.SHRED.value, incident=str(incident_id))
             )  # fmt: skip
-            await profile_work.queue(tx, done)
+            await profiles.queue_work(tx, done)
     return await look(app, actor, incident_id)
 
 
@@ -311,11 +311,11 @@ async def _work(
 ) -> None:
     async with app.db.begin(client_id=client_id) as tx:
         profile = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
-        made = await profile_work.insert(tx, app, actor, profile, kind, incident=incident_id)
+        made = await profiles.insert_work(tx, app, actor, profile, kind, incident=incident_id)
         if kind is ProfileTask.SHRED:
-            await tx.one(profile_work.Work, "work_wait", client_id=client_id, id=made.id)
+            await tx.one(profiles.Work, "work_wait", client_id=client_id, id=made.id)
         else:
-            await profile_work.queue(tx, made)
+            await profiles.queue_work(tx, made)
 
 
 def _by_profile(items: list[Item]) -> dict[UUID, list[Item]]:

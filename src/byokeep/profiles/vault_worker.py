@@ -18,8 +18,7 @@ from byokeep.core.events import EventName, Outcome
 from byokeep.core.manifest import ExpectedAccount
 from byokeep.core.vault_incident import ENDED, SessionEnd
 from byokeep.profiles import profiles
-from byokeep.profiles.profile_app import Bench, Browser
-from byokeep.profiles.profile_validate import open_into, validate
+from byokeep.profiles.login import Bench, Browser, open_into, validate
 from byokeep.profiles.vault_steps import told
 
 _CAUGHT: Final = frozenset({"other_id", "look_alike"})
@@ -51,7 +50,7 @@ async def prove(bench: Bench) -> str:
     """Prove a profile's newest generation; for an incident also that a wrong account is caught. Returns ``valid``.
 
     Raises:
-        As :func:`byokeep.profiles.profile_validate.validate` and :func:`probe`.
+        As :func:`byokeep.profiles.login.validate` and :func:`probe`.
     """
     if bench.work.incident_id is None:
         return await validate(bench)

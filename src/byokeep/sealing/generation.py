@@ -6,22 +6,57 @@ Rules
   beside it whose things were found there (R5.3-15).
 
 It may not unwrap a key, nor decide what follows from a refusal.
+
+The byte streams on both ends, what stands between them and the library, and what carries them over threads.
+
+Rules
+- An error of a stream is the stream's: the library would turn it into one of its own, so it is kept and raised again.
+- Once something went wrong nothing more is written. The library ends a stream when its object goes away, and a blob
+  that was given up must not be ended properly.
+
+- A few pieces are read ahead and no more: verifying a blob and unpacking it take a core each, and memory does not grow
+  when the user of the pieces is slow.
+- Who leaves early waits until the reading has stopped: nothing reads a source that is closed.
+
+It may not look at what passes.
+
+The one path of a sealed profile, used by service and SDK: into the artifact store, and back, or not at all.
+
+Rules
+- A fresh key for each blob, wrapped before a byte is sealed: without OpenBao there is no blob (R5.3-1, R5.3-3).
+- The content streams between workspace, sealer and store; it is nowhere else (R5.3-7). A few pieces are under way at a
+  time; what goes wrong on one side ends the other, with the first side's own error.
+- Record, blob and key are compared with the row first: the artifact store, and who read the record, are believed in
+  nothing (ADR 0033). Nothing of a blob is visible before all of it was verified (R5.3-22).
+- A key in clear is a Secret that its user wipes.
+
+It may not read or write a record, know a library that seals, or decide what follows from a refusal.
 """
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from uuid import UUID
 
-from byokeep.core.artifact import ArtifactKey, blob_key
-from byokeep.core.errors import Integrity
+from byokeep.core.errors import ByokeepError, Integrity, NotFound, Rejected, Unavailable
+from byokeep.core.kek import KekFault, KeyContext, Wrapped
 from byokeep.core.keystate import KeyState
-from byokeep.core.manifest import RecordPlace
+from byokeep.core.manifest import Manifest, RecordPlace
 from byokeep.core.model import ClientId, Environment, ProfileId
-from byokeep.core.sealed_record import SealedRecord, parse_record
+from byokeep.core.sealed_record import ArtifactKey, SealedRecord, StoredArtifact, blob_key, parse_record
+from byokeep.core.secret import Secret
 from byokeep.core.strict_json import read_json
+from byokeep.kernel.ports import ArtifactStore
 
 ALTERED: Final = "sealed_profile_altered"
 
@@ -129,3 +164,453 @@ def _keyless(text: bytes) -> bool:
     except ValueError:
         return False
     return isinstance(said, dict) and "manifest" in said and not said.get("wrapped_dek")
+
+
+BUFFER: Final = 1024 * 1024  # bytes
+_AHEAD: Final = 3  # pieces that are read ahead
+_LOOK_S: Final = 0.2  # seconds between two looks whether the other side still takes
+_UNDER_WAY: Final = 4  # pieces between a sealer and a store
+T = TypeVar("T")
+
+
+class Stop:
+    """Tells work in another thread that nobody waits for it any more."""
+
+    def __init__(self) -> None:
+        self._told = threading.Event()
+
+    def tell(self) -> None:
+        """Ask the work to give up."""
+        self._told.set()
+
+    def check(self) -> None:
+        """Give up if asked to.
+
+        Raises:
+            Unavailable: ``sealing_given_up``.
+        """
+        if self._told.is_set():
+            raise Unavailable("sealing_given_up")
+
+
+async def in_thread(work: Callable[[Stop], T]) -> T:
+    """Run work in a thread. Who is cancelled waits until the work has given up: no sink changes behind its back."""
+    stop = Stop()
+    running = asyncio.ensure_future(asyncio.to_thread(work, stop))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stop.tell()
+        while not running.done():
+            try:
+                await asyncio.wait({running})
+            except asyncio.CancelledError:
+                continue
+        if not running.cancelled():
+            running.exception()  # looked at, so that nobody reports it as forgotten
+        raise
+
+
+class OpeningStream:
+    """A source as the library wants it: counts and digests what passes, and keeps the source's own error.
+
+    Args:
+        counted: Whether to take the SHA-256 of what passes.
+        silent: Whether an error is kept and ends the stream, instead of being raised: one that passes through the
+            library is never let go by it, nor what it holds. Who reads silently asks :meth:`took_failure`.
+    """
+
+    closed = False
+
+    def __init__(self, source: Source, stop: Stop, *, counted: bool = False, silent: bool = False) -> None:
+        self._source, self._stop, self._silent = source, stop, silent
+        self._sha256 = hashlib.sha256() if counted else None
+        self.size = 0
+        self.failure: BaseException | None = None
+
+    def took_failure(self) -> BaseException | None:
+        """Return the source's own error and forget it: held here it would hold everything that it passed."""
+        failure, self.failure = self.failure, None
+        return failure
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def read(self, size: int = BUFFER) -> bytes:
+        """Return 1 to ``size`` bytes, none at the end."""
+        try:
+            self._stop.check()
+            data = self._source.read(size)
+        except BaseException as error:
+            self.failure = error
+            if self._silent:
+                return b""
+            raise
+        self.size += len(data)
+        if self._sha256 is not None:
+            self._sha256.update(data)
+        return data
+
+    def digest(self) -> bytes:
+        """SHA-256 of what has passed."""
+        return b"" if self._sha256 is None else self._sha256.digest()
+
+    def close(self) -> None:
+        """Who gave the source closes it."""
+
+
+class Writing:
+    """A target as the library wants it: counts and digests what passes, and falls silent when it is given up.
+
+    An error is kept, not raised, for the reason that :class:`OpeningStream` gives; it tells the work to stop.
+    """
+
+    closed = False
+
+    def __init__(self, target: Target, stop: Stop) -> None:
+        self._target, self._stop = target, stop
+        self._sha256 = hashlib.sha256()
+        self.size = 0
+        self.given_up = False
+        self.failure: BaseException | None = None
+
+    def took_failure(self) -> BaseException | None:
+        """Return the target's own error and forget it."""
+        failure, self.failure = self.failure, None
+        return failure
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def write(self, data: bytes) -> int:
+        """Pass ``data`` on, unless given up; returns its length in any case."""
+        if self.given_up:
+            return len(data)
+        try:
+            self._target.write(data)
+        except BaseException as error:
+            self.failure, self.given_up = error, True
+            self._stop.tell()
+            return len(data)
+        self.size += len(data)
+        self._sha256.update(data)
+        return len(data)
+
+    def digest(self) -> bytes:
+        """SHA-256 of what has passed."""
+        return self._sha256.digest()
+
+    def close(self) -> None:
+        """Who gave the target closes it."""
+
+
+class Ahead:
+    """Calls ``read`` in a thread of its own until it gives nothing; a block that must be left to end the thread.
+
+    Args:
+        read: Returns the next piece, at most ``size`` bytes, none at the end.
+        size: Of a piece, bytes.
+    """
+
+    def __init__(self, read: Callable[[int], bytes], size: int) -> None:
+        self._read, self._size = read, size
+        self._pool = ThreadPoolExecutor(1, "sealing-ahead")
+        self._ready: deque[Future[bytes]] = deque()
+        self._over = threading.Event()
+
+    def __enter__(self) -> Ahead:
+        self._ready.extend(self._pool.submit(self._piece) for _ in range(_AHEAD))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._over.set()
+        self._pool.shutdown(cancel_futures=True)
+        # An error holds the frames it passed, they hold the decompressor, which holds this and which no garbage
+        # collection sees: held here, the error would keep all of it, buffers included, for good.
+        self._ready.clear()
+
+    def read(self, size: int) -> bytes:
+        """Return the next piece, none at the end. Raises what the reading raised, again and again."""
+        piece = self._ready[0].result() if self._ready else b""
+        if piece:
+            self._ready.popleft()
+            self._ready.append(self._pool.submit(self._piece))
+        return piece
+
+    def _piece(self) -> bytes:
+        """Nothing is read after the end or an error: who reads on meets that again, for it stays the first in line."""
+        if self._over.is_set():
+            return b""
+        try:
+            piece = self._read(self._size)
+        except BaseException:
+            self._over.set()
+            raise
+        if not piece:
+            self._over.set()
+        return piece
+
+
+class _Bridge:
+    """Between a thread and the loop that made this; ``break_off`` frees the thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._broken = False
+
+    def break_off(self) -> None:
+        """Say that the other side is gone."""
+        self._broken = True
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run work in the loop, from the thread. Raises Unavailable(``stream_broken``)."""
+        asked = asyncio.run_coroutine_threadsafe(work, self._loop)
+        while True:
+            if self._broken:
+                asked.cancel()
+                raise Unavailable("stream_broken")
+            try:
+                return asked.result(_LOOK_S)
+            except NotYet:
+                if asked.done():
+                    raise
+
+
+class DownloadStream(_Bridge):
+    """A source that is read in a thread and fed by a stream."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        super().__init__()
+        self._chunks = chunks
+        self._rest = b""
+
+    def read(self, size: int) -> bytes:
+        """Return 1 to ``size`` bytes, none at the end. Raises what the stream raises."""
+        while not self._rest:
+            piece = self._wait(self._piece())
+            if piece is None:
+                return b""
+            self._rest = piece
+        found, self._rest = self._rest[:size], self._rest[size:]
+        return found
+
+    async def _piece(self) -> bytes | None:
+        return await anext(self._chunks, None)
+
+
+class UploadStream(_Bridge):
+    """A target that is written in a thread and read as a stream: :meth:`chunks` is given to a store."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(_UNDER_WAY)
+
+    def write(self, data: bytes) -> int:
+        """Pass a piece on. Raises Unavailable(``stream_broken``) when nobody takes any more."""
+        self._wait(self._queue.put(bytes(data)))
+        return len(data)
+
+    async def finish(self) -> None:
+        """Say that this was all."""
+        if not self._broken:
+            await self._queue.put(None)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield what is written, to its end."""
+        while (piece := await self._queue.get()) is not None:
+            yield piece
+
+
+if TYPE_CHECKING:
+    from byokeep.sealing.sealer import Sealer
+    from byokeep.sealing.transit import TransitKeys
+
+_READABLE: Final = frozenset({KeyState.ACTIVE, KeyState.DEACTIVATED})
+_ANY_SIZE: Final = 2**62
+
+
+class Source(Protocol):
+    """Where bytes come from; called in another thread."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return 1 to ``size`` bytes, none at the end."""
+
+
+class Target(Protocol):
+    """Where a blob goes; called in another thread. Who seals into it drops it when sealing fails."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take all of ``data``."""
+
+
+class Sink(Protocol):
+    """Where opened bytes go; called in another thread. Nothing of it may be visible before ``commit``."""
+
+    def write(self, data: memoryview, /) -> object:
+        """Take all of ``data``, which is overwritten after the call."""
+
+    def commit(self) -> object:
+        """Make it visible: everything was verified. Called once, last."""
+
+    def abort(self) -> object:
+        """Drop everything. Called once, last, instead of ``commit``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedBlob:
+    """What the record of a blob says of it: SHA-256 (32 bytes), its bytes, and the bytes that it was made of."""
+
+    sha256: bytes
+    size: int
+    packed_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealing:
+    """What makes a blob and opens one, under a lease that reaches the client's key."""
+
+    sealer: Sealer
+    artifacts: ArtifactStore
+    keys: TransitKeys
+
+    async def seal(self, manifest: Manifest, dek_id: UUID, source: Source) -> SealedRecord:
+        """Write the blob and return its record, which is written nowhere yet: a worker does, a runner asks the broker.
+
+        Raises:
+            Rejected: What cannot be sealed; the state of the client's key.
+            Unavailable: OpenBao or artifact store; nothing counts, what was written is swept.
+            Integrity: The artifact store says that it holds something else than it was given.
+        """
+        dek = self.sealer.new_dek()
+        try:
+            wrapped = await self.keys.wrap(dek, context_of(manifest))
+            blob = await self._stored(manifest, dek_id, source, dek)
+        finally:
+            dek.wipe()
+        return SealedRecord(
+            manifest=manifest, dek_id=dek_id, wrapped_dek=wrapped.ciphertext, kek=wrapped.key_ref,
+            kek_version=wrapped.kek_version, blob_sha256=blob.sha256, blob_size=blob.size, packed_size=blob.packed_size,
+        )  # fmt: skip
+
+    async def _stored(self, manifest: Manifest, dek_id: UUID, source: Source, dek: Secret) -> SealedBlob:
+        """Seal and store in one go; either side's failure, or the caller's end, ends the other's work."""
+        outlet = UploadStream()
+        key = blob_key(manifest.client_id, manifest.profile_id, manifest.generation, dek_id)
+        putting = asyncio.ensure_future(self.artifacts.put(manifest.client_id, key, outlet.chunks()))
+        putting.add_done_callback(lambda _: outlet.break_off())
+        sealing = asyncio.ensure_future(
+            self.sealer.seal(source, outlet, dek=dek, dek_id=dek_id, manifest=manifest, place=manifest.place)
+        )
+        try:
+            blob = await asyncio.shield(sealing)
+            await outlet.finish()
+            stored = await putting
+        except BaseException as error:
+            outlet.break_off()
+            refused = putting.exception() if putting.done() and not putting.cancelled() else None
+            for task in (sealing, putting):
+                task.cancel()
+            await asyncio.gather(sealing, putting, return_exceptions=True)
+            raise refused or error from None
+        if stored.size != blob.size or stored.sha256_hex != blob.sha256.hex():
+            raise Integrity("artifact_altered", next_step="Look at the artifact store; nothing was recorded.")
+        return blob
+
+    async def unseal(
+        self, text: bytes, generation: Generation, environment: Environment, sink: Sink, *, found: StoredGeneration
+    ) -> SealedRecord:
+        """Open a generation into a sink, with a record that somebody read.
+
+        Args:
+            text: The record, as it was given.
+            generation: The row: what there must be.
+            environment: Of this installation.
+            sink: Of the workspace.
+            found: Is filled with what was found.
+
+        Raises:
+            Rejected: ``key_state``: its key opens nothing any more.
+            Integrity: ``dek_missing``, ``blob_missing``, ``sealed_profile_altered``.
+            Unavailable: Something could not be asked; nothing is known.
+        """
+        require_readable(generation)
+        record = agreed(text, generation, environment, found=found)
+        place = place_of(generation, environment)
+        dek = await self._unwrapped(record)
+        inlet = DownloadStream(_chunks(self.artifacts, generation))
+        opening = asyncio.ensure_future(self.sealer.open_into(inlet, sink, dek=dek, record=record, place=place))
+        try:
+            await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            inlet.break_off()
+            opening.cancel()
+            await asyncio.gather(opening, return_exceptions=True)
+            raise
+        except NotFound as error:
+            if error.code != "blob_missing":
+                raise
+            raise Integrity("blob_missing", next_step="Restore an older generation, or log in afresh.") from None
+        except Integrity:
+            found.digest = await _digest(self.artifacts, generation)
+            raise altered() from None
+        finally:
+            dek.wipe()
+        return record
+
+    async def _unwrapped(self, record: SealedRecord) -> Secret:
+        try:
+            return await self.keys.unwrap(wrapped_of(record), context_of(record.manifest))
+        except Integrity:
+            raise altered() from None
+        except Rejected as error:
+            if error.code != KekFault.MISSING.value:
+                raise
+        raise missing("dek_missing")
+
+
+def wrapped_of(record: SealedRecord) -> Wrapped:
+    """Return the wrapped key of a record. Raises Integrity(``wrapped_key_broken``)."""
+    return Wrapped(
+        holder=record.kek.holder, kek_id=record.kek.key_id, kek_version=record.kek_version,
+        ciphertext=record.wrapped_dek,
+    )  # fmt: skip
+
+
+def context_of(manifest: Manifest) -> KeyContext:
+    """Return what the key of a manifest's blob is wrapped for."""
+    return KeyContext(
+        environment=manifest.environment, client_id=manifest.client_id, profile_id=manifest.profile_id
+    )  # fmt: skip
+
+
+async def _digest(artifacts: ArtifactStore, generation: Generation) -> bytes | None:
+    """SHA-256 of what lies in the blob's place, whatever it is; None when it can not be read."""
+    anything, sha256 = StoredArtifact(size=_ANY_SIZE, sha256_hex=""), hashlib.sha256()
+    try:
+        async for piece in artifacts.get(generation.client_id, key_of(generation), anything):
+            sha256.update(piece)
+    except Integrity:  # it is not what nothing can be; all of it has passed
+        return sha256.digest()
+    except ByokeepError:
+        return None
+    return sha256.digest()
+
+
+async def _chunks(artifacts: ArtifactStore, generation: Generation) -> AsyncIterator[bytes]:
+    expected = StoredArtifact(size=generation.blob_size, sha256_hex=generation.blob_sha256.hex())
+    reading = artifacts.get(generation.client_id, key_of(generation), expected)
+    try:
+        async for piece in reading:
+            yield piece
+    finally:
+        if (close := getattr(reading, "aclose", None)) is not None:
+            await close()
+
+
+def require_readable(generation: Generation) -> None:
+    """Raise Rejected, ``key_state``, when the generation's key opens nothing any more."""
+    if generation.key_state not in _READABLE or generation.gone_at is not None:
+        raise Rejected("key_state", next_step="Restore another generation, or log in afresh.",
+                       state=generation.key_state.value)  # fmt: skip

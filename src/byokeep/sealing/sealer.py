@@ -1,4 +1,26 @@
-"""What a process seals and opens with: nobody gets it before the known answers were asked (S-GCM-13).
+"""Sealing: a stream of bytes becomes a blob under a key of its own.
+
+Rules
+- A data key is 32 bytes of the system's generator and seals one blob.
+- Key of the stream and commitment come from one HKDF (SHA-256) of data key and salt, under different labels: who knows
+  the commitment knows nothing of the key, and no two keys share one.
+- Header, then zstd inside Tink's streaming AEAD, as they come: memory does not grow with the stream.
+- A blob that was not finished is no blob: it lacks its end, and opening refuses it.
+
+It may not keep a key beyond the call, nor buffer what it seals anywhere but in memory.
+
+Opening: a blob becomes the stream that it was made of, or nothing.
+
+Rules
+- Header and commitment are checked before anything is decrypted, a segment is verified before it is decompressed, and
+  the sink commits after the end of the blob was verified: size, digest, finality and the size of what came out.
+- Whatever is wrong with blob, key, record or manifest, the error is the same one. A source that can not be read is not
+  wrong: that is the source's own error.
+- No more comes out than the record says, however well it is compressed.
+
+It may not tell which check failed.
+
+What a process seals and opens with: nobody gets it before the known answers were asked (S-GCM-13).
 
 Rules
 - Making one asks them, every time: a library that answers otherwise seals and opens nothing.
@@ -11,31 +33,389 @@ It may not touch a key that is in use, and may not be passed on to another proce
 from __future__ import annotations
 
 import hashlib
+import hmac
 import io
+import os
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from functools import cache
+from typing import IO, Any, Final, cast
 from uuid import UUID
 
-from byokeep.core.errors import Integrity
+import zstandard
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from tink import TinkError, cleartext_keyset_handle, streaming_aead
+from tink.proto import aes_gcm_hkdf_streaming_pb2, common_pb2, tink_pb2
+
+from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.core.known_answer import require_answer
-from byokeep.core.manifest import ExpectedAccount, Manifest, Packing
+from byokeep.core.manifest import ExpectedAccount, Manifest, Packing, RecordPlace
 from byokeep.core.model import ClientId, Environment, ProfileId, Provider
 from byokeep.core.ref import KeyRef
-from byokeep.core.sealed_record import SealedRecord
+from byokeep.core.sealed_record import MAGIC, SealedRecord
 from byokeep.core.secret import Secret
-from byokeep.sealing.blob import commitment, new_dek, seal, seal_now
-from byokeep.sealing.opening import open_into, open_now
-from byokeep.sealing.stream import Stop
+from byokeep.sealing.generation import (
+    BUFFER,
+    Ahead,
+    OpeningStream,
+    SealedBlob,
+    Sink,
+    Source,
+    Stop,
+    Target,
+    Writing,
+    in_thread,
+)
+
+BLOB_FORMAT: Final = "byokeep-sealed-blob/1"
+VERSION: Final = 1
+# zstd, then Tink's AES-GCM-HKDF streaming: SHA-256, AES-256, segments of 1 MiB.
+SUITE: Final = 1
+SALT: Final = 32  # bytes
+COMMITMENT: Final = 32  # bytes
+HEADER: Final = 80  # bytes
+_SALT_AT: Final = 16
+_COMMITMENT_AT: Final = _SALT_AT + SALT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What stands in clear before the sealed stream.
+
+    Args:
+        salt: Random, of this blob alone.
+        commitment: Derived from key and salt; tells which key the blob was sealed with, and not the key.
+
+    Raises:
+        ValueError: Of another length.
+    """
+
+    salt: bytes
+    commitment: bytes
+
+    def __post_init__(self) -> None:
+        if len(self.salt) != SALT or len(self.commitment) != COMMITMENT:
+            raise ValueError("salt and commitment have 32 bytes each")
+
+    def __bytes__(self) -> bytes:
+        numbers = VERSION.to_bytes(2, "big") + SUITE.to_bytes(2, "big") + bytes(4)
+        return MAGIC + numbers + self.salt + self.commitment
+
+
+def refusal() -> Integrity:
+    """The one error for a blob that can not be opened as what it should be."""
+    return Integrity("sealed_blob_unreadable", next_step="The blob is quarantined; look who can write to its store.")
+
+
+def parse_header(data: bytes) -> Header:
+    """Parse the first :data:`HEADER` bytes of a blob.
+
+    Raises:
+        Integrity: The one refusal, for another length, magic, version, suite, or bits that are not zero.
+    """
+    if len(data) != HEADER:
+        raise refusal()
+    header = Header(salt=data[_SALT_AT:_COMMITMENT_AT], commitment=data[_COMMITMENT_AT:])
+    if bytes(header) != data:
+        raise refusal()
+    return header
+
+
+def require_commitment(header: Header, derived: bytes) -> None:
+    """Check that a header commits to a key, in constant time.
+
+    Args:
+        derived: The commitment of the key at hand under the header's salt.
+
+    Raises:
+        Integrity: The one refusal.
+    """
+    if not hmac.compare_digest(header.commitment, derived):
+        raise refusal()
+
+
+def binding(manifest: Manifest, dek_id: UUID, header: Header) -> bytes:
+    """Return the associated data: a blob opens as this profile, at this generation, with this manifest, or not at all.
+
+    Every field has one spelling and ends with a line end, which none can hold, so two different sets of fields never
+    give the same bytes.
+    """
+    place = manifest.place
+    fields = (
+        BLOB_FORMAT, place.environment.value, str(place.client_id), str(place.profile_id), str(place.generation),
+        str(dek_id), manifest.hash.hex(), bytes(header).hex(),
+    )  # fmt: skip
+    return "".join(field + "\n" for field in fields).encode("ascii")
+
+
+DEK: Final = 32  # bytes
+LEVEL: Final = 3  # what the zstd command takes
+WINDOW: Final = 21  # log2 of bytes; of a stream compressed at this level
+SEGMENT: Final = 1024 * 1024  # bytes of sealed text
+_STREAM: Final = f"{BLOB_FORMAT} stream key".encode()
+_COMMITMENT: Final = f"{BLOB_FORMAT} key commitment".encode()
+_JOB: Final = 2 * 1024 * 1024  # bytes; two threads work on one each
+_THREADS: Final = 2
+_TYPE: Final = "type.googleapis.com/google.crypto.tink.AesGcmHkdfStreamingKey"
+
+
+def new_dek() -> Secret:
+    """Return a fresh data key of 32 bytes, which seals one blob and is then wrapped. Nothing older goes into it.
+
+    Raises:
+        Unavailable: ``no_randomness``: the system gives none, so there is no key.
+    """
+    try:
+        return Secret(os.urandom(DEK))
+    except (OSError, NotImplementedError):
+        raise Unavailable("no_randomness", next_step="See to the system's source of randomness.") from None
+
+
+def new_salt() -> bytes:
+    """Return a salt for one blob."""
+    return os.urandom(SALT)
+
+
+def commitment(dek: Secret, salt: bytes) -> bytes:
+    """Return what a header says of the key, 32 bytes.
+
+    Raises:
+        Rejected: ``bad_dek``: a key that is not 32 bytes.
+    """
+    return _derived(dek, salt, _COMMITMENT, COMMITMENT)
+
+
+def stream_aead(dek: Secret, salt: bytes) -> Any:
+    """Return Tink's streaming AEAD under the key of one blob.
+
+    Raises:
+        Rejected: ``bad_dek``: a key that is not 32 bytes.
+    """
+    _register()
+    key = aes_gcm_hkdf_streaming_pb2.AesGcmHkdfStreamingKey(version=0, key_value=_derived(dek, salt, _STREAM, DEK))
+    key.params.ciphertext_segment_size = SEGMENT
+    key.params.derived_key_size = DEK
+    key.params.hkdf_hash_type = common_pb2.SHA256
+    keyset = tink_pb2.Keyset(primary_key_id=1)
+    entry = keyset.key.add(key_id=1, status=tink_pb2.ENABLED, output_prefix_type=tink_pb2.RAW)
+    entry.key_data.type_url = _TYPE
+    entry.key_data.value = key.SerializeToString()
+    entry.key_data.key_material_type = tink_pb2.KeyData.SYMMETRIC
+    return cleartext_keyset_handle.from_keyset(keyset).primitive(streaming_aead.StreamingAead)
+
+
+@cache
+def _register() -> None:
+    streaming_aead.register()
+
+
+def _derived(dek: Secret, salt: bytes, label: bytes, size: int) -> bytes:
+    key = dek.reveal()
+    if len(key) != DEK:
+        raise Rejected("bad_dek", next_step="A data key is 32 random bytes; unwrap the one of this blob.")
+    return HKDF(algorithm=SHA256(), length=size, salt=salt, info=label).derive(key)
+
+
+async def seal(
+    source: Source, target: Target, *, dek: Secret, dek_id: UUID, manifest: Manifest, place: RecordPlace
+) -> SealedBlob:
+    """Seal everything that a source gives, in a thread.
+
+    Args:
+        source: What is sealed: a packed profile.
+        target: Where the blob goes; the caller drops what is there when this raises.
+        dek: A fresh key; the caller sees to it that it seals nothing else.
+        manifest: What the profile is; bound to the blob.
+        place: Which profile the caller means.
+
+    Raises:
+        Rejected: ``manifest_of_another_profile``, ``bad_dek``, ``nothing_to_seal``.
+        Unavailable: ``sealing_failed``: the library did.
+        Exception: What source or target raised.
+    """
+    if manifest.place != place:
+        raise Rejected("manifest_of_another_profile", next_step="Seal a profile with the manifest made for it.")
+    return await in_thread(lambda stop: seal_now(source, target, dek, dek_id, manifest, stop))
+
+
+def seal_now(source: Source, target: Target, dek: Secret, dek_id: UUID, manifest: Manifest, stop: Stop) -> SealedBlob:
+    """As :func:`seal`, in this thread; blocks."""
+    salt = new_salt()
+    header = Header(salt=salt, commitment=commitment(dek, salt))
+    reading, writing = OpeningStream(source, stop), Writing(target, stop)
+    sealed: Any = None
+    try:
+        writing.write(bytes(header))
+        sealed = stream_aead(dek, salt).new_encrypting_stream(writing, binding(manifest, dek_id, header))
+        _compress(reading, sealed)
+        if not reading.size:
+            raise Rejected("nothing_to_seal")
+        stop.check()
+        sealed.close()
+        stop.check()  # the last write may have failed
+    except BaseException as error:
+        writing.given_up = True
+        raise _cause(error, reading, writing) from None
+    finally:
+        _let_go(sealed)
+    return SealedBlob(sha256=writing.digest(), size=writing.size, packed_size=reading.size)
+
+
+def _compress(reading: OpeningStream, sealed: Any) -> None:
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        LEVEL, window_log=WINDOW, threads=_THREADS, job_size=_JOB, write_content_size=False
+    )
+    compressor = zstandard.ZstdCompressor(compression_params=parameters)
+    compressor.copy_stream(cast("IO[bytes]", reading), sealed, read_size=BUFFER, write_size=BUFFER)
+
+
+def _cause(error: BaseException, reading: OpeningStream, writing: Writing) -> BaseException:
+    """The error that says what happened: that of a stream before that of a library."""
+    if failure := writing.took_failure() or reading.took_failure():
+        return failure
+    if isinstance(error, TinkError | zstandard.ZstdError | io.UnsupportedOperation):
+        return Unavailable("sealing_failed")
+    return error
+
+
+def _let_go(sealed: Any) -> None:
+    """End the library's object now, while what it writes goes nowhere; after a success it is closed already."""
+    if sealed is not None and not sealed.closed:
+        with suppress(TinkError, OSError, ValueError):
+            sealed.close()
+
+
+_INNER: Final = 40  # bytes of the library's own header: its length, a salt, a nonce prefix
+_TAG: Final = 16  # bytes
+
+
+async def open_into(source: Source, sink: Sink, *, dek: Secret, record: SealedRecord, place: RecordPlace) -> None:
+    """Open a blob into a sink, in a thread. The sink is committed or aborted, never neither.
+
+    Args:
+        source: The blob.
+        sink: Where its content goes.
+        dek: The record's key, unwrapped.
+        record: What the store says of the blob.
+        place: Which profile, at which generation, the caller wants.
+
+    Raises:
+        Integrity: ``sealed_blob_unreadable``: this is not, byte for byte, what was sealed as this profile.
+        Exception: What source or sink raised.
+    """
+    await in_thread(lambda stop: open_now(source, sink, dek, record, place, stop))
+
+
+def open_now(source: Source, sink: Sink, dek: Secret, record: SealedRecord, place: RecordPlace, stop: Stop) -> None:
+    """As :func:`open_into`, in this thread; blocks."""
+    try:
+        _verified(OpeningStream(source, stop, counted=True, silent=True), sink, dek, record, place)
+        stop.check()
+    except BaseException as error:
+        sink.abort()
+        # Not the frames that it passed: they hold the library's buffers, for as long as anybody holds the error.
+        error.__context__ = None
+        raise error.with_traceback(None)  # noqa: B904
+    sink.commit()
+
+
+def _verified(reading: OpeningStream, sink: Sink, dek: Secret, record: SealedRecord, place: RecordPlace) -> None:
+    """Write everything to the sink; returns only when all of the blob was verified."""
+    if record.manifest.place != place:
+        raise refusal()
+    try:
+        first = _first(reading)
+        if failure := reading.took_failure():
+            raise failure
+        header = parse_header(first)
+        require_commitment(header, commitment(dek, header.salt))
+        stream = stream_aead(dek, header.salt).new_decrypting_stream(
+            reading, binding(record.manifest, record.dek_id, header)
+        )
+    except (TinkError, Rejected):
+        raise _opening_cause(reading) from None
+    opened = _Opened(stream, reading)
+    with Ahead(opened.read, BUFFER) as ahead:
+        _decompress(ahead, sink, record.packed_size)
+    if not reading.size == record.blob_size == _blob_size(opened.size) or reading.digest() != record.blob_sha256:
+        raise refusal()
+
+
+def _first(reading: OpeningStream) -> bytes:
+    """The header, or less when the blob is shorter."""
+    parts, missing = [], HEADER
+    while missing and (data := reading.read(missing)):
+        parts.append(data)
+        missing -= len(data)
+    return b"".join(parts)
+
+
+def _blob_size(size: int) -> int:
+    """Bytes of the only blob that holds a stream of ``size``: the library would also read an empty last segment."""
+    first, other = SEGMENT - _INNER - _TAG, SEGMENT - _TAG
+    segments = 1 + max(0, -(-(size - first) // other))
+    return HEADER + _INNER + size + segments * _TAG
+
+
+def _decompress(opened: Ahead, sink: Sink, packed_size: int) -> None:
+    decompressor = zstandard.ZstdDecompressor(max_window_size=1 << WINDOW)
+    # Across frames, so that what follows the first one is looked at as well; more than one gives more than was packed.
+    source = cast("IO[bytes]", opened)
+    plain = decompressor.stream_reader(source, read_size=BUFFER, read_across_frames=True, closefd=False)
+    buffer = memoryview(bytearray(BUFFER))
+    left = packed_size
+    while True:
+        try:
+            size = plain.readinto(buffer)
+        except zstandard.ZstdError:
+            raise refusal() from None
+        left -= size
+        if left < 0:
+            raise refusal()
+        if not size:
+            break
+        sink.write(buffer[:size])
+    if left or opened.read(BUFFER):
+        raise refusal()
+
+
+class _Opened:
+    """What the library decrypted; what goes wrong is the one refusal, or the blob's own error."""
+
+    def __init__(self, stream: Any, reading: OpeningStream) -> None:
+        # The reader below the buffer, which would copy every segment once more; the buffer closes it when it goes away.
+        self._buffered, self._stream = stream, stream.raw
+        self._reading = reading
+        self.size = 0
+
+    def read(self, size: int = BUFFER) -> bytes:
+        """Return verified bytes, none when the end was verified."""
+        try:
+            data = self._stream.read(size) or b""
+        except (TinkError, ValueError):
+            raise _opening_cause(self._reading) from None
+        if failure := self._reading.took_failure():
+            raise failure
+        self.size += len(data)
+        return data
+
+
+def _opening_cause(reading: OpeningStream) -> BaseException:
+    """The blob's own error if it could not be read, else the one refusal."""
+    return reading.took_failure() or refusal()
+
 
 _ANSWER: Final = b"byokeep known answer"
 _DEK: Final = bytes(range(32))
 _SALT: Final = bytes(range(32, 64))
-_COMMITMENT: Final = bytes.fromhex("3dcb50fdb1e247e462e8ae3b78058a158a368ef9ee2edb46223c3d373bd6d29c")
+_KNOWN_COMMITMENT: Final = bytes.fromhex("3dcb50fdb1e247e462e8ae3b78058a158a368ef9ee2edb46223c3d373bd6d29c")
 _SEALED: Final = bytes.fromhex(
     "3fbaa3d3483581ed2569f7bc7dd5ecbe3642eb127ca9fc1e150f9a45ebd4c6c0a3dd221680322a6412caa12429"
 )
 _BLOB: Final = (
-    b"BYOKSEAL" + bytes.fromhex("0001000100000000") + _SALT + _COMMITMENT
+    b"BYOKSEAL" + bytes.fromhex("0001000100000000") + _SALT + _KNOWN_COMMITMENT
     + b"\x28" + bytes(range(64, 103)) + _SEALED
 )  # fmt: skip
 
@@ -68,7 +448,7 @@ def _held() -> bool:
     record = _record(_BLOB, UUID(int=4))
     altered = _BLOB[:-1] + bytes([_BLOB[-1] ^ 1])
     return (
-        commitment(Secret(_DEK), _SALT) == _COMMITMENT
+        commitment(Secret(_DEK), _SALT) == _KNOWN_COMMITMENT
         and _opened(_BLOB, Secret(_DEK), record) == _ANSWER
         and _opened(altered, Secret(_DEK), _record(altered, UUID(int=4))) is None
         and _round_trip()

@@ -22,17 +22,16 @@ from byokeep.http.ready import ready
 from byokeep.http.token import Authenticator, caller
 from byokeep.kernel.app import WebApp
 from byokeep.kernel.command import record_refused_call
+from byokeep.profiles import routes
 from byokeep.web import (
     accounts,
     clients,
     connect,
     forward,
-    keks,
     keys,
     leaks,
     names,
     people,
-    profiles,
     refreshers,
     vault,
     watch,
@@ -103,12 +102,12 @@ def _rooms(app: WebApp, auth: Authenticator, emergency: Emergency) -> tuple[APIR
         leaks.router(app, auth),
         webhooks.values(app, auth, writes),
         webhooks.router(app, auth),
-        profiles.router(app, auth, writes),
-        profiles.looks(app, auth),
-        profiles.acts(app, auth, writes),
-        profiles.decisions(app, auth, writes),
-        keks.router(app, auth),
-        keks.acts(app, auth, writes),
+        routes.router(app, auth, writes),
+        routes.looks(app, auth),
+        routes.acts(app, auth, writes),
+        routes.decisions(app, auth, writes),
+        routes.kek_router(app, auth),
+        routes.kek_acts(app, auth, writes),
         vault.router(app, auth),
     )
 

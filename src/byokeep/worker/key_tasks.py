@@ -17,9 +17,9 @@ from procrastinate import RetryStrategy
 
 from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.core.model import Actor, ClientId, Role
-from byokeep.profiles import kek_care, kek_rewrap, kek_work
+from byokeep.profiles import kek_tasks
 from byokeep.profiles.kek import CHECK_TASK, END_TASK, ROTATE_TASK
-from byokeep.profiles.kek_app import KekApp
+from byokeep.profiles.kek_store import KekApp
 from byokeep.profiles.vault_check import check_vault
 from byokeep.telemetry.log import get_log
 from byokeep.telemetry.spans import span
@@ -45,19 +45,19 @@ def register(queue: Queue, app: KekApp) -> None:
         client, actor = ClientId(UUID(client_id)), asked(app, asked_by, request_id)
         with span("kek_rotate"):
             try:
-                made = await kek_work.rotate(app, actor, client, expected=int(expected), reason=reason)
+                made = await kek_tasks.rotate(app, actor, client, expected=int(expected), reason=reason)
             except Unavailable:
                 raise
             except ByokeepError as error:
-                await kek_care.told(app, actor, client, error)
+                await kek_tasks.told(app, actor, client, error)
                 return
         get_log().info("kek_rotated", tenant=client, outcome="rotated" if made else "made")
 
-    @queue.task(name=kek_rewrap.TASK, retry=retry)
+    @queue.task(name=kek_tasks.TASK, retry=retry)
     async def rewrap(*, rotation_id: str, client_id: str, asked_by: str) -> None:
         client = ClientId(UUID(client_id))
         with span("kek_rewrap"):
-            batch = await kek_rewrap.rewrap(app, asked(app, asked_by), UUID(rotation_id), client)
+            batch = await kek_tasks.rewrap(app, asked(app, asked_by), UUID(rotation_id), client)
         get_log().info("kek_rewrapped", tenant=client, count=batch.moved)
 
     @queue.task(name=CHECK_TASK, retry=retry)
@@ -65,7 +65,7 @@ def register(queue: Queue, app: KekApp) -> None:
         client, actor = ClientId(UUID(client_id)), asked(app, asked_by, request_id)
         with span("kek_check"):
             strays = await check_vault(app, actor, client)
-            found = await kek_work.check(app, actor, client)
+            found = await kek_tasks.check(app, actor, client)
         get_log().info("kek_checked", tenant=client, count=len(found) + len(strays))
 
     @queue.task(name=END_TASK, retry=retry)
@@ -75,13 +75,13 @@ def register(queue: Queue, app: KekApp) -> None:
         client, actor = ClientId(UUID(client_id)), asked(app, asked_by, request_id)
         with span("kek_end"):
             try:
-                ended = await kek_work.end_versions(
+                ended = await kek_tasks.end_versions(
                     app, actor, client, kek_id=kek_id, holder=holder, version=int(version), reason=reason
                 )
             except Unavailable:
                 raise
             except ByokeepError as error:
-                await kek_care.told(app, actor, client, error)
+                await kek_tasks.told(app, actor, client, error)
                 return
         get_log().info("kek_ended", tenant=client, count=ended)
 
@@ -93,6 +93,6 @@ def _rounds(queue: Queue, app: KekApp) -> None:
     @queue.task(name="kek_care", queueing_lock="kek_care", lock="kek_care")
     async def care(timestamp: int) -> None:
         with span("kek_care", epoch=timestamp):
-            done = await kek_care.care(app)
+            done = await kek_tasks.care(app)
         if done:
             get_log().info("keks_cared_for", count=done)

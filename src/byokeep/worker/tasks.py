@@ -27,11 +27,12 @@ from byokeep.jobs.worker_app import WorkerApp
 from byokeep.keys.sweep import sweep_orphans
 from byokeep.keys.verify_key import Task, verify_key, waits
 from byokeep.keys.webhook_sweep import sweep_webhooks
-from byokeep.profiles.kek_app import KekApp
-from byokeep.profiles.profile_app import ProfileApp
+from byokeep.profiles import tasks
+from byokeep.profiles.kek_store import KekApp
+from byokeep.profiles.login import ProfileApp
 from byokeep.telemetry.log import get_log
 from byokeep.telemetry.spans import span
-from byokeep.worker import identity, key_tasks, profile_tasks
+from byokeep.worker import identity, key_tasks
 
 TRIES: Final = 5
 SETTLED_S: Final = 60.0  # after the start of a worker
@@ -157,7 +158,7 @@ async def run(
     register(queue, app)
     key_tasks.register(queue, keys)
     if profiles is not None:
-        profile_tasks.register(queue, profiles)
+        tasks.register(queue, profiles)
     async with queue.open_async():
         ready()
         await queue.run_worker_async(

@@ -26,9 +26,9 @@ from botocore.config import Config  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError  # type: ignore[import-untyped]
 from urllib3.exceptions import HTTPError
 
-from byokeep.adapters.blobs.passing import PIECE, Passing, in_thread, sealed_only
-from byokeep.core.artifact import ArtifactKey, StoredArtifact, parse_artifact_key
+from byokeep.adapters.blobs.local import PIECE, Passing, in_thread, sealed_only
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
+from byokeep.core.sealed_record import ArtifactKey, StoredArtifact, parse_artifact_key
 
 PART: Final = 8 << 20  # bytes of a part; a profile may have 10,000 of them
 RETAIN_DAYS: Final = 7

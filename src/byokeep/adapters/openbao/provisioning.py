@@ -38,7 +38,7 @@ from byokeep.adapters.openbao.login import log_in, private_dir
 from byokeep.core import kek
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.model import PLATFORMS, SEAL, Environment, LeaseKind, Provider
-from byokeep.core.record_room import KEPT
+from byokeep.core.sealed_record import KEPT
 from byokeep.core.secret import Secret
 from byokeep.kernel.durable_write import durable_write
 from byokeep.wire.bao_http import LEASE_HEADER, BaoHttp, BaoReply

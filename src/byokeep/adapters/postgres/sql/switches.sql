@@ -94,11 +94,3 @@ SELECT a.id FROM byokeep.alert a
         WHERE r.event = 'config.changed' AND r.writer = 'byokeep_owner' AND r.at >= a.last_seen_at
           AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,component}' = 'lease-key')
  LIMIT 1;
-
--- name: switches_of
--- Whether any of some scopes is closed, for who holds something open and must let go of it. No lock: it is asked again.
-SELECT (SELECT count(*) = 1 FROM byokeep.switch s
-         WHERE s.scope = 'global' AND s.installation_id = :installation_id AND s.epoch >= 0) AS switch_known,
-       EXISTS (SELECT FROM byokeep.switch s
-                WHERE s.scope = ANY (CAST(:scopes AS text[]))
-                  AND (s.closed OR s.installation_id <> :installation_id)) AS switch_closed;

@@ -11,31 +11,68 @@ Rules
 - A key id that was seen before is refused: a source of randomness that repeats itself guards nothing (R2.3-2).
 
 It may not hold a key or a blob: the pipelines do (:mod:`.profile_record`).
+
+A sealed generation in the store: sealed with its record, and opened by the record that its row was written with.
+
+Rules
+- No seal begins whose record would push one that must stay out of the store (:mod:`byokeep.core.sealed_record`).
+- The record is written by compare-and-set on the version that was the newest when the seal began. Whoever loses is told
+  so; the blob that was written then is nobody's, and the sweep takes it away.
+- The row says which version, which manifest, which blob; the store is believed in nothing, and neither is who read it.
+- What is missing is named: record or key. Whatever else is wrong is one and the same error, and the caller learns
+  beside it whose things were found there (R5.3-15).
+- A record that is older than the row was put back by somebody: ``superseded`` (R5.3-24).
+
+It may not touch the database, nor decide what follows from a refusal.
+
+Destroyed keys stay destroyed, whatever is restored: their ids are kept apart, and the database is held against them.
+
+Rules
+- What the database calls destroyed is added to the tombstones, and a profile's own id as soon as it is being shredded;
+  nothing is ever taken out.
+- A key with a tombstone that the database calls anything else came back with a restore. It is destroyed again, on
+  record and with an alert, and no profile that hangs on it is opened. Of a profile that was shredded no key comes back,
+  whether that one key had a tombstone or not.
+- Tombstones that can not be read are an alert of their own: the round fails, and says so.
+
+It may not touch a record or a blob: without its key's row nothing opens them, and whoever restored them shreds again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from byokeep.core import profile as life
-from byokeep.core.errors import Conflict, Integrity
+from byokeep.core.errors import ByokeepError, Conflict, Integrity
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.keystate import KeyState, check_transition
-from byokeep.core.model import Actor, Client, ClientId, Risk
+from byokeep.core.manifest import Manifest, Packing
+from byokeep.core.model import Actor, Client, ClientId, Environment, ProfileId, Risk
 from byokeep.core.profile import ProfileAct, Purpose
-from byokeep.core.record_room import FULL, check_seal, is_low
-from byokeep.kernel.app import App
+from byokeep.core.ref import ProfileRef
+from byokeep.core.sealed_record import FULL, SealedRecord, check_seal, is_low
+from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.command import open_alert
-from byokeep.kernel.ports import Tx
+from byokeep.kernel.ports import Tx, Written
 from byokeep.kernel.sops import SopRun
 from byokeep.profiles import profiles
-from byokeep.profiles.kek_book import check_protect
-from byokeep.profiles.profiles import Opening, Profile
-from byokeep.sealing.generation import Generation
+from byokeep.profiles.kek_store import ProfileCustody, check_protect
+from byokeep.profiles.profiles import Opening, Profile, expected_account
+from byokeep.sealing.generation import (
+    Generation,
+    Sealing,
+    Sink,
+    Source,
+    StoredGeneration,
+    agreed,
+    missing,
+    parsed,
+    require_readable,
+)
 
 _LOOKED_AT: Final = life.RETAINED + 1  # generations
 LIFE_S: Final = 30  # seconds an opening holds without a sign of life
@@ -199,7 +236,7 @@ async def record(
     Raises:
         Conflict: ``opening_lost``, ``generation_moved``, ``profile_state``: another was first; what this one wrote is
             nobody's, and the sweep takes it away.
-        Rejected, Integrity: As :func:`byokeep.profiles.kek_book.check_protect`: the key that wrapped it may not.
+        Rejected, Integrity: As :func:`byokeep.profiles.kek_store.check_protect`: the key that wrapped it may not.
     """
     at = {"client_id": plan.profile.client_id, "profile_id": plan.profile.id}
     await tx.all(None, "profile_lock", profile_id=plan.profile.id)
@@ -446,3 +483,169 @@ async def tell_full(app: App, actor: Actor, client_id: ClientId, profile_id: UUI
         return
     async with app.db.begin(client_id=client_id) as tx:
         await open_alert(tx, app, actor, reason=FULL, client_id=client_id, object_id=profile_id)
+
+
+MISSING: Final = frozenset({"manifest_missing", "dek_missing", "blob_missing"})
+_GONE: Final = frozenset({"record_missing", "store_not_found", "secret_version_gone"})
+
+
+class ReadRecords(Protocol):
+    """Records of profiles, to be read alone."""
+
+    async def newest(self, ref: ProfileRef) -> int:
+        """Return the newest version's number, 0 when nothing was ever written."""
+
+    async def read(self, ref: ProfileRef, version: int) -> bytes:
+        """Return exactly this version. Raises NotFound(``record_missing``), Unavailable, Denied."""
+
+
+async def seal(
+    sealing: Sealing, records: ProfileCustody, manifest: Manifest, dek_id: UUID, source: Source, *, stays: int
+) -> SealedGeneration:
+    """Seal what a source gives and write its record; returns what is to be recorded in the database.
+
+    Args:
+        sealing, records: Under a custody lease of the client.
+        manifest: As :func:`manifest_of` of the seal that was announced.
+        source: The packed profile.
+        stays: The oldest version of the record that must not fall out of the store; 0 = none.
+
+    Raises:
+        Conflict: ``stale_version``: another seal was first; ``record_history_full``: it would push a good record out.
+        Rejected: What cannot be sealed; the state of the client's key.
+        Unavailable: OpenBao or artifact store; nothing counts, what was written is swept.
+        Integrity: The artifact store says that it holds something else than it was given.
+    """
+    ref = ProfileRef(manifest.client_id, manifest.profile_id)
+    cas = await records.newest(ref)
+    check_seal(newest=cas, stays=stays)
+    record = await sealing.seal(manifest, dek_id, source)
+    return sealed_of(record, await records.write(ref, record.canonical, cas=cas))
+
+
+async def unseal(
+    sealing: Sealing, records: ReadRecords, generation: Generation, environment: Environment, sink: Sink, *,
+    found: StoredGeneration, others: Sequence[Generation] = (),
+) -> SealedRecord:  # fmt: skip
+    """Open a generation into a sink, with the record that lies in the store.
+
+    Args:
+        sealing, records: Under a custody lease of the client.
+        sink: Of the workspace.
+        generation, environment, found, others: As :func:`stored`.
+
+    Raises:
+        Rejected: ``key_state``: its key opens nothing any more.
+        Integrity: ``manifest_missing``, ``dek_missing``, ``blob_missing``, ``superseded``, ``sealed_profile_altered``.
+        Unavailable: Something could not be asked; nothing is known.
+    """
+    require_readable(generation)
+    text = await stored(records, generation, environment, found=found, others=others)
+    return await sealing.unseal(text, generation, environment, sink, found=found)
+
+
+async def stored(
+    records: ReadRecords, generation: Generation, environment: Environment, *, found: StoredGeneration,
+    others: Sequence[Generation] = (),
+) -> bytes:  # fmt: skip
+    """Return the text of a generation's record, as the store has it.
+
+    Args:
+        generation: The row: what there must be.
+        environment: Of this installation.
+        found: Is filled with what was found.
+        others: Every row of the profile: a newer version that one of them stands for is no stranger.
+
+    Raises:
+        Integrity: ``manifest_missing``, ``dek_missing``, ``superseded``, ``sealed_profile_altered``.
+        Unavailable: The store could not be asked; nothing is known.
+    """
+    ref = ProfileRef(generation.client_id, generation.profile_id)
+    newest = await records.newest(ref)
+    if not newest:
+        raise missing("manifest_missing")
+    known = {one.record_version for one in (generation, *others)}
+    if newest > generation.record_version and newest not in known:
+        await _refuse_replay(records, ref, (generation, *others), newest)
+    text = await _read(records, ref, generation.record_version)
+    agreed(text, generation, environment, found=found)
+    return text
+
+
+def sealed_of(record: SealedRecord, written: Written) -> SealedGeneration:
+    """Return what a record says, once it was written."""
+    return SealedGeneration(
+        holder=record.kek.holder, kek_id=record.kek.key_id, kek_version=record.kek_version,
+        blob_sha256=record.blob_sha256, blob_size=record.blob_size, packed_size=record.packed_size,
+        manifest_hash=record.manifest.hash, record_version=written.version, store_request=written.request_id,
+        browser_version=record.manifest.browser_version,
+    )  # fmt: skip
+
+
+def manifest_of(profile: Profile, plan: GenerationPlan, *, browser_version: str, now: datetime) -> Manifest:
+    """Return the manifest of a planned generation; who and when are the server's own (R5.3-13)."""
+    accounts = sorted(map(expected_account, profile.accounts), key=lambda one: (one.platform.value, one.account))
+    return Manifest(
+        environment=Environment(plan.environment), client_id=profile.client_id, profile_id=ProfileId(profile.id),
+        generation=plan.generation, platforms=tuple(sorted(profile.platforms)), accounts=tuple(accounts),
+        created_by=plan.sealed_by, created_at=now.astimezone(UTC).replace(microsecond=0),
+        packing=Packing(profile.packing.value), browser_version=browser_version,
+    )  # fmt: skip
+
+
+async def _refuse_replay(records: ReadRecords, ref: ProfileRef, rows: Sequence[Generation], newest: int) -> None:
+    """A newer version that no row stands for and that is no newer generation was put back by somebody.
+
+    Two may be there that nobody put back: what a seal left that was cut, and a key that was wrapped anew and whose row
+    has not followed yet.
+    """
+    try:
+        later = parsed(await _read(records, ref, newest), StoredGeneration())
+    except Integrity as error:
+        if error.code == "manifest_missing":  # deleted, or destroyed by the sweep
+            return
+        raise
+    rewrapped = any(
+        later.manifest.hash == row.manifest_hash and later.dek_id == row.dek_id and later.kek_version > row.kek_version
+        for row in rows
+    )
+    opened = max(row.generation for row in rows)
+    if later.manifest.generation <= opened and not rewrapped:
+        raise Integrity("superseded", next_step="Somebody put an older record back; look who can write to the store.",
+                        generation=opened, put_back=later.manifest.generation)  # fmt: skip
+
+
+async def _read(records: ReadRecords, ref: ProfileRef, version: int) -> bytes:
+    try:
+        return await records.read(ref, version)
+    except ByokeepError as error:
+        if error.code not in _GONE:
+            raise
+    raise missing("manifest_missing")
+
+
+REASON: Final = "tombstone"
+
+
+async def keep(app: BrokerApp) -> int:
+    """Keep the tombstones, and destroy again what came back; returns how many that were.
+
+    Raises:
+        Integrity, Unavailable: As the port says; or the database.
+    """
+    async with app.db.begin(every_client=True) as tx:
+        await app.tombstones.add(await tx.all(UUID, "tombstones_destroyed"))
+        ids = await app.tombstones.all()
+        back = await tx.all(Generation, "tombstones_back", ids=sorted(ids))
+    for row in back:
+        await _again(app, row)
+    return len(back)
+
+
+async def _again(app: BrokerApp, row: Generation) -> None:
+    actor = app.system()
+    async with app.db.begin(client_id=row.client_id) as tx:
+        await tx.all(None, "profile_lock", profile_id=row.profile_id)
+        await destroy_key(tx, app, actor, row, reason=REASON)
+        await open_alert(tx, app, actor, reason="destroyed_key_back", client_id=row.client_id,
+                          object_id=row.profile_id, key=f"destroyed_key_back:{row.dek_id}")  # fmt: skip

@@ -24,7 +24,7 @@ from byokeep.http.openapi import BYTES, answers, describe, raw_body, refusals
 from byokeep.http.reply import AtOffset, Reply
 from byokeep.http.token import Authenticator, caller
 from byokeep.kernel.app import BrokerApp
-from byokeep.profiles import profile_reseal, profile_use
+from byokeep.profiles import checkout
 
 T = TypeVar("T")
 _BINARY: Final = {"type": "string", "format": "binary"}
@@ -141,26 +141,26 @@ def _using(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) ->
     @routes.post("", status_code=201, response_model=OpenedReply, openapi_extra=describe(OpenProfileBody))
     async def open_profile(
         job_id: PathId, profile_id: PathId, actor: Actor = who, body: OpenProfileBody = open_body
-    ) -> profile_use.OpenedProfile:
+    ) -> checkout.OpenedProfile:
         """Have a profile open, alone."""
         emergency.require_room()
-        return await profile_use.open_profile(app, actor, job_id, profile_id, body.lease_id)
+        return await checkout.open_profile(app, actor, job_id, profile_id, body.lease_id)
 
     @routes.post("/{epoch}/beat", response_model=ValidForReply)
     async def beat_profile(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who) -> dict[str, Any]:
         """Ask whether the browser may stay open, and for how long."""
-        return {"valid_for_s": await profile_use.beat(app, actor, job_id, profile_id, epoch)}
+        return {"valid_for_s": await checkout.beat(app, actor, job_id, profile_id, epoch)}
 
     @routes.get("/{epoch}/record", response_class=Response, responses=answers(BYTES, _BINARY))
     async def take_record(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who) -> Response:
         """Take the record of what the job has just opened, byte for byte."""
         emergency.require_room()
-        return Response(await profile_use.sealed_record(app, actor, job_id, profile_id, epoch), media_type=BYTES)
+        return Response(await checkout.sealed_record(app, actor, job_id, profile_id, epoch), media_type=BYTES)
 
     @routes.get("/{epoch}/blob", response_class=StreamingResponse, responses=answers(BYTES, _BINARY))
     async def take_blob(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who) -> StreamingResponse:
         """Take the sealed blob of what the job has open."""
-        found = await profile_use.blob(app, actor, job_id, profile_id, epoch)
+        found = await checkout.blob(app, actor, job_id, profile_id, epoch)
         headers = {
             "Content-Length": str(found.size),
             "Repr-Digest": f"sha-256=:{base64.b64encode(found.sha256).decode()}:",
@@ -172,7 +172,7 @@ def _using(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) ->
         job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who, body: EndBody = end_body
     ) -> dict[str, Any]:
         """End an opening."""
-        await profile_use.end(app, actor, job_id, profile_id, epoch, body.cause)
+        await checkout.end(app, actor, job_id, profile_id, epoch, body.cause)
         return {"status": "ended"}
 
 
@@ -184,7 +184,7 @@ def _sealing(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) 
     async def begin_sealing(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who) -> dict[str, Any]:
         """Say that the browser is closed and has moved; the job acts no more."""
         emergency.require_room()
-        await profile_reseal.begin(app, actor, job_id, profile_id, epoch)
+        await checkout.begin(app, actor, job_id, profile_id, epoch)
         return {"status": "sealing"}
 
     @routes.post("/{epoch}/seals", status_code=201, response_model=AnnouncedReply, openapi_extra=describe(AnnounceBody))
@@ -193,7 +193,7 @@ def _sealing(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) 
     ) -> dict[str, Any]:
         """Announce a seal before anything of it is written."""
         emergency.require_room()
-        made = await profile_reseal.announce(app, actor, job_id, profile_id, epoch, body.base, body.dek_id)
+        made = await checkout.announce(app, actor, job_id, profile_id, epoch, body.base, body.dek_id)
         return {
             "generation": made.generation, "blob_key": made.blob_key, "path": made.path, "created_by": made.created_by,
             "created_at": made.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -202,11 +202,11 @@ def _sealing(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) 
     @routes.put("/{epoch}/seals/{dek_id}/blob", status_code=201, response_model=BlobReply, openapi_extra=raw_body())
     async def put_blob(
         request: Request, job_id: PathId, profile_id: PathId, epoch: Epoch, dek_id: PathId, actor: Actor = who
-    ) -> profile_reseal.StoredRecord:
+    ) -> checkout.StoredRecord:
         """Write an announced blob, once."""
         emergency.require_room()
         chunks = stream_bytes(request, media=BYTES)
-        return await profile_reseal.put_blob(app, actor, job_id, profile_id, epoch, dek_id, chunks)
+        return await checkout.put_blob(app, actor, job_id, profile_id, epoch, dek_id, chunks)
 
     @routes.post(
         "/{epoch}/seals/{dek_id}/record", response_model=GenerationNumberReply, openapi_extra=describe(SealedBody)
@@ -218,7 +218,7 @@ def _sealing(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) 
         """Make what was sealed the newest generation; the opening ends with it."""
         emergency.require_room()
         return {
-            "generation": await profile_reseal.record(
+            "generation": await checkout.record(
                 app, actor, job_id, profile_id, epoch, body.base, dek_id, body.record.encode(), body.receipt
             )
         }

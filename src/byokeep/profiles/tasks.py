@@ -12,31 +12,55 @@ Rules
 - A shred took two people (:mod:`.profile_work`); nothing brings the profile back, old backups included: its row says
   so, and is what an opening looks at first. Keys before blobs: once no record is left, a blob is noise. What a cut
   leaves is taken away by :mod:`.profile_care`.
+
+What is done about profiles by the clock: due marks, work that was lost, old keys, and what cut-off seals left.
+
+Rules
+- Due is told once, overdue as long as it lasts; an overdue profile is not used (R6.1-5).
+- A replaced key protects nothing from the next round on; the last few generations stay restorable, older keys and blobs
+  are destroyed.
+- A seal that was announced and never recorded is fenced first, so that its late end can not be recorded any more; then
+  what it wrote is destroyed, and that is on record.
+- No standing right: each clearing is done under a custody job of its own.
+
+The queue's tasks about browser profiles: work that people asked for, and a round every minute.
+
+Rules
+- As in :mod:`byokeep.worker.tasks`. Work is not tried again by the queue: what came of it is on record, and people ask
+  again; a worker that died is noticed by its silence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from typing import Any, Final
 from uuid import UUID
 
+from procrastinate import App as Queue
+
 from byokeep.core import profile as life
+from byokeep.core.canonical import parse_canonical
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Unavailable
 from byokeep.core.events import EventName, Outcome
-from byokeep.core.model import Actor, ClientId
+from byokeep.core.keystate import KeyState
+from byokeep.core.model import PROFILE, Actor, ClientId
 from byokeep.core.profile import ProfileAct, ProfileTask, Purpose
 from byokeep.core.ref import ProfileRef
+from byokeep.core.sealed_record import blob_key, parse_record
+from byokeep.jobs.jobs import custody_job
 from byokeep.kernel.command import open_alert
+from byokeep.kernel.rows import Row
 from byokeep.kernel.sops import SopRun
-from byokeep.profiles import profile_book, profile_work, profiles
-from byokeep.profiles.profile_app import Bench, ProfileApp, ProfileCustody
-from byokeep.profiles.profile_login import log_in, reseal
-from byokeep.profiles.profile_validate import open_into, validate
-from byokeep.profiles.profile_work import DEAD_S, Work
-from byokeep.profiles.profiles import Profile
+from byokeep.profiles import openings, profiles
+from byokeep.profiles.kek_store import ProfileCustody
+from byokeep.profiles.login import Bench, ProfileApp, log_in, open_into, reseal, validate
+from byokeep.profiles.profiles import DEAD_S, WORK_TASK, Opening, Profile, Work
 from byokeep.profiles.vault_worker import log_out, prove
 from byokeep.sealing.generation import Generation, key_of
+from byokeep.telemetry.log import get_log
+from byokeep.telemetry.spans import span
 
 Doing = Callable[[Bench], Awaitable[str]]
 _PROVED_AFTER: Final = frozenset({ProfileTask.REKEY, ProfileTask.RESTORE})
@@ -86,7 +110,7 @@ async def _under_lease(app: ProfileApp, profile: Profile, work: Work, purpose: P
         async with app.db.begin(client_id=profile.client_id) as tx:
             await tx.all(None, "profile_lock", profile_id=profile.id)
             now = await tx.one(Profile, "profile_get", client_id=profile.client_id, id=profile.id)
-            opening = await profile_book.take(
+            opening = await openings.take(
                 tx, app, actor, now, purpose=purpose, job_id=job_id, lease=custody.lease_id, work=work.id,
                 anything=work.kind is ProfileTask.SHRED,
             )  # fmt: skip
@@ -100,7 +124,7 @@ async def _under_lease(app: ProfileApp, profile: Profile, work: Work, purpose: P
         finally:
             with suppress(ByokeepError):  # it ends by itself
                 async with app.db.begin(client_id=profile.client_id) as tx:
-                    await profile_book.end(tx, actor, now, opening, cause=cause)
+                    await openings.end(tx, actor, now, opening, cause=cause)
 
 
 async def _failed(app: ProfileApp, profile: Profile, work: Work, error: ByokeepError) -> str:
@@ -135,7 +159,7 @@ async def _fail_run(app: ProfileApp, profile: Profile, work: Work, cause: str) -
 async def _end(app: ProfileApp, work: Work, *, to: str, reason: str = "", result: str = "") -> None:
     async with app.db.begin(client_id=work.client_id) as tx:
         now = await tx.one(Profile, "profile_get", client_id=work.client_id, id=work.profile_id)
-        await profile_work.finish(tx, app.system(), now, work, to=to, reason=reason, result=result)
+        await profiles.finish_work(tx, app.system(), now, work, to=to, reason=reason, result=result)
     if work.job_id is not None:
         with suppress(ByokeepError):  # an open job ends by itself
             await app.custodian.close(work.job_id)
@@ -228,7 +252,7 @@ async def destroy_all(app: ProfileApp, actor: Actor, custody: ProfileCustody, pr
     left = [row for row in rows if row.gone_at is None]
     for row in left:
         async with app.db.begin(client_id=profile.client_id) as tx:
-            await profile_book.destroy_key(tx, app, actor, row)
+            await openings.destroy_key(tx, app, actor, row)
         await app.artifacts.delete(profile.client_id, key_of(row))
         async with app.db.begin(client_id=profile.client_id) as tx:
             await tx.maybe(
@@ -244,7 +268,7 @@ async def destroy_one(app: ProfileApp, actor: Actor, custody: ProfileCustody, ro
     if row.record_version in await custody.live_versions(ref):
         await custody.destroy(ref, [row.record_version])
     async with app.db.begin(client_id=row.client_id) as tx:
-        await profile_book.destroy_key(tx, app, actor, row)
+        await openings.destroy_key(tx, app, actor, row)
     await app.artifacts.delete(row.client_id, key_of(row))
     async with app.db.begin(client_id=row.client_id) as tx:
         await tx.maybe(
@@ -256,3 +280,154 @@ _DOING: Final[Mapping[ProfileTask, Doing]] = {
     ProfileTask.LOGIN: log_in, ProfileTask.VALIDATE: prove, ProfileTask.REKEY: rekey, ProfileTask.RESTORE: restore,
     ProfileTask.SHRED: shred, ProfileTask.LOGOUT: log_out,
 }  # fmt: skip
+
+
+CUT_OFF_S: Final = 120  # seconds without a record after which an announced seal counts as cut off
+_AT_ONCE: Final = 200
+
+
+def _pair(row: Row) -> tuple[ClientId, UUID]:
+    return ClientId(row["client_id"]), UUID(str(row["id"]))
+
+
+async def care(app: ProfileApp, *, cut_off_s: int = CUT_OFF_S) -> int:
+    """Do everything that is due; returns how many acts there were.
+
+    Raises:
+        Unavailable: The database is away.
+    """
+    return (
+        await tell_due(app)
+        + await end_lost(app)
+        + await retire_keys(app)
+        + await sweep_seals(app, older_than_s=cut_off_s)
+    )
+
+
+async def tell_due(app: ProfileApp) -> int:
+    """Mark what came due, and raise alerts about it and about what is overdue; returns how many."""
+    async with app.db.begin(every_client=True) as tx:
+        due = await tx.all(_pair, "profiles_come_due")
+        overdue = await tx.all(_pair, "profiles_overdue", days=life.MAX_REKEY_DAYS)
+    for client_id, profile_id in due:
+        async with app.db.begin(client_id=client_id) as tx:
+            cause = life.DueCause.INTERVAL.value
+            at = await tx.maybe(datetime, "profile_marked_due", client_id=client_id, id=profile_id, cause=cause)
+            if at is None:
+                continue
+            now = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
+            told = profiles.event(
+                EventName.PROFILE_DUE, Outcome.OK, app.system(), now, cause=cause, due_at=profiles.stamp(at)
+            )
+            await tx.append(told)
+            await open_alert(tx, app, app.system(), reason="profile_due", severity="warning", client_id=client_id,
+                              object_id=profile_id)  # fmt: skip
+    for client_id, profile_id in overdue:
+        async with app.db.begin(client_id=client_id) as tx:
+            await open_alert(tx, app, app.system(), reason="profile_overdue", client_id=client_id, object_id=profile_id)
+    return len(due) + len(overdue)
+
+
+async def retire_keys(app: ProfileApp) -> int:
+    """Let replaced keys protect nothing, and destroy those that are kept no longer; returns how many profiles."""
+    async with app.db.begin(every_client=True) as tx:
+        found = await tx.all(_pair, "profiles_with_old_keys", retained=life.RETAINED)
+    for client_id, profile_id in found:
+        with suppress(ByokeepError):  # tried again by the next round
+            await _retire(app, client_id, profile_id)
+    return len(found)
+
+
+async def _retire(app: ProfileApp, client_id: ClientId, profile_id: UUID) -> None:
+    actor = app.system()
+    async with app.db.begin(client_id=client_id) as tx:
+        await tx.all(None, "profile_lock", profile_id=profile_id)
+        now = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
+        rows = await tx.all(Generation, "generations_of", client_id=client_id, profile_id=profile_id, limit=_AT_ONCE)
+        for row in rows:
+            if row.generation < now.generation and row.key_state is KeyState.ACTIVE:
+                await openings.move_key(tx, app, actor, row, to=KeyState.DEACTIVATED, reason="superseded")
+    if now.state is life.ProfileState.SHREDDED:
+        async with _custody(app, client_id, profile_id) as custody:
+            await destroy_all(app, actor, custody, now)
+        return
+    old = [
+        row for row in rows
+        if (row.generation < now.generation - life.RETAINED and row.key_state is not KeyState.COMPROMISED)
+        or row.key_state is KeyState.DESTROYED
+    ]  # fmt: skip
+    old = [row for row in old if row.gone_at is None]
+    if old:
+        async with _custody(app, client_id, profile_id) as custody:
+            for row in old:
+                await destroy_one(app, actor, custody, row)
+
+
+async def sweep_seals(app: ProfileApp, *, older_than_s: int = CUT_OFF_S) -> int:
+    """Destroy what cut-off seals left; returns how many there were."""
+    async with app.db.begin(every_client=True) as tx:
+        cut = await tx.all(dict, "seals_cut_off", older_than_s=older_than_s, limit=_AT_ONCE)
+    swept = 0
+    for row in cut:
+        with suppress(ByokeepError):  # tried again by the next round
+            swept += await _sweep(app, row)
+    return swept
+
+
+async def _sweep(app: ProfileApp, row: Row) -> bool:
+    client_id, profile_id = ClientId(row["client_id"]), UUID(str(row["profile_id"]))
+    said: Any = parse_canonical(bytes(row["payload"]))
+    async with app.db.begin(client_id=client_id) as tx:
+        await tx.all(None, "profile_lock", profile_id=profile_id)
+        now = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
+        plan = openings.plan_from(said["fields"], now)
+        held = await tx.maybe(Opening, "opening_of", client_id=client_id, profile_id=profile_id)
+        if held is not None and held.open and held.epoch == plan.epoch:
+            return False  # it goes on
+        await tx.one(int, "opening_epoch", client_id=client_id, id=profile_id)  # fenced: its late end is refused
+    async with _custody(app, client_id, profile_id) as custody:
+        await _destroy_record(custody, now, plan.dek_id)
+        await app.artifacts.delete(client_id, blob_key(client_id, profile_id, plan.generation, plan.dek_id))
+    async with app.db.begin(client_id=client_id) as tx:
+        await openings.give_up(tx, app.system(), plan, reason="cut_off")
+    return True
+
+
+async def _destroy_record(custody: ProfileCustody, profile: Profile, dek_id: UUID) -> None:
+    ref = ProfileRef(profile.client_id, profile.id)
+    strange = []
+    for version in await custody.live_versions(ref):
+        with suppress(ByokeepError):
+            if parse_record(await custody.read(ref, version)).dek_id == dek_id:
+                strange.append(version)
+    if strange:
+        await custody.destroy(ref, strange)
+
+
+@asynccontextmanager
+async def _custody(app: ProfileApp, client_id: ClientId, profile_id: UUID) -> AsyncIterator[ProfileCustody]:
+    """Hold a custody lease of a job of its own."""
+    job = custody_job(app, app.custodian, client_id, PROFILE)
+    async with job as job_id, app.custodian.open_profile(job_id, profile_id) as custody:
+        yield custody
+
+
+_EVERY_MINUTE = "* * * * *"
+
+
+def register(queue: Queue, app: ProfileApp) -> None:
+    """Make the tasks known to a queue that is not yet opened."""
+
+    @queue.task(name=WORK_TASK)
+    async def profile_work(*, client_id: str, work_id: str) -> None:
+        with span("profile_work", work=UUID(work_id)):
+            result = await do_work(app, ClientId(UUID(client_id)), UUID(work_id))
+        get_log().info("profile_work_ended", tenant=UUID(client_id), work=UUID(work_id), outcome=result)
+
+    @queue.periodic(cron=_EVERY_MINUTE)
+    @queue.task(name="profile_care", queueing_lock="profile_care", lock="profile_care")
+    async def profile_care(timestamp: int) -> None:
+        with span("profile_care", epoch=timestamp):
+            done = await care(app)
+        if done:
+            get_log().info("profiles_cared_for", count=done)

@@ -1,7 +1,7 @@
 """A runner opens a sealed browser profile: one at a time, for as long as the broker says so (ADR 0029).
 
 Rules
-- One opener, across machines (:mod:`byokeep.profiles.profile_book`). Who has it open is told as *since when*, never as
+- One opener, across machines (:mod:`byokeep.profiles.openings`). Who has it open is told as *since when*, never as
   *by whom*.
 - A holder asks every ``BEAT_S`` whether it may go on, and closes its browser when it is told no, or nothing at all for
   ``Limits.lease_life_s``. A browser that was told to close keeps its opening until that runs out (R7.3-1).
@@ -13,35 +13,53 @@ Rules
   reading, or there is none. The opening is on the client's chain before, and explains the entry in the store's log.
 
 It may not read a blob's content or unwrap a key: it passes on ciphertext.
+
+A job seals the profile that it had open: it acts no more; then blob, record, row, in this order (ADR 0029).
+
+Rules
+- From *sealing* on the job gets no permit and no use lease; its one lease is custody of this one profile. It is let in
+  only when no permit of the job is open, and when every account that was seen since the opening was the right one.
+- Who begins to seal holds the exclusive locks of the job's lanes: no permit decided before is still uncommitted.
+- A seal names the epoch and the generation it began with. Whoever lost the opening is refused here, and the store's
+  compare-and-set refuses him there.
+- It is announced and committed before the first byte is written: what a cut leaves behind is known by its key's id.
+- The runner's login at the store reaches no record; the broker writes the one that was announced, and no other.
+
+It may not read what is in a blob: it knows its length and its digest; nor read a record or unwrap its key.
 """
 
 from __future__ import annotations
 
+import hmac
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.artifact import StoredArtifact
 from byokeep.core.errors import Conflict, Denied, Integrity, NotFound, Rejected
-from byokeep.core.manifest import Packing
-from byokeep.core.model import Actor, ClientId, Environment
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.kek import TRANSIT
+from byokeep.core.manifest import Packing, RecordPlace
+from byokeep.core.model import Actor, ClientId, Environment, ProfileId
 from byokeep.core.policy import DenyReason, Verb
 from byokeep.core.profile import ProfileState, Purpose
+from byokeep.core.ref import ProfileRef
+from byokeep.core.sealed_record import ArtifactKey, SealedRecord, StoredArtifact, blob_key, check_seal, parse_record
 from byokeep.jobs.lease import deny
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.locate import client_for
-from byokeep.kernel.ports import Tx
+from byokeep.kernel.ports import Tx, Written
 from byokeep.kernel.rows import Row
-from byokeep.profiles import profile_book as book
-from byokeep.profiles import profiles
-from byokeep.profiles.profile_record import stored
+from byokeep.profiles import openings, profiles
+from byokeep.profiles.openings import sealed_of, stored
 from byokeep.profiles.profiles import Opening, Profile
 from byokeep.sealing.generation import Generation, StoredGeneration, key_of
 from byokeep.tenancy.scopes import browser_scopes, hold_open, require_open, while_held
 
-_OTHER: Final = f"Wait for the other run's end, or end its job; one that was killed lets go after {book.LIFE_S} s."
+_OTHER: Final = f"Wait for the other run's end, or end its job; one that was killed lets go after {openings.LIFE_S} s."
 BEAT_S: Final = 1.0  # seconds between two questions; with what a browser needs to close, below 5
 _QUARANTINE: Final = {  # cause -> alert
     "wrong_account": "profile_quarantined", "logged_out": "profile_quarantined", "challenge": "profile_quarantined",
@@ -110,11 +128,11 @@ async def open_profile(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: U
             raise Conflict("profile_in_use", since=profiles.stamp(held.opened_at), next_step=_OTHER)
         profile = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
         sealed, taken = await _newest(tx, profile), None
-        if await book.rolled_back(tx, client_id, profile_id, profile.generation):
-            await book.quarantine(tx, app, actor, profile, cause=book.ROLLED_BACK, alert="profile_integrity",
+        if await openings.rolled_back(tx, client_id, profile_id, profile.generation):
+            await openings.quarantine(tx, app, actor, profile, cause=openings.ROLLED_BACK, alert="profile_integrity",
                                   lanes_off=False)  # fmt: skip
         else:
-            taken = await book.take(
+            taken = await openings.take(
                 tx, app, actor, profile, purpose=Purpose.USE, job_id=job_id, lease=str(lease_id)
             )  # fmt: skip
     if taken is None:
@@ -140,7 +158,7 @@ async def beat(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epo
         own(actor, row)
         may_go_on(row)
         _, opening = await held_by(tx, client_id, job_id, profile_id, epoch)
-        await book.beat(tx, opening)
+        await openings.beat(tx, opening)
     return app.limits.lease_life_s
 
 
@@ -157,7 +175,7 @@ async def open_now(
     may_use(row)
     profile, opening = await held_by(tx, client_id, job_id, profile_id, epoch)
     if opening.generation != profile.generation:
-        raise book.lost()
+        raise openings.lost()
     return row, profile
 
 
@@ -200,7 +218,7 @@ async def end(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoc
         if held is None or held.job_id != job_id or held.epoch != epoch:
             return
         profile = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
-        if not await book.end(tx, actor, profile, held, cause=cause):
+        if not await openings.end(tx, actor, profile, held, cause=cause):
             return
         seen = await tx.all(dict, "profile_use_seen", **at, opened_at=held.opened_at)
         if any(one["since_opened"] and one["identity"] == "mismatch" for one in seen):
@@ -279,7 +297,7 @@ async def held_by(tx: Tx, client_id: ClientId, job_id: UUID, profile_id: UUID, e
     profile = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
     mine = held is not None and held.open and held.job_id == job_id and held.epoch == epoch == profile.epoch
     if held is None or not mine or held.purpose is not Purpose.USE or profile.state is not ProfileState.VALID:
-        raise book.lost()
+        raise openings.lost()
     return profile, held
 
 
@@ -301,7 +319,7 @@ async def _looked_at(
 async def take_out(tx: Tx, app: BrokerApp, actor: Actor, profile: Profile, cause: str) -> None:
     """Quarantine a profile for what was found of it; one that is in quarantine stays there, for the reason it has."""
     if profile.state is not ProfileState.QUARANTINED:
-        await book.quarantine(tx, app, actor, profile, cause=cause, alert=_QUARANTINE[cause], lanes_off=False)
+        await openings.quarantine(tx, app, actor, profile, cause=cause, alert=_QUARANTINE[cause], lanes_off=False)
 
 
 async def _newest(tx: Tx, profile: Profile) -> Generation:
@@ -318,7 +336,7 @@ async def sealed_record(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: 
 
     Raises:
         NotFound: No such job or profile for this runner.
-        Denied: As :func:`byokeep.profiles.profile_use.may_use`; ``profile_not_usable``.
+        Denied: As :func:`byokeep.profiles.checkout.may_use`; ``profile_not_usable``.
         Conflict: ``opening_lost``; ``opening_not_fresh``.
         Integrity: ``manifest_missing``, ``dek_missing``, ``superseded``, ``sealed_profile_altered``; the profile is out
             of use then.
@@ -361,3 +379,261 @@ async def _open_now(
     if not await tx.one(lambda row: row["fresh"] is True, "opening_fresh", **at, within_s=FRESH_S):
         raise Conflict("opening_not_fresh", next_step="Open the profile again and take its record at once.")
     return rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnouncedReseal:
+    """Where a seal goes, and what its manifest must say of who made it and when: the server's word."""
+
+    generation: int
+    blob_key: str
+    path: str
+    created_by: UUID
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRecord:
+    """A blob as it was written. ``receipt`` says so, to the broker: it is recorded with nothing else than this."""
+
+    sha256_hex: str
+    size: int
+    receipt: str
+
+
+async def begin(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoch: int) -> None:
+    """Let a job seal what came of its browser; from here on it causes no effect. Beginning again changes nothing.
+
+    Raises:
+        NotFound: No such job or profile for this runner.
+        Denied: As :func:`byokeep.profiles.checkout.may_use`; ``identity_mismatch``, ``identity_unproven``.
+        Conflict: ``opening_lost``; ``permits_open``: close them first, or wait until they are called unknown;
+            ``other_profile_open``.
+    """
+    client_id = await whose(app, actor, job_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        row = await tx.one(dict, "profile_use_facts", **asked(app, client_id, job_id, profile_id))
+        own(actor, row)
+        await hold_open(tx, browser_scopes(client_id)[:-1])
+        for lane in sorted(row["lanes"]):
+            await tx.all(None, "switch_lock_exclusive", scope=f"client:{client_id}:lane:{lane}")
+        await tx.all(None, "profile_lock", profile_id=profile_id)
+        row = await tx.one(dict, "profile_use_facts", **asked(app, client_id, job_id, profile_id))
+        _, opening = await held_by(tx, client_id, job_id, profile_id, epoch)
+        if row["sealing"] is True:
+            may_go_on(row)
+            return
+        may_use(row)
+        await _require_right(tx, client_id, opening)
+        left = await tx.one(dict, "profile_use_left_open", client_id=client_id, job_id=job_id, profile_id=profile_id)
+        if left["permits"]:
+            raise Conflict("permits_open", next_step="Say how each act ended, then seal.", count=left["permits"])
+        if left["openings"]:
+            raise Conflict("other_profile_open", next_step="Close every other browser of the job first.")
+        await tx.one(UUID, "profile_use_sealing", client_id=client_id, job_id=job_id)
+        await tx.append(
+            Event(name=EventName.JOB_SEALING, actor=actor, outcome=Outcome.OK, client_id=client_id, object_id=job_id,
+                  fields={"kind": "use", "runner": str(actor.id), "profile": str(profile_id)})
+        )  # fmt: skip
+
+
+async def announce(
+    app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoch: int, base: int, dek_id: UUID
+) -> AnnouncedReseal:
+    """Put a seal on record before anything of it is written.
+
+    Args:
+        base: The generation that was opened.
+        dek_id: A new id for a new key.
+
+    Raises:
+        NotFound: No such job or profile for this runner.
+        Denied: ``job_not_sealing``, and as :func:`byokeep.profiles.checkout.may_go_on`.
+        Conflict: ``opening_lost``, ``generation_moved``, ``record_history_full``.
+        Integrity: ``duplicate_key_material``.
+        Unavailable: The store.
+    """
+    client_id = await whose(app, actor, job_id)
+    try:
+        async with app.db.begin(client_id=client_id) as tx:
+            profile, opening = await _sealing(tx, app, actor, client_id, job_id, profile_id, epoch)
+            _require_base(opening, base)
+            plan = await openings.announce(tx, app, actor, profile, opening, dek_id=dek_id)
+            async with while_held():
+                newest = await app.records.newest(_ref(plan))
+            await openings.check_room(tx, app, actor, profile, newest=newest, stays=plan.stays)
+            now = app.clock.now().replace(microsecond=0)
+    except Conflict as error:
+        await openings.tell_full(app, actor, client_id, profile_id, error)
+        raise
+    return AnnouncedReseal(
+        generation=plan.generation, blob_key=plan.blob_key, path=plan.path, created_by=actor.id, created_at=now
+    )
+
+
+async def put_blob(
+    app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoch: int, dek_id: UUID, chunks: AsyncIterator[bytes]
+) -> StoredRecord:
+    """Write an announced blob, once; what is not sealed, too long or cut off leaves nothing.
+
+    Raises:
+        NotFound, Denied, Conflict: As :func:`announce`; ``artifact_exists``.
+        Rejected: ``not_sealed``, ``blob_too_large``.
+        Unavailable: As the artifact store raises.
+    """
+    client_id = await whose(app, actor, job_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        _, opening = await _sealing(tx, app, actor, client_id, job_id, profile_id, epoch)
+        await _require_announced(tx, client_id, opening, dek_id)
+    key = blob_key(client_id, profile_id, opening.generation + 1, dek_id)
+    done = await app.artifacts.put(client_id, key, _bounded(chunks, app.limits.profile_blob_max))
+    return StoredRecord(sha256_hex=done.sha256_hex, size=done.size, receipt=_receipt(app, key, done))
+
+
+async def record(
+    app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoch: int, base: int, dek_id: UUID,
+    text: bytes, receipt: str,
+) -> int:  # fmt: skip
+    """Write the record and make it the newest generation, and end the opening. Recording it again changes nothing.
+
+    Args:
+        text: The record, canonical: docs/spec/manifest.md.
+        receipt: Of :func:`put_blob`.
+
+    Returns:
+        The generation.
+
+    Raises:
+        NotFound, Denied, Conflict: As :func:`announce`; ``stale_version``.
+        Rejected: ``bad_seal``: it is not the record of what was announced; ``bad_receipt``.
+        Unavailable: The store; what may lie there then no row stands for, and it is swept.
+    """
+    client_id = await whose(app, actor, job_id)
+    found = _parsed(text)
+    async with app.db.begin(client_id=client_id) as tx:
+        at = {"client_id": client_id, "profile_id": profile_id}
+        done = await tx.one(dict, "profile_use_announced", **at, dek_id=dek_id, said=_said(epoch, dek_id))
+        if done["sealed"] is True:
+            own(actor, await tx.one(dict, "profile_use_facts", **asked(app, client_id, job_id, profile_id)))
+            return base + 1
+        profile, opening = await _sealing(tx, app, actor, client_id, job_id, profile_id, epoch)
+        _require_base(opening, base)
+        await _require_announced(tx, client_id, opening, dek_id)
+        plan = openings.GenerationPlan(
+            profile=profile, purpose=Purpose.USE, base=base, generation=base + 1, epoch=epoch, dek_id=dek_id,
+            job_id=job_id, sealed_by=actor.id, environment=app.environment.value,
+            stays=await openings.stays(tx, profile),
+        )  # fmt: skip
+        _require_planned(found, plan)
+        _require_receipt(app, opening, dek_id, found, receipt)
+        await _require_right(tx, client_id, opening)
+        # In the profile's line, so that a repeated call does not write twice.
+        sealed = sealed_of(found, await _written(app, plan, found))
+        now = await openings.record(tx, app, actor, plan, sealed, rekey_days=app.limits.profile_rekey_days)
+        await openings.end(tx, actor, now, opening)
+    return plan.generation
+
+
+async def _written(app: BrokerApp, plan: openings.GenerationPlan, found: SealedRecord) -> Written:
+    async with while_held():
+        return await app.records.write(_ref(plan), found.canonical, cas=await _room_for_record(app, plan))
+
+
+async def _room_for_record(app: BrokerApp, plan: openings.GenerationPlan) -> int:
+    """Return the newest version of the record, when one more pushes out none that must stay."""
+    newest = await app.records.newest(_ref(plan))
+    check_seal(newest=newest, stays=plan.stays)
+    return newest
+
+
+def _ref(plan: openings.GenerationPlan) -> ProfileRef:
+    return ProfileRef(plan.profile.client_id, ProfileId(plan.profile.id))
+
+
+async def _bounded(chunks: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes]:
+    size = 0
+    async for chunk in chunks:
+        size += len(chunk)
+        if size > most:
+            raise Rejected("blob_too_large", next_step="The session holds too much; log in afresh.", limit=most)
+        yield chunk
+
+
+async def _sealing(
+    tx: Tx, app: BrokerApp, actor: Actor, client_id: ClientId, job_id: UUID, profile_id: UUID, epoch: int
+) -> tuple[Profile, Opening]:
+    """Return what a sealing job still has open, in the profile's line and under the switches."""
+    await hold_open(tx, browser_scopes(client_id))
+    await tx.all(None, "profile_lock", profile_id=profile_id)
+    row: Row = await tx.one(dict, "profile_use_facts", **asked(app, client_id, job_id, profile_id))
+    own(actor, row)
+    may_go_on(row)
+    if row["sealing"] is not True:
+        raise Conflict("job_not_sealing", next_step="Close the browser and say that the job seals.")
+    return await held_by(tx, client_id, job_id, profile_id, epoch)
+
+
+async def _require_right(tx: Tx, client_id: ClientId, opening: Opening) -> None:
+    """Let pass what a job saw to be the right account's; nothing of another's session is kept (R5.3-17)."""
+    seen = await tx.all(
+        dict, "profile_use_seen", client_id=client_id, profile_id=opening.profile_id, opened_at=opening.opened_at
+    )
+    if any(one["identity"] == "mismatch" for one in seen):
+        raise deny(DenyReason.IDENTITY_MISMATCH)
+    of_this_run = [one["identity"] for one in seen if one["since_opened"]]
+    if not of_this_run or set(of_this_run) != {"match"}:
+        raise deny(DenyReason.IDENTITY_UNPROVEN)
+
+
+async def _require_announced(tx: Tx, client_id: ClientId, opening: Opening, dek_id: UUID) -> None:
+    found = await tx.one(
+        dict, "profile_use_announced", client_id=client_id, profile_id=opening.profile_id, dek_id=dek_id,
+        said=_said(opening.epoch, dek_id),
+    )  # fmt: skip
+    if found["announced"] is not True:
+        raise Conflict("seal_not_announced", next_step="Announce the seal with this key first.")
+
+
+def _said(epoch: int, dek_id: UUID) -> str:
+    return json.dumps({"fields": {"epoch": epoch, "dek": str(dek_id)}})
+
+
+def _require_base(opening: Opening, base: int) -> None:
+    if opening.generation != base:
+        raise Conflict("generation_moved", next_step="Another seal was first; open the profile again.",
+                       opened=opening.generation)  # fmt: skip
+
+
+def _receipt(app: BrokerApp, key: ArtifactKey, found: StoredArtifact) -> str:
+    return app.token_key(f"profile-blob/{key.text}/{found.size}/{found.sha256_hex}".encode()).hex()
+
+
+def _require_receipt(app: BrokerApp, opening: Opening, dek_id: UUID, sealed: SealedRecord, receipt: str) -> None:
+    key = blob_key(opening.client_id, opening.profile_id, opening.generation + 1, dek_id)
+    found = StoredArtifact(size=sealed.blob_size, sha256_hex=sealed.blob_sha256.hex())
+    if not hmac.compare_digest(_receipt(app, key, found).encode(), receipt.encode()):
+        raise Rejected("bad_receipt", next_step="Record the blob as the broker took it.")
+
+
+def _parsed(text: bytes) -> SealedRecord:
+    try:
+        return parse_record(text)
+    except Integrity:
+        raise _bad_seal() from None
+
+
+def _require_planned(found: SealedRecord, plan: openings.GenerationPlan) -> None:
+    """Let pass the record of exactly what was announced: place, generation, key and maker."""
+    said, profile = found.manifest, plan.profile
+    place = RecordPlace(
+        environment=Environment(plan.environment), client_id=profile.client_id, profile_id=ProfileId(profile.id),
+        generation=plan.generation,
+    )  # fmt: skip
+    if said.place != place or found.dek_id != plan.dek_id or said.created_by != plan.sealed_by:
+        raise _bad_seal()
+    if found.kek.holder != TRANSIT or said.packing.value != profile.packing.value:
+        raise _bad_seal()
+
+
+def _bad_seal() -> Rejected:
+    return Rejected("bad_seal", next_step="Send the record of what was announced; see docs/spec/manifest.md.")

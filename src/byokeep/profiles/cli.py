@@ -1,4 +1,7 @@
-"""``byokeep profile``: browser profiles, sealed (SOP 5.3). A worker does the work; a person logs in and confirms."""
+"""``byokeep profile``: browser profiles, sealed (SOP 5.3). A worker does the work; a person logs in and confirms.
+
+``byokeep kek``: the keys that guard sealed browser profiles (runbook 6.1, 7.3).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from uuid import UUID
 from cyclopts import App, Parameter
 from rich.text import Text
 
-from byokeep.cli.api import call, run
+from byokeep.cli.api import call, run, segment
 from byokeep.cli.names import tell
 from byokeep.cli.terminal import again, busy, err, say, session, show
 from byokeep.core.errors import Conflict, Integrity, NotFound, Rejected, Unavailable
@@ -23,7 +26,7 @@ from byokeep.settings import hand_off_file
 
 Packing = Literal["portable", "full"]
 Named = Annotated[str, Parameter(required=True)]  # one at least
-app: Final = App(name="profile")
+profile: Final = App(name="profile")
 _COLUMNS: Final = ("profile", "state", "generation", "proved", "platforms", "due_at", "due_cause", "next_step")
 _GENERATIONS: Final = ("generation", "key_state", "kek_version", "blob_size", "browser_version", "sealed_at", "gone_at")
 _WORKS: Final = ("work", "kind", "state", "reason", "result", "asked_at", "ended_at")
@@ -37,7 +40,7 @@ _CODES: Final = {
 }
 
 
-@app.command
+@profile.command
 def create(client: UUID, *account: Named, packing: Packing = "portable", replaces: UUID | None = None) -> None:
     """Make a profile for accounts that are registered or connected; nothing is logged in yet.
 
@@ -56,7 +59,7 @@ def create(client: UUID, *account: Named, packing: Packing = "portable", replace
     tell(_flat(made), title="Profile", note="Next: " + again(f"profile login {made['profile']}"))
 
 
-@app.command
+@profile.command
 def login(profile: UUID, *, wait: bool = True) -> int:
     """Open a clean browser at the worker for a person to log in by hand. Nothing is typed by a program.
 
@@ -82,7 +85,7 @@ def login(profile: UUID, *, wait: bool = True) -> int:
     return _told(profile, asked, note=note)
 
 
-@app.command
+@profile.command
 def handoff(profile: UUID) -> None:
     """Print where the waiting browser is. Works on the worker's host alone, for the user that runs the worker.
 
@@ -104,7 +107,7 @@ def handoff(profile: UUID) -> None:
     say("Next: " + again(f"profile confirm {profile} ACCOUNT"))
 
 
-@app.command
+@profile.command
 def confirm(profile: UUID, *account: Named, wait: bool = True) -> int:
     """Confirm whose accounts the waiting browser is logged in to, as the person who looked; then it is sealed.
 
@@ -123,7 +126,7 @@ def confirm(profile: UUID, *account: Named, wait: bool = True) -> int:
     return _told(profile, done, note="Next: " + again(step))
 
 
-@app.command
+@profile.command
 def validate(profile: UUID, *, wait: bool = True) -> int:
     """Prove the newest generation: it is opened read-only, identified and photographed. Nothing is changed.
 
@@ -143,7 +146,7 @@ def validate(profile: UUID, *, wait: bool = True) -> int:
                 note="\n".join("Next: " + again(step) for step in steps))  # fmt: skip
 
 
-@app.command
+@profile.command
 def rekey(profile: UUID, *, wait: bool = True) -> int:
     """Seal the newest generation again under a new key, and prove it.
 
@@ -157,7 +160,7 @@ def rekey(profile: UUID, *, wait: bool = True) -> int:
     )
 
 
-@app.command
+@profile.command
 def restore(profile: UUID, generation: int, *, wait: bool = True) -> int:
     """Bring an older generation back as the newest, under a new key; one whose key was in doubt does not come back.
 
@@ -173,7 +176,7 @@ def restore(profile: UUID, generation: int, *, wait: bool = True) -> int:
                 note="Next: " + again(f"profile show {profile}"))  # fmt: skip
 
 
-@app.command
+@profile.command
 def shred(profile: UUID, *, approve: bool = False, incident: UUID | None = None, wait: bool = True) -> int:
     """Destroy a profile for good: its keys, its records, its blobs. Two people: an operator asks, an approver agrees.
 
@@ -199,7 +202,7 @@ def shred(profile: UUID, *, approve: bool = False, incident: UUID | None = None,
     return _told(profile, done, note="It is gone for good.")
 
 
-@app.command
+@profile.command
 def cancel(profile: UUID) -> None:
     """End what is under way for a profile; its last good generation stays.
 
@@ -208,7 +211,7 @@ def cancel(profile: UUID) -> None:
     tell(run(call("POST", f"/v1/profiles/{profile}/cancel")), title="Work")
 
 
-@app.command(name="list")
+@profile.command(name="list")
 def list_(client: UUID, *, due: bool = False) -> None:
     """List a client's profiles: where they stand, and when they are due for a new key.
 
@@ -221,7 +224,7 @@ def list_(client: UUID, *, due: bool = False) -> None:
     tell([_flat(one) for one in found], title="Profiles", columns=_COLUMNS)
 
 
-@app.command(name="show")
+@profile.command(name="show")
 def show_(profile: UUID) -> None:
     """Show a profile, and the newest work on it.
 
@@ -245,7 +248,7 @@ def show_(profile: UUID) -> None:
     _proofs(proofs)
 
 
-@app.command
+@profile.command
 def history(profile: UUID) -> None:
     """Tell what was sealed of a profile, under which keys, and the work that was done.
 
@@ -378,3 +381,163 @@ def _flat(one: Mapping[str, Any]) -> dict[str, Any]:
         return dict(one)
     names = [f"{account['platform']}/{account['account']}" for account in one["accounts"]]
     return {name: value for name, value in one.items() if name != "accounts"} | {"platforms": names}
+
+
+kek: Final = App(name="kek")
+_KEK_COLUMNS: Final = (
+    "kek", "version", "state", "dependents", "check", "urgency", "rotation_due_at", "protect_until", "process_until",
+)  # fmt: skip
+_ROTATIONS: Final = ("kek", "from_version", "to_version", "state", "moved", "remaining", "started_at", "ended_at")
+_DEPENDENTS: Final = ("client", "profile", "generation", "accounts", "key_state", "kek_version", "artifact")
+
+
+@kek.command
+def status() -> int:
+    """List every version, what hangs on it, when it is due, and whether OpenBao shows the same.
+
+    Ends with 5 when a version differs from OpenBao, and with 4 when one could not be compared.
+
+    Example: byokeep kek status
+    """
+    found: Any = run(call("GET", "/v1/keks"))
+    if session().as_json:
+        show(found)
+    else:
+        tell(found["keks"], title="Keys that guard profiles", columns=_KEK_COLUMNS)
+        if found["rotations"]:
+            say("")
+            tell(found["rotations"], title="Rotations", columns=_ROTATIONS)
+    checks = {one["check"] for one in found["keks"]}
+    if checks - {"match", "unknown"}:
+        return Integrity.exit_code
+    return Unavailable.exit_code if "unknown" in checks else 0
+
+
+@kek.command
+def check(client: UUID) -> None:
+    """Ask a worker to compare a client's key with OpenBao; `byokeep kek status` tells what came of it.
+
+    Example: byokeep kek check $CLIENT
+    """
+    tell(run(call("POST", f"/v1/clients/{client}/kek/check")), title="Asked", note="Then: " + again("kek status"))
+
+
+@kek.command
+def rotate(client: UUID, *, reason: str = "scheduled") -> None:
+    """Make the next version of a client's key. A worker does it, then moves every wrapped key; blobs are not touched.
+
+    Example: byokeep kek rotate $CLIENT
+
+    Args:
+        reason: A code, kept in the audit: 2 to 63 characters, small letters, digits and _, a letter first.
+    """
+    asked = run(call("POST", f"/v1/clients/{client}/kek/rotate", body={"reason": reason}))
+    tell(asked, title="Asked", note="It is done when nothing remains: " + again("kek status"))
+
+
+@kek.command
+def rewrap(client: UUID) -> None:
+    """Hand what a rotation left on older versions to a worker once more; it also goes on by itself.
+
+    Example: byokeep kek rewrap $CLIENT
+    """
+    tell(run(call("POST", f"/v1/clients/{client}/kek/rewrap")), title="Rotation", columns=_ROTATIONS)
+
+
+@kek.command
+def dependents(kek: str, version: int | None = None) -> None:
+    """Tell what hangs on a key, or on one version of it: artifacts, clients, profiles, accounts.
+
+    Example: byokeep kek dependents development-$CLIENT 1
+
+    Args:
+        kek: As `byokeep kek status` shows it.
+        version: One version; all when left out.
+    """
+    below = f"?version={version}" if version is not None else ""
+    found: Any = run(call("GET", f"/v1/keks/{segment(kek)}/dependents{below}"))
+    if session().as_json:
+        show(found)
+        return
+    if not found["dependents"]:
+        say("Nothing depends on it.")
+        return
+    tell(found["dependents"], title=f"Depends on it: {found['count']}", columns=_DEPENDENTS)
+
+
+@kek.command(name="history")
+def kek_history(kek: str, version: int) -> None:
+    """Tell who moved a version to which state, when and why.
+
+    Example: byokeep kek history development-$CLIENT 1
+
+    Args:
+        kek: As `byokeep kek status` shows it.
+    """
+    found: Any = run(call("GET", f"/v1/keks/{segment(kek)}/versions/{version}/history"))
+    if session().as_json:
+        show(found)
+        return
+    tell(found["moves"], title=f"Version {version}, {found['state']}", columns=("from", "to", "reason", "at", "by"))
+
+
+@kek.command
+def disable(kek: str, version: int, *, reason: str = "not_needed") -> None:
+    """Let an old version, and those before it, open nothing any more, as a second person. Its row stays.
+
+    Refused while anything hangs on it, with the count.
+
+    Example: byokeep kek disable development-$CLIENT 1
+
+    Args:
+        kek: As `byokeep kek status` shows it.
+        reason: A code, kept in the audit.
+    """
+    path = f"/v1/keks/{segment(kek)}/versions/{version}/end"
+    asked = run(call("POST", path, body={"reason": reason}))
+    note = "That is its state until a worker has ended it at OpenBao; then it is destroyed: " + again("kek status")
+    tell(asked, title="Asked", note=note)
+
+
+@kek.command
+def compromise(kek: str, version: int, *, reason: str) -> None:
+    """Call a version compromised: it protects nothing, and every key that it ever wrapped is to be replaced.
+
+    Example: byokeep kek compromise development-$CLIENT 1 --reason artifact_store_exposure
+
+    Args:
+        kek: As `byokeep kek status` shows it.
+        reason: A code, kept in the audit.
+    """
+    path = f"/v1/keks/{segment(kek)}/versions/{version}/compromise"
+    _planned(run(call("POST", path, body={"reason": reason})))
+
+
+@kek.command
+def plan(kek: str, version: int) -> None:
+    """Tell what a compromise leaves to do; done when nothing remains.
+
+    Example: byokeep kek plan development-$CLIENT 1
+
+    Args:
+        kek: As `byokeep kek status` shows it.
+    """
+    _planned(run(call("GET", f"/v1/keks/{segment(kek)}/versions/{version}/plan")))
+
+
+def _planned(found: Any) -> None:
+    if session().as_json:
+        show(found)
+        return
+    note = "Nothing remains." if found["done"] else _after_compromise(found)
+    tell(found["left"], title=f"Remaining: {found['remaining']} of {found['found']}", columns=_DEPENDENTS, note=note)
+
+
+def _after_compromise(found: Any) -> str:
+    """What comes next, client by client: a version that may protect, then a new login for each profile."""
+    steps = []
+    for client in sorted({one["client_id"] for one in found["left"]}):
+        rotate = again(f"kek rotate {client}")
+        steps.append(rotate + ", then " + again(f"incident vault open --client {client} --cause suspected_leak"))
+    first = "Nothing is sealed while it is the newest version, and each profile needs a new login. Next: "
+    return first + "; ".join(steps) + "."

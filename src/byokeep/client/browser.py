@@ -1,0 +1,652 @@
+"""The key of one profile, reached under the job's own lease: a use lease unwraps, a sealing lease wraps.
+
+Rules
+- Each act logs in at the store anew, for seconds, and names its lease: the store's own log explains it.
+- No record is read or written here: the store refuses it to a runner, and the broker hands out what is open (ADR 0033).
+
+It may not keep a token or a key.
+
+An opening of a profile as its holder sees it: the broker's routes, and with them an artifact store of one profile.
+
+Rules
+- Every call names the epoch; ``opening_lost`` means that somebody else may have it by now.
+- Blobs come and go by the broker: a runner has no right at the store of artifacts. So do records (ADR 0033).
+
+It may not decide whether to go on: :mod:`.watch` does.
+
+Refuses what would put a session somewhere: traces, archives of the network, videos, the storage as a file or object.
+
+Rules
+- Asked for on the context that was handed out, on its pages, also those opened later, on their requests or on its
+  browser, it raises; nothing is begun and nothing is written.
+- A browser of a profile has this one context: another one would be recorded beside it.
+- A picture of a page is the caller's business: :mod:`byokeep_redact.hooks.browser` takes one without secrets.
+
+It stops who forgets, not who means to: the runner has the browser in its hands, its protocol (CDP) included, and that
+is said in the threat model.
+
+Asks again and again whether the browser may stay open, and closes it when it may not (R7.3-1).
+
+Rules
+- A no closes it at once; a silence of the broker's life does too, for a kill switch may be what nobody could tell.
+- Asked to close it has ``CLOSE_S``; then its processes are killed. So from the switch to the last process it takes less
+  than five seconds: one to ask, one to hear, the rest to close.
+- The block is cancelled after the browser is gone, and ends with what the broker said.
+
+It may not hand over a browser that was stopped: who begins one late is stopped as well.
+
+One run on a sealed profile: opened, seen to be the right account's, handed out, sealed again when it moved, wiped.
+
+Rules
+- The context is handed out after the account was compared with what is bound to the blob, and with what the broker
+  knows; whatever could not be checked counts as another's (R5.3-17).
+- What moved is sealed only when the browser has closed cleanly and still was the right account's; else the last good
+  generation stays, and what moved is lost.
+- However the block ends, the opening is ended with a word for why, and the room is wiped before that.
+
+It may not act on a page but to look whose it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
+from uuid import UUID, uuid4
+
+from byokeep.browser import launch
+from byokeep.browser.ephemeral import Rooms, shared_place, swept
+from byokeep.browser.identify import IdentityOutcome, identify
+from byokeep.browser.launch import Running
+from byokeep.browser.rooms import ProfileRoom, ProfileRooms, RoomBrowser, RoomSite, sites, told
+from byokeep.client.http import Broker
+from byokeep.client.lease import HeldLease
+from byokeep.client.tally import now
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Rejected, Unavailable
+from byokeep.core.identity import Face, IdentityVerdict
+from byokeep.core.keystate import KeyState
+from byokeep.core.manifest import ExpectedAccount, Packing
+from byokeep.core.model import PROFILE, ClientId, Environment, Provider
+from byokeep.core.sealed_record import MAX_RECORD, ArtifactKey, SealedRecord, StoredArtifact
+from byokeep.core.secret import Secret
+from byokeep.sealing.generation import Generation, Sealing, StoredGeneration
+from byokeep.sealing.sealer import Sealer
+from byokeep.sealing.transit import TransitKeys
+from byokeep.wire.bao_http import BaoHttp
+
+
+def leased_keys(lease: HeldLease, name: str, environment: Environment) -> TransitKeys:
+    """Return the client's KEK as far as a lease reaches.
+
+    Args:
+        lease: Held for as long as this is used.
+        name: Under which the profile is pinned there.
+        environment: Of the installation.
+    """
+
+    async def log_in() -> tuple[BaoHttp, Secret, str]:
+        store, token, _, _ = await lease.login(name)
+        return store, token, lease.id
+
+    return TransitKeys(log_in, environment)
+
+
+ENDED_WITHIN_S = 5.0  # for the word that it is over; the opening runs out by itself
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealPlan:
+    """Where a seal goes, and who made it when, in the broker's words."""
+
+    generation: int
+    created_by: UUID
+    created_at: datetime
+
+
+class ProfileOpening:
+    """One profile that this job has open.
+
+    Attributes:
+        row: What is opened: the generation's row, with which record, key and blob are compared.
+        packing: How it was packed.
+        environment: Of the installation.
+        life_s: Seconds that may pass without an answer.
+        beat_s: Seconds between two questions.
+    """
+
+    def __init__(
+        self, broker: Broker, token: Secret, job_id: UUID, client_id: UUID, profile_id: UUID, reply: Mapping[str, Any]
+    ) -> None:
+        self._broker, self._token = broker, token
+        self._place = f"/v1/jobs/{job_id}/profiles/{profile_id}/openings"
+        self._receipt = ""
+        try:
+            self.epoch = int(reply["epoch"])
+            self.row = _row(reply["generation"], client_id, profile_id)
+            self.packing, self.environment = Packing(reply["packing"]), Environment(reply["environment"])
+            self.life_s, self.beat_s = float(reply["life_s"]), float(reply["beat_s"])
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise Unavailable("broker_garbage") from None
+        if not 0 < self.beat_s < self.life_s <= 60:
+            raise Unavailable("broker_garbage")
+
+    @classmethod
+    async def begin(
+        cls, broker: Broker, token: Secret, *, job_id: UUID, client_id: UUID, profile_id: UUID, lease_id: str
+    ) -> Self:
+        """Open the profile.
+
+        Raises:
+            Conflict: ``profile_in_use``, with ``since``.
+            Denied: ``profile_not_usable``, ``switch_closed``, ...
+            Unavailable: The broker could not be asked.
+        """
+        place = f"/v1/jobs/{job_id}/profiles/{profile_id}/openings"
+        # Not tried again: an answer that was lost has opened it, and it would be in use by ourselves.
+        reply = await broker.call("POST", place, token, {"lease_id": lease_id})
+        return cls(broker, token, job_id, client_id, profile_id, reply)
+
+    async def beat(self) -> float:
+        """Return for how many seconds the browser may stay open. Raises Denied, Conflict, Unavailable."""
+        path = f"{self._place}/{self.epoch}/beat"
+        reply = await self._broker.call("POST", path, self._token, timeout_s=self.life_s / 5)
+        life_s = reply.get("valid_for_s")
+        if not isinstance(life_s, int) or not 0 < life_s <= 60:
+            raise Unavailable("broker_garbage")
+        return float(life_s)
+
+    async def sealed_record(self) -> bytes:
+        """Take the record of what was opened, as the broker says it is; who opens it compares it with the row.
+
+        Raises:
+            Integrity: It is not what was sealed, and the profile is out of use now.
+            Denied, Conflict, Unavailable: As :meth:`beat`; ``opening_not_fresh``.
+        """
+        return await self._broker.persist(self._taken)
+
+    async def end(self, cause: str) -> None:
+        """Say that it is over. What can not be said is not waited for: the opening runs out."""
+        with suppress(ByokeepError):
+            await self._call("end", {"cause": cause}, timeout_s=ENDED_WITHIN_S)
+
+    async def begin_sealing(self) -> None:
+        """Say that the browser is closed and has moved. Raises Conflict(``permits_open``), Denied, Unavailable."""
+        await self._broker.persist(lambda: self._call("sealing"))
+
+    async def announce(self, dek_id: UUID) -> SealPlan:
+        """Announce a seal of what was opened. Raises Conflict, Denied, Unavailable."""
+        body = {"base": self.row.generation, "dek_id": str(dek_id)}
+        reply = await self._call("seals", body)
+        try:
+            return SealPlan(
+                generation=int(reply["generation"]), created_by=UUID(reply["created_by"]),
+                created_at=datetime.fromisoformat(reply["created_at"]),
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise Unavailable("broker_garbage") from None
+
+    async def record(self, record: SealedRecord) -> None:
+        """Make what was sealed the newest generation; the broker writes the record. The opening ends with it.
+
+        Raises as :meth:`announce`.
+        """
+        body = {"base": self.row.generation, "record": record.canonical.decode(), "receipt": self._receipt}
+        await self._broker.persist(lambda: self._call(f"seals/{record.dek_id}/record", body))
+
+    async def put(self, client_id: UUID, key: ArtifactKey, chunks: AsyncIterator[bytes]) -> StoredArtifact:
+        """Write a blob by the broker. Raises as the port says."""
+        path = f"{self._place}/{self.epoch}/seals/{UUID(hex=key.random)}/blob"
+        reply = await self._broker.upload(path, self._token, chunks)
+        try:
+            self._receipt = str(reply["receipt"])
+            return StoredArtifact(size=int(reply["blob_size"]), sha256_hex=str(reply["blob_sha256"]))
+        except (KeyError, TypeError, ValueError):
+            raise Unavailable("broker_garbage") from None
+
+    async def get(self, client_id: UUID, key: ArtifactKey, expected: StoredArtifact) -> AsyncIterator[bytes]:
+        """Yield the blob; who opens it compares length and digest.
+
+        Raises:
+            Integrity: ``artifact_altered``: it broke off, for the broker saw that it is not what was stored.
+        """
+        try:
+            async for piece in self._broker.download(f"{self._place}/{self.epoch}/blob", self._token):
+                yield piece
+        except Unavailable as error:
+            broke_off = error
+        else:
+            return
+        try:
+            await self.beat()
+        except Conflict:  # taken out of use meanwhile
+            raise Integrity("artifact_altered") from None
+        except ByokeepError:
+            pass
+        raise broke_off
+
+    async def delete(self, client_id: UUID, key: ArtifactKey) -> None:
+        """Refuse."""
+        raise Denied("may_not_remove")
+
+    async def list_keys(self, client_id: UUID) -> Sequence[ArtifactKey]:
+        """Refuse."""
+        raise Denied("may_not_list")
+
+    async def probe(self) -> None:
+        """Nothing to look at: the broker answered."""
+
+    async def _taken(self) -> bytes:
+        text = bytearray()
+        async with aclosing(self._broker.download(f"{self._place}/{self.epoch}/record", self._token)) as pieces:
+            async for piece in pieces:
+                text += piece
+                if len(text) > MAX_RECORD:
+                    raise Unavailable("broker_garbage")
+        return bytes(text)
+
+    async def _call(
+        self, below: str, body: Mapping[str, Any] | None = None, *, timeout_s: float | None = None
+    ) -> dict[str, Any]:
+        path = f"{self._place}/{self.epoch}/{below}"
+        return await self._broker.call("POST", path, self._token, body, timeout_s=timeout_s)
+
+
+def _row(said: Mapping[str, Any], client_id: UUID, profile_id: UUID) -> Generation:
+    plain = {
+        name: said[name]
+        for name in ("generation", "holder", "kek_id", "kek_version", "blob_key", "blob_size", "packed_size",
+                     "record_version", "browser_version")
+    }  # fmt: skip
+    return Generation(
+        **plain, client_id=ClientId(client_id), profile_id=profile_id, dek_id=UUID(said["dek_id"]),
+        blob_sha256=bytes.fromhex(said["blob_sha256"]), manifest_hash=bytes.fromhex(said["manifest_hash"]),
+        key_state=KeyState(said["key_state"]), sealed_at=datetime.fromisoformat(said["sealed_at"]),
+        sealed_by=UUID(said["sealed_by"]), job_id=UUID(said["job_id"]), store_request="", gone_at=None,
+    )  # fmt: skip
+
+
+if TYPE_CHECKING:
+    from playwright.async_api import BrowserContext, Page
+
+_OF_CONTEXT: Final = ("storage_state", "set_storage_state", "route_from_har")
+_OF_REQUEST: Final = ("storage_state",)
+_OF_TRACING: Final = ("start", "start_chunk", "start_har", "stop", "stop_chunk", "stop_har", "group")
+_OF_PAGE: Final = ("route_from_har",)
+_OF_SCREENCAST: Final = ("start",)
+_OF_BROWSER: Final = ("start_tracing", "stop_tracing", "new_context", "new_page", "bind")
+
+
+@contextmanager
+def unrecorded(context: BrowserContext) -> Iterator[BrowserContext]:
+    """Give a context that refuses to be recorded, for the length of the block."""
+    refused: list[tuple[Any, str]] = []
+
+    def guard(page: Page) -> None:
+        _close(_of_page(page), refused)
+
+    _close(_of_context(context), refused)
+    for page in context.pages:
+        guard(page)
+    context.on("page", guard)  # called before whoever opened it has it
+    try:
+        yield context
+    finally:
+        context.remove_listener("page", guard)
+        for target, name in refused:
+            delattr(target, name)
+
+
+def _of_context(context: BrowserContext) -> Iterator[tuple[Any, Iterable[str]]]:
+    yield context, _OF_CONTEXT
+    yield context.tracing, _OF_TRACING
+    yield from _of_request(context.request)
+    if context.browser is not None:
+        yield context.browser, _OF_BROWSER
+
+
+def _of_page(page: Page) -> Iterator[tuple[Any, Iterable[str]]]:
+    yield page, _OF_PAGE
+    yield from _of_request(page.request)
+    if hasattr(page, "screencast"):  # later releases of Playwright
+        yield page.screencast, _OF_SCREENCAST
+
+
+def _of_request(request: Any) -> Iterator[tuple[Any, Iterable[str]]]:
+    yield request, _OF_REQUEST
+    if hasattr(request, "tracing"):  # later releases of Playwright
+        yield request.tracing, _OF_TRACING
+
+
+def _close(targets: Iterable[tuple[Any, Iterable[str]]], refused: list[tuple[Any, str]]) -> None:
+    """Put the refusal in place of each function that is there and not refused yet."""
+    for target, names in targets:
+        for name in names:
+            if hasattr(target, name) and name not in vars(target):
+                setattr(target, name, _refuse)
+                refused.append((target, name))
+
+
+async def _refuse(*_arguments: object, **_named: object) -> NoReturn:
+    """Refuse. Raises Denied(``profile_stays_sealed``)."""
+    raise Denied("profile_stays_sealed", next_step="A sealed profile's browser is not recorded and not exported.")
+
+
+CLOSE_S: Final = 1.5
+
+
+class OpeningWatch:
+    """Whether it may go on. ``stopped`` is why not, ``killed`` whether the browser had to be killed."""
+
+    def __init__(self, opening: ProfileOpening) -> None:
+        self.stopped: ByokeepError | None = None
+        self.killed = False
+        self._opening = opening
+        self._running: Running | None = None
+        self._may_until = now() + opening.life_s
+        self._over = False
+
+    def guard(self, running: Running) -> None:
+        """Name the browser that is to be closed. Raises what it was stopped for, if it was."""
+        self._running = running
+        if self.stopped is not None:
+            raise self.stopped
+
+    def finish(self) -> None:
+        """Ask no more: the browser is closed, and the opening is about to end."""
+        self._over = True
+
+    async def until_stopped(self) -> bool:
+        """Return when the browser was closed because it must be; False when it was over before."""
+        while True:
+            await asyncio.sleep(self._opening.beat_s)
+            stopped = await self._asked()
+            if self._over:
+                return False
+            if stopped is not None:
+                self.stopped = stopped
+                await self._close()
+                return True
+
+    async def _asked(self) -> ByokeepError | None:
+        """Ask once; returns why it must be closed."""
+        asked_at = now()
+        try:
+            self._may_until = asked_at + await self._opening.beat()
+        except Unavailable as error:
+            return error if now() + self._opening.beat_s >= self._may_until else None
+        except ByokeepError as error:
+            return error
+        return None
+
+    async def _close(self) -> None:
+        running = self._running
+        if running is None:
+            return
+        with suppress(Exception):  # it crashed, or does not answer: what follows looks for itself
+            await asyncio.wait_for(running.context.close(), CLOSE_S)
+        find = partial(launch.of_directory, running.start.directory)
+        if not await launch.gone(running.start.directory, within_s=0.2):
+            self.killed = await launch.end_all(find) > 0
+
+
+@asynccontextmanager
+async def watched(opening: ProfileOpening) -> AsyncIterator[OpeningWatch]:
+    """Run a block for as long as the broker lets the opening go on.
+
+    Raises:
+        ByokeepError: Why it was stopped, whatever the block raised by then.
+    """
+    watch = OpeningWatch(opening)
+    scope = asyncio.timeout(None)
+    asking = asyncio.create_task(_then(watch.until_stopped, lambda: scope.reschedule(0)))
+    try:
+        async with scope:
+            yield watch
+    except BaseException:
+        if watch.stopped is not None:
+            await asyncio.wait({asking})  # the browser is gone before anybody hears of it
+            raise watch.stopped from None
+        raise
+    finally:
+        asking.cancel()
+        with suppress(asyncio.CancelledError):
+            await asking
+
+
+async def _then(work: Callable[[], Awaitable[bool]], after: Callable[[], None]) -> None:
+    if await work():
+        with suppress(RuntimeError):  # the block is over already
+            after()
+
+
+if TYPE_CHECKING:
+    from playwright.async_api import BrowserContext
+
+PERMITS_END_S: Final = 20.0  # seconds after which a permit that nobody closed is called unknown
+_LOOK_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """What a run has of its job.
+
+    Attributes:
+        identify: Reports a face to the broker, as ``job.identify`` does; returns its word.
+        site_urls: Login -> address of a simulator; refused in production.
+        room_dir: A directory in memory; ``None`` = one in shared memory.
+    """
+
+    job_id: UUID
+    client_id: UUID
+    broker: Broker
+    token: Secret
+    lease: HeldLease
+    identify: Callable[[str, str, Mapping[str, str | None] | None], Awaitable[str]]
+    site_urls: Mapping[str, str]
+    room_dir: Path | None
+
+
+@asynccontextmanager
+async def opened(use: Use, name: str) -> AsyncIterator[BrowserContext]:
+    """Give the browser of an account's sealed profile.
+
+    Args:
+        name: ``platform/account``, as they were registered.
+
+    Raises:
+        Denied: ``not_declared``, ``profile_not_usable``, ``switch_closed``, ``identity_mismatch``,
+            ``identity_unproven``, ``identity_drift``, ...
+        Conflict: ``profile_in_use``, with ``since``; ``opening_lost``.
+        Integrity: The sealed profile is not what it was.
+        Unavailable: Something could not be asked, or started; ``sealing_self_test_failed``, before anything is asked;
+            ``profile_not_sealed``: what moved is lost.
+    """
+    sealer = await asyncio.to_thread(Sealer)
+    platform, _, account = name.partition("/")
+    profile_id = await use.lease.profile(f"{PROFILE}/{name}")
+    opening = await ProfileOpening.begin(
+        use.broker, use.token, job_id=use.job_id, client_id=use.client_id, profile_id=profile_id,
+        lease_id=await use.lease.renewed(),
+    )  # fmt: skip
+    run = _Run(use, opening, Provider(platform), account, profile_id, sealer)
+    try:
+        async with watched(opening) as watch, run.room() as room:
+            try:
+                async with run.browser(room, watch) as context:
+                    yield context
+            finally:
+                await run.seal(room, watch)
+                watch.finish()
+    finally:
+        await asyncio.shield(opening.end(run.cause))
+
+
+class _Run:
+    def __init__(
+        self, use: Use, opening: ProfileOpening, platform: Provider, account: str, profile_id: UUID, sealer: Sealer
+    ) -> None:
+        self.cause = "failed"
+        self._use, self._opening, self._profile_id, self._sealer = use, opening, profile_id, sealer
+        self._platform, self._account = platform, account
+        self._name = f"{PROFILE}/{platform.value}/{account}"
+        self._moved = self._failed = False
+
+    @asynccontextmanager
+    async def room(self) -> AsyncIterator[ProfileRoom]:
+        """Give a room in memory; it is wiped at the end."""
+        if self._use.site_urls and self._opening.environment is Environment.PRODUCTION:
+            raise Rejected("test_hook_in_production", next_step="Remove site_urls.")
+        place = self._use.room_dir or shared_place()
+        rooms = await asyncio.to_thread(Rooms, place, private=False)
+        known: Mapping[Provider, RoomSite] = sites(self._use.site_urls)
+        if self._platform not in known:
+            raise Rejected("platform_without_website", platform=self._platform.value)
+        self._site = known[self._platform]
+        async with swept(rooms), ProfileRooms(rooms, known).enter(self._profile_id, self._opening.packing) as room:
+            yield room
+
+    @asynccontextmanager
+    async def browser(self, room: ProfileRoom, watch: OpeningWatch) -> AsyncIterator[BrowserContext]:
+        """Give the context of a browser on the opened profile, and take out what moved."""
+        self._record = await self._unsealed(room)
+        try:
+            async with room.browser() as browser:
+                watch.guard(browser.running)
+                self._version = browser.version
+                await self._prove(browser)
+                self.cause = "failed"
+                failure: Exception | None = None
+                with unrecorded(browser.running.context) as context:
+                    try:
+                        yield context
+                    except Exception as error:
+                        failure = error
+                self._failed = failure is not None
+                await self._leave(browser)
+                if failure is not None:
+                    raise failure
+        finally:
+            if watch.stopped is not None:
+                self.cause = "killed" if watch.killed else "stopped"
+
+    async def seal(self, room: ProfileRoom, watch: OpeningWatch) -> None:
+        """Seal what moved as the next generation, also after an error of the block, which says more than one of ours.
+
+        Raises:
+            Unavailable: ``profile_not_sealed``.
+        """
+        if not self._moved:
+            return
+        try:
+            await self._begin_sealing()
+            await self._sealed(room, watch)
+        except ByokeepError as error:
+            if not self._failed:
+                raise _not_sealed(error) from None
+
+    async def _unsealed(self, room: ProfileRoom) -> SealedRecord:
+        opening = self._opening
+        keys = leased_keys(self._use.lease, self._name, opening.environment)
+        sealing = Sealing(sealer=self._sealer, artifacts=opening, keys=keys)
+        try:
+            text = await opening.sealed_record()
+            return await sealing.unseal(text, opening.row, opening.environment, room.sink, found=StoredGeneration())
+        except Integrity:
+            self.cause = "altered"
+            raise
+
+    async def _prove(self, browser: RoomBrowser) -> None:
+        """Let pass what is plainly the expected account, to us and to the broker."""
+        self.cause = "not_identified"
+        expected = self._expected()
+        face = await self._seen(browser, expected)
+        said = await self._use.identify(self._platform.value, self._account, _said(face))
+        if said == "mismatch":
+            self.cause = "wrong_account"
+        if said != "match" or self.cause == "wrong_account":
+            code = {"mismatch": "identity_mismatch", "drift": "identity_drift"}.get(said, "identity_unproven")
+            code = "identity_mismatch" if self.cause == "wrong_account" else code
+            raise Denied(code, next_step="The browser was closed before anything was done. An operator looks at it.")
+
+    async def _seen(self, browser: RoomBrowser, expected: ExpectedAccount) -> Face | None:
+        """Return whom the platform shows, None when that could not be read; notes what needs a person."""
+        seen = await identify(browser.running.page, self._site.website, self._site.place)
+        verdict = seen.compared(told(self._site.website, expected)).verdict
+        if seen.outcome is IdentityOutcome.IDENTIFIED and verdict is IdentityVerdict.MISMATCH:
+            self.cause = "wrong_account"
+        elif seen.outcome in (IdentityOutcome.LOGGED_OUT, IdentityOutcome.CHALLENGE):
+            self.cause = seen.outcome.value
+        return seen.face
+
+    def _expected(self) -> ExpectedAccount:
+        for one in self._record.manifest.accounts:
+            if (one.platform, one.account) == (self._platform, self._account):
+                return one
+        raise Denied("identity_unproven", next_step="The profile was sealed for other accounts; an operator looks.")
+
+    async def _leave(self, browser: RoomBrowser) -> None:
+        """Look once more, take the session out as the last act, close. Never raises for what a page did."""
+        try:
+            if not browser.running.context.pages:
+                await browser.running.context.new_page()
+            await self._prove(browser)
+            self.cause = "crashed"
+            self._moved = await browser.packed()
+            self.cause = "closed"
+        except ByokeepError as error:
+            if not self._failed:
+                raise _not_sealed(error) from None
+        except Exception:  # Playwright's words hold addresses and values of the page
+            self.cause = "crashed"
+            if not self._failed:
+                raise Unavailable("browser_failed") from None
+
+    async def _begin_sealing(self) -> None:
+        waited = 0.0
+        while True:
+            try:
+                await self._opening.begin_sealing()
+            except Conflict as error:
+                if error.code != "permits_open" or self._failed or waited >= PERMITS_END_S:
+                    raise
+                waited += _LOOK_S
+                await asyncio.sleep(_LOOK_S)
+            else:
+                return
+
+    async def _sealed(self, room: ProfileRoom, watch: OpeningWatch) -> None:
+        use, opening = self._use, self._opening
+        await use.lease.close()  # the job acts no more, and reads nothing else
+        custody = HeldLease(use.broker, use.token, use.job_id)
+        try:
+            await custody.open()
+            dek_id = uuid4()
+            plan = await opening.announce(dek_id)
+            manifest = replace(
+                self._record.manifest, generation=plan.generation, created_by=plan.created_by,
+                created_at=plan.created_at, browser_version=self._version,
+            )  # fmt: skip
+            keys = leased_keys(custody, f"{PROFILE}/{self._profile_id}", opening.environment)
+            sealing = Sealing(sealer=self._sealer, artifacts=opening, keys=keys)
+            with room.content() as source:
+                record = await sealing.seal(manifest, dek_id, source)
+            watch.finish()  # the opening ends with the record
+            await opening.record(record)
+        finally:
+            await custody.close()
+
+
+def _not_sealed(error: ByokeepError) -> Unavailable:
+    step = "The acts are done. What moved in the session is lost; the last good profile stays."
+    return Unavailable("profile_not_sealed", next_step=step, reason=error.code)
+
+
+def _said(face: Face | None) -> Mapping[str, str | None] | None:
+    if face is None:
+        return None
+    return {"id": face.account_id, "username": face.username, "display_name": face.display_name}

@@ -1,0 +1,750 @@
+"""A rotation's second half: every wrapped key is moved to the new version of its key-encryption key (R6.1-8).
+
+Rules
+- A blob is not touched. The record of a generation is written anew, by compare-and-set, with the same key wrapped under
+  the new version; then its row follows. Until it does, the old record stays and opens: nothing is ever unreadable.
+- A profile that somebody has open waits, for a seal may be on its way and must not lose its place.
+- Cut anywhere, it is begun again from the rows: what was written and not recorded is written once more, and what is
+  left over of that is destroyed a while after the rotation ended.
+- A rotation is done when no row is left on an older version. Nothing else ends it.
+
+It may not open a wrapped key: OpenBao moves it.
+
+What a worker does with a key-encryption key: makes it, rotates it, compares it with OpenBao, ends old versions.
+
+Rules
+- A version has its row before OpenBao makes it, and protects nothing before the row says active (S-NIST-13), which
+  it does when the version was confirmed (:func:`confirm`). Which key it is stands in the row from then on; the
+  versions of an older installation get it at the first check that finds nothing wrong with them.
+- Each step can be cut anywhere and begun again: what OpenBao shows and what the rows say tell where it stood.
+- A version that was made, taken away, exchanged or opened up outside is a finding with an alert, and is not worked
+  around.
+- An old version is ended only when nothing hangs on it (R6.1-8); its row stays, as its tombstone.
+
+It may not move a wrapped key: :mod:`.kek_rewrap` does.
+
+What is done about key-encryption keys by the clock: rotations go on, keys are compared, what is due is said.
+
+Rules
+- A rotation that nobody works on any more is handed on; what it left over is destroyed a while after it ended.
+- Each key is compared with OpenBao at least once an hour, so that what is done outside is noticed in time (R9.2-2).
+- Due is told once, overdue as long as it lasts (R6.1-7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Unavailable
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.kek import (
+    DEK_BYTES,
+    OPENS,
+    TRANSIT,
+    Difference,
+    KekFault,
+    KekFinding,
+    KekScope,
+    KekStatus,
+    KeyContext,
+    KnownVersion,
+    check_provider,
+    differences,
+    follows,
+    may_protect,
+    rotation_due,
+    unusable,
+    urgency,
+)
+from byokeep.core.keystate import KeyState
+from byokeep.core.model import Actor, ClientId
+from byokeep.core.ref import ProfileRef
+from byokeep.core.sealed_record import check_rewrap, parse_record
+from byokeep.core.secret import Secret
+from byokeep.kernel.app import App
+from byokeep.kernel.command import open_alert
+from byokeep.kernel.ports import Tx, Written
+from byokeep.profiles import kek_store
+from byokeep.profiles.kek_store import Kek, KekApp, ProfileCustody, Rotation, check_protect, custody_of
+from byokeep.profiles.profiles import Opening
+from byokeep.profiles.vault_check import check_vault
+from byokeep.sealing.generation import Generation, altered, check_same, context_of, wrapped_of
+
+TASK: Final = "kek_rewrap"
+TIDY_TASK: Final = "kek_tidy"
+BATCH: Final = 200  # profiles of one task
+AT_ONCE: Final = 8
+TOGETHER: Final = 16  # profiles whose rows follow in one transaction: a client's records are appended one after another
+TIDY_AFTER_S: Final = 900.0  # seconds after which nobody reads by a row that was read before the rotation ended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewrapBatch:
+    """What one go at a client's profiles came to."""
+
+    moved: int
+    waiting: int
+    blocked: int
+
+
+async def hand_out(tx: Tx, rotation: Rotation, actor: Actor) -> int:
+    """Hand each client that has something on older versions to a worker; returns how many clients."""
+    behind = await tx.all(
+        ClientId, "kek_clients_behind", holder=rotation.holder, kek_id=rotation.kek_id, below=rotation.to_version
+    )
+    for client_id in behind:
+        await queue(tx, rotation.id, client_id, actor)
+    if not behind:
+        await _end(tx, actor, rotation)
+    return len(behind)
+
+
+async def queue(tx: Tx, rotation_id: UUID, client_id: UUID, actor: Actor) -> None:
+    """Hand one client of a rotation to a worker."""
+    await tx.defer(
+        TASK, key=f"{TASK}:{rotation_id}:{client_id}", rotation_id=str(rotation_id), client_id=str(client_id),
+        asked_by=str(actor.id),
+    )  # fmt: skip
+
+
+async def rewrap(
+    app: KekApp, actor: Actor, rotation_id: UUID, client_id: ClientId, *, limit: int = BATCH
+) -> RewrapBatch:
+    """Move up to ``limit`` profiles of a client; hands itself on while it gets somewhere, and ends the rotation.
+
+    Raises:
+        Unavailable: OpenBao or database; it is taken up again.
+        Denied: The client's switch is closed.
+        Rejected: As :func:`byokeep.profiles.kek_store.check_protect`: the new version may protect nothing any more.
+    """
+    async with app.db.begin(every_client=True) as tx:
+        rotation = await tx.one(Rotation, "kek_rotation_get", id=rotation_id)
+        if rotation.state == "done":
+            return RewrapBatch(moved=0, waiting=0, blocked=0)
+        behind = await tx.all(
+            lambda row: (UUID(str(row["id"])), bool(row["open"])), "kek_profiles_behind", client_id=client_id,
+            holder=rotation.holder, kek_id=rotation.kek_id,
+            below=rotation.to_version, limit=limit,
+        )  # fmt: skip
+        await check_protect(tx, app, holder=rotation.holder, kek_id=rotation.kek_id, version=rotation.to_version)
+    free = [profile_id for profile_id, is_open in behind if not is_open]
+    outcomes: list[int] = []
+    if free:
+        async with custody_of(app, actor, client_id) as custody:
+            outcomes = await _all(app, actor, custody, rotation, client_id, free)
+    moved, blocked = sum(one for one in outcomes if one > 0), sum(1 for one in outcomes if one < 0)
+    async with app.db.begin(every_client=True) as tx:
+        now = await tx.one(Rotation, "kek_rotation_get", id=rotation_id)
+        if not now.remaining:
+            await _end(tx, actor, now)
+        elif moved and len(behind) == limit:
+            await queue(tx, rotation_id, client_id, actor)
+    return RewrapBatch(moved=moved, waiting=len(behind) - len(free), blocked=blocked)
+
+
+async def _all(
+    app: KekApp, actor: Actor, custody: ProfileCustody, rotation: Rotation, client_id: ClientId, profile_ids: list[UUID]
+) -> list[int]:
+    """Move profiles side by side; returns for each how many keys, -1 when one can not be moved."""
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def one(profile_id: UUID) -> tuple[list[_Moved], bool]:
+        async with slots:
+            return await _write(app, actor, custody, rotation, client_id, profile_id)
+
+    outcomes: list[int] = []
+    for start in range(0, len(profile_ids), TOGETHER):
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(profile_id)) for profile_id in profile_ids[start : start + TOGETHER]]
+        written = [task.result() for task in tasks]
+        async with app.db.begin(client_id=client_id) as tx:
+            for moves, blocked in written:
+                kept = [await _keep(tx, actor, rotation, move) for move in moves]
+                outcomes.append(-1 if blocked else sum(kept))
+    return outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """A record that was written anew; its row has not followed yet."""
+
+    row: Generation
+    kek_version: int
+    written: Written
+
+
+async def _write(
+    app: KekApp, actor: Actor, custody: ProfileCustody, rotation: Rotation, client_id: ClientId, profile_id: UUID
+) -> tuple[list[_Moved], bool]:
+    """Write every record of a profile anew; returns what was, and whether one can not be: that raises an alert."""
+    async with app.db.begin(client_id=client_id) as tx:
+        held = await tx.maybe(Opening, "opening_of", client_id=client_id, profile_id=profile_id)
+        if held is not None and held.open:  # since the batch was chosen
+            return [], False
+        rows = await tx.all(
+            Generation, "kek_generations_behind", client_id=client_id, profile_id=profile_id,
+            holder=rotation.holder,
+            kek_id=rotation.kek_id, below=rotation.to_version,
+        )  # fmt: skip
+    moved: list[_Moved] = []
+    cas = max((row.record_version for row in rows), default=0)  # as a rule the newest; the store says when it is not
+    stays = min((row.record_version for row in rows), default=0)
+    for row in rows:
+        try:
+            moved.append(await _rewritten(app, custody, rotation, row, cas, stays))
+        except (Integrity, NotFound) as error:
+            await _blocked(app, actor, row, error)
+            return moved, True
+        except Conflict as error:
+            if error.code == "record_history_full":
+                await _blocked(app, actor, row, error)
+                return moved, True
+            if error.code != "stale_version":
+                raise
+            break  # a seal was first; it is looked at again
+        cas = moved[-1].written.version
+    return moved, False
+
+
+async def _rewritten(
+    app: KekApp, custody: ProfileCustody, rotation: Rotation, row: Generation, cas: int, stays: int
+) -> _Moved:
+    ref = ProfileRef(row.client_id, row.profile_id)
+    record = parse_record(await custody.read(ref, row.record_version))
+    check_same(record, row, app.environment)
+    if record.kek_version != row.kek_version:
+        raise altered()
+    fresh = await custody.keys.rewrap(wrapped_of(record), context_of(record.manifest))
+    if fresh.kek_version != rotation.to_version:
+        raise Conflict("kek_version_moved", expected=rotation.to_version, newest=fresh.kek_version)
+    after = replace(record, wrapped_dek=fresh.ciphertext, kek=fresh.key_ref, kek_version=fresh.kek_version)
+    try:
+        check_rewrap(newest=cas, stays=stays)
+        written = await custody.write(ref, after.canonical, cas=cas)
+    except Conflict as error:
+        if error.code != "stale_version":
+            raise
+        cas = await custody.newest(ref)
+        check_rewrap(newest=cas, stays=stays)
+        written = await custody.write(ref, after.canonical, cas=cas)
+    return _Moved(row, fresh.kek_version, written)
+
+
+async def _keep(tx: Tx, actor: Actor, rotation: Rotation, move: _Moved) -> bool:
+    """Let the row follow its record, on record; False when another worker's did, or its key is destroyed."""
+    row, written = move.row, move.written
+    done = await tx.maybe(
+        int, "kek_rewrapped", client_id=row.client_id, profile_id=row.profile_id, generation=row.generation,
+        dek_id=row.dek_id,
+        from_version=row.kek_version, base=row.record_version, kek_version=move.kek_version,
+        record_version=written.version, rotation=rotation.id,
+    )  # fmt: skip
+    if done is None:
+        return False
+    await tx.append(
+        Event(
+            name=EventName.KEK_REWRAPPED, actor=actor, outcome=Outcome.OK, client_id=row.client_id,
+            object_id=row.profile_id,
+            fields={"holder": row.holder, "kek": row.kek_id, "kek_version": move.kek_version, "dek": str(row.dek_id),
+                    "from_version": row.kek_version, "rotation": str(rotation.id), "profile": str(row.profile_id),
+                    "generation": row.generation, "version": written.version, "store_request": written.request_id},
+        )
+    )  # fmt: skip
+    return True
+
+
+async def _blocked(app: KekApp, actor: Actor, row: Generation, error: ByokeepError) -> None:
+    async with app.db.begin(client_id=row.client_id) as tx:
+        await open_alert(
+            tx, app, actor, reason="kek_rewrap_blocked", client_id=row.client_id, object_id=row.profile_id,
+            key=f"kek_rewrap_blocked:{row.dek_id}:{error.code}",
+        )  # fmt: skip
+
+
+async def _end(tx: Tx, actor: Actor, rotation: Rotation) -> bool:
+    """End a rotation that has nothing left; False when it has, or was ended before."""
+    moved = await tx.maybe(int, "kek_rotation_end", id=rotation.id)
+    if moved is None:
+        return False
+    await tx.append(
+        Event(
+            name=EventName.KEK_ROTATION_DONE, actor=actor, outcome=Outcome.OK, client_id=rotation.client_id,
+            object_id=rotation.client_id,
+            fields={"holder": rotation.holder, "kek": rotation.kek_id, "kek_version": rotation.to_version,
+                    "from_version": rotation.from_version, "rotation": str(rotation.id), "count": moved},
+        )
+    )  # fmt: skip
+    return True
+
+
+async def tidy(app: KekApp, actor: Actor, client_id: ClientId, profile_ids: list[UUID]) -> int:
+    """Destroy records that a rewrap replaced or left over; returns how many versions.
+
+    A version is ours to destroy when no row stands for it and it holds a key that a row knows, under a version of the
+    KEK that is not newer than the row's. Whatever else lies there is somebody else's business.
+    """
+    destroyed = 0
+    async with custody_of(app, actor, client_id) as custody:
+        for profile_id in profile_ids:
+            async with app.db.begin(client_id=client_id) as tx:
+                rows = await tx.all(
+                    Generation, "generations_of", client_id=client_id, profile_id=profile_id, limit=1000
+                )
+            ref, known = ProfileRef(client_id, profile_id), {row.dek_id: row for row in rows}
+            standing = {row.record_version for row in rows}
+            strays = []
+            for version in await custody.live_versions(ref):
+                if version in standing:
+                    continue
+                try:
+                    record = parse_record(await custody.read(ref, version))
+                except (Integrity, NotFound):
+                    continue
+                row = known.get(record.dek_id)
+                if row is not None and record.kek_version <= row.kek_version:
+                    strays.append(version)
+            if strays:
+                await custody.destroy(ref, strays)
+                destroyed += len(strays)
+    return destroyed
+
+
+if TYPE_CHECKING:
+    from byokeep.sealing.transit import TransitKeys
+
+UNCONFIRMED: Final = "kek_unconfirmed"
+_TWICE: Final = 2
+
+
+async def compared(app: App, keys: TransitKeys, scope: KekScope) -> KekStatus:
+    """Return the KEK as OpenBao shows it; another key in the place of one of our versions is a fault of that version.
+
+    What a version was made with stands in its row (its ``identity``), written when it was confirmed and never again: a
+    name is anybody's who has rights there. A version that ended is not compared: that it is back is its own finding.
+    """
+    status = await keys.versions(scope)
+    pins = {row.version: row.identity for row in await _rows(app, status.kek_id) if row.state is not KeyState.DESTROYED}
+    return replace(status, versions=tuple(
+        replace(one, fault=KekFault.FOREIGN)
+        if one.fault is None and (pins.get(one.number) or one.identity) != one.identity else one
+        for one in status.versions
+    ))  # fmt: skip
+
+
+async def prepare(app: App, actor: Actor, keys: TransitKeys, client_id: ClientId, *, owner: str = "operations") -> Kek:
+    """Return the version that may protect a client's new keys, making the first one if there is none.
+
+    Raises:
+        Rejected: ``key_state``, ``key_period_over``; a code of :class:`byokeep.core.kek.KekFault`.
+        Integrity: ``kek_unknown_outside``: the holder has a version that nobody here made; ``kek_unconfirmed``.
+        Unavailable: The holder.
+    """
+    scope = KekScope(environment=app.environment, client_id=client_id)
+    for _ in range(_TWICE):  # somebody else may be making it in this moment
+        status = await compared(app, keys, scope)
+        if status.faults:
+            raise unusable(status.faults[0])
+        try:
+            kek = await _usable(app, actor, keys, scope, status, owner)
+        except Conflict as error:
+            if error.code not in ("kek_version_moved", "key_moved"):
+                raise
+            continue
+        may_protect(kek.state, kek.now, kek.periods)
+        return kek
+    raise Unavailable("kek_busy", next_step="Somebody else works on this key; try again.")
+
+
+async def _usable(app: App, actor: Actor, keys: TransitKeys, scope: KekScope, status: KekStatus, owner: str) -> Kek:
+    rows = await _rows(app, status.kek_id)
+    pending = next((row for row in rows if row.state is KeyState.PRE_ACTIVATION), None)
+    if not status.newest and not any(row for row in rows if row is not pending):
+        return await _make(app, actor, keys, scope, status, owner)
+    if pending is not None and pending.version == status.newest == 1:  # made, and cut before it was activated
+        return await _activate(app, actor, keys, scope, pending)
+    known = next((row for row in rows if row.version == status.newest and row is not pending), None)
+    if known is None and pending is not None:  # a rotation was cut; until it goes on nothing is protected
+        raise Conflict("kek_version_moved", expected=pending.version, newest=status.newest)
+    if known is None:
+        await _alarm(app, actor, status.kek_id, scope.client_id, status.newest, KekFinding.UNKNOWN)
+        raise Integrity(KekFinding.UNKNOWN.value,
+            next_step="Somebody made a version outside; see `byokeep kek status`.",
+                        version=status.newest)  # fmt: skip
+    return known
+
+
+async def _make(app: App, actor: Actor, keys: TransitKeys, scope: KekScope, status: KekStatus, owner: str) -> Kek:
+    async with app.db.begin(client_id=scope.client_id) as tx:
+        await tx.all(None, "kek_lock", kek_id=status.kek_id)
+        kek = await kek_store.announce(tx, app, actor, kek_id=status.kek_id, version=1, client_id=scope.client_id,
+                                      owner=owner)  # fmt: skip
+    await keys.rotate(scope, expected=0)
+    return await _activate(app, actor, keys, scope, kek)
+
+
+async def _activate(app: App, actor: Actor, keys: TransitKeys, scope: KekScope, kek: Kek) -> Kek:
+    identity = await confirm(app, actor, keys, scope, kek)
+    async with app.db.begin(client_id=scope.client_id) as tx:
+        await tx.all(None, "kek_lock", kek_id=kek.kek_id)
+        now = await kek_store.held(tx, kek_id=kek.kek_id, version=kek.version)
+        if now.state is KeyState.PRE_ACTIVATION:
+            await kek_store.pin(tx, now, identity)
+            await kek_store.move(tx, app, actor, now, to=KeyState.ACTIVE, reason="made")
+            await tx.append(kek_store.event(EventName.KEK_MADE, actor, now, Outcome.OK, **kek_store.made_fields(now)))
+        return await kek_store.held(tx, kek_id=kek.kek_id, version=kek.version)
+
+
+async def confirm(app: App, actor: Actor, keys: TransitKeys, scope: KekScope, made: Kek) -> str:
+    """Return the identity of an announced version when a throw-away key goes there and back (SP 800-57 part 1, 7.1).
+
+    What goes through is random, belongs to no profile, guards nothing and is wiped. It must have been wrapped by the
+    announced version, come back as it was, and come back for no other profile.
+
+    Args:
+        keys: Under a custody lease of the scope's client.
+        made: The row of the version, announced and not active.
+
+    Raises:
+        Integrity: ``kek_unconfirmed``: it wraps under another version, loses what it was given, or does not tell one
+            profile from another; an alert is raised beside it.
+        Rejected: A code of :class:`byokeep.core.kek.KekFault`.
+        Unavailable, Denied: OpenBao; nothing is known.
+    """
+    shown = {one.number: one for one in (await compared(app, keys, scope)).versions}.get(made.version)
+    if shown is not None and shown.fault is not None:
+        raise unusable(shown.fault)
+    if shown is not None and await _confirmed(app, keys, scope, made):
+        return shown.identity
+    async with app.db.begin(every_client=True) as tx:
+        await open_alert(tx, app, actor, reason=UNCONFIRMED, client_id=scope.client_id, object_id=scope.client_id,
+                          key=f"{UNCONFIRMED}:{made.kek_id}:{made.version}")  # fmt: skip
+    raise Integrity(UNCONFIRMED, next_step="Seal nothing until somebody has looked at OpenBao.",
+                    version=made.version)  # fmt: skip
+
+
+async def _confirmed(app: App, keys: TransitKeys, scope: KekScope, made: Kek) -> bool:
+    own, other = (_context(app, scope) for _ in range(2))
+    probe = Secret(secrets.token_bytes(DEK_BYTES))
+    try:
+        wrapped = await keys.wrap(probe, own)
+        if (wrapped.kek_id, wrapped.kek_version) != (made.kek_id, made.version):
+            return False
+        try:
+            back = await keys.unwrap(wrapped, own)
+        except Integrity:
+            return False
+        same = back.matches(probe)
+        back.wipe()
+        if not same:
+            return False
+        try:
+            (await keys.unwrap(wrapped, other)).wipe()
+        except Integrity:
+            return True
+        return False
+    finally:
+        probe.wipe()
+
+
+def _context(app: App, scope: KekScope) -> KeyContext:
+    """Of a profile that there is not."""
+    return KeyContext(environment=app.environment, client_id=scope.client_id, profile_id=app.ids.uuid())
+
+
+async def rotate(app: KekApp, actor: Actor, client_id: ClientId, *, expected: int, reason: str) -> Rotation | None:
+    """Make the version after ``expected``; the older one opens only from then on, and its wrapped keys begin to move.
+
+    Args:
+        client_id: Whose key, or any client of a key that guards all.
+        expected: The version that was active when it was asked for; 0 = the first is made.
+        reason: A code.
+
+    Returns:
+        The rotation; None for the first version, and when this was done before.
+
+    Raises:
+        Rejected: A code of :class:`byokeep.core.kek.KekFault`: a new version would hide what was done outside.
+        Conflict: ``kek_version_moved``, ``kek_rotation_under_way``.
+        Integrity: ``kek_unconfirmed``: as :func:`confirm`.
+        Unavailable: The holder.
+    """
+    scope = KekScope(environment=app.environment, client_id=client_id)
+    async with custody_of(app, actor, client_id) as custody:
+        keys = custody.keys
+        status = await compared(app, keys, scope)
+        if status.faults:
+            raise unusable(status.faults[0])
+        if not status.newest:
+            await prepare(app, actor, keys, client_id, owner=app.kek_owner)
+            return None
+        made = await _announced(app, actor, scope, status, expected)
+        if made is None:
+            return None
+        if status.newest < made.version or status.min_encryption < made.version:
+            await keys.rotate(scope, expected=made.version - 1)
+        identity = await confirm(app, actor, keys, scope, made)
+    async with app.db.begin(client_id=client_id) as tx:
+        await kek_store.pin(tx, made, identity)
+        return await _turn(tx, app, actor, made, reason=reason)
+
+
+async def _announced(app: KekApp, actor: Actor, scope: KekScope, status: KekStatus, expected: int) -> Kek | None:
+    async with app.db.begin(every_client=True) as tx:
+        await tx.all(None, "kek_lock", kek_id=status.kek_id)
+        rows = await kek_store.versions(tx, kek_id=status.kek_id)
+        newest = max((row for row in rows if row.state is not KeyState.PRE_ACTIVATION), key=lambda row: row.version)
+        if newest.version > expected:
+            return None
+        if await kek_store.under_way(tx, kek_id=status.kek_id):
+            raise Conflict("kek_rotation_under_way", next_step="Let its rewrap end first: `byokeep kek status`.")
+        if status.newest not in (expected, expected + 1) or newest.version != expected:
+            raise Conflict("kek_version_moved", expected=expected, newest=status.newest)
+        if status.newest == expected + 1 and not any(row.version == status.newest for row in rows):
+            await open_alert(tx, app, actor, reason=KekFinding.UNKNOWN.value, client_id=newest.client_id,
+                              object_id=scope.client_id)  # fmt: skip
+            raise Conflict("kek_version_moved", expected=expected, newest=status.newest)
+        return await kek_store.announce(
+            tx, app, actor, kek_id=status.kek_id, version=expected + 1, client_id=scope.client_id, owner=app.kek_owner,
+        )  # fmt: skip
+
+
+async def _turn(tx: Tx, app: KekApp, actor: Actor, made: Kek, *, reason: str) -> Rotation | None:
+    """The new version protects, the older ones open only, and a rotation begins: all in one."""
+    await tx.all(None, "kek_lock", kek_id=made.kek_id)
+    now = await kek_store.held(tx, kek_id=made.kek_id, version=made.version)
+    if now.state is not KeyState.PRE_ACTIVATION:
+        return None
+    await kek_store.move(tx, app, actor, now, to=KeyState.ACTIVE, reason=reason)
+    await tx.append(kek_store.event(EventName.KEK_MADE, actor, now, Outcome.OK, **kek_store.made_fields(now)))
+    for old in await kek_store.versions(tx, kek_id=made.kek_id):
+        if old.version < made.version and old.state in (KeyState.ACTIVE, KeyState.SUSPENDED):
+            await kek_store.move(tx, app, actor, old, to=KeyState.DEACTIVATED, reason="rotated")
+    rotation = await tx.one(
+        kek_store.Rotation, "kek_rotation_start", id=app.ids.uuid(), client_id=made.client_id, holder=TRANSIT,
+        kek_id=made.kek_id,
+        from_version=made.version - 1, to_version=made.version, reason=reason, started_by=actor.id,
+    )  # fmt: skip
+    rotation = await tx.one(Rotation, "kek_rotation_get", id=rotation.id)
+    await tx.append(
+        kek_store.event(EventName.KEK_ROTATED, actor, now, from_version=made.version - 1, rotation=str(rotation.id),
+                       count=rotation.remaining)
+    )  # fmt: skip
+    await hand_out(tx, rotation, actor)
+    return rotation
+
+
+async def check(app: KekApp, actor: Actor, client_id: ClientId) -> tuple[Difference, ...]:
+    """Compare a client's KEK with its holder, and every key's moves with its row; findings are alerts and on record.
+
+    Raises:
+        Unavailable: The holder could not be asked; that is on record too, and nothing is known.
+    """
+    scope = KekScope(environment=app.environment, client_id=client_id)
+    try:
+        async with custody_of(app, actor, client_id) as custody:
+            status = await compared(app, custody.keys, scope)
+    except ByokeepError:
+        await _could_not(app, actor, client_id)
+        raise
+    rows = await _rows(app, status.kek_id)
+    await _pin(app, status, rows)
+    found = list(differences(status, [KnownVersion(version=row.version, state=row.state) for row in rows]))
+    found += [
+        Difference(version=row.version, finding=KekFinding.HISTORY) for row in rows if not await _proved(app, row)
+    ]
+    async with app.db.begin(every_client=True) as tx:
+        broken = await tx.all(dict, "deks_with_broken_history", ids=[client_id], limit=kek_store.MANY)
+        for row in broken:
+            await open_alert(tx, app, actor, reason="dek_history_broken", client_id=row["client_id"],
+                              object_id=row["profile_id"], key=f"dek_history_broken:{row['dek_id']}")  # fmt: skip
+    for one in found:
+        await _alarm(app, actor, status.kek_id, client_id, one.version, one.finding)
+    if rows:
+        await _on_record(app, actor, rows[-1], found, len(rows), len(broken))
+    return tuple(found)
+
+
+async def _pin(app: KekApp, status: KekStatus, rows: list[Kek]) -> None:
+    shown = {one.number: one.identity for one in status.versions if one.fault is None}
+    for row in rows:
+        if row.version in shown and not row.identity and row.state in OPENS:
+            async with app.db.begin(client_id=row.client_id) as tx:
+                await kek_store.pin(tx, row, shown[row.version])
+
+
+async def _could_not(app: KekApp, actor: Actor, client_id: ClientId) -> None:
+    async with app.db.begin(every_client=True) as tx:
+        for row in (await kek_store.versions(tx, ids=[client_id]))[-1:]:
+            failed = kek_store.event(EventName.KEK_CHECKED, actor, row, Outcome.FAILED, found=0, cause="unknown")
+            await tx.append(failed)
+
+
+async def _on_record(app: KekApp, actor: Actor, row: Kek, found: list[Difference], count: int, broken: int) -> None:
+    cause = found[0].finding.value if found else "dek_history_broken" if broken else "match"
+    async with app.db.begin(client_id=row.client_id) as tx:
+        await tx.append(
+            kek_store.event(EventName.KEK_CHECKED, actor, row, Outcome.FAILED if found or broken else Outcome.OK,
+                           count=count, found=len(found) + broken, cause=cause)
+        )  # fmt: skip
+
+
+async def _proved(app: KekApp, row: Kek) -> bool:
+    async with app.db.begin(every_client=True) as tx:
+        moves = await tx.all(
+            kek_store.KekMove,
+            "kek_transitions",
+            kek_id=row.kek_id,
+            version=row.version,
+        )
+        records = await tx.one(int, "kek_moves_on_record", client_id=row.client_id, installation=app.installation_id,
+                               kek_id=row.kek_id, version=row.version)  # fmt: skip
+    steps = [(one.state_from, one.state_to) for one in moves]
+    return records == len(moves) and follows(KeyState.PRE_ACTIVATION, steps, row.state.value)
+
+
+async def end_versions(
+    app: KekApp, actor: Actor, client_id: ClientId, *, kek_id: str, holder: str, version: int, reason: str
+) -> int:
+    """Let a version, and those before it, open nothing any more; returns how many rows became tombstones.
+
+    Raises:
+        Denied: ``same_person``.
+        Conflict: ``kek_has_dependents`` with the count; ``kek_of_another_holder``.
+        Rejected: ``key_state``; ``bad_kek_version``: the newest stays; ``kek_foreign``: another key is in its place.
+        Unavailable: The holder; nothing was ended.
+    """
+    check_provider(holder)
+    scope = KekScope(environment=app.environment, client_id=client_id)
+    async with app.db.begin(every_client=True) as tx:  # once more: a version may have been moved since it was asked for
+        await require_another(tx, actor, kek_id, version)
+    await refuse_dependents(app, kek_id=kek_id, version=version)
+    async with custody_of(app, actor, client_id) as custody:
+        status = await compared(app, custody.keys, scope)
+        if any(one.fault is KekFault.FOREIGN for one in status.versions if one.number <= version):
+            raise unusable(KekFault.FOREIGN)  # ours would live on elsewhere, and its row would call it destroyed
+        await custody.keys.retire(scope, below=version + 1)
+    ended = 0
+    for row in await _rows(app, kek_id):
+        if row.version <= version and row.state is not KeyState.DESTROYED:
+            async with app.db.begin(client_id=row.client_id) as tx:
+                now = await kek_store.held(tx, kek_id=kek_id, version=row.version)
+                await kek_store.move(tx, app, actor, now, to=KeyState.DESTROYED, reason=reason)
+                ended += 1
+    return ended
+
+
+async def require_another(tx: Tx, actor: Actor, kek_id: str, version: int) -> None:
+    """Let pass who stopped none of the versions that an end would take: the end is the second person's part.
+
+    Raises:
+        Denied: ``same_person``.
+    """
+    if actor.id in await tx.all(lambda row: UUID(str(row["by"])), "kek_stopped_by", kek_id=kek_id, version=version):
+        raise Denied("same_person", next_step="Another approver must end it.", version=version)
+
+
+async def refuse_dependents(app: KekApp, *, kek_id: str, version: int) -> None:
+    """Let pass when nothing hangs on a version or one before it.
+
+    Raises:
+        Conflict: ``kek_has_dependents`` with the count.
+    """
+    async with app.db.begin(every_client=True) as tx:
+        left = await tx.one(int, "kek_dependents_below", holder=TRANSIT, kek_id=kek_id, below=version + 1)
+    if left:
+        raise dependents_left(left, version)
+
+
+def dependents_left(count: int, version: int) -> Conflict:
+    """Return the refusal to end a version on which something hangs."""
+    return Conflict("kek_has_dependents", next_step="Let a rewrap move them first: `byokeep kek rewrap`.",
+                    dependents=count, version=version)  # fmt: skip
+
+
+async def _alarm(app: App, actor: Actor, kek_id: str, client_id: UUID, version: int, finding: KekFinding) -> None:
+    async with app.db.begin(every_client=True) as tx:
+        await open_alert(tx, app, actor, reason=finding.value, client_id=client_id, object_id=client_id,
+                          key=f"{finding.value}:{kek_id}:{version}")  # fmt: skip
+
+
+async def _rows(app: App, kek_id: str) -> list[Kek]:
+    async with app.db.begin(every_client=True) as tx:
+        return await kek_store.versions(tx, kek_id=kek_id)
+
+
+CHECK_EVERY_S: Final = 3600
+_AT_ONCE: Final = 50
+
+
+async def care(app: KekApp) -> int:
+    """Do everything that is due; returns how many acts there were.
+
+    Raises:
+        Unavailable: The database is away.
+    """
+    return await go_on(app) + await compare(app) + await tell_due(app)
+
+
+async def go_on(app: KekApp) -> int:
+    """Hand on what open rotations left, and clear up after ended ones; returns how many clients and profiles."""
+    handed = 0
+    async with app.db.begin(every_client=True) as tx:
+        for rotation in (await kek_store.under_way(tx))[:_AT_ONCE]:
+            handed += await hand_out(tx, rotation, app.system())
+        strays = await tx.all(
+            lambda row: (ClientId(row["client_id"]), UUID(str(row["profile_id"]))),
+            "kek_rotations_to_tidy",
+            after_s=TIDY_AFTER_S,
+            limit=_AT_ONCE,
+        )
+    for client_id in sorted({client_id for client_id, _ in strays}):
+        with suppress(ByokeepError):  # tried again by the next round
+            own = [profile_id for whose, profile_id in strays if whose == client_id]
+            handed += await tidy(app, app.system(), client_id, own)
+    return handed
+
+
+async def compare(app: KekApp) -> int:
+    """Compare keys that were not for a while; returns how many."""
+    async with app.db.begin(every_client=True) as tx:
+        found = await tx.all(
+            ClientId,
+            "keks_to_check",
+            installation=app.installation_id,
+            within_s=CHECK_EVERY_S,
+            limit=_AT_ONCE,
+        )
+    for client_id in found:
+        with suppress(ByokeepError):  # on record, and tried again
+            await check(app, app.system(), client_id)
+            await check_vault(app, app.system(), client_id)
+    return len(found)
+
+
+async def tell_due(app: KekApp) -> int:
+    """Raise alerts about rotations that are due or overdue; returns how many keys."""
+    told = 0
+    async with app.db.begin(every_client=True) as tx:
+        rows = await kek_store.versions(tx)
+        newest = {row.kek_id: row for row in rows if row.state is not KeyState.PRE_ACTIVATION}
+        for row in newest.values():
+            due_at = rotation_due(row.made_at, app.kek_rotation_days, row.protect_until)
+            if how := urgency(row.now, due_at, row.protect_until):
+                told += 1
+                await open_alert(
+                    tx, app, app.system(), reason=f"kek_{how}", client_id=row.client_id, object_id=row.client_id,
+                    severity="critical" if how == "overdue" else "warning", key=f"kek_{how}:{row.kek_id}:{row.version}",
+                )  # fmt: skip
+    return told
+
+
+async def told(app: KekApp, actor: Actor, client_id: ClientId, error: ByokeepError) -> None:
+    """Raise an alert about something that was asked for and refused at OpenBao: who asked is gone by then."""
+    async with app.db.begin(client_id=client_id) as tx:
+        await open_alert(tx, app, actor, reason="kek_not_moved", client_id=client_id, object_id=client_id,
+                          key=f"kek_not_moved:{client_id}:{error.code}")  # fmt: skip
