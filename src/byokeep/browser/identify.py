@@ -273,8 +273,7 @@ def _account(account: AccountPlace, said: Mapping[str, Any]) -> PageIdentity:
         return PageIdentity(outcome=IdentityOutcome.AMBIGUOUS, why="no_id")
     username, display_name = (one[:_LONGEST_NAME] if isinstance(one, str) and one else None for one in parts[1:])
     return PageIdentity(
-        outcome=IdentityOutcome.IDENTIFIED,
-        face=Face(account_id=parts[0], username=username, display_name=display_name),
+        outcome=IdentityOutcome.IDENTIFIED, face=Face(account_id=parts[0], username=username, display_name=display_name)
     )
 
 

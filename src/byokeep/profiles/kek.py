@@ -136,10 +136,7 @@ async def ask_rotation(app: App, actor: Actor, client_id: ClientId, *, reason: s
     """
     await permit(app, actor, Verb.KEK_ROTATE, client_id=client_id)
     check_reason(reason, example="scheduled")
-    async with (
-        recorded(app, actor, Verb.KEK_ROTATE, object_id=client_id),
-        app.db.begin(every_client=True) as tx,
-    ):
+    async with recorded(app, actor, Verb.KEK_ROTATE, object_id=client_id), app.db.begin(every_client=True) as tx:
         await require_active(tx, client_id)
         kek = await _of_client(tx, client_id)
         expected = 0

@@ -157,16 +157,7 @@ async def under_way(tx: Tx, *, kek_id: str | None = None) -> list[Rotation]:
     return [row for row in rows if row.holder == TRANSIT]
 
 
-async def announce(
-    tx: Tx,
-    app: App,
-    actor: Actor,
-    *,
-    kek_id: str,
-    version: int,
-    client_id: UUID,
-    owner: str,
-) -> Kek:
+async def announce(tx: Tx, app: App, actor: Actor, *, kek_id: str, version: int, client_id: UUID, owner: str) -> Kek:
     """Put a version into the inventory before it is made; one that was announced before is returned as it is.
 
     Raises:

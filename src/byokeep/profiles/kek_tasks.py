@@ -595,12 +595,7 @@ async def _on_record(app: KekApp, actor: Actor, row: Kek, found: list[Difference
 
 async def _proved(app: KekApp, row: Kek) -> bool:
     async with app.db.begin(every_client=True) as tx:
-        moves = await tx.all(
-            kek_store.KekMove,
-            "kek_transitions",
-            kek_id=row.kek_id,
-            version=row.version,
-        )
+        moves = await tx.all(kek_store.KekMove, "kek_transitions", kek_id=row.kek_id, version=row.version)
         records = await tx.one(int, "kek_moves_on_record", client_id=row.client_id, installation=app.installation_id,
                                kek_id=row.kek_id, version=row.version)  # fmt: skip
     steps = [(one.state_from, one.state_to) for one in moves]
@@ -713,11 +708,7 @@ async def compare(app: KekApp) -> int:
     """Compare keys that were not for a while; returns how many."""
     async with app.db.begin(every_client=True) as tx:
         found = await tx.all(
-            ClientId,
-            "keks_to_check",
-            installation=app.installation_id,
-            within_s=CHECK_EVERY_S,
-            limit=_AT_ONCE,
+            ClientId, "keks_to_check", installation=app.installation_id, within_s=CHECK_EVERY_S, limit=_AT_ONCE
         )
     for client_id in found:
         with suppress(ByokeepError):  # on record, and tried again
