@@ -18,8 +18,9 @@ from tempfile import mkdtemp
 
 import pytest
 
-from byokeep.browser import ephemeral
-from byokeep.browser.ephemeral import PLACE, Rooms, enter, foreseen, in_memory, prepare, shared_place, swept
+from byokeep.browser import ephemeral, guard
+from byokeep.browser.ephemeral import Rooms, foreseen, in_memory, prepare, shared_place, swept
+from byokeep.browser.namespace import PLACE, enter
 from byokeep.core.errors import Unavailable
 from byokeep_redact.canary import new_canary
 from tests.support.hang import stop
@@ -33,7 +34,7 @@ SOON_S = 20  # the promise is 60
 def place() -> Iterator[Path]:
     place = Path(mkdtemp(dir="/dev/shm"))
     yield place / "rooms"
-    ephemeral.wipe(str(place))
+    guard.wipe(str(place))
 
 
 @pytest.fixture
@@ -238,7 +239,7 @@ def private_command(canary_file: Path, user: int, copy: Path) -> list[str]:
         "while True: (room / 'x').write_bytes(b'canary' * 1000)\n"
     )
     copy.chmod(0o755)
-    source = ROOT / "src/byokeep/browser/ephemeral.py"
+    source = ROOT / "src/byokeep/browser/namespace.py"
     (copy / "namespace.py").write_bytes(source.read_bytes())
     drop = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
     return [*drop, "/usr/bin/python3", "-B", "-c", program, str(copy)]
