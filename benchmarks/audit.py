@@ -17,8 +17,8 @@ import psycopg
 from benchmarks.load import in_turns
 from benchmarks.report import Row, row_of
 from benchmarks.stage import Stage
+from byokeep.adapters.postgres.connections import driver_arguments
 from byokeep.adapters.postgres.database import PostgresDatabase
-from byokeep.adapters.postgres.session import driver_arguments
 from byokeep.core.audit import (
     GENESIS,
     Record,

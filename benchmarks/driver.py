@@ -20,9 +20,8 @@ from psycopg.rows import dict_row
 
 from benchmarks.report import ROOT, Row
 from benchmarks.start import new_home
+from byokeep.adapters.postgres.connections import PipelineConnection, driver_arguments, travel
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
-from byokeep.adapters.postgres.session import driver_arguments
-from byokeep.adapters.postgres.trip import PipelineConnection, travel
 
 TIMES: Final = 2000
 PEER_PYTHON: Final = ROOT / ".venv-peers" / "bin" / "python"  # tools/peers.sh makes it

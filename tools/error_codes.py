@@ -21,7 +21,7 @@ BEHIND = (
     "adapters/blobs", "adapters/files/append", "adapters/files/checkpoints", "adapters/files/reserve",
     "adapters/files/tombstones", "adapters/openbao/audit", "adapters/openbao/cutoff", "adapters/openbao/login",
     "adapters/openbao/signer", "adapters/openbao/values",
-    "adapters/platforms/catalog", "adapters/postgres/database", "adapters/postgres/failures",
+    "adapters/platforms/catalog", "adapters/postgres/database", "adapters/postgres/connections",
     "adapters/providers/descriptor", "wire/bao_http", "wire/transport",
 )  # fmt: skip
 HEAD = """\

@@ -49,10 +49,9 @@ from byokeep.adapters.openbao.signer import TransitSigner
 from byokeep.adapters.openbao.values import BaoAppSecrets, BaoIntake, BaoProfileRecords, BaoScanKey
 from byokeep.adapters.passwords import Passwords
 from byokeep.adapters.platforms.catalog import Catalog
-from byokeep.adapters.postgres.database import PostgresDatabase
+from byokeep.adapters.postgres.database import PostgresDatabase, build_app
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
-from byokeep.adapters.postgres.queue import build_app
-from byokeep.adapters.postgres.release import require_release
+from byokeep.adapters.postgres.programs import require_release
 from byokeep.adapters.providers.descriptor import DESCRIPTORS, check_format
 from byokeep.adapters.providers.identify import CheckOutcome, identify
 from byokeep.adapters.system import SystemClock, SystemIds

@@ -15,8 +15,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.adapters.postgres import processes, queries
-from byokeep.adapters.postgres.database import PostgresDatabase
+from byokeep.adapters.postgres import embedded
+from byokeep.adapters.postgres.database import PostgresDatabase, parse
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.core.audit import GENESIS, canonical_payload, chain_hash
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
@@ -293,7 +293,7 @@ async def test_postgres_hung_server_is_unavailable(own_server: FreshDatabase) ->
 
         callers = [asyncio.create_task(in_the_middle()), asyncio.create_task(at_commit())]
         await asyncio.sleep(0.1)
-        stopped = processes.working_in(data)
+        stopped = embedded.working_in(data)
         with hung(*stopped):
             callers += [asyncio.create_task(database.ping()), asyncio.create_task(database.ping())]
             outcomes = await asyncio.wait_for(asyncio.gather(*callers, return_exceptions=True), 60)
@@ -346,13 +346,13 @@ async def test_postgres_kill_9_loses_no_acknowledged_record(own_server: FreshDat
 def test_postgres_loader_refuses_what_it_could_misread() -> None:
     """Doubled, nameless, empty and doubled-up statements, and files that do not say what they are, are refused."""
     good = "-- About.\n\n-- name: one_thing\n-- Why.\nSELECT :x::int, 7 % :y;\n"
-    assert queries.parse([("a.sql", good)])["one_thing"] == "SELECT %(x)s::int, 7 %% %(y)s"
+    assert parse([("a.sql", good)])["one_thing"] == "SELECT %(x)s::int, 7 %% %(y)s"
     for bad in (
         "SELECT 1", "-- name: no_title\nSELECT 1", "-- About.\nSELECT 1", "-- About.\n-- name: empty\n",
         "-- About.\n-- name: two\nSELECT 1; SELECT 2", "-- About.\n-- name: Bad\nSELECT 1",
         "-- About.\n-- name: same\nSELECT 1\n-- name: same\nSELECT 2",
     ):  # fmt: skip
         with pytest.raises(ValueError, match=r"b\.sql"):
-            queries.parse([("b.sql", bad)])
+            parse([("b.sql", bad)])
     with pytest.raises(ValueError, match="exists already"):
-        queries.parse([("a.sql", good), ("b.sql", good)])
+        parse([("a.sql", good), ("b.sql", good)])

@@ -12,8 +12,7 @@ import psycopg
 import pytest
 from procrastinate import App
 
-from byokeep.adapters.postgres.database import PostgresDatabase
-from byokeep.adapters.postgres.queue import build_app, quiet
+from byokeep.adapters.postgres.database import PostgresDatabase, build_app, quiet
 from byokeep.core.errors import Rejected
 from tests.support.postgres import FreshDatabase, statements
 

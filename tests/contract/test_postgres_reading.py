@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from byokeep.adapters.postgres.queries import parse
+from byokeep.adapters.postgres.database import parse
 from tests.support.postgres import FreshDatabase
 from tests.support.postgres_rows import OPERATOR, RUNNER, installation_sql
 

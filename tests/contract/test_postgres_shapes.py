@@ -13,8 +13,8 @@ from typing import Any, NewType
 
 import psycopg
 
-from byokeep.adapters.postgres import queries
-from byokeep.adapters.postgres.trip import _spelled
+from byokeep.adapters.postgres.connections import _spelled
+from byokeep.adapters.postgres.database import load
 from byokeep.kernel.rows import reader
 from tests.support.postgres import FreshDatabase
 
@@ -45,7 +45,7 @@ def columns(database: FreshDatabase) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for role in ROLES:
         with psycopg.connect(database.conninfo(role), autocommit=True) as session:
-            for name, statement in queries.load().items():
+            for name, statement in load().items():
                 if name not in found and session.pgconn.prepare(b"", _spelled(statement)[0]).status == 1:
                     told = session.pgconn.describe_prepared(b"")
                     found[name] = [str(told.fname(place), "ascii") for place in range(told.nfields)]

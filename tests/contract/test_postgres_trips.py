@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.adapters.postgres import processes
+from byokeep.adapters.postgres import embedded
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable
 from byokeep.core.events import EventName
@@ -296,7 +296,7 @@ async def test_postgres_lost_answer_to_the_last_write_is_told_as_such(own_server
         held = asyncio.Event()
         acting = asyncio.create_task(act())
         await held.wait()
-        stopped = processes.working_in(data)
+        stopped = embedded.working_in(data)
         with hung(*stopped):
             outcomes = await asyncio.gather(acting, names(database), return_exceptions=True)
         assert [str(outcome).partition(" ")[0] for outcome in outcomes] == [

@@ -10,8 +10,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from byokeep.adapters.postgres import queries
-from byokeep.adapters.postgres.database import PostgresDatabase
+from byokeep.adapters.postgres.database import PostgresDatabase, load
 from byokeep.adapters.postgres.embedded import ROLES
 from byokeep.core.audit import read_payload
 from byokeep.core.errors import Denied
@@ -421,7 +420,7 @@ def test_postgres_every_statement_fits_the_schema_and_a_role(shared_postgres: Fr
     """Every packaged statement can be planned, and at least one service has the rights that it needs."""
     connections = {role: psycopg.connect(shared_postgres.conninfo(role), autocommit=True) for role in SERVICES}
     nobody_may: dict[str, str] = {}
-    for name, statement in queries.load().items():
+    for name, statement in load().items():
         numbered, places = statement.replace("%%", "%"), list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
         for number, place in enumerate(places, start=1):
             numbered = numbered.replace(f"%({place})s", f"${number}")

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.adapters.postgres import trip
+from byokeep.adapters.postgres import connections
 from byokeep.audit.audit import checkpoint, public_keys
 from byokeep.audit.evidence import sign_evidence
 from byokeep.client.verify import read_keys, verify_evidence
@@ -183,14 +183,14 @@ async def test_a_bundle_ends_at_the_first_checkpoint_that_covers_it(run: Run, mo
     await run.make()
     await checkpoint(run.broker.app)
     read: list[int] = []
-    rows = trip._rows
+    rows = connections._rows
 
-    def counted(*args: Any) -> trip.Rows:
+    def counted(*args: Any) -> connections.Rows:
         found = rows(*args)
         read.append(len(found))
         return found
 
-    monkeypatch.setattr(trip, "_rows", counted)
+    monkeypatch.setattr(connections, "_rows", counted)
     bundles, work = set(), set()
     for count in (100, int(os.environ.get("EVIDENCE_RECORDS", "20000"))):
         await grow(run, count)

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.adapters.postgres.queue import build_app
+from byokeep.adapters.postgres.database import build_app
 from byokeep.core.errors import Denied, Rejected, Unavailable
 from byokeep.core.kek import check_rotation_days
 from byokeep.core.keystate import KeyState

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from byokeep.adapters.postgres.queue import build_app
+from byokeep.adapters.postgres.database import build_app
 from byokeep.worker.tasks import take_up_again
 from tests.support.postgres import FreshDatabase
 

@@ -27,9 +27,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from byokeep.adapters.openbao.values import BaoAppSecrets, BaoScanKey
 from byokeep.adapters.platforms.catalog import Catalog
-from byokeep.adapters.postgres.database import PostgresDatabase
+from byokeep.adapters.postgres.database import PostgresDatabase, build_app
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
-from byokeep.adapters.postgres.queue import build_app
 from byokeep.adapters.providers.descriptor import DESCRIPTORS, check_format
 from byokeep.adapters.providers.identify import CheckOutcome, identify
 from byokeep.client import ClientSettings

@@ -1,9 +1,20 @@
-"""The pool: connections of one role, kept warm, each used by one transaction at a time.
+"""Connections of one role, kept warm, each used by one transaction at a time; one trip to the server; its failures.
 
 Rules
-- Nobody waits without end: two seconds for a free connection, two to connect.
+- Nobody waits without end: two seconds for a free connection, two to connect, and :class:`PipelineWatch` cuts the
+  connection of a trip that takes too long. The server limits what a caller may have forgotten: a statement, a lock
+  wait, an idle transaction. Names resolve in our schemas only.
 - A server that is away is felt at once by who asks, not by a thread that tries again in the background.
 - A connection goes back only when it stands outside a transaction; any other is thrown away.
+- The statements of a trip run one after the other, each seeing what was committed when its turn came, exactly as if
+  sent one by one; after the first that fails none runs. What differs is how often this process and the server wait for
+  each other. Each statement is prepared once for each connection, on its first trip.
+- Not knowing is Unavailable. A constraint that says "already there" is Conflict; one that says "not well-formed" is
+  Rejected; a row policy, a missing grant or a refusal by the audit functions is Denied. The driver's text holds rows
+  and parameters: it is dropped, and with it the exception that carried it.
+
+It may not hold a password (peer authentication, a client certificate or the driver's password file do), nor decide what
+belongs together: :mod:`.database` does.
 
 Why not a pool from a library: each of those we measured either hides "no server" behind its own retries until the
 caller's patience ends, or costs several times what the statements cost (docs/adr/0020).
@@ -13,16 +24,284 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any, Final
+import os
+import re
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg import adapt
+from psycopg.abc import PQGen, Transformer
+from psycopg.adapt import PyFormat
+from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGresult
 from psycopg.rows import dict_row
+from psycopg.waiting import Ready, Wait
+from sqlalchemy.engine import make_url
 
-from byokeep.adapters.postgres.failures import busy, translate
-from byokeep.adapters.postgres.session import CONNECT_S, driver_arguments
-from byokeep.adapters.postgres.trip import PipelineConnection
-from byokeep.core.errors import ByokeepError
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable
+
+CONNECT_S: Final = 2  # seconds to connect, or to be given a connection from a pool
+OPTIONS: Final = (
+    "-c timezone=UTC -c search_path=byokeep,procrastinate -c statement_timeout=5000 -c lock_timeout=3000"
+    " -c idle_in_transaction_session_timeout=10000"
+)
+
+
+def driver_arguments(url: str, application_name: str) -> dict[str, object]:
+    """Return psycopg's connection arguments for a SQLAlchemy URL."""
+    parsed = make_url(url)
+    place: dict[str, object] = dict(parsed.translate_connect_args(username="user", database="dbname"))
+    every = {"connect_timeout": CONNECT_S, "options": OPTIONS, "application_name": application_name}
+    return place | dict(parsed.query) | every
+
+
+_NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
+# Raised by objects/audit.sql, rows.sql and subjects.sql; class BK is ours.
+_AUDIT_RULES: Final = MappingProxyType(
+    {
+        "BK001": "append_only", "BK002": "unknown_event", "BK003": "not_this_writer", "BK004": "payload_differs",
+        "BK005": "row_unrecorded", "BK007": "not_yours",
+    }
+)  # fmt: skip
+_BUSY: Final = frozenset({"55P03", "57014", "40P01", "40001"})  # lock or statement timeout, deadlock, serialization
+_GONE: Final = frozenset({"08", "53", "57", "58"})
+
+
+def unavailable() -> Unavailable:
+    """The database did not answer, or not in time."""
+    return Unavailable("database_unavailable", next_step="Try again; if it stays, see that PostgreSQL runs.")
+
+
+def busy() -> Unavailable:
+    """The database works for others; the same question may be answered in a moment."""
+    return Unavailable("database_busy", next_step="Try again in a moment.")
+
+
+def translate(error: BaseException) -> ByokeepError:
+    """Return our error for a driver's."""
+    if isinstance(error, psycopg.OperationalError) and "unsupported startup parameter" in str(error):
+        return Unavailable(
+            "database_behind_pooler",
+            next_step="This is PgBouncer or its like; name PostgreSQL itself, byokeep keeps its own pool.",
+        )
+    if not isinstance(error, psycopg.Error) or not error.sqlstate:
+        return unavailable()
+    state, constraint = error.sqlstate, error.diag.constraint_name or ""
+    if state in _AUDIT_RULES:
+        return Denied("audit_refused", rule=_AUDIT_RULES[state])
+    if state == "BK006":  # objects/subjects.sql
+        return Denied("second_admin_needed", next_step="Ask for it; another admin approves: `byokeep approve`.")
+    if state in _BUSY:
+        return busy()
+    if state[:2] in _GONE:
+        return unavailable()
+    named = {"constraint": constraint} if _NAME.match(constraint) else {}
+    if state in ("23505", "23P01"):
+        return Conflict("conflict", next_step="It is there already: look it up, or use another name.", **named)
+    if state[:2] == "23":
+        return Rejected("constraint_violated", **named)
+    if state[:2] == "22":
+        return Rejected("value_not_accepted")
+    if state == "42501":
+        return Denied("database_denied")
+    return Unavailable("database_error", state=state)
+
+
+CALL_S: Final = 3.2  # seconds a trip may take before its connection is cut; just over the lock timeout
+_GRACE_S: Final = 0.05  # of them: for an answer that came while the loop was busy elsewhere
+_PREPARED_MOST: Final = 400  # statements kept prepared by one connection; there are fewer names than that
+_SYNC: Final = ExecStatus.PIPELINE_SYNC
+_ROWS: Final = ExecStatus.TUPLES_OK
+_DONE: Final = frozenset({ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK})
+_ENCODING: Final = "utf-8"
+_BIND: Final = re.compile(r"%(?:\(([a-z_][a-z0-9_]*)\)s|%)")
+
+Rows: TypeAlias = list[dict[str, Any]]
+# A statement and its parameters; None = sent as it stands and not prepared, for BEGIN, COMMIT and ROLLBACK.
+Asked: TypeAlias = tuple[str, Mapping[str, object] | None]
+_Key: TypeAlias = tuple[bytes, tuple[int, ...]]
+
+
+class PipelineConnection(psycopg.AsyncConnection[dict[str, Any]]):
+    """A driver's connection that remembers what it has prepared."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.prepare_threshold = None  # the driver would throw away our statements with its own
+        self.prepared: dict[_Key, bytes] = {}
+        self.columns: dict[bytes, list[str]] = {}
+        self.adapting: Transformer | None = None
+
+
+@dataclass(slots=True)
+class Answers:
+    """What came back: the rows of each statement that ran, and why the next one did not."""
+
+    rows: list[Rows] = field(default_factory=list)
+    error: psycopg.Error | None = None
+
+
+class PipelineWatch:
+    """Cuts a connection's socket when time is up: the driver then sees its end at once, whatever the server does.
+
+    Cancelling instead would make the driver ask the hung server to cancel, and wait for that. When time is up because
+    this process did not come round to its loop, an answer that lies there meanwhile is taken first.
+    """
+
+    def __init__(self, connection: PipelineConnection) -> None:
+        self.expired = False
+        self._descriptor = -1 if connection.closed else connection.fileno()
+
+    def __enter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(CALL_S - _GRACE_S, self._due, loop)
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def _due(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = loop.call_later(_GRACE_S, self._cut)
+
+    def _cut(self) -> None:
+        self.expired = True
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._descriptor)) as end:
+            end.shutdown(socket.SHUT_RDWR)
+
+
+async def travel(connection: PipelineConnection, asked: Sequence[Asked]) -> Answers:
+    """Run statements in one trip.
+
+    Raises:
+        psycopg.Error: The connection broke, or a parameter can not be sent. What the server refused is in the answers.
+    """
+    async with connection.lock:
+        return await connection.wait(_trip(connection, asked))
+
+
+@dataclass(slots=True)
+class _Query:
+    """A statement in the server's spelling; ``params`` None = not to be prepared."""
+
+    text: bytes
+    params: Sequence[Any] | None = None
+    types: tuple[int, ...] = ()
+    formats: Sequence[Any] | None = None
+
+
+@dataclass(slots=True)
+class _Sent:
+    """One command under way; ``name`` and ``key`` of one that prepares, ``name`` alone of one that runs prepared."""
+
+    name: bytes
+    key: _Key | None = None
+
+
+def _trip(connection: PipelineConnection, asked: Sequence[Asked]) -> PQGen[Answers]:
+    pgconn = connection.pgconn
+    adapting = connection.adapting = connection.adapting or adapt.Transformer(connection)
+    queries = [_query(adapting, *one) for one in asked]  # before anything is sent: a parameter may be refused
+    pgconn.enter_pipeline_mode()
+    sent = _send(connection, queries)
+    while pgconn.flush():
+        if (yield Wait.RW) & Ready.R:
+            pgconn.consume_input()
+    answers = Answers()
+    for one in sent:
+        while (result := (yield from _next(connection))) is not None:
+            _take(connection, adapting, one, result, answers)
+    if (yield from _next(connection)).status != _SYNC:  # type: ignore[union-attr]
+        raise psycopg.OperationalError("out of step")
+    pgconn.exit_pipeline_mode()
+    return answers
+
+
+def _query(adapting: Transformer, statement: str, params: Mapping[str, object] | None) -> _Query:
+    text, names = _spelled(statement)
+    if params is None:
+        return _Query(text)
+    if not params.keys() >= set(names):
+        raise psycopg.ProgrammingError("a parameter is missing")
+    sent = adapting.dump_sequence([params[name] for name in names], [PyFormat.AUTO] * len(names))
+    return _Query(text, sent, adapting.types or (), adapting.formats)
+
+
+@lru_cache(maxsize=1024)
+def _spelled(statement: str) -> tuple[bytes, tuple[str, ...]]:
+    """A statement with its binds as the server numbers them, and their names in that order."""
+    names: list[str] = []
+
+    def number(found: re.Match[str]) -> str:
+        if found[1] is None:
+            return "%"
+        if found[1] not in names:
+            names.append(found[1])
+        return f"${names.index(found[1]) + 1}"
+
+    return _BIND.sub(number, statement).encode(), tuple(names)
+
+
+def _send(connection: PipelineConnection, queries: Sequence[_Query]) -> list[_Sent]:
+    pgconn, prepared = connection.pgconn, connection.prepared
+    new: dict[_Key, bytes] = {}
+    sent = []
+    for query in queries:
+        if query.params is None:
+            pgconn.send_query_params(query.text, None)
+            sent.append(_Sent(b""))
+            continue
+        key = (query.text, query.types)
+        name = prepared.get(key) or new.get(key) or b""
+        if not name and len(prepared) + len(new) < _PREPARED_MOST:
+            name = new[key] = b"byokeep_%d" % (len(prepared) + len(new))
+            pgconn.send_prepare(name, query.text, param_types=query.types or None)
+            sent.append(_Sent(name, key))
+        if name:
+            pgconn.send_query_prepared(name, query.params, param_formats=query.formats)
+        else:
+            pgconn.send_query_params(query.text, query.params, param_types=query.types, param_formats=query.formats)
+        sent.append(_Sent(name))
+    pgconn.pipeline_sync()
+    return sent
+
+
+def _next(connection: PipelineConnection) -> PQGen[PGresult | None]:
+    """The next result; None = the command has no more."""
+    pgconn = connection.pgconn
+    while pgconn.is_busy():
+        if (yield Wait.R):
+            pgconn.consume_input()
+    if pgconn.status == ConnStatus.BAD:
+        raise psycopg.OperationalError("connection lost")
+    return pgconn.get_result()
+
+
+def _take(
+    connection: PipelineConnection, adapting: Transformer, sent: _Sent, result: PGresult, answers: Answers
+) -> None:
+    status = result.status
+    if status not in _DONE:
+        if status == ExecStatus.FATAL_ERROR and answers.error is None:
+            answers.error = psycopg.errors.error_from_result(result, encoding=_ENCODING)
+    elif sent.key is not None:
+        connection.prepared[sent.key] = sent.name
+    else:
+        answers.rows.append(_rows(connection, adapting, sent.name, result) if status == _ROWS else [])
+
+
+def _rows(connection: PipelineConnection, adapting: Transformer, name: bytes, result: PGresult) -> Rows:
+    columns = connection.columns.get(name)
+    if columns is None:
+        columns = [(result.fname(at) or b"").decode() for at in range(result.nfields)]
+        if name:
+            connection.columns[name] = columns
+    adapting.set_pgresult(result)
+    return adapting.load_rows(0, result.ntuples, lambda values: dict(zip(columns, values, strict=True)))
+
 
 _IDLE: Final = TransactionStatus.IDLE
 

@@ -1,4 +1,4 @@
-"""Transactions: the one way to the database.
+"""Transactions, the one way to the database; the named statements they run, and the tasks they leave in the queue.
 
 Rules
 - A transaction is opened for one client, for every client by name, or for none; the row policies hold it to that.
@@ -8,28 +8,47 @@ Rules
 - Append to a client's chain before the platform's: the chains stay locked until commit.
 - What needs no answer of its own travels with what follows: the opening and the locks with the first question, the
   commit with the last write. Their order, and what each statement sees, is as if they went alone.
+- All SQL that is not a migration lives in ``sql/*.sql``. A file opens with a comment saying what it is about, a
+  statement with ``-- name: lower_snake``. Parameters are ``:name`` binds, never text put together. A name exists once.
+- The queue is procrastinate on the same PostgreSQL. Arguments of tasks are ids; the queue prints them, and a constraint
+  of its table refuses anything else. What a task raises reaches the queue's log as one of our errors, without its text.
 
-It may not hold SQL: statements are named in ``sql/*.sql``.
+It may not hold SQL or define tasks: the worker does that.
 """
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Final, NoReturn, TypeVar
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+from typing import Any, Final, NoReturn, TypeVar
 from uuid import UUID
 
 import psycopg
+from procrastinate import App, PsycopgConnector
+from procrastinate.app import WorkerOptions
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 from psycopg.pq import TransactionStatus
 
-from byokeep.adapters.postgres import queries
-from byokeep.adapters.postgres.connections import Connections
-from byokeep.adapters.postgres.failures import translate, unavailable
-from byokeep.adapters.postgres.queue import Enqueuer
-from byokeep.adapters.postgres.trip import Answers, Asked, PipelineConnection, PipelineWatch, Rows, travel
+from byokeep.adapters.postgres.connections import (
+    CONNECT_S,
+    Answers,
+    Asked,
+    Connections,
+    PipelineConnection,
+    PipelineWatch,
+    Rows,
+    driver_arguments,
+    translate,
+    travel,
+    unavailable,
+)
 from byokeep.core.audit import canonical_payload
 from byokeep.core.errors import ByokeepError, Integrity, NotFound, Unavailable
 from byokeep.core.events import Event
@@ -37,6 +56,119 @@ from byokeep.kernel.ports import Receipt
 from byokeep.kernel.rows import Shape, reader
 
 T = TypeVar("T")
+_STATEMENT: Final = re.compile(r": ([a-z][a-z0-9_]{1,62})\s*\n(.+)\Z", re.DOTALL)
+_BIND: Final = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")
+
+
+@cache
+def load() -> Mapping[str, str]:
+    """Return every packaged statement by name, its binds in the driver's spelling.
+
+    Raises:
+        ValueError: A file breaks the rules above.
+    """
+    folder = resources.files("byokeep.adapters.postgres").joinpath("sql")
+    files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
+    return parse((entry.name, entry.read_text(encoding="utf-8")) for entry in files)
+
+
+def parse(files: Iterable[tuple[str, str]]) -> Mapping[str, str]:
+    """Return the statements of (file name, content) pairs. Raises ValueError as :func:`load`."""
+    found: dict[str, str] = {}
+    for file, content in files:
+        head, *blocks = re.split(r"^[ \t]*-- name", content, flags=re.MULTILINE)
+        if not head.startswith("-- ") or _without_comments(head):
+            raise ValueError(f"{file}: it opens with a comment that says what it is about, and nothing else")
+        for block in blocks:
+            named = _STATEMENT.match(block)
+            statement = _without_comments(named[2]) if named else ""
+            if named is None or not statement or ";" in statement:
+                raise ValueError(f"{file}: a name of lower_snake, and one statement, follow each `-- name`")
+            if named[1] in found:
+                raise ValueError(f"{file}: {named[1]} exists already")
+            found[named[1]] = _BIND.sub(r"%(\1)s", statement.replace("%", "%%"))
+    return MappingProxyType(found)
+
+
+def _without_comments(text: str) -> str:
+    lines = [line for line in text.splitlines() if not line.strip().startswith("--")]
+    return "\n".join(lines).strip().removesuffix(";").rstrip()
+
+
+_CONNECTIONS: Final = 4
+
+
+def build_app(url: str) -> App:
+    """Return the queue of a role (the worker's, where tasks run), not yet opened.
+
+    Args:
+        url: SQLAlchemy URL of the database.
+    """
+    quiet()
+    connector = PsycopgConnector(
+        kwargs=driver_arguments(url, "byokeep-queue"), min_size=1, max_size=_CONNECTIONS, timeout=CONNECT_S
+    )
+    return App(connector=connector, worker_defaults=_WORKER)
+
+
+def quiet() -> None:
+    """Keep the queue's and the driver's running commentary, arguments included, out of every log."""
+    for name in ("procrastinate", "psycopg", "psycopg.pool"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+async def own_errors_only(call_next: Callable[[], Awaitable[Any]], _context: Any, _worker: Any) -> Any:
+    """Run a task; what it raises is ours, or becomes ``task_failed`` with the exception's class and nothing else."""
+    try:
+        return await call_next()
+    except ByokeepError as error:
+        failure = error
+        failure.__cause__ = failure.__context__ = None
+    except Exception as error:
+        failure = Unavailable("task_failed", error=type(error).__name__)
+    raise failure.with_traceback(None)
+
+
+# A commit wakes the worker; the poll is for what was committed while the worker was not listening yet.
+_WORKER: Final[WorkerOptions] = {"worker_middleware": [own_errors_only], "fetch_job_polling_interval": 2.0}
+
+
+class Enqueuer:
+    """Puts tasks into the queue on a connection whose transaction somebody else owns."""
+
+    def __init__(self) -> None:
+        quiet()
+        self._app = App(connector=PsycopgConnector())  # never opened: it only knows how to ask
+
+    async def enqueue(
+        self,
+        connection: psycopg.AsyncConnection[Any],
+        task: str,
+        ids: Mapping[str, str],
+        *,
+        key: str,
+        at: datetime | None,
+    ) -> bool:
+        """Insert a task. With a ``key`` it is left out, and False returned, when one with that key waits already.
+
+        Raises:
+            psycopg.Error: The driver's, for the caller to translate.
+        """
+        job = self._app.configure_task(task, connection=connection, queueing_lock=key or None, schedule_at=at)
+        try:
+            if not key:
+                await job.defer_async(**ids)
+                return True
+            # A key that waits already is a unique violation: the savepoint keeps the transaction alive.
+            async with connection.transaction():
+                await job.defer_async(**ids)
+            return True
+        except AlreadyEnqueued:
+            return False
+        except ConnectorException as error:
+            failure = error.__cause__ if isinstance(error.__cause__, psycopg.Error) else psycopg.OperationalError()
+            raise failure from None
+
 
 _CAN_ROLL_BACK: Final = frozenset({TransactionStatus.INTRANS, TransactionStatus.INERROR})
 _IN_DOUBT: Final = frozenset({TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN})
@@ -48,8 +180,6 @@ _COMMIT: Final[Asked] = ("COMMIT", None)
 _ROLLBACK: Final[Asked] = ("ROLLBACK", None)
 _TASK: Final = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 _ID: Final = re.compile(r"[a-z0-9_:./-]{1,128}\Z")
-
-
 _SCOPE: Final = "open_scope"
 _READING: Final = "open_reading"
 
@@ -64,7 +194,7 @@ class PostgresDatabase:
     """
 
     def __init__(self, url: str, *, pool_size: int = _POOL, statements: Mapping[str, str] | None = None) -> None:
-        self._queries = queries.load() if statements is None else statements
+        self._queries = load() if statements is None else statements
         self._enqueuer = Enqueuer()
         # The driver commits by itself; a transaction sends BEGIN together with its first statement.
         self._connections = Connections(url, size=pool_size, name="byokeep")

@@ -4,7 +4,9 @@ Rules
 - No TCP. One unix socket in a directory only its user may enter; peer authentication; no password anywhere.
 - Durable: fsync, full page writes, synchronous commit and page checksums stay on.
 - The server's log carries no statement text, no parameter and no row.
-- Whoever holds the lock file owns the data directory. A server left behind by a killed owner is stopped first.
+- Whoever holds the lock file owns the data directory. A server left behind by a killed owner is stopped first: a
+  process is ours when its working directory is the data directory and its program is ``postgres``. Nothing is signalled
+  by name, and never by a number alone.
 
 It may not migrate: :mod:`byokeep.adapters.postgres.migrations` does.
 """
@@ -12,6 +14,7 @@ It may not migrate: :mod:`byokeep.adapters.postgres.migrations` does.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -24,7 +27,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from byokeep.adapters.postgres.binaries import (
+from byokeep.adapters.postgres.programs import (
     SystemUser,
     account_for,
     installed,
@@ -32,10 +35,64 @@ from byokeep.adapters.postgres.binaries import (
     reachable_install,
     require_reachable,
 )
-from byokeep.adapters.postgres.processes import POLL_S, end_leftovers, kill_all, pid_file, send
 from byokeep.core.errors import Conflict, Unavailable
 from byokeep.kernel.durable_write import draft
-from byokeep.process import Progress, child_setup, size_of, work_of
+from byokeep.process import Progress, child_setup, pids, program_in, size_of, work_of
+
+POLL_S: Final = 0.01
+_POLITE_S: Final = 5.0
+_KILL_S: Final = 5.0
+
+
+def pid_file(data: Path) -> list[str]:
+    """Return the lines of ``postmaster.pid``: process id first, state eighth. Empty when there is none."""
+    try:
+        return [line.strip() for line in (data / "postmaster.pid").read_text().splitlines()]
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def working_in(data: Path) -> list[int]:
+    """Return the processes of the data directory: the server and its backends, even those without a parent.
+
+    Backends make sessions of their own, so no process group holds them all. Without ``/proc`` only the server is
+    found, by its pid file, and ``ps`` tells a number that belongs to somebody else by now from ours.
+    """
+    data = data.resolve()
+    if everybody := pids():
+        return sorted(pid for pid in everybody if pid != os.getpid() and program_in(pid) == ("postgres", data))
+    lines = pid_file(data)
+    if not lines or not lines[0].isdigit():
+        return []
+    shown = subprocess.run(["ps", "-o", "command=", "-p", lines[0]], capture_output=True, check=False).stdout
+    return [int(lines[0])] if os.fsencode(data.parent) in shown else []
+
+
+def send(pid: int, number: int) -> None:
+    """Send a signal; a process that is gone already is fine."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def kill_all(data: Path) -> None:
+    """Kill every process of the data directory and wait until the kernel has dropped them."""
+    deadline = time.monotonic() + _KILL_S
+    while (left := working_in(data)) and time.monotonic() < deadline:
+        for pid in left:
+            send(pid, signal.SIGKILL)
+        time.sleep(POLL_S)
+
+
+def end_leftovers(data: Path) -> None:
+    """Stop a server whose owner is gone: politely for a moment, then for good."""
+    left, lines = working_in(data), pid_file(data)
+    if left and lines and lines[0].isdigit() and int(lines[0]) in left:
+        send(int(lines[0]), signal.SIGINT)
+        deadline = time.monotonic() + _POLITE_S
+        while working_in(data) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+    kill_all(data)
+
 
 DATABASE: Final = "byokeep"
 ROLES: Final = ("byokeep_owner", "byokeep_web", "byokeep_broker", "byokeep_worker", "byokeep_auditor")
@@ -138,7 +195,7 @@ class EmbeddedPostgres:
 
         Raises:
             Conflict: ``postgres_in_use``, another process owns this data directory.
-            Rejected: ``home_not_reachable`` and others of :mod:`byokeep.adapters.postgres.binaries`.
+            Rejected: ``home_not_reachable`` and others of :mod:`byokeep.adapters.postgres.programs`.
             Unavailable: ``postgres_not_installed``, ``postgres_init_failed``, ``postgres_start_failed``.
         """
         if self._process is not None and self._process.poll() is not None:

