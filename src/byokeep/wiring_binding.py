@@ -17,7 +17,7 @@ from uuid import UUID
 
 from byokeep.adapters.files import slots
 from byokeep.adapters.files.binding import read_bound, write_bound
-from byokeep.audit.copied import close_copy
+from byokeep.jobs.gatekeep import close_copy
 from byokeep.kernel.app import BrokerApp
 from byokeep.settings import Settings
 

@@ -21,7 +21,7 @@ from byokeep.core.model import Actor, EffectKind
 from byokeep.core.policy import GRANTS, Verb, authorise
 from byokeep.reconciliation.reconcile import reconcile
 from byokeep.settings import load
-from byokeep.tenancy.token_watch import watch_tokens
+from byokeep.tenancy.tokens import watch_tokens
 from byokeep.wire.bao_http import BaoHttp
 from tests.support.audit_broker import RealClock
 from tests.support.broker import Person, Stand, token_key

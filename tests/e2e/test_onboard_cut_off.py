@@ -12,8 +12,7 @@ from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.model import Actor, ClientId, Provider, Role
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
-from byokeep.keys.onboard import Onboarded, OnboardRequest, onboard
-from byokeep.keys.sweep import sweep_orphans
+from byokeep.keys.onboard import Onboarded, OnboardRequest, onboard, sweep_orphans
 from byokeep.keys.verify_key import Task, verify_key
 from byokeep_redact.sweep import Sweep
 from tests.support.web import Desk

@@ -14,8 +14,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from byokeep.adapters.postgres import connections
-from byokeep.audit.audit import checkpoint, public_keys
-from byokeep.audit.evidence import sign_evidence
+from byokeep.audit.disclosure import sign_evidence
+from byokeep.audit.log import checkpoint, public_keys
 from byokeep.client.verify import read_keys, verify_evidence
 from byokeep.core.errors import Conflict, Denied, Integrity, NotFound, Unavailable
 from byokeep.core.events import EventName, Outcome

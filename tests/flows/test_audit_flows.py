@@ -11,16 +11,14 @@ from uuid import uuid4
 
 import pytest
 
-from byokeep.audit.audit import check_heartbeat, checkpoint, note_keys, origin, public_keys
-from byokeep.audit.audit_out import client_proof, copy, export
-from byokeep.audit.audit_read import RecordWindow, read_audit
-from byokeep.audit.audit_verify import verify
+from byokeep.audit.disclosure import RecordWindow, client_proof, copy, export, read_audit
+from byokeep.audit.log import check_heartbeat, checkpoint, note_keys, origin, public_keys, verify
 from byokeep.client.verify import read_keys, verify_consistency, verify_epochs, verify_export, verify_proof
 from byokeep.core.audit import parse_lines, verify_chain
+from byokeep.core.checkpoint import open_checkpoint
 from byokeep.core.errors import ByokeepError, Denied, Integrity, NotFound, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
-from byokeep.core.note import open_checkpoint
 from tests.support.audit_broker import Broker, audit_broker, on_database
 from tests.support.postgres import FreshDatabase
 from tests.support.postgres_rows import INSTALLATION

@@ -24,15 +24,15 @@ from byokeep.core.errors import ByokeepError, Denied, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
-from byokeep.jobs import explain, switches
-from byokeep.jobs.explain import LOGIN
+from byokeep.jobs import switches
 from byokeep.jobs.lease import claims
 from byokeep.kernel.alarm import raise_alert, state_over
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import HASHED_NAME, StoreEntry
-from byokeep.reconciliation import reconcile as reconciling
-from byokeep.reconciliation.reconcile import Reconciliation, reconcile
-from byokeep.reconciliation.reconciled import resume
+from byokeep.reconciliation import explain
+from byokeep.reconciliation import reconcile as module
+from byokeep.reconciliation.explain import LOGIN
+from byokeep.reconciliation.reconcile import Reconciliation, reconcile, resume
 from byokeep.tenancy.scopes import scope_from_name
 from tests.support.audit_broker import Broker, audit_broker
 from tests.support.postgres import FreshDatabase
@@ -763,7 +763,7 @@ async def test_a_failed_round_forgets_nothing(scene: Scene, monkeypatch: pytest.
     await _foreign_login(scene)
     scene.broker.clock.ahead = timedelta()
     with monkeypatch.context() as broken:
-        broken.setattr(reconciling, "merge", Mock(side_effect=Unavailable("database_busy")))
+        broken.setattr(module, "merge", Mock(side_effect=Unavailable("database_busy")))
         for _ in range(2):
             with pytest.raises(ByokeepError):
                 await rounds._reconcile()
@@ -864,14 +864,14 @@ async def test_nobody_keeps_the_rounds_from_the_platform_s_chain(scene: Scene) -
 
 async def test_a_long_span_is_worked_through_in_parts(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """No part holds more than its bound and the seam; each is on record; nothing is left out or told twice."""
-    monkeypatch.setattr(reconciling, "MAX_ENTRIES", 40)
+    monkeypatch.setattr(module, "MAX_ENTRIES", 40)
     held: list[int] = []
 
     def merge(entries: list[StoreEntry]) -> Any:
         held.append(len(entries))
         return explain.merge(entries)
 
-    monkeypatch.setattr(reconciling, "merge", merge)
+    monkeypatch.setattr(module, "merge", merge)
     ended = await ran(scene, timedelta(hours=6))
     scene.broker.store.logs.clear()
     for number in range(200):

@@ -13,8 +13,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.audit.audit import public_keys
-from byokeep.audit.evidence import sign_evidence
+from byokeep.audit.disclosure import sign_evidence
+from byokeep.audit.log import public_keys
 from byokeep.client.verify import read_keys, verify_evidence
 from byokeep.core.audit import parse_line
 from byokeep.core.errors import Conflict, Integrity

@@ -15,7 +15,7 @@ import pytest
 from byokeep.accounts.accounts import set_lanes
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.model import Actor, Lane, Role
-from byokeep.jobs.expire import expire
+from byokeep.jobs.jobs import expire
 from tests.support.broker import Stand
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]

@@ -22,14 +22,13 @@ import aiohttp
 import pytest
 
 from byokeep.adapters.openbao.embedded import audit_files
-from byokeep.audit.audit import checkpoint
-from byokeep.audit.clock_watch import ClockWatch
+from byokeep.audit.log import ClockWatch, checkpoint
 from byokeep.client.lease import HeldLease
 from byokeep.client.tally import now as boot_now
 from byokeep.core.bucket import Buckets
 from byokeep.core.errors import ByokeepError, Denied
 from byokeep.core.secret import Secret
-from byokeep.jobs.expire import expire
+from byokeep.jobs.jobs import expire
 from byokeep.telemetry import log
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret

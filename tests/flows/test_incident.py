@@ -15,7 +15,7 @@ import pytest
 from byokeep.core.errors import Conflict, Denied
 from byokeep.core.reenable import Event, IdentityChecked, Reauthorised, RecoveryCause, Reenable, ScopesChecked, Stage
 from byokeep.jobs import reenabling
-from byokeep.jobs.expire import expire
+from byokeep.jobs.jobs import expire
 from tests.support.broker import Person, Stand
 from tests.support.connected import Account, connect
 

@@ -10,8 +10,7 @@ from uuid import uuid4
 import pytest
 
 from byokeep.core.model import ClientId, LeaseKind
-from byokeep.jobs.expire import expire
-from byokeep.jobs.jobs import JobSpec, open_job
+from byokeep.jobs.jobs import JobSpec, expire, open_job
 from tests.support.broker import Stand
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]

@@ -19,7 +19,7 @@ from byokeep.core.errors import Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
-from byokeep.jobs import lease_use
+from byokeep.jobs import lease as leases
 from byokeep.jobs.lease import claims
 from byokeep.kernel.app import BrokerApp
 from byokeep.reconciliation.reconcile import reconcile
@@ -115,7 +115,7 @@ async def test_no_telling_of_a_thief_hides_what_he_did(
     assert sorted(told(stand)) == [[1, "1"], *[[2, "2"]] * (3 if first else 1)]
     assert await found(stand.app) == ["lease_use_surplus"] * 2
     both = [{"logins": 1, "reads": "2"}, {"logins": 2, "reads": "1"}]
-    assert lease_use.told({"secrets": ["openai"], "told": both}) == (1, {"openai": 1})
+    assert leases.told({"secrets": ["openai"], "told": both}) == (1, {"openai": 1})
     may = "has_any_column_privilege('byokeep_broker', 'byokeep.lease', 'UPDATE')"
     assert stand.db.sql(f"SELECT {may}") == "f"
 
@@ -127,7 +127,7 @@ async def test_a_telling_in_anothers_name_is_a_finding(stand: Stand) -> None:
     stand.people["runner"] = stand.subject("runner", "other")
     tell_as_thief(stand, lease, client, 1, 1)
     assert await found(stand.app) == ["lease_use_surplus"]
-    assert lease_use.told({"secrets": ["openai"], "told": [{"logins": "x", "reads": "y"}]}) == (0, {"openai": 0})
+    assert leases.told({"secrets": ["openai"], "told": [{"logins": "x", "reads": "y"}]}) == (0, {"openai": 0})
 
 
 async def test_attempts_count_also_when_their_answer_is_lost(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +168,7 @@ async def test_a_broker_that_is_busy_when_a_lease_ends_is_told_again(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first five words are refused for now: the sixth is taken, and no warning says that nobody told."""
-    real, asked = lease_use.tell, 0
+    real, asked = leases.tell, 0
 
     async def busy(*args: object) -> None:
         nonlocal asked
@@ -177,7 +177,7 @@ async def test_a_broker_that_is_busy_when_a_lease_ends_is_told_again(
             raise Unavailable("database_busy")
         await real(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(lease_use, "tell", busy)
+    monkeypatch.setattr(leases, "tell", busy)
     monkeypatch.setattr(http, "LAST_PAUSE_S", 0.05)
     client = await stand.client("openai")
     keep = stand.keep()

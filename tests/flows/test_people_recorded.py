@@ -18,7 +18,7 @@ from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
 from byokeep.kernel.record import record_params
 from byokeep.reconciliation.reconcile import reconcile
-from byokeep.tenancy.subjects import Subject
+from byokeep.tenancy.tokens import Subject
 from tests.support.audit_broker import RealClock
 from tests.support.broker import Person, machine_key, token_key
 from tests.support.people import subject_sql, token_sql

@@ -21,8 +21,8 @@ from byokeep.accounts.maintenance import remind
 from byokeep.accounts.refresh import Renewals
 from byokeep.adapters.files.slots import SlotDirectory
 from byokeep.adapters.platforms.oauth import asker
-from byokeep.audit.audit import public_keys
-from byokeep.audit.evidence import sign_evidence
+from byokeep.audit.disclosure import sign_evidence
+from byokeep.audit.log import public_keys
 from byokeep.client.verify import read_keys, verify_evidence
 from byokeep.core.model import Actor, Role
 from byokeep.core.refresh import TokenModel

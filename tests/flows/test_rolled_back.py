@@ -15,15 +15,13 @@ import pytest
 
 from byokeep import serve
 from byokeep.adapters.postgres.database import PostgresDatabase
-from byokeep.audit.audit import checkpoint, public_keys
-from byokeep.audit.audit_out import copy
-from byokeep.audit.audit_verify import verify
-from byokeep.audit.rebase import REASON
+from byokeep.audit.disclosure import copy
+from byokeep.audit.log import REASON, checkpoint, public_keys, verify
 from byokeep.client.verify import read_keys, verify_consistency, verify_epochs, verify_export
 from byokeep.core.errors import Integrity, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, ClientId, Role
-from byokeep.jobs import withdrawals
+from byokeep.jobs import gatekeep
 from byokeep.jobs.gatekeep import at_start, closing
 from byokeep.tenancy.clients import suspend_client
 from tests.support.broker import Stand
@@ -111,7 +109,7 @@ async def test_an_older_database_closes_the_gate_until_two_people_decide(
     )
     await disable(stand, disabled.id)
     await suspend_client(app, a_person(Role.ADMIN), ClientId(suspended))
-    assert await withdrawals.hold(app) == 0
+    assert await gatekeep.hold(app) == 0
     if covered:
         await checkpoint(app)
     await copy(app)
@@ -127,7 +125,7 @@ async def test_an_older_database_closes_the_gate_until_two_people_decide(
 
     await at_start(app)
     assert switch(stand) == f"t|{REASON}"
-    assert switch(stand, f"client:{killed}") == f"t|{withdrawals.REASON}"
+    assert switch(stand, f"client:{killed}") == f"t|{gatekeep.REASON}"
     assert (await stand.permit(lease["lease_id"]))[1]["code"] == "switch_closed"
     spec = {"client_id": str(client), "runner_id": str(stand.people["runner"].id), "secrets": ["openai"]}
     assert (await stand.call("POST", "/v1/jobs", "dispatcher", spec))[1]["code"] == "switch_closed"
@@ -135,7 +133,7 @@ async def test_an_older_database_closes_the_gate_until_two_people_decide(
     for person in (lost, disabled):
         assert (await stand.call("GET", "/v1/switches", person))[0] == 401
     assert stand.db.sql(f"SELECT state FROM byokeep.client WHERE id = '{suspended}'") == "suspended"
-    assert {REASON, withdrawals.REASON} <= set(stand.alerts())
+    assert {REASON, gatekeep.REASON} <= set(stand.alerts())
     records = [stand.events(name, "ok") for name in ("switch.closed", "token.revoked", "operator.changed",
                                                      "client.suspended")]  # fmt: skip
     assert [len(found) for found in records] == [2, 1, 1, 1]
@@ -144,7 +142,7 @@ async def test_an_older_database_closes_the_gate_until_two_people_decide(
     for work in (checkpoint, copy):
         with contextlib.suppress(Integrity):
             await closing(app, work(app))
-    assert await withdrawals.hold(app) == 0
+    assert await gatekeep.hold(app) == 0
     assert stand.db.sql("SELECT epoch FROM byokeep.switch WHERE scope = 'global'") == epoch, "engaged once"
 
     status, reply = await release(stand)
@@ -152,7 +150,7 @@ async def test_an_older_database_closes_the_gate_until_two_people_decide(
     await checkpoint(app)
     await copy(app)
     await at_start(app)
-    assert await withdrawals.hold(app) == 0
+    assert await gatekeep.hold(app) == 0
     assert switch(stand).startswith("f|")
     assert switch(stand, f"client:{killed}").startswith("t|"), "each kill is released by itself"
     assert (await stand.lease(await stand.job(client)))["lease_id"]
@@ -179,11 +177,11 @@ async def test_a_person_who_was_let_back_in_is_not_shut_out_again(stand: Stand) 
     await disable(stand, person.id)
     body = {"client_id": str(client), "reason": "drill"}
     assert (await stand.call("POST", "/v1/switches/close", "operator", body))[0] == 200
-    assert await withdrawals.hold(stand.app) == 0
+    assert await gatekeep.hold(stand.app) == 0
     stand.db.sql(f"UPDATE byokeep.subject SET state = 'active' WHERE id = '{person.id}'")
     wish = (await stand.call("POST", "/v1/switches/open-requests", "operator", body | {"reason": "drill_over"}))[1]
     assert (await stand.call("POST", f"/v1/switches/open-requests/{wish['id']}/approve", "approver"))[0] == 200
-    assert await withdrawals.hold(stand.app) == 0
+    assert await gatekeep.hold(stand.app) == 0
     assert switch(stand, f"client:{client}").startswith("f|")
     assert (await stand.call("GET", "/v1/switches", person))[0] == 200
 

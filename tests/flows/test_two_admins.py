@@ -88,7 +88,7 @@ async def test_what_opens_jobs_or_approves_takes_two_admins(desk: Desk) -> None:
 async def test_the_database_takes_no_second_person_on_trust(desk: Desk) -> None:
     """The broker's own role makes no machine without a used approval, and no approval by who asked for it."""
     from byokeep.core.model import Role
-    from byokeep.tenancy.subjects import Subject
+    from byokeep.tenancy.tokens import Subject
     from tests.support.people import subject_sql
 
     desk.stand.subject("admin", "second")
@@ -236,7 +236,7 @@ async def stop(desk: Desk, other: Person, way: str) -> None:
 def made_by_broker(desk: Desk, *, asked_by: UUID | None = None) -> str:
     """What the database answers the broker's role that makes a machine, alone or with what somebody asked for."""
     from byokeep.core.model import Role
-    from byokeep.tenancy.subjects import Subject
+    from byokeep.tenancy.tokens import Subject
     from tests.support.people import subject_sql
 
     bot = Subject(id=uuid4(), kind="machine", name=f"Bot {str(uuid4())[:8]}", roles=frozenset({Role.RUNNER}),
@@ -411,7 +411,7 @@ async def test_wider_clients_of_a_machine_take_two_admins(desk: Desk) -> None:
     from dataclasses import replace
 
     from byokeep.core.model import Role
-    from byokeep.tenancy.subjects import Subject
+    from byokeep.tenancy.tokens import Subject
     from tests.support.people import subject_sql
 
     one, other = str(await desk.stand.client("openai")), str(await desk.stand.client("openai"))

@@ -26,7 +26,7 @@ from byokeep.core.errors import ByokeepError, Denied, Unauthenticated, Unavailab
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.secret import Secret
-from byokeep.keys.webhook_sweep import sweep_webhooks
+from byokeep.keys.webhooks import sweep_webhooks
 from byokeep.reconciliation.reconcile import reconcile
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret

@@ -10,12 +10,20 @@ from uuid import NAMESPACE_DNS, UUID, uuid5
 from byokeep.core import evidence
 from byokeep.core.audit import GENESIS, ChainHead, Record, canonical_payload, chain_hash, empty, export_line
 from byokeep.core.canonical import canonical_json, parse_canonical
-from byokeep.core.epoch import Inclusion, LogState, SignedEpoch, heads_data, include, replay
+from byokeep.core.checkpoint import (
+    Inclusion,
+    LogState,
+    NoteKey,
+    PublicKeys,
+    SignedEpoch,
+    client_proof_data,
+    heads_data,
+    include,
+    replay,
+    write_note,
+)
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.keys import PublicKeys
 from byokeep.core.model import Actor, Provider, Role
-from byokeep.core.note import NoteKey, write_note
-from byokeep.core.proof import client_proof_data
 from tests.support.signer import SeededSigner
 
 START_US = 1_795_564_800_000_000  # 2026-11-24T12:00:00Z

@@ -49,7 +49,7 @@ from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.kernel.app import BrokerApp, ServiceLimits
 from byokeep.tenancy.authenticate import authenticate
-from byokeep.tenancy.subjects import Subject
+from byokeep.tenancy.tokens import Subject
 from byokeep.wire.bao_http import BaoHttp
 from tests.support.openbao import Bao, running_openbao
 from tests.support.people import subject_sql, token_sql

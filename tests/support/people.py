@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.kernel.record import record_params
-from byokeep.tenancy.subjects import Subject, subject_event
+from byokeep.tenancy.tokens import Subject, subject_event
 
 
 def as_broker(statement: str, role: str = "byokeep_broker") -> str:

@@ -10,7 +10,7 @@ import psycopg
 from byokeep.core.audit import canonical_payload
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor, Role
-from byokeep.tenancy.subjects import Subject
+from byokeep.tenancy.tokens import Subject
 from tests.support.people import subject_sql
 from tests.support.postgres import FreshDatabase
 

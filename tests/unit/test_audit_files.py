@@ -16,7 +16,7 @@ from byokeep.adapters.files.append import AppendOnlyFile
 from byokeep.adapters.files.checkpoints import COPY, EPOCHS, NEWEST, CheckpointDirectory
 from byokeep.adapters.files.reserve import DiskReserve
 from byokeep.client.verify import verify_export
-from byokeep.core.epoch import LogState, heads_data
+from byokeep.core.checkpoint import LogState, heads_data
 from byokeep.core.errors import Integrity, Unavailable
 from byokeep.core.events import EventName
 from tests.support.auditlog import ALICE, BOB, MemoryLog, sample_log

@@ -19,12 +19,11 @@ from byokeep.client.verify import (
     verify_export,
     verify_proof,
 )
-from byokeep.core.epoch import EXPLAINED_S, parse_leaf
+from byokeep.core.checkpoint import EXPLAINED_S, open_checkpoint, parse_leaf
 from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.core.events import EventName
 from byokeep.core.evidence import ITEMS
 from byokeep.core.evidence import verify_evidence as verify_bundle
-from byokeep.core.note import open_checkpoint
 from byokeep.core.ref import parse
 from tests.support.auditlog import ALICE, BOB, MemoryLog, named, sample_log
 from tests.vectors.make_audit import all_vectors

@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.jobs.explain import (
+from byokeep.profiles.checkout import FRESH_S
+from byokeep.reconciliation.explain import (
     AFTER_OPENING,
     BEFORE_OPENING,
     SEAL_FOR,
@@ -18,7 +19,6 @@ from byokeep.jobs.explain import (
     Request,
     explain,
 )
-from byokeep.profiles.checkout import FRESH_S
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 CLIENT, PROFILE, ENTITY = uuid4(), uuid4(), str(uuid4())

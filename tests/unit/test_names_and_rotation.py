@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Risk
 from byokeep.core.plain_text import RESERVED, check_name, check_not_reserved, refuse_secret
-from byokeep.core.rotation import rotation_due
+from byokeep.keys.refs import rotation_due
 from byokeep_redact.canary import PROVIDERS, new_canary
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -8,18 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byokeep.core.errors import Integrity, Rejected
-from byokeep.core.keys import PublicKeys, parse_keys
-from byokeep.core.note import (
+from byokeep.core.checkpoint import (
     Checkpoint,
     NoteKey,
+    PublicKeys,
     note_text,
     open_checkpoint,
     open_note,
     parse_checkpoint,
     parse_key,
+    parse_keys,
     write_note,
 )
+from byokeep.core.errors import Integrity, Rejected
 from tests.support.signer import SeededSigner
 
 # The example of the format's reference implementation (golang.org/x/mod/sumdb/note): made by other people's code.

@@ -15,9 +15,8 @@ from typing import Any
 from byokeep.core import evidence
 from byokeep.core.audit import GENESIS, Record, chain_hash, export_line
 from byokeep.core.canonical import canonical_json, parse_canonical
-from byokeep.core.epoch import SignedEpoch
+from byokeep.core.checkpoint import NoteKey, SignedEpoch, write_note
 from byokeep.core.events import EventName
-from byokeep.core.note import NoteKey, write_note
 from tests.support.auditlog import ALICE, BOB, INSTALLATION, MemoryLog, named, sample_log
 from tests.support.signer import SeededSigner
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from pydantic import Field
 
-from byokeep.audit import audit, audit_out, audit_verify, evidence
+from byokeep.audit import disclosure, log
 from byokeep.core.errors import Rejected
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor
@@ -128,15 +128,15 @@ def _runs(routes: APIRouter, app: BrokerApp, who: Any) -> None:
     span = Depends(json_body(ReconcileBody))
 
     @routes.post("/audit/checkpoint", response_model=CheckpointReply, responses=refusals(409))
-    async def checkpoint(actor: Actor = who) -> audit.Signed:
+    async def checkpoint(actor: Actor = who) -> log.Signed:
         """Sign and publish a checkpoint over all chains as they stand."""
-        return await audit.checkpoint(app, actor)
+        return await log.checkpoint(app, actor)
 
     @routes.post("/audit/verify", response_model=VerifyReply, responses=refusals(409))
     async def verify(actor: Actor = who) -> dict[str, Any]:
         """Verify the whole log against all checkpoints."""
-        await audit.checkpoint(app, actor)
-        found = await audit_verify.verify(app, actor)
+        await log.checkpoint(app, actor)
+        found = await log.verify(app, actor)
         return {"state": "findings" if found.malformed else "ok", "epochs": found.epochs, "chains": found.chains,
                 "records": found.records, "newer_than_checkpoint": found.uncovered, "rebased": found.rebased,
                 "malformed": len(found.malformed), "findings": found.malformed[:MAX_FINDINGS]}  # fmt: skip
@@ -172,7 +172,7 @@ def _files(routes: APIRouter, app: BrokerApp, who: Any) -> None:
     @routes.post("/evidence/{sop_id}", response_class=Response, responses=answers(_JSON, SIGNED) | refusals(409))
     async def sign(sop_id: PathId, actor: Actor = who) -> Response:
         """Sign the evidence of a complete procedure."""
-        return Response(await evidence.sign_evidence(app, actor, sop_id), media_type=_JSON)
+        return Response(await disclosure.sign_evidence(app, actor, sop_id), media_type=_JSON)
 
     @routes.post(
         "/audit/export", response_class=StreamingResponse, openapi_extra=describe(ExportBody),
@@ -181,19 +181,19 @@ def _files(routes: APIRouter, app: BrokerApp, who: Any) -> None:
     async def export(actor: Actor = who, body: ExportBody = chosen) -> Response:
         """Return a chain, one record a line."""
         return StreamingResponse(
-            await audit_out.export(app, actor, body.client_id or app.installation_id), media_type=_LINES
+            await disclosure.export(app, actor, body.client_id or app.installation_id), media_type=_LINES
         )
 
     @routes.post("/audit/proof/{client_id}", response_class=Response, responses=answers(_JSON, SIGNED) | refusals(409))
     async def proof(client_id: PathId, actor: Actor = who) -> Response:
         """Return a proof of one client's whole history, for a stranger with the public keys."""
-        return Response(await audit_out.client_proof(app, actor, client_id), media_type=_JSON)
+        return Response(await disclosure.client_proof(app, actor, client_id), media_type=_JSON)
 
     @routes.get("/audit/keys", response_class=PlainTextResponse)
     async def keys(actor: Actor = who) -> Response:
         """Return the public keys of log and evidence."""
         await permit(app, actor, Verb.SWITCH_READ)
-        return PlainTextResponse(str(await audit.public_keys(app)))
+        return PlainTextResponse(str(await log.public_keys(app)))
 
     @routes.post("/audit/hash", openapi_extra=raw_body())
     async def hash_value(request: Request, actor: Actor = who) -> dict[str, str]:

@@ -27,7 +27,7 @@ from byokeep.http.body import PathId, json_body, no_query
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
-from byokeep.jobs import jobs, lease, lease_use
+from byokeep.jobs import jobs, lease
 from byokeep.kernel.app import BrokerApp
 
 
@@ -114,8 +114,8 @@ def _leases(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -
     )
     async def tell_use(actor: Actor = who, body: UseBody = use_body) -> dict[str, Any]:
         """Tell how often leases were used, once they can be used no more; the store's log is held against it."""
-        told = [lease_use.Telling(one.lease_id, one.logins, one.reads) for one in body.leases]
-        await lease_use.tell(app, actor, told)
+        told = [lease.Telling(one.lease_id, one.logins, one.reads) for one in body.leases]
+        await lease.tell(app, actor, told)
         return {"status": "told"}
 
     @routes.get("/self", response_model=MachineReply)

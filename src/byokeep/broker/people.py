@@ -28,8 +28,7 @@ from byokeep.http.token import Authenticator, bearer, caller
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.approvals import Approval
 from byokeep.tenancy import operators, tokens
-from byokeep.tenancy.subjects import Subject, SubjectToken
-from byokeep.tenancy.tokens import PasswordCheck
+from byokeep.tenancy.tokens import PasswordCheck, Subject, SubjectToken
 
 Name = Annotated[str, Field(max_length=200)]
 Ids = Annotated[list[Id], Field(max_length=1000)]

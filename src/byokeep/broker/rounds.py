@@ -4,7 +4,7 @@ machines whose tokens end.
 Rules
 - Each round stands alone: one that fails is logged with its code, raises its alert, and the next comes on time.
 - The span of a reconciliation begins where the last one ended: a process knows that of itself, a start from the record
-  (:mod:`byokeep.reconciliation.reconciled`). While none is on record for 90 s, leases and permits stop.
+  (:mod:`byokeep.reconciliation.reconcile`). While none is on record for 90 s, leases and permits stop.
 - An alert of an outage is closed by the round that sees its end; one of an event stays for a person.
 - A device that can not record is an alert within a minute (R8.2-2); while none is proved to, leases and intake stop
   (:mod:`byokeep.kernel.store_recording`). The disk reserve is held while there is room.
@@ -17,24 +17,22 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, Protocol
 
-from byokeep.audit.audit import OVERDUE_KEY, checkpoint
-from byokeep.audit.audit_out import copy
-from byokeep.audit.clock_watch import ClockWatch
-from byokeep.core.epoch import PERIOD_S
+from byokeep.audit.disclosure import copy
+from byokeep.audit.log import OVERDUE_KEY, ClockWatch, checkpoint
+from byokeep.core.checkpoint import PERIOD_S
 from byokeep.core.errors import ByokeepError
-from byokeep.jobs import withdrawals
-from byokeep.jobs.expire import expire
+from byokeep.jobs import gatekeep
 from byokeep.jobs.gatekeep import closing
+from byokeep.jobs.jobs import expire
 from byokeep.jobs.scheduled import move_scheduled
 from byokeep.jobs.switches import cut_off_again
 from byokeep.kernel.alarm import raise_alert, state_over
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.store_recording import probe
 from byokeep.profiles.openings import keep
-from byokeep.reconciliation.reconcile import SETTLE, reconcile
-from byokeep.reconciliation.reconciled import Reconciled
+from byokeep.reconciliation.reconcile import SETTLE, Reconciled, reconcile
 from byokeep.telemetry.log import get_log
-from byokeep.tenancy.token_watch import watch_tokens
+from byokeep.tenancy.tokens import watch_tokens
 
 CHECKPOINT_S: Final = float(PERIOD_S)
 COPY_S: Final = 5.0
@@ -148,7 +146,7 @@ class Rounds:
 
     async def _tombstones(self) -> None:
         await keep(self._app)
-        await withdrawals.hold(self._app)
+        await gatekeep.hold(self._app)
 
     async def _expire(self) -> None:
         await expire(self._app)

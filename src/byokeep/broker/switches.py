@@ -13,7 +13,7 @@ from byokeep.http.clients import ClientReply
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
-from byokeep.jobs import enroll, switches
+from byokeep.jobs import lease, switches
 from byokeep.jobs.switches import Switch
 from byokeep.kernel.app import BrokerApp
 from byokeep.tenancy import clients
@@ -62,7 +62,7 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
     async def enroll_client(request: Request, client_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """Bring a new client to life at the store."""
         request.scope["state"]["tenant"] = client_id
-        return {"state": await enroll.enroll_client(app, actor, ClientId(client_id))}
+        return {"state": await lease.enroll_client(app, actor, ClientId(client_id))}
 
     @routes.post("/clients/{client_id}/suspend", response_model=ClientReply, responses=refusals(409))
     async def suspend(request: Request, client_id: PathId, actor: Actor = who) -> Client:

@@ -22,14 +22,23 @@ from uuid import UUID
 
 from byokeep.core import merkle
 from byokeep.core.audit import Record, parse_lines, verify_chain, verify_log
-from byokeep.core.epoch import EXPLAINED_S, LogState, SignedEpoch, parse_epoch_line, parse_heads, replay
+from byokeep.core.checkpoint import (
+    EXPLAINED_S,
+    ClientProof,
+    LogState,
+    PublicKeys,
+    SignedEpoch,
+    open_checkpoint,
+    parse_epoch_line,
+    parse_heads,
+    parse_keys,
+    replay,
+    verify_client_proof,
+)
 from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.core.evidence import EvidenceReport
 from byokeep.core.evidence import verify_evidence as check_evidence
 from byokeep.core.file_kind import HEAD, Kind, expect
-from byokeep.core.keys import PublicKeys, parse_keys
-from byokeep.core.note import open_checkpoint
-from byokeep.core.proof import ClientProof, verify_client_proof
 
 MAX_FILE: Final = 1 << 30  # bytes of a file that is read whole
 _NO_CHECKPOINT: Final = (

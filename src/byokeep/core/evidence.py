@@ -24,11 +24,9 @@ from uuid import UUID
 
 from byokeep.core.audit import ChainHead, Facts, Record, parse_line, read_payload, verify_chain
 from byokeep.core.canonical import canonical_json, parse_canonical
-from byokeep.core.epoch import Inclusion, parse_inclusion
+from byokeep.core.checkpoint import Inclusion, PublicKeys, parse_inclusion, verifies
 from byokeep.core.errors import Integrity
-from byokeep.core.keys import PublicKeys
 from byokeep.core.model import ClientId, Provider
-from byokeep.core.note import verifies
 from byokeep.core.ref import ProfileRef, SecretPart, SecretRef
 
 STATEMENT: Final = "https://in-toto.io/Statement/v1"

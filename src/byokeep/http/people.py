@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field
 from byokeep.core.model import Role
 from byokeep.http.reply import At, Reply
 from byokeep.kernel.approvals import Approval
-from byokeep.tenancy.subjects import Issued
+from byokeep.tenancy.tokens import Issued
 
 # Where a login comes from, as web saw it: for the brake on guessing, and for nothing else.
 SOURCE: Final = "Byokeep-Login-From"

@@ -1,12 +1,16 @@
-"""Closes the gate by itself when the database is not the one that it was.
+"""The gate closes by itself: when the database is not the one that it was, when what was stopped came back, in a copy.
 
 Rules
-- A log that does not continue what stands outside engages the global kill switch; two people release it, and their word
-  makes the database as it stands the new base (:mod:`.rebase`).
-- It is engaged once, not in each round: a request to release stays what it was asked for.
-- What stands outside and is missing inside is done again before the first lease of a start (:mod:`.withdrawals`).
+- A log that does not continue what stands outside engages the global kill switch, once; two people release it, and
+  their word makes the database as it stands the new base (:func:`byokeep.audit.log.rebase`).
+- What is stopped (kill switches, people and machines, clients, tokens) is kept outside the database with the record
+  that withdrew it. While that record stands in the database, the database has the last word. Where it is gone, its
+  history was put back, and what it withdrew is withdrawn again, on record and with an alert, before the first lease.
+- A revoked token needs no record: it never comes back. Of one that has expired nothing is kept.
+- An installation that is not where it was made comes up closed, as by a person: on record, open jobs end, the store is
+  cut off, two people open it. A store that the copy only points at belongs to the original, and is left as it is.
 
-It may not release anything.
+It may not release or give back anything, nor tell a copy from an original that was moved: a person knows.
 """
 
 from __future__ import annotations
@@ -14,13 +18,94 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Final, TypeVar
+from uuid import UUID
 
-from byokeep.audit import rebase
-from byokeep.core.errors import Integrity, Unavailable
-from byokeep.jobs import switches, withdrawals
+from byokeep.audit import log
+from byokeep.core.audit import ChainHead
+from byokeep.core.errors import Integrity, NotFound, Unavailable
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.jobs import switches
 from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.command import open_alert
+from byokeep.kernel.rows import reader
 from byokeep.tenancy.scopes import GLOBAL, scope_from_name
+
+REASON: Final = "withdrawal_undone"
+_CHANGED: Final = {"operator": EventName.OPERATOR_CHANGED, "machine": EventName.MACHINE_CHANGED}
+
+
+async def hold(app: BrokerApp) -> int:
+    """Keep what is withdrawn, and withdraw again what came back; returns how much that was.
+
+    Raises:
+        Integrity, Unavailable: As the port says; or the database.
+    """
+    async with app.db.begin(every_client=True) as tx:
+        standing = dict(await tx.all(lambda row: (str(row["what"]), reader(ChainHead)(row)), "withdrawals"))
+        tokens = await tx.all(UUID, "withdrawals_tokens")
+    await app.tombstones.withdraw(standing)
+    await app.tombstones.add(tokens)
+    undone = await _undone(app, standing)
+    for what in undone:
+        await _again(app, what)
+    ids = sorted(await app.tombstones.all())
+    async with app.db.begin(every_client=True) as tx:
+        back = await tx.all(UUID, "withdrawals_tokens_back", ids=ids)
+    for token in back:
+        await _end(app, "token", token)
+    if undone:
+        async with app.db.begin(every_client=True) as tx:
+            await app.tombstones.withdraw(
+                dict(await tx.all(lambda row: (str(row["what"]), reader(ChainHead)(row)), "withdrawals"))
+            )
+    return len(undone) + len(back)
+
+
+async def _undone(app: BrokerApp, standing: dict[str, ChainHead]) -> list[str]:
+    """What is kept, does not stand, and whose record is not in the database."""
+    kept = {what: head for what, head in (await app.tombstones.withdrawn()).items() if what not in standing}
+    if not kept:
+        return []
+    heads = list(kept.values())
+    async with app.db.begin(every_client=True) as tx:
+        there = set(
+            await tx.all(
+                ChainHead, "audit_at", chains=[head.chain for head in heads], seqs=[head.seq for head in heads]
+            )
+        )
+    return sorted(what for what, head in kept.items() if head not in there)
+
+
+async def _again(app: BrokerApp, what: str) -> None:
+    kind, _, name = what.partition(":")
+    if kind != "switch":
+        await _end(app, kind, UUID(name))
+        return
+    with suppress(NotFound, Unavailable):  # a client that is not there has nothing to stop; the store is told again
+        scope = scope_from_name(name)
+        await switches.engage(app, app.system(), scope, REASON)
+        async with app.db.begin(every_client=True) as tx:
+            await open_alert(tx, app, None, reason=REASON, key=f"{REASON}:{name}",
+                           client_id=scope.client_id)  # fmt: skip
+
+
+async def _end(app: BrokerApp, kind: str, one: UUID) -> None:
+    """Revoke a token, disable a subject or suspend a client once more."""
+    async with app.db.begin(every_client=True) as tx:
+        found = await tx.one(lambda row: str(row["kind"] or ""), "withdraw_again", kind=kind, id=one)
+        if not found:
+            return
+        client = one if kind == "client" else None
+        name = EventName.CLIENT_SUSPENDED if client else EventName.TOKEN_REVOKED
+        fields = {"token": str(one)} if kind == "token" else {}
+        await tx.append(
+            Event(name=_CHANGED.get(found, name), actor=app.system(), outcome=Outcome.OK, client_id=client,
+                  object_id=one, fields={**fields, "reason": REASON})
+        )  # fmt: skip
+        about = None if client else one
+        await open_alert(tx, app, None, reason=REASON, key=f"{REASON}:{one}", client_id=client, object_id=about)
+
 
 T = TypeVar("T")
 # A place that is gone or was moved tells nothing of the database: an alert, and the next checkpoint covers the gap.
@@ -34,8 +119,8 @@ async def at_start(app: BrokerApp) -> None:
         Unavailable: It could not be looked at; nothing may be served then.
     """
     with suppress(Integrity):  # the gate is closed then, and people are told
-        await closing(app, rebase.look(app))
-    await withdrawals.hold(app)
+        await closing(app, log.look(app))
+    await hold(app)
 
 
 async def closing(app: BrokerApp, work: Awaitable[T]) -> T:
@@ -54,11 +139,45 @@ async def closing(app: BrokerApp, work: Awaitable[T]) -> T:
 
 async def _close(app: BrokerApp) -> None:
     if (
-        await app.db.read(
-            lambda row: row["closed"] and row["reason"] == rebase.REASON, "switch_read", {"scope": GLOBAL}
-        )
+        await app.db.read(lambda row: row["closed"] and row["reason"] == log.REASON, "switch_read", {"scope": GLOBAL})
     ) == [True]:
         return
     with suppress(Unavailable):  # the row is closed; the broker goes on telling the store
-        await switches.engage(app, app.system(), scope_from_name(GLOBAL), rebase.REASON)
-    await raise_alert(app, reason=rebase.REASON, key=rebase.REASON, severity="critical")
+        await switches.engage(app, app.system(), scope_from_name(GLOBAL), log.REASON)
+    await raise_alert(app, reason=log.REASON, key=log.REASON, severity="critical")
+
+
+COPIED: Final = "installation_copied"
+
+
+async def close_copy(app: BrokerApp, *, own_store: bool) -> bool:
+    """Close the global switch of an installation that is not where it was made, and tell people.
+
+    Args:
+        app: The broker's ports, before it serves.
+        own_store: Whether the store was copied with it; its entities are then disabled by the broker's next round.
+
+    Returns:
+        False when there is no switch yet: this is a first start, and everything counts as closed.
+
+    Raises:
+        Unavailable: The database; nothing may be started then.
+    """
+    async with app.db.begin(every_client=True) as tx:
+        await tx.all(None, "switch_lock_exclusive", scope=GLOBAL)
+        if await tx.maybe(lambda row: str(row["scope"]), "switch_read", scope=GLOBAL) is None:
+            return False
+        epoch = await tx.one(
+            lambda row: int(row["epoch"]), "switch_close", scope=GLOBAL, client_id=None, reason=COPIED,
+            by=app.installation_id,
+            installation_id=app.installation_id,
+        )  # fmt: skip
+        killed = await tx.all(UUID, "switch_kill_jobs", client_id=None)
+        if not own_store:
+            await tx.one(str, "switch_mark_cut_off", scope=GLOBAL, epoch=epoch)
+        fields: dict[str, FieldValue] = {
+            "scope": GLOBAL, "epoch": epoch, "reason": COPIED, "count": len(killed),
+        }  # fmt: skip
+        await tx.append(Event(name=EventName.SWITCH_CLOSED, actor=app.system(), outcome=Outcome.OK, fields=fields))
+        await open_alert(tx, app, None, reason=COPIED, key=COPIED)
+    return True

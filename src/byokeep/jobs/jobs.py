@@ -1,9 +1,11 @@
-"""Jobs: the context in which secrets may be used, issued by the server (R4.1-2).
+"""Jobs: the context in which secrets may be used, issued by the server (R4.1-2); and what ends by time.
 
 Rules
 - A job is for one client, one runner, and what it declares; what it does not declare it may not have (R4.1-4).
 - A job ends once: closed, expired or killed. Nothing reopens it.
 - Only a use job may name effects.
+- Expiry is enforced by time wherever it is read; :func:`expire` only writes down what is so already (R4.1-3).
+- A permit nobody closed is *unknown*, never done and never failed: a person looks.
 
 It may not hand out access: that is :mod:`byokeep.jobs.lease`.
 """
@@ -33,10 +35,13 @@ from byokeep.core.model import (
     Role,
 )
 from byokeep.core.policy import Verb, authorise
+from byokeep.core.reenable import EffectResult
+from byokeep.jobs.reenabling import ended as canary_ended
 from byokeep.kernel.app import App
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.locate import authorise_for, client_for, remember
 from byokeep.kernel.ports import Tx
+from byokeep.kernel.rows import Row
 from byokeep.tenancy.scopes import client_scopes, hold_open, require_open
 
 
@@ -266,3 +271,49 @@ def _event(name: EventName, actor: Actor, job: DeclaredJob) -> Event:
         fields |= {field: ",".join(words) for field, words in lists.items() if words}
         fields["expires_at"] = job.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ")
     return Event(name=name, actor=actor, outcome=Outcome.OK, client_id=job.client_id, object_id=job.id, fields=fields)
+
+
+def _pair(row: Row) -> tuple[UUID, UUID]:
+    return row["id"], row["client_id"]
+
+
+async def expire(app: App) -> tuple[int, int]:
+    """Write down what has ended; returns (jobs expired, permits unknown). At most 500 of each at a time.
+
+    Raises:
+        Unavailable: The database; nothing is lost, the next run goes on.
+    """
+    async with app.db.begin(every_client=True) as tx:
+        jobs = await tx.all(_pair, "job_expired")
+        permits = await tx.all(_pair, "permit_overdue")
+    actor = app.system()
+    ended = unknown = 0
+    for job_id, client_id in jobs:
+        async with app.db.begin(client_id=client_id) as tx:
+            if await tx.maybe(UUID, "job_expire", client_id=client_id, id=job_id) is None:
+                continue
+            await tx.append(
+                Event(
+                    name=EventName.JOB_EXPIRED, actor=actor, outcome=Outcome.OK, client_id=client_id, object_id=job_id
+                )
+            )
+            ended += 1
+    for permit_id, client_id in permits:
+        async with app.db.begin(client_id=client_id) as tx:
+            row = await tx.maybe(dict, "permit_unknown", client_id=client_id, id=permit_id)
+            if row is None:
+                continue
+            if row["way"] is not None:  # nobody knows how an act of a canary ended: that closes the platform again
+                told = EffectResult(ok=None, way=row["way"], number=row["stage"])
+                await canary_ended(tx, app, actor, client_id, row["platform"], told)
+            await open_alert(
+                tx, app, actor, reason="permit_unknown", severity="warning", client_id=client_id, object_id=permit_id
+            )
+            await tx.append(
+                Event(
+                    name=EventName.PERMIT_UNKNOWN, actor=actor, outcome=Outcome.FAILED, client_id=client_id,
+                    object_id=permit_id, fields={"job": str(row["job_id"]), "lease": str(row["lease_id"])},
+                )
+            )  # fmt: skip
+            unknown += 1
+    return ended, unknown

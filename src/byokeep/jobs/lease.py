@@ -1,14 +1,20 @@
-"""Leases: leave for one runner to log in at the store for one job, for seconds.
+"""Leases: leave for one runner to log in at the store for one job, for seconds; and what holders tell of their use.
 
 Rules
 - The record of the lease is committed before the store's key signs anything: no lease without its record.
-- The signed token stands in the reply only (the signer remembers signatures for the reconciliation, not tokens); it
-  is worthless after ``lease_jwt_ttl_s``, and the store's own token
-  after ``lease_token_ttl_s``. So a job that ended is refused by the store itself within their sum (R4.1-3).
+- The signed token stands in the reply only (the signer remembers signatures for the reconciliation, not tokens); it is
+  worthless after ``lease_jwt_ttl_s``, and the store's own token after ``lease_token_ttl_s``. So a job that ended is
+  refused by the store itself within their sum (R4.1-3).
 - A holder shows life every few seconds (:func:`heartbeat`); it must stop by itself when nobody answers.
 - The database's clock decides; a doubt denies.
+- A holder counts before it tries, so what it tells is an upper bound. It tells once, when the lease can be used no
+  more; each telling is a record, so nobody takes one back, and the least that was told counts.
+- Enrolment: no process may create an entity or an alias; the store does, when a token signed for exactly this client
+  logs in under a role without any policy. So nothing can bind a client to another's entity. Doing it twice changes
+  nothing; an entity that comes to life while a kill switch is engaged is disabled at once.
 
-It may not read a value.
+It may not read a value. It cannot know who told: whoever has the broker's identity can tell of a lease whose holder
+never does.
 """
 
 from __future__ import annotations
@@ -20,17 +26,17 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from byokeep.core.errors import ByokeepError, Denied, NotFound, RateLimited
+from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, RateLimited, Rejected
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import PLATFORMS, PROFILE, SEAL, Actor, ClientId, LeaseId, LeaseKind, Provider, Role
-from byokeep.core.policy import NEXT_STEPS, DenyReason, Verb
+from byokeep.core.policy import NEXT_STEPS, DenyReason, Verb, authorise
 from byokeep.core.ref import ProfileRef, SecretPart, SecretRef, parse
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import permit, record_refusal
 from byokeep.kernel.locate import client_for, remember
 from byokeep.kernel.record import record_params
 from byokeep.kernel.rows import Row
-from byokeep.tenancy.scopes import client_scopes, hold_open, require_open
+from byokeep.tenancy.scopes import client_scopes, hold_open, require_open, switches_open
 
 AUDIENCE: Final = "openbao"
 _REDIRECTED: Final = "reference_redirected"
@@ -353,3 +359,149 @@ def _must_go_on(app: BrokerApp, row: Row) -> None:
         raise deny(DenyReason.CLIENT_NOT_ACTIVE)
     if row["job_open"] is not True or row["lease_unexpired"] is not True:
         raise deny(DenyReason.JOB_NOT_OPEN)
+
+
+MOST: Final = 10_000  # logins, or reads of one secret, of one lease
+_MOST_TOLD: Final = 2  # different tellings of one lease: the second is an alert, more say nothing new
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What a holder counted of one lease: attempts to log in, and to read each declared secret."""
+
+    lease_id: UUID
+    logins: int
+    reads: Mapping[str, int]
+
+
+async def tell(app: BrokerApp, actor: Actor, tellings: Sequence[Telling]) -> None:
+    """Put on record what a holder counted of its leases; the same once more is no second record.
+
+    Args:
+        app: The broker.
+        actor: The runner or custodian whose leases they are; they may be over.
+        tellings: At most a hundred.
+
+    Raises:
+        NotFound: A lease is not this runner's, or there is none; the others are on record.
+        Rejected: ``bad_count``; nothing is on record.
+        Unavailable: The database.
+    """
+    for one in tellings:
+        if any(not 0 <= count <= MOST for count in (one.logins, *one.reads.values())) or len(one.reads) > 32:
+            raise Rejected("bad_count", next_step=f"Counts from 0 to {MOST}.", maximum=MOST)
+    verb = Verb.LEASE_CUSTODY if Role.CUSTODIAN in actor.roles else Verb.LEASE_USE
+    missing: NotFound | None = None
+    of: dict[ClientId, list[Telling]] = {}
+    for one in tellings:
+        try:
+            of.setdefault(await client_for(app, actor, verb, "lease", one.lease_id), []).append(one)
+        except NotFound as error:
+            missing = error
+    for client_id, mine in of.items():
+        async with app.db.begin(client_id=client_id) as tx:
+            asked = {"ids": [one.lease_id for one in mine], "runner_id": actor.id}
+            leases = {row["id"]: row for row in await tx.all(dict, "leases_of_holder", client_id=client_id, **asked)}
+            for one in mine:
+                if (lease := leases.get(one.lease_id)) is None:
+                    missing = NotFound("not_found")
+                elif (event := _new(actor, client_id, one, lease)) is not None:
+                    await tx.append(event)
+    if missing is not None:
+        raise missing
+
+
+def _new(actor: Actor, client_id: ClientId, said: Telling, lease: Row) -> Event | None:
+    """The record of a telling that says something new of its lease."""
+    counted = ",".join(str(said.reads.get(secret, 0)) for secret in lease["secrets"])
+    before = set(lease["told"])
+    if len(before) >= _MOST_TOLD or f"{said.logins} {counted}" in before:
+        return None
+    lease["told"].append(f"{said.logins} {counted}")
+    return Event(
+        name=EventName.LEASE_USE_TOLD, actor=actor, outcome=Outcome.OK, client_id=client_id, object_id=said.lease_id,
+        fields={"logins": said.logins, "reads": counted},
+    )  # fmt: skip
+
+
+def told(row: Row) -> tuple[int | None, Mapping[str, int]]:
+    """Return the least that was told of a lease: logins, and reads of each secret; ``None``: nothing was told."""
+    tellings = row["told"] or []
+    reads = [str(one.get("reads", "")).split(",") for one in tellings]
+    return (
+        min((_count(one.get("logins")) for one in tellings), default=None),
+        {secret: min((_count(*said[place : place + 1]) for said in reads), default=0)
+         for place, secret in enumerate(row["secrets"])},
+    )  # fmt: skip
+
+
+def _count(said: object = None) -> int:
+    """A count as a record has it. What is none counts as nothing done: a forged one cannot stop the comparison."""
+    return int(text) if (text := str(said)).isdecimal() else 0
+
+
+async def enroll_client(app: BrokerApp, actor: Actor, client_id: ClientId) -> str:
+    """Bring a new client to life; returns its state.
+
+    Raises:
+        NotFound: No such client.
+        Denied: ``switch_closed``, ``switch_unknown``, ``not_permitted``.
+        Conflict: ``client_not_enrolling``, ``entity_differs``.
+        Unavailable: Store or database; it can be tried again.
+    """
+    authorise(actor, Verb.CLIENT_CHANGE, client_id=client_id)
+    job_id, lease_id = app.ids.uuid(), app.ids.uuid()
+    scopes = client_scopes(client_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        await hold_open(tx, scopes)
+        row = await tx.one(
+            dict, "lease_enroll_facts", client_id=client_id, scopes=scopes, installation_id=app.installation_id
+        )
+        if row["client_state"] == "active" and row["entity_id"]:
+            return "active"
+        if row["client_state"] != "enrolling":
+            raise Conflict("client_not_enrolling", next_step="Only a new client can be enrolled.")
+        require_open(row)
+        # A login at the store needs a lease to explain it, and a lease needs a job; this one is over as it begins.
+        await tx.one(
+            lambda row: UUID(str(row["id"])), "job_insert", id=job_id, client_id=client_id, dispatcher_id=actor.id,
+            runner_id=actor.id, kind="custody",
+            secrets=[], platforms=[], lanes=[], effects=[], state="closed", reason="enroll", ttl_s=60,
+        )  # fmt: skip
+        await tx.one(
+            None, "lease_insert", id=lease_id, client_id=client_id, job_id=job_id, runner_id=actor.id, kind="enroll",
+            secrets=[],
+            jwt_iat=row["now_s"], jwt_exp=row["now_s"] + app.limits.lease_jwt_ttl_s, expires_at=row["now"],
+            **record_params(_event(actor, client_id, Outcome.INTENDED, job_id, lease_id)),
+        )  # fmt: skip
+    token = await app.signer.sign_jwt(
+        claims(app, client_id=client_id, job_id=job_id, lease_id=lease_id, kind="enroll", secrets=[],
+               iat=row["now_s"])
+    )  # fmt: skip
+    entity_id = await app.cutoff.enroll(token, lease_id)
+    return await _finish(app, actor, client_id, job_id, lease_id, entity_id)
+
+
+async def _finish(
+    app: BrokerApp, actor: Actor, client_id: ClientId, job_id: UUID, lease_id: UUID, entity_id: str
+) -> str:
+    scopes = client_scopes(client_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        await hold_open(tx, scopes)
+        row: Row = await tx.one(
+            dict, "lease_enroll_facts", client_id=client_id, scopes=scopes, installation_id=app.installation_id
+        )
+        state = await tx.maybe(str, "lease_enrolled", client_id=client_id, entity_id=entity_id)
+        if state is None:
+            raise Conflict("entity_differs", next_step="The store knows another entity of this client.")
+        await tx.append(_event(actor, client_id, Outcome.OK, job_id, lease_id))
+    if switches_open(row) is not True:
+        await app.cutoff.disable(entity_id)
+    return state
+
+
+def _event(actor: Actor, client_id: UUID, outcome: Outcome, job_id: UUID, lease_id: UUID) -> Event:
+    return Event(
+        name=EventName.CLIENT_ENROLLED, actor=actor, outcome=outcome, client_id=client_id, object_id=client_id,
+        fields={"job": str(job_id), "lease": str(lease_id)},
+    )  # fmt: skip

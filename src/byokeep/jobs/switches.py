@@ -21,7 +21,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from byokeep.audit.rebase import rebase
+from byokeep.audit.log import rebase
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Pending, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor

@@ -15,7 +15,7 @@ from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
 from byokeep.core.audit import ChainHead
-from byokeep.core.epoch import LogState, SignedEpoch
+from byokeep.core.checkpoint import LogState, SignedEpoch
 from byokeep.core.events import Event
 from byokeep.core.model import Lane, Provider
 from byokeep.core.ref import ProfileRef, SecretRef

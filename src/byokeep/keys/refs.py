@@ -1,23 +1,34 @@
-"""References to keys: look at them, change their state, list everything that is kept.
+"""References to keys: look at them, change their state, list everything that is kept, tell a key's history.
 
 Rules
 - What is shown says where a key is and how it stands, never what it is.
 - A change of state follows the one table of :mod:`byokeep.core.keystate`, and leaves a row and a record.
-- A state that only the service may decide (a verified key becomes active) can not be asked for.
+- A state that only the service may decide (a verified key becomes active) cannot be asked for.
 - What could not be compared with the store counts as unknown, never as fine (R2.3-8).
+- A key's history comes from the audit log, not the tables (S-OWASP-10). A lease is access: whoever held one could read
+  the value. Asking is on record before anything is read.
+- Leak fingerprints: digests rest in the database, their key in the store; only this process reads both, and keeps
+  neither (docs/adr/0019-fingerprints-of-live-values.md). A live value without any is named, never skipped.
+- A stored key always has a due date (R1.3-3), by a rule that is named (R5.1-5). A client's wish counts inside the
+  published range; high risk shortens it.
+
+It may not see a value: what was stored before there were fingerprints gets none until it is replaced.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Final, TypeVar
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
+from byokeep.audit.disclosure import MAX_RECORDS, RecordWindow
+from byokeep.core.canonical import parse_canonical
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.keystate import KeyState, check_transition
+from byokeep.core.keystate import LIVE, KeyState, check_transition
 from byokeep.core.model import (
     API_PROVIDERS,
     Actor,
@@ -32,12 +43,13 @@ from byokeep.core.model import (
 )
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb
-from byokeep.core.ref import SecretRef, parse
+from byokeep.core.ref import SecretPart, SecretRef, parse
 from byokeep.kernel.app import App, WebApp
 from byokeep.kernel.command import command, find
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.rows import Row, Shape
 from byokeep.tenancy.clients import MAX_ROWS, scope_of
+from byokeep_redact.fingerprint import VERSION
 
 T = TypeVar("T")
 _AT_ONCE: Final = 8  # questions to the store in flight
@@ -291,3 +303,239 @@ def _compared(item: InventoryItem, live: list[int] | None) -> InventoryItem:
         last_leased_at=item.last_leased_at,
         store=store,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryEntry:
+    """A record about the key: its place in the client's chain, what it says, and the name of who acted."""
+
+    seq: int
+    at: datetime
+    actor_name: str | None
+    said: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseHolder:
+    """Somebody who held leases that could read the key."""
+
+    actor: UUID
+    name: str | None
+    leases: int
+    first_at: datetime
+    last_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyHistory:
+    """The answer. The summary covers the whole window; ``entries`` are its newest records, newest first."""
+
+    ref: CredentialRef
+    holders: tuple[LeaseHolder, ...]
+    last_used_at: datetime | None
+    last_rotated_at: datetime | None
+    refused: int
+    entries: tuple[HistoryEntry, ...]
+
+
+def _entry(row: Row) -> HistoryEntry:
+    try:
+        said: Any = parse_canonical(bytes(row["payload"]))
+    except ValueError:
+        raise Integrity("audit_record_unreadable", seq=row["seq"]) from None
+    return HistoryEntry(seq=row["seq"], at=row["at"], actor_name=row["name"], said=said)
+
+
+def _holder(row: Row) -> LeaseHolder:
+    return LeaseHolder(actor=row["actor_id"], name=row["name"], leases=row["leases"], first_at=row["first_at"],
+                  last_at=row["last_at"])  # fmt: skip
+
+
+async def key_history(app: App, actor: Actor, ref_id: UUID, window: RecordWindow) -> KeyHistory:
+    """Answer for one reference.
+
+    Args:
+        window: Which records; ``before`` pages through ``entries`` only.
+
+    Raises:
+        Denied: ``not_permitted``.
+        NotFound: ``not_found``, also for another client's.
+        Integrity: ``audit_record_unreadable``.
+    """
+    ref = await get_ref(app, actor, ref_id, Verb.AUDIT_READ)
+    limit = max(1, min(window.limit, MAX_RECORDS))
+    async with app.db.begin(client_id=ref.client_id) as tx:
+        await tx.append(
+            Event(name=EventName.AUDIT_READ, actor=actor, outcome=Outcome.OK, client_id=ref.client_id,
+                  object_id=ref_id, fields={"chain": str(ref.client_id), "count": limit})
+        )  # fmt: skip
+    about = {"chain": ref.client_id, "ref_id": ref_id, "provider": ref.provider.value, "since": window.since,
+             "until": window.until}  # fmt: skip
+    async with app.db.begin(client_id=ref.client_id) as tx:
+        marks = await tx.one(dict, "history_marks", **about)
+        return KeyHistory(
+            ref=ref,
+            holders=tuple(await tx.all(_holder, "history_holders", **about)),
+            last_used_at=marks["last_used_at"],
+            last_rotated_at=marks["last_rotated_at"],
+            refused=marks["refused"],
+            entries=tuple(await tx.all(_entry, "history_records", **about, before=window.before, limit=limit)),
+        )
+
+
+_ASKED_AT_ONCE: Final = 8  # questions to the store in flight
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """A live value and its digests (hex), of which there is at least one."""
+
+    place: SecretRef
+    ref_id: UUID
+    version: int
+    digests: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unwatched:
+    """A live value that can not be looked for. ``reason`` is ``earlier_release`` or ``too_weak``."""
+
+    place: SecretRef
+    ref_id: UUID
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveFingerprints:
+    """Everything to look for.
+
+    Attributes:
+        key: What the digests were made with, 64 hex digits; for the caller, never for a log.
+        watched: Values with digests: the pinned version of each live reference, and replaced ones that the store holds.
+        unknown: Live references whose pinned version has none.
+        replaced_unknown: How many replaced versions the store still holds that have none.
+        all_clients: False when the actor is assigned to some clients only.
+    """
+
+    key: str = field(repr=False)
+    watched: tuple[Watched, ...]
+    unknown: tuple[Unwatched, ...]
+    replaced_unknown: int
+    all_clients: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    place: SecretRef
+    ref_id: UUID
+    pinned: int
+    version: int | None
+    digests: tuple[str, ...] | None
+
+
+def _line(row: Row) -> _Line:
+    part = SecretPart.WEBHOOK if row["kind"] == SecretKind.WEBHOOK_SIGNING_SECRET else None
+    return _Line(
+        place=SecretRef(ClientId(row["client_id"]), Provider(row["provider"]), part), ref_id=row["ref_id"],
+        pinned=row["pinned"], version=row["version"],
+        digests=None if row["digests"] is None else tuple(row["digests"]),
+    )  # fmt: skip
+
+
+async def live_values(app: WebApp, actor: Actor) -> LiveFingerprints:
+    """Return the fingerprints of every value that is live.
+
+    Live are the references in the states of :data:`byokeep.core.keystate.LIVE`: their pinned version, whatever the
+    store says, and every other version that the store still holds.
+
+    Raises:
+        Denied: ``not_permitted``.
+        Unavailable: Store or database; nothing can be said then.
+    """
+    async with command(app, actor, Verb.LEAK_FINGERPRINTS) as tx:
+        lines = await tx.all(_line, "leak_live", format=VERSION, states=sorted(LIVE), ids=scope_of(actor))
+    refs = [list(group) for _, group in groupby(lines, key=lambda line: line.ref_id)]
+    slots = asyncio.Semaphore(_ASKED_AT_ONCE)
+    held = await asyncio.gather(*(_held(app, slots, ref) for ref in refs))
+    watched: list[Watched] = []
+    unknown: list[Unwatched] = []
+    replaced = 0
+    for ref, versions in zip(refs, held, strict=True):
+        known = {line.version: line.digests for line in ref}
+        place, ref_id, pinned = ref[0].place, ref[0].ref_id, ref[0].pinned
+        for version in sorted(versions):
+            if digests := known.get(version):
+                watched.append(Watched(place=place, ref_id=ref_id, version=version, digests=digests))
+            elif version == pinned:
+                reason = "earlier_release" if known.get(version) is None else "too_weak"
+                unknown.append(Unwatched(place=place, ref_id=ref_id, version=version, reason=reason))
+            else:
+                replaced += 1
+    key = await app.scan_key.shown()
+    async with app.db.begin(every_client=True) as tx:
+        fields = {"count": len(watched), "unknown": len(unknown)}
+        await tx.append(Event(name=EventName.LEAK_FINGERPRINTS_READ, actor=actor, outcome=Outcome.OK, fields=fields))
+    return LiveFingerprints(
+        key=key, watched=tuple(watched), unknown=tuple(unknown), replaced_unknown=replaced,
+        all_clients=actor.clients is None,
+    )  # fmt: skip
+
+
+async def _held(app: WebApp, slots: asyncio.Semaphore, ref: list[_Line]) -> set[int]:
+    """Return the pinned version and those others of the reference that the store holds; asked only if there are any."""
+    pinned = ref[0].pinned
+    others = {line.version for line in ref if line.version is not None} - {pinned}
+    if not others:
+        return {pinned}
+    async with slots:
+        return {pinned} | others.intersection(await app.intake.live_versions(ref[0].place))
+
+
+MIN_DAYS: Final = 30
+MAX_DAYS: Final = 90
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotationDue:
+    """The due date (UTC) and the rule behind it: a lower-case token such as ``provider_default_90d``."""
+
+    due_at: datetime
+    rule: str
+
+
+def rotation_due(
+    *,
+    stored_at: datetime,
+    provider_days: int,
+    risk: Risk,
+    preference_days: int | None,
+    min_days: int = MIN_DAYS,
+    max_days: int = MAX_DAYS,
+) -> RotationDue:
+    """Derive a due date (runbook 6.1).
+
+    Args:
+        stored_at: Aware UTC time from which the days count.
+        provider_days: The provider's own default in days; more than ``max_days`` counts as ``max_days``.
+        risk: The key's risk class; high means ``min_days``.
+        preference_days: What the client wishes, in days; ``None`` = no wish.
+        min_days, max_days: The published range, in days.
+
+    Raises:
+        Rejected: ``rotation_days_out_of_range``, naming the range.
+    """
+    if preference_days is not None and not min_days <= preference_days <= max_days:
+        raise Rejected(
+            "rotation_days_out_of_range",
+            next_step=f"Ask for {min_days} to {max_days} days.",
+            minimum=min_days,
+            maximum=max_days,
+        )
+    if risk is Risk.HIGH:
+        days, rule = min_days, "risk_high"
+    elif preference_days is not None:
+        days, rule = preference_days, "client_preference"
+    else:
+        days, rule = max(1, min(provider_days, max_days)), "provider_default"
+    return RotationDue(due_at=stored_at + timedelta(days=days), rule=f"{rule}_{days}d")

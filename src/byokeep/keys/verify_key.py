@@ -1,21 +1,24 @@
 """SOP 5.1 steps 5 and 6, in the worker: read under a custody lease, ask the provider, search the logs, close the run.
 
 Rules
-- The value is wiped before anything is recorded; the record holds allow-listed outcomes only (R5.1-8).
+- The value is wiped before anything is recorded; the record holds allow-listed outcomes and counts only (R5.1-8).
 - Verification, leak check and what follows from them commit together: a key found in a log is never usable,
   not for a moment.
+- Nothing searched is no pass: unreadable sources, zero lines or zero spans make the leak check unknown (R5.1-11).
 - What may end differently later is asked again, a few times; then the run fails and the key stays pending.
 - A candidate takes over in the transaction that proves it, and not before. One that is refused is dropped, one that
   cannot be checked or has no balance waits; either way the version that serves goes on serving.
 - The run closes with ``client_key_onboarded`` only when its three records prove it (:mod:`byokeep.kernel.sops`).
 
-It may not cause an effect: a custody lease can not ask for one.
+It may not cause an effect: a custody lease cannot ask for one.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
@@ -24,14 +27,54 @@ from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import ClientId, CredentialRef, Verification
 from byokeep.core.ref import SecretRef
+from byokeep.core.secret import Secret
 from byokeep.jobs.worker_app import IdentityNote, LeakCount, WorkerApp
 from byokeep.kernel import sops
 from byokeep.kernel.command import Severity, open_alert
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.sops import SopRun
-from byokeep.keys import leak_check, refs
-from byokeep.keys.leak_check import LeakVerdict
+from byokeep.keys import refs
 from byokeep.keys.refs import ref_from
+
+SLACK: Final = timedelta(seconds=5)  # between the database's clock and those that stamp log lines
+_NOTHING: Final = LeakCount(sources=0, lines=0, spans=0, found=0, readable=False)
+
+
+class LeakVerdict(StrEnum):
+    """How a search ended."""
+
+    PASS = "pass"  # noqa: S105 - a verdict
+    FOUND = "found"
+    UNKNOWN = "unknown"
+
+
+async def search(app: WorkerApp, value: Secret, since: datetime) -> LeakCount:
+    """Search everything written since the run began. A search that failed looked at nothing."""
+    try:
+        return await app.search_logs(value, since - SLACK)
+    except ByokeepError:
+        return _NOTHING
+
+
+def verdict(count: LeakCount) -> LeakVerdict:
+    """Judge a search; a find counts even when other sources were unreadable."""
+    if count.found:
+        return LeakVerdict.FOUND
+    if count.readable and count.lines > 0 and count.spans > 0:
+        return LeakVerdict.PASS
+    return LeakVerdict.UNKNOWN
+
+
+def fields(count: LeakCount) -> dict[str, FieldValue]:
+    """Return what goes on record."""
+    return {
+        "sources": count.sources,
+        "lines": count.lines,
+        "spans": count.spans,
+        "found": count.found,
+        "verification": verdict(count).value,
+    }
+
 
 _NO_QUOTA: Final = "verified_no_quota"
 _LIVE: Final = frozenset({KeyState.PRE_ACTIVATION, KeyState.ACTIVE, KeyState.SUSPENDED})
@@ -122,7 +165,7 @@ async def _look(app: WorkerApp, task: Task, ref: CredentialRef, run: SopRun, *, 
             value = await custody.read(place, task.version)
             try:
                 note = await app.identify(ref.provider, value)
-                count = await leak_check.search(app, value, run.started_at)
+                count = await search(app, value, run.started_at)
             finally:
                 value.wipe()
     except Unavailable as error:
@@ -131,7 +174,7 @@ async def _look(app: WorkerApp, task: Task, ref: CredentialRef, run: SopRun, *, 
         return _Seen(None, None, error.code)
     except ByokeepError as error:
         return _Seen(None, None, error.code)
-    if note.again and not last_attempt and leak_check.verdict(count) is not LeakVerdict.FOUND:
+    if note.again and not last_attempt and verdict(count) is not LeakVerdict.FOUND:
         raise Unavailable("ask_again", next_step="The queue asks again by itself.", reason=note.status)
     return _Seen(note, count)
 
@@ -145,7 +188,7 @@ async def _record(app: WorkerApp, task: Task, seen: _Seen) -> str:
             return "superseded"
         book = _Book(tx, app, task, run, ref)
         verify_seq = await book.verification(seen)
-        leak = LeakVerdict.UNKNOWN if seen.count is None else leak_check.verdict(seen.count)
+        leak = LeakVerdict.UNKNOWN if seen.count is None else verdict(seen.count)
         # What becomes of the row comes before a record that says what the row is.
         if leak is LeakVerdict.FOUND:
             await book.mark(Verification.QUARANTINED)
@@ -208,9 +251,7 @@ class _Book:
         if count is None:
             return None
         passed = verdict is LeakVerdict.PASS
-        seq = await self._append(
-            EventName.KEY_LEAK_CHECKED, Outcome.OK if passed else Outcome.FAILED, **leak_check.fields(count)
-        )
+        seq = await self._append(EventName.KEY_LEAK_CHECKED, Outcome.OK if passed else Outcome.FAILED, **fields(count))
         return seq if passed else None
 
     async def not_verified(self, seen: _Seen) -> str:

@@ -7,35 +7,46 @@ Rules
   header names and against what that lease's holder told, and a warning says that it could not be compared.
 - What could not be read is *unknown*, and unknown is not clean. Nothing read is unknown too.
 - A finding opens an alert; the run itself is on record, whatever it found.
-- A long span is worked through in parts that fit into memory, each on record. The broker's own parts say from when
-  until when, and are followed by the next without a seam (:mod:`byokeep.reconciliation.reconciled`).
+- A long span is worked through in parts that fit into memory, each on record. A running broker goes on where it was
+  itself; what a record claims is taken over by a start alone. It knows its own records by their hashes; any other is
+  the alert ``reconciled_by_another``, and so is a record that does not begin where the one before it ended.
 - A part that could not be read in full is tried again until it is ``GIVE_UP`` long; what no device shows is never
   passed over. In a cluster that is so while no node can be read; one that stays dark beside others is left behind, on
   record as unknown, for an auditor to go over again.
+- Each row that can open something is what its last record says, or it is a finding (ADR 0039). Such a finding engages
+  the kill switch of its client, or of everything where it is nobody's; two people release it as any other.
 
-It may not act on a finding: people do. Rows that no record explains are looked for first, by
-:mod:`byokeep.reconciliation.unrecorded`, which closes the gate over them.
+It may not act on another finding, nor mend a row: people do.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.errors import Unavailable
+from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.secret import Secret
-from byokeep.jobs.explain import (
+from byokeep.jobs.lease import claims, told
+from byokeep.jobs.switches import engage
+from byokeep.kernel.alarm import raise_alert, unblocked
+from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.command import Severity, open_alert
+from byokeep.kernel.ports import HASHED_NAME, StoreEntry, Tx, node_of
+from byokeep.kernel.rows import Row, reader
+from byokeep.reconciliation.explain import (
     AFTER_OPENING,
     LOGINS,
     SEAL_FOR,
+    TOLD_WITHIN,
     AnnouncedSeal,
     EntityUpdate,
     KnownToUs,
@@ -49,17 +60,166 @@ from byokeep.jobs.explain import (
     logins_refused,
     merge,
     probing,
+    surplus,
     torn,
 )
-from byokeep.jobs.lease import claims
-from byokeep.jobs.lease_use import TOLD_WITHIN, surplus, told
-from byokeep.kernel.alarm import unblocked
-from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import Severity, open_alert
-from byokeep.kernel.ports import HASHED_NAME, StoreEntry, Tx, node_of
-from byokeep.kernel.rows import Row, reader
-from byokeep.reconciliation import unrecorded
-from byokeep.reconciliation.reconciled import Reconciled
+from byokeep.tenancy.scopes import GLOBAL, scope_from_name
+
+LOOK_BACK: Final = 1_000  # records that a start reads: a few hours of rounds
+ANOTHER: Final = "reconciled_by_another"
+
+
+@dataclass(frozen=True, slots=True)
+class _RunRecord:
+    """A record of the broker's that says that a span was explained, or, without times, that one was not."""
+
+    seq: int
+    hash_hex: str
+    at: datetime
+    since: datetime | None
+    until: datetime | None
+    malformed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Begin:
+    """Where the first run began, and the last record that told of somebody else's."""
+
+    until: datetime
+    told_seq: int
+
+
+def _run(row: Row) -> _RunRecord:
+    since, until = _time(row["since"]), _time(row["until"])
+    without = row["since"] is None and row["until"] is None
+    sound = since is not None and until is not None and since <= until <= row["at"]
+    return _RunRecord(row["seq"], row["hash_hex"], row["at"], since, until, malformed=not (without or sound))
+
+
+def _time(text: str | None) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return at if at.tzinfo else None
+
+
+async def resume(app: BrokerApp) -> datetime:
+    """Return the end of the broker's last complete run, as on record; before the first, when it was installed.
+
+    Raises:
+        Unavailable: The database.
+    """
+    return (await _on_record(app))[0]
+
+
+class Reconciled:
+    """How far one broker process has reconciled."""
+
+    def __init__(self) -> None:
+        self._until: datetime | None = None
+        self._seq = 0  # of the last record that was looked at
+        self._own: dict[str, datetime | None] = {}  # hashes of our records that were not looked at yet -> what they end
+
+    async def look(self, app: BrokerApp) -> datetime:
+        """Return where the next run begins, and tell of records that somebody else wrote.
+
+        Raises:
+            Unavailable: The database.
+        """
+        if self._until is None:
+            until, runs, others = await _on_record(app)
+        else:
+            runs = await _runs(app, self._seq)
+            ends = [end for run in runs if (end := self._own.get(run.hash_hex)) is not None]
+            until, others = max([self._until, *ends]), any(run.hash_hex not in self._own for run in runs)
+        if others:
+            await raise_alert(app, reason=ANOTHER, key="audit/reconciled", severity="critical")
+        self._until = until
+        for run in runs:
+            self._seq = max(self._seq, run.seq)
+            self._own.pop(run.hash_hex, None)
+        return until
+
+    def say(self, hash_hex: str, until: datetime | None) -> None:
+        """Know a record as our own; said before it is committed, for the answer to a commit can be lost."""
+        self._own[hash_hex] = until
+
+    def done(self, until: datetime) -> None:
+        """Go on behind a part that is on record."""
+        self._until = until
+
+
+async def _runs(app: BrokerApp, after: int) -> list[_RunRecord]:
+    asked = {"installation_id": app.installation_id, "after": after, "limit": LOOK_BACK}
+    return await app.db.read(_run, "audit_reconciled_runs", asked, every_client=True)
+
+
+async def _on_record(app: BrokerApp) -> tuple[datetime, list[_RunRecord], bool]:
+    """The end without a seam, what was read, and whether a seam was found that nobody was told of."""
+    asked = {"installation_id": app.installation_id}
+    [begin] = await app.db.read(_Begin, "audit_reconciled_begin", asked, every_client=True)
+    runs = await _runs(app, 0)
+    until, seam = _end_of(begin.until, runs, whole=len(runs) < LOOK_BACK)
+    return until, runs, seam > begin.told_seq
+
+
+def _end_of(begin: datetime, runs: Sequence[_RunRecord], *, whole: bool) -> tuple[datetime, int]:
+    """The end of the runs that follow each other, and the number of the last record that follows nothing."""
+    until, first, seam = begin, True, 0
+    for run in sorted(runs, key=lambda run: run.seq):
+        if run.malformed:
+            seam = run.seq
+        elif run.since is None or run.until is None:
+            continue
+        elif (first and (not whole or run.since <= begin)) or run.since == until:
+            until, first = run.until, False
+        else:
+            until, seam = (min(until, run.until) if run.since < until else until), run.seq
+    return until, seam
+
+
+REASON: Final = "row_unrecorded"
+
+
+def _place(row: Row) -> tuple[UUID | None, UUID | None]:
+    return row["client_id"], row["id"]
+
+
+_KINDS: Final = {"switch": "switches", "client": "clients", "job": "jobs", "account": "accounts", "key": "keys"}
+
+
+async def look_for_unrecorded(app: BrokerApp, at: datetime) -> list[LogFinding]:
+    """Return what stands in the database otherwise than on record, and close the gate over it.
+
+    Raises:
+        Unavailable: The database.
+    """
+    found = []
+    for kind, many in _KINDS.items():
+        for client_id, row_id in await app.db.read(_place, f"unrecorded_{many}", {}, every_client=True):
+            found.append(
+                LogFinding(reason=f"{kind}_unrecorded", severity="critical", at=at, client_id=client_id,
+                    object_id=row_id)
+            )  # fmt: skip
+    await close_gates(app, (one.client_id for one in found))
+    return found
+
+
+async def close_gates(app: BrokerApp, clients: Iterable[UUID | None]) -> None:
+    """Engage the kill switch of each client that has a finding; ``None`` = of everything.
+
+    One whose cut-off at the store is pending counts as engaged; whatever keeps one from being engaged keeps no other.
+    """
+    for client_id in dict.fromkeys(clients):
+        name = GLOBAL if client_id is None else f"client:{client_id}"
+        with suppress(ByokeepError):
+            engaged = await app.db.read(
+                lambda row: bool(row["closed"]), "switch_read", {"scope": name}, every_client=True
+            )
+            if engaged != [True]:
+                await engage(app, app.system(), scope_from_name(name), REASON)
+
 
 BEFORE: Final = TOLD_WITHIN + timedelta(seconds=5)  # and a token's life: where the use of a lease judged now may stand
 SETTLE: Final = timedelta(seconds=10)  # a write's record follows the write; younger requests are judged next time
@@ -105,7 +265,7 @@ def _lease(row: Row) -> LeaseRow:
     return reader(LeaseRow)({**row, "used_logins": used_logins, "used_reads": used_reads})
 
 
-# Rows beside those that close the gate (:mod:`byokeep.reconciliation.unrecorded`).
+# Rows beside those that close the gate (:mod:`byokeep.reconciliation.reconcile`).
 _UNRECORDED: Final = ("subject", "token", "alert")
 
 
@@ -124,7 +284,7 @@ async def reconcile(app: BrokerApp, actor: Actor, *, since: datetime, own: Recon
     """
     authorise(actor, Verb.AUDIT_RUN)
     end, done = app.clock.now() - SETTLE, None
-    moved = await unrecorded.look(app, end)  # first: it needs no store, and closes the gate
+    moved = await look_for_unrecorded(app, end)  # first: it needs no store, and closes the gate
     while True:
         part = await _part(app, actor, since, end, moved, own)
         done = part if done is None else _both(done, part)

@@ -24,7 +24,7 @@ from byokeep.accounts.maintenance import remind, tend
 from byokeep.accounts.refresh import Renewals
 from byokeep.accounts.refresh_journal import RenewableGrant
 from byokeep.accounts.refresher_app import Apart, OfAccount, RefresherApp
-from byokeep.audit.clock_watch import ClockWatch
+from byokeep.audit.log import ClockWatch
 from byokeep.core.errors import ByokeepError
 from byokeep.kernel.command import open_alert
 from byokeep.telemetry.log import get_log

@@ -19,8 +19,7 @@ from byokeep.core.model import Actor, Environment, Role
 from byokeep.core.secret import Secret
 from byokeep.kernel.app import BrokerApp, WebApp
 from byokeep.kernel.ports import Database, Ids
-from byokeep.tenancy.subjects import Subject, SubjectToken, put
-from byokeep.tenancy.tokens import end_token, new_token
+from byokeep.tenancy.tokens import Subject, SubjectToken, end_token, new_token, put
 
 LOCAL_TOKEN_S: Final = 60 * 24 * 3600  # renewed after 30 days, so a stack that rests for a month still starts
 OVERLAP_S: Final = 7 * 24 * 3600  # who read the file before it was renewed goes on for so long

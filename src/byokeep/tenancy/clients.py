@@ -1,15 +1,17 @@
-"""Clients: create, look at, suspend, resume.
+"""Clients: create, look at, suspend, resume; and the names behind ids that somebody already holds.
 
 Rules
 - Only an active client's keys can be written or leased; every other state denies.
-- A name of ours can not be taken by a client, in whatever spelling (S-VAULT-9), nor one that reads like another's.
+- A name of ours cannot be taken by a client, in whatever spelling (S-VAULT-9), nor one that reads like another's.
 - Suspending and resuming are the broker's: ``web`` passes them on, and can turn no client's work on.
 - The store's entity of a client is made by the broker's enrolment, which turns ``enrolling`` into ``active``.
+- Whoever wants names gives the ids; nobody lists people here. An id without a name, or of a client that is not the
+  actor's, is left out: nothing can be told from its absence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -141,3 +143,20 @@ async def _record(tx: Tx, actor: Actor, name: EventName, client: Client) -> None
             fields={"risk": client.risk.value},
         )
     )
+
+
+async def names_of(app: App, actor: Actor, wanted: Iterable[UUID]) -> dict[UUID, str]:
+    """Return the names of those ids that have one for this actor.
+
+    Raises:
+        Denied: ``not_permitted``.
+    """
+    async with command(app, actor, Verb.CLIENT_READ) as tx:
+        return dict(
+            await tx.all(
+                lambda row: (UUID(str(row["id"])), str(row["name"])),
+                "names_known",
+                wanted=sorted(set(wanted), key=str),
+                clients=scope_of(actor),
+            )
+        )

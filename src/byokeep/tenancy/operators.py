@@ -32,14 +32,17 @@ from byokeep.kernel.approvals import Approval
 from byokeep.kernel.command import command, open_alert
 from byokeep.kernel.ports import Tx
 from byokeep.tenancy.clients import MAX_ROWS
-from byokeep.tenancy.subjects import (
+from byokeep.tenancy.tokens import (
     Subject,
     asked,
+    intended,
+    new_token,
     put,
     require_clients,
+    revoke_all,
     subject_event,
+    tell_of_stopped,
 )
-from byokeep.tenancy.tokens import intended, new_token, revoke_all, tell_of_stopped
 
 BOOTSTRAP_S: Final = 24 * 3600
 FIRST_ADMIN: Final = "first-admin"

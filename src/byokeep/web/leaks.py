@@ -13,7 +13,7 @@ from byokeep.http.openapi import refusals
 from byokeep.http.reply import Reply
 from byokeep.http.token import Authenticator, caller
 from byokeep.kernel.app import WebApp
-from byokeep.keys.fingerprints import LiveFingerprints, Watched, live_values
+from byokeep.keys.refs import LiveFingerprints, Watched, live_values
 from byokeep.web.limits import Budget
 from byokeep_redact.fingerprint import FORMAT, WINDOW
 

@@ -13,7 +13,7 @@ from byokeep.http.openapi import describe, refusals
 from byokeep.http.reply import Reply
 from byokeep.http.token import Authenticator, caller
 from byokeep.kernel.app import WebApp
-from byokeep.tenancy import names
+from byokeep.tenancy import clients
 
 
 class NamesBody(Strict):
@@ -37,7 +37,7 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
     @routes.post("/names", response_model=NamesReply, openapi_extra=describe(NamesBody))
     async def name(actor: Actor = who, body: NamesBody = names_body) -> dict[str, Any]:
         """Name people, machines and the caller's clients by their ids."""
-        found = await names.names_of(app, actor, body.ids)
+        found = await clients.names_of(app, actor, body.ids)
         return {"names": {str(one): text for one, text in found.items()}}
 
     return routes

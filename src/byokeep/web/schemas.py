@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import BeforeValidator, ConfigDict, Field
 from starlette.requests import Request
 
-from byokeep.audit.audit_read import DEFAULT_RECORDS, RecordWindow, ShownRecord
+from byokeep.audit.disclosure import DEFAULT_RECORDS, RecordWindow, ShownRecord
 from byokeep.core import next_steps
 from byokeep.core.errors import Rejected
 from byokeep.core.identity import spelt
@@ -19,8 +19,7 @@ from byokeep.http.body import Strict
 from byokeep.http.clients import ClientReply
 from byokeep.http.reply import At, Reply, at_out
 from byokeep.kernel.sops import CONNECT, PROFILE, SopStatus
-from byokeep.keys.history import KeyHistory
-from byokeep.keys.refs import Inventory, InventoryItem
+from byokeep.keys.refs import Inventory, InventoryItem, KeyHistory
 from byokeep.profiles.vault_inventory import VaultInventory
 
 Name = Annotated[str, Field(max_length=200)]

@@ -7,7 +7,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
-from byokeep.audit import alerts, audit_read
+from byokeep.audit import alerts, disclosure
 from byokeep.audit.alerts import Alert
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.ref import parse_client_id
@@ -15,7 +15,7 @@ from byokeep.http.body import PathId, no_query
 from byokeep.http.openapi import ID, INSTANT, NUMBER, parameters, refusals
 from byokeep.http.token import Authenticator, caller
 from byokeep.kernel.app import WebApp
-from byokeep.keys import history
+from byokeep.keys import refs
 from byokeep.web.schemas import (
     AlertReply,
     AlertsReply,
@@ -58,7 +58,7 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
         given = query_of(request, "client_id", "since", "until", "before", "limit")
         client = given.get("client_id")
         chain = None if client is None else ClientId(parse_client_id(client))
-        found = await audit_read.read_audit(app, actor, chain, window_of(given))
+        found = await disclosure.read_audit(app, actor, chain, window_of(given))
         return JSONResponse({"records": [record_out(record) for record in found]})
 
     @routes.get(
@@ -68,6 +68,6 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
     async def key_history(request: Request, ref_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """Tell who had access to a key, when it was used and last rotated; the reading is on record."""
         window = window_of(query_of(request, "since", "until", "before", "limit"))
-        return history_out(await history.key_history(app, actor, ref_id, window))
+        return history_out(await refs.key_history(app, actor, ref_id, window))
 
     return routes

@@ -18,15 +18,14 @@ from procrastinate import App as Queue
 from procrastinate import JobContext, RetryStrategy
 from procrastinate.jobs import Status
 
-from byokeep.audit.audit import check_heartbeat
-from byokeep.audit.clock_watch import ClockWatch
+from byokeep.audit.log import ClockWatch, check_heartbeat
 from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.core.model import ClientId
 from byokeep.core.next_steps import wait_of
 from byokeep.jobs.worker_app import WorkerApp
-from byokeep.keys.sweep import sweep_orphans
+from byokeep.keys.onboard import sweep_orphans
 from byokeep.keys.verify_key import Task, verify_key, waits
-from byokeep.keys.webhook_sweep import sweep_webhooks
+from byokeep.keys.webhooks import sweep_webhooks
 from byokeep.profiles import tasks
 from byokeep.profiles.kek_store import KekApp
 from byokeep.profiles.login import ProfileApp

@@ -22,7 +22,7 @@ from uuid import UUID
 
 from byokeep.adapters.files.append import AppendOnlyFile, unusable
 from byokeep.core.audit import ChainHead, parse_line, parse_lines, verify_log
-from byokeep.core.epoch import LogState, SignedEpoch, inconsistent, parse_epoch_line, parse_heads, replay
+from byokeep.core.checkpoint import LogState, SignedEpoch, inconsistent, parse_epoch_line, parse_heads, replay
 from byokeep.kernel.durable_write import durable_write
 
 EPOCHS = "epochs.jsonl"

@@ -1,7 +1,7 @@
 -- People, machines and tokens: each row exists with the record that says what it says, and in no other way.
 -- A function here writes a row and appends its record in one transaction. The broker alone may call those; web looks up.
 
--- What a row gives its holder, as one digest: tenancy/subjects.py, `rights`, makes the same.
+-- What a row gives its holder, as one digest: tenancy/tokens.py, `rights`, makes the same.
 CREATE OR REPLACE FUNCTION byokeep.subject_rights(p_id uuid) RETURNS text
 LANGUAGE plpgsql STABLE STRICT  -- its plan is kept: every authentication asks
 SET search_path = pg_catalog

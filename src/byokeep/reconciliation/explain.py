@@ -8,9 +8,12 @@ Rules
   one that was cut off: still a finding, but one that says so. An announcement serves one write of a run.
 - A profile's record is read under custody, or under no lease by the broker when a job has just opened the profile.
 - An entity is let in by a switch's opening on record, and put out by a switch's close, or while one is closed.
+- More at the store than the lease's holder told, or two tellings that differ: somebody else has signed the lease's
+  claims, has its token or tells in the holder's name. Nothing told (a holder that was killed, or never reached us) is a
+  warning: silence never passes for "nothing more". An enrolment is ours: one login.
 - Everything else must be on the list below. What is on no list is a finding.
 
-It may not excuse a request because it can not explain it.
+It may not excuse a request because it cannot explain it.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ SEAL_FOR: Final = timedelta(minutes=15)  # in which a seal that was announced ma
 AFTER_OPENING: Final = timedelta(seconds=60)  # in which the broker reads a record: an opening is fresh for half of it
 BEFORE_OPENING: Final = timedelta(seconds=30)  # the clocks of database and store may differ
 NEAR_MOVE: Final = timedelta(seconds=30)  # between a switch's record and the store's half of it, clocks included
+TOLD_WITHIN: Final = timedelta(seconds=25)  # of its issue a lease is told of: dead after 6 s, then 10 s of attempts
 SETUP_FOR: Final = timedelta(minutes=10)  # how long a recorded change of set-up explains requests around it
 
 _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -373,3 +377,36 @@ def finding(reason: str, request: Request, client_id: UUID | None = None, lease_
 def as_uuid(text: str) -> UUID | None:
     """Parse a canonical UUID; None for anything else."""
     return UUID(text) if re.fullmatch(_UUID, text, re.ASCII) else None
+
+
+def surplus(requests: Iterable[Request], known: KnownToUs, after: datetime, until: datetime) -> list[LogFinding]:
+    """Return a finding for each lease issued in ``(after, until]`` of which the store did more than its holder told."""
+    logins: dict[UUID, list[datetime]] = {}
+    for (lease_id, _), times in known.logins.items():
+        logins.setdefault(lease_id, []).extend(times)
+    reads: Counter[tuple[UUID, str]] = Counter()
+    for request in requests:
+        value, named = VALUE.match(request.path), as_uuid(request.lease_header)
+        if value is None or named is None or value.group(1) != "data" or request.operation != "read":
+            continue
+        if not request.refused and explain(request, known) is None:  # else it is a finding of its own
+            reads[named, value.group(3)] += 1
+    due = (lease for lease in known.leases.values() if after < lease.issued_at <= until)
+    return [found for lease in due if (found := _compare(lease, logins.get(lease.id, []), reads))]
+
+
+def _compare(lease: LeaseRow, logins: list[datetime], reads: Mapping[tuple[UUID, str], int]) -> LogFinding | None:
+    said = 1 if lease.kind == "enroll" else lease.used_logins
+    read = {secret: count for (lease_id, secret), count in reads.items() if lease_id == lease.id}
+    reason, severity = "lease_use_surplus", "critical"
+    if said is None:
+        if not logins and not read:
+            return None
+        reason, severity = "lease_use_untold", "warning"
+    elif len(logins) <= said and not (
+        lease.kind == "use" and any(read[one] > lease.used_reads.get(one, 0) for one in read)
+    ):
+        return None
+    return LogFinding(reason=reason, severity=severity, at=max(logins, default=lease.issued_at),
+        client_id=lease.client_id,
+                   lease_id=lease.id, count=len(logins))  # fmt: skip

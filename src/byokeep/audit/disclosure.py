@@ -1,0 +1,311 @@
+"""What leaves the audit log: the second copy, an export, a client's proof, an auditor's look, signed evidence.
+
+Rules
+- The copy goes on from its own end; where copy and database differ, nothing is added and people are told (R8.2-4).
+- Reading and exporting are on record before anything is read (R1.4-4, R8.1).
+- A client's proof holds that client's records and hashes, nothing of anybody else but how many chains there are.
+- Only a complete run is signed as evidence (SOP 5.1, 5.2, 5.3); what is missing is named (R5.1-15). The bundle carries
+  its records verbatim and the proof that a published checkpoint covers them (S-TLOG-9); it ends there.
+- Each bundle is on its client's record before the key signs it.
+
+It may not change a byte of a record, nor judge one by a column: payloads leave as they are stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.audit.log import checkpoint, must_hold, origin, public_keys, records_after, segments
+from byokeep.core import evidence
+from byokeep.core.audit import ChainHead, Record, empty, export_line, verify_log
+from byokeep.core.canonical import parse_canonical
+from byokeep.core.checkpoint import Inclusion, client_proof_data, include
+from byokeep.core.errors import Conflict, Integrity, NotFound, Unavailable
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.evidence import EvidencePiece, Onboarding
+from byokeep.core.model import Actor, ClientId
+from byokeep.core.next_steps import instead_of_evidence, of_connection, of_profile
+from byokeep.core.policy import Verb, authorise
+from byokeep.kernel.alarm import raise_alert
+from byokeep.kernel.app import App, BrokerApp
+from byokeep.kernel.command import command
+from byokeep.kernel.ports import Tx
+from byokeep.kernel.rows import Row
+from byokeep.kernel.sops import CONNECT, PROFILE, SopRun, SopStatus, status_of
+
+MAX_PROOF: Final = 200_000  # records of one client in one file
+
+
+async def copy(app: BrokerApp) -> int:
+    """Bring the second copy up to date; returns how many records were added. Run each minute.
+
+    Raises:
+        Integrity: ``audit_copy_diverged``; nothing was added after the last good batch, an alert is open.
+        Unavailable: Database or copy; the next run goes on from the copy's end.
+    """
+    added = 0
+    try:
+        heads = await app.checkpoints.copied_heads()
+        async with app.db.begin(every_client=True) as tx:
+            await must_hold(tx, heads.values())
+            async for records in segments(tx, heads, await tx.all(ChainHead, "audit_heads")):
+                await app.checkpoints.copy_append(export_lines(records, heads))
+                added += len(records)
+    except Integrity as error:
+        await raise_alert(app, reason="audit_copy_diverged", key="audit/copy", severity="critical")
+        if error.code == "file_replaced":
+            raise error from None
+        raise Integrity(
+            "audit_copy_diverged", next_step="Run `byokeep audit verify` on the copy and on the database."
+        ) from None
+    return added
+
+
+def export_lines(records: list[Record], heads: dict[UUID, ChainHead]) -> list[bytes]:
+    """Return the records' lines, each with the hash before it; moves ``heads`` on to the last records."""
+    lines = []
+    for record in records:
+        before = heads.get(record.chain) or empty(record.chain)
+        lines.append(export_line(record, prev=before.hash))
+        heads[record.chain] = ChainHead(record.chain, record.seq, record.hash)
+    return lines
+
+
+async def export(app: BrokerApp, actor: Actor, chain: UUID) -> AsyncIterator[bytes]:
+    """Return the lines of a chain, each with its line end, up to where it stood when asked.
+
+    Args:
+        app: The broker.
+        actor: An auditor.
+        chain: A client's id, or the installation's for the platform's chain.
+
+    Raises:
+        Denied, NotFound: Not the actor's to read, or no such chain.
+        Integrity: While reading, ``audit_chain_broken``; what was yielded so far is sound.
+    """
+    client_id = None if chain == app.installation_id else chain
+    authorise(actor, Verb.AUDIT_READ, client_id=client_id)
+    if client_id is None and actor.clients is not None:  # the platform's chain names every client
+        raise NotFound("not_found")
+    async with app.db.begin(every_client=True) as tx:
+        head = await _head_of(tx, chain)
+        await tx.append(_exported(actor, chain, client_id, head.seq))
+    return _lines(app, head)
+
+
+def _exported(actor: Actor, chain: UUID, client_id: UUID | None, last: int) -> Event:
+    return Event(
+        name=EventName.AUDIT_EXPORTED, actor=actor, outcome=Outcome.OK, client_id=client_id, object_id=chain,
+        fields={"chain": str(chain), "first_seq": 1, "last_seq": last, "count": last},
+    )  # fmt: skip
+
+
+async def _lines(app: BrokerApp, head: ChainHead) -> AsyncIterator[bytes]:
+    """Each batch in a transaction of its own: a slow reader holds none open."""
+    heads = {head.chain: empty(head.chain)}
+    while heads[head.chain].seq < head.seq:
+        async with app.db.begin(every_client=True) as tx:
+            batch = await records_after(tx, heads, {head.chain: head})
+        verify_log(batch, starts=heads)
+        if not batch:
+            break
+        for line in export_lines(batch, heads):
+            yield line + b"\n"
+    if heads[head.chain] != head:
+        verify_log((), starts=heads, through={head.chain: {head.seq: head.hash}})
+
+
+async def client_proof(app: BrokerApp, actor: Actor, client_id: UUID) -> bytes:
+    """Return a file with which a stranger, who has the public key alone, can check all of a client's records.
+
+    A fresh checkpoint is made first, so that the proof reaches to now; making it is on the client's record too.
+
+    Raises:
+        Denied, NotFound: Not the actor's to read, or nothing was ever recorded of this client.
+        Integrity: The log does not verify.
+        Unavailable: ``too_many_records`` beyond 200,000: export the chain and its checkpoint instead.
+    """
+    authorise(actor, Verb.AUDIT_READ, client_id=client_id)
+    async with app.db.begin(every_client=True) as tx:
+        head = await _head_of(tx, client_id)
+        if head.seq >= MAX_PROOF:
+            raise Unavailable("too_many_records", next_step="Use `byokeep audit export` for a chain of this length.")
+        await tx.append(_exported(actor, client_id, client_id, head.seq + 1))
+    inclusion = await prove_inclusion(app, actor, client_id)
+    async with app.db.begin(every_client=True) as tx:
+        lines = await lines_between(tx, empty(client_id), inclusion.head)
+    return client_proof_data(origin(app), lines, inclusion)
+
+
+async def prove_inclusion(app: BrokerApp, actor: Actor, chain: UUID) -> Inclusion:
+    """Make a checkpoint and return the proof that it covers ``chain`` as it stands now."""
+    await checkpoint(app, app.system(actor.request_id))
+    state, note = await app.checkpoints.latest()
+    if chain not in state.heads:
+        raise NotFound("not_found")
+    return include(state, chain, note=note)
+
+
+async def lines_between(tx: Tx, start: ChainHead, end: ChainHead) -> list[bytes]:
+    """Return the export lines of the records after ``start`` up to ``end``, verified."""
+    heads = {start.chain: start}
+    lines: list[bytes] = []
+    async for records in segments(tx, dict(heads), [end]):
+        lines += export_lines(records, heads)
+    return lines
+
+
+async def _head_of(tx: Tx, chain: UUID) -> ChainHead:
+    head = await tx.maybe(ChainHead, "audit_head", chain=chain)
+    if head is None:
+        raise NotFound("not_found")
+    return head
+
+
+MAX_RECORDS: Final = 500
+DEFAULT_RECORDS: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordWindow:
+    """What to show: ``None`` = no bound. ``before`` is a sequence number, for paging."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    before: int | None = None
+    limit: int = DEFAULT_RECORDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownRecord:
+    """A record: its place, and what it says."""
+
+    seq: int
+    at: datetime
+    hash_hex: str
+    said: dict[str, Any]
+
+
+def _shown(row: Row) -> ShownRecord:
+    try:
+        said: Any = parse_canonical(bytes(row["payload"]))
+    except ValueError:
+        raise Integrity("audit_record_unreadable", seq=row["seq"]) from None
+    return ShownRecord(seq=row["seq"], at=row["at"], hash_hex=bytes(row["hash"]).hex(), said=said)
+
+
+async def read_audit(app: App, actor: Actor, client_id: ClientId | None, window: RecordWindow) -> list[ShownRecord]:
+    """Return records of a client's chain, or of the platform's.
+
+    Raises:
+        Denied: ``not_permitted``.
+        NotFound: The chain is not the actor's to read.
+        Integrity: ``audit_record_unreadable``.
+    """
+    chain = client_id or app.installation_id
+    async with command(app, actor, Verb.AUDIT_READ, client_id=client_id, object_id=chain) as tx:
+        if client_id is None and actor.clients is not None:
+            raise NotFound("not_found")
+        await tx.append(
+            Event(
+                name=EventName.AUDIT_READ,
+                actor=actor,
+                outcome=Outcome.OK,
+                object_id=chain,
+                fields={"chain": str(chain), "count": min(window.limit, MAX_RECORDS)},
+            )
+        )
+    door = app.db.begin(every_client=True) if client_id is None else app.db.begin(client_id=client_id)
+    async with door as tx:
+        return await tx.all(
+            _shown,
+            "audit_browse",
+            chain=chain,
+            before=window.before,
+            since=window.since,
+            until=window.until,
+            limit=max(1, min(window.limit, MAX_RECORDS)),
+        )
+
+
+PURPOSE: Final = "evidence"
+
+
+async def sign_evidence(app: BrokerApp, actor: Actor, sop_id: UUID) -> bytes:
+    """Return the signed bundle of a run.
+
+    Raises:
+        NotFound: ``not_found``, also for another client's run.
+        Conflict: ``sop_incomplete`` with what is missing.
+        Integrity: The log does not verify.
+        Unavailable: Signer, database or checkpoint directory.
+    """
+    authorise(actor, Verb.EVIDENCE_READ)
+    async with app.db.begin(every_client=True) as tx:
+        run = await tx.maybe(SopRun, "sop_get", id=sop_id)
+        if run is None:
+            raise NotFound("not_found")
+        authorise(actor, Verb.EVIDENCE_READ, client_id=run.client_id)
+        status = await status_of(tx, run)
+        if status.state != "complete":
+            raise Conflict(
+                "sop_incomplete", sop=sop_id, state=status.state, missing=", ".join(status.missing),
+                next_step=_instead(status),
+            )  # fmt: skip
+        about = Onboarding(
+            origin=origin(app), sop=run.id, client=run.client_id, provider=run.provider, ref=run.ref_id,
+            version=run.version, kind=run.sop, items={item: record.seq for item, record in status.evidence.items()},
+        )  # fmt: skip
+        await tx.append(_event(actor, run))
+    return await _bundle(app, actor, about)
+
+
+def _instead(status: SopStatus) -> str:
+    run = status.run
+    if run.sop == CONNECT:
+        return of_connection(status.state, run.reason)[:200]
+    if run.sop == PROFILE:
+        return of_profile(status.state, status.missing)
+    return instead_of_evidence(status.state, run.reason, status.missing, ref=run.ref_id)
+
+
+async def _bundle(app: BrokerApp, actor: Actor, about: Onboarding) -> bytes:
+    pieces: list[EvidencePiece] = []
+    for seq in sorted(about.items.values()):
+        if not pieces or seq > pieces[-1].inclusion.head.seq:
+            pieces.append(await _piece(app, actor, about.client, seq))
+    payload = evidence.statement(about, pieces)
+    signature, key_id = await app.signer.sign(PURPOSE, evidence.pae(payload))
+    bundle = evidence.envelope(payload, signature=signature, key_id=key_id)
+    if not evidence.verify_evidence(bundle, await public_keys(app)).complete:
+        raise Integrity("evidence_incomplete", sop=about.sop)
+    return bundle
+
+
+async def _piece(app: BrokerApp, actor: Actor, client: UUID, seq: int) -> EvidencePiece:
+    """Return the client's records from ``seq`` to the first checkpoint that covers it; one is made if none does."""
+    found = await app.checkpoints.covering(client, seq)
+    if found is None:
+        await checkpoint(app, app.system(actor.request_id))
+        found = await app.checkpoints.covering(client, seq)
+    if found is None:
+        raise NotFound("not_found")
+    state, note = found
+    inclusion = include(state, client, note=note)
+    async with app.db.begin(client_id=client) as tx:
+        before = empty(client)
+        if seq > 1:
+            before = await tx.one(ChainHead, "audit_at", chains=[client], seqs=[seq - 1])
+        lines = await lines_between(tx, before, inclusion.head)
+    return EvidencePiece(before=before, lines=lines, inclusion=inclusion)
+
+
+def _event(actor: Actor, run: SopRun) -> Event:
+    return Event(
+        name=EventName.EVIDENCE_SIGNED, actor=actor, outcome=Outcome.INTENDED, client_id=run.client_id,
+        object_id=run.ref_id, fields={"sop": str(run.id), "version": run.version, "provider": run.provider.value},
+    )  # fmt: skip
