@@ -1,4 +1,4 @@
-"""HTTP simulators of the API providers and of a platform, with scripted faults and an effects counter.
+"""HTTP simulators of the API providers and of the social platforms, with scripted faults and an effects counter.
 
 For demos, tests and users of the SDK: a job has something to call, and everything it did can be counted.
 
@@ -11,7 +11,7 @@ Rules
 
 from __future__ import annotations
 
-from byokeep_sim.reply import SimKeyState
+from byokeep_sim.book import SimKeyState
 from byokeep_sim.server import Sim, start
 
 __version__ = "0.1.0"

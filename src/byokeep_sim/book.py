@@ -2,6 +2,8 @@
 
 Rules
 - A presented credential is kept as SHA-256 over a random salt of this process, never as a value.
+- Of a request, names of query fields, form fields and headers are kept; of values only salted hashes of credentials.
+  It is recorded before the answer, faults included.
 - Everything has an upper bound; what would pass it is refused or the oldest entry is dropped.
 - One event loop owns all of it; there are no locks.
 """
@@ -11,17 +13,42 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections import Counter, OrderedDict, deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any, Final
 
-from byokeep_sim.reply import SimKeyState
+from aiohttp import web
 
 MAX_KEYS: Final = 10_000
 MAX_LOG: Final = 10_000
 MAX_EFFECT_IDS: Final = 10_000
 MAX_COUNTERS: Final = 10_000
 MAX_ACCOUNTS: Final = 10_000
+_CREDENTIAL_HEADERS: Final = ("authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie")
+_CREDENTIAL_QUERY: Final = frozenset({"key", "api_key", "apikey", "access_token", "token"})
+# Fields of OAuth calls that nobody but the platform may see.
+_SECRET_FIELDS: Final = (
+    *("client_secret", "code", "code_verifier", "refresh_token", "access_token", "fb_exchange_token"),
+    *("input_token", "token", "appsecret_proof"),
+)
+
+
+class SimKeyState(StrEnum):
+    """What the vendor thinks of a key. A key nobody registered is invalid."""
+
+    VALID = "valid"
+    NO_CREDIT = "no_credit"
+    BILLING_BLOCKED = "billing_blocked"
+    RESTRICTED = "restricted"
+    LEAKED = "leaked"
+    DISABLED = "disabled"
+    REVOKED = "revoked"
+    RATE_LIMITED = "rate_limited"
+    GEO_BLOCKED = "geo_blocked"
+    MANAGEMENT = "management"
+    CAP_REACHED = "cap_reached"
+    MAINTENANCE = "maintenance"
 
 
 class BookFullError(Exception):
@@ -115,7 +142,7 @@ class Effects:
         """Return the effect that this idempotency key already caused."""
         return self._once.get((platform, account, kind, idempotency_key)) if idempotency_key else None
 
-    def add(self, platform: str, account: str, kind: str, idempotency_key: str) -> Effect:
+    def add(self, platform: str, account: str, kind: str, idempotency_key: str = "") -> Effect:
         """Count a new effect. Raises BookFullError."""
         where = (platform, account, kind)
         if where not in self.counts and len(self.counts) >= MAX_COUNTERS:
@@ -132,17 +159,22 @@ class Effects:
 
     def report(self) -> dict[str, Any]:
         """Return totals per platform, account and kind, and the newest ids."""
-        tree: dict[str, dict[str, dict[str, int]]] = {}
-        for (platform, account, kind), count in sorted(self.counts.items()):
-            tree.setdefault(platform, {}).setdefault(account, {})[kind] = count
-        ids = [{"id": e.id, "platform": e.platform, "account": e.account, "kind": e.kind} for e in self.recent.values()]
-        return {"total": self.total, "by_platform": tree, "ids": ids}
+        ids = [asdict(effect) for effect in self.recent.values()]
+        return {"total": self.total, "by_platform": tree_of(self.counts), "ids": ids}
 
 
 def _push(where: OrderedDict[Any, Effect], key: Any, effect: Effect) -> None:
     where[key] = effect
     while len(where) > MAX_EFFECT_IDS:
         where.popitem(last=False)
+
+
+def tree_of(counts: Mapping[tuple[str, str, str], int]) -> dict[str, dict[str, dict[str, int]]]:
+    """Return counters by three names as nested objects, sorted."""
+    tree: dict[str, dict[str, dict[str, int]]] = {}
+    for (first, second, third), count in sorted(counts.items()):
+        tree.setdefault(first, {}).setdefault(second, {})[third] = count
+    return tree
 
 
 @dataclass(slots=True)
@@ -182,3 +214,47 @@ class Book:
         self.accounts.clear()
         self.log = RequestLog()
         self.effects = Effects()
+
+    async def record(self, request: web.Request, vendor: str, key: str = "", **more: Any) -> None:
+        """Log one request; ``more`` are further JSON-ready fields."""
+        body = await request.read()
+        credentials = [{"header": name, "hash": self.keys.digest(value)} for name, value in self._credentials(request)]
+        entry = {
+            "vendor": vendor,
+            "method": request.method,
+            "host": request.host[:255],
+            "path": self._safe_path(request.path, key),
+            "query_names": sorted(request.query.keys())[:50],
+            "header_names": sorted({name.lower() for name in request.headers})[:100],
+            "auth": credentials[0] if credentials else None,
+            "other_auth": credentials[1:],
+            "key_in_url": self._key_in_url(request, key),
+            "body_length": len(body),
+        }
+        self.log.add(entry | more)
+
+    def secrets_of(self, sources: Iterable[tuple[str, Mapping[str, str]]]) -> list[dict[str, str]]:
+        """Return place, name and hash of each secret field; a source is a place, such as ``form``, and its fields."""
+        return [
+            {"in": place, "name": name, "hash": self.keys.digest(fields[name])}
+            for place, fields in sources
+            for name in _SECRET_FIELDS
+            if fields.get(name)
+        ]
+
+    def _credentials(self, request: web.Request) -> list[tuple[str, str]]:
+        found = []
+        for name, value in request.headers.items():
+            bare = value.partition(" ")[2] if value.lower().startswith(("bearer ", "basic ")) else value
+            if name.lower() in _CREDENTIAL_HEADERS or self.keys.is_known(bare):
+                found.append((name.lower(), bare))
+        return found[:10]
+
+    def _key_in_url(self, request: web.Request, key: str) -> bool:
+        values = [*request.path.split("/"), *request.query.values()]
+        named = any(name.lower() in _CREDENTIAL_QUERY for name in request.query)
+        return named or any(v and self.keys.is_known(v) for v in values) or bool(key and key in request.path_qs)
+
+    def _safe_path(self, path: str, key: str) -> str:
+        parts = ["[key]" if part and (part == key or self.keys.is_known(part)) else part for part in path.split("/")]
+        return "/".join(parts)[:512]

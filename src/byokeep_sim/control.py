@@ -1,90 +1,276 @@
 """The simulator's own switches, under ``/_sim/``.
 
 Rules
-- Bad input is answered by 400 with one sentence; a submitted key is never repeated in it.
+- Bad input is answered by 400 with one sentence; a submitted key or secret is never repeated in it.
+- Tokens are shown as hashes, secrets not at all.
 - Reading the log or the effects changes nothing.
 """
 
 from __future__ import annotations
 
+import json
+from typing import Any, Final
+
 from aiohttp import web
 
-from byokeep_sim.asked import LONGEST_SECRET, guarded, needed, object_of
-from byokeep_sim.book import Book
-from byokeep_sim.faults import FaultList, choice, text
-from byokeep_sim.platforms.people import ACCOUNT_FIELDS, account
+from byokeep_sim.book import Book, SimKeyState
+from byokeep_sim.faults import (
+    LONGEST_SECRET,
+    BadControlError,
+    FaultList,
+    choice,
+    flag,
+    guarded,
+    needed,
+    number_in,
+    object_of,
+    text,
+    texts,
+)
+from byokeep_sim.platforms import PLATFORMS, webhooks
+from byokeep_sim.platforms.model import (
+    ACCOUNT_FIELDS,
+    APP_FIELDS,
+    CONSENT_FIELDS,
+    Consent,
+    SimCase,
+    account_of,
+    app_of,
+)
 from byokeep_sim.platforms.social import Social
-from byokeep_sim.reply import COMMON_STATES, SimKeyState
+from byokeep_sim.platforms.world import Family, TokenKind, World
 from byokeep_sim.site import Site
 from byokeep_sim.vendors import VENDORS
 
+_ENDS: Final = ("logged_out", "password_changed", "revoked", "role_lost", "session_invalid", "superseded")
+_LOCKS: Final = ("blocked", "lockout", "no_channel", "restricted", "unconfirmed")
+_EXPIRES: Final = {
+    "access_expired": (TokenKind.ACCESS, TokenKind.SHORT, TokenKind.LONG, TokenKind.PAGE),
+    "refresh_expired": (TokenKind.REFRESH,),
+}
+_EVENTS: Final = (*_ENDS, *_LOCKS, *_EXPIRES, "unlocked", "scopes")
+_WEBHOOK_FIELDS: Final = (
+    "platform, client_id, secret, payload, age_s, spoil, deliver_to, challenge, verify_token, removed, reason"
+)
+_FAR_S: Final = 10_000_000_000
 
-def routes(book: Book, faults: FaultList, social: Social, site: Site) -> list[web.RouteDef]:
-    """Return the control routes over this memory."""
 
-    async def reset(_: web.Request) -> web.Response:
-        book.reset()
-        faults.clear()
-        social.reset()
-        site.memory.reset()
+class Control:
+    """Answers the controls of one simulator: a GET shows, a POST changes."""
+
+    def __init__(self, book: Book, faults: FaultList, social: Social, site: Site) -> None:
+        self._book, self._faults, self._social, self._site = book, faults, social, site
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the control routes."""
+        shown = {
+            "faults": lambda _: {"faults": [fault.report() for fault in self._faults.active]},
+            "requests": lambda _: {"seen": self._book.log.seen, "requests": list(self._book.log.entries)},
+            "effects": lambda _: self._book.effects.report(),
+            "apps": lambda _: self._of_each(lambda world: [app.report() for app in world.apps.values()]),
+            "accounts": lambda _: self._of_each(lambda world: [one.report() for one in world.accounts.values()]),
+            "clock": lambda _: self._clock(),
+            "rules": lambda _: self._of_each(lambda world: world.rules),
+            "tokens": self._tokens,
+            "usage": lambda _: self._of_each(_usage),
+        }
+        changed = {
+            "keys": self._put_key,
+            "accounts": self._put_account,
+            "faults": self._add_fault,
+            "hash": self._hash,
+            "apps": self._put_app,
+            "consent": self._put_consent,
+            "clock": self._move_clock,
+            "rules": self._set_rules,
+            "grants": self._happen,
+            "webhooks": self._webhook,
+        }
+        return [
+            web.post("/_sim/reset", self._reset),
+            web.delete("/_sim/faults", self._delete_faults),
+            *(web.get(f"/_sim/{name}", _showing(report)) for name, report in shown.items()),
+            *(web.post(f"/_sim/{name}", guarded(handler)) for name, handler in changed.items()),
+        ]
+
+    def _of_each(self, report: Any) -> dict[str, Any]:
+        return {name: report(world) for name, world in self._social.worlds.items()}
+
+    def _world(self, spec: dict[str, Any]) -> World:
+        return self._social.worlds[choice(spec, "platform", PLATFORMS)]
+
+    def _clock(self) -> dict[str, Any]:
+        return {"now": self._social.clock.now(), "frozen": self._social.clock.frozen_at is not None}
+
+    def _tokens(self, request: web.Request) -> dict[str, Any]:
+        name, account = request.query.get("platform", ""), request.query.get("account", "")
+        now = self._social.clock.now()
+        shown = {one: world for one, world in self._social.worlds.items() if name in ("", one)}
+        families = {one: world.ledger.report(now, account) for one, world in shown.items()}
+        return {"now": now, "families": families, "calls": {one: world.ledger.calls() for one, world in shown.items()}}
+
+    async def _reset(self, _: web.Request) -> web.Response:
+        self._book.reset()
+        self._faults.clear()
+        self._social.reset()
+        self._site.memory.reset()
         return web.json_response({"reset": True})
 
-    forget = web.post("/_sim/reset", reset)
-    return [*_what_is_known(book, social), *_what_goes_wrong(faults), *_what_was_seen(book), forget]
+    async def _delete_faults(self, _: web.Request) -> web.Response:
+        return web.json_response({"removed": self._faults.clear()})
 
-
-def _what_is_known(book: Book, social: Social) -> list[web.RouteDef]:
-    async def put_key(request: web.Request) -> web.Response:
-        spec = await object_of(request, "provider", "key", "state", "account_id")
+    async def _put_key(self, request: web.Request) -> web.Response:
+        spec = await object_of(request, "provider, key, state, account_id")
         vendor = VENDORS[choice(spec, "provider", VENDORS)]
-        allowed = sorted(COMMON_STATES | vendor.extra_states)
-        state = SimKeyState(choice(spec, "state", allowed, "valid"))
+        state = SimKeyState(choice(spec, "state", sorted(vendor.states), "valid"))
         owner = text(spec, "account_id", 100) or None
-        known = book.keys.put(vendor.name, needed(spec, "key", LONGEST_SECRET), state, owner)
+        known = self._book.keys.put(vendor.name, needed(spec, "key", LONGEST_SECRET), state, owner)
         return web.json_response({"provider": vendor.name, "state": known.state, "account_id": known.account})
 
-    async def put_account(request: web.Request) -> web.Response:
-        spec = await object_of(request, *ACCOUNT_FIELDS)
+    async def _put_account(self, request: web.Request) -> web.Response:
+        spec = await object_of(request, ACCOUNT_FIELDS)
         identity = {name: needed(spec, name, 200) for name in ("id", "username", "display_name")}
-        platform, seeded = needed(spec, "platform", 64), account(spec)
-        book.accounts.put(platform, seeded.name, identity)
-        if platform in social.worlds:
-            social.worlds[platform].put_account(seeded)
+        platform, seeded = needed(spec, "platform", 64), account_of(spec)
+        self._book.accounts.put(platform, seeded.name, identity)
+        if platform in self._social.worlds:
+            self._social.worlds[platform].put_account(seeded)
         return web.json_response(identity)
 
-    return [web.post("/_sim/keys", guarded(put_key)), web.post("/_sim/accounts", guarded(put_account))]
+    async def _add_fault(self, request: web.Request) -> web.Response:
+        return web.json_response(self._faults.add(await object_of(request)).report(), status=201)
 
-
-def _what_goes_wrong(faults: FaultList) -> list[web.RouteDef]:
-    async def get_faults(_: web.Request) -> web.Response:
-        return web.json_response({"faults": [fault.report() for fault in faults.active]})
-
-    async def post_fault(request: web.Request) -> web.Response:
-        return web.json_response(faults.add(await object_of(request)).report(), status=201)
-
-    async def delete_faults(_: web.Request) -> web.Response:
-        return web.json_response({"removed": faults.clear()})
-
-    return [
-        web.get("/_sim/faults", get_faults),
-        web.post("/_sim/faults", guarded(post_fault)),
-        web.delete("/_sim/faults", delete_faults),
-    ]
-
-
-def _what_was_seen(book: Book) -> list[web.RouteDef]:
-    async def get_requests(_: web.Request) -> web.Response:
-        return web.json_response({"seen": book.log.seen, "requests": list(book.log.entries)})
-
-    async def post_hash(request: web.Request) -> web.Response:
+    async def _hash(self, request: web.Request) -> web.Response:
         spec = await object_of(request, "value")
-        return web.json_response({"hash": book.keys.digest(needed(spec, "value", LONGEST_SECRET))})
+        return web.json_response({"hash": self._book.keys.digest(needed(spec, "value", LONGEST_SECRET))})
 
-    async def get_effects(_: web.Request) -> web.Response:
-        return web.json_response(book.effects.report())
+    async def _put_app(self, request: web.Request) -> web.Response:
+        spec = await object_of(request, APP_FIELDS)
+        app = app_of(spec)
+        self._world(spec).put_app(app)
+        return web.json_response(app.report())
 
-    return [
-        web.get("/_sim/requests", get_requests),
-        web.post("/_sim/hash", guarded(post_hash)),
-        web.get("/_sim/effects", get_effects),
-    ]
+    async def _put_consent(self, request: web.Request) -> web.Response:
+        spec = await object_of(request, CONSENT_FIELDS)
+        world = self._world(spec)
+        consent = Consent(
+            account=text(spec, "account", 64),
+            accounts=texts(spec, "accounts", 64, 100),
+            scopes=texts(spec, "scopes", 200, 50),
+            deny=flag(spec, "deny"),
+        )
+        if {consent.account, *(consent.accounts or ())} - {"", *world.accounts}:
+            raise BadControlError("no such account; seed it first")
+        world.consent = consent
+        return web.json_response({"account": consent.account or None, "deny": consent.deny})
+
+    async def _move_clock(self, request: web.Request) -> web.Response:
+        spec, clock = await object_of(request, "now, advance_s, frozen"), self._social.clock
+        if "frozen" in spec:
+            clock.freeze(flag(spec, "frozen"))
+        if "now" in spec:
+            clock.move_to(_moment(spec, "now", 0))
+        if "advance_s" in spec:
+            clock.move_to(clock.now() + _moment(spec, "advance_s", -_FAR_S))
+        return web.json_response(self._clock())
+
+    async def _set_rules(self, request: web.Request) -> web.Response:
+        spec = await object_of(request)
+        world = self._world(spec)
+        world.set_rules({name: value for name, value in spec.items() if name != "platform"})
+        return web.json_response(world.rules)
+
+    async def _happen(self, request: web.Request) -> web.Response:
+        spec = await object_of(request, "platform, account, client_id, event, scopes")
+        return web.json_response({"families": _event(self._world(spec), spec)})
+
+    async def _webhook(self, request: web.Request) -> web.Response:
+        spec = await object_of(request, _WEBHOOK_FIELDS)
+        platform, secret = choice(spec, "platform", webhooks.SIGNERS), self._secret(spec)
+        where, word = text(spec, "deliver_to", 2048), text(spec, "challenge", 200)
+        if word:
+            query, right = webhooks.challenge(platform, secret, word, text(spec, "verify_token", 200))
+            status, answered = await webhooks.ask(where, query, right)
+            return web.json_response({"status": status, "right": answered})
+        body, headers = self._signed(platform, secret, spec)
+        delivered = await webhooks.deliver(where, body, headers) if where else None
+        return web.json_response({"headers": headers, "body": body.decode(), "status": delivered})
+
+    def _secret(self, spec: dict[str, Any]) -> str:
+        given = text(spec, "secret", LONGEST_SECRET)
+        if given:
+            return given
+        world = self._social.worlds.get(str(spec.get("platform")))
+        app = world.apps.get(needed(spec, "client_id", 200)) if world else None
+        if app is None:
+            raise BadControlError("give secret, or client_id of a registered app")
+        return app.webhook_secret
+
+    def _signed(self, platform: str, secret: str, spec: dict[str, Any]) -> tuple[bytes, dict[str, str]]:
+        spoilt = choice(spec, "spoil", ("none", "absent", "wrong_secret", "changed_body"), "none")
+        age_s = _moment(spec, "age_s", -_FAR_S) if "age_s" in spec else 0.0
+        used, moment = secret + ("-other" if spoilt == "wrong_secret" else ""), int(self._social.clock.now() - age_s)
+        body, kind = json.dumps(spec.get("payload", {})).encode(), "application/json"
+        if text(spec, "removed", 64):
+            body, kind = self._removal(platform, used, spec, moment)
+        headers = {} if spoilt == "absent" else webhooks.signature(platform, used, body, moment)
+        return body + (b" " if spoilt == "changed_body" else b""), {"Content-Type": kind, **headers}
+
+    def _removal(self, platform: str, secret: str, spec: dict[str, Any], moment: int) -> tuple[bytes, str]:
+        world = self._social.worlds.get(platform)
+        app = world.apps.get(text(spec, "client_id", 200)) if world else None
+        account = world.accounts.get(text(spec, "removed", 64)) if world else None
+        if app is None or account is None:
+            raise BadControlError("removed needs a seeded account and the client_id of a registered app")
+        user_id = {"meta": account.person_id, "tiktok": account.seen_by(app)}.get(platform, account.id)
+        reason = number_in(spec, "reason", 0, 5)
+        return webhooks.removal(platform, secret, app.client_id, user_id, 1 if reason is None else reason, moment)
+
+
+def _showing(report: Any) -> Any:
+    async def shown(request: web.Request) -> web.Response:
+        return web.json_response(report(request))
+
+    return shown
+
+
+def _usage(world: World) -> dict[str, Any]:
+    return {"windows": world.windows.report(), "thousandths_of_a_dollar": world.money}
+
+
+def _moment(spec: dict[str, Any], name: str, low: float) -> float:
+    value = spec[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= _FAR_S:
+        raise BadControlError(f"{name} must be a number of seconds")
+    return float(value)
+
+
+def _event(world: World, spec: dict[str, Any]) -> int:
+    event, account = choice(spec, "event", _EVENTS), needed(spec, "account", 64)
+    if account not in world.accounts:
+        raise BadControlError("no such account; seed it first")
+    if event in {*_ENDS, *_LOCKS} - world.platform.cases - {"superseded"}:
+        raise BadControlError(f"{world.platform.name} has no refusal for {event}")
+    families = list(world.ledger.of(account=account, client_id=text(spec, "client_id", 200)))
+    if event == "scopes":
+        kept = texts(spec, "scopes", 200, 50) or ()
+        for family in families:
+            family.scopes = tuple(scope for scope in family.scopes if scope in kept)
+    elif event == "unlocked":
+        world.locks.pop(account, None)
+    elif event in _LOCKS:
+        world.locks[account] = SimCase(event)
+    else:
+        _end(world, families, event)
+    return len(families)
+
+
+def _end(world: World, families: list[Family], event: str) -> None:
+    for family in families:
+        if event not in _EXPIRES and event != "role_lost":
+            family.dead = SimCase(event)
+            continue
+        for token in family.tokens:
+            if event == "role_lost" and token.kind is TokenKind.PAGE:
+                token.dead = SimCase.ROLE_LOST
+            elif token.kind in _EXPIRES.get(event, ()):
+                token.expires_at = world.now

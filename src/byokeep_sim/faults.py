@@ -1,26 +1,34 @@
-"""Scripted faults: what goes wrong, where, how often.
+"""Scripted faults: what goes wrong, where, how often; and how the input of a control call is checked.
 
 Rules
 - A fault is checked when it is set; one that could not act is refused with a sentence that says why.
 - Faults are taken in the order they were set; each is used ``times`` times and then gone.
+- Bad input of a control is answered by 400 with one sentence; a submitted secret is never repeated in it.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Final
+
+from aiohttp import web
+
+from byokeep_sim.book import BookFullError
 
 MAX_FAULTS: Final = 200
 MAX_TIMES: Final = 100_000
 MAX_DELAY_S: Final = 60.0
+LONGEST_SECRET: Final = 8192
 _DEFAULT_DELAY_S: Final = {"hang": MAX_DELAY_S, "slow": 1.0, "late": 1.0}
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class BadControlError(ValueError):
-    """Control input that can not be used; the message says what to change."""
+    """Control input that cannot be used; the message says what to change."""
 
 
 class FaultKind(StrEnum):
@@ -79,55 +87,43 @@ class Encoding(StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class SimFault:
-    """One scripted fault. ``after`` lets the call take effect first and spoils only the answer."""
+    """One scripted fault: ``match`` says for which calls, ``when`` whether the call takes effect before it."""
 
     id: int
     provider: str
+    match: dict[str, str | None]
     kind: FaultKind
-    method: str = ""
-    path: str = ""
-    call: str = ""
-    status: int | None = None
-    delay_s: float = 0.0
-    delay_max_s: float = 0.0
-    location: str = ""
-    retry_after_s: int | None = None
-    place: FaultPlace = FaultPlace.BODY
-    encoding: Encoding = Encoding.RAW
-    lie: Lie = Lie.OTHER
-    case: str = ""
-    after: bool = False
-    left: int = 1
+    status: int | None
+    delay_s: float
+    delay_max_s: float
+    location: str | None
+    retry_after_s: int | None
+    place: FaultPlace
+    encoding: Encoding
+    lie: Lie
+    case: str | None
+    when: str
+    left: int
 
-    def matches(self, provider: str, method: str, path: str, call: str = "") -> bool:
+    @property
+    def after(self) -> bool:
+        """Whether the call takes effect and only its answer is spoiled."""
+        return self.when == "after"
+
+    def matches(self, provider: str, method: str, path: str, call: str) -> bool:
         """Whether this fault is for that call; a path ending in ``*`` matches as a prefix."""
-        if self.provider != provider or self.left <= 0 or (self.method and self.method != method):
+        if self.provider != provider or self.match["method"] not in (None, method):
             return False
-        if self.call and self.call != call:
-            return False
-        if self.path.endswith("*"):
-            return path.startswith(self.path[:-1])
-        return not self.path or self.path == path
+        wanted = self.match["path"] or "*"
+        found = path.startswith(wanted[:-1]) if wanted.endswith("*") else path == wanted
+        return found and self.match["call"] in (None, call)
 
     def report(self) -> dict[str, Any]:
         """Return the fault as JSON-ready fields."""
-        return {
-            "id": self.id,
-            "provider": self.provider,
-            "match": {"method": self.method or None, "path": self.path or None, "call": self.call or None},
-            "kind": str(self.kind),
-            "status": self.status,
-            "delay_s": self.delay_s,
-            "delay_max_s": self.delay_max_s,
-            "location": self.location or None,
-            "retry_after_s": self.retry_after_s,
-            "place": str(self.place),
-            "encoding": str(self.encoding),
-            "lie": str(self.lie),
-            "case": self.case or None,
-            "when": "after" if self.after else "before",
-            "left": self.left,
-        }
+        return asdict(self)
+
+
+_KNOWN: Final = {one.name for one in fields(SimFault)} - {"id", "left"} | {"times"}
 
 
 @dataclass(slots=True)
@@ -140,7 +136,7 @@ class FaultList:
     """
 
     targets: frozenset[str]
-    cases: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    cases: Mapping[str, frozenset[str]]
     active: list[SimFault] = field(default_factory=list)
     _made: int = 0
 
@@ -149,8 +145,8 @@ class FaultList:
         if len(self.active) >= MAX_FAULTS:
             raise BadControlError(f"at most {MAX_FAULTS} faults at once")
         self._made += 1
-        fault = parse(spec, self._made, self.targets)
-        _check_platform(fault, spec, self.cases)
+        fault = self._parsed(spec)
+        self._check_platform(fault, spec)
         self.active.append(fault)
         return fault
 
@@ -172,80 +168,51 @@ class FaultList:
         self.active.clear()
         return count
 
-
-_KNOWN: Final = frozenset(
-    {
-        "provider",
-        "match",
-        "kind",
-        "status",
-        "delay_s",
-        "delay_max_s",
-        "location",
-        "retry_after_s",
-        "place",
-        "encoding",
-        "lie",
-        "case",
-        "when",
-        "times",
-    }
-)
-
-
-def parse(spec: Mapping[str, Any], number: int, targets: frozenset[str]) -> SimFault:
-    """Check one fault. Raises BadControlError."""
-    unknown = sorted(set(spec) - _KNOWN)
-    if unknown:
-        raise BadControlError(f"unknown field {unknown[0]!r}; known: {', '.join(sorted(_KNOWN))}")
-    if spec.get("provider") not in targets:
-        raise BadControlError(f"provider must be one of {', '.join(sorted(targets))}")
-    kind = FaultKind(choice(spec, "kind", FaultKind))
-    match = spec.get("match") or {}
-    if not isinstance(match, dict) or set(match) - {"method", "path", "call"}:
-        raise BadControlError("match may have method, path and call only")
-    fault = SimFault(
-        id=number,
-        provider=str(spec["provider"]),
-        kind=kind,
-        method=text(match, "method", 10).upper(),
-        path=text(match, "path", 512),
-        call=text(match, "call", 32),
-        status=number_in(spec, "status", 200, 599),
-        delay_s=_delay(spec, "delay_s", _DEFAULT_DELAY_S.get(kind, 0.0)),
-        delay_max_s=_delay(spec, "delay_max_s", 0.0),
-        location=text(spec, "location", 2048),
-        retry_after_s=number_in(spec, "retry_after_s", 0, 86_400),
-        place=FaultPlace(choice(spec, "place", FaultPlace, "body")),
-        encoding=Encoding(choice(spec, "encoding", Encoding, "raw")),
-        lie=Lie(choice(spec, "lie", Lie, "other")),
-        case=text(spec, "case", 32),
-        after=choice(spec, "when", ("before", "after"), "before") == "after",
-        left=number_in(spec, "times", 1, MAX_TIMES) or 1,
-    )
-    if kind is FaultKind.STATUS and fault.status is None:
-        raise BadControlError("kind status needs status")
-    if fault.delay_max_s and fault.delay_max_s < fault.delay_s:
-        raise BadControlError("delay_max_s may not be less than delay_s")
-    if kind is FaultKind.REDIRECT and not fault.location:
-        raise BadControlError("kind redirect needs location")
-    return fault
-
-
-def _check_platform(fault: SimFault, spec: Mapping[str, Any], cases: Mapping[str, frozenset[str]]) -> None:
-    known = cases.get(fault.provider)
-    only_there = (
-        fault.kind in (FaultKind.REFUSAL, FaultKind.NO_SCOPE, FaultKind.FEIGNED)
-        or fault.call
-        or "lie" in spec
-        or fault.case
-    )
-    if known is None and only_there:
-        raise BadControlError(
-            f"refusal, no_scope, feigned, lie, case and match.call are for {', '.join(sorted(cases))}"
+    def _parsed(self, spec: Mapping[str, Any]) -> SimFault:
+        unknown = sorted(set(spec) - _KNOWN)
+        if unknown:
+            raise BadControlError(f"unknown field {unknown[0]!r}; known: {', '.join(sorted(_KNOWN))}")
+        if spec.get("provider") not in self.targets:
+            raise BadControlError(f"provider must be one of {', '.join(sorted(self.targets))}")
+        kind = FaultKind(choice(spec, "kind", FaultKind))
+        match = spec.get("match") or {}
+        if not isinstance(match, dict) or set(match) - {"method", "path", "call"}:
+            raise BadControlError("match may have method, path and call only")
+        method, path, call = text(match, "method", 10).upper(), text(match, "path", 512), text(match, "call", 32)
+        fault = SimFault(
+            id=self._made,
+            provider=str(spec["provider"]),
+            match={"method": method or None, "path": path or None, "call": call or None},
+            kind=kind,
+            status=number_in(spec, "status", 200, 599),
+            delay_s=_delay(spec, "delay_s", _DEFAULT_DELAY_S.get(kind, 0.0)),
+            delay_max_s=_delay(spec, "delay_max_s", 0.0),
+            location=text(spec, "location", 2048) or None,
+            retry_after_s=number_in(spec, "retry_after_s", 0, 86_400),
+            place=FaultPlace(choice(spec, "place", FaultPlace, "body")),
+            encoding=Encoding(choice(spec, "encoding", Encoding, "raw")),
+            lie=Lie(choice(spec, "lie", Lie, "other")),
+            case=text(spec, "case", 32) or None,
+            when=choice(spec, "when", ("before", "after"), "before"),
+            left=number_in(spec, "times", 1, MAX_TIMES) or 1,
         )
-    if known is not None and fault.kind is FaultKind.REFUSAL and fault.case not in known:
-        raise BadControlError(f"case must be one of {', '.join(sorted(known))}")
+        if kind is FaultKind.STATUS and fault.status is None:
+            raise BadControlError("kind status needs status")
+        if fault.delay_max_s and fault.delay_max_s < fault.delay_s:
+            raise BadControlError("delay_max_s may not be less than delay_s")
+        if kind is FaultKind.REDIRECT and not fault.location:
+            raise BadControlError("kind redirect needs location")
+        return fault
+
+    def _check_platform(self, fault: SimFault, spec: Mapping[str, Any]) -> None:
+        known = self.cases.get(fault.provider)
+        of_platforms = fault.kind in (FaultKind.REFUSAL, FaultKind.NO_SCOPE, FaultKind.FEIGNED)
+        if known is None and (of_platforms or fault.match["call"] or "lie" in spec or fault.case):
+            raise BadControlError(
+                f"refusal, no_scope, feigned, lie, case and match.call are for {', '.join(sorted(self.cases))}"
+            )
+        if known is not None and fault.kind is FaultKind.REFUSAL and fault.case not in known:
+            raise BadControlError(f"case must be one of {', '.join(sorted(known))}")
 
 
 def _delay(spec: Mapping[str, Any], name: str, default: float) -> float:
@@ -257,6 +224,23 @@ def _delay(spec: Mapping[str, Any], name: str, default: float) -> float:
     return float(value)
 
 
+async def object_of(request: web.Request, known: str = "") -> dict[str, Any]:
+    """Return the JSON object of the body. Raises BadControlError.
+
+    Args:
+        known: The fields that are allowed, with a comma and a blank between them; empty for any.
+    """
+    try:
+        value = json.loads(await request.read())
+    except (ValueError, RecursionError):
+        raise BadControlError("the body must be JSON") from None
+    if not isinstance(value, dict):
+        raise BadControlError("the body must be a JSON object")
+    if known and set(value) - set(known.split(", ")):
+        raise BadControlError(f"known fields: {known}")
+    return value
+
+
 def text(spec: Mapping[str, Any], name: str, longest: int) -> str:
     """Return an optional text field. Raises BadControlError."""
     value = spec.get(name)
@@ -264,6 +248,32 @@ def text(spec: Mapping[str, Any], name: str, longest: int) -> str:
         return ""
     if not isinstance(value, str) or len(value) > longest or any(ord(c) < 32 or ord(c) == 127 for c in value):
         raise BadControlError(f"{name} must be text of at most {longest} characters, without control characters")
+    return value
+
+
+def needed(spec: Mapping[str, Any], name: str, longest: int) -> str:
+    """Return a text field that may not be empty. Raises BadControlError."""
+    value = text(spec, name, longest)
+    if not value:
+        raise BadControlError(f"{name} is missing")
+    return value
+
+
+def texts(spec: Mapping[str, Any], name: str, longest: int, most: int) -> tuple[str, ...] | None:
+    """Return an optional list of texts, None when it is absent. Raises BadControlError."""
+    values = spec.get(name)
+    if values is None:
+        return None
+    if not isinstance(values, list) or len(values) > most:
+        raise BadControlError(f"{name} must be a list of at most {most} texts")
+    return tuple(needed({name: value}, name, longest) for value in values)
+
+
+def flag(spec: Mapping[str, Any], name: str) -> bool:
+    """Return an optional truth value. Raises BadControlError."""
+    value = spec.get(name, False)
+    if not isinstance(value, bool):
+        raise BadControlError(f"{name} must be true or false")
     return value
 
 
@@ -284,3 +294,15 @@ def choice(spec: Mapping[str, Any], name: str, allowed: Any, default: str | None
     if not isinstance(value, str) or value not in words:
         raise BadControlError(f"{name} must be one of {', '.join(words)}")
     return value
+
+
+def guarded(handler: Handler) -> Handler:
+    """Answer a refusal of the handler with 400."""
+
+    async def answered(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except (BadControlError, BookFullError) as problem:
+            return web.json_response({"error": str(problem)}, status=400)
+
+    return answered

@@ -1,38 +1,32 @@
-"""What a simulated vendor is asked and what it answers, before it becomes HTTP.
+"""A reply, and its way onto the wire: as it is, or spoiled by a fault.
 
 Rules
-- Pure data: no sockets here, so that a vendor's behaviour can be read as a table.
-- A reply may hold the presented key only when a fault asks for it.
+- Nothing here decides; it sends what was answered or what the fault says.
+- A reply holds the presented key only when a fault asks for it.
+- A connection is never held longer than the fault's delay, at most a minute.
 """
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
-import re
-from collections.abc import Callable, Mapping
+import random
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import Any
+from typing import Any, Final
+from urllib.parse import quote
 
+from aiohttp import web
 
-class SimKeyState(StrEnum):
-    """What the vendor thinks of a key. A key nobody registered is invalid."""
+from byokeep_sim.faults import Encoding, FaultKind, FaultPlace, SimFault
 
-    VALID = "valid"
-    NO_CREDIT = "no_credit"
-    BILLING_BLOCKED = "billing_blocked"
-    RESTRICTED = "restricted"
-    LEAKED = "leaked"
-    DISABLED = "disabled"
-    REVOKED = "revoked"
-    RATE_LIMITED = "rate_limited"
-    GEO_BLOCKED = "geo_blocked"
-    MANAGEMENT = "management"
-    CAP_REACHED = "cap_reached"
-    MAINTENANCE = "maintenance"
-
-
-COMMON_STATES = frozenset(SimKeyState) - {SimKeyState.MANAGEMENT, SimKeyState.CAP_REACHED, SimKeyState.MAINTENANCE}
+HUGE_BYTES: Final = 8 * 1024 * 1024
+_PIECES: Final = 10
+_BLANKS: Final = b" " * (64 * 1024)
+_HTML: Final = b"<!doctype html><html><head><title>Sign in</title></head><body>Please sign in.</body></html>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,57 +48,120 @@ class SimReply:
         added = {name.replace("_", "-"): value for name, value in headers.items()}
         return replace(self, headers={**self.headers, **added})
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimCall:
-    """One call as the vendor sees it. ``state`` is None for an unknown or missing key."""
-
-    route: str
-    state: SimKeyState | None
-    key: str
-    account: str
-    headers: Mapping[str, str]
-    seq: int
-    both_credentials: bool = False
+    def sent(self) -> web.Response:
+        """Return the reply unspoiled."""
+        return web.Response(
+            status=self.status, body=self.encoded(), headers=self.headers, content_type=self.content_type
+        )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """A path of a vendor: ``pattern`` matches the path after the vendor's prefix, whole."""
-
-    method: str
-    pattern: re.Pattern[str]
-    name: str
+def ok(body: Mapping[str, Any]) -> SimReply:
+    """Return a reply of success."""
+    return SimReply(status=200, body=body)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vendor:
-    """A simulated vendor: where its key sits, its paths, its answers.
+async def spoiled(
+    request: web.Request,
+    fault: SimFault,
+    *,
+    answer: Callable[[], SimReply],
+    stranger: Callable[[], SimReply],
+    error: Callable[[int], SimReply],
+    key: str,
+    chance: random.Random,
+) -> web.StreamResponse:
+    """Answer a call the way the fault says.
 
     Args:
-        key_headers: (header, prefix) pairs in which the vendor looks for the key.
-        key_query: Query parameter that the vendor also accepts, None for none.
-        error: Native error body for an HTTP status, used by the ``status`` fault.
+        answer: Runs the call and gives the true reply; called for faults that need it, or that let it take effect.
+        stranger: The reply for somebody else's account.
+        error: Native error body for a status.
+        key: The presented credential, for ``echo_key``.
+        chance: Seeded source of garbage.
     """
+    delay_s = chance.uniform(fault.delay_s, fault.delay_max_s) if fault.delay_max_s else fault.delay_s
+    true = answer() if fault.after else None
+    match fault.kind:
+        case FaultKind.HANG:
+            await asyncio.sleep(delay_s)
+            return _dropped(request)
+        case FaultKind.LATE:
+            await asyncio.sleep(delay_s)
+            return (true or answer()).sent()
+        case FaultKind.RESET:
+            return _dropped(request)
+        case FaultKind.WRONG_IDENTITY:
+            return stranger().sent()
+        case FaultKind.ECHO_KEY:
+            return _echoed(true or answer(), key, fault)
+        case FaultKind.SLOW | FaultKind.TRUNCATED | FaultKind.HUGE:
+            return await _streamed(request, true or answer(), fault.kind, delay_s)
+        case FaultKind.STATUS:
+            reply = error(fault.status or 500)
+            if fault.retry_after_s is not None:
+                reply = reply.with_headers(retry_after=str(fault.retry_after_s))
+            return reply.sent()
+        case FaultKind.REDIRECT:
+            return web.Response(status=fault.status or 302, headers={"Location": fault.location or ""})
+    if fault.kind is FaultKind.HTML:
+        return web.Response(status=fault.status or 200, body=_HTML, content_type="text/html")
+    body = chance.randbytes(512) if fault.kind is FaultKind.GARBAGE else b""
+    return web.Response(status=fault.status or 200, body=body, content_type="application/json")
 
-    name: str
-    key_headers: tuple[tuple[str, str], ...]
-    routes: tuple[Route, ...]
-    answer: Callable[[SimCall], SimReply]
-    error: Callable[[int], SimReply]
-    key_query: str | None = None
-    extra_states: frozenset[SimKeyState] = frozenset()
 
-    def route(self, method: str, path: str) -> Route | None:
-        """Return the route that serves this call, or None."""
-        return next((r for r in self.routes if r.method == method and r.pattern.fullmatch(path)), None)
-
-
-def route(method: str, pattern: str, name: str) -> Route:
-    """Build a route from a regular expression over the whole path."""
-    return Route(method=method, pattern=re.compile(pattern), name=name)
+def _dropped(request: web.Request) -> web.Response:
+    transport = request.transport
+    if transport is not None:
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            # Linger of zero makes the close a TCP reset instead of an orderly end.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+    return web.Response(status=500)
 
 
-def masked(key: str, head: int, tail: int, filler: str) -> str:
-    """Mask a key the way vendors do; a short key is masked whole."""
-    return f"{key[:head]}{filler}{key[-tail:]}" if len(key) > 2 * (head + tail) else filler
+def _echoed(reply: SimReply, key: str, fault: SimFault) -> web.Response:
+    written = {
+        Encoding.RAW: key,
+        Encoding.URL: "".join(f"%{byte:02X}" if not chr(byte).isalnum() else chr(byte) for byte in key.encode()),
+        Encoding.BASE64: base64.b64encode(b"key=" + key.encode()).decode(),
+    }[fault.encoding]
+    if fault.place is FaultPlace.HEADER:
+        return reply.with_headers(x_debug_token=quote(written, safe="%=+/-_.~") if written else "").sent()
+    body = {**reply.body, "debug": {"received": written}}
+    return SimReply(status=reply.status, body=body, headers=reply.headers).sent()
+
+
+async def _streamed(request: web.Request, reply: SimReply, kind: FaultKind, delay_s: float) -> web.StreamResponse:
+    response = web.StreamResponse(status=reply.status, headers=reply.headers)
+    response.content_type = reply.content_type
+    body = reply.encoded()
+    if kind is not FaultKind.HUGE:
+        response.content_length = len(body)
+    try:
+        await response.prepare(request)
+        async for piece in _pieces(body, kind, delay_s):
+            await response.write(piece)
+        if kind is FaultKind.TRUNCATED and request.transport is not None:
+            request.transport.close()
+        else:
+            await response.write_eof()
+    except ConnectionError:
+        pass
+    return response
+
+
+async def _pieces(body: bytes, kind: FaultKind, delay_s: float) -> AsyncIterator[bytes]:
+    if kind is FaultKind.TRUNCATED:
+        yield body[: len(body) // 2]
+    elif kind is FaultKind.HUGE:
+        # The true answer and then megabytes of blanks: valid JSON, so that only a reader's own bound refuses it.
+        yield body
+        for _ in range(HUGE_BYTES // len(_BLANKS)):
+            yield _BLANKS
+    else:
+        size = max(1, -(-len(body) // _PIECES))
+        pieces = [body[at : at + size] for at in range(0, len(body), size)]
+        for piece in pieces:
+            await asyncio.sleep(delay_s / len(pieces))
+            yield piece

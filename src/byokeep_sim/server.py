@@ -1,4 +1,7 @@
-"""One process, one port: every vendor under its own path prefix, the platform, the controls.
+"""One process, one port: every vendor under its own path prefix, the platforms and their websites, the controls.
+
+The small platform under ``/platform`` is nobody's: it counts what was done on it. A new effect counts once; a repeat
+with the same idempotency key returns the first effect; reading an identity is never an effect.
 
 Rules
 - Loopback only: it answers anybody who reaches it.
@@ -8,27 +11,29 @@ Rules
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
-from byokeep_sim import platform, spoil
-from byokeep_sim.book import Book
-from byokeep_sim.control import routes
+from byokeep_sim.book import Book, BookFullError
+from byokeep_sim.control import Control
 from byokeep_sim.faults import FaultList
 from byokeep_sim.platforms import PLATFORMS
-from byokeep_sim.platforms.control import social_routes
 from byokeep_sim.platforms.oauth import is_loopback
 from byokeep_sim.platforms.social import Social
-from byokeep_sim.record import record
-from byokeep_sim.reply import SimCall, SimReply, Vendor
+from byokeep_sim.reply import SimReply, ok, spoiled
 from byokeep_sim.site import Site
-from byokeep_sim.vendors import VENDORS
+from byokeep_sim.vendors import VENDORS, SimCall, Vendor
 
 MAX_BODY: Final = 1024 * 1024
-_STRANGER: Final = "stranger-1"
+_STRANGER: Final = {"id": "stranger-1", "username": "stranger", "display_name": "Somebody Else"}
+_PLATFORM: Final = "platform"
+_PART: Final = r"[A-Za-z0-9_.-]{1,64}"
+_PATH: Final = re.compile(rf"/(?P<platform>{_PART})/(?P<account>{_PART})/(?P<what>[a-z]+)(?:/(?P<id>{_PART}))?")
+_KINDS: Final = {"posts": "publish", "comments": "comment", "messages": "dm", "likes": "engage"}
+_CODES: Final = {400: "bad_request", 401: "unauthorized", 403: "forbidden", 404: "not_found", 429: "rate_limited"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,8 +61,8 @@ class Sim:
 
     @property
     def platform_url(self) -> str:
-        """Base URL of the platform."""
-        return f"{self.url}/{platform.NAME}"
+        """Base URL of the platform that is nobody's."""
+        return f"{self.url}/{_PLATFORM}"
 
     async def stop(self) -> None:
         """Close the port and drop open calls."""
@@ -66,7 +71,7 @@ class Sim:
 
 @dataclass(slots=True)
 class _Desk:
-    """Takes every call that is not a control."""
+    """Takes every call that is no control, of no social platform and of no website."""
 
     book: Book
     faults: FaultList
@@ -76,19 +81,32 @@ class _Desk:
         vendor = VENDORS.get(request.match_info["provider"])
         path = "/" + request.match_info["tail"]
         key = _presented(vendor, request) if vendor else ""
-        await record(self.book, request, vendor.name if vendor else "", key)
+        await self.book.record(request, vendor.name if vendor else "", key)
         if vendor is None:
             return web.json_response({"error": "no such vendor"}, status=404)
-        call = self._call(vendor, request, path, key)
+        known = self.book.keys.find(vendor.name, key)
+        own = {name for name, _ in vendor.key_headers}
+
+        def answer(account: str = known.account if known else "") -> SimReply:
+            call = SimCall(
+                route=vendor.route(request.method, path),
+                state=known.state if known else "unknown",
+                key=key,
+                account=account,
+                headers={name.lower(): value for name, value in request.headers.items()},
+                seq=self.book.log.seen,
+                both_credentials="authorization" in request.headers and "authorization" not in own and bool(key),
+            )
+            return vendor.answer(call)
+
         fault = self.faults.take(vendor.name, request.method, path)
         if fault is None:
-            return spoil.plain(_answer(vendor, call))
-        other = self._call(vendor, request, path, key, account=_STRANGER)
-        return await spoil.spoiled(
+            return answer().sent()
+        return await spoiled(
             request,
             fault,
-            answer=lambda: _answer(vendor, call),
-            stranger=lambda: _answer(vendor, other),
+            answer=answer,
+            stranger=lambda: answer(_STRANGER["id"]),
             error=vendor.error,
             key=key,
             chance=self.chance,
@@ -97,39 +115,56 @@ class _Desk:
     async def platform(self, request: web.Request) -> web.StreamResponse:
         path = "/" + request.match_info["tail"]
         _, _, token = request.headers.get("Authorization", "").rpartition(" ")
-        await record(self.book, request, platform.NAME, token)
-        idempotency = request.headers.get("Idempotency-Key", "")[:200]
-        call = platform.PlatformCall(method=request.method, path=path, idempotency_key=idempotency)
-        fault = self.faults.take(platform.NAME, request.method, path)
+        await self.book.record(request, _PLATFORM, token)
+        once = request.headers.get("Idempotency-Key", "")[:200]
+        fault = self.faults.take(_PLATFORM, request.method, path)
         if fault is None:
-            return spoil.plain(platform.answer(self.book, call))
-        return await spoil.spoiled(
+            return self._acted(request.method, path, once).sent()
+        return await spoiled(
             request,
             fault,
-            answer=lambda: platform.answer(self.book, call),
-            stranger=lambda: platform.stranger(call),
-            error=platform.error,
+            answer=lambda: self._acted(request.method, path, once),
+            stranger=lambda: ok(_STRANGER),
+            error=_error,
             key=token,
             chance=self.chance,
         )
 
-    def _call(self, vendor: Vendor, request: web.Request, path: str, key: str, account: str = "") -> SimCall:
-        known = self.book.keys.find(vendor.name, key)
-        found = vendor.route(request.method, path)
-        own = {name for name, _ in vendor.key_headers}
-        return SimCall(
-            route=found.name if found else "",
-            state=known.state if known else None,
-            key=key,
-            account=account or (known.account if known else ""),
-            headers={name.lower(): value for name, value in request.headers.items()},
-            seq=self.book.log.seen,
-            both_credentials="authorization" in request.headers and "authorization" not in own and bool(key),
-        )
+    def _acted(self, method: str, path: str, once: str) -> SimReply:
+        """Answer one call of the platform; a POST or DELETE that succeeds is one effect."""
+        found, effects = _PATH.fullmatch(path), self.book.effects
+        if found is None:
+            return _error(404)
+        platform, account, what, target = found.groups()
+        if method == "GET" and what == "identity" and target is None:
+            return ok(self.book.accounts.get(platform, account))
+        if method == "POST" and what in _KINDS and target is None:
+            kind, status = _KINDS[what], 201
+        elif method == "DELETE" and what == "posts" and target is not None:
+            kind, status = "delete", 200
+        else:
+            return _error(404)
+        effect = effects.replay(platform, account, kind, once)
+        post = effects.posts.get(target or "")
+        if (
+            kind == "delete"
+            and effect is None
+            and (post is None or (post.platform, post.account) != (platform, account))
+        ):
+            return _error(404)
+        replayed = effect is not None
+        if effect is None:
+            try:
+                effect = effects.add(platform, account, kind, once)
+            except BookFullError:
+                return _error(507, "too_many_accounts")
+        effects.posts.pop(target or "", None)
+        body = {"id": effect.id, "kind": effect.kind, "replayed": replayed}
+        return SimReply(status=200 if replayed else status, body=body)
 
 
-def _answer(vendor: Vendor, call: SimCall) -> SimReply:
-    return vendor.answer(call) if call.route else vendor.error(404)
+def _error(status: int, code: str = "") -> SimReply:
+    return SimReply(status=status, body={"error": {"code": code or _CODES.get(status, "error")}})
 
 
 def _presented(vendor: Vendor, request: web.Request) -> str:
@@ -137,28 +172,7 @@ def _presented(vendor: Vendor, request: web.Request) -> str:
         value = request.headers.get(name, "")
         if value[: len(prefix)].lower() == prefix.lower() and value[len(prefix) :]:
             return value[len(prefix) :].strip()
-    return request.query.get(vendor.key_query, "") if vendor.key_query else ""
-
-
-def _checked_host(host: str) -> str:
-    if not is_loopback(host):
-        raise ValueError("the simulator listens on loopback addresses only")
-    return host
-
-
-def _application(desk: _Desk, social: Social, site: Site) -> web.Application:
-    app = web.Application(client_max_size=MAX_BODY)
-    app.add_routes([*routes(desk.book, desk.faults, social, site), *social_routes(social), *site.routes()])
-    names = "|".join(PLATFORMS)
-    app.router.add_route("*", f"/{{platform:{names}}}/{{host:[a-z0-9.-]+}}{{tail:/.*}}", social.handle)
-    app.router.add_route("*", f"/{platform.NAME}/{{tail:.*}}", desk.platform)
-    app.router.add_route("*", "/{provider}/{tail:.*}", desk.vendor)
-    return app
-
-
-def _url(addresses: list[Any]) -> str:
-    host, port = addresses[0][:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return request.query.get(vendor.table.get("key_query", ""), "")
 
 
 async def start(host: str = "127.0.0.1", port: int = 0, *, seed: int = 0) -> Sim:
@@ -173,22 +187,25 @@ async def start(host: str = "127.0.0.1", port: int = 0, *, seed: int = 0) -> Sim
         ValueError: The host is not a loopback address.
         OSError: The port is taken.
     """
+    if not is_loopback(host):
+        raise ValueError("the simulator listens on loopback addresses only")
     book = Book()
     cases = {name: frozenset(map(str, one.cases)) for name, one in PLATFORMS.items()}
-    faults = FaultList(targets=frozenset({*VENDORS, platform.NAME, *PLATFORMS}), cases=cases)
+    faults = FaultList(targets=frozenset({*VENDORS, _PLATFORM, *PLATFORMS}), cases=cases)
     chance = random.Random(seed)  # noqa: S311 - repeatable on purpose
-    social, site = Social(book, faults, chance), Site(book)
-    desk = _Desk(book=book, faults=faults, chance=chance)
-    runner = web.AppRunner(_application(desk, social, site), access_log=None, shutdown_timeout=0.1)
+    social, site, desk = Social(book, faults, chance), Site(book), _Desk(book=book, faults=faults, chance=chance)
+    app = web.Application(client_max_size=MAX_BODY)
+    app.add_routes([*Control(book, faults, social, site).routes(), *site.routes()])
+    app.router.add_route("*", f"/{{platform:{'|'.join(PLATFORMS)}}}/{{host:[a-z0-9.-]+}}{{tail:/.*}}", social.handle)
+    app.router.add_route("*", f"/{_PLATFORM}/{{tail:.*}}", desk.platform)
+    app.router.add_route("*", "/{provider}/{tail:.*}", desk.vendor)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, _checked_host(host), port).start()
+        await web.TCPSite(runner, host, port).start()
     except BaseException:
         await runner.cleanup()
         raise
-    return Sim(url=_url(runner.addresses), book=book, faults=faults, social=social, site=site, _runner=runner)
-
-
-def described(sim: Sim) -> Mapping[str, str]:
-    """Return the base URLs by vendor, for a terminal."""
-    return {**{name: sim.base_url(name) for name in (*VENDORS, *PLATFORMS)}, platform.NAME: sim.platform_url}
+    name, number, *_ = runner.addresses[0]
+    url = f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
+    return Sim(url=url, book=book, faults=faults, social=social, site=site, _runner=runner)

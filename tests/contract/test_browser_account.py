@@ -26,8 +26,7 @@ from byokeep.browser.session import LogoutResult, logged_out, restored, taken
 from byokeep.core.errors import Conflict, Rejected
 from byokeep.core.identity import IdentityVerdict, Why
 from byokeep.platforms.website import SitePlace, websites
-from byokeep_sim.site.memory import SiteLie
-from byokeep_sim.site.site import DRAFT, EMAIL, MESSAGE
+from byokeep_sim.site import DRAFT, EMAIL, MESSAGE, SiteLie
 from tests.support.pixels import read_png
 from tests.support.reading import plain, read
 from tests.support.website import ACME, Site, expected, fresh, site_of, site_with_acme

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from byokeep_sim.site.memory import SiteLie
+from byokeep_sim.site import SiteLie
 from tests.support.website import Site, site_with_acme
 
 

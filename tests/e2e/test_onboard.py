@@ -11,7 +11,7 @@ import pytest
 
 from byokeep.core.errors import Conflict
 from byokeep_redact.sweep import Sweep
-from byokeep_sim.reply import SimKeyState
+from byokeep_sim import SimKeyState
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]

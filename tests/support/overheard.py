@@ -48,9 +48,10 @@ def overheard(note: Callable[[str, str], None]) -> Iterator[None]:
     """Tell ``note`` the class and the value of every code, verifier and token that the platforms see or make."""
     mint, read = PlatformWorld.mint, social._read
 
-    def minted(self: PlatformWorld, family: Any, kind: Any, value: str, ttl_s: float | None, target: str = "") -> str:
+    def minted(self: PlatformWorld, family: Any, kind: Any, ttl_s: float | None, **more: str) -> str:
+        value = mint(self, family, kind, ttl_s, **more)
         note(_KINDS[str(kind)], value)
-        return mint(self, family, kind, value, ttl_s, target)
+        return value
 
     async def asked(request: Any) -> Any:
         ask = await read(request)

@@ -114,7 +114,7 @@ class Desk:
 
     def canary(self, provider: str = "openai", *, state: str = "valid") -> bytes:
         """A new key in the provider's shape; the simulator knows it in this state."""
-        from byokeep_sim.reply import SimKeyState
+        from byokeep_sim import SimKeyState
 
         value = new_canary(provider)
         self.canaries.append(Canary(f"{provider}-{len(self.canaries)}", value, marker_of(value)))

@@ -9,12 +9,13 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final
 
-from byokeep_sim.platforms import instagram, linkedin, meta, tiktok, x, youtube
-from byokeep_sim.platforms.kit import SimPlatform
+from byokeep_sim.platforms.graph import INSTAGRAM, META
+from byokeep_sim.platforms.linkedin import LINKEDIN
+from byokeep_sim.platforms.model import SimPlatform
+from byokeep_sim.platforms.tiktok import TIKTOK
+from byokeep_sim.platforms.x import X
+from byokeep_sim.platforms.youtube import YOUTUBE
 
-PLATFORMS: Final[Mapping[str, SimPlatform]] = MappingProxyType(
-    {m.PLATFORM.name: m.PLATFORM for m in (meta, instagram, tiktok, linkedin, youtube, x)}
-)
+PLATFORMS: Final[Mapping[str, SimPlatform]] = {one.name: one for one in (META, INSTAGRAM, TIKTOK, LINKEDIN, YOUTUBE, X)}

@@ -4,31 +4,27 @@ Rules
 - The redirect address is compared as text; an unknown one is never redirected to.
 - A code presented by the wrong app, to the wrong address or with the wrong verifier is used up.
 - No page is shown: the scripted person answers at once.
+- How a platform's consent page differs stands in the table ``consent`` of its data file.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
 
-from byokeep_sim.platforms.kit import Ask, SimCase, SimRefusal, Turn
-from byokeep_sim.platforms.ledger import Family, TokenKind
-from byokeep_sim.platforms.people import SimAccount, SimApp
-from byokeep_sim.platforms.world import Code, World, random_text
+from byokeep_sim.platforms.model import SimAccount, SimApp, SimCase, SimRefusal, Turn
+from byokeep_sim.platforms.world import Code, Family, TokenKind, World, made
 from byokeep_sim.reply import SimReply
 
 _SHORTEST_VERIFIER: Final = 43
 _PAGE: Final = "<!doctype html><html><head><title>{0}</title></head><body>{0}</body></html>"
 
 
-def page(status: int, words: str) -> SimReply:
-    """Return an HTML page."""
-    return SimReply(status=status, body={}, raw=_PAGE.format(words).encode(), content_type="text/html")
+def _page(words: str) -> SimReply:
+    return SimReply(status=400, body={}, raw=_PAGE.format(words).encode(), content_type="text/html")
 
 
 def base64url_s256(verifier: str) -> str:
@@ -54,69 +50,41 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Style:
-    """How a platform's consent page differs from the others'.
-
-    Args:
-        client: Name of the parameter with the app's id.
-        blank: What stands between scopes.
-        pkce: Decides by redirect address: True required, False optional, None refused.
-        methods: Challenge methods.
-        scopes: What can be asked for.
-        denied: Error when the person says no, and further parameters.
-        bad_scope: Error for a scope that does not exist.
-        code: Makes a code.
-        tail: Appended to the address, such as Meta's fragment; given the platform's memory.
-    """
-
-    client: str = "client_id"
-    blank: str = " "
-    pkce: Callable[[str], bool | None] = lambda _: False
-    methods: tuple[str, ...] = ("S256",)
-    scopes: frozenset[str]
-    denied: tuple[tuple[str, str], ...] = (("error", "access_denied"),)
-    bad_scope: str = "invalid_scope"
-    code: Callable[[], str] = lambda: random_text(48)
-    tail: Callable[[World], str] = lambda _: ""
-
-
-def authorize(turn: Turn, style: Style) -> SimReply:
+def authorize(turn: Turn) -> SimReply:
     """Answer a call of the consent page with a redirect, or with a page when there is nowhere safe to redirect to."""
-    world, query = turn.world, turn.ask.query
-    app = world.apps.get(query.get(style.client, ""))
+    world, query, style = turn.world, turn.ask.query, turn.world.platform.consent
+    app = world.apps.get(query.get(style.get("client", "client_id"), ""))
     if app is None:
-        return page(400, "unknown app")
+        return _page("unknown app")
     where = query.get("redirect_uri", "")
     if where not in app.redirect_uris or turn.ask.repeated:
-        return page(400, "redirect address does not match, or a parameter came twice")
-    fault = _fault(turn.ask, style, where)
+        return _page("redirect address does not match, or a parameter came twice")
+    asked = tuple(part for part in query.get("scope", "").split(style.get("blank", " ")) if part)
+    fault = _fault(turn, where, asked)
     if fault:
-        return _redirect(turn, style, where, {"error": fault})
+        return _redirect(turn, where, {"error": fault})
     if world.consent.deny:
-        return _redirect(turn, style, where, dict(style.denied))
+        return _redirect(turn, where, dict(style["denied"]))
     account = _picked(world)
     if account is None:
-        return page(400, "nobody to sign in; seed an account first")
-    value = style.code()
-    world.put_code(value, _code(turn, style, app, account))
-    return _redirect(turn, style, where, {"code": value})
+        return _page("nobody to sign in; seed an account first")
+    value = made(style.get("code", "<text 48>"))
+    world.put_code(value, _code(turn, app, account, asked))
+    return _redirect(turn, where, {"code": value})
 
 
-def _fault(ask: Ask, style: Style, where: str) -> str:
-    challenge, required = ask.query.get("code_challenge", ""), style.pkce(where)
-    if ask.query.get("response_type", "code") != "code":
+def _fault(turn: Turn, where: str, asked: tuple[str, ...]) -> str:
+    query, platform = turn.ask.query, turn.world.platform
+    challenge, rule = query.get("code_challenge", ""), platform.consent.get("pkce", "optional")
+    required = rule == "required" or (rule == "on_loopback" and on_loopback(where))
+    if query.get("response_type", "code") != "code":
         return "unsupported_response_type"
-    if (required and not challenge) or (required is None and challenge):
+    if (required and not challenge) or (rule == "refused" and challenge):
         return "invalid_request"
-    if challenge and ask.query.get("code_challenge_method", "plain") not in style.methods:
+    methods = platform.consent.get("methods", ("S256",))
+    if challenge and query.get("code_challenge_method", "plain") not in methods:
         return "invalid_request"
-    asked = _asked(ask, style)
-    return "" if asked and set(asked) <= style.scopes else style.bad_scope
-
-
-def _asked(ask: Ask, style: Style) -> tuple[str, ...]:
-    return tuple(part for part in ask.query.get("scope", "").split(style.blank) if part)
+    return "" if asked and set(asked) <= platform.scopes else platform.consent.get("bad_scope", "invalid_scope")
 
 
 def _picked(world: World) -> SimAccount | None:
@@ -125,9 +93,9 @@ def _picked(world: World) -> SimAccount | None:
     return next(iter(world.accounts.values()), None)
 
 
-def _code(turn: Turn, style: Style, app: SimApp, account: SimAccount) -> Code:
+def _code(turn: Turn, app: SimApp, account: SimAccount, asked: tuple[str, ...]) -> Code:
     world, query = turn.world, turn.ask.query
-    asked, granted, ticked = _asked(turn.ask, style), world.consent.scopes, world.consent.accounts
+    granted, ticked = world.consent.scopes, world.consent.accounts
     own = [one.name for one in world.of_owner(account.owner)]
     return Code(
         client_id=app.client_id,
@@ -144,38 +112,50 @@ def _code(turn: Turn, style: Style, app: SimApp, account: SimAccount) -> Code:
     )
 
 
-def _redirect(turn: Turn, style: Style, where: str, answer: dict[str, str]) -> SimReply:
+def _redirect(turn: Turn, where: str, answer: dict[str, str]) -> SimReply:
     if "state" in turn.ask.query:
         answer["state"] = turn.ask.query["state"]
     if turn.world.rules["iss"]:
         answer["iss"] = str(turn.world.rules["iss"])
     joint = "&" if urlsplit(where).query else "?"
-    location = where + joint + urlencode(answer, quote_via=quote) + style.tail(turn.world)
+    tail = turn.world.platform.consent["fragment"] if turn.world.on("fragment") else ""
+    location = where + joint + urlencode(answer, quote_via=quote) + tail
     return SimReply(status=302, body={}, headers={"Location": location}, raw=b"", content_type="text/html")
 
 
-def by_form(turn: Turn, name: str = "client_id", *, query: bool = False) -> SimApp:
-    """Return the app that shows its secret in the form, or also in the query. Raises Refused."""
-    source = turn.ask.param if query else lambda one: turn.ask.form.get(one, "")
-    app = turn.world.apps.get(source(name))
-    if app is None or not app.accepts(source("client_secret")):
-        raise SimRefusal(SimCase.BAD_CLIENT)
-    return app
+def by_form(turn: Turn, *, query: bool = False) -> SimApp:
+    """Return the app that shows its secret in the form, or also in the query. Raises SimRefusal."""
+    name = turn.world.platform.consent.get("client", "client_id")
+    shown = [turn.ask.param(one) if query else turn.ask.form.get(one, "") for one in (name, "client_secret")]
+    return _checked(turn, *shown)
 
 
 def by_basic(turn: Turn) -> SimApp | None:
-    """Return the app that shows its secret in the Authorization header, None without one. Raises Refused."""
+    """Return the app that shows its secret in the Authorization header, None without one. Raises SimRefusal."""
     shown = turn.ask.basic()
-    if shown is None:
-        return None
-    app = turn.world.apps.get(shown[0])
-    if app is None or not app.accepts(shown[1]):
+    return _checked(turn, *shown) if shown is not None else None
+
+
+def _checked(turn: Turn, client_id: str, secret: str) -> SimApp:
+    app = turn.world.apps.get(client_id)
+    if app is None or not app.accepts(secret):
         raise SimRefusal(SimCase.BAD_CLIENT)
     return app
 
 
-def redeem(turn: Turn, app: SimApp, challenge_of: Callable[[str], str] = base64url_s256) -> Code:
-    """Return what a code stands for and use it up. Raises Refused."""
+def redeemed(turn: Turn, app: SimApp) -> Code | None:
+    """Return the code that is redeemed, None when a token is refreshed. Raises SimRefusal for any other grant."""
+    match turn.ask.form.get("grant_type"):
+        case "authorization_code":
+            return redeem(turn, app)
+        case "refresh_token":
+            return None
+        case _:
+            raise SimRefusal(SimCase.BAD_GRANT_TYPE)
+
+
+def redeem(turn: Turn, app: SimApp) -> Code:
+    """Return what a code stands for and use it up. Raises SimRefusal."""
     ask, code = turn.ask, turn.world.find_code(turn.ask.param("code"))
     if code is None or code.used:
         raise SimRefusal(SimCase.BAD_CODE)
@@ -188,35 +168,24 @@ def redeem(turn: Turn, app: SimApp, challenge_of: Callable[[str], str] = base64u
     if bool(code.challenge) != bool(verifier):
         raise SimRefusal(SimCase.BAD_PKCE)
     if code.challenge:
-        made = verifier if code.method == "plain" else challenge_of(verifier)
-        if len(verifier) < _SHORTEST_VERIFIER or made != code.challenge:
+        s256 = hex_s256 if turn.world.platform.consent.get("challenge") == "hex" else base64url_s256
+        shown = verifier if code.method == "plain" else s256(verifier)
+        if len(verifier) < _SHORTEST_VERIFIER or shown != code.challenge:
             raise SimRefusal(SimCase.BAD_PKCE)
     return code
 
 
 def opened(turn: Turn, code: Code) -> Family:
     """Start the family of a redeemed code."""
-    return turn.world.ledger.open(
-        client_id=code.client_id,
-        account=code.account,
-        owner=code.owner,
-        scopes=code.scopes,
-        asked=code.asked,
-        targets=code.targets,
-        now=turn.world.now,
-    )
+    return turn.world.ledger.open(code, turn.world.now)
 
 
 def rotated(turn: Turn, app: SimApp) -> Family:
-    """Use up a one-time refresh token and return its family, one generation on. Raises Refused."""
+    """Use up a one-time refresh token and return its family, one generation on. Raises SimRefusal."""
     world, value = turn.world, turn.ask.form.get("refresh_token", "")
     known = world.ledger.find(value)
     if known is not None and known.consumed_at is not None:
         world.ledger.count(known.family.account, "refresh", "replayed")
-    token = world.usable(value, TokenKind.REFRESH)
-    if token.family.client_id != app.client_id:
-        raise SimRefusal(SimCase.UNKNOWN)
-    world.ledger.consume(
-        token, now=world.now, grace_s=world.number("grace_s"), kills_family=world.on("reuse_kills_family")
-    )
+    token = world.usable(value, TokenKind.REFRESH, client_id=app.client_id)
+    world.consume(token)
     return token.family

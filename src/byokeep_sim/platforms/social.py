@@ -1,33 +1,47 @@
 """Takes every call of a social platform: reads it, logs it, answers it, or spoils the answer.
 
-``https://HOST/PATH`` of a platform is ``URL/PLATFORM/HOST/PATH`` here.
+``https://HOST/PATH`` of a platform is ``URL/PLATFORM/HOST/PATH`` here. A lie is an identity reply that is wrong in a
+way that a careless reader takes for right.
 
 Rules
 - Counted on arrival and again by outcome, so that a lost reply and a refused call are told apart.
 - A call that takes effect does so once, whatever a fault does to its answer.
+- Each lie is a complete HTTP reply in the platform's own form, as far as the lie allows; cut connections, HTML,
+  redirects and endless bodies are faults of their own.
 """
 
 from __future__ import annotations
 
+import copy
+import json
 import random
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from byokeep_sim import spoil
 from byokeep_sim.book import Book, BookFullError
-from byokeep_sim.faults import FaultKind, FaultList, SimFault
-from byokeep_sim.platforms import PLATFORMS, lies
-from byokeep_sim.platforms.clock import SimClock
-from byokeep_sim.platforms.kit import API, OAUTH, PAGE, Ask, Endpoint, SimCase, SimPlatform, SimRefusal, Turn
-from byokeep_sim.platforms.people import STRANGER
-from byokeep_sim.platforms.world import World
-from byokeep_sim.record import record, secrets_of
-from byokeep_sim.reply import SimReply
+from byokeep_sim.faults import FaultKind, FaultList, Lie, SimFault
+from byokeep_sim.platforms import PLATFORMS
+from byokeep_sim.platforms.model import (
+    API,
+    OAUTH,
+    PAGE,
+    STRANGER,
+    Ask,
+    Endpoint,
+    SimCase,
+    SimPlatform,
+    SimRefusal,
+    Turn,
+    digits,
+)
+from byokeep_sim.platforms.oauth import authorize
+from byokeep_sim.platforms.world import SimClock, World
+from byokeep_sim.reply import SimReply, spoiled
 
 _MOST_FIELDS: Final = 100
 _WHOSE: Final = ("refresh_token", "access_token", "fb_exchange_token", "token", "input_token")
@@ -35,6 +49,10 @@ _KEEPS_REPLY: Final = frozenset(
     {FaultKind.SLOW, FaultKind.LATE, FaultKind.HUGE, FaultKind.NO_SCOPE, FaultKind.WRONG_IDENTITY, FaultKind.ECHO_KEY}
 )
 _SCOPE_FIELDS: Final = frozenset({"scope", "permissions"})
+# Latin letters and Cyrillic ones that look the same.
+_TWINS: Final = str.maketrans(
+    {"a": "\u0430", "e": "\u0435", "o": "\u043e", "c": "\u0441", "p": "\u0440", "x": "\u0445", "i": "\u0456"}
+)
 
 
 @dataclass(slots=True)
@@ -68,10 +86,10 @@ class _Answering:
     def refusal(self, fault: SimFault) -> SimReply:
         """Return a scripted refusal; with a status of 200 the error stands where the platform puts one beside data."""
         surface = self.endpoint.surface if self.endpoint else API
-        reply = self.platform.refuse(SimCase(fault.case), surface)
-        beside = self.platform.beside if surface == API and fault.status == 200 else None
-        if beside is not None:
-            reply = beside(self.true(), reply)
+        reply = self.platform.refuse(SimCase(fault.case or ""), surface)
+        if self.platform.errors_beside_data and surface == API and fault.status == 200:
+            true = self.true()
+            reply = replace(true, status=200, body={**true.body, "errors": [reply.body]})
         elif fault.after:
             self.true()
         if fault.retry_after_s is not None:
@@ -82,12 +100,13 @@ class _Answering:
         if self.endpoint is None:
             return self.platform.error(404), "refused"
         headers: dict[str, str] = {}
+        handle = authorize if self.endpoint.surface == PAGE else self.platform.handlers[self.endpoint.name]
         try:
             if metered and self.platform.meter is not None and self.endpoint.surface == API:
                 headers, within = self.platform.meter(turn, self.call, self.account)
                 if not within:
                     raise SimRefusal(SimCase.RATE_LIMITED)
-            reply, outcome = self.endpoint.handle(turn), "granted"
+            reply, outcome = handle(turn), "granted"
         except SimRefusal as refused:
             reply, outcome = self.platform.refuse(refused.case, self.endpoint.surface), "refused"
         except BookFullError:
@@ -100,9 +119,7 @@ class Social:
 
     def __init__(self, book: Book, faults: FaultList, chance: random.Random) -> None:
         self.clock = SimClock()
-        self.worlds: dict[str, World] = {
-            name: World(name, one.rules, book, self.clock) for name, one in PLATFORMS.items()
-        }
+        self.worlds = {name: World(one, book, self.clock) for name, one in PLATFORMS.items()}
         self._book, self._faults, self._chance = book, faults, chance
 
     def reset(self) -> None:
@@ -119,20 +136,21 @@ class Social:
         endpoint, parts = found if found else (None, {})
         call = endpoint.named(ask) if endpoint else ""
         one = _Answering(platform, endpoint, Turn(world=world, ask=ask, parts=parts), call, _account(world, ask))
-        await record(
-            self._book,
+        basic = ask.basic()
+        shown = {"client_secret": basic[1]} if basic else {}
+        await self._book.record(
             request,
             platform.name,
             ask.bearer(),
             call=call,
             account=one.account,
             form_names=sorted(ask.form)[:50],
-            secrets=secrets_of(self._book, (("query", ask.query), ("form", ask.form), ("basic", _basic(ask)))),
+            secrets=self._book.secrets_of((("query", ask.query), ("form", ask.form), ("basic", shown))),
         )
         world.ledger.count(one.account, call or "other", "received")
         fault = self._faults.take(platform.name, ask.method, f"/{ask.host}{ask.path}", call, _barred(endpoint))
         try:
-            return spoil.plain(one.true()) if fault is None else await self._spoiled(request, one, fault)
+            return one.true().sent() if fault is None else await self._spoiled(request, one, fault)
         finally:
             lost = fault is not None and fault.kind not in _KEEPS_REPLY
             world.ledger.count(one.account, call or "other", one.outcome or "not_run")
@@ -140,18 +158,19 @@ class Social:
                 world.ledger.count(one.account, call or "other", "reply_lost")
 
     async def _spoiled(self, request: web.Request, one: _Answering, fault: SimFault) -> web.StreamResponse:
+        shape = one.endpoint.shape if one.endpoint else None
         if fault.kind is FaultKind.REFUSAL:
-            return spoil.plain(one.refusal(fault))
+            return one.refusal(fault).sent()
         if fault.kind is FaultKind.FEIGNED:
-            return spoil.plain(one.feigned())
+            return one.feigned().sent()
         if fault.kind is FaultKind.NO_SCOPE:
             reply = one.true()
             kept = {name: value for name, value in reply.body.items() if name not in _SCOPE_FIELDS}
-            return spoil.plain(replace(reply, body=kept))
-        if fault.kind is FaultKind.WRONG_IDENTITY and one.endpoint is not None and one.endpoint.shape is not None:
+            return replace(reply, body=kept).sent()
+        if fault.kind is FaultKind.WRONG_IDENTITY and shape is not None:
             wrong = one.platform.refuse(SimCase.UNKNOWN, API)
-            return spoil.plain(lies.tell(fault.lie, one.endpoint.shape, one.true(), one.of_stranger(), wrong))
-        return await spoil.spoiled(
+            return _lied(fault.lie, shape, one.true(), one.of_stranger(), wrong).sent()
+        return await spoiled(
             request,
             fault,
             answer=one.true,
@@ -182,11 +201,6 @@ def _account(world: World, ask: Ask) -> str:
     return code.account if code is not None else ""
 
 
-def _basic(ask: Ask) -> Mapping[str, str]:
-    shown = ask.basic()
-    return {"client_secret": shown[1]} if shown else {}
-
-
 async def _read(request: web.Request) -> Ask:
     body = await request.read()
     form: list[tuple[str, str]] = []
@@ -208,3 +222,83 @@ async def _read(request: web.Request) -> Ask:
         repeated=frozenset(name for name, times in names.items() if times > 1),
         base=f"http://{request.host}/{request.match_info['platform']}",
     )
+
+
+def _lied(lie: Lie, shape: Mapping[str, Any], true: SimReply, stranger: SimReply, error: SimReply) -> SimReply:
+    """Return the wrong reply.
+
+    Args:
+        shape: Where the identity stands.
+        true: What the platform would say.
+        stranger: The same of another account.
+        error: Refusal of the API, for ``error_200``.
+    """
+    if true.status != 200:
+        return true
+    if lie is Lie.ERROR_200:
+        return replace(error, status=200)
+    if lie is Lie.CUT_JSON:
+        text = true.encoded()
+        return replace(true, raw=text[: len(text) - len(text) // 3])
+    if lie is Lie.OTHER:
+        return stranger
+    body = copy.deepcopy(dict(true.body))
+    who = _inside(body, shape)
+    if lie is Lie.NO_ACCOUNT:
+        return replace(true, body=_with_list(body, shape, []))
+    if lie is Lie.TWO_ACCOUNTS:
+        return replace(true, body=_with_list(body, shape, [who, _inside(stranger.body, shape)]))
+    if lie is Lie.DUPLICATE_KEYS:
+        # The stranger's id comes first: a reader that keeps the last of two equal names sees nothing wrong.
+        ids = [one.get(shape["id"], "") for one in (_inside(stranger.body, shape), who)]
+        other, own = (json.dumps({shape["id"]: value})[1:-1] for value in ids)
+        return replace(true, raw=json.dumps(body).replace(own, f"{other}, {own}", 1).encode())
+    _bend(lie, who, shape)
+    return replace(true, body=body)
+
+
+def _inside(body: Any, shape: Mapping[str, Any]) -> dict[str, Any]:
+    for step in shape["inside"]:
+        body = body[step]
+    found: dict[str, Any] = body
+    return found
+
+
+def _with_list(body: dict[str, Any], shape: Mapping[str, Any], accounts: list[dict[str, Any]]) -> dict[str, Any]:
+    steps = [step for step in shape["inside"] if isinstance(step, str)]
+    if not steps:
+        return {"data": accounts}
+    holder = body
+    for step in steps[:-1]:
+        holder = holder[step]
+    holder[steps[-1]] = accounts
+    return body
+
+
+def _bend(lie: Lie, who: dict[str, Any], shape: Mapping[str, Any]) -> None:
+    value = str(who.get(shape["id"], ""))
+    match lie:
+        case Lie.MISSING_ID:
+            who.pop(shape["id"], None)
+        case Lie.NULL_ID:
+            who[shape["id"]] = None
+        case Lie.EMPTY_ID:
+            who[shape["id"]] = ""
+        case Lie.NUMERIC_ID:
+            who[shape["id"]] = int(value if value.isascii() and value.isdigit() else digits(value, 17))
+        case Lie.OTHER_CASE if value.swapcase() != value:
+            who[shape["id"]] = value.swapcase()
+        case Lie.OTHER_CASE:
+            _change(who, shape["username"] or shape["name"], str.swapcase)
+        case Lie.OTHER_NAME:
+            _change(who, shape["name"], lambda name: f"{name} Official")
+        case Lie.LOOKALIKE:
+            _change(who, shape["name"], lambda name: name.translate(_TWINS))
+            _change(who, shape["username"], lambda name: name.translate(_TWINS))
+
+
+def _change(who: dict[str, Any], way: list[str], change: Any) -> None:
+    for step in way[:-1]:
+        who = who.get(step, {})
+    if way and way[-1] in who:
+        who[way[-1]] = change(who[way[-1]])

@@ -20,7 +20,17 @@ import aiohttp
 from byokeep_sim.faults import BadControlError
 from byokeep_sim.platforms.oauth import on_loopback
 
-SIGNERS: Final = ("meta", "instagram", "tiktok", "linkedin", "youtube", "x", "heygen")
+# platform: (header, its form, hash)
+_SIGNATURES: Final = {
+    "meta": ("X-Hub-Signature-256", "sha256={hex}", "sha256"),
+    "instagram": ("X-Hub-Signature-256", "sha256={hex}", "sha256"),
+    "tiktok": ("TikTok-Signature", "t={moment},s={hex}", "sha256"),
+    "linkedin": ("X-LI-Signature", "{hex}", "sha256"),
+    "youtube": ("X-Hub-Signature", "sha1={hex}", "sha1"),
+    "x": ("x-twitter-webhooks-signature", "sha256={base64}", "sha256"),
+    "heygen": ("signature", "{hex}", "sha256"),
+}
+SIGNERS: Final = tuple(_SIGNATURES)
 _LIMIT_S: Final = 10.0
 
 
@@ -36,20 +46,9 @@ def signature(platform: str, secret: str, body: bytes, moment: int) -> dict[str,
         secret: The app's secret; for X the consumer secret, for YouTube the hub's.
         moment: Seconds since 1970; only TikTok signs the time.
     """
-    match platform:
-        case "meta" | "instagram":
-            return {"X-Hub-Signature-256": "sha256=" + _mac(secret, body).hex()}
-        case "tiktok":
-            made = _mac(secret, str(moment).encode() + b"." + body).hex()
-            return {"TikTok-Signature": f"t={moment},s={made}"}
-        case "linkedin":
-            return {"X-LI-Signature": _mac(secret, body).hex()}
-        case "youtube":
-            return {"X-Hub-Signature": "sha1=" + _mac(secret, body, "sha1").hex()}
-        case "x":
-            return {"x-twitter-webhooks-signature": "sha256=" + base64.b64encode(_mac(secret, body)).decode()}
-        case _:
-            return {"signature": _mac(secret, body).hex()}
+    header, form, name = _SIGNATURES[platform]
+    mac = _mac(secret, f"{moment}.".encode() + body if platform == "tiktok" else body, name)
+    return {header: form.format(hex=mac.hex(), base64=base64.b64encode(mac).decode(), moment=moment)}
 
 
 def removal(platform: str, secret: str, app: str, user_id: str, reason: int, moment: int) -> tuple[bytes, str]:

@@ -1,31 +1,82 @@
-"""What one simulated platform remembers.
+"""What one simulated platform remembers: its clock, apps, accounts, codes, tokens, rate windows and bills.
+
+A family of tokens is what one consent gave: an access token, a refresh token, and all that replaced them.
 
 Rules
+- The clock runs as fast as the real one, from wherever it was moved to, or stands still. Lifetimes, rate windows and
+  timestamps follow it; delays of faults do not, they are real seconds.
+- Token values are handed out once and kept as salted hashes. A dead token says why it died; the first reason stays.
 - Rules of a platform are numbers, texts or truth values with a default; only a value of the same type replaces one.
-- Everything has an upper bound.
+- Everything has an upper bound. A family keeps its newest tokens only; one that was dropped is unknown from then on.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
-from collections import OrderedDict
-from collections.abc import Mapping
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
+from enum import StrEnum
 from typing import Any, Final
 
-from byokeep_sim.book import Book, BookFullError
+from byokeep_sim.book import Book, BookFullError, tree_of
 from byokeep_sim.faults import BadControlError
-from byokeep_sim.platforms.clock import SimClock
-from byokeep_sim.platforms.kit import DAY, SimCase, SimRefusal
-from byokeep_sim.platforms.ledger import Family, Ledger, SimToken, TokenKind
-from byokeep_sim.platforms.people import Consent, SimAccount, SimApp
+from byokeep_sim.platforms.model import DAY, Consent, SimAccount, SimApp, SimCase, SimPlatform, SimRefusal
 
+MAX_FAMILIES: Final = 10_000
+MAX_FAMILY_TOKENS: Final = 1_000
 MAX_APPS: Final = 1_000
 MAX_ACCOUNTS: Final = 10_000
 MAX_CODES: Final = 10_000
 _MAX_RULE: Final = 100 * 366 * DAY
+_RANDOM: Final = re.compile(r"<(text|letters) (\d+)>")
+
+
+@dataclass(slots=True)
+class SimClock:
+    """Seconds since 1970 on the platforms."""
+
+    ahead_s: float = 0.0
+    frozen_at: float | None = None
+
+    def now(self) -> float:
+        """Return the time, in seconds since 1970."""
+        return self.frozen_at if self.frozen_at is not None else time.time() + self.ahead_s
+
+    def move_to(self, moment: float) -> None:
+        """Set the time, in seconds since 1970."""
+        self.ahead_s = moment - time.time()
+        if self.frozen_at is not None:
+            self.frozen_at = moment
+
+    def freeze(self, frozen: bool) -> None:
+        """Stop the clock where it is, or let it run on from there."""
+        now = self.now()
+        self.frozen_at = now if frozen else None
+        self.ahead_s = now - time.time()
+
+    def reset(self) -> None:
+        """Return to real time."""
+        self.ahead_s, self.frozen_at = 0.0, None
+
+    def http_date(self) -> str:
+        """Return the time as an HTTP date."""
+        return formatdate(self.now(), usegmt=True)
+
+
+class TokenKind(StrEnum):
+    """What a token is for."""
+
+    ACCESS = "access"
+    REFRESH = "refresh"
+    SHORT = "short"
+    LONG = "long"
+    PAGE = "page"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,17 +97,157 @@ class Code:
     used: bool = False
 
 
+@dataclass(slots=True, kw_only=True)
+class Family:
+    """What came of one consent."""
+
+    id: str
+    client_id: str
+    account: str
+    owner: str
+    scopes: tuple[str, ...]
+    asked: tuple[str, ...]
+    targets: tuple[str, ...]
+    created_at: float
+    generation: int = 0
+    dead: SimCase | None = None
+    tokens: list[SimToken] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
+class SimToken:
+    """One token. ``expires_at`` is None for one that does not end by time."""
+
+    digest: str
+    kind: TokenKind
+    family: Family = field(repr=False)
+    generation: int
+    issued_at: float
+    expires_at: float | None
+    target: str = ""
+    consumed_at: float | None = None
+    dead: SimCase | None = None
+    uses: int = 0
+
+    def death(self, now: float) -> SimCase | None:
+        """Return why the token is of no use, None while it is."""
+        reason = self.family.dead or self.dead
+        if reason is None and self.expires_at is not None and self.expires_at <= now:
+            return SimCase.EXPIRED
+        return reason
+
+    def left_s(self, now: float) -> int:
+        """Return the whole seconds it still lives, 0 for one without end."""
+        return max(0, round(self.expires_at - now)) if self.expires_at is not None else 0
+
+    def report(self, now: float) -> dict[str, Any]:
+        """Return the token as JSON-ready fields."""
+        why = self.death(now)
+        state = "consumed" if why is None and self.consumed_at is not None else "dead" if why else "live"
+        return {
+            "hash": self.digest,
+            "kind": self.kind,
+            "generation": self.generation,
+            "state": state,
+            "why": why,
+            "issued_at": round(self.issued_at),
+            "expires_at": None if self.expires_at is None else round(self.expires_at),
+            "uses": self.uses,
+        }
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The tokens of one platform, and how often each account's were asked for."""
+
+    digest: Callable[[str], str]
+    families: list[Family] = field(default_factory=list)
+    tally: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    _tokens: dict[str, SimToken] = field(default_factory=dict)
+
+    def open(self, code: Code, now: float) -> Family:
+        """Start the family of a redeemed code. Raises BookFullError."""
+        if len(self.families) >= MAX_FAMILIES:
+            raise BookFullError(f"at most {MAX_FAMILIES} families of tokens")
+        family = Family(
+            id=f"family-{len(self.families) + 1}",
+            client_id=code.client_id,
+            account=code.account,
+            owner=code.owner,
+            scopes=code.scopes,
+            asked=code.asked,
+            targets=code.targets,
+            created_at=now,
+        )
+        self.families.append(family)
+        return family
+
+    def put(self, token: SimToken) -> None:
+        """Register a token that is about to be handed out; one that is known already is left as it is."""
+        if token.digest in self._tokens:
+            return
+        self._tokens[token.digest] = token
+        kept = token.family.tokens
+        kept.append(token)
+        while len(kept) > MAX_FAMILY_TOKENS:
+            del self._tokens[kept.pop(0).digest]
+
+    def find(self, value: str) -> SimToken | None:
+        """Return the token, dead or alive."""
+        return self._tokens.get(self.digest(value)) if value else None
+
+    def of(self, *, account: str = "", owner: str = "", client_id: str = "") -> Iterator[Family]:
+        """Yield the live families that match."""
+        for family in self.families:
+            matches = account in ("", family.account) and owner in ("", family.owner)
+            if matches and client_id in ("", family.client_id) and family.dead is None:
+                yield family
+
+    def end(self, why: SimCase, *, account: str = "", owner: str = "", client_id: str = "") -> None:
+        """Kill the families that match."""
+        for family in self.of(account=account, owner=owner, client_id=client_id):
+            family.dead = why
+
+    def count(self, account: str, call: str, outcome: str) -> None:
+        """Count what became of a call for an account."""
+        self.tally[account, call, outcome] += 1
+
+    def calls(self) -> dict[str, dict[str, dict[str, int]]]:
+        """Return the counters by account, call and outcome."""
+        tree = tree_of(self.tally)
+        return {"unknown": tree.pop(""), **tree} if "" in tree else tree
+
+    def report(self, now: float, account: str = "") -> list[dict[str, Any]]:
+        """Return the families and their tokens, as hashes."""
+        return [
+            {
+                "id": family.id,
+                "client_id": family.client_id,
+                "account": family.account,
+                "owner": family.owner,
+                "scopes": family.scopes,
+                "generation": family.generation,
+                "state": "dead" if family.dead else "live",
+                "why": family.dead,
+                "created_at": round(family.created_at),
+                "tokens": [token.report(now) for token in family.tokens],
+            }
+            for family in self.families
+            if account in ("", family.account)
+        ]
+
+
 @dataclass(slots=True)
 class Windows:
     """Calls in fixed windows of time, for rate headers and quotas."""
 
     _seen: dict[tuple[str, str], tuple[float, int]] = field(default_factory=dict)
 
-    def add(self, what: str, who: str, *, now: float, every_s: int, cost: int = 1) -> tuple[int, int]:
+    def add(self, what: str, who: str, *, now: float, every_s: int) -> tuple[int, int]:
         """Count; returns how much the window holds and when it ends, in seconds since 1970."""
         start = now - now % every_s
         before = self._seen.get((what, who), (start, 0))
-        used = cost + (before[1] if before[0] == start else 0)
+        used = 1 + (before[1] if before[0] == start else 0)
         self._seen[what, who] = (start, used)
         return used, int(start + every_s)
 
@@ -67,41 +258,34 @@ class Windows:
             tree.setdefault(what, {})[who] = used
         return tree
 
-    def clear(self) -> None:
-        """Forget all."""
-        self._seen.clear()
-
 
 @dataclass(slots=True)
 class World:
     """The memory of one platform."""
 
-    name: str
-    defaults: Mapping[str, int | str | bool]
+    platform: SimPlatform
     book: Book
     clock: SimClock
     rules: dict[str, int | str | bool] = field(init=False)
     ledger: Ledger = field(init=False)
-    apps: dict[str, SimApp] = field(default_factory=dict)
-    accounts: dict[str, SimAccount] = field(default_factory=dict)
-    locks: dict[str, SimCase] = field(default_factory=dict)
-    codes: OrderedDict[str, Code] = field(default_factory=OrderedDict)
-    windows: Windows = field(default_factory=Windows)
-    money: dict[str, int] = field(default_factory=dict)
-    paid: set[tuple[int, str]] = field(default_factory=set)
-    consent: Consent = field(default_factory=Consent)
+    apps: dict[str, SimApp] = field(init=False)
+    accounts: dict[str, SimAccount] = field(init=False)
+    locks: dict[str, SimCase] = field(init=False)
+    codes: OrderedDict[str, Code] = field(init=False)
+    windows: Windows = field(init=False)
+    money: dict[str, int] = field(init=False)
+    paid: set[tuple[int, str]] = field(init=False)
+    consent: Consent = field(init=False)
 
     def __post_init__(self) -> None:
-        self.rules = dict(self.defaults)
-        self.ledger = Ledger(self.book.keys.digest)
+        self.reset()
 
     def reset(self) -> None:
         """Forget everything."""
-        self.rules = dict(self.defaults)
-        self.ledger = Ledger(self.book.keys.digest)
-        self.consent = Consent()
-        for memory in (self.apps, self.accounts, self.locks, self.codes, self.windows, self.money, self.paid):
-            memory.clear()
+        self.rules, self.consent = dict(self.platform.rules), Consent()
+        self.ledger, self.windows = Ledger(self.book.keys.digest), Windows()
+        self.apps, self.accounts, self.locks, self.codes = {}, {}, {}, OrderedDict()
+        self.money, self.paid = {}, set()
 
     @property
     def now(self) -> float:
@@ -113,15 +297,16 @@ class World:
         return int(self.rules[rule])
 
     def on(self, rule: str) -> bool:
-        """Return a rule that is a truth value."""
-        return bool(self.rules[rule])
+        """Return a rule that is a truth value, False for one that the platform does not have."""
+        return bool(self.rules.get(rule))
 
     def set_rules(self, changes: Mapping[str, Any]) -> None:
         """Change rules, all or none. Raises BadControlError."""
+        defaults = self.platform.rules
         for name, value in changes.items():
-            default = self.defaults.get(name)
+            default = defaults.get(name)
             if default is None:
-                raise BadControlError(f"rules of {self.name}: {', '.join(sorted(self.defaults))}")
+                raise BadControlError(f"rules of {self.platform.name}: {', '.join(sorted(defaults))}")
             if type(value) is not type(default):
                 raise BadControlError(f"{name} must be of the type of its default, {type(default).__name__}")
             if isinstance(value, int) and not 0 <= value <= _MAX_RULE:
@@ -157,33 +342,66 @@ class World:
         return [account for account in self.accounts.values() if account.owner == owner]
 
     def account_of(self, family: Family) -> SimAccount:
-        """Return the account of a family. Raises Refused when it is locked or gone."""
+        """Return the account of a family. Raises SimRefusal when it is locked or gone."""
         lock = self.locks.get(family.account)
-        if lock is not None:
-            raise SimRefusal(lock)
         found = self.accounts.get(family.account)
-        if found is None:
-            raise SimRefusal(SimCase.UNKNOWN)
+        if lock is not None or found is None:
+            raise SimRefusal(lock or SimCase.UNKNOWN)
         return found
 
     def app_of(self, family: Family) -> SimApp:
-        """Return the app of a family. Raises Refused when it is gone."""
+        """Return the app of a family. Raises SimRefusal when it is gone."""
         found = self.apps.get(family.client_id)
         if found is None:
             raise SimRefusal(SimCase.BAD_CLIENT)
         return found
 
-    def mint(self, family: Family, kind: TokenKind, value: str, ttl_s: float | None, target: str = "") -> str:
-        """Register a new token value and return it."""
-        self.ledger.put(family, kind, value, now=self.now, ttl_s=ttl_s, target=target)
+    def mint(self, family: Family, kind: TokenKind, ttl_s: float | None, *, value: str = "", target: str = "") -> str:
+        """Register a new token of the platform's form, or with this value, and return the value."""
+        value = value or made(self.platform.tokens[kind])
+        token = SimToken(
+            digest=self.ledger.digest(value),
+            kind=kind,
+            family=family,
+            generation=family.generation,
+            issued_at=self.now,
+            expires_at=None if ttl_s is None else self.now + ttl_s,
+            target=target,
+        )
+        self.ledger.put(token)
         return value
 
-    def usable(self, value: str, *kinds: TokenKind, scopes: tuple[str, ...] = ()) -> SimToken:
-        """Return a live token that has the scopes. Raises Refused."""
-        token = self.ledger.usable(value, *kinds, now=self.now)
+    def usable(self, value: str, *kinds: str, scopes: tuple[str, ...] = (), client_id: str = "") -> SimToken:
+        """Return a live token that has the scopes and is this app's, and count its use. Raises SimRefusal."""
+        if not value:
+            raise SimRefusal(SimCase.ABSENT)
+        token = self.ledger.find(value)
+        if token is None or token.kind not in kinds:
+            raise SimRefusal(SimCase.UNKNOWN)
+        reason = token.death(self.now)
+        if reason is not None:
+            raise SimRefusal(reason)
+        token.uses += 1
         if not set(scopes) <= set(token.family.scopes):
             raise SimRefusal(SimCase.MISSING_SCOPE)
+        if client_id not in ("", token.family.client_id):
+            raise SimRefusal(SimCase.UNKNOWN)
         return token
+
+    def consume(self, token: SimToken) -> None:
+        """Use up a one-time token; within the grace the newest consumed one passes again. Raises SimRefusal."""
+        family = token.family
+        if token.consumed_at is None:
+            token.consumed_at = self.now
+            family.generation += 1
+            return
+        newest = max(one.generation for one in family.tokens if one.consumed_at is not None)
+        if token.generation == newest and self.now < token.consumed_at + self.number("grace_s"):
+            family.generation += 1
+            return
+        if self.on("reuse_kills_family"):
+            family.dead = family.dead or SimCase.REUSED
+        raise SimRefusal(SimCase.REUSED)
 
     def derived(self, purpose: str, size: int) -> str:
         """Return letters and digits that only this process can know, the same for the same purpose."""
@@ -201,11 +419,7 @@ class World:
             self.money[who] = self.money.get(who, 0) + price
 
 
-def random_text(size: int) -> str:
-    """Return URL-safe random text of a size."""
-    return secrets.token_urlsafe(size)[:size]
-
-
-def random_letters(size: int) -> str:
-    """Return random hexadecimal text of a size."""
-    return secrets.token_hex(size)[:size]
+def made(form: str) -> str:
+    """Return random text of a form: ``<text 40>`` stands for URL-safe text, ``<letters 4>`` for hexadecimal."""
+    makers = {"text": secrets.token_urlsafe, "letters": secrets.token_hex}
+    return _RANDOM.sub(lambda part: makers[part[1]](int(part[2]))[: int(part[2])], form)
