@@ -102,7 +102,7 @@ CREATE TABLE byokeep.approval (
     used_at timestamp with time zone,
     -- What was asked for, as canonical JSON; the scope binds the approval to it.
     asked text,
-    CONSTRAINT approval_action_ck CHECK ((action = ANY (ARRAY['open_switch'::text, 'start_canary'::text, 'transfer_account'::text, 'give_rights'::text, 'issue_token'::text]))),
+    CONSTRAINT approval_action_ck CHECK ((action = ANY (ARRAY['open_switch'::text, 'start_canary'::text, 'transfer_account'::text, 'give_rights'::text, 'issue_token'::text, 'procedure_step'::text]))),
     CONSTRAINT approval_pk PRIMARY KEY (id),
     CONSTRAINT approval_two_people_ck CHECK (((approved_by IS NULL) OR (approved_by <> requested_by)))
 );
@@ -475,6 +475,28 @@ CREATE TABLE byokeep.platform_app (
     CONSTRAINT platform_app_provider_ck CHECK ((provider = ANY (ARRAY['meta'::text, 'tiktok'::text, 'linkedin'::text, 'youtube'::text, 'x'::text]))),
     CONSTRAINT platform_app_redirect_uri_ck CHECK (((length(redirect_uri) <= 400) AND (redirect_uri ~ '^(https://|http://(127[.]0[.]0[.]1|localhost)[:/])[!-~]+$'::text))),
     CONSTRAINT platform_app_secret_version_ck CHECK ((secret_version >= 0))
+);
+
+CREATE TABLE byokeep.procedure_run (
+    id uuid NOT NULL,
+    client_id uuid,
+    procedure text NOT NULL,
+    object_id uuid NOT NULL,
+    revision integer NOT NULL DEFAULT 0,
+    state text NOT NULL DEFAULT 'running'::text,
+    reason text NOT NULL DEFAULT ''::text,
+    evidence jsonb NOT NULL DEFAULT '{}'::jsonb,
+    facts jsonb NOT NULL DEFAULT '{}'::jsonb,
+    due_at timestamp with time zone,
+    asked_by uuid NOT NULL,
+    started_by uuid NOT NULL,
+    started_at timestamp with time zone NOT NULL DEFAULT now(),
+    closed_at timestamp with time zone,
+    closed_by uuid,
+    CONSTRAINT procedure_run_client_id_fk FOREIGN KEY (client_id) REFERENCES byokeep.client(id),
+    CONSTRAINT procedure_run_closed_ck CHECK (((closed_at IS NOT NULL) = (state = ANY (ARRAY['complete'::text, 'aborted'::text])))),
+    CONSTRAINT procedure_run_pk PRIMARY KEY (id),
+    CONSTRAINT procedure_run_state_ck CHECK ((state = ANY (ARRAY['running'::text, 'complete'::text, 'failed'::text, 'undoing'::text, 'aborted'::text])))
 );
 
 -- One Chromium profile of one client (SOP 5.3).

@@ -274,11 +274,13 @@ class Stand:
         )
 
 
-async def listening(socket: Path) -> None:
-    """Wait until somebody accepts connections there; the file stands a moment before."""
+async def listening(at: Path | int) -> None:
+    """Wait until somebody accepts connections at a unix socket, whose file stands a moment before, or a port."""
     for _ in range(1000):
         with contextlib.suppress(OSError):
-            _, writer = await asyncio.open_unix_connection(socket)
+            _, writer = await (
+                asyncio.open_connection("127.0.0.1", at) if isinstance(at, int) else asyncio.open_unix_connection(at)
+            )
             writer.close()
             return
         await asyncio.sleep(0.02)

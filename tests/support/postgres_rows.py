@@ -58,6 +58,8 @@ def client_sql(client: UUID) -> str:
         now() + interval '90 days');
     INSERT INTO byokeep.sop_run (id, client_id, sop, provider, started_by)
     VALUES ('{uuid4()}', '{client}', 'onboard_key', 'openai', '{OPERATOR}');
+    INSERT INTO byokeep.procedure_run (id, client_id, procedure, object_id, asked_by, started_by)
+    VALUES ('{uuid4()}', '{client}', 'x', '{ref}', '{OPERATOR}', '{OPERATOR}');
     INSERT INTO byokeep.platform_account (id, client_id, platform, account, username, display_name, created_by)
     VALUES ('{account}', '{client}', 'tiktok', 'acct1', 'acct', 'Acct', '{OPERATOR}');
     INSERT INTO byokeep.job (id, client_id, dispatcher_id, runner_id, kind, secrets, expires_at)

@@ -33,6 +33,7 @@ from byokeep.adapters.providers.descriptor import DESCRIPTORS, check_format
 from byokeep.adapters.providers.identify import CheckOutcome, identify
 from byokeep.client import ClientSettings
 from byokeep.core.model import Environment, Provider
+from byokeep.core.procedure import Procedure
 from byokeep.core.secret import Secret
 from byokeep.jobs.worker_app import WorkerApp
 from byokeep.kernel.app import WebApp
@@ -160,6 +161,12 @@ class Desk:
         status, reply = await self.call("GET", f"/v1/refs/{ref}", who)
         assert status == 200, reply
         return dict(reply)
+
+
+def known(desk: Desk, *declared: Procedure) -> None:
+    """Hand procedures to every process of the desk, as the wiring does."""
+    for app in (desk.web, desk.worker, desk.stand.app):
+        app.procedures.update({one.name: one for one in declared})  # type: ignore[attr-defined]
 
 
 @contextlib.asynccontextmanager

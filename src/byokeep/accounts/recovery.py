@@ -187,7 +187,7 @@ async def request_canary(
         state = state_of(row)
         next_state(state, Jump() if stage == "open" else CanaryStarted())
         request = await approvals.ask(
-            tx, app, actor, action=approvals.START_CANARY, scope=parse_scope(client_id, platform, None).name,
+            tx, app, actor.id, action=approvals.START_CANARY, scope=parse_scope(client_id, platform, None).name,
             epoch=state.revision, reason=reason, life_s=approvals.SHORT_S,
         )  # fmt: skip
         if request.repeated:

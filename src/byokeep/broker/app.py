@@ -17,6 +17,7 @@ from byokeep import __version__
 from byokeep.broker import audit, effects, incident, jobs, people, scheduled, switches, transfers
 from byokeep.core.errors import ByokeepError
 from byokeep.core.model import Environment
+from byokeep.http import procedures
 from byokeep.http.door import Door
 from byokeep.http.emergency import Emergency
 from byokeep.http.fast_router import FastRouter
@@ -90,7 +91,7 @@ def create_app(
         switches.router(kill_app, kill_auth, room),
         scheduled.router(app, auth, room), transfers.router(app, auth),
         incident.router(kill_app, kill_auth, room), audit.router(app, auth), people.router(app, auth),
-        people.credentials(app, auth), people.sessions(app, auth, passwords),
+        people.credentials(app, auth), people.sessions(app, auth, passwords), procedures.approvals_router(app, auth),
     )  # fmt: skip
     take(api, routers)
 

@@ -128,6 +128,11 @@ class EventName(StrEnum):
     VAULT_INCIDENT_STEPPED = "vault_incident.stepped"
     VAULT_INCIDENT_SESSION = "vault_incident.session_ended"
     VAULT_INCIDENT_CLOSED = "vault_incident.closed"
+    PROCEDURE_STARTED = "procedure.started"
+    PROCEDURE_STEPPED = "procedure.stepped"
+    PROCEDURE_APPROVED = "procedure.approved"
+    PROCEDURE_UNDONE = "procedure.undone"
+    PROCEDURE_ENDED = "procedure.ended"
 
     JOB_OPENED = "job.opened"
     JOB_SEALING = "job.sealing"
@@ -265,6 +270,11 @@ _LISTED: Final[Mapping[EventName, str]] = {
     EventName.VAULT_INCIDENT_STEPPED: "incident stage count",
     EventName.VAULT_INCIDENT_SESSION: "incident profile platform verification",
     EventName.VAULT_INCIDENT_CLOSED: "incident count",
+    EventName.PROCEDURE_STARTED: "run procedure",
+    EventName.PROCEDURE_STEPPED: "run stage count version cause",
+    EventName.PROCEDURE_APPROVED: "run stage",
+    EventName.PROCEDURE_UNDONE: "run stage count version cause",
+    EventName.PROCEDURE_ENDED: "run",
     EventName.JOB_SEALING: "kind runner profile",
     EventName.JOB_OPENED: "kind runner secrets platforms lanes effects expires_at",
     EventName.JOB_CLOSED: "kind runner",

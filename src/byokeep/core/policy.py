@@ -62,6 +62,7 @@ class Verb(StrEnum):
     KEY_STATE = "key.state"
     KEY_READ = "key.read"
     SOP_READ = "sop.read"
+    PROCEDURE_READ = "procedure.read"
     EVIDENCE_READ = "evidence.read"
     JOB_OPEN = "job.open"
     JOB_READ = "job.read"
@@ -131,6 +132,7 @@ GRANTS: Final[Mapping[Verb, frozenset[Role]]] = MappingProxyType(
         Verb.KEY_STATE: frozenset({_O}),
         Verb.KEY_READ: frozenset(),
         Verb.SOP_READ: frozenset({_O, _P, _U}),
+        Verb.PROCEDURE_READ: frozenset({_A, _O, _P, _U}),
         Verb.EVIDENCE_READ: frozenset({_O, _P, _U}),
         Verb.JOB_OPEN: frozenset({_D, _S}),
         Verb.JOB_READ: frozenset({_D, _R, _C, _O, _U}),

@@ -271,7 +271,7 @@ async def request_open(app: BrokerApp, actor: Actor, scope: Scope, reason: str) 
             raise Conflict("switch_not_closed", next_step="This switch is open already; there is nothing to do.")
         check_reason(reason, example="incident_over")
         request = await approvals.ask(
-            tx, app, actor, action=approvals.RELEASE_SWITCH, scope=scope.name, epoch=switch.epoch, reason=reason,
+            tx, app, actor.id, action=approvals.RELEASE_SWITCH, scope=scope.name, epoch=switch.epoch, reason=reason,
             life_s=approvals.SHORT_S,
         )  # fmt: skip
         if request.repeated:

@@ -17,6 +17,7 @@ from uuid import UUID
 from byokeep.core.bucket import Buckets
 from byokeep.core.errors import Unavailable
 from byokeep.core.model import Actor, ClientId, Environment, Role
+from byokeep.core.procedure import Procedure
 from byokeep.kernel.freshness import Freshness
 from byokeep.kernel.ports import (
     AppSecrets,
@@ -90,6 +91,7 @@ class App:
     Attributes:
         recorded: Bounds how many refusals of one actor are recorded (S-OWASP-16).
         owners: Of ids whose client never changes; see :mod:`byokeep.kernel.locate`.
+        procedures: What can be run here, by name; see :mod:`byokeep.kernel.procedures`.
         marks: Of tokens whose rows were seen to say what their records say; see :mod:`byokeep.tenancy.authenticate`.
     """
 
@@ -102,6 +104,7 @@ class App:
     recorded: Buckets = field(
         default_factory=lambda: Buckets(per_minute=RECORDED_PER_MINUTE, size=RECORDED_AT_ONCE), repr=False
     )
+    procedures: Mapping[str, Procedure] = field(default_factory=dict, repr=False)
     owners: OrderedDict[UUID, ClientId] = field(default_factory=OrderedDict, repr=False)
     marks: dict[UUID, tuple[str, frozenset[UUID]]] = field(default_factory=dict, repr=False)
 

@@ -30,6 +30,7 @@ ISSUE_TOKEN: Final = "issue_token"  # noqa: S105 - an action
 RELEASE_SWITCH: Final = "open_switch"
 START_CANARY: Final = "start_canary"
 TRANSFER_ACCOUNT: Final = "transfer_account"
+PROCEDURE_STEP: Final = "procedure_step"
 OF_PEOPLE: Final = (GIVE_RIGHTS, ISSUE_TOKEN)  # those that `byokeep approve` shows
 SHORT_S: Final = 900  # seconds that a request in an incident lives
 
@@ -64,26 +65,27 @@ async def request(
     if actor.held:
         step = "Your approvals are held, and so is what you ask for: another admin asks."
         raise Denied("approval_held", next_step=step)
-    return await ask(tx, app, actor, action=action, scope=scope, epoch=epoch, asked=asked, reason=reason)
+    return await ask(tx, app, actor.id, action=action, scope=scope, epoch=epoch, asked=asked, reason=reason)
 
 
 async def ask(
-    tx: Tx, app: App, actor: Actor, *, action: str, scope: str, epoch: int, reason: str, asked: str | None = None,
+    tx: Tx, app: App, by: UUID, *, action: str, scope: str, epoch: int, reason: str, asked: str | None = None,
     life_s: int = LIFE_S,
 ) -> Approval:  # fmt: skip
     """Ask for something, or return the request for the same that waits already.
 
     Args:
+        by: Who asks.
         epoch: The state of the thing; a request for another state is another request.
         asked: What an approver is shown, as canonical JSON.
         life_s: Seconds in which it can be approved.
     """
-    for one in await tx.all(Approval, "approvals_waiting", actions=[action], scope=scope, limit=MAX_ROWS):
+    for one in await waiting(tx, action, scope=scope):
         if one.epoch == epoch:
             return replace(one, repeated=True)
     return await tx.one(
         Approval, "approval_ask", id=app.ids.uuid(), action=action, scope=scope, epoch=epoch, reason=reason,
-        requested_by=actor.id, life_s=life_s, asked=asked,
+        requested_by=by, life_s=life_s, asked=asked,
     )  # fmt: skip
 
 
@@ -92,9 +94,9 @@ async def find(tx: Tx, approval_id: UUID, *actions: str) -> Approval:
     return await tx.one(Approval, "approval_get", id=approval_id, actions=list(actions))
 
 
-async def waiting(tx: Tx, *actions: str) -> list[Approval]:
-    """Return the requests for some actions that somebody could approve now, oldest first."""
-    return await tx.all(Approval, "approvals_waiting", actions=list(actions), scope=None, limit=MAX_ROWS)
+async def waiting(tx: Tx, *actions: str, scope: str | None = None) -> list[Approval]:
+    """Return the requests for some actions that somebody could approve now, oldest first; ``scope``: for it alone."""
+    return await tx.all(Approval, "approvals_waiting", actions=list(actions), scope=scope, limit=MAX_ROWS)
 
 
 async def use(tx: Tx, actor: Actor, approval: Approval, *, scope: str, epoch: int, look: str = "") -> None:

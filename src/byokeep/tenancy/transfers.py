@@ -64,7 +64,7 @@ async def request_transfer(app: BrokerApp, actor: Actor, wish: TransferRequest, 
         _check(wish)
         await require_active(tx, wish.client_id)
         transfer = approvals.TRANSFER_ACCOUNT
-        made = await approvals.ask(tx, app, actor, action=transfer, scope=wish.scope, epoch=0, reason=reason)
+        made = await approvals.ask(tx, app, actor.id, action=transfer, scope=wish.scope, epoch=0, reason=reason)
         if not made.repeated:
             await tx.append(event(actor, wish.client_id, wish.login, made.id, Outcome.INTENDED, reason=reason))
     return made

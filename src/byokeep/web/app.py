@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from byokeep import __version__
 from byokeep.core.model import Actor, ClientId, Environment, Provider
 from byokeep.core.ref import SecretRef
+from byokeep.http import procedures
 from byokeep.http.emergency import Emergency
 from byokeep.http.guard import NO_TELEMETRY, Guard
 from byokeep.http.openapi import Document, publish, take
@@ -109,6 +110,7 @@ def _rooms(app: WebApp, auth: Authenticator, emergency: Emergency) -> tuple[APIR
         routes.kek_router(app, auth),
         routes.kek_acts(app, auth, writes),
         vault.router(app, auth),
+        procedures.router(app, auth),
     )
 
 

@@ -45,6 +45,7 @@ ROUTES: Final = (
     ("DELETE", "/v1/tokens/{token_id}"),
     ("GET", "/v1/approvals"),
     ("POST", "/v1/approvals/{request_id}/approve"),
+    ("POST", "/v1/procedures/{run_id}/approve"),
     ("POST", "/v1/clients/{client_id}/enroll"),
     ("POST", "/v1/clients/{client_id}/suspend"),
     ("POST", "/v1/clients/{client_id}/resume"),

@@ -23,6 +23,7 @@ from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.core.model import ClientId
 from byokeep.core.next_steps import wait_of
 from byokeep.jobs.worker_app import WorkerApp
+from byokeep.kernel import procedures
 from byokeep.keys.onboard import sweep_orphans
 from byokeep.keys.verify_key import Task, verify_key, waits
 from byokeep.keys.webhooks import sweep_webhooks
@@ -70,6 +71,11 @@ def register(queue: Queue, app: WorkerApp) -> None:
                 raise
         get_log().info("key_verification", tenant=task.client_id, ref=task.ref_id, sop=task.sop_id, outcome=result,
                        attempt=attempts + 1, request_id=task.request_id)  # fmt: skip
+
+    @queue.task(name="procedure", retry=retry)
+    async def go_on(*, run_id: str) -> None:
+        with span("procedure", run=run_id):
+            await procedures.resume(app, app.system(), UUID(run_id))
 
     _register_rounds(queue, app)
 

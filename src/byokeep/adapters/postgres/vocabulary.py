@@ -28,6 +28,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
     _SERVICES: (
         EventName.DEK_CHANGED,
         EventName.ACCESS, EventName.ALERT_RAISED, EventName.AUDIT_DEVICE, EventName.JOB_OPENED,
+        EventName.PROCEDURE_STEPPED, EventName.PROCEDURE_UNDONE, EventName.PROCEDURE_ENDED,
         EventName.LANES_SET, EventName.REFRESH_ASKED, EventName.PROFILE_DUE, EventName.PROFILE_QUARANTINED,
     ),
     (_WEB,): (
@@ -40,6 +41,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
         EventName.VAULT_INCIDENT_OPENED, EventName.VAULT_INCIDENT_CLOSED,
     ),
     (_WEB, _BROKER): (
+        EventName.PROCEDURE_STARTED,
         EventName.ALERT_CLOSED,
         EventName.EVIDENCE_READ,
     ),
@@ -67,6 +69,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
         EventName.CHAIN_BROKEN, EventName.GRANT_REVOKED,
     ),
     (_BROKER,): (
+        EventName.PROCEDURE_APPROVED,
         EventName.CLIENT_ENROLLED, EventName.CLIENT_SUSPENDED, EventName.CLIENT_RESUMED,
         EventName.LOGIN, EventName.LOGOUT, EventName.TOKEN_ISSUED, EventName.TOKEN_REVOKED,
         EventName.OPERATOR_CREATED, EventName.OPERATOR_CHANGED, EventName.MACHINE_CREATED, EventName.MACHINE_CHANGED,

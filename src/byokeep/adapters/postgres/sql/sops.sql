@@ -89,7 +89,7 @@ SELECT id FROM byokeep.job
  ORDER BY expires_at DESC LIMIT 1;
 
 -- name: evidence_records
-SELECT seq, event, outcome, object_id, payload, at FROM byokeep.audit_record
+SELECT seq, event, outcome, object_id, payload, at, actor_id, hash FROM byokeep.audit_record
  WHERE chain = :chain AND seq = ANY(CAST(:seqs AS bigint[]));
 
 -- name: audit_browse

@@ -44,6 +44,7 @@ SELECT byokeep.lay_wall(walled, keyed, unowned) FROM (VALUES
     ('profile_opening', 'client_id', false),
     ('profile_work', 'client_id', false),
     ('profile_incident_item', 'client_id', false),
+    ('procedure_run', 'client_id', true),
     ('profile_incident', 'client_id', true),
     ('kek_version', 'client_id', true),
     ('kek_rotation', 'client_id', true),
@@ -54,6 +55,14 @@ SELECT byokeep.lay_wall(walled, keyed, unowned) FROM (VALUES
 ) AS wall (walled, keyed, unowned);
 
 DROP FUNCTION byokeep.lay_wall(text, text, boolean);
+
+-- Others than the broker ask for the approval of a procedure's step and for nothing else, and approve nothing.
+DROP POLICY IF EXISTS by_broker ON byokeep.approval;
+CREATE POLICY by_broker ON byokeep.approval USING (true) WITH CHECK (true);
+DROP POLICY IF EXISTS steps_only ON byokeep.approval;
+CREATE POLICY steps_only ON byokeep.approval AS RESTRICTIVE FOR INSERT TO byokeep_web, byokeep_worker
+    WITH CHECK (action = 'procedure_step' AND approved_by IS NULL AND approved_at IS NULL AND used_at IS NULL);
+ALTER TABLE byokeep.approval ENABLE ROW LEVEL SECURITY;
 
 -- The worker connects accounts; the key of a provider comes in through web alone.
 DROP POLICY IF EXISTS tokens_only ON byokeep.credential_ref;

@@ -1,0 +1,26 @@
+-- Runs of procedures, moved on by compare-and-set.
+
+-- name: procedure_start
+INSERT INTO byokeep.procedure_run (id, client_id, procedure, object_id, facts, asked_by, started_by, due_at)
+VALUES (:id, CAST(:client_id AS uuid), :procedure, :object_id, CAST(:facts AS jsonb), :by, :by,
+        CASE WHEN CAST(:wait_s AS double precision) > 0 THEN now() + make_interval(secs => :wait_s) END)
+RETURNING *;
+
+-- name: procedure_get
+SELECT * FROM byokeep.procedure_run WHERE id = :id;
+
+-- name: procedures_list
+SELECT * FROM byokeep.procedure_run
+ WHERE CAST(:ids AS uuid[]) IS NULL OR client_id = ANY (CAST(:ids AS uuid[]))
+ ORDER BY closed_at DESC NULLS FIRST, started_at DESC LIMIT :limit;
+
+-- name: procedure_move
+UPDATE byokeep.procedure_run
+   SET revision = revision + 1, evidence = CAST(:evidence AS jsonb), facts = CAST(:facts AS jsonb), state = :state,
+       reason = :reason, asked_by = :asked_by,
+       due_at = CASE WHEN CAST(:wait_s AS double precision) > 0 THEN now() + make_interval(secs => :wait_s)
+                     ELSE CAST(:due_at AS timestamptz) END,
+       closed_at = CASE WHEN CAST(:over AS boolean) THEN now() END,
+       closed_by = CASE WHEN CAST(:over AS boolean) THEN CAST(:by AS uuid) END
+ WHERE id = :id AND revision = :revision
+RETURNING *;

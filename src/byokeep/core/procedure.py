@@ -1,0 +1,153 @@
+"""What a procedure is: ordered steps, each proved by a record.
+
+Rules
+- A domain declares its procedures as data; :mod:`byokeep.kernel.procedures` carries them out.
+- One step after the other, and each once.
+- A step is proved by its record alone: of the run, of what the run is about, with everything that it must say.
+
+It may not do a step, nor know what one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from byokeep.core.canonical import parse_canonical
+from byokeep.core.errors import Conflict
+from byokeep.core.events import EventName, FieldValue, Outcome
+from byokeep.core.model import ClientId
+from byokeep.core.policy import Verb
+
+Fields: TypeAlias = Mapping[str, FieldValue]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step.
+
+    Attributes:
+        act: ``(app, actor, run)``: does it, or takes up what a crash left of it, outside of a transaction; returns what
+            its record says, or ``None`` while something is left. Without one a flow of the domain does the step.
+        apply: ``(tx, actor, run)``: what changes together with the record; returns more that it says.
+        verb: Of the person who does it; ``None`` = a worker does.
+        approval: Of the second person who approves it before it is done.
+        wait: How long after the step before it.
+        undo: As ``act``: takes it back when the run is aborted.
+        evidence: The event that proves it.
+        proves: Whether the fields of that event prove it; besides the run and the step, which are always compared.
+    """
+
+    name: str
+    act: Callable[..., Awaitable[Fields | None]] | None = None
+    apply: Callable[..., Awaitable[Fields]] | None = None
+    verb: Verb | None = None
+    approval: Verb | None = None
+    wait: timedelta = timedelta()
+    undo: Callable[..., Awaitable[Fields | None]] | None = None
+    evidence: EventName = EventName.PROCEDURE_STEPPED
+    proves: Callable[[Run, Mapping[str, Any]], bool] = lambda *_: True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Procedure:
+    """Steps in order.
+
+    Attributes:
+        verb: Of who starts and aborts it.
+        run_field: The field in which its events name the run.
+        look: The command that shows a run of it.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    verb: Verb
+    run_field: str = "run"
+    look: Callable[[UUID], str] = lambda run_id: f"`byokeep procedure show {run_id}`"
+
+    def step(self, name: str) -> Step:
+        """Return a step by its name."""
+        return next(step for step in self.steps if step.name == name)
+
+    def next(self, run: Run) -> Step | None:
+        """Return the first step that is not done."""
+        return next((step for step in self.steps if step.name not in run.evidence), None)
+
+    def is_due(self, run: Run, name: str) -> bool:
+        """Let a step be worked on; returns False when it was done before.
+
+        Raises:
+            Conflict: ``procedure_out_of_order``: the step before it is not done.
+        """
+        if name in run.evidence:
+            return False
+        if (due := self.next(run)) is None or due.name != name:
+            done = [step.name for step in self.steps if step.name in run.evidence]
+            raise Conflict("procedure_out_of_order", next_step=f"See {self.look(run.id)}: one step after the other.",
+                           step=done[-1] if done else "", wanted=name, run=run.id)  # fmt: skip
+        return True
+
+    def proves(self, run: Run, step: Step, record: Proof) -> bool:
+        """Whether a record proves a step of a run."""
+        try:
+            said: Any = parse_canonical(record.payload)
+            fields: Mapping[str, Any] = said["fields"]
+            same = (
+                said["event"] == record.event == step.evidence.value
+                and said["outcome"] == record.outcome == Outcome.OK.value
+                and said["object"] == str(record.object_id) == str(run.object_id)
+                and said["client"] == (None if run.client_id is None else str(run.client_id))
+                and (fields[self.run_field], fields["stage"]) == (str(run.id), step.name)
+            )
+            return bool(same and step.proves(run, fields))
+        except (ValueError, KeyError, TypeError):
+            return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run.
+
+    Attributes:
+        object_id: What it is about.
+        revision: Goes up with each move.
+        state: ``running``, ``complete``, ``failed`` (stopped), ``undoing``, ``aborted``.
+        reason: Why it stopped, a code.
+        evidence: Step -> number of its record in the run's chain.
+        facts: What the steps hand on: ids and codes, never a value.
+        due_at: Not before.
+        asked_by: Who started or last resumed it.
+    """
+
+    id: UUID
+    client_id: ClientId | None
+    procedure: str
+    object_id: UUID
+    revision: int
+    state: str
+    reason: str
+    evidence: Mapping[str, int]
+    facts: Mapping[str, Any]
+    due_at: datetime | None
+    asked_by: UUID
+    started_by: UUID
+    started_at: datetime
+    closed_at: datetime | None
+    closed_by: UUID | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """An audit record, as proof of a step."""
+
+    seq: int
+    at: datetime
+    actor_id: UUID
+    hash: bytes
+    event: str
+    outcome: str
+    object_id: UUID | None
+    payload: bytes

@@ -1,0 +1,140 @@
+"""Routes of procedures: look at runs, start one, go on with it, end it; at the broker: approve its next step.
+
+Rules
+- The same of every procedure that the process knows: one that a domain adds needs no route of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends
+from pydantic import Field
+
+from byokeep.core.model import Actor, ClientId
+from byokeep.http.body import Id, PathId, Strict, json_body, no_query
+from byokeep.http.openapi import describe, refusals
+from byokeep.http.reply import At, Reply
+from byokeep.http.token import Authenticator, caller
+from byokeep.kernel import procedures
+from byokeep.kernel.app import App
+from byokeep.kernel.procedures import RunStatus
+
+_NEXT: Mapping[str, str] = {
+    "person": "Do the next step: `byokeep procedure resume {id}`.",
+    "approval": "Another person approves: `byokeep procedure approve {id}`.",
+    "time": "Nothing to do until it is due; then a worker or a person goes on.",
+    "worker": "Nothing to do: a worker goes on. Look again: `byokeep procedure show {id}`.",
+}
+
+
+class ProcedureBody(Strict):
+    """Start a procedure about an object, of a client or of the platform."""
+
+    procedure: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+    object: Id
+    client_id: Id | None = None
+
+
+class StepReply(Reply):
+    """A step that is done: the record that proves it."""
+
+    step: Annotated[str, Field(validation_alias="name")]
+    chain: UUID
+    seq: int
+    hash: Annotated[str, Field(validation_alias="hash_hex")]
+    at: At
+    by: UUID
+
+
+class ProcedureReply(Reply):
+    """A run: how far it is, and what the next step waits for."""
+
+    id: UUID
+    procedure: str
+    client_id: UUID | None
+    object: UUID
+    state: str
+    reason: str
+    waits_for: str
+    next_step: str
+    due_at: At | None
+    started_by: UUID
+    started_at: At
+    closed_by: UUID | None
+    closed_at: At | None
+    steps: list[StepReply]
+    missing: list[str]
+
+
+class ProceduresReply(Reply):
+    """The runs, open ones first."""
+
+    procedures: list[ProcedureReply]
+
+
+def router(app: App, auth: Authenticator) -> APIRouter:
+    """Return the routes of looking, starting and going on."""
+    routes = APIRouter(
+        prefix="/v1/procedures", tags=["procedures"], dependencies=[Depends(no_query)], responses=refusals(403)
+    )
+    who, start_body = Depends(caller(auth)), Depends(json_body(ProcedureBody))
+
+    @routes.post("", status_code=201, response_model=ProcedureReply, openapi_extra=describe(ProcedureBody),
+                 responses=refusals(404, 409))  # fmt: skip
+    async def start(actor: Actor = who, body: ProcedureBody = start_body) -> dict[str, Any]:
+        """Start a procedure, and do what can be done at once."""
+        client_id = None if body.client_id is None else ClientId(body.client_id)
+        return run_out(await procedures.begin(app, actor, body.procedure, client_id=client_id, object_id=body.object))
+
+    @routes.get("", response_model=ProceduresReply)
+    async def list_(actor: Actor = who) -> dict[str, Any]:
+        """List the runs, open ones first."""
+        return {"procedures": [run_out(one) for one in await procedures.runs(app, actor)]}
+
+    @routes.get("/{run_id}", response_model=ProcedureReply, responses=refusals(404))
+    async def show(run_id: PathId, actor: Actor = who) -> dict[str, Any]:
+        """Look at a run: the steps that are proved, those that are missing, what it waits for."""
+        return run_out(await procedures.status(app, actor, run_id))
+
+    @routes.post("/{run_id}/resume", response_model=ProcedureReply, responses=refusals(404, 409))
+    async def resume(run_id: PathId, actor: Actor = who) -> dict[str, Any]:
+        """Go on with a run: do a person's next step, or give one that stopped back to the workers."""
+        return run_out(await procedures.resume(app, actor, run_id))
+
+    @routes.post("/{run_id}/abort", response_model=ProcedureReply, responses=refusals(404, 409))
+    async def abort(run_id: PathId, actor: Actor = who) -> dict[str, Any]:
+        """End a run and undo what it did, last step first."""
+        return run_out(await procedures.abort(app, actor, run_id))
+
+    return routes
+
+
+def approvals_router(app: App, auth: Authenticator) -> APIRouter:
+    """Return the broker's route: a second person approves."""
+    routes = APIRouter(
+        prefix="/v1/procedures", tags=["procedures"], dependencies=[Depends(no_query)], responses=refusals(403)
+    )
+    who = Depends(caller(auth))
+
+    @routes.post("/{run_id}/approve", response_model=ProcedureReply, responses=refusals(404, 409))
+    async def approve(run_id: PathId, actor: Actor = who) -> dict[str, Any]:
+        """Approve the next step of a run, as the second person."""
+        return run_out(await procedures.approve(app, actor, run_id))
+
+    return routes
+
+
+def run_out(status: RunStatus) -> dict[str, Any]:
+    """Return a run as a reply."""
+    run = status.run
+    stopped = f"It stopped: {run.reason}. Mend that, then `byokeep procedure resume {run.id}`, or `... abort`."
+    next_step = stopped if run.state == "failed" else _NEXT.get(status.waits_for, "").format(id=run.id)
+    return {
+        "id": run.id, "procedure": run.procedure, "client_id": run.client_id, "object": run.object_id,
+        "state": run.state, "reason": run.reason, "waits_for": status.waits_for, "next_step": next_step,
+        "due_at": run.due_at, "started_by": run.started_by, "started_at": run.started_at, "closed_by": run.closed_by,
+        "closed_at": run.closed_at, "steps": status.steps, "missing": status.missing,
+    }  # fmt: skip

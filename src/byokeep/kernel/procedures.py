@@ -1,0 +1,340 @@
+"""Procedures: ordered steps over one table, each done when its record says so.
+
+Rules
+- A procedure is data (:mod:`byokeep.core.procedure`); the process hands all that it knows to its App.
+- A step is done in the transaction that appends its record and moves the run on, a compare-and-set on the run's
+  revision: of two who do one step, one is told :data:`MOVED`. Work outside of the database comes before and may be done
+  again after a crash, so it must be idempotent.
+- A person's step is done by whoever holds its verb and calls for it; all others are done by workers, on as many
+  machines as there are. What is unavailable is tried again; what is refused stops the run with its code until somebody
+  resumes or aborts it.
+- An approval is of one step at one revision (:mod:`byokeep.kernel.approvals`): whoever started or last resumed the run
+  asks, somebody else approves.
+- An aborted run undoes what was done, last step first.
+- How far a run is, is read from the records each time: a step whose record is not there, is another's or says less than
+  it must is not done, whatever the row says.
+
+It may not know what a step does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.core.canonical import canonical_json
+from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Pending, Rejected, Unavailable
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.model import Actor, ClientId, Role
+from byokeep.core.policy import Verb
+from byokeep.core.procedure import Fields, Procedure, Proof, Run, Step
+from byokeep.kernel import approvals
+from byokeep.kernel.app import App
+from byokeep.kernel.command import command, permit
+from byokeep.kernel.ports import Tx
+
+LOOK_AGAIN_S: Final = 30.0  # seconds until a worker looks again at a step of which something is left
+_TASK: Final = "procedure"
+_RUNNING, _COMPLETE, _FAILED, _UNDOING, _ABORTED = "running", "complete", "failed", "undoing", "aborted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """The record that proves a step."""
+
+    name: str
+    chain: UUID
+    seq: int
+    at: datetime
+    by: UUID
+    hash_hex: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStatus:
+    """A run with its proved steps in order, those that are missing, and what the next one waits for.
+
+    ``waits_for`` is ``person``, ``approval``, ``time``, ``worker``, or ``""`` when the run is over or stopped.
+    """
+
+    run: Run
+    steps: tuple[StepRecord, ...]
+    missing: tuple[str, ...]
+    waits_for: str
+
+
+async def begin(app: App, actor: Actor, name: str, *, client_id: ClientId | None, object_id: UUID) -> RunStatus:
+    """Start a run and do what can be done at once.
+
+    Raises:
+        Rejected: ``unknown_procedure``.
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
+        ByokeepError: As :func:`resume`.
+    """
+    await permit(app, actor, Verb.PROCEDURE_READ)
+    if (procedure := app.procedures.get(name)) is None:
+        raise Rejected("unknown_procedure", next_step="Use one of: " + (", ".join(app.procedures) or "none") + ".")
+    async with command(app, actor, procedure.verb, client_id=client_id, object_id=object_id) as tx:
+        run = await start(tx, app, actor, procedure, client_id=client_id, object_id=object_id)
+        await tx.append(_event(EventName.PROCEDURE_STARTED, actor, run, {"run": str(run.id), "procedure": name}))
+    return await resume(app, actor, run.id)
+
+
+async def start(
+    tx: Tx, app: App, actor: Actor, procedure: Procedure, *, client_id: ClientId | None, object_id: UUID,
+    run_id: UUID | None = None, facts: Mapping[str, Any] | None = None,
+) -> Run:  # fmt: skip
+    """Insert a run at its beginning; whoever calls puts the start on record."""
+    return await tx.one(
+        Run, "procedure_start", id=run_id or app.ids.uuid(), client_id=client_id, procedure=procedure.name,
+        object_id=object_id, facts=_json(facts or {}), by=actor.id, wait_s=procedure.steps[0].wait.total_seconds(),
+    )  # fmt: skip
+
+
+async def passed(tx: Tx, actor: Actor, procedure: Procedure, run: Run, step: Step, fields: Fields) -> Run:
+    """Put on record that a step is done and move the run on; the last step completes it.
+
+    Raises:
+        Conflict: ``procedure_moved``: somebody else was first.
+    """
+    said = {procedure.run_field: str(run.id), "stage": step.name, **fields}
+    receipt = await tx.append(_event(step.evidence, actor, run, said))
+    return await _move(tx, procedure, run, actor, evidence={**run.evidence, step.name: receipt.seq}, state=_RUNNING)
+
+
+async def resume(app: App, actor: Actor, run_id: UUID) -> RunStatus:
+    """Do every step that can be done now, by this actor in this process; what workers do is handed to them.
+
+    Raises:
+        Denied: ``not_permitted``: a person who may not do the next step.
+        NotFound: ``not_found``, also for another client's run.
+        Conflict: ``procedure_moved``.
+        ByokeepError: What the step raises; a refusal stops the run and is on record.
+    """
+    run = await _find(app, actor, run_id)
+    procedure = app.procedures[run.procedure]
+    by_person = Role.SYSTEM not in actor.roles
+    if by_person:
+        due = procedure.next(run)
+        await permit(app, actor, (due.verb if due else None) or procedure.verb, client_id=run.client_id)
+    if by_person and run.state == _FAILED:
+        async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
+            run = await _move(tx, procedure, run, actor, evidence=run.evidence, state=_RUNNING, asked_by=actor.id)
+    while run.state in (_RUNNING, _UNDOING):
+        moved = await (_undo_last if run.state == _UNDOING else _do_next)(app, actor, procedure, run)
+        if moved is None:
+            break
+        run = moved
+    return await status(app, actor, run_id)
+
+
+async def _do_next(app: App, actor: Actor, procedure: Procedure, run: Run) -> Run | None:
+    """Do the next step; None: not by this actor, or not now."""
+    step = procedure.next(run)
+    if step is None or (step.verb is None) is not (Role.SYSTEM in actor.roles):
+        await _hand_on(app, run, 0.0 if step is not None and step.verb is None else None)
+        return None
+    if run.due_at is not None and (left := (run.due_at - app.clock.now()).total_seconds()) > 0:
+        await _hand_on(app, run, left if step.verb is None else None)
+        return None
+    if step.approval is not None and run.facts.get("approved") != step.name:
+        await _ask(app, run, step)
+        return None
+    try:
+        fields: Fields | None = {} if step.act is None else await step.act(app, actor, run)
+    except (Unavailable, Pending):
+        raise
+    except ByokeepError as error:
+        if step.verb is None:  # a person is told, and the run stays where it is
+            await _stop(app, actor, procedure, run, step, error)
+        raise
+    if fields is None:
+        await _hand_on(app, run, LOOK_AGAIN_S if step.verb is None else None)
+        return None
+    async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
+        more = {} if step.apply is None else await step.apply(tx, actor, run)
+        return await passed(tx, actor, procedure, run, step, {**fields, **more})
+
+
+async def _undo_last(app: App, actor: Actor, procedure: Procedure, run: Run) -> Run | None:
+    """Undo the last step that is done; the run is aborted when none is left."""
+    done = [step for step in procedure.steps if step.name in run.evidence]
+    if not done:
+        async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
+            await tx.append(_event(EventName.PROCEDURE_ENDED, actor, run, {"run": str(run.id), "reason": _ABORTED}))
+            return await _move(tx, procedure, run, actor, evidence={}, state=_ABORTED)
+    step = done[-1]
+    if step.undo is not None and Role.SYSTEM not in actor.roles:
+        await _hand_on(app, run, 0.0)
+        return None
+    said = {"run": str(run.id), "stage": step.name}
+    if step.undo is not None:
+        fields = await step.undo(app, actor, run)
+        if fields is None:
+            await _hand_on(app, run, LOOK_AGAIN_S)
+            return None
+        said |= {name: str(value) for name, value in fields.items()}
+    async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
+        if step.undo is not None:
+            await tx.append(_event(EventName.PROCEDURE_UNDONE, actor, run, said))
+        left = {name: seq for name, seq in run.evidence.items() if name != step.name}
+        return await _move(tx, procedure, run, actor, evidence=left, state=_UNDOING)
+
+
+async def abort(app: App, actor: Actor, run_id: UUID) -> RunStatus:
+    """End a run and undo what it did.
+
+    Raises:
+        Denied, NotFound: As :func:`resume`.
+        Conflict: ``procedure_over``: it is complete or aborted already; ``procedure_moved``.
+    """
+    run = await _find(app, actor, run_id)
+    procedure = app.procedures[run.procedure]
+    async with command(app, actor, procedure.verb, client_id=run.client_id, object_id=run_id) as tx:
+        if run.state not in (_RUNNING, _FAILED):
+            raise Conflict("procedure_over", state=run.state, next_step=f"See {procedure.look(run_id)}.")
+        await _move(tx, procedure, run, actor, evidence=run.evidence, state=_UNDOING, asked_by=actor.id)
+    return await resume(app, actor, run_id)
+
+
+async def approve(app: App, actor: Actor, run_id: UUID) -> RunStatus:
+    """Approve the next step of a run as the second person; workers do it.
+
+    Raises:
+        Denied, NotFound: As :func:`resume`; ``same_person``, ``approval_expired``, ``approval_changed``.
+        Conflict: ``nothing_to_approve``.
+    """
+    run = await _find(app, actor, run_id)
+    procedure = app.procedures[run.procedure]
+    step = procedure.next(run)
+    if step is None or step.approval is None or run.state != _RUNNING or run.facts.get("approved") == step.name:
+        raise Conflict("nothing_to_approve", next_step=f"See {procedure.look(run_id)}.", run=run_id)
+    async with command(app, actor, step.approval, client_id=run.client_id, object_id=run_id) as tx:
+        scope = _scope(run, step)
+        waiting = await approvals.waiting(tx, approvals.PROCEDURE_STEP, scope=scope)
+        wish = next((one for one in waiting if one.epoch == run.revision), None)
+        if wish is None:
+            raise Denied("approval_expired", next_step=f"Whoever started it resumes it: {procedure.look(run_id)}.")
+        await approvals.use(tx, actor, wish, scope=scope, epoch=run.revision)
+        said: Fields = {"run": str(run.id), "stage": step.name}
+        await tx.append(_event(EventName.PROCEDURE_APPROVED, actor, run, said))
+        await _move(
+            tx, procedure, run, actor, evidence=run.evidence, state=_RUNNING,
+            facts={**run.facts, "approved": step.name}, due_at=run.due_at,
+        )  # fmt: skip
+    if step.verb is None:
+        await _hand_on(app, run, 0.0)
+    return await status(app, actor, run_id)
+
+
+async def runs(app: App, actor: Actor, *, limit: int = 500) -> list[RunStatus]:
+    """Return the runs of the actor's clients, open ones first. Raises Denied(``not_permitted``)."""
+    async with command(app, actor, Verb.PROCEDURE_READ) as tx:
+        clients = None if actor.clients is None else list(actor.clients)
+        found = await tx.all(Run, "procedures_list", ids=clients, limit=limit)
+        return [await status_of(tx, app, run) for run in found if run.procedure in app.procedures]
+
+
+async def status(app: App, actor: Actor, run_id: UUID) -> RunStatus:
+    """Return how far a run is, from its records. Raises as :func:`resume`, for its reading."""
+    run = await _find(app, actor, run_id)
+    async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
+        return await status_of(tx, app, run)
+
+
+async def status_of(tx: Tx, app: App, run: Run) -> RunStatus:
+    """Return how far a run is, from its records."""
+    procedure, chain = app.procedures[run.procedure], run.client_id or app.installation_id
+    rows = await tx.all(Proof, "evidence_records", chain=chain, seqs=list(run.evidence.values()))
+    by_seq = {row.seq: row for row in rows}
+    proved = tuple(
+        StepRecord(name=step.name, chain=chain, seq=row.seq, at=row.at, by=row.actor_id, hash_hex=bytes(row.hash).hex())
+        for step in procedure.steps
+        if (row := by_seq.get(run.evidence.get(step.name, 0))) and procedure.proves(run, step, row)
+    )
+    names = {one.name for one in proved}
+    missing = tuple(step.name for step in procedure.steps if step.name not in names)
+    return RunStatus(run=run, steps=proved, missing=missing, waits_for=_waits_for(app, procedure, run))
+
+
+def _waits_for(app: App, procedure: Procedure, run: Run) -> str:
+    step = procedure.next(run)
+    if run.state == _UNDOING:
+        return "worker"
+    if run.state != _RUNNING or step is None:
+        return ""
+    if run.due_at is not None and run.due_at > app.clock.now():
+        return "time"
+    if step.approval is not None and run.facts.get("approved") != step.name:
+        return "approval"
+    return "worker" if step.verb is None else "person"
+
+
+async def _find(app: App, actor: Actor, run_id: UUID) -> Run:
+    if Role.SYSTEM in actor.roles:
+        async with app.db.begin(every_client=True) as tx:
+            return await tx.one(Run, "procedure_get", id=run_id)
+    async with command(app, actor, Verb.PROCEDURE_READ, object_id=run_id) as tx:
+        run = await tx.one(Run, "procedure_get", id=run_id)
+        if (run.client_id is None and actor.clients is not None) or run.procedure not in app.procedures:
+            raise NotFound("not_found")
+    await permit(app, actor, Verb.PROCEDURE_READ, client_id=run.client_id)
+    return run
+
+
+async def _move(
+    tx: Tx, procedure: Procedure, run: Run, actor: Actor, *, evidence: Mapping[str, int], state: str, reason: str = "",
+    facts: Mapping[str, Any] | None = None, asked_by: UUID | None = None, due_at: datetime | None = None,
+) -> Run:  # fmt: skip
+    """Move a run on if nobody else did. A step that was passed begins the wait of the next one."""
+    after = next((step for step in procedure.steps if step.name not in evidence), None)
+    done = state == _RUNNING and after is None
+    passing = after is not None and len(evidence) > len(run.evidence)
+    moved = await tx.maybe(
+        Run, "procedure_move", id=run.id, revision=run.revision, evidence=_json(evidence), reason=reason,
+        facts=_json(run.facts if facts is None else facts), asked_by=asked_by or run.asked_by, by=actor.id,
+        state=_COMPLETE if done else state, over=done or state == _ABORTED,
+        due_at=due_at if not passing else None, wait_s=after.wait.total_seconds() if passing and after else 0.0,
+    )  # fmt: skip
+    if moved is None:
+        raise Conflict("procedure_moved", next_step=f"Look again: {procedure.look(run.id)}.", run=run.id)
+    return moved
+
+
+async def _stop(app: App, actor: Actor, procedure: Procedure, run: Run, step: Step, error: ByokeepError) -> None:
+    """Stop a run because of a refusal, on record; it goes on when somebody resumes it."""
+    async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
+        said: Fields = {"run": str(run.id), "stage": step.name, "reason": error.code}
+        await tx.append(_event(EventName.PROCEDURE_STEPPED, actor, run, said, Outcome.FAILED))
+        await _move(tx, procedure, run, actor, evidence=run.evidence, state=_FAILED, reason=error.code)
+    error.on_record = True
+
+
+async def _ask(app: App, run: Run, step: Step) -> None:
+    async with app.db.begin(every_client=True) as tx:
+        await approvals.ask(
+            tx, app, run.asked_by, action=approvals.PROCEDURE_STEP, scope=_scope(run, step), epoch=run.revision,
+            reason=step.name,
+        )  # fmt: skip
+
+
+async def _hand_on(app: App, run: Run, delay_s: float | None) -> None:
+    """Give a run to the workers, once; ``None`` = it waits for a person."""
+    if delay_s is not None:
+        async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
+            await tx.defer(_TASK, delay_s=delay_s, key=f"{_TASK}:{run.id}", run_id=str(run.id))
+
+
+def _json(said: Mapping[str, Any]) -> str:
+    return canonical_json(dict(said)).decode()
+
+
+def _scope(run: Run, step: Step) -> str:
+    return f"{run.id}/{step.name}"
+
+
+def _event(name: EventName, actor: Actor, run: Run, said: Fields, outcome: Outcome = Outcome.OK) -> Event:
+    return Event(name=name, actor=actor, outcome=outcome, client_id=run.client_id, object_id=run.object_id, fields=said)

@@ -1,0 +1,274 @@
+"""Procedures: a new one needs its declaration alone, a step counts once and by its record, a run stops and goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from granian.constants import Interfaces
+from granian.server.embed import Server
+from psycopg.errors import InsufficientPrivilege
+
+from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.policy import Verb
+from byokeep.core.procedure import Fields, Procedure, Run, Step
+from byokeep.kernel import procedures
+from byokeep.kernel.app import App
+from tests.support.broker import listening
+from tests.support.cli import Shell
+from tests.support.ports import free_port
+from tests.support.web import Desk, known
+
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
+# The exercise: a procedure of two steps with an approval, from its declaration to the command line.
+SEEN: list[str] = []
+
+
+async def _look(app: App, actor: object, run: Run) -> Fields:
+    SEEN.append("look")
+    return {"count": 2}
+
+
+async def _act(app: App, actor: object, run: Run) -> Fields:
+    SEEN.append("act")
+    return {"version": 1}
+
+
+EXERCISE = Procedure(
+    name="exercise", verb=Verb.KEY_STATE,
+    steps=(Step(name="look", act=_look), Step(name="act", act=_act, approval=Verb.PROFILE_SHRED)),
+)  # fmt: skip
+
+
+async def test_a_new_procedure_is_its_declaration(desk: Desk, tmp_path: Path) -> None:
+    """Two steps and an approval: routes, command line, workers, evidence and the second person come with it."""
+    known(desk, EXERCISE)
+    client, about = await desk.stand.client(), uuid4()
+    begun = await started(desk, "exercise", client, about)
+    assert (begun["state"], begun["waits_for"], begun["missing"]) == ("running", "worker", ["look", "act"])
+    await desk.work()
+    assert (await desk.call("POST", f"/v1/procedures/{begun['id']}/approve", "operator"))[0] == 403
+    assert (await cli(desk, tmp_path, "show", begun["id"]))["waits_for"] == "approval"
+    assert (await cli(desk, tmp_path, "approve", begun["id"], who="approver"))["waits_for"] == "worker"
+    await desk.work()
+    done = await cli(desk, tmp_path, "show", begun["id"])
+    assert (done["state"], done["missing"], [one["step"] for one in done["steps"]]) == ("complete", [], ["look", "act"])
+    assert SEEN == ["look", "act"]
+    assert [one["id"] for one in (await cli(desk, tmp_path, "list"))] == [begun["id"]]
+
+
+def made(name: str, *steps: Step) -> Procedure:
+    return Procedure(name=name, verb=Verb.KEY_STATE, steps=steps)
+
+
+def acting(trail: list[str], name: str, *answers: BaseException | None) -> Any:
+    """An act that notes its name, and raises or finds something left as told before it succeeds."""
+    left = list(answers)
+
+    async def act(app: App, actor: object, run: Run) -> Fields | None:
+        trail.append(name)
+        if left:
+            if (answer := left.pop(0)) is not None:
+                raise answer
+            return None
+        return {}
+
+    return act
+
+
+async def test_nobody_approves_what_they_asked_for(desk: Desk) -> None:
+    """The same person is refused, also by the database; another's approval holds for this step alone, and once."""
+    trail: list[str] = []
+    steps = (Step(name="one", act=acting(trail, "one"), approval=Verb.PROFILE_READ),
+             Step(name="two", act=acting(trail, "two"), approval=Verb.PROFILE_READ))  # fmt: skip
+    known(desk, made("twice", *steps))
+    run = await started(desk, "twice", await desk.stand.client())
+    path = f"/v1/procedures/{run['id']}/approve"
+    await desk.work()
+    assert (await desk.call("POST", path, "operator"))[1]["code"] == "same_person"
+    other = desk.stand.subject("operator", "second")
+    assert (await desk.call("POST", path, other))[0] == 200
+    assert (await desk.call("POST", path, other))[1]["code"] == "nothing_to_approve"
+    await desk.work()
+    assert trail == ["one"]
+    assert await shown(desk, run) == ("running", "approval", ["two"])
+    asked = desk.sql("SELECT count(*) FROM byokeep.approval WHERE action = 'procedure_step'")
+    assert asked == "2"
+    forged = (
+        "INSERT INTO byokeep.approval (id, action, scope, epoch, reason, requested_by, approved_by)"
+        f" SELECT gen_random_uuid(), 'procedure_step', 'x', 0, 'x', '{uuid4()}', '{uuid4()}'"
+    )
+    for role in ("byokeep_web", "byokeep_worker"):  # who runs steps asks, and approves nothing
+        with (
+            psycopg.connect(desk.stand.db.conninfo(role)) as session,
+            pytest.raises(InsufficientPrivilege, match="row-level"),
+        ):
+            session.execute(forged)
+
+
+async def test_a_step_is_done_again_after_a_crash_and_recorded_once(desk: Desk) -> None:
+    """What did its work and was cut off before its record does it again; of two at once, one is told that it moved."""
+    trail: list[str] = []
+    known(desk, made("cut", Step(name="one", act=acting(trail, "one", RuntimeError()), verb=Verb.KEY_STATE)))
+    client = await desk.stand.client()
+    run = await started(desk, "cut", client, expect=503)
+    (run_id,) = desk.sql("SELECT id FROM byokeep.procedure_run WHERE procedure = 'cut'").splitlines()
+    again = [desk.call("POST", f"/v1/procedures/{run_id}/resume", "operator") for _ in range(2)]
+    codes = sorted(reply.get("code", reply.get("state")) for _, reply in await asyncio.gather(*again))
+    assert codes in (["complete", "procedure_moved"], ["complete", "complete"])
+    assert run["code"]
+    assert desk.sql("SELECT count(*) FROM byokeep.audit_record WHERE event = 'procedure.stepped'") == "1"
+    assert trail[:2] == ["one", "one"]
+
+
+async def test_a_stale_revision_moves_nothing(desk: Desk) -> None:
+    """A process that looked before another moved the run on leaves no second record."""
+    both, inside = asyncio.Event(), asyncio.Event()
+
+    async def slow(app: App, actor: object, run: Run) -> Fields:
+        inside.set()
+        await both.wait()
+        return {}
+
+    known(desk, made("race", Step(name="one", act=slow)))
+    run = await started(desk, "race", await desk.stand.client())
+    first = asyncio.create_task(procedures.resume(desk.worker, desk.worker.system(), UUID(run["id"])))
+    await inside.wait()
+    desk.sql("UPDATE byokeep.procedure_run SET revision = revision + 1 WHERE procedure = 'race'")
+    both.set()
+    with pytest.raises(Exception, match="procedure_moved"):
+        await first
+    assert desk.sql("SELECT count(*) FROM byokeep.audit_record WHERE event = 'procedure.stepped'") == "0"
+
+
+async def test_a_refusal_stops_the_run_and_what_is_unavailable_does_not(desk: Desk) -> None:
+    """A worker's step that is refused stands there with its code until a person resumes; one that waits is repeated."""
+    trail: list[str] = []
+    refused = Rejected("bad_thing", next_step="Mend it.")
+    known(desk, made("stops", Step(name="one", act=acting(trail, "one", Unavailable("away"), None, refused))))
+    run = await started(desk, "stops", await desk.stand.client())
+    await desk.work()
+    assert trail == ["one"]
+    assert await shown(desk, run) == ("running", "worker", ["one"])
+    await desk.retry_now()
+    assert trail == ["one"] * 3
+    status, reply = await desk.call("GET", f"/v1/procedures/{run['id']}", "operator")
+    assert (status, reply["state"], reply["reason"]) == (200, "failed", "bad_thing")
+    assert "resume" in reply["next_step"]
+    assert (await desk.call("POST", f"/v1/procedures/{run['id']}/resume", "operator"))[0] == 200
+    await desk.work()
+    assert await shown(desk, run) == ("complete", "", [])
+    assert desk.sql("SELECT outcome FROM byokeep.audit_record WHERE event = 'procedure.stepped' ORDER BY seq") == (
+        "failed\nok"
+    )
+
+
+async def test_an_aborted_run_undoes_last_step_first(desk: Desk) -> None:
+    """Steps that are done are undone by workers, in reverse, also after a cut; what was not done is left alone."""
+    trail: list[str] = []
+    known(desk, made(
+        "undone", Step(name="one", act=acting(trail, "one"), undo=acting(trail, "undo one")),
+        Step(name="two", act=acting(trail, "two"), undo=acting(trail, "undo two", Unavailable("away"))),
+        Step(name="three", act=acting(trail, "three"), wait=timedelta(hours=1), undo=acting(trail, "undo three")),
+    ))  # fmt: skip
+    run = await started(desk, "undone", await desk.stand.client())
+    await desk.work()
+    assert await shown(desk, run) == ("running", "time", ["three"])
+    status, reply = await desk.call("POST", f"/v1/procedures/{run['id']}/abort", "operator")
+    assert (status, reply["state"]) == (200, "undoing")
+    await desk.retry_now()
+    assert trail == ["one", "two", "undo two", "undo two", "undo one"]
+    assert await shown(desk, run) == ("aborted", "", ["one", "two", "three"])
+    assert (await desk.call("POST", f"/v1/procedures/{run['id']}/abort", "operator"))[1]["code"] == "procedure_over"
+    assert desk.sql("SELECT count(*) FROM byokeep.audit_record WHERE event = 'procedure.undone'") == "2"
+
+
+async def test_a_step_waits_until_it_is_due(desk: Desk) -> None:
+    """A wait begins with the step before it; a worker that comes early does nothing, and comes again."""
+    trail: list[str] = []
+    late = Step(name="two", act=acting(trail, "two"), wait=timedelta(hours=1))
+    known(desk, made("waits", Step(name="one", act=acting(trail, "one")), late))
+    run = await started(desk, "waits", await desk.stand.client())
+    await desk.retry_now()
+    assert trail == ["one"]
+    desk.sql("UPDATE byokeep.procedure_run SET due_at = now() WHERE procedure = 'waits'")
+    await desk.retry_now()
+    assert trail == ["one", "two"]
+    assert await shown(desk, run) == ("complete", "", [])
+
+
+async def test_only_its_own_records_prove_a_run(desk: Desk) -> None:
+    """A row that points at another run's record, another step's, or at nothing has not done that step."""
+    steps = (Step(name="one", act=acting([], "")), Step(name="two", act=acting([], "")))
+    known(desk, made("proved", *steps))
+    client = await desk.stand.client()
+    run, other = await started(desk, "proved", client), await started(desk, "proved", client)
+    await desk.work()
+    assert await shown(desk, run) == ("complete", "", [])
+    of = "SELECT evidence ->> '{}' FROM byokeep.procedure_run WHERE id = '{}'"
+    ours, theirs, second = (desk.sql(of.format(*at)) for at in (
+        ("one", run["id"]), ("one", other["id"]), ("two", run["id"])))  # fmt: skip
+    for wrong in (theirs, second, "999999"):
+        _point(desk, run, wrong)
+        assert (await shown(desk, run))[2] == ["one"]
+    _point(desk, run, ours)
+    assert (await shown(desk, run))[2] == []
+
+
+def _point(desk: Desk, run: dict[str, Any], seq: str) -> None:
+    changed = f"jsonb_set(evidence, '{{one}}', '{seq}')"
+    desk.sql(f"UPDATE byokeep.procedure_run SET evidence = {changed} WHERE id = '{run['id']}'")  # noqa: S608
+
+
+async def test_a_run_is_its_clients_and_its_holders(desk: Desk) -> None:
+    """Somebody of another client finds no run; who lacks the verb starts and resumes none; all of it is on record."""
+    known(desk, made("theirs", Step(name="one", act=acting([], ""), verb=Verb.KEY_STATE)))
+    client, other = await desk.stand.client(), await desk.stand.client()
+    run = await started(desk, "theirs", client)
+    stranger = desk.stand.subject("operator", "stranger", clients=(other,))
+    for method, path in (("GET", ""), ("POST", "/resume"), ("POST", "/abort"), ("POST", "/approve")):
+        assert (await desk.call(method, f"/v1/procedures/{run['id']}{path}", stranger))[0] == 404
+    assert (await desk.call("GET", "/v1/procedures", stranger))[1] == {"procedures": []}
+    body = {"procedure": "theirs", "client_id": str(client), "object": str(uuid4())}
+    assert (await desk.call("POST", "/v1/procedures", "auditor", body))[0] == 403
+    assert (await desk.call("POST", "/v1/procedures", stranger, body))[0] == 404
+    unknown = body | {"procedure": "nobody_knows"}
+    assert (await desk.call("POST", "/v1/procedures", "operator", unknown))[1]["code"] == "unknown_procedure"
+    assert desk.not_once_on_record() == []
+
+
+async def shown(desk: Desk, run: dict[str, Any]) -> tuple[str, str, list[str]]:
+    status, reply = await desk.call("GET", f"/v1/procedures/{run['id']}", "operator")
+    assert status == 200, reply
+    return reply["state"], reply["waits_for"], reply["missing"]
+
+
+async def started(desk: Desk, name: str, client: UUID, about: UUID | None = None, *, expect: int = 201) -> Any:
+    body = {"procedure": name, "client_id": str(client), "object": str(about or uuid4())}
+    status, reply = await desk.call("POST", "/v1/procedures", "operator", body)
+    assert status == expect, reply
+    return dict(reply)
+
+
+async def cli(desk: Desk, place: Path, *words: str, who: str = "operator") -> Any:
+    """Run ``byokeep procedure WORDS --json`` against the desk's ``web``."""
+    port = free_port()
+    server = Server(desk.api, address="127.0.0.1", port=port, interface=Interfaces.ASGI, log_enabled=False)
+    task = asyncio.create_task(server.serve())
+    await listening(port)
+    token = place / f"{who}.token"
+    token.touch(mode=0o600)
+    token.write_text(desk.people[who].token)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        ran = await Shell(place).run("procedure", *words, "--json", "--url", url, token=token)
+    finally:
+        server.stop()
+        await task
+    assert ran.code == 0, ran.err
+    return ran.document
