@@ -30,8 +30,7 @@ from byokeep_redact import Redactor
 from byokeep_redact.encodings import ENCODINGS, recoverable
 from byokeep_redact.hooks.structlog import StructlogWall
 from byokeep_redact.hooks.wall import Wall
-from byokeep_redact.selftest.generator import ValueGenerator
-from byokeep_redact.selftest.samples import KINDS, value_of
+from byokeep_redact.selftest.samples import KINDS, ValueGenerator, value_of
 
 SEED: Final = 20261125
 SIZE: Final = 40_000_000  # bytes of the log

@@ -1,7 +1,9 @@
-"""Canaries: made-up keys in the shape of each provider's real ones, each with a random marker to search for.
+"""Canaries: made-up keys in the shape of each provider's real ones, and the search for known values in every form.
 
-Rules: a canary is random every time and opens nothing anywhere; its value is never part of a repr. The marker is what a
-leak search looks for, so it sits at a fixed place and is drawn from the same alphabet as the key around it.
+The haystack is squeezed first (white space, NUL, colon and backslash out), so that UTF-16 text, wrapped base64 and
+separated hex become their plain forms. Both engines only name candidates; one verifier decides, so they find the same.
+Rules: a canary is random every time and opens nothing anywhere; its value is never part of a repr; an engine that is
+missing is never replaced by "nothing found".
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ import secrets
 import string
 from dataclasses import dataclass, field
 
+from byokeep_redact.known import FRAGMENT_BYTES
+
 MARKER_CHARS = 24
-FRAGMENT_BYTES = 12
 
 _URL_SAFE = string.ascii_letters + string.digits + "-_"
 _ALNUM = string.ascii_letters + string.digits

@@ -1,23 +1,30 @@
-"""Text encodings that can hide further encodings: each view of a layer is the same bytes with one of them taken off.
+"""Decoders: the texts that are inside a text, one encoding further in, and where in it each of their bytes came from.
 
-Escapes of all kinds (URL, JSON and C, HTML) come off in one pass, so that layers cost a line, not a tree. base64 and
-hex runs are decoded at every phase and put behind one another: ten thousand trace ids cost one more layer, not ten
-thousand. Rule: every view can say where in its parent a byte came from.
+Escapes of all kinds (URL, JSON and C, HTML) come off in one pass. The redactor (`inner`) undoes only marked runs, so
+that a record without any costs nothing; the scanner (`MarkedDecoders`) cuts out the marked parts of a file and decodes
+those at every phase; the search for known values (`decoded`) decodes all of it.
+Rules: every layer can say where in its parent a byte came from, outward to whole escapes and runs; what the redactor
+cannot undo to the end (a bomb, too many layers) is reported as a run to be masked; the scanner cuts out too much rather
+than too little; hyperscan and `re` find the same marks.
 """
 
 from __future__ import annotations
 
+import base64
 import binascii
 import html
 import re
 import string
 import sys
+import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate
+from typing import Final
 
-from byokeep_redact.encoded_patterns import Squeezed
+from byokeep_redact.automaton import HS_DOTALL, Engine, installed, shared
 
 _COLOUR = rb"\x1b\[[0-9;:?]{0,24}[A-Za-z]"
 _ESCAPE = re.compile(
@@ -48,6 +55,48 @@ _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _BASE64_CHARS = (string.ascii_letters + string.digits + "+/-_").encode()
 _BASE64_MASK = bytes(65 if code in _BASE64_CHARS else 10 if code in b"\r\n" else 32 for code in range(256))
 _HEX_MASK = bytes(65 if code in string.hexdigits.encode() else 32 for code in range(256))
+
+
+SQUEEZED_OUT = b"\r\n\t \0:\\"
+_BLOCK = 1 << 16
+_PAD = b"\xff" * 16
+
+
+class Squeezed:
+    """A haystack without separators, padded for the engines, that can say where a byte came from.
+
+    `out` are the separators; `block` is the grain, in bytes, of the map back to the original.
+    """
+
+    def __init__(self, data: bytes, out: bytes = SQUEEZED_OUT, block: int = _BLOCK) -> None:
+        self._origin = data
+        self._out = out
+        self._block = block
+        text = data.translate(None, out)
+        self.size = len(text)
+        self.padded = text + _PAD
+        self._ends: list[int] = []
+
+    def origin(self, position: int) -> int:
+        """Return the offset in the original of squeezed byte `position`."""
+        if self.size == len(self._origin):
+            return position
+        if not self._ends:
+            total = 0
+            for at in range(0, len(self._origin), self._block):
+                total += len(self._origin[at : at + self._block].translate(None, self._out))
+                self._ends.append(total)
+        block = bisect_right(self._ends, position)
+        start = block * self._block
+        wanted = position - (self._ends[block - 1] if block else 0)
+        low, high = start, min(start + self._block, len(self._origin)) - 1
+        while low < high:
+            middle = (low + high) // 2
+            if len(self._origin[start : middle + 1].translate(None, self._out)) > wanted:
+                high = middle
+            else:
+                low = middle + 1
+        return low
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +139,8 @@ def decoded(layer: Layer, squeezed: Squeezed) -> Iterator[Layer]:
     """Yield each view of `layer`, one level deeper. `squeezed` is the layer's own squeezed form."""
     yield from unescaped(layer)
     yield from narrowed(layer)
-    yield from _from_base64(layer)
-    yield from _from_hex(layer, squeezed)
+    yield from _all_base64(layer)
+    yield from _all_hex(layer, squeezed)
 
 
 class _Replacements(dict[bytes, bytes]):
@@ -201,7 +250,7 @@ def _runs(mask: bytes, shortest: int) -> Iterator[tuple[int, int]]:
         at = end
 
 
-def _from_base64(layer: Layer) -> Iterator[Layer]:
+def _all_base64(layer: Layer) -> Iterator[Layer]:
     spans = list(_runs(layer.data.translate(_BASE64_MASK), _BASE64_RUN))
     runs = [layer.data[start:end].translate(_TO_STANDARD, b"\r\n") for start, end in spans]
     origins = [start for start, _ in spans]
@@ -209,10 +258,10 @@ def _from_base64(layer: Layer) -> Iterator[Layer]:
         pieces = [run[phase:] + b"A" * (-(len(run) - phase) % 4) for run in runs]
         decoded = binascii.a2b_base64(b"////".join(pieces))
         sizes = [len(piece) // 4 * 3 for piece in pieces]
-        yield _joined(layer, decoded, sizes, 3, _origins([at + phase for at in origins], 4 / 3), "base64")
+        yield _joined_runs(layer, decoded, sizes, 3, _origins([at + phase for at in origins], 4 / 3), "base64")
 
 
-def _from_hex(layer: Layer, squeezed: Squeezed) -> Iterator[Layer]:
+def _all_hex(layer: Layer, squeezed: Squeezed) -> Iterator[Layer]:
     text = squeezed.padded[: squeezed.size]
     spans = list(_runs(text.translate(_HEX_MASK), _HEX_RUN))
     origins = [start for start, _ in spans]
@@ -221,7 +270,7 @@ def _from_hex(layer: Layer, squeezed: Squeezed) -> Iterator[Layer]:
         decoded = binascii.unhexlify(b"ff".join(pieces))
         sizes = [len(piece) // 2 for piece in pieces]
         spread = _spread(squeezed, _origins([at + phase for at in origins], 2.0))
-        yield _joined(layer, decoded, sizes, 1, spread, "hex")
+        yield _joined_runs(layer, decoded, sizes, 1, spread, "hex")
 
 
 _Origin = Callable[[int, int], int]
@@ -237,7 +286,7 @@ def _spread(squeezed: Squeezed, origin: _Origin) -> _Origin:
     return lambda run, at: squeezed.origin(min(origin(run, at), squeezed.size - 1))
 
 
-def _joined(layer: Layer, data: bytes, sizes: list[int], gap: int, origin: _Origin, name: str) -> Layer:
+def _joined_runs(layer: Layer, data: bytes, sizes: list[int], gap: int, origin: _Origin, name: str) -> Layer:
     """Make one layer of decoded runs of these sizes that stand `gap` bytes apart."""
     starts = [0, *accumulate(size + gap for size in sizes)][:-1]
 
@@ -247,3 +296,470 @@ def _joined(layer: Layer, data: bytes, sizes: list[int], gap: int, origin: _Orig
 
     deflate_at = tuple(start for start, size in zip(starts, sizes, strict=True) if size >= _DEFLATE_BYTES)
     return Layer(data, layer.depth + 1, locate, lambda _at, _size: name, layer, deflate_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a detector saw at [start, end) of a layer; `names` are encodings that the detector itself saw through."""
+
+    start: int
+    end: int
+    label: str
+    names: tuple[str, ...] = ()
+    kind: str = ""
+    fingerprint: str = ""
+
+
+DEPTH: Final = 4
+_STREAM_BYTES: Final = 1 << 20
+_MOST_STREAMS: Final = 256  # marks of packed data in one text; the rest of such a text is masked unread
+_FIRST: Final = 64  # of a stream: enough to tell most chance marks from streams; a multiple of 4
+_LARGEST: Final = 1 << 16
+_LEADS: Final = {b"H": 0, b"e": 0, b"f": 2}  # bytes of other things before the stream, by the first letter of its mark
+_GAP: Final = b"\n\n\xff\n\n"  # between pieces: no shape goes over it, nor does a known value without its separators
+
+_ANY = rb"[A-Za-z0-9+/_-]"
+# Four characters that decode to three bytes below 0x80 of which the first two are printable.
+_TEXT_GROUP = rb"[I-Za-f][C-HS-Xi-ny-z0-3][ABEFIJMNQRUVYZcdghklopstwx014589]" + _ANY
+_WIDE_GROUP = rb"[I-Za-f][AQgw][AB]" + _ANY + rb"A[C-H][AEIMQUYcgkosw048]A"
+
+# The marks, in the subset that hyperscan reads too; the name says which of the functions below takes them up.
+TRIGGERS: Final[dict[str, bytes]] = {
+    "escape": rb"%[0-9A-Fa-f]{2}|%u[0-9A-Fa-f]{4}"
+    rb"|\\(?:u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]|U00[0-9A-Fa-f]{6}|x[0-9A-Fa-f]{2}|[0-7]{3}|[nrtbf/\"'\\])"
+    rb"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31};)|\x1b\[[0-9;:?]{0,24}[A-Za-z]",
+    "wide": rb"\x00[\x20-\x7e]\x00[\x20-\x7e]\x00",
+    # Shorter ones hold 12 bytes of a value only if encoded once, and those forms are known.
+    "run": rb"%b{40}" % _ANY,
+    "packed": rb"H4sI|[BRhx][+-]LC[A-D]|fiw[g-j]|eJ[wxyz0-5]|eN[opqrs]|eA[EFG]",
+    "base32": rb"[A-Z2-7]{20}",
+    "packed16": rb"(?:1[fF]8[bB]08|78(?:9[cC]|[dD][aA]))[0-9A-Fa-f]{40}",
+    "stream": rb"\x1f\x8b\x08|x[\x01\x5e\x9c\xda]",
+}
+_FOUND: Final = {name: re.compile(pattern) for name, pattern in TRIGGERS.items()}
+_TEXT16: Final = re.compile(rb"(?:[2-7][0-9A-Fa-f]){12}")
+_TEXT64: Final = re.compile(rb"(?:%b){4}|(?:%b){2}" % (_TEXT_GROUP, _WIDE_GROUP))
+_RUN64: Final = b"A" * 40
+_PACKED64: Final = b"A" * 20
+_LINE64: Final = 40
+_END: Final = re.compile(rb"[^A]")
+# A run goes on in the next line only if that line holds nothing else: what follows a token is mostly another record.
+_WRAP64: Final = re.compile(rb"[ \t]?\r?\n[ \t]?(?=%b+={0,2}(?:[\"'\r\n]|\Z))" % _ANY)
+_RUN16: Final = b"A" * 24
+_HEX_STREAM: Final = re.compile(TRIGGERS["packed16"] + rb"[0-9A-Fa-f]*")
+_MASK16: Final = bytes(65 if code in b"0123456789ABCDEFabcdef" else 32 for code in range(256))
+_MASK_HIGH: Final = bytes(65 if code in b"234567" else 32 for code in range(256))
+_PAIRS16: Final = b"A" * 12
+_LONG32: Final = 1 << 14  # letters; nobody writes more, and to decode more takes long
+_RUN32: Final = re.compile(rb"[A-Z2-7]{20,}={0,6}")
+MASK64: Final = bytes(
+    65 if code in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_" else 32 for code in range(256)
+)
+_NOT64: Final = bytes(
+    sorted(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"))
+)
+_TO_STANDARD64: Final = bytes.maketrans(b"-_", b"+/")
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedPiece:
+    """Bytes that the run [start, end) of a text decodes to."""
+
+    data: bytes
+    start: int
+    end: int
+
+
+Unread = list[tuple[int, int]]
+
+
+def holds_text(run: bytes) -> bool:
+    """Return whether a run of base64 letters would be decoded, for it is base64 of text or hex of text."""
+    return _TEXT64.search(run) is not None or holds_text16(run)
+
+
+def holds_text16(run: bytes) -> bool:
+    """Return whether a run would be decoded as hex of text."""
+    text = run.translate(_MASK_HIGH)
+    return _PAIRS16 in text[::2] or _PAIRS16 in text[1::2]
+
+
+def inner(layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool], unread: Unread) -> Iterator[Layer]:
+    """Yield the layers inside `layer` for the triggers `names`.
+
+    A run of which `covered` says that all of it is masked anyway is left alone; one that could not be undone to its end
+    is put in `unread`.
+    """
+    if "escape" in names:
+        yield from unescaped(layer)
+    if "wide" in names:
+        yield from narrowed(layer)
+    if pieces := _pieces(layer, names, covered, unread):
+        yield _joined(layer, pieces)
+
+
+def hidden(layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool]) -> Iterator[tuple[int, int]]:
+    """Yield the runs of `layer` that `inner` would undo, escapes apart, for a layer that is the last one to be read."""
+    unread: Unread = []
+    yield from ((piece.start, piece.end) for piece in _pieces(layer, names, covered, unread))
+    yield from unread
+
+
+def escaped(layer: Layer) -> Iterator[tuple[int, int]]:
+    """Yield all from the first escape of `layer` to its last, for a text whose escapes have no end."""
+    found = _FOUND["escape"].search(layer.data)
+    if found:
+        yield found.start(), len(layer.data)
+
+
+def _pieces(
+    layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool], unread: Unread
+) -> list[DecodedPiece]:
+    pieces: list[DecodedPiece] = []
+    if "run" in names or "packed" in names:
+        pieces += _from_base64(layer.data, _PACKED64 if "packed" in names else _RUN64, covered, unread)
+    if "run" in names:
+        pieces += _from_hex(layer.data)
+    if "packed16" in names:
+        pieces += _packed_in_hex(layer.data)
+    if "base32" in names:
+        pieces += _from_base32(layer.data, unread)
+    if "stream" in names:
+        pieces += _from_streams(layer.data, unread)
+    return pieces
+
+
+def _joined(layer: Layer, pieces: list[DecodedPiece]) -> Layer:
+    starts = [0, *accumulate(len(piece.data) + len(_GAP) for piece in pieces)][:-1]
+
+    def piece(at: int) -> DecodedPiece:
+        return pieces[bisect_right(starts, at) - 1]
+
+    def reach(start: int, end: int) -> tuple[int, int]:
+        """Cover every piece touched: they stand here in the order in which they were found, not in that of the text."""
+        touched = pieces[bisect_right(starts, start) - 1 : bisect_right(starts, end - 1)]
+        return min(piece.start for piece in touched), max(piece.end for piece in touched)
+
+    return Layer(
+        _GAP.join(piece.data for piece in pieces),
+        layer.depth + 1,
+        lambda at: piece(at).start,
+        parent=layer,
+        reach=reach,
+    )
+
+
+def _from_base64(
+    data: bytes, least: bytes, covered: Callable[[int, int], bool], unread: Unread
+) -> Iterator[DecodedPiece]:
+    tries = 0
+    for start, end in _runs64(data, least):
+        if covered(start, end):
+            continue
+        text = data[start:end].translate(None, _NOT64)
+        for phase in sorted({found.start() % 4 for found in _TEXT64.finditer(text)}):
+            yield DecodedPiece(_base64(text[phase:]), start, end)
+        at = 0
+        while found := _FOUND["packed"].search(text, at):
+            at = found.end()
+            lead = _LEADS.get(found[0][:1], 1)
+            begin = found.start() - (lead == 2) * 2
+            if begin < 0:
+                continue
+            tries += 1
+            if tries > _MOST_STREAMS:
+                unread.append((start, end))
+                break
+            opened, used = _inflated(partial(_letters, text, begin), lead)
+            at = max(at, begin + used)
+            if len(opened) >= _STREAM_BYTES:
+                unread.append((start, end))
+            if opened:
+                yield DecodedPiece(opened, start, end)
+
+
+def _runs64(data: bytes, least: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the [start, end) of runs of base64 letters, wrapped ones whole, as long as `least` at the least."""
+    mask = data.translate(MASK64)
+    at = 0
+    while (start := mask.find(least, at)) >= 0:
+        at = start
+        while True:
+            found = _END.search(mask, at)
+            end = found.start() if found else len(mask)
+            more = _WRAP64.match(data, end) if end - at >= _LINE64 else None
+            if more is None:
+                break
+            at = more.end()
+        at = end
+        yield start, end
+
+
+def _base64(text: bytes) -> bytes:
+    text = text[: len(text) - 1] if len(text) % 4 == 1 else text
+    return binascii.a2b_base64(text.translate(_TO_STANDARD64) + b"=" * (-len(text) % 4))
+
+
+def _from_hex(data: bytes) -> Iterator[DecodedPiece]:
+    mask = data.translate(_MASK16)
+    at = 0
+    while (start := mask.find(_RUN16, at)) >= 0:
+        found = _END.search(mask, start)
+        at = found.start() if found else len(mask)
+        run = data[start:at]
+        for phase in sorted({found.start() % 2 for found in _TEXT16.finditer(run)}):
+            text = run[phase:]
+            yield DecodedPiece(binascii.unhexlify(text[: len(text) // 2 * 2]), start, at)
+
+
+def _packed_in_hex(data: bytes) -> Iterator[DecodedPiece]:
+    """Yield packed data that is written as hex, as databases show it; the layer it makes is opened like any other."""
+    for run in _HEX_STREAM.finditer(data):
+        yield DecodedPiece(binascii.unhexlify(run[0][: len(run[0]) // 2 * 2]), *run.span())
+
+
+def _from_base32(data: bytes, unread: Unread) -> Iterator[DecodedPiece]:
+    for run in _RUN32.finditer(data):
+        text = run[0].rstrip(b"=")
+        if len(text) > _LONG32:
+            unread.append(run.span())
+            continue
+        for phase in range(8):
+            part = text[phase:]
+            yield DecodedPiece(base64.b32decode(part + b"A" * (-len(part) % 8)), run.start(), run.end())
+
+
+def _from_streams(data: bytes, unread: Unread) -> Iterator[DecodedPiece]:
+    at = tries = 0
+    while found := _FOUND["stream"].search(data, at):
+        start = found.start()
+        tries += 1
+        if tries > _MOST_STREAMS:
+            unread.append((start, len(data)))
+            return
+        opened, used = _inflated(partial(_slice, data, start), 0)
+        at = max(found.end(), start + used)
+        if len(opened) >= _STREAM_BYTES:
+            unread.append((start, len(data)))
+        if opened:
+            yield DecodedPiece(opened, start, at)
+
+
+def _slice(data: bytes, base: int, start: int, end: int) -> bytes:
+    return data[base + start : base + end]
+
+
+def _letters(text: bytes, base: int, start: int, end: int) -> bytes:
+    return _base64(text[base + start : base + end])
+
+
+def _inflated(read: Callable[[int, int], bytes], skip: int) -> tuple[bytes, int]:
+    """Open a stream piece by piece; return what came out, at most _STREAM_BYTES, and where in the source it ended.
+
+    `read` returns the bytes that [start, end) of the source stands for; `skip` of them come before the stream. A stream
+    that breaks gives what stood before the break.
+    """
+    out = bytearray()
+    stream = None
+    at, size = 0, _FIRST
+    try:
+        while len(out) < _STREAM_BYTES:
+            piece = read(at, at + size)[skip:]
+            skip = 0
+            if not piece:
+                break
+            if stream is None:
+                stream = zlib.decompressobj(31 if piece[:1] == b"\x1f" else 15)
+            at += size
+            out += stream.decompress(piece, _STREAM_BYTES)
+            if stream.eof:
+                break
+            size = min(size * 2, _LARGEST)
+    except zlib.error:
+        pass
+    return bytes(out), at if out else 0
+
+
+_ANY64: Final = rb"[A-Za-z0-9+/_-]"
+# Four characters that stand for three bytes below 0x80, the first of them printable.
+_TEXT: Final = rb"[I-Za-f][A-HQ-Xg-nw-z0-3][ABEFIJMNQRUVYZcdghklopstwx014589]" + _ANY64
+_PACKED: Final = rb"H4sI|[BRhx][+-]LC[A-D]|fiw[g-j]|eJ[wxyz0-5]|eN[opqrs]|eA[EFG]|UEsDB|KLUv|Qlpo|_Td6W|/Td6W"
+_ESCAPE_MARK: Final = (
+    rb"%[0-9A-Fa-f]{2}|[\\](?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|/)|(?:[\\][0-7]{3}){2}"
+    rb"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|amp|lt|gt|quot);"
+)
+MARKS: Final = (
+    rb"(?:%b){5}" % _TEXT,
+    rb"(?:%b)%b{16}" % (_PACKED, _ANY64),
+    rb"(?:[2-7][0-9A-Fa-f][ :,-]?){12}",
+    _ESCAPE_MARK,
+    rb"\x00[\x20-\x7e]\x00[\x20-\x7e]\x00",
+    rb"(?:[A-P][A-Z2-7]{7}){3}",
+    rb"(?:(?:,[ \t\r\n]*| )(?:[3-9][0-9]|1[0-2][0-9]|0[xX][0-9A-Fa-f]{2}|\"[0-9]+\":[ ]?[0-9]{2,3})){8}"
+    rb"|(?:-[2-7][0-9A-Fa-f]){10}",
+)
+_BASE32: Final = re.compile(rb"[A-Z2-7]{24,}")
+_WIDE_GAP: Final = b"\xff\xff\xff"
+_SPREAD: Final = (
+    rb"[A-Za-z0-9_+/-]{20}[\\]?\r?\n[ \t]{0,32}[A-Za-z0-9_+/-]{8}",
+    rb"(?:['\x22][\x21-\x7e]['\x22][ ,\r\n\t]{1,8}){12}",
+)
+_JOINT: Final = re.compile(
+    rb"[\\]?\r?\n[ \t]{0,32}|(?<=['\"]),?[ \r\n\t]{0,8}(?=['\"])|['\"](?=.['\"])|(?<=['\"].)['\"]", re.DOTALL
+)
+_BEFORE, _AFTER = 256, 256  # bytes around a mark, so that the name before a value is with it
+_LONGEST_MARK: Final = 72
+_BETWEEN: Final = b" \x01 "
+_WORD: Final = bytes(
+    65 if chr(code) in "\r\n%\\&#;=+/-_:" or (code < 128 and chr(code).isalnum()) else 32 for code in range(256)
+)
+_SPREAD_WORD: Final = bytes(
+    65 if chr(code) in "\r\n\t \\+/-_'\"," or (code < 128 and chr(code).isalnum()) else 46 for code in range(256)
+)
+
+_Part = tuple[int, int]
+
+
+class Marks:
+    """Finds patterns; says where a match ends. "auto" takes hyperscan when it is installed."""
+
+    def __init__(self, patterns: tuple[bytes, ...], engine: Engine = "auto") -> None:
+        self._compiled = [re.compile(pattern) for pattern in patterns]
+        self._automaton = shared(patterns, HS_DOTALL) if installed(engine) else None
+
+    def parts(self, data: bytes, part: Callable[[int], _Part]) -> list[_Part]:
+        """Return the parts of `data` around marks, in order, apart. `part` makes one from a mark's end."""
+        found: list[_Part] = []
+
+        def seen(_number: int, _start: int, end: int, _flags: int, _context: object) -> None:
+            if not found or end > found[-1][1]:
+                found.append(part(end))
+
+        if self._automaton is not None:
+            self._automaton.scan(data, seen)
+            return _merged(found)
+        for compiled in self._compiled:
+            at = 0
+            while match := compiled.search(data, at):
+                found.append(part(match.end()))
+                at = max(match.end(), found[-1][1] - _LONGEST_MARK)
+        return _merged(found)
+
+
+def _merged(parts: list[_Part]) -> list[_Part]:
+    merged: list[_Part] = []
+    for start, end in sorted(parts):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+class MarkedDecoders:
+    """Gives the layers inside a layer, as `decoded` does, from the marked parts of it alone."""
+
+    def __init__(self, engine: Engine = "auto") -> None:
+        self._marks = Marks(MARKS, engine)
+        self._spread = Marks(_SPREAD, engine)
+
+    def decoded(self, layer: Layer, _squeezed: Squeezed) -> Iterator[Layer]:
+        """Yield each view of the marked parts, one level deeper than `layer`."""
+        marked = self._marks.parts(layer.data, _around(layer.data, _WORD))
+        if marked:
+            cut = _cut(layer, marked)
+            yield from decoded(cut, Squeezed(cut.data))
+            yield from _all_base32(cut)
+            yield from _from_lists(cut)
+        spread = self._spread.parts(layer.data, _around(layer.data, _SPREAD_WORD))
+        if spread:
+            yield _put_together(layer, spread)
+
+
+def _around(data: bytes, kinds: bytes) -> Callable[[int], _Part]:
+    """Return what makes a part of a mark's end: the bytes around it, and the rest of the words they cut through."""
+    mask = data.translate(kinds)
+    gap = b" " if kinds is _WORD else b"."
+
+    def part(end: int) -> _Part:
+        first = mask.rfind(gap, 0, max(0, end - _BEFORE)) + 1
+        last = mask.find(gap, min(len(data), end + _AFTER))
+        return first, len(data) if last < 0 else last
+
+    return part
+
+
+def _cut(layer: Layer, parts: list[_Part]) -> Layer:
+    """Make one layer, of the same depth, of parts of another."""
+    starts = [0, *accumulate(end - start + len(_BETWEEN) for start, end in parts)]
+
+    def locate(at: int) -> int:
+        number = min(bisect_right(starts, at), len(parts)) - 1
+        start, end = parts[number]
+        return min(start + at - starts[number], end - 1)
+
+    return Layer(_BETWEEN.join(layer.data[start:end] for start, end in parts), layer.depth, locate, parent=layer)
+
+
+def _all_base32(layer: Layer) -> Iterator[Layer]:
+    """Yield what the runs of base32 stand for, at all of their eight phases, as one layer."""
+    pieces = []
+    for run in _BASE32.finditer(layer.data):
+        for phase in range(8):
+            text = run[0][phase:]
+            pieces.append((base64.b32decode(text[: len(text) // 8 * 8] + _tail(text)), run.start() + phase, 1.6))
+    yield from _joined_pieces(layer, pieces, "base32")
+
+
+def _from_lists(layer: Layer) -> Iterator[Layer]:
+    """Yield the bytes that are written as lists of numbers, as one layer."""
+    pieces = [(data, start, (end - start) / len(data)) for data, start, end in listed(layer.data)]
+    yield from _joined_pieces(layer, pieces, "list")
+
+
+def _joined_pieces(layer: Layer, pieces: list[tuple[bytes, int, float]], name: str) -> Iterator[Layer]:
+    """Yield one layer of decoded pieces, each with its place and how many bytes there make one here."""
+    starts = [0, *accumulate(len(data) + len(_WIDE_GAP) for data, _, _ in pieces)]
+
+    def locate(at: int) -> int:
+        number = min(bisect_right(starts, at), len(pieces)) - 1
+        _, start, ratio = pieces[number]
+        return min(start + int((at - starts[number]) * ratio), len(layer.data) - 1)
+
+    if pieces:
+        yield Layer(
+            _WIDE_GAP.join(data for data, _, _ in pieces), layer.depth + 1, locate, lambda _at, _size: name, layer
+        )
+
+
+def _tail(text: bytes) -> bytes:
+    """Return the last, short group of base32, filled up so that it decodes; nothing if it cannot be one."""
+    rest = text[len(text) // 8 * 8 :]
+    return rest + b"A" * (8 - len(rest)) if rest else b""
+
+
+def _put_together(layer: Layer, parts: list[_Part]) -> Layer:
+    """Make one layer of parts of another, without what stands between the pieces of one value."""
+    texts: list[bytes] = []
+    here: list[int] = []
+    there: list[int] = []
+    size = 0
+    for start, end in parts:
+        at = start
+        for joint in _JOINT.finditer(layer.data, start, end):
+            if joint.start() > at:
+                texts.append(layer.data[at : joint.start()])
+                here.append(size)
+                there.append(at)
+                size += joint.start() - at
+            at = joint.end()
+        texts += [layer.data[at:end], _BETWEEN]
+        here.append(size)
+        there.append(at)
+        size += end - at + len(_BETWEEN)
+
+    def locate(at: int) -> int:
+        number = bisect_right(here, at) - 1
+        return min(there[number] + at - here[number], len(layer.data) - 1)
+
+    return Layer(b"".join(texts), layer.depth + 1, locate, lambda _at, _size: "split", layer)

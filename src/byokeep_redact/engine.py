@@ -1,32 +1,163 @@
 """The redactor: finds secrets in text by two walls, known values first and shapes second, and puts masks over them.
 
-A record is looked at once by cheap marks (`prefilter`); only a record that sets one off is read closely: as it is, and
-as every text it turns into when its encodings are taken off. What is found is masked, and what is left between masks is
-read again by itself, so that redacting redacted text changes nothing.
+A long text is read in pages of whole lines. A record is looked at once by cheap marks (`prefilter`); only one that sets
+a mark off is read closely: as it is, and as every text it turns into when its encodings are taken off. What is found is
+masked, and what is left between masks is read again by itself, so that redacting redacted text changes nothing.
 Rules: a redactor that fails raises RedactionFailed, which names nothing of the text; what could not be read to the end
 is masked; both engines find candidates and the same code decides, so they give the same result.
 """
 
 from __future__ import annotations
 
+import re
 import threading
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
-from byokeep_redact.decoders import Layer, unescaped
+from byokeep_redact.automaton import Engine
+from byokeep_redact.decoders import DEPTH, Layer, escaped, hidden, inner, unescaped
 from byokeep_redact.errors import ByokeepError
-from byokeep_redact.known import KnownHit, KnownValues, Registration
+from byokeep_redact.known import KnownValues, Registration
 from byokeep_redact.mask import MASKED, Mask, truncated
-from byokeep_redact.nested_decoding import DEPTH, escaped, hidden, inner
-from byokeep_redact.pages import PAGE, groups, pages
-from byokeep_redact.prefilter import NOTHING, Candidate, Engine, Pure, Waiting, confirmed, prefilter
+from byokeep_redact.prefilter import NOTHING, Candidate, Pure, Waiting, confirmed, prefilter
 from byokeep_redact.rules import Rules, default_rules
 from byokeep_redact.secret import Secret
-from byokeep_redact.spans import Cover, RawSpan, has_longer_line, whole_characters
 from byokeep_redact.structures import may_name, redacted
+
+RawSpan = tuple[int, int, str, str, str]
+"""Start, end, kind, rule and fingerprint (empty for a shape), as found: spans may overlap."""
+
+
+class Cover:
+    """Spans found so far, to ask whether one of them covers a place. It may fail to know, never know wrongly."""
+
+    __slots__ = ("_ends", "_starts")
+
+    def __init__(self, spans: Iterable[RawSpan] = ()) -> None:
+        pairs = sorted((span[0], span[1]) for span in spans)
+        self._starts = [start for start, _ in pairs]
+        self._ends = [end for _, end in pairs]
+
+    def add(self, start: int, end: int) -> None:
+        """Take in one more span."""
+        at = bisect_right(self._starts, start)
+        self._starts.insert(at, start)
+        self._ends.insert(at, end)
+
+    def holds(self, start: int, end: int) -> bool:
+        """Return whether the last span that starts no later covers [start, end)."""
+        at = bisect_right(self._starts, start)
+        return at > 0 and self._ends[at - 1] >= end
+
+
+def has_longer_line(data: bytes, limit: int) -> bool:
+    """Return whether a line of `data` is longer than `limit`, by looking for one line end in each such stretch."""
+    start = 0
+    while len(data) - start > limit:
+        end = data.rfind(b"\n", start, start + limit + 1)
+        if end < 0:
+            return True
+        start = end + 1
+    return False
+
+
+def whole_characters(data: bytes, start: int, end: int) -> tuple[int, int]:
+    """Widen a span so that it does not cut a UTF-8 character."""
+    for _ in range(3):
+        if start > 0 and data[start] & 0xC0 == 0x80:
+            start -= 1
+        if end < len(data) and data[end] & 0xC0 == 0x80:
+            end += 1
+    return start, end
+
+
+PAGE: Final = 1 << 12
+_OVER: Final = 1 << 13
+_PLAIN: Final = 4  # pages taken at once where no record starts, so that less is read twice
+_LEAST_CUT: Final = 1 << 10
+_PEEK: Final = 20
+_TAIL: Final = 1 << 10
+# How a new record plainly starts; no wrapped or folded value goes on like that.
+_RECORD: Final = re.compile(
+    rb"\n(?=[{\[]|[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]|[A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:|[0-9]{1,3}(?:\.[0-9]{1,3}){3} )"
+)
+
+
+def pages(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield (start, end, limit): spans that start in [start, end) are wanted, data[start:limit] is to be read."""
+    size = len(data)
+    start = 0
+    while start < size:
+        if size - start <= PAGE:
+            yield start, size, size
+            return
+        end, limit = _page_end(data, start, size)
+        yield start, end, limit
+        start = end
+
+
+def _page_end(data: bytes, start: int, size: int) -> tuple[int, int]:
+    last = start + PAGE
+    for near in (last - _TAIL, start):
+        ends = [found.end() for found in _RECORD.finditer(data, near, last + _PEEK) if start < found.end() <= last]
+        if ends:
+            return ends[-1], ends[-1]
+    last = start + _PLAIN * PAGE
+    at = data.rfind(b"\n", start + 1, last)
+    if at < 0:
+        at = data.find(b"\n", last)
+        if at < 0:
+            return size, size
+    end = at + 1
+    over = data.rfind(b"\n", end, end + _OVER)
+    if over < 0:
+        over = data.find(b"\n", end)
+    return end, size if over < 0 else over + 1
+
+
+def groups(data: bytes, marked: Callable[[int, int], bool]) -> Iterator[tuple[int, int]]:
+    """Yield the [start, end) of each part of `data` to be read closely. `marked` says whether it sets anything off.
+
+    The parts are disjoint and in order.
+    """
+    if len(data) < _LEAST_CUT:
+        yield 0, len(data)
+        return
+    lines = _lines(data)
+    chosen = [marked(start, end) for start, end in lines]
+    taken = list(chosen)
+    for number, hit in enumerate(chosen):
+        if not hit:
+            continue
+        if number and not _RECORD.match(data, lines[number][0] - 1):
+            taken[number - 1] = True
+        if number + 1 < len(lines) and not _RECORD.match(data, lines[number + 1][0] - 1):
+            taken[number + 1] = True
+    number = 0
+    while number < len(lines):
+        last = number
+        while last + 1 < len(lines) and taken[last + 1] == taken[number]:
+            last += 1
+        start, end = lines[number][0], lines[last][1]
+        if taken[number] or (last > number and marked(start, end)):
+            yield start, end
+        number = last + 1
+
+
+def _lines(data: bytes) -> list[tuple[int, int]]:
+    lines = []
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start)
+        end = len(data) if end < 0 else end + 1
+        lines.append((start, end))
+        start = end
+    return lines
+
 
 LEAST_LINE: Final = 1 << 10
 LEAST_TEXT: Final = 8  # what is shorter holds no secret: a value is longer, and so is a name with a value
@@ -387,6 +518,3 @@ class Redactor:
 def default() -> Redactor:
     """Return the redactor of this process, which hooks use and leases register with. Raises RuleError."""
     return Redactor()
-
-
-__all__ = ["Engine", "KnownHit", "RedactionFailed", "Redactor", "Registration", "Span", "default"]

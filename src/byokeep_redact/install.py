@@ -34,7 +34,7 @@ from byokeep_redact.rules import Rules
 # Library -> module and class of its hook, where the library is installed.
 _OPTIONAL: Final = {
     "structlog": ("structlog", "StructlogHook"),
-    "loguru": ("loguru", "LoguruHook"),
+    "loguru": ("logging", "LoguruHook"),
     "opentelemetry.sdk": ("otel", "TracingHook"),
 }
 _turn: Final = RLock()

@@ -3,7 +3,8 @@
 A value is registered by whoever holds it and forgotten when it is let go. Every 4-byte word of every form of it stands
 in one table, from the first search on; a text is sampled at each 8th byte, so that the time does not depend on how many
 values are known. Words only name candidates; a place counts when at least 12 bytes in a row of the value stand there.
-Rules: what chance would find is refused; a forgotten value leaves no readable byte here; nothing here prints a value.
+Rules: what chance would find, or what all keys of a kind share, is neither searched for nor counted as entropy; a
+forgotten value leaves no readable byte here; nothing here prints a value.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import struct
 import sys
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
@@ -24,12 +25,58 @@ from itertools import accumulate
 from types import TracebackType
 from typing import Final, Self
 
-from byokeep_redact.canary import FRAGMENT_BYTES
-from byokeep_redact.encoded_patterns import Squeezed, radix_cuts
+from byokeep_redact.automaton import HS_CASELESS, HS_SINGLEMATCH, Automaton, literal
+from byokeep_redact.decoders import Squeezed
 from byokeep_redact.errors import Rejected
-from byokeep_redact.parts import SQUEEZED, private_parts, strong_windows, told_apart
-from byokeep_redact.prefilter import HS_CASELESS, HS_SINGLEMATCH, Automaton
 from byokeep_redact.secret import Secret
+
+FRAGMENT_BYTES: Final = 12
+SQUEEZED: Final = b"\r\n\t \0:\\\"',[](){}<>;|`"
+_LEAST_DISTINCT: Final = 5
+
+# What all keys of a kind share says nothing about one of them: it is neither searched for nor counted as entropy.
+_PUBLIC: Final = re.compile(
+    rb"\A(?:sk-(?:ant-[a-z]+[0-9]{2}-|proj-|svcacct-|admin-|or-v1-)|sk_(?:live|test)_|sk_V2_hgu_k?|AQ\.Ab8RN6|AIza|ya29\."
+    rb"|github_pat_|gh[pousr]_|xox[abprs]-|hv[sbr]\.|eyJ[A-Za-z0-9_-]+\.)"
+    rb"|-----(?:BEGIN|END) [A-Z ]{1,40}-----"
+    rb"|(?<![A-Za-z0-9+/])(?:MII[A-Za-z0-9+/]{3}IBADANBgkqhkiG9w0BAQEFAASC[A-Za-z0-9+/]{22}(?:AoI[A-Za-z0-9+/]{4})?"
+    rb"|MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg|MC4CAQAwBQYDK2VwBCIEI)"
+)
+
+
+def private_parts(value: bytes) -> list[bytes]:
+    """Return what is left of a value without public starts, PEM frames and the constants inside keys."""
+    return [part for part in _PUBLIC.sub(b"\0\0\0\0", value).split(b"\0\0\0\0") if len(part) >= FRAGMENT_BYTES]
+
+
+def told_apart(part: bytes) -> bytes:
+    """Return the squeezed part, or nothing when it tells the value from no other text."""
+    plain = part.translate(None, SQUEEZED)
+    return b"" if len(plain) < FRAGMENT_BYTES or (len(plain) < 20 and _one_class(plain)) else plain
+
+
+def strong_windows(text: bytes) -> Iterator[tuple[int, int]]:
+    """Yield [start, end) of each stretch that is long and mixed enough to be found by."""
+    for at in range(len(text) - FRAGMENT_BYTES + 1):
+        if len(set(text[at : at + FRAGMENT_BYTES])) >= _LEAST_DISTINCT:
+            yield at, at + FRAGMENT_BYTES
+
+
+def _one_class(text: bytes) -> bool:
+    return text.isdigit() or (text.isalpha() and (text.islower() or text.isupper()))
+
+
+def radix_cuts(starts: Iterable[int], shift: int, bits: int) -> tuple[int, list[tuple[int, int]]]:
+    """Say which characters of a base64 (`bits` 6) or base32 (5) text depend on 12 given bytes alone.
+
+    `starts` are the places of such bytes in a value that stands `shift` bytes into a group. Returns the first character
+    that depends on the value alone, and the [start, end) of each part, counted from there.
+    """
+    first = -(-8 * shift // bits)
+    return first, [
+        (-(-8 * (shift + at) // bits) - first, 8 * (shift + at + FRAGMENT_BYTES) // bits - first) for at in starts
+    ]
+
 
 LONGEST: Final = 1 << 15
 """Bytes; a longer value is refused, for its table would be larger than the process."""
@@ -139,11 +186,13 @@ class Registration:
 class KnownValues:
     """The values known now. Safe to use from many threads.
 
-    `mark` makes the keyed fingerprint that masks show; `compiled` lets hyperscan prefilter where worth it.
+    `mark` makes the keyed fingerprint that masks show; `compiled` lets hyperscan prefilter where worth it;
+    `squeezed` is what may stand between the bytes of a value.
     """
 
-    def __init__(self, mark: Callable[[bytes], str], *, compiled: bool = False) -> None:
+    def __init__(self, mark: Callable[[bytes], str], *, compiled: bool = False, squeezed: bytes = SQUEEZED) -> None:
         self._mark = mark
+        self._squeezed = squeezed
         self._key = secrets.token_bytes(32)
         self._lock = threading.RLock()  # a signal handler may log, and so search or forget, in the middle of a call
         self._entries: dict[bytes, _Entry] = {}
@@ -176,12 +225,29 @@ class KnownValues:
                 entry.count += 1
         return Registration(lambda: self._forget(name))
 
+    def watch(self, label: str, value: bytes) -> None:
+        """Look for `value`, weak or not, for as long as this lives. Hits have the label as their kind.
+
+        Raises ValueError if fewer than 12 bytes of it are left without what is squeezed out.
+        """
+        plain = value.translate(None, self._squeezed)
+        if len(plain) < FRAGMENT_BYTES:
+            raise ValueError("canary_too_short")
+        entry = _Entry(label, "", bytearray())
+        entry.forms = [*_forms(entry, value, plain, _windows), *_base32_forms(entry, value)]
+        self._entries[b"%d" % len(self._entries)] = entry
+        self._index(entry)
+
     def _read(self) -> None:
         """Work out the forms of what is new. An entry leaves ``_unread`` last: others wait, a handler repeats."""
         with self._lock:
             for name, entry in list(self._unread.items()):
                 if not entry.forms:
-                    forms = [form for part in private_parts(bytes(entry.plain)) for form in _forms(entry, part)]
+                    forms = [
+                        form
+                        for part in private_parts(bytes(entry.plain))
+                        for form in _forms(entry, part, told_apart(part), strong_windows)
+                    ]
                     if name not in self._unread:
                         continue
                     entry.forms = forms
@@ -220,7 +286,7 @@ class KnownValues:
             return False
         if self._unread:
             self._read()
-        text = data.translate(None, SQUEEZED)
+        text = data.translate(None, self._squeezed)
         automaton = self._automaton
         if automaton is None and len(self._entries) <= _FEW:
             automaton = self._worth(len(text))
@@ -233,7 +299,7 @@ class KnownValues:
 
     def holds(self, data: bytes) -> bool:
         """Return whether a known value stands in `data`, encodings that hide others apart."""
-        return self.may_hold(data) and bool(self._verified(Squeezed(data, SQUEEZED, _GRAIN)))
+        return self.may_hold(data) and bool(self._verified(Squeezed(data, self._squeezed, _GRAIN)))
 
     def expect(self, size: int) -> None:
         """Say that `size` bytes are about to be searched: an automaton is compiled first where that saves time."""
@@ -263,7 +329,7 @@ class KnownValues:
             return []
         if not self.may_hold(data):
             return []
-        squeezed = Squeezed(data, SQUEEZED, _GRAIN)
+        squeezed = Squeezed(data, self._squeezed, _GRAIN)
         return [(squeezed.origin(hit.start), squeezed.origin(hit.end - 1) + 1, hit) for hit in self._verified(squeezed)]
 
     def _verified(self, squeezed: Squeezed) -> list[KnownHit]:
@@ -307,8 +373,7 @@ def _automaton(forms: list[_Form]) -> Automaton | None:
             pieces[bytes(form.text[at : at + size]), HS_CASELESS if form.caseless else 0] = None
     if not pieces:
         return None
-    expressions = ["".join(f"\\x{byte:02x}" for byte in text).encode() for text, _ in pieces]
-    return Automaton(expressions, range(len(expressions)), [flag | HS_SINGLEMATCH for _, flag in pieces])
+    return Automaton([literal(text) for text, _ in pieces], [flag | HS_SINGLEMATCH for _, flag in pieces])
 
 
 def _agree(text: bytearray, offset: int, data: bytes, position: int, size: int) -> tuple[int, int]:
@@ -342,25 +407,32 @@ def _checked(value: bytes) -> bytes:
     return value
 
 
-def _forms(entry: _Entry, part: bytes) -> Iterator[_Form]:
-    plain = told_apart(part)
-    cuts = list(strong_windows(plain))
+def _windows(text: bytes) -> Iterator[tuple[int, int]]:
+    """Yield [start, end) of each stretch of 12 bytes."""
+    return ((at, at + FRAGMENT_BYTES) for at in range(len(text) - FRAGMENT_BYTES + 1))
+
+
+def _forms(
+    entry: _Entry, part: bytes, plain: bytes, windows: Callable[[bytes], Iterator[tuple[int, int]]]
+) -> Iterator[_Form]:
+    """Yield a part of a value in each encoding that is looked for as it stands. `plain` is the part squeezed."""
+    cuts = list(windows(plain))
     if not cuts:
         return
     hexadecimal = _HEXADECIMAL.fullmatch(plain) is not None  # whoever writes such a value again may choose the case
     yield _Form(entry, "raw", plain.lower() if hexadecimal else plain, cuts, hexadecimal)
     mirrored = plain[::-1]
-    yield _Form(entry, "reversed", mirrored, list(strong_windows(mirrored)))
-    strong = [at for at, _ in strong_windows(part)]
-    yield _Form(entry, "hex", part.hex().encode(), [(2 * at, 2 * (at + FRAGMENT_BYTES)) for at in strong], True)
+    yield _Form(entry, "reversed", mirrored, list(windows(mirrored)))
+    starts = [at for at, _ in windows(part)]
+    yield _Form(entry, "hex", part.hex().encode(), [(2 * at, 2 * (at + FRAGMENT_BYTES)) for at in starts], True)
     for name, each, between in (("numbers", "%d", ""), ("c-array", "0x%02x", ""), ("pairs", "%02x", "-")):
         texts = [(each % byte + between).encode() for byte in part]
         ends = [0, *accumulate(map(len, texts))]
-        listed = [(ends[at], ends[at + FRAGMENT_BYTES] - len(between)) for at in strong]
+        listed = [(ends[at], ends[at + FRAGMENT_BYTES] - len(between)) for at in starts]
         yield _Form(entry, name, b"".join(texts), listed, caseless=name != "numbers")
     for shift in range(3):
         shifted = b"\0" * shift + part + b"\0" * 3
-        first, parts = radix_cuts(strong, shift, 6)
+        first, parts = radix_cuts(starts, shift, 6)
         if not parts:
             continue
         standard = base64.b64encode(shifted)[first : first + parts[-1][1]]
@@ -368,3 +440,10 @@ def _forms(entry: _Entry, part: bytes) -> Iterator[_Form]:
         url_safe = base64.urlsafe_b64encode(shifted)[first : first + parts[-1][1]]
         if url_safe != standard:
             yield _Form(entry, f"base64url@{shift}", url_safe, parts)
+
+
+def _base32_forms(entry: _Entry, part: bytes) -> Iterator[_Form]:
+    for shift in range(5):
+        first, parts = radix_cuts([at for at, _ in _windows(part)], shift, 5)
+        encoded = base64.b32encode(b"\0" * shift + part + b"\0" * 5)
+        yield _Form(entry, f"base32@{shift}", encoded[first : first + parts[-1][1]], parts)

@@ -7,23 +7,18 @@ by two scans at once, whatever thread or signal handler they run in.
 
 from __future__ import annotations
 
-import importlib
 import re
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import Any, Final, Literal, Protocol
+from typing import Final, Protocol
 
-from byokeep_redact.nested_decoding import MASK64, TRIGGERS, holds_text, holds_text16
+from byokeep_redact.automaton import HS_SINGLEMATCH, Automaton, Engine, installed
+from byokeep_redact.decoders import MASK64, TRIGGERS, holds_text, holds_text16
 from byokeep_redact.rules import Rule, Rules, default_rules
 
-Engine = Literal["auto", "hyperscan", "pure"]
-
-HS_CASELESS: Final = 1
-HS_SINGLEMATCH: Final = 8
 _MANY: Final = re.compile(rb"(?<!\\)\{(\d+),\d{3,}\}")
 _LAST: Final = re.compile(rb"(?<!\\)\{(\d+),\}(\)*)\Z")
 # What lower-casing a pattern would change: classes by a capital letter, letters by number, ranges from kind to kind.
@@ -87,38 +82,6 @@ def _without_start(body: bytes) -> bytes:
                 return body if rest[:1] in (b"", b"?", b"*", b"+", b"{", b"|") else rest
         at += 1
     return body
-
-
-class Automaton:
-    """A hyperscan database with scratch space for as many scans at once as there are.
-
-    `seen` is told each match and the list of what is found.
-    """
-
-    def __init__(
-        self, expressions: Sequence[bytes], numbers: Sequence[int], flags: Sequence[int] | int, seen: Any = None
-    ) -> None:
-        self._seen = seen or _seen
-        library = importlib.import_module("hyperscan")
-        self._new_scratch = library.Scratch
-        self._database = library.Database(mode=library.HS_MODE_BLOCK)
-        self._database.compile(expressions=list(expressions), ids=list(numbers), elements=len(expressions), flags=flags)
-        self._idle: deque[Any] = deque(maxlen=16)
-
-    def scan(self, data: bytes) -> list[int]:
-        """Return the numbers of the expressions that `data` holds, in no order."""
-        found: list[int] = []
-        try:
-            scratch = self._idle.pop()
-        except IndexError:
-            scratch = self._new_scratch(self._database)
-        self._database.scan(data, match_event_handler=self._seen, context=found, scratch=scratch)
-        self._idle.append(scratch)
-        return found
-
-
-def _seen(number: int, _start: int, _end: int, _flags: int, found: list[int]) -> None:
-    found.append(number)
 
 
 def _seen_where(number: int, _start: int, end: int, _flags: int, found: list[int]) -> None:
@@ -221,7 +184,7 @@ def _shapes(rules: Rules, apart: tuple[int, ...]) -> Automaton:
     chosen += [(n, p) for n, (name, p) in enumerate(TRIGGERS.items(), len(rules.rules)) if name != _RUN_TRIGGER]
     chosen.append((_LONG_RUN, _RUN_STARTS))
     flags = [0 if number == _LONG_RUN else HS_SINGLEMATCH for number, _ in chosen]
-    return Automaton([text for _, text in chosen], [number for number, _ in chosen], flags, _seen_where)
+    return Automaton([text for _, text in chosen], flags, [number for number, _ in chosen], _seen_where)
 
 
 class Hyperscan:
@@ -273,15 +236,9 @@ class Waiting:
 
 def prefilter(rules: Rules, engine: Engine) -> Prefilter:
     """Return what `engine` means here. Raises ImportError for "hyperscan" where it is not installed."""
-    if engine == "pure":
+    if not installed(engine):
         return Pure(rules)
-    if engine == "hyperscan":
-        return Hyperscan(rules)
-    try:
-        importlib.import_module("hyperscan")
-    except ImportError:
-        return Pure(rules)
-    return Waiting(rules)
+    return Hyperscan(rules) if engine == "hyperscan" else Waiting(rules)
 
 
 @dataclass(frozen=True, slots=True)

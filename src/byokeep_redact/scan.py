@@ -1,39 +1,274 @@
-"""The leak search as the rest of the system uses it, and as a command.
+"""The leak search as the rest of the system uses it, its positive control, and both as a command.
 
     python -m byokeep_redact.scan --canaries-fd N PATH...
 
 reads canaries from an open file descriptor (a line each: label, tab, value; values are never arguments), runs the
 positive control, searches the paths, and prints a JSON report. Exit code 0 clean, 1 found, 4 not known (something could
 not be read, nothing was there to search, bad input, or the control failed).
+Rules: the control plants fresh canaries in every kind of place and every encoding, and uses the same engine and limits
+as the search it vouches for; a search that misses one proves nothing, so its result is void.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import bz2
 import dataclasses
+import gzip
+import io
 import json
+import lzma
 import os
+import sqlite3
+import struct
+import subprocess
 import sys
-from collections.abc import Sequence
+import tarfile
+import tempfile
+import textwrap
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import NoReturn
+from urllib.parse import quote_from_bytes
 
-from byokeep_redact.canary import Canary, marker_of, new_canary
-from byokeep_redact.control import positive_control
-from byokeep_redact.sweep import ControlResult, Finding, Limits, Report, Sweep, Unreadable, scan_bytes
+import zstandard
 
-__all__ = [
-    "Canary",
-    "ControlResult",
-    "Finding",
-    "Limits",
-    "Report",
-    "Sweep",
-    "Unreadable",
-    "marker_of",
-    "new_canary",
-    "positive_control",
-    "scan_bytes",
-]
+from byokeep_redact.automaton import Engine
+from byokeep_redact.canary import Canary, new_canary
+from byokeep_redact.search import ControlResult, Limits, Report, Sweep
+
+_Encoder = Callable[[bytes], bytes]
+_PROSE = b"2026-03-01T12:00:00Z level=info component=worker msg='step finished' attempt=2 of=5\n" * 40
+
+
+def _each(template: str) -> _Encoder:
+    return lambda value: "".join(template.format(byte) for byte in value).encode()
+
+
+def _base64_after(junk: bytes) -> _Encoder:
+    return lambda value: base64.b64encode(junk + value + b"; end")
+
+
+def _wrapped(columns: int, ending: bytes) -> _Encoder:
+    return lambda value: ending.join(
+        line.encode() for line in textwrap.wrap(base64.b64encode(b"user=x;" + value * 3).decode(), columns)
+    )
+
+
+def _zip(value: bytes, method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        archive.writestr("notes.txt", _PROSE + value)
+    return out.getvalue()
+
+
+def _tar(value: bytes) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        entry = tarfile.TarInfo("notes.txt")
+        entry.size = len(value)
+        archive.addfile(entry, io.BytesIO(value))
+    return out.getvalue()
+
+
+def _deflate(value: bytes) -> bytes:
+    stream = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return stream.compress(_PROSE + value) + stream.flush()
+
+
+def _gzip_in_json(value: bytes) -> bytes:
+    return json.dumps({"body": base64.b64encode(gzip.compress(_PROSE + value)).decode()}).replace("/", "\\/").encode()
+
+
+# name -> encoder; a raw deflate stream has no magic, so it stands inside base64, where its start is known
+ENCODINGS: dict[str, _Encoder] = {
+    "raw": lambda value: value,
+    "fragment": lambda value: value[len(value) // 2 - 6 : len(value) // 2 + 6],
+    "json-u": _each("\\u{:04x}"),
+    "json-u-upper": _each("\\u{:04X}"),
+    "json-in-json": lambda value: json.dumps(json.dumps(_each("\\u{:04x}")(value).decode())).encode(),
+    "json-slash": lambda value: base64.b64encode(b"\xff\xff" + value + b"\xff").replace(b"/", b"\\/"),
+    "backslash-x": _each("\\x{:02x}"),
+    "octal": _each("\\{:03o}"),
+    "url": _each("%{:02x}"),
+    "url-upper": _each("%{:02X}"),
+    "url-double": lambda value: quote_from_bytes(_each("%{:02x}")(value)).encode(),
+    "html-decimal": _each("&#{:d};"),
+    "html-hex": _each("&#x{:x};"),
+    "base64@0": _base64_after(b""),
+    "base64@1": _base64_after(b"k"),
+    "base64@2": _base64_after(b"k="),
+    "base64-bare": lambda value: base64.b64encode(value).rstrip(b"="),
+    "base64url": lambda value: base64.urlsafe_b64encode(b"\xff" + value + b"\xfe"),
+    "base64-64-lf": _wrapped(64, b"\n"),
+    "base64-76-crlf": _wrapped(76, b"\r\n"),
+    "base64-twice": lambda value: base64.b64encode(b"x" + base64.b64encode(b"yy" + value)),
+    "base32": lambda value: base64.b32encode(b"abc" + value),
+    "hex": lambda value: value.hex().encode(),
+    "hex-upper": lambda value: value.hex().upper().encode(),
+    "hex-colon": lambda value: value.hex(":").encode(),
+    "hex-space": lambda value: value.hex(" ").upper().encode(),
+    "utf16le": lambda value: value.decode().encode("utf-16-le"),
+    "utf16be": lambda value: value.decode().encode("utf-16-be"),
+    "reversed": lambda value: value[::-1],
+    "gzip": lambda value: gzip.compress(_PROSE + value),
+    "zlib": lambda value: zlib.compress(_PROSE + value),
+    "deflate": lambda value: base64.b64encode(_deflate(value)),
+    "bzip2": lambda value: bz2.compress(_PROSE + value),
+    "xz": lambda value: lzma.compress(_PROSE + value),
+    "zip": _zip,
+    "zstd": lambda value: zstandard.compress(_PROSE + value),
+    "tar": _tar,
+    "gzip-base64-json": _gzip_in_json,
+}
+
+
+def _log(path: Path, planted: bytes) -> None:
+    path.write_bytes(_PROSE + b"GET /v1/x?q=" + planted + b" 200\n" + _PROSE)
+
+
+def _sqlite(path: Path, planted: bytes) -> None:
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body BLOB)")
+        database.executemany("INSERT INTO note (body) VALUES (?)", [(b"nothing here",)] * 50 + [(planted,)])
+
+
+def _postgres_page(path: Path, planted: bytes) -> None:
+    """Two heap pages: header, line pointers, a gap, and tuples at the end."""
+    tuple_bytes = b"\x02\x03\x00\x00\x00\x00\x00\x00\x01\x00\x02\x00\x02\x09\x18\x00" + planted
+    header = b"\x00" * 12 + b"\x1c\x00\x00\x1f\x00\x20\x04\x20\x00\x00\x00\x00" + b"\x80\x9f\x00\x01"
+    page = header.ljust(8192 - len(tuple_bytes), b"\0") + tuple_bytes
+    path.write_bytes(header.ljust(8192, b"\0") + page)
+
+
+def _sqlite_wal(path: Path, planted: bytes) -> None:
+    """The log of a database whose file has not seen the row yet."""
+    with tempfile.TemporaryDirectory(prefix="control-") as folder:
+        file = Path(folder, "app.sqlite")
+        with closing(sqlite3.connect(file)) as database:
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body BLOB)")
+            database.execute("INSERT INTO note (body) VALUES (?)", (planted,))
+            database.commit()
+            path.write_bytes(Path(folder, "app.sqlite-wal").read_bytes())
+
+
+def _sqlite_freed(path: Path, planted: bytes) -> None:
+    """A database whose row was deleted and its page given back; the page still holds it."""
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("PRAGMA secure_delete=OFF")
+        database.execute("PRAGMA synchronous=OFF")
+        database.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body BLOB)")
+        rows = [(b"nothing here",)] * 500 + [(planted,)] + [(b"nothing there",)] * 500
+        database.executemany("INSERT INTO note (body) VALUES (?)", rows)
+        database.commit()
+        database.execute("DELETE FROM note")
+
+
+def _pickle(path: Path, planted: bytes) -> None:
+    """What a pickled dict of one entry looks like, written out: this program neither reads nor makes pickles."""
+    size = len(planted).to_bytes(4, "little")
+    path.write_bytes(b"\x80\x03}q\x00X\x04\x00\x00\x00bodyq\x01B" + size + planted + b"q\x02s.")
+
+
+def _png(path: Path, planted: bytes) -> None:
+    """A picture of one pixel with a compressed text chunk."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
+    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(_PROSE + planted))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + text + chunk(b"IDAT", zlib.compress(b"\0\0")) + chunk(b"IEND", b""))
+
+
+def _har(path: Path, planted: bytes) -> None:
+    """A browser's network log; the answer's body stands in it as base64."""
+    body = {"mimeType": "application/octet-stream", "encoding": "base64", "text": base64.b64encode(planted).decode()}
+    entry = {"request": {"method": "GET", "url": "https://example.com/"}, "response": {"status": 200, "content": body}}
+    path.write_text(json.dumps({"log": {"version": "1.2", "entries": [entry]}}))
+
+
+def _gzip_file(path: Path, planted: bytes) -> None:
+    path.write_bytes(gzip.compress(_PROSE + planted))
+
+
+def _zip_file(path: Path, planted: bytes) -> None:
+    path.write_bytes(_zip(planted))
+
+
+def _zstd_file(path: Path, planted: bytes) -> None:
+    path.write_bytes(zstandard.compress(_PROSE + planted))
+
+
+# file kind -> how to plant bytes in a new file of that kind
+LOCATIONS: dict[str, Callable[[Path, bytes], None]] = {
+    "text.log": _log,
+    "app.sqlite": _sqlite,
+    "old.log.gz": _gzip_file,
+    "bundle.zip": _zip_file,
+    "profile.zst": _zstd_file,
+    "base.16384": _postgres_page,
+    "app.sqlite-wal": _sqlite_wal,
+    "freed.sqlite": _sqlite_freed,
+    "state.pickle": _pickle,
+    "shot.png": _png,
+    "net.har": _har,
+}
+PROCESS_LOCATIONS = ("environ", "cmdline")
+_WAIT = "import sys; sys.stdout.write('+'); sys.stdout.flush(); sys.stdin.read()"
+
+
+@contextmanager
+def planted_process(planted: dict[str, bytes], location: str) -> Iterator[int]:
+    """Run a child with the bytes in its environment or command line while the block lasts; give its pid.
+
+    Bytes with NUL cannot stand there and go in as base64. The child is waited for, for the kernel shows a new process
+    before its arguments.
+    """
+    fit = {name: base64.b64encode(value) if b"\0" in value else value for name, value in planted.items()}
+    arguments: list[bytes] = list(fit.values()) if location == "cmdline" else []
+    environment = {f"N{at}".encode(): value for at, value in enumerate(fit.values())} if location == "environ" else {}
+    command: list[str | bytes] = [sys.executable, "-I", "-S", "-c", _WAIT, *arguments]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        if child.stdout is None or child.stdout.read(1) != b"+":
+            raise OSError("control_process_died")
+        yield child.pid
+
+
+def positive_control(
+    canary_factory: Callable[[], bytes], *, engine: Engine = "auto", limits: Limits | None = None
+) -> ControlResult:
+    """Plant a fresh canary per encoding in every location, search, and say what was missed.
+
+    `canary_factory` makes one value per call, as new_canary does. Raises OSError if nothing can be planted.
+    """
+    canaries = {name: Canary(name, canary_factory()) for name in ENCODINGS}
+    planted = {name: encode(canaries[name].value) for name, encode in ENCODINGS.items()}
+    sweep = Sweep(canaries.values(), engine=engine, limits=limits)
+    missed: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="control-") as folder:
+        for location, plant in LOCATIONS.items():
+            for name, value in planted.items():
+                path = Path(folder, f"{name}.{location}")
+                plant(path, value)
+                if not _sees(sweep.scan_file(path), name):
+                    missed.append(f"{location}/{name}")
+    for location in PROCESS_LOCATIONS:
+        with planted_process(planted, location) as pid:
+            report = sweep.scan_proc([pid])
+        source = f"/proc/{pid}/{location}"
+        missed += [f"{location}/{name}" for name in planted if not _sees(report, name, source)]
+    return ControlResult(len(planted) * (len(LOCATIONS) + len(PROCESS_LOCATIONS)), tuple(missed))
+
+
+def _sees(report: Report, label: str, source: str | None = None) -> bool:
+    return any(found.label == label and source in (None, found.source) for found in report.findings)
+
 
 CLEAN, FOUND, UNKNOWN = 0, 1, 4
 

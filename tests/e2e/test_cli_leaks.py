@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from byokeep_redact.canary import new_canary
-from byokeep_redact.control import LOCATIONS
 from byokeep_redact.encodings import recoverable
-from byokeep_redact.leaks.fingerprints import fingerprints_from, fingerprints_of
+from byokeep_redact.fingerprint import fingerprints_from, fingerprints_of
+from byokeep_redact.scan import LOCATIONS
 from tests.support.cli import Ran, Shell, pipe_with
 from tests.support.stack import environment
 

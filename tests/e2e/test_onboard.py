@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from byokeep.core.errors import Conflict
-from byokeep_redact.sweep import Sweep
+from byokeep_redact.search import Sweep
 from byokeep_sim import SimKeyState
 from tests.support.web import Desk
 

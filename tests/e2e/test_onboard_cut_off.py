@@ -14,7 +14,7 @@ from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.keys.onboard import Onboarded, OnboardRequest, onboard, sweep_orphans
 from byokeep.keys.verify_key import Task, verify_key
-from byokeep_redact.sweep import Sweep
+from byokeep_redact.search import Sweep
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]

@@ -11,7 +11,7 @@ import pytest
 
 from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.embedded import audit_files
-from byokeep_redact.sweep import Sweep
+from byokeep_redact.search import Sweep
 from tests.support.audit_table import DENIED, Call, Case, Scene, broker_calls, expect_each, fresh
 from tests.support.broker import Person
 from tests.support.web import Desk

@@ -30,8 +30,7 @@ from byokeep.settings import Settings
 from byokeep.web.leaks import PER_MINUTE
 from byokeep.wire.bao_http import BaoHttp
 from byokeep_redact.canary import PROVIDERS
-from byokeep_redact.fingerprint import WINDOW, Digester
-from byokeep_redact.leaks.fingerprints import parse
+from byokeep_redact.fingerprint import WINDOW, Digester, parse
 from tests.support.audit_table import DENIED, Call, Case, Scene, expect_each, fresh
 from tests.support.broker import Person
 from tests.support.web import Desk

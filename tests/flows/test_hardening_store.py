@@ -26,7 +26,7 @@ from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
-from byokeep_redact.sweep import Sweep
+from byokeep_redact.search import Sweep
 from tests.support.broker import Stand
 from tests.support.postgres import short_home
 from tests.support.web import Desk

@@ -33,7 +33,7 @@ from byokeep.telemetry import log
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
 from byokeep_redact.canary import Canary
-from byokeep_redact.sweep import Sweep
+from byokeep_redact.search import Sweep
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]

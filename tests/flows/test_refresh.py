@@ -32,7 +32,7 @@ from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.refresher.loop import run
 from byokeep_redact.canary import Canary
-from byokeep_redact.sweep import Sweep
+from byokeep_redact.search import Sweep
 from tests.support.broker import Stand
 from tests.support.renewal import PLATFORMS, Account, Bench, bench_on
 from tests.support.social import DAY

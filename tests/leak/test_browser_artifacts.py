@@ -23,9 +23,8 @@ from byokeep.core.errors import Rejected
 from byokeep_redact.canary import Canary
 from byokeep_redact.engine import RedactionFailed, Redactor
 from byokeep_redact.hooks import browser as hook
-from byokeep_redact.hooks.browser import ArtifactKind
-from byokeep_redact.hooks.browser.credential_names import is_credential
-from byokeep_redact.sweep import Sweep
+from byokeep_redact.hooks.browser import ArtifactKind, is_credential
+from byokeep_redact.search import Sweep
 from tests.support.browser_site import Site, chromium, serving
 
 VALUE = secrets.token_urlsafe(32)

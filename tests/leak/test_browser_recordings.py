@@ -16,7 +16,7 @@ from byokeep.core.errors import Rejected
 from byokeep_redact.engine import Redactor
 from byokeep_redact.hooks import browser as hook
 from byokeep_redact.hooks.browser import ArtifactKind
-from byokeep_redact.sweep import Report, Sweep
+from byokeep_redact.search import Report, Sweep
 from tests.support.browser_site import Site, chromium, serving
 
 EVENTS = (

@@ -27,11 +27,12 @@ from byokeep.client import ClientSettings, Keep
 from byokeep.core.errors import ByokeepError
 from byokeep.settings import load
 from byokeep.supervisor import Stack
-from byokeep_redact.canary import PROVIDERS
-from byokeep_redact.leaks.fingerprints import KIND as LIVE
-from byokeep_redact.leaks.fingerprints import fingerprints_from, fingerprints_of
-from byokeep_redact.leaks.scanner import Scanner
-from byokeep_redact.scan import Canary, Report, Sweep, new_canary, positive_control
+from byokeep_redact.canary import PROVIDERS, Canary, new_canary
+from byokeep_redact.fingerprint import LIVE_VALUE as LIVE
+from byokeep_redact.fingerprint import fingerprints_from, fingerprints_of
+from byokeep_redact.leaks import Scanner
+from byokeep_redact.scan import positive_control
+from byokeep_redact.search import Report, Sweep
 from byokeep_sim import start
 from tests.support.cli import Shell, ended
 from tests.support.overheard import CLASSES, accounts

@@ -17,7 +17,7 @@ import pytest
 from byokeep.core.secret import Secret
 from byokeep_redact.engine import RedactionFailed, Redactor
 from byokeep_redact.hooks.http import token_reply
-from byokeep_redact.hooks.patches import Patches
+from byokeep_redact.hooks.wall import Patches
 from byokeep_redact.install import current, install
 from byokeep_redact.rules import RuleError, Rules
 from tests.support.speech import EVASIONS, SAYINGS, Talkative, guarded, leaks, opaque, shaped

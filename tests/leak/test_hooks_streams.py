@@ -19,8 +19,7 @@ import pytest
 
 from byokeep_redact.engine import RedactionFailed, Redactor
 from byokeep_redact.hooks import streams
-from byokeep_redact.hooks.streams import DescriptorHook, filtered
-from byokeep_redact.stream import write_all
+from byokeep_redact.hooks.streams import DescriptorHook, filtered, write_all
 from tests.support.speech import ROOT, guarded, leaks, opaque, program, shaped
 
 

@@ -8,23 +8,32 @@ import pytest
 
 from byokeep.core.errors import Rejected
 from byokeep_redact.engine import Redactor
-from byokeep_redact.selftest import evaluator, plan, report
-from byokeep_redact.selftest.generator import ValueGenerator, fresh_seed
-from byokeep_redact.selftest.project import Setup, load_own
-from byokeep_redact.selftest.runner import RunOutcome
-from byokeep_redact.selftest.samples import COST, ENCODED, EVASION, HEADERS, MADE, SURVIVE, shapes, survivors
+from byokeep_redact.selftest import evaluator, runner
+from byokeep_redact.selftest.runner import RunOutcome, Setup, load_own
+from byokeep_redact.selftest.samples import (
+    COST,
+    ENCODED,
+    EVASION,
+    HEADERS,
+    MADE,
+    SURVIVE,
+    ValueGenerator,
+    fresh_seed,
+    shapes,
+    survivors,
+)
 
 pytestmark = pytest.mark.timeout(400)  # the first test that asks for the run waits for it
 VECTORS = Path(__file__).parents[1] / "vectors"
 
 
 @pytest.fixture(scope="module")
-def result() -> report.Result:
+def result() -> evaluator.Result:
     """One run of the whole pack against a process that calls ``install()`` and nothing else."""
     return evaluator.run()
 
 
-def judged(emissions: list[plan.Emission], said: dict[str, str]) -> list[report.Row]:
+def judged(emissions: list[runner.Emission], said: dict[str, str]) -> list[evaluator.Row]:
     """Rows of a runner that said, at each mark, what is given here, and a runner that said everything as it was."""
     sinks = {one.sink: "ran" for one in emissions}
     on, off = evaluator._Output(RunOutcome("byokeep", sinks)), evaluator._Output(RunOutcome("off", sinks))
@@ -33,27 +42,27 @@ def judged(emissions: list[plan.Emission], said: dict[str, str]) -> list[report.
     return evaluator._rows(emissions, on, off)
 
 
-def emissions(group: str) -> list[plan.Emission]:
+def emissions(group: str) -> list[runner.Emission]:
     """What one plain sink is fed of one class."""
     names = {EVASION: "evasions", HEADERS: "otel-headers", COST: "long-lines"}
-    job = plan.PlannedRun(fresh_seed(), (names.get(group, "logging-message"),))
-    return [one for one in plan.plan(job) if one.sample.group == group]
+    job = runner.PlannedRun(fresh_seed(), (names.get(group, "logging-message"),))
+    return [one for one in runner.plan(job) if one.sample.group == group]
 
 
 def shows_a_survivor(group: str) -> None:
     """One survivor fails the class, and its shape is printed, not the sample."""
     planned = emissions(group)
     clean = {one.mark: "[redacted:secret:0a1b2c3d]" for one in planned}
-    assert report.Result("s", rows=judged(planned, clean)).verdict(group) == "clean"
+    assert evaluator.Result("s", rows=judged(planned, clean)).verdict(group) == "clean"
     one = planned[-1]
-    failed = report.Result("s", rows=judged(planned, clean | {one.mark: f"x {one.sample.text} y"}))
+    failed = evaluator.Result("s", rows=judged(planned, clean | {one.mark: f"x {one.sample.text} y"}))
     assert failed.verdict(group) == failed.overall() == "found"
-    shown = failed.failure(group) + failed.to_json() + report.table(failed)
+    shown = failed.failure(group) + failed.to_json() + evaluator.table(failed)
     assert one.sample.shape in shown
     assert not any(secret[:12].decode() in shown for secret in one.sample.secrets)
 
 
-def holds(result: report.Result, group: str) -> None:
+def holds(result: evaluator.Result, group: str) -> None:
     """All samples of a class through all sinks: none readable; one put back by hand fails it by its shape's name."""
     assert result.verdict(group) == "clean", result.failure(group)
     assert sum(row.samples for row in result.of(group)) >= 20
@@ -61,49 +70,49 @@ def holds(result: report.Result, group: str) -> None:
 
 
 @pytest.mark.req("R8.3-1")
-def test_sk_shapes(result: report.Result) -> None:
+def test_sk_shapes(result: evaluator.Result) -> None:
     """No `sk-`-like shape survives any sink; a survivor fails the class and is not shown."""
     holds(result, "sk-like")
 
 
 @pytest.mark.req("R8.3-2")
-def test_bearer_tokens(result: report.Result) -> None:
+def test_bearer_tokens(result: evaluator.Result) -> None:
     """No spelling of a bearer token or its like survives any sink; a survivor would show."""
     holds(result, "bearer")
 
 
 @pytest.mark.req("R8.3-3")
-def test_long_base64(result: report.Result) -> None:
+def test_long_base64(result: evaluator.Result) -> None:
     """No long base64, wrapped, unpadded or in a data URI, survives any sink; a survivor would show."""
     holds(result, "base64")
 
 
 @pytest.mark.req("R8.3-4")
-def test_cookies(result: report.Result) -> None:
+def test_cookies(result: evaluator.Result) -> None:
     """No cookie value survives any sink, whatever lists it; a survivor would show."""
     holds(result, "cookie")
 
 
 @pytest.mark.req("R8.3-5")
-def test_span_headers(result: report.Result) -> None:
+def test_span_headers(result: evaluator.Result) -> None:
     """With every header captured, no span shows a credential, nor a URL a key; a survivor would show."""
     holds(result, HEADERS)
 
 
 @pytest.mark.req("R8.3-9")
-def test_evasions(result: report.Result) -> None:
+def test_evasions(result: evaluator.Result) -> None:
     """No evasion gets a registered value through any sink; a survivor would show."""
     holds(result, EVASION)
 
 
 @pytest.mark.parametrize("group", ["token", ENCODED])
-def test_tokens_and_encodings(result: report.Result, group: str) -> None:
+def test_tokens_and_encodings(result: evaluator.Result, group: str) -> None:
     """No token shape, and no registered value in any of the 27 encodings, survives any sink; a survivor would show."""
     holds(result, group)
 
 
 @pytest.mark.req("R8.3-8")
-def test_ids_digests_and_audit_streams_survive(result: report.Result) -> None:
+def test_ids_digests_and_audit_streams_survive(result: evaluator.Result) -> None:
     """No allow-listed id is altered by any sink, nor a line of the published audit exports; an altered id fails."""
     assert result.verdict(SURVIVE) == "clean", result.failure(SURVIVE)
     redactor = Redactor()
@@ -113,21 +122,21 @@ def test_ids_digests_and_audit_streams_survive(result: report.Result) -> None:
     planned = emissions(SURVIVE)
     kept = {one.mark: one.sample.text for one in planned}
     rows = judged(planned, kept)
-    assert report.Result("s", rows=rows).verdict(SURVIVE) == "clean"
+    assert evaluator.Result("s", rows=rows).verdict(SURVIVE) == "clean"
     for one in planned:
         altered = one.sample.text.replace(one.sample.keep[0], "[redacted:secret:0a1b2c3d]")
-        failed = report.Result("s", rows=judged(planned, kept | {one.mark: altered}))
+        failed = evaluator.Result("s", rows=judged(planned, kept | {one.mark: altered}))
         assert failed.verdict(SURVIVE) == "found", one.sample.shape
         assert one.sample.shape in failed.failure(SURVIVE)
 
 
 @pytest.mark.req("R8.3-10")
-def test_long_lines_cost_little_and_are_cut(result: report.Result) -> None:
+def test_long_lines_cost_little_and_are_cut(result: evaluator.Result) -> None:
     """A line over the limit comes out shorter; one that takes over a second is a warning, memory a failure."""
     assert result.verdict(COST) in ("clean", "slow"), (result.failure(COST), result.cost_s)
     assert result.cost_s
-    row = report.Row(COST, "long-lines", samples=2, control=1)
-    late = report.Result("s", rows=[row])
+    row = evaluator.Row(COST, "long-lines", samples=2, control=1)
+    late = evaluator.Result("s", rows=[row])
     evaluator._evaluate_cost(row, RunOutcome(cost_s={"pairs": 1.1, "base64": 0.2}))
     assert (row.leaked, row.slow, row.heavy) == (0, 1, 0), "slow is not leaked"
     assert (late.verdict(COST), late.overall()) == ("slow", "clean")
@@ -143,56 +152,58 @@ def test_long_lines_cost_little_and_are_cut(result: report.Result) -> None:
 
 
 @pytest.mark.req("R8.3-7")
-def test_the_pack_fails_in_every_class_with_the_engine_off(result: report.Result) -> None:
+def test_the_pack_fails_in_every_class_with_the_engine_off(result: evaluator.Result) -> None:
     """With the redactor taken out every class leaks; a class that stays green without it rejects the whole pack."""
     assert not result.rejected
-    assert set(result.groups()) == set(plan.GROUPS) - {plan.OWN}
+    assert set(result.groups()) == set(runner.GROUPS) - {runner.OWN}
     for group in result.groups():
         assert sum(row.control for row in result.of(group)) > 0, group
-    green = report.Result(
-        "s", rows=[report.Row("bearer", "x", samples=9)], rejected=["bearer passes with the engine off"]
+    green = evaluator.Result(
+        "s", rows=[evaluator.Row("bearer", "x", samples=9)], rejected=["bearer passes with the engine off"]
     )
     assert green.overall() == "unknown"
-    assert report.EXIT[green.overall()] != 0
+    assert evaluator.EXIT[green.overall()] != 0
     assert "pack rejected" in green.failure("bearer")
 
 
 def test_only_a_class_without_any_sink_is_absent() -> None:
     """Without OpenTelemetry there are no captured headers; a class that one sink is left for is still expected."""
-    job, sinks = plan.PlannedRun("s", ()), list(plan.SINKS)
-    expected, absent = plan.classes(job, [name for name in sinks if not name.startswith("otel")])
+    job, sinks = runner.PlannedRun("s", ()), list(runner.SINKS)
+    expected, absent = runner.classes(job, [name for name in sinks if not name.startswith("otel")])
     assert absent == [HEADERS]
-    assert set(expected) == set(plan.GROUPS) - {HEADERS, plan.OWN}
-    assert plan.classes(job, sinks)[1] == []
-    assert plan.classes(job, ["otel-headers"])[0] == [HEADERS]
+    assert set(expected) == set(runner.GROUPS) - {HEADERS, runner.OWN}
+    assert runner.classes(job, sinks)[1] == []
+    assert runner.classes(job, ["otel-headers"])[0] == [HEADERS]
 
 
 @pytest.mark.req("R8.3-6")
 def test_nothing_looked_at_is_not_clean() -> None:
     """No samples, a sink that could not run, a sample that left no trace, a criterion that is blind: unknown, not 0."""
-    fine = report.Row("bearer", "logging-message", samples=5, control=1)
-    assert report.Result("s", rows=[fine], sinks={"logging-message": "ran"}).overall() == "clean"
-    assert report.Result("s").overall() == "unknown"
-    assert report.Result("s").doubts() == ["no samples"]
-    without = report.Result("s", rows=[fine], expected=["bearer"], absent=[HEADERS])
+    fine = evaluator.Row("bearer", "logging-message", samples=5, control=1)
+    assert evaluator.Result("s", rows=[fine], sinks={"logging-message": "ran"}).overall() == "clean"
+    assert evaluator.Result("s").overall() == "unknown"
+    assert evaluator.Result("s").doubts() == ["no samples"]
+    without = evaluator.Result("s", rows=[fine], expected=["bearer"], absent=[HEADERS])
     assert (without.verdict(HEADERS), without.overall()) == ("absent", "clean")
-    assert "not available" in report.table(without)
-    empty = report.Result("s", rows=[fine], expected=["bearer", HEADERS])
+    assert "not available" in evaluator.table(without)
+    empty = evaluator.Result("s", rows=[fine], expected=["bearer", HEADERS])
     assert (empty.verdict(HEADERS), empty.overall()) == ("unknown", "unknown"), "its sink is there, its samples are not"
-    assert report.Result("s", absent=[HEADERS]).overall() == "unknown"
-    empty = report.Row("bearer", "logging-message", control=1)
-    unseen = report.Row("bearer", "logging-message", samples=5, unseen=1, control=1)
+    assert evaluator.Result("s", absent=[HEADERS]).overall() == "unknown"
+    empty = evaluator.Row("bearer", "logging-message", control=1)
+    unseen = evaluator.Row("bearer", "logging-message", samples=5, unseen=1, control=1)
     for doubtful in (
-        report.Result("s", rows=[empty]),
-        report.Result("s", rows=[unseen]),
-        report.Result("s", rows=[fine], sinks={"warnings": "failed:ImportError"}),
-        report.Result("s", rows=[fine], missed=["bearer/tab"]),
+        evaluator.Result("s", rows=[empty]),
+        evaluator.Result("s", rows=[unseen]),
+        evaluator.Result("s", rows=[fine], sinks={"warnings": "failed:ImportError"}),
+        evaluator.Result("s", rows=[fine], missed=["bearer/tab"]),
     ):
         assert doubtful.overall() == doubtful.verdict("bearer") == "unknown"
-        assert report.EXIT["unknown"] == 4
-    found = report.Result("s", rows=[report.Row("bearer", "x", samples=5, leaked=1)], sinks={"y": "failed:OSError"})
-    assert (found.overall(), report.EXIT[found.overall()]) == ("found", 1)
-    assert report.Result.from_json(found.to_json()) == found
+        assert evaluator.EXIT["unknown"] == 4
+    found = evaluator.Result(
+        "s", rows=[evaluator.Row("bearer", "x", samples=5, leaked=1)], sinks={"y": "failed:OSError"}
+    )
+    assert (found.overall(), evaluator.EXIT[found.overall()]) == ("found", 1)
+    assert evaluator.Result.from_json(found.to_json()) == found
 
 
 def test_a_runner_that_cannot_be_set_up_is_unknown(tmp_path: Path) -> None:
@@ -202,7 +213,7 @@ def test_a_runner_that_cannot_be_set_up_is_unknown(tmp_path: Path) -> None:
     assert set(outcome.sinks.values()) <= {"failed:died", "absent"}
 
 
-def test_every_sink_ran_and_all_but_quiet_ones_could_leak(result: report.Result) -> None:
+def test_every_sink_ran_and_all_but_quiet_ones_could_leak(result: evaluator.Result) -> None:
     """Each sink whose library is there ran, and leaked with the engine off: what it says is no silence."""
     assert not [state for state in result.sinks.values() if state.startswith("failed")]
     assert not result.missed

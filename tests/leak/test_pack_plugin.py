@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from byokeep_redact.selftest import evaluator
-from byokeep_redact.selftest.project import Setup
+from byokeep_redact.selftest.runner import Setup
 
 pytestmark = pytest.mark.timeout(400)  # a run takes twenty seconds, on a busy machine minutes
 
@@ -126,9 +126,9 @@ def test_a_busy_machine_is_a_warning(tmp_path: Path, found: str, code: int, says
     """Lines that took too long are a warning, by name; memory over its bound fails the class."""
     project(tmp_path, "def test_one():\n    pass\n")
     (tmp_path / "conftest.py").write_text(
-        "from byokeep_redact.selftest import evaluator, report\n"
-        f"row = report.Row('cost', 'long-lines', samples=1, control=1, {found}=1)\n"
-        "evaluator.run = lambda *_: report.Result('s', rows=[row], sinks={'long-lines': 'ran'})\n"
+        "from byokeep_redact.selftest import evaluator\n"
+        f"row = evaluator.Row('cost', 'long-lines', samples=1, control=1, {found}=1)\n"
+        "evaluator.run = lambda *_: evaluator.Result('s', rows=[row], sinks={'long-lines': 'ran'})\n"
     )
     ran = run(tmp_path, "--secrets-leak", "-k", "cost")
     assert ran.returncode == code, ran.stdout

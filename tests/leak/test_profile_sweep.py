@@ -10,7 +10,7 @@ import pytest
 from byokeep.core.errors import Rejected
 from byokeep.core.sealed_record import ArtifactKey
 from byokeep_redact.canary import Canary
-from byokeep_redact.sweep import Sweep
+from byokeep_redact.search import Sweep
 from tests.support.vault import Vault
 
 pytest_plugins = [

@@ -6,20 +6,22 @@ import dataclasses
 
 import pytest
 
-from byokeep_redact import control as control_module
-from byokeep_redact.canary import PROVIDERS
-from byokeep_redact.encoded_patterns import EncodedPatterns, Engine
-from byokeep_redact.scan import Canary, ControlResult, Limits, Sweep, new_canary, positive_control
+from byokeep_redact import scan
+from byokeep_redact.automaton import Engine
+from byokeep_redact.canary import PROVIDERS, Canary, new_canary
+from byokeep_redact.known import KnownValues
+from byokeep_redact.scan import positive_control
+from byokeep_redact.search import ControlResult, Limits, Sweep
 
 
 @pytest.mark.parametrize(
-    ("provider", "engine"), [*((name, "hyperscan") for name in PROVIDERS), ("kie", "grams"), ("openai", "grams")]
+    ("provider", "engine"), [*((name, "hyperscan") for name in PROVIDERS), ("kie", "pure"), ("openai", "pure")]
 )
 def test_everything_planted_is_found(provider: str, engine: Engine) -> None:
     """Every encoding in every kind of place is found, for keys of every provider, by both engines."""
     result = positive_control(lambda: new_canary(provider), engine=engine)
     assert result.missed == ()
-    assert result.planted == len(control_module.ENCODINGS) * 13
+    assert result.planted == len(scan.ENCODINGS) * 13
     assert result.passed
 
 
@@ -38,7 +40,7 @@ def test_search_that_cannot_open_archives_fails_its_control() -> None:
 
 def test_search_that_finds_nothing_fails_its_control(monkeypatch: pytest.MonkeyPatch) -> None:
     """A broken engine that never finds anything misses all that was planted."""
-    monkeypatch.setattr(EncodedPatterns, "search", lambda _self, _haystack: [])
+    monkeypatch.setattr(KnownValues, "search", lambda _self, _data: [])
     result = positive_control(lambda: new_canary("kie"))
     assert len(result.missed) == result.planted
     assert not result.passed

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from byokeep_redact.canary import Canary
-from byokeep_redact.sweep import Sweep
+from byokeep_redact.search import Sweep
 
 
 @dataclass

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import aiohttp
 
-from byokeep_redact.scan import Canary
+from byokeep_redact.canary import Canary
 from byokeep_sim.platforms import social
 from byokeep_sim.platforms.world import World as PlatformWorld
 from tests.support.cli import Shell

@@ -100,10 +100,10 @@ def counted() -> Iterator[Work]:
     def counting(pattern: re.Pattern[Any]) -> Any:
         return Counting(pattern, work)
 
-    def scanning(scan: Callable[[Any, bytes], Any]) -> Callable[[Any, bytes], Any]:
-        def scan_(self: Any, data: bytes) -> Any:
+    def scanning(scan: Callable[..., Any]) -> Callable[..., Any]:
+        def scan_(self: Any, data: bytes, *seen: Any) -> Any:
             work.read += len(data)
-            return scan(self, data)
+            return scan(self, data, *seen)
 
         return scan_
 

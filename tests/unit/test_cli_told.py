@@ -23,7 +23,7 @@ from byokeep.core.secret import Secret
 from byokeep.demo import show, steps
 from byokeep.http.problems import problem
 from byokeep.settings import Settings
-from byokeep_redact.scan import Report, Unreadable
+from byokeep_redact.search import Report, Unreadable
 
 ID = "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e"
 WORK = {

@@ -11,7 +11,7 @@ import pytest
 
 from byokeep.core.errors import Rejected
 from byokeep_redact.canary import PROVIDERS, new_canary
-from byokeep_redact.leaks.fingerprints import Fingerprints, LiveValues, fingerprints_from, fingerprints_of, parse
+from byokeep_redact.fingerprint import Fingerprints, LiveValues, fingerprints_from, fingerprints_of, parse
 
 KEY = bytes(range(32))
 LINE = b'{"event": "request", "id": "c2ce6f44-7ed4-457b-9e2f-eb89414c343c", "hash": "61' + b"2e7696a6" * 8 + b'"}\n'

@@ -23,16 +23,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from byokeep_redact import control
+from byokeep_redact import leaks, scan
+from byokeep_redact.automaton import Engine
 from byokeep_redact.canary import new_canary
-from byokeep_redact.encoded_patterns import Engine
+from byokeep_redact.checks import is_mangled
 from byokeep_redact.encodings import ENCODINGS
-from byokeep_redact.leaks import shapes
-from byokeep_redact.leaks.fingerprints import Fingerprints, fingerprints_from, fingerprints_of
-from byokeep_redact.leaks.scanner import Scanner
-from byokeep_redact.mangled import is_mangled
+from byokeep_redact.fingerprint import Fingerprints, fingerprints_from, fingerprints_of
+from byokeep_redact.leaks import Scanner
 from byokeep_redact.rules import default_rules
-from byokeep_redact.walk import Limits, Report
+from byokeep_redact.search import Limits, Report
 from tests.support.work import counted
 
 KEY = bytes(range(32))
@@ -49,7 +48,7 @@ def _kinds(report: Report) -> set[str]:
     return {finding.kind for finding in report.findings}
 
 
-@pytest.mark.parametrize("engine", ["hyperscan", "grams"])
+@pytest.mark.parametrize("engine", ["hyperscan", "pure"])
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_a_key_is_found_in_every_encoding(name: str, engine: Engine) -> None:
     """A key with a shape and one without any are found in all 27 encodings, by both engines, and not in clean text."""
@@ -63,11 +62,11 @@ def test_a_key_is_found_in_every_encoding(name: str, engine: Engine) -> None:
     assert "live_value" in _kinds(report)
 
 
-@pytest.mark.parametrize("place", control.LOCATIONS)
+@pytest.mark.parametrize("place", scan.LOCATIONS)
 def test_a_key_is_found_in_every_kind_of_file(place: str, tmp_path: Path) -> None:
     """Logs, databases with their log and freed pages, archives, pickles, pictures, HARs: shape and live value."""
     value = new_canary("anthropic")
-    control.LOCATIONS[place](tmp_path / place, value)
+    scan.LOCATIONS[place](tmp_path / place, value)
     report = Scanner(fingerprints=_prints(value)).scan_paths([tmp_path])
     assert "live_value" in _kinds(report)
     assert _kinds(report) & {"api_key", "base64"}
@@ -86,7 +85,7 @@ def test_sprawl_in_each_place_is_named_without_the_value(tmp_path: Path) -> None
     (tree / ".env").write_text(f"DEBUG=1\nOPENAI_API_KEY={value}\n")
     (tree / "config.yaml").write_text(f"db: x\nopenai:\n  api_key: {value}\n")
     (tree / f"shot-{value}.txt").write_text("a picture of nothing at all")
-    control.LOCATIONS["app.sqlite"](tree / "app.sqlite", value.encode())
+    scan.LOCATIONS["app.sqlite"](tree / "app.sqlite", value.encode())
     _git_object(tree / ".git" / "objects" / "3f", f"key = '{value}'\n".encode() * 3)
     search = Scanner()
     report = search.scan_paths([tree])
@@ -134,7 +133,7 @@ def test_a_bomb_is_unknown_not_clean() -> None:
     assert not report.clean
 
 
-@pytest.mark.parametrize("engine", ["hyperscan", "grams"])
+@pytest.mark.parametrize("engine", ["hyperscan", "pure"])
 def test_lists_of_numbers_are_read(engine: Engine) -> None:
     """A key that was written as byte numbers, as Node, Go, C and .NET print buffers, is found where it stands."""
     value = new_canary("anthropic")
@@ -223,7 +222,7 @@ def test_weak_values_are_reported_when_asked() -> None:
 
 def test_our_own_sources_are_clean_or_in_the_baseline() -> None:
     """A scan of this repository finds nothing that has not been looked at; every entry has a reason and still fits."""
-    from byokeep_redact.leaks.baseline import NO_REASON, read
+    from byokeep_redact.leaks import NO_REASON, read
 
     root = Path(__file__).parents[2]
     known = read(root / "leaks.json")
@@ -245,7 +244,7 @@ def test_a_long_value_is_found_as_a_whole(before: str, size: int) -> None:
     drawn = random.Random(size)
     value = "".join(drawn.choices(string.ascii_letters + string.digits, k=size))
     text = f'{". " * 350}\n\n{before}{value}" done\n\n{PROSE.decode() * 90}\n\n{before}{value[::-1]}\n\n'.encode()
-    seen = [Scanner(engine=engine, key=KEY).scan_bytes(text, source="s").findings for engine in ("hyperscan", "grams")]
+    seen = [Scanner(engine=engine, key=KEY).scan_bytes(text, source="s").findings for engine in ("hyperscan", "pure")]
     assert len(seen[0]) >= 2
     assert seen[0] == seen[1]
     cut = Scanner(engine="hyperscan", key=KEY).scan_bytes(text.replace(value[-8:].encode(), b""), source="s").findings
@@ -256,10 +255,10 @@ def test_what_may_stand_around_a_value_is_shorter_than_what_is_read_ahead() -> N
     """No packaged rule can be cut off inside a repeat that has an end; one that could be is read to the end."""
     for rule in default_rules().rules:
         once = re.sub(rb"(?<!\\)\{(\d+),\}", rb"{\1}", rule.pattern)
-        assert re._parser.parse(once).getwidth()[1] < shapes._SPARE < shapes._AHEAD, rule.name  # type: ignore[attr-defined]
-    assert not any(shapes._LONG_REPEAT.search(rule.pattern) for rule in default_rules().rules)
-    assert shapes._LONG_REPEAT.search(rb"a{1,400}")
-    assert shapes._LONG_REPEAT.search(rb"a{,5000}")
+        assert re._parser.parse(once).getwidth()[1] < leaks._SPARE < leaks._AHEAD, rule.name  # type: ignore[attr-defined]
+    assert not any(leaks._LONG_REPEAT.search(rule.pattern) for rule in default_rules().rules)
+    assert leaks._LONG_REPEAT.search(rb"a{1,400}")
+    assert leaks._LONG_REPEAT.search(rb"a{,5000}")
 
 
 def test_a_word_that_is_no_key_costs_no_look_at_all_the_rest() -> None:

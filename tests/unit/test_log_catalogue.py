@@ -17,7 +17,7 @@ import pytest
 from byokeep.telemetry import log
 from byokeep.telemetry.catalogue import EVENTS, REQUIRED, UNLISTED
 from byokeep_redact.canary import Canary, marker_of, new_canary
-from byokeep_redact.sweep import Sweep
+from byokeep_redact.search import Sweep
 
 SOURCE = Path(__file__).parents[2] / "src"
 LEVELS = {"debug", "info", "warning", "error", "critical", "exception", "log"}

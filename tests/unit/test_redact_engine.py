@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from byokeep.core.secret import Secret
 from byokeep_redact import RedactionFailed, Redactor, Span
+from byokeep_redact.automaton import Engine
 from byokeep_redact.encodings import ENCODINGS, recoverable
 from byokeep_redact.mask import MASKED
-from byokeep_redact.prefilter import Engine
 from tests.support.work import Work, counted
 
 ENGINES: tuple[Engine, ...] = ("hyperscan", "pure")

@@ -19,8 +19,8 @@ import pytest
 
 from byokeep.core.secret import Secret
 from byokeep_redact import Redactor
+from byokeep_redact.automaton import Engine
 from byokeep_redact.encodings import recoverable
-from byokeep_redact.prefilter import Engine
 
 ENGINES: tuple[Engine, ...] = ("hyperscan", "pure")
 KEY = b"k" * 32

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from byokeep_redact import Redactor
-from byokeep_redact.leaks.shapes import Shapes
+from byokeep_redact.leaks import Shapes
 from byokeep_redact.mask import Mask
 from byokeep_redact.rules import default_rules
 
@@ -35,7 +35,7 @@ SECRET = "".join(_DRAWN.choices(string.ascii_letters + string.digits, k=22))
 DIGITS = _DRAWN.randbytes(16).hex()
 _ENGINES: tuple[Literal["hyperscan", "pure"], ...] = ("hyperscan", "pure")
 _REDACTORS = {engine: Redactor(key=KEY, engine=engine) for engine in _ENGINES}
-_SEARCHES: tuple[Literal["hyperscan", "grams"], ...] = ("hyperscan", "grams")
+_SEARCHES: tuple[Literal["hyperscan", "pure"], ...] = ("hyperscan", "pure")
 _SHAPES = {engine: Shapes(Mask(KEY), engine=engine, weak=True) for engine in _SEARCHES}
 
 Pairs = list[tuple[str, str]]
@@ -117,10 +117,10 @@ def test_the_scanner_agrees_with_every_rule(line: tuple[str, list[str]]) -> None
     found = {
         engine: [(one.start, one.end, one.label) for one in shapes.find(data)] for engine, shapes in _SHAPES.items()
     }
-    assert found["hyperscan"] == found["grams"]
+    assert found["hyperscan"] == found["pure"]
     for value in line[1]:
         named = [one for one in default_rules().find(data) if value.encode() in data[one.start : one.end]]
-        assert not named or any(value.encode()[:12] in data[start:end] for start, end, _ in found["grams"])
+        assert not named or any(value.encode()[:12] in data[start:end] for start, end, _ in found["pure"])
 
 
 CASES = {
@@ -145,9 +145,9 @@ def test_a_refused_match_hides_nothing(case: str, engine: Literal["hyperscan", "
     assert not _shown(out, DIGITS)
 
 
-@pytest.mark.parametrize("engine", ["hyperscan", "grams"])
+@pytest.mark.parametrize("engine", ["hyperscan", "pure"])
 @pytest.mark.parametrize("case", sorted(set(CASES) - {"weakly named"}))
-def test_the_scanner_sees_behind_a_refused_match(case: str, engine: Literal["hyperscan", "grams"]) -> None:
+def test_the_scanner_sees_behind_a_refused_match(case: str, engine: Literal["hyperscan", "pure"]) -> None:
     """The same for what a scan reports."""
     data = CASES[case].encode()
     shapes = Shapes(Mask(KEY), engine=engine)

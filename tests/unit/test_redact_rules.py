@@ -13,8 +13,9 @@ from pathlib import Path
 import hyperscan
 import pytest
 
-from byokeep_redact.engine import Engine, Redactor
-from byokeep_redact.entropy import drawn, written
+from byokeep_redact.automaton import Engine
+from byokeep_redact.checks import drawn, written
+from byokeep_redact.engine import Redactor
 from byokeep_redact.mask import MASKED, Mask, truncated
 from byokeep_redact.rules import RuleError, Rules, default_rules
 from tests.support.redact_samples import clean, filled, marked, secrets

@@ -6,7 +6,8 @@ import tomllib
 
 import pytest
 
-from byokeep_redact.engine import Engine, Redactor
+from byokeep_redact.automaton import Engine
+from byokeep_redact.engine import Redactor
 from tests.support.redact_samples import VECTORS, filled, marked
 
 TABLE = tomllib.loads((VECTORS / "schemes.toml").read_text())

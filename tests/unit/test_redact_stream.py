@@ -10,7 +10,7 @@ import pytest
 from byokeep_redact.canary import PROVIDERS, new_canary
 from byokeep_redact.encodings import ENCODINGS, recoverable
 from byokeep_redact.engine import RedactionFailed, Redactor, Span
-from byokeep_redact.stream import ERROR, HELD, StreamFilter
+from byokeep_redact.hooks.streams import ERROR, HELD, StreamFilter
 from tests.support.work import counted
 
 REDACTOR = Redactor()

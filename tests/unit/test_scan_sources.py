@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from byokeep_redact.control import planted_process
-from byokeep_redact.scan import Canary, Report, Sweep, Unreadable, new_canary
+from byokeep_redact.canary import Canary, new_canary
+from byokeep_redact.scan import planted_process
+from byokeep_redact.search import Report, Sweep, Unreadable
 
 SRC = Path(__file__).parents[2] / "src"
 
@@ -161,7 +162,7 @@ def test_large_file_is_read_in_windows(tmp_path: Path, canary: Canary) -> None:
             out.write(line * (1_000_000 // len(line)))
         place = out.tell()
         out.write(canary.value + b"\n" + line)
-    report = Sweep([canary], engine="grams").scan_file(path)
+    report = Sweep([canary], engine="pure").scan_file(path)
     assert report.bytes_scanned == path.stat().st_size
     assert place <= report.findings[0].offset < place + 20
 

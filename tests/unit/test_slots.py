@@ -21,7 +21,7 @@ from byokeep.core.secret import Secret
 from byokeep.wire.outbound import MAX_BODY
 from byokeep.wire.tokens import LandedReply
 from byokeep_redact.canary import Canary, new_canary
-from byokeep_redact.sweep import Sweep
+from byokeep_redact.search import Sweep
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "landing-slot" / "cases.json"
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)

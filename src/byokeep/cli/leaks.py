@@ -27,9 +27,9 @@ from byokeep.cli.terminal import clean, err, say, session, show
 from byokeep.core.errors import ByokeepError, Rejected
 
 if TYPE_CHECKING:
-    from byokeep_redact.leaks.baseline import Baseline, BaselineEntry
-    from byokeep_redact.leaks.fingerprints import Fingerprints
-    from byokeep_redact.walk import Finding, Report
+    from byokeep_redact.fingerprint import Fingerprints
+    from byokeep_redact.leaks import Baseline, BaselineEntry
+    from byokeep_redact.search import Finding, Report
 
 CLEAN, FOUND, UNKNOWN = 0, 1, 4
 _MOST_DOCUMENT: Final = 256 << 20  # bytes
@@ -74,7 +74,7 @@ def scan(
         raise Rejected("no_baseline_named", next_step="Name the file with --baseline.")
     known = _baseline(baseline, write=write_baseline)
     prints, unsure = _fingerprints(live=live, descriptor=fingerprints_fd)
-    scanner = importlib.import_module("byokeep_redact.leaks.scanner")
+    scanner = importlib.import_module("byokeep_redact.leaks")
     shapes = importlib.import_module("byokeep_redact.rules")
     with _progress(paths) as watch:
         search = scanner.Scanner(
@@ -122,14 +122,14 @@ def _judged(report: Report, known: Baseline, file: Path | None, paths: tuple[Pat
 
 
 def _baseline(file: Path | None, *, write: bool) -> Baseline:
-    baselines = importlib.import_module("byokeep_redact.leaks.baseline")
+    baselines = importlib.import_module("byokeep_redact.leaks")
     if file is None or (write and not file.exists()):
         return baselines.Baseline.new()  # type: ignore[no-any-return]
     return baselines.read(file)  # type: ignore[no-any-return]
 
 
 def _write_baseline(result: _Result, known: Baseline, file: Path) -> None:
-    baselines = importlib.import_module("byokeep_redact.leaks.baseline")
+    baselines = importlib.import_module("byokeep_redact.leaks")
     made = baselines.written(result.report.findings, file.parent, known)
     _write(file, made.document())
     fresh = [one for one in result.new if made.known(one, file.parent) is not None]
@@ -138,7 +138,7 @@ def _write_baseline(result: _Result, known: Baseline, file: Path) -> None:
 
 
 def _write_sarif(result: _Result, file: Path, *, keyed: bool) -> None:
-    forms = importlib.import_module("byokeep_redact.leaks.sarif")
+    forms = importlib.import_module("byokeep_redact.leaks")
     reasons = {finding: entry.reason for finding, entry in result.known.items()}
     _write(file, json.dumps(forms.document(result.report, reasons, keyed=keyed), indent=1) + "\n")
 
@@ -150,7 +150,7 @@ def _write(file: Path, text: str) -> None:
 
 def _fingerprints(*, live: bool, descriptor: int | None) -> tuple[Fingerprints | None, list[str]]:
     """Return what live values are known by, and codes of what is not."""
-    prints = importlib.import_module("byokeep_redact.leaks.fingerprints")
+    prints = importlib.import_module("byokeep_redact.fingerprint")
     unsure: list[str] = []
     try:
         if descriptor is not None:
@@ -244,7 +244,7 @@ def sweep(*paths: Path, fd: int | None = None, processes: bool = True) -> int:
     if not paths and not processes:
         raise Rejected("nothing_to_sweep", next_step="Name files or directories.")
     value = read_secret(prompt="Value", fd=fd)
-    module = importlib.import_module("byokeep_redact.scan")
+    module = importlib.import_module("byokeep_redact.search")
     try:
         search = module.Sweep([module.Canary("value", value.reveal())])
     except ValueError:

@@ -40,7 +40,7 @@ def pack() -> int:
     Example: byokeep leaks pack --token-file operator.token
     """
     live = importlib.import_module("byokeep_redact.selftest.live")
-    exits = importlib.import_module("byokeep_redact.selftest.report").EXIT
+    exits = importlib.import_module("byokeep_redact.selftest.evaluator").EXIT
     try:
         with busy("Sending canaries and searching"):
             places = run(_places(live))

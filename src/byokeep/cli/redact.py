@@ -28,7 +28,7 @@ from byokeep.kernel.durable_write import draft
 
 if TYPE_CHECKING:
     from byokeep_redact.engine import Redactor
-    from byokeep_redact.stream import StreamFilter
+    from byokeep_redact.hooks.streams import StreamFilter
 
 _MOST_VALUES: Final = 1 << 20  # bytes
 
@@ -79,7 +79,7 @@ def redact(
 
 
 def _one(redactor: Redactor, source: Path | None, total: dict[str, Any], *, in_place: bool) -> None:
-    stream = importlib.import_module("byokeep_redact.stream")
+    stream = importlib.import_module("byokeep_redact.hooks.streams")
     through: StreamFilter = stream.StreamFilter(redactor)
     if source is None:
         with _interrupts() as interrupted:
@@ -105,7 +105,7 @@ def _one(redactor: Redactor, source: Path | None, total: dict[str, Any], *, in_p
 
 def _replace(source: Path, handle: int, through: StreamFilter) -> int:
     """Put the redacted form in a file's place; with a piece that failed, leave the file as it is."""
-    stream = importlib.import_module("byokeep_redact.stream")
+    stream = importlib.import_module("byokeep_redact.hooks.streams")
     target, size = source.resolve(), 0
     try:
         with contextlib.suppress(_PieceFailed), draft(target) as beside:
@@ -159,7 +159,7 @@ def _write_out(data: bytes) -> None:
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
-    stream = importlib.import_module("byokeep_redact.stream")
+    stream = importlib.import_module("byokeep_redact.hooks.streams")
     stream.write_all(descriptor, data)
 
 

@@ -21,7 +21,7 @@ from byokeep.core.secret import Secret
 from byokeep.settings import load
 from byokeep.supervisor import Say, Stack
 from byokeep.telemetry import log
-from byokeep_redact.scan import new_canary
+from byokeep_redact.canary import new_canary
 from byokeep_sim import Sim, start
 
 PROVIDERS: Final = ("anthropic", "openai", "google", "openrouter", "kie", "heygen")

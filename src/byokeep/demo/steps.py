@@ -18,8 +18,10 @@ from byokeep.core.errors import ByokeepError, Conflict, Denied, Unavailable
 from byokeep.demo.scene import CLIENTS, PROVIDERS, Scene, make_key, people
 from byokeep.process import Progress, work_of
 from byokeep.wire.openbao import read_secret
-from byokeep_redact.leaks.scanner import Scanner
-from byokeep_redact.scan import Canary, Report, Sweep, new_canary, positive_control
+from byokeep_redact.canary import Canary, new_canary
+from byokeep_redact.leaks import Scanner
+from byokeep_redact.scan import positive_control
+from byokeep_redact.search import Report, Sweep
 
 A, B = CLIENTS
 _SETTLED_S: Final = 11.0

@@ -20,7 +20,7 @@ from typing import Any, Final
 from byokeep.core.secret import Secret
 from byokeep.jobs.worker_app import LeakCount
 from byokeep_redact.canary import Canary
-from byokeep_redact.sweep import Sweep
+from byokeep_redact.search import Sweep
 
 TAIL: Final = 64 << 20  # bytes of a source that are looked at
 EARLIER: Final = timedelta(seconds=10)  # lines of several writers may stand in another order than their times

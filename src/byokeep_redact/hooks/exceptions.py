@@ -16,8 +16,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from byokeep_redact.hooks.patches import Patches
-from byokeep_redact.hooks.wall import REDACTION_ERROR, Wall, one_line, shown
+from byokeep_redact.hooks.wall import REDACTION_ERROR, Patches, Wall, one_line, shown
 
 
 class ExceptionHooks:

@@ -16,8 +16,7 @@ from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import unquote
 
-from byokeep_redact.hooks.patches import Patches
-from byokeep_redact.hooks.wall import REDACTION_ERROR, Wall
+from byokeep_redact.hooks.wall import REDACTION_ERROR, Patches, Wall
 
 _PAIR: Final = re.compile(r"([^&;=?#]+)=([^&;#]*)")
 _SECRET_PARAMETERS: Final = frozenset(

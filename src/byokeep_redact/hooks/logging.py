@@ -1,26 +1,167 @@
-"""The hook into :mod:`logging`: every record of every logger, before any handler sees it.
+"""The hooks into :mod:`logging` and loguru: every record of every logger, before any handler sees it.
 
 Rules
 - Records are cleaned where loggers hand them out and again after a handler's own filters; the text a formatter makes of
   a record is cleaned once more. So it does not matter who set up which handler when, or whether loggers propagate.
-- The arguments stay where a formatter may want them one by one (uvicorn's does): see `arguments`.
+- The arguments are cleaned in their places, for formatters of access logs take them apart one by one. Number and types
+  stay; a number that must not be shown becomes zero. What only the whole line shows to be a secret (`password=%s`) is
+  in no argument either.
 - No line is lost: a record that cannot be cleaned, or that no longer suits its formatter, is written as what is left.
-- Handlers that want an exception get one without frames and without its text.
+- Handlers that want an exception get one without frames and without its text; loguru's becomes text below the message.
 - A message that does not fit its arguments is written as it is, cleaned; it is not dumped on standard error.
 """
 
 from __future__ import annotations
 
+import copy
+import importlib
 import logging
+import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, cast
 from weakref import WeakSet
 
-from byokeep_redact.hooks.arguments import Args, blanks, cleaned, named, told, unmasked
-from byokeep_redact.hooks.patches import Patches
-from byokeep_redact.hooks.wall import REDACTION_ERROR, Told, Wall, one_line, shown
+from byokeep_redact.hooks.wall import REDACTION_ERROR, Patches, Told, Wall, one_line, shown
+
+_DATA: Final = (str, bytes, list, tuple, Mapping, int, float, complex)
+_EMPTY: Final = (bool, int, float, complex, bytes)
+_SPEC: Final = re.compile(
+    r"%(?:\((?P<name>(?:[^()]|\([^()]*\))*)\))?[#0\- +]*(?P<width>\*|\d*)(?:\.(?P<precision>\*|\d*))?[hlL]?"
+    r"(?P<kind>[diouxXeEfFgGcrsa%])"
+)
+Args = tuple[Any, ...] | Mapping[str, Any]
+
+
+def told(clean: str, args: Args) -> str:
+    """Return a template that gives this text with arguments of that number, whatever they are."""
+    return clean.replace("%", "%%") + ("" if isinstance(args, Mapping) else "%.0s" * len(args))
+
+
+def named(wall: Wall, args: Args) -> Args:
+    """Return arguments without the text under names that say secret, `{authorization}i` too. Raises RedactionFailed."""
+    if not isinstance(args, Mapping):
+        return args
+    hidden = {n: wall.named(n, item) for n, item in args.items() if isinstance(item, str) and wall.secret_name(n)}
+    return _typed(args, {**args, **hidden}) if hidden else args
+
+
+def cleaned(wall: Wall, args: Args) -> Args:
+    """Return arguments without secrets, each in its place and of its type. Raises RedactionFailed."""
+    if isinstance(args, Mapping):
+        kept: dict[str, Any] = {
+            name: _lined(item) for name, item in wall.value({n: _plain(item) for n, item in args.items()}).items()
+        }
+        if len(kept) != len(args):
+            raise ValueError("names_lost")
+        return _typed(args, {n: _alike(item, new) for (n, new), item in zip(kept.items(), args.values(), strict=True)})
+    plain = tuple(_plain(item) for item in args)
+    new = wall.value(plain)
+    if not isinstance(new, tuple) or len(new) != len(args):  # read as one value: bytes in numbers
+        new = tuple(wall.value(item) for item in plain)
+    return tuple(_alike(item, _lined(part)) for item, part in zip(args, new, strict=True))
+
+
+def unmasked(wall: Wall, template: str, args: Args) -> Args:
+    """Return cleaned arguments without those of which only the whole line shows that they hold a secret.
+
+    A template that cannot be followed argument by argument keeps none. Raises RedactionFailed.
+    """
+    places: set[Any] | None = None
+    try:
+        pieces = list(_pieces(template, args))
+        line = "".join(text for text, _ in pieces)
+        places = _covered(wall, line, pieces) if line == template % args else None
+    except (TypeError, ValueError, KeyError, IndexError):
+        pass
+    if isinstance(args, Mapping):
+        return _typed(args, {n: _masked(wall, item, places is None or n in places) for n, item in args.items()})
+    return tuple(_masked(wall, item, places is None or n in places) for n, item in enumerate(args))
+
+
+def blanks(args: object) -> Any:
+    """Return arguments of the same number and types that hold nothing, for a record that cannot be cleaned."""
+    if isinstance(args, Mapping):
+        return _Blank()
+    return tuple(_empty(item) for item in args) if isinstance(args, tuple) else ()
+
+
+class _Blank(dict[str, str]):
+    """Has every name."""
+
+    def __missing__(self, _name: str) -> str:
+        return REDACTION_ERROR
+
+
+def _empty(item: object) -> Any:
+    return type(item)() if type(item) in _EMPTY else REDACTION_ERROR
+
+
+def _masked(wall: Wall, item: Any, hide: bool) -> Any:
+    if not hide or item is None:
+        return item
+    return _alike(item, wall.redactor.mask_of(shown(item).encode("utf-8", "surrogatepass"), "secret"))
+
+
+def _alike(item: object, new: Any) -> Any:
+    """Return what stands for an argument, as a number or as bytes if the argument was one."""
+    return type(item)() if type(item) in _EMPTY and type(new) is not type(item) else new
+
+
+def _typed(args: Mapping[str, Any], kept: dict[str, Any]) -> Mapping[str, Any]:
+    """Return named arguments as a mapping of the type they came in, which may look names up in a way of its own."""
+    if type(args) is dict or not isinstance(args, dict) or getattr(args, "__dict__", None):
+        return kept
+    made = cast(dict[str, Any], copy.copy(args))
+    made.clear()
+    made.update(kept)
+    return made
+
+
+def _pieces(template: str, args: Args) -> Iterator[tuple[str, Any]]:
+    """Yield the pieces of a line, each with the place of its argument; ``None`` for what the template says itself."""
+    at = number = 0
+    for spec in _SPEC.finditer(template):
+        yield template[at : spec.start()], None
+        at = spec.end()
+        if spec["kind"] == "%":
+            yield "%", None
+        elif "*" in (spec["width"], spec["precision"]):
+            raise ValueError("width_in_arguments")
+        elif isinstance(args, Mapping):
+            yield spec[0] % args, spec["name"]
+        else:
+            yield spec[0] % (args[number],), number
+            number += 1
+    yield template[at:], None
+
+
+def _covered(wall: Wall, line: str, pieces: list[tuple[str, Any]]) -> set[Any]:
+    spans = wall.redactor.find(line.encode("utf-8", "surrogatepass"))
+    found: set[Any] = set()
+    at = 0
+    for text, place in pieces:
+        end = at + len(text.encode("utf-8", "surrogatepass"))
+        if place is not None and any(span.start < end and at < span.end for span in spans):
+            found.add(place)
+        at = end
+    return found
+
+
+def _plain(item: object) -> object:
+    """Return data as it is and the text of everything else."""
+    if isinstance(item, _DATA):
+        return item
+    try:
+        return str(item)
+    except Exception:  # a broken object must not take the record with it
+        return shown(item)
+
+
+def _lined(item: object) -> object:
+    return one_line(item) if isinstance(item, str) else item
+
 
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _NAMES: Final = ("name", "threadName", "processName", "taskName", "funcName", "module", "filename", "pathname")
@@ -223,3 +364,51 @@ def _blank(record: logging.LogRecord) -> None:
     fresh.args = args
     record.__dict__.clear()
     record.__dict__.update(fresh.__dict__ | kept | {"threadName": "", "processName": "", "taskName": None})
+
+
+_LOGURU_TEXTS: Final = ("name", "function", "module")
+_LOGURU_NAMED: Final = ("thread", "process")
+
+
+class LoguruHook:
+    """Puts the wall before every sink."""
+
+    def __init__(self, wall: Wall) -> None:
+        self._wall = wall
+        self._patches = Patches()
+
+    def place(self) -> None:
+        """Take the handlers' one entry."""
+        self._patches.put(importlib.import_module("loguru._handler").Handler, "emit", self._emit)
+
+    def remove(self) -> None:
+        """Give it back."""
+        self._patches.undo()
+
+    def _emit(self, original: Callable[..., None]) -> Callable[..., None]:
+        def emit(handler: Any, record: dict[str, Any], *more: Any) -> None:
+            if self._wall.on:
+                try:
+                    record = self._clean(record)
+                except Exception:  # better no record than a raw one
+                    record = record | {"message": REDACTION_ERROR, "exception": None, "extra": {}}
+                    record |= {name: _renamed(record[name], "") for name in _LOGURU_NAMED}
+            original(handler, record, *more)
+
+        return emit
+
+    def _clean(self, record: dict[str, Any]) -> dict[str, Any]:
+        wall = self._wall
+        message = wall.line(record["message"])
+        error = record["exception"].value if record["exception"] else None
+        if error is not None:
+            message += "\n" + wall.report(error)
+        texts = {name: wall.line(record[name]) for name in _LOGURU_TEXTS if isinstance(record[name], str)}
+        named = {name: _renamed(record[name], wall.line(record[name].name)) for name in _LOGURU_NAMED}
+        extra = wall.fields(record["extra"])
+        return record | texts | named | {"message": message, "exception": None, "extra": extra}
+
+
+def _renamed(found: Any, name: str) -> Any:
+    """Return loguru's own record of a thread or process under another name."""
+    return type(found)(found.id, name)

@@ -28,8 +28,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, Status, TraceState
 
 from byokeep_redact.hooks.http import clean_query, clean_url
-from byokeep_redact.hooks.patches import Patches
-from byokeep_redact.hooks.wall import REDACTION_ERROR, Wall
+from byokeep_redact.hooks.wall import REDACTION_ERROR, Patches, Wall
 
 _HEADERS: Final = (
     "http.request.header.", "http.response.header.", "rpc.request.metadata.", "rpc.response.metadata.",

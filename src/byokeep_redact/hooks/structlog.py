@@ -16,8 +16,7 @@ from typing import Any, Final
 
 from structlog import BoundLoggerBase
 
-from byokeep_redact.hooks.patches import Patches
-from byokeep_redact.hooks.wall import REDACTION_ERROR, Wall, one_line
+from byokeep_redact.hooks.wall import REDACTION_ERROR, Patches, Wall, one_line
 
 _MULTILINE: Final = frozenset({"exception", "stack"})
 _PASSING: Final = ("_record", "_logger", "_from_structlog")

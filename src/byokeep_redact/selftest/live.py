@@ -17,9 +17,9 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from byokeep_redact.canary import PROVIDERS, Canary, marker_of, new_canary
-from byokeep_redact.control import ENCODINGS
-from byokeep_redact.selftest.report import Verdict
-from byokeep_redact.sweep import Report, Sweep
+from byokeep_redact.scan import ENCODINGS
+from byokeep_redact.search import Report, Sweep
+from byokeep_redact.selftest.evaluator import Verdict
 
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
 _NOBODY: Final = "00000000-0000-4000-8000-000000000000"  # an id that no object has

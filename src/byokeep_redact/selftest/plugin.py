@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 if TYPE_CHECKING:
-    from byokeep_redact.selftest.project import Setup
-    from byokeep_redact.selftest.report import Result
+    from byokeep_redact.selftest.evaluator import Result
+    from byokeep_redact.selftest.runner import Setup
 
 _NODE: Final = "secrets-leak"
 _CONTROLS: Final = "controls"
@@ -51,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
         _start_watch(config, every_test=True)
     asked = config.getoption("secrets_leak") or config.getoption("secrets_leak_full")
     if asked and not hasattr(config, "workerinput"):
-        faults = importlib.import_module("byokeep_redact.selftest.project").faults(_project(config))
+        faults = importlib.import_module("byokeep_redact.selftest.runner").faults(_project(config))
         if faults:
             raise pytest.UsageError("\n".join(faults))
 
@@ -72,7 +72,7 @@ def secrets_leak_watch(request: pytest.FixtureRequest) -> None:
 
 class _Pack(pytest.Collector):
     def collect(self) -> list[pytest.Item]:
-        plan = importlib.import_module("byokeep_redact.selftest.plan")
+        plan = importlib.import_module("byokeep_redact.selftest.runner")
         own = bool(self.config.getini("secrets_leak_corpus"))
         groups = [group for group in plan.GROUPS if own or group != plan.OWN]
         return [_Part.from_parent(self, name=name) for name in (*groups, _CONTROLS)]
@@ -100,7 +100,7 @@ class _Part(pytest.Item):
             elif result.verdict(self.name) != "clean":
                 raise _Leak(result.failure(self.name))
             return
-        table = importlib.import_module("byokeep_redact.selftest.report").table
+        table = importlib.import_module("byokeep_redact.selftest.evaluator").table
         self.user_properties.append((_TABLE, table(result)))
         why = result.doubts()
         if why:
@@ -153,7 +153,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def _shared_result(config: pytest.Config) -> Result:
     """Return the run of this session; the first who asks runs it, in whichever worker."""
     if _result not in config.stash:
-        report = importlib.import_module("byokeep_redact.selftest.report").Result
+        report = importlib.import_module("byokeep_redact.selftest.evaluator").Result
         if not hasattr(config, "workerinput"):
             config.stash[_result] = _run(config)
         else:
@@ -187,7 +187,7 @@ def _run(config: pytest.Config) -> Result:
 
 def _project(config: pytest.Config) -> Setup:
     corpus = str(config.getini("secrets_leak_corpus"))
-    project: Setup = importlib.import_module("byokeep_redact.selftest.project").Setup(
+    project: Setup = importlib.import_module("byokeep_redact.selftest.runner").Setup(
         setup=str(config.getini("secrets_leak_setup")),
         register=str(config.getini("secrets_leak_register")),
         corpus=str(config.rootpath / corpus) if corpus else "",

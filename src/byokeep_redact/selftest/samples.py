@@ -1,8 +1,8 @@
 """The samples of the self-test: made-up secrets in every shape, live values in every encoding, and ids that must stay.
 
 Rules: each sample names its class and shape, the parts of it that are secret, and those that must survive. What all
-keys of a kind share (``sk-proj-``) is no secret. Values are drawn anew for every run; a live value is registered in the
-project's own way before its sample is emitted. What the encodings are is said by ``byokeep_redact.encodings``.
+keys of a kind share (``sk-proj-``) is no secret. Every run draws fresh values, and a printed seed draws the same again;
+a live value is registered in the project's own way before its sample is emitted.
 """
 
 from __future__ import annotations
@@ -10,13 +10,54 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import secrets
+import string
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from byokeep_redact.encodings import ENCODINGS
-from byokeep_redact.selftest.generator import ALNUM, HEX, UPPER, URL_SAFE, ValueGenerator
+
+ALNUM: Final = string.ascii_letters + string.digits
+URL_SAFE: Final = ALNUM + "-_"
+UPPER: Final = string.ascii_uppercase + string.digits
+HEX: Final = "0123456789abcdef"
+
+
+def fresh_seed() -> str:
+    """Return a new seed: 16 hexadecimal characters."""
+    return secrets.token_hex(8)
+
+
+class ValueGenerator:
+    """A stream of values that follows from ``seed`` and ``purpose`` alone. They open nothing anywhere."""
+
+    def __init__(self, seed: str, purpose: str) -> None:
+        self._name = f"{seed}/{purpose}"
+        self._drawn = 0
+
+    def octets(self, count: int) -> bytes:
+        """Return ``count`` bytes."""
+        self._drawn += 1
+        return hashlib.shake_256(f"{self._name}/{self._drawn}".encode()).digest(count)
+
+    def text(self, alphabet: str, count: int) -> str:
+        """Return ``count`` characters of ``alphabet``."""
+        drawn = self.octets(2 * count)
+        return "".join(
+            alphabet[int.from_bytes(drawn[at : at + 2], "big") % len(alphabet)] for at in range(0, 2 * count, 2)
+        )
+
+    def secret(self, count: int = 43) -> str:
+        """Return a token as most issuers make them: letters and digits, both cases."""
+        return self.text(ALNUM, count)
+
+    def uuid(self) -> str:
+        """Return a random UUID (version 4)."""
+        text = self.octets(16).hex()
+        return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
+
 
 SK, BEARER, BASE64, COOKIE, TOKEN = "sk-like", "bearer", "base64", "cookie", "token"
 SURVIVE: Final = "must-survive"
