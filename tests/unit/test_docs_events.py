@@ -81,7 +81,7 @@ def _refused(call: ast.Call) -> list[tuple[ast.AST | None, tuple[str, ...]]]:
     event = said.get("name", call.args[2] if len(call.args) > 2 else None)
     if called == "record_refusal":
         return [(event, ("denied",))]
-    if called == "Event" and "outcome" in said:
+    if called in ("Event", "record") and "outcome" in said:
         outcome = ast.unparse(said["outcome"])
         texts = (text for one, text in REFUSED.items() if outcome == f"Outcome.{one.name}" and text != "failed")
         return [(event, tuple(texts))]

@@ -16,12 +16,13 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import Conflict, Denied, NotFound
-from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.events import EventName
 from byokeep.core.model import Actor, Role
 from byokeep.core.policy import Verb
 from byokeep.kernel.app import App
 from byokeep.kernel.command import command
 from byokeep.kernel.ports import Tx
+from byokeep.kernel.record import record
 from byokeep.kernel.rows import reader
 from byokeep.tenancy.clients import MAX_ROWS, scope_of
 
@@ -87,15 +88,14 @@ async def close_alert(app: App, actor: Actor, alert_id: UUID) -> Alert:
         closed = await tx.maybe(Alert, "alert_close", id=alert_id, closed_by=actor.id)
         if closed is None:
             raise Conflict("alert_closed", next_step="Nothing to do.", alert=alert_id)
-        await tx.append(
-            Event(
-                name=EventName.ALERT_CLOSED,
-                actor=actor,
-                outcome=Outcome.OK,
-                client_id=closed.client_id,
-                object_id=closed.object_id,
-                fields={"alert": str(alert_id), "reason": closed.reason},
-            )
+        await record(
+            tx,
+            actor,
+            EventName.ALERT_CLOSED,
+            client_id=closed.client_id,
+            object_id=closed.object_id,
+            alert=str(alert_id),
+            reason=closed.reason,
         )
     return closed
 

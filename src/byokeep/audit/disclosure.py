@@ -34,6 +34,7 @@ from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.command import command
 from byokeep.kernel.ports import Tx
+from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 from byokeep.kernel.sops import CONNECT, PROFILE, SopRun, SopStatus, status_of
 
@@ -68,10 +69,10 @@ async def copy(app: BrokerApp) -> int:
 def export_lines(records: list[Record], heads: dict[UUID, ChainHead]) -> list[bytes]:
     """Return the records' lines, each with the hash before it; moves ``heads`` on to the last records."""
     lines = []
-    for record in records:
-        before = heads.get(record.chain) or empty(record.chain)
-        lines.append(export_line(record, prev=before.hash))
-        heads[record.chain] = ChainHead(record.chain, record.seq, record.hash)
+    for one in records:
+        before = heads.get(one.chain) or empty(one.chain)
+        lines.append(export_line(one, prev=before.hash))
+        heads[one.chain] = ChainHead(one.chain, one.seq, one.hash)
     return lines
 
 
@@ -210,14 +211,8 @@ async def read_audit(app: App, actor: Actor, client_id: ClientId | None, window:
     async with command(app, actor, Verb.AUDIT_READ, client_id=client_id, object_id=chain) as tx:
         if client_id is None and actor.clients is not None:
             raise NotFound("not_found")
-        await tx.append(
-            Event(
-                name=EventName.AUDIT_READ,
-                actor=actor,
-                outcome=Outcome.OK,
-                object_id=chain,
-                fields={"chain": str(chain), "count": min(window.limit, MAX_RECORDS)},
-            )
+        await record(
+            tx, actor, EventName.AUDIT_READ, object_id=chain, chain=str(chain), count=min(window.limit, MAX_RECORDS)
         )
     door = app.db.begin(every_client=True) if client_id is None else app.db.begin(client_id=client_id)
     async with door as tx:

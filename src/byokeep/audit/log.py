@@ -48,6 +48,7 @@ from byokeep.core.policy import Verb, authorise
 from byokeep.kernel.alarm import raise_alert, unblocked
 from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.ports import Tx
+from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row, reader
 
 BATCH: Final = 1_000  # records at a time: hashing them keeps the process from other work for about 10 ms
@@ -158,12 +159,7 @@ def _event(actor: Actor, after: LogState) -> Event:
 
 async def compare(tx: Tx, state: LogState) -> StoredEpoch | None:
     """Hold the database against what was published. Returns the one epoch that may be waiting for its signature."""
-    stored = await tx.all(
-        StoredEpoch,
-        "audit_epochs_from",
-        number=max(state.size - 1, 0),
-        limit=3,
-    )
+    stored = await tx.all(StoredEpoch, "audit_epochs_from", number=max(state.size - 1, 0), limit=3)
     if state.size:
         if not stored or stored[0].number != state.size - 1:
             raise inconsistent("database_rolled_back", epoch=state.size - 1)
@@ -287,12 +283,7 @@ async def look(app: BrokerApp) -> None:
     async with app.db.begin(every_client=True) as tx:
         if epoch is not None:
             number = parse_leaf(epoch.leaf).epoch
-            stored = await tx.all(
-                StoredEpoch,
-                "audit_epochs_from",
-                number=number,
-                limit=1,
-            )
+            stored = await tx.all(StoredEpoch, "audit_epochs_from", number=number, limit=1)
             if not stored or stored[0].number != number:
                 raise inconsistent("database_rolled_back", epoch=number)
             if stored[0].leaf != epoch.leaf:
@@ -316,12 +307,7 @@ async def rebase(app: BrokerApp, actor: Actor) -> bool:
             state = await published(app)
             if await _fits(app, tx, state):
                 return False
-            waiting = await tx.all(
-                StoredEpoch,
-                "audit_epochs_from",
-                number=state.size,
-                limit=1,
-            )
+            waiting = await tx.all(StoredEpoch, "audit_epochs_from", number=state.size, limit=1)
             if waiting:  # committed and not published: an epoch whose line was lost outside, or a rebase cut off
                 epoch = SignedEpoch(waiting[0].leaf, waiting[0].heads, b"")
             else:
@@ -359,12 +345,9 @@ async def _rebased(app: BrokerApp, tx: Tx, state: LogState, actor: Actor) -> Sig
     after = state.advance(leaf, heads)
     epoch = SignedEpoch(leaf, heads_data(heads), b"")
     await tx.one(int, "audit_epoch_insert", number=state.size, leaf=leaf, heads=epoch.heads)
-    await tx.append(
-        Event(
-            name=EventName.CHECKPOINT_SIGNED, actor=actor, outcome=Outcome.INTENDED,
-            fields={"epoch": after.size - 1, "size": after.size, "count": len(after.heads),
-                    "root": after.edge.root().hex(), "reason": REASON},
-        )
+    await record(
+        tx, actor, EventName.CHECKPOINT_SIGNED, outcome=Outcome.INTENDED, epoch=after.size - 1, size=after.size,
+        count=len(after.heads), root=after.edge.root().hex(), reason=REASON,
     )  # fmt: skip
     return epoch
 
@@ -451,12 +434,7 @@ async def _published(app: BrokerApp, tx: Tx, size: int) -> tuple[LogState, Point
     """Replay the first ``size`` epochs with their signatures, in step with the database's."""
     keys, name = await note_keys(app), origin(app)
     state, points = LogState(), Points()
-    stored = await tx.all(
-        StoredEpoch,
-        "audit_epochs_from",
-        number=0,
-        limit=BATCH,
-    )
+    stored = await tx.all(StoredEpoch, "audit_epochs_from", number=0, limit=BATCH)
     differs: int | None = None  # an epoch that is not the database's; of those before a rebase none is asked for
     async for epoch in app.checkpoints.epochs():
         number = state.size
@@ -464,12 +442,7 @@ async def _published(app: BrokerApp, tx: Tx, size: int) -> tuple[LogState, Point
             break
         state = replay(state, epoch, origin=name, keys=keys)
         if number and number % BATCH == 0:
-            stored = await tx.all(
-                StoredEpoch,
-                "audit_epochs_from",
-                number=number,
-                limit=BATCH,
-            )
+            stored = await tx.all(StoredEpoch, "audit_epochs_from", number=number, limit=BATCH)
         here = stored[number % BATCH] if number % BATCH < len(stored) else None
         if state.base == number > 0:
             points.clear()
@@ -497,15 +470,15 @@ async def _records(tx: Tx, heads: Mapping[UUID, ChainHead], points: Points, malf
         )
         records = [reader(Record)(row) for row in rows]
         at = verify_log(records, starts=at)
-        for record, row in zip(records, rows, strict=True):
+        for one, row in zip(records, rows, strict=True):
             try:
-                said = read_payload(record.payload)
+                said = read_payload(one.payload)
             except Integrity as error:
-                malformed.append(Malformed(chain=record.chain, seq=record.seq, code=error.code))
+                malformed.append(Malformed(chain=one.chain, seq=one.seq, code=error.code))
             else:
-                _check_columns(record, row, said)
-            if points.get(record.chain, {}).get(record.seq, record.hash) != record.hash:
-                raise Integrity("audit_chain_broken", chain=record.chain, seq=record.seq, reason="forked")
+                _check_columns(one, row, said)
+            if points.get(one.chain, {}).get(one.seq, one.hash) != one.hash:
+                raise Integrity("audit_chain_broken", chain=one.chain, seq=one.seq, reason="forked")
         count += len(records)
         if len(rows) < BATCH:
             break

@@ -7,15 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
-from byokeep.broker.schemas import (
-    CloseBody,
-    GateReply,
-    IdentityReply,
-    PermitBody,
-    PermitReply,
-    SeenBody,
-    StateReply,
-)
+from byokeep.broker.schemas import CloseBody, GateReply, IdentityReply, PermitBody, PermitReply, SeenBody, StateReply
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Actor, ClientId, Lane
 from byokeep.core.policy import gate_schema

@@ -222,10 +222,7 @@ def _mismatch(why: Why) -> Comparison:
 
 
 def _names(expected: Fingerprint, face: Face) -> Comparison:
-    pairs = (
-        ("username", expected.username, face.username),
-        ("display_name", expected.display_name, face.display_name),
-    )
+    pairs = (("username", expected.username, face.username), ("display_name", expected.display_name, face.display_name))
     # None on our side means that the platform never told; a name that is told no more has changed.
     different = [(field, was, now) for field, was, now in pairs if was is not None and was != now]
     changed = tuple(Changed(field=field, expected=shown(was), seen=shown(now)) for field, was, now in different)

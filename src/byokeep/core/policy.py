@@ -193,13 +193,7 @@ APPROVING: Final = frozenset(
 
 # Nobody may hold both sides: whoever runs jobs or approves does not write keys or policy (R4.1-12).
 FORBIDDEN_PAIRS: Final = frozenset(
-    {
-        frozenset({_O, _P}),
-        frozenset({_A, _P}),
-        frozenset({_A, _O}),
-        frozenset({_A, _U}),
-        frozenset({_O, _U}),
-    }
+    {frozenset({_O, _P}), frozenset({_A, _P}), frozenset({_A, _O}), frozenset({_A, _U}), frozenset({_O, _U})}
 )
 
 
@@ -247,8 +241,5 @@ def check_roles(roles: frozenset[Role], *, machine: bool) -> None:
         if pair <= roles:
             first, second = sorted(role.value for role in pair)
             raise Rejected(
-                "forbidden_role_pair",
-                next_step="Give these two roles to two people.",
-                first=first,
-                second=second,
+                "forbidden_role_pair", next_step="Give these two roles to two people.", first=first, second=second
             )

@@ -15,14 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from byokeep.core.errors import (
-    KINDS,
-    ByokeepError,
-    NotFound,
-    RateLimited,
-    Rejected,
-    Unavailable,
-)
+from byokeep.core.errors import KINDS, ByokeepError, NotFound, RateLimited, Rejected, Unavailable
 from byokeep.http.body import canonical_id
 
 MEDIA_TYPE: Final = "application/problem+json"

@@ -41,6 +41,7 @@ from byokeep.kernel.app import App
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.locate import authorise_for, client_for, remember
 from byokeep.kernel.ports import Tx
+from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 from byokeep.tenancy.scopes import client_scopes, hold_open, require_open
 
@@ -257,10 +258,7 @@ async def report_blocked(app: App, actor: Actor, job_id: UUID, reason: str) -> N
 
 def _own(actor: Actor, job: DeclaredJob) -> None:
     """A machine sees the jobs it opened or runs; another machine's job answers like none (S-VAULT-7)."""
-    if actor.roles & MACHINE_ROLES and actor.id not in (
-        job.dispatcher_id,
-        job.runner_id,
-    ):
+    if actor.roles & MACHINE_ROLES and actor.id not in (job.dispatcher_id, job.runner_id):
         raise NotFound("not_found")
 
 
@@ -292,11 +290,7 @@ async def expire(app: App) -> tuple[int, int]:
         async with app.db.begin(client_id=client_id) as tx:
             if await tx.maybe(UUID, "job_expire", client_id=client_id, id=job_id) is None:
                 continue
-            await tx.append(
-                Event(
-                    name=EventName.JOB_EXPIRED, actor=actor, outcome=Outcome.OK, client_id=client_id, object_id=job_id
-                )
-            )
+            await record(tx, actor, EventName.JOB_EXPIRED, client_id=client_id, object_id=job_id)
             ended += 1
     for permit_id, client_id in permits:
         async with app.db.begin(client_id=client_id) as tx:
@@ -309,11 +303,9 @@ async def expire(app: App) -> tuple[int, int]:
             await open_alert(
                 tx, app, actor, reason="permit_unknown", severity="warning", client_id=client_id, object_id=permit_id
             )
-            await tx.append(
-                Event(
-                    name=EventName.PERMIT_UNKNOWN, actor=actor, outcome=Outcome.FAILED, client_id=client_id,
-                    object_id=permit_id, fields={"job": str(row["job_id"]), "lease": str(row["lease_id"])},
-                )
+            await record(
+                tx, actor, EventName.PERMIT_UNKNOWN, outcome=Outcome.FAILED, client_id=client_id, object_id=permit_id,
+                job=str(row["job_id"]), lease=str(row["lease_id"]),
             )  # fmt: skip
             unknown += 1
     return ended, unknown

@@ -23,7 +23,7 @@ from uuid import UUID
 
 from byokeep.audit.log import rebase
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Pending, Unavailable
-from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb, authorise
@@ -35,6 +35,7 @@ from byokeep.kernel.approvals import Approval
 from byokeep.kernel.blockers import ending_blockers
 from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.ports import Tx
+from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 from byokeep.tenancy.scopes import (
     BROWSER_LANE,
@@ -147,12 +148,9 @@ async def _close_row(
             installation_id=app.installation_id,
         )  # fmt: skip
         killed = await tx.all(UUID, "switch_kill_jobs", client_id=scope.client_id) if scope.cuts_store else []
-        await tx.append(
-            Event(
-                name=EventName.SWITCH_CLOSED, actor=actor, outcome=Outcome.OK, client_id=scope.client_id,
-                fields={"scope": scope.name, "epoch": switch.epoch, "reason": reason, "count": len(killed)},
-            ),
-            commit=locked,
+        await record(
+            tx, actor, EventName.SWITCH_CLOSED, client_id=scope.client_id, scope=scope.name, epoch=switch.epoch,
+            reason=reason, count=len(killed), commit=locked,
         )  # fmt: skip
         if not locked:
             await open_alert(
@@ -173,12 +171,9 @@ async def _cut_off(app: BrokerApp, actor: Actor, scope: Scope, switch: Switch, e
             async with app.db.begin(every_client=True) as tx, ending_blockers(app, tx, ended):
                 marked = await tx.maybe(str, "switch_mark_cut_off", scope=scope.name, epoch=switch.epoch)
                 if marked is not None:
-                    await tx.append(
-                        Event(
-                            name=EventName.SWITCH_CUT_OFF, actor=actor, outcome=Outcome.OK, client_id=scope.client_id,
-                            fields={"scope": scope.name, "epoch": switch.epoch, "took_us": took_us,
-                                    "entities": len(entities)},
-                        )
+                    await record(
+                        tx, actor, EventName.SWITCH_CUT_OFF, client_id=scope.client_id, scope=scope.name,
+                        epoch=switch.epoch, took_us=took_us, entities=len(entities),
                     )  # fmt: skip
                 (current,) = await tx.last(Switch, "switch_read", scope=scope.name)
     except (TimeoutError, ByokeepError):
@@ -276,12 +271,9 @@ async def request_open(app: BrokerApp, actor: Actor, scope: Scope, reason: str) 
         )  # fmt: skip
         if request.repeated:
             return request
-        await tx.append(
-            Event(
-                name=EventName.SWITCH_OPEN_REQUESTED, actor=actor, outcome=Outcome.OK, client_id=scope.client_id,
-                object_id=request.id,
-                fields={"scope": scope.name, "epoch": switch.epoch, "reason": reason},
-            )
+        await record(
+            tx, actor, EventName.SWITCH_OPEN_REQUESTED, client_id=scope.client_id, object_id=request.id,
+            scope=scope.name, epoch=switch.epoch, reason=reason,
         )  # fmt: skip
     return request
 
@@ -327,11 +319,9 @@ def _must_reach(actor: Actor, scope: Scope) -> None:
 async def _use_approval(app: BrokerApp, actor: Actor, scope: Scope, wish: Approval) -> None:
     async with app.db.begin(every_client=True) as tx:
         await approvals.use(tx, actor, wish, scope=wish.scope, epoch=wish.epoch, look="byokeep kill status")
-        await tx.append(
-            Event(
-                name=EventName.SWITCH_OPENED, actor=actor, outcome=Outcome.INTENDED, client_id=scope.client_id,
-                object_id=wish.id, fields={"scope": scope.name, "epoch": wish.epoch},
-            )
+        await record(
+            tx, actor, EventName.SWITCH_OPENED, outcome=Outcome.INTENDED, client_id=scope.client_id, object_id=wish.id,
+            scope=scope.name, epoch=wish.epoch,
         )  # fmt: skip
 
 
@@ -361,12 +351,9 @@ async def _open(app: BrokerApp, actor: Actor, scope: Scope, wish: Approval) -> S
                 Switch, "switch_open", scope=scope.name, epoch=wish.epoch, reason=wish.reason, by=actor.id,
                 installation_id=app.installation_id,
             )  # fmt: skip
-            await tx.append(
-                Event(
-                    name=EventName.SWITCH_OPENED, actor=actor, outcome=Outcome.OK, client_id=scope.client_id,
-                    object_id=wish.id,
-                    fields={"scope": scope.name, "epoch": switch.epoch, "reason": wish.reason},
-                )
+            await record(
+                tx, actor, EventName.SWITCH_OPENED, client_id=scope.client_id, object_id=wish.id, scope=scope.name,
+                epoch=switch.epoch, reason=wish.reason,
             )  # fmt: skip
     except BaseException as error:
         # The row did not open, or nobody knows: the store must not be wider than the row.

@@ -17,11 +17,12 @@ from contextlib import asynccontextmanager, suppress
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError
-from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.events import EventName
 from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.blockers import ending_blockers
 from byokeep.kernel.command import Severity, open_alert
 from byokeep.kernel.ports import Tx
+from byokeep.kernel.record import record
 
 
 async def raise_alert(
@@ -77,10 +78,7 @@ async def state_over(app: BrokerApp, key: str) -> None:
         return
     async with unblocked(app) as tx:
         for row in await tx.all(dict, "alert_over", key=key, by=app.installation_id):
-            await tx.append(
-                Event(
-                    name=EventName.ALERT_CLOSED, actor=app.system(), outcome=Outcome.OK,
-                    object_id=row["object_id"] or row["client_id"],
-                    fields={"alert": str(row["id"]), "reason": row["reason"]},
-                )
+            await record(
+                tx, app.system(), EventName.ALERT_CLOSED, object_id=row["object_id"] or row["client_id"],
+                alert=str(row["id"]), reason=row["reason"],
             )  # fmt: skip

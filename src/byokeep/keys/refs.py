@@ -47,6 +47,7 @@ from byokeep.core.ref import SecretPart, SecretRef, parse
 from byokeep.kernel.app import App, WebApp
 from byokeep.kernel.command import command, find
 from byokeep.kernel.ports import Tx
+from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row, Shape
 from byokeep.tenancy.clients import MAX_ROWS, scope_of
 from byokeep_redact.fingerprint import VERSION
@@ -142,10 +143,7 @@ async def listed(app: App, actor: Actor, client_id: ClientId, shape: Shape[T], s
     """Return what a client has of one kind; the look is on record. Raises as :func:`list_refs`."""
     async with command(app, actor, Verb.KEY_LIST, client_id=client_id) as tx:
         found = await tx.all(shape, statement, client_id=client_id, limit=MAX_ROWS)
-        fields = {"count": len(found)}
-        await tx.append(
-            Event(name=EventName.KEY_LISTED, actor=actor, outcome=Outcome.OK, client_id=client_id, fields=fields)
-        )
+        await record(tx, actor, EventName.KEY_LISTED, client_id=client_id, count=len(found))
     return found
 
 
@@ -167,10 +165,9 @@ async def read_ref(app: App, actor: Actor, ref_id: UUID) -> CredentialRef:
     """
     ref = await get_ref(app, actor, ref_id)
     async with app.db.begin(client_id=ref.client_id) as tx:
-        await tx.append(
-            Event(name=EventName.KEY_READ_METADATA, actor=actor, outcome=Outcome.OK, client_id=ref.client_id,
-                  object_id=ref.id, fields={"version": ref.version})
-        )  # fmt: skip
+        await record(
+            tx, actor, EventName.KEY_READ_METADATA, client_id=ref.client_id, object_id=ref.id, version=ref.version
+        )
     return ref
 
 
@@ -297,11 +294,7 @@ def _compared(item: InventoryItem, live: list[int] | None) -> InventoryItem:
     else:
         store = "destroyed" if gone else "missing"
     return InventoryItem(
-        ref=item.ref,
-        client_name=item.client_name,
-        owner=item.owner,
-        last_leased_at=item.last_leased_at,
-        store=store,
+        ref=item.ref, client_name=item.client_name, owner=item.owner, last_leased_at=item.last_leased_at, store=store
     )
 
 
@@ -474,8 +467,7 @@ async def live_values(app: WebApp, actor: Actor) -> LiveFingerprints:
                 replaced += 1
     key = await app.scan_key.shown()
     async with app.db.begin(every_client=True) as tx:
-        fields = {"count": len(watched), "unknown": len(unknown)}
-        await tx.append(Event(name=EventName.LEAK_FINGERPRINTS_READ, actor=actor, outcome=Outcome.OK, fields=fields))
+        await record(tx, actor, EventName.LEAK_FINGERPRINTS_READ, count=len(watched), unknown=len(unknown))
     return LiveFingerprints(
         key=key, watched=tuple(watched), unknown=tuple(unknown), replaced_unknown=replaced,
         all_clients=actor.clients is None,

@@ -16,7 +16,7 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import Conflict, NotFound, Rejected
-from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.events import EventName
 from byokeep.core.identity import reads_alike
 from byokeep.core.model import Actor, Client, ClientId, ClientState, Risk
 from byokeep.core.plain_text import check_name, check_not_reserved
@@ -25,6 +25,7 @@ from byokeep.kernel.alarm import unblocked
 from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.command import command
 from byokeep.kernel.ports import Tx
+from byokeep.kernel.record import record
 
 MAX_ROWS: Final = 1000
 
@@ -133,16 +134,7 @@ async def _change(
 
 
 async def _record(tx: Tx, actor: Actor, name: EventName, client: Client) -> None:
-    await tx.append(
-        Event(
-            name=name,
-            actor=actor,
-            outcome=Outcome.OK,
-            client_id=client.id,
-            object_id=client.id,
-            fields={"risk": client.risk.value},
-        )
-    )
+    await record(tx, actor, name, client_id=client.id, object_id=client.id, risk=client.risk.value)
 
 
 async def names_of(app: App, actor: Actor, wanted: Iterable[UUID]) -> dict[UUID, str]:

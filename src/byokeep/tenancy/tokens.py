@@ -463,11 +463,7 @@ async def revoke_all(tx: Tx, actor: Actor, subject_id: UUID, *, kind: str | None
 
 def _event(name: EventName, actor: Actor, subject_id: UUID, **fields: FieldValue) -> Event:
     return Event(
-        name=name,
-        actor=actor,
-        outcome=Outcome.OK,
-        object_id=subject_id,
-        fields={"subject": str(subject_id), **fields},
+        name=name, actor=actor, outcome=Outcome.OK, object_id=subject_id, fields={"subject": str(subject_id), **fields}
     )
 
 

@@ -17,14 +17,7 @@ from byokeep.kernel.app import WebApp
 from byokeep.keys import refs
 from byokeep.tenancy import clients
 from byokeep.web.limits import Budget
-from byokeep.web.schemas import (
-    AccountBody,
-    AccountReply,
-    ClientBody,
-    ClientsReply,
-    ExportReply,
-    LanesBody,
-)
+from byokeep.web.schemas import AccountBody, AccountReply, ClientBody, ClientsReply, ExportReply, LanesBody
 
 
 def spend(request: Request, budget: Budget, actor: Actor, client_id: ClientId) -> None:
