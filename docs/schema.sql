@@ -477,6 +477,7 @@ CREATE TABLE byokeep.platform_app (
     CONSTRAINT platform_app_secret_version_ck CHECK ((secret_version >= 0))
 );
 
+-- How far a procedure is: evidence names the records of its steps, facts what they hand on, revision each move.
 CREATE TABLE byokeep.procedure_run (
     id uuid NOT NULL,
     client_id uuid,
@@ -586,15 +587,15 @@ CREATE TABLE byokeep.profile_incident (
     -- Null: every client.
     client_id uuid,
     cause text NOT NULL,
+    -- No longer said, nor who opened and closed it: its run of the same id says so.
     step text NOT NULL DEFAULT 'opened'::text,
     since timestamp with time zone NOT NULL DEFAULT now(),
-    opened_by uuid NOT NULL,
+    opened_by uuid,
     opened_at timestamp with time zone NOT NULL DEFAULT now(),
     closed_at timestamp with time zone,
     closed_by uuid,
     CONSTRAINT profile_incident_cause_ck CHECK ((cause = ANY (ARRAY['suspected_leak'::text, 'artifact_store_exposure'::text, 'runner_compromise'::text, 'account_lockout'::text, 'drill'::text]))),
     CONSTRAINT profile_incident_client_id_fk FOREIGN KEY (client_id) REFERENCES byokeep.client(id),
-    CONSTRAINT profile_incident_closed_ck CHECK (((closed_at IS NOT NULL) = (step = 'closed'::text))),
     CONSTRAINT profile_incident_pk PRIMARY KEY (id),
     CONSTRAINT profile_incident_step_ck CHECK ((step = ANY (ARRAY['opened'::text, 'lane_off'::text, 'sessions_ended'::text, 'recreated'::text, 'rekeyed'::text, 'validated'::text, 'closed'::text])))
 );

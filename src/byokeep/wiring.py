@@ -65,6 +65,7 @@ from byokeep.jobs import switches
 from byokeep.jobs.worker_app import WorkerApp
 from byokeep.kernel.app import BrokerApp, ServiceLimits, WebApp
 from byokeep.kernel.durable_write import durable_write
+from byokeep.procedures import PROCEDURES
 from byokeep.profiles.kek_store import KekApp
 from byokeep.profiles.login import ProfileApp
 from byokeep.settings import Settings, parse_audit_files
@@ -181,6 +182,7 @@ async def web_app(settings: Settings) -> AsyncIterator[WebApp]:
             installation_id=found.id,
             environment=settings.environment,
             limits=limits(settings),
+            procedures=PROCEDURES,
             intake=BaoIntake(login),
             scan_key=BaoScanKey(login),
             token_key=await _token_key(login),
@@ -211,6 +213,7 @@ async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
             installation_id=found,
             environment=settings.environment,
             limits=limits(settings),
+            procedures=PROCEDURES,
             signer=TransitSigner(login),
             cutoff=EntityCutoff(login, confirm=nodes.confirm if nodes else None),
             store_audit=FileStoreAudit(login, store_audit_files(settings), nodes=nodes.all if nodes else None),
@@ -260,7 +263,8 @@ async def worker_app(
 
         app = WorkerApp(
             db=db, clock=SystemClock(), ids=SystemIds(), installation_id=found, environment=settings.environment,
-            limits=limits(settings), custodian=BrokerCustodian(_custodian(settings), settings.environment),
+            limits=limits(settings), procedures=PROCEDURES,
+            custodian=BrokerCustodian(_custodian(settings), settings.environment),
             identify=noted(ask), search_logs=_log_files(settings).search,
         )  # fmt: skip
         profiles = _profile_app(settings, app, memory, hasher)

@@ -150,6 +150,8 @@ def test_postgres_upgrade_keeps_the_rows_of_every_release(postgres_server: Embed
         if name != "this_release":  # people, machines and live tokens were put on record, once
             assert counts(database)["subject"] > 0
             assert database.sql("SELECT count(*) FROM byokeep.subject WHERE NOT byokeep.subject_recorded(id)") == "0"
+            without = "LEFT JOIN byokeep.procedure_run r ON r.id = i.id WHERE r.id IS NULL"
+            assert database.sql(f"SELECT count(*) FROM byokeep.profile_incident i {without}") == "0"
         assert schema_of(database) == SCHEMA
         drop_database(database)
     drop_database(source)

@@ -256,11 +256,16 @@ def table(api: Any) -> set[str]:
     return found
 
 
+async def _nothing(*_: object) -> dict[str, Any]:
+    return {}
+
+
 @pytest.fixture
 async def tenants(desk: Desk) -> tuple[dict[str, str], dict[str, str]]:
     """Objects of two clients: path parameters by name."""
     own, other = {}, {}
-    known(desk, Procedure(name="a_test", verb=Verb.KEY_STATE, steps=(Step(name="one", verb=Verb.KEY_STATE),)))
+    step = Step(name="one", act=_nothing, verb=Verb.KEY_STATE)
+    known(desk, Procedure(name="a_test", verb=Verb.KEY_STATE, steps=(step,)))
     for ids in (own, other):
         client = await desk.stand.client()
         done = await desk.onboard(client)
@@ -287,8 +292,10 @@ async def tenants(desk: Desk) -> tuple[dict[str, str], dict[str, str]]:
             f" SELECT '{profile}', '{client}', 'portable', created_by FROM byokeep.client WHERE id = '{client}';"
             "INSERT INTO byokeep.profile_work (id, client_id, profile_id, kind, state, asked_by, ended_at)"
             f" VALUES ('{work}', '{client}', '{profile}', 'login', 'failed', '{uuid4()}', now());"
-            "INSERT INTO byokeep.profile_incident (id, client_id, cause, since, opened_by)"
-            f" VALUES ('{incident}', '{client}', 'drill', now(), '{uuid4()}');"
+            "INSERT INTO byokeep.profile_incident (id, client_id, cause, since)"
+            f" VALUES ('{incident}', '{client}', 'drill', now());"
+            "INSERT INTO byokeep.procedure_run (id, client_id, procedure, object_id, asked_by, started_by)"
+            f" VALUES ('{incident}', '{client}', 'profile_incident', '{incident}', '{uuid4()}', '{uuid4()}');"
             "INSERT INTO byokeep.profile_incident_item (incident_id, client_id, profile_id, platform)"
             f" VALUES ('{incident}', '{client}', '{profile}', 'x');"
             "INSERT INTO byokeep.kek_version (holder, kek_id, version, client_id, environment, algorithm, bits, owner,"

@@ -215,7 +215,7 @@ async def test_an_incident_makes_all_profiles_due_and_its_end_clears_no_mark(vau
     assert [one["profile"] for one in due] == [str(profile)]
     assert (await vault.call("GET", f"/v1/clients/{other}/profiles?due=true"))[1]["profiles"] == []
     assert json.loads(vault.events("profile.due")[0])["fields"]["incident"] == way.id
-    vault.sql(f"UPDATE byokeep.profile_incident SET step = 'closed', closed_at = now(), closed_by = opened_by"
+    vault.sql(f"UPDATE byokeep.procedure_run SET state = 'complete', closed_at = now(), closed_by = started_by"
               f" WHERE id = '{way.id}'")  # fmt: skip
     assert vault.sql(f"{mark}'{profile}'") == "t|incident"
     everyone = await opened(vault, everybody=True)

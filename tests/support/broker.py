@@ -48,6 +48,7 @@ from byokeep.core.model import ClientId, Environment, Provider, Role
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.kernel.app import BrokerApp, ServiceLimits
+from byokeep.procedures import PROCEDURES
 from byokeep.tenancy.authenticate import authenticate
 from byokeep.tenancy.tokens import Subject
 from byokeep.wire.bao_http import BaoHttp
@@ -324,7 +325,8 @@ async def broker_ports(database: FreshDatabase, store: Store, home: Path, **chan
         stack.callback(tombstones.close)
         app = BrokerApp(
             db=db, clock=SystemClock(), ids=SystemIds(), installation_id=installation,
-            environment=Environment.DEVELOPMENT, limits=ServiceLimits(), signer=TransitSigner(login),
+            environment=Environment.DEVELOPMENT, limits=ServiceLimits(), procedures=dict(PROCEDURES),
+            signer=TransitSigner(login),
             cutoff=EntityCutoff(login), store_audit=FileStoreAudit(login, audit_files(store.home)),
             store_health=StoreSeen(),
             checkpoints=checkpoints, token_key=token_key, machine_key=machine_key, store_address=store.address,

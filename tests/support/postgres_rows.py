@@ -112,8 +112,8 @@ def client_sql(client: UUID) -> str:
     VALUES ('{uuid4()}', '{client}', 'transit', '{client}', 1, 2, '{OPERATOR}');
     INSERT INTO byokeep.vault_key_transition (id, client_id, kind, key_id, version, state_from, state_to, reason, by)
     VALUES ('{uuid4()}', '{client}', 'kek', '{client}', 1, 'pre_activation', 'active', 'made', '{OPERATOR}');
-    INSERT INTO byokeep.profile_incident (id, client_id, cause, since, opened_by)
-    VALUES ('{incident}', '{client}', 'suspected_leak', now(), '{OPERATOR}');
+    INSERT INTO byokeep.profile_incident (id, client_id, cause, since)
+    VALUES ('{incident}', '{client}', 'suspected_leak', now());
     INSERT INTO byokeep.profile_incident_item (incident_id, client_id, profile_id, platform)
     VALUES ('{incident}', '{client}', '{profile}', 'tiktok');
     INSERT INTO byokeep.alert (id, client_id, reason, severity, dedup_key)

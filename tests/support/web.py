@@ -165,8 +165,7 @@ class Desk:
 
 def known(desk: Desk, *declared: Procedure) -> None:
     """Hand procedures to every process of the desk, as the wiring does."""
-    for app in (desk.web, desk.worker, desk.stand.app):
-        app.procedures.update({one.name: one for one in declared})  # type: ignore[attr-defined]
+    desk.stand.app.procedures.update({one.name: one for one in declared})  # type: ignore[attr-defined]
 
 
 @contextlib.asynccontextmanager
@@ -216,7 +215,7 @@ def worker_app(stand: Stand, sim: Sim, http: Outbound, db: PostgresDatabase, fil
 
     return WorkerApp(
         db=db, clock=stand.app.clock, ids=stand.app.ids, installation_id=stand.app.installation_id,
-        environment=stand.app.environment, limits=stand.app.limits,
+        environment=stand.app.environment, limits=stand.app.limits, procedures=stand.app.procedures,
         custodian=BrokerCustodian(
             ClientSettings(broker_url=stand.url, runner_token_file=token, attempts=1), Environment.DEVELOPMENT
         ),
@@ -242,7 +241,8 @@ async def desk_on(stand: Stand, places: Mapping[str, str] | None = None, **chang
         web = WebApp(
             db=dbs["byokeep_web"], clock=stand.app.clock, ids=stand.app.ids,
             installation_id=stand.app.installation_id, environment=stand.app.environment,
-            limits=replace(stand.app.limits, rotation_default_days=days), intake=stand.intake, token_key=token_key,
+            limits=replace(stand.app.limits, rotation_default_days=days), procedures=stand.app.procedures,
+            intake=stand.intake, token_key=token_key,
             scan_key=BaoScanKey(stand.intake._login),
             check_format=check_format, consents=Catalog(places), app_secrets=BaoAppSecrets(stand.intake._login),
         )  # fmt: skip

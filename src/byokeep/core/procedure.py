@@ -17,7 +17,6 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from byokeep.core.canonical import parse_canonical
-from byokeep.core.errors import Conflict
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import ClientId
 from byokeep.core.policy import Verb
@@ -31,7 +30,7 @@ class Step:
 
     Attributes:
         act: ``(app, actor, run)``: does it, or takes up what a crash left of it, outside of a transaction; returns what
-            its record says, or ``None`` while something is left. Without one a flow of the domain does the step.
+            its record says, or ``None`` while something is left, or if a flow that it calls has passed the step itself.
         apply: ``(tx, actor, run)``: what changes together with the record; returns more that it says.
         verb: Of the person who does it; ``None`` = a worker does.
         approval: Of the second person who approves it before it is done.
@@ -42,7 +41,7 @@ class Step:
     """
 
     name: str
-    act: Callable[..., Awaitable[Fields | None]] | None = None
+    act: Callable[..., Awaitable[Fields | None]]
     apply: Callable[..., Awaitable[Fields]] | None = None
     verb: Verb | None = None
     approval: Verb | None = None
@@ -76,20 +75,6 @@ class Procedure:
         """Return the first step that is not done."""
         return next((step for step in self.steps if step.name not in run.evidence), None)
 
-    def is_due(self, run: Run, name: str) -> bool:
-        """Let a step be worked on; returns False when it was done before.
-
-        Raises:
-            Conflict: ``procedure_out_of_order``: the step before it is not done.
-        """
-        if name in run.evidence:
-            return False
-        if (due := self.next(run)) is None or due.name != name:
-            done = [step.name for step in self.steps if step.name in run.evidence]
-            raise Conflict("procedure_out_of_order", next_step=f"See {self.look(run.id)}: one step after the other.",
-                           step=done[-1] if done else "", wanted=name, run=run.id)  # fmt: skip
-        return True
-
     def proves(self, run: Run, step: Step, record: Proof) -> bool:
         """Whether a record proves a step of a run."""
         try:
@@ -100,7 +85,7 @@ class Procedure:
                 and said["outcome"] == record.outcome == Outcome.OK.value
                 and said["object"] == str(record.object_id) == str(run.object_id)
                 and said["client"] == (None if run.client_id is None else str(run.client_id))
-                and (fields[self.run_field], fields["stage"]) == (str(run.id), step.name)
+                and (fields[self.run_field], fields.get("stage", step.name)) == (str(run.id), step.name)
             )
             return bool(same and step.proves(run, fields))
         except (ValueError, KeyError, TypeError):

@@ -54,13 +54,6 @@ class SessionEnd(StrEnum):
 
 
 ORDER: Final = tuple(IncidentStep)
-EVIDENCED: Final = (
-    IncidentStep.LANE_OFF,
-    IncidentStep.SESSIONS_ENDED,
-    IncidentStep.RECREATED,
-    IncidentStep.REKEYED,
-    IncidentStep.VALIDATED,
-)
 ENDED: Final = frozenset({SessionEnd.REVOKED, SessionEnd.ENDED_BY_HAND})
 BY_HAND: Final = frozenset({SessionEnd.UNSUPPORTED, SessionEnd.FAILED})
 

@@ -27,7 +27,7 @@ from uuid import UUID
 
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Pending, Rejected, Unavailable
-from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.events import FIELDS_OF, Event, EventName, Outcome
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Proof, Run, Step
@@ -100,7 +100,9 @@ async def passed(tx: Tx, actor: Actor, procedure: Procedure, run: Run, step: Ste
     Raises:
         Conflict: ``procedure_moved``: somebody else was first.
     """
-    said = {procedure.run_field: str(run.id), "stage": step.name, **fields}
+    said = {procedure.run_field: str(run.id), **fields}
+    if "stage" in FIELDS_OF[step.evidence]:
+        said["stage"] = step.name
     receipt = await tx.append(_event(step.evidence, actor, run, said))
     return await _move(tx, procedure, run, actor, evidence={**run.evidence, step.name: receipt.seq}, state=_RUNNING)
 
@@ -125,7 +127,7 @@ async def resume(app: App, actor: Actor, run_id: UUID) -> RunStatus:
             run = await _move(tx, procedure, run, actor, evidence=run.evidence, state=_RUNNING, asked_by=actor.id)
     while run.state in (_RUNNING, _UNDOING):
         moved = await (_undo_last if run.state == _UNDOING else _do_next)(app, actor, procedure, run)
-        if moved is None:
+        if moved is None or by_person:  # a person does one step at a time
             break
         run = moved
     return await status(app, actor, run_id)
@@ -144,7 +146,7 @@ async def _do_next(app: App, actor: Actor, procedure: Procedure, run: Run) -> Ru
         await _ask(app, run, step)
         return None
     try:
-        fields: Fields | None = {} if step.act is None else await step.act(app, actor, run)
+        fields: Fields | None = await step.act(app, actor, run)
     except (Unavailable, Pending):
         raise
     except ByokeepError as error:
@@ -235,19 +237,20 @@ async def runs(app: App, actor: Actor, *, limit: int = 500) -> list[RunStatus]:
     async with command(app, actor, Verb.PROCEDURE_READ) as tx:
         clients = None if actor.clients is None else list(actor.clients)
         found = await tx.all(Run, "procedures_list", ids=clients, limit=limit)
-        return [await status_of(tx, app, run) for run in found if run.procedure in app.procedures]
+        known = [(app.procedures[run.procedure], run) for run in found if run.procedure in app.procedures]
+        return [await status_of(tx, app, procedure, run) for procedure, run in known]
 
 
 async def status(app: App, actor: Actor, run_id: UUID) -> RunStatus:
     """Return how far a run is, from its records. Raises as :func:`resume`, for its reading."""
     run = await _find(app, actor, run_id)
     async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
-        return await status_of(tx, app, run)
+        return await status_of(tx, app, app.procedures[run.procedure], run)
 
 
-async def status_of(tx: Tx, app: App, run: Run) -> RunStatus:
+async def status_of(tx: Tx, app: App, procedure: Procedure, run: Run) -> RunStatus:
     """Return how far a run is, from its records."""
-    procedure, chain = app.procedures[run.procedure], run.client_id or app.installation_id
+    chain = run.client_id or app.installation_id
     rows = await tx.all(Proof, "evidence_records", chain=chain, seqs=list(run.evidence.values()))
     by_seq = {row.seq: row for row in rows}
     proved = tuple(

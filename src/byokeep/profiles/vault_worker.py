@@ -18,8 +18,8 @@ from byokeep.core.events import EventName, Outcome
 from byokeep.core.manifest import ExpectedAccount
 from byokeep.core.vault_incident import ENDED, SessionEnd
 from byokeep.profiles import profiles
+from byokeep.profiles.incident import told
 from byokeep.profiles.login import Bench, Browser, open_into, validate
-from byokeep.profiles.vault_steps import told
 
 _CAUGHT: Final = frozenset({"other_id", "look_alike"})
 

@@ -18,8 +18,8 @@ from byokeep.http.openapi import describe, refusals
 from byokeep.http.reply import At, Reply
 from byokeep.http.token import Authenticator, caller
 from byokeep.kernel.app import App, WebApp
-from byokeep.profiles import vault_incident, vault_steps
-from byokeep.profiles.vault_incident import Incident, IncidentState, Item
+from byokeep.profiles import incident
+from byokeep.profiles.incident import Incident, IncidentState, Item
 
 Word = Annotated[str, Field(max_length=64)]
 
@@ -96,7 +96,7 @@ class IncidentLeftReply(Reply):
 class StepProofReply(Reply):
     """The record of a step."""
 
-    step: Annotated[str, Field(validation_alias="stage")]
+    step: Annotated[str, Field(validation_alias="name")]
     chain: UUID
     seq: int
     hash: Annotated[str, Field(validation_alias="hash_hex")]
@@ -127,7 +127,7 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
     )  # fmt: skip
     async def open_(actor: Actor = who, body: OpenBody = open_body) -> dict[str, Any]:
         """Open an incident; every profile of its scope is due from now on."""
-        made = await vault_incident.open_incident(
+        made = await incident.open_incident(
             app, actor, client_id=None if body.client_id is None else ClientId(body.client_id),
             everybody=body.everybody, cause=body.cause, since=_at(body.since),
         )  # fmt: skip
@@ -136,12 +136,12 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
     @routes.get("", response_model=IncidentsReply)
     async def list_(actor: Actor = who) -> dict[str, Any]:
         """List the incidents, open ones first."""
-        return {"incidents": [incident_out(one) for one in await vault_incident.list_incidents(app, actor)]}
+        return {"incidents": [incident_out(one) for one in await incident.list_incidents(app, actor)]}
 
     @routes.get("/{incident_id}", response_model=IncidentStateReply)
     async def get(incident_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """Look at an incident: how far each profile got, what is left, and the evidence of its steps."""
-        return state_out(await vault_incident.look(app, actor, incident_id))
+        return state_out(await incident.look(app, actor, incident_id))
 
     @routes.post(
         "/{incident_id}/sessions/end", response_model=IncidentStateReply, openapi_extra=describe(SessionBody),
@@ -149,7 +149,7 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
     )  # fmt: skip
     async def end_by_hand(incident_id: PathId, actor: Actor = who, body: SessionBody = session_body) -> dict[str, Any]:
         """Say, as the person who did it, that a session was ended at its platform."""
-        ended = vault_steps.end_by_hand(app, actor, incident_id, body.profile, body.platform)
+        ended = incident.end_by_hand(app, actor, incident_id, body.profile, body.platform)
         return state_out(await ended)
 
     for name, act in _ACTS.items():
@@ -162,9 +162,9 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
 
 Act = Callable[[App, Actor, PathId], Awaitable[IncidentState]]
 _ACTS: dict[str, Act] = {
-    "lane-off": vault_steps.lane_off, "sessions": vault_steps.sessions, "recreate": vault_steps.recreate,
-    "rekey": vault_steps.rekey, "approve": vault_steps.approve_destruction, "validate": vault_steps.validate,
-    "close": vault_incident.close,
+    "lane-off": incident.lane_off, "sessions": incident.sessions, "recreate": incident.recreate,
+    "rekey": incident.rekey, "approve": incident.approve_destruction, "validate": incident.validate,
+    "close": incident.close,
 }  # fmt: skip
 
 
@@ -192,8 +192,8 @@ def incident_out(one: Incident) -> dict[str, Any]:
     """Return an incident."""
     return {
         "incident": one.id, "client_id": one.client_id, "everybody": one.client_id is None, "cause": one.cause,
-        "step": one.step, "since": one.since, "since_assumed": one.assumed, "opened_by": one.opened_by,
-        "opened_at": one.opened_at, "closed_at": one.closed_at, "closed_by": one.closed_by,
+        "step": one.step, "since": one.since, "since_assumed": one.assumed, "opened_by": one.started_by,
+        "opened_at": one.started_at, "closed_at": one.closed_at, "closed_by": one.closed_by,
     }  # fmt: skip
 
 

@@ -1,36 +1,32 @@
 -- Runbook 7.3: the vault of browser profiles is suspected compromised.
 
 -- name: vault_open
-INSERT INTO byokeep.profile_incident (id, client_id, cause, since, opened_by)
-VALUES (:id, CAST(:client_id AS uuid), :cause, :since, :opened_by)
-RETURNING *, clock_timestamp() AS now;
+WITH i AS (
+    INSERT INTO byokeep.profile_incident (id, client_id, cause, since)
+    VALUES (:id, CAST(:client_id AS uuid), :cause, :since) RETURNING id, cause, since)
+SELECT r.*, i.cause, i.since FROM i JOIN byokeep.procedure_run r ON r.id = i.id;
 
 -- name: vault_lock
 SELECT pg_advisory_xact_lock(hashtextextended('vault_incident', 0));
 
 -- name: vault_open_ones
 -- Incidents that are not closed and that cover a client (none: everybody).
-SELECT i.*, clock_timestamp() AS now FROM byokeep.profile_incident i
- WHERE i.closed_at IS NULL
+SELECT r.*, i.cause, i.since FROM byokeep.profile_incident i JOIN byokeep.procedure_run r ON r.id = i.id
+ WHERE r.closed_at IS NULL
    AND (CAST(:client_id AS uuid) IS NULL OR i.client_id IS NULL OR i.client_id = CAST(:client_id AS uuid));
 
 -- name: vault_get
-SELECT i.*, clock_timestamp() AS now FROM byokeep.profile_incident i WHERE i.id = :id;
+SELECT r.*, i.cause, i.since FROM byokeep.profile_incident i JOIN byokeep.procedure_run r ON r.id = i.id
+ WHERE i.id = :id;
 
 -- name: vault_hold
-SELECT i.*, clock_timestamp() AS now FROM byokeep.profile_incident i WHERE i.id = :id FOR UPDATE;
+SELECT r.*, i.cause, i.since FROM byokeep.profile_incident i JOIN byokeep.procedure_run r ON r.id = i.id
+ WHERE i.id = :id FOR UPDATE OF r;
 
 -- name: vault_list
-SELECT i.*, clock_timestamp() AS now FROM byokeep.profile_incident i
- WHERE CAST(:ids AS uuid[]) IS NULL OR i.client_id = ANY (CAST(:ids AS uuid[]))
- ORDER BY i.closed_at DESC NULLS FIRST, i.opened_at DESC LIMIT :limit;
-
--- name: vault_move
-UPDATE byokeep.profile_incident SET step = :step,
-       closed_at = CASE WHEN :step = 'closed' THEN clock_timestamp() END,
-       closed_by = CASE WHEN :step = 'closed' THEN CAST(:by AS uuid) END
- WHERE id = :id AND step = :step_from
-RETURNING id;
+SELECT r.*, i.cause, i.since FROM byokeep.profile_incident i JOIN byokeep.procedure_run r ON r.id = i.id
+ WHERE CAST(:ids AS uuid[]) IS NULL OR r.client_id = ANY (CAST(:ids AS uuid[]))
+ ORDER BY r.closed_at DESC NULLS FIRST, r.started_at DESC LIMIT :limit;
 
 -- name: vault_cover
 -- Every profile of the scope that was ever sealed and is not destroyed, for each of its platforms.
@@ -109,7 +105,7 @@ RETURNING platform;
 -- of it is proved yet.
 UPDATE byokeep.profile_incident_item n
    SET new_profile_id = :new_profile_id, identity_at = NULL, wrong_account_at = NULL
-  FROM byokeep.profile_incident i
+  FROM byokeep.procedure_run i
  WHERE i.id = n.incident_id AND i.closed_at IS NULL AND n.client_id = :client_id AND n.new_profile_id = :profile_id
    AND NOT EXISTS (SELECT a.account_id FROM byokeep.profile_account a
                     WHERE a.client_id = :client_id AND a.profile_id = :profile_id
@@ -122,7 +118,7 @@ RETURNING n.platform;
 -- The open incident that still needs a profile: as one whose keys it must see destroyed, or as a new one.
 SELECT i.id, n.profile_id = :profile_id AS old
   FROM byokeep.profile_incident_item n
-  JOIN byokeep.profile_incident i ON i.id = n.incident_id AND i.closed_at IS NULL
+  JOIN byokeep.procedure_run i ON i.id = n.incident_id AND i.closed_at IS NULL
  WHERE n.client_id = :client_id
    AND (n.new_profile_id = :profile_id OR (n.profile_id = :profile_id AND n.key_destroyed_at IS NULL))
  LIMIT 1;
@@ -151,18 +147,11 @@ SELECT w.* FROM byokeep.profile_work w
                 WHERE n.incident_id = w.incident_id AND n.client_id = w.client_id AND n.profile_id = w.profile_id)
  ORDER BY w.client_id, w.profile_id;
 
--- name: vault_steps_on_record
--- The records of the procedure's steps, oldest first: what its evidence is.
-SELECT r.chain, r.seq, r.at, r.actor_id, r.hash, convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,stage}' AS stage
-  FROM byokeep.audit_record r
- WHERE r.chain = :chain AND r.event = 'vault_incident.stepped' AND r.outcome = 'ok' AND r.object_id = :incident_id
- ORDER BY r.seq;
-
 -- name: vault_covering
 -- Open incidents that keep the browser lane of a scope off: those whose new profiles are not all proved.
-SELECT i.id FROM byokeep.profile_incident i
- WHERE i.closed_at IS NULL
-   AND (i.step <> 'validated'
+SELECT i.id FROM byokeep.procedure_run i
+ WHERE i.procedure = 'profile_incident' AND i.closed_at IS NULL
+   AND (i.evidence -> 'validated' IS NULL
         OR EXISTS (SELECT FROM byokeep.profile_incident_item n
                      LEFT JOIN byokeep.profile p ON p.client_id = n.client_id AND p.id = n.new_profile_id
                     WHERE n.incident_id = i.id AND (n.identity_at IS NULL OR n.wrong_account_at IS NULL

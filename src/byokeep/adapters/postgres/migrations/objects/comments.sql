@@ -50,6 +50,10 @@ COMMENT ON TABLE byokeep.profile_generation IS
     'One sealed state: which blob, which key, and where in the store its record lies. Rows are never taken away.';
 COMMENT ON TABLE byokeep.profile_incident IS
     'The profile vault is suspected compromised (runbook 7.3): the procedure, and how far it got.';
+COMMENT ON COLUMN byokeep.profile_incident.step IS
+    'No longer said, nor who opened and closed it: its run of the same id says so.';
+COMMENT ON TABLE byokeep.procedure_run IS
+    'How far a procedure is: evidence names the records of its steps, facts what they hand on, revision each move.';
 COMMENT ON COLUMN byokeep.profile_incident.client_id IS 'Null: every client.';
 COMMENT ON TABLE byokeep.profile_incident_item IS
     'One profile''s way through an incident, and for each platform what became of the session; never a success unseen.';

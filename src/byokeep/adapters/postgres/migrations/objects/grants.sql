@@ -81,7 +81,6 @@ GRANT INSERT ON byokeep.profile, byokeep.profile_account, byokeep.profile_work, 
 GRANT UPDATE (state, reason, confirmed_at, confirmed_by, due_at, due_cause) ON byokeep.profile TO byokeep_web;
 GRANT UPDATE (retired_at) ON byokeep.profile_account TO byokeep_web, byokeep_worker;
 GRANT UPDATE (state, reason, confirmed_by, confirmed_at, ended_at) ON byokeep.profile_work TO byokeep_web;
-GRANT UPDATE (step, closed_at, closed_by) ON byokeep.profile_incident TO byokeep_web, byokeep_worker;
 GRANT UPDATE (session, session_by, session_at, new_profile_id, key_destroyed_at, identity_at, wrong_account_at)
     ON byokeep.profile_incident_item TO byokeep_web, byokeep_worker;
 GRANT UPDATE (key_state) ON byokeep.profile_generation TO byokeep_web;

@@ -1,6 +1,9 @@
-"""Runbook 7.3, its five steps: what an operator does at each, what is left of it, and when it is done.
+"""Runbook 7.3: the vault of browser profiles is suspected compromised. A procedure of five steps and a close.
 
 Rules
+- A scope is named: one client, or everybody. A client that nobody knows is refused, never everybody (R7.3-2).
+- Opening makes every profile of the scope due for a new key at once (R6.1-6); closing takes no mark off.
+- One open incident for a scope: a second one would call done what the first has not.
 - Each call does what can be done now and looks what is left: nothing left, the step is done and on record; something
   left, it is listed and nothing is called done. It may be called again and again.
 - The browser lane of each account goes off with its old profile: opening the switch alone lets nothing act with the new
@@ -9,32 +12,264 @@ Rules
 - A session is ended when its old cookie was refused afterwards, or a person says that they ended it. No other way.
 - Old keys are called compromised first and destroyed then, on a second person's word. Wrapping an old key anew leaves
   it where it was, and counts for nothing (R7.3-5).
+- Closed is what has all its evidence: each of the five steps on record, and nothing left of any (R7.3-7).
 
-It may not run a browser: workers do, and people log in.
+It may not run a browser: workers do, and people log in. Nor may it open a browser lane: two people do, and only once
+the new profiles are proved.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from byokeep.core import profile as life
-from byokeep.core.errors import Conflict, Denied, NotFound
-from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.errors import Conflict, Denied, NotFound, Rejected
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
-from byokeep.core.profile import ProfileTask
-from byokeep.core.vault_incident import BY_HAND, ENDED, IncidentStep, SessionEnd, check_order
+from byokeep.core.procedure import Fields, Procedure, Run, Step
+from byokeep.core.profile import ProfileState, ProfileTask, living
+from byokeep.core.vault_incident import (
+    BY_HAND,
+    ENDED,
+    WINDOW,
+    IncidentCause,
+    IncidentStep,
+    SessionEnd,
+    check_order,
+    left,
+    look_at,
+    window,
+)
 from byokeep.kernel.app import App
-from byokeep.kernel.command import open_alert, recorded
+from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.ports import Tx
+from byokeep.kernel.procedures import StepRecord, passed, start, status_of
 from byokeep.profiles import openings, profiles
 from byokeep.profiles.profiles import Profile
-from byokeep.profiles.vault_incident import Incident, IncidentState, Item, held, look, stepped
 from byokeep.sealing.generation import Generation
+from byokeep.tenancy.clients import MAX_ROWS, scope_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident(Run):
+    """An incident and its run, under one id. ``client_id`` None: everybody."""
+
+    cause: IncidentCause
+    since: datetime
+
+    @property
+    def step(self) -> IncidentStep:
+        """How far it got."""
+        return next((step for step in reversed(IncidentStep) if step in self.evidence), IncidentStep.OPENED)
+
+    @property
+    def assumed(self) -> bool:
+        """Whether nobody knew since when, so that 72 hours are looked at."""
+        return abs(self.started_at - self.since - WINDOW).total_seconds() < 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One profile on one platform, and how far it got. ``keys``: of the old profile, all and those destroyed."""
+
+    client_id: ClientId
+    profile_id: UUID
+    platform: str
+    session: SessionEnd
+    session_by: UUID | None
+    session_at: datetime | None
+    new_profile_id: UUID | None
+    key_destroyed_at: datetime | None
+    identity_at: datetime | None
+    wrong_account_at: datetime | None
+    profile_state: str
+    generation: int
+    new_state: str | None
+    new_generation: int | None
+    new_validated: int | None
+    fresh_login: bool
+    keys: int
+    keys_destroyed: int
+    logout_state: str | None
+    shred_state: str | None
+    validate_state: str | None
+    old_busy: bool
+    new_busy: bool
+
+    @property
+    def lost(self) -> bool:
+        """Whether the new profile is of no use any more, so that another one must take its place."""
+        return self.new_state is not None and not living(ProfileState(self.new_state))
+
+    @property
+    def recreated(self) -> bool:
+        """Whether a new profile stands in its place that a person logged in to afresh."""
+        stands = self.new_profile_id is not None and not self.lost
+        return stands and self.fresh_login and (self.new_generation or 0) > 0
+
+    @property
+    def keys_gone(self) -> bool:
+        """Whether every key that the old profile was ever sealed with was called compromised and then destroyed."""
+        return self.keys > 0 and self.keys == self.keys_destroyed
+
+    @property
+    def proved(self) -> bool:
+        """Whether the new profile showed the right account, and a wrong one was told from it."""
+        valid = self.new_state == "valid" and self.new_generation == self.new_validated
+        return valid and self.identity_at is not None and self.wrong_account_at is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentState:
+    """An incident with everything that belongs to it. ``missing``: steps without a record."""
+
+    incident: Incident
+    items: tuple[Item, ...]
+    evidence: tuple[StepRecord, ...]
+    missing: tuple[str, ...]
+
+
+async def open_incident(
+    app: App, actor: Actor, *, client_id: ClientId | None, everybody: bool, cause: str, since: datetime | None
+) -> IncidentState:
+    """Open an incident for a client or for everybody; all profiles of the scope are due from now on.
+
+    Args:
+        client_id: Whose profiles; None only together with ``everybody``.
+        everybody: Of all clients, said in so many words.
+        cause: One of :class:`byokeep.core.vault_incident.IncidentCause`.
+        since: Since when others may have had access; None = not known, 72 hours are assumed.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``: no such client.
+        Rejected: ``scope_missing``, ``unknown_cause``, ``bad_since``; ``nothing_sealed``: there is nothing to lead out.
+        Conflict: ``incident_open``: one of this scope, or of a wider or narrower one, is not closed.
+    """
+    await permit(app, actor, Verb.VAULT_OPEN, client_id=client_id)
+    async with recorded(app, actor, Verb.VAULT_OPEN, object_id=client_id, refused_as=EventName.VAULT_INCIDENT_OPENED):
+        if (client_id is None) != everybody:
+            raise Rejected("scope_missing", next_step="Name one client, or say that it is about everybody.")
+        if cause not in set(IncidentCause):
+            raise Rejected("unknown_cause", next_step="Use one of: " + ", ".join(IncidentCause) + ".")
+        if everybody and actor.clients is not None:
+            raise Denied("not_permitted", next_step="People who are assigned to all clients open it for everybody.")
+        begin, assumed = window(since, app.clock.now())
+        async with app.db.begin(every_client=True) as tx:
+            if client_id is not None and await tx.maybe(ClientId, "switch_client_known", client_id=client_id) is None:
+                raise NotFound("not_found")
+            await tx.all(None, "vault_lock")
+            other = await tx.all(Incident, "vault_open_ones", client_id=client_id)
+            if other:
+                raise Conflict("incident_open", next_step=f"Go on with that one: {look_at(other[0].id)}.",
+                               incident=other[0].id)  # fmt: skip
+            made_id = app.ids.uuid()
+            await start(tx, app, actor, PROCEDURE, client_id=client_id, object_id=made_id, run_id=made_id)
+            made = await tx.one(Incident, "vault_open", id=made_id, client_id=client_id, cause=cause, since=begin)
+            covered = await tx.all(ClientId, "vault_cover", incident_id=made.id, client_id=client_id)
+            if not covered:  # with nothing to check, every step would pass
+                raise Rejected("nothing_sealed", next_step="No profile of this scope was ever sealed; `byokeep kill`.")
+            clients = (
+                [client_id]
+                if client_id
+                else await tx.all(lambda row: ClientId(row["id"]), "clients_list", ids=None, limit=MAX_ROWS)
+            )
+            for one in clients:
+                await profiles.mark_due(tx, actor, one, incident=made.id)
+            said: dict[str, FieldValue] = {
+                "incident": str(made.id), "cause": cause, "since": profiles.stamp(begin), "count": len(covered),
+            }  # fmt: skip
+            said |= {"reason": "since_assumed"} if assumed else {}
+            await tx.append(_event(EventName.VAULT_INCIDENT_OPENED, actor, made, **said))
+            await open_alert(tx, app, actor, reason="vault_incident_opened", client_id=client_id, object_id=made.id)
+            return await _state(tx, app, made)
+
+
+async def look(app: App, actor: Actor, incident_id: UUID, verb: Verb = Verb.VAULT_READ) -> IncidentState:
+    """Return an incident with its items and its evidence.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``.
+    """
+    async with command(app, actor, verb, object_id=incident_id) as tx:
+        found = await tx.one(Incident, "vault_get", id=incident_id)
+        if found.client_id is None and actor.clients is not None:
+            raise NotFound("not_found")
+    await permit(app, actor, verb, client_id=found.client_id)
+    async with app.db.begin(every_client=True) as tx:
+        return await _state(tx, app, found)
+
+
+async def list_incidents(app: App, actor: Actor) -> list[Incident]:
+    """Return the incidents of the actor's clients, open ones first.
+
+    Raises:
+        Denied: ``not_permitted``.
+    """
+    async with command(app, actor, Verb.VAULT_READ) as tx:
+        return await tx.all(Incident, "vault_list", ids=scope_of(actor), limit=MAX_ROWS)
+
+
+async def close(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
+    """Close an incident, as a second person, when all its evidence is there. Due marks stay.
+
+    Raises:
+        Denied: ``not_permitted``; ``same_person``: who opened it does not close it.
+        NotFound: As :func:`look`.
+        Conflict: ``vault_out_of_order``; ``evidence_missing``; ``vault_step_left``.
+    """
+    state = await look(app, actor, incident_id, Verb.VAULT_CLOSE)
+    closed = EventName.VAULT_INCIDENT_CLOSED
+    async with recorded(app, actor, Verb.VAULT_CLOSE, object_id=incident_id, refused_as=closed):
+        if state.incident.started_by == actor.id:
+            raise Denied("same_person", next_step="Another approver must close it.")
+        async with app.db.begin(every_client=True) as tx:
+            now = await held(tx, incident_id)
+            if not check_order(now.step, IncidentStep.CLOSED, incident=now.id):
+                return await _state(tx, app, now)
+            state = await _state(tx, app, now)
+            if state.missing:
+                raise Conflict("evidence_missing", missing=", ".join(state.missing),
+                               incident=now.id, next_step=f"See {look_at(now.id)}.")  # fmt: skip
+            undone = [one for one in state.items if not (one.recreated and one.keys_gone and one.proved)]
+            if undone:
+                raise left(IncidentStep.VALIDATED, len(undone), incident=now.id)
+            await stepped(tx, actor, now, IncidentStep.CLOSED, count=len(state.items))
+    return await look(app, actor, incident_id)
+
+
+async def held(tx: Tx, incident_id: UUID) -> Incident:
+    """Return an incident, held until the transaction ends. Raises NotFound."""
+    found = await tx.maybe(Incident, "vault_hold", id=incident_id)
+    if found is None:
+        raise NotFound("not_found")
+    return found
+
+
+async def stepped(tx: Tx, actor: Actor, incident: Incident, step: IncidentStep, *, count: int) -> None:
+    """Put on record that a step is done, and move on. Raises Conflict(``procedure_moved``): somebody else was first."""
+    await passed(tx, actor, PROCEDURE, incident, PROCEDURE.step(step), {"count": count})
+
+
+async def _state(tx: Tx, app: App, incident: Incident) -> IncidentState:
+    items = await tx.all(Item, "vault_items", incident_id=incident.id)
+    found = await status_of(tx, app, PROCEDURE, incident)
+    steps = tuple(one for one in found.steps if one.name != IncidentStep.CLOSED)
+    missing = tuple(name for name in found.missing if name != IncidentStep.CLOSED)
+    return IncidentState(incident=incident, items=tuple(items), evidence=steps, missing=missing)
+
+
+def _event(name: EventName, actor: Actor, about: Incident, **fields: FieldValue) -> Event:
+    return Event(
+        name=name, actor=actor, outcome=Outcome.OK, client_id=about.client_id, object_id=about.id, fields=fields
+    )
+
 
 _DONE_WITHOUT: Final = frozenset({"done", "failed", "expired", "cancelled"})
 
@@ -43,7 +278,7 @@ async def lane_off(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
     """Step 1: see that the browser lane of the scope is off and that no job has a browser open any more.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.profiles.vault_incident.look`.
+        Denied, NotFound: As :func:`byokeep.profiles.incident.look`.
         Conflict: ``lane_not_off``; ``browsers_still_open`` with the count.
     """
     async with _step(app, actor, incident_id), app.db.begin(every_client=True) as tx:
@@ -59,7 +294,7 @@ async def sessions(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
     """Step 2: have workers log out of every platform; what they can not end, a person ends.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.profiles.vault_incident.look`.
+        Denied, NotFound: As :func:`byokeep.profiles.incident.look`.
         Conflict: ``vault_out_of_order``; ``lane_not_off``.
     """
     async with _step(app, actor, incident_id):
@@ -101,7 +336,7 @@ async def end_by_hand(app: App, actor: Actor, incident_id: UUID, profile_id: UUI
     """Say, as the person who did it, that a session was ended at its platform.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.profiles.vault_incident.look`; ``not_found``: not in this incident.
+        Denied, NotFound: As :func:`byokeep.profiles.incident.look`; ``not_found``: not in this incident.
         Conflict: ``nothing_to_end``: it was ended, or no worker has tried yet; ``vault_out_of_order``.
     """
     async with _step(app, actor, incident_id):
@@ -127,7 +362,7 @@ async def recreate(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
     """Step 3: retire every profile and make a new one in its place; people then log in to these afresh (R7.3-4).
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.profiles.vault_incident.look`.
+        Denied, NotFound: As :func:`byokeep.profiles.incident.look`.
         Conflict: ``vault_out_of_order``; ``lane_not_off``; ``work_under_way``.
 
     A new profile that was destroyed meanwhile gets another in its place, at whatever step: it must be proved as well.
@@ -178,7 +413,7 @@ async def rekey(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
     """Step 4: call every key of the old profiles compromised, and ask for their destruction (R7.3-5).
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.profiles.vault_incident.look`.
+        Denied, NotFound: As :func:`byokeep.profiles.incident.look`.
         Conflict: ``vault_out_of_order``; ``lane_not_off``.
     """
     async with _step(app, actor, incident_id):
@@ -215,7 +450,7 @@ async def approve_destruction(app: App, actor: Actor, incident_id: UUID) -> Inci
 
     Raises:
         Denied: ``not_permitted``; ``same_person``.
-        NotFound: As :func:`byokeep.profiles.vault_incident.look`.
+        NotFound: As :func:`byokeep.profiles.incident.look`.
         Conflict: ``nothing_to_confirm``.
     """
     await look(app, actor, incident_id, Verb.VAULT_CLOSE)
@@ -246,7 +481,7 @@ async def validate(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
     """Step 5: prove every new profile, and that a wrong account would be told from the right one (R7.3-6).
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.profiles.vault_incident.look`.
+        Denied, NotFound: As :func:`byokeep.profiles.incident.look`.
         Conflict: ``vault_out_of_order``; ``lane_not_off``; ``new_profile_gone``: another must take its place first.
     """
     async with _step(app, actor, incident_id):
@@ -335,3 +570,27 @@ def _session(
         fields={"incident": str(incident_id), "profile": str(profile_id), "platform": platform,
                 "verification": ended.value},
     )  # fmt: skip
+
+
+def _leads(flow: Callable[[App, Actor, UUID], Awaitable[IncidentState]]) -> Callable[..., Awaitable[Fields | None]]:
+    """Return a flow as what does a step; it puts the step on record itself once nothing is left of it."""
+
+    async def act(app: App, actor: Actor, run: Run) -> None:
+        await flow(app, actor, run.id)
+
+    return act
+
+
+_FLOWS: Final = {
+    IncidentStep.LANE_OFF: lane_off, IncidentStep.SESSIONS_ENDED: sessions, IncidentStep.RECREATED: recreate,
+    IncidentStep.REKEYED: rekey, IncidentStep.VALIDATED: validate,
+}  # fmt: skip
+PROCEDURE: Final = Procedure(
+    name="profile_incident", verb=Verb.VAULT_OPEN, run_field="incident", look=look_at,
+    steps=(
+        *(Step(name=name, act=_leads(flow), verb=Verb.VAULT_STEP, evidence=EventName.VAULT_INCIDENT_STEPPED)
+          for name, flow in _FLOWS.items()),
+        Step(name=IncidentStep.CLOSED, act=_leads(close), verb=Verb.VAULT_CLOSE,
+             evidence=EventName.VAULT_INCIDENT_CLOSED),
+    ),
+)  # fmt: skip

@@ -1,0 +1,14 @@
+"""Every procedure that the domains declare: what each process hands to its App.
+
+It may not do anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from byokeep.core.procedure import Procedure
+from byokeep.profiles import incident
+
+PROCEDURES: Final[Mapping[str, Procedure]] = {one.name: one for one in (incident.PROCEDURE,)}
