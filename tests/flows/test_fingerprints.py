@@ -26,8 +26,8 @@ from byokeep.core.keystate import LIVE, KeyState
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
+from byokeep.keys.routes import PER_MINUTE
 from byokeep.settings import Settings
-from byokeep.web.leaks import PER_MINUTE
 from byokeep.wire.bao_http import BaoHttp
 from byokeep_redact.canary import PROVIDERS
 from byokeep_redact.fingerprint import WINDOW, Digester, parse

@@ -14,10 +14,10 @@ from byokeep.adapters.passwords import Passwords
 from byokeep.core.errors import Conflict, Unauthenticated
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
-from byokeep.http.people import SOURCE
 from byokeep.tenancy import tokens
 from byokeep.tenancy.authenticate import authenticate
 from byokeep.tenancy.operators import bootstrap
+from byokeep.tenancy.schemas import SOURCE
 from byokeep.web.app import create_app as create_web
 from tests.support.broker import Person
 from tests.support.web import Desk, serving_web

@@ -93,7 +93,7 @@ def _both(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any, Lines, dict[str, s
         return Actor(id=WHO, roles=frozenset({Role.RUNNER}), clients=None, request_id=request_id)
 
     monkeypatch.setattr(lease, "issue_lease", flow(None))
-    monkeypatch.setattr("byokeep.broker.jobs.lease_out", lambda _: {"lease_id": ID})
+    monkeypatch.setattr("byokeep.jobs.broker_routes.lease_out", lambda _: {"lease_id": ID})
     monkeypatch.setattr(lease, "heartbeat", flow(5))
     granted = effect.IssuedPermit(effect.PermitId(WHO), SimpleNamespace(isoformat=lambda: "then"), 15)  # type: ignore[arg-type]
     monkeypatch.setattr(effect, "issue_permit", flow(granted))

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from byokeep.broker.brake import (
+from byokeep.core.errors import RateLimited
+from byokeep.tenancy.login_brake import (
     LOGINS_PER_MINUTE,
     MAX_FAILURES,
     MAX_WAIT_S,
@@ -16,7 +17,6 @@ from byokeep.broker.brake import (
     NAME_MAX_WAIT_S,
     LoginBrake,
 )
-from byokeep.core.errors import RateLimited
 
 DAY_S = 86_400
 

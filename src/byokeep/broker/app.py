@@ -14,7 +14,8 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from byokeep import __version__
-from byokeep.broker import audit, effects, incident, jobs, people, scheduled, switches, transfers
+from byokeep.audit import broker_routes as audit
+from byokeep.broker import incident
 from byokeep.core.errors import ByokeepError
 from byokeep.core.model import Environment
 from byokeep.http import procedures
@@ -26,11 +27,13 @@ from byokeep.http.openapi import Document, publish, take
 from byokeep.http.problems import install
 from byokeep.http.ready import ready
 from byokeep.http.token import Authenticator
+from byokeep.jobs import broker_routes as jobs
 from byokeep.jobs.switches import cut_off_pending
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import record_refused_call
-from byokeep.profiles import broker_routes
+from byokeep.profiles import broker_routes as profiles
 from byokeep.telemetry.log import get_log
+from byokeep.tenancy import broker_routes as tenancy
 from byokeep.tenancy.tokens import PasswordCheck
 
 ALL_THE_TIME: Final = frozenset({"issue_lease", "heartbeat", "issue_permit", "close_permit", "close"})
@@ -87,11 +90,11 @@ def create_app(
     install(api, partial(record_refused_call, app))
     publish(api)
     routers = (
-        jobs.router(app, auth, room), effects.router(app, auth, room), broker_routes.router(app, auth, room),
-        switches.router(kill_app, kill_auth, room),
-        scheduled.router(app, auth, room), transfers.router(app, auth),
-        incident.router(kill_app, kill_auth, room), audit.router(app, auth), people.router(app, auth),
-        people.credentials(app, auth), people.sessions(app, auth, passwords), procedures.approvals_router(app, auth),
+        jobs.jobs_router(app, auth, room), jobs.effects_router(app, auth, room), profiles.router(app, auth, room),
+        jobs.switches_router(kill_app, kill_auth, room), jobs.scheduled_router(app, auth, room),
+        tenancy.transfers_router(app, auth), incident.router(kill_app, kill_auth, room), audit.router(app, auth),
+        tenancy.router(app, auth), tenancy.credentials(app, auth), tenancy.sessions(app, auth, passwords),
+        procedures.approvals_router(app, auth),
     )  # fmt: skip
     take(api, routers)
 

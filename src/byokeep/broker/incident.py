@@ -2,26 +2,95 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
+from pydantic import Field
 
 from byokeep.accounts import recovery
-from byokeep.broker.schemas import (
-    CanaryBody,
-    LostBody,
-    OpenRequestReply,
-    PlatformsReply,
-    StageReply,
-    platform_out,
-    stage_out,
-)
+from byokeep.accounts.recovery import PlatformState
 from byokeep.core.model import Actor, ClientId
-from byokeep.http.body import PathId, json_body, no_query
+from byokeep.core.reenable import RecoveryCause, Reenable, Stage
+from byokeep.http.body import Id, PathId, Strict, json_body, no_query
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import describe, refusals
+from byokeep.http.reply import AtOffset, Reply
 from byokeep.http.token import Authenticator, caller
+from byokeep.jobs.broker_routes import OpenRequestReply, Word
 from byokeep.kernel.app import BrokerApp
+
+
+class LostBody(Strict):
+    """Say that a client lost a platform, and why."""
+
+    client_id: Id
+    platform: Word
+    cause: Word
+
+
+class CanaryBody(Strict):
+    """Ask for the canary of a platform to begin; ``open`` is what somebody asks who wants to skip it."""
+
+    client_id: Id
+    platform: Word
+    reason: Word
+    stage: Literal["canary", "open"] = "canary"
+
+
+StageName = Annotated[str, Field(json_schema_extra={"enum": [*map(str, Stage), "unknown"]})]
+
+
+CauseName = Annotated[str, Field(json_schema_extra={"enum": [*map(str, RecoveryCause)]})]
+
+
+class StageReply(Reply):
+    """Where a platform of a client stands on its way back."""
+
+    platform: str
+    stage: StageName
+    cause: CauseName
+    way: int
+    number: int
+    of: int
+    acts: int
+    taken: int
+    done: int
+
+
+class PlatformReply(Reply):
+    """A platform that was lost; one that cannot be read is ``unknown`` and closed, and nothing else is said of it."""
+
+    platform: str
+    stage: StageName
+    cause: CauseName | None = None
+    way: int | None = None
+    number: int | None = None
+    of: int | None = None
+    acts: int | None = None
+    taken: int | None = None
+    done: int | None = None
+    changed_at: AtOffset
+
+
+class PlatformsReply(Reply):
+    """The platforms that a client lost at some time, and the canaries that wait for an approver."""
+
+    platforms: list[PlatformReply]
+    requests: list[OpenRequestReply]
+
+
+def stage_out(platform: str, state: Reenable) -> dict[str, Any]:
+    """Return where a platform stands on its way back."""
+    return {
+        "platform": platform, "stage": state.stage, "cause": state.cause, "way": state.way, "number": state.number,
+        "of": len(state.stages), "acts": state.acts, "taken": state.taken, "done": state.done,
+    }  # fmt: skip
+
+
+def platform_out(one: PlatformState) -> dict[str, Any]:
+    """Return a platform that was lost; one that cannot be read is closed."""
+    state = {"platform": one.platform, "stage": "unknown"} if one.state is None else stage_out(one.platform, one.state)
+    return state | {"changed_at": one.changed_at}
 
 
 def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
@@ -24,6 +26,7 @@ from byokeep.core.strict_json import strict_object
 MAX_BODY: Final = 16 * 1024  # bytes
 MAX_DEPTH: Final = 6
 BODY_WITHIN_S: Final = 10.0  # who sends slower keeps a place that others, and the kill switch, need
+_MAX_INT: Final = 9  # digits
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
 M = TypeVar("M", bound="Strict")
 
@@ -166,3 +169,44 @@ def json_body(model: type[M], *, limit: int = MAX_BODY, optional: bool = False) 
         return shape(model, parse_object(await read_bytes(request, limit=limit)))
 
     return read
+
+
+def query_of(request: Request, *allowed: str) -> dict[str, str]:
+    """Return the query, of which every name is allowed and stands once.
+
+    Raises:
+        Rejected: ``unexpected_query``.
+    """
+    found = request.query_params.multi_items()
+    names = [name for name, _ in found]
+    if len(set(names)) != len(names) or not set(names) <= set(allowed):
+        raise Rejected("unexpected_query", next_step="This route takes: " + ", ".join(allowed) + "; each once.")
+    return dict(found)
+
+
+def whole_number(name: str, text: str | None) -> int | None:
+    """Parse decimal digits; ``None`` stays ``None``.
+
+    Raises:
+        Rejected: ``bad_number`` with the name.
+    """
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_INT):
+        raise Rejected("bad_number", next_step="Use decimal digits.", field=name)
+    return int(text)
+
+
+def instant(name: str, text: str | None) -> datetime | None:
+    """Parse an RFC 3339 time with an offset; ``None`` stays ``None``.
+
+    Raises:
+        Rejected: ``bad_time`` with the name.
+    """
+    if text is None:
+        return None
+    with suppress(ValueError, OverflowError):  # the first and last hours that there are have no time in UTC
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+    raise Rejected("bad_time", next_step="Use a time such as 2026-01-31T12:00:00Z.", field=name)

@@ -14,7 +14,6 @@ from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import Field, PlainSerializer
 
-from byokeep.broker.schemas import StatusReply, ValidForReply
 from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import Packing
 from byokeep.core.model import Actor, Environment
@@ -23,6 +22,7 @@ from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import BYTES, answers, describe, raw_body, refusals
 from byokeep.http.reply import AtOffset, Reply
 from byokeep.http.token import Authenticator, caller
+from byokeep.jobs.broker_routes import StatusReply, ValidForReply
 from byokeep.kernel.app import BrokerApp
 from byokeep.profiles import checkout
 

@@ -19,7 +19,8 @@ from byokeep.core.manifest import Packing
 from byokeep.core.model import Actor, ClientId, Provider
 from byokeep.core.policy import Verb
 from byokeep.core.profile import ProfileState, ProfileTask, Purpose
-from byokeep.http.body import Id, PathId, Strict, json_body, no_query
+from byokeep.http.body import Id, PathId, Strict, json_body, no_query, query_of, whole_number
+from byokeep.http.budget import Budget, spend
 from byokeep.http.openapi import NUMBER, describe, parameters, refusals
 from byokeep.http.reply import At, Reply
 from byokeep.http.token import Authenticator, caller
@@ -28,9 +29,6 @@ from byokeep.profiles import kek, profiles
 from byokeep.profiles.kek_store import Kek, Rotation
 from byokeep.profiles.profiles import History, Profile, ProofPicture, Work
 from byokeep.sealing.generation import Generation
-from byokeep.web.clients import spend
-from byokeep.web.limits import Budget
-from byokeep.web.schemas import query_of, whole_number
 
 Word = Annotated[str, Field(max_length=64)]
 Seen = Annotated[str, Field(max_length=400)]

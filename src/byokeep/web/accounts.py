@@ -10,16 +10,15 @@ from pydantic import Field
 
 from byokeep.accounts import accounts
 from byokeep.accounts.accounts import AccountState
+from byokeep.accounts.model import PlatformAccount
 from byokeep.core.identity import shown
-from byokeep.core.model import Actor, ClientId, LanePolicy
+from byokeep.core.model import Actor, ClientId, Lane, LanePolicy, Provider
 from byokeep.http.body import MAX_BODY, PathId, Strict, json_body, no_query, parse_object, read_bytes, shape
+from byokeep.http.budget import Budget, spend
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.reply import At, Reply
 from byokeep.http.token import Authenticator, caller
 from byokeep.kernel.app import WebApp
-from byokeep.web.clients import spend
-from byokeep.web.limits import Budget
-from byokeep.web.schemas import AccountReply
 
 Shown = Annotated[str, Field(max_length=1200)]
 _NEXT = {
@@ -29,6 +28,37 @@ _NEXT = {
     "disconnected": "connect",
     "name_changed": "confirm-name",
 }
+
+
+class AccountBody(Strict):
+    """Register an account."""
+
+    platform: Annotated[str, Field(max_length=32)]
+    account: Annotated[str, Field(max_length=200)]
+    username: Annotated[str, Field(max_length=200)]
+    display_name: Annotated[str, Field(max_length=200)]
+
+
+class LanesBody(Strict):
+    """Set an account's lanes."""
+
+    lanes: Annotated[list[Literal["api", "browser"]], Field(max_length=2)]
+
+
+class AccountReply(Reply):
+    """An account of a platform."""
+
+    id: UUID
+    client_id: UUID
+    platform: Provider
+    account: str
+    username: str
+    display_name: str
+    lanes: list[str]
+    identity: str
+    identified_at: At | None
+    created_at: At
+    created_by: UUID
 
 
 class PolicyBody(Strict):
@@ -186,3 +216,44 @@ def state_out(one: AccountState) -> dict[str, Any]:
         "next_renewal_at": one.due_at, "verified_at": one.verified_at, "superseded_at": one.superseded_at,
         "next": _next(one),
     }  # fmt: skip
+
+
+def account_router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
+    """Return the routes of platform accounts."""
+    routes = APIRouter(
+        prefix="/v1/clients", tags=["accounts"], dependencies=[Depends(no_query)], responses=refusals(403, 409, 429)
+    )
+    who = Depends(caller(auth))
+    account_body = Depends(json_body(AccountBody))
+    lanes_body = Depends(json_body(LanesBody))
+
+    @routes.post(
+        "/{client_id}/accounts", status_code=201, response_model=AccountReply, openapi_extra=describe(AccountBody)
+    )
+    async def register(
+        request: Request, client_id: PathId, actor: Actor = who, body: AccountBody = account_body
+    ) -> PlatformAccount:
+        """Register an account and the identity it must show."""
+        spend(request, writes, actor, ClientId(client_id))
+        return await accounts.register_account(
+            app, actor, ClientId(client_id), platform=body.platform, account=body.account, username=body.username,
+            display_name=body.display_name,
+        )  # fmt: skip
+
+    @routes.post(
+        "/{client_id}/accounts/{platform}/{account}/lanes",
+        response_model=AccountReply,
+        openapi_extra=describe(LanesBody),
+    )
+    async def lanes(
+        request: Request, client_id: PathId, platform: str, account: str, actor: Actor = who,
+        body: LanesBody = lanes_body,
+    ) -> PlatformAccount:  # fmt: skip
+        """Set which lanes may be used with an account."""
+        spend(request, writes, actor, ClientId(client_id))
+        return await accounts.set_lanes_by_hand(
+            app, actor, ClientId(client_id), platform=platform, account=account,
+            lanes=frozenset(Lane(lane) for lane in body.lanes),
+        )  # fmt: skip
+
+    return routes

@@ -12,9 +12,11 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, FastAPI
 
 from byokeep import __version__
+from byokeep.audit import routes as audit
 from byokeep.core.model import Actor, ClientId, Environment, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.http import procedures
+from byokeep.http.budget import Budget
 from byokeep.http.emergency import Emergency
 from byokeep.http.guard import NO_TELEMETRY, Guard
 from byokeep.http.openapi import Document, publish, take
@@ -23,22 +25,10 @@ from byokeep.http.ready import ready
 from byokeep.http.token import Authenticator, caller
 from byokeep.kernel.app import WebApp
 from byokeep.kernel.command import record_refused_call
-from byokeep.profiles import routes
-from byokeep.web import (
-    accounts,
-    clients,
-    connect,
-    forward,
-    keys,
-    leaks,
-    names,
-    people,
-    refreshers,
-    vault,
-    watch,
-    webhooks,
-)
-from byokeep.web.limits import Budget
+from byokeep.keys import routes as keys
+from byokeep.profiles import routes as profiles
+from byokeep.tenancy import routes as tenancy
+from byokeep.web import accounts, connect, forward, overview, refreshers, vault
 
 _NOBODY = ClientId(UUID(int=0))
 
@@ -87,10 +77,11 @@ def _rooms(app: WebApp, auth: Authenticator, emergency: Emergency) -> tuple[APIR
     """The routes that are this process's own."""
     writes = Budget(app.clock, per_minute=app.limits.client_writes_per_minute)
     return (
-        people.sessions(app, auth),
-        people.router(app, auth),
-        clients.router(app, auth),
-        clients.account_router(app, auth, writes),
+        tenancy.sessions(app, auth),
+        tenancy.people(app, auth),
+        tenancy.clients_router(app, auth),
+        overview.export(app, auth),
+        accounts.account_router(app, auth, writes),
         accounts.router(app, auth, writes),
         accounts.acts(app, auth, writes),
         connect.app_routes(app, auth),
@@ -98,17 +89,18 @@ def _rooms(app: WebApp, auth: Authenticator, emergency: Emergency) -> tuple[APIR
         refreshers.router(app, auth),
         keys.values(app, auth, writes),
         keys.router(app, auth, writes, emergency),
-        watch.router(app, auth),
-        names.router(app, auth),
-        leaks.router(app, auth),
-        webhooks.values(app, auth, writes),
-        webhooks.router(app, auth),
-        routes.router(app, auth, writes),
-        routes.looks(app, auth),
-        routes.acts(app, auth, writes),
-        routes.decisions(app, auth, writes),
-        routes.kek_router(app, auth),
-        routes.kek_acts(app, auth, writes),
+        overview.inventory(app, auth),
+        audit.router(app, auth),
+        tenancy.names(app, auth),
+        keys.leaks(app, auth),
+        keys.webhook_values(app, auth, writes),
+        keys.webhooks_router(app, auth),
+        profiles.router(app, auth, writes),
+        profiles.looks(app, auth),
+        profiles.acts(app, auth, writes),
+        profiles.decisions(app, auth, writes),
+        profiles.kek_router(app, auth),
+        profiles.kek_acts(app, auth, writes),
         vault.router(app, auth),
         procedures.router(app, auth),
     )

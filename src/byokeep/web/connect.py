@@ -20,14 +20,12 @@ from byokeep.core.errors import Rejected
 from byokeep.core.identity import spelt
 from byokeep.core.model import Actor, ClientId, Lane, Provider
 from byokeep.core.secret import Secret
-from byokeep.http.body import PathId, Strict, json_body, no_query, read_bytes
+from byokeep.http.body import PathId, Strict, json_body, no_query, query_of, read_bytes
+from byokeep.http.budget import Budget, spend
 from byokeep.http.openapi import TEXT, describe, parameters, raw_body, refusals
 from byokeep.http.reply import At, Reply
 from byokeep.http.token import Authenticator, caller
 from byokeep.kernel.app import WebApp
-from byokeep.web.clients import spend
-from byokeep.web.limits import Budget
-from byokeep.web.schemas import query_of
 
 MAX_SECRET: Final = 4 * 1024  # bytes
 MAX_ANSWER: Final = 16 * 1024  # bytes

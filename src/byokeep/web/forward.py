@@ -25,8 +25,8 @@ from fastapi.responses import Response
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.http.body import MAX_BODY, canonical_id, no_query, read_bytes
-from byokeep.http.people import SOURCE
 from byokeep.http.token import bearer
+from byokeep.tenancy.schemas import SOURCE
 from byokeep.wire.transport import TooLarge, Transport
 
 MAX_REPLY: Final = 64 * 1024 * 1024  # bytes: an export of a client's whole audit log

@@ -1,4 +1,4 @@
-"""The wire form of people, machines, their tokens and what waits for a second admin: web and broker answer alike."""
+"""The wire form of clients, people, machines, tokens and what waits for a second admin: web and broker answer alike."""
 
 from __future__ import annotations
 
@@ -8,10 +8,22 @@ from uuid import UUID
 
 from pydantic import BeforeValidator, Field
 
-from byokeep.core.model import Role
+from byokeep.core.model import ClientState, Risk, Role
 from byokeep.http.reply import At, Reply
 from byokeep.kernel.approvals import Approval
 from byokeep.tenancy.tokens import Issued
+
+
+class ClientReply(Reply):
+    """A client."""
+
+    id: UUID
+    name: str
+    state: ClientState
+    risk: Risk
+    created_at: At
+    created_by: UUID
+
 
 # Where a login comes from, as web saw it: for the brake on guessing, and for nothing else.
 SOURCE: Final = "Byokeep-Login-From"

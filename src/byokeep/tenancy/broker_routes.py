@@ -1,19 +1,26 @@
-"""Routes of people, machines, their sessions, passwords and tokens, and of what takes a second admin."""
+"""Routes of people, machines, their sessions, passwords and tokens, of what takes a second admin, and of transfers."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from pydantic import Field
 
-from byokeep.broker.brake import LoginBrake
-from byokeep.core.model import Actor, Role
+from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.secret import Secret
 from byokeep.http.body import Id, PathId, Strict, json_body, no_query, read_bytes
 from byokeep.http.openapi import PUBLIC, describe, raw_body, refusals
-from byokeep.http.people import (
+from byokeep.http.problems import request_id
+from byokeep.http.reply import AtOffset, Reply
+from byokeep.http.token import Authenticator, bearer, caller
+from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.approvals import Approval
+from byokeep.tenancy import operators, tokens, transfers
+from byokeep.tenancy.login_brake import LoginBrake
+from byokeep.tenancy.schemas import (
     SOURCE,
     ApiTokenReply,
     ApprovalReply,
@@ -22,13 +29,11 @@ from byokeep.http.people import (
     approval_out,
     issued_out,
 )
-from byokeep.http.problems import request_id
-from byokeep.http.reply import Reply
-from byokeep.http.token import Authenticator, bearer, caller
-from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.approvals import Approval
-from byokeep.tenancy import operators, tokens
 from byokeep.tenancy.tokens import PasswordCheck, Subject, SubjectToken
+from byokeep.tenancy.transfers import TransferRequest
+
+Word = Annotated[str, Field(max_length=64)]
+
 
 Name = Annotated[str, Field(max_length=200)]
 Ids = Annotated[list[Id], Field(max_length=1000)]
@@ -232,3 +237,62 @@ def _made(made: Subject | Approval, status: int) -> Response:
     if isinstance(made, Approval):
         return WaitingReply.answer({"waiting": approval_out(made)}, 202)
     return SubjectReply.answer(made, status)
+
+
+class TransferOfBody(Strict):
+    """Name an account of a platform and the client that it goes to."""
+
+    client_id: Id
+    login: Word
+    account: Annotated[str, Field(max_length=256)]
+
+
+class TransferBody(TransferOfBody):
+    """Ask for an account of a platform to go to a client."""
+
+    reason: Word
+
+
+class TransferReply(Reply):
+    """A transfer that was asked for."""
+
+    id: UUID
+    reason: str
+    requested_by: UUID
+    expires_at: AtOffset
+    repeated: bool
+
+
+def transfers_router(app: BrokerApp, auth: Authenticator) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(
+        prefix="/v1/accounts", tags=["accounts"], dependencies=[Depends(no_query)], responses=refusals(403, 409)
+    )
+    who = Depends(caller(auth))
+    ask_body, approve_body = Depends(json_body(TransferBody)), Depends(json_body(TransferOfBody))
+
+    @routes.post(
+        "/transfers", status_code=201, response_model=TransferReply, openapi_extra=describe(TransferBody),
+        responses=refusals(404) | {200: {"model": TransferReply}},
+    )  # fmt: skip
+    async def ask(request: Request, actor: Actor = who, body: TransferBody = ask_body) -> Response:
+        """Ask for an account to go to a client; an admin must approve. 200 with the request that waits, if one does."""
+        request.scope["state"]["tenant"] = body.client_id
+        made = await transfers.request_transfer(app, actor, _transfer(body), body.reason)
+        return TransferReply.answer(made, 200 if made.repeated else 201)
+
+    @routes.post(
+        "/transfers/{request_id}/approve", response_model=TransferReply, openapi_extra=describe(TransferOfBody)
+    )
+    async def approve(
+        request: Request, request_id: PathId, actor: Actor = who, body: TransferOfBody = approve_body
+    ) -> Response:
+        """Let it go, as the second person; client, login and account must be those that were asked for."""
+        request.scope["state"]["tenant"] = body.client_id
+        return TransferReply.answer(await transfers.approve_transfer(app, actor, request_id, _transfer(body)), 200)
+
+    return routes
+
+
+def _transfer(body: TransferOfBody) -> TransferRequest:
+    return TransferRequest(client_id=ClientId(body.client_id), login=body.login, external_id=body.account)

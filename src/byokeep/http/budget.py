@@ -7,8 +7,11 @@ Rules
 
 from __future__ import annotations
 
+from starlette.requests import Request
+
 from byokeep.core.bucket import Buckets
 from byokeep.core.errors import RateLimited
+from byokeep.core.model import Actor, ClientId, Role
 from byokeep.kernel.ports import Clock
 
 
@@ -31,3 +34,14 @@ class Budget:
         """
         if wait := self._buckets.take(key, self._clock.monotonic()):
             raise RateLimited("too_many_requests", next_step="Wait, then go on.", retry_after_s=max(1, int(wait) + 1))
+
+
+def spend(request: Request, budget: Budget, actor: Actor, client_id: ClientId) -> None:
+    """Take one write from a client's budget; who is not assigned to it, or writes nothing, can not use it up.
+
+    Raises:
+        RateLimited: ``too_many_requests``.
+    """
+    request.scope["state"]["tenant"] = client_id
+    if Role.OPERATOR in actor.roles and (actor.clients is None or client_id in actor.clients):
+        budget.spend(str(client_id))

@@ -1,0 +1,599 @@
+"""Routes of jobs, leases, effects, what is to be done later, and the kill switches.
+
+Rules
+- A login token stands in the reply of its lease and nowhere else.
+- What stops something works on a full disk, too; what starts something is refused then.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import Field
+
+from byokeep.accounts import recovery
+from byokeep.core.errors import Rejected
+from byokeep.core.model import Actor, Client, ClientId, DeclaredJob, Lane, LeaseKind
+from byokeep.core.policy import gate_schema
+from byokeep.http.body import Id, PathId, Strict, json_body, no_query
+from byokeep.http.emergency import Emergency
+from byokeep.http.openapi import describe, refusals
+from byokeep.http.reply import AtOffset, Reply
+from byokeep.http.token import Authenticator, caller
+from byokeep.jobs import effect, jobs, lease, scheduled, switches
+from byokeep.jobs.lease import IssuedLease, PinnedSecret
+from byokeep.jobs.scheduled import ScheduledEffect
+from byokeep.jobs.switches import Switch
+from byokeep.kernel.app import BrokerApp
+from byokeep.tenancy import clients
+from byokeep.tenancy.schemas import ClientReply
+from byokeep.tenancy.scopes import parse_scope
+
+Word = Annotated[str, Field(max_length=64)]
+Time = Annotated[str, Field(max_length=40)]
+Words = Annotated[list[Word], Field(max_length=16)]
+
+
+class JobBody(Strict):
+    """Open a job. Lists left out are empty: undeclared = none."""
+
+    client_id: Id
+    runner_id: Id
+    kind: Literal["use", "custody"] = "use"
+    secrets: Words = Field(default_factory=list)
+    platforms: Words = Field(default_factory=list)
+    lanes: Words = Field(default_factory=list)
+    effects: Words = Field(default_factory=list)
+    ttl_s: int | None = None
+
+
+class BlockedBody(Strict):
+    """Say why a job could not go on."""
+
+    reason: Word
+
+
+class LeaseUse(Strict):
+    """How often a lease was used: attempts to log in, and to read each declared secret."""
+
+    lease_id: Id
+    logins: int
+    reads: dict[Word, int]
+
+
+class UseBody(Strict):
+    """Tell how often leases were used."""
+
+    leases: Annotated[list[LeaseUse], Field(min_length=1, max_length=100)]
+
+
+class RenewalBody(Strict):
+    """Say that an account's access token has expired: its name in the lease, and the version that was seen."""
+
+    secret: Annotated[str, Field(max_length=96)]
+    version: int
+
+
+class PermitBody(Strict):
+    """Ask for one effect; version 1 of the gate's request."""
+
+    version: int
+    effect: Word
+    platform: Word
+    account: Word
+    lane: Word
+    idempotency_key: Word
+
+
+class CloseBody(Strict):
+    """Say how an act ended."""
+
+    outcome: Literal["done", "failed"]
+
+
+class SeenBody(Strict):
+    """What a platform said about an account; null = nothing usable, which is never a match.
+
+    In the lane ``browser`` a null name is one that the website does not show; there the id decides.
+    """
+
+    lease_id: Id
+    lane: Literal["api", "browser"] = "api"
+    id: Annotated[str, Field(max_length=256)] | None = None
+    username: Annotated[str, Field(max_length=256)] | None = None
+    display_name: Annotated[str, Field(max_length=256)] | None = None
+
+
+class ScopeBody(Strict):
+    """Name a switch: nothing = global, the browser lane, a client, a client's platform or lane; and a reason."""
+
+    client_id: Id | None = None
+    platform: Word | None = None
+    lane: Word | None = None
+    reason: Word
+
+
+class PlanBody(Strict):
+    """Announce something to be done; ``due_at`` is an RFC 3339 time with its zone."""
+
+    client_id: Id
+    platform: Word
+    account: Word
+    lane: Word
+    effect: Word
+    idempotency_key: Word
+    due_at: Time
+
+
+class RequeueBody(Strict):
+    """Put something announced back, with a new time."""
+
+    due_at: Time
+
+
+class StatusReply(Reply):
+    """It was taken note of."""
+
+    status: Literal["told", "ended", "sealing"]
+
+
+class ValidForReply(Reply):
+    """For how long a lease or an opening holds."""
+
+    valid_for_s: int
+
+
+class JobReply(Reply):
+    """A job."""
+
+    id: UUID
+    client_id: UUID
+    dispatcher_id: UUID
+    runner_id: UUID
+    kind: LeaseKind
+    secrets: list[str]
+    platforms: list[str]
+    lanes: list[str]
+    effects: list[str]
+    state: str
+    opened_at: AtOffset
+    expires_at: AtOffset
+
+
+class JobsReply(Reply):
+    """A client's newest jobs."""
+
+    jobs: list[JobReply]
+
+
+class StoreReply(Reply):
+    """Where to log in, and as what for each secret."""
+
+    address: str
+    roles: dict[str, str]
+
+
+class PinReply(Reply):
+    """Where a secret is; of a browser profile, which generation, too."""
+
+    path: str
+    version: int
+    profile_id: UUID | None = None
+    generation: int | None = None
+    blob_key: str | None = None
+
+
+class LeaseReply(Reply):
+    """A lease, with its login token."""
+
+    lease_id: UUID
+    kind: LeaseKind
+    jwt: Annotated[str, Field(repr=False)]
+    store: StoreReply
+    secrets: dict[str, PinReply]
+    expires_at: AtOffset
+    life_s: int
+    epoch: int
+
+
+class PermitReply(Reply):
+    """Leave to cause one effect."""
+
+    permit_id: UUID
+    expires_at: AtOffset
+    ttl_s: int
+
+
+class StateReply(Reply):
+    """What it is now."""
+
+    state: str
+
+
+class AskedReply(Reply):
+    """Whether a renewal was asked for, or was already."""
+
+    asked: bool
+
+
+class IdentityReply(Reply):
+    """How what a platform said compares with what is expected."""
+
+    identity: str
+
+
+class GateReply(Reply):
+    """The gate's schema (docs/spec/gate.md)."""
+
+    version: int
+    inputs: list[str]
+    effects: list[str]
+    lanes: list[str]
+    deny_reasons: dict[str, str]
+    default: str
+
+
+class MachineReply(Reply):
+    """Who calls."""
+
+    id: UUID
+    roles: list[str]
+
+
+class SwitchReply(Reply):
+    """A kill switch."""
+
+    scope: str
+    client_id: UUID | None
+    closed: bool
+    epoch: int
+    reason: str
+    by: UUID
+    at: AtOffset
+    store_cut_off: bool
+
+
+class OpenRequestReply(Reply):
+    """A request to open."""
+
+    id: UUID
+    scope: str
+    epoch: int
+    reason: str
+    requested_by: UUID
+    expires_at: AtOffset
+    repeated: bool
+
+
+class SwitchesReply(Reply):
+    """The switches, and the requests to open them that wait for an approver."""
+
+    switches: list[SwitchReply]
+    requests: list[OpenRequestReply]
+
+
+class ScheduledReply(Reply):
+    """Something announced to be done later."""
+
+    id: UUID
+    client_id: UUID
+    platform: str
+    account: str
+    lane: str
+    effect: str
+    due_at: AtOffset
+    state: str
+    reason: str
+    created_at: AtOffset
+    created_by: UUID
+    changed_at: AtOffset
+
+
+class ScheduledListReply(Reply):
+    """What a client has announced."""
+
+    effects: list[ScheduledReply]
+
+
+def lease_out(grant: IssuedLease) -> dict[str, Any]:
+    """Return the wire form of a lease as :class:`LeaseReply` describes it; by hand, for it is hot."""
+    return {
+        "lease_id": str(grant.lease_id),
+        "kind": grant.kind.value,
+        "jwt": grant.jwt,
+        "store": {"address": grant.store_address, "roles": dict(grant.roles)},
+        "secrets": {name: _pin_out(pin) for name, pin in grant.secrets.items()},
+        "expires_at": grant.expires_at.isoformat(),
+        "life_s": grant.life_s,
+        "epoch": grant.epoch,
+    }
+
+
+def _pin_out(pin: PinnedSecret) -> dict[str, Any]:
+    found: dict[str, Any] = {"path": pin.path, "version": pin.version}
+    if pin.profile_id is not None:
+        found |= {"profile_id": str(pin.profile_id), "generation": pin.generation, "blob_key": pin.blob_key}
+    return found
+
+
+def jobs_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(prefix="/v1", tags=["jobs"], dependencies=[Depends(no_query)])
+    who = Depends(caller(auth))
+    _jobs(routes, app, who, emergency)
+    _leases(routes, app, who, emergency)
+    return routes
+
+
+def _jobs(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -> None:
+    blocked_body = Depends(json_body(BlockedBody))
+    job_body = Depends(json_body(JobBody))
+
+    @routes.post(
+        "/jobs", status_code=201, response_model=JobReply, openapi_extra=describe(JobBody),
+        responses=refusals(403, 404, 409),
+    )  # fmt: skip
+    async def open_job(request: Request, actor: Actor = who, body: JobBody = job_body) -> DeclaredJob:
+        """Open a job for one client and one runner."""
+        request.scope["state"]["tenant"] = body.client_id
+        emergency.require_room()
+        spec = jobs.JobSpec(
+            client_id=ClientId(body.client_id), runner_id=body.runner_id, kind=LeaseKind(body.kind),
+            secrets=tuple(body.secrets), platforms=tuple(body.platforms), lanes=tuple(body.lanes),
+            effects=tuple(body.effects), ttl_s=body.ttl_s,
+        )  # fmt: skip
+        return await jobs.dispatch(app, actor, spec)
+
+    @routes.get("/clients/{client_id}/jobs", response_model=JobsReply, responses=refusals(403))
+    async def list_jobs(request: Request, client_id: PathId, actor: Actor = who) -> dict[str, Any]:
+        """List a client's newest jobs."""
+        request.scope["state"]["tenant"] = client_id
+        return {"jobs": await jobs.list_jobs(app, actor, ClientId(client_id))}
+
+    @routes.get("/jobs/{job_id}", response_model=JobReply, responses=refusals(403))
+    async def read_job(job_id: PathId, actor: Actor = who) -> DeclaredJob:
+        """Look at a job."""
+        return await jobs.read_job(app, actor, job_id)
+
+    @routes.post("/jobs/{job_id}/close", response_model=JobReply, responses=refusals(403))
+    async def close_job(job_id: PathId, actor: Actor = who) -> DeclaredJob:
+        """End a job."""
+        return await jobs.close_job(app, actor, job_id)
+
+    @routes.post(
+        "/jobs/{job_id}/blocked", status_code=202, response_model=StatusReply, openapi_extra=describe(BlockedBody),
+        responses=refusals(403),
+    )  # fmt: skip
+    async def blocked(job_id: PathId, actor: Actor = who, body: BlockedBody = blocked_body) -> dict[str, Any]:
+        """Report that a job could not go on; people are told."""
+        await jobs.report_blocked(app, actor, job_id, body.reason)
+        return {"status": "told"}
+
+
+def _leases(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -> None:
+    @routes.post("/jobs/{job_id}/leases", status_code=201, response_model=LeaseReply, responses=refusals(403, 409, 429))
+    async def issue_lease(job_id: PathId, actor: Actor = who) -> JSONResponse:
+        """Lease a job's secrets; the reply holds a login token for the store."""
+        emergency.require_room()
+        return JSONResponse(lease_out(await lease.issue_lease(app, actor, job_id)), 201)
+
+    renewal_body = Depends(json_body(RenewalBody))
+
+    @routes.post(
+        "/jobs/{job_id}/renewals", status_code=202, response_model=AskedReply, openapi_extra=describe(RenewalBody),
+        responses=refusals(403),
+    )  # fmt: skip
+    async def ask_renewal(job_id: PathId, actor: Actor = who, body: RenewalBody = renewal_body) -> dict[str, Any]:
+        """Say that an account's access token has expired; a newer one comes with a later lease."""
+        return {"asked": await recovery.ask_renewal(app, actor, job_id, body.secret, body.version)}
+
+    @routes.get("/leases/{lease_id}", response_model=ValidForReply, responses=refusals(403))
+    async def heartbeat(lease_id: PathId, actor: Actor = who) -> dict[str, Any]:
+        """Ask whether a lease still holds, and for how long."""
+        return {"valid_for_s": await lease.heartbeat(app, actor, lease_id)}
+
+    use_body = Depends(json_body(UseBody))
+
+    @routes.post(
+        "/leases/use", response_model=StatusReply, openapi_extra=describe(UseBody), responses=refusals(403, 404)
+    )
+    async def tell_use(actor: Actor = who, body: UseBody = use_body) -> dict[str, Any]:
+        """Tell how often leases were used, once they can be used no more; the store's log is held against it."""
+        told = [lease.Telling(one.lease_id, one.logins, one.reads) for one in body.leases]
+        await lease.tell(app, actor, told)
+        return {"status": "told"}
+
+    @routes.get("/self", response_model=MachineReply)
+    async def me(actor: Actor = who) -> dict[str, Any]:
+        """Tell a caller who it is."""
+        return {"id": str(actor.id), "roles": sorted(actor.roles)}
+
+
+async def _wish(request: Request) -> effect.EffectRequest | None:
+    """Read a wish; None when it can not be understood: the gate answers that itself, with a denial."""
+    try:
+        body = await json_body(PermitBody)(request)
+    except Rejected:
+        return None
+    return effect.EffectRequest(**body.model_dump())
+
+
+def effects_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(prefix="/v1", tags=["effects"], dependencies=[Depends(no_query)])
+    who = Depends(caller(auth))
+    close_body = Depends(json_body(CloseBody))
+    seen_body = Depends(json_body(SeenBody))
+    wish_body = Depends(_wish)
+
+    @routes.get("/gate/schema", response_model=GateReply, openapi_extra={"security": [{}, {"bearer": []}]})
+    async def schema(request: Request) -> dict[str, Any]:
+        """Return the gate's schema: inputs, effects, lanes, reasons. Public; a shown credential must be good."""
+        if "authorization" in request.headers:
+            await caller(auth)(request)
+        return gate_schema()
+
+    @routes.post(
+        "/leases/{lease_id}/permits", status_code=201, response_model=PermitReply, openapi_extra=describe(PermitBody),
+        responses=refusals(403, 409),
+    )  # fmt: skip
+    async def issue_permit(
+        lease_id: PathId, actor: Actor = who, wish: effect.EffectRequest | None = wish_body
+    ) -> JSONResponse:
+        """Ask for leave to cause one effect."""
+        emergency.require_room()
+        permit = await effect.issue_permit(app, actor, lease_id, wish)
+        return JSONResponse(
+            {"permit_id": str(permit.id), "expires_at": permit.expires_at.isoformat(), "ttl_s": permit.ttl_s}, 201
+        )
+
+    @routes.post(
+        "/permits/{permit_id}/close", response_model=StateReply, openapi_extra=describe(CloseBody),
+        responses=refusals(403, 409),
+    )  # fmt: skip
+    async def close_permit(permit_id: PathId, actor: Actor = who, body: CloseBody = close_body) -> dict[str, Any]:
+        """Say whether the effect happened."""
+        return {"state": await effect.close_permit(app, actor, permit_id, body.outcome)}
+
+    @routes.post(
+        "/accounts/{client_id}/{platform}/{account}/identity", response_model=IdentityReply,
+        openapi_extra=describe(SeenBody), responses=refusals(403),
+    )  # fmt: skip
+    async def report_identity(
+        request: Request, client_id: PathId, platform: str, account: str, actor: Actor = who,
+        body: SeenBody = seen_body,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Report what the platform says about an account; the broker compares."""
+        request.scope["state"]["tenant"] = client_id
+        seen = effect.ObservedAccount(
+            id=body.id, username=body.username, display_name=body.display_name, lane=Lane(body.lane)
+        )
+        return {
+            "identity": await effect.report_identity(
+                app, actor, ClientId(client_id), platform, account, body.lease_id, seen
+            )
+        }
+
+    return routes
+
+
+def _time(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise Rejected("bad_due_at", next_step="Write the time with its zone, like 2026-03-01T09:00:00Z.")
+    return found
+
+
+def scheduled_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(prefix="/v1", tags=["effects"], dependencies=[Depends(no_query)], responses=refusals(403))
+    who = Depends(caller(auth))
+    plan_body, requeue_body = Depends(json_body(PlanBody)), Depends(json_body(RequeueBody))
+
+    @routes.post(
+        "/effects/scheduled", status_code=201, response_model=ScheduledReply, openapi_extra=describe(PlanBody),
+        responses=refusals(404, 409),
+    )  # fmt: skip
+    async def schedule(request: Request, actor: Actor = who, body: PlanBody = plan_body) -> ScheduledEffect:
+        """Announce something to be done at a later time."""
+        request.scope["state"]["tenant"] = body.client_id
+        emergency.require_room()
+        plan = scheduled.EffectPlan(
+            client_id=ClientId(body.client_id), platform=body.platform, account=body.account, lane=body.lane,
+            effect=body.effect, idempotency_key=body.idempotency_key, due_at=_time(body.due_at),
+        )  # fmt: skip
+        return await scheduled.schedule(app, actor, plan)
+
+    @routes.get("/clients/{client_id}/effects/scheduled", response_model=ScheduledListReply)
+    async def list_scheduled(request: Request, client_id: PathId, actor: Actor = who) -> dict[str, Any]:
+        """List what a client has announced."""
+        request.scope["state"]["tenant"] = client_id
+        return {"effects": await scheduled.list_scheduled(app, actor, ClientId(client_id))}
+
+    @routes.post(
+        "/clients/{client_id}/effects/scheduled/{effect_id}/requeue", response_model=ScheduledReply,
+        openapi_extra=describe(RequeueBody), responses=refusals(409),
+    )  # fmt: skip
+    async def requeue(
+        request: Request, client_id: PathId, effect_id: PathId, actor: Actor = who, body: RequeueBody = requeue_body
+    ) -> ScheduledEffect:
+        """Put something announced back, with a new time."""
+        request.scope["state"]["tenant"] = client_id
+        return await scheduled.requeue(app, actor, ClientId(client_id), effect_id, _time(body.due_at))
+
+    @routes.post(
+        "/clients/{client_id}/effects/scheduled/{effect_id}/cancel", response_model=ScheduledReply,
+        responses=refusals(409),
+    )  # fmt: skip
+    async def cancel(request: Request, client_id: PathId, effect_id: PathId, actor: Actor = who) -> ScheduledEffect:
+        """Call something announced off."""
+        request.scope["state"]["tenant"] = client_id
+        return await scheduled.cancel(app, actor, ClientId(client_id), effect_id)
+
+    return routes
+
+
+def switches_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(prefix="/v1", tags=["switches"], dependencies=[Depends(no_query)], responses=refusals(403))
+    who, who_stops = Depends(caller(auth)), Depends(caller(emergency.admitting(auth)))
+    scope_body = Depends(json_body(ScopeBody))
+
+    @routes.get("/switches", response_model=SwitchesReply)
+    async def list_switches(actor: Actor = who) -> dict[str, Any]:
+        """List the switches the caller may see, and the requests to open them that wait for an approver."""
+        found = await switches.list_switches(app, actor)
+        waiting = await switches.list_requests(app, actor)
+        return {"switches": found, "requests": waiting}
+
+    @routes.post(
+        "/switches/close", response_model=SwitchReply, openapi_extra=describe(ScopeBody), responses=refusals(404)
+    )
+    async def close(request: Request, actor: Actor = who_stops, body: ScopeBody = scope_body) -> Response:
+        """Kill: acknowledged when nothing can start any more, in the store as well."""
+        request.scope["state"]["tenant"] = body.client_id
+        scope = parse_scope(body.client_id, body.platform, body.lane)
+        return SwitchReply.answer(await emergency.stopping(lambda: switches.close(app, actor, scope, body.reason)), 200)
+
+    @routes.post(
+        "/switches/open-requests", status_code=201, response_model=OpenRequestReply,
+        openapi_extra=describe(ScopeBody), responses=refusals(404, 409) | {200: {"model": OpenRequestReply}},
+    )  # fmt: skip
+    async def request_open(request: Request, actor: Actor = who, body: ScopeBody = scope_body) -> Response:
+        """Ask to open a switch; another person must approve. 200 with the request that waits already, if one does."""
+        request.scope["state"]["tenant"] = body.client_id
+        scope = parse_scope(body.client_id, body.platform, body.lane)
+        request_ = await switches.request_open(app, actor, scope, body.reason)
+        return OpenRequestReply.answer(request_, 200 if request_.repeated else 201)
+
+    @routes.post("/switches/open-requests/{request_id}/approve", response_model=SwitchReply, responses=refusals(409))
+    async def approve_open(request_id: PathId, actor: Actor = who) -> Switch:
+        """Open a switch as the second person."""
+        return await switches.approve_open(app, actor, request_id)
+
+    @routes.post("/clients/{client_id}/enroll", response_model=StateReply, responses=refusals(409))
+    async def enroll_client(request: Request, client_id: PathId, actor: Actor = who) -> dict[str, Any]:
+        """Bring a new client to life at the store."""
+        request.scope["state"]["tenant"] = client_id
+        return {"state": await lease.enroll_client(app, actor, ClientId(client_id))}
+
+    @routes.post("/clients/{client_id}/suspend", response_model=ClientReply, responses=refusals(409))
+    async def suspend(request: Request, client_id: PathId, actor: Actor = who) -> Client:
+        """Stop all work for a client."""
+        request.scope["state"]["tenant"] = client_id
+        return await clients.suspend_client(app, actor, ClientId(client_id))
+
+    @routes.post("/clients/{client_id}/resume", response_model=ClientReply, responses=refusals(409))
+    async def resume(request: Request, client_id: PathId, actor: Actor = who) -> Client:
+        """Let a suspended client's work go on."""
+        request.scope["state"]["tenant"] = client_id
+        return await clients.resume_client(app, actor, ClientId(client_id))
+
+    return routes

@@ -1,0 +1,385 @@
+"""Routes of keys, webhooks' signing secrets and leak fingerprints: put a value in, look, verify, retire."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import Field
+
+from byokeep.core import next_steps
+from byokeep.core.errors import Rejected
+from byokeep.core.keystate import KeyState
+from byokeep.core.model import Actor, ClientId, CredentialRef, Environment, Provider, Risk, SecretKind, Verification
+from byokeep.core.secret import Secret
+from byokeep.http.body import PathId, Strict, json_body, no_query, query_of, read_bytes, whole_number
+from byokeep.http.budget import Budget, spend
+from byokeep.http.emergency import Emergency
+from byokeep.http.openapi import NUMBER, describe, parameters, raw_body, refusals
+from byokeep.http.reply import At, Reply
+from byokeep.http.token import Authenticator, caller
+from byokeep.kernel import sops
+from byokeep.kernel.app import WebApp
+from byokeep.kernel.sops import CONNECT, PROFILE, SopStatus
+from byokeep.keys import onboard, refs, webhooks
+from byokeep.keys.refs import LiveFingerprints, Watched, live_values
+from byokeep_redact.fingerprint import FORMAT, WINDOW
+
+
+class StateBody(Strict):
+    """Change a key's state."""
+
+    to: Literal["pre_activation", "active", "suspended", "deactivated", "compromised", "destroyed"]
+    reason: Annotated[str, Field(max_length=63)]
+
+
+class RefReply(Reply):
+    """Where a secret is, never what it is (runbook 3.2, R3.2-1)."""
+
+    id: UUID
+    client_id: UUID
+    provider: Provider
+    kind: SecretKind
+    purpose: str
+    environment: Environment
+    secret_ref: str
+    version: int
+    state: str
+    verification: Verification
+    risk: Risk
+    created_at: At
+    created_by: UUID
+    rotation_due_at: At
+    expires_at: At | None
+    candidate: int | None
+
+
+class RefsReply(Reply):
+    """A client's references."""
+
+    refs: list[RefReply]
+
+
+class OnboardedReply(Reply):
+    """A key that was taken in; its verification follows."""
+
+    ref: Annotated[UUID, Field(validation_alias="ref_id")]
+    sop: Annotated[UUID, Field(validation_alias="sop_id")]
+    version: int
+    state: str
+    verification: str
+    rule: str
+    rotation_due_at: Annotated[At, Field(validation_alias="due_at")]
+    serves: int | None
+
+
+class VerifyingReply(Reply):
+    """A version that is verified again."""
+
+    ref: UUID
+    sop: UUID
+    version: int
+
+
+class EvidenceReply(Reply):
+    """The record that proves a step."""
+
+    seq: int
+    event: str
+    at: At
+
+
+class SopReply(Reply):
+    """A run of a procedure with its evidence."""
+
+    id: UUID
+    sop: str
+    client_id: UUID
+    provider: Provider
+    ref: UUID
+    version: int
+    state: str
+    missing: list[str]
+    reason: str
+    next_step: str
+    started_at: At
+    started_by: UUID
+    closed_at: At | None
+    store_request: str
+    evidence: dict[str, EvidenceReply]
+
+
+def sop_out(status: SopStatus) -> dict[str, Any]:
+    """Return a run with its evidence."""
+    run = status.run
+    return {
+        "id": run.id, "sop": run.sop, "client_id": run.client_id, "provider": run.provider, "ref": run.ref_id,
+        "version": run.version, "state": status.state, "missing": status.missing,
+        "reason": run.reason.partition("/")[0],
+        "next_step": _next(status), "started_at": run.started_at, "started_by": run.started_by,
+        "closed_at": run.closed_at, "store_request": run.store_request, "evidence": dict(status.evidence),
+    }  # fmt: skip
+
+
+def _next(status: SopStatus) -> str:
+    if status.run.sop == CONNECT:
+        return next_steps.of_connection(status.state, status.run.reason)
+    if status.run.sop == PROFILE:
+        return next_steps.of_profile(status.state, status.missing)
+    return next_steps.of_run(status.state, status.run.reason, status.missing)
+
+
+MAX_VALUE: Final = 8 * 1024  # bytes
+VERSION_HEADER: Final = "x-byokeep-version"
+_GOES_ON: Final = frozenset({KeyState.PRE_ACTIVATION, KeyState.ACTIVE})  # the others end the key's use
+_WISH: Final = parameters({"risk": {"type": "string", "enum": [*map(str, Risk)]}, "rotation_days": NUMBER})[
+    "parameters"
+]
+_VERSION: Final = parameters({VERSION_HEADER: NUMBER}, place="header")["parameters"]
+
+
+def _wish(request: Request) -> onboard.OnboardRequest:
+    given = query_of(request, "risk", "rotation_days")
+    risk = given.get("risk")
+    if risk is not None and risk not in set(Risk):
+        raise Rejected("bad_risk", next_step="standard or high.")
+    return onboard.OnboardRequest(
+        risk=None if risk is None else Risk(risk),
+        rotation_days=whole_number("rotation_days", given.get("rotation_days")),
+        version=whole_number("version", request.headers.get(VERSION_HEADER)),
+    )
+
+
+def refuse(error: Rejected) -> None:
+    """Raise a refusal that was kept."""
+    raise error
+
+
+async def submitted(request: Request) -> tuple[bytes, Rejected | None]:
+    """Read the value; a refusal is kept, so that it is decided and recorded in its place."""
+    try:
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/octet-stream":
+            raise Rejected("unsupported_media_type", next_step="Send the value as application/octet-stream.")
+        return await read_bytes(request, limit=MAX_VALUE), None
+    except Rejected as error:
+        return b"", error
+
+
+def values(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
+    """Return the one route on which a secret comes in."""
+    routes = APIRouter(prefix="/v1", tags=["keys"], responses=refusals(403))
+    who = Depends(caller(auth))
+
+    @routes.put(
+        "/clients/{client_id}/providers/{provider}/value", status_code=202, response_model=OnboardedReply,
+        openapi_extra=raw_body() | {"parameters": _WISH + _VERSION}, responses=refusals(409, 429),
+    )  # fmt: skip
+    async def put_value(request: Request, client_id: PathId, provider: str, actor: Actor = who) -> onboard.Onboarded:
+        """Store a client's key; the whole body is the key. Verification follows by itself."""
+        spend(request, writes, actor, ClientId(client_id))
+        wish = _wish(request)
+        raw, problem = await submitted(request)
+        return await onboard.onboard(
+            app, actor, client_id=ClientId(client_id), provider=provider, value=Secret(raw), wish=wish,
+            check=partial(refuse, problem) if problem else partial(app.check_format, provider, raw),
+        )  # fmt: skip
+
+    return routes
+
+
+def router(app: WebApp, auth: Authenticator, writes: Budget, emergency: Emergency) -> APIRouter:
+    """Return the routes of references and runs."""
+    routes = APIRouter(prefix="/v1", tags=["keys"], dependencies=[Depends(no_query)], responses=refusals(403))
+    who, who_stops = Depends(caller(auth)), Depends(caller(emergency.admitting(auth)))
+    state_body = Depends(json_body(StateBody))
+
+    @routes.get("/clients/{client_id}/refs", response_model=RefsReply)
+    async def list_refs(client_id: PathId, actor: Actor = who) -> dict[str, Any]:
+        """List a client's references."""
+        return {"refs": await refs.list_refs(app, actor, ClientId(client_id))}
+
+    @routes.get("/refs/{ref_id}", response_model=RefReply)
+    async def get_ref(ref_id: PathId, actor: Actor = who) -> CredentialRef:
+        """Look at a reference."""
+        return await refs.read_ref(app, actor, ref_id)
+
+    @routes.post("/refs/{ref_id}/verify", status_code=202, response_model=VerifyingReply, responses=refusals(409, 429))
+    async def verify(request: Request, ref_id: PathId, actor: Actor = who) -> dict[str, Any]:
+        """Verify the stored version again."""
+        run = await onboard.verify_again(app, actor, ref_id, before=partial(spend, request, writes, actor))
+        return {"ref": ref_id, "sop": run.id, "version": run.version}
+
+    @routes.post(
+        "/refs/{ref_id}/state", response_model=RefReply, openapi_extra=describe(StateBody), responses=refusals(409)
+    )
+    async def change_state(ref_id: PathId, actor: Actor = who_stops, body: StateBody = state_body) -> CredentialRef:
+        """Move a key to another state of its life; what stops its use works on a full disk, too."""
+        change = partial(refs.change_state, app, actor, ref_id, to=KeyState(body.to), reason=body.reason)
+        return await (change() if body.to in _GOES_ON else emergency.stopping(change))
+
+    @routes.get("/sops/{sop_id}", response_model=SopReply)
+    async def get_sop(sop_id: PathId, actor: Actor = who) -> dict[str, Any]:
+        """Look at a run: its state, its evidence, what is missing."""
+        return sop_out(await sops.sop_status(app, actor, sop_id))
+
+    return routes
+
+
+_LIVE: Final = frozenset({KeyState.PRE_ACTIVATION, KeyState.ACTIVE, KeyState.SUSPENDED})
+
+
+class RetireBody(Strict):
+    """Retire a signing secret, or only the previous one."""
+
+    reason: Annotated[str, Field(max_length=63)]
+    previous_only: bool = False
+
+
+class WebhookSecretReply(RefReply):
+    """A signing secret's reference; nothing is due of one that was retired."""
+
+    rotation_due_at: At | None  # type: ignore[assignment]
+    previous_version: int | None
+    previous_until: At | None
+
+
+class WebhookSecretsReply(Reply):
+    """A client's signing secrets; never a value."""
+
+    webhooks: list[WebhookSecretReply]
+
+
+def secret_out(found: webhooks.WebhookSecret) -> dict[str, Any]:
+    """Return a signing secret's reference."""
+    shown = RefReply.fields(found.ref)
+    if found.ref.state not in _LIVE:
+        shown["rotation_due_at"] = None
+    return shown | {"previous_version": found.previous_version, "previous_until": found.previous_until}
+
+
+def webhook_values(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
+    """Return the route on which a signing secret comes in."""
+    routes = APIRouter(prefix="/v1", tags=["webhooks"], responses=refusals(403))
+    who = Depends(caller(auth))
+
+    @routes.put(
+        "/clients/{client_id}/providers/{provider}/webhook", status_code=201, response_model=WebhookSecretReply,
+        openapi_extra=raw_body() | parameters({"keep_previous_s": NUMBER}), responses=refusals(409, 429),
+    )  # fmt: skip
+    async def put_secret(request: Request, client_id: PathId, provider: str, actor: Actor = who) -> dict[str, Any]:
+        """Store a client's webhook secret; the whole body is the secret."""
+        spend(request, writes, actor, ClientId(client_id))
+        keep = whole_number("keep_previous_s", query_of(request, "keep_previous_s").get("keep_previous_s"))
+        raw, problem = await submitted(request)
+        done = await webhooks.store_secret(
+            app, actor, client_id=ClientId(client_id), provider=provider, value=Secret(raw), keep_previous_s=keep or 0,
+            check=partial(refuse, problem) if problem else partial(webhooks.check_form, raw),
+        )  # fmt: skip
+        return secret_out(done)
+
+    return routes
+
+
+def webhooks_router(app: WebApp, auth: Authenticator) -> APIRouter:
+    """Return the routes that look at signing secrets and retire them."""
+    routes = APIRouter(prefix="/v1", tags=["webhooks"], dependencies=[Depends(no_query)], responses=refusals(403))
+    who = Depends(caller(auth))
+    retire_body = Depends(json_body(RetireBody))
+
+    @routes.get("/clients/{client_id}/webhooks", response_model=WebhookSecretsReply)
+    async def list_secrets(client_id: PathId, actor: Actor = who) -> dict[str, Any]:
+        """List a client's signing secrets; never a value."""
+        found = await webhooks.list_secrets(app, actor, ClientId(client_id))
+        return {"webhooks": [secret_out(one) for one in found]}
+
+    @routes.post(
+        "/clients/{client_id}/providers/{provider}/webhook/retire", response_model=WebhookSecretReply,
+        openapi_extra=describe(RetireBody), responses=refusals(409),
+    )  # fmt: skip
+    async def retire(
+        client_id: PathId, provider: str, actor: Actor = who, body: RetireBody = retire_body
+    ) -> dict[str, Any]:
+        """Retire a signing secret, or only the previous one."""
+        return secret_out(
+            await webhooks.retire(
+                app, actor, ClientId(client_id), provider, previous_only=body.previous_only, reason=body.reason
+            )
+        )
+
+    return routes
+
+
+PER_MINUTE: Final = 10  # of one auditor
+
+
+class DigestReply(Reply):
+    """A fingerprint and whose it is."""
+
+    label: str
+    digest: str
+
+
+class FingerprintsReply(Reply):
+    """The document of docs/spec/leak-fingerprints.md."""
+
+    format: str
+    key: str
+    window: int
+    digests: list[DigestReply]
+
+
+class UnknownValueReply(Reply):
+    """A live value that has no fingerprint, and why."""
+
+    client_id: UUID
+    ref: UUID
+    provider: str
+    version: int
+    reason: str
+
+
+class LiveValuesReply(Reply):
+    """Keyed fingerprints of the live values, never a value."""
+
+    fingerprints: FingerprintsReply
+    values: int
+    unknown: list[UnknownValueReply]
+    replaced_unknown: int
+    all_clients: bool
+
+
+def leaks(app: WebApp, auth: Authenticator) -> APIRouter:
+    """Return the route."""
+    routes = APIRouter(prefix="/v1/leaks", tags=["leaks"], dependencies=[Depends(no_query)], responses=refusals(403))
+    who = Depends(caller(auth))
+    budget = Budget(app.clock, per_minute=PER_MINUTE)
+
+    @routes.get("/fingerprints", response_model=LiveValuesReply, responses=refusals(429))
+    async def fingerprints(actor: Actor = who) -> dict[str, Any]:
+        """Give out keyed fingerprints of the live values, never a value; it is on record."""
+        budget.spend(str(actor.id))
+        return _live_out(await live_values(app, actor))
+
+    return routes
+
+
+def _live_out(live: LiveFingerprints) -> dict[str, Any]:
+    """Return the reply."""
+    rows = [{"label": _label(one), "digest": digest} for one in live.watched for digest in one.digests]
+    return {
+        "fingerprints": {"format": FORMAT, "key": live.key, "window": WINDOW, "digests": rows},
+        "values": len(live.watched),
+        "unknown": [
+            {"client_id": one.place.client_id, "ref": one.ref_id, "provider": one.place.provider,
+             "version": one.version, "reason": one.reason}
+            for one in live.unknown
+        ],
+        "replaced_unknown": live.replaced_unknown,
+        "all_clients": live.all_clients,
+    }  # fmt: skip
+
+
+def _label(one: Watched) -> str:
+    return f"{one.place.provider.value} v{one.version} ref={one.ref_id} client={one.place.client_id}"

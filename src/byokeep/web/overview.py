@@ -1,0 +1,169 @@
+"""Routes that put several domains together: the inventory, and everything known of a client's keys."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends
+from pydantic import Field
+
+from byokeep.accounts import accounts
+from byokeep.core.model import Actor, ClientId, Provider
+from byokeep.http.body import PathId, no_query
+from byokeep.http.openapi import refusals
+from byokeep.http.reply import At, Reply
+from byokeep.http.token import Authenticator, caller
+from byokeep.kernel.app import WebApp
+from byokeep.keys import refs
+from byokeep.keys.refs import Inventory, InventoryItem
+from byokeep.keys.routes import RefReply
+from byokeep.profiles import vault_inventory
+from byokeep.profiles.vault_inventory import VaultInventory
+from byokeep.tenancy import clients
+from byokeep.tenancy.schemas import ClientReply
+from byokeep.web.accounts import AccountReply
+
+
+class TransitionReply(Reply):
+    """A change of a key's state."""
+
+    ref_id: UUID
+    state_from: str
+    state_to: str
+    reason: str
+    at: At
+    by: UUID
+
+
+class ExportReply(Reply):
+    """Everything known of a client's keys, without a value."""
+
+    client: ClientReply
+    refs: list[RefReply]
+    transitions: list[TransitionReply]
+    accounts: list[AccountReply]
+
+
+class ChecksReply(Reply):
+    """The clients whose profiles are compared."""
+
+    clients: list[UUID]
+    asked_at: At
+
+
+class InventoryItemReply(RefReply):
+    """A line of the inventory."""
+
+    client: str
+    owner: str | None
+    last_leased_at: At | None
+    store: str
+
+
+class OrphanReply(Reply):
+    """Versions in the store that no reference names."""
+
+    client_id: UUID
+    provider: Provider
+    versions: list[int]
+
+
+class InventoryKeyReply(Reply):
+    """A key of browser profiles."""
+
+    kind: Annotated[str, Field(serialization_alias="class")]
+    client_id: UUID | None
+    key: Annotated[str, Field(validation_alias="about")]
+    owner: str
+    state: str
+    made_at: At
+    due_at: At | None
+    last_used_at: At | None
+
+
+class InventoryCheckReply(Reply):
+    """When a client's rows, records and blobs were compared."""
+
+    client_id: UUID
+    check: Annotated[str, Field(validation_alias="cause")]
+    found: int
+    checked_at: At | None
+
+
+class InventoryFindingReply(Reply):
+    """Rows, records and blobs that do not agree."""
+
+    finding: Annotated[str, Field(validation_alias="reason")]
+    client_id: UUID | None
+    profile: Annotated[UUID | None, Field(validation_alias="profile_id")]
+    place: str
+    since: At
+
+
+class InventoryReply(Reply):
+    """Every key, compared with the store; ``result`` is the worst of all comparisons."""
+
+    result: str
+    items: list[InventoryItemReply]
+    orphans: list[OrphanReply]
+    keys: list[InventoryKeyReply]
+    checked: list[InventoryCheckReply]
+    findings: list[InventoryFindingReply]
+
+
+def inventory_out(inventory: Inventory, vault: VaultInventory) -> dict[str, Any]:
+    """Return the inventory with the keys of browser profiles; the result is the worse of the two."""
+    order = ("match", "unknown", "findings")
+    return {
+        "result": max(inventory.result, vault.result, key=order.index),
+        "items": [_item(one) for one in inventory.items], "orphans": inventory.orphans,
+        "keys": vault.keys, "checked": vault.checked, "findings": vault.findings,
+    }  # fmt: skip
+
+
+def _item(item: InventoryItem) -> dict[str, Any]:
+    return RefReply.fields(item.ref) | {
+        "client": item.client_name, "owner": item.owner, "last_leased_at": item.last_leased_at, "store": item.store,
+    }  # fmt: skip
+
+
+def export(app: WebApp, auth: Authenticator) -> APIRouter:
+    """Return the route on which everything of a client's keys is given out."""
+    routes = APIRouter(
+        prefix="/v1/clients", tags=["clients"], dependencies=[Depends(no_query)], responses=refusals(403)
+    )
+    who = Depends(caller(auth))
+
+    @routes.get("/{client_id}/export", response_model=ExportReply)
+    async def export(client_id: PathId, actor: Actor = who) -> dict[str, Any]:
+        """Give out everything known of a client's keys, without a value: to move to another store."""
+        one = ClientId(client_id)
+        found = await refs.list_refs(app, actor, one)
+        return {
+            "client": await clients.get_client(app, actor, one), "refs": found,
+            "transitions": await refs.transitions(app, actor, one),
+            "accounts": await accounts.list_accounts(app, actor, one),
+        }  # fmt: skip
+
+    return routes
+
+
+def inventory(app: WebApp, auth: Authenticator) -> APIRouter:
+    """Return the routes of the inventory."""
+    routes = APIRouter(prefix="/v1", tags=["keys"], dependencies=[Depends(no_query)], responses=refusals(403))
+    who = Depends(caller(auth))
+
+    @routes.get("/inventory", response_model=InventoryReply, responses=refusals(409))
+    async def inventory(actor: Actor = who) -> dict[str, Any]:
+        """List every key and compare with the store; never a value."""
+        listed = await refs.inventory(app, actor)
+        return inventory_out(listed, await vault_inventory.vault_inventory(app, actor))
+
+    @routes.post("/inventory/checks", status_code=202, response_model=ChecksReply, responses=refusals(409))
+    async def ask_checks(actor: Actor = who) -> dict[str, Any]:
+        """Ask workers to compare rows, records and blobs of every client that has profiles."""
+        found = await vault_inventory.ask_checks(app, actor)
+        return {"clients": found, "asked_at": app.clock.now()}
+
+    return routes
