@@ -14,7 +14,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from byokeep.core.events import FIELDS_OF, ROW_FIELDS, EventName
+from byokeep.core.events import ROW_FIELDS, EventName
 from tests.support.broker import Person
 from tests.support.web import Desk
 
@@ -114,7 +114,7 @@ class Scene:
                 assert record["request"] == request_id, about
             assert record["timed"] is True, about
             assert record["chain"] == (record["client"] or installation), about
-            assert set(record["fields"]) <= FIELDS_OF[EventName(record["event"])] | ROW_FIELDS, about
+            assert set(record["fields"]) <= EventName(record["event"]).fields | ROW_FIELDS, about
             of_service = record["event"] in OF_THE_SERVICE | OF_A_ROUND and record["actor"] == installation
             if person is None:
                 assert record["actor"] == installation or record["outcome"] == "ok", about

@@ -30,7 +30,7 @@ from byokeep.core.audit import (
 )
 from byokeep.core.canonical import canonical_json, parse_canonical
 from byokeep.core.errors import Integrity
-from byokeep.core.events import FIELDS_OF, Event, EventName, Outcome
+from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Role
 from tests.support.auditlog import ACTOR, ALICE, BOB, INSTALLATION, REF, MemoryLog, named
 from tests.support.work import calls
@@ -50,7 +50,7 @@ EVENTS = st.sampled_from(EventName).flatmap(
         client_id=st.none() | st.uuids(),
         object_id=st.none() | st.uuids(),
         fields=st.dictionaries(
-            st.sampled_from(sorted(FIELDS_OF[name])),
+            st.sampled_from(sorted(name.fields)),
             INTS | st.from_regex(r"[a-z0-9][a-zA-Z0-9_.:/,+-]{0,30}", fullmatch=True),
             max_size=6,
         ),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from byokeep.adapters.postgres.vocabulary import WRITERS
-from byokeep.core.events import FIELDS_OF, EventName, Outcome
+from byokeep.core.events import EventName, Outcome
 from byokeep.telemetry.catalogue import EVENTS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +39,7 @@ def test_the_audit_events_of_the_page_are_those_of_the_code() -> None:
     assert list(rows) == [event.value for event in EventName]
     for event in EventName:
         _, meaning, outcomes, writers, fields = rows[event.value]
-        assert words(fields) == FIELDS_OF[event] - {"reason"}, event
+        assert words(fields) == event.fields - {"reason"}, event
         assert {f"byokeep_{writer}" for writer in writers.split(", ")} == set(WRITERS[event]), event
         assert set(filter(None, outcomes.split(", "))) <= set(Outcome), event
         assert meaning.endswith("."), event

@@ -26,7 +26,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from byokeep.adapters.postgres.vocabulary import WRITERS
 from byokeep.core.errors import Conflict, Rejected, Unavailable
-from byokeep.core.events import FIELDS_OF, EventName
+from byokeep.core.events import EventName
 from byokeep.core.model import OAUTH_PLATFORMS, PLATFORMS, Provider
 
 _PACKAGE: Final = "byokeep.adapters.postgres.migrations"
@@ -91,7 +91,7 @@ def objects_digest() -> str:
 
 def _fields(event: EventName) -> str:
     """The names of an event's fields, in order, each in quotes after a comma."""
-    return "".join(f',"{name}"' for name in sorted(FIELDS_OF[event]))
+    return "".join(f',"{name}"' for name in sorted(event.fields))
 
 
 def run_script(connection: Connection, sql: str) -> None:
