@@ -30,7 +30,7 @@ from byokeep.core.audit import (
 )
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, ClientId, Role
-from byokeep.wiring import database_url
+from byokeep.processes.wiring import database_url
 
 TURN_S: Final = 2.0
 TURNS: Final = 2

@@ -15,10 +15,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from benchmarks.report import Row
+from byokeep.processes.supervisor import Stack
+from byokeep.processes.wiring import embedded_store
 from byokeep.settings import Settings, load
-from byokeep.supervisor import Stack
 from byokeep.telemetry import log
-from byokeep.wiring import embedded_store
 
 LATER = 3
 STARTS = 10  # of each command; the least CPU of them is what it needs, the rest is what else the machine did

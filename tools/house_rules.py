@@ -18,7 +18,7 @@ SRC = "src/"
 # The rooms that put a secret on a wire or hand it to the job that asked, and the wrapper itself, which compares in
 # constant time. Nobody else needs the bytes.
 # The redactor must know a value to recognise it; what it knows it holds under a key and forgets on demand.
-REVEALING_ROOMS = ("adapters/", "browser/", "wire/", "client/", "cli/", "sealing/", "worker/", "wiring.py",
+REVEALING_ROOMS = ("adapters/", "browser/", "wire/", "client/", "cli/", "sealing/", "worker/", "processes/",
                    "web/forward.py")
 MAY_REVEAL = (*(f"{SRC}byokeep/{room}" for room in REVEALING_ROOMS), f"{SRC}byokeep_redact/")
 PLUGIN = SRC + "byokeep_redact/selftest/plugin.py"

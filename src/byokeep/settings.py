@@ -7,7 +7,7 @@ Rules
 - A settings file is ours or root's, and nobody else may write it: it names the store that we trust.
 - Settings name files, sockets and addresses, never values. A URL with a password in it is refused.
 - What exists for tests and demos (provider addresses) refuses to start in production (S-ASVS-31).
-- Everything is derived from ``home`` unless named.
+- Everything is derived from ``home`` unless named. No setting lets a plain profile touch a disk.
 """
 
 from __future__ import annotations
@@ -26,22 +26,21 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 from uuid import UUID
 
 from byokeep.core.errors import Rejected
+from byokeep.core.kek import DEFAULT_ROTATION_DAYS, MAX_ROTATION_DAYS
 from byokeep.core.model import API_PROVIDERS, Environment, Provider
 from byokeep.core.plain_text import SECRET_SHAPED
-from byokeep.settings_vault import GONE, VAULT_NUMBERS, VAULT_TEXTS, VaultSettings, check_vault, parse_bucket
+from byokeep.core.profile import MAX_REKEY_DAYS, MIN_REKEY_DAYS
 from byokeep.wire.address import is_loopback
 
-__all__ = [
-    "Settings",
-    "check",
-    "check_address",
-    "default_home",
-    "hand_off_file",
-    "load",
-    "parse_audit_files",
-    "parse_bucket",
-    "to_toml",
-]
+_KEK_OWNER: Final = re.compile(r"[a-z][a-z0-9_.@-]{0,62}\Z")
+_BUCKET: Final = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*))?\Z")
+_OF_A_BUCKET: Final = ("artifact_endpoint", "artifact_ca_file", "artifact_credentials_file")
+# Settings of older releases, which offered other key providers than OpenBao (ADR 0051).
+GONE: Final = frozenset({
+    "kek_holder", "kek_name", "kek_aws_region", "kek_aws_endpoint", "kek_pkcs11_module", "kek_pkcs11_token",
+    "kek_pkcs11_pin_file",
+})  # fmt: skip
+_LEAST_ROOM: Final = 64  # MiB
 _ENV: Final = "BYOKEEP_"
 _LISTEN: Final = re.compile(r"(?:[0-9.]{7,15}|\[[0-9a-f:]{2,39}\]):\d{1,5}\Z")
 _LOGIN: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
@@ -50,19 +49,11 @@ _GONE_STEP: Final = "OpenBao is the only key provider: remove this setting, and 
 _FILES_STEP: Final = "Write device=/path,device=/path; of a cluster node/device=/path for each node."
 _SHA256: Final = re.compile(r"[0-9a-f]{64}\Z")
 _PLAIN_PATH: Final = re.compile(r"/(?!/)[A-Za-z0-9_./ @+-]{1,254}\Z")
-TEXT_SETTINGS: Final = (
-    "home", "environment", "web_listen", "broker_listen", "web_url", "web_ca_file", "broker_url", "broker_ca_file",
-    "store_address", "store_program", "store_program_sha256", "store_ca_file", "store_audit_files", "lease_cidrs",
-    "database_url", "credentials_dir", "log_dir", "checkpoint_dir", "slots_dir", "token_file",
-    "dispatcher_token_file", "runner_token_file", "log_level",
-    *VAULT_TEXTS,
-)  # fmt: skip
 URL_SETTINGS: Final = ("provider_urls", "platform_urls", "website_urls")  # tables, for tests and demos
-NUMBER_SETTINGS: Final = {
-    "store_calls_per_second": 1_000_000,
-    "approval_hold_hours": 168,
-    **VAULT_NUMBERS,
-}  # name -> the largest allowed
+NUMBER_SETTINGS: Final = {  # name -> the largest allowed
+    "store_calls_per_second": 1_000_000, "approval_hold_hours": 168, "room_mebibytes": 1_000_000,
+    "profile_rekey_days": MAX_REKEY_DAYS, "kek_rotation_days": MAX_ROTATION_DAYS,
+}  # fmt: skip
 _FROM_JOB_RUN: Final = frozenset({"job"} | {f"secret_{provider.value}_file" for provider in Provider})
 _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -76,8 +67,8 @@ def default_home() -> Path:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(VaultSettings):
-    """All settings; those of sealed profiles stand in :class:`~byokeep.settings_vault.VaultSettings`.
+class Settings:
+    """All settings.
 
     Attributes:
         home: State of the embedded stack.
@@ -97,6 +88,17 @@ class Settings(VaultSettings):
         credentials_dir: Where the 0600 files of machine identities are.
         token_file: The CLI user's own API token.
         slots_dir: Where the refresher puts replies that have just come in, each under a key of its own.
+        kek_rotation_days: Days after which a KEK is due for its next version, 1 to 366.
+        kek_owner: Who answers for the KEKs, in the inventory: a role's name or a mailbox.
+        artifact_store: Where sealed profiles lie: a directory, or ``s3://bucket`` or ``s3://bucket/prefix``.
+        artifact_endpoint, artifact_ca_file: The S3 server and the PEM of its issuer; empty = AWS, the system's.
+        artifact_credentials_file: Of S3, in AWS's format, 0600; empty = the machine's role.
+        room_dir: Where plain profiles lie while they are in use, in memory; empty = one of our own.
+        room_mebibytes: How much the rooms of a process hold together.
+        run_dir: Where the worker leaves the address of a browser that waits for a person, for people on its host.
+        proofs_dir: Where the worker keeps the proof screenshots of profiles.
+        websites_dir: An operator's own descriptions of platforms' websites.
+        profile_rekey_days: Days after which a profile is due for a new key, 30 to 60; 0 = 30.
         provider_urls: Provider name -> base URL; refused in production.
         platform_urls: Login of a social platform -> base URL; refused in production.
         website_urls: As platform_urls, of the platforms' websites.
@@ -127,6 +129,18 @@ class Settings(VaultSettings):
     dispatcher_token_file: str = ""
     runner_token_file: str = ""
     log_level: str = "INFO"
+    kek_rotation_days: int = DEFAULT_ROTATION_DAYS
+    kek_owner: str = "operations"
+    artifact_store: str = ""
+    artifact_endpoint: str = ""
+    artifact_ca_file: str = ""
+    artifact_credentials_file: str = ""
+    room_dir: str = ""
+    room_mebibytes: int = 1024
+    run_dir: str = ""
+    proofs_dir: str = ""
+    websites_dir: str = ""
+    profile_rekey_days: int = 0
     provider_urls: Mapping[str, str] = field(default_factory=dict)
     platform_urls: Mapping[str, str] = field(default_factory=dict)
     website_urls: Mapping[str, str] = field(default_factory=dict)
@@ -164,6 +178,9 @@ class Settings(VaultSettings):
         }
         named: str = getattr(self, name)
         return Path(named) if named else self.home / defaults[name]
+
+
+TEXT_SETTINGS: Final = tuple(one.name for one in fields(Settings) if one.name not in (*NUMBER_SETTINGS, *URL_SETTINGS))
 
 
 def hand_off_file(settings: Settings, work_id: UUID) -> Path:
@@ -243,27 +260,27 @@ def _build(given: Mapping[str, object]) -> Settings:
             raise Rejected("unknown_setting", next_step=step, setting=_safe(name))
         if name in URL_SETTINGS:
             if not isinstance(value, Mapping) or not all(isinstance(url, str) for url in value.values()):
-                raise Rejected("bad_setting", next_step=f"{name} is a table of URLs.", setting=name)
+                raise _bad(name, f"{name} is a table of URLs.")
             typed[name] = dict(value)
         elif name == "home" and isinstance(value, str | Path):
             typed[name] = Path(value)
         elif name == "environment":
             if value not in set(Environment):
-                raise Rejected("bad_setting", next_step="Use production, staging or development.", setting=name)
+                raise _bad(name, "Use production, staging or development.")
             typed[name] = Environment(str(value))
         elif name in NUMBER_SETTINGS:
             typed[name] = _number(name, value)
         elif isinstance(value, str | Path):
             typed[name] = str(value)
         else:
-            raise Rejected("bad_setting", next_step="Settings are text.", setting=name)
+            raise _bad(name, "Settings are text.")
     return replace(Settings(), **typed)
 
 
 def _number(name: str, value: object) -> int:
     text = str(value)
     if isinstance(value, bool) or not (text.isascii() and text.isdecimal()) or int(text) > NUMBER_SETTINGS[name]:
-        raise Rejected("bad_setting", next_step=f"Give a number from 0 to {NUMBER_SETTINGS[name]}.", setting=name)
+        raise _bad(name, f"Give a number from 0 to {NUMBER_SETTINGS[name]}.")
     return int(text)
 
 
@@ -279,17 +296,16 @@ def check(settings: Settings) -> Settings:
                            setting=name)  # fmt: skip
     for name in ("web_listen", "broker_listen"):
         if not _LISTEN.match(getattr(settings, name)):
-            raise Rejected("bad_setting", next_step="Use host:port, e.g. 127.0.0.1:8420.", setting=name)
+            raise _bad(name, "Use host:port, e.g. 127.0.0.1:8420.")
     if settings.log_level not in _LEVELS:
-        raise Rejected("bad_setting", next_step="Use one of " + ", ".join(_LEVELS) + ".", setting="log_level")
+        raise _bad("log_level", "Use one of " + ", ".join(_LEVELS) + ".")
     for name in ("store_address", "web_url", "broker_url", "artifact_endpoint"):
         check_address(name, getattr(settings, name))
     if settings.approval_hold_hours < 1:
-        raise Rejected("bad_setting", next_step="Give 1 to 168 hours; the hold cannot be switched off.",
-                       setting="approval_hold_hours")  # fmt: skip
+        raise _bad("approval_hold_hours", "Give 1 to 168 hours; the hold cannot be switched off.")
     _check_database(settings.database_url)
     _check_network(settings)
-    check_vault(settings)
+    _check_profiles(settings)
     parse_audit_files(settings.store_audit_files)
     if settings.store_program or settings.store_program_sha256:
         _check_program(settings)
@@ -302,7 +318,7 @@ def _check_program(settings: Settings) -> None:
     for name, form in (("store_program", _PLAIN_PATH), ("store_program_sha256", _SHA256)):
         if not form.match(getattr(settings, name)) or settings.store_address:
             step = "Give store_program as /path and store_program_sha256 as 64 hex digits, without store_address."
-            raise Rejected("bad_setting", next_step=step, setting=name)
+            raise _bad(name, step)
 
 
 def _check_test_urls(settings: Settings) -> None:
@@ -312,10 +328,10 @@ def _check_test_urls(settings: Settings) -> None:
             raise Rejected("test_hook_in_production", next_step=f"Remove {name}.", setting=name)
     for provider in settings.provider_urls:
         if provider not in API_PROVIDERS:
-            raise Rejected("bad_setting", next_step="provider_urls names unknown providers.", setting="provider_urls")
+            raise _bad("provider_urls", "provider_urls names unknown providers.")
     for name in ("platform_urls", "website_urls"):
         if not all(_LOGIN.match(login) for login in getattr(settings, name)):
-            raise Rejected("bad_setting", next_step=f"{name} names unknown logins.", setting=name)
+            raise _bad(name, f"{name} names unknown logins.")
 
 
 def parse_audit_files(text: str) -> dict[str, Path]:
@@ -332,7 +348,7 @@ def parse_audit_files(text: str) -> dict[str, Path]:
         device, _, path = part.strip(" ").partition("=")
         plain = _PLAIN_PATH.match(path) and os.path.normpath(path) == path
         if not plain or not _DEVICE.match(device) or device in found:
-            raise Rejected("bad_setting", next_step=_FILES_STEP, setting="store_audit_files")
+            raise _bad("store_audit_files", _FILES_STEP)
         found[device] = Path(path)
     return found
 
@@ -344,8 +360,7 @@ def _check_database(url: str) -> None:
     parts = _split("database_url", url)
     query = parse_qs(parts.query, keep_blank_values=True)
     if parts.username or parts.password or not {"user", "password"}.isdisjoint(query):
-        raise Rejected("bad_setting", next_step="No user or password in the URL; use peer, a service or a passfile.",
-                       setting="database_url")  # fmt: skip
+        raise _bad("database_url", "No user or password in the URL; use peer, a service or a passfile.")
     hosts = [parts.hostname or "", *query.get("host", []), *query.get("hostaddr", [])]
     local = all(not host or host.startswith("/") or is_loopback(host) for host in hosts)
     if not local and query.get("sslmode") != ["verify-full"]:
@@ -358,13 +373,11 @@ def _check_network(settings: Settings) -> None:
         try:
             ipaddress.ip_network(network)
         except ValueError:
-            raise Rejected("bad_setting", next_step="Write networks as 10.0.0.0/8,192.0.2.7/32.",
-                           setting="lease_cidrs") from None  # fmt: skip
+            raise _bad("lease_cidrs", "Write networks as 10.0.0.0/8,192.0.2.7/32.") from None
     over_tcp = settings.store_address.startswith("http")
     for name in ("lease_cidrs", "store_calls_per_second"):
         if getattr(settings, name) and not over_tcp:
-            raise Rejected("bad_setting", next_step="This needs a store that is reached over TCP: set store_address.",
-                           setting=name)  # fmt: skip
+            raise _bad(name, "This needs a store that is reached over TCP: set store_address.")
 
 
 def _split(name: str, address: str) -> SplitResult:
@@ -372,7 +385,7 @@ def _split(name: str, address: str) -> SplitResult:
         parts = urlsplit(address)
         _ = parts.port
     except ValueError:
-        raise Rejected("bad_setting", next_step="This is not an address.", setting=name) from None
+        raise _bad(name, "This is not an address.") from None
     return parts
 
 
@@ -390,3 +403,38 @@ def check_address(name: str, value: str) -> None:
     if not good or parts.username or parts.password or parts.query or parts.fragment:
         raise Rejected("insecure_address", next_step="Use https://, unix:///path, or http:// on loopback only.",
                        setting=name)  # fmt: skip
+
+
+def _check_profiles(settings: Settings) -> None:
+    """Where the sealed and the plain ones lie, and their keys."""
+    if not 1 <= settings.kek_rotation_days <= MAX_ROTATION_DAYS:
+        raise _bad("kek_rotation_days", f"Give 1 to {MAX_ROTATION_DAYS} days; it cannot be switched off.")
+    if not _KEK_OWNER.match(settings.kek_owner):
+        raise _bad("kek_owner", "A role's name or a mailbox, in lower case.")
+    days = settings.profile_rekey_days
+    if days and not MIN_REKEY_DAYS <= days <= MAX_REKEY_DAYS:
+        raise _bad("profile_rekey_days", f"Give {MIN_REKEY_DAYS} to {MAX_REKEY_DAYS} days, or 0.")
+    if settings.room_mebibytes < _LEAST_ROOM:
+        raise _bad("room_mebibytes", f"A profile needs {_LEAST_ROOM} MiB.")
+    if settings.room_dir and not Path(settings.room_dir).is_absolute():
+        raise _bad("room_dir", "Name an absolute path.")
+    if parse_bucket(settings.artifact_store) is None and any(getattr(settings, name) for name in _OF_A_BUCKET):
+        raise _bad("artifact_store", "This is for artifact_store = s3://...")
+
+
+def parse_bucket(text: str) -> tuple[str, str] | None:
+    """Return bucket and prefix (``""`` or ``.../``) of ``artifact_store``; None when it is a directory.
+
+    Raises:
+        Rejected: ``bad_setting``: another scheme, or a bucket or prefix that is not plain.
+    """
+    if "://" not in text:
+        return None
+    found = _BUCKET.match(text)
+    if found is None:
+        raise _bad("artifact_store", "Name a directory, s3://bucket or s3://bucket/prefix.")
+    return found[1], f"{found[2]}/" if found[2] else ""
+
+
+def _bad(setting: str, step: str) -> Rejected:
+    return Rejected("bad_setting", next_step=step, setting=setting)

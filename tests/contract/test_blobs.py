@@ -21,7 +21,7 @@ from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFo
 from byokeep.core.sealed_record import MAGIC as SEALED_MAGIC
 from byokeep.core.sealed_record import ArtifactKey, StoredArtifact, parse_artifact_key
 from byokeep.kernel.ports import ArtifactStore
-from byokeep.preflight import must_write_once
+from byokeep.processes.installation import must_write_once
 from tests.support.buckets import credentials_file, new_bucket, s3_client, s3_server
 from tests.support.disk import filled, small_disk
 

@@ -175,7 +175,7 @@ async def test_nobody_reads_more_in_the_picture_than_the_name(browser: Running, 
     wide = replace(site_of(), proof=replace(site_of().proof, region="body"))
     for website in (site_of(), wide):
         proof = await photographed(browser.page, website, site.place(), expected())
-        name = await ProofFiles(tmp_path).keep(UUID(int=1), UUID(int=2), 1, picture=proof.picture, sha256=proof.sha256)
+        name = await ProofFiles(tmp_path).keep(UUID(int=1), UUID(int=2), 1, proof)
         kept = (tmp_path / name).read_bytes()
         assert hashlib.sha256(kept).hexdigest() == proof.sha256
         assert proof.sha256 in name

@@ -18,7 +18,7 @@ from byokeep.adapters.postgres import embedded, programs
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.core.errors import Conflict, Rejected, Unavailable
-from byokeep.preflight import must_be_bounded
+from byokeep.processes.installation import must_be_bounded
 from tests.support.hang import stop
 from tests.support.postgres import FreshDatabase, short_home
 

@@ -18,8 +18,8 @@ import aiohttp
 import pytest
 
 from byokeep.core.errors import Conflict, Denied
+from byokeep.processes.supervisor import Stack
 from byokeep.settings import load
-from byokeep.supervisor import Stack
 from byokeep_sim import start
 from tests.support.cli import Shell
 from tests.support.owner import Owner

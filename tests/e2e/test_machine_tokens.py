@@ -278,7 +278,7 @@ async def test_what_is_not_known_to_be_harmless_is_an_effect(stand: Stand) -> No
 @pytest.mark.req("R2.2-2")
 def test_a_signing_key_from_outside_stops_the_start(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A private key beside our credentials, in a setting or in the environment: nothing starts."""
-    from byokeep.preflight import no_signing_key
+    from byokeep.processes.installation import no_signing_key
 
     home = tmp_path
     pem = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA==\n-----END PRIVATE KEY-----\n"

@@ -19,8 +19,8 @@ import pytest
 import pytest_asyncio
 
 from byokeep.core.errors import Rejected, Unavailable
+from byokeep.processes.supervisor import Stack
 from byokeep.settings import load
-from byokeep.supervisor import Stack
 from byokeep.telemetry.catalogue import EVENTS, REQUIRED
 from byokeep.web.forward import ROUTES
 from tests.support.postgres import lacks_fixes

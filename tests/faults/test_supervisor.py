@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from byokeep.core.errors import Conflict
-from byokeep.supervisor import Stack
+from byokeep.processes.supervisor import Stack
 from tests.support.stack import environment, family, lives, new_home, running_stack, until
 
 PARTS = {"store", "database", "broker", "web", "worker", "refresher"}

@@ -13,7 +13,6 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep import serve
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.audit.disclosure import copy
 from byokeep.audit.log import REASON, checkpoint, public_keys, verify
@@ -23,6 +22,7 @@ from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.jobs import gatekeep
 from byokeep.jobs.gatekeep import at_start, closing
+from byokeep.processes import serve
 from byokeep.tenancy.clients import suspend_client
 from tests.support.broker import Stand
 from tests.vectors import independent_verify

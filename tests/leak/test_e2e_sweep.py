@@ -25,8 +25,8 @@ import pytest
 
 from byokeep.client import ClientSettings, Keep
 from byokeep.core.errors import ByokeepError
+from byokeep.processes.supervisor import Stack
 from byokeep.settings import load
-from byokeep.supervisor import Stack
 from byokeep_redact.canary import PROVIDERS, Canary, new_canary
 from byokeep_redact.fingerprint import LIVE_VALUE as LIVE
 from byokeep_redact.fingerprint import fingerprints_from, fingerprints_of

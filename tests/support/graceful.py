@@ -11,9 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from byokeep import serve, settings
+from byokeep import settings
 from byokeep.adapters.platforms import oauth
 from byokeep.core.refresh import RefreshRules, TokenModel
+from byokeep.processes import serve
 
 GRACE_S = 60
 

@@ -33,10 +33,10 @@ from byokeep.adapters.system import SystemClock, SystemIds
 from byokeep.core.errors import ByokeepError
 from byokeep.core.model import Environment
 from byokeep.kernel.app import ServiceLimits
+from byokeep.processes.supervisor import Stack
+from byokeep.processes.wiring import store_address
 from byokeep.settings import load
-from byokeep.supervisor import Stack
 from byokeep.wire.bao_http import BaoHttp
-from byokeep.wiring import store_address
 from tests.support.broker import Person
 from tests.support.postgres import FreshDatabase
 from tests.support.postgres_rows import state_rows

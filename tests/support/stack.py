@@ -26,8 +26,8 @@ import aiohttp
 
 from byokeep.client import ClientSettings, Keep
 from byokeep.core.errors import ByokeepError
+from byokeep.processes.supervisor import Stack
 from byokeep.settings import load
-from byokeep.supervisor import Stack
 from byokeep_redact.canary import new_canary
 from byokeep_sim import Sim, start
 from tests.support.hang import hung, stop

@@ -10,11 +10,11 @@ from uuid import uuid4
 
 import pytest
 
-from byokeep import doctor
 from byokeep.adapters.openbao.audit import OTHER_NODE, FileStoreAudit
 from byokeep.core.errors import Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import StoreEntry
+from byokeep.processes import doctor
 from byokeep.reconciliation.explain import gaps, logins_refused, merge, torn
 from byokeep.settings import load, parse_audit_files
 from byokeep.wire.bao_http import BaoReply

@@ -12,7 +12,6 @@ from uuid import UUID
 
 import pytest
 
-from byokeep import doctor
 from byokeep.cli import intake, job, key
 from byokeep.cli.main import run
 from byokeep.cli.terminal import TerminalSession, current
@@ -22,6 +21,7 @@ from byokeep.core.keystate import KeyState, check_transition
 from byokeep.core.secret import Secret
 from byokeep.demo import show, steps
 from byokeep.http.problems import problem
+from byokeep.processes import doctor
 from byokeep.settings import Settings
 from byokeep_redact.search import Report, Unreadable
 

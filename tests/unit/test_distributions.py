@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from byokeep.doctor import _start_files, differing
+from byokeep.processes.doctor import _start_files, differing
 from tests.unit.test_client_extras import BROWSER, CLI, SERVER
 
 ROOT = Path(__file__).parents[2]

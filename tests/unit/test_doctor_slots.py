@@ -11,9 +11,9 @@ from uuid import UUID
 
 import pytest
 
-from byokeep import doctor
 from byokeep.adapters.files.slots import SlotDirectory
 from byokeep.process import WORKER_READY, is_held
+from byokeep.processes import doctor
 from byokeep.settings import load
 
 HOLDS = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from byokeep.supervisor import not_ready, opened_errors
+from byokeep.processes.supervisor import not_ready, opened_errors
 
 
 def test_the_file_of_errors_is_its_owners_alone(tmp_path: Path) -> None:

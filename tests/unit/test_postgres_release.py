@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
 
-from byokeep import doctor, wiring
 from byokeep.adapters.postgres import programs
 from byokeep.adapters.postgres.programs import is_current, release_of, require_release
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.model import Environment
 from byokeep.core.secret import Secret
+from byokeep.processes import doctor, installation, wiring
 from byokeep.settings import Settings
 
 
@@ -97,12 +96,12 @@ async def test_production_refuses_what_elsewhere_is_noted() -> None:
     """A server that lacks known fixes: refused with the releases that do not, and a line of the doctor's."""
     old: Any = Server(180004)
     with pytest.raises(Rejected, match="postgres_too_old") as caught:
-        await wiring._require_production_release(old, Environment.PRODUCTION)
+        await wiring.require_production_release(old, Environment.PRODUCTION)
     assert caught.value.next_step == "18.4 lacks known fixes: upgrade PostgreSQL to 18.6 or 17.12 or later."
-    await wiring._require_production_release(old, Environment.STAGING)
+    await wiring.require_production_release(old, Environment.STAGING)
     new: Any = Server(170012)
     assert await require_release(new) == "17.12, at least 18.6 or 17.12 is needed"
-    await wiring._require_production_release(new, Environment.PRODUCTION)
+    await wiring.require_production_release(new, Environment.PRODUCTION)
     rows = [
         await doctor._release(server, environment)
         for server in (old, new) for environment in (Environment.DEVELOPMENT, Environment.PRODUCTION)
@@ -116,14 +115,14 @@ async def test_production_asks_before_it_writes_or_serves(tmp_path: Path, monkey
     settings = Settings(home=tmp_path, environment=Environment.PRODUCTION)
 
     @asynccontextmanager
-    async def database(*_: object) -> AsyncIterator[Any]:
+    async def database(*_: object, **__: object) -> AsyncIterator[Any]:
         yield old
 
     monkeypatch.setattr(wiring, "database", database)
-    monkeypatch.setattr(wiring, "PostgresDatabase", lambda *_, **__: SimpleNamespace(read=old.read, close=AsyncMock()))
+    monkeypatch.setattr(installation, "database", database)
     monkeypatch.setattr(wiring, "_login", AsyncMock())
     begun = [
-        wiring.install(settings, None), wiring.provision_external(settings, Secret("token")),
+        installation.install(settings, None), installation.provision_external(settings, Secret("token")),
         wiring.web_app(settings).__aenter__(), wiring.broker_app(settings).__aenter__(),
         wiring.worker_app(settings, AsyncMock()).__aenter__(), wiring.refresher_app(settings).__aenter__(),
     ]  # fmt: skip

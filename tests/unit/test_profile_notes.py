@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 from uuid import uuid4
 
 import pytest
 
 from byokeep.adapters.files.profile_notes import HandOffNotes, ProofFiles
 from byokeep.core.errors import Conflict, Integrity
+from byokeep.kernel.ports import Shot, Window
 from byokeep.process import is_held
 from byokeep.profiles import cli
 from byokeep.settings import Settings, hand_off_file
@@ -23,9 +25,11 @@ import asyncio, sys
 from pathlib import Path
 from uuid import UUID
 from byokeep.adapters.files.profile_notes import HandOffNotes, ProofFiles
+from byokeep.kernel.ports import Window
 notes = HandOffNotes(Path(sys.argv[1]))
-asyncio.run(notes.leave(UUID(sys.argv[2]), address="http://127.0.0.1:1/first/", instructions="there"))
-asyncio.run(notes.leave(UUID(sys.argv[2]), address="http://127.0.0.1:1/second/", instructions="there"))
+for at in ("first", "second"):
+    window = Window(address=f"http://127.0.0.1:1/{at}/", instructions="there", done=None)
+    asyncio.run(notes.leave(UUID(sys.argv[2]), window))
 print("left", flush=True)
 sys.stdin.read()
 """
@@ -60,7 +64,7 @@ def test_the_address_of_a_dead_worker_is_not_told_and_goes_away(
 async def test_a_note_that_was_taken_away_is_held_no_more(tmp_path: Path) -> None:
     """Its own worker takes it away; a file that somebody else put there is held by nobody."""
     notes, work = HandOffNotes(tmp_path), uuid4()
-    await notes.leave(work, address="http://127.0.0.1:1/x/", instructions="there")
+    await notes.leave(work, Window(address="http://127.0.0.1:1/x/", instructions="there", done=AsyncMock()))
     file = tmp_path / f"{work}.json"
     assert is_held(file)
     assert file.stat().st_mode & 0o777 == 0o600
@@ -77,8 +81,8 @@ async def test_a_picture_is_what_its_name_says_or_it_is_told(tmp_path: Path, mon
     monkeypatch.setattr(cli, "session", lambda: SimpleNamespace(settings=settings, as_json=True))
     place, picture = settings.path("proofs_dir"), b"\x89PNG as it was"
     proofs, sha256 = ProofFiles(place), hashlib.sha256(picture).hexdigest()
-    name = await proofs.keep(client, profile, 1, picture=picture, sha256=sha256)
-    beside = await proofs.keep(client, other, 1, picture=picture, sha256=sha256)
+    name = await proofs.keep(client, profile, 1, Shot(picture=picture, sha256=sha256))
+    beside = await proofs.keep(client, other, 1, Shot(picture=picture, sha256=sha256))
     assert not await proofs.altered(client, profile)
     cli._proofs([{"file": name}, {"file": "elsewhere/1-00.png"}])
     (place / name).write_bytes(b"\x89PNG forged")
@@ -86,7 +90,7 @@ async def test_a_picture_is_what_its_name_says_or_it_is_told(tmp_path: Path, mon
     assert not await proofs.altered(client, other)
     with pytest.raises(Integrity, match="proof_altered"):
         cli._proofs([{"file": name}])
-    assert await proofs.keep(client, profile, 1, picture=picture, sha256=sha256) == name
+    assert await proofs.keep(client, profile, 1, Shot(picture=picture, sha256=sha256)) == name
     assert (place / name).read_bytes() == picture
     (place / name).unlink()
     (place / name).symlink_to(place / beside)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from byokeep import serve
+from byokeep.processes import serve
 
 FOREIGN = {
     "web": {"byokeep.broker.app", "byokeep.refresher.loop", "byokeep.worker.tasks", "alembic"},
@@ -20,7 +20,7 @@ FOREIGN = {
 @pytest.mark.parametrize("name", FOREIGN)
 def test_a_process_does_not_load_what_the_others_need(name: str) -> None:
     """A start is paid for four times: neither the web framework nor migrations nor a neighbour's routes are in it."""
-    code = f"import sys, byokeep.serve, {', '.join(serve._OWN[name])}; print(*sys.modules)"
+    code = f"import sys, byokeep.processes.serve, {', '.join(serve._OWN[name])}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert set(serve._OWN[name]) <= loaded

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from byokeep import settings as settings_module
+from byokeep import settings
 from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.adapters.blobs.s3 import S3Artifacts
 from byokeep.core.errors import Rejected, Unavailable
+from byokeep.processes.wiring import artifact_store, rooms
 from byokeep.settings import check_address, load, parse_bucket, to_toml
-from byokeep.wiring_profiles import artifact_store, rooms
 
 KEY = "sk-ant-api03-" + "Zq8vT1nW4xY7" * 4
 
@@ -59,7 +59,7 @@ def test_a_settings_file_that_others_may_write_refuses(tmp_path: Path, monkeypat
         assert "chmod go-w" in refused("config_too_open", config=file).next_step
     file.chmod(0o644)
     assert load().log_level == "DEBUG"
-    monkeypatch.setattr(settings_module.os, "geteuid", lambda: file.stat().st_uid + 1)
+    monkeypatch.setattr(settings.os, "geteuid", lambda: file.stat().st_uid + 1)
     if file.stat().st_uid:  # root's own is anybody's to read
         refused("config_too_open")
         return

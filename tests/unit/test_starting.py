@@ -10,7 +10,7 @@ from byokeep.core.errors import Unavailable
 from byokeep.demo import show
 from byokeep.demo.steps import Broken, DemoNotes
 from byokeep.process import Progress
-from byokeep.supervisor import started
+from byokeep.processes.supervisor import started
 
 
 class Part:

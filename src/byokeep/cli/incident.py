@@ -47,7 +47,7 @@ def rotate_leases(*, admin_token_fd: int | None = None) -> None:
         prompt="Admin token", fd=admin_token_fd
     )  # fmt: skip
     try:
-        version = asyncio.run(load("byokeep.wiring").rotate_leases(settings, token))
+        version = asyncio.run(load("byokeep.processes.installation").rotate_leases(settings, token))
     finally:
         if token is not None:
             token.wipe()

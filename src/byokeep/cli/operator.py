@@ -242,7 +242,7 @@ def recover(name: str, *, save: Path | None = None) -> None:
     if os.path.lexists(file):
         raise Rejected("file_exists", next_step=f"Delete {file}, or name another with --save.")
     check_writable(file)
-    invitation = run(importlib.import_module("byokeep.wiring").recover(settings, name))
+    invitation = run(importlib.import_module("byokeep.processes.installation").recover(settings, name))
     write_private(file, invitation)
     step = again(f"operator password --token-file {file}", own_token=False)
     note = f"Next: {step}\nDelete {file} afterwards."

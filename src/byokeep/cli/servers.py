@@ -43,7 +43,7 @@ def up() -> None:
     Example: byokeep up --home ./state
     """
     harden()
-    supervisor = load("byokeep.supervisor")
+    supervisor = load("byokeep.processes.supervisor")
     since = time.time()
 
     def ready(stack: Any) -> None:
@@ -73,7 +73,7 @@ def _say(text: str) -> None:
 def _serve(name: str) -> None:
     harden()
     gc.disable()  # nothing that loads is garbage; once all of it is there, `serve` collects and goes on collecting
-    load("byokeep.serve").serve(name, session().settings)
+    load("byokeep.processes.serve").serve(name, session().settings)
 
 
 def web() -> None:
@@ -124,13 +124,13 @@ def init(*, admin_token_fd: int | None = None, database_sql: bool = False) -> No
     """
     harden()
     if database_sql:
-        sys.stdout.write(load("byokeep.wiring").database_sql())
+        sys.stdout.write(load("byokeep.processes.wiring").database_sql())
         return
     if admin_token_fd is None:
         raise Rejected("admin_token_missing", next_step="Give --admin-token-fd 3 3< FILE.")
     token = load("byokeep.cli.intake").read_secret(prompt="Admin token", fd=admin_token_fd)
     try:
-        done = run(load("byokeep.wiring").provision_external(session().settings, token))
+        done = run(load("byokeep.processes.installation").provision_external(session().settings, token))
     finally:
         token.wipe()
     step = f"{called()} broker, web, worker, refresher --config FILE"
@@ -150,7 +150,7 @@ def doctor() -> int:
             next_step=f"There is no home at {clean(str(settings.home))}: start a stack with "
             f"`{again('up', own_token=False)}`, or name its home with --home or BYOKEEP_HOME.",
         )
-    rows = run(load("byokeep.doctor").examine(settings))
+    rows = run(load("byokeep.processes.doctor").examine(settings))
     rows.insert(0, {"check": "home", "state": "note", "detail": str(settings.home)})
     show(rows, title="Doctor", columns=("check", "state", "detail"))
     return 0 if all(row["state"] in ("ok", "note") for row in rows) else Unavailable.exit_code

@@ -18,8 +18,8 @@ from byokeep.cli.intake import read_token_file, write_private
 from byokeep.cli.terminal import TerminalSession, current, session
 from byokeep.client import ClientSettings, Keep
 from byokeep.core.secret import Secret
+from byokeep.processes.supervisor import Say, Stack
 from byokeep.settings import load
-from byokeep.supervisor import Say, Stack
 from byokeep.telemetry import log
 from byokeep_redact.canary import new_canary
 from byokeep_sim import Sim, start

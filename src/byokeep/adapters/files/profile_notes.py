@@ -19,6 +19,7 @@ from uuid import UUID
 
 from byokeep.core.errors import Unavailable
 from byokeep.kernel.durable_write import draft
+from byokeep.kernel.ports import Shot, Window
 from byokeep.process import hold, is_held, is_what_it_says
 
 
@@ -39,9 +40,9 @@ class HandOffNotes:
                     gone += 1
         return gone
 
-    async def leave(self, work_id: UUID, *, address: str, instructions: str) -> None:
+    async def leave(self, work_id: UUID, window: Window) -> None:
         """Leave an address. Raises Unavailable(``run_dir_unusable``)."""
-        text = json.dumps({"address": address, "instructions": instructions}) + "\n"
+        text = json.dumps({"address": window.address, "instructions": window.instructions}) + "\n"
         handle = await asyncio.to_thread(
             _put, self._place, f"{work_id}.json", text.encode(), "run_dir_unusable", held=True
         )
@@ -64,15 +65,15 @@ class ProofFiles:
     def __init__(self, place: Path) -> None:
         self._place = place
 
-    async def keep(self, client_id: UUID, profile_id: UUID, generation: int, *, picture: bytes, sha256: str) -> str:
+    async def keep(self, client_id: UUID, profile_id: UUID, generation: int, shot: Shot) -> str:
         """Keep a picture; returns its name below the place. Raises Unavailable(``proofs_dir_unusable``).
 
         What is there under its name and is not what the name says is written over.
         """
         folder = self._place / str(client_id) / str(profile_id)
-        name = f"{generation}-{sha256}.png"
+        name = f"{generation}-{shot.sha256}.png"
         if await asyncio.to_thread(is_what_it_says, folder / name) is not True:
-            await asyncio.to_thread(_put, folder, name, picture, "proofs_dir_unusable")
+            await asyncio.to_thread(_put, folder, name, shot.picture, "proofs_dir_unusable")
         return f"{client_id}/{profile_id}/{name}"
 
     async def altered(self, client_id: UUID, profile_id: UUID) -> bool:

@@ -8,7 +8,7 @@ Rules
   closed by itself. A killed supervisor takes its children with it (Linux), so a new start finds a clean floor.
 - Parts that settings point elsewhere (an agency's own OpenBao, PostgreSQL) are neither started nor stopped.
 
-It may not decide anything about secrets: provisioning and bootstrap live in :mod:`byokeep.wiring`.
+It may not decide anything about secrets: provisioning and bootstrap live in :mod:`.installation`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ from typing import IO, Any, Final, Protocol
 import aiohttp
 
 from byokeep import __version__
+from byokeep.adapters.openbao.embedded import EmbeddedOpenBao
+from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.kernel.durable_write import durable_write
-from byokeep.preflight import no_signing_key
 from byokeep.process import (
     WORKER_READY,
     Progress,
@@ -44,12 +45,12 @@ from byokeep.process import (
     size_of,
     work_of,
 )
+from byokeep.processes.installation import install, no_signing_key, renew_machines
+from byokeep.processes.wiring import embedded_database, embedded_store, windows
 from byokeep.settings import Settings, to_toml
 from byokeep.telemetry import log
 from byokeep.telemetry.log import get_log
 from byokeep.wire.transport import MOST_TOLD, TooLarge, Transport
-from byokeep.wiring import EmbeddedDatabase, EmbeddedStore, embedded_database, embedded_store, install, renew_machines
-from byokeep.wiring_profiles import windows
 
 RENEW_EVERY_S: Final = 3600.0
 SAY_EVERY_S: Final = 5.0
@@ -99,8 +100,8 @@ class Stack:
         self._lock: int | None = None
         self._children: dict[str, Child] = {}
         self._parts: dict[str, SupervisedPart] = {}
-        self._store: EmbeddedStore | None = None
-        self._database: EmbeddedDatabase | None = None
+        self._store: EmbeddedOpenBao | None = None
+        self._database: EmbeddedPostgres | None = None
         self._stopping = asyncio.Event()
 
     @property

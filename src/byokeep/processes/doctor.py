@@ -28,26 +28,20 @@ from typing import Any, Final
 import aiohttp
 
 from byokeep import __version__
+from byokeep.adapters.openbao.provisioning import require_version
+from byokeep.adapters.postgres.programs import require_release
+from byokeep.browser.ephemeral import foreseen
 from byokeep.chromium import find_chromium
 from byokeep.cli.api import stack
 from byokeep.core.errors import ByokeepError, Rejected
 from byokeep.core.model import Environment
-from byokeep.preflight import machines_ending, must_be_bounded
 from byokeep.process import WORKER_READY, is_held
+from byokeep.processes.installation import MACHINES, machines_ending, must_be_bounded
+from byokeep.processes.wiring import artifact_store, database, store_audit_files, store_http
 from byokeep.settings import Settings, check_address, parse_bucket
-from byokeep.wire.bao_http import BaoHttp
+from byokeep.tenancy.bootstrap import LOCAL_TOKEN_S
+from byokeep.tenancy.operators import BOOTSTRAP_S
 from byokeep.wire.transport import MOST_TOLD, TooLarge, Transport
-from byokeep.wiring import (
-    BOOTSTRAP_S,
-    LOCAL_TOKEN_S,
-    MACHINES,
-    database,
-    require_database_release,
-    require_store_version,
-    store_address,
-    store_audit_files,
-)
-from byokeep.wiring_profiles import artifact_store, room_warnings
 
 _FREE_BYTES: Final = 512 * 1024 * 1024
 _SLOTS_BYTES: Final = 16 * 352 * 1024  # as many renewals as go on side by side
@@ -163,7 +157,7 @@ def _rooms(settings: Settings) -> Iterator[Row]:
         "room_without_limit": "in shared memory, without a limit; allow user namespaces for private rooms",
     }
     try:
-        weaker = room_warnings(settings)
+        weaker = foreseen(settings.file("room_dir"))
     except ByokeepError as error:
         yield _row("plain profiles", "failed", error.code)
         return
@@ -258,9 +252,9 @@ async def _bucket(settings: Settings) -> list[Row]:
 
 async def _store(settings: Settings) -> Row:
     try:
-        async with BaoHttp(store_address(settings), ca_file=settings.file("store_ca_file")) as http:
+        async with store_http(settings) as http:
             reply = await http.request("GET", "sys/seal-status")
-            version = await require_store_version(http)
+            version = await require_version(http)
     except Rejected as error:
         return _row("secret store", "failed", f"too old. {error.next_step}")
     except ByokeepError as error:
@@ -290,7 +284,7 @@ async def _database_roles(settings: Settings) -> list[Row]:
 
 async def _release(db: Any, environment: Environment) -> Row:
     try:
-        return _row("database", "ok", f"PostgreSQL {await require_database_release(db)}")
+        return _row("database", "ok", f"PostgreSQL {await require_release(db)}")
     except Rejected as error:  # in production no process starts with it
         return _row("database", "failed" if environment is Environment.PRODUCTION else "note", error.next_step)
 

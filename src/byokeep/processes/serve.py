@@ -25,26 +25,27 @@ from typing import Any, Final
 import uvloop
 
 from byokeep import __version__
+from byokeep.adapters.passwords import Passwords
+from byokeep.browser.ephemeral import Rooms, swept
 from byokeep.core.errors import ByokeepError
 from byokeep.jobs.gatekeep import at_start
 from byokeep.kernel.store_recording import probe
-from byokeep.preflight import must_be_bounded, must_record, must_write_once, no_signing_key
 from byokeep.process import WORKER_READY, say_ready
-from byokeep.settings import Settings
-from byokeep.telemetry import log, spans
-from byokeep.telemetry.output import no_loose_output
-from byokeep.tenancy.authenticate import authenticate
-from byokeep.wiring import (
+from byokeep.processes.installation import must_be_bounded, must_record, must_write_once, no_signing_key
+from byokeep.processes.wiring import (
     broker_app,
     broker_url,
     emergency_of,
     kill_lane,
-    passwords,
     refresher_app,
+    rooms,
     web_app,
     worker_app,
 )
-from byokeep.wiring_profiles import Rooms, rooms, swept
+from byokeep.settings import Settings
+from byokeep.telemetry import log, spans
+from byokeep.telemetry.output import no_loose_output
+from byokeep.tenancy.authenticate import authenticate
 
 _DRAIN_S: Final = 5.0
 _HEADERS_MS: Final = 10_000  # a connection that says nothing for so long gives its place back
@@ -118,7 +119,7 @@ async def _broker(settings: Settings) -> None:
         stack.callback(rounds.cancel)
         lane = await stack.enter_async_context(kill_lane(settings, app))
         api = create_broker(
-            app, partial(authenticate, app), emergency, passwords=passwords(), lane=(lane, partial(authenticate, lane))
+            app, partial(authenticate, app), emergency, passwords=Passwords(), lane=(lane, partial(authenticate, lane))
         )
         await _listen(api, settings.broker_listen)
 

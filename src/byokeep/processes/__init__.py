@@ -1,0 +1,7 @@
+"""The processes of byokeep: each is put together here, and only here are adapters named.
+
+Rules
+- Each builds its own App, with the ports of its own identity and no more.
+
+It may not contain a procedure: those are flows.
+"""

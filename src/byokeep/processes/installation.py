@@ -1,0 +1,321 @@
+"""An installation: made, provisioned, bound to its place, given its first identities; and what must hold to serve.
+
+Rules
+- Repeating any of it is safe, and changes nothing that is right already.
+- A home is bound to the database's and the store's own files and the refresher's slots: a copy, a restored backup and
+  another machine have others (docs/adr/0032), and come up closed. None of them is ever replaced while its server lives.
+  Closed first, bound to the new place after it: whoever is killed in between finds the same at the next start.
+- Keys that sign leases, checkpoints and evidence live inside the store. A private key beside our credentials means
+  that somebody signs past it, so nothing starts.
+- The roles of the database are bounded as provision.sql makes them, and a kill may end who keeps it waiting; a
+  database that was made by an earlier release says so before the broker serves, not when somebody needs the kill.
+- In production the broker starts only while the store's audit is seen to record (R3.1-3); everywhere else a device
+  that does not is an alert within a minute.
+- A place of sealed profiles that lets one object take another's place is refused; one that is away for now is not.
+
+It may not decide who opens a copy again: that takes two people.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.adapters.files import slots
+from byokeep.adapters.files.binding import read_bound, write_bound
+from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, bring_up
+from byokeep.adapters.openbao.login import log_in, private_dir
+from byokeep.adapters.openbao.provisioning import Desired, generate_root, provision, retire_roots
+from byokeep.adapters.openbao.provisioning import rotate_leases as rotate_lease_key
+from byokeep.adapters.system import SystemIds
+from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
+from byokeep.core.model import Environment, Role
+from byokeep.core.secret import Secret
+from byokeep.jobs import switches
+from byokeep.jobs.gatekeep import close_copy
+from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.durable_write import durable_write
+from byokeep.kernel.ports import ArtifactStore, Database
+from byokeep.processes.wiring import (
+    ACCOUNT_KEY,
+    broker_app,
+    credentials,
+    database,
+    database_url,
+    embedded_store,
+    limits,
+    require_production_release,
+    store_http,
+    web_app,
+)
+from byokeep.settings import Settings
+from byokeep.tenancy import bootstrap, operators
+
+MACHINES: Final = {"worker": Role.CUSTODIAN, "dispatcher": Role.DISPATCHER, "runner": Role.RUNNER}
+_RENEW_AFTER_S: Final = 30 * 24 * 3600
+_BOUND: Final = "bound"
+_PRIVATE: Final = (b"PRIVATE KEY-----", b'"kty"')  # PEM and JWK
+_PROBED_S: Final = 10.0
+_LOOKED_AT: Final = 64 * 1024  # bytes of a file
+
+
+async def install(settings: Settings, store: EmbeddedOpenBao | None) -> bool:
+    """Migrate, provision, and make the first identities. Repeating it changes nothing that is right already.
+
+    Args:
+        settings: Of this installation.
+        store: The running embedded node; ``None`` when an operator provisions the store with ``byokeep init``.
+
+    Returns:
+        Whether this is a copy of an installation, or one that was moved: it is closed then.
+    """
+    installation = await _migrated(settings)
+    if store is not None and (await bring_up(store, _desired(settings, installation))).changed:
+        await _record_provisioning(settings)
+    await _first_identities(settings)
+    async with broker_app(settings) as app:
+        copied = await settle(settings, app)
+        async with app.db.begin(every_client=True) as tx:
+            await switches.install(tx, app)
+    return copied
+
+
+async def _migrated(settings: Settings) -> UUID:
+    """Bring the database to this release; return the installation in it."""
+    from byokeep.adapters.postgres.migrations import migrate  # noqa: PLC0415 - Alembic, which no server process needs
+
+    async with database(settings, "byokeep_owner") as db:
+        await require_production_release(db, settings.environment)
+    await asyncio.to_thread(migrate, database_url(settings, "byokeep_owner"))
+    async with database(settings, "byokeep_web") as db:
+        return (await bootstrap.installation(db, SystemIds(), settings.environment)).id
+
+
+async def _record_provisioning(settings: Settings) -> None:
+    async with web_app(settings) as app:
+        await bootstrap.store_provisioned(app)
+
+
+def _desired(settings: Settings, installation: UUID) -> Desired:
+    return Desired(
+        installation_id=installation, environment=settings.environment,
+        lease_token_ttl_s=limits(settings).lease_token_ttl_s, lease_cidrs=settings.networks,
+        per_second=settings.store_calls_per_second or None,
+    )  # fmt: skip
+
+
+async def _first_identities(settings: Settings) -> None:
+    place = private_dir(credentials(settings))
+    if not (place / ACCOUNT_KEY).exists():
+        await asyncio.to_thread(durable_write, place / ACCOUNT_KEY, SystemIds().token().encode())
+    async with broker_app(settings) as app:
+        with contextlib.suppress(Conflict):  # somebody is set up already
+            token = await operators.bootstrap(app)
+            await asyncio.to_thread(durable_write, place / "admin.token", token.reveal() + b"\n")
+        await _renew_machines(place, app)
+
+
+async def recover(settings: Settings, name: str) -> Secret:
+    """Return an invitation for an admin who is locked out; it takes this host's own credentials of the broker."""
+    async with broker_app(settings) as app:
+        return await operators.recover(app, name)
+
+
+async def renew_machines(settings: Settings) -> None:
+    """Give each machine of the embedded stack whose token is older than 30 days a new one, in its file."""
+    place = credentials(settings)
+    if any(_due(place / f"{name}.token") for name in MACHINES):
+        async with broker_app(settings) as app:
+            await _renew_machines(place, app)
+
+
+async def _renew_machines(place: Path, app: BrokerApp) -> None:
+    for name, role in MACHINES.items():
+        file = place / f"{name}.token"
+        if not _due(file):
+            continue
+        # Who started with the file as it was goes on with it; a file that somebody took away holds for nobody.
+        overlap_s = bootstrap.OVERLAP_S if file.is_file() else 0
+        token = await bootstrap.local_machine(app, name=f"local-{name}", role=role, overlap_s=overlap_s)
+        if token is not None:
+            await asyncio.to_thread(durable_write, file, token.reveal() + b"\n")
+
+
+def _due(file: Path) -> bool:
+    return not file.is_file() or time.time() - file.stat().st_mtime >= _RENEW_AFTER_S
+
+
+async def rotate_leases(settings: Settings, admin_token: Secret | None) -> int:
+    """Give the leases of this installation a new signing key, and let the store believe no other.
+
+    Args:
+        settings: Of this installation; its store runs.
+        admin_token: Of a store of your own; ``None`` = the embedded one, whose recovery keys lie on this host.
+
+    Returns:
+        The new version's number.
+    """
+    async with store_http(settings) as http:
+        if admin_token is not None:
+            version = await rotate_lease_key(http, admin_token)
+        else:
+            provisioner, _ = await log_in(http, credentials(settings, "provisioner.approle"))
+            root = await generate_root(http, provisioner, embedded_store(settings).recovery_keys())
+            try:
+                version = await rotate_lease_key(http, root)
+            finally:
+                await retire_roots(http, root)
+                root.wipe()
+    # In the owner's name: no service may say that this was done.
+    async with database(settings, "byokeep_owner") as owner, web_app(settings) as app:
+        await bootstrap.store_provisioned(replace(app, db=owner), component="lease-key")
+    return version
+
+
+async def provision_external(settings: Settings, admin_token: Secret) -> dict[str, Any]:
+    """Provision an agency's own store and database (``byokeep init``).
+
+    Returns:
+        ``installation``, ``changed``, ``audit_devices``.
+    """
+    installation = await _migrated(settings)
+    place = private_dir(credentials(settings))
+    async with store_http(settings) as http:
+        done = await provision(http, admin_token, _desired(settings, installation), credentials_dir=place)
+    if done.changed:
+        await _record_provisioning(settings)
+    await install(settings, None)
+    return {"installation": str(installation), "changed": done.changed, "audit_devices": list(done.audit_devices)}
+
+
+async def settle(settings: Settings, app: BrokerApp) -> bool:
+    """Make sure that the home is where it was made; one that is not comes up closed.
+
+    Returns:
+        Whether it was a copy, and is closed now.
+
+    Raises:
+        Unavailable: The database or the disk; nothing may be started then.
+    """
+    if not settings.embedded_database or await asyncio.to_thread(_holds, settings, app.installation_id):
+        return False
+    copied = await close_copy(app, own_store=settings.embedded_store)
+    await asyncio.to_thread(_bind, settings, app.installation_id)
+    return copied
+
+
+def _holds(settings: Settings, installation: UUID) -> bool:
+    text, bound = read_bound(settings.home / _BOUND, beside=_beside(settings))
+    return bound and text == _text(installation) and not slots.is_copy(settings.path("slots_dir"))
+
+
+def _bind(settings: Settings, installation: UUID) -> None:
+    slots.adopt(settings.path("slots_dir"))
+    write_bound(settings.home / _BOUND, _text(installation), beside=_beside(settings))
+
+
+def _text(installation: UUID) -> str:
+    return f"byokeep-home/1\n{installation}\n"
+
+
+def _beside(settings: Settings) -> list[Path]:
+    """Files that their servers write in place from the first start to the last."""
+    found = [settings.home / "postgres" / "data" / "global" / "pg_control"]
+    return [*found, settings.home / "openbao" / "data" / "vault.db"] if settings.embedded_store else found
+
+
+def no_signing_key(settings: Settings) -> None:
+    """Refuse a private key in a place that a process of ours reads credentials from.
+
+    Raises:
+        Rejected: ``signing_key_on_disk``.
+    """
+    places = {"home": settings.home, "keys": settings.home / "keys", "credentials": settings.path("credentials_dir")}
+    for name, place in places.items():
+        if any(_holds_key(path) for path in _files(place)):
+            raise Rejected(
+                "signing_key_on_disk",
+                next_step="Leases, checkpoints and evidence are signed inside the store; move this key elsewhere.",
+                place=name,
+            )
+
+
+def _files(place: Path) -> list[Path]:
+    try:
+        return [path for path in place.iterdir() if path.is_file() and not path.is_symlink()]
+    except OSError:
+        return []
+
+
+def _holds_key(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            start = file.read(_LOOKED_AT)
+    except OSError:
+        return False
+    return any(mark in start for mark in _PRIVATE)
+
+
+async def must_record(app: BrokerApp, *, again_after_s: float = 0.5) -> None:
+    """Refuse to serve in production while no audit device of the store records.
+
+    Args:
+        again_after_s: A store that has just started is asked once more after so many seconds.
+
+    Raises:
+        Unavailable: ``no_audit_device``, or ``audit_not_recording`` with the first device and why.
+    """
+    if app.environment is not Environment.PRODUCTION:
+        return
+    devices = await app.store_audit.devices()
+    if devices and not any(device.healthy for device in devices):
+        await asyncio.sleep(again_after_s)
+        devices = await app.store_audit.devices()
+    if not devices:
+        raise Unavailable("no_audit_device", next_step="Name the store's audit logs in store_audit_files.")
+    if not any(device.healthy for device in devices):
+        raise Unavailable(
+            "audit_not_recording", next_step="See `byokeep doctor`; nothing is served before the audit records.",
+            device=devices[0].name, reason=devices[0].reason,
+        )  # fmt: skip
+
+
+async def machines_ending(db: Database) -> list[str]:
+    """Return the names of machines whose last token ends within 14 days, or ended lately."""
+    return await db.read(lambda row: str(row["name"]), "machines_ending", {}, every_client=True)
+
+
+async def must_be_bounded(db: Database) -> None:
+    """Refuse a database whose roles could hold a lock without end, or whose blockers a kill could not end.
+
+    Raises:
+        Unavailable: ``database_roles_outdated`` with the first such role; or the database.
+    """
+    ((unbounded, ends_sessions),) = await db.read(
+        lambda row: (list(row["unbounded"]), row["ends_sessions"] is True), "roles_bounded", {}
+    )
+    if unbounded or not ends_sessions:
+        raise Unavailable(
+            "database_roles_outdated", role=unbounded[0] if unbounded else "byokeep_owner",
+            next_step="Have a superuser run what `byokeep init --database-sql` prints; it is safe to repeat.",
+        )  # fmt: skip
+
+
+async def must_write_once(artifacts: ArtifactStore) -> None:
+    """Refuse a place where sealed profiles would overwrite each other.
+
+    Raises:
+        Rejected: ``artifact_store_overwrites``.
+    """
+    try:
+        async with asyncio.timeout(_PROBED_S):
+            await artifacts.probe()
+    except Rejected:
+        raise
+    except (ByokeepError, TimeoutError):  # not there now: whoever needs it says so, and a kill does not need it
+        pass

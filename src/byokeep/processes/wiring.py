@@ -1,0 +1,387 @@
+"""Where things are by the settings, and the ports of each process: settings -> adapters -> its own App.
+
+Rules
+- Each process gets the ports of its own identity and no more (see :mod:`byokeep.kernel.app`).
+- Nothing is created when a module is imported; everything is closed again in reverse order.
+- What one process alone needs, and is slow to load, is imported where that process is built.
+- Only who shreds profiles is given a store that removes.
+
+It may not contain a procedure: those are flows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from procrastinate import App as Queue
+
+from byokeep.accounts.refresher_app import RefresherApp
+from byokeep.adapters.blobs.local import LocalArtifacts
+from byokeep.adapters.files.checkpoints import CheckpointDirectory
+from byokeep.adapters.files.profile_notes import HandOffNotes, ProofFiles
+from byokeep.adapters.files.reserve import Reserves
+from byokeep.adapters.files.slots import SlotDirectory
+from byokeep.adapters.files.tombstones import TombstoneFile
+from byokeep.adapters.openbao.audit import FileStoreAudit
+from byokeep.adapters.openbao.cutoff import EntityCutoff, ProbedStoreHealth, StoreNodes
+from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, audit_files
+from byokeep.adapters.openbao.login import AppRoleLogin, read_private
+from byokeep.adapters.openbao.provisioning import LOGIN_LIFE_S, MACHINE_KEY_PATH, TOKEN_KEY_PATH, require_version
+from byokeep.adapters.openbao.signer import TransitSigner
+from byokeep.adapters.openbao.values import BaoAppSecrets, BaoIntake, BaoProfileRecords, BaoScanKey
+from byokeep.adapters.platforms.catalog import Catalog
+from byokeep.adapters.postgres.database import PostgresDatabase, build_app
+from byokeep.adapters.postgres.embedded import EmbeddedPostgres
+from byokeep.adapters.postgres.programs import require_release
+from byokeep.adapters.providers.descriptor import DESCRIPTORS, check_format
+from byokeep.adapters.providers.identify import CheckOutcome, identify
+from byokeep.adapters.system import SystemClock, SystemIds
+from byokeep.browser.ephemeral import Rooms, prepare
+from byokeep.client.settings import ClientSettings
+from byokeep.core.errors import Conflict, Rejected, Unavailable
+from byokeep.core.model import Environment, Provider
+from byokeep.core.secret import Secret
+from byokeep.http.emergency import Emergency
+from byokeep.jobs.worker_app import WorkerApp
+from byokeep.kernel.app import BrokerApp, ServiceLimits, WebApp
+from byokeep.kernel.ports import ArtifactStore
+from byokeep.procedures import PROCEDURES
+from byokeep.profiles.kek_store import KekApp
+from byokeep.profiles.login import ProfileApp
+from byokeep.settings import Settings, hand_off_file, parse_audit_files, parse_bucket
+from byokeep.tenancy import bootstrap
+from byokeep.wire.bao_http import BaoHttp
+from byokeep.wire.outbound import Outbound
+from byokeep.worker.custody import BrokerCustodian
+from byokeep.worker.identity import account_hasher, noted
+from byokeep.worker.log_files import LogFiles
+
+ACCOUNT_KEY: Final = "account-hash.key"  # keys the digest of providers' account ids; not in the database
+_CLOCKS_S: Final = 1.0  # between the clocks of broker and store
+
+
+def embedded_store(settings: Settings) -> EmbeddedOpenBao:
+    """Return the OpenBao of this home, not started."""
+    return EmbeddedOpenBao(
+        settings.home.absolute(), binary=settings.file("store_program"), sha256=settings.store_program_sha256
+    )
+
+
+def embedded_database(settings: Settings) -> EmbeddedPostgres:
+    """Return the PostgreSQL of this home, not started."""
+    return EmbeddedPostgres(settings.home.absolute())
+
+
+def store_address(settings: Settings) -> str:
+    """Return where the secret store is."""
+    return settings.store_address or embedded_store(settings).address
+
+
+def store_audit_files(settings: Settings) -> dict[str, Path]:
+    """Return the store's audit logs on this host, by device."""
+    if not settings.store_audit_files:
+        return audit_files(settings.home.absolute()) if settings.embedded_store else {}
+    return parse_audit_files(settings.store_audit_files)
+
+
+def database_url(settings: Settings, role: str) -> str:
+    """Return the SQLAlchemy URL of a role, ``byokeep_web`` and so on; it holds no password."""
+    if settings.embedded_database:
+        return embedded_database(settings).url(role)
+    scheme, _, rest = settings.database_url.partition("://")
+    return f"{scheme}://{role}@{rest}"
+
+
+def database_sql() -> str:
+    """Return the SQL with which a superuser makes the database and its roles; safe to repeat."""
+    return (resources.files("byokeep.adapters.postgres") / "provision.sql").read_text("utf-8")
+
+
+@asynccontextmanager
+async def database(settings: Settings, role: str, *, pool_size: int = 10) -> AsyncIterator[PostgresDatabase]:
+    """Yield connections of a role, made as they are needed."""
+    db = PostgresDatabase(database_url(settings, role), pool_size=pool_size)
+    try:
+        yield db
+    finally:
+        await db.close()
+
+
+def credentials(settings: Settings, name: str = "") -> Path:
+    """Return the directory of the processes' credentials, or a file in it."""
+    return settings.path("credentials_dir").absolute() / name
+
+
+def artifact_store(settings: Settings, *, may_remove: bool = False) -> ArtifactStore:
+    """Return where sealed profiles lie; ``may_remove`` is for the process that shreds them alone.
+
+    Raises:
+        Rejected: ``extra_missing``: a bucket, without the library for it; and what the adapter refuses.
+        Unavailable: What the adapter finds.
+    """
+    bucket = parse_bucket(settings.artifact_store)
+    if bucket is None:
+        return LocalArtifacts(settings.path("artifact_store").absolute(), may_remove=may_remove)
+    try:
+        from byokeep.adapters.blobs.s3 import S3Artifacts  # noqa: PLC0415 - an extra that few installations have
+    except ModuleNotFoundError:
+        raise Rejected("extra_missing", next_step="Install byokeep with the extra s3.", extra="s3") from None
+    name, prefix = bucket
+    return S3Artifacts(
+        name, prefix=prefix, endpoint=settings.artifact_endpoint, ca_file=settings.file("artifact_ca_file"),
+        credentials_file=settings.file("artifact_credentials_file"), may_remove=may_remove,
+    )  # fmt: skip
+
+
+def windows(settings: Settings) -> HandOffNotes:
+    """Return where addresses of browsers stand that wait for a person."""
+    return HandOffNotes(hand_off_file(settings, UUID(int=0)).absolute().parent)
+
+
+def rooms(settings: Settings) -> Rooms:
+    """Return where plain profiles lie in this process. Called first in it, while it has one thread.
+
+    Raises:
+        Unavailable: ``no_memory_backed_place``.
+    """
+    return prepare(settings.file("room_dir"), settings.room_mebibytes)
+
+
+def broker_url(settings: Settings) -> str:
+    """Return where ``web`` and the worker find the broker."""
+    return settings.broker_url or f"http://{settings.broker_listen}"
+
+
+def limits(settings: Settings) -> ServiceLimits:
+    """Return the figures of the procedures."""
+    days = {name: descriptor.rotation_days for name, descriptor in DESCRIPTORS.items()}
+    return ServiceLimits(
+        rotation_default_days=days, profile_rekey_days=settings.profile_rekey_days,
+        kek_rotation_days=settings.kek_rotation_days, approval_hold_s=settings.approval_hold_hours * 3600,
+    )  # fmt: skip
+
+
+def store_http(settings: Settings) -> BaoHttp:
+    """Return the connection to the secret store, under no identity."""
+    return BaoHttp(store_address(settings), ca_file=settings.file("store_ca_file"))
+
+
+def emergency_of(settings: Settings) -> Emergency:
+    """Return what frees the disk reserves when an act that must be recorded finds the disk full."""
+    return Emergency(Reserves(settings.home, store_audit_files(settings).values()))
+
+
+async def require_production_release(db: PostgresDatabase, environment: Environment) -> None:
+    """Let production use no PostgreSQL that lacks known fixes; elsewhere `byokeep doctor` says so."""
+    if environment is Environment.PRODUCTION:
+        await require_release(db)
+
+
+async def _token_key(login: AppRoleLogin, path: str = TOKEN_KEY_PATH) -> Callable[[bytes], bytes]:
+    reply = await login.request("GET", path)
+    value = (reply.data.get("data") or {}).get("value")
+    if not isinstance(value, str) or len(value) < 43:
+        raise Unavailable("token_key_missing", next_step="Provision the store again: `byokeep up` or `byokeep init`.")
+    key = Secret(value)
+    # The key stays in a Secret; the closure reveals it for the length of one HMAC.
+    return lambda token: hmac.digest(key.reveal(), token, hashlib.sha256)
+
+
+@asynccontextmanager
+async def web_app(settings: Settings) -> AsyncIterator[WebApp]:
+    """Build ``byokeep web``'s ports; closes them at the end."""
+    async with AsyncExitStack() as stack:
+        db = await stack.enter_async_context(database(settings, "byokeep_web"))
+        login = await _login(stack, settings, "web")
+        await require_production_release(db, settings.environment)
+        found = await bootstrap.installation(db, SystemIds(), settings.environment)
+        yield WebApp(
+            **_common(settings, db, found.id),
+            intake=BaoIntake(login),
+            scan_key=BaoScanKey(login),
+            token_key=await _token_key(login),
+            check_format=check_format,
+            consents=Catalog(settings.platform_urls),
+            app_secrets=BaoAppSecrets(login),
+        )
+
+
+@asynccontextmanager
+async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
+    """Build ``byokeep broker``'s ports; closes them at the end."""
+    async with AsyncExitStack() as stack:
+        db = await stack.enter_async_context(database(settings, "byokeep_broker", pool_size=16))
+        login = await _login(stack, settings, "broker")
+        nodes = _nodes(stack, settings, login)
+        found = await _known_installation(db, settings.environment)
+        beside = settings.path("checkpoint_dir").absolute()
+        checkpoints, tombstones = CheckpointDirectory(beside, origin=f"byokeep/{found}"), TombstoneFile(beside)
+        stack.callback(checkpoints.close)
+        stack.callback(tombstones.close)
+        yield BrokerApp(
+            **_common(settings, db, found),
+            signer=TransitSigner(login),
+            cutoff=EntityCutoff(login, confirm=nodes.confirm if nodes else None),
+            store_audit=FileStoreAudit(login, store_audit_files(settings), nodes=nodes.all if nodes else None),
+            store_health=ProbedStoreHealth(login.http),
+            checkpoints=checkpoints,
+            token_key=await _token_key(login),
+            machine_key=await _token_key(login, MACHINE_KEY_PATH),
+            store_address=store_address(settings),
+            artifacts=artifact_store(settings),
+            records=BaoProfileRecords(login),
+            tombstones=tombstones,
+        )
+
+
+@asynccontextmanager
+async def kill_lane(settings: Settings, app: BrokerApp) -> AsyncIterator[BrokerApp]:
+    """Yield ``app`` over a few database connections of its own, which nothing but the kill switch is given."""
+    async with database(settings, "byokeep_broker", pool_size=4) as db:
+        yield replace(app, db=db)
+
+
+@asynccontextmanager
+async def worker_app(
+    settings: Settings, memory: Rooms
+) -> AsyncIterator[tuple[Queue, WorkerApp, ProfileApp | None, KekApp]]:
+    """Build ``byokeep worker``'s queue (not opened) and ports; closes them at the end.
+
+    Args:
+        memory: Where plain profiles lie, prepared while the process had one thread.
+    """
+    async with AsyncExitStack() as stack:
+        db = await stack.enter_async_context(database(settings, "byokeep_worker"))
+        common = _common(settings, db, await _known_installation(db, settings.environment))
+        http = await stack.enter_async_context(Outbound())
+        hasher, custodian = _account_hasher(settings), _custodian(settings)
+
+        async def ask(provider: Provider, secret: Secret) -> CheckOutcome:
+            return await identify(
+                DESCRIPTORS[provider.value], secret, base_url=settings.provider_urls.get(provider.value), http=http,
+                account_hasher=hasher, allow_loopback=settings.environment is not Environment.PRODUCTION,
+            )  # fmt: skip
+
+        app = WorkerApp(**common, custodian=custodian, identify=noted(ask), search_logs=_log_files(settings).search)
+        keks = KekApp(
+            **common, artifacts=artifact_store(settings), kek_owner=settings.kek_owner, kek_custodian=custodian,
+            kek_rotation_days=settings.kek_rotation_days,
+        )  # fmt: skip
+        profiles = _profile_app(settings, common, memory, custodian, hasher)
+        yield build_app(database_url(settings, "byokeep_worker")), app, profiles, keks
+
+
+def _profile_app(
+    settings: Settings, common: dict[str, Any], memory: Rooms, custodian: BrokerCustodian, digest: Callable[[str], str]
+) -> ProfileApp | None:
+    """Return the worker's ports for profiles; None where the extra for browsers is not installed.
+
+    Raises:
+        Rejected, Unavailable: As :func:`artifact_store`; ``bad_website_file``; ``sealing_self_test_failed``.
+    """
+    try:  # Chromium and Tink, which no other process needs
+        from byokeep.browser.rooms import ProfileRooms, sites  # noqa: PLC0415
+        from byokeep.sealing.sealer import Sealer  # noqa: PLC0415
+    except ModuleNotFoundError:
+        return None
+    notes = windows(settings)
+    notes.clear()
+    return ProfileApp(
+        **common,
+        custodian=custodian,
+        sealer=Sealer(),
+        artifacts=artifact_store(settings, may_remove=True),
+        rooms=ProfileRooms(memory, sites(settings.website_urls, settings.file("websites_dir"))),
+        notes=notes,
+        proofs=ProofFiles(settings.path("proofs_dir").absolute()),
+        owner=SystemIds().uuid(),
+        digest=digest,
+        rekey_days=settings.profile_rekey_days,
+    )
+
+
+@asynccontextmanager
+async def refresher_app(settings: Settings) -> AsyncIterator[RefresherApp]:
+    """Build ``byokeep refresher``'s ports; closes them at the end."""
+    from byokeep.adapters.platforms.oauth import asker, logins  # noqa: PLC0415 - see the top
+
+    async with AsyncExitStack() as stack:
+        db = await stack.enter_async_context(database(settings, "byokeep_worker"))
+        common = _common(settings, db, found := await _known_installation(db, settings.environment))
+        slots = SlotDirectory(settings.path("slots_dir").absolute(), found)
+        stack.callback(slots.close)
+        http = await stack.enter_async_context(Outbound())
+        yield RefresherApp(
+            **common,
+            custodian=_custodian(settings),
+            slots=slots,
+            owner=slots.owner,
+            logins=logins(),
+            platform=asker(http, SystemClock().now, settings.platform_urls),
+            digest=_account_hasher(settings),
+        )
+
+
+def _common(settings: Settings, db: PostgresDatabase, installation: UUID) -> dict[str, Any]:
+    """What every App has."""
+    return {
+        "db": db, "clock": SystemClock(), "ids": SystemIds(), "installation_id": installation,
+        "environment": settings.environment, "limits": limits(settings), "procedures": PROCEDURES,
+    }  # fmt: skip
+
+
+def _custodian(settings: Settings) -> BrokerCustodian:
+    broker = ClientSettings(
+        broker_url=broker_url(settings), runner_token_file=credentials(settings, "worker.token"),
+        broker_ca_file=settings.file("broker_ca_file"), store_ca_file=settings.file("store_ca_file"),
+    )  # fmt: skip
+    return BrokerCustodian(broker, settings.environment)
+
+
+def _account_hasher(settings: Settings) -> Callable[[str], str]:
+    return account_hasher(Secret(read_private(credentials(settings, ACCOUNT_KEY))))
+
+
+def _log_files(settings: Settings) -> LogFiles:
+    place = settings.path("log_dir")
+    names = ["web.log", "broker.log", "worker.log", "refresher.log"]
+    names += ["openbao.log"] if settings.embedded_store else []
+    names += ["postgres.log"] if settings.embedded_database else []
+    return LogFiles(logs=[place / name for name in names], spans=[place / "spans.jsonl"])
+
+
+async def _login(stack: AsyncExitStack, settings: Settings, machine: str) -> AppRoleLogin:
+    http = await stack.enter_async_context(store_http(settings))
+    await require_version(http)
+    login = AppRoleLogin(http, credentials(settings, f"{machine}.approle"))
+    stack.push_async_callback(login.close)
+    return login
+
+
+def _nodes(stack: AsyncExitStack, settings: Settings, login: AppRoleLogin) -> StoreNodes | None:
+    """Return the nodes of the store's cluster; the embedded store is one node."""
+    if settings.embedded_store:
+        return None
+    nodes = StoreNodes(
+        login, ca_file=settings.file("store_ca_file"),
+        outlived_s=LOGIN_LIFE_S + limits(settings).lease_token_ttl_s + _CLOCKS_S,
+    )  # fmt: skip
+    stack.push_async_callback(nodes.close)
+    return nodes
+
+
+async def _known_installation(db: PostgresDatabase, environment: Environment) -> UUID:
+    await require_production_release(db, environment)
+    found = await bootstrap.known_installation(db)
+    if found.environment is not environment:
+        raise Conflict("other_environment", next_step="Settings and data must name the same environment.",
+                       stored=found.environment.value, configured=environment.value)  # fmt: skip
+    return found.id
