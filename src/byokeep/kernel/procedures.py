@@ -27,7 +27,7 @@ from uuid import UUID
 
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Pending, Rejected, Unavailable
-from byokeep.core.events import FIELDS_OF, Event, EventName, Outcome
+from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Proof, Run, Step
@@ -101,7 +101,7 @@ async def passed(tx: Tx, actor: Actor, procedure: Procedure, run: Run, step: Ste
         Conflict: ``procedure_moved``: somebody else was first.
     """
     said = {procedure.run_field: str(run.id), **fields}
-    if "stage" in FIELDS_OF[step.evidence]:
+    if "stage" in step.evidence.fields:
         said["stage"] = step.name
     receipt = await tx.append(_event(step.evidence, actor, run, said))
     return await _move(tx, procedure, run, actor, evidence={**run.evidence, step.name: receipt.seq}, state=_RUNNING)
