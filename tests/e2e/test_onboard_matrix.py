@@ -265,7 +265,7 @@ async def tenants(desk: Desk) -> tuple[dict[str, str], dict[str, str]]:
     """Objects of two clients: path parameters by name."""
     own, other = {}, {}
     step = Step(name="one", act=_nothing, verb=Verb.KEY_STATE)
-    known(desk, Procedure(name="a_test", verb=Verb.KEY_STATE, steps=(step,)))
+    known(desk, Procedure(name="a_test", verb=Verb.KEY_STATE, startable=True, abortable=True, steps=(step,)))
     for ids in (own, other):
         client = await desk.stand.client()
         done = await desk.onboard(client)

@@ -40,7 +40,7 @@ async def _act(app: App, actor: object, run: Run) -> Fields:
 
 
 EXERCISE = Procedure(
-    name="exercise", verb=Verb.KEY_STATE,
+    name="exercise", verb=Verb.KEY_STATE, startable=True,
     steps=(Step(name="look", act=_look), Step(name="act", act=_act, approval=Verb.PROFILE_SHRED)),
 )  # fmt: skip
 
@@ -63,7 +63,7 @@ async def test_a_new_procedure_is_its_declaration(desk: Desk, tmp_path: Path) ->
 
 
 def made(name: str, *steps: Step) -> Procedure:
-    return Procedure(name=name, verb=Verb.KEY_STATE, steps=steps)
+    return Procedure(name=name, verb=Verb.KEY_STATE, startable=True, abortable=True, steps=steps)
 
 
 def acting(trail: list[str], name: str, *answers: BaseException | None) -> Any:

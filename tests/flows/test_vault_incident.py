@@ -108,8 +108,17 @@ async def test_the_way_out_from_the_opening_to_the_end(vault: Vault) -> None:
         assert (status, reply["code"]) == (409, "vault_out_of_order"), name
         assert f"`byokeep incident vault status {way.id}`" in reply["next_step"]
     assert (await way.step("lane-off"))[1]["code"] == "lane_not_off"
+    # What every procedure can do leads it no other way: it is begun by its own command, does its own checks, and stays.
+    run = f"/v1/procedures/{way.id}"
+    begun = {"procedure": "profile_incident", "client_id": str(client), "object": way.id}
+    for path, body, code in (
+        ("/v1/procedures", begun, "unknown_procedure"), (f"{run}/abort", None, "procedure_goes_on"),
+        (f"{run}/resume", None, "lane_not_off"), (f"{run}/approve", None, "nothing_to_approve"),
+    ):  # fmt: skip
+        assert (await vault.desk.call("POST", path, "operator", body))[1]["code"] == code
     await way.lane(client_id=str(client))
     await way.must("lane-off", "lane_off")
+    assert (await vault.desk.call("GET", run, "operator"))[1]["missing"][0] == "sessions_ended"
     assert (await way.step("recreate"))[1]["code"] == "vault_out_of_order"
 
     await way.must("sessions", "lane_off")

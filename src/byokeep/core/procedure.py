@@ -56,7 +56,9 @@ class Procedure:
     """Steps in order.
 
     Attributes:
-        verb: Of who starts and aborts it.
+        verb: Of who resumes it; of who starts and aborts it, where that is open to people.
+        startable: Any holder starts it; else a command of its domain does, which knows what belongs to it.
+        abortable: Any holder ends it and has it undone; else it goes on until its last step.
         run_field: The field in which its events name the run.
         look: The command that shows a run of it.
     """
@@ -64,6 +66,8 @@ class Procedure:
     name: str
     steps: tuple[Step, ...]
     verb: Verb
+    startable: bool = False
+    abortable: bool = False
     run_field: str = "run"
     look: Callable[[UUID], str] = lambda run_id: f"`byokeep procedure show {run_id}`"
 

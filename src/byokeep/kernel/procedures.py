@@ -70,13 +70,15 @@ async def begin(app: App, actor: Actor, name: str, *, client_id: ClientId | None
     """Start a run and do what can be done at once.
 
     Raises:
-        Rejected: ``unknown_procedure``.
+        Rejected: ``unknown_procedure``: there is none of that name that people start this way.
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
         ByokeepError: As :func:`resume`.
     """
     await permit(app, actor, Verb.PROCEDURE_READ)
-    if (procedure := app.procedures.get(name)) is None:
-        raise Rejected("unknown_procedure", next_step="Use one of: " + (", ".join(app.procedures) or "none") + ".")
+    named = [one for one, procedure in app.procedures.items() if procedure.startable]
+    if name not in named:
+        raise Rejected("unknown_procedure", next_step="Use one of: " + (", ".join(named) or "none") + ".")
+    procedure = app.procedures[name]
     async with command(app, actor, procedure.verb, client_id=client_id, object_id=object_id) as tx:
         run = await start(tx, app, actor, procedure, client_id=client_id, object_id=object_id)
         await tx.append(_event(EventName.PROCEDURE_STARTED, actor, run, {"run": str(run.id), "procedure": name}))
@@ -191,11 +193,14 @@ async def abort(app: App, actor: Actor, run_id: UUID) -> RunStatus:
 
     Raises:
         Denied, NotFound: As :func:`resume`.
-        Conflict: ``procedure_over``: it is complete or aborted already; ``procedure_moved``.
+        Conflict: ``procedure_goes_on``: it is none that can be aborted; ``procedure_over``: it is complete or aborted
+            already; ``procedure_moved``.
     """
     run = await _find(app, actor, run_id)
     procedure = app.procedures[run.procedure]
     async with command(app, actor, procedure.verb, client_id=run.client_id, object_id=run_id) as tx:
+        if not procedure.abortable:
+            raise Conflict("procedure_goes_on", next_step=f"It ends with its last step: {procedure.look(run_id)}.")
         if run.state not in (_RUNNING, _FAILED):
             raise Conflict("procedure_over", state=run.state, next_step=f"See {procedure.look(run_id)}.")
         await _move(tx, procedure, run, actor, evidence=run.evidence, state=_UNDOING, asked_by=actor.id)
