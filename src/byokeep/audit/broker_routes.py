@@ -11,6 +11,7 @@ from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from pydantic import Field
 
 from byokeep.audit import disclosure, log
+from byokeep.audit.log import Malformed
 from byokeep.core.errors import Rejected
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor
@@ -53,12 +54,8 @@ class CheckpointReply(Reply):
     root: Annotated[str, Field(validation_alias="root_hex")]
 
 
-class BrokenRecordReply(Reply):
+class BrokenRecordReply(Reply, of=Malformed, shows="chain seq code"):
     """A record that is not well formed."""
-
-    chain: UUID
-    seq: int
-    code: str
 
 
 class VerifyReply(Reply):

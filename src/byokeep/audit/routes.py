@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Final
-from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
@@ -21,22 +20,13 @@ from byokeep.http.reply import At, Reply, at_out
 from byokeep.http.token import Authenticator, caller
 from byokeep.kernel.app import WebApp
 from byokeep.keys import refs
-from byokeep.keys.refs import KeyHistory
+from byokeep.keys.refs import KeyHistory, LeaseHolder
 from byokeep.keys.routes import RefReply
 
 
-class AlertReply(Reply):
+class AlertReply(Reply, of=Alert, shows="id client_id object_id reason severity count opened_at closed_at closed_by"):
     """An alert."""
 
-    id: UUID
-    client_id: UUID | None
-    object_id: UUID | None
-    reason: str
-    severity: str
-    count: int
-    opened_at: At
-    closed_at: At | None
-    closed_by: UUID | None
     code_points: Annotated[str, BeforeValidator(spelt)]
 
 
@@ -47,14 +37,8 @@ class AlertsReply(Reply):
     more: int
 
 
-class AccessReply(Reply):
+class AccessReply(Reply, of=LeaseHolder, shows="actor name leases first_at last_at"):
     """Somebody who had access to a key."""
-
-    actor: UUID
-    name: str | None
-    leases: int
-    first_at: At
-    last_at: At
 
 
 class HistoryRecordReply(Reply):

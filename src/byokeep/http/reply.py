@@ -1,17 +1,19 @@
 """Replies: one model for each, which reads a noun's attributes and writes them as the surface does.
 
 Rules
-- A model shows what it names and nothing else of the noun.
+- A model shows what it names and nothing else of the noun; what it shows unchanged has the type that the noun gives it.
 - A reply that does not fit its model is an error of ours: nothing is sent.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from inspect import get_annotations
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 
 _INSTANT = WithJsonSchema({"type": "string", "format": "date-time"})
 
@@ -25,12 +27,35 @@ At = Annotated[datetime, PlainSerializer(at_out, when_used="json"), _INSTANT]
 AtOffset = Annotated[datetime, PlainSerializer(datetime.isoformat, when_used="json"), _INSTANT]  # of most broker routes
 
 
+def _shown_as(hint: Any, at: Any) -> Any:
+    """The wire type of a noun's field: a time as ``at``, a set as a sorted list, a tuple as a list."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if hint is datetime:
+        return at
+    if origin in (Union, UnionType):
+        return Union[tuple(_shown_as(one, at) for one in inner)]  # noqa: UP007 - the members are known only here
+    if origin is frozenset:
+        return Annotated[list[inner[0]], BeforeValidator(sorted)]  # type: ignore[valid-type]
+    return list[inner[0]] if origin is tuple else hint  # type: ignore[valid-type]
+
+
 class Reply(BaseModel):
-    """A reply."""
+    """A reply. ``class X(Reply, of=Noun, shows="id name")`` has these fields of the noun, with the noun's types."""
 
     model_config = ConfigDict(
         from_attributes=True, frozen=True, hide_input_in_errors=True, validate_by_name=True, validate_by_alias=True
     )
+
+    def __init_subclass__(cls, *, of: type | None = None, shows: str = "", at: Any = At, **more: Any) -> None:
+        """Take the named fields from a noun, before those that the class declares itself."""
+        if of is not None:
+            hints = get_type_hints(of)
+            taken = {
+                name: _shown_as(hints[name] if name in hints else get_type_hints(getattr(of, name).fget)["return"], at)
+                for name in shows.split()
+            }
+            cls.__annotations__ = taken | get_annotations(cls)
+        super().__init_subclass__(**more)
 
     @classmethod
     def fields(cls, noun: Any) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from byokeep.jobs.lease import IssuedLease, PinnedSecret
 from byokeep.jobs.scheduled import ScheduledEffect
 from byokeep.jobs.switches import Switch
 from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.approvals import Approval
 from byokeep.tenancy import clients
 from byokeep.tenancy.schemas import ClientReply
 from byokeep.tenancy.scopes import parse_scope
@@ -147,21 +148,13 @@ class ValidForReply(Reply):
     valid_for_s: int
 
 
-class JobReply(Reply):
+class JobReply(
+    Reply,
+    of=DeclaredJob,
+    at=AtOffset,
+    shows="id client_id dispatcher_id runner_id kind secrets platforms lanes effects state opened_at expires_at",
+):
     """A job."""
-
-    id: UUID
-    client_id: UUID
-    dispatcher_id: UUID
-    runner_id: UUID
-    kind: LeaseKind
-    secrets: list[str]
-    platforms: list[str]
-    lanes: list[str]
-    effects: list[str]
-    state: str
-    opened_at: AtOffset
-    expires_at: AtOffset
 
 
 class JobsReply(Reply):
@@ -244,29 +237,12 @@ class MachineReply(Reply):
     roles: list[str]
 
 
-class SwitchReply(Reply):
+class SwitchReply(Reply, of=Switch, shows="scope client_id closed epoch reason by at store_cut_off", at=AtOffset):
     """A kill switch."""
 
-    scope: str
-    client_id: UUID | None
-    closed: bool
-    epoch: int
-    reason: str
-    by: UUID
-    at: AtOffset
-    store_cut_off: bool
 
-
-class OpenRequestReply(Reply):
+class OpenRequestReply(Reply, of=Approval, at=AtOffset, shows="id scope epoch reason requested_by expires_at repeated"):
     """A request to open."""
-
-    id: UUID
-    scope: str
-    epoch: int
-    reason: str
-    requested_by: UUID
-    expires_at: AtOffset
-    repeated: bool
 
 
 class SwitchesReply(Reply):
@@ -276,21 +252,13 @@ class SwitchesReply(Reply):
     requests: list[OpenRequestReply]
 
 
-class ScheduledReply(Reply):
+class ScheduledReply(
+    Reply,
+    of=ScheduledEffect,
+    at=AtOffset,
+    shows="id client_id platform account lane effect due_at state reason created_at created_by changed_at",
+):
     """Something announced to be done later."""
-
-    id: UUID
-    client_id: UUID
-    platform: str
-    account: str
-    lane: str
-    effect: str
-    due_at: AtOffset
-    state: str
-    reason: str
-    created_at: AtOffset
-    created_by: UUID
-    changed_at: AtOffset
 
 
 class ScheduledListReply(Reply):

@@ -12,7 +12,7 @@ from pydantic import Field
 from byokeep.core import next_steps
 from byokeep.core.errors import Rejected
 from byokeep.core.keystate import KeyState
-from byokeep.core.model import Actor, ClientId, CredentialRef, Environment, Provider, Risk, SecretKind, Verification
+from byokeep.core.model import Actor, ClientId, CredentialRef, Provider, Risk
 from byokeep.core.secret import Secret
 from byokeep.http.body import PathId, Strict, json_body, no_query, query_of, read_bytes, whole_number
 from byokeep.http.budget import Budget, spend
@@ -35,25 +35,13 @@ class StateBody(Strict):
     reason: Annotated[str, Field(max_length=63)]
 
 
-class RefReply(Reply):
+class RefReply(
+    Reply,
+    of=CredentialRef,
+    shows="id client_id provider kind purpose environment secret_ref version state verification risk"
+    " created_at created_by rotation_due_at expires_at candidate",
+):
     """Where a secret is, never what it is (runbook 3.2, R3.2-1)."""
-
-    id: UUID
-    client_id: UUID
-    provider: Provider
-    kind: SecretKind
-    purpose: str
-    environment: Environment
-    secret_ref: str
-    version: int
-    state: str
-    verification: Verification
-    risk: Risk
-    created_at: At
-    created_by: UUID
-    rotation_due_at: At
-    expires_at: At | None
-    candidate: int | None
 
 
 class RefsReply(Reply):
@@ -240,7 +228,7 @@ class RetireBody(Strict):
 class WebhookSecretReply(RefReply):
     """A signing secret's reference; nothing is due of one that was retired."""
 
-    rotation_due_at: At | None  # type: ignore[assignment]
+    rotation_due_at: At | None
     previous_version: int | None
     previous_until: At | None
 

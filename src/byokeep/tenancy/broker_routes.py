@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
-from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
@@ -253,14 +252,8 @@ class TransferBody(TransferOfBody):
     reason: Word
 
 
-class TransferReply(Reply):
+class TransferReply(Reply, of=Approval, shows="id reason requested_by expires_at repeated", at=AtOffset):
     """A transfer that was asked for."""
-
-    id: UUID
-    reason: str
-    requested_by: UUID
-    expires_at: AtOffset
-    repeated: bool
 
 
 def transfers_router(app: BrokerApp, auth: Authenticator) -> APIRouter:

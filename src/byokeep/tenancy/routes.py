@@ -16,6 +16,7 @@ from byokeep.http.token import Authenticator, caller
 from byokeep.kernel.app import WebApp
 from byokeep.tenancy import clients, operators, tokens
 from byokeep.tenancy.schemas import ApiTokenReply, ClientReply, SubjectReply
+from byokeep.tenancy.tokens import Given
 
 Name = Annotated[str, Field(max_length=200)]
 
@@ -33,12 +34,8 @@ class ClientsReply(Reply):
     clients: list[ClientReply]
 
 
-class GivenReply(Reply):
+class GivenReply(Reply, of=Given, shows="kind by at"):
     """A credential of the caller that somebody else issued."""
-
-    kind: str
-    by: str
-    at: At
 
 
 class SelfReply(Reply):

@@ -6,55 +6,32 @@ import json
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from byokeep.core.model import ClientState, Risk, Role
+from byokeep.core.model import Client, Role
 from byokeep.http.reply import At, Reply
 from byokeep.kernel.approvals import Approval
-from byokeep.tenancy.tokens import Issued
+from byokeep.tenancy.tokens import Issued, Subject, SubjectToken
 
 
-class ClientReply(Reply):
+class ClientReply(Reply, of=Client, shows="id name state risk created_at created_by"):
     """A client."""
-
-    id: UUID
-    name: str
-    state: ClientState
-    risk: Risk
-    created_at: At
-    created_by: UUID
 
 
 # Where a login comes from, as web saw it: for the brake on guessing, and for nothing else.
 SOURCE: Final = "Byokeep-Login-From"
 
 
-class SubjectReply(Reply):
+class SubjectReply(
+    Reply,
+    of=Subject,
+    shows="id kind name roles state all_clients clients has_password created_at created_by held_until token_until",
+):
     """A person or machine."""
 
-    id: UUID
-    kind: str
-    name: str
-    roles: Annotated[list[Role], BeforeValidator(sorted)]
-    state: str
-    all_clients: bool
-    clients: Annotated[list[UUID], BeforeValidator(sorted)]
-    has_password: bool
-    created_at: At | None
-    created_by: UUID | None
-    held_until: At | None
-    token_until: At | None
 
-
-class ApiTokenReply(Reply):
+class ApiTokenReply(Reply, of=SubjectToken, shows="id subject_id kind created_at expires_at revoked_at"):
     """A token's row, without the token."""
-
-    id: UUID
-    subject_id: UUID
-    kind: str
-    created_at: At
-    expires_at: At
-    revoked_at: At | None
 
 
 class IssuedReply(ApiTokenReply):

@@ -12,7 +12,7 @@ from byokeep.accounts import accounts
 from byokeep.accounts.accounts import AccountState
 from byokeep.accounts.model import PlatformAccount
 from byokeep.core.identity import shown
-from byokeep.core.model import Actor, ClientId, Lane, LanePolicy, Provider
+from byokeep.core.model import Actor, ClientId, Lane, LanePolicy
 from byokeep.http.body import MAX_BODY, PathId, Strict, json_body, no_query, parse_object, read_bytes, shape
 from byokeep.http.budget import Budget, spend
 from byokeep.http.openapi import describe, refusals
@@ -45,20 +45,12 @@ class LanesBody(Strict):
     lanes: Annotated[list[Literal["api", "browser"]], Field(max_length=2)]
 
 
-class AccountReply(Reply):
+class AccountReply(
+    Reply,
+    of=PlatformAccount,
+    shows="id client_id platform account username display_name lanes identity identified_at created_at created_by",
+):
     """An account of a platform."""
-
-    id: UUID
-    client_id: UUID
-    platform: Provider
-    account: str
-    username: str
-    display_name: str
-    lanes: list[str]
-    identity: str
-    identified_at: At | None
-    created_at: At
-    created_by: UUID
 
 
 class PolicyBody(Strict):

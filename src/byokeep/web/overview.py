@@ -9,14 +9,14 @@ from fastapi import APIRouter, Depends
 from pydantic import Field
 
 from byokeep.accounts import accounts
-from byokeep.core.model import Actor, ClientId, Provider
+from byokeep.core.model import Actor, ClientId
 from byokeep.http.body import PathId, no_query
 from byokeep.http.openapi import refusals
 from byokeep.http.reply import At, Reply
 from byokeep.http.token import Authenticator, caller
 from byokeep.kernel.app import WebApp
 from byokeep.keys import refs
-from byokeep.keys.refs import Inventory, InventoryItem
+from byokeep.keys.refs import Inventory, InventoryItem, Orphan, Transition
 from byokeep.keys.routes import RefReply
 from byokeep.profiles import vault_inventory
 from byokeep.profiles.vault_inventory import VaultInventory
@@ -25,15 +25,8 @@ from byokeep.tenancy.schemas import ClientReply
 from byokeep.web.accounts import AccountReply
 
 
-class TransitionReply(Reply):
+class TransitionReply(Reply, of=Transition, shows="ref_id state_from state_to reason at by"):
     """A change of a key's state."""
-
-    ref_id: UUID
-    state_from: str
-    state_to: str
-    reason: str
-    at: At
-    by: UUID
 
 
 class ExportReply(Reply):
@@ -61,12 +54,8 @@ class InventoryItemReply(RefReply):
     store: str
 
 
-class OrphanReply(Reply):
+class OrphanReply(Reply, of=Orphan, shows="client_id provider versions"):
     """Versions in the store that no reference names."""
-
-    client_id: UUID
-    provider: Provider
-    versions: list[int]
 
 
 class InventoryKeyReply(Reply):
