@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Any
 from urllib.parse import parse_qsl, urljoin, urlsplit
 from uuid import UUID
@@ -16,7 +17,9 @@ from uuid import UUID
 import aiohttp
 import pytest
 
-from byokeep.adapters.platforms import PlatformApp, PlatformClient, Revocation, TokenPlace, new_state, new_verifier
+from byokeep.accounts.refresher_app import RevocationResult
+from byokeep.adapters.platforms.calls import PlatformApp, TokenPlace, new_verifier
+from byokeep.adapters.platforms.oauth import PlatformClient
 from byokeep.core.errors import Rejected
 from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.secret import Secret
@@ -48,7 +51,7 @@ class Bench:
 
     def client(self, *, back: str = BACK, secret: str = SECRET) -> PlatformClient:
         app = PlatformApp(client_id="app", client_secret=Secret(secret), redirect_uri=back)
-        return PlatformClient(DESCRIPTOR, app, self.http, TokenPlace(base=self.base))
+        return PlatformClient(DESCRIPTOR, app, self.http, TokenPlace(base=self.base), clock=lambda: datetime.now(UTC))
 
     async def open(self, url: str) -> tuple[int, dict[str, str]]:
         """Follow a consent to where it leads; returns the last status, and what came back to our address."""
@@ -62,7 +65,7 @@ class Bench:
         raise AssertionError("the consent never came back")
 
     async def code(self, client: PlatformClient, verifier: Secret) -> Secret:
-        state = new_state()
+        state = Secret(token_urlsafe(32))
         url = client.authorization_url(state=state, verifier=verifier, scopes=client.scopes())
         status, found = await self.open(url)
         assert status == 302
@@ -72,7 +75,7 @@ class Bench:
         return client.clean_code(found["code"])
 
     async def exchange(self, client: PlatformClient, code: Secret, verifier: Secret) -> TokenSet | Fault:
-        return await client.exchange(code, verifier, by=UUID(int=7), clock=lambda: datetime.now(UTC))
+        return await client.exchange(code, verifier, by=UUID(int=7))
 
     async def connect(self) -> tuple[PlatformClient, TokenSet]:
         client, verifier = self.client(), new_verifier()
@@ -81,10 +84,10 @@ class Bench:
         return client, tokens
 
     async def refresh(self, client: PlatformClient, tokens: TokenSet) -> TokenSet | Fault:
-        async def land(got: Got) -> None:
-            self.landed.append(got)
+        async def land(status: int, body: Secret, at: datetime) -> None:
+            self.landed.append(Got(status=status, body=body))
 
-        return await client.refresh(tokens, landed=land, clock=lambda: datetime.now(UTC))
+        return await client.refresh(tokens, landed=land)
 
 
 @pytest.fixture
@@ -130,7 +133,7 @@ async def test_connect_identify_renew_and_revoke(bench: Bench) -> None:
     assert all(one.refresh is not None and not tokens.refresh.matches(one.refresh) for one in spent)
     assert len(bench.landed) == 5
     assert not isinstance(await client.identify(tokens), Fault)
-    assert (await client.revoke(tokens)).state is Revocation.CONFIRMED
+    assert (await client.revoke(tokens)).ended is RevocationResult.CONFIRMED
     assert refused(await bench.refresh(client, tokens))
 
 
@@ -163,9 +166,9 @@ async def test_consent_is_not_sent_to_another_address_nor_given_without_a_challe
     """A redirect address that is not registered gets nothing; no challenge, no code; another issuer is refused."""
     client = bench.client()
     other = bench.client(back="http://127.0.0.1:8431/elsewhere")
-    url = other.authorization_url(state=new_state(), verifier=new_verifier(), scopes=other.scopes())
+    url = other.authorization_url(state=Secret(token_urlsafe(32)), verifier=new_verifier(), scopes=other.scopes())
     assert await bench.open(url) == (400, {})
-    url = client.authorization_url(state=new_state(), verifier=new_verifier(), scopes=client.scopes())
+    url = client.authorization_url(state=Secret(token_urlsafe(32)), verifier=new_verifier(), scopes=client.scopes())
     _, found = await bench.open(url.partition("&code_challenge=")[0])
     assert (found["error"], "code" in found) == ("invalid_request", False)
     for issuer in (None, "https://x.com"):

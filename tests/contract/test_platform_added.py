@@ -105,7 +105,8 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 from aiohttp import web
-from byokeep.adapters.platforms import TokenPlace, PlatformApp, PlatformClient
+from byokeep.adapters.platforms.calls import PlatformApp, TokenPlace
+from byokeep.adapters.platforms.oauth import PlatformClient
 from byokeep.adapters.platforms.catalog import Catalog
 from byokeep.platforms.descriptor import ScopePurpose
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
@@ -139,11 +140,12 @@ async def main():
     query = dict(parse_qsl(urlsplit(begun.url).query))
     async with Outbound() as http:
         ours = PlatformApp(client_id="app", client_secret=Secret(b"secret-of-ours"), redirect_uri=back)
-        client = PlatformClient(PLATFORM_DESCRIPTORS["plaza"], ours, http, TokenPlace(base=base))
-        code, now = Secret(b"a-code"), lambda: datetime.now(UTC)
-        tokens = await client.exchange(code, begun.verifier, by=UUID(int=7), clock=now)
+        client = PlatformClient(PLATFORM_DESCRIPTORS["plaza"], ours, http, TokenPlace(base=base),
+                                clock=lambda: datetime.now(UTC))
+        code = Secret(b"a-code")
+        tokens = await client.exchange(code, begun.verifier, by=UUID(int=7))
         (face,) = await client.identify(tokens)
-        posts = await client.recent_posts(tokens, face)
+        posts = await client.look(tokens, face)
     await runner.cleanup()
     print(json.dumps({"scope": query["scope"], "asked": asked, "username": face.username, "posts": posts.count,
                       "name": Provider("plaza").value, "platform": "plaza" in PLATFORMS}))
@@ -155,7 +157,7 @@ asyncio.run(main())
 LOAD = """
 from byokeep.core.errors import Rejected
 try:
-    import byokeep.adapters.platforms
+    import byokeep.platforms.descriptor
 except Rejected as refused:
     print(refused, refused.next_step)
 """

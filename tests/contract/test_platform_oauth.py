@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from secrets import token_urlsafe
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
@@ -15,15 +16,9 @@ from uuid import UUID
 import pytest
 from aiohttp import web
 
-from byokeep.adapters.platforms import (
-    PlatformApp,
-    PlatformClient,
-    RecentPosts,
-    Revocation,
-    TokenPlace,
-    new_state,
-    new_verifier,
-)
+from byokeep.accounts.refresher_app import Posts, RevocationResult
+from byokeep.adapters.platforms.calls import PlatformApp, TokenPlace, new_verifier
+from byokeep.adapters.platforms.oauth import PlatformClient
 from byokeep.core.errors import Integrity, Rejected
 from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.identity import Face, Fingerprint, IdentityVerdict, Why, choose, compare, fingerprint_of
@@ -50,19 +45,19 @@ class Bench:
     def client(self, platform: str, *, app_id: str = "app", secret: str | None = SECRET) -> PlatformClient:
         app = PlatformApp(client_id=app_id, client_secret=Secret(secret) if secret else None, redirect_uri=BACK)
         place = TokenPlace(base=self.social.sim.base_url(platform))
-        return PlatformClient(PLATFORM_DESCRIPTORS[platform], app, self.http, place)
+        return PlatformClient(PLATFORM_DESCRIPTORS[platform], app, self.http, place, clock=lambda: self.now)
 
     async def advance(self, **span: float) -> None:
         moved = timedelta(**span)
         self.now += moved
         await self.social.tell("clock", advance_s=moved.total_seconds())
 
-    async def land(self, got: Got) -> None:
-        self.landed.append(got)
+    async def land(self, status: int, body: Secret, at: datetime) -> None:
+        self.landed.append(Got(status=status, body=body))
 
     async def code(self, client: PlatformClient, verifier: Secret | None, *purposes: ScopePurpose) -> Secret:
         """Send the scripted person to the consent page and take the code from the redirect."""
-        state = new_state()
+        state = Secret(token_urlsafe(32))
         url = client.authorization_url(state=state, verifier=verifier, scopes=client.scopes(*purposes))
         answer = await self.social.ask("GET", url)
         assert answer.status == 302, answer.text
@@ -79,7 +74,7 @@ class Bench:
         await self.social.tell("consent", platform=platform, account=account)
         verifier = None if client.oauth.pkce is Pkce.NONE else new_verifier()
         code = await self.code(client, verifier, *purposes)
-        tokens = await client.exchange(code, verifier, by=BY, clock=lambda: self.now)
+        tokens = await client.exchange(code, verifier, by=BY)
         assert isinstance(tokens, TokenSet), tokens
         granted = await client.granted(tokens)
         assert isinstance(granted, tuple)
@@ -88,7 +83,7 @@ class Bench:
         return client, replace(tokens, scopes=granted, consent_expires_at=end)
 
     async def refresh(self, client: PlatformClient, tokens: TokenSet) -> TokenSet | Fault:
-        return await client.refresh(tokens, landed=self.land, clock=lambda: self.now)
+        return await client.refresh(tokens, landed=self.land)
 
     async def renewed(self, client: PlatformClient, tokens: TokenSet) -> TokenSet:
         found = await self.refresh(client, tokens)
@@ -129,8 +124,8 @@ async def test_connected_identified_and_listed(bench: Bench, platform: str) -> N
     ours = fingerprint_of(seen, app_id="app")
     several = client.oauth.identity.several_allowed
     assert compare(ours, faces, app_id="app", several_allowed=several).verdict is IdentityVerdict.MATCH
-    posts = await client.recent_posts(tokens, seen)
-    assert isinstance(posts, RecentPosts)
+    posts = await client.look(tokens, seen)
+    assert isinstance(posts, Posts)
     assert posts.count == 3
     assert posts.newest_id
     seen_calls = (await bench.social.show("requests"))["requests"]
@@ -255,16 +250,16 @@ async def test_a_lockout_is_told_apart(bench: Bench, platform: str) -> None:
 async def test_revoking_is_proved_by_use(bench: Bench, platform: str) -> None:
     """The platform's yes is not believed: the token is tried. Where there is no call, that is said."""
     client, tokens = await bench.connect(platform)
-    expected = Revocation.NOT_OFFERED if platform == "instagram" else Revocation.CONFIRMED
-    assert (await client.revoke(tokens)).state is expected
+    expected = RevocationResult.NOT_OFFERED if platform == "instagram" else RevocationResult.CONFIRMED
+    assert (await client.revoke(tokens)).ended is expected
     if platform == "instagram":
         return
     client, tokens = await bench.connect(platform)
     await bench.fault(platform, "status", status=200, call="revoke", times=2)
-    assert (await client.revoke(tokens)).state is Revocation.UNCONFIRMED
+    assert (await client.revoke(tokens)).ended is RevocationResult.UNCONFIRMED
     await bench.fault(platform, "status", status=503, call="identity", times=1)
     await bench.fault(platform, "status", status=503, call="accounts", times=1)
-    assert (await client.revoke(tokens)).state is Revocation.UNCONFIRMED
+    assert (await client.revoke(tokens)).ended is RevocationResult.UNCONFIRMED
 
 
 @pytest.mark.req("S-OAUTH-11")
@@ -352,7 +347,9 @@ async def test_nothing_reachable_means_nothing_sent() -> None:
     async with running_platforms() as social, Outbound() as http:
         bench = Bench(social, http)
         client, tokens = await bench.connect("x")
-        away = PlatformClient(client.descriptor, client.app, http, TokenPlace(base="http://127.0.0.1:1/x"))
+        away = PlatformClient(
+            client.descriptor, client.app, http, TokenPlace(base="http://127.0.0.1:1/x"), clock=lambda: bench.now
+        )
         found = await bench.refresh(away, tokens)
     assert found == Fault(cause=FaultCause.TRANSIENT, sent=False, answered=False)
     assert bench.landed == []
@@ -373,7 +370,7 @@ async def test_an_exchange_with_a_wrong_verifier_code_or_secret_gives_no_tokens(
         ):
             if who is client and what is code and verifier is None:
                 continue
-            found = await who.exchange(what, shown, by=BY, clock=lambda: bench.now)
+            found = await who.exchange(what, shown, by=BY)
             assert isinstance(found, Fault), platform
     client, _ = await bench.connect("x")
 
@@ -388,13 +385,13 @@ async def test_a_narrow_consent_is_seen(bench: Bench) -> None:
         await bench.social.tell("consent", platform=platform, account="acme", scopes=kept)
         verifier = None if client.oauth.pkce is Pkce.NONE else new_verifier()
         code = await bench.code(client, verifier, ScopePurpose.READ)
-        tokens = await client.exchange(code, verifier, by=BY, clock=lambda: bench.now)
+        tokens = await client.exchange(code, verifier, by=BY)
         assert isinstance(tokens, TokenSet)
         granted = await client.granted(tokens)
         assert isinstance(granted, tuple)
         tokens = replace(tokens, scopes=granted)
         assert lost in missing_scopes(tokens, frozenset(client.scopes(ScopePurpose.READ)))
-        posts = await client.recent_posts(tokens, acme(platform))
+        posts = await client.look(tokens, acme(platform))
         assert isinstance(posts, Fault)
         assert posts.cause is FaultCause.MISSING_SCOPE
         await bench.social.tell("consent", platform=platform)
@@ -424,8 +421,8 @@ async def test_meta_s_proof_of_the_app_s_secret_is_sent(bench: Bench) -> None:
     client, tokens = await bench.connect("meta", ScopePurpose.READ)
     faces = await client.identify(tokens)
     assert not isinstance(faces, Fault)
-    assert isinstance(await client.recent_posts(tokens, faces[0]), RecentPosts)
-    assert (await client.revoke(tokens)).state is Revocation.CONFIRMED
+    assert isinstance(await client.look(tokens, faces[0]), Posts)
+    assert (await client.revoke(tokens)).ended is RevocationResult.CONFIRMED
 
 
 async def test_a_public_app_of_x_shows_its_id_alone(bench: Bench) -> None:
@@ -434,7 +431,7 @@ async def test_a_public_app_of_x_shows_its_id_alone(bench: Bench) -> None:
     client = bench.client("x", app_id="public", secret=None)
     verifier = new_verifier()
     code = await bench.code(client, verifier)
-    tokens = await client.exchange(code, verifier, by=BY, clock=lambda: bench.now)
+    tokens = await client.exchange(code, verifier, by=BY)
     assert isinstance(tokens, TokenSet)
     assert isinstance(await bench.refresh(client, tokens), TokenSet)
 
@@ -456,16 +453,16 @@ async def test_where_a_token_may_go(bench: Bench) -> None:
         "http://127.0.0.1:1/?a=",
         "ftp://127.0.0.1",
     ):
-        away = PlatformClient(client.descriptor, client.app, bench.http, TokenPlace(base=base))
+        away = PlatformClient(client.descriptor, client.app, bench.http, TokenPlace(base=base), clock=lambda: bench.now)
         with pytest.raises(Rejected) as refused:
             await away.identify(tokens)
         assert refused.value.code in ("host_not_allowed", "bad_base_url")
     before = (await bench.social.show("requests"))["seen"]
     for name in ("..", ".", ""):
         with pytest.raises(Rejected):
-            await client.recent_posts(tokens, Face(account_id=name, username=None, display_name=None))
+            await client.look(tokens, Face(account_id=name, username=None, display_name=None))
     assert (await bench.social.show("requests"))["seen"] == before
-    found = await client.recent_posts(tokens, Face(account_id="../users/me?x=", username=None, display_name=None))
+    found = await client.look(tokens, Face(account_id="../users/me?x=", username=None, display_name=None))
     assert isinstance(found, Fault)
 
 
@@ -474,9 +471,7 @@ async def test_no_token_gets_into_a_path(bench: Bench) -> None:
     client, tokens = await bench.connect("x")
     before = (await bench.social.show("requests"))["seen"]
     with pytest.raises(Rejected) as refused:
-        await client.recent_posts(
-            tokens, Face(account_id=tokens.access.reveal().decode(), username=None, display_name=None)
-        )
+        await client.look(tokens, Face(account_id=tokens.access.reveal().decode(), username=None, display_name=None))
     assert refused.value.code == "secret_in_url"
     assert (await bench.social.show("requests"))["seen"] == before
 
@@ -523,14 +518,14 @@ async def test_what_lands_is_what_came_and_a_landing_that_fails_ends_the_call(be
     async def answer(_: web.Request) -> web.Response:
         return web.Response(body=raw, content_type="application/json")
 
-    async def full(_: Got) -> None:
+    async def full(status: int, body: Secret, at: datetime) -> None:
         raise OSError(28, "full")
 
     async with stub(answer) as base:
-        away = PlatformClient(client.descriptor, client.app, bench.http, TokenPlace(base=base))
+        away = PlatformClient(client.descriptor, client.app, bench.http, TokenPlace(base=base), clock=lambda: bench.now)
         found = await bench.refresh(away, tokens)
         with pytest.raises(OSError, match="full"):
-            await away.refresh(tokens, landed=full, clock=lambda: bench.now)
+            await away.refresh(tokens, landed=full)
     assert bench.landed[0].body.reveal() == raw
     assert isinstance(found, TokenSet)
     assert tokens.refresh is not None
@@ -570,7 +565,7 @@ async def test_answers_of_another_issuer_are_refused(bench: Bench) -> None:
     assert client.descriptor.oauth is not None
     promised = replace(client.descriptor, oauth=replace(client.descriptor.oauth, mix_up=MixUp.ISS))
     with pytest.raises(Rejected):
-        PlatformClient(promised, client.app, bench.http).check_issuer(None)
+        PlatformClient(promised, client.app, bench.http, clock=lambda: bench.now).check_issuer(None)
 
 
 async def test_the_consent_address_asks_for_what_was_named_and_no_more(bench: Bench) -> None:
@@ -580,6 +575,7 @@ async def test_the_consent_address_asks_for_what_was_named_and_no_more(bench: Be
             PLATFORM_DESCRIPTORS[platform],
             PlatformApp(client_id="app", client_secret=Secret(SECRET), redirect_uri="https://a.test/cb/" + platform),
             bench.http,
+            clock=lambda: bench.now,
         )
         verifier = None if client.oauth.pkce is Pkce.NONE else new_verifier()
         scopes = client.scopes(ScopePurpose.PUBLISH)

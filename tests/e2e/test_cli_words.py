@@ -289,7 +289,7 @@ def test_what_stands_in_rows_is_said_in_words(
         return answers[path]
 
     monkeypatch.setattr("byokeep.cli.incident.call", call)
-    monkeypatch.setattr("byokeep.cli.refreshers.call", call)
+    monkeypatch.setattr("byokeep.accounts.cli.call", call)
     assert run(["incident", "platform", "status", ID]) == 0
     shown = capsys.readouterr().out
     for words in ("stage 1 of 3: 0 of 1 acts done", "stage 2 of 3: 2 of 5 acts done, 1 under way", "not begun"):
@@ -346,7 +346,7 @@ def test_a_server_loads_no_command_but_its_own() -> None:
     """What starts often starts light: no other command is imported, and none of the HTTP client they share."""
     program = (
         "import sys; from byokeep.cli.main import run; run(['worker', '--config', '/nowhere']);"
-        "print(*sorted(set(sys.modules) & {'byokeep.cli.account', 'byokeep.profiles.cli', 'aiohttp'}), sep=',')"
+        "print(*sorted(set(sys.modules) & {'byokeep.accounts.cli', 'byokeep.profiles.cli', 'aiohttp'}), sep=',')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert "config_unreadable" in done.stderr

@@ -14,8 +14,8 @@ import pytest
 
 from byokeep.accounts import connect_finish, maintenance
 from byokeep.accounts.refresher_app import Apart
+from byokeep.accounts.tasks import TOLD_AFTER, Round, go_round
 from byokeep.core.errors import ByokeepError, Denied, Unavailable
-from byokeep.refresher.loop import TOLD_AFTER, Round, go_round
 from tests.support.connect import Office
 
 pytest_plugins = [

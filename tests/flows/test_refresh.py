@@ -20,9 +20,10 @@ import pytest
 
 from byokeep.accounts.accounts import declare_gone, list_refreshers
 from byokeep.accounts.maintenance import IDLE_DAYS, remind
+from byokeep.accounts.model import OAuthGrant, OurApp
 from byokeep.accounts.refresh import renew
-from byokeep.accounts.refresh_journal import RenewableGrant
-from byokeep.accounts.refresher_app import AccountCustody, AppAt, PlatformMore
+from byokeep.accounts.refresher_app import AccountCustody, OAuthPlatform
+from byokeep.accounts.tasks import run
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.errors import Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.fault import Fault
@@ -30,7 +31,6 @@ from byokeep.core.model import Actor, Role
 from byokeep.core.refresh import RefreshRules, TokenModel
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
-from byokeep.refresher.loop import run
 from byokeep_redact.canary import Canary
 from byokeep_redact.search import Sweep
 from tests.support.broker import Stand
@@ -50,7 +50,7 @@ async def bench(stand: Stand) -> AsyncIterator[Bench]:
 async def one(bench: Bench, account: Account) -> str:
     """Renew one account here and now, errors included."""
     async with bench.db.begin(client_id=account.client_id) as tx:
-        grant = await tx.one(RenewableGrant, "refresh_grant", client_id=account.client_id, account_id=account.id)
+        grant = await tx.one(OAuthGrant, "refresh_grant", client_id=account.client_id, account_id=account.id)
     return await renew(bench.app, grant)
 
 
@@ -142,7 +142,7 @@ async def one_crowd(bench: Bench, account: Account, delays: list[float], *, call
     async def version() -> int:
         async with bench.db.begin(client_id=account.client_id) as tx:
             return (
-                await tx.one(RenewableGrant, "refresh_grant", client_id=account.client_id, account_id=account.id)
+                await tx.one(OAuthGrant, "refresh_grant", client_id=account.client_id, account_id=account.id)
             ).access_version
 
     for number, delay in enumerate(delays):
@@ -279,7 +279,7 @@ async def test_a_reply_that_can_not_be_read_is_never_stored(bench: Bench, kind: 
 class Meddling:
     """A platform port that lets a test act while a request is under way."""
 
-    def __init__(self, inner: PlatformMore, act: Any) -> None:
+    def __init__(self, inner: OAuthPlatform, act: Any) -> None:
         self._inner, self._act = inner, act
 
     def __getattr__(self, name: str) -> Any:
@@ -293,7 +293,7 @@ class Meddling:
 def meddle(bench: Bench, act: Any) -> None:
     make = bench.app.platform
 
-    def made(app: AppAt, secret: Secret | None) -> PlatformMore:
+    def made(app: OurApp, secret: Secret | None) -> OAuthPlatform:
         wrapped: Any = Meddling(make(app, secret), act)
         return wrapped  # type: ignore[no-any-return]
 
@@ -308,7 +308,7 @@ async def test_what_nobody_foresaw_holds_up_no_other_account(bench: Bench) -> No
     """Whatever one account's renewal raises, another client's is renewed in that round; people hear of it at once."""
     odd, good = await bench.connect("x"), await bench.connect("x", "bravo")
 
-    async def fail(_: PlatformMore, tokens: TokenSet) -> None:
+    async def fail(_: OAuthPlatform, tokens: TokenSet) -> None:
         if tokens.access.matches(first.access):
             raise UnicodeEncodeError("utf-8", "x", 0, 1, "odd")
 
@@ -329,7 +329,7 @@ async def test_a_siblings_tokens_are_adopted_after_a_refusal(bench: Bench) -> No
     account = await bench.connect("x")
     await bench.to_due(account)
 
-    async def sibling(platform: PlatformMore, tokens: TokenSet) -> None:
+    async def sibling(platform: OAuthPlatform, tokens: TokenSet) -> None:
         newer = await platform.refresh(tokens, landed=nothing)
         assert isinstance(newer, TokenSet)
         await bench.store(account, newer, cas=1)

@@ -10,16 +10,17 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
+from byokeep.accounts.model import OAuthGrant
 from byokeep.accounts.refresh import Renewals
-from byokeep.accounts.refresh_journal import RenewableGrant
 from byokeep.accounts.refresher_app import RefresherApp
 from byokeep.adapters.files.slots import SlotDirectory
-from byokeep.adapters.platforms import PlatformApp, PlatformClient, TokenPlace, new_state, new_verifier
-from byokeep.adapters.platforms.oauth import asker, logins
+from byokeep.adapters.platforms.calls import PlatformApp, TokenPlace, new_verifier
+from byokeep.adapters.platforms.oauth import PlatformClient, asker, logins
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.client import ClientSettings
 from byokeep.core.fault import Fault
@@ -97,7 +98,7 @@ class Bench:
     def renewals(self, app: RefresherApp | None = None) -> Renewals:
         return Renewals(app or self.app, self._told)
 
-    def _told(self, _: RenewableGrant, ended: str) -> None:
+    def _told(self, _: OAuthGrant, ended: str) -> None:
         self.ended.append(ended)
 
     async def round(self, renewals: Renewals | None = None) -> list[str]:
@@ -171,13 +172,15 @@ class Bench:
         """What a consent gives."""
         app = PlatformApp(client_id="app", client_secret=Secret(SECRET), redirect_uri=BACK)
         at = TokenPlace(base=self.social.sim.base_url(platform))
-        client = PlatformClient(PLATFORM_DESCRIPTORS[platform], app, self.http, at)
+        client = PlatformClient(PLATFORM_DESCRIPTORS[platform], app, self.http, at, clock=self.clock.now)
         await self.social.tell("consent", platform=platform, account=account)
         verifier = None if client.oauth.pkce is Pkce.NONE else new_verifier()
-        url = client.authorization_url(state=new_state(), verifier=verifier, scopes=client.scopes(ScopePurpose.READ))
+        url = client.authorization_url(
+            state=Secret(token_urlsafe(32)), verifier=verifier, scopes=client.scopes(ScopePurpose.READ)
+        )
         answer = await self.social.ask("GET", url)
         code = client.clean_code(dict(parse_qsl(urlsplit(answer.headers["Location"]).query))["code"])
-        tokens = await client.exchange(code, verifier, by=BY, clock=self.clock.now)
+        tokens = await client.exchange(code, verifier, by=BY)
         assert isinstance(tokens, TokenSet), tokens
         granted = await client.granted(tokens)
         assert not isinstance(granted, Fault)

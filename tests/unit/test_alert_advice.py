@@ -11,6 +11,7 @@ from byokeep.profiles import vault_check
 
 SRC = Path(__file__).parents[2] / "src" / "byokeep"
 RAISES = {
+    "alert": "reason",
     "raise_alert": "reason",
     "open_alert": "reason",
     "LogFinding": "reason",

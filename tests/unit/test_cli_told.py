@@ -48,12 +48,12 @@ def answers(monkeypatch: pytest.MonkeyPatch, room: str, **by_end: Any) -> None:
     async def call(method: str, path: str, **_: Any) -> Any:
         return dict(by_end[path.partition("?")[0].rsplit("/", 1)[1].replace(ID, "one")])
 
-    monkeypatch.setattr(f"byokeep.cli.{room}.call", call)
+    monkeypatch.setattr(f"byokeep.{room}.call", call)
 
 
 def test_a_key_without_dependents(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A sentence, and the empty list for a program."""
-    answers(monkeypatch, "kek", dependents={"count": 0, "dependents": []})
+    answers(monkeypatch, "profiles.cli", dependents={"count": 0, "dependents": []})
     assert run(["kek", "dependents", "development-a"]) == 0
     assert "Nothing depends on it." in "".join(capsys.readouterr())
     assert run(["kek", "dependents", "development-a", "--json"]) == 0
@@ -62,7 +62,7 @@ def test_a_key_without_dependents(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 def test_the_end_of_a_key_is_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The state that is shown is the one before a worker was there, and is said to be."""
-    answers(monkeypatch, "kek", end={"kek": "development-a", "version": 1, "state": "deactivated"})
+    answers(monkeypatch, "profiles.cli", end={"kek": "development-a", "version": 1, "state": "deactivated"})
     assert run(["kek", "disable", "development-a", "1"]) == 0
     assert "until a worker has ended it at OpenBao; then it is destroyed" in capsys.readouterr().err
 
@@ -72,7 +72,7 @@ def test_a_proof_names_its_generation_its_picture_and_the_next_command(
 ) -> None:
     """With ids and names filled in, the person's name in place of the id; inside an incident that is what is next."""
     found = dict(PROFILE)
-    answers(monkeypatch, "profile", validate=WORK, one=found)
+    answers(monkeypatch, "profiles.cli", validate=WORK, one=found)
 
     async def names(method: str, path: str, **_: Any) -> Any:
         return {"names": {ID: "maria"}}
@@ -99,7 +99,7 @@ def test_work_that_failed_names_the_next_command(
 ) -> None:
     """Its reason's sentence, then a whole command."""
     failed = WORK | {"state": "failed", "reason": "other_account", "result": ""}
-    answers(monkeypatch, "profile", confirm=failed, one=PROFILE)
+    answers(monkeypatch, "profiles.cli", confirm=failed, one=PROFILE)
     assert run(["profile", "confirm", ID, "acme"]) == 6
     told = capsys.readouterr().err.splitlines()
     assert told[-1] == f"Next: byokeep profile show {ID}"
@@ -145,9 +145,9 @@ def test_a_consent_that_came_to_nothing_says_what_there_was(
     async def pasted(*_: object) -> Secret:
         return Secret("state=s")
 
-    monkeypatch.setattr("byokeep.cli.connect._pasted", pasted)
+    monkeypatch.setattr("byokeep.accounts.cli._pasted", pasted)
     command = ["account", "connect", ID, "meta", "acme", "--paste"]
-    answers(monkeypatch, "connect", connect=begun, answer={}, one=several)
+    answers(monkeypatch, "accounts.cli", connect=begun, answer={}, one=several)
     assert run(command) == 2
     shown = capsys.readouterr()
     assert [line.split() for line in shown.out.splitlines()[-3:]] == [
@@ -156,7 +156,7 @@ def test_a_consent_that_came_to_nothing_says_what_there_was(
     assert "--pick" in shown.err
     assert run([*command, "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["offered"] == pages
-    answers(monkeypatch, "connect", connect=begun, answer={}, one=held)
+    answers(monkeypatch, "accounts.cli", connect=begun, answer={}, one=held)
     assert run(command) == 2
     shown = capsys.readouterr()
     assert shown.out.splitlines()[-1].split() == ["held", "as", "cafe"]
@@ -178,8 +178,8 @@ def test_no_ended_token_is_shown_again(
         kind = "session" if path == "/v1/session" else "api"
         return {"id": ID, "subject_id": ID, "token": "bko_new", "kind": kind}
 
-    for room in ("operator", "names"):
-        monkeypatch.setattr(f"byokeep.cli.{room}.call", call)
+    for room in ("cli.operator", "cli.names"):
+        monkeypatch.setattr(f"byokeep.{room}.call", call)
     monkeypatch.setattr("byokeep.cli.operator.read_secret", lambda **_: Secret(b"a long enough pass phrase"))
     old = tmp_path / "old.token"
     old.write_text("bko_old\n")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from byokeep.cli import account
+from byokeep.accounts import cli
 from byokeep.cli.main import run
 from byokeep.core import next_steps
 from byokeep.core.secret import Secret
@@ -42,9 +42,9 @@ def served(monkeypatch: pytest.MonkeyPatch, **by_end: Any) -> list[tuple[str, An
     async def pasted(*_: object) -> Secret:
         return Secret("state=s")
 
-    for room in ("connect", "account", "incident", "way_back"):
-        monkeypatch.setattr(f"byokeep.cli.{room}.call", call)
-    monkeypatch.setattr("byokeep.cli.connect._pasted", pasted)
+    for room in ("accounts.cli", "cli.incident", "cli.way_back"):
+        monkeypatch.setattr(f"byokeep.{room}.call", call)
+    monkeypatch.setattr("byokeep.accounts.cli._pasted", pasted)
     return sent
 
 
@@ -97,8 +97,8 @@ def test_a_look_alike_is_not_called_another_account(
     assert "Another account answered" not in said
     found = {"state": "mismatch", "reason": "identity_mismatch", "username": "acme", "display_name": "Acme Bakery",
              "said_username": "acme", "said_display_name": "Acme Bak<U+0435>ry"}  # fmt: skip
-    assert account._judged(found) == (6, next_steps.of_look("look_alike"))
-    assert account._judged(found | {"said_display_name": "Acme Bakery"}) == (6, next_steps.of_look("mismatch"))
+    assert cli._judged(found) == (6, next_steps.of_look("look_alike"))
+    assert cli._judged(found | {"said_display_name": "Acme Bakery"}) == (6, next_steps.of_look("mismatch"))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_look_alike_is_not_called_another_account(
 )  # fmt: skip
 def test_each_loss_says_what_has_to_be_done_first(reason: str, words: str) -> None:
     """The reason on record decides; each has an alert with a line of its own."""
-    code, said = account._judged({"state": "needs_reauth", "reason": reason})
+    code, said = cli._judged({"state": "needs_reauth", "reason": reason})
     assert code == 6
     assert words in said
     assert next_steps.of_alert(f"account_{reason}")
@@ -166,7 +166,7 @@ def test_who_stops_waiting_is_told_in_one_line(
     async def stopped(*_: object) -> Secret:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("byokeep.cli.connect._pasted", stopped)
+    monkeypatch.setattr("byokeep.accounts.cli._pasted", stopped)
     assert run(["account", "connect", ID, "x", "acme", "--paste"]) == 130
     assert capsys.readouterr().err.splitlines()[-1].startswith("Stopped waiting.")
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from byokeep.adapters.platforms import new_state, new_verifier
-from byokeep.adapters.platforms.calls import PlatformApp, challenge, oauth_of
+from byokeep.adapters.platforms.calls import PlatformApp, challenge, new_verifier, oauth_of
+from byokeep.adapters.system import SystemIds
 from byokeep.core.errors import Rejected
 from byokeep.core.model import PLATFORMS, Lane
 from byokeep.core.refresh import TokenModel
@@ -187,4 +187,4 @@ def test_challenges_are_those_of_the_standard_and_tiktok_s() -> None:
     made = {new_verifier().reveal() for _ in range(20)}
     assert len(made) == 20
     assert {len(one) for one in made} == {64}
-    assert len({new_state().reveal() for _ in range(20)}) == 20
+    assert len({SystemIds().token() for _ in range(20)}) == 20  # the state

@@ -10,9 +10,9 @@ import pytest
 from byokeep.processes import serve
 
 FOREIGN = {
-    "web": {"byokeep.broker.app", "byokeep.refresher.loop", "byokeep.worker.tasks", "alembic"},
-    "broker": {"byokeep.web.app", "byokeep.refresher.loop", "byokeep.worker.tasks", "alembic"},
-    "worker": {"byokeep.web.app", "byokeep.broker.app", "byokeep.refresher.loop", "alembic", "fastapi", "granian"},
+    "web": {"byokeep.broker.app", "byokeep.accounts.tasks", "byokeep.worker.tasks", "alembic"},
+    "broker": {"byokeep.web.app", "byokeep.accounts.tasks", "byokeep.worker.tasks", "alembic"},
+    "worker": {"byokeep.web.app", "byokeep.broker.app", "byokeep.accounts.tasks", "alembic", "fastapi", "granian"},
     "refresher": {"byokeep.web.app", "byokeep.broker.app", "byokeep.worker.tasks", "alembic", "fastapi", "granian"},
 }
 

@@ -16,15 +16,14 @@ Rules
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-from byokeep.accounts import model
-from byokeep.accounts.model import Connection, PlatformAccount
+from byokeep.accounts.model import Connection, PlatformAccount, end_consent
 from byokeep.core import profile as life
 from byokeep.core.errors import Conflict, NotFound, Rejected
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
@@ -37,7 +36,6 @@ from byokeep.core.ref import parse_provider
 from byokeep.kernel.app import App, WebApp
 from byokeep.kernel.command import command, permit, recorded
 from byokeep.kernel.ports import LoginInfo, Tx
-from byokeep.kernel.rows import Row, reader
 from byokeep.kernel.sops import require_proof
 from byokeep.keys import refs
 from byokeep.tenancy.clients import MAX_ROWS, require_active
@@ -76,17 +74,10 @@ async def register_account(
         check_name("display_name", display_name)
         await require_active(tx, client_id)
         row = await tx.one(
-            PlatformAccount,
-            "account_insert",
-            id=app.ids.uuid(),
-            client_id=client_id,
-            platform=known.value,
-            account=account,
-            username=username,
-            display_name=display_name,
-            created_by=actor.id,
-        )
-        await tx.append(_registered(actor, EventName.ACCOUNT_REGISTERED, row))
+            PlatformAccount, "account_insert", id=app.ids.uuid(), client_id=client_id, platform=known.value,
+            account=account, username=username, display_name=display_name, created_by=actor.id,
+        )  # fmt: skip
+        await tx.append(row.record(EventName.ACCOUNT_REGISTERED, actor, lanes=",".join(row.lanes)))
     return row
 
 
@@ -109,12 +100,12 @@ async def set_lanes(
         check_shape("account", account, ACCOUNT)
         named = {"client_id": client_id, "platform": parse_platform(platform).value, "account": account}
         found = await tx.one(PlatformAccount, "account_hold", **named)
-        if await tx.maybe(lambda _: True, "grant_of", client_id=client_id, account_id=found.id):
+        if await tx.maybe(dict, "grant_of", client_id=client_id, account_id=found.id):
             raise Conflict("connected_meanwhile", next_step="See `byokeep account show`, then set its lanes again.")
         await require_proof(tx, client_id, found.id, lanes)
         enabled = sorted(lane.value for lane in lanes)
         row = await tx.one(PlatformAccount, "account_set_lanes", **named, lanes=enabled)
-        await tx.append(_registered(actor, EventName.ACCOUNT_REGISTERED, row))
+        await tx.append(row.record(EventName.ACCOUNT_REGISTERED, actor, lanes=",".join(row.lanes)))
     return row
 
 
@@ -151,54 +142,71 @@ def check_shape(field: str, text: str, shape: re.Pattern[str]) -> None:
         raise Rejected(f"bad_{field}", next_step="Use 1 to 64 letters, digits and . _ - (user names: @ too).")
 
 
-def _registered(actor: Actor, name: EventName, row: PlatformAccount) -> Event:
-    return Event(
-        name=name,
-        actor=actor,
-        outcome=Outcome.OK,
-        client_id=row.client_id,
-        object_id=row.id,
-        fields={"platform": row.platform.value, "lanes": ",".join(row.lanes)},
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LivingProfile:
+    """The living browser profile of an account, as far as its lane looks at it."""
+
+    id: UUID
+    state: life.ProfileState
+    proved: bool
+    usable: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AccountState:
+class AccountState(PlatformAccount):
     """An account and what its grant says; without one ``login`` is None.
 
     Attributes:
-        profile_id: The living browser profile of the account; None: it has none.
-        profile_next: What the browser lane needs of the profile before anything can act; empty when nothing.
         said_username, said_display_name: As the platform says them now; the account's own are the expected ones.
-        over: Whether its owner must log in again, or a person ended it.
-        reason: A code: why it is over; of one that is not, why the last look did not find out whose it is.
-        state: ``registered`` (by hand, nothing connected), ``not_connected``, ``connected``, ``needs_reauth``,
-            ``unverified``, ``disconnecting``, ``disconnected``, ``mismatch``, ``name_changed``.
+        grant_reason: A code: why the grant is over; of one that is not, why the last look did not find out whose it is.
+        ending: Whether a person has disconnected it, and its end at the platform is to come.
         superseded_at: When a consent that was not kept may have ended the tokens; None: none since they were given.
-        obtained_at, access_ends_at, due_at: When the tokens were given, when the access token ends, when the next
+        obtained_at, access_expires_at, due_at: When the tokens were given, when the access token ends, when the next
             renewal is due.
     """
 
-    account: PlatformAccount
-    profile_id: UUID | None
-    profile_next: str
+    profile: LivingProfile | None
     login: str | None
     external_id: str | None
     said_username: str | None
     said_display_name: str | None
-    state: str
-    reason: str
-    policy: LanePolicy
-    purposes: tuple[str, ...]
-    over: bool
+    grant_state: str | None
+    grant_reason: str = ""
+    ending: bool = False
+    purposes: tuple[str, ...] = ()
     reauth_at: datetime | None
     obtained_at: datetime | None
-    access_ends_at: datetime | None
+    access_expires_at: datetime | None
     due_at: datetime | None
     verified_at: datetime | None
     superseded_at: datetime | None
     connected_seq: int | None
-    drift: bool
+    drift: bool = False
+
+    @property
+    def state(self) -> str:
+        """``registered`` (by hand, nothing connected), ``not_connected``, ``connected``, ``needs_reauth``,
+        ``unverified``, ``disconnecting``, ``disconnected``, ``mismatch``, ``name_changed``.
+        """
+        if self.grant_state is None:
+            return "registered" if self.username else "not_connected"
+        if self.ending:
+            return "disconnecting"
+        if self.grant_state in ("live", "needs_reauth") and self.identity == "mismatch":
+            return "mismatch"
+        if self.grant_state != "live":
+            return {"revoked": "disconnected"}.get(self.grant_state, self.grant_state)
+        return "name_changed" if self.drift else "connected"
+
+    @property
+    def token_ends_at(self) -> datetime | None:
+        """When the access token ends; None of one that was destroyed."""
+        return None if self.state == "disconnected" else self.access_expires_at
+
+    @property
+    def policy(self) -> LanePolicy:
+        """Through which lanes it may act, in one word."""
+        return _POLICY_OF[frozenset(Lane(lane) for lane in self.lanes)]
 
     @property
     def verified(self) -> bool:
@@ -206,44 +214,29 @@ class AccountState:
         proved = self.connected_seq is not None and self.superseded_at is None
         return self.state in ("connected", "name_changed") and proved
 
+    @property
+    def next(self) -> str:
+        """What a person does next: a command of ``byokeep account``, or of a profile; empty when nothing."""
+        if self.state == "mismatch":  # what a job saw is looked at again; what we saw ourselves has ended the grant
+            return "verify" if self.grant_state == "live" else "connect"
+        if self.state in _NEXT:
+            return _NEXT[self.state]
+        if self.state == "connected" and self.policy is LanePolicy.OFF:
+            return "lane"
+        if Lane.BROWSER not in self.lanes:
+            return ""
+        one = self.profile
+        return life.next_for_lane(one.state, proved=one.proved, usable=one.usable) if one else "profile create"
+
 
 _POLICY_OF: Final = {frozenset(lanes): policy for policy, lanes in LANES_OF.items()}
-
-
-def _state(row: Row) -> str:
-    grant = row["grant_state"]
-    if grant is None:
-        return "registered" if row["username"] else "not_connected"
-    if row["ending"]:
-        return "disconnecting"
-    if grant in ("live", "needs_reauth") and row["identity"] == "mismatch":
-        return "mismatch"
-    if grant != "live":
-        return {"revoked": "disconnected"}.get(grant, str(grant))
-    return "name_changed" if row["drift"] else "connected"
-
-
-def _of_profile(found: Mapping[str, Any] | None) -> str:
-    if found is None:
-        return "profile create"
-    return life.next_for_lane(life.ProfileState(found["state"]), proved=found["proved"], usable=found["usable"])
-
-
-def _full(row: Row) -> AccountState:
-    account = reader(PlatformAccount)(row)
-    found = row["profile"]
-    return AccountState(
-        profile_id=UUID(found["id"]) if found else None,
-        profile_next=_of_profile(found) if Lane.BROWSER in account.lanes else "",
-        account=account, login=row["login"], external_id=row["external_id"], said_username=row["said_username"],
-        said_display_name=row["said_display_name"], state=_state(row), reason=row["grant_reason"] or "",
-        policy=_POLICY_OF[frozenset(Lane(lane) for lane in account.lanes)], purposes=tuple(row["purposes"] or ()),
-        over=row["grant_state"] not in (None, "live"), reauth_at=row["reauth_at"], obtained_at=row["obtained_at"],
-        access_ends_at=row["access_expires_at"], due_at=row["due_at"], verified_at=row["verified_at"],
-        superseded_at=row["superseded_at"],
-        connected_seq=row["connected_seq"],
-        drift=bool(row["drift"]),
-    )  # fmt: skip
+_NEXT: Final = {
+    "not_connected": "connect",
+    "needs_reauth": "connect",
+    "unverified": "connect",
+    "disconnected": "connect",
+    "name_changed": "confirm-name",
+}
 
 
 async def list_states(app: WebApp, actor: Actor, client_id: ClientId) -> list[AccountState]:
@@ -253,7 +246,8 @@ async def list_states(app: WebApp, actor: Actor, client_id: ClientId) -> list[Ac
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
     """
     async with command(app, actor, Verb.CLIENT_READ, client_id=client_id) as tx:
-        return await tx.all(_full, "accounts_states", client_id=client_id, account=None, platform=None, limit=MAX_ROWS)
+        every = {"account": None, "platform": None}
+        return await tx.all(AccountState, "accounts_states", client_id=client_id, **every, limit=MAX_ROWS)
 
 
 async def get_state(app: WebApp, actor: Actor, client_id: ClientId, *, where: str, account: str) -> AccountState:
@@ -280,52 +274,44 @@ async def set_policy(
         Conflict: ``disconnecting``; ``account_not_verified``; ``profile_not_proved``.
     """
     found = await _find(app, actor, Verb.ACCOUNT_REGISTER, client_id, where, account)
-    one = found.account
     async with command(
-        app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id, object_id=one.id, refused_as=EventName.LANES_SET,
+        app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id, object_id=found.id, refused_as=EventName.LANES_SET,
         on_client=True,
     ) as tx:  # fmt: skip
         found = await _steady(tx, found)
         _allow(app, found, frozenset(LANES_OF[policy]))
-        await require_proof(tx, client_id, one.id, frozenset(LANES_OF[policy]))
+        await require_proof(tx, client_id, found.id, frozenset(LANES_OF[policy]))
         await _set_lanes(tx, actor, found, policy)
     return await _find(app, actor, Verb.ACCOUNT_REGISTER, client_id, where, account)
 
 
 async def _steady(tx: Tx, found: AccountState) -> AccountState:
     """Return how an account stands now, and let nobody disconnect it until the transaction ends."""
-    one = found.account
-    await tx.all(lambda _: True, "grant_steady", client_id=one.client_id, account_id=one.id)
-    where = {"account": one.account, "platform": one.platform.value}
-    now = await tx.one(_full, "accounts_states", client_id=one.client_id, **where, limit=2)
+    await tx.all(UUID, "grant_steady", client_id=found.client_id, account_id=found.id)
+    now = await tx.one(AccountState, "accounts_states", **found.named, limit=2)
     if now.state == "disconnecting":
-        raise Conflict(
-            "disconnecting", next_step="Wait until it has ended: `byokeep account show`. Then connect again."
-        )
+        step = "Wait until it has ended: `byokeep account show`. Then connect again."
+        raise Conflict("disconnecting", next_step=step)
     return now
 
 
 def _allow(app: WebApp, found: AccountState, lanes: frozenset[Lane]) -> None:
     """Let lanes pass that the platform has, for an account that was verified where it can be."""
-    here = [one for one in app.consents.logins() if one.provider is found.account.platform]
-    offered = {lane for one in here for lane in one.lanes}
-    if not lanes <= offered:
-        raise Rejected("lane_not_offered", next_step="This platform has: " + ", ".join(sorted(offered)) + ".")
+    _offered(app, found.platform, lanes)
+    here = [one for one in app.consents.logins() if one.provider is found.platform]
     if lanes and any(one.oauth for one in here) and not found.verified:
         raise _not_verified(found)
 
 
+def _offered(app: WebApp, platform: Provider, lanes: frozenset[Lane]) -> None:
+    offered = {lane for one in app.consents.logins() if one.provider is platform for lane in one.lanes}
+    if not lanes <= offered:
+        raise Rejected("lane_not_offered", next_step="This platform has: " + ", ".join(sorted(offered)) + ".")
+
+
 async def _set_lanes(tx: Tx, actor: Actor, found: AccountState, policy: LanePolicy) -> None:
-    one = found.account
     lanes = sorted(lane.value for lane in LANES_OF[policy])
-    await tx.one(
-        PlatformAccount,
-        "account_set_lanes",
-        client_id=one.client_id,
-        platform=one.platform.value,
-        account=one.account,
-        lanes=lanes,
-    )
+    await tx.one(PlatformAccount, "account_set_lanes", **found.named, lanes=lanes)
     await tx.append(_event(EventName.LANES_SET, actor, found, lanes=",".join(lanes)))
 
 
@@ -339,7 +325,7 @@ async def ask_look(app: WebApp, actor: Actor, client_id: ClientId, *, where: str
     found = await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
     async with app.db.begin(client_id=client_id) as tx:
         found = await _steady(tx, found)
-        if not await tx.maybe(lambda _: True, "grant_ask_look", client_id=client_id, account_id=found.account.id):
+        if not await tx.maybe(UUID, "grant_ask_look", client_id=client_id, account_id=found.id):
             raise _not_connected(found)
         await tx.all(None, "connection_notify")
     return found
@@ -358,8 +344,7 @@ async def confirm_name(
         Conflict: ``nothing_to_confirm``; ``other_name``: the platform says another one by now.
     """
     found = await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
-    one = found.account
-    confirming = command(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id, object_id=one.id, on_client=True)
+    confirming = command(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id, object_id=found.id, on_client=True)
     async with confirming as tx:
         if not found.drift:
             raise Conflict("nothing_to_confirm", next_step="The names are as expected.")
@@ -367,10 +352,10 @@ async def confirm_name(
         if (username, display_name) != tuple(shown(name) for name in said):
             raise Conflict("other_name", next_step="See `byokeep account show` and confirm the names that stand there.")
         same = {"client_id": client_id, "username": said[0], "display_name": said[1]}
-        if not await tx.maybe(lambda _: True, "grant_confirm", account_id=one.id, **same):
+        if not await tx.maybe(UUID, "grant_confirm", account_id=found.id, **same):
             raise Conflict("other_name", next_step="See `byokeep account show` again.")
         names = {"username": said[0] or "", "display_name": said[1] or ""}
-        await tx.one(PlatformAccount, "account_confirm", client_id=client_id, id=one.id, **names)
+        await tx.one(PlatformAccount, "account_confirm", client_id=client_id, id=found.id, **names)
         await tx.append(_event(EventName.DRIFT_CONFIRMED, actor, found))
     return await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
 
@@ -391,10 +376,10 @@ async def disconnect(
     async with app.db.begin(client_id=client_id) as tx:
         if not also:
             await _alone(tx, app, found)
-        if not await tx.maybe(lambda _: True, "grant_rest", client_id=client_id, account_id=found.account.id):
+        if not await tx.maybe(UUID, "grant_rest", client_id=client_id, account_id=found.id):
             raise _not_connected(found)
-        await _end_consents(tx, actor, found.account)
-        for ref in await tx.all(refs.ref_from, "account_ref_any", client_id=client_id, account_id=found.account.id):
+        await _end_consents(tx, actor, found)
+        for ref in await tx.all(refs.ref_from, "account_ref_any", client_id=client_id, account_id=found.id):
             await refs.move(tx, app, actor, ref, to=KeyState.DEACTIVATED, reason="disconnected")
         await _set_lanes(tx, actor, found, LanePolicy.OFF)
         await tx.all(None, "connection_notify")
@@ -405,8 +390,8 @@ async def _alone(tx: Tx, app: WebApp, found: AccountState) -> None:
     """Let pass when no other account of the client can end with this one."""
     if not any(one.revokes_all for one in app.consents.logins() if one.id == found.login) or not found.login:
         return
-    one = found.account
-    beside = await tx.all(str, "grants_beside", client_id=one.client_id, account_id=one.id, login=found.login)
+    same = {"client_id": found.client_id, "account_id": found.id}
+    beside = await tx.all(str, "grants_beside", **same, login=found.login)
     if beside and found.state != "disconnected":
         step = "The platform ends the whole consent of the owner. If the same person connected those, they end as well."
         raise Conflict("others_end_too", next_step=f"{step} If they may, say `--also`.", accounts=",".join(beside))
@@ -419,15 +404,14 @@ async def _end_consents(tx: Tx, actor: Actor, account: PlatformAccount) -> None:
         if one.state == "taken":
             await tx.one(UUID, "connection_disown", client_id=one.client_id, id=one.id)
         else:
-            await model.end_consent(tx, actor, one, account, to="expired", reason="disconnected")
+            await end_consent(tx, actor, one, account, to="expired", reason="disconnected")
 
 
 async def _find(app: WebApp, actor: Actor, verb: Verb, client_id: ClientId, where: str, account: str) -> AccountState:
     async with command(app, actor, verb, client_id=client_id) as tx:
         platform = platform_of(app.consents.logins(), where)
-        return await tx.one(
-            _full, "accounts_states", client_id=client_id, account=account, platform=platform.value, limit=2
-        )
+        named = {"client_id": client_id, "platform": platform.value, "account": account}
+        return await tx.one(AccountState, "accounts_states", **named, limit=2)
 
 
 def platform_of(logins: Sequence[LoginInfo], where: str) -> Provider:
@@ -453,19 +437,14 @@ def _not_verified(found: AccountState) -> Conflict:
 
 
 def _not_connected(found: AccountState) -> Conflict:
-    return Conflict(
-        "account_not_connected", next_step="Connect it first: `byokeep account connect`.", state=found.state
-    )
+    step = "Connect it first: `byokeep account connect`."
+    return Conflict("account_not_connected", next_step=step, state=found.state)
 
 
 def _event(name: EventName, actor: Actor, found: AccountState, **fields: FieldValue) -> Event:
-    one = found.account
-    about: dict[str, FieldValue] = {"platform": one.platform.value}
     if found.login:
-        about["login"] = found.login
-    return Event(
-        name=name, actor=actor, outcome=Outcome.OK, client_id=one.client_id, object_id=one.id, fields=about | fields
-    )
+        fields["login"] = found.login
+    return found.record(name, actor, **fields)
 
 
 async def set_lanes_by_hand(
@@ -481,18 +460,13 @@ async def set_lanes_by_hand(
     await permit(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id)
     known = parse_platform(platform)
     async with app.db.begin(client_id=client_id) as tx:
-        found = await tx.maybe(
-            _full, "accounts_states", client_id=client_id, account=account, platform=known.value, limit=2
-        )
+        named = {"client_id": client_id, "platform": known.value, "account": account}
+        found = await tx.maybe(AccountState, "accounts_states", **named, limit=2)
     if found is not None and found.login is not None:
-        policy = _POLICY_OF[lanes]
-        done = await set_policy(app, actor, client_id, where=platform, account=account, policy=policy)
-        return done.account
-    offered = {lane for one in app.consents.logins() if one.provider is known for lane in one.lanes}
+        return await set_policy(app, actor, client_id, where=platform, account=account, policy=_POLICY_OF[lanes])
     registered = EventName.ACCOUNT_REGISTERED
     async with recorded(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id, refused_as=registered, on_client=True):
-        if not lanes <= offered:
-            raise Rejected("lane_not_offered", next_step="This platform has: " + ", ".join(sorted(offered)) + ".")
+        _offered(app, known, lanes)
         if found is not None and found.state == "not_connected" and lanes:
             raise _not_verified(found)
     return await set_lanes(app, actor, client_id, platform=platform, account=account, lanes=lanes)
@@ -516,9 +490,7 @@ async def list_refreshers(app: WebApp, actor: Actor) -> list[Refresher]:
         Denied: ``not_permitted``.
     """
     async with command(app, actor, Verb.REFRESHER_READ) as tx:
-        return await tx.all(
-            lambda row: Refresher(**{n: row[n] for n in Refresher.__dataclass_fields__}), "refreshers_list"
-        )
+        return await tx.all(Refresher, "refreshers_list")
 
 
 async def declare_gone(app: WebApp, actor: Actor, owner: UUID, reason: str) -> int:

@@ -23,9 +23,8 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from byokeep.accounts import model
 from byokeep.accounts.accounts import ACCOUNT, check_new_account, check_shape
-from byokeep.accounts.model import Connection, OAuthGrant, OurApp, PlatformAccount
+from byokeep.accounts.model import Connection, OAuthGrant, OurApp, PlatformAccount, consent_event, end_consent
 from byokeep.core.errors import Conflict, Denied, Rejected
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor, ClientId
@@ -52,10 +51,10 @@ def find_login(app: WebApp, login: str) -> LoginInfo:
     Raises:
         Rejected: ``unknown_login``.
     """
-    for one in app.consents.logins():
-        if one.id == login:
-            return one
-    raise Rejected("unknown_login", next_step="See `byokeep account logins`.")
+    found = [one for one in app.consents.logins() if one.id == login]
+    if not found:
+        raise Rejected("unknown_login", next_step="See `byokeep account logins`.")
+    return found[0]
 
 
 def need_oauth(info: LoginInfo) -> LoginInfo:
@@ -120,8 +119,7 @@ async def set_app(
                 written = await _store(app, info, secret)
                 row = await tx.one(
                     OurApp, "app_put", login=login, provider=info.provider.value, environment=app.environment.value,
-                    app_id=app_id,
-                    redirect_uri=redirect_uri, secret_version=written.version, set_by=actor.id,
+                    app_id=app_id, redirect_uri=redirect_uri, secret_version=written.version, set_by=actor.id,
                 )  # fmt: skip
                 await tx.append(_app_event(actor, row, written))
         return row
@@ -134,25 +132,19 @@ def _check_app(info: LoginInfo, app_id: str, redirect_uri: str, secret: Secret |
     if not _APP_ID.match(app_id):
         raise Rejected("bad_app_id", next_step="Use the public id of the app as the platform shows it.")
     if len(redirect_uri) > _LONGEST or not _REDIRECT.match(redirect_uri):
-        raise Rejected(
-            "bad_redirect_uri",
-            next_step="Use https, or http on 127.0.0.1 or localhost, with a path and without query or fragment.",
-        )
+        step = "Use https, or http on 127.0.0.1 or localhost, with a path and without query or fragment."
+        raise Rejected("bad_redirect_uri", next_step=step)
     if secret is None and not info.secret_optional:
         raise Rejected("app_without_secret", next_step="Pipe the app's secret in; this platform knows no public app.")
 
 
 async def _check_others(tx: Tx, login: str, app_id: str, redirect_uri: str) -> None:
     if await tx.all(str, "app_of_redirect", login=login, redirect_uri=redirect_uri):
-        raise Conflict(
-            "redirect_uri_taken", next_step="Give each login an address of its own; another path is enough.",
-            login=login,
-        )  # fmt: skip
+        step = "Give each login an address of its own; another path is enough."
+        raise Conflict("redirect_uri_taken", next_step=step, login=login)
     if await tx.one(int, "app_in_use", login=login, app_id=app_id):
-        raise Conflict(
-            "app_in_use", login=login,
-            next_step="Accounts live under the present app, or are being connected under it; disconnect them first.",
-        )  # fmt: skip
+        first = "Accounts live under the present app, or are being connected under it; disconnect them first."
+        raise Conflict("app_in_use", login=login, next_step=first)
 
 
 async def _store(app: WebApp, info: LoginInfo, secret: Secret | None) -> Written:
@@ -247,9 +239,10 @@ async def start(
             if ours is None:
                 raise Rejected("no_app", next_step="An admin names our app first: `byokeep account app set`.")
             known = await _account(tx, app, actor, client_id, wish)
+            grant = await tx.maybe(OAuthGrant, "grant_of", client_id=client_id, account_id=known.id)
             if purposes is None:
-                wish = replace(wish, purposes=await _former(tx, known, info))
-            replaces = await _replaces(tx, app, actor, known, wish)
+                wish = replace(wish, purposes=_former(grant, info))
+            replaces = await _replaces(tx, actor, known, grant, wish)
             made, url = await _begin(tx, app, actor, wish, ours, known, replaces, (state, binding))
     return Started(
         id=made.id, sop_id=made.sop_id, account_id=known.id, url=url, binding=binding, redirect_uri=made.redirect_uri,
@@ -267,43 +260,33 @@ def _wish(info: LoginInfo, account: str, purposes: Sequence[str], wanted: str | 
 
 
 async def _account(tx: Tx, app: WebApp, actor: Actor, client_id: ClientId, wish: _Wish) -> PlatformAccount:
-    platform = wish.info.provider
-    found = await tx.maybe(
-        PlatformAccount, "account_find", client_id=client_id, platform=platform.value, account=wish.account
-    )
+    named = {"client_id": client_id, "platform": wish.info.provider.value, "account": wish.account}
+    found = await tx.maybe(PlatformAccount, "account_find", **named)
     if found is not None:
         return found
     check_new_account(wish.account)
-    made = await tx.one(
-        PlatformAccount, "account_insert", id=app.ids.uuid(), client_id=client_id, platform=platform.value,
-        account=wish.account, username="",
-        display_name="", created_by=actor.id,
-    )  # fmt: skip
-    await tx.append(
-        Event(name=EventName.ACCOUNT_REGISTERED, actor=actor, outcome=Outcome.OK, client_id=client_id,
-              object_id=made.id, fields={"platform": platform.value, "lanes": ""})
-    )  # fmt: skip
+    unnamed = {"username": "", "display_name": "", "created_by": actor.id}
+    made = await tx.one(PlatformAccount, "account_insert", id=app.ids.uuid(), **named, **unnamed)
+    await tx.append(made.record(EventName.ACCOUNT_REGISTERED, actor, lanes=""))
     return made
 
 
-async def _former(tx: Tx, account: PlatformAccount, info: LoginInfo) -> tuple[str, ...]:
+def _former(grant: OAuthGrant | None, info: LoginInfo) -> tuple[str, ...]:
     """Return what an account was for when it was connected last by this login."""
-    grant = await tx.maybe(OAuthGrant, "grant_of", client_id=account.client_id, account_id=account.id)
     if grant is None or grant.login != info.id:
         return ()
     return tuple(sorted(set(grant.purposes) & set(info.purposes)))
 
 
-async def _replaces(tx: Tx, app: WebApp, actor: Actor, account: PlatformAccount, wish: _Wish) -> int | None:
+async def _replaces(
+    tx: Tx, actor: Actor, account: PlatformAccount, grant: OAuthGrant | None, wish: _Wish
+) -> int | None:
     """End what was begun before and not answered; returns the version of the tokens that are there."""
     for other in await tx.all(Connection, "connections_of", client_id=account.client_id, account_id=account.id):
         if other.state != "started":
-            raise Conflict(
-                "connection_in_progress", next_step="An answer is being finished; look again in a minute.",
-                connection=other.id,
-            )  # fmt: skip
-        await model.end_consent(tx, actor, other, account, to="expired", reason="superseded")
-    grant = await tx.maybe(OAuthGrant, "grant_of", client_id=account.client_id, account_id=account.id)
+            wait = "An answer is being finished; look again in a minute."
+            raise Conflict("connection_in_progress", next_step=wait, connection=other.id)
+        await end_consent(tx, actor, other, account, to="expired", reason="superseded")
     if grant is None or grant.state == "revoked":
         _picked(wish, account.account if grant is None and account.username else None)
         return None
@@ -328,26 +311,23 @@ async def _begin(
     client_id, login = account.client_id, wish.info.id
     state, binding = secrets
     job_id = await open_custody(tx, app, client_id, wish.info.provider, actor.request_id)
-    sop_id = await tx.one(
-        lambda row: UUID(str(row["id"])), "sop_insert_connect", id=app.ids.uuid(), client_id=client_id,
-        provider=wish.info.provider.value, account_id=account.id,
-        started_by=actor.id,
-    )  # fmt: skip
+    same = {"client_id": client_id, "account_id": account.id, "started_by": actor.id}
+    provider, sop_id = wish.info.provider.value, app.ids.uuid()
+    await tx.one(dict, "sop_insert_connect", **same, id=sop_id, provider=provider)
     begun = app.consents.begin(
         login, app_id=ours.app_id, redirect_uri=ours.redirect_uri, state=state, purposes=wish.purposes
     )
     made = await tx.one(
-        model.Connection, "connection_insert", id=app.ids.uuid(), client_id=client_id, account_id=account.id,
-        job_id=job_id, sop_id=sop_id,
-        login=login, purposes=list(wish.purposes), state_hash=_digest(app, "state", state),
+        Connection, "connection_insert", **same, id=app.ids.uuid(), job_id=job_id, sop_id=sop_id, login=login,
+        purposes=list(wish.purposes), state_hash=_digest(app, "state", state),
         binding_hash=_digest(app, "binding", binding), redirect_uri=ours.redirect_uri, wanted=wish.wanted,
-        replaces=replaces, started_by=actor.id, life_s=LIFE_S, request_id=actor.request_id,
+        replaces=replaces, life_s=LIFE_S, request_id=actor.request_id,
     )  # fmt: skip
     fields: dict[str, FieldValue] = {"purposes": ",".join(wish.purposes)}
     if begun.verifier is not None:
-        place = SecretRef(client_id, wish.info.provider, SecretPart.VERIFIER, account.id)
+        place = account.place(SecretPart.VERIFIER)
         fields |= _written(place, await _put(app, place, begun.verifier))
-    await tx.append(model.consent_event(EventName.CONNECTION_STARTED, Outcome.OK, actor, made, account, **fields))
+    await tx.append(consent_event(EventName.CONNECTION_STARTED, Outcome.OK, actor, made, account, **fields))
     return made, begun.url
 
 
@@ -383,7 +363,7 @@ async def answer(
             except Rejected as error:
                 bad = error
             reason = bad.code if bad else "consent_refused" if said.refused else "platform_said_error"
-            await model.end_consent(tx, actor, one, account, to="failed", reason=reason)
+            await end_consent(tx, actor, one, account, to="failed", reason=reason)
         if bad is not None:
             raise bad
     return await look(app, actor, client_id, connection_id)
@@ -411,13 +391,13 @@ def _code(app: WebApp, one: Connection, said: ConsentAnswer) -> Secret:
 async def _accept(
     tx: Tx, app: WebApp, actor: Actor, one: Connection, account: PlatformAccount, code: Secret
 ) -> Connection:
-    place = SecretRef(one.client_id, account.platform, SecretPart.CODE, account.id)
+    place = account.place(SecretPart.CODE)
     written = await _put(app, place, code)  # under the row's lock, so that the newest code is this consent's
-    answered = await tx.maybe(model.Connection, "connection_answered", client_id=one.client_id, id=one.id)
+    answered = await tx.maybe(Connection, "connection_answered", client_id=one.client_id, id=one.id)
     if answered is None:
         raise Conflict("connection_over", next_step=_AGAIN, connection=one.id)
     fields = _written(place, written)
-    await tx.append(model.consent_event(EventName.CONNECTION_ANSWERED, Outcome.OK, actor, one, account, **fields))
+    await tx.append(consent_event(EventName.CONNECTION_ANSWERED, Outcome.OK, actor, one, account, **fields))
     await tx.all(None, "connection_notify")
     return answered
 

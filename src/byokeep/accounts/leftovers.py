@@ -23,39 +23,40 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from byokeep.accounts import refresh_journal
 from byokeep.accounts.model import Connection, OAuthGrant, PlatformAccount
-from byokeep.accounts.refresh_journal import GrantStanding, RenewableGrant, Renewal, standing
+from byokeep.accounts.refresh_journal import GrantStanding, Renewal, standing
 from byokeep.accounts.refresher_app import (
     AccountCustody,
     Ending,
     Login,
-    PlatformMore,
+    OAuthPlatform,
     RefresherApp,
     RevocationResult,
     burn,
     is_gone,
+    read_tokens,
+    write_tokens,
 )
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound
-from byokeep.core.events import Event, EventName, FieldValue, Outcome
-from byokeep.core.model import ClientId
+from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.reenable import RecoveryCause
 from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.refresh import ROTATING, Phase
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.jobs import reenabling
-from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import Tx
-from byokeep.wire.tokens import pack_tokens, unpack_tokens
 
 WAIT_S: Final = 900  # as long as any renewal takes
 REPLACED_LEFT: Final = "replaced_tokens_left"
-_UNPROVED: Final = "revocation_unconfirmed"
+CAME_TOO_LATE: Final = "came_too_late"
 PAUSES_S: Final = (5.0, 30.0)  # between tries of ending a pair that came too late
+T = TypeVar("T")
+CONFIRMED, UNCONFIRMED = RevocationResult.CONFIRMED, RevocationResult.UNCONFIRMED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,43 +83,50 @@ class Came(StrEnum):
     GIVEN_BACK = "given_back"
 
 
-async def before_end(tx: Tx, client_id: ClientId, account_id: UUID) -> Traces | None:
+async def _there(reading: Awaitable[T]) -> T:
+    """Read a version. Raises NotFound for one that was destroyed as for one that never was."""
+    try:
+        return await reading
+    except ByokeepError as error:
+        if is_gone(error):
+            raise NotFound("not_found") from None
+        raise
+
+
+def outcome_of(ended: RevocationResult) -> Outcome:
+    """Return the outcome that a record of an end has."""
+    return Outcome.FAILED if ended is UNCONFIRMED else Outcome.OK
+
+
+async def before_end(tx: Tx, grant: OAuthGrant) -> Traces | None:
     """Make sure that a grant may be ended at its platform now; None: it has to wait, or is not to be ended any more.
 
     Args:
         tx: Has not appended to the audit trail yet. The grant is locked in it from here on.
     """
-    same = {"client_id": client_id, "account_id": account_id}
-    await tx.maybe(RenewableGrant, "refresh_grant_hold", **same)
-    if await standing(tx, client_id, account_id) is not GrantStanding.ENDING or await _consenting(
-        tx, client_id, account_id
-    ):
+    await tx.maybe(OAuthGrant, "refresh_grant_hold", **grant.ids)
+    if await standing(tx, grant) is not GrantStanding.ENDING or await _consenting(tx, grant):
         return None
-    await tx.all(UUID, "refresh_unsent_close", **same)  # whoever has one finds it closed when the request is to leave
-    if await tx.maybe(UUID, "grant_waits", **same, wait_s=WAIT_S) is not None:
+    await tx.all(UUID, "refresh_unsent_close", **grant.ids)  # its owner finds it closed when the request is to leave
+    if await tx.maybe(UUID, "grant_waits", **grant.ids, wait_s=WAIT_S) is not None:
         return None
-    under_way, lost = await tx.one(lambda row: (bool(row["open"]), bool(row["lost"])), "refresh_traces", **same)
+    under_way, lost = await tx.one(lambda row: (bool(row["open"]), bool(row["lost"])), "refresh_traces", **grant.ids)
     return Traces(under_way=under_way, lost=lost)
 
 
-async def refuse_while_consenting(app: RefresherApp, grant: RenewableGrant) -> None:
+async def refuse_while_consenting(tx: Tx, grant: OAuthGrant) -> None:
     """Let pass when no consent of the account is being finished.
 
     Raises:
         Conflict: ``connection_in_progress``: its tokens may lie in the store without being on record.
     """
-    async with app.db.begin(client_id=grant.client_id) as tx:
-        if await _consenting(tx, *grant.key):
-            raise _in_progress()
+    if await _consenting(tx, grant):
+        raise Conflict("connection_in_progress", next_step="It is taken up again when the consent has ended.")
 
 
-def _in_progress() -> Conflict:
-    return Conflict("connection_in_progress", next_step="It is taken up again when the consent has ended.")
-
-
-async def _consenting(tx: Tx, client_id: ClientId, account_id: UUID) -> bool:
+async def _consenting(tx: Tx, grant: OAuthGrant) -> bool:
     """Whether a consent of the account is being finished: it writes to the same places."""
-    open_ones = await tx.all(Connection, "connections_of", client_id=client_id, account_id=account_id)
+    open_ones = await tx.all(Connection, "connections_of", **grant.ids)
     return any(one.state in ("answered", "taken") for one in open_ones)
 
 
@@ -134,10 +142,9 @@ class Late:
 
     app: RefresherApp
     login: Login
-    grant: RenewableGrant
     renewal: Renewal
     custody: AccountCustody
-    ask: Callable[[], Awaitable[PlatformMore]]
+    ask: Callable[[], Awaitable[OAuthPlatform]]
     new: TokenSet | None
     cut_off: bool
 
@@ -145,98 +152,75 @@ class Late:
         """Let nothing of it live on.
 
         Raises:
-            ByokeepError: It can not be done now; the journal is open, and it is taken up again.
+            ByokeepError: It cannot be done now; the journal is open, and it is taken up again.
         """
-        base = self.renewal.journal.base
-        now, first = await self._stands()
+        grant, base = self.renewal.grant, self.renewal.journal.base
+        async with self.app.db.begin(client_id=grant.client_id) as tx:
+            await refuse_while_consenting(tx, grant)
+            now = await standing(tx, grant)
+            first = await refresh_journal.replaced(tx, self.renewal)
+        tokens = grant.place(SecretPart.TOKENS)
         if first and now is not GrantStanding.ENDED:
-            return await self._replaced(now, first)
+            # Ours was written if the store took it right after the base, before the new login's.
+            return await self._replaced(now, base + 1 if first > base + 1 else 0)
         if now is GrantStanding.HELD:
             raise Conflict("grant_changed", next_step="It is taken up again as what it is by then.")
-        newest = await self.custody.newest(self.grant.place(SecretPart.TOKENS))
-        pair, gone = self.new or await self._landed(), False
-        if pair is None and newest > base:
-            try:
-                pair = await self._stored(newest)
-            except NotFound:
-                gone = True  # revoked and destroyed, and then cut off
+        newest = await self.custody.newest(tokens)
+        pair, gone = await self._pair(newest if newest > base else 0)
         if pair is None:
             return await self._nothing(now, gone=gone)
         try:
             if now is GrantStanding.ENDED:
                 return await self._revoke(pair)
             if newest <= base:
-                newest = await self._store(pair)
+                newest = (await write_tokens(self.custody, tokens, pair, cas=base)).version
             if not await self._close(Came.HANDED_OVER, only=now, version=newest):
                 raise Conflict("grant_changed")
             return Came.HANDED_OVER
         finally:
             pair.wipe()
 
-    async def _replaced(self, now: GrantStanding, first: int) -> Came:
-        """Let nothing of a replaced login live on, and touch nothing of the new one, whose version is ``first``."""
-        base, gone = self.renewal.journal.base, False
-        place = self.grant.place(SecretPart.TOKENS)
-        written = base + 1 if first > base + 1 else 0  # ours, for the store took it only right after the base
+    async def _pair(self, written: int) -> tuple[TokenSet | None, bool]:
+        """Return the pair that came, and whether it is gone: revoked and destroyed, and then cut off.
+
+        Args:
+            written: The version that the store may have it under; 0: none.
+        """
         pair = self.new or await self._landed()
-        try:
-            if pair is None and written:
-                pair = await self._stored(written)
-        except NotFound:
-            gone = True  # revoked and destroyed, and then cut off
+        if pair is None and written:
+            with suppress(NotFound):
+                return await self._stored(written), False
+            return None, True
+        return pair, False
+
+    async def _replaced(self, now: GrantStanding, written: int) -> Came:
+        """Let nothing of a replaced login live on, and touch nothing of the new one."""
+        pair, gone = await self._pair(written)
         if pair is None:
             return await self._nothing(now, gone=gone)
         try:
-            ended = RevocationResult.UNCONFIRMED
+            ended = UNCONFIRMED
             if self.login.revokes_alone or now is GrantStanding.ENDING:
                 ended = await self._revoked_at_platform(pair)
         finally:
             pair.wipe()
-        async with self.app.db.begin(client_id=self.grant.client_id) as tx:
-            if ended is not RevocationResult.CONFIRMED and self.login.rules.model in ROTATING:
-                await self._alert(tx, REPLACED_LEFT)
-            await tx.append(
-                self._revoked(Outcome.FAILED if ended is RevocationResult.UNCONFIRMED else Outcome.OK, ended)
-            )
+        left = ended is not CONFIRMED and self.login.rules.model in ROTATING
+        await self._tell(ended, REPLACED_LEFT if left else "")
         if written:
-            await self.custody.destroy(place, [written])
+            await self.custody.destroy(self.renewal.grant.place(SecretPart.TOKENS), [written])
         await self._close(Came.GIVEN_BACK)
         return Came.GIVEN_BACK
 
-    async def _stands(self) -> tuple[GrantStanding, int]:
-        """Return how the grant stands, and the first version of a login that replaced what was renewed; 0: none did.
-
-        Raises Conflict while a consent of the account is being finished.
-        """
-        async with self.app.db.begin(client_id=self.grant.client_id) as tx:
-            if await _consenting(tx, *self.grant.key):
-                raise _in_progress()
-            return await standing(tx, *self.grant.key), await refresh_journal.replaced(
-                tx, self.grant, self.renewal.journal.base
-            )
-
-    async def _read(self, part: SecretPart, version: int) -> Secret:
-        """Read a version. Raises NotFound for one that was destroyed as for one that never was."""
-        try:
-            return await self.custody.read(self.grant.place(part), version)
-        except ByokeepError as error:
-            if is_gone(error):
-                raise NotFound("not_found") from None
-            raise
-
     async def _stored(self, version: int) -> TokenSet:
-        packed = await self._read(SecretPart.TOKENS, version)
-        try:
-            return unpack_tokens(packed)
-        finally:
-            packed.wipe()
+        return await _there(read_tokens(self.custody, self.renewal.grant.place(SecretPart.TOKENS), version))
 
     async def _landed(self) -> TokenSet | None:
         """Take the pair out of the slot; None when there is none that can be read."""
         if not self.renewal.landing_version:
             return None
         try:
-            key = await self._read(SecretPart.LANDING, self.renewal.landing_version)
+            place = self.renewal.grant.place(SecretPart.LANDING)
+            key = await _there(self.custody.read(place, self.renewal.landing_version))
             try:
                 found = await self.app.slots.landed(self.renewal.id, key)
             finally:
@@ -259,18 +243,10 @@ class Late:
             return await self._stored(self.renewal.journal.base)
         except NotFound:
             return TokenSet(
-                platform=self.login.id, issuer=self.login.issuer, app_id=self.grant.app_id, access=Secret("-"),
+                platform=self.login.id, issuer=self.login.issuer, app_id=self.renewal.grant.app_id, access=Secret("-"),
                 refresh=None, scopes=None, account_id=None, obtained_at=at, obtained_by=self.app.installation_id,
                 access_expires_at=None, refresh_expires_at=None,
             )  # fmt: skip
-
-    async def _store(self, pair: TokenSet) -> int:
-        packed = pack_tokens(pair)
-        try:
-            place = self.grant.place(SecretPart.TOKENS)
-            return (await self.custody.write(place, packed, cas=self.renewal.journal.base)).version
-        finally:
-            packed.wipe()
 
     async def _nothing(self, now: GrantStanding, *, gone: bool) -> Came:
         journal = self.renewal.journal
@@ -278,19 +254,18 @@ class Late:
         under_way = journal.phase in (Phase.SENT, Phase.LANDED) or (self.cut_off and journal.phase is Phase.CLOSED)
         lost = 0 if gone else journal.lost + under_way
         await self._close(Came.DISCONNECTED, lost=lost)
-        one_time = self.login.rules.model in ROTATING
-        if lost and (
-            now is GrantStanding.ENDED or (now is GrantStanding.HELD and one_time)
-        ):  # the end of a grant says it itself
-            async with self.app.db.begin(client_id=self.grant.client_id) as tx:
-                await self._alert(tx, REPLACED_LEFT if now is GrantStanding.HELD else _UNPROVED)
+        held, one_time = now is GrantStanding.HELD, self.login.rules.model in ROTATING
+        if lost and (now is GrantStanding.ENDED or (held and one_time)):  # the end of a grant says it itself
+            async with self.app.db.begin(client_id=self.renewal.grant.client_id) as tx:
+                reason = REPLACED_LEFT if held else "revocation_unconfirmed"
+                await self.renewal.grant.alert(tx, self.app, reason=reason, severity="warning")
         return Came.DISCONNECTED
 
     async def _revoked_at_platform(self, pair: TokenSet) -> RevocationResult:
         platform = await self.ask()
         done = await platform.revoke(pair)
         for pause_s in PAUSES_S:
-            if done.ended is not RevocationResult.UNCONFIRMED:
+            if done.ended is not UNCONFIRMED:
                 break
             await asyncio.sleep(pause_s)
             done = await platform.revoke(pair)
@@ -298,59 +273,45 @@ class Late:
 
     async def _revoke(self, pair: TokenSet) -> Came:
         ended = await self._revoked_at_platform(pair)
-        async with self.app.db.begin(client_id=self.grant.client_id) as tx:
-            if ended is not RevocationResult.CONFIRMED:
-                await self._alert(tx, f"revocation_{ended.value}")
-            outcome = Outcome.FAILED if ended is RevocationResult.UNCONFIRMED else Outcome.OK
-            await tx.append(self._revoked(outcome, ended))
+        await self._tell(ended, "" if ended is CONFIRMED else f"revocation_{ended.value}")
         for part in (SecretPart.ACCESS, SecretPart.TOKENS):
-            await burn(self.custody, self.grant.place(part))
+            await burn(self.custody, self.renewal.grant.place(part))
         await self._close(Came.GIVEN_BACK)
         return Came.GIVEN_BACK
 
-    def _revoked(self, outcome: Outcome, ended: RevocationResult) -> Event:
-        grant = self.grant
+    async def _tell(self, ended: RevocationResult, alarm: str) -> None:
+        """Put on record what became of the pair, and warn with ``alarm`` if there is any."""
+        grant = self.renewal.grant
         fields: dict[str, FieldValue] = {
             "platform": grant.provider.value, "login": grant.login, "account": str(grant.account_id),
-            "job": str(self.renewal.job_id), "verification": ended.value, "reason": "came_too_late",
+            "job": str(self.renewal.job_id), "verification": ended.value, "reason": CAME_TOO_LATE,
         }  # fmt: skip
-        return Event(name=EventName.GRANT_REVOKED, actor=self.app.system(), outcome=outcome,
-                     client_id=grant.client_id, object_id=grant.account_id, fields=fields)  # fmt: skip
-
-    async def _alert(self, tx: Tx, reason: str) -> None:
-        await open_alert(
-            tx, self.app, self.app.system(), reason=reason, severity="warning",
-            client_id=self.grant.client_id, object_id=self.grant.account_id,
-        )  # fmt: skip
+        async with self.app.db.begin(client_id=grant.client_id) as tx:
+            if alarm:
+                await grant.alert(tx, self.app, reason=alarm, severity="warning")
+            await tx.append(grant.record(EventName.GRANT_REVOKED, outcome_of(ended), self.app.system(), **fields))
 
     async def _close(
         self, came: Came, *, only: GrantStanding | None = None, lost: int | None = None, **more: FieldValue
     ) -> bool:
         """Close the journal, on record; False when the grant does not stand as it has to (``only``)."""
-        journal = self.renewal.journal
-        closed = replace(journal, phase=Phase.CLOSED, lost=journal.lost if lost is None else lost)
-        renewal = replace(self.renewal, journal=closed)
-        grant = self.grant
-        async with self.app.db.begin(client_id=grant.client_id) as tx:
-            await tx.maybe(RenewableGrant, "refresh_grant_hold", client_id=grant.client_id, account_id=grant.account_id)
-            if only is not None and await standing(tx, grant.client_id, grant.account_id) is not only:
+        renewal = self.renewal.at(Phase.CLOSED)
+        if lost is not None:
+            renewal = replace(renewal, journal=replace(renewal.journal, lost=lost))
+        async with self.app.db.begin(client_id=renewal.grant.client_id) as tx:
+            await tx.maybe(OAuthGrant, "refresh_grant_hold", **renewal.grant.ids)
+            if only is not None and await standing(tx, renewal.grant) is not only:
                 return False
             with suppress(NotFound):  # it was closed by the end itself: nothing had been sent
-                await refresh_journal.move(tx, self.app, grant, renewal, reason=came.value)
-            await tx.append(
-                refresh_journal.event(
-                    self.app, EventName.REFRESH_FAILED, Outcome.FAILED, grant, renewal, reason=came.value, **more
-                )
-            )
+                await refresh_journal.move(tx, self.app, renewal, reason=came.value)
+            said: dict[str, FieldValue] = {"reason": came.value, **more}
+            await tx.append(renewal.record(self.app, EventName.REFRESH_FAILED, Outcome.FAILED, **said))
         return True
-
-
-_UNSUPPORTED: Final = "unsupported"
 
 
 async def end_replaced(
     app: RefresherApp, login: Login, one: Connection, account: PlatformAccount, custody: AccountCustody,
-    platform: PlatformMore, *, version: int,
+    platform: OAuthPlatform, *, version: int,
 ) -> None:  # fmt: skip
     """End what a login replaced, on record; the login stands whatever comes of it.
 
@@ -359,28 +320,24 @@ async def end_replaced(
     """
     ended = None
     if login.revokes_alone:
-        place = SecretRef(one.client_id, account.platform, SecretPart.TOKENS, account.id)
         try:
-            ended = (await _revoke(app, login, custody, platform, place, version)).ended
+            ended = (await _revoke(app, login, custody, platform, account.place(SecretPart.TOKENS), version)).ended
         except ByokeepError:
-            ended = RevocationResult.UNCONFIRMED
-    dead = ended is RevocationResult.CONFIRMED
-    said: dict[str, FieldValue] = {"verification": ended.value if ended else _UNSUPPORTED, "version": version}
+            ended = UNCONFIRMED
     with suppress(ByokeepError):  # not on record then, and tried again when the grant ends
         async with app.db.begin(client_id=one.client_id) as tx:
             stolen = await reenabling.lost_by(tx, one.client_id, account.platform.value) is RecoveryCause.COMPROMISED
-            if dead:
+            if ended is CONFIRMED:
                 await tx.one(UUID, "connection_replaces", client_id=one.client_id, id=one.id, version=0)
             elif ended is not None or stolen:
-                await open_alert(
-                    tx, app, app.system(one.request_id), reason=REPLACED_LEFT, severity="warning",
-                    client_id=one.client_id, object_id=account.id,
-                )  # fmt: skip
-            await tx.append(_revoked(app, one, account, Outcome.OK if dead else Outcome.FAILED, "replaced", **said))
+                await one.alert(tx, app, reason=REPLACED_LEFT, severity="warning", actor=app.system(one.request_id))
+            said: dict[str, FieldValue] = {"verification": ended.value if ended else "unsupported", "version": version}
+            outcome = Outcome.OK if ended is CONFIRMED else Outcome.FAILED
+            await _record_revoked(tx, app, one, account, outcome, reason="replaced", **said)
 
 
 async def end_earlier(
-    app: RefresherApp, grant: OAuthGrant, custody: AccountCustody, platform: PlatformMore
+    app: RefresherApp, grant: OAuthGrant, custody: AccountCustody, platform: OAuthPlatform
 ) -> tuple[Ending, bool]:
     """End what logins of a grant replaced, after its own pair is proved to be dead.
 
@@ -388,10 +345,9 @@ async def end_earlier(
         What is known of all of them together, and whether to try again is of no use.
     """
     async with app.db.begin(client_id=grant.client_id) as tx:
-        replaced = await tx.all(int, "connections_replaced", client_id=grant.client_id, account_id=grant.account_id)
-    login = app.logins.get(grant.login)
-    place = SecretRef(grant.client_id, grant.provider, SecretPart.TOKENS, grant.account_id)
-    worst, useless = Ending(ended=RevocationResult.CONFIRMED), False
+        replaced = await tx.all(int, "connections_replaced", **grant.ids)
+    login, place = app.logins.get(grant.login), grant.place(SecretPart.TOKENS)
+    worst, useless = Ending(ended=CONFIRMED), False
     for version in replaced:
         try:
             done = await _revoke(app, login, custody, platform, place, version)
@@ -400,14 +356,14 @@ async def end_earlier(
                 raise
             if login is not None and login.revokes_all:
                 continue
-            done, useless = Ending(ended=RevocationResult.UNCONFIRMED), True
-        if done.ended is not RevocationResult.CONFIRMED:
-            worst = Ending(ended=RevocationResult.UNCONFIRMED, retry_after_s=done.retry_after_s)
+            done, useless = Ending(ended=UNCONFIRMED), True
+        if done.ended is not CONFIRMED:
+            worst = Ending(ended=UNCONFIRMED, retry_after_s=done.retry_after_s)
     return worst, useless
 
 
 async def give_back(
-    app: RefresherApp, one: Connection, account: PlatformAccount, platform: PlatformMore, tokens: TokenSet
+    app: RefresherApp, one: Connection, account: PlatformAccount, platform: OAuthPlatform, tokens: TokenSet
 ) -> None:
     """Revoke what a consent brought that a person disconnected meanwhile; nothing where nobody did."""
     with suppress(ByokeepError):  # the consent ends for what it failed of
@@ -417,46 +373,35 @@ async def give_back(
             return
         ended = (await platform.revoke(tokens)).ended
         async with app.db.begin(client_id=one.client_id) as tx:
-            if ended is not RevocationResult.CONFIRMED:
-                await open_alert(
-                    tx, app, app.system(one.request_id), reason=f"revocation_{ended.value}", severity="warning",
-                    client_id=one.client_id, object_id=account.id,
-                )  # fmt: skip
-            outcome = Outcome.FAILED if ended is RevocationResult.UNCONFIRMED else Outcome.OK
-            await tx.append(_revoked(app, one, account, outcome, "came_too_late", verification=ended.value))
+            if ended is not CONFIRMED:
+                reason, actor = f"revocation_{ended.value}", app.system(one.request_id)
+                await one.alert(tx, app, reason=reason, severity="warning", actor=actor)
+            said = {"reason": CAME_TOO_LATE, "verification": ended.value}
+            await _record_revoked(tx, app, one, account, outcome_of(ended), **said)
 
 
 async def _revoke(
-    app: RefresherApp, login: Login | None, custody: AccountCustody, platform: PlatformMore, place: SecretRef,
+    app: RefresherApp, login: Login | None, custody: AccountCustody, platform: OAuthPlatform, place: SecretRef,
     version: int,
 ) -> Ending:  # fmt: skip
     """Revoke a version. Raises what :meth:`AccountCustody.read` does."""
-    packed = await custody.read(place, version)
-    try:
-        pair = unpack_tokens(packed)
-    finally:
-        packed.wipe()
+    pair = await read_tokens(custody, place, version)
     try:
         done = await platform.revoke(pair)
     finally:
         pair.wipe()
     over = pair.access_expires_at is None or pair.access_expires_at <= app.clock.now()
     by_access = login is None or login.revokes_by_access
-    if done.ended is RevocationResult.CONFIRMED and pair.refresh is not None and by_access and over:
-        return Ending(
-            ended=RevocationResult.UNCONFIRMED
-        )  # the access token died by itself; of the other nothing is known
+    if done.ended is CONFIRMED and pair.refresh is not None and by_access and over:
+        return Ending(ended=UNCONFIRMED)  # the access token died by itself; of the other nothing is known
     return done
 
 
-def _revoked(
-    app: RefresherApp, one: Connection, account: PlatformAccount, outcome: Outcome, reason: str, **said: FieldValue
-) -> Event:
+async def _record_revoked(
+    tx: Tx, app: RefresherApp, one: Connection, account: PlatformAccount, outcome: Outcome, **said: FieldValue
+) -> None:
     fields: dict[str, FieldValue] = {
         "platform": account.platform.value, "login": one.login, "account": str(account.id), "job": str(one.job_id),
-        "sop": str(one.sop_id), "reason": reason,
+        "sop": str(one.sop_id),
     }  # fmt: skip
-    return Event(
-        name=EventName.GRANT_REVOKED, actor=app.system(one.request_id), outcome=outcome, client_id=one.client_id,
-        object_id=account.id, fields=fields | said,
-    )  # fmt: skip
+    await tx.append(one.record(EventName.GRANT_REVOKED, outcome, app.system(one.request_id), **fields | said))

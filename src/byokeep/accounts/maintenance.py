@@ -27,132 +27,28 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-from byokeep.accounts import leftovers, model
-from byokeep.accounts.leftovers import Traces, before_end
-from byokeep.accounts.model import Connection, OAuthGrant, PlatformAccount
-from byokeep.accounts.refresh_journal import RenewableGrant, close_for, hold
-from byokeep.accounts.refresher_app import (
-    Ending,
-    Login,
-    RefresherApp,
-    RevocationResult,
-    burn,
-    each,
-    held,
-    is_gone,
-    opened,
-)
+from byokeep.accounts import leftovers
+from byokeep.accounts.leftovers import CONFIRMED, UNCONFIRMED, Traces, before_end, outcome_of
+from byokeep.accounts.model import Connection, OAuthGrant, PlatformAccount, end_consent
+from byokeep.accounts.refresh_journal import close_for, hold
+from byokeep.accounts.refresher_app import Ending, Login, RefresherApp, burn, each, each_due, held, is_gone, opened
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.identity import Comparison, Face, Fingerprint, IdentityVerdict, Why, compare, printable
 from byokeep.core.keystate import KeyState
-from byokeep.core.model import Actor
 from byokeep.core.reenable import RecoveryCause as Lost
-from byokeep.core.ref import SecretPart, SecretRef
+from byokeep.core.ref import SecretPart
 from byokeep.core.refresh import LONGEST_ASKED_S, ROTATING
-from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import Tx
 from byokeep.keys import refs
 
 TAKEN_FOR_S: Final = 300  # seconds after which somebody who took an answer is taken for dead
-
-
-async def sweep_lost(app: RefresherApp, *, taken_for_s: int = TAKEN_FOR_S) -> int:
-    """End consents that nobody will finish, and destroy what they left in the store."""
-    async with app.db.begin(every_client=True) as tx:
-        resting = app.apart.resting("consent_sweep", app.clock.monotonic())
-        lost = await tx.all(model.Connection, "connections_lost", taken_for_s=taken_for_s, resting=resting)
-    return await each(app, app.apart, "consent_sweep", lost, lambda one: _end_lost(app, one))
-
-
-async def _end_lost(app: RefresherApp, one: Connection) -> None:
-    actor = app.system(one.request_id)
-    async with app.db.begin(client_id=one.client_id) as tx:
-        account = await tx.one(PlatformAccount, "account_of", client_id=one.client_id, id=one.account_id)
-        grant = await tx.maybe(OAuthGrant, "grant_of", client_id=one.client_id, account_id=one.account_id)
-        to, reason = ("expired", "not_answered") if one.state == "started" else ("failed", "interrupted")
-        if not await model.end_consent(tx, actor, one, account, to=to, reason=reason):
-            return
-    parts = [SecretPart.CODE, SecretPart.VERIFIER]
-    if one.state == "taken" and (grant is None or grant.state == "revoked"):
-        parts += [SecretPart.TOKENS, SecretPart.ACCESS]  # written, perhaps, and never on record
-    try:
-        async with held(app, one.client_id, account.platform) as custody:
-            for part in parts:
-                await burn(custody, SecretRef(one.client_id, account.platform, part, account.id))
-    except ByokeepError:
-        if SecretPart.TOKENS not in parts:
-            return  # worthless by itself: a code is over within minutes, a verifier opens nothing without its code
-        async with app.db.begin(client_id=one.client_id) as tx:
-            await open_alert(
-                tx, app, actor, reason="orphan_not_destroyed", client_id=one.client_id, object_id=account.id
-            )
-
-
-async def sweep_left(app: RefresherApp) -> int:
-    """Destroy code and verifier of consents that ended before anybody used them; returns how many consents."""
-    async with app.db.begin(every_client=True) as tx:
-        left = await tx.all(
-            model.Connection,
-            "connections_left",
-            resting=app.apart.resting("consent_clear", app.clock.monotonic()),
-        )
-
-    async def clear(one: Connection) -> None:
-        with suppress(ByokeepError):  # they open nothing by themselves, and come again while the job is open
-            await _clear_left(app, one)
-
-    return await each(app, app.apart, "consent_clear", left, clear)
-
-
-async def _clear_left(app: RefresherApp, one: Connection) -> None:
-    async with app.db.begin(client_id=one.client_id) as tx:
-        account = await tx.one(PlatformAccount, "account_of", client_id=one.client_id, id=one.account_id)
-        # A consent that begins writes its verifier under this lock: what is destroyed here is not its.
-        await tx.all(
-            None, "connect_lock", client_id=one.client_id, platform=account.platform.value, account=account.account
-        )
-        if not await tx.all(Connection, "connections_of", client_id=one.client_id, account_id=one.account_id):
-            async with app.custodian.open(one.job_id) as custody:
-                for part in (SecretPart.CODE, SecretPart.VERIFIER):
-                    await burn(custody, SecretRef(one.client_id, account.platform, part, account.id))
-    await app.custodian.close(one.job_id)
-
-
-async def forget_offered(app: RefresherApp) -> int:
-    """Forget the accounts that consents of yesterday opened and nobody picked; returns how many consents."""
-    async with app.db.begin(every_client=True) as tx:
-        return len(await tx.all(UUID, "connections_forget"))
-
-
 IDLE_DAYS: Final = 120
-
-
-async def remind(app: RefresherApp) -> int:
-    """Raise the alerts that are due; returns how many grants they are about.
-
-    Raises:
-        Unavailable: The database.
-    """
-    now = app.clock.now()
-    async with app.db.begin(every_client=True) as tx:
-        found = await tx.all(RenewableGrant, "refresh_ends_soon", now=now, idle_days=IDLE_DAYS)
-
-    async def tell(grant: RenewableGrant) -> None:
-        soon = grant.alarm_at is not None and grant.alarm_at <= now
-        async with app.db.begin(client_id=grant.client_id) as tx:
-            reason = "account_reauth_due" if soon else "account_idle_reauth_due"
-            await open_alert(
-                tx, app, app.system(), reason=reason, severity="warning", client_id=grant.client_id,
-                object_id=grant.account_id,
-            )  # fmt: skip
-
-    return await each(app, app.apart, "account_remind", found, tell)
-
-
 MOST_TRIES: Final = 6  # of ending a grant at its platform
 _OVER: Final = frozenset({FaultCause.REVOKED, FaultCause.EXPIRED})
+_CONSENT: Final = (SecretPart.CODE, SecretPart.VERIFIER)
+_GRANT: Final = (SecretPart.ACCESS, SecretPart.TOKENS, SecretPart.LANDING)
 
 
 async def tend(app: RefresherApp) -> int:
@@ -169,20 +65,85 @@ async def tend(app: RefresherApp) -> int:
     return sum(one for one in done if isinstance(one, int))
 
 
-def _resting(app: RefresherApp, what: str) -> list[UUID]:
-    return app.apart.resting(what, app.clock.monotonic())
+async def sweep_lost(app: RefresherApp) -> int:
+    """End consents that nobody will finish, and destroy what they left in the store."""
+    act = partial(_end_lost, app)
+    return await each_due(app, "consent_sweep", Connection, "connections_lost", act, taken_for_s=TAKEN_FOR_S)
+
+
+async def _end_lost(app: RefresherApp, one: Connection) -> None:
+    actor = app.system(one.request_id)
+    async with app.db.begin(client_id=one.client_id) as tx:
+        account = await tx.one(PlatformAccount, "account_of", client_id=one.client_id, id=one.account_id)
+        grant = await tx.maybe(OAuthGrant, "grant_of", **one.ids)
+        to, reason = ("expired", "not_answered") if one.state == "started" else ("failed", "interrupted")
+        if not await end_consent(tx, actor, one, account, to=to, reason=reason):
+            return
+    stored = one.state == "taken" and (grant is None or grant.state == "revoked")  # perhaps, and never on record
+    parts = (*_CONSENT, SecretPart.TOKENS, SecretPart.ACCESS) if stored else _CONSENT
+    try:
+        async with held(app, one.client_id, account.platform) as custody:
+            await burn(custody, *map(account.place, parts))
+    except ByokeepError:
+        if not stored:
+            return  # worthless by itself: a code is over within minutes, a verifier opens nothing without its code
+        async with app.db.begin(client_id=one.client_id) as tx:
+            await one.alert(tx, app, reason="orphan_not_destroyed", actor=actor)
+
+
+async def sweep_left(app: RefresherApp) -> int:
+    """Destroy code and verifier of consents that ended before anybody used them; returns how many consents."""
+
+    async def clear(one: Connection) -> None:
+        with suppress(ByokeepError):  # they open nothing by themselves, and come again while the job is open
+            await _clear_left(app, one)
+
+    return await each_due(app, "consent_clear", Connection, "connections_left", clear)
+
+
+async def _clear_left(app: RefresherApp, one: Connection) -> None:
+    async with app.db.begin(client_id=one.client_id) as tx:
+        account = await tx.one(PlatformAccount, "account_of", client_id=one.client_id, id=one.account_id)
+        # A consent that begins writes its verifier under this lock: what is destroyed here is not its.
+        named = {"platform": account.platform.value, "account": account.account}
+        await tx.all(None, "connect_lock", client_id=one.client_id, **named)
+        if not await tx.all(Connection, "connections_of", **one.ids):
+            async with app.custodian.open(one.job_id) as custody:
+                await burn(custody, *map(account.place, _CONSENT))
+    await app.custodian.close(one.job_id)
+
+
+async def forget_offered(app: RefresherApp) -> int:
+    """Forget the accounts that consents of yesterday opened and nobody picked; returns how many consents."""
+    async with app.db.begin(every_client=True) as tx:
+        return len(await tx.all(UUID, "connections_forget"))
+
+
+async def remind(app: RefresherApp) -> int:
+    """Raise the alerts that are due; returns how many grants they are about.
+
+    Raises:
+        Unavailable: The database.
+    """
+    now = app.clock.now()
+    async with app.db.begin(every_client=True) as tx:
+        found = await tx.all(OAuthGrant, "refresh_ends_soon", now=now, idle_days=IDLE_DAYS)
+
+    async def tell(grant: OAuthGrant) -> None:
+        soon = grant.alarm_at is not None and grant.alarm_at <= now
+        async with app.db.begin(client_id=grant.client_id) as tx:
+            reason = "account_reauth_due" if soon else "account_idle_reauth_due"
+            await grant.alert(tx, app, reason=reason, severity="warning")
+
+    return await each(app, "account_remind", found, tell)
 
 
 async def check_due(app: RefresherApp) -> int:
     """Look at accounts that are due; returns how many there were."""
     count = 0
     for login in app.logins.values():
-        async with app.db.begin(every_client=True) as tx:
-            resting = _resting(app, "account_check")
-            due = await tx.all(
-                model.OAuthGrant, "grants_to_check", login=login.id, every_s=login.check_every_s, resting=resting
-            )
-        count += await each(app, app.apart, "account_check", due, partial(_look, app, login))
+        act, due = partial(_look, app, login), {"login": login.id, "every_s": login.check_every_s}
+        count += await each_due(app, "account_check", OAuthGrant, "grants_to_check", act, **due)
     return count
 
 
@@ -194,10 +155,15 @@ async def _look(app: RefresherApp, login: Login, grant: OAuthGrant) -> None:
     except Exception:
         with suppress(Exception):  # what nobody foresaw is no match either
             async with app.db.begin(client_id=grant.client_id) as tx:
-                now = await tx.maybe(OAuthGrant, "grant_of", client_id=grant.client_id, account_id=grant.account_id)
-                if now is not None and (now.state, now.connected_seq) == ("live", grant.connected_seq):
+                if await _as_it_was(tx, grant):
                     await _unknown(tx, app, login, grant, "failed")
         raise
+
+
+async def _as_it_was(tx: Tx, grant: OAuthGrant) -> bool:
+    """Whether a grant lives, and nobody has connected its account anew."""
+    now = await tx.maybe(OAuthGrant, "grant_of", **grant.ids)
+    return now is not None and (now.state, now.connected_seq) == ("live", grant.connected_seq)
 
 
 async def check(app: RefresherApp, login: Login, grant: OAuthGrant) -> str:
@@ -215,9 +181,8 @@ async def check(app: RefresherApp, login: Login, grant: OAuthGrant) -> str:
         if lost is None and seen is not None and seen.verdict is IdentityVerdict.MISMATCH:
             lost = Lost.IDENTITY_MISMATCH, "identity_mismatch"
         if lost is not None:
-            await hold(tx, grant.client_id, grant.account_id, grant.provider)
-        now = await tx.maybe(OAuthGrant, "grant_of", client_id=grant.client_id, account_id=grant.account_id)
-        if now is None or (now.state, now.connected_seq) != ("live", grant.connected_seq):
+            await hold(tx, grant)
+        if not await _as_it_was(tx, grant):
             return "superseded"
         if lost is not None:
             await _lose(tx, app, login, grant, lost, cause, seen, faces)
@@ -261,177 +226,126 @@ def _compared(login: Login, grant: OAuthGrant, account: PlatformAccount, faces: 
 
 async def _lose(
     tx: Tx, app: RefresherApp, login: Login, grant: OAuthGrant, lost: tuple[Lost, str], cause: str,
-    seen: Comparison | None,
-    faces: tuple[Face, ...],
+    seen: Comparison | None, faces: tuple[Face, ...],
 ) -> None:  # fmt: skip
-    actor, (why, reason) = app.system(), lost
-    fields: dict[str, FieldValue] = {"endpoint": login.endpoint, "expected_id": app.digest(grant.external_id)}
+    why, reason = lost
+    fields: dict[str, FieldValue] = {"expected_id": app.digest(grant.external_id)}
     if len(faces) == 1 and faces[0].account_id:
         fields["observed_id"] = app.digest(faces[0].account_id)
-    said = {"verification": "unknown", "cause": cause}
+    said = {"verification": "unknown", "cause": cause, "endpoint": login.endpoint}
     if seen is not None:
-        said = {"verification": seen.verdict.value, "cause": seen.why.value}
-    identity = "unknown" if seen is None else "mismatch"
-    await close_for(tx, app, grant.client_id, grant.account_id, grant.provider, why, reason=reason)
-    await tx.one(PlatformAccount, "account_seen", client_id=grant.client_id, id=grant.account_id, identity=identity)
-    await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.FAILED, actor, grant, **said, **fields))
+        said |= {"verification": seen.verdict.value, "cause": seen.why.value}
+    await close_for(tx, app, grant, why, reason=reason)
+    await _show(tx, grant, "unknown" if seen is None else "mismatch")
+    await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.FAILED, app, grant, **said, **fields))
     if seen is not None:
         for face in faces if seen.why is Why.LOOK_ALIKE else ():  # there is one with that id; people have to see it
-            names = {"username": face.username, "display_name": face.display_name}
             if face.account_id == grant.external_id:
-                await tx.maybe(UUID, "grant_said", client_id=grant.client_id, account_id=grant.account_id, **names)
-        del fields["endpoint"]
+                names = {"username": face.username, "display_name": face.display_name}
+                await tx.maybe(UUID, "grant_said", **grant.ids, **names)
         points = ",".join(seen.code_points)
         fields |= {"code_points": points} if points else {}
-        await tx.append(
-            _event(EventName.ACCOUNT_QUARANTINED, Outcome.FAILED, actor, grant, cause=seen.why.value, **fields)
-        )
-        await open_alert(
-            tx, app, actor, reason="other_account", client_id=grant.client_id, object_id=grant.account_id,
-            code_points=points,
-        )  # fmt: skip
-    await tx.append(_event(EventName.REAUTH_NEEDED, Outcome.FAILED, actor, grant, reason=reason))
+        quarantined, cause = EventName.ACCOUNT_QUARANTINED, seen.why.value
+        await tx.append(_event(quarantined, Outcome.FAILED, app, grant, cause=cause, **fields))
+        await grant.alert(tx, app, reason="other_account", code_points=points)
+    await tx.append(_event(EventName.REAUTH_NEEDED, Outcome.FAILED, app, grant, reason=reason))
 
 
 async def _unknown(tx: Tx, app: RefresherApp, login: Login, grant: OAuthGrant, cause: str) -> str:
     """Nobody could look: that is no match, and the gate has to see it so."""
-    renew = cause in _OVER
-    await tx.maybe(
-        model.OAuthGrant,
-        "grant_unchecked",
-        client_id=grant.client_id,
-        account_id=grant.account_id,
-        renew=renew,
-        cause=cause,
-    )
-    await tx.one(PlatformAccount, "account_seen", client_id=grant.client_id, id=grant.account_id, identity="unknown")
+    await tx.maybe(OAuthGrant, "grant_unchecked", **grant.ids, renew=cause in _OVER, cause=cause)
+    await _show(tx, grant, "unknown")
     fields: dict[str, FieldValue] = {"verification": "unknown", "cause": cause, "endpoint": login.endpoint}
-    await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.FAILED, app.system(), grant, **fields))
+    await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.FAILED, app, grant, **fields))
     return "unknown"
 
 
 async def _seen(
     tx: Tx, app: RefresherApp, login: Login, grant: OAuthGrant, seen: Comparison, faces: tuple[Face, ...]
 ) -> str:
-    actor, expected = app.system(), app.digest(grant.external_id)
-    fields: dict[str, FieldValue] = {
-        "version": grant.version, "verification": seen.verdict.value, "endpoint": login.endpoint,
-        "expected_id": expected, "observed_id": expected,
-    }  # fmt: skip
+    expected = app.digest(grant.external_id)
     face = next(face for face in faces if face.account_id == grant.external_id)
     drift = seen.verdict is IdentityVerdict.DRIFT
-    await tx.maybe(
-        model.OAuthGrant, "grant_checked", client_id=grant.client_id, account_id=grant.account_id, drift=drift,
-        username=face.username,
-        display_name=face.display_name,
+    names = {"username": face.username, "display_name": face.display_name}
+    await tx.maybe(OAuthGrant, "grant_checked", **grant.ids, **names, drift=drift)
+    await _show(tx, grant, "match")
+    await tx.append(
+        _event(EventName.ACCOUNT_VERIFIED, Outcome.OK, app, grant, verification=seen.verdict.value,
+               endpoint=login.endpoint, expected_id=expected, observed_id=expected)
     )  # fmt: skip
-    await tx.one(PlatformAccount, "account_seen", client_id=grant.client_id, id=grant.account_id, identity="match")
-    await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.OK, actor, grant, **fields))
     if drift and not grant.drift:
-        await tx.append(_event(EventName.ACCOUNT_DRIFTED, Outcome.OK, actor, grant, count=len(seen.changed)))
-        await open_alert(
-            tx, app, actor, reason="account_name_changed", severity="warning", client_id=grant.client_id,
-            object_id=grant.account_id,
-        )  # fmt: skip
+        await tx.append(_event(EventName.ACCOUNT_DRIFTED, Outcome.OK, app, grant, count=len(seen.changed)))
+        await grant.alert(tx, app, reason="account_name_changed", severity="warning")
     return seen.verdict.value
+
+
+async def _show(tx: Tx, grant: OAuthGrant, identity: str) -> None:
+    await tx.one(PlatformAccount, "account_seen", client_id=grant.client_id, id=grant.account_id, identity=identity)
 
 
 async def end_disconnected(app: RefresherApp) -> int:
     """End grants that a person gave up at their platforms; returns how many were tried."""
-    async with app.db.begin(every_client=True) as tx:
-        due = await tx.all(model.OAuthGrant, "grants_to_end", resting=_resting(app, "account_end"))
-    return await each(app, app.apart, "account_end", due, lambda one: _end_grant(app, one))
+    return await each_due(app, "account_end", OAuthGrant, "grants_to_end", partial(_end_grant, app))
 
 
 async def _end_grant(app: RefresherApp, grant: OAuthGrant) -> None:
-    actor = app.system()
     async with app.db.begin(client_id=grant.client_id) as tx:
-        traces = await before_end(tx, grant.client_id, grant.account_id)
+        traces = await before_end(tx, grant)
         if traces is None:
             return
-        now = await tx.one(model.OAuthGrant, "grant_ending", client_id=grant.client_id, account_id=grant.account_id)
-        await tx.append(_event(EventName.GRANT_REVOKED, Outcome.INTENDED, actor, grant))
+        now = await tx.one(OAuthGrant, "grant_ending", **grant.ids)
+        await tx.append(_event(EventName.GRANT_REVOKED, Outcome.INTENDED, app, grant))
     last = now.tries >= MOST_TRIES
     try:
         async with opened(app, grant) as (custody, platform, tokens):
-            await burn(custody, SecretRef(grant.client_id, grant.provider, SecretPart.ACCESS, grant.account_id))
+            await burn(custody, grant.place(SecretPart.ACCESS))
             done = await platform.revoke(tokens)
             if _unproved(app, grant, traces, done):
-                done, last = Ending(ended=RevocationResult.UNCONFIRMED), True
-            if done.ended is RevocationResult.CONFIRMED or (done.ended is RevocationResult.UNCONFIRMED and last):
+                done, last = Ending(ended=UNCONFIRMED), True
+            if done.ended is CONFIRMED or (done.ended is UNCONFIRMED and last):
                 earlier, gone = await leftovers.end_earlier(app, grant, custody, platform)
-                done, last = (done if done.ended is RevocationResult.UNCONFIRMED else earlier), last or gone
-            if done.ended is not RevocationResult.UNCONFIRMED or last:
-                for part in (SecretPart.TOKENS,) if traces.under_way else (SecretPart.TOKENS, SecretPart.LANDING):
-                    await burn(custody, SecretRef(grant.client_id, grant.provider, part, grant.account_id))
+                done, last = (done if done.ended is UNCONFIRMED else earlier), last or gone
+            if done.ended is not UNCONFIRMED or last:
+                await burn(custody, *map(grant.place, _GRANT[:2] if traces.under_way else _GRANT))
     except ByokeepError as error:
-        if error.code == "app_changed":
-            await _destroy(app, grant)
+        if error.code in ("app_changed", "app_missing"):  # nobody can end it: it was given to another app of ours
+            async with held(app, grant.client_id, grant.provider) as custody:
+                await burn(custody, *map(grant.place, _GRANT))
         elif not is_gone(error):
             return  # the store or the broker is away; tried again
-        done, last = (
-            Ending(ended=RevocationResult.UNCONFIRMED),
-            True,
-        )  # the tokens are gone: nothing can be proved any more
-    await _record_end(app, actor, grant, done, last=last)
+        done, last = Ending(ended=UNCONFIRMED), True  # the tokens are gone: nothing can be proved any more
+    await _record_end(app, grant, done, last=last)
     login = app.logins.get(grant.login)
     if login is not None and login.revokes_all:  # whoever else is of the same owner's consent is found out at once
         async with app.db.begin(client_id=grant.client_id) as tx:
-            await tx.all(
-                UUID, "grants_beside_look", client_id=grant.client_id, account_id=grant.account_id, login=grant.login
-            )
-
-
-async def _destroy(app: RefresherApp, grant: OAuthGrant) -> None:
-    """Destroy the tokens of a grant that nobody can end: it was given to another app of ours."""
-    async with held(app, grant.client_id, grant.provider) as custody:
-        for part in (SecretPart.ACCESS, SecretPart.TOKENS, SecretPart.LANDING):
-            await burn(custody, SecretRef(grant.client_id, grant.provider, part, grant.account_id))
+            await tx.all(UUID, "grants_beside_look", **grant.ids, login=grant.login)
 
 
 def _unproved(app: RefresherApp, grant: OAuthGrant, traces: Traces, done: Ending) -> bool:
     """Whether a one-time token may have been spent for a pair that nobody has: the death of ours proves nothing."""
     login = app.logins.get(grant.login)
     one_time = login is None or login.rules.model in ROTATING
-    return traces.lost and one_time and done.ended is RevocationResult.CONFIRMED
+    return traces.lost and one_time and done.ended is CONFIRMED
 
 
-async def _record_end(app: RefresherApp, actor: Actor, grant: OAuthGrant, done: Ending, *, last: bool) -> None:
+async def _record_end(app: RefresherApp, grant: OAuthGrant, done: Ending, *, last: bool) -> None:
     ended = done.ended
-    outcome = Outcome.FAILED if ended is RevocationResult.UNCONFIRMED else Outcome.OK
-    said = _event(EventName.GRANT_REVOKED, outcome, actor, grant, verification=ended.value)
+    said = _event(EventName.GRANT_REVOKED, outcome_of(ended), app, grant, verification=ended.value)
     async with app.db.begin(client_id=grant.client_id) as tx:
-        if ended is RevocationResult.UNCONFIRMED and not last:
+        if ended is UNCONFIRMED and not last:
             await tx.append(said)
             wait_s = min(done.retry_after_s or 0.0, float(LONGEST_ASKED_S))
-            await tx.maybe(
-                UUID, "grant_end_later", client_id=grant.client_id, account_id=grant.account_id, wait_s=wait_s
-            )
+            await tx.maybe(UUID, "grant_end_later", **grant.ids, wait_s=wait_s)
             return
-        await tx.maybe(
-            model.OAuthGrant,
-            "grant_ended",
-            client_id=grant.client_id,
-            account_id=grant.account_id,
-            reason=ended.value,
-        )
-        await tx.one(
-            PlatformAccount, "account_seen", client_id=grant.client_id, id=grant.account_id, identity="unchecked"
-        )
+        await tx.maybe(OAuthGrant, "grant_ended", **grant.ids, reason=ended.value)
+        await _show(tx, grant, "unchecked")
         await tx.append(said)
-        for ref in await tx.all(
-            refs.ref_from, "account_refs_retired", client_id=grant.client_id, account_id=grant.account_id
-        ):
-            await refs.move(tx, app, actor, ref, to=KeyState.DESTROYED, reason="disconnected")
-        if ended is not RevocationResult.CONFIRMED:
-            await open_alert(
-                tx, app, actor, reason=f"revocation_{ended.value}", severity="warning", client_id=grant.client_id,
-                object_id=grant.account_id,
-            )  # fmt: skip
+        for ref in await tx.all(refs.ref_from, "account_refs_retired", **grant.ids):
+            await refs.move(tx, app, app.system(), ref, to=KeyState.DESTROYED, reason="disconnected")
+        if ended is not CONFIRMED:
+            await grant.alert(tx, app, reason=f"revocation_{ended.value}", severity="warning")
 
 
-def _event(name: EventName, outcome: Outcome, actor: Actor, grant: OAuthGrant, **fields: FieldValue) -> Event:
-    return Event(
-        name=name, actor=actor, outcome=outcome, client_id=grant.client_id, object_id=grant.account_id,
-        fields={"platform": grant.provider.value, "login": grant.login, "version": grant.version} | fields,
-    )  # fmt: skip
+def _event(name: EventName, outcome: Outcome, app: RefresherApp, grant: OAuthGrant, **fields: FieldValue) -> Event:
+    said: dict[str, FieldValue] = {"platform": grant.provider.value, "login": grant.login, "version": grant.version}
+    return grant.record(name, outcome, app.system(), **said | fields)

@@ -10,17 +10,49 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor, ClientId, Provider, SopId
+from byokeep.core.ref import SecretPart, SecretRef
+from byokeep.kernel.app import App
+from byokeep.kernel.command import Severity, open_alert
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.rows import NO_COLUMN
 from byokeep.kernel.sops import SopRun
 
 
+class OfAccount:
+    """Anything that belongs to one account of one client."""
+
+    __slots__ = ()
+    client_id: ClientId
+    account_id: UUID
+
+    @property
+    def ids(self) -> dict[str, Any]:
+        """Which account, as parameters of a statement."""
+        return {"client_id": self.client_id, "account_id": self.account_id}
+
+    def record(self, name: EventName, outcome: Outcome, actor: Actor, /, **fields: FieldValue) -> Event:
+        """Return a record about the account."""
+        about = {"client_id": self.client_id, "object_id": self.account_id}
+        return Event(name=name, actor=actor, outcome=outcome, fields=fields, **about)
+
+    async def alert(
+        self, tx: Tx, app: App, *, reason: str, severity: Severity = "critical", actor: Actor | None = None,
+        code_points: str = "",
+    ) -> None:  # fmt: skip
+        """Open an alert about the account. Parameters as :func:`byokeep.kernel.command.open_alert`."""
+        await open_alert(
+            tx, app, actor or app.system(), reason=reason, severity=severity, client_id=self.client_id,
+            object_id=self.account_id, code_points=code_points,
+        )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Connection:
+class Connection(OfAccount):
     """One consent.
 
     Attributes:
@@ -57,8 +89,12 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OAuthGrant:
-    """What a client's consent gave for one account, as far as flows look at it."""
+class OAuthGrant(OfAccount):
+    """What a client's consent gave for one account.
+
+    Attributes:
+        superseded_at: When a consent that was not kept may have ended the tokens; None: none since they were given.
+    """
 
     client_id: ClientId
     account_id: UUID
@@ -78,24 +114,34 @@ class OAuthGrant:
     obtained_by: UUID
     obtained_at: datetime
     reauth_at: datetime | None
+    alarm_at: datetime | None
     due_at: datetime | None
     tries: int
+    changed_at: datetime
     verified_at: datetime | None
+    superseded_at: datetime | None
     drift: bool
     connected_seq: int | None
+
+    def place(self, part: SecretPart) -> SecretRef:
+        """Return a part of the account."""
+        return SecretRef(self.client_id, self.provider, part, self.account_id)
+
+    @property
+    def scope(self) -> str:
+        """The kill switch of the client's platform."""
+        return f"client:{self.client_id}:platform:{self.provider.value}"
 
 
 def consent_event(
     name: EventName, outcome: Outcome, actor: Actor, one: Connection, account: PlatformAccount, **fields: FieldValue
 ) -> Event:
     """Return a record about a consent; its object is the account."""
-    return Event(
-        name=name, actor=actor, outcome=outcome, client_id=one.client_id, object_id=one.account_id,
-        fields={
-            "platform": account.platform.value, "login": one.login, "account": _name_on_record(account.account),
-            "sop": str(one.sop_id), "job": str(one.job_id), "connection": str(one.id), **fields,
-        },
-    )  # fmt: skip
+    said: dict[str, FieldValue] = {
+        "platform": account.platform.value, "login": one.login, "account": _name_on_record(account.account),
+        "sop": str(one.sop_id), "job": str(one.job_id), "connection": str(one.id),
+    }  # fmt: skip
+    return one.record(name, outcome, actor, **said | fields)
 
 
 def _name_on_record(account: str) -> str:
@@ -141,6 +187,21 @@ class PlatformAccount:
     identified_at: datetime | None
     created_at: datetime
     created_by: UUID
+
+    def place(self, part: SecretPart) -> SecretRef:
+        """Return a part of the account."""
+        return SecretRef(self.client_id, self.platform, part, self.id)
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """Which account by its name, as parameters of a statement."""
+        return {"client_id": self.client_id, "platform": self.platform.value, "account": self.account}
+
+    def record(self, name: EventName, actor: Actor, **fields: FieldValue) -> Event:
+        """Return a record of what somebody did to the account."""
+        about: dict[str, FieldValue] = {"platform": self.platform.value, **fields}
+        same = {"client_id": self.client_id, "object_id": self.id}
+        return Event(name=name, actor=actor, outcome=Outcome.OK, fields=about, **same)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -25,36 +25,30 @@ from uuid import UUID
 
 from byokeep.accounts import refresh_journal
 from byokeep.accounts.leftovers import Late, refuse_while_consenting
-from byokeep.accounts.refresh_journal import RenewableGrant, Renewal, give_up, lose_permission
-from byokeep.accounts.refresher_app import AccountCustody, Login, PlatformMore, RefresherApp
+from byokeep.accounts.model import OAuthGrant
+from byokeep.accounts.refresh_journal import Renewal, give_up, lose_permission
+from byokeep.accounts.refresher_app import (
+    AccountCustody,
+    Login,
+    OAuthPlatform,
+    RefresherApp,
+    UnderWay,
+    app_of,
+    asked,
+    read_tokens,
+    write_tokens,
+)
+from byokeep.core import refresh as machine
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import FieldValue
 from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.reenable import RecoveryCause as Lost
 from byokeep.core.ref import SecretPart
-from byokeep.core.refresh import (
-    Decision,
-    Do,
-    GaveUp,
-    Landed,
-    LandingEvent,
-    LandingStep,
-    Phase,
-    PlacedResponse,
-    RefusedResponse,
-    RenewalAct,
-    Resumed,
-    Sent,
-    Situation,
-    UnreadableResponse,
-    after_fault,
-)
-from byokeep.core.refresh import next_step as advance
+from byokeep.core.refresh import Decision, Do, LandingStep, Phase, RenewalAct, Situation
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
 from byokeep.kernel.command import Severity, open_alert
 from byokeep.kernel.rows import Row
-from byokeep.wire.tokens import pack_tokens, unpack_tokens
 
 HALTED_S: Final = 3600.0
 _ALWAYS: Final = frozenset({Do.SEND, Do.HALT, Do.FINISH})  # the rest ask first whether a grant is held
@@ -67,24 +61,24 @@ class Attempt:
     Args:
         app: The refresher's ports.
         login: What is known of the platform's login.
-        grant, renewal: As :func:`byokeep.accounts.refresh_journal.take` gave them.
+        renewal: As :func:`byokeep.accounts.refresh_journal.take` gave it.
         custody: Open until this attempt is over.
+        held: Closed when it is.
     """
 
     def __init__(
-        self, app: RefresherApp, login: Login, grant: RenewableGrant, renewal: Renewal, custody: AccountCustody
+        self, app: RefresherApp, login: Login, renewal: Renewal, custody: AccountCustody, held: AsyncExitStack
     ) -> None:
-        self._app, self._login, self._grant, self._custody = app, login, grant, custody
-        self.renewal = renewal
+        self._app, self._login, self._custody, self._held_until = app, login, custody, held
+        self.renewal, self._grant = renewal, renewal.grant
         self._cut_off = renewal.journal.phase in (Phase.SENT, Phase.LANDED)
         self._old: TokenSet | None = None
         self._new: TokenSet | None = None
-        self._platform: PlatformMore | None = None
+        self._platform: OAuthPlatform | None = None
         self._key: Secret | None = None
         self._fault: Fault | None = None
         self._confirmed = False
         self._refused = ""
-        self._app_secret: Secret | None = None
         self._do: dict[Do, Callable[[], Awaitable[LandingStep | str]]] = {
             Do.MARK: self._mark, Do.SEND: self._send, Do.PLACE: self._place, Do.ADOPT: self._adopt,
             Do.DECIDE: self._decide, Do.REPORT_BROKEN: self._report_broken, Do.HALT: self._halt,
@@ -100,38 +94,40 @@ class Attempt:
         try:
             newest = await self._custody.newest(self._grant.place(SecretPart.TOKENS))
             landed = await self._app.slots.has(self.renewal.id)
-            step: LandingStep | str = self._next(Resumed(newest, landed, self._app.clock.now()))
+            step: LandingStep | str = self._next(machine.Resumed(newest, landed, self._app.clock.now()))
             while isinstance(step, LandingStep):
                 over = step.do not in _ALWAYS and not await self._held()
                 step = await (self._give_back() if over else self._do[step.do]())
             return step
         finally:
-            for secret in (self._old, self._new, self._key, self._app_secret):
+            for secret in (self._old, self._new, self._key):
                 if secret is not None:
                     secret.wipe()
 
     async def _held(self) -> bool:
         async with self._app.db.begin(client_id=self._grant.client_id) as tx:
-            return await refresh_journal.goes_on(tx, self._grant, self.renewal.journal.base)
+            return await refresh_journal.goes_on(tx, self.renewal)
 
     async def _give_back(self) -> str:
         """A person has ended or replaced the grant: nothing is renewed, and nothing that came may live on."""
-        late = Late(app=self._app, login=self._login, grant=self._grant, renewal=self.renewal, custody=self._custody,
-                    ask=self._ask, new=self._new, cut_off=self._cut_off)  # fmt: skip
+        late = Late(
+            app=self._app, login=self._login, renewal=self.renewal, custody=self._custody, ask=self._ask, new=self._new,
+            cut_off=self._cut_off,
+        )  # fmt: skip
         came = await late.give_back()
         await self._tidy()
         return came.value
 
-    def _next(self, happened: LandingEvent) -> LandingStep:
-        step = advance(self._login.rules, self.renewal.journal, happened)
+    def _next(self, happened: machine.LandingEvent) -> LandingStep:
+        step = machine.next_step(self._login.rules, self.renewal.journal, happened)
         self.renewal = replace(self.renewal, journal=step.journal)
         return step
 
     async def _mark(self) -> LandingStep | str:
         await self._make_ready()
         before = self.renewal
-        step = self._next(Sent(self._app.clock.now()))
-        if await refresh_journal.mark_sent(self._app, self._grant, self.renewal):
+        step = self._next(machine.Sent(self._app.clock.now()))
+        if await refresh_journal.mark_sent(self._app, self.renewal):
             return step
         self.renewal = before
         return await self._give_back()
@@ -152,19 +148,15 @@ class Attempt:
 
     async def _tokens(self) -> TokenSet:
         if self._old is None:
-            packed = await self._custody.read(self._grant.place(SecretPart.TOKENS), self.renewal.journal.base)
-            try:
-                self._old = unpack_tokens(packed)
-            finally:
-                packed.wipe()
+            place = self._grant.place(SecretPart.TOKENS)
+            self._old = await read_tokens(self._custody, place, self.renewal.journal.base)
         return self._old
 
-    async def _ask(self) -> PlatformMore:
+    async def _ask(self) -> OAuthPlatform:
         if self._platform is None:
-            ours = await refresh_journal.app_of(self._app, self._grant)
-            if ours.secret_version:
-                self._app_secret = await self._custody.app_secret(self._grant.provider, ours.login, ours.secret_version)
-            self._platform = self._app.platform(ours, self._app_secret)
+            ours = await app_of(self._app, self._grant)
+            asking = asked(self._app, self._custody, self._grant.provider, ours)
+            self._platform = await self._held_until.enter_async_context(asking)
         return self._platform
 
     async def _send(self) -> LandingStep:
@@ -192,9 +184,9 @@ class Attempt:
             answer = None
             self._refused = error.code
         if landed:
-            self._next(Landed())
+            self._next(machine.Landed())
             with suppress(ByokeepError):  # the slot says the same
-                await refresh_journal.save(self._app, self._grant, self.renewal)
+                await refresh_journal.save(self._app, self.renewal)
         return await self._read(answer, landed=landed)
 
     async def _read(self, answer: TokenSet | Fault | None, *, landed: bool) -> LandingStep:
@@ -210,23 +202,19 @@ class Attempt:
             return LandingStep(self.renewal.journal, Do.REPORT_BROKEN)
         self._fault = answer
         if landed and not answer.answered:
-            return self._next(UnreadableResponse(now))
-        return self._next(RefusedResponse(answer, now))
+            return self._next(machine.UnreadableResponse(now))
+        return self._next(machine.RefusedResponse(answer, now))
 
     async def _place(self) -> LandingStep | str:
         new = self._new or await self._read_landed()
         if isinstance(new, LandingStep):
             return new
-        packed = pack_tokens(new)
+        place = self._grant.place(SecretPart.TOKENS)
         try:
-            written = await self._custody.write(
-                self._grant.place(SecretPart.TOKENS), packed, cas=self.renewal.journal.base
-            )
+            written = await write_tokens(self._custody, place, new, cas=self.renewal.journal.base)
         except Conflict:
-            return self._next(PlacedResponse(won=False))
-        finally:
-            packed.wipe()
-        self._next(PlacedResponse(won=True))
+            return self._next(machine.PlacedResponse(won=False))
+        self._next(machine.PlacedResponse(won=True))
         return await self._pin(new, written.version, "", "renewed", store_request=written.request_id)
 
     async def _read_landed(self) -> TokenSet | LandingStep:
@@ -241,7 +229,7 @@ class Attempt:
         if found is None or found[0] != self.renewal.journal.base:
             await self._alert("landed_reply_unreadable")
             await self._app.slots.clear(self.renewal.id)
-            return self._next(UnreadableResponse(self._app.clock.now()))
+            return self._next(machine.UnreadableResponse(self._app.clock.now()))
         _, status, body, at = found
         try:
             answer: TokenSet | Fault | None = (await self._ask()).read_landed(
@@ -260,18 +248,14 @@ class Attempt:
     async def _adopt(self) -> str:
         """Point at what the store has; ours, cut off before it was pinned, or a sibling's. What a consent that is being
         finished has put there is not on record yet, and what one that was finished has put there is not ours."""
-        await refuse_while_consenting(self._app, self._grant)
+        async with self._app.db.begin(client_id=self._grant.client_id) as tx:
+            await refuse_while_consenting(tx, self._grant)
         if not await self._held():
             return await self._give_back()
         place = self._grant.place(SecretPart.TOKENS)
         newest = await self._custody.newest(place)
-        packed = await self._custody.read(place, newest)
-        try:
-            adopted = unpack_tokens(packed)
-        finally:
-            packed.wipe()
-        if self.renewal.journal.phase is not Phase.CLOSED:
-            self.renewal = replace(self.renewal, journal=replace(self.renewal.journal, phase=Phase.CLOSED))
+        adopted = await read_tokens(self._custody, place, newest)
+        self.renewal = self.renewal.at(Phase.CLOSED)
         try:  # it never counts as what came: that may be given back, and this may be a person's new login
             return await self._pin(adopted, newest, "adopted", "adopted")
         finally:
@@ -281,7 +265,7 @@ class Attempt:
         place = self._grant.place(SecretPart.ACCESS)
         written = await self._custody.write(place, tokens.access, cas=await self._custody.newest(place))
         pinned = await refresh_journal.placed(
-            self._app, self._login, self._grant, self.renewal, tokens, version=version,
+            self._app, self._login, self.renewal, tokens, version=version,
             access_version=written.version, reason=reason, attempts=self.renewal.journal.lost + 1, **more,
         )  # fmt: skip
         if not pinned:
@@ -292,7 +276,7 @@ class Attempt:
         await self._tidy()
         needed = self._login.scopes_for(self._grant.purposes)
         if tokens.scopes is not None and missing_scopes(tokens, needed):
-            await lose_permission(self._app, self._grant, self.renewal)
+            await lose_permission(self._app, self.renewal)
             return "missing_scope"
         return ended
 
@@ -317,36 +301,33 @@ class Attempt:
         if decision.alert:
             await self._alert("platform_app_refused")
         await refresh_journal.put_off(
-            self._app, self._grant, self.renewal, wait_s=decision.wait_s, tries=tries, reason=decision.act.value,
+            self._app, self.renewal, wait_s=decision.wait_s, tries=tries, reason=decision.act.value,
             **fields,
         )  # fmt: skip
         return decision.act.value
 
     def _after(self, fault: Fault, now: Situation) -> Decision:
-        seed = refresh_journal.seed_of(self._grant, self.renewal.journal.base)
-        return after_fault(self._login.rules, fault, now, seed=seed)
+        seed = refresh_journal.seed_of(self._grant.account_id, self.renewal.journal.base)
+        return machine.after_fault(self._login.rules, fault, now, seed=seed)
 
     async def _end(self, decision: Decision, fields: dict[str, FieldValue]) -> str:
-        self._next(GaveUp())
+        self._next(machine.GaveUp())
         cause = Lost.COMPROMISED if decision.suspect_reuse else _LOST[decision.act]
         reason = "reuse_suspected" if decision.suspect_reuse else decision.act.value
-        told = await give_up(self._app, self._grant, self.renewal, cause, reason=reason, **fields)
+        return await self._give_up(cause, reason, **fields)
+
+    async def _give_up(self, lost_by: Lost, reason: str, /, **fields: FieldValue) -> str:
+        told = await give_up(self._app, self.renewal, lost_by, reason=reason, **fields)
         if not told:
             return await self._give_back()
         await self._tidy()
         return told
 
     async def _report_broken(self) -> str:
-        self.renewal = replace(self.renewal, journal=replace(self.renewal.journal, phase=Phase.BROKEN))
+        self.renewal = self.renewal.at(Phase.BROKEN)
         fields = _told(self._fault) if self._fault is not None else {}
-        told = await give_up(
-            self._app, self._grant, self.renewal, Lost.CHAIN_BROKEN, reason="chain_broken",
-            attempts=max(self.renewal.journal.lost, 1), **fields,
-        )  # fmt: skip
-        if not told:
-            return await self._give_back()
-        await self._tidy()
-        return "chain_broken"
+        fields["attempts"] = max(self.renewal.journal.lost, 1)
+        return await self._give_up(Lost.CHAIN_BROKEN, "chain_broken", **fields)
 
     async def _halt(self) -> str:
         """The store is older than what is on record: it was rolled back, and no call may be made with what it has."""
@@ -354,7 +335,7 @@ class Attempt:
         if self.renewal.journal.phase is not Phase.STARTED:
             raise Integrity("store_rolled_back", next_step="Bring the store back to its newest state.")
         await refresh_journal.put_off(
-            self._app, self._grant, self.renewal, wait_s=HALTED_S, tries=self._grant.tries, reason="store_rolled_back"
+            self._app, self.renewal, wait_s=HALTED_S, tries=self._grant.tries, reason="store_rolled_back"
         )
         return "halted"
 
@@ -371,8 +352,7 @@ class Attempt:
     async def _alert(self, reason: str, severity: Severity = "critical") -> None:
         with suppress(ByokeepError):
             async with self._app.db.begin(client_id=self._grant.client_id) as tx:
-                await open_alert(tx, self._app, self._app.system(), reason=reason, severity=severity,
-                                  client_id=self._grant.client_id, object_id=self._grant.account_id)  # fmt: skip
+                await self._grant.alert(tx, self._app, reason=reason, severity=severity)
 
 
 def _told(fault: Fault) -> dict[str, FieldValue]:
@@ -386,7 +366,7 @@ LONGEST_PAUSE_S: Final = 30.0
 OVERDUE: Final = timedelta(minutes=10)
 
 
-async def renew(app: RefresherApp, grant: RenewableGrant) -> str:
+async def renew(app: RefresherApp, grant: OAuthGrant) -> str:
     """Renew one account's tokens if they are due and nobody else does; returns how it ended, as a code.
 
     Raises:
@@ -395,30 +375,28 @@ async def renew(app: RefresherApp, grant: RenewableGrant) -> str:
     login = app.logins.get(grant.login)
     if login is None or login.provider is not grant.provider:
         raise Denied("unknown_login", next_step="This version does not know the login of this account.")
-    taken = await refresh_journal.take(app, grant)
-    if taken is None:
+    renewal = await refresh_journal.take(app, grant)
+    if renewal is None:
         return "not_due"
-    held, renewal = taken
-    async with app.custodian.open(renewal.job_id) as custody:
-        attempt = Attempt(app, login, held, renewal, custody)
-        ended = await attempt.go()
+    async with app.custodian.open(renewal.job_id) as custody, AsyncExitStack() as held:
+        ended = await Attempt(app, login, renewal, custody, held).go()
     with suppress(ByokeepError):  # an open job ends by itself
         await app.custodian.close(renewal.job_id)
     return ended
 
 
-class Renewals:
-    """The renewals of one process.
+class Renewals(UnderWay[UUID]):
+    """The renewals of one process, by account.
 
     Args:
         app: The refresher's ports.
         told: Called with the grant and how its renewal ended, as a code.
     """
 
-    def __init__(self, app: RefresherApp, told: Callable[[RenewableGrant, str], None] = lambda _, __: None) -> None:
+    def __init__(self, app: RefresherApp, told: Callable[[OAuthGrant, str], None] = lambda _, __: None) -> None:
+        super().__init__()
         self._app, self._told = app, told
-        self._running: dict[tuple[UUID, UUID], asyncio.Task[None]] = {}
-        self._pauses: dict[tuple[UUID, UUID], tuple[float, float]] = {}
+        self._pauses: dict[UUID, tuple[float, float]] = {}
 
     async def start_due(self) -> int:
         """Start what is due; returns how many. Raises Unavailable."""
@@ -426,14 +404,9 @@ class Renewals:
         if room <= 0:
             return 0
         async with self._app.db.begin(every_client=True) as tx:
-            due = await tx.all(
-                RenewableGrant,
-                "refresh_due",
-                now=self._app.clock.now(),
-                owner=self._app.owner,
-                limit=room + len(self._pauses),
-            )
-        return self._start(due, room)
+            now, limit = self._app.clock.now(), room + len(self._pauses)
+            due = await tx.all(OAuthGrant, "refresh_due", now=now, owner=self._app.owner, limit=limit)
+        return self._start_some(due, room)
 
     async def resume(self) -> int:
         """Take up what was cut off here or left by a machine that is gone, and tell of others' that do not end.
@@ -446,58 +419,48 @@ class Renewals:
         """
         async with self._app.db.begin(every_client=True) as tx:
             await tx.all(UUID, "refresh_take_over", owner=self._app.owner)
-            found = await tx.all(
-                RenewableGrant, "refresh_cut_off", owner=self._app.owner, limit=MOST + len(self._pauses)
-            )
+            limit = MOST + len(self._pauses)
+            found = await tx.all(OAuthGrant, "refresh_cut_off", owner=self._app.owner, limit=limit)
             foreign = await tx.all(dict, "refresh_foreign", owner=self._app.owner)
-        started = self._start(found, MOST)
+        started = self._start_some(found, MOST)
         for row in foreign:
             with suppress(Exception):  # one that can not be told of is looked at again, and hides no other one
                 await self._tell_foreign(row)
         return started
 
-    async def settle(self) -> None:
-        """Wait until nothing is under way."""
-        while self._running:
-            await asyncio.wait(self._running.values())
-
-    async def drain(self, within_s: float) -> int:
-        """Wait for what is under way; returns how many did not end in time."""
-        if self._running:
-            await asyncio.wait(self._running.values(), timeout=within_s)
-        return len(self._running)
-
-    def _start(self, grants: list[RenewableGrant], room: int) -> int:
+    def _start_some(self, grants: list[OAuthGrant], room: int) -> int:
         started, now = 0, self._app.clock.monotonic()
         for grant in grants:
-            if started >= room or grant.key in self._running or self._pauses.get(grant.key, (0.0, 0.0))[0] > now:
+            under_way = self._running.values()
+            if (
+                started >= room
+                or grant.account_id in under_way
+                or self._pauses.get(grant.account_id, (0.0, 0.0))[0] > now
+            ):
                 continue
-            self._running[grant.key] = asyncio.create_task(self._renew(grant))
+            self._start(grant.account_id, self._renew(grant))
             started += 1
         return started
 
-    async def _renew(self, grant: RenewableGrant) -> None:
+    async def _renew(self, grant: OAuthGrant) -> None:
         try:
             ended = await renew(self._app, grant)
-            self._pauses.pop(grant.key, None)
+            self._pauses.pop(grant.account_id, None)
         except Exception as error:  # of any kind: it is told, and comes again
             ended = error.code if isinstance(error, ByokeepError) else f"failed_{type(error).__name__.lower()}"
             await self._overdue(grant, unforeseen=not isinstance(error, ByokeepError))
-            pause_s = min(2 * self._pauses.get(grant.key, (0.0, FIRST_PAUSE_S / 2))[1], LONGEST_PAUSE_S)
-            self._pauses[grant.key] = self._app.clock.monotonic() + pause_s, pause_s
-        finally:
-            self._running.pop(grant.key, None)
+            pause_s = min(2 * self._pauses.get(grant.account_id, (0.0, FIRST_PAUSE_S / 2))[1], LONGEST_PAUSE_S)
+            self._pauses[grant.account_id] = self._app.clock.monotonic() + pause_s, pause_s
         self._told(grant, ended)
 
-    async def _overdue(self, grant: RenewableGrant, *, unforeseen: bool) -> None:
+    async def _overdue(self, grant: OAuthGrant, *, unforeseen: bool) -> None:
         """Tell people of one that should be done by now; at once when nobody foresaw why it is not."""
         since = grant.due_at or grant.changed_at  # one that was ended is due no more, and has to give back
         if not unforeseen and self._app.clock.now() - since < OVERDUE:
             return
         with suppress(Exception):
             async with self._app.db.begin(client_id=grant.client_id) as tx:
-                await open_alert(tx, self._app, self._app.system(), reason="renewal_overdue", severity="warning",
-                                  client_id=grant.client_id, object_id=grant.account_id)  # fmt: skip
+                await grant.alert(tx, self._app, reason="renewal_overdue", severity="warning")
 
     async def _tell_foreign(self, row: Row) -> None:
         async with self._app.db.begin(client_id=row["client_id"]) as tx:

@@ -15,15 +15,15 @@ No other process has these ports.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
-from byokeep.accounts.model import OAuthGrant, OurApp
+from byokeep.accounts.model import OAuthGrant, OfAccount, OurApp
 from byokeep.core.errors import ByokeepError, Denied, NotFound
 from byokeep.core.fault import Fault
 from byokeep.core.identity import Face
@@ -34,9 +34,8 @@ from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.jobs.jobs import custody_job
 from byokeep.kernel.app import App
-from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import Written
-from byokeep.wire.tokens import unpack_tokens
+from byokeep.wire.tokens import pack_tokens, unpack_tokens
 
 SIDE_BY_SIDE: Final = 4
 FIRST_PAUSE_S: Final = 5.0
@@ -44,19 +43,8 @@ LONGEST_PAUSE_S: Final = 3600.0
 TOLD_AFTER: Final = 3  # failures in a row of a kind that has a name
 
 
-class OfAccount(Protocol):
-    """Anything that belongs to one account."""
-
-    @property
-    def client_id(self) -> ClientId:
-        """Whose account."""
-
-    @property
-    def account_id(self) -> UUID:
-        """Which account."""
-
-
 T = TypeVar("T", bound=OfAccount)
+K = TypeVar("K")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +86,7 @@ class Apart:
         self._failed.pop((what, account), None)
 
 
-async def each(app: App, apart: Apart, what: str, found: Sequence[T], act: Callable[[T], Awaitable[object]]) -> int:
+async def each(app: RefresherApp, what: str, found: Sequence[T], act: Callable[[T], Awaitable[object]]) -> int:
     """Do something for each of ``found``, some side by side; returns how many there were.
 
     Args:
@@ -111,26 +99,35 @@ async def each(app: App, apart: Apart, what: str, found: Sequence[T], act: Calla
             try:
                 await act(one)
             except Exception as error:  # of any kind: it is this account's alone
-                await _note(app, apart, what, one, error)
+                await _note(app, what, one, error)
             else:
-                apart.worked(what, one.account_id)
+                app.apart.worked(what, one.account_id)
 
     await asyncio.gather(*(one_of(one) for one in found))
     return len(found)
 
 
-async def _note(app: App, apart: Apart, what: str, one: OfAccount, error: Exception) -> None:
+async def each_due(
+    app: RefresherApp, what: str, shape: type[T], statement: str, act: Callable[[T], Awaitable[object]],
+    **params: object,
+) -> int:  # fmt: skip
+    """Do something for each row of a statement; who failed at it is left alone for a pause. As :func:`each`."""
+    resting = app.apart.resting(what, app.clock.monotonic())
+    async with app.db.begin(every_client=True) as tx:
+        found = await tx.all(shape, statement, resting=resting, **params)
+    return await each(app, what, found, act)
+
+
+async def _note(app: RefresherApp, what: str, one: OfAccount, error: Exception) -> None:
     known = isinstance(error, ByokeepError)
     code = error.code if isinstance(error, ByokeepError) else f"failed_{type(error).__name__.lower()}"
-    times = apart.failed(what, one.account_id, app.clock.monotonic())
-    apart.told(what, one, code)
+    times = app.apart.failed(what, one.account_id, app.clock.monotonic())
+    app.apart.told(what, one, code)
     if known and times < TOLD_AFTER:
         return
     with suppress(Exception):  # the log has it
         async with app.db.begin(client_id=one.client_id) as tx:
-            await open_alert(
-                tx, app, app.system(), reason=f"{what}_failed", client_id=one.client_id, object_id=one.account_id
-            )
+            await one.alert(tx, app, reason=f"{what}_failed")
 
 
 ALWAYS: Final = ("connect", "read")  # purposes that each account has
@@ -209,10 +206,6 @@ class OAuthPlatform(Protocol):
     async def look(self, tokens: TokenSet, account: Face) -> Posts | Fault:
         """List recent posts, read-only."""
 
-
-class PlatformMore(OAuthPlatform, Protocol):
-    """The rarer acts."""
-
     async def granted(self, tokens: TokenSet) -> tuple[str, ...] | Fault | None:
         """Return the scopes that were granted; None when nothing says so."""
 
@@ -255,16 +248,6 @@ class Login:
         return frozenset(scope for what in (*ALWAYS, *purposes) for scope in self.needed.get(what, ()))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AppAt:
-    """Our app at a login: the public half, and which version of the secret the store has (0: none)."""
-
-    login: str
-    app_id: str
-    redirect_uri: str
-    secret_version: int
-
-
 class Slots(Protocol):
     """Places on this machine's disk for replies, each sealed with a key of its own that lies in the store."""
 
@@ -303,9 +286,32 @@ class RefresherApp(App):
     slots: Slots
     owner: UUID
     logins: dict[str, Login]
-    platform: Callable[[AppAt, Secret | None], PlatformMore]
+    platform: Callable[[OurApp, Secret | None], OAuthPlatform]
     digest: Callable[[str], str]
     apart: Apart = field(default_factory=Apart)
+
+
+class UnderWay(Generic[K]):
+    """Tasks of one process, each with what it is for; nothing cuts one off."""
+
+    def __init__(self) -> None:
+        self._running: dict[asyncio.Task[None], K] = {}
+
+    def _start(self, what: K, act: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(act)
+        self._running[task] = what
+        task.add_done_callback(self._running.pop)
+
+    async def settle(self) -> None:
+        """Wait until nothing is under way."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def drain(self, within_s: float) -> int:
+        """Wait for what is under way; returns how many did not end in time."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=within_s)
+        return len(self._running)
 
 
 _KEPT: Final = 10  # versions that the store keeps of a place
@@ -324,34 +330,69 @@ async def held(app: RefresherApp, client_id: ClientId, provider: Provider) -> As
 
 
 @asynccontextmanager
-async def opened(app: RefresherApp, grant: OAuthGrant) -> AsyncIterator[tuple[AccountCustody, PlatformMore, TokenSet]]:
+async def opened(app: RefresherApp, grant: OAuthGrant) -> AsyncIterator[tuple[AccountCustody, OAuthPlatform, TokenSet]]:
     """Hold the tokens of a grant, and its platform; they are wiped at the end.
 
     Raises:
         Denied: ``app_changed``: the grant is another app's; nothing of ours may be shown for it.
         ByokeepError: Not to be had.
     """
-    async with app.db.begin(client_id=grant.client_id) as tx:
-        ours = await tx.one(OurApp, "app_get", login=grant.login)
-    if ours.app_id != grant.app_id:
-        raise Denied("app_changed", next_step="Connect the account again under the new app.", login=grant.login)
+    ours = await app_of(app, grant)
     async with held(app, grant.client_id, grant.provider) as custody:
-        place = SecretRef(grant.client_id, grant.provider, SecretPart.TOKENS, grant.account_id)
-        packed = await _newest(custody, place, grant.version)
+        tokens = await _newest(custody, grant.place(SecretPart.TOKENS), grant.version)
         try:
-            tokens = unpack_tokens(packed)
-        finally:
-            packed.wipe()
-        version, secret = ours.secret_version, None
-        try:
-            if version:
-                secret = await custody.app_secret(grant.provider, grant.login, version)
-            at = AppAt(login=grant.login, app_id=grant.app_id, redirect_uri=ours.redirect_uri, secret_version=version)
-            yield custody, app.platform(at, secret), tokens
+            async with asked(app, custody, grant.provider, ours) as platform:
+                yield custody, platform, tokens
         finally:
             tokens.wipe()
-            if secret is not None:
-                secret.wipe()
+
+
+async def app_of(app: RefresherApp, grant: OAuthGrant) -> OurApp:
+    """Return our app, under which a grant was given.
+
+    Raises:
+        Denied: ``app_missing``; ``app_changed``: the grant is another app's; nothing of ours may be shown for it.
+    """
+    async with app.db.begin() as tx:
+        ours = await tx.maybe(OurApp, "refresh_app", login=grant.login, environment=app.environment.value)
+    if ours is None:
+        raise Denied("app_missing", next_step="An admin sets the app of this login.", login=grant.login)
+    if ours.app_id != grant.app_id:
+        raise Denied("app_changed", next_step="Connect the account again under the new app.", login=grant.login)
+    return ours
+
+
+@asynccontextmanager
+async def asked(
+    app: RefresherApp, custody: AccountCustody, provider: Provider, ours: OurApp
+) -> AsyncIterator[OAuthPlatform]:
+    """Hold the caller of a platform as our app, whose secret is wiped at the end."""
+    secret = None
+    try:
+        if ours.secret_version:
+            secret = await custody.app_secret(provider, ours.login, ours.secret_version)
+        yield app.platform(ours, secret)
+    finally:
+        if secret is not None:
+            secret.wipe()
+
+
+async def read_tokens(custody: AccountCustody, place: SecretRef, version: int) -> TokenSet:
+    """Return the token set of a version. Raises as :meth:`AccountCustody.read`."""
+    packed = await custody.read(place, version)
+    try:
+        return unpack_tokens(packed)
+    finally:
+        packed.wipe()
+
+
+async def write_tokens(custody: AccountCustody, place: SecretRef, tokens: TokenSet, *, cas: int) -> Written:
+    """Write a token set as version ``cas + 1``. Raises as :meth:`AccountCustody.write`."""
+    packed = pack_tokens(tokens)
+    try:
+        return await custody.write(place, packed, cas=cas)
+    finally:
+        packed.wipe()
 
 
 def is_gone(error: ByokeepError) -> bool:
@@ -359,20 +400,20 @@ def is_gone(error: ByokeepError) -> bool:
     return isinstance(error, NotFound) or error.code == "secret_version_gone"
 
 
-async def _newest(custody: AccountCustody, place: SecretRef, pinned: int) -> Secret:
+async def _newest(custody: AccountCustody, place: SecretRef, pinned: int) -> TokenSet:
     """Read the newest version that is there; one that was written and never recorded may have been destroyed again."""
     newest = await custody.newest(place)
     for version in range(newest, pinned, -1):
         try:
-            return await custody.read(place, version)
+            return await read_tokens(custody, place, version)
         except ByokeepError as error:
             if not is_gone(error):
                 raise
-    return await custody.read(place, min(newest, pinned))
+    return await read_tokens(custody, place, min(newest, pinned))
 
 
-async def burn(custody: AccountCustody, place: SecretRef) -> None:
-    """Destroy every version that the store keeps of a place."""
-    newest = await custody.newest(place)
-    if newest:
-        await custody.destroy(place, list(range(max(1, newest - _KEPT + 1), newest + 1)))
+async def burn(custody: AccountCustody, *places: SecretRef) -> None:
+    """Destroy every version that the store keeps of some places."""
+    for place in places:
+        if newest := await custody.newest(place):
+            await custody.destroy(place, list(range(max(1, newest - _KEPT + 1), newest + 1)))

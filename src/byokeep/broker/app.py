@@ -14,8 +14,8 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from byokeep import __version__
+from byokeep.accounts import broker_routes as accounts
 from byokeep.audit import broker_routes as audit
-from byokeep.broker import incident
 from byokeep.core.errors import ByokeepError
 from byokeep.core.model import Environment
 from byokeep.http import procedures
@@ -92,7 +92,7 @@ def create_app(
     routers = (
         jobs.jobs_router(app, auth, room), jobs.effects_router(app, auth, room), profiles.router(app, auth, room),
         jobs.switches_router(kill_app, kill_auth, room), jobs.scheduled_router(app, auth, room),
-        tenancy.transfers_router(app, auth), incident.router(kill_app, kill_auth, room), audit.router(app, auth),
+        tenancy.transfers_router(app, auth), accounts.router(kill_app, kill_auth, room), audit.router(app, auth),
         tenancy.router(app, auth), tenancy.credentials(app, auth), tenancy.sessions(app, auth, passwords),
         procedures.approvals_router(app, auth),
     )  # fmt: skip

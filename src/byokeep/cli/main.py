@@ -60,7 +60,7 @@ for _group, _commands in (
     (_WORK, {
         "client": ("client", "Create, list, suspend and resume clients."),
         "key": ("key", "Onboard, list and verify clients' provider keys."),
-        "account": ("account", "Connect platform accounts, and enable their lanes."),
+        "account": ("accounts.cli:account", "Connect platform accounts, and enable their lanes."),
         "profile": (
             "profiles.cli:profile",
             "Keep browser profiles sealed: log in once, prove, renew, restore, destroy.",

@@ -14,6 +14,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import subprocess
+import sys
 from contextlib import suppress
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -80,6 +82,20 @@ def form_of(address: str, *, redirect_uri: str, state: Secret, binding: Secret) 
     if not state.matches(given.get("state", "").encode()):
         return None
     return Secret(urlencode({**given, "binding": binding.reveal().decode(), "redirect": here}))
+
+
+def pasted_form(came: Secret, *, redirect_uri: str, state: Secret, binding: Secret) -> Secret:
+    """Return the answer that a pasted address carries as a form to send on; wipes the address.
+
+    Raises:
+        Rejected: ``not_the_answer``.
+    """
+    address = came.reveal().decode("utf-8", "replace").strip()
+    came.wipe()
+    form = form_of(address, redirect_uri=redirect_uri, state=state, binding=binding)
+    if form is None:
+        raise Rejected("not_the_answer", next_step="Paste the whole address that the browser ended at; start again.")
+    return form
 
 
 class Listener:
@@ -172,3 +188,13 @@ class Listener:
 
 def _page(status: str, body: str, more: str = "") -> str:
     return f"HTTP/1.1 {status}\r\n{_HEADERS}{more}Content-Length: {len(body.encode())}\r\n\r\n{body}"
+
+
+def open_browser(url: str) -> bool:
+    """Open an address in this machine's browser; False when there is none."""
+    opener = "open" if sys.platform == "darwin" else "xdg-open"
+    try:
+        subprocess.Popen([opener, url], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    except OSError:
+        return False
+    return True

@@ -14,8 +14,8 @@ import re
 from collections.abc import Collection, Mapping
 from enum import StrEnum
 from importlib import resources
-from types import MappingProxyType
-from typing import Any, Final, TypeVar, get_type_hints
+from types import MappingProxyType, UnionType
+from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 _TEXT: Final = re.compile(r"[ -~]{0,300}\Z")
@@ -99,6 +99,12 @@ class Table:
             return self.texts(field)
         if kind == Mapping[str, str]:
             return self.templates(field)
+        if get_origin(kind) is tuple:
+            return tuple(get_args(kind)[0](text) for text in self.texts(field))
+        if get_origin(kind) in (Union, UnionType):  # of a record and None: a table that may be absent
+            return self._read(field, get_args(kind)[0]) if field in self._left else None
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            return self.table(field).fill(kind)
         if issubclass(kind, StrEnum):
             return kind(self.take(field, str))
         return self.take(field, kind)

@@ -302,7 +302,6 @@ def load(platform: str, document: Mapping[str, Any]) -> PlatformDescriptor:
         PlatformDescriptor,
         id=platform,
         provider=provider,
-        lanes=tuple(Lane(lane) for lane in top.texts("lanes")),
         oauth=None if oauth is None else _oauth(platform, oauth),
     )
     if (oauth is None) != bool(found.why_no_oauth) or (oauth is None) != (Lane.API not in found.lanes):
@@ -356,7 +355,6 @@ def _oauth(platform: str, table: Table) -> OAuth:
         refresh=oauth_call(calls.table("refresh"), "refresh"),
         refresh_rules=table.table("refresh").fill(RefreshRules, needed=("due_from", "due_to", "alarm_days")),
         revoke=tuple(call for one in revoke if (call := oauth_call(one, "revoke")) is not None),
-        reply=table.table("reply").fill(ReplyFields),
         granted=None if granted is None else read(granted, Granted, "granted"),
         inspect=None if inspect is None else read(inspect, Inspect, "inspect"),
         identity=read(table.table("identity"), Identity, "identity"),
@@ -364,7 +362,6 @@ def _oauth(platform: str, table: Table) -> OAuth:
         errors=errors.fill(
             Errors, rules=tuple(_rule(Table("errors.rules", one)) for one in errors.take("rules", list))
         ),
-        health=table.table("health").fill(HealthCost),
     )
     calls.done()
     if (found.pkce is Pkce.NONE) == ("code_verifier" in found.exchange.form):

@@ -79,6 +79,10 @@ class Signs:
     paths: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not (self.selectors or self.paths) or not all(map(_PATH.match, self.paths)):
+            raise ValueError("a state of a website needs selectors or paths")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProofPlace:
@@ -87,6 +91,10 @@ class ProofPlace:
     paths: tuple[str, ...]
     region: str
     masks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.paths or not self.region or not all(map(_PATH.match, self.paths)):
+            raise ValueError("proof needs paths and a region")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,22 +153,16 @@ class SitePlace:
 def load_website(name: str, document: Mapping[str, Any]) -> Website:
     """Build a record from a parsed file. Raises ValueError that names the field."""
     top = Table(name, document)
-    hosts = top.texts("hosts")
-    if not hosts or not all(_HOST.match(host) for host in hosts):
+    found = top.fill(Website, id=name, account=_account(top.table("account")))
+    if not found.hosts or not all(_HOST.match(host) for host in found.hosts):
         raise ValueError(f"{name}.hosts must be names of hosts")
-    logout = top.optional("logout")
-    return top.fill(
-        Website,
-        id=name,
-        hosts=hosts,
-        login=_address(name, top.take("login", str), hosts),
-        page=_address(name, top.take("page", str), hosts),
-        account=_account(top.table("account")),
-        logged_out=_signs(top.table("logged_out")),
-        challenge=_signs(top.table("challenge")),
-        proof=_proof(top.table("proof")),
-        logout=None if logout is None else _logout(name, logout, hosts),
-    )
+    for address in (found.login, found.page, *([found.logout.page] if found.logout else [])):
+        split = urlsplit(address)
+        if split.scheme != "https" or split.netloc not in found.hosts or not _PATH.match(split.path):
+            raise ValueError(f"{name}: {address} must be https, on one of its hosts, with a plain path")
+        if split.query or split.fragment:
+            raise ValueError(f"{name}: {address} must have no query")
+    return found
 
 
 def websites(own: Path | None = None) -> Mapping[str, Website]:
@@ -187,15 +189,6 @@ def websites(own: Path | None = None) -> Mapping[str, Website]:
     return MappingProxyType(found)
 
 
-def _address(name: str, address: str, hosts: tuple[str, ...]) -> str:
-    split = urlsplit(address)
-    if split.scheme != "https" or split.netloc not in hosts or not _PATH.match(split.path):
-        raise ValueError(f"{name}: {address} must be https, on one of its hosts, with a plain path")
-    if split.query or split.fragment:
-        raise ValueError(f"{name}: {address} must have no query")
-    return address
-
-
 def _account(table: Table) -> AccountPlace:
     reading = PageReading(table.take("reading", str))
     in_json = reading is PageReading.JSON
@@ -206,11 +199,8 @@ def _account(table: Table) -> AccountPlace:
         json_id=table.texts("id") if in_json else (),
         json_username=table.texts("username", []) if in_json else (),
         json_display_name=_paths(table) if in_json else (),
-        id=None if in_json else table.table("id").fill(PagePart),
-        username=None if in_json else _part(table.optional("username")),
-        display_name=None if in_json else _part(table.optional("display_name")),
     )
-    if not found.selector or (not in_json and found.marker):
+    if not found.selector or (in_json == (found.id is not None)) or (not in_json and found.marker):
         raise ValueError("account.selector is missing, or a marker without JSON")
     return found
 
@@ -220,25 +210,3 @@ def _paths(table: Table) -> tuple[tuple[str, ...], ...]:
     if not all(isinstance(path, list) and path and all(isinstance(step, str) for step in path) for path in paths):
         raise ValueError("account.display_name must be a list of paths")
     return tuple(tuple(path) for path in paths)
-
-
-def _part(table: Table | None) -> PagePart | None:
-    return None if table is None else table.fill(PagePart)
-
-
-def _signs(table: Table) -> Signs:
-    signs = table.fill(Signs)
-    if not (signs.selectors or signs.paths) or not all(map(_PATH.match, signs.paths)):
-        raise ValueError("a state of a website needs selectors or paths")
-    return signs
-
-
-def _proof(table: Table) -> ProofPlace:
-    place = table.fill(ProofPlace)
-    if not place.paths or not place.region or not all(map(_PATH.match, place.paths)):
-        raise ValueError("proof needs paths and a region")
-    return place
-
-
-def _logout(name: str, table: Table, hosts: tuple[str, ...]) -> LogoutPlace:
-    return table.fill(LogoutPlace, page=_address(name, table.take("page", str), hosts))

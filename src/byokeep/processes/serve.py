@@ -55,7 +55,7 @@ _OWN: Final = {
     "web": ("byokeep.web.app", *_SERVER),
     "broker": ("byokeep.broker.app", "byokeep.broker.rounds", *_SERVER),
     "worker": ("byokeep.worker.tasks",),
-    "refresher": ("byokeep.refresher.loop",),
+    "refresher": ("byokeep.accounts.tasks",),
 }
 
 
@@ -138,7 +138,7 @@ def _swept(count: int, code: str) -> None:
 
 
 async def _refresher(settings: Settings) -> None:
-    from byokeep.refresher.loop import run as run_refresher  # noqa: PLC0415 - see the top
+    from byokeep.accounts.tasks import run as run_refresher  # noqa: PLC0415 - see the top
 
     async with refresher_app(settings) as app:
         await run_refresher(app)

@@ -12,6 +12,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, FastAPI
 
 from byokeep import __version__
+from byokeep.accounts import routes as accounts
 from byokeep.audit import routes as audit
 from byokeep.core.model import Actor, ClientId, Environment, Provider
 from byokeep.core.ref import SecretRef
@@ -28,7 +29,7 @@ from byokeep.kernel.command import record_refused_call
 from byokeep.keys import routes as keys
 from byokeep.profiles import routes as profiles
 from byokeep.tenancy import routes as tenancy
-from byokeep.web import accounts, connect, forward, overview, refreshers, vault
+from byokeep.web import forward, overview, vault
 
 _NOBODY = ClientId(UUID(int=0))
 
@@ -82,11 +83,11 @@ def _rooms(app: WebApp, auth: Authenticator, emergency: Emergency) -> tuple[APIR
         tenancy.clients_router(app, auth),
         overview.export(app, auth),
         accounts.account_router(app, auth, writes),
-        accounts.router(app, auth, writes),
+        accounts.state_router(app, auth, writes),
         accounts.acts(app, auth, writes),
-        connect.app_routes(app, auth),
-        connect.router(app, auth, writes),
-        refreshers.router(app, auth),
+        accounts.app_routes(app, auth),
+        accounts.consent_routes(app, auth, writes),
+        accounts.refresher_routes(app, auth),
         keys.values(app, auth, writes),
         keys.router(app, auth, writes, emergency),
         overview.inventory(app, auth),

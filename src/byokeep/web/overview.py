@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends
 from pydantic import Field
 
 from byokeep.accounts import accounts
+from byokeep.accounts.routes import AccountReply
 from byokeep.core.model import Actor, ClientId
 from byokeep.http.body import PathId, no_query
 from byokeep.http.openapi import refusals
@@ -22,7 +23,6 @@ from byokeep.profiles import vault_inventory
 from byokeep.profiles.vault_inventory import VaultInventory
 from byokeep.tenancy import clients
 from byokeep.tenancy.schemas import ClientReply
-from byokeep.web.accounts import AccountReply
 
 
 class TransitionReply(Reply, of=Transition, shows="ref_id state_from state_to reason at by"):

@@ -19,7 +19,8 @@ import os
 import re
 import stat
 from base64 import urlsafe_b64decode
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -167,14 +168,12 @@ class SlotDirectory:
     def __init__(self, place: Path, installation: UUID) -> None:
         self_test()
         self._place = place
-        try:
+        with _usable():
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = place.lstat()
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
                 raise Rejected("slots_too_open", next_step="Only the refresher's user may use it: chmod 0700.")
             self._lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise Unavailable("file_unusable", next_step=_NEXT, errno=error.errno or 0) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.owner = self._known(installation)
@@ -241,14 +240,11 @@ class SlotDirectory:
 
     def _prepare(self, file: Path) -> None:
         try:
-            fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            try:
+            with _opened(file, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as fd:
                 os.posix_fallocate(fd, 0, SIZE)
                 # Written, not only reserved: a file system may need room to write into what it has only promised.
                 _write(fd, bytes(SIZE))
                 os.fsync(fd)
-            finally:
-                os.close(fd)
             sync_directory(self._place)
         except OSError:
             with suppress(OSError):
@@ -256,34 +252,36 @@ class SlotDirectory:
             raise Unavailable("no_room_to_land", next_step=_NEXT) from None
 
     def _land(self, file: Path, data: bytes) -> None:
-        try:
-            fd = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                _write(fd, data)
-                os.fdatasync(fd)
-            finally:
-                os.close(fd)
-        except OSError as error:
-            raise Unavailable("file_unusable", next_step=_NEXT, errno=error.errno or 0) from None
+        with _usable(), _opened(file, os.O_RDWR) as fd:
+            _write(fd, data)
+            os.fdatasync(fd)
 
     def _read(self, file: Path) -> SealedSlot | None:
-        try:
-            fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                return decode(os.pread(fd, SIZE + 1, 0))
-            finally:
-                os.close(fd)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise Unavailable("file_unusable", next_step=_NEXT, errno=error.errno or 0) from None
+        with _usable(), suppress(FileNotFoundError), _opened(file, os.O_RDONLY) as fd:
+            return decode(os.pread(fd, SIZE + 1, 0))
+        return None
 
     def _clear(self, file: Path) -> None:
-        try:
+        with _usable():
             file.unlink(missing_ok=True)
             sync_directory(self._place)
-        except OSError as error:
-            raise Unavailable("file_unusable", next_step=_NEXT, errno=error.errno or 0) from None
+
+
+@contextmanager
+def _usable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable("file_unusable", next_step=_NEXT, errno=error.errno or 0) from None
+
+
+@contextmanager
+def _opened(file: Path, flags: int) -> Iterator[int]:
+    fd = os.open(file, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def _write(fd: int, data: bytes) -> None:

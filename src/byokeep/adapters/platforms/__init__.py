@@ -8,19 +8,3 @@ Rules
 
 It may not read stores, write audit or decide what happens to an account.
 """
-
-from __future__ import annotations
-
-from byokeep.adapters.platforms.calls import PlatformApp, TokenPlace, new_state, new_verifier
-from byokeep.adapters.platforms.oauth import PlatformClient, RecentPosts, Revocation, Revoked
-
-__all__ = [
-    "PlatformApp",
-    "PlatformClient",
-    "RecentPosts",
-    "Revocation",
-    "Revoked",
-    "TokenPlace",
-    "new_state",
-    "new_verifier",
-]

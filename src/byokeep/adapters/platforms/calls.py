@@ -27,11 +27,6 @@ from byokeep.wire.outbound import Got, NotGot, Outbound, exchange, loopback_base
 _BYTES: Final = 48  # 64 characters, within the 43 to 128 of RFC 7636
 
 
-def new_state() -> Secret:
-    """Return a state that nobody can guess: 32 random bytes, base64url. Stored as its SHA-256."""
-    return Secret(secrets.token_urlsafe(32))
-
-
 def new_verifier() -> Secret:
     """Return a code verifier of 64 characters."""
     return Secret(secrets.token_urlsafe(_BYTES))

@@ -57,7 +57,7 @@ class ConsentSide:
         """Return the address to send the person's browser to.
 
         Args:
-            state: Of :func:`~byokeep.adapters.platforms.calls.new_state`.
+            state: Unguessable, made for this consent.
             verifier: Of :func:`~byokeep.adapters.platforms.calls.new_verifier`; None where there is no challenge.
 
         Raises:

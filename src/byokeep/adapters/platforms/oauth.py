@@ -19,13 +19,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from byokeep.accounts.refresher_app import AppAt, Ending, Login, Posts, RevocationResult
+from byokeep.accounts.model import OurApp
+from byokeep.accounts.refresher_app import Ending, Login, Posts, RevocationResult
 from byokeep.adapters.platforms.calls import PlatformApp, TokenPlace, Values, fillable, repeats, send
 from byokeep.adapters.platforms.catalog import ConsentSide
 from byokeep.core.errors import Integrity, Rejected
@@ -267,62 +266,33 @@ def granted_scopes(granted: Granted, document: dict[str, Any]) -> tuple[str, ...
 _OVER: Final = frozenset({FaultCause.REVOKED, FaultCause.EXPIRED})
 
 
-class Revocation(StrEnum):
-    """What is known after a revocation. ``not_offered``: the platform has no call; the person must remove the app."""
-
-    CONFIRMED = "confirmed"
-    UNCONFIRMED = "unconfirmed"
-    NOT_OFFERED = "not_offered"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Revoked:
-    """What came of a revocation. ``retry_after_s``: when the platform says to come back, None when it does not say."""
-
-    state: Revocation
-    retry_after_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecentPosts:
-    """The evidence of a read: how many posts the list held, and the newest one's id."""
-
-    count: int
-    newest_id: str | None
-
-
 class PlatformClient(ConsentSide):
-    """Calls one platform as one app.
+    """:class:`byokeep.accounts.refresher_app.OAuthPlatform` over HTTP: one platform, called as one app.
 
     Args:
         descriptor: The platform.
         app: Our app there.
         http: The caller closes it.
         place: Where the platform is; a simulator outside production only.
+        clock: Returns UTC; read when a reply is there.
 
     Raises:
         Rejected: ``platform_without_oauth``.
     """
 
     def __init__(
-        self,
-        descriptor: PlatformDescriptor,
-        app: PlatformApp,
-        http: Outbound,
-        place: TokenPlace | None = None,
-    ) -> None:
+        self, descriptor: PlatformDescriptor, app: PlatformApp, http: Outbound, place: TokenPlace | None = None, *,
+        clock: Callable[[], datetime],
+    ) -> None:  # fmt: skip
         super().__init__(descriptor, app, place)
-        self._http = http
+        self._http, self._clock = http, clock
         self._shown: list[Secret] = [] if app.client_secret is None else [app.client_secret]
 
-    async def exchange(
-        self, code: Secret, verifier: Secret | None, *, by: UUID, clock: Callable[[], datetime]
-    ) -> TokenSet | Fault:
+    async def exchange(self, code: Secret, verifier: Secret | None, *, by: UUID) -> TokenSet | Fault:
         """Redeem a code, and trade what it gives for a long-lived token where the platform has two.
 
         Args:
             by: The operator who began the flow.
-            clock: Returns UTC; read when the reply is there.
 
         Raises:
             Integrity: ``reply_repeats_secret``; ``renews_by_access_token``.
@@ -333,31 +303,30 @@ class PlatformClient(ConsentSide):
             return reply
         tokens = first_set(
             reply, platform=self.descriptor.id, issuer=self.oauth.issuer, app_id=self.app.client_id,
-            obtained_by=by, at=clock(),
+            obtained_by=by, at=self._clock(),
         )  # fmt: skip
         if self.oauth.lengthen is None:
             return self._sound(tokens)
         got = await self._call(self.oauth.lengthen, {"access_token": tokens.access})
         longer = self._tokens(self.oauth.lengthen, got, first=False)
-        return longer if isinstance(longer, Fault) else self._sound(renewed(tokens, longer, at=clock()))
+        return longer if isinstance(longer, Fault) else self._sound(renewed(tokens, longer, at=self._clock()))
 
     async def refresh(
-        self, tokens: TokenSet, *, landed: Callable[[Got], Awaitable[None]], clock: Callable[[], datetime]
+        self, tokens: TokenSet, *, landed: Callable[[int, Secret, datetime], Awaitable[None]]
     ) -> TokenSet | Fault:
         """Renew a token set: exactly one request.
 
         Args:
-            landed: Told of every 2xx reply before it is read; what it raises ends the call.
-            clock: Returns UTC; read when the reply is there.
+            landed: Told status, body and time of every 2xx reply before it is read; what it raises ends the call.
 
         Raises:
             Rejected: ``call_lacks_a_value``: there is nothing to renew with. Nothing was sent.
             Integrity: ``token_reply_of_another_account``, ``reply_repeats_secret``, ``renews_by_access_token``.
         """
         got = await self._call(self.oauth.refresh, {"refresh_token": tokens.refresh, "access_token": tokens.access})
-        at = clock()
+        at = self._clock()
         if isinstance(got, Got) and 200 <= got.status < 300:
-            await landed(got)
+            await landed(got.status, got.body, at.replace(microsecond=0))
         reply = self._tokens(self.oauth.refresh, got, first=False)
         return reply if isinstance(reply, Fault) else self._sound(renewed(tokens, reply, at=at))
 
@@ -417,7 +386,7 @@ class PlatformClient(ConsentSide):
         found = faces(self.oauth.identity, document)
         return _unreadable() if found is None else found
 
-    async def recent_posts(self, tokens: TokenSet, account: Face) -> RecentPosts | Fault:
+    async def look(self, tokens: TokenSet, account: Face) -> Posts | Fault:
         """List the newest posts of an account, read-only. A grant without the scope for it is a fault of its own."""
         posts = self.oauth.posts
         if tokens.scopes is not None and posts.scope not in tokens.scopes:
@@ -430,9 +399,9 @@ class PlatformClient(ConsentSide):
         if isinstance(document, Fault):
             return document
         ids = post_ids(posts, document)
-        return _unreadable() if ids is None else RecentPosts(count=len(ids), newest_id=ids[0] if ids else None)
+        return _unreadable() if ids is None else Posts(count=len(ids), newest_id=ids[0] if ids else None)
 
-    async def revoke(self, tokens: TokenSet) -> Revoked:
+    async def revoke(self, tokens: TokenSet) -> Ending:
         """End a grant at the platform, the refresh token first, then the access token, and prove it by use.
 
         A token that the platform could not end (503), or whose type it does not revoke, may live on: the other one's
@@ -443,7 +412,7 @@ class PlatformClient(ConsentSide):
         app: Values = {"client_id": self.app.client_id, "client_secret": self.app.client_secret, "proof": ""}
         calls = [call for call in self.oauth.revoke if fillable(call, {**app, **values})]
         if not calls:
-            return Revoked(state=Revocation.NOT_OFFERED)
+            return Ending(ended=RevocationResult.NOT_OFFERED)
         waits, lives_on = [0.0], False
         for call in calls:
             got = await self._call(call, values)
@@ -453,8 +422,8 @@ class PlatformClient(ConsentSide):
                 waits.append(fault.retry_after_s or 0.0)
         seen = await self._faces(tokens)
         dead = isinstance(seen, Fault) and seen.answered and seen.cause in _OVER
-        state = Revocation.CONFIRMED if dead and not lives_on else Revocation.UNCONFIRMED
-        return Revoked(state=state, retry_after_s=max(waits) or None)
+        ended = RevocationResult.CONFIRMED if dead and not lives_on else RevocationResult.UNCONFIRMED
+        return Ending(ended=ended, retry_after_s=max(waits) or None)
 
     def _hold(self, tokens: TokenSet) -> None:
         self._shown += [one for one in (tokens.access, tokens.refresh) if one is not None]
@@ -514,62 +483,9 @@ def logins() -> dict[str, Login]:
     return found
 
 
-class Asking:
-    """:class:`byokeep.accounts.refresher_app.PlatformMore` over :class:`PlatformClient`.
-
-    Args:
-        client: One login as one app.
-        clock: Returns UTC.
-    """
-
-    def __init__(self, client: PlatformClient, clock: Callable[[], datetime]) -> None:
-        self._client = client
-        self._clock = clock
-
-    async def exchange(self, code: Secret, verifier: Secret | None, *, by: UUID) -> TokenSet | Fault:
-        """Redeem a code."""
-        return await self._client.exchange(code, verifier, by=by, clock=self._clock)
-
-    async def refresh(
-        self, tokens: TokenSet, *, landed: Callable[[int, Secret, datetime], Awaitable[None]]
-    ) -> TokenSet | Fault:
-        """Renew: exactly one request."""
-
-        async def land(got: Got) -> None:
-            await landed(got.status, got.body, self._clock().replace(microsecond=0))
-
-        return await self._client.refresh(tokens, landed=land, clock=self._clock)
-
-    def read_landed(self, tokens: TokenSet, *, status: int, body: Secret, at: datetime) -> TokenSet | Fault:
-        """Read a reply that was landed before a crash."""
-        return self._client.read_landed(tokens, status=status, body=body, at=at)
-
-    async def identify(self, tokens: TokenSet) -> tuple[Face, ...] | Fault:
-        """Return the accounts that the token opens."""
-        return await self._client.identify(tokens)
-
-    async def look(self, tokens: TokenSet, account: Face) -> Posts | Fault:
-        """List recent posts, read-only."""
-        found = await self._client.recent_posts(tokens, account)
-        return found if isinstance(found, Fault) else Posts(count=found.count, newest_id=found.newest_id)
-
-    async def granted(self, tokens: TokenSet) -> tuple[str, ...] | Fault | None:
-        """Return the scopes that were granted; None when nothing says so."""
-        return await self._client.granted(tokens)
-
-    async def consent_end(self, tokens: TokenSet) -> datetime | Fault | None:
-        """Return when the person must consent again, None where no end is known."""
-        return await self._client.consent_end(tokens)
-
-    async def revoke(self, tokens: TokenSet) -> Ending:
-        """End the grant at the platform, and prove it by use."""
-        done = await self._client.revoke(tokens)
-        return Ending(ended=RevocationResult(done.state.value), retry_after_s=done.retry_after_s)
-
-
 def asker(
     http: Outbound, clock: Callable[[], datetime], places: Mapping[str, str]
-) -> Callable[[AppAt, Secret | None], Asking]:
+) -> Callable[[OurApp, Secret | None], PlatformClient]:
     """Return the maker of callers.
 
     Args:
@@ -583,9 +499,9 @@ def asker(
     if set(places) - set(logins()):
         raise Rejected("bad_setting", next_step="platform_urls names unknown logins.", setting="platform_urls")
 
-    def make(app: AppAt, secret: Secret | None) -> Asking:
+    def make(app: OurApp, secret: Secret | None) -> PlatformClient:
         ours = PlatformApp(client_id=app.app_id, client_secret=secret, redirect_uri=app.redirect_uri)
         place = TokenPlace(base=places.get(app.login))
-        return Asking(PlatformClient(PLATFORM_DESCRIPTORS[app.login], ours, http, place), clock)
+        return PlatformClient(PLATFORM_DESCRIPTORS[app.login], ours, http, place, clock=clock)
 
     return make

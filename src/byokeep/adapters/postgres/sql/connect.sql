@@ -175,7 +175,7 @@ UPDATE byokeep.account_grant
        superseded_at = CASE WHEN :ends THEN clock_timestamp() ELSE superseded_at END,
        due_at = CASE WHEN :ends AND due_at IS NOT NULL THEN LEAST(due_at, clock_timestamp()) ELSE due_at END
  WHERE client_id = :client_id AND account_id = :account_id AND state = 'live'
-RETURNING account_id;
+RETURNING *;
 
 -- name: grant_put
 INSERT INTO byokeep.account_grant

@@ -91,7 +91,7 @@ SELECT COALESCE(bool_or(j.ended_at IS NULL AND j.phase <> 'broken'), false) AS o
  WHERE g.client_id = :client_id AND g.account_id = :account_id;
 
 -- name: refresh_app
-SELECT login, app_id, redirect_uri, secret_version FROM byokeep.platform_app
+SELECT * FROM byokeep.platform_app
  WHERE login = :login AND environment = :environment;
 
 -- name: refresh_journal_open

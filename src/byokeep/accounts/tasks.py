@@ -21,9 +21,9 @@ from typing import Final
 
 from byokeep.accounts.connect_finish import ConsentTasks
 from byokeep.accounts.maintenance import remind, tend
+from byokeep.accounts.model import OAuthGrant, OfAccount
 from byokeep.accounts.refresh import Renewals
-from byokeep.accounts.refresh_journal import RenewableGrant
-from byokeep.accounts.refresher_app import Apart, OfAccount, RefresherApp
+from byokeep.accounts.refresher_app import Apart, RefresherApp
 from byokeep.audit.log import ClockWatch
 from byokeep.core.errors import ByokeepError
 from byokeep.kernel.command import open_alert
@@ -102,7 +102,7 @@ async def run(app: RefresherApp, *, stop: asyncio.Event | None = None, drain_s: 
         task.cancel()
 
 
-def _told(grant: RenewableGrant, ended: str) -> None:
+def _told(grant: OAuthGrant, ended: str) -> None:
     get_log().info("renewal", tenant=grant.client_id, ref=grant.account_id, provider=grant.provider.value,
                    version=grant.version, outcome=ended)  # fmt: skip
 
