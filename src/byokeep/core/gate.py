@@ -26,39 +26,70 @@ NEVER_LOST: Final = "never_lost"  # the stage of a platform that was never close
 
 
 class DenyReason(StrEnum):
-    """Every reason the gate can give (docs/spec/gate.md)."""
+    """Every reason the gate can give (docs/spec/gate.md), and what to do then.
 
-    BAD_REQUEST = "bad_request"
-    UNKNOWN_VERSION = "unknown_version"
-    SWITCH_CLOSED = "switch_closed"
-    SWITCH_UNKNOWN = "switch_unknown"
-    CLIENT_NOT_ACTIVE = "client_not_active"
-    JOB_NOT_OPEN = "job_not_open"
-    JOB_SEALING = "job_sealing"
-    LEASE_EXPIRED = "lease_expired"
-    LEASE_KIND = "lease_kind"
-    EFFECT_NOT_DECLARED = "effect_not_declared"
-    PLATFORM_NOT_DECLARED = "platform_not_declared"
-    LANE_NOT_DECLARED = "lane_not_declared"
-    PLATFORM_CLOSED = "platform_closed"
-    PLATFORM_UNKNOWN = "platform_unknown"
-    LANE_POLICY_UNKNOWN = "lane_policy_unknown"
-    LANE_NOT_ENABLED = "lane_not_enabled"
-    ACCOUNT_NOT_CONNECTED = "account_not_connected"
-    GRANT_NOT_LIVE = "grant_not_live"
-    PROFILE_NOT_USABLE = "profile_not_usable"
-    PROFILE_NOT_OPEN = "profile_not_open"
-    CREDENTIAL_NOT_USABLE = "credential_not_usable"
-    IDENTITY_UNPROVEN = "identity_unproven"
-    IDENTITY_MISMATCH = "identity_mismatch"
-    IDENTITY_DRIFT = "identity_drift"
-    IDENTITY_STALE = "identity_stale"
-    EFFECT_HELD = "effect_held"
-    EFFECT_MISSED = "effect_missed"
-    EFFECT_CANCELLED = "effect_cancelled"
-    CANARY_STAGE_FULL = "canary_stage_full"
-    DRILL = "disaster_recovery_drill"
-    GATE_ERROR = "gate_error"
+    Attributes:
+        next_step: One sentence.
+    """
+
+    next_step: str
+
+    def __new__(cls, name: str, next_step: str) -> DenyReason:
+        """Make a reason of its name and what to do."""
+        made = str.__new__(cls, name)
+        made._value_ = name
+        made.next_step = next_step
+        return made
+
+    BAD_REQUEST = "bad_request", "Name a published effect and lane; see /v1/gate/schema."
+    UNKNOWN_VERSION = "unknown_version", "Speak gate version 1; see /v1/gate/schema."
+    SWITCH_CLOSED = "switch_closed", "The kill switch is on. `byokeep kill status` tells since when and why."
+    SWITCH_UNKNOWN = "switch_unknown", "The kill switch could not be read, so it counts as on."
+    CLIENT_NOT_ACTIVE = "client_not_active", "The client is not active; an admin can resume it."
+    JOB_NOT_OPEN = "job_not_open", "The job has ended; ask the dispatcher for a new one."
+    JOB_SEALING = "job_sealing", "The job seals its profile and acts no more; ask the dispatcher for a new one."
+    LEASE_EXPIRED = "lease_expired", "Ask for a new lease and check again before acting."
+    LEASE_KIND = "lease_kind", "A custody lease may not cause effects; run this in a use job."
+    EFFECT_NOT_DECLARED = "effect_not_declared", "Declare the effect when the job is opened."
+    PLATFORM_NOT_DECLARED = "platform_not_declared", "Declare the platform when the job is opened."
+    LANE_NOT_DECLARED = "lane_not_declared", "Declare the lane when the job is opened."
+    PLATFORM_CLOSED = (
+        "platform_closed",
+        "The platform is closed for the client; see `byokeep incident platform status`.",
+    )
+    PLATFORM_UNKNOWN = "platform_unknown", "Where the platform stands could not be read, so it counts as closed."
+    LANE_POLICY_UNKNOWN = (
+        "lane_policy_unknown",
+        "The stored lane policy is none that we know; an operator sets it again.",
+    )
+    LANE_NOT_ENABLED = "lane_not_enabled", "An operator enables the lane with `byokeep account lanes`."
+    ACCOUNT_NOT_CONNECTED = (
+        "account_not_connected",
+        "No record says that this account was connected; an operator connects it.",
+    )
+    GRANT_NOT_LIVE = "grant_not_live", "The account's grant is lost or not verified; an operator connects it again."
+    PROFILE_NOT_USABLE = "profile_not_usable", "The account has no valid browser profile; an operator looks at it."
+    PROFILE_NOT_OPEN = "profile_not_open", "Act inside `async with job.browser(...)` of this account."
+    CREDENTIAL_NOT_USABLE = (
+        "credential_not_usable",
+        "There is no usable key; `byokeep key list CLIENT` shows its state.",
+    )
+    IDENTITY_UNPROVEN = "identity_unproven", "Identify the account in this job before the first effect."
+    IDENTITY_MISMATCH = "identity_mismatch", "The account is not the registered one. Stop and call an operator."
+    IDENTITY_DRIFT = "identity_drift", "The account shows another name; an operator confirms it first."
+    IDENTITY_STALE = "identity_stale", "Identify the account again; the last proof is too old."
+    EFFECT_HELD = "effect_held", "It waits because its platform is closed; it is put back when that opens in time."
+    EFFECT_MISSED = "effect_missed", "Its time passed while it waited; an operator puts it back or cancels it."
+    EFFECT_CANCELLED = (
+        "effect_cancelled",
+        "It was cancelled; announce it again under another key if it is still wanted.",
+    )
+    CANARY_STAGE_FULL = "canary_stage_full", "Every act of this stage is taken; wait until they have ended."
+    DRILL = "disaster_recovery_drill", "This installation runs a recovery drill and causes no effects."
+    GATE_ERROR = "gate_error", "The gate could not decide, so it denied. An alert was raised."
+
+
+NEXT_STEPS: Final[Mapping[DenyReason, str]] = MappingProxyType({reason: reason.next_step for reason in DenyReason})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,43 +255,6 @@ def _check_announced(gate: GateInput) -> None:
     }  # fmt: skip
     if gate.scheduled not in ("none", "scheduled", "done"):
         raise _deny(reasons.get(gate.scheduled or "", DenyReason.GATE_ERROR))
-
-
-NEXT_STEPS: Final[Mapping[DenyReason, str]] = MappingProxyType(
-    {
-        DenyReason.BAD_REQUEST: "Name a published effect and lane; see /v1/gate/schema.",
-        DenyReason.UNKNOWN_VERSION: "Speak gate version 1; see /v1/gate/schema.",
-        DenyReason.SWITCH_CLOSED: "The kill switch is on. `byokeep kill status` tells since when and why.",
-        DenyReason.SWITCH_UNKNOWN: "The kill switch could not be read, so it counts as on.",
-        DenyReason.CLIENT_NOT_ACTIVE: "The client is not active; an admin can resume it.",
-        DenyReason.JOB_NOT_OPEN: "The job has ended; ask the dispatcher for a new one.",
-        DenyReason.JOB_SEALING: "The job seals its profile and acts no more; ask the dispatcher for a new one.",
-        DenyReason.LEASE_EXPIRED: "Ask for a new lease and check again before acting.",
-        DenyReason.LEASE_KIND: "A custody lease may not cause effects; run this in a use job.",
-        DenyReason.EFFECT_NOT_DECLARED: "Declare the effect when the job is opened.",
-        DenyReason.PLATFORM_NOT_DECLARED: "Declare the platform when the job is opened.",
-        DenyReason.LANE_NOT_DECLARED: "Declare the lane when the job is opened.",
-        DenyReason.PLATFORM_CLOSED: "The platform is closed for the client; see `byokeep incident platform status`.",
-        DenyReason.PLATFORM_UNKNOWN: "Where the platform stands could not be read, so it counts as closed.",
-        DenyReason.LANE_POLICY_UNKNOWN: "The stored lane policy is none that we know; an operator sets it again.",
-        DenyReason.LANE_NOT_ENABLED: "An operator enables the lane with `byokeep account lanes`.",
-        DenyReason.ACCOUNT_NOT_CONNECTED: "No record says that this account was connected; an operator connects it.",
-        DenyReason.GRANT_NOT_LIVE: "The account's grant is lost or not verified; an operator connects it again.",
-        DenyReason.PROFILE_NOT_USABLE: "The account has no valid browser profile; an operator looks at it.",
-        DenyReason.PROFILE_NOT_OPEN: "Act inside `async with job.browser(...)` of this account.",
-        DenyReason.CREDENTIAL_NOT_USABLE: "There is no usable key; `byokeep key list CLIENT` shows its state.",
-        DenyReason.IDENTITY_UNPROVEN: "Identify the account in this job before the first effect.",
-        DenyReason.IDENTITY_MISMATCH: "The account is not the registered one. Stop and call an operator.",
-        DenyReason.IDENTITY_DRIFT: "The account shows another name; an operator confirms it first.",
-        DenyReason.IDENTITY_STALE: "Identify the account again; the last proof is too old.",
-        DenyReason.EFFECT_HELD: "It waits because its platform is closed; it is put back when that opens in time.",
-        DenyReason.EFFECT_MISSED: "Its time passed while it waited; an operator puts it back or cancels it.",
-        DenyReason.EFFECT_CANCELLED: "It was cancelled; announce it again under another key if it is still wanted.",
-        DenyReason.CANARY_STAGE_FULL: "Every act of this stage is taken; wait until they have ended.",
-        DenyReason.DRILL: "This installation runs a recovery drill and causes no effects.",
-        DenyReason.GATE_ERROR: "The gate could not decide, so it denied. An alert was raised.",
-    }
-)
 
 
 def gate_schema() -> dict[str, object]:

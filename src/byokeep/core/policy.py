@@ -37,144 +37,92 @@ __all__ = [
 ]
 
 
-class Verb(StrEnum):
-    """Every operation that is authorised. ``key.read`` is held by nobody: values are read under leases."""
-
-    CLIENT_CREATE = "client.create"
-    CLIENT_LIST = "client.list"
-    CLIENT_READ = "client.read"
-    CLIENT_CHANGE = "client.change"
-    ACCOUNT_REGISTER = "account.register"
-    ACCOUNT_CONNECT = "account.connect"
-    PROFILE_CREATE = "profile.create"
-    PROFILE_WORK = "profile.work"
-    PROFILE_CONFIRM = "profile.confirm"
-    PROFILE_SHRED = "profile.shred"
-    PROFILE_READ = "profile.read"
-    APP_SET = "app.set"
-    APP_READ = "app.read"
-    REFRESHER_READ = "refresher.read"
-    REFRESHER_GONE = "refresher.gone"
-    KEY_WRITE = "key.write"
-    KEY_LIST = "key.list"
-    KEY_METADATA = "key.metadata"
-    KEY_VERIFY = "key.verify"
-    KEY_STATE = "key.state"
-    KEY_READ = "key.read"
-    SOP_READ = "sop.read"
-    PROCEDURE_READ = "procedure.read"
-    EVIDENCE_READ = "evidence.read"
-    JOB_OPEN = "job.open"
-    JOB_READ = "job.read"
-    JOB_CLOSE = "job.close"
-    LEASE_USE = "lease.use"
-    LEASE_CUSTODY = "lease.custody"
-    PERMIT = "permit.issue"
-    SWITCH_READ = "switch.read"
-    SWITCH_CLOSE = "switch.close"
-    SWITCH_REQUEST_OPEN = "switch.request_open"
-    SWITCH_APPROVE_OPEN = "switch.approve_open"
-    PLATFORM_CLOSE = "platform.close"
-    PLATFORM_READ = "platform.read"
-    CANARY_REQUEST = "canary.request"
-    CANARY_APPROVE = "canary.approve"
-    TRANSFER_REQUEST = "transfer.request"
-    TRANSFER_APPROVE = "transfer.approve"
-    EFFECT_SCHEDULE = "effect.schedule"
-    EFFECT_LIST = "effect.list"
-    EFFECT_MOVE = "effect.move"
-    KEK_READ = "kek.read"
-    KEK_ROTATE = "kek.rotate"
-    KEK_CHECK = "kek.check"
-    KEK_COMPROMISE = "kek.compromise"
-    KEK_END = "kek.end"
-    VAULT_OPEN = "vault_incident.open"
-    VAULT_READ = "vault_incident.read"
-    VAULT_STEP = "vault_incident.step"
-    VAULT_CLOSE = "vault_incident.close"
-    AUDIT_READ = "audit.read"
-    AUDIT_RUN = "audit.run"
-    AUDIT_HASH = "audit.hash"
-    LEAK_FINGERPRINTS = "leak.fingerprints"
-    ALERT_READ = "alert.read"
-    SUBJECT_CREATE = "subject.create"
-    SUBJECT_CHANGE = "subject.change"
-    SUBJECT_READ = "subject.read"
-    SUBJECT_APPROVE = "subject.approve"
-    TOKEN_ISSUE = "token.issue"  # noqa: S105 - a verb
-    TOKEN_REVOKE = "token.revoke"  # noqa: S105 - a verb
-
-
 _O, _P, _U, _A = Role.OPERATOR, Role.APPROVER, Role.AUDITOR, Role.ADMIN
 _D, _R, _C, _S = Role.DISPATCHER, Role.RUNNER, Role.CUSTODIAN, Role.SYSTEM
 
-GRANTS: Final[Mapping[Verb, frozenset[Role]]] = MappingProxyType(
-    {
-        Verb.CLIENT_CREATE: frozenset({_A}),
-        Verb.CLIENT_LIST: frozenset({_A, _O, _P, _U}),
-        Verb.CLIENT_READ: frozenset({_A, _O, _P, _U}),
-        Verb.CLIENT_CHANGE: frozenset({_A}),
-        Verb.ACCOUNT_REGISTER: frozenset({_O}),
-        Verb.ACCOUNT_CONNECT: frozenset({_O}),
-        Verb.PROFILE_CREATE: frozenset({_O}),
-        Verb.PROFILE_WORK: frozenset({_O}),
-        Verb.PROFILE_CONFIRM: frozenset({_O}),
-        Verb.PROFILE_SHRED: frozenset({_P}),
-        Verb.PROFILE_READ: frozenset({_A, _O, _P, _U}),
-        Verb.APP_SET: frozenset({_A}),
-        Verb.APP_READ: frozenset({_A, _O, _P, _U}),
-        Verb.REFRESHER_READ: frozenset({_A, _O, _U}),
-        Verb.REFRESHER_GONE: frozenset({_A}),
-        Verb.KEY_WRITE: frozenset({_O}),
-        Verb.KEY_LIST: frozenset({_O, _P, _U}),
-        Verb.KEY_METADATA: frozenset({_O, _P, _U}),
-        Verb.KEY_VERIFY: frozenset({_O}),
-        Verb.KEY_STATE: frozenset({_O}),
-        Verb.KEY_READ: frozenset(),
-        Verb.SOP_READ: frozenset({_O, _P, _U}),
-        Verb.PROCEDURE_READ: frozenset({_A, _O, _P, _U}),
-        Verb.EVIDENCE_READ: frozenset({_O, _P, _U}),
-        Verb.JOB_OPEN: frozenset({_D, _S}),
-        Verb.JOB_READ: frozenset({_D, _R, _C, _O, _U}),
-        Verb.JOB_CLOSE: frozenset({_D, _R, _C, _S}),
-        Verb.LEASE_USE: frozenset({_R}),
-        Verb.LEASE_CUSTODY: frozenset({_C}),
-        Verb.PERMIT: frozenset({_R}),
-        Verb.SWITCH_READ: frozenset({_A, _O, _P, _U, _D, _R}),
-        Verb.SWITCH_CLOSE: frozenset({_A, _O, _P}),
-        Verb.SWITCH_REQUEST_OPEN: frozenset({_O}),
-        Verb.SWITCH_APPROVE_OPEN: frozenset({_P}),
-        Verb.PLATFORM_CLOSE: frozenset({_A, _O, _P}),
-        Verb.PLATFORM_READ: frozenset({_A, _O, _P, _U}),
-        Verb.CANARY_REQUEST: frozenset({_O}),
-        Verb.CANARY_APPROVE: frozenset({_P}),
-        Verb.TRANSFER_REQUEST: frozenset({_O}),
-        Verb.TRANSFER_APPROVE: frozenset({_A}),
-        Verb.EFFECT_SCHEDULE: frozenset({_D}),
-        Verb.EFFECT_LIST: frozenset({_O, _P, _U, _D}),
-        Verb.EFFECT_MOVE: frozenset({_O}),
-        Verb.KEK_READ: frozenset({_A, _O, _P, _U}),
-        Verb.KEK_ROTATE: frozenset({_O}),
-        Verb.KEK_CHECK: frozenset({_A, _O, _P, _U}),
-        Verb.KEK_COMPROMISE: frozenset({_A, _O, _P}),
-        Verb.KEK_END: frozenset({_P}),
-        Verb.VAULT_OPEN: frozenset({_A, _O, _P}),
-        Verb.VAULT_READ: frozenset({_A, _O, _P, _U}),
-        Verb.VAULT_STEP: frozenset({_O}),
-        Verb.VAULT_CLOSE: frozenset({_P}),
-        Verb.AUDIT_READ: frozenset({_U}),
-        Verb.AUDIT_RUN: frozenset({_U, _S}),
-        Verb.AUDIT_HASH: frozenset({_U}),
-        Verb.LEAK_FINGERPRINTS: frozenset({_U}),
-        Verb.ALERT_READ: frozenset({_A, _O, _P, _U}),
-        Verb.SUBJECT_CREATE: frozenset({_A}),
-        Verb.SUBJECT_CHANGE: frozenset({_A}),
-        Verb.SUBJECT_READ: frozenset({_A, _U}),
-        Verb.SUBJECT_APPROVE: frozenset({_A}),
-        Verb.TOKEN_ISSUE: frozenset({_A}),
-        Verb.TOKEN_REVOKE: frozenset({_A}),
-    }
-)
+
+class Verb(StrEnum):
+    """Every operation that is authorised. ``key.read`` is held by nobody: values are read under leases.
+
+    Attributes:
+        roles: Who may do it.
+    """
+
+    roles: frozenset[Role]
+
+    def __new__(cls, name: str, *roles: Role) -> Verb:
+        """Make a verb of its name and the roles that hold it."""
+        made = str.__new__(cls, name)
+        made._value_ = name
+        made.roles = frozenset(roles)
+        return made
+
+    CLIENT_CREATE = "client.create", _A
+    CLIENT_LIST = "client.list", _A, _O, _P, _U
+    CLIENT_READ = "client.read", _A, _O, _P, _U
+    CLIENT_CHANGE = "client.change", _A
+    ACCOUNT_REGISTER = "account.register", _O
+    ACCOUNT_CONNECT = "account.connect", _O
+    PROFILE_CREATE = "profile.create", _O
+    PROFILE_WORK = "profile.work", _O
+    PROFILE_CONFIRM = "profile.confirm", _O
+    PROFILE_SHRED = "profile.shred", _P
+    PROFILE_READ = "profile.read", _A, _O, _P, _U
+    APP_SET = "app.set", _A
+    APP_READ = "app.read", _A, _O, _P, _U
+    REFRESHER_READ = "refresher.read", _A, _O, _U
+    REFRESHER_GONE = "refresher.gone", _A
+    KEY_WRITE = "key.write", _O
+    KEY_LIST = "key.list", _O, _P, _U
+    KEY_METADATA = "key.metadata", _O, _P, _U
+    KEY_VERIFY = "key.verify", _O
+    KEY_STATE = "key.state", _O
+    KEY_READ = "key.read"
+    SOP_READ = "sop.read", _O, _P, _U
+    PROCEDURE_READ = "procedure.read", _A, _O, _P, _U
+    EVIDENCE_READ = "evidence.read", _O, _P, _U
+    JOB_OPEN = "job.open", _D, _S
+    JOB_READ = "job.read", _D, _R, _C, _O, _U
+    JOB_CLOSE = "job.close", _D, _R, _C, _S
+    LEASE_USE = "lease.use", _R
+    LEASE_CUSTODY = "lease.custody", _C
+    PERMIT = "permit.issue", _R
+    SWITCH_READ = "switch.read", _A, _O, _P, _U, _D, _R
+    SWITCH_CLOSE = "switch.close", _A, _O, _P
+    SWITCH_REQUEST_OPEN = "switch.request_open", _O
+    SWITCH_APPROVE_OPEN = "switch.approve_open", _P
+    PLATFORM_CLOSE = "platform.close", _A, _O, _P
+    PLATFORM_READ = "platform.read", _A, _O, _P, _U
+    CANARY_REQUEST = "canary.request", _O
+    CANARY_APPROVE = "canary.approve", _P
+    TRANSFER_REQUEST = "transfer.request", _O
+    TRANSFER_APPROVE = "transfer.approve", _A
+    EFFECT_SCHEDULE = "effect.schedule", _D
+    EFFECT_LIST = "effect.list", _O, _P, _U, _D
+    EFFECT_MOVE = "effect.move", _O
+    KEK_READ = "kek.read", _A, _O, _P, _U
+    KEK_ROTATE = "kek.rotate", _O
+    KEK_CHECK = "kek.check", _A, _O, _P, _U
+    KEK_COMPROMISE = "kek.compromise", _A, _O, _P
+    KEK_END = "kek.end", _P
+    VAULT_OPEN = "vault_incident.open", _A, _O, _P
+    VAULT_READ = "vault_incident.read", _A, _O, _P, _U
+    VAULT_STEP = "vault_incident.step", _O
+    VAULT_CLOSE = "vault_incident.close", _P
+    AUDIT_READ = "audit.read", _U
+    AUDIT_RUN = "audit.run", _U, _S
+    AUDIT_HASH = "audit.hash", _U
+    LEAK_FINGERPRINTS = "leak.fingerprints", _U
+    ALERT_READ = "alert.read", _A, _O, _P, _U
+    SUBJECT_CREATE = "subject.create", _A
+    SUBJECT_CHANGE = "subject.change", _A
+    SUBJECT_READ = "subject.read", _A, _U
+    SUBJECT_APPROVE = "subject.approve", _A
+    TOKEN_ISSUE = "token.issue", _A
+    TOKEN_REVOKE = "token.revoke", _A
+
+
+GRANTS: Final[Mapping[Verb, frozenset[Role]]] = MappingProxyType({verb: verb.roles for verb in Verb})
 
 # The second person's half of what takes two, and the first one's where an admin is the second: that admin may have made
 # who asks. Who was given the role, or a credential, by one admin alone waits with it.
