@@ -7,13 +7,13 @@ Rules
   however it died, and no number that somebody else may get anew is asked.
 - Whoever starts something waits while it gets somewhere, for however long (:class:`Progress`): a busy machine is slow,
   not broken.
-- A child dies with its parent (Linux): a killed supervisor leaves nothing running that holds the data.
-
-It may not start anything.
+- A child dies with its parent (Linux): a killed supervisor leaves nothing running that holds the data. What it says
+  stands in a file of its owner's alone. It is ended politely, and killed when it does not obey.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import errno
 import fcntl
@@ -21,19 +21,22 @@ import hashlib
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 WORKER_READY: Final = "worker.ready"  # in the log directory; workers that have started hold it
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 STALL_S: Final = 60.0  # seconds without any change after which something does not start any more
 _PROC: Final = Path("/proc")
+_POLL_S: Final = 0.01
+_KILLED_S: Final = 5.0  # seconds for which the kernel is waited for
 _CPU_STEP_S: Final = 0.5  # less CPU than this is what being asked costs
 _KEPT: Final = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _libc: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -60,6 +63,45 @@ def child_setup(*, death_signal: signal.Signals = signal.SIGTERM) -> Callable[[]
                 os._exit(1)
 
     return setup
+
+
+def spawn(
+    command: Sequence[str], log: Path, *, env: Mapping[str, str], death_signal: signal.Signals = signal.SIGTERM,
+    **more: Any,
+) -> subprocess.Popen[bytes]:  # fmt: skip
+    """Start a program in a session of its own. Called in the thread with which the program ends.
+
+    Args:
+        command: The program and its arguments.
+        log: Takes what it says; made closed to others, one of an earlier build too.
+        env: Its environment.
+        death_signal: As for :func:`child_setup`.
+        more: As which user and where, for :class:`subprocess.Popen`; default as we.
+
+    Raises:
+        OSError: Not started.
+    """
+    handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(handle, 0o600)
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=handle, stderr=handle, env=env, start_new_session=True,
+            preexec_fn=child_setup(death_signal=death_signal), **more,  # noqa: PLW1509
+        )  # fmt: skip
+    finally:
+        os.close(handle)
+
+
+async def end(process: subprocess.Popen[bytes], within_s: float, *, politely: signal.Signals = signal.SIGTERM) -> None:
+    """End a child, by force after ``within_s``; return when it is gone."""
+    process.send_signal(politely)  # to one that has ended nothing is sent
+    for wait_s in (within_s, _KILLED_S):
+        deadline = time.monotonic() + wait_s
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                return
+            await asyncio.sleep(_POLL_S)
+        process.kill()
 
 
 class Progress:

@@ -46,7 +46,7 @@ async def test_a_killed_node_comes_back_with_its_data_and_a_stale_one_is_ended(o
         await intake.put(ref, Secret(f"v{number}"), cas=0)
     assert own.server.pid is not None
     os.kill(own.server.pid, signal.SIGKILL)
-    assert await own.server.wait() == -signal.SIGKILL
+    assert own.server._process.wait() == -signal.SIGKILL
     assert own.server.pid is None
     with pytest.raises(Unavailable, match="store_unreachable"):
         await intake.put(refs[0], Secret("late"), cas=1)
@@ -169,7 +169,7 @@ async def test_a_first_start_cut_short_is_begun_again(tmp_path: Path) -> None:
     assert lost is not None
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)
-    await server.wait()
+    server._process.wait()
     again = EmbeddedOpenBao(tmp_path)
     await again.start()
     try:
@@ -191,7 +191,7 @@ async def test_stop_ends_a_node_that_hangs(own: Bao, monkeypatch: pytest.MonkeyP
     assert own.server.pid is not None
     stop(own.server.pid)
     await own.server.stop()
-    assert await own.server.wait() == -signal.SIGKILL
+    assert own.server._process.wait() == -signal.SIGKILL
     assert own.server.pid is None
 
 

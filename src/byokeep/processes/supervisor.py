@@ -26,7 +26,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 import aiohttp
 
@@ -38,11 +38,12 @@ from byokeep.kernel.durable_write import durable_write
 from byokeep.process import (
     WORKER_READY,
     Progress,
-    child_setup,
     clean_environment,
+    end,
     is_held,
     is_running,
     size_of,
+    spawn,
     work_of,
 )
 from byokeep.processes.installation import install, no_signing_key, renew_machines
@@ -213,7 +214,7 @@ class Stack:
         self._stopping.set()
         for names in (_OURS[1:], _OURS[:1]):  # those that ask the broker, then the broker
             ending = [self._children.pop(name) for name in names if name in self._children]
-            await asyncio.gather(*(_end(one.process, _DRAINS_S.get(one.name, STOP_WITHIN_S)) for one in ending))
+            await asyncio.gather(*(end(one.process, _DRAINS_S.get(one.name, STOP_WITHIN_S)) for one in ending))
         parts, self._parts = [*self._parts.values()], {}
         await asyncio.gather(*(part.stop() for part in parts))
         (self.settings.home / "stack.json").unlink(missing_ok=True)
@@ -273,11 +274,7 @@ class Stack:
         listen = {"web": settings.web_listen, "broker": settings.broker_listen}.get(name)
         log = settings.path("log_dir")
         log.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with opened_errors(log, name) as errors:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
-                env=clean_environment(), preexec_fn=child_setup(), start_new_session=True,  # noqa: PLW1509
-            )  # fmt: skip
+        process = spawn(command, log / f"{name}.err", env=clean_environment())  # its own log is another file
         deaths = self._children[name].deaths if name in self._children else 0
         self._children[name] = Child(name, process, time.monotonic(), deaths)
         get_log().info("child_started", component=name, pid=process.pid, url=listen)
@@ -368,13 +365,6 @@ def _with_ports(settings: Settings) -> Settings:
     return replace(settings, **chosen)
 
 
-def opened_errors(log_dir: Path, name: str) -> IO[bytes]:
-    """Open the file for what a part says outside its log; its owner's alone, one of an earlier build too."""
-    handle = os.open(log_dir / f"{name}.err", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    os.fchmod(handle, 0o600)
-    return os.fdopen(handle, "ab")
-
-
 async def _readiness(http: Transport, url: str) -> object:
     """True when a process says that it is ready, else what it says."""
     try:
@@ -422,13 +412,3 @@ def not_ready(log_dir: Path, name: str, why: str) -> Unavailable:
     step = f"{name} {why}: see {name}.{ending} in the log directory"
     busy = "; start again when the machine is less busy." if ending == "log" else "."
     return Unavailable("part_not_ready", next_step=step + busy, part=name)
-
-
-async def _end(process: subprocess.Popen[bytes], within_s: float) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            await asyncio.to_thread(process.wait, within_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-    process.wait()

@@ -23,7 +23,6 @@ import contextlib
 import hashlib
 import os
 import re
-import resource
 import secrets
 import shutil
 import signal
@@ -33,7 +32,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
+from importlib.resources import files
 from pathlib import Path
+from subprocess import Popen
 from typing import Final
 
 from cryptography import x509
@@ -56,7 +57,7 @@ from byokeep.adapters.openbao.provisioning import (
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.kernel.durable_write import durable_write, sync_directory
-from byokeep.process import Progress, child_setup, is_running, running, size_of, work_of
+from byokeep.process import Progress, end, is_running, running, size_of, spawn, work_of
 from byokeep.wire.bao_http import BaoHttp
 
 
@@ -174,55 +175,10 @@ INIT_WITHIN_S: Final = 120.0  # seconds for its first set-up
 STOP_S: Final = 10.0  # seconds between SIGTERM and SIGKILL
 _SOCKET_MAX: Final = 100  # bytes; the kernel's limit is 108
 _PLAIN_PATH: Final = re.compile(r"/[A-Za-z0-9_./@+-]*\Z")
-_CONFIG: Final = """\
-ui           = false
-log_level    = "warn"
-log_format   = "json"
-api_addr     = "http://unix.invalid"
-cluster_addr = "https://127.0.0.1:2"
-
-storage "raft" {{
-  path                   = "{home}/openbao/data"
-  node_id                = "embedded"
-  performance_multiplier = 1
-}}
-
-listener "unix" {{
-  address      = "{socket}"
-  socket_mode  = "0600"
-  socket_user  = "{uid}"
-  socket_group = "{gid}"
-}}
-
-listener "tcp" {{
-  address                            = "127.0.0.1:0"
-  cluster_address                    = "127.0.0.1:0"
-  tls_cert_file                      = "{home}/openbao/closed-port.pem"
-  tls_key_file                       = "{home}/openbao/closed-port.key"
-  tls_client_ca_file                 = "{home}/openbao/closed-port-ca.pem"
-  tls_require_and_verify_client_cert = true
-}}
-
-seal "static" {{
-  current_key_id = "1"
-  current_key    = "{seal}"
-}}
-
-telemetry {{
-  disable_hostname          = true
-  prometheus_retention_time = "0s"
-}}
-
-{audit}"""
 _ELSEWHERE: Final = (
     "A home works only at the path where it was made; its openbao/config.hcl names it. Move it there, or restore it"
     " there from a backup. It then comes up closed (runbook, copies that you start)."
 )
-_AUDIT: Final = """\
-audit "file" "{name}" {{
-  options = {{ file_path = "{path}", mode = "0600" }}
-}}
-"""
 
 
 def audit_files(home: Path) -> dict[str, Path]:
@@ -265,7 +221,7 @@ class EmbeddedOpenBao:
         self.initial_root: Secret | None = None
         self._binary, self._sha256 = binary, sha256
         self._shares = {"recovery_shares": recovery_shares, "recovery_threshold": recovery_threshold}
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Popen[bytes] | None = None
         self._keys = home / "keys"
         self.unfinished = self._keys / "openbao.unfinished"
         self.root_live = self._keys / "openbao.root-live"
@@ -273,7 +229,7 @@ class EmbeddedOpenBao:
     @property
     def pid(self) -> int | None:
         """Process id while running."""
-        return self._process.pid if self._process is not None and self._process.returncode is None else None
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def require_place(self) -> None:
         """Let pass a store that is where it was made, or that is yet to be made. Writes nothing.
@@ -296,22 +252,8 @@ class EmbeddedOpenBao:
             Conflict: As :meth:`require_place`.
         """
         binary = await asyncio.to_thread(self._prepare)
-        log_file = self.home / "logs" / "openbao.log"
-        with os.fdopen(os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                binary,
-                "server",
-                f"-config={self.home}/openbao/config.hcl",
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={"HOME": "/nonexistent"},
-                start_new_session=True,
-                preexec_fn=child_setup(),
-            )
-        if hasattr(resource, "prlimit"):
-            with contextlib.suppress(ProcessLookupError):
-                resource.prlimit(self._process.pid, resource.RLIMIT_CORE, (0, 0))
+        command = [binary, "server", f"-config={self.home}/openbao/config.hcl"]
+        self._process = spawn(command, self.home / "logs" / "openbao.log", env={"HOME": "/nonexistent"})
         await asyncio.to_thread(durable_write, self._pid_file, f"{self._process.pid}\n".encode())
         try:
             async with BaoHttp(self.address) as http:
@@ -323,21 +265,9 @@ class EmbeddedOpenBao:
 
     async def stop(self) -> None:
         """Stop the node: SIGTERM, and SIGKILL after ten seconds."""
-        process = self._process
-        if process is None:
-            return
-        if process.returncode is None:
-            process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), STOP_S)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
-        self._pid_file.unlink(missing_ok=True)
-
-    async def wait(self) -> int:
-        """Return the exit status once the node has ended."""
-        return await self._process.wait() if self._process is not None else 0
+        if self._process is not None:
+            await end(self._process, STOP_S)
+            self._pid_file.unlink(missing_ok=True)
 
     def recovery_keys(self) -> list[Secret]:
         """Return the recovery keys that still lie on this host. Raises Unavailable when a file is open to others."""
@@ -371,10 +301,11 @@ class EmbeddedOpenBao:
             durable_write(seal_key, secrets.token_bytes(32), only_new=True)
         _must_be_ours_alone(seal_key)
         write_closed_port(self.home / "openbao")
-        stanzas = [_AUDIT.format(name=name, path=path) for name, path in audit_files(self.home).items()]
+        config = (files(__package__) / "embedded.hcl").read_text("utf-8")
         # The mode is ignored unless owner and group are named too.
-        owner = {"uid": os.geteuid(), "gid": os.getegid()}
-        config = _CONFIG.format(home=self.home, seal=self._seal, socket=self.socket, audit="\n".join(stanzas), **owner)
+        named = {"home": self.home, "seal": self._seal, "socket": self.socket, "uid": os.geteuid(), "gid": os.getegid()}
+        for name, value in (named | audit_files(self.home)).items():
+            config = config.replace(f"<<{name}>>", str(value))
         durable_write(self.home / "openbao" / "config.hcl", config.encode())
         return str(program(binary, pin, self.home / "openbao"))
 

@@ -37,7 +37,7 @@ from byokeep.adapters.postgres.programs import (
 )
 from byokeep.core.errors import Conflict, Unavailable
 from byokeep.kernel.durable_write import draft
-from byokeep.process import Progress, child_setup, pids, program_in, size_of, work_of
+from byokeep.process import Progress, end, pids, program_in, size_of, spawn, work_of
 
 POLL_S: Final = 0.01
 _POLITE_S: Final = 5.0
@@ -97,52 +97,11 @@ def end_leftovers(data: Path) -> None:
 DATABASE: Final = "byokeep"
 ROLES: Final = ("byokeep_owner", "byokeep_web", "byokeep_broker", "byokeep_worker", "byokeep_auditor")
 _SUPERUSER: Final = "postgres"
-_KILL_WAIT_S: Final = 5.0
 _INIT_S: Final = 120.0
 _SOCKET_LIMIT: Final = 100  # bytes; the kernel's own limit is 107
 _SOCKET_NAME: Final = ".s.PGSQL.5432"
 _ENVIRONMENT: Final = {"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin"}
 
-_CONF: Final = """\
-data_directory = '{data}'
-hba_file = '{conf}/pg_hba.conf'
-ident_file = '{conf}/pg_ident.conf'
-listen_addresses = ''
-unix_socket_directories = '{socket_dir}'
-unix_socket_permissions = 0700
-port = 5432
-max_connections = 80
-superuser_reserved_connections = 3
-shared_buffers = 32MB
-max_wal_size = 256MB
-wal_level = replica
-max_wal_senders = 0
-fsync = on
-full_page_writes = on
-synchronous_commit = on
-password_encryption = 'scram-sha-256'
-jit = off
-max_parallel_workers_per_gather = 0
-max_worker_processes = 4
-autovacuum_naptime = 30s
-timezone = 'UTC'
-log_timezone = 'UTC'
-lc_messages = 'C'
-log_destination = 'stderr'
-logging_collector = off
-log_line_prefix = '%m [%p] %q%u@%d '
-log_statement = 'none'
-log_duration = off
-log_min_duration_statement = -1
-log_min_messages = log
-log_min_error_statement = panic
-log_error_verbosity = terse
-log_parameter_max_length = 0
-log_parameter_max_length_on_error = 0
-log_connections = off
-log_checkpoints = off
-restart_after_crash = on
-"""
 _HBA: Final = """\
 # Everybody proves by the kernel who they are; nothing else is let in.
 local all all peer map=byokeep
@@ -204,20 +163,15 @@ class EmbeddedPostgres:
         try:
             self._spawn()  # in this thread, with which the server ends: see child_setup
             await self._until_ready()
-            await self.as_superuser(_provisioning())
+            await self.as_superuser(_packaged("provision.sql"))
         except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
         """Stop fast (open transactions roll back); kill what does not obey. Safe to call twice."""
-        process = self._process
-        if process is not None and process.poll() is None:
-            send(process.pid, signal.SIGINT)
-            if not await _gone(process, self.FAST_STOP_S):
-                send(process.pid, signal.SIGKILL)
-                await _gone(process, _KILL_WAIT_S)
-        if process is not None:
+        if self._process is not None:
+            await end(self._process, self.FAST_STOP_S, politely=signal.SIGINT)
             await asyncio.to_thread(kill_all, self._data)
         self._process = None
         if self._lock is not None:
@@ -324,8 +278,9 @@ class EmbeddedPostgres:
         if self._account.name != us:
             people += [f'byokeep "{self._account.name}" {role}' for role in ROLES]
         people.append(f'byokeep "{self._account.name}" {_SUPERUSER}')
-        paths = {"data": self._data, "conf": self._conf, "socket_dir": self._socket_dir}
-        conf = _CONF.format(**{name: str(path).replace("'", "''") for name, path in paths.items()})
+        conf = _packaged("embedded.conf")
+        for name, path in {"data": self._data, "conf": self._conf, "socket_dir": self._socket_dir}.items():
+            conf = conf.replace(f"<<{name}>>", str(path).replace("'", "''"))
         if int(self._made_by()) >= 18:  # which has more than one way, and workers for them
             conf += "io_method = sync\n"
         self._conf.mkdir(mode=0o755, exist_ok=True)
@@ -336,21 +291,14 @@ class EmbeddedPostgres:
                 file.write(content.encode())
 
     def _spawn(self) -> None:
-        path = self._home / "logs" / "postgres.log"
-        log = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        config = f"--config-file={self._conf / 'postgresql.conf'}"
-        try:
-            # The shell sets the limit (no core dumps: memory holds rows) and becomes the server, same process id.
-            self._process = subprocess.Popen(
-                ["/bin/sh", "-c", 'ulimit -c 0; exec "$@"', "sh", str(self._bin / "postgres"), config],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=_ENVIRONMENT, start_new_session=True,
-                preexec_fn=child_setup(death_signal=signal.SIGINT),  # noqa: PLW1509 - a fast stop when we die
-                **_identity(self._account),
-            )  # fmt: skip
+        command = [str(self._bin / "postgres"), f"--config-file={self._conf / 'postgresql.conf'}"]
+        log = self._home / "logs" / "postgres.log"
+        try:  # a fast stop when we die
+            self._process = spawn(
+                command, log, env=_ENVIRONMENT, death_signal=signal.SIGINT, cwd="/", **_identity(self._account)
+            )
         except OSError:
             raise Unavailable("postgres_start_failed") from None
-        finally:
-            os.close(log)
 
     async def _until_ready(self) -> None:
         process, progress = self._process, Progress()  # a crash recovery may need long
@@ -364,9 +312,8 @@ class EmbeddedPostgres:
         raise Unavailable("postgres_start_failed", next_step="See logs/postgres.log in the home.")
 
 
-def _provisioning() -> str:
-    """SQL for roles and database, safe to run again."""
-    return resources.files("byokeep.adapters.postgres").joinpath("provision.sql").read_text()
+def _packaged(name: str) -> str:
+    return resources.files("byokeep.adapters.postgres").joinpath(name).read_text("utf-8")
 
 
 def _identity(account: SystemUser) -> dict[str, Any]:
@@ -374,12 +321,3 @@ def _identity(account: SystemUser) -> dict[str, Any]:
     if account.is_us:
         return {}
     return {"user": account.uid, "group": account.gid, "extra_groups": []}
-
-
-async def _gone(process: subprocess.Popen[bytes], within_s: float) -> bool:
-    deadline = time.monotonic() + within_s
-    while process.poll() is None:
-        if time.monotonic() > deadline:
-            return False
-        await asyncio.sleep(POLL_S)
-    return True

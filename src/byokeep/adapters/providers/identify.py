@@ -316,12 +316,7 @@ def _heygen(seen: ProviderReply, body: Mapping[str, Any]) -> KeyVerdict:
 
 
 _REFUSALS: Final[Mapping[str, Callable[[ProviderReply], S]]] = MappingProxyType(
-    {
-        "anthropic": _anthropic_refusal,
-        "openai": _openai_refusal,
-        "google": _google_refusal,
-        "heygen": _heygen_refusal,
-    }
+    {"anthropic": _anthropic_refusal, "openai": _openai_refusal, "google": _google_refusal, "heygen": _heygen_refusal}
 )
 _SUCCESSES: Final[Mapping[str, Callable[[ProviderReply, Mapping[str, Any]], KeyVerdict]]] = MappingProxyType(
     {
