@@ -16,7 +16,7 @@ from byokeep.client.http import Broker
 from byokeep.client.lease import HeldLease
 from byokeep.client.settings import ClientSettings
 from byokeep.core.secret import Secret
-from byokeep.demo.scene import Scene, make_key, people, scene
+from byokeep.demo import Scene, make_key, people, scene
 from byokeep.settings import Settings
 
 CLIENTS: Final = 8

@@ -200,7 +200,7 @@ def _named(node: ast.expr) -> str:
 def page(loaded: Iterable[str]) -> tuple[str, list[Fault]]:
     """The whole page, and what is wrong with it; ``loaded`` as for :func:`sources`."""
     from byokeep.core import errors  # noqa: PLC0415 - as above
-    from byokeep.http.problems import STATUS  # noqa: PLC0415
+    from byokeep.http.request import STATUS  # noqa: PLC0415
 
     found, faults = codes(sources(loaded))
     lines = []

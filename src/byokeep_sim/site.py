@@ -118,8 +118,8 @@ class SiteMemory:
 
     def session(self, platform: str, lasting: str, passing: str) -> SiteSession | None:
         """Return the live session of both cookies."""
-        shown = (platform, self._hashes(lasting, passing), True)
-        return next((one for one in self._sessions if (one.platform, one.cookies, one.live) == shown), None)
+        wanted = (platform, self._hashes(lasting, passing), True)
+        return next((one for one in self._sessions if (one.platform, one.cookies, one.live) == wanted), None)
 
     def hand_out(self, session: SiteSession) -> tuple[str, str] | None:
         """Return both tokens at the first visit, None at every other."""

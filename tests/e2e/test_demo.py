@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from byokeep.demo.steps import STEPS
+from byokeep.demo import STEPS
 from tests.support.cli import Shell, ended
 from tests.support.stack import family, lives, new_home, until
 

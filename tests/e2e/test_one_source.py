@@ -21,7 +21,7 @@ import pytest_asyncio
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.processes.supervisor import Stack
 from byokeep.settings import load
-from byokeep.telemetry.catalogue import EVENTS, REQUIRED
+from byokeep.telemetry.log import EVENTS, REQUIRED
 from byokeep.web.forward import ROUTES
 from tests.support.postgres import lacks_fixes
 from tests.support.stack import World, environment, new_home, running_stack

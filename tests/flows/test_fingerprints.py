@@ -19,7 +19,7 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 
 from byokeep.adapters.openbao.login import AppRoleLogin
-from byokeep.cli import live
+from byokeep.cli import leaks
 from byokeep.cli.terminal import TerminalSession, current
 from byokeep.core.errors import Denied, Unavailable
 from byokeep.core.keystate import LIVE, KeyState
@@ -350,19 +350,19 @@ async def test_the_command_line_fetches_what_a_scan_compares_with(
     file.write_text(desk.people["auditor"].token)
     async with on_loopback(desk) as url:
         current.set(TerminalSession(settings=Settings(web_url=url, token_file=str(file)), as_json=True))
-        found = await live.fetch_fingerprints()
+        found = await leaks.fetch_fingerprints()
         assert (found.values, found.unknown, found.replaced_unknown, found.all_clients) == (1, 1, 0, True)
         assert labels_of({"fingerprints": json.loads(found.document)}, value)
         assert parse(found.document).key.hex() not in repr(found)
         with pytest.raises(Denied, match="not_permitted"):
-            await live.fetch_fingerprints(token=Secret(desk.people["operator"].token))
+            await leaks.fetch_fingerprints(token=Secret(desk.people["operator"].token))
         with monkeypatch.context() as other:
-            other.setattr(live, "PATH", "/v1/self")
+            other.setattr(leaks, "PATH", "/v1/self")
             with pytest.raises(Unavailable, match="server_garbage"):
-                await live.fetch_fingerprints()
+                await leaks.fetch_fingerprints()
         desk.web.scan_key._login._credentials = tmp_path / "none"  # type: ignore[attr-defined]
         desk.web.scan_key._login._token = None  # type: ignore[attr-defined]
         with pytest.raises(Unavailable, match="credentials_missing"):
-            await live.fetch_fingerprints()
+            await leaks.fetch_fingerprints()
     with pytest.raises(Unavailable, match="server_unreachable"):
-        await live.fetch_fingerprints()
+        await leaks.fetch_fingerprints()

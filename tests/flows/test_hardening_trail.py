@@ -23,8 +23,8 @@ import pytest
 
 from byokeep.adapters.openbao.embedded import audit_files
 from byokeep.audit.log import ClockWatch, checkpoint
+from byokeep.client.http import now as boot_now
 from byokeep.client.lease import HeldLease
-from byokeep.client.tally import now as boot_now
 from byokeep.core.bucket import Buckets
 from byokeep.core.errors import ByokeepError, Denied
 from byokeep.core.secret import Secret

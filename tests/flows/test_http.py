@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 import structlog
 
-from byokeep.http import body
+from byokeep.http import request
 from byokeep.jobs import jobs
 from tests.support.broker import Stand
 
@@ -53,8 +53,8 @@ async def test_headers_that_claim_something_are_ignored(stand: Stand) -> None:
     status, reply = await stand.call("GET", "/v1/self", "runner", headers=headers)
     assert (status, reply["id"], reply["roles"]) == (200, str(stand.people["runner"].id), ["runner"])
     assert (await stand.call("GET", "/v1/self", headers=headers))[0] == 401
-    body = {"reason": "drill"}
-    status, problem = await stand.call("POST", "/v1/switches/close", "runner", body, headers=headers)
+    request = {"reason": "drill"}
+    status, problem = await stand.call("POST", "/v1/switches/close", "runner", request, headers=headers)
     assert (status, problem["code"]) == (403, "not_permitted")
     assert problem["request_id"] != claimed
 
@@ -108,7 +108,7 @@ async def test_a_token_is_good_only_while_everything_about_it_is(stand: Stand) -
 async def test_a_body_has_one_meaning(stand: Stand, raw: bytes) -> None:
     """Anything but one strict JSON object of known fields is refused without being shown, and changes nothing."""
     status, reply = await stand.call("POST", "/v1/switches/close", "operator", raw=raw)
-    assert status == (413 if len(raw) > body.MAX_BODY else 422)
+    assert status == (413 if len(raw) > request.MAX_BODY else 422)
     assert len(json.dumps(reply)) < 600
     assert stand.db.sql("SELECT count(*) FROM byokeep.switch WHERE closed") == "0"
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
@@ -233,7 +233,7 @@ async def test_health_and_readiness(stand: Stand) -> None:
 
 async def test_a_body_that_does_not_come_gives_its_place_back(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever sends slower than the time for it is refused, and whoever hangs up is no failure of ours."""
-    monkeypatch.setattr(body, "BODY_WITHIN_S", 0.2)
+    monkeypatch.setattr(request, "BODY_WITHIN_S", 0.2)
 
     async def slowly() -> AsyncIterator[bytes]:
         yield b"{"

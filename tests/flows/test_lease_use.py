@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from byokeep.client import http, tally
+from byokeep.client import http
 from byokeep.client import lease as held
 from byokeep.core.errors import Unavailable
 from byokeep.core.events import Event, EventName, Outcome
@@ -157,7 +157,7 @@ async def test_a_holder_that_dies_leaves_a_warning(stand: Stand, monkeypatch: py
     async def silent(self: object, _: float) -> None:
         pass
 
-    monkeypatch.setattr(tally.Tally, "_tell", silent)
+    monkeypatch.setattr(http.Tally, "_tell", silent)
     async with keep, keep.attach(await stand.job(client)) as job:
         await job.secret("openai")
     assert told(stand) == []
@@ -189,8 +189,8 @@ async def test_a_broker_that_is_busy_when_a_lease_ends_is_told_again(
 
 async def test_a_holder_that_lives_on_tells_by_itself(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     """When a lease can be used no more its holder tells, while the job goes on, and once."""
-    monkeypatch.setattr(tally, "TELL_AFTER_S", 0.0)
-    monkeypatch.setattr(tally, "TELL_EVERY_S", 0.0)
+    monkeypatch.setattr(http, "TELL_AFTER_S", 0.0)
+    monkeypatch.setattr(http, "TELL_EVERY_S", 0.0)
     client = await stand.client("openai")
     keep = stand.keep()
     async with keep, keep.attach(await stand.job(client)) as job:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 
+from byokeep import demo
 from byokeep.cli import intake, job, key
 from byokeep.cli.main import run
 from byokeep.cli.terminal import TerminalSession, current
@@ -19,8 +20,7 @@ from byokeep.client.http import error_from
 from byokeep.core.errors import ByokeepError, Denied, Integrity, Pending, RateLimited, Rejected, Unavailable
 from byokeep.core.keystate import KeyState, check_transition
 from byokeep.core.secret import Secret
-from byokeep.demo import show, steps
-from byokeep.http.problems import problem
+from byokeep.http.request import problem
 from byokeep.processes import doctor
 from byokeep.settings import Settings
 from byokeep_redact.search import Report, Unreadable
@@ -81,8 +81,8 @@ def test_a_proof_names_its_generation_its_picture_and_the_next_command(
         def reveal(self) -> bytes:
             return b"bko_"
 
-    monkeypatch.setattr("byokeep.cli.names.call", names)
-    monkeypatch.setattr("byokeep.cli.names.own_token", Token)
+    monkeypatch.setattr("byokeep.cli.api.call", names)
+    monkeypatch.setattr("byokeep.cli.api.own_token", Token)
     assert run(["profile", "validate", ID]) == 0
     shown = capsys.readouterr()
     lines = {line.split("  ")[0]: line.split()[-1] for line in shown.out.splitlines() if line}
@@ -261,13 +261,13 @@ async def test_what_the_demo_could_not_search_is_no_claim_that_fails(trouble: st
 
     async def search(_stage: object) -> None:
         """Search everything."""
-        steps._whole(Report(unreadable=unread))
+        demo._whole(Report(unreadable=unread))
 
-    row = await show._one(search, None, quiet=True)
+    row = await demo._one(search, None, quiet=True)
     assert (row["ok"], row["exit_code"]) == (False, code)
     assert "could_not_check" in row["seen"]
     assert trouble in row["seen"]
-    steps._whole(Report(sources_scanned=1, bytes_scanned=1))
+    demo._whole(Report(sources_scanned=1, bytes_scanned=1))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from byokeep.adapters.postgres.vocabulary import WRITERS
 from byokeep.core.events import EventName, Outcome
-from byokeep.telemetry.catalogue import EVENTS
+from byokeep.telemetry.log import EVENTS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "events.md").read_text("utf-8")

@@ -16,7 +16,7 @@ from byokeep.client.http import BUSY_ATTEMPTS, Broker
 from byokeep.client.settings import ClientSettings
 from byokeep.core.errors import Unavailable
 from byokeep.core.secret import Secret
-from byokeep.http.door import Door
+from byokeep.http.guard import Door
 
 
 class Served:

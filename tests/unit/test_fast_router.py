@@ -18,8 +18,8 @@ from byokeep.broker import app as broker_app
 from byokeep.core.errors import Conflict, Denied, RateLimited, Unauthenticated, Unavailable
 from byokeep.core.model import Actor, Environment, Role
 from byokeep.http import guard
-from byokeep.http.body import PathId
-from byokeep.http.fast_router import FastRouter
+from byokeep.http.guard import FastRouter
+from byokeep.http.request import PathId
 from byokeep.jobs import effect, lease, switches
 
 ID = "0b6c7a52-6a0e-4a53-9d1c-1c6f2b9f3a11"

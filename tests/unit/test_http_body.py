@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from byokeep.core.errors import Rejected
-from byokeep.http.body import read_bytes, stream_bytes
+from byokeep.http.request import read_bytes, stream_bytes
 
 BYTES = "application/octet-stream"
 

@@ -12,7 +12,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from byokeep.client import http, lease, tally
+from byokeep.client import http, lease
 from byokeep.client.http import Broker
 from byokeep.client.lease import HeldLease
 from byokeep.client.settings import ClientSettings
@@ -79,8 +79,8 @@ async def test_leases_of_a_process_are_told_of_together(monkeypatch: pytest.Monk
     token = Secret(b"t")
     ids = [str(uuid.uuid4()) for _ in range(101)]
     for lease_id in ids:
-        told.broker.tally.attempt(lease_id, token, "openai", tally.now())
-        told.broker.tally.attempt(lease_id, token, "openai/webhook", tally.now())
+        told.broker.tally.attempt(lease_id, token, "openai", http.now())
+        told.broker.tally.attempt(lease_id, token, "openai/webhook", http.now())
         told.broker.tally.over(lease_id)
     await told.broker.close()
     assert told.words == 3
@@ -92,7 +92,7 @@ async def test_each_holder_tells_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
     told = Told(monkeypatch, lambda _: None)
     one, other = Secret(b"one"), Secret(b"other")
     for token in (one, other, one):
-        told.broker.tally.attempt(str(uuid.uuid4()), token, "openai", tally.now())
+        told.broker.tally.attempt(str(uuid.uuid4()), token, "openai", http.now())
     await told.broker.close()
     assert [(token, len(said)) for token, said in told.by] == [(one, 2), (other, 1)]
 
@@ -109,7 +109,7 @@ async def test_telling_is_bounded(monkeypatch: pytest.MonkeyPatch, error: Byokee
 
 async def test_a_broker_that_never_answers_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole of it has one deadline, and the secrets are gone before the first word."""
-    monkeypatch.setattr(tally, "TELL_FOR_S", 0.01)
+    monkeypatch.setattr(http, "TELL_FOR_S", 0.01)
     told = Told(monkeypatch, lambda _: None)
     told.hangs = True
     held = await told.used()
@@ -122,11 +122,11 @@ async def test_a_broker_that_never_answers_does_not_hold_up_the_end(monkeypatch:
 async def test_a_lease_is_told_of_while_its_process_lives_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lease that was closed, denied or is dead at the store is told of soon, past a broker that was busy; one that
     still serves is not."""
-    monkeypatch.setattr(tally, "TELL_EVERY_S", 0.0)
+    monkeypatch.setattr(http, "TELL_EVERY_S", 0.0)
     told = Told(monkeypatch, lambda word: Unavailable("broker_timeout") if word <= 5 else None)
     closed, denied, serves = await told.used(), await told.used(), await told.used()
     dead = str(uuid.uuid4())
-    told.broker.tally.attempt(dead, denied._token, "openai", tally.now() - tally.TELL_AFTER_S)
+    told.broker.tally.attempt(dead, denied._token, "openai", http.now() - http.TELL_AFTER_S)
     await closed.close()
     denied._end(NotFound("not_found"))
     while len(told.taken) < 3:
@@ -140,13 +140,13 @@ async def test_a_lease_is_told_of_while_its_process_lives_on(monkeypatch: pytest
 async def test_a_process_that_lives_on_tells_for_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker that was kept from listening for long hears of it in the end; beyond an hour, and of more leases than
     are kept, it does not: the oldest are left out."""
-    monkeypatch.setattr(tally, "TELL_EVERY_S", 0.0)
-    monkeypatch.setattr(tally, "MAX_KEPT", 3)
+    monkeypatch.setattr(http, "TELL_EVERY_S", 0.0)
+    monkeypatch.setattr(http, "MAX_KEPT", 3)
     told = Told(monkeypatch, lambda word: Unavailable("database_busy") if word <= 4 else None)
     ids = [str(uuid.uuid4()) for _ in range(4)]
     token = Secret(b"t")
     for lease_id, ago in zip(ids, (30, 30, 3500, 3601), strict=True):
-        told.broker.tally.attempt(lease_id, token, "openai", tally.now() - ago)
+        told.broker.tally.attempt(lease_id, token, "openai", http.now() - ago)
     while told.words < 5 and told.broker.tally._uses:
         await asyncio.sleep(0)
     await told.broker.close()

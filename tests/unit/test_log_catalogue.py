@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from byokeep.telemetry import log
-from byokeep.telemetry.catalogue import EVENTS, REQUIRED, UNLISTED
+from byokeep.telemetry.log import EVENTS, REQUIRED, UNLISTED
 from byokeep_redact.canary import Canary, marker_of, new_canary
 from byokeep_redact.search import Sweep
 
@@ -156,7 +156,7 @@ _LOOSE = """
 import faulthandler, logging, os, subprocess, sys, warnings
 from pathlib import Path
 from byokeep.telemetry import log
-from byokeep.telemetry.output import no_loose_output
+from byokeep.telemetry.log import no_loose_output
 value = Path({value!r}).read_text()
 log.configure("test", path=Path({path!r}), level=logging.DEBUG)
 with no_loose_output():

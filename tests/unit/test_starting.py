@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from byokeep import demo
 from byokeep.core.errors import Unavailable
-from byokeep.demo import show
-from byokeep.demo.steps import Broken, DemoNotes
+from byokeep.demo import Broken, DemoNotes
 from byokeep.process import Progress
 from byokeep.processes.supervisor import started
 
@@ -108,6 +108,6 @@ async def test_the_demo_tells_a_slow_machine_from_a_broken_claim(
         async def __aexit__(self, *_: object) -> None:
             return None
 
-    monkeypatch.setattr(show, "STEPS", (step,))
-    monkeypatch.setattr(show, "scene", lambda *_, **__: Stage())
-    assert await show.run(as_json=True) == code
+    monkeypatch.setattr(demo, "STEPS", (step,))
+    monkeypatch.setattr(demo, "scene", lambda *_, **__: Stage())
+    assert await demo.run(as_json=True) == code

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from byokeep.core.errors import Rejected
-from byokeep.http.body import instant
+from byokeep.http.request import instant
 from tests.support.surface import Surface
 from tools.error_codes import Source, _calls, codes
 from tools.openapi import faults_of

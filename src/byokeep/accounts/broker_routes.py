@@ -11,11 +11,10 @@ from byokeep.accounts import recovery
 from byokeep.accounts.recovery import PlatformState
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.reenable import RecoveryCause, Reenable, Stage
-from byokeep.http.body import Id, PathId, Strict, json_body, no_query
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.reply import AtOffset, Reply
-from byokeep.http.token import Authenticator, caller
+from byokeep.http.request import Authenticator, Id, PathId, Strict, caller, json_body, no_query
 from byokeep.jobs.broker_routes import OpenRequestReply, Word
 from byokeep.kernel.app import BrokerApp
 

@@ -15,10 +15,9 @@ from cyclopts import App, Parameter
 from rich.text import Text
 
 from byokeep.cli import transfer, way_back, webhook
-from byokeep.cli.api import call, run, segment
+from byokeep.cli.api import call, run, segment, tell
 from byokeep.cli.choices import Lane, LanePolicy, Platform
 from byokeep.cli.intake import read_secret
-from byokeep.cli.names import tell
 from byokeep.cli.redirect import Listener, is_local, need_free, open_browser, pasted_form
 from byokeep.cli.terminal import again, busy, err, say, session, show
 from byokeep.core import next_steps

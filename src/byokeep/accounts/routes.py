@@ -21,11 +21,23 @@ from byokeep.core.errors import Rejected
 from byokeep.core.identity import shown, spelt
 from byokeep.core.model import Actor, ClientId, Lane, LanePolicy, Provider
 from byokeep.core.secret import Secret
-from byokeep.http.body import MAX_BODY, PathId, Strict, json_body, no_query, parse_object, query_of, read_bytes, shape
-from byokeep.http.budget import Budget, spend
 from byokeep.http.openapi import TEXT, describe, parameters, raw_body, refusals
 from byokeep.http.reply import At, Reply
-from byokeep.http.token import Authenticator, caller
+from byokeep.http.request import (
+    MAX_BODY,
+    Authenticator,
+    Budget,
+    PathId,
+    Strict,
+    caller,
+    json_body,
+    no_query,
+    parse_object,
+    query_of,
+    read_bytes,
+    shape,
+    spend,
+)
 from byokeep.kernel.app import WebApp
 
 Shown = Annotated[str, Field(max_length=1200)]

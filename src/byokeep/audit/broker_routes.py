@@ -17,10 +17,9 @@ from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb
 from byokeep.core.secret import Secret
-from byokeep.http.body import Id, PathId, Strict, json_body, no_query, read_bytes
 from byokeep.http.openapi import answers, describe, raw_body, refusals
 from byokeep.http.reply import AtOffset, Reply
-from byokeep.http.token import Authenticator, caller
+from byokeep.http.request import Authenticator, Id, PathId, Strict, caller, json_body, no_query, read_bytes
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import permit
 from byokeep.reconciliation import reconcile

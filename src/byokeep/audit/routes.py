@@ -14,10 +14,9 @@ from byokeep.audit.disclosure import DEFAULT_RECORDS, RecordWindow, ShownRecord
 from byokeep.core.identity import spelt
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.ref import parse_client_id
-from byokeep.http.body import PathId, instant, no_query, query_of, whole_number
 from byokeep.http.openapi import ID, INSTANT, NUMBER, parameters, refusals
 from byokeep.http.reply import At, Reply, at_out
-from byokeep.http.token import Authenticator, caller
+from byokeep.http.request import Authenticator, PathId, caller, instant, no_query, query_of, whole_number
 from byokeep.kernel.app import WebApp
 from byokeep.keys import refs
 from byokeep.keys.refs import KeyHistory, LeaseHolder

@@ -19,14 +19,10 @@ from byokeep.audit import broker_routes as audit
 from byokeep.core.errors import ByokeepError
 from byokeep.core.model import Environment
 from byokeep.http import procedures
-from byokeep.http.door import Door
 from byokeep.http.emergency import Emergency
-from byokeep.http.fast_router import FastRouter
-from byokeep.http.guard import NO_TELEMETRY, Guard
+from byokeep.http.guard import NO_TELEMETRY, Door, FastRouter, Guard
 from byokeep.http.openapi import Document, publish, take
-from byokeep.http.problems import install
-from byokeep.http.ready import ready
-from byokeep.http.token import Authenticator
+from byokeep.http.request import Authenticator, install, ready
 from byokeep.jobs import broker_routes as jobs
 from byokeep.jobs.switches import cut_off_pending
 from byokeep.kernel.app import BrokerApp

@@ -8,9 +8,8 @@ from uuid import UUID
 
 from cyclopts import App
 
-from byokeep.cli.api import call, fetch, run
+from byokeep.cli.api import call, fetch, run, tell
 from byokeep.cli.intake import read_secret, write_result
-from byokeep.cli.names import tell
 from byokeep.cli.terminal import facts, say, session, show
 from byokeep.client import verify as offline
 from byokeep.core.errors import Integrity, Rejected, Unavailable

@@ -8,10 +8,9 @@ from uuid import UUID
 
 from cyclopts import App, Parameter
 
-from byokeep.cli.api import call, fetch, run
+from byokeep.cli.api import call, fetch, run, tell
 from byokeep.cli.intake import write_result
 from byokeep.cli.key import beside, onward
-from byokeep.cli.names import tell
 from byokeep.cli.terminal import again, facts, session, show
 from byokeep.client import verify as offline
 from byokeep.core.errors import Integrity, Rejected

@@ -9,9 +9,8 @@ from uuid import UUID
 from cyclopts import App
 
 from byokeep.cli import alert, vault, way_back
-from byokeep.cli.api import call, run
+from byokeep.cli.api import call, run, tell
 from byokeep.cli.choices import OAuthPlatform
-from byokeep.cli.names import tell
 from byokeep.cli.servers import load
 from byokeep.cli.terminal import again, say, session, show
 from byokeep.core.errors import Rejected

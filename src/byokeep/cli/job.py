@@ -14,9 +14,8 @@ from uuid import UUID
 
 from cyclopts import App
 
-from byokeep.cli.api import call, no_stack_here, no_such, run, stack
+from byokeep.cli.api import call, no_stack_here, no_such, run, stack, tell
 from byokeep.cli.choices import ApiProvider, Effect, OAuthPlatform, Platform
-from byokeep.cli.names import tell
 from byokeep.cli.terminal import err, say, session
 from byokeep.client import ClientSettings, Job, Keep
 from byokeep.core.errors import ByokeepError, NotFound, Rejected, Unavailable

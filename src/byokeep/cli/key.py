@@ -11,10 +11,9 @@ from uuid import UUID
 from cyclopts import App
 from rich.text import Text
 
-from byokeep.cli.api import call, run
+from byokeep.cli.api import call, run, tell
 from byokeep.cli.choices import ApiProvider, KeyStateChange, Risk
 from byokeep.cli.intake import read_secret
-from byokeep.cli.names import tell
 from byokeep.cli.terminal import again, busy, clean, err, say, session, show
 from byokeep.core import next_steps
 from byokeep.core.errors import ByokeepError, Integrity, Rejected, Unavailable

@@ -7,9 +7,8 @@ from uuid import UUID
 
 from cyclopts import App
 
-from byokeep.cli.api import call, run
+from byokeep.cli.api import call, run, tell
 from byokeep.cli.choices import Lane, Platform
-from byokeep.cli.names import tell
 from byokeep.cli.terminal import again, say, session, show
 from byokeep.core.errors import Rejected
 

@@ -4,6 +4,9 @@ Rules
 - One rule of exit codes for both searches: 0 clean, 1 found, 4 not known. What was found outweighs what could not be
   read; nothing searched, or nothing to compare with when asked for live values, is never clean.
 - No value is printed, nor a name that holds one.
+- The fingerprints of live values tell nobody a value, but whoever holds them can test guesses of weak ones: they stay
+  in memory, are never printed and never written down. A live value without fingerprints is counted, so that a scan can
+  say what it did not look for.
 """
 
 from __future__ import annotations
@@ -14,17 +17,64 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cyclopts import App
 
-from byokeep.cli.api import run
+from byokeep.cli.api import call, run
 from byokeep.cli.intake import read_secret, writing
-from byokeep.cli.live import fetch_fingerprints
 from byokeep.cli.terminal import clean, err, say, session, show
-from byokeep.core.errors import ByokeepError, Rejected
+from byokeep.core.errors import ByokeepError, Rejected, Unavailable
+from byokeep.core.secret import Secret
+
+PATH: Final = "/v1/leaks/fingerprints"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """What the server knows of the live values.
+
+    Attributes:
+        document: JSON of docs/spec/leak-fingerprints.md; its list is empty when no live value has fingerprints.
+        values: Live values that are in the document.
+        unknown: Live values that are not: stored by an earlier release, or too weak to be watched. When this is not 0,
+            a scan that finds nothing has not shown that nothing is there.
+        replaced_unknown: Replaced values that the store still holds and that are not in the document.
+        all_clients: False when the caller is assigned to some clients only, and the document holds only theirs.
+    """
+
+    document: bytes = field(repr=False)
+    values: int
+    unknown: int
+    replaced_unknown: int
+    all_clients: bool
+
+
+async def fetch_fingerprints(*, token: Secret | None = None) -> Live:
+    """Return the fingerprints of every live value that the caller may look for. The fetch is on record.
+
+    Args:
+        token: An auditor's token; default the caller's own.
+
+    Raises:
+        Denied: ``not_permitted`` - not an auditor.
+        RateLimited: ``too_many_requests``.
+        Unavailable: Server, database or store; ``server_garbage``. Then nothing can be said about leaks.
+    """
+    reply = await call("GET", PATH, token=token)
+    try:
+        return Live(
+            document=json.dumps(reply["fingerprints"]).encode(),
+            values=int(reply["values"]),
+            unknown=len(reply["unknown"]),
+            replaced_unknown=int(reply["replaced_unknown"]),
+            all_clients=reply["all_clients"] is True,
+        )
+    except (KeyError, TypeError, ValueError):
+        raise Unavailable("server_garbage", next_step="This is not a byokeep server of this release.") from None
+
 
 if TYPE_CHECKING:
     from byokeep_redact.fingerprint import Fingerprints

@@ -12,11 +12,10 @@ from uuid import UUID
 
 from cyclopts import App
 
-from byokeep.cli.api import call, run
+from byokeep.cli.api import call, run, tell
 from byokeep.cli.approve import missing_token
 from byokeep.cli.choices import MachineRole, PersonRole, SubjectState
 from byokeep.cli.intake import check_writable, read_secret, write_private
-from byokeep.cli.names import tell
 from byokeep.cli.terminal import again, clean, err, say, session, show
 from byokeep.core.errors import NotFound, Rejected
 from byokeep.core.secret import Secret

@@ -7,8 +7,7 @@ from uuid import UUID
 
 from cyclopts import App
 
-from byokeep.cli.api import call, run
-from byokeep.cli.names import tell
+from byokeep.cli.api import call, run, tell
 from byokeep.cli.terminal import session
 
 app: Final = App(name="procedure")

@@ -6,10 +6,9 @@ import asyncio
 from datetime import datetime
 from uuid import UUID
 
-from byokeep.cli.api import call, run
+from byokeep.cli.api import call, run, tell
 from byokeep.cli.choices import Effect, Lane, Platform
 from byokeep.cli.job import app, client_settings
-from byokeep.cli.names import tell
 from byokeep.client import Keep
 from byokeep.core.errors import Rejected
 

@@ -6,8 +6,7 @@ from shlex import quote
 from typing import Any
 from uuid import UUID
 
-from byokeep.cli.api import call, run
-from byokeep.cli.names import tell
+from byokeep.cli.api import call, run, tell
 from byokeep.cli.terminal import again, session
 
 

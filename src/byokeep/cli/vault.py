@@ -8,9 +8,8 @@ from uuid import UUID
 from cyclopts import App
 
 from byokeep.cli import alert, vault_next
-from byokeep.cli.api import call, run
+from byokeep.cli.api import call, run, tell
 from byokeep.cli.choices import Platform
-from byokeep.cli.names import tell
 from byokeep.cli.terminal import say, session, show
 from byokeep.core.errors import Conflict, Rejected
 

@@ -8,10 +8,9 @@ from uuid import UUID
 
 from cyclopts import App
 
-from byokeep.cli.api import call, run
+from byokeep.cli.api import call, run, tell
 from byokeep.cli.choices import WebhookSender
 from byokeep.cli.intake import read_secret
-from byokeep.cli.names import tell
 from byokeep.cli.terminal import busy, say
 from byokeep.core.errors import Rejected
 

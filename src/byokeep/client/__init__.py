@@ -9,8 +9,7 @@ Rules
 It may not decide who may do what: the broker and the store do.
 """
 
-from byokeep.client.job import ItemResult, Job, NotDone, Permit
-from byokeep.client.keep import Keep
+from byokeep.client.job import ItemResult, Job, Keep, NotDone, Permit
 from byokeep.client.settings import ClientSettings
 
 __all__ = ["ClientSettings", "ItemResult", "Job", "Keep", "NotDone", "Permit"]

@@ -64,9 +64,8 @@ from byokeep.browser.ephemeral import Rooms, shared_place, swept
 from byokeep.browser.identify import IdentityOutcome, identify
 from byokeep.browser.launch import Running
 from byokeep.browser.rooms import ProfileRoom, ProfileRooms, RoomBrowser, RoomSite, sites, told
-from byokeep.client.http import Broker
+from byokeep.client.http import Broker, now
 from byokeep.client.lease import HeldLease
-from byokeep.client.tally import now
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Rejected, Unavailable
 from byokeep.core.identity import Face, IdentityVerdict
 from byokeep.core.keystate import KeyState

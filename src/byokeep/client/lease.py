@@ -8,9 +8,9 @@ Rules
   lease that it gives is tried, ``len(BEHIND_S)`` times at most. The broker's no ends that at once; so does the no of a
   store that is one node, or of a cluster's active node.
 - A login token is used within ``LOGIN_WITHIN_S`` of its issue or not at all.
-- Every attempt at the store is counted before it is made (:mod:`.tally`).
-- While a value is held, this process's redactor knows it; where :func:`byokeep_redact.install` has been called, it can
-  not be logged in any encoding. It is forgotten in the moment it is wiped.
+- Every attempt at the store is counted before it is made (:class:`byokeep.client.http.Tally`).
+- While a value is held, this process's redactor knows it; where :func:`byokeep_redact.install` has been called, it
+  cannot be logged in any encoding. It is forgotten in the moment it is wiped.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from byokeep.client.http import Broker
-from byokeep.client.tally import now
+from byokeep.client.http import Broker, now
 from byokeep.core.errors import ByokeepError, Denied, NotFound, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp

@@ -21,7 +21,7 @@ from byokeep.core.model import Actor
 from byokeep.telemetry.log import get_log
 
 if TYPE_CHECKING:  # it brings the web framework, which worker and refresher do without
-    from byokeep.http.token import Authenticator
+    from byokeep.http.request import Authenticator
 
 T = TypeVar("T")
 _PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0)  # a database that fell over for want of room needs a moment

@@ -21,8 +21,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 
-from byokeep.http.body import Strict
-from byokeep.http.problems import MEDIA_TYPE
+from byokeep.http.request import MEDIA_TYPE, Strict
 
 Document = dict[str, Any]
 BYTES: Final = "application/octet-stream"
@@ -65,7 +64,7 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def describe(model: type[Strict], *, required: bool = True) -> Document:
-    """Return the ``openapi_extra`` of a route whose body is read by :func:`byokeep.http.body.json_body`."""
+    """Return the ``openapi_extra`` of a route whose body is read by :func:`byokeep.http.request.json_body`."""
     schema = model.model_json_schema(ref_template=_REFS)
     return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
 

@@ -14,10 +14,9 @@ from fastapi import APIRouter, Depends
 from pydantic import Field
 
 from byokeep.core.model import Actor, ClientId
-from byokeep.http.body import Id, PathId, Strict, json_body, no_query
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.reply import At, Reply
-from byokeep.http.token import Authenticator, caller
+from byokeep.http.request import Authenticator, Id, PathId, Strict, caller, json_body, no_query
 from byokeep.kernel import procedures
 from byokeep.kernel.app import App
 from byokeep.kernel.procedures import RunStatus

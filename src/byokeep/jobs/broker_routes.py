@@ -19,11 +19,10 @@ from byokeep.accounts import recovery
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Actor, Client, ClientId, DeclaredJob, Lane, LeaseKind
 from byokeep.core.policy import gate_schema
-from byokeep.http.body import Id, PathId, Strict, json_body, no_query
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.reply import AtOffset, Reply
-from byokeep.http.token import Authenticator, caller
+from byokeep.http.request import Authenticator, Id, PathId, Strict, caller, json_body, no_query
 from byokeep.jobs import effect, jobs, lease, scheduled, switches
 from byokeep.jobs.lease import IssuedLease, PinnedSecret
 from byokeep.jobs.scheduled import ScheduledEffect

@@ -14,12 +14,22 @@ from byokeep.core.errors import Rejected
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId, CredentialRef, Provider, Risk
 from byokeep.core.secret import Secret
-from byokeep.http.body import PathId, Strict, json_body, no_query, query_of, read_bytes, whole_number
-from byokeep.http.budget import Budget, spend
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import NUMBER, describe, parameters, raw_body, refusals
 from byokeep.http.reply import At, Reply
-from byokeep.http.token import Authenticator, caller
+from byokeep.http.request import (
+    Authenticator,
+    Budget,
+    PathId,
+    Strict,
+    caller,
+    json_body,
+    no_query,
+    query_of,
+    read_bytes,
+    spend,
+    whole_number,
+)
 from byokeep.kernel import sops
 from byokeep.kernel.app import WebApp
 from byokeep.kernel.sops import CONNECT, PROFILE, SopStatus

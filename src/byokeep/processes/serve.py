@@ -44,7 +44,7 @@ from byokeep.processes.wiring import (
 )
 from byokeep.settings import Settings
 from byokeep.telemetry import log, spans
-from byokeep.telemetry.output import no_loose_output
+from byokeep.telemetry.log import no_loose_output
 from byokeep.tenancy.authenticate import authenticate
 
 _DRAIN_S: Final = 5.0

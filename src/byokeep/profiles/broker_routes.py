@@ -17,11 +17,10 @@ from pydantic import Field, PlainSerializer
 from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import Packing
 from byokeep.core.model import Actor, Environment
-from byokeep.http.body import Id, PathId, Strict, json_body, no_query, stream_bytes
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import BYTES, answers, describe, raw_body, refusals
 from byokeep.http.reply import AtOffset, Reply
-from byokeep.http.token import Authenticator, caller
+from byokeep.http.request import Authenticator, Id, PathId, Strict, caller, json_body, no_query, stream_bytes
 from byokeep.jobs.broker_routes import StatusReply, ValidForReply
 from byokeep.kernel.app import BrokerApp
 from byokeep.profiles import checkout

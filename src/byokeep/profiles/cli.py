@@ -16,8 +16,7 @@ from uuid import UUID
 from cyclopts import App, Parameter
 from rich.text import Text
 
-from byokeep.cli.api import call, run, segment
-from byokeep.cli.names import tell
+from byokeep.cli.api import call, run, segment, tell
 from byokeep.cli.terminal import again, busy, err, say, session, show
 from byokeep.core.errors import Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.profile import next_step_of_work

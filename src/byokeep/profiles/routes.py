@@ -19,11 +19,21 @@ from byokeep.core.manifest import Packing
 from byokeep.core.model import Actor, ClientId, Provider
 from byokeep.core.policy import Verb
 from byokeep.core.profile import ProfileState, ProfileTask, Purpose
-from byokeep.http.body import Id, PathId, Strict, json_body, no_query, query_of, whole_number
-from byokeep.http.budget import Budget, spend
 from byokeep.http.openapi import NUMBER, describe, parameters, refusals
 from byokeep.http.reply import At, Reply
-from byokeep.http.token import Authenticator, caller
+from byokeep.http.request import (
+    Authenticator,
+    Budget,
+    Id,
+    PathId,
+    Strict,
+    caller,
+    json_body,
+    no_query,
+    query_of,
+    spend,
+    whole_number,
+)
 from byokeep.kernel.app import WebApp
 from byokeep.profiles import kek, profiles
 from byokeep.profiles.kek_store import Kek, Rotation

@@ -1,11 +1,16 @@
-"""One log line: UTC time, level, event, process, actor, tenant, request, outcome, and allow-listed fields.
+"""Log lines of a closed catalogue: UTC time, level, event, process, actor, tenant, request, outcome, listed fields.
 
 Rules
-- ``event`` is a constant of the program (:mod:`byokeep.telemetry.catalogue`); there is no message text.
-- Values are ids, enums, integers and short tokens; anything else becomes its type's name.
+- ``event`` is a constant of the program and stands in :data:`EVENTS`; there is no message text. An event that is not
+  listed is written as ``unlisted_event`` without its fields; a field that is not listed for its event is dropped. Both
+  are counted, and a test reads every call of the program, so neither is ever released. docs/events.md shows the list.
+- No bodies, headers, messages or whole objects. Values are ids, enums, integers and short tokens; anything else becomes
+  its type's name.
 - Behind the list stands the redactor: what passed the one and is a secret by its shape or is known to be one does not
   pass the other. It guards this whole process, its libraries and crashes too. Without its rules nothing is configured.
 - If writing fails the record is dropped and counted: logs may be lost, work may not (see G-17 in the runbook's gaps).
+- What is printed past the log (by a library, a child, a forgotten ``print``) is taken off standard output and error,
+  counted in bytes, and dropped. The streams are given back at the end, so that a command can still print its own error.
 """
 
 from __future__ import annotations
@@ -14,18 +19,71 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
 import structlog
 
-from byokeep.telemetry.catalogue import EVENTS, REDACTION_ERROR, REQUIRED, UNLISTED
 from byokeep_redact.engine import default
 from byokeep_redact.hooks.structlog import StructlogWall
 from byokeep_redact.hooks.wall import Wall
 from byokeep_redact.install import install
+
+REQUIRED: Final = ("actor", "tenant", "request_id", "outcome")  # stand on every line; null where there is none
+UNLISTED: Final = "unlisted_event"
+REDACTION_ERROR: Final = "redaction_error"
+
+_FIELDS: Final = {
+    "process_started": "version",
+    "process_stopped": "",
+    "request": "method route status took_ms code error count",
+    "identity_call": "provider status took_ms attempt",
+    "key_verification": "ref sop attempt",
+    "orphans_destroyed": "count",
+    "profile_work_ended": "work",
+    "profiles_cared_for": "count",
+    "rooms_swept": "count code",
+    "kek_rotated": "",
+    "kek_rewrapped": "count",
+    "kek_checked": "count",
+    "kek_ended": "count",
+    "keks_cared_for": "count",
+    "webhook_secrets_destroyed": "count",
+    "renewal": "provider ref version",
+    "renewals_cut_off": "count",
+    "consents_cut_off": "count",
+    "task_taken_up_again": "task",
+    "child_started": "component pid url",
+    "child_died": "component exit_code",
+    "part_died": "component",
+    "part_not_started": "component code",
+    "tokens_not_renewed": "code",
+    "audit_device_unhealthy": "component reason",
+    "round_failed": "component code error",
+    "account_step_failed": "code component ref tenant",
+    "cut_off_finished": "count",
+    "cut_off_pending": "code",
+    "disk_reserve_given_back": "size",
+    "disk_reserve_kept": "code",
+    "library_log": "logger place error",
+    "loose_output": "size",
+    "uncaught_error": "error",
+    UNLISTED: "",
+    REDACTION_ERROR: "",
+}
+EVENTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {name: frozenset(fields.split()) for name, fields in _FIELDS.items()}
+)
+# Attributes of spans follow a list of their own: ids and figures of a task.
+SPAN_FIELDS: Final = frozenset(
+    {"job", "provider", "version", "count", "sop", "ref", "epoch", "route", "request", "work"}
+)
+
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_.:/{}+ -]{0,160}\Z")
 dropped_fields = 0
@@ -161,3 +219,34 @@ def get_log() -> structlog.typing.FilteringBoundLogger:
     """Return the logger. Use: ``get_log().info("process_started", version=__version__)``."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
     return logger
+
+
+_STREAMS: Final = (1, 2)
+_WAIT_S: Final = 1.0  # a child that outlives us may hold the pipe open
+
+
+@contextmanager
+def no_loose_output() -> Iterator[None]:
+    """Drop what this process and its children print, by file descriptor. Configure the log first."""
+    kept = [os.dup(stream) for stream in _STREAMS]
+    reader, writer = os.pipe()
+    for stream in _STREAMS:
+        os.dup2(writer, stream)
+    os.close(writer)
+    drain = Thread(target=_drain, args=(reader,), name="loose-output", daemon=True)
+    drain.start()
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for stream, before in zip(_STREAMS, kept, strict=True):
+            os.dup2(before, stream)
+            os.close(before)
+        drain.join(_WAIT_S)
+
+
+def _drain(reader: int) -> None:
+    with os.fdopen(reader, "rb", buffering=0) as pipe:
+        while chunk := pipe.read(1 << 16):
+            get_log().warning("loose_output", size=len(chunk))

@@ -21,7 +21,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
-from byokeep.telemetry.catalogue import SPAN_FIELDS
+from byokeep.telemetry.log import SPAN_FIELDS
 from byokeep_redact.engine import default
 from byokeep_redact.hooks.otel import RedactingExporter
 from byokeep_redact.hooks.wall import Wall

@@ -10,11 +10,20 @@ from pydantic import Field
 
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.secret import Secret
-from byokeep.http.body import Id, PathId, Strict, json_body, no_query, read_bytes
 from byokeep.http.openapi import PUBLIC, describe, raw_body, refusals
-from byokeep.http.problems import request_id
 from byokeep.http.reply import AtOffset, Reply
-from byokeep.http.token import Authenticator, bearer, caller
+from byokeep.http.request import (
+    Authenticator,
+    Id,
+    PathId,
+    Strict,
+    bearer,
+    caller,
+    json_body,
+    no_query,
+    read_bytes,
+    request_id,
+)
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.approvals import Approval
 from byokeep.tenancy import operators, tokens, transfers

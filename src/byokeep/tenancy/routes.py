@@ -9,10 +9,9 @@ from fastapi import APIRouter, Depends
 from pydantic import BeforeValidator, Field
 
 from byokeep.core.model import Actor, Client, ClientId, Risk, Role
-from byokeep.http.body import Id, PathId, Strict, json_body, no_query
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.reply import At, Reply
-from byokeep.http.token import Authenticator, caller
+from byokeep.http.request import Authenticator, Id, PathId, Strict, caller, json_body, no_query
 from byokeep.kernel.app import WebApp
 from byokeep.tenancy import clients, operators, tokens
 from byokeep.tenancy.schemas import ApiTokenReply, ClientReply, SubjectReply

@@ -17,13 +17,10 @@ from byokeep.audit import routes as audit
 from byokeep.core.model import Actor, ClientId, Environment, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.http import procedures
-from byokeep.http.budget import Budget
 from byokeep.http.emergency import Emergency
 from byokeep.http.guard import NO_TELEMETRY, Guard
 from byokeep.http.openapi import Document, publish, take
-from byokeep.http.problems import install
-from byokeep.http.ready import ready
-from byokeep.http.token import Authenticator, caller
+from byokeep.http.request import Authenticator, Budget, caller, install, ready
 from byokeep.kernel.app import WebApp
 from byokeep.kernel.command import record_refused_call
 from byokeep.keys import routes as keys

@@ -24,8 +24,7 @@ from fastapi.responses import Response
 
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.http.body import MAX_BODY, canonical_id, no_query, read_bytes
-from byokeep.http.token import bearer
+from byokeep.http.request import MAX_BODY, bearer, canonical_id, no_query, read_bytes
 from byokeep.tenancy.schemas import SOURCE
 from byokeep.wire.transport import TooLarge, Transport
 

@@ -11,10 +11,9 @@ from pydantic import Field
 from byokeep.accounts import accounts
 from byokeep.accounts.routes import AccountReply
 from byokeep.core.model import Actor, ClientId
-from byokeep.http.body import PathId, no_query
 from byokeep.http.openapi import refusals
 from byokeep.http.reply import At, Reply
-from byokeep.http.token import Authenticator, caller
+from byokeep.http.request import Authenticator, PathId, caller, no_query
 from byokeep.kernel.app import WebApp
 from byokeep.keys import refs
 from byokeep.keys.refs import Inventory, InventoryItem, Orphan, Transition

@@ -13,10 +13,9 @@ from pydantic import Field
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.vault_incident import BY_HAND, ENDED, IncidentCause, IncidentStep, SessionEnd
-from byokeep.http.body import Id, PathId, Strict, json_body, no_query
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.reply import At, Reply
-from byokeep.http.token import Authenticator, caller
+from byokeep.http.request import Authenticator, Id, PathId, Strict, caller, json_body, no_query
 from byokeep.kernel.app import App, WebApp
 from byokeep.profiles import incident
 from byokeep.profiles.incident import Incident, IncidentState, Item

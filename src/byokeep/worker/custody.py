@@ -21,8 +21,7 @@ from typing import Final, Generic, TypeVar
 from uuid import UUID
 
 from byokeep.client.http import Broker
-from byokeep.client.job import Job
-from byokeep.client.keep import Keep
+from byokeep.client.job import Job, Keep
 from byokeep.client.settings import ClientSettings, read_token
 from byokeep.core.errors import Denied, NotFound, Unavailable
 from byokeep.core.model import PROFILE, Environment, Provider

@@ -169,8 +169,8 @@ def redeem(turn: Turn, app: SimApp) -> Code:
         raise SimRefusal(SimCase.BAD_PKCE)
     if code.challenge:
         s256 = hex_s256 if turn.world.platform.consent.get("challenge") == "hex" else base64url_s256
-        shown = verifier if code.method == "plain" else s256(verifier)
-        if len(verifier) < _SHORTEST_VERIFIER or shown != code.challenge:
+        challenge = verifier if code.method == "plain" else s256(verifier)
+        if len(verifier) < _SHORTEST_VERIFIER or challenge != code.challenge:
             raise SimRefusal(SimCase.BAD_PKCE)
     return code
 

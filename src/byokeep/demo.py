@@ -1,27 +1,144 @@
-"""The steps of the demo. Each returns what was seen, or raises."""
+"""``byokeep demo``: the main job on a fresh stack with simulated providers, and the evidence for it.
+
+Rules
+- Everything is real but the providers: OpenBao, PostgreSQL, the three processes, HTTP, the command line.
+- Each step says what it claims, does it, and looks; a claim that does not hold makes the demo fail.
+- Keys are canaries made for this run; the last step searches everything for them.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import secrets
+import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from byokeep.cli.api import fetch
+import aiohttp
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from byokeep.cli.api import call, fetch
+from byokeep.cli.intake import read_token_file, write_private
+from byokeep.cli.terminal import TerminalSession, called, current, session
+from byokeep.client import ClientSettings, Keep
 from byokeep.client import verify as offline
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Unavailable
-from byokeep.demo.scene import CLIENTS, PROVIDERS, Scene, make_key, people
+from byokeep.core.secret import Secret
 from byokeep.process import Progress, work_of
+from byokeep.processes.supervisor import Say, Stack
+from byokeep.settings import load
+from byokeep.telemetry import log
 from byokeep.wire.openbao import read_secret
 from byokeep_redact.canary import Canary, new_canary
 from byokeep_redact.leaks import Scanner
 from byokeep_redact.scan import positive_control
 from byokeep_redact.search import Report, Sweep
+from byokeep_sim import Sim, start
+
+PROVIDERS: Final = ("anthropic", "openai", "google", "openrouter", "kie", "heygen")
+CLIENTS: Final = ("Acme Bakery", "Bolt Cycles")
+
+
+@dataclass(slots=True)
+class Scene:
+    """What the steps work on.
+
+    Attributes:
+        keys: (client name, provider) -> the canary key.
+        tokens: Person -> API token.
+        clients: Client name -> id.
+        sops: Runs of SOP 5.1.
+    """
+
+    home: Path
+    stack: Stack
+    sim: Sim
+    http: aiohttp.ClientSession
+    keys: dict[tuple[str, str], bytes] = field(default_factory=dict, repr=False)
+    tokens: dict[str, Secret] = field(default_factory=dict)
+    clients: dict[str, str] = field(default_factory=dict)
+    sops: list[str] = field(default_factory=list)
+
+    async def api(self, who: str, method: str, path: str, **sent: Any) -> Any:
+        """Call the operator API as a person."""
+        return await call(method, path, token=self.tokens[who], **sent)
+
+    def keep(self) -> Keep:
+        """The SDK with the machine identities of this home."""
+        place = self.home / "credentials"
+        return Keep(
+            ClientSettings(
+                broker_url=self.stack.broker_url,
+                runner_token_file=place / "runner.token",
+                dispatcher_token_file=place / "dispatcher.token",
+            )
+        )
+
+    async def effects(self) -> int:
+        """How many effects the simulated platform has seen."""
+        async with self.http.get(f"{self.sim.url}/_sim/effects") as reply:
+            return int((await reply.json())["total"])
+
+
+@asynccontextmanager
+async def scene(keep: Path | None, *, say: Say) -> AsyncIterator[Scene]:
+    """Set the stage, whose stack says how it gets on; strike it at the end, whatever happened."""
+    home = keep or Path(tempfile.mkdtemp(prefix="byokeep-demo-"))
+    home.mkdir(parents=True, exist_ok=keep is None)
+    home.chmod(0o711)  # the database's own user must reach its data below
+    sim = await start()
+    urls = "".join(f'{name} = "{sim.base_url(name)}"\n' for name in PROVIDERS)
+    (home / "config.toml").write_text(f"[provider_urls]\n{urls}")
+    settings = load(home=home, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0")
+    log.configure("demo", path=settings.path("log_dir") / "demo.log")
+    stack = Stack(settings, say=say)
+    before = session()
+    current.set(TerminalSession(settings=settings, as_json=before.as_json))
+    try:
+        async with aiohttp.ClientSession() as http:
+            yield Scene(home=home, stack=stack, sim=sim, http=http)
+    finally:
+        current.set(before)
+        await stack.stop()
+        await sim.stop()
+        if keep is None:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+async def people(stage: Scene) -> None:
+    """Make an operator, an approver and an auditor with the first admin's token."""
+    stage.tokens["admin"] = read_token_file(stage.home / "credentials" / "admin.token")
+    for role in ("operator", "approver", "auditor"):
+        body = {"name": f"demo-{role}", "roles": [role], "clients": [], "all_clients": True}
+        made = await stage.api("admin", "POST", "/v1/operators", body=body)
+        invitation = await stage.api("admin", "POST", f"/v1/operators/{made['id']}/tokens", body={"days": 1})
+        stage.tokens[role], password = Secret(invitation["token"]), secrets.token_urlsafe(24)
+        await stage.api(role, "PUT", f"/v1/operators/{made['id']}/password", raw=Secret(password))
+        session = await stage.api(role, "POST", "/v1/session", body={"name": made["name"], "password": password})
+        stage.tokens[role] = Secret(session["token"])
+        write_private(stage.home / "credentials" / f"{role}.token", stage.tokens[role])
+
+
+async def make_key(stage: Scene, client: str, provider: str) -> Secret:
+    """Make a canary key that the simulated provider knows."""
+    value = new_canary(provider)
+    stage.keys[client, provider] = value
+    known = {"provider": provider, "key": value.decode(), "state": "valid", "account_id": f"{client}-{provider}"}
+    async with stage.http.post(f"{stage.sim.url}/_sim/keys", json=known) as reply:
+        reply.raise_for_status()
+    return Secret(value)
+
 
 A, B = CLIENTS
 _SETTLED_S: Final = 11.0
@@ -274,3 +391,76 @@ def _whole(report: Report) -> None:
 STEPS: Final[tuple[Callable[[Scene], Awaitable[DemoNotes]], ...]] = (
     start_stack, onboard, evidence, publish, cross_tenant, kill, store_down, audit, reconcile, sweep,
 )  # fmt: skip
+
+
+FAILED = 5
+_err = Console(stderr=True, highlight=False)
+_out = Console(highlight=False)
+
+
+async def run(*, keep: Path | None = None, as_json: bool = False) -> int:
+    """Run the demo.
+
+    Args:
+        keep: Keep the state in this new directory.
+        as_json: Print one JSON document instead of the table.
+
+    Returns:
+        0 when every claim held, 5 when one did not, 4 when one could not be shown: a part did not start or answer.
+    """
+    rows: list[dict[str, Any]] = []
+    began = time.monotonic()
+    async with scene(keep, say=lambda text: None if as_json else _err.print(Text(text, style="dim"))) as stage:
+        for step in STEPS:
+            rows.append(await _one(step, stage, quiet=as_json))
+            if not rows[-1]["ok"]:
+                break
+    held = all(row["ok"] for row in rows) and len(rows) == len(STEPS)
+    took = time.monotonic() - began
+    if as_json:
+        document = {"ok": held, "took_s": round(took, 1), "steps": rows, "state": str(keep) if keep else None}
+        _out.print_json(json.dumps(document))
+    else:
+        _show(rows, held=held, took=took, keep=keep)
+    return 0 if held else int(rows[-1].pop("exit_code", FAILED))
+
+
+async def _one(step: Any, stage: Any, *, quiet: bool) -> dict[str, Any]:
+    began = time.monotonic()
+    name = step.__name__
+    summary = str(step.__doc__).split("\n", 1)[0]
+    try:
+        if quiet or not _err.is_terminal:
+            if not quiet:
+                _err.print(Text(summary))
+            seen = await step(stage)
+        else:
+            with _err.status(Text(summary)):
+                seen = await step(stage)
+        row = {"step": name, "ok": True, "claim": seen.claim, "seen": seen.seen}
+    except Broken as broken:
+        row = {"step": name, "ok": False, "claim": summary, "seen": str(broken)}
+    except ByokeepError as error:
+        row = {"step": name, "ok": False, "claim": summary, "seen": f"{error} {error.next_step}"}
+        if isinstance(error, Unavailable):
+            row["exit_code"] = error.exit_code
+    except Exception as error:  # a simulator that fails, a file that is gone: the claim was not shown
+        row = {"step": name, "ok": False, "claim": summary, "seen": f"unexpected {type(error).__name__}"}
+    return row | {"took_s": round(time.monotonic() - began, 2)}
+
+
+def _show(rows: list[dict[str, Any]], *, held: bool, took: float, keep: Path | None) -> None:
+    table = Table(title="What was shown", title_justify="left", header_style="bold", pad_edge=False)
+    for column in ("", "claim", "seen"):
+        table.add_column(column, overflow="fold")
+    table.add_column("s", justify="right")
+    for row in rows:
+        mark = Text("ok", style="green") if row["ok"] else Text("no", style="bold red")
+        table.add_row(mark, Text(row["claim"]), Text(row["seen"]), f"{row['took_s']:.1f}")
+    _out.print(table)
+    if held:
+        _out.print(Text(f"All {len(rows)} claims held, in {took:.0f} s.", style="bold green"))
+        _err.print(f"State is kept in {keep}" if keep else f"Next: {called()} up", style="dim")
+    else:
+        said = "A claim could not be checked" if "exit_code" in rows[-1] else "A claim did not hold"
+        _out.print(Text(f"{said}; the steps after it were not run.", style="bold red"))

@@ -1,0 +1,419 @@
+"""What comes in, who asks, and how a refusal goes out: strict JSON, canonical ids, one bearer token, problem documents.
+
+Rules
+- A body has one meaning: a repeated key, an unknown field, a number that is no integer, deep nesting, another
+  encoding or media type is refused. Nothing of it stands in the refusal.
+- An id in a path has one spelling (R4.1-5). There is no query.
+- The caller is one ``Authorization: Bearer`` header, nothing else.
+- An error is a problem document (RFC 9457); a refusal that no flow has recorded is put on record here.
+- A budget of calls belongs to one key; nobody can use up another's (S-OWASP-25, S-ASVS-8). Counts live in this process
+  and are bounded in number; restarting forgets them.
+- Ready is what answers within the time that whoever asks has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, TypeVar
+from uuid import UUID, uuid4
+
+from fastapi import FastAPI, Path
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from byokeep.core.bucket import Buckets
+from byokeep.core.errors import KINDS, ByokeepError, NotFound, RateLimited, Rejected, Unauthenticated, Unavailable
+from byokeep.core.model import Actor, ClientId, Role
+from byokeep.core.strict_json import strict_object
+from byokeep.kernel.ports import Clock
+
+MAX_BODY: Final = 16 * 1024  # bytes
+MAX_DEPTH: Final = 6
+BODY_WITHIN_S: Final = 10.0  # who sends slower keeps a place that others, and the kill switch, need
+_MAX_INT: Final = 9  # digits
+_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
+M = TypeVar("M", bound="Strict")
+
+
+class Strict(BaseModel):
+    """A request body: known fields only, no coercion."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+def canonical_id(value: object) -> UUID:
+    """Accept a UUID in its lower-case canonical spelling only.
+
+    Raises:
+        ValueError: Any other spelling.
+    """
+    if isinstance(value, UUID):
+        return value
+    if isinstance(value, str) and len(value) == 36 and _UUID.match(value):
+        return UUID(value)
+    raise ValueError("not a canonical id")
+
+
+Id = Annotated[UUID, BeforeValidator(canonical_id)]
+PathId = Annotated[UUID, BeforeValidator(canonical_id), Path()]
+
+
+def _refused(code: str, step: str = "Send one JSON object as the API describes it; see /openapi.json.") -> Rejected:
+    return Rejected(code, next_step=step)
+
+
+async def read_bytes(request: Request, *, limit: int = MAX_BODY) -> bytes:
+    """Return the body.
+
+    Raises:
+        Rejected: ``body_too_large``, ``content_encoding``, ``body_too_slow``, ``body_cut_off``.
+    """
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise _refused("content_encoding", "Send the body as it is, without compression.")
+    raw = bytearray()
+    try:
+        async with asyncio.timeout(BODY_WITHIN_S):
+            async for chunk in request.stream():
+                raw += chunk
+                if len(raw) > limit:
+                    raise Rejected("body_too_large", next_step="Send less.", limit=limit)
+    except TimeoutError:
+        raise _refused("body_too_slow", "Send the whole body at once.") from None
+    except ClientDisconnect:
+        raise _refused("body_cut_off", "Send the whole body.") from None
+    return bytes(raw)
+
+
+async def stream_bytes(request: Request, *, media: str) -> AsyncIterator[bytes]:
+    """Yield a body as it comes, for one that is too large to be held; who reads it bounds it.
+
+    Raises:
+        Rejected: ``unsupported_media_type``, ``content_encoding``, ``body_too_slow``: no byte for ``BODY_WITHIN_S``,
+            ``body_cut_off``.
+    """
+    if request.headers.get("content-type", "") != media:
+        raise _refused("unsupported_media_type", f"Send Content-Type: {media}.")
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise _refused("content_encoding", "Send the body as it is, without compression.")
+    chunks = request.stream()
+    try:
+        while True:
+            async with asyncio.timeout(BODY_WITHIN_S):
+                chunk = await anext(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
+    except TimeoutError:
+        raise _refused("body_too_slow", "Send the body without long pauses.") from None
+    except ClientDisconnect:
+        raise _refused("body_cut_off", "Send the whole body.") from None
+
+
+async def no_query(request: Request) -> None:
+    """Refuse any query string: nothing here is asked by one. Async, or each request would visit a thread for it.
+
+    Raises:
+        Unauthenticated: ``no_token``, for a caller without the header: a token may have been meant (S-ASVS-14).
+        Rejected: ``unexpected_query``.
+    """
+    if request.scope.get("query_string"):
+        if "authorization" not in request.headers:
+            raise Unauthenticated("no_token", next_step="Send one header `Authorization: Bearer <token>`.")
+        raise Rejected("unexpected_query", next_step="This route takes no query.")
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """Parse one JSON object strictly.
+
+    Raises:
+        Rejected: ``bad_json``.
+    """
+    try:
+        value = strict_object(raw.decode("utf-8"), whole_numbers=True)
+    except ValueError:
+        value = None
+    if value is None or _depth(value) > MAX_DEPTH:
+        raise _refused("bad_json")
+    return value
+
+
+def _depth(value: object) -> int:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max((_depth(item) for item in items), default=0) if isinstance(value, dict | list) else 0
+
+
+def shape(model: type[M], value: dict[str, Any]) -> M:
+    """Give an object its type.
+
+    Raises:
+        Rejected: ``bad_request``; it names the field only where the field is one of ours.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]
+        name = str(first[0]) if first else ""
+        known = {"field": name} if name in model.model_fields else {}
+    raise Rejected("bad_request", next_step="Check names and types; see /openapi.json.", **known)
+
+
+def json_body(model: type[M], *, limit: int = MAX_BODY, optional: bool = False) -> Callable[[Request], Awaitable[M]]:
+    """Return the dependency that reads a body as ``model``; ``limit`` in bytes. ``optional``: none = defaults."""
+
+    async def read(request: Request) -> M:
+        if (
+            optional
+            and request.headers.get("content-length", "0") == "0"
+            and "transfer-encoding" not in request.headers
+        ):
+            return shape(model, {})
+        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media != "application/json":
+            raise _refused("unsupported_media_type", "Send Content-Type: application/json.")
+        return shape(model, parse_object(await read_bytes(request, limit=limit)))
+
+    return read
+
+
+def query_of(request: Request, *allowed: str) -> dict[str, str]:
+    """Return the query, of which every name is allowed and stands once.
+
+    Raises:
+        Rejected: ``unexpected_query``.
+    """
+    found = request.query_params.multi_items()
+    names = [name for name, _ in found]
+    if len(set(names)) != len(names) or not set(names) <= set(allowed):
+        raise Rejected("unexpected_query", next_step="This route takes: " + ", ".join(allowed) + "; each once.")
+    return dict(found)
+
+
+def whole_number(name: str, text: str | None) -> int | None:
+    """Parse decimal digits; ``None`` stays ``None``.
+
+    Raises:
+        Rejected: ``bad_number`` with the name.
+    """
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_INT):
+        raise Rejected("bad_number", next_step="Use decimal digits.", field=name)
+    return int(text)
+
+
+def instant(name: str, text: str | None) -> datetime | None:
+    """Parse an RFC 3339 time with an offset; ``None`` stays ``None``.
+
+    Raises:
+        Rejected: ``bad_time`` with the name.
+    """
+    if text is None:
+        return None
+    with suppress(ValueError, OverflowError):  # the first and last hours that there are have no time in UTC
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+    raise Rejected("bad_time", next_step="Use a time such as 2026-01-31T12:00:00Z.", field=name)
+
+
+MEDIA_TYPE: Final = "application/problem+json"
+_TAKEN: Final = frozenset({"type", "title", "status", "code", "request_id", "next_step"})
+Recorder = Callable[..., Awaitable[None]]  # byokeep.kernel.command.record_refused_call, of one process
+STATUS: Final = {"body_too_large": 413, "unsupported_media_type": 415, "content_encoding": 415}
+INTERNAL: Final = Unavailable("internal_error", next_step="Nothing was released. Tell us the request id.")
+
+
+def bad_path() -> Rejected:
+    """A path or parameter that is not what the route says."""
+    return Rejected("bad_request", next_step="Check the path and the types; see /openapi.json.")
+
+
+def request_id(request: Request) -> UUID:
+    """Return the id this request was given by :class:`byokeep.http.guard.Guard`."""
+    found = request.scope.get("state", {}).get("request_id")
+    return found if isinstance(found, UUID) else uuid4()
+
+
+def problem(error: ByokeepError, about: UUID, *, status: int | None = None) -> Response:
+    """Build the reply for an error.
+
+    Args:
+        error: Ours; its fields are safe by construction.
+        about: The request's id.
+        status: Another HTTP status than the class's.
+    """
+    name = next((name for name, kind in KINDS.items() if isinstance(error, kind)), "error")
+    status = status or STATUS.get(error.code, error.http_status)
+    document: dict[str, object] = {
+        "type": f"urn:byokeep:problem:{name}",
+        "title": name.replace("_", " "),
+        "status": status,
+        "code": error.code,
+        "request_id": str(about),
+        "next_step": error.next_step,
+    }
+    document |= {field: value for field, value in error.fields.items() if field not in _TAKEN}
+    headers: dict[str, str] = {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, RateLimited) or "retry_after_s" in error.fields:
+        headers["Retry-After"] = str(error.fields.get("retry_after_s", 1))
+    return Response(json.dumps(document).encode(), status, headers, MEDIA_TYPE)
+
+
+async def answer(request: Request, error: ByokeepError) -> Response:
+    """Put a refusal on record, note its code for the access log, and build the reply."""
+    state = request.scope.setdefault("state", {})
+    state["code"] = error.code
+    if (route := request.scope.get("route")) is not None:  # without one nothing was called
+        about, called = _object(request) or state.get("tenant"), f"{next(iter(route.tags), 'process')}.{route.name}"
+        await request.app.state.record_refusal(
+            state.get("caller"), error, request_id=request_id(request), object_id=about, route=called
+        )
+    return problem(error, request_id(request))
+
+
+def _object(request: Request) -> UUID | None:
+    """The last id in the path that is written as we write one."""
+    found = None
+    for text in request.scope.get("path_params", {}).values():
+        with suppress(ValueError):
+            found = canonical_id(text)
+    return found
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ByokeepError)  # noqa: S101 - registered for this class alone
+    return await answer(request, error)
+
+
+async def _framework(request: Request, error: Exception) -> Response:
+    """Routing and protocol refusals: the framework's text is dropped, its status kept."""
+    status = error.status_code if isinstance(error, HTTPException) else 400
+    if status == 404:
+        return await _ours(request, NotFound("not_found"))
+    if status >= 500:
+        return await _ours(request, INTERNAL)
+    codes = {405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
+    refusal = Rejected(codes.get(status, "bad_request"))
+    request.scope.setdefault("state", {})["code"] = refusal.code
+    reply = problem(refusal, request_id(request), status=status)
+    if status == 405:
+        reply.headers["Allow"] = ", ".join(sorted(_methods(request.app.routes, request.scope["path"])))
+    return reply
+
+
+def _methods(routes: Iterable[Any], path: str) -> set[str]:
+    """What the routes of a path allow; the framework tells of the first one alone."""
+    found: set[str] = set()
+    for route in routes:
+        inner = getattr(getattr(route, "original_router", route), "routes", None)
+        if inner is not None:
+            found |= _methods(inner, path)
+        elif isinstance(route, Route) and route.path_regex.match(path):
+            found |= route.methods or set()
+    return found
+
+
+async def _validation(request: Request, _error: Exception) -> Response:
+    return await answer(request, bad_path())  # the framework's own reply would echo what was sent
+
+
+async def _last(request: Request, _error: Exception) -> Response:
+    return await _ours(request, INTERNAL)
+
+
+def install(app: FastAPI, record_refusal: Recorder) -> None:
+    """Make every error of ``app`` leave as a problem document, and every refusal leave a record."""
+    app.state.record_refusal = record_refusal
+    app.add_exception_handler(ByokeepError, _ours)
+    app.add_exception_handler(HTTPException, _framework)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(Exception, _last)
+
+
+Authenticator = Callable[[str, UUID], Awaitable[Actor]]
+MAX_HEADER: Final = 256  # characters
+
+
+def bearer(request: Request) -> str:
+    """Return the token of a request.
+
+    Raises:
+        Unauthenticated: ``no_token`` - none, two, or not a bearer token.
+    """
+    found = request.headers.getlist("authorization")
+    if len(found) == 1 and len(found[0]) <= MAX_HEADER:
+        scheme, _, token = found[0].partition(" ")
+        if scheme.lower() == "bearer" and token:
+            return token
+    raise Unauthenticated("no_token", next_step="Send one header `Authorization: Bearer <token>`.")
+
+
+def caller(auth: Authenticator) -> Callable[[Request], Awaitable[Actor]]:
+    """Return the dependency that yields who asks."""
+
+    async def current(request: Request) -> Actor:
+        actor = await auth(bearer(request), request_id(request))
+        request.scope["state"] |= {"actor": actor.id, "caller": actor}
+        return actor
+
+    return current
+
+
+READY_WITHIN_S: Final = 2.0  # a load balancer or `byokeep doctor` waits three
+
+
+async def ready(*checks: Coroutine[Any, Any, object]) -> dict[str, str]:
+    """Run the checks side by side; return the reply of a process that is ready.
+
+    Raises:
+        Unavailable: ``not_ready``: a check did not end in time; and what the checks raise.
+    """
+    try:
+        async with asyncio.timeout(READY_WITHIN_S):
+            await asyncio.gather(*checks)
+    except TimeoutError:
+        raise Unavailable("not_ready", next_step="Database or store does not answer; see `byokeep doctor`.") from None
+    return {"status": "ready"}
+
+
+class Budget:
+    """A token bucket for each key.
+
+    Args:
+        per_minute: How many calls a minute; also how many at once.
+    """
+
+    def __init__(self, clock: Clock, *, per_minute: int) -> None:
+        self._clock = clock
+        self._buckets = Buckets(per_minute=per_minute)
+
+    def spend(self, key: str) -> None:
+        """Take one call from a key's budget.
+
+        Raises:
+            RateLimited: ``too_many_requests`` with ``retry_after_s``.
+        """
+        if wait := self._buckets.take(key, self._clock.monotonic()):
+            raise RateLimited("too_many_requests", next_step="Wait, then go on.", retry_after_s=max(1, int(wait) + 1))
+
+
+def spend(request: Request, budget: Budget, actor: Actor, client_id: ClientId) -> None:
+    """Take one write from a client's budget; who is not assigned to it, or writes nothing, can not use it up.
+
+    Raises:
+        RateLimited: ``too_many_requests``.
+    """
+    request.scope["state"]["tenant"] = client_id
+    if Role.OPERATOR in actor.roles and (actor.clients is None or client_id in actor.clients):
+        budget.spend(str(client_id))
