@@ -191,12 +191,17 @@ class ShownRecord:
     said: dict[str, Any]
 
 
-def _shown(row: Row) -> ShownRecord:
+def said_in(row: Row) -> dict[str, Any]:
+    """Return what the record in a row says. Raises Integrity: ``audit_record_unreadable``."""
     try:
         said: Any = parse_canonical(bytes(row["payload"]))
     except ValueError:
         raise Integrity("audit_record_unreadable", seq=row["seq"]) from None
-    return ShownRecord(seq=row["seq"], at=row["at"], hash_hex=bytes(row["hash"]).hex(), said=said)
+    return dict(said)
+
+
+def _shown(row: Row) -> ShownRecord:
+    return ShownRecord(seq=row["seq"], at=row["at"], hash_hex=bytes(row["hash"]).hex(), said=said_in(row))
 
 
 async def read_audit(app: App, actor: Actor, client_id: ClientId | None, window: RecordWindow) -> list[ShownRecord]:

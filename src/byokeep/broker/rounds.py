@@ -69,27 +69,27 @@ class Rounds:
     def __init__(self, app: BrokerApp, reserve: DiskSpace) -> None:
         self._app = app
         self._reserve = reserve
-        self._clock = ClockWatch(app)
         self._reconciled = Reconciled()
 
     async def run(self) -> None:
         """Run all rounds until cancelled."""
+        app = self._app
         with suppress(ByokeepError):  # else the first round looks: a record of later than this is somebody else's
             await self._reconciled.look(self._app)
         async with asyncio.TaskGroup() as group:
             for name, every_s, work in (
                 ("checkpoint", CHECKPOINT_S, self._checkpoint),
-                ("copy", COPY_S, self._copy),
+                ("copy", COPY_S, lambda: closing(app, copy(app))),
                 ("reconcile", RECONCILE_S, self._reconcile),
                 ("probe", PROBE_S, self._probe),
-                ("cut_off", CUT_OFF_S, self._cut_off),
+                ("cut_off", CUT_OFF_S, lambda: cut_off_again(app)),
                 ("store", STORE_S, self._store),
                 ("tombstones", TOMBSTONES_S, self._tombstones),
-                ("expire", EXPIRE_S, self._expire),
-                ("scheduled", SCHEDULED_S, self._scheduled),
+                ("expire", EXPIRE_S, lambda: expire(app)),
+                ("scheduled", SCHEDULED_S, lambda: move_scheduled(app)),
                 ("reserve", RESERVE_S, self._hold),
-                ("clock", CLOCK_S, self._look_at_clock),
-                ("tokens", TOKENS_S, self._tokens),
+                ("clock", CLOCK_S, ClockWatch(app).look),
+                ("tokens", TOKENS_S, lambda: watch_tokens(app)),
             ):
                 # At once the store's log would hold nothing yet that may be judged, and nothing read is an alarm.
                 first_s = FIRST_RECONCILE_S if name == "reconcile" else 0.0
@@ -98,9 +98,6 @@ class Rounds:
     async def _checkpoint(self) -> None:
         await closing(self._app, checkpoint(self._app))
         await state_over(self._app, OVERDUE_KEY)
-
-    async def _copy(self) -> None:
-        await closing(self._app, copy(self._app))
 
     async def _reconcile(self) -> None:
         since = await self._reconciled.look(self._app)
@@ -141,24 +138,9 @@ class Rounds:
         else:
             await state_over(self._app, "state/store")
 
-    async def _cut_off(self) -> None:
-        await cut_off_again(self._app)
-
     async def _tombstones(self) -> None:
         await keep(self._app)
         await gatekeep.hold(self._app)
-
-    async def _expire(self) -> None:
-        await expire(self._app)
-
-    async def _scheduled(self) -> None:
-        await move_scheduled(self._app)
-
-    async def _look_at_clock(self) -> None:
-        await self._clock.look()
-
-    async def _tokens(self) -> None:
-        await watch_tokens(self._app)
 
     async def _hold(self) -> None:
         if await asyncio.to_thread(self._reserve.hold):
@@ -166,7 +148,7 @@ class Rounds:
         else:
             await raise_alert(self._app, reason="disk_reserve_missing", key="state/reserve", severity="critical")
 
-    async def _every(self, name: str, every_s: float, work: Callable[[], Awaitable[None]], first_s: float) -> None:
+    async def _every(self, name: str, every_s: float, work: Callable[[], Awaitable[object]], first_s: float) -> None:
         await asyncio.sleep(first_s)
         while True:
             try:

@@ -493,7 +493,7 @@ def scheduled_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) 
     ) -> ScheduledEffect:
         """Put something announced back, with a new time."""
         request.scope["state"]["tenant"] = client_id
-        return await scheduled.requeue(app, actor, ClientId(client_id), effect_id, _time(body.due_at))
+        return await scheduled.move_by_person(app, actor, ClientId(client_id), effect_id, _time(body.due_at))
 
     @routes.post(
         "/clients/{client_id}/effects/scheduled/{effect_id}/cancel", response_model=ScheduledReply,
@@ -502,7 +502,7 @@ def scheduled_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) 
     async def cancel(request: Request, client_id: PathId, effect_id: PathId, actor: Actor = who) -> ScheduledEffect:
         """Call something announced off."""
         request.scope["state"]["tenant"] = client_id
-        return await scheduled.cancel(app, actor, ClientId(client_id), effect_id)
+        return await scheduled.move_by_person(app, actor, ClientId(client_id), effect_id, None)
 
     return routes
 

@@ -33,11 +33,10 @@ from byokeep.core.model import PLATFORMS, Actor, ClientId, EffectKind, Lane, Per
 from byokeep.core.policy import DenyReason, GateInput, Verb, authorise, check_effect
 from byokeep.core.reenable import EffectResult, Stage
 from byokeep.jobs.lease import deny
-from byokeep.jobs.reenabling import Taken, ended, state_of, take
+from byokeep.jobs.reenabling import ended, state_of, take
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import open_alert, permit, record_refusal
 from byokeep.kernel.locate import client_for, remember
-from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record_params
 from byokeep.kernel.rows import Row
 from byokeep.tenancy.scopes import effect_scopes, hold_open, switches_open
@@ -45,25 +44,8 @@ from byokeep.tenancy.scopes import effect_scopes, hold_open, switches_open
 _COULD_NOT_CHECK = frozenset({Why.COULD_NOT_CHECK, Why.NO_ACCOUNT, Why.NO_ID})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """The part of a decision's facts that is about the account; the names are those of ``GateInput``."""
-
-    platform_stage: str | None
-    canary_free: bool | None
-    connected: bool | None
-    connection_recorded: bool | None
-    grant_state: str | None
-    drift: bool | None
-    profile_usable: bool | None
-    profile_open: bool | None
-    identity: str | None
-    identity_at: datetime | None
-    scheduled: str | None
-
-
-def standing(row: Row) -> Standing:
-    """Return what the facts of a decision say about the account."""
+def account_facts(row: Row) -> dict[str, Any]:
+    """Return what the facts of a decision say about the account; the names are those of ``GateInput``."""
     stage, free = _stage(row["way_back"])
     grant: Mapping[str, Any] | None = row["account_grant"]
     identity, identity_at = row["identity"], row["identified_at"]
@@ -73,28 +55,19 @@ def standing(row: Row) -> Standing:
     elif grant is not None:
         identity, identity_at = _newest(grant, identity, identity_at)
     announced: Mapping[str, Any] | None = row["announced"]
-    return Standing(
-        platform_stage=stage,
-        canary_free=free,
-        connected=grant is not None or row["begun"],
-        connection_recorded=None if grant is None else grant["recorded"],
-        grant_state=None if grant is None else grant["state"],
-        drift=None if grant is None else grant["drift"],
-        profile_usable=None if profile is None else profile["usable"],
-        profile_open=None if profile is None else profile["open"],
-        identity=identity,
-        identity_at=identity_at,
-        scheduled="none" if announced is None else announced["state"],
-    )
-
-
-async def take_act(tx: Tx, client_id: UUID, platform: str, account: Standing) -> Taken | None:
-    """Take an act of the canary, if there is one; None when the platform is open.
-
-    Raises:
-        Denied: ``platform_closed``, ``canary_stage_full``: somebody else was first.
-    """
-    return await take(tx, client_id, platform) if account.platform_stage == Stage.CANARY else None
+    return {
+        "platform_stage": stage,
+        "canary_free": free,
+        "connected": grant is not None or row["begun"],
+        "connection_recorded": None if grant is None else grant["recorded"],
+        "grant_state": None if grant is None else grant["state"],
+        "drift": None if grant is None else grant["drift"],
+        "profile_usable": None if profile is None else profile["usable"],
+        "profile_open": None if profile is None else profile["open"],
+        "identity": identity,
+        "identity_at": identity_at,
+        "scheduled": "none" if announced is None else announced["state"],
+    }
 
 
 def against_grant(
@@ -306,7 +279,7 @@ async def _decide(
         )  # fmt: skip
         if row["runner_id"] != actor.id:
             raise NotFound("not_found")
-        account = standing(row)
+        account = account_facts(row)
         check_effect(gate_input(app, wish, row, account))
         if row["announced"] is not None and row["announced"]["same"] is not True:
             raise Conflict("idempotency_key_reused", next_step="One key stands for one effect.")
@@ -315,7 +288,8 @@ async def _decide(
                 raise Conflict("idempotency_key_reused", next_step="One key stands for one effect.",
                                permit=row["held_by"])  # fmt: skip
             raise _same_key(row["held_by"], row["held_state"])
-        taken = await take_act(tx, client_id, wish.platform, account)
+        canary = account["platform_stage"] == Stage.CANARY
+        taken = await take(tx, client_id, wish.platform) if canary else None  # None: the platform is open
         event = Event(
             name=EventName.PERMIT_ISSUED, actor=actor, outcome=Outcome.INTENDED, client_id=client_id,
             object_id=permit_id,
@@ -364,7 +338,7 @@ def _same_key(permit_id: UUID, state: str) -> Conflict:
     return Conflict(code, next_step=steps[code], permit=permit_id)
 
 
-def gate_input(app: BrokerApp, wish: EffectRequest, row: Row, account: Standing) -> GateInput:
+def gate_input(app: BrokerApp, wish: EffectRequest, row: Row, account: Mapping[str, Any]) -> GateInput:
     """Put what was found before the gate. What is missing in the row is ``None``, which denies."""
     return GateInput(
         version=wish.version,
@@ -385,7 +359,7 @@ def gate_input(app: BrokerApp, wish: EffectRequest, row: Row, account: Standing)
         now=row["now"],
         identity_fresh_for=app.limits.identity_fresh_for,
         drill=app.drill,
-        **{name: getattr(account, name) for name in Standing.__dataclass_fields__},
+        **account,
     )
 
 

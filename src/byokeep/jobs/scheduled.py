@@ -118,10 +118,10 @@ async def list_scheduled(app: BrokerApp, actor: Actor, client_id: ClientId) -> l
         return await tx.all(ScheduledEffect, "scheduled_list", client_id=client_id, machine=machine, limit=MAX_LISTED)
 
 
-async def requeue(
-    app: BrokerApp, actor: Actor, client_id: ClientId, effect_id: UUID, due_at: datetime
+async def move_by_person(
+    app: BrokerApp, actor: Actor, client_id: ClientId, effect_id: UUID, due_at: datetime | None
 ) -> ScheduledEffect:
-    """Put an act back with a new time.
+    """Put an act back with a new time; without one call it off.
 
     Raises:
         NotFound: No such announcement for this actor.
@@ -129,52 +129,19 @@ async def requeue(
         Rejected: ``bad_due_at``.
     """
     await authorise_for(app, actor, Verb.EFFECT_MOVE, client_id)
-    return await _by_person(app, actor, client_id, effect_id, due_at)
-
-
-async def cancel(app: BrokerApp, actor: Actor, client_id: ClientId, effect_id: UUID) -> ScheduledEffect:
-    """Call an act off.
-
-    Raises:
-        NotFound: No such announcement for this actor.
-        Conflict: ``already_done``, ``effect_cancelled``.
-    """
-    await authorise_for(app, actor, Verb.EFFECT_MOVE, client_id)
-    return await _by_person(app, actor, client_id, effect_id, None)
-
-
-async def _by_person(
-    app: BrokerApp, actor: Actor, client_id: ClientId, effect_id: UUID, due_at: datetime | None
-) -> ScheduledEffect:
     async with app.db.begin(client_id=client_id) as tx:
         row = await tx.one(dict, "scheduled_hold", client_id=client_id, id=effect_id)
         if row["state"] not in _CAN_BE_PUT_BACK:
             code = "already_done" if row["state"] == "done" else "effect_cancelled"
             raise Conflict(code, next_step="This is over; announce another one under another key.")
+        state, name = "cancelled", EventName.EFFECT_CANCELLED
         if due_at is not None:
-            facts = await tx.one(
-                dict,
-                "scheduled_facts",
-                client_id=client_id,
-                platform=row["platform"],
-                account=row["account"],
-                due_at=due_at,
-            )
-            if facts["in_time"] is not True:
+            state, name = "scheduled", EventName.EFFECT_REQUEUED
+            named = {"platform": row["platform"], "account": row["account"], "due_at": due_at}
+            if (await tx.one(dict, "scheduled_facts", client_id=client_id, **named))["in_time"] is not True:
                 raise Rejected("bad_due_at", next_step="Name a time to come, within 400 days.")
-        state, name = (
-            ("cancelled", EventName.EFFECT_CANCELLED) if due_at is None else ("scheduled", EventName.EFFECT_REQUEUED)
-        )
-        moved = await tx.one(
-            ScheduledEffect,
-            "scheduled_move",
-            client_id=client_id,
-            id=effect_id,
-            seen=row["state"],
-            state=state,
-            reason="",
-            due_at=due_at,
-        )
+        at = {"client_id": client_id, "id": effect_id, "seen": row["state"], "due_at": due_at}
+        moved = await tx.one(ScheduledEffect, "scheduled_move", **at, state=state, reason="")
         await tx.append(_event(app, name, actor, moved, row["idempotency_key"]))
     return moved
 

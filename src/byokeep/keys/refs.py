@@ -18,14 +18,13 @@ It may not see a value: what was stored before there were fingerprints gets none
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from byokeep.audit.disclosure import MAX_RECORDS, RecordWindow
-from byokeep.core.canonical import parse_canonical
+from byokeep.audit.disclosure import MAX_RECORDS, RecordWindow, said_in
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.keystate import LIVE, KeyState, check_transition
@@ -34,12 +33,9 @@ from byokeep.core.model import (
     Actor,
     ClientId,
     CredentialRef,
-    Environment,
     Provider,
-    RefId,
     Risk,
     SecretKind,
-    Verification,
 )
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb
@@ -48,7 +44,7 @@ from byokeep.kernel.app import App, WebApp
 from byokeep.kernel.command import command, find
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
-from byokeep.kernel.rows import Row, Shape
+from byokeep.kernel.rows import Row, Shape, reader
 from byokeep.tenancy.clients import MAX_ROWS, scope_of
 from byokeep_redact.fingerprint import VERSION
 
@@ -58,24 +54,7 @@ _AT_ONCE: Final = 8  # questions to the store in flight
 
 def ref_from(row: Row) -> CredentialRef:
     """Build the noun from a row of ``credential_ref``."""
-    return CredentialRef(
-        id=RefId(row["id"]),
-        client_id=ClientId(row["client_id"]),
-        provider=Provider(row["provider"]),
-        kind=SecretKind(row["kind"]),
-        purpose=row["purpose"],
-        environment=Environment(row["environment"]),
-        secret_ref=row["secret_ref"],
-        version=row["version"],
-        state=row["state"],
-        verification=Verification(row["verification"]),
-        risk=Risk(row["risk"]),
-        created_at=row["created_at"],
-        created_by=row["created_by"],
-        rotation_due_at=row["rotation_due_at"],
-        expires_at=row["expires_at"],
-        candidate=row["candidate_version"],
-    )
+    return reader(CredentialRef)({**row, "candidate": row["candidate_version"]})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,9 +272,7 @@ def _compared(item: InventoryItem, live: list[int] | None) -> InventoryItem:
         store = "present"
     else:
         store = "destroyed" if gone else "missing"
-    return InventoryItem(
-        ref=item.ref, client_name=item.client_name, owner=item.owner, last_leased_at=item.last_leased_at, store=store
-    )
+    return replace(item, store=store)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -332,16 +309,7 @@ class KeyHistory:
 
 
 def _entry(row: Row) -> HistoryEntry:
-    try:
-        said: Any = parse_canonical(bytes(row["payload"]))
-    except ValueError:
-        raise Integrity("audit_record_unreadable", seq=row["seq"]) from None
-    return HistoryEntry(seq=row["seq"], at=row["at"], actor_name=row["name"], said=said)
-
-
-def _holder(row: Row) -> LeaseHolder:
-    return LeaseHolder(actor=row["actor_id"], name=row["name"], leases=row["leases"], first_at=row["first_at"],
-                  last_at=row["last_at"])  # fmt: skip
+    return HistoryEntry(seq=row["seq"], at=row["at"], actor_name=row["name"], said=said_in(row))
 
 
 async def key_history(app: App, actor: Actor, ref_id: UUID, window: RecordWindow) -> KeyHistory:
@@ -368,7 +336,7 @@ async def key_history(app: App, actor: Actor, ref_id: UUID, window: RecordWindow
         marks = await tx.one(dict, "history_marks", **about)
         return KeyHistory(
             ref=ref,
-            holders=tuple(await tx.all(_holder, "history_holders", **about)),
+            holders=tuple(await tx.all(LeaseHolder, "history_holders", **about)),
             last_used_at=marks["last_used_at"],
             last_rotated_at=marks["last_rotated_at"],
             refused=marks["refused"],

@@ -117,9 +117,9 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     )  # fmt: skip
     async def create_operator(actor: Actor = who, body: OperatorBody = operator_body) -> Response:
         """Create a person, without any credential; 202 with the request where it takes a second admin."""
-        made = await operators.create_operator(
+        made = await operators.create_subject(
             app, actor, name=body.name, roles=frozenset(Role(role) for role in body.roles),
-            clients=frozenset(body.clients), all_clients=body.all_clients,
+            clients=frozenset(body.clients), all_clients=body.all_clients, machine=False,
         )  # fmt: skip
         return _made(made, 201)
 
@@ -129,9 +129,9 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     )  # fmt: skip
     async def create_machine(actor: Actor = who, body: MachineBody = machine_body) -> Response:
         """Create a dispatcher, runner or custodian, without any credential; 202 where it takes a second admin."""
-        made = await operators.create_machine(
-            app, actor, name=body.name, role=Role(body.role), clients=frozenset(body.clients),
-            all_clients=body.all_clients,
+        made = await operators.create_subject(
+            app, actor, name=body.name, roles=frozenset({Role(body.role)}), clients=frozenset(body.clients),
+            all_clients=body.all_clients, machine=True,
         )  # fmt: skip
         return _made(made, 201)
 

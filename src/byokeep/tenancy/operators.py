@@ -87,40 +87,28 @@ async def recover(app: BrokerApp, name: str) -> Secret:
     return issued.value
 
 
-async def create_operator(
-    app: BrokerApp,
-    actor: Actor,
-    *,
-    name: str,
-    roles: frozenset[Role],
-    clients: frozenset[UUID] = frozenset(),
-    all_clients: bool = False,
-) -> Subject | Approval:
-    """Create a person without any credential, or ask for it where it takes two people.
+async def create_subject(
+    app: BrokerApp, actor: Actor, *, name: str, roles: frozenset[Role], clients: frozenset[UUID], all_clients: bool,
+    machine: bool,
+) -> Subject | Approval:  # fmt: skip
+    """Create a person, or a dispatcher, runner or custodian, without any credential, or ask where it takes two people.
 
     Raises:
         Denied: ``not_permitted``.
         Rejected: As :func:`byokeep.core.policy.check_roles`; ``bad_name`` and its like; ``unknown_client``.
         Conflict: The name is taken.
     """
-    return await _create(app, actor, name, roles, clients, all_clients=all_clients, machine=False)
-
-
-async def create_machine(
-    app: BrokerApp,
-    actor: Actor,
-    *,
-    name: str,
-    role: Role,
-    clients: frozenset[UUID] = frozenset(),
-    all_clients: bool = False,
-) -> Subject | Approval:
-    """Create a dispatcher, runner or custodian without any credential, or ask for it where it takes two people.
-
-    Raises:
-        As :func:`create_operator`.
-    """
-    return await _create(app, actor, name, frozenset({role}), clients, all_clients=all_clients, machine=True)
+    event = EventName.MACHINE_CREATED if machine else EventName.OPERATOR_CREATED
+    async with command(app, actor, Verb.SUBJECT_CREATE, refused_as=event) as tx:
+        check_not_reserved("name", name)
+        check_name("name", name)
+        check_roles(roles, machine=machine)
+        await tx.all(None, "subject_lock")
+        await require_clients(tx, clients)
+        wanted = _new(app, name, roles, clients, all_clients=all_clients, machine=machine)
+        if await _takes_two(tx, app, None, wanted):
+            return await _ask(tx, app, actor, None, wanted, reason="create")
+        return await _apply(tx, app, actor, None, wanted)
 
 
 async def list_subjects(app: WebApp, actor: Actor) -> list[Subject]:
@@ -267,29 +255,6 @@ async def _apply(
     elif before is not None and wanted.roles != before.roles:
         await revoke_all(tx, actor, wanted.id, kind="session")
     return changed
-
-
-async def _create(
-    app: BrokerApp,
-    actor: Actor,
-    name: str,
-    roles: frozenset[Role],
-    clients: frozenset[UUID],
-    *,
-    all_clients: bool,
-    machine: bool,
-) -> Subject | Approval:
-    event = EventName.MACHINE_CREATED if machine else EventName.OPERATOR_CREATED
-    async with command(app, actor, Verb.SUBJECT_CREATE, refused_as=event) as tx:
-        check_not_reserved("name", name)
-        check_name("name", name)
-        check_roles(roles, machine=machine)
-        await tx.all(None, "subject_lock")
-        await require_clients(tx, clients)
-        wanted = _new(app, name, roles, clients, all_clients=all_clients, machine=machine)
-        if await _takes_two(tx, app, None, wanted):
-            return await _ask(tx, app, actor, None, wanted, reason="create")
-        return await _apply(tx, app, actor, None, wanted)
 
 
 async def _takes_two(tx: Tx, app: App, before: Subject | None, wanted: Subject) -> bool:

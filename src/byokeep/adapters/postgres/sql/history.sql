@@ -15,7 +15,7 @@ SELECT r.seq, r.at, r.payload, s.name
  ORDER BY r.seq DESC LIMIT :limit;
 
 -- name: history_holders
-SELECT r.actor_id, s.name, count(*) AS leases, min(r.at) AS first_at, max(r.at) AS last_at
+SELECT r.actor_id AS actor, s.name, count(*) AS leases, min(r.at) AS first_at, max(r.at) AS last_at
   FROM byokeep.audit_record r
   LEFT JOIN byokeep.subject s ON s.id = r.actor_id
  CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
