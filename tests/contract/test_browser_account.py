@@ -20,11 +20,11 @@ from playwright.async_api import Page, expect
 
 from byokeep.adapters.files.profile_notes import ProofFiles
 from byokeep.browser.handoff import TAKEN, handed_over, host_of
-from byokeep.browser.identify import IdentityOutcome, PageIdentity, identify, photographed
+from byokeep.browser.identify import APP_ID, IdentityOutcome, PageIdentity, identify, photographed
 from byokeep.browser.launch import Running
 from byokeep.browser.session import LogoutResult, logged_out, restored, taken
 from byokeep.core.errors import Conflict, Rejected
-from byokeep.core.identity import IdentityVerdict, Why
+from byokeep.core.identity import IdentityVerdict, Why, fingerprint_of
 from byokeep.platforms.website import SitePlace, websites
 from byokeep_sim.site import DRAFT, EMAIL, MESSAGE, SiteLie
 from tests.support.pixels import read_png
@@ -95,7 +95,8 @@ async def test_each_platforms_account_is_read(browser: Running, site: Site, plat
     before = await site.effects()
     seen = await identify(browser.page, site_of(platform), site.place(platform))
     assert seen.outcome is IdentityOutcome.IDENTIFIED, seen
-    assert seen.fingerprint == expected(platform)
+    assert seen.face is not None
+    assert fingerprint_of(seen.face, app_id=APP_ID) == expected(platform)
     assert seen.compared(expected(platform)).verdict is IdentityVerdict.MATCH
     other = seen.compared(expected(platform, id="9" * 10))
     assert (other.verdict, other.why) == (IdentityVerdict.MISMATCH, Why.OTHER_ID)

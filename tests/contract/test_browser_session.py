@@ -93,7 +93,6 @@ async def test_the_portable_packing_lives_on_in_a_clean_browser(login: Login) ->
     state = login.state
     assert {one["name"]: one["expires"] == -1 for one in state.cookies} == {"auth_token": False, "client_id": True}
     assert all(one["httpOnly"] for one in state.cookies)
-    assert state.session_only == 1
     logins = (await login.site.show("site"))["logins"]
     async with fresh() as browser:
         await restored(browser, state)
@@ -121,7 +120,7 @@ async def test_the_full_packing_lives_on_from_its_files(login: Login, place: Pat
     """The kept files alone, in a new directory, are still logged in; looking is no effect, a button is one."""
     before = await login.site.effects()
     found = contents(login.directory)
-    assert (found.cookies, found.session_only) == (2, 1)
+    assert found.cookies == 2
     assert all(is_kept(path) for path in found.paths)
     assert not any(name in path.split("/") for name in LOGOUTS_ELSEWHERE for path in found.paths), found.paths
     assert any("IndexedDB" in path for path in found.paths)
@@ -139,7 +138,7 @@ async def test_the_full_packing_lives_on_from_its_files(login: Login, place: Pat
                 await browser.page.locator(button).click()
         assert await login.site.effects() == before + 2
     assert browser.ended == BrowserEnd(clean=True, killed=0)
-    assert contents(place / "p").session_only == 1
+    assert contents(place / "p").cookies == 2
 
 
 async def test_a_killed_browser_is_not_packed(login: Login, place: Path) -> None:

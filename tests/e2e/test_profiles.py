@@ -227,7 +227,7 @@ async def test_a_worker_sweeps_what_a_killed_owner_and_its_killed_guard_left(wor
 
 
 BROKEN = {
-    "worker": "from byokeep.sealing import blob; blob._STREAM = b'another key'",
+    "worker": "from byokeep.sealing import sealer; sealer._STREAM = b'another key'",
     "refresher": "from byokeep.adapters.files import slots; slots.urlsafe_b64decode = lambda _: bytes(31) + b'x'",
 }
 

@@ -17,8 +17,8 @@ from byokeep.core.errors import Denied, Rejected, Unavailable
 from byokeep.core.kek import check_rotation_days
 from byokeep.core.keystate import KeyState
 from byokeep.profiles import kek_store, kek_tasks
+from byokeep.profiles.kek_tasks import register
 from byokeep.settings import load
-from byokeep.worker.key_tasks import register
 from tests.support.keks import Keys, keys_on
 from tests.support.web import Desk
 
@@ -237,7 +237,7 @@ async def use(asked: Asked, client: UUID, *, protected_ago: timedelta = timedelt
     codes = []
     at = {"holder": "transit", "kek_id": f"development-{client}", "version": 1}
     async with asked.app.db.begin(client_id=client) as tx:
-        now = (await kek_store.seen(tx, holder="transit", kek_id=str(at["kek_id"]), version=1)).now
+        now = (await kek_store.held(tx, kek_id=str(at["kek_id"]), version=1, lock=False)).now
     for act in ("protect", "process"):
         try:
             async with asked.app.db.begin(client_id=client) as tx:

@@ -13,7 +13,7 @@ from byokeep.adapters.files.tombstones import NAME
 from byokeep.core.errors import Integrity
 from byokeep.core.model import ClientId
 from byokeep.core.ref import ProfileRef
-from byokeep.profiles.openings import REASON, keep
+from byokeep.profiles.openings import TOMBSTONE, keep_tombstones
 from tests.support.vault import Vault
 
 pytest_plugins = [
@@ -38,12 +38,12 @@ async def test_a_restore_of_everything_does_not_bring_a_destroyed_key_back(vault
     client, profile = await vault.valid()
     other_client, other = await vault.valid()
     record, blobs = await vault.record(client, profile), {blob: blob.read_bytes() for blob in vault.blobs(client)}
-    assert await keep(app) == 0
+    assert await keep_tombstones(app) == 0
     assert await app.tombstones.all() == frozenset()
     for table in TABLES[:2]:
         vault.sql(f"CREATE TABLE public.old_{table} AS SELECT * FROM byokeep.{table}")
     await shredded(vault, profile)
-    assert await keep(app) == 0
+    assert await keep_tombstones(app) == 0
     dek = vault.sql(f"SELECT dek_id FROM byokeep.profile_generation WHERE profile_id = '{profile}'")
     assert {str(one) for one in await app.tombstones.all()} == {dek, str(profile)}
     vault.sql(
@@ -59,7 +59,7 @@ async def test_a_restore_of_everything_does_not_bring_a_destroyed_key_back(vault
     for blob, content in blobs.items():
         blob.write_bytes(content)
     assert vault.state(profile) == "valid/1"
-    assert await keep(app) == 1
+    assert await keep_tombstones(app) == 1
     state = f"SELECT key_state FROM byokeep.profile_generation WHERE profile_id = '{profile}'"
     assert vault.sql(state) == "destroyed"
     usable = "SELECT byokeep.profile_usable('{}', '{}')"
@@ -68,8 +68,9 @@ async def test_a_restore_of_everything_does_not_bring_a_destroyed_key_back(vault
     assert await vault.done(profile, "validate") == "key_state"
     assert "destroyed_key_back" in vault.desk.stand.alerts()
     last = json.loads(vault.events("dek.state_changed")[-1])
-    assert (last["fields"]["dek"], last["fields"]["state_to"], last["fields"]["reason"]) == (dek, "destroyed", REASON)
-    assert await keep(app) == 0
+    said = last["fields"]
+    assert (said["dek"], said["state_to"], said["reason"]) == (dek, "destroyed", TOMBSTONE)
+    assert await keep_tombstones(app) == 0
 
 
 async def test_a_shredded_profile_comes_back_with_none_of_its_keys(vault: Vault) -> None:
@@ -77,11 +78,11 @@ async def test_a_shredded_profile_comes_back_with_none_of_its_keys(vault: Vault)
     app = vault.desk.stand.app
     _, profile = await vault.valid()
     _, other = await vault.valid()
-    assert await keep(app) == 0
+    assert await keep_tombstones(app) == 0
     vault.sql(f"CREATE TABLE public.begun AS SELECT * FROM byokeep.profile WHERE id = '{profile}'")
     mine = f"WHERE id = '{profile}'"
     vault.sql(f"UPDATE byokeep.profile SET state = 'shredded' {mine}")
-    assert await keep(app) == 0, "its worker destroys it, and nothing came back"
+    assert await keep_tombstones(app) == 0, "its worker destroys it, and nothing came back"
     assert await app.tombstones.all() == {profile}
     states = f"SELECT string_agg(key_state, ',') FROM byokeep.profile_generation WHERE profile_id = '{profile}'"
     before = vault.sql(states)
@@ -90,11 +91,11 @@ async def test_a_shredded_profile_comes_back_with_none_of_its_keys(vault: Vault)
         "BEGIN; SET session_replication_role = replica;"
         "UPDATE byokeep.profile p SET state = o.state FROM public.begun o WHERE o.id = p.id; COMMIT"
     )
-    assert await keep(app) == len(before.split(","))
+    assert await keep_tombstones(app) == len(before.split(","))
     assert set(vault.sql(states).split(",")) == {"destroyed"}
     assert "destroyed_key_back" in vault.desk.stand.alerts()
     assert vault.state(other) == "valid/1"
-    assert await keep(app) == 0
+    assert await keep_tombstones(app) == 0
 
 
 async def test_tombstones_only_grow_and_are_not_believed_when_they_shrank(vault: Vault) -> None:
@@ -115,4 +116,4 @@ async def test_tombstones_only_grow_and_are_not_believed_when_they_shrank(vault:
         assert file.read_bytes() == bad
     file.write_bytes(b"x\n" + good)
     with pytest.raises(Integrity, match="tombstones_unreadable"):
-        await keep(vault.desk.stand.app)
+        await keep_tombstones(vault.desk.stand.app)

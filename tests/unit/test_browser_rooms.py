@@ -101,8 +101,9 @@ def test_the_sandbox_is_off_for_root_alone(monkeypatch: pytest.MonkeyPatch, tmp_
     for user, on in ((0, False), (1000, True)):
         monkeypatch.setattr("os.geteuid", lambda user=user: user)
         assert launch.sandboxed() is on
-    assert "--no-sandbox" not in launch.switches()
-    assert "--password-store=basic" in launch.switches()
+    switches = launch._CHROMIUM["switches"]
+    assert "--no-sandbox" not in switches
+    assert "--password-store=basic" in switches
     monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/run/bus")
     monkeypatch.setenv("DISPLAY", ":1")
     start = launch.Start(directory=tmp_path / "p", scratch=tmp_path / "s")

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byokeep.browser import archive
-from byokeep.browser.archive import MAGIC, ArchiveEntry, ArchiveLimits, Pack, Unpack, write_head
+from byokeep.browser.archive import MAGIC, ArchiveEntry, Pack, Unpack, write_head
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
 from tests.support.disk import small_disk
 
@@ -60,8 +60,8 @@ def packed(root: Path, paths: list[str]) -> bytes:
     return data
 
 
-def unpacked(target: Path, data: bytes, *, chunk: int = 1 << 16, limits: ArchiveLimits | None = None) -> None:
-    with Unpack(target, limits) as sink:
+def unpacked(target: Path, data: bytes, *, chunk: int = 1 << 16) -> None:
+    with Unpack(target) as sink:
         for at in range(0, len(data), chunk):
             sink.write(data[at : at + chunk])
         sink.commit()
@@ -73,11 +73,11 @@ def tree(root: Path) -> dict[str, bytes | None]:
     }
 
 
-def refused_before_writing(tmp_path: Path, data: bytes, *, limits: ArchiveLimits | None = None) -> str:
+def refused_before_writing(tmp_path: Path, data: bytes) -> str:
     """Feed an archive; it must be refused while nothing stands on the disk yet. Returns the reason."""
     place = tmp_path / "place"
     place.mkdir(exist_ok=True)
-    sink = Unpack(place / "profile", limits)
+    sink = Unpack(place / "profile")
 
     def feed() -> None:
         for at in range(0, len(data), 4096):
@@ -203,7 +203,9 @@ def test_links_and_devices_can_not_be_written_down(tmp_path: Path, kind: bytes) 
 
 
 @pytest.mark.req("R5.3-23")
-def test_a_million_files_are_refused_by_the_length_of_their_table(tmp_path: Path) -> None:
+def test_a_million_files_are_refused_by_the_length_of_their_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A million entries are refused at the table's length or its count, in little memory, and nothing is written."""
     many = [ArchiveEntry("F", f"{n:07}", 0) for n in range(1_000_000)]
     data = write_head(many)
@@ -213,7 +215,8 @@ def test_a_million_files_are_refused_by_the_length_of_their_table(tmp_path: Path
     assert tracemalloc.get_traced_memory()[1] < 4 << 20
     tracemalloc.stop()
     few = write_head([ArchiveEntry("F", f"{n:04}", 0) for n in range(101)])
-    assert refused_before_writing(tmp_path, few, limits=ArchiveLimits(entries=100)) == "too_many_entries"
+    monkeypatch.setattr(archive, "MOST_ENTRIES", 100)
+    assert refused_before_writing(tmp_path, few) == "too_many_entries"
 
 
 @pytest.mark.req("R5.3-23")
@@ -336,7 +339,7 @@ def test_any_set_of_files_comes_back_or_is_refused(files: dict[str, bytes]) -> N
             return
         data = head + b"".join(files[entry.path] for entry in table if entry.kind == "F")
         try:
-            archive.check(table, ArchiveLimits())
+            archive.check(table)
         except Rejected:
             with pytest.raises(Rejected):
                 unpacked(place / "out", data)

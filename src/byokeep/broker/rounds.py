@@ -29,7 +29,7 @@ from byokeep.jobs.switches import cut_off_again
 from byokeep.kernel.alarm import raise_alert, state_over
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.store_recording import probe
-from byokeep.profiles.openings import keep
+from byokeep.profiles.openings import keep_tombstones
 from byokeep.reconciliation.reconcile import SETTLE, Reconciled, reconcile
 from byokeep.telemetry.log import get_log
 from byokeep.tenancy.tokens import watch_tokens
@@ -139,7 +139,7 @@ class Rounds:
             await state_over(self._app, "state/store")
 
     async def _tombstones(self) -> None:
-        await keep(self._app)
+        await keep_tombstones(self._app)
         await gatekeep.hold(self._app)
 
     async def _hold(self) -> None:

@@ -53,16 +53,10 @@ _ENTRY: Final = 11  # kind, length of the path, length of the file
 _LONGEST_PATH: Final = 1024  # bytes
 _LONGEST_PART: Final = 255  # bytes
 _DEEPEST: Final = 32
+MOST_ENTRIES: Final = 50_000
+MOST_TABLE: Final = 8 << 20  # bytes
+MOST_CONTENT: Final = 2 << 30  # bytes of all files together
 Kind = Literal["D", "F"]
-
-
-@dataclass(frozen=True, slots=True)
-class ArchiveLimits:
-    """Bounds of an archive: entries, bytes of its table, bytes of all files together."""
-
-    entries: int = 50_000
-    table: int = 8 << 20
-    content: int = 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +73,15 @@ def refused(reason: str) -> Rejected:
     return Rejected("archive_refused", next_step="Quarantine this profile and make it anew.", reason=reason)
 
 
-def check(entries: Sequence[ArchiveEntry], limits: ArchiveLimits) -> None:
+def check(entries: Sequence[ArchiveEntry]) -> None:
     """Let pass what may be written and read.
 
     Raises:
         Rejected: ``archive_refused`` with the reason.
     """
-    if len(entries) > limits.entries:
+    if len(entries) > MOST_ENTRIES:
         raise refused("too_many_entries")
-    if sum(entry.size for entry in entries) > limits.content:
+    if sum(entry.size for entry in entries) > MOST_CONTENT:
         raise refused("too_large")
     directories, folded = {""}, set()
     for entry in entries:
@@ -129,17 +123,17 @@ def write_head(entries: Iterable[ArchiveEntry]) -> bytes:
     return MAGIC + len(table).to_bytes(4, "big") + table
 
 
-def table_length(head: bytes, limits: ArchiveLimits) -> int:
+def table_length(head: bytes) -> int:
     """Return the table's length from the first HEAD bytes. Raises Rejected(``archive_refused``)."""
     if not head.startswith(MAGIC):
         raise refused("not_an_archive")
     length = int.from_bytes(head[len(MAGIC) : HEAD], "big")
-    if length > limits.table:
+    if length > MOST_TABLE:
         raise refused("too_many_entries")
     return length
 
 
-def read_table(table: bytes, limits: ArchiveLimits) -> list[ArchiveEntry]:
+def read_table(table: bytes) -> list[ArchiveEntry]:
     """Return the entries of a table. Raises Rejected(``archive_refused``)."""
     found: list[ArchiveEntry] = []
     at = 0
@@ -153,10 +147,10 @@ def read_table(table: bytes, limits: ArchiveLimits) -> list[ArchiveEntry]:
             raise refused("bad_path") from None
         size = int.from_bytes(table[at + 3 : at + _ENTRY], "big")
         found.append(ArchiveEntry("D" if kind == b"D" else "F", path, size))
-        if len(found) > limits.entries:
+        if len(found) > MOST_ENTRIES:
             raise refused("too_many_entries")
         at = ends
-    check(found, limits)
+    check(found)
     return found
 
 
@@ -171,7 +165,6 @@ class Pack(io.RawIOBase):
     Args:
         root: A directory.
         paths: Relative paths of files and directories; the directories they lie in come along.
-        limits: Of the archive.
 
     Raises:
         Rejected: ``archive_refused``: a name or a kind of file that no archive has, or too much.
@@ -179,21 +172,17 @@ class Pack(io.RawIOBase):
         Unavailable: ``profile_unreadable``.
     """
 
-    def __init__(self, root: Path, paths: Iterable[str], limits: ArchiveLimits | None = None) -> None:
+    def __init__(self, root: Path, paths: Iterable[str]) -> None:
         super().__init__()
         self._root = self._fd = -1
         try:
             self._root = os.open(root, _DIRECTORY)
             self._states: dict[str, _State] = {}
             entries = [self._entry(path) for path in sorted(_with_parents(paths), key=lambda path: path.split("/"))]
+            check(entries)
         except BaseException as error:
             self.close()
             raise _ours(error) from None
-        try:
-            check(entries, limits or ArchiveLimits())
-        except BaseException:
-            self.close()
-            raise
         self.entries = entries
         head = write_head(entries)
         self.size = len(head) + sum(entry.size for entry in entries)
@@ -239,10 +228,10 @@ class Pack(io.RawIOBase):
             self._fd = self._open(self._current.path, _FILE)
             self._left = self._current.size
             if _state(os.fstat(self._fd)) != self._states[self._current.path]:
-                raise Conflict("profile_changed", next_step="Close the browser first.")
+                raise _changed()
         taken = os.readv(self._fd, [view[: self._left]])
         if not taken:
-            raise Conflict("profile_changed", next_step="Close the browser first.")
+            raise _changed()
         self._left -= taken
         return taken
 
@@ -251,7 +240,7 @@ class Pack(io.RawIOBase):
         os.close(self._fd)
         self._fd = -1
         if changed:
-            raise Conflict("profile_changed", next_step="Close the browser first.")
+            raise _changed()
 
     def _entry(self, path: str) -> ArchiveEntry:
         fd = self._open(path, _FILE)
@@ -296,11 +285,15 @@ def _state(found: os.stat_result) -> _State:
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_nlink
 
 
+def _changed() -> Conflict:
+    return Conflict("profile_changed", next_step="Close the browser first.")
+
+
 def _ours(error: BaseException) -> BaseException:
     if not isinstance(error, OSError):
         return error
     if isinstance(error, FileNotFoundError):
-        return Conflict("profile_changed", next_step="Close the browser first.")
+        return _changed()
     # ELOOP: a link; ENOTDIR: a link or a file on the way; ENXIO: a socket.
     if isinstance(error, NotADirectoryError) or error.errno in (errno.ELOOP, errno.ENXIO):
         return refused("special_file")
@@ -321,8 +314,8 @@ class Unpack:
         Unavailable: ``no_room_to_unpack``: the place is full or can not be written.
     """
 
-    def __init__(self, target: Path, limits: ArchiveLimits | None = None) -> None:
-        self._target, self._limits = target, limits or ArchiveLimits()
+    def __init__(self, target: Path) -> None:
+        self._target = target
         self._staging = target.parent / f".{secrets.token_hex(8)}.unpacking"
         self._head = bytearray()
         self._needed = HEAD
@@ -398,9 +391,9 @@ class Unpack:
         taken = min(len(view), self._needed - len(self._head))
         self._head += view[:taken]
         if len(self._head) == self._needed == HEAD:
-            self._needed += table_length(bytes(self._head), self._limits)
+            self._needed += table_length(bytes(self._head))
         if len(self._head) == self._needed:
-            self._begin(read_table(bytes(self._head[HEAD:]), self._limits))
+            self._begin(read_table(bytes(self._head[HEAD:])))
         return taken
 
     def _begin(self, entries: list[ArchiveEntry]) -> None:

@@ -19,20 +19,17 @@ import secrets
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from html import escape
-from importlib import resources
 from string import Template
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from aiohttp import WSMsgType, web
+from playwright.async_api import CDPSession, Error, Page
 
-from byokeep.browser.launch import Running
+from byokeep.browser.launch import Running, resource
 from byokeep.core.errors import Unavailable
 from byokeep.core.strict_json import read_json
 from byokeep.platforms.website import SitePlace, Website
-
-if TYPE_CHECKING:
-    from playwright.async_api import CDPSession, Page
 
 _HEADERS: Final = {
     "Cache-Control": "no-store",
@@ -128,8 +125,6 @@ async def opened(running: Running, website: Website, place: SitePlace) -> None:
     Raises:
         Unavailable: ``browser_failed``.
     """
-    from playwright.async_api import Error  # noqa: PLC0415 - an extra, needed by this room alone
-
     try:
         await running.page.goto(place.at(website.login), wait_until="domcontentloaded")
         await running.page.bring_to_front()
@@ -140,12 +135,8 @@ async def opened(running: Running, website: Website, place: SitePlace) -> None:
 def _page(facts: Mapping[str, str], then: str) -> str:
     rows = "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd></div>" for label, value in facts.items())
     hint = "ACCOUNT is the user name that you saw." if "ACCOUNT" in then else ""
-    text = Template(_resource("viewer.html"))
+    text = Template(resource("viewer.html"))
     return text.substitute(facts=f"<dl>{rows}</dl>", then=escape(then), hint=hint)
-
-
-def _resource(name: str) -> str:
-    return resources.files("byokeep.browser").joinpath(name).read_text("utf-8")
 
 
 def host_of(url: str) -> tuple[str, bool]:
@@ -184,7 +175,7 @@ class _HandoffDesk:
 
     def _file(self, request: web.Request, name: str, kind: str) -> web.Response:
         self._let_in(request)
-        return web.Response(text=_resource(name), content_type=kind, headers=_HEADERS)
+        return web.Response(text=resource(name), content_type=kind, headers=_HEADERS)
 
     async def view(self, request: web.Request) -> web.WebSocketResponse:
         self._let_in(request)

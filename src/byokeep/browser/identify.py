@@ -36,21 +36,20 @@ import hashlib
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from playwright.async_api import Error, Page, Response
+
+from byokeep.browser.launch import resource
 from byokeep.core.errors import Rejected, Unavailable
-from byokeep.core.identity import Comparison, Face, Fingerprint, IdentityVerdict, compare, fingerprint_of
+from byokeep.core.identity import Comparison, Face, Fingerprint, IdentityVerdict, compare
 from byokeep.core.strict_json import unique
+from byokeep.kernel.ports import Shot
 from byokeep.platforms.website import AccountPlace, PageReading, Signs, SitePlace, Website
 from byokeep_redact.engine import RedactionFailed, Redactor
 from byokeep_redact.hooks.browser import take_picture
-
-if TYPE_CHECKING:
-    from playwright.async_api import Page, Response
-
-    from byokeep.platforms.website import SitePlace, Website
 
 
 class SeenAnswers:
@@ -69,8 +68,6 @@ class SeenAnswers:
         found = self._place.host_and_path(response.url)
         if found is not None and found[0] in self._website.hosts:
             return True
-        from playwright.async_api import Error  # noqa: PLC0415 - an extra, needed by this room alone
-
         try:
             return response.frame.parent_frame is None
         except Error:  # of no frame that is known
@@ -84,8 +81,6 @@ async def from_network(page: Page, website: Website, place: SitePlace) -> AsyncI
     Raises:
         playwright.async_api.Error: The tab is gone, or does not obey; nothing is known of its pages then.
     """
-    from playwright.async_api import Error  # noqa: PLC0415 - an extra, needed by this room alone
-
     answers = SeenAnswers(page, website, place)
     session = await page.context.new_cdp_session(page)
     page.on("response", answers.came)
@@ -100,9 +95,6 @@ async def from_network(page: Page, website: Website, place: SitePlace) -> AsyncI
             await session.detach()
 
 
-if TYPE_CHECKING:
-    from playwright.async_api import Page
-
 APP_ID: Final = "browser"  # ids on a website hold for everybody, unlike those that a platform tells an app
 LOAD_S: Final = 30.0
 READ_S: Final = 10.0
@@ -113,29 +105,7 @@ _LONGEST_NAME: Final = 400
 _LONGEST_TEXT: Final = 4 * 1024 * 1024
 
 # Reads everything at once, so that no script of the page runs in between.
-_READ: Final = """spec => {
-  const shown = element => {
-    const box = element.getBoundingClientRect();
-    return element.checkVisibility({opacityProperty: true, visibilityProperty: true, contentVisibilityAuto: true})
-      && box.width > 1 && box.height > 1 && box.right + scrollX > 0 && box.bottom + scrollY > 0
-      && box.left + scrollX < document.documentElement.scrollWidth;
-  };
-  const any = selectors => selectors.some(one => [...document.querySelectorAll(one)].some(shown));
-  const part = (element, where) => {
-    if (!where) return null;
-    const all = where.inside ? [...element.querySelectorAll(where.inside)] : [element];
-    if (all.length !== 1) return all.length ? undefined : null;
-    const text = where.attribute ? all[0].getAttribute(where.attribute) : all[0].innerText;
-    return text === null ? null : text.trim();
-  };
-  const texts = [], elements = [];
-  for (const element of document.querySelectorAll(spec.selector)) {
-    if (spec.reading === 'element')
-      elements.push({shown: shown(element), parts: spec.parts.map(where => part(element, where))});
-    else if (element.textContent.includes(spec.marker)) texts.push(element.textContent.slice(0, spec.longest));
-  }
-  return {address: location.href, loggedOut: any(spec.loggedOut), challenge: any(spec.challenge), texts, elements};
-}"""
+_READ: Final = resource("identify.js")
 
 
 class IdentityOutcome(StrEnum):
@@ -156,27 +126,24 @@ class PageIdentity:
     face: Face | None = None
     why: str = ""
 
-    @property
-    def fingerprint(self) -> Fingerprint | None:
-        """Return what to keep of the account at the first login."""
-        return None if self.face is None else fingerprint_of(self.face, app_id=APP_ID)
-
     def compared(self, expected: Fingerprint) -> Comparison:
         """Return the verdict; only `identified` can be a match."""
         seen = None if self.face is None else (self.face,)
         return compare(expected, seen, app_id=APP_ID)
 
 
+def _ambiguous(why: str) -> PageIdentity:
+    return PageIdentity(outcome=IdentityOutcome.AMBIGUOUS, why=why)
+
+
 async def identify(page: Page, website: Website, place: SitePlace) -> PageIdentity:
     """Open the platform's page in a tab and say whose it is. Looking is all that is done there."""
-    from playwright.async_api import Error  # noqa: PLC0415 - an extra, needed by this room alone
-
     try:
         async with from_network(page, website, place) as answers:
             reply = await page.goto(place.at(website.page), wait_until="domcontentloaded", timeout=LOAD_S * 1000)
             early = _by_status(reply.status if reply is not None else 0) or _by_address(page.url, website, place)
             seen = early or await _settled(page, website, place)
-            return PageIdentity(outcome=IdentityOutcome.AMBIGUOUS, why="service_worker") if answers.by_worker else seen
+            return _ambiguous("service_worker") if answers.by_worker else seen
     except Error:
         return PageIdentity(outcome=IdentityOutcome.UNREACHABLE, why="no_page")
 
@@ -194,17 +161,15 @@ async def _settled(page: Page, website: Website, place: SitePlace) -> PageIdenti
         return first
     if second.outcome in (IdentityOutcome.LOGGED_OUT, IdentityOutcome.CHALLENGE):
         return second
-    return PageIdentity(outcome=IdentityOutcome.AMBIGUOUS, why="page_changes")
+    return _ambiguous("page_changes")
 
 
 async def look(page: Page, website: Website, place: SitePlace) -> PageIdentity:
     """Say whose the page is that a tab shows now. What decides by it has loaded that page from the network."""
-    from playwright.async_api import Error  # noqa: PLC0415 - an extra, needed by this room alone
-
     try:
         said = await page.evaluate(_READ, _spec(website))
     except Error:  # it goes somewhere else at this moment
-        return PageIdentity(outcome=IdentityOutcome.AMBIGUOUS, why="nothing_there")
+        return _ambiguous("nothing_there")
     by_address = _by_address(str(said["address"]), website, place)
     if by_address is not None:
         return by_address
@@ -243,7 +208,7 @@ def _by_address(address: str, website: Website, place: SitePlace) -> PageIdentit
         if found is not None and _signed(found, signs, website.hosts):
             return PageIdentity(outcome=outcome)
     if found is None or found[0] not in website.hosts:
-        return PageIdentity(outcome=IdentityOutcome.AMBIGUOUS, why="other_host")
+        return _ambiguous("other_host")
     return None
 
 
@@ -260,17 +225,17 @@ def begins_with(path: str, beginning: str) -> bool:
 def _account(account: AccountPlace, said: Mapping[str, Any]) -> PageIdentity:
     found = said["elements"] if account.reading is PageReading.ELEMENT else said["texts"]
     if not found:
-        return PageIdentity(outcome=IdentityOutcome.AMBIGUOUS, why="nothing_there")
+        return _ambiguous("nothing_there")
     if len(found) > 1:
-        return PageIdentity(outcome=IdentityOutcome.AMBIGUOUS, why="several_accounts")
+        return _ambiguous("several_accounts")
     if account.reading is PageReading.ELEMENT:
         if not found[0]["shown"]:
-            return PageIdentity(outcome=IdentityOutcome.AMBIGUOUS, why="not_shown")
+            return _ambiguous("not_shown")
         parts = found[0]["parts"]
     else:
         parts = _in_json(account, found[0])
     if parts is None or not isinstance(parts[0], str) or not _ID.match(parts[0]):
-        return PageIdentity(outcome=IdentityOutcome.AMBIGUOUS, why="no_id")
+        return _ambiguous("no_id")
     username, display_name = (one[:_LONGEST_NAME] if isinstance(one, str) and one else None for one in parts[1:])
     return PageIdentity(
         outcome=IdentityOutcome.IDENTIFIED, face=Face(account_id=parts[0], username=username, display_name=display_name)
@@ -305,46 +270,18 @@ def _at(document: Any, path: tuple[str, ...]) -> Any:
     return document
 
 
-if TYPE_CHECKING:
-    from playwright.async_api import Page
-
 _FIELDS: Final = "input, textarea, select, [contenteditable]:not([contenteditable=false])"
 _EMAIL: Final = re.compile(r"[\w.%+-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64})+")
 _BLANKS: Final = re.compile(r"\s+")
 _SHORTEST: Final = 6  # characters; shorter texts stand everywhere by chance
 _MOST_BYTES: Final = 4 * 1024 * 1024
 # The texts that stand open in the region, and those that are covered anywhere on the page.
-_TEXTS: Final = """spec => {
-  const regions = [...document.querySelectorAll(spec.region)];
-  if (regions.length !== 1) return null;
-  const box = regions[0].getBoundingClientRect();
-  if (!regions[0].checkVisibility({opacityProperty: true, visibilityProperty: true}) || box.width < 2 || box.height < 2)
-    return null;
-  const open = [], covered = [];
-  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walk.nextNode()) {
-    const around = walk.currentNode.parentElement;
-    if (['SCRIPT', 'STYLE', 'TEMPLATE', 'NOSCRIPT'].includes(around.tagName)) continue;
-    if (around.closest(spec.covers)) covered.push(walk.currentNode.data);
-    else if (regions[0].contains(around)) open.push(walk.currentNode.data);
-  }
-  for (const one of document.querySelectorAll('input, textarea')) covered.push(one.value);
-  return {open: open.join(' '), covered};
-}"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageProof:
-    """A PNG, its SHA-256 in hex, and how many elements the redactor covered in it."""
-
-    picture: bytes = field(repr=False)
-    sha256: str
-    covered: int
+_TEXTS: Final = resource("proof.js")
 
 
 async def photographed(
     page: Page, website: Website, place: SitePlace, expected: Fingerprint, redactor: Redactor | None = None
-) -> PageProof:
+) -> Shot:
     """Take the picture of the page that a tab shows now.
 
     Raises:
@@ -352,15 +289,13 @@ async def photographed(
             ``region_not_found``: not exactly one visible element; ``proof_would_show``: something would stand open.
         Unavailable: ``proof_failed``: the page could not be read, kept changing, or the picture is too large.
     """
-    from playwright.async_api import Error  # noqa: PLC0415 - an extra, needed by this room alone
-
     try:
         async with from_network(page, website, place) as answers:
             await _known(page, website, place, expected)
             _allowed(page, website, place)
             covers = ", ".join((*website.proof.masks, _FIELDS))
             texts = await _texts(page, website, covers)
-            picture, covered = await take_picture(
+            picture, _ = await take_picture(
                 page, redactor, region=page.locator(f"css:light={website.proof.region}"), also=covers
             )
             if await _texts(page, website, covers) != texts:
@@ -373,7 +308,7 @@ async def photographed(
         raise Unavailable("proof_failed") from None
     if len(picture) > _MOST_BYTES:
         raise Unavailable("proof_failed")
-    return PageProof(picture=picture, sha256=hashlib.sha256(picture).hexdigest(), covered=covered)
+    return Shot(picture=picture, sha256=hashlib.sha256(picture).hexdigest())
 
 
 async def _known(page: Page, website: Website, place: SitePlace, expected: Fingerprint) -> None:

@@ -1,35 +1,23 @@
-"""Playwright's driver, started with a short environment: it inherits ours otherwise, credentials included.
+"""The system's Chromium on a directory: started, found by its processes, closed so that it is whole, or killed.
 
 Rules
-- What a browser needs is given to the browser (:mod:`.launch`); the driver needs where its own parts are.
-- Whoever else in this process uses Playwright gets what it always got.
-
-It may not start a browser.
-
-The browser's own settings file: what we write before each start, and what it says about the last end.
-
-Rules
-- Written before the first start and before every other one: a profile can not bring settings of its own for these.
-- ``exit_type`` is taken out before a start. Chromium writes it late, so after a kill the word of the run before would
-  still stand there and pass for a clean end.
-- The tabs of the last run are forgotten: a browser that opens pages by itself would act before identity was looked at.
-
-The processes of a browser, found by the directory it works on.
-
-Rules
-- A process belongs to a browser if the directory stands in its arguments, or if one that does is above it.
-- Ending means: no process left, seen by looking again; SIGKILL, for one that was asked has had its chance.
-
-Starts the system's Chromium on a directory, and closes it so that the directory is whole.
-
-Rules
-- Always the same switches, so that the login and every run are one browser: no keyring (`--password-store=basic`), no
-  crash reports, no updates, no calls of its own, no downloads, no extensions.
+- Always the same switches and settings (``chromium.toml``), written before each start, so that the login and every run
+  are one browser: no keyring, no crash reports, no updates, no calls of its own, no downloads, no extensions; a profile
+  cannot bring settings of its own for these. The tabs of the last run are forgotten: a browser that opens pages by
+  itself would act before identity was looked at.
+- Playwright's driver gets a short environment: it inherits ours otherwise, credentials included. Whoever else in this
+  process uses Playwright gets what it always got.
 - Nothing is recorded: no trace, HAR or video can be asked for here.
 - What the browser writes beside its directory (shared memory, sockets, artifacts) goes to `scratch`, which is the
   caller's and lies in memory as well.
 - The sandbox is off for root alone, where Chromium has none.
 - Only a close that was asked for and that the browser confirms gives a complete profile; all others are told apart.
+  ``exit_type`` is taken out before a start: Chromium writes it late, so after a kill the word of the run before would
+  still stand there and pass for a clean end.
+- A process belongs to a browser if the directory stands in its arguments, or if one that does is above it. Ended means:
+  no process left, seen by looking again; SIGKILL, for one that was asked has had its chance.
+
+It may not look at a page.
 """
 
 from __future__ import annotations
@@ -41,23 +29,29 @@ import os
 import shutil
 import signal
 import stat
+import tomllib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import import_module
+from importlib import import_module, resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
+
+from playwright.async_api import BrowserContext, Frame, Page, Playwright, async_playwright
 
 from byokeep.chromium import find_chromium
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
 from byokeep.process import clean_environment, pids
 from byokeep.process import running as running_process
 
-if TYPE_CHECKING:
-    from playwright.async_api import Playwright
+
+def resource(name: str) -> str:
+    """Return the text of a file that lies beside this module."""
+    return resources.files("byokeep.browser").joinpath(name).read_text("utf-8")
+
 
 _PLAYWRIGHTS: Final = frozenset({
     "PW_LANG_NAME", "PW_LANG_NAME_VERSION", "PW_CLI_DISPLAY_VERSION", "PLAYWRIGHT_BROWSERS_PATH",
@@ -69,8 +63,6 @@ _short: Final[ContextVar[bool]] = ContextVar("short_driver_environment", default
 @asynccontextmanager
 async def driver() -> AsyncIterator[Playwright]:
     """Run the driver for the length of the block."""
-    from playwright.async_api import async_playwright  # noqa: PLC0415 - an extra, needed by this room alone
-
     transport: Any = import_module("playwright._impl.transport")
     whole: Any = transport.get_driver_env
     if not isinstance(whole, _Environment):
@@ -101,28 +93,11 @@ class _Environment:
         return {name: value for name, value in given.items() if name in kept}
 
 
+_CHROMIUM: Final = tomllib.loads(resource("chromium.toml"))
 PREFERENCES: Final = "Default/Preferences"
 SINGLETONS: Final = ("SingletonLock", "SingletonCookie", "SingletonSocket")
 _FORGOTTEN: Final = ("Default/Sessions", "Default/Sessions_Encrypted", "Default/Session Storage", "DevToolsActivePort")
 _MOST: Final = 4 * 1024 * 1024
-# Session-only cookies live on over a restart only with "continue where you left off" (1).
-_OURS: Final[dict[str, Any]] = {
-    "session": {"restore_on_startup": 1},
-    "credentials_enable_service": False,
-    "credentials_enable_autosignin": False,
-    "profile": {"password_manager_enabled": False, "password_manager_leak_detection": False},
-    "autofill": {"enabled": False, "profile_enabled": False, "credit_card_enabled": False},
-    "payments": {"can_make_payment_enabled": False},
-    "signin": {"allowed": False, "allowed_on_next_startup": False},
-    "safebrowsing": {"enabled": False, "enhanced": False, "scout_reporting_enabled": False},
-    "search": {"suggest_enabled": False},
-    "net": {"network_prediction_options": 2},
-    "translate": {"enabled": False},
-    "alternate_error_pages": {"enabled": False},
-    "spellcheck": {"use_spelling_service": False},
-    "download_restrictions": 3,
-    "browser": {"enable_spellchecking": False, "has_seen_welcome_page": True},
-}
 
 
 def new_directory(directory: Path) -> None:
@@ -145,7 +120,7 @@ def settle(directory: Path) -> None:
         _remove(directory / name)
     (directory / "Default").mkdir(mode=0o700, exist_ok=True)
     settings = _read(directory)
-    _lay_over(settings, _OURS)
+    _lay_over(settings, _CHROMIUM["preferences"])
     settings.get("profile", {}).pop("exit_type", None)
     _write(directory / PREFERENCES, json.dumps(settings).encode())
 
@@ -269,34 +244,10 @@ def _directory(arguments: Iterable[bytes]) -> str:
     return ""
 
 
-if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext, Frame, Page, Playwright
-
 START_S: Final = 60.0
 CLOSE_S: Final = 20.0
 MOST_PATH: Final = 60  # bytes: Chromium makes a socket below scratch, whose whole name has at most 107
 _LEFTOVERS_S: Final = 5.0
-# On top of Playwright's own. Chromium takes the last `--disable-features` alone, so none is given here.
-_SWITCHES: Final = (
-    "--password-store=basic",
-    "--disable-crash-reporter",
-    "--disable-breakpad",
-    "--disable-component-update",
-    "--disable-background-networking",
-    "--disable-client-side-phishing-detection",
-    "--disable-domain-reliability",
-    "--disable-save-password-bubble",
-    "--disable-notifications",
-    "--no-pings",
-    "--dns-prefetch-disable",
-    "--disk-cache-size=33554432",
-    # Measured on 156: despite the switches above it asks for updates and for Google accounts, so nobody is there.
-    "--component-updater=url-source=https://127.0.0.1:9/",
-    "--gaia-url=https://127.0.0.1:9/",
-)
-# Playwright's: shared memory would become files in the system's temporary folder, on disk.
-_NOT_PLAYWRIGHTS: Final = ("--disable-dev-shm-usage",)
-_OF_A_DESKTOP: Final = ("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,13 +257,11 @@ class Start:
     Args:
         directory: Its user-data-dir: the caller's alone (0700), in memory, used by nobody else meanwhile.
         scratch: A folder of the same kind beside it, for what the browser writes elsewhere.
-        headed: With a window, for a person at this machine.
         proxy: Address of a proxy that all its calls go through, loopback included; None for none.
     """
 
     directory: Path
     scratch: Path
-    headed: bool = False
     proxy: str | None = None
 
 
@@ -406,11 +355,6 @@ async def _to_its_end(work: Coroutine[Any, Any, BrowserEnd]) -> None:
         raise
 
 
-def switches() -> tuple[str, ...]:
-    """Return the switches that we add to Playwright's."""
-    return _SWITCHES
-
-
 def sandboxed() -> bool:
     """Whether Chromium's sandbox is on: for everybody but root, for whom it has none."""
     return os.geteuid() != 0
@@ -421,17 +365,16 @@ async def _launched(playwright: Playwright, start: Start) -> BrowserContext:
     return await playwright.chromium.launch_persistent_context(
         start.directory,
         executable_path=find_chromium(),
-        headless=not start.headed,
+        headless=True,
         chromium_sandbox=sandboxed(),
-        args=list(switches()),
-        ignore_default_args=list(_NOT_PLAYWRIGHTS),
+        args=_CHROMIUM["switches"],
+        ignore_default_args=_CHROMIUM["left_out"],
         env=dict(environment(start)),
         accept_downloads=False,
         downloads_path=folder,
         artifacts_dir=folder,
         traces_dir=folder,
         ignore_https_errors=False,
-        no_viewport=start.headed or None,
         proxy={"server": start.proxy} if start.proxy else None,
         handle_sigint=False,
         handle_sigterm=False,
@@ -444,8 +387,7 @@ def environment(start: Start) -> Mapping[str, str]:
     """Return the environment of the browser: short, with no bus to a keyring, and with all its folders in scratch."""
     folder = str(start.scratch)
     own = dict.fromkeys(("TMPDIR", "HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"), folder)
-    screen = {name: os.environ[name] for name in _OF_A_DESKTOP if start.headed and name in os.environ}
-    return clean_environment(**own, **screen)
+    return clean_environment(**own)
 
 
 def _watch(running: Running) -> None:

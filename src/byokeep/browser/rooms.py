@@ -31,8 +31,10 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Final, cast
 from uuid import UUID
+
+from playwright.async_api import Error
 
 from byokeep.browser import ephemeral, launch, session
 from byokeep.browser.archive import Pack, Unpack
@@ -70,35 +72,16 @@ _FOLDERS: Final = (
 _NEVER: Final = re.compile(r"(?:^|/)(?:LOCK|LOG|LOG\.old|CacheStorage(?:/.*)?|[^/]*-journal|[^/]*-wal|[^/]*-shm)\Z")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._@+^&=, ~%{}\[\]()#!$'-]{1,200}\Z")
 _PORTABLE: Final = b"v10"
-_ROWS: Final = "SELECT CAST(substr(encrypted_value, 1, 3) AS BLOB), length(value), is_persistent FROM cookies"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProfileEntry:
-    """A file to pack. ``path`` is relative, with forward slashes; ``size`` in bytes; ``mode`` is always 0600."""
-
-    path: str
-    size: int
-    mode: int = 0o600
+_ROWS: Final = "SELECT CAST(substr(encrypted_value, 1, 3) AS BLOB), length(value) FROM cookies"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """What there is to pack, sorted by path, and how many cookies are in it."""
+    """What there is to pack: relative paths in order, the bytes of all, and how many cookies are in it."""
 
-    entries: tuple[ProfileEntry, ...]
+    paths: tuple[str, ...]
+    size: int
     cookies: int
-    session_only: int
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """Return the relative paths."""
-        return tuple(one.path for one in self.entries)
-
-    @property
-    def size(self) -> int:
-        """Return the sum of sizes in bytes."""
-        return sum(one.size for one in self.entries)
 
 
 def contents(directory: Path) -> Contents:
@@ -113,10 +96,10 @@ def contents(directory: Path) -> Contents:
         raise Conflict("profile_in_use", next_step="Close the browser first.")
     if not ended_cleanly(directory):
         raise Conflict("not_closed_cleanly", next_step="Open the profile, look whether it is logged in, close it.")
-    entries = tuple(sorted(_kept_files(directory), key=lambda one: one.path))
-    found = Contents(entries=entries, **_cookies(directory))
-    if len(entries) > MOST_FILES or found.size > MOST_BYTES:
-        raise Rejected("profile_too_large", files=len(entries), bytes=found.size)
+    kept = dict(sorted(_kept_files(directory)))
+    found = Contents(paths=tuple(kept), size=sum(kept.values()), cookies=_cookies(directory))
+    if len(kept) > MOST_FILES or found.size > MOST_BYTES:
+        raise Rejected("profile_too_large", files=len(kept), bytes=found.size)
     return found
 
 
@@ -150,14 +133,14 @@ def unpacked(directory: Path) -> None:
     _cookies(directory)
 
 
-def _kept_files(directory: Path) -> Iterator[ProfileEntry]:
+def _kept_files(directory: Path) -> Iterator[tuple[str, int]]:
     for place, status in _walk(directory):
         path = place.relative_to(directory).as_posix()
         if stat.S_ISDIR(status.st_mode) or not is_kept(path):
             continue
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_uid != os.geteuid():
             raise Rejected("profile_odd_file")
-        yield ProfileEntry(path=path, size=status.st_size)
+        yield path, status.st_size
 
 
 def _walk(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
@@ -172,9 +155,9 @@ def _walk(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
                     waiting.append(Path(one.path))
 
 
-def _cookies(directory: Path) -> dict[str, int]:
-    """Count the cookies, and those without an end; all must be of the form that travels."""
-    total = passing = 0
+def _cookies(directory: Path) -> int:
+    """Count the cookies; all must be of the form that travels."""
+    total = 0
     for name in COOKIES:
         place = directory / name
         if not place.exists():
@@ -185,21 +168,20 @@ def _cookies(directory: Path) -> dict[str, int]:
         if journal.exists() and journal.stat().st_size:
             # A transaction that was cut off; the journal is not packed, so its rows would be neither old nor new.
             raise Conflict("not_closed_cleanly", next_step="Open the profile, look whether it is logged in, close it.")
-        for prefix, plain, lasting in _rows(place):
+        for prefix, plain in _rows(place):
             if prefix != _PORTABLE and (prefix or plain):
                 raise Rejected("cookie_not_portable", next_step="Log in again in a browser that byokeep started.")
-            total, passing = total + 1, passing + (not lasting)
-    return {"cookies": total, "session_only": passing}
+            total += 1
+    return total
 
 
-def _rows(place: Path) -> list[tuple[bytes, int, int]]:
+def _rows(place: Path) -> list[tuple[bytes, int]]:
     try:
         address = place.absolute().as_uri() + "?mode=ro&immutable=1"
         with closing(sqlite3.connect(address, uri=True)) as database:
             if database.execute("PRAGMA quick_check").fetchone() != ("ok",):
                 raise sqlite3.DatabaseError
-            rows = database.execute(_ROWS)
-            return [(bytes(prefix), plain, lasting) for prefix, plain, lasting in rows]
+            return [(bytes(prefix), plain) for prefix, plain in database.execute(_ROWS)]
     except (sqlite3.Error, TypeError):
         raise Integrity("profile_damaged") from None
 
@@ -278,7 +260,7 @@ class ProfileRoom:
         """
         if self._packing is Packing.FULL:
             with contextlib.closing(Pack(self._directory, contents(self._directory).paths)) as packed:
-                yield _Reader(packed)
+                yield cast("Source", packed)
         elif self.document is None:
             raise Conflict("room_is_empty")
         else:
@@ -368,16 +350,13 @@ class RoomBrowser:
 
     async def prove(self, expected: ExpectedAccount) -> Shot:
         """Photograph the page that was looked at last, loaded anew: a worker may have put up another since."""
-        from playwright.async_api import Error  # noqa: PLC0415 - an extra, needed by this room alone
-
         site, page = self._site(expected.platform), self._running.page
         try:
             async with from_network(page, site.website, site.place):
                 await identify(page, site.website, site.place)
-                proof = await photographed(page, site.website, site.place, told(site.website, expected))
+                return await photographed(page, site.website, site.place, told(site.website, expected))
         except Error:
             raise Unavailable("proof_failed") from None
-        return Shot(picture=proof.picture, sha256=proof.sha256)
 
     async def log_out(self, platform: Provider) -> str:
         """End the session at a platform. What was taken out at first is put back for each, and is gone afterwards."""
@@ -386,12 +365,8 @@ class RoomBrowser:
             self._session = await session.taken(self._running, also=self._origins)
         return (await logged_out(self._running, site.website, site.place, self._session)).value
 
-    async def pack(self) -> None:
-        """Take the session out and close."""
-        await self.packed()
-
-    async def packed(self) -> bool:
-        """As :meth:`pack`; returns whether the session moved."""
+    async def pack(self) -> bool:
+        """Take the session out and close; returns whether it moved."""
         return await self._room.take(self._running, self._origins)
 
     def _site(self, platform: Provider) -> RoomSite:
@@ -438,14 +413,3 @@ class _Document:
     def abort(self) -> None:
         self._taken[:] = bytes(len(self._taken))
         self._taken.clear()
-
-
-class _Reader:
-    """A packed directory as a source."""
-
-    def __init__(self, packed: Pack) -> None:
-        self._packed: Any = packed
-
-    def read(self, size: int) -> bytes:
-        found: bytes | None = self._packed.read(size)
-        return found or b""

@@ -53,10 +53,12 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
+
+from playwright.async_api import Error, Page, Route, StorageState
 
 from byokeep.browser.identify import IdentityOutcome, from_network, identify, look
-from byokeep.browser.launch import Running, same_site
+from byokeep.browser.launch import Running, resource, same_site
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.core.strict_json import read_json
@@ -78,11 +80,6 @@ class PortableState:
 
     cookies: tuple[Mapping[str, Any], ...] = field(repr=False)
     origins: tuple[Mapping[str, Any], ...] = field(repr=False)
-
-    @property
-    def session_only(self) -> int:
-        """How many cookies live as long as the browser does."""
-        return sum(one["expires"] == -1 for one in self.cookies)
 
     def visited(self) -> tuple[str, ...]:
         """Return the origins that hold something."""
@@ -264,89 +261,8 @@ def _is_origin(value: Any) -> bool:
     )  # fmt: skip
 
 
-if TYPE_CHECKING:
-    from playwright.async_api import Page
-
 DEEPEST: Final = 100  # lists and objects in one another; the browser's protocol gives up at some three hundred
-_WEIGH: Final = """async ({most, deepest}) => {
-  const plain = ['Date', 'RegExp', 'Error', 'Map', 'Set', 'Array', 'Object', 'ArrayBuffer', 'Int8Array', 'Uint8Array',
-    'Uint8ClampedArray', 'Int16Array', 'Uint16Array', 'Int32Array', 'Uint32Array', 'Float32Array', 'Float64Array',
-    'BigInt64Array', 'BigUint64Array'];
-  class Found extends Error {}
-  const found = word => { const error = new Found(); error.word = word; throw error; };
-  let weight = 0;
-  const add = bytes => { weight += bytes; if (weight > most) found('many'); };
-  const text = value => {
-    add(value.length); add(5 * value.replace(/[ -~]+/g, '').length);  // any other letter takes six
-  };
-  const kind = value => Object.prototype.toString.call(value).slice(8, -1);
-  const weigh = (value, depth, seen) => {
-    add(16);
-    if (typeof value === 'string') return text(value);
-    if (typeof value === 'bigint') return text(value.toString());
-    if (Object.is(value, -0)) found('kind');
-    if (value === null || typeof value !== 'object') return;
-    if (depth > deepest) found('nesting');
-    const name = kind(value), buffer = ArrayBuffer.isView(value) ? value.buffer : value;
-    if (!plain.includes(name)) found('kind');
-    if (seen.has(value)) return;
-    seen.add(value);
-    if (buffer instanceof ArrayBuffer) {
-      // A part of a buffer, or one that is shared, would become a whole of its own.
-      if (buffer.resizable || buffer.byteLength !== value.byteLength || (buffer !== value && seen.has(buffer)))
-        found('kind');
-      seen.add(buffer);
-      return add(buffer.byteLength * 4 / 3);
-    }
-    if (name === 'Date') { if (isNaN(value)) found('kind'); return; }
-    if (name === 'RegExp') return text(value.source);
-    if (name === 'Error') { if ('cause' in value) found('kind'); text(value.message); return text(value.stack || ''); }
-    if (name === 'Map') {
-      for (const pair of value) { weigh(pair[0], depth + 1, seen); weigh(pair[1], depth + 1, seen); }
-    } else if (name === 'Set') {
-      for (const one of value) weigh(one, depth + 1, seen);
-    } else {
-      const names = Object.keys(value);
-      if (name === 'Array' && names.length !== value.length) found('kind');  // a hole
-      for (const one of names) {
-        if (one === '__proto__' || (name === 'Array' && !/^[0-9]+$/.test(one))) found('kind');
-        if (name !== 'Array') text(one);
-        weigh(value[one], depth + 1, seen);
-      }
-    }
-  };
-  const asked = request => new Promise((done, failed) => {
-    request.onsuccess = () => done(request.result); request.onerror = () => failed(request.error); });
-  const records = (store, each) => new Promise((done, failed) => {
-    const request = store.openCursor();
-    request.onerror = () => failed(request.error);
-    request.onsuccess = () => {
-      const cursor = request.result;
-      if (!cursor) return done();
-      try { each(cursor); cursor.continue(); } catch (error) { failed(error); }
-    };
-  });
-  try {
-    for (const storage of [localStorage, sessionStorage])
-      for (const [name, value] of Object.entries(storage)) { add(32); text(name); text(value); }
-    for (const info of await indexedDB.databases()) {
-      const db = await asked(indexedDB.open(info.name));
-      add(64); text(info.name);
-      try {
-        for (const name of db.objectStoreNames) {
-          add(64); text(name);
-          await records(db.transaction(name).objectStore(name), cursor => {
-            weigh(cursor.primaryKey, 0, new Set()); weigh(cursor.value, 0, new Set());
-          });
-        }
-      } finally { db.close(); }
-    }
-  } catch (error) {
-    if (error instanceof Found) return {word: error.word};
-    throw error;
-  }
-  return {weight: Math.ceil(weight)};
-}"""
+_WEIGH: Final = resource("weigh.js")
 
 
 async def weighed(page: Page, origin: str, *, most: int) -> int:
@@ -366,9 +282,6 @@ async def weighed(page: Page, origin: str, *, most: int) -> int:
     code = "state_too_large" if word == "many" else "state_not_portable"
     raise Rejected(code, next_step="Pack the whole profile instead.", origin=origin, found=word)
 
-
-if TYPE_CHECKING:
-    from playwright.async_api import Page, Route, StorageState
 
 _MOST_ORIGINS: Final = 200
 _EMPTY: Final = "<!doctype html><title></title>"
@@ -476,9 +389,6 @@ async def _failing(code: str) -> AsyncIterator[None]:
         raise Unavailable(code) from None
 
 
-if TYPE_CHECKING:
-    from playwright.async_api import Page
-
 _STEP_S: Final = 15.0
 _TAKEN_S: Final = 5.0
 _SHOWN_BEFORE: Final = 2
@@ -511,8 +421,6 @@ async def logged_out(running: Running, website: Website, place: SitePlace, sessi
 
 async def _ended(running: Running, website: Website, place: SitePlace, session: PortableState) -> bool:
     """Whether the session was let in before the way out, and is refused after it."""
-    from playwright.async_api import Error  # noqa: PLC0415 - an extra, needed by this room alone
-
     try:
         for _ in range(_SHOWN_BEFORE):
             if await _shown(running, website, place, session) is not IdentityOutcome.IDENTIFIED:
@@ -535,8 +443,6 @@ async def _shown(running: Running, website: Website, place: SitePlace, session: 
 
 async def _left(page: Page, website: Website, place: SitePlace) -> bool:
     """Go the way out; whether every step of it was there."""
-    from playwright.async_api import Error  # noqa: PLC0415 - an extra, needed by this room alone
-
     logout = website.logout
     if logout is None:
         return False

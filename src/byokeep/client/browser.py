@@ -595,7 +595,7 @@ class _Run:
                 await browser.running.context.new_page()
             await self._prove(browser)
             self.cause = "crashed"
-            self._moved = await browser.packed()
+            self._moved = await browser.pack()
             self.cause = "closed"
         except ByokeepError as error:
             if not self._failed:

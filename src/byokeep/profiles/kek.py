@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import Conflict, Denied, NotFound
@@ -28,16 +27,11 @@ from byokeep.kernel.app import App
 from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.rows import Row
-from byokeep.profiles import kek_store, kek_tasks, openings, profiles
-from byokeep.profiles.kek_store import Dependent, Kek, KekMove, Rotation
-from byokeep.profiles.kek_tasks import dependents_left, require_another
+from byokeep.profiles import kek_store, openings, profiles
+from byokeep.profiles.kek_store import CHECK_TASK, END_TASK, ROTATE_TASK, Dependent, Kek, KekMove, Rotation
 from byokeep.profiles.profiles import Profile
 from byokeep.sealing.generation import Generation
 from byokeep.tenancy.clients import require_active, scope_of
-
-ROTATE_TASK: Final = "kek_rotate"
-CHECK_TASK: Final = "kek_check"
-END_TASK: Final = "kek_end"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +97,7 @@ async def history(app: App, actor: Actor, kek_id: str, version: int) -> tuple[Ke
     """Return a version and its moves. Raises Denied; NotFound."""
     kek = await _find(app, actor, Verb.KEK_READ, kek_id, version)
     async with app.db.begin(every_client=True) as tx:
-        return kek, await tx.all(
-            lambda row: KekMove(**{name: row[name] for name in KekMove.__dataclass_fields__}),
-            "kek_transitions",
-            kek_id=kek_id,
-            version=version,
-        )
+        return kek, await tx.all(KekMove, "kek_transitions", kek_id=kek_id, version=version)
 
 
 async def dependents(app: App, actor: Actor, kek_id: str, version: int | None = None) -> list[Dependent]:
@@ -161,7 +150,7 @@ async def ask_rewrap(app: App, actor: Actor, client_id: ClientId) -> Rotation:
         found = [] if kek is None else await kek_store.under_way(tx, kek_id=kek.kek_id)
         if not found:
             raise Conflict("nothing_to_rewrap", next_step="No rotation is under way: `byokeep kek status`.")
-        await kek_tasks.queue(tx, found[0].id, client_id, actor)
+        await kek_store.queue_rewrap(tx, found[0].id, client_id, actor)
         await tx.append(_asked(actor, Verb.KEK_ROTATE, client_id))
     return found[0]
 
@@ -192,11 +181,9 @@ async def ask_end(app: App, actor: Actor, kek_id: str, version: int, *, reason: 
         app.db.begin(every_client=True) as tx,
     ):
         check_provider(kek.holder)
-        left = await tx.one(int, "kek_dependents_below", holder=kek.holder, kek_id=kek_id, below=version + 1)
-        if left:
-            raise dependents_left(left, version)
+        await kek_store.refuse_dependents(tx, kek.holder, kek_id, version)
         check_transition(kek.state, KeyState.DESTROYED)
-        await require_another(tx, actor, kek_id, version)
+        await kek_store.require_another(tx, actor, kek_id, version)
         client_id = UUID(str(kek.client_id))
         await hand_on(tx, actor, END_TASK, Verb.KEK_END, client_id, kek_id=kek_id, holder=kek.holder,
                        version=str(version), reason=reason)  # fmt: skip
@@ -220,9 +207,9 @@ async def compromise(app: App, actor: Actor, kek_id: str, version: int, *, reaso
             raise Denied("not_permitted", next_step="A key that guards every client takes people of every client.")
         async with app.db.begin(every_client=True) as tx:
             await tx.all(None, "kek_lock", kek_id=kek_id)
-            now = await kek_store.seen(tx, holder=kek.holder, kek_id=kek_id, version=version)
+            now = await kek_store.held(tx, holder=kek.holder, kek_id=kek_id, version=version, lock=False)
             if now.state is KeyState.DESTROYED:
-                await kek_store.compromised_late(tx, app, actor, now, reason=reason)
+                await kek_store.compromised_late(tx, actor, now, reason=reason)
             elif now.state is not KeyState.COMPROMISED:
                 await kek_store.move(tx, app, actor, now, to=KeyState.COMPROMISED, reason=reason)
             await open_alert(tx, app, actor, reason="kek_compromised", client_id=kek.client_id,
@@ -310,12 +297,8 @@ async def hand_on(tx: Tx, actor: Actor, task: str, verb: Verb, client_id: UUID, 
 def _asked(actor: Actor, verb: Verb, client_id: UUID) -> Event:
     return Event(
         name=EventName.ACCESS, actor=actor, outcome=Outcome.INTENDED, client_id=client_id, object_id=client_id,
-        fields=_verb(verb),
+        fields={"verb": verb.value},
     )  # fmt: skip
-
-
-def _verb(verb: Verb) -> dict[str, FieldValue]:
-    return {"verb": verb.value}
 
 
 def _named(kek: Kek, to: KeyState) -> dict[str, FieldValue]:

@@ -1,20 +1,16 @@
-"""The inventory of key-encryption keys as the database keeps it: versions, their moves, rotations, what hangs on them.
+"""The inventory of key-encryption keys (KEKs) as the database keeps it, and what a worker needs to work on one.
 
 Rules
 - A version has a row before it protects anything, and the row is never taken away: a destroyed version's is its
   tombstone, which no restore of OpenBao undoes (R2.3-6).
 - A move follows the one table of key states, and leaves a row of history and a record, in one transaction (S-NIST-1).
-- Before a data-encryption key is wrapped or unwrapped, a version is asked for: the row's state first, then its periods
-  (S-NIST-2..8). A version without a row is nobody's: it protects nothing and opens nothing.
+- Before a data-encryption key (DEK) is wrapped or unwrapped, a version is asked for: the row's state first, then its
+  periods (S-NIST-2..8). A version without a row is nobody's: it protects nothing and opens nothing.
 - What still hangs on a version is counted from the rows of what was sealed, never from a column of its own.
+- A KEK is reachable inside a custody lease only, one client's at a time; it never leaves OpenBao. A DEK does not come
+  out here: what moves between versions of a KEK stays wrapped (S-GCM-11).
 
-It may not talk to OpenBao: :mod:`.kek_work` does, in the worker.
-
-What a flow of ``byokeep worker`` gets for the keys that guard profiles: custody of one client's records and KEK.
-
-Rules
-- A KEK is reachable inside a custody lease only, one client's at a time; the KEK itself never leaves OpenBao.
-- A DEK does not come out here: what moves between versions of a KEK stays wrapped (S-GCM-11).
+It may not talk to OpenBao: :mod:`.kek_tasks` does, in the worker.
 """
 
 from __future__ import annotations
@@ -26,7 +22,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, Protocol
 from uuid import UUID
 
-from byokeep.core.errors import Conflict, Integrity, NotFound
+from byokeep.core.errors import Conflict, Denied, Integrity
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.kek import (
     ALGORITHM,
@@ -48,6 +44,10 @@ from byokeep.core.ref import ProfileRef
 from byokeep.jobs.jobs import custody_job
 from byokeep.kernel.app import App
 from byokeep.kernel.ports import ArtifactStore, Tx, Written
+from byokeep.profiles.profiles import stamp
+
+if TYPE_CHECKING:
+    from byokeep.sealing.transit import TransitKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +143,10 @@ class Dependent:
 
 
 MANY: Final = 1000
+ROTATE_TASK: Final = "kek_rotate"
+REWRAP_TASK: Final = "kek_rewrap"
+CHECK_TASK: Final = "kek_check"
+END_TASK: Final = "kek_end"
 
 
 async def versions(tx: Tx, *, ids: Sequence[UUID] | None = None, kek_id: str | None = None) -> list[Kek]:
@@ -168,9 +172,8 @@ async def announce(tx: Tx, app: App, actor: Actor, *, kek_id: str, version: int,
     place: dict[str, object] = {"holder": TRANSIT, "kek_id": kek_id, "version": version}
     made = await tx.maybe(
         int, "kek_version_insert", **place, client_id=client_id, environment=app.environment.value,
-        algorithm=ALGORITHM, bits=KEK_BITS, owner=owner,
-        made_at=periods.starts_at, protect_until=periods.protects_until,
-        process_until=periods.processes_until, changed_by=actor.id,
+        algorithm=ALGORITHM, bits=KEK_BITS, owner=owner, made_at=periods.starts_at,
+        protect_until=periods.protects_until, process_until=periods.processes_until, changed_by=actor.id,
     )  # fmt: skip
     kek = await tx.one(Kek, "kek_hold", **place)
     if made is not None:
@@ -196,12 +199,14 @@ async def move(tx: Tx, app: App, actor: Actor, kek: Kek, *, to: KeyState, reason
     check_transition(kek.state, to)
     if (kek.state, to) == (KeyState.SUSPENDED, KeyState.ACTIVE):
         may_resume(kek.state, kek.now, kek.periods)
-    done = await tx.maybe(
-        int, "kek_set_state", **kek.place, state_from=kek.state.value, state_to=to.value, changed_by=actor.id,
-    )  # fmt: skip
-    if done is None:
+    steps = {"state_from": kek.state.value, "state_to": to.value}
+    if await tx.maybe(int, "kek_set_state", **kek.place, **steps, changed_by=actor.id) is None:
         raise Conflict("key_moved", next_step="Look again: `byokeep kek status`.")
-    await _on_record(tx, app, actor, kek, to=to, reason=reason)
+    await tx.one(
+        UUID, "kek_transition_insert", id=app.ids.uuid(), client_id=kek.client_id, kek_id=kek.kek_id,
+        version=kek.version, **steps, reason=reason, by=actor.id,
+    )  # fmt: skip
+    await tx.append(event(EventName.KEK_CHANGED, actor, kek, Outcome.OK, **steps, reason=reason))
 
 
 async def pin(tx: Tx, kek: Kek, identity: str) -> None:
@@ -210,7 +215,7 @@ async def pin(tx: Tx, kek: Kek, identity: str) -> None:
         await tx.maybe(int, "kek_pin", **kek.place, identity=identity)
 
 
-async def compromised_late(tx: Tx, app: App, actor: Actor, kek: Kek, *, reason: str) -> None:
+async def compromised_late(tx: Tx, actor: Actor, kek: Kek, *, reason: str) -> None:
     """Record that a destroyed version turned out to be compromised; it stays destroyed (S-NIST-6).
 
     Raises:
@@ -218,54 +223,24 @@ async def compromised_late(tx: Tx, app: App, actor: Actor, kek: Kek, *, reason: 
     """
     if await tx.maybe(int, "kek_compromised_late", **kek.place, changed_by=actor.id) is None:
         raise Conflict("key_moved", next_step="That it was compromised is on record already.")
-    fields: dict[str, FieldValue] = {"state_from": kek.state.value, "state_to": "compromised", "reason": reason}
-    await tx.append(event(EventName.KEK_CHANGED, actor, kek, Outcome.INTENDED, **fields))
+    steps = {"state_from": kek.state.value, "state_to": "compromised"}
+    await tx.append(event(EventName.KEK_CHANGED, actor, kek, Outcome.INTENDED, **steps, reason=reason))
 
 
-async def _on_record(tx: Tx, app: App, actor: Actor, kek: Kek, *, to: KeyState, reason: str) -> None:
-    await tx.one(
-        UUID, "kek_transition_insert", id=app.ids.uuid(), client_id=kek.client_id, kek_id=kek.kek_id,
-        version=kek.version,
-        state_from=kek.state.value, state_to=to.value, reason=reason, by=actor.id,
-    )  # fmt: skip
-    fields: dict[str, FieldValue] = {"state_from": kek.state.value, "state_to": to.value, "reason": reason}
-    await tx.append(event(EventName.KEK_CHANGED, actor, kek, Outcome.OK, **fields))
-
-
-async def held(tx: Tx, *, holder: str = TRANSIT, kek_id: str, version: int) -> Kek:
-    """Return one version, held until the transaction ends.
+async def held(tx: Tx, *, holder: str = TRANSIT, kek_id: str, version: int, lock: bool = True) -> Kek:
+    """Return one version, held until the transaction ends; without ``lock`` for whoever stands in the key's own line.
 
     Raises:
         NotFound: ``not_found``.
     """
-    found = await tx.maybe(Kek, "kek_hold", holder=holder, kek_id=kek_id, version=version)
-    if found is None:
-        raise NotFound("not_found")
-    return found
-
-
-async def seen(tx: Tx, *, holder: str = TRANSIT, kek_id: str, version: int) -> Kek:
-    """Return one version as it stands, without holding its row: for whoever stands in the key's own line.
-
-    Raises:
-        NotFound: ``not_found``.
-    """
-    found = await tx.maybe(Kek, "kek_look", holder=holder, kek_id=kek_id, version=version)
-    if found is None:
-        raise NotFound("not_found")
-    return found
+    return await tx.one(Kek, "kek_hold" if lock else "kek_look", holder=holder, kek_id=kek_id, version=version)
 
 
 async def suspensions(tx: Tx, kek: Kek) -> tuple[Suspension, ...]:
     """Return the spans in which a version was suspended."""
     spans: list[Suspension] = []
     since: datetime | None = None
-    for one in await tx.all(
-        lambda row: KekMove(**{name: row[name] for name in KekMove.__dataclass_fields__}),
-        "kek_transitions",
-        kek_id=kek.kek_id,
-        version=kek.version,
-    ):
+    for one in await tx.all(KekMove, "kek_transitions", kek_id=kek.kek_id, version=kek.version):
         if one.state_to == KeyState.SUSPENDED:
             since = one.at
         elif since is not None:
@@ -321,13 +296,34 @@ def event(name: EventName, actor: Actor, kek: Kek, outcome: Outcome = Outcome.OK
     )  # fmt: skip
 
 
-def stamp(at: datetime) -> str:
-    """Return a time as a record carries it."""
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+async def queue_rewrap(tx: Tx, rotation_id: UUID, client_id: UUID, actor: Actor) -> None:
+    """Hand one client of a rotation to a worker."""
+    await tx.defer(
+        REWRAP_TASK, key=f"{REWRAP_TASK}:{rotation_id}:{client_id}", rotation_id=str(rotation_id),
+        client_id=str(client_id), asked_by=str(actor.id),
+    )  # fmt: skip
 
 
-if TYPE_CHECKING:
-    from byokeep.sealing.transit import TransitKeys
+async def require_another(tx: Tx, actor: Actor, kek_id: str, version: int) -> None:
+    """Let pass who stopped none of the versions that an end would take: the end is the second person's part.
+
+    Raises:
+        Denied: ``same_person``.
+    """
+    if actor.id in await tx.all(lambda row: UUID(str(row["by"])), "kek_stopped_by", kek_id=kek_id, version=version):
+        raise Denied("same_person", next_step="Another approver must end it.", version=version)
+
+
+async def refuse_dependents(tx: Tx, holder: str, kek_id: str, version: int) -> None:
+    """Let pass when nothing hangs on a version or one before it.
+
+    Raises:
+        Conflict: ``kek_has_dependents`` with the count.
+    """
+    left = await tx.one(int, "kek_dependents_below", holder=holder, kek_id=kek_id, below=version + 1)
+    if left:
+        raise Conflict("kek_has_dependents", next_step="Let a rewrap move them first: `byokeep kek rewrap`.",
+                       dependents=left, version=version)  # fmt: skip
 
 
 class ProfileCustody(Protocol):

@@ -29,6 +29,14 @@ Rules
 - A rotation that nobody works on any more is handed on; what it left over is destroyed a while after it ended.
 - Each key is compared with OpenBao at least once an hour, so that what is done outside is noticed in time (R9.2-2).
 - Due is told once, overdue as long as it lasts (R6.1-7).
+
+The queue's tasks about the keys that guard profiles: what people asked for, and rounds by the clock.
+
+Rules
+- As in :mod:`byokeep.worker.tasks`: a task names a flow, its arguments are ids and codes, and only Unavailable is tried
+  again.
+- What a worker does because a person asked is on record with that person as its actor.
+- A rotation goes on until nothing is left: a round every minute hands on what a dead worker left.
 """
 
 from __future__ import annotations
@@ -40,7 +48,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Unavailable
+from procrastinate import App as Queue
+from procrastinate import RetryStrategy
+
+from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.kek import (
     DEK_BYTES,
@@ -62,7 +73,7 @@ from byokeep.core.kek import (
     urgency,
 )
 from byokeep.core.keystate import KeyState
-from byokeep.core.model import Actor, ClientId
+from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import check_rewrap, parse_record
 from byokeep.core.secret import Secret
@@ -74,9 +85,9 @@ from byokeep.profiles.kek_store import Kek, KekApp, ProfileCustody, Rotation, ch
 from byokeep.profiles.profiles import Opening
 from byokeep.profiles.vault_check import check_vault
 from byokeep.sealing.generation import Generation, altered, check_same, context_of, wrapped_of
+from byokeep.telemetry.log import get_log
+from byokeep.telemetry.spans import span
 
-TASK: Final = "kek_rewrap"
-TIDY_TASK: Final = "kek_tidy"
 BATCH: Final = 200  # profiles of one task
 AT_ONCE: Final = 8
 TOGETHER: Final = 16  # profiles whose rows follow in one transaction: a client's records are appended one after another
@@ -98,18 +109,10 @@ async def hand_out(tx: Tx, rotation: Rotation, actor: Actor) -> int:
         ClientId, "kek_clients_behind", holder=rotation.holder, kek_id=rotation.kek_id, below=rotation.to_version
     )
     for client_id in behind:
-        await queue(tx, rotation.id, client_id, actor)
+        await kek_store.queue_rewrap(tx, rotation.id, client_id, actor)
     if not behind:
         await _end(tx, actor, rotation)
     return len(behind)
-
-
-async def queue(tx: Tx, rotation_id: UUID, client_id: UUID, actor: Actor) -> None:
-    """Hand one client of a rotation to a worker."""
-    await tx.defer(
-        TASK, key=f"{TASK}:{rotation_id}:{client_id}", rotation_id=str(rotation_id), client_id=str(client_id),
-        asked_by=str(actor.id),
-    )  # fmt: skip
 
 
 async def rewrap(
@@ -143,7 +146,7 @@ async def rewrap(
         if not now.remaining:
             await _end(tx, actor, now)
         elif moved and len(behind) == limit:
-            await queue(tx, rotation_id, client_id, actor)
+            await kek_store.queue_rewrap(tx, rotation_id, client_id, actor)
     return RewrapBatch(moved=moved, waiting=len(behind) - len(free), blocked=blocked)
 
 
@@ -616,8 +619,8 @@ async def end_versions(
     check_provider(holder)
     scope = KekScope(environment=app.environment, client_id=client_id)
     async with app.db.begin(every_client=True) as tx:  # once more: a version may have been moved since it was asked for
-        await require_another(tx, actor, kek_id, version)
-    await refuse_dependents(app, kek_id=kek_id, version=version)
+        await kek_store.require_another(tx, actor, kek_id, version)
+        await kek_store.refuse_dependents(tx, holder, kek_id, version)
     async with custody_of(app, actor, client_id) as custody:
         status = await compared(app, custody.keys, scope)
         if any(one.fault is KekFault.FOREIGN for one in status.versions if one.number <= version):
@@ -631,34 +634,6 @@ async def end_versions(
                 await kek_store.move(tx, app, actor, now, to=KeyState.DESTROYED, reason=reason)
                 ended += 1
     return ended
-
-
-async def require_another(tx: Tx, actor: Actor, kek_id: str, version: int) -> None:
-    """Let pass who stopped none of the versions that an end would take: the end is the second person's part.
-
-    Raises:
-        Denied: ``same_person``.
-    """
-    if actor.id in await tx.all(lambda row: UUID(str(row["by"])), "kek_stopped_by", kek_id=kek_id, version=version):
-        raise Denied("same_person", next_step="Another approver must end it.", version=version)
-
-
-async def refuse_dependents(app: KekApp, *, kek_id: str, version: int) -> None:
-    """Let pass when nothing hangs on a version or one before it.
-
-    Raises:
-        Conflict: ``kek_has_dependents`` with the count.
-    """
-    async with app.db.begin(every_client=True) as tx:
-        left = await tx.one(int, "kek_dependents_below", holder=TRANSIT, kek_id=kek_id, below=version + 1)
-    if left:
-        raise dependents_left(left, version)
-
-
-def dependents_left(count: int, version: int) -> Conflict:
-    """Return the refusal to end a version on which something hangs."""
-    return Conflict("kek_has_dependents", next_step="Let a rewrap move them first: `byokeep kek rewrap`.",
-                    dependents=count, version=version)  # fmt: skip
 
 
 async def _alarm(app: App, actor: Actor, kek_id: str, client_id: UUID, version: int, finding: KekFinding) -> None:
@@ -739,3 +714,77 @@ async def told(app: KekApp, actor: Actor, client_id: ClientId, error: ByokeepErr
     async with app.db.begin(client_id=client_id) as tx:
         await open_alert(tx, app, actor, reason="kek_not_moved", client_id=client_id, object_id=client_id,
                           key=f"kek_not_moved:{client_id}:{error.code}")  # fmt: skip
+
+
+_TRIES: Final = 5
+_EVERY_MINUTE: Final = "* * * * *"
+
+
+def asked(app: KekApp, asked_by: str, request_id: str = "") -> Actor:
+    """Return the person that asked, with no more rights here than the worker's own."""
+    return Actor(
+        id=UUID(asked_by), roles=frozenset({Role.SYSTEM}), clients=None,
+        request_id=UUID(request_id) if request_id else app.ids.uuid(),
+    )  # fmt: skip
+
+
+def register(queue: Queue, app: KekApp) -> None:
+    """Make the tasks known to a queue that is not yet opened."""
+    retry = RetryStrategy(max_attempts=_TRIES - 1, exponential_wait=2, retry_exceptions={Unavailable})
+
+    @queue.task(name=kek_store.ROTATE_TASK, retry=retry)
+    async def rotate_task(*, client_id: str, asked_by: str, request_id: str, expected: str, reason: str) -> None:
+        client, actor = ClientId(UUID(client_id)), asked(app, asked_by, request_id)
+        with span("kek_rotate"):
+            try:
+                made = await rotate(app, actor, client, expected=int(expected), reason=reason)
+            except Unavailable:
+                raise
+            except ByokeepError as error:
+                await told(app, actor, client, error)
+                return
+        get_log().info("kek_rotated", tenant=client, outcome="rotated" if made else "made")
+
+    @queue.task(name=kek_store.REWRAP_TASK, retry=retry)
+    async def rewrap_task(*, rotation_id: str, client_id: str, asked_by: str) -> None:
+        client = ClientId(UUID(client_id))
+        with span("kek_rewrap"):
+            batch = await rewrap(app, asked(app, asked_by), UUID(rotation_id), client)
+        get_log().info("kek_rewrapped", tenant=client, count=batch.moved)
+
+    @queue.task(name=kek_store.CHECK_TASK, retry=retry)
+    async def check_task(*, client_id: str, asked_by: str, request_id: str) -> None:
+        client, actor = ClientId(UUID(client_id)), asked(app, asked_by, request_id)
+        with span("kek_check"):
+            strays = await check_vault(app, actor, client)
+            found = await check(app, actor, client)
+        get_log().info("kek_checked", tenant=client, count=len(found) + len(strays))
+
+    @queue.task(name=kek_store.END_TASK, retry=retry)
+    async def end_task(
+        *, client_id: str, asked_by: str, request_id: str, kek_id: str, holder: str, version: str, reason: str
+    ) -> None:
+        client, actor = ClientId(UUID(client_id)), asked(app, asked_by, request_id)
+        with span("kek_end"):
+            try:
+                ended = await end_versions(
+                    app, actor, client, kek_id=kek_id, holder=holder, version=int(version), reason=reason
+                )
+            except Unavailable:
+                raise
+            except ByokeepError as error:
+                await told(app, actor, client, error)
+                return
+        get_log().info("kek_ended", tenant=client, count=ended)
+
+    _rounds(queue, app)
+
+
+def _rounds(queue: Queue, app: KekApp) -> None:
+    @queue.periodic(cron=_EVERY_MINUTE)
+    @queue.task(name="kek_care", queueing_lock="kek_care", lock="kek_care")
+    async def care_task(timestamp: int) -> None:
+        with span("kek_care", epoch=timestamp):
+            done = await care(app)
+        if done:
+            get_log().info("keks_cared_for", count=done)

@@ -121,7 +121,7 @@ class Browser(Protocol):
         The browser holds no session afterwards. Raises Unavailable, Rejected.
         """
 
-    async def pack(self) -> None:
+    async def pack(self) -> object:
         """Take the session out, as the last act, and close; it is the room's content then.
 
         Raises:

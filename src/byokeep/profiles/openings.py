@@ -1,49 +1,33 @@
-"""Openings and seals of profiles as the database keeps them: who has one open, what was announced, what became of it.
+"""Openings and seals of profiles: who has one open, what was announced, what became of it, and the record in the store.
 
 Rules
 - One opener at a time, across machines: an opening lives by signs of life, and its epoch is what a seal must hold.
 - A seal is announced before anything is written anywhere, and recorded in one transaction or not at all; whoever lost
-  the opening, or began from an older generation, is told so and nothing of theirs counts.
-- The row follows the record in the store, never the other way round (ADR 0026).
-- Rows say less than the client's audit chain: rows that were taken away open no older generation (R5.3-24).
-- A seal that finds half of the room of its record's history used up opens an alert before anything is written; one that
-  is refused for want of room raises another. A rotation of the client's key frees it (:mod:`.kek_rewrap`).
-- A key id that was seen before is refused: a source of randomness that repeats itself guards nothing (R2.3-2).
-
-It may not hold a key or a blob: the pipelines do (:mod:`.profile_record`).
-
-A sealed generation in the store: sealed with its record, and opened by the record that its row was written with.
-
-Rules
-- No seal begins whose record would push one that must stay out of the store (:mod:`byokeep.core.sealed_record`).
-- The record is written by compare-and-set on the version that was the newest when the seal began. Whoever loses is told
-  so; the blob that was written then is nobody's, and the sweep takes it away.
+  the opening, or began from an older generation, is told so and nothing of theirs counts. The row follows the record in
+  the store, never the other way round (ADR 0026). The record is written by compare-and-set on the version that was the
+  newest when the seal began; the blob of whoever loses is nobody's, and the sweep takes it away.
+- Rows say less than the client's audit chain: rows that were taken away open no older generation (R5.3-24). A record
+  that is older than the row was put back by somebody: ``superseded``.
 - The row says which version, which manifest, which blob; the store is believed in nothing, and neither is who read it.
-- What is missing is named: record or key. Whatever else is wrong is one and the same error, and the caller learns
+  What is missing is named: record or key. Whatever else is wrong is one and the same error, and the caller learns
   beside it whose things were found there (R5.3-15).
-- A record that is older than the row was put back by somebody: ``superseded`` (R5.3-24).
+- No seal begins whose record would push one that must stay out of the store: half of its room used up opens an alert, a
+  refusal another. A rotation of the client's key frees it (:func:`byokeep.profiles.kek_tasks.rewrap`).
+- A key id that was seen before is refused: a source of randomness that repeats itself guards nothing (R2.3-2).
+- Destroyed keys stay destroyed, whatever is restored: their ids are kept apart as tombstones, and a profile's own id as
+  soon as it is being shredded. A key with one that the database calls anything else came back with a restore: it is
+  destroyed again, on record and with an alert, and no profile that hangs on it is opened. Tombstones that cannot be
+  read are an alert of their own.
 
-It may not touch the database, nor decide what follows from a refusal.
-
-Destroyed keys stay destroyed, whatever is restored: their ids are kept apart, and the database is held against them.
-
-Rules
-- What the database calls destroyed is added to the tombstones, and a profile's own id as soon as it is being shredded;
-  nothing is ever taken out.
-- A key with a tombstone that the database calls anything else came back with a restore. It is destroyed again, on
-  record and with an alert, and no profile that hangs on it is opened. Of a profile that was shredded no key comes back,
-  whether that one key had a tombstone or not.
-- Tombstones that can not be read are an alert of their own: the round fails, and says so.
-
-It may not touch a record or a blob: without its key's row nothing opens them, and whoever restored them shreds again.
+It may not hold a key, nor open a blob but into a sink; nor decide what follows from a refusal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core import profile as life
@@ -51,17 +35,17 @@ from byokeep.core.errors import ByokeepError, Conflict, Integrity
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.keystate import KeyState, check_transition
 from byokeep.core.manifest import Manifest, Packing
-from byokeep.core.model import Actor, Client, ClientId, Environment, ProfileId, Risk
+from byokeep.core.model import Actor, Client, ClientId, Environment, ProfileId
 from byokeep.core.profile import ProfileAct, Purpose
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import FULL, SealedRecord, check_seal, is_low
 from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.command import open_alert
-from byokeep.kernel.ports import Tx, Written
+from byokeep.kernel.ports import ProfileRecords, Tx, Written
 from byokeep.kernel.sops import SopRun
 from byokeep.profiles import profiles
 from byokeep.profiles.kek_store import ProfileCustody, check_protect
-from byokeep.profiles.profiles import Opening, Profile, expected_account
+from byokeep.profiles.profiles import Opening, Profile, expected_account, locked
 from byokeep.sealing.generation import (
     Generation,
     Sealing,
@@ -145,17 +129,15 @@ async def take(
     """
     if not anything:
         life.check_openable(profile.state, purpose)
-    at = {"client_id": profile.client_id, "profile_id": profile.id}
-    held = await tx.maybe(Opening, "opening_of", **at)
+    held = await tx.maybe(Opening, "opening_of", **profile.at)
     if held is not None and held.open:
         step = f"Wait until it is closed, or end that job; one that was killed lets go after {LIFE_S} s."
         raise Conflict("profile_in_use", next_step=step, job=held.job_id, purpose=held.purpose.value,
                        since=profiles.stamp(held.opened_at))  # fmt: skip
     epoch = await tx.one(int, "opening_epoch", client_id=profile.client_id, id=profile.id)
     taken = await tx.maybe(
-        profiles.Opening, "opening_take", **at, epoch=epoch, generation=profile.generation, purpose=purpose.value,
-        job_id=job_id,
-        opener_id=actor.id, life_s=LIFE_S,
+        Opening, "opening_take", **profile.at, epoch=epoch, generation=profile.generation, purpose=purpose.value,
+        job_id=job_id, opener_id=actor.id, life_s=LIFE_S,
     )  # fmt: skip
     if taken is None:
         raise Conflict("profile_in_use", next_step="Wait until it is closed; one opener at a time.")
@@ -172,13 +154,13 @@ async def beat(tx: Tx, opening: Opening) -> None:
     Raises:
         Conflict: ``opening_lost``: it is over, or somebody else has it.
     """
-    if await tx.maybe(datetime, "opening_beat", **_at(opening), life_s=LIFE_S) is None:
+    if await tx.maybe(datetime, "opening_beat", **opening.at, life_s=LIFE_S) is None:
         raise lost()
 
 
 async def end(tx: Tx, actor: Actor, profile: Profile, opening: Opening, *, cause: str = "closed") -> bool:
     """End an opening; False when it was over already."""
-    if await tx.maybe(str, "opening_end", **_at(opening)) is None:
+    if await tx.maybe(str, "opening_end", **opening.at) is None:
         return False
     fields: dict[str, FieldValue] = {
         "kind": opening.purpose.value, "epoch": opening.epoch, "job": str(opening.job_id), "cause": cause,
@@ -202,12 +184,13 @@ async def announce(
         Conflict: ``opening_lost``, ``generation_moved``, ``profile_state``.
         Integrity: ``duplicate_key_material``; an alert is raised beside it.
     """
-    held = await tx.maybe(Opening, "opening_of", client_id=profile.client_id, profile_id=profile.id)
+    held = await tx.maybe(Opening, "opening_of", **profile.at)
     if held is None or held.epoch != opening.epoch or not held.open:
         raise lost()
     life.after(profile.state, _act(opening.purpose, restored=base is not None))
     if profile.generation != opening.generation:
-        raise _superseded(profile, opening)
+        raise Conflict("generation_moved", next_step="Another seal was first; open the profile again.",
+                       opened=opening.generation, newest=profile.generation)  # fmt: skip
     known = await tx.maybe(UUID, "dek_known", dek_id=dek_id)
     if known is not None:
         step = "Do not seal on this machine until its source of randomness was looked at."
@@ -222,15 +205,9 @@ async def announce(
 
 
 async def record(
-    tx: Tx,
-    app: App,
-    actor: Actor,
-    plan: GenerationPlan,
-    sealed: SealedGeneration,
-    *,
-    rekey_days: int = 0,
+    tx: Tx, app: App, actor: Actor, plan: GenerationPlan, sealed: SealedGeneration, *, rekey_days: int = 0,
     work: UUID | None = None,
-) -> Profile:
+) -> Profile:  # fmt: skip
     """Make a sealed generation the newest: row, profile and record together; returns the profile as it is then.
 
     Raises:
@@ -238,23 +215,20 @@ async def record(
             nobody's, and the sweep takes it away.
         Rejected, Integrity: As :func:`byokeep.profiles.kek_store.check_protect`: the key that wrapped it may not.
     """
-    at = {"client_id": plan.profile.client_id, "profile_id": plan.profile.id}
-    await tx.all(None, "profile_lock", profile_id=plan.profile.id)
-    now = await tx.one(Profile, "profile_get", client_id=plan.profile.client_id, id=plan.profile.id)
-    held = await tx.maybe(Opening, "opening_of", **at)
+    now = await locked(tx, plan.profile.client_id, plan.profile.id)
+    held = await tx.maybe(Opening, "opening_of", **now.at)
     if held is None or held.epoch != plan.epoch or now.epoch != plan.epoch:
         raise lost()
     to = life.after(now.state, _act(plan.purpose, restored=plan.base not in (now.generation, 0)))
     sealed_at = await tx.one(
-        datetime, "generation_insert", **at, generation=plan.generation, dek_id=plan.dek_id, blob_key=plan.blob_key,
-        sealed_by=plan.sealed_by,
-        job_id=plan.job_id, **{name: getattr(sealed, name) for name in SealedGeneration.__dataclass_fields__},
+        datetime, "generation_insert", **now.at, generation=plan.generation, dek_id=plan.dek_id,
+        blob_key=plan.blob_key, sealed_by=plan.sealed_by, job_id=plan.job_id, **asdict(sealed),
     )  # fmt: skip
-    due = life.next_due(sealed_at=sealed_at, risk=await _risk(tx, now), days=rekey_days)
+    client: Client = await tx.one(Client, "client_get", id=now.client_id)
+    due = life.next_due(sealed_at=sealed_at, risk=client.risk, days=rekey_days)
     done = await tx.maybe(
         UUID, "profile_sealed", client_id=now.client_id, id=now.id, generation=plan.generation,
-        base=plan.generation - 1,
-        epoch=plan.epoch, state=to.value, state_from=now.state.value, due_at=due.due_at,
+        base=plan.generation - 1, epoch=plan.epoch, state=to.value, state_from=now.state.value, due_at=due.due_at,
         clears=life.clears_due(now.due_cause, plan.purpose),
     )  # fmt: skip
     if done is None:
@@ -267,7 +241,7 @@ async def record(
         "holder": sealed.holder, "kek": sealed.kek_id, "kek_version": sealed.kek_version,
         "store_request": sealed.store_request,
     }  # fmt: skip
-    run = await tx.maybe(SopRun, "sop_of_profile", **at)
+    run = await tx.maybe(SopRun, "sop_of_profile", **now.at)
     fields |= {"sop": str(run.id)} if run else {}
     fields |= {"work": str(work)} if work else {}
     await tx.append(_seal_event(EventName.PROFILE_SEALED, Outcome.OK, actor, plan, **fields))
@@ -313,17 +287,11 @@ async def quarantine(
 
 async def lanes_off_of(tx: Tx, actor: Actor, client_id: ClientId, profile_id: UUID) -> None:
     """Switch the browser lane off for every account of a profile, each on record."""
-    for account, platform, lanes in await tx.all(
-        lambda row: (UUID(str(row["id"])), str(row["platform"]), row["lanes"]),
-        "profile_lanes_off",
-        client_id=client_id,
-        profile_id=profile_id,
-    ):
+    for row in await tx.all(dict, "profile_lanes_off", client_id=client_id, profile_id=profile_id):
+        fields = {"platform": str(row["platform"]), "lanes": ",".join(row["lanes"])}
         await tx.append(
-            Event(
-                name=EventName.LANES_SET, actor=actor, outcome=Outcome.OK, client_id=client_id, object_id=account,
-                fields={"platform": platform, "lanes": ",".join(lanes)},
-            )
+            Event(name=EventName.LANES_SET, actor=actor, outcome=Outcome.OK, client_id=client_id,
+                  object_id=UUID(str(row["id"])), fields=fields)
         )  # fmt: skip
 
 
@@ -337,14 +305,9 @@ async def quarantine_like(
         dek_id, digest, named: What was found where the profile's own should be.
     """
     async with app.db.begin(every_client=True) as tx:
-        found = await tx.all(
-            lambda row: (ClientId(row["client_id"]), UUID(str(row["profile_id"]))),
-            "generations_like",
-            dek_id=dek_id,
-            blob_sha256=digest,
-            profile_id=named,
-        )
-    others = [(client_id, one) for client_id, one in found if one != profile.id]
+        found = await tx.all(dict, "generations_like", dek_id=dek_id, blob_sha256=digest, profile_id=named)
+    others = [(ClientId(row["client_id"]), UUID(str(row["profile_id"]))) for row in found]
+    others = [(client_id, one) for client_id, one in others if one != profile.id]
     for client_id, one in ((profile.client_id, profile.id), *others):
         async with app.db.begin(client_id=client_id) as tx:
             await tx.all(None, "profile_lock", profile_id=one)
@@ -370,21 +333,17 @@ async def move_key(
         Conflict: ``key_moved``: somebody else was first.
     """
     check_transition(generation.key_state, to)
-    at = {"client_id": generation.client_id, "profile_id": generation.profile_id, "generation": generation.generation}
-    if (
-        await tx.maybe(UUID, "generation_key_state", **at, state_from=generation.key_state.value, state_to=to.value)
-        is None
-    ):
+    steps = {"state_from": generation.key_state.value, "state_to": to.value}
+    if await tx.maybe(UUID, "generation_key_state", **generation.at, **steps) is None:
         raise Conflict("key_moved", next_step="Look again: `byokeep profile history`.")
     await tx.one(
         UUID, "vault_key_moved", id=app.ids.uuid(), client_id=generation.client_id, key_id=str(generation.dek_id),
-        version=generation.generation, state_from=generation.key_state.value, state_to=to.value, reason=reason,
-        by=actor.id,
+        version=generation.generation, **steps, reason=reason, by=actor.id,
     )  # fmt: skip
     fields: dict[str, FieldValue] = {
         "profile": str(generation.profile_id), "generation": generation.generation, "dek": str(generation.dek_id),
-        "holder": generation.holder, "kek": generation.kek_id, "kek_version": generation.kek_version,
-        "state_from": generation.key_state.value, "state_to": to.value, "reason": reason,
+        "holder": generation.holder, "kek": generation.kek_id, "kek_version": generation.kek_version, **steps,
+        "reason": reason,
     }  # fmt: skip
     fields |= {"incident": str(incident)} if incident else {}
     await tx.append(
@@ -395,11 +354,10 @@ async def move_key(
 
 async def destroy_key(tx: Tx, app: App, actor: Actor, row: Generation, *, reason: str = "destroyed") -> None:
     """Take the key of a generation to its end, over what lies between. One that is at its end stays there."""
-    at = {"client_id": row.client_id, "profile_id": row.profile_id, "generation": row.generation}
-    now = await tx.one(Generation, "generation_of", **at)
+    now = await tx.one(Generation, "generation_of", **row.at)
     if now.key_state in (KeyState.ACTIVE, KeyState.SUSPENDED):
         await move_key(tx, app, actor, now, to=KeyState.DEACTIVATED, reason="retired")
-        now = await tx.one(Generation, "generation_of", **at)
+        now = await tx.one(Generation, "generation_of", **row.at)
     if now.key_state is not KeyState.DESTROYED:
         await move_key(tx, app, actor, now, to=KeyState.DESTROYED, reason=reason)
 
@@ -429,27 +387,11 @@ def lost() -> Conflict:
     return Conflict("opening_lost", next_step="Open the profile again; what was not sealed is gone.")
 
 
-def _superseded(profile: Profile, opening: Opening) -> Conflict:
-    return Conflict("generation_moved", next_step="Another seal was first; open the profile again.",
-                    opened=opening.generation, newest=profile.generation)  # fmt: skip
-
-
-def _at(opening: Opening) -> dict[str, object]:
-    return {"client_id": opening.client_id, "profile_id": opening.profile_id, "epoch": opening.epoch}
-
-
 async def stays(tx: Tx, profile: Profile) -> int:
     """Return the oldest record version of what is in use or restorable."""
-    rows = await tx.all(
-        Generation, "generations_of", client_id=profile.client_id, profile_id=profile.id, limit=_LOOKED_AT
-    )
+    rows = await tx.all(Generation, "generations_of", **profile.at, limit=_LOOKED_AT)
     oldest = profile.generation - life.RETAINED
     return min((row.record_version for row in rows if row.generation >= oldest and row.gone_at is None), default=0)
-
-
-async def _risk(tx: Tx, profile: Profile) -> Risk:
-    client: Client = await tx.one(Client, "client_get", id=profile.client_id)
-    return client.risk
 
 
 def _seal_event(name: EventName, outcome: Outcome, actor: Actor, plan: GenerationPlan, **fields: FieldValue) -> Event:
@@ -489,16 +431,6 @@ MISSING: Final = frozenset({"manifest_missing", "dek_missing", "blob_missing"})
 _GONE: Final = frozenset({"record_missing", "store_not_found", "secret_version_gone"})
 
 
-class ReadRecords(Protocol):
-    """Records of profiles, to be read alone."""
-
-    async def newest(self, ref: ProfileRef) -> int:
-        """Return the newest version's number, 0 when nothing was ever written."""
-
-    async def read(self, ref: ProfileRef, version: int) -> bytes:
-        """Return exactly this version. Raises NotFound(``record_missing``), Unavailable, Denied."""
-
-
 async def seal(
     sealing: Sealing, records: ProfileCustody, manifest: Manifest, dek_id: UUID, source: Source, *, stays: int
 ) -> SealedGeneration:
@@ -524,7 +456,7 @@ async def seal(
 
 
 async def unseal(
-    sealing: Sealing, records: ReadRecords, generation: Generation, environment: Environment, sink: Sink, *,
+    sealing: Sealing, records: ProfileRecords, generation: Generation, environment: Environment, sink: Sink, *,
     found: StoredGeneration, others: Sequence[Generation] = (),
 ) -> SealedRecord:  # fmt: skip
     """Open a generation into a sink, with the record that lies in the store.
@@ -545,7 +477,7 @@ async def unseal(
 
 
 async def stored(
-    records: ReadRecords, generation: Generation, environment: Environment, *, found: StoredGeneration,
+    records: ProfileRecords, generation: Generation, environment: Environment, *, found: StoredGeneration,
     others: Sequence[Generation] = (),
 ) -> bytes:  # fmt: skip
     """Return the text of a generation's record, as the store has it.
@@ -593,7 +525,7 @@ def manifest_of(profile: Profile, plan: GenerationPlan, *, browser_version: str,
     )  # fmt: skip
 
 
-async def _refuse_replay(records: ReadRecords, ref: ProfileRef, rows: Sequence[Generation], newest: int) -> None:
+async def _refuse_replay(records: ProfileRecords, ref: ProfileRef, rows: Sequence[Generation], newest: int) -> None:
     """A newer version that no row stands for and that is no newer generation was put back by somebody.
 
     Two may be there that nobody put back: what a seal left that was cut, and a key that was wrapped anew and whose row
@@ -615,7 +547,7 @@ async def _refuse_replay(records: ReadRecords, ref: ProfileRef, rows: Sequence[G
                         generation=opened, put_back=later.manifest.generation)  # fmt: skip
 
 
-async def _read(records: ReadRecords, ref: ProfileRef, version: int) -> bytes:
+async def _read(records: ProfileRecords, ref: ProfileRef, version: int) -> bytes:
     try:
         return await records.read(ref, version)
     except ByokeepError as error:
@@ -624,11 +556,11 @@ async def _read(records: ReadRecords, ref: ProfileRef, version: int) -> bytes:
     raise missing("manifest_missing")
 
 
-REASON: Final = "tombstone"
+TOMBSTONE: Final = "tombstone"  # why a key was destroyed again
 
 
-async def keep(app: BrokerApp) -> int:
-    """Keep the tombstones, and destroy again what came back; returns how many that were.
+async def keep_tombstones(app: BrokerApp) -> int:
+    """Keep the ids of destroyed keys apart, and destroy again what came back; returns how many that were.
 
     Raises:
         Integrity, Unavailable: As the port says; or the database.
@@ -637,15 +569,11 @@ async def keep(app: BrokerApp) -> int:
         await app.tombstones.add(await tx.all(UUID, "tombstones_destroyed"))
         ids = await app.tombstones.all()
         back = await tx.all(Generation, "tombstones_back", ids=sorted(ids))
-    for row in back:
-        await _again(app, row)
-    return len(back)
-
-
-async def _again(app: BrokerApp, row: Generation) -> None:
     actor = app.system()
-    async with app.db.begin(client_id=row.client_id) as tx:
-        await tx.all(None, "profile_lock", profile_id=row.profile_id)
-        await destroy_key(tx, app, actor, row, reason=REASON)
-        await open_alert(tx, app, actor, reason="destroyed_key_back", client_id=row.client_id,
-                          object_id=row.profile_id, key=f"destroyed_key_back:{row.dek_id}")  # fmt: skip
+    for row in back:
+        async with app.db.begin(client_id=row.client_id) as tx:
+            await tx.all(None, "profile_lock", profile_id=row.profile_id)
+            await destroy_key(tx, app, actor, row, reason=TOMBSTONE)
+            await open_alert(tx, app, actor, reason="destroyed_key_back", client_id=row.client_id,
+                             object_id=row.profile_id, key=f"destroyed_key_back:{row.dek_id}")  # fmt: skip
+    return len(back)

@@ -1,21 +1,15 @@
-"""SOP 5.3, what there is: profiles are created and looked at; what was sealed is told as history.
+"""Browser profiles (SOP 5.3): made, looked at, and what people ask for: a login, a proof, a new key, an end.
 
 Rules
 - A profile is made for a client's registered accounts, one for each platform; its id is random and ours (R5.3-5).
 - An account has one living profile. Another is made only when the old one is retired.
 - Reading tells which key and which blob, never anything of what is in them.
-
-It may not open anything: a worker or a runner does, on record (:mod:`byokeep.profiles.openings`).
-
-SOP 5.3, what people ask for: a login, a proof, a new key, an older generation back, an end. Workers do it.
-
-Rules
-- At most one piece of work is under way for a profile; it has a custody job of its own, whose leases reach profiles.
+- Workers do what is asked for. At most one piece of work is under way for a profile; it has a custody job of its own,
+  whose leases reach profiles. Work that nobody does any more ends as failed, and says so.
 - A person confirms whose account they are logged in to, by naming what they saw; no process can do it (R5.3-6).
 - Destroying for good takes two people: an operator asks, an approver confirms (R2.3-6, R4.1-12).
-- Work that nobody does any more ends as failed, and says so.
 
-It may not open a profile, nor read what is in one.
+It may not open a profile: a worker or a runner does, on record (:mod:`byokeep.profiles.openings`).
 """
 
 from __future__ import annotations
@@ -39,9 +33,8 @@ from byokeep.core.model import PROFILE, Actor, ClientId, LeaseKind, Provider
 from byokeep.core.policy import Verb
 from byokeep.core.profile import ProfileAct, ProfileState, ProfileTask
 from byokeep.jobs.jobs import JobSpec, open_job
-from byokeep.kernel import sops
 from byokeep.kernel.app import App, WebApp
-from byokeep.kernel.command import command, permit, recorded
+from byokeep.kernel.command import command, permit
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.rows import Row
 from byokeep.kernel.sops import SopRun
@@ -97,6 +90,11 @@ class Profile:
         return self.state is ProfileState.VALID and 0 < self.generation == self.validated_generation
 
     @property
+    def at(self) -> dict[str, object]:
+        """Whose and which it is, as statements about what belongs to it are asked."""
+        return {"client_id": self.client_id, "profile_id": self.id}
+
+    @property
     def platforms(self) -> tuple[Provider, ...]:
         """Its platforms, by name."""
         return tuple(one.platform for one in self.accounts)
@@ -116,6 +114,11 @@ class Opening:
     opened_at: datetime
     until: datetime
     open: bool
+
+    @property
+    def at(self) -> dict[str, object]:
+        """Its row."""
+        return {"client_id": self.client_id, "profile_id": self.profile_id, "epoch": self.epoch}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,14 +147,9 @@ def expected_account(one: Expected) -> ExpectedAccount:
 
 
 async def create(
-    app: App,
-    actor: Actor,
-    client_id: ClientId,
-    *,
-    accounts: Sequence[tuple[str, str]],
-    packing: Packing = Packing.PORTABLE,
-    replaces: UUID | None = None,
-) -> Profile:
+    app: App, actor: Actor, client_id: ClientId, *, accounts: Sequence[tuple[str, str]],
+    packing: Packing = Packing.PORTABLE, replaces: UUID | None = None,
+) -> Profile:  # fmt: skip
     """Create a profile for registered accounts; nothing is logged in or sealed yet.
 
     Args:
@@ -189,32 +187,16 @@ async def insert(
         if taken is not None:
             raise Conflict("account_has_profile", next_step="Use that one, or retire it first.", profile=taken)
     made = await tx.one(
-        Profile,
-        "profile_insert",
-        id=app.ids.uuid(),
-        client_id=client_id,
-        packing=packing.value,
-        created_by=actor.id,
+        Profile, "profile_insert", id=app.ids.uuid(), client_id=client_id, packing=packing.value, created_by=actor.id,
         replaces=replaces,
-    )
-    for one in found:
-        await tx.one(
-            UUID,
-            "profile_account_insert",
-            client_id=client_id,
-            profile_id=made.id,
-            account_id=one.id,
-            platform=one.platform.value,
-        )
-    run = await tx.one(
-        sops.SopRun, "sop_insert_profile", id=app.ids.uuid(), client_id=client_id, provider=found[0].platform.value,
-        profile_id=made.id,
-        started_by=actor.id,
     )  # fmt: skip
-    fields: dict[str, FieldValue] = {
-        "sop": str(run.id), "packing": packing.value, "platforms": ",".join(one.platform.value for one in found),
-        "accounts": ",".join(str(one.id) for one in found),
-    }  # fmt: skip
+    for one in found:
+        account = {"account_id": one.id, "platform": one.platform.value}
+        await tx.one(UUID, "profile_account_insert", **made.at, **account)
+    run = await _begin_run(tx, app, actor, made, found[0].platform)
+    fields: dict[str, FieldValue] = {"sop": str(run.id), "packing": packing.value}
+    fields["platforms"] = ",".join(one.platform.value for one in found)
+    fields["accounts"] = ",".join(str(one.id) for one in found)
     if replaces is not None:
         fields["replaces"] = str(replaces)
         await tx.all(str, "vault_place", client_id=client_id, profile_id=replaces, new_profile_id=made.id)
@@ -232,23 +214,24 @@ async def _find(tx: Tx, client_id: ClientId, platform: str, account: str) -> Pla
     return found
 
 
-async def get(app: App, actor: Actor, client_id: ClientId, profile_id: UUID) -> Profile:
-    """Return a profile.
+async def find(app: App, actor: Actor, verb: Verb, client_id: ClientId, profile_id: UUID) -> Profile:
+    """Return a profile to somebody who may do ``verb`` with it.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``.
     """
-    return await find(app, actor, Verb.PROFILE_READ, client_id, profile_id)
-
-
-async def find(app: App, actor: Actor, verb: Verb, client_id: ClientId, profile_id: UUID) -> Profile:
-    """Return a profile to somebody who may do ``verb`` with it. Raises as :func:`get`."""
     async with command(app, actor, verb, client_id=client_id, object_id=profile_id) as tx:
         return await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
 
 
+async def locked(tx: Tx, client_id: ClientId, profile_id: UUID) -> Profile:
+    """Return a profile as it stands, in its line: nobody else moves it until the transaction ends."""
+    await tx.all(None, "profile_lock", profile_id=profile_id)
+    return await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
+
+
 async def owner_of(app: App, actor: Actor, verb: Verb, profile_id: UUID) -> ClientId:
-    """Return whose a profile is, to somebody who may do ``verb`` with it. Raises as :func:`get`."""
+    """Return whose a profile is, to somebody who may do ``verb`` with it. Raises as :func:`find`."""
     async with command(app, actor, verb, object_id=profile_id) as tx:
         client_id = await tx.one(ClientId, "profile_find", id=profile_id)
     await permit(app, actor, verb, client_id=client_id)
@@ -269,13 +252,12 @@ async def history(app: App, actor: Actor, client_id: ClientId, profile_id: UUID)
     """Return a profile with everything that was sealed of it.
 
     Raises:
-        Denied, NotFound: As :func:`get`.
+        Denied, NotFound: As :func:`find`.
     """
-    found = await find(app, actor, Verb.PROFILE_READ, client_id, profile_id)
-    at = {"client_id": client_id, "profile_id": profile_id}
-    async with app.db.begin(client_id=client_id) as tx:
-        generations = await tx.all(Generation, "generations_of", **at, limit=KEPT_IN_VIEW)
-        opening = await tx.maybe(Opening, "opening_of", **at)
+    async with command(app, actor, Verb.PROFILE_READ, client_id=client_id, object_id=profile_id) as tx:
+        found = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
+        generations = await tx.all(Generation, "generations_of", **found.at, limit=KEPT_IN_VIEW)
+        opening = await tx.maybe(Opening, "opening_of", **found.at)
     return History(profile=found, generations=tuple(generations), opening=opening)
 
 
@@ -286,11 +268,8 @@ async def move(tx: Tx, profile: Profile, act: ProfileAct, *, reason: str = "") -
         Conflict: ``profile_state``; ``profile_moved``: somebody else moved it meanwhile.
     """
     to = life.after(profile.state, act)
-    at = {"client_id": profile.client_id, "id": profile.id}
-    if (
-        await tx.maybe(UUID, "profile_move", **at, state=to.value, reason=reason, state_from=profile.state.value)
-        is None
-    ):
+    at = {"client_id": profile.client_id, "id": profile.id, "state_from": profile.state.value}
+    if await tx.maybe(UUID, "profile_move", **at, state=to.value, reason=reason) is None:
         raise moved(profile)
     return to
 
@@ -306,7 +285,7 @@ async def retire(tx: Tx, actor: Actor, profile: Profile, *, cause: str, incident
         Conflict: As :func:`move`.
     """
     await move(tx, profile, ProfileAct.RETIRE, reason=cause)
-    await tx.all(UUID, "profile_account_retired", client_id=profile.client_id, profile_id=profile.id)
+    await tx.all(UUID, "profile_account_retired", **profile.at)
     fields: dict[str, FieldValue] = {"cause": cause}
     if incident is not None:
         fields["incident"] = str(incident)
@@ -322,20 +301,13 @@ async def mark_due(
         incident: The incident; ending it takes no mark off.
         profile_id: One profile; None = every one of the client's.
     """
-    marked = await tx.all(
-        lambda row: (UUID(str(row["id"])), row["due_at"]),
-        "profile_due",
-        client_id=client_id,
-        id=profile_id,
-        cause=life.DueCause.INCIDENT.value,
-    )
-    for one, due_at in marked:
-        found = await tx.one(Profile, "profile_get", client_id=client_id, id=one)
-        await tx.append(
-            event(EventName.PROFILE_DUE, Outcome.OK, actor, found, cause=life.DueCause.INCIDENT.value,
-                  due_at=stamp(due_at), incident=str(incident))
-        )  # fmt: skip
-    return [one for one, _ in marked]
+    cause = life.DueCause.INCIDENT.value
+    marked = await tx.all(dict, "profile_due", client_id=client_id, id=profile_id, cause=cause)
+    for row in marked:
+        found = await tx.one(Profile, "profile_get", client_id=client_id, id=row["id"])
+        said = {"cause": cause, "due_at": stamp(row["due_at"]), "incident": str(incident)}
+        await tx.append(event(EventName.PROFILE_DUE, Outcome.OK, actor, found, **said))
+    return [UUID(str(row["id"])) for row in marked]
 
 
 def event(name: EventName, outcome: Outcome, actor: Actor, profile: Profile, **fields: FieldValue) -> Event:
@@ -376,11 +348,11 @@ async def proofs(app: App, actor: Actor, client_id: ClientId, profile_id: UUID) 
     """Return the screenshots that prove the newest generation that was validated; one for each platform.
 
     Raises:
-        Denied, NotFound: As :func:`get`.
+        Denied, NotFound: As :func:`find`.
     """
-    found = await find(app, actor, Verb.PROFILE_READ, client_id, profile_id)
-    async with app.db.begin(client_id=client_id) as tx:
-        kept = await tx.all(_proof_from, "profile_proofs", client_id=client_id, profile_id=profile_id)
+    async with command(app, actor, Verb.PROFILE_READ, client_id=client_id, object_id=profile_id) as tx:
+        found = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
+        kept = await tx.all(_proof_from, "profile_proofs", **found.at)
     newest = {one.platform: one for one in reversed(kept) if one.generation == found.validated_generation}
     return [newest[platform] for platform in sorted(newest)]
 
@@ -431,19 +403,10 @@ async def ask_work(
         Unavailable: ``no_custodian``.
     """
     found = await find(app, actor, Verb.PROFILE_WORK, client_id, profile_id)
-    async with (
-        recorded(
-            app,
-            actor,
-            Verb.PROFILE_WORK,
-            client_id=client_id,
-            object_id=found.id,
-            on_client=True,
-            refused_as=EventName.PROFILE_WORK_ASKED,
-            fields={"kind": kind.value},
-        ),
-        app.db.begin(client_id=client_id) as tx,
-    ):
+    async with command(
+        app, actor, Verb.PROFILE_WORK, client_id=client_id, object_id=found.id, on_client=True,
+        refused_as=EventName.PROFILE_WORK_ASKED, fields={"kind": kind.value},
+    ) as tx:  # fmt: skip
         await require_active(tx, client_id)
         needed = await _not_needed(tx, found, named=incident) if kind is ProfileTask.SHRED else None
         work = await insert_work(tx, app, actor, found, kind, generation=generation, incident=needed)
@@ -457,22 +420,22 @@ async def insert_work(
     tx: Tx, app: App, actor: Actor, profile: Profile, kind: ProfileTask, *, generation: int | None = None,
     incident: UUID | None = None,
 ) -> Work:  # fmt: skip
-    """As :func:`ask`, inside a caller's transaction and by its permission; :func:`queue` hands it to a worker."""
-    await tx.all(None, "profile_lock", profile_id=profile.id)
-    at = {"client_id": profile.client_id, "profile_id": profile.id}
-    now = await tx.one(Profile, "profile_get", client_id=profile.client_id, id=profile.id)
-    other = await tx.maybe(Work, "work_open", **at)
+    """As :func:`ask_work`, in a caller's transaction and by its permission; :func:`queue_work` hands it to a worker."""
+    now = await locked(tx, profile.client_id, profile.id)
+    other = await tx.maybe(Work, "work_open", **now.at)
     if other is not None:
         raise Conflict("work_under_way", work=other.id, kind=other.kind.value, next_step=_meanwhile(other))
     life.check_kind(now.state, kind, generation=now.generation)
     if kind is ProfileTask.RESTORE:
         await _check_restorable(tx, now, generation)
     if kind is ProfileTask.LOGIN:
-        await _begin_run(tx, app, actor, now)
+        last = await tx.maybe(SopRun, "sop_of_profile", **now.at)
+        if last is None or last.state == "failed":  # the procedure begins anew
+            await _begin_run(tx, app, actor, now, min(now.platforms))
+    job_id = await _work_job(tx, app, actor, profile.client_id, kind)
     made = await tx.one(
-        Work, "work_insert", id=app.ids.uuid(), **at, job_id=await _work_job(tx, app, actor, profile.client_id, kind),
-        incident_id=incident, generation=generation if kind is ProfileTask.RESTORE else None, kind=kind.value,
-        asked_by=actor.id,
+        Work, "work_insert", id=app.ids.uuid(), **now.at, job_id=job_id, incident_id=incident, kind=kind.value,
+        generation=generation if kind is ProfileTask.RESTORE else None, asked_by=actor.id,
     )  # fmt: skip
     await tx.append(_work_event(EventName.PROFILE_WORK_ASKED, Outcome.OK, actor, now, made))
     return made
@@ -490,15 +453,10 @@ async def _not_needed(tx: Tx, profile: Profile, *, named: UUID | None) -> UUID |
 
     An old profile's keys must be called compromised before they are destroyed: the incident alone does that.
     """
-    need = await tx.maybe(
-        lambda row: (UUID(str(row["id"])), bool(row["old"])),
-        "vault_needs",
-        client_id=profile.client_id,
-        profile_id=profile.id,
-    )
+    need = await tx.maybe(dict, "vault_needs", **profile.at)
     if need is None or profile.state is life.ProfileState.SHREDDED:
         return None
-    incident, old = need
+    incident, old = UUID(str(need["id"])), bool(need["old"])
     if old or named != incident:
         step = (
             f"It destroys this one itself: `byokeep incident vault status {incident}` tells how far it is." if old else
@@ -529,9 +487,8 @@ async def confirm(app: WebApp, actor: Actor, client_id: ClientId, profile_id: UU
         app, actor, Verb.PROFILE_CONFIRM, client_id=client_id, object_id=found.id, on_client=True,
         refused_as=EventName.PROFILE_CONFIRMED,
     ) as tx:  # fmt: skip
-        await tx.all(None, "profile_lock", profile_id=profile_id)
-        now = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
-        work = await tx.maybe(Work, "work_open", client_id=client_id, profile_id=profile_id)
+        now = await locked(tx, client_id, profile_id)
+        work = await tx.maybe(Work, "work_open", **now.at)
         if work is None or work.kind is not ProfileTask.LOGIN or work.state != "waiting":
             raise Conflict("nothing_to_confirm", next_step="Start with `byokeep profile login`, then log in there.")
         _check_seen(now, seen)
@@ -559,22 +516,12 @@ async def approve_shred(app: App, actor: Actor, client_id: ClientId, profile_id:
         Conflict: ``nothing_to_confirm``; ``incident_needs_profile``.
     """
     found = await find(app, actor, Verb.PROFILE_SHRED, client_id, profile_id)
-    about: dict[str, FieldValue] = {"kind": ProfileTask.SHRED.value}
-    async with (
-        recorded(
-            app,
-            actor,
-            Verb.PROFILE_SHRED,
-            client_id=client_id,
-            object_id=found.id,
-            on_client=True,
-            refused_as=EventName.PROFILE_WORK_ASKED,
-            fields=about,
-        ),
-        app.db.begin(client_id=client_id) as tx,
-    ):
+    async with command(
+        app, actor, Verb.PROFILE_SHRED, client_id=client_id, object_id=found.id, on_client=True,
+        refused_as=EventName.PROFILE_WORK_ASKED, fields={"kind": ProfileTask.SHRED.value},
+    ) as tx:  # fmt: skip
         await tx.all(None, "profile_lock", profile_id=profile_id)
-        work = await tx.maybe(Work, "work_open", client_id=client_id, profile_id=profile_id)
+        work = await tx.maybe(Work, "work_open", **found.at)
         if work is None or work.kind is not ProfileTask.SHRED or work.state != "waiting" or work.asked_by == actor.id:
             raise Conflict("nothing_to_confirm", next_step="An operator asks first: `byokeep profile shred`.")
         if work.incident_id is None:  # an incident may have been opened since it was asked for
@@ -594,15 +541,13 @@ async def cancel_work(app: App, actor: Actor, client_id: ClientId, profile_id: U
     """
     found = await find(app, actor, Verb.PROFILE_WORK, client_id, profile_id)
     async with app.db.begin(client_id=client_id) as tx:
-        work = await tx.maybe(Work, "work_open", client_id=client_id, profile_id=profile_id)
-        done = None
-        if work is not None:
-            done = await tx.maybe(Work, "work_cancel", client_id=client_id, id=work.id, reason="cancelled")
-        if done is not None:
-            told = _work_event(EventName.PROFILE_WORK_ENDED, Outcome.FAILED, actor, found, done, cause="cancelled")
-            await tx.append(told)
-    if done is None:
-        raise Conflict("nothing_under_way", next_step="See `byokeep profile show`.")
+        work = await tx.maybe(Work, "work_open", **found.at)
+        done = work and await tx.maybe(Work, "work_cancel", client_id=client_id, id=work.id, reason="cancelled")
+        if done is None:
+            raise Conflict("nothing_under_way", next_step="See `byokeep profile show`.")
+        await tx.append(
+            _work_event(EventName.PROFILE_WORK_ENDED, Outcome.FAILED, actor, found, done, cause="cancelled")
+        )
     return done
 
 
@@ -620,7 +565,7 @@ async def get_work(app: App, actor: Actor, client_id: ClientId, profile_id: UUID
 
 
 async def newest_work(app: App, actor: Actor, client_id: ClientId, profile_id: UUID, *, limit: int = 10) -> list[Work]:
-    """Return the newest work of a profile. Raises as :func:`look`."""
+    """Return the newest work of a profile. Raises as :func:`get_work`."""
     async with command(app, actor, Verb.PROFILE_READ, client_id=client_id) as tx:
         return await tx.all(Work, "work_newest", client_id=client_id, profile_id=profile_id, limit=limit)
 
@@ -644,15 +589,10 @@ async def finish_work(
     return True
 
 
-async def _begin_run(tx: Tx, app: App, actor: Actor, profile: Profile) -> None:
-    """Begin the procedure anew where the last run of it has failed."""
-    last = await tx.maybe(SopRun, "sop_of_profile", client_id=profile.client_id, profile_id=profile.id)
-    if last is None or last.state == "failed":
-        await tx.one(
-            SopRun, "sop_insert_profile", id=app.ids.uuid(), client_id=profile.client_id,
-            provider=min(profile.platforms).value,
-            profile_id=profile.id, started_by=actor.id,
-        )  # fmt: skip
+async def _begin_run(tx: Tx, app: App, actor: Actor, profile: Profile, platform: Provider) -> SopRun:
+    return await tx.one(
+        SopRun, "sop_insert_profile", id=app.ids.uuid(), **profile.at, provider=platform.value, started_by=actor.id
+    )
 
 
 async def _check_restorable(tx: Tx, now: Profile, wanted: int | None) -> None:

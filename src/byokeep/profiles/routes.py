@@ -236,7 +236,7 @@ def looks(app: WebApp, auth: Authenticator) -> APIRouter:
     async def get(profile_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """Look at a profile, and at the newest work on it."""
         client_id = await profiles.owner_of(app, actor, Verb.PROFILE_READ, profile_id)
-        found = await profiles.get(app, actor, client_id, profile_id)
+        found = await profiles.find(app, actor, Verb.PROFILE_READ, client_id, profile_id)
         work = await profiles.newest_work(app, actor, client_id, profile_id, limit=1)
         proofs = [proof_out(found, one) for one in await profiles.proofs(app, actor, client_id, profile_id)]
         return profile_out(found) | {"proofs": proofs, "work": work[0] if work else None}

@@ -19,6 +19,7 @@ from byokeep.kernel.command import command, permit
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.rows import Row
 from byokeep.profiles import kek
+from byokeep.profiles.kek_store import CHECK_TASK
 from byokeep.profiles.vault_check import FINDINGS, UNKNOWN
 from byokeep.tenancy.clients import MAX_ROWS, scope_of
 
@@ -113,4 +114,4 @@ async def ask_checks(app: App, actor: Actor) -> list[UUID]:
 
 
 async def _ask(tx: Tx, actor: Actor, client_id: UUID) -> None:
-    await kek.hand_on(tx, actor, kek.CHECK_TASK, Verb.KEK_CHECK, client_id)
+    await kek.hand_on(tx, actor, CHECK_TASK, Verb.KEK_CHECK, client_id)

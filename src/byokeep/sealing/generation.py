@@ -86,6 +86,11 @@ class Generation:
     store_request: str
     gone_at: datetime | None
 
+    @property
+    def at(self) -> dict[str, object]:
+        """Its row."""
+        return {"client_id": self.client_id, "profile_id": self.profile_id, "generation": self.generation}
+
 
 @dataclass(slots=True, kw_only=True)
 class StoredGeneration:

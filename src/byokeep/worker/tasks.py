@@ -27,12 +27,12 @@ from byokeep.kernel import procedures
 from byokeep.keys.onboard import sweep_orphans
 from byokeep.keys.verify_key import Task, verify_key, waits
 from byokeep.keys.webhooks import sweep_webhooks
-from byokeep.profiles import tasks
+from byokeep.profiles import kek_tasks, tasks
 from byokeep.profiles.kek_store import KekApp
 from byokeep.profiles.login import ProfileApp
 from byokeep.telemetry.log import get_log
 from byokeep.telemetry.spans import span
-from byokeep.worker import identity, key_tasks
+from byokeep.worker import identity
 
 TRIES: Final = 5
 SETTLED_S: Final = 60.0  # after the start of a worker
@@ -161,7 +161,7 @@ async def run(
         ready: Called when the queue is open.
     """
     register(queue, app)
-    key_tasks.register(queue, keys)
+    kek_tasks.register(queue, keys)
     if profiles is not None:
         tasks.register(queue, profiles)
     async with queue.open_async():
