@@ -98,10 +98,11 @@ def test_an_interval_outside_the_range_is_refused(days: int) -> None:
 
 def test_when_a_generation_is_due() -> None:
     """After thirty days by default and for high risk, after the own interval otherwise; never past 60."""
-    assert life.next_due(sealed_at=AT, risk=Risk.STANDARD).due_at == AT + timedelta(days=30)
-    assert life.next_due(sealed_at=AT, risk=Risk.STANDARD, days=45).due_at == AT + timedelta(days=45)
-    assert life.next_due(sealed_at=AT, risk=Risk.HIGH, days=45).due_at == AT + timedelta(days=30)
-    assert life.next_due(sealed_at=AT, risk=Risk.STANDARD, days=60).overdue_at == AT + timedelta(days=60)
+    assert life.next_due(sealed_at=AT, risk=Risk.STANDARD) == AT + timedelta(days=30)
+    assert life.next_due(sealed_at=AT, risk=Risk.STANDARD, days=45) == AT + timedelta(days=45)
+    assert life.next_due(sealed_at=AT, risk=Risk.HIGH, days=45) == AT + timedelta(days=30)
+    assert life.next_due(sealed_at=AT, risk=Risk.STANDARD, days=60) == AT + timedelta(days=60)
+    assert life.MAX_REKEY_DAYS == 60
 
 
 def test_saved_cookies_do_not_take_off_the_mark_of_an_incident() -> None:

@@ -12,13 +12,15 @@ It may not look anything up, nor know the time: the caller passes it in.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from types import MappingProxyType
 from typing import Final
 
+from byokeep.core.data_file import shipped
 from byokeep.core.errors import Conflict, Rejected
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Risk
@@ -130,13 +132,9 @@ _ENDED: Final = frozenset({ProfileState.RETIRED, ProfileState.SHREDDED})
 _RESTORABLE: Final = frozenset({KeyState.ACTIVE, KeyState.DEACTIVATED})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Due:
-    """When a generation is due for a new key, and when nothing may be done with it any more."""
-
-    due_at: datetime
-    overdue_at: datetime
-    days: int
+@cache
+def _words() -> Mapping[str, Mapping[str, str]]:
+    return tomllib.loads(shipped("profile.toml"))
 
 
 def after(state: ProfileState, act: ProfileAct) -> ProfileState:
@@ -207,7 +205,7 @@ def check_restorable(*, wanted: int, newest: int, key_state: KeyState | None, go
                        generation=wanted)  # fmt: skip
 
 
-def next_due(*, sealed_at: datetime, risk: Risk, days: int = 0) -> Due:
+def next_due(*, sealed_at: datetime, risk: Risk, days: int = 0) -> datetime:
     """Derive when a generation is due (runbook 6.1).
 
     Args:
@@ -220,9 +218,7 @@ def next_due(*, sealed_at: datetime, risk: Risk, days: int = 0) -> Due:
     """
     check_days(days or MIN_REKEY_DAYS)
     chosen = MIN_REKEY_DAYS if risk is Risk.HIGH or not days else days
-    return Due(
-        due_at=sealed_at + timedelta(days=chosen), overdue_at=sealed_at + timedelta(days=MAX_REKEY_DAYS), days=chosen
-    )
+    return sealed_at + timedelta(days=chosen)
 
 
 def check_days(days: int) -> None:
@@ -247,14 +243,9 @@ def living(state: ProfileState) -> bool:
 
 
 def next_step(
-    state: ProfileState,
-    *,
-    profile: str = "",
-    due: str = "",
-    incident: str = "",
-    proved: bool = True,
+    state: ProfileState, *, profile: str = "", due: str = "", incident: str = "", proved: bool = True,
     sealed: bool = True,
-) -> str:
+) -> str:  # fmt: skip
     """Return what comes next for a profile in this state, in one or two sentences.
 
     Args:
@@ -265,7 +256,7 @@ def next_step(
         sealed: Whether anything was sealed of it, that could come back.
     """
     named = f" {profile}" if profile else ""
-    step = _NEXT[state].format(profile=named)
+    step = _words()["profile"][state].format(profile=named)
     if incident and living(state):
         told = f"An incident is open: `byokeep incident vault status {incident}`."
         return told if state is ProfileState.VALID else f"{step} {told}"
@@ -310,41 +301,6 @@ def next_step_of_work(state: str, reason: str, *, result: str = "", profile: str
         if result == LOGIN_DONE:
             return f"Done was pressed; it waits for the person's word: {confirm}, with the name that was seen there."
         return f"It waits for a person: `byokeep profile handoff{named}` at the worker's host, then {confirm}."
-    return _OF_WORK.get(reason, "See `byokeep alert list`, remove the cause, and ask again.") if reason else ""
-
-
-_OF_WORK: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "other_account": "Another account showed itself; the profile is out of use. Log in afresh as the right one.",
-        "identity_unchecked": "The platform could not be reached; ask again later. Nothing was changed.",
-        "login_not_confirmed": "Nobody confirmed in time; start the login again when the person is there.",
-        "worker_died": "The worker ended in the middle; nothing of it counts. Ask again.",
-        "not_taken_up": "No worker took it up; see that one runs, then ask again.",
-        "cancelled": "It was cancelled; the last good generation stays.",
-        "work_ended": "It was cancelled; the last good generation stays.",
-        "not_closed_cleanly": "The browser did not end as it should; log in again.",
-        "account_not_proven": "The page that was to be photographed is not the expected account's; validate again.",
-        "sealed_profile_altered": "What is stored is not what was sealed: treat it as tampering, then restore.",
-        "superseded": "Somebody put an older record back: treat it as tampering, then restore.",
-        "manifest_missing": "Its record is gone; restore an older generation or log in afresh.",
-        "dek_missing": "Its key is gone; restore an older generation or log in afresh.",
-        "blob_missing": "Its blob is gone; restore an older generation or log in afresh.",
-        "switch_closed": "The kill switch is on; ask again once it is open.",
-        "key_state": "The client's key may protect nothing: `byokeep kek rotate CLIENT` makes its next version.",
-        "key_period_over": "The client's key is too old: `byokeep kek rotate CLIENT` makes its next version.",
-        "key_compromised": "Its key may be known to others: `byokeep incident vault open` leads to a new login.",
-        "profile_in_use": "A job has it open; wait for that job's end or end it, then ask again.",
-    }
-)
-_NEXT: Final[Mapping[ProfileState, str]] = MappingProxyType(
-    {
-        ProfileState.CREATED: "A person logs in once: `byokeep profile login{profile}`.",
-        ProfileState.CONFIRMED: "The login was confirmed and nothing is sealed yet;"
-        " see `byokeep profile show{profile}`.",
-        ProfileState.SEALED: "It is proved next: `byokeep profile validate{profile}`.",
-        ProfileState.VALID: "Nothing: it can be used.",
-        ProfileState.QUARANTINED: "Find out why, then log in afresh with `byokeep profile login{profile}`, or restore.",
-        ProfileState.RETIRED: "It was replaced; use the newer profile.",
-        ProfileState.SHREDDED: "It was destroyed for good; create another.",
-    }
-)
+    if not reason:
+        return ""
+    return _words()["work"].get(reason, "See `byokeep alert list`, remove the cause, and ask again.")

@@ -1,4 +1,4 @@
-"""A runner opens a sealed browser profile: one at a time, for as long as the broker says so (ADR 0029).
+"""A runner checks a sealed profile out, alone, for as long as the broker says so, and seals it again (ADR 0029).
 
 Rules
 - One opener, across machines (:mod:`byokeep.profiles.openings`). Who has it open is told as *since when*, never as
@@ -11,21 +11,13 @@ Rules
   first; one that is not what was sealed takes the profile out of use, and its text goes nowhere.
 - The switches are held open while the store is asked, for a bounded time: a kill that was acknowledged came after the
   reading, or there is none. The opening is on the client's chain before, and explains the entry in the store's log.
-
-It may not read a blob's content or unwrap a key: it passes on ciphertext.
-
-A job seals the profile that it had open: it acts no more; then blob, record, row, in this order (ADR 0029).
-
-Rules
 - From *sealing* on the job gets no permit and no use lease; its one lease is custody of this one profile. It is let in
-  only when no permit of the job is open, and when every account that was seen since the opening was the right one.
-- Who begins to seal holds the exclusive locks of the job's lanes: no permit decided before is still uncommitted.
-- A seal names the epoch and the generation it began with. Whoever lost the opening is refused here, and the store's
-  compare-and-set refuses him there.
-- It is announced and committed before the first byte is written: what a cut leaves behind is known by its key's id.
-- The runner's login at the store reaches no record; the broker writes the one that was announced, and no other.
+  only when no permit of the job is open, and when every account that was seen since the opening was the right one. Who
+  begins to seal holds the exclusive locks of the job's lanes: no permit decided before is still uncommitted.
+- A seal names the epoch and the generation it began with. It is announced and committed before the first byte is
+  written; then come blob, record and row, in this order. The broker writes the record that was announced, and no other.
 
-It may not read what is in a blob: it knows its length and its digest; nor read a record or unwrap its key.
+It may not read what is in a blob or unwrap a key: it passes on ciphertext, and knows its length and its digest.
 """
 
 from __future__ import annotations
@@ -33,6 +25,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -51,11 +44,11 @@ from byokeep.jobs.lease import deny
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.locate import client_for
-from byokeep.kernel.ports import Tx, Written
+from byokeep.kernel.ports import Tx
 from byokeep.kernel.rows import Row
 from byokeep.profiles import openings, profiles
 from byokeep.profiles.openings import sealed_of, stored
-from byokeep.profiles.profiles import Opening, Profile
+from byokeep.profiles.profiles import Opening, Profile, locked
 from byokeep.sealing.generation import Generation, StoredGeneration, key_of
 from byokeep.tenancy.scopes import browser_scopes, hold_open, require_open, while_held
 
@@ -100,6 +93,81 @@ class Blob:
     chunks: AsyncIterator[bytes]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Holder:
+    """A job that has a profile open, or says so: every question about it is asked in these terms."""
+
+    app: BrokerApp
+    actor: Actor
+    client_id: ClientId
+    job_id: UUID
+    profile_id: UUID
+    epoch: int
+
+    @property
+    def at(self) -> dict[str, object]:
+        """The profile's row."""
+        return {"client_id": self.client_id, "profile_id": self.profile_id}
+
+    def begin(self) -> AbstractAsyncContextManager[Tx]:
+        """Open a transaction that sees the client's rows."""
+        return self.app.db.begin(client_id=self.client_id)
+
+    async def profile(self, tx: Tx) -> Profile:
+        """Return the profile as it stands."""
+        return await tx.one(Profile, "profile_get", client_id=self.client_id, id=self.profile_id)
+
+    async def facts(self, tx: Tx, lease_id: UUID | None = None) -> Row:
+        """Return what decides, to the job's own runner; another's job answers like none. Raises NotFound."""
+        row: Row = await tx.one(
+            dict, "profile_use_facts", **self.at, job_id=self.job_id, lease_id=lease_id,
+            scopes=browser_scopes(self.client_id), installation_id=self.app.installation_id,
+        )  # fmt: skip
+        if row["runner_id"] != self.actor.id or row["profile_id"] is None:
+            raise NotFound("not_found")
+        return row
+
+    async def held(self, tx: Tx) -> tuple[Profile, Opening]:
+        """Return the profile and the opening that the job still has of it. Raises Conflict(``opening_lost``)."""
+        held = await tx.maybe(Opening, "opening_of", **self.at)
+        profile = await self.profile(tx)
+        mine = held is not None and held.open and held.job_id == self.job_id
+        mine = mine and held is not None and held.epoch == self.epoch == profile.epoch
+        if held is None or not mine or held.purpose is not Purpose.USE or profile.state is not ProfileState.VALID:
+            raise openings.lost()
+        return profile, held
+
+    async def in_use(self, tx: Tx) -> tuple[Row, Profile]:
+        """Return the facts, and the profile at the generation that was opened. Raises Denied, Conflict."""
+        row = await self.facts(tx)
+        _may_use(row)
+        profile, opening = await self.held(tx)
+        if opening.generation != profile.generation:
+            raise openings.lost()
+        return row, profile
+
+    async def sealing(self, tx: Tx) -> tuple[Profile, Opening]:
+        """Return what a sealing job still has open, in the profile's line and under the switches."""
+        await hold_open(tx, browser_scopes(self.client_id))
+        await tx.all(None, "profile_lock", profile_id=self.profile_id)
+        row = await self.facts(tx)
+        _may_go_on(row)
+        if row["sealing"] is not True:
+            raise Conflict("job_not_sealing", next_step="Close the browser and say that the job seals.")
+        return await self.held(tx)
+
+
+async def _holder(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoch: int = 0) -> _Holder:
+    """Return who asks, if the actor may lease for the job at all.
+
+    Raises:
+        Denied: ``not_permitted``.
+        NotFound: ``not_found``.
+    """
+    client_id = await client_for(app, actor, Verb.LEASE_USE, "job", job_id)
+    return _Holder(app=app, actor=actor, client_id=client_id, job_id=job_id, profile_id=profile_id, epoch=epoch)
+
+
 async def open_profile(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, lease_id: UUID) -> OpenedProfile:
     """Let a job have a profile open, and nobody else meanwhile.
 
@@ -112,23 +180,22 @@ async def open_profile(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: U
             ``platform_not_declared``, ``lane_not_declared``, ``profile_not_usable``.
         Conflict: ``profile_in_use``, with ``since``.
     """
-    client_id = await whose(app, actor, job_id)
-    async with app.db.begin(client_id=client_id) as tx:
-        await hold_open(tx, browser_scopes(client_id))
+    holder = await _holder(app, actor, job_id, profile_id)
+    async with holder.begin() as tx:
+        await hold_open(tx, browser_scopes(holder.client_id))
         await tx.all(None, "profile_lock", profile_id=profile_id)
-        row = await tx.one(dict, "profile_use_facts", **asked(app, client_id, job_id, profile_id, lease_id))
-        own(actor, row)
-        may_use(row)
+        row = await holder.facts(tx, lease_id)
+        _may_use(row)
         if row["leased"] is not True:
             raise deny(DenyReason.LEASE_EXPIRED)
         if row["usable"] is not True:
             raise deny(DenyReason.PROFILE_NOT_USABLE)
-        held = await tx.maybe(Opening, "opening_of", client_id=client_id, profile_id=profile_id)
+        held = await tx.maybe(Opening, "opening_of", **holder.at)
         if held is not None and held.open:
             raise Conflict("profile_in_use", since=profiles.stamp(held.opened_at), next_step=_OTHER)
-        profile = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
+        profile = await holder.profile(tx)
         sealed, taken = await _newest(tx, profile), None
-        if await openings.rolled_back(tx, client_id, profile_id, profile.generation):
+        if await openings.rolled_back(tx, holder.client_id, profile_id, profile.generation):
             await openings.quarantine(tx, app, actor, profile, cause=openings.ROLLED_BACK, alert="profile_integrity",
                                   lanes_off=False)  # fmt: skip
         else:
@@ -152,31 +219,12 @@ async def beat(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epo
         Conflict: ``opening_lost``: it ended, another one has begun, or the profile was taken out of use.
         Unavailable: Could not be checked.
     """
-    client_id = await whose(app, actor, job_id)
-    async with app.db.begin(client_id=client_id) as tx:
-        row = await tx.one(dict, "profile_use_facts", **asked(app, client_id, job_id, profile_id))
-        own(actor, row)
-        may_go_on(row)
-        _, opening = await held_by(tx, client_id, job_id, profile_id, epoch)
+    holder = await _holder(app, actor, job_id, profile_id, epoch)
+    async with holder.begin() as tx:
+        _may_go_on(await holder.facts(tx))
+        _, opening = await holder.held(tx)
         await openings.beat(tx, opening)
     return app.limits.lease_life_s
-
-
-async def open_now(
-    tx: Tx, app: BrokerApp, actor: Actor, client_id: ClientId, job_id: UUID, profile_id: UUID, epoch: int
-) -> tuple[Row, Profile]:
-    """Return the facts of a job, and the profile that it has open at the generation that it opened.
-
-    Raises:
-        NotFound, Denied, Conflict: As :func:`beat`.
-    """
-    row = await tx.one(dict, "profile_use_facts", **asked(app, client_id, job_id, profile_id))
-    own(actor, row)
-    may_use(row)
-    profile, opening = await held_by(tx, client_id, job_id, profile_id, epoch)
-    if opening.generation != profile.generation:
-        raise openings.lost()
-    return row, profile
 
 
 async def blob(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoch: int) -> Blob:
@@ -186,12 +234,12 @@ async def blob(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epo
         NotFound, Denied, Conflict: As :func:`beat`.
         Unavailable: As the artifact store raises; also while the chunks are taken.
     """
-    client_id = await whose(app, actor, job_id)
-    async with app.db.begin(client_id=client_id) as tx:
-        _, profile = await open_now(tx, app, actor, client_id, job_id, profile_id, epoch)
+    holder = await _holder(app, actor, job_id, profile_id, epoch)
+    async with holder.begin() as tx:
+        _, profile = await holder.in_use(tx)
         sealed = await _newest(tx, profile)
     expected = StoredArtifact(size=sealed.blob_size, sha256_hex=sealed.blob_sha256.hex())
-    chunks = _looked_at(app, actor, profile, app.artifacts.get(client_id, key_of(sealed), expected))
+    chunks = _looked_at(app, actor, profile, app.artifacts.get(holder.client_id, key_of(sealed), expected))
     return Blob(sha256=sealed.blob_sha256, size=sealed.blob_size, chunks=chunks)
 
 
@@ -209,55 +257,27 @@ async def end(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoc
     """
     if cause not in CAUSES:
         raise Rejected("bad_cause", next_step="Give one of: " + ", ".join(sorted(CAUSES)) + ".")
-    client_id = await whose(app, actor, job_id)
-    async with app.db.begin(client_id=client_id) as tx:
+    holder = await _holder(app, actor, job_id, profile_id, epoch)
+    async with holder.begin() as tx:
         await tx.all(None, "profile_lock", profile_id=profile_id)
-        own(actor, await tx.one(dict, "profile_use_facts", **asked(app, client_id, job_id, profile_id)))
-        at = {"client_id": client_id, "profile_id": profile_id}
-        held = await tx.maybe(Opening, "opening_of", **at)
+        await holder.facts(tx)
+        held = await tx.maybe(Opening, "opening_of", **holder.at)
         if held is None or held.job_id != job_id or held.epoch != epoch:
             return
-        profile = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
+        profile = await holder.profile(tx)
         if not await openings.end(tx, actor, profile, held, cause=cause):
             return
-        seen = await tx.all(dict, "profile_use_seen", **at, opened_at=held.opened_at)
+        seen = await tx.all(dict, "profile_use_seen", **holder.at, opened_at=held.opened_at)
         if any(one["since_opened"] and one["identity"] == "mismatch" for one in seen):
             cause = "wrong_account"
         if cause in _QUARANTINE:
             await take_out(tx, app, actor, profile, cause)
         elif cause in _ALERTS:
-            await open_alert(
-                tx, app, actor, reason=_ALERTS[cause], severity="warning", client_id=client_id, object_id=profile_id
-            )
+            await open_alert(tx, app, actor, reason=_ALERTS[cause], severity="warning", client_id=holder.client_id,
+                             object_id=profile_id)  # fmt: skip
 
 
-async def whose(app: BrokerApp, actor: Actor, job_id: UUID) -> ClientId:
-    """Return the client of a job, if the actor may lease for it at all.
-
-    Raises:
-        Denied: ``not_permitted``.
-        NotFound: ``not_found``.
-    """
-    return await client_for(app, actor, Verb.LEASE_USE, "job", job_id)
-
-
-def asked(
-    app: BrokerApp, client_id: ClientId, job_id: UUID, profile_id: UUID, lease_id: UUID | None = None
-) -> dict[str, object]:
-    """Return the parameters of ``profile_use_facts``."""
-    return {
-        "client_id": client_id, "job_id": job_id, "profile_id": profile_id, "lease_id": lease_id,
-        "scopes": browser_scopes(client_id), "installation_id": app.installation_id,
-    }  # fmt: skip
-
-
-def own(actor: Actor, row: Row) -> None:
-    """Let the job's own runner pass; another's job answers like none. Raises NotFound."""
-    if row["runner_id"] != actor.id or row["profile_id"] is None:
-        raise NotFound("not_found")
-
-
-def may_go_on(row: Row) -> None:
+def _may_go_on(row: Row) -> None:
     """Let pass while a browser, or the sealing of what came of it, may go on.
 
     Raises:
@@ -270,13 +290,13 @@ def may_go_on(row: Row) -> None:
         raise deny(DenyReason.JOB_NOT_OPEN)
 
 
-def may_use(row: Row) -> None:
+def _may_use(row: Row) -> None:
     """Let a job pass that may have a profile open.
 
     Raises:
-        Denied: As :func:`may_go_on`; ``job_sealing``, ``lane_not_declared``, ``platform_not_declared``.
+        Denied: As :func:`_may_go_on`; ``job_sealing``, ``lane_not_declared``, ``platform_not_declared``.
     """
-    may_go_on(row)
+    _may_go_on(row)
     reason = (
         DenyReason.JOB_SEALING if row["sealing"] is not False
         else DenyReason.LANE_NOT_DECLARED if row["declared"] is not True
@@ -285,20 +305,6 @@ def may_use(row: Row) -> None:
     )  # fmt: skip
     if reason is not None:
         raise deny(reason)
-
-
-async def held_by(tx: Tx, client_id: ClientId, job_id: UUID, profile_id: UUID, epoch: int) -> tuple[Profile, Opening]:
-    """Return a profile and the opening that this job still has of it.
-
-    Raises:
-        Conflict: ``opening_lost``.
-    """
-    held = await tx.maybe(Opening, "opening_of", client_id=client_id, profile_id=profile_id)
-    profile = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
-    mine = held is not None and held.open and held.job_id == job_id and held.epoch == epoch == profile.epoch
-    if held is None or not mine or held.purpose is not Purpose.USE or profile.state is not ProfileState.VALID:
-        raise openings.lost()
-    return profile, held
 
 
 async def _looked_at(
@@ -310,9 +316,7 @@ async def _looked_at(
             yield chunk
     except (Integrity, NotFound):
         async with app.db.begin(client_id=profile.client_id) as tx:
-            await tx.all(None, "profile_lock", profile_id=profile.id)
-            now = await tx.one(Profile, "profile_get", client_id=profile.client_id, id=profile.id)
-            await take_out(tx, app, actor, now, "altered")
+            await take_out(tx, app, actor, await locked(tx, profile.client_id, profile.id), "altered")
         raise
 
 
@@ -336,21 +340,21 @@ async def sealed_record(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: 
 
     Raises:
         NotFound: No such job or profile for this runner.
-        Denied: As :func:`byokeep.profiles.checkout.may_use`; ``profile_not_usable``.
+        Denied: As :func:`_may_use`; ``profile_not_usable``.
         Conflict: ``opening_lost``; ``opening_not_fresh``.
         Integrity: ``manifest_missing``, ``dek_missing``, ``superseded``, ``sealed_profile_altered``; the profile is out
             of use then.
         Unavailable: The store; ``store_timeout``.
     """
-    client_id, looked_at = await whose(app, actor, job_id), 0
+    holder, looked_at = await _holder(app, actor, job_id, profile_id, epoch), 0
     while True:
-        async with app.db.begin(client_id=client_id) as tx:
-            await hold_open(tx, browser_scopes(client_id))
-            rows = await _open_now(tx, app, actor, client_id, job_id, profile_id, epoch)
+        async with holder.begin() as tx:
+            await hold_open(tx, browser_scopes(holder.client_id))
+            rows = await _just_opened(tx, holder)
             try:
                 async with while_held():
                     text = await stored(app.records, rows[0], app.environment, found=StoredGeneration(), others=rows)
-                await held_by(tx, client_id, job_id, profile_id, epoch)
+                await holder.held(tx)
             except Integrity as error:
                 refused = error
             else:
@@ -359,24 +363,18 @@ async def sealed_record(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: 
         if refused.code != "manifest_missing" or rows[0].record_version == looked_at:
             break
         looked_at = rows[0].record_version
-    async with app.db.begin(client_id=client_id) as tx:
-        await tx.all(None, "profile_lock", profile_id=profile_id)
-        await take_out(
-            tx, app, actor, await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id), "altered"
-        )
+    async with holder.begin() as tx:
+        await take_out(tx, app, actor, await locked(tx, holder.client_id, profile_id), "altered")
     raise refused
 
 
-async def _open_now(
-    tx: Tx, app: BrokerApp, actor: Actor, client_id: ClientId, job_id: UUID, profile_id: UUID, epoch: int
-) -> list[Generation]:
+async def _just_opened(tx: Tx, holder: _Holder) -> list[Generation]:
     """Return the rows of a profile that this job has just opened, the one that it opened first."""
-    row, profile = await open_now(tx, app, actor, client_id, job_id, profile_id, epoch)
-    at = {"client_id": client_id, "profile_id": profile_id}
-    rows = await tx.all(Generation, "generations_of", **at, limit=profiles.KEPT_IN_VIEW)
+    row, profile = await holder.in_use(tx)
+    rows = await tx.all(Generation, "generations_of", **holder.at, limit=profiles.KEPT_IN_VIEW)
     if row["usable"] is not True or not rows or rows[0].generation != profile.generation:
         raise deny(DenyReason.PROFILE_NOT_USABLE)
-    if not await tx.one(lambda row: row["fresh"] is True, "opening_fresh", **at, within_s=FRESH_S):
+    if not await tx.one(lambda row: row["fresh"] is True, "opening_fresh", **holder.at, within_s=FRESH_S):
         raise Conflict("opening_not_fresh", next_step="Open the profile again and take its record at once.")
     return rows
 
@@ -406,34 +404,33 @@ async def begin(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, ep
 
     Raises:
         NotFound: No such job or profile for this runner.
-        Denied: As :func:`byokeep.profiles.checkout.may_use`; ``identity_mismatch``, ``identity_unproven``.
+        Denied: As :func:`_may_use`; ``identity_mismatch``, ``identity_unproven``.
         Conflict: ``opening_lost``; ``permits_open``: close them first, or wait until they are called unknown;
             ``other_profile_open``.
     """
-    client_id = await whose(app, actor, job_id)
-    async with app.db.begin(client_id=client_id) as tx:
-        row = await tx.one(dict, "profile_use_facts", **asked(app, client_id, job_id, profile_id))
-        own(actor, row)
-        await hold_open(tx, browser_scopes(client_id)[:-1])
+    holder = await _holder(app, actor, job_id, profile_id, epoch)
+    async with holder.begin() as tx:
+        row = await holder.facts(tx)
+        await hold_open(tx, browser_scopes(holder.client_id)[:-1])
         for lane in sorted(row["lanes"]):
-            await tx.all(None, "switch_lock_exclusive", scope=f"client:{client_id}:lane:{lane}")
+            await tx.all(None, "switch_lock_exclusive", scope=f"client:{holder.client_id}:lane:{lane}")
         await tx.all(None, "profile_lock", profile_id=profile_id)
-        row = await tx.one(dict, "profile_use_facts", **asked(app, client_id, job_id, profile_id))
-        _, opening = await held_by(tx, client_id, job_id, profile_id, epoch)
+        row = await holder.facts(tx)
+        _, opening = await holder.held(tx)
         if row["sealing"] is True:
-            may_go_on(row)
+            _may_go_on(row)
             return
-        may_use(row)
-        await _require_right(tx, client_id, opening)
-        left = await tx.one(dict, "profile_use_left_open", client_id=client_id, job_id=job_id, profile_id=profile_id)
+        _may_use(row)
+        await _require_right(tx, opening)
+        left = await tx.one(dict, "profile_use_left_open", **holder.at, job_id=job_id)
         if left["permits"]:
             raise Conflict("permits_open", next_step="Say how each act ended, then seal.", count=left["permits"])
         if left["openings"]:
             raise Conflict("other_profile_open", next_step="Close every other browser of the job first.")
-        await tx.one(UUID, "profile_use_sealing", client_id=client_id, job_id=job_id)
+        await tx.one(UUID, "profile_use_sealing", client_id=holder.client_id, job_id=job_id)
         await tx.append(
-            Event(name=EventName.JOB_SEALING, actor=actor, outcome=Outcome.OK, client_id=client_id, object_id=job_id,
-                  fields={"kind": "use", "runner": str(actor.id), "profile": str(profile_id)})
+            Event(name=EventName.JOB_SEALING, actor=actor, outcome=Outcome.OK, client_id=holder.client_id,
+                  object_id=job_id, fields={"kind": "use", "runner": str(actor.id), "profile": str(profile_id)})
         )  # fmt: skip
 
 
@@ -448,23 +445,23 @@ async def announce(
 
     Raises:
         NotFound: No such job or profile for this runner.
-        Denied: ``job_not_sealing``, and as :func:`byokeep.profiles.checkout.may_go_on`.
+        Denied: ``job_not_sealing``, and as :func:`_may_go_on`.
         Conflict: ``opening_lost``, ``generation_moved``, ``record_history_full``.
         Integrity: ``duplicate_key_material``.
         Unavailable: The store.
     """
-    client_id = await whose(app, actor, job_id)
+    holder = await _holder(app, actor, job_id, profile_id, epoch)
     try:
-        async with app.db.begin(client_id=client_id) as tx:
-            profile, opening = await _sealing(tx, app, actor, client_id, job_id, profile_id, epoch)
+        async with holder.begin() as tx:
+            profile, opening = await holder.sealing(tx)
             _require_base(opening, base)
             plan = await openings.announce(tx, app, actor, profile, opening, dek_id=dek_id)
             async with while_held():
-                newest = await app.records.newest(_ref(plan))
+                newest = await app.records.newest(ProfileRef(profile.client_id, ProfileId(profile.id)))
             await openings.check_room(tx, app, actor, profile, newest=newest, stays=plan.stays)
             now = app.clock.now().replace(microsecond=0)
     except Conflict as error:
-        await openings.tell_full(app, actor, client_id, profile_id, error)
+        await openings.tell_full(app, actor, holder.client_id, profile_id, error)
         raise
     return AnnouncedReseal(
         generation=plan.generation, blob_key=plan.blob_key, path=plan.path, created_by=actor.id, created_at=now
@@ -481,12 +478,12 @@ async def put_blob(
         Rejected: ``not_sealed``, ``blob_too_large``.
         Unavailable: As the artifact store raises.
     """
-    client_id = await whose(app, actor, job_id)
-    async with app.db.begin(client_id=client_id) as tx:
-        _, opening = await _sealing(tx, app, actor, client_id, job_id, profile_id, epoch)
-        await _require_announced(tx, client_id, opening, dek_id)
-    key = blob_key(client_id, profile_id, opening.generation + 1, dek_id)
-    done = await app.artifacts.put(client_id, key, _bounded(chunks, app.limits.profile_blob_max))
+    holder = await _holder(app, actor, job_id, profile_id, epoch)
+    async with holder.begin() as tx:
+        _, opening = await holder.sealing(tx)
+        await _require_announced(tx, opening, dek_id)
+    key = blob_key(holder.client_id, profile_id, opening.generation + 1, dek_id)
+    done = await app.artifacts.put(holder.client_id, key, _bounded(chunks, app.limits.profile_blob_max))
     return StoredRecord(sha256_hex=done.sha256_hex, size=done.size, receipt=_receipt(app, key, done))
 
 
@@ -508,17 +505,19 @@ async def record(
         Rejected: ``bad_seal``: it is not the record of what was announced; ``bad_receipt``.
         Unavailable: The store; what may lie there then no row stands for, and it is swept.
     """
-    client_id = await whose(app, actor, job_id)
-    found = _parsed(text)
-    async with app.db.begin(client_id=client_id) as tx:
-        at = {"client_id": client_id, "profile_id": profile_id}
-        done = await tx.one(dict, "profile_use_announced", **at, dek_id=dek_id, said=_said(epoch, dek_id))
+    holder = await _holder(app, actor, job_id, profile_id, epoch)
+    try:
+        found = parse_record(text)
+    except Integrity:
+        raise _bad_seal() from None
+    async with holder.begin() as tx:
+        done = await tx.one(dict, "profile_use_announced", **holder.at, dek_id=dek_id, said=_said(epoch, dek_id))
         if done["sealed"] is True:
-            own(actor, await tx.one(dict, "profile_use_facts", **asked(app, client_id, job_id, profile_id)))
+            await holder.facts(tx)
             return base + 1
-        profile, opening = await _sealing(tx, app, actor, client_id, job_id, profile_id, epoch)
+        profile, opening = await holder.sealing(tx)
         _require_base(opening, base)
-        await _require_announced(tx, client_id, opening, dek_id)
+        await _require_announced(tx, opening, dek_id)
         plan = openings.GenerationPlan(
             profile=profile, purpose=Purpose.USE, base=base, generation=base + 1, epoch=epoch, dek_id=dek_id,
             job_id=job_id, sealed_by=actor.id, environment=app.environment.value,
@@ -526,28 +525,16 @@ async def record(
         )  # fmt: skip
         _require_planned(found, plan)
         _require_receipt(app, opening, dek_id, found, receipt)
-        await _require_right(tx, client_id, opening)
+        await _require_right(tx, opening)
         # In the profile's line, so that a repeated call does not write twice.
-        sealed = sealed_of(found, await _written(app, plan, found))
+        ref = ProfileRef(profile.client_id, ProfileId(profile.id))
+        async with while_held():
+            newest = await app.records.newest(ref)
+            check_seal(newest=newest, stays=plan.stays)  # one more pushes out none that must stay
+            sealed = sealed_of(found, await app.records.write(ref, found.canonical, cas=newest))
         now = await openings.record(tx, app, actor, plan, sealed, rekey_days=app.limits.profile_rekey_days)
         await openings.end(tx, actor, now, opening)
     return plan.generation
-
-
-async def _written(app: BrokerApp, plan: openings.GenerationPlan, found: SealedRecord) -> Written:
-    async with while_held():
-        return await app.records.write(_ref(plan), found.canonical, cas=await _room_for_record(app, plan))
-
-
-async def _room_for_record(app: BrokerApp, plan: openings.GenerationPlan) -> int:
-    """Return the newest version of the record, when one more pushes out none that must stay."""
-    newest = await app.records.newest(_ref(plan))
-    check_seal(newest=newest, stays=plan.stays)
-    return newest
-
-
-def _ref(plan: openings.GenerationPlan) -> ProfileRef:
-    return ProfileRef(plan.profile.client_id, ProfileId(plan.profile.id))
 
 
 async def _bounded(chunks: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes]:
@@ -559,25 +546,10 @@ async def _bounded(chunks: AsyncIterator[bytes], most: int) -> AsyncIterator[byt
         yield chunk
 
 
-async def _sealing(
-    tx: Tx, app: BrokerApp, actor: Actor, client_id: ClientId, job_id: UUID, profile_id: UUID, epoch: int
-) -> tuple[Profile, Opening]:
-    """Return what a sealing job still has open, in the profile's line and under the switches."""
-    await hold_open(tx, browser_scopes(client_id))
-    await tx.all(None, "profile_lock", profile_id=profile_id)
-    row: Row = await tx.one(dict, "profile_use_facts", **asked(app, client_id, job_id, profile_id))
-    own(actor, row)
-    may_go_on(row)
-    if row["sealing"] is not True:
-        raise Conflict("job_not_sealing", next_step="Close the browser and say that the job seals.")
-    return await held_by(tx, client_id, job_id, profile_id, epoch)
-
-
-async def _require_right(tx: Tx, client_id: ClientId, opening: Opening) -> None:
+async def _require_right(tx: Tx, opening: Opening) -> None:
     """Let pass what a job saw to be the right account's; nothing of another's session is kept (R5.3-17)."""
-    seen = await tx.all(
-        dict, "profile_use_seen", client_id=client_id, profile_id=opening.profile_id, opened_at=opening.opened_at
-    )
+    at = {"client_id": opening.client_id, "profile_id": opening.profile_id}
+    seen = await tx.all(dict, "profile_use_seen", **at, opened_at=opening.opened_at)
     if any(one["identity"] == "mismatch" for one in seen):
         raise deny(DenyReason.IDENTITY_MISMATCH)
     of_this_run = [one["identity"] for one in seen if one["since_opened"]]
@@ -585,11 +557,10 @@ async def _require_right(tx: Tx, client_id: ClientId, opening: Opening) -> None:
         raise deny(DenyReason.IDENTITY_UNPROVEN)
 
 
-async def _require_announced(tx: Tx, client_id: ClientId, opening: Opening, dek_id: UUID) -> None:
-    found = await tx.one(
-        dict, "profile_use_announced", client_id=client_id, profile_id=opening.profile_id, dek_id=dek_id,
-        said=_said(opening.epoch, dek_id),
-    )  # fmt: skip
+async def _require_announced(tx: Tx, opening: Opening, dek_id: UUID) -> None:
+    at = {"client_id": opening.client_id, "profile_id": opening.profile_id}
+    said = _said(opening.epoch, dek_id)
+    found = await tx.one(dict, "profile_use_announced", **at, dek_id=dek_id, said=said)
     if found["announced"] is not True:
         raise Conflict("seal_not_announced", next_step="Announce the seal with this key first.")
 
@@ -613,13 +584,6 @@ def _require_receipt(app: BrokerApp, opening: Opening, dek_id: UUID, sealed: Sea
     found = StoredArtifact(size=sealed.blob_size, sha256_hex=sealed.blob_sha256.hex())
     if not hmac.compare_digest(_receipt(app, key, found).encode(), receipt.encode()):
         raise Rejected("bad_receipt", next_step="Record the blob as the broker took it.")
-
-
-def _parsed(text: bytes) -> SealedRecord:
-    try:
-        return parse_record(text)
-    except Integrity:
-        raise _bad_seal() from None
 
 
 def _require_planned(found: SealedRecord, plan: openings.GenerationPlan) -> None:

@@ -35,7 +35,7 @@ from byokeep.tenancy.clients import require_active, scope_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShownKek:
+class ShownKek(Kek):
     """A version as people see it.
 
     Attributes:
@@ -43,7 +43,6 @@ class ShownKek:
         check: What the last comparison with its holder came to; ``unknown`` when there was none, or it failed.
     """
 
-    kek: Kek
     due_at: datetime
     urgency: str
     check: str
@@ -86,7 +85,7 @@ async def status(app: App, actor: Actor, *, kek_id: str | None = None) -> tuple[
 def _shown(app: App, row: Kek, check: Row | None, newest: int | None) -> ShownKek:
     due_at = rotation_due(row.made_at, app.limits.kek_rotation_days, row.protect_until)
     return ShownKek(
-        kek=row, due_at=due_at,
+        **{name: getattr(row, name) for name in Kek.__dataclass_fields__}, due_at=due_at,
         urgency=urgency(row.now, due_at, row.protect_until) if row.version == newest else "",
         check="unknown" if check is None else str(check["cause"] or "unknown"),
         checked_at=None if check is None else check["at"],

@@ -225,10 +225,10 @@ async def record(
         blob_key=plan.blob_key, sealed_by=plan.sealed_by, job_id=plan.job_id, **asdict(sealed),
     )  # fmt: skip
     client: Client = await tx.one(Client, "client_get", id=now.client_id)
-    due = life.next_due(sealed_at=sealed_at, risk=client.risk, days=rekey_days)
+    due_at = life.next_due(sealed_at=sealed_at, risk=client.risk, days=rekey_days)
     done = await tx.maybe(
         UUID, "profile_sealed", client_id=now.client_id, id=now.id, generation=plan.generation,
-        base=plan.generation - 1, epoch=plan.epoch, state=to.value, state_from=now.state.value, due_at=due.due_at,
+        base=plan.generation - 1, epoch=plan.epoch, state=to.value, state_from=now.state.value, due_at=due_at,
         clears=life.clears_due(now.due_cause, plan.purpose),
     )  # fmt: skip
     if done is None:
@@ -237,7 +237,7 @@ async def record(
     await check_protect(tx, app, holder=sealed.holder, kek_id=sealed.kek_id, version=sealed.kek_version)
     fields: dict[str, FieldValue] = {
         "version": sealed.record_version, "blob_digest": sealed.blob_sha256.hex(), "size": sealed.blob_size,
-        "manifest": sealed.manifest_hash.hex(), "browser": sealed.browser_version, "due_at": profiles.stamp(due.due_at),
+        "manifest": sealed.manifest_hash.hex(), "browser": sealed.browser_version, "due_at": profiles.stamp(due_at),
         "holder": sealed.holder, "kek": sealed.kek_id, "kek_version": sealed.kek_version,
         "store_request": sealed.store_request,
     }  # fmt: skip

@@ -331,17 +331,12 @@ def moved(profile: Profile) -> Conflict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProofPicture:
-    """A screenshot of one element of the account's page, as it is on record: its SHA-256 in hex."""
+    """A screenshot of one element of the account's page, as it is on record: its SHA-256 in hex, and its file."""
 
     platform: str
     generation: int
     sha256: str
-
-
-def _proof_from(row: Row) -> ProofPicture:
-    said: Any = parse_canonical(bytes(row["payload"]))
-    told = said["fields"]
-    return ProofPicture(platform=told["platform"], generation=told["generation"], sha256=told["screenshot"])
+    file: str
 
 
 async def proofs(app: App, actor: Actor, client_id: ClientId, profile_id: UUID) -> list[ProofPicture]:
@@ -352,8 +347,16 @@ async def proofs(app: App, actor: Actor, client_id: ClientId, profile_id: UUID) 
     """
     async with command(app, actor, Verb.PROFILE_READ, client_id=client_id, object_id=profile_id) as tx:
         found = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
-        kept = await tx.all(_proof_from, "profile_proofs", **found.at)
-    newest = {one.platform: one for one in reversed(kept) if one.generation == found.validated_generation}
+        kept = await tx.all(dict, "profile_proofs", **found.at)
+    newest: dict[str, ProofPicture] = {}
+    for row in reversed(kept):
+        record: Any = parse_canonical(bytes(row["payload"]))
+        said = record["fields"]
+        if said["generation"] == found.validated_generation:
+            newest[said["platform"]] = ProofPicture(
+                platform=said["platform"], generation=said["generation"], sha256=said["screenshot"],
+                file=f"{client_id}/{profile_id}/{said['generation']}-{said['screenshot']}.png",
+            )  # fmt: skip
     return [newest[platform] for platform in sorted(newest)]
 
 

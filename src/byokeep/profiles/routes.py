@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from byokeep.core import profile as life
 from byokeep.core.errors import Rejected
@@ -37,9 +37,9 @@ from byokeep.http.request import (
 from byokeep.kernel.app import WebApp
 from byokeep.profiles import kek, profiles
 from byokeep.profiles.kek_store import Kek, Rotation
-from byokeep.profiles.profiles import History, Profile, ProofPicture, Work
-from byokeep.sealing.generation import Generation
+from byokeep.profiles.profiles import Profile, Work
 
+Hex = Annotated[str, BeforeValidator(bytes.hex)]
 Word = Annotated[str, Field(max_length=64)]
 Seen = Annotated[str, Field(max_length=400)]
 
@@ -153,18 +153,18 @@ class GenerationReply(Reply):
     """A generation: which key and which blob, nothing that is in them."""
 
     generation: int
-    key: UUID
+    key: Annotated[UUID, Field(validation_alias="dek_id")]
     key_state: KeyState
     holder: str
-    kek: str
+    kek: Annotated[str, Field(validation_alias="kek_id")]
     kek_version: int
     blob_size: int
-    blob_sha256: str
-    manifest_sha256: str
+    blob_sha256: Hex
+    manifest_sha256: Annotated[Hex, Field(validation_alias="manifest_hash")]
     browser_version: str
     sealed_at: At
     sealed_by: UUID
-    job: UUID
+    job: Annotated[UUID, Field(validation_alias="job_id")]
     gone_at: At | None
 
 
@@ -238,7 +238,7 @@ def looks(app: WebApp, auth: Authenticator) -> APIRouter:
         client_id = await profiles.owner_of(app, actor, Verb.PROFILE_READ, profile_id)
         found = await profiles.find(app, actor, Verb.PROFILE_READ, client_id, profile_id)
         work = await profiles.newest_work(app, actor, client_id, profile_id, limit=1)
-        proofs = [proof_out(found, one) for one in await profiles.proofs(app, actor, client_id, profile_id)]
+        proofs = await profiles.proofs(app, actor, client_id, profile_id)
         return profile_out(found) | {"proofs": proofs, "work": work[0] if work else None}
 
     @routes.get("/history", response_model=ProfileHistoryReply)
@@ -247,7 +247,7 @@ def looks(app: WebApp, auth: Authenticator) -> APIRouter:
         client_id = await profiles.owner_of(app, actor, Verb.PROFILE_READ, profile_id)
         found = await profiles.history(app, actor, client_id, profile_id)
         work = await profiles.newest_work(app, actor, client_id, profile_id)
-        return history_out(found) | {"work": work}
+        return profile_out(found.profile) | {"generations": found.generations, "opening": found.opening, "work": work}
 
     @routes.get("/works/{work_id}", response_model=WorkReply)
     async def work(profile_id: PathId, work_id: PathId, actor: Actor = who) -> Work:
@@ -351,30 +351,6 @@ def profile_out(one: Profile) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def proof_out(profile: Profile, one: ProofPicture) -> dict[str, Any]:
-    """Return a proof."""
-    file = f"{profile.client_id}/{profile.id}/{one.generation}-{one.sha256}.png"
-    return {"platform": one.platform, "generation": one.generation, "sha256": one.sha256, "file": file}
-
-
-def history_out(one: History) -> dict[str, Any]:
-    """Return a profile with everything that was sealed of it."""
-    return profile_out(one.profile) | {
-        "generations": [generation_out(each) for each in one.generations], "opening": one.opening,
-    }  # fmt: skip
-
-
-def generation_out(one: Generation) -> dict[str, Any]:
-    """Return a generation."""
-    return {
-        "generation": one.generation, "key": one.dek_id, "key_state": one.key_state, "holder": one.holder,
-        "kek": one.kek_id, "kek_version": one.kek_version, "blob_size": one.blob_size,
-        "blob_sha256": one.blob_sha256.hex(), "manifest_sha256": one.manifest_hash.hex(),
-        "browser_version": one.browser_version, "sealed_at": one.sealed_at, "sealed_by": one.sealed_by,
-        "job": one.job_id, "gone_at": one.gone_at,
-    }  # fmt: skip
-
-
 _KEK: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 Code = Annotated[str, Field(max_length=64)]
 
@@ -388,7 +364,7 @@ class ReasonBody(Strict):
 class KekReply(Reply):
     """A version of a key that guards profiles; never the key."""
 
-    kek: str
+    kek: Annotated[str, Field(validation_alias="kek_id")]
     holder: str
     version: int
     client_id: UUID | None
@@ -401,7 +377,7 @@ class KekReply(Reply):
     made_at: At
     protect_until: At
     process_until: At
-    rotation_due_at: At
+    rotation_due_at: Annotated[At, Field(validation_alias="due_at")]
     urgency: str
     compromised_at: At | None
     check: str
@@ -514,7 +490,7 @@ def kek_router(app: WebApp, auth: Authenticator) -> APIRouter:
     async def list_keks(actor: Actor = who) -> dict[str, Any]:
         """List the versions of the caller's clients' keys and their rotations; never a key."""
         found, rotations = await kek.status(app, actor)
-        return {"keks": [kek_out(one) for one in found], "rotations": rotations}
+        return {"keks": found, "rotations": rotations}
 
     @routes.get(
         "/keks/{kek_id}/dependents", response_model=DependentsReply, openapi_extra=parameters({"version": NUMBER})
@@ -603,19 +579,6 @@ def _checked(kek_id: str) -> str:
     if not _KEK.fullmatch(kek_id):
         raise Rejected("bad_kek_id", next_step="Take it from `byokeep kek status`.")
     return kek_id
-
-
-def kek_out(shown: kek.ShownKek) -> dict[str, Any]:
-    """Return a version."""
-    one = shown.kek
-    return {
-        "kek": one.kek_id, "holder": one.holder, "version": one.version, "client_id": one.client_id,
-        "environment": one.environment, "algorithm": one.algorithm, "bits": one.bits, "state": one.state,
-        "owner": one.owner, "dependents": one.dependents, "made_at": one.made_at, "protect_until": one.protect_until,
-        "process_until": one.process_until, "rotation_due_at": shown.due_at, "urgency": shown.urgency,
-        "compromised_at": one.compromised_at, "check": shown.check, "checked_at": shown.checked_at,
-        "changed_at": one.changed_at, "changed_by": one.changed_by,
-    }  # fmt: skip
 
 
 def plan_out(one: kek.KekPlan) -> dict[str, Any]:
