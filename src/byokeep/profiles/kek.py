@@ -229,7 +229,7 @@ async def compromise(app: App, actor: Actor, kek_id: str, version: int, *, reaso
 async def _told_due(tx: Tx, actor: Actor, client_id: ClientId, profile_id: UUID) -> None:
     profile = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
     at = {} if profile.due_at is None else {"due_at": profiles.stamp(profile.due_at)}
-    await tx.append(profiles.event(EventName.PROFILE_DUE, Outcome.OK, actor, profile, cause="incident", **at))
+    await profiles.note(tx, EventName.PROFILE_DUE, Outcome.OK, actor, profile, cause="incident", **at)
 
 
 async def plan(app: App, actor: Actor, kek_id: str, version: int) -> KekPlan:

@@ -177,7 +177,7 @@ async def announce(tx: Tx, app: App, actor: Actor, *, kek_id: str, version: int,
     )  # fmt: skip
     kek = await tx.one(Kek, "kek_hold", **place)
     if made is not None:
-        await tx.append(event(EventName.KEK_MADE, actor, kek, Outcome.INTENDED, **made_fields(kek)))
+        await note(tx, EventName.KEK_MADE, actor, kek, Outcome.INTENDED, **made_fields(kek))
     return kek
 
 
@@ -206,7 +206,7 @@ async def move(tx: Tx, app: App, actor: Actor, kek: Kek, *, to: KeyState, reason
         UUID, "kek_transition_insert", id=app.ids.uuid(), client_id=kek.client_id, kek_id=kek.kek_id,
         version=kek.version, **steps, reason=reason, by=actor.id,
     )  # fmt: skip
-    await tx.append(event(EventName.KEK_CHANGED, actor, kek, Outcome.OK, **steps, reason=reason))
+    await note(tx, EventName.KEK_CHANGED, actor, kek, Outcome.OK, **steps, reason=reason)
 
 
 async def pin(tx: Tx, kek: Kek, identity: str) -> None:
@@ -224,7 +224,7 @@ async def compromised_late(tx: Tx, actor: Actor, kek: Kek, *, reason: str) -> No
     if await tx.maybe(int, "kek_compromised_late", **kek.place, changed_by=actor.id) is None:
         raise Conflict("key_moved", next_step="That it was compromised is on record already.")
     steps = {"state_from": kek.state.value, "state_to": "compromised"}
-    await tx.append(event(EventName.KEK_CHANGED, actor, kek, Outcome.INTENDED, **steps, reason=reason))
+    await note(tx, EventName.KEK_CHANGED, actor, kek, Outcome.INTENDED, **steps, reason=reason)
 
 
 async def held(tx: Tx, *, holder: str = TRANSIT, kek_id: str, version: int, lock: bool = True) -> Kek:
@@ -287,13 +287,15 @@ async def _row(tx: Tx, app: App, *, holder: str, kek_id: str, version: int) -> K
     return found
 
 
-def event(name: EventName, actor: Actor, kek: Kek, outcome: Outcome = Outcome.OK, **fields: FieldValue) -> Event:
-    """Return a record about a version; on its client's chain, or the platform's for a key that guards every client."""
-    about: dict[str, FieldValue] = {"holder": kek.holder, "kek": kek.kek_id, "kek_version": kek.version}
-    return Event(
-        name=name, actor=actor, outcome=outcome, client_id=kek.client_id, object_id=kek.client_id,
-        fields=about | fields,
-    )  # fmt: skip
+async def note(
+    tx: Tx, name: EventName, actor: Actor, kek: Kek, outcome: Outcome = Outcome.OK, **fields: FieldValue
+) -> None:
+    """Record something about a version on its client's chain, or the platform's for a key that guards every client."""
+    fields |= {"holder": kek.holder, "kek": kek.kek_id, "kek_version": kek.version}
+    owner = kek.client_id
+    await tx.append(
+        Event(name=name, actor=actor, outcome=outcome, client_id=owner, object_id=owner, fields=fields)
+    )
 
 
 async def queue_rewrap(tx: Tx, rotation_id: UUID, client_id: UUID, actor: Actor) -> None:

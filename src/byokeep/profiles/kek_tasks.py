@@ -1,49 +1,30 @@
-"""A rotation's second half: every wrapped key is moved to the new version of its key-encryption key (R6.1-8).
-
-Rules
-- A blob is not touched. The record of a generation is written anew, by compare-and-set, with the same key wrapped under
-  the new version; then its row follows. Until it does, the old record stays and opens: nothing is ever unreadable.
-- A profile that somebody has open waits, for a seal may be on its way and must not lose its place.
-- Cut anywhere, it is begun again from the rows: what was written and not recorded is written once more, and what is
-  left over of that is destroyed a while after the rotation ended.
-- A rotation is done when no row is left on an older version. Nothing else ends it.
-
-It may not open a wrapped key: OpenBao moves it.
-
-What a worker does with a key-encryption key: makes it, rotates it, compares it with OpenBao, ends old versions.
+"""What a worker does with a key-encryption key: makes it, rotates it, moves what it wraps, compares it, ends versions.
 
 Rules
 - A version has its row before OpenBao makes it, and protects nothing before the row says active (S-NIST-13), which
   it does when the version was confirmed (:func:`confirm`). Which key it is stands in the row from then on; the
   versions of an older installation get it at the first check that finds nothing wrong with them.
-- Each step can be cut anywhere and begun again: what OpenBao shows and what the rows say tell where it stood.
+- A rotation's second half moves every wrapped key to the new version (R6.1-8): OpenBao does it. A blob is not touched.
+  The record of a generation is written anew, by compare-and-set, with the same key wrapped under the new version; then
+  its row follows. Until it does, the old record stays and opens: nothing is ever unreadable. A profile that somebody
+  has open waits. A rotation is done when no row is left on an older version. Nothing else ends it.
+- Each step can be cut anywhere and begun again: what OpenBao shows and what the rows say tell where it stood. A round
+  every minute hands on what a dead worker left; what a rotation left over is destroyed a while after it ended.
 - A version that was made, taken away, exchanged or opened up outside is a finding with an alert, and is not worked
-  around.
+  around. Each key is compared with OpenBao at least once an hour, so that it is noticed in time (R9.2-2).
 - An old version is ended only when nothing hangs on it (R6.1-8); its row stays, as its tombstone.
+- A rotation that is due is told once, one that is overdue as long as it lasts (R6.1-7).
+- What a worker does because a person asked is on record with that person as its actor. Only Unavailable is tried again.
 
-It may not move a wrapped key: :mod:`.kek_rewrap` does.
-
-What is done about key-encryption keys by the clock: rotations go on, keys are compared, what is due is said.
-
-Rules
-- A rotation that nobody works on any more is handed on; what it left over is destroyed a while after it ended.
-- Each key is compared with OpenBao at least once an hour, so that what is done outside is noticed in time (R9.2-2).
-- Due is told once, overdue as long as it lasts (R6.1-7).
-
-The queue's tasks about the keys that guard profiles: what people asked for, and rounds by the clock.
-
-Rules
-- As in :mod:`byokeep.worker.tasks`: a task names a flow, its arguments are ids and codes, and only Unavailable is tried
-  again.
-- What a worker does because a person asked is on record with that person as its actor.
-- A rotation goes on until nothing is left: a round every minute hands on what a dead worker left.
+It may not open a wrapped key of a profile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -52,7 +33,7 @@ from procrastinate import App as Queue
 from procrastinate import RetryStrategy
 
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Unavailable
-from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.events import EventName, Outcome
 from byokeep.core.kek import (
     DEK_BYTES,
     OPENS,
@@ -75,11 +56,12 @@ from byokeep.core.kek import (
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.ref import ProfileRef
-from byokeep.core.sealed_record import check_rewrap, parse_record
+from byokeep.core.sealed_record import FULL, check_rewrap, parse_record
 from byokeep.core.secret import Secret
 from byokeep.kernel.app import App
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import Tx, Written
+from byokeep.kernel.record import record
 from byokeep.profiles import kek_store
 from byokeep.profiles.kek_store import Kek, KekApp, ProfileCustody, Rotation, check_protect, custody_of
 from byokeep.profiles.profiles import Opening
@@ -87,6 +69,9 @@ from byokeep.profiles.vault_check import check_vault
 from byokeep.sealing.generation import Generation, altered, check_same, context_of, wrapped_of
 from byokeep.telemetry.log import get_log
 from byokeep.telemetry.spans import span
+
+if TYPE_CHECKING:
+    from byokeep.sealing.transit import TransitKeys
 
 BATCH: Final = 200  # profiles of one task
 AT_ONCE: Final = 8
@@ -200,16 +185,15 @@ async def _write(
     for row in rows:
         try:
             moved.append(await _rewritten(app, custody, rotation, row, cas, stays))
-        except (Integrity, NotFound) as error:
-            await _blocked(app, actor, row, error)
-            return moved, True
-        except Conflict as error:
-            if error.code == "record_history_full":
-                await _blocked(app, actor, row, error)
-                return moved, True
-            if error.code != "stale_version":
+        except (Integrity, NotFound, Conflict) as error:
+            if error.code == "stale_version":
+                break  # a seal was first; it is looked at again
+            if isinstance(error, Conflict) and error.code != FULL:
                 raise
-            break  # a seal was first; it is looked at again
+            async with app.db.begin(client_id=client_id) as tx:
+                await open_alert(tx, app, actor, reason="kek_rewrap_blocked", client_id=client_id, object_id=profile_id,
+                                 key=f"kek_rewrap_blocked:{row.dek_id}:{error.code}")  # fmt: skip
+            return moved, True
         cas = moved[-1].written.version
     return moved, False
 
@@ -218,16 +202,16 @@ async def _rewritten(
     app: KekApp, custody: ProfileCustody, rotation: Rotation, row: Generation, cas: int, stays: int
 ) -> _Moved:
     ref = ProfileRef(row.client_id, row.profile_id)
-    record = parse_record(await custody.read(ref, row.record_version))
-    check_same(record, row, app.environment)
-    if record.kek_version != row.kek_version:
+    before = parse_record(await custody.read(ref, row.record_version))
+    check_same(before, row, app.environment)
+    if before.kek_version != row.kek_version:
         raise altered()
-    fresh = await custody.keys.rewrap(wrapped_of(record), context_of(record.manifest))
+    fresh = await custody.keys.rewrap(wrapped_of(before), context_of(before.manifest))
     if fresh.kek_version != rotation.to_version:
         raise Conflict("kek_version_moved", expected=rotation.to_version, newest=fresh.kek_version)
-    after = replace(record, wrapped_dek=fresh.ciphertext, kek=fresh.key_ref, kek_version=fresh.kek_version)
+    after = replace(before, wrapped_dek=fresh.ciphertext, kek=fresh.key_ref, kek_version=fresh.kek_version)
+    check_rewrap(newest=cas, stays=stays)
     try:
-        check_rewrap(newest=cas, stays=stays)
         written = await custody.write(ref, after.canonical, cas=cas)
     except Conflict as error:
         if error.code != "stale_version":
@@ -249,24 +233,13 @@ async def _keep(tx: Tx, actor: Actor, rotation: Rotation, move: _Moved) -> bool:
     )  # fmt: skip
     if done is None:
         return False
-    await tx.append(
-        Event(
-            name=EventName.KEK_REWRAPPED, actor=actor, outcome=Outcome.OK, client_id=row.client_id,
-            object_id=row.profile_id,
-            fields={"holder": row.holder, "kek": row.kek_id, "kek_version": move.kek_version, "dek": str(row.dek_id),
-                    "from_version": row.kek_version, "rotation": str(rotation.id), "profile": str(row.profile_id),
-                    "generation": row.generation, "version": written.version, "store_request": written.request_id},
-        )
+    await record(
+        tx, actor, EventName.KEK_REWRAPPED, client_id=row.client_id, object_id=row.profile_id, holder=row.holder,
+        kek=row.kek_id, kek_version=move.kek_version, dek=str(row.dek_id), from_version=row.kek_version,
+        rotation=str(rotation.id), profile=str(row.profile_id), generation=row.generation, version=written.version,
+        store_request=written.request_id,
     )  # fmt: skip
     return True
-
-
-async def _blocked(app: KekApp, actor: Actor, row: Generation, error: ByokeepError) -> None:
-    async with app.db.begin(client_id=row.client_id) as tx:
-        await open_alert(
-            tx, app, actor, reason="kek_rewrap_blocked", client_id=row.client_id, object_id=row.profile_id,
-            key=f"kek_rewrap_blocked:{row.dek_id}:{error.code}",
-        )  # fmt: skip
 
 
 async def _end(tx: Tx, actor: Actor, rotation: Rotation) -> bool:
@@ -274,13 +247,10 @@ async def _end(tx: Tx, actor: Actor, rotation: Rotation) -> bool:
     moved = await tx.maybe(int, "kek_rotation_end", id=rotation.id)
     if moved is None:
         return False
-    await tx.append(
-        Event(
-            name=EventName.KEK_ROTATION_DONE, actor=actor, outcome=Outcome.OK, client_id=rotation.client_id,
-            object_id=rotation.client_id,
-            fields={"holder": rotation.holder, "kek": rotation.kek_id, "kek_version": rotation.to_version,
-                    "from_version": rotation.from_version, "rotation": str(rotation.id), "count": moved},
-        )
+    await record(
+        tx, actor, EventName.KEK_ROTATION_DONE, client_id=rotation.client_id, object_id=rotation.client_id,
+        holder=rotation.holder, kek=rotation.kek_id, kek_version=rotation.to_version,
+        from_version=rotation.from_version, rotation=str(rotation.id), count=moved,
     )  # fmt: skip
     return True
 
@@ -316,9 +286,6 @@ async def tidy(app: KekApp, actor: Actor, client_id: ClientId, profile_ids: list
                 destroyed += len(strays)
     return destroyed
 
-
-if TYPE_CHECKING:
-    from byokeep.sealing.transit import TransitKeys
 
 UNCONFIRMED: Final = "kek_unconfirmed"
 _TWICE: Final = 2
@@ -367,7 +334,12 @@ async def _usable(app: App, actor: Actor, keys: TransitKeys, scope: KekScope, st
     rows = await _rows(app, status.kek_id)
     pending = next((row for row in rows if row.state is KeyState.PRE_ACTIVATION), None)
     if not status.newest and not any(row for row in rows if row is not pending):
-        return await _make(app, actor, keys, scope, status, owner)
+        async with app.db.begin(client_id=scope.client_id) as tx:
+            await tx.all(None, "kek_lock", kek_id=status.kek_id)
+            pending = await kek_store.announce(tx, app, actor, kek_id=status.kek_id, version=1,
+                                               client_id=scope.client_id, owner=owner)  # fmt: skip
+        await keys.rotate(scope, expected=0)
+        return await _activate(app, actor, keys, scope, pending)
     if pending is not None and pending.version == status.newest == 1:  # made, and cut before it was activated
         return await _activate(app, actor, keys, scope, pending)
     known = next((row for row in rows if row.version == status.newest and row is not pending), None)
@@ -381,15 +353,6 @@ async def _usable(app: App, actor: Actor, keys: TransitKeys, scope: KekScope, st
     return known
 
 
-async def _make(app: App, actor: Actor, keys: TransitKeys, scope: KekScope, status: KekStatus, owner: str) -> Kek:
-    async with app.db.begin(client_id=scope.client_id) as tx:
-        await tx.all(None, "kek_lock", kek_id=status.kek_id)
-        kek = await kek_store.announce(tx, app, actor, kek_id=status.kek_id, version=1, client_id=scope.client_id,
-                                      owner=owner)  # fmt: skip
-    await keys.rotate(scope, expected=0)
-    return await _activate(app, actor, keys, scope, kek)
-
-
 async def _activate(app: App, actor: Actor, keys: TransitKeys, scope: KekScope, kek: Kek) -> Kek:
     identity = await confirm(app, actor, keys, scope, kek)
     async with app.db.begin(client_id=scope.client_id) as tx:
@@ -398,7 +361,7 @@ async def _activate(app: App, actor: Actor, keys: TransitKeys, scope: KekScope, 
         if now.state is KeyState.PRE_ACTIVATION:
             await kek_store.pin(tx, now, identity)
             await kek_store.move(tx, app, actor, now, to=KeyState.ACTIVE, reason="made")
-            await tx.append(kek_store.event(EventName.KEK_MADE, actor, now, Outcome.OK, **kek_store.made_fields(now)))
+            await kek_store.note(tx, EventName.KEK_MADE, actor, now, Outcome.OK, **kek_store.made_fields(now))
         return await kek_store.held(tx, kek_id=kek.kek_id, version=kek.version)
 
 
@@ -431,7 +394,9 @@ async def confirm(app: App, actor: Actor, keys: TransitKeys, scope: KekScope, ma
 
 
 async def _confirmed(app: App, keys: TransitKeys, scope: KekScope, made: Kek) -> bool:
-    own, other = (_context(app, scope) for _ in range(2))
+    own, other = (  # of profiles that there are not
+        KeyContext(environment=app.environment, client_id=scope.client_id, profile_id=app.ids.uuid()) for _ in range(2)
+    )
     probe = Secret(secrets.token_bytes(DEK_BYTES))
     try:
         wrapped = await keys.wrap(probe, own)
@@ -452,11 +417,6 @@ async def _confirmed(app: App, keys: TransitKeys, scope: KekScope, made: Kek) ->
         return False
     finally:
         probe.wipe()
-
-
-def _context(app: App, scope: KekScope) -> KeyContext:
-    """Of a profile that there is not."""
-    return KeyContext(environment=app.environment, client_id=scope.client_id, profile_id=app.ids.uuid())
 
 
 async def rotate(app: KekApp, actor: Actor, client_id: ClientId, *, expected: int, reason: str) -> Rotation | None:
@@ -523,7 +483,7 @@ async def _turn(tx: Tx, app: KekApp, actor: Actor, made: Kek, *, reason: str) ->
     if now.state is not KeyState.PRE_ACTIVATION:
         return None
     await kek_store.move(tx, app, actor, now, to=KeyState.ACTIVE, reason=reason)
-    await tx.append(kek_store.event(EventName.KEK_MADE, actor, now, Outcome.OK, **kek_store.made_fields(now)))
+    await kek_store.note(tx, EventName.KEK_MADE, actor, now, Outcome.OK, **kek_store.made_fields(now))
     for old in await kek_store.versions(tx, kek_id=made.kek_id):
         if old.version < made.version and old.state in (KeyState.ACTIVE, KeyState.SUSPENDED):
             await kek_store.move(tx, app, actor, old, to=KeyState.DEACTIVATED, reason="rotated")
@@ -533,10 +493,8 @@ async def _turn(tx: Tx, app: KekApp, actor: Actor, made: Kek, *, reason: str) ->
         from_version=made.version - 1, to_version=made.version, reason=reason, started_by=actor.id,
     )  # fmt: skip
     rotation = await tx.one(Rotation, "kek_rotation_get", id=rotation.id)
-    await tx.append(
-        kek_store.event(EventName.KEK_ROTATED, actor, now, from_version=made.version - 1, rotation=str(rotation.id),
-                       count=rotation.remaining)
-    )  # fmt: skip
+    await kek_store.note(tx, EventName.KEK_ROTATED, actor, now, from_version=made.version - 1,
+                         rotation=str(rotation.id), count=rotation.remaining)  # fmt: skip
     await hand_out(tx, rotation, actor)
     return rotation
 
@@ -552,7 +510,9 @@ async def check(app: KekApp, actor: Actor, client_id: ClientId) -> tuple[Differe
         async with custody_of(app, actor, client_id) as custody:
             status = await compared(app, custody.keys, scope)
     except ByokeepError:
-        await _could_not(app, actor, client_id)
+        async with app.db.begin(every_client=True) as tx:
+            for kek in (await kek_store.versions(tx, ids=[client_id]))[-1:]:
+                await kek_store.note(tx, EventName.KEK_CHECKED, actor, kek, Outcome.FAILED, found=0, cause="unknown")
         raise
     rows = await _rows(app, status.kek_id)
     await _pin(app, status, rows)
@@ -568,7 +528,11 @@ async def check(app: KekApp, actor: Actor, client_id: ClientId) -> tuple[Differe
     for one in found:
         await _alarm(app, actor, status.kek_id, client_id, one.version, one.finding)
     if rows:
-        await _on_record(app, actor, rows[-1], found, len(rows), len(broken))
+        cause = found[0].finding.value if found else "dek_history_broken" if broken else "match"
+        outcome = Outcome.FAILED if found or broken else Outcome.OK
+        async with app.db.begin(client_id=rows[-1].client_id) as tx:
+            await kek_store.note(tx, EventName.KEK_CHECKED, actor, rows[-1], outcome, count=len(rows),
+                                 found=len(found) + len(broken), cause=cause)  # fmt: skip
     return tuple(found)
 
 
@@ -578,22 +542,6 @@ async def _pin(app: KekApp, status: KekStatus, rows: list[Kek]) -> None:
         if row.version in shown and not row.identity and row.state in OPENS:
             async with app.db.begin(client_id=row.client_id) as tx:
                 await kek_store.pin(tx, row, shown[row.version])
-
-
-async def _could_not(app: KekApp, actor: Actor, client_id: ClientId) -> None:
-    async with app.db.begin(every_client=True) as tx:
-        for row in (await kek_store.versions(tx, ids=[client_id]))[-1:]:
-            failed = kek_store.event(EventName.KEK_CHECKED, actor, row, Outcome.FAILED, found=0, cause="unknown")
-            await tx.append(failed)
-
-
-async def _on_record(app: KekApp, actor: Actor, row: Kek, found: list[Difference], count: int, broken: int) -> None:
-    cause = found[0].finding.value if found else "dek_history_broken" if broken else "match"
-    async with app.db.begin(client_id=row.client_id) as tx:
-        await tx.append(
-            kek_store.event(EventName.KEK_CHECKED, actor, row, Outcome.FAILED if found or broken else Outcome.OK,
-                           count=count, found=len(found) + broken, cause=cause)
-        )  # fmt: skip
 
 
 async def _proved(app: KekApp, row: Kek) -> bool:
@@ -709,11 +657,17 @@ async def tell_due(app: KekApp) -> int:
     return told
 
 
-async def told(app: KekApp, actor: Actor, client_id: ClientId, error: ByokeepError) -> None:
+@asynccontextmanager
+async def _told(app: KekApp, actor: Actor, client_id: ClientId) -> AsyncIterator[None]:
     """Raise an alert about something that was asked for and refused at OpenBao: who asked is gone by then."""
-    async with app.db.begin(client_id=client_id) as tx:
-        await open_alert(tx, app, actor, reason="kek_not_moved", client_id=client_id, object_id=client_id,
-                          key=f"kek_not_moved:{client_id}:{error.code}")  # fmt: skip
+    try:
+        yield
+    except Unavailable:
+        raise
+    except ByokeepError as error:
+        async with app.db.begin(client_id=client_id) as tx:
+            await open_alert(tx, app, actor, reason="kek_not_moved", client_id=client_id, object_id=client_id,
+                             key=f"kek_not_moved:{client_id}:{error.code}")  # fmt: skip
 
 
 _TRIES: Final = 5
@@ -736,14 +690,9 @@ def register(queue: Queue, app: KekApp) -> None:
     async def rotate_task(*, client_id: str, asked_by: str, request_id: str, expected: str, reason: str) -> None:
         client, actor = ClientId(UUID(client_id)), asked(app, asked_by, request_id)
         with span("kek_rotate"):
-            try:
+            async with _told(app, actor, client):
                 made = await rotate(app, actor, client, expected=int(expected), reason=reason)
-            except Unavailable:
-                raise
-            except ByokeepError as error:
-                await told(app, actor, client, error)
-                return
-        get_log().info("kek_rotated", tenant=client, outcome="rotated" if made else "made")
+                get_log().info("kek_rotated", tenant=client, outcome="rotated" if made else "made")
 
     @queue.task(name=kek_store.REWRAP_TASK, retry=retry)
     async def rewrap_task(*, rotation_id: str, client_id: str, asked_by: str) -> None:
@@ -766,21 +715,11 @@ def register(queue: Queue, app: KekApp) -> None:
     ) -> None:
         client, actor = ClientId(UUID(client_id)), asked(app, asked_by, request_id)
         with span("kek_end"):
-            try:
-                ended = await end_versions(
-                    app, actor, client, kek_id=kek_id, holder=holder, version=int(version), reason=reason
-                )
-            except Unavailable:
-                raise
-            except ByokeepError as error:
-                await told(app, actor, client, error)
-                return
-        get_log().info("kek_ended", tenant=client, count=ended)
+            async with _told(app, actor, client):
+                about = {"kek_id": kek_id, "holder": holder, "reason": reason}
+                ended = await end_versions(app, actor, client, version=int(version), **about)
+                get_log().info("kek_ended", tenant=client, count=ended)
 
-    _rounds(queue, app)
-
-
-def _rounds(queue: Queue, app: KekApp) -> None:
     @queue.periodic(cron=_EVERY_MINUTE)
     @queue.task(name="kek_care", queueing_lock="kek_care", lock="kek_care")
     async def care_task(timestamp: int) -> None:

@@ -1,37 +1,28 @@
-"""What a flow of ``byokeep worker`` gets for browser profiles: its ports, and the context of a piece of work.
+"""SOP 5.3, steps 2 to 7 at a worker: a person logs in by hand and confirms; it is sealed, and then proved.
 
 Rules
 - A key in clear is a Secret that its user wipes; a session in clear exists in a workspace alone, which is memory: it
   ends with its process, and what is in it was never on a disk (R5.3-7).
-- A browser says what it sees; whether that is right the flow decides.
-- Everything is done inside a custody lease of the work's own job; when that ends, so does the work.
-- While work goes on it shows life, for itself and for the opening; who is told to stop leaves the last good generation.
+- Everything is done inside a custody lease of the work's own job; when that ends, so does the work. While it goes on it
+  shows life, for itself and for the opening; who is told to stop leaves the last good generation.
+- The browser is clean and in memory; the worker opens it, shows it to a person and waits. It types nothing. What it
+  sees it says; whether that is right is decided here.
+- A person's confirmation comes first, the worker's own look after it: both must name the same account (R5.3-6).
+  Another account, none, or one that cannot be told: nothing is sealed, and the profile is out of use.
+- What is sealed is what a clean close left: a browser that was killed has lost cookies.
+- To prove the newest generation is to open it read-only, identify it and take a picture: blob and record stay as they
+  are (R5.3-16). Every account must show itself as expected, and one picture of each is kept with its digest. Another
+  account, a logged-out page, a challenge, an unclear page: not proved, lane off, out of use (R5.3-17). A page that
+  could not be reached says nothing, and changes nothing. The run of the SOP follows the newest generation (R5.3-20).
 
 It may not know a library.
-
-SOP 5.3, steps 2 to 5: a person logs in by hand, confirms, and what the browser holds then is sealed.
-
-Rules
-- The browser is clean and in memory; the worker opens it, shows it to a person and waits. It types nothing.
-- A person's confirmation comes first, the worker's own look after it: both must name the same account (R5.3-6).
-- Another account, none, or one that can not be told: nothing is sealed, and the profile is out of use.
-- What is sealed is what a clean close left: a browser that was killed has lost cookies.
-
-SOP 5.3, step 7: the newest generation is opened read-only, identified and photographed; that completes the SOP.
-
-Rules
-- Nothing is sealed, written or acted: blob and record stay as they are (R5.3-16).
-- Every account of the profile must show itself as expected, and one picture of each is kept with its digest.
-- Another account, a logged-out page, a challenge, an unclear page: not proved, lane off, out of use (R5.3-17). A page
-  that could not be reached says nothing, and changes nothing.
-- The proof is of one generation; the run of the SOP follows the newest (R5.3-20).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
@@ -41,27 +32,24 @@ from byokeep.core import profile as life
 from byokeep.core.canonical import parse_canonical
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Unavailable
 from byokeep.core.events import EventName, FieldValue, Outcome
-from byokeep.core.manifest import ExpectedAccount, Packing
+from byokeep.core.manifest import ExpectedAccount
 from byokeep.core.model import Actor, ProfileId, Provider
 from byokeep.core.profile import ProfileAct
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import SealedRecord
-from byokeep.kernel import sops
 from byokeep.kernel.app import App
 from byokeep.kernel.ports import ArtifactStore, Look, Shot, Tx, Window
-from byokeep.kernel.rows import Row
 from byokeep.kernel.sops import SopRun
 from byokeep.profiles import openings, profiles
 from byokeep.profiles.kek_store import ProfileCustody, check_process
 from byokeep.profiles.kek_tasks import prepare
 from byokeep.profiles.openings import MISSING, manifest_of, seal, unseal
-from byokeep.profiles.profiles import LOGIN_S, Expected, Opening, Profile, Work, expected_account
-from byokeep.sealing.generation import ALTERED, Generation, Sealing, Sink, Source, StoredGeneration
+from byokeep.profiles.profiles import LOGIN_S, Expected, Opening, Profile, Work, expected_account, locked
+from byokeep.sealing.generation import ALTERED, Generation, Sealing, StoredGeneration
 
 if TYPE_CHECKING:
+    from byokeep.browser.rooms import ProfileRoom, ProfileRooms
     from byokeep.sealing.sealer import Sealer
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 BEAT_S: Final = 5.0  # seconds between two signs of life
@@ -131,27 +119,6 @@ class Browser(Protocol):
         """
 
 
-class TaskRoom(Protocol):
-    """A place in memory for one profile."""
-
-    @property
-    def sink(self) -> Sink:
-        """Where an opened blob goes; what was committed is the room's content."""
-
-    def content(self) -> AbstractContextManager[Source]:
-        """Give the room's content, to be sealed."""
-
-    def browser(self) -> AbstractAsyncContextManager[Browser]:
-        """Start a browser on the room's content, or a clean one when there is none; it is gone after the block."""
-
-
-class TaskRooms(Protocol):
-    """Makes rooms."""
-
-    def enter(self, profile_id: UUID, packing: Packing) -> AbstractAsyncContextManager[TaskRoom]:
-        """Give a room for the length of the block; it is wiped then. Raises Unavailable: there is no such memory."""
-
-
 class Notes(Protocol):
     """Where people at the worker's host find the address of a waiting browser; files of mode 0600."""
 
@@ -175,9 +142,6 @@ class Proofs(Protocol):
         """Remove all of a profile; none is fine. Raises Unavailable."""
 
 
-Digest = Callable[[str], str]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileApp(App):
     """``byokeep worker``, as far as it looks after profiles.
@@ -191,7 +155,7 @@ class ProfileApp(App):
     custodian: ProfileCustodian
     sealer: Sealer
     artifacts: ArtifactStore
-    rooms: TaskRooms
+    rooms: ProfileRooms
     notes: Notes
     proofs: Proofs
     owner: UUID
@@ -210,6 +174,10 @@ class Bench:
     opening: Opening
     custody: HeldCustody
 
+    def begin(self) -> AbstractAsyncContextManager[Tx]:
+        """Open a transaction that sees the client's rows."""
+        return self.app.db.begin(client_id=self.profile.client_id)
+
     @property
     def sealing(self) -> Sealing:
         """What seals and opens, under this work's lease."""
@@ -217,15 +185,11 @@ class Bench:
 
     async def now(self, tx: Tx) -> Profile:
         """Return the profile as it stands, in its line."""
-        await tx.all(None, "profile_lock", profile_id=self.profile.id)
-        return await tx.one(Profile, "profile_get", client_id=self.profile.client_id, id=self.profile.id)
+        return await locked(tx, self.profile.client_id, self.profile.id)
 
     async def rows(self, tx: Tx) -> list[Generation]:
         """Return every generation that is kept in view, newest first."""
-        return await tx.all(
-            Generation, "generations_of", client_id=self.profile.client_id, profile_id=self.profile.id,
-            limit=profiles.KEPT_IN_VIEW,
-        )  # fmt: skip
+        return await tx.all(Generation, "generations_of", **self.profile.at, limit=profiles.KEPT_IN_VIEW)
 
     async def beat(self, *, state: str | None = None, result: str | None = None) -> Work:
         """Show life; returns the work as it stands.
@@ -238,7 +202,7 @@ class Bench:
             Conflict: ``work_ended``, ``opening_lost``: stop.
         """
         at = {"client_id": self.work.client_id, "id": self.work.id}
-        async with self.app.db.begin(client_id=self.work.client_id) as tx:
+        async with self.begin() as tx:
             now = await tx.maybe(Work, "work_beat", **at, owner=self.app.owner, state=state, result=result)
             if now is None:
                 raise Conflict("work_ended", next_step="It was cancelled, or another worker took it up.")
@@ -309,51 +273,37 @@ async def _confirmed(bench: Bench, browser: Browser) -> None:
     """Let a person at the browser, one platform after the other, until somebody has confirmed who is logged in."""
     app = bench.app
     until = app.clock.monotonic() + LOGIN_S
-    *before, last = bench.profile.accounts
-    async with app.db.begin(client_id=bench.profile.client_id) as tx:
+    named = " ".join(f"{one.platform.value}/ACCOUNT" for one in bench.profile.accounts)
+    *_, last = bench.profile.accounts
+    async with bench.begin() as tx:
         client = await tx.one(lambda row: str(row["name"]), "client_get", id=bench.profile.client_id)
     try:
-        for one in before:
-            then = f"byokeep profile handoff {bench.profile.id}"
-            async with browser.hand_over(one.platform, facts=_facts(bench, client, one), then=then) as window:
+        for one in bench.profile.accounts:
+            then = f"confirm {bench.profile.id} {named}" if one is last else f"handoff {bench.profile.id}"
+            where = f"{one.platform.value}/{one.account}"
+            facts = {"client": client, "profile": str(bench.profile.id), "account": where}
+            async with browser.hand_over(one.platform, facts=facts, then=f"byokeep profile {then}") as window:
                 await app.notes.leave(bench.work.id, window)
-                await _left(bench, window, until)
-        named = " ".join(f"{one.platform.value}/ACCOUNT" for one in bench.profile.accounts)
-        then = f"byokeep profile confirm {bench.profile.id} {named}"
-        async with browser.hand_over(last.platform, facts=_facts(bench, client, last), then=then) as window:
-            await app.notes.leave(bench.work.id, window)
-            await _wait(bench, window, until)
+                await _wait(bench, window, until, last=one is last)
     finally:
         with suppress(ByokeepError):
             await app.notes.take_away(bench.work.id)
 
 
-def _facts(bench: Bench, client: str, one: Expected) -> dict[str, str]:
-    return {"client": client, "profile": str(bench.profile.id), "account": f"{one.platform.value}/{one.account}"}
+async def _wait(bench: Bench, window: Window, until: float, *, last: bool) -> None:
+    """Wait until the person has pressed Done here; of the last platform, until somebody has confirmed who that is.
 
-
-async def _left(bench: Bench, window: Window, until: float) -> None:
-    """Wait until the person has pressed Done here; a login that is cancelled meanwhile ends at once."""
-    while not await window.done(LOOK_EVERY_S):
-        if bench.app.clock.monotonic() > until:
-            raise _nobody()
-        await bench.beat()
-
-
-async def _wait(bench: Bench, window: Window, until: float) -> None:
-    now = await bench.beat(state="waiting")
+    A login that is cancelled meanwhile ends at once.
+    """
+    now = await bench.beat(state="waiting" if last else None)
     done = False
-    while now.state != "confirmed":
+    while now.state != "confirmed" if last else not done:
         if bench.app.clock.monotonic() > until:
-            raise _nobody()
-        done = done or await window.done(LOOK_EVERY_S)
+            raise Conflict("login_not_confirmed", next_step="Start the login again when the person is there.")
         if done:
             await asyncio.sleep(LOOK_EVERY_S)
-        now = await bench.beat(result=life.LOGIN_DONE if done else None)
-
-
-def _nobody() -> Conflict:
-    return Conflict("login_not_confirmed", next_step="Start the login again when the person is there.")
+        done = done or await window.done(LOOK_EVERY_S)
+        now = await bench.beat(result=life.LOGIN_DONE if done and last else None)
 
 
 async def require_match(bench: Bench, expected: Expected, seen: Look) -> None:
@@ -368,20 +318,15 @@ async def require_match(bench: Bench, expected: Expected, seen: Look) -> None:
     if seen.verdict == UNKNOWN:
         raise Unavailable("identity_unchecked", next_step="The platform could not be reached; try again later.",
                           platform=expected.platform.value)  # fmt: skip
-    said: dict[str, FieldValue] = {
-        "platform": expected.platform.value, "account": str(expected.account_id),
-        "expected_id": bench.app.digest(expected.external_id), "work": str(bench.work.id),
-    }  # fmt: skip
-    if seen.observed_id is not None:
-        said["observed_id"] = bench.app.digest(seen.observed_id)
-    async with bench.app.db.begin(client_id=bench.profile.client_id) as tx:
+    said = _fields(bench, expected, seen)
+    async with bench.begin() as tx:
         now = await bench.now(tx)
         await openings.quarantine(tx, bench.app, bench.actor, now, cause=seen.cause, said=said)
     raise Conflict("other_account", next_step="Log in afresh as the right account: `byokeep profile login`.",
                    platform=expected.platform.value, cause=seen.cause)  # fmt: skip
 
 
-async def reseal(bench: Bench, room: TaskRoom, browser_version: str, *, base: int | None = None) -> Profile:
+async def reseal(bench: Bench, room: ProfileRoom, browser_version: str, *, base: int | None = None) -> Profile:
     """Seal a room's content as the next generation; returns the profile as it is then.
 
     Args:
@@ -397,31 +342,25 @@ async def reseal(bench: Bench, room: TaskRoom, browser_version: str, *, base: in
     app = bench.app
     await prepare(bench.app, bench.actor, bench.custody.keys, bench.profile.client_id)
     try:
-        async with app.db.begin(client_id=bench.profile.client_id) as tx:
+        async with bench.begin() as tx:
             now = await bench.now(tx)
             life.after(now.state, ProfileAct.SEAL if base is None else ProfileAct.RESTORE)
             plan = await openings.announce(tx, app, bench.actor, now, bench.opening, dek_id=app.ids.uuid(), base=base)
     except Integrity as error:
         await openings.alarm(app, bench.actor, bench.profile, error.code)
         raise
-    await _room_left(bench, plan)
+    newest = await bench.custody.newest(ProfileRef(bench.profile.client_id, ProfileId(bench.profile.id)))
+    try:  # said before a byte is written
+        async with bench.begin() as tx:
+            await openings.check_room(tx, app, bench.actor, bench.profile, newest=newest, stays=plan.stays)
+    except Conflict as error:
+        await openings.tell_full(app, bench.actor, bench.profile.client_id, bench.profile.id, error)
+        raise
     with room.content() as source:
         manifest = manifest_of(plan.profile, plan, browser_version=browser_version, now=app.clock.now())
         sealed = await seal(bench.sealing, bench.custody, manifest, plan.dek_id, source, stays=plan.stays)
-    async with app.db.begin(client_id=bench.profile.client_id) as tx:
+    async with bench.begin() as tx:
         return await openings.record(tx, app, bench.actor, plan, sealed, rekey_days=app.rekey_days, work=bench.work.id)
-
-
-async def _room_left(bench: Bench, plan: openings.GenerationPlan) -> None:
-    """Let a seal go on that still has room for its record; said before a byte of it is written."""
-    app, profile = bench.app, bench.profile
-    newest = await bench.custody.newest(ProfileRef(profile.client_id, ProfileId(profile.id)))
-    try:
-        async with app.db.begin(client_id=profile.client_id) as tx:
-            await openings.check_room(tx, app, bench.actor, profile, newest=newest, stays=plan.stays)
-    except Conflict as error:
-        await openings.tell_full(app, bench.actor, profile.client_id, profile.id, error)
-        raise
 
 
 Probe = Callable[[Bench, Browser, list[ExpectedAccount]], Awaitable[None]]
@@ -452,12 +391,12 @@ async def validate(bench: Bench, *, before: Probe | None = None) -> str:
         await openings.alarm(bench.app, bench.actor, bench.profile, "proof_altered")
     for _, _, shot in shots:
         await bench.app.proofs.keep(bench.profile.client_id, bench.profile.id, generation.generation, shot)
-    async with bench.app.db.begin(client_id=bench.profile.client_id) as tx:
+    async with bench.begin() as tx:
         await _record(tx, bench, shots, version)
     return "valid"
 
 
-async def open_into(bench: Bench, room: TaskRoom, number: int) -> tuple[Generation, SealedRecord]:
+async def open_into(bench: Bench, room: ProfileRoom, number: int) -> tuple[Generation, SealedRecord]:
     """Open a generation into a room; what is wrong with it takes it out of use, with what was found in its place.
 
     Returns the row and the record that was bound to the blob.
@@ -469,14 +408,14 @@ async def open_into(bench: Bench, room: TaskRoom, number: int) -> tuple[Generati
         Unavailable: Something could not be asked.
     """
     app, found = bench.app, StoredGeneration()
-    async with app.db.begin(client_id=bench.profile.client_id) as tx:
+    async with bench.begin() as tx:
         rows = await bench.rows(tx)
         newest = max((row.generation for row in rows), default=0)
         behind = await openings.rolled_back(tx, bench.profile.client_id, bench.profile.id, newest)
     generation = next((row for row in rows if row.generation == number), None)
     if generation is None:
         raise Integrity("generation_row_missing", generation=number)
-    async with app.db.begin(client_id=bench.profile.client_id) as tx:
+    async with bench.begin() as tx:
         await check_process(tx, app, holder=generation.holder, kek_id=generation.kek_id, version=generation.kek_version,
                             protected_at=generation.sealed_at)  # fmt: skip
     try:
@@ -511,11 +450,9 @@ async def _proved(
 
 async def _not_proved(bench: Bench, one: Expected, seen: Look, cause: str) -> None:
     verification = seen.verdict if seen.verdict != "match" else UNKNOWN
-    async with bench.app.db.begin(client_id=bench.profile.client_id) as tx:
-        fields = _fields(bench, one, seen) | {"verification": verification, "cause": cause}
-        await tx.append(
-            profiles.event(EventName.PROFILE_VALIDATED, Outcome.FAILED, bench.actor, bench.profile, **fields)
-        )
+    async with bench.begin() as tx:
+        fields = _proof_fields(bench, one, seen) | {"verification": verification, "cause": cause}
+        await profiles.note(tx, EventName.PROFILE_VALIDATED, Outcome.FAILED, bench.actor, bench.profile, **fields)
 
 
 async def _record(tx: Tx, bench: Bench, shots: list[tuple[Expected, Look, Shot]], version: str) -> None:
@@ -529,44 +466,42 @@ async def _record(tx: Tx, bench: Bench, shots: list[tuple[Expected, Look, Shot]]
         datetime, "profile_validated", **at, generation=now.generation, state=to.value, state_from=now.state.value
     ):
         raise profiles.moved(now)
-    run = await tx.maybe(SopRun, "sop_of_profile", client_id=now.client_id, profile_id=now.id)
+    run = await tx.maybe(SopRun, "sop_of_profile", **now.at)
     said: dict[str, FieldValue] = {"browser": version}
     if run is not None:
         said["sop"] = str(run.id)
     seqs = {}
     for one, seen, shot in shots:
-        fields = _fields(bench, one, seen) | {"verification": "match", "screenshot": shot.sha256} | said
-        told = profiles.event(EventName.PROFILE_VALIDATED, Outcome.OK, bench.actor, now, **fields)
-        seqs[one.platform] = (await tx.append(told)).seq
+        fields = _proof_fields(bench, one, seen) | {"verification": "match", "screenshot": shot.sha256} | said
+        told = await profiles.note(tx, EventName.PROFILE_VALIDATED, Outcome.OK, bench.actor, now, **fields)
+        seqs[one.platform] = told.seq
     if run is not None:
         await _complete(tx, bench, now, run, seqs[run.provider])
 
 
-async def _complete(tx: Tx, bench: Bench, now: Profile, run: sops.SopRun, verify_seq: int) -> None:
-    written = await tx.maybe(dict, "sealed_record", client_id=now.client_id, profile_id=now.id)
-    sealed = _sealed_fields(written)
-    if sealed is None or written is None or sealed.get("generation") != now.generation:
+async def _complete(tx: Tx, bench: Bench, now: Profile, run: SopRun, verify_seq: int) -> None:
+    written = await tx.maybe(dict, "sealed_record", **now.at)
+    record: Any = None if written is None else parse_canonical(bytes(written["payload"]))
+    sealed = {} if record is None else record["fields"]
+    if written is None or sealed.get("generation") != now.generation:
         raise Integrity("seal_not_on_record", profile=now.id)
-    done = await tx.append(profiles.event(EventName.PROFILE_ONBOARDED, Outcome.OK, bench.actor, now, sop=str(run.id)))
+    done = await profiles.note(tx, EventName.PROFILE_ONBOARDED, Outcome.OK, bench.actor, now, sop=str(run.id))
     await tx.one(
-        sops.SopRun, "sop_profile_proved", client_id=now.client_id, id=run.id, version=now.generation,
-        write_seq=written["seq"],
-        verify_seq=verify_seq, done_seq=done.seq, store_request=str(sealed.get("store_request", "")),
+        SopRun, "sop_profile_proved", client_id=now.client_id, id=run.id, version=now.generation,
+        write_seq=written["seq"], verify_seq=verify_seq, done_seq=done.seq,
+        store_request=str(sealed.get("store_request", "")),
     )  # fmt: skip
-
-
-def _sealed_fields(row: Row | None) -> dict[str, Any] | None:
-    if row is None:
-        return None
-    said: Any = parse_canonical(bytes(row["payload"]))
-    return dict(said["fields"])
 
 
 def _fields(bench: Bench, one: Expected, seen: Look) -> dict[str, FieldValue]:
     fields: dict[str, FieldValue] = {
-        "work": str(bench.work.id), "job": str(bench.opening.job_id), "platform": one.platform.value,
-        "account": str(one.account_id), "expected_id": bench.app.digest(one.external_id), "endpoint": seen.endpoint,
+        "work": str(bench.work.id), "platform": one.platform.value, "account": str(one.account_id),
+        "expected_id": bench.app.digest(one.external_id),
     }  # fmt: skip
     if seen.observed_id is not None:
         fields["observed_id"] = bench.app.digest(seen.observed_id)
     return fields
+
+
+def _proof_fields(bench: Bench, one: Expected, seen: Look) -> dict[str, FieldValue]:
+    return _fields(bench, one, seen) | {"job": str(bench.opening.job_id), "endpoint": seen.endpoint}

@@ -144,7 +144,7 @@ async def take(
     fields: dict[str, FieldValue] = {"kind": purpose.value, "epoch": epoch, "job": str(job_id)}
     fields |= {"lease": lease} if lease else {}
     fields |= {"work": str(work)} if work else {}
-    await tx.append(profiles.event(EventName.PROFILE_OPENED, Outcome.OK, actor, profile, **fields))
+    await profiles.note(tx, EventName.PROFILE_OPENED, Outcome.OK, actor, profile, **fields)
     return taken
 
 
@@ -165,7 +165,7 @@ async def end(tx: Tx, actor: Actor, profile: Profile, opening: Opening, *, cause
     fields: dict[str, FieldValue] = {
         "kind": opening.purpose.value, "epoch": opening.epoch, "job": str(opening.job_id), "cause": cause,
     }  # fmt: skip
-    await tx.append(profiles.event(EventName.PROFILE_OPENING_ENDED, Outcome.OK, actor, profile, **fields))
+    await profiles.note(tx, EventName.PROFILE_OPENING_ENDED, Outcome.OK, actor, profile, **fields)
     return True
 
 
@@ -279,9 +279,7 @@ async def quarantine(
     await profiles.move(tx, profile, ProfileAct.QUARANTINE, reason=cause)
     if lanes_off:
         await lanes_off_of(tx, actor, profile.client_id, profile.id)
-    await tx.append(
-        profiles.event(EventName.PROFILE_QUARANTINED, Outcome.FAILED, actor, profile, cause=cause, **(said or {}))
-    )
+    await profiles.note(tx, EventName.PROFILE_QUARANTINED, Outcome.FAILED, actor, profile, cause=cause, **(said or {}))
     await open_alert(tx, app, actor, reason=alert, client_id=profile.client_id, object_id=profile.id)
 
 

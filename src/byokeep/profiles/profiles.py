@@ -35,7 +35,7 @@ from byokeep.core.profile import ProfileAct, ProfileState, ProfileTask
 from byokeep.jobs.jobs import JobSpec, open_job
 from byokeep.kernel.app import App, WebApp
 from byokeep.kernel.command import command, permit
-from byokeep.kernel.ports import Tx
+from byokeep.kernel.ports import Receipt, Tx
 from byokeep.kernel.rows import Row
 from byokeep.kernel.sops import SopRun
 from byokeep.sealing.generation import Generation
@@ -200,7 +200,7 @@ async def insert(
     if replaces is not None:
         fields["replaces"] = str(replaces)
         await tx.all(str, "vault_place", client_id=client_id, profile_id=replaces, new_profile_id=made.id)
-    await tx.append(event(EventName.PROFILE_CREATED, Outcome.OK, actor, made, **fields))
+    await note(tx, EventName.PROFILE_CREATED, Outcome.OK, actor, made, **fields)
     return await tx.one(Profile, "profile_get", client_id=client_id, id=made.id)
 
 
@@ -289,7 +289,7 @@ async def retire(tx: Tx, actor: Actor, profile: Profile, *, cause: str, incident
     fields: dict[str, FieldValue] = {"cause": cause}
     if incident is not None:
         fields["incident"] = str(incident)
-    await tx.append(event(EventName.PROFILE_RETIRED, Outcome.OK, actor, profile, **fields))
+    await note(tx, EventName.PROFILE_RETIRED, Outcome.OK, actor, profile, **fields)
 
 
 async def mark_due(
@@ -306,7 +306,7 @@ async def mark_due(
     for row in marked:
         found = await tx.one(Profile, "profile_get", client_id=client_id, id=row["id"])
         said = {"cause": cause, "due_at": stamp(row["due_at"]), "incident": str(incident)}
-        await tx.append(event(EventName.PROFILE_DUE, Outcome.OK, actor, found, **said))
+        await note(tx, EventName.PROFILE_DUE, Outcome.OK, actor, found, **said)
     return [UUID(str(row["id"])) for row in marked]
 
 
@@ -317,6 +317,13 @@ def event(name: EventName, outcome: Outcome, actor: Actor, profile: Profile, **f
         name=name, actor=actor, outcome=outcome, client_id=profile.client_id, object_id=profile.id,
         fields=about | fields,
     )  # fmt: skip
+
+
+async def note(
+    tx: Tx, name: EventName, outcome: Outcome, actor: Actor, profile: Profile, **fields: FieldValue
+) -> Receipt:
+    """Append :func:`event` to its client's chain."""
+    return await tx.append(event(name, outcome, actor, profile, **fields))
 
 
 def stamp(at: datetime) -> str:
@@ -430,7 +437,7 @@ async def insert_work(
         raise Conflict("work_under_way", work=other.id, kind=other.kind.value, next_step=_meanwhile(other))
     life.check_kind(now.state, kind, generation=now.generation)
     if kind is ProfileTask.RESTORE:
-        await _check_restorable(tx, now, generation)
+        await check_restorable(tx, now, generation or 0)
     if kind is ProfileTask.LOGIN:
         last = await tx.maybe(SopRun, "sop_of_profile", **now.at)
         if last is None or last.state == "failed":  # the procedure begins anew
@@ -598,13 +605,19 @@ async def _begin_run(tx: Tx, app: App, actor: Actor, profile: Profile, platform:
     )
 
 
-async def _check_restorable(tx: Tx, now: Profile, wanted: int | None) -> None:
-    number = wanted or 0
-    old = await tx.maybe(Generation, "generation_of", client_id=now.client_id, profile_id=now.id, generation=number)
-    life.check_restorable(
-        wanted=number, newest=now.generation, key_state=None if old is None else old.key_state,
-        gone=old is not None and old.gone_at is not None,
-    )  # fmt: skip
+async def check_restorable(tx: Tx, now: Profile, number: int) -> Generation:
+    """Return an older generation that may come back as a new one.
+
+    Raises:
+        Rejected: ``no_such_generation``, ``already_newest``.
+        Conflict: ``generation_gone``, ``key_not_usable``.
+    """
+    old = await tx.maybe(Generation, "generation_of", **now.at, generation=number)
+    life.check_restorable(wanted=number, newest=now.generation, key_state=None if old is None else old.key_state,
+                          gone=old is not None and old.gone_at is not None)  # fmt: skip
+    if old is None:
+        raise NotFound("not_found")  # never: the line above refused it
+    return old
 
 
 async def _work_job(tx: Tx, app: App, actor: Actor, client_id: ClientId, kind: ProfileTask) -> UUID:

@@ -1,33 +1,22 @@
-"""SOP 5.3, the worker's part: a piece of work is taken up, done under a lease, and ended on record.
+"""SOP 5.3, the worker's part: work is done under a lease and ended on record; what is due is done by the clock.
 
 Rules
-- One worker does it; one that shows no life any more is taken over, and what a person must do again is said.
+- One worker does a piece of work; one that shows no life any more is taken over, and what a person must do again is
+  said. The queue tries none again: what came of it is on record, and people ask again.
 - The opening stands from the first step to the last, and is ended whatever happened.
 - What a profile's own things turned out to be decides: altered, replayed or missing takes it out of use at once, with
   whatever else was found in its place (R5.3-4, R5.3-15, R5.3-24).
-- Only "could not be asked" is tried again.
 - A new key is a new key and a new blob, never the old key wrapped anew: that would leave whoever has the key with it
   (R7.3-5). No browser runs for it. An older generation comes back as the newest, with a new number; one whose key was
   in doubt does not. What was sealed is proved next, before anybody acts with it (runbook 6.1).
-- A shred took two people (:mod:`.profile_work`); nothing brings the profile back, old backups included: its row says
-  so, and is what an opening looks at first. Keys before blobs: once no record is left, a blob is noise. What a cut
-  leaves is taken away by :mod:`.profile_care`.
-
-What is done about profiles by the clock: due marks, work that was lost, old keys, and what cut-off seals left.
-
-Rules
-- Due is told once, overdue as long as it lasts; an overdue profile is not used (R6.1-5).
-- A replaced key protects nothing from the next round on; the last few generations stay restorable, older keys and blobs
-  are destroyed.
-- A seal that was announced and never recorded is fenced first, so that its late end can not be recorded any more; then
+- A shred took two people; nothing brings the profile back, old backups included: its row says so, and is what an
+  opening looks at first. Keys before blobs: once no record is left, a blob is noise.
+- Due is told once, overdue as long as it lasts; an overdue profile is not used (R6.1-5). A replaced key protects
+  nothing from the next round on; the last few generations stay restorable, older keys and blobs are destroyed.
+- A seal that was announced and never recorded is fenced first, so that its late end cannot be recorded any more; then
   what it wrote is destroyed, and that is on record.
-- No standing right: each clearing is done under a custody job of its own.
 
-The queue's tasks about browser profiles: work that people asked for, and a round every minute.
-
-Rules
-- As in :mod:`byokeep.worker.tasks`. Work is not tried again by the queue: what came of it is on record, and people ask
-  again; a worker that died is noticed by its silence.
+It may not act without a lease of a custody job: it has no standing right.
 """
 
 from __future__ import annotations
@@ -56,7 +45,7 @@ from byokeep.kernel.sops import SopRun
 from byokeep.profiles import openings, profiles
 from byokeep.profiles.kek_store import ProfileCustody
 from byokeep.profiles.login import Bench, ProfileApp, log_in, open_into, reseal, validate
-from byokeep.profiles.profiles import DEAD_S, WORK_TASK, Opening, Profile, Work
+from byokeep.profiles.profiles import DEAD_S, WORK_TASK, Opening, Profile, Work, locked
 from byokeep.profiles.vault_worker import log_out, prove
 from byokeep.sealing.generation import Generation, key_of
 from byokeep.telemetry.log import get_log
@@ -64,9 +53,6 @@ from byokeep.telemetry.spans import span
 
 Doing = Callable[[Bench], Awaitable[str]]
 _PROVED_AFTER: Final = frozenset({ProfileTask.REKEY, ProfileTask.RESTORE})
-# A person was in the middle of it: it can not simply be begun again.
-_NOT_AGAIN: Final = frozenset({ProfileTask.LOGIN})
-_EXPIRED: Final = frozenset({"login_not_confirmed"})
 
 
 async def do_work(app: ProfileApp, client_id: ClientId, work_id: UUID) -> str:
@@ -81,26 +67,22 @@ async def do_work(app: ProfileApp, client_id: ClientId, work_id: UUID) -> str:
         if before is None or work is None or work.job_id is None:
             return "not_ours"
         profile = await tx.one(Profile, "profile_get", client_id=client_id, id=work.profile_id)
-    if before.state not in ("asked", "confirmed") and work.kind in _NOT_AGAIN:
+    if (
+        before.state not in ("asked", "confirmed") and work.kind is ProfileTask.LOGIN
+    ):  # a person was in the middle of it
         return await _failed(app, profile, work, Conflict("worker_died"))
     try:
         result = await _under_lease(app, profile, work, life.purpose_of(work.kind), _DOING[work.kind])
     except ByokeepError as error:
         return await _failed(app, profile, work, error)
-    reason = await _proof_after(app, profile, work)
+    reason = ""
+    if work.kind in _PROVED_AFTER:  # the new generation stands either way
+        try:
+            await _under_lease(app, profile, work, Purpose.VALIDATE, validate)
+        except ByokeepError as error:
+            reason = error.code
     await _end(app, work, to="done", result=result, reason=reason)
     return result
-
-
-async def _proof_after(app: ProfileApp, profile: Profile, work: Work) -> str:
-    """Prove what was sealed just now; returns why not, if it was not. The new generation stands either way."""
-    if work.kind not in _PROVED_AFTER:
-        return ""
-    try:
-        await _under_lease(app, profile, work, Purpose.VALIDATE, validate)
-    except ByokeepError as error:
-        return error.code
-    return ""
 
 
 async def _under_lease(app: ProfileApp, profile: Profile, work: Work, purpose: Purpose, doing: Doing) -> str:
@@ -108,8 +90,7 @@ async def _under_lease(app: ProfileApp, profile: Profile, work: Work, purpose: P
     job_id = work.job_id or work.id
     async with app.custodian.open_profile(job_id, profile.id) as custody:
         async with app.db.begin(client_id=profile.client_id) as tx:
-            await tx.all(None, "profile_lock", profile_id=profile.id)
-            now = await tx.one(Profile, "profile_get", client_id=profile.client_id, id=profile.id)
+            now = await locked(tx, profile.client_id, profile.id)
             opening = await openings.take(
                 tx, app, actor, now, purpose=purpose, job_id=job_id, lease=custody.lease_id, work=work.id,
                 anything=work.kind is ProfileTask.SHRED,
@@ -128,17 +109,15 @@ async def _under_lease(app: ProfileApp, profile: Profile, work: Work, purpose: P
 
 
 async def _failed(app: ProfileApp, profile: Profile, work: Work, error: ByokeepError) -> str:
-    to = "expired" if error.code in _EXPIRED else "failed"
+    to = "expired" if error.code == "login_not_confirmed" else "failed"
     await _end(app, work, to=to, reason=error.code)
     if work.kind is ProfileTask.LOGIN and profile.generation == 0:
         await _fail_run(app, profile, work, error.code)
     if isinstance(error, Unavailable | Integrity):
         with suppress(ByokeepError):
             async with app.db.begin(client_id=profile.client_id) as tx:
-                await open_alert(
-                    tx, app, app.system(), reason="profile_work_failed", severity="warning",
-                    client_id=profile.client_id, object_id=profile.id,
-                )  # fmt: skip
+                await open_alert(tx, app, app.system(), reason="profile_work_failed", severity="warning",
+                                 client_id=profile.client_id, object_id=profile.id)  # fmt: skip
     return error.code
 
 
@@ -146,14 +125,11 @@ async def _fail_run(app: ProfileApp, profile: Profile, work: Work, cause: str) -
     """Nothing was ever sealed: the procedure has failed, and the next login begins another run of it."""
     async with app.db.begin(client_id=profile.client_id) as tx:
         now = await tx.one(Profile, "profile_get", client_id=profile.client_id, id=profile.id)
-        run = await tx.maybe(SopRun, "sop_of_profile", client_id=profile.client_id, profile_id=profile.id)
+        run = await tx.maybe(SopRun, "sop_of_profile", **now.at)
         if run is None or not await tx.maybe(SopRun, "sop_fail", client_id=profile.client_id, id=run.id, reason=cause):
             return
-        told = profiles.event(
-            EventName.PROFILE_ONBOARDING_FAILED, Outcome.FAILED, app.system(), now, sop=str(run.id), work=str(work.id),
-            cause=cause,
-        )  # fmt: skip
-        await tx.append(told)
+        said = {"sop": str(run.id), "work": str(work.id), "cause": cause}
+        await profiles.note(tx, EventName.PROFILE_ONBOARDING_FAILED, Outcome.FAILED, app.system(), now, **said)
 
 
 async def _end(app: ProfileApp, work: Work, *, to: str, reason: str = "", result: str = "") -> None:
@@ -197,22 +173,13 @@ async def restore(bench: Bench) -> str:
     """Make an older generation the newest again; returns ``restored``. Raises as :func:`rekey`."""
     number = bench.work.generation or 0
     async with bench.app.db.begin(client_id=bench.profile.client_id) as tx:
-        rows = await bench.rows(tx)
-    old = next((row for row in rows if row.generation == number), None)
-    life.check_restorable(
-        wanted=number, newest=bench.profile.generation, key_state=None if old is None else old.key_state,
-        gone=old is not None and old.gone_at is not None,
-    )  # fmt: skip
-    if old is None:
-        raise Integrity("generation_row_missing", generation=number)
+        old = await profiles.check_restorable(tx, bench.profile, number)
     async with bench.app.rooms.enter(bench.profile.id, bench.profile.packing) as room:
         await open_into(bench, room, number)
         sealed = await reseal(bench, room, old.browser_version, base=number)
     async with bench.app.db.begin(client_id=bench.profile.client_id) as tx:
-        await tx.append(
-            profiles.event(EventName.PROFILE_RESTORED, Outcome.OK, bench.actor, sealed, number=number,
-                           work=str(bench.work.id), job=str(bench.opening.job_id))
-        )  # fmt: skip
+        await profiles.note(tx, EventName.PROFILE_RESTORED, Outcome.OK, bench.actor, sealed, number=number,
+                           work=str(bench.work.id), job=str(bench.opening.job_id))  # fmt: skip
     return "restored"
 
 
@@ -227,15 +194,11 @@ async def shred(bench: Bench) -> str:
         now = await bench.now(tx)
         await profiles.move(tx, now, ProfileAct.SHRED, reason="shredded")
         await tx.all(UUID, "profile_account_retired", client_id=now.client_id, profile_id=now.id)
-        await tx.append(
-            profiles.event(EventName.PROFILE_SHREDDED, Outcome.INTENDED, bench.actor, now, work=str(bench.work.id))
-        )
+        await profiles.note(tx, EventName.PROFILE_SHREDDED, Outcome.INTENDED, bench.actor, now, work=str(bench.work.id))
     count = await destroy_all(bench.app, bench.actor, bench.custody, now)
     async with bench.app.db.begin(client_id=now.client_id) as tx:
-        await tx.append(
-            profiles.event(EventName.PROFILE_SHREDDED, Outcome.OK, bench.actor, now, count=count,
-                           work=str(bench.work.id))
-        )  # fmt: skip
+        await profiles.note(tx, EventName.PROFILE_SHREDDED, Outcome.OK, bench.actor, now, count=count,
+                           work=str(bench.work.id))  # fmt: skip
     return "shredded"
 
 
@@ -246,18 +209,10 @@ async def destroy_all(app: ProfileApp, actor: Actor, custody: ProfileCustody, pr
     if live:
         await custody.destroy(ref, live)
     async with app.db.begin(client_id=profile.client_id) as tx:
-        rows = await tx.all(
-            Generation, "generations_of", client_id=profile.client_id, profile_id=profile.id, limit=10_000
-        )
+        rows = await tx.all(Generation, "generations_of", **profile.at, limit=10_000)
     left = [row for row in rows if row.gone_at is None]
     for row in left:
-        async with app.db.begin(client_id=profile.client_id) as tx:
-            await openings.destroy_key(tx, app, actor, row)
-        await app.artifacts.delete(profile.client_id, key_of(row))
-        async with app.db.begin(client_id=profile.client_id) as tx:
-            await tx.maybe(
-                UUID, "generation_gone", client_id=row.client_id, profile_id=row.profile_id, generation=row.generation
-            )
+        await _destroy_blob(app, actor, row)
     await app.proofs.remove(profile.client_id, profile.id)
     return len(left)
 
@@ -267,13 +222,15 @@ async def destroy_one(app: ProfileApp, actor: Actor, custody: ProfileCustody, ro
     ref = ProfileRef(row.client_id, row.profile_id)
     if row.record_version in await custody.live_versions(ref):
         await custody.destroy(ref, [row.record_version])
+    await _destroy_blob(app, actor, row)
+
+
+async def _destroy_blob(app: ProfileApp, actor: Actor, row: Generation) -> None:
     async with app.db.begin(client_id=row.client_id) as tx:
         await openings.destroy_key(tx, app, actor, row)
     await app.artifacts.delete(row.client_id, key_of(row))
     async with app.db.begin(client_id=row.client_id) as tx:
-        await tx.maybe(
-            UUID, "generation_gone", client_id=row.client_id, profile_id=row.profile_id, generation=row.generation
-        )
+        await tx.maybe(UUID, "generation_gone", **row.at)
 
 
 _DOING: Final[Mapping[ProfileTask, Doing]] = {
@@ -316,10 +273,8 @@ async def tell_due(app: ProfileApp) -> int:
             if at is None:
                 continue
             now = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
-            told = profiles.event(
-                EventName.PROFILE_DUE, Outcome.OK, app.system(), now, cause=cause, due_at=profiles.stamp(at)
-            )
-            await tx.append(told)
+            said = {"cause": cause, "due_at": profiles.stamp(at)}
+            await profiles.note(tx, EventName.PROFILE_DUE, Outcome.OK, app.system(), now, **said)
             await open_alert(tx, app, app.system(), reason="profile_due", severity="warning", client_id=client_id,
                               object_id=profile_id)  # fmt: skip
     for client_id, profile_id in overdue:
@@ -341,9 +296,8 @@ async def retire_keys(app: ProfileApp) -> int:
 async def _retire(app: ProfileApp, client_id: ClientId, profile_id: UUID) -> None:
     actor = app.system()
     async with app.db.begin(client_id=client_id) as tx:
-        await tx.all(None, "profile_lock", profile_id=profile_id)
-        now = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
-        rows = await tx.all(Generation, "generations_of", client_id=client_id, profile_id=profile_id, limit=_AT_ONCE)
+        now = await locked(tx, client_id, profile_id)
+        rows = await tx.all(Generation, "generations_of", **now.at, limit=_AT_ONCE)
         for row in rows:
             if row.generation < now.generation and row.key_state is KeyState.ACTIVE:
                 await openings.move_key(tx, app, actor, row, to=KeyState.DEACTIVATED, reason="superseded")
@@ -378,10 +332,9 @@ async def _sweep(app: ProfileApp, row: Row) -> bool:
     client_id, profile_id = ClientId(row["client_id"]), UUID(str(row["profile_id"]))
     said: Any = parse_canonical(bytes(row["payload"]))
     async with app.db.begin(client_id=client_id) as tx:
-        await tx.all(None, "profile_lock", profile_id=profile_id)
-        now = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
+        now = await locked(tx, client_id, profile_id)
         plan = openings.plan_from(said["fields"], now)
-        held = await tx.maybe(Opening, "opening_of", client_id=client_id, profile_id=profile_id)
+        held = await tx.maybe(Opening, "opening_of", **now.at)
         if held is not None and held.open and held.epoch == plan.epoch:
             return False  # it goes on
         await tx.one(int, "opening_epoch", client_id=client_id, id=profile_id)  # fenced: its late end is refused
