@@ -26,7 +26,7 @@ PLUGIN = SRC + "byokeep_redact/selftest/plugin.py"
 MADE_ONCE = {
     "ClientSession": ("wire/transport.py", "demo.py"),
     "fsync": ("kernel/durable_write.py", "adapters/files/", "adapters/blobs/local.py", "adapters/openbao/audit.py"),
-    "parse_constant": ("core/strict_json.py",),
+    "parse_constant": ("core/canonical.py",),
 }
 RUNS_TEXT = {"compile", "__import__"}
 LOG_METHODS = {"debug", "info", "warning", "warn", "error", "exception", "critical", "log", "msg", "bind", "fatal"}

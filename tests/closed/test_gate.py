@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 
-from byokeep.core.policy import NEXT_STEPS, gate_schema
+from byokeep.core.gate import NEXT_STEPS, gate_schema
 from byokeep.jobs import effect
 from tests.support.broker import Stand, standing
 from tests.support.postgres import drop_database, fresh_database

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from byokeep.core.errors import Denied
-from byokeep.core.policy import DenyReason, GateInput, check_effect, gate_schema
+from byokeep.core.gate import DenyReason, GateInput, check_effect, gate_schema
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "vectors" / "gate" / "decisions.json").read_text())
 SPEC = Path(__file__).parents[2] / "docs" / "spec" / "gate.md"

@@ -7,9 +7,8 @@ import json
 import pytest
 
 from byokeep.client.http import _decode
-from byokeep.core.canonical import check_texts
+from byokeep.core.canonical import check_texts, read_json, strict_object
 from byokeep.core.errors import Rejected, Unavailable
-from byokeep.core.strict_json import read_json, strict_object
 from byokeep.http.request import parse_object
 
 BAD = [r"\ud83d", r"\ude00", r"a\ud83db", r"\ude00\ud83d", r"\u0000", r"a\u0000"]

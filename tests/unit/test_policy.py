@@ -13,21 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byokeep.core.errors import Denied, NotFound, Rejected
+from byokeep.core.gate import GATE_VERSION, NEXT_STEPS, DenyReason, GateInput, check_effect, gate_schema
 from byokeep.core.model import HUMAN_ROLES, MACHINE_ROLES, Actor, EffectKind, Lane, Role
-from byokeep.core.policy import (
-    APPROVING,
-    FORBIDDEN_PAIRS,
-    GATE_VERSION,
-    GRANTS,
-    NEXT_STEPS,
-    DenyReason,
-    GateInput,
-    Verb,
-    authorise,
-    check_effect,
-    check_roles,
-    gate_schema,
-)
+from byokeep.core.policy import APPROVING, FORBIDDEN_PAIRS, GRANTS, Verb, authorise, check_roles
 from tests.support.advice import assert_advice
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

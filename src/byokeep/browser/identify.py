@@ -43,9 +43,9 @@ from typing import Any, Final
 from playwright.async_api import Error, Page, Response
 
 from byokeep.browser.launch import resource
+from byokeep.core.canonical import unique
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.identity import Comparison, Face, Fingerprint, IdentityVerdict, compare
-from byokeep.core.strict_json import unique
 from byokeep.kernel.ports import Shot
 from byokeep.platforms.website import AccountPlace, PageReading, Signs, SitePlace, Website
 from byokeep_redact.engine import RedactionFailed, Redactor

@@ -59,9 +59,9 @@ from playwright.async_api import Error, Page, Route, StorageState
 
 from byokeep.browser.identify import IdentityOutcome, from_network, identify, look
 from byokeep.browser.launch import Running, resource, same_site
+from byokeep.core.canonical import read_json
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.core.strict_json import read_json
 from byokeep.platforms.website import SitePlace, Website
 
 FORMAT: Final = "byokeep-browser-state"

@@ -20,9 +20,9 @@ from urllib.parse import quote
 
 from byokeep.cli.intake import read_token_file
 from byokeep.cli.terminal import again, clean, session, show
+from byokeep.core.canonical import read_json
 from byokeep.core.errors import ByokeepError, Rejected, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.core.strict_json import read_json
 from byokeep.settings import check_address
 
 T = TypeVar("T")

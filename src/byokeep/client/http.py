@@ -31,6 +31,7 @@ from typing import Any, Final, TypeVar
 import aiohttp
 
 from byokeep.client.settings import ClientSettings, parse_address
+from byokeep.core.canonical import read_json
 from byokeep.core.errors import (
     KINDS,
     ByokeepError,
@@ -43,7 +44,6 @@ from byokeep.core.errors import (
     Unavailable,
 )
 from byokeep.core.secret import Secret
-from byokeep.core.strict_json import read_json
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.transport import Transport, failing, read_body
 

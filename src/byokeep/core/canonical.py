@@ -1,19 +1,20 @@
-"""Canonical JSON (RFC 8785) for the little that records hold: text, integers, null, lists, objects.
+"""Canonical JSON (RFC 8785) for what is hashed and signed, and JSON from outside that has one reading only.
 
 Rules
-- One value has one spelling; bytes made here are hashed and signed, so they never change.
-- No floats and no booleans: what a record needs has none, and their spelling is where encoders differ.
-
+- One value has one spelling; bytes made here are hashed and signed, so they never change. Records hold text, integers,
+  null, lists and objects: no floats and no booleans, whose spelling is where encoders differ.
+- Of JSON from outside a name twice in an object, NaN, Infinity and endless nesting are refused. Whoever reads bounds
+  the bytes.
 - Foreign text that no database and no UTF-8 can hold (half a surrogate pair, NUL) is told before it gets anywhere.
 
-It may not repair: a value that has no canonical spelling is refused.
+It may not repair: a value that has no canonical spelling, or more than one reading, is refused.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final, NoReturn
 
 MAX_INT: Final = 2**53 - 1
 _text: Final = json.JSONEncoder(ensure_ascii=False).encode
@@ -25,9 +26,7 @@ def canonical_json(value: object) -> bytes:
     Raises:
         ValueError: A type or number that records do not hold, or text that is not Unicode.
     """
-    parts: list[str] = []
-    _write(value, parts)
-    return "".join(parts).encode("utf-8")
+    return _spelled(value).encode("utf-8")
 
 
 def parse_canonical(data: bytes) -> object:
@@ -64,38 +63,71 @@ def check_texts(document: object) -> None:
             one.encode("utf-8")  # UnicodeEncodeError is a ValueError
 
 
-def _write(value: object, parts: list[str]) -> None:
+def _spelled(value: object) -> str:
     if value is None:
-        parts.append("null")
-    elif isinstance(value, str):
-        parts.append(_text(value))
-    elif isinstance(value, int) and not isinstance(value, bool):
+        return "null"
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, int) and not isinstance(value, bool):
         if abs(value) > MAX_INT:
             raise ValueError("integer is too large for canonical JSON")
-        parts.append(str(value))
-    elif isinstance(value, Mapping):
-        _write_object(value, parts)
-    elif isinstance(value, list | tuple):
-        parts.append("[")
-        for index, item in enumerate(value):
-            if index:
-                parts.append(",")
-            _write(item, parts)
-        parts.append("]")
-    else:
-        raise ValueError("canonical JSON here holds text, integers, null, lists and objects only")
+        return str(value)
+    if isinstance(value, Mapping):
+        if not all(isinstance(name, str) for name in value):
+            raise ValueError("object names must be text")
+        names = sorted(value, key=lambda name: name.encode("utf-16-be"))  # RFC 8785 orders by UTF-16 code units
+        return "{" + ",".join(f"{_text(name)}:{_spelled(value[name])}" for name in names) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_spelled, value)) + "]"
+    raise ValueError("canonical JSON here holds text, integers, null, lists and objects only")
 
 
-def _write_object(value: Mapping[object, object], parts: list[str]) -> None:
-    names = [name for name in value if isinstance(name, str)]
-    if len(names) != len(value):
-        raise ValueError("object names must be text")
-    names.sort(key=lambda name: name.encode("utf-16-be"))  # RFC 8785 orders by UTF-16 code units
-    parts.append("{")
-    for index, name in enumerate(names):
-        if index:
-            parts.append(",")
-        parts.append(_text(name))
-        parts.append(":")
-        _write(value[name], parts)
-    parts.append("}")
+_LONGEST_NUMBER: Final = 16  # digits
+
+
+def read_json(text: bytes | str, *, whole_numbers: bool = False) -> Any:
+    """Return a parsed document.
+
+    Args:
+        text: JSON.
+        whole_numbers: Refuse fractions, and numbers that not every reader holds exactly.
+
+    Raises:
+        ValueError: It is no JSON, or breaks a rule of this module.
+    """
+    numbers: dict[str, Any] = {"parse_float": _refuse, "parse_int": _integer} if whole_numbers else {}
+    try:
+        return json.loads(text, object_pairs_hook=unique, parse_constant=_refuse, **numbers)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def strict_object(text: bytes | str, *, whole_numbers: bool = False) -> dict[str, Any] | None:
+    """Return the object that a document is, None when it is none.
+
+    It is none either when a text is no Unicode or holds a NUL: what nobody can write down is not read.
+    """
+    try:
+        document = read_json(text, whole_numbers=whole_numbers)
+        check_texts(document)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object. Raises ValueError: a name stands in it twice."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name twice")
+    return found
+
+
+def _refuse(_: str) -> NoReturn:
+    raise ValueError("a number that is refused")
+
+
+def _integer(text: str) -> int:
+    if len(text) > _LONGEST_NUMBER:
+        _refuse(text)
+    return int(text)

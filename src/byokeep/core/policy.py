@@ -1,4 +1,4 @@
-"""Who may do what. The gate that every effect passes is :mod:`byokeep.core.gate`, and is named here too.
+"""Who may do what. The gate that every effect passes is :mod:`byokeep.core.gate`.
 
 Rules
 - A decision is no return value: the function returns ``None`` or raises. There is no boolean to forget.
@@ -18,24 +18,7 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import Denied, NotFound, Rejected
-from byokeep.core.gate import GATE_VERSION, NEXT_STEPS, DenyReason, GateInput, check_effect, gate_schema
 from byokeep.core.model import HUMAN_ROLES, MACHINE_ROLES, Actor, Role
-
-__all__ = [
-    "APPROVING",
-    "FORBIDDEN_PAIRS",
-    "GATE_VERSION",
-    "GRANTS",
-    "NEXT_STEPS",
-    "DenyReason",
-    "GateInput",
-    "Verb",
-    "authorise",
-    "check_effect",
-    "check_roles",
-    "gate_schema",
-]
-
 
 _O, _P, _U, _A = Role.OPERATOR, Role.APPROVER, Role.AUDITOR, Role.ADMIN
 _D, _R, _C, _S = Role.DISPATCHER, Role.RUNNER, Role.CUSTODIAN, Role.SYSTEM
@@ -164,10 +147,8 @@ def authorise(actor: Actor, verb: Verb, *, client_id: UUID | None = None) -> Non
         raise Denied("not_permitted", verb=verb.value, next_step=f"This takes one of the roles: {named or 'none'}.")
     if actor.held and verb in APPROVING:
         until = f"until {actor.held_until.astimezone(UTC):%Y-%m-%d %H:%M}Z" if actor.held_until else "for now"
-        step = (
-            f"Your approvals are held {until}. To end it sooner: `byokeep operator vouch {actor.name or 'NAME'}`, by an"
-        )
-        step += " admin, and a second admin approves."
+        vouch = f"`byokeep operator vouch {actor.name or 'NAME'}`, by an admin"
+        step = f"Your approvals are held {until}. To end it sooner: {vouch}, and a second admin approves."
         raise Denied("approval_held", verb=verb.value, next_step=step)
     if client_id is not None and actor.clients is not None and client_id not in actor.clients:
         raise NotFound("not_found")

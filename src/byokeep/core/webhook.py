@@ -25,8 +25,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from byokeep.core.canonical import read_json
 from byokeep.core.errors import RateLimited, Rejected, Unauthenticated
-from byokeep.core.strict_json import read_json
 
 MAX_BODY: Final = 1 << 20  # bytes
 MIN_KEY: Final = 16  # bytes

@@ -31,9 +31,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from byokeep.core.bucket import Buckets
+from byokeep.core.canonical import strict_object
 from byokeep.core.errors import KINDS, ByokeepError, NotFound, RateLimited, Rejected, Unauthenticated, Unavailable
 from byokeep.core.model import Actor, ClientId, Role
-from byokeep.core.strict_json import strict_object
 from byokeep.kernel.ports import Clock
 
 MAX_BODY: Final = 16 * 1024  # bytes

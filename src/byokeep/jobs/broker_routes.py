@@ -17,8 +17,8 @@ from pydantic import Field
 
 from byokeep.accounts import recovery
 from byokeep.core.errors import Rejected
+from byokeep.core.gate import gate_schema
 from byokeep.core.model import Actor, Client, ClientId, DeclaredJob, Lane, LeaseKind
-from byokeep.core.policy import gate_schema
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.reply import AtOffset, Reply

@@ -26,11 +26,11 @@ from uuid import UUID
 from byokeep.core.act_key import is_key
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
-from byokeep.core.gate import NEVER_LOST
+from byokeep.core.gate import NEVER_LOST, DenyReason, GateInput, check_effect
 from byokeep.core.identity import Face, Fingerprint, IdentityVerdict, Why
 from byokeep.core.identity import compare as compare_faces
 from byokeep.core.model import PLATFORMS, Actor, ClientId, EffectKind, Lane, PermitId
-from byokeep.core.policy import DenyReason, GateInput, Verb, authorise, check_effect
+from byokeep.core.policy import Verb, authorise
 from byokeep.core.reenable import EffectResult, Stage
 from byokeep.jobs.lease import deny
 from byokeep.jobs.reenabling import ended, state_of, take
@@ -198,7 +198,7 @@ async def issue_permit(app: BrokerApp, actor: Actor, lease_id: UUID, wish: Effec
 
     Raises:
         NotFound: No such lease for this runner.
-        Denied: A reason of :class:`byokeep.core.policy.DenyReason`; recorded.
+        Denied: A reason of :class:`byokeep.core.gate.DenyReason`; recorded.
         Conflict: ``already_done``, ``in_progress``, ``outcome_unknown``, ``idempotency_key_reused``.
         Unavailable: ``store_unreachable``, ``audit_chain_held``, or the database could not be asked: no permit.
     """

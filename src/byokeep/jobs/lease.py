@@ -28,8 +28,9 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, RateLimited, Rejected
 from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.gate import NEXT_STEPS, DenyReason
 from byokeep.core.model import PLATFORMS, PROFILE, SEAL, Actor, ClientId, LeaseId, LeaseKind, Provider, Role
-from byokeep.core.policy import NEXT_STEPS, DenyReason, Verb, authorise
+from byokeep.core.policy import Verb, authorise
 from byokeep.core.ref import ProfileRef, SecretPart, SecretRef, parse
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import permit, record_refusal

@@ -263,16 +263,16 @@ class StoreEntry:
     """
 
     device: str
-    request_id: str
     at: datetime
     kind: str
-    operation: str
-    path: str
-    entity_id: str
-    lease_header: str
-    login_jwt_hash: str
     status_error: bool
-    remote: str
+    request_id: str = ""
+    operation: str = ""
+    path: str = ""
+    entity_id: str = ""
+    lease_header: str = ""
+    login_jwt_hash: str = ""
+    remote: str = ""
     lets_in: bool = False
     name_hash: str = ""
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import fcntl
 import hashlib
 import importlib.util
 import json
@@ -56,15 +55,11 @@ async def examine(settings: Settings) -> list[Row]:
     """Return one row a check: ``check``, ``state`` (ok, failed, unknown, note), ``detail``."""
     found = stack(settings.home)
     embedded = settings.embedded_store or settings.embedded_database
-    rows = list(_files(settings)) + list(_processes(found, embedded=embedded))
-    rows += [*_disk(settings), *_audit_files(settings), *_tokens(settings)]
-    rows += _rooms(settings)
-    rows += _profiles(settings)
-    rows.append(_worker(settings))
-    rows += _refresher(settings)
-    rows.append(await _store(settings))
-    rows += await _bucket(settings)
-    rows += await _database_roles(settings)
+    rows = [*_files(settings), *_processes(found, embedded=embedded)]
+    for look in (_disk, _audit_files, _tokens, _rooms, _profiles):
+        rows += look(settings)
+    rows += [_worker(settings), *_refresher(settings), await _store(settings)]
+    rows += [*await _bucket(settings), *await _database_roles(settings)]
     for name in ("web", "broker"):
         listens = "" if embedded else f"http://{getattr(settings, f'{name}_listen')}"
         url = str(getattr(settings, f"{name}_url") or found.get(f"{name}_url", "") or listens)
@@ -204,8 +199,8 @@ def _refresher(settings: Settings) -> Iterator[Row]:
             state = "unknown" if settings.embedded_database else "note"
             yield _row("refresher", state, "it has never run here; tokens are renewed where its slots_dir is")
             return
-        mode, waiting = stat.S_IMODE(place.lstat().st_mode), sum(1 for _ in place.glob("*.slot"))
-        held = _locked(place)
+        mode, waiting = stat.S_IMODE(place.lstat().st_mode), sum(one.suffix == ".slot" for one in place.iterdir())
+        held = is_held(place)
     except OSError:
         yield _row("refresher", "unknown", "its slots cannot be looked at by this user")
         return
@@ -226,17 +221,6 @@ def _worker(settings: Settings) -> Row:
     if not file.exists():
         return _row("worker", "unknown" if settings.embedded_database else "note", "it has never run here")
     return _row("worker", "failed", "does not run: no key is verified, no profile looked after")
-
-
-def _locked(place: Path) -> bool:
-    fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 async def _bucket(settings: Settings) -> list[Row]:

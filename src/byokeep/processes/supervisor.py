@@ -26,7 +26,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import aiohttp
 
@@ -63,20 +63,6 @@ _RUN_SETTINGS: Final = "run-settings.toml"  # what our processes are started wit
 Say = Callable[[str], None]
 
 
-class SupervisedPart(Protocol):
-    """A server that we start: the embedded OpenBao, the embedded PostgreSQL."""
-
-    @property
-    def pid(self) -> int | None:
-        """Process id; None or 0 when it does not run."""
-
-    async def start(self) -> None:
-        """Start and wait until it answers."""
-
-    async def stop(self) -> None:
-        """Stop cleanly, by force after a while."""
-
-
 @dataclass(slots=True)
 class Child:
     """One of our own processes."""
@@ -100,7 +86,7 @@ class Stack:
         self._say = say
         self._lock: int | None = None
         self._children: dict[str, Child] = {}
-        self._parts: dict[str, SupervisedPart] = {}
+        self._parts: dict[str, EmbeddedOpenBao | EmbeddedPostgres] = {}
         self._store: EmbeddedOpenBao | None = None
         self._database: EmbeddedPostgres | None = None
         self._stopping = asyncio.Event()
@@ -202,8 +188,7 @@ class Stack:
         try:
             await renew_machines(self.settings)
         except (ByokeepError, OSError) as error:
-            code = error.code if isinstance(error, ByokeepError) else f"errno/{error.errno}"
-            get_log().error("tokens_not_renewed", code=code)
+            get_log().error("tokens_not_renewed", code=_code(error))
 
     def ask_to_stop(self) -> None:
         """End :meth:`run`. Safe in a signal handler of the loop."""
@@ -238,11 +223,8 @@ class Stack:
         except OSError:
             holder = os.read(lock, 16).decode("ascii", "replace").strip()
             os.close(lock)
-            raise Conflict(
-                "already_running",
-                next_step="Stop that process first, or use another --home.",
-                pid=int(holder) if holder.isdigit() else 0,
-            ) from None
+            step, pid = "Stop that process first, or use another --home.", int(holder) if holder.isdigit() else 0
+            raise Conflict("already_running", next_step=step, pid=pid) from None
         os.ftruncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())
         self._lock = lock
@@ -250,13 +232,11 @@ class Stack:
     def _check_ports(self) -> None:
         for name in ("web_listen", "broker_listen"):
             host, _, port = str(getattr(self.settings, name)).rpartition(":")
-            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((host.strip("[]"), int(port)))
-                except (OSError, OverflowError):
-                    step = f"Stop what listens on port {port}, or set BYOKEEP_{name.upper()}; port 0 takes a free one."
-                    raise Conflict("port_not_free", next_step=step, setting=name, port=port) from None
+            try:
+                _free_port(host, int(port))
+            except (OSError, OverflowError):
+                step = f"Stop what listens on port {port}, or set BYOKEEP_{name.upper()}; port 0 takes a free one."
+                raise Conflict("port_not_free", next_step=step, setting=name, port=port) from None
 
     async def _start_parts(self) -> None:
         if self.settings.embedded_store:
@@ -288,8 +268,7 @@ class Stack:
                 try:
                     await part.start()
                 except (ByokeepError, OSError) as error:  # a full disk, say: the next look tries again
-                    code = error.code if isinstance(error, ByokeepError) else f"errno/{error.errno}"
-                    get_log().error("part_not_started", component=name, code=code)
+                    get_log().error("part_not_started", component=name, code=_code(error))
         for name, child in list(self._children.items()):
             if child.process.poll() is None:
                 continue
@@ -318,15 +297,9 @@ class Stack:
         return is_held(self.settings.path("slots_dir")) and (self.settings.path("log_dir") / "refresher.log").exists()
 
     def _write_stack_file(self) -> None:
-        settings = self.settings
-        document = {
-            "version": __version__,
-            "web_url": self.web_url,
-            "broker_url": self.broker_url,
-            "pids": self.pids,
-            "supervisor_pid": os.getpid(),
-        }
-        durable_write(settings.home / "stack.json", (json.dumps(document, indent=1) + "\n").encode(), mode=0o666)
+        urls = {"version": __version__, "web_url": self.web_url, "broker_url": self.broker_url}
+        document = json.dumps(urls | {"pids": self.pids, "supervisor_pid": os.getpid()}, indent=1) + "\n"
+        durable_write(self.settings.home / "stack.json", document.encode(), mode=0o666)
 
 
 async def up(settings: Settings, *, say: Say, ready: Callable[[Stack], Awaitable[None] | None]) -> None:
@@ -359,10 +332,20 @@ def _with_ports(settings: Settings) -> Settings:
     for name in ("web_listen", "broker_listen"):
         host, _, port = str(getattr(settings, name)).rpartition(":")
         if port == "0":
-            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-                probe.bind((host.strip("[]"), 0))
-                chosen[name] = f"{host}:{probe.getsockname()[1]}"
+            chosen[name] = f"{host}:{_free_port(host, 0)}"
     return replace(settings, **chosen)
+
+
+def _free_port(host: str, port: int) -> int:
+    """Return a port that is free now: this one, or any if it is 0. Raises OSError: it is not."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host.strip("[]"), port))
+        return int(probe.getsockname()[1])
+
+
+def _code(error: ByokeepError | OSError) -> str:
+    return error.code if isinstance(error, ByokeepError) else f"errno/{error.errno}"
 
 
 async def _readiness(http: Transport, url: str) -> object:

@@ -293,9 +293,7 @@ async def note(
     """Record something about a version on its client's chain, or the platform's for a key that guards every client."""
     fields |= {"holder": kek.holder, "kek": kek.kek_id, "kek_version": kek.version}
     owner = kek.client_id
-    await tx.append(
-        Event(name=name, actor=actor, outcome=outcome, client_id=owner, object_id=owner, fields=fields)
-    )
+    await tx.append(Event(name=name, actor=actor, outcome=outcome, client_id=owner, object_id=owner, fields=fields))
 
 
 async def queue_rewrap(tx: Tx, rotation_id: UUID, client_id: UUID, actor: Actor) -> None:

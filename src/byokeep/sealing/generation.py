@@ -48,6 +48,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from uuid import UUID
 
+from byokeep.core.canonical import read_json
 from byokeep.core.errors import ByokeepError, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.kek import KekFault, KeyContext, Wrapped
 from byokeep.core.keystate import KeyState
@@ -55,7 +56,6 @@ from byokeep.core.manifest import Manifest, RecordPlace
 from byokeep.core.model import ClientId, Environment, ProfileId
 from byokeep.core.sealed_record import ArtifactKey, SealedRecord, StoredArtifact, blob_key, parse_record
 from byokeep.core.secret import Secret
-from byokeep.core.strict_json import read_json
 from byokeep.kernel.ports import ArtifactStore
 
 ALTERED: Final = "sealed_profile_altered"

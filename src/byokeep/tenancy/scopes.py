@@ -21,8 +21,8 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import Denied, Rejected, Unavailable
+from byokeep.core.gate import NEXT_STEPS, DenyReason
 from byokeep.core.model import PLATFORMS, Lane
-from byokeep.core.policy import NEXT_STEPS, DenyReason
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.rows import Row
 

@@ -25,9 +25,9 @@ from typing import Any, Final, Self, cast
 
 from yarl import URL
 
+from byokeep.core.canonical import read_json
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, RateLimited, Rejected, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.core.strict_json import read_json
 from byokeep.wire.address import parse_address
 from byokeep.wire.transport import CaFileUnreadable, Transport, failing
 

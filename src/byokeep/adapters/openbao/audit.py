@@ -125,7 +125,7 @@ def _entries(device: str, line: bytes, last: datetime | None) -> list[StoreEntry
     if start > 0:
         try:
             whole = _entry(device, line[start:])
-            return [_torn(device, last or whole.at), whole]
+            return [StoreEntry(device=device, at=last or whole.at, kind="torn", status_error=True), whole]
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
             pass
     raise Unavailable("store_audit_unreadable", device=device)
@@ -155,22 +155,6 @@ def _entry(device: str, line: bytes) -> StoreEntry:
         remote=_text(request.get("remote_address")),
         lets_in=operation == "update" and path.startswith(ENTITY_PATH) and data.get("disabled") is not True,
         name_hash=_text(said.get("name")) if path == NAMED_PATH and operation == "read" else "",
-    )
-
-
-def _torn(device: str, at: datetime) -> StoreEntry:
-    return StoreEntry(
-        device=device,
-        request_id="",
-        at=at,
-        kind="torn",
-        operation="",
-        path="",
-        entity_id="",
-        lease_header="",
-        login_jwt_hash="",
-        status_error=True,
-        remote="",
     )
 
 

@@ -20,9 +20,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
+from byokeep.core.canonical import read_json
 from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.core.strict_json import read_json
 from byokeep.wire.bao_http import BaoHttp, BaoReply
 
 

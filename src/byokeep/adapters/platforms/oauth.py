@@ -27,11 +27,11 @@ from byokeep.accounts.model import OurApp
 from byokeep.accounts.refresher_app import Ending, Login, Posts, RevocationResult
 from byokeep.adapters.platforms.calls import PlatformApp, TokenPlace, Values, fillable, repeats, send
 from byokeep.adapters.platforms.catalog import ConsentSide
+from byokeep.core.canonical import strict_object
 from byokeep.core.errors import Integrity, Rejected
 from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.identity import Face
 from byokeep.core.secret import Secret
-from byokeep.core.strict_json import strict_object
 from byokeep.core.tokens import MAX_LIFE_S, TokenReply, TokenSet, first_set, renewed, scope_set, token
 from byokeep.platforms.descriptor import (
     PLATFORM_DESCRIPTORS,

@@ -31,10 +31,10 @@ from urllib.parse import quote, unquote_to_bytes, urlencode, urlsplit
 import aiohttp
 
 from byokeep.adapters.providers.descriptor import ProviderDescriptor, check_format
+from byokeep.core.canonical import read_json
 from byokeep.core.errors import Rejected
 from byokeep.core.next_steps import of_outcome
 from byokeep.core.secret import Secret
-from byokeep.core.strict_json import read_json
 from byokeep.wire.address import is_loopback
 from byokeep.wire.outbound import NEXT_STEP, Outbound, Watch, is_packed
 
