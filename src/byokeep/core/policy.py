@@ -147,8 +147,10 @@ def authorise(actor: Actor, verb: Verb, *, client_id: UUID | None = None) -> Non
         raise Denied("not_permitted", verb=verb.value, next_step=f"This takes one of the roles: {named or 'none'}.")
     if actor.held and verb in APPROVING:
         until = f"until {actor.held_until.astimezone(UTC):%Y-%m-%d %H:%M}Z" if actor.held_until else "for now"
-        vouch = f"`byokeep operator vouch {actor.name or 'NAME'}`, by an admin"
-        step = f"Your approvals are held {until}. To end it sooner: {vouch}, and a second admin approves."
+        step = (
+            f"Your approvals are held {until}. To end it sooner: `byokeep operator vouch {actor.name or 'NAME'}`, by an"
+            " admin, and a second admin approves."
+        )
         raise Denied("approval_held", verb=verb.value, next_step=step)
     if client_id is not None and actor.clients is not None and client_id not in actor.clients:
         raise NotFound("not_found")
