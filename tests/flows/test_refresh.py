@@ -22,7 +22,7 @@ from byokeep.accounts.accounts import declare_gone, list_refreshers
 from byokeep.accounts.maintenance import IDLE_DAYS, remind
 from byokeep.accounts.model import OAuthGrant, OurApp
 from byokeep.accounts.refresh import renew
-from byokeep.accounts.refresher_app import AccountCustody, OAuthPlatform
+from byokeep.accounts.refresher_app import OAuthPlatform
 from byokeep.accounts.tasks import run
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.errors import Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
@@ -31,6 +31,7 @@ from byokeep.core.model import Actor, Role
 from byokeep.core.refresh import RefreshRules, TokenModel
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
+from byokeep.kernel.ports import ValueCustody
 from byokeep_redact.canary import Canary
 from byokeep_redact.search import Sweep
 from tests.support.broker import Stand
@@ -447,7 +448,7 @@ async def test_a_landed_reply_is_placed_when_the_store_is_back(bench: Bench) -> 
         close = custodian.close
 
         @asynccontextmanager
-        async def open(self, job_id: UUID) -> AsyncIterator[AccountCustody]:
+        async def open(self, job_id: UUID) -> AsyncIterator[ValueCustody]:
             async with custodian.open(job_id) as custody:
 
                 async def write(ref: Any, value: Secret, *, cas: int) -> Any:

@@ -33,7 +33,6 @@ from byokeep.accounts import leftovers
 from byokeep.accounts.model import Connection, OAuthGrant, OurApp, PlatformAccount, consent_event, end_consent
 from byokeep.accounts.refresh_journal import ends_of, stamp
 from byokeep.accounts.refresher_app import (
-    AccountCustody,
     Login,
     OAuthPlatform,
     Posts,
@@ -56,7 +55,7 @@ from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
 from byokeep.jobs import reenabling
 from byokeep.kernel import sops
-from byokeep.kernel.ports import Tx, Written
+from byokeep.kernel.ports import Tx, ValueCustody, Written
 from byokeep.kernel.sops import SopRun
 from byokeep.tenancy import transfers
 from byokeep.tenancy.clients import require_active
@@ -237,7 +236,7 @@ async def _untouched(app: RefresherApp, case: ConsentCase) -> bool:
     return True
 
 
-async def _connect(app: RefresherApp, case: ConsentCase, custody: AccountCustody) -> None:
+async def _connect(app: RefresherApp, case: ConsentCase, custody: ValueCustody) -> None:
     code, verifier = await _take_secrets(case, custody)
     try:
         ours = replace(case.ours, redirect_uri=case.one.redirect_uri)
@@ -258,7 +257,7 @@ async def _connect(app: RefresherApp, case: ConsentCase, custody: AccountCustody
 
 
 async def _verify_and_store(
-    app: RefresherApp, case: ConsentCase, custody: AccountCustody, platform: OAuthPlatform, tokens: TokenSet
+    app: RefresherApp, case: ConsentCase, custody: ValueCustody, platform: OAuthPlatform, tokens: TokenSet
 ) -> int:
     """Return the version that the tokens replaced, 0 where none lived; what fails leaves nothing of them."""
     seen: list[Face] = []
@@ -313,7 +312,7 @@ async def _mark_superseded(app: RefresherApp, case: ConsentCase, ids: list[str])
     return name
 
 
-async def _take_secrets(case: ConsentCase, custody: AccountCustody) -> tuple[Secret, Secret | None]:
+async def _take_secrets(case: ConsentCase, custody: ValueCustody) -> tuple[Secret, Secret | None]:
     """Read code and verifier, and destroy both: whatever happens from here on, they open nothing again."""
     read: list[Secret] = []
     for part in (SecretPart.CODE, SecretPart.VERIFIER):
@@ -412,7 +411,7 @@ def _expected(case: ConsentCase) -> Fingerprint | None:
     return _named(case, case.past.external_id) if same else None
 
 
-async def _store(app: RefresherApp, case: ConsentCase, custody: AccountCustody, found: VerifiedConsent) -> int:
+async def _store(app: RefresherApp, case: ConsentCase, custody: ValueCustody, found: VerifiedConsent) -> int:
     """Put the tokens into the store, and on record in one transaction; without the record they are destroyed.
 
     Returns the version that they replaced, 0 where none lived.
@@ -435,7 +434,7 @@ async def _store(app: RefresherApp, case: ConsentCase, custody: AccountCustody, 
         return now.replaces or 0
 
 
-async def _place(case: ConsentCase, custody: AccountCustody, tokens: TokenSet) -> PlacedTokens:
+async def _place(case: ConsentCase, custody: ValueCustody, tokens: TokenSet) -> PlacedTokens:
     place, access = case.account.place(SecretPart.TOKENS), case.account.place(SecretPart.ACCESS)
     written = await _write(custody, place, tokens)
     try:
@@ -446,7 +445,7 @@ async def _place(case: ConsentCase, custody: AccountCustody, tokens: TokenSet) -
     return PlacedTokens(written=written, access_version=opened.version)
 
 
-async def _write(custody: AccountCustody, place: SecretRef, tokens: TokenSet) -> Written:
+async def _write(custody: ValueCustody, place: SecretRef, tokens: TokenSet) -> Written:
     """Write the next version, whatever a renewal of the grant that this one replaces did meanwhile."""
     for _ in range(_WRITE_TRIES - 1):
         with suppress(Conflict):
@@ -454,7 +453,7 @@ async def _write(custody: AccountCustody, place: SecretRef, tokens: TokenSet) ->
     return await write_tokens(custody, place, tokens, cas=await custody.newest(place))
 
 
-async def _unplace(case: ConsentCase, custody: AccountCustody, placed: PlacedTokens) -> None:
+async def _unplace(case: ConsentCase, custody: ValueCustody, placed: PlacedTokens) -> None:
     await custody.destroy(case.account.place(SecretPart.TOKENS), [placed.written.version])
     if placed.access_version:
         await custody.destroy(case.account.place(SecretPart.ACCESS), [placed.access_version])

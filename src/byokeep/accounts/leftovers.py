@@ -30,7 +30,6 @@ from byokeep.accounts import refresh_journal
 from byokeep.accounts.model import Connection, OAuthGrant, PlatformAccount
 from byokeep.accounts.refresh_journal import GrantStanding, Renewal, standing
 from byokeep.accounts.refresher_app import (
-    AccountCustody,
     Ending,
     Login,
     OAuthPlatform,
@@ -49,7 +48,7 @@ from byokeep.core.refresh import ROTATING, Phase
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.jobs import reenabling
-from byokeep.kernel.ports import Tx
+from byokeep.kernel.ports import Tx, ValueCustody
 
 WAIT_S: Final = 900  # as long as any renewal takes
 REPLACED_LEFT: Final = "replaced_tokens_left"
@@ -143,7 +142,7 @@ class Late:
     app: RefresherApp
     login: Login
     renewal: Renewal
-    custody: AccountCustody
+    custody: ValueCustody
     ask: Callable[[], Awaitable[OAuthPlatform]]
     new: TokenSet | None
     cut_off: bool
@@ -310,7 +309,7 @@ class Late:
 
 
 async def end_replaced(
-    app: RefresherApp, login: Login, one: Connection, account: PlatformAccount, custody: AccountCustody,
+    app: RefresherApp, login: Login, one: Connection, account: PlatformAccount, custody: ValueCustody,
     platform: OAuthPlatform, *, version: int,
 ) -> None:  # fmt: skip
     """End what a login replaced, on record; the login stands whatever comes of it.
@@ -337,7 +336,7 @@ async def end_replaced(
 
 
 async def end_earlier(
-    app: RefresherApp, grant: OAuthGrant, custody: AccountCustody, platform: OAuthPlatform
+    app: RefresherApp, grant: OAuthGrant, custody: ValueCustody, platform: OAuthPlatform
 ) -> tuple[Ending, bool]:
     """End what logins of a grant replaced, after its own pair is proved to be dead.
 
@@ -381,10 +380,10 @@ async def give_back(
 
 
 async def _revoke(
-    app: RefresherApp, login: Login | None, custody: AccountCustody, platform: OAuthPlatform, place: SecretRef,
+    app: RefresherApp, login: Login | None, custody: ValueCustody, platform: OAuthPlatform, place: SecretRef,
     version: int,
 ) -> Ending:  # fmt: skip
-    """Revoke a version. Raises what :meth:`AccountCustody.read` does."""
+    """Revoke a version. Raises what :meth:`ValueCustody.read` does."""
     pair = await read_tokens(custody, place, version)
     try:
         done = await platform.revoke(pair)

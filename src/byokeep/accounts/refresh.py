@@ -28,7 +28,6 @@ from byokeep.accounts.leftovers import Late, refuse_while_consenting
 from byokeep.accounts.model import OAuthGrant
 from byokeep.accounts.refresh_journal import Renewal, give_up, lose_permission
 from byokeep.accounts.refresher_app import (
-    AccountCustody,
     Login,
     OAuthPlatform,
     RefresherApp,
@@ -48,6 +47,7 @@ from byokeep.core.refresh import Decision, Do, LandingStep, Phase, RenewalAct, S
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
 from byokeep.kernel.command import Severity, open_alert
+from byokeep.kernel.ports import ValueCustody
 from byokeep.kernel.rows import Row
 
 HALTED_S: Final = 3600.0
@@ -67,7 +67,7 @@ class Attempt:
     """
 
     def __init__(
-        self, app: RefresherApp, login: Login, renewal: Renewal, custody: AccountCustody, held: AsyncExitStack
+        self, app: RefresherApp, login: Login, renewal: Renewal, custody: ValueCustody, held: AsyncExitStack
     ) -> None:
         self._app, self._login, self._custody, self._held_until = app, login, custody, held
         self.renewal, self._grant = renewal, renewal.grant

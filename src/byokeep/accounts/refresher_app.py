@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -34,7 +34,7 @@ from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.jobs.jobs import custody_job
 from byokeep.kernel.app import App
-from byokeep.kernel.ports import Written
+from byokeep.kernel.ports import Custodian, ValueCustody, Written
 from byokeep.wire.tokens import pack_tokens, unpack_tokens
 
 SIDE_BY_SIDE: Final = 4
@@ -131,35 +131,6 @@ async def _note(app: RefresherApp, what: str, one: OfAccount, error: Exception) 
 
 
 ALWAYS: Final = ("connect", "read")  # purposes that each account has
-
-
-class AccountCustody(Protocol):
-    """One client's accounts on one platform, for as long as the lease lasts. Every place is a part of an account."""
-
-    async def read(self, ref: SecretRef, version: int) -> Secret:
-        """Return exactly this version. Raises NotFound, Unavailable, Denied, Integrity."""
-
-    async def newest(self, ref: SecretRef) -> int:
-        """Return the newest version's number, 0 when the place was never written."""
-
-    async def write(self, ref: SecretRef, value: Secret, *, cas: int) -> Written:
-        """Write version ``cas + 1``. Raises Conflict(``stale_version``), Unavailable, Denied."""
-
-    async def destroy(self, ref: SecretRef, versions: list[int]) -> None:
-        """Destroy versions for good."""
-
-    async def app_secret(self, provider: Provider, login: str, version: int) -> Secret:
-        """Return the secret of our own app at a login."""
-
-
-class AccountCustodian(Protocol):
-    """The refresher's own identity at the broker."""
-
-    def open(self, job_id: UUID) -> AbstractAsyncContextManager[AccountCustody]:
-        """Obtain a custody lease of a job. Raises Denied, Unavailable."""
-
-    async def close(self, job_id: UUID) -> None:
-        """End a job. Raises Unavailable, Denied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,7 +253,7 @@ class RefresherApp(App):
         apart: Which accounts failed at what, in this process.
     """
 
-    custodian: AccountCustodian
+    custodian: Custodian
     slots: Slots
     owner: UUID
     logins: dict[str, Login]
@@ -318,19 +289,19 @@ _KEPT: Final = 10  # versions that the store keeps of a place
 
 
 @asynccontextmanager
-async def held(app: RefresherApp, client_id: ClientId, provider: Provider) -> AsyncIterator[AccountCustody]:
+async def held(app: RefresherApp, client_id: ClientId, provider: Provider) -> AsyncIterator[ValueCustody]:
     """Hold a custody lease of a job of its own.
 
     Raises:
         ByokeepError: There is no custodian, or the broker gives none.
     """
-    job = custody_job(app, app.custodian, client_id, provider.value)
+    job = custody_job(app, app.custodian.close, client_id, provider.value)
     async with job as job_id, app.custodian.open(job_id) as custody:
         yield custody
 
 
 @asynccontextmanager
-async def opened(app: RefresherApp, grant: OAuthGrant) -> AsyncIterator[tuple[AccountCustody, OAuthPlatform, TokenSet]]:
+async def opened(app: RefresherApp, grant: OAuthGrant) -> AsyncIterator[tuple[ValueCustody, OAuthPlatform, TokenSet]]:
     """Hold the tokens of a grant, and its platform; they are wiped at the end.
 
     Raises:
@@ -364,7 +335,7 @@ async def app_of(app: RefresherApp, grant: OAuthGrant) -> OurApp:
 
 @asynccontextmanager
 async def asked(
-    app: RefresherApp, custody: AccountCustody, provider: Provider, ours: OurApp
+    app: RefresherApp, custody: ValueCustody, provider: Provider, ours: OurApp
 ) -> AsyncIterator[OAuthPlatform]:
     """Hold the caller of a platform as our app, whose secret is wiped at the end."""
     secret = None
@@ -377,8 +348,8 @@ async def asked(
             secret.wipe()
 
 
-async def read_tokens(custody: AccountCustody, place: SecretRef, version: int) -> TokenSet:
-    """Return the token set of a version. Raises as :meth:`AccountCustody.read`."""
+async def read_tokens(custody: ValueCustody, place: SecretRef, version: int) -> TokenSet:
+    """Return the token set of a version. Raises as :meth:`ValueCustody.read`."""
     packed = await custody.read(place, version)
     try:
         return unpack_tokens(packed)
@@ -386,8 +357,8 @@ async def read_tokens(custody: AccountCustody, place: SecretRef, version: int) -
         packed.wipe()
 
 
-async def write_tokens(custody: AccountCustody, place: SecretRef, tokens: TokenSet, *, cas: int) -> Written:
-    """Write a token set as version ``cas + 1``. Raises as :meth:`AccountCustody.write`."""
+async def write_tokens(custody: ValueCustody, place: SecretRef, tokens: TokenSet, *, cas: int) -> Written:
+    """Write a token set as version ``cas + 1``. Raises as :meth:`ValueCustody.write`."""
     packed = pack_tokens(tokens)
     try:
         return await custody.write(place, packed, cas=cas)
@@ -400,7 +371,7 @@ def is_gone(error: ByokeepError) -> bool:
     return isinstance(error, NotFound) or error.code == "secret_version_gone"
 
 
-async def _newest(custody: AccountCustody, place: SecretRef, pinned: int) -> TokenSet:
+async def _newest(custody: ValueCustody, place: SecretRef, pinned: int) -> TokenSet:
     """Read the newest version that is there; one that was written and never recorded may have been destroyed again."""
     newest = await custody.newest(place)
     for version in range(newest, pinned, -1):
@@ -412,7 +383,7 @@ async def _newest(custody: AccountCustody, place: SecretRef, pinned: int) -> Tok
     return await read_tokens(custody, place, min(newest, pinned))
 
 
-async def burn(custody: AccountCustody, *places: SecretRef) -> None:
+async def burn(custody: ValueCustody, *places: SecretRef) -> None:
     """Destroy every version that the store keeps of some places."""
     for place in places:
         if newest := await custody.newest(place):

@@ -13,10 +13,10 @@ It may not hand out access: that is :mod:`byokeep.jobs.lease`.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected
@@ -153,18 +153,14 @@ async def open_job(tx: Tx, app: App, actor: Actor, spec: JobSpec) -> DeclaredJob
     return job
 
 
-class _Custodian(Protocol):
-    async def close(self, job_id: UUID) -> None:
-        """End a job. Raises Unavailable, Denied."""
-
-
 @asynccontextmanager
 async def custody_job(
-    app: App, custodian: _Custodian, client_id: ClientId, secret: str, *, by: Actor | None = None
+    app: App, close: Callable[[UUID], Awaitable[None]], client_id: ClientId, secret: str, *, by: Actor | None = None
 ) -> AsyncIterator[UUID]:
     """Open a custody job for one secret of a client and close it with the block; one that stays open ends by itself.
 
     Args:
+        close: Ends a job, in the name of the custodian who is given it.
         by: Whose request it is; default the process itself.
 
     Raises:
@@ -177,7 +173,7 @@ async def custody_job(
         yield job.id
     finally:
         with suppress(ByokeepError):
-            await custodian.close(job.id)
+            await close(job.id)
 
 
 async def dispatch(app: App, actor: Actor, spec: JobSpec) -> DeclaredJob:

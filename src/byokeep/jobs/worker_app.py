@@ -8,42 +8,13 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
-from uuid import UUID
 
 from byokeep.core.model import Provider
-from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.kernel.app import App
-
-
-class Custody(Protocol):
-    """One client's one secret, for as long as the lease lasts."""
-
-    async def read(self, ref: SecretRef, version: int) -> Secret:
-        """Return exactly this version. Raises NotFound, Unavailable, Denied, Integrity."""
-
-    async def live_versions(self, ref: SecretRef) -> list[int]:
-        """Return versions neither deleted nor destroyed."""
-
-    async def destroy(self, ref: SecretRef, versions: list[int]) -> None:
-        """Destroy versions for good."""
-
-
-class Custodian(Protocol):
-    """The worker's own identity at the broker."""
-
-    def open(self, job_id: UUID) -> AbstractAsyncContextManager[Custody]:
-        """Obtain a custody lease of a job and log in at the store.
-
-        Raises Denied when the job, client or switches do not allow it, Unavailable when that could not be asked.
-        """
-
-    async def close(self, job_id: UUID) -> None:
-        """End a job. Raises Unavailable, Denied."""
+from byokeep.kernel.ports import Custodian
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

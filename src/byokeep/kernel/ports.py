@@ -24,6 +24,8 @@ from byokeep.core.secret import Secret
 from byokeep.kernel.rows import Shape
 
 T = TypeVar("T")
+Place_contra = TypeVar("Place_contra", contravariant=True)
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,45 @@ class Written:
 
     version: int
     request_id: str
+
+
+class Custody(Protocol[Place_contra, Value]):
+    """One client's places of one kind at the store, for as long as a custody lease lasts."""
+
+    async def newest(self, ref: Place_contra) -> int:
+        """Return the newest version's number, 0 when the place was never written."""
+
+    async def read(self, ref: Place_contra, version: int) -> Value:
+        """Return exactly this version. Raises NotFound, Unavailable, Denied, Integrity."""
+
+    async def write(self, ref: Place_contra, value: Value, /, *, cas: int) -> Written:
+        """Write version ``cas + 1``. Raises Conflict(``stale_version``), Unavailable, Denied."""
+
+    async def live_versions(self, ref: Place_contra) -> list[int]:
+        """Return versions neither deleted nor destroyed."""
+
+    async def destroy(self, ref: Place_contra, versions: list[int]) -> None:
+        """Destroy versions for good."""
+
+
+class ValueCustody(Custody[SecretRef, Secret], Protocol):
+    """Custody of the values at one provider or platform."""
+
+    async def app_secret(self, provider: Provider, login: str, version: int) -> Secret:
+        """Return the secret of our own app at a login."""
+
+
+class Custodian(Protocol):
+    """The identity of one of our own workers at the broker."""
+
+    def open(self, job_id: UUID) -> AbstractAsyncContextManager[ValueCustody]:
+        """Obtain a custody lease of a job and log in at the store.
+
+        Raises Denied when the job, client or switches do not allow it, Unavailable when that could not be asked.
+        """
+
+    async def close(self, job_id: UUID) -> None:
+        """End a job. Raises Unavailable, Denied."""
 
 
 class Intake(Protocol):

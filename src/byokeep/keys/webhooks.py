@@ -32,10 +32,10 @@ from byokeep.core.ref import SecretPart, SecretRef, parse_provider
 from byokeep.core.secret import Secret
 from byokeep.core.webhook import MIN_KEY, SCHEMES
 from byokeep.jobs.jobs import custody_job
-from byokeep.jobs.worker_app import Custody, WorkerApp
+from byokeep.jobs.worker_app import WorkerApp
 from byokeep.kernel.app import App, WebApp
 from byokeep.kernel.command import command, open_alert, permit, recorded
-from byokeep.kernel.ports import Tx
+from byokeep.kernel.ports import Tx, ValueCustody
 from byokeep.kernel.rows import Row
 from byokeep.kernel.store_recording import require_recorded
 from byokeep.keys.onboard import CUT_OFF_S, DEFAULT_DAYS
@@ -276,12 +276,12 @@ async def _clean(app: WorkerApp, place: SecretRef, lost: list[UUID], older_than_
     async with app.db.begin(client_id=place.client_id) as tx:
         if await tx.one(bool, "webhook_in_flight", client_id=place.client_id, older_than_s=older_than_s):
             return 0
-    job = custody_job(app, app.custodian, place.client_id, place.provider.value)
+    job = custody_job(app, app.custodian.close, place.client_id, place.provider.value)
     async with job as job_id, app.custodian.open(job_id) as custody:
         return await _destroy(app, place, lost, custody)
 
 
-async def _destroy(app: WorkerApp, place: SecretRef, lost: list[UUID], custody: Custody) -> int:
+async def _destroy(app: WorkerApp, place: SecretRef, lost: list[UUID], custody: ValueCustody) -> int:
     live = await custody.live_versions(place)
     async with app.db.begin(client_id=place.client_id) as tx:
         await tx.all(None, "ref_lock", client_id=place.client_id, provider=place.provider.value)

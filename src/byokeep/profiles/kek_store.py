@@ -43,7 +43,7 @@ from byokeep.core.model import PROFILE, Actor, ClientId
 from byokeep.core.ref import ProfileRef
 from byokeep.jobs.jobs import custody_job
 from byokeep.kernel.app import App
-from byokeep.kernel.ports import ArtifactStore, Tx, Written
+from byokeep.kernel.ports import ArtifactStore, Custody, Tx
 from byokeep.profiles.profiles import stamp
 
 if TYPE_CHECKING:
@@ -326,27 +326,12 @@ async def refuse_dependents(tx: Tx, holder: str, kek_id: str, version: int) -> N
                        dependents=left, version=version)  # fmt: skip
 
 
-class ProfileCustody(Protocol):
+class ProfileCustody(Custody[ProfileRef, bytes], Protocol):
     """Custody of a client's sealed records and of the KEK that wraps their keys."""
 
     @property
     def keys(self) -> TransitKeys:
         """Wraps, rotates, and ends old versions."""
-
-    async def newest(self, ref: ProfileRef) -> int:
-        """Return the newest version's number of a record, 0 when nothing was ever written."""
-
-    async def read(self, ref: ProfileRef, version: int) -> bytes:
-        """Return exactly this version. Raises NotFound, Unavailable, Denied."""
-
-    async def write(self, ref: ProfileRef, record: bytes, *, cas: int) -> Written:
-        """Write version ``cas + 1``. Raises Conflict(``stale_version``), Unavailable, Denied."""
-
-    async def live_versions(self, ref: ProfileRef) -> list[int]:
-        """Return versions neither deleted nor destroyed."""
-
-    async def destroy(self, ref: ProfileRef, versions: list[int]) -> None:
-        """Destroy versions for good."""
 
 
 class KekCustodian(Protocol):
@@ -379,6 +364,6 @@ class KekApp(App):
 async def custody_of(app: KekApp, actor: Actor, client_id: ClientId) -> AsyncIterator[ProfileCustody]:
     """Hold a custody lease of a job of its own for a client's keys. Raises as ``open_keys``."""
     by = app.system(actor.request_id)
-    job = custody_job(app, app.kek_custodian, client_id, PROFILE, by=by)
+    job = custody_job(app, app.kek_custodian.close, client_id, PROFILE, by=by)
     async with job as job_id, app.kek_custodian.open_keys(job_id) as custody:
         yield custody

@@ -360,7 +360,7 @@ async def _destroy_record(custody: ProfileCustody, profile: Profile, dek_id: UUI
 @asynccontextmanager
 async def _custody(app: ProfileApp, client_id: ClientId, profile_id: UUID) -> AsyncIterator[ProfileCustody]:
     """Hold a custody lease of a job of its own."""
-    job = custody_job(app, app.custodian, client_id, PROFILE)
+    job = custody_job(app, app.custodian.close, client_id, PROFILE)
     async with job as job_id, app.custodian.open_profile(job_id, profile_id) as custody:
         yield custody
 
