@@ -14,8 +14,7 @@ from procrastinate.schema import SchemaManager
 from sqlalchemy import create_engine, pool
 
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
-from byokeep.adapters.postgres.migrations import configuration, migrate
-from byokeep.adapters.postgres.vocabulary import WRITERS
+from byokeep.adapters.postgres.migrations import WRITERS, configuration, migrate
 from byokeep.core.errors import Conflict, Rejected, Unavailable
 from byokeep.core.events import EventName
 from tests.support.postgres import FreshDatabase, drop_database, empty_database, fresh_database, schema_of

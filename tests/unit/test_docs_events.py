@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from byokeep.adapters.postgres.vocabulary import WRITERS
+from byokeep.adapters.postgres.migrations import WRITERS
 from byokeep.core.events import EventName, Outcome
 from byokeep.telemetry.log import EVENTS
 

@@ -50,7 +50,7 @@ class EventName(StrEnum):
 
     fields: frozenset[str]
 
-    def __new__(cls, name: str, fields: str) -> EventName:
+    def __new__(cls, name: str, fields: str = "") -> EventName:
         """Make an event of its name and its fields."""
         made = str.__new__(cls, name)
         made._value_ = name

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
 
 
 class FaultCause(StrEnum):
@@ -34,10 +33,6 @@ class FaultCause(StrEnum):
     TOO_EARLY = "too_early"
     APP = "app"
     UNKNOWN = "unknown"
-
-
-# After one of these the platform is closed for the client until a person has logged in again (runbook 7.2).
-ENDS_THE_GRANT: Final = frozenset({FaultCause.REVOKED, FaultCause.LOCKOUT, FaultCause.MISSING_SCOPE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ Rules
 - A revision (``versions/``) changes tables; it is frozen once released. Expand first, contract a release later.
 - Functions, triggers, row policies, grants and comments (``objects/*.sql``) are declared, not changed: laid down anew,
   in one transaction with the revisions, whenever their text differs from what stands in the database.
+- The database knows exactly the events of the code, and for each the roles that may write it (``writers.toml``).
 - The closed sets of platforms follow the catalog: a constraint that lacks a name gets it, none loses one.
 - Two starters do not race: the second waits for an advisory lock and finds nothing to do.
 - No downgrade: a backup is the way back.
@@ -14,6 +15,7 @@ It may not run as any role but the owner.
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable
 from hashlib import sha256
 from importlib import resources
@@ -24,7 +26,6 @@ from alembic.config import Config
 from sqlalchemy import Connection, create_engine, pool, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from byokeep.adapters.postgres.vocabulary import WRITERS
 from byokeep.core.errors import Conflict, Rejected, Unavailable
 from byokeep.core.events import EventName
 from byokeep.core.model import OAUTH_PLATFORMS, PLATFORMS, Provider
@@ -80,6 +81,14 @@ def configuration(connection: Connection) -> Config:
 def script(name: str) -> str:
     """Return a packaged SQL file of this room, by its path below the package."""
     return resources.files(_PACKAGE).joinpath(name).read_text(encoding="utf-8")
+
+
+# Which database role may write which event.
+WRITERS: Final = {
+    EventName(name): tuple(f"byokeep_{role}" for role in roles.split())
+    for roles, names in tomllib.loads(script("writers.toml")).items()
+    for name in names.split()
+}
 
 
 def objects_digest() -> str:
