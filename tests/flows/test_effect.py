@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
+from dataclasses import fields
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from byokeep.accounts.accounts import set_lanes
+from byokeep.adapters.platforms.catalog import Catalog
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.model import Actor, Lane, Role
 from byokeep.jobs.jobs import expire
@@ -134,7 +135,8 @@ async def test_only_a_proven_identity_lets_an_effect_pass(
         stand.db.sql(lanes)  # by somebody who is no person of ours: the identity still stands as it was seen
         assert (await stand.permit(lease))[1]["code"] == "identity_mismatch"
         db = PostgresDatabase(stand.db.url("byokeep_web"), pool_size=1)
-        web = replace(stand.app, db=db)
+        given = {one.name: getattr(stand.app, one.name) for one in fields(stand.app)}
+        web: Any = type("Web", (type(stand.app),), {"consents": Catalog()})(**given | {"db": db})
         person = Actor(id=uuid4(), roles=frozenset({Role.OPERATOR}), clients=None, request_id=uuid4())
         await set_lanes(web, person, client, platform="x", account="acme", lanes=frozenset({Lane.API}))
         await db.close()

@@ -34,7 +34,7 @@ from byokeep.core.plain_text import check_name, check_reason, refuse_secret
 from byokeep.core.policy import Verb
 from byokeep.core.ref import parse_provider
 from byokeep.kernel.app import App, WebApp
-from byokeep.kernel.command import command, permit, recorded
+from byokeep.kernel.command import command, permit
 from byokeep.kernel.ports import LoginInfo, Tx
 from byokeep.kernel.sops import require_proof
 from byokeep.keys import refs
@@ -84,29 +84,6 @@ async def register_account(
 def _registering(app: App, actor: Actor, client_id: ClientId) -> AbstractAsyncContextManager[Tx]:
     registered = EventName.ACCOUNT_REGISTERED
     return command(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id, refused_as=registered, on_client=True)
-
-
-async def set_lanes(
-    app: App, actor: Actor, client_id: ClientId, *, platform: str, account: str, lanes: frozenset[Lane]
-) -> PlatformAccount:
-    """Set which lanes may be used with an account that is not connected.
-
-    Raises:
-        Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found`` for an unknown account.
-        Rejected: ``not_a_platform``, ``bad_account``.
-        Conflict: ``profile_not_proved``: the browser lane, without a validated profile; ``connected_meanwhile``.
-    """
-    async with _registering(app, actor, client_id) as tx:
-        check_shape("account", account, ACCOUNT)
-        named = {"client_id": client_id, "platform": parse_platform(platform).value, "account": account}
-        found = await tx.one(PlatformAccount, "account_hold", **named)
-        if await tx.maybe(dict, "grant_of", client_id=client_id, account_id=found.id):
-            raise Conflict("connected_meanwhile", next_step="See `byokeep account show`, then set its lanes again.")
-        await require_proof(tx, client_id, found.id, lanes)
-        enabled = sorted(lane.value for lane in lanes)
-        row = await tx.one(PlatformAccount, "account_set_lanes", **named, lanes=enabled)
-        await tx.append(row.record(EventName.ACCOUNT_REGISTERED, actor, lanes=",".join(row.lanes)))
-    return row
 
 
 async def list_accounts(app: App, actor: Actor, client_id: ClientId) -> list[PlatformAccount]:
@@ -447,29 +424,36 @@ def _event(name: EventName, actor: Actor, found: AccountState, **fields: FieldVa
     return found.record(name, actor, **fields)
 
 
-async def set_lanes_by_hand(
+async def set_lanes(
     app: WebApp, actor: Actor, client_id: ClientId, *, platform: str, account: str, lanes: frozenset[Lane]
 ) -> PlatformAccount:
     """Set the lanes of an account that was registered by hand; a connected one gets the policy that they make up.
 
     Raises:
-        Denied, NotFound: As :func:`get_state`.
-        Rejected: ``lane_not_offered``, and as :func:`byokeep.accounts.accounts.set_lanes`.
-        Conflict: ``account_not_verified``, of one that was registered by no person.
+        Denied, NotFound: As :func:`get_state`; ``not_found`` for an unknown account.
+        Rejected: ``not_a_platform``, ``bad_account``, ``lane_not_offered``.
+        Conflict: ``profile_not_proved``: the browser lane, without a validated profile; ``connected_meanwhile``;
+            ``account_not_verified``, of one that was registered by no person.
     """
     await permit(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id)
     known = parse_platform(platform)
+    named = {"client_id": client_id, "platform": known.value, "account": account}
     async with app.db.begin(client_id=client_id) as tx:
-        named = {"client_id": client_id, "platform": known.value, "account": account}
         found = await tx.maybe(AccountState, "accounts_states", **named, limit=2)
     if found is not None and found.login is not None:
         return await set_policy(app, actor, client_id, where=platform, account=account, policy=_POLICY_OF[lanes])
-    registered = EventName.ACCOUNT_REGISTERED
-    async with recorded(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id, refused_as=registered, on_client=True):
+    async with _registering(app, actor, client_id) as tx:
         _offered(app, known, lanes)
         if found is not None and found.state == "not_connected" and lanes:
             raise _not_verified(found)
-    return await set_lanes(app, actor, client_id, platform=platform, account=account, lanes=lanes)
+        check_shape("account", account, ACCOUNT)
+        held = await tx.one(PlatformAccount, "account_hold", **named)
+        if await tx.maybe(dict, "grant_of", client_id=client_id, account_id=held.id):
+            raise Conflict("connected_meanwhile", next_step="See `byokeep account show`, then set its lanes again.")
+        await require_proof(tx, client_id, held.id, lanes)
+        row = await tx.one(PlatformAccount, "account_set_lanes", **named, lanes=sorted(lane.value for lane in lanes))
+        await tx.append(row.record(EventName.ACCOUNT_REGISTERED, actor, lanes=",".join(row.lanes)))
+    return row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

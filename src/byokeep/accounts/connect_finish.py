@@ -39,8 +39,9 @@ from byokeep.accounts.refresher_app import (
     RefresherApp,
     UnderWay,
     asked,
-    burn,
     each,
+    is_gone,
+    kept,
     write_tokens,
 )
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
@@ -229,10 +230,8 @@ async def _untouched(app: RefresherApp, case: ConsentCase) -> bool:
     try:
         async with app.custodian.open(case.one.job_id) as custody:
             (await custody.read(place, await custody.newest(place))).wipe()
-    except Unavailable:
-        return True  # the store or broker is away: ask again when it is back
-    except ByokeepError:
-        return False
+    except ByokeepError as error:  # the store or broker is away: ask again when it is back
+        return isinstance(error, Unavailable) and not is_gone(error)
     return True
 
 
@@ -320,7 +319,7 @@ async def _take_secrets(case: ConsentCase, custody: ValueCustody) -> tuple[Secre
         if newest := await custody.newest(place):
             with suppress(NotFound):  # a verifier of an earlier consent, where this login has none
                 read.append(await custody.read(place, newest))
-                await burn(custody, place)
+                await custody.destroy(place, kept(newest))
         if part is SecretPart.CODE and not read:
             raise Integrity("code_missing", next_step="Start the connection again.")
     return read[0], read[1] if len(read) > 1 else None
@@ -385,7 +384,7 @@ def _who(case: ConsentCase, faces: tuple[Face, ...]) -> tuple[Face, int]:
             raise Rejected("account_not_chosen", cause=chosen.value)
         if len(faces) > 1 and not case.login.several_allowed:
             raise Rejected("account_not_chosen", cause="several_accounts")
-        expected = _named(case, chosen.account_id)
+        expected = case.account.fingerprint(chosen.account_id, case.ours.app_id)
     elif case.one.wanted not in (None, expected.account_id):
         raise Rejected("pick_is_another_account")
     seen = compare(expected, faces, app_id=case.ours.app_id, several_allowed=case.login.several_allowed)
@@ -395,20 +394,16 @@ def _who(case: ConsentCase, faces: tuple[Face, ...]) -> tuple[Face, int]:
     return face, len(seen.changed)
 
 
-def _named(case: ConsentCase, account_id: str, app_id: str = "") -> Fingerprint:
-    names = {"username": case.account.username or None, "display_name": case.account.display_name or None}
-    return Fingerprint(account_id=account_id, app_id=app_id or case.ours.app_id, **names)
-
-
 def _expected(case: ConsentCase) -> Fingerprint | None:
     """Return whom the platform must name; None where its answer is what the fingerprint is taken of."""
     if case.grant is not None:
-        return _named(case, case.grant.external_id, case.grant.app_id)
+        return case.account.fingerprint(case.grant.external_id, case.grant.app_id)
     if case.past is None:  # a person's names without a consent: registered by hand, under the platform's id
-        return _named(case, case.account.account) if case.account.username else None
+        by_hand = case.account.fingerprint(case.account.account, case.ours.app_id)
+        return by_hand if case.account.username else None
     # One that was ended comes back as itself; under another login or app of ours its id says nothing.
     same = (case.past.login, case.past.app_id) == (case.one.login, case.ours.app_id)
-    return _named(case, case.past.external_id) if same else None
+    return case.account.fingerprint(case.past.external_id, case.ours.app_id) if same else None
 
 
 async def _store(app: RefresherApp, case: ConsentCase, custody: ValueCustody, found: VerifiedConsent) -> int:

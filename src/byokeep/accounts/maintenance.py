@@ -35,7 +35,7 @@ from byokeep.accounts.refresher_app import Ending, Login, RefresherApp, burn, ea
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.fault import Fault, FaultCause
-from byokeep.core.identity import Comparison, Face, Fingerprint, IdentityVerdict, Why, compare, printable
+from byokeep.core.identity import Comparison, Face, IdentityVerdict, Why, compare, printable
 from byokeep.core.keystate import KeyState
 from byokeep.core.reenable import RecoveryCause as Lost
 from byokeep.core.ref import SecretPart
@@ -217,10 +217,7 @@ def _loss(grant: OAuthGrant, cause: str) -> tuple[Lost, str] | None:
 
 
 def _compared(login: Login, grant: OAuthGrant, account: PlatformAccount, faces: tuple[Face, ...]) -> Comparison:
-    expected = Fingerprint(
-        account_id=grant.external_id, username=account.username or None, display_name=account.display_name or None,
-        app_id=grant.app_id,
-    )  # fmt: skip
+    expected = account.fingerprint(grant.external_id, grant.app_id)
     return compare(expected, faces, app_id=grant.app_id, several_allowed=login.several_allowed)
 
 

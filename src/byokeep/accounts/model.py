@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.identity import Fingerprint
 from byokeep.core.model import Actor, ClientId, Provider, SopId
 from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.kernel.app import App
@@ -191,6 +192,11 @@ class PlatformAccount:
     def place(self, part: SecretPart) -> SecretRef:
         """Return a part of the account."""
         return SecretRef(self.client_id, self.platform, part, self.id)
+
+    def fingerprint(self, account_id: str, app_id: str) -> Fingerprint:
+        """Return whom the platform must name: an id, and the names that are expected with it."""
+        names = {"username": self.username or None, "display_name": self.display_name or None}
+        return Fingerprint(account_id=account_id, app_id=app_id, **names)
 
     @property
     def named(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ It may not log in anywhere or renew: connecting the account again does, and ``by
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
@@ -70,30 +71,25 @@ async def put_out_of_use(tx: Tx, actor: Actor, client_id: UUID, platform: str, c
         return 0
     lost = await tx.all(dict, "grants_doubted", client_id=client_id, platform=platform, reason=REASON)
     for one in lost:
-        await tx.append(
-            Event(
-                name=EventName.REAUTH_NEEDED, actor=actor, outcome=Outcome.FAILED, client_id=client_id,
-                object_id=one["account_id"],
-                fields={"platform": platform, "login": one["login"], "version": one["version"], "reason": REASON,
-                        "cause": cause.value},
-            )
+        said = {"platform": platform, "login": one["login"], "version": one["version"], "reason": REASON}
+        needed = Event(
+            name=EventName.REAUTH_NEEDED, actor=actor, outcome=Outcome.FAILED, client_id=client_id,
+            object_id=one["account_id"], fields=said | {"cause": cause.value},
         )  # fmt: skip
+        await tx.append(needed)
     return len(lost)
 
 
 # What a person may say of a platform; the other causes are what our own checks find.
 CAUSES: Final = (
-    RecoveryCause.COMPROMISED,
-    RecoveryCause.REVOKED,
-    RecoveryCause.LOCKOUT,
-    RecoveryCause.MISSING_SCOPE,
+    RecoveryCause.COMPROMISED, RecoveryCause.REVOKED, RecoveryCause.LOCKOUT, RecoveryCause.MISSING_SCOPE,
     RecoveryCause.IDENTITY_MISMATCH,
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformState:
-    """Where a client's platform stands; ``state`` is None when its row can not be read, and then it is closed."""
+    """Where a client's platform stands; ``state`` is None when its row cannot be read, and then it is closed."""
 
     platform: str
     state: Reenable | None
@@ -101,10 +97,9 @@ class PlatformState:
 
 
 def _platform(row: Row) -> PlatformState:
-    try:
+    state = None
+    with suppress(Integrity):
         state = state_of(row)
-    except Integrity:
-        return PlatformState(platform=row["platform"], state=None, changed_at=row["changed_at"])
     return PlatformState(platform=row["platform"], state=state, changed_at=row["changed_at"])
 
 

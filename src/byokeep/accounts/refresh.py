@@ -370,7 +370,7 @@ async def renew(app: RefresherApp, grant: OAuthGrant) -> str:
     """Renew one account's tokens if they are due and nobody else does; returns how it ended, as a code.
 
     Raises:
-        ByokeepError: It can not be done now. The journal says how far it came, and it is taken up again.
+        ByokeepError: It cannot be done now. The journal says how far it came, and it is taken up again.
     """
     login = app.logins.get(grant.login)
     if login is None or login.provider is not grant.provider:
@@ -424,7 +424,7 @@ class Renewals(UnderWay[UUID]):
             foreign = await tx.all(dict, "refresh_foreign", owner=self._app.owner)
         started = self._start_some(found, MOST)
         for row in foreign:
-            with suppress(Exception):  # one that can not be told of is looked at again, and hides no other one
+            with suppress(Exception):  # one that cannot be told of is looked at again, and hides no other one
                 await self._tell_foreign(row)
         return started
 

@@ -193,7 +193,6 @@ class Login:
 
     Attributes:
         needed: Purpose -> scopes; those of ``connect`` are always needed.
-        posts_scope: The scope without which recent posts can not be read.
         several_allowed: Whether one grant opens several accounts, of which one is picked.
         revokes_alone: Whether to revoke a pair ends the login that it came of, and no later one of the same person.
         revokes_all: Whether to revoke a pair ends every login of that person with our app, as the platform documents.
@@ -206,7 +205,6 @@ class Login:
     issuer: str
     rules: RefreshRules
     needed: dict[str, tuple[str, ...]]
-    posts_scope: str
     several_allowed: bool
     revokes_alone: bool
     revokes_all: bool
@@ -383,8 +381,13 @@ async def _newest(custody: ValueCustody, place: SecretRef, pinned: int) -> Token
     return await read_tokens(custody, place, min(newest, pinned))
 
 
+def kept(newest: int) -> list[int]:
+    """Return the versions that the store keeps of a place."""
+    return list(range(max(1, newest - _KEPT + 1), newest + 1))
+
+
 async def burn(custody: ValueCustody, *places: SecretRef) -> None:
     """Destroy every version that the store keeps of some places."""
     for place in places:
         if newest := await custody.newest(place):
-            await custody.destroy(place, list(range(max(1, newest - _KEPT + 1), newest + 1)))
+            await custody.destroy(place, kept(newest))

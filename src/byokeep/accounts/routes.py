@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BeforeValidator, Field
 
 from byokeep.accounts import accounts, connect
-from byokeep.accounts.accounts import AccountState
+from byokeep.accounts.accounts import AccountState, Refresher
 from byokeep.accounts.connect import ConsentAnswer, Started
 from byokeep.accounts.model import Connection, OurApp, PlatformAccount
 from byokeep.core.errors import Rejected
@@ -146,7 +146,7 @@ def account_router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRoute
     ) -> PlatformAccount:  # fmt: skip
         """Set which lanes may be used with an account."""
         spend(request, writes, actor, ClientId(client_id))
-        return await accounts.set_lanes_by_hand(
+        return await accounts.set_lanes(
             app, actor, ClientId(client_id), platform=platform, account=account,
             lanes=frozenset(Lane(lane) for lane in body.lanes),
         )  # fmt: skip
@@ -434,14 +434,8 @@ class GoneBody(Strict):
     reason: Annotated[str, Field(max_length=63)]
 
 
-class RefresherReply(Reply):
+class RefresherReply(Reply, of=Refresher, shows="owner renewals oldest_at newest_at gone"):
     """A machine that has renewals of tokens under way."""
-
-    owner: UUID
-    renewals: int
-    oldest_at: At
-    newest_at: At
-    gone: bool
 
 
 class RefreshersReply(Reply):

@@ -17,6 +17,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from byokeep.accounts.connect_finish import ConsentTasks
@@ -54,25 +55,11 @@ def rounds(app: RefresherApp, renewals: Renewals, consents: ConsentTasks) -> lis
     async def renew() -> int:
         return await renewals.start_due() if await watch.look() else 0
 
-    async def resume() -> int:
-        return await renewals.resume()
-
-    async def tell() -> int:
-        return await remind(app)
-
-    async def connect() -> int:
-        return await consents.start_answered()
-
-    async def care() -> int:
-        return await tend(app)
-
     return [
-        Round("connect", CONNECT_S, connect),
-        Round("care", CARE_S, care),
-        Round("resume", RESUME_S, resume),
-        Round("renew", DUE_S, renew),
-        Round("remind", REMIND_S, tell),
-    ]
+        Round("connect", CONNECT_S, consents.start_answered), Round("care", CARE_S, partial(tend, app)),
+        Round("resume", RESUME_S, renewals.resume), Round("renew", DUE_S, renew),
+        Round("remind", REMIND_S, partial(remind, app)),
+    ]  # fmt: skip
 
 
 async def run(app: RefresherApp, *, stop: asyncio.Event | None = None, drain_s: float = DRAIN_S) -> None:

@@ -30,7 +30,7 @@ from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.tokens import TokenSet
 
 MIN_MARGIN_S: Final = 300  # before the end of a token
-LEAST_PAUSE_S: Final = 60  # between two renewals; a shorter life can not be served, and asks for no storm
+LEAST_PAUSE_S: Final = 60  # between two renewals; a shorter life cannot be served, and asks for no storm
 _SHORTEST_PAUSE_S: Final = 5
 UNKNOWN_LIFE_S: Final = 86_400  # between tries when no reply has said how long a token lives
 FIRST_WAIT_S: Final = 30
@@ -99,7 +99,7 @@ def renewable(rules: RefreshRules, tokens: TokenSet) -> bool:
 
 
 def due_at(rules: RefreshRules, tokens: TokenSet, *, seed: bytes) -> datetime | None:
-    """Return when to renew, None when it can not be renewed.
+    """Return when to renew, None when it cannot be renewed.
 
     Args:
         seed: Makes the jitter; the same seed gives the same time.
@@ -358,7 +358,7 @@ def next_step(rules: RefreshRules, journal: Journal, event: LandingEvent) -> Lan
     """Return the journal after an event and what to do.
 
     Raises:
-        ValueError: An event that can not happen in this phase.
+        ValueError: An event that cannot happen in this phase.
     """
     if isinstance(event, Resumed):
         return _resumed(rules, journal, event)

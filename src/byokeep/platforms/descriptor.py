@@ -272,7 +272,7 @@ _GRANTS: Final = frozenset(
 _DOMAIN: Final = re.compile(r"[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,3}")
 
 
-# Who owns which domains is code, so that a changed data file can not say it of itself (S-OAUTH-12). A platform that was
+# Who owns which domains is code, so that a changed data file cannot say it of itself (S-OAUTH-12). A platform that was
 # added by its file alone says its own, and none that stands here.
 _DOMAINS: Final[Mapping[Provider, tuple[str, ...]]] = MappingProxyType(
     {

@@ -136,7 +136,7 @@ def _held() -> bool:
 
 
 def is_copy(place: Path) -> bool:
-    """Whether a directory of slots is not where it was made; one that can not be read is not known for a copy."""
+    """Whether a directory of slots is not where it was made; one that cannot be read is not known for a copy."""
     text, bound = read_bound(place / _OWNER_FILE)
     return _OWNER.match(text) is not None and not bound
 

@@ -78,7 +78,7 @@ class ConsentSide:
         return f"{self._place.at(page.url)}?{urlencode(query, quote_via=quote)}"
 
     def check_issuer(self, iss: str | None) -> None:
-        """Let an answer pass that can not be another issuer's.
+        """Let an answer pass that cannot be another issuer's.
 
         Args:
             iss: The answer's ``iss``, None without one. Where the platform sends none, its own redirect address is
@@ -132,7 +132,7 @@ class Catalog:
         )
 
     def check_issuer(self, login: str, iss: str | None) -> None:
-        """Let an answer pass that can not be another issuer's."""
+        """Let an answer pass that cannot be another issuer's."""
         self._side(login).check_issuer(iss)
 
     def clean_code(self, login: str, code: str) -> Secret:

@@ -472,7 +472,6 @@ def logins() -> dict[str, Login]:
             issuer=one.oauth.issuer,
             rules=one.oauth.refresh_rules,
             needed={purpose.value: tuple(one.oauth.scopes[purpose]) for purpose in ScopePurpose},
-            posts_scope=one.oauth.posts.scope,
             several_allowed=one.oauth.identity.several_allowed,
             revokes_alone=one.oauth.revokes_alone,
             revokes_all=one.oauth.revokes_all,
