@@ -495,10 +495,11 @@ CREATE TABLE byokeep.procedure_run (
     closed_at timestamp with time zone,
     closed_by uuid,
     CONSTRAINT procedure_run_client_id_fk FOREIGN KEY (client_id) REFERENCES byokeep.client(id),
-    CONSTRAINT procedure_run_closed_ck CHECK (((closed_at IS NOT NULL) = (state = ANY (ARRAY['complete'::text, 'aborted'::text])))),
+    CONSTRAINT procedure_run_closed_ck CHECK ((((state = ANY (ARRAY['complete'::text, 'aborted'::text])) AND (closed_at IS NOT NULL)) OR (state = 'failed'::text) OR ((state = ANY (ARRAY['running'::text, 'undoing'::text])) AND (closed_at IS NULL)))),
     CONSTRAINT procedure_run_pk PRIMARY KEY (id),
     CONSTRAINT procedure_run_state_ck CHECK ((state = ANY (ARRAY['running'::text, 'complete'::text, 'failed'::text, 'undoing'::text, 'aborted'::text])))
 );
+CREATE INDEX procedure_run_object_ix ON byokeep.procedure_run USING btree (object_id, started_at);
 
 -- One Chromium profile of one client (SOP 5.3).
 CREATE TABLE byokeep.profile (

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from byokeep.core.procedure import Procedure
+from byokeep.kernel.sops import SOPS
 from byokeep.profiles import incident
 
-PROCEDURES: Final[Mapping[str, Procedure]] = {one.name: one for one in (incident.PROCEDURE,)}
+PROCEDURES: Final[Mapping[str, Procedure]] = {**SOPS, incident.PROCEDURE.name: incident.PROCEDURE}

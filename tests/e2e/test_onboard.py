@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from byokeep.core.errors import Conflict
+from byokeep.core.evidence import ITEMS
 from byokeep_redact.search import Sweep
 from byokeep_sim import SimKeyState
+from tests.support.postgres_rows import pointed, points
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
@@ -357,19 +359,14 @@ async def test_withheld_or_foreign_evidence_is_named(desk: Desk) -> None:
     client, other = await desk.stand.client(), await desk.stand.client()
     done = await desk.onboard(client)
     foreign = await desk.onboard(other, provider="anthropic")
-    names = {
-        "write_seq": "vault_write_event", "verify_seq": "verification_success", "leak_seq": "leak_check_pass",
-        "done_seq": "onboarding_event",
-    }  # fmt: skip
-    for column, name in names.items():
-        kept = desk.sql(f"SELECT {column} FROM byokeep.sop_run WHERE id = '{done['sop']}'")
-        theirs = desk.sql(f"SELECT {column} FROM byokeep.sop_run WHERE id = '{foreign['sop']}'")
+    for name in ITEMS:
+        kept, theirs = (desk.sql(pointed(one["sop"], name)) for one in (done, foreign))
         for wrong in ("NULL", "1", theirs if theirs != kept else "2"):
-            desk.sql(f"UPDATE byokeep.sop_run SET {column} = {wrong} WHERE id = '{done['sop']}'")
+            desk.sql(points(done["sop"], name, wrong))
             sop = await desk.sop(done["sop"])
-            assert sop["state"] != "complete", (column, wrong)
-            assert name in sop["missing"], (column, wrong, sop)
-        desk.sql(f"UPDATE byokeep.sop_run SET {column} = {kept} WHERE id = '{done['sop']}'")
+            assert sop["state"] != "complete", (name, wrong)
+            assert name in sop["missing"], (name, wrong, sop)
+        desk.sql(points(done["sop"], name, kept))
     assert (await desk.sop(done["sop"]))["state"] == "complete"
 
 
@@ -417,7 +414,7 @@ async def test_an_onboarding_that_the_store_refuses_is_on_record(desk: Desk, mon
         assert (await desk.put(client, desk.canary()))[0] == 409
     [failed] = payloads(desk, "client_key_onboarding_failed")
     assert (failed["outcome"], failed["fields"]["reason"]) == ("failed", "stale_version")
-    assert desk.sql("SELECT state, reason FROM byokeep.sop_run") == "failed|stale_version"
+    assert desk.sql("SELECT state, reason FROM byokeep.procedure_run") == "failed|stale_version"
     assert (await desk.put(client, desk.canary()))[0] == 202
 
 

@@ -56,8 +56,9 @@ async def settled(world: World, storm: Storm) -> None:
 async def stuck(world: World, refs: list[str]) -> str:
     """What is known of keys that do not get verified."""
     names = ", ".join(f"'{ref}'" for ref in refs)
-    columns = "ref_id, version, state, reason, write_seq, verify_seq, started_at"
-    rows = await world.sql(f"SELECT {columns} FROM byokeep.sop_run WHERE ref_id IN ({names}) ORDER BY started_at")  # noqa: S608
+    columns = "object_id, facts, state, reason, evidence, started_at"
+    where = f"object_id IN ({names}) ORDER BY started_at"
+    rows = await world.sql(f"SELECT {columns} FROM byokeep.procedure_run WHERE {where}")  # noqa: S608
     tasks = await world.sql("SELECT task_name, status, attempts, args FROM procrastinate.procrastinate_jobs")
     return f"{rows}\n{tasks}"
 
@@ -82,8 +83,8 @@ async def nothing_unexplained(world: World, storm: Storm) -> None:
         place = (orphan["client_id"], orphan["provider"])
         assert place in storm.ledger.abandoned | storm.ledger.open, "a version out of nothing"
         announced = await world.sql(
-            f"SELECT count(*) FROM byokeep.sop_run WHERE client_id = '{place[0]}' AND provider = '{place[1]}'"  # noqa: S608
-            " AND (state = 'running' OR reason LIKE 'cut_off%')"
+            f"SELECT count(*) FROM byokeep.procedure_run WHERE client_id = '{place[0]}'"  # noqa: S608
+            f" AND facts ->> 'provider' = '{place[1]}' AND (state = 'running' OR reason LIKE 'cut_off%')"
         )
         assert int(announced) > 0, "the sweep would not find it"
     await world.sound()

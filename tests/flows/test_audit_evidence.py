@@ -22,19 +22,15 @@ from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor, Role
 from tests.support.audit_broker import Broker, audit_broker
 from tests.support.postgres import FreshDatabase
-from tests.support.postgres_rows import OPERATOR, installation_sql
+from tests.support.postgres_rows import OPERATOR, installation_sql, points
 
 pytest_plugins = ["tests.support.postgres_fixtures"]
 STEPS = {
-    "write_seq": ("byokeep_web", EventName.KEY_STORED),
-    "verify_seq": ("byokeep_worker", EventName.KEY_VERIFIED),
-    "leak_seq": ("byokeep_worker", EventName.KEY_LEAK_CHECKED),
-    "done_seq": ("byokeep_worker", EventName.KEY_ONBOARDED),
+    "vault_write_event": ("byokeep_web", EventName.KEY_STORED),
+    "verification_success": ("byokeep_worker", EventName.KEY_VERIFIED),
+    "leak_check_pass": ("byokeep_worker", EventName.KEY_LEAK_CHECKED),
+    "onboarding_event": ("byokeep_worker", EventName.KEY_ONBOARDED),
 }
-ITEM = {
-    "write_seq": "vault_write_event", "verify_seq": "verification_success", "leak_seq": "leak_check_pass",
-    "done_seq": "onboarding_event",
-}  # fmt: skip
 
 
 class Run:
@@ -51,10 +47,10 @@ class Run:
         """Append the records and the row that names them; returns their numbers."""
         path = f"kv/clients/{self.client}/providers/openai"
         facts: dict[str, dict[str, str | int]] = {
-            "write_seq": {"path": path, "store_request": str(uuid4())},
-            "verify_seq": {"job": str(self.job), "endpoint": "openai.models", "http_status": 200},
-            "leak_seq": {"lines": 12, "spans": 3, "found": 0},
-            "done_seq": {"job": str(self.job)},
+            "vault_write_event": {"path": path, "store_request": str(uuid4())},
+            "verification_success": {"job": str(self.job), "endpoint": "openai.models", "http_status": 200},
+            "leak_check_pass": {"lines": 12, "spans": 3, "found": 0},
+            "onboarding_event": {"job": str(self.job)},
         }
         await self.broker.record(self.client, EventName.JOB_OPENED, object_id=self.job)
         seqs = {}
@@ -67,9 +63,10 @@ class Run:
         await self.broker.sql(
             f"INSERT INTO byokeep.client (id, name, created_by) VALUES ('{self.client}',"
             f" 'Client {self.client.hex[:8]}', '{OPERATOR}');"
-            f"INSERT INTO byokeep.sop_run (id, client_id, sop, provider, ref_id, version, started_by,"
-            f" state, {', '.join(columns)}) VALUES ('{self.sop}', '{self.client}', 'onboard_key', 'openai',"
-            f" '{self.ref}', 1, '{OPERATOR}', 'complete', {', '.join(map(str, columns.values()))})"
+            "INSERT INTO byokeep.procedure_run (id, client_id, procedure, object_id, asked_by, started_by, state,"
+            f" closed_at, facts, evidence) VALUES ('{self.sop}', '{self.client}', 'onboard_key', '{self.ref}',"
+            f" '{OPERATOR}', '{OPERATOR}', 'complete', now(), '{json.dumps({'provider': 'openai', 'version': 1})}',"
+            f" '{json.dumps(columns)}')"
         )
         return seqs
 
@@ -93,7 +90,7 @@ async def test_a_bundle_verifies_with_the_public_keys_alone(run: Run, tmp_path: 
     about = report.onboarding
     assert report.complete
     assert (about.client, about.ref, about.sop, about.version) == (run.client, run.ref, run.sop, 1)
-    assert about.items == {ITEM[column]: seq for column, seq in seqs.items()}
+    assert about.items == seqs
     path.write_bytes(bundle.replace(b"A", b"B", 1))
     with pytest.raises(Integrity):
         verify_evidence(path, read_keys(keys_path))
@@ -110,7 +107,7 @@ async def test_a_run_without_an_item_is_not_signed_and_the_item_is_named(run: Ru
     await run.make(without=missing)
     with pytest.raises(Conflict, match="sop_incomplete") as caught:
         await sign_evidence(run.broker.app, run.operator, run.sop)
-    assert caught.value.fields["missing"] == ITEM[missing]
+    assert caught.value.fields["missing"] == missing
     assert await run.broker.sql("SELECT count(*) FROM byokeep.audit_record WHERE event = 'evidence.signed'") == "0"
 
 
@@ -121,12 +118,12 @@ async def test_a_record_of_another_client_is_no_evidence(run: Run) -> None:
     other = Run(run.broker)
     await other.make()
     for column in STEPS:
-        elsewhere = seqs["write_seq"] - 1  # the job's record
-        await run.broker.sql(f"UPDATE byokeep.sop_run SET {column} = {elsewhere} WHERE id = '{run.sop}'")
+        elsewhere = seqs["vault_write_event"] - 1  # the job's record
+        await run.broker.sql(points(run.sop, column, elsewhere))
         with pytest.raises(Conflict, match="sop_incomplete"):
             await sign_evidence(run.broker.app, run.operator, run.sop)
-        await run.broker.sql(f"UPDATE byokeep.sop_run SET {column} = {seqs[column]} WHERE id = '{run.sop}'")
-    await run.broker.sql(f"UPDATE byokeep.sop_run SET ref_id = '{other.ref}' WHERE id = '{run.sop}'")
+        await run.broker.sql(points(run.sop, column, seqs[column]))
+    await run.broker.sql(f"UPDATE byokeep.procedure_run SET object_id = '{other.ref}' WHERE id = '{run.sop}'")
     with pytest.raises(Conflict, match="sop_incomplete"):
         await sign_evidence(run.broker.app, run.operator, run.sop)
 
@@ -211,16 +208,16 @@ async def test_items_far_apart_come_in_pieces_of_their_own(run: Run, tmp_path: P
         await run.broker.record(run.client, EventName.JOB_OPENED, object_id=run.job)
     verified = {}
     facts: dict[str, dict[str, str | int]] = {
-        "verify_seq": {"job": str(run.job), "endpoint": "openai.models", "http_status": 200},
-        "leak_seq": {"lines": 12, "spans": 3, "found": 0}, "done_seq": {"job": str(run.job)},
+        "verification_success": {"job": str(run.job), "endpoint": "openai.models", "http_status": 200},
+        "leak_check_pass": {"lines": 12, "spans": 3, "found": 0}, "onboarding_event": {"job": str(run.job)},
     }  # fmt: skip
     for column, (role, event) in list(STEPS.items())[1:]:
         verified[column] = await run.broker.record(
             run.client, event, role=role, object_id=run.ref, outcome=Outcome.OK, provider="openai", version=1,
             sop=str(run.sop), **facts[column],
         )  # fmt: skip
-    changed = ", ".join(f"{name} = {seq}" for name, seq in verified.items())
-    await run.broker.sql(f"UPDATE byokeep.sop_run SET {changed} WHERE id = '{run.sop}'")
+    for name, seq in verified.items():
+        await run.broker.sql(points(run.sop, name, seq))
     bundle = await sign_evidence(app, run.operator, run.sop)
     said = json.loads(b64decode(json.loads(bundle)["payload"]))["predicate"]
     assert [len(piece["records"]) for piece in said["pieces"]] == [4, 4]

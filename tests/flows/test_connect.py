@@ -61,7 +61,13 @@ async def test_an_account_is_connected_and_proved(office: Office, login: str) ->
     assert (sop["state"], sop["missing"]) == ("complete", [])
     assert set(sop["evidence"]) == {"vault_write_event", "identity_verification", "platform_connected"}
     assert len(office.desk.stand.events("platform_connected")) == 1
-    assert office.sql("SELECT write_seq < done_seq, verify_seq < done_seq FROM byokeep.sop_run") == "t|t"
+    assert (
+        office.sql(
+            "SELECT evidence -> 'vault_write_event' < evidence -> 'platform_connected',"
+            " evidence -> 'identity_verification' < evidence -> 'platform_connected' FROM byokeep.procedure_run"
+        )
+        == "t|t"
+    )
     status, kept = await office.desk.call("GET", "/v1/inventory", "operator")
     assert (status, kept["result"]) == (200, "match")
     assert [one["store"] for one in kept["items"]] == ["present"]

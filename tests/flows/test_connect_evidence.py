@@ -18,13 +18,14 @@ from byokeep.audit.log import public_keys
 from byokeep.client.verify import read_keys, verify_evidence
 from byokeep.core.audit import parse_line
 from byokeep.core.errors import Conflict, Integrity
+from byokeep.core.evidence import CONNECT_ITEMS
 from byokeep.core.model import Actor, Role
 from tests.support.connect import Office
+from tests.support.postgres_rows import pointed, points
 
 pytest_plugins = [
     "tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web", "tests.support.connect",
 ]  # fmt: skip
-ITEMS = {"write_seq": "vault_write_event", "verify_seq": "identity_verification", "done_seq": "platform_connected"}
 
 
 async def signed(office: Office, sop: str) -> bytes:
@@ -64,7 +65,7 @@ async def test_the_bundle_says_what_was_written_and_who_answered(office: Office,
     keys.write_text(str(await public_keys(office.desk.stand.app)))
     report = verify_evidence(file, read_keys(keys))
     assert report.complete
-    assert set(report.onboarding.items) == set(ITEMS.values())
+    assert set(report.onboarding.items) == set(CONNECT_ITEMS)
     records = records_of(bundle)
     write, identity = records["tokens.stored"]["fields"], records["account.verified"]
     place = office.place(client, "x", done["account_id"], "tokens")
@@ -78,12 +79,12 @@ async def test_the_bundle_says_what_was_written_and_who_answered(office: Office,
     file.write_bytes(bundle.replace(b"A", b"B", 1))
     with pytest.raises(Integrity):
         verify_evidence(file, read_keys(keys))
-    for column, item in ITEMS.items():
-        held = office.sql(f"SELECT {column} FROM byokeep.sop_run WHERE id = '{done['sop']}'")
+    for item in CONNECT_ITEMS:
+        held = office.sql(pointed(done["sop"], item))
         for odd in ("NULL", "1", str(int(held) + 1000)):
-            office.sql(f"UPDATE byokeep.sop_run SET {column} = {odd} WHERE id = '{done['sop']}'")
+            office.sql(points(done["sop"], item, odd))
             await unsigned(office, done["sop"], item)
-        office.sql(f"UPDATE byokeep.sop_run SET {column} = {held} WHERE id = '{done['sop']}'")
+        office.sql(points(done["sop"], item, held))
     assert await signed(office, done["sop"])
 
 
@@ -94,9 +95,10 @@ async def test_a_check_of_older_tokens_proves_nothing_of_newer_ones(office: Offi
     first = await office.connected(client, "x")
     second = await office.connected(client, "x")
     assert await signed(office, second["sop"])
-    old = office.sql(f"SELECT verify_seq FROM byokeep.sop_run WHERE id = '{first['sop']}'")
-    held = office.sql(f"SELECT verify_seq FROM byokeep.sop_run WHERE id = '{second['sop']}'")
-    office.sql(f"UPDATE byokeep.sop_run SET verify_seq = {old} WHERE id = '{second['sop']}'")
+    old, held = (office.sql(pointed(one["sop"], "identity_verification")) for one in (first, second))
+    office.sql(points(second["sop"], "identity_verification", old))
     await unsigned(office, second["sop"], "identity_verification")
-    office.sql(f"UPDATE byokeep.sop_run SET verify_seq = {held}, version = 3 WHERE id = '{second['sop']}'")
+    office.sql(points(second["sop"], "identity_verification", held))
+    later = "facts = facts || jsonb_build_object('version', 3)"
+    office.sql(f"UPDATE byokeep.procedure_run SET {later} WHERE id = '{second['sop']}'")
     await unsigned(office, second["sop"], "identity_verification")

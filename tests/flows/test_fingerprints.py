@@ -269,7 +269,7 @@ async def test_without_the_store_nothing_is_given_and_nothing_comes_in(
     """Store away: 503 and no document, no record of a reading; a value is refused before anything is announced."""
     client = await desk.stand.client()
     await desk.onboard(client)
-    runs = desk.sql("SELECT count(*) FROM byokeep.sop_run")
+    runs = desk.sql("SELECT count(*) FROM byokeep.procedure_run")
     async with BaoHttp(f"unix://{desk.files}/none.sock") as nowhere:
         login = AppRoleLogin(nowhere, desk.stand.store.home / "credentials" / "web.approle")
         for port in (desk.web.intake, desk.web.scan_key):
@@ -279,7 +279,7 @@ async def test_without_the_store_nothing_is_given_and_nothing_comes_in(
         assert set(reply) <= {"type", "title", "status", "code", "request_id", "next_step"}
         assert (await desk.put(client, desk.canary()))[0] == 503
     assert desk.stand.events("leaks.fingerprints_read") == []
-    assert desk.sql("SELECT count(*) FROM byokeep.sop_run") == runs
+    assert desk.sql("SELECT count(*) FROM byokeep.procedure_run") == runs
     assert desk.sql("SELECT count(*) FROM byokeep.leak_fingerprint") == "1"
 
 

@@ -14,11 +14,13 @@ from uuid import UUID, uuid4
 import pytest
 
 from byokeep.core.errors import Conflict, Unavailable
+from byokeep.core.evidence import PROFILE_ITEMS
 from byokeep.core.kek import KeyContext
 from byokeep.core.model import ClientId
 from byokeep.core.secret import Secret
 from byokeep.profiles import profiles
 from byokeep.profiles.profiles import Profile
+from tests.support.postgres_rows import pointed, points
 from tests.support.vault import Vault
 
 pytest_plugins = [
@@ -261,7 +263,7 @@ async def test_a_vault_that_refuses_the_record_leaves_a_blob_for_the_sweep(vault
     vault.app = replace(vault.app, custodian=custodian)
     assert await vault.care() >= 1
     assert not vault.blobs(client)
-    run = vault.sql(f"SELECT state FROM byokeep.sop_run WHERE ref_id = '{profile}'")
+    run = vault.sql(f"SELECT state FROM byokeep.procedure_run WHERE object_id = '{profile}'")
     assert run == "failed"
     assert json.loads(vault.events("browser_profile_creation_failed")[0])["fields"]["cause"] == "store_unreachable"
     assert await vault.log_in(profile) == "sealed"
@@ -373,7 +375,7 @@ async def test_the_evidence_is_the_seal_and_a_proof_of_the_newest_generation(vau
     """Withheld each: incomplete, and the lane can not be enabled. A newer seal leaves the proof behind."""
     client = await vault.client()
     profile = await vault.create(client, "skool")
-    sop = vault.sql(f"SELECT id FROM byokeep.sop_run WHERE ref_id = '{profile}'")
+    sop = vault.sql(f"SELECT id FROM byokeep.procedure_run WHERE object_id = '{profile}'")
     lane = f"/v1/clients/{client}/accounts/skool/acme/lanes"
     assert (await vault.desk.sop(sop))["missing"] == [
         "vault_write_event", "runner_validation_proof", "browser_profile_created",
@@ -397,13 +399,12 @@ async def test_the_evidence_is_the_seal_and_a_proof_of_the_newest_generation(vau
     assert proof["profile"] == str(profile)
     assert proof["expected_id"] == proof["observed_id"]
     assert proof["screenshot"]
-    for column in ("write_seq", "verify_seq", "done_seq"):
-        where = f"WHERE id = '{sop}'"
-        kept = vault.sql(f"SELECT {column} FROM byokeep.sop_run {where}")
-        vault.sql(f"UPDATE byokeep.sop_run SET {column} = NULL {where}")
+    for column in PROFILE_ITEMS:
+        kept = vault.sql(pointed(sop, column))
+        vault.sql(points(sop, column, "NULL"))
         assert (await vault.desk.sop(sop))["state"] == "incomplete", column
         assert (await vault.call("POST", lane, {"lanes": ["browser"]}))[1]["code"] == "profile_not_proved", column
-        vault.sql(f"UPDATE byokeep.sop_run SET {column} = {kept} {where}")
+        vault.sql(points(sop, column, kept))
     status, bundle = await vault.desk.call("POST", f"/v1/evidence/{sop}", "auditor")
     assert status in (200, 201), bundle
     said = base64.b64decode(bundle["payload"]).decode()

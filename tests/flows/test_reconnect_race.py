@@ -65,8 +65,9 @@ def committed(bench: Bench, account: Account, version: int, access: int) -> None
     """What the end of a consent commits, as far as a renewal looks at it."""
     where = f"client_id = '{account.client_id}' AND account_id = '{account.id}'"
     bench.stand.db.sql(
-        "BEGIN; INSERT INTO byokeep.sop_run (id, client_id, sop, provider, version, state, started_by)"
-        f" SELECT sop_id, client_id, 'connect_account', '{account.provider.value}', {version}, 'complete', started_by"
+        "BEGIN; INSERT INTO byokeep.procedure_run (id, client_id, procedure, object_id, facts, state, closed_at,"
+        " asked_by, started_by) SELECT sop_id, client_id, 'connect_account', account_id, jsonb_build_object('provider',"
+        f" '{account.provider.value}', 'version', {version}), 'complete', now(), started_by, started_by"
         f" FROM byokeep.connection WHERE {where} AND state = 'taken';"
         f"UPDATE byokeep.connection SET state = 'connected', ended_at = now() WHERE {where} AND state = 'taken';"
         f"UPDATE byokeep.account_grant SET version = {version}, access_version = {access}, state = 'live', reason = '',"

@@ -297,7 +297,7 @@ async def test_only_intended_methods_and_no_change_by_get(desk: Desk) -> None:
                 method, "http://web" + full, headers={"Authorization": f"Bearer {desk.people['operator'].token}"}
             ) as reply:
                 assert reply.status == 405, (method, path)
-    tables = ("client", "credential_ref", "sop_run", "job", "subject", "api_token", "switch")
+    tables = ("client", "credential_ref", "procedure_run", "job", "subject", "api_token", "switch")
     rows = " UNION ALL ".join(f"SELECT {table}::text t FROM byokeep.{table}" for table in tables)
     changing = f"SELECT md5(string_agg(t, '' ORDER BY t)) FROM ({rows}) x"
     before = desk.sql(changing)

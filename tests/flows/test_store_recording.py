@@ -61,7 +61,7 @@ async def test_without_proof_that_the_store_records_nothing_is_leased_or_taken_i
         assert (status, reply["code"]) == (503, "store_not_recording"), path
     place = SecretRef(ClientId(other), Provider.OPENAI)
     assert await stand.intake.current_version(place) == 0
-    assert desk.sql("SELECT count(*) FROM byokeep.sop_run") == "0"
+    assert desk.sql("SELECT count(*) FROM byokeep.procedure_run") == "0"
     wish = {"client_id": str(other), "reason": "test"}
     status, reply = await stand.call("POST", "/v1/switches/close", "operator", wish)
     assert status == 200, reply

@@ -166,3 +166,14 @@ def state_rows(database: FreshDatabase) -> None:
     """Put every row on record as it stands, as an upgrade does: for tests that write rows with plain SQL."""
     with psycopg.connect(database.conninfo("byokeep_owner"), autocommit=True) as owner:
         owner.execute("SELECT byokeep.state_rows()")
+
+
+def pointed(run: object, step: str) -> str:
+    """Which record a run names for a step."""
+    return f"SELECT evidence ->> '{step}' FROM byokeep.procedure_run WHERE id = '{run}'"
+
+
+def points(run: object, step: str, seq: object) -> str:
+    """Let a run name another record for a step, or none (``NULL``)."""
+    changed = f"evidence - '{step}'" if seq == "NULL" else f"""evidence || '{{"{step}": {seq}}}'"""
+    return f"UPDATE byokeep.procedure_run SET evidence = {changed} WHERE id = '{run}'"

@@ -27,6 +27,7 @@ from byokeep.accounts.accounts import ACCOUNT, check_new_account, check_shape
 from byokeep.accounts.model import Connection, OAuthGrant, OurApp, PlatformAccount, consent_event, end_consent
 from byokeep.core.errors import Conflict, Denied, Rejected
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.evidence import CONNECT
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
 from byokeep.core.ref import SecretPart, SecretRef, app_path
@@ -34,6 +35,7 @@ from byokeep.core.secret import Secret
 from byokeep.kernel.app import WebApp
 from byokeep.kernel.command import command, permit, recorded
 from byokeep.kernel.ports import LoginInfo, Tx, Written
+from byokeep.kernel.sops import begin_sop
 from byokeep.kernel.store_recording import require_recorded
 from byokeep.keys.onboard import open_custody
 from byokeep.tenancy.clients import require_active
@@ -312,13 +314,14 @@ async def _begin(
     state, binding = secrets
     job_id = await open_custody(tx, app, client_id, wish.info.provider, actor.request_id)
     same = {"client_id": client_id, "account_id": account.id, "started_by": actor.id}
-    provider, sop_id = wish.info.provider.value, app.ids.uuid()
-    await tx.one(dict, "sop_insert_connect", **same, id=sop_id, provider=provider)
+    run = await begin_sop(
+        tx, app, actor, CONNECT, client_id=client_id, object_id=account.id, provider=wish.info.provider
+    )
     begun = app.consents.begin(
         login, app_id=ours.app_id, redirect_uri=ours.redirect_uri, state=state, purposes=wish.purposes
     )
     made = await tx.one(
-        Connection, "connection_insert", **same, id=app.ids.uuid(), job_id=job_id, sop_id=sop_id, login=login,
+        Connection, "connection_insert", **same, id=app.ids.uuid(), job_id=job_id, sop_id=run.id, login=login,
         purposes=list(wish.purposes), state_hash=_digest(app, "state", state),
         binding_hash=_digest(app, "binding", binding), redirect_uri=ours.redirect_uri, wanted=wish.wanted,
         replaces=replaces, life_s=LIFE_S, request_id=actor.request_id,

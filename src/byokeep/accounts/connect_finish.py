@@ -46,6 +46,7 @@ from byokeep.accounts.refresher_app import (
 )
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.evidence import CONNECTED, IDENTITY, WRITE
 from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.identity import Face, Fingerprint, IdentityVerdict, Why, choose, compare, offer, printable
 from byokeep.core.model import Actor, ClientId
@@ -471,8 +472,8 @@ async def record(app: RefresherApp, case: ConsentCase, found: VerifiedConsent, p
         await _transferred(tx, case, found.transfer)
         write_seq = await _stored(tx, case, placed, ends)
         verify_seq = await _verified(tx, app, case, found, version)
-        proof: dict[str, Any] = {"version": version, "write_seq": write_seq, "verify_seq": verify_seq}
-        if not sops.ready(await sops.status_of(tx, replace(run, **proof))):
+        steps = {WRITE: write_seq, IDENTITY: verify_seq}
+        if not await sops.ready(tx, run, steps, version=version):
             raise Integrity("evidence_missing", sop=one.sop_id)
         await _put_grant(tx, case, found, placed, ends)
         await _put_ref(tx, app, case, version, ends, risk)
@@ -485,8 +486,8 @@ async def record(app: RefresherApp, case: ConsentCase, found: VerifiedConsent, p
         said: dict[str, FieldValue] = {"version": version, "account_id": app.digest(face.account_id)}
         done = await tx.append(case.event(EventName.CONNECTED, **said))
         await tx.one(UUID, "grant_connected", **one.ids, connected_seq=done.seq)
-        await tx.one(
-            SopRun, "sop_connected", client_id=case.client_id, id=one.sop_id, **proof, done_seq=done.seq,
+        await sops.proved(
+            tx, run, {**steps, CONNECTED: done.seq}, complete=True, version=version,
             store_request=placed.written.request_id,
         )  # fmt: skip
         await tx.all(None, "journal_end", **one.ids)

@@ -26,7 +26,7 @@ from byokeep.core.canonical import parse_canonical
 from byokeep.core.checkpoint import Inclusion, client_proof_data, include
 from byokeep.core.errors import Conflict, Integrity, NotFound, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.evidence import EvidencePiece, Onboarding
+from byokeep.core.evidence import CONNECT, PROFILE, EvidencePiece, Onboarding
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.next_steps import instead_of_evidence, of_connection, of_profile
 from byokeep.core.policy import Verb, authorise
@@ -36,7 +36,7 @@ from byokeep.kernel.command import command
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
-from byokeep.kernel.sops import CONNECT, PROFILE, SopRun, SopStatus, status_of
+from byokeep.kernel.sops import SopRun, SopStatus, status_of
 
 MAX_PROOF: Final = 200_000  # records of one client in one file
 
@@ -257,8 +257,9 @@ async def sign_evidence(app: BrokerApp, actor: Actor, sop_id: UUID) -> bytes:
                 next_step=_instead(status),
             )  # fmt: skip
         about = Onboarding(
-            origin=origin(app), sop=run.id, client=run.client_id, provider=run.provider, ref=run.ref_id,
-            version=run.version, kind=run.sop, items={item: record.seq for item, record in status.evidence.items()},
+            origin=origin(app), sop=run.id, client=run.client_id, provider=run.provider, ref=run.object_id,
+            version=run.version, kind=run.procedure,
+            items={item: record.seq for item, record in status.evidence.items()},
         )  # fmt: skip
         await tx.append(_event(actor, run))
     return await _bundle(app, actor, about)
@@ -266,11 +267,11 @@ async def sign_evidence(app: BrokerApp, actor: Actor, sop_id: UUID) -> bytes:
 
 def _instead(status: SopStatus) -> str:
     run = status.run
-    if run.sop == CONNECT:
+    if run.procedure == CONNECT:
         return of_connection(status.state, run.reason)[:200]
-    if run.sop == PROFILE:
+    if run.procedure == PROFILE:
         return of_profile(status.state, status.missing)
-    return instead_of_evidence(status.state, run.reason, status.missing, ref=run.ref_id)
+    return instead_of_evidence(status.state, run.reason, status.missing, ref=run.object_id)
 
 
 async def _bundle(app: BrokerApp, actor: Actor, about: Onboarding) -> bytes:
@@ -307,5 +308,5 @@ async def _piece(app: BrokerApp, actor: Actor, client: UUID, seq: int) -> Eviden
 def _event(actor: Actor, run: SopRun) -> Event:
     return Event(
         name=EventName.EVIDENCE_SIGNED, actor=actor, outcome=Outcome.INTENDED, client_id=run.client_id,
-        object_id=run.ref_id, fields={"sop": str(run.id), "version": run.version, "provider": run.provider.value},
+        object_id=run.object_id, fields={"sop": str(run.id), "version": run.version, "provider": run.provider.value},
     )  # fmt: skip

@@ -31,6 +31,7 @@ class Step:
     Attributes:
         act: ``(app, actor, run)``: does it, or takes up what a crash left of it, outside of a transaction; returns what
             its record says, or ``None`` while something is left, or if a flow that it calls has passed the step itself.
+            Without one, flows of the domain do the step and say so; nobody else leads such a run.
         apply: ``(tx, actor, run)``: what changes together with the record; returns more that it says.
         verb: Of the person who does it; ``None`` = a worker does.
         approval: Of the second person who approves it before it is done.
@@ -38,10 +39,12 @@ class Step:
         undo: As ``act``: takes it back when the run is aborted.
         evidence: The event that proves it.
         proves: Whether the fields of that event prove it; besides the run and the step, which are always compared.
+        own: False: another run's record about the same object proves it too.
+        after: The step than whose record this one must be younger.
     """
 
     name: str
-    act: Callable[..., Awaitable[Fields | None]]
+    act: Callable[..., Awaitable[Fields | None]] | None = None
     apply: Callable[..., Awaitable[Fields]] | None = None
     verb: Verb | None = None
     approval: Verb | None = None
@@ -49,6 +52,8 @@ class Step:
     undo: Callable[..., Awaitable[Fields | None]] | None = None
     evidence: EventName = EventName.PROCEDURE_STEPPED
     proves: Callable[[Run, Mapping[str, Any]], bool] = lambda *_: True
+    own: bool = True
+    after: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +94,9 @@ class Procedure:
                 and said["outcome"] == record.outcome == Outcome.OK.value
                 and said["object"] == str(record.object_id) == str(run.object_id)
                 and said["client"] == (None if run.client_id is None else str(run.client_id))
-                and (fields[self.run_field], fields.get("stage", step.name)) == (str(run.id), step.name)
+                and fields.get("stage", step.name) == step.name
+                and (not step.own or fields[self.run_field] == str(run.id))
+                and (not step.after or record.seq > run.evidence[step.after])
             )
             return bool(same and step.proves(run, fields))
         except (ValueError, KeyError, TypeError):

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from byokeep.core.canonical import canonical_json
@@ -36,6 +36,7 @@ from byokeep.kernel.app import App
 from byokeep.kernel.command import command, permit
 from byokeep.kernel.ports import Tx
 
+R = TypeVar("R", bound=Run)
 LOOK_AGAIN_S: Final = 30.0  # seconds until a worker looks again at a step of which something is left
 _TASK: Final = "procedure"
 _RUNNING, _COMPLETE, _FAILED, _UNDOING, _ABORTED = "running", "complete", "failed", "undoing", "aborted"
@@ -46,6 +47,7 @@ class StepRecord:
     """The record that proves a step."""
 
     name: str
+    event: str
     chain: UUID
     seq: int
     at: datetime
@@ -80,19 +82,21 @@ async def begin(app: App, actor: Actor, name: str, *, client_id: ClientId | None
         raise Rejected("unknown_procedure", next_step="Use one of: " + (", ".join(named) or "none") + ".")
     procedure = app.procedures[name]
     async with command(app, actor, procedure.verb, client_id=client_id, object_id=object_id) as tx:
-        run = await start(tx, app, actor, procedure, client_id=client_id, object_id=object_id)
+        run: Run = await start(tx, app, actor, procedure, client_id=client_id, object_id=object_id)
         await tx.append(_event(EventName.PROCEDURE_STARTED, actor, run, {"run": str(run.id), "procedure": name}))
     return await resume(app, actor, run.id)
 
 
 async def start(
     tx: Tx, app: App, actor: Actor, procedure: Procedure, *, client_id: ClientId | None, object_id: UUID,
-    run_id: UUID | None = None, facts: Mapping[str, Any] | None = None,
-) -> Run:  # fmt: skip
+    run_id: UUID | None = None, facts: Mapping[str, Any] | None = None, evidence: Mapping[str, int] | None = None,
+    shape: type[R] = Run,  # type: ignore[assignment]
+) -> R:  # fmt: skip
     """Insert a run at its beginning; whoever calls puts the start on record."""
     return await tx.one(
-        Run, "procedure_start", id=run_id or app.ids.uuid(), client_id=client_id, procedure=procedure.name,
-        object_id=object_id, facts=_json(facts or {}), by=actor.id, wait_s=procedure.steps[0].wait.total_seconds(),
+        shape, "procedure_start", id=run_id or app.ids.uuid(), client_id=client_id, procedure=procedure.name,
+        object_id=object_id, facts=as_json(facts or {}), evidence=as_json(evidence or {}), by=actor.id,
+        wait_s=procedure.steps[0].wait.total_seconds(),
     )  # fmt: skip
 
 
@@ -124,7 +128,7 @@ async def resume(app: App, actor: Actor, run_id: UUID) -> RunStatus:
     if by_person:
         due = procedure.next(run)
         await permit(app, actor, (due.verb if due else None) or procedure.verb, client_id=run.client_id)
-    if by_person and run.state == _FAILED:
+    if by_person and run.state == _FAILED and run.closed_at is None:
         async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
             run = await _move(tx, procedure, run, actor, evidence=run.evidence, state=_RUNNING, asked_by=actor.id)
     while run.state in (_RUNNING, _UNDOING):
@@ -146,6 +150,8 @@ async def _do_next(app: App, actor: Actor, procedure: Procedure, run: Run) -> Ru
         return None
     if step.approval is not None and run.facts.get("approved") != step.name:
         await _ask(app, run, step)
+        return None
+    if step.act is None:
         return None
     try:
         fields: Fields | None = await step.act(app, actor, run)
@@ -255,17 +261,24 @@ async def status(app: App, actor: Actor, run_id: UUID) -> RunStatus:
 
 async def status_of(tx: Tx, app: App, procedure: Procedure, run: Run) -> RunStatus:
     """Return how far a run is, from its records."""
-    chain = run.client_id or app.installation_id
-    rows = await tx.all(Proof, "evidence_records", chain=chain, seqs=list(run.evidence.values()))
-    by_seq = {row.seq: row for row in rows}
-    proved = tuple(
-        StepRecord(name=step.name, chain=chain, seq=row.seq, at=row.at, by=row.actor_id, hash_hex=bytes(row.hash).hex())
-        for step in procedure.steps
-        if (row := by_seq.get(run.evidence.get(step.name, 0))) and procedure.proves(run, step, row)
-    )
+    proved = await proved_steps(tx, run.client_id or app.installation_id, procedure, run)
     names = {one.name for one in proved}
     missing = tuple(step.name for step in procedure.steps if step.name not in names)
     return RunStatus(run=run, steps=proved, missing=missing, waits_for=_waits_for(app, procedure, run))
+
+
+async def proved_steps(tx: Tx, chain: UUID, procedure: Procedure, run: Run) -> tuple[StepRecord, ...]:
+    """Return the steps of a run that are proved, with their records, in order."""
+    rows = await tx.all(Proof, "evidence_records", chain=chain, seqs=list(run.evidence.values()))
+    by_seq = {row.seq: row for row in rows}
+    return tuple(
+        StepRecord(
+            name=step.name, event=row.event, chain=chain, seq=row.seq, at=row.at, by=row.actor_id,
+            hash_hex=bytes(row.hash).hex(),
+        )
+        for step in procedure.steps
+        if (row := by_seq.get(run.evidence.get(step.name, 0))) and procedure.proves(run, step, row)
+    )  # fmt: skip
 
 
 def _waits_for(app: App, procedure: Procedure, run: Run) -> str:
@@ -302,8 +315,8 @@ async def _move(
     done = state == _RUNNING and after is None
     passing = after is not None and len(evidence) > len(run.evidence)
     moved = await tx.maybe(
-        Run, "procedure_move", id=run.id, revision=run.revision, evidence=_json(evidence), reason=reason,
-        facts=_json(run.facts if facts is None else facts), asked_by=asked_by or run.asked_by, by=actor.id,
+        Run, "procedure_move", id=run.id, revision=run.revision, evidence=as_json(evidence), reason=reason,
+        facts=as_json(run.facts if facts is None else facts), asked_by=asked_by or run.asked_by, by=actor.id,
         state=_COMPLETE if done else state, over=done or state == _ABORTED,
         due_at=due_at if not passing else None, wait_s=after.wait.total_seconds() if passing and after else 0.0,
     )  # fmt: skip
@@ -336,7 +349,8 @@ async def _hand_on(app: App, run: Run, delay_s: float | None) -> None:
             await tx.defer(_TASK, delay_s=delay_s, key=f"{_TASK}:{run.id}", run_id=str(run.id))
 
 
-def _json(said: Mapping[str, Any]) -> str:
+def as_json(said: Mapping[str, Any]) -> str:
+    """Return what a statement takes for a JSON column."""
     return canonical_json(dict(said)).decode()
 
 

@@ -1,6 +1,7 @@
-"""Runs of a procedure: which evidence a run has, and whether it belongs together.
+"""The procedures of runbook section 5 as data: what proves a key onboarded, an account connected, a profile made.
 
 Rules
+- Their steps are done by flows of their domains, in several processes; each says so with the record that proves it.
 - A run is complete when its records stand in its client's own chain and speak of the same object and version. A key
   (SOP 5.1): the write, a successful verification, a leak check that looked at something and found nothing
   (R5.1-12..15). An account (SOP 5.2): the write of the tokens, an identity check that is not older, the closing event.
@@ -13,87 +14,101 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
-from byokeep.core.canonical import parse_canonical
 from byokeep.core.errors import Conflict
-from byokeep.core.events import EventName, Outcome
+from byokeep.core.events import EventName
+from byokeep.core.evidence import (
+    CONNECT,
+    CONNECTED,
+    CREATED,
+    DONE,
+    IDENTITY,
+    LEAK_CHECK,
+    ONBOARD,
+    PROFILE,
+    VALIDATION,
+    VERIFICATION,
+    WRITE,
+)
 from byokeep.core.model import Actor, ClientId, Lane, Provider, SopId
 from byokeep.core.policy import Verb
+from byokeep.core.procedure import Procedure, Run, Step
 from byokeep.kernel.app import App
 from byokeep.kernel.command import find
 from byokeep.kernel.ports import Tx
-
-WRITE: Final = "vault_write_event"
-VERIFICATION: Final = "verification_success"
-LEAK_CHECK: Final = "leak_check_pass"
-DONE: Final = "onboarding_event"
-IDENTITY: Final = "identity_verification"
-CONNECTED: Final = "platform_connected"
-CONNECT: Final = "connect_account"
-VALIDATION: Final = "runner_validation_proof"
-CREATED: Final = "browser_profile_created"
-PROFILE: Final = "create_profile"
-# Item -> event that proves it, the closing one last; by procedure.
-ITEMS: Final[Mapping[str, Mapping[str, EventName]]] = {
-    "onboard_key": {
-        WRITE: EventName.KEY_STORED,
-        VERIFICATION: EventName.KEY_VERIFIED,
-        LEAK_CHECK: EventName.KEY_LEAK_CHECKED,
-        DONE: EventName.KEY_ONBOARDED,
-    },
-    CONNECT: {
-        WRITE: EventName.TOKENS_STORED,
-        IDENTITY: EventName.ACCOUNT_VERIFIED,
-        CONNECTED: EventName.CONNECTED,
-    },
-    PROFILE: {
-        WRITE: EventName.PROFILE_SEALED,
-        VALIDATION: EventName.PROFILE_VALIDATED,
-        CREATED: EventName.PROFILE_ONBOARDED,
-    },
-}
+from byokeep.kernel.procedures import StepRecord, as_json, proved_steps, start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SopRun:
-    """One run. ``*_seq`` are places in the client's audit chain.
-
-    ``ref_id``: what it is about, a reference (SOP 5.1), an account (5.2) or a profile (5.3); ``version``: of a profile
-    the generation; 0 = nothing is stored yet.
-    """
+class SopRun(Run):
+    """One run. ``object_id``: what it is about, a reference (SOP 5.1), an account (5.2) or a profile (5.3)."""
 
     id: SopId
     client_id: ClientId
-    sop: str
-    provider: Provider
-    ref_id: UUID
-    version: int = 0
-    state: str
-    reason: str
-    started_at: datetime
-    closed_at: datetime | None
-    started_by: UUID
-    write_seq: int | None
-    verify_seq: int | None
-    leak_seq: int | None
-    done_seq: int | None
-    store_request: str
+
+    @property
+    def provider(self) -> Provider:
+        """Its provider, or the platform."""
+        return Provider(self.facts["provider"])
+
+    @property
+    def version(self) -> int:
+        """Of what is stored; of a profile the generation; 0 = nothing is stored yet."""
+        return int(self.facts.get("version", 0))
+
+    @property
+    def store_request(self) -> str:
+        """The store's own id of the write."""
+        return str(self.facts.get("store_request", ""))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvidenceRecord:
-    """An audit record as evidence."""
+def _same(run: Run, fields: Mapping[str, Any]) -> bool:
+    named = fields["platform" if run.procedure == CONNECT else "provider"]
+    return bool(fields["version"] == run.facts["version"] and named == run.facts["provider"])
 
-    seq: int
-    event: str
-    outcome: str
-    object_id: UUID | None
-    at: datetime
-    payload: bytes
+
+def _same_generation(run: Run, fields: Mapping[str, Any]) -> bool:
+    return bool(fields["generation"] == run.facts["version"])
+
+
+def _clean(run: Run, fields: Mapping[str, Any]) -> bool:
+    return _same(run, fields) and fields["lines"] > 0 and fields["found"] == 0
+
+
+def _right_account(run: Run, fields: Mapping[str, Any]) -> bool:
+    return _same(run, fields) and fields["expected_id"] == fields["observed_id"]
+
+
+def _right_profile(run: Run, fields: Mapping[str, Any]) -> bool:
+    right = fields["expected_id"] == fields["observed_id"] and fields["platform"] == run.facts["provider"]
+    return _same_generation(run, fields) and right and bool(fields["screenshot"])
+
+
+# The write of a key stands for later runs over the same version too.
+SOPS: Final[Mapping[str, Procedure]] = {
+    ONBOARD: Procedure(
+        name=ONBOARD, verb=Verb.KEY_WRITE, run_field="sop",
+        steps=(Step(name=WRITE, evidence=EventName.KEY_STORED, proves=_same, own=False),
+               Step(name=VERIFICATION, evidence=EventName.KEY_VERIFIED, proves=_same),
+               Step(name=LEAK_CHECK, evidence=EventName.KEY_LEAK_CHECKED, proves=_clean),
+               Step(name=DONE, evidence=EventName.KEY_ONBOARDED, proves=_same)),
+    ),
+    CONNECT: Procedure(
+        name=CONNECT, verb=Verb.ACCOUNT_CONNECT, run_field="sop",
+        steps=(Step(name=WRITE, evidence=EventName.TOKENS_STORED, proves=_same),
+               Step(name=IDENTITY, evidence=EventName.ACCOUNT_VERIFIED, proves=_right_account, after=WRITE),
+               Step(name=CONNECTED, evidence=EventName.CONNECTED, proves=_same)),
+    ),
+    PROFILE: Procedure(
+        name=PROFILE, verb=Verb.PROFILE_CREATE, run_field="sop",
+        steps=(Step(name=WRITE, evidence=EventName.PROFILE_SEALED, proves=_same_generation),
+               Step(name=VALIDATION, evidence=EventName.PROFILE_VALIDATED, proves=_right_profile, after=WRITE),
+               Step(name=CREATED, evidence=EventName.PROFILE_ONBOARDED, proves=_same_generation)),
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +122,42 @@ class SopStatus:
     run: SopRun
     state: str
     missing: tuple[str, ...]
-    evidence: Mapping[str, EvidenceRecord]
+    evidence: Mapping[str, StepRecord]
+
+
+async def begin_sop(
+    tx: Tx, app: App, actor: Actor, name: str, *, client_id: ClientId, object_id: UUID, provider: Provider,
+    after: SopRun | None = None, version: int = 0,
+) -> SopRun:  # fmt: skip
+    """Begin a run; ``after`` another over the same write, whose record it takes."""
+    facts: dict[str, Any] = {"provider": provider.value, "version": version}
+    if after is not None:
+        facts["store_request"] = after.store_request
+    return await start(
+        tx, app, actor, SOPS[name], client_id=client_id, object_id=object_id, facts=facts, shape=SopRun,
+        evidence={} if after is None else {WRITE: after.evidence[WRITE]},
+    )  # fmt: skip
+
+
+async def proved(
+    tx: Tx, run: SopRun, steps: Mapping[str, int], *, complete: bool = False, again: bool = False, **facts: int | str
+) -> SopRun:
+    """Say which records prove steps of a run.
+
+    Args:
+        complete: These were the last ones.
+        again: A complete run is proved anew.
+
+    Raises:
+        Conflict: ``superseded``: the run is over, or somebody else moved it on.
+    """
+    moved = await tx.maybe(
+        SopRun, "procedure_proved", id=run.id, revision=run.revision, evidence=as_json(steps), facts=as_json(facts),
+        complete=complete, again=again,
+    )  # fmt: skip
+    if moved is None:
+        raise Conflict("superseded", next_step="This run was ended meanwhile; start again.", sop=run.id)
+    return moved
 
 
 async def sop_status(app: App, actor: Actor, sop_id: UUID) -> SopStatus:
@@ -124,26 +174,13 @@ async def sop_status(app: App, actor: Actor, sop_id: UUID) -> SopStatus:
 
 async def status_of(tx: Tx, run: SopRun) -> SopStatus:
     """Compute a run's state from the records themselves."""
-    seqs = [seq for seq in (run.write_seq, run.verify_seq, run.leak_seq, run.done_seq) if seq is not None]
-    rows = {
-        record.seq: record
-        for record in await tx.all(EvidenceRecord, "evidence_records", chain=run.client_id, seqs=seqs)
-    }
-    places = {
-        WRITE: run.write_seq, VERIFICATION: run.verify_seq, IDENTITY: run.verify_seq, LEAK_CHECK: run.leak_seq,
-        DONE: run.done_seq, CONNECTED: run.done_seq, VALIDATION: run.verify_seq, CREATED: run.done_seq,
-    }  # fmt: skip
+    procedure = SOPS[run.procedure]
     newest = run.version
-    if run.sop == PROFILE:
-        newest = await tx.maybe(int, "profile_generation_now", client_id=run.client_id, id=run.ref_id) or 0
-    wanted = ITEMS[run.sop]
-    found: dict[str, EvidenceRecord] = {}
-    for item, event in wanted.items():
-        seq = places[item]
-        record = rows.get(seq) if seq is not None else None
-        if record is not None and newest == run.version and _proves(run, item, event, record):
-            found[item] = record
-    missing = tuple(item for item in wanted if item not in found)
+    if run.procedure == PROFILE:
+        newest = await tx.maybe(int, "profile_generation_now", client_id=run.client_id, id=run.object_id) or 0
+    records = await proved_steps(tx, run.client_id, procedure, run) if newest == run.version else ()
+    found = {one.name: one for one in records}
+    missing = tuple(step.name for step in procedure.steps if step.name not in found)
     return SopStatus(run=run, state=_state(run, missing), missing=missing, evidence=found)
 
 
@@ -152,38 +189,15 @@ def _state(run: SopRun, missing: tuple[str, ...]) -> str:
         return "failed"
     if not missing:
         return "complete"
-    return "running" if run.state == "running" and run.verify_seq is None else "incomplete"
+    looked = SOPS[run.procedure].steps[1].name in run.evidence
+    return "running" if run.state == "running" and not looked else "incomplete"
 
 
-def ready(status: SopStatus) -> bool:
-    """Whether only the closing event is missing."""
-    return status.run.state == "running" and status.missing == tuple(ITEMS[status.run.sop])[-1:]
-
-
-def _proves(run: SopRun, item: str, event: EventName, record: EvidenceRecord) -> bool:
-    try:
-        said: Any = parse_canonical(record.payload)
-        fields: Mapping[str, Any] = said["fields"]
-        same = (
-            said["event"] == record.event == event.value
-            and said["outcome"] == record.outcome == Outcome.OK.value
-            and said["client"] == str(run.client_id)
-            and said["object"] == str(record.object_id) == str(run.ref_id)
-            and fields["generation" if run.sop == PROFILE else "version"] == run.version
-            and (run.sop == PROFILE or fields["platform" if run.sop == CONNECT else "provider"] == run.provider.value)
-        )
-        if item != WRITE or run.sop != "onboard_key":  # the write of a key stands for later runs over the same version
-            same = same and fields["sop"] == str(run.id)
-        if item in (IDENTITY, VALIDATION):
-            later = record.seq > (run.write_seq or record.seq)
-            same = same and later and fields["expected_id"] == fields["observed_id"]
-        if item == VALIDATION:
-            same = same and fields["platform"] == run.provider.value and bool(fields["screenshot"])
-        if item == LEAK_CHECK:
-            same = same and fields["lines"] > 0 and fields["found"] == 0
-    except (ValueError, KeyError, TypeError):
-        return False
-    return bool(same)
+async def ready(tx: Tx, run: SopRun, steps: Mapping[str, int], **facts: int | str) -> bool:
+    """Whether only the closing event is missing, with these records and facts."""
+    run = replace(run, evidence={**run.evidence, **steps}, facts={**run.facts, **facts})
+    status = await status_of(tx, run)
+    return run.state == "running" and status.missing == (SOPS[run.procedure].steps[-1].name,)
 
 
 async def require_proof(tx: Tx, client_id: ClientId, account_id: UUID, lanes: frozenset[Lane]) -> None:

@@ -26,6 +26,7 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.evidence import ONBOARD, WRITE
 from byokeep.core.model import (
     API_PROVIDERS,
     Actor,
@@ -42,11 +43,10 @@ from byokeep.core.ref import SecretRef, parse_provider
 from byokeep.core.secret import Secret
 from byokeep.jobs.jobs import JobSpec, open_job
 from byokeep.jobs.worker_app import WorkerApp
-from byokeep.kernel import sops
 from byokeep.kernel.app import App, WebApp
 from byokeep.kernel.command import open_alert, permit, recorded
 from byokeep.kernel.ports import Tx, Written
-from byokeep.kernel.sops import SopRun
+from byokeep.kernel.sops import SopRun, begin_sop, proved
 from byokeep.kernel.store_recording import require_recorded
 from byokeep.keys.refs import RotationDue, get_ref, ref_from, rotation_due
 from byokeep.tenancy.clients import require_active
@@ -168,10 +168,9 @@ async def verify_again(app: WebApp, actor: Actor, ref_id: UUID, *, before: Calla
             if run is None:
                 raise Conflict("nothing_on_record", next_step="Onboard the value again.", ref=ref_id)
             if run.state != "running":
-                run = await tx.one(
-                    SopRun, "sop_insert", id=app.ids.uuid(), client_id=run.client_id, provider=run.provider.value,
-                    ref_id=ref_id, version=version, started_by=actor.id, write_seq=run.write_seq,
-                    store_request=run.store_request,
+                run = await begin_sop(
+                    tx, app, actor, ONBOARD, client_id=run.client_id, object_id=ref_id, provider=run.provider,
+                    version=version, after=run,
                 )  # fmt: skip
             job_id = await open_custody(tx, app, ref.client_id, ref.provider, actor.request_id)
             await _queue(tx, run, job_id, actor.request_id)
@@ -206,7 +205,7 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
             UUID,
             "leak_fingerprint_put",
             client_id=ref.client_id,
-            ref_id=run.ref_id,
+            ref_id=run.object_id,
             version=run.version,
             format=VERSION,
             digests=digests,
@@ -219,7 +218,7 @@ async def _adopt(tx: Tx, ref: SecretRef, fingerprint: str) -> SopRun | None:
     place = {"client_id": ref.client_id, "provider": ref.provider.value}
     pending = await tx.maybe(SopRun, "sop_open_write", **place)
     if pending is not None:
-        known = await tx.maybe(str, "fingerprint_get", ref_id=pending.ref_id, version=pending.version)
+        known = await tx.maybe(str, "fingerprint_get", ref_id=pending.object_id, version=pending.version)
         if hmac.compare_digest(known or "", fingerprint):
             return pending
         raise _in_progress(pending)
@@ -239,10 +238,9 @@ def _in_progress(run: SopRun) -> Conflict:
 async def _reserve(
     tx: Tx, app: App, actor: Actor, ref: SecretRef, ref_id: UUID, version: int, fingerprint: str
 ) -> SopRun:
-    run = await tx.one(
-        SopRun, "sop_insert", id=app.ids.uuid(), client_id=ref.client_id, provider=ref.provider.value, ref_id=ref_id,
-        version=version, started_by=actor.id, write_seq=None, store_request="",
-    )  # fmt: skip
+    run = await begin_sop(
+        tx, app, actor, ONBOARD, client_id=ref.client_id, object_id=ref_id, provider=ref.provider, version=version
+    )
     await tx.all(None, "fingerprint_put", ref_id=ref_id, version=version, fingerprint=fingerprint)
     await tx.append(_event(EventName.KEY_WRITE, Outcome.INTENDED, actor, ref, run))
     return run
@@ -294,17 +292,8 @@ async def _record(app: WebApp, actor: Actor, plan: _OnboardPlan, written: Writte
         }
         row = await _put_ref(tx, app, actor, plan)  # before its record, which says what the row is
         receipt = await tx.append(_event(EventName.KEY_STORED, Outcome.OK, actor, ref, run, **fields))
-        stored = await tx.maybe(
-            SopRun,
-            "sop_stored",
-            client_id=ref.client_id,
-            id=run.id,
-            write_seq=receipt.seq,
-            store_request=written.request_id,
-        )
-        if stored is None:
-            raise Conflict("superseded", next_step="This onboarding was ended meanwhile; start again.", sop=run.id)
-        await tx.all(SopRun, "sop_supersede", client_id=ref.client_id, ref_id=run.ref_id, id=run.id)
+        stored = await proved(tx, run, {WRITE: receipt.seq}, store_request=written.request_id)
+        await tx.all(SopRun, "sop_supersede", client_id=ref.client_id, ref_id=run.object_id, id=run.id)
         await _queue(tx, stored, plan.job_id, actor.request_id)
     return Onboarded(
         ref_id=row.id, sop_id=run.id, version=run.version, state=row.state, verification=row.verification.value,
@@ -314,7 +303,7 @@ async def _record(app: WebApp, actor: Actor, plan: _OnboardPlan, written: Writte
 
 
 async def _put_ref(tx: Tx, app: App, actor: Actor, plan: _OnboardPlan) -> CredentialRef:
-    same = {"client_id": plan.ref.client_id, "id": plan.run.ref_id, "version": plan.run.version,
+    same = {"client_id": plan.ref.client_id, "id": plan.run.object_id, "version": plan.run.version,
             "risk": plan.risk.value, "rotation_due_at": plan.due.due_at,
             "created_at": app.clock.now(), "created_by": actor.id}  # fmt: skip
     for statement in ("ref_offer", "ref_renew"):
@@ -330,7 +319,7 @@ async def _queue(tx: Tx, run: SopRun, job_id: UUID, request_id: UUID) -> None:
     await tx.defer(
         "verify_key",
         client_id=str(run.client_id),
-        ref_id=str(run.ref_id),
+        ref_id=str(run.object_id),
         version=str(run.version),
         sop_id=str(run.id),
         job_id=str(job_id),
@@ -344,7 +333,7 @@ def _event(name: EventName, outcome: Outcome, actor: Actor, ref: SecretRef, run:
         actor=actor,
         outcome=outcome,
         client_id=ref.client_id,
-        object_id=run.ref_id,
+        object_id=run.object_id,
         fields={"provider": ref.provider.value, "version": run.version, "sop": str(run.id), **fields},
     )
 
@@ -362,7 +351,7 @@ async def sweep_orphans(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> int
         Unavailable: The database is away.
     """
     async with app.db.begin(every_client=True) as tx:
-        runs = await tx.all(sops.SopRun, "sops_cut_off", older_than_s=older_than_s, limit=_AT_ONCE)
+        runs = await tx.all(SopRun, "sops_cut_off", older_than_s=older_than_s, limit=_AT_ONCE)
     places: dict[SecretRef, list[SopRun]] = {}
     for run in runs:
         await _end(app, run)
@@ -379,7 +368,7 @@ async def sweep_orphans(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> int
                     app.system(),
                     reason="orphan_not_destroyed",
                     client_id=place.client_id,
-                    object_id=ended[-1].ref_id,
+                    object_id=ended[-1].object_id,
                 )
     return destroyed
 
@@ -428,7 +417,7 @@ async def _append(tx: Tx, app: WorkerApp, name: EventName, outcome: Outcome, run
             actor=app.system(),
             outcome=outcome,
             client_id=run.client_id,
-            object_id=run.ref_id,
+            object_id=run.object_id,
             fields={"provider": run.provider.value, "version": run.version, "sop": str(run.id), **fields},
         )
     )

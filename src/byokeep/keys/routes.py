@@ -11,6 +11,7 @@ from pydantic import Field
 
 from byokeep.core import next_steps
 from byokeep.core.errors import Rejected
+from byokeep.core.evidence import CONNECT, PROFILE
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId, CredentialRef, Provider, Risk
 from byokeep.core.secret import Secret
@@ -32,7 +33,7 @@ from byokeep.http.request import (
 )
 from byokeep.kernel import sops
 from byokeep.kernel.app import WebApp
-from byokeep.kernel.sops import CONNECT, PROFILE, SopStatus
+from byokeep.kernel.sops import SopStatus
 from byokeep.keys import onboard, refs, webhooks
 from byokeep.keys.refs import LiveFingerprints, Watched, live_values
 from byokeep_redact.fingerprint import FORMAT, WINDOW
@@ -113,7 +114,7 @@ def sop_out(status: SopStatus) -> dict[str, Any]:
     """Return a run with its evidence."""
     run = status.run
     return {
-        "id": run.id, "sop": run.sop, "client_id": run.client_id, "provider": run.provider, "ref": run.ref_id,
+        "id": run.id, "sop": run.procedure, "client_id": run.client_id, "provider": run.provider, "ref": run.object_id,
         "version": run.version, "state": status.state, "missing": status.missing,
         "reason": run.reason.partition("/")[0],
         "next_step": _next(status), "started_at": run.started_at, "started_by": run.started_by,
@@ -122,9 +123,9 @@ def sop_out(status: SopStatus) -> dict[str, Any]:
 
 
 def _next(status: SopStatus) -> str:
-    if status.run.sop == CONNECT:
+    if status.run.procedure == CONNECT:
         return next_steps.of_connection(status.state, status.run.reason)
-    if status.run.sop == PROFILE:
+    if status.run.procedure == PROFILE:
         return next_steps.of_profile(status.state, status.missing)
     return next_steps.of_run(status.state, status.run.reason, status.missing)
 

@@ -24,15 +24,15 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.evidence import DONE, LEAK_CHECK, VERIFICATION
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import ClientId, CredentialRef, Verification
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.jobs.worker_app import IdentityNote, LeakCount, WorkerApp
-from byokeep.kernel import sops
 from byokeep.kernel.command import Severity, open_alert
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.sops import SopRun
+from byokeep.kernel.sops import SopRun, proved, ready
 from byokeep.keys import refs
 from byokeep.keys.refs import ref_from
 
@@ -133,7 +133,7 @@ async def waits(app: WorkerApp, task: Task, reason: str) -> None:
         reason: As :func:`byokeep.core.next_steps.wait_of` returns it.
     """
     async with app.db.begin(client_id=task.client_id) as tx:
-        await tx.maybe(sops.SopRun, "sop_waits", client_id=task.client_id, id=task.sop_id, reason=reason)
+        await tx.maybe(SopRun, "sop_waits", client_id=task.client_id, id=task.sop_id, reason=reason)
 
 
 async def find_shared_value(app: WorkerApp, task: Task) -> None:
@@ -195,9 +195,8 @@ async def _record(app: WorkerApp, task: Task, seen: _Seen) -> str:
         elif verify_seq is not None and not book.candidate:
             await book.mark(Verification.VERIFIED)
         leak_seq = await book.leak(seen.count, leak)
-        run = await tx.one(
-            sops.SopRun, "sop_evidence", client_id=run.client_id, id=run.id, verify_seq=verify_seq, leak_seq=leak_seq
-        )
+        seqs = {VERIFICATION: verify_seq, LEAK_CHECK: leak_seq}
+        run = await proved(tx, run, {step: seq for step, seq in seqs.items() if seq is not None})
         if leak is LeakVerdict.FOUND:
             await book.alarm("secret_in_logs")
             return await book.fail("secret_in_logs")
@@ -285,14 +284,14 @@ class _Book:
 
     async def complete(self, run: SopRun) -> str:
         """End the run with success when its records prove it, else leave it open."""
-        if not sops.ready(await sops.status_of(self._tx, run)):
+        if not await ready(self._tx, run, {}):
             await self.alarm("evidence_missing")
             return "evidence_missing"
         if self.candidate:
             await self._tx.one(refs.ref_from, "ref_pin_candidate", **self._place)
             await self._append(EventName.KEY_PINNED, Outcome.OK, from_version=self._ref.version)
         seq = await self._append(EventName.KEY_ONBOARDED, Outcome.OK)
-        await self._tx.one(sops.SopRun, "sop_complete", client_id=run.client_id, id=run.id, done_seq=seq)
+        await proved(self._tx, run, {DONE: seq}, complete=True)
         return "complete"
 
     async def _append(self, name: EventName, outcome: Outcome, **fields: FieldValue) -> int:
@@ -318,6 +317,6 @@ class _Book:
 def _belongs(task: Task, run: SopRun, ref: CredentialRef) -> bool:
     return (
         run.client_id == ref.client_id == task.client_id
-        and run.ref_id == ref.id == task.ref_id
+        and run.object_id == ref.id == task.ref_id
         and run.version == task.version in (ref.version, ref.candidate)
     )

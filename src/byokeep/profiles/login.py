@@ -32,6 +32,7 @@ from byokeep.core import profile as life
 from byokeep.core.canonical import parse_canonical
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Unavailable
 from byokeep.core.events import EventName, FieldValue, Outcome
+from byokeep.core.evidence import CREATED, VALIDATION, WRITE
 from byokeep.core.manifest import ExpectedAccount
 from byokeep.core.model import Actor, ProfileId, Provider
 from byokeep.core.profile import ProfileAct
@@ -39,7 +40,7 @@ from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.kernel.app import App
 from byokeep.kernel.ports import ArtifactStore, Look, Shot, Tx, Window
-from byokeep.kernel.sops import SopRun
+from byokeep.kernel.sops import SopRun, proved
 from byokeep.profiles import openings, profiles
 from byokeep.profiles.kek_store import ProfileCustody, check_process
 from byokeep.profiles.kek_tasks import prepare
@@ -486,11 +487,9 @@ async def _complete(tx: Tx, bench: Bench, now: Profile, run: SopRun, verify_seq:
     if written is None or sealed.get("generation") != now.generation:
         raise Integrity("seal_not_on_record", profile=now.id)
     done = await profiles.note(tx, EventName.PROFILE_ONBOARDED, Outcome.OK, bench.actor, now, sop=str(run.id))
-    await tx.one(
-        SopRun, "sop_profile_proved", client_id=now.client_id, id=run.id, version=now.generation,
-        write_seq=written["seq"], verify_seq=verify_seq, done_seq=done.seq,
-        store_request=str(sealed.get("store_request", "")),
-    )  # fmt: skip
+    steps = {WRITE: written["seq"], VALIDATION: verify_seq, CREATED: done.seq}
+    request = str(sealed.get("store_request", ""))
+    await proved(tx, run, steps, complete=True, again=True, version=now.generation, store_request=request)
 
 
 def _fields(bench: Bench, one: Expected, seen: Look) -> dict[str, FieldValue]:

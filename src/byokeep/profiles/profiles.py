@@ -24,6 +24,7 @@ from uuid import UUID
 
 from byokeep.accounts.accounts import ACCOUNT, check_shape, parse_platform
 from byokeep.accounts.model import PlatformAccount
+from byokeep.core import evidence
 from byokeep.core import profile as life
 from byokeep.core.canonical import parse_canonical
 from byokeep.core.errors import Conflict, NotFound, Rejected, Unavailable
@@ -37,7 +38,7 @@ from byokeep.kernel.app import App, WebApp
 from byokeep.kernel.command import command, permit
 from byokeep.kernel.ports import Receipt, Tx
 from byokeep.kernel.rows import Row
-from byokeep.kernel.sops import SopRun
+from byokeep.kernel.sops import SopRun, begin_sop
 from byokeep.sealing.generation import Generation
 from byokeep.tenancy.clients import MAX_ROWS, require_active
 
@@ -600,8 +601,8 @@ async def finish_work(
 
 
 async def _begin_run(tx: Tx, app: App, actor: Actor, profile: Profile, platform: Provider) -> SopRun:
-    return await tx.one(
-        SopRun, "sop_insert_profile", id=app.ids.uuid(), **profile.at, provider=platform.value, started_by=actor.id
+    return await begin_sop(
+        tx, app, actor, evidence.PROFILE, client_id=profile.client_id, object_id=profile.id, provider=platform
     )
 
 

@@ -51,11 +51,6 @@ SELECT * FROM byokeep.platform_account WHERE client_id = :client_id AND id = :id
 -- name: grant_of
 SELECT * FROM byokeep.account_grant WHERE client_id = :client_id AND account_id = :account_id;
 
--- name: sop_insert_connect
-INSERT INTO byokeep.sop_run (id, client_id, sop, provider, ref_id, started_by)
-VALUES (:id, :client_id, 'connect_account', :provider, :account_id, :started_by)
-RETURNING *;
-
 -- name: connection_insert
 INSERT INTO byokeep.connection (id, client_id, account_id, job_id, sop_id, login, purposes, state_hash, binding_hash,
                                 redirect_uri, wanted, replaces, started_by, started_at, expires_at, request_id)
@@ -105,13 +100,13 @@ RETURNING id;
 -- Versions that logins of a living grant replaced and that were not proved to be ended, newest first; what came before
 -- the login that found no grant was ended then.
 SELECT c.replaces AS version FROM byokeep.connection c
-  JOIN byokeep.sop_run s ON s.client_id = c.client_id AND s.id = c.sop_id
+  JOIN byokeep.procedure_run s ON s.client_id = c.client_id AND s.id = c.sop_id
  WHERE c.client_id = :client_id AND c.account_id = :account_id AND c.state = 'connected' AND c.replaces > 0
-   AND s.version > (SELECT COALESCE(max(f.version), 0) FROM byokeep.connection o
-                      JOIN byokeep.sop_run f ON f.client_id = o.client_id AND f.id = o.sop_id
+   AND (s.facts ->> 'version')::integer > (SELECT COALESCE(max((f.facts ->> 'version')::integer), 0) FROM byokeep.connection o
+                      JOIN byokeep.procedure_run f ON f.client_id = o.client_id AND f.id = o.sop_id
                      WHERE o.client_id = :client_id AND o.account_id = :account_id AND o.state = 'connected'
                        AND o.replaces IS NULL)
- ORDER BY s.version DESC;
+ ORDER BY (s.facts ->> 'version')::integer DESC;
 
 -- name: connection_told
 -- What a person needs to begin otherwise, of a consent that its finisher is about to end.
@@ -240,13 +235,6 @@ RETURNING *;
 -- name: account_seen
 UPDATE byokeep.platform_account SET identity = :identity, identified_at = clock_timestamp()
  WHERE client_id = :client_id AND id = :id
-RETURNING *;
-
--- name: sop_connected
-UPDATE byokeep.sop_run
-   SET state = 'complete', version = :version, write_seq = :write_seq, verify_seq = :verify_seq,
-       done_seq = :done_seq, store_request = :store_request, closed_at = now()
- WHERE client_id = :client_id AND id = :id AND state = 'running'
 RETURNING *;
 
 -- name: journal_end

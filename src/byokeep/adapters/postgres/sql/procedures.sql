@@ -1,8 +1,9 @@
 -- Runs of procedures, moved on by compare-and-set.
 
 -- name: procedure_start
-INSERT INTO byokeep.procedure_run (id, client_id, procedure, object_id, facts, asked_by, started_by, due_at)
-VALUES (:id, CAST(:client_id AS uuid), :procedure, :object_id, CAST(:facts AS jsonb), :by, :by,
+INSERT INTO byokeep.procedure_run
+    (id, client_id, procedure, object_id, facts, evidence, asked_by, started_by, due_at)
+VALUES (:id, CAST(:client_id AS uuid), :procedure, :object_id, CAST(:facts AS jsonb), CAST(:evidence AS jsonb), :by, :by,
         CASE WHEN CAST(:wait_s AS double precision) > 0 THEN now() + make_interval(secs => :wait_s) END)
 RETURNING *;
 

@@ -24,8 +24,8 @@ SELECT profile_id AS id FROM byokeep.profile_account
 SELECT p.*,
        (SELECT g.sealed_at FROM byokeep.profile_generation g
          WHERE g.client_id = p.client_id AND g.profile_id = p.id AND g.generation = p.generation) AS sealed_at,
-       (SELECT s.id FROM byokeep.sop_run s
-         WHERE s.client_id = p.client_id AND s.ref_id = p.id AND s.sop = 'create_profile'
+       (SELECT s.id FROM byokeep.procedure_run s
+         WHERE s.client_id = p.client_id AND s.object_id = p.id AND s.procedure = 'create_profile'
          ORDER BY s.started_at DESC LIMIT 1) AS sop_id,
        (SELECT i.id FROM byokeep.profile_incident_item n
           JOIN byokeep.procedure_run i ON i.id = n.incident_id AND i.closed_at IS NULL
@@ -52,8 +52,8 @@ SELECT client_id FROM byokeep.profile WHERE id = :id;
 SELECT p.*,
        (SELECT g.sealed_at FROM byokeep.profile_generation g
          WHERE g.client_id = p.client_id AND g.profile_id = p.id AND g.generation = p.generation) AS sealed_at,
-       (SELECT s.id FROM byokeep.sop_run s
-         WHERE s.client_id = p.client_id AND s.ref_id = p.id AND s.sop = 'create_profile'
+       (SELECT s.id FROM byokeep.procedure_run s
+         WHERE s.client_id = p.client_id AND s.object_id = p.id AND s.procedure = 'create_profile'
          ORDER BY s.started_at DESC LIMIT 1) AS sop_id,
        (SELECT i.id FROM byokeep.profile_incident_item n
           JOIN byokeep.procedure_run i ON i.id = n.incident_id AND i.closed_at IS NULL
@@ -307,30 +307,17 @@ UPDATE byokeep.platform_account a SET lanes = array_remove(a.lanes, 'browser')
    AND a.client_id = pa.client_id AND a.id = pa.account_id AND 'browser' = ANY (a.lanes)
 RETURNING a.id, a.platform, a.lanes;
 
--- name: sop_insert_profile
-INSERT INTO byokeep.sop_run (id, client_id, sop, provider, ref_id, started_by)
-VALUES (:id, :client_id, 'create_profile', :provider, :profile_id, :started_by)
-RETURNING *;
-
 -- name: sop_of_profile
-SELECT * FROM byokeep.sop_run
- WHERE client_id = :client_id AND ref_id = :profile_id AND sop = 'create_profile'
+SELECT * FROM byokeep.procedure_run
+ WHERE client_id = :client_id AND object_id = :profile_id AND procedure = 'create_profile'
  ORDER BY started_at DESC LIMIT 1;
 
 -- name: sop_of_account_profile
 -- The run of an account's living profile.
-SELECT s.* FROM byokeep.sop_run s
-  JOIN byokeep.profile_account pa ON pa.client_id = s.client_id AND pa.profile_id = s.ref_id
- WHERE s.client_id = :client_id AND s.sop = 'create_profile' AND pa.account_id = :account_id AND pa.retired_at IS NULL
+SELECT s.* FROM byokeep.procedure_run s
+  JOIN byokeep.profile_account pa ON pa.client_id = s.client_id AND pa.profile_id = s.object_id
+ WHERE s.client_id = :client_id AND s.procedure = 'create_profile' AND pa.account_id = :account_id AND pa.retired_at IS NULL
  ORDER BY s.started_at DESC LIMIT 1;
-
--- name: sop_profile_proved
--- A run follows the newest generation: its write, its proof and its end are of one generation, always.
-UPDATE byokeep.sop_run
-   SET state = 'complete', reason = '', version = :version, write_seq = :write_seq, verify_seq = :verify_seq,
-       done_seq = :done_seq, store_request = :store_request, closed_at = clock_timestamp()
- WHERE client_id = :client_id AND id = :id AND state <> 'failed'
-RETURNING *;
 
 -- name: profile_generation_now
 SELECT generation FROM byokeep.profile WHERE client_id = :client_id AND id = :id;

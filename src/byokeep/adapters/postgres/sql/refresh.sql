@@ -60,9 +60,9 @@ SELECT CASE WHEN g.state = 'revoked' THEN 'ended'
 
 -- name: refresh_replaced
 -- The version of the first login by which a person replaced what was renewed; 0 when nobody did.
-SELECT COALESCE(min(s.version), 0) AS version FROM byokeep.connection c
-  JOIN byokeep.sop_run s ON s.client_id = c.client_id AND s.id = c.sop_id
- WHERE c.client_id = :client_id AND c.account_id = :account_id AND c.state = 'connected' AND s.version > :base;
+SELECT COALESCE(min((s.facts ->> 'version')::integer), 0) AS version FROM byokeep.connection c
+  JOIN byokeep.procedure_run s ON s.client_id = c.client_id AND s.id = c.sop_id
+ WHERE c.client_id = :client_id AND c.account_id = :account_id AND c.state = 'connected' AND (s.facts ->> 'version')::integer > :base;
 
 -- name: refresh_unsent_close
 -- Nothing of it has left, and nothing will: who has it under way finds no row to write *sent* into.

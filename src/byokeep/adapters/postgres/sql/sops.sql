@@ -1,85 +1,78 @@
 -- Runs of a procedure, and the audit records that are their evidence.
 
--- name: sop_insert
-INSERT INTO byokeep.sop_run (id, client_id, sop, provider, ref_id, version, started_by, write_seq, store_request)
-VALUES (:id, :client_id, 'onboard_key', :provider, :ref_id, :version, :started_by, CAST(:write_seq AS bigint),
-        :store_request)
-RETURNING *;
-
 -- name: sop_get
-SELECT * FROM byokeep.sop_run WHERE id = :id;
+SELECT * FROM byokeep.procedure_run WHERE id = :id AND procedure IN ('onboard_key', 'connect_account', 'create_profile');
 
 -- name: sop_lock
-SELECT * FROM byokeep.sop_run WHERE client_id = :client_id AND id = :id FOR UPDATE;
+SELECT * FROM byokeep.procedure_run WHERE client_id = :client_id AND id = :id FOR UPDATE;
 
 -- name: sop_open_write
 -- The run that has announced a write and not recorded it: in flight, or cut off.
-SELECT * FROM byokeep.sop_run
- WHERE client_id = :client_id AND provider = :provider AND sop = 'onboard_key' AND state = 'running' AND write_seq IS NULL
+SELECT * FROM byokeep.procedure_run
+ WHERE client_id = :client_id AND facts ->> 'provider' = :provider AND procedure = 'onboard_key' AND state = 'running'
+   AND evidence -> 'vault_write_event' IS NULL
  ORDER BY started_at DESC LIMIT 1;
 
 -- name: sop_under_way
 -- The run that has stored its value a moment ago and is not verified yet.
-SELECT * FROM byokeep.sop_run
- WHERE client_id = :client_id AND provider = :provider AND sop = 'onboard_key' AND state = 'running' AND write_seq IS NOT NULL
-   AND verify_seq IS NULL AND started_at > now() - make_interval(secs => :within_s)
+SELECT * FROM byokeep.procedure_run
+ WHERE client_id = :client_id AND facts ->> 'provider' = :provider AND procedure = 'onboard_key' AND state = 'running'
+   AND evidence -> 'vault_write_event' IS NOT NULL AND evidence -> 'verification_success' IS NULL
+   AND started_at > now() - make_interval(secs => :within_s)
  ORDER BY started_at DESC LIMIT 1;
 
 -- name: sop_of_version
-SELECT * FROM byokeep.sop_run
- WHERE client_id = :client_id AND ref_id = :ref_id AND version = :version AND write_seq IS NOT NULL
+SELECT * FROM byokeep.procedure_run
+ WHERE client_id = :client_id AND object_id = :ref_id AND procedure = 'onboard_key'
+   AND (facts ->> 'version')::integer = :version AND evidence -> 'vault_write_event' IS NOT NULL
  ORDER BY started_at DESC LIMIT 1;
 
--- name: sop_stored
-UPDATE byokeep.sop_run SET write_seq = :write_seq, store_request = :store_request
- WHERE client_id = :client_id AND id = :id AND state = 'running' AND write_seq IS NULL
-RETURNING *;
-
--- name: sop_evidence
-UPDATE byokeep.sop_run
-   SET verify_seq = COALESCE(CAST(:verify_seq AS bigint), verify_seq),
-       leak_seq = COALESCE(CAST(:leak_seq AS bigint), leak_seq), reason = ''
- WHERE client_id = :client_id AND id = :id AND state = 'running'
+-- name: procedure_proved
+-- Records prove steps; a run that is complete is proved anew where that is asked for.
+UPDATE byokeep.procedure_run
+   SET revision = revision + 1, reason = '', evidence = evidence || CAST(:evidence AS jsonb),
+       facts = facts || CAST(:facts AS jsonb),
+       state = CASE WHEN CAST(:complete AS boolean) THEN 'complete' ELSE state END,
+       closed_at = CASE WHEN CAST(:complete AS boolean) THEN clock_timestamp() ELSE closed_at END
+ WHERE id = :id AND revision = :revision AND (state = 'running' OR (CAST(:again AS boolean) AND state = 'complete'))
 RETURNING *;
 
 -- name: sop_waits
 -- Why a run that goes on is not decided yet, for people; what is decided takes it away.
-UPDATE byokeep.sop_run SET reason = :reason
- WHERE client_id = :client_id AND id = :id AND state = 'running' AND verify_seq IS NULL
-RETURNING *;
-
--- name: sop_complete
-UPDATE byokeep.sop_run SET state = 'complete', done_seq = :done_seq, closed_at = now()
- WHERE client_id = :client_id AND id = :id AND state = 'running'
+UPDATE byokeep.procedure_run SET reason = :reason
+ WHERE client_id = :client_id AND id = :id AND state = 'running' AND evidence -> 'verification_success' IS NULL
 RETURNING *;
 
 -- name: sop_fail
-UPDATE byokeep.sop_run SET state = 'failed', reason = :reason, closed_at = now()
+UPDATE byokeep.procedure_run SET state = 'failed', reason = :reason, closed_at = now(), revision = revision + 1
  WHERE client_id = :client_id AND id = :id AND state = 'running'
 RETURNING *;
 
 -- name: sop_supersede
 -- A newer value of the same reference ends what still runs for the older one.
-UPDATE byokeep.sop_run SET state = 'failed', reason = 'superseded', closed_at = now()
- WHERE client_id = :client_id AND ref_id = :ref_id AND id <> :id AND state = 'running' AND write_seq IS NOT NULL
+UPDATE byokeep.procedure_run SET state = 'failed', reason = 'superseded', closed_at = now(), revision = revision + 1
+ WHERE client_id = :client_id AND object_id = :ref_id AND id <> :id AND procedure = 'onboard_key' AND state = 'running'
+   AND evidence -> 'vault_write_event' IS NOT NULL
 RETURNING *;
 
 -- name: sops_cut_off
-SELECT * FROM byokeep.sop_run
- WHERE sop = 'onboard_key'
-   AND ((state = 'running' AND write_seq IS NULL AND started_at < now() - make_interval(secs => :older_than_s))
+SELECT * FROM byokeep.procedure_run
+ WHERE procedure = 'onboard_key'
+   AND ((state = 'running' AND evidence -> 'vault_write_event' IS NULL
+         AND started_at < now() - make_interval(secs => :older_than_s))
         OR (state = 'failed' AND reason = 'cut_off'))
  ORDER BY started_at LIMIT :limit;
 
 -- name: sop_set_reason
-UPDATE byokeep.sop_run SET reason = :reason_to
+UPDATE byokeep.procedure_run SET reason = :reason_to
  WHERE client_id = :client_id AND id = :id AND state = 'failed' AND reason = :reason_from
 RETURNING *;
 
 -- name: versions_on_record
 -- Every version of one place whose write was recorded, or announced by a run that goes on.
-SELECT DISTINCT version FROM byokeep.sop_run
- WHERE client_id = :client_id AND provider = :provider AND (write_seq IS NOT NULL OR state = 'running');
+SELECT DISTINCT (facts ->> 'version')::integer AS version FROM byokeep.procedure_run
+ WHERE client_id = :client_id AND facts ->> 'provider' = :provider
+   AND (evidence -> 'vault_write_event' IS NOT NULL OR state = 'running');
 
 -- name: custody_job_open
 -- A job under which this one secret may be looked after now.

@@ -51,14 +51,13 @@ GRANT EXECUTE ON FUNCTION byokeep.able_admins(), byokeep.machine_own(uuid, uuid)
     byokeep.password_put(uuid, text, uuid, bytea),
     byokeep.token_issue(uuid, uuid, bytea, text, bigint, uuid, bigint, text, uuid, uuid, bytea),
     byokeep.token_end(uuid, bigint, text, uuid, uuid, bytea) TO byokeep_broker;
-GRANT INSERT ON byokeep.client, byokeep.credential_ref, byokeep.sop_run, byokeep.platform_account,
+GRANT INSERT ON byokeep.client, byokeep.credential_ref, byokeep.platform_account,
     byokeep.key_transition, byokeep.alert TO byokeep_web;
 GRANT UPDATE (version, state, verification, risk, rotation_due_at, expires_at, created_at, created_by)
     ON byokeep.credential_ref TO byokeep_web;
 GRANT UPDATE (previous_version, previous_until) ON byokeep.credential_ref TO byokeep_web;
 GRANT UPDATE (candidate_version, candidate_risk, candidate_due_at, candidate_at, candidate_by)
     ON byokeep.credential_ref TO byokeep_web, byokeep_worker;
-GRANT UPDATE ON byokeep.sop_run TO byokeep_web;
 GRANT INSERT ON byokeep.connection, byokeep.platform_app TO byokeep_web;
 GRANT UPDATE (app_id, redirect_uri, secret_version, set_at, set_by) ON byokeep.platform_app TO byokeep_web;
 GRANT UPDATE (state, reason, code_points, answered_at, ended_at) ON byokeep.connection TO byokeep_web;
@@ -115,7 +114,6 @@ GRANT UPDATE (version, state, verification, risk, rotation_due_at, expires_at, c
     ON byokeep.credential_ref TO byokeep_worker;
 -- worker: forgets a signing secret that was replaced, once it is destroyed.
 GRANT UPDATE (previous_version, previous_until) ON byokeep.credential_ref TO byokeep_worker;
-GRANT UPDATE ON byokeep.sop_run TO byokeep_worker;
 -- worker: connects accounts and renews their tokens; it closes a platform whose grant is lost, and opens none.
 GRANT INSERT ON byokeep.credential_ref, byokeep.account_grant, byokeep.refresh_journal, byokeep.reenabling
     TO byokeep_worker;
