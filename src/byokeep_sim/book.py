@@ -99,11 +99,6 @@ class KeyBook:
     def __len__(self) -> int:
         return len(self._known)
 
-    def clear(self) -> None:
-        """Forget all keys; the salt stays, so earlier hashes still compare."""
-        self._known.clear()
-        self._hashes.clear()
-
 
 @dataclass(slots=True)
 class RequestLog:
@@ -194,10 +189,6 @@ class Accounts:
         default = {"id": f"{platform}-{account}", "username": account, "display_name": f"{account} on {platform}"}
         return dict(self._set.get((platform, account), default))
 
-    def clear(self) -> None:
-        """Forget all set identities."""
-        self._set.clear()
-
 
 @dataclass(slots=True)
 class Book:
@@ -209,11 +200,9 @@ class Book:
     accounts: Accounts = field(default_factory=Accounts)
 
     def reset(self) -> None:
-        """Forget everything but the salt."""
-        self.keys.clear()
-        self.accounts.clear()
-        self.log = RequestLog()
-        self.effects = Effects()
+        """Forget everything but the salt, so that earlier hashes still compare."""
+        self.keys, self.accounts = KeyBook(self.keys.salt), Accounts()
+        self.log, self.effects = RequestLog(), Effects()
 
     async def record(self, request: web.Request, vendor: str, key: str = "", **more: Any) -> None:
         """Log one request; ``more`` are further JSON-ready fields."""

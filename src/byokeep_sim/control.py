@@ -28,15 +28,7 @@ from byokeep_sim.faults import (
     texts,
 )
 from byokeep_sim.platforms import PLATFORMS, webhooks
-from byokeep_sim.platforms.model import (
-    ACCOUNT_FIELDS,
-    APP_FIELDS,
-    CONSENT_FIELDS,
-    Consent,
-    SimCase,
-    account_of,
-    app_of,
-)
+from byokeep_sim.platforms.model import ACCOUNT_FIELDS, APP_FIELDS, CONSENT_FIELDS, Consent, SimCase, account_of, app_of
 from byokeep_sim.platforms.social import Social
 from byokeep_sim.platforms.world import Family, TokenKind, World
 from byokeep_sim.site import Site
@@ -113,7 +105,7 @@ class Control:
         self._book.reset()
         self._faults.clear()
         self._social.reset()
-        self._site.memory.reset()
+        self._site.reset()
         return web.json_response({"reset": True})
 
     async def _delete_faults(self, _: web.Request) -> web.Response:

@@ -31,58 +31,28 @@ class BadControlError(ValueError):
     """Control input that cannot be used; the message says what to change."""
 
 
-class FaultKind(StrEnum):
-    """What goes wrong."""
-
-    STATUS = "status"
-    HANG = "hang"
-    SLOW = "slow"
-    RESET = "reset"
-    REDIRECT = "redirect"
-    GARBAGE = "garbage"
-    HTML = "html"
-    HUGE = "huge"
-    EMPTY = "empty"
-    ECHO_KEY = "echo_key"
-    TRUNCATED = "truncated"
-    WRONG_IDENTITY = "wrong_identity"
-    LATE = "late"
-    REFUSAL = "refusal"
-    NO_SCOPE = "no_scope"
-    FEIGNED = "feigned"
+# What goes wrong.
+FaultKind = StrEnum(
+    "FaultKind",
+    "STATUS HANG SLOW RESET REDIRECT GARBAGE HTML HUGE EMPTY ECHO_KEY TRUNCATED WRONG_IDENTITY LATE REFUSAL "
+    "NO_SCOPE FEIGNED",
+)
 
 
-class Lie(StrEnum):
-    """How an identity is wrong."""
-
-    OTHER = "other"
-    OTHER_CASE = "other_case"
-    OTHER_NAME = "other_name"
-    LOOKALIKE = "lookalike"
-    MISSING_ID = "missing_id"
-    NULL_ID = "null_id"
-    EMPTY_ID = "empty_id"
-    NUMERIC_ID = "numeric_id"
-    TWO_ACCOUNTS = "two_accounts"
-    NO_ACCOUNT = "no_account"
-    DUPLICATE_KEYS = "duplicate_keys"
-    CUT_JSON = "cut_json"
-    ERROR_200 = "error_200"
+# How an identity is wrong.
+Lie = StrEnum(
+    "Lie",
+    "OTHER OTHER_CASE OTHER_NAME LOOKALIKE MISSING_ID NULL_ID EMPTY_ID NUMERIC_ID TWO_ACCOUNTS NO_ACCOUNT "
+    "DUPLICATE_KEYS CUT_JSON ERROR_200",
+)
 
 
-class FaultPlace(StrEnum):
-    """Where an echoed key stands."""
-
-    BODY = "body"
-    HEADER = "header"
+# Where an echoed key stands.
+FaultPlace = StrEnum("FaultPlace", "BODY HEADER")
 
 
-class Encoding(StrEnum):
-    """How an echoed key is written."""
-
-    RAW = "raw"
-    URL = "url"
-    BASE64 = "base64"
+# How an echoed key is written.
+Encoding = StrEnum("Encoding", "RAW URL BASE64")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -12,6 +12,7 @@ import asyncio
 import base64
 import json
 import random
+import re
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -25,6 +26,7 @@ from byokeep_sim.faults import Encoding, FaultKind, FaultPlace, SimFault
 
 HUGE_BYTES: Final = 8 * 1024 * 1024
 _PIECES: Final = 10
+_NAME: Final = re.compile(r"\$([a-z_]+)")
 _BLANKS: Final = b" " * (64 * 1024)
 _HTML: Final = b"<!doctype html><html><head><title>Sign in</title></head><body>Please sign in.</body></html>"
 
@@ -58,6 +60,27 @@ class SimReply:
 def ok(body: Mapping[str, Any]) -> SimReply:
     """Return a reply of success."""
     return SimReply(status=200, body=body)
+
+
+def filled(part: Any, values: Mapping[str, Any]) -> Any:
+    """Return a table with its ``$name`` replaced; a field whose value is absent is left out, ``$none`` is null."""
+    if isinstance(part, dict):
+        absent = {name for name, value in part.items() if _lacks(value, values)}
+        return {name: filled(value, values) for name, value in part.items() if name not in absent}
+    if isinstance(part, list):
+        return [filled(one, values) for one in part]
+    if not isinstance(part, str):
+        return part
+    whole = _NAME.fullmatch(part)
+    if whole is None:
+        return _NAME.sub(lambda found: str(values[found[1]]), part)
+    found = values.get(whole[1])
+    return None if found == "$none" else found
+
+
+def _lacks(value: Any, values: Mapping[str, Any]) -> bool:
+    whole = _NAME.fullmatch(value) if isinstance(value, str) else None
+    return whole is not None and whole[1] not in {*values, "none"}
 
 
 async def spoiled(

@@ -45,31 +45,15 @@ _PAGES: Final = {one.name: one.read_text() for one in (Path(__file__).parent / "
 _STRANGER: Final = {"id": STRANGER.id, "username": STRANGER.username, "display_name": STRANGER.display_name}
 
 
-class SiteLie(StrEnum):
-    """How a page is wrong."""
-
-    NONE = "none"
-    TWO_ACCOUNTS = "two_accounts"
-    HIDDEN = "hidden"
-    AWAY = "away"
-    CLEAR = "clear"
-    OTHER_HOST = "other_host"
-    FRAME = "frame"
-    OTHER_ID = "other_id"
-    LOOKALIKE = "lookalike"
-    SWAPPED = "swapped"
-    CHALLENGE = "challenge"
-    LOGIN = "login"
-    EMPTY = "empty"
-    ERROR = "error"
+# How a page is wrong.
+SiteLie = StrEnum(
+    "SiteLie",
+    "NONE TWO_ACCOUNTS HIDDEN AWAY CLEAR OTHER_HOST FRAME OTHER_ID LOOKALIKE SWAPPED CHALLENGE LOGIN EMPTY ERROR",
+)
 
 
-class Logout(StrEnum):
-    """What the logout button does: it ends the session, or only says so, or it is out of order."""
-
-    ENDS = "ends"
-    FEIGNED = "feigned"
-    BROKEN = "broken"
+# What the logout button does: it ends the session, or only says so, or it is out of order.
+Logout = StrEnum("Logout", "ENDS FEIGNED BROKEN")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -149,19 +133,17 @@ class SiteMemory:
             tally["live" if one.live else "ended"] += 1
         return {"sessions": counts, "logins": self.logins, "lies": self.lies, "logouts": self.logouts}
 
-    def reset(self) -> None:
-        """Forget everything."""
-        for memory in (self.lies, self.logouts, self._passwords, self._sessions):
-            memory.clear()
-        self.logins = 0
-
 
 class Site:
     """All websites of one simulator."""
 
     def __init__(self, book: Book) -> None:
-        self.memory = SiteMemory(book)
         self._book = book
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.memory = SiteMemory(self._book)
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes of the websites and of their switches."""

@@ -20,9 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from byokeep_sim.book import SimKeyState
-from byokeep_sim.reply import SimReply
-
-_NAME: Final = re.compile(r"\$([a-z]+)")
+from byokeep_sim.reply import SimReply, filled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +68,7 @@ class Vendor:
         if row is None or call.route == self.table.get("public"):
             success = self.table["success"][call.route]
             reply = SimReply(
-                status=200, body=_filled(success["body"], values), headers=_headers(success.get("headers", {}), values)
+                status=200, body=filled(success["body"], values), headers=_headers(success.get("headers", {}), values)
             )
         else:
             reply = self._refused(row, values)
@@ -85,7 +83,7 @@ class Vendor:
         rest = statuses.get("5xx", statuses["other"]) if status >= 500 else statuses["other"]
         row = {"message": "simulated error", "code": status, **statuses.get(str(status), rest), **row}
         headers = _headers({**error.get("headers", {}), **row.get("headers", {})}, values)
-        return SimReply(status=status, body=_filled(error["body"], _filled(row, values)), headers=headers)
+        return SimReply(status=status, body=filled(error["body"], filled(row, values)), headers=headers)
 
     def _masked(self, key: str) -> str:
         """Mask a key the way the vendor does; a short key is masked whole."""
@@ -108,29 +106,9 @@ def _holds(row: Mapping[str, Any], call: SimCall) -> bool:
 
 def _headers(table: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, str]:
     made: dict[str, Any] = {}
-    for name, value in _filled(table, values).items():
+    for name, value in filled(table, values).items():
         made |= value if isinstance(value, dict) else {name: value}
     return made
-
-
-def _filled(part: Any, values: Mapping[str, Any]) -> Any:
-    if isinstance(part, dict):
-        absent = {name for name, value in part.items() if _lacks(value, values)}
-        return {name: _filled(value, values) for name, value in part.items() if name not in absent}
-    if isinstance(part, list):
-        return [_filled(one, values) for one in part]
-    if not isinstance(part, str):
-        return part
-    whole = _NAME.fullmatch(part)
-    if whole is None:
-        return _NAME.sub(lambda found: str(values[found[1]]), part)
-    found = values.get(whole[1])
-    return None if found == "$none" else found
-
-
-def _lacks(value: Any, values: Mapping[str, Any]) -> bool:
-    whole = _NAME.fullmatch(value) if isinstance(value, str) else None
-    return whole is not None and whole[1] not in {*values, "none"}
 
 
 def _vendor(name: str, table: Mapping[str, Any]) -> Vendor:

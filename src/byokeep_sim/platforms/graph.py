@@ -164,15 +164,8 @@ def _own(turn: Turn, scope: str) -> tuple[SimApp, SimAccount]:
 def _instagram_me(turn: Turn) -> SimReply:
     app, own = _own(turn, "instagram_business_basic")
     account = turn.who(own)
-    everything = {
-        "id": digits(f"instagram {app.client_id} {account.id}", 17),
-        "user_id": account.id,
-        "username": account.username,
-        "name": account.display_name,
-        "account_type": "BUSINESS",
-        "profile_picture_url": f"https://scontent.cdninstagram.com/{account.username}.jpg",
-    }
-    return ok(_fields(turn, everything, "id"))
+    own_id = digits(f"instagram {app.client_id} {account.id}", 17)
+    return ok(_fields(turn, turn.body("identity", account, own_id=own_id), "id"))
 
 
 @INSTAGRAM.answers("posts")
@@ -236,16 +229,11 @@ def _page_token(turn: Turn, token: SimToken, page: SimAccount) -> str:
     return turn.world.mint(token.family, TokenKind.PAGE, ttl, value=value, target=page.id)
 
 
-def _page(page: SimAccount) -> dict[str, Any]:
-    linked = {"instagram_business_account": {"id": page.linked_id}}
-    return {"id": page.id, "name": page.display_name, "username": page.username, "category": "Brand", **linked}
-
-
 @META.answers("accounts")
 def _accounts(turn: Turn) -> SimReply:
     token = _signed_in(turn, "pages_show_list", kinds=_USER)
     pages = [turn.stranger] if turn.stranger else _pages(turn, token)
-    shown = [{**_page(page), "access_token": _page_token(turn, token, page)} for page in pages]
+    shown = [{**turn.body("page", page), "access_token": _page_token(turn, token, page)} for page in pages]
     return _listed(_fields(turn, one, "access_token", "category", "name", "id") for one in shown)
 
 
@@ -253,7 +241,7 @@ def _accounts(turn: Turn) -> SimReply:
 def _me(turn: Turn) -> SimReply:
     token = _signed_in(turn, data=False)
     if token.kind is TokenKind.PAGE:
-        return ok(_fields(turn, _page(turn.who(_pages(turn, token)[0])), "name", "id"))
+        return ok(_fields(turn, turn.body("page", turn.who(_pages(turn, token)[0])), "name", "id"))
     account = turn.who(turn.world.account_of(token.family))
     return ok(_fields(turn, {"id": account.person_id, "name": f"Person {account.owner}"}, "name", "id"))
 
@@ -275,7 +263,7 @@ def _object(turn: Turn) -> SimReply:
     if ("instagram_basic" if linked else "pages_show_list") not in token.family.scopes:
         raise SimRefusal(SimCase.MISSING_SCOPE)
     if not linked:
-        return ok(_fields(turn, _page(account), "name", "id"))
+        return ok(_fields(turn, turn.body("page", account), "name", "id"))
     everything = {"id": account.linked_id, "username": account.username, "name": account.display_name}
     return ok(_fields(turn, everything, "id"))
 

@@ -63,17 +63,17 @@ def _introspect(turn: Turn) -> SimReply:
     token = _shown(turn)
     if token is None:
         return ok({"active": False})
-    why = token.death(turn.world.now)
-    body = {
-        "active": why is None,
-        "client_id": token.family.client_id,
-        "authorized_at": round(token.family.created_at),
-        "created_at": round(token.issued_at),
-        "status": "active" if why is None else "expired" if why is SimCase.EXPIRED else "revoked",
-        "expires_at": round(token.expires_at or 0),
-        "scope": ",".join(token.family.scopes),
-        "auth_type": "3L",
-    }
+    why, family = token.death(turn.world.now), token.family
+    body = turn.body(
+        "token",
+        active=why is None,
+        client_id=family.client_id,
+        authorized_at=round(family.created_at),
+        created_at=round(token.issued_at),
+        status="active" if why is None else "expired" if why is SimCase.EXPIRED else "revoked",
+        expires_at=round(token.expires_at or 0),
+        scope=",".join(family.scopes),
+    )
     return ok(body)
 
 
@@ -95,27 +95,15 @@ def _signed_in(turn: Turn, *scopes: str) -> tuple[SimToken, SimAccount]:
 @LINKEDIN.answers("identity")
 def _userinfo(turn: Turn) -> SimReply:
     token, own = _signed_in(turn, "openid", "profile")
-    account = turn.who(own)
-    first, _, last = account.display_name.partition(" ")
-    body = {
-        "sub": account.seen_by(turn.world.app_of(token.family)),
-        "name": account.display_name,
-        "given_name": first,
-        "family_name": last,
-        "picture": f"https://media.licdn.com/{account.username}.jpg",
-        "locale": {"country": "US", "language": "en"},
-    }
+    account, app = turn.who(own), turn.world.app_of(token.family)
     mail = {"email": f"{account.username}@example.test", "email_verified": True}
-    return ok(body | mail if "email" in token.family.scopes else body)
+    return ok(turn.body("identity", account, app=app, **(mail if "email" in token.family.scopes else {})))
 
 
 @LINKEDIN.answers("person")
 def _me(turn: Turn) -> SimReply:
     token, own = _signed_in(turn, "r_basicprofile")
-    account = turn.who(own)
-    first, _, last = account.display_name.partition(" ")
-    body = {"id": account.seen_by(turn.world.app_of(token.family)), "vanityName": account.username}
-    return ok({**body, "localizedFirstName": first, "localizedLastName": last})
+    return ok(turn.body("person", turn.who(own), app=turn.world.app_of(token.family)))
 
 
 def _organizations(turn: Turn, own: SimAccount) -> list[SimAccount]:
@@ -126,11 +114,7 @@ def _organizations(turn: Turn, own: SimAccount) -> list[SimAccount]:
 def _acls(turn: Turn) -> SimReply:
     token, own = _signed_in(turn, "rw_organization_admin")
     person = _PERSON + own.seen_by(turn.world.app_of(token.family))
-    elements = []
-    for one in _organizations(turn, own):
-        urn = _ORGANIZATION + one.id
-        role = {"roleAssignee": person, "state": "APPROVED", "role": "ADMINISTRATOR"}
-        elements.append(role | {"organization": urn, "organizationalTarget": urn})
+    elements = [turn.body("role", one, person=person) for one in _organizations(turn, own)]
     return ok({"elements": elements, "paging": {"start": 0, "count": 10, "links": []}})
 
 
@@ -140,8 +124,7 @@ def _organization(turn: Turn) -> SimReply:
     for one in _organizations(turn, own):
         if one.id == turn.parts["id"]:
             shown = turn.who(one)
-            number: int | str = int(shown.id) if shown.id.isdigit() else shown.id
-            return ok({"id": number, "localizedName": shown.display_name, "vanityName": shown.username})
+            return ok(turn.body("organization", shown, number=int(shown.id) if shown.id.isdigit() else shown.id))
     raise SimRefusal(SimCase.NOT_FOUND)
 
 
@@ -170,14 +153,7 @@ def _posts(turn: Turn) -> SimReply:
     urn, count = turn.ask.query.get("author", ""), turn.ask.count("count", 10, 100)
     account = turn.who(_author(turn, urn, "r_member_social", "r_organization_social"))
     elements = [
-        {
-            "id": f"urn:li:share:{post}",
-            "author": urn,
-            "commentary": words,
-            "publishedAt": made * 1000,
-            "lifecycleState": "PUBLISHED",
-            "visibility": "PUBLIC",
-        }
+        turn.body("post", post=post, author=urn, words=words, made_ms=made * 1000)
         for post, words, made in account.newest(count)
     ]
     return ok({"elements": elements, "paging": {"start": 0, "count": count, "links": []}})
@@ -195,13 +171,4 @@ def _publish(turn: Turn) -> SimReply:
 
 @LINKEDIN.answers("discovery")
 def _discovery(turn: Turn) -> SimReply:
-    base = f"{turn.ask.base}/www.linkedin.com/oauth"
-    body = {
-        "issuer": base,
-        "authorization_endpoint": f"{base}/v2/authorization",
-        "token_endpoint": f"{base}/v2/accessToken",
-        "userinfo_endpoint": f"{turn.ask.base}/api.linkedin.com/v2/userinfo",
-        "response_types_supported": ["code"],
-        "scopes_supported": ["openid", "profile", "email"],
-    }
-    return ok(body)
+    return ok(turn.body("discovery", base=turn.ask.base))

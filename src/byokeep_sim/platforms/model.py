@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from byokeep_sim.faults import LONGEST_SECRET, BadControlError, choice, flag, needed, text, texts
-from byokeep_sim.reply import SimReply
+from byokeep_sim.reply import SimReply, filled
 
 if TYPE_CHECKING:
     from byokeep_sim.platforms.world import SimToken, World
@@ -49,43 +49,14 @@ _CALLS: Final = {
 }
 
 
-class SimCase(StrEnum):
-    """Why a platform refuses."""
-
-    ABSENT = "absent"
-    UNKNOWN = "unknown"
-    EXPIRED = "expired"
-    REVOKED = "revoked"
-    REUSED = "reused"
-    SUPERSEDED = "superseded"
-    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a cause, no password
-    LOGGED_OUT = "logged_out"
-    ROLE_LOST = "role_lost"
-    SESSION_INVALID = "session_invalid"
-    DATA_EXPIRED = "data_expired"
-    LOCKOUT = "lockout"
-    UNCONFIRMED = "unconfirmed"
-    BLOCKED = "blocked"
-    RESTRICTED = "restricted"
-    RATE_LIMITED = "rate_limited"
-    QUOTA = "quota"
-    USER_CAP = "user_cap"
-    MISSING_SCOPE = "missing_scope"
-    WRONG_AUTH = "wrong_auth"
-    BAD_APP = "bad_app"
-    NO_CHANNEL = "no_channel"
-    TRANSIENT = "transient"
-    TOO_YOUNG = "too_young"
-    BAD_CLIENT = "bad_client"
-    BAD_CODE = "bad_code"
-    BAD_PKCE = "bad_pkce"
-    BAD_REDIRECT = "bad_redirect"
-    BAD_REQUEST = "bad_request"
-    BAD_GRANT_TYPE = "bad_grant_type"
-    UNSUPPORTED_TOKEN = "unsupported_token"  # noqa: S105 - a cause, no password
-    BAD_VERSION = "bad_version"
-    BAD_PROOF = "bad_proof"
-    NOT_FOUND = "not_found"
+# Why a platform refuses.
+SimCase = StrEnum(
+    "SimCase",
+    "ABSENT UNKNOWN EXPIRED REVOKED REUSED SUPERSEDED PASSWORD_CHANGED LOGGED_OUT ROLE_LOST SESSION_INVALID "
+    "DATA_EXPIRED LOCKOUT UNCONFIRMED BLOCKED RESTRICTED RATE_LIMITED QUOTA USER_CAP MISSING_SCOPE WRONG_AUTH "
+    "BAD_APP NO_CHANNEL TRANSIENT TOO_YOUNG BAD_CLIENT BAD_CODE BAD_PKCE BAD_REDIRECT BAD_REQUEST BAD_GRANT_TYPE "
+    "UNSUPPORTED_TOKEN BAD_VERSION BAD_PROOF NOT_FOUND",
+)
 
 
 class SimRefusal(Exception):
@@ -139,6 +110,13 @@ class SimAccount:
     def seen_by(self, app: SimApp) -> str:
         """Return the id that this app sees, where a platform gives each app another one."""
         return self.id if not app.id_scope else digits(f"{app.id_scope} {self.id}", 19)
+
+    def values(self, app: SimApp | None = None) -> dict[str, str]:
+        """Return what a reply may say of it, by the names that stand in a platform's ``bodies``."""
+        first, _, last = self.display_name.partition(" ")
+        names = {"id": self.id, "username": self.username, "name": self.display_name, "first": first, "last": last}
+        ids = {"linked_id": self.linked_id, "union_id": self.union_id, "person_id": self.person_id}
+        return names | ids | ({"seen_id": self.seen_by(app)} if app else {})
 
     def newest(self, most: int = _MOST_POSTS) -> Iterator[tuple[str, str, int]]:
         """Yield id, text and time of the newest posts, in seconds since 1970."""
@@ -310,6 +288,12 @@ class Turn:
         """Return the account to speak of."""
         return self.stranger or account
 
+    def body(self, name: str, account: SimAccount | None = None, **values: Any) -> dict[str, Any]:
+        """Return a body of the platform's table, filled with what is said of the account and with these values."""
+        said = account.values(values.pop("app", None)) if account else {}
+        made: dict[str, Any] = filled(self.world.platform.bodies[name], {**said, **values})
+        return made
+
     def signed_in(self, *scopes: str) -> tuple[SimToken, SimAccount]:
         """Return the living bearer token, which has the scopes, and its account. Raises SimRefusal."""
         token = self.world.usable(self.ask.bearer(), "access", scopes=scopes)
@@ -368,6 +352,7 @@ class SimPlatform:
         self.errors_beside_data = bool(table.get("errors_beside_data"))
         self.tokens: Mapping[str, str] = table["tokens"]
         self.consent: Mapping[str, Any] = table["consent"]
+        self.bodies: Mapping[str, Any] = table.get("bodies", {})
         self.handlers: dict[str, Handler] = {}
         self._refusals: Mapping[str, Mapping[str, list[Any]]] = table["refusals"]
         self._statuses: Mapping[str, list[Any]] = table["statuses"]

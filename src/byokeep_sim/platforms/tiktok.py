@@ -52,14 +52,7 @@ def _revoke(turn: Turn) -> SimReply:
 def _me(turn: Turn) -> SimReply:
     token, own = turn.signed_in("user.info.basic")
     names = [name for name in turn.ask.query.get("fields", "").split(",") if name]
-    account = turn.who(own)
-    everything = {
-        "open_id": account.seen_by(turn.world.app_of(token.family)),
-        "union_id": account.union_id,
-        "display_name": account.display_name,
-        "avatar_url": f"https://p16.tiktokcdn.com/{account.union_id}.jpeg",
-        "username": account.username,
-    }
+    everything = turn.body("identity", turn.who(own), app=turn.world.app_of(token.family))
     if "username" in names and "user.info.profile" not in token.family.scopes:
         raise SimRefusal(SimCase.MISSING_SCOPE)
     if not names or set(names) - set(everything):
@@ -76,7 +69,6 @@ def _videos(turn: Turn) -> SimReply:
     names = turn.ask.query.get("fields", "id").split(",")
     videos = []
     for post, words, made in account.newest(wanted):
-        url = f"https://www.tiktok.com/@{account.username}/video/{post}"
-        everything = {"id": post, "title": words, "create_time": made, "share_url": url}
+        everything = turn.body("video", account, post=post, words=words, made=made)
         videos.append({name: everything[name] for name in names if name in everything})
     return _api(200, "ok", "", {"videos": videos, "cursor": 0, "has_more": len(account.posts) > wanted})

@@ -69,14 +69,8 @@ class SimClock:
         return formatdate(self.now(), usegmt=True)
 
 
-class TokenKind(StrEnum):
-    """What a token is for."""
-
-    ACCESS = "access"
-    REFRESH = "refresh"
-    SHORT = "short"
-    LONG = "long"
-    PAGE = "page"
+# What a token is for.
+TokenKind = StrEnum("TokenKind", "ACCESS REFRESH SHORT LONG PAGE")
 
 
 @dataclass(slots=True, kw_only=True)

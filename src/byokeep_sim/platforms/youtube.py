@@ -93,17 +93,16 @@ def _tokeninfo(turn: Turn) -> SimReply:
     family = token.family
     account = world.accounts[family.account]
     refreshable = any(one.kind is TokenKind.REFRESH for one in family.tokens)
-    body = {
-        "azp": family.client_id,
-        "aud": family.client_id,
-        "sub": account.person_id,
-        "scope": " ".join(family.scopes),
-        "exp": str(round(token.expires_at or 0)),
-        "expires_in": str(token.left_s(world.now)),
-        "email": f"{account.owner}@example.test",
-        "email_verified": "true",
-        "access_type": "offline" if refreshable else "online",
-    }
+    body = turn.body(
+        "token",
+        account,
+        client_id=family.client_id,
+        scope=" ".join(family.scopes),
+        exp=str(round(token.expires_at or 0)),
+        left=str(token.left_s(world.now)),
+        email=f"{account.owner}@example.test",
+        access_type="offline" if refreshable else "online",
+    )
     return ok(body)
 
 
@@ -130,16 +129,8 @@ def _channels(turn: Turn) -> SimReply:
     if not parts or query.get("mine") != "true":
         raise SimRefusal(SimCase.BAD_REQUEST)
     account = turn.who(own)
-    everything: dict[str, Any] = {
-        "id": account.id,
-        "snippet": {
-            "title": account.display_name,
-            "description": "",
-            "customUrl": f"@{account.username.removeprefix('@')}",
-            "publishedAt": "2020-01-01T00:00:00Z",
-        },
-        "contentDetails": {"relatedPlaylists": {"likes": "", "uploads": _uploads(account)}},
-    }
+    handle = f"@{account.username.removeprefix('@')}"
+    everything = turn.body("channel", account, handle=handle, uploads=_uploads(account))
     item = {"kind": "youtube#channel", "etag": "sim", **{p: everything[p] for p in parts if p in everything}}
     return _page("youtube#channelListResponse", [item])
 
@@ -155,9 +146,6 @@ def _playlist(turn: Turn) -> SimReply:
     account = turn.who(own)
     if turn.ask.query.get("playlistId") != _uploads(own):
         raise SimRefusal(SimCase.NOT_FOUND)
-    items = []
-    for post, words, _ in account.newest(turn.ask.count("maxResults", 5, 50)):
-        video = post[:11]
-        snippet = {"title": words, "channelId": account.id, "resourceId": {"kind": "youtube#video", "videoId": video}}
-        items.append({"kind": "youtube#playlistItem", "snippet": snippet, "contentDetails": {"videoId": video}})
+    newest = account.newest(turn.ask.count("maxResults", 5, 50))
+    items = [turn.body("video", account, video=post[:11], words=words) for post, words, _ in newest]
     return _page("youtube#playlistItemListResponse", items)
