@@ -83,7 +83,12 @@ def own_token() -> Secret:
     return read_token_file(Path(named) if named else settings.home / "credentials" / "cli.token")
 
 
-async def call(
+async def call(method: str, path: str, **sent: Any) -> Any:
+    """Call the server and return the decoded JSON (``None`` for an empty reply). As :func:`fetch`."""
+    return _document(await fetch(method, path, **sent))
+
+
+async def fetch(
     method: str,
     path: str,
     *,
@@ -92,8 +97,8 @@ async def call(
     token: Secret | None = None,
     anonymous: bool = False,
     params: dict[str, str] | None = None,
-) -> Any:
-    """Call the server and return the decoded JSON (``None`` for an empty reply).
+) -> bytes:
+    """Call the server and return the reply's bytes as they came.
 
     Args:
         method: HTTP method.
@@ -107,21 +112,6 @@ async def call(
     Raises:
         ByokeepError: As the server answered, or Unavailable(``server_unreachable``, ``server_garbage``).
     """
-    content = await fetch(method, path, body=body, raw=raw, token=token, anonymous=anonymous, params=params)
-    return _document(content)
-
-
-async def fetch(
-    method: str,
-    path: str,
-    *,
-    body: Any = None,
-    raw: Secret | None = None,
-    token: Secret | None = None,
-    anonymous: bool = False,
-    params: dict[str, str] | None = None,
-) -> bytes:
-    """Call the server and return the reply's bytes as they came. Arguments and errors as :func:`call`."""
     import aiohttp  # noqa: PLC0415 - see the top
     from yarl import URL  # noqa: PLC0415 - see the top
 

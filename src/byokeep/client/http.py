@@ -270,14 +270,23 @@ class Broker:
             ByokeepError: As :meth:`call`, and what ``chunks`` raises.
         """
         headers = _headers(token) | {"Content-Type": "application/octet-stream"}
-        passing = _Passing(chunks)
+        failed: list[Exception] = []
+
+        async def passing() -> AsyncIterator[bytes]:
+            try:
+                async for chunk in chunks:
+                    yield chunk
+            except Exception as error:
+                failed.append(error)
+                raise
+
         try:
             with _failing():
-                async with self._stream("PUT", path, headers, passing.through()) as reply:
+                async with self._stream("PUT", path, headers, passing()) as reply:
                     return _decode(reply.status, await read_body(reply, MAX_BODY))
         except ByokeepError:
-            if passing.failed is not None:  # the library names its own error for it
-                raise passing.failed from None
+            if failed:  # the library names its own error for it
+                raise failed[0] from None
             raise
 
     def _stream(
@@ -308,23 +317,6 @@ class Broker:
             await asyncio.sleep(wait * (0.5 + secrets.randbelow(1000) / 1000))
             pause = min(pause * 2, LAST_PAUSE_S)
         raise Unavailable("no_attempts")
-
-
-class _Passing:
-    """Passes a stream on and remembers what it raised."""
-
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
-        self.failed: BaseException | None = None
-        self._chunks = chunks
-
-    async def through(self) -> AsyncIterator[bytes]:
-        """Yield the chunks."""
-        try:
-            async for chunk in self._chunks:
-                yield chunk
-        except Exception as error:
-            self.failed = error
-            raise
 
 
 def _failing() -> AbstractContextManager[None]:

@@ -1,7 +1,7 @@
 """Log lines of a closed catalogue: UTC time, level, event, process, actor, tenant, request, outcome, listed fields.
 
 Rules
-- ``event`` is a constant of the program and stands in :data:`EVENTS`; there is no message text. An event that is not
+- ``event`` is a constant of the program and stands in ``events.toml``; there is no message text. An event that is not
   listed is written as ``unlisted_event`` without its fields; a field that is not listed for its event is dropped. Both
   are counted, and a test reads every call of the program, so neither is ever released. docs/events.md shows the list.
 - No bodies, headers, messages or whole objects. Values are ids, enums, integers and short tokens; anything else becomes
@@ -19,6 +19,7 @@ import logging
 import os
 import re
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,46 +39,9 @@ REQUIRED: Final = ("actor", "tenant", "request_id", "outcome")  # stand on every
 UNLISTED: Final = "unlisted_event"
 REDACTION_ERROR: Final = "redaction_error"
 
-_FIELDS: Final = {
-    "process_started": "version",
-    "process_stopped": "",
-    "request": "method route status took_ms code error count",
-    "identity_call": "provider status took_ms attempt",
-    "key_verification": "ref sop attempt",
-    "orphans_destroyed": "count",
-    "profile_work_ended": "work",
-    "profiles_cared_for": "count",
-    "rooms_swept": "count code",
-    "kek_rotated": "",
-    "kek_rewrapped": "count",
-    "kek_checked": "count",
-    "kek_ended": "count",
-    "keks_cared_for": "count",
-    "webhook_secrets_destroyed": "count",
-    "renewal": "provider ref version",
-    "renewals_cut_off": "count",
-    "consents_cut_off": "count",
-    "task_taken_up_again": "task",
-    "child_started": "component pid url",
-    "child_died": "component exit_code",
-    "part_died": "component",
-    "part_not_started": "component code",
-    "tokens_not_renewed": "code",
-    "audit_device_unhealthy": "component reason",
-    "round_failed": "component code error",
-    "account_step_failed": "code component ref tenant",
-    "cut_off_finished": "count",
-    "cut_off_pending": "code",
-    "disk_reserve_given_back": "size",
-    "disk_reserve_kept": "code",
-    "library_log": "logger place error",
-    "loose_output": "size",
-    "uncaught_error": "error",
-    UNLISTED: "",
-    REDACTION_ERROR: "",
-}
+_TABLE: Final = tomllib.loads(Path(__file__).with_name("events.toml").read_text("utf-8"))
 EVENTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
-    {name: frozenset(fields.split()) for name, fields in _FIELDS.items()}
+    {name: frozenset(fields.split()) for name, fields in _TABLE.items()}
 )
 # Attributes of spans follow a list of their own: ids and figures of a task.
 SPAN_FIELDS: Final = frozenset(
