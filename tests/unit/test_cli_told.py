@@ -178,7 +178,7 @@ def test_no_ended_token_is_shown_again(
         kind = "session" if path == "/v1/session" else "api"
         return {"id": ID, "subject_id": ID, "token": "bko_new", "kind": kind}
 
-    for room in ("cli.operator", "cli.names"):
+    for room in ("cli.operator", "cli.api"):
         monkeypatch.setattr(f"byokeep.{room}.call", call)
     monkeypatch.setattr("byokeep.cli.operator.read_secret", lambda **_: Secret(b"a long enough pass phrase"))
     old = tmp_path / "old.token"

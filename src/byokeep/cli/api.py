@@ -145,13 +145,17 @@ async def fetch(
         raise Unavailable("server_unreachable", next_step=f"Is the stack up? Try `{again('doctor')}`.") from None
     if 200 <= status < 300:
         return content
+    raise _refusal(status, content, path, body)
+
+
+def _refusal(status: int, content: bytes, path: str, body: Any) -> ByokeepError:
     from byokeep.client.http import error_from  # noqa: PLC0415 - see the top
 
     problem = _document(content)
     error = error_from(status, problem if isinstance(problem, dict) else {})
     if error.code == "not_found" and not error.next_step:
         error.next_step = no_such(_asked_for(path, body))
-    raise error
+    return error
 
 
 def no_such(what: str) -> str:
