@@ -6,7 +6,7 @@ Rules
 - The span of a reconciliation begins where the last one ended: a process knows that of itself, a start from the record
   (:mod:`byokeep.reconciliation.reconcile`). While none is on record for 90 s, leases and permits stop.
 - An alert of an outage is closed by the round that sees its end; one of an event stays for a person.
-- A device that can not record is an alert within a minute (R8.2-2); while none is proved to, leases and intake stop
+- A device that cannot record is an alert within a minute (R8.2-2); while none is proved to, leases and intake stop
   (:mod:`byokeep.kernel.store_recording`). The disk reserve is held while there is room.
 """
 

@@ -1,7 +1,7 @@
 """What leads a client's lost platforms back (runbook 7.2), in lines with the very commands.
 
 Rules
-- It says what the server told of platforms and accounts. Who may not ask, or can not, is told nothing here.
+- It says what the server told of platforms and accounts. Who may not ask, or cannot, is told nothing here.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def canonical_payload(event: Event) -> bytes:
     """Return the canonical JSON of an event: what the chain hashes and the database stores.
 
     Raises:
-        ValueError: The event holds something canonical JSON can not carry.
+        ValueError: The event holds something canonical JSON cannot carry.
     """
     return canonical_json(
         {

@@ -97,7 +97,7 @@ def write_note(text: str, signatures: Iterable[tuple[NoteKey, bytes]]) -> bytes:
     """Return the note: text, an empty line, one line for each ``(key, 64-byte signature)``.
 
     Raises:
-        ValueError: Text, name or signature that a note can not carry.
+        ValueError: Text, name or signature that a note cannot carry.
     """
     lines = []
     for key, signature in signatures:

@@ -244,7 +244,7 @@ def _check_identity(gate: GateInput) -> None:
     if gate.identity != "match" or gate.identity_at is None:
         raise _deny(DenyReason.IDENTITY_UNPROVEN)
     age = gate.now - gate.identity_at
-    # A comparison from the future means a clock that can not be trusted.
+    # A comparison from the future means a clock that cannot be trusted.
     if age > gate.identity_fresh_for or age < timedelta(seconds=-5):
         raise _deny(DenyReason.IDENTITY_STALE)
 

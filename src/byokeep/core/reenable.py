@@ -6,7 +6,7 @@ Rules
 - Only a person's own login at the platform leaves *closed*; a renewal in the background never does.
 - Identity and permissions are checked anew; could-not-check fails, and fails back to *closed*.
 - Each stage of the canary allows a number of acts and not one more: ``taken`` counts permits given, not acts finished.
-  The state carries a revision; whoever stores the next state compares it, so that parallel jobs can not share a slot.
+  The state carries a revision; whoever stores the next state compares it, so that parallel jobs cannot share a slot.
 - A stage ends by itself when all its acts have succeeded. One that failed, or whose outcome is unknown, closes again.
 
 It may not store, count in parallel or know the time.

@@ -6,7 +6,7 @@ Rules
 - Signatures are compared in constant time, with every live key, whether or not an earlier one fitted.
 - One key signs several kinds: deliveries, answers to tests of an address, Meta's signed requests. Each is told by its
   form, and none passes for another.
-- A scheme without a timestamp can not tell an old delivery; there the memory of deliveries is all there is.
+- A scheme without a timestamp cannot tell an old delivery; there the memory of deliveries is all there is.
 
 It may not know the time or keep a key.
 """

@@ -409,7 +409,7 @@ class Budget:
 
 
 def spend(request: Request, budget: Budget, actor: Actor, client_id: ClientId) -> None:
-    """Take one write from a client's budget; who is not assigned to it, or writes nothing, can not use it up.
+    """Take one write from a client's budget; who is not assigned to it, or writes nothing, cannot use it up.
 
     Raises:
         RateLimited: ``too_many_requests``.

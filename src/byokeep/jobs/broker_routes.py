@@ -381,7 +381,7 @@ def _leases(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -
 
 
 async def _wish(request: Request) -> effect.EffectRequest | None:
-    """Read a wish; None when it can not be understood: the gate answers that itself, with a denial."""
+    """Read a wish; None when it cannot be understood: the gate answers that itself, with a denial."""
     try:
         body = await json_body(PermitBody)(request)
     except Rejected:

@@ -305,7 +305,7 @@ async def _decide(
         if not inserted and taken is not None:  # the act goes back to its stage with the transaction
             raise _same_key(
                 *await tx.one(
-                    lambda row: (UUID(str(row["id"])), str(row["state"])),
+                    _holder,
                     "permit_holder",
                     client_id=client_id,
                     idempotency_key=wish.idempotency_key,
@@ -319,12 +319,16 @@ async def _decide(
 
 async def _taken(app: BrokerApp, client_id: ClientId, key: str) -> Conflict | NotFound:
     held = await app.db.read(
-        lambda row: (UUID(str(row["id"])), str(row["state"])),
+        _holder,
         "permit_holder",
         {"client_id": client_id, "idempotency_key": key},
         client_id=client_id,
     )
     return _same_key(*held[0]) if held else NotFound("not_found")
+
+
+def _holder(row: Row) -> tuple[UUID, str]:
+    return row["id"], row["state"]
 
 
 def _same_key(permit_id: UUID, state: str) -> Conflict:

@@ -28,6 +28,7 @@ from byokeep.jobs import switches
 from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import open_alert
+from byokeep.kernel.ports import Tx
 from byokeep.kernel.rows import reader
 from byokeep.tenancy.scopes import GLOBAL, scope_from_name
 
@@ -42,7 +43,7 @@ async def hold(app: BrokerApp) -> int:
         Integrity, Unavailable: As the port says; or the database.
     """
     async with app.db.begin(every_client=True) as tx:
-        standing = dict(await tx.all(lambda row: (str(row["what"]), reader(ChainHead)(row)), "withdrawals"))
+        standing = await _standing(tx)
         tokens = await tx.all(UUID, "withdrawals_tokens")
     await app.tombstones.withdraw(standing)
     await app.tombstones.add(tokens)
@@ -56,10 +57,13 @@ async def hold(app: BrokerApp) -> int:
         await _end(app, "token", token)
     if undone:
         async with app.db.begin(every_client=True) as tx:
-            await app.tombstones.withdraw(
-                dict(await tx.all(lambda row: (str(row["what"]), reader(ChainHead)(row)), "withdrawals"))
-            )
+            await app.tombstones.withdraw(await _standing(tx))
     return len(undone) + len(back)
+
+
+async def _standing(tx: Tx) -> dict[str, ChainHead]:
+    """Return what is withdrawn now, each with the record that says so."""
+    return dict(await tx.all(lambda row: (str(row["what"]), reader(ChainHead)(row)), "withdrawals"))
 
 
 async def _undone(app: BrokerApp, standing: dict[str, ChainHead]) -> list[str]:

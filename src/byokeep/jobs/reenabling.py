@@ -5,7 +5,7 @@ Rules
   row, the client's chain; whoever turned it round would wait for ever.
 - Every change is a compare-and-set on the revision. The rules are :mod:`byokeep.core.reenable`'s, and nobody else's.
 - Losing a platform waits until no decision that still saw it open is uncommitted; then nothing can start any more.
-- What can not be read is closed.
+- What cannot be read is closed.
 
 It may not open anything: only a person's login and the acts of the canary do.
 """
@@ -151,7 +151,7 @@ async def take(tx: Tx, client_id: UUID, platform: str) -> Taken | None:
 
     Raises:
         Denied: ``platform_closed``, ``canary_stage_full``.
-        NotFound, Integrity: There is no such way back, or it can not be read.
+        NotFound, Integrity: There is no such way back, or it cannot be read.
     """
     seen = state_of(await tx.one(dict, "reenabling_hold", client_id=client_id, platform=platform))
     state = next_state(seen, Take())
@@ -201,7 +201,7 @@ async def lost_by(tx: Tx, client_id: UUID, platform: str) -> RecoveryCause | Non
 
 
 async def _hold(tx: Tx, client_id: UUID, platform: str, cause: RecoveryCause) -> Reenable:
-    """The row, locked; one that can not be read counts as a state that is about to be closed."""
+    """The row, locked; one that cannot be read counts as a state that is about to be closed."""
     row = await tx.one(dict, "reenabling_hold", client_id=client_id, platform=platform)
     try:
         return state_of(row)

@@ -2,7 +2,7 @@
 
 Rules
 - Closing: exclusive lock, row, record, commit; then the store's own switch, the client's entity. It is acknowledged
-  only when both hold; if the store can not be reached the switch stays closed and the broker goes on trying.
+  only when both hold; if the store cannot be reached the switch stays closed and the broker goes on trying.
 - No session of the database keeps a close waiting for more than about a second: it is ended (:mod:`.blockers`).
 - Opening: an operator asks, another person approves within 15 minutes, once, for exactly the state that was seen
   (the epoch). Anything that happened in between voids it.
@@ -281,7 +281,7 @@ async def request_open(app: BrokerApp, actor: Actor, scope: Scope, reason: str) 
 async def approve_open(app: BrokerApp, actor: Actor, request_id: UUID) -> Switch:
     """Open a switch on a second person's word.
 
-    The approval is used up first, so that a crash can not let it be used twice. Then, under the switch's exclusive
+    The approval is used up first, so that a crash cannot let it be used twice. Then, under the switch's exclusive
     lock, the store lets the entity in and the row opens; whoever closes meanwhile waits for that and then wins.
 
     A database that lost records becomes the new base of the log on the same word, before everything opens.

@@ -120,7 +120,7 @@ class App:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebApp(App):
-    """``byokeep web``: takes secrets in, can not read one."""
+    """``byokeep web``: takes secrets in, cannot read one."""
 
     intake: Intake
     scan_key: ScanKey

@@ -196,7 +196,7 @@ class Consents(Protocol):
         """Return where to send the person. Raises Rejected(``unknown_login``, ``platform_without_oauth``)."""
 
     def check_issuer(self, login: str, iss: str | None) -> None:
-        """Let an answer pass that can not be another issuer's. Raises Rejected(``wrong_issuer``)."""
+        """Let an answer pass that cannot be another issuer's. Raises Rejected(``wrong_issuer``)."""
 
     def clean_code(self, login: str, code: str) -> Secret:
         """Return the code without what the platform hangs on to it. Raises Rejected(``bad_code``)."""
@@ -386,7 +386,7 @@ class CheckpointStore(AuditCopy, Protocol):
     async def latest(self) -> tuple[LogState, bytes]:
         """Return the replayed state and the newest note; an empty state and ``b""`` before the first epoch.
 
-        Raises Integrity when what is kept does not add up; Unavailable when it can not be read.
+        Raises Integrity when what is kept does not add up; Unavailable when it cannot be read.
         """
 
     async def publish(self, epoch: SignedEpoch) -> None:

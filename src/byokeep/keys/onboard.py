@@ -62,7 +62,7 @@ class OnboardRequest:
     """What an operator asks for beside the value.
 
     Attributes:
-        risk: ``None`` = the client's own class; a client of high risk can not be asked down.
+        risk: ``None`` = the client's own class; a client of high risk cannot be asked down.
         rotation_days: The client's preference in days, ``None`` = none.
         version: The version the caller believes is current; ``None`` = whichever is.
     """
@@ -345,7 +345,7 @@ _AT_ONCE: Final = 100
 async def sweep_orphans(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> int:
     """End cut-off runs and destroy what they wrote; returns the number of versions destroyed.
 
-    A place that can not be cleaned now raises an alert and is tried again by the next sweep.
+    A place that cannot be cleaned now raises an alert and is tried again by the next sweep.
 
     Raises:
         Unavailable: The database is away.

@@ -155,7 +155,7 @@ async def change_state(app: App, actor: Actor, ref_id: UUID, *, to: KeyState, re
 
     Args:
         to: The new state. ``active`` may only be returned to from ``suspended``; ``destroyed`` is a matter of
-            destruction in the store and can not be claimed.
+            destruction in the store and cannot be claimed.
         reason: A code, ``[a-z][a-z0-9_]*``.
 
     Raises:
@@ -359,7 +359,7 @@ class Watched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unwatched:
-    """A live value that can not be looked for. ``reason`` is ``earlier_release`` or ``too_weak``."""
+    """A live value that cannot be looked for. ``reason`` is ``earlier_release`` or ``too_weak``."""
 
     place: SecretRef
     ref_id: UUID

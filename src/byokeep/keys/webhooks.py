@@ -250,7 +250,7 @@ def _swept_place(row: Row) -> tuple[SecretRef, UUID]:
 
 
 async def sweep_webhooks(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> int:
-    """Destroy what holds no more; returns the number of versions. What can not be cleaned now raises an alert.
+    """Destroy what holds no more; returns the number of versions. What cannot be cleaned now raises an alert.
 
     Raises:
         Unavailable: The database is away.

@@ -414,12 +414,7 @@ async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime) -> Kn
         token_ttl=timedelta(seconds=app.limits.lease_token_ttl_s),
         writes={request: (client, path) for request, client, path in writes},
         app_writes={request: path for request, _, path in writes},
-        seals=await tx.all(
-            lambda row: AnnouncedSeal(path=str(row["path"]), since=row["since"], until=row["until"]),
-            "audit_seals_announced",
-            first=first - SEAL_FOR,
-            last=last,
-        ),
+        seals=await tx.all(AnnouncedSeal, "audit_seals_announced", first=first - SEAL_FOR, last=last),
         openings=openings,
         setups=await tx.all(datetime, "audit_config_times", first=first - timedelta(minutes=10), last=last),
         entities=dict(
@@ -430,11 +425,7 @@ async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime) -> Kn
                 opening="",
             )
         ),
-        moves=await tx.all(
-            lambda row: EntityUpdate(at=row["at"], client_id=row["client_id"], opens=row["opens"]),
-            "audit_switch_moves",
-            first=first,
-        ),
+        moves=await tx.all(EntityUpdate, "audit_switch_moves", first=first),
     )
 
 

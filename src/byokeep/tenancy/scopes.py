@@ -4,7 +4,7 @@ Rules
 - Whoever acts holds the shared lock of every scope of the act until commit; whoever closes takes the exclusive
   one. So when a close is acknowledged, no act that saw the switch open is still uncommitted. (Row locks starved
   the closer; advisory locks are granted in the order of asking.)
-- Locks are taken in one order, from wide to narrow, so that they can not deadlock.
+- Locks are taken in one order, from wide to narrow, so that they cannot deadlock.
 - Absent, unreadable, or another installation's record of the global switch counts as closed.
 - What the store is asked meanwhile has a bound, because a kill waits for it.
 """
@@ -155,7 +155,7 @@ async def while_held() -> AsyncIterator[None]:
 
 
 def switches_open(row: Row) -> bool | None:
-    """Read ``switch_known`` and ``switch_closed`` of a facts row: open, closed, or None = can not tell."""
+    """Read ``switch_known`` and ``switch_closed`` of a facts row: open, closed, or None = cannot tell."""
     if row["switch_known"] is not True or row["switch_closed"] not in (True, False):
         return None
     return not row["switch_closed"]

@@ -1,4 +1,4 @@
-"""``byokeep web``: what operators call. It takes secrets in and can not read one back.
+"""``byokeep web``: what operators call. It takes secrets in and cannot read one back.
 
 Rules
 - Each route authenticates the caller's own token, calls one flow and translates nouns to JSON. It decides nothing.

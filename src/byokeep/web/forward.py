@@ -3,7 +3,7 @@
 Rules
 - A fixed list of methods and paths; ids are checked before they become part of a path.
 - The caller's own ``Authorization`` goes along, nothing else of the caller's headers does: the broker authenticates
-  the caller itself, so ``web`` can not do here what its caller may not.
+  the caller itself, so ``web`` cannot do here what its caller may not.
 - A login has no token yet: what goes along instead is the address that it came from. A body is passed on unread, in a
   :class:`Secret`, for it may be a password.
 - Status and body come back as they are, bounded in size and time; no broker means 503.

@@ -1,7 +1,7 @@
 """From a provider's answer to the note that is kept.
 
 Rules
-- Field by field: what is not listed in the note can not get through.
+- Field by field: what is not listed in the note cannot get through.
 - Busy, down and slow may end differently later; everything else is an answer.
 """
 

@@ -72,7 +72,7 @@ class LogFiles:
 
 
 def _tail(path: Path, since: datetime) -> bytes | None:
-    """Return the end of a file that holds everything since a time, None when that can not be had."""
+    """Return the end of a file that holds everything since a time, None when that cannot be had."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)

@@ -118,7 +118,7 @@ def _register_rounds(queue: Queue, app: WorkerApp) -> None:
     @queue.periodic(cron=_EVERY_MINUTE)
     @queue.task(name="watch_checkpoints", queueing_lock="watch_checkpoints")
     async def watch_checkpoints(timestamp: int) -> None:
-        # Here and not in the broker, which makes them: a broker that is gone can not say so (S-TLOG-10). After a rest
+        # Here and not in the broker, which makes them: a broker that is gone cannot say so (S-TLOG-10). After a rest
         # of the whole stack the newest is old; the broker gets a moment for the next before anybody is called.
         if time.monotonic() - began < SETTLED_S:
             return
@@ -156,7 +156,7 @@ async def run(
     Args:
         queue: Not yet opened; it is closed at the end.
         app: The worker's ports.
-        profiles: Its ports for browser profiles; None where it can not look after any.
+        profiles: Its ports for browser profiles; None where it cannot look after any.
         keys: Its ports for the keys that guard these.
         ready: Called when the queue is open.
     """
