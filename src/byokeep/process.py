@@ -2,7 +2,7 @@
 
 Rules
 - No core dumps, not readable by other processes of the same user, no inherited environment beyond a short list:
-  a value can not leak through a dump, ``/proc/PID/mem`` or an environment (S-OWASP-8, S-OWASP-9).
+  a value cannot leak through a dump, ``/proc/PID/mem`` or an environment (S-OWASP-8, S-OWASP-9).
 - What only a living process may say stands in a file that it holds (:func:`hold`): the kernel lets go when it dies,
   however it died, and no number that somebody else may get anew is asked.
 - Whoever starts something waits while it gets somewhere, for however long (:class:`Progress`): a busy machine is slow,
@@ -226,7 +226,7 @@ def is_held(file: Path, *, shared: bool = False) -> bool:
 
 
 def is_what_it_says(file: Path) -> bool | None:
-    """Whether a file ``{anything}-{sha256}.{ending}`` holds what its name says; None when it can not be read."""
+    """Whether a file ``{anything}-{sha256}.{ending}`` holds what its name says; None when it cannot be read."""
     try:
         handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

@@ -3,7 +3,7 @@
 Rules
 - Argon2id with the parameters of RFC 9106's second recommendation; the PHC string carries them (S-ASVS-3).
 - Checking a name that does not exist costs the same as checking one that does (S-ASVS-24).
-- At most two checks run at once, each in a thread, so that logins can not starve the loop or the memory.
+- At most two checks run at once, each in a thread, so that logins cannot starve the loop or the memory.
 
 It may not know whose password it is.
 """

@@ -1,8 +1,8 @@
 """The closed vocabulary of audit events.
 
 Rules
-- An event not listed here can not be recorded; the database refuses it too.
-- A field not listed for an event can not be recorded. Fields are ids, enums, integers, times and digests,
+- An event not listed here cannot be recorded; the database refuses it too.
+- A field not listed for an event cannot be recorded. Fields are ids, enums, integers, times and digests,
   never free text, never a value, never a value's unkeyed hash (R1.2-6, S-TLOG-11).
 - Names are ``subject.verb_past``; retired names stay, marked retired.
 

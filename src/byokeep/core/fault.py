@@ -2,7 +2,7 @@
 
 Rules
 - The words are closed; a platform's own codes and texts become one of them in its descriptor and are dropped.
-- ``unknown`` is never read as harmless: whoever can not tell what a refusal means treats the call as failed.
+- ``unknown`` is never read as harmless: whoever cannot tell what a refusal means treats the call as failed.
 - Whether the request left, and whether an answer came back whole, is said apart from the cause: a one-time token may be
   spent although nobody saw the answer.
 

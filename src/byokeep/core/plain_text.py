@@ -122,7 +122,7 @@ def check_reason(reason: str, *, example: str) -> None:
 
 
 def check_not_reserved(field: str, text: str) -> None:
-    """Let a name pass that can not be taken for one of ours.
+    """Let a name pass that cannot be taken for one of ours.
 
     Raises:
         Rejected: ``reserved_name`` with the field's name.

@@ -31,7 +31,7 @@ The record of a sealed profile: what lies in the vault, apart from the blob (doc
 Rules
 - Manifest, wrapped key and blob are all needed, and the record is where the first two meet the third: it names the one
   blob that its key was made for, by place, digest and sizes.
-- A blob's place follows from the manifest and the key's id; a record can not point at another client's.
+- A blob's place follows from the manifest and the key's id; a record cannot point at another client's.
 - Every value is text: the vault's own audit shows numbers in clear.
 
 It may not hold the key in clear.

@@ -1,11 +1,11 @@
 """Binds a file to the place where it was written, so that a copy of it is known for one.
 
 Rules
-- A bound file ends with a digest over its text and what a copy can not take along: the machine's id, and number and
+- A bound file ends with a digest over its text and what a copy cannot take along: the machine's id, and number and
   birth of the file itself and of files beside it. A restart and a reboot change none of them.
 - Whatever does not add up - absent, torn, a link, a second name, another machine - is not bound. It fails closed.
 
-It can not tell a copy that is made below the files: of a whole disk or virtual machine, with the same machine id.
+It cannot tell a copy that is made below the files: of a whole disk or virtual machine, with the same machine id.
 """
 
 from __future__ import annotations

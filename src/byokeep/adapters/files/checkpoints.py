@@ -2,13 +2,13 @@
 
 Rules
 - ``epochs.jsonl`` holds one line for each epoch; the state is its replay, and an epoch that does not continue it is
-  refused: who restores an older database can not make this directory forget (S-TLOG-3).
+  refused: who restores an older database cannot make this directory forget (S-TLOG-3).
 - ``checkpoint`` is the newest signed note as plain text, for anybody's verifier.
 - ``copy/audit.jsonl`` holds the export lines of all chains, mixed. It is read once at the start, checked as it is read.
   After a rebased epoch N a new copy begins, ``copy/audit-N.jsonl``; the one before stays, for it holds what was lost.
 - Where an earlier record became covered is found from marks in memory, by reading at most ``MARK_EVERY`` epochs.
 
-It may hold no key: signatures are checked by who reads. Put the directory where the database's user can not write.
+It may hold no key: signatures are checked by who reads. Put the directory where the database's user cannot write.
 """
 
 from __future__ import annotations

@@ -177,7 +177,7 @@ async def travel(connection: PipelineConnection, asked: Sequence[Asked]) -> Answ
     """Run statements in one trip.
 
     Raises:
-        psycopg.Error: The connection broke, or a parameter can not be sent. What the server refused is in the answers.
+        psycopg.Error: The connection broke, or a parameter cannot be sent. What the server refused is in the answers.
     """
     async with connection.lock:
         return await connection.wait(_trip(connection, asked))

@@ -379,7 +379,7 @@ class PostgresTransaction:
             await self.undo()
 
     async def undo(self) -> None:
-        """Roll back what is not committed, or drop a connection that can not; for :meth:`PostgresDatabase.begin`."""
+        """Roll back what is not committed, or drop a connection that cannot; for :meth:`PostgresDatabase.begin`."""
         if self._connection is None:
             return
         if self._connection.pgconn.transaction_status not in _CAN_ROLL_BACK:
@@ -437,7 +437,7 @@ class PostgresTransaction:
         return answers.rows[first] if asked else []
 
     def _fail(self, failure: ByokeepError, *, drop: bool, in_doubt: bool) -> NoReturn:
-        """Keep the failure, so that the block can not commit, and raise it outside the driver's exception."""
+        """Keep the failure, so that the block cannot commit, and raise it outside the driver's exception."""
         if drop:
             self._drop()
         if in_doubt:

@@ -272,7 +272,7 @@ class EmbeddedPostgres:
         fresh.rename(self._data)
 
     def _write_settings(self) -> None:
-        """Write the settings outside the data directory, where the server's user can not change them."""
+        """Write the settings outside the data directory, where the server's user cannot change them."""
         us = our_account().name
         people = [f'byokeep "{us}" {role}' for role in ROLES]
         if self._account.name != us:

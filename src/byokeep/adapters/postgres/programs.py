@@ -121,7 +121,7 @@ def account_for(data: Path, configured: str | None) -> SystemUser:
 
 
 def blocking_directory(path: Path, account: SystemUser) -> Path | None:
-    """Return the first ancestor of ``path`` that the account can not pass, or None. Access lists are not looked at."""
+    """Return the first ancestor of ``path`` that the account cannot pass, or None. Access lists are not looked at."""
     for directory in reversed(path.resolve().parents):
         entry = directory.stat()
         if entry.st_uid == account.uid:
@@ -176,7 +176,7 @@ def _wheel() -> list[Path]:
 def reachable_install(root: Path, keep_in: Path, account: SystemUser) -> Path:
     """Return an install the account can run: ``root`` itself, or a copy made once below ``keep_in``.
 
-    The copy stays owned by us, so that the database's user can not change its own programs. Its layout repeats the
+    The copy stays owned by us, so that the database's user cannot change its own programs. Its layout repeats the
     wheel's, because the programs find their libraries relative to themselves.
     """
     if root.parent == SYSTEM or blocking_directory(root / "bin" / "postgres", account) is None:

@@ -144,7 +144,7 @@ _INVISIBLE: Final = frozenset({"Cf", "Zs", "Zl", "Zp", "Mn"})
 
 
 def check_format(provider: str, value: bytes, *, accept_shape_mismatch: bool = False) -> None:
-    """Refuse bytes that can not be a key of this provider.
+    """Refuse bytes that cannot be a key of this provider.
 
     Args:
         provider: Internal provider id, exactly as in ``DESCRIPTORS``.

@@ -18,7 +18,7 @@ SELECT j.runner_id, j.kind = 'use' AND j.state = 'open' AND j.expires_at > t.now
  WHERE j.client_id = :client_id AND j.id = :job_id;
 
 -- name: renewal_due
--- A renewal that failed is tried again in its own time, however often it is asked for; what can not be renewed is not.
+-- A renewal that failed is tried again in its own time, however often it is asked for; what cannot be renewed is not.
 UPDATE byokeep.account_grant SET due_at = clock_timestamp()
  WHERE client_id = :client_id AND account_id = :account_id AND state = 'live' AND access_version = :version
    AND due_at > clock_timestamp() AND tries = 0
