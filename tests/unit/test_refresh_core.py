@@ -29,7 +29,6 @@ from byokeep.core.refresh import (
     RenewalAct,
     Resumed,
     Sent,
-    Situation,
     TokenModel,
     UnreadableResponse,
     after_fault,
@@ -142,7 +141,7 @@ def test_rules_that_contradict_themselves_are_refused(wrong: dict[str, Any]) -> 
 
 def decide(rules: RefreshRules, cause: FaultCause, *, retry_after_s: float | None = None, **known: Any) -> Any:
     fault = Fault(cause=cause, http_status=400, retry_after_s=retry_after_s)
-    return after_fault(rules, fault, Situation(**{"tries": 1, **known}), seed=b"s")
+    return after_fault(rules, fault, **{"tries": 1, "seed": b"s", **known})
 
 
 @pytest.mark.req("R6.1-3")

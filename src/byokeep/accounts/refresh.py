@@ -43,7 +43,7 @@ from byokeep.core.events import FieldValue
 from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.reenable import RecoveryCause as Lost
 from byokeep.core.ref import SecretPart
-from byokeep.core.refresh import Decision, Do, LandingStep, Phase, RenewalAct, Situation
+from byokeep.core.refresh import Decision, Do, LandingStep, Phase, RenewalAct
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
 from byokeep.kernel.command import Severity, open_alert
@@ -283,11 +283,10 @@ class Attempt:
     async def _decide(self) -> LandingStep | str:
         fault = self._fault or Fault(cause=FaultCause.TRANSIENT, answered=False)
         tries = self._grant.tries + 1
-        now = Situation(tries=tries, confirmed=self._confirmed)
-        decision = self._after(fault, now)
+        decision = self._after(fault, tries)
         if decision.act is RenewalAct.REREAD:
             newer = await self._custody.newest(self._grant.place(SecretPart.TOKENS)) > self.renewal.journal.base
-            decision = self._after(fault, replace(now, reread=True, newer=newer))
+            decision = self._after(fault, tries, reread=True, newer=newer)
         fields = _told(fault)
         match decision.act:
             case RenewalAct.ADOPT:
@@ -306,9 +305,10 @@ class Attempt:
         )  # fmt: skip
         return decision.act.value
 
-    def _after(self, fault: Fault, now: Situation) -> Decision:
+    def _after(self, fault: Fault, tries: int, **known: bool) -> Decision:
         seed = refresh_journal.seed_of(self._grant.account_id, self.renewal.journal.base)
-        return machine.after_fault(self._login.rules, fault, now, seed=seed)
+        rules = self._login.rules
+        return machine.after_fault(rules, fault, tries=tries, confirmed=self._confirmed, seed=seed, **known)
 
     async def _end(self, decision: Decision, fields: dict[str, FieldValue]) -> str:
         self._next(machine.GaveUp())

@@ -168,23 +168,6 @@ class RenewalAct(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
-    """What is known when a renewal was refused.
-
-    Args:
-        tries: Renewals of this version refused so far in a row, this one included.
-        reread: Whether the store was read after the refusal.
-        newer: Whether that reading found a newer version than the one that was shown.
-        confirmed: Whether the refusal was asked for a second time after ``confirm_s``.
-    """
-
-    tries: int
-    reread: bool = False
-    newer: bool = False
-    confirmed: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What to do, and after how many seconds.
 
@@ -199,25 +182,32 @@ class Decision:
     alert: bool = False
 
 
-def after_fault(rules: RefreshRules, fault: Fault, now: Situation, *, seed: bytes) -> Decision:
+def after_fault(
+    rules: RefreshRules, fault: Fault, *, tries: int, reread: bool = False, newer: bool = False,
+    confirmed: bool = False, seed: bytes,
+) -> Decision:  # fmt: skip
     """Decide what a refused renewal leads to.
 
-    An answer that was lost is not a refusal: :mod:`byokeep.core.refresh` decides that.
+    An answer that was lost is not a refusal: :func:`next_step` decides that.
 
     Args:
+        tries: Renewals of this version refused so far in a row, this one included.
+        reread: Whether the store was read after the refusal.
+        newer: Whether that reading found a newer version than the one that was shown.
+        confirmed: Whether the refusal was asked for a second time after ``confirm_s``.
         seed: Makes the jitter of a wait.
     """
     if fault.cause in (FaultCause.TRANSIENT, FaultCause.UNKNOWN, FaultCause.RATE_LIMITED, FaultCause.TOO_EARLY):
-        return Decision(act=RenewalAct.RETRY, wait_s=_wait(rules, fault, now.tries, seed))
+        return Decision(act=RenewalAct.RETRY, wait_s=_wait(rules, fault, tries, seed))
     if fault.cause is FaultCause.APP:
         return Decision(act=RenewalAct.FIX_APP, wait_s=float(LONGEST_WAIT_S), alert=True)
     if fault.cause is FaultCause.LOCKOUT:
         return Decision(act=RenewalAct.LOCKED, alert=True)
-    if not now.reread:
+    if not reread:
         return Decision(act=RenewalAct.REREAD)
-    if now.newer:
+    if newer:
         return Decision(act=RenewalAct.ADOPT)
-    if rules.confirm_s and not now.confirmed:
+    if rules.confirm_s and not confirmed:
         return Decision(act=RenewalAct.CONFIRM, wait_s=float(rules.confirm_s))
     stolen = rules.model in ROTATING and fault.cause is FaultCause.REVOKED
     return Decision(act=RenewalAct.REAUTH, suspect_reuse=stolen, alert=True)
