@@ -66,7 +66,7 @@ for _group, _commands in (
             "Keep browser profiles sealed: log in once, prove, renew, restore, destroy.",
         ),
         "kek": ("profiles.cli:kek", "Keys that guard browser profiles: what there is, rotate, move, end, compromise."),
-        "job": ("schedule", "Run commands inside a job; look at jobs."),
+        "job": ("job", "Run commands inside a job; look at jobs."),
         "kill": ("kill", "Stop leases, reads and effects at once; show and lift the stop."),
         "procedure": ("procedure", "Runs of procedures: how far each is, and how it goes on."),
         "incident": ("incident", "A platform was lost, or the vault of profiles may be open: the way back."),
