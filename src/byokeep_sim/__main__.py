@@ -47,12 +47,12 @@ async def _serve(options: argparse.Namespace) -> None:
 
 
 def serve(argv: list[str]) -> None:
-    """Run until told to stop. Raises ValueError, OSError, OverflowError: host or port can not be used."""
+    """Run until told to stop. Raises ValueError, OSError, OverflowError: host or port cannot be used."""
     asyncio.run(_serve(_arguments(argv)))
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run; returns 0, or 2 when host or port can not be used."""
+    """Run; returns 0, or 2 when host or port cannot be used."""
     try:
         serve(sys.argv[1:] if argv is None else argv)
     except (ValueError, OSError, OverflowError) as problem:

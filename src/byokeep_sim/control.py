@@ -9,6 +9,7 @@ Rules
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any, Final
 
 from aiohttp import web
@@ -56,7 +57,7 @@ class Control:
     def routes(self) -> list[web.RouteDef]:
         """Return the control routes."""
         shown = {
-            "faults": lambda _: {"faults": [fault.report() for fault in self._faults.active]},
+            "faults": lambda _: {"faults": [asdict(fault) for fault in self._faults.active]},
             "requests": lambda _: {"seen": self._book.log.seen, "requests": list(self._book.log.entries)},
             "effects": lambda _: self._book.effects.report(),
             "apps": lambda _: self._of_each(lambda world: [app.report() for app in world.apps.values()]),
@@ -64,7 +65,7 @@ class Control:
             "clock": lambda _: self._clock(),
             "rules": lambda _: self._of_each(lambda world: world.rules),
             "tokens": self._tokens,
-            "usage": lambda _: self._of_each(_usage),
+            "usage": lambda _: self._of_each(World.usage),
         }
         changed = {
             "keys": self._put_key,
@@ -129,7 +130,7 @@ class Control:
         return web.json_response(identity)
 
     async def _add_fault(self, request: web.Request) -> web.Response:
-        return web.json_response(self._faults.add(await object_of(request)).report(), status=201)
+        return web.json_response(asdict(self._faults.add(await object_of(request))), status=201)
 
     async def _hash(self, request: web.Request) -> web.Response:
         spec = await object_of(request, "value")
@@ -223,10 +224,6 @@ def _showing(report: Any) -> Any:
         return web.json_response(report(request))
 
     return shown
-
-
-def _usage(world: World) -> dict[str, Any]:
-    return {"windows": world.windows.report(), "thousandths_of_a_dollar": world.money}
 
 
 def _moment(spec: dict[str, Any], name: str, low: float) -> float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Final
 
@@ -87,10 +87,6 @@ class SimFault:
         wanted = self.match["path"] or "*"
         found = path.startswith(wanted[:-1]) if wanted.endswith("*") else path == wanted
         return found and self.match["call"] in (None, call)
-
-    def report(self) -> dict[str, Any]:
-        """Return the fault as JSON-ready fields."""
-        return asdict(self)
 
 
 _KNOWN: Final = {one.name for one in fields(SimFault)} - {"id", "left"} | {"times"}

@@ -115,7 +115,7 @@ def write_result(path: Path, content: bytes) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Make a file beside ``path`` and remove it: what can not be written is known before anything depends on it.
+    """Make a file beside ``path`` and remove it: what cannot be written is known before anything depends on it.
 
     Raises:
         Rejected: ``cannot_write_file``.

@@ -2,7 +2,7 @@
 
 Rules
 - A value is fetched inside a lease, kept in memory while the lease shows life, and wiped when it ends.
-- Whatever can not be checked is refused; nothing falls back to what was fetched before (R1.5-3).
+- Whatever cannot be checked is refused; nothing falls back to what was fetched before (R1.5-3).
 - Retries are few, spaced, and only after "could not be done"; never after "may not".
 - Tokens come from files that only their owner can read; they are in no repr and no log.
 

@@ -169,7 +169,7 @@ class ProfileOpening:
         return await self._broker.persist(self._taken)
 
     async def end(self, cause: str) -> None:
-        """Say that it is over. What can not be said is not waited for: the opening runs out."""
+        """Say that it is over. What cannot be said is not waited for: the opening runs out."""
         with suppress(ByokeepError):
             await self._call("end", {"cause": cause}, timeout_s=ENDED_WITHIN_S)
 

@@ -175,20 +175,16 @@ class Broker:
         settings: Address, deadline, attempts.
 
     Attributes:
+        settings: Of this process.
         tally: What was done at the store under the leases of this process.
     """
 
     def __init__(self, settings: ClientSettings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._socket, self._base = parse_address(settings.broker_url)
         self._transport = Transport(self._socket, ca_file=settings.broker_ca_file)
         self._stores: dict[str, BaoHttp] = {}
         self.tally = Tally(self)
-
-    @property
-    def settings(self) -> ClientSettings:
-        """Of this process."""
-        return self._settings
 
     async def close(self) -> None:
         """Tell what was done at the store, and close all connections, those to the store too."""
@@ -204,7 +200,7 @@ class Broker:
             Rejected: ``bad_store_address``, ``store_address_insecure``.
         """
         if address not in self._stores:
-            settings = self._settings
+            settings = self.settings
             self._stores[address] = BaoHttp(address, ca_file=settings.store_ca_file, timeout_s=settings.timeout_s)
         return self._stores[address]
 
@@ -244,7 +240,7 @@ class Broker:
             headers["Content-Type"] = "application/json"
         with _failing():
             status, raw, _ = await self._transport.exchange(
-                method, self._base + path, headers=headers, within=timeout_s or self._settings.timeout_s,
+                method, self._base + path, headers=headers, within=timeout_s or self.settings.timeout_s,
                 most=MAX_BODY, data=data,
             )  # fmt: skip
         return _decode(status, raw)
@@ -294,7 +290,7 @@ class Broker:
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         """Make a call without a deadline for the whole, but one for each silence: the broker may have to write."""
         within = aiohttp.ClientTimeout(
-            total=None, sock_connect=self._settings.timeout_s, sock_read=STREAM_SILENCE * self._settings.timeout_s
+            total=None, sock_connect=self.settings.timeout_s, sock_read=STREAM_SILENCE * self.settings.timeout_s
         )
         return self._transport.request(method, self._base + path, headers=headers, within=within, data=data)
 
@@ -305,7 +301,7 @@ class Broker:
             ByokeepError: The last Unavailable, or at once what is no Unavailable.
         """
         pause = FIRST_PAUSE_S
-        attempts = attempts or self._settings.attempts
+        attempts = attempts or self.settings.attempts
         for attempt in range(1, attempts + 1):
             try:
                 return await act()

@@ -409,7 +409,7 @@ class Keep:
         Raises:
             Denied: Not permitted, switch closed, credential not usable.
             Rejected: ``token_file_too_open``, ``token_file_unreadable``.
-            Unavailable: The broker can not be reached.
+            Unavailable: The broker cannot be reached.
         """
         if self._settings.dispatcher_token_file is None:
             raise Denied("no_dispatcher_token", next_step="Name a dispatcher's token file, or attach to a job.")
@@ -426,7 +426,7 @@ class Keep:
                 async with self.attach(job_id) as job:
                     yield job
             finally:
-                # If it can not be closed now, its hour closes it.
+                # If it cannot be closed now, its hour closes it.
                 with suppress(ByokeepError):
                     await self._broker.call("POST", f"/v1/jobs/{job_id}/close", dispatcher)
         finally:
@@ -474,7 +474,7 @@ class Keep:
         Raises:
             NotFound: No such job for this runner.
             Denied: It may not be done now.
-            Unavailable: The broker can not be reached.
+            Unavailable: The broker cannot be reached.
         """
         if self._runner is None:
             raise Unavailable("keep_not_open", next_step="Use `async with Keep.from_settings() as keep`.")

@@ -65,7 +65,7 @@ def from_environment() -> ClientSettings:
 
     Raises:
         Unavailable: ``no_broker`` - nothing is named and no local stack is running.
-        Rejected: ``bad_address``, ``insecure_address``; ``bad_setting``: the home's settings file can not be read.
+        Rejected: ``bad_address``, ``insecure_address``; ``bad_setting``: the home's settings file cannot be read.
     """
     home = Path(os.environ.get("BYOKEEP_HOME") or _default_home())
     url = os.environ.get("BYOKEEP_BROKER_URL") or _stack_url(home)

@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from byokeep_sim.platforms.model import API, SimAccount, SimApp, SimCase, SimPlatform, SimRefusal, Turn, digits
-from byokeep_sim.platforms.oauth import by_form, opened, redeem
+from byokeep_sim.platforms.oauth import by_form, redeem
 from byokeep_sim.platforms.world import Family, SimToken, TokenKind
 from byokeep_sim.reply import SimReply, ok
 
@@ -41,7 +41,7 @@ def _error(status: int, code: int, subcode: int, message: str) -> SimReply:
 
 def _meter(turn: Turn, call: str, who: str) -> tuple[dict[str, str], bool]:
     """Count a call; returns the usage header, in per cent of the hour's allowance, and whether there is any left."""
-    used, _ = turn.world.windows.add("graph_calls", who, now=turn.world.now, every_s=_HOUR)
+    used, _ = turn.world.used("graph_calls", who, _HOUR)
     share = min(100, used * 100 // turn.world.number("calls_per_hour"))
     header = "x-page-usage" if call == "posts" else "x-app-usage"
     return {header: json.dumps({"call_count": share, "total_cputime": 0, "total_time": 0})}, share < 100
@@ -116,7 +116,7 @@ def _code(turn: Turn) -> SimReply:
     app, world = by_form(turn), turn.world
     if turn.ask.form.get("grant_type") != "authorization_code":
         raise SimRefusal(SimCase.BAD_GRANT_TYPE)
-    family = opened(turn, redeem(turn, app))
+    family = world.open(redeem(turn, app))
     value = world.mint(family, TokenKind.SHORT, world.number("short_ttl_s"))
     one: dict[str, Any] = {"access_token": value, "user_id": world.account_of(family).id}
     if world.on("wrapped_token_reply"):
@@ -193,7 +193,7 @@ def _token(turn: Turn) -> SimReply:
     if grant not in ("", "authorization_code", "fb_exchange_token"):
         raise SimRefusal(SimCase.BAD_GRANT_TYPE)
     if grant != "fb_exchange_token":
-        family, ttl = opened(turn, redeem(turn, app)), world.number("short_ttl_s")
+        family, ttl = world.open(redeem(turn, app)), world.number("short_ttl_s")
         return _bearer(world.mint(family, TokenKind.SHORT, ttl), ttl)
     token = world.usable(turn.ask.param("fb_exchange_token"), *_USER, client_id=app.client_id)
     world.account_of(token.family)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from byokeep_sim.platforms.model import SimAccount, SimCase, SimPlatform, SimRefusal, Turn, digits
-from byokeep_sim.platforms.oauth import by_form, opened, redeemed
+from byokeep_sim.platforms.oauth import by_form, redeemed
 from byokeep_sim.platforms.world import Family, SimToken, TokenKind
 from byokeep_sim.reply import SimReply, ok
 
@@ -32,7 +32,7 @@ def _token(turn: Turn) -> SimReply:
     app, world = by_form(turn), turn.world
     code = redeemed(turn, app)
     if code is not None:
-        return _issued(turn, opened(turn, code))
+        return _issued(turn, world.open(code))
     if not app.partner:
         raise SimRefusal(SimCase.BAD_APP)
     value = turn.ask.form.get("refresh_token", "")

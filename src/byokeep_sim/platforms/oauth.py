@@ -175,11 +175,6 @@ def redeem(turn: Turn, app: SimApp) -> Code:
     return code
 
 
-def opened(turn: Turn, code: Code) -> Family:
-    """Start the family of a redeemed code."""
-    return turn.world.ledger.open(code, turn.world.now)
-
-
 def rotated(turn: Turn, app: SimApp) -> Family:
     """Use up a one-time refresh token and return its family, one generation on. Raises SimRefusal."""
     world, value = turn.world, turn.ask.form.get("refresh_token", "")

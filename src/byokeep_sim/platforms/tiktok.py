@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from byokeep_sim.platforms.model import SimCase, SimPlatform, SimRefusal, Turn
-from byokeep_sim.platforms.oauth import by_form, opened, redeemed, rotated
+from byokeep_sim.platforms.oauth import by_form, redeemed, rotated
 from byokeep_sim.platforms.world import TokenKind
 from byokeep_sim.reply import SimReply, ok
 
@@ -26,7 +26,7 @@ TIKTOK: Final = SimPlatform("tiktok", api_error=_api)
 def _token(turn: Turn) -> SimReply:
     app, world = by_form(turn), turn.world
     code = redeemed(turn, app)
-    family = opened(turn, code) if code else rotated(turn, app)
+    family = world.open(code) if code else rotated(turn, app)
     access_ttl, refresh_ttl = world.number("access_ttl_s"), world.number("refresh_ttl_s")
     body = {
         "access_token": world.mint(family, TokenKind.ACCESS, access_ttl),

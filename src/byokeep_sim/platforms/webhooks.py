@@ -109,31 +109,27 @@ def challenge(platform: str, secret: str, word: str, verify_token: str) -> tuple
 
 async def deliver(url: str, body: bytes, headers: Mapping[str, str]) -> int:
     """Send a webhook and return the HTTP status, 0 when nobody answered. Raises BadControlError."""
-    async with _client(url) as http:
-        try:
-            async with http.post(url, data=body, headers=headers, allow_redirects=False) as reply:
-                return reply.status
-        except (aiohttp.ClientError, TimeoutError):
-            return 0
+    return (await _called("POST", url, data=body, headers=headers))[0]
 
 
 async def ask(url: str, query: Mapping[str, str], right: Any) -> tuple[int, bool]:
     """Test an address; returns the HTTP status and whether the answer was right. Raises BadControlError."""
-    async with _client(url) as http:
-        try:
-            async with http.get(url, params=query, allow_redirects=False) as reply:
-                text = (await reply.content.read(65_536)).decode(errors="replace")
-        except (aiohttp.ClientError, TimeoutError):
-            return 0, False
-    if isinstance(right, str):
-        return reply.status, reply.status == 200 and text == right
+    status, text = await _called("GET", url, params=query)
     try:
-        return reply.status, reply.status == 200 and json.loads(text) == right
+        return status, status == 200 and (text if isinstance(right, str) else json.loads(text)) == right
     except ValueError:
-        return reply.status, False
+        return status, False
 
 
-def _client(url: str) -> aiohttp.ClientSession:
+async def _called(method: str, url: str, **sent: Any) -> tuple[int, str]:
     if not url.startswith("http://") or not on_loopback(url):
         raise BadControlError("webhooks go to http addresses on loopback only")
-    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_LIMIT_S))
+    timeout = aiohttp.ClientTimeout(total=_LIMIT_S)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as http,
+            http.request(method, url, allow_redirects=False, **sent) as reply,
+        ):
+            return reply.status, (await reply.content.read(65_536)).decode(errors="replace")
+    except (aiohttp.ClientError, TimeoutError):
+        return 0, ""

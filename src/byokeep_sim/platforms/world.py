@@ -159,23 +159,6 @@ class Ledger:
     tally: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     _tokens: dict[str, SimToken] = field(default_factory=dict)
 
-    def open(self, code: Code, now: float) -> Family:
-        """Start the family of a redeemed code. Raises BookFullError."""
-        if len(self.families) >= MAX_FAMILIES:
-            raise BookFullError(f"at most {MAX_FAMILIES} families of tokens")
-        family = Family(
-            id=f"family-{len(self.families) + 1}",
-            client_id=code.client_id,
-            account=code.account,
-            owner=code.owner,
-            scopes=code.scopes,
-            asked=code.asked,
-            targets=code.targets,
-            created_at=now,
-        )
-        self.families.append(family)
-        return family
-
     def put(self, token: SimToken) -> None:
         """Register a token that is about to be handed out; one that is known already is left as it is."""
         if token.digest in self._tokens:
@@ -232,28 +215,6 @@ class Ledger:
 
 
 @dataclass(slots=True)
-class Windows:
-    """Calls in fixed windows of time, for rate headers and quotas."""
-
-    _seen: dict[tuple[str, str], tuple[float, int]] = field(default_factory=dict)
-
-    def add(self, what: str, who: str, *, now: float, every_s: int) -> tuple[int, int]:
-        """Count; returns how much the window holds and when it ends, in seconds since 1970."""
-        start = now - now % every_s
-        before = self._seen.get((what, who), (start, 0))
-        used = 1 + (before[1] if before[0] == start else 0)
-        self._seen[what, who] = (start, used)
-        return used, int(start + every_s)
-
-    def report(self) -> dict[str, dict[str, int]]:
-        """Return the newest window of each counter."""
-        tree: dict[str, dict[str, int]] = {}
-        for (what, who), (_, used) in sorted(self._seen.items()):
-            tree.setdefault(what, {})[who] = used
-        return tree
-
-
-@dataclass(slots=True)
 class World:
     """The memory of one platform."""
 
@@ -266,7 +227,7 @@ class World:
     accounts: dict[str, SimAccount] = field(init=False)
     locks: dict[str, SimCase] = field(init=False)
     codes: OrderedDict[str, Code] = field(init=False)
-    windows: Windows = field(init=False)
+    windows: dict[tuple[str, str], tuple[float, int]] = field(init=False)
     money: dict[str, int] = field(init=False)
     paid: set[tuple[int, str]] = field(init=False)
     consent: Consent = field(init=False)
@@ -277,7 +238,7 @@ class World:
     def reset(self) -> None:
         """Forget everything."""
         self.rules, self.consent = dict(self.platform.rules), Consent()
-        self.ledger, self.windows = Ledger(self.book.keys.digest), Windows()
+        self.ledger, self.windows = Ledger(self.book.keys.digest), {}
         self.apps, self.accounts, self.locks, self.codes = {}, {}, {}, OrderedDict()
         self.money, self.paid = {}, set()
 
@@ -404,6 +365,38 @@ class World:
             block = hmac.new(self.book.keys.salt, f"{purpose} {len(text)}".encode(), hashlib.sha256)
             text += block.hexdigest()
         return text[:size]
+
+    def used(self, what: str, who: str, every_s: int) -> tuple[int, int]:
+        """Count a call in a fixed window of time; returns how many it holds and when it ends, in seconds since 1970."""
+        start = self.now - self.now % every_s
+        before = self.windows.get((what, who), (start, 0))
+        used = 1 + (before[1] if before[0] == start else 0)
+        self.windows[what, who] = (start, used)
+        return used, int(start + every_s)
+
+    def usage(self) -> dict[str, Any]:
+        """Return the newest window of each counter, and what was charged."""
+        windows: dict[str, dict[str, int]] = {}
+        for (what, who), (_, used) in sorted(self.windows.items()):
+            windows.setdefault(what, {})[who] = used
+        return {"windows": windows, "thousandths_of_a_dollar": self.money}
+
+    def open(self, code: Code) -> Family:
+        """Start the family of a redeemed code. Raises BookFullError."""
+        if len(self.ledger.families) >= MAX_FAMILIES:
+            raise BookFullError(f"at most {MAX_FAMILIES} families of tokens")
+        family = Family(
+            id=f"family-{len(self.ledger.families) + 1}",
+            client_id=code.client_id,
+            account=code.account,
+            owner=code.owner,
+            scopes=code.scopes,
+            asked=code.asked,
+            targets=code.targets,
+            created_at=self.now,
+        )
+        self.ledger.families.append(family)
+        return family
 
     def pay(self, who: str, resource: str, price: int) -> None:
         """Charge for a resource, in thousandths of a dollar; within one UTC day the same one is charged once."""

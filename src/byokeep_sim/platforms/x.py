@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from byokeep_sim.platforms.model import SimAccount, SimApp, SimCase, SimPlatform, SimRefusal, Turn, digits
-from byokeep_sim.platforms.oauth import by_basic, opened, redeemed, rotated
+from byokeep_sim.platforms.oauth import by_basic, redeemed, rotated
 from byokeep_sim.platforms.world import SimToken, TokenKind
 from byokeep_sim.reply import SimReply, ok
 
@@ -31,7 +31,7 @@ def _meter(turn: Turn, call: str, who: str) -> tuple[dict[str, str], bool]:
     if f"{call}_per_window" not in turn.world.rules:
         return {}, True
     limit = turn.world.number(f"{call}_per_window")
-    used, ends = turn.world.windows.add(call, who, now=turn.world.now, every_s=_WINDOW_S)
+    used, ends = turn.world.used(call, who, _WINDOW_S)
     headers = {
         "x-rate-limit-limit": str(limit),
         "x-rate-limit-remaining": str(max(0, limit - used)),
@@ -56,7 +56,7 @@ def _token(turn: Turn) -> SimReply:
     code = redeemed(turn, app)
     if code is not None and world.on("single_grant"):
         world.ledger.end(SimCase.SUPERSEDED, account=code.account, client_id=app.client_id)
-    family, ttl = opened(turn, code) if code else rotated(turn, app), world.number("access_ttl_s")
+    family, ttl = world.open(code) if code else rotated(turn, app), world.number("access_ttl_s")
     body: dict[str, Any] = {
         "token_type": "bearer",
         "expires_in": ttl,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from byokeep_sim.platforms.model import DAY, SimAccount, SimApp, SimCase, SimPlatform, SimRefusal, Turn
-from byokeep_sim.platforms.oauth import by_basic, by_form, opened, redeemed
+from byokeep_sim.platforms.oauth import by_basic, by_form, redeemed
 from byokeep_sim.platforms.world import Code, Family, TokenKind
 from byokeep_sim.reply import SimReply, ok
 
@@ -44,7 +44,7 @@ def _token(turn: Turn) -> SimReply:
 def _first(turn: Turn, app: SimApp, code: Code) -> SimReply:
     world = turn.world
     known = any(True for _ in world.ledger.of(owner=code.owner, client_id=app.client_id))
-    family = opened(turn, code)
+    family = world.open(code)
     body = _access(turn, family)
     if code.wishes.get("access_type") == "offline" and (not known or "consent" in code.wishes.get("prompt", "")):
         ttl = 7 * DAY if app.testing else world.number("idle_ttl_s")
@@ -112,7 +112,7 @@ def _signed_in(turn: Turn) -> SimAccount:
     if not _READ & set(token.family.scopes):
         raise SimRefusal(SimCase.MISSING_SCOPE)
     account = world.account_of(token.family)
-    used, _ = world.windows.add("quota_units", token.family.client_id, now=world.now, every_s=DAY)
+    used, _ = world.used("quota_units", token.family.client_id, DAY)
     if used > world.number("quota_units_per_day"):
         raise SimRefusal(SimCase.QUOTA)
     return account
