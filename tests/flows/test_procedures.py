@@ -14,6 +14,8 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 from psycopg.errors import InsufficientPrivilege
 
+from byokeep.client.verify import read_keys, verify_evidence
+from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Run, Step
@@ -59,6 +61,15 @@ async def test_a_new_procedure_is_its_declaration(desk: Desk, tmp_path: Path) ->
     done = await cli(desk, tmp_path, "show", begun["id"])
     assert (done["state"], done["missing"], [one["step"] for one in done["steps"]]) == ("complete", [], ["look", "act"])
     assert SEEN == ["look", "act"]
+    bundle, keys = tmp_path / "bundle.json", tmp_path / "keys.txt"
+    bundle.write_bytes(canonical_json((await desk.call("POST", f"/v1/evidence/{done['id']}", "auditor"))[1]))
+    keys.write_text((await desk.call("GET", "/v1/audit/keys", "auditor"))[1])
+    report = verify_evidence(bundle, read_keys(keys))
+    assert (report.complete, report.onboarding.name, list(report.onboarding.items)) == (
+        True,
+        "exercise",
+        ["look", "act"],
+    )
     assert [one["id"] for one in (await cli(desk, tmp_path, "list"))] == [begun["id"]]
 
 

@@ -20,6 +20,7 @@ from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Environment, Role
 from byokeep.kernel.app import BrokerApp, ServiceLimits
+from byokeep.procedures import PROCEDURES
 from tests.support.postgres import FreshDatabase
 from tests.support.postgres_rows import INSTALLATION
 from tests.support.signer import SeededSigner
@@ -110,6 +111,7 @@ async def audit_broker(database: FreshDatabase, folder: Path) -> AsyncIterator[B
     directory = CheckpointDirectory(folder, origin=f"byokeep/{INSTALLATION}")
     app = BrokerApp(
         db=db, clock=clock, ids=RealIds(), installation_id=INSTALLATION, environment=Environment.DEVELOPMENT,
+        procedures=PROCEDURES,
         limits=ServiceLimits(), signer=signer, cutoff=None, store_audit=store, store_health=None, checkpoints=directory,  # type: ignore[arg-type]
         token_key=lambda data: data, machine_key=lambda data: data,
         store_address="", artifacts=LocalArtifacts(folder / "artifacts"),

@@ -14,7 +14,7 @@ from byokeep.core import evidence
 from byokeep.core.audit import empty
 from byokeep.core.canonical import canonical_json, parse_canonical
 from byokeep.core.errors import Integrity
-from byokeep.core.evidence import CONNECT, ITEMS_OF, ONBOARD, PROFILE, Onboarding, verify_evidence
+from byokeep.core.evidence import CONNECT, ITEMS_OF, ONBOARD, PROCEDURE, PROFILE, Onboarding, verify_evidence
 from byokeep.core.model import Provider
 from tests.support.advice import assert_advice
 from tests.support.auditlog import ALICE, BOB, REF, SOP, START_US, MemoryLog
@@ -285,3 +285,45 @@ def test_what_is_signed_is_the_payload_with_its_type() -> None:
     )
     assert evidence.pae(b"x") == b"DSSEv1 28 application/vnd.in-toto+json 1 x"
     assert isinstance(REF, UUID)
+
+
+def stepped(*said: Mapping[str, Any]) -> tuple[MemoryLog, Onboarding]:
+    """A log with a run of two steps of a procedure that is none of the three."""
+    log, items = MemoryLog(), {}
+    for number, step in enumerate(("look", "act")):
+        changed = dict(said[number]) if number < len(said) else {}
+        payload = said_of(ONBOARD, "onboarding_event") | {
+            "event": "procedure.stepped", "fields": {"run": str(SOP), "stage": step, "count": number},
+        } | changed  # fmt: skip
+        items[step] = log.append_payload(ALICE, canonical_json(payload)).seq
+    log.checkpoint()
+    steps = dict.fromkeys(items, "procedure.stepped")
+    return log, Onboarding(
+        origin=log.origin, sop=SOP, client=ALICE, ref=REF, kind=PROCEDURE, name="exercise", items=items, steps=steps
+    )
+
+
+def sealed(log: MemoryLog, about: Onboarding) -> bytes:
+    return log.seal(log.pieces(about))
+
+
+def test_any_procedure_shows_its_steps_and_takes_no_other_record() -> None:
+    """Both steps: complete; one is missing and named; a record of another run, step, object, event or outcome is no
+    evidence, and the closing one must be the last."""
+    log, about = stepped()
+    report = verify_evidence(sealed(log, about), log.keys)
+    assert (report.complete, report.onboarding) == (True, about)
+    report = verify_evidence(sealed(log, replace(about, items={"look": about.items["look"]})), log.keys)
+    assert report.missing == ("act",)
+    for changed in (
+        {"fields": {"run": str(BOB), "stage": "look"}}, {"fields": {"run": str(SOP), "stage": "act"}},
+        {"object": str(BOB)}, {"event": "job.opened"}, {"outcome": "failed"}, {"client": str(BOB)},
+    ):  # fmt: skip
+        log, about = stepped(changed)
+        assert refusal(verify_evidence, sealed(log, about), log.keys) == ("foreign_evidence", "look"), changed
+    log, about = stepped()
+    swapped = {"act": "procedure.stepped", "look": "procedure.stepped"}
+    assert refusal(verify_evidence, sealed(log, replace(about, steps=swapped)), log.keys) == (
+        "foreign_evidence",
+        "look",
+    )

@@ -25,18 +25,20 @@ from byokeep.core.audit import ChainHead, Record, empty, export_line, verify_log
 from byokeep.core.canonical import parse_canonical
 from byokeep.core.checkpoint import Inclusion, client_proof_data, include
 from byokeep.core.errors import Conflict, Integrity, NotFound, Unavailable
-from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.evidence import CONNECT, PROFILE, EvidencePiece, Onboarding
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.next_steps import instead_of_evidence, of_connection, of_profile
 from byokeep.core.policy import Verb, authorise
+from byokeep.core.procedure import Run
+from byokeep.kernel import procedures
 from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.command import command
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
-from byokeep.kernel.sops import SopRun, SopStatus, status_of
+from byokeep.kernel.sops import SOPS, SopRun, SopStatus, status_of
 
 MAX_PROOF: Final = 200_000  # records of one client in one file
 
@@ -246,23 +248,52 @@ async def sign_evidence(app: BrokerApp, actor: Actor, sop_id: UUID) -> bytes:
     """
     authorise(actor, Verb.EVIDENCE_READ)
     async with app.db.begin(every_client=True) as tx:
-        run = await tx.maybe(SopRun, "sop_get", id=sop_id)
-        if run is None:
+        run = await tx.one(Run, "procedure_get", id=sop_id)
+        if run.procedure not in app.procedures or (run.client_id is None and actor.clients is not None):
             raise NotFound("not_found")
         authorise(actor, Verb.EVIDENCE_READ, client_id=run.client_id)
-        status = await status_of(tx, run)
-        if status.state != "complete":
-            raise Conflict(
-                "sop_incomplete", sop=sop_id, state=status.state, missing=", ".join(status.missing),
-                next_step=_instead(status),
-            )  # fmt: skip
-        about = Onboarding(
-            origin=origin(app), sop=run.id, client=run.client_id, provider=run.provider, ref=run.object_id,
-            version=run.version, kind=run.procedure,
-            items={item: record.seq for item, record in status.evidence.items()},
+        if run.procedure in SOPS:
+            about = await _of_sop(tx, app, await tx.one(SopRun, "sop_get", id=sop_id))
+        else:
+            about = await _of_procedure(tx, app, run)
+        said: dict[str, FieldValue] = {"sop": str(run.id)}
+        if about.provider is not None:
+            said |= {"version": about.version, "provider": about.provider.value}
+        await tx.append(
+            Event(
+                name=EventName.EVIDENCE_SIGNED, actor=actor, outcome=Outcome.INTENDED, client_id=run.client_id,
+                object_id=run.object_id, fields=said,
+            )
         )  # fmt: skip
-        await tx.append(_event(actor, run))
     return await _bundle(app, actor, about)
+
+
+async def _of_sop(tx: Tx, app: BrokerApp, run: SopRun) -> Onboarding:
+    status = await status_of(tx, run)
+    if status.state != "complete":
+        raise Conflict(
+            "sop_incomplete", sop=run.id, state=status.state, missing=", ".join(status.missing),
+            next_step=_instead(status),
+        )  # fmt: skip
+    return Onboarding(
+        origin=origin(app), sop=run.id, client=run.client_id, provider=run.provider, ref=run.object_id,
+        version=run.version, kind=run.procedure, items={item: record.seq for item, record in status.evidence.items()},
+    )  # fmt: skip
+
+
+async def _of_procedure(tx: Tx, app: BrokerApp, run: Run) -> Onboarding:
+    procedure = app.procedures[run.procedure]
+    status = await procedures.status_of(tx, app, procedure, run)
+    if run.state != "complete" or status.missing:
+        raise Conflict(
+            "sop_incomplete", sop=run.id, state=run.state, missing=", ".join(status.missing),
+            next_step=f"See {procedure.look(run.id)}.",
+        )  # fmt: skip
+    return Onboarding(
+        origin=origin(app), sop=run.id, client=run.client_id or app.installation_id, ref=run.object_id,
+        kind=evidence.PROCEDURE, name=run.procedure, items={one.name: one.seq for one in status.steps},
+        steps={step.name: step.evidence.value for step in procedure.steps},
+    )  # fmt: skip
 
 
 def _instead(status: SopStatus) -> str:
@@ -303,10 +334,3 @@ async def _piece(app: BrokerApp, actor: Actor, client: UUID, seq: int) -> Eviden
             before = await tx.one(ChainHead, "audit_at", chains=[client], seqs=[seq - 1])
         lines = await lines_between(tx, before, inclusion.head)
     return EvidencePiece(before=before, lines=lines, inclusion=inclusion)
-
-
-def _event(actor: Actor, run: SopRun) -> Event:
-    return Event(
-        name=EventName.EVIDENCE_SIGNED, actor=actor, outcome=Outcome.INTENDED, client_id=run.client_id,
-        object_id=run.object_id, fields={"sop": str(run.id), "version": run.version, "provider": run.provider.value},
-    )  # fmt: skip

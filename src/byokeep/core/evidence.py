@@ -1,4 +1,4 @@
-"""Signed evidence of a procedure: a key onboarded (SOP 5.1), an account connected (5.2), a profile created (5.3).
+"""Signed evidence of a procedure: a key onboarded (SOP 5.1), an account connected (5.2), a profile created (5.3), any.
 
 Rules
 - The items (for a key: write, verification, leak check, onboarding; for an account: write, identity verification,
@@ -9,6 +9,8 @@ Rules
 - An item counts only for the same client, object, version and procedure, with outcome *ok* (R5.1-12 to R5.1-15,
   R5.2-11 to R5.2-14, R5.3-19 to R5.3-21). A verification that is older than the write proves nothing of what was
   written. A profile's version is its generation.
+- Of any other procedure the items are its steps, and the bundle names the event of each: what it shows is that these
+  records of this run stand there in this order, not what such a procedure must contain.
 - A missing item is named; a record that does not belong is not evidence at all but tampering.
 
 It may not hold a value, nor anything about another client.
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
@@ -42,6 +44,7 @@ CREATED: Final = "browser_profile_created"
 ONBOARD: Final = "onboard_key"
 CONNECT: Final = "connect_account"
 PROFILE: Final = "create_profile"
+PROCEDURE: Final = "procedure"  # any other
 # Item -> the event that proves it.
 ITEMS: Final[Mapping[str, str]] = {
     WRITE: "key.stored",
@@ -67,12 +70,15 @@ _PREDICATES: Final = {
     ONBOARD: "https://byokeep.dev/evidence/onboard-key/v",
     CONNECT: "https://byokeep.dev/evidence/connect-account/v",
     PROFILE: "https://byokeep.dev/evidence/create-profile/v",
+    PROCEDURE: "https://byokeep.dev/evidence/procedure/v",
 }
 _PROCEDURES: Final = {
-    f"{predicate}{version}": (kind, version) for kind, predicate in _PREDICATES.items() for version in (1, _VERSION)
+    f"{predicate}{version}": (kind, version)
+    for kind, predicate in _PREDICATES.items()
+    for version in (1, _VERSION)
+    if (kind, version) != (PROCEDURE, 1)
 }
-_LAST: Final = {ONBOARD: DONE, CONNECT: CONNECTED, PROFILE: CREATED}
-_SUBJECTS: Final = {ONBOARD: "ref", CONNECT: "account", PROFILE: "profile"}
+_SUBJECTS: Final = {ONBOARD: "ref", CONNECT: "account", PROFILE: "profile", PROCEDURE: "object"}
 # A verification proves nothing of what was written after it.
 _AFTER_WRITE: Final = frozenset({IDENTITY, VALIDATION})
 
@@ -82,17 +88,30 @@ class Onboarding:
     """What the bundle is about. ``items`` holds the sequence number of each record that there is.
 
     ``kind`` is the procedure; when an account was connected ``ref`` is the account and ``provider`` its platform; of a
-    browser profile ``ref`` is the profile, ``version`` its generation, ``provider`` the platform that was proved.
+    browser profile ``ref`` is the profile, ``version`` its generation, ``provider`` the platform that was proved. Any
+    other has a ``name`` and ``steps``, each with its event, neither provider nor version, and as ``client`` the chain.
     """
 
     origin: str
     sop: UUID
     client: UUID
-    provider: Provider
+    provider: Provider | None = None
     ref: UUID
-    version: int
+    version: int = 0
     items: Mapping[str, int]
     kind: str = ONBOARD
+    name: str = ""
+    steps: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def events(self) -> Mapping[str, str]:
+        """Item -> the event that proves it, in order."""
+        return self.steps if self.kind == PROCEDURE else ITEMS_OF[self.kind]
+
+    @property
+    def closing(self) -> str:
+        """The last item."""
+        return list(self.events)[-1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,25 +153,31 @@ def statement(about: Onboarding, pieces: Sequence[EvidencePiece]) -> bytes:
         pieces: In the order of the chain; together they hold every item, and each holds one at least.
     """
     lines = {piece.before.seq + 1 + at: line for piece in pieces for at, line in enumerate(piece.lines)}
-    last = about.items.get(_LAST[about.kind]) or max(about.items.values(), default=min(lines))
+    last = about.items.get(about.closing) or max(about.items.values(), default=min(lines))
+    said: dict[str, Any] = {
+        "v": _VERSION, "origin": about.origin, "sop": str(about.sop), "client": str(about.client),
+        "ref": str(about.ref), **_named(about), "items": dict(about.items),
+        "pieces": [
+            {"before": {"seq": piece.before.seq, "hash": piece.before.hash.hex()},
+             "records": [line.decode() for line in piece.lines], "inclusion": piece.inclusion.members()}
+            for piece in pieces
+        ],
+    }  # fmt: skip
     return canonical_json(
         {
             "_type": STATEMENT,
             "subject": [{"name": f"{_SUBJECTS[about.kind]}:{about.ref}",
                          "digest": {"sha256": parse_line(lines[last]).hash.hex()}}],
             "predicateType": f"{_PREDICATES[about.kind]}{_VERSION}",
-            "predicate": {
-                "v": _VERSION, "origin": about.origin, "sop": str(about.sop), "client": str(about.client),
-                "provider": about.provider.value, "ref": str(about.ref), "version": about.version,
-                "items": dict(about.items),
-                "pieces": [
-                    {"before": {"seq": piece.before.seq, "hash": piece.before.hash.hex()},
-                     "records": [line.decode() for line in piece.lines], "inclusion": piece.inclusion.members()}
-                    for piece in pieces
-                ],
-            },
+            "predicate": said,
         }
     )  # fmt: skip
+
+
+def _named(about: Onboarding) -> dict[str, Any]:
+    if about.kind == PROCEDURE:
+        return {"procedure": about.name, "steps": [[step, event] for step, event in about.steps.items()]}
+    return {"provider": str(about.provider), "version": about.version}
 
 
 def pae(payload: bytes, payload_type: str = PAYLOAD_TYPE) -> bytes:
@@ -207,15 +232,14 @@ def verify_evidence(bundle: bytes, keys: PublicKeys) -> EvidenceReport:
     for piece in pieces:
         records |= _records(about, piece, keys)
     found = {name: _item(about, name, records) for name in about.items}
-    closing = _LAST[about.kind]
-    last = found.get(closing) or max(found.values(), key=lambda record: record.seq, default=records[min(records)])
+    last = found.get(about.closing) or max(found.values(), key=lambda record: record.seq, default=records[min(records)])
     if last.seq != max(about.items.values(), default=last.seq) or about.items.get(WRITE, 0) > last.seq:
-        raise Integrity("foreign_evidence", item=closing)
+        raise Integrity("foreign_evidence", item=about.closing)
     if digest != last.hash.hex():
         raise Integrity("bad_statement")
     return EvidenceReport(
         onboarding=about, epoch=pieces[-1].inclusion.epoch,
-        missing=tuple(name for name in ITEMS_OF[about.kind] if name not in found),
+        missing=tuple(name for name in about.events if name not in found),
         stored_at_us=found[WRITE].at_us if WRITE in found else 0, signed_by=key_id,
     )  # fmt: skip
 
@@ -239,6 +263,10 @@ def _item(about: Onboarding, name: str, records: Mapping[int, Record]) -> Record
         raise Integrity("foreign_evidence", item=name)
     said = read_payload(record.payload)
     fields = said.fields
+    if about.kind == PROCEDURE:
+        if not _proves_step(about, name, said):
+            raise Integrity("foreign_evidence", item=name)
+        return record
     same = (
         said.event == ITEMS_OF[about.kind][name] and said.outcome == "ok" and said.client == about.client
         and said.object == about.ref
@@ -253,11 +281,18 @@ def _item(about: Onboarding, name: str, records: Mapping[int, Record]) -> Record
     return record
 
 
+def _proves_step(about: Onboarding, name: str, said: Facts) -> bool:
+    """A good record about the same object that names this run, and this step where it names one."""
+    same = said.event == about.steps[name] and said.outcome == "ok" and said.object == about.ref
+    whose = said.client in (about.client, None)  # None: the platform's own chain
+    return same and whose and str(about.sop) in said.fields.values() and said.fields.get("stage", name) == name
+
+
 def _proves_write(about: Onboarding, said: Facts) -> bool:
     """The store's own request id and the one path of this client and provider (R5.1-12)."""
     if about.kind == PROFILE:
         return _proves_seal(about, said)
-    place = SecretRef(ClientId(about.client), about.provider)
+    place = SecretRef(ClientId(about.client), Provider(str(about.provider)))
     if about.kind == CONNECT:
         place = SecretRef(place.client_id, place.provider, SecretPart.TOKENS, about.ref)
     path = place.path
@@ -265,7 +300,7 @@ def _proves_write(about: Onboarding, said: Facts) -> bool:
 
 
 def _of_provider(about: Onboarding, fields: Mapping[str, Any]) -> bool:
-    return fields.get("provider" if about.kind == ONBOARD else "platform") == about.provider.value
+    return fields.get("provider" if about.kind == ONBOARD else "platform") == about.provider
 
 
 def _proves_seal(about: Onboarding, said: Facts) -> bool:
@@ -323,16 +358,16 @@ def _parse_statement(payload: bytes) -> tuple[Onboarding, list[EvidencePiece], s
         found = _members(parse_canonical(payload), "_type", "predicate", "predicateType", "subject")
         kind, version = _PROCEDURES[str(found["predicateType"])]
         carried = ("before", "inclusion", "records") if version == 1 else ("pieces",)
-        said = _members(
-            found["predicate"], "client", "items", "origin", "provider", "ref", "sop", "v", "version", *carried
-        )
+        own = ("procedure", "steps") if kind == PROCEDURE else ("provider", "version")
+        said = _members(found["predicate"], "client", "items", "origin", "ref", "sop", "v", *own, *carried)
         if (found["_type"], said["v"]) != (STATEMENT, version):
             raise ValueError("type")
-        items = {name: int(said["items"][name]) for name in ITEMS_OF[kind] if name in said["items"]}
+        steps = {str(step): str(event) for step, event in said.get("steps", ())}
+        items = {name: int(said["items"][name]) for name in ITEMS_OF.get(kind, steps) if name in said["items"]}
         about = Onboarding(
-            origin=str(said["origin"]), sop=UUID(said["sop"]), client=UUID(said["client"]),
-            provider=Provider(said["provider"]), ref=UUID(said["ref"]), version=int(said["version"]), items=items,
-            kind=kind,
+            origin=str(said["origin"]), sop=UUID(said["sop"]), client=UUID(said["client"]), ref=UUID(said["ref"]),
+            provider=Provider(said["provider"]) if "provider" in said else None, version=int(said.get("version", 0)),
+            items=items, kind=kind, name=str(said.get("procedure", "")), steps=steps,
         )  # fmt: skip
         (subject,) = found["subject"]
         digest = str(_members(_members(subject, "digest", "name")["digest"], "sha256")["sha256"])
