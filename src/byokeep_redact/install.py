@@ -76,11 +76,7 @@ class Installed:
 
 
 def install(
-    *,
-    rules: Rules | None = None,
-    key: bytes | None = None,
-    descriptors: Sequence[int] = (),
-    faulthandler: bool = False,
+    *, rules: Rules | None = None, key: bytes | None = None, descriptors: Sequence[int] = (), faulthandler: bool = False
 ) -> Installed:
     """Guard logging, warnings, uncaught exceptions, structlog, loguru, OpenTelemetry and HTTP debug output.
 

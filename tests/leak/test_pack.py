@@ -9,7 +9,7 @@ import pytest
 from byokeep.core.errors import Rejected
 from byokeep_redact.engine import Redactor
 from byokeep_redact.selftest import evaluator, runner
-from byokeep_redact.selftest.runner import RunOutcome, Setup, load_own
+from byokeep_redact.selftest.runner import RunOutcome, Setup
 from byokeep_redact.selftest.samples import (
     COST,
     ENCODED,
@@ -19,8 +19,8 @@ from byokeep_redact.selftest.samples import (
     SURVIVE,
     ValueGenerator,
     fresh_seed,
+    load_own,
     shapes,
-    survivors,
 )
 
 pytestmark = pytest.mark.timeout(400)  # the first test that asks for the run waits for it
@@ -45,7 +45,7 @@ def judged(emissions: list[runner.Emission], said: dict[str, str]) -> list[evalu
 def emissions(group: str) -> list[runner.Emission]:
     """What one plain sink is fed of one class."""
     names = {EVASION: "evasions", HEADERS: "otel-headers", COST: "long-lines"}
-    job = runner.PlannedRun(fresh_seed(), (names.get(group, "logging-message"),))
+    job = Setup(seed=fresh_seed(), sinks=(names.get(group, "logging-message"),))
     return [one for one in runner.plan(job) if one.sample.group == group]
 
 
@@ -168,7 +168,7 @@ def test_the_pack_fails_in_every_class_with_the_engine_off(result: evaluator.Res
 
 def test_only_a_class_without_any_sink_is_absent() -> None:
     """Without OpenTelemetry there are no captured headers; a class that one sink is left for is still expected."""
-    job, sinks = runner.PlannedRun("s", ()), list(runner.SINKS)
+    job, sinks = Setup(seed="s"), list(runner.SINKS)
     expected, absent = runner.classes(job, [name for name in sinks if not name.startswith("otel")])
     assert absent == [HEADERS]
     assert set(expected) == set(runner.GROUPS) - {HEADERS, runner.OWN}
@@ -229,8 +229,8 @@ def test_samples_are_fresh_and_repeat_with_their_seed() -> None:
         secrets = {secret for each in shapes(one, group) for secret in each.secrets}
         assert not secrets & {secret for each in shapes(two, group) for secret in each.secrets}
     assert len(shapes(one, "sk-like")) >= 20
-    assert len({each.shape for each in survivors(one)}) >= 20
-    assert len(ValueGenerator(one, "x").uuid()) == 36
+    assert len({each.shape for each in shapes(one, SURVIVE)}) >= 20
+    assert len(ValueGenerator(one, "x").filled("{uuid:16}")[0]) == 36
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -27,7 +29,6 @@ from byokeep_redact.selftest.runner import (
     LINE_S,
     MARK,
     Emission,
-    PlannedRun,
     RunOutcome,
     Setup,
     available_sinks,
@@ -160,12 +161,9 @@ def table(result: Result) -> str:
     """Return the counts per class as text."""
     lines = [f"{'class':<14}{'samples':>9}{'leaked':>8}{'altered':>9}{'unseen':>8}{'slow':>6}  verdict"]
     for group in result.groups():
-        rows = result.of(group)
-        lines.append(
-            f"{group:<14}{_sum(row.samples for row in rows):>9}{_sum(row.leaked for row in rows):>8}"
-            f"{_sum(row.altered for row in rows):>9}{_sum(row.unseen for row in rows):>8}"
-            f"{_sum(row.slow for row in rows):>6}  {result.verdict(group)}"
-        )
+        counts = [(row.samples, row.leaked, row.altered, row.unseen, row.slow) for row in result.of(group)]
+        sums = [sum(column) for column in zip(*counts, strict=True)] or [0] * 5
+        lines.append("{:<14}{:>9}{:>8}{:>9}{:>8}{:>6}  {}".format(group, *sums, result.verdict(group)))
     lines += [f"{group:<14}{'':>40}  not available" for group in result.absent]
     ran = sorted(name for name, state in result.sinks.items() if state == "ran")
     absent = sorted(name for name, state in result.sinks.items() if state == "absent")
@@ -175,15 +173,10 @@ def table(result: Result) -> str:
     return "\n".join(lines)
 
 
-def _sum(counts: Iterable[int]) -> int:
-    return sum(counts)
-
-
 RUNNER_S: Final = 240  # longest life of a runner
 GROWTH: Final = 512 << 20  # bytes that a process may grow by while long lines go through
 _BYTES_MARK: Final = re.compile(MARK.pattern.encode())
 _BLUNT: Final = re.compile(rb"[A-Za-z0-9+/=:._-]{6,}")
-_ENGINES: Final[tuple[Literal["on", "off"], ...]] = ("on", "off")
 
 
 @dataclass(slots=True)
@@ -195,17 +188,11 @@ class _Output:
 
     def read(self, text: bytes) -> None:
         """Cut a stream at its marks: what belongs to a sample stands between the marks before and after its own."""
-        found = [(match[0].decode(), match.start(), match.end()) for match in _BYTES_MARK.finditer(text)]
-        runs: list[list[tuple[str, int, int]]] = []
-        for mark in found:
-            if runs and runs[-1][0][0] == mark[0]:
-                runs[-1].append(mark)
-            else:
-                runs.append([mark])
-        for at, run in enumerate(runs):
-            start = runs[at - 1][-1][2] if at else 0
-            end = runs[at + 1][0][1] if at + 1 < len(runs) else len(text)
-            self.around[run[0][0]].append(text[start:end])
+        runs = [list(run) for _, run in groupby(_BYTES_MARK.finditer(text), key=itemgetter(0))]
+        starts = [0, *(run[-1].end() for run in runs)]
+        ends = [*(run[0].start() for run in runs[1:]), len(text)]
+        for run, start, end in zip(runs, starts, ends, strict=False):
+            self.around[run[0][0].decode()].append(text[start:end])
 
 
 def run(project: Setup | None = None, seed: str = "") -> Result:
@@ -214,55 +201,43 @@ def run(project: Setup | None = None, seed: str = "") -> Result:
     Raises:
         Rejected: ``bad_leak_corpus``.
     """
-    project, seed = project or Setup(), seed or fresh_seed()
     present, absent = available_sinks()
-    job = PlannedRun(seed, tuple(present), "on", project.setup, project.register, project.corpus, project.full)
-    result = Result(seed, sinks=dict.fromkeys(absent, "absent"))
+    job = replace(project or Setup(), seed=seed or fresh_seed())
+    result = Result(job.seed, sinks=dict.fromkeys(absent, "absent"))
+    # One runner for what dies of its samples, one for everything else; all run at once.
+    parts = [replace(job, sinks=tuple(name for name in present if name != DYING)), replace(job, sinks=(DYING,))]
     with tempfile.TemporaryDirectory(prefix="leakpack-") as folder:
-        outputs = _run_all(job, project.root, Path(folder))
-    for part in _parts(job):
-        on, off = outputs[part.sinks, "on"], outputs[part.sinks, "off"]
+        started = [
+            _start(replace(part, engine=engine), Path(folder, f"{number}-{engine}"))
+            for number, part in enumerate(parts)
+            for engine in ("on", "off")
+        ]
+        outputs = [_finish(*one) for one in started]
+    for part, on, off in zip(parts, outputs[::2], outputs[1::2], strict=True):
         result.engine = on.outcome.engine or result.engine
-        result.sinks |= on.outcome.states | {
-            name: "failed:died" for name in part.sinks if name not in on.outcome.states
-        }
+        result.sinks |= dict.fromkeys(part.sinks, "failed:died") | on.outcome.states
         result.cost_s |= on.outcome.cost_s
         result.grown_bytes = max(result.grown_bytes, on.outcome.grown_bytes)
         emissions = plan(part)
         result.rows += _rows(emissions, on, off)
         result.missed += _missed(emissions)
-    result.rows = _merged(result.rows)
+    order = list(dict.fromkeys(row.group for row in result.rows))
+    result.rows.sort(key=lambda row: order.index(row.group))
     result.expected, result.absent = classes(job, [name for name, state in result.sinks.items() if state != "absent"])
-    emitted = dict.fromkeys(row.group for row in result.rows)
-    uncontrolled = [group for group in emitted if not any(row.control for row in result.of(group))]
+    uncontrolled = [group for group in order if not any(row.control for row in result.of(group))]
     result.rejected = [f"{group} passes with the engine off" for group in uncontrolled]
     return result
 
 
-def _parts(job: PlannedRun) -> list[PlannedRun]:
-    """One runner for what dies of its samples, one for everything else."""
-    living = tuple(name for name in job.sinks if name != DYING)
-    return [replace(job, sinks=living), replace(job, sinks=(DYING,))]
-
-
-def _run_all(job: PlannedRun, root: Path, folder: Path) -> dict[tuple[tuple[str, ...], str], _Output]:
-    """Run all runners at once."""
-    running = []
-    for part in _parts(job):
-        for engine in _ENGINES:
-            place = folder / f"{engine}-{len(part.sinks)}"
-            place.mkdir(mode=0o700)
-            running.append((part.sinks, engine, place, _start(replace(part, engine=engine), place, root)))
-    return {(sinks, engine): _finish(process, place) for sinks, engine, place, process in running}
-
-
-def _start(job: PlannedRun, place: Path, root: Path) -> subprocess.Popen[bytes]:
-    (place / "job.json").write_text(json.dumps(asdict(job)))
+def _start(job: Setup, place: Path) -> tuple[subprocess.Popen[bytes], Path]:
+    place.mkdir(mode=0o700)
+    (place / "job.json").write_text(json.dumps(asdict(job), default=str))
     command = [sys.executable, "-m", "byokeep_redact.selftest.runner", str(place / "job.json")]
     with (place / "stdout.txt").open("wb") as out, (place / "stderr.txt").open("wb") as err:
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=root, env=environment(root)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=job.root, env=environment(job.root)
         )
+    return process, place
 
 
 def _finish(process: subprocess.Popen[bytes], place: Path) -> _Output:
@@ -344,9 +319,3 @@ def _missed(emissions: Sequence[Emission]) -> list[str]:
         if not all(recoverable(text, secret) for secret in sample.secrets):
             missed.add(f"{sample.group}/{sample.shape}")
     return sorted(missed)
-
-
-def _merged(rows: Sequence[Row]) -> list[Row]:
-    """Rows in the order of their classes."""
-    order = list(dict.fromkeys(row.group for row in rows))
-    return sorted(rows, key=lambda row: order.index(row.group))

@@ -23,51 +23,39 @@ import resource
 import subprocess
 import sys
 import time
-import tomllib
 import traceback
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from byokeep_redact.errors import Rejected
 from byokeep_redact.selftest.samples import (
-    ALNUM,
     COST,
     ENCODED,
     EVASION,
     HEADERS,
-    HEX,
     KINDS,
     MADE,
+    OWN,
     SURVIVE,
-    UPPER,
-    URL_SAFE,
-    RegisteredValues,
     Sample,
-    ValueGenerator,
     costly,
     encoded,
     evading,
-    header_samples,
+    load_own,
     shapes,
-    survivors,
-)
-from byokeep_redact.selftest.sinks import LOGGER, SINKS, WAYS, OutputSink, SinkContext
+)  # fmt: skip
+from byokeep_redact.selftest.sinks import LOGGER, SINKS, WAYS, SinkContext
 
-OWN: Final = "own"
-_ALPHABETS: Final = {"alnum": ALNUM, "hex": HEX, "url-safe": URL_SAFE, "upper": UPPER}
-_SAMPLE: Final = {"shape", "text", "prefix", "alphabet", "length", "registered"}
-_KEEP: Final = {"shape", "text", "keep"}
-_LEAST: Final = 16  # random characters: fewer would be found by chance
 _MARK: Final = "leak-pack: "
 _IMPORT_S: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """The project under test.
+    """The project under test, and what one runner is to do with it.
 
     Attributes:
         setup: ``module:function`` that sets up its logging and redaction; empty = ``byokeep_redact.install()`` over
@@ -76,18 +64,24 @@ class Setup:
         corpus: Path of a corpus of its own; empty = none.
         root: Where its modules are imported from.
         full: Every sample through every sink, which takes minutes.
+        seed: Draws the same samples again.
+        sinks: Which of SINKS are fed.
+        engine: Whether the redactor stays; "bare" stands for a plain process without any set-up.
     """
 
     setup: str = ""
     register: str = ""
     corpus: str = ""
-    root: Path = field(default_factory=Path.cwd)
+    root: str | Path = "."
     full: bool = False
+    seed: str = ""
+    sinks: tuple[str, ...] = ()
+    engine: Literal["on", "off", "bare"] = "on"
 
 
-def environment(root: Path) -> dict[str, str]:
+def environment(root: str | Path) -> dict[str, str]:
     """Return the variables of a process that imports the project's modules."""
-    path = os.pathsep.join(dict.fromkeys([str(root), *(entry for entry in sys.path if entry)]))
+    path = os.pathsep.join(dict.fromkeys([str(Path(root).absolute()), *(entry for entry in sys.path if entry)]))
     return os.environ | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8:surrogateescape"}
 
 
@@ -109,7 +103,7 @@ def faults(project: Setup) -> list[str]:
     return found
 
 
-def _tried(reference: str, root: Path) -> str:
+def _tried(reference: str, root: str | Path) -> str:
     """Import a function in a process of its own; say why it cannot be used, or nothing."""
     command = [sys.executable, "-m", __name__, "--try", reference]
     try:
@@ -123,100 +117,42 @@ def _tried(reference: str, root: Path) -> str:
     return said[-1] if said else f"its import ended the process with exit code {ran.returncode}"
 
 
-def why_not(reference: str) -> str:
-    """Say why ``module:function`` cannot be used; nothing when it can."""
-    module, colon, name = reference.partition(":")
-    if not (module and colon and name):
-        return "must be module:function"
+def _named(reference: str) -> Callable[..., Any]:
+    """Return the function that ``module:function`` names. Raises LookupError, which says why it cannot be used."""
+    module, _, name = reference.partition(":")
+    if not (module and name):
+        raise LookupError("must be module:function")
     try:
-        found = getattr(importlib.import_module(module), name, None)
+        found: Callable[..., Any] | None = getattr(importlib.import_module(module), name, None)
     except ModuleNotFoundError as error:
         missing = error.name or module
-        return f"there is no module {missing}" if module.startswith(missing) else f"{module} needs a module {missing}"
+        wrong = f"there is no module {missing}" if module.startswith(missing) else f"{module} needs a module {missing}"
+        raise LookupError(wrong) from None
     except Exception as error:
-        return f"importing {module} raises {type(error).__name__}"
+        raise LookupError(f"importing {module} raises {type(error).__name__}") from None
     if found is None:
-        return f"module {module} has no {name}"
-    return "" if callable(found) else f"{name} in {module} is not a function"
-
-
-def _refuse(at: str) -> Rejected:
-    return Rejected("bad_leak_corpus", next_step="See docs/leak-pack.md for the form of the file.", entry=at)
-
-
-def load_own(path: Path, seed: str) -> tuple[list[Sample], list[RegisteredValues]]:
-    """Read the file; return its samples (survivors too) and its registered ones.
-
-    Raises:
-        Rejected: ``bad_leak_corpus`` - unreadable, empty, an unknown field, a template without ``{value}``.
-    """
-    try:
-        document = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        raise _refuse("file") from None
-    draw, plain, live = ValueGenerator(seed, OWN), [], []
-    for at, entry in enumerate(_entries(document, "sample", _SAMPLE)):
-        prefix, sample = _sample(entry, draw, f"sample[{at}]")
-        if entry.get("registered") is True:
-            live.append(RegisteredValues("opaque", prefix.encode() + sample.secrets[0], sample))
-        else:
-            plain.append(sample)
-    for at, entry in enumerate(_entries(document, "keep", _KEEP)):
-        if set(entry) != _KEEP or str(entry["keep"]) not in str(entry["text"]):
-            raise _refuse(f"keep[{at}]")
-        plain.append(Sample(SURVIVE, f"own-{entry['shape']}", str(entry["text"]), keep=(str(entry["keep"]),)))
-    if not plain and not live:
-        raise _refuse("file")
-    return plain, live
-
-
-def _entries(document: Mapping[str, Any], name: str, fields: set[str]) -> list[dict[str, Any]]:
-    found = document.get(name, [])
-    if not set(document) <= {"sample", "keep"} or not isinstance(found, list):
-        raise _refuse("file")
-    for at, entry in enumerate(found):
-        if not isinstance(entry, dict) or not {"shape", "text"} <= set(entry) <= fields:
-            raise _refuse(f"{name}[{at}]")
+        raise LookupError(f"module {module} has no {name}")
+    if not callable(found):
+        raise LookupError(f"{name} in {module} is not a function")
     return found
 
 
-def _sample(entry: Mapping[str, Any], draw: ValueGenerator, at: str) -> tuple[str, Sample]:
-    alphabet, length = entry.get("alphabet", "alnum"), entry.get("length", 40)
-    known = alphabet in _ALPHABETS and type(length) is int and length >= _LEAST
-    if not known or str(entry["text"]).count("{value}") != 1:
-        raise _refuse(at)
-    prefix, body = str(entry.get("prefix", "")), draw.text(_ALPHABETS[alphabet], length)
-    text = str(entry["text"]).replace("{value}", prefix + body)
-    return prefix, Sample(OWN, str(entry["shape"]), text, (body.encode(),))
+def _try(reference: str) -> None:
+    """Import a function; print why it cannot be used, or nothing."""
+    why = ""
+    try:
+        _named(reference)
+    except LookupError as error:
+        why = str(error)
+    sys.stdout.write(f"\n{_MARK}{why}\n")
 
 
-_Planned = tuple[Sample, RegisteredValues | None]
 GROUPS: Final = (*MADE, ENCODED, EVASION, HEADERS, SURVIVE, COST, OWN)
 MARK: Final = re.compile(r"pk(\d{6})z")
 # One sink of each family takes every encoding of every kind of key; the others take each encoding once.
 _EVERY_KIND: Final = frozenset({"logging-message", "stream-filter"})
 # Where the text itself is what is shown, so that an id can be looked for in it.
 _SHOWS_TEXT: Final = frozenset({"logging-message", "logging-args", "structlog", "stream-filter", "otel-span"})
-_SPECIAL: Final = {"evasions": EVASION, "long-lines": COST, "otel-headers": HEADERS}
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedRun:
-    """What one runner is to do. ``engine`` "bare" stands for a plain process without any set-up."""
-
-    seed: str
-    sinks: tuple[str, ...]
-    engine: Literal["on", "off", "bare"] = "on"
-    setup: str = ""
-    register: str = ""
-    corpus: str = ""
-    full: bool = False
-
-    @classmethod
-    def read(cls, path: Path) -> PlannedRun:
-        """Read a job from its file."""
-        fields = json.loads(path.read_text("utf-8"))
-        return cls(**fields | {"sinks": tuple(fields["sinks"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +161,7 @@ class Emission:
 
     mark: str
     sink: str
-    way: OutputSink
     sample: Sample
-    live: RegisteredValues | None = None
 
 
 def available_sinks() -> tuple[list[str], list[str]]:
@@ -236,7 +170,7 @@ def available_sinks() -> tuple[list[str], list[str]]:
     return present, [name for name in SINKS if name not in present]
 
 
-def classes(job: PlannedRun, present: Sequence[str]) -> tuple[list[str], list[str]]:
+def classes(job: Setup, present: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the classes that the sinks present are to show samples of, and those that only other sinks do."""
     groups = [group for group in GROUPS if job.corpus or group != OWN]
     mine, others = (
@@ -247,55 +181,43 @@ def classes(job: PlannedRun, present: Sequence[str]) -> tuple[list[str], list[st
     return [group for group in groups if group not in absent], absent
 
 
-def plan(job: PlannedRun) -> list[Emission]:
+def plan(job: Setup) -> list[Emission]:
     """Return everything a job emits, in order."""
-    live = encoded(job.seed)
-    own_plain, own_live = load_own(Path(job.corpus), job.seed) if job.corpus else ([], [])
+    live, own = encoded(job.seed), load_own(Path(job.corpus), job.seed) if job.corpus else []
     made: list[Emission] = []
     for name in job.sinks:
         sink = SINKS[name]
-        fitting = [pair for pair in _for_sink(job.seed, name, live, (own_plain, own_live)) if sink.takes(pair[0].text)]
-        for sample, value in _shared(fitting, 1 if job.full else sink.share, job.seed):
-            made.append(Emission(f"pk{len(made) + 1:06d}z", name, sink, sample, value))
+        fitting = [sample for sample in _for_sink(job.seed, name, live, own) if sink.takes(sample.text)]
+        for sample in _shared(fitting, 1 if job.full else sink.share, job.seed):
+            made.append(Emission(f"pk{len(made) + 1:06d}z", name, sample))
     return made
 
 
-def _shared(pairs: list[_Planned], share: int, seed: str) -> list[_Planned]:
+def _shared(samples: list[Sample], share: int, seed: str) -> list[Sample]:
     """One in ``share``, which ones by the seed; of every class at least one."""
     first = zlib.crc32(seed.encode()) % share
-    kept = {at for at in range(len(pairs)) if at % share == first}
-    kept |= {at for at, pair in enumerate(pairs) if at == 0 or pair[0].group != pairs[at - 1][0].group}
-    return [pairs[at] for at in sorted(kept)]
+    return [
+        one for at, one in enumerate(samples) if at % share == first or at == 0 or one.group != samples[at - 1].group
+    ]
 
 
-def _for_sink(
-    seed: str, name: str, live: Sequence[RegisteredValues], own: tuple[list[Sample], list[RegisteredValues]]
-) -> Iterator[_Planned]:
-    match _SPECIAL.get(name):
-        case "evasions":
-            yield from _with(evading(seed, list(WAYS)))
-        case "cost":
-            yield from _with(costly(seed))
-        case "span-headers":
-            yield from ((sample, None) for sample in header_samples(f"{seed}/{name}"))
-        case _:
-            for group in MADE:
-                yield from ((sample, None) for sample in shapes(f"{seed}/{name}", group))
-            yield from _with(live if name in _EVERY_KIND else _each_once(live))
-            yield from ((sample, None) for sample in own[0] if sample.group == OWN)
-            yield from _with(own[1])
-            if name in _SHOWS_TEXT:
-                kept = survivors(f"{seed}/{name}") + [sample for sample in own[0] if sample.group == SURVIVE]
-                yield from ((sample, None) for sample in kept)
-
-
-def _each_once(live: Sequence[RegisteredValues]) -> list[RegisteredValues]:
-    """Every encoding once, the kinds of keys by turns."""
-    return [one for at, one in enumerate(live) if at % len(KINDS) == (at // len(KINDS)) % len(KINDS)]
-
-
-def _with(live: Iterable[RegisteredValues]) -> Iterator[_Planned]:
-    return ((one.sample, one) for one in live)
+def _for_sink(seed: str, name: str, live: list[Sample], own: list[Sample]) -> Iterator[Sample]:
+    if name == "evasions":
+        yield from evading(seed, WAYS)
+    elif name == "long-lines":
+        yield from costly(seed)
+    elif name == "otel-headers":
+        yield from shapes(f"{seed}/{name}", HEADERS)
+    else:
+        for group in MADE:
+            yield from shapes(f"{seed}/{name}", group)
+        # Every encoding of every kind, or every encoding once, the kinds of keys by turns.
+        turns = len(KINDS)
+        yield from (one for at, one in enumerate(live) if name in _EVERY_KIND or at % turns == at // turns % turns)
+        yield from (one for one in own if one.group == OWN)
+        if name in _SHOWS_TEXT:
+            yield from shapes(f"{seed}/{name}", SURVIVE)
+            yield from (one for one in own if one.group == SURVIVE)
 
 
 DYING: Final = "excepthook"
@@ -316,15 +238,6 @@ class RunOutcome:
     grown_bytes: int = 0  # of the process while the long lines went through
 
 
-def _named(reference: str) -> Callable[..., Any]:
-    """Return the function that ``module:function`` names. Raises LookupError."""
-    if why_not(reference):
-        raise LookupError(reference)
-    module, _, name = reference.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return found
-
-
 class _Everything(logging.Formatter):
     """Shows a record whole, so that nothing of it goes unseen: fields given as ``extra`` too."""
 
@@ -333,35 +246,29 @@ class _Everything(logging.Formatter):
         return super().format(record) + (f" {more!r}" if more else "")
 
 
-def _usual() -> None:
-    """What a program does that has nothing set up: logging to standard error, and one call of ours."""
+def _plain(*, force: bool) -> None:
+    """Log to standard error, as a program does that has nothing set up."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Everything(_FORMAT))
-    logging.basicConfig(level=logging.DEBUG, handlers=[handler])
-    importlib.import_module("byokeep_redact.install").install()
+    logging.basicConfig(level=logging.DEBUG, handlers=[handler], force=force)
 
 
-def _bare() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Everything(_FORMAT))
-    logging.basicConfig(level=logging.DEBUG, handlers=[handler], force=True)
-
-
-def _set_up(job: PlannedRun, folder: Path) -> str:
+def _set_up(job: Setup, folder: Path) -> str:
     """Set up as told; return whose engine it is: ``byokeep``, ``foreign`` or none (``off``)."""
     if job.engine == "bare":
-        _bare()
+        _plain(force=True)
         return "off"
     if job.setup:
         _named(job.setup)()
     else:
-        _usual()
+        _plain(force=False)
+        importlib.import_module("byokeep_redact.install").install()
     ours = "byokeep_redact.engine" in sys.modules
     if job.engine == "on":
         return "byokeep" if ours else "foreign"
     if not ours:  # another redactor cannot be taken out of its own setup: begin anew without
         again = folder / "bare.json"
-        again.write_text(json.dumps(asdict(job) | {"engine": "bare"}))
+        again.write_text(json.dumps(asdict(job) | {"engine": "bare"}, default=str))
         os.execv(sys.executable, [sys.executable, "-m", "byokeep_redact.selftest.runner", str(again)])  # noqa: S606 - itself
     _take_out()
     return "off"
@@ -376,11 +283,11 @@ def _take_out() -> None:
     importlib.import_module("byokeep_redact.install").install().uninstall()
 
 
-def _register(job: PlannedRun, emissions: list[Emission]) -> list[object]:
+def _register(job: Setup, emissions: list[Emission]) -> list[object]:
     """Register the live values; what is returned must be kept while they live."""
     if job.engine in ("off", "bare"):
         return []
-    live = {one.live.value: one.live.kind for one in emissions if one.live}
+    live = {one.sample.live: one.sample.kind for one in emissions if one.sample.live}
     if job.register:
         register = _named(job.register)
         return [register(value.decode("latin-1")) for value in live]
@@ -420,13 +327,13 @@ def _tee(handler: logging.Handler, path: Path) -> None:
     handler.emit = both  # type: ignore[method-assign]
 
 
-def _feed_all(job: PlannedRun, emissions: list[Emission], folder: Path, outcome: RunOutcome) -> None:
+def _feed_all(job: Setup, emissions: list[Emission], folder: Path, outcome: RunOutcome) -> None:
     """Feed all sinks of a job; a sink that raises is written down by the type of its error."""
     with (folder / "shown.txt").open("a", encoding="utf-8", errors="surrogateescape") as shown:
         out = SinkContext(logging.getLogger(LOGGER), folder, lambda text: shown.writelines((text, "\n")))
         for name in job.sinks:
             mine = [one for one in emissions if one.sink == name]
-            if (outcome.engine == "foreign" or job.engine == "bare") and mine[0].way.ours:
+            if (outcome.engine == "foreign" or job.engine == "bare") and SINKS[name].ours:
                 outcome.states[name] = "absent"
                 continue
             try:
@@ -441,7 +348,7 @@ def _feed_all(job: PlannedRun, emissions: list[Emission], folder: Path, outcome:
 
 
 def _feed(out: SinkContext, emissions: list[Emission]) -> None:
-    emissions[0].way.feed(out, [(one.mark, one.sample.text, one.sample.shape) for one in emissions])
+    SINKS[emissions[0].sink].feed(out, [(one.mark, one.sample.text, one.sample.shape) for one in emissions])
 
 
 def _where(error: BaseException) -> str:
@@ -466,7 +373,8 @@ def _measured(out: SinkContext, emissions: list[Emission], outcome: RunOutcome) 
 def main() -> None:
     """Run the job named by the one argument, and write ``outcome.json`` beside it."""
     path = Path(sys.argv[1])
-    job, folder = PlannedRun.read(path), path.parent
+    given, folder = json.loads(path.read_text("utf-8")), path.parent
+    job = Setup(**given | {"sinks": tuple(given["sinks"])})
     outcome = RunOutcome(engine=_set_up(job, folder))
     emissions = plan(job)
     kept = _register(job, emissions)
@@ -485,6 +393,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--try":
-        sys.stdout.write(f"\n{_MARK}{why_not(sys.argv[2])}\n")
+        _try(sys.argv[2])
     else:
         main()

@@ -22,17 +22,15 @@ import logging
 import subprocess
 import sys
 import threading
-import urllib.parse
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
-
-Way = Callable[[logging.Logger, str, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,147 +47,86 @@ class _Answer:
         return f"<Answer {self._text!r}>"
 
 
-def _halves(value: str) -> tuple[str, str]:
-    middle = len(value) // 2
-    return value[:middle], value[middle:]
+def _calls(mark: str, value: str) -> dict[str, tuple[Any, ...]]:
+    """Return what one call for a line in the log is given, for the evasions that are no more than that."""
+    first, second = value[: len(value) // 2], value[len(value) // 2 :]
+    quoted = "".join(f"%{byte:02X}" for byte in value.encode())
+    inner = json.dumps({"body": json.dumps({"inner": json.dumps([value])})})
+    return {
+        "two-arguments": ("%s parts %s %s", mark, first, second),
+        "joined-arguments": ("%s whole %s%s", mark, first, second),
+        "two-fields": ("%s %s", mark, {"part_a": first, "part_b": second}),
+        "two-lines": ("%s\n%s\n%s", mark, first, second),
+        "nested-6": ("%s %s", mark, {"a": [{"b": ({"c": [{"d": {"e": value}}]},)}]}),
+        "list-of-chars": ("%s %s", mark, list(value)),
+        "bytes": ("%s %r %r", mark, value.encode(), bytearray(value.encode())),
+        "json-in-string": ("%s %s", mark, inner),
+        "url-encoded": ("%s https://api.example.com/?state=%s", mark, quoted),
+        "url-encoded-twice": ("%s https://api.example.com/?state=%s", mark, quote(quoted)),
+        "key-name": ("%s %s", mark, {value: 1, "other": {value: None}}),
+        "named-arguments": ("%(mark)s %(text)s", {"mark": mark, "text": value}),
+        "dataclass": ("%s %s", mark, _Settings("live", value)),
+        "object-repr": ("%s %s", mark, [_Answer(value)]),
+        "bad-format": (f"{mark} %s %s %d", value),  # a wrong call: logging prints its arguments to stderr
+    }
 
 
-def _quoted(value: str) -> str:
-    return "".join(f"%{byte:02X}" for byte in value.encode())
-
-
-def _two_arguments(log: logging.Logger, mark: str, value: str) -> None:
-    log.error("%s parts %s %s", mark, *_halves(value))
-
-
-def _joined_arguments(log: logging.Logger, mark: str, value: str) -> None:
-    log.error("%s whole %s%s", mark, *_halves(value))
-
-
-def _two_fields(log: logging.Logger, mark: str, value: str) -> None:
-    first, second = _halves(value)
-    log.error("%s %s", mark, {"part_a": first, "part_b": second})
-
-
-def _two_lines(log: logging.Logger, mark: str, value: str) -> None:
-    log.error("%s\n%s\n%s", mark, *_halves(value))
-
-
-def _nested(log: logging.Logger, mark: str, value: str) -> None:
-    log.error("%s %s", mark, {"a": [{"b": ({"c": [{"d": {"e": value}}]},)}]})
-
-
-def _characters(log: logging.Logger, mark: str, value: str) -> None:
-    log.error("%s %s", mark, list(value))
-
-
-def _bytes(log: logging.Logger, mark: str, value: str) -> None:
-    log.error("%s %r %r", mark, value.encode(), bytearray(value.encode()))
-
-
-def _json_in_string(log: logging.Logger, mark: str, value: str) -> None:
-    log.error("%s %s", mark, json.dumps({"body": json.dumps({"inner": json.dumps([value])})}))
-
-
-def _url(log: logging.Logger, mark: str, value: str) -> None:
-    log.error("%s https://api.example.com/?state=%s", mark, _quoted(value))
-
-
-def _url_twice(log: logging.Logger, mark: str, value: str) -> None:
-    log.error("%s https://api.example.com/?state=%s", mark, urllib.parse.quote(_quoted(value)))
-
-
-def _key_name(log: logging.Logger, mark: str, value: str) -> None:
-    log.error("%s %s", mark, {value: 1, "other": {value: None}})
-
-
-def _named_arguments(log: logging.Logger, mark: str, value: str) -> None:
-    log.error("%(mark)s %(text)s", {"mark": mark, "text": value})
-
-
-def _data_class(log: logging.Logger, mark: str, value: str) -> None:
-    log.error("%s %s", mark, _Settings("live", value))
-
-
-def _object(log: logging.Logger, mark: str, value: str) -> None:
-    log.error("%s %s", mark, [_Answer(value)])
-
-
-def _bad_format(log: logging.Logger, mark: str, value: str) -> None:
-    log.error(f"{mark} %s %s %d", value)  # noqa: G004 - a wrong call: logging prints its arguments to stderr
-    log.error("%s", mark)
-
-
-def _cause(log: logging.Logger, mark: str, value: str) -> None:
-    try:
-        try:
-            raise LookupError(value)
-        except LookupError as error:
-            raise RuntimeError("outer") from error
-    except RuntimeError:
-        log.exception("%s", mark)
-
-
-def _context(log: logging.Logger, mark: str, value: str) -> None:
-    try:
+def _fail(way: str, value: str) -> None:
+    """Raise an exception that holds the value where one does not look for it."""
+    if way == "exception-cause":
+        raise RuntimeError("outer") from LookupError(value)
+    if way == "exception-context":
         try:
             raise LookupError(value)
         except LookupError:
             int(value)
-    except ValueError:
-        log.exception("%s", mark)
-
-
-def _note(log: logging.Logger, mark: str, value: str) -> None:
-    try:
+    if way == "exception-note":
         error = RuntimeError("outer")
         error.add_note(value)
         raise error
-    except RuntimeError:
-        log.exception("%s", mark)
+    raise ExceptionGroup("several", [KeyError(value), ValueError("other")])
 
 
-def _group(log: logging.Logger, mark: str, value: str) -> None:
-    try:
-        raise ExceptionGroup("several", [KeyError(value), ValueError("other")])
-    except ExceptionGroup:
-        log.exception("%s", mark)
-
-
-def _thread_name(log: logging.Logger, mark: str, value: str) -> None:
-    def fail() -> None:
-        raise RuntimeError(mark)
-
-    thread = threading.Thread(target=fail, name=value)
+def _thread(mark: str, text: str, name: str | None = None) -> None:
+    thread = threading.Thread(target=_raise, args=(mark, text), name=name)
     thread.start()
     thread.join()
 
 
-def _task_name(log: logging.Logger, mark: str, value: str) -> None:
+async def _task(mark: str, text: str, name: str | None = None) -> None:
     async def fail() -> None:
-        raise RuntimeError(mark)
+        _raise(mark, text)
 
-    async def run() -> None:
-        task = asyncio.create_task(fail(), name=value)
-        await asyncio.wait({task})
-        del task
-        gc.collect()  # nobody asked for the result: asyncio says so, with the task's name
-
-    asyncio.run(run())
+    task = asyncio.create_task(fail(), name=name)
+    await asyncio.wait({task})
+    del task
+    gc.collect()  # nobody asked for the result: asyncio says so, with the task's name
 
 
-def _logger_name(log: logging.Logger, mark: str, value: str) -> None:
-    log.getChild(value).error("%s", mark)
+_ELSEWHERE: Final = (
+    "exception-cause", "exception-context", "exception-note", "exception-group", "thread-name", "task-name",
+    "logger-name",
+)  # fmt: skip
+WAYS: Final = (*_calls("", ""), *_ELSEWHERE)
 
 
-WAYS: Final[dict[str, Way]] = {
-    "two-arguments": _two_arguments, "joined-arguments": _joined_arguments, "two-fields": _two_fields,
-    "two-lines": _two_lines, "nested-6": _nested, "list-of-chars": _characters, "bytes": _bytes,
-    "json-in-string": _json_in_string, "url-encoded": _url, "url-encoded-twice": _url_twice, "key-name": _key_name,
-    "named-arguments": _named_arguments, "dataclass": _data_class, "object-repr": _object, "bad-format": _bad_format,
-    "exception-cause": _cause, "exception-context": _context, "exception-note": _note, "exception-group": _group,
-    "thread-name": _thread_name, "task-name": _task_name, "logger-name": _logger_name,
-}  # fmt: skip
+def _evaded(log: logging.Logger, mark: str, value: str, way: str) -> None:
+    """Write a value to the log in a way that splits, wraps or misplaces it, as real code did."""
+    if way == "thread-name":
+        _thread(mark, "", name=value)
+    elif way == "task-name":
+        asyncio.run(_task(mark, "", name=value))
+    elif way == "logger-name":
+        log.getChild(value).error("%s", mark)
+    elif way in _ELSEWHERE:
+        try:
+            _fail(way, value)
+        except (RuntimeError, ValueError, ExceptionGroup):
+            log.exception("%s", mark)
+    else:
+        log.error(*_calls(mark, value)[way])
+        if way == "bad-format":
+            log.error("%s", mark)
 
 
 Marked = tuple[str, str, str]  # the mark of a sample, its text, its shape
@@ -278,15 +215,13 @@ def _stack_info(out: SinkContext, samples: Sequence[Marked]) -> None:
 
 
 def _structlog(out: SinkContext, samples: Sequence[Marked]) -> None:
-    library = importlib.import_module("structlog")
-    log = library.get_logger(LOGGER)
+    log = importlib.import_module("structlog").get_logger(LOGGER)
     for mark, text, _ in samples:
         log.error(mark, detail=text, nested={"body": [text]})
 
 
 def _structlog_error(out: SinkContext, samples: Sequence[Marked]) -> None:
-    library = importlib.import_module("structlog")
-    log = library.get_logger(LOGGER)
+    log = importlib.import_module("structlog").get_logger(LOGGER)
     for mark, text, _ in samples:
         _caught(log, mark, text)
 
@@ -304,21 +239,13 @@ def _raise(mark: str, text: str) -> None:
 
 def _threading(out: SinkContext, samples: Sequence[Marked]) -> None:
     for mark, text, _ in samples:
-        thread = threading.Thread(target=_raise, args=(mark, text))
-        thread.start()
-        thread.join()
+        _thread(mark, text)
 
 
 def _asyncio(out: SinkContext, samples: Sequence[Marked]) -> None:
-    async def fail(mark: str, text: str) -> None:
-        _raise(mark, text)
-
     async def run() -> None:
         for mark, text, _ in samples:
-            task = asyncio.get_running_loop().create_task(fail(mark, text))
-            await asyncio.wait({task})
-            del task  # nobody asks for its result: asyncio reports the exception
-        gc.collect()
+            await _task(mark, text)
 
     asyncio.run(run())
 
@@ -393,7 +320,7 @@ def _browser_files(out: SinkContext, samples: Sequence[Marked]) -> None:
 def _evade(out: SinkContext, samples: Sequence[Marked]) -> None:
     for mark, text, way in samples:
         with contextlib.suppress(Exception):  # logging that raises: this sample stays unseen
-            WAYS[way](out.log, mark, text)
+            _evaded(out.log, mark, text, way)
 
 
 class _NotFound(http.server.BaseHTTPRequestHandler):
@@ -442,18 +369,9 @@ def _refused(out: SinkContext, get: Callable[..., Any], url: str, mark: str, tex
 
 
 def _httpx_like(out: SinkContext, samples: Sequence[Marked], name: str) -> None:
+    """The library's INFO line with the URL, its DEBUG lines, and its error."""
     with importlib.import_module(name).Client(trust_env=False) as client:
         _ask(out, samples, client.get)
-
-
-def _httpx2(out: SinkContext, samples: Sequence[Marked]) -> None:
-    """The library's INFO line with the URL, its DEBUG lines, and its error."""
-    _httpx_like(out, samples, "httpx2")
-
-
-def _httpx(out: SinkContext, samples: Sequence[Marked]) -> None:
-    """As with its successor."""
-    _httpx_like(out, samples, "httpx")
 
 
 def _requests(out: SinkContext, samples: Sequence[Marked]) -> None:
@@ -559,8 +477,8 @@ SINKS: Final[dict[str, OutputSink]] = {
     "otel-span": OutputSink(_spans, needs=("opentelemetry", "opentelemetry.sdk")),
     "otel-headers": OutputSink(_headers, share=1, needs=("opentelemetry", "opentelemetry.sdk")),
     "otel-log": OutputSink(_logs, needs=("opentelemetry", "opentelemetry.sdk")),
-    "httpx2": OutputSink(_httpx2, needs=("httpx2",), takes=one_line, share=6),
-    "httpx": OutputSink(_httpx, needs=("httpx",), takes=one_line, share=6),
+    "httpx2": OutputSink(partial(_httpx_like, name="httpx2"), needs=("httpx2",), takes=one_line, share=6),
+    "httpx": OutputSink(partial(_httpx_like, name="httpx"), needs=("httpx",), takes=one_line, share=6),
     "requests": OutputSink(_requests, needs=("requests",), takes=one_line, share=6),
     "aiohttp": OutputSink(_aiohttp, needs=("aiohttp",), takes=one_line, share=6),
     "stream-filter": OutputSink(_stream_filter, share=1, ours=True),
