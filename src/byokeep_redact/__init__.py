@@ -13,41 +13,29 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from byokeep_redact.engine import RedactionFailed, Redactor, Span, default
-    from byokeep_redact.install import install
-    from byokeep_redact.known import KnownValueRefused, Registration
-    from byokeep_redact.rules import RuleError, Rules, default_rules
+    from byokeep_redact.engine import RedactionFailed as RedactionFailed
+    from byokeep_redact.engine import Redactor as Redactor
+    from byokeep_redact.engine import Span as Span
+    from byokeep_redact.engine import default as default
+    from byokeep_redact.install import install as install
+    from byokeep_redact.known import KnownValueRefused as KnownValueRefused
+    from byokeep_redact.known import Registration as Registration
+    from byokeep_redact.rules import RuleError as RuleError
+    from byokeep_redact.rules import Rules as Rules
+    from byokeep_redact.rules import default_rules as default_rules
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "KnownValueRefused": "known",
-    "RedactionFailed": "engine",
-    "Redactor": "engine",
-    "Registration": "known",
-    "RuleError": "rules",
-    "Rules": "rules",
-    "Span": "engine",
-    "default": "engine",
-    "default_rules": "rules",
-    "install": "install",
+    "engine": ("RedactionFailed", "Redactor", "Span", "default"),
+    "install": ("install",),
+    "known": ("KnownValueRefused", "Registration"),
+    "rules": ("RuleError", "Rules", "default_rules"),
 }
-
-__all__ = [
-    "KnownValueRefused",
-    "RedactionFailed",
-    "Redactor",
-    "Registration",
-    "RuleError",
-    "Rules",
-    "Span",
-    "default",
-    "default_rules",
-    "install",
-]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,6 +12,7 @@ import re
 import secrets
 import string
 from dataclasses import dataclass, field
+from typing import Final
 
 from byokeep_redact.known import FRAGMENT_BYTES
 
@@ -22,37 +23,30 @@ _ALNUM = string.ascii_letters + string.digits
 _HEX = "0123456789abcdef"
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    before: str
-    alphabet: str
-    random_chars: int
-    after: str = ""
-    second_random_chars: int = 0
-    ending: str = ""
-
-    def pattern(self) -> re.Pattern[bytes]:
-        chars = f"[{re.escape(self.alphabet)}]"
-        return re.compile(
-            f"{re.escape(self.before)}({chars}{{{MARKER_CHARS}}}){chars}{{{self.random_chars - MARKER_CHARS}}}"
-            f"{re.escape(self.after)}{chars}{{{self.second_random_chars}}}{re.escape(self.ending)}".encode()
-        )
-
-
-def _heygen(lead: str) -> _Shape:
-    return _Shape(f"sk_V2_hgu_k{lead}_", _ALNUM, 32)
-
-
-_SHAPES = {
-    "anthropic": _Shape("sk-ant-api03-", _URL_SAFE, 93, ending="AA"),
-    "openai": _Shape("sk-proj-", _URL_SAFE, 74, after="T3BlbkFJ", second_random_chars=74),
-    "google": _Shape("AQ.Ab8RN6", _URL_SAFE, 44),
-    "openrouter": _Shape("sk-or-v1-", _HEX, 64),
-    "kie": _Shape("", _HEX, 32),
+# A key's alphabet, and its parts in order: letters as they are, and how many are drawn.
+_SHAPES: Final[dict[str, tuple[str, tuple[str | int, ...]]]] = {
+    "anthropic": (_URL_SAFE, ("sk-ant-api03-", 93, "AA")),
+    "google": (_URL_SAFE, ("AQ.Ab8RN6", 44)),
+    "heygen": (_ALNUM, ("sk_V2_hgu_k", 10, "_", 32)),
+    "kie": (_HEX, (32,)),
+    "openai": (_URL_SAFE, ("sk-proj-", 74, "T3BlbkFJ", 74)),
+    "openrouter": (_HEX, ("sk-or-v1-", 64)),
 }
-_HEYGEN = re.compile(rb"sk_V2_hgu_k[A-Za-z0-9]{10}_([A-Za-z0-9]{24})[A-Za-z0-9]{8}")
-_PATTERNS = {name: shape.pattern() for name, shape in _SHAPES.items()} | {"heygen": _HEYGEN}
-PROVIDERS = tuple(sorted(_PATTERNS))
+PROVIDERS: Final = tuple(_SHAPES)
+
+
+def _pattern(alphabet: str, parts: tuple[str | int, ...]) -> re.Pattern[bytes]:
+    """Return an expression for such keys whose group is the marker: the start of the first part that is long enough."""
+    drawn, out = f"[{re.escape(alphabet)}]", ""
+    for part in parts:
+        if isinstance(part, str):
+            out += re.escape(part)
+        elif part < MARKER_CHARS or "(" in out:
+            out += f"{drawn}{{{part}}}"
+        else:
+            out += f"({drawn}{{{MARKER_CHARS}}}){drawn}{{{part - MARKER_CHARS}}}"
+    return re.compile(out.encode())
+
 
 # What every key of a kind starts with says nothing about one key, so it is never a pattern.
 _PUBLIC_START = re.compile(
@@ -60,24 +54,21 @@ _PUBLIC_START = re.compile(
 )
 
 
-def _draw(alphabet: str, count: int) -> str:
-    return "".join(secrets.choice(alphabet) for _ in range(count))
-
-
 def new_canary(provider: str) -> bytes:
-    """Return a fresh key in the shape of `provider` (one of PROVIDERS); its first random 24 characters are the marker.
+    """Return a fresh key in the shape of `provider` (one of PROVIDERS), a marker of 24 random characters in it.
 
     Raises KeyError for a provider without a known shape.
     """
-    shape = _heygen(_draw(_ALNUM, 10)) if provider == "heygen" else _SHAPES[provider]
-    body = _draw(shape.alphabet, shape.random_chars) + shape.after + _draw(shape.alphabet, shape.second_random_chars)
-    return f"{shape.before}{body}{shape.ending}".encode()
+    alphabet, parts = _SHAPES[provider]
+    return "".join(
+        part if isinstance(part, str) else "".join(secrets.choice(alphabet) for _ in range(part)) for part in parts
+    ).encode()
 
 
 def marker_of(value: bytes) -> bytes:
     """Return the 24-character marker inside a value made by new_canary. Raises ValueError for any other value."""
-    for pattern in _PATTERNS.values():
-        if match := pattern.fullmatch(value):
+    for shape in _SHAPES.values():
+        if match := _pattern(*shape).fullmatch(value):
             return match[1]
     raise ValueError("not_a_canary")
 

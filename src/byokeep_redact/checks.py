@@ -15,41 +15,20 @@ import re
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final, TypeVar
 
 _SAMPLE: Final = 192
 _SAME, _DOWN, _UP = 0.9, -2.6, -3.2
 
 # For each character (a to z, digit, other) the 28 that may follow it; "m" is 0, one letter of the alphabet is 0.5.
 _TABLE: Final = (
-    "fmqnghpcmbjpnpcnbqoqljhikffl",
-    "qjljpihfomfqigojcnmipeegnejq",
-    "qgkipheqlaqnigrjbnkpmddbiago",
-    "pkjmskhfqfgmihpiclmjmgfejbhr",
-    "mhnokljeibenmphljqqogjinjceq",
-    "pjlkoohdsbfoghqhcolmndeejbjn",
-    "mgjgtgknobfmmmmhbpokmeebgedq",
-    "rfghsgeeobhkkgqihljpkegbkbfp",
-    "lnonmkmadafonspmdmpqhlakakak",
-    "qhiksihimhkhiipmhhrhoiohighn",
-    "thjkshkgoeejjljieinilgjchffq",
-    "pijmsiheragogfpjbgnnnieakbcp",
-    "slijsgedoafmmippdgmjledflacp",
-    "ogoppmpfndkjhknjchprllecgbgp",
-    "klnofjldjfkoosmoarmnnkmhdcbn",
-    "rgiiqgjlnaiogfpmdplolfdcpcdo",
-    "hhhhhiggihfrijgijlkkuihgffgo",
-    "pgmlsildpalkllpibmookjfamabp",
-    "lfnhqhgnqajkhhnmimormfgbkacr",
-    "pfljsifoqadjigokconmlfgdngcq",
-    "mmlkokkbnadpoqioapqqeiagbdkj",
-    "shlguhheqcehiilhchihfefdgchn",
-    "qhkjpihnrdjjhoqjdqolgghgedep",
-    "ninjpnegmbdhmgiodgirffeikdop",
-    "kjpklimfkdemlnlreloqggkegger",
-    "phiotihipfhjmhqigjlijgggkkhn",
-    "lllmlleeedeeeeegcehgefdpcdqr",
-    "nlonnmklnhjnnllqfnqnmlkhdggp",
+    "fmqnghpcmbjpnpcnbqoqljhikfflqjljpihfomfqigojcnmipeegnejqqgkipheqlaqnigrjbnkpmddbiagopkjmskhfqfgmihpiclmjmgfejbhr"
+    "mhnokljeibenmphljqqogjinjceqpjlkoohdsbfoghqhcolmndeejbjnmgjgtgknobfmmmmhbpokmeebgedqrfghsgeeobhkkgqihljpkegbkbfp"
+    "lnonmkmadafonspmdmpqhlakakakqhiksihimhkhiipmhhrhoiohighnthjkshkgoeejjljieinilgjchffqpijmsiheragogfpjbgnnnieakbcp"
+    "slijsgedoafmmippdgmjledflacpogoppmpfndkjhknjchprllecgbgpklnofjldjfkoosmoarmnnkmhdcbnrgiiqgjlnaiogfpmdplolfdcpcdo"
+    "hhhhhiggihfrijgijlkkuihgffgopgmlsildpalkllpibmookjfamabplfnhqhgnqajkhhnmimormfgbkacrpfljsifoqadjigokconmlfgdngcq"
+    "mmlkokkbnadpoqioapqqeiagbdkjshlguhheqcehiilhchihfefdgchnqhkjpihnrdjjhoqjdqolgghgedepninjpnegmbdhmgiodgirffeikdop"
+    "kjpklimfkdemlnlreloqggkeggerphiotihipfhjmhqigjlijgggkkhnlllmlleeedeeeeegcehgefdpcdqrnlonnmklnhjnnllqfnqnmlkhdggp"
 )
 
 
@@ -62,7 +41,7 @@ def _symbol(byte: int) -> int:
 
 def _weight(left: int, right: int) -> float:
     first, second = _symbol(left), _symbol(right)
-    weight = (ord(_TABLE[first][second]) - ord("m")) / 2
+    weight = (ord(_TABLE[28 * first + second]) - ord("m")) / 2
     if first < 26 and second < 26:
         upper, lower = left < 97, right >= 97
         weight += _SAME if upper != lower else (_DOWN if upper else _UP)
@@ -148,6 +127,7 @@ Check = Callable[["re.Match[bytes]", int], bool]
 Split = Callable[["re.Match[bytes]", int], list[tuple[int, int]]]
 Clean = Callable[[bytes], bool]
 Proof = Callable[[bytes, int, int, Clean], bool]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _PLACEHOLDER: Final = re.compile(
     rb"(?i)(?:\[?redacted(?:\]|:[a-z0-9_]+:[0-9a-f]{8}.*)?|\[truncated:.*|none|null|nil|true|false|undefined|unset|not[_-]?set|empty|"
@@ -569,31 +549,13 @@ def symbol(data: bytes, start: int, end: int, _clean: Clean) -> bool:
     return is_mangled(data[start:end])
 
 
-CHECKS: Final[dict[str, Check]] = {
-    "opaque": opaque,
-    "opaque-or-hex": opaque_or_hex,
-    "mixed": mixed,
-    "filled": filled,
-    "present": present,
-    "keyed": keyed,
-    "weakly-keyed": weakly_keyed,
-    "query": query,
-    "jwt": jwt,
-    "basic": basic,
-}
-SPLITS: Final[dict[str, Split]] = {
-    "run": run,
-    "wrapped": wrapped,
-    "pem": pem,
-    "authorization": authorization,
-    "cookies": cookies,
-    "cookie-dict": cookie_dict,
-    "storage": storage,
-}
-PROOFS: Final[dict[str, Proof]] = {
-    "statement": statement,
-    "verifier-key": verifier_key,
-    "public-key": public_key,
-    "certificate": certificate,
-    "symbol": symbol,
-}
+def _named(*functions: _Function) -> dict[str, _Function]:
+    """Return functions under the names that the rule file gives them."""
+    return {function.__name__.replace("_", "-"): function for function in functions}
+
+
+CHECKS: Final[dict[str, Check]] = _named(
+    opaque, opaque_or_hex, mixed, filled, present, keyed, weakly_keyed, query, jwt, basic
+)
+SPLITS: Final[dict[str, Split]] = _named(run, wrapped, pem, authorization, cookies, cookie_dict, storage)
+PROOFS: Final[dict[str, Proof]] = _named(statement, verifier_key, public_key, certificate, symbol)

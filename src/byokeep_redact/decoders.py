@@ -52,9 +52,27 @@ _LISTED = re.compile(
 _ONE_OF_LIST = re.compile(rb"(?<!\")[0-9A-Fa-fxX]+(?![0-9\"])")
 _DEFLATE_BYTES = 30  # below this a run is a trace id or a UUID, too short for a compressed key, and there are very many
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
-_BASE64_CHARS = (string.ascii_letters + string.digits + "+/-_").encode()
-_BASE64_MASK = bytes(65 if code in _BASE64_CHARS else 10 if code in b"\r\n" else 32 for code in range(256))
-_HEX_MASK = bytes(65 if code in string.hexdigits.encode() else 32 for code in range(256))
+_LETTERS64 = (string.ascii_letters + string.digits + "+/-_").encode()
+
+
+def mask(characters: bytes, other: int = 32) -> bytes:
+    """Return the table that turns these characters into A and all others into blanks."""
+    return bytes(65 if code in characters else other for code in range(256))
+
+
+MASK64: Final = mask(_LETTERS64)
+_MASK64_LINES: Final = bytes(10 if code in b"\r\n" else MASK64[code] for code in range(256))
+_MASK16: Final = mask(string.hexdigits.encode())
+_MASK_HIGH: Final = mask(b"234567")
+
+
+def runs(masked: bytes, least: int) -> Iterator[tuple[int, int]]:
+    """Yield [start, end) of each run of at least `least` characters in a text that was put through `mask`."""
+    at, run = 0, b"A" * least
+    while (start := masked.find(run, at)) >= 0:
+        at = masked.find(b" ", start)
+        at = len(masked) if at < 0 else at
+        yield start, at
 
 
 SQUEEZED_OUT = b"\r\n\t \0:\\"
@@ -241,61 +259,69 @@ def listed(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         yield bytes(min(code, 255) for code in codes), *run.span()
 
 
-def _runs(mask: bytes, shortest: int) -> Iterator[tuple[int, int]]:
-    at, run = 0, b"A" * shortest
-    while (at := mask.find(run, at)) >= 0:
-        end = mask.find(b" ", at)
-        end = len(mask) if end < 0 else end
-        yield at, end
-        at = end
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes that [start, end) of a text decodes to, `ratio` bytes there to one here; 0: all to the start."""
+
+    data: bytes
+    start: int
+    end: int
+    ratio: float = 0
+
+
+def _pasted(
+    layer: Layer,
+    pieces: list[Piece],
+    gap: bytes,
+    name: str,
+    deeper: int = 1,
+    deflated: bool = False,
+    place: Callable[[int], int] | None = None,
+) -> Layer:
+    """Make one layer of pieces of another that stand a gap apart. `place` maps their offsets to those of the layer;
+    where `deflated`, a raw deflate stream may begin with each."""
+    starts = [0, *accumulate(len(piece.data) + len(gap) for piece in pieces)][:-1]
+
+    def locate(at: int) -> int:
+        number = bisect_right(starts, at) - 1
+        piece = pieces[number]
+        there = min(piece.start + int((at - starts[number]) * piece.ratio), piece.end - 1)
+        return place(there) if place else there
+
+    def reach(start: int, end: int) -> tuple[int, int]:
+        """Cover every piece touched: they stand here in the order in which they were found, not in that of the text."""
+        touched = pieces[bisect_right(starts, start) - 1 : bisect_right(starts, end - 1)]
+        return min(piece.start for piece in touched), max(piece.end for piece in touched)
+
+    deflate_at = tuple(
+        start for start, piece in zip(starts, pieces, strict=True) if deflated and len(piece.data) >= _DEFLATE_BYTES
+    )
+    data = gap.join(piece.data for piece in pieces)
+    return Layer(
+        data, layer.depth + deeper, locate, lambda _at, _size: name, layer, deflate_at, None if place else reach
+    )
 
 
 def _all_base64(layer: Layer) -> Iterator[Layer]:
-    spans = list(_runs(layer.data.translate(_BASE64_MASK), _BASE64_RUN))
-    runs = [layer.data[start:end].translate(_TO_STANDARD, b"\r\n") for start, end in spans]
-    origins = [start for start, _ in spans]
-    for phase in range(4) if runs else ():
-        pieces = [run[phase:] + b"A" * (-(len(run) - phase) % 4) for run in runs]
-        decoded = binascii.a2b_base64(b"////".join(pieces))
-        sizes = [len(piece) // 4 * 3 for piece in pieces]
-        yield _joined_runs(layer, decoded, sizes, 3, _origins([at + phase for at in origins], 4 / 3), "base64")
+    spans = list(runs(layer.data.translate(_MASK64_LINES), _BASE64_RUN))
+    texts = [layer.data[start:end].translate(_TO_STANDARD, b"\r\n") for start, end in spans]
+    for phase in range(4) if spans else ():
+        pieces = [
+            Piece(binascii.a2b_base64(text[phase:] + b"A" * (-(len(text) - phase) % 4)), start + phase, end, 4 / 3)
+            for text, (start, end) in zip(texts, spans, strict=True)
+        ]
+        yield _pasted(layer, pieces, _WIDE_GAP, "base64", deflated=True)
 
 
 def _all_hex(layer: Layer, squeezed: Squeezed) -> Iterator[Layer]:
     text = squeezed.padded[: squeezed.size]
-    spans = list(_runs(text.translate(_HEX_MASK), _HEX_RUN))
-    origins = [start for start, _ in spans]
+    spans = list(runs(text.translate(_MASK16), _HEX_RUN))
     for phase in range(2) if spans else ():
-        pieces = [text[start + phase : end - (end - start - phase) % 2] for start, end in spans]
-        decoded = binascii.unhexlify(b"ff".join(pieces))
-        sizes = [len(piece) // 2 for piece in pieces]
-        spread = _spread(squeezed, _origins([at + phase for at in origins], 2.0))
-        yield _joined_runs(layer, decoded, sizes, 1, spread, "hex")
-
-
-_Origin = Callable[[int, int], int]
-
-
-def _origins(origins: list[int], ratio: float) -> _Origin:
-    """Map (run number, offset in the decoded run) to a place in the run's text, of which `ratio` bytes make one."""
-    return lambda run, at: origins[run] + int(at * ratio)
-
-
-def _spread(squeezed: Squeezed, origin: _Origin) -> _Origin:
-    """The same map for runs found in the squeezed text."""
-    return lambda run, at: squeezed.origin(min(origin(run, at), squeezed.size - 1))
-
-
-def _joined_runs(layer: Layer, data: bytes, sizes: list[int], gap: int, origin: _Origin, name: str) -> Layer:
-    """Make one layer of decoded runs of these sizes that stand `gap` bytes apart."""
-    starts = [0, *accumulate(size + gap for size in sizes)][:-1]
-
-    def locate(at: int) -> int:
-        run = bisect_right(starts, at) - 1
-        return min(origin(run, min(at - starts[run], sizes[run] - 1)), len(layer.data) - 1)
-
-    deflate_at = tuple(start for start, size in zip(starts, sizes, strict=True) if size >= _DEFLATE_BYTES)
-    return Layer(data, layer.depth + 1, locate, lambda _at, _size: name, layer, deflate_at)
+        pieces = [
+            Piece(binascii.unhexlify(text[start + phase : end - (end - start - phase) % 2]), start + phase, end, 2.0)
+            for start, end in spans
+        ]
+        yield _pasted(layer, pieces, b"\xff", "hex", deflated=True, place=squeezed.origin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,29 +371,11 @@ _LINE64: Final = 40
 _END: Final = re.compile(rb"[^A]")
 # A run goes on in the next line only if that line holds nothing else: what follows a token is mostly another record.
 _WRAP64: Final = re.compile(rb"[ \t]?\r?\n[ \t]?(?=%b+={0,2}(?:[\"'\r\n]|\Z))" % _ANY)
-_RUN16: Final = b"A" * 24
 _HEX_STREAM: Final = re.compile(TRIGGERS["packed16"] + rb"[0-9A-Fa-f]*")
-_MASK16: Final = bytes(65 if code in b"0123456789ABCDEFabcdef" else 32 for code in range(256))
-_MASK_HIGH: Final = bytes(65 if code in b"234567" else 32 for code in range(256))
 _PAIRS16: Final = b"A" * 12
 _LONG32: Final = 1 << 14  # letters; nobody writes more, and to decode more takes long
 _RUN32: Final = re.compile(rb"[A-Z2-7]{20,}={0,6}")
-MASK64: Final = bytes(
-    65 if code in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_" else 32 for code in range(256)
-)
-_NOT64: Final = bytes(
-    sorted(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"))
-)
-_TO_STANDARD64: Final = bytes.maketrans(b"-_", b"+/")
-
-
-@dataclass(frozen=True, slots=True)
-class DecodedPiece:
-    """Bytes that the run [start, end) of a text decodes to."""
-
-    data: bytes
-    start: int
-    end: int
+_NOT64: Final = bytes(sorted(set(range(256)) - set(_LETTERS64)))
 
 
 Unread = list[tuple[int, int]]
@@ -395,7 +403,7 @@ def inner(layer: Layer, names: frozenset[str], covered: Callable[[int, int], boo
     if "wide" in names:
         yield from narrowed(layer)
     if pieces := _pieces(layer, names, covered, unread):
-        yield _joined(layer, pieces)
+        yield _pasted(layer, pieces, _GAP, "")
 
 
 def hidden(layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool]) -> Iterator[tuple[int, int]]:
@@ -412,10 +420,8 @@ def escaped(layer: Layer) -> Iterator[tuple[int, int]]:
         yield found.start(), len(layer.data)
 
 
-def _pieces(
-    layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool], unread: Unread
-) -> list[DecodedPiece]:
-    pieces: list[DecodedPiece] = []
+def _pieces(layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool], unread: Unread) -> list[Piece]:
+    pieces: list[Piece] = []
     if "run" in names or "packed" in names:
         pieces += _from_base64(layer.data, _PACKED64 if "packed" in names else _RUN64, covered, unread)
     if "run" in names:
@@ -429,36 +435,14 @@ def _pieces(
     return pieces
 
 
-def _joined(layer: Layer, pieces: list[DecodedPiece]) -> Layer:
-    starts = [0, *accumulate(len(piece.data) + len(_GAP) for piece in pieces)][:-1]
-
-    def piece(at: int) -> DecodedPiece:
-        return pieces[bisect_right(starts, at) - 1]
-
-    def reach(start: int, end: int) -> tuple[int, int]:
-        """Cover every piece touched: they stand here in the order in which they were found, not in that of the text."""
-        touched = pieces[bisect_right(starts, start) - 1 : bisect_right(starts, end - 1)]
-        return min(piece.start for piece in touched), max(piece.end for piece in touched)
-
-    return Layer(
-        _GAP.join(piece.data for piece in pieces),
-        layer.depth + 1,
-        lambda at: piece(at).start,
-        parent=layer,
-        reach=reach,
-    )
-
-
-def _from_base64(
-    data: bytes, least: bytes, covered: Callable[[int, int], bool], unread: Unread
-) -> Iterator[DecodedPiece]:
+def _from_base64(data: bytes, least: bytes, covered: Callable[[int, int], bool], unread: Unread) -> Iterator[Piece]:
     tries = 0
     for start, end in _runs64(data, least):
         if covered(start, end):
             continue
         text = data[start:end].translate(None, _NOT64)
         for phase in sorted({found.start() % 4 for found in _TEXT64.finditer(text)}):
-            yield DecodedPiece(_base64(text[phase:]), start, end)
+            yield Piece(_base64(text[phase:]), start, end)
         at = 0
         while found := _FOUND["packed"].search(text, at):
             at = found.end()
@@ -475,7 +459,7 @@ def _from_base64(
             if len(opened) >= _STREAM_BYTES:
                 unread.append((start, end))
             if opened:
-                yield DecodedPiece(opened, start, end)
+                yield Piece(opened, start, end)
 
 
 def _runs64(data: bytes, least: bytes) -> Iterator[tuple[int, int]]:
@@ -497,39 +481,38 @@ def _runs64(data: bytes, least: bytes) -> Iterator[tuple[int, int]]:
 
 def _base64(text: bytes) -> bytes:
     text = text[: len(text) - 1] if len(text) % 4 == 1 else text
-    return binascii.a2b_base64(text.translate(_TO_STANDARD64) + b"=" * (-len(text) % 4))
+    return binascii.a2b_base64(text.translate(_TO_STANDARD) + b"=" * (-len(text) % 4))
 
 
-def _from_hex(data: bytes) -> Iterator[DecodedPiece]:
-    mask = data.translate(_MASK16)
-    at = 0
-    while (start := mask.find(_RUN16, at)) >= 0:
-        found = _END.search(mask, start)
-        at = found.start() if found else len(mask)
-        run = data[start:at]
+def _from_hex(data: bytes) -> Iterator[Piece]:
+    for start, end in runs(data.translate(_MASK16), _HEX_RUN):
+        run = data[start:end]
         for phase in sorted({found.start() % 2 for found in _TEXT16.finditer(run)}):
             text = run[phase:]
-            yield DecodedPiece(binascii.unhexlify(text[: len(text) // 2 * 2]), start, at)
+            yield Piece(binascii.unhexlify(text[: len(text) // 2 * 2]), start, end)
 
 
-def _packed_in_hex(data: bytes) -> Iterator[DecodedPiece]:
+def _packed_in_hex(data: bytes) -> Iterator[Piece]:
     """Yield packed data that is written as hex, as databases show it; the layer it makes is opened like any other."""
     for run in _HEX_STREAM.finditer(data):
-        yield DecodedPiece(binascii.unhexlify(run[0][: len(run[0]) // 2 * 2]), *run.span())
+        yield Piece(binascii.unhexlify(run[0][: len(run[0]) // 2 * 2]), *run.span())
 
 
-def _from_base32(data: bytes, unread: Unread) -> Iterator[DecodedPiece]:
+def _base32(text: bytes) -> bytes:
+    return base64.b32decode(text + b"A" * (-len(text) % 8))
+
+
+def _from_base32(data: bytes, unread: Unread) -> Iterator[Piece]:
     for run in _RUN32.finditer(data):
         text = run[0].rstrip(b"=")
         if len(text) > _LONG32:
             unread.append(run.span())
             continue
         for phase in range(8):
-            part = text[phase:]
-            yield DecodedPiece(base64.b32decode(part + b"A" * (-len(part) % 8)), run.start(), run.end())
+            yield Piece(_base32(text[phase:]), run.start(), run.end())
 
 
-def _from_streams(data: bytes, unread: Unread) -> Iterator[DecodedPiece]:
+def _from_streams(data: bytes, unread: Unread) -> Iterator[Piece]:
     at = tries = 0
     while found := _FOUND["stream"].search(data, at):
         start = found.start()
@@ -542,7 +525,7 @@ def _from_streams(data: bytes, unread: Unread) -> Iterator[DecodedPiece]:
         if len(opened) >= _STREAM_BYTES:
             unread.append((start, len(data)))
         if opened:
-            yield DecodedPiece(opened, start, at)
+            yield Piece(opened, start, at)
 
 
 def _slice(data: bytes, base: int, start: int, end: int) -> bytes:
@@ -580,9 +563,8 @@ def _inflated(read: Callable[[int, int], bytes], skip: int) -> tuple[bytes, int]
     return bytes(out), at if out else 0
 
 
-_ANY64: Final = rb"[A-Za-z0-9+/_-]"
 # Four characters that stand for three bytes below 0x80, the first of them printable.
-_TEXT: Final = rb"[I-Za-f][A-HQ-Xg-nw-z0-3][ABEFIJMNQRUVYZcdghklopstwx014589]" + _ANY64
+_TEXT: Final = rb"[I-Za-f][A-HQ-Xg-nw-z0-3][ABEFIJMNQRUVYZcdghklopstwx014589]" + _ANY
 _PACKED: Final = rb"H4sI|[BRhx][+-]LC[A-D]|fiw[g-j]|eJ[wxyz0-5]|eN[opqrs]|eA[EFG]|UEsDB|KLUv|Qlpo|_Td6W|/Td6W"
 _ESCAPE_MARK: Final = (
     rb"%[0-9A-Fa-f]{2}|[\\](?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|/)|(?:[\\][0-7]{3}){2}"
@@ -590,7 +572,7 @@ _ESCAPE_MARK: Final = (
 )
 MARKS: Final = (
     rb"(?:%b){5}" % _TEXT,
-    rb"(?:%b)%b{16}" % (_PACKED, _ANY64),
+    rb"(?:%b)%b{16}" % (_PACKED, _ANY),
     rb"(?:[2-7][0-9A-Fa-f][ :,-]?){12}",
     _ESCAPE_MARK,
     rb"\x00[\x20-\x7e]\x00[\x20-\x7e]\x00",
@@ -667,13 +649,15 @@ class MarkedDecoders:
         """Yield each view of the marked parts, one level deeper than `layer`."""
         marked = self._marks.parts(layer.data, _around(layer.data, _WORD))
         if marked:
-            cut = _cut(layer, marked)
+            cut = _pasted(layer, [Piece(layer.data[at:end], at, end, 1) for at, end in marked], _BETWEEN, "", deeper=0)
             yield from decoded(cut, Squeezed(cut.data))
-            yield from _all_base32(cut)
-            yield from _from_lists(cut)
+            numbers = [Piece(data, at, end, (end - at) / len(data)) for data, at, end in listed(cut.data)]
+            for pieces, name in ((_all_base32(cut.data), "base32"), (numbers, "list")):
+                if pieces:
+                    yield _pasted(cut, pieces, _WIDE_GAP, name)
         spread = self._spread.parts(layer.data, _around(layer.data, _SPREAD_WORD))
         if spread:
-            yield _put_together(layer, spread)
+            yield _pasted(layer, list(_split(layer.data, spread)), b"", "split")
 
 
 def _around(data: bytes, kinds: bytes) -> Callable[[int], _Part]:
@@ -689,77 +673,21 @@ def _around(data: bytes, kinds: bytes) -> Callable[[int], _Part]:
     return part
 
 
-def _cut(layer: Layer, parts: list[_Part]) -> Layer:
-    """Make one layer, of the same depth, of parts of another."""
-    starts = [0, *accumulate(end - start + len(_BETWEEN) for start, end in parts)]
-
-    def locate(at: int) -> int:
-        number = min(bisect_right(starts, at), len(parts)) - 1
-        start, end = parts[number]
-        return min(start + at - starts[number], end - 1)
-
-    return Layer(_BETWEEN.join(layer.data[start:end] for start, end in parts), layer.depth, locate, parent=layer)
+def _all_base32(data: bytes) -> list[Piece]:
+    """Return what the runs of base32 stand for, at all of their eight phases."""
+    return [
+        Piece(_base32(run[0][phase:]), run.start() + phase, run.end(), 1.6)
+        for run in _BASE32.finditer(data)
+        for phase in range(8)
+    ]
 
 
-def _all_base32(layer: Layer) -> Iterator[Layer]:
-    """Yield what the runs of base32 stand for, at all of their eight phases, as one layer."""
-    pieces = []
-    for run in _BASE32.finditer(layer.data):
-        for phase in range(8):
-            text = run[0][phase:]
-            pieces.append((base64.b32decode(text[: len(text) // 8 * 8] + _tail(text)), run.start() + phase, 1.6))
-    yield from _joined_pieces(layer, pieces, "base32")
-
-
-def _from_lists(layer: Layer) -> Iterator[Layer]:
-    """Yield the bytes that are written as lists of numbers, as one layer."""
-    pieces = [(data, start, (end - start) / len(data)) for data, start, end in listed(layer.data)]
-    yield from _joined_pieces(layer, pieces, "list")
-
-
-def _joined_pieces(layer: Layer, pieces: list[tuple[bytes, int, float]], name: str) -> Iterator[Layer]:
-    """Yield one layer of decoded pieces, each with its place and how many bytes there make one here."""
-    starts = [0, *accumulate(len(data) + len(_WIDE_GAP) for data, _, _ in pieces)]
-
-    def locate(at: int) -> int:
-        number = min(bisect_right(starts, at), len(pieces)) - 1
-        _, start, ratio = pieces[number]
-        return min(start + int((at - starts[number]) * ratio), len(layer.data) - 1)
-
-    if pieces:
-        yield Layer(
-            _WIDE_GAP.join(data for data, _, _ in pieces), layer.depth + 1, locate, lambda _at, _size: name, layer
-        )
-
-
-def _tail(text: bytes) -> bytes:
-    """Return the last, short group of base32, filled up so that it decodes; nothing if it cannot be one."""
-    rest = text[len(text) // 8 * 8 :]
-    return rest + b"A" * (8 - len(rest)) if rest else b""
-
-
-def _put_together(layer: Layer, parts: list[_Part]) -> Layer:
-    """Make one layer of parts of another, without what stands between the pieces of one value."""
-    texts: list[bytes] = []
-    here: list[int] = []
-    there: list[int] = []
-    size = 0
+def _split(data: bytes, parts: list[_Part]) -> Iterator[Piece]:
+    """Yield parts of a text without what stands between the pieces of one value."""
     for start, end in parts:
         at = start
-        for joint in _JOINT.finditer(layer.data, start, end):
+        for joint in _JOINT.finditer(data, start, end):
             if joint.start() > at:
-                texts.append(layer.data[at : joint.start()])
-                here.append(size)
-                there.append(at)
-                size += joint.start() - at
+                yield Piece(data[at : joint.start()], at, joint.start(), 1)
             at = joint.end()
-        texts += [layer.data[at:end], _BETWEEN]
-        here.append(size)
-        there.append(at)
-        size += end - at + len(_BETWEEN)
-
-    def locate(at: int) -> int:
-        number = bisect_right(here, at) - 1
-        return min(there[number] + at - here[number], len(layer.data) - 1)
-
-    return Layer(b"".join(texts), layer.depth + 1, locate, lambda _at, _size: "split", layer)
+        yield Piece(data[at:end] + _BETWEEN, at, max(end, at + 1), 1)

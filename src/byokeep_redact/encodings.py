@@ -22,12 +22,14 @@ LEAK_BYTES: Final = 12
 Encoder = Callable[[bytes], bytes]
 
 
-def _each(template: str) -> Encoder:
+def each(template: str) -> Encoder:
+    """Return the encoder that writes every byte by a template."""
     return lambda value: "".join(template.format(byte) for byte in value).encode()
 
 
-def _wrapped(encoded: bytes, columns: int) -> bytes:
-    return b"\n".join(encoded[at : at + columns] for at in range(0, len(encoded), columns))
+def wrapped(encoded: bytes, columns: int, ending: bytes = b"\n") -> bytes:
+    """Return a text in lines."""
+    return ending.join(encoded[at : at + columns] for at in range(0, len(encoded), columns))
 
 
 def _mixed_case(value: bytes) -> bytes:
@@ -51,26 +53,26 @@ ENCODINGS: Final[dict[str, Encoder]] = {
     "base64@2": lambda value: base64.b64encode(b"k=" + value + b"; end"),
     "base64url": base64.urlsafe_b64encode,
     "base64-nopad": lambda value: base64.b64encode(value).rstrip(b"="),
-    "base64-wrapped-76": lambda value: _wrapped(base64.b64encode(value), 76),
+    "base64-wrapped-76": lambda value: wrapped(base64.b64encode(value), 76),
     "base64-twice": lambda value: base64.b64encode(base64.b64encode(value)),
     "hex": lambda value: value.hex().encode(),
     "hex-upper": lambda value: value.hex().upper().encode(),
     "hex-mixed-case": _mixed_case,
     "hex-separated": lambda value: value.hex(":").encode(),
-    "url-all": _each("%{:02X}"),
+    "url-all": each("%{:02X}"),
     "url-standard": lambda value: urllib.parse.quote_from_bytes(value, safe="").encode(),
-    "url-double": lambda value: _each("%{:02X}")(value).replace(b"%", b"%25"),
-    "json-u": _each("\\u{:04x}"),
+    "url-double": lambda value: each("%{:02X}")(value).replace(b"%", b"%25"),
+    "json-u": each("\\u{:04x}"),
     "json-in-json": _json_in_json,
-    "backslash-x": _each("\\x{:02x}"),
-    "html-decimal": _each("&#{:d};"),
-    "html-hex": _each("&#x{:x};"),
+    "backslash-x": each("\\x{:02x}"),
+    "html-decimal": each("&#{:d};"),
+    "html-hex": each("&#x{:x};"),
     "utf16le": lambda value: value.decode("latin-1").encode("utf-16-le"),
     "utf16be": lambda value: value.decode("latin-1").encode("utf-16-be"),
     "base32": base64.b32encode,
     "split-two-fields": _two_fields,
     "list-of-chars": lambda value: repr(list(value.decode("latin-1"))).encode(),
-    "wrapped-lines-40": lambda value: _wrapped(value, 40),
+    "wrapped-lines-40": lambda value: wrapped(value, 40),
     "gzip-base64": lambda value: base64.b64encode(gzip.compress(value, mtime=0)),
 }
 
@@ -166,6 +168,3 @@ def _inflated(data: bytes, bits: int) -> bytes:
         return zlib.decompressobj(bits).decompress(data, _STREAM_BYTES)
     except zlib.error:
         return b""
-
-
-__all__ = ["ENCODINGS", "LEAK_BYTES", "Encoder", "private_part", "recoverable"]

@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from byokeep_redact.decoders import Seen
+from byokeep_redact.decoders import Seen, mask, runs
 from byokeep_redact.errors import Rejected
 
 VERSION: Final = 1
@@ -151,8 +151,7 @@ def _spread(places: list[int]) -> list[int]:
 
 MOST_DIGESTS: Final = 1_000_000
 LIVE_VALUE: Final = "live_value"
-_MASK: Final = bytes(65 if code in TOKEN_BYTES else 32 for code in range(256))
-_WINDOW_RUN: Final = b"A" * WINDOW
+_MASK: Final = mask(TOKEN_BYTES)
 _WHOLE: Final = 1 << 20  # bytes encrypted at a time
 _PART: Final = 1 << 12  # filters looked at together
 _LOWER_HEX: Final = re.compile(r"[0-9a-f]+")
@@ -254,9 +253,9 @@ class LiveValues:
 
     def find(self, data: bytes) -> Iterator[Seen]:
         """Yield every place at which a window of a live value stands, a value once for each run of text."""
-        starts, runs = _runs(data)
-        text = b"\n".join(runs)
-        bases = [0, *accumulate(len(run) + 1 for run in runs)]
+        spans = list(runs(data.translate(_MASK), WINDOW))
+        text = b"\n".join(data[start:end] for start, end in spans)
+        bases = [0, *accumulate(end - start + 1 for start, end in spans)]
         seen: set[tuple[int, str]] = set()
         for at in sorted(self._places(text)):
             digest = self._digester.digest(text[at : at + WINDOW])
@@ -264,7 +263,7 @@ class LiveValues:
             for label in self._labels.get(digest, ()):
                 if (run, label) not in seen:
                     seen.add((run, label))
-                    start = starts[run] + at - bases[run]
+                    start = spans[run][0] + at - bases[run]
                     yield Seen(
                         start, start + WINDOW, label, kind=LIVE_VALUE, fingerprint=digest[FILTER : 2 * FILTER].hex()
                     )
@@ -281,18 +280,3 @@ class LiveValues:
                     some = filters[part : part + _PART]
                     if not self._filters.isdisjoint(some):
                         yield from (offset + WINDOW * at for at, one in enumerate(some, part) if one in self._filters)
-
-
-def _runs(data: bytes) -> tuple[list[int], list[bytes]]:
-    """Return where the runs of at least 16 token bytes start, and the runs."""
-    mask = data.translate(_MASK)
-    starts: list[int] = []
-    runs: list[bytes] = []
-    at = 0
-    while (at := mask.find(_WINDOW_RUN, at)) >= 0:
-        end = mask.find(b" ", at)
-        end = len(data) if end < 0 else end
-        starts.append(at)
-        runs.append(data[at:end])
-        at = end
-    return starts, runs

@@ -28,7 +28,7 @@ from urllib.parse import quote
 from byokeep_redact import __version__
 from byokeep_redact.automaton import Automaton, Engine, installed, shared
 from byokeep_redact.checks import drawn
-from byokeep_redact.decoders import Layer, MarkedDecoders, Seen, Squeezed
+from byokeep_redact.decoders import Layer, MarkedDecoders, Seen, Squeezed, mask, runs
 from byokeep_redact.errors import Rejected
 from byokeep_redact.fingerprint import LIVE_VALUE as LIVE
 from byokeep_redact.fingerprint import Fingerprints, LiveValues
@@ -55,7 +55,8 @@ _Place = tuple[int, int, int]  # start, end, number of the rule
 
 
 class Shapes:
-    """Finds what looks like a secret. `mask` makes the fingerprints; `weak` keeps values that were not drawn by chance.
+    """Finds what looks like a secret. `masks` makes the fingerprints; `weak` keeps values that were
+    not drawn by chance.
 
     The redactor masks `password=changeme` rather than think about it; a scan that reported it would not be read.
 
@@ -64,13 +65,13 @@ class Shapes:
         ImportError: `engine` is "hyperscan" and it is not installed.
     """
 
-    def __init__(self, mask: Mask, rules: Rules | None = None, engine: Engine = "auto", *, weak: bool = False) -> None:
+    def __init__(self, masks: Mask, rules: Rules | None = None, engine: Engine = "auto", *, weak: bool = False) -> None:
         self._weak = weak
         self.withheld = 0  # what a rule matched and a scan does not report: written, public by its form, an example
         self._rules = default_rules() if rules is None else rules
-        self._mask = mask
+        self._mask = masks
         self._plain = {
-            number: (_mask_of(plain[1]), int(plain[2]))
+            number: (mask(bytes(code for code in range(256) if re.match(plain[1], bytes([code])))), int(plain[2]))
             for number, rule in enumerate(self._rules.rules)
             if (plain := _PLAIN_RUN.fullmatch(rule.pattern))
         }
@@ -86,10 +87,12 @@ class Shapes:
         last = 0
         found = self._everywhere(data) if self._automaton is None else self._near_matches(data, self._automaton)
         told = {end for start, end, _ in found if self._weak or looks_random(data[start:end])}
-        runs: set[_Place] = set()
-        for number, (kinds, least) in self._plain.items():
-            self._runs(data, number, data.translate(kinds), least, runs)
-        found |= {one for one in runs if one[1] not in told}  # a key before which stands a letter of something else
+        plain: set[_Place] = set()
+        for number, (kinds, least) in self._plain.items():  # a rule for runs of one class, tried at each of them
+            for start, end in runs(data.translate(kinds), least):
+                if not _is_path(data[start:end]):
+                    self._match(data, number, start, end, plain)
+        found |= {one for one in plain if one[1] not in told}  # a key before which stands a letter of something else
         for start, end, number in sorted(found, key=lambda one: (one[0], -one[1], one[2])):
             if start < last:
                 continue
@@ -126,16 +129,6 @@ class Shapes:
 
         automaton.scan(data, seen)
         return found
-
-    def _runs(self, data: bytes, number: int, mask: bytes, least: int, found: set[_Place]) -> None:
-        """Try a rule for runs of one class at each run of at least `least` bytes."""
-        at = 0
-        while (at := mask.find(b"A" * least, at)) >= 0:
-            end = mask.find(b" ", at)
-            end = len(data) if end < 0 else end
-            if not _is_path(data[at:end]):
-                self._match(data, number, at, end, found)
-            at = end
 
     def _match(self, data: bytes, number: int, first: int, last: int, found: set[_Place]) -> int:
         """Add the secrets of the matches of a rule that start in [first, last); return where the last of them ends."""
@@ -211,12 +204,6 @@ def _at_each(pattern: re.Pattern[bytes], data: bytes, first: int, last: int, end
             found.append(match)
         at = match.end() if match is not None and match.end() > at else at + 1
     return found
-
-
-def _mask_of(kinds: bytes) -> bytes:
-    """Return the table that turns bytes of a class into A and all others into blanks."""
-    compiled = re.compile(kinds)
-    return bytes(65 if compiled.match(bytes([code])) else 32 for code in range(256))
 
 
 def looks_random(value: bytes) -> bool:

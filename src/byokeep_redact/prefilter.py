@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from typing import Final, Protocol
 
 from byokeep_redact.automaton import HS_SINGLEMATCH, Automaton, Engine, installed
-from byokeep_redact.decoders import MASK64, TRIGGERS, holds_text, holds_text16
+from byokeep_redact.decoders import MASK64, TRIGGERS, holds_text, holds_text16, runs
 from byokeep_redact.rules import Rule, Rules, default_rules
 
 _MANY: Final = re.compile(rb"(?<!\\)\{(\d+),\d{3,}\}")
@@ -166,16 +166,7 @@ class Pure:
             and pattern.search(folded if folds else data)
         ]
         found += [number for number, pattern in self._triggers if pattern.search(data)]
-        return found + self._runs.candidates(data, _run_starts(data.translate(MASK64)))
-
-
-def _run_starts(mask: bytes) -> Iterator[int]:
-    at = 0
-    while (at := mask.find(_RUN, at)) >= 0:
-        yield at
-        at = mask.find(b" ", at)
-        if at < 0:
-            return
+        return found + self._runs.candidates(data, (start for start, _ in runs(data.translate(MASK64), len(_RUN))))
 
 
 @lru_cache(maxsize=4)
@@ -199,10 +190,10 @@ class Hyperscan:
         found = self._automaton.scan(data)
         if not found:
             return found
-        runs = [-number - len(_RUN) for number in found if number < 0]
-        if not runs:
+        starts = [-number - len(_RUN) for number in found if number < 0]
+        if not starts:
             return found
-        return [number for number in found if number >= 0] + self._runs.candidates(data, runs)
+        return [number for number in found if number >= 0] + self._runs.candidates(data, starts)
 
 
 class Waiting:

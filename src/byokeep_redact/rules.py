@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -199,25 +200,13 @@ def default_rules() -> Rules:
 class _RuleReader:
     """Turns the document of a rule file into rules, or says what is wrong with it."""
 
-    _TOP: Final = {"version": int, "part": dict, "names": dict, "rule": list, "allow": list}
-    _RULE: Final = {
-        "name": str,
-        "kind": str,
-        "description": str,
-        "pattern": str,
-        "value": list,
-        "literals": list,
-        "check": str,
-        "split": str,
-    }
-    _ALLOW: Final = {
-        "name": str,
-        "description": str,
-        "rules": list,
-        "value": str,
-        "before": str,
-        "after": str,
-        "proof": str,
+    # The words of each table; a star stands at those that must be there.
+    _TOP: Final = {"version*": int, "part": dict, "names*": dict, "rule*": list, "allow": list}
+    _RULE: Final = dict.fromkeys(("name*", "kind*", "description*", "pattern*", "check", "split"), str) | dict.fromkeys(
+        ("value", "literals"), list
+    )
+    _ALLOW: Final = dict.fromkeys(("name*", "description*", "value*", "before", "after", "proof"), str) | {
+        "rules*": list
     }
 
     def __init__(self, document: dict[str, Any]) -> None:
@@ -225,7 +214,7 @@ class _RuleReader:
             raise RuleError("rules_empty", next_step="The rule file says nothing; give it rules.")
         if document.get("version") != VERSION or isinstance(document["version"], bool):
             raise RuleError("rules_version_unknown", next_step=f"The rule file must say version = {VERSION}.")
-        self._known(document, self._TOP, ("version", "names", "rule"), "file")
+        self._known(document, self._TOP, "file")
         self._parts: dict[str, str] = {}
         for name, text in document.get("part", {}).items():
             if not isinstance(text, str):
@@ -240,9 +229,11 @@ class _RuleReader:
             raise RuleError("rules_empty", next_step="The rule file has no [[rule]]; give it rules.")
         known = {rule.name for rule in rules}
         allows = tuple(self._allow(entry, known) for entry in self._document.get("allow", []))
-        _no_twins([rule.name for rule in rules] + [allow.name for allow in allows])
+        for name, times in Counter([*(rule.name for rule in rules), *(allow.name for allow in allows)]).items():
+            if times > 1:
+                raise RuleError("rule_twice", rule=name)
         names = self._document["names"]
-        self._known(names, {"secret": str, "public": str}, ("secret", "public"), "names")
+        self._known(names, {"secret*": str, "public*": str}, "names")
         secret, public = (
             re.compile(_compiled(self._expand(names[word], "names"), "names").pattern.decode("ascii"))
             for word in ("secret", "public")
@@ -250,7 +241,7 @@ class _RuleReader:
         return Rules(VERSION, rules, allows, secret, public)
 
     def _rule(self, entry: object) -> Rule:
-        given = self._entry(entry, self._RULE, ("name", "kind", "description", "pattern"))
+        given = self._entry(entry, self._RULE)
         name = given["name"]
         if not KIND.match(given["kind"]):
             raise RuleError("rule_field_wrong", rule=name, field="kind")
@@ -281,7 +272,7 @@ class _RuleReader:
         )
 
     def _allow(self, entry: object, known: set[str]) -> AllowRule:
-        given = self._entry(entry, self._ALLOW, ("name", "description", "rules", "value"))
+        given = self._entry(entry, self._ALLOW)
         name = given["name"]
         if not given["rules"] or not set(given["rules"]) <= known:
             raise RuleError("rule_field_wrong", rule=name, field="rules")
@@ -299,26 +290,27 @@ class _RuleReader:
             proof=PROOFS[given["proof"]] if "proof" in given else None,
         )
 
-    def _entry(self, entry: object, fields: Mapping[str, type], needed: tuple[str, ...]) -> dict[str, Any]:
+    def _entry(self, entry: object, fields: Mapping[str, type[Any]]) -> dict[str, Any]:
         if not isinstance(entry, dict):
             raise RuleError("rule_field_wrong", rule="unnamed", field="entry")
         name = entry.get("name")
         if not isinstance(name, str) or not _NAME.match(name):
             raise RuleError("rule_field_wrong", rule="unnamed", field="name")
-        self._known(entry, fields, needed, name)
+        self._known(entry, fields, name)
         return entry
 
-    def _known(self, entry: object, fields: Mapping[str, type], needed: tuple[str, ...], name: str) -> None:
+    def _known(self, entry: object, fields: Mapping[str, type[Any]], name: str) -> None:
         if not isinstance(entry, dict):
             raise RuleError("rule_field_wrong", rule=name, field="entry")
+        kinds = {word.rstrip("*"): kind for word, kind in fields.items()}
         for word, value in entry.items():
-            if word not in fields:
+            if word not in kinds:
                 raise RuleError("rule_field_unknown", rule=name, field=_safe(word))
-            if type(value) is not fields[word] or value == "":
+            if type(value) is not kinds[word] or value == "":
                 raise RuleError("rule_field_wrong", rule=name, field=_safe(word))
-        for word in needed:
-            if word not in entry:
-                raise RuleError("rule_field_missing", rule=name, field=word)
+        for word in fields:
+            if word.endswith("*") and word[:-1] not in entry:
+                raise RuleError("rule_field_missing", rule=name, field=word[:-1])
 
     def _expand(self, text: str, name: str) -> str:
         def part(found: re.Match[str]) -> str:
@@ -340,12 +332,6 @@ def _compiled(pattern: str, name: str) -> re.Pattern[bytes]:
         return re.compile(pattern.encode("ascii"))
     except (re.error, OverflowError, RecursionError, ValueError):
         raise RuleError("rule_pattern_wrong", rule=name) from None
-
-
-def _no_twins(names: list[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise RuleError("rule_twice", rule=name)
 
 
 def _safe(word: str) -> str:

@@ -26,42 +26,27 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import textwrap
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import quote_from_bytes
 
 import zstandard
 
 from byokeep_redact.automaton import Engine
 from byokeep_redact.canary import Canary, new_canary
+from byokeep_redact.encodings import ENCODINGS as FORMS
+from byokeep_redact.encodings import Encoder, each, wrapped
 from byokeep_redact.search import ControlResult, Limits, Report, Sweep
 
-_Encoder = Callable[[bytes], bytes]
 _PROSE = b"2026-03-01T12:00:00Z level=info component=worker msg='step finished' attempt=2 of=5\n" * 40
 
 
-def _each(template: str) -> _Encoder:
-    return lambda value: "".join(template.format(byte) for byte in value).encode()
-
-
-def _base64_after(junk: bytes) -> _Encoder:
-    return lambda value: base64.b64encode(junk + value + b"; end")
-
-
-def _wrapped(columns: int, ending: bytes) -> _Encoder:
-    return lambda value: ending.join(
-        line.encode() for line in textwrap.wrap(base64.b64encode(b"user=x;" + value * 3).decode(), columns)
-    )
-
-
-def _zip(value: bytes, method: int = zipfile.ZIP_DEFLATED) -> bytes:
+def _zip(value: bytes) -> bytes:
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", method) as archive:
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("notes.txt", _PROSE + value)
     return out.getvalue()
 
@@ -76,48 +61,33 @@ def _tar(value: bytes) -> bytes:
 
 
 def _deflate(value: bytes) -> bytes:
+    """A raw deflate stream has no magic, so it stands inside base64, where its start is known."""
     stream = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    return stream.compress(_PROSE + value) + stream.flush()
+    return base64.b64encode(stream.compress(_PROSE + value) + stream.flush())
 
 
 def _gzip_in_json(value: bytes) -> bytes:
     return json.dumps({"body": base64.b64encode(gzip.compress(_PROSE + value)).decode()}).replace("/", "\\/").encode()
 
 
-# name -> encoder; a raw deflate stream has no magic, so it stands inside base64, where its start is known
-ENCODINGS: dict[str, _Encoder] = {
-    "raw": lambda value: value,
+# The forms of a value that the redactor is measured by, and others in which only a search looks. The letters of a list
+# are put together by the scanner alone.
+ENCODINGS: dict[str, Encoder] = {name: encode for name, encode in FORMS.items() if name != "list-of-chars"} | {
     "fragment": lambda value: value[len(value) // 2 - 6 : len(value) // 2 + 6],
-    "json-u": _each("\\u{:04x}"),
-    "json-u-upper": _each("\\u{:04X}"),
-    "json-in-json": lambda value: json.dumps(json.dumps(_each("\\u{:04x}")(value).decode())).encode(),
+    "json-u-upper": each("\\u{:04X}"),
+    "json-u-in-json": lambda value: json.dumps(json.dumps(each("\\u{:04x}")(value).decode())).encode(),
     "json-slash": lambda value: base64.b64encode(b"\xff\xff" + value + b"\xff").replace(b"/", b"\\/"),
-    "backslash-x": _each("\\x{:02x}"),
-    "octal": _each("\\{:03o}"),
-    "url": _each("%{:02x}"),
-    "url-upper": _each("%{:02X}"),
-    "url-double": lambda value: quote_from_bytes(_each("%{:02x}")(value)).encode(),
-    "html-decimal": _each("&#{:d};"),
-    "html-hex": _each("&#x{:x};"),
-    "base64@0": _base64_after(b""),
-    "base64@1": _base64_after(b"k"),
-    "base64@2": _base64_after(b"k="),
-    "base64-bare": lambda value: base64.b64encode(value).rstrip(b"="),
-    "base64url": lambda value: base64.urlsafe_b64encode(b"\xff" + value + b"\xfe"),
-    "base64-64-lf": _wrapped(64, b"\n"),
-    "base64-76-crlf": _wrapped(76, b"\r\n"),
-    "base64-twice": lambda value: base64.b64encode(b"x" + base64.b64encode(b"yy" + value)),
-    "base32": lambda value: base64.b32encode(b"abc" + value),
-    "hex": lambda value: value.hex().encode(),
-    "hex-upper": lambda value: value.hex().upper().encode(),
-    "hex-colon": lambda value: value.hex(":").encode(),
+    "octal": each("\\{:03o}"),
+    "url": each("%{:02x}"),
+    "base64url@1": lambda value: base64.urlsafe_b64encode(b"\xff" + value + b"\xfe"),
+    "base64-64-lf": lambda value: wrapped(base64.b64encode(b"user=x;" + value * 3), 64),
+    "base64-76-crlf": lambda value: wrapped(base64.b64encode(b"user=x;" + value * 3), 76, b"\r\n"),
+    "base32@3": lambda value: base64.b32encode(b"abc" + value),
     "hex-space": lambda value: value.hex(" ").upper().encode(),
-    "utf16le": lambda value: value.decode().encode("utf-16-le"),
-    "utf16be": lambda value: value.decode().encode("utf-16-be"),
     "reversed": lambda value: value[::-1],
     "gzip": lambda value: gzip.compress(_PROSE + value),
     "zlib": lambda value: zlib.compress(_PROSE + value),
-    "deflate": lambda value: base64.b64encode(_deflate(value)),
+    "deflate": _deflate,
     "bzip2": lambda value: bz2.compress(_PROSE + value),
     "xz": lambda value: lzma.compress(_PROSE + value),
     "zip": _zip,
@@ -127,8 +97,17 @@ ENCODINGS: dict[str, _Encoder] = {
 }
 
 
-def _log(path: Path, planted: bytes) -> None:
-    path.write_bytes(_PROSE + b"GET /v1/x?q=" + planted + b" 200\n" + _PROSE)
+def _file(encode: Encoder) -> Callable[[Path, bytes], None]:
+    """Return what writes a file of the encoded bytes."""
+
+    def plant(path: Path, planted: bytes) -> None:
+        path.write_bytes(encode(planted))
+
+    return plant
+
+
+def _log(planted: bytes) -> bytes:
+    return _PROSE + b"GET /v1/x?q=" + planted + b" 200\n" + _PROSE
 
 
 def _sqlite(path: Path, planted: bytes) -> None:
@@ -137,12 +116,12 @@ def _sqlite(path: Path, planted: bytes) -> None:
         database.executemany("INSERT INTO note (body) VALUES (?)", [(b"nothing here",)] * 50 + [(planted,)])
 
 
-def _postgres_page(path: Path, planted: bytes) -> None:
+def _postgres_page(planted: bytes) -> bytes:
     """Two heap pages: header, line pointers, a gap, and tuples at the end."""
     tuple_bytes = b"\x02\x03\x00\x00\x00\x00\x00\x00\x01\x00\x02\x00\x02\x09\x18\x00" + planted
     header = b"\x00" * 12 + b"\x1c\x00\x00\x1f\x00\x20\x04\x20\x00\x00\x00\x00" + b"\x80\x9f\x00\x01"
     page = header.ljust(8192 - len(tuple_bytes), b"\0") + tuple_bytes
-    path.write_bytes(header.ljust(8192, b"\0") + page)
+    return header.ljust(8192, b"\0") + page
 
 
 def _sqlite_wal(path: Path, planted: bytes) -> None:
@@ -169,13 +148,13 @@ def _sqlite_freed(path: Path, planted: bytes) -> None:
         database.execute("DELETE FROM note")
 
 
-def _pickle(path: Path, planted: bytes) -> None:
+def _pickle(planted: bytes) -> bytes:
     """What a pickled dict of one entry looks like, written out: this program neither reads nor makes pickles."""
     size = len(planted).to_bytes(4, "little")
-    path.write_bytes(b"\x80\x03}q\x00X\x04\x00\x00\x00bodyq\x01B" + size + planted + b"q\x02s.")
+    return b"\x80\x03}q\x00X\x04\x00\x00\x00bodyq\x01B" + size + planted + b"q\x02s."
 
 
-def _png(path: Path, planted: bytes) -> None:
+def _png(planted: bytes) -> bytes:
     """A picture of one pixel with a compressed text chunk."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
@@ -183,41 +162,29 @@ def _png(path: Path, planted: bytes) -> None:
 
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
     text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(_PROSE + planted))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + text + chunk(b"IDAT", zlib.compress(b"\0\0")) + chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + head + text + chunk(b"IDAT", zlib.compress(b"\0\0")) + chunk(b"IEND", b"")
 
 
-def _har(path: Path, planted: bytes) -> None:
+def _har(planted: bytes) -> bytes:
     """A browser's network log; the answer's body stands in it as base64."""
     body = {"mimeType": "application/octet-stream", "encoding": "base64", "text": base64.b64encode(planted).decode()}
     entry = {"request": {"method": "GET", "url": "https://example.com/"}, "response": {"status": 200, "content": body}}
-    path.write_text(json.dumps({"log": {"version": "1.2", "entries": [entry]}}))
-
-
-def _gzip_file(path: Path, planted: bytes) -> None:
-    path.write_bytes(gzip.compress(_PROSE + planted))
-
-
-def _zip_file(path: Path, planted: bytes) -> None:
-    path.write_bytes(_zip(planted))
-
-
-def _zstd_file(path: Path, planted: bytes) -> None:
-    path.write_bytes(zstandard.compress(_PROSE + planted))
+    return json.dumps({"log": {"version": "1.2", "entries": [entry]}}).encode()
 
 
 # file kind -> how to plant bytes in a new file of that kind
 LOCATIONS: dict[str, Callable[[Path, bytes], None]] = {
-    "text.log": _log,
+    "text.log": _file(_log),
     "app.sqlite": _sqlite,
-    "old.log.gz": _gzip_file,
-    "bundle.zip": _zip_file,
-    "profile.zst": _zstd_file,
-    "base.16384": _postgres_page,
+    "old.log.gz": _file(ENCODINGS["gzip"]),
+    "bundle.zip": _file(_zip),
+    "profile.zst": _file(ENCODINGS["zstd"]),
+    "base.16384": _file(_postgres_page),
     "app.sqlite-wal": _sqlite_wal,
     "freed.sqlite": _sqlite_freed,
-    "state.pickle": _pickle,
-    "shot.png": _png,
-    "net.har": _har,
+    "state.pickle": _file(_pickle),
+    "shot.png": _file(_png),
+    "net.har": _file(_har),
 }
 PROCESS_LOCATIONS = ("environ", "cmdline")
 _WAIT = "import sys; sys.stdout.write('+'); sys.stdout.flush(); sys.stdin.read()"

@@ -28,9 +28,9 @@ def test_everything_planted_is_found(provider: str, engine: Engine) -> None:
 def test_search_that_cannot_open_archives_fails_its_control() -> None:
     """A search whose limits keep it from opening anything misses what is packed, and its reports are void."""
     result = positive_control(lambda: new_canary("anthropic"), limits=Limits(opened_bytes=0, stream_bytes=0))
-    assert "old.log.gz/raw" in result.missed
+    assert "old.log.gz/plain" in result.missed
     assert "text.log/gzip" in result.missed
-    assert "text.log/raw" not in result.missed
+    assert "text.log/plain" not in result.missed
     report = Sweep([Canary("x", new_canary("kie"))]).scan_bytes(b"words", source="s")
     assert report.clean
     void = dataclasses.replace(report, control=result)

@@ -108,7 +108,7 @@ def test_four_layers_in_any_order_are_undone(layers: list[str], engine: Engine) 
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.integers(0, 12), st.sampled_from(["raw", "base64@0", "hex", "base32", "utf16le", "reversed"]), st.binary())
+@given(st.integers(0, 12), st.sampled_from(["plain", "base64@0", "hex", "base32", "utf16le", "reversed"]), st.binary())
 def test_any_twelve_characters_of_the_marker_are_found_and_eleven_are_not(
     at: int, encoding: str, around: bytes
 ) -> None:
@@ -153,7 +153,7 @@ def _letters_everywhere(marker: bytes) -> bool:
 
 @pytest.mark.parametrize(
     ("encoding", "chain"),
-    [("raw", "raw"), ("utf16le", "utf16"), ("json-u", "json"), ("url", "url"), ("html-hex", "html"), ("hex", "hex")],
+    [("plain", "raw"), ("utf16le", "utf16"), ("json-u", "json"), ("url", "url"), ("html-hex", "html"), ("hex", "hex")],
 )
 def test_offset_is_where_the_encoded_marker_starts(encoding: str, chain: str) -> None:
     """Offsets survive separators and escapes before the finding."""

@@ -45,7 +45,7 @@ def pack() -> int:
         with busy("Sending canaries and searching"):
             places = run(_places(live))
     except (Unavailable, Denied) as error:
-        places = [live.LivePlace("server", 0, 0, 1, "unknown", (str(error),))]
+        places = [live.LivePlace("server", 0, 0, 1, (str(error),))]
     verdict = live.overall(places)
     rows = [{"place": one.name, "looked_at": one.looked_at, "found": one.found, "unknown": one.unknown,
              "state": one.verdict} for one in places]  # fmt: skip

@@ -30,12 +30,14 @@ import re
 import secrets
 import struct
 import tarfile
+import tomllib
 import zipfile
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from functools import lru_cache
+from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -47,25 +49,11 @@ from byokeep_redact.mask import MASKED
 
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _MASK: Final = re.compile(MASKED.pattern.decode())
-_CREDENTIAL_WORDS: Final = frozenset(
-    ("apikey", "assertion", "auth", "authenticity", "authorization", "bearer", "cookie", "credential", "credentials",
-     "csrf", "csrftoken", "jwt", "mfa", "nonce", "oauth", "otp", "pass", "passcode", "passkey", "passphrase", "passwd",
-     "password", "passwords", "pin", "pw", "pwd", "recaptcha", "secret", "secrets", "session", "sessionid",
-     "sessiontoken", "sid", "sig", "signature", "signed", "ssid", "tan", "token", "tokens", "totp", "twofactor", "xsrf")
-)  # fmt: skip
-_BEFORE_KEY: Final = frozenset(
-    ("access", "account", "api", "app", "auth", "client", "consumer", "encryption", "goog", "license", "master",
-     "private", "secret", "security", "service", "session", "shared", "signing", "storage", "vault", "x")
-)  # fmt: skip
-# Named like credentials; what they hold is public.
-_PUBLIC: Final = frozenset(
-    ("tokentype", "tokenendpoint", "authurl", "authmethod", "cookiepartitionkey", "siteauth", "sessionstorage",
-     "cookies", "secwebsocketversion", "authority", "issession", "sessiontype", "credentialspolicy", "withcredentials",
-     "accesscontrolallowcredentials", "publickeypins", "cookieenabled")
-)  # fmt: skip
-_SECRET_AUTOCOMPLETE: Final = frozenset(
-    ("current-password", "new-password", "one-time-code", "cc-number", "cc-csc", "cc-exp", "webauthn")
-)
+_WORDS: Final = {
+    name: frozenset(words)
+    for table in tomllib.loads(files("byokeep_redact.hooks").joinpath("browser.toml").read_text("utf-8")).values()
+    for name, words in table.items()
+}
 _ELEMENT_NAMES: Final = ("name", "id", "aria-label", "placeholder", "data-testid", "ng-model", "formcontrolname")
 
 
@@ -74,30 +62,25 @@ def is_credential(name: str) -> bool:
     """True when `name` (any case or style: `X-Api-Key`, `accessToken`, `csrf_token`) is a name for a credential."""
     words = [word.lower() for word in _WORD.findall(_MASK.sub("", name[:200]))]  # a mask says `cookie` and is none
     joined = "".join(words)
-    if not words or joined in _PUBLIC:
+    if not words or joined in _WORDS["public"]:
         return False
-    if not _CREDENTIAL_WORDS.isdisjoint((*words, joined)) or joined.endswith(
+    if not _WORDS["credential"].isdisjoint((*words, joined)) or joined.endswith(
         ("token", "secret", "password", "sessionid")
     ):
         return True
-    return any(word in ("key", "keys") and words[at - 1] in _BEFORE_KEY for at, word in enumerate(words) if at)
+    return any(word in ("key", "keys") and words[at - 1] in _WORDS["before_key"] for at, word in enumerate(words) if at)
 
 
 def is_secret_element(attributes: Mapping[str, str]) -> bool:
     """True when a page element with these attributes takes or holds a password, one-time code, token or the like."""
     if attributes.get("type", "").lower() == "password":
         return True
-    if not _SECRET_AUTOCOMPLETE.isdisjoint(attributes.get("autocomplete", "").lower().split()):
+    if not _WORDS["autocomplete"].isdisjoint(attributes.get("autocomplete", "").lower().split()):
         return True
     return any(is_credential(attributes.get(name, "")) for name in _ELEMENT_NAMES)
 
 
 MOST_VALUES: Final = 4000
-_STORES: Final = frozenset(("localstorage", "sessionstorage", "indexeddb", "credentials"))
-_STORE_NAMES: Final = frozenset(("name", "keypath", "keypatharray", "version", "autoincrement", "multientry", "unique"))
-_COOKIE_MARKS: Final = frozenset(("domain", "httpOnly", "sameSite", "path", "expires"))
-# Short names that mean a credential in an address or a form, and anything at all elsewhere.
-_PARAMETERS: Final = frozenset(("code", "key", "state", "ticket", "verifier", "id_hint", "login_hint", "hash"))
 _FORM: Final = re.compile(r"[^\s=&{}<>\"]{1,200}=[^\s&{}<>\"]*(?:&[^\s=&{}<>\"]{1,200}=[^\s&{}<>\"]*)*")
 _FORM_FIELD: Final = re.compile(r"(=)([^&]+)")
 
@@ -153,7 +136,7 @@ class _ByPlace:
     def node(self, node: Any, key: str) -> Any:
         """Return the value at `key` of its parent with everything in it handled."""
         low = key.lower()
-        if isinstance(node, dict | list) and low in _STORES:
+        if isinstance(node, dict | list) and low in _WORDS["stores"]:
             return self._stored(node)
         if isinstance(node, dict):
             return self._mapping(node, low)
@@ -167,9 +150,9 @@ class _ByPlace:
         out = {key: self.node(item, key) for key, item in node.items()}
         name, value, text = node.get("name"), node.get("value"), node.get("text")
         if isinstance(name, str) and isinstance(value, str):
-            if place == "cookies" or not _COOKIE_MARKS.isdisjoint(node):
+            if place == "cookies" or not _WORDS["cookie_marks"].isdisjoint(node):
                 out["value"] = self._mask("cookie", value)
-            elif place == "params" or name.lower() in _PARAMETERS or is_credential(name):
+            elif place == "params" or name.lower() in _WORDS["parameters"] or is_credential(name):
                 out["value"] = self._mask("field", value)
         if place == "postdata" and isinstance(text, str):
             out["text"] = self._posted(text)
@@ -183,7 +166,9 @@ class _ByPlace:
             return [self._stored(item) for item in node]
         if not isinstance(node, dict):
             return self._mask("storage", node)
-        return {name: item if name.lower() in _STORE_NAMES else self._stored(item) for name, item in node.items()}
+        return {
+            name: item if name.lower() in _WORDS["store_names"] else self._stored(item) for name, item in node.items()
+        }
 
     def _posted(self, text: str) -> str:
         """Leave JSON to the engine; of a form keep the names alone, and of any other body nothing."""
@@ -206,11 +191,6 @@ _MOST_BYTES: Final = 64 << 20
 _HEAD: Final = 1 << 20
 _MEMBERS: Final = 20_000
 _NESTED: Final = 3
-_PROFILE_FILES: Final = frozenset(
-    ("Cookies", "Login Data", "Web Data", "cookies.sqlite", "logins.json", "key4.db", "SingletonLock",
-     "Account Web Data")
-)  # fmt: skip
-_PROFILE_FOLDERS: Final = frozenset(("Local Storage", "Session Storage", "IndexedDB"))
 _CREDENTIAL_TABLE: Final = re.compile(
     rb"CREATE TABLE\s*[\"'\[`]?(?:(?:moz_)?cookies|logins|credit_cards|autofill|token_service|webappsstore2"
     rb"|local_storage)\b", re.IGNORECASE,
@@ -344,7 +324,7 @@ def _tar_members(data: bytes) -> Iterator[tuple[str, bytes]]:
 def _first(members: Iterator[tuple[str, bytes]], nested: int) -> ArtifactKind:
     for name, content in members:
         path = PurePosixPath(name)
-        if path.name in _PROFILE_FILES or not _PROFILE_FOLDERS.isdisjoint(path.parts):
+        if path.name in _WORDS["files"] or not _WORDS["folders"].isdisjoint(path.parts):
             return ArtifactKind.PROFILE
         if (kind := _kind_of(content, nested + 1)) not in _HARMLESS:
             return kind
@@ -410,16 +390,9 @@ COVERED_FIELDS: Final = (
     "input[type=password i], [autocomplete~=one-time-code i], [autocomplete~=current-password i],"
     " [autocomplete~=new-password i]"
 )
-_FIELDS: Final = {"INPUT", "TEXTAREA", "SELECT", "OUTPUT"}
-_PICTURES: Final = {"IMG", "CANVAS", "SVG", "svg", "PICTURE", "OBJECT", "EMBED"}
 _PICTURE_NAMES: Final = re.compile(
     r"(?:^|[^a-z])(?:qr|qrcode|otp|totp|2fa|mfa|secret|barcode|recovery)(?:[^a-z]|$)|qr-?code", re.I
 )
-_NOT_SHOWN: Final = {"SCRIPT", "STYLE", "TEMPLATE", "NOSCRIPT", "HEAD", "TITLE", "META", "LINK"}
-_INLINE: Final = {
-    "A", "ABBR", "B", "BDI", "BDO", "CODE", "DATA", "EM", "FONT", "I", "KBD", "LABEL", "MARK", "Q", "S", "SAMP",
-    "SMALL", "SPAN", "STRONG", "SUB", "SUP", "TIME", "TT", "U", "VAR", "WBR", "tspan",
-}  # fmt: skip
 _ELEMENT, _TEXT = 1, 3
 
 
@@ -463,7 +436,7 @@ class _SnapshotDocument:
         for at, parent in enumerate(self._parents):
             if parent >= 0:
                 self._children[parent].append(at)
-            if self._names[at] in _NOT_SHOWN or parent in self._hidden:
+            if self._names[at] in _WORDS["not_shown"] or parent in self._hidden:
                 self._hidden.add(at)
 
     def _string(self, at: int) -> str:
@@ -488,12 +461,12 @@ class _SnapshotDocument:
 
     def _must_cover(self, at: int, attributes: dict[str, str]) -> bool:
         name = self._names[at]
-        if name in _PICTURES:
+        if name in _WORDS["pictures"]:
             said = (
                 attributes.get(member, "") for member in ("id", "class", "alt", "aria-label", "title", "data-testid")
             )
             return any(_PICTURE_NAMES.search(text) for text in said)
-        return name in _FIELDS and is_secret_element(attributes)
+        return name in _WORDS["fields"] and is_secret_element(attributes)
 
     def _attributes_of(self, at: int) -> dict[str, str]:
         listed = self._attributes[at]
@@ -539,12 +512,12 @@ class _SnapshotDocument:
             name = self._names[node]
             if node in covered or node in self._hidden:
                 continue
-            gap = "" if self._types[node] != _ELEMENT or name in _INLINE or name.startswith("::") else "\n"
+            gap = "" if self._types[node] != _ELEMENT or name in _WORDS["inline"] or name.startswith("::") else "\n"
             out.append(gap)
             if self._types[node] == _TEXT and (node in self._painted or self._names[self._parents[node]] == "OPTION"):
                 out.append(self._string(self._values[node]))
             out.append(self._generated.get(node, ""))
-            if name in _FIELDS and node in self._painted:
+            if name in _WORDS["fields"] and node in self._painted:
                 attributes = self._attributes_of(node)
                 out.append(self._typed.get(node) or attributes.get("value") or attributes.get("placeholder", ""))
             open_nodes.append(gap)

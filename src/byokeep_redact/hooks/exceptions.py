@@ -16,15 +16,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from byokeep_redact.hooks.wall import REDACTION_ERROR, Patches, Wall, one_line, shown
+from byokeep_redact.hooks.wall import REDACTION_ERROR, PatchingHook, one_line, shown
 
 
-class ExceptionHooks:
+class ExceptionHooks(PatchingHook):
     """Cleans what the interpreter says by itself."""
-
-    def __init__(self, wall: Wall) -> None:
-        self._wall = wall
-        self._patches = Patches()
 
     def place(self) -> None:
         """Take the hooks of :mod:`sys`, :mod:`threading` and :mod:`warnings`."""
@@ -34,17 +30,9 @@ class ExceptionHooks:
         self._patches.put(warnings, "formatwarning", self._formatted_warning)
         self._patches.put(warnings, "showwarning", self._warning)
 
-    def remove(self) -> None:
-        """Give them back."""
-        self._patches.undo()
-
     def _print(self, make: Callable[[], str]) -> None:
-        try:
-            text = make()
-        except Exception:  # better no report than a raw one
-            text = REDACTION_ERROR
         if sys.stderr is not None:
-            sys.stderr.write(text + "\n")
+            sys.stderr.write(self._wall.or_error(make) + "\n")
             sys.stderr.flush()
 
     def _uncaught(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -99,10 +87,7 @@ class ExceptionHooks:
     def _formatted_warning(self, original: Callable[..., str]) -> Callable[..., str]:
         def formatwarning(*args: Any, **named: Any) -> str:
             text = original(*args, **named)
-            try:
-                return self._wall.text(text)
-            except Exception:
-                return REDACTION_ERROR + "\n"
+            return self._wall.or_error(lambda: self._wall.text(text), end="\n")
 
         return formatwarning
 

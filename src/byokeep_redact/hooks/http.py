@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import unquote
 
-from byokeep_redact.hooks.wall import REDACTION_ERROR, Patches, Wall
+from byokeep_redact.hooks.wall import PatchingHook, Wall
 
 _PAIR: Final = re.compile(r"([^&;=?#]+)=([^&;#]*)")
 _SECRET_PARAMETERS: Final = frozenset(
@@ -75,29 +75,17 @@ def token_reply(wall: Wall, status: int, body: bytes) -> dict[str, str | int]:
     return told
 
 
-class HttpClientHook:
+class HttpClientHook(PatchingHook):
     """Cleans what ``http.client`` prints when somebody sets its debug level."""
-
-    def __init__(self, wall: Wall) -> None:
-        self._wall = wall
-        self._patches = Patches()
 
     def place(self) -> None:
         """Give the module a ``print`` of its own."""
         self._patches.add(http.client, "print", self._printer())
 
-    def remove(self) -> None:
-        """Take it away."""
-        self._patches.undo()
-
     def _printer(self) -> Callable[..., None]:
         def print_clean(*parts: Any, sep: str | None = " ", end: str | None = "\n", **_: Any) -> None:
             said = (" " if sep is None else sep).join(str(part) for part in parts)
-            try:
-                text = self._wall.line(said)
-            except Exception:
-                text = REDACTION_ERROR
             if sys.stdout is not None:
-                sys.stdout.write(text + ("\n" if end is None else end))
+                sys.stdout.write(self._wall.or_error(lambda: self._wall.line(said)) + ("\n" if end is None else end))
 
         return print_clean

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, cast
 from weakref import WeakSet
 
-from byokeep_redact.hooks.wall import REDACTION_ERROR, Patches, Told, Wall, one_line, shown
+from byokeep_redact.hooks.wall import REDACTION_ERROR, PatchingHook, Told, Wall, one_line, shown
 
 _DATA: Final = (str, bytes, list, tuple, Mapping, int, float, complex)
 _EMPTY: Final = (bool, int, float, complex, bytes)
@@ -172,12 +172,11 @@ _LONG: Final = 1 << 14  # characters of a message that is not read together with
 _SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
 
 
-class LoggingHook:
+class LoggingHook(PatchingHook):
     """Puts the wall between loggers and handlers."""
 
     def __init__(self, wall: Wall) -> None:
-        self._wall = wall
-        self._patches = Patches()
+        super().__init__(wall)
         self._cleaned: WeakSet[logging.LogRecord] = WeakSet()
         self._changed: WeakSet[logging.LogRecord] = WeakSet()
 
@@ -189,10 +188,6 @@ class LoggingHook:
         put(logging.Handler, "format", self._format)
         put(logging.Handler, "handleError", self._handle_error)
         put(logging.Formatter, "formatException", self._format_exception)
-
-    def remove(self) -> None:
-        """Give them back."""
-        self._patches.undo()
 
     def clean(self, record: logging.LogRecord) -> None:
         """Take the secrets out of a record, in place; one that cannot be cleaned keeps its place and level alone."""
@@ -314,10 +309,7 @@ class LoggingHook:
                 if record not in self._changed:
                     raise
                 text = f"{record.levelname} {record.getMessage()}"  # without what its formatter wants of it
-            try:
-                return self._wall.text(text)
-            except Exception:
-                return REDACTION_ERROR
+            return self._wall.or_error(lambda: self._wall.text(text))
 
         return format_
 
@@ -326,12 +318,9 @@ class LoggingHook:
             error = found[1] if isinstance(found, tuple) else None
             if not self._wall.on:
                 return original(formatter, found)
-            try:
-                if isinstance(error, Told):
-                    return error.report
-                return self._wall.text(original(formatter, found))
-            except Exception:
-                return REDACTION_ERROR
+            if isinstance(error, Told):
+                return error.report
+            return self._wall.or_error(lambda: self._wall.text(original(formatter, found)))
 
         return format_exception
 
@@ -370,20 +359,12 @@ _LOGURU_TEXTS: Final = ("name", "function", "module")
 _LOGURU_NAMED: Final = ("thread", "process")
 
 
-class LoguruHook:
+class LoguruHook(PatchingHook):
     """Puts the wall before every sink."""
-
-    def __init__(self, wall: Wall) -> None:
-        self._wall = wall
-        self._patches = Patches()
 
     def place(self) -> None:
         """Take the handlers' one entry."""
         self._patches.put(importlib.import_module("loguru._handler").Handler, "emit", self._emit)
-
-    def remove(self) -> None:
-        """Give it back."""
-        self._patches.undo()
 
     def _emit(self, original: Callable[..., None]) -> Callable[..., None]:
         def emit(handler: Any, record: dict[str, Any], *more: Any) -> None:

@@ -28,7 +28,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, Status, TraceState
 
 from byokeep_redact.hooks.http import clean_query, clean_url
-from byokeep_redact.hooks.wall import REDACTION_ERROR, Patches, Wall
+from byokeep_redact.hooks.wall import REDACTION_ERROR, PatchingHook, Wall
 
 _HEADERS: Final = (
     "http.request.header.", "http.response.header.", "rpc.request.metadata.", "rpc.response.metadata.",
@@ -213,11 +213,12 @@ class CleanPropagator(TextMapPropagator):
         return self.inner.fields
 
 
-class TracingHook:
+class TracingHook(PatchingHook):
     """Puts the wall between every provider, set up or not yet, and its processors."""
 
     def __init__(self, wall: Wall) -> None:
-        self._wall, self._cleaned, self._patches = wall, Cleaned(wall), Patches()
+        super().__init__(wall)
+        self._cleaned = Cleaned(wall)
 
     def place(self) -> None:
         """Take the SDK's fan-out to processors, and the exporters' calls."""
@@ -229,7 +230,7 @@ class TracingHook:
 
     def remove(self) -> None:
         """Give everything back."""
-        self._patches.undo()
+        super().remove()
         placed = propagate.get_global_textmap()
         if isinstance(placed, CleanPropagator):
             propagate.set_global_textmap(placed.inner)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from structlog import BoundLoggerBase
 
-from byokeep_redact.hooks.wall import REDACTION_ERROR, Patches, Wall, one_line
+from byokeep_redact.hooks.wall import REDACTION_ERROR, PatchingHook, Wall, one_line
 
 _MULTILINE: Final = frozenset({"exception", "stack"})
 _PASSING: Final = ("_record", "_logger", "_from_structlog")
@@ -85,20 +85,19 @@ def _failed(record: Mapping[str, Any]) -> dict[str, Any]:
     return kept | {"event": REDACTION_ERROR}
 
 
-class StructlogHook:
-    """Puts the processor before the renderer of every logger, however and whenever it was set up."""
+class StructlogHook(PatchingHook):
+    """Puts the processor before the renderer of every logger, however and whenever it was set up.
+
+    A chain that has the processor keeps it when the hook is removed, inert.
+    """
 
     def __init__(self, wall: Wall) -> None:
+        super().__init__(wall)
         self._processor = StructlogWall(wall)
-        self._patches = Patches()
 
     def place(self) -> None:
         """Take the one place that runs processors."""
         self._patches.put(BoundLoggerBase, "_process_event", self._process_event)
-
-    def remove(self) -> None:
-        """Give it back; a chain that has the processor keeps it, inert."""
-        self._patches.undo()
 
     def _process_event(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def process_event(logger: Any, method: str, event: Any, fields: dict[str, Any]) -> Any:

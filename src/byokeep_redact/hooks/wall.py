@@ -103,6 +103,13 @@ class Wall:
         """Return text without secrets and on one line."""
         return one_line(self.redactor.text(text)) if self.on else text
 
+    def or_error(self, make: Callable[[], str], end: str = "") -> str:
+        """Return the text that `make` makes, or ``redaction_error``: better no record than a raw one."""
+        try:
+            return make()
+        except Exception:
+            return REDACTION_ERROR + end
+
     def secret_name(self, name: str) -> bool:
         """Whether a field, header or parameter of this name holds a secret, whatever its value looks like."""
         return self.redactor.secret_name(name)
@@ -193,3 +200,15 @@ def shown(value: object) -> str:
         return repr(value)
     except Exception:  # a broken object must not take the record with it
         return f"<{type(value).__name__}>"
+
+
+class PatchingHook:
+    """A hook that is placed by replacing attributes of somebody else's classes and modules."""
+
+    def __init__(self, wall: Wall) -> None:
+        self._wall = wall
+        self._patches = Patches()
+
+    def remove(self) -> None:
+        """Give back what was replaced."""
+        self._patches.undo()

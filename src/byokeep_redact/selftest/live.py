@@ -9,7 +9,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
@@ -18,12 +18,13 @@ from urllib.parse import quote
 
 from byokeep_redact.canary import PROVIDERS, Canary, marker_of, new_canary
 from byokeep_redact.scan import ENCODINGS
-from byokeep_redact.search import Report, Sweep
+from byokeep_redact.search import Sweep
 from byokeep_redact.selftest.evaluator import Verdict
 
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
 _NOBODY: Final = "00000000-0000-4000-8000-000000000000"  # an id that no object has
 _JSON: Final = "application/json"
+_HERE: Final = "CANARY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,12 @@ class LivePlace:
     looked_at: int
     found: int
     unknown: int
-    verdict: Verdict
     details: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """What is known of the place; nothing looked at is unknown."""
+        return "found" if self.found else "unknown" if self.unknown or not self.looked_at else "clean"
 
 
 def probes(description: Mapping[str, Any]) -> list[Probe]:
@@ -73,46 +78,47 @@ def probes(description: Mapping[str, Any]) -> list[Probe]:
 def _for_operation(
     document: Mapping[str, Any], path: str, method: str, operation: Mapping[str, Any], kinds: Iterator[str]
 ) -> Iterator[Probe]:
-    ids = [item for item in operation.get("parameters", []) if item.get("in") == "path"]
-    empty = path
-    for item in ids:
-        empty = empty.replace(f"{{{item['name']}}}", _NOBODY)
-
-    def probe(place: str, make: Any, *, with_token: bool) -> Probe:
-        label = f"{method} {path} {place}"
-        value = new_canary(next(kinds))
-        canary = Canary(label, value, marker_of(value))
-        text = value.decode()
-        fields: dict[str, Any] = {"path": empty} | make(text)
-        return Probe(label, method, canary=canary, with_token=with_token, **fields)
-
-    yield probe("query", lambda key: {"path": f"{empty}?value={key}&{key}=1"}, with_token=method == "GET")
-    yield probe("token", lambda key: {"headers": {"Authorization": f"Bearer {key}"}}, with_token=False)
-    yield probe(
-        "headers",
-        lambda key: {"headers": {"X-Api-Key": key, "Cookie": f"session={key}", "X-Request-Id": key, "User-Agent": key}},
-        with_token=False,
-    )
-    yield probe("body", lambda key: {"body": key.encode(), "headers": {"Content-Type": key}}, with_token=False)
-    for item in ids:
-        typed = item.get("schema", {}).get("format") == "uuid"
-        yield probe(
-            f"path {item['name']}",
-            lambda key, name=item["name"]: {"path": _filled(path, ids, name, quote(key, safe=""))},
-            with_token=typed or method == "GET",
+    for place, fields, with_token in _places(document, path, method, operation):
+        label, value = f"{method} {path} {place}", new_canary(next(kinds))
+        key = value.decode()
+        body = fields.get("body")
+        yield Probe(
+            label,
+            method,
+            path=fields.get("path", _filled(path, operation)).replace(_HERE, quote(key, safe="")),
+            canary=Canary(label, value, marker_of(value)),
+            headers={name: text.replace(_HERE, key) for name, text in fields.get("headers", {}).items()},
+            body=None if body is None else body.replace(_HERE, key).encode(),
+            with_token=with_token,
         )
+
+
+def _places(
+    document: Mapping[str, Any], path: str, method: str, operation: Mapping[str, Any]
+) -> Iterator[tuple[str, dict[str, Any], bool]]:
+    """Yield each input of an operation, the request with the canary in it, and whether a token is sent along."""
+    empty = _filled(path, operation)
+    yield "query", {"path": f"{empty}?value={_HERE}&{_HERE}=1"}, method == "GET"
+    yield "token", {"headers": {"Authorization": f"Bearer {_HERE}"}}, False
+    headers = {"X-Api-Key": _HERE, "Cookie": f"session={_HERE}", "X-Request-Id": _HERE, "User-Agent": _HERE}
+    yield "headers", {"headers": headers}, False
+    yield "body", {"body": _HERE, "headers": {"Content-Type": _HERE}}, False
+    for item in _ids(operation):
+        typed = item.get("schema", {}).get("format") == "uuid"
+        filled = _filled(path.replace(f"{{{item['name']}}}", _HERE), operation)
+        yield f"path {item['name']}", {"path": filled}, typed or method == "GET"
     schema = _schema(document, operation)
     for place, body in _bodies(schema) if schema else ():
-        yield probe(
-            place,
-            lambda key, body=body: {"body": body.replace("CANARY", key).encode(), "headers": {"Content-Type": _JSON}},
-            with_token=True,
-        )
+        yield place, {"body": body, "headers": {"Content-Type": _JSON}}, True
 
 
-def _filled(path: str, ids: Iterable[Mapping[str, Any]], name: str, text: str) -> str:
-    for item in ids:
-        path = path.replace(f"{{{item['name']}}}", text if item["name"] == name else _NOBODY)
+def _ids(operation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [item for item in operation.get("parameters", []) if item.get("in") == "path"]
+
+
+def _filled(path: str, operation: Mapping[str, Any]) -> str:
+    for item in _ids(operation):
+        path = path.replace(f"{{{item['name']}}}", _NOBODY)
     return path
 
 
@@ -167,13 +173,16 @@ def evaluate_replies(sent: Sequence[tuple[Probe, LiveReply]], search: Sweep) -> 
         if not reading and not 400 <= reply.status < 500:
             unknown += 1
             details.append(f"{probe.label}: status {reply.status}")
-    verdict: Verdict = "found" if found else "unknown" if unknown or not sent else "clean"
-    return LivePlace("answers", len(sent), found, unknown, verdict, tuple(details))
+    return LivePlace("answers", len(sent), found, unknown, tuple(details))
 
 
 def evaluate_files(name: str, path: Path, search: Sweep) -> LivePlace:
     """Search a file or directory for every canary; nothing there to search is unknown."""
-    return _place(name, search.scan_paths([path]))
+    report = search.scan_paths([path])
+    details = [f"{one.source}: {one.label} as {one.encoding}" for one in report.findings]
+    details += [f"{one.source}: {one.reason}" for one in report.unreadable]
+    unknown = len(report.unreadable) or int(not report.findings and not report.clean)
+    return LivePlace(name, report.sources_scanned, len(report.findings), unknown, tuple(details))
 
 
 def evaluate_control() -> LivePlace:
@@ -185,16 +194,7 @@ def evaluate_control() -> LivePlace:
         found = search.scan_bytes(b"GET /v1/x " + ENCODINGS[name](canary.value) + b"\n", source=name).findings
         if not any(one.label == name for one in found):
             missed.append(name)
-    verdict: Verdict = "unknown" if missed or not planted else "clean"
-    return LivePlace("search itself", len(planted), 0, len(missed), verdict, tuple(missed))
-
-
-def _place(name: str, report: Report) -> LivePlace:
-    details = [f"{one.source}: {one.label} as {one.encoding}" for one in report.findings]
-    details += [f"{one.source}: {one.reason}" for one in report.unreadable]
-    verdict: Verdict = "found" if report.findings else "clean" if report.clean else "unknown"
-    unknown = len(report.unreadable) or int(verdict == "unknown")
-    return LivePlace(name, report.sources_scanned, len(report.findings), unknown, verdict, tuple(details))
+    return LivePlace("search itself", len(planted), 0, len(missed), tuple(missed))
 
 
 def overall(places: Sequence[LivePlace]) -> Verdict:

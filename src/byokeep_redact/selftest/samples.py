@@ -90,8 +90,11 @@ class ValueGenerator:
             password = self.text("alnum", count)
             text = base64.b64encode(f"service:{password}".encode()).decode()
             return text, [text, password]
+        elif kind == "jwt":
+            head, claims, mark = map(_url_safe, (b'{"alg":"EdDSA","typ":"JWT"}', self.octets(count), self.octets(64)))
+            return f"{head}.eyJ{claims}.{mark}", [claims, mark]
         elif kind == "base64url":
-            text = base64.urlsafe_b64encode(self.octets(count)).decode().rstrip("=")
+            text = _url_safe(self.octets(count))
         else:
             text = base64.b64encode(self.octets(count)).decode()
             if kind != "base64":
@@ -99,6 +102,10 @@ class ValueGenerator:
                 lines = textwrap.wrap(text, int(columns))
                 return ("\n" if form == "lines" else "\\n").join(lines), lines
         return text, [text]
+
+
+def _url_safe(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 @dataclass(frozen=True, slots=True)
