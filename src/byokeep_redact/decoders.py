@@ -153,12 +153,12 @@ class Layer:
         return at, names[::-1]
 
 
-def decoded(layer: Layer, squeezed: Squeezed) -> Iterator[Layer]:
-    """Yield each view of `layer`, one level deeper. `squeezed` is the layer's own squeezed form."""
+def decoded(layer: Layer) -> Iterator[Layer]:
+    """Yield each view of `layer`, one level deeper."""
     yield from unescaped(layer)
     yield from narrowed(layer)
     yield from _all_base64(layer)
-    yield from _all_hex(layer, squeezed)
+    yield from _all_hex(layer)
 
 
 class _Replacements(dict[bytes, bytes]):
@@ -313,7 +313,8 @@ def _all_base64(layer: Layer) -> Iterator[Layer]:
         yield _pasted(layer, pieces, _WIDE_GAP, "base64", deflated=True)
 
 
-def _all_hex(layer: Layer, squeezed: Squeezed) -> Iterator[Layer]:
+def _all_hex(layer: Layer) -> Iterator[Layer]:
+    squeezed = Squeezed(layer.data)
     text = squeezed.padded[: squeezed.size]
     spans = list(runs(text.translate(_MASK16), _HEX_RUN))
     for phase in range(2) if spans else ():
@@ -645,12 +646,12 @@ class MarkedDecoders:
         self._marks = Marks(MARKS, engine)
         self._spread = Marks(_SPREAD, engine)
 
-    def decoded(self, layer: Layer, _squeezed: Squeezed) -> Iterator[Layer]:
+    def decoded(self, layer: Layer) -> Iterator[Layer]:
         """Yield each view of the marked parts, one level deeper than `layer`."""
         marked = self._marks.parts(layer.data, _around(layer.data, _WORD))
         if marked:
             cut = _pasted(layer, [Piece(layer.data[at:end], at, end, 1) for at, end in marked], _BETWEEN, "", deeper=0)
-            yield from decoded(cut, Squeezed(cut.data))
+            yield from decoded(cut)
             numbers = [Piece(data, at, end, (end - at) / len(data)) for data, at, end in listed(cut.data)]
             for pieces, name in ((_all_base32(cut.data), "base32"), (numbers, "list")):
                 if pieces:

@@ -28,7 +28,7 @@ from urllib.parse import quote
 from byokeep_redact import __version__
 from byokeep_redact.automaton import Automaton, Engine, installed, shared
 from byokeep_redact.checks import drawn
-from byokeep_redact.decoders import Layer, MarkedDecoders, Seen, Squeezed, mask, runs
+from byokeep_redact.decoders import Layer, MarkedDecoders, Seen, mask, runs
 from byokeep_redact.errors import Rejected
 from byokeep_redact.fingerprint import LIVE_VALUE as LIVE
 from byokeep_redact.fingerprint import Fingerprints, LiveValues
@@ -234,19 +234,17 @@ _BLOCK = 1 << 20
 _STREAMS = frozenset(("gzip", "zlib", "zip", "zstd", "bzip2", "xz", "deflate"))
 
 
-class _Detector:
+class _Detector(MarkedDecoders):
     """Shapes and live values in every layer."""
 
-    def __init__(self, shapes: Shapes, live: LiveValues | None, hidden: MarkedDecoders) -> None:
-        self.shapes, self.live, self.hidden = shapes, live, hidden
+    def __init__(self, shapes: Shapes, live: LiveValues | None, engine: Engine) -> None:
+        super().__init__(engine)
+        self._shapes, self._live = shapes, live
 
-    def seen(self, layer: Layer, squeezed: Squeezed) -> Iterator[Seen]:
-        if self.live is not None:
-            yield from self.live.find(layer.data)
-        yield from self.shapes.find(layer.data)
-
-    def decoded(self, layer: Layer, squeezed: Squeezed) -> Iterator[Layer]:
-        return self.hidden.decoded(layer, squeezed)
+    def seen(self, layer: Layer) -> Iterator[Seen]:
+        if self._live is not None:
+            yield from self._live.find(layer.data)
+        yield from self._shapes.find(layer.data)
 
 
 class Scanner(ScanTargets):
@@ -281,7 +279,7 @@ class Scanner(ScanTargets):
         self._watch = watch
         live = None if fingerprints is None else LiveValues(fingerprints)
         self._shapes = Shapes(Mask(key), rules, engine, weak=weak)
-        super().__init__(_Detector(self._shapes, live, MarkedDecoders(engine)), limits)
+        super().__init__(_Detector(self._shapes, live, engine), limits)
         self._exclude = tuple(exclude)
         self.excluded = 0
 
@@ -302,18 +300,6 @@ class Scanner(ScanTargets):
         fits = any(fnmatchcase(name, glob) for glob in self._exclude for name in (path.name, str(path)))
         self.excluded += fits
         return fits
-
-    def _shown(self, path: Path) -> str:
-        """Return the path with every part that holds a secret replaced by what it is."""
-        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
-        if self._mark_of(os.fsencode(path)) is None:
-            return shown
-        shown = str(Path(*(self._mark_of(os.fsencode(part)) or part for part in path.parts)))
-        return self._mark_of(os.fsencode(shown)) or os.fsencode(shown).decode("utf-8", "backslashreplace")
-
-    def _mark_of(self, name: bytes) -> str | None:
-        found = self.scan_bytes(name, source="").findings
-        return f"[{found[0].kind}:{found[0].fingerprint}]" if found else None
 
 
 def _with_lines(path: Path, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
@@ -383,12 +369,9 @@ def entry_of(finding: Finding, folder: Path) -> BaselineEntry:
 
 def written(findings: Iterable[Finding], folder: Path, before: Baseline) -> Baseline:
     """Return a baseline of these findings, with the reasons of `before`; live values are left out."""
-    reasons = {entry: entry.reason for entry in before.entries}
+    kept = {entry: entry for entry in before.entries}
     entries = {entry_of(finding, folder) for finding in findings if finding.kind != LIVE}
-    return Baseline(
-        before.key,
-        frozenset(BaselineEntry(one.source, one.rule, one.fingerprint, reasons.get(one, NO_REASON)) for one in entries),
-    )
+    return Baseline(before.key, frozenset(kept.get(one, one) for one in entries))
 
 
 def read(path: Path) -> Baseline:

@@ -20,7 +20,7 @@ from typing import Final, Protocol
 from byokeep_redact.automaton import Engine, installed
 from byokeep_redact.canary import Canary
 from byokeep_redact.containers import STRONG_MAGIC, Haystack, OpenedContainer, open_bare_deflate, open_streams
-from byokeep_redact.decoders import SQUEEZED_OUT, Layer, Seen, Squeezed, decoded
+from byokeep_redact.decoders import SQUEEZED_OUT, Layer, Seen, decoded
 from byokeep_redact.known import KnownValues
 
 _ONE_SIGHTING = 24  # bytes: the same canary seen again this close, through another view, is the same leak
@@ -125,11 +125,11 @@ class Report:
 class Detector(Protocol):
     """What is looked for, and which text encodings are taken off to look further."""
 
-    def seen(self, layer: Layer, squeezed: Squeezed) -> Iterable[Seen]:
-        """Return what is in this layer. `squeezed` is its squeezed form."""
+    def seen(self, layer: Layer) -> Iterable[Seen]:
+        """Return what is in this layer."""
         ...
 
-    def decoded(self, layer: Layer, squeezed: Squeezed) -> Iterator[Layer]:
+    def decoded(self, layer: Layer) -> Iterator[Layer]:
         """Yield the layers inside this one, one level deeper."""
         ...
 
@@ -182,8 +182,7 @@ class Search:
 
     def layer(self, layer: Layer, haystack: Haystack, stop: int) -> None:
         """Search a layer and all that is inside; streams that start at `stop` or later are for the next window."""
-        squeezed = Squeezed(layer.data)
-        for seen in self.detector.seen(layer, squeezed):
+        for seen in self.detector.seen(layer):
             self._found(layer, seen)
         if layer.depth >= self.limits.depth:
             if STRONG_MAGIC.search(layer.data):
@@ -191,7 +190,7 @@ class Search:
             return
         for opened in self._opened(layer, haystack, stop):
             self._stream(layer, opened)
-        for view in self.detector.decoded(layer, squeezed):
+        for view in self.detector.decoded(layer):
             self.view_left -= len(view.data)
             if self.view_left < 0:
                 self.troubles["work_limit"] = None
@@ -396,8 +395,16 @@ class ScanTargets:
         return False
 
     def _shown(self, path: Path) -> str:
-        """Return a path as it may be shown."""
-        return os.fsencode(path).decode("utf-8", "backslashreplace")
+        """Return the path with every part that holds what is looked for replaced by what it is."""
+        if self._mark_of(str(path)) is None:
+            return os.fsencode(path).decode("utf-8", "backslashreplace")
+        shown = str(Path(*(self._mark_of(part) or part for part in path.parts)))
+        return self._mark_of(shown) or os.fsencode(shown).decode("utf-8", "backslashreplace")
+
+    def _mark_of(self, name: str) -> str | None:
+        for one in self.scan_bytes(os.fsencode(name), source="").findings:
+            return f"[{one.kind}:{one.fingerprint}]" if one.kind else f"[{one.label}]"
+        return None
 
 
 def _made_up() -> frozenset[int]:
@@ -451,7 +458,7 @@ class _Canaries:
         if not len(self._known):
             raise ValueError("no_canaries")
 
-    def seen(self, layer: Layer, _squeezed: Squeezed) -> Iterator[Seen]:
+    def seen(self, layer: Layer) -> Iterator[Seen]:
         self._known.expect(len(layer.data))
         for start, end, hit in self._known.search(layer.data):
             names: tuple[str, ...] = ()
@@ -459,8 +466,8 @@ class _Canaries:
                 names = ("utf16" if b"\0" in layer.data[start:end] else "split",)
             yield Seen(start, end, hit.kind, names if hit.form == "raw" else (*names, hit.form))
 
-    def decoded(self, layer: Layer, squeezed: Squeezed) -> Iterator[Layer]:
-        return decoded(layer, squeezed)
+    def decoded(self, layer: Layer) -> Iterator[Layer]:
+        return decoded(layer)
 
 
 class Sweep(ScanTargets):
@@ -472,19 +479,6 @@ class Sweep(ScanTargets):
 
     def __init__(self, canaries: Iterable[Canary], *, engine: Engine = "auto", limits: Limits | None = None) -> None:
         super().__init__(_Canaries(canaries, engine), limits)
-
-    def _shown(self, path: Path) -> str:
-        """Return the path with every part that holds a canary replaced by that canary's label."""
-        whole = self._label_in(str(path))
-        if whole is None:
-            return os.fsencode(path).decode("utf-8", "backslashreplace")
-        parts = [(label and f"[{label}]") or part for part in path.parts for label in [self._label_in(part)]]
-        shown = os.fsencode(Path(*parts)).decode("utf-8", "backslashreplace")
-        return f"[{whole}]" if self._label_in(shown) else shown
-
-    def _label_in(self, text: str) -> str | None:
-        found = self.scan_bytes(os.fsencode(text), source="").findings
-        return found[0].label if found else None
 
 
 def scan_bytes(data: bytes, canaries: Iterable[Canary], *, source: str) -> list[Finding]:

@@ -1,16 +1,18 @@
-"""``byokeep leaks``: search files and processes for secrets that must not be there.
+"""``byokeep leaks``: search files, processes and a running instance for secrets that must not be there.
 
 Rules
-- One rule of exit codes for both searches: 0 clean, 1 found, 4 not known. What was found outweighs what could not be
+- One rule of exit codes for all searches: 0 clean, 1 found, 4 not known. What was found outweighs what could not be
   read; nothing searched, or nothing to compare with when asked for live values, is never clean.
 - No value is printed, nor a name that holds one.
 - The fingerprints of live values tell nobody a value, but whoever holds them can test guesses of weak ones: they stay
   in memory, are never printed and never written down. A live value without fingerprints is counted, so that a scan can
   say what it did not look for.
+- What only the extras have is imported by name when it is used.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib
 import json
@@ -21,13 +23,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import aiohttp
 from cyclopts import App
+from yarl import URL
 
-from byokeep.cli.api import call, run
+from byokeep.cli.api import call, fetch, own_token, run, stack, web_url
 from byokeep.cli.intake import read_secret, writing
-from byokeep.cli.terminal import clean, err, say, session, show
-from byokeep.core.errors import ByokeepError, Rejected, Unavailable
+from byokeep.cli.terminal import busy, clean, err, say, session, show
+from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
+from byokeep.wire.transport import TooLarge, Transport, read_body
 
 PATH: Final = "/v1/leaks/fingerprints"
 
@@ -83,7 +88,12 @@ if TYPE_CHECKING:
 
 CLEAN, FOUND, UNKNOWN = 0, 1, 4
 _MOST_DOCUMENT: Final = 256 << 20  # bytes
+_STATES: Final = {CLEAN: "clean", FOUND: "findings", UNKNOWN: "unknown"}
 app: Final = App(name="leaks")
+
+
+def _part(name: str) -> Any:
+    return importlib.import_module(f"byokeep_redact.{name}")
 
 
 @app.command
@@ -122,21 +132,22 @@ def scan(
         raise Rejected("no_such_path", next_step=f"Nothing was searched: there is no {clean(paths)}.")
     if write_baseline and baseline is None:
         raise Rejected("no_baseline_named", next_step="Name the file with --baseline.")
-    known = _baseline(baseline, write=write_baseline)
+    leaks = _part("leaks")
+    fresh = baseline is None or (write_baseline and not baseline.exists())
+    known: Baseline = leaks.Baseline.new() if fresh else leaks.read(baseline)
     prints, unsure = _fingerprints(live=live, descriptor=fingerprints_fd)
-    scanner = importlib.import_module("byokeep_redact.leaks")
-    shapes = importlib.import_module("byokeep_redact.rules")
     with _progress(paths) as watch:
-        search = scanner.Scanner(
-            fingerprints=prints, rules=shapes.Rules.load(rules), key=known.key, exclude=exclude or (), weak=weak,
-            watch=watch,
-        )  # fmt: skip
+        shapes = _part("rules").Rules.load(rules)
+        search = leaks.Scanner(
+            fingerprints=prints, rules=shapes, key=known.key, exclude=exclude or (), weak=weak, watch=watch
+        )
         report: Report = search.scan_paths(paths)
     result = _judged(report, known, baseline, paths, unsure)
     if write_baseline and baseline is not None:
         _write_baseline(result, known, baseline)
     if sarif is not None:
-        _write_sarif(result, sarif, keyed=baseline is not None)
+        reasons = {finding: entry.reason for finding, entry in result.known.items()}
+        _write(sarif, json.dumps(leaks.document(report, reasons, keyed=baseline is not None), indent=1) + "\n")
     _print(result, search.excluded, search.withheld, live=prints is not None)
     return result.code
 
@@ -171,26 +182,12 @@ def _judged(report: Report, known: Baseline, file: Path | None, paths: tuple[Pat
     return _Result(report, [one for one in report.findings if one not in fits], fits, stale, unsure)
 
 
-def _baseline(file: Path | None, *, write: bool) -> Baseline:
-    baselines = importlib.import_module("byokeep_redact.leaks")
-    if file is None or (write and not file.exists()):
-        return baselines.Baseline.new()  # type: ignore[no-any-return]
-    return baselines.read(file)  # type: ignore[no-any-return]
-
-
 def _write_baseline(result: _Result, known: Baseline, file: Path) -> None:
-    baselines = importlib.import_module("byokeep_redact.leaks")
-    made = baselines.written(result.report.findings, file.parent, known)
+    made = _part("leaks").written(result.report.findings, file.parent, known)
     _write(file, made.document())
     fresh = [one for one in result.new if made.known(one, file.parent) is not None]
     result.new[:] = [one for one in result.new if one not in fresh]
     say(f"{len(made.entries)} findings are in the baseline; give each a reason in the file.")
-
-
-def _write_sarif(result: _Result, file: Path, *, keyed: bool) -> None:
-    forms = importlib.import_module("byokeep_redact.leaks")
-    reasons = {finding: entry.reason for finding, entry in result.known.items()}
-    _write(file, json.dumps(forms.document(result.report, reasons, keyed=keyed), indent=1) + "\n")
 
 
 def _write(file: Path, text: str) -> None:
@@ -200,7 +197,7 @@ def _write(file: Path, text: str) -> None:
 
 def _fingerprints(*, live: bool, descriptor: int | None) -> tuple[Fingerprints | None, list[str]]:
     """Return what live values are known by, and codes of what is not."""
-    prints = importlib.import_module("byokeep_redact.fingerprint")
+    prints = _part("fingerprint")
     unsure: list[str] = []
     try:
         if descriptor is not None:
@@ -258,7 +255,7 @@ def _print(result: _Result, excluded: int, withheld: int, *, live: bool) -> None
               "not_shown": report.findings_dropped, "files": report.sources_scanned, "bytes": report.bytes_scanned,
               "excluded": excluded, "withheld": withheld, "live_values": live,
               "not_looked_for": result.unsure}  # fmt: skip
-    state = {CLEAN: "clean", FOUND: "findings", UNKNOWN: "unknown"}[result.code]
+    state = _STATES[result.code]
     if session().as_json:
         rows = [{"source": one.source, "line": one.line or None, "offset": one.offset, "rule": one.label,
                  "kind": one.kind, "encoding": one.encoding, "fingerprint": one.fingerprint}
@@ -294,9 +291,8 @@ def sweep(*paths: Path, fd: int | None = None, processes: bool = True) -> int:
     if not paths and not processes:
         raise Rejected("nothing_to_sweep", next_step="Name files or directories.")
     value = read_secret(prompt="Value", fd=fd)
-    module = importlib.import_module("byokeep_redact.search")
     try:
-        search = module.Sweep([module.Canary("value", value.reveal())])
+        search = _part("search").Sweep([_part("canary").Canary("value", value.reveal())])
     except ValueError:
         raise Rejected("value_too_short", next_step="A search needs at least 12 bytes that are not public.") from None
     finally:
@@ -307,7 +303,7 @@ def sweep(*paths: Path, fd: int | None = None, processes: bool = True) -> int:
     found = [{"source": one.source, "offset": one.offset, "encoding": one.encoding} for one in report.findings]
     unread = [{"source": one.source, "reason": one.reason, "state": "unknown"} for one in report.unreadable]
     code = FOUND if found else CLEAN if report.clean else UNKNOWN
-    state = {CLEAN: "clean", FOUND: "findings", UNKNOWN: "unknown"}[code]
+    state = _STATES[code]
     totals = {"state": state, "sources": report.sources_scanned, "bytes": report.bytes_scanned,
               "processes_of_others": report.denied}  # fmt: skip
     if session().as_json:
@@ -316,3 +312,87 @@ def sweep(*paths: Path, fd: int | None = None, processes: bool = True) -> int:
     _tables(("Found", found), ("Not read", unread))
     show({"state": state, "found": len(found), "unreadable": len(unread), **totals}, title="Sweep")
     return code
+
+
+# What an embedded stack writes, below its home.
+_PLACES: Final = {
+    "logs and spans": "logs", "database": "postgres", "store": "openbao", "store audit": "store-audit",
+    "checkpoints": "checkpoints",
+}  # fmt: skip
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=60, connect=3)
+_MOST: Final = 64 << 20  # bytes of one reply
+_AT_ONCE: Final = 8
+_SETTLE_S: Final = 1.0  # for the last log lines and spans to be written
+
+
+@app.command
+def pack() -> int:
+    """Send canaries in every input of a running server, in requests that it must refuse; search what it says and keeps.
+
+    Searched are all answers and, on the host of an embedded stack, its logs, spans, database, store, audit logs and
+    checkpoints, in every encoding. Nothing is changed: what could act if accepted is sent without a token. Each
+    request leaves its refusal in the logs. Exit code 0 means all searched and clean, 1 found, 4 not everything known.
+
+    Example: byokeep leaks pack --token-file operator.token
+    """
+    live, exits = _part("selftest.live"), _part("selftest.evaluator").EXIT
+    try:
+        with busy("Sending canaries and searching"):
+            places = run(_places(live))
+    except (Unavailable, Denied) as error:
+        places = [live.LivePlace("server", 0, 0, 1, (str(error),))]
+    verdict = live.overall(places)
+    rows = [{"place": one.name, "looked_at": one.looked_at, "found": one.found, "unknown": one.unknown,
+             "state": one.verdict} for one in places]  # fmt: skip
+    details = [{"place": one.name, "detail": detail} for one in places for detail in one.details]
+    if session().as_json:
+        show({"state": verdict, "places": rows, "details": details})
+    else:
+        show(rows, title="Leak pack")
+        if details:
+            show(details, title="Details")
+    return int(exits[verdict])
+
+
+async def _places(live: Any) -> list[Any]:
+    """Send, wait for the logs, search. What cannot be searched is a place of its own."""
+    probes = live.probes(json.loads(await fetch("GET", "/openapi.json")))
+    if not probes:
+        raise Unavailable("description_empty", next_step="The server describes no operations.")
+    sent, search, home = await _send(probes), live.search_for(probes), session().settings.home
+    await asyncio.sleep(_SETTLE_S)
+    places = [await asyncio.to_thread(live.evaluate_control)]
+    places.append(await asyncio.to_thread(live.evaluate_replies, sent, search))
+    if str(stack(home).get("web_url", "")).rstrip("/") == web_url():
+        for name, below in _PLACES.items():
+            places.append(await asyncio.to_thread(live.evaluate_files, name, Path(home, below), search))
+    return places
+
+
+async def _send(probes: list[Any]) -> list[tuple[Any, Any]]:
+    reply = _part("selftest.live").LiveReply
+    token, gate = own_token(), asyncio.Semaphore(_AT_ONCE)
+    async with Transport(ca_file=session().settings.file("web_ca_file")) as http:
+
+        async def one(probe: Any) -> Any:
+            async with gate:
+                try:
+                    return reply(*await _ask(http, probe, token))
+                except (aiohttp.ClientError, TimeoutError, OSError):
+                    return reply(0)
+
+        replies = await asyncio.gather(*(one(probe) for probe in probes))
+    return list(zip(probes, replies, strict=True))
+
+
+async def _ask(http: Transport, probe: Any, token: Secret) -> tuple[int, bytes]:
+    headers = dict(probe.headers)
+    if probe.with_token:
+        headers["Authorization"] = "Bearer " + token.reveal().decode()
+    url = URL(web_url() + probe.path)
+    async with http.request(probe.method, url, headers=headers, within=_TIMEOUT, data=probe.body) as reply:
+        said = repr(sorted(reply.headers.items())).encode() + b"\n"
+        try:
+            return reply.status, said + await read_body(reply, _MOST)
+        except TooLarge:  # not read to its end, so nothing is known of it
+            return 0, said

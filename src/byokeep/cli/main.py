@@ -75,7 +75,7 @@ for _group, _commands in (
         "audit": ("audit", "Read, verify, reconcile and export the audit."),
         "evidence": ("evidence", "Show, export and verify the evidence of a procedure."),
         "alert": ("alert", "List and close alerts."),
-        "leaks": ("leaks_pack", "Search files and processes for secrets that must not be there."),
+        "leaks": ("leaks", "Search files and processes for secrets that must not be there."),
     }),
     (_PEOPLE, {
         "operator": ("operator", "Accounts of people and machines, their roles and tokens."),

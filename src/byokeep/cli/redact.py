@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -63,16 +64,16 @@ def redact(
     """
     if in_place and not files:
         raise Rejected("nothing_to_redact", next_step="Name the files to redact in place.")
-    engine = importlib.import_module("byokeep_redact.engine")
-    shapes = importlib.import_module("byokeep_redact.rules")
-    redactor: Redactor = engine.Redactor(shapes.Rules.load(rules))
+    shapes = importlib.import_module("byokeep_redact.rules").Rules.load(rules)
+    redactor: Redactor = importlib.import_module("byokeep_redact.engine").Redactor(shapes)
     if values_fd is not None:
         _register_values(redactor, values_fd)
     total = {"bytes": 0, "masked": {}, "dropped": 0}
     for source in files or (None,):
         _one(redactor, source, total, in_place=in_place)
     if report_file is not None:
-        _write_report(report_file, total)
+        with writing():
+            report_file.write_text(json.dumps(total, sort_keys=True) + "\n")
     if report:
         _say_report(total)
     return Unavailable.exit_code if total["dropped"] else 0
@@ -109,7 +110,8 @@ def _replace(source: Path, handle: int, through: StreamFilter) -> int:
     target, size = source.resolve(), 0
     try:
         with contextlib.suppress(_PieceFailed), draft(target) as beside:
-            size = int(stream.pump(handle, lambda data: _write_all(beside.fileno(), data), through, lambda: False))
+            write = partial(stream.write_all, beside.fileno())
+            size = int(stream.pump(handle, write, through, lambda: False))
             if through.failures:
                 raise _PieceFailed
             shutil.copymode(target, beside.name)
@@ -155,17 +157,7 @@ def _interrupts() -> Iterator[list[int]]:
 
 
 def _write_out(data: bytes) -> None:
-    _write_all(sys.stdout.fileno(), data)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    stream = importlib.import_module("byokeep_redact.hooks.streams")
-    stream.write_all(descriptor, data)
-
-
-def _write_report(path: Path, total: dict[str, Any]) -> None:
-    with writing():
-        path.write_text(json.dumps(total, sort_keys=True) + "\n")
+    importlib.import_module("byokeep_redact.hooks.streams").write_all(sys.stdout.fileno(), data)
 
 
 def _say_report(total: dict[str, Any]) -> None:
