@@ -248,17 +248,6 @@ def narrowed(layer: Layer) -> Iterator[Layer]:
     yield Layer(narrow, layer.depth + 1, locate, lambda _at, _size: "utf16", layer)
 
 
-def listed(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield (bytes, start, end) of bytes that are written as numbers: `[115, 107]`, `[115 107]`, `0x73, 0x6b`, `73-6B`.
-
-    A number that no byte has becomes 255.
-    """
-    for run in _LISTED.finditer(data):
-        base = 16 if run[0][2:3] == b"-" else 10
-        codes = [int(one, 16 if one[1:2] in b"xX" and len(one) > 2 else base) for one in _ONE_OF_LIST.findall(run[0])]
-        yield bytes(min(code, 255) for code in codes), *run.span()
-
-
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Bytes that [start, end) of a text decodes to, `ratio` bytes there to one here; 0: all to the start."""
@@ -652,8 +641,7 @@ class MarkedDecoders:
         if marked:
             cut = _pasted(layer, [Piece(layer.data[at:end], at, end, 1) for at, end in marked], _BETWEEN, "", deeper=0)
             yield from decoded(cut)
-            numbers = [Piece(data, at, end, (end - at) / len(data)) for data, at, end in listed(cut.data)]
-            for pieces, name in ((_all_base32(cut.data), "base32"), (numbers, "list")):
+            for pieces, name in ((_all_base32(cut.data), "base32"), (list(_listed(cut.data)), "list")):
                 if pieces:
                     yield _pasted(cut, pieces, _WIDE_GAP, name)
         spread = self._spread.parts(layer.data, _around(layer.data, _SPREAD_WORD))
@@ -672,6 +660,18 @@ def _around(data: bytes, kinds: bytes) -> Callable[[int], _Part]:
         return first, len(data) if last < 0 else last
 
     return part
+
+
+def _listed(data: bytes) -> Iterator[Piece]:
+    """Yield bytes that are written as numbers: `[115, 107]`, `[115 107]`, `0x73, 0x6b`, `73-6B`.
+
+    A number that no byte has becomes 255.
+    """
+    for run in _LISTED.finditer(data):
+        base = 16 if run[0][2:3] == b"-" else 10
+        codes = [int(one, 16 if one[1:2] in b"xX" and len(one) > 2 else base) for one in _ONE_OF_LIST.findall(run[0])]
+        start, end = run.span()
+        yield Piece(bytes(min(code, 255) for code in codes), start, end, (end - start) / len(codes))
 
 
 def _all_base32(data: bytes) -> list[Piece]:

@@ -20,6 +20,8 @@ from byokeep_redact.decoders import MASK64, TRIGGERS, holds_text, holds_text16, 
 from byokeep_redact.rules import Rule, Rules, default_rules
 
 _MANY: Final = re.compile(rb"(?<!\\)\{(\d+),\d{3,}\}")
+# What stands before a match, in a group that begins like this and has none inside.
+_BEFORE: Final = re.compile(rb"\A\(\?:\^\|(?:\[\^?\]?[^\]]*\]|\\.|[^()\[\]\\])*\)(?=[^?*+{|])", re.S)
 _LAST: Final = re.compile(rb"(?<!\\)\{(\d+),\}(\)*)\Z")
 # What lower-casing a pattern would change: classes by a capital letter, letters by number, ranges from kind to kind.
 _CASED: Final = re.compile(
@@ -55,33 +57,7 @@ _WARM_BYTES: Final = 1 << 18
 def weakened(pattern: bytes) -> bytes:
     """Return a pattern that is found wherever `pattern` is, and is cheaper to look for."""
     flags, body = (b"(?i)", pattern[4:]) if pattern.startswith(b"(?i)") else (b"", pattern)
-    return flags + _LAST.sub(rb"{\1}\2", _MANY.sub(rb"{\1,}", _without_start(body)))
-
-
-def _without_start(body: bytes) -> bytes:
-    """Drop a leading `(?:^|...)`: what stands before a match."""
-    if not body.startswith(b"(?:^|"):
-        return body
-    depth, at, in_class = 0, 0, False
-    while at < len(body):
-        letter = body[at : at + 1]
-        if letter == b"\\":
-            at += 1
-        elif in_class:
-            in_class = letter != b"]"
-        elif letter == b"[":
-            in_class = True
-            at += body[at + 1 : at + 2] == b"^"
-            at += body[at + 1 : at + 2] == b"]"
-        elif letter == b"(":
-            depth += 1
-        elif letter == b")":
-            depth -= 1
-            if not depth:
-                rest = body[at + 1 :]
-                return body if rest[:1] in (b"", b"?", b"*", b"+", b"{", b"|") else rest
-        at += 1
-    return body
+    return flags + _LAST.sub(rb"{\1}\2", _MANY.sub(rb"{\1,}", _BEFORE.sub(b"", body)))
 
 
 def _seen_where(number: int, _start: int, end: int, _flags: int, found: list[int]) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from byokeep_redact.checks import CHECKS, PROOFS, SPLITS, Check, Proof, Split
+from byokeep_redact.decoders import Seen
 from byokeep_redact.errors import Rejected
 from byokeep_redact.mask import KIND
 
@@ -107,16 +108,6 @@ class AllowRule:
         return self.after is None or self.after.match(data, end, end + CONTEXT) is not None
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class RuleMatch:
-    """A secret by its shape: the [start, end) of its bytes and the rule that says so."""
-
-    start: int
-    end: int
-    rule: str
-    kind: str
-
-
 class Rules:
     """A whole rule file. Made by `load`."""
 
@@ -168,7 +159,7 @@ class Rules:
                 return []
         return spans
 
-    def find(self, data: bytes) -> Iterator[RuleMatch]:
+    def find(self, data: bytes) -> Iterator[Seen]:
         """Yield what every rule finds, rule by rule, overlapping ones too. This is what engines must come to."""
         folded = data.lower()
         for rule in self.rules:
@@ -178,7 +169,7 @@ class Rules:
             while match := rule.compiled.search(data, at):
                 at = rule.after(match)
                 for start, end in self.secrets(rule, match):
-                    yield RuleMatch(start, end, rule.name, rule.kind)
+                    yield Seen(start, end, rule.name, kind=rule.kind)
 
     def secret_name(self, name: str) -> bool:
         """Return whether a field, header or parameter of this name holds a secret, whatever its value looks like."""

@@ -13,7 +13,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any
 
 from byokeep_redact.hooks.wall import REDACTION_ERROR, PatchingHook, one_line, shown
@@ -76,9 +76,14 @@ class ExceptionHooks(PatchingHook):
             elif original is sys.__unraisablehook__ or found.exc_value is None:
                 self._print(lambda: self._unraisable_text(found))
             else:
-                self._pass_on(lambda told: original(_Unraisable(told, self._wall.line(_place(found)))), found.exc_value)
+                self._pass_on(lambda told: original(self._unraisable_of(told, found)), found.exc_value)
 
         return unraisablehook
+
+    def _unraisable_of(self, told: BaseException, found: sys.UnraisableHookArgs) -> SimpleNamespace:
+        """Return what another unraisable hook is given: the fields of Python's own, none of them raw."""
+        said = self._wall.line(_place(found))
+        return SimpleNamespace(exc_type=type(told), exc_value=told, exc_traceback=None, err_msg=said, object=None)
 
     def _unraisable_text(self, found: sys.UnraisableHookArgs) -> str:
         report = "" if found.exc_value is None else self._wall.report(found.exc_value)
@@ -109,14 +114,6 @@ class ExceptionHooks(PatchingHook):
             original(message, category, filename, lineno, file, line)
 
         return showwarning
-
-
-class _Unraisable:
-    """What another unraisable hook is given: the fields of Python's own, none of them raw."""
-
-    def __init__(self, told: BaseException, place: str) -> None:
-        self.exc_type, self.exc_value, self.exc_traceback = type(told), told, None
-        self.err_msg, self.object = place, None
 
 
 def _place(found: sys.UnraisableHookArgs) -> str:

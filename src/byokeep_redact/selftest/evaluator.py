@@ -195,14 +195,15 @@ class _Output:
             self.around[run[0][0].decode()].append(text[start:end])
 
 
-def run(project: Setup | None = None, seed: str = "") -> Result:
+def run(project: Setup | None = None) -> Result:
     """Run the whole self-test; never raises for what a runner does.
 
     Raises:
         Rejected: ``bad_leak_corpus``.
     """
     present, absent = available_sinks()
-    job = replace(project or Setup(), seed=seed or fresh_seed())
+    job = project or Setup()
+    job = replace(job, seed=job.seed or fresh_seed())
     result = Result(job.seed, sinks=dict.fromkeys(absent, "absent"))
     # One runner for what dies of its samples, one for everything else; all run at once.
     parts = [replace(job, sinks=tuple(name for name in present if name != DYING)), replace(job, sinks=(DYING,))]

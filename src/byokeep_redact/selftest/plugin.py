@@ -49,11 +49,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "secrets_leak: a part of the leak pack")
     if config.getoption("secrets_leak_watch"):
         _start_watch(config, every_test=True)
-    asked = config.getoption("secrets_leak") or config.getoption("secrets_leak_full")
-    if asked and not hasattr(config, "workerinput"):
+    if _asked(config) and not hasattr(config, "workerinput"):
         faults = importlib.import_module("byokeep_redact.selftest.runner").faults(_project(config))
         if faults:
             raise pytest.UsageError("\n".join(faults))
+
+
+def _asked(config: pytest.Config) -> bool:
+    return bool(config.getoption("secrets_leak") or config.getoption("secrets_leak_full"))
 
 
 def _start_watch(config: pytest.Config, *, every_test: bool) -> None:
@@ -68,14 +71,6 @@ def _start_watch(config: pytest.Config, *, every_test: bool) -> None:
 def secrets_leak_watch(request: pytest.FixtureRequest) -> None:
     """Watch this test: it fails when a secret stands in what it wrote and logged. For ``pytest.mark.usefixtures``."""
     _start_watch(request.config, every_test=False)
-
-
-class _Pack(pytest.Collector):
-    def collect(self) -> list[pytest.Item]:
-        plan = importlib.import_module("byokeep_redact.selftest.runner")
-        own = bool(self.config.getini("secrets_leak_corpus"))
-        groups = [group for group in plan.GROUPS if own or group != plan.OWN]
-        return [_Part.from_parent(self, name=name) for name in (*groups, _CONTROLS)]
 
 
 class _Leak(Exception):
@@ -118,9 +113,10 @@ class _Part(pytest.Item):
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the pack behind the project's own tests."""
-    if config.getoption("secrets_leak") or config.getoption("secrets_leak_full"):
-        pack = _Pack.from_parent(session, name=_NODE, nodeid=_NODE)
-        items.extend(pack.collect())
+    if _asked(config):
+        plan, own = importlib.import_module("byokeep_redact.selftest.runner"), config.getini("secrets_leak_corpus")
+        groups = [group for group in plan.GROUPS if own or group != plan.OWN]
+        items += [_Part.from_parent(session, name=name, nodeid=f"{_NODE}::{name}") for name in (*groups, _CONTROLS)]
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -133,15 +129,13 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail a session that was to run the pack and ran none of it."""
     config = session.config
-    asked = config.getoption("secrets_leak") or config.getoption("secrets_leak_full")
-    if asked and not _seen and not config.getoption("collectonly") and not hasattr(config, "workerinput"):
+    if _asked(config) and not _seen and not config.getoption("collectonly") and not hasattr(config, "workerinput"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print the counts per class and the seed."""
-    asked = config.getoption("secrets_leak") or config.getoption("secrets_leak_full")
-    if not asked or config.getoption("collectonly"):
+    if not _asked(config) or config.getoption("collectonly"):
         return
     terminalreporter.section("secrets-leak")
     tables = [text for report in _seen for name, text in report.user_properties if name == _TABLE]
@@ -180,8 +174,7 @@ def _once(config: pytest.Config, path: Path) -> str:
 
 
 def _run(config: pytest.Config) -> Result:
-    evaluator = importlib.import_module("byokeep_redact.selftest.evaluator")
-    result: Result = evaluator.run(_project(config), str(config.getoption("secrets_leak_seed")))
+    result: Result = importlib.import_module("byokeep_redact.selftest.evaluator").run(_project(config))
     return result
 
 
@@ -193,5 +186,6 @@ def _project(config: pytest.Config) -> Setup:
         corpus=str(config.rootpath / corpus) if corpus else "",
         root=config.rootpath,
         full=bool(config.getoption("secrets_leak_full")),
+        seed=str(config.getoption("secrets_leak_seed")),
     )
     return project
