@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import groupby
 from typing import Any, Final
 
 from byokeep_redact.automaton import Engine
@@ -80,6 +81,7 @@ _OVER: Final = 1 << 13
 _PLAIN: Final = 4  # pages taken at once where no record starts, so that less is read twice
 _LEAST_CUT: Final = 1 << 10
 _PEEK: Final = 20
+_LINE: Final = re.compile(rb"[^\n]*\n|[^\n]+")
 _TAIL: Final = 1 << 10
 # How a new record plainly starts; no wrapped or folded value goes on like that.
 _RECORD: Final = re.compile(
@@ -127,7 +129,7 @@ def groups(data: bytes, marked: Callable[[int, int], bool]) -> Iterator[tuple[in
     if len(data) < _LEAST_CUT:
         yield 0, len(data)
         return
-    lines = _lines(data)
+    lines = [line.span() for line in _LINE.finditer(data)]
     chosen = [marked(start, end) for start, end in lines]
     taken = list(chosen)
     for number, hit in enumerate(chosen):
@@ -137,26 +139,11 @@ def groups(data: bytes, marked: Callable[[int, int], bool]) -> Iterator[tuple[in
             taken[number - 1] = True
         if number + 1 < len(lines) and not _RECORD.match(data, lines[number + 1][0] - 1):
             taken[number + 1] = True
-    number = 0
-    while number < len(lines):
-        last = number
-        while last + 1 < len(lines) and taken[last + 1] == taken[number]:
-            last += 1
-        start, end = lines[number][0], lines[last][1]
-        if taken[number] or (last > number and marked(start, end)):
+    for hit, run in groupby(range(len(lines)), key=taken.__getitem__):
+        numbers = list(run)
+        start, end = lines[numbers[0]][0], lines[numbers[-1]][1]
+        if hit or (len(numbers) > 1 and marked(start, end)):
             yield start, end
-        number = last + 1
-
-
-def _lines(data: bytes) -> list[tuple[int, int]]:
-    lines = []
-    start = 0
-    while start < len(data):
-        end = data.find(b"\n", start)
-        end = len(data) if end < 0 else end + 1
-        lines.append((start, end))
-        start = end
-    return lines
 
 
 LEAST_LINE: Final = 1 << 10

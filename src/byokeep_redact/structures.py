@@ -36,9 +36,9 @@ class _Leaf:
 
     __slots__ = ("raw", "text")
 
-    def __init__(self, raw: bytes, text: str | bytes) -> None:
-        self.raw = raw
-        self.text: Any = text
+    def __init__(self, text: str | bytes, shown: Any = None) -> None:
+        self.raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+        self.text: Any = text if shown is None else shown
 
 
 class _Walk:
@@ -71,12 +71,8 @@ class _Walk:
         return self._container(value, depth, secret)
 
     def _leaf(self, text: str | bytes, shown: Any = None) -> _Leaf:
-        raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-        leaf = _Leaf(raw, text)
-        if shown is not None:
-            leaf.text = shown
-        self.leaves.append(leaf)
-        return leaf
+        self.leaves.append(_Leaf(text, shown))
+        return self.leaves[-1]
 
     def _mask(self, value: Any) -> str:
         if isinstance(value, Secret):
@@ -101,7 +97,7 @@ class _Walk:
             if isinstance(value, (dict, types.MappingProxyType)):
                 return self._mapping(value, depth, secret)
             if isinstance(value, (list, tuple)) and len(value) >= 12 and _is_octets(value):
-                return self._octets(value)
+                return self._leaf(bytes(value), list(value) if isinstance(value, list) else tuple(value))
             if isinstance(value, tuple) and hasattr(value, "_fields"):
                 return self._mapping(dict(zip(value._fields, value, strict=True)), depth, secret)
             return self._sequence(value, depth, secret)
@@ -123,8 +119,7 @@ class _Walk:
             hidden = (secret and not names_stay) or self._says_secret(text) or by_pair
             place: Any = key
             if text is not None:
-                raw = text.encode("utf-8", "surrogatepass")
-                place = _Leaf(raw, key if isinstance(key, (str, bytes)) else text)
+                place = _Leaf(text, key if isinstance(key, (str, bytes)) else text)
                 self.keys.append(place)
             elif not isinstance(key, (*_PLAIN, int)):
                 place = _type_name(key)
@@ -143,9 +138,6 @@ class _Walk:
             items = [self.shape(item, depth + 1, secret) for item in value]
         return tuple(items) if isinstance(value, tuple) else items
 
-    def _octets(self, value: Iterable[int]) -> _Leaf:
-        return self._leaf(bytes(value), list(value) if isinstance(value, list) else tuple(value))
-
 
 def redacted(redactor: Redactor, value: Any) -> Any:
     """Return `value` with every secret masked; a plain dict without any comes back as the same object."""
@@ -153,8 +145,7 @@ def redacted(redactor: Redactor, value: Any) -> Any:
         return value
     walk = _Walk(redactor)
     shape = walk.shape(value, 0, False)
-    leaves = [*walk.leaves, *walk.keys]
-    _mask_leaves(redactor, leaves)
+    _mask_leaves(redactor, [*walk.leaves, *walk.keys])
     return _filled(shape)
 
 

@@ -62,7 +62,7 @@ def test_every_rule_finds_its_samples(name: str) -> None:
         for seed in range(2):
             data, spans = marked(filled(template, seed))
             found = list(RULES.find(data))
-            assert name in {one.rule for one in found}, template
+            assert name in {one.label for one in found}, template
             assert _covered([(one.start, one.end) for one in found], spans, len(data)), template
 
 
