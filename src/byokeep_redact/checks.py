@@ -22,13 +22,16 @@ _SAME, _DOWN, _UP = 0.9, -2.6, -3.2
 
 # For each character (a to z, digit, other) the 28 that may follow it; "m" is 0, one letter of the alphabet is 0.5.
 _TABLE: Final = (
-    "fmqnghpcmbjpnpcnbqoqljhikfflqjljpihfomfqigojcnmipeegnejqqgkipheqlaqnigrjbnkpmddbiagopkjmskhfqfgmihpiclmjmgfejbhr"
-    "mhnokljeibenmphljqqogjinjceqpjlkoohdsbfoghqhcolmndeejbjnmgjgtgknobfmmmmhbpokmeebgedqrfghsgeeobhkkgqihljpkegbkbfp"
-    "lnonmkmadafonspmdmpqhlakakakqhiksihimhkhiipmhhrhoiohighnthjkshkgoeejjljieinilgjchffqpijmsiheragogfpjbgnnnieakbcp"
-    "slijsgedoafmmippdgmjledflacpogoppmpfndkjhknjchprllecgbgpklnofjldjfkoosmoarmnnkmhdcbnrgiiqgjlnaiogfpmdplolfdcpcdo"
-    "hhhhhiggihfrijgijlkkuihgffgopgmlsildpalkllpibmookjfamabplfnhqhgnqajkhhnmimormfgbkacrpfljsifoqadjigokconmlfgdngcq"
-    "mmlkokkbnadpoqioapqqeiagbdkjshlguhheqcehiilhchihfefdgchnqhkjpihnrdjjhoqjdqolgghgedepninjpnegmbdhmgiodgirffeikdop"
-    "kjpklimfkdemlnlreloqggkeggerphiotihipfhjmhqigjlijgggkkhnlllmlleeedeeeeegcehgefdpcdqrnlonnmklnhjnnllqfnqnmlkhdggp"
+    "fmqnghpcmbjpnpcnbqoqljhikffl qjljpihfomfqigojcnmipeegnejq qgkipheqlaqnigrjbnkpmddbiago "
+    "pkjmskhfqfgmihpiclmjmgfejbhr mhnokljeibenmphljqqogjinjceq pjlkoohdsbfoghqhcolmndeejbjn "
+    "mgjgtgknobfmmmmhbpokmeebgedq rfghsgeeobhkkgqihljpkegbkbfp lnonmkmadafonspmdmpqhlakakak "
+    "qhiksihimhkhiipmhhrhoiohighn thjkshkgoeejjljieinilgjchffq pijmsiheragogfpjbgnnnieakbcp "
+    "slijsgedoafmmippdgmjledflacp ogoppmpfndkjhknjchprllecgbgp klnofjldjfkoosmoarmnnkmhdcbn "
+    "rgiiqgjlnaiogfpmdplolfdcpcdo hhhhhiggihfrijgijlkkuihgffgo pgmlsildpalkllpibmookjfamabp "
+    "lfnhqhgnqajkhhnmimormfgbkacr pfljsifoqadjigokconmlfgdngcq mmlkokkbnadpoqioapqqeiagbdkj "
+    "shlguhheqcehiilhchihfefdgchn qhkjpihnrdjjhoqjdqolgghgedep ninjpnegmbdhmgiodgirffeikdop "
+    "kjpklimfkdemlnlreloqggkegger phiotihipfhjmhqigjlijgggkkhn lllmlleeedeeeeegcehgefdpcdqr "
+    "nlonnmklnhjnnllqfnqnmlkhdggp "
 )
 
 
@@ -41,7 +44,7 @@ def _symbol(byte: int) -> int:
 
 def _weight(left: int, right: int) -> float:
     first, second = _symbol(left), _symbol(right)
-    weight = (ord(_TABLE[28 * first + second]) - ord("m")) / 2
+    weight = (ord(_TABLE[29 * first + second]) - ord("m")) / 2
     if first < 26 and second < 26:
         upper, lower = left < 97, right >= 97
         weight += _SAME if upper != lower else (_DOWN if upper else _UP)
