@@ -12,11 +12,11 @@ from byokeep.core.kek import (
     KekFinding,
     KekStatus,
     KekVersion,
-    KnownVersion,
+    KeyPurpose,
     check_strength,
+    default_periods,
     differences,
     follows,
-    periods_of,
     rotation_due,
     urgency,
 )
@@ -34,8 +34,8 @@ def status(*numbers: int, fault: KekFault | None = None, protects: int = 0) -> K
     )  # fmt: skip
 
 
-def rows(*states: KeyState) -> list[KnownVersion]:
-    return [KnownVersion(version=number, state=state) for number, state in enumerate(states, 1)]
+def rows(*states: KeyState) -> dict[int, KeyState]:
+    return dict(enumerate(states, 1))
 
 
 @pytest.mark.parametrize(
@@ -44,12 +44,12 @@ def rows(*states: KeyState) -> list[KnownVersion]:
         (status(1), rows(KeyState.ACTIVE), []),
         (status(1, 2), rows(KeyState.DEACTIVATED, KeyState.ACTIVE), []),
         (status(2), rows(KeyState.DESTROYED, KeyState.ACTIVE), []),
-        (status(), [], []),
+        (status(), rows(), []),
         (status(), rows(KeyState.PRE_ACTIVATION), []),
         (status(), rows(KeyState.ACTIVE), [(1, KekFinding.MISSING)]),
         (status(2), rows(KeyState.COMPROMISED, KeyState.ACTIVE), [(1, KekFinding.MISSING)]),
-        (status(1), [], [(1, KekFinding.UNKNOWN)]),
-        (status(1, fault=KekFault.FOREIGN), [], [(1, KekFinding.UNKNOWN)]),
+        (status(1), rows(), [(1, KekFinding.UNKNOWN)]),
+        (status(1, fault=KekFault.FOREIGN), rows(), [(1, KekFinding.UNKNOWN)]),
         (status(1, 2), rows(KeyState.ACTIVE), [(2, KekFinding.UNKNOWN)]),
         (status(1, 2), rows(KeyState.DESTROYED, KeyState.ACTIVE), [(1, KekFinding.BACK)]),
         (status(1, fault=KekFault.DISABLED), rows(KeyState.ACTIVE), [(1, KekFinding.DISABLED)]),
@@ -59,7 +59,7 @@ def rows(*states: KeyState) -> list[KnownVersion]:
     ],
 )
 def test_each_difference_is_a_finding(
-    shown: KekStatus, ours: list[KnownVersion], found: list[tuple[int, KekFinding]]
+    shown: KekStatus, ours: dict[int, KeyState], found: list[tuple[int, KekFinding]]
 ) -> None:
     """What a holder shows and what our rows say: the same is nothing, each difference is named at its version."""
     assert [(one.version, one.finding) for one in differences(shown, ours)] == found
@@ -97,7 +97,7 @@ def test_a_rotation_is_due_by_the_policy_and_before_the_period_ends() -> None:
 
 def test_periods_and_strength() -> None:
     """A year to protect and four to open by default; a wrapping key is never weaker than what it wraps."""
-    made = periods_of(NOW)
+    made = default_periods(KeyPurpose.WRAP, NOW)
     assert (made.protects_until - NOW, made.processes_until - NOW) == (timedelta(days=365), timedelta(days=4 * 365))
     check_strength(256)
     for bits in (0, 128, 192, 255):

@@ -1,44 +1,31 @@
-"""How long a key may protect and how long it may process: NIST SP 800-57 Part 1 Rev 5, sections 5.3.5, 5.3.6 and 7.
+"""Keys: how long one may protect and process, which data-encryption key (DEK) is whose, and the life of a KEK.
 
-*Protect* is to encrypt, wrap or sign; *process* is to decrypt, unwrap or verify what was protected before.
+*Protect* is to encrypt, wrap or sign; *process* is to decrypt, unwrap or verify what was protected before: NIST SP
+800-57 Part 1 Rev 5, sections 5.3.5, 5.3.6 and 7. A KEK, key-encryption key, wraps the DEKs of one client's profiles.
 
 Rules
 - The two periods are separate. After the originator-usage period (OUP) a key protects nothing; after the
-  recipient-usage period (RUP), which starts with it and is never shorter, it processes nothing.
-- The state of a key comes first, then its periods: no period makes a key usable that its state forbids.
+  recipient-usage period (RUP), which starts with it and is never shorter, it processes nothing. The state of a key
+  comes first, then its periods: no period makes a key usable that its state forbids.
 - A suspended key processes what was protected before the suspension. What is stamped inside the span of a suspension is
   not processed, then or later: nobody knows who made it.
 - Recovery is a way of its own, approved and audited by its caller. It reaches what a compromise or the end of a period
   took away, never what was destroyed.
-
-It may not read a clock or a record: the caller brings state, times and approval.
-
-Nouns of key wrapping: which data-encryption key (DEK) is whose, and what its key-encryption key (KEK) looks like.
-
-Rules
 - A DEK is 32 bytes. It is wrapped for exactly one environment, client and profile; the three are bound to the wrapped
-  bytes by OpenBao's cipher, so a wrapped key that is moved elsewhere does not open.
-- A KEK belongs to one environment. The environment is part of its id, so no id can stand for two of them (R2.3-1).
-- Why a wrapped key does not open is not said: one code for a flipped bit, another context, another key.
+  bytes by OpenBao's cipher, so a wrapped key that is moved elsewhere does not open. Why one does not open is not said.
+- A KEK belongs to one environment, which is part of its id, so no id can stand for two of them (R2.3-1). It is rotated
+  once in 366 days or more often; a policy that says nothing, or never, is refused (R6.1-7, R6.1-9).
+- What OpenBao shows and what our rows say are compared version by version. A difference is a finding, and it is said on
+  which side somebody acted outside of us (R9.2-2). The moves of a key lead from its first state to the one that its row
+  shows, each by the table of key states; what does not is an edit (R2.3-7).
 
-It may not hold a key: the KEK stays in OpenBao, the DEK is a :class:`~byokeep.core.secret.Secret` in transit.
-
-The life of a key-encryption key (KEK): how often it is rotated, how long it serves, and what OpenBao must show.
-
-Rules
-- A KEK is rotated once in 366 days or more often; a policy that says nothing, or never, is refused (R6.1-7, R6.1-9).
-- What OpenBao shows and what our rows say are compared version by version. A difference is a finding, and it is said
-  on which side somebody acted outside of us (R9.2-2).
-- The moves of a key lead from its first state to the one that its row shows, each by the table of key states. What does
-  not is an edit (R2.3-7).
-
-It may not ask OpenBao or a database: the caller brings both sides.
+It may not hold a key, read a clock, ask OpenBao or a database: the caller brings both sides.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -109,13 +96,9 @@ class Periods:
         if self.starts_at.tzinfo is None:
             raise ValueError("times are aware")
         if not timedelta(0) < self.oup <= limit.oup or not self.oup <= self.rup <= self.oup + limit.beyond:
-            raise Rejected(
-                "bad_key_period",
-                next_step="See the limits in docs/architecture.md.",
-                purpose=self.purpose.value,
-                longest_oup_d=limit.oup.days,
-                longest_beyond_d=limit.beyond.days,
-            )
+            raise Rejected("bad_key_period", next_step="See the limits in docs/architecture.md.",
+                           purpose=self.purpose.value, longest_oup_d=limit.oup.days,
+                           longest_beyond_d=limit.beyond.days)  # fmt: skip
 
     @property
     def protects_until(self) -> datetime:
@@ -469,14 +452,6 @@ class Difference:
     finding: KekFinding
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownVersion:
-    """What our row says of a version."""
-
-    version: int
-    state: KeyState
-
-
 def check_rotation_days(days: int | None) -> int:
     """Return the interval of a policy.
 
@@ -499,11 +474,6 @@ def check_strength(bits: int) -> None:
         raise Rejected("kek_too_weak", next_step="A wrapping key is never weaker than what it wraps.", bits=bits)
 
 
-def periods_of(made_at: datetime) -> Periods:
-    """Return the periods of a KEK version that is made now (S-NIST-8)."""
-    return default_periods(KeyPurpose.WRAP, made_at)
-
-
 def rotation_due(made_at: datetime, days: int, protect_until: datetime) -> datetime:
     """Return when a version is to be followed by another: by the policy, and in any case before it may not protect."""
     return min(made_at + timedelta(days=check_rotation_days(days)), protect_until)
@@ -516,9 +486,8 @@ def urgency(now: datetime, due_at: datetime, protect_until: datetime) -> str:
     return "overdue" if now >= min(due_at + OVERDUE_AFTER, protect_until) else "due"
 
 
-def differences(status: KekStatus, rows: Sequence[KnownVersion]) -> tuple[Difference, ...]:
-    """Compare what OpenBao shows with what we know; empty when they say the same."""
-    ours = {row.version: row.state for row in rows}
+def differences(status: KekStatus, ours: Mapping[int, KeyState]) -> tuple[Difference, ...]:
+    """Compare what OpenBao shows with the states that our rows give its versions; empty when they say the same."""
     found = [_shown(version.number, version.fault, ours.get(version.number)) for version in status.versions]
     theirs = {version.number for version in status.versions}
     found += [

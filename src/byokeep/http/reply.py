@@ -13,7 +13,7 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from fastapi.responses import Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 _INSTANT = WithJsonSchema({"type": "string", "format": "date-time"})
 
@@ -24,14 +24,15 @@ def at_out(at: datetime) -> str:
 
 
 At = Annotated[datetime, PlainSerializer(at_out, when_used="json"), _INSTANT]
+Hex = Annotated[bytes, PlainSerializer(bytes.hex, return_type=str)]
 AtOffset = Annotated[datetime, PlainSerializer(datetime.isoformat, when_used="json"), _INSTANT]  # of most broker routes
 
 
 def _shown_as(hint: Any, at: Any) -> Any:
-    """The wire type of a noun's field: a time as ``at``, a set as a sorted list, a tuple as a list."""
+    """The wire type of a noun's field: a time as ``at``, bytes in hex, a set as a sorted list, a tuple as a list."""
     origin, inner = get_origin(hint), get_args(hint)
-    if hint is datetime:
-        return at
+    if hint in (datetime, bytes):
+        return at if hint is datetime else Hex
     if origin in (Union, UnionType):
         return Union[tuple(_shown_as(one, at) for one in inner)]  # noqa: UP007 - the members are known only here
     if origin is frozenset:
@@ -40,7 +41,10 @@ def _shown_as(hint: Any, at: Any) -> Any:
 
 
 class Reply(BaseModel):
-    """A reply. ``class X(Reply, of=Noun, shows="id name")`` has these fields of the noun, with the noun's types."""
+    """A reply. ``class X(Reply, of=Noun, shows="id name")`` has these fields of the noun, with the noun's types.
+
+    ``work=id`` shows a field under another name.
+    """
 
     model_config = ConfigDict(
         from_attributes=True, frozen=True, hide_input_in_errors=True, validate_by_name=True, validate_by_alias=True
@@ -50,10 +54,12 @@ class Reply(BaseModel):
         """Take the named fields from a noun, before those that the class declares itself."""
         if of is not None:
             hints = get_type_hints(of)
-            taken = {
-                name: _shown_as(hints[name] if name in hints else get_type_hints(getattr(of, name).fget)["return"], at)
-                for name in shows.split()
-            }
+            taken: dict[str, Any] = {}
+            for text in shows.split():
+                name, _, field = text.rpartition("=")
+                hint = hints[field] if field in hints else get_type_hints(getattr(of, field).fget)["return"]
+                shown = _shown_as(hint, at)
+                taken[name or field] = Annotated[shown, Field(validation_alias=field)] if name else shown
             cls.__annotations__ = taken | get_annotations(cls)
         super().__init_subclass__(**more)
 

@@ -12,11 +12,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import Response, StreamingResponse
-from pydantic import Field, PlainSerializer
+from pydantic import Field
 
-from byokeep.core.keystate import KeyState
-from byokeep.core.manifest import Packing
-from byokeep.core.model import Actor, Environment
+from byokeep.core.model import Actor
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import BYTES, answers, describe, raw_body, refusals
 from byokeep.http.reply import AtOffset, Reply
@@ -24,6 +22,7 @@ from byokeep.http.request import Authenticator, Id, PathId, Strict, caller, json
 from byokeep.jobs.broker_routes import StatusReply, ValidForReply
 from byokeep.kernel.app import BrokerApp
 from byokeep.profiles import checkout
+from byokeep.sealing.generation import Generation
 
 T = TypeVar("T")
 _BINARY: Final = {"type": "string", "format": "binary"}
@@ -32,7 +31,6 @@ Epoch = Annotated[int, Path(ge=1, le=2**53)]
 Number = Annotated[int, Field(ge=1, le=2**53)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Word = Annotated[str, Field(max_length=80)]
-Hex = Annotated[bytes, PlainSerializer(bytes.hex, return_type=str)]
 
 
 class OpenProfileBody(Strict):
@@ -64,35 +62,19 @@ class SealedBody(Strict):
     receipt: Digest
 
 
-class OpenedGenerationReply(Reply):
+_OPENED: Final = (
+    "generation dek_id holder kek_id kek_version blob_key blob_sha256 blob_size packed_size manifest_hash"
+    " record_version browser_version key_state sealed_at sealed_by job_id"
+)
+
+
+class OpenedGenerationReply(Reply, of=Generation, shows=_OPENED, at=AtOffset):
     """The generation that a job opened: which key and which blob, nothing that is in them."""
 
-    generation: int
-    dek_id: UUID
-    holder: str
-    kek_id: str
-    kek_version: int
-    blob_key: str
-    blob_sha256: Hex
-    blob_size: int
-    packed_size: int
-    manifest_hash: Hex
-    record_version: int
-    browser_version: str
-    key_state: KeyState
-    sealed_at: AtOffset
-    sealed_by: UUID
-    job_id: UUID
 
-
-class OpenedReply(Reply):
+class OpenedReply(Reply, of=checkout.OpenedProfile, shows="epoch life_s beat_s packing environment generation"):
     """An opening, for how long it holds and how often to show life, in seconds."""
 
-    epoch: int
-    life_s: int
-    beat_s: float
-    packing: Packing
-    environment: Environment
     generation: OpenedGenerationReply
 
 

@@ -33,10 +33,10 @@ from byokeep.core.kek import (
     Periods,
     Suspension,
     check_strength,
+    default_periods,
     may_process,
     may_protect,
     may_resume,
-    periods_of,
 )
 from byokeep.core.keystate import KeyState, check_transition
 from byokeep.core.model import PROFILE, Actor, ClientId
@@ -168,7 +168,7 @@ async def announce(tx: Tx, app: App, actor: Actor, *, kek_id: str, version: int,
         Rejected: ``kek_too_weak``.
     """
     check_strength(KEK_BITS)
-    periods = periods_of(await tx.one(datetime, "kek_now"))  # the clock that seals are stamped by
+    periods = default_periods(KeyPurpose.WRAP, await tx.one(datetime, "kek_now"))  # the clock that seals are stamped by
     place: dict[str, object] = {"holder": TRANSIT, "kek_id": kek_id, "version": version}
     made = await tx.maybe(
         int, "kek_version_insert", **place, client_id=client_id, environment=app.environment.value,

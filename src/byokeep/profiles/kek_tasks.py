@@ -44,7 +44,6 @@ from byokeep.core.kek import (
     KekScope,
     KekStatus,
     KeyContext,
-    KnownVersion,
     check_provider,
     differences,
     follows,
@@ -516,7 +515,7 @@ async def check(app: KekApp, actor: Actor, client_id: ClientId) -> tuple[Differe
         raise
     rows = await _rows(app, status.kek_id)
     await _pin(app, status, rows)
-    found = list(differences(status, [KnownVersion(version=row.version, state=row.state) for row in rows]))
+    found = list(differences(status, {row.version: row.state for row in rows}))
     found += [
         Difference(version=row.version, finding=KekFinding.HISTORY) for row in rows if not await _proved(app, row)
     ]

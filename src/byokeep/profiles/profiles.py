@@ -91,6 +91,12 @@ class Profile:
         return self.state is ProfileState.VALID and 0 < self.generation == self.validated_generation
 
     @property
+    def next_step(self) -> str:
+        """What comes next for it, in a sentence."""
+        return life.next_step(self.state, profile=str(self.id), due=self.due_cause, incident=str(self.incident or ""),
+                              proved=self.proved, sealed=self.generation > 0)  # fmt: skip
+
+    @property
     def at(self) -> dict[str, object]:
         """Whose and which it is, as statements about what belongs to it are asked."""
         return {"client_id": self.client_id, "profile_id": self.id}

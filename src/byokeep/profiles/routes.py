@@ -6,19 +6,19 @@ Routes of the keys that guard browser profiles: what there is, what hangs on it,
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from byokeep.core import profile as life
 from byokeep.core.errors import Rejected
-from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import Packing
-from byokeep.core.model import Actor, ClientId, Provider
+from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
-from byokeep.core.profile import ProfileState, ProfileTask, Purpose
+from byokeep.core.profile import ProfileTask
 from byokeep.http.openapi import NUMBER, describe, parameters, refusals
 from byokeep.http.reply import At, Reply
 from byokeep.http.request import (
@@ -36,10 +36,11 @@ from byokeep.http.request import (
 )
 from byokeep.kernel.app import WebApp
 from byokeep.profiles import kek, profiles
-from byokeep.profiles.kek_store import Kek, Rotation
-from byokeep.profiles.profiles import Profile, Work
+from byokeep.profiles.kek import ShownKek
+from byokeep.profiles.kek_store import Dependent, Kek, Rotation
+from byokeep.profiles.profiles import Expected, Opening, Profile, ProofPicture, Work
+from byokeep.sealing.generation import Generation
 
-Hex = Annotated[str, BeforeValidator(bytes.hex)]
 Word = Annotated[str, Field(max_length=64)]
 Seen = Annotated[str, Field(max_length=400)]
 
@@ -77,38 +78,20 @@ class ConfirmBody(Strict):
     seen: Annotated[dict[Word, Seen], Field(min_length=1, max_length=profiles.MOST_ACCOUNTS)]
 
 
-class ProfileAccountReply(Reply):
+class ProfileAccountReply(Reply, of=Expected, shows="platform account username"):
     """An account that a profile is logged in to."""
 
-    platform: Provider
-    account: str
-    username: str
+
+_PROFILE: Final = (
+    "profile=id client_id sop=sop_id state reason packing generation proved accounts created_at created_by confirmed_at"
+    " confirmed_by sealed_at validated_at validated_generation due_at due_cause incident replaces next_step"
+)
 
 
-class ProfileReply(Reply):
+class ProfileReply(Reply, of=Profile, shows=_PROFILE):
     """A profile; one that has no use any more is due for nothing."""
 
-    profile: UUID
-    client_id: UUID
-    sop: UUID | None
-    state: ProfileState
-    reason: str
-    packing: Packing
-    generation: int
-    proved: bool
     accounts: list[ProfileAccountReply]
-    created_at: At
-    created_by: UUID
-    confirmed_at: At | None
-    confirmed_by: UUID | None
-    sealed_at: At | None
-    validated_at: At | None
-    validated_generation: int
-    due_at: At | None
-    due_cause: str
-    incident: UUID | None
-    replaces: UUID | None
-    next_step: str
 
 
 class ProfilesReply(Reply):
@@ -117,29 +100,17 @@ class ProfilesReply(Reply):
     profiles: list[ProfileReply]
 
 
-class WorkReply(Reply):
+_WORK: Final = (
+    "work=id profile=profile_id kind state reason result generation asked_by asked_at confirmed_at ended_at"
+)
+
+
+class WorkReply(Reply, of=Work, shows=_WORK):
     """A piece of work."""
 
-    work: Annotated[UUID, Field(validation_alias="id")]
-    profile: Annotated[UUID, Field(validation_alias="profile_id")]
-    kind: ProfileTask
-    state: str
-    reason: str
-    result: str
-    generation: int | None
-    asked_by: UUID
-    asked_at: At
-    confirmed_at: At | None
-    ended_at: At | None
 
-
-class ProofReply(Reply):
+class ProofReply(Reply, of=ProofPicture, shows="platform generation sha256 file"):
     """A picture that proves who is logged in: which file below ``proofs_dir`` of the worker's host it is."""
-
-    platform: str
-    generation: int
-    sha256: str
-    file: str
 
 
 class ProfileLookReply(ProfileReply):
@@ -149,34 +120,18 @@ class ProfileLookReply(ProfileReply):
     work: WorkReply | None
 
 
-class GenerationReply(Reply):
+_GENERATION: Final = (
+    "generation key=dek_id key_state holder kek=kek_id kek_version blob_size blob_sha256 manifest_sha256=manifest_hash"
+    " browser_version sealed_at sealed_by job=job_id gone_at"
+)
+
+
+class GenerationReply(Reply, of=Generation, shows=_GENERATION):
     """A generation: which key and which blob, nothing that is in them."""
 
-    generation: int
-    key: Annotated[UUID, Field(validation_alias="dek_id")]
-    key_state: KeyState
-    holder: str
-    kek: Annotated[str, Field(validation_alias="kek_id")]
-    kek_version: int
-    blob_size: int
-    blob_sha256: Hex
-    manifest_sha256: Annotated[Hex, Field(validation_alias="manifest_hash")]
-    browser_version: str
-    sealed_at: At
-    sealed_by: UUID
-    job: Annotated[UUID, Field(validation_alias="job_id")]
-    gone_at: At | None
 
-
-class OpeningReply(Reply):
+class OpeningReply(Reply, of=Opening, shows="open purpose generation job=job_id opened_at until"):
     """Who had a profile open last."""
-
-    open: bool
-    purpose: Purpose
-    generation: int
-    job: Annotated[UUID, Field(validation_alias="job_id")]
-    opened_at: At
-    until: At
 
 
 class ProfileHistoryReply(ProfileReply):
@@ -199,14 +154,14 @@ def router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     )  # fmt: skip
     async def create(
         request: Request, client_id: PathId, actor: Actor = who, body: CreateBody = create_body
-    ) -> dict[str, Any]:
+    ) -> Profile:
         """Make a profile; a login fills it."""
         spend(request, writes, actor, ClientId(client_id))
         made = await profiles.create(
             app, actor, ClientId(client_id), accounts=[(one.platform, one.account) for one in body.accounts],
             packing=Packing(body.packing), replaces=body.replaces,
         )  # fmt: skip
-        return profile_out(made)
+        return shown(made)
 
     @routes.get(
         "/clients/{client_id}/profiles",
@@ -219,7 +174,7 @@ def router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
         if given not in ("true", "false"):
             raise Rejected("bad_request", next_step="Say due=true or due=false.")
         found = await profiles.list_profiles(app, actor, ClientId(client_id), due=given == "true")
-        return {"profiles": [profile_out(one) for one in found]}
+        return {"profiles": [shown(one) for one in found]}
 
     return routes
 
@@ -239,7 +194,7 @@ def looks(app: WebApp, auth: Authenticator) -> APIRouter:
         found = await profiles.find(app, actor, Verb.PROFILE_READ, client_id, profile_id)
         work = await profiles.newest_work(app, actor, client_id, profile_id, limit=1)
         proofs = await profiles.proofs(app, actor, client_id, profile_id)
-        return profile_out(found) | {"proofs": proofs, "work": work[0] if work else None}
+        return ProfileReply.fields(shown(found)) | {"proofs": proofs, "work": work[0] if work else None}
 
     @routes.get("/history", response_model=ProfileHistoryReply)
     async def history(profile_id: PathId, actor: Actor = who) -> dict[str, Any]:
@@ -247,7 +202,8 @@ def looks(app: WebApp, auth: Authenticator) -> APIRouter:
         client_id = await profiles.owner_of(app, actor, Verb.PROFILE_READ, profile_id)
         found = await profiles.history(app, actor, client_id, profile_id)
         work = await profiles.newest_work(app, actor, client_id, profile_id)
-        return profile_out(found.profile) | {"generations": found.generations, "opening": found.opening, "work": work}
+        more = {"generations": found.generations, "opening": found.opening, "work": work}
+        return ProfileReply.fields(shown(found.profile)) | more
 
     @routes.get("/works/{work_id}", response_model=WorkReply)
     async def work(profile_id: PathId, work_id: PathId, actor: Actor = who) -> Work:
@@ -334,21 +290,9 @@ def decisions(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     return routes
 
 
-def profile_out(one: Profile) -> dict[str, Any]:
-    """Return a profile."""
-    lives = life.living(one.state)
-    return {
-        "profile": one.id, "client_id": one.client_id, "sop": one.sop_id, "state": one.state, "reason": one.reason,
-        "packing": one.packing, "generation": one.generation, "proved": one.proved, "accounts": one.accounts,
-        "created_at": one.created_at, "created_by": one.created_by, "confirmed_at": one.confirmed_at,
-        "confirmed_by": one.confirmed_by, "sealed_at": one.sealed_at, "validated_at": one.validated_at,
-        "validated_generation": one.validated_generation, "due_at": one.due_at if lives else None,
-        "due_cause": one.due_cause if lives else "", "incident": one.incident, "replaces": one.replaces,
-        "next_step": life.next_step(
-            one.state, profile=str(one.id), due=one.due_cause, incident=str(one.incident or ""), proved=one.proved,
-            sealed=one.generation > 0,
-        ),
-    }  # fmt: skip
+def shown(one: Profile) -> Profile:
+    """Return a profile as it is shown: one that has no use any more is due for nothing."""
+    return one if life.living(one.state) else replace(one, due_at=None, due_cause="")
 
 
 _KEK: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -361,45 +305,25 @@ class ReasonBody(Strict):
     reason: Code
 
 
-class KekReply(Reply):
+_KEK_SHOWN: Final = (
+    "kek=kek_id holder version client_id environment algorithm bits state owner dependents made_at protect_until"
+    " process_until rotation_due_at=due_at urgency compromised_at check checked_at changed_at changed_by"
+)
+
+
+class KekReply(Reply, of=ShownKek, shows=_KEK_SHOWN):
     """A version of a key that guards profiles; never the key."""
 
-    kek: Annotated[str, Field(validation_alias="kek_id")]
-    holder: str
-    version: int
-    client_id: UUID | None
-    environment: str
-    algorithm: str
-    bits: int
-    state: KeyState
-    owner: str
-    dependents: int
-    made_at: At
-    protect_until: At
-    process_until: At
-    rotation_due_at: Annotated[At, Field(validation_alias="due_at")]
-    urgency: str
-    compromised_at: At | None
-    check: str
-    checked_at: At | None
-    changed_at: At
-    changed_by: UUID
+
+_ROTATION: Final = (
+    "rotation=id kek=kek_id from_version to_version state moved remaining reason started_by started_at ended_at"
+)
 
 
-class RotationReply(Reply):
+class RotationReply(Reply, of=Rotation, shows=_ROTATION):
     """A rotation: how much was moved to the new version, and what is left."""
 
-    rotation: Annotated[UUID, Field(validation_alias="id")]
-    kek: Annotated[str, Field(validation_alias="kek_id")]
-    from_version: int
-    to_version: int
-    state: str
-    moved: int
     remaining: int | None
-    reason: str
-    started_by: UUID
-    started_at: At
-    ended_at: At | None
 
 
 class KeksReply(Reply):
@@ -409,22 +333,14 @@ class KeksReply(Reply):
     rotations: list[RotationReply]
 
 
-class DependentReply(Reply):
-    """Something that a version wraps."""
+_DEPENDENT: Final = (
+    "client_id client profile=profile_id generation dek=dek_id kek_version artifact=blob_key size=blob_size key_state"
+    " profile_state newest accounts sealed_at"
+)
 
-    client_id: UUID
-    client: str
-    profile: Annotated[UUID, Field(validation_alias="profile_id")]
-    generation: int
-    dek: Annotated[UUID, Field(validation_alias="dek_id")]
-    kek_version: int
-    artifact: Annotated[str, Field(validation_alias="blob_key")]
-    size: Annotated[int, Field(validation_alias="blob_size")]
-    key_state: str
-    profile_state: str
-    newest: bool
-    accounts: list[str]
-    sealed_at: At
+
+class DependentReply(Reply, of=Dependent, shows=_DEPENDENT):
+    """Something that a version wraps."""
 
 
 class DependentsReply(Reply):
@@ -444,12 +360,8 @@ class MoveReply(Reply):
     by: UUID
 
 
-class KekStateReply(Reply):
+class KekStateReply(Reply, of=Kek, shows="kek=kek_id version state"):
     """A version and its state."""
-
-    kek: Annotated[str, Field(validation_alias="kek_id")]
-    version: int
-    state: KeyState
 
 
 class KekHistoryReply(KekStateReply):

@@ -1,34 +1,17 @@
-"""One sealed generation: its row, and the record that must be the one that the row was written with.
+"""One sealed generation and the one path to and from it, used by service and SDK: into the artifact store and back.
 
 Rules
-- The row says which manifest, which key, which blob; who read the record is believed in nothing.
-- What is missing is named: record or key. Whatever else is wrong is one and the same error, and the caller learns
-  beside it whose things were found there (R5.3-15).
-
-It may not unwrap a key, nor decide what follows from a refusal.
-
-The byte streams on both ends, what stands between them and the library, and what carries them over threads.
-
-Rules
+- The row says which manifest, which key, which blob; the artifact store, and who read the record, are believed in
+  nothing (ADR 0033). What is missing is named: record or key. Whatever else is wrong is one and the same error, and the
+  caller learns beside it whose things were found there (R5.3-15).
+- A fresh key for each blob, wrapped before a byte is sealed: without OpenBao there is no blob (R5.3-1, R5.3-3). A key
+  in clear is a Secret that its user wipes.
+- The content streams between workspace, sealer and store; it is nowhere else (R5.3-7). A few pieces are under way or
+  read ahead at a time, so memory does not grow when one side is slow; what goes wrong on one side ends the other, with
+  the first side's own error. Nothing of a blob is visible before all of it was verified (R5.3-22).
 - An error of a stream is the stream's: the library would turn it into one of its own, so it is kept and raised again.
-- Once something went wrong nothing more is written. The library ends a stream when its object goes away, and a blob
-  that was given up must not be ended properly.
-
-- A few pieces are read ahead and no more: verifying a blob and unpacking it take a core each, and memory does not grow
-  when the user of the pieces is slow.
-- Who leaves early waits until the reading has stopped: nothing reads a source that is closed.
-
-It may not look at what passes.
-
-The one path of a sealed profile, used by service and SDK: into the artifact store, and back, or not at all.
-
-Rules
-- A fresh key for each blob, wrapped before a byte is sealed: without OpenBao there is no blob (R5.3-1, R5.3-3).
-- The content streams between workspace, sealer and store; it is nowhere else (R5.3-7). A few pieces are under way at a
-  time; what goes wrong on one side ends the other, with the first side's own error.
-- Record, blob and key are compared with the row first: the artifact store, and who read the record, are believed in
-  nothing (ADR 0033). Nothing of a blob is visible before all of it was verified (R5.3-22).
-- A key in clear is a Secret that its user wipes.
+  Once something went wrong nothing more is written: the library ends a stream when its object goes away, and a blob
+  that was given up must not be ended properly. Who leaves early waits until the reading has stopped.
 
 It may not read or write a record, know a library that seals, or decide what follows from a refusal.
 """
@@ -216,8 +199,31 @@ async def in_thread(work: Callable[[Stop], T]) -> T:
         raise
 
 
-class OpeningStream:
-    """A source as the library wants it: counts and digests what passes, and keeps the source's own error.
+class _Counted:
+    """What passes by the library: counted and digested, with the stream's own error kept until somebody takes it."""
+
+    closed = False
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop, self._sha256 = stop, hashlib.sha256()
+        self.size = 0
+        self.failure: BaseException | None = None
+
+    def took_failure(self) -> BaseException | None:
+        """Return the stream's own error and forget it: held here it would hold everything that it passed."""
+        failure, self.failure = self.failure, None
+        return failure
+
+    def digest(self) -> bytes:
+        """SHA-256 of what has passed."""
+        return self._sha256.digest()
+
+    def close(self) -> None:
+        """Who gave the stream closes it."""
+
+
+class OpeningStream(_Counted):
+    """A source as the library wants it.
 
     Args:
         counted: Whether to take the SHA-256 of what passes.
@@ -225,18 +231,9 @@ class OpeningStream:
             library is never let go by it, nor what it holds. Who reads silently asks :meth:`took_failure`.
     """
 
-    closed = False
-
     def __init__(self, source: Source, stop: Stop, *, counted: bool = False, silent: bool = False) -> None:
-        self._source, self._stop, self._silent = source, stop, silent
-        self._sha256 = hashlib.sha256() if counted else None
-        self.size = 0
-        self.failure: BaseException | None = None
-
-    def took_failure(self) -> BaseException | None:
-        """Return the source's own error and forget it: held here it would hold everything that it passed."""
-        failure, self.failure = self.failure, None
-        return failure
+        super().__init__(stop)
+        self._source, self._counted, self._silent = source, counted, silent
 
     def readable(self) -> bool:
         """Always."""
@@ -253,37 +250,21 @@ class OpeningStream:
                 return b""
             raise
         self.size += len(data)
-        if self._sha256 is not None:
+        if self._counted:
             self._sha256.update(data)
         return data
 
-    def digest(self) -> bytes:
-        """SHA-256 of what has passed."""
-        return b"" if self._sha256 is None else self._sha256.digest()
 
-    def close(self) -> None:
-        """Who gave the source closes it."""
-
-
-class Writing:
-    """A target as the library wants it: counts and digests what passes, and falls silent when it is given up.
+class Writing(_Counted):
+    """A target as the library wants it, which falls silent when it is given up.
 
     An error is kept, not raised, for the reason that :class:`OpeningStream` gives; it tells the work to stop.
     """
 
-    closed = False
-
     def __init__(self, target: Target, stop: Stop) -> None:
-        self._target, self._stop = target, stop
-        self._sha256 = hashlib.sha256()
-        self.size = 0
+        super().__init__(stop)
+        self._target = target
         self.given_up = False
-        self.failure: BaseException | None = None
-
-    def took_failure(self) -> BaseException | None:
-        """Return the target's own error and forget it."""
-        failure, self.failure = self.failure, None
-        return failure
 
     def writable(self) -> bool:
         """Always."""
@@ -302,13 +283,6 @@ class Writing:
         self.size += len(data)
         self._sha256.update(data)
         return len(data)
-
-    def digest(self) -> bytes:
-        """SHA-256 of what has passed."""
-        return self._sha256.digest()
-
-    def close(self) -> None:
-        """Who gave the target closes it."""
 
 
 class Ahead:

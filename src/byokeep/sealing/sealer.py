@@ -1,33 +1,21 @@
-"""Sealing: a stream of bytes becomes a blob under a key of its own.
+"""The form of a sealed blob (docs/spec/sealed-blob.md), how it is sealed and opened, and the known answers asked first.
 
 Rules
-- A data key is 32 bytes of the system's generator and seals one blob.
-- Key of the stream and commitment come from one HKDF (SHA-256) of data key and salt, under different labels: who knows
-  the commitment knows nothing of the key, and no two keys share one.
-- Header, then zstd inside Tink's streaming AEAD, as they come: memory does not grow with the stream.
-- A blob that was not finished is no blob: it lacks its end, and opening refuses it.
+- Making a :class:`Sealer` asks the known answers, every time: a library that answers otherwise seals and opens nothing
+  (S-GCM-13). The known blob was made by another implementation of the format, by hand from AES-GCM and HKDF. It must
+  open, must not open when one bit differs, and a fresh seal must open again.
+- A data key is 32 bytes of the system's generator and seals one blob. Key of the stream and commitment come from one
+  HKDF (SHA-256) of data key and salt, under different labels: who knows the commitment knows nothing of the key.
+- Header, then zstd inside Tink's streaming AEAD, as they come: memory does not grow with the stream. A blob that was
+  not finished is no blob: it lacks its end, and opening refuses it.
+- The header has one length and one version: there is no older mode to fall back to. Header and commitment, in constant
+  time, are checked before anything is decrypted, a segment is verified before it is decompressed, and the sink commits
+  after the end of the blob was verified: size, digest, finality and the size of what came out.
+- Whatever is wrong with blob, key, record or manifest, the error is the same one (S-GCM-10). A source that cannot be
+  read is not wrong: that is the source's own error. No more comes out than the record says, however well it is
+  compressed.
 
 It may not keep a key beyond the call, nor buffer what it seals anywhere but in memory.
-
-Opening: a blob becomes the stream that it was made of, or nothing.
-
-Rules
-- Header and commitment are checked before anything is decrypted, a segment is verified before it is decompressed, and
-  the sink commits after the end of the blob was verified: size, digest, finality and the size of what came out.
-- Whatever is wrong with blob, key, record or manifest, the error is the same one. A source that can not be read is not
-  wrong: that is the source's own error.
-- No more comes out than the record says, however well it is compressed.
-
-It may not tell which check failed.
-
-What a process seals and opens with: nobody gets it before the known answers were asked (S-GCM-13).
-
-Rules
-- Making one asks them, every time: a library that answers otherwise seals and opens nothing.
-- The known blob was made by another implementation of the format, by hand from AES-GCM and HKDF.
-- It must open, must not open when one bit differs, and a fresh seal must open again.
-
-It may not touch a key that is in use, and may not be passed on to another process.
 """
 
 from __future__ import annotations
@@ -173,11 +161,6 @@ def new_dek() -> Secret:
         raise Unavailable("no_randomness", next_step="See to the system's source of randomness.") from None
 
 
-def new_salt() -> bytes:
-    """Return a salt for one blob."""
-    return os.urandom(SALT)
-
-
 def commitment(dek: Secret, salt: bytes) -> bytes:
     """Return what a header says of the key, 32 bytes.
 
@@ -242,7 +225,7 @@ async def seal(
 
 def seal_now(source: Source, target: Target, dek: Secret, dek_id: UUID, manifest: Manifest, stop: Stop) -> SealedBlob:
     """As :func:`seal`, in this thread; blocks."""
-    salt = new_salt()
+    salt = os.urandom(SALT)
     header = Header(salt=salt, commitment=commitment(dek, salt))
     reading, writing = OpeningStream(source, stop), Writing(target, stop)
     sealed: Any = None
