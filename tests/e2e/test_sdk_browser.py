@@ -500,7 +500,7 @@ def runner(made: Sealed, place: Path, *, stay: bool = False, elsewhere: bool = F
         spaces = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc"]
         spaces += [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
         command = [*spaces, "sh", "-c", inside, "sh", *command]
-    source = Path(browser.__file__).parents[3]
+    source = Path(browser.__file__).parents[2]
     env = {"PATH": os.environ["PATH"], "HOME": str(place), "PYTHONPATH": str(source)}
     return subprocess.Popen(command, cwd=place, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

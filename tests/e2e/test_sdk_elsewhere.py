@@ -27,7 +27,7 @@ from tests.support.website import Site, site_with_acme
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
 NOBODY = 65534
-SOURCE = Path(browser.__file__).parents[3]
+SOURCE = Path(browser.__file__).parents[2]
 STASH = "/mnt/"  # seen in that mount namespace alone
 TOOLS = ("unshare", "setpriv", "ip")
 # Its network has no way out: the website's port is one of its own, and leads to the website by a socket that is a file.

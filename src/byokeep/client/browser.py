@@ -1,50 +1,34 @@
-"""The key of one profile, reached under the job's own lease: a use lease unwraps, a sealing lease wraps.
+"""A browser from a client's sealed profile, for as long as a block lasts: what ``job.browser`` does (ADR 0029).
+
+async with keep.job(
+    client=cid, secrets=["profile"], platforms=["tiktok"], effects=["publish"], lanes=["browser"]
+) as job:
+    async with job.browser("tiktok/acme") as context:
+        page = context.pages[0]
+        async with job.effect("publish", platform="tiktok", account="acme", key="post-0001", lane="browser"):
+            await page.get_by_role("button", name="Post").click()
 
 Rules
-- Each act logs in at the store anew, for seconds, and names its lease: the store's own log explains it.
-- No record is read or written here: the store refuses it to a runner, and the broker hands out what is open (ADR 0033).
-
-It may not keep a token or a key.
-
-An opening of a profile as its holder sees it: the broker's routes, and with them an artifact store of one profile.
-
-Rules
-- Every call names the epoch; ``opening_lost`` means that somebody else may have it by now.
-- Blobs come and go by the broker: a runner has no right at the store of artifacts. So do records (ADR 0033).
-
-It may not decide whether to go on: :mod:`.watch` does.
-
-Refuses what would put a session somewhere: traces, archives of the network, videos, the storage as a file or object.
-
-Rules
-- Asked for on the context that was handed out, on its pages, also those opened later, on their requests or on its
-  browser, it raises; nothing is begun and nothing is written.
-- A browser of a profile has this one context: another one would be recorded beside it.
-- A picture of a page is the caller's business: :mod:`byokeep_redact.hooks.browser` takes one without secrets.
-
-It stops who forgets, not who means to: the runner has the browser in its hands, its protocol (CDP) included, and that
-is said in the threat model.
-
-Asks again and again whether the browser may stay open, and closes it when it may not (R7.3-1).
-
-Rules
-- A no closes it at once; a silence of the broker's life does too, for a kill switch may be what nobody could tell.
-- Asked to close it has ``CLOSE_S``; then its processes are killed. So from the switch to the last process it takes less
-  than five seconds: one to ask, one to hear, the rest to close.
-- The block is cancelled after the browser is gone, and ends with what the broker said.
-
-It may not hand over a browser that was stopped: who begins one late is stopped as well.
-
-One run on a sealed profile: opened, seen to be the right account's, handed out, sealed again when it moved, wiped.
-
-Rules
+- The profile is opened at the broker first: one opener at a time, and only while the broker says so. Every call names
+  the epoch; ``opening_lost`` means that somebody else may have it by now. Blobs and records come and go by the broker:
+  a runner has no right at either store (ADR 0033). Each act logs in at OpenBao anew, for seconds, and names its lease.
+- What is plain lies in memory, and is wiped when the block ends, however it ends; the opening is ended after that, with
+  a word for why.
 - The context is handed out after the account was compared with what is bound to the blob, and with what the broker
-  knows; whatever could not be checked counts as another's (R5.3-17).
+  knows; what could not be checked counts as another's (R5.3-17).
+- It is asked again and again whether the browser may stay open (R7.3-1). A no closes it at once; a silence of the
+  broker's life does too, for a kill switch may be what nobody could tell. Asked to close it has ``CLOSE_S``; then its
+  processes are killed: from the switch to the last process it takes less than five seconds. The block is cancelled
+  after the browser is gone, and ends with what the broker said. A browser that begins late is stopped as well.
 - What moved is sealed only when the browser has closed cleanly and still was the right account's; else the last good
   generation stays, and what moved is lost.
-- However the block ends, the opening is ended with a word for why, and the room is wiped before that.
+- Nothing is recorded of it, and its session is not handed out: traces, archives of the network, videos, the storage as
+  a file or object, and another context beside this one are refused before anything is begun. It stops who forgets, not
+  who means to: the runner has the browser in its hands, its protocol included, and that is said in the threat model. A
+  picture of a page is the caller's business: :mod:`byokeep_redact.hooks.browser` takes one without secrets.
 
-It may not act on a page but to look whose it is.
+Needs the extra ``browser`` and a use lease; no credential of a store. It may not log in, nor act on a page but to look
+whose it is.
 """
 
 from __future__ import annotations
@@ -52,10 +36,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 from uuid import UUID, uuid4
 
@@ -69,7 +52,7 @@ from byokeep.client.lease import HeldLease
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Rejected, Unavailable
 from byokeep.core.identity import Face, IdentityVerdict
 from byokeep.core.keystate import KeyState
-from byokeep.core.manifest import ExpectedAccount, Packing
+from byokeep.core.manifest import ExpectedAccount, Manifest, Packing
 from byokeep.core.model import PROFILE, ClientId, Environment, Provider
 from byokeep.core.sealed_record import MAX_RECORD, ArtifactKey, SealedRecord, StoredArtifact
 from byokeep.core.secret import Secret
@@ -78,33 +61,12 @@ from byokeep.sealing.sealer import Sealer
 from byokeep.sealing.transit import TransitKeys
 from byokeep.wire.bao_http import BaoHttp
 
+if TYPE_CHECKING:
+    from playwright.async_api import BrowserContext, Page
 
-def leased_keys(lease: HeldLease, name: str, environment: Environment) -> TransitKeys:
-    """Return the client's KEK as far as a lease reaches.
-
-    Args:
-        lease: Held for as long as this is used.
-        name: Under which the profile is pinned there.
-        environment: Of the installation.
-    """
-
-    async def log_in() -> tuple[BaoHttp, Secret, str]:
-        store, token, _, _ = await lease.login(name)
-        return store, token, lease.id
-
-    return TransitKeys(log_in, environment)
-
+    from byokeep.client.job import Job
 
 ENDED_WITHIN_S = 5.0  # for the word that it is over; the opening runs out by itself
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SealPlan:
-    """Where a seal goes, and who made it when, in the broker's words."""
-
-    generation: int
-    created_by: UUID
-    created_at: datetime
 
 
 class ProfileOpening:
@@ -177,13 +139,16 @@ class ProfileOpening:
         """Say that the browser is closed and has moved. Raises Conflict(``permits_open``), Denied, Unavailable."""
         await self._broker.persist(lambda: self._call("sealing"))
 
-    async def announce(self, dek_id: UUID) -> SealPlan:
-        """Announce a seal of what was opened. Raises Conflict, Denied, Unavailable."""
-        body = {"base": self.row.generation, "dek_id": str(dek_id)}
-        reply = await self._call("seals", body)
+    async def announce(self, dek_id: UUID, manifest: Manifest) -> Manifest:
+        """Announce a seal of what was opened; returns its manifest, with who made it when in the broker's words.
+
+        Raises:
+            Conflict, Denied, Unavailable: As :meth:`beat`.
+        """
+        reply = await self._call("seals", {"base": self.row.generation, "dek_id": str(dek_id)})
         try:
-            return SealPlan(
-                generation=int(reply["generation"]), created_by=UUID(reply["created_by"]),
+            return replace(
+                manifest, generation=int(reply["generation"]), created_by=UUID(reply["created_by"]),
                 created_at=datetime.fromisoformat(reply["created_at"]),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError):
@@ -268,9 +233,6 @@ def _row(said: Mapping[str, Any], client_id: UUID, profile_id: UUID) -> Generati
         sealed_by=UUID(said["sealed_by"]), job_id=UUID(said["job_id"]), store_request="", gone_at=None,
     )  # fmt: skip
 
-
-if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext, Page
 
 _OF_CONTEXT: Final = ("storage_state", "set_storage_state", "route_from_har")
 _OF_REQUEST: Final = ("storage_state",)
@@ -423,38 +385,16 @@ async def _then(work: Callable[[], Awaitable[bool]], after: Callable[[], None]) 
             after()
 
 
-if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext
-
 PERMITS_END_S: Final = 20.0  # seconds after which a permit that nobody closed is called unknown
 _LOOK_S: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Use:
-    """What a run has of its job.
-
-    Attributes:
-        identify: Reports a face to the broker, as ``job.identify`` does; returns its word.
-        site_urls: Login -> address of a simulator; refused in production.
-        room_dir: A directory in memory; ``None`` = one in shared memory.
-    """
-
-    job_id: UUID
-    client_id: UUID
-    broker: Broker
-    token: Secret
-    lease: HeldLease
-    identify: Callable[[str, str, Mapping[str, str | None] | None], Awaitable[str]]
-    site_urls: Mapping[str, str]
-    room_dir: Path | None
-
-
 @asynccontextmanager
-async def opened(use: Use, name: str) -> AsyncIterator[BrowserContext]:
+async def opened(job: Job, broker: Broker, token: Secret, name: str) -> AsyncIterator[BrowserContext]:
     """Give the browser of an account's sealed profile.
 
     Args:
+        broker, token: Of the job.
         name: ``platform/account``, as they were registered.
 
     Raises:
@@ -467,12 +407,12 @@ async def opened(use: Use, name: str) -> AsyncIterator[BrowserContext]:
     """
     sealer = await asyncio.to_thread(Sealer)
     platform, _, account = name.partition("/")
-    profile_id = await use.lease.profile(f"{PROFILE}/{name}")
+    profile_id = await job.lease.profile(f"{PROFILE}/{name}")
     opening = await ProfileOpening.begin(
-        use.broker, use.token, job_id=use.job_id, client_id=use.client_id, profile_id=profile_id,
-        lease_id=await use.lease.renewed(),
+        broker, token, job_id=job.id, client_id=job.client_id, profile_id=profile_id,
+        lease_id=await job.lease.renewed(),
     )  # fmt: skip
-    run = _Run(use, opening, Provider(platform), account, profile_id, sealer)
+    run = _Run(job, broker, token, opening, (Provider(platform), account), profile_id, sealer)
     try:
         async with watched(opening) as watch, run.room() as room:
             try:
@@ -487,22 +427,24 @@ async def opened(use: Use, name: str) -> AsyncIterator[BrowserContext]:
 
 class _Run:
     def __init__(
-        self, use: Use, opening: ProfileOpening, platform: Provider, account: str, profile_id: UUID, sealer: Sealer
-    ) -> None:
+        self, job: Job, broker: Broker, token: Secret, opening: ProfileOpening, named: tuple[Provider, str],
+        profile_id: UUID, sealer: Sealer,
+    ) -> None:  # fmt: skip
         self.cause = "failed"
-        self._use, self._opening, self._profile_id, self._sealer = use, opening, profile_id, sealer
-        self._platform, self._account = platform, account
-        self._name = f"{PROFILE}/{platform.value}/{account}"
+        self._job, self._broker, self._token = job, broker, token
+        self._opening, self._profile_id, self._sealer = opening, profile_id, sealer
+        self._platform, self._account = named
         self._moved = self._failed = False
 
     @asynccontextmanager
     async def room(self) -> AsyncIterator[ProfileRoom]:
         """Give a room in memory; it is wiped at the end."""
-        if self._use.site_urls and self._opening.environment is Environment.PRODUCTION:
+        settings = self._broker.settings
+        if settings.site_urls and self._opening.environment is Environment.PRODUCTION:
             raise Rejected("test_hook_in_production", next_step="Remove site_urls.")
-        place = self._use.room_dir or shared_place()
+        place = settings.room_dir or shared_place()
         rooms = await asyncio.to_thread(Rooms, place, private=False)
-        known: Mapping[Provider, RoomSite] = sites(self._use.site_urls)
+        known: Mapping[Provider, RoomSite] = sites(settings.site_urls)
         if self._platform not in known:
             raise Rejected("platform_without_website", platform=self._platform.value)
         self._site = known[self._platform]
@@ -550,8 +492,7 @@ class _Run:
 
     async def _unsealed(self, room: ProfileRoom) -> SealedRecord:
         opening = self._opening
-        keys = leased_keys(self._use.lease, self._name, opening.environment)
-        sealing = Sealing(sealer=self._sealer, artifacts=opening, keys=keys)
+        sealing = self._sealing(self._job.lease, f"{PROFILE}/{self._platform.value}/{self._account}")
         try:
             text = await opening.sealed_record()
             return await sealing.unseal(text, opening.row, opening.environment, room.sink, found=StoredGeneration())
@@ -559,12 +500,22 @@ class _Run:
             self.cause = "altered"
             raise
 
+    def _sealing(self, lease: HeldLease, name: str) -> Sealing:
+        """What seals and opens, as far as a lease reaches under which the profile is pinned by this name."""
+
+        async def log_in() -> tuple[BaoHttp, Secret, str]:
+            store, token, _, _ = await lease.login(name)
+            return store, token, lease.id
+
+        keys = TransitKeys(log_in, self._opening.environment)
+        return Sealing(sealer=self._sealer, artifacts=self._opening, keys=keys)
+
     async def _prove(self, browser: RoomBrowser) -> None:
         """Let pass what is plainly the expected account, to us and to the broker."""
         self.cause = "not_identified"
         expected = self._expected()
         face = await self._seen(browser, expected)
-        said = await self._use.identify(self._platform.value, self._account, _said(face))
+        said = await self._job.identify(self._platform.value, self._account, _said(face), lane="browser")
         if said == "mismatch":
             self.cause = "wrong_account"
         if said != "match" or self.cause == "wrong_account":
@@ -619,21 +570,15 @@ class _Run:
                 return
 
     async def _sealed(self, room: ProfileRoom, watch: OpeningWatch) -> None:
-        use, opening = self._use, self._opening
-        await use.lease.close()  # the job acts no more, and reads nothing else
-        custody = HeldLease(use.broker, use.token, use.job_id)
+        opening = self._opening
+        await self._job.lease.close()  # the job acts no more, and reads nothing else
+        custody = HeldLease(self._broker, self._token, self._job.id)
         try:
             await custody.open()
-            dek_id = uuid4()
-            plan = await opening.announce(dek_id)
-            manifest = replace(
-                self._record.manifest, generation=plan.generation, created_by=plan.created_by,
-                created_at=plan.created_at, browser_version=self._version,
-            )  # fmt: skip
-            keys = leased_keys(custody, f"{PROFILE}/{self._profile_id}", opening.environment)
-            sealing = Sealing(sealer=self._sealer, artifacts=opening, keys=keys)
+            dek_id, manifest = uuid4(), replace(self._record.manifest, browser_version=self._version)
+            manifest = await opening.announce(dek_id, manifest)
             with room.content() as source:
-                record = await sealing.seal(manifest, dek_id, source)
+                record = await self._sealing(custody, f"{PROFILE}/{self._profile_id}").seal(manifest, dek_id, source)
             watch.finish()  # the opening ends with the record
             await opening.record(record)
         finally:

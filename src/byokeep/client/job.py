@@ -20,7 +20,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 from uuid import UUID
@@ -179,17 +178,12 @@ class Job:
         if self._browsing:
             raise Conflict("browser_open", next_step="Close it first; a job has one browser at a time.")
         try:
-            from byokeep.client.browser import Use, opened  # noqa: PLC0415 - an extra that few runners have
+            from byokeep.client.browser import opened  # noqa: PLC0415 - an extra that few runners have
         except ModuleNotFoundError:
             raise Unavailable("browser_extra_missing", next_step=_BROWSER) from None
-        settings = self._broker.settings
-        use = Use(
-            job_id=self.id, client_id=self.client_id, broker=self._broker, token=self._token, lease=self.lease,
-            identify=partial(self.identify, lane="browser"), site_urls=settings.site_urls, room_dir=settings.room_dir,
-        )  # fmt: skip
         self._browsing = True
         try:
-            async with opened(use, name) as context:
+            async with opened(self, self._broker, self._token, name) as context:
                 yield context
         except ByokeepError as error:
             await self._tell(error.code)
