@@ -1,30 +1,19 @@
-"""The form of a profile archive: a table of everything in it, then the files' bytes in that order.
+"""A profile archive: its form (docs/spec/profile-archive.md), written from a directory and read into one.
 
 Rules
-- A link, a device, a pipe or a hole can not be written down in this form. That, and the table in front, is why it is
-  no tar: a reader knows all names and the sum of all lengths before the first byte of a file arrives, so it refuses the
-  whole archive before it has written anything; and no name is too long for a header (tar needs extensions for that).
+- A table of everything, then the files' bytes in that order. A link, a device, a pipe or a hole cannot be written down
+  in this form. That, and the table in front, is why it is no tar: a reader knows all names and the sum of all lengths
+  before the first byte of a file arrives, so it refuses the whole archive before it has written anything; and no name
+  is too long for a header.
 - Entries are sorted by the parts of their paths, each once, each directory before what is in it. There is one way to
   write a set of files, so a reader compares: what it was given must be what it would write.
 - No times, no owners, no modes: directories are 0700 and files 0600.
-
-It may not touch a file.
-
-Files of a directory as a stream that somebody pulls.
-
-Rules
-- Only plain files and directories, reached through directories: a link anywhere below the root is refused, and so is a
-  file with a second name (it may be one of another place), a pipe, a socket, a device.
-- A file that is not as long as when the table was made, or that was changed meanwhile, ends the stream with an error.
-- A read copies the bytes once, from the file into the buffer of who reads.
-
-A sink that takes an archive chunk by chunk and shows its files only when all of it was good.
-
-Rules
-- Nothing is written before the whole table was read and found harmless; nothing but what the table says is written.
-- It writes beside the target, into a directory of its own; ``commit`` renames it there in one step. Until then, and
-  after any error, there is no target, and leaving the block without a commit removes everything.
-- It holds the table and one chunk in memory.
+- Packed are plain files and directories, reached through directories: a link anywhere below the root is refused, and so
+  is a file with a second name, a pipe, a socket, a device. A file that was changed meanwhile ends the stream with an
+  error.
+- Unpacked is beside the target, into a directory of its own; ``commit`` renames it there in one step. Until then, and
+  after any error, there is no target, and leaving the block without a commit removes everything. It holds the table and
+  one chunk in memory.
 
 It may not decide whether bytes are authentic: who feeds it commits only after the last one was.
 """
@@ -311,7 +300,7 @@ class Unpack:
     Raises (each call):
         Rejected: ``archive_refused`` with a reason.
         Conflict: ``target_exists``.
-        Unavailable: ``no_room_to_unpack``: the place is full or can not be written.
+        Unavailable: ``no_room_to_unpack``: the place is full or cannot be written.
     """
 
     def __init__(self, target: Path) -> None:

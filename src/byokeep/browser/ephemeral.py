@@ -217,7 +217,7 @@ def _ours(place: Path) -> bool:
 
 
 def in_memory(place: Path) -> bool:
-    """Whether a path lies in memory, as the kernel tells; False when it can not be told."""
+    """Whether a path lies in memory, as the kernel tells; False when it cannot be told."""
     answer = ctypes.create_string_buffer(256)
     try:
         failed = ctypes.CDLL(None, use_errno=True).statfs(os.fsencode(place), answer)

@@ -143,7 +143,7 @@ def host_of(url: str) -> tuple[str, bool]:
     """Return the host of a page as the person may see it, and whether the page came encrypted.
 
     Never the path or the query, which may hold a token; a name in other letters stays in its ASCII form, so that it
-    can not pass for another.
+    cannot pass for another.
     """
     try:
         split = urlsplit(url)

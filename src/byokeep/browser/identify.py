@@ -1,31 +1,21 @@
-"""A tab whose pages come from the network: no service worker and no cache of the profile answers for the platform.
-
-Rules
-- Whoever decides by a page (whose it is, whether it is logged in) loads and reads it in here: a full packing brings the
-  service workers of its sites along, and one that was planted there could show any account.
-- Passing them by is asked of the browser; that it did so is looked at. An answer of a worker to the page itself, to
-  a worker thread of it, or in the name of the platform, makes the look worthless.
-
-It does not say what may stand in storage: an honest page that builds itself from there shows what it finds.
-
-Which account a browser is logged in as, read from the platform's page.
+"""Which account a browser is logged in as, read from the platform's page, and the one picture that shows it.
 
 Rules
 - One word comes out, and a face with it only for `identified`. Everything that is not plainly the one account is
   another word: two accounts, an account that is not seen, a frame of somebody else, another host, a page that changes.
-- Signs that nobody is logged in, or that the platform asks for something, outweigh any account on the page.
-- The page is read in one go, in its top frame, and once more a moment later; both must say the same.
-- It comes from the network (:mod:`byokeep.browser.identify`); one that a service worker made is nobody's.
-- Comparing is :mod:`byokeep.core.identity`'s: what could not be read is a mismatch there.
+  Signs that nobody is logged in, or that the platform asks for something, outweigh any account on the page.
+- The page is read in one go, in its top frame, and once more a moment later; both must say the same. Comparing is
+  :mod:`byokeep.core.identity`'s: what could not be read is a mismatch there.
+- Whoever decides by a page loads and reads it inside :func:`from_network`: a full packing brings the service workers of
+  its sites along, and one that was planted there could show any account. Passing them by is asked of the browser; that
+  it did so is looked at. An answer of a worker to the page itself, to a worker thread of it, or in the name of the
+  platform, makes the look worthless.
+- A picture is taken only while the page is known to be the expected account's, before and after; only on an allowed
+  path; only of one element. Covered in it: what the redactor finds, what the website's record names, and every field
+  that holds what was typed. What is covered must not stand open in the picture elsewhere; nor may an e-mail address.
+  Otherwise there is none. It has pixels and no more.
 
-The picture that shows that a profile opens as the right account, and shows nothing else.
-
-Rules
-- Only while the page is known to be the expected account's, before and after; only an allowed path; only one element.
-- The page is one that :func:`byokeep.browser.identify.identify` loaded; no service worker answers meanwhile.
-- Covered in it: what the redactor finds, what the website's record names, and every field that holds what was typed.
-- What is covered must not stand open in the picture elsewhere; nor may an e-mail address. Otherwise there is none.
-- The picture has pixels and no more: text chunks and the like are not written.
+It does not say what may stand in storage: an honest page that builds itself from there shows what it finds.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def settle(directory: Path) -> None:
 
     Raises:
         Rejected: ``profile_directory_open``: it is a link, another user's, or others may look into it.
-        Integrity: ``profile_damaged``: its settings can not be read.
+        Integrity: ``profile_damaged``: its settings cannot be read.
     """
     found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) != 0o700:

@@ -81,7 +81,7 @@ def _separated(libc: ctypes.CDLL) -> bool:
 
 
 def kept_out_of_swap(place: Path) -> bool:
-    """Whether what is mounted at a place never goes to swap; False when it can not be told."""
+    """Whether what is mounted at a place never goes to swap; False when it cannot be told."""
     try:
         lines = Path("/proc/self/mountinfo").read_text().splitlines()
     except OSError:

@@ -1,16 +1,12 @@
-"""The full packing: which files of a user-data-dir a profile is made of, and whether they can be packed at all.
-
-Rules
-- An allow-list: what is not named here is left out, and on the way back refused. Left out on purpose: caches (pages in
-  clear text), history, saved passwords, autofill, open tabs, crash reports, locks.
-- A directory whose last run did not end cleanly is not packed: its cookies may never have been written.
-- Every cookie must be of the form that travels (`v10`); one locked to somebody's keyring is silently lost elsewhere.
-- Files only: a link, a socket or a file that somebody else can reach too is refused.
-
-Rooms with a browser in them: joins memory, archive and Chromium to what the flows of profiles ask for.
+"""Rooms with a browser in them: joins memory, archive and Chromium to what the flows of profiles ask for.
 
 Rules
 - A plain session is in the room's directory, in a Secret, or in the browser that runs there; nowhere else.
+- The full packing is an allow-list of a user-data-dir's files: what is not named here is left out, and on the way back
+  refused. Left out on purpose: caches, history, saved passwords, autofill, open tabs, crash reports, locks. A link, a
+  socket or a file that somebody else can reach too is refused.
+- A directory whose last run did not end cleanly is not packed: its cookies may never have been written. Every cookie
+  must be of the form that travels (`v10`); one locked to somebody's keyring is silently lost elsewhere.
 - A packed directory is looked at before a browser is started on it; a document goes into a clean browser alone.
 - Whose page it is decides the comparison; a page that could not be reached is *unknown*, which is no match.
 
@@ -90,7 +86,7 @@ def contents(directory: Path) -> Contents:
     Raises:
         Conflict: ``profile_in_use``; ``not_closed_cleanly``: the last run was killed, or left its lock behind.
         Rejected: ``cookie_not_portable``; ``profile_too_large``; ``profile_odd_file``: a link or another strange file.
-        Integrity: ``profile_damaged``: the cookies can not be read.
+        Integrity: ``profile_damaged``: the cookies cannot be read.
     """
     if launch.of_directory(directory):
         raise Conflict("profile_in_use", next_step="Close the browser first.")
@@ -116,7 +112,7 @@ def unpacked(directory: Path) -> None:
     """Look at a directory that was just unpacked; what does not belong there is refused, what is missing is made.
 
     Raises:
-        Integrity: ``profile_damaged``: a file that no packing writes, a link, or cookies that can not be read.
+        Integrity: ``profile_damaged``: a file that no packing writes, a link, or cookies that cannot be read.
         Rejected: ``cookie_not_portable``.
     """
     for name in SINGLETONS:

@@ -1,43 +1,25 @@
-"""The portable packing: a session as one JSON document, version 1, that any clean Chromium takes.
+"""The portable packing: a session as one JSON document that any clean Chromium takes; taken out, put back, ended.
 
 Holds cookies (session-only ones included), localStorage, sessionStorage and IndexedDB, by origin. Not held: service
 workers and their caches, the HTTP cache, permissions, files of a site; a page registers its worker again by itself.
 
 Rules
 - The reader refuses what the writer would not write: an unknown field, another type, a repeated name, an odd origin.
-- The text is a session: it exists as a :class:`Secret` or inside the browser, and has no readable ``repr``.
-- The digest says whether a session moved, and nothing of what is in it: it is keyed, or over the whole.
-
-How much an origin holds, and whether the portable packing can carry it: counted in the page, before it leaves it.
-
-Rules
-- Counted is what the document would hold, one record after the other, and no further than there is room: a page that
-  fills its storage costs the browser's memory, and neither ours nor the driver's.
-- Carried are the kinds named here, exactly. Another one, a hole in a list, a negative zero and the like refuse the
-  packing: nothing is left out, and nothing becomes something else.
-- An error names the origin and one of our own words, never what was found.
-
-A session taken out of a running browser, and put into another.
-
-Rules
+  The text is a session: it exists as a :class:`Secret` or inside the browser, and has no readable ``repr``. The digest
+  says whether a session moved, and nothing of what is in it: it is keyed, or over the whole.
 - Taking one out is the last thing done with a browser: it walks the working tab through the origins, answered by an
   empty page of ours. No byte goes to the network, no script of a site runs, and its service workers are passed by.
-- What Playwright would leave out or change in silence refuses the portable packing, and so does what is too much of it:
-  both are looked at inside the page (:mod:`byokeep.browser.session`) before anything is brought here.
-- Taken is what tabs were at, and frames of the same sites. Frames of others (advertisements) are emptied instead, so
-  that they can not fill a profile.
+  Taken is what tabs were at, and frames of the same sites; frames of others (advertisements) are emptied instead.
+- What Playwright would leave out or change in silence refuses the packing, and so does what is too much of it: both are
+  looked at inside the page (``weigh.js``), one record after the other and no further than there is room. An error names
+  the origin and one of our own words, never what was found.
 - A session goes into a clean browser alone, and into one tab: sessionStorage belongs to :attr:`Running.page`.
+- A session is ended at the platform, and that is proved by use: `revoked` is said only when the old session, put back,
+  is refused, and was let in just before, put back in the same way. It is shown twice beforehand: what was restored in
+  part, or is worn out by being shown, is refused although it lives on. Where a platform has no logout that we know, or
+  it cannot be proven, that is what is said. Whatever came of it, nothing of the session is left in this browser.
 
-Ends a session at the platform, and proves it by use.
-
-Rules
-- An answer of the platform proves nothing: `revoked` is said only when the old session, put back, is refused.
-- A refusal proves nothing either, unless the same session, put back in the same way, was let in just before: what was
-  restored in part, or is worn out by being shown, is refused although it lives on. It is shown twice beforehand.
-- Each time it is put back as a profile is opened (:func:`byokeep.browser.session.restored`), into a browser
-  that holds nothing, in a new tab, and looked at with service workers passed by.
-- Where a platform has no logout that we know, or it can not be proven, that is what is said; a person acts then.
-- Whatever came of it, nothing of the session is left in this browser.
+It may not act on a page but to log out.
 """
 
 from __future__ import annotations
@@ -95,7 +77,7 @@ def state_of(cookies: Iterable[Mapping[str, Any]], origins: Iterable[Mapping[str
     """Return the state of what a browser said, in order.
 
     Raises:
-        Rejected: ``state_not_portable``: the browser holds something of a form that this version can not carry.
+        Rejected: ``state_not_portable``: the browser holds something of a form that this version cannot carry.
     """
     state = _in_order(cookies, origins)
     if not _is_state(state):

@@ -1,40 +1,18 @@
-"""How a sealed browser profile is named in the artifact store, and how it begins.
-
-Rules
-- A key holds ids, a number and randomness, nothing that a person wrote; what is not exactly a key is none (S-ASVS-40).
-- The client comes first: a client's artifacts are one prefix, and whoever acts for another client is refused.
-- What does not begin as a sealed profile is not stored (R2.1-10).
-
-How many versions of a profile's record may come after one that must stay: the store drops the oldest by itself.
-
-Rules
-- The store keeps so many versions and counts destroyed ones, too: what cut-off seals wrote pushes good records out.
-- Who writes a version first makes sure that every record that must stay is still there afterwards; else it is refused,
-  and nothing was written. The compare-and-set makes the number that was looked at the number that is written.
-- A seal leaves room for a rotation of the client's key, which writes the records that must stay anew.
-- Half of a seal's room is far more than sealing needs that is not cut off: who comes to it is told, before it is full.
-
-It may not ask a store.
-
-The form of a sealed blob: its header, and the bytes that bind it to one profile (docs/spec/sealed-blob.md).
-
-Rules
-- The header has one length and one version. Another version, an unknown suite, or a bit that should be zero is refused:
-  there is no older mode to fall back to.
-- The header commits to the key; that is compared, in constant time, before anything is decrypted.
-- Whatever is wrong, the answer is one and the same: who alters blobs learns nothing from what we say (S-GCM-10).
-
-It may not draw the salt, derive keys, or read a byte after the header.
-
-The record of a sealed profile: what lies in the vault, apart from the blob (docs/spec/manifest.md).
+"""A sealed profile as it is stored: its record (docs/spec/manifest.md), its blob's name, and the room for its history.
 
 Rules
 - Manifest, wrapped key and blob are all needed, and the record is where the first two meet the third: it names the one
-  blob that its key was made for, by place, digest and sizes.
-- A blob's place follows from the manifest and the key's id; a record cannot point at another client's.
-- Every value is text: the vault's own audit shows numbers in clear.
+  blob that its key was made for, by place, digest and sizes. A blob's place follows from the manifest and the key's id;
+  a record cannot point at another client's. Every value is text: OpenBao's own audit shows numbers in clear.
+- The key of an artifact holds ids, a number and randomness, nothing that a person wrote; what is not exactly a key is
+  none (S-ASVS-40). The client comes first: a client's artifacts are one prefix, and whoever acts for another client is
+  refused. What does not begin as a sealed profile is not stored (R2.1-10).
+- The store keeps so many versions of a record and counts destroyed ones, too: what cut-off seals wrote pushes good
+  records out. Who writes a version first makes sure that every record that must stay is still there afterwards; else it
+  is refused, and nothing was written. A seal leaves room for a rotation of the client's key, which writes the records
+  that must stay anew. Half of a seal's room used up is told before it is full.
 
-It may not hold the key in clear.
+It may not hold the key in clear, nor ask a store.
 """
 
 from __future__ import annotations

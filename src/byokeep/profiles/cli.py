@@ -1,6 +1,7 @@
-"""``byokeep profile``: browser profiles, sealed (SOP 5.3). A worker does the work; a person logs in and confirms.
+"""``byokeep profile`` and ``byokeep kek``: sealed browser profiles (SOP 5.3) and the keys that guard them (runbook 6.1,
+7.3).
 
-``byokeep kek``: the keys that guard sealed browser profiles (runbook 6.1, 7.3).
+Rules: a worker does the work; a person logs in and confirms. Nothing is typed by a program.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ async def rewrap(
 async def _all(
     app: KekApp, actor: Actor, custody: ProfileCustody, rotation: Rotation, client_id: ClientId, profile_ids: list[UUID]
 ) -> list[int]:
-    """Move profiles side by side; returns for each how many keys, -1 when one can not be moved."""
+    """Move profiles side by side; returns for each how many keys, -1 when one cannot be moved."""
     slots = asyncio.Semaphore(AT_ONCE)
 
     async def one(profile_id: UUID) -> tuple[list[_Moved], bool]:
@@ -168,7 +168,7 @@ class _Moved:
 async def _write(
     app: KekApp, actor: Actor, custody: ProfileCustody, rotation: Rotation, client_id: ClientId, profile_id: UUID
 ) -> tuple[list[_Moved], bool]:
-    """Write every record of a profile anew; returns what was, and whether one can not be: that raises an alert."""
+    """Write every record of a profile anew; returns what was, and whether one cannot be: that raises an alert."""
     async with app.db.begin(client_id=client_id) as tx:
         held = await tx.maybe(Opening, "opening_of", client_id=client_id, profile_id=profile_id)
         if held is not None and held.open:  # since the batch was chosen

@@ -115,7 +115,7 @@ class Browser(Protocol):
 
         Raises:
             Conflict: ``not_closed_cleanly``.
-            Rejected: What can not be packed.
+            Rejected: What cannot be packed.
             Unavailable: The browser failed.
         """
 

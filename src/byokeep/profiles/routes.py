@@ -1,6 +1,6 @@
-"""Routes of browser profiles: make one, ask for work on it, confirm, look. Never a session, a key or a record.
+"""Routes of browser profiles and of the keys that guard them: make, ask for work, confirm, look; rotate, compare, end.
 
-Routes of the keys that guard browser profiles: what there is, what hangs on it, and what a worker shall do.
+Rules: a worker does what is asked for. Never a session, a key or a record passes here.
 """
 
 from __future__ import annotations

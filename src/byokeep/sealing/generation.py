@@ -565,7 +565,7 @@ def context_of(manifest: Manifest) -> KeyContext:
 
 
 async def _digest(artifacts: ArtifactStore, generation: Generation) -> bytes | None:
-    """SHA-256 of what lies in the blob's place, whatever it is; None when it can not be read."""
+    """SHA-256 of what lies in the blob's place, whatever it is; None when it cannot be read."""
     anything, sha256 = StoredArtifact(size=_ANY_SIZE, sha256_hex=""), hashlib.sha256()
     try:
         async for piece in artifacts.get(generation.client_id, key_of(generation), anything):

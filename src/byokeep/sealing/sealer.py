@@ -93,7 +93,7 @@ class Header:
 
 
 def refusal() -> Integrity:
-    """The one error for a blob that can not be opened as what it should be."""
+    """The one error for a blob that cannot be opened as what it should be."""
     return Integrity("sealed_blob_unreadable", next_step="The blob is quarantined; look who can write to its store.")
 
 

@@ -1,16 +1,13 @@
-"""What every artifact passes on its way in and out, whatever store is behind.
-
-Rules: the first bytes decide whether it is stored at all; length and SHA-256 are taken of what really passes.
-
-Artifacts as files of one directory.
+"""Artifacts as files of one directory, and what every artifact passes on its way in and out, whatever store is behind.
 
 Rules
+- The first bytes decide whether it is stored at all; length and SHA-256 are taken of what really passes.
 - Directories 0700, files 0600. A name is a link made in one step (``link``): it appears whole and synced, or not at
   all, and never takes the place of another (R5.3-8).
 - What is being written lies beside its place as ``.*.partial`` under a lock that dies with its writer. Partial files
   whose lock is free belong to nobody and are swept, at the start and before each write to their directory.
-- A full disk is Unavailable; what was written by then is gone again.
-- A disk that is no longer mounted there is Unavailable, not empty.
+- A full disk is Unavailable; what was written by then is gone again. A disk that is no longer mounted there is
+  Unavailable, not empty.
 - Removing is a right of its own: who was not given it is refused.
 """
 
