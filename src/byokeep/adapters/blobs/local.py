@@ -68,36 +68,18 @@ async def sealed_only(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, Non
     Raises:
         Rejected: ``not_sealed``: an archive, a database, a compressed file, anything else, or nothing.
     """
-    start = b""
-    shown = False
+    start, shown = b"", False
     async with aclosing(_closable(chunks)) as source:
         async for chunk in source:
-            if shown:
-                for piece in _pieces(chunk):
-                    yield piece
-                continue
             start += chunk
-            if len(start) >= len(MAGIC):
-                _must_be_sealed(start)
-                shown = True
-                for piece in _pieces(start):
-                    yield piece
-                start = b""
+            shown = shown or start.startswith(MAGIC)
+            if not shown and len(start) >= len(MAGIC):
+                break
+            for at in range(0, len(start) if shown else 0, PIECE):
+                yield start[at : at + PIECE]
+            start = b"" if shown else start
     if not shown:
-        _must_be_sealed(start)
-
-
-def _must_be_sealed(start: bytes) -> None:
-    if not start.startswith(MAGIC):
         raise Rejected("not_sealed", next_step="Only sealed profiles are stored; nothing was written.")
-
-
-def _pieces(chunk: bytes) -> Iterator[bytes]:
-    if len(chunk) <= PIECE:
-        yield chunk
-        return
-    for at in range(0, len(chunk), PIECE):
-        yield chunk[at : at + PIECE]
 
 
 async def _closable(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
@@ -106,8 +88,7 @@ async def _closable(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]
             yield chunk
     finally:
         # A source that stops early is told so, so that it lets go of its files.
-        close = getattr(chunks, "aclose", None)
-        if close is not None:
+        if (close := getattr(chunks, "aclose", None)) is not None:
             await close()
 
 
@@ -140,7 +121,7 @@ class LocalArtifacts:
     def __init__(self, place: Path, *, may_remove: bool = False) -> None:
         self._place = place
         self._may_remove = may_remove
-        try:
+        with _told():
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = place.lstat()
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
@@ -149,36 +130,32 @@ class LocalArtifacts:
             for directory in place.glob("*/*/"):
                 with _sweeping(directory):
                     pass
-        except OSError as error:
-            raise _unavailable(error) from None
 
     async def put(self, client_id: UUID, key: ArtifactKey, chunks: AsyncIterator[bytes]) -> StoredArtifact:
         """Store a stream."""
         key.must_be_of(client_id)
         passing, partial = Passing(), _Partial(self._file(key), self._place)
-        try:
-            self._check()
-            async with aclosing(sealed_only(chunks)) as pieces:
-                async for piece in pieces:
-                    await in_thread(partial.write, passing.take(piece))
-            await in_thread(partial.finish)
-        except OSError as error:
-            raise _unavailable(error) from None
-        finally:
-            partial.drop()
+        with _told():
+            try:
+                self._check()
+                async with aclosing(sealed_only(chunks)) as pieces:
+                    async for piece in pieces:
+                        await in_thread(partial.write, passing.take(piece))
+                await in_thread(partial.finish)
+            finally:
+                partial.drop()
         return passing.found()
 
     async def get(self, client_id: UUID, key: ArtifactKey, expected: StoredArtifact) -> AsyncIterator[bytes]:
         """Yield the bytes of an artifact."""
         key.must_be_of(client_id)
         passing = Passing()
-        try:
-            fd = os.open(self._file(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            self._check_known()
-            raise _missing(key) from None
-        except OSError as error:
-            raise _unavailable(error) from None
+        with _told():
+            try:
+                fd = os.open(self._file(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except FileNotFoundError:
+                self._check()
+                raise NotFound("blob_missing", profile=key.profile_id, generation=key.generation) from None
         try:
             while piece := await in_thread(_read, fd):
                 passing.take(piece)
@@ -193,38 +170,26 @@ class LocalArtifacts:
         key.must_be_of(client_id)
         if not self._may_remove:
             raise Denied("may_not_remove", next_step="Only the process that shreds profiles removes artifacts.")
-        try:
+        with _told():
             self._check()
             await in_thread(_remove, self._file(key))
-        except OSError as error:
-            raise _unavailable(error) from None
 
     async def list_keys(self, client_id: UUID) -> list[ArtifactKey]:
         """Return what a client has."""
-        try:
+        with _told():
             self._check()
             return await in_thread(_listed, self._place, str(client_id))
-        except OSError as error:
-            raise _unavailable(error) from None
 
     async def probe(self) -> None:
         """Write, sync and remove an empty file."""
-        try:
+        with _told():
             self._check()
             await in_thread(_probe, self._place)
-        except OSError as error:
-            raise _unavailable(error) from None
 
     def _check(self) -> None:
         found = self._place.lstat()
         if (found.st_dev, found.st_ino) != self._identity:
             raise OSError(errno.ENODEV, "")
-
-    def _check_known(self) -> None:
-        try:
-            self._check()
-        except OSError as error:
-            raise _unavailable(error) from None
 
     def _file(self, key: ArtifactKey) -> Path:
         return self._place / key.text
@@ -298,10 +263,8 @@ def _sweeping(directory: Path) -> Iterator[None]:
 
 
 def _read(fd: int) -> bytes:
-    try:
+    with _told():
         return os.read(fd, PIECE)
-    except OSError as error:
-        raise _unavailable(error) from None
 
 
 def _remove(file: Path) -> None:
@@ -333,10 +296,12 @@ def _probe(place: Path) -> None:
         file.unlink()
 
 
-def _missing(key: ArtifactKey) -> NotFound:
-    return NotFound("blob_missing", profile=key.profile_id, generation=key.generation)
-
-
-def _unavailable(error: OSError) -> Unavailable:
-    code = "artifact_store_full" if error.errno in _FULL else "artifact_store_unavailable"
-    return Unavailable(code, next_step="Nothing was left behind; see the artifact store.", errno=error.errno or 0)
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn an error of the system into ours."""
+    try:
+        yield
+    except OSError as error:
+        code = "artifact_store_full" if error.errno in _FULL else "artifact_store_unavailable"
+        step = "Nothing was left behind; see the artifact store."
+        raise Unavailable(code, next_step=step, errno=error.errno or 0) from None
