@@ -425,6 +425,16 @@ async def opened(job: Job, broker: Broker, token: Secret, name: str) -> AsyncIte
         await asyncio.shield(opening.end(run.cause))
 
 
+def leased_keys(lease: HeldLease, name: str, environment: Environment) -> TransitKeys:
+    """Return the client's KEK as far as a lease reaches under which the profile is pinned by this name."""
+
+    async def log_in() -> tuple[BaoHttp, Secret, str]:
+        store, token, _, _ = await lease.login(name)
+        return store, token, lease.id
+
+    return TransitKeys(log_in, environment)
+
+
 class _Run:
     def __init__(
         self, job: Job, broker: Broker, token: Secret, opening: ProfileOpening, named: tuple[Provider, str],
@@ -501,13 +511,7 @@ class _Run:
             raise
 
     def _sealing(self, lease: HeldLease, name: str) -> Sealing:
-        """What seals and opens, as far as a lease reaches under which the profile is pinned by this name."""
-
-        async def log_in() -> tuple[BaoHttp, Secret, str]:
-            store, token, _, _ = await lease.login(name)
-            return store, token, lease.id
-
-        keys = TransitKeys(log_in, self._opening.environment)
+        keys = leased_keys(lease, name, self._opening.environment)
         return Sealing(sealer=self._sealer, artifacts=self._opening, keys=keys)
 
     async def _prove(self, browser: RoomBrowser) -> None:
