@@ -17,6 +17,7 @@ from psycopg.errors import InsufficientPrivilege
 from byokeep.client.verify import read_keys, verify_evidence
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Run, Step
 from byokeep.kernel import procedures
@@ -38,7 +39,7 @@ async def _look(app: App, actor: object, run: Run) -> Fields:
 
 async def _act(app: App, actor: object, run: Run) -> Fields:
     SEEN.append("act")
-    return {"version": 1}
+    return {"version": run.facts["count"]}
 
 
 EXERCISE = Procedure(
@@ -108,6 +109,10 @@ async def test_nobody_approves_what_they_asked_for(desk: Desk) -> None:
     await desk.work()
     assert trail == ["one"]
     assert await shown(desk, run) == ("running", "approval", ["two"])
+    # A row of the run, which web and worker may write, approves nothing; nor does a request that nobody used.
+    desk.sql("UPDATE byokeep.procedure_run SET facts = facts || jsonb_build_object('approved', 'two')")
+    await desk.retry_now(2)
+    assert (trail, await shown(desk, run)) == (["one"], ("running", "approval", ["two"]))
     asked = desk.sql("SELECT count(*) FROM byokeep.approval WHERE action = 'procedure_step'")
     assert asked == "2"
     forged = (
@@ -229,6 +234,33 @@ async def test_only_its_own_records_prove_a_run(desk: Desk) -> None:
         assert (await shown(desk, run))[2] == ["one"]
     _point(desk, run, ours)
     assert (await shown(desk, run))[2] == []
+
+
+async def test_nothing_follows_from_a_step_that_is_not_proved(desk: Desk) -> None:
+    """A row that says too much stops the run with an alert before the next step, and so does a record that the wrong
+    process wrote for a worker's step."""
+    trail: list[str] = []
+    steps = (Step(name="one", act=acting([], "")), Step(name="two", act=acting(trail, "two"), wait=timedelta(hours=1)))
+    known(desk, made("skipped", *steps))
+    client = await desk.stand.client()
+    run, forged = await started(desk, "skipped", client), await started(desk, "skipped", client)
+    await desk.work()
+    _point(desk, run, "999999")
+    async with desk.web.db.begin(client_id=client) as tx:  # web may write such a record; it does no worker's step
+        told = await tx.one(Run, "procedure_get", id=UUID(forged["id"]))
+        said = {"run": forged["id"], "stage": "one"}
+        receipt = await tx.append(Event(
+            name=EventName.PROCEDURE_STEPPED, actor=desk.web.system(), outcome=Outcome.OK, client_id=client,
+            object_id=told.object_id, fields=said,
+        ))  # fmt: skip
+    _point(desk, forged, str(receipt.seq))
+    desk.sql("UPDATE byokeep.procedure_run SET due_at = now() WHERE procedure = 'skipped'")
+    await desk.retry_now(2)
+    assert trail == []
+    for one in (run, forged):
+        reply = (await desk.call("GET", f"/v1/procedures/{one['id']}", "operator"))[1]
+        assert (reply["state"], reply["reason"]) == ("failed", "procedure_unproved")
+    assert "procedure_unproved" in desk.sql("SELECT reason FROM byokeep.alert")
 
 
 def _point(desk: Desk, run: dict[str, Any], seq: str) -> None:

@@ -3,7 +3,8 @@
 Rules
 - A domain declares its procedures as data; :mod:`byokeep.kernel.procedures` carries them out.
 - One step after the other, and each once.
-- A step is proved by its record alone: of the run, of what the run is about, with everything that it must say.
+- A step is proved by its record alone: of the run, of what the run is about, with everything that it must say; a
+  worker's step by a record that a worker wrote.
 
 It may not do a step, nor know what one does.
 """
@@ -97,6 +98,7 @@ class Procedure:
                 and fields.get("stage", step.name) == step.name
                 and (not step.own or fields[self.run_field] == str(run.id))
                 and (not step.after or record.seq > run.evidence[step.after])
+                and (record.by_worker or step.verb is not None or step.act is None)
             )
             return bool(same and step.proves(run, fields))
         except (ValueError, KeyError, TypeError):
@@ -143,6 +145,7 @@ class Proof:
     at: datetime
     actor_id: UUID
     hash: bytes
+    by_worker: bool = False
     event: str
     outcome: str
     object_id: UUID | None

@@ -129,13 +129,14 @@ def approvals_router(app: App, auth: Authenticator) -> APIRouter:
 def run_out(status: RunStatus) -> dict[str, Any]:
     """Return a run as a reply."""
     run = status.run
+    state = "incomplete" if run.state == "complete" and status.missing else run.state
     stopped = f"It stopped: {run.reason}. Mend that, then `byokeep procedure resume {run.id}`, or `... abort`."
     next_step = stopped if run.state == "failed" else _NEXT.get(status.waits_for, "").format(id=run.id)
     if run.state == "complete" and not status.missing:
         next_step = f"For whoever asks: `byokeep evidence export {run.id} FILE`."
     return {
         "id": run.id, "procedure": run.procedure, "client_id": run.client_id, "object": run.object_id,
-        "state": run.state, "reason": run.reason, "waits_for": status.waits_for, "next_step": next_step,
+        "state": state, "reason": run.reason, "waits_for": status.waits_for, "next_step": next_step,
         "due_at": run.due_at, "started_by": run.started_by, "started_at": run.started_at, "closed_by": run.closed_by,
         "closed_at": run.closed_at, "steps": status.steps, "missing": status.missing,
     }  # fmt: skip

@@ -21,19 +21,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from byokeep.core.canonical import canonical_json
-from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Pending, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Pending, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Proof, Run, Step
 from byokeep.kernel import approvals
 from byokeep.kernel.app import App
-from byokeep.kernel.command import command, permit
+from byokeep.kernel.command import command, open_alert, permit
 from byokeep.kernel.ports import Tx
 
 R = TypeVar("R", bound=Run)
@@ -103,6 +103,8 @@ async def start(
 async def passed(tx: Tx, actor: Actor, procedure: Procedure, run: Run, step: Step, fields: Fields) -> Run:
     """Put on record that a step is done and move the run on; the last step completes it.
 
+    What the record says is handed on to the later steps, as facts.
+
     Raises:
         Conflict: ``procedure_moved``: somebody else was first.
     """
@@ -110,7 +112,8 @@ async def passed(tx: Tx, actor: Actor, procedure: Procedure, run: Run, step: Ste
     if "stage" in step.evidence.fields:
         said["stage"] = step.name
     receipt = await tx.append(_event(step.evidence, actor, run, said))
-    return await _move(tx, procedure, run, actor, evidence={**run.evidence, step.name: receipt.seq}, state=_RUNNING)
+    done = {**run.evidence, step.name: receipt.seq}
+    return await _move(tx, procedure, run, actor, evidence=done, state=_RUNNING, said=fields)
 
 
 async def resume(app: App, actor: Actor, run_id: UUID) -> RunStatus:
@@ -148,12 +151,12 @@ async def _do_next(app: App, actor: Actor, procedure: Procedure, run: Run) -> Ru
     if run.due_at is not None and (left := (run.due_at - app.clock.now()).total_seconds()) > 0:
         await _hand_on(app, run, left if step.verb is None else None)
         return None
-    if step.approval is not None and run.facts.get("approved") != step.name:
-        await _ask(app, run, step)
+    if step.approval is not None and not await _approved(app, run, step):
         return None
     if step.act is None:
         return None
     try:
+        await _require_proof(app, actor, procedure, run)
         fields: Fields | None = await step.act(app, actor, run)
     except (Unavailable, Pending):
         raise
@@ -167,6 +170,19 @@ async def _do_next(app: App, actor: Actor, procedure: Procedure, run: Run) -> Ru
     async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
         more = {} if step.apply is None else await step.apply(tx, actor, run)
         return await passed(tx, actor, procedure, run, step, {**fields, **more})
+
+
+async def _require_proof(app: App, actor: Actor, procedure: Procedure, run: Run) -> None:
+    """See that what the row says is done is proved, before anything follows from it; else an alert is raised."""
+    async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
+        proved = {one.name for one in await proved_steps(tx, run.client_id or app.installation_id, procedure, run)}
+    if unproved := sorted(run.evidence.keys() - proved):
+        async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
+            await open_alert(
+                tx, app, actor, reason="procedure_unproved", client_id=run.client_id, object_id=run.object_id
+            )
+        step = "Somebody changed the run's row past byokeep: look at the alerts; then abort it, or begin anew."
+        raise Integrity("procedure_unproved", missing=", ".join(unproved), run=run.id, next_step=step)
 
 
 async def _undo_last(app: App, actor: Actor, procedure: Procedure, run: Run) -> Run | None:
@@ -223,10 +239,12 @@ async def approve(app: App, actor: Actor, run_id: UUID) -> RunStatus:
     run = await _find(app, actor, run_id)
     procedure = app.procedures[run.procedure]
     step = procedure.next(run)
-    if step is None or step.approval is None or run.state != _RUNNING or run.facts.get("approved") == step.name:
+    if step is None or step.approval is None or run.state != _RUNNING:
         raise Conflict("nothing_to_approve", next_step=f"See {procedure.look(run_id)}.", run=run_id)
     async with command(app, actor, step.approval, client_id=run.client_id, object_id=run_id) as tx:
         scope = _scope(run, step)
+        if await _is_approved(tx, run, step):
+            raise Conflict("nothing_to_approve", next_step=f"See {procedure.look(run_id)}.", run=run_id)
         waiting = await approvals.waiting(tx, approvals.PROCEDURE_STEP, scope=scope)
         wish = next((one for one in waiting if one.epoch == run.revision), None)
         if wish is None:
@@ -234,10 +252,6 @@ async def approve(app: App, actor: Actor, run_id: UUID) -> RunStatus:
         await approvals.use(tx, actor, wish, scope=scope, epoch=run.revision)
         said: Fields = {"run": str(run.id), "stage": step.name}
         await tx.append(_event(EventName.PROCEDURE_APPROVED, actor, run, said))
-        await _move(
-            tx, procedure, run, actor, evidence=run.evidence, state=_RUNNING,
-            facts={**run.facts, "approved": step.name}, due_at=run.due_at,
-        )  # fmt: skip
     if step.verb is None:
         await _hand_on(app, run, 0.0)
     return await status(app, actor, run_id)
@@ -264,7 +278,7 @@ async def status_of(tx: Tx, app: App, procedure: Procedure, run: Run) -> RunStat
     proved = await proved_steps(tx, run.client_id or app.installation_id, procedure, run)
     names = {one.name for one in proved}
     missing = tuple(step.name for step in procedure.steps if step.name not in names)
-    return RunStatus(run=run, steps=proved, missing=missing, waits_for=_waits_for(app, procedure, run))
+    return RunStatus(run=run, steps=proved, missing=missing, waits_for=await _waits_for(tx, app, procedure, run))
 
 
 async def proved_steps(tx: Tx, chain: UUID, procedure: Procedure, run: Run) -> tuple[StepRecord, ...]:
@@ -281,7 +295,7 @@ async def proved_steps(tx: Tx, chain: UUID, procedure: Procedure, run: Run) -> t
     )  # fmt: skip
 
 
-def _waits_for(app: App, procedure: Procedure, run: Run) -> str:
+async def _waits_for(tx: Tx, app: App, procedure: Procedure, run: Run) -> str:
     step = procedure.next(run)
     if run.state == _UNDOING:
         return "worker"
@@ -289,7 +303,7 @@ def _waits_for(app: App, procedure: Procedure, run: Run) -> str:
         return ""
     if run.due_at is not None and run.due_at > app.clock.now():
         return "time"
-    if step.approval is not None and run.facts.get("approved") != step.name:
+    if step.approval is not None and not await _is_approved(tx, run, step):
         return "approval"
     return "worker" if step.verb is None else "person"
 
@@ -308,17 +322,17 @@ async def _find(app: App, actor: Actor, run_id: UUID) -> Run:
 
 async def _move(
     tx: Tx, procedure: Procedure, run: Run, actor: Actor, *, evidence: Mapping[str, int], state: str, reason: str = "",
-    facts: Mapping[str, Any] | None = None, asked_by: UUID | None = None, due_at: datetime | None = None,
+    asked_by: UUID | None = None, said: Fields | None = None,
 ) -> Run:  # fmt: skip
     """Move a run on if nobody else did. A step that was passed begins the wait of the next one."""
     after = next((step for step in procedure.steps if step.name not in evidence), None)
     done = state == _RUNNING and after is None
-    passing = after is not None and len(evidence) > len(run.evidence)
+    wait = None if said is None else timedelta() if after is None else after.wait
     moved = await tx.maybe(
         Run, "procedure_move", id=run.id, revision=run.revision, evidence=as_json(evidence), reason=reason,
-        facts=as_json(run.facts if facts is None else facts), asked_by=asked_by or run.asked_by, by=actor.id,
+        facts=as_json({**run.facts, **(said or {})}), asked_by=asked_by or run.asked_by, by=actor.id,
         state=_COMPLETE if done else state, over=done or state == _ABORTED,
-        due_at=due_at if not passing else None, wait_s=after.wait.total_seconds() if passing and after else 0.0,
+        wait_s=None if wait is None else wait.total_seconds(),
     )  # fmt: skip
     if moved is None:
         raise Conflict("procedure_moved", next_step=f"Look again: {procedure.look(run.id)}.", run=run.id)
@@ -334,12 +348,22 @@ async def _stop(app: App, actor: Actor, procedure: Procedure, run: Run, step: St
     error.on_record = True
 
 
-async def _ask(app: App, run: Run, step: Step) -> None:
+async def _approved(app: App, run: Run, step: Step) -> bool:
+    """Whether a second person has approved a step; if not, it is asked for."""
     async with app.db.begin(every_client=True) as tx:
+        if await _is_approved(tx, run, step):
+            return True
         await approvals.ask(
             tx, app, run.asked_by, action=approvals.PROCEDURE_STEP, scope=_scope(run, step), epoch=run.revision,
             reason=step.name,
         )  # fmt: skip
+        return False
+
+
+async def _is_approved(tx: Tx, run: Run, step: Step) -> bool:
+    """What the broker alone can have written: a row of the run cannot say it."""
+    asked = {"action": approvals.PROCEDURE_STEP, "scope": _scope(run, step)}
+    return await tx.maybe(UUID, "approval_used", **asked) is not None
 
 
 async def _hand_on(app: App, run: Run, delay_s: float | None) -> None:

@@ -34,3 +34,8 @@ UPDATE byokeep.approval SET used_at = clock_timestamp()
  WHERE action = :action AND scope = :scope AND epoch = :epoch AND requested_by = :requested_by
    AND approved_by <> requested_by AND used_at IS NULL AND expires_at > clock_timestamp()
 RETURNING id;
+
+-- name: approval_used
+-- The approval of something that was given and used.
+SELECT id FROM byokeep.approval
+ WHERE action = :action AND scope = :scope AND approved_by <> requested_by AND used_at IS NOT NULL LIMIT 1;

@@ -20,7 +20,7 @@ UPDATE byokeep.procedure_run
    SET revision = revision + 1, evidence = CAST(:evidence AS jsonb), facts = CAST(:facts AS jsonb), state = :state,
        reason = :reason, asked_by = :asked_by,
        due_at = CASE WHEN CAST(:wait_s AS double precision) > 0 THEN now() + make_interval(secs => :wait_s)
-                     ELSE CAST(:due_at AS timestamptz) END,
+                     WHEN CAST(:wait_s AS double precision) IS NULL THEN due_at END,
        closed_at = CASE WHEN CAST(:over AS boolean) THEN now() END,
        closed_by = CASE WHEN CAST(:over AS boolean) THEN CAST(:by AS uuid) END
  WHERE id = :id AND revision = :revision

@@ -82,7 +82,8 @@ SELECT id FROM byokeep.job
  ORDER BY expires_at DESC LIMIT 1;
 
 -- name: evidence_records
-SELECT seq, event, outcome, object_id, payload, at, actor_id, hash FROM byokeep.audit_record
+SELECT seq, event, outcome, object_id, payload, at, actor_id, hash, writer = 'byokeep_worker' AS by_worker
+  FROM byokeep.audit_record
  WHERE chain = :chain AND seq = ANY(CAST(:seqs AS bigint[]));
 
 -- name: audit_browse
