@@ -16,6 +16,7 @@ from uuid import UUID
 
 from procrastinate import App as Queue
 from procrastinate import JobContext, RetryStrategy
+from procrastinate.exceptions import UniqueViolation
 from procrastinate.jobs import Status
 
 from byokeep.audit.log import ClockWatch, check_heartbeat
@@ -136,15 +137,15 @@ def _register_rounds(queue: Queue, app: WorkerApp) -> None:
 async def take_up_again(queue: Queue) -> int:
     """Give the tasks of workers that died to others; returns how many.
 
-    What comes by the clock is ended instead: its next one is on its way, and two of a kind may not wait side by side.
+    Where the same waits already, as what comes by the clock does, the dead one is ended: two may not wait side by side.
     """
     stalled = list(await queue.job_manager.get_stalled_jobs(seconds_since_heartbeat=DEAD_S))
     for job in stalled:
         get_log().warning("task_taken_up_again", task=job.task_name)
-        if job.queueing_lock:
-            await queue.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
-        else:
+        try:
             await queue.job_manager.retry_job(job)
+        except UniqueViolation:
+            await queue.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
     return len(stalled)
 
 
