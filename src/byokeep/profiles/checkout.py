@@ -4,7 +4,7 @@ Rules
 - One opener, across machines (:mod:`byokeep.profiles.openings`). Who has it open is told as *since when*, never as
   *by whom*.
 - A holder asks every ``BEAT_S`` whether it may go on, and closes its browser when it is told no, or nothing at all for
-  ``Limits.lease_life_s``. A browser that was told to close keeps its opening until that runs out (R7.3-1).
+  ``ServiceLimits.lease_life_s``. A browser that was told to close keeps its opening until that runs out (R7.3-1).
 - What the holder saw of the accounts decides at the end: a session of another's account is quarantined.
 - A runner's lease reads no record at the store. It gets the one of the generation that it has open here, while the
   opening is fresh: so it holds the wrapped key of no other profile (ADR 0033). The record is compared with the row

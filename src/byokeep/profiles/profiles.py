@@ -529,8 +529,8 @@ async def approve_shred(app: App, actor: Actor, client_id: ClientId, profile_id:
     """Agree, as a second person, that a profile is destroyed for good; a worker does it then.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``; ``same_person``.
-        Conflict: ``nothing_to_confirm``; ``incident_needs_profile``.
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``.
+        Conflict: ``nothing_to_confirm``: nobody else asked; ``incident_needs_profile``.
     """
     found = await find(app, actor, Verb.PROFILE_SHRED, client_id, profile_id)
     async with command(
