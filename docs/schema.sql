@@ -496,6 +496,8 @@ CREATE TABLE byokeep.procedure_run (
     closed_by uuid,
     CONSTRAINT procedure_run_client_id_fk FOREIGN KEY (client_id) REFERENCES byokeep.client(id),
     CONSTRAINT procedure_run_closed_ck CHECK ((((state = ANY (ARRAY['complete'::text, 'aborted'::text])) AND (closed_at IS NOT NULL)) OR (state = 'failed'::text) OR ((state = ANY (ARRAY['running'::text, 'undoing'::text])) AND (closed_at IS NULL)))),
+    CONSTRAINT procedure_run_evidence_ck CHECK (((jsonb_typeof(evidence) = 'object'::text) AND (NOT jsonb_path_exists(evidence, 'strict $.*?(@.type() != "number")'::jsonpath)))),
+    CONSTRAINT procedure_run_facts_ck CHECK (((jsonb_typeof(facts) = 'object'::text) AND (NOT jsonb_path_exists(facts, 'strict $.*?((@.type() == "object" || @.type() == "array") || @.type() == "string" && !(@ like_regex "^([a-z][a-z0-9_]{0,39}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,15}Z|)$"))'::jsonpath)))),
     CONSTRAINT procedure_run_pk PRIMARY KEY (id),
     CONSTRAINT procedure_run_state_ck CHECK ((state = ANY (ARRAY['running'::text, 'complete'::text, 'failed'::text, 'undoing'::text, 'aborted'::text])))
 );

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Iterator
 from uuid import UUID, uuid4
@@ -53,6 +54,7 @@ BINARY = {
     "api_token.keyed_hash", "audit_head.hash", "audit_record.hash", "audit_record.payload", "audit_epoch.leaf",
     "audit_epoch.heads", "connection.state_hash", "connection.binding_hash",
     "profile_generation.blob_sha256", "profile_generation.manifest_hash",
+    "procedure_run.evidence", "procedure_run.facts",  # numbers, ids and codes alone, by constraint
 }  # fmt: skip
 
 
@@ -210,6 +212,36 @@ def test_postgres_has_no_column_for_a_value(postgres: FreshDatabase) -> None:
         name = added.split()[0]
         assert value_like_columns(postgres) == [f"client.{name}"], "the check must see it"
         postgres.sql(f"ALTER TABLE byokeep.client DROP COLUMN {name}")
+
+
+@pytest.mark.req("R1.1-2")
+def test_postgres_a_runs_facts_take_no_value(owner: psycopg.Connection[tuple[object, ...]]) -> None:
+    """Figures, ids, codes and times stand in them; a key, a sentence, anything nested or too long is refused."""
+    insert = "INSERT INTO byokeep.procedure_run (id, procedure, object_id, asked_by, started_by, facts, evidence)"
+
+    def refused(facts: object, evidence: object = {}) -> bool:
+        values = (uuid4(), "x", uuid4(), OPERATOR, OPERATOR, json.dumps(facts), json.dumps(evidence))
+        try:
+            with owner.transaction(force_rollback=True):
+                owner.execute(insert + " VALUES (%s, %s, %s, %s, %s, %s::jsonb, %s::jsonb)", values)
+        except psycopg.errors.CheckViolation:
+            return True
+        return False
+
+    good = {
+        "version": 3,
+        "provider": "openai",
+        "job": str(uuid4()),
+        "at": "2026-05-01T12:00:00Z",
+        "reason": "",
+        "ok": True,
+    }
+    assert not refused(good, {"write": 7})
+    for bad in ("sk-proj-abcdefghijklmnopqrstuvwxyz", "A" * 40, "two words", "a" * 41, ["a"], {"a": 1}):
+        assert refused({"x": bad}), bad
+    for evidence in ("7", {"write": "7"}, {"write": [7]}, [7]):
+        assert refused({}, evidence), evidence
+    assert refused("sk")
 
 
 def test_postgres_names_take_no_secret(owner: psycopg.Connection[tuple[object, ...]]) -> None:

@@ -35,7 +35,10 @@ def asked() -> Iterator[tuple[str, Any, str]]:
                         dotted = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
                         module = module or importlib.import_module(dotted)
                         found: Any = module
-                        for part in ast.unparse(shape).split("."):
+                        parts = ast.unparse(shape).split(".")
+                        if not hasattr(module, parts[0]) and not hasattr(builtins, parts[0]):
+                            continue  # handed in by a caller, who is asked about in its place
+                        for part in parts:
                             found = getattr(found, part, None) or getattr(builtins, part)
                         yield f"{path.name}:{call.lineno}", found, name
 

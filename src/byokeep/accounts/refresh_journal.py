@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -91,6 +92,12 @@ async def goes_on(tx: Tx, renewal: Renewal) -> bool:
     return held and not await replaced(tx, renewal)
 
 
+def _renewal_of(grant: OAuthGrant, row: Row) -> Renewal:
+    journal = Journal(base=row["base"], phase=Phase(row["phase"]), lost=row["lost"], sent_at=row["sent_at"])
+    same = {name: row[name] for name in ("id", "owner", "landing_version", "job_id", "job_open")}
+    return Renewal(grant=grant, journal=journal, **same)
+
+
 async def take(app: RefresherApp, grant: OAuthGrant) -> Renewal | None:
     """Begin a renewal, or take up the one that was begun here; on record before anything is asked.
 
@@ -112,13 +119,7 @@ async def take(app: RefresherApp, grant: OAuthGrant) -> Renewal | None:
         if held is None:
             return None
         kept = await standing(tx, grant) is GrantStanding.HELD
-
-        def renewal_of(row: Row) -> Renewal:
-            journal = Journal(base=row["base"], phase=Phase(row["phase"]), lost=row["lost"], sent_at=row["sent_at"])
-            same = {name: row[name] for name in ("id", "owner", "landing_version", "job_id", "job_open")}
-            return Renewal(grant=held, journal=journal, **same)
-
-        found = await tx.maybe(renewal_of, "refresh_journal_open", **grant.ids)
+        found = await tx.maybe(partial(_renewal_of, held), "refresh_journal_open", **grant.ids)
         now = app.clock.now()
         under_way = found is not None and found.journal.phase in (Phase.SENT, Phase.LANDED)
         due = kept and held.state == "live" and held.due_at is not None and held.due_at <= now
@@ -136,7 +137,7 @@ async def take(app: RefresherApp, grant: OAuthGrant) -> Renewal | None:
             await move(tx, app, found)
         else:
             begun = {"id": app.ids.uuid(), "base": held.version, "owner": app.owner, "job_id": job.id}
-            found = await tx.maybe(renewal_of, "refresh_journal_begin", **grant.ids, **begun)
+            found = await tx.maybe(partial(_renewal_of, held), "refresh_journal_begin", **grant.ids, **begun)
             if found is None:
                 raise Conflict("renewal_under_way")
         await tx.append(found.record(app, EventName.REFRESH_STARTED, Outcome.INTENDED))

@@ -100,9 +100,7 @@ class ProfilesReply(Reply):
     profiles: list[ProfileReply]
 
 
-_WORK: Final = (
-    "work=id profile=profile_id kind state reason result generation asked_by asked_at confirmed_at ended_at"
-)
+_WORK: Final = "work=id profile=profile_id kind state reason result generation asked_by asked_at confirmed_at ended_at"
 
 
 class WorkReply(Reply, of=Work, shows=_WORK):
