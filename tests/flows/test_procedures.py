@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -96,25 +97,26 @@ def acting(trail: list[str], name: str, *answers: BaseException | None) -> Any:
 async def test_nobody_approves_what_they_asked_for(desk: Desk) -> None:
     """The same person is refused, also by the database; another's approval holds for this step alone, and once."""
     trail: list[str] = []
-    steps = (Step(name="one", act=acting(trail, "one"), approval=Verb.PROFILE_READ),
-             Step(name="two", act=acting(trail, "two"), approval=Verb.PROFILE_READ))  # fmt: skip
-    known(desk, made("twice", *steps))
-    run = await started(desk, "twice", await desk.stand.client())
+    steps = (Step(name="one", act=acting(trail, "one"), approval=Verb.PROFILE_SHRED),
+             Step(name="two", act=acting(trail, "two"), approval=Verb.PROFILE_SHRED))  # fmt: skip
+    known(desk, Procedure(name="twice", verb=Verb.VAULT_OPEN, startable=True, steps=steps))
+    run = await started(desk, "twice", await desk.stand.client(), who="approver")
     path = f"/v1/procedures/{run['id']}/approve"
     await desk.work()
-    assert (await desk.call("POST", path, "operator"))[1]["code"] == "same_person"
-    other = desk.stand.subject("operator", "second")
+    assert (await desk.call("POST", path, "approver"))[1]["code"] == "same_person"
+    other = desk.stand.subject("approver", "second")
     assert (await desk.call("POST", path, other))[0] == 200
     assert (await desk.call("POST", path, other))[1]["code"] == "nothing_to_approve"
     await desk.work()
     assert trail == ["one"]
     assert await shown(desk, run) == ("running", "approval", ["two"])
+    # An approval is of a step in one state: once the run moved, somebody approves it anew.
+    assert (await desk.call("POST", path, other))[0] == 200
+    desk.sql("UPDATE byokeep.procedure_run SET revision = revision + 1")
     # A row of the run, which web and worker may write, approves nothing; nor does a request that nobody used.
     desk.sql("UPDATE byokeep.procedure_run SET facts = facts || jsonb_build_object('approved', 'two')")
     await desk.retry_now(2)
     assert (trail, await shown(desk, run)) == (["one"], ("running", "approval", ["two"]))
-    asked = desk.sql("SELECT count(*) FROM byokeep.approval WHERE action = 'procedure_step'")
-    assert asked == "2"
     forged = (
         "INSERT INTO byokeep.approval (id, action, scope, epoch, reason, requested_by, approved_by)"
         f" SELECT gen_random_uuid(), 'procedure_step', 'x', 0, 'x', '{uuid4()}', '{uuid4()}'"
@@ -185,7 +187,7 @@ async def test_a_refusal_stops_the_run_and_what_is_unavailable_does_not(desk: De
 
 
 async def test_an_aborted_run_undoes_last_step_first(desk: Desk) -> None:
-    """Steps that are done are undone by workers, in reverse, also after a cut; what was not done is left alone."""
+    """Steps that are done are undone by workers, in reverse, also after a cut; so is the next one, maybe begun."""
     trail: list[str] = []
     known(desk, made(
         "undone", Step(name="one", act=acting(trail, "one"), undo=acting(trail, "undo one")),
@@ -198,10 +200,10 @@ async def test_an_aborted_run_undoes_last_step_first(desk: Desk) -> None:
     status, reply = await desk.call("POST", f"/v1/procedures/{run['id']}/abort", "operator")
     assert (status, reply["state"]) == (200, "undoing")
     await desk.retry_now()
-    assert trail == ["one", "two", "undo two", "undo two", "undo one"]
+    assert trail == ["one", "two", "undo three", "undo two", "undo two", "undo one"]
     assert await shown(desk, run) == ("aborted", "", ["one", "two", "three"])
     assert (await desk.call("POST", f"/v1/procedures/{run['id']}/abort", "operator"))[1]["code"] == "procedure_over"
-    assert desk.sql("SELECT count(*) FROM byokeep.audit_record WHERE event = 'procedure.undone'") == "2"
+    assert desk.sql("SELECT count(*) FROM byokeep.audit_record WHERE event = 'procedure.undone'") == "3"
 
 
 async def test_a_step_waits_until_it_is_due(desk: Desk) -> None:
@@ -212,7 +214,11 @@ async def test_a_step_waits_until_it_is_due(desk: Desk) -> None:
     run = await started(desk, "waits", await desk.stand.client())
     await desk.retry_now()
     assert trail == ["one"]
-    desk.sql("UPDATE byokeep.procedure_run SET due_at = now() WHERE procedure = 'waits'")
+    desk.sql("UPDATE byokeep.procedure_run SET due_at = NULL WHERE procedure = 'waits'")  # the record says since when
+    await desk.retry_now()
+    assert trail == ["one"]
+    replaced = replace(late, wait=timedelta())
+    known(desk, made("waits", Step(name="one", act=acting(trail, "one")), replaced))
     await desk.retry_now()
     assert trail == ["one", "two"]
     assert await shown(desk, run) == ("complete", "", [])
@@ -254,7 +260,7 @@ async def test_nothing_follows_from_a_step_that_is_not_proved(desk: Desk) -> Non
             object_id=told.object_id, fields=said,
         ))  # fmt: skip
     _point(desk, forged, str(receipt.seq))
-    desk.sql("UPDATE byokeep.procedure_run SET due_at = now() WHERE procedure = 'skipped'")
+    known(desk, made("skipped", *(replace(step, wait=timedelta()) for step in steps)))
     await desk.retry_now(2)
     assert trail == []
     for one in (run, forged):
@@ -266,6 +272,49 @@ async def test_nothing_follows_from_a_step_that_is_not_proved(desk: Desk) -> Non
 def _point(desk: Desk, run: dict[str, Any], seq: str) -> None:
     changed = f"jsonb_set(evidence, '{{one}}', '{seq}')"
     desk.sql(f"UPDATE byokeep.procedure_run SET evidence = {changed} WHERE id = '{run['id']}'")  # noqa: S608
+
+
+async def test_no_run_waits_for_a_task_that_is_gone(desk: Desk) -> None:
+    """A worker's step follows a person's at once; a run whose task was lost is handed on by the round of a minute."""
+    trail: list[str] = []
+    person = Step(name="one", act=acting(trail, "one"), verb=Verb.KEY_STATE)
+    known(
+        desk,
+        made(
+            "handed", person, Step(name="two", act=acting(trail, "two")), Step(name="three", act=acting(trail, "three"))
+        ),
+    )
+    client = await desk.stand.client()
+    await started(desk, "handed", client)
+    await desk.work()
+    assert trail == ["one", "two", "three"]
+    lost = await started(desk, "handed", client)
+    desk.sql("SET search_path = procrastinate; UPDATE procrastinate_jobs SET status = 'failed' WHERE status = 'todo'")
+    desk.sql("UPDATE byokeep.procedure_run SET started_at = now() - interval '2 minutes'")
+    await desk.work()
+    assert (await shown(desk, lost))[0] == "running"
+    assert await procedures.go_on(desk.worker) == 1
+    await desk.work()
+    assert await shown(desk, lost) == ("complete", "", [])
+
+
+async def test_a_step_is_proved_with_the_brokers_word_alone(desk: Desk) -> None:
+    """A record of an approved step, which web may write, proves nothing without the broker's record of the approval."""
+    steps = (Step(name="one", act=acting([], ""), verb=Verb.KEY_STATE, approval=Verb.PROFILE_SHRED),)
+    known(desk, made("forged", *steps))
+    client = await desk.stand.client()
+    run = await started(desk, "forged", client)
+    async with desk.web.db.begin(client_id=client) as tx:
+        told = await tx.one(Run, "procedure_get", id=UUID(run["id"]))
+        await procedures.passed(tx, desk.web.system(), EXERCISE, told, steps[0], {})
+    assert (await shown(desk, run))[2] == ["one"]
+    assert (await desk.call("POST", f"/v1/evidence/{run['id']}", "auditor"))[1]["code"] == "sop_incomplete"
+
+
+def test_an_approval_takes_a_verb_of_those_who_may_approve() -> None:
+    """People whose approvals are held hold no verb that approves a step."""
+    with pytest.raises(ValueError, match="held"):
+        made("wrong", Step(name="one", act=acting([], ""), approval=Verb.PROFILE_READ))
 
 
 async def test_a_run_is_its_clients_and_its_holders(desk: Desk) -> None:
@@ -280,6 +329,8 @@ async def test_a_run_is_its_clients_and_its_holders(desk: Desk) -> None:
     body = {"procedure": "theirs", "client_id": str(client), "object": str(uuid4())}
     assert (await desk.call("POST", "/v1/procedures", "auditor", body))[0] == 403
     assert (await desk.call("POST", "/v1/procedures", stranger, body))[0] == 404
+    everybody = {"procedure": "theirs", "object": str(uuid4())}
+    assert (await desk.call("POST", "/v1/procedures", stranger, everybody))[0] == 404
     unknown = body | {"procedure": "nobody_knows"}
     assert (await desk.call("POST", "/v1/procedures", "operator", unknown))[1]["code"] == "unknown_procedure"
     assert desk.not_once_on_record() == []
@@ -291,9 +342,11 @@ async def shown(desk: Desk, run: dict[str, Any]) -> tuple[str, str, list[str]]:
     return reply["state"], reply["waits_for"], reply["missing"]
 
 
-async def started(desk: Desk, name: str, client: UUID, about: UUID | None = None, *, expect: int = 201) -> Any:
+async def started(
+    desk: Desk, name: str, client: UUID, about: UUID | None = None, *, expect: int = 201, who: str = "operator"
+) -> Any:
     body = {"procedure": name, "client_id": str(client), "object": str(about or uuid4())}
-    status, reply = await desk.call("POST", "/v1/procedures", "operator", body)
+    status, reply = await desk.call("POST", "/v1/procedures", who, body)
     assert status == expect, reply
     return dict(reply)
 

@@ -235,7 +235,8 @@ def verify_evidence(bundle: bytes, keys: PublicKeys) -> EvidenceReport:
     last = found.get(about.closing) or max(found.values(), key=lambda record: record.seq, default=records[min(records)])
     if last.seq != max(about.items.values(), default=last.seq) or about.items.get(WRITE, 0) > last.seq:
         raise Integrity("foreign_evidence", item=about.closing)
-    if digest != last.hash.hex():
+    in_order = [about.items[name] for name in about.events if name in about.items]
+    if digest != last.hash.hex() or (about.kind == PROCEDURE and in_order != sorted(set(in_order))):
         raise Integrity("bad_statement")
     return EvidenceReport(
         onboarding=about, epoch=pieces[-1].inclusion.epoch,

@@ -20,7 +20,7 @@ from uuid import UUID
 from byokeep.core.canonical import parse_canonical
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import ClientId
-from byokeep.core.policy import Verb
+from byokeep.core.policy import APPROVING, Verb
 
 Fields: TypeAlias = Mapping[str, FieldValue]
 
@@ -67,6 +67,10 @@ class Procedure:
         abortable: Any holder ends it and has it undone; else it goes on until its last step.
         run_field: The field in which its events name the run.
         look: The command that shows a run of it.
+        stands: ``(tx, run)``: whether what was proved is still of the newest state of the object.
+
+    Raises:
+        ValueError: An approval by a verb whose holders may be held (:data:`byokeep.core.policy.APPROVING`).
     """
 
     name: str
@@ -76,6 +80,22 @@ class Procedure:
     abortable: bool = False
     run_field: str = "run"
     look: Callable[[UUID], str] = lambda run_id: f"`byokeep procedure show {run_id}`"
+
+    stands: Callable[..., Awaitable[bool]] | None = None
+
+    def __post_init__(self) -> None:
+        if any(step.approval not in {None, *APPROVING} for step in self.steps):
+            raise ValueError("a step is approved by a verb that people hold whose approvals are held")
+
+    @property
+    def led(self) -> bool:
+        """Whether its steps are done here; else by flows of its domain."""
+        return all(step.act is not None for step in self.steps)
+
+    @property
+    def approved(self) -> bool:
+        """Whether any step takes a second person."""
+        return any(step.approval is not None for step in self.steps)
 
     def step(self, name: str) -> Step:
         """Return a step by its name."""

@@ -132,7 +132,9 @@ def run_out(status: RunStatus) -> dict[str, Any]:
     state = "incomplete" if run.state == "complete" and status.missing else run.state
     stopped = f"It stopped: {run.reason}. Mend that, then `byokeep procedure resume {run.id}`, or `... abort`."
     next_step = stopped if run.state == "failed" else _NEXT.get(status.waits_for, "").format(id=run.id)
-    if run.state == "complete" and not status.missing:
+    if not status.led:
+        next_step = f"Its own commands lead it: {status.look}."
+    elif run.state == "complete" and not status.missing:
         next_step = f"For whoever asks: `byokeep evidence export {run.id} FILE`."
     return {
         "id": run.id, "procedure": run.procedure, "client_id": run.client_id, "object": run.object_id,

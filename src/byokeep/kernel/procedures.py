@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -37,6 +38,7 @@ from byokeep.kernel.command import command, open_alert, permit
 from byokeep.kernel.ports import Tx
 
 R = TypeVar("R", bound=Run)
+_AT_ONCE: Final = 200  # runs that one round hands on
 LOOK_AGAIN_S: Final = 30.0  # seconds until a worker looks again at a step of which something is left
 _TASK: Final = "procedure"
 _RUNNING, _COMPLETE, _FAILED, _UNDOING, _ABORTED = "running", "complete", "failed", "undoing", "aborted"
@@ -66,6 +68,8 @@ class RunStatus:
     steps: tuple[StepRecord, ...]
     missing: tuple[str, ...]
     waits_for: str
+    led: bool
+    look: str
 
 
 async def begin(app: App, actor: Actor, name: str, *, client_id: ClientId | None, object_id: UUID) -> RunStatus:
@@ -82,6 +86,9 @@ async def begin(app: App, actor: Actor, name: str, *, client_id: ClientId | None
         raise Rejected("unknown_procedure", next_step="Use one of: " + (", ".join(named) or "none") + ".")
     procedure = app.procedures[name]
     async with command(app, actor, procedure.verb, client_id=client_id, object_id=object_id) as tx:
+        if client_id is None and actor.clients is not None:
+            raise NotFound("not_found")
+        _may_ask(actor, procedure)
         run: Run = await start(tx, app, actor, procedure, client_id=client_id, object_id=object_id)
         await tx.append(_event(EventName.PROCEDURE_STARTED, actor, run, {"run": str(run.id), "procedure": name}))
     return await resume(app, actor, run.id)
@@ -131,32 +138,37 @@ async def resume(app: App, actor: Actor, run_id: UUID) -> RunStatus:
     if by_person:
         due = procedure.next(run)
         await permit(app, actor, (due.verb if due else None) or procedure.verb, client_id=run.client_id)
+        _may_ask(actor, procedure)
     if by_person and run.state == _FAILED and run.closed_at is None:
         async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
             run = await _move(tx, procedure, run, actor, evidence=run.evidence, state=_RUNNING, asked_by=actor.id)
     while run.state in (_RUNNING, _UNDOING):
         moved = await (_undo_last if run.state == _UNDOING else _do_next)(app, actor, procedure, run)
-        if moved is None or by_person:  # a person does one step at a time
+        if moved is None:
             break
         run = moved
+        if by_person and run.state == _RUNNING:  # a person does one step at a time
+            await _hand_on_next(app, procedure, run)
+            break
     return await status(app, actor, run_id)
 
 
 async def _do_next(app: App, actor: Actor, procedure: Procedure, run: Run) -> Run | None:
     """Do the next step; None: not by this actor, or not now."""
     step = procedure.next(run)
-    if step is None or (step.verb is None) is not (Role.SYSTEM in actor.roles):
-        await _hand_on(app, run, 0.0 if step is not None and step.verb is None else None)
+    if step is None or step.act is None:
         return None
-    if run.due_at is not None and (left := (run.due_at - app.clock.now()).total_seconds()) > 0:
-        await _hand_on(app, run, left if step.verb is None else None)
-        return None
-    if step.approval is not None and not await _approved(app, run, step):
-        return None
-    if step.act is None:
+    if (step.verb is None) is not (Role.SYSTEM in actor.roles):
+        await _hand_on_next(app, procedure, run)
         return None
     try:
-        await _require_proof(app, actor, procedure, run)
+        done = await _require_proof(app, actor, procedure, run)
+        since = max((one.at for one in done), default=run.started_at)
+        if (left := (since + step.wait - app.clock.now()).total_seconds()) > 0:
+            await _hand_on(app, run, left if step.verb is None else None)
+            return None
+        if step.approval is not None and not await _approved(app, actor, run, step):
+            return None
         fields: Fields | None = await step.act(app, actor, run)
     except (Unavailable, Pending):
         raise
@@ -172,17 +184,18 @@ async def _do_next(app: App, actor: Actor, procedure: Procedure, run: Run) -> Ru
         return await passed(tx, actor, procedure, run, step, {**fields, **more})
 
 
-async def _require_proof(app: App, actor: Actor, procedure: Procedure, run: Run) -> None:
+async def _require_proof(app: App, actor: Actor, procedure: Procedure, run: Run) -> tuple[StepRecord, ...]:
     """See that what the row says is done is proved, before anything follows from it; else an alert is raised."""
     async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
-        proved = {one.name for one in await proved_steps(tx, run.client_id or app.installation_id, procedure, run)}
-    if unproved := sorted(run.evidence.keys() - proved):
+        done = await proved_steps(tx, run.client_id or app.installation_id, procedure, run)
+    if unproved := sorted(run.evidence.keys() - {one.name for one in done}):
         async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
             await open_alert(
                 tx, app, actor, reason="procedure_unproved", client_id=run.client_id, object_id=run.object_id
             )
-        step = "Somebody changed the run's row past byokeep: look at the alerts; then abort it, or begin anew."
+        step = "Somebody changed the run's row past byokeep: look at the alerts, and find out who could write there."
         raise Integrity("procedure_unproved", missing=", ".join(unproved), run=run.id, next_step=step)
+    return done
 
 
 async def _undo_last(app: App, actor: Actor, procedure: Procedure, run: Run) -> Run | None:
@@ -225,7 +238,10 @@ async def abort(app: App, actor: Actor, run_id: UUID) -> RunStatus:
             raise Conflict("procedure_goes_on", next_step=f"It ends with its last step: {procedure.look(run_id)}.")
         if run.state not in (_RUNNING, _FAILED):
             raise Conflict("procedure_over", state=run.state, next_step=f"See {procedure.look(run_id)}.")
-        await _move(tx, procedure, run, actor, evidence=run.evidence, state=_UNDOING, asked_by=actor.id)
+        # The next step may have been begun, and cut off before its record: it is undone as well.
+        begun = procedure.next(run)
+        evidence = run.evidence if begun is None else {**run.evidence, begun.name: 0}
+        await _move(tx, procedure, run, actor, evidence=evidence, state=_UNDOING, asked_by=actor.id)
     return await resume(app, actor, run_id)
 
 
@@ -243,12 +259,14 @@ async def approve(app: App, actor: Actor, run_id: UUID) -> RunStatus:
         raise Conflict("nothing_to_approve", next_step=f"See {procedure.look(run_id)}.", run=run_id)
     async with command(app, actor, step.approval, client_id=run.client_id, object_id=run_id) as tx:
         scope = _scope(run, step)
-        if await _is_approved(tx, run, step):
+        if await _approved_by(tx, run, step) is not None:
             raise Conflict("nothing_to_approve", next_step=f"See {procedure.look(run_id)}.", run=run_id)
         waiting = await approvals.waiting(tx, approvals.PROCEDURE_STEP, scope=scope)
         wish = next((one for one in waiting if one.epoch == run.revision), None)
         if wish is None:
             raise Denied("approval_expired", next_step=f"Whoever started it resumes it: {procedure.look(run_id)}.")
+        if actor.id in (run.started_by, run.asked_by):
+            raise Denied("same_person", next_step="Another person must approve.")
         await approvals.use(tx, actor, wish, scope=scope, epoch=run.revision)
         said: Fields = {"run": str(run.id), "stage": step.name}
         await tx.append(_event(EventName.PROCEDURE_APPROVED, actor, run, said))
@@ -278,21 +296,39 @@ async def status_of(tx: Tx, app: App, procedure: Procedure, run: Run) -> RunStat
     proved = await proved_steps(tx, run.client_id or app.installation_id, procedure, run)
     names = {one.name for one in proved}
     missing = tuple(step.name for step in procedure.steps if step.name not in names)
-    return RunStatus(run=run, steps=proved, missing=missing, waits_for=await _waits_for(tx, app, procedure, run))
+    return RunStatus(
+        run=run, steps=proved, missing=missing,
+        waits_for=await _waits_for(tx, app, procedure, run), led=procedure.led, look=procedure.look(run.id),
+    )  # fmt: skip
 
 
 async def proved_steps(tx: Tx, chain: UUID, procedure: Procedure, run: Run) -> tuple[StepRecord, ...]:
-    """Return the steps of a run that are proved, with their records, in order."""
+    """Return the steps of a run that are proved, with their records, in order.
+
+    Of a procedure that is done here each record is younger than that of the step before; a step that a second person
+    approves is proved together with the broker's record of that, before it.
+    """
     rows = await tx.all(Proof, "evidence_records", chain=chain, seqs=list(run.evidence.values()))
     by_seq = {row.seq: row for row in rows}
-    return tuple(
-        StepRecord(
-            name=step.name, event=row.event, chain=chain, seq=row.seq, at=row.at, by=row.actor_id,
-            hash_hex=bytes(row.hash).hex(),
-        )
-        for step in procedure.steps
-        if (row := by_seq.get(run.evidence.get(step.name, 0))) and procedure.proves(run, step, row)
-    )  # fmt: skip
+    approved: dict[str, int] = {}
+    if procedure.approved:
+        found = await tx.all(dict, "procedure_approvals", chain=chain, object_id=run.object_id, run=str(run.id))
+        approved = {row["stage"]: row["seq"] for row in found}
+    proved: list[StepRecord] = []
+    for step in procedure.steps:
+        row = by_seq.get(run.evidence.get(step.name, 0))
+        if row is None or not procedure.proves(run, step, row):
+            continue
+        early = procedure.led and proved and row.seq <= proved[-1].seq
+        if early or (step.approval is not None and not approved.get(step.name, row.seq) < row.seq):
+            continue
+        proved.append(
+            StepRecord(
+                name=step.name, event=row.event, chain=chain, seq=row.seq, at=row.at, by=row.actor_id,
+                hash_hex=bytes(row.hash).hex(),
+            )
+        )  # fmt: skip
+    return tuple(proved) if procedure.stands is None or await procedure.stands(tx, run) else ()
 
 
 async def _waits_for(tx: Tx, app: App, procedure: Procedure, run: Run) -> str:
@@ -303,7 +339,7 @@ async def _waits_for(tx: Tx, app: App, procedure: Procedure, run: Run) -> str:
         return ""
     if run.due_at is not None and run.due_at > app.clock.now():
         return "time"
-    if step.approval is not None and not await _is_approved(tx, run, step):
+    if step.approval is not None and await _approved_by(tx, run, step) is None:
         return "approval"
     return "worker" if step.verb is None else "person"
 
@@ -348,10 +384,16 @@ async def _stop(app: App, actor: Actor, procedure: Procedure, run: Run, step: St
     error.on_record = True
 
 
-async def _approved(app: App, run: Run, step: Step) -> bool:
-    """Whether a second person has approved a step; if not, it is asked for."""
+async def _approved(app: App, actor: Actor, run: Run, step: Step) -> bool:
+    """Whether a second person has approved a step as it stands; if not, it is asked for.
+
+    Raises:
+        Denied: ``same_person``: who approved it is about to do it.
+    """
     async with app.db.begin(every_client=True) as tx:
-        if await _is_approved(tx, run, step):
+        if (by := await _approved_by(tx, run, step)) is not None:
+            if by == actor.id:
+                raise Denied("same_person", next_step="You approved it: another person does it.")
             return True
         await approvals.ask(
             tx, app, run.asked_by, action=approvals.PROCEDURE_STEP, scope=_scope(run, step), epoch=run.revision,
@@ -360,17 +402,42 @@ async def _approved(app: App, run: Run, step: Step) -> bool:
         return False
 
 
-async def _is_approved(tx: Tx, run: Run, step: Step) -> bool:
+async def _approved_by(tx: Tx, run: Run, step: Step) -> UUID | None:
     """What the broker alone can have written: a row of the run cannot say it."""
-    asked = {"action": approvals.PROCEDURE_STEP, "scope": _scope(run, step)}
-    return await tx.maybe(UUID, "approval_used", **asked) is not None
+    asked = {"action": approvals.PROCEDURE_STEP, "scope": _scope(run, step), "epoch": run.revision}
+    return await tx.maybe(UUID, "approval_used", **asked)
+
+
+def _may_ask(actor: Actor, procedure: Procedure) -> None:
+    """Whoever issued the credentials of somebody who is held may be the one who asks, and would approve."""
+    if actor.held and procedure.approved:
+        raise Denied("approval_held", next_step="Your approvals are held, and so is what you ask for: another asks.")
+
+
+async def _hand_on_next(app: App, procedure: Procedure, run: Run) -> None:
+    """Give a run to the workers if the next step is theirs."""
+    step = procedure.next(run)
+    if step is not None and step.verb is None and step.act is not None:
+        await _hand_on(app, run, 0.0)
 
 
 async def _hand_on(app: App, run: Run, delay_s: float | None) -> None:
-    """Give a run to the workers, once; ``None`` = it waits for a person."""
+    """Give a run to the workers, once for now and once for later; ``None`` = it waits for a person."""
     if delay_s is not None:
+        key = f"{_TASK}:{run.id}" if delay_s <= 0 else f"{_TASK}-later:{run.id}"
         async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
-            await tx.defer(_TASK, delay_s=delay_s, key=f"{_TASK}:{run.id}", run_id=str(run.id))
+            await tx.defer(_TASK, delay_s=delay_s, key=key, run_id=str(run.id))
+
+
+async def go_on(app: App) -> int:
+    """Give every run that waits for a worker to one, whatever became of its task; returns how many."""
+    handed, names = 0, [name for name, procedure in app.procedures.items() if procedure.led]
+    for run in await app.db.read(Run, "procedures_due", {"names": names, "limit": _AT_ONCE}, every_client=True):
+        step = app.procedures[run.procedure].next(run)
+        if run.state == _UNDOING or (step is not None and step.verb is None):
+            await _hand_on(app, run, 0.0)
+            handed += 1
+    return handed
 
 
 def as_json(said: Mapping[str, Any]) -> str:
@@ -379,7 +446,8 @@ def as_json(said: Mapping[str, Any]) -> str:
 
 
 def _scope(run: Run, step: Step) -> str:
-    return f"{run.id}/{step.name}"
+    """What is approved: this step, with these facts."""
+    return f"{run.id}/{step.name}/{sha256(as_json(run.facts).encode()).hexdigest()[:16]}"
 
 
 def _event(name: EventName, actor: Actor, run: Run, said: Fields, outcome: Outcome = Outcome.OK) -> Event:

@@ -87,23 +87,33 @@ def _right_profile(run: Run, fields: Mapping[str, Any]) -> bool:
     return _same_generation(run, fields) and right and bool(fields["screenshot"])
 
 
+async def _newest(tx: Tx, run: Run) -> bool:
+    """Whether the proved generation of a profile is its newest one."""
+    at = {"client_id": run.client_id, "id": run.object_id}
+    return (await tx.maybe(int, "profile_generation_now", **at) or 0) == int(run.facts["version"])
+
+
+def _look(sop_id: UUID) -> str:
+    return f"`byokeep evidence show {sop_id}`"
+
+
 # The write of a key stands for later runs over the same version too.
 SOPS: Final[Mapping[str, Procedure]] = {
     ONBOARD: Procedure(
-        name=ONBOARD, verb=Verb.KEY_WRITE, run_field="sop",
+        name=ONBOARD, verb=Verb.KEY_WRITE, run_field="sop", look=_look,
         steps=(Step(name=WRITE, evidence=EventName.KEY_STORED, proves=_same, own=False),
                Step(name=VERIFICATION, evidence=EventName.KEY_VERIFIED, proves=_same),
                Step(name=LEAK_CHECK, evidence=EventName.KEY_LEAK_CHECKED, proves=_clean),
                Step(name=DONE, evidence=EventName.KEY_ONBOARDED, proves=_same)),
     ),
     CONNECT: Procedure(
-        name=CONNECT, verb=Verb.ACCOUNT_CONNECT, run_field="sop",
+        name=CONNECT, verb=Verb.ACCOUNT_CONNECT, run_field="sop", look=_look,
         steps=(Step(name=WRITE, evidence=EventName.TOKENS_STORED, proves=_same),
                Step(name=IDENTITY, evidence=EventName.ACCOUNT_VERIFIED, proves=_right_account, after=WRITE),
                Step(name=CONNECTED, evidence=EventName.CONNECTED, proves=_same)),
     ),
     PROFILE: Procedure(
-        name=PROFILE, verb=Verb.PROFILE_CREATE, run_field="sop",
+        name=PROFILE, verb=Verb.PROFILE_CREATE, run_field="sop", look=_look, stands=_newest,
         steps=(Step(name=WRITE, evidence=EventName.PROFILE_SEALED, proves=_same_generation),
                Step(name=VALIDATION, evidence=EventName.PROFILE_VALIDATED, proves=_right_profile, after=WRITE),
                Step(name=CREATED, evidence=EventName.PROFILE_ONBOARDED, proves=_same_generation)),
@@ -175,11 +185,7 @@ async def sop_status(app: App, actor: Actor, sop_id: UUID) -> SopStatus:
 async def status_of(tx: Tx, run: SopRun) -> SopStatus:
     """Compute a run's state from the records themselves."""
     procedure = SOPS[run.procedure]
-    newest = run.version
-    if run.procedure == PROFILE:
-        newest = await tx.maybe(int, "profile_generation_now", client_id=run.client_id, id=run.object_id) or 0
-    records = await proved_steps(tx, run.client_id, procedure, run) if newest == run.version else ()
-    found = {one.name: one for one in records}
+    found = {one.name: one for one in await proved_steps(tx, run.client_id, procedure, run)}
     missing = tuple(step.name for step in procedure.steps if step.name not in found)
     return SopStatus(run=run, state=_state(run, missing), missing=missing, evidence=found)
 

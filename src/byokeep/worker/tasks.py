@@ -108,6 +108,12 @@ def _register_rounds(queue: Queue, app: WorkerApp) -> None:
         if destroyed:
             get_log().info("webhook_secrets_destroyed", count=destroyed)
 
+    @queue.periodic(cron=_EVERY_MINUTE)
+    @queue.task(name="go_on_with_procedures", queueing_lock="go_on_with_procedures")
+    async def hand_on(timestamp: int) -> None:
+        with span("go_on_with_procedures", epoch=timestamp):
+            await procedures.go_on(app)
+
     watch, began = ClockWatch(app), time.monotonic()
 
     @queue.periodic(cron=_EVERY_MINUTE)

@@ -36,6 +36,7 @@ UPDATE byokeep.approval SET used_at = clock_timestamp()
 RETURNING id;
 
 -- name: approval_used
--- The approval of something that was given and used.
-SELECT id FROM byokeep.approval
- WHERE action = :action AND scope = :scope AND approved_by <> requested_by AND used_at IS NOT NULL LIMIT 1;
+-- Who approved something in this state, if that was used.
+SELECT approved_by FROM byokeep.approval
+ WHERE action = :action AND scope = :scope AND epoch = :epoch AND approved_by <> requested_by AND used_at IS NOT NULL
+ LIMIT 1;

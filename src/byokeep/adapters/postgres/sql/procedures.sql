@@ -25,3 +25,16 @@ UPDATE byokeep.procedure_run
        closed_by = CASE WHEN CAST(:over AS boolean) THEN CAST(:by AS uuid) END
  WHERE id = :id AND revision = :revision
 RETURNING *;
+
+-- name: procedures_due
+SELECT * FROM byokeep.procedure_run
+ WHERE procedure = ANY (CAST(:names AS text[])) AND state IN ('running', 'undoing') AND (due_at IS NULL OR due_at <= now()) AND started_at < now() - interval '1 minute'
+ ORDER BY started_at LIMIT :limit;
+
+-- name: procedure_approvals
+-- The broker's records of second persons, by step.
+SELECT r.seq, convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,stage}' AS stage
+  FROM byokeep.audit_record r
+ WHERE r.chain = :chain AND r.event = 'procedure.approved' AND r.outcome = 'ok' AND r.writer = 'byokeep_broker'
+   AND r.object_id = :object_id AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,run}' = :run
+ ORDER BY r.seq;

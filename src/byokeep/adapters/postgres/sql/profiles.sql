@@ -28,7 +28,7 @@ SELECT p.*,
          WHERE s.client_id = p.client_id AND s.object_id = p.id AND s.procedure = 'create_profile'
          ORDER BY s.started_at DESC LIMIT 1) AS sop_id,
        (SELECT i.id FROM byokeep.profile_incident_item n
-          JOIN byokeep.procedure_run i ON i.id = n.incident_id AND i.closed_at IS NULL
+          JOIN byokeep.procedure_run i ON i.id = n.incident_id AND i.state <> 'complete'
          WHERE n.client_id = p.client_id AND p.id IN (n.profile_id, n.new_profile_id) LIMIT 1) AS incident,
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
                    'account_id', a.id, 'platform', a.platform, 'account', a.account,
@@ -56,7 +56,7 @@ SELECT p.*,
          WHERE s.client_id = p.client_id AND s.object_id = p.id AND s.procedure = 'create_profile'
          ORDER BY s.started_at DESC LIMIT 1) AS sop_id,
        (SELECT i.id FROM byokeep.profile_incident_item n
-          JOIN byokeep.procedure_run i ON i.id = n.incident_id AND i.closed_at IS NULL
+          JOIN byokeep.procedure_run i ON i.id = n.incident_id AND i.state <> 'complete'
          WHERE n.client_id = p.client_id AND p.id IN (n.profile_id, n.new_profile_id) LIMIT 1) AS incident,
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
                    'account_id', a.id, 'platform', a.platform, 'account', a.account, 'username', a.username,

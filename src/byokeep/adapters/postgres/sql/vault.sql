@@ -12,7 +12,7 @@ SELECT pg_advisory_xact_lock(hashtextextended('vault_incident', 0));
 -- name: vault_open_ones
 -- Incidents that are not closed and that cover a client (none: everybody).
 SELECT r.*, i.cause, i.since FROM byokeep.profile_incident i JOIN byokeep.procedure_run r ON r.id = i.id
- WHERE r.closed_at IS NULL
+ WHERE r.state <> 'complete'
    AND (CAST(:client_id AS uuid) IS NULL OR i.client_id IS NULL OR i.client_id = CAST(:client_id AS uuid));
 
 -- name: vault_get
@@ -106,7 +106,7 @@ RETURNING platform;
 UPDATE byokeep.profile_incident_item n
    SET new_profile_id = :new_profile_id, identity_at = NULL, wrong_account_at = NULL
   FROM byokeep.procedure_run i
- WHERE i.id = n.incident_id AND i.closed_at IS NULL AND n.client_id = :client_id AND n.new_profile_id = :profile_id
+ WHERE i.id = n.incident_id AND i.state <> 'complete' AND n.client_id = :client_id AND n.new_profile_id = :profile_id
    AND NOT EXISTS (SELECT a.account_id FROM byokeep.profile_account a
                     WHERE a.client_id = :client_id AND a.profile_id = :profile_id
                    EXCEPT
@@ -118,7 +118,7 @@ RETURNING n.platform;
 -- The open incident that still needs a profile: as one whose keys it must see destroyed, or as a new one.
 SELECT i.id, n.profile_id = :profile_id AS old
   FROM byokeep.profile_incident_item n
-  JOIN byokeep.procedure_run i ON i.id = n.incident_id AND i.closed_at IS NULL
+  JOIN byokeep.procedure_run i ON i.id = n.incident_id AND i.state <> 'complete'
  WHERE n.client_id = :client_id
    AND (n.new_profile_id = :profile_id OR (n.profile_id = :profile_id AND n.key_destroyed_at IS NULL))
  LIMIT 1;
@@ -150,7 +150,7 @@ SELECT w.* FROM byokeep.profile_work w
 -- name: vault_covering
 -- Open incidents that keep the browser lane of a scope off: those whose new profiles are not all proved.
 SELECT i.id FROM byokeep.procedure_run i
- WHERE i.procedure = 'profile_incident' AND i.closed_at IS NULL
+ WHERE i.procedure = 'profile_incident' AND i.state <> 'complete'
    AND (i.evidence -> 'validated' IS NULL
         OR EXISTS (SELECT FROM byokeep.profile_incident_item n
                      LEFT JOIN byokeep.profile p ON p.client_id = n.client_id AND p.id = n.new_profile_id

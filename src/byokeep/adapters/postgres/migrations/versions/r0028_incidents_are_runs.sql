@@ -1,4 +1,6 @@
--- Each incident's run, with the records of its steps, frozen.
+-- Each incident's run, with the records of its steps, frozen. Nobody writes what is about to be copied.
+
+LOCK TABLE byokeep.profile_incident, byokeep.audit_head IN ACCESS EXCLUSIVE MODE;
 
 INSERT INTO byokeep.procedure_run
     (id, client_id, procedure, object_id, state, evidence, asked_by, started_by, started_at, closed_at, closed_by)

@@ -1,4 +1,6 @@
--- Each run with the numbers of its records under the names of its steps, frozen.
+-- Each run with the numbers of its records under the names of its steps, frozen. Nobody writes what is copied.
+
+LOCK TABLE byokeep.sop_run IN ACCESS EXCLUSIVE MODE;
 
 ALTER TABLE byokeep.procedure_run
     DROP CONSTRAINT procedure_run_closed_ck,
