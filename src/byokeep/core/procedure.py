@@ -80,7 +80,6 @@ class Procedure:
     abortable: bool = False
     run_field: str = "run"
     look: Callable[[UUID], str] = lambda run_id: f"`byokeep procedure show {run_id}`"
-
     stands: Callable[..., Awaitable[bool]] | None = None
 
     def __post_init__(self) -> None:

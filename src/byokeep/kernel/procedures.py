@@ -3,7 +3,7 @@
 Rules
 - A procedure is data (:mod:`byokeep.core.procedure`); the process hands all that it knows to its App.
 - A step is done in the transaction that appends its record and moves the run on, a compare-and-set on the run's
-  revision: of two who do one step, one is told :data:`MOVED`. Work outside of the database comes before and may be done
+  revision: of two who do one step, one is told that it moved. Work outside of the database comes before and may be done
   again after a crash, so it must be idempotent.
 - A person's step is done by whoever holds its verb and calls for it; all others are done by workers, on as many
   machines as there are. What is unavailable is tried again; what is refused stops the run with its code until somebody
@@ -20,6 +20,7 @@ It may not know what a step does.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -61,7 +62,8 @@ class StepRecord:
 class RunStatus:
     """A run with its proved steps in order, those that are missing, and what the next one waits for.
 
-    ``waits_for`` is ``person``, ``approval``, ``time``, ``worker``, or ``""`` when the run is over or stopped.
+    ``waits_for`` is ``person``, ``approval``, ``time``, ``worker``, or ``""`` when the run is over or stopped. ``led``:
+    its steps are done by the kernel, not by flows of its domain; ``look``: the command that shows it.
     """
 
     run: Run
@@ -140,7 +142,7 @@ async def resume(app: App, actor: Actor, run_id: UUID) -> RunStatus:
         await permit(app, actor, (due.verb if due else None) or procedure.verb, client_id=run.client_id)
         _may_ask(actor, procedure)
     if by_person and run.state == _FAILED and run.closed_at is None:
-        async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
+        async with _of(app, run) as tx:
             run = await _move(tx, procedure, run, actor, evidence=run.evidence, state=_RUNNING, asked_by=actor.id)
     while run.state in (_RUNNING, _UNDOING):
         moved = await (_undo_last if run.state == _UNDOING else _do_next)(app, actor, procedure, run)
@@ -179,17 +181,17 @@ async def _do_next(app: App, actor: Actor, procedure: Procedure, run: Run) -> Ru
     if fields is None:
         await _hand_on(app, run, LOOK_AGAIN_S if step.verb is None else None)
         return None
-    async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
+    async with _of(app, run) as tx:
         more = {} if step.apply is None else await step.apply(tx, actor, run)
         return await passed(tx, actor, procedure, run, step, {**fields, **more})
 
 
 async def _require_proof(app: App, actor: Actor, procedure: Procedure, run: Run) -> tuple[StepRecord, ...]:
     """See that what the row says is done is proved, before anything follows from it; else an alert is raised."""
-    async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
+    async with _of(app, run) as tx:
         done = await proved_steps(tx, run.client_id or app.installation_id, procedure, run)
     if unproved := sorted(run.evidence.keys() - {one.name for one in done}):
-        async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
+        async with _of(app, run) as tx:
             await open_alert(
                 tx, app, actor, reason="procedure_unproved", client_id=run.client_id, object_id=run.object_id
             )
@@ -202,7 +204,7 @@ async def _undo_last(app: App, actor: Actor, procedure: Procedure, run: Run) -> 
     """Undo the last step that is done; the run is aborted when none is left."""
     done = [step for step in procedure.steps if step.name in run.evidence]
     if not done:
-        async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
+        async with _of(app, run) as tx:
             await tx.append(_event(EventName.PROCEDURE_ENDED, actor, run, {"run": str(run.id), "reason": _ABORTED}))
             return await _move(tx, procedure, run, actor, evidence={}, state=_ABORTED)
     step = done[-1]
@@ -216,7 +218,7 @@ async def _undo_last(app: App, actor: Actor, procedure: Procedure, run: Run) -> 
             await _hand_on(app, run, LOOK_AGAIN_S)
             return None
         said |= {name: str(value) for name, value in fields.items()}
-    async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
+    async with _of(app, run) as tx:
         if step.undo is not None:
             await tx.append(_event(EventName.PROCEDURE_UNDONE, actor, run, said))
         left = {name: seq for name, seq in run.evidence.items() if name != step.name}
@@ -287,7 +289,7 @@ async def runs(app: App, actor: Actor, *, limit: int = 500) -> list[RunStatus]:
 async def status(app: App, actor: Actor, run_id: UUID) -> RunStatus:
     """Return how far a run is, from its records. Raises as :func:`resume`, for its reading."""
     run = await _find(app, actor, run_id)
-    async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
+    async with _of(app, run) as tx:
         return await status_of(tx, app, app.procedures[run.procedure], run)
 
 
@@ -377,7 +379,7 @@ async def _move(
 
 async def _stop(app: App, actor: Actor, procedure: Procedure, run: Run, step: Step, error: ByokeepError) -> None:
     """Stop a run because of a refusal, on record; it goes on when somebody resumes it."""
-    async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
+    async with _of(app, run) as tx:
         said: Fields = {"run": str(run.id), "stage": step.name, "reason": error.code}
         await tx.append(_event(EventName.PROCEDURE_STEPPED, actor, run, said, Outcome.FAILED))
         await _move(tx, procedure, run, actor, evidence=run.evidence, state=_FAILED, reason=error.code)
@@ -425,7 +427,7 @@ async def _hand_on(app: App, run: Run, delay_s: float | None) -> None:
     """Give a run to the workers, once for now and once for later; ``None`` = it waits for a person."""
     if delay_s is not None:
         key = f"{_TASK}:{run.id}" if delay_s <= 0 else f"{_TASK}-later:{run.id}"
-        async with app.db.begin(client_id=run.client_id, every_client=run.client_id is None) as tx:
+        async with _of(app, run) as tx:
             await tx.defer(_TASK, delay_s=delay_s, key=key, run_id=str(run.id))
 
 
@@ -438,6 +440,11 @@ async def go_on(app: App) -> int:
             await _hand_on(app, run, 0.0)
             handed += 1
     return handed
+
+
+def _of(app: App, run: Run) -> AbstractAsyncContextManager[Tx]:
+    """A transaction that sees the rows of the run's client, or of all where it is nobody's."""
+    return app.db.begin(client_id=run.client_id, every_client=run.client_id is None)
 
 
 def as_json(said: Mapping[str, Any]) -> str:
