@@ -97,6 +97,16 @@ def no_text_run_as_code(module: Module) -> Iterator[Fault]:
             yield Fault(module.path, call.lineno, f"{name}() runs text as code")
 
 
+def cancellation_is_kept(module: Module) -> Iterator[Fault]:
+    """Who waits for a task it has cancelled can tell that from its own cancellation; Python 3.11's wait_for cannot."""
+    for call in calls(module) if module.path.startswith(SRC) else ():
+        name, caught = dotted(call.func), [dotted(one).rpartition(".")[2] for one in call.args]
+        if name == "asyncio.wait_for":
+            yield Fault(module.path, call.lineno, "wait_for() may lose a cancellation: use asyncio.timeout()")
+        if name.endswith("suppress") and "CancelledError" in caught:
+            yield Fault(module.path, call.lineno, "a cancellation is suppressed: cancel, then asyncio.wait({task})")
+
+
 def tls_is_verified(module: Module) -> Iterator[Fault]:
     """No switch that turns certificate checks off, whichever library's."""
     for call in calls(module):
@@ -160,6 +170,7 @@ RULES: tuple[Rule, ...] = (
     reveal_in_few_rooms,
     made_in_one_place,
     no_text_run_as_code,
+    cancellation_is_kept,
     tls_is_verified,
     names_say_something,
     tests_say_what_they_show,

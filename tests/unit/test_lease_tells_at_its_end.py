@@ -151,3 +151,35 @@ async def test_a_process_that_lives_on_tells_for_an_hour(monkeypatch: pytest.Mon
         await asyncio.sleep(0)
     await told.broker.close()
     assert [one["lease_id"] for one in told.taken] == ids[1:3]
+
+
+@pytest.mark.parametrize("after", range(8))
+async def test_who_is_cancelled_while_a_lease_ends_is_cancelled(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """However far a job is with its end, a cancellation is not lost: what it waits for was cancelled by itself too."""
+    told = Told(monkeypatch, lambda _: None)
+
+    async def job() -> None:
+        held = await told.used()
+        held._beat = asyncio.create_task(ends_late())
+        ending.set()
+        await held.close()
+        told.broker.tally._telling = asyncio.create_task(ends_late())
+        await asyncio.sleep(0)
+        await told.broker.close()
+        pytest.fail("went on as if nobody had cancelled it")
+
+    async def ends_late() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(2):
+                await asyncio.sleep(0)
+
+    ending = asyncio.Event()
+    running = asyncio.create_task(job())
+    await ending.wait()
+    for _ in range(after):
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait({running})
+    assert running.cancelled()

@@ -112,7 +112,8 @@ async def go_round(app: RefresherApp, one: Round, stop: asyncio.Event) -> None:
             if failures % TOLD_AFTER == 0:
                 await _tell(app, one)
         try:
-            await asyncio.wait_for(stop.wait(), one.every_s)
+            async with asyncio.timeout(one.every_s):
+                await stop.wait()
         except TimeoutError:
             continue
 

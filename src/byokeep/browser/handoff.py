@@ -73,7 +73,8 @@ class Handoff:
     async def finished(self, *, within_s: float) -> bool:
         """Wait until the person says that it is done; False when they never did."""
         try:
-            await asyncio.wait_for(self._done.wait(), within_s)
+            async with asyncio.timeout(within_s):
+                await self._done.wait()
         except TimeoutError:
             return False
         return True

@@ -428,7 +428,8 @@ def same_site(one: str, other: str) -> bool:
 
 async def _asked_to_close(context: BrowserContext) -> bool:
     try:
-        await asyncio.wait_for(context.close(), CLOSE_S)
+        async with asyncio.timeout(CLOSE_S):
+            await context.close()
     except Exception:  # it crashed, or does not answer: what follows looks for itself
         return False
     return True

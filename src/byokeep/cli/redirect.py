@@ -146,18 +146,21 @@ class Listener:
             Rejected: ``not_answered``.
         """
         try:
-            return await asyncio.wait_for(self._came, limit_s)
+            async with asyncio.timeout(limit_s):
+                return await self._came
         except TimeoutError:
             raise Rejected("not_answered", next_step="Start the connection again.", sop=sop) from None
 
     async def linger(self) -> None:
         """Give the browser a moment to fetch the page that it was sent to."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._shown.wait(), _LINGER_S)
+            async with asyncio.timeout(_LINGER_S):
+                await self._shown.wait()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, ValueError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _READ_S)
+            async with asyncio.timeout(_READ_S):
+                head = await reader.readuntil(b"\r\n\r\n")
             reply = self._reply(head.decode("latin-1"))
             writer.write(reply.encode())
             await writer.drain()

@@ -349,7 +349,8 @@ class OpeningWatch:
         if running is None:
             return
         with suppress(Exception):  # it crashed, or does not answer: what follows looks for itself
-            await asyncio.wait_for(running.context.close(), CLOSE_S)
+            async with asyncio.timeout(CLOSE_S):
+                await running.context.close()
         find = partial(launch.of_directory, running.start.directory)
         if not await launch.gone(running.start.directory, within_s=0.2):
             self.killed = await launch.end_all(find) > 0
@@ -375,8 +376,7 @@ async def watched(opening: ProfileOpening) -> AsyncIterator[OpeningWatch]:
         raise
     finally:
         asking.cancel()
-        with suppress(asyncio.CancelledError):
-            await asking
+        await asyncio.wait({asking})
 
 
 async def _then(work: Callable[[], Awaitable[bool]], after: Callable[[], None]) -> None:

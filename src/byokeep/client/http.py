@@ -110,8 +110,7 @@ class Tally:
         """Tell of every lease that is left. While the broker cannot be told this takes up to ``TELL_FOR_S``."""
         if self._telling is not None:
             self._telling.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._telling
+            await asyncio.wait({self._telling})
         with suppress(ByokeepError, TimeoutError):
             async with asyncio.timeout(TELL_FOR_S):
                 await self._broker.persist(lambda: self._tell(float("inf")), attempts=TELL_ATTEMPTS)

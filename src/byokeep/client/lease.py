@@ -92,8 +92,7 @@ class HeldLease:
             waiting.cancel()
         if self._beat is not None:
             self._beat.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._beat
+            await asyncio.wait({self._beat})
             self._beat = None
 
     async def renewed(self) -> str:

@@ -45,8 +45,9 @@ async def _watch(app: App, waiting: int, ended: list[int], over: asyncio.Event) 
     pause_s = PATIENCE_S
     while True:
         with suppress(TimeoutError):
-            await asyncio.wait_for(over.wait(), pause_s)
-            return
+            async with asyncio.timeout(pause_s):
+                await over.wait()
+                return
         with suppress(ByokeepError):
             async with app.db.begin() as tx:
                 ended += [count for count in await tx.all(int, "end_blockers", waiting=waiting) if count]

@@ -176,7 +176,8 @@ class Stack:
         renew_at = time.monotonic() + RENEW_EVERY_S
         while not self._stopping.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), 0.25)
+                async with asyncio.timeout(0.25):
+                    await self._stopping.wait()
             if not self._stopping.is_set():
                 await self._revive()
             if not self._stopping.is_set() and time.monotonic() >= renew_at:

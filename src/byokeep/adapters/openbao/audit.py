@@ -398,7 +398,8 @@ async def _synced(path: Path, deadline_s: float) -> bool:
             os.close(descriptor)
 
     try:
-        await asyncio.wait_for(asyncio.to_thread(sync), deadline_s)
+        async with asyncio.timeout(deadline_s):
+            await asyncio.to_thread(sync)
     except (OSError, TimeoutError):
         return False
     return True

@@ -357,7 +357,8 @@ class Connections:
     async def _wait(self) -> None:
         late = False
         try:
-            await asyncio.wait_for(self._free.acquire(), CONNECT_S)
+            async with asyncio.timeout(CONNECT_S):
+                await self._free.acquire()
         except TimeoutError:
             late = True
         if late:
