@@ -17,10 +17,11 @@ import pytest
 
 import byokeep_sim as simulator
 from byokeep.adapters.providers.descriptor import DESCRIPTORS
-from byokeep.adapters.providers.identify import CheckOutcome, OutcomeStatus, identify
+from byokeep.adapters.providers.identify import identify
 from byokeep.core.errors import Rejected
 from byokeep.core.next_steps import of_outcome
 from byokeep.core.secret import Secret
+from byokeep.kernel.ports import CheckOutcome, OutcomeStatus
 from byokeep.wire.outbound import Outbound, exchange
 
 PROVIDERS = sorted(DESCRIPTORS)
@@ -146,7 +147,8 @@ async def test_each_state_of_a_key_has_its_reason(bench: Bench, provider: str, s
     assert outcome.status is STATES[provider][state]
     assert outcome.verified is (outcome.status in (S.VERIFIED, S.VERIFIED_NO_QUOTA))
     assert outcome.alert is (outcome.status is S.LEAKED)
-    assert outcome.next_step == of_outcome()[outcome.status]
+    assert outcome.status in of_outcome()
+    assert outcome.again is (outcome.status in (S.RATE_LIMITED, S.PROVIDER_DOWN, S.TIMEOUT))
     assert outcome.verified or outcome.account_hash is None
     bench.assert_read_only(provider, key, 3 if outcome.status in (S.RATE_LIMITED, S.PROVIDER_DOWN) else 1)
 

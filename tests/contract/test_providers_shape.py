@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byokeep.adapters.providers.descriptor import DESCRIPTORS, check_format, load
-from byokeep.adapters.providers.identify import CheckOutcome, OutcomeStatus, ProviderReply, classify, reflects
+from byokeep.adapters.providers.identify import ProviderReply, classify, reflects
 from byokeep.core.errors import Rejected
 from byokeep.core.model import API_PROVIDERS, SECRET_NAMES
 from byokeep.core.next_steps import of_outcome
+from byokeep.kernel.ports import CheckOutcome, OutcomeStatus
 
 PROVIDERS = sorted(DESCRIPTORS)
 GOOD = {

@@ -20,9 +20,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from byokeep.adapters.providers.descriptor import DESCRIPTORS, ProviderDescriptor
-from byokeep.adapters.providers.identify import OutcomeStatus, identify
+from byokeep.adapters.providers.identify import identify
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
+from byokeep.kernel.ports import OutcomeStatus
 from byokeep.wire.outbound import Outbound, address_allowed
 
 PROVIDERS = sorted(DESCRIPTORS)

@@ -30,13 +30,14 @@ from byokeep.adapters.platforms.catalog import Catalog
 from byokeep.adapters.postgres.database import PostgresDatabase, build_app
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.adapters.providers.descriptor import DESCRIPTORS, check_format
-from byokeep.adapters.providers.identify import CheckOutcome, identify
+from byokeep.adapters.providers.identify import identify
 from byokeep.client import ClientSettings
 from byokeep.core.model import Environment, Provider
 from byokeep.core.procedure import Procedure
 from byokeep.core.secret import Secret
 from byokeep.jobs.worker_app import WorkerApp
 from byokeep.kernel.app import WebApp
+from byokeep.kernel.ports import CheckOutcome
 from byokeep.telemetry import log, spans
 from byokeep.tenancy.authenticate import authenticate
 from byokeep.web.app import create_app

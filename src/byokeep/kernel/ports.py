@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
@@ -138,6 +139,77 @@ class Custodian(Protocol):
 
     async def close(self, job_id: UUID) -> None:
         """End a job. Raises Unavailable, Denied."""
+
+
+class OutcomeStatus(StrEnum):
+    """The closed list of what a provider's identity call comes to."""
+
+    VERIFIED = "verified"
+    VERIFIED_NO_QUOTA = "verified_no_quota"
+    INVALID_KEY = "invalid_key"
+    DISABLED = "disabled"
+    RESTRICTED_BUT_LIVE = "restricted_but_live"
+    LEAKED = "leaked"
+    NO_CREDIT = "no_credit"
+    RATE_LIMITED = "rate_limited"
+    PROVIDER_DOWN = "provider_down"
+    TIMEOUT = "timeout"
+    TLS_ERROR = "tls_error"
+    REDIRECT_REFUSED = "redirect_refused"
+    MALFORMED = "malformed"
+    REFLECTED = "reflected"
+    FORBIDDEN = "forbidden"
+    GEO_BLOCKED = "geo_blocked"
+    NOT_FOUND = "not_found"
+    WRONG_KEY_KIND = "wrong_key_kind"
+    UNEXPECTED_STATUS = "unexpected_status"
+
+
+_VERIFIED: Final = frozenset({OutcomeStatus.VERIFIED, OutcomeStatus.VERIFIED_NO_QUOTA})
+_AGAIN: Final = frozenset({OutcomeStatus.RATE_LIMITED, OutcomeStatus.PROVIDER_DOWN, OutcomeStatus.TIMEOUT})
+_ALERTS: Final = frozenset({OutcomeStatus.LEAKED, OutcomeStatus.REFLECTED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckOutcome:
+    """The result of one identity call: all that may be kept of it.
+
+    Args:
+        http_status: Status of the last answer, None when there was none.
+        latency_ms: Duration of the last attempt.
+        account_hash: Keyed hash of the account id, None when the provider tells none or nothing was verified.
+        endpoint: Name of the call, such as ``anthropic.models``.
+        attempts: GETs sent, 1 to 3.
+
+    Raises:
+        ValueError: ``verified`` without a 2xx answer.
+    """
+
+    status: OutcomeStatus
+    http_status: int | None
+    latency_ms: int
+    account_hash: str | None
+    endpoint: str
+    attempts: int
+
+    def __post_init__(self) -> None:
+        if self.verified and not (self.http_status is not None and 200 <= self.http_status < 300):
+            raise ValueError("only a 2xx answer verifies a key")
+
+    @property
+    def verified(self) -> bool:
+        """Whether the provider confirmed the key."""
+        return self.status in _VERIFIED
+
+    @property
+    def again(self) -> bool:
+        """Whether asking later may end differently: busy, down and slow may; everything else is an answer."""
+        return self.status in _AGAIN
+
+    @property
+    def alert(self) -> bool:
+        """Whether a person must hear of it at once."""
+        return self.status in _ALERTS
 
 
 class Intake(Protocol):

@@ -29,9 +29,9 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.model import ClientId, CredentialRef, Verification
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
-from byokeep.jobs.worker_app import IdentityNote, LeakCount, WorkerApp
+from byokeep.jobs.worker_app import LeakCount, WorkerApp
 from byokeep.kernel.command import Severity, open_alert
-from byokeep.kernel.ports import Tx
+from byokeep.kernel.ports import CheckOutcome, Tx
 from byokeep.kernel.sops import SopRun, proved, ready
 from byokeep.keys import refs
 from byokeep.keys.refs import ref_from
@@ -96,7 +96,7 @@ class Task:
 class _Seen:
     """What came of looking: a note and a count, or the reason why nobody looked."""
 
-    note: IdentityNote | None
+    note: CheckOutcome | None
     count: LeakCount | None
     failure: str = ""
 
@@ -175,7 +175,7 @@ async def _look(app: WorkerApp, task: Task, ref: CredentialRef, run: SopRun, *, 
     except ByokeepError as error:
         return _Seen(None, None, error.code)
     if note.again and not last_attempt and verdict(count) is not LeakVerdict.FOUND:
-        raise Unavailable("ask_again", next_step="The queue asks again by itself.", reason=note.status)
+        raise Unavailable("ask_again", next_step="The queue asks again by itself.", reason=note.status.value)
     return _Seen(note, count)
 
 
@@ -233,7 +233,7 @@ class _Book:
             await self._append(EventName.KEY_VERIFIED, Outcome.FAILED, reason=seen.failure)
             return None
         fields: dict[str, FieldValue] = {
-            "verification": note.status,
+            "verification": note.status.value,
             "endpoint": note.endpoint,
             "latency_ms": note.latency_ms,
             "attempts": note.attempts,
@@ -258,9 +258,9 @@ class _Book:
         note = seen.note
         if note is not None and not note.again:
             await self.mark(Verification.FAILED)
-        if note is not None and note.alarming:
+        if note is not None and note.alert:
             await self.alarm(f"key_{note.status}")
-        return await self.fail(note.status if note is not None else seen.failure)
+        return await self.fail(note.status.value if note is not None else seen.failure)
 
     async def mark(self, verification: Verification) -> None:
         """Set what is known of the pinned version; a candidate that is not verified is dropped instead."""

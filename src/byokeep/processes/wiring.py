@@ -42,7 +42,7 @@ from byokeep.adapters.postgres.database import PostgresDatabase, build_app
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.adapters.postgres.programs import require_release
 from byokeep.adapters.providers.descriptor import DESCRIPTORS, check_format
-from byokeep.adapters.providers.identify import CheckOutcome, identify
+from byokeep.adapters.providers.identify import identify
 from byokeep.adapters.system import SystemClock, SystemIds
 from byokeep.browser.ephemeral import Rooms, prepare
 from byokeep.client.settings import ClientSettings
@@ -52,7 +52,7 @@ from byokeep.core.secret import Secret
 from byokeep.http.emergency import Emergency
 from byokeep.jobs.worker_app import WorkerApp
 from byokeep.kernel.app import BrokerApp, ServiceLimits, WebApp
-from byokeep.kernel.ports import ArtifactStore
+from byokeep.kernel.ports import ArtifactStore, CheckOutcome
 from byokeep.procedures import PROCEDURES
 from byokeep.profiles.kek_store import KekApp
 from byokeep.profiles.login import ProfileApp

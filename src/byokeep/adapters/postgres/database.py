@@ -18,6 +18,7 @@ It may not hold SQL or define tasks: the worker does that.
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -33,7 +34,6 @@ from uuid import UUID
 import psycopg
 from procrastinate import App, PsycopgConnector
 from procrastinate.app import WorkerOptions
-from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 from psycopg.pq import TransactionStatus
 
 from byokeep.adapters.postgres.connections import (
@@ -133,43 +133,6 @@ async def own_errors_only(call_next: Callable[[], Awaitable[Any]], _context: Any
 _WORKER: Final[WorkerOptions] = {"worker_middleware": [own_errors_only], "fetch_job_polling_interval": 2.0}
 
 
-class Enqueuer:
-    """Puts tasks into the queue on a connection whose transaction somebody else owns."""
-
-    def __init__(self) -> None:
-        quiet()
-        self._app = App(connector=PsycopgConnector())  # never opened: it only knows how to ask
-
-    async def enqueue(
-        self,
-        connection: psycopg.AsyncConnection[Any],
-        task: str,
-        ids: Mapping[str, str],
-        *,
-        key: str,
-        at: datetime | None,
-    ) -> bool:
-        """Insert a task. With a ``key`` it is left out, and False returned, when one with that key waits already.
-
-        Raises:
-            psycopg.Error: The driver's, for the caller to translate.
-        """
-        job = self._app.configure_task(task, connection=connection, queueing_lock=key or None, schedule_at=at)
-        try:
-            if not key:
-                await job.defer_async(**ids)
-                return True
-            # A key that waits already is a unique violation: the savepoint keeps the transaction alive.
-            async with connection.transaction():
-                await job.defer_async(**ids)
-            return True
-        except AlreadyEnqueued:
-            return False
-        except ConnectorException as error:
-            failure = error.__cause__ if isinstance(error.__cause__, psycopg.Error) else psycopg.OperationalError()
-            raise failure from None
-
-
 _CAN_ROLL_BACK: Final = frozenset({TransactionStatus.INTRANS, TransactionStatus.INERROR})
 _IN_DOUBT: Final = frozenset({TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN})
 _OUTDATED: Final = frozenset({"0A000", "26000"})  # what was prepared does not fit the schema any more, or is gone
@@ -182,6 +145,7 @@ _TASK: Final = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 _ID: Final = re.compile(r"[a-z0-9_:./-]{1,128}\Z")
 _SCOPE: Final = "open_scope"
 _READING: Final = "open_reading"
+_DEFER: Final = "task_deferred"
 
 
 class PostgresDatabase:
@@ -194,8 +158,8 @@ class PostgresDatabase:
     """
 
     def __init__(self, url: str, *, pool_size: int = _POOL, statements: Mapping[str, str] | None = None) -> None:
+        quiet()
         self._queries = load() if statements is None else statements
-        self._enqueuer = Enqueuer()
         # The driver commits by itself; a transaction sends BEGIN together with its first statement.
         self._connections = Connections(url, size=pool_size, name="byokeep")
 
@@ -257,22 +221,19 @@ class PostgresDatabase:
         if not reads and (client_id is not None or every_client):
             opening.append((self._queries[_SCOPE], shown))
         connection, new = await self._connections.take()
-        return PostgresTransaction(
-            connection, self._connections, self._queries, self._enqueuer, opening=opening, new=new, reads=reads
-        )
+        return PostgresTransaction(connection, self._connections, self._queries, opening=opening, new=new, reads=reads)
 
 
 class PostgresTransaction:
     """:class:`byokeep.kernel.ports.Tx`; made by :class:`PostgresDatabase` only."""
 
     def __init__(
-        self, connection: PipelineConnection, pool: Connections, statements: Mapping[str, str], enqueuer: Enqueuer,
-        *, opening: list[Asked], new: bool, reads: bool,
+        self, connection: PipelineConnection, pool: Connections, statements: Mapping[str, str], *, opening: list[Asked],
+        new: bool, reads: bool,
     ) -> None:  # fmt: skip
         self._connection: PipelineConnection | None = connection  # None = given back
         self._pool = pool
         self._statements = statements
-        self._enqueuer = enqueuer
         self._opening = len(opening)
         self._waiting = opening
         self._new = new
@@ -345,15 +306,8 @@ class PostgresTransaction:
         if not _TASK.match(task) or any(not _ID.match(value) for value in (*ids.values(), *([key] if key else []))):
             raise ValueError("tasks take ids only")
         at = datetime.now(UTC) + timedelta(seconds=delay_s) if delay_s else None
-        if self._waiting:
-            await self.reach()
-        connection = self._held()
-        try:
-            with PipelineWatch(connection):
-                return await self._enqueuer.enqueue(connection, task, ids, key=key, at=at)
-        except psycopg.Error as error:
-            self._failure = translate(error)
-        raise self._failure
+        asked = {"task": task, "key": key or None, "ids": json.dumps(ids), "at": at}
+        return bool(await self._send(self._asked(_DEFER, asked)))
 
     async def last(self, shape: Shape[T], statement: str, /, **params: object) -> list[T]:
         """As :meth:`all`, and commit with it. Raises as it does; Unavailable: ``commit_outcome_unknown``."""

@@ -39,3 +39,10 @@ SELECT ARRAY(SELECT r.rolname::text FROM pg_roles r
                       WHERE one ~ '^(idle_in_transaction_session_timeout|lock_timeout)=[1-9]') < 2
               ORDER BY r.rolname) AS unbounded,
        pg_has_role('byokeep_owner', 'pg_signal_backend', 'USAGE') AS ends_sessions
+
+-- name: task_deferred
+-- Into the queue with this transaction; a trigger wakes the worker at its commit. One of this key that waits stays alone.
+INSERT INTO procrastinate.procrastinate_jobs (queue_name, task_name, queueing_lock, args, scheduled_at)
+VALUES ('default', :task, :key, CAST(:ids AS jsonb), CAST(:at AS timestamptz))
+ON CONFLICT DO NOTHING
+RETURNING id
