@@ -24,7 +24,7 @@ from byokeep.core.ref import KeyRef
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
 from byokeep.sealing.generation import SealedBlob
-from byokeep.sealing.sealer import open_into, seal, self_test
+from byokeep.sealing.sealer import Sealer, open_into, seal
 
 DEK, DEK_ID = Secret(bytes(range(32))), UUID(int=4)
 MANIFEST = Manifest(
@@ -78,7 +78,7 @@ async def opened(profile: Path, blob: Path) -> None:
 
 def main() -> None:
     what, profile, blob = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    self_test()
+    Sealer()
     print(json.dumps(asyncio.run(measured(lambda: (sealed if what == "seal" else opened)(profile, blob)))))
 
 

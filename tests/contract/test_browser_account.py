@@ -9,7 +9,9 @@ import struct
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from socket import gethostname
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import aiohttp
@@ -20,11 +22,14 @@ from playwright.async_api import Page, expect
 
 from byokeep.adapters.files.profile_notes import ProofFiles
 from byokeep.browser.handoff import TAKEN, handed_over, host_of
-from byokeep.browser.identify import APP_ID, IdentityOutcome, PageIdentity, identify, photographed
+from byokeep.browser.identify import IdentityOutcome, PageIdentity, identify, photographed
 from byokeep.browser.launch import Running
-from byokeep.browser.session import LogoutResult, logged_out, restored, taken
+from byokeep.browser.session import logged_out, restored, taken
 from byokeep.core.errors import Conflict, Rejected
 from byokeep.core.identity import IdentityVerdict, Why, fingerprint_of
+from byokeep.core.manifest import BROWSER_APP
+from byokeep.core.vault_incident import SessionEnd
+from byokeep.kernel.ports import Window
 from byokeep.platforms.website import SitePlace, websites
 from byokeep_sim.site import DRAFT, EMAIL, MESSAGE, SiteLie
 from tests.support.pixels import read_png
@@ -51,6 +56,11 @@ CAUGHT = {
     SiteLie.EMPTY: (IdentityOutcome.AMBIGUOUS, "nothing_there"),
     SiteLie.ERROR: (IdentityOutcome.UNREACHABLE, "status"),
 }
+
+
+def port_of(window: Window) -> int | None:
+    """The port that the person's tunnel ends at."""
+    return urlsplit(window.address).port
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -96,7 +106,7 @@ async def test_each_platforms_account_is_read(browser: Running, site: Site, plat
     seen = await identify(browser.page, site_of(platform), site.place(platform))
     assert seen.outcome is IdentityOutcome.IDENTIFIED, seen
     assert seen.face is not None
-    assert fingerprint_of(seen.face, app_id=APP_ID) == expected(platform)
+    assert fingerprint_of(seen.face, app_id=BROWSER_APP) == expected(platform)
     assert seen.compared(expected(platform)).verdict is IdentityVerdict.MATCH
     other = seen.compared(expected(platform, id="9" * 10))
     assert (other.verdict, other.why) == (IdentityVerdict.MISMATCH, Why.OTHER_ID)
@@ -242,15 +252,15 @@ def chunks_of(png: bytes) -> set[bytes]:
 @pytest.mark.parametrize(
     ("platform", "logout", "ended"),
     [
-        ("skool", "ends", LogoutResult.REVOKED),
-        ("x", "ends", LogoutResult.REVOKED),
-        ("skool", "feigned", LogoutResult.FAILED),
-        ("skool", "broken", LogoutResult.FAILED),
-        ("meta", "ends", LogoutResult.UNSUPPORTED),
+        ("skool", "ends", SessionEnd.REVOKED),
+        ("x", "ends", SessionEnd.REVOKED),
+        ("skool", "feigned", SessionEnd.FAILED),
+        ("skool", "broken", SessionEnd.FAILED),
+        ("meta", "ends", SessionEnd.UNSUPPORTED),
     ],
 )
 async def test_a_logout_counts_when_the_old_session_is_refused(
-    site: Site, other: Running, platform: str, logout: str, ended: LogoutResult
+    site: Site, other: Running, platform: str, logout: str, ended: SessionEnd
 ) -> None:
     """Revoked is said only when the platform refuses the old cookies; a page that says so proves nothing."""
     browser = other
@@ -267,7 +277,7 @@ async def test_a_logout_counts_when_the_old_session_is_refused(
     browser.visited.clear()  # as empty as a new one
     await restored(browser, session)
     seen = await identify(browser.page, site_of(platform), site.place(platform))
-    assert (seen.outcome is IdentityOutcome.LOGGED_OUT) is (ended is LogoutResult.REVOKED)
+    assert (seen.outcome is IdentityOutcome.LOGGED_OUT) is (ended is SessionEnd.REVOKED)
     await browser.context.clear_cookies()
 
 
@@ -298,9 +308,9 @@ async def test_a_person_logs_in_through_the_viewer(site: Site, other: Running) -
     async with handed_over(browser, site_of(), site.place(), **TOLD) as handoff:
         boxes = [await browser.page.locator(one).bounding_box() for one in ("#username", "#password", "#go")]
         places = [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes if box is not None]
-        assert f"-L {handoff.port}:127.0.0.1:{handoff.port} box" in handoff.instructions("box")
+        assert f"-L {port_of(handoff)}:127.0.0.1:{port_of(handoff)} {gethostname()}" in handoff.instructions
         assert "token" not in repr(handoff)
-        origin = {"Origin": f"http://127.0.0.1:{handoff.port}"}
+        origin = {"Origin": f"http://127.0.0.1:{port_of(handoff)}"}
         async with site.http.get(handoff.address) as reply:
             page = await reply.text()
         told = "Now run: <code>byokeep profile confirm 018f x/ACCOUNT</code>"
@@ -316,13 +326,13 @@ async def test_a_person_logs_in_through_the_viewer(site: Site, other: Running) -
             await person.types("acme")
             await person.click(*places[1])
             await person.types(site.password)
-            assert not await handoff.finished(within_s=0.05)
+            assert not await handoff.done(0.05)
             await socket.send_str("{}")
             await socket.send_str("nonsense")
             await person.click(*places[2])
             await browser.page.wait_for_selector("body[data-ready]")
             await socket.send_json({"done": True})
-            assert await handoff.finished(within_s=5)
+            assert await handoff.done(5)
         seen = await identify(browser.page, site_of(), site.place())
         assert seen.compared(expected()).verdict is IdentityVerdict.MATCH
 
@@ -347,7 +357,7 @@ async def test_the_viewer_follows_a_window_that_opens(site: Site, other: Running
     """A login that opens a window of its own is shown, and after it the page that opened it."""
     browser = other
     async with handed_over(browser, site_of(), site.place(), **TOLD) as handoff:
-        origin = {"Origin": f"http://127.0.0.1:{handoff.port}"}
+        origin = {"Origin": f"http://127.0.0.1:{port_of(handoff)}"}
         async with site.http.ws_connect(handoff.address + "view", headers=origin) as socket:
             person = Person(socket)
             async with browser.context.expect_page() as opening:
@@ -376,7 +386,7 @@ async def test_the_viewer_follows_a_window_that_opens(site: Site, other: Running
 async def test_the_viewer_lets_nobody_else_in(site: Site, other: Running) -> None:
     """Another token, another name of this machine, another page's socket and a second viewer are turned away."""
     async with handed_over(other, site_of(), site.place(), **TOLD) as handoff:
-        base = f"http://127.0.0.1:{handoff.port}"
+        base = f"http://127.0.0.1:{port_of(handoff)}"
         good = {"Origin": base}
 
         async def status(address: str, **headers: str) -> int:

@@ -14,9 +14,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
-from byokeep.browser.handoff import Handoff, handed_over
+from byokeep.browser.handoff import handed_over
 from byokeep.browser.launch import Running
 from byokeep.core.errors import Conflict
+from byokeep.kernel.ports import Window
 from tests.support import npm
 from tests.support.website import Site, fresh, site_of, site_with_acme
 
@@ -79,7 +80,7 @@ class Desk:
     server: Running
     viewers: Running
 
-    def open(self) -> AbstractAsyncContextManager[Handoff]:
+    def open(self) -> AbstractAsyncContextManager[Window]:
         return handed_over(self.server, site_of(), self.site.place(), **TOLD)
 
 
@@ -154,7 +155,7 @@ async def test_the_keyboard_gets_to_the_server_and_back(desk: Desk) -> None:
         await page.keyboard.press("Control+m")
         await expect(page.locator("#done")).to_be_focused()
         await page.keyboard.press("Enter")
-        assert await handoff.finished(within_s=5)
+        assert await handoff.done(5)
     await expect(page.locator("#done")).to_be_disabled()
     for _ in range(4):
         await page.keyboard.press("Tab")

@@ -11,7 +11,8 @@ from aiohttp import web
 
 from byokeep.browser.identify import IdentityOutcome, identify
 from byokeep.browser.launch import Running
-from byokeep.browser.session import LogoutResult, PortableState, logged_out, restored, taken
+from byokeep.browser.session import PortableState, logged_out, restored, taken
+from byokeep.core.vault_incident import SessionEnd
 from byokeep.platforms.website import SitePlace
 from tests.support.loopback import answering
 from tests.support.website import fresh, site_of
@@ -95,17 +96,17 @@ async def outcome(browser: Running, server: Server) -> IdentityOutcome:
 @pytest.mark.parametrize(
     ("kept", "ends", "uses", "ended"),
     [
-        ("sessionStorage", True, 100, LogoutResult.REVOKED),
-        ("sessionStorage", False, 100, LogoutResult.FAILED),
-        ("localStorage", True, 100, LogoutResult.REVOKED),
-        ("localStorage", False, 100, LogoutResult.FAILED),
-        ("cache", True, 100, LogoutResult.FAILED),
-        ("cache", False, 100, LogoutResult.FAILED),
-        ("localStorage", False, 2, LogoutResult.FAILED),  # good for the login and one look more
+        ("sessionStorage", True, 100, SessionEnd.REVOKED),
+        ("sessionStorage", False, 100, SessionEnd.FAILED),
+        ("localStorage", True, 100, SessionEnd.REVOKED),
+        ("localStorage", False, 100, SessionEnd.FAILED),
+        ("cache", True, 100, SessionEnd.FAILED),
+        ("cache", False, 100, SessionEnd.FAILED),
+        ("localStorage", False, 2, SessionEnd.FAILED),  # good for the login and one look more
     ],
 )
 async def test_revoked_takes_a_copy_that_was_let_in(
-    server: Server, kept: str, ends: bool, uses: int, ended: LogoutResult
+    server: Server, kept: str, ends: bool, uses: int, ended: SessionEnd
 ) -> None:
     """A copy that is incomplete, or worn out by being shown, is refused too: that proves no end of the session."""
     server.kept, server.ends, server.uses_left = kept, ends, uses
@@ -113,16 +114,16 @@ async def test_revoked_takes_a_copy_that_was_let_in(
         session = await logged_in(browser, server)
         assert await logged_out(browser, site_of(), server.place, session) is ended
         assert await taken(browser, also=session.visited()) == PortableState((), ())
-        if ended is LogoutResult.REVOKED or (not ends and uses == 100 and kept != "cache"):
+        if ended is SessionEnd.REVOKED or (not ends and uses == 100 and kept != "cache"):
             browser.visited.clear()  # the look at what is left was a visit
             await restored(browser, session)
-            assert (await outcome(browser, server) is IdentityOutcome.LOGGED_OUT) is (ended is LogoutResult.REVOKED)
+            assert (await outcome(browser, server) is IdentityOutcome.LOGGED_OUT) is (ended is SessionEnd.REVOKED)
 
 
 async def test_a_second_platform_is_logged_out_in_the_same_browser(server: Server) -> None:
     """After one was ended the browser is as empty as a new one, and the next one is proven in it as well."""
     async with fresh() as browser:
         session = await logged_in(browser, server)
-        assert await logged_out(browser, site_of("meta"), server.place, session) is LogoutResult.UNSUPPORTED
-        assert await logged_out(browser, site_of(), server.place, session) is LogoutResult.REVOKED
+        assert await logged_out(browser, site_of("meta"), server.place, session) is SessionEnd.UNSUPPORTED
+        assert await logged_out(browser, site_of(), server.place, session) is SessionEnd.REVOKED
         assert server.uses_left == 0

@@ -109,7 +109,7 @@ async def sealed(
             document = session.written(await session.taken(browser))
             version = browser.version
         full = packing is Packing.FULL
-        packed = document if not full else Secret(Pack(place / "p", contents(place / "p").paths).read())
+        packed = document if not full else Secret(Pack(place / "p", contents(place / "p")).read())
     profile = put_profile(stand, client, account)
     stand.db.sql(f"UPDATE byokeep.profile SET packing = '{packing.value}' {profile.where}")
     manifest = Manifest(

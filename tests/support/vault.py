@@ -28,6 +28,7 @@ from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.manifest import ExpectedAccount, Packing
 from byokeep.core.model import ClientId, Environment, Provider
 from byokeep.core.ref import ProfileRef
+from byokeep.core.vault_incident import SessionEnd
 from byokeep.kernel.ports import Look, Shot, Window
 from byokeep.profiles.login import ProfileApp
 from byokeep.profiles.tasks import care, do_work
@@ -81,7 +82,7 @@ class ScriptedRooms:
         self.aborted = 0
 
     @contextlib.asynccontextmanager
-    async def enter(self, profile_id: UUID, packing: Packing) -> AsyncIterator[ScriptedRoom]:
+    async def enter(self, packing: Packing) -> AsyncIterator[ScriptedRoom]:
         yield ScriptedRoom(self)
 
 
@@ -157,11 +158,11 @@ class ScriptedBrowser:
             raise self.script.proof
         return Shot(picture=PICTURE, sha256=hashlib.sha256(PICTURE).hexdigest())
 
-    async def log_out(self, platform: Provider) -> str:
+    async def log_out(self, platform: Provider) -> SessionEnd:
         ended = self.script.ends.get(platform.value, "revoked")
         if ended == "raises":
             raise Unavailable("browser_not_cleared")
-        return ended
+        return SessionEnd(ended)
 
     async def pack(self) -> None:
         if not self.script.clean:

@@ -2,7 +2,7 @@
 
 Rules
 - Reached on the loopback alone, under a path that holds 256 random bits, by one viewer at a time; other pages and other
-  names for this machine are turned away. A person comes through a tunnel (:func:`instructions`).
+  names for this machine are turned away. A person comes through a tunnel (``Window.instructions``).
 - What the person types passes from the viewer to Chromium and is kept nowhere: not logged, not counted, not repeated.
 - A viewer is told why it ends: the login is over, was stopped, or somebody else is at the browser.
 - There is no way to act through it from code: it starts a viewer, waits, and is told that the person is done.
@@ -16,8 +16,8 @@ import hmac
 import json
 import re
 import secrets
+import socket
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
 from html import escape
 from string import Template
 from typing import Any, Final
@@ -29,6 +29,7 @@ from playwright.async_api import CDPSession, Error, Page
 from byokeep.browser.launch import Running, resource
 from byokeep.core.canonical import read_json
 from byokeep.core.errors import Unavailable
+from byokeep.kernel.ports import Window
 from byokeep.platforms.website import SitePlace, Website
 
 _HEADERS: Final = {
@@ -49,41 +50,10 @@ TAKEN: Final = 4002  # or somebody else is at it
 _GOODBYE_S: Final = 1.0
 
 
-@dataclass(slots=True, kw_only=True)
-class Handoff:
-    """A viewer that waits for its person. ``address`` is the secret: who has it is at the keyboard."""
-
-    port: int
-    _token: str = field(repr=False)
-    _done: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
-
-    @property
-    def address(self) -> str:
-        """The page to open, on this machine or at the near end of a tunnel."""
-        return f"http://127.0.0.1:{self.port}/{self._token}/"
-
-    def instructions(self, host: str) -> str:
-        """Return what to tell the operator; `host` is the server's name as ssh knows it."""
-        return (
-            f"On your own computer:  ssh -N -L {self.port}:127.0.0.1:{self.port} {host}\n"
-            f"Then open there:       {self.address}\n"
-            "Log in by hand, look whether it is the right account, and press Done."
-        )
-
-    async def finished(self, *, within_s: float) -> bool:
-        """Wait until the person says that it is done; False when they never did."""
-        try:
-            async with asyncio.timeout(within_s):
-                await self._done.wait()
-        except TimeoutError:
-            return False
-        return True
-
-
 @contextlib.asynccontextmanager
 async def handed_over(
     running: Running, website: Website, place: SitePlace, *, facts: Mapping[str, str], then: str
-) -> AsyncIterator[Handoff]:
+) -> AsyncIterator[Window]:
     """Open the platform's login page and a viewer of it, for as long as the block runs.
 
     Args:
@@ -94,14 +64,9 @@ async def handed_over(
         Unavailable: ``browser_failed``, ``no_free_port``.
     """
     await opened(running, website, place)
-    token = secrets.token_urlsafe(32)
-    done = asyncio.Event()
-    desk = _HandoffDesk(running, token, done, _page(facts, then))
+    desk = _HandoffDesk(running, _page(facts, then))
     app = web.Application(client_max_size=1024)
-    app.add_routes(
-        [web.get("/{token}/", desk.page), web.get("/{token}/viewer.js", desk.script),
-         web.get("/{token}/viewer.css", desk.style), web.get("/{token}/view", desk.view)]
-    )  # fmt: skip
+    app.add_routes([web.get("/{token}/view", desk.view), web.get(r"/{token}/{name:(viewer\.(js|css))?}", desk.file)])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
     await runner.setup()
     try:
@@ -111,7 +76,7 @@ async def handed_over(
             raise Unavailable("no_free_port") from None
         desk.port = runner.addresses[0][1]
         try:
-            yield Handoff(port=desk.port, _token=token, _done=done)
+            yield desk.window
         except BaseException:
             await desk.end(STOPPED)
             raise
@@ -159,45 +124,57 @@ def host_of(url: str) -> tuple[str, bool]:
 class _HandoffDesk:
     """Answers the viewer."""
 
-    def __init__(self, running: Running, token: str, done: asyncio.Event, page: str) -> None:
-        self._running, self._token, self._done, self._page = running, token, done, page
+    def __init__(self, running: Running, page: str) -> None:
+        self._running, self._token, self._done = running, secrets.token_urlsafe(32), asyncio.Event()
+        self._files = {
+            "": (page, "text/html"), "viewer.js": (resource("viewer.js"), "text/javascript"),
+            "viewer.css": (resource("viewer.css"), "text/css"),
+        }  # fmt: skip
         self._viewer: web.WebSocketResponse | None = None
         self.port = 0
 
-    async def page(self, request: web.Request) -> web.Response:
+    @property
+    def window(self) -> Window:
+        """What to tell the operator: the server is named as ssh knows it."""
+        address = f"http://127.0.0.1:{self.port}/{self._token}/"
+        instructions = (
+            f"On your own computer:  ssh -N -L {self.port}:127.0.0.1:{self.port} {socket.gethostname()}\n"
+            f"Then open there:       {address}\n"
+            "Log in by hand, look whether it is the right account, and press Done."
+        )
+        return Window(address=address, instructions=instructions, done=self._finished)
+
+    async def _finished(self, within_s: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._done.wait()
+        return self._done.is_set()
+
+    async def file(self, request: web.Request) -> web.Response:
         self._let_in(request)
-        return web.Response(text=self._page, content_type="text/html", headers=_HEADERS)
-
-    async def script(self, request: web.Request) -> web.Response:
-        return self._file(request, "viewer.js", "text/javascript")
-
-    async def style(self, request: web.Request) -> web.Response:
-        return self._file(request, "viewer.css", "text/css")
-
-    def _file(self, request: web.Request, name: str, kind: str) -> web.Response:
-        self._let_in(request)
-        return web.Response(text=resource(name), content_type=kind, headers=_HEADERS)
+        text, kind = self._files[request.match_info["name"]]
+        return web.Response(text=text, content_type=kind, headers=_HEADERS)
 
     async def view(self, request: web.Request) -> web.WebSocketResponse:
         self._let_in(request)
         origins = request.headers.getall("Origin", [])
         if len(origins) != 1 or origins[0] not in {f"http://{name}" for name in self._names()}:
             raise web.HTTPForbidden
-        socket = web.WebSocketResponse(max_msg_size=_MOST_MESSAGE, heartbeat=20, timeout=_GOODBYE_S)
+        viewer = web.WebSocketResponse(max_msg_size=_MOST_MESSAGE, heartbeat=20, timeout=_GOODBYE_S)
         if self._viewer is not None:  # a page can read a code that closes, and no refusal of the socket
-            await socket.prepare(request)
-            await socket.close(code=TAKEN)
-            return socket
-        self._viewer = socket
+            await viewer.prepare(request)
+            await viewer.close(code=TAKEN)
+            return viewer
+        self._viewer = viewer
         try:
-            await socket.prepare(request)
-            async with _Screen(self._running, socket) as screen:
-                async for message in socket:
+            await viewer.prepare(request)
+            async with _Screen(self._running, viewer) as screen:
+                async for message in viewer:
                     if message.type is WSMsgType.TEXT and await screen.taken(message.data):
                         self._done.set()
         finally:
             self._viewer = None
-        return socket
+        return viewer
 
     async def end(self, code: int) -> None:
         """Tell the viewer that it ends, and why; one that does not answer is cut off afterwards."""

@@ -36,9 +36,10 @@ from byokeep.browser.launch import resource
 from byokeep.core.canonical import unique
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.identity import Comparison, Face, Fingerprint, IdentityVerdict, compare
+from byokeep.core.manifest import BROWSER_APP
 from byokeep.kernel.ports import Shot
 from byokeep.platforms.website import AccountPlace, PageReading, Signs, SitePlace, Website
-from byokeep_redact.engine import RedactionFailed, Redactor
+from byokeep_redact.engine import RedactionFailed
 from byokeep_redact.hooks.browser import take_picture
 
 
@@ -85,7 +86,6 @@ async def from_network(page: Page, website: Website, place: SitePlace) -> AsyncI
             await session.detach()
 
 
-APP_ID: Final = "browser"  # ids on a website hold for everybody, unlike those that a platform tells an app
 LOAD_S: Final = 30.0
 READ_S: Final = 10.0
 QUIET_S: Final = 0.6
@@ -119,7 +119,7 @@ class PageIdentity:
     def compared(self, expected: Fingerprint) -> Comparison:
         """Return the verdict; only `identified` can be a match."""
         seen = None if self.face is None else (self.face,)
-        return compare(expected, seen, app_id=APP_ID)
+        return compare(expected, seen, app_id=BROWSER_APP)
 
 
 def _ambiguous(why: str) -> PageIdentity:
@@ -269,9 +269,7 @@ _MOST_BYTES: Final = 4 * 1024 * 1024
 _TEXTS: Final = resource("proof.js")
 
 
-async def photographed(
-    page: Page, website: Website, place: SitePlace, expected: Fingerprint, redactor: Redactor | None = None
-) -> Shot:
+async def photographed(page: Page, website: Website, place: SitePlace, expected: Fingerprint) -> Shot:
     """Take the picture of the page that a tab shows now.
 
     Raises:
@@ -285,9 +283,8 @@ async def photographed(
             _allowed(page, website, place)
             covers = ", ".join((*website.proof.masks, _FIELDS))
             texts = await _texts(page, website, covers)
-            picture, _ = await take_picture(
-                page, redactor, region=page.locator(f"css:light={website.proof.region}"), also=covers
-            )
+            region = page.locator(f"css:light={website.proof.region}")
+            picture, _ = await take_picture(page, None, region=region, also=covers)
             if await _texts(page, website, covers) != texts:
                 raise Unavailable("proof_failed")
             await _known(page, website, place, expected)

@@ -20,7 +20,6 @@ import contextlib
 import io
 import os
 import re
-import socket
 import sqlite3
 import stat
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -28,7 +27,6 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final, cast
-from uuid import UUID
 
 from playwright.async_api import Error
 
@@ -43,6 +41,7 @@ from byokeep.core.identity import Fingerprint, IdentityVerdict
 from byokeep.core.manifest import ExpectedAccount, Packing
 from byokeep.core.model import Provider
 from byokeep.core.secret import Secret
+from byokeep.core.vault_incident import SessionEnd
 from byokeep.kernel.ports import Look, Shot, Window
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
 from byokeep.platforms.website import SitePlace, Website, websites
@@ -71,17 +70,8 @@ _PORTABLE: Final = b"v10"
 _ROWS: Final = "SELECT CAST(substr(encrypted_value, 1, 3) AS BLOB), length(value) FROM cookies"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contents:
-    """What there is to pack: relative paths in order, the bytes of all, and how many cookies are in it."""
-
-    paths: tuple[str, ...]
-    size: int
-    cookies: int
-
-
-def contents(directory: Path) -> Contents:
-    """Return what of a closed browser's directory is packed.
+def contents(directory: Path) -> tuple[str, ...]:
+    """Return what of a closed browser's directory is packed: relative paths in order.
 
     Raises:
         Conflict: ``profile_in_use``; ``not_closed_cleanly``: the last run was killed, or left its lock behind.
@@ -93,10 +83,10 @@ def contents(directory: Path) -> Contents:
     if not ended_cleanly(directory):
         raise Conflict("not_closed_cleanly", next_step="Open the profile, look whether it is logged in, close it.")
     kept = dict(sorted(_kept_files(directory)))
-    found = Contents(paths=tuple(kept), size=sum(kept.values()), cookies=_cookies(directory))
-    if len(kept) > MOST_FILES or found.size > MOST_BYTES:
-        raise Rejected("profile_too_large", files=len(kept), bytes=found.size)
-    return found
+    _cookies(directory)
+    if len(kept) > MOST_FILES or sum(kept.values()) > MOST_BYTES:
+        raise Rejected("profile_too_large", files=len(kept), bytes=sum(kept.values()))
+    return tuple(kept)
 
 
 def is_kept(path: str) -> bool:
@@ -220,9 +210,8 @@ class ProfileRooms:
         self._rooms, self._sites = rooms, known
 
     @contextlib.asynccontextmanager
-    async def enter(self, profile_id: UUID, packing: Packing) -> AsyncIterator[ProfileRoom]:
-        """Give a room; it is wiped at the end."""
-        del profile_id  # its name would be in a path
+    async def enter(self, packing: Packing) -> AsyncIterator[ProfileRoom]:
+        """Give a room; it is wiped at the end. No path in it names the profile."""
         with self._rooms.open() as room:
             room.must_be_guarded()
             one = ProfileRoom(room.path, packing, self._sites)
@@ -255,7 +244,7 @@ class ProfileRoom:
             Conflict: ``room_is_empty``; what the packing of a directory raises.
         """
         if self._packing is Packing.FULL:
-            with contextlib.closing(Pack(self._directory, contents(self._directory).paths)) as packed:
+            with contextlib.closing(Pack(self._directory, contents(self._directory))) as packed:
                 yield cast("Source", packed)
         elif self.document is None:
             raise Conflict("room_is_empty")
@@ -300,39 +289,38 @@ class ProfileRoom:
 
 
 class RoomBrowser:
-    """:class:`byokeep.profiles.login.Browser` on a room."""
+    """A browser that runs in a room, as the flows of profiles use it."""
 
     def __init__(
         self, one: Running, room: ProfileRoom, known: Mapping[Provider, RoomSite], origins: tuple[str, ...]
     ) -> None:
-        self._running, self._room, self._sites, self._origins = one, room, known, origins
+        self.running, self._room, self._sites, self._origins = one, room, known, origins
         self._session: session.PortableState | None = None
-
-    @property
-    def running(self) -> Running:
-        """The browser itself, for who acts with it."""
-        return self._running
 
     @property
     def version(self) -> str:
         """Four numbers."""
-        return self._running.version
+        return self.running.version
 
-    @contextlib.asynccontextmanager
-    async def hand_over(self, platform: Provider, *, facts: Mapping[str, str], then: str) -> AsyncIterator[Window]:
-        """Show a platform's login page to a person."""
+    def hand_over(
+        self, platform: Provider, *, facts: Mapping[str, str], then: str
+    ) -> contextlib.AbstractAsyncContextManager[Window]:
+        """Show a platform's login page to a person, for as long as the block runs.
+
+        Args:
+            facts: What the person is to know, by its label.
+            then: The command to run after Done.
+
+        Raises:
+            Unavailable: There is no such browser any more.
+        """
         site = self._site(platform)
-        async with handed_over(self._running, site.website, site.place, facts=facts, then=then) as window:
-
-            async def done(within_s: float) -> bool:
-                return await window.finished(within_s=within_s)
-
-            yield Window(address=window.address, instructions=window.instructions(socket.gethostname()), done=done)
+        return handed_over(self.running, site.website, site.place, facts=facts, then=then)
 
     async def look(self, expected: ExpectedAccount) -> Look:
-        """Say whose page a platform shows."""
+        """Say whose page a platform shows. Raises nothing that a page can bring about."""
         site = self._site(expected.platform)
-        seen = await identify(self._running.page, site.website, site.place)
+        seen = await identify(self.running.page, site.website, site.place)
         compared = seen.compared(told(site.website, expected))
         if seen.outcome is IdentityOutcome.UNREACHABLE:
             verdict = "unknown"
@@ -345,8 +333,11 @@ class RoomBrowser:
         )  # fmt: skip
 
     async def prove(self, expected: ExpectedAccount) -> Shot:
-        """Photograph the page that was looked at last, loaded anew: a worker may have put up another since."""
-        site, page = self._site(expected.platform), self._running.page
+        """Photograph the page that was looked at last, loaded anew: a worker may have put up another since.
+
+        Raises Rejected, Unavailable.
+        """
+        site, page = self._site(expected.platform), self.running.page
         try:
             async with from_network(page, site.website, site.place):
                 await identify(page, site.website, site.place)
@@ -354,16 +345,25 @@ class RoomBrowser:
         except Error:
             raise Unavailable("proof_failed") from None
 
-    async def log_out(self, platform: Provider) -> str:
-        """End the session at a platform. What was taken out at first is put back for each, and is gone afterwards."""
+    async def log_out(self, platform: Provider) -> SessionEnd:
+        """End the session at a platform and show it once more. What was taken out at first is put back for each.
+
+        The browser holds no session afterwards. Raises Unavailable, Rejected.
+        """
         site = self._site(platform)
         if self._session is None:
-            self._session = await session.taken(self._running, also=self._origins)
-        return (await logged_out(self._running, site.website, site.place, self._session)).value
+            self._session = await session.taken(self.running, also=self._origins)
+        return await logged_out(self.running, site.website, site.place, self._session)
 
     async def pack(self) -> bool:
-        """Take the session out and close; returns whether it moved."""
-        return await self._room.take(self._running, self._origins)
+        """Take the session out, as the last act, and close; it is the room's content then. Returns whether it moved.
+
+        Raises:
+            Conflict: ``not_closed_cleanly``.
+            Rejected: What cannot be packed.
+            Unavailable: The browser failed.
+        """
+        return await self._room.take(self.running, self._origins)
 
     def _site(self, platform: Provider) -> RoomSite:
         if platform not in self._sites:

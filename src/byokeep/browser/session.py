@@ -33,7 +33,6 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import partial
 from typing import Any, Final, cast
 
@@ -44,6 +43,7 @@ from byokeep.browser.launch import Running, resource, same_site
 from byokeep.core.canonical import read_json
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.secret import Secret
+from byokeep.core.vault_incident import SessionEnd
 from byokeep.platforms.website import SitePlace, Website
 
 FORMAT: Final = "byokeep-browser-state"
@@ -376,26 +376,20 @@ _TAKEN_S: Final = 5.0
 _SHOWN_BEFORE: Final = 2
 
 
-class LogoutResult(StrEnum):
-    """What became of the session: refused when shown again; no way to end it; not proven."""
-
-    REVOKED = "revoked"
-    UNSUPPORTED = "unsupported"
-    FAILED = "failed"
-
-
-async def logged_out(running: Running, website: Website, place: SitePlace, session: PortableState) -> LogoutResult:
+async def logged_out(running: Running, website: Website, place: SitePlace, session: PortableState) -> SessionEnd:
     """End `session`, which was taken out of this browser, and clear the browser.
+
+    Returns ``revoked`` when it was refused when shown again; ``unsupported``: no way to end it; ``failed``: not proven.
 
     Raises:
         Unavailable: ``browser_not_cleared``: something may be left; close it and wipe its directory.
     """
-    ended = LogoutResult.FAILED
+    ended = SessionEnd.FAILED
     try:
         if website.logout is None:
-            ended = LogoutResult.UNSUPPORTED
+            ended = SessionEnd.UNSUPPORTED
         elif await _ended(running, website, place, session):
-            ended = LogoutResult.REVOKED
+            ended = SessionEnd.REVOKED
     finally:
         await _cleared(running, session)
     return ended

@@ -458,7 +458,7 @@ class _Run:
         if self._platform not in known:
             raise Rejected("platform_without_website", platform=self._platform.value)
         self._site = known[self._platform]
-        async with swept(rooms), ProfileRooms(rooms, known).enter(self._profile_id, self._opening.packing) as room:
+        async with swept(rooms), ProfileRooms(rooms, known).enter(self._opening.packing) as room:
             yield room
 
     @asynccontextmanager

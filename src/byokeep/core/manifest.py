@@ -15,11 +15,10 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core.canonical import canonical_json, parse_canonical
@@ -31,22 +30,14 @@ FORMAT: Final = "byokeep-profile-manifest/1"
 MAX_SIZE: Final = 64 * 1024  # bytes
 MAX_ACCOUNTS: Final = 32
 MAX_GENERATION: Final = 2**53 - 1
-# Ids that a browser shows hold within no app of ours.
+# Ids on a website hold for everybody, unlike those that a platform tells an app.
 BROWSER_APP: Final = "browser"
-_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _ACCOUNT_ID: Final = re.compile(r"[!-~]{1,256}\Z")
 _BROWSER: Final = re.compile(r"(0|[1-9][0-9]{0,5})(\.(0|[1-9][0-9]{0,5})){3}\Z")
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 _NAME: Final = 400  # characters
 _NOT_SHOWN: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
-_FIELDS: Final = frozenset(
-    {
-        "format", "environment", "client_id", "profile_id", "generation", "platforms", "accounts", "created_by",
-        "created_at", "packing", "browser_version",
-    }
-)  # fmt: skip
-_ACCOUNT_FIELDS: Final = frozenset({"platform", "account", "account_id", "username", "display_name"})
 
 
 class Packing(StrEnum):
@@ -144,22 +135,8 @@ class Manifest:
     @property
     def canonical(self) -> bytes:
         """The bytes that are hashed and stored."""
-        return canonical_json(
-            {
-                "format": FORMAT, "environment": self.environment.value, "client_id": str(self.client_id),
-                "profile_id": str(self.profile_id), "generation": self.generation,
-                "platforms": [platform.value for platform in self.platforms],
-                "accounts": [
-                    {
-                        "platform": one.platform.value, "account": one.account, "account_id": one.account_id,
-                        "username": one.username, "display_name": one.display_name,
-                    }
-                    for one in self.accounts
-                ],
-                "created_by": str(self.created_by), "created_at": self.created_at.strftime(_TIME),
-                "packing": self.packing.value, "browser_version": self.browser_version,
-            }
-        )  # fmt: skip
+        ids = {"client_id": str(self.client_id), "profile_id": str(self.profile_id), "created_by": str(self.created_by)}
+        return canonical_json(asdict(self) | ids | {"format": FORMAT, "created_at": self.created_at.strftime(_TIME)})
 
     @property
     def hash(self) -> bytes:
@@ -184,73 +161,35 @@ def parse_manifest(data: bytes) -> Manifest:
     try:
         if len(data) > MAX_SIZE:
             raise ValueError("too long")
-        found = _manifest_of(_object(parse_canonical(data), _FIELDS))
-        if found.canonical != data:
+        found = _manifest_of(parse_canonical(data))
+        if found.canonical != data:  # another format, one field more, another spelling of an id
             raise ValueError("another spelling")
-    except (ValueError, TypeError, Rejected):
+    except (ValueError, TypeError, KeyError, AttributeError, Rejected):
         raise Integrity("manifest_unreadable", next_step="Look who can write to the vault of profiles.") from None
     return found
 
 
-def _manifest_of(fields: Mapping[str, object]) -> Manifest:
-    if fields["format"] != FORMAT:
-        raise ValueError("format")
-    generation = fields["generation"]
+def _manifest_of(fields: Any) -> Manifest:
     return Manifest(
-        environment=Environment(_text(fields["environment"])),
-        client_id=ClientId(_uuid(fields["client_id"])),
-        profile_id=ProfileId(_uuid(fields["profile_id"])),
-        generation=generation if isinstance(generation, int) else 0,
-        platforms=tuple(Provider(_text(one)) for one in _list(fields["platforms"])),
-        accounts=tuple(_account_of(_object(one, _ACCOUNT_FIELDS)) for one in _list(fields["accounts"])),
-        created_by=_uuid(fields["created_by"]),
-        created_at=datetime.strptime(_text(fields["created_at"]), _TIME).replace(tzinfo=UTC),
-        packing=Packing(_text(fields["packing"])),
-        browser_version=_text(fields["browser_version"]),
-    )
+        environment=Environment(fields["environment"]), client_id=ClientId(UUID(fields["client_id"])),
+        profile_id=ProfileId(UUID(fields["profile_id"])), generation=fields["generation"],
+        platforms=tuple(map(Provider, fields["platforms"])),
+        accounts=tuple(ExpectedAccount(**one | {"platform": Provider(one["platform"])}) for one in fields["accounts"]),
+        created_by=UUID(fields["created_by"]), packing=Packing(fields["packing"]),
+        created_at=datetime.strptime(fields["created_at"], _TIME).replace(tzinfo=UTC),
+        browser_version=fields["browser_version"],
+    )  # fmt: skip
 
 
-def _account_of(fields: Mapping[str, object]) -> ExpectedAccount:
-    username, display_name = fields["username"], fields["display_name"]
-    return ExpectedAccount(
-        platform=Provider(_text(fields["platform"])),
-        account=_text(fields["account"]),
-        account_id=_text(fields["account_id"]),
-        username=None if username is None else _text(username),
-        display_name=None if display_name is None else _text(display_name),
-    )
-
-
-def _object(value: object, fields: frozenset[str]) -> dict[str, object]:
-    if not isinstance(value, dict) or set(value) != fields:
-        raise ValueError("fields")
-    return value
-
-
-def _list(value: object) -> list[object]:
-    if not isinstance(value, list):
-        raise ValueError("list")
-    return value
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("text")
-    return value
-
-
-def _uuid(value: object) -> UUID:
-    text = _text(value)
-    if not _UUID.match(text):
-        raise ValueError("uuid")
-    return UUID(text)
-
-
-def _is_name(text: str | None) -> bool:
+def _is_name(text: object) -> bool:
     """Whether a name may be shown: any script, no control characters, and not longer than platforms allow."""
     if text is None:
         return True
-    return 0 < len(text) <= _NAME and not any(unicodedata.category(char) in _NOT_SHOWN for char in text)
+    return (
+        isinstance(text, str)
+        and 0 < len(text) <= _NAME
+        and not any(unicodedata.category(char) in _NOT_SHOWN for char in text)
+    )
 
 
 def _require(**holds: bool) -> None:

@@ -21,7 +21,7 @@ It may not know a library.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,7 +34,7 @@ from byokeep.core.errors import ByokeepError, Conflict, Integrity, Unavailable
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.evidence import CREATED, VALIDATION, WRITE
 from byokeep.core.manifest import ExpectedAccount
-from byokeep.core.model import Actor, ProfileId, Provider
+from byokeep.core.model import Actor, ProfileId
 from byokeep.core.profile import ProfileAct
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import SealedRecord
@@ -49,7 +49,7 @@ from byokeep.profiles.profiles import LOGIN_S, Expected, Opening, Profile, Work,
 from byokeep.sealing.generation import ALTERED, Generation, Sealing, StoredGeneration
 
 if TYPE_CHECKING:
-    from byokeep.browser.rooms import ProfileRoom, ProfileRooms
+    from byokeep.browser.rooms import ProfileRoom, ProfileRooms, RoomBrowser
     from byokeep.sealing.sealer import Sealer
 
 T = TypeVar("T")
@@ -76,48 +76,6 @@ class ProfileCustodian(Protocol):
 
     async def close(self, job_id: UUID) -> None:
         """End a job. Raises Unavailable, Denied."""
-
-
-class Browser(Protocol):
-    """A browser that runs in a room."""
-
-    @property
-    def version(self) -> str:
-        """Four numbers."""
-
-    def hand_over(
-        self, platform: Provider, *, facts: Mapping[str, str], then: str
-    ) -> AbstractAsyncContextManager[Window]:
-        """Show a platform's login page to a person, for as long as the block runs.
-
-        Args:
-            facts: What the person is to know, by its label.
-            then: The command to run after Done.
-
-        Raises:
-            Unavailable: There is no such browser any more.
-        """
-
-    async def look(self, expected: ExpectedAccount) -> Look:
-        """Say whose page a platform shows. Raises nothing that a page can bring about."""
-
-    async def prove(self, expected: ExpectedAccount) -> Shot:
-        """Photograph the page that was looked at last. Raises Rejected, Unavailable."""
-
-    async def log_out(self, platform: Provider) -> str:
-        """End the session at a platform and show it once more: ``revoked``, ``unsupported`` or ``failed``.
-
-        The browser holds no session afterwards. Raises Unavailable, Rejected.
-        """
-
-    async def pack(self) -> object:
-        """Take the session out, as the last act, and close; it is the room's content then.
-
-        Raises:
-            Conflict: ``not_closed_cleanly``.
-            Rejected: What cannot be packed.
-            Unavailable: The browser failed.
-        """
 
 
 class Notes(Protocol):
@@ -255,11 +213,11 @@ async def log_in(bench: Bench) -> str:
         Conflict: ``login_not_confirmed``, ``work_ended``, ``opening_lost``, ``not_closed_cleanly``; ``other_account``:
             the profile is quarantined.
         Rejected: As :func:`byokeep.profiles.kek_tasks.prepare`.
-        Unavailable: Browser, stores or OpenBao; ``identity_unchecked``.
+        Unavailable: RoomBrowser, stores or OpenBao; ``identity_unchecked``.
     """
     # Before a person types a password for nothing.
     await prepare(bench.app, bench.actor, bench.custody.keys, bench.profile.client_id)
-    async with bench.app.rooms.enter(bench.profile.id, bench.profile.packing) as room:
+    async with bench.app.rooms.enter(bench.profile.packing) as room:
         async with room.browser() as browser:
             await _confirmed(bench, browser)
             for one in bench.profile.accounts:
@@ -270,7 +228,7 @@ async def log_in(bench: Bench) -> str:
     return "sealed"
 
 
-async def _confirmed(bench: Bench, browser: Browser) -> None:
+async def _confirmed(bench: Bench, browser: RoomBrowser) -> None:
     """Let a person at the browser, one platform after the other, until somebody has confirmed who is logged in."""
     app = bench.app
     until = app.clock.monotonic() + LOGIN_S
@@ -364,7 +322,7 @@ async def reseal(bench: Bench, room: ProfileRoom, browser_version: str, *, base:
         return await openings.record(tx, app, bench.actor, plan, sealed, rekey_days=app.rekey_days, work=bench.work.id)
 
 
-Probe = Callable[[Bench, Browser, list[ExpectedAccount]], Awaitable[None]]
+Probe = Callable[["Bench", "RoomBrowser", list[ExpectedAccount]], Awaitable[None]]
 _QUARANTINING: Final = MISSING | {ALTERED, "superseded", openings.ROLLED_BACK}
 
 
@@ -380,7 +338,7 @@ async def validate(bench: Bench, *, before: Probe | None = None) -> str:
         Integrity: As :func:`open_into`; the profile is quarantined.
         Unavailable: Something could not be asked.
     """
-    async with bench.app.rooms.enter(bench.profile.id, bench.profile.packing) as room:
+    async with bench.app.rooms.enter(bench.profile.packing) as room:
         generation, record = await open_into(bench, room, bench.profile.generation)
         expected = {one.platform: one for one in record.manifest.accounts}  # what is bound decides, no copy of it
         async with room.browser() as browser:
@@ -435,7 +393,7 @@ async def open_into(bench: Bench, room: ProfileRoom, number: int) -> tuple[Gener
 
 
 async def _proved(
-    bench: Bench, browser: Browser, one: Expected, expected: ExpectedAccount
+    bench: Bench, browser: RoomBrowser, one: Expected, expected: ExpectedAccount
 ) -> tuple[Expected, Look, Shot]:
     seen = await browser.look(expected)
     try:

@@ -163,7 +163,7 @@ async def rekey(bench: Bench) -> str:
     Raises:
         Conflict, Integrity, Rejected, Unavailable: As opening and sealing do; the last generation stays.
     """
-    async with bench.app.rooms.enter(bench.profile.id, bench.profile.packing) as room:
+    async with bench.app.rooms.enter(bench.profile.packing) as room:
         generation, _ = await open_into(bench, room, bench.profile.generation)
         await reseal(bench, room, generation.browser_version)
     return "rekeyed"
@@ -174,7 +174,7 @@ async def restore(bench: Bench) -> str:
     number = bench.work.generation or 0
     async with bench.app.db.begin(client_id=bench.profile.client_id) as tx:
         old = await profiles.check_restorable(tx, bench.profile, number)
-    async with bench.app.rooms.enter(bench.profile.id, bench.profile.packing) as room:
+    async with bench.app.rooms.enter(bench.profile.packing) as room:
         await open_into(bench, room, number)
         sealed = await reseal(bench, room, old.browser_version, base=number)
     async with bench.app.db.begin(client_id=bench.profile.client_id) as tx:

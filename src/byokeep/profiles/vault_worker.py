@@ -10,7 +10,7 @@ Rules
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Integrity
@@ -19,7 +19,10 @@ from byokeep.core.manifest import ExpectedAccount
 from byokeep.core.vault_incident import ENDED, SessionEnd
 from byokeep.profiles import profiles
 from byokeep.profiles.incident import told
-from byokeep.profiles.login import Bench, Browser, open_into, validate
+from byokeep.profiles.login import Bench, open_into, validate
+
+if TYPE_CHECKING:
+    from byokeep.browser.rooms import RoomBrowser
 
 _CAUGHT: Final = frozenset({"other_id", "look_alike"})
 
@@ -32,13 +35,13 @@ async def log_out(bench: Bench) -> str:
     """
     incident = _incident(bench)
     ends: list[SessionEnd] = []
-    async with bench.app.rooms.enter(bench.profile.id, bench.profile.packing) as room:
+    async with bench.app.rooms.enter(bench.profile.packing) as room:
         await open_into(bench, room, bench.profile.generation)
         async with room.browser() as browser:
             for one in bench.profile.accounts:
                 try:
-                    ended = SessionEnd(await browser.log_out(one.platform))
-                except (ByokeepError, ValueError):
+                    ended = await browser.log_out(one.platform)
+                except ByokeepError:
                     ended = SessionEnd.FAILED
                 ends.append(ended)
                 await told(bench.app, bench.actor, incident, bench.profile.client_id, bench.profile.id,
@@ -59,7 +62,7 @@ async def prove(bench: Bench) -> str:
     return result
 
 
-async def probe(bench: Bench, browser: Browser, expected: list[ExpectedAccount]) -> None:
+async def probe(bench: Bench, browser: RoomBrowser, expected: list[ExpectedAccount]) -> None:
     """See that another account would not pass for any of these.
 
     Raises:

@@ -161,15 +161,8 @@ _UNDER_WAY: Final = 4  # pieces between a sealer and a store
 T = TypeVar("T")
 
 
-class Stop:
-    """Tells work in another thread that nobody waits for it any more."""
-
-    def __init__(self) -> None:
-        self._told = threading.Event()
-
-    def tell(self) -> None:
-        """Ask the work to give up."""
-        self._told.set()
+class Stop(threading.Event):
+    """Tells work in another thread that nobody waits for it any more: it is ``set`` then."""
 
     def check(self) -> None:
         """Give up if asked to.
@@ -177,7 +170,7 @@ class Stop:
         Raises:
             Unavailable: ``sealing_given_up``.
         """
-        if self._told.is_set():
+        if self.is_set():
             raise Unavailable("sealing_given_up")
 
 
@@ -188,7 +181,7 @@ async def in_thread(work: Callable[[Stop], T]) -> T:
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
-        stop.tell()
+        stop.set()
         while not running.done():
             try:
                 await asyncio.wait({running})
@@ -278,7 +271,7 @@ class Writing(_Counted):
             self._target.write(data)
         except BaseException as error:
             self.failure, self.given_up = error, True
-            self._stop.tell()
+            self._stop.set()
             return len(data)
         self.size += len(data)
         self._sha256.update(data)

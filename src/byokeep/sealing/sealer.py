@@ -25,7 +25,6 @@ import hmac
 import io
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import IO, Any, Final, cast
@@ -65,31 +64,16 @@ SALT: Final = 32  # bytes
 COMMITMENT: Final = 32  # bytes
 HEADER: Final = 80  # bytes
 _SALT_AT: Final = 16
-_COMMITMENT_AT: Final = _SALT_AT + SALT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
-    """What stands in clear before the sealed stream.
+def header(salt: bytes, commitment: bytes) -> bytes:
+    """Return what stands in clear before the sealed stream.
 
     Args:
-        salt: Random, of this blob alone.
-        commitment: Derived from key and salt; tells which key the blob was sealed with, and not the key.
-
-    Raises:
-        ValueError: Of another length.
+        salt: 32 random bytes, of this blob alone.
+        commitment: 32 bytes, derived from key and salt; tells which key the blob was sealed with, and not the key.
     """
-
-    salt: bytes
-    commitment: bytes
-
-    def __post_init__(self) -> None:
-        if len(self.salt) != SALT or len(self.commitment) != COMMITMENT:
-            raise ValueError("salt and commitment have 32 bytes each")
-
-    def __bytes__(self) -> bytes:
-        numbers = VERSION.to_bytes(2, "big") + SUITE.to_bytes(2, "big") + bytes(4)
-        return MAGIC + numbers + self.salt + self.commitment
+    return MAGIC + VERSION.to_bytes(2, "big") + SUITE.to_bytes(2, "big") + bytes(4) + salt + commitment
 
 
 def refusal() -> Integrity:
@@ -97,34 +81,20 @@ def refusal() -> Integrity:
     return Integrity("sealed_blob_unreadable", next_step="The blob is quarantined; look who can write to its store.")
 
 
-def parse_header(data: bytes) -> Header:
-    """Parse the first :data:`HEADER` bytes of a blob.
+def require_header(data: bytes, dek: Secret) -> bytes:
+    """Return the salt in the first :data:`HEADER` bytes of a blob of this key; compares in constant time.
 
     Raises:
-        Integrity: The one refusal, for another length, magic, version, suite, or bits that are not zero.
+        Integrity: The one refusal, for another length, magic, version, suite, commitment, or bits that are not zero.
+        Rejected: As :func:`commitment`.
     """
-    if len(data) != HEADER:
+    salt = data[_SALT_AT : _SALT_AT + SALT]
+    if not hmac.compare_digest(data, header(salt, commitment(dek, salt))):
         raise refusal()
-    header = Header(salt=data[_SALT_AT:_COMMITMENT_AT], commitment=data[_COMMITMENT_AT:])
-    if bytes(header) != data:
-        raise refusal()
-    return header
+    return salt
 
 
-def require_commitment(header: Header, derived: bytes) -> None:
-    """Check that a header commits to a key, in constant time.
-
-    Args:
-        derived: The commitment of the key at hand under the header's salt.
-
-    Raises:
-        Integrity: The one refusal.
-    """
-    if not hmac.compare_digest(header.commitment, derived):
-        raise refusal()
-
-
-def binding(manifest: Manifest, dek_id: UUID, header: Header) -> bytes:
+def binding(manifest: Manifest, dek_id: UUID, head: bytes) -> bytes:
     """Return the associated data: a blob opens as this profile, at this generation, with this manifest, or not at all.
 
     Every field has one spelling and ends with a line end, which none can hold, so two different sets of fields never
@@ -133,7 +103,7 @@ def binding(manifest: Manifest, dek_id: UUID, header: Header) -> bytes:
     place = manifest.place
     fields = (
         BLOB_FORMAT, place.environment.value, str(place.client_id), str(place.profile_id), str(place.generation),
-        str(dek_id), manifest.hash.hex(), bytes(header).hex(),
+        str(dek_id), manifest.hash.hex(), head.hex(),
     )  # fmt: skip
     return "".join(field + "\n" for field in fields).encode("ascii")
 
@@ -226,12 +196,12 @@ async def seal(
 def seal_now(source: Source, target: Target, dek: Secret, dek_id: UUID, manifest: Manifest, stop: Stop) -> SealedBlob:
     """As :func:`seal`, in this thread; blocks."""
     salt = os.urandom(SALT)
-    header = Header(salt=salt, commitment=commitment(dek, salt))
+    head = header(salt, commitment(dek, salt))
     reading, writing = OpeningStream(source, stop), Writing(target, stop)
     sealed: Any = None
     try:
-        writing.write(bytes(header))
-        sealed = stream_aead(dek, salt).new_encrypting_stream(writing, binding(manifest, dek_id, header))
+        writing.write(head)
+        sealed = stream_aead(dek, salt).new_encrypting_stream(writing, binding(manifest, dek_id, head))
         _compress(reading, sealed)
         if not reading.size:
             raise Rejected("nothing_to_seal")
@@ -309,14 +279,11 @@ def _verified(reading: OpeningStream, sink: Sink, dek: Secret, record: SealedRec
     if record.manifest.place != place:
         raise refusal()
     try:
-        first = _first(reading)
+        head = _first(reading)
         if failure := reading.took_failure():
             raise failure
-        header = parse_header(first)
-        require_commitment(header, commitment(dek, header.salt))
-        stream = stream_aead(dek, header.salt).new_decrypting_stream(
-            reading, binding(record.manifest, record.dek_id, header)
-        )
+        bound = binding(record.manifest, record.dek_id, head)
+        stream = stream_aead(dek, require_header(head, dek)).new_decrypting_stream(reading, bound)
     except (TinkError, Rejected):
         raise _opening_cause(reading) from None
     opened = _Opened(stream, reading)
@@ -404,7 +371,7 @@ _BLOB: Final = (
 
 
 class Sealer:
-    """Makes blobs and opens them. Blocks for a few milliseconds when it is made.
+    """Makes blobs and opens them. Making it asks the known answers, which blocks for a few milliseconds.
 
     Raises:
         Unavailable: ``sealing_self_test_failed``.
@@ -415,16 +382,7 @@ class Sealer:
     open_into = staticmethod(open_into)
 
     def __init__(self) -> None:
-        self_test()
-
-
-def self_test() -> None:
-    """Ask the known answers. Takes a few milliseconds; called before the first profile.
-
-    Raises:
-        Unavailable: ``sealing_self_test_failed``.
-    """
-    require_answer(_held, libraries="versions of tink and zstandard")
+        require_answer(_held, libraries="versions of tink and zstandard")
 
 
 def _held() -> bool:
@@ -451,7 +409,7 @@ def _opened(blob: bytes, dek: Secret, record: SealedRecord) -> bytes | None:
         open_now(io.BytesIO(blob), sink, dek, record, record.manifest.place, Stop())
     except Integrity:
         return None
-    return sink.visible
+    return sink.getvalue()
 
 
 def _record(blob: bytes, dek_id: UUID) -> SealedRecord:
@@ -472,16 +430,9 @@ def _manifest() -> Manifest:
     )  # fmt: skip
 
 
-class _Sink:
-    def __init__(self) -> None:
-        self._pending = bytearray()
-        self.visible: bytes | None = None
-
-    def write(self, data: memoryview) -> None:
-        self._pending += data
-
+class _Sink(io.BytesIO):
     def commit(self) -> None:
-        self.visible = bytes(self._pending)
+        """It is read only when opening it has returned."""
 
     def abort(self) -> None:
-        self._pending.clear()
+        """It is not read."""
