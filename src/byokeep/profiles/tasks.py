@@ -15,6 +15,10 @@ Rules
   nothing from the next round on; the last few generations stay restorable, older keys and blobs are destroyed.
 - A seal that was announced and never recorded is fenced first, so that its late end cannot be recorded any more; then
   what it wrote is destroyed, and that is on record.
+- Revoked is a session whose old cookie the platform refused afterwards, and nothing else (R7.3-3). What came of each
+  platform is kept at once, so that a cut loses no answer.
+- A profile that can not be opened ends no session: a person does.
+- The probe asks the platform's page for another account under the same names; if that passes, no proof counts.
 
 It may not act without a lease of a custody job: it has no standing right.
 """
@@ -23,8 +27,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from procrastinate import App as Queue
@@ -34,24 +39,30 @@ from byokeep.core.canonical import parse_canonical
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.keystate import KeyState
+from byokeep.core.manifest import ExpectedAccount
 from byokeep.core.model import PROFILE, Actor, ClientId
 from byokeep.core.profile import ProfileAct, ProfileTask, Purpose
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import blob_key, parse_record
+from byokeep.core.vault_incident import ENDED, SessionEnd
 from byokeep.jobs.jobs import custody_job
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.rows import Row
 from byokeep.kernel.sops import SopRun
 from byokeep.profiles import openings, profiles
+from byokeep.profiles.incident import told
 from byokeep.profiles.kek_store import ProfileCustody
 from byokeep.profiles.login import Bench, ProfileApp, log_in, open_into, reseal, validate
 from byokeep.profiles.profiles import DEAD_S, WORK_TASK, Opening, Profile, Work, locked
-from byokeep.profiles.vault_worker import log_out, prove
 from byokeep.sealing.generation import Generation, key_of
 from byokeep.telemetry.log import get_log
 from byokeep.telemetry.spans import span
 
+if TYPE_CHECKING:
+    from byokeep.browser.rooms import RoomBrowser
+
 Doing = Callable[[Bench], Awaitable[str]]
+_CAUGHT: Final = frozenset({"other_id", "look_alike"})  # why another account was told from the right one
 _PROVED_AFTER: Final = frozenset({ProfileTask.REKEY, ProfileTask.RESTORE})
 
 
@@ -172,12 +183,12 @@ async def rekey(bench: Bench) -> str:
 async def restore(bench: Bench) -> str:
     """Make an older generation the newest again; returns ``restored``. Raises as :func:`rekey`."""
     number = bench.work.generation or 0
-    async with bench.app.db.begin(client_id=bench.profile.client_id) as tx:
+    async with bench.begin() as tx:
         old = await profiles.check_restorable(tx, bench.profile, number)
     async with bench.app.rooms.enter(bench.profile.packing) as room:
         await open_into(bench, room, number)
         sealed = await reseal(bench, room, old.browser_version, base=number)
-    async with bench.app.db.begin(client_id=bench.profile.client_id) as tx:
+    async with bench.begin() as tx:
         await profiles.note(tx, EventName.PROFILE_RESTORED, Outcome.OK, bench.actor, sealed, number=number,
                            work=str(bench.work.id), job=str(bench.opening.job_id))  # fmt: skip
     return "restored"
@@ -190,7 +201,7 @@ async def shred(bench: Bench) -> str:
         Conflict: ``profile_state``.
         Unavailable: Something could not be destroyed now; the profile is out of use already, and the rest follows.
     """
-    async with bench.app.db.begin(client_id=bench.profile.client_id) as tx:
+    async with bench.begin() as tx:
         now = await bench.now(tx)
         await profiles.move(tx, now, ProfileAct.SHRED, reason="shredded")
         await tx.all(UUID, "profile_account_retired", client_id=now.client_id, profile_id=now.id)
@@ -231,6 +242,74 @@ async def _destroy_blob(app: ProfileApp, actor: Actor, row: Generation) -> None:
     await app.artifacts.delete(row.client_id, key_of(row))
     async with app.db.begin(client_id=row.client_id) as tx:
         await tx.maybe(UUID, "generation_gone", **row.at)
+
+
+async def log_out(bench: Bench) -> str:
+    """End the session at every platform of a profile; returns ``revoked`` when all were, ``not_all_revoked`` otherwise.
+
+    Raises:
+        Rejected, Denied, Integrity, Unavailable: It could not be opened, or no browser ran: no session was ended.
+    """
+    incident = _incident(bench)
+    ends: list[SessionEnd] = []
+    async with bench.app.rooms.enter(bench.profile.packing) as room:
+        await open_into(bench, room, bench.profile.generation)
+        async with room.browser() as browser:
+            for one in bench.profile.accounts:
+                try:
+                    ended = await browser.log_out(one.platform)
+                except ByokeepError:
+                    ended = SessionEnd.FAILED
+                ends.append(ended)
+                await told(bench.app, bench.actor, incident, bench.profile.client_id, bench.profile.id,
+                           one.platform.value, ended)  # fmt: skip
+    return "revoked" if ends and all(one in ENDED for one in ends) else "not_all_revoked"
+
+
+async def prove(bench: Bench) -> str:
+    """Prove a profile's newest generation; for an incident also that a wrong account is caught. Returns ``valid``.
+
+    Raises:
+        As :func:`byokeep.profiles.login.validate` and :func:`probe`.
+    """
+    if bench.work.incident_id is None:
+        return await validate(bench)
+    result = await validate(bench, before=probe)
+    async with bench.begin() as tx:
+        for one in bench.profile.accounts:
+            await tx.all(str, "vault_proved", incident_id=_incident(bench), **bench.profile.at,
+                         platform=one.platform.value)  # fmt: skip
+    return result
+
+
+async def probe(bench: Bench, browser: RoomBrowser, expected: list[ExpectedAccount]) -> None:
+    """See that another account would not pass for any of these.
+
+    Raises:
+        Integrity: ``wrong_account_not_caught``: the check of accounts can not be relied on; on record.
+    """
+    async with bench.begin() as tx:
+        await tx.all(str, "vault_unproved", incident_id=_incident(bench), **bench.profile.at)
+    for one in expected:
+        seen = await browser.look(replace(one, account_id=f"{one.account_id[:100]}0"))  # in everything else the same
+        caught = seen.verdict == "mismatch" and seen.cause in _CAUGHT
+        async with bench.begin() as tx:
+            await tx.append(
+                profiles.event(
+                    EventName.PROFILE_VALIDATED, Outcome.REJECTED if caught else Outcome.FAILED, bench.actor,
+                    bench.profile, platform=one.platform.value, verification="wrong_account", cause=seen.cause,
+                    endpoint=seen.endpoint, work=str(bench.work.id),
+                )
+            )  # fmt: skip
+        if not caught:
+            raise Integrity("wrong_account_not_caught", platform=one.platform.value,
+                            next_step="Keep the lane off; the check of accounts does not tell them apart.")  # fmt: skip
+
+
+def _incident(bench: Bench) -> UUID:
+    if bench.work.incident_id is None:
+        raise Integrity("work_without_incident", work=bench.work.id)
+    return bench.work.incident_id
 
 
 _DOING: Final[Mapping[ProfileTask, Doing]] = {
