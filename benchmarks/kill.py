@@ -15,8 +15,7 @@ from benchmarks.stage import PLATFORM, PROVIDER, Stage, identify
 from byokeep.client.lease import HeldLease
 from byokeep.core.errors import ByokeepError, Denied, NotFound, RateLimited, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.openbao import read_secret
+from byokeep.wire.bao_http import BaoHttp, read_secret
 
 HOLDERS = 200
 ASKING = 8  # of them ask for permits as well

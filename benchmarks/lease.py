@@ -14,8 +14,7 @@ from benchmarks.report import Row, row_of
 from benchmarks.stage import CLIENTS, PROVIDER, Stage
 from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.core.secret import Secret
-from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.openbao import lease_login, read_secret
+from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
 
 TURN_S = 2.0
 TURNS = 3

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.load import Run
-from byokeep.adapters.postgres.programs import installed, release_of
+from byokeep.adapters.postgres.embedded import installed, release_of
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 FIGURES: Final = ROOT / "build" / "benchmarks.json"

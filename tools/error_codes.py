@@ -19,8 +19,7 @@ PAGE = "docs/errors.md"
 # What stands behind the ports of web and broker; what these two import is found.
 BEHIND = (
     "adapters/blobs", "adapters/files/append", "adapters/files/checkpoints", "adapters/files/reserve",
-    "adapters/files/tombstones", "adapters/openbao/audit", "adapters/openbao/cutoff", "adapters/openbao/login",
-    "adapters/openbao/signer", "adapters/openbao/values",
+    "adapters/files/tombstones", "adapters/openbao/audit", "adapters/openbao/login", "adapters/openbao/ports",
     "adapters/platforms/catalog", "adapters/postgres/database", "adapters/postgres/connections",
     "adapters/providers/descriptor", "wire/bao_http", "wire/transport",
 )  # fmt: skip

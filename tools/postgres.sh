@@ -5,8 +5,7 @@ set -euo pipefail
 
 current() {
     .venv/bin/python - <<'END'
-from byokeep.adapters.postgres.programs import installed
-from byokeep.adapters.postgres.programs import is_current, release_of
+from byokeep.adapters.postgres.embedded import installed, is_current, release_of
 
 raise SystemExit(not is_current(release_of(installed() / "bin" / "postgres")))
 END

@@ -15,7 +15,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from byokeep import __version__
 from byokeep.adapters.openbao.embedded import PINS
-from byokeep.adapters.postgres.programs import WHEEL
+from byokeep.adapters.postgres.embedded import WHEEL
 from tools.check_lock import hashes_of, pins_of
 from tools.tree import ROOT
 

@@ -39,7 +39,7 @@ from byokeep.process import Progress, work_of
 from byokeep.processes.supervisor import Say, Stack
 from byokeep.settings import load
 from byokeep.telemetry import log
-from byokeep.wire.openbao import read_secret
+from byokeep.wire.bao_http import read_secret
 from byokeep_redact.canary import Canary, new_canary
 from byokeep_redact.leaks import Scanner
 from byokeep_redact.scan import positive_control

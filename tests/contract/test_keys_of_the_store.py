@@ -15,7 +15,7 @@ from byokeep.adapters.openbao.provisioning import Desired
 from byokeep.core.errors import Rejected
 from byokeep.core.kek import Wrapped
 from byokeep.core.secret import Secret
-from byokeep.wire.openbao import destroy_versions, live_versions, read_secret, write_secret
+from byokeep.wire.bao_http import destroy_versions, live_versions, read_secret, write_secret
 from tests.support.key_provider import DEK, a_context, code_of, transit_case
 from tests.support.openbao import Bao, running_openbao
 from tests.support.postgres import short_home

@@ -11,7 +11,7 @@ import pytest
 from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.core.errors import Denied
 from byokeep.core.secret import Secret
-from byokeep.wire.openbao import lease_login, read_secret
+from byokeep.wire.bao_http import lease_login, read_secret
 from tests.support.openbao import Bao
 from tests.support.openbao_access import COLUMNS, PATHS, documented, measure
 

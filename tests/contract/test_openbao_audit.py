@@ -19,14 +19,13 @@ import pytest
 import pytest_asyncio
 
 from byokeep.adapters.openbao.audit import FileStoreAudit
-from byokeep.adapters.openbao.cutoff import EntityCutoff
-from byokeep.adapters.openbao.values import BaoIntake
+from byokeep.adapters.openbao.ports import BaoIntake, EntityCutoff
 from byokeep.core.errors import Denied, Rejected, Unavailable
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import HASHED_NAME, StoreEntry
-from byokeep.wire.openbao import lease_login, read_secret
+from byokeep.wire.bao_http import lease_login, read_secret
 from tests.support.hang import hung
 from tests.support.openbao import Bao, running_openbao
 

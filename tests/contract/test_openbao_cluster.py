@@ -14,14 +14,12 @@ import pytest
 import pytest_asyncio
 
 from byokeep.adapters.openbao.audit import OTHER_NODE, FileStoreAudit
-from byokeep.adapters.openbao.cutoff import EntityCutoff, StoreNodes
 from byokeep.adapters.openbao.login import AppRoleLogin
+from byokeep.adapters.openbao.ports import EntityCutoff, StoreNodes, TransitSigner
 from byokeep.adapters.openbao.provisioning import Desired, provision
-from byokeep.adapters.openbao.signer import TransitSigner
 from byokeep.core.errors import ByokeepError, Denied, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.openbao import lease_login, read_secret
+from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
 from tests.support.cluster import Cluster, running_cluster
 from tests.support.hang import hung
 from tests.support.openbao import lease_claims

@@ -14,15 +14,14 @@ import pytest
 from byokeep.adapters.openbao import provisioning
 from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.login import AppRoleLogin
+from byokeep.adapters.openbao.ports import SETTLE_S, BaoIntake, TransitSigner
 from byokeep.adapters.openbao.provisioning import Desired, provision
-from byokeep.adapters.openbao.signer import SETTLE_S, TransitSigner
-from byokeep.adapters.openbao.values import BaoIntake
 from byokeep.core.errors import Denied, NotFound, Rejected, Unavailable
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.settings import load, parse_audit_files
-from byokeep.wire.openbao import lease_login
+from byokeep.wire.bao_http import lease_login
 from tests.support.openbao import Bao, lease_claims, plain_openbao, running_openbao
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

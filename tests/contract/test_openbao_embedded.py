@@ -18,14 +18,13 @@ import pytest_asyncio
 
 from byokeep.adapters.openbao import embedded
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, bring_up, socket_path
+from byokeep.adapters.openbao.ports import BaoIntake
 from byokeep.adapters.openbao.provisioning import Desired
-from byokeep.adapters.openbao.values import BaoIntake
 from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
-from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.openbao import read_secret
+from byokeep.wire.bao_http import BaoHttp, read_secret
 from tests.support.hang import stop
 from tests.support.openbao import Bao, running_openbao
 

@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from byokeep.adapters.openbao.values import BaoIntake
+from byokeep.adapters.openbao.ports import BaoIntake
 from byokeep.core.errors import Conflict, Denied, NotFound, Rejected, Unavailable
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
-from byokeep.wire.openbao import destroy_versions, live_versions, read_secret, write_secret
+from byokeep.wire.bao_http import destroy_versions, live_versions, read_secret, write_secret
 from tests.support.openbao import Bao
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

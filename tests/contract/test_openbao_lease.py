@@ -16,13 +16,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from byokeep.adapters.openbao.cutoff import EntityCutoff
 from byokeep.adapters.openbao.embedded import bring_up
+from byokeep.adapters.openbao.ports import EntityCutoff, TransitSigner
 from byokeep.adapters.openbao.provisioning import provision, rotate_leases
-from byokeep.adapters.openbao.signer import TransitSigner
 from byokeep.core.errors import Denied, Rejected
 from byokeep.core.secret import Secret
-from byokeep.wire.openbao import lease_login, read_secret
+from byokeep.wire.bao_http import lease_login, read_secret
 from tests.support.openbao import Bao, running_openbao
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

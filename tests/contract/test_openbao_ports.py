@@ -7,17 +7,14 @@ import uuid
 
 import pytest
 
-from byokeep.adapters.openbao.cutoff import EntityCutoff
 from byokeep.adapters.openbao.embedded import bring_up
 from byokeep.adapters.openbao.login import AppRoleLogin
-from byokeep.adapters.openbao.signer import SETTLE_S, TransitSigner
-from byokeep.adapters.openbao.values import BaoIntake, BaoScanKey
+from byokeep.adapters.openbao.ports import SETTLE_S, BaoIntake, BaoScanKey, EntityCutoff, TransitSigner
 from byokeep.core.errors import Denied, Unavailable
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
-from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.openbao import lease_login
+from byokeep.wire.bao_http import BaoHttp, lease_login
 from tests.support.openbao import Bao, lease_claims
 from tests.support.store_suite import check_cutoff, check_intake, check_signer
 

@@ -14,6 +14,7 @@ import pytest
 from byokeep.adapters.openbao import provisioning
 from byokeep.adapters.openbao.embedded import bring_up
 from byokeep.adapters.openbao.login import AppRoleLogin, log_in
+from byokeep.adapters.openbao.ports import BaoIntake, BaoProfileRecords, BaoScanKey, TransitSigner
 from byokeep.adapters.openbao.provisioning import (
     Desired,
     generate_root,
@@ -22,14 +23,11 @@ from byokeep.adapters.openbao.provisioning import (
     retire_roots,
     rotate_credentials,
 )
-from byokeep.adapters.openbao.signer import TransitSigner
-from byokeep.adapters.openbao.values import BaoIntake, BaoProfileRecords, BaoScanKey
 from byokeep.core.errors import Denied, Integrity, NotFound, RateLimited, Rejected, Unavailable
 from byokeep.core.model import ClientId, Environment, ProfileId, Provider
 from byokeep.core.ref import ProfileRef, SecretRef
 from byokeep.core.secret import Secret
-from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.openbao import lease_login, read_secret
+from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
 from tests.support.openbao import Bao, lease_claims, plain_openbao, running_openbao
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -14,8 +14,7 @@ import pytest
 
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, RateLimited, Rejected, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.wire.bao_http import MAX_BODY, BaoHttp
-from byokeep.wire.openbao import lease_login, live_versions, read_secret, write_secret
+from byokeep.wire.bao_http import MAX_BODY, BaoHttp, lease_login, live_versions, read_secret, write_secret
 
 CANARY = "sk-canary-0123456789abcdef"
 PATH = "kv/clients/2254b762-def9-49ed-a436-ca4b9391ee23/providers/openai"

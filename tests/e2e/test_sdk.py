@@ -17,7 +17,7 @@ from byokeep.client import ClientSettings, ItemResult, Job, Keep, NotDone
 from byokeep.client.settings import parse_address, read_token
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Rejected, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.wire.openbao import read_secret
+from byokeep.wire.bao_http import read_secret
 from tests.support.broker import Stand, standing
 from tests.support.false_store import false_store
 from tests.support.postgres import drop_database, fresh_database, short_home

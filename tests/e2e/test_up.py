@@ -21,7 +21,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from byokeep.adapters.postgres.programs import SystemUser, blocking_directory
+from byokeep.adapters.postgres.embedded import SystemUser, blocking_directory
 from byokeep.process import WORKER_READY, is_held
 from byokeep_redact.canary import new_canary
 from byokeep_sim import Sim, start

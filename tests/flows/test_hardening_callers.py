@@ -21,8 +21,7 @@ from byokeep.core.model import Environment
 from byokeep.core.secret import Secret
 from byokeep.tenancy.authenticate import authenticate
 from byokeep.web.app import create_app as create_web
-from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.openbao import lease_login
+from byokeep.wire.bao_http import BaoHttp, lease_login
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]

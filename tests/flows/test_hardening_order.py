@@ -19,8 +19,7 @@ from byokeep.core.errors import Denied, Unavailable
 from byokeep.core.model import API_PROVIDERS
 from byokeep.core.secret import Secret
 from byokeep.jobs import effect
-from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.openbao import lease_login, read_secret
+from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
 from tests.support.broker import Person, Stand
 from tests.support.web import Desk, desk_on
 

@@ -20,12 +20,11 @@ from yarl import URL
 from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, audit_files
 from byokeep.adapters.openbao.login import AppRoleLogin
-from byokeep.adapters.openbao.signer import TransitSigner
+from byokeep.adapters.openbao.ports import TransitSigner
 from byokeep.broker.rounds import Rounds
 from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.openbao import lease_login, read_secret
+from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
 from byokeep_redact.search import Sweep
 from tests.support.broker import Stand
 from tests.support.postgres import short_home

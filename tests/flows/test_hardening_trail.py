@@ -30,8 +30,7 @@ from byokeep.core.errors import ByokeepError, Denied
 from byokeep.core.secret import Secret
 from byokeep.jobs.jobs import expire
 from byokeep.telemetry import log
-from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.openbao import lease_login, read_secret
+from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
 from byokeep_redact.canary import Canary
 from byokeep_redact.search import Sweep
 from tests.support.web import Desk

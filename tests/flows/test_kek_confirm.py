@@ -56,7 +56,7 @@ class Watched(TransitKeys):
 @pytest.fixture
 async def keys(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Keys]:
     kind = type("Here", (Watched,), {"seen": [], "given": [], "_first": {}, "lie": ""})
-    monkeypatch.setattr("byokeep.worker.custody.TransitKeys", kind)
+    monkeypatch.setattr("byokeep.worker.ports.TransitKeys", kind)
     async with keys_on(stand) as made:
         statement = "SELECT string_agg(version || state, ',' ORDER BY version) FROM byokeep.kek_version"
         setattr(kind, "rows", lambda: made.sql(statement))  # noqa: B010

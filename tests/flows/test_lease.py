@@ -17,8 +17,7 @@ from byokeep.adapters.openbao.embedded import audit_files
 from byokeep.core.errors import ByokeepError, Denied
 from byokeep.core.secret import Secret
 from byokeep.kernel.app import ServiceLimits
-from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.openbao import lease_login, read_secret
+from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
 from tests.support.broker import Stand, standing
 from tests.support.postgres import drop_database, fresh_database
 

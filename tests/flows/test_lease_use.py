@@ -23,8 +23,7 @@ from byokeep.jobs import lease as leases
 from byokeep.jobs.lease import claims
 from byokeep.kernel.app import BrokerApp
 from byokeep.reconciliation.reconcile import reconcile
-from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.openbao import lease_login, read_secret
+from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
 from tests.support.broker import Stand
 from tests.support.postgres_rows import append_sql
 

@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.adapters.openbao.values import BaoProfileRecords
+from byokeep.adapters.openbao.ports import BaoProfileRecords
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Denied, Integrity, Rejected, Unavailable
 from byokeep.core.kek import KekScope, KeyContext, Wrapped
@@ -28,8 +28,7 @@ from byokeep.profiles import checkout, openings
 from byokeep.reconciliation.reconcile import SETTLE, reconcile
 from byokeep.sealing.transit import TransitKeys
 from byokeep.tenancy.scopes import STORE_WITHIN_S
-from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.openbao import destroy_versions, lease_login, read_secret
+from byokeep.wire.bao_http import BaoHttp, destroy_versions, lease_login, read_secret
 from tests.flows.test_profile_reseal import put_record, record_of
 from tests.flows.test_profile_use import Run, running, second, switch
 from tests.support.broker import Stand

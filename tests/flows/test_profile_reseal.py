@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.adapters.openbao.values import BaoProfileRecords
+from byokeep.adapters.openbao.ports import BaoProfileRecords
 from byokeep.core import next_steps
 from byokeep.core.errors import Denied, Rejected, Unavailable
 from byokeep.core.manifest import ExpectedAccount, Manifest, Packing
@@ -28,8 +28,7 @@ from byokeep.kernel.ports import Written
 from byokeep.profiles import checkout, openings
 from byokeep.reconciliation.reconcile import SETTLE, reconcile
 from byokeep.tenancy.scopes import STORE_WITHIN_S
-from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.openbao import StoredVersion, lease_login, read_secret, write_secret
+from byokeep.wire.bao_http import BaoHttp, StoredVersion, lease_login, read_secret, write_secret
 from tests.flows.test_profile_use import Run, running, second
 from tests.support.broker import Stand
 from tests.support.postgres_rows import state_rows

@@ -19,7 +19,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from byokeep.adapters.openbao.cutoff import EntityCutoff
+from byokeep.adapters.openbao.ports import EntityCutoff
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Denied, Pending, Unavailable
@@ -31,8 +31,7 @@ from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import ServiceLimits
 from byokeep.kernel.command import open_alert
 from byokeep.tenancy.scopes import parse_scope
-from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.openbao import lease_login, read_secret
+from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
 from tests.support.broker import Stand, broker_ports, standing
 from tests.support.postgres import drop_database, fresh_database, short_home
 from tests.support.profiles import hold, put_profile

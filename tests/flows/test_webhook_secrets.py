@@ -28,8 +28,7 @@ from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.keys.webhooks import sweep_webhooks
 from byokeep.reconciliation.reconcile import reconcile
-from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.openbao import lease_login, read_secret
+from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
 from byokeep_sim.platforms.webhooks import signature
 from tests.support.social import Social, running_platforms
 from tests.support.web import Desk

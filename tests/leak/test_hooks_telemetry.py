@@ -19,7 +19,7 @@ from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.telemetry import log
 from byokeep.telemetry.log import REQUIRED
-from byokeep.worker.custody import LeasedValues
+from byokeep.worker.ports import LeasedValues
 from byokeep_redact.engine import RedactionFailed, Redactor, default
 from byokeep_redact.rules import RuleError, Rules, default_rules
 from tests.support.broker import Stand

@@ -32,11 +32,9 @@ from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.adapters.files.checkpoints import CheckpointDirectory
 from byokeep.adapters.files.tombstones import TombstoneFile
 from byokeep.adapters.openbao.audit import FileStoreAudit
-from byokeep.adapters.openbao.cutoff import EntityCutoff
 from byokeep.adapters.openbao.embedded import audit_files
 from byokeep.adapters.openbao.login import AppRoleLogin
-from byokeep.adapters.openbao.signer import TransitSigner
-from byokeep.adapters.openbao.values import BaoIntake, BaoProfileRecords
+from byokeep.adapters.openbao.ports import BaoIntake, BaoProfileRecords, EntityCutoff, TransitSigner
 from byokeep.adapters.passwords import Passwords
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres

@@ -30,7 +30,7 @@ from byokeep.jobs.jobs import JobSpec, open_job
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
 from byokeep.wire.outbound import Outbound
 from byokeep.wire.tokens import unpack_tokens
-from byokeep.worker.custody import BrokerCustodian, LeasedValues
+from byokeep.worker.ports import BrokerCustodian, LeasedValues
 from tests.support.broker import Person, Store, standing
 from tests.support.postgres import drop_database, fresh_database
 from tests.support.social import ACCOUNTS, SECRET, Social, running_platforms

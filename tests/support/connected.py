@@ -12,8 +12,7 @@ from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.secret import Secret
-from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.openbao import lease_login, write_secret
+from byokeep.wire.bao_http import BaoHttp, lease_login, write_secret
 from tests.support.broker import Stand
 
 

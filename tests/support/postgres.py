@@ -19,9 +19,8 @@ from itertools import count
 from pathlib import Path
 
 from byokeep.adapters.postgres.database import parse
-from byokeep.adapters.postgres.embedded import ROLES, EmbeddedPostgres
+from byokeep.adapters.postgres.embedded import ROLES, EmbeddedPostgres, installed, is_current, release_of
 from byokeep.adapters.postgres.migrations import migrate
-from byokeep.adapters.postgres.programs import installed, is_current, release_of
 from tests.support.psql import Sessions
 
 _TEMPLATE = "byokeep_template"

@@ -25,7 +25,7 @@ from byokeep.profiles import openings
 from byokeep.profiles.login import ProfileApp
 from byokeep.profiles.tasks import do_work
 from byokeep.sealing.sealer import Sealer
-from byokeep.worker.custody import BrokerCustodian
+from byokeep.worker.ports import BrokerCustodian
 from tests.support.vault import NoNotes, NoProofs, Script, ScriptedRooms, digest
 
 # In the order in which a rekey comes by them; the first four are an opening's too.

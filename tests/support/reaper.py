@@ -28,7 +28,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from byokeep.adapters.openbao.login import AppRoleLogin
-from byokeep.adapters.openbao.values import BaoIntake
+from byokeep.adapters.openbao.ports import BaoIntake
 from byokeep.adapters.system import SystemClock, SystemIds
 from byokeep.core.errors import ByokeepError
 from byokeep.core.model import Environment

@@ -31,10 +31,10 @@ from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.jobs.jobs import JobSpec, open_job
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS, Pkce, ScopePurpose
-from byokeep.wire import openbao as wire
+from byokeep.wire import bao_http
 from byokeep.wire.outbound import Outbound
 from byokeep.wire.tokens import pack_tokens, unpack_tokens
-from byokeep.worker.custody import BrokerCustodian
+from byokeep.worker.ports import BrokerCustodian
 from tests.support.broker import Stand
 from tests.support.postgres_rows import state_rows
 from tests.support.social import BACK, SECRET, Social, running_platforms
@@ -242,8 +242,8 @@ async def _app_secrets(stand: Stand) -> dict[str, int]:
         path = f"kv/platform/apps/{PLATFORM_DESCRIPTORS[platform].provider.value}/{platform}"
 
         async def put(token: Secret, path: str = path) -> int:
-            newest, _ = await wire.live_versions(login.http, token, path)
-            return (await wire.write_secret(login.http, token, path, Secret(SECRET), cas=newest)).version
+            newest, _ = await bao_http.live_versions(login.http, token, path)
+            return (await bao_http.write_secret(login.http, token, path, Secret(SECRET), cas=newest)).version
 
         versions[platform] = await login.retrying(put)
     return versions

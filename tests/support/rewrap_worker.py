@@ -17,7 +17,7 @@ from byokeep.core.model import ClientId, Environment
 from byokeep.kernel.app import ServiceLimits
 from byokeep.profiles import kek_tasks
 from byokeep.profiles.kek_store import KekApp, Rotation
-from byokeep.worker.custody import BrokerCustodian
+from byokeep.worker.ports import BrokerCustodian
 
 
 async def main(said: dict[str, Any]) -> None:

@@ -37,7 +37,7 @@ from byokeep.kernel.ports import Written
 from byokeep.profiles.openings import seal
 from byokeep.sealing.generation import Sealing
 from byokeep.sealing.sealer import Sealer
-from byokeep.wire.openbao import write_secret
+from byokeep.wire.bao_http import write_secret
 from tests.support.broker import Stand
 from tests.support.profiles import Profile, put_profile
 from tests.support.website import ACME, Site, room, start_in

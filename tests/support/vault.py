@@ -34,7 +34,7 @@ from byokeep.profiles.login import ProfileApp
 from byokeep.profiles.tasks import care, do_work
 from byokeep.sealing.generation import Sink, Source
 from byokeep.sealing.sealer import Sealer
-from byokeep.worker.custody import BrokerCustodian
+from byokeep.worker.ports import BrokerCustodian
 from tests.support.web import Desk
 
 VERSION = "156.0.8078.79"

@@ -25,7 +25,7 @@ from granian.server.embed import Server
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from byokeep.adapters.openbao.values import BaoAppSecrets, BaoScanKey
+from byokeep.adapters.openbao.ports import BaoAppSecrets, BaoScanKey
 from byokeep.adapters.platforms.catalog import Catalog
 from byokeep.adapters.postgres.database import PostgresDatabase, build_app
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
@@ -42,9 +42,7 @@ from byokeep.telemetry import log, spans
 from byokeep.tenancy.authenticate import authenticate
 from byokeep.web.app import create_app
 from byokeep.wire.outbound import Outbound
-from byokeep.worker.custody import BrokerCustodian
-from byokeep.worker.identity import account_hasher, noted
-from byokeep.worker.log_files import LogFiles
+from byokeep.worker.ports import BrokerCustodian, LogFiles, account_hasher, noted
 from byokeep.worker.tasks import register
 from byokeep_redact.canary import Canary, marker_of, new_canary
 from byokeep_sim.server import Sim, start

@@ -18,7 +18,7 @@ import pytest
 import structlog
 
 from byokeep.adapters.openbao.embedded import PINS
-from byokeep.adapters.postgres.programs import WHEEL, _wheel, release_of
+from byokeep.adapters.postgres.embedded import WHEEL, _wheel, release_of
 from byokeep.core.audit import Record, chain_hash, empty, verify_chain
 from byokeep.core.bucket import MAX_KEYS, Buckets
 from byokeep.core.errors import Integrity, Rejected

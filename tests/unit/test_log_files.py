@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from byokeep.core.secret import Secret
-from byokeep.worker.log_files import EARLIER, LogFiles, _begin, _tail
+from byokeep.worker.ports import EARLIER, LogFiles, _begin, _tail
 from byokeep_redact.canary import new_canary
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)

@@ -10,8 +10,8 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from byokeep.adapters.postgres import programs
-from byokeep.adapters.postgres.programs import is_current, release_of, require_release
+from byokeep.adapters.postgres import embedded
+from byokeep.adapters.postgres.embedded import is_current, release_of, require_release
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.model import Environment
 from byokeep.core.secret import Secret
@@ -43,8 +43,8 @@ def program(root: Path, says: str) -> Path:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A system without PostgreSQL, and a wheel of 18.4."""
     wheel = program(tmp_path / "wheel", "postgres (PostgreSQL) 18.4")
-    monkeypatch.setattr(programs, "SYSTEM", tmp_path / "system")
-    monkeypatch.setattr(programs, "_wheel", lambda: [wheel])
+    monkeypatch.setattr(embedded, "SYSTEM", tmp_path / "system")
+    monkeypatch.setattr(embedded, "_wheel", lambda: [wheel])
     return tmp_path
 
 
@@ -74,15 +74,15 @@ def test_the_systems_comes_before_the_wheels(place: Path, of_the_system: dict[st
     """Of several the newest that lacks nothing; a major release that we do not run on is passed over."""
     for major, says in of_the_system.items():
         program(place / "system" / major, says if says.startswith("w") else f"postgres (PostgreSQL) {says}")
-    assert programs.installed().name == chosen
+    assert embedded.installed().name == chosen
 
 
 def test_data_is_run_by_the_release_that_made_it(place: Path) -> None:
     """Another major release is not started on it; without the right one the step names what to install."""
     program(place / "system" / "17", "postgres (PostgreSQL) 17.12")
-    assert (programs.installed("17").name, programs.installed("18").name) == ("17", "wheel")
+    assert (embedded.installed("17").name, embedded.installed("18").name) == ("17", "wheel")
     with pytest.raises(Unavailable, match="postgres_not_installed") as caught:
-        programs.installed("16")
+        embedded.installed("16")
     assert "PostgreSQL 16" in caught.value.next_step
 
 

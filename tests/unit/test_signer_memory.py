@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from byokeep.adapters.openbao import signer
-from byokeep.adapters.openbao.signer import TransitSigner
+from byokeep.adapters.openbao import ports
+from byokeep.adapters.openbao.ports import TransitSigner
 from byokeep.wire.bao_http import BaoReply
 
 KEYS = {"1": {"creation_time": "2026-01-01T00:00:00Z", "public_key": base64.b64encode(bytes(32)).decode()}}
@@ -49,15 +49,15 @@ async def test_same_claims_are_signed_once() -> None:
 async def test_signatures_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """After two minutes, and beyond the bound, the oldest are wiped; what is asked for again is signed again."""
     login, clock = Login(), time.monotonic()
-    monkeypatch.setattr(signer.time, "monotonic", lambda: clock)
+    monkeypatch.setattr(ports.time, "monotonic", lambda: clock)
     made: Any = TransitSigner(login)  # type: ignore[arg-type]
     await made.sign_jwt(claims(1))
     kept = [secret for _, secret in made._made.values()]
-    clock += signer._REMEMBER_S + 1
+    clock += ports._REMEMBER_S + 1
     await made.sign_jwt(claims(2))
     assert [secret.wiped for secret in kept] == [True]
     await made.sign_jwt(claims(1))
     assert len(login.signed) == 3
-    monkeypatch.setattr(signer, "_REMEMBERED", 2)
+    monkeypatch.setattr(ports, "_REMEMBERED", 2)
     await made.sign_jwt(claims(3))
     assert len(made._made) == 2

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from byokeep.adapters.openbao.cutoff import ProbedStoreHealth
+from byokeep.adapters.openbao.ports import ProbedStoreHealth
 from byokeep.core.errors import Unavailable
 from byokeep.wire.bao_http import BaoReply
 

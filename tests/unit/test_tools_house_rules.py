@@ -74,7 +74,7 @@ def test_a_breach_is_named(path: str, body: str, words: str) -> None:
         (CLIENT, "value = secret.reveal()"),
         ("src/byokeep/adapters/openbao/kv.py", "value = secret.reveal()"),
         ("src/byokeep/worker/verify.py", "value = secret.reveal()"),
-        ("src/byokeep/wire/openbao.py", "value = secret.reveal()"),
+        ("src/byokeep/wire/bao_http.py", "value = secret.reveal()"),
         ("src/byokeep_redact/secret.py", "value = self.reveal()"),
         (TEST, "value = secret.reveal()"),
         ("src/byokeep/wire/transport.py", "http = aiohttp.ClientSession()"),

@@ -24,8 +24,7 @@ from uuid import UUID
 from byokeep.client.http import Broker, now
 from byokeep.core.errors import ByokeepError, Denied, NotFound, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.openbao import lease_login, read_secret
+from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
 from byokeep_redact.engine import default
 from byokeep_redact.known import KnownValueRefused, Registration
 

@@ -28,7 +28,7 @@ import aiohttp
 
 from byokeep import __version__
 from byokeep.adapters.openbao.provisioning import require_version
-from byokeep.adapters.postgres.programs import require_release
+from byokeep.adapters.postgres.embedded import require_release
 from byokeep.browser.ephemeral import foreseen
 from byokeep.chromium import find_chromium
 from byokeep.cli.api import stack

@@ -31,16 +31,22 @@ from byokeep.adapters.files.reserve import Reserves
 from byokeep.adapters.files.slots import SlotDirectory
 from byokeep.adapters.files.tombstones import TombstoneFile
 from byokeep.adapters.openbao.audit import FileStoreAudit
-from byokeep.adapters.openbao.cutoff import EntityCutoff, ProbedStoreHealth, StoreNodes
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, audit_files
 from byokeep.adapters.openbao.login import AppRoleLogin, read_private
+from byokeep.adapters.openbao.ports import (
+    BaoAppSecrets,
+    BaoIntake,
+    BaoProfileRecords,
+    BaoScanKey,
+    EntityCutoff,
+    ProbedStoreHealth,
+    StoreNodes,
+    TransitSigner,
+)
 from byokeep.adapters.openbao.provisioning import LOGIN_LIFE_S, MACHINE_KEY_PATH, TOKEN_KEY_PATH, require_version
-from byokeep.adapters.openbao.signer import TransitSigner
-from byokeep.adapters.openbao.values import BaoAppSecrets, BaoIntake, BaoProfileRecords, BaoScanKey
 from byokeep.adapters.platforms.catalog import Catalog
 from byokeep.adapters.postgres.database import PostgresDatabase, build_app
-from byokeep.adapters.postgres.embedded import EmbeddedPostgres
-from byokeep.adapters.postgres.programs import require_release
+from byokeep.adapters.postgres.embedded import EmbeddedPostgres, require_release
 from byokeep.adapters.providers.descriptor import DESCRIPTORS, check_format
 from byokeep.adapters.providers.identify import identify
 from byokeep.adapters.system import SystemClock, SystemIds
@@ -60,9 +66,7 @@ from byokeep.settings import Settings, hand_off_file, parse_audit_files, parse_b
 from byokeep.tenancy import bootstrap
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.outbound import Outbound
-from byokeep.worker.custody import BrokerCustodian
-from byokeep.worker.identity import account_hasher, noted
-from byokeep.worker.log_files import LogFiles
+from byokeep.worker.ports import BrokerCustodian, LogFiles, account_hasher, noted
 
 ACCOUNT_KEY: Final = "account-hash.key"  # keys the digest of providers' account ids; not in the database
 _CLOCKS_S: Final = 1.0  # between the clocks of broker and store

@@ -33,7 +33,7 @@ from byokeep.profiles.kek_store import KekApp
 from byokeep.profiles.login import ProfileApp
 from byokeep.telemetry.log import get_log
 from byokeep.telemetry.spans import span
-from byokeep.worker import identity
+from byokeep.worker import ports
 
 TRIES: Final = 5
 SETTLED_S: Final = 60.0  # after the start of a worker
@@ -62,7 +62,7 @@ def register(queue: Queue, app: WorkerApp) -> None:
             client_id=ClientId(UUID(client_id)), ref_id=UUID(ref_id), version=int(version), sop_id=UUID(sop_id),
             job_id=UUID(job_id), request_id=UUID(request_id) if request_id else None,
         )  # fmt: skip
-        identity.asked_by.set(task.request_id)
+        ports.asked_by.set(task.request_id)
         with span("verify_key", sop=task.sop_id, ref=task.ref_id, version=task.version, request=request_id):
             try:
                 result = await verify_key(app, task, last_attempt=attempts >= TRIES - 1)

@@ -1,39 +1,53 @@
-"""Custody: how our own workers reach one client's values and records, under leases of a custody job.
+"""The worker's ports: custody of a client's values and records, the identity call's trace, the search of the logs.
 
 Rules
-- The SDK keeps the lease: it renews, and it ends the moment the broker or the store says no. Each act logs in and names
-  the lease, so the store's own log explains it.
+- Custody is held under leases of a custody job. The SDK keeps the lease: it renews, and it ends the moment the broker
+  or the store says no. Each act logs in and names the lease, so the store's own log explains it.
 - A place that is not the lease's own is refused here before the store refuses it.
 - This process's redactor knows a value from the moment it is read until custody ends. A record of a profile is text
   without a secret in clear; it is wiped all the same, for it holds a wrapped key.
 - A job that declares ``profile`` and no profile of its own reaches every record of one client. Its acts within a second
   share a login: a rotation moves many keys, and each would cost one.
+- Every log is searched to its end, for a value in whatever encoding it may stand there, or the search is not readable;
+  a source that is not there is not readable. Counts leave, nothing else: no line, no place in a line.
+- A line counts when its own time says that it is of the span; all from a little before it on is searched, counted or
+  not, and nothing older: the cost follows what was written, not what the logs have grown to.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
+import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Final, Generic, TypeVar
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
 from byokeep.client.http import Broker
 from byokeep.client.job import Job, Keep
 from byokeep.client.settings import ClientSettings, read_token
-from byokeep.core.errors import Denied, NotFound, Unavailable
+from byokeep.core.errors import Denied
 from byokeep.core.model import PROFILE, Environment, Provider
 from byokeep.core.ref import ProfileRef, SecretRef, app_path
 from byokeep.core.secret import Secret
-from byokeep.kernel.ports import Written
+from byokeep.jobs.worker_app import LeakCount
+from byokeep.kernel.ports import CheckOutcome, Written
 from byokeep.sealing.transit import TransitKeys
+from byokeep.telemetry.log import get_log
 from byokeep.telemetry.spans import span
-from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.openbao import destroy_versions, live_versions, read_secret, write_secret
+from byokeep.wire.bao_http import BaoHttp, destroy_versions, live_versions, read_secret, record_from, write_secret
+from byokeep_redact.canary import Canary
 from byokeep_redact.engine import default
 from byokeep_redact.known import KnownValueRefused, Registration
+from byokeep_redact.search import Sweep
 
 Place = TypeVar("Place", SecretRef, ProfileRef)
 _REUSED_S: Final = 0.8  # seconds; a token lives for two
@@ -167,16 +181,7 @@ class LeasedValues(_Leased[SecretRef]):
 class _LeasedRecords(_Leased[ProfileRef]):
     async def read(self, ref: ProfileRef, version: int) -> bytes:
         """Return exactly this version; one that is gone is not found."""
-        try:
-            value = await self._read(ref, version)
-        except (NotFound, Unavailable) as error:
-            if error.code not in ("store_not_found", "secret_version_gone"):
-                raise
-            raise NotFound("record_missing") from None
-        try:
-            return bytes(value.reveal())
-        finally:
-            value.wipe()
+        return await record_from(self._read(ref, version))
 
     async def write(self, ref: ProfileRef, record: bytes, *, cas: int) -> Written:
         """Write version ``cas + 1``."""
@@ -229,3 +234,138 @@ class LeasedProfile(_LeasedRecords):
         if ref is not None and path != ref.path:
             raise Denied("not_declared", next_step="A custody job of profiles is for the profile of its work.")
         return store, token, self.lease_id
+
+
+# The request that a task goes back to, so that the log line of a provider's call names it too.
+asked_by: ContextVar[UUID | None] = ContextVar("asked_by", default=None)
+
+
+Ask = Callable[[Provider, Secret], Awaitable[CheckOutcome]]
+
+
+def noted(ask: Ask) -> Ask:
+    """Wrap an identity call so that it leaves a span and a log line of allow-listed fields."""
+
+    async def identify(provider: Provider, secret: Secret) -> CheckOutcome:
+        with span("identity_call", provider=provider.value):
+            found = await ask(provider, secret)
+        get_log().info("identity_call", provider=provider.value, outcome=found.status.value, status=found.http_status,
+                       took_ms=found.latency_ms, attempt=found.attempts, request_id=asked_by.get())  # fmt: skip
+        return found
+
+    return identify
+
+
+def account_hasher(key: Secret) -> Callable[[str], str]:
+    """Return the keyed hash under which a provider's account id is kept; the key is not in the database."""
+    return lambda account: hmac.new(key.reveal(), account.encode(), hashlib.sha256).hexdigest()
+
+
+TAIL: Final = 64 << 20  # bytes of a source that are looked at
+EARLIER: Final = timedelta(seconds=10)  # lines of several writers may stand in another order than their times
+_CLOSE: Final = 1 << 16  # bytes: no need to look closer than this
+_TIMES: Final = ("at", "@timestamp", "time", "timestamp")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogFiles:
+    """Where the processes write.
+
+    Attributes:
+        logs: Log files, one JSON object a line where they are ours.
+        spans: Span files, one JSON object a line.
+        flush: Called before a search, so that what this process holds back is written.
+    """
+
+    logs: Sequence[Path]
+    spans: Sequence[Path]
+    flush: Callable[[], None] = lambda: None
+
+    async def search(self, value: Secret, since: datetime) -> LeakCount:
+        """Search everything written since a time; raises nothing, an unreadable source says so in the count."""
+        self.flush()
+        return await asyncio.to_thread(self._search, value, since)
+
+    def _search(self, value: Secret, since: datetime) -> LeakCount:
+        try:
+            sweep = Sweep([Canary("value", value.reveal())])
+        except ValueError:  # too short to be searched for
+            return LeakCount(sources=0, lines=0, spans=0, found=0, readable=False)
+        counts = {"lines": 0, "spans": 0}
+        found, readable = 0, bool(self.logs and self.spans)
+        for kind, paths in (("lines", self.logs), ("spans", self.spans)):
+            for path in paths:
+                tail = _tail(path, since)
+                if tail is None:
+                    readable = False
+                    continue
+                tail = tail[_begin(tail, since - EARLIER) :]
+                report = sweep.scan_bytes(tail, source=path.name)
+                found += len(report.findings)
+                readable = readable and not report.unreadable
+                counts[kind] += _lines_since(tail, since)
+        return LeakCount(
+            sources=len(self.logs) + len(self.spans), lines=counts["lines"], spans=counts["spans"], found=found,
+            readable=readable,
+        )  # fmt: skip
+
+
+def _tail(path: Path, since: datetime) -> bytes | None:
+    """Return the end of a file that holds everything since a time, None when that cannot be had."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - TAIL))
+            data = file.read()
+    except OSError:
+        return None
+    if size <= TAIL:
+        return data
+    first = next((at for line in data.splitlines()[1:] if (at := _time_of(line)) is not None), None)
+    return data if first is not None and first < since else None
+
+
+def _begin(data: bytes, since: datetime) -> int:
+    """Return where the lines since a time begin, or a little before; 0 for lines without times.
+
+    So a search costs what was written since, not what all the logs have grown to.
+    """
+    low, high = 0, len(data)  # what stands at low is older than since, or is the very beginning
+    while high - low > _CLOSE:
+        middle = (low + high) // 2
+        start = data.find(b"\n", middle, high) + 1
+        at = _first_time(data, start, high) if start else None
+        if at is not None and at < since:
+            low = start
+        else:
+            high = middle
+    return low
+
+
+def _first_time(data: bytes, start: int, end: int) -> datetime | None:
+    while 0 <= start < end:
+        stop = data.find(b"\n", start, end)
+        if stop < 0:
+            return None
+        if (at := _time_of(data[start:stop])) is not None:
+            return at
+        start = stop + 1
+    return None
+
+
+def _lines_since(data: bytes, since: datetime) -> int:
+    return sum(1 for line in data.splitlines() if (at := _time_of(line)) is not None and at >= since)
+
+
+def _time_of(line: bytes) -> datetime | None:
+    try:
+        said: Any = json.loads(line)
+        if not isinstance(said, dict):
+            return None
+        if isinstance(ended := said.get("end_ns"), int):
+            return datetime.fromtimestamp(ended / 1e9, UTC)
+        text = next((said[name] for name in _TIMES if isinstance(said.get(name), str)), None)
+        at = None if text is None else datetime.fromisoformat(text.replace(" UTC", "+00:00"))
+    except (ValueError, OverflowError, OSError):
+        return None
+    return at if at is not None and at.tzinfo is not None else None

@@ -1,0 +1,498 @@
+"""What the identities ``web`` and ``broker`` do at the store: values and records, signatures, the cut-off of a client.
+
+The signature of a lease must come out the same when the reconciler signs its claims again, also after the key was
+rotated. So the key version is a function of the claims: the newest version that was at least ``SETTLE_S`` old at
+``iat``, else the oldest. A new version is thus also known to every verifier before it is used.
+
+Once the active node has committed a write to a client's entity it refuses the client's live tokens and every new
+login. A standby that serves reads may lag (0.1 s was seen), so in a cluster the act is done when every node has applied
+the write.
+
+Rules
+- ``web`` writes clients' values and the secrets of our own apps, and looks at versions; it reads neither.
+- The one key that ``web`` may read is that of the leak fingerprints, which is no client's value. It is read for each
+  use and not kept (docs/adr/0019-fingerprints-of-live-values.md).
+- ``broker`` reads the record of a profile that a runner has open, and writes the next one. A record holds a wrapped key
+  and no value. A runner's own login reaches none, so it can neither read nor touch another profile's; the store could
+  not tell two profiles of one client apart.
+- Signing again is only ever asked for by the reconciliation, within a minute or two. So the signature of a login token
+  is remembered for that long, by the digest of what was signed: a function of the claims alone, whoever computes it.
+  The token is worthless by then, and the claims it would take to put it together again stand elsewhere.
+- Of a cut-off each node is asked for its own view, which is the one that it decides logins and live tokens by. It holds
+  when every node has applied it; or, with a node that cannot be asked, when everything signed before it has run out.
+  Until then it is not acknowledged. A release is held up by no node that cannot be asked: it refuses.
+- A probe of health asks ``sys/leader``: no token, no entry in the audit logs. A node that is sealed, or knows no active
+  node, does not serve. Never probed counts as not serving. The decision whether the store serves asks nobody: it looks
+  at the age of the last good answer.
+
+It may not hold a signing key: they stay in OpenBao's Transit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from byokeep.adapters.openbao.login import AppRoleLogin
+from byokeep.adapters.openbao.provisioning import LOGIN_PATH, SCAN_KEY_PATH
+from byokeep.core.errors import ByokeepError, Denied, NotFound, Rejected, Unavailable
+from byokeep.core.model import Provider
+from byokeep.core.ref import ProfileRef, SecretRef, app_path
+from byokeep.core.secret import Secret
+from byokeep.kernel.freshness import Freshness
+from byokeep.kernel.ports import Written
+from byokeep.wire.bao_http import BaoHttp, live_versions, read_secret, record_from, write_secret
+from byokeep_redact.fingerprint import KEY, fingerprints_of
+
+
+class _Kv:
+    """What the ports have in common: writing the next version of a path, and looking at its versions."""
+
+    def __init__(self, login: AppRoleLogin) -> None:
+        self._login = login
+
+    async def _write(self, path: str, value: Secret, cas: int) -> Written:
+        stored = await self._login.retrying(lambda token: write_secret(self._login.http, token, path, value, cas=cas))
+        return Written(version=stored.version, request_id=stored.request_id)
+
+    async def _versions(self, path: str) -> tuple[int, list[int]]:
+        """The newest version's number, 0 when the path was never written, and those that live."""
+        return await self._login.retrying(lambda token: live_versions(self._login.http, token, path))
+
+
+class BaoIntake(_Kv):
+    """Writes values at the clients' paths as the identity ``web``."""
+
+    async def put(self, ref: SecretRef, value: Secret, *, cas: int) -> Written:
+        """Write version ``cas + 1``.
+
+        Raises:
+            Conflict: ``stale_version``.
+            Rejected: ``value_not_text``.
+            Unavailable: The store could not be reached or asked; the write may have happened.
+        """
+        return await self._write(ref.path, value, cas)
+
+    async def current_version(self, ref: SecretRef) -> int:
+        """Return the newest version's number, 0 when the path was never written. Raises Unavailable."""
+        return (await self._versions(ref.path))[0]
+
+    async def live_versions(self, ref: SecretRef) -> list[int]:
+        """Return versions neither deleted nor destroyed. Raises Unavailable."""
+        return (await self._versions(ref.path))[1]
+
+    async def value_fingerprint(self, value: Secret) -> str:
+        """Return HMAC-SHA256 in hex, under a Transit key that never leaves the store. Raises Unavailable."""
+        body = {"input": Secret(base64.b64encode(value.reveal()))}
+        reply = await self._login.request("POST", "transit/hmac/fingerprints/sha2-256", body=body)
+        prefix, _, text = str(reply.data.get("hmac")).rpartition(":")
+        digest = _unb64(text)
+        if not prefix.startswith("vault:v") or len(digest) != 32:
+            raise Unavailable("store_garbage")
+        return digest.hex()
+
+
+class BaoAppSecrets(_Kv):
+    """Writes the secrets of our own apps as the identity ``web``, which cannot read them."""
+
+    async def put(self, provider: Provider, login: str, value: Secret, *, cas: int) -> Written:
+        """Write version ``cas + 1``. Raises Conflict(``stale_version``), Rejected(``value_not_text``), Unavailable."""
+        return await self._write(app_path(provider, login), value, cas)
+
+    async def current(self, provider: Provider, login: str) -> int:
+        """Return the newest version's number, 0 when there is none. Raises Unavailable."""
+        return (await self._versions(app_path(provider, login)))[0]
+
+
+class BaoScanKey(_Kv):
+    """Reads the key of the leak fingerprints, makes digests with it, and hands it out for a scan."""
+
+    async def digests(self, value: Secret) -> list[str]:
+        """Return the digests of a value's windows in hex; none when it is too weak to be known again.
+
+        Raises:
+            Unavailable: As :meth:`shown`.
+        """
+        key = await self._key()
+        try:
+            return [digest.hex() for digest in fingerprints_of(value.reveal(), key.reveal())]
+        except Rejected:  # it can be stored, not looked for
+            return []
+        finally:
+            key.wipe()
+
+    async def shown(self) -> str:
+        """Return the key as 64 hex digits.
+
+        Raises:
+            Unavailable: ``scan_key_missing`` - the store was set up by a release that had none; or the store is away.
+        """
+        key = await self._key()
+        text = key.reveal().hex()
+        key.wipe()
+        return text
+
+    async def _key(self) -> Secret:
+        try:
+            reply = await self._login.request("GET", SCAN_KEY_PATH)
+            key = _unb64(str((reply.data.get("data") or {}).get("value")))
+        except Denied:
+            key = b""
+        if len(key) == KEY:
+            return Secret(key)
+        raise Unavailable("scan_key_missing", next_step="Provision the store again: `byokeep up` or `byokeep init`.")
+
+
+class BaoProfileRecords(_Kv):
+    """Reads and writes as the identity ``broker``, under no lease."""
+
+    async def newest(self, ref: ProfileRef) -> int:
+        """Return the newest version's number, 0 when the path was never written. Raises Unavailable."""
+        return (await self._versions(ref.path))[0]
+
+    async def read(self, ref: ProfileRef, version: int) -> bytes:
+        """Return exactly this version.
+
+        Raises:
+            NotFound: ``record_missing``.
+            Unavailable: ``records_refused``: the store was set up before ``broker`` got this right.
+        """
+        try:
+            reading = self._login.retrying(lambda token: read_secret(self._login.http, token, ref.path, version, None))
+            return await record_from(reading)
+        except Denied:  # of this process, and not of the runner that asked
+            step = "Bring the store up to date: `byokeep up`, or `byokeep init` for one of your own."
+            raise Unavailable("records_refused", next_step=step) from None
+
+    async def write(self, ref: ProfileRef, record: bytes, *, cas: int) -> Written:
+        """Write version ``cas + 1``. Raises Conflict(``stale_version``), Unavailable."""
+        return await self._write(ref.path, Secret(record), cas)
+
+
+SETTLE_S: Final = 120  # seconds
+MAX_JWT_LIFE_S: Final = 30  # seconds
+_KEEP_S: Final = 60.0  # seconds for which a list of versions is believed; less than SETTLE_S
+_REMEMBER_S: Final = 120.0  # seconds; in its usual rounds a reconciliation looks back no further
+_REMEMBERED: Final = 50_000  # signatures at most
+_PURPOSES: Final = frozenset({"leases", "checkpoints", "evidence"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    number: int
+    created: float
+    public_key: bytes
+
+
+class TransitSigner:
+    """Signs as the identity ``broker`` with the Ed25519 keys ``leases``, ``checkpoints`` and ``evidence``."""
+
+    def __init__(self, login: AppRoleLogin) -> None:
+        self._login = login
+        self._known: dict[str, tuple[float, list[_Version]]] = {}
+        self._lock = asyncio.Lock()
+        self._made: dict[bytes, tuple[float, Secret]] = {}  # oldest first
+
+    async def sign_jwt(self, claims: Mapping[str, object]) -> str:
+        """Return a compact EdDSA JWT, typ ``byokeep-lease+jwt``, kid = key version; the same for the same claims.
+
+        Raises:
+            Rejected: ``bad_claims``: no integer ``iat`` and ``exp``, or more than 30 s between them. The store itself
+                sets no bound to a token's life.
+            Unavailable: Not signed.
+        """
+        issued, expires = claims.get("iat"), claims.get("exp")
+        if type(issued) is not int or type(expires) is not int or not 0 < expires - issued <= MAX_JWT_LIFE_S:
+            raise Rejected("bad_claims")
+        versions = await self._versions("leases")
+        settled = [v for v in versions if v.created + SETTLE_S <= issued] or versions[:1]
+        number = settled[-1].number
+        header = {"alg": "EdDSA", "kid": str(number), "typ": "byokeep-lease+jwt"}
+        signed = f"{_b64url(_canonical(header))}.{_b64url(_canonical(claims))}"
+        signature = await self._sign_once(signed.encode(), number)
+        return f"{signed}.{_b64url(signature)}"
+
+    async def sign(self, purpose: str, message: bytes) -> tuple[bytes, str]:
+        """Sign with the newest version of key ``checkpoints`` or ``evidence``; returns (64-byte signature, key id).
+
+        Raises:
+            Rejected: ``unknown_key_purpose``.
+            Unavailable: Not signed.
+        """
+        if purpose == "leases":
+            raise Rejected("unknown_key_purpose")  # only claims are signed with it, by sign_jwt
+        number = (await self._versions(purpose))[-1].number
+        return await self._sign(purpose, message, number), str(number)
+
+    async def public_keys(self, purpose: str) -> dict[str, bytes]:
+        """Return key id -> raw 32-byte Ed25519 public key, all versions. Raises as :meth:`sign`."""
+        return {str(v.number): v.public_key for v in await self._versions(purpose)}
+
+    async def _sign_once(self, message: bytes, number: int) -> bytes:
+        digest, now = sha256(message).digest(), time.monotonic()
+        if (made := self._made.get(digest)) is not None:
+            return made[1].reveal()
+        signature = await self._sign("leases", message, number)
+        self._made[digest] = now, Secret(signature)
+        while len(self._made) > _REMEMBERED or next(iter(self._made.values()))[0] < now - _REMEMBER_S:
+            self._made.pop(next(iter(self._made)))[1].wipe()
+        return signature
+
+    async def _sign(self, purpose: str, message: bytes, number: int) -> bytes:
+        body = {"input": base64.b64encode(message).decode(), "key_version": number}
+        reply = await self._login.request("POST", f"transit/sign/{purpose}", body=body)
+        prefix, _, text = str(reply.data.get("signature")).rpartition(":")
+        signature = _unb64(text)
+        if prefix != f"vault:v{number}" or len(signature) != 64:
+            raise Unavailable("store_garbage")
+        return signature
+
+    async def _versions(self, purpose: str) -> list[_Version]:
+        if purpose not in _PURPOSES:
+            raise Rejected("unknown_key_purpose")
+        async with self._lock:
+            read_at, versions = self._known.get(purpose, (0.0, []))
+            now = time.monotonic()
+            if not versions or now - read_at > _KEEP_S:
+                reply = await self._login.request("GET", f"transit/keys/{purpose}")
+                versions = _parse_versions(reply.data.get("keys"))
+                self._known[purpose] = (now, versions)
+            return versions
+
+
+def _parse_versions(keys: object) -> list[_Version]:
+    versions = []
+    try:
+        if isinstance(keys, dict):
+            for number, key in keys.items():
+                created = datetime.fromisoformat(key["creation_time"]).timestamp()
+                versions.append(_Version(int(number), created, _unb64(key["public_key"])))
+    except (KeyError, TypeError, ValueError):
+        versions = []
+    if not versions or any(len(v.public_key) != 32 for v in versions):
+        raise Unavailable("store_garbage")
+    return sorted(versions, key=lambda v: v.number)
+
+
+def _canonical(value: Mapping[str, object]) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _b64url(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _unb64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+class ProbedStoreHealth:
+    """What the last probe of a store said.
+
+    Args:
+        http: The store.
+        believed_s: For how many seconds a good answer is believed.
+        deadline_s: Of one probe, in seconds.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self, http: BaoHttp, *, believed_s: float = 3.0, deadline_s: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._http = http
+        self._deadline_s, self._clock = deadline_s, clock
+        self._answered = Freshness(believed_s, _unreachable)
+
+    async def probe(self) -> None:
+        """Ask the store now. Raises Unavailable: it does not serve."""
+        asked_at = self._clock()
+        reply = await self._http.request("GET", "sys/leader", timeout_s=self._deadline_s)
+        if reply.data.get("ha_enabled") is not False and not reply.data.get("leader_address"):
+            raise Unavailable("store_no_leader")
+        self._answered.proved(asked_at)
+
+    def require(self) -> None:
+        """Raise Unavailable (``store_unreachable``) when the last good answer is too old."""
+        self._answered.require(self._clock())
+
+
+def _unreachable() -> Unavailable:
+    step = "The secret store does not answer; nothing is served until it does."
+    return Unavailable("store_unreachable", next_step=step)
+
+
+LOOK_AGAIN_S: Final = 0.02
+
+
+class StoreNodes:
+    """Every node of the cluster that a store's address leads to.
+
+    Args:
+        login: The broker's identity.
+        ca_file: PEM file of the only CA to trust; default the system's.
+        outlived_s: Seconds after which no login token and no store token from before a cut-off lives.
+        within_s: For how many seconds the nodes are waited for at a time.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self, login: AppRoleLogin, *, ca_file: Path | None = None, outlived_s: float, within_s: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._login = login
+        self._ca_file = ca_file
+        self._outlived_s, self._within_s = outlived_s, within_s
+        self._clock = clock
+        self._nodes: dict[str, BaoHttp] = {}
+        self._cut_off_at: dict[str, float] = {}  # of those not confirmed yet
+
+    async def close(self) -> None:
+        """Close all connections."""
+        while self._nodes:
+            await self._nodes.popitem()[1].close()
+
+    async def confirm(self, entity_id: str, disabled: bool) -> None:
+        """Return once every node has applied what was just written.
+
+        Raises:
+            Unavailable: ``store_node_behind``: a node has not, or cannot be asked; a cut-off does not hold there yet.
+        """
+        if not disabled:
+            self._cut_off_at.pop(entity_id, None)
+            with suppress(ByokeepError, TimeoutError):
+                await self._applied(entity_id, disabled=False)
+            return
+        since = self._cut_off_at.setdefault(entity_id, self._clock())
+        try:
+            await self._applied(entity_id, disabled=True)
+        except (ByokeepError, TimeoutError):
+            if self._clock() - since < self._outlived_s:
+                raise Unavailable("store_node_behind") from None
+        self._cut_off_at.pop(entity_id, None)
+
+    async def _applied(self, entity_id: str, *, disabled: bool) -> None:
+        async with asyncio.timeout(self._within_s):
+            nodes = await self.all()
+            await asyncio.gather(*(self._applied_at(node, entity_id, disabled=disabled) for node in nodes))
+
+    async def _applied_at(self, node: BaoHttp, entity_id: str, *, disabled: bool) -> None:
+        while True:
+            with suppress(NotFound, Denied):  # a node that is behind may know neither the entity nor our token
+                reply = await node.request("GET", f"identity/entity/id/{entity_id}", token=await self._login.token())
+                if reply.data.get("disabled") is disabled:
+                    return
+            await asyncio.sleep(LOOK_AGAIN_S)
+
+    async def all(self) -> list[BaoHttp]:
+        """Return every node. Raises Unavailable: a member of the cluster has not told the active node its address."""
+        status = await self._login.request("GET", "sys/ha-status")
+        addresses = {str(node.get("api_address")) for node in status.data.get("nodes", [])}
+        if len(addresses) < await self._members():
+            raise Unavailable("store_node_unknown")
+        for address in addresses - self._nodes.keys():
+            self._nodes[address] = BaoHttp(address, ca_file=self._ca_file, this_node=True)
+        return [self._nodes[address] for address in addresses]
+
+    async def _members(self) -> int:
+        """How many nodes have a copy of the data, as far as the storage knows; 0 when it is no raft."""
+        try:
+            reply = await self._login.request("GET", "sys/storage/raft/configuration")
+        except (NotFound, Rejected):
+            return 0
+        servers = (reply.data.get("config") or {}).get("servers")
+        if not isinstance(servers, list):
+            raise Unavailable("store_garbage")
+        return len(servers)
+
+
+class EntityCutoff:
+    """Flips ``disabled`` of a client's entity as the identity ``broker``, and looks at it.
+
+    Args:
+        login: The broker's identity.
+        confirm: Awaited with the entity id and whether it is disabled; returns once that holds at every node.
+    """
+
+    def __init__(self, login: AppRoleLogin, *, confirm: Callable[[str, bool], Awaitable[None]] | None = None) -> None:
+        self._login = login
+        self._confirm = confirm
+
+    async def enroll(self, jwt: str, lease_id: UUID | None = None) -> str:
+        """Log in once with the powerless role ``enroll``, which makes the client's entity; returns its id.
+
+        Raises:
+            Denied: ``lease_refused``.
+            Unavailable: Not enrolled, or not known whether.
+        """
+        try:
+            reply = await self._login.http.request(
+                "POST", LOGIN_PATH, body={"role": "enroll", "jwt": Secret(jwt)},
+                lease_header=None if lease_id is None else str(lease_id),
+            )  # fmt: skip
+        except (Rejected, Denied):
+            raise Denied("lease_refused") from None
+        return _entity(reply.auth.get("entity_id"), Unavailable("store_garbage"))
+
+    async def disable(self, entity_id: str) -> None:
+        """Return only when every token of this entity is refused.
+
+        Raises:
+            Rejected: ``bad_entity_id``.
+            Unavailable: ``entity_unknown``, or the store did not acknowledge: count the client as not cut off.
+        """
+        await self._set(entity_id, disabled=True)
+
+    async def enable(self, entity_id: str) -> None:
+        """Let the entity log in again. Raises as :meth:`disable`."""
+        await self._set(entity_id, disabled=False)
+
+    async def disabled(self, entity_id: str) -> bool | None:
+        """Return whether the store refuses this entity; None where the policy does not let us look.
+
+        Raises:
+            Rejected: ``bad_entity_id``.
+            Unavailable: ``entity_unknown``, ``store_garbage``, or the store did not answer.
+        """
+        path = f"identity/entity/id/{_entity(entity_id, Rejected('bad_entity_id'))}"
+        try:
+            found = (await self._login.request("GET", path)).data.get("disabled")
+        except Denied:
+            return None
+        except NotFound:
+            raise Unavailable("entity_unknown") from None
+        if not isinstance(found, bool):
+            raise Unavailable("store_garbage")
+        return found
+
+    async def _set(self, entity_id: str, *, disabled: bool) -> None:
+        path = f"identity/entity/id/{_entity(entity_id, Rejected('bad_entity_id'))}"
+        try:
+            await self._login.request("POST", path, body={"disabled": disabled})
+        except (Rejected, NotFound):
+            raise Unavailable("entity_unknown") from None
+        if self._confirm is not None:
+            await self._confirm(entity_id, disabled)
+
+
+def _entity(text: object, error: Exception) -> str:
+    try:
+        if isinstance(text, str) and str(UUID(text)) == text:
+            return text
+    except ValueError:
+        pass
+    raise error
