@@ -171,6 +171,8 @@ class BaoProfileRecords(_Kv):
         try:
             reading = self._login.retrying(lambda token: read_secret(self._login.http, token, ref.path, version, None))
             return await record_from(reading)
+        except NotFound:
+            raise
         except Denied:  # of this process, and not of the runner that asked
             step = "Bring the store up to date: `byokeep up`, or `byokeep init` for one of your own."
             raise Unavailable("records_refused", next_step=step) from None

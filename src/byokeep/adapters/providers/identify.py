@@ -295,16 +295,8 @@ def _base64_forms(key: bytes) -> list[bytes]:
     return forms
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderTarget:
-    """Where the identity call goes."""
-
-    url: str
-    loopback: bool
-
-
-def resolve(descriptor: ProviderDescriptor, base_url: str | None, *, allow_loopback: bool) -> ProviderTarget:
-    """Return the identity URL.
+def resolve(descriptor: ProviderDescriptor, base_url: str | None, *, allow_loopback: bool) -> tuple[str, bool]:
+    """Return the identity URL, and whether it is on this machine.
 
     Args:
         base_url: Configured override, None for the provider's own host.
@@ -313,31 +305,24 @@ def resolve(descriptor: ProviderDescriptor, base_url: str | None, *, allow_loopb
     Raises:
         Rejected: ``bad_base_url``, ``insecure_scheme``, ``host_not_allowed``.
     """
-    base = base_url or descriptor.base_url
-    host, scheme = _parts(base, descriptor.provider)
-    loopback = is_loopback(host, named=True)
-    if not loopback and host != descriptor.host:
-        raise Rejected("host_not_allowed", next_step=NEXT_STEP, provider=descriptor.provider)
-    if loopback and not allow_loopback:
-        raise Rejected("host_not_allowed", next_step=NEXT_STEP, provider=descriptor.provider)
-    if scheme != "https" and not loopback:
-        raise Rejected("insecure_scheme", next_step=NEXT_STEP, provider=descriptor.provider)
-    query = f"?{urlencode(descriptor.query)}" if descriptor.query else ""
-    return ProviderTarget(url=base.rstrip("/") + descriptor.path + query, loopback=loopback)
-
-
-def _parts(base: str, provider: str) -> tuple[str, str]:
+    base, provider = base_url or descriptor.base_url, descriptor.provider
     try:
         split = urlsplit(base)
         host, _ = split.hostname or "", split.port
     except ValueError:
         raise Rejected("bad_base_url", next_step=NEXT_STEP, provider=provider) from None
-    odd = not base.isascii() or not base.isprintable() or "\\" in base or " " in base
-    if odd or not host or "@" in split.netloc or split.query or split.fragment or "?" in base or "#" in base:
+    odd = not base.isascii() or not base.isprintable() or any(char in base for char in "\\ ?#")
+    if odd or not host or "@" in split.netloc:
         raise Rejected("bad_base_url", next_step=NEXT_STEP, provider=provider)
+    loopback = is_loopback(host, named=True)
     if split.scheme not in ("http", "https"):
         raise Rejected("insecure_scheme", next_step=NEXT_STEP, provider=provider)
-    return host, split.scheme
+    if host != descriptor.host and not (loopback and allow_loopback):
+        raise Rejected("host_not_allowed", next_step=NEXT_STEP, provider=provider)
+    if split.scheme != "https" and not loopback:
+        raise Rejected("insecure_scheme", next_step=NEXT_STEP, provider=provider)
+    query = f"?{urlencode(descriptor.query)}" if descriptor.query else ""
+    return base.rstrip("/") + descriptor.path + query, loopback
 
 
 def guard(descriptor: ProviderDescriptor, url: str, headers: Mapping[str, str], key: bytes) -> None:
@@ -359,16 +344,6 @@ MAX_RETRY_AFTER_S: Final = 5.0
 _FIRST_WAIT_S: Final = 0.2
 _RETRIED: Final = frozenset({OutcomeStatus.RATE_LIMITED, OutcomeStatus.PROVIDER_DOWN})
 _JITTER: Final = random.SystemRandom()
-
-
-@dataclass(slots=True, kw_only=True)
-class _Attempt:
-    """One GET: what came of it and how long it took."""
-
-    verdict: KeyVerdict
-    http_status: int | None = None
-    retry_after: str | None = None
-    latency_ms: int = 0
 
 
 async def identify(
@@ -393,39 +368,37 @@ async def identify(
         Rejected: The address or the key is such that nothing was sent: ``host_not_allowed``, ``insecure_scheme``,
             ``bad_base_url``, ``secret_in_url``, ``secret_in_wrong_place``, or a code of :func:`check_format`.
     """
-    target = resolve(descriptor, base_url, allow_loopback=allow_loopback)
+    url, loopback = resolve(descriptor, base_url, allow_loopback=allow_loopback)
     key = secret.reveal()
     check_format(descriptor.provider, key, accept_shape_mismatch=True)
-    ends = time.monotonic() + deadline_s
-    attempts = 0
+    headers = {**descriptor.extra_headers, descriptor.auth_header: descriptor.auth_prefix + key.decode("ascii")}
+    guard(descriptor, url, headers, key)
+    ends, attempts = time.monotonic() + deadline_s, 0
     while True:
         attempts += 1
-        attempt = await _attempt(descriptor, target, key, http, max(ends - time.monotonic(), 0.001))
-        wait_s = _wait(attempt, attempts)
-        if wait_s is None or time.monotonic() + wait_s >= ends:
-            return _outcome(descriptor, attempt, attempts, account_hasher)
+        began, status, wait_s = time.monotonic(), None, None
+        left_s = max(ends - began, 0.001)
+        within = aiohttp.ClientTimeout(total=left_s, ceil_threshold=math.inf)  # else it waits for the next full second
+        try:
+            async with http.ask("GET", url, headers=headers, loopback=loopback, watch=Watch(), within=within) as reply:
+                verdict = await _verdict(descriptor.provider, reply, key)
+                status, wait_s = reply.status, _wait(verdict.status, reply.headers.get("retry-after"), attempts)
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as problem:
+            verdict = KeyVerdict(_failure(problem))
+        now, account = time.monotonic(), verdict.account_id
+        if wait_s is None or now + wait_s >= ends:
+            return CheckOutcome(
+                status=verdict.status, http_status=status, latency_ms=int((now - began) * 1000),
+                account_hash=account_hasher(f"{descriptor.provider}:{account}") if account else None,
+                endpoint=descriptor.endpoint, attempts=attempts,
+            )  # fmt: skip
         await asyncio.sleep(wait_s)
 
 
-def _outcome(
-    descriptor: ProviderDescriptor, attempt: _Attempt, attempts: int, account_hasher: Callable[[str], str]
-) -> CheckOutcome:
-    account = attempt.verdict.account_id
-    return CheckOutcome(
-        status=attempt.verdict.status,
-        http_status=attempt.http_status,
-        latency_ms=attempt.latency_ms,
-        account_hash=account_hasher(f"{descriptor.provider}:{account}") if account else None,
-        endpoint=descriptor.endpoint,
-        attempts=attempts,
-    )
-
-
-def _wait(attempt: _Attempt, attempts: int) -> float | None:
+def _wait(status: OutcomeStatus, asked: str | None, attempts: int) -> float | None:
     """Return the seconds before the next attempt, None when there is none."""
-    if attempt.http_status is None or attempt.verdict.status not in _RETRIED or attempts >= MAX_ATTEMPTS:
+    if status not in _RETRIED or attempts >= MAX_ATTEMPTS:
         return None
-    asked = attempt.retry_after
     if asked is None:
         return float(_FIRST_WAIT_S * 2 ** (attempts - 1) * _JITTER.uniform(0.5, 1.5))
     # A date, or more than we wait for, means: not now.
@@ -434,36 +407,12 @@ def _wait(attempt: _Attempt, attempts: int) -> float | None:
     return float(asked) + _JITTER.uniform(0.01, 0.1)
 
 
-async def _attempt(
-    descriptor: ProviderDescriptor, target: ProviderTarget, key: bytes, http: Outbound, budget_s: float
-) -> _Attempt:
-    started = time.monotonic()
-    try:
-        attempt = await _get(descriptor, target, key, http, budget_s)
-    except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as problem:
-        attempt = _Attempt(verdict=KeyVerdict(_failure(problem)))
-    attempt.latency_ms = int((time.monotonic() - started) * 1000)
-    return attempt
-
-
 def _failure(problem: BaseException) -> OutcomeStatus:
     if isinstance(problem, TimeoutError):
         return OutcomeStatus.TIMEOUT
     if isinstance(problem, aiohttp.ClientSSLError):
         return OutcomeStatus.TLS_ERROR
     return OutcomeStatus.PROVIDER_DOWN if isinstance(problem, OSError) else OutcomeStatus.MALFORMED
-
-
-async def _get(
-    descriptor: ProviderDescriptor, target: ProviderTarget, key: bytes, http: Outbound, budget_s: float
-) -> _Attempt:
-    headers = {**descriptor.extra_headers, descriptor.auth_header: descriptor.auth_prefix + key.decode("ascii")}
-    guard(descriptor, target.url, headers, key)
-    within = aiohttp.ClientTimeout(total=budget_s, ceil_threshold=math.inf)  # else it waits for the next full second
-    asked = http.ask("GET", target.url, headers=headers, loopback=target.loopback, watch=Watch(), within=within)
-    async with asked as reply:
-        verdict = await _verdict(descriptor.provider, reply, key)
-        return _Attempt(verdict=verdict, http_status=reply.status, retry_after=reply.headers.get("retry-after"))
 
 
 async def _verdict(provider: str, reply: aiohttp.ClientResponse, key: bytes) -> KeyVerdict:
