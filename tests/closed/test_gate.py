@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 
-from byokeep.core.gate import NEXT_STEPS, gate_schema
+from byokeep.core.gate import DenyReason, gate_schema
 from byokeep.jobs import effect
 from tests.support.broker import Stand, standing
 from tests.support.postgres import drop_database, fresh_database
@@ -106,7 +106,7 @@ async def test_each_fact_that_is_not_good_denies(stand: Stand, change: str, code
     _, lease = await ready(stand)
     stand.db.sql(change)
     status, reply = await stand.permit(lease)
-    assert (status, reply["code"], reply["next_step"]) == (403, code, NEXT_STEPS[code])  # type: ignore[index]
+    assert (status, reply["code"], reply["next_step"]) == (403, code, DenyReason(code).next_step)
     assert permits(stand) == 1
     assert json.loads(stand.events("permit.issued", "denied")[-1])["fields"]["reason"] == code
     assert stand.alerts() == (["switch_unknown"] if code == "switch_unknown" else [])

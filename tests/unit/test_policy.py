@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byokeep.core.errors import Denied, NotFound, Rejected
-from byokeep.core.gate import GATE_VERSION, NEXT_STEPS, DenyReason, GateInput, check_effect, gate_schema
+from byokeep.core.gate import GATE_VERSION, DenyReason, GateInput, check_effect, gate_schema
 from byokeep.core.model import HUMAN_ROLES, MACHINE_ROLES, Actor, EffectKind, Lane, Role
 from byokeep.core.policy import APPROVING, FORBIDDEN_PAIRS, GRANTS, Verb, authorise, check_roles
 from tests.support.advice import assert_advice
@@ -127,7 +127,7 @@ def test_each_missing_part_denies(change: dict[str, Any], reason: str) -> None:
     with pytest.raises(Denied) as caught:
         check_effect(replace(OPEN, **change))
     assert caught.value.code == reason
-    assert caught.value.next_step == NEXT_STEPS[DenyReason(reason)]
+    assert caught.value.next_step == DenyReason(reason).next_step
     assert reason in gate_schema()["deny_reasons"]  # type: ignore[operator]
 
 

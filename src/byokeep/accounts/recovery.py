@@ -27,12 +27,11 @@ from uuid import UUID
 
 from byokeep.core.errors import Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.gate import DenyReason
+from byokeep.core.gate import DenyReason, deny
 from byokeep.core.model import PLATFORMS, Actor, ClientId, Provider
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.reenable import CanaryStarted, Jump, RecoveryCause, Reenable, next_state
-from byokeep.jobs.lease import deny
 from byokeep.jobs.reenabling import lose, state_of, step
 from byokeep.jobs.switches import DECISIONS_END_S
 from byokeep.kernel import approvals

@@ -10,7 +10,7 @@ It may not look anything up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -158,7 +158,8 @@ class GateInput:
     drill: bool | None
 
 
-def _deny(reason: DenyReason) -> Denied:
+def deny(reason: DenyReason) -> Denied:
+    """Return the refusal of a published reason."""
     return Denied(reason.value, next_step=NEXT_STEPS[reason])
 
 
@@ -168,93 +169,50 @@ def check_effect(gate: GateInput) -> None:
     Raises:
         Denied: The code is a :class:`DenyReason`; the first that applies, most severe first.
     """
-    if gate.version != GATE_VERSION:
-        raise _deny(DenyReason.UNKNOWN_VERSION)
-    if gate.effect not in set(EffectKind) or gate.lane not in set(Lane):
-        raise _deny(DenyReason.BAD_REQUEST)
-    if gate.drill is not False:
-        raise _deny(DenyReason.DRILL)
-    if gate.switches_open is not True:
-        raise _deny(DenyReason.SWITCH_UNKNOWN if gate.switches_open is None else DenyReason.SWITCH_CLOSED)
-    _check_job(gate)
-    _check_declared(gate)
-    _check_account(gate)
-    if gate.lane == Lane.BROWSER:
-        _check_profile(gate)
-    if gate.credentials_usable is not True:
-        raise _deny(DenyReason.CREDENTIAL_NOT_USABLE)
-    _check_identity(gate)
-    _check_announced(gate)
-    # Last: what is denied for another reason takes no act of the canary's.
-    if gate.platform_stage == Stage.CANARY and gate.canary_free is not True:
-        raise _deny(DenyReason.CANARY_STAGE_FULL)
+    for applies, reason in _reasons(gate):
+        if applies:
+            raise deny(reason)
 
 
-def _check_job(gate: GateInput) -> None:
-    if gate.client_active is not True:
-        raise _deny(DenyReason.CLIENT_NOT_ACTIVE)
-    if gate.job_open is not True:
-        raise _deny(DenyReason.JOB_NOT_OPEN)
-    if gate.job_sealing is not False:
-        raise _deny(DenyReason.JOB_SEALING)
-    if gate.lease_kind != "use":
-        raise _deny(DenyReason.LEASE_KIND)
-    if gate.lease_valid is not True:
-        raise _deny(DenyReason.LEASE_EXPIRED)
-
-
-def _check_declared(gate: GateInput) -> None:
-    if gate.effect not in gate.declared_effects:
-        raise _deny(DenyReason.EFFECT_NOT_DECLARED)
-    if gate.platform not in gate.declared_platforms:
-        raise _deny(DenyReason.PLATFORM_NOT_DECLARED)
-    if gate.lane not in gate.declared_lanes:
-        raise _deny(DenyReason.LANE_NOT_DECLARED)
-
-
-def _check_account(gate: GateInput) -> None:
-    if gate.platform_stage not in (NEVER_LOST, Stage.OPEN, Stage.CANARY):
-        known = gate.platform_stage in set(Stage)
-        raise _deny(DenyReason.PLATFORM_CLOSED if known else DenyReason.PLATFORM_UNKNOWN)
-    if not set(gate.enabled_lanes) <= set(Lane):
-        raise _deny(DenyReason.LANE_POLICY_UNKNOWN)
-    if gate.lane not in gate.enabled_lanes:
-        raise _deny(DenyReason.LANE_NOT_ENABLED)
-    if gate.connected is False:
-        return
-    if gate.connected is None or gate.connection_recorded is not True:
-        raise _deny(DenyReason.ACCOUNT_NOT_CONNECTED)
-    if gate.grant_state != "live":
-        raise _deny(DenyReason.GRANT_NOT_LIVE)
-
-
-def _check_profile(gate: GateInput) -> None:
-    """R5.3-21: the lane is off for an account without a profile that was sealed and validated, whatever was set."""
-    if gate.profile_usable is not True:
-        raise _deny(DenyReason.PROFILE_NOT_USABLE)
-    if gate.profile_open is not True:
-        raise _deny(DenyReason.PROFILE_NOT_OPEN)
-
-
-def _check_identity(gate: GateInput) -> None:
-    if gate.identity == "mismatch":
-        raise _deny(DenyReason.IDENTITY_MISMATCH)
-    if gate.connected is not False and gate.drift is not False:
-        raise _deny(DenyReason.IDENTITY_DRIFT)
-    if gate.identity != "match" or gate.identity_at is None:
-        raise _deny(DenyReason.IDENTITY_UNPROVEN)
-    age = gate.now - gate.identity_at
+def _reasons(gate: GateInput) -> Iterator[tuple[bool, DenyReason]]:
+    """Yield every reason in order, and whether it applies, which is asked only when none before it does."""
+    yield gate.version != GATE_VERSION, DenyReason.UNKNOWN_VERSION
+    yield gate.effect not in set(EffectKind) or gate.lane not in set(Lane), DenyReason.BAD_REQUEST
+    yield gate.drill is not False, DenyReason.DRILL
+    yield gate.switches_open is None, DenyReason.SWITCH_UNKNOWN
+    yield gate.switches_open is not True, DenyReason.SWITCH_CLOSED
+    yield gate.client_active is not True, DenyReason.CLIENT_NOT_ACTIVE
+    yield gate.job_open is not True, DenyReason.JOB_NOT_OPEN
+    yield gate.job_sealing is not False, DenyReason.JOB_SEALING
+    yield gate.lease_kind != "use", DenyReason.LEASE_KIND
+    yield gate.lease_valid is not True, DenyReason.LEASE_EXPIRED
+    yield gate.effect not in gate.declared_effects, DenyReason.EFFECT_NOT_DECLARED
+    yield gate.platform not in gate.declared_platforms, DenyReason.PLATFORM_NOT_DECLARED
+    yield gate.lane not in gate.declared_lanes, DenyReason.LANE_NOT_DECLARED
+    yield gate.platform_stage not in {NEVER_LOST, *Stage}, DenyReason.PLATFORM_UNKNOWN
+    yield gate.platform_stage not in (NEVER_LOST, Stage.OPEN, Stage.CANARY), DenyReason.PLATFORM_CLOSED
+    yield not set(gate.enabled_lanes) <= set(Lane), DenyReason.LANE_POLICY_UNKNOWN
+    yield gate.lane not in gate.enabled_lanes, DenyReason.LANE_NOT_ENABLED
+    if gate.connected is not False:
+        recorded = gate.connected is not None and gate.connection_recorded is True
+        yield not recorded, DenyReason.ACCOUNT_NOT_CONNECTED
+        yield gate.grant_state != "live", DenyReason.GRANT_NOT_LIVE
+    if gate.lane == Lane.BROWSER:  # off without a profile that was sealed and validated, whatever was set (R5.3-21)
+        yield gate.profile_usable is not True, DenyReason.PROFILE_NOT_USABLE
+        yield gate.profile_open is not True, DenyReason.PROFILE_NOT_OPEN
+    yield gate.credentials_usable is not True, DenyReason.CREDENTIAL_NOT_USABLE
+    yield gate.identity == "mismatch", DenyReason.IDENTITY_MISMATCH
+    yield gate.connected is not False and gate.drift is not False, DenyReason.IDENTITY_DRIFT
+    age = None if gate.identity_at is None else gate.now - gate.identity_at
+    yield gate.identity != "match" or age is None, DenyReason.IDENTITY_UNPROVEN
     # A comparison from the future means a clock that cannot be trusted.
-    if age > gate.identity_fresh_for or age < timedelta(seconds=-5):
-        raise _deny(DenyReason.IDENTITY_STALE)
-
-
-def _check_announced(gate: GateInput) -> None:
-    reasons = {
-        "held": DenyReason.EFFECT_HELD, "missed": DenyReason.EFFECT_MISSED, "cancelled": DenyReason.EFFECT_CANCELLED,
-    }  # fmt: skip
-    if gate.scheduled not in ("none", "scheduled", "done"):
-        raise _deny(reasons.get(gate.scheduled or "", DenyReason.GATE_ERROR))
+    yield age is None or not timedelta(seconds=-5) <= age <= gate.identity_fresh_for, DenyReason.IDENTITY_STALE
+    yield gate.scheduled == "held", DenyReason.EFFECT_HELD
+    yield gate.scheduled == "missed", DenyReason.EFFECT_MISSED
+    yield gate.scheduled == "cancelled", DenyReason.EFFECT_CANCELLED
+    yield gate.scheduled not in ("none", "scheduled", "done"), DenyReason.GATE_ERROR
+    # Last: what is denied for another reason takes no act of the canary's.
+    yield gate.platform_stage == Stage.CANARY and gate.canary_free is not True, DenyReason.CANARY_STAGE_FULL
 
 
 def gate_schema() -> dict[str, object]:

@@ -26,13 +26,12 @@ from uuid import UUID
 from byokeep.core.act_key import is_key
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
-from byokeep.core.gate import NEVER_LOST, DenyReason, GateInput, check_effect
+from byokeep.core.gate import NEVER_LOST, DenyReason, GateInput, check_effect, deny
 from byokeep.core.identity import Face, Fingerprint, IdentityVerdict, Why
 from byokeep.core.identity import compare as compare_faces
 from byokeep.core.model import PLATFORMS, Actor, ClientId, EffectKind, Lane, PermitId
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.reenable import EffectResult, Stage
-from byokeep.jobs.lease import deny
 from byokeep.jobs.reenabling import ended, state_of, take
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import open_alert, permit, record_refusal

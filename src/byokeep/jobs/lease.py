@@ -28,7 +28,7 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, RateLimited, Rejected
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.gate import NEXT_STEPS, DenyReason
+from byokeep.core.gate import NEXT_STEPS, DenyReason, deny
 from byokeep.core.model import PLATFORMS, PROFILE, SEAL, Actor, ClientId, LeaseId, LeaseKind, Provider, Role
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.ref import ProfileRef, SecretPart, SecretRef, parse
@@ -83,11 +83,6 @@ class IssuedLease:
     expires_at: datetime
     life_s: int
     epoch: int
-
-
-def deny(reason: DenyReason) -> Denied:
-    """Return the refusal of a published reason."""
-    return Denied(reason.value, next_step=NEXT_STEPS[reason])
 
 
 def claims(app: BrokerApp, *, client_id: UUID, job_id: UUID, lease_id: UUID, kind: str, secrets: list[str],

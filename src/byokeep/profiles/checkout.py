@@ -33,7 +33,7 @@ from uuid import UUID
 
 from byokeep.core.errors import Conflict, Denied, Integrity, NotFound, Rejected
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.gate import DenyReason
+from byokeep.core.gate import DenyReason, deny
 from byokeep.core.kek import TRANSIT
 from byokeep.core.manifest import Packing, RecordPlace
 from byokeep.core.model import Actor, ClientId, Environment, ProfileId
@@ -41,7 +41,6 @@ from byokeep.core.policy import Verb
 from byokeep.core.profile import ProfileState, Purpose
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import ArtifactKey, SealedRecord, StoredArtifact, blob_key, check_seal, parse_record
-from byokeep.jobs.lease import deny
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.locate import client_for

@@ -20,8 +20,8 @@ from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.errors import Denied, Rejected, Unavailable
-from byokeep.core.gate import NEXT_STEPS, DenyReason
+from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.gate import DenyReason, deny
 from byokeep.core.model import PLATFORMS, Lane
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.rows import Row
@@ -169,5 +169,4 @@ def require_open(row: Row) -> None:
     """
     is_open = switches_open(row)
     if is_open is not True:
-        reason = DenyReason.SWITCH_UNKNOWN if is_open is None else DenyReason.SWITCH_CLOSED
-        raise Denied(reason.value, next_step=NEXT_STEPS[reason])
+        raise deny(DenyReason.SWITCH_UNKNOWN if is_open is None else DenyReason.SWITCH_CLOSED)
