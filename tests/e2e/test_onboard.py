@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from byokeep.core.errors import Conflict
-from byokeep.core.evidence import ITEMS
+from byokeep.core.evidence import ITEMS_OF, ONBOARD
 from byokeep_redact.search import Sweep
 from byokeep_sim import SimKeyState
 from tests.support.postgres_rows import pointed, points
@@ -359,7 +359,7 @@ async def test_withheld_or_foreign_evidence_is_named(desk: Desk) -> None:
     client, other = await desk.stand.client(), await desk.stand.client()
     done = await desk.onboard(client)
     foreign = await desk.onboard(other, provider="anthropic")
-    for name in ITEMS:
+    for name in ITEMS_OF[ONBOARD]:
         kept, theirs = (desk.sql(pointed(one["sop"], name)) for one in (done, foreign))
         for wrong in ("NULL", "1", theirs if theirs != kept else "2"):
             desk.sql(points(done["sop"], name, wrong))

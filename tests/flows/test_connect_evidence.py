@@ -18,7 +18,7 @@ from byokeep.audit.log import public_keys
 from byokeep.client.verify import read_keys, verify_evidence
 from byokeep.core.audit import parse_line
 from byokeep.core.errors import Conflict, Integrity
-from byokeep.core.evidence import CONNECT_ITEMS
+from byokeep.core.evidence import CONNECT, ITEMS_OF
 from byokeep.core.model import Actor, Role
 from tests.support.connect import Office
 from tests.support.postgres_rows import pointed, points
@@ -65,7 +65,7 @@ async def test_the_bundle_says_what_was_written_and_who_answered(office: Office,
     keys.write_text(str(await public_keys(office.desk.stand.app)))
     report = verify_evidence(file, read_keys(keys))
     assert report.complete
-    assert set(report.onboarding.items) == set(CONNECT_ITEMS)
+    assert set(report.onboarding.items) == set(ITEMS_OF[CONNECT])
     records = records_of(bundle)
     write, identity = records["tokens.stored"]["fields"], records["account.verified"]
     place = office.place(client, "x", done["account_id"], "tokens")
@@ -79,7 +79,7 @@ async def test_the_bundle_says_what_was_written_and_who_answered(office: Office,
     file.write_bytes(bundle.replace(b"A", b"B", 1))
     with pytest.raises(Integrity):
         verify_evidence(file, read_keys(keys))
-    for item in CONNECT_ITEMS:
+    for item in ITEMS_OF[CONNECT]:
         held = office.sql(pointed(done["sop"], item))
         for odd in ("NULL", "1", str(int(held) + 1000)):
             office.sql(points(done["sop"], item, odd))

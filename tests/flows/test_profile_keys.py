@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from byokeep.core.errors import Conflict, Unavailable
-from byokeep.core.evidence import PROFILE_ITEMS
+from byokeep.core.evidence import ITEMS_OF, PROFILE
 from byokeep.core.kek import KeyContext
 from byokeep.core.model import ClientId
 from byokeep.core.secret import Secret
@@ -399,7 +399,7 @@ async def test_the_evidence_is_the_seal_and_a_proof_of_the_newest_generation(vau
     assert proof["profile"] == str(profile)
     assert proof["expected_id"] == proof["observed_id"]
     assert proof["screenshot"]
-    for column in PROFILE_ITEMS:
+    for column in ITEMS_OF[PROFILE]:
         kept = vault.sql(pointed(sop, column))
         vault.sql(points(sop, column, "NULL"))
         assert (await vault.desk.sop(sop))["state"] == "incomplete", column

@@ -22,7 +22,7 @@ from byokeep.client.verify import (
 from byokeep.core.checkpoint import EXPLAINED_S, open_checkpoint, parse_leaf
 from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.core.events import EventName
-from byokeep.core.evidence import ITEMS
+from byokeep.core.evidence import ITEMS_OF, ONBOARD
 from byokeep.core.evidence import verify_evidence as verify_bundle
 from byokeep.core.ref import parse
 from tests.support.auditlog import ALICE, BOB, MemoryLog, named, sample_log
@@ -118,7 +118,7 @@ def test_evidence(path: Path, want: dict[str, Any]) -> None:
         report = verify_evidence(path, keys)
         assert list(report.missing) == want["missing"]
         assert report.complete == (not want["missing"])
-        assert set(report.onboarding.items) | set(report.missing) == set(ITEMS)
+        assert set(report.onboarding.items) | set(report.missing) == set(ITEMS_OF[ONBOARD])
         return
     with pytest.raises(Integrity) as caught:
         verify_bundle(path.read_bytes(), keys)

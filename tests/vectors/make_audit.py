@@ -245,14 +245,14 @@ def evidence_vectors() -> Files:
     log = sample_log()
     about = evidence.Onboarding(
         origin=log.origin, sop=named("sop"), client=ALICE, provider=evidence.Provider.OPENAI, ref=named("ref"),
-        version=1, items={item: seq for seq, item in enumerate(evidence.ITEMS, 2)},
+        version=1, items={item: seq for seq, item in enumerate(evidence.ITEMS_OF[evidence.ONBOARD], 2)},
     )  # fmt: skip
     good = log.bundle(about)
     statement, _ = evidence.open_envelope(good, log.keys.evidence)
     said: Any = parse_canonical(statement)
     opened: Any = parse_canonical(good)
     bundles: dict[str, tuple[bytes, dict[str, Any]]] = {"complete": (good, {"code": "", "missing": []})}
-    for item in evidence.ITEMS:
+    for item in evidence.ITEMS_OF[evidence.ONBOARD]:
         rest = {name: seq for name, seq in about.items.items() if name != item}
         bundles[f"without-{item.replace('_', '-')}"] = (
             log.bundle(replace(about, items=rest)), {"code": "", "missing": [item]},

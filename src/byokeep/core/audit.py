@@ -133,6 +133,11 @@ def chain_hash(*, prev: bytes, chain: UUID, seq: int, at_us: int, writer: str, p
     return sha256(DOMAIN + prev + _PLACE.pack(chain.bytes, seq, at_us, len(name)) + name + payload).digest()
 
 
+def _hash_after(prev: bytes, record: Record) -> bytes:
+    chain, seq, at_us, writer, payload, *_ = record
+    return chain_hash(prev=prev, chain=chain, seq=seq, at_us=at_us, writer=writer, payload=payload)
+
+
 def verify_chain(
     records: Iterable[Record],
     *,
@@ -155,26 +160,8 @@ def verify_chain(
         Integrity: ``audit_chain_broken`` with the first bad ``seq`` and a ``reason``: ``edited``, ``unlinked``,
             ``removed``, ``reordered``, ``inserted``, ``foreign_chain``, ``forked``, ``tail_cut``.
     """
-    last = start or empty(chain)
-    prev, seq = last.hash, last.seq
-    known = dict(through or {})
-    expect_known, pack, place = bool(known), _PLACE.pack, chain.bytes
-    rest = iter(records)
-    for record in rest:
-        seq += 1
-        of, at, at_us, writer, payload, stored, claimed = record
-        if at != seq or (of is not chain and of != chain):
-            raise _misplaced(record, rest, chain, seq)
-        name = writer.encode()
-        digest = sha256(DOMAIN + prev + pack(place, seq, at_us, len(name)) + name + payload).digest()
-        if digest != stored or (claimed is not None and claimed != prev):
-            raise _broken(chain, seq, _why_unequal(record, prev))
-        if expect_known and known.pop(seq, digest) != digest:
-            raise _broken(chain, seq, "forked")
-        prev = digest
-    reached = ChainHead(chain, seq, prev)
-    _must_be_met(chain, reached, known)
-    return reached
+    heads = verify_log(records, starts={chain: start or empty(chain)}, through={chain: through or {}}, only=chain)
+    return heads[chain]
 
 
 def verify_log(
@@ -182,6 +169,7 @@ def verify_log(
     *,
     starts: Mapping[UUID, ChainHead] | None = None,
     through: Mapping[UUID, Mapping[int, bytes]] | None = None,
+    only: UUID | None = None,
 ) -> dict[UUID, ChainHead]:
     """Check a log that holds many chains, their records mixed in any order that keeps each chain's own.
 
@@ -189,6 +177,7 @@ def verify_log(
         records: Consumed once.
         starts: Heads already trusted, by chain.
         through: Heads known from elsewhere, as in :func:`verify_chain`, by chain; a chain not met is cut off whole.
+        only: The one chain that all records belong to.
 
     Returns:
         The head of each chain, those of ``starts`` included.
@@ -200,13 +189,11 @@ def verify_log(
     known = {chain: dict(points) for chain, points in (through or {}).items()}
     rest = iter(records)
     for record in rest:
-        chain = record.chain
+        chain = only or record.chain
         _, last, prev = heads.get(chain) or empty(chain)
-        if record.seq != last + 1:
+        if record.seq != last + 1 or record.chain != chain:
             raise _misplaced(record, rest, chain, last + 1)
-        digest = chain_hash(
-            prev=prev, chain=chain, seq=record.seq, at_us=record.at_us, writer=record.writer, payload=record.payload
-        )
+        digest = _hash_after(prev, record)
         if digest != record.hash or (record.prev is not None and record.prev != prev):
             raise _broken(chain, record.seq, _why_unequal(record, prev))
         if chain in known and known[chain].pop(record.seq, digest) != digest:
@@ -228,11 +215,7 @@ def _why_unequal(record: Record, prev: bytes) -> str:
     """A record whole in itself that follows something else was moved or follows a replaced one."""
     if record.prev is None or record.prev == prev:
         return "edited"
-    own = chain_hash(
-        prev=record.prev, chain=record.chain, seq=record.seq, at_us=record.at_us,
-        writer=record.writer, payload=record.payload,
-    )  # fmt: skip
-    return "unlinked" if own == record.hash else "edited"
+    return "unlinked" if _hash_after(record.prev, record) == record.hash else "edited"
 
 
 def _misplaced(record: Record, rest: Iterator[Record], chain: UUID, seq: int) -> Integrity:

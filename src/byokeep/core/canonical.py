@@ -13,8 +13,11 @@ It may not repair: a value that has no canonical spelling, or more than one read
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, NoReturn
+
+from byokeep.core.errors import Integrity
 
 MAX_INT: Final = 2**53 - 1
 _text: Final = json.JSONEncoder(ensure_ascii=False).encode
@@ -42,6 +45,21 @@ def parse_canonical(data: bytes) -> object:
     if canonical_json(value) != data:
         raise ValueError("not canonical JSON")
     return value
+
+
+@contextmanager
+def refusing(code: str) -> Iterator[None]:
+    """Give whatever a parser of a signed document stumbles over one name.
+
+    Such a parser builds what the document says and compares what its writer makes of that: there is one spelling.
+
+    Raises:
+        Integrity: With the code.
+    """
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise Integrity(code) from None
 
 
 def check_texts(document: object) -> None:

@@ -17,6 +17,7 @@ It may not sign (the private key stays in the store), and it trusts no stored ro
 
 from __future__ import annotations
 
+import json
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +33,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from byokeep.core import merkle
 from byokeep.core.audit import ChainHead, parse_line, verify_chain
-from byokeep.core.canonical import canonical_json, parse_canonical
+from byokeep.core.canonical import canonical_json, refusing
 from byokeep.core.errors import Integrity, Rejected
 
 MAX_NOTE: Final = 64 * 1024  # bytes
@@ -284,22 +285,16 @@ def parse_leaf(data: bytes) -> EpochLeaf:
     Raises:
         Integrity: ``bad_epoch``.
     """
-    try:
-        found: Any = parse_canonical(data)
-        version = found["v"] if isinstance(found, dict) and "v" in found else 0
-        if version not in (1, 2):
-            raise ValueError("version")
-        more = ("rebased",) if version == 2 else ()
-        found = _object(found, "at_us", "chains", "epoch", "heads_root", "v", *more)
-        rebased = str(found["rebased"]) if more else ""
-        if more and (not _CODE.match(rebased) or found["epoch"] == 0):
-            raise ValueError("rebased")
-        return EpochLeaf(
+    with refusing("bad_epoch"):
+        found: Any = json.loads(data)
+        rebased = str(found.get("rebased", ""))
+        leaf = EpochLeaf(
             _count(found["epoch"]), _count(found["at_us"]), hash_from(found["heads_root"]), _count(found["chains"]),
             rebased,
         )  # fmt: skip
-    except (ValueError, TypeError):
-        raise Integrity("bad_epoch") from None
+        if leaf.data() != data or (rebased and (not _CODE.match(rebased) or leaf.epoch == 0)):
+            raise ValueError("not as it is written")
+        return leaf
 
 
 def _members(head: ChainHead) -> dict[str, str | int]:
@@ -322,23 +317,20 @@ def parse_heads(data: bytes) -> list[ChainHead]:
     Raises:
         Integrity: ``bad_epoch``.
     """
-    try:
-        found = parse_canonical(data)
-        heads = [parse_head(item) for item in _list(found)]
-        if any(a.chain >= b.chain for a, b in pairwise(heads)):
-            raise ValueError("order")
-    except (ValueError, TypeError):
-        raise Integrity("bad_epoch") from None
-    return heads
+    with refusing("bad_epoch"):
+        found: Any = json.loads(data)
+        heads = [parse_head(item) for item in found]
+        if heads_data(heads) != data or any(a.chain == b.chain for a, b in pairwise(heads)):
+            raise ValueError("not as they are written")
+        return heads
 
 
-def parse_head(value: object) -> ChainHead:
-    """Read one head from parsed JSON. Raises ValueError or TypeError on any other shape."""
-    found = _object(value, "chain", "hash", "seq")
-    chain = UUID(found["chain"])
-    if str(chain) != found["chain"] or _count(found["seq"]) < 1:
+def parse_head(value: Any) -> ChainHead:
+    """Read one head from parsed JSON. Raises ValueError, KeyError or TypeError on any other shape."""
+    head = ChainHead(UUID(value["chain"]), _count(value["seq"]), hash_from(value["hash"]))
+    if _members(head) != value or head.seq < 1:
         raise ValueError("not a head")
-    return ChainHead(chain, found["seq"], hash_from(found["hash"]))
+    return head
 
 
 class SignedEpoch(NamedTuple):
@@ -361,13 +353,12 @@ def parse_epoch_line(line: bytes) -> SignedEpoch:
     Raises:
         Integrity: ``bad_epoch``.
     """
-    try:
-        found = _object(parse_canonical(line), "heads", "leaf", "note", "v")
-        if found["v"] != 1:
-            raise ValueError("version")
-        return SignedEpoch(found["leaf"].encode(), found["heads"].encode(), found["note"].encode())
-    except (ValueError, TypeError, AttributeError):
-        raise Integrity("bad_epoch") from None
+    with refusing("bad_epoch"):
+        found: Any = json.loads(line)
+        epoch = SignedEpoch(found["leaf"].encode(), found["heads"].encode(), found["note"].encode())
+        if epoch.line() != line:
+            raise ValueError("not as it is written")
+        return epoch
 
 
 class LogState(NamedTuple):
@@ -523,14 +514,16 @@ def include(state: LogState, chain: UUID, *, note: bytes) -> Inclusion:
     )  # fmt: skip
 
 
-def parse_inclusion(value: object) -> Inclusion:
-    """Read a proof from parsed JSON. Raises ValueError or TypeError on any other shape."""
-    found = _object(value, "checkpoint", "epoch_path", "head", "heads_path", "leaf", "position")
-    return Inclusion(
-        parse_head(found["head"]), _count(found["position"]),
-        tuple(hash_from(part) for part in _list(found["heads_path"])), str(found["leaf"]).encode(),
-        tuple(hash_from(part) for part in _list(found["epoch_path"])), str(found["checkpoint"]).encode(),
+def parse_inclusion(value: Any) -> Inclusion:
+    """Read a proof from parsed JSON. Raises what :func:`refusing` turns into one error on any other shape."""
+    found = Inclusion(
+        parse_head(value["head"]), _count(value["position"]),
+        tuple(hash_from(part) for part in value["heads_path"]), value["leaf"].encode(),
+        tuple(hash_from(part) for part in value["epoch_path"]), value["checkpoint"].encode(),
     )  # fmt: skip
+    if found.members() != value:
+        raise ValueError("not as it is written")
+    return found
 
 
 def _root(hashes: Mapping[UUID, bytes]) -> bytes:
@@ -549,18 +542,6 @@ def _count(value: Any) -> int:
     if type(value) is not int or value < 0:
         raise ValueError("not a count")
     return int(value)
-
-
-def _object(value: Any, *names: str) -> dict[str, Any]:
-    if not isinstance(value, dict) or sorted(value) != sorted(names):
-        raise ValueError("not the members expected")
-    return value
-
-
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise ValueError("not a list")
-    return value
 
 
 TYPE: Final = "byokeep/client-proof/v1"
@@ -597,16 +578,12 @@ def verify_client_proof(data: bytes, keys: Sequence[NoteKey]) -> ClientProof:
     Raises:
         Integrity: ``bad_client_proof`` (malformed) or what does not hold.
     """
-    try:
-        found = parse_canonical(data)
-        if not isinstance(found, dict) or sorted(found) != ["inclusion", "origin", "records", "type", "v"]:
-            raise ValueError("members")
-        if found["v"] != 1 or found["type"] != TYPE:
-            raise ValueError("version")
-        origin, lines = str(found["origin"]), [str(line).encode() for line in found["records"]]
+    with refusing("bad_client_proof"):
+        found: Any = json.loads(data)
+        origin, lines = found["origin"], [line.encode() for line in found["records"]]
         inclusion = parse_inclusion(found["inclusion"])
-    except (ValueError, TypeError):
-        raise Integrity("bad_client_proof") from None
+        if client_proof_data(origin, lines, inclusion) != data:
+            raise ValueError("not as it is written")
     named = [key for key in keys if key.name == origin]
     checkpoint = inclusion.verify(named, origin=origin)
     head = inclusion.head

@@ -18,6 +18,7 @@ It may not hold a value, nor anything about another client.
 
 from __future__ import annotations
 
+import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,8 +26,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core.audit import ChainHead, Facts, Record, parse_line, read_payload, verify_chain
-from byokeep.core.canonical import canonical_json, parse_canonical
-from byokeep.core.checkpoint import Inclusion, PublicKeys, parse_inclusion, verifies
+from byokeep.core.canonical import canonical_json, refusing
+from byokeep.core.checkpoint import Inclusion, PublicKeys, hash_from, parse_inclusion, verifies
 from byokeep.core.errors import Integrity
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import ProfileRef, SecretPart, SecretRef
@@ -45,40 +46,23 @@ ONBOARD: Final = "onboard_key"
 CONNECT: Final = "connect_account"
 PROFILE: Final = "create_profile"
 PROCEDURE: Final = "procedure"  # any other
-# Item -> the event that proves it.
-ITEMS: Final[Mapping[str, str]] = {
-    WRITE: "key.stored",
-    VERIFICATION: "key.verified",
-    LEAK_CHECK: "key.leak_checked",
-    DONE: "client_key_onboarded",
-}
-CONNECT_ITEMS: Final[Mapping[str, str]] = {
-    WRITE: "tokens.stored",
-    IDENTITY: "account.verified",
-    CONNECTED: "platform_connected",
-}
-PROFILE_ITEMS: Final[Mapping[str, str]] = {
-    WRITE: "profile.sealed",
-    VALIDATION: "profile.validated",
-    CREATED: "browser_profile_created",
-}
+# Of each procedure: item -> the event that proves it.
 ITEMS_OF: Final[Mapping[str, Mapping[str, str]]] = {
-    ONBOARD: ITEMS, CONNECT: CONNECT_ITEMS, PROFILE: PROFILE_ITEMS,
+    ONBOARD: {
+        WRITE: "key.stored", VERIFICATION: "key.verified", LEAK_CHECK: "key.leak_checked", DONE: "client_key_onboarded",
+    },
+    CONNECT: {WRITE: "tokens.stored", IDENTITY: "account.verified", CONNECTED: "platform_connected"},
+    PROFILE: {WRITE: "profile.sealed", VALIDATION: "profile.validated", CREATED: "browser_profile_created"},
 }  # fmt: skip
 _VERSION: Final = 2
+_SUBJECTS: Final = {ONBOARD: "ref", CONNECT: "account", PROFILE: "profile", PROCEDURE: "object"}
 _PREDICATES: Final = {
-    ONBOARD: "https://byokeep.dev/evidence/onboard-key/v",
-    CONNECT: "https://byokeep.dev/evidence/connect-account/v",
-    PROFILE: "https://byokeep.dev/evidence/create-profile/v",
-    PROCEDURE: "https://byokeep.dev/evidence/procedure/v",
-}
-_PROCEDURES: Final = {
-    f"{predicate}{version}": (kind, version)
-    for kind, predicate in _PREDICATES.items()
+    f"https://byokeep.dev/evidence/{kind.replace('_', '-')}/v{version}": (kind, version)
+    for kind in _SUBJECTS
     for version in (1, _VERSION)
     if (kind, version) != (PROCEDURE, 1)
 }
-_SUBJECTS: Final = {ONBOARD: "ref", CONNECT: "account", PROFILE: "profile", PROCEDURE: "object"}
+_TYPE_OF: Final = {said: predicate for predicate, said in _PREDICATES.items()}
 # A verification proves nothing of what was written after it.
 _AFTER_WRITE: Final = frozenset({IDENTITY, VALIDATION})
 
@@ -154,24 +138,27 @@ def statement(about: Onboarding, pieces: Sequence[EvidencePiece]) -> bytes:
     """
     lines = {piece.before.seq + 1 + at: line for piece in pieces for at, line in enumerate(piece.lines)}
     last = about.items.get(about.closing) or max(about.items.values(), default=min(lines))
+    return _written(about, pieces, digest=parse_line(lines[last]).hash.hex(), version=_VERSION)
+
+
+def _written(about: Onboarding, pieces: Sequence[EvidencePiece], *, digest: str, version: int) -> bytes:
+    carried = [
+        {"before": {"seq": piece.before.seq, "hash": piece.before.hash.hex()},
+         "records": [line.decode() for line in piece.lines], "inclusion": piece.inclusion.members()}
+        for piece in pieces
+    ]  # fmt: skip
     said: dict[str, Any] = {
-        "v": _VERSION, "origin": about.origin, "sop": str(about.sop), "client": str(about.client),
+        "v": version, "origin": about.origin, "sop": str(about.sop), "client": str(about.client),
         "ref": str(about.ref), **_named(about), "items": dict(about.items),
-        "pieces": [
-            {"before": {"seq": piece.before.seq, "hash": piece.before.hash.hex()},
-             "records": [line.decode() for line in piece.lines], "inclusion": piece.inclusion.members()}
-            for piece in pieces
-        ],
-    }  # fmt: skip
+    } | (carried[0] if version == 1 else {"pieces": carried})  # fmt: skip
     return canonical_json(
         {
             "_type": STATEMENT,
-            "subject": [{"name": f"{_SUBJECTS[about.kind]}:{about.ref}",
-                         "digest": {"sha256": parse_line(lines[last]).hash.hex()}}],
-            "predicateType": f"{_PREDICATES[about.kind]}{_VERSION}",
+            "subject": [{"name": f"{_SUBJECTS[about.kind]}:{about.ref}", "digest": {"sha256": digest}}],
+            "predicateType": _TYPE_OF[about.kind, version],
             "predicate": said,
         }
-    )  # fmt: skip
+    )
 
 
 def _named(about: Onboarding) -> dict[str, Any]:
@@ -203,15 +190,12 @@ def open_envelope(data: bytes, keys: Mapping[str, bytes]) -> tuple[bytes, str]:
     Raises:
         Integrity: ``bad_envelope`` (malformed), ``unknown_evidence_key``, ``bad_evidence_signature``.
     """
-    try:
-        found = _members(parse_canonical(data), "payload", "payloadType", "signatures")
+    with refusing("bad_envelope"):
+        found: Any = json.loads(data)
         (signed,) = found["signatures"]
-        signature, key_id = _base64(_members(signed, "keyid", "sig")["sig"]), str(signed["keyid"])
-        payload = _base64(found["payload"])
-        if found["payloadType"] != PAYLOAD_TYPE:
-            raise ValueError("payload type")
-    except (ValueError, TypeError):
-        raise Integrity("bad_envelope") from None
+        payload, signature, key_id = b64decode(found["payload"]), b64decode(signed["sig"]), str(signed["keyid"])
+        if envelope(payload, signature=signature, key_id=key_id) != data:
+            raise ValueError("not as it is written")
     if key_id not in keys:
         raise Integrity("unknown_evidence_key", next_step="Give the key as `byokeep audit keys` prints it.")
     if not verifies(keys[key_id], signature, pae(payload)):
@@ -260,137 +244,90 @@ def _records(about: Onboarding, piece: EvidencePiece, keys: PublicKeys) -> dict[
 def _item(about: Onboarding, name: str, records: Mapping[int, Record]) -> Record:
     """Return the item's record if it proves what the item claims."""
     record = records.get(about.items[name])
-    if record is None:
-        raise Integrity("foreign_evidence", item=name)
-    said = read_payload(record.payload)
-    fields = said.fields
-    if about.kind == PROCEDURE:
-        if not _proves_step(about, name, said):
-            raise Integrity("foreign_evidence", item=name)
-        return record
-    same = (
-        said.event == ITEMS_OF[about.kind][name] and said.outcome == "ok" and said.client == about.client
-        and said.object == about.ref
-        and fields.get("generation" if about.kind == PROFILE else "version") == about.version
-        and (about.kind == PROFILE or _of_provider(about, fields))
-        # The write of a key stands for later runs too.
-        and ((name == WRITE and about.kind == ONBOARD) or fields.get("sop") == str(about.sop))
-    )  # fmt: skip
-    early = name in _AFTER_WRITE and about.items.get(WRITE, 0) > record.seq
-    if not same or not _PROOFS[name](about, said) or early:
+    early = name in _AFTER_WRITE and about.items.get(WRITE, 0) > about.items[name]
+    if record is None or early or not _proves(about, name, read_payload(record.payload)):
         raise Integrity("foreign_evidence", item=name)
     return record
 
 
-def _proves_step(about: Onboarding, name: str, said: Facts) -> bool:
-    """A good record about the same object that names this run, and this step where it names one."""
-    same = said.event == about.steps[name] and said.outcome == "ok" and said.object == about.ref
-    whose = said.client in (about.client, None)  # None: the platform's own chain
-    return same and whose and str(about.sop) in said.fields.values() and said.fields.get("stage", name) == name
+def _proves(about: Onboarding, name: str, said: Facts) -> bool:
+    """A good record about the same object that names this run, and says what its item is there for."""
+    fields = said.fields
+    if said.event != about.events[name] or said.outcome != "ok" or said.object != about.ref:
+        return False
+    if about.kind == PROCEDURE:  # it names this step, where it names one; without a client: the platform's own chain
+        whose = said.client in (about.client, None)
+        return whose and str(about.sop) in fields.values() and fields.get("stage", name) == name
+    same = (
+        said.client == about.client
+        and fields.get("generation" if about.kind == PROFILE else "version") == about.version
+        and (about.kind == PROFILE or _of_provider(about, fields))
+        # The write of a key stands for later runs too.
+        and ((name == WRITE and about.kind == ONBOARD) or fields.get("sop") == str(about.sop))
+    )
+    return same and _says(about, name, fields)
 
 
-def _proves_write(about: Onboarding, said: Facts) -> bool:
-    """The store's own request id and the one path of this client and provider (R5.1-12)."""
+def _says(about: Onboarding, name: str, fields: Mapping[str, Any]) -> bool:
+    named = {one for one, value in fields.items() if value}
+    expected = "observed_id" in named and fields["observed_id"] == fields.get("expected_id")
+    status, scanned = fields.get("http_status"), fields.get("lines")
+    if name == WRITE:  # the store's own request id and the one path; of a profile which blob and key too (R5.1-12)
+        blob = {"blob_digest", "manifest", "dek", "kek"} if about.kind == PROFILE else set[str]()
+        return {"store_request", *blob} <= named and fields.get("path") == _place(about)
+    if name == VERIFICATION:  # a job asked a named endpoint and was answered with success (R5.1-13)
+        return {"job", "endpoint"} <= named and type(status) is int and 200 <= status < 300
+    if name == LEAK_CHECK:  # something was scanned and nothing was found (R5.1-11)
+        return fields.get("found") == 0 and type(scanned) is int and scanned > 0
+    if name == IDENTITY:  # a job asked a named endpoint, and the account that answered is the expected one (R5.2-12)
+        return expected and {"job", "endpoint"} <= named and type(fields.get("count")) is int
+    if name == VALIDATION:  # a job looked at a named page as the expected account; a picture was kept (R5.3-17, -20)
+        kept = {"job", "endpoint", "screenshot"} <= named
+        return expected and kept and fields.get("verification") == "match" and _of_provider(about, fields)
+    return name == about.closing
+
+
+def _place(about: Onboarding) -> str:
+    client = ClientId(about.client)
     if about.kind == PROFILE:
-        return _proves_seal(about, said)
-    place = SecretRef(ClientId(about.client), Provider(str(about.provider)))
+        return ProfileRef(client, about.ref).path
+    provider = Provider(str(about.provider))
     if about.kind == CONNECT:
-        place = SecretRef(place.client_id, place.provider, SecretPart.TOKENS, about.ref)
-    path = place.path
-    return bool(said.fields.get("store_request")) and said.fields.get("path") == path
+        return SecretRef(client, provider, SecretPart.TOKENS, about.ref).path
+    return SecretRef(client, provider).path
 
 
 def _of_provider(about: Onboarding, fields: Mapping[str, Any]) -> bool:
     return fields.get("provider" if about.kind == ONBOARD else "platform") == about.provider
 
 
-def _proves_seal(about: Onboarding, said: Facts) -> bool:
-    """The store's own request id, the one path of this profile, and which blob, key and manifest it was (R5.3-19)."""
-    fields = said.fields
-    named = all(fields.get(name) for name in ("store_request", "blob_digest", "manifest", "dek", "kek"))
-    return named and fields.get("path") == ProfileRef(ClientId(about.client), about.ref).path
-
-
-def _proves_validation(about: Onboarding, said: Facts) -> bool:
-    """A job looked at a named page as the expected account, and a picture of it was kept (R5.3-17, R5.3-20)."""
-    fields = said.fields
-    same = bool(fields.get("observed_id")) and fields.get("observed_id") == fields.get("expected_id")
-    kept = all(fields.get(name) for name in ("job", "endpoint", "screenshot"))
-    return same and kept and fields.get("verification") == "match" and _of_provider(about, fields)
-
-
-def _proves_verification(_: Onboarding, said: Facts) -> bool:
-    """A job asked a named endpoint and was answered with success (R5.1-13)."""
-    status = said.fields.get("http_status")
-    return type(status) is int and 200 <= status < 300 and bool(said.fields.get("job") and said.fields.get("endpoint"))
-
-
-def _proves_leak_check(_: Onboarding, said: Facts) -> bool:
-    """Something was scanned and nothing was found (R5.1-11)."""
-    scanned = said.fields.get("lines")
-    return said.fields.get("found") == 0 and type(scanned) is int and scanned > 0
-
-
-def _proves_identity(_: Onboarding, said: Facts) -> bool:
-    """A job asked a named endpoint, and the account that answered is the one that was expected (R5.2-12)."""
-    fields = said.fields
-    same = bool(fields.get("observed_id")) and fields.get("observed_id") == fields.get("expected_id")
-    return same and bool(fields.get("job") and fields.get("endpoint")) and type(fields.get("count")) is int
-
-
-def _proves_onboarding(_: Onboarding, __: Facts) -> bool:
-    return True
-
-
-_PROOFS: Final = {
-    WRITE: _proves_write,
-    VERIFICATION: _proves_verification,
-    LEAK_CHECK: _proves_leak_check,
-    DONE: _proves_onboarding,
-    IDENTITY: _proves_identity,
-    CONNECTED: _proves_onboarding,
-    VALIDATION: _proves_validation,
-    CREATED: _proves_onboarding,
-}
-
-
 def _parse_statement(payload: bytes) -> tuple[Onboarding, list[EvidencePiece], str]:
-    try:
-        found = _members(parse_canonical(payload), "_type", "predicate", "predicateType", "subject")
-        kind, version = _PROCEDURES[str(found["predicateType"])]
-        carried = ("before", "inclusion", "records") if version == 1 else ("pieces",)
-        own = ("procedure", "steps") if kind == PROCEDURE else ("provider", "version")
-        said = _members(found["predicate"], "client", "items", "origin", "ref", "sop", "v", *own, *carried)
-        if (found["_type"], said["v"]) != (STATEMENT, version):
-            raise ValueError("type")
+    with refusing("bad_statement"):
+        found: Any = json.loads(payload)
+        kind, version = _PREDICATES[found["predicateType"]]
+        said, digest = found["predicate"], str(found["subject"][0]["digest"]["sha256"])
         steps = {str(step): str(event) for step, event in said.get("steps", ())}
-        items = {name: int(said["items"][name]) for name in ITEMS_OF.get(kind, steps) if name in said["items"]}
         about = Onboarding(
             origin=str(said["origin"]), sop=UUID(said["sop"]), client=UUID(said["client"]), ref=UUID(said["ref"]),
             provider=Provider(said["provider"]) if "provider" in said else None, version=int(said.get("version", 0)),
-            items=items, kind=kind, name=str(said.get("procedure", "")), steps=steps,
+            items={name: int(said["items"][name]) for name in ITEMS_OF.get(kind, steps) if name in said["items"]},
+            kind=kind, name=str(said.get("procedure", "")), steps=steps,
         )  # fmt: skip
-        (subject,) = found["subject"]
-        digest = str(_members(_members(subject, "digest", "name")["digest"], "sha256")["sha256"])
-        if subject["name"] != f"{_SUBJECTS[kind]}:{about.ref}" or len(items) != len(said["items"]):
-            raise ValueError("subject or items")
-        one = [{name: said[name] for name in carried}] if version == 1 else said["pieces"]
-        return about, _parse_pieces(about, one), digest
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise Integrity("bad_statement") from None
+        pieces = _parse_pieces(about, [said] if version == 1 else said["pieces"])
+        if _written(about, pieces, digest=digest, version=version) != payload:
+            raise ValueError("not as it is written")
+        return about, pieces, digest
 
 
 def _parse_pieces(about: Onboarding, found: Any) -> list[EvidencePiece]:
     """Read the pieces: in order, none over another, and none without an item."""
     pieces: list[EvidencePiece] = []
     reached = 0
-    for one in found if isinstance(found, list) else ():
-        said = _members(one, "before", "inclusion", "records")
-        start = _members(said["before"], "hash", "seq")
-        before = ChainHead(about.client, int(start["seq"]), bytes.fromhex(start["hash"]))
-        lines = [str(line).encode() for line in said["records"]]
+    for said in found:
+        before = ChainHead(about.client, int(said["before"]["seq"]), hash_from(said["before"]["hash"]))
+        lines = [line.encode() for line in said["records"]]
         inside = range(before.seq + 1, before.seq + len(lines) + 1)
-        if not lines or before.seq < reached or len(before.hash) != 32:
+        if not lines or before.seq < reached:
             raise ValueError("records")
         if len(found) > 1 and not any(seq in inside for seq in about.items.values()):
             raise ValueError("a piece without an item")
@@ -399,16 +336,3 @@ def _parse_pieces(about: Onboarding, found: Any) -> list[EvidencePiece]:
     if not pieces:
         raise ValueError("pieces")
     return pieces
-
-
-def _members(value: Any, *names: str) -> dict[str, Any]:
-    if not isinstance(value, dict) or sorted(value) != sorted(names):
-        raise ValueError("not the members expected")
-    return value
-
-
-def _base64(text: Any) -> bytes:
-    data = b64decode(text, validate=True)
-    if b64encode(data).decode() != text:
-        raise ValueError("not canonical base64")
-    return data
