@@ -20,9 +20,10 @@ It may not keep secrets: :class:`Webhooks` is given them, :class:`JobWebhooks` a
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final, Protocol
+from functools import partial
+from typing import Final, TypeVar
 
 from byokeep.core import webhook
 from byokeep.core.errors import Denied, Rejected, Unauthenticated
@@ -31,6 +32,7 @@ from byokeep.core.webhook import SCHEMES, Delivery, Removal
 
 __all__ = ["SCHEMES", "Delivery", "JobWebhooks", "Removal", "Webhooks"]
 
+T = TypeVar("T", Delivery, Removal)
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 FRESH_S: Final = 60.0
 AGAIN_S: Final = 5.0  # a delivery that no secret fits has this much younger ones fetched: one may have been replaced
@@ -38,7 +40,38 @@ _NO_SECRET: Final = frozenset({"not_declared", "missing_credential", "credential
 _NO_SCHEME: Final = "Use one of: " + ", ".join(sorted(SCHEMES)) + "."
 
 
-class Webhooks:
+class _Sender:
+    """One sender to one client: how it signs, and what was handled of it."""
+
+    def __init__(self, sender: str, *, remember: int, clock: Callable[[], float]) -> None:
+        if sender not in SCHEMES:
+            raise Rejected("unknown_webhook_sender", next_step=_NO_SCHEME)
+        self._scheme, self._memory, self._clock = SCHEMES[sender], webhook.SeenDeliveries(remember), clock
+
+    def _delivered(self, headers: Sequence[tuple[str, str]], body: bytes, secrets: Sequence[Secret]) -> Delivery:
+        now = self._clock()
+        found = webhook.verify(self._scheme, headers, body, [secret.reveal() for secret in secrets], now=now)
+        until = None if found.sent_at is None else found.sent_at + webhook.WINDOW_S
+        self._memory.claim(found.id, now=now, until=until)
+        return found
+
+    def _removed(self, signed_request: str, secrets: Sequence[Secret]) -> Removal:
+        if self._scheme.name != "meta":
+            raise Rejected("webhook_no_removals", next_step="Meta alone sends them.")
+        keys = [secret.reveal() for secret in secrets]
+        return webhook.removed_user(signed_request, keys, self._memory, now=self._clock())
+
+    @contextmanager
+    def _handled(self, found: T) -> Iterator[T]:
+        """Let what was found pass again when the block fails."""
+        try:
+            yield found
+        except BaseException:
+            self._memory.forget(found.id)
+            raise
+
+
+class Webhooks(_Sender):
     """Verifies the deliveries of one sender to one client.
 
     Args:
@@ -52,17 +85,11 @@ class Webhooks:
     """
 
     def __init__(
-        self,
-        sender: str,
-        secrets: Sequence[Secret],
-        *,
-        remember: int = webhook.MAX_REMEMBERED,
+        self, sender: str, secrets: Sequence[Secret], *, remember: int = webhook.MAX_REMEMBERED,
         clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._scheme = _scheme(sender)
+    ) -> None:  # fmt: skip
+        super().__init__(sender, remember=remember, clock=clock)
         self._secrets = tuple(secrets)
-        self._memory = webhook.SeenDeliveries(remember)
-        self._clock = clock
 
     @contextmanager
     def delivery(self, headers: Headers, body: bytes) -> Iterator[Delivery]:
@@ -77,12 +104,8 @@ class Webhooks:
             RateLimited: ``webhook_memory_full``.
             Rejected: ``webhook_too_large``.
         """
-        found = _claim(self._scheme, self._memory, headers, body, self._secrets, self._clock())
-        try:
+        with self._handled(self._delivered(_pairs(headers), body, self._secrets)) as found:
             yield found
-        except BaseException:
-            self._memory.forget(found.id)
-            raise
 
     @contextmanager
     def removal(self, signed_request: str) -> Iterator[Removal]:
@@ -95,12 +118,8 @@ class Webhooks:
             Unauthenticated, RateLimited: What :func:`byokeep.core.webhook.removed_user` raises.
             Rejected: ``webhook_no_removals``: another sender's.
         """
-        found = _removed(self._scheme, self._memory, signed_request, self._secrets, self._clock())
-        try:
+        with self._handled(self._removed(signed_request, self._secrets)) as found:
             yield found
-        except BaseException:
-            self._memory.forget(found.id)
-            raise
 
     def answer(self, challenge: str) -> str:
         """Return the answer to the sender's test of the address, made with the first secret.
@@ -113,18 +132,12 @@ class Webhooks:
         return webhook.answer(self._scheme, challenge, key)
 
 
-class Signing(Protocol):
-    """Returns a provider's signing secrets, as :meth:`byokeep.client.lease.HeldLease.signing`."""
-
-    async def __call__(self, provider: str, *, fresh_s: float) -> tuple[Secret, ...]: ...
-
-
-class JobWebhooks:
+class JobWebhooks(_Sender):
     """Verifies the deliveries of one sender with the secrets of a job's client; made by ``Job.webhook``.
 
     Args:
         sender: As for :class:`Webhooks`.
-        signing: Where the secrets come from.
+        signing: Returns a provider's signing secrets, as :meth:`byokeep.client.lease.HeldLease.signing`.
         remember, clock: As for :class:`Webhooks`.
 
     Raises:
@@ -132,13 +145,11 @@ class JobWebhooks:
     """
 
     def __init__(
-        self, sender: str, signing: Signing, *, remember: int = webhook.MAX_REMEMBERED,
-        clock: Callable[[], float] = time.time,
+        self, sender: str, signing: Callable[..., Awaitable[tuple[Secret, ...]]], *,
+        remember: int = webhook.MAX_REMEMBERED, clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
-        self._scheme = _scheme(sender)
+        super().__init__(sender, remember=remember, clock=clock)
         self._signing = signing
-        self._memory = webhook.SeenDeliveries(remember)
-        self._clock = clock
 
     async def verify(self, body: bytes, headers: Headers) -> Delivery:
         """Let a delivery pass that is the sender's and was not seen before.
@@ -149,40 +160,28 @@ class JobWebhooks:
             Unauthenticated, RateLimited, Rejected: As :meth:`Webhooks.delivery`.
             Denied, Unavailable: The secrets could not be fetched; answer 503, and the sender delivers again.
         """
-        pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
-        try:
-            return _claim(self._scheme, self._memory, pairs, body, await self.secrets(), self._clock())
-        except Unauthenticated as error:
-            if error.code != "webhook_signature_wrong":
-                raise
-        secrets = await self.secrets(fresh_s=AGAIN_S)
-        return _claim(self._scheme, self._memory, pairs, body, secrets, self._clock())
+        return await self._with_secrets(partial(self._delivered, _pairs(headers), body))
 
     @asynccontextmanager
     async def delivery(self, headers: Headers, body: bytes) -> AsyncIterator[Delivery]:
         """Enter the block with a verified delivery that was not handled before. Raises as :meth:`verify`."""
-        found = await self.verify(body, headers)
-        try:
+        with self._handled(await self.verify(body, headers)) as found:
             yield found
-        except BaseException:
-            self._memory.forget(found.id)
-            raise
 
     @asynccontextmanager
     async def removal(self, signed_request: str) -> AsyncIterator[Removal]:
         """Enter the block with who removed the app. Raises as :meth:`Webhooks.removal`, and as :meth:`verify`."""
+        with self._handled(await self._with_secrets(partial(self._removed, signed_request))) as found:
+            yield found
+
+    async def _with_secrets(self, act: Callable[[Sequence[Secret]], T]) -> T:
+        """Act with the secrets that hold; where none fits once more with younger ones."""
         try:
-            found = _removed(self._scheme, self._memory, signed_request, await self.secrets(), self._clock())
+            return act(await self.secrets())
         except Unauthenticated as error:
             if error.code != "webhook_signature_wrong":
                 raise
-            younger = await self.secrets(fresh_s=AGAIN_S)
-            found = _removed(self._scheme, self._memory, signed_request, younger, self._clock())
-        try:
-            yield found
-        except BaseException:
-            self._memory.forget(found.id)
-            raise
+        return act(await self.secrets(fresh_s=AGAIN_S))
 
     async def answer(self, challenge: str) -> str:
         """Return the answer to the sender's test of the address. Raises as :meth:`Webhooks.answer`."""
@@ -206,30 +205,5 @@ class JobWebhooks:
         return found
 
 
-def _scheme(sender: str) -> webhook.Scheme:
-    scheme = SCHEMES.get(sender)
-    if scheme is None:
-        raise Rejected("unknown_webhook_sender", next_step=_NO_SCHEME)
-    return scheme
-
-
-def _claim(
-    scheme: webhook.Scheme,
-    memory: webhook.SeenDeliveries,
-    headers: Headers,
-    body: bytes,
-    secrets: Sequence[Secret],
-    now: float,
-) -> Delivery:
-    pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
-    found = webhook.verify(scheme, pairs, body, [secret.reveal() for secret in secrets], now=now)
-    memory.claim(found.id, now=now, until=None if found.sent_at is None else found.sent_at + webhook.WINDOW_S)
-    return found
-
-
-def _removed(
-    scheme: webhook.Scheme, memory: webhook.SeenDeliveries, signed_request: str, secrets: Sequence[Secret], now: float
-) -> Removal:
-    if scheme.name != "meta":
-        raise Rejected("webhook_no_removals", next_step="Meta alone sends them.")
-    return webhook.removed_user(signed_request, [secret.reveal() for secret in secrets], memory, now=now)
+def _pairs(headers: Headers) -> list[tuple[str, str]]:
+    return list(headers.items() if isinstance(headers, Mapping) else headers)

@@ -68,11 +68,6 @@ class Scheme:
     documents: bool = True
     confirmed: bool = True
 
-    @property
-    def timed(self) -> bool:
-        """Whether a delivery says when it was made."""
-        return self.form is SignatureForm.TIMED_HEX
-
 
 SCHEMES: Final[Mapping[str, Scheme]] = MappingProxyType(
     {
