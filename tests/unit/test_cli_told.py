@@ -48,7 +48,8 @@ def answers(monkeypatch: pytest.MonkeyPatch, room: str, **by_end: Any) -> None:
     async def call(method: str, path: str, **_: Any) -> Any:
         return dict(by_end[path.partition("?")[0].rsplit("/", 1)[1].replace(ID, "one")])
 
-    monkeypatch.setattr(f"byokeep.{room}.call", call)
+    for where in (room, "cli.api"):
+        monkeypatch.setattr(f"byokeep.{where}.call", call)
 
 
 def test_a_key_without_dependents(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,8 +213,9 @@ def test_a_key_whose_provider_limits_calls_is_waited_for_aloud(
         return None
 
     left: list[dict[str, Any]] = []
-    monkeypatch.setattr("byokeep.cli.key.call", call)
-    monkeypatch.setattr("byokeep.cli.key.asyncio.sleep", sleep)
+    for where in ("key", "api"):
+        monkeypatch.setattr(f"byokeep.cli.{where}.call", call)
+    monkeypatch.setattr("asyncio.sleep", sleep)
     assert run(["key", "verify", ID]) == 0
     told = [line for line in capsys.readouterr().err.splitlines() if "attempt" in line]
     assert told == [second["next_step"], third["next_step"]]

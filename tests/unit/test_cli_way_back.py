@@ -42,7 +42,7 @@ def served(monkeypatch: pytest.MonkeyPatch, **by_end: Any) -> list[tuple[str, An
     async def pasted(*_: object) -> Secret:
         return Secret("state=s")
 
-    for room in ("accounts.cli", "cli.incident", "cli.way_back"):
+    for room in ("accounts.cli", "cli.api", "cli.incident", "cli.way_back"):
         monkeypatch.setattr(f"byokeep.{room}.call", call)
     monkeypatch.setattr("byokeep.accounts.cli._pasted", pasted)
     return sent

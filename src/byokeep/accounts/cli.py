@@ -15,7 +15,7 @@ from cyclopts import App, Parameter
 from rich.text import Text
 
 from byokeep.cli import transfer, way_back, webhook
-from byokeep.cli.api import call, run, segment, tell
+from byokeep.cli.api import ask_until, call, run, segment, tell
 from byokeep.cli.choices import Lane, LanePolicy, Platform
 from byokeep.cli.intake import read_secret
 from byokeep.cli.redirect import Listener, is_local, need_free, open_browser, pasted_form
@@ -177,13 +177,9 @@ async def _finished(base: str, form: Secret) -> dict[str, Any]:
     """Bring the answer, and wait until the refresher has made of it what it makes."""
     await call("POST", f"{base}/answer", raw=form)
     form.wipe()
-    deadline = time.monotonic() + _FINISH_S
-    with busy("Storing and verifying ..."):
-        while True:
-            found: dict[str, Any] = await call("GET", base)
-            if found["state"] not in _OPEN or time.monotonic() > deadline:
-                return found
-            await asyncio.sleep(0.2)
+    found: dict[str, Any] = await ask_until(base, lambda found: found["state"] not in _OPEN, within_s=_FINISH_S,
+                                            saying="Storing and verifying ...")  # fmt: skip
+    return found
 
 
 def _told(client: UUID, found: dict[str, Any], onward: str = "") -> int:

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from byokeep.cli.intake import read_token_file
-from byokeep.cli.terminal import again, clean, session, show
+from byokeep.cli.terminal import again, busy, clean, say, session, show
 from byokeep.core.canonical import read_json
 from byokeep.core.errors import ByokeepError, Rejected, Unavailable
 from byokeep.core.secret import Secret
@@ -96,7 +97,7 @@ async def fetch(
     raw: Secret | None = None,
     token: Secret | None = None,
     anonymous: bool = False,
-    params: dict[str, str] | None = None,
+    params: Mapping[str, object] | None = None,
 ) -> bytes:
     """Call the server and return the reply's bytes as they came.
 
@@ -107,7 +108,7 @@ async def fetch(
         raw: Secret to send as the whole body.
         token: Another token than the caller's own.
         anonymous: Send no token.
-        params: Query; never a value.
+        params: Query, without what is None; never a value.
 
     Raises:
         ByokeepError: As the server answered, or Unavailable(``server_unreachable``, ``server_garbage``).
@@ -130,7 +131,8 @@ async def fetch(
     timeout = aiohttp.ClientTimeout(total=60, connect=3)
     try:
         url = URL(web_url() + path)
-        url = url.with_query(params) if params else url
+        if query := {name: str(given) for name, given in (params or {}).items() if given is not None}:
+            url = url.with_query(query)
         async with Transport(ca_file=session().settings.file("web_ca_file")) as http:
             status, content, _ = await http.exchange(
                 method, url, headers=headers, within=timeout, most=_LIMIT, data=data
@@ -214,6 +216,52 @@ def tell(
     show(told[0] if isinstance(data, Mapping) else told, title=title, columns=wanted, note=note)
 
 
+class Table(NamedTuple):
+    """Rows of a reply, as :func:`tell` takes them; None = there is nothing to show."""
+
+    rows: Any
+    title: str
+    columns: Sequence[str] = ()
+    note: str = ""
+
+
+def tell_all(document: Any, *tables: Table) -> None:
+    """Print a reply: as one document for programs, else its tables with a line between them."""
+    if session().as_json:
+        show(document)
+        return
+    for at, table in enumerate(one for one in tables if one.rows is not None):
+        if at:
+            say("")
+        tell(table.rows, title=table.title, columns=table.columns, note=table.note)
+
+
+def waiting(requests: Sequence[Mapping[str, Any]], approve: str) -> Table:
+    """Return the table of requests that wait for an approver, who types ``approve`` and an id."""
+    step = again(f"{approve} {requests[0]['id']}", own_token=False) if requests else ""
+    columns = ("id", "scope", "reason", "requested_by", "expires_at")
+    return Table(requests or None, "Waiting for an approver", columns, f"Next, by an approver: {step}")
+
+
+def requested(asked: Mapping[str, Any], approve: str, *, by: str = "an approver") -> None:
+    """Print what was asked for, and what the second person types."""
+    said = "This was asked for already. " if asked["repeated"] else ""
+    shown = asked if session().as_json else {name: value for name, value in asked.items() if name != "repeated"}
+    tell(shown, title="Request", note=f"{said}Next, by {by}: {again(approve, own_token=False)}")
+
+
+async def ask_until(path: str, over: Callable[[Any], bool], *, within_s: float, saying: str) -> Any:
+    """Ask until an answer is ``over``, or the time is; return the last one."""
+    import asyncio  # noqa: PLC0415 - see the top
+
+    deadline = time.monotonic() + within_s
+    with busy(saying):
+        while True:
+            if over(found := await call("GET", path)) or time.monotonic() > deadline:
+                return found
+            await asyncio.sleep(0.2)
+
+
 def _ids(row: Mapping[str, Any]) -> Iterator[str]:
     for field in _SHOWN_AS:
         value = row.get(field)
@@ -223,9 +271,11 @@ def _ids(row: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _ask(ids: list[str], token: Secret | None) -> Mapping[str, str]:
+    if not ids:
+        return {}
     try:
         asks = own_token() if token is None else token
-        if not ids or asks.reveal().startswith(_OF_MACHINES):
+        if asks.reveal().startswith(_OF_MACHINES):
             return {}
         found: Mapping[str, str] = run(call("POST", "/v1/names", body={"ids": ids}, token=asks))["names"]
     except (ByokeepError, TypeError, KeyError):

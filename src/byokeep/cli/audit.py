@@ -27,8 +27,8 @@ def list_(*, client: UUID | None = None, since: str | None = None, limit: int = 
         since: A time such as 2026-01-31T12:00:00Z.
         limit: Records at most, up to 500.
     """
-    given = (("client_id", str(client) if client else None), ("since", since), ("limit", str(limit)))
-    rows = run(call("GET", "/v1/audit", params={name: value for name, value in given if value}))["records"]
+    params = {"client_id": client, "since": since or None, "limit": limit or None}
+    rows = run(call("GET", "/v1/audit", params=params))["records"]
     tell(rows, title="Audit", columns=("seq", "at", "event", "outcome", "actor", "object"))
 
 

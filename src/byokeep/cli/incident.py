@@ -9,10 +9,10 @@ from uuid import UUID
 from cyclopts import App
 
 from byokeep.cli import alert, vault, way_back
-from byokeep.cli.api import call, run, tell
+from byokeep.cli.api import Table, call, requested, run, tell, tell_all, waiting
 from byokeep.cli.choices import OAuthPlatform
 from byokeep.cli.servers import load
-from byokeep.cli.terminal import again, say, session, show
+from byokeep.cli.terminal import again, session, show
 from byokeep.core.errors import Rejected
 
 Cause = Literal["compromised", "identity_mismatch", "lockout", "missing_scope", "revoked"]
@@ -85,21 +85,13 @@ def status(client: UUID) -> None:
     Example: byokeep incident platform status $CLIENT
     """
     found: Any = run(call("GET", f"/v1/clients/{client}/platforms"))
-    if session().as_json:
-        show(found)
-        return
-    lost = [{**one, "canary": _canary(one)} for one in found["platforms"]]
-    tell(lost, title="Platforms", columns=_COLUMNS)
-    if lines := way_back.of_client(client, lost=found["platforms"]):
-        say(lines)
-    ended = found["platforms"] and all(one["stage"] == "open" for one in found["platforms"])
-    if ended and (standing := alert.to_close(_ALERTS, client_id=str(client))):
-        say(standing)
-    if found["requests"]:
-        say("")
-        step = again(f"incident platform approve {found['requests'][0]['id']}", own_token=False)
-        tell(found["requests"], title="Waiting for an approver", note=f"Next, by an approver: {step}",
-             columns=("id", "scope", "reason", "requested_by", "expires_at"))  # fmt: skip
+    platforms = found["platforms"]
+    notes = [way_back.of_client(client, lost=platforms)]
+    if platforms and all(one["stage"] == "open" for one in platforms) and not session().as_json:
+        notes.append(alert.to_close(_ALERTS, client_id=str(client)))
+    lost = [{**one, "canary": _canary(one)} for one in platforms]
+    tell_all(found, Table(lost, "Platforms", _COLUMNS, "\n".join(filter(None, notes))),
+             waiting(found["requests"], "incident platform approve"))  # fmt: skip
 
 
 def _canary(one: dict[str, Any]) -> str:
@@ -126,10 +118,7 @@ def canary(client: UUID, platform: OAuthPlatform, *, reason: str = "access_is_ou
     """
     body = {"client_id": str(client), "platform": platform, "reason": reason}
     asked: Any = run(call("POST", "/v1/platforms/canary-requests", body=body))
-    step = again(f"incident platform approve {asked['id']}", own_token=False)
-    said = "This was asked for already. " if asked["repeated"] else ""
-    shown = asked if session().as_json else {name: value for name, value in asked.items() if name != "repeated"}
-    tell(shown, title="Request", note=f"{said}Next, by an approver: {step}")
+    requested(asked, f"incident platform approve {asked['id']}")
 
 
 @platform.command

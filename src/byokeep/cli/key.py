@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
@@ -11,7 +9,7 @@ from uuid import UUID
 from cyclopts import App
 from rich.text import Text
 
-from byokeep.cli.api import call, run, tell
+from byokeep.cli.api import ask_until, call, run, tell
 from byokeep.cli.choices import ApiProvider, KeyStateChange, Risk
 from byokeep.cli.intake import read_secret
 from byokeep.cli.terminal import again, busy, clean, err, say, session, show
@@ -55,8 +53,7 @@ def add(
         wait: Wait until the procedure has ended.
     """
     value = read_secret(prompt=f"{provider} key", fd=fd, what="key")
-    given = (("risk", risk), ("rotation_days", rotation_days))
-    params = {name: str(what) for name, what in given if what is not None}
+    params = {"risk": risk, "rotation_days": rotation_days}
     with busy("Storing ..."):
         stored = run(call("PUT", f"/v1/clients/{client}/providers/{provider}/value", raw=value, params=params))
     value.wipe()
@@ -148,15 +145,17 @@ async def wait_for(sop: str, *, limit_s: float = _WAIT_S) -> dict[str, Any]:
         The run with ``verification`` of its version. Where another version serves also ``serves``, that version, and
         ``refused``: the new one is out, not waiting.
     """
-    deadline, told = time.monotonic() + limit_s, ""
-    with busy("Verifying at the provider, searching logs and spans ..."):
-        while True:
-            result: dict[str, Any] = await call("GET", f"/v1/sops/{sop}")
-            if result["state"] == "running" and result["reason"] and result["next_step"] != told:
-                say(told := result["next_step"])
-            if result["state"] != "running" or time.monotonic() > deadline:
-                return result | beside(result, await call("GET", f"/v1/refs/{result['ref']}"))
-            await asyncio.sleep(0.15)
+    told = ""
+
+    def ended(run_: Mapping[str, Any]) -> bool:
+        nonlocal told
+        if run_["state"] == "running" and run_["reason"] and run_["next_step"] != told:
+            say(told := run_["next_step"])
+        return bool(run_["state"] != "running")
+
+    saying = "Verifying at the provider, searching logs and spans ..."
+    result: dict[str, Any] = await ask_until(f"/v1/sops/{sop}", ended, within_s=limit_s, saying=saying)
+    return result | beside(result, await call("GET", f"/v1/refs/{result['ref']}"))
 
 
 def beside(run_: Mapping[str, Any], ref: Mapping[str, Any]) -> dict[str, Any]:
@@ -235,16 +234,13 @@ def inventory(*, fresh: bool = True) -> int:
 async def _compared() -> Any:
     """Ask for comparisons, and return the inventory when they are there or the wait is over."""
     asked = await call("POST", "/v1/inventory/checks")
-    until = time.monotonic() + _COMPARED_S
-    with busy("Comparing rows, records and blobs ..."):
-        while True:
-            found = await call("GET", "/v1/inventory")
-            late = [one for one in found["checked"] if (one["checked_at"] or "") < asked["asked_at"]]
-            if not late:
-                return found
-            if time.monotonic() > until:
-                worse = "findings" if found["result"] == "findings" else "unknown"
-                for one in late:
-                    one["check"] = "unknown"
-                return found | {"result": worse}
-            await asyncio.sleep(0.3)
+
+    def late(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [one for one in found["checked"] if (one["checked_at"] or "") < asked["asked_at"]]
+
+    saying = "Comparing rows, records and blobs ..."
+    found = await ask_until("/v1/inventory", lambda found: not late(found), within_s=_COMPARED_S, saying=saying)
+    for one in late(found):
+        one["check"] = "unknown"
+        found["result"] = "findings" if found["result"] == "findings" else "unknown"
+    return found

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from cyclopts import App
 
-from byokeep.cli.api import call, run, tell
+from byokeep.cli.api import Table, call, requested, run, tell, tell_all, waiting
 from byokeep.cli.choices import Lane, Platform
-from byokeep.cli.terminal import again, say, session, show
+from byokeep.cli.terminal import again
 from byokeep.core.errors import Rejected
 
 app: Final = App(name="kill")
@@ -85,10 +85,7 @@ def off(
     """
     body = _scope(client, platform, lane, everything) | {"reason": reason}
     asked: Any = run(call("POST", "/v1/switches/open-requests", body=body))
-    step = again(f"kill approve {asked['id']}", own_token=False)
-    said = "This was asked for already. " if asked["repeated"] else ""
-    shown = asked if session().as_json else {name: value for name, value in asked.items() if name != "repeated"}
-    tell(shown, title="Request", note=f"{said}Next, by an approver: {step}")
+    requested(asked, f"kill approve {asked['id']}")
 
 
 @app.command
@@ -108,12 +105,5 @@ def status() -> None:
     Example: byokeep kill status
     """
     found: Any = run(call("GET", "/v1/switches"))
-    if session().as_json:
-        show(found)
-        return
-    tell(found["switches"], title="Switches", columns=("scope", "closed", "reason", "at", "by", "store_cut_off"))
-    if found["requests"]:
-        say("")
-        step = again(f"kill approve {found['requests'][0]['id']}", own_token=False)
-        tell(found["requests"], title="Waiting for an approver", note=f"Next, by an approver: {step}",
-             columns=("id", "scope", "reason", "requested_by", "expires_at"))  # fmt: skip
+    columns = ("scope", "closed", "reason", "at", "by", "store_cut_off")
+    tell_all(found, Table(found["switches"], "Switches", columns), waiting(found["requests"], "kill approve"))

@@ -6,8 +6,7 @@ from shlex import quote
 from typing import Any
 from uuid import UUID
 
-from byokeep.cli.api import call, run, tell
-from byokeep.cli.terminal import again, session
+from byokeep.cli.api import call, requested, run, tell
 
 
 def transfer(client: UUID, login: str, account_id: str, *, reason: str = "account_moved") -> None:
@@ -26,9 +25,7 @@ def transfer(client: UUID, login: str, account_id: str, *, reason: str = "accoun
     body = {"client_id": str(client), "login": login, "account": account_id, "reason": reason}
     asked: Any = run(call("POST", "/v1/accounts/transfers", body=body))
     words = f"account transfer-approve {asked['id']} {client} {quote(login)} {quote(account_id)}"
-    said = "This was asked for already. " if asked["repeated"] else ""
-    shown = asked if session().as_json else {name: value for name, value in asked.items() if name != "repeated"}
-    tell(shown, title="Request", note=f"{said}Next, by an admin: {again(words, own_token=False)}")
+    requested(asked, words, by="an admin")
 
 
 def transfer_approve(request: UUID, client: UUID, login: str, account_id: str) -> None:

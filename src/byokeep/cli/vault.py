@@ -8,9 +8,9 @@ from uuid import UUID
 from cyclopts import App
 
 from byokeep.cli import alert, vault_next
-from byokeep.cli.api import call, run, tell
+from byokeep.cli.api import Table, call, run, tell_all
 from byokeep.cli.choices import Platform
-from byokeep.cli.terminal import say, session, show
+from byokeep.cli.terminal import say, session
 from byokeep.core.errors import Conflict, Rejected
 
 Cause = Literal["suspected_leak", "artifact_store_exposure", "runner_compromise", "account_lockout", "drill"]
@@ -54,10 +54,7 @@ def list_() -> None:
     Example: byokeep incident vault list
     """
     found: Any = run(call("GET", "/v1/vault-incidents"))
-    if session().as_json:
-        show(found)
-        return
-    tell(found["incidents"], title="Incidents", columns=_INCIDENT)
+    tell_all(found, Table(found["incidents"], "Incidents", _INCIDENT))
 
 
 @app.command
@@ -163,19 +160,13 @@ def _step(incident: UUID, name: str) -> None:
 
 def _told(found: Any, *, approver: bool = False) -> None:
     """Show an incident and what comes next."""
-    if session().as_json:
-        show(found)
-        return
     about = {name: found[name] for name in _ABOUT}
     about |= {"left": {name: count for name, count in found["left"].items() if count}}
-    tell(about, title="Incident")
-    for rows, title, columns in ((found["items"], "Profiles", _ITEMS), (found["evidence"], "Evidence", _EVIDENCE)):
-        if rows:
-            say("")
-            tell(rows, title=title, columns=columns)
+    tell_all(found, Table(about, "Incident"), Table(found["items"] or None, "Profiles", _ITEMS),
+             Table(found["evidence"] or None, "Evidence", _EVIDENCE))  # fmt: skip
     say("")
     say(vault_next.lines(found, approver=approver))
-    if found["step"] == "closed":
+    if found["step"] == "closed" and not session().as_json:
         standing = alert.to_close(_ALERTS, client_id=found["client_id"], objects=_objects(found))
         say(
             "Each account's browser lane went off with its old profile; after that `byokeep account lane` sets it anew."

@@ -6,9 +6,7 @@ Rules: a worker does the work; a person logs in and confirms. Nothing is typed b
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from shlex import quote
 from typing import Annotated, Any, Final, Literal
@@ -17,8 +15,8 @@ from uuid import UUID
 from cyclopts import App, Parameter
 from rich.text import Text
 
-from byokeep.cli.api import call, run, segment, tell
-from byokeep.cli.terminal import again, busy, err, say, session, show
+from byokeep.cli.api import Table, ask_until, call, run, segment, tell, tell_all
+from byokeep.cli.terminal import again, err, say, session, show
 from byokeep.core.errors import Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.profile import next_step_of_work
 from byokeep.process import is_held, is_what_it_says
@@ -220,7 +218,7 @@ def list_(client: UUID, *, due: bool = False) -> None:
     Args:
         due: Only those that are due.
     """
-    found = run(call("GET", f"/v1/clients/{client}/profiles", params={"due": "true"} if due else None))["profiles"]
+    found = run(call("GET", f"/v1/clients/{client}/profiles", params={"due": "true" if due else None}))["profiles"]
     tell([_flat(one) for one in found], title="Profiles", columns=_COLUMNS)
 
 
@@ -255,12 +253,7 @@ def history(profile: UUID) -> None:
     Example: byokeep profile history $PROFILE
     """
     found = run(call("GET", f"/v1/profiles/{profile}/history"))
-    if session().as_json:
-        show(found)
-        return
-    tell(found["generations"], title="Generations", columns=_GENERATIONS)
-    say("")
-    tell(found["work"], title="Work", columns=_WORKS)
+    tell_all(found, Table(found["generations"], "Generations", _GENERATIONS), Table(found["work"], "Work", _WORKS))
 
 
 def _ask(profile: UUID, act: str, *, wait: bool, saying: str, note: str, body: dict[str, Any] | None = None) -> int:
@@ -273,14 +266,15 @@ def _ask(profile: UUID, act: str, *, wait: bool, saying: str, note: str, body: d
 async def _until(
     profile: UUID, work: dict[str, Any], there: Callable[[Mapping[str, Any]], bool], *, within_s: float, saying: str
 ) -> dict[str, Any]:
-    deadline = time.monotonic() + within_s
-    with busy(saying):
-        while work["state"] == "asked" or not there(work):
-            if time.monotonic() > deadline:
-                step = "Is a worker up? `byokeep doctor` tells; it may still go on."
-                raise Unavailable("not_done_yet", next_step=step, work=work["work"])
-            await asyncio.sleep(0.2)
-            work = await call("GET", f"/v1/profiles/{profile}/works/{work['work']}")
+    def over(work: Mapping[str, Any]) -> bool:
+        return work["state"] != "asked" and there(work)
+
+    if not over(work):
+        path = f"/v1/profiles/{profile}/works/{work['work']}"
+        work = await ask_until(path, over, within_s=within_s, saying=saying)
+    if not over(work):
+        step = "Is a worker up? `byokeep doctor` tells; it may still go on."
+        raise Unavailable("not_done_yet", next_step=step, work=work["work"])
     return work
 
 
@@ -400,13 +394,8 @@ def status() -> int:
     Example: byokeep kek status
     """
     found: Any = run(call("GET", "/v1/keks"))
-    if session().as_json:
-        show(found)
-    else:
-        tell(found["keks"], title="Keys that guard profiles", columns=_KEK_COLUMNS)
-        if found["rotations"]:
-            say("")
-            tell(found["rotations"], title="Rotations", columns=_ROTATIONS)
+    tell_all(found, Table(found["keks"], "Keys that guard profiles", _KEK_COLUMNS),
+             Table(found["rotations"] or None, "Rotations", _ROTATIONS))  # fmt: skip
     checks = {one["check"] for one in found["keks"]}
     if checks - {"match", "unknown"}:
         return Integrity.exit_code
@@ -454,15 +443,10 @@ def dependents(kek: str, version: int | None = None) -> None:
         kek: As `byokeep kek status` shows it.
         version: One version; all when left out.
     """
-    below = f"?version={version}" if version is not None else ""
-    found: Any = run(call("GET", f"/v1/keks/{segment(kek)}/dependents{below}"))
-    if session().as_json:
-        show(found)
-        return
+    found: Any = run(call("GET", f"/v1/keks/{segment(kek)}/dependents", params={"version": version}))
     if not found["dependents"]:
         say("Nothing depends on it.")
-        return
-    tell(found["dependents"], title=f"Depends on it: {found['count']}", columns=_DEPENDENTS)
+    tell_all(found, Table(found["dependents"] or None, f"Depends on it: {found['count']}", _DEPENDENTS))
 
 
 @kek.command(name="history")
@@ -475,10 +459,8 @@ def kek_history(kek: str, version: int) -> None:
         kek: As `byokeep kek status` shows it.
     """
     found: Any = run(call("GET", f"/v1/keks/{segment(kek)}/versions/{version}/history"))
-    if session().as_json:
-        show(found)
-        return
-    tell(found["moves"], title=f"Version {version}, {found['state']}", columns=("from", "to", "reason", "at", "by"))
+    columns = ("from", "to", "reason", "at", "by")
+    tell_all(found, Table(found["moves"], f"Version {version}, {found['state']}", columns))
 
 
 @kek.command
@@ -526,11 +508,8 @@ def plan(kek: str, version: int) -> None:
 
 
 def _planned(found: Any) -> None:
-    if session().as_json:
-        show(found)
-        return
     note = "Nothing remains." if found["done"] else _after_compromise(found)
-    tell(found["left"], title=f"Remaining: {found['remaining']} of {found['found']}", columns=_DEPENDENTS, note=note)
+    tell_all(found, Table(found["left"], f"Remaining: {found['remaining']} of {found['found']}", _DEPENDENTS, note))
 
 
 def _after_compromise(found: Any) -> str:
