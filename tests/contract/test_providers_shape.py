@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from byokeep.adapters.providers.descriptor import DESCRIPTORS, check_format, load
 from byokeep.adapters.providers.identify import ProviderReply, classify, reflects
 from byokeep.core.errors import Rejected
-from byokeep.core.model import API_PROVIDERS, SECRET_NAMES
+from byokeep.core.model import API_PROVIDERS
 from byokeep.core.next_steps import of_outcome
 from byokeep.kernel.ports import CheckOutcome, OutcomeStatus
 
@@ -145,7 +145,10 @@ def test_any_bytes_are_accepted_or_refused(provider: str, value: bytes) -> None:
 def test_descriptors_are_the_closed_set_of_the_model() -> None:
     """Every API provider has one descriptor, under its published name, with a rotation policy within bounds."""
     assert set(DESCRIPTORS) == {str(p) for p in API_PROVIDERS}
-    assert {d.published_name: d.provider for d in DESCRIPTORS.values()} == {n: str(p) for n, p in SECRET_NAMES.items()}
+    assert {d.published_name: d.provider for d in DESCRIPTORS.values()} == {
+        "anthropic_api_key": "anthropic", "openai_api_key": "openai", "google_gemini_api_key": "google",
+        "openrouter_api_key": "openrouter", "kie_api_key": "kie", "heygen_api_key": "heygen",
+    }  # fmt: skip
     for descriptor in DESCRIPTORS.values():
         assert descriptor.base_url == f"https://{descriptor.host}"
         assert 30 <= descriptor.rotation_days <= 90

@@ -19,7 +19,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,34 +34,23 @@ from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire.transport import TooLarge, Transport, read_body
 
+if TYPE_CHECKING:
+    from byokeep_redact.fingerprint import Fingerprints
+    from byokeep_redact.leaks import Baseline, BaselineEntry
+    from byokeep_redact.search import Finding, Report
+
 PATH: Final = "/v1/leaks/fingerprints"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Live:
-    """What the server knows of the live values.
-
-    Attributes:
-        document: JSON of docs/spec/leak-fingerprints.md; its list is empty when no live value has fingerprints.
-        values: Live values that are in the document.
-        unknown: Live values that are not: stored by an earlier release, or too weak to be watched. When this is not 0,
-            a scan that finds nothing has not shown that nothing is there.
-        replaced_unknown: Replaced values that the store still holds and that are not in the document.
-        all_clients: False when the caller is assigned to some clients only, and the document holds only theirs.
-    """
-
-    document: bytes = field(repr=False)
-    values: int
-    unknown: int
-    replaced_unknown: int
-    all_clients: bool
-
-
-async def fetch_fingerprints(*, token: Secret | None = None) -> Live:
+async def fetch_fingerprints(*, token: Secret | None = None) -> tuple[bytes, int]:
     """Return the fingerprints of every live value that the caller may look for. The fetch is on record.
 
     Args:
         token: An auditor's token; default the caller's own.
+
+    Returns:
+        The JSON of docs/spec/leak-fingerprints.md, and how many live values are not in it, stored by an earlier release
+        or too weak to be watched: when there are any, a scan that finds nothing has not shown that nothing is there.
 
     Raises:
         Denied: ``not_permitted`` - not an auditor.
@@ -70,21 +59,10 @@ async def fetch_fingerprints(*, token: Secret | None = None) -> Live:
     """
     reply = await call("GET", PATH, token=token)
     try:
-        return Live(
-            document=json.dumps(reply["fingerprints"]).encode(),
-            values=int(reply["values"]),
-            unknown=len(reply["unknown"]),
-            replaced_unknown=int(reply["replaced_unknown"]),
-            all_clients=reply["all_clients"] is True,
-        )
-    except (KeyError, TypeError, ValueError):
+        return json.dumps(reply["fingerprints"]).encode(), len(reply["unknown"])
+    except (KeyError, TypeError):
         raise Unavailable("server_garbage", next_step="This is not a byokeep server of this release.") from None
 
-
-if TYPE_CHECKING:
-    from byokeep_redact.fingerprint import Fingerprints
-    from byokeep_redact.leaks import Baseline, BaselineEntry
-    from byokeep_redact.search import Finding, Report
 
 CLEAN, FOUND, UNKNOWN = 0, 1, 4
 _MOST_DOCUMENT: Final = 256 << 20  # bytes
@@ -204,10 +182,10 @@ def _fingerprints(*, live: bool, descriptor: int | None) -> tuple[Fingerprints |
             with os.fdopen(descriptor, "rb") as source:
                 return prints.parse(source.read(_MOST_DOCUMENT)), unsure
         if live:
-            answer = run(fetch_fingerprints())
-            if answer.unknown:
+            document, unknown = run(fetch_fingerprints())
+            if unknown:
                 unsure.append("live_values_without_fingerprints")
-            return prints.parse(answer.document), unsure
+            return prints.parse(document), unsure
     except OSError:
         return None, [*unsure, "bad_descriptor"]
     except ByokeepError as error:
@@ -370,29 +348,20 @@ async def _places(live: Any) -> list[Any]:
 
 
 async def _send(probes: list[Any]) -> list[tuple[Any, Any]]:
-    reply = _part("selftest.live").LiveReply
-    token, gate = own_token(), asyncio.Semaphore(_AT_ONCE)
+    token, gate, url = own_token(), asyncio.Semaphore(_AT_ONCE), web_url()
     async with Transport(ca_file=session().settings.file("web_ca_file")) as http:
 
-        async def one(probe: Any) -> Any:
+        async def one(probe: Any) -> tuple[Any, Any]:
+            bearer = {"Authorization": "Bearer " + token.reveal().decode()} if probe.with_token else {}
+            headers, status, said = dict(probe.headers) | bearer, 0, b""
             async with gate:
-                try:
-                    return reply(*await _ask(http, probe, token))
-                except (aiohttp.ClientError, TimeoutError, OSError):
-                    return reply(0)
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError, TooLarge):
+                    async with http.request(
+                        probe.method, URL(url + probe.path), headers=headers, within=_TIMEOUT, data=probe.body
+                    ) as reply:
+                        said = repr(sorted(reply.headers.items())).encode() + b"\n"
+                        said += await read_body(reply, _MOST)
+                        status = reply.status  # 0: not read to its end, so nothing is known of it
+            return probe, _part("selftest.live").LiveReply(status, said)
 
-        replies = await asyncio.gather(*(one(probe) for probe in probes))
-    return list(zip(probes, replies, strict=True))
-
-
-async def _ask(http: Transport, probe: Any, token: Secret) -> tuple[int, bytes]:
-    headers = dict(probe.headers)
-    if probe.with_token:
-        headers["Authorization"] = "Bearer " + token.reveal().decode()
-    url = URL(web_url() + probe.path)
-    async with http.request(probe.method, url, headers=headers, within=_TIMEOUT, data=probe.body) as reply:
-        said = repr(sorted(reply.headers.items())).encode() + b"\n"
-        try:
-            return reply.status, said + await read_body(reply, _MOST)
-        except TooLarge:  # not read to its end, so nothing is known of it
-            return 0, said
+        return await asyncio.gather(*(one(probe) for probe in probes))

@@ -8,39 +8,33 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from byokeep.core.errors import Rejected
 
 Kind = Literal["export", "proof", "evidence", "epochs", "keys"]
 HEAD: Final = 64 * 1024  # bytes in which the marks of a file of lines stand
-_MARKS: Final[Mapping[Kind, tuple[bytes, ...]]] = MappingProxyType(
-    {
-        "proof": (b'"inclusion"', b'"records"', b'"type"'),
-        "evidence": (b'"payload"', b'"payloadType"'),
-        "epochs": (b'{"heads":',),
-        "export": (b'"chain"', b'"hash"', b'"payload"'),
-    }
-)
-_IS: Final[Mapping[Kind, str]] = MappingProxyType(
-    {
-        "export": "an export of the audit; check it with `byokeep audit verify`",
-        "proof": "a client's proof; check it with `byokeep audit check-proof`",
-        "evidence": "signed evidence; check it with `byokeep evidence verify`",
-        "epochs": "the file of checkpoints; give it as --epochs",
-        "keys": "a file of public keys; give it as --keys",
-    }
-)
-_WRITTEN_BY: Final[Mapping[Kind, str]] = MappingProxyType(
-    {
-        "export": "what `byokeep audit export` writes",
-        "proof": "what `byokeep audit proof` writes",
-        "evidence": "what `byokeep evidence export` writes",
-        "epochs": "`checkpoints/epochs.jsonl` of the home directory",
-        "keys": "what `byokeep audit keys` writes",
-    }
-)
+
+
+class _File(NamedTuple):
+    """What a kind is, what writes it, and marks that stand in it."""
+
+    what: str
+    written_by: str
+    marks: tuple[bytes, ...]
+
+
+_FILES: Final[Mapping[Kind, _File]] = {
+    "proof": _File("a client's proof; check it with `byokeep audit check-proof`",
+                   "what `byokeep audit proof` writes", (b'"inclusion"', b'"records"', b'"type"')),
+    "evidence": _File("signed evidence; check it with `byokeep evidence verify`",
+                      "what `byokeep evidence export` writes", (b'"payload"', b'"payloadType"')),
+    "epochs": _File("the file of checkpoints; give it as --epochs",
+                    "`checkpoints/epochs.jsonl` of the home directory", (b'{"heads":',)),
+    "export": _File("an export of the audit; check it with `byokeep audit verify`",
+                    "what `byokeep audit export` writes", (b'"chain"', b'"hash"', b'"payload"')),
+    "keys": _File("a file of public keys; give it as --keys", "what `byokeep audit keys` writes", ()),
+}  # fmt: skip
 
 
 def kind_of(data: bytes) -> Kind | None:
@@ -48,7 +42,8 @@ def kind_of(data: bytes) -> Kind | None:
     if data.startswith((b"log ", b"evidence ")):
         return "keys"
     # Records stand inside proofs and evidence as quoted text, so their marks do not count there.
-    return next((kind for kind, marks in _MARKS.items() if all(mark in data for mark in marks)), None)
+    marked = (kind for kind, file in _FILES.items() if file.marks and all(mark in data for mark in file.marks))
+    return next(marked, None)
 
 
 def expect(wanted: Kind, data: bytes) -> None:
@@ -58,8 +53,8 @@ def expect(wanted: Kind, data: bytes) -> None:
         Rejected: ``empty_file``, ``wrong_file``, with what to give instead.
     """
     if not data.strip():
-        raise Rejected("empty_file", next_step=f"The file is empty. What belongs here is {_WRITTEN_BY[wanted]}.")
+        raise Rejected("empty_file", next_step=f"The file is empty. What belongs here is {_FILES[wanted].written_by}.")
     found = kind_of(data)
     if found != wanted:
-        what = f"This is {_IS[found]}." if found else "This is no file that byokeep wrote."
-        raise Rejected("wrong_file", next_step=f"{what} What belongs here is {_WRITTEN_BY[wanted]}.")
+        what = f"This is {_FILES[found].what}." if found else "This is no file that byokeep wrote."
+        raise Rejected("wrong_file", next_step=f"{what} What belongs here is {_FILES[wanted].written_by}.")

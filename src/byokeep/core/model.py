@@ -63,18 +63,6 @@ OAUTH_PLATFORMS: Final = (Provider.META, Provider.TIKTOK, Provider.LINKEDIN, Pro
 SEAL: Final = "seal"  # what the lease of a job says that seals its profile; no job declares it
 PROFILE: Final = "profile"  # what a job declares as its secret to have its accounts' sealed browser profiles
 
-# Runbook 2.1 calls the secrets by these names; the API speaks of providers.
-SECRET_NAMES: Final[Mapping[str, Provider]] = MappingProxyType(
-    {
-        "anthropic_api_key": Provider.ANTHROPIC,
-        "openai_api_key": Provider.OPENAI,
-        "google_gemini_api_key": Provider.GOOGLE,
-        "openrouter_api_key": Provider.OPENROUTER,
-        "kie_api_key": Provider.KIE,
-        "heygen_api_key": Provider.HEYGEN,
-    }
-)
-
 
 class SecretKind(StrEnum):
     """What a secret is (runbook section 0). The kind never changes after creation."""
@@ -254,24 +242,4 @@ class DeclaredJob:
     effects: tuple[str, ...]
     state: str
     opened_at: datetime
-    expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
-    """Leave to log in at the store for one job, for seconds.
-
-    ``jwt_iat`` / ``jwt_exp`` are the claims of the signed login token in Unix seconds: signing the same claims
-    again gives the same bytes, which is how a login in the store's audit log is matched to this row.
-    """
-
-    id: LeaseId
-    job_id: JobId
-    client_id: ClientId
-    kind: LeaseKind
-    runner_id: UUID
-    secrets: tuple[str, ...]
-    jwt_iat: int
-    jwt_exp: int
-    issued_at: datetime
     expires_at: datetime

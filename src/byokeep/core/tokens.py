@@ -29,14 +29,9 @@ _PLATFORM: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _ISSUER: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]{1,255}[A-Za-z0-9._~/-]{0,200}\Z")
 _LABEL: Final = re.compile(r"[!-~]{1,256}\Z")
 _SCOPE: Final = re.compile(r"[!-+\--~]{1,200}\Z")
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z")
+_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 _NONE: Final = "none"
-_FIELDS: Final = frozenset(
-    {
-        "format", "platform", "issuer", "app_id", "account_id", "access_token", "refresh_token", "scopes",
-        "access_expires_at", "refresh_expires_at", "consent_expires_at", "obtained_at", "obtained_by",
-    }
-)  # fmt: skip
+_ENDS: Final = ("access_expires_at", "refresh_expires_at", "consent_expires_at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +80,7 @@ class TokenSet:
         for name, holds in forms:
             if not holds:
                 raise ValueError(f"token set: {name}")
-        ends = (self.access_expires_at, self.refresh_expires_at, self.consent_expires_at)
-        for moment in (self.obtained_at, *ends):
+        for moment in (self.obtained_at, *(getattr(self, name) for name in _ENDS)):
             if moment is not None and (moment.utcoffset() != timedelta(0) or moment.microsecond):
                 raise ValueError("token set: times are whole seconds of UTC")
 
@@ -202,9 +196,7 @@ def fields_of(tokens: TokenSet) -> Mapping[str, str | Secret]:
         "access_token": tokens.access,
         "refresh_token": _NONE if tokens.refresh is None else tokens.refresh,
         "scopes": "unknown" if tokens.scopes is None else ",".join(tokens.scopes) + ",",
-        "access_expires_at": _stamp(tokens.access_expires_at),
-        "refresh_expires_at": _stamp(tokens.refresh_expires_at),
-        "consent_expires_at": _stamp(tokens.consent_expires_at),
+        **{name: _stamp(getattr(tokens, name)) for name in _ENDS},
         "obtained_at": _stamp(tokens.obtained_at),
         "obtained_by": str(tokens.obtained_by),
     }
@@ -217,35 +209,23 @@ def token_set_from(fields: Mapping[str, object]) -> TokenSet:
         Integrity: ``token_set_unreadable``; nothing of the content is repeated.
     """
     try:
-        if set(fields) != _FIELDS or fields["format"] != FORMAT:
-            raise ValueError("fields")
         text = {name: value for name, value in fields.items() if isinstance(value, str) and value.isascii()}
-        if len(text) != len(fields):
-            raise ValueError("text")
-        return _built(text)
-    except (ValueError, Rejected):
+        refresh, ends = text["refresh_token"], {name: _moment(text[name]) for name in _ENDS}
+        made = TokenSet(
+            platform=text["platform"], issuer=text["issuer"], app_id=text["app_id"],
+            account_id=text["account_id"] or None, access=token(text["access_token"]),
+            refresh=None if refresh == _NONE else token(refresh), scopes=_scopes(text["scopes"]),
+            obtained_at=_time(text["obtained_at"]), obtained_by=UUID(text["obtained_by"]), **ends,
+        )  # fmt: skip
+        stored = fields_of(made)
+        if text.keys() != fields.keys() or stored.keys() != text.keys():
+            raise ValueError("fields")
+        for name, value in stored.items():
+            if not (value.matches(text[name].encode()) if isinstance(value, Secret) else value == text[name]):
+                raise ValueError(name)
+    except (ValueError, KeyError, Rejected):
         raise Integrity("token_set_unreadable", next_step="Connect the account again.") from None
-
-
-def _built(text: Mapping[str, str]) -> TokenSet:
-    refresh, by = text["refresh_token"], UUID(text["obtained_by"])
-    obtained = _moment(text["obtained_at"])
-    if obtained is None or str(by) != text["obtained_by"]:
-        raise ValueError("obtained")
-    return TokenSet(
-        platform=text["platform"],
-        issuer=text["issuer"],
-        app_id=text["app_id"],
-        account_id=text["account_id"] or None,
-        access=token(text["access_token"]),
-        refresh=None if refresh == _NONE else token(refresh),
-        scopes=_scopes(text["scopes"]),
-        access_expires_at=_moment(text["access_expires_at"]),
-        refresh_expires_at=_moment(text["refresh_expires_at"]),
-        consent_expires_at=_moment(text["consent_expires_at"]),
-        obtained_at=obtained,
-        obtained_by=by,
-    )
+    return made
 
 
 def token(value: object) -> Secret:
@@ -262,20 +242,16 @@ def token(value: object) -> Secret:
 
 
 def _scopes(text: str) -> tuple[str, ...] | None:
-    if text == "unknown":
-        return None
-    if not text.endswith(","):
-        raise ValueError("scopes")
-    return tuple(text.split(",")[:-1]) if text != "," else ()
+    return None if text == "unknown" else tuple(filter(None, text.split(",")))
 
 
 def _stamp(moment: datetime | None) -> str:
-    return _NONE if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _NONE if moment is None else moment.strftime(_TIME)
+
+
+def _time(text: str) -> datetime:
+    return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
 
 
 def _moment(text: str) -> datetime | None:
-    if text == _NONE:
-        return None
-    if not _TIME.match(text):
-        raise ValueError("time")
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    return None if text == _NONE else _time(text)
