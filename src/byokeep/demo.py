@@ -24,14 +24,14 @@ from typing import Any, Final
 from uuid import UUID
 
 import aiohttp
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from byokeep.cli.api import call, fetch
 from byokeep.cli.intake import read_token_file, write_private
-from byokeep.cli.terminal import TerminalSession, called, current, session
-from byokeep.client import ClientSettings, Keep
+from byokeep.cli.job import client_settings
+from byokeep.cli.terminal import TerminalSession, busy, called, current, err, out, session
+from byokeep.client import Keep
 from byokeep.client import verify as offline
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Unavailable
 from byokeep.core.secret import Secret
@@ -76,14 +76,7 @@ class Scene:
 
     def keep(self) -> Keep:
         """The SDK with the machine identities of this home."""
-        place = self.home / "credentials"
-        return Keep(
-            ClientSettings(
-                broker_url=self.stack.broker_url,
-                runner_token_file=place / "runner.token",
-                dispatcher_token_file=place / "dispatcher.token",
-            )
-        )
+        return Keep(client_settings())
 
     async def effects(self) -> int:
         """How many effects the simulated platform has seen."""
@@ -394,8 +387,6 @@ STEPS: Final[tuple[Callable[[Scene], Awaitable[DemoNotes]], ...]] = (
 
 
 FAILED = 5
-_err = Console(stderr=True, highlight=False)
-_out = Console(highlight=False)
 
 
 async def run(*, keep: Path | None = None, as_json: bool = False) -> int:
@@ -410,7 +401,7 @@ async def run(*, keep: Path | None = None, as_json: bool = False) -> int:
     """
     rows: list[dict[str, Any]] = []
     began = time.monotonic()
-    async with scene(keep, say=lambda text: None if as_json else _err.print(Text(text, style="dim"))) as stage:
+    async with scene(keep, say=lambda text: None if as_json else err.print(Text(text, style="dim"))) as stage:
         for step in STEPS:
             rows.append(await _one(step, stage, quiet=as_json))
             if not rows[-1]["ok"]:
@@ -419,7 +410,7 @@ async def run(*, keep: Path | None = None, as_json: bool = False) -> int:
     took = time.monotonic() - began
     if as_json:
         document = {"ok": held, "took_s": round(took, 1), "steps": rows, "state": str(keep) if keep else None}
-        _out.print_json(json.dumps(document))
+        out.print_json(json.dumps(document))
     else:
         _show(rows, held=held, took=took, keep=keep)
     return 0 if held else int(rows[-1].pop("exit_code", FAILED))
@@ -429,23 +420,21 @@ async def _one(step: Any, stage: Any, *, quiet: bool) -> dict[str, Any]:
     began = time.monotonic()
     name = step.__name__
     summary = str(step.__doc__).split("\n", 1)[0]
+    row: dict[str, Any] = {"step": name, "ok": False, "claim": summary}
     try:
-        if quiet or not _err.is_terminal:
-            if not quiet:
-                _err.print(Text(summary))
-            seen = await step(stage)
-        else:
-            with _err.status(Text(summary)):
-                seen = await step(stage)
-        row = {"step": name, "ok": True, "claim": seen.claim, "seen": seen.seen}
+        if not quiet and not err.is_terminal:
+            err.print(Text(summary))
+        with busy(summary):
+            notes = await step(stage)
+        row |= {"ok": True, "claim": notes.claim, "seen": notes.seen}
     except Broken as broken:
-        row = {"step": name, "ok": False, "claim": summary, "seen": str(broken)}
+        row["seen"] = str(broken)
     except ByokeepError as error:
-        row = {"step": name, "ok": False, "claim": summary, "seen": f"{error} {error.next_step}"}
+        row["seen"] = f"{error} {error.next_step}"
         if isinstance(error, Unavailable):
             row["exit_code"] = error.exit_code
     except Exception as error:  # a simulator that fails, a file that is gone: the claim was not shown
-        row = {"step": name, "ok": False, "claim": summary, "seen": f"unexpected {type(error).__name__}"}
+        row["seen"] = f"unexpected {type(error).__name__}"
     return row | {"took_s": round(time.monotonic() - began, 2)}
 
 
@@ -457,10 +446,10 @@ def _show(rows: list[dict[str, Any]], *, held: bool, took: float, keep: Path | N
     for row in rows:
         mark = Text("ok", style="green") if row["ok"] else Text("no", style="bold red")
         table.add_row(mark, Text(row["claim"]), Text(row["seen"]), f"{row['took_s']:.1f}")
-    _out.print(table)
+    out.print(table)
     if held:
-        _out.print(Text(f"All {len(rows)} claims held, in {took:.0f} s.", style="bold green"))
-        _err.print(f"State is kept in {keep}" if keep else f"Next: {called()} up", style="dim")
+        out.print(Text(f"All {len(rows)} claims held, in {took:.0f} s.", style="bold green"))
+        err.print(f"State is kept in {keep}" if keep else f"Next: {called()} up", style="dim")
     else:
         said = "A claim could not be checked" if "exit_code" in rows[-1] else "A claim did not hold"
-        _out.print(Text(f"{said}; the steps after it were not run.", style="bold red"))
+        out.print(Text(f"{said}; the steps after it were not run.", style="bold red"))

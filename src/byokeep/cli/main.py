@@ -16,19 +16,8 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, get_args, get_origin
 from uuid import UUID
 
-from cyclopts import (
-    App,
-    CoercionError,
-    CycloptsError,
-    Group,
-    MissingArgumentError,
-    Parameter,
-    RepeatArgumentError,
-    UnknownCommandError,
-    UnknownOptionError,
-    UnusedCliTokensError,
-    ValidationError,
-)
+import cyclopts
+from cyclopts import App, Group, Parameter
 
 from byokeep import __version__
 from byokeep.cli import redact, servers
@@ -96,10 +85,10 @@ _WANTED: Final[dict[object, str]] = {
 }
 _CALLED: Final = {"coercion": "bad_value", "unused_cli_tokens": "too_many_words", "repeat_argument": "given_twice"}
 _SAID: Final = (
-    (RepeatArgumentError, "{argument} stands there twice. "),
-    (UnknownOptionError, "There is no such option here. "),
-    (UnusedCliTokensError, "There are more words than this command takes. "),
-    (ValidationError, "{argument} is outside of what is allowed. "),
+    (cyclopts.RepeatArgumentError, "{argument} stands there twice. "),
+    (cyclopts.UnknownOptionError, "There is no such option here. "),
+    (cyclopts.UnusedCliTokensError, "There are more words than this command takes. "),
+    (cyclopts.ValidationError, "{argument} is outside of what is allowed. "),
 )
 
 _EXPOSED: Final = (
@@ -166,7 +155,7 @@ def run(argv: list[str]) -> int:
         result = app.meta(own, exit_on_error=False, print_error=False, result_action="return_value")
     except ByokeepError as error:
         return fail(error, as_json=as_json)
-    except CycloptsError as error:
+    except cyclopts.CycloptsError as error:
         return fail(_usage(error), as_json=as_json)
     except KeyboardInterrupt:
         err.print("stopped")
@@ -208,7 +197,7 @@ def _refuse_unknown(argv: list[str]) -> None:
         raise Rejected("usage", next_step=f"Commands: {known}. See `byokeep --help`.", problem="unknown_command")
 
 
-def _usage(error: CycloptsError) -> Rejected:
+def _usage(error: cyclopts.CycloptsError) -> Rejected:
     kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__.removesuffix("Error")).lower()
     kind = _CALLED.get(kind, kind)
     about = {}
@@ -220,27 +209,27 @@ def _usage(error: CycloptsError) -> Rejected:
         )
     command = " ".join(["byokeep", *(error.command_chain or ())])
     hint = _hint(error, about.get("argument", ""))
-    if command == "byokeep job run" and isinstance(error, UnusedCliTokensError | UnknownOptionError):
+    if command == "byokeep job run" and isinstance(error, cyclopts.UnusedCliTokensError | cyclopts.UnknownOptionError):
         hint += "The command to run stands after --, e.g. `-- python post.py`. "
-    if command == "byokeep account app set" and isinstance(error, UnusedCliTokensError):
+    if command == "byokeep account app set" and isinstance(error, cyclopts.UnusedCliTokensError):
         hint += _EXPOSED
     return Rejected("usage", next_step=f"{hint}See `{command} --help`.", problem=kind, **about)
 
 
-def _hint(error: CycloptsError, argument: str) -> str:
+def _hint(error: cyclopts.CycloptsError, argument: str) -> str:
     """Say what is wrong, in words of ours and with names of ours alone."""
-    if isinstance(error, UnknownCommandError) and error.app is not None:
+    if isinstance(error, cyclopts.UnknownCommandError) and error.app is not None:
         known = sorted(name for name in error.app if not name.startswith("-"))
         return _meant(error, known) + "Commands: " + ", ".join(known) + ". "
-    if isinstance(error, CoercionError):
+    if isinstance(error, cyclopts.CoercionError):
         return f"{argument or 'A value'} cannot be read: {_WANTED.get(error.target_type) or _words_of(error)}. "
-    if isinstance(error, MissingArgumentError) and error.argument is not None:
+    if isinstance(error, cyclopts.MissingArgumentError) and error.argument is not None:
         words = get_args(error.argument.hint) if get_origin(error.argument.hint) is Literal else ()
         return f"{argument} is missing, or its value is. " + ("Use one of " + ", ".join(words) + ". " if words else "")
     return next((text.format(argument=argument or "A value") for kind, text in _SAID if isinstance(error, kind)), "")
 
 
-def _meant(error: UnknownCommandError, known: list[str]) -> str:
+def _meant(error: cyclopts.UnknownCommandError, known: list[str]) -> str:
     """Name the command of ours that an unknown word is close to; the word itself is not repeated."""
     import difflib  # noqa: PLC0415 - a word that is known needs none
 
@@ -249,7 +238,7 @@ def _meant(error: UnknownCommandError, known: list[str]) -> str:
     return f"Did you mean {close[0]}? " if close else ""
 
 
-def _words_of(error: CoercionError) -> str:
+def _words_of(error: cyclopts.CoercionError) -> str:
     wanted = error.target_type
     return "use one of " + ", ".join(get_args(wanted)) if get_origin(wanted) is Literal else "see its form in the help"
 

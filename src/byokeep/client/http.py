@@ -32,17 +32,7 @@ import aiohttp
 
 from byokeep.client.settings import ClientSettings, parse_address
 from byokeep.core.canonical import read_json
-from byokeep.core.errors import (
-    KINDS,
-    ByokeepError,
-    Conflict,
-    Denied,
-    NotFound,
-    RateLimited,
-    Rejected,
-    Unauthenticated,
-    Unavailable,
-)
+from byokeep.core.errors import KINDS, ByokeepError, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.transport import Transport, failing, read_body
@@ -158,9 +148,9 @@ _OK: Final = 200
 FIRST_PAUSE_S: Final = 0.05
 LAST_PAUSE_S: Final = 1.0
 BUSY_ATTEMPTS: Final = 20
+_OF_STATUS: Final = [KINDS[name] for name in ("unauthenticated", "denied", "not_found", "conflict", "rate_limited")]
 _BY_STATUS: Final[dict[int, type[ByokeepError]]] = {
-    400: Rejected, 401: Unauthenticated, 403: Denied, 404: NotFound, 405: Rejected, 409: Conflict, 413: Rejected,
-    415: Rejected, 422: Rejected, 429: RateLimited,
+    **dict.fromkeys((400, 405, 413, 415, 422), Rejected), **{kind.http_status: kind for kind in _OF_STATUS},
 }  # fmt: skip
 _FIELDS: Final = ("permit", "provider", "retry_after_s", "field", "epoch", "scope", "max_s", "request_id", "since",
                   "incident", "job", "limit")  # fmt: skip

@@ -20,21 +20,8 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from byokeep.core import merkle
+from byokeep.core import checkpoint, merkle
 from byokeep.core.audit import Record, parse_lines, verify_chain, verify_log
-from byokeep.core.checkpoint import (
-    EXPLAINED_S,
-    ClientProof,
-    LogState,
-    PublicKeys,
-    SignedEpoch,
-    open_checkpoint,
-    parse_epoch_line,
-    parse_heads,
-    parse_keys,
-    replay,
-    verify_client_proof,
-)
 from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.core.evidence import EvidenceReport
 from byokeep.core.evidence import verify_evidence as check_evidence
@@ -82,16 +69,16 @@ class ConsistencyReport:
     new_size: int
 
 
-def read_keys(path: Path) -> PublicKeys:
+def read_keys(path: Path) -> checkpoint.PublicKeys:
     """Read a file of public keys. Raises Rejected(``bad_key_file``, ``unreadable_file``, and as :func:`expect`)."""
     try:
-        return parse_keys(_read(path, "keys").decode("utf-8"))
+        return checkpoint.parse_keys(_read(path, "keys").decode("utf-8"))
     except UnicodeDecodeError:
         raise Rejected("bad_key_file") from None
 
 
 def verify_export(
-    paths: Sequence[Path], keys: PublicKeys, *, epochs: Path | None = None, chain: UUID | None = None,
+    paths: Sequence[Path], keys: checkpoint.PublicKeys, *, epochs: Path | None = None, chain: UUID | None = None,
     now: datetime | None = None,
 ) -> ExportReport:  # fmt: skip
     """Check exports or the second copy against the published epochs. Without their file it can fail, but not pass.
@@ -112,7 +99,7 @@ def verify_export(
     """
     for path in paths:
         expect("export", _head(path))
-    state, known = LogState(), dict[UUID, dict[int, bytes]]()
+    state, known = checkpoint.LogState(), dict[UUID, dict[int, bytes]]()
     if epochs is not None:
         state, known = _published(epochs, keys)
     loose: list[int] = []
@@ -145,7 +132,7 @@ def verify_export(
     return report
 
 
-def _noting(records: Iterable[Record], state: LogState, loose: list[int]) -> Iterator[Record]:
+def _noting(records: Iterable[Record], state: checkpoint.LogState, loose: list[int]) -> Iterator[Record]:
     """Pass records on, and note the first and the last time of those that no checkpoint covers."""
     heads = state.heads
     for record in records:
@@ -155,9 +142,9 @@ def _noting(records: Iterable[Record], state: LogState, loose: list[int]) -> Ite
         yield record
 
 
-def _explained(state: LogState, loose: Sequence[int], now: datetime) -> bool:
+def _explained(state: checkpoint.LogState, loose: Sequence[int], now: datetime) -> bool:
     """Whether all that is uncovered is as new as a log with a checkpoint each minute may leave it."""
-    at_us, slack = int(now.timestamp() * 1e6), EXPLAINED_S * 1_000_000
+    at_us, slack = int(now.timestamp() * 1e6), checkpoint.EXPLAINED_S * 1_000_000
     times = [state.at_us, *loose]
     return not loose or (min(times) >= at_us - slack and max(times) <= at_us + slack)
 
@@ -175,7 +162,7 @@ def _say_if_alone(paths: Sequence[Path], known: Mapping[UUID, object], chain: UU
             raise Rejected("one_chain", next_step=f"The files hold one chain of the log: add --chain {held}.")
 
 
-def verify_epochs(path: Path, keys: PublicKeys) -> LogState:
+def verify_epochs(path: Path, keys: checkpoint.PublicKeys) -> checkpoint.LogState:
     """Replay a file of epochs with all signatures; returns the state it ends in.
 
     Raises:
@@ -185,7 +172,7 @@ def verify_epochs(path: Path, keys: PublicKeys) -> LogState:
     return _published(path, keys)[0]
 
 
-def verify_consistency(old: Path, new: Path, epochs: Path, keys: PublicKeys) -> ConsistencyReport:
+def verify_consistency(old: Path, new: Path, epochs: Path, keys: checkpoint.PublicKeys) -> ConsistencyReport:
     """Check that a newer signed checkpoint only adds to an older one (S-TLOG-4).
 
     Args:
@@ -198,8 +185,8 @@ def verify_consistency(old: Path, new: Path, epochs: Path, keys: PublicKeys) -> 
         Integrity: ``bad_consistency_proof``, ``checkpoint_inconsistent``, or what is wrong with a note or an epoch.
     """
     origin = _origin(keys)
-    first = open_checkpoint(_read(old), keys.log, origin=origin)
-    last = open_checkpoint(_read(new), keys.log, origin=origin)
+    first = checkpoint.open_checkpoint(_read(old), keys.log, origin=origin)
+    last = checkpoint.open_checkpoint(_read(new), keys.log, origin=origin)
     leaves = [merkle.leaf_hash(epoch.leaf) for epoch in _epochs(epochs)]
     if not 1 <= first.size <= last.size <= len(leaves):
         raise Integrity("bad_consistency_proof", next_step="The newer checkpoint is the smaller one, or epochs lack.")
@@ -212,39 +199,39 @@ def verify_consistency(old: Path, new: Path, epochs: Path, keys: PublicKeys) -> 
     return ConsistencyReport(origin=origin, old_size=first.size, new_size=last.size)
 
 
-def verify_proof(path: Path, keys: PublicKeys) -> ClientProof:
+def verify_proof(path: Path, keys: checkpoint.PublicKeys) -> checkpoint.ClientProof:
     """Check a client's proof. Raises Integrity, Rejected(``unreadable_file``, and as :func:`expect`)."""
-    return verify_client_proof(_read(path, "proof"), keys.log)
+    return checkpoint.verify_client_proof(_read(path, "proof"), keys.log)
 
 
-def verify_evidence(path: Path, keys: PublicKeys) -> EvidenceReport:
+def verify_evidence(path: Path, keys: checkpoint.PublicKeys) -> EvidenceReport:
     """Check a bundle of evidence; look at ``complete`` and ``missing``. Raises Integrity, Rejected."""
     return check_evidence(_read(path, "evidence"), keys)
 
 
-def _published(path: Path, keys: PublicKeys) -> tuple[LogState, dict[UUID, dict[int, bytes]]]:
-    origin, state = _origin(keys), LogState()
+def _published(path: Path, keys: checkpoint.PublicKeys) -> tuple[checkpoint.LogState, dict[UUID, dict[int, bytes]]]:
+    origin, state = _origin(keys), checkpoint.LogState()
     known: dict[UUID, dict[int, bytes]] = {}
     expect("epochs", _head(path))
     for epoch in _epochs(path):
-        state = replay(state, epoch, origin=origin, keys=keys.log)
+        state = checkpoint.replay(state, epoch, origin=origin, keys=keys.log)
         if state.base == state.size - 1 > 0:
             known.clear()  # it continues none of the heads before it, and says so
-        for head in parse_heads(epoch.heads):
+        for head in checkpoint.parse_heads(epoch.heads):
             known.setdefault(head.chain, {})[head.seq] = head.hash
     if not state.size:
         raise Rejected("nothing_to_verify", next_step="The file of epochs is empty.")
     return state, known
 
 
-def _epochs(path: Path) -> Iterator[SignedEpoch]:
+def _epochs(path: Path) -> Iterator[checkpoint.SignedEpoch]:
     for line in _lines([path]):
         if not line.endswith(b"\n"):
             raise Integrity("bad_epoch")
-        yield parse_epoch_line(line[:-1])
+        yield checkpoint.parse_epoch_line(line[:-1])
 
 
-def _origin(keys: PublicKeys) -> str:
+def _origin(keys: checkpoint.PublicKeys) -> str:
     names = {key.name for key in keys.log}
     if len(names) != 1:
         raise Rejected("bad_key_file", next_step="Give the keys of exactly one log.")
