@@ -216,7 +216,7 @@ def tell(
     show(told[0] if isinstance(data, Mapping) else told, title=title, columns=wanted, note=note)
 
 
-class Table(NamedTuple):
+class Listing(NamedTuple):
     """Rows of a reply, as :func:`tell` takes them; None = there is nothing to show."""
 
     rows: Any
@@ -225,7 +225,7 @@ class Table(NamedTuple):
     note: str = ""
 
 
-def tell_all(document: Any, *tables: Table) -> None:
+def tell_all(document: Any, *tables: Listing) -> None:
     """Print a reply: as one document for programs, else its tables with a line between them."""
     if session().as_json:
         show(document)
@@ -236,11 +236,11 @@ def tell_all(document: Any, *tables: Table) -> None:
         tell(table.rows, title=table.title, columns=table.columns, note=table.note)
 
 
-def waiting(requests: Sequence[Mapping[str, Any]], approve: str) -> Table:
+def waiting(requests: Sequence[Mapping[str, Any]], approve: str) -> Listing:
     """Return the table of requests that wait for an approver, who types ``approve`` and an id."""
     step = again(f"{approve} {requests[0]['id']}", own_token=False) if requests else ""
     columns = ("id", "scope", "reason", "requested_by", "expires_at")
-    return Table(requests or None, "Waiting for an approver", columns, f"Next, by an approver: {step}")
+    return Listing(requests or None, "Waiting for an approver", columns, f"Next, by an approver: {step}")
 
 
 def requested(asked: Mapping[str, Any], approve: str, *, by: str = "an approver") -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 from cyclopts import App
 
 from byokeep.cli import alert, vault, way_back
-from byokeep.cli.api import Table, call, requested, run, tell, tell_all, waiting
+from byokeep.cli.api import Listing, call, requested, run, tell, tell_all, waiting
 from byokeep.cli.choices import OAuthPlatform
 from byokeep.cli.servers import load
 from byokeep.cli.terminal import again, session, show
@@ -90,7 +90,7 @@ def status(client: UUID) -> None:
     if platforms and all(one["stage"] == "open" for one in platforms) and not session().as_json:
         notes.append(alert.to_close(_ALERTS, client_id=str(client)))
     lost = [{**one, "canary": _canary(one)} for one in platforms]
-    tell_all(found, Table(lost, "Platforms", _COLUMNS, "\n".join(filter(None, notes))),
+    tell_all(found, Listing(lost, "Platforms", _COLUMNS, "\n".join(filter(None, notes))),
              waiting(found["requests"], "incident platform approve"))  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from cyclopts import App
 
-from byokeep.cli.api import Table, call, requested, run, tell, tell_all, waiting
+from byokeep.cli.api import Listing, call, requested, run, tell, tell_all, waiting
 from byokeep.cli.choices import Lane, Platform
 from byokeep.cli.terminal import again
 from byokeep.core.errors import Rejected
@@ -106,4 +106,4 @@ def status() -> None:
     """
     found: Any = run(call("GET", "/v1/switches"))
     columns = ("scope", "closed", "reason", "at", "by", "store_cut_off")
-    tell_all(found, Table(found["switches"], "Switches", columns), waiting(found["requests"], "kill approve"))
+    tell_all(found, Listing(found["switches"], "Switches", columns), waiting(found["requests"], "kill approve"))

@@ -8,7 +8,7 @@ from uuid import UUID
 from cyclopts import App
 
 from byokeep.cli import alert, vault_next
-from byokeep.cli.api import Table, call, run, tell_all
+from byokeep.cli.api import Listing, call, run, tell_all
 from byokeep.cli.choices import Platform
 from byokeep.cli.terminal import say, session
 from byokeep.core.errors import Conflict, Rejected
@@ -54,7 +54,7 @@ def list_() -> None:
     Example: byokeep incident vault list
     """
     found: Any = run(call("GET", "/v1/vault-incidents"))
-    tell_all(found, Table(found["incidents"], "Incidents", _INCIDENT))
+    tell_all(found, Listing(found["incidents"], "Incidents", _INCIDENT))
 
 
 @app.command
@@ -162,8 +162,8 @@ def _told(found: Any, *, approver: bool = False) -> None:
     """Show an incident and what comes next."""
     about = {name: found[name] for name in _ABOUT}
     about |= {"left": {name: count for name, count in found["left"].items() if count}}
-    tell_all(found, Table(about, "Incident"), Table(found["items"] or None, "Profiles", _ITEMS),
-             Table(found["evidence"] or None, "Evidence", _EVIDENCE))  # fmt: skip
+    tell_all(found, Listing(about, "Incident"), Listing(found["items"] or None, "Profiles", _ITEMS),
+             Listing(found["evidence"] or None, "Evidence", _EVIDENCE))  # fmt: skip
     say("")
     say(vault_next.lines(found, approver=approver))
     if found["step"] == "closed" and not session().as_json:

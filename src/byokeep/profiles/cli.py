@@ -15,7 +15,7 @@ from uuid import UUID
 from cyclopts import App, Parameter
 from rich.text import Text
 
-from byokeep.cli.api import Table, ask_until, call, run, segment, tell, tell_all
+from byokeep.cli.api import Listing, ask_until, call, run, segment, tell, tell_all
 from byokeep.cli.terminal import again, err, say, session, show
 from byokeep.core.errors import Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.profile import next_step_of_work
@@ -253,7 +253,7 @@ def history(profile: UUID) -> None:
     Example: byokeep profile history $PROFILE
     """
     found = run(call("GET", f"/v1/profiles/{profile}/history"))
-    tell_all(found, Table(found["generations"], "Generations", _GENERATIONS), Table(found["work"], "Work", _WORKS))
+    tell_all(found, Listing(found["generations"], "Generations", _GENERATIONS), Listing(found["work"], "Work", _WORKS))
 
 
 def _ask(profile: UUID, act: str, *, wait: bool, saying: str, note: str, body: dict[str, Any] | None = None) -> int:
@@ -394,8 +394,8 @@ def status() -> int:
     Example: byokeep kek status
     """
     found: Any = run(call("GET", "/v1/keks"))
-    tell_all(found, Table(found["keks"], "Keys that guard profiles", _KEK_COLUMNS),
-             Table(found["rotations"] or None, "Rotations", _ROTATIONS))  # fmt: skip
+    tell_all(found, Listing(found["keks"], "Keys that guard profiles", _KEK_COLUMNS),
+             Listing(found["rotations"] or None, "Rotations", _ROTATIONS))  # fmt: skip
     checks = {one["check"] for one in found["keks"]}
     if checks - {"match", "unknown"}:
         return Integrity.exit_code
@@ -446,7 +446,7 @@ def dependents(kek: str, version: int | None = None) -> None:
     found: Any = run(call("GET", f"/v1/keks/{segment(kek)}/dependents", params={"version": version}))
     if not found["dependents"]:
         say("Nothing depends on it.")
-    tell_all(found, Table(found["dependents"] or None, f"Depends on it: {found['count']}", _DEPENDENTS))
+    tell_all(found, Listing(found["dependents"] or None, f"Depends on it: {found['count']}", _DEPENDENTS))
 
 
 @kek.command(name="history")
@@ -460,7 +460,7 @@ def kek_history(kek: str, version: int) -> None:
     """
     found: Any = run(call("GET", f"/v1/keks/{segment(kek)}/versions/{version}/history"))
     columns = ("from", "to", "reason", "at", "by")
-    tell_all(found, Table(found["moves"], f"Version {version}, {found['state']}", columns))
+    tell_all(found, Listing(found["moves"], f"Version {version}, {found['state']}", columns))
 
 
 @kek.command
@@ -509,7 +509,7 @@ def plan(kek: str, version: int) -> None:
 
 def _planned(found: Any) -> None:
     note = "Nothing remains." if found["done"] else _after_compromise(found)
-    tell_all(found, Table(found["left"], f"Remaining: {found['remaining']} of {found['found']}", _DEPENDENTS, note))
+    tell_all(found, Listing(found["left"], f"Remaining: {found['remaining']} of {found['found']}", _DEPENDENTS, note))
 
 
 def _after_compromise(found: Any) -> str:
