@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -222,11 +222,11 @@ class Book:
         }
         self.log.add(entry | more)
 
-    def secrets_of(self, sources: Iterable[tuple[str, Mapping[str, str]]]) -> list[dict[str, str]]:
+    def secrets_of(self, **sources: Mapping[str, str]) -> list[dict[str, str]]:
         """Return place, name and hash of each secret field; a source is a place, such as ``form``, and its fields."""
         return [
             {"in": place, "name": name, "hash": self.keys.digest(fields[name])}
-            for place, fields in sources
+            for place, fields in sources.items()
             for name in _SECRET_FIELDS
             if fields.get(name)
         ]

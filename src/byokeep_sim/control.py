@@ -19,12 +19,11 @@ from byokeep_sim.faults import (
     LONGEST_SECRET,
     BadControlError,
     FaultList,
+    changing,
     choice,
     flag,
-    guarded,
     needed,
     number_in,
-    object_of,
     text,
     texts,
 )
@@ -67,23 +66,22 @@ class Control:
             "tokens": self._tokens,
             "usage": lambda _: self._of_each(World.usage),
         }
-        changed = {
-            "keys": self._put_key,
-            "accounts": self._put_account,
-            "faults": self._add_fault,
-            "hash": self._hash,
-            "apps": self._put_app,
-            "consent": self._put_consent,
-            "clock": self._move_clock,
-            "rules": self._set_rules,
-            "grants": self._happen,
-            "webhooks": self._webhook,
-        }
         return [
             web.post("/_sim/reset", self._reset),
-            web.delete("/_sim/faults", self._delete_faults),
+            web.delete("/_sim/faults", _showing(lambda _: {"removed": self._faults.clear()})),
             *(web.get(f"/_sim/{name}", _showing(report)) for name, report in shown.items()),
-            *(web.post(f"/_sim/{name}", guarded(handler)) for name, handler in changed.items()),
+            changing("keys", self._put_key, "provider, key, state, account_id"),
+            changing("accounts", self._put_account, ACCOUNT_FIELDS),
+            changing("faults", lambda spec: asdict(self._faults.add(spec)), status=201),
+            changing(
+                "hash", lambda spec: {"hash": self._book.keys.digest(needed(spec, "value", LONGEST_SECRET))}, "value"
+            ),
+            changing("apps", self._put_app, APP_FIELDS),
+            changing("consent", self._put_consent, CONSENT_FIELDS),
+            changing("clock", self._move_clock, "now, advance_s, frozen"),
+            changing("rules", self._set_rules),
+            changing("grants", self._happen, "platform, account, client_id, event, scopes"),
+            changing("webhooks", self._webhook, _WEBHOOK_FIELDS),
         ]
 
     def _of_each(self, report: Any) -> dict[str, Any]:
@@ -109,41 +107,27 @@ class Control:
         self._site.reset()
         return web.json_response({"reset": True})
 
-    async def _delete_faults(self, _: web.Request) -> web.Response:
-        return web.json_response({"removed": self._faults.clear()})
-
-    async def _put_key(self, request: web.Request) -> web.Response:
-        spec = await object_of(request, "provider, key, state, account_id")
+    def _put_key(self, spec: dict[str, Any]) -> dict[str, Any]:
         vendor = VENDORS[choice(spec, "provider", VENDORS)]
         state = SimKeyState(choice(spec, "state", sorted(vendor.states), "valid"))
         owner = text(spec, "account_id", 100) or None
         known = self._book.keys.put(vendor.name, needed(spec, "key", LONGEST_SECRET), state, owner)
-        return web.json_response({"provider": vendor.name, "state": known.state, "account_id": known.account})
+        return {"provider": vendor.name, "state": known.state, "account_id": known.account}
 
-    async def _put_account(self, request: web.Request) -> web.Response:
-        spec = await object_of(request, ACCOUNT_FIELDS)
+    def _put_account(self, spec: dict[str, Any]) -> dict[str, Any]:
         identity = {name: needed(spec, name, 200) for name in ("id", "username", "display_name")}
         platform, seeded = needed(spec, "platform", 64), account_of(spec)
         self._book.accounts.put(platform, seeded.name, identity)
         if platform in self._social.worlds:
             self._social.worlds[platform].put_account(seeded)
-        return web.json_response(identity)
+        return identity
 
-    async def _add_fault(self, request: web.Request) -> web.Response:
-        return web.json_response(asdict(self._faults.add(await object_of(request))), status=201)
-
-    async def _hash(self, request: web.Request) -> web.Response:
-        spec = await object_of(request, "value")
-        return web.json_response({"hash": self._book.keys.digest(needed(spec, "value", LONGEST_SECRET))})
-
-    async def _put_app(self, request: web.Request) -> web.Response:
-        spec = await object_of(request, APP_FIELDS)
+    def _put_app(self, spec: dict[str, Any]) -> dict[str, Any]:
         app = app_of(spec)
         self._world(spec).put_app(app)
-        return web.json_response(app.report())
+        return app.report()
 
-    async def _put_consent(self, request: web.Request) -> web.Response:
-        spec = await object_of(request, CONSENT_FIELDS)
+    def _put_consent(self, spec: dict[str, Any]) -> dict[str, Any]:
         world = self._world(spec)
         consent = Consent(
             account=text(spec, "account", 64),
@@ -154,39 +138,36 @@ class Control:
         if {consent.account, *(consent.accounts or ())} - {"", *world.accounts}:
             raise BadControlError("no such account; seed it first")
         world.consent = consent
-        return web.json_response({"account": consent.account or None, "deny": consent.deny})
+        return {"account": consent.account or None, "deny": consent.deny}
 
-    async def _move_clock(self, request: web.Request) -> web.Response:
-        spec, clock = await object_of(request, "now, advance_s, frozen"), self._social.clock
+    def _move_clock(self, spec: dict[str, Any]) -> dict[str, Any]:
+        clock = self._social.clock
         if "frozen" in spec:
             clock.freeze(flag(spec, "frozen"))
         if "now" in spec:
             clock.move_to(_moment(spec, "now", 0))
         if "advance_s" in spec:
             clock.move_to(clock.now() + _moment(spec, "advance_s", -_FAR_S))
-        return web.json_response(self._clock())
+        return self._clock()
 
-    async def _set_rules(self, request: web.Request) -> web.Response:
-        spec = await object_of(request)
+    def _set_rules(self, spec: dict[str, Any]) -> dict[str, Any]:
         world = self._world(spec)
         world.set_rules({name: value for name, value in spec.items() if name != "platform"})
-        return web.json_response(world.rules)
+        return world.rules
 
-    async def _happen(self, request: web.Request) -> web.Response:
-        spec = await object_of(request, "platform, account, client_id, event, scopes")
-        return web.json_response({"families": _event(self._world(spec), spec)})
+    def _happen(self, spec: dict[str, Any]) -> dict[str, Any]:
+        return {"families": _event(self._world(spec), spec)}
 
-    async def _webhook(self, request: web.Request) -> web.Response:
-        spec = await object_of(request, _WEBHOOK_FIELDS)
+    async def _webhook(self, spec: dict[str, Any]) -> dict[str, Any]:
         platform, secret = choice(spec, "platform", webhooks.SIGNERS), self._secret(spec)
         where, word = text(spec, "deliver_to", 2048), text(spec, "challenge", 200)
         if word:
             query, right = webhooks.challenge(platform, secret, word, text(spec, "verify_token", 200))
             status, answered = await webhooks.ask(where, query, right)
-            return web.json_response({"status": status, "right": answered})
+            return {"status": status, "right": answered}
         body, headers = self._signed(platform, secret, spec)
         delivered = await webhooks.deliver(where, body, headers) if where else None
-        return web.json_response({"headers": headers, "body": body.decode(), "status": delivered})
+        return {"headers": headers, "body": body.decode(), "status": delivered}
 
     def _secret(self, spec: dict[str, Any]) -> str:
         given = text(spec, "secret", LONGEST_SECRET)

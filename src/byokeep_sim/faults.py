@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from inspect import isawaitable
 from typing import Any, Final
 
 from aiohttp import web
@@ -24,7 +25,6 @@ MAX_TIMES: Final = 100_000
 MAX_DELAY_S: Final = 60.0
 LONGEST_SECRET: Final = 8192
 _DEFAULT_DELAY_S: Final = {"hang": MAX_DELAY_S, "slow": 1.0, "late": 1.0}
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class BadControlError(ValueError):
@@ -190,14 +190,9 @@ def _delay(spec: Mapping[str, Any], name: str, default: float) -> float:
     return float(value)
 
 
-async def object_of(request: web.Request, known: str = "") -> dict[str, Any]:
-    """Return the JSON object of the body. Raises BadControlError.
-
-    Args:
-        known: The fields that are allowed, with a comma and a blank between them; empty for any.
-    """
+def _object_of(body: bytes, known: str) -> dict[str, Any]:
     try:
-        value = json.loads(await request.read())
+        value = json.loads(body)
     except (ValueError, RecursionError):
         raise BadControlError("the body must be JSON") from None
     if not isinstance(value, dict):
@@ -262,13 +257,19 @@ def choice(spec: Mapping[str, Any], name: str, allowed: Any, default: str | None
     return value
 
 
-def guarded(handler: Handler) -> Handler:
-    """Answer a refusal of the handler with 400."""
+def changing(path: str, act: Callable[[dict[str, Any]], Any], known: str = "", *, status: int = 200) -> web.RouteDef:
+    """Return the route of a control that changes something; what it refuses is answered by 400.
 
-    async def answered(request: web.Request) -> web.StreamResponse:
+    Args:
+        act: Makes the answer of the JSON object of the body.
+        known: The fields that are allowed, with a comma and a blank between them; empty for any.
+    """
+
+    async def answered(request: web.Request) -> web.Response:
         try:
-            return await handler(request)
+            made = act(_object_of(await request.read(), known))
+            return web.json_response(await made if isawaitable(made) else made, status=status)
         except (BadControlError, BookFullError) as problem:
             return web.json_response({"error": str(problem)}, status=400)
 
-    return answered
+    return web.post(f"/_sim/{path}", answered)

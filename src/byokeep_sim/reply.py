@@ -17,7 +17,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from aiohttp import web
@@ -83,44 +83,47 @@ def _lacks(value: Any, values: Mapping[str, Any]) -> bool:
     return whole is not None and whole[1] not in {*values, "none"}
 
 
-async def spoiled(
-    request: web.Request,
-    fault: SimFault,
-    *,
-    answer: Callable[[], SimReply],
-    stranger: Callable[[], SimReply],
-    error: Callable[[int], SimReply],
-    key: str,
-    chance: random.Random,
-) -> web.StreamResponse:
-    """Answer a call the way the fault says.
+class SimAnswers(NamedTuple):
+    """What a call can be answered.
 
     Args:
-        answer: Runs the call and gives the true reply; called for faults that need it, or that let it take effect.
+        true: Runs the call and gives the true reply; called for faults that need it, or that let it take effect.
         stranger: The reply for somebody else's account.
         error: Native error body for a status.
         key: The presented credential, for ``echo_key``.
-        chance: Seeded source of garbage.
     """
+
+    true: Callable[[], SimReply]
+    stranger: Callable[[], SimReply]
+    error: Callable[[int], SimReply]
+    key: str
+
+
+async def spoiled(
+    request: web.Request, fault: SimFault | None, answers: SimAnswers, chance: random.Random
+) -> web.StreamResponse:
+    """Answer a call the way the fault says, truly without one. ``chance`` is the seeded source of garbage."""
+    if fault is None:
+        return answers.true().sent()
     delay_s = chance.uniform(fault.delay_s, fault.delay_max_s) if fault.delay_max_s else fault.delay_s
-    true = answer() if fault.after else None
+    true = answers.true() if fault.after else None
     match fault.kind:
         case FaultKind.HANG:
             await asyncio.sleep(delay_s)
             return _dropped(request)
         case FaultKind.LATE:
             await asyncio.sleep(delay_s)
-            return (true or answer()).sent()
+            return (true or answers.true()).sent()
         case FaultKind.RESET:
             return _dropped(request)
         case FaultKind.WRONG_IDENTITY:
-            return stranger().sent()
+            return answers.stranger().sent()
         case FaultKind.ECHO_KEY:
-            return _echoed(true or answer(), key, fault)
+            return _echoed(true or answers.true(), answers.key, fault)
         case FaultKind.SLOW | FaultKind.TRUNCATED | FaultKind.HUGE:
-            return await _streamed(request, true or answer(), fault.kind, delay_s)
+            return await _streamed(request, true or answers.true(), fault.kind, delay_s)
         case FaultKind.STATUS:
-            reply = error(fault.status or 500)
+            reply = answers.error(fault.status or 500)
             if fault.retry_after_s is not None:
                 reply = reply.with_headers(retry_after=str(fault.retry_after_s))
             return reply.sent()

@@ -23,7 +23,7 @@ from byokeep_sim.faults import FaultList
 from byokeep_sim.platforms import PLATFORMS
 from byokeep_sim.platforms.oauth import is_loopback
 from byokeep_sim.platforms.social import Social
-from byokeep_sim.reply import SimReply, ok, spoiled
+from byokeep_sim.reply import SimAnswers, SimReply, ok, spoiled
 from byokeep_sim.site import Site
 from byokeep_sim.vendors import VENDORS, SimCall, Vendor
 
@@ -100,17 +100,8 @@ class _Desk:
             return vendor.answer(call)
 
         fault = self.faults.take(vendor.name, request.method, path)
-        if fault is None:
-            return answer().sent()
-        return await spoiled(
-            request,
-            fault,
-            answer=answer,
-            stranger=lambda: answer(_STRANGER["id"]),
-            error=vendor.error,
-            key=key,
-            chance=self.chance,
-        )
+        answers = SimAnswers(answer, lambda: answer(_STRANGER["id"]), vendor.error, key)
+        return await spoiled(request, fault, answers, self.chance)
 
     async def platform(self, request: web.Request) -> web.StreamResponse:
         path = "/" + request.match_info["tail"]
@@ -118,17 +109,8 @@ class _Desk:
         await self.book.record(request, _PLATFORM, token)
         once = request.headers.get("Idempotency-Key", "")[:200]
         fault = self.faults.take(_PLATFORM, request.method, path)
-        if fault is None:
-            return self._acted(request.method, path, once).sent()
-        return await spoiled(
-            request,
-            fault,
-            answer=lambda: self._acted(request.method, path, once),
-            stranger=lambda: ok(_STRANGER),
-            error=_error,
-            key=token,
-            chance=self.chance,
-        )
+        answers = SimAnswers(lambda: self._acted(request.method, path, once), lambda: ok(_STRANGER), _error, token)
+        return await spoiled(request, fault, answers, self.chance)
 
     def _acted(self, method: str, path: str, once: str) -> SimReply:
         """Answer one call of the platform; a POST or DELETE that succeeds is one effect."""

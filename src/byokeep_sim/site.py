@@ -30,7 +30,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from byokeep_sim.book import Book, BookFullError
-from byokeep_sim.faults import LONGEST_SECRET, choice, guarded, needed, object_of
+from byokeep_sim.faults import LONGEST_SECRET, changing, choice, needed
 from byokeep_sim.platforms import PLATFORMS as APIS
 from byokeep_sim.platforms.model import STRANGER
 
@@ -164,9 +164,9 @@ class Site:
         return [
             *(web.route(page.method, page.path, self._recorded(page.handler)) for page in pages),
             web.get("/_sim/site", self._report),
-            web.post("/_sim/site", guarded(self._switch)),
-            web.post("/_sim/site/accounts", guarded(self._put_account)),
-            web.post("/_sim/site/end", guarded(self._end)),
+            changing("site", self._switch, "platform, lie, logout"),
+            changing("site/accounts", self._put_account, "platform, account, password"),
+            changing("site/end", self._end, "platform, account"),
         ]
 
     def _recorded(self, handler: Any) -> Any:
@@ -281,23 +281,19 @@ class Site:
     async def _report(self, _: web.Request) -> web.Response:
         return web.json_response(self.memory.report())
 
-    async def _switch(self, request: web.Request) -> web.Response:
-        spec = await object_of(request, "platform, lie, logout")
+    def _switch(self, spec: dict[str, Any]) -> dict[str, Any]:
         platform = choice(spec, "platform", PLATFORMS)
         self.memory.lies[platform] = SiteLie(choice(spec, "lie", SiteLie, SiteLie.NONE))
         self.memory.logouts[platform] = Logout(choice(spec, "logout", Logout, Logout.ENDS))
-        return web.json_response({"lie": self.memory.lies[platform], "logout": self.memory.logouts[platform]})
+        return {"lie": self.memory.lies[platform], "logout": self.memory.logouts[platform]}
 
-    async def _put_account(self, request: web.Request) -> web.Response:
-        spec = await object_of(request, "platform, account, password")
+    def _put_account(self, spec: dict[str, Any]) -> dict[str, str]:
         platform, account = choice(spec, "platform", PLATFORMS), needed(spec, "account", 64)
         self.memory.put_account(platform, account, needed(spec, "password", LONGEST_SECRET))
-        return web.json_response(self._book.accounts.get(platform, account))
+        return self._book.accounts.get(platform, account)
 
-    async def _end(self, request: web.Request) -> web.Response:
-        spec = await object_of(request, "platform, account")
-        ended = self.memory.end(choice(spec, "platform", PLATFORMS), needed(spec, "account", 64))
-        return web.json_response({"ended": ended})
+    def _end(self, spec: dict[str, Any]) -> dict[str, int]:
+        return {"ended": self.memory.end(choice(spec, "platform", PLATFORMS), needed(spec, "account", 64))}
 
     def _identity(self, session: SiteSession) -> dict[str, str]:
         return self._book.accounts.get(session.platform, session.account)

@@ -41,7 +41,7 @@ from byokeep_sim.platforms.model import (
 )
 from byokeep_sim.platforms.oauth import authorize
 from byokeep_sim.platforms.world import SimClock, World
-from byokeep_sim.reply import SimReply, spoiled
+from byokeep_sim.reply import SimAnswers, SimReply, spoiled
 
 _MOST_FIELDS: Final = 100
 _WHOSE: Final = ("refresh_token", "access_token", "fb_exchange_token", "token", "input_token")
@@ -138,47 +138,34 @@ class Social:
         one = _Answering(platform, endpoint, Turn(world=world, ask=ask, parts=parts), call, _account(world, ask))
         basic = ask.basic()
         shown = {"client_secret": basic[1]} if basic else {}
-        await self._book.record(
-            request,
-            platform.name,
-            ask.bearer(),
-            call=call,
-            account=one.account,
-            form_names=sorted(ask.form)[:50],
-            secrets=self._book.secrets_of((("query", ask.query), ("form", ask.form), ("basic", shown))),
-        )
+        secrets = self._book.secrets_of(query=ask.query, form=ask.form, basic=shown)
+        said = {"call": call, "account": one.account, "form_names": sorted(ask.form)[:50], "secrets": secrets}
+        await self._book.record(request, platform.name, ask.bearer(), **said)
         world.ledger.count(one.account, call or "other", "received")
         fault = self._faults.take(platform.name, ask.method, f"/{ask.host}{ask.path}", call, _barred(endpoint))
         try:
-            return one.true().sent() if fault is None else await self._spoiled(request, one, fault)
+            return await self._answered(request, one, fault)
         finally:
             lost = fault is not None and fault.kind not in _KEEPS_REPLY
             world.ledger.count(one.account, call or "other", one.outcome or "not_run")
             if lost and one.outcome:
                 world.ledger.count(one.account, call or "other", "reply_lost")
 
-    async def _spoiled(self, request: web.Request, one: _Answering, fault: SimFault) -> web.StreamResponse:
-        shape = one.endpoint.shape if one.endpoint else None
-        if fault.kind is FaultKind.REFUSAL:
+    async def _answered(self, request: web.Request, one: _Answering, fault: SimFault | None) -> web.StreamResponse:
+        shape, kind = one.endpoint.shape if one.endpoint else None, fault and fault.kind
+        if fault and kind is FaultKind.REFUSAL:
             return one.refusal(fault).sent()
-        if fault.kind is FaultKind.FEIGNED:
+        if kind is FaultKind.FEIGNED:
             return one.feigned().sent()
-        if fault.kind is FaultKind.NO_SCOPE:
+        if kind is FaultKind.NO_SCOPE:
             reply = one.true()
             kept = {name: value for name, value in reply.body.items() if name not in _SCOPE_FIELDS}
             return replace(reply, body=kept).sent()
-        if fault.kind is FaultKind.WRONG_IDENTITY and shape is not None:
+        if fault and kind is FaultKind.WRONG_IDENTITY and shape is not None:
             wrong = one.platform.refuse(SimCase.UNKNOWN, API)
             return _lied(fault.lie, shape, one.true(), one.of_stranger(), wrong).sent()
-        return await spoiled(
-            request,
-            fault,
-            answer=one.true,
-            stranger=one.of_stranger,
-            error=one.platform.error,
-            key=one.turn.ask.bearer(),
-            chance=self._chance,
-        )
+        answers = SimAnswers(one.true, one.of_stranger, one.platform.error, one.turn.ask.bearer())
+        return await spoiled(request, fault, answers, self._chance)
 
 
 def _barred(endpoint: Endpoint | None) -> frozenset[FaultKind]:

@@ -19,7 +19,7 @@ import secrets
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from email.utils import formatdate
 from enum import StrEnum
 from typing import Any, Final
@@ -74,34 +74,34 @@ TokenKind = StrEnum("TokenKind", "ACCESS REFRESH SHORT LONG PAGE")
 
 
 @dataclass(slots=True, kw_only=True)
-class Code:
-    """An authorization code: one use, one app, one redirect, one challenge."""
+class Consented:
+    """What a person agreed to."""
 
     client_id: str
-    redirect_uri: str
-    challenge: str
-    method: str
     account: str
     owner: str
     scopes: tuple[str, ...]
     asked: tuple[str, ...]
     targets: tuple[str, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class Code(Consented):
+    """An authorization code: one use, one app, one redirect, one challenge."""
+
+    redirect_uri: str
+    challenge: str
+    method: str
     wishes: Mapping[str, str]
     expires_at: float
     used: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
-class Family:
+class Family(Consented):
     """What came of one consent."""
 
     id: str
-    client_id: str
-    account: str
-    owner: str
-    scopes: tuple[str, ...]
-    asked: tuple[str, ...]
-    targets: tuple[str, ...]
     created_at: float
     generation: int = 0
     dead: SimCase | None = None
@@ -214,33 +214,25 @@ class Ledger:
         ]
 
 
-@dataclass(slots=True)
 class World:
     """The memory of one platform."""
 
-    platform: SimPlatform
-    book: Book
-    clock: SimClock
-    rules: dict[str, int | str | bool] = field(init=False)
-    ledger: Ledger = field(init=False)
-    apps: dict[str, SimApp] = field(init=False)
-    accounts: dict[str, SimAccount] = field(init=False)
-    locks: dict[str, SimCase] = field(init=False)
-    codes: OrderedDict[str, Code] = field(init=False)
-    windows: dict[tuple[str, str], tuple[float, int]] = field(init=False)
-    money: dict[str, int] = field(init=False)
-    paid: set[tuple[int, str]] = field(init=False)
-    consent: Consent = field(init=False)
-
-    def __post_init__(self) -> None:
+    def __init__(self, platform: SimPlatform, book: Book, clock: SimClock) -> None:
+        self.platform, self.book, self.clock = platform, book, clock
         self.reset()
 
     def reset(self) -> None:
         """Forget everything."""
-        self.rules, self.consent = dict(self.platform.rules), Consent()
-        self.ledger, self.windows = Ledger(self.book.keys.digest), {}
-        self.apps, self.accounts, self.locks, self.codes = {}, {}, {}, OrderedDict()
-        self.money, self.paid = {}, set()
+        self.rules: dict[str, int | str | bool] = dict(self.platform.rules)
+        self.consent = Consent()
+        self.ledger = Ledger(self.book.keys.digest)
+        self.apps: dict[str, SimApp] = {}
+        self.accounts: dict[str, SimAccount] = {}
+        self.locks: dict[str, SimCase] = {}
+        self.codes: OrderedDict[str, Code] = OrderedDict()
+        self.windows: dict[tuple[str, str], tuple[float, int]] = {}
+        self.money: dict[str, int] = {}
+        self.paid: set[tuple[int, str]] = set()
 
     @property
     def now(self) -> float:
@@ -385,16 +377,8 @@ class World:
         """Start the family of a redeemed code. Raises BookFullError."""
         if len(self.ledger.families) >= MAX_FAMILIES:
             raise BookFullError(f"at most {MAX_FAMILIES} families of tokens")
-        family = Family(
-            id=f"family-{len(self.ledger.families) + 1}",
-            client_id=code.client_id,
-            account=code.account,
-            owner=code.owner,
-            scopes=code.scopes,
-            asked=code.asked,
-            targets=code.targets,
-            created_at=self.now,
-        )
+        agreed = {one.name: getattr(code, one.name) for one in fields(Consented)}
+        family = Family(**agreed, id=f"family-{len(self.ledger.families) + 1}", created_at=self.now)
         self.ledger.families.append(family)
         return family
 
