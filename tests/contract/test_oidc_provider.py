@@ -17,19 +17,18 @@ from uuid import UUID
 import aiohttp
 import pytest
 
-from byokeep.accounts.refresher_app import RevocationResult
-from byokeep.adapters.platforms.calls import PlatformApp, TokenPlace, new_verifier
-from byokeep.adapters.platforms.oauth import PlatformClient
 from byokeep.core.errors import Rejected
 from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
+from byokeep.platforms.client import PlatformClient, RevocationResult
+from byokeep.platforms.consent import PlatformApp, TokenPlace, authorization_url, new_verifier
 from byokeep.platforms.descriptor import load
 from byokeep.wire.outbound import Got, Outbound
 from tests.support import npm
 
 HERE = Path(__file__).parents[1] / "support" / "oidc"
-DESCRIPTOR = load("standard", tomllib.loads((HERE / "data" / "standard.toml").read_text()))
+OAUTH = load("standard", tomllib.loads((HERE / "data" / "standard.toml").read_text())).oauth
 BACK = "http://127.0.0.1:8431/callback"
 SECRET = "made-up-client-secret-0123456789"
 
@@ -51,7 +50,7 @@ class Bench:
 
     def client(self, *, back: str = BACK, secret: str = SECRET) -> PlatformClient:
         app = PlatformApp(client_id="app", client_secret=Secret(secret), redirect_uri=back)
-        return PlatformClient(DESCRIPTOR, app, self.http, TokenPlace(base=self.base), clock=lambda: datetime.now(UTC))
+        return PlatformClient(OAUTH, app, self.http, TokenPlace(base=self.base), clock=lambda: datetime.now(UTC))
 
     async def open(self, url: str) -> tuple[int, dict[str, str]]:
         """Follow a consent to where it leads; returns the last status, and what came back to our address."""
@@ -66,13 +65,20 @@ class Bench:
 
     async def code(self, client: PlatformClient, verifier: Secret) -> Secret:
         state = Secret(token_urlsafe(32))
-        url = client.authorization_url(state=state, verifier=verifier, scopes=client.scopes())
+        url = authorization_url(
+            client.oauth,
+            client.app,
+            client.place,
+            state=state.reveal().decode(),
+            verifier=verifier,
+            scopes=client.oauth.scopes_for(),
+        )
         status, found = await self.open(url)
         assert status == 302
         assert "code" in found, found
         assert state.matches(found["state"].encode())
-        client.check_issuer(found["iss"])
-        return client.clean_code(found["code"])
+        client.oauth.check_issuer(found["iss"])
+        return client.oauth.clean_code(found["code"])
 
     async def exchange(self, client: PlatformClient, code: Secret, verifier: Secret) -> TokenSet | Fault:
         return await client.exchange(code, verifier, by=UUID(int=7))
@@ -117,7 +123,7 @@ def refused(found: Any, cause: FaultCause = FaultCause.REVOKED) -> bool:
 async def test_connect_identify_renew_and_revoke(bench: Bench) -> None:
     """Code with PKCE, identity by userinfo, rotation at each renewal, and an end that is proved by use."""
     client, tokens = await bench.connect()
-    assert tokens.scopes == client.scopes()
+    assert tokens.scopes == client.oauth.scopes_for()
     seen = await client.identify(tokens)
     assert not isinstance(seen, Fault)
     assert [(face.account_id, face.username, face.display_name) for face in seen] == [
@@ -166,12 +172,26 @@ async def test_consent_is_not_sent_to_another_address_nor_given_without_a_challe
     """A redirect address that is not registered gets nothing; no challenge, no code; another issuer is refused."""
     client = bench.client()
     other = bench.client(back="http://127.0.0.1:8431/elsewhere")
-    url = other.authorization_url(state=Secret(token_urlsafe(32)), verifier=new_verifier(), scopes=other.scopes())
+    url = authorization_url(
+        other.oauth,
+        other.app,
+        other.place,
+        state=token_urlsafe(32),
+        verifier=new_verifier(),
+        scopes=other.oauth.scopes_for(),
+    )
     assert await bench.open(url) == (400, {})
-    url = client.authorization_url(state=Secret(token_urlsafe(32)), verifier=new_verifier(), scopes=client.scopes())
+    url = authorization_url(
+        client.oauth,
+        client.app,
+        client.place,
+        state=token_urlsafe(32),
+        verifier=new_verifier(),
+        scopes=client.oauth.scopes_for(),
+    )
     _, found = await bench.open(url.partition("&code_challenge=")[0])
     assert (found["error"], "code" in found) == ("invalid_request", False)
     for issuer in (None, "https://x.com"):
         with pytest.raises(Rejected) as caught:
-            client.check_issuer(issuer)
+            client.oauth.check_issuer(issuer)
         assert caught.value.code == "wrong_issuer"

@@ -105,10 +105,8 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 from aiohttp import web
-from byokeep.adapters.platforms.calls import PlatformApp, TokenPlace
-from byokeep.adapters.platforms.oauth import PlatformClient
-from byokeep.adapters.platforms.catalog import Catalog
-from byokeep.platforms.descriptor import ScopePurpose
+from byokeep.platforms.consent import PlatformApp, TokenPlace, authorization_url, new_verifier
+from byokeep.platforms.client import PlatformClient
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
 from byokeep.adapters.postgres.migrations import migrate
 from byokeep.core.model import PLATFORMS, Provider
@@ -135,15 +133,16 @@ async def main():
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     base = "http://127.0.0.1:%d" % runner.addresses[0][1]
     back = "http://127.0.0.1:1/back"
-    catalog = Catalog({"plaza": base})
-    begun = catalog.begin("plaza", app_id="app", redirect_uri=back, state="s" * 43, purposes=["publish"])
-    query = dict(parse_qsl(urlsplit(begun.url).query))
+    ours = PlatformApp(client_id="app", client_secret=Secret(b"secret-of-ours"), redirect_uri=back)
+    login, verifier = PLATFORM_DESCRIPTORS["plaza"].oauth, new_verifier()
+    scopes = login.scopes_for("read", "publish")
+    url = authorization_url(login, ours, TokenPlace(base=base), state="s" * 43, verifier=verifier, scopes=scopes)
+    query = dict(parse_qsl(urlsplit(url).query))
     async with Outbound() as http:
-        ours = PlatformApp(client_id="app", client_secret=Secret(b"secret-of-ours"), redirect_uri=back)
-        client = PlatformClient(PLATFORM_DESCRIPTORS["plaza"], ours, http, TokenPlace(base=base),
+        client = PlatformClient(login, ours, http, TokenPlace(base=base),
                                 clock=lambda: datetime.now(UTC))
         code = Secret(b"a-code")
-        tokens = await client.exchange(code, begun.verifier, by=UUID(int=7))
+        tokens = await client.exchange(code, verifier, by=UUID(int=7))
         (face,) = await client.identify(tokens)
         posts = await client.look(tokens, face)
     await runner.cleanup()

@@ -16,15 +16,14 @@ from uuid import UUID
 import pytest
 from aiohttp import web
 
-from byokeep.accounts.refresher_app import Posts, RevocationResult
-from byokeep.adapters.platforms.calls import PlatformApp, TokenPlace, new_verifier
-from byokeep.adapters.platforms.oauth import PlatformClient
 from byokeep.core.errors import Integrity, Rejected
 from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.identity import Face, Fingerprint, IdentityVerdict, Why, choose, compare, fingerprint_of
 from byokeep.core.refresh import TokenModel, due_at, reauth_at
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes
+from byokeep.platforms.client import PlatformClient, Posts, RevocationResult
+from byokeep.platforms.consent import PlatformApp, TokenPlace, authorization_url, new_verifier
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS, MixUp, Pkce, ScopePurpose
 from byokeep.wire.outbound import Got, NotGot, Outbound, exchange
 from tests.support.social import ACCOUNTS, BACK, DAY, SECRET, Social, running_platforms
@@ -45,7 +44,7 @@ class Bench:
     def client(self, platform: str, *, app_id: str = "app", secret: str | None = SECRET) -> PlatformClient:
         app = PlatformApp(client_id=app_id, client_secret=Secret(secret) if secret else None, redirect_uri=BACK)
         place = TokenPlace(base=self.social.sim.base_url(platform))
-        return PlatformClient(PLATFORM_DESCRIPTORS[platform], app, self.http, place, clock=lambda: self.now)
+        return PlatformClient(PLATFORM_DESCRIPTORS[platform].oauth, app, self.http, place, clock=lambda: self.now)
 
     async def advance(self, **span: float) -> None:
         moved = timedelta(**span)
@@ -58,14 +57,21 @@ class Bench:
     async def code(self, client: PlatformClient, verifier: Secret | None, *purposes: ScopePurpose) -> Secret:
         """Send the scripted person to the consent page and take the code from the redirect."""
         state = Secret(token_urlsafe(32))
-        url = client.authorization_url(state=state, verifier=verifier, scopes=client.scopes(*purposes))
+        url = authorization_url(
+            client.oauth,
+            client.app,
+            client.place,
+            state=state.reveal().decode(),
+            verifier=verifier,
+            scopes=client.oauth.scopes_for(*purposes),
+        )
         answer = await self.social.ask("GET", url)
         assert answer.status == 302, answer.text
         # A browser keeps the fragment; what hangs on to the code is the client's to take off.
         found = dict(parse_qsl(urlsplit(answer.headers["Location"]).query, strict_parsing=True))
         assert state.matches(found["state"].encode())
-        client.check_issuer(found.get("iss"))
-        return client.clean_code(found["code"])
+        client.oauth.check_issuer(found.get("iss"))
+        return client.oauth.clean_code(found["code"])
 
     async def connect(
         self, platform: str, *purposes: ScopePurpose, account: str = "acme"
@@ -111,7 +117,7 @@ async def test_connected_identified_and_listed(bench: Bench, platform: str) -> N
     """Consent, code, tokens, scopes, identity and the newest posts, as the platform itself publishes them."""
     client, tokens = await bench.connect(platform, ScopePurpose.READ)
     assert (tokens.platform, tokens.app_id, tokens.obtained_by) == (platform, "app", BY)
-    assert missing_scopes(tokens, frozenset(client.scopes(ScopePurpose.READ))) == set()
+    assert missing_scopes(tokens, frozenset(client.oauth.scopes_for(ScopePurpose.READ))) == set()
     assert tokens.access_expires_at is not None
     assert (tokens.refresh is None) == (platform in ("meta", "instagram"))
     faces = await client.identify(tokens)
@@ -348,7 +354,7 @@ async def test_nothing_reachable_means_nothing_sent() -> None:
         bench = Bench(social, http)
         client, tokens = await bench.connect("x")
         away = PlatformClient(
-            client.descriptor, client.app, http, TokenPlace(base="http://127.0.0.1:1/x"), clock=lambda: bench.now
+            client.oauth, client.app, http, TokenPlace(base="http://127.0.0.1:1/x"), clock=lambda: bench.now
         )
         found = await bench.refresh(away, tokens)
     assert found == Fault(cause=FaultCause.TRANSIENT, sent=False, answered=False)
@@ -390,7 +396,7 @@ async def test_a_narrow_consent_is_seen(bench: Bench) -> None:
         granted = await client.granted(tokens)
         assert isinstance(granted, tuple)
         tokens = replace(tokens, scopes=granted)
-        assert lost in missing_scopes(tokens, frozenset(client.scopes(ScopePurpose.READ)))
+        assert lost in missing_scopes(tokens, frozenset(client.oauth.scopes_for(ScopePurpose.READ)))
         posts = await client.look(tokens, acme(platform))
         assert isinstance(posts, Fault)
         assert posts.cause is FaultCause.MISSING_SCOPE
@@ -453,7 +459,7 @@ async def test_where_a_token_may_go(bench: Bench) -> None:
         "http://127.0.0.1:1/?a=",
         "ftp://127.0.0.1",
     ):
-        away = PlatformClient(client.descriptor, client.app, bench.http, TokenPlace(base=base), clock=lambda: bench.now)
+        away = PlatformClient(client.oauth, client.app, bench.http, TokenPlace(base=base), clock=lambda: bench.now)
         with pytest.raises(Rejected) as refused:
             await away.identify(tokens)
         assert refused.value.code in ("host_not_allowed", "bad_base_url")
@@ -522,7 +528,7 @@ async def test_what_lands_is_what_came_and_a_landing_that_fails_ends_the_call(be
         raise OSError(28, "full")
 
     async with stub(answer) as base:
-        away = PlatformClient(client.descriptor, client.app, bench.http, TokenPlace(base=base), clock=lambda: bench.now)
+        away = PlatformClient(client.oauth, client.app, bench.http, TokenPlace(base=base), clock=lambda: bench.now)
         found = await bench.refresh(away, tokens)
         with pytest.raises(OSError, match="full"):
             await away.refresh(tokens, landed=full)
@@ -556,30 +562,30 @@ async def test_no_log_and_no_fault_holds_a_token(bench: Bench, caplog: pytest.Lo
 async def test_answers_of_another_issuer_are_refused(bench: Bench) -> None:
     """An ``iss`` that is not the platform's is refused, and where one is promised its absence as well."""
     client = bench.client("x")
-    client.check_issuer(None)
-    client.check_issuer("https://x.com")
+    client.oauth.check_issuer(None)
+    client.oauth.check_issuer("https://x.com")
     for iss in ("https://www.tiktok.com", "https://x.com/", ""):
         with pytest.raises(Rejected) as refused:
-            client.check_issuer(iss)
+            client.oauth.check_issuer(iss)
         assert refused.value.code == "wrong_issuer"
-    assert client.descriptor.oauth is not None
-    promised = replace(client.descriptor, oauth=replace(client.descriptor.oauth, mix_up=MixUp.ISS))
     with pytest.raises(Rejected):
-        PlatformClient(promised, client.app, bench.http, clock=lambda: bench.now).check_issuer(None)
+        replace(client.oauth, mix_up=MixUp.ISS).check_issuer(None)
 
 
 async def test_the_consent_address_asks_for_what_was_named_and_no_more(bench: Bench) -> None:
     """Exact scopes, exact redirect, a code, the challenge in the platform's form; the verifier is not in it."""
     for platform in PLATFORMS:
         client = PlatformClient(
-            PLATFORM_DESCRIPTORS[platform],
+            PLATFORM_DESCRIPTORS[platform].oauth,
             PlatformApp(client_id="app", client_secret=Secret(SECRET), redirect_uri="https://a.test/cb/" + platform),
             bench.http,
             clock=lambda: bench.now,
         )
         verifier = None if client.oauth.pkce is Pkce.NONE else new_verifier()
-        scopes = client.scopes(ScopePurpose.PUBLISH)
-        url = client.authorization_url(state=Secret("state-1"), verifier=verifier, scopes=scopes)
+        scopes = client.oauth.scopes_for(ScopePurpose.PUBLISH)
+        url = authorization_url(
+            client.oauth, client.app, client.place, state="state-1", verifier=verifier, scopes=scopes
+        )
         where = urlsplit(url)
         query = dict(parse_qsl(where.query, strict_parsing=True))
         assert f"{where.scheme}://{where.netloc}{where.path}" == client.oauth.authorize.url
@@ -593,8 +599,13 @@ async def test_the_consent_address_asks_for_what_was_named_and_no_more(bench: Be
             assert len(query["code_challenge"]) == (64 if platform == "tiktok" else 43)
         assert SECRET not in url
         with pytest.raises(ValueError, match="verifier"):
-            client.authorization_url(
-                state=Secret("s"), verifier=new_verifier() if verifier is None else None, scopes=scopes
+            authorization_url(
+                client.oauth,
+                client.app,
+                client.place,
+                state="s",
+                verifier=new_verifier() if verifier is None else None,
+                scopes=scopes,
             )
 
 
@@ -606,5 +617,5 @@ async def test_a_fingerprint_holds_for_one_app(bench: Bench) -> None:
     client = bench.client("x")
     for code in ("", "a b", "\u0430", "x" * 5000):
         with pytest.raises(Rejected):
-            client.clean_code(code)
-    assert bench.client("meta").clean_code("code-1#_=_").reveal() == b"code-1"
+            client.oauth.clean_code(code)
+    assert bench.client("meta").oauth.clean_code("code-1#_=_").reveal() == b"code-1"

@@ -125,7 +125,7 @@ async def test_scopes_that_are_missing_or_unknown_fail(office: Office, login: st
     )  # fmt: skip
     await office.nothing_kept(client, login, untold["account_id"])
     known = office.app.logins[login]
-    office.app.logins[login] = replace(known, needed=known.needed | {"engage": ()})  # as if it had not been asked for
+    office.app.logins[login] = replace(known, scopes=known.scopes | {"engage": ()})  # as if it had not been asked for
     wide = await office.connect(client, login, "wide", purposes=["engage"], **pick)
     assert wide["state"] == "connected"
     said = json.loads(office.desk.stand.events("account.verified", "ok")[-1])["fields"]

@@ -18,9 +18,8 @@ from aiohttp import web
 
 from byokeep.accounts import maintenance
 from byokeep.accounts.refresh import Renewals
-from byokeep.accounts.refresher_app import RefresherApp
+from byokeep.accounts.refresher_app import RefresherApp, asker
 from byokeep.adapters.files.slots import SlotDirectory
-from byokeep.adapters.platforms.oauth import asker
 from tests.support.connect import Office, finished
 from tests.support.social import SECRET
 

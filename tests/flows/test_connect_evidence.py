@@ -73,7 +73,11 @@ async def test_the_bundle_says_what_was_written_and_who_answered(office: Office,
     assert UUID(write["store_request"])
     said = identity["fields"]
     assert said["expected_id"] == said["observed_id"] == office.app.digest("2244994945")
-    assert (said["endpoint"], said["verification"], said["version"]) == (office.app.logins["x"].endpoint, "first", 1)
+    assert (said["endpoint"], said["verification"], said["version"]) == (
+        office.app.logins["x"].identity.call.name,
+        "first",
+        1,
+    )
     assert identity["outcome"] == "ok"
     assert abs(time.time() - identity["at"]) < 120
     file.write_bytes(bundle.replace(b"A", b"B", 1))

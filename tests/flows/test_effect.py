@@ -13,7 +13,6 @@ from uuid import uuid4
 import pytest
 
 from byokeep.accounts.accounts import set_lanes
-from byokeep.adapters.platforms.catalog import Catalog
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.model import Actor, Lane, Role
 from byokeep.jobs.jobs import expire
@@ -136,7 +135,7 @@ async def test_only_a_proven_identity_lets_an_effect_pass(
         assert (await stand.permit(lease))[1]["code"] == "identity_mismatch"
         db = PostgresDatabase(stand.db.url("byokeep_web"), pool_size=1)
         given = {one.name: getattr(stand.app, one.name) for one in fields(stand.app)}
-        web: Any = type("Web", (type(stand.app),), {"consents": Catalog()})(**given | {"db": db})
+        web: Any = type(stand.app)(**given | {"db": db})
         person = Actor(id=uuid4(), roles=frozenset({Role.OPERATOR}), clients=None, request_id=uuid4())
         await set_lanes(web, person, client, platform="x", account="acme", lanes=frozenset({Lane.API}))
         await db.close()

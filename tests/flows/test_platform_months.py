@@ -19,8 +19,8 @@ import pytest
 from byokeep.accounts import maintenance
 from byokeep.accounts.maintenance import remind
 from byokeep.accounts.refresh import Renewals
+from byokeep.accounts.refresher_app import asker
 from byokeep.adapters.files.slots import SlotDirectory
-from byokeep.adapters.platforms.oauth import asker
 from byokeep.audit.disclosure import sign_evidence
 from byokeep.audit.log import public_keys
 from byokeep.client.verify import read_keys, verify_evidence
@@ -112,7 +112,7 @@ async def office_ahead(office: Office) -> AsyncIterator[tuple[Office, Ahead]]:
         office.app, clock=clock, slots=slots, owner=slots.owner, platform=asker(office.http, clock.now, places)
     )
     linkedin = office.app.logins["linkedin"]  # asks twice before it believes a refusal; ten seconds later in earnest
-    office.app.logins["linkedin"] = replace(linkedin, rules=replace(linkedin.rules, confirm_s=1))
+    office.app.logins["linkedin"] = replace(linkedin, refresh_rules=replace(linkedin.refresh_rules, confirm_s=1))
     for login in SHORT:
         await office.social.tell("rules", platform=login, access_ttl_s=2 * DAY)
     try:

@@ -192,7 +192,7 @@ async def test_a_grant_without_a_renewal_ends_when_its_platform_says_so(office: 
     done = await office.connected(client, "linkedin")
     assert (await office.tokens(client, "linkedin", done["account_id"])).refresh is None
     known = office.app.logins["linkedin"]
-    office.app.logins["linkedin"] = replace(known, rules=replace(known.rules, confirm_s=1))
+    office.app.logins["linkedin"] = replace(known, refresh_rules=replace(known.refresh_rules, confirm_s=1))
     await office.fault("linkedin", "refusal", "identity", case="revoked")  # said once, falsely
     await look(office, client, "linkedin")
     assert (await office.state(client, "linkedin"))["state"] == "connected"

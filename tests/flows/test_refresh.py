@@ -22,7 +22,6 @@ from byokeep.accounts.accounts import declare_gone, list_refreshers
 from byokeep.accounts.maintenance import IDLE_DAYS, remind
 from byokeep.accounts.model import OAuthGrant, OurApp
 from byokeep.accounts.refresh import renew
-from byokeep.accounts.refresher_app import OAuthPlatform
 from byokeep.accounts.tasks import run
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.errors import Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
@@ -32,6 +31,7 @@ from byokeep.core.refresh import RefreshRules, TokenModel
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.kernel.ports import ValueCustody
+from byokeep.platforms.client import PlatformClient
 from byokeep_redact.canary import Canary
 from byokeep_redact.search import Sweep
 from tests.support.broker import Stand
@@ -245,7 +245,8 @@ async def test_a_lost_reply_costs_nothing_within_a_grace(bench: Bench) -> None:
     """A platform that takes a spent token for a minute gets it again within that minute."""
     await bench.social.tell("rules", platform="x", grace_s=60)
     rules = RefreshRules(model=TokenModel.ROTATING_GRACE, grace_s=60)
-    bench.app = replace(bench.app, logins={**bench.app.logins, "x": replace(bench.app.logins["x"], rules=rules)})
+    changed = replace(bench.app.logins["x"], refresh_rules=rules)
+    bench.app = replace(bench.app, logins={**bench.app.logins, "x": changed})
     account = await bench.connect("x")
     await bench.to_due(account)
     await bench.fault("x", "reset", when="after", times=2)
@@ -280,7 +281,7 @@ async def test_a_reply_that_can_not_be_read_is_never_stored(bench: Bench, kind: 
 class Meddling:
     """A platform port that lets a test act while a request is under way."""
 
-    def __init__(self, inner: OAuthPlatform, act: Any) -> None:
+    def __init__(self, inner: PlatformClient, act: Any) -> None:
         self._inner, self._act = inner, act
 
     def __getattr__(self, name: str) -> Any:
@@ -294,7 +295,7 @@ class Meddling:
 def meddle(bench: Bench, act: Any) -> None:
     make = bench.app.platform
 
-    def made(app: OurApp, secret: Secret | None) -> OAuthPlatform:
+    def made(app: OurApp, secret: Secret | None) -> PlatformClient:
         wrapped: Any = Meddling(make(app, secret), act)
         return wrapped  # type: ignore[no-any-return]
 
@@ -309,7 +310,7 @@ async def test_what_nobody_foresaw_holds_up_no_other_account(bench: Bench) -> No
     """Whatever one account's renewal raises, another client's is renewed in that round; people hear of it at once."""
     odd, good = await bench.connect("x"), await bench.connect("x", "bravo")
 
-    async def fail(_: OAuthPlatform, tokens: TokenSet) -> None:
+    async def fail(_: PlatformClient, tokens: TokenSet) -> None:
         if tokens.access.matches(first.access):
             raise UnicodeEncodeError("utf-8", "x", 0, 1, "odd")
 
@@ -330,7 +331,7 @@ async def test_a_siblings_tokens_are_adopted_after_a_refusal(bench: Bench) -> No
     account = await bench.connect("x")
     await bench.to_due(account)
 
-    async def sibling(platform: OAuthPlatform, tokens: TokenSet) -> None:
+    async def sibling(platform: PlatformClient, tokens: TokenSet) -> None:
         newer = await platform.refresh(tokens, landed=nothing)
         assert isinstance(newer, TokenSet)
         await bench.store(account, newer, cas=1)
@@ -561,7 +562,7 @@ async def test_a_renewal_that_grants_too_little_is_a_loss(bench: Bench) -> None:
     sql = bench.stand.db.sql
     sql(f"UPDATE byokeep.account_grant SET purposes = '{{publish}}' WHERE account_id = '{account.id}'")
     families = bench.social.sim.social.worlds["x"].ledger.families
-    needed = bench.app.logins["x"].scopes_for(["publish"])
+    needed = bench.app.logins["x"].scopes_for("read", "publish")
     for family in families:
         family.scopes = tuple(sorted(needed))
     await bench.to_due(account)

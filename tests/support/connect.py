@@ -19,8 +19,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from byokeep.accounts.connect_finish import ConsentTasks
-from byokeep.accounts.refresher_app import RefresherApp, Slots
-from byokeep.adapters.platforms.oauth import asker, logins
+from byokeep.accounts.refresher_app import RefresherApp, Slots, asker, logins
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.client import ClientSettings
 from byokeep.core.model import ClientId, Environment, LeaseKind

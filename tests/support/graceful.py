@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from byokeep import settings
-from byokeep.adapters.platforms import oauth
+from byokeep.accounts import refresher_app
 from byokeep.core.refresh import RefreshRules, TokenModel
 from byokeep.processes import serve
 
@@ -21,10 +21,10 @@ GRACE_S = 60
 
 def main() -> None:
     """Serve until killed."""
-    known: Any = oauth.PLATFORM_DESCRIPTORS
+    known: Any = refresher_app.PLATFORM_DESCRIPTORS
     rules = RefreshRules(model=TokenModel.ROTATING_GRACE, grace_s=GRACE_S, alarm_days=14)
     changed = replace(known["x"], oauth=replace(known["x"].oauth, refresh_rules=rules))
-    oauth.PLATFORM_DESCRIPTORS = MappingProxyType({**known, "x": changed})  # type: ignore[misc]
+    refresher_app.PLATFORM_DESCRIPTORS = MappingProxyType({**known, "x": changed})  # type: ignore[misc]
     serve.serve("refresher", settings.load(Path(sys.argv[2])))
 
 

@@ -17,10 +17,8 @@ from uuid import UUID
 
 from byokeep.accounts.model import OAuthGrant
 from byokeep.accounts.refresh import Renewals
-from byokeep.accounts.refresher_app import RefresherApp
+from byokeep.accounts.refresher_app import RefresherApp, asker, logins
 from byokeep.adapters.files.slots import SlotDirectory
-from byokeep.adapters.platforms.calls import PlatformApp, TokenPlace, new_verifier
-from byokeep.adapters.platforms.oauth import PlatformClient, asker, logins
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.client import ClientSettings
 from byokeep.core.fault import Fault
@@ -30,6 +28,8 @@ from byokeep.core.refresh import alarm_at, due_at, reauth_at
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.jobs.jobs import JobSpec, open_job
+from byokeep.platforms.client import PlatformClient
+from byokeep.platforms.consent import PlatformApp, TokenPlace, authorization_url, new_verifier
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS, Pkce, ScopePurpose
 from byokeep.wire import bao_http
 from byokeep.wire.outbound import Outbound
@@ -148,7 +148,7 @@ class Bench:
         account_id = self.stand.account(client_id, name, f"{account}-{platform}")
         made = Account(client_id, account_id, platform, account)
         version, access = await self.store(made, tokens, cas=0)
-        rules, seed = self.app.logins[platform].rules, f"{account_id}:{version}".encode()
+        rules, seed = self.app.logins[platform].refresh_rules, f"{account_id}:{version}".encode()
         ends = [tokens.obtained_at, tokens.access_expires_at, tokens.refresh_expires_at, reauth_at(rules, tokens),
                 alarm_at(rules, tokens), due_at(rules, tokens, seed=seed)]  # fmt: skip
         times = ", ".join("NULL" if end is None else f"'{end.isoformat()}'" for end in ends)
@@ -172,14 +172,19 @@ class Bench:
         """What a consent gives."""
         app = PlatformApp(client_id="app", client_secret=Secret(SECRET), redirect_uri=BACK)
         at = TokenPlace(base=self.social.sim.base_url(platform))
-        client = PlatformClient(PLATFORM_DESCRIPTORS[platform], app, self.http, at, clock=self.clock.now)
+        client = PlatformClient(PLATFORM_DESCRIPTORS[platform].oauth, app, self.http, at, clock=self.clock.now)
         await self.social.tell("consent", platform=platform, account=account)
         verifier = None if client.oauth.pkce is Pkce.NONE else new_verifier()
-        url = client.authorization_url(
-            state=Secret(token_urlsafe(32)), verifier=verifier, scopes=client.scopes(ScopePurpose.READ)
+        url = authorization_url(
+            client.oauth,
+            client.app,
+            client.place,
+            state=token_urlsafe(32),
+            verifier=verifier,
+            scopes=client.oauth.scopes_for(ScopePurpose.READ),
         )
         answer = await self.social.ask("GET", url)
-        code = client.clean_code(dict(parse_qsl(urlsplit(answer.headers["Location"]).query))["code"])
+        code = client.oauth.clean_code(dict(parse_qsl(urlsplit(answer.headers["Location"]).query))["code"])
         tokens = await client.exchange(code, verifier, by=BY)
         assert isinstance(tokens, TokenSet), tokens
         granted = await client.granted(tokens)

@@ -26,7 +26,6 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from byokeep.adapters.openbao.ports import BaoAppSecrets, BaoScanKey
-from byokeep.adapters.platforms.catalog import Catalog
 from byokeep.adapters.postgres.database import PostgresDatabase, build_app
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.adapters.providers.descriptor import DESCRIPTORS, check_format
@@ -243,7 +242,7 @@ async def desk_on(stand: Stand, places: Mapping[str, str] | None = None, **chang
             limits=replace(stand.app.limits, rotation_default_days=days), procedures=stand.app.procedures,
             intake=stand.intake, token_key=token_key,
             scan_key=BaoScanKey(stand.intake._login),
-            check_format=check_format, consents=Catalog(places), app_secrets=BaoAppSecrets(stand.intake._login),
+            check_format=check_format, platform_urls=places, app_secrets=BaoAppSecrets(stand.intake._login),
         )  # fmt: skip
         web = replace(web, **changed)
         api = create_app(web, partial(authenticate, web), broker_address=stand.url)

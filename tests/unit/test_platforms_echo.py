@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from byokeep.adapters.platforms.calls import repeats
-from byokeep.adapters.platforms.oauth import token_reply
 from byokeep.core.identity import Face, printable
 from byokeep.core.secret import Secret
+from byokeep.platforms.client import repeats, token_reply
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
 
 TOKEN = "Ab3-" + "xYz0123456789_kLmNoPqRs" * 2

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from byokeep.adapters.platforms.calls import PlatformApp, challenge, new_verifier, oauth_of
 from byokeep.adapters.system import SystemIds
 from byokeep.core.errors import Rejected
 from byokeep.core.model import PLATFORMS, Lane
 from byokeep.core.refresh import TokenModel
 from byokeep.core.secret import Secret
+from byokeep.platforms.consent import PlatformApp, challenge, new_verifier, oauth_of
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS, MixUp, OAuth, Pkce, ScopePurpose, load
 
 DATA = resources.files("byokeep.platforms").joinpath("data")

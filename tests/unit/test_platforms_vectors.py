@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from byokeep.adapters.platforms import oauth as reader
 from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.secret import Secret
+from byokeep.platforms import client
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS, DescribedCall, OAuth
 from byokeep.wire.outbound import Got, NotGot
 
@@ -37,12 +37,12 @@ def meaning(platform: str, case: dict[str, Any]) -> dict[str, Any]:
     """What the reader makes of a case, in the vectors' words."""
     one = oauth(platform)
     got = Got(status=case["status"], body=Secret(json.dumps(case["body"])), headers=case.get("headers", {}))
-    fault, document = reader.fault_of(one.errors, call_of(one, case["call"]), got, now=NOW)
+    fault, document = client.fault_of(one.errors, call_of(one, case["call"]), got, now=NOW)
     if fault is not None:
         return {"cause": fault.cause.value, "retry_after_s": fault.retry_after_s}
     match case["call"]:
         case "exchange" | "refresh":
-            reply = reader.token_reply(one.reply, document, first=case["call"] == "exchange")
+            reply = client.token_reply(one.reply, document, first=case["call"] == "exchange")
             if reply is None:
                 return {"unreadable": True}
             return {
@@ -55,7 +55,7 @@ def meaning(platform: str, case: dict[str, Any]) -> dict[str, Any]:
                 }
             }
         case "identity":
-            faces = reader.faces(one.identity, document)
+            faces = client.faces(one.identity, document)
             assert faces is not None
             return {
                 "faces": [
@@ -69,11 +69,11 @@ def meaning(platform: str, case: dict[str, Any]) -> dict[str, Any]:
                 ]
             }
         case "posts":
-            ids = reader.post_ids(one.posts, document)
+            ids = client.post_ids(one.posts, document)
             return {"unreadable": True} if ids is None else {"posts": list(ids)}
         case _:
             assert one.granted is not None
-            scopes = reader.granted_scopes(one.granted, document)
+            scopes = client.granted_scopes(one.granted, document)
             return {"scopes": None if scopes is None else list(scopes)}
 
 
@@ -121,7 +121,7 @@ def test_every_platform_with_oauth_has_vectors_of_all_kinds() -> None:
 def test_what_is_no_answer_is_a_fault(platform: str, got: Got | NotGot, expected: Fault) -> None:
     """Lost, redirected, HTML, doubled names, endless nesting: a fault, and whether a token may be spent is said."""
     one = oauth(platform)
-    fault, document = reader.fault_of(one.errors, one.refresh, got, now=NOW)
+    fault, document = client.fault_of(one.errors, one.refresh, got, now=NOW)
     assert (fault, document) == (expected, {})
 
 
@@ -131,18 +131,18 @@ def test_what_is_no_answer_is_a_fault(platform: str, got: Got | NotGot, expected
 def test_what_is_no_token_is_not_taken_for_one(value: object) -> None:
     """Blank, short, spaced, foreign or not text: the reply holds no tokens."""
     body = {"access_token": value, "expires_in": 60, "scope": "s", "refresh_token": "r" * 20}
-    assert reader.token_reply(oauth("x").reply, body, first=False) is None
+    assert client.token_reply(oauth("x").reply, body, first=False) is None
     good = {**body, "access_token": "a" * 20}
-    assert reader.token_reply(oauth("x").reply, good, first=False) is not None
+    assert client.token_reply(oauth("x").reply, good, first=False) is not None
     if value not in ("", None):
-        assert reader.token_reply(oauth("x").reply, {**good, "refresh_token": value}, first=False) is None
+        assert client.token_reply(oauth("x").reply, {**good, "refresh_token": value}, first=False) is None
 
 
 @pytest.mark.parametrize("life", [0, -1, True, "1e3", "60s", 10**12, None, 1.5, [60]])
 def test_a_lifetime_that_is_none_refuses_a_first_reply_and_never_loses_a_renewal(life: object) -> None:
     """At a consent nothing is lost by refusing; at a renewal the tokens count and the end is unknown."""
     body = {"access_token": "a" * 20, "expires_in": life, "scope": "s"}
-    assert reader.token_reply(oauth("x").reply, body, first=True) is None
-    renewal = reader.token_reply(oauth("x").reply, body, first=False)
+    assert client.token_reply(oauth("x").reply, body, first=True) is None
+    renewal = client.token_reply(oauth("x").reply, body, first=False)
     assert renewal is not None
     assert renewal.access_life_s is None

@@ -16,7 +16,6 @@ Rules
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,9 +34,10 @@ from byokeep.core.policy import Verb
 from byokeep.core.ref import parse_provider
 from byokeep.kernel.app import App, WebApp
 from byokeep.kernel.command import command, permit
-from byokeep.kernel.ports import LoginInfo, Tx
+from byokeep.kernel.ports import Tx
 from byokeep.kernel.sops import require_proof
 from byokeep.keys import refs
+from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
 from byokeep.tenancy.clients import MAX_ROWS, require_active
 
 ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
@@ -256,7 +256,7 @@ async def set_policy(
         on_client=True,
     ) as tx:  # fmt: skip
         found = await _steady(tx, found)
-        _allow(app, found, frozenset(LANES_OF[policy]))
+        _allow(found, frozenset(LANES_OF[policy]))
         await require_proof(tx, client_id, found.id, frozenset(LANES_OF[policy]))
         await _set_lanes(tx, actor, found, policy)
     return await _find(app, actor, Verb.ACCOUNT_REGISTER, client_id, where, account)
@@ -272,16 +272,16 @@ async def _steady(tx: Tx, found: AccountState) -> AccountState:
     return now
 
 
-def _allow(app: WebApp, found: AccountState, lanes: frozenset[Lane]) -> None:
+def _allow(found: AccountState, lanes: frozenset[Lane]) -> None:
     """Let lanes pass that the platform has, for an account that was verified where it can be."""
-    _offered(app, found.platform, lanes)
-    here = [one for one in app.consents.logins() if one.provider is found.platform]
+    _offered(found.platform, lanes)
+    here = [one for one in PLATFORM_DESCRIPTORS.values() if one.provider is found.platform]
     if lanes and any(one.oauth for one in here) and not found.verified:
         raise _not_verified(found)
 
 
-def _offered(app: WebApp, platform: Provider, lanes: frozenset[Lane]) -> None:
-    offered = {lane for one in app.consents.logins() if one.provider is platform for lane in one.lanes}
+def _offered(platform: Provider, lanes: frozenset[Lane]) -> None:
+    offered = {lane for one in PLATFORM_DESCRIPTORS.values() if one.provider is platform for lane in one.lanes}
     if not lanes <= offered:
         raise Rejected("lane_not_offered", next_step="This platform has: " + ", ".join(sorted(offered)) + ".")
 
@@ -352,7 +352,7 @@ async def disconnect(
     found = await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
     async with app.db.begin(client_id=client_id) as tx:
         if not also:
-            await _alone(tx, app, found)
+            await _alone(tx, found)
         if not await tx.maybe(UUID, "grant_rest", client_id=client_id, account_id=found.id):
             raise _not_connected(found)
         await _end_consents(tx, actor, found)
@@ -363,12 +363,13 @@ async def disconnect(
     return await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
 
 
-async def _alone(tx: Tx, app: WebApp, found: AccountState) -> None:
+async def _alone(tx: Tx, found: AccountState) -> None:
     """Let pass when no other account of the client can end with this one."""
-    if not any(one.revokes_all for one in app.consents.logins() if one.id == found.login) or not found.login:
+    known = PLATFORM_DESCRIPTORS.get(found.login or "")
+    if known is None or known.oauth is None or not known.oauth.revokes_all:
         return
     same = {"client_id": found.client_id, "account_id": found.id}
-    beside = await tx.all(str, "grants_beside", **same, login=found.login)
+    beside = await tx.all(str, "grants_beside", **same, login=known.id)
     if beside and found.state != "disconnected":
         step = "The platform ends the whole consent of the owner. If the same person connected those, they end as well."
         raise Conflict("others_end_too", next_step=f"{step} If they may, say `--also`.", accounts=",".join(beside))
@@ -386,23 +387,21 @@ async def _end_consents(tx: Tx, actor: Actor, account: PlatformAccount) -> None:
 
 async def _find(app: WebApp, actor: Actor, verb: Verb, client_id: ClientId, where: str, account: str) -> AccountState:
     async with command(app, actor, verb, client_id=client_id) as tx:
-        platform = platform_of(app.consents.logins(), where)
-        named = {"client_id": client_id, "platform": platform.value, "account": account}
+        named = {"client_id": client_id, "platform": platform_of(where).value, "account": account}
         return await tx.one(AccountState, "accounts_states", **named, limit=2)
 
 
-def platform_of(logins: Sequence[LoginInfo], where: str) -> Provider:
+def platform_of(where: str) -> Provider:
     """Return the platform that a word names: its own name, or a login's.
 
     Raises:
         Rejected: ``unknown_platform``.
     """
-    named = {one.id: one for one in logins}
-    if where in named:
-        return named[where].provider
+    if where in PLATFORM_DESCRIPTORS:
+        return PLATFORM_DESCRIPTORS[where].provider
     if where in PLATFORMS:
         return Provider(where)
-    known = sorted({*named, *PLATFORMS})
+    known = sorted({*PLATFORM_DESCRIPTORS, *PLATFORMS})
     raise Rejected("unknown_platform", next_step="Name a platform or a login: " + ", ".join(known) + ".")
 
 
@@ -443,7 +442,7 @@ async def set_lanes(
     if found is not None and found.login is not None:
         return await set_policy(app, actor, client_id, where=platform, account=account, policy=_POLICY_OF[lanes])
     async with _registering(app, actor, client_id) as tx:
-        _offered(app, known, lanes)
+        _offered(known, lanes)
         if found is not None and found.state == "not_connected" and lanes:
             raise _not_verified(found)
         check_shape("account", account, ACCOUNT)

@@ -34,10 +34,12 @@ from byokeep.core.ref import SecretPart, SecretRef, app_path
 from byokeep.core.secret import Secret
 from byokeep.kernel.app import WebApp
 from byokeep.kernel.command import command, permit, recorded
-from byokeep.kernel.ports import LoginInfo, Tx, Written
+from byokeep.kernel.ports import Tx, Written
 from byokeep.kernel.sops import begin_sop
 from byokeep.kernel.store_recording import require_recorded
 from byokeep.keys.onboard import open_custody
+from byokeep.platforms.consent import PlatformApp, TokenPlace, authorization_url, new_verifier, oauth_of
+from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS, ClientAuth, OAuth, Pkce, PlatformDescriptor, ScopePurpose
 from byokeep.tenancy.clients import require_active
 
 _APP_ID: Final = re.compile(r"[!-~]{1,256}\Z")
@@ -47,41 +49,25 @@ _REDIRECT: Final = re.compile(
 _LONGEST: Final = 400  # characters
 
 
-def find_login(app: WebApp, login: str) -> LoginInfo:
-    """Return a login of the catalog.
+def find_login(login: str) -> PlatformDescriptor:
+    """Return a login.
 
     Raises:
         Rejected: ``unknown_login``.
     """
-    found = [one for one in app.consents.logins() if one.id == login]
-    if not found:
+    if login not in PLATFORM_DESCRIPTORS:
         raise Rejected("unknown_login", next_step="See `byokeep account logins`.")
-    return found[0]
+    return PLATFORM_DESCRIPTORS[login]
 
 
-def need_oauth(info: LoginInfo) -> LoginInfo:
-    """Return a login that has OAuth.
-
-    Raises:
-        Rejected: ``platform_without_oauth`` (R2.1-8).
-    """
-    if not info.oauth:
-        raise Rejected(
-            "platform_without_oauth", platform=info.id,
-            next_step="This platform has no OAuth. Its accounts are registered with `byokeep account add` and act "
-            "through the browser lane.",
-        )  # fmt: skip
-    return info
-
-
-async def list_logins(app: WebApp, actor: Actor) -> Sequence[LoginInfo]:
+async def list_logins(app: WebApp, actor: Actor) -> Sequence[PlatformDescriptor]:
     """Return what each login can do.
 
     Raises:
         Denied: ``not_permitted``.
     """
     await permit(app, actor, Verb.APP_READ)
-    return app.consents.logins()
+    return tuple(PLATFORM_DESCRIPTORS.values())
 
 
 async def list_apps(app: WebApp, actor: Actor) -> list[OurApp]:
@@ -113,14 +99,14 @@ async def set_app(
         await permit(app, actor, Verb.APP_SET)
         await require_recorded(app)
         async with recorded(app, actor, Verb.APP_SET, refused_as=EventName.PLATFORM_APP_SET):
-            info = need_oauth(find_login(app, login))
-            _check_app(info, app_id, redirect_uri, secret)
+            oauth = oauth_of(find_login(login))
+            _check_app(oauth, app_id, redirect_uri, secret)
             async with app.db.begin(every_client=True) as tx:
                 await tx.all(None, "app_lock")
                 await _check_others(tx, login, app_id, redirect_uri)
-                written = await _store(app, info, secret)
+                written = await _store(app, oauth, secret)
                 row = await tx.one(
-                    OurApp, "app_put", login=login, provider=info.provider.value, environment=app.environment.value,
+                    OurApp, "app_put", login=login, provider=oauth.provider.value, environment=app.environment.value,
                     app_id=app_id, redirect_uri=redirect_uri, secret_version=written.version, set_by=actor.id,
                 )  # fmt: skip
                 await tx.append(_app_event(actor, row, written))
@@ -130,13 +116,13 @@ async def set_app(
             secret.wipe()
 
 
-def _check_app(info: LoginInfo, app_id: str, redirect_uri: str, secret: Secret | None) -> None:
+def _check_app(oauth: OAuth, app_id: str, redirect_uri: str, secret: Secret | None) -> None:
     if not _APP_ID.match(app_id):
         raise Rejected("bad_app_id", next_step="Use the public id of the app as the platform shows it.")
     if len(redirect_uri) > _LONGEST or not _REDIRECT.match(redirect_uri):
         step = "Use https, or http on 127.0.0.1 or localhost, with a path and without query or fragment."
         raise Rejected("bad_redirect_uri", next_step=step)
-    if secret is None and not info.secret_optional:
+    if secret is None and oauth.client_auth is not ClientAuth.BASIC_OR_PUBLIC:
         raise Rejected("app_without_secret", next_step="Pipe the app's secret in; this platform knows no public app.")
 
 
@@ -149,11 +135,11 @@ async def _check_others(tx: Tx, login: str, app_id: str, redirect_uri: str) -> N
         raise Conflict("app_in_use", login=login, next_step=first)
 
 
-async def _store(app: WebApp, info: LoginInfo, secret: Secret | None) -> Written:
+async def _store(app: WebApp, oauth: OAuth, secret: Secret | None) -> Written:
     if secret is None:
         return Written(version=0, request_id="")
-    current = await app.app_secrets.current(info.provider, info.id)
-    return await app.app_secrets.put(info.provider, info.id, secret, cas=current)
+    current = await app.app_secrets.current(oauth.provider, oauth.id)
+    return await app.app_secrets.put(oauth.provider, oauth.id, secret, cas=current)
 
 
 def _app_event(actor: Actor, row: OurApp, written: Written) -> Event:
@@ -196,7 +182,7 @@ class ConsentAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wish:
-    info: LoginInfo
+    login: OAuth
     account: str
     purposes: tuple[str, ...]
     wanted: str | None
@@ -230,7 +216,7 @@ async def start(
     await require_recorded(app)
     started = EventName.CONNECTION_STARTED
     async with recorded(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id, refused_as=started, on_client=True):
-        info = need_oauth(find_login(app, login))
+        info = find_login(login)
         wish = _wish(info, account, purposes or (), wanted)
         state, binding = app.ids.token(), app.ids.token()
         async with app.db.begin(client_id=client_id) as tx:
@@ -252,17 +238,18 @@ async def start(
     )  # fmt: skip
 
 
-def _wish(info: LoginInfo, account: str, purposes: Sequence[str], wanted: str | None) -> _Wish:
+def _wish(info: PlatformDescriptor, account: str, purposes: Sequence[str], wanted: str | None) -> _Wish:
+    login = oauth_of(info)
     check_shape("account", account, ACCOUNT)
     if len(set(purposes)) != len(purposes) or not set(purposes) <= set(info.purposes):
         raise Rejected("bad_purpose", next_step="This login knows: " + (", ".join(info.purposes) or "none") + ".")
     if wanted is not None and not _EXTERNAL.match(wanted):
         raise Rejected("bad_pick", next_step="Give the id as the platform shows it.")
-    return _Wish(info=info, account=account, purposes=tuple(sorted(purposes)), wanted=wanted)
+    return _Wish(login=login, account=account, purposes=tuple(sorted(purposes)), wanted=wanted)
 
 
 async def _account(tx: Tx, app: WebApp, actor: Actor, client_id: ClientId, wish: _Wish) -> PlatformAccount:
-    named = {"client_id": client_id, "platform": wish.info.provider.value, "account": wish.account}
+    named = {"client_id": client_id, "platform": wish.login.provider.value, "account": wish.account}
     found = await tx.maybe(PlatformAccount, "account_find", **named)
     if found is not None:
         return found
@@ -273,7 +260,7 @@ async def _account(tx: Tx, app: WebApp, actor: Actor, client_id: ClientId, wish:
     return made
 
 
-def _former(grant: OAuthGrant | None, info: LoginInfo) -> tuple[str, ...]:
+def _former(grant: OAuthGrant | None, info: PlatformDescriptor) -> tuple[str, ...]:
     """Return what an account was for when it was connected last by this login."""
     if grant is None or grant.login != info.id:
         return ()
@@ -292,7 +279,7 @@ async def _replaces(
     if grant is None or grant.state == "revoked":
         _picked(wish, account.account if grant is None and account.username else None)
         return None
-    if grant.login != wish.info.id:
+    if grant.login != wish.login.id:
         step = f"This name is taken by an account of {grant.login}; choose another name."
         raise Conflict("other_login", next_step=step, login=grant.login)
     _picked(wish, grant.external_id)
@@ -310,28 +297,27 @@ async def _begin(
     tx: Tx, app: WebApp, actor: Actor, wish: _Wish, ours: OurApp, account: PlatformAccount, replaces: int | None,
     secrets: tuple[str, str],
 ) -> tuple[Connection, str]:  # fmt: skip
-    client_id, login = account.client_id, wish.info.id
+    client_id, login = account.client_id, wish.login
     state, binding = secrets
-    job_id = await open_custody(tx, app, client_id, wish.info.provider, actor.request_id)
+    job_id = await open_custody(tx, app, client_id, login.provider, actor.request_id)
     same = {"client_id": client_id, "account_id": account.id, "started_by": actor.id}
-    run = await begin_sop(
-        tx, app, actor, CONNECT, client_id=client_id, object_id=account.id, provider=wish.info.provider
-    )
-    begun = app.consents.begin(
-        login, app_id=ours.app_id, redirect_uri=ours.redirect_uri, state=state, purposes=wish.purposes
-    )
+    run = await begin_sop(tx, app, actor, CONNECT, client_id=client_id, object_id=account.id, provider=login.provider)
+    verifier = None if login.pkce is Pkce.NONE else new_verifier()
+    us = PlatformApp(client_id=ours.app_id, client_secret=None, redirect_uri=ours.redirect_uri)
+    scopes, at = login.scopes_for(ScopePurpose.READ, *wish.purposes), TokenPlace(base=app.platform_urls.get(login.id))
+    url = authorization_url(login, us, at, state=state, verifier=verifier, scopes=scopes)
     made = await tx.one(
-        Connection, "connection_insert", **same, id=app.ids.uuid(), job_id=job_id, sop_id=run.id, login=login,
+        Connection, "connection_insert", **same, id=app.ids.uuid(), job_id=job_id, sop_id=run.id, login=login.id,
         purposes=list(wish.purposes), state_hash=_digest(app, "state", state),
         binding_hash=_digest(app, "binding", binding), redirect_uri=ours.redirect_uri, wanted=wish.wanted,
         replaces=replaces, life_s=LIFE_S, request_id=actor.request_id,
     )  # fmt: skip
     fields: dict[str, FieldValue] = {"purposes": ",".join(wish.purposes)}
-    if begun.verifier is not None:
+    if verifier is not None:
         place = account.place(SecretPart.VERIFIER)
-        fields |= _written(place, await _put(app, place, begun.verifier))
+        fields |= _written(place, await _put(app, place, verifier))
     await tx.append(consent_event(EventName.CONNECTION_STARTED, Outcome.OK, actor, made, account, **fields))
-    return made, begun.url
+    return made, url
 
 
 async def answer(
@@ -362,7 +348,9 @@ async def answer(
             account = await tx.one(PlatformAccount, "account_of", client_id=client_id, id=one.account_id)
             try:
                 if not said.error:
-                    return await _accept(tx, app, actor, one, account, _code(app, one, said))
+                    login = oauth_of(find_login(one.login))
+                    login.check_issuer(said.iss)
+                    return await _accept(tx, app, actor, one, account, login.clean_code(said.code))
             except Rejected as error:
                 bad = error
             reason = bad.code if bad else "consent_refused" if said.refused else "platform_said_error"
@@ -382,13 +370,6 @@ def _check(app: WebApp, one: Connection, said: ConsentAnswer) -> None:
         raise Rejected("wrong_redirect", next_step=_AGAIN, connection=one.id)
     if one.state != "started" or one.over:
         raise Rejected("connection_over", next_step=_AGAIN, connection=one.id, state=one.state)
-
-
-def _code(app: WebApp, one: Connection, said: ConsentAnswer) -> Secret:
-    app.consents.check_issuer(one.login, said.iss)
-    if said.code is None:
-        raise Rejected("bad_code", next_step=_AGAIN, platform=one.login)
-    return app.consents.clean_code(one.login, said.code)
 
 
 async def _accept(

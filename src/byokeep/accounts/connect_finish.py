@@ -32,18 +32,7 @@ from uuid import UUID
 from byokeep.accounts import leftovers
 from byokeep.accounts.model import Connection, OAuthGrant, OurApp, PlatformAccount, consent_event, end_consent
 from byokeep.accounts.refresh_journal import ends_of, stamp
-from byokeep.accounts.refresher_app import (
-    Login,
-    OAuthPlatform,
-    Posts,
-    RefresherApp,
-    UnderWay,
-    asked,
-    each,
-    is_gone,
-    kept,
-    write_tokens,
-)
+from byokeep.accounts.refresher_app import RefresherApp, UnderWay, asked, each, is_gone, kept, write_tokens
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.evidence import CONNECTED, IDENTITY, WRITE
@@ -59,6 +48,8 @@ from byokeep.jobs import reenabling
 from byokeep.kernel import sops
 from byokeep.kernel.ports import Tx, ValueCustody, Written
 from byokeep.kernel.sops import SopRun
+from byokeep.platforms.client import PlatformClient, Posts
+from byokeep.platforms.descriptor import OAuth, ScopePurpose
 from byokeep.tenancy import transfers
 from byokeep.tenancy.clients import require_active
 from byokeep.tenancy.scopes import hold_open
@@ -116,7 +107,7 @@ class ConsentCase:
     one: Connection
     account: PlatformAccount
     ours: OurApp
-    login: Login
+    login: OAuth
     grant: OAuthGrant | None
     past: OAuthGrant | None
     actor: Actor
@@ -257,7 +248,7 @@ async def _connect(app: RefresherApp, case: ConsentCase, custody: ValueCustody) 
 
 
 async def _verify_and_store(
-    app: RefresherApp, case: ConsentCase, custody: ValueCustody, platform: OAuthPlatform, tokens: TokenSet
+    app: RefresherApp, case: ConsentCase, custody: ValueCustody, platform: PlatformClient, tokens: TokenSet
 ) -> int:
     """Return the version that the tokens replaced, 0 where none lived; what fails leaves nothing of them."""
     seen: list[Face] = []
@@ -270,7 +261,7 @@ async def _verify_and_store(
 
 
 async def _suspect(
-    app: RefresherApp, case: ConsentCase, platform: OAuthPlatform, tokens: TokenSet, seen: Sequence[Face]
+    app: RefresherApp, case: ConsentCase, platform: PlatformClient, tokens: TokenSet, seen: Sequence[Face]
 ) -> None:
     """Have the account looked at that answered: where a platform keeps one grant, this consent has ended its tokens."""
     with suppress(Exception):  # the consent fails by what it failed by
@@ -292,7 +283,7 @@ async def _mark_superseded(app: RefresherApp, case: ConsentCase, ids: list[str])
     Raises:
         Unavailable: The database.
     """
-    ends, name = case.login.rules.model in ROTATING, ""
+    ends, name = case.login.refresh_rules.model in ROTATING, ""
     async with app.db.begin(every_client=True) as tx:
         held = await tx.all(dict, "grants_answered", login=case.one.login, app_id=case.ours.app_id, ids=ids)
     for row in held:
@@ -327,14 +318,14 @@ async def _take_secrets(case: ConsentCase, custody: ValueCustody) -> tuple[Secre
 
 
 async def _ask(
-    app: RefresherApp, case: ConsentCase, platform: OAuthPlatform, tokens: TokenSet, seen: list[Face]
+    app: RefresherApp, case: ConsentCase, platform: PlatformClient, tokens: TokenSet, seen: list[Face]
 ) -> VerifiedConsent:
     """Ask the platform everything that decides, read-only; ``seen`` gets the accounts that answered."""
     granted = _got(await platform.granted(tokens), "scopes_unchecked")
     if granted is None:
         raise Rejected("scopes_unknown", cause=FaultCause.MISSING_SCOPE.value)
     tokens = replace(tokens, scopes=granted)
-    wanted = case.login.scopes_for(case.one.purposes)
+    wanted = frozenset(case.login.scopes_for(ScopePurpose.READ, *case.one.purposes))
     if lacking := missing_scopes(tokens, wanted):
         raise Rejected("missing_scope", cause=FaultCause.MISSING_SCOPE.value, missing=listed(lacking))
     tokens = replace(tokens, consent_expires_at=_got(await platform.consent_end(tokens), "consent_end_unchecked"))
@@ -343,7 +334,7 @@ async def _ask(
     try:
         face, drift = _who(case, faces)
     except Rejected as error:
-        if case.login.several_allowed and _reason(error) in _PICKABLE:
+        if case.login.identity.several_allowed and _reason(error) in _PICKABLE:
             await _tell(app, case, offered=offer(faces))
         raise
     if not printable(face):
@@ -383,12 +374,12 @@ def _who(case: ConsentCase, faces: tuple[Face, ...]) -> tuple[Face, int]:
         chosen = choose(faces, wanted=case.one.wanted)
         if not isinstance(chosen, Face):
             raise Rejected("account_not_chosen", cause=chosen.value)
-        if len(faces) > 1 and not case.login.several_allowed:
+        if len(faces) > 1 and not case.login.identity.several_allowed:
             raise Rejected("account_not_chosen", cause="several_accounts")
         expected = case.account.fingerprint(chosen.account_id, case.ours.app_id)
     elif case.one.wanted not in (None, expected.account_id):
         raise Rejected("pick_is_another_account")
-    seen = compare(expected, faces, app_id=case.ours.app_id, several_allowed=case.login.several_allowed)
+    seen = compare(expected, faces, app_id=case.ours.app_id, several_allowed=case.login.identity.several_allowed)
     if seen.verdict is IdentityVerdict.MISMATCH:
         raise Conflict("other_account", cause=seen.why.value, code_points=",".join(seen.code_points) or None)
     face = next(face for face in faces if face.account_id == expected.account_id)
@@ -560,7 +551,8 @@ async def _verified(tx: Tx, app: RefresherApp, case: ConsentCase, found: Verifie
     observed = app.digest(found.face.account_id)
     fields: dict[str, FieldValue] = {
         "version": version, "verification": "drift" if found.drift else "match" if case.grant else "first",
-        "endpoint": case.login.endpoint, "observed_id": observed, "expected_id": observed, "count": found.posts.count,
+        "endpoint": case.login.identity.call.name, "observed_id": observed, "expected_id": observed,
+        "count": found.posts.count,
     }  # fmt: skip
     if found.posts.newest_id is not None:
         fields["newest"] = app.digest(found.posts.newest_id)
@@ -604,7 +596,8 @@ async def _come_back(
         return
     granted = frozenset(found.tokens.scopes or ())
     purposes = before.purposes if before else ()  # what the account was for before, and cannot do with what it has now
-    lacking = frozenset(what for what in purposes if not set(case.login.needed[what]) <= granted)
+    needed = case.login.scopes.items()
+    lacking = frozenset(what for what, scopes in needed if what in purposes and not set(scopes) <= granted)
     steps = (Reauthorised(by_person=person), IdentityChecked(matches=True), ScopesChecked(missing=lacking))
     for step in steps:
         await reenabling.step(tx, app, case.actor, case.client_id, case.platform, step, account_id=case.account.id)

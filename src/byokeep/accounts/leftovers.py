@@ -29,17 +29,7 @@ from uuid import UUID
 from byokeep.accounts import refresh_journal
 from byokeep.accounts.model import Connection, OAuthGrant, PlatformAccount
 from byokeep.accounts.refresh_journal import GrantStanding, Renewal, standing
-from byokeep.accounts.refresher_app import (
-    Ending,
-    Login,
-    OAuthPlatform,
-    RefresherApp,
-    RevocationResult,
-    burn,
-    is_gone,
-    read_tokens,
-    write_tokens,
-)
+from byokeep.accounts.refresher_app import RefresherApp, burn, is_gone, read_tokens, write_tokens
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.reenable import RecoveryCause
@@ -49,6 +39,8 @@ from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.jobs import reenabling
 from byokeep.kernel.ports import Tx, ValueCustody
+from byokeep.platforms.client import Ending, PlatformClient, RevocationResult
+from byokeep.platforms.descriptor import OAuth
 
 WAIT_S: Final = 900  # as long as any renewal takes
 REPLACED_LEFT: Final = "replaced_tokens_left"
@@ -140,10 +132,10 @@ class Late:
     """
 
     app: RefresherApp
-    login: Login
+    login: OAuth
     renewal: Renewal
     custody: ValueCustody
-    ask: Callable[[], Awaitable[OAuthPlatform]]
+    ask: Callable[[], Awaitable[PlatformClient]]
     new: TokenSet | None
     cut_off: bool
 
@@ -203,7 +195,7 @@ class Late:
                 ended = await self._revoked_at_platform(pair)
         finally:
             pair.wipe()
-        left = ended is not CONFIRMED and self.login.rules.model in ROTATING
+        left = ended is not CONFIRMED and self.login.refresh_rules.model in ROTATING
         await self._tell(ended, REPLACED_LEFT if left else "")
         if written:
             await self.custody.destroy(self.renewal.grant.place(SecretPart.TOKENS), [written])
@@ -253,7 +245,7 @@ class Late:
         under_way = journal.phase in (Phase.SENT, Phase.LANDED) or (self.cut_off and journal.phase is Phase.CLOSED)
         lost = 0 if gone else journal.lost + under_way
         await self._close(Came.DISCONNECTED, lost=lost)
-        held, one_time = now is GrantStanding.HELD, self.login.rules.model in ROTATING
+        held, one_time = now is GrantStanding.HELD, self.login.refresh_rules.model in ROTATING
         if lost and (now is GrantStanding.ENDED or (held and one_time)):  # the end of a grant says it itself
             async with self.app.db.begin(client_id=self.renewal.grant.client_id) as tx:
                 reason = REPLACED_LEFT if held else "revocation_unconfirmed"
@@ -309,8 +301,8 @@ class Late:
 
 
 async def end_replaced(
-    app: RefresherApp, login: Login, one: Connection, account: PlatformAccount, custody: ValueCustody,
-    platform: OAuthPlatform, *, version: int,
+    app: RefresherApp, login: OAuth, one: Connection, account: PlatformAccount, custody: ValueCustody,
+    platform: PlatformClient, *, version: int,
 ) -> None:  # fmt: skip
     """End what a login replaced, on record; the login stands whatever comes of it.
 
@@ -336,7 +328,7 @@ async def end_replaced(
 
 
 async def end_earlier(
-    app: RefresherApp, grant: OAuthGrant, custody: ValueCustody, platform: OAuthPlatform
+    app: RefresherApp, grant: OAuthGrant, custody: ValueCustody, platform: PlatformClient
 ) -> tuple[Ending, bool]:
     """End what logins of a grant replaced, after its own pair is proved to be dead.
 
@@ -362,7 +354,7 @@ async def end_earlier(
 
 
 async def give_back(
-    app: RefresherApp, one: Connection, account: PlatformAccount, platform: OAuthPlatform, tokens: TokenSet
+    app: RefresherApp, one: Connection, account: PlatformAccount, platform: PlatformClient, tokens: TokenSet
 ) -> None:
     """Revoke what a consent brought that a person disconnected meanwhile; nothing where nobody did."""
     with suppress(ByokeepError):  # the consent ends for what it failed of
@@ -380,7 +372,7 @@ async def give_back(
 
 
 async def _revoke(
-    app: RefresherApp, login: Login | None, custody: ValueCustody, platform: OAuthPlatform, place: SecretRef,
+    app: RefresherApp, login: OAuth | None, custody: ValueCustody, platform: PlatformClient, place: SecretRef,
     version: int,
 ) -> Ending:  # fmt: skip
     """Revoke a version. Raises what :meth:`ValueCustody.read` does."""

@@ -31,7 +31,7 @@ from byokeep.accounts import leftovers
 from byokeep.accounts.leftovers import CONFIRMED, UNCONFIRMED, Traces, before_end, outcome_of
 from byokeep.accounts.model import Connection, OAuthGrant, PlatformAccount, end_consent
 from byokeep.accounts.refresh_journal import close_for, hold
-from byokeep.accounts.refresher_app import Ending, Login, RefresherApp, burn, each, each_due, held, is_gone, opened
+from byokeep.accounts.refresher_app import RefresherApp, burn, each, each_due, held, is_gone, opened
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.fault import Fault, FaultCause
@@ -42,6 +42,8 @@ from byokeep.core.ref import SecretPart
 from byokeep.core.refresh import LONGEST_ASKED_S, ROTATING
 from byokeep.kernel.ports import Tx
 from byokeep.keys import refs
+from byokeep.platforms.client import Ending
+from byokeep.platforms.descriptor import OAuth
 
 TAKEN_FOR_S: Final = 300  # seconds after which somebody who took an answer is taken for dead
 IDLE_DAYS: Final = 120
@@ -142,12 +144,12 @@ async def check_due(app: RefresherApp) -> int:
     """Look at accounts that are due; returns how many there were."""
     count = 0
     for login in app.logins.values():
-        act, due = partial(_look, app, login), {"login": login.id, "every_s": login.check_every_s}
+        act, due = partial(_look, app, login), {"login": login.id, "every_s": login.health.every_s}
         count += await each_due(app, "account_check", OAuthGrant, "grants_to_check", act, **due)
     return count
 
 
-async def _look(app: RefresherApp, login: Login, grant: OAuthGrant) -> None:
+async def _look(app: RefresherApp, login: OAuth, grant: OAuthGrant) -> None:
     try:
         await check(app, login, grant)
     except ByokeepError:
@@ -166,7 +168,7 @@ async def _as_it_was(tx: Tx, grant: OAuthGrant) -> bool:
     return now is not None and (now.state, now.connected_seq) == ("live", grant.connected_seq)
 
 
-async def check(app: RefresherApp, login: Login, grant: OAuthGrant) -> str:
+async def check(app: RefresherApp, login: OAuth, grant: OAuthGrant) -> str:
     """Ask an account who it is and write down what follows.
 
     Returns:
@@ -192,13 +194,13 @@ async def check(app: RefresherApp, login: Login, grant: OAuthGrant) -> str:
         return await _seen(tx, app, login, grant, seen, faces)
 
 
-async def _asked(app: RefresherApp, login: Login, grant: OAuthGrant) -> tuple[str, tuple[Face, ...]]:
+async def _asked(app: RefresherApp, login: OAuth, grant: OAuthGrant) -> tuple[str, tuple[Face, ...]]:
     """Return why nobody could say who it is, empty when somebody could, and the accounts that answered."""
     try:
         async with opened(app, grant) as (_, platform, tokens):
             found = await platform.identify(tokens)
-            if isinstance(found, Fault) and _loss(grant, found.cause.value) and login.rules.confirm_s:
-                await asyncio.sleep(login.rules.confirm_s)  # a word that this platform is known to say falsely
+            if isinstance(found, Fault) and _loss(grant, found.cause.value) and login.refresh_rules.confirm_s:
+                await asyncio.sleep(login.refresh_rules.confirm_s)  # a word that this platform is known to say falsely
                 found = await platform.identify(tokens)
     except ByokeepError as error:
         return error.code, ()
@@ -216,20 +218,20 @@ def _loss(grant: OAuthGrant, cause: str) -> tuple[Lost, str] | None:
     return (Lost.REVOKED, "reauth") if cause in _OVER and grant.due_at is None else None
 
 
-def _compared(login: Login, grant: OAuthGrant, account: PlatformAccount, faces: tuple[Face, ...]) -> Comparison:
+def _compared(login: OAuth, grant: OAuthGrant, account: PlatformAccount, faces: tuple[Face, ...]) -> Comparison:
     expected = account.fingerprint(grant.external_id, grant.app_id)
-    return compare(expected, faces, app_id=grant.app_id, several_allowed=login.several_allowed)
+    return compare(expected, faces, app_id=grant.app_id, several_allowed=login.identity.several_allowed)
 
 
 async def _lose(
-    tx: Tx, app: RefresherApp, login: Login, grant: OAuthGrant, lost: tuple[Lost, str], cause: str,
+    tx: Tx, app: RefresherApp, login: OAuth, grant: OAuthGrant, lost: tuple[Lost, str], cause: str,
     seen: Comparison | None, faces: tuple[Face, ...],
 ) -> None:  # fmt: skip
     why, reason = lost
     fields: dict[str, FieldValue] = {"expected_id": app.digest(grant.external_id)}
     if len(faces) == 1 and faces[0].account_id:
         fields["observed_id"] = app.digest(faces[0].account_id)
-    said = {"verification": "unknown", "cause": cause, "endpoint": login.endpoint}
+    said = {"verification": "unknown", "cause": cause, "endpoint": login.identity.call.name}
     if seen is not None:
         said |= {"verification": seen.verdict.value, "cause": seen.why.value}
     await close_for(tx, app, grant, why, reason=reason)
@@ -248,17 +250,17 @@ async def _lose(
     await tx.append(_event(EventName.REAUTH_NEEDED, Outcome.FAILED, app, grant, reason=reason))
 
 
-async def _unknown(tx: Tx, app: RefresherApp, login: Login, grant: OAuthGrant, cause: str) -> str:
+async def _unknown(tx: Tx, app: RefresherApp, login: OAuth, grant: OAuthGrant, cause: str) -> str:
     """Nobody could look: that is no match, and the gate has to see it so."""
     await tx.maybe(OAuthGrant, "grant_unchecked", **grant.ids, renew=cause in _OVER, cause=cause)
     await _show(tx, grant, "unknown")
-    fields: dict[str, FieldValue] = {"verification": "unknown", "cause": cause, "endpoint": login.endpoint}
+    fields: dict[str, FieldValue] = {"verification": "unknown", "cause": cause, "endpoint": login.identity.call.name}
     await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.FAILED, app, grant, **fields))
     return "unknown"
 
 
 async def _seen(
-    tx: Tx, app: RefresherApp, login: Login, grant: OAuthGrant, seen: Comparison, faces: tuple[Face, ...]
+    tx: Tx, app: RefresherApp, login: OAuth, grant: OAuthGrant, seen: Comparison, faces: tuple[Face, ...]
 ) -> str:
     expected = app.digest(grant.external_id)
     face = next(face for face in faces if face.account_id == grant.external_id)
@@ -268,7 +270,7 @@ async def _seen(
     await _show(tx, grant, "match")
     await tx.append(
         _event(EventName.ACCOUNT_VERIFIED, Outcome.OK, app, grant, verification=seen.verdict.value,
-               endpoint=login.endpoint, expected_id=expected, observed_id=expected)
+               endpoint=login.identity.call.name, expected_id=expected, observed_id=expected)
     )  # fmt: skip
     if drift and not grant.drift:
         await tx.append(_event(EventName.ACCOUNT_DRIFTED, Outcome.OK, app, grant, count=len(seen.changed)))
@@ -321,7 +323,7 @@ async def _end_grant(app: RefresherApp, grant: OAuthGrant) -> None:
 def _unproved(app: RefresherApp, grant: OAuthGrant, traces: Traces, done: Ending) -> bool:
     """Whether a one-time token may have been spent for a pair that nobody has: the death of ours proves nothing."""
     login = app.logins.get(grant.login)
-    one_time = login is None or login.rules.model in ROTATING
+    one_time = login is None or login.refresh_rules.model in ROTATING
     return traces.lost and one_time and done.ended is CONFIRMED
 
 

@@ -27,16 +27,7 @@ from byokeep.accounts import refresh_journal
 from byokeep.accounts.leftovers import Late, refuse_while_consenting
 from byokeep.accounts.model import OAuthGrant
 from byokeep.accounts.refresh_journal import Renewal, give_up, lose_permission
-from byokeep.accounts.refresher_app import (
-    Login,
-    OAuthPlatform,
-    RefresherApp,
-    UnderWay,
-    app_of,
-    asked,
-    read_tokens,
-    write_tokens,
-)
+from byokeep.accounts.refresher_app import RefresherApp, UnderWay, app_of, asked, read_tokens, write_tokens
 from byokeep.core import refresh as machine
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import FieldValue
@@ -49,6 +40,8 @@ from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
 from byokeep.kernel.command import Severity, open_alert
 from byokeep.kernel.ports import ValueCustody
 from byokeep.kernel.rows import Row
+from byokeep.platforms.client import PlatformClient
+from byokeep.platforms.descriptor import OAuth, ScopePurpose
 
 HALTED_S: Final = 3600.0
 _ALWAYS: Final = frozenset({Do.SEND, Do.HALT, Do.FINISH})  # the rest ask first whether a grant is held
@@ -67,14 +60,14 @@ class Attempt:
     """
 
     def __init__(
-        self, app: RefresherApp, login: Login, renewal: Renewal, custody: ValueCustody, held: AsyncExitStack
+        self, app: RefresherApp, login: OAuth, renewal: Renewal, custody: ValueCustody, held: AsyncExitStack
     ) -> None:
         self._app, self._login, self._custody, self._held_until = app, login, custody, held
         self.renewal, self._grant = renewal, renewal.grant
         self._cut_off = renewal.journal.phase in (Phase.SENT, Phase.LANDED)
         self._old: TokenSet | None = None
         self._new: TokenSet | None = None
-        self._platform: OAuthPlatform | None = None
+        self._platform: PlatformClient | None = None
         self._key: Secret | None = None
         self._fault: Fault | None = None
         self._confirmed = False
@@ -119,7 +112,7 @@ class Attempt:
         return came.value
 
     def _next(self, happened: machine.LandingEvent) -> LandingStep:
-        step = machine.next_step(self._login.rules, self.renewal.journal, happened)
+        step = machine.next_step(self._login.refresh_rules, self.renewal.journal, happened)
         self.renewal = replace(self.renewal, journal=step.journal)
         return step
 
@@ -152,7 +145,7 @@ class Attempt:
             self._old = await read_tokens(self._custody, place, self.renewal.journal.base)
         return self._old
 
-    async def _ask(self) -> OAuthPlatform:
+    async def _ask(self) -> PlatformClient:
         if self._platform is None:
             ours = await app_of(self._app, self._grant)
             asking = asked(self._app, self._custody, self._grant.provider, ours)
@@ -274,7 +267,7 @@ class Attempt:
         if self._old is not None and self._old.scopes is not None and wider_scopes(tokens, frozenset(self._old.scopes)):
             await self._alert("scopes_wider_than_before", severity="warning")
         await self._tidy()
-        needed = self._login.scopes_for(self._grant.purposes)
+        needed = frozenset(self._login.scopes_for(ScopePurpose.READ, *self._grant.purposes))
         if tokens.scopes is not None and missing_scopes(tokens, needed):
             await lose_permission(self._app, self.renewal)
             return "missing_scope"
@@ -307,7 +300,7 @@ class Attempt:
 
     def _after(self, fault: Fault, tries: int, **known: bool) -> Decision:
         seed = refresh_journal.seed_of(self._grant.account_id, self.renewal.journal.base)
-        rules = self._login.rules
+        rules = self._login.refresh_rules
         return machine.after_fault(rules, fault, tries=tries, confirmed=self._confirmed, seed=seed, **known)
 
     async def _end(self, decision: Decision, fields: dict[str, FieldValue]) -> str:

@@ -21,7 +21,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from byokeep.accounts.model import OAuthGrant
-from byokeep.accounts.refresher_app import Login, RefresherApp
+from byokeep.accounts.refresher_app import RefresherApp
 from byokeep.core.errors import Conflict, Denied
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import LeaseKind
@@ -32,6 +32,7 @@ from byokeep.jobs.jobs import JobSpec, open_job
 from byokeep.jobs.reenabling import lose
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.rows import Row
+from byokeep.platforms.descriptor import OAuth
 from byokeep.tenancy.scopes import client_scopes, hold_open, require_open
 
 JOB_S: Final = 900  # life of a renewal's custody job
@@ -179,7 +180,7 @@ async def move(tx: Tx, app: RefresherApp, renewal: Renewal, *, reason: str = "")
 
 
 async def placed(
-    app: RefresherApp, login: Login, renewal: Renewal, tokens: TokenSet, *, version: int, access_version: int,
+    app: RefresherApp, login: OAuth, renewal: Renewal, tokens: TokenSet, *, version: int, access_version: int,
     reason: str, **more: FieldValue,
 ) -> bool:  # fmt: skip
     """Move every pin to a version that the store has, close the journal, and put it on record: all or nothing.
@@ -228,12 +229,12 @@ def seed_of(account_id: UUID, version: int) -> bytes:
     return f"{account_id}:{version}".encode()
 
 
-def ends_of(login: Login, tokens: TokenSet, account_id: UUID, version: int) -> dict[str, Any]:
+def ends_of(login: OAuth, tokens: TokenSet, account_id: UUID, version: int) -> dict[str, Any]:
     """Return the times of a token set, and those that follow from it, as columns of its grant."""
     names = ("obtained_at", "access_expires_at", "refresh_expires_at", "consent_expires_at")
     return {name: getattr(tokens, name) for name in names} | {
-        "due_at": due_at(login.rules, tokens, seed=seed_of(account_id, version)),
-        "reauth_at": reauth_at(login.rules, tokens), "alarm_at": alarm_at(login.rules, tokens),
+        "due_at": due_at(login.refresh_rules, tokens, seed=seed_of(account_id, version)),
+        "reauth_at": reauth_at(login.refresh_rules, tokens), "alarm_at": alarm_at(login.refresh_rules, tokens),
     }  # fmt: skip
 
 

@@ -15,26 +15,26 @@ No other process has these ports.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from byokeep.accounts.model import OAuthGrant, OfAccount, OurApp
-from byokeep.core.errors import ByokeepError, Denied, NotFound
-from byokeep.core.fault import Fault
-from byokeep.core.identity import Face
+from byokeep.core.errors import ByokeepError, Denied, NotFound, Rejected
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretPart, SecretRef
-from byokeep.core.refresh import RefreshRules
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.jobs.jobs import custody_job
 from byokeep.kernel.app import App
 from byokeep.kernel.ports import Custodian, ValueCustody, Written
+from byokeep.platforms.client import PlatformClient
+from byokeep.platforms.consent import PlatformApp, TokenPlace
+from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS, OAuth
+from byokeep.wire.outbound import Outbound
 from byokeep.wire.tokens import pack_tokens, unpack_tokens
 
 SIDE_BY_SIDE: Final = 4
@@ -130,93 +130,6 @@ async def _note(app: RefresherApp, what: str, one: OfAccount, error: Exception) 
             await one.alert(tx, app, reason=f"{what}_failed")
 
 
-ALWAYS: Final = ("connect", "read")  # purposes that each account has
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Posts:
-    """What a read of recent posts proves: how many there were, and the newest one's id."""
-
-    count: int
-    newest_id: str | None
-
-
-class RevocationResult(StrEnum):
-    """What is known after a grant was to be ended at its platform."""
-
-    CONFIRMED = "confirmed"
-    UNCONFIRMED = "unconfirmed"
-    NOT_OFFERED = "not_offered"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """What came of an attempt to end a grant, and when the platform says to come back, None when it does not say."""
-
-    ended: RevocationResult
-    retry_after_s: float | None = None
-
-
-class OAuthPlatform(Protocol):
-    """One login of one platform, asked as one app of ours. One method, one request, no retry."""
-
-    async def exchange(self, code: Secret, verifier: Secret | None, *, by: UUID) -> TokenSet | Fault:
-        """Redeem a code. ``by`` is the operator who began."""
-
-    async def refresh(
-        self, tokens: TokenSet, *, landed: Callable[[int, Secret, datetime], Awaitable[None]]
-    ) -> TokenSet | Fault:
-        """Renew. ``landed`` gets status, body and time of every 2xx reply before anything reads it."""
-
-    def read_landed(self, tokens: TokenSet, *, status: int, body: Secret, at: datetime) -> TokenSet | Fault:
-        """Read a reply that was landed before a crash, as :meth:`refresh` would have."""
-
-    async def identify(self, tokens: TokenSet) -> tuple[Face, ...] | Fault:
-        """Return the accounts that the token opens."""
-
-    async def look(self, tokens: TokenSet, account: Face) -> Posts | Fault:
-        """List recent posts, read-only."""
-
-    async def granted(self, tokens: TokenSet) -> tuple[str, ...] | Fault | None:
-        """Return the scopes that were granted; None when nothing says so."""
-
-    async def consent_end(self, tokens: TokenSet) -> datetime | Fault | None:
-        """Return when the person must consent again, None where no end is known."""
-
-    async def revoke(self, tokens: TokenSet) -> Ending:
-        """End the grant at the platform, and prove it by use."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Login:
-    """What the flows must know of a login as data; see ``platforms/data``.
-
-    Attributes:
-        needed: Purpose -> scopes; those of ``connect`` are always needed.
-        several_allowed: Whether one grant opens several accounts, of which one is picked.
-        revokes_alone: Whether to revoke a pair ends the login that it came of, and no later one of the same person.
-        revokes_all: Whether to revoke a pair ends every login of that person with our app, as the platform documents.
-        revokes_by_access: Whether a pair is revoked by its access token alone: a dead one proves nothing of the other.
-        check_every_s: How often an identity check is sensible, by price and limits.
-    """
-
-    id: str
-    provider: Provider
-    issuer: str
-    rules: RefreshRules
-    needed: dict[str, tuple[str, ...]]
-    several_allowed: bool
-    revokes_alone: bool
-    revokes_all: bool
-    revokes_by_access: bool
-    endpoint: str
-    check_every_s: int
-
-    def scopes_for(self, purposes: Iterable[str]) -> frozenset[str]:
-        """Return every scope that these purposes need, and those that each account needs."""
-        return frozenset(scope for what in (*ALWAYS, *purposes) for scope in self.needed.get(what, ()))
-
-
 class Slots(Protocol):
     """Places on this machine's disk for replies, each sealed with a key of its own that lies in the store."""
 
@@ -254,10 +167,40 @@ class RefresherApp(App):
     custodian: Custodian
     slots: Slots
     owner: UUID
-    logins: dict[str, Login]
-    platform: Callable[[OurApp, Secret | None], OAuthPlatform]
+    logins: dict[str, OAuth]
+    platform: Callable[[OurApp, Secret | None], PlatformClient]
     digest: Callable[[str], str]
     apart: Apart = field(default_factory=Apart)
+
+
+def logins() -> dict[str, OAuth]:
+    """Return what is known of every login that has OAuth."""
+    return {name: one.oauth for name, one in PLATFORM_DESCRIPTORS.items() if one.oauth is not None}
+
+
+def asker(
+    http: Outbound, clock: Callable[[], datetime], places: Mapping[str, str]
+) -> Callable[[OurApp, Secret | None], PlatformClient]:
+    """Return the maker of callers.
+
+    Args:
+        http: The caller closes it.
+        clock: Returns UTC.
+        places: Login -> address of a simulator on this machine; empty in production.
+
+    Raises:
+        Rejected: ``bad_setting``: a place for a login that there is not.
+    """
+    known = logins()
+    if set(places) - set(known):
+        raise Rejected("bad_setting", next_step="platform_urls names unknown logins.", setting="platform_urls")
+
+    def make(app: OurApp, secret: Secret | None) -> PlatformClient:
+        ours = PlatformApp(client_id=app.app_id, client_secret=secret, redirect_uri=app.redirect_uri)
+        place = TokenPlace(base=places.get(app.login))
+        return PlatformClient(known[app.login], ours, http, place, clock=clock)
+
+    return make
 
 
 class UnderWay(Generic[K]):
@@ -299,7 +242,7 @@ async def held(app: RefresherApp, client_id: ClientId, provider: Provider) -> As
 
 
 @asynccontextmanager
-async def opened(app: RefresherApp, grant: OAuthGrant) -> AsyncIterator[tuple[ValueCustody, OAuthPlatform, TokenSet]]:
+async def opened(app: RefresherApp, grant: OAuthGrant) -> AsyncIterator[tuple[ValueCustody, PlatformClient, TokenSet]]:
     """Hold the tokens of a grant, and its platform; they are wiped at the end.
 
     Raises:
@@ -334,7 +277,7 @@ async def app_of(app: RefresherApp, grant: OAuthGrant) -> OurApp:
 @asynccontextmanager
 async def asked(
     app: RefresherApp, custody: ValueCustody, provider: Provider, ours: OurApp
-) -> AsyncIterator[OAuthPlatform]:
+) -> AsyncIterator[PlatformClient]:
     """Hold the caller of a platform as our app, whose secret is wiped at the end."""
     secret = None
     try:

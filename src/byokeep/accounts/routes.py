@@ -258,11 +258,11 @@ class LoginReply(Reply):
 
     login: Annotated[str, Field(validation_alias="id")]
     platform: Annotated[Provider, Field(validation_alias="provider")]
-    name: str
+    name: Annotated[str, Field(validation_alias="published_name")]
     oauth: Annotated[Literal["code", "none"], BeforeValidator(lambda has: "code" if has else "none")]
     lanes: list[Lane]
     purposes: list[str]
-    why: Annotated[str, Field(validation_alias="why_not")]
+    why: Annotated[str, Field(validation_alias="why_no_oauth")]
 
 
 class LoginsReply(Reply):

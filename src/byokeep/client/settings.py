@@ -118,7 +118,7 @@ def parse_address(address: str) -> tuple[str | None, str]:
     Raises:
         Rejected: ``bad_address``, ``insecure_address``.
     """
-    return wire_address.parse_address(address, base="http://broker", bad="bad_address", insecure="insecure_address")
+    return wire_address.parse_address(address, "http://broker", "bad_address", "insecure_address")
 
 
 def read_token(path: Path) -> Secret:

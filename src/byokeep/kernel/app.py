@@ -24,7 +24,6 @@ from byokeep.kernel.ports import (
     ArtifactStore,
     CheckpointStore,
     Clock,
-    Consents,
     Cutoff,
     Database,
     Ids,
@@ -126,7 +125,7 @@ class WebApp(App):
     scan_key: ScanKey
     token_key: Callable[[bytes], bytes]
     check_format: Callable[[str, bytes], None]
-    consents: Consents
+    platform_urls: Mapping[str, str]
     app_secrets: AppSecrets
 
 

@@ -18,7 +18,7 @@ from uuid import UUID
 from byokeep.core.audit import ChainHead
 from byokeep.core.checkpoint import LogState, SignedEpoch
 from byokeep.core.events import Event
-from byokeep.core.model import Lane, Provider
+from byokeep.core.model import Provider
 from byokeep.core.ref import ProfileRef, SecretRef
 from byokeep.core.sealed_record import ArtifactKey, StoredArtifact
 from byokeep.core.secret import Secret
@@ -226,52 +226,6 @@ class Intake(Protocol):
 
     async def value_fingerprint(self, value: Secret) -> str:
         """Return a keyed HMAC (hex) under a key that never leaves the store (R1.3-4)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoginInfo:
-    """A way to log in at a platform, as the catalog has it.
-
-    Attributes:
-        oauth: Whether it has OAuth at all; without, the browser lane is the only one and ``why_not`` says so.
-        secret_optional: Whether our app there may be a public one.
-        purposes: What scopes can be asked for beside those of connecting.
-        revokes_all: Whether to end one account there ends the others that its owner connected.
-    """
-
-    id: str
-    provider: Provider
-    name: str
-    lanes: tuple[Lane, ...]
-    oauth: bool
-    why_not: str
-    secret_optional: bool
-    purposes: tuple[str, ...]
-    revokes_all: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Begun:
-    """A consent as it begins. ``url`` holds state and challenge: for the person who began, for nobody else."""
-
-    url: str = field(repr=False)
-    verifier: Secret | None
-
-
-class Consents(Protocol):
-    """The catalog of logins."""
-
-    def logins(self) -> Sequence[LoginInfo]:
-        """Return all of them, by id."""
-
-    def begin(self, login: str, *, app_id: str, redirect_uri: str, state: str, purposes: Sequence[str]) -> Begun:
-        """Return where to send the person. Raises Rejected(``unknown_login``, ``platform_without_oauth``)."""
-
-    def check_issuer(self, login: str, iss: str | None) -> None:
-        """Let an answer pass that cannot be another issuer's. Raises Rejected(``wrong_issuer``)."""
-
-    def clean_code(self, login: str, code: str) -> Secret:
-        """Return the code without what the platform hangs on to it. Raises Rejected(``bad_code``)."""
 
 
 class AppSecrets(Protocol):

@@ -28,6 +28,7 @@ from byokeep.core.errors import Rejected
 from byokeep.core.fault import FaultCause
 from byokeep.core.model import PLATFORMS, Lane, Provider
 from byokeep.core.refresh import RefreshRules
+from byokeep.core.secret import Secret
 from byokeep.core.webhook import SCHEMES
 
 # Places that hold secrets, and those that do not. ``proof`` is Meta's HMAC over the access token.
@@ -66,6 +67,10 @@ class ScopePurpose(StrEnum):
     READ = "read"
     PUBLISH = "publish"
     ENGAGE = "engage"
+
+
+# What every consent asks for: who it is, and the posts that prove it (SOP 5.2, step 5).
+ALWAYS: Final = (ScopePurpose.CONNECT, ScopePurpose.READ)
 
 
 class Surface(StrEnum):
@@ -216,8 +221,16 @@ class HealthCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OAuth:
-    """Everything about a platform's OAuth."""
+    """Everything about the OAuth of one way to log in.
 
+    Args:
+        id: Of the login, as :class:`PlatformDescriptor` has it.
+        revokes_alone: Whether to revoke a pair ends the login that it came of, and no later one of the same person.
+        revokes_all: Whether to revoke a pair ends every login of that person with our app, as the platform documents.
+    """
+
+    id: str
+    provider: Provider
     issuer: str
     mix_up: MixUp
     pkce: Pkce
@@ -239,6 +252,41 @@ class OAuth:
     posts: PostsCall
     errors: Errors
     health: HealthCost
+
+    @property
+    def revokes_by_access(self) -> bool:
+        """Whether a pair is revoked by its access token alone: a dead one proves nothing of the other."""
+        return not any("{refresh_token}" in call.form.values() for call in self.revoke)
+
+    def scopes_for(self, *purposes: str) -> tuple[str, ...]:
+        """Return the scopes of some purposes, sorted; those of connecting are always among them."""
+        wanted = (ScopePurpose.CONNECT, *purposes)
+        return tuple(sorted({scope for what, scopes in self.scopes.items() if what in wanted for scope in scopes}))
+
+    def check_issuer(self, iss: str | None) -> None:
+        """Let an answer pass that cannot be another issuer's.
+
+        Args:
+            iss: The answer's ``iss``, None without one. Where the platform sends none, its own redirect address is
+                what tells issuers apart, and the caller has compared that.
+
+        Raises:
+            Rejected: ``wrong_issuer``.
+        """
+        needed = self.mix_up is MixUp.ISS
+        if (iss is None and needed) or (iss is not None and iss != self.issuer):
+            raise Rejected("wrong_issuer", next_step="Start the connection again.", platform=self.id)
+
+    def clean_code(self, code: str | None) -> Secret:
+        """Return the code of an answer without what the platform hangs on to it.
+
+        Raises:
+            Rejected: ``bad_code``.
+        """
+        code = (code or "").removesuffix(self.authorize.code_suffix)
+        if not 1 <= len(code) <= _LONGEST_CODE or not code.isascii() or not code.isprintable() or " " in code:
+            raise Rejected("bad_code", next_step="Start the connection again.", platform=self.id)
+        return Secret(code)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,9 +311,16 @@ class PlatformDescriptor:
     unverified: tuple[str, ...] = ()
     docs_url: str
 
+    @property
+    def purposes(self) -> tuple[str, ...]:
+        """What scopes can be asked for beside those that every consent asks for."""
+        known = self.oauth.scopes if self.oauth else {}
+        return tuple(purpose.value for purpose in ScopePurpose if purpose not in ALWAYS and known.get(purpose))
+
 
 T = TypeVar("T")
 PLACE: Final = re.compile(r"\{([a-z_]+)\}")
+_LONGEST_CODE: Final = 4096
 _GRANTS: Final = frozenset(
     {"authorization_code", "refresh_token", "fb_exchange_token", "ig_exchange_token", "ig_refresh_token"}
 )
@@ -302,7 +357,7 @@ def load(platform: str, document: Mapping[str, Any]) -> PlatformDescriptor:
         PlatformDescriptor,
         id=platform,
         provider=provider,
-        oauth=None if oauth is None else _oauth(platform, oauth),
+        oauth=None if oauth is None else _oauth(platform, provider, oauth),
     )
     if (oauth is None) != bool(found.why_no_oauth) or (oauth is None) != (Lane.API not in found.lanes):
         raise ValueError(f"{platform}: either OAuth and an API lane, or a reason why not")
@@ -335,7 +390,7 @@ def _check_hosts(platform: str, domains: tuple[str, ...], oauth: OAuth) -> None:
         raise ValueError(f"{platform}: an address outside the platform's own domains")
 
 
-def _oauth(platform: str, table: Table) -> OAuth:
+def _oauth(platform: str, provider: Provider, table: Table) -> OAuth:
     def oauth_call(at: Table | None, name: str) -> DescribedCall | None:
         return None if at is None else _call(f"{platform}.{name}", at, Surface.OAUTH)
 
@@ -347,6 +402,8 @@ def _oauth(platform: str, table: Table) -> OAuth:
     revoke = [calls.optional(name) for name in ("revoke", "revoke_access")]
     found = table.fill(
         OAuth,
+        id=platform,
+        provider=provider,
         issuer=_https(platform, table.take("issuer", str))[0],
         authorize=_authorize(platform, table.table("authorize")),
         scopes=_scopes(table.table("scopes")),

@@ -23,7 +23,7 @@ from uuid import UUID
 
 from procrastinate import App as Queue
 
-from byokeep.accounts.refresher_app import RefresherApp
+from byokeep.accounts.refresher_app import RefresherApp, asker, logins
 from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.adapters.files.checkpoints import CheckpointDirectory
 from byokeep.adapters.files.profile_notes import HandOffNotes, ProofFiles
@@ -44,7 +44,6 @@ from byokeep.adapters.openbao.ports import (
     TransitSigner,
 )
 from byokeep.adapters.openbao.provisioning import LOGIN_LIFE_S, MACHINE_KEY_PATH, TOKEN_KEY_PATH, require_version
-from byokeep.adapters.platforms.catalog import Catalog
 from byokeep.adapters.postgres.database import PostgresDatabase, build_app
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres, require_release
 from byokeep.adapters.providers.descriptor import DESCRIPTORS, check_format
@@ -213,7 +212,7 @@ async def web_app(settings: Settings) -> AsyncIterator[WebApp]:
             scan_key=BaoScanKey(login),
             token_key=await _token_key(login),
             check_format=check_format,
-            consents=Catalog(settings.platform_urls),
+            platform_urls=settings.platform_urls,
             app_secrets=BaoAppSecrets(login),
         )
 
@@ -315,7 +314,6 @@ def _profile_app(
 @asynccontextmanager
 async def refresher_app(settings: Settings) -> AsyncIterator[RefresherApp]:
     """Build ``byokeep refresher``'s ports; closes them at the end."""
-    from byokeep.adapters.platforms.oauth import asker, logins  # noqa: PLC0415 - see the top
 
     async with AsyncExitStack() as stack:
         db = await stack.enter_async_context(database(settings, "byokeep_worker"))

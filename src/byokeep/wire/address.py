@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from byokeep.core.errors import Rejected
 
 
-def parse_address(address: str, *, base: str, bad: str, insecure: str) -> tuple[str | None, str]:
+def parse_address(address: str, base: str, bad: str, insecure: str) -> tuple[str | None, str]:
     """Return (socket path or None, base URL).
 
     Args:

@@ -96,7 +96,7 @@ class BaoHttp:
         this_node: bool = False,
     ) -> None:  # fmt: skip
         self._socket, self._base = parse_address(
-            address, base="http://openbao", bad="bad_store_address", insecure="store_address_insecure"
+            address, "http://openbao", "bad_store_address", "store_address_insecure"
         )
         self._timeout_s = timeout_s
         self._transport = Transport(self._socket, ca_file=ca_file, connections=connections)
@@ -194,9 +194,7 @@ class BaoHttp:
                 return self._base, True
             address, is_self = str(said.get("leader_address", "")), said.get("is_self") is True
             if address:
-                _, base = parse_address(
-                    address, base="", bad="bad_store_address", insecure="store_address_insecure"
-                )  # fmt: skip
+                _, base = parse_address(address, "", "bad_store_address", "store_address_insecure")
                 if base and base != self._base and not is_self:
                     is_self = (await self._of_leader(base)).get("is_self") is True
                     return (base, True) if is_self else (self._base, False)

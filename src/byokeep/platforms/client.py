@@ -10,43 +10,49 @@ Rules
 - The reply to a renewal is handed over before it is read, so that it can be landed first.
 - A reply whose names, ids or scopes repeat a secret that was shown in this exchange is refused whole: those are kept.
 - A revocation is proved by use, never by the answer to it (S-OAUTH-9).
+- Places are filled from a closed set of values; a place without a value means that the call cannot be made.
+- What is put into a path or a query is percent-encoded as one piece; it cannot add a segment or a parameter.
+- Before sending, the request is looked at once more: no secret stands in a URL that was not declared to carry it.
+- A text that a platform says repeats a secret when it holds the whole of it or any run of 20 characters, in any case.
 
 It may not read stores, decide what a refusal leads to, or know the time but for rate headers.
 """
 
 from __future__ import annotations
 
+import base64
+import hmac
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, Final
+from urllib.parse import quote, quote_plus, urlencode
 from uuid import UUID
 
-from byokeep.accounts.model import OurApp
-from byokeep.accounts.refresher_app import Ending, Login, Posts, RevocationResult
-from byokeep.adapters.platforms.calls import PlatformApp, TokenPlace, Values, fillable, repeats, send
-from byokeep.adapters.platforms.catalog import ConsentSide
 from byokeep.core.canonical import strict_object
 from byokeep.core.errors import Integrity, Rejected
 from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.identity import Face
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import MAX_LIFE_S, TokenReply, TokenSet, first_set, renewed, scope_set, token
+from byokeep.platforms.consent import PlatformApp, TokenPlace
 from byokeep.platforms.descriptor import (
-    PLATFORM_DESCRIPTORS,
+    PLACE,
+    ClientAuth,
     DescribedCall,
     ErrorRule,
     Errors,
     Granted,
     Identity,
-    PlatformDescriptor,
+    OAuth,
     PostsCall,
     ReplyFields,
-    ScopePurpose,
     Surface,
 )
-from byokeep.wire.outbound import Got, NotGot, Outbound
+from byokeep.wire.outbound import Got, NotGot, Outbound, exchange
 
 _LONGEST_ID: Final = 256
 _LONGEST_NAME: Final = 400
@@ -57,6 +63,137 @@ _BY_STATUS: Final[Mapping[int, FaultCause]] = {
     408: FaultCause.TRANSIENT,
     429: FaultCause.RATE_LIMITED,
 }
+READ_DEADLINE_S: Final = 15.0
+# A token endpoint gets long: giving up early is what loses a token that was rotated already.
+TOKEN_DEADLINE_S: Final = 60.0
+Values = Mapping[str, str | Secret | None]
+
+
+def appsecret_proof(client_secret: Secret, access_token: Secret) -> str:
+    """Return Meta's proof that the caller knows the app's secret: HMAC-SHA256 over the access token, in hexadecimal."""
+    return hmac.digest(client_secret.reveal(), access_token.reveal(), "sha256").hex()
+
+
+def fillable(call: DescribedCall, values: Values) -> bool:
+    """Whether every place of the call has a value."""
+    texts = [call.url, *call.query.values(), *call.form.values()]
+    return all(values.get(place) is not None for text in texts for place in PLACE.findall(text))
+
+
+async def send(
+    http: Outbound, oauth: OAuth, call: DescribedCall, app: PlatformApp, place: TokenPlace, values: Values
+) -> Got | NotGot:
+    """Make a call.
+
+    Args:
+        values: What the places hold; the app's own are added here.
+
+    Raises:
+        Rejected: ``call_lacks_a_value``, ``secret_in_url``, ``app_without_secret``, and what :class:`TokenPlace` and
+            :func:`~byokeep.wire.outbound.exchange` raise. Nothing was sent then.
+    """
+    known: dict[str, str | Secret | None] = {
+        "client_id": app.client_id,
+        "client_secret": app.client_secret,
+        "redirect_uri": app.redirect_uri,
+        **values,
+    }
+    if "{proof}" in call.query.values():
+        known["proof"] = _proof(app, values)
+    if not fillable(call, known):
+        raise Rejected("call_lacks_a_value", call=call.name)
+    url = _url(call, place, known)
+    _guard(call, url, known)
+    form = {name: _filled(text, known) for name, text in call.form.items()}
+    headers = dict(call.headers)
+    if call.surface is Surface.OAUTH and call.form:
+        headers |= _client(oauth, app, form)
+    if call.bearer:
+        headers["authorization"] = "Bearer " + _plain(known["access_token"])
+    content = urlencode(form).encode() if form else (call.json or "").encode()
+    if content:
+        headers["content-type"] = "application/x-www-form-urlencoded" if form else "application/json"
+    return await exchange(
+        http,
+        call.method,
+        url,
+        headers=headers,
+        content=content,
+        loopback=place.base is not None,
+        deadline_s=TOKEN_DEADLINE_S if call.surface is Surface.OAUTH else READ_DEADLINE_S,
+    )
+
+
+def _client(oauth: OAuth, app: PlatformApp, form: dict[str, str]) -> dict[str, str]:
+    """Show the app at the token endpoint, where its form fields do not."""
+    if oauth.client_auth is ClientAuth.FORM:
+        return {}
+    if app.client_secret is None:
+        form["client_id"] = app.client_id
+        return {}
+    # RFC 6749 2.3.1: both parts are form-encoded before they are joined.
+    pair = f"{quote_plus(app.client_id)}:{quote_plus(_plain(app.client_secret))}"
+    return {"authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+
+
+def _proof(app: PlatformApp, values: Values) -> str:
+    access = values.get("access_token")
+    if app.client_secret is None or not isinstance(access, Secret):
+        raise Rejected("app_without_secret")
+    return appsecret_proof(app.client_secret, access)
+
+
+def _url(call: DescribedCall, place: TokenPlace, values: Values) -> str:
+    path = PLACE.sub(lambda found: _segment(call, _plain(values[found[1]])), call.url)
+    query = {name: _filled(text, values) for name, text in call.query.items()}
+    return place.at(path) + (f"?{urlencode(query, quote_via=quote)}" if query else "")
+
+
+def _segment(call: DescribedCall, text: str) -> str:
+    if text in ("", ".", ".."):
+        raise Rejected("call_lacks_a_value", call=call.name)
+    return quote(text, safe="")
+
+
+def _filled(text: str, values: Values) -> str:
+    return PLACE.sub(lambda found: _plain(values[found[1]]), text)
+
+
+def _plain(value: str | Secret | None) -> str:
+    if value is None:
+        raise Rejected("call_lacks_a_value")
+    return value.reveal().decode() if isinstance(value, Secret) else value
+
+
+def _guard(call: DescribedCall, url: str, values: Values) -> None:
+    if call.secret_in_query:
+        return
+    secrets = [_plain(value) for value in values.values() if isinstance(value, Secret)]
+    if any(one in url or quote(one, safe="") in url for one in secrets):
+        raise Rejected("secret_in_url", call=call.name)
+
+
+_RUN: Final = 20
+_SHORTEST: Final = 8  # what is shorter stands in a text by chance
+
+
+def repeats(texts: Iterable[str | None], secrets: Iterable[Secret | None]) -> bool:
+    """Whether any text holds a secret, or a long part of one; a secret that was wiped is passed over."""
+    said = [text.lower() for text in texts if text]
+    runs = {text[at : at + _RUN] for text in said for at in range(len(text) - _RUN + 1)}
+    for secret in secrets:
+        if secret is None or secret.wiped:
+            continue
+        held = secret.reveal().decode("utf-8", "replace").lower()
+        if len(held) < _SHORTEST:
+            continue
+        if any(held in text for text in said) or any(
+            held[at : at + _RUN] in runs for at in range(len(held) - _RUN + 1)
+        ):
+            return True
+    return False
+
+
 UNREAD: Final = object()
 
 
@@ -266,25 +403,46 @@ def granted_scopes(granted: Granted, document: dict[str, Any]) -> tuple[str, ...
 _OVER: Final = frozenset({FaultCause.REVOKED, FaultCause.EXPIRED})
 
 
-class PlatformClient(ConsentSide):
-    """:class:`byokeep.accounts.refresher_app.OAuthPlatform` over HTTP: one platform, called as one app.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posts:
+    """What a read of recent posts proves: how many there were, and the newest one's id."""
+
+    count: int
+    newest_id: str | None
+
+
+class RevocationResult(StrEnum):
+    """What is known after a grant was to be ended at its platform."""
+
+    CONFIRMED = "confirmed"
+    UNCONFIRMED = "unconfirmed"
+    NOT_OFFERED = "not_offered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What came of an attempt to end a grant, and when the platform says to come back, None when it does not say."""
+
+    ended: RevocationResult
+    retry_after_s: float | None = None
+
+
+class PlatformClient:
+    """One login of one platform, called as one app of ours. One method, one request, no retry.
 
     Args:
-        descriptor: The platform.
+        oauth: Of the login.
         app: Our app there.
         http: The caller closes it.
         place: Where the platform is; a simulator outside production only.
         clock: Returns UTC; read when a reply is there.
-
-    Raises:
-        Rejected: ``platform_without_oauth``.
     """
 
     def __init__(
-        self, descriptor: PlatformDescriptor, app: PlatformApp, http: Outbound, place: TokenPlace | None = None, *,
+        self, oauth: OAuth, app: PlatformApp, http: Outbound, place: TokenPlace | None = None, *,
         clock: Callable[[], datetime],
     ) -> None:  # fmt: skip
-        super().__init__(descriptor, app, place)
+        self.oauth, self.app, self.place = oauth, app, place or TokenPlace()
         self._http, self._clock = http, clock
         self._shown: list[Secret] = [] if app.client_secret is None else [app.client_secret]
 
@@ -302,7 +460,7 @@ class PlatformClient(ConsentSide):
         if isinstance(reply, Fault):
             return reply
         tokens = first_set(
-            reply, platform=self.descriptor.id, issuer=self.oauth.issuer, app_id=self.app.client_id,
+            reply, platform=self.oauth.id, issuer=self.oauth.issuer, app_id=self.app.client_id,
             obtained_by=by, at=self._clock(),
         )  # fmt: skip
         if self.oauth.lengthen is None:
@@ -430,19 +588,19 @@ class PlatformClient(ConsentSide):
 
     def _refuse_echo(self, texts: Iterable[str | None]) -> None:
         if repeats(texts, self._shown):
-            raise Integrity("reply_repeats_secret", platform=self.descriptor.id)
+            raise Integrity("reply_repeats_secret", platform=self.oauth.id)
 
     def _sound(self, tokens: TokenSet) -> TokenSet:
         """Return a set whose open half repeats no secret, and whose access token, which jobs get, renews nothing."""
         if tokens.refresh is not None and tokens.refresh.matches(tokens.access):
-            raise Integrity("renews_by_access_token", platform=self.descriptor.id)
+            raise Integrity("renews_by_access_token", platform=self.oauth.id)
         self._hold(tokens)
         self._refuse_echo((*(tokens.scopes or ()), tokens.account_id))
         return tokens
 
     async def _call(self, call: DescribedCall, values: Values) -> Got | NotGot:
         self._shown += [one for one in values.values() if isinstance(one, Secret)]
-        return await send(self._http, self.oauth, call, self.app, self._place, values)
+        return await send(self._http, self.oauth, call, self.app, self.place, values)
 
     async def _read(self, call: DescribedCall, values: Values) -> dict[str, Any] | Fault:
         got = await self._call(call, values)
@@ -458,49 +616,3 @@ class PlatformClient(ConsentSide):
 
 def _unreadable() -> Fault:
     return Fault(cause=FaultCause.UNKNOWN, http_status=200, answered=False)
-
-
-def logins() -> dict[str, Login]:
-    """Return what is known of every login that has OAuth."""
-    found: dict[str, Login] = {}
-    for name, one in PLATFORM_DESCRIPTORS.items():
-        if one.oauth is None:
-            continue
-        found[name] = Login(
-            id=name,
-            provider=one.provider,
-            issuer=one.oauth.issuer,
-            rules=one.oauth.refresh_rules,
-            needed={purpose.value: tuple(one.oauth.scopes[purpose]) for purpose in ScopePurpose},
-            several_allowed=one.oauth.identity.several_allowed,
-            revokes_alone=one.oauth.revokes_alone,
-            revokes_all=one.oauth.revokes_all,
-            revokes_by_access=not any("{refresh_token}" in call.form.values() for call in one.oauth.revoke),
-            endpoint=one.oauth.identity.call.name,
-            check_every_s=one.oauth.health.every_s,
-        )
-    return found
-
-
-def asker(
-    http: Outbound, clock: Callable[[], datetime], places: Mapping[str, str]
-) -> Callable[[OurApp, Secret | None], PlatformClient]:
-    """Return the maker of callers.
-
-    Args:
-        http: The caller closes it.
-        clock: Returns UTC.
-        places: Login -> address of a simulator on this machine; empty in production.
-
-    Raises:
-        Rejected: ``bad_setting``: a place for a login that there is not.
-    """
-    if set(places) - set(logins()):
-        raise Rejected("bad_setting", next_step="platform_urls names unknown logins.", setting="platform_urls")
-
-    def make(app: OurApp, secret: Secret | None) -> PlatformClient:
-        ours = PlatformApp(client_id=app.app_id, client_secret=secret, redirect_uri=app.redirect_uri)
-        place = TokenPlace(base=places.get(app.login))
-        return PlatformClient(PLATFORM_DESCRIPTORS[app.login], ours, http, place, clock=clock)
-
-    return make
