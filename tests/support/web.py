@@ -25,7 +25,7 @@ from granian.server.embed import Server
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from byokeep.adapters.openbao.ports import BaoAppSecrets, BaoScanKey
+from byokeep.adapters.openbao.ports import BaoScanKey
 from byokeep.adapters.postgres.database import PostgresDatabase, build_app
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.adapters.providers.descriptor import DESCRIPTORS, check_format
@@ -34,8 +34,7 @@ from byokeep.client import ClientSettings
 from byokeep.core.model import Environment, Provider
 from byokeep.core.procedure import Procedure
 from byokeep.core.secret import Secret
-from byokeep.jobs.worker_app import WorkerApp
-from byokeep.kernel.app import WebApp
+from byokeep.kernel.app import WebApp, WorkerApp
 from byokeep.kernel.ports import CheckOutcome
 from byokeep.telemetry import log, spans
 from byokeep.tenancy.authenticate import authenticate
@@ -242,7 +241,7 @@ async def desk_on(stand: Stand, places: Mapping[str, str] | None = None, **chang
             limits=replace(stand.app.limits, rotation_default_days=days), procedures=stand.app.procedures,
             intake=stand.intake, token_key=token_key,
             scan_key=BaoScanKey(stand.intake._login),
-            check_format=check_format, platform_urls=places, app_secrets=BaoAppSecrets(stand.intake._login),
+            check_format=check_format, platform_urls=places,
         )  # fmt: skip
         web = replace(web, **changed)
         api = create_app(web, partial(authenticate, web), broker_address=stand.url)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from byokeep.core.errors import Rejected
 from byokeep.core.model import ClientId, Provider
-from byokeep.core.ref import KeyRef, ProfileRef, SecretPart, SecretRef, app_path, parse, parse_client_id, parse_provider
+from byokeep.core.ref import AppRef, KeyRef, ProfileRef, SecretPart, SecretRef, parse, parse_client_id, parse_provider
 from tests.support.advice import assert_advice
 
 CLIENT = "7f0c9b1e-2a4d-4c55-9d3e-0a1b2c3d4e5f"
@@ -145,9 +145,9 @@ def test_a_profile_and_a_key_have_their_places() -> None:
 
 def test_where_our_own_apps_secret_lies() -> None:
     """One place for each login of a platform; what is no login's name is refused before it gets into a path."""
-    assert app_path(Provider.META, "instagram_login") == "kv/platform/apps/meta/instagram_login"
-    assert app_path(Provider.X, "x" * 32) == f"kv/platform/apps/x/{'x' * 32}"
+    assert AppRef(Provider.META, "instagram_login").path == "kv/platform/apps/meta/instagram_login"
+    assert AppRef(Provider.X, "x" * 32).path == f"kv/platform/apps/x/{'x' * 32}"
     for bad in ("", "X", "../x", "x/y", "1x", "_x", "x-y", "x\n", "x" * 33):
         with pytest.raises(Rejected, match=r"^unknown_login\Z") as caught:
-            app_path(Provider.X, bad)
+            AppRef(Provider.X, bad)
         assert_advice(caught.value, "`byokeep account logins`")

@@ -30,7 +30,7 @@ from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.evidence import CONNECT
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
-from byokeep.core.ref import SecretPart, SecretRef, app_path
+from byokeep.core.ref import AppRef, SecretPart, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.kernel.app import WebApp
 from byokeep.kernel.command import command, permit, recorded
@@ -138,14 +138,14 @@ async def _check_others(tx: Tx, login: str, app_id: str, redirect_uri: str) -> N
 async def _store(app: WebApp, oauth: OAuth, secret: Secret | None) -> Written:
     if secret is None:
         return Written(version=0, request_id="")
-    current = await app.app_secrets.current(oauth.provider, oauth.id)
-    return await app.app_secrets.put(oauth.provider, oauth.id, secret, cas=current)
+    place = AppRef(oauth.provider, oauth.id)
+    return await app.intake.put(place, secret, cas=await app.intake.current_version(place))
 
 
 def _app_event(actor: Actor, row: OurApp, written: Written) -> Event:
     fields: dict[str, FieldValue] = {"login": row.login, "version": row.secret_version}
     if written.version:
-        fields |= {"path": app_path(row.provider, row.login), "store_request": written.request_id}
+        fields |= {"path": AppRef(row.provider, row.login).path, "store_request": written.request_id}
     return Event(name=EventName.PLATFORM_APP_SET, actor=actor, outcome=Outcome.OK, fields=fields)
 
 

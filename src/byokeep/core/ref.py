@@ -122,15 +122,25 @@ def parse(text: str) -> SecretRef | ProfileRef | KeyRef:
     raise Rejected("bad_secret_ref", next_step=_NEXT)
 
 
-def app_path(provider: Provider, login: str) -> str:
-    """Return where the secret of our own app at a login lies; ``login`` is the id of a platform's data file.
+@dataclass(frozen=True, slots=True)
+class AppRef:
+    """Where the secret of our own app at a login lies; ``login`` is the id of a platform's data file.
 
     Raises:
         Rejected: ``unknown_login``.
     """
-    if not _LOGIN.match(login):
-        raise Rejected("unknown_login", next_step="See `byokeep account logins`.")
-    return f"kv/platform/apps/{provider.value}/{login}"
+
+    provider: Provider
+    login: str
+
+    def __post_init__(self) -> None:
+        if not _LOGIN.match(self.login):
+            raise Rejected("unknown_login", next_step="See `byokeep account logins`.")
+
+    @property
+    def path(self) -> str:
+        """The path in the store's KV."""
+        return f"kv/platform/apps/{self.provider.value}/{self.login}"
 
 
 def parse_client_id(text: str) -> ClientId:

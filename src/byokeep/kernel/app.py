@@ -3,27 +3,31 @@
 Rules
 - Each process fills only what its identity may use; a port it does not have is absent from its class,
   so a flow that needs more than its process may do does not type-check.
+- A worker holds no standing right at the store: a value is reachable inside a custody lease only. What a provider says
+  arrives as an allow-listed outcome; what logs hold arrives as counts.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from byokeep.core.bucket import Buckets
 from byokeep.core.errors import Unavailable
-from byokeep.core.model import Actor, ClientId, Environment, Role
+from byokeep.core.model import Actor, ClientId, Environment, Provider, Role
 from byokeep.core.procedure import Procedure
+from byokeep.core.secret import Secret
 from byokeep.kernel.freshness import Freshness
 from byokeep.kernel.ports import (
-    AppSecrets,
     ArtifactStore,
+    CheckOutcome,
     CheckpointStore,
     Clock,
+    Custodian,
     Cutoff,
     Database,
     Ids,
@@ -126,7 +130,6 @@ class WebApp(App):
     token_key: Callable[[bytes], bytes]
     check_format: Callable[[str, bytes], None]
     platform_urls: Mapping[str, str]
-    app_secrets: AppSecrets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,3 +158,23 @@ class BrokerApp(App):
     store_recording: Freshness = field(default_factory=lambda: Freshness(RECORDED_FOR_S, not_recording))
     platform_chain: Freshness = field(default_factory=lambda: Freshness(APPENDED_FOR_S, _chain_held))
     drill: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeakCount:
+    """What a search of logs and spans looked at and found. ``readable`` is False if any source could not be read."""
+
+    sources: int
+    lines: int
+    spans: int
+    found: int
+    readable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerApp(App):
+    """``byokeep worker``: reads a value inside a lease, and nowhere else."""
+
+    custodian: Custodian
+    identify: Callable[[Provider, Secret], Awaitable[CheckOutcome]]
+    search_logs: Callable[[Secret, datetime], Awaitable[LeakCount]]

@@ -19,7 +19,7 @@ from byokeep.core.audit import ChainHead
 from byokeep.core.checkpoint import LogState, SignedEpoch
 from byokeep.core.events import Event
 from byokeep.core.model import Provider
-from byokeep.core.ref import ProfileRef, SecretRef
+from byokeep.core.ref import AppRef, ProfileRef, SecretRef
 from byokeep.core.sealed_record import ArtifactKey, StoredArtifact
 from byokeep.core.secret import Secret
 from byokeep.kernel.rows import Shape
@@ -215,10 +215,10 @@ class CheckOutcome:
 class Intake(Protocol):
     """What ``web`` may do at the store: write and look at metadata, never read."""
 
-    async def put(self, ref: SecretRef, value: Secret, *, cas: int) -> Written:
+    async def put(self, ref: SecretRef | AppRef, value: Secret, *, cas: int) -> Written:
         """Write version ``cas + 1``. Raises Conflict(``stale_version``), Unavailable."""
 
-    async def current_version(self, ref: SecretRef) -> int:
+    async def current_version(self, ref: SecretRef | AppRef) -> int:
         """Return the newest version's number, 0 when the path was never written."""
 
     async def live_versions(self, ref: SecretRef) -> list[int]:
@@ -226,16 +226,6 @@ class Intake(Protocol):
 
     async def value_fingerprint(self, value: Secret) -> str:
         """Return a keyed HMAC (hex) under a key that never leaves the store (R1.3-4)."""
-
-
-class AppSecrets(Protocol):
-    """Where the secrets of our own apps are written. Nobody reads them here."""
-
-    async def put(self, provider: Provider, login: str, value: Secret, *, cas: int) -> Written:
-        """Write version ``cas + 1``. Raises Conflict(``stale_version``), Unavailable."""
-
-    async def current(self, provider: Provider, login: str) -> int:
-        """Return the newest version's number, 0 when there is none."""
 
 
 class ProfileRecords(Protocol):

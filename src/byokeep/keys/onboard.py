@@ -42,8 +42,7 @@ from byokeep.core.policy import Verb
 from byokeep.core.ref import SecretRef, parse_provider
 from byokeep.core.secret import Secret
 from byokeep.jobs.jobs import JobSpec, open_job
-from byokeep.jobs.worker_app import WorkerApp
-from byokeep.kernel.app import App, WebApp
+from byokeep.kernel.app import App, WebApp, WorkerApp
 from byokeep.kernel.command import open_alert, permit, recorded
 from byokeep.kernel.ports import Tx, Written
 from byokeep.kernel.sops import SopRun, begin_sop, proved

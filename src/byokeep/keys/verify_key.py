@@ -29,7 +29,7 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.model import ClientId, CredentialRef, Verification
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
-from byokeep.jobs.worker_app import LeakCount, WorkerApp
+from byokeep.kernel.app import LeakCount, WorkerApp
 from byokeep.kernel.command import Severity, open_alert
 from byokeep.kernel.ports import CheckOutcome, Tx
 from byokeep.kernel.sops import SopRun, proved, ready

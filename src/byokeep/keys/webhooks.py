@@ -32,8 +32,7 @@ from byokeep.core.ref import SecretPart, SecretRef, parse_provider
 from byokeep.core.secret import Secret
 from byokeep.core.webhook import MIN_KEY, SCHEMES
 from byokeep.jobs.jobs import custody_job
-from byokeep.jobs.worker_app import WorkerApp
-from byokeep.kernel.app import App, WebApp
+from byokeep.kernel.app import App, WebApp, WorkerApp
 from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.ports import Tx, ValueCustody
 from byokeep.kernel.rows import Row

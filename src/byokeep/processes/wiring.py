@@ -34,7 +34,6 @@ from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, audit_files
 from byokeep.adapters.openbao.login import AppRoleLogin, read_private
 from byokeep.adapters.openbao.ports import (
-    BaoAppSecrets,
     BaoIntake,
     BaoProfileRecords,
     BaoScanKey,
@@ -55,8 +54,7 @@ from byokeep.core.errors import Conflict, Rejected, Unavailable
 from byokeep.core.model import Environment, Provider
 from byokeep.core.secret import Secret
 from byokeep.http.emergency import Emergency
-from byokeep.jobs.worker_app import WorkerApp
-from byokeep.kernel.app import BrokerApp, ServiceLimits, WebApp
+from byokeep.kernel.app import BrokerApp, ServiceLimits, WebApp, WorkerApp
 from byokeep.kernel.ports import ArtifactStore, CheckOutcome
 from byokeep.procedures import PROCEDURES
 from byokeep.profiles.kek_store import KekApp
@@ -213,7 +211,6 @@ async def web_app(settings: Settings) -> AsyncIterator[WebApp]:
             token_key=await _token_key(login),
             check_format=check_format,
             platform_urls=settings.platform_urls,
-            app_secrets=BaoAppSecrets(login),
         )
 
 

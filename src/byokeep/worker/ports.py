@@ -36,9 +36,9 @@ from byokeep.client.job import Job, Keep
 from byokeep.client.settings import ClientSettings, read_token
 from byokeep.core.errors import Denied
 from byokeep.core.model import PROFILE, Environment, Provider
-from byokeep.core.ref import ProfileRef, SecretRef, app_path
+from byokeep.core.ref import AppRef, ProfileRef, SecretRef
 from byokeep.core.secret import Secret
-from byokeep.jobs.worker_app import LeakCount
+from byokeep.kernel.app import LeakCount
 from byokeep.kernel.ports import CheckOutcome, Written
 from byokeep.sealing.transit import TransitKeys
 from byokeep.telemetry.log import get_log
@@ -164,7 +164,7 @@ class LeasedValues(_Leased[SecretRef]):
     async def app_secret(self, provider: Provider, login: str, version: int) -> Secret:
         """Return the secret of our own app at a login of the platform that the job is for."""
         store, token, _, _ = await self._job.lease.login(provider.value)
-        return self._noted(await read_secret(store, token, app_path(provider, login), version, self._job.lease.id))
+        return self._noted(await read_secret(store, token, AppRef(provider, login).path, version, self._job.lease.id))
 
     def _noted(self, value: Secret) -> Secret:
         with suppress(KnownValueRefused):  # too short, too plain or too long to be looked for; its shape still is

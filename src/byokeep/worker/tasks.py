@@ -23,8 +23,8 @@ from byokeep.audit.log import ClockWatch, check_heartbeat
 from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.core.model import ClientId
 from byokeep.core.next_steps import wait_of
-from byokeep.jobs.worker_app import WorkerApp
 from byokeep.kernel import procedures
+from byokeep.kernel.app import WorkerApp
 from byokeep.keys.onboard import sweep_orphans
 from byokeep.keys.verify_key import Task, verify_key, waits
 from byokeep.keys.webhooks import sweep_webhooks

@@ -28,7 +28,6 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
@@ -342,13 +341,12 @@ class EmbeddedOpenBao:
         self.initial_root = Secret(root)
 
 
-async def bring_up(server: EmbeddedOpenBao, desired: Desired, *, shares: Sequence[Secret] | None = None) -> Provisioned:
+async def bring_up(server: EmbeddedOpenBao, desired: Desired) -> Provisioned:
     """Provision a started node when its content is not the desired one, and leave no root token behind.
 
     Args:
         server: A started node.
         desired: What the installation wants.
-        shares: Recovery keys; default those that lie on this host.
 
     Raises:
         Denied: ``recovery_quorum_missing``.
@@ -364,7 +362,7 @@ async def bring_up(server: EmbeddedOpenBao, desired: Desired, *, shares: Sequenc
                 await http.request("POST", "auth/token/revoke-self", token=provisioner)
                 return Provisioned(content=content, changed=False, audit_devices=())
             await asyncio.to_thread(durable_write, server.root_live, b"")
-            root = await generate_root(http, provisioner, shares if shares is not None else server.recovery_keys())
+            root = await generate_root(http, provisioner, server.recovery_keys())
         done = await provision(http, root, desired, credentials_dir=credentials)
         await retire_roots(http, root)
         root.wipe()

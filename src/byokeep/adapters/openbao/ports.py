@@ -47,8 +47,7 @@ from uuid import UUID
 from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.adapters.openbao.provisioning import LOGIN_PATH, SCAN_KEY_PATH
 from byokeep.core.errors import ByokeepError, Denied, NotFound, Rejected, Unavailable
-from byokeep.core.model import Provider
-from byokeep.core.ref import ProfileRef, SecretRef, app_path
+from byokeep.core.ref import AppRef, ProfileRef, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.kernel.freshness import Freshness
 from byokeep.kernel.ports import Written
@@ -72,9 +71,9 @@ class _Kv:
 
 
 class BaoIntake(_Kv):
-    """Writes values at the clients' paths as the identity ``web``."""
+    """Writes values, and the secrets of our own apps, as the identity ``web``, which cannot read them."""
 
-    async def put(self, ref: SecretRef, value: Secret, *, cas: int) -> Written:
+    async def put(self, ref: SecretRef | AppRef, value: Secret, *, cas: int) -> Written:
         """Write version ``cas + 1``.
 
         Raises:
@@ -84,7 +83,7 @@ class BaoIntake(_Kv):
         """
         return await self._write(ref.path, value, cas)
 
-    async def current_version(self, ref: SecretRef) -> int:
+    async def current_version(self, ref: SecretRef | AppRef) -> int:
         """Return the newest version's number, 0 when the path was never written. Raises Unavailable."""
         return (await self._versions(ref.path))[0]
 
@@ -101,18 +100,6 @@ class BaoIntake(_Kv):
         if not prefix.startswith("vault:v") or len(digest) != 32:
             raise Unavailable("store_garbage")
         return digest.hex()
-
-
-class BaoAppSecrets(_Kv):
-    """Writes the secrets of our own apps as the identity ``web``, which cannot read them."""
-
-    async def put(self, provider: Provider, login: str, value: Secret, *, cas: int) -> Written:
-        """Write version ``cas + 1``. Raises Conflict(``stale_version``), Rejected(``value_not_text``), Unavailable."""
-        return await self._write(app_path(provider, login), value, cas)
-
-    async def current(self, provider: Provider, login: str) -> int:
-        """Return the newest version's number, 0 when there is none. Raises Unavailable."""
-        return (await self._versions(app_path(provider, login)))[0]
 
 
 class BaoScanKey(_Kv):

@@ -295,6 +295,25 @@ class _Admin:
                     raise
             await asyncio.sleep(_LOOK_AGAIN_S)
 
+    async def hold(
+        self, path: str, wanted: Mapping[str, Mapping[str, Any]], *, ours: tuple[str, ...] = ("",), anew: bool = False
+    ) -> None:
+        """Let a path hold what is wanted, and of the names that begin with one of ``ours`` nothing else.
+
+        Args:
+            path: Where it is listed and written.
+            wanted: Name -> body.
+            ours: Beginnings of names.
+            anew: Writing keeps fields that are not named, so an old one goes first. It is missing for that moment.
+        """
+        for name in await self.names(path):
+            if name.startswith(ours) and name not in wanted:
+                await self("DELETE", f"{path}/{name}")
+        for name, body in wanted.items():
+            if anew:
+                await self("DELETE", f"{path}/{name}")
+            await self("POST", f"{path}/{name}", body)
+
     async def names(self, path: str) -> list[str]:
         """List a path; nothing there is an empty list."""
         try:
@@ -324,11 +343,13 @@ async def provision(http: BaoHttp, admin_token: Secret, desired: Desired, *, cre
     devices = await prove_audit(http, admin_token)
     accessor = await _mounts(admin)
     await _keys(admin)
-    await _policies(admin, policies(accessor, desired.environment))
+    texts = policies(accessor, desired.environment)
+    rules = {name: {"policy": text} for name, text in texts.items()}
+    await admin.hold("sys/policies/acl", rules, ours=("use-", "custody-", "seal-"))
     await _lease_method(admin, desired)
     for machine in MACHINES:
         await admin("POST", f"auth/approle/role/{machine}", machine_role(machine))
-    await _quotas(admin, quotas(desired))
+    await admin.hold("sys/quotas/rate-limit", quotas(desired), ours=("byokeep-",))
     for path in (TOKEN_KEY_PATH, MACHINE_KEY_PATH, SCAN_KEY_PATH):
         await _platform_key(admin, path)
     for machine in MACHINES:
@@ -406,18 +427,6 @@ async def rotate_leases(http: BaoHttp, admin_token: Secret) -> int:
     return newest
 
 
-async def rotate_credentials(http: BaoHttp, admin_token: Secret, machine: str, credentials_dir: Path) -> None:
-    """Give a machine a new secret id, and make every earlier one worthless. Its live tokens run out by themselves.
-
-    Raises:
-        Rejected: ``unknown_machine``.
-        Unavailable: Not rotated, or not known whether the old one is dead.
-    """
-    if machine not in MACHINES:
-        raise Rejected("unknown_machine")
-    await _issue(_Admin(http, admin_token), machine, private_dir(credentials_dir))
-
-
 async def _mounts(admin: _Admin) -> str:
     """Mount what is missing; returns the accessor of the auth mount ``lease``."""
     present = (await admin("GET", "sys/mounts")).data
@@ -451,14 +460,6 @@ async def _keys(admin: _Admin) -> None:
             raise Integrity("store_key_foreign", key=name)
 
 
-async def _policies(admin: _Admin, wanted: Mapping[str, str]) -> None:
-    for name, text in wanted.items():
-        await admin("POST", f"sys/policies/acl/{name}", {"policy": text})
-    for name in await admin.names("sys/policies/acl"):
-        if name.startswith(("use-", "custody-", "seal-")) and name not in wanted:
-            await admin("DELETE", f"sys/policies/acl/{name}")
-
-
 async def _lease_method(admin: _Admin, desired: Desired) -> None:
     config = {
         "jwt_validation_pubkeys": await _lease_keys(admin),
@@ -467,17 +468,8 @@ async def _lease_method(admin: _Admin, desired: Desired) -> None:
         "default_role": "",
     }
     await admin("POST", "auth/lease/config", config)
-    wanted = lease_roles(desired)
-    for name in await admin.names("auth/lease/role"):  # of releases before: they took whatever end a token named
-        await admin("DELETE", f"auth/lease/role/{name}")
-    for name in await admin.names("auth/lease/cel/role"):
-        if name not in wanted:
-            await admin("DELETE", f"auth/lease/cel/role/{name}")
-    for name, body in wanted.items():
-        path = f"auth/lease/cel/role/{name}"
-        # Writing a role again keeps fields that are not named, so an old role goes first. Logins fail for that moment.
-        await admin("DELETE", path)
-        await admin("POST", path, body)
+    await admin.hold("auth/lease/role", {})  # of releases before: they took whatever end a token named
+    await admin.hold("auth/lease/cel/role", lease_roles(desired), anew=True)
 
 
 async def _lease_keys(admin: _Admin) -> list[str]:
@@ -493,14 +485,6 @@ async def _recorded(admin: _Admin) -> dict[str, str]:
         return dict((await admin("GET", RECORD_PATH)).data.get("custom_metadata") or {})
     except NotFound:
         return {}
-
-
-async def _quotas(admin: _Admin, wanted: Mapping[str, Mapping[str, Any]]) -> None:
-    for name in await admin.names("sys/quotas/rate-limit"):
-        if name.startswith("byokeep-") and name not in wanted:
-            await admin("DELETE", f"sys/quotas/rate-limit/{name}")
-    for name, quota in wanted.items():
-        await admin("POST", f"sys/quotas/rate-limit/{name}", quota)
 
 
 async def _platform_key(admin: _Admin, path: str) -> None:

@@ -321,10 +321,11 @@ class Connections:
         Raises:
             Unavailable: ``database_busy``: none was free in time; ``database_unavailable``: there is no server.
         """
-        if self._free.locked():
-            await self._wait()
-        else:
-            await self._free.acquire()
+        try:
+            async with asyncio.timeout(CONNECT_S if self._free.locked() else None):
+                await self._free.acquire()
+        except TimeoutError:
+            raise busy() from None
         while self._idle:
             connection = self._idle.pop()
             if not connection.closed:
@@ -353,16 +354,6 @@ class Connections:
         self._closed = True
         while self._idle:
             _throw_away(self._idle.pop())
-
-    async def _wait(self) -> None:
-        late = False
-        try:
-            async with asyncio.timeout(CONNECT_S):
-                await self._free.acquire()
-        except TimeoutError:
-            late = True
-        if late:
-            raise busy()
 
     async def _connect(self) -> PipelineConnection:
         failure: ByokeepError
