@@ -8,12 +8,17 @@ Rules
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TypeAlias
 from uuid import UUID
 
 from byokeep.core.audit import canonical_payload
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
 from byokeep.kernel.ports import Receipt, Tx
+
+Said: TypeAlias = FieldValue | UUID | datetime | bytes | None
 
 
 def record_params(event: Event) -> dict[str, object]:
@@ -28,16 +33,35 @@ def record_params(event: Event) -> dict[str, object]:
     }
 
 
+def stamp(at: datetime) -> str:
+    """Return a time as a record carries it."""
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def plain(fields: Mapping[str, Said]) -> dict[str, FieldValue]:
+    """Return fields as a record carries them: ids and times as text, digests in hex; what is None is left out."""
+    return {name: _plain(value) for name, value in fields.items() if value is not None}
+
+
+def _plain(value: FieldValue | UUID | datetime | bytes) -> FieldValue:
+    if isinstance(value, datetime):
+        return stamp(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value) if isinstance(value, UUID) else value
+
+
 async def record(
     tx: Tx, actor: Actor, name: EventName, *, outcome: Outcome = Outcome.OK, client_id: UUID | None = None,
-    object_id: UUID | None = None, commit: bool = False, **fields: FieldValue,
+    object_id: UUID | None = None, commit: bool = False, **fields: Said,
 ) -> Receipt:  # fmt: skip
     """Append a record to the chain of ``client_id``, or to the platform's.
 
     Args:
         object_id: What it is about.
         commit: As :meth:`byokeep.kernel.ports.Tx.last`.
-        fields: Of the event's vocabulary.
+        fields: Of the event's vocabulary, as :func:`plain` takes them.
     """
-    event = Event(name=name, actor=actor, outcome=outcome, client_id=client_id, object_id=object_id, fields=fields)
+    said = plain(fields)
+    event = Event(name=name, actor=actor, outcome=outcome, client_id=client_id, object_id=object_id, fields=said)
     return await tx.append(event, commit=commit)

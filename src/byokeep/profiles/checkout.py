@@ -32,7 +32,7 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import Conflict, Denied, Integrity, NotFound, Rejected
-from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.events import EventName
 from byokeep.core.gate import DenyReason, deny
 from byokeep.core.kek import TRANSIT
 from byokeep.core.manifest import Packing, RecordPlace
@@ -45,6 +45,8 @@ from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.locate import client_for
 from byokeep.kernel.ports import Tx
+from byokeep.kernel.record import record as noted
+from byokeep.kernel.record import stamp
 from byokeep.kernel.rows import Row
 from byokeep.profiles import openings, profiles
 from byokeep.profiles.openings import sealed_of, stored
@@ -192,7 +194,7 @@ async def open_profile(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: U
             raise deny(DenyReason.PROFILE_NOT_USABLE)
         held = await tx.maybe(Opening, "opening_of", **holder.at)
         if held is not None and held.open:
-            raise Conflict("profile_in_use", since=profiles.stamp(held.opened_at), next_step=_OTHER)
+            raise Conflict("profile_in_use", since=stamp(held.opened_at), next_step=_OTHER)
         profile = await holder.profile(tx)
         sealed, taken = await _newest(tx, profile), None
         if await openings.rolled_back(tx, holder.client_id, profile_id, profile.generation):
@@ -428,9 +430,9 @@ async def begin(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, ep
         if left["openings"]:
             raise Conflict("other_profile_open", next_step="Close every other browser of the job first.")
         await tx.one(UUID, "profile_use_sealing", client_id=holder.client_id, job_id=job_id)
-        await tx.append(
-            Event(name=EventName.JOB_SEALING, actor=actor, outcome=Outcome.OK, client_id=holder.client_id,
-                  object_id=job_id, fields={"kind": "use", "runner": str(actor.id), "profile": str(profile_id)})
+        await noted(
+            tx, actor, EventName.JOB_SEALING, client_id=holder.client_id, object_id=job_id, kind="use",
+            runner=actor.id, profile=profile_id,
         )  # fmt: skip
 
 

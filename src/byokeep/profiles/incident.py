@@ -24,13 +24,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from itertools import groupby
+from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core import profile as life
 from byokeep.core.errors import Conflict, Denied, NotFound, Rejected
-from byokeep.core.events import Event, EventName, FieldValue, Outcome
-from byokeep.core.keystate import KeyState
+from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Run, Step
@@ -51,6 +51,7 @@ from byokeep.kernel.app import App
 from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.procedures import StepRecord, passed, start, status_of
+from byokeep.kernel.record import record
 from byokeep.profiles import openings, profiles
 from byokeep.profiles.profiles import Profile
 from byokeep.sealing.generation import Generation
@@ -79,6 +80,7 @@ class Incident(Run):
 class Item:
     """One profile on one platform, and how far it got. ``keys``: of the old profile, all and those destroyed."""
 
+    incident_id: UUID
     client_id: ClientId
     profile_id: UUID
     platform: str
@@ -99,9 +101,13 @@ class Item:
     keys_destroyed: int
     logout_state: str | None
     shred_state: str | None
-    validate_state: str | None
     old_busy: bool
     new_busy: bool
+
+    @property
+    def at(self) -> dict[str, object]:
+        """Its profile's rows."""
+        return {"incident_id": self.incident_id, "client_id": self.client_id, "profile_id": self.profile_id}
 
     @property
     def lost(self) -> bool:
@@ -182,11 +188,10 @@ async def open_incident(
             )
             for one in clients:
                 await profiles.mark_due(tx, actor, one, incident=made.id)
-            said: dict[str, FieldValue] = {
-                "incident": str(made.id), "cause": cause, "since": profiles.stamp(begin), "count": len(covered),
-            }  # fmt: skip
-            said |= {"reason": "since_assumed"} if assumed else {}
-            await tx.append(_event(EventName.VAULT_INCIDENT_OPENED, actor, made, **said))
+            await record(
+                tx, actor, EventName.VAULT_INCIDENT_OPENED, client_id=client_id, object_id=made.id, incident=made.id,
+                cause=cause, since=begin, count=len(covered), reason="since_assumed" if assumed else None,
+            )  # fmt: skip
             await open_alert(tx, app, actor, reason="vault_incident_opened", client_id=client_id, object_id=made.id)
             return await _state(tx, app, made)
 
@@ -265,12 +270,6 @@ async def _state(tx: Tx, app: App, incident: Incident) -> IncidentState:
     return IncidentState(incident=incident, items=tuple(items), evidence=steps, missing=missing)
 
 
-def _event(name: EventName, actor: Actor, about: Incident, **fields: FieldValue) -> Event:
-    return Event(
-        name=name, actor=actor, outcome=Outcome.OK, client_id=about.client_id, object_id=about.id, fields=fields
-    )
-
-
 _DONE_WITHOUT: Final = frozenset({"done", "failed", "expired", "cancelled"})
 
 
@@ -281,13 +280,11 @@ async def lane_off(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
         Denied, NotFound: As :func:`byokeep.profiles.incident.look`.
         Conflict: ``lane_not_off``; ``browsers_still_open`` with the count.
     """
-    async with _step(app, actor, incident_id), app.db.begin(every_client=True) as tx:
-        now = await held(tx, incident_id)
-        if check_order(now.step, IncidentStep.LANE_OFF, incident=now.id):
-            await _must_be_off(tx, app, now)
-            count = len(await tx.all(Item, "vault_items", incident_id=incident_id))
-            await stepped(tx, actor, now, IncidentStep.LANE_OFF, count=count)
-    return await look(app, actor, incident_id)
+
+    async def nothing(_: list[Item]) -> None:
+        """What is to do people did already."""
+
+    return await _advance(app, actor, incident_id, IncidentStep.LANE_OFF, nothing, lambda _: True)
 
 
 async def sessions(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
@@ -297,35 +294,31 @@ async def sessions(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
         Denied, NotFound: As :func:`byokeep.profiles.incident.look`.
         Conflict: ``vault_out_of_order``; ``lane_not_off``.
     """
-    async with _step(app, actor, incident_id):
-        now, items = await _begin(app, incident_id, IncidentStep.SESSIONS_ENDED)
-        for profile_id, own in _by_profile(items).items():
-            pending = [one for one in own if one.session is SessionEnd.PENDING]
-            if now is None or not pending or own[0].old_busy:
-                continue
-            if own[0].logout_state in _DONE_WITHOUT:
-                for one in pending:  # the work ended and could not say what became of this one
-                    await told(app, actor, incident_id, one.client_id, profile_id, one.platform, SessionEnd.FAILED)
-                continue
-            await _work(app, actor, incident_id, own[0].client_id, profile_id, ProfileTask.LOGOUT)
-        await _done_when(app, actor, incident_id, IncidentStep.SESSIONS_ENDED, lambda one: one.session in ENDED)
-    return await look(app, actor, incident_id)
+
+    async def end(own: list[Item]) -> None:
+        pending = [one for one in own if one.session is SessionEnd.PENDING]
+        if not pending or own[0].old_busy:
+            return
+        if own[0].logout_state not in _DONE_WITHOUT:
+            await _work(app, actor, own[0], own[0].profile_id, ProfileTask.LOGOUT)
+            return
+        for one in pending:  # the work ended and could not say what became of this one
+            await told(app, actor, incident_id, one.client_id, one.profile_id, one.platform, SessionEnd.FAILED)
+
+    return await _advance(app, actor, incident_id, IncidentStep.SESSIONS_ENDED, end, _session_ended)
+
+
+def _session_ended(one: Item) -> bool:
+    return one.session in ENDED
 
 
 async def told(
     app: App, actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID, platform: str, ended: SessionEnd
 ) -> None:
     """Keep what became of a session, on record; what is no success opens a task for a person (R7.3-3)."""
+    at = {"incident_id": incident_id, "client_id": client_id, "profile_id": profile_id, "platform": platform}
     async with app.db.begin(client_id=client_id) as tx:
-        kept = await tx.maybe(
-            str, "vault_session", incident_id=incident_id, client_id=client_id, profile_id=profile_id,
-            platform=platform,
-            session=ended.value, by=None, from_states=[SessionEnd.PENDING.value],
-        )  # fmt: skip
-        if kept is None:
-            return
-        await tx.append(_session(actor, incident_id, client_id, profile_id, platform, ended))
-        if ended in BY_HAND:
+        if await _kept(tx, actor, at, ended, out_of=[SessionEnd.PENDING]) and ended in BY_HAND:
             await open_alert(
                 tx, app, actor, reason="session_to_end_by_hand", client_id=client_id, object_id=profile_id,
                 key=f"session_to_end_by_hand:{incident_id}:{profile_id}:{platform}",
@@ -345,17 +338,26 @@ async def end_by_hand(app: App, actor: Actor, incident_id: UUID, profile_id: UUI
         if found is None:
             raise NotFound("not_found")
         async with app.db.begin(client_id=found.client_id) as tx:
-            kept = await tx.maybe(
-                str, "vault_session", incident_id=incident_id, client_id=found.client_id, profile_id=profile_id,
-                platform=platform,
-                session=SessionEnd.ENDED_BY_HAND.value, by=actor.id, from_states=sorted(BY_HAND),
-            )  # fmt: skip
-            if kept is None or now is None:
+            at = found.at | {"platform": platform}
+            kept = await _kept(tx, actor, at, SessionEnd.ENDED_BY_HAND, out_of=sorted(BY_HAND), by=actor.id)
+            if not kept or now is None:
                 raise Conflict("nothing_to_end", next_step="Let a worker try first: `byokeep incident vault sessions`.")
-            by_hand = SessionEnd.ENDED_BY_HAND
-            await tx.append(_session(actor, incident_id, found.client_id, profile_id, platform, by_hand))
-        await _done_when(app, actor, incident_id, IncidentStep.SESSIONS_ENDED, lambda one: one.session in ENDED)
+        await _done_when(app, actor, incident_id, IncidentStep.SESSIONS_ENDED, _session_ended)
     return await look(app, actor, incident_id)
+
+
+async def _kept(
+    tx: Tx, actor: Actor, at: dict[str, Any], ended: SessionEnd, *, out_of: list[SessionEnd], by: UUID | None = None
+) -> bool:
+    """Keep what became of a session, on record; False when it did not stand where this leads ``out_of``."""
+    if await tx.maybe(str, "vault_session", **at, session=ended.value, by=by, from_states=out_of) is None:
+        return False
+    await record(
+        tx, actor, EventName.VAULT_INCIDENT_SESSION, outcome=Outcome.OK if ended in ENDED else Outcome.FAILED,
+        client_id=at["client_id"], object_id=at["profile_id"], incident=at["incident_id"], profile=at["profile_id"],
+        platform=at["platform"], verification=ended,
+    )  # fmt: skip
+    return True
 
 
 async def recreate(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
@@ -367,46 +369,29 @@ async def recreate(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
 
     A new profile that was destroyed meanwhile gets another in its place, at whatever step: it must be proved as well.
     """
-    async with _step(app, actor, incident_id):
-        now, items = await _begin(app, incident_id, IncidentStep.RECREATED, again=lambda one: one.lost)
-        for profile_id, own in _by_profile(items).items():
-            new = own[0].new_profile_id
-            if now is None or (new is not None and not own[0].lost):
-                continue
-            if new is not None:
-                async with app.db.begin(client_id=own[0].client_id) as tx:
-                    await _another(tx, app, actor, own[0].client_id, new)
-                continue
-            if own[0].old_busy:
-                raise Conflict("work_under_way", next_step="Wait for its end: `byokeep profile show`.",
-                               profile=profile_id)  # fmt: skip
-            async with app.db.begin(client_id=own[0].client_id) as tx:
-                await _replace(tx, app, actor, incident_id, own[0].client_id, profile_id)
-        await _done_when(app, actor, incident_id, IncidentStep.RECREATED, lambda one: one.recreated)
-    return await look(app, actor, incident_id)
 
+    async def replace(own: list[Item]) -> None:
+        one = own[0]
+        if one.new_profile_id is not None and not one.lost:
+            return
+        if one.new_profile_id is None and one.old_busy:
+            raise Conflict("work_under_way", next_step="Wait for its end: `byokeep profile show`.",
+                           profile=one.profile_id)  # fmt: skip
+        async with app.db.begin(client_id=one.client_id) as tx:
+            old = await profiles.locked(tx, one.client_id, one.new_profile_id or one.profile_id)
+            await openings.lanes_off_of(tx, actor, one.client_id, old.id)
+            if life.living(old.state):
+                await profiles.retire(tx, actor, old, cause="incident", incident=incident_id)
+            accounts = [(account.platform.value, account.account) for account in old.accounts]
+            made = await profiles.insert(
+                tx, app, actor, one.client_id, accounts=accounts, packing=old.packing, replaces=old.id
+            )
+            await tx.all(str, "vault_replaced", **one.at, new_profile_id=made.id)
 
-async def _replace(tx: Tx, app: App, actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID) -> None:
-    await tx.all(None, "profile_lock", profile_id=profile_id)
-    old = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
-    await openings.lanes_off_of(tx, actor, client_id, profile_id)
-    if life.living(old.state):
-        await profiles.retire(tx, actor, old, cause="incident", incident=incident_id)
-    accounts = [(one.platform.value, one.account) for one in old.accounts]
-    made = await profiles.insert(
-        tx, app, actor, client_id, accounts=accounts, packing=old.packing, replaces=profile_id
+    return await _advance(
+        app, actor, incident_id, IncidentStep.RECREATED, replace, lambda one: one.recreated,
+        again=lambda one: one.lost,
     )  # fmt: skip
-    await tx.all(
-        str, "vault_replaced", incident_id=incident_id, client_id=client_id, profile_id=profile_id,
-        new_profile_id=made.id
-    )  # fmt: skip
-
-
-async def _another(tx: Tx, app: App, actor: Actor, client_id: ClientId, lost: UUID) -> None:
-    old = await tx.one(Profile, "profile_get", client_id=client_id, id=lost)
-    await openings.lanes_off_of(tx, actor, client_id, lost)
-    accounts = [(one.platform.value, one.account) for one in old.accounts]
-    await profiles.insert(tx, app, actor, client_id, accounts=accounts, packing=old.packing, replaces=lost)
 
 
 async def rekey(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
@@ -416,33 +401,24 @@ async def rekey(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
         Denied, NotFound: As :func:`byokeep.profiles.incident.look`.
         Conflict: ``vault_out_of_order``; ``lane_not_off``.
     """
-    async with _step(app, actor, incident_id):
-        now, items = await _begin(app, incident_id, IncidentStep.REKEYED)
-        for profile_id, own in _by_profile(items).items():
-            client_id = own[0].client_id
-            if now is None or own[0].key_destroyed_at is not None:
-                continue
-            if own[0].keys_gone:
-                async with app.db.begin(client_id=client_id) as tx:
-                    await tx.all(
-                        str, "vault_key_gone", incident_id=incident_id, client_id=client_id, profile_id=profile_id
-                    )
-                continue
-            await _compromised(app, actor, incident_id, client_id, profile_id)
-            if not own[0].old_busy:
-                await _work(app, actor, incident_id, client_id, profile_id, ProfileTask.SHRED)
-        await _done_when(app, actor, incident_id, IncidentStep.REKEYED, lambda one: one.keys_gone and one.recreated)
-    return await look(app, actor, incident_id)
 
+    async def destroy(own: list[Item]) -> None:
+        one = own[0]
+        if one.key_destroyed_at is not None:
+            return
+        async with app.db.begin(client_id=one.client_id) as tx:
+            if one.keys_gone:
+                await tx.all(str, "vault_key_gone", **one.at)
+                return
+            about = {"client_id": one.client_id, "profile_id": one.profile_id}
+            for row in await tx.all(Generation, "generations_of", **about, limit=10_000):
+                await openings.compromise_key(tx, app, actor, row, reason="vault_incident", incident=incident_id)
+        if not one.old_busy:
+            await _work(app, actor, one, one.profile_id, ProfileTask.SHRED)
 
-async def _compromised(app: App, actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID) -> None:
-    async with app.db.begin(client_id=client_id) as tx:
-        rows = await tx.all(Generation, "generations_of", client_id=client_id, profile_id=profile_id, limit=10_000)
-        for row in rows:
-            if row.key_state not in (KeyState.COMPROMISED, KeyState.DESTROYED):
-                await openings.move_key(
-                    tx, app, actor, row, to=KeyState.COMPROMISED, reason="vault_incident", incident=incident_id
-                )
+    return await _advance(
+        app, actor, incident_id, IncidentStep.REKEYED, destroy, lambda one: one.keys_gone and one.recreated
+    )
 
 
 async def approve_destruction(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
@@ -463,15 +439,13 @@ async def approve_destruction(app: App, actor: Actor, incident_id: UUID) -> Inci
             raise Denied("same_person", next_step="Another approver must confirm.")
         async with app.db.begin(client_id=one.client_id) as tx:
             await tx.all(None, "profile_lock", profile_id=one.profile_id)
-            done = await tx.maybe(
-                profiles.Work, "work_confirm", client_id=one.client_id, id=one.id, confirmed_by=actor.id
-            )
+            done = await tx.maybe(profiles.Work, "work_confirm", **one.at, confirmed_by=actor.id)
             if done is None:
                 continue
             profile = await tx.one(Profile, "profile_get", client_id=one.client_id, id=one.profile_id)
-            await tx.append(
-                profiles.event(EventName.PROFILE_WORK_ASKED, Outcome.OK, actor, profile, work=str(one.id),
-                               kind=ProfileTask.SHRED.value, incident=str(incident_id))
+            await profiles.note(
+                tx, EventName.PROFILE_WORK_ASKED, actor, profile, work=one.id, kind=ProfileTask.SHRED,
+                incident=incident_id,
             )  # fmt: skip
             await profiles.queue_work(tx, done)
     return await look(app, actor, incident_id)
@@ -484,16 +458,31 @@ async def validate(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
         Denied, NotFound: As :func:`byokeep.profiles.incident.look`.
         Conflict: ``vault_out_of_order``; ``lane_not_off``; ``new_profile_gone``: another must take its place first.
     """
-    async with _step(app, actor, incident_id):
-        now, items = await _begin(app, incident_id, IncidentStep.VALIDATED, again=lambda one: not one.proved)
-        if now is not None and any(one.lost for one in items):
+
+    async def prove(own: list[Item]) -> None:
+        if any(one.lost for one in own):
             step = f"Make another one: `byokeep incident vault recreate {incident_id}`, then log in to it."
             raise Conflict("new_profile_gone", next_step=step)
-        for own in _by_profile(items).values():
-            new = own[0].new_profile_id
-            if now is not None and new is not None and not own[0].new_busy and not all(one.proved for one in own):
-                await _work(app, actor, incident_id, own[0].client_id, new, ProfileTask.VALIDATE)
-        await _done_when(app, actor, incident_id, IncidentStep.VALIDATED, lambda one: one.proved)
+        new = own[0].new_profile_id
+        if new is not None and not own[0].new_busy and not all(one.proved for one in own):
+            await _work(app, actor, own[0], new, ProfileTask.VALIDATE)
+
+    return await _advance(
+        app, actor, incident_id, IncidentStep.VALIDATED, prove, lambda one: one.proved,
+        again=lambda one: not one.proved,
+    )  # fmt: skip
+
+
+async def _advance(
+    app: App, actor: Actor, incident_id: UUID, step: IncidentStep, act: Callable[[list[Item]], Awaitable[None]],
+    done: Callable[[Item], bool], *, again: Callable[[Item], bool] = lambda _: False,
+) -> IncidentState:  # fmt: skip
+    """Do of a step what can be done now, profile by profile, and call it done when nothing is left of it."""
+    async with _step(app, actor, incident_id):
+        now, items = await _begin(app, incident_id, step, again=again)
+        for _, own in groupby(items if now is not None else (), key=lambda one: one.profile_id):
+            await act(list(own))
+        await _done_when(app, actor, incident_id, step, done)
     return await look(app, actor, incident_id)
 
 
@@ -527,6 +516,7 @@ async def _done_when(
         now = await held(tx, incident_id)
         items = await tx.all(Item, "vault_items", incident_id=incident_id)
         if check_order(now.step, step, incident=now.id) and all(done(one) for one in items):
+            await _must_be_off(tx, app, now)
             await stepped(tx, actor, now, step, count=len(items))
 
 
@@ -541,35 +531,10 @@ async def _must_be_off(tx: Tx, app: App, incident: Incident) -> None:
                        count=still)  # fmt: skip
 
 
-async def _work(
-    app: App, actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID, kind: ProfileTask
-) -> None:
-    async with app.db.begin(client_id=client_id) as tx:
-        profile = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
-        made = await profiles.insert_work(tx, app, actor, profile, kind, incident=incident_id)
-        if kind is ProfileTask.SHRED:
-            await tx.one(profiles.Work, "work_wait", client_id=client_id, id=made.id)
-        else:
-            await profiles.queue_work(tx, made)
-
-
-def _by_profile(items: list[Item]) -> dict[UUID, list[Item]]:
-    found: dict[UUID, list[Item]] = {}
-    for one in items:
-        found.setdefault(one.profile_id, []).append(one)
-    return found
-
-
-def _session(
-    actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID, platform: str, ended: SessionEnd
-) -> Event:
-    good = ended in ENDED
-    return Event(
-        name=EventName.VAULT_INCIDENT_SESSION, actor=actor, outcome=Outcome.OK if good else Outcome.FAILED,
-        client_id=client_id, object_id=profile_id,
-        fields={"incident": str(incident_id), "profile": str(profile_id), "platform": platform,
-                "verification": ended.value},
-    )  # fmt: skip
+async def _work(app: App, actor: Actor, one: Item, profile_id: UUID, kind: ProfileTask) -> None:
+    async with app.db.begin(client_id=one.client_id) as tx:
+        profile = await tx.one(Profile, "profile_get", client_id=one.client_id, id=profile_id)
+        await profiles.insert_work(tx, app, actor, profile, kind, incident=one.incident_id)
 
 
 def _leads(flow: Callable[[App, Actor, UUID], Awaitable[IncidentState]]) -> Callable[..., Awaitable[Fields | None]]:

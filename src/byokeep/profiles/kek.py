@@ -17,7 +17,7 @@ from datetime import datetime
 from uuid import UUID
 
 from byokeep.core.errors import Conflict, Denied, NotFound
-from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.kek import check_provider, rotation_due, urgency
 from byokeep.core.keystate import KeyState, check_transition
 from byokeep.core.model import Actor, ClientId
@@ -26,6 +26,7 @@ from byokeep.core.policy import Verb
 from byokeep.kernel.app import App
 from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.ports import Tx
+from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 from byokeep.profiles import kek_store, openings, profiles
 from byokeep.profiles.kek_store import CHECK_TASK, END_TASK, ROTATE_TASK, Dependent, Kek, KekMove, Rotation
@@ -150,7 +151,7 @@ async def ask_rewrap(app: App, actor: Actor, client_id: ClientId) -> Rotation:
         if not found:
             raise Conflict("nothing_to_rewrap", next_step="No rotation is under way: `byokeep kek status`.")
         await kek_store.queue_rewrap(tx, found[0].id, client_id, actor)
-        await tx.append(_asked(actor, Verb.KEK_ROTATE, client_id))
+        await _asked(tx, actor, Verb.KEK_ROTATE, client_id)
     return found[0]
 
 
@@ -215,21 +216,15 @@ async def compromise(app: App, actor: Actor, kek_id: str, version: int, *, reaso
                               object_id=kek.client_id, key=f"kek_compromised:{kek_id}:{version}")  # fmt: skip
             exposed = await tx.all(Generation, "kek_exposed", holder=kek.holder, kek_id=kek_id, version=version)
         for row in exposed:
-            if row.key_state not in (KeyState.COMPROMISED, KeyState.DESTROYED):
-                async with app.db.begin(client_id=row.client_id) as tx:
-                    await openings.move_key(tx, app, actor, row, to=KeyState.COMPROMISED, reason=reason)
+            async with app.db.begin(client_id=row.client_id) as tx:
+                await openings.compromise_key(tx, app, actor, row, reason=reason)
         async with app.db.begin(every_client=True) as tx:
-            for client_id, profile_id in await tx.all(
-                lambda row: (ClientId(row["client_id"]), UUID(str(row["id"]))), "kek_profiles_due", **kek.place
-            ):
-                await _told_due(tx, actor, client_id, profile_id)
+            for due in await tx.all(dict, "kek_profiles_due", **kek.place):
+                profile = await tx.one(Profile, "profile_get", **due)
+                await profiles.note(
+                    tx, EventName.PROFILE_DUE, actor, profile, cause="incident", due_at=profile.due_at
+                )  # fmt: skip
     return await plan(app, actor, kek_id, version)
-
-
-async def _told_due(tx: Tx, actor: Actor, client_id: ClientId, profile_id: UUID) -> None:
-    profile = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
-    at = {} if profile.due_at is None else {"due_at": profiles.stamp(profile.due_at)}
-    await profiles.note(tx, EventName.PROFILE_DUE, Outcome.OK, actor, profile, cause="incident", **at)
 
 
 async def plan(app: App, actor: Actor, kek_id: str, version: int) -> KekPlan:
@@ -290,14 +285,12 @@ async def hand_on(tx: Tx, actor: Actor, task: str, verb: Verb, client_id: UUID, 
             f"{task}_waiting", asked_by=by, request=request,
             next_step="A worker has yet to do what was asked before; look again: `byokeep kek status`.",
         )  # fmt: skip
-    await tx.append(_asked(actor, verb, client_id))
+    await _asked(tx, actor, verb, client_id)
 
 
-def _asked(actor: Actor, verb: Verb, client_id: UUID) -> Event:
-    return Event(
-        name=EventName.ACCESS, actor=actor, outcome=Outcome.INTENDED, client_id=client_id, object_id=client_id,
-        fields={"verb": verb.value},
-    )  # fmt: skip
+async def _asked(tx: Tx, actor: Actor, verb: Verb, client_id: UUID) -> None:
+    await record(tx, actor, EventName.ACCESS, outcome=Outcome.INTENDED, client_id=client_id, object_id=client_id,
+                 verb=verb.value)  # fmt: skip
 
 
 def _named(kek: Kek, to: KeyState) -> dict[str, FieldValue]:

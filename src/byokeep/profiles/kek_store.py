@@ -19,11 +19,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import UUID
 
 from byokeep.core.errors import Conflict, Denied, Integrity
-from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.events import EventName, Outcome
 from byokeep.core.kek import (
     ALGORITHM,
     DEFAULT_ROTATION_DAYS,
@@ -44,7 +44,7 @@ from byokeep.core.ref import ProfileRef
 from byokeep.jobs.jobs import custody_job
 from byokeep.kernel.app import App
 from byokeep.kernel.ports import ArtifactStore, Custody, Tx
-from byokeep.profiles.profiles import stamp
+from byokeep.kernel.record import record
 
 if TYPE_CHECKING:
     from byokeep.sealing.transit import TransitKeys
@@ -181,11 +181,11 @@ async def announce(tx: Tx, app: App, actor: Actor, *, kek_id: str, version: int,
     return kek
 
 
-def made_fields(kek: Kek) -> dict[str, FieldValue]:
+def made_fields(kek: Kek) -> dict[str, Any]:
     """Return what the record of a new version says beside its place (R2.3-3)."""
     return {
         "algorithm": kek.algorithm, "bits": kek.bits, "owner": kek.owner, "purpose": kek.periods.purpose.value,
-        "protect_until": stamp(kek.protect_until), "process_until": stamp(kek.process_until),
+        "protect_until": kek.protect_until, "process_until": kek.process_until,
     }  # fmt: skip
 
 
@@ -287,13 +287,10 @@ async def _row(tx: Tx, app: App, *, holder: str, kek_id: str, version: int) -> K
     return found
 
 
-async def note(
-    tx: Tx, name: EventName, actor: Actor, kek: Kek, outcome: Outcome = Outcome.OK, **fields: FieldValue
-) -> None:
+async def note(tx: Tx, name: EventName, actor: Actor, kek: Kek, outcome: Outcome = Outcome.OK, **said: Any) -> None:
     """Record something about a version on its client's chain, or the platform's for a key that guards every client."""
-    fields |= {"holder": kek.holder, "kek": kek.kek_id, "kek_version": kek.version}
-    owner = kek.client_id
-    await tx.append(Event(name=name, actor=actor, outcome=outcome, client_id=owner, object_id=owner, fields=fields))
+    said |= {"holder": kek.holder, "kek": kek.kek_id, "kek_version": kek.version}
+    await record(tx, actor, name, outcome=outcome, client_id=kek.client_id, object_id=kek.client_id, **said)
 
 
 async def queue_rewrap(tx: Tx, rotation_id: UUID, client_id: UUID, actor: Actor) -> None:

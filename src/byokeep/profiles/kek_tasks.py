@@ -234,8 +234,8 @@ async def _keep(tx: Tx, actor: Actor, rotation: Rotation, move: _Moved) -> bool:
         return False
     await record(
         tx, actor, EventName.KEK_REWRAPPED, client_id=row.client_id, object_id=row.profile_id, holder=row.holder,
-        kek=row.kek_id, kek_version=move.kek_version, dek=str(row.dek_id), from_version=row.kek_version,
-        rotation=str(rotation.id), profile=str(row.profile_id), generation=row.generation, version=written.version,
+        kek=row.kek_id, kek_version=move.kek_version, dek=row.dek_id, from_version=row.kek_version,
+        rotation=rotation.id, profile=row.profile_id, generation=row.generation, version=written.version,
         store_request=written.request_id,
     )  # fmt: skip
     return True
@@ -249,7 +249,7 @@ async def _end(tx: Tx, actor: Actor, rotation: Rotation) -> bool:
     await record(
         tx, actor, EventName.KEK_ROTATION_DONE, client_id=rotation.client_id, object_id=rotation.client_id,
         holder=rotation.holder, kek=rotation.kek_id, kek_version=rotation.to_version,
-        from_version=rotation.from_version, rotation=str(rotation.id), count=moved,
+        from_version=rotation.from_version, rotation=rotation.id, count=moved,
     )  # fmt: skip
     return True
 
@@ -493,7 +493,7 @@ async def _turn(tx: Tx, app: KekApp, actor: Actor, made: Kek, *, reason: str) ->
     )  # fmt: skip
     rotation = await tx.one(Rotation, "kek_rotation_get", id=rotation.id)
     await kek_store.note(tx, EventName.KEK_ROTATED, actor, now, from_version=made.version - 1,
-                         rotation=str(rotation.id), count=rotation.remaining)  # fmt: skip
+                         rotation=rotation.id, count=rotation.remaining)  # fmt: skip
     await hand_out(tx, rotation, actor)
     return rotation
 

@@ -31,7 +31,7 @@ from uuid import UUID
 from byokeep.core import profile as life
 from byokeep.core.canonical import parse_canonical
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Unavailable
-from byokeep.core.events import EventName, FieldValue, Outcome
+from byokeep.core.events import EventName, Outcome
 from byokeep.core.evidence import CREATED, VALIDATION, WRITE
 from byokeep.core.manifest import ExpectedAccount
 from byokeep.core.model import Actor, ProfileId
@@ -160,9 +160,8 @@ class Bench:
         Raises:
             Conflict: ``work_ended``, ``opening_lost``: stop.
         """
-        at = {"client_id": self.work.client_id, "id": self.work.id}
         async with self.begin() as tx:
-            now = await tx.maybe(Work, "work_beat", **at, owner=self.app.owner, state=state, result=result)
+            now = await tx.maybe(Work, "work_beat", **self.work.at, owner=self.app.owner, state=state, result=result)
             if now is None:
                 raise Conflict("work_ended", next_step="It was cancelled, or another worker took it up.")
             await openings.beat(tx, self.opening)
@@ -411,7 +410,7 @@ async def _not_proved(bench: Bench, one: Expected, seen: Look, cause: str) -> No
     verification = seen.verdict if seen.verdict != "match" else UNKNOWN
     async with bench.begin() as tx:
         fields = _proof_fields(bench, one, seen) | {"verification": verification, "cause": cause}
-        await profiles.note(tx, EventName.PROFILE_VALIDATED, Outcome.FAILED, bench.actor, bench.profile, **fields)
+        await profiles.note(tx, EventName.PROFILE_VALIDATED, bench.actor, bench.profile, Outcome.FAILED, **fields)
 
 
 async def _record(tx: Tx, bench: Bench, shots: list[tuple[Expected, Look, Shot]], version: str) -> None:
@@ -419,21 +418,15 @@ async def _record(tx: Tx, bench: Bench, shots: list[tuple[Expected, Look, Shot]]
     now = await bench.now(tx)
     if now.generation != bench.opening.generation:
         raise profiles.moved(now)
-    to = life.after(now.state, ProfileAct.VALIDATE)
-    at = {"client_id": now.client_id, "id": now.id}
-    if not await tx.maybe(
-        datetime, "profile_validated", **at, generation=now.generation, state=to.value, state_from=now.state.value
-    ):
+    moves = {"state": life.after(now.state, ProfileAct.VALIDATE).value, "state_from": now.state.value}
+    if not await tx.maybe(datetime, "profile_validated", **now.row, **moves, generation=now.generation):
         raise profiles.moved(now)
     run = await tx.maybe(SopRun, "sop_of_profile", **now.at)
-    said: dict[str, FieldValue] = {"browser": version}
-    if run is not None:
-        said["sop"] = str(run.id)
+    said = {"verification": "match", "browser": version, "sop": run and run.id}
     seqs = {}
     for one, seen, shot in shots:
-        fields = _proof_fields(bench, one, seen) | {"verification": "match", "screenshot": shot.sha256} | said
-        told = await profiles.note(tx, EventName.PROFILE_VALIDATED, Outcome.OK, bench.actor, now, **fields)
-        seqs[one.platform] = told.seq
+        fields = _proof_fields(bench, one, seen) | said | {"screenshot": shot.sha256}
+        seqs[one.platform] = (await profiles.note(tx, EventName.PROFILE_VALIDATED, bench.actor, now, **fields)).seq
     if run is not None:
         await _complete(tx, bench, now, run, seqs[run.provider])
 
@@ -444,21 +437,19 @@ async def _complete(tx: Tx, bench: Bench, now: Profile, run: SopRun, verify_seq:
     sealed = {} if record is None else record["fields"]
     if written is None or sealed.get("generation") != now.generation:
         raise Integrity("seal_not_on_record", profile=now.id)
-    done = await profiles.note(tx, EventName.PROFILE_ONBOARDED, Outcome.OK, bench.actor, now, sop=str(run.id))
+    done = await profiles.note(tx, EventName.PROFILE_ONBOARDED, bench.actor, now, sop=run.id)
     steps = {WRITE: written["seq"], VALIDATION: verify_seq, CREATED: done.seq}
     request = str(sealed.get("store_request", ""))
     await proved(tx, run, steps, complete=True, again=True, version=now.generation, store_request=request)
 
 
-def _fields(bench: Bench, one: Expected, seen: Look) -> dict[str, FieldValue]:
-    fields: dict[str, FieldValue] = {
-        "work": str(bench.work.id), "platform": one.platform.value, "account": str(one.account_id),
+def _fields(bench: Bench, one: Expected, seen: Look) -> dict[str, Any]:
+    return {
+        "work": bench.work.id, "platform": one.platform, "account": one.account_id,
         "expected_id": bench.app.digest(one.external_id),
+        "observed_id": None if seen.observed_id is None else bench.app.digest(seen.observed_id),
     }  # fmt: skip
-    if seen.observed_id is not None:
-        fields["observed_id"] = bench.app.digest(seen.observed_id)
-    return fields
 
 
-def _proof_fields(bench: Bench, one: Expected, seen: Look) -> dict[str, FieldValue]:
-    return _fields(bench, one, seen) | {"job": str(bench.opening.job_id), "endpoint": seen.endpoint}
+def _proof_fields(bench: Bench, one: Expected, seen: Look) -> dict[str, Any]:
+    return _fields(bench, one, seen) | {"job": bench.opening.job_id, "endpoint": seen.endpoint}

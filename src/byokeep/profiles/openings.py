@@ -32,7 +32,7 @@ from uuid import UUID
 
 from byokeep.core import profile as life
 from byokeep.core.errors import ByokeepError, Conflict, Integrity
-from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.events import EventName, Outcome
 from byokeep.core.keystate import KeyState, check_transition
 from byokeep.core.manifest import Manifest, Packing
 from byokeep.core.model import Actor, Client, ClientId, Environment, ProfileId
@@ -42,6 +42,8 @@ from byokeep.core.sealed_record import FULL, SealedRecord, check_seal, is_low
 from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import ProfileRecords, Tx, Written
+from byokeep.kernel.record import Said, stamp
+from byokeep.kernel.record import record as noted
 from byokeep.kernel.sops import SopRun
 from byokeep.profiles import profiles
 from byokeep.profiles.kek_store import ProfileCustody, check_protect
@@ -133,7 +135,7 @@ async def take(
     if held is not None and held.open:
         step = f"Wait until it is closed, or end that job; one that was killed lets go after {LIFE_S} s."
         raise Conflict("profile_in_use", next_step=step, job=held.job_id, purpose=held.purpose.value,
-                       since=profiles.stamp(held.opened_at))  # fmt: skip
+                       since=stamp(held.opened_at))  # fmt: skip
     epoch = await tx.one(int, "opening_epoch", client_id=profile.client_id, id=profile.id)
     taken = await tx.maybe(
         Opening, "opening_take", **profile.at, epoch=epoch, generation=profile.generation, purpose=purpose.value,
@@ -141,10 +143,10 @@ async def take(
     )  # fmt: skip
     if taken is None:
         raise Conflict("profile_in_use", next_step="Wait until it is closed; one opener at a time.")
-    fields: dict[str, FieldValue] = {"kind": purpose.value, "epoch": epoch, "job": str(job_id)}
-    fields |= {"lease": lease} if lease else {}
-    fields |= {"work": str(work)} if work else {}
-    await profiles.note(tx, EventName.PROFILE_OPENED, Outcome.OK, actor, profile, **fields)
+    await profiles.note(
+        tx, EventName.PROFILE_OPENED, actor, profile, kind=purpose, epoch=epoch, job=job_id, work=work,
+        lease=lease or None,
+    )  # fmt: skip
     return taken
 
 
@@ -162,10 +164,10 @@ async def end(tx: Tx, actor: Actor, profile: Profile, opening: Opening, *, cause
     """End an opening; False when it was over already."""
     if await tx.maybe(str, "opening_end", **opening.at) is None:
         return False
-    fields: dict[str, FieldValue] = {
-        "kind": opening.purpose.value, "epoch": opening.epoch, "job": str(opening.job_id), "cause": cause,
-    }  # fmt: skip
-    await profiles.note(tx, EventName.PROFILE_OPENING_ENDED, Outcome.OK, actor, profile, **fields)
+    await profiles.note(
+        tx, EventName.PROFILE_OPENING_ENDED, actor, profile, kind=opening.purpose, epoch=opening.epoch,
+        job=opening.job_id, cause=cause,
+    )  # fmt: skip
     return True
 
 
@@ -200,7 +202,7 @@ async def announce(
         generation=profile.generation + 1, epoch=opening.epoch, dek_id=dek_id, job_id=opening.job_id,
         sealed_by=actor.id, environment=app.environment.value, stays=await stays(tx, profile),
     )  # fmt: skip
-    await tx.append(_seal_event(EventName.PROFILE_SEAL, Outcome.INTENDED, actor, plan))
+    await _note_seal(tx, EventName.PROFILE_SEAL, actor, plan, outcome=Outcome.INTENDED)
     return plan
 
 
@@ -227,7 +229,7 @@ async def record(
     client: Client = await tx.one(Client, "client_get", id=now.client_id)
     due_at = life.next_due(sealed_at=sealed_at, risk=client.risk, days=rekey_days)
     done = await tx.maybe(
-        UUID, "profile_sealed", client_id=now.client_id, id=now.id, generation=plan.generation,
+        UUID, "profile_sealed", **now.row, generation=plan.generation,
         base=plan.generation - 1, epoch=plan.epoch, state=to.value, state_from=now.state.value, due_at=due_at,
         clears=life.clears_due(now.due_cause, plan.purpose),
     )  # fmt: skip
@@ -235,17 +237,14 @@ async def record(
         raise Conflict("generation_moved", next_step="Another seal was first; open the profile again.")
     # Whoever wrapped it, in whichever process: by a version that may protect now (S-NIST-4, S-NIST-8).
     await check_protect(tx, app, holder=sealed.holder, kek_id=sealed.kek_id, version=sealed.kek_version)
-    fields: dict[str, FieldValue] = {
-        "version": sealed.record_version, "blob_digest": sealed.blob_sha256.hex(), "size": sealed.blob_size,
-        "manifest": sealed.manifest_hash.hex(), "browser": sealed.browser_version, "due_at": profiles.stamp(due_at),
-        "holder": sealed.holder, "kek": sealed.kek_id, "kek_version": sealed.kek_version,
-        "store_request": sealed.store_request,
-    }  # fmt: skip
     run = await tx.maybe(SopRun, "sop_of_profile", **now.at)
-    fields |= {"sop": str(run.id)} if run else {}
-    fields |= {"work": str(work)} if work else {}
-    await tx.append(_seal_event(EventName.PROFILE_SEALED, Outcome.OK, actor, plan, **fields))
-    return await tx.one(Profile, "profile_get", client_id=now.client_id, id=now.id)
+    await _note_seal(
+        tx, EventName.PROFILE_SEALED, actor, plan, version=sealed.record_version, blob_digest=sealed.blob_sha256,
+        size=sealed.blob_size, manifest=sealed.manifest_hash, browser=sealed.browser_version, due_at=due_at,
+        holder=sealed.holder, kek=sealed.kek_id, kek_version=sealed.kek_version, store_request=sealed.store_request,
+        sop=run and run.id, work=work,
+    )  # fmt: skip
+    return await tx.one(Profile, "profile_get", **now.row)
 
 
 async def rolled_back(tx: Tx, client_id: ClientId, profile_id: UUID, newest: int) -> bool:
@@ -259,12 +258,12 @@ async def rolled_back(tx: Tx, client_id: ClientId, profile_id: UUID, newest: int
 
 async def give_up(tx: Tx, actor: Actor, plan: GenerationPlan, *, reason: str) -> None:
     """Put on record that an announced seal came to nothing and that nothing of it is left."""
-    await tx.append(_seal_event(EventName.PROFILE_SEAL, Outcome.FAILED, actor, plan, reason=reason))
+    await _note_seal(tx, EventName.PROFILE_SEAL, actor, plan, outcome=Outcome.FAILED, reason=reason)
 
 
 async def quarantine(
     tx: Tx, app: App, actor: Actor, profile: Profile, *, cause: str, alert: str = "profile_quarantined",
-    lanes_off: bool = True, said: Mapping[str, FieldValue] | None = None,
+    lanes_off: bool = True, said: Mapping[str, Said] | None = None,
 ) -> None:  # fmt: skip
     """Take a profile out of use until a person has looked; the browser lane of its accounts goes off.
 
@@ -279,17 +278,18 @@ async def quarantine(
     await profiles.move(tx, profile, ProfileAct.QUARANTINE, reason=cause)
     if lanes_off:
         await lanes_off_of(tx, actor, profile.client_id, profile.id)
-    await profiles.note(tx, EventName.PROFILE_QUARANTINED, Outcome.FAILED, actor, profile, cause=cause, **(said or {}))
+    await profiles.note(
+        tx, EventName.PROFILE_QUARANTINED, actor, profile, Outcome.FAILED, cause=cause, **(said or {})
+    )  # fmt: skip
     await open_alert(tx, app, actor, reason=alert, client_id=profile.client_id, object_id=profile.id)
 
 
 async def lanes_off_of(tx: Tx, actor: Actor, client_id: ClientId, profile_id: UUID) -> None:
     """Switch the browser lane off for every account of a profile, each on record."""
     for row in await tx.all(dict, "profile_lanes_off", client_id=client_id, profile_id=profile_id):
-        fields = {"platform": str(row["platform"]), "lanes": ",".join(row["lanes"])}
-        await tx.append(
-            Event(name=EventName.LANES_SET, actor=actor, outcome=Outcome.OK, client_id=client_id,
-                  object_id=UUID(str(row["id"])), fields=fields)
+        await noted(
+            tx, actor, EventName.LANES_SET, client_id=client_id, object_id=row["id"], platform=row["platform"],
+            lanes=",".join(row["lanes"]),
         )  # fmt: skip
 
 
@@ -331,23 +331,27 @@ async def move_key(
         Conflict: ``key_moved``: somebody else was first.
     """
     check_transition(generation.key_state, to)
-    steps = {"state_from": generation.key_state.value, "state_to": to.value}
+    steps: dict[str, Any] = {"state_from": generation.key_state.value, "state_to": to.value}
     if await tx.maybe(UUID, "generation_key_state", **generation.at, **steps) is None:
         raise Conflict("key_moved", next_step="Look again: `byokeep profile history`.")
     await tx.one(
         UUID, "vault_key_moved", id=app.ids.uuid(), client_id=generation.client_id, key_id=str(generation.dek_id),
         version=generation.generation, **steps, reason=reason, by=actor.id,
     )  # fmt: skip
-    fields: dict[str, FieldValue] = {
-        "profile": str(generation.profile_id), "generation": generation.generation, "dek": str(generation.dek_id),
-        "holder": generation.holder, "kek": generation.kek_id, "kek_version": generation.kek_version, **steps,
-        "reason": reason,
-    }  # fmt: skip
-    fields |= {"incident": str(incident)} if incident else {}
-    await tx.append(
-        Event(name=EventName.DEK_CHANGED, actor=actor, outcome=Outcome.OK, client_id=generation.client_id,
-              object_id=generation.profile_id, fields=fields)
+    await noted(
+        tx, actor, EventName.DEK_CHANGED, client_id=generation.client_id, object_id=generation.profile_id,
+        profile=generation.profile_id, generation=generation.generation, dek=generation.dek_id,
+        holder=generation.holder, kek=generation.kek_id, kek_version=generation.kek_version, **steps, reason=reason,
+        incident=incident,
     )  # fmt: skip
+
+
+async def compromise_key(
+    tx: Tx, app: App, actor: Actor, row: Generation, *, reason: str, incident: UUID | None = None
+) -> None:
+    """Call the key of a generation compromised; one that is already, or is destroyed, stays as it is."""
+    if row.key_state not in (KeyState.COMPROMISED, KeyState.DESTROYED):
+        await move_key(tx, app, actor, row, to=KeyState.COMPROMISED, reason=reason, incident=incident)
 
 
 async def destroy_key(tx: Tx, app: App, actor: Actor, row: Generation, *, reason: str = "destroyed") -> None:
@@ -392,12 +396,9 @@ async def stays(tx: Tx, profile: Profile) -> int:
     return min((row.record_version for row in rows if row.generation >= oldest and row.gone_at is None), default=0)
 
 
-def _seal_event(name: EventName, outcome: Outcome, actor: Actor, plan: GenerationPlan, **fields: FieldValue) -> Event:
-    about: dict[str, FieldValue] = {
-        "generation": plan.generation, "dek": str(plan.dek_id), "epoch": plan.epoch, "path": plan.path,
-        "job": str(plan.job_id),
-    }  # fmt: skip
-    return profiles.event(name, outcome, actor, plan.profile, **about | fields)
+async def _note_seal(tx: Tx, name: EventName, actor: Actor, plan: GenerationPlan, **said: Any) -> None:
+    said |= {"generation": plan.generation, "dek": plan.dek_id, "epoch": plan.epoch, "path": plan.path}
+    await profiles.note(tx, name, actor, plan.profile, job=plan.job_id, **said)
 
 
 async def check_room(tx: Tx, app: App, actor: Actor, profile: Profile, *, newest: int, stays: int) -> None:

@@ -17,9 +17,10 @@ from __future__ import annotations
 import hmac
 import unicodedata
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Unpack
 from uuid import UUID
 
 from byokeep.accounts.accounts import ACCOUNT, check_shape, parse_platform
@@ -28,15 +29,16 @@ from byokeep.core import evidence
 from byokeep.core import profile as life
 from byokeep.core.canonical import parse_canonical
 from byokeep.core.errors import Conflict, NotFound, Rejected, Unavailable
-from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.events import EventName, Outcome
 from byokeep.core.manifest import ExpectedAccount, Packing
 from byokeep.core.model import PROFILE, Actor, ClientId, LeaseKind, Provider
 from byokeep.core.policy import Verb
 from byokeep.core.profile import ProfileAct, ProfileState, ProfileTask
 from byokeep.jobs.jobs import JobSpec, open_job
 from byokeep.kernel.app import App, WebApp
-from byokeep.kernel.command import command, permit
+from byokeep.kernel.command import Trail, command, permit
 from byokeep.kernel.ports import Receipt, Tx
+from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 from byokeep.kernel.sops import SopRun, begin_sop
 from byokeep.sealing.generation import Generation
@@ -102,6 +104,11 @@ class Profile:
         return {"client_id": self.client_id, "profile_id": self.id}
 
     @property
+    def row(self) -> dict[str, object]:
+        """Its own row."""
+        return {"client_id": self.client_id, "id": self.id}
+
+    @property
     def platforms(self) -> tuple[Provider, ...]:
         """Its platforms, by name."""
         return tuple(one.platform for one in self.accounts)
@@ -130,11 +137,12 @@ class Opening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """A profile, its generations (newest first) and who had it open last."""
+    """A profile, its generations and work (newest first) and who had it open last."""
 
     profile: Profile
-    generations: tuple[Generation, ...]
+    generations: list[Generation]
     opening: Opening | None
+    work: list[Work]
 
 
 def _expected(said: Row) -> Expected:
@@ -201,13 +209,12 @@ async def insert(
         account = {"account_id": one.id, "platform": one.platform.value}
         await tx.one(UUID, "profile_account_insert", **made.at, **account)
     run = await _begin_run(tx, app, actor, made, found[0].platform)
-    fields: dict[str, FieldValue] = {"sop": str(run.id), "packing": packing.value}
-    fields["platforms"] = ",".join(one.platform.value for one in found)
-    fields["accounts"] = ",".join(str(one.id) for one in found)
     if replaces is not None:
-        fields["replaces"] = str(replaces)
         await tx.all(str, "vault_place", client_id=client_id, profile_id=replaces, new_profile_id=made.id)
-    await note(tx, EventName.PROFILE_CREATED, Outcome.OK, actor, made, **fields)
+    await note(
+        tx, EventName.PROFILE_CREATED, actor, made, sop=run.id, packing=packing, replaces=replaces,
+        platforms=",".join(one.platform for one in found), accounts=",".join(str(one.id) for one in found),
+    )  # fmt: skip
     return await tx.one(Profile, "profile_get", client_id=client_id, id=made.id)
 
 
@@ -221,28 +228,22 @@ async def _find(tx: Tx, client_id: ClientId, platform: str, account: str) -> Pla
     return found
 
 
-async def find(app: App, actor: Actor, verb: Verb, client_id: ClientId, profile_id: UUID) -> Profile:
-    """Return a profile to somebody who may do ``verb`` with it.
+async def find(app: App, actor: Actor, verb: Verb, profile_id: UUID) -> Profile:
+    """Return a profile, which is known by its id alone, to somebody who may do ``verb`` with it.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``.
     """
-    async with command(app, actor, verb, client_id=client_id, object_id=profile_id) as tx:
-        return await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
+    async with command(app, actor, verb, object_id=profile_id) as tx:
+        found = await tx.one(Profile, "profile_get", client_id=None, id=profile_id)
+    await permit(app, actor, verb, client_id=found.client_id)
+    return found
 
 
 async def locked(tx: Tx, client_id: ClientId, profile_id: UUID) -> Profile:
     """Return a profile as it stands, in its line: nobody else moves it until the transaction ends."""
     await tx.all(None, "profile_lock", profile_id=profile_id)
     return await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
-
-
-async def owner_of(app: App, actor: Actor, verb: Verb, profile_id: UUID) -> ClientId:
-    """Return whose a profile is, to somebody who may do ``verb`` with it. Raises as :func:`find`."""
-    async with command(app, actor, verb, object_id=profile_id) as tx:
-        client_id = await tx.one(ClientId, "profile_find", id=profile_id)
-    await permit(app, actor, verb, client_id=client_id)
-    return client_id
 
 
 async def list_profiles(app: App, actor: Actor, client_id: ClientId, *, due: bool = False) -> list[Profile]:
@@ -255,30 +256,26 @@ async def list_profiles(app: App, actor: Actor, client_id: ClientId, *, due: boo
         return await tx.all(Profile, "profiles_list", client_id=client_id, due=due, limit=MAX_ROWS)
 
 
-async def history(app: App, actor: Actor, client_id: ClientId, profile_id: UUID) -> History:
-    """Return a profile with everything that was sealed of it.
-
-    Raises:
-        Denied, NotFound: As :func:`find`.
-    """
-    async with command(app, actor, Verb.PROFILE_READ, client_id=client_id, object_id=profile_id) as tx:
-        found = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
-        generations = await tx.all(Generation, "generations_of", **found.at, limit=KEPT_IN_VIEW)
-        opening = await tx.maybe(Opening, "opening_of", **found.at)
-    return History(profile=found, generations=tuple(generations), opening=opening)
+async def history(app: App, actor: Actor, profile_id: UUID) -> History:
+    """Return a profile with everything that was sealed of it, and the newest work on it. Raises as :func:`find`."""
+    found = await find(app, actor, Verb.PROFILE_READ, profile_id)
+    async with app.db.begin(client_id=found.client_id) as tx:
+        return History(
+            profile=found, generations=await tx.all(Generation, "generations_of", **found.at, limit=KEPT_IN_VIEW),
+            opening=await tx.maybe(Opening, "opening_of", **found.at),
+            work=await tx.all(Work, "work_newest", **found.at, limit=10),
+        )  # fmt: skip
 
 
-async def move(tx: Tx, profile: Profile, act: ProfileAct, *, reason: str = "") -> ProfileState:
-    """Move a profile as the table says; returns where it is then. The record is the caller's.
+async def move(tx: Tx, profile: Profile, act: ProfileAct, *, reason: str = "") -> None:
+    """Move a profile as the table says. The record is the caller's.
 
     Raises:
         Conflict: ``profile_state``; ``profile_moved``: somebody else moved it meanwhile.
     """
-    to = life.after(profile.state, act)
-    at = {"client_id": profile.client_id, "id": profile.id, "state_from": profile.state.value}
-    if await tx.maybe(UUID, "profile_move", **at, state=to.value, reason=reason) is None:
+    moves = {"state": life.after(profile.state, act).value, "state_from": profile.state.value}
+    if await tx.maybe(UUID, "profile_move", **profile.row, **moves, reason=reason) is None:
         raise moved(profile)
-    return to
 
 
 async def retire(tx: Tx, actor: Actor, profile: Profile, *, cause: str, incident: UUID | None = None) -> None:
@@ -293,10 +290,7 @@ async def retire(tx: Tx, actor: Actor, profile: Profile, *, cause: str, incident
     """
     await move(tx, profile, ProfileAct.RETIRE, reason=cause)
     await tx.all(UUID, "profile_account_retired", **profile.at)
-    fields: dict[str, FieldValue] = {"cause": cause}
-    if incident is not None:
-        fields["incident"] = str(incident)
-    await note(tx, EventName.PROFILE_RETIRED, Outcome.OK, actor, profile, **fields)
+    await note(tx, EventName.PROFILE_RETIRED, actor, profile, cause=cause, incident=incident)
 
 
 async def mark_due(
@@ -312,30 +306,18 @@ async def mark_due(
     marked = await tx.all(dict, "profile_due", client_id=client_id, id=profile_id, cause=cause)
     for row in marked:
         found = await tx.one(Profile, "profile_get", client_id=client_id, id=row["id"])
-        said = {"cause": cause, "due_at": stamp(row["due_at"]), "incident": str(incident)}
-        await note(tx, EventName.PROFILE_DUE, Outcome.OK, actor, found, **said)
+        await note(tx, EventName.PROFILE_DUE, actor, found, cause=cause, due_at=row["due_at"], incident=incident)
     return [UUID(str(row["id"])) for row in marked]
 
 
-def event(name: EventName, outcome: Outcome, actor: Actor, profile: Profile, **fields: FieldValue) -> Event:
-    """Return a record about a profile; its object is the profile."""
-    about: dict[str, FieldValue] = {"profile": str(profile.id), "generation": profile.generation}
-    return Event(
-        name=name, actor=actor, outcome=outcome, client_id=profile.client_id, object_id=profile.id,
-        fields=about | fields,
-    )  # fmt: skip
-
-
 async def note(
-    tx: Tx, name: EventName, outcome: Outcome, actor: Actor, profile: Profile, **fields: FieldValue
+    tx: Tx, name: EventName, actor: Actor, profile: Profile, outcome: Outcome = Outcome.OK, **said: Any
 ) -> Receipt:
-    """Append :func:`event` to its client's chain."""
-    return await tx.append(event(name, outcome, actor, profile, **fields))
-
-
-def stamp(at: datetime) -> str:
-    """Return a time as a record carries it."""
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Append a record about a profile to its client's chain; its object is the profile."""
+    said = {"profile": profile.id, "generation": profile.generation, **said}
+    return await record(
+        tx, actor, name, outcome=outcome, client_id=profile.client_id, object_id=profile.id, **said
+    )  # fmt: skip
 
 
 def moved(profile: Profile) -> Conflict:
@@ -353,14 +335,14 @@ class ProofPicture:
     file: str
 
 
-async def proofs(app: App, actor: Actor, client_id: ClientId, profile_id: UUID) -> list[ProofPicture]:
-    """Return the screenshots that prove the newest generation that was validated; one for each platform.
+async def look(app: App, actor: Actor, profile_id: UUID) -> tuple[Profile, list[ProofPicture], Work | None]:
+    """Return a profile, the screenshots that prove it, one for each platform, and the newest work on it.
 
-    Raises:
-        Denied, NotFound: As :func:`find`.
+    The screenshots are of the newest generation that was validated. Raises as :func:`find`.
     """
-    async with command(app, actor, Verb.PROFILE_READ, client_id=client_id, object_id=profile_id) as tx:
-        found = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
+    found = await find(app, actor, Verb.PROFILE_READ, profile_id)
+    async with app.db.begin(client_id=found.client_id) as tx:
+        work = await tx.all(Work, "work_newest", **found.at, limit=1)
         kept = await tx.all(dict, "profile_proofs", **found.at)
     newest: dict[str, ProofPicture] = {}
     for row in reversed(kept):
@@ -369,9 +351,9 @@ async def proofs(app: App, actor: Actor, client_id: ClientId, profile_id: UUID) 
         if said["generation"] == found.validated_generation:
             newest[said["platform"]] = ProofPicture(
                 platform=said["platform"], generation=said["generation"], sha256=said["screenshot"],
-                file=f"{client_id}/{profile_id}/{said['generation']}-{said['screenshot']}.png",
+                file=f"{found.client_id}/{profile_id}/{said['generation']}-{said['screenshot']}.png",
             )  # fmt: skip
-    return [newest[platform] for platform in sorted(newest)]
+    return found, [newest[platform] for platform in sorted(newest)], work[0] if work else None
 
 
 WORK_TASK: Final = "profile_work"
@@ -401,9 +383,14 @@ class Work:
     confirmed_at: datetime | None
     ended_at: datetime | None
 
+    @property
+    def at(self) -> dict[str, object]:
+        """Its row."""
+        return {"client_id": self.client_id, "id": self.id}
+
 
 async def ask_work(
-    app: App, actor: Actor, client_id: ClientId, profile_id: UUID, kind: ProfileTask, *, generation: int | None = None,
+    app: App, actor: Actor, found: Profile, kind: ProfileTask, *, generation: int | None = None,
     incident: UUID | None = None,
 ) -> Work:  # fmt: skip
     """Ask for work on a profile; a worker takes it up.
@@ -419,25 +406,26 @@ async def ask_work(
             ``incident_needs_profile``.
         Unavailable: ``no_custodian``.
     """
-    found = await find(app, actor, Verb.PROFILE_WORK, client_id, profile_id)
-    async with command(
-        app, actor, Verb.PROFILE_WORK, client_id=client_id, object_id=found.id, on_client=True,
-        refused_as=EventName.PROFILE_WORK_ASKED, fields={"kind": kind.value},
-    ) as tx:  # fmt: skip
-        await require_active(tx, client_id)
+    asked = Trail(refused_as=EventName.PROFILE_WORK_ASKED, fields={"kind": kind.value})
+    async with _decided(app, actor, Verb.PROFILE_WORK, found, **asked) as tx:
+        await require_active(tx, found.client_id)
         needed = await _not_needed(tx, found, named=incident) if kind is ProfileTask.SHRED else None
-        work = await insert_work(tx, app, actor, found, kind, generation=generation, incident=needed)
-        if kind is ProfileTask.SHRED:
-            return await tx.one(Work, "work_wait", client_id=client_id, id=work.id)
-        await queue_work(tx, work)
-    return work
+        return await insert_work(tx, app, actor, found, kind, generation=generation, incident=needed)
+
+
+def _decided(
+    app: App, actor: Actor, verb: Verb, found: Profile, **trail: Unpack[Trail]
+) -> AbstractAsyncContextManager[Tx]:
+    """A command about a profile; what is refused stands on its client's chain."""
+    trail["object_id"], trail["on_client"] = found.id, True
+    return command(app, actor, verb, client_id=found.client_id, **trail)
 
 
 async def insert_work(
     tx: Tx, app: App, actor: Actor, profile: Profile, kind: ProfileTask, *, generation: int | None = None,
     incident: UUID | None = None,
 ) -> Work:  # fmt: skip
-    """As :func:`ask_work`, in a caller's transaction and by its permission; :func:`queue_work` hands it to a worker."""
+    """As :func:`ask_work`, in a caller's transaction and by its permission; a shred waits for the second person."""
     now = await locked(tx, profile.client_id, profile.id)
     other = await tx.maybe(Work, "work_open", **now.at)
     if other is not None:
@@ -454,7 +442,10 @@ async def insert_work(
         Work, "work_insert", id=app.ids.uuid(), **now.at, job_id=job_id, incident_id=incident, kind=kind.value,
         generation=generation if kind is ProfileTask.RESTORE else None, asked_by=actor.id,
     )  # fmt: skip
-    await tx.append(_work_event(EventName.PROFILE_WORK_ASKED, Outcome.OK, actor, now, made))
+    await _note_work(tx, EventName.PROFILE_WORK_ASKED, actor, now, made)
+    if kind is ProfileTask.SHRED:
+        return await tx.one(Work, "work_wait", **made.at)
+    await queue_work(tx, made)
     return made
 
 
@@ -488,7 +479,7 @@ async def queue_work(tx: Tx, work: Work, *, delay_s: float = 0) -> None:
     await tx.defer(WORK_TASK, delay_s=delay_s, client_id=str(work.client_id), work_id=str(work.id))
 
 
-async def confirm(app: WebApp, actor: Actor, client_id: ClientId, profile_id: UUID, *, seen: Mapping[str, str]) -> Work:
+async def confirm(app: WebApp, actor: Actor, found: Profile, *, seen: Mapping[str, str]) -> Work:
     """Confirm, as the person who looked, which accounts the waiting browser is logged in to.
 
     Args:
@@ -499,92 +490,73 @@ async def confirm(app: WebApp, actor: Actor, client_id: ClientId, profile_id: UU
         Rejected: ``other_account``, ``platform_not_named``: nothing is confirmed.
         Conflict: ``nothing_to_confirm``.
     """
-    found = await find(app, actor, Verb.PROFILE_CONFIRM, client_id, profile_id)
-    async with command(
-        app, actor, Verb.PROFILE_CONFIRM, client_id=client_id, object_id=found.id, on_client=True,
-        refused_as=EventName.PROFILE_CONFIRMED,
-    ) as tx:  # fmt: skip
-        now = await locked(tx, client_id, profile_id)
+    async with _decided(app, actor, Verb.PROFILE_CONFIRM, found, refused_as=EventName.PROFILE_CONFIRMED) as tx:
+        now = await locked(tx, found.client_id, found.id)
         work = await tx.maybe(Work, "work_open", **now.at)
         if work is None or work.kind is not ProfileTask.LOGIN or work.state != "waiting":
             raise Conflict("nothing_to_confirm", next_step="Start with `byokeep profile login`, then log in there.")
         _check_seen(now, seen)
-        done = await tx.maybe(Work, "work_confirm", client_id=client_id, id=work.id, confirmed_by=actor.id)
-        to = life.after(now.state, ProfileAct.CONFIRM)
-        same = await tx.maybe(
-            datetime, "profile_confirmed", client_id=client_id, id=now.id, state=to.value, state_from=now.state.value,
-            confirmed_by=actor.id,
-        )  # fmt: skip
+        done = await tx.maybe(Work, "work_confirm", **work.at, confirmed_by=actor.id)
+        moves = {"state": life.after(now.state, ProfileAct.CONFIRM).value, "state_from": now.state.value}
+        same = await tx.maybe(datetime, "profile_confirmed", **now.row, **moves, confirmed_by=actor.id)
         if done is None or same is None:
             raise moved(now)
         for one in now.accounts:
             said = _plain(seen[one.platform.value])
-            fields: dict[str, FieldValue] = {"platform": one.platform.value, "account": str(one.account_id)}
-            fields |= {"expected_id": _face(app, one, _named(one, said) or ""), "observed_id": _face(app, one, said)}
-            await tx.append(_work_event(EventName.PROFILE_CONFIRMED, Outcome.OK, actor, now, done, **fields))
+            await _note_work(
+                tx, EventName.PROFILE_CONFIRMED, actor, now, done, platform=one.platform, account=one.account_id,
+                expected_id=_face(app, one, _named(one, said) or ""), observed_id=_face(app, one, said),
+            )  # fmt: skip
     return done
 
 
-async def approve_shred(app: App, actor: Actor, client_id: ClientId, profile_id: UUID) -> Work:
+async def approve_shred(app: App, actor: Actor, found: Profile) -> Work:
     """Agree, as a second person, that a profile is destroyed for good; a worker does it then.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``.
         Conflict: ``nothing_to_confirm``: nobody else asked; ``incident_needs_profile``.
     """
-    found = await find(app, actor, Verb.PROFILE_SHRED, client_id, profile_id)
-    async with command(
-        app, actor, Verb.PROFILE_SHRED, client_id=client_id, object_id=found.id, on_client=True,
-        refused_as=EventName.PROFILE_WORK_ASKED, fields={"kind": ProfileTask.SHRED.value},
-    ) as tx:  # fmt: skip
-        await tx.all(None, "profile_lock", profile_id=profile_id)
+    asked = Trail(refused_as=EventName.PROFILE_WORK_ASKED, fields={"kind": ProfileTask.SHRED.value})
+    async with _decided(app, actor, Verb.PROFILE_SHRED, found, **asked) as tx:
+        await tx.all(None, "profile_lock", profile_id=found.id)
         work = await tx.maybe(Work, "work_open", **found.at)
         if work is None or work.kind is not ProfileTask.SHRED or work.state != "waiting" or work.asked_by == actor.id:
             raise Conflict("nothing_to_confirm", next_step="An operator asks first: `byokeep profile shred`.")
         if work.incident_id is None:  # an incident may have been opened since it was asked for
             await _not_needed(tx, found, named=None)
-        done = await tx.one(Work, "work_confirm", client_id=client_id, id=work.id, confirmed_by=actor.id)
-        await tx.append(_work_event(EventName.PROFILE_WORK_ASKED, Outcome.OK, actor, found, done))
+        done = await tx.one(Work, "work_confirm", **work.at, confirmed_by=actor.id)
+        await _note_work(tx, EventName.PROFILE_WORK_ASKED, actor, found, done)
         await queue_work(tx, done)
     return done
 
 
-async def cancel_work(app: App, actor: Actor, client_id: ClientId, profile_id: UUID) -> Work:
+async def cancel_work(app: App, actor: Actor, found: Profile) -> Work:
     """End what is under way for a profile; a worker that is at it stops and leaves the last good generation.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``.
         Conflict: ``nothing_under_way``.
     """
-    found = await find(app, actor, Verb.PROFILE_WORK, client_id, profile_id)
-    async with app.db.begin(client_id=client_id) as tx:
+    async with app.db.begin(client_id=found.client_id) as tx:
         work = await tx.maybe(Work, "work_open", **found.at)
-        done = work and await tx.maybe(Work, "work_cancel", client_id=client_id, id=work.id, reason="cancelled")
+        done = work and await tx.maybe(Work, "work_cancel", **work.at, reason="cancelled")
         if done is None:
             raise Conflict("nothing_under_way", next_step="See `byokeep profile show`.")
-        await tx.append(
-            _work_event(EventName.PROFILE_WORK_ENDED, Outcome.FAILED, actor, found, done, cause="cancelled")
+        await _note_work(
+            tx, EventName.PROFILE_WORK_ENDED, actor, found, done, outcome=Outcome.FAILED, cause="cancelled"
         )
     return done
 
 
-async def get_work(app: App, actor: Actor, client_id: ClientId, profile_id: UUID, work_id: UUID) -> Work:
-    """Return a piece of work as it stands.
-
-    Raises:
-        Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``.
-    """
-    async with command(app, actor, Verb.PROFILE_READ, client_id=client_id, object_id=work_id) as tx:
-        found = await tx.one(Work, "work_get", client_id=client_id, id=work_id)
-        if found.profile_id != profile_id:
-            raise NotFound("not_found")
+async def get_work(app: App, actor: Actor, profile_id: UUID, work_id: UUID) -> Work:
+    """Return a piece of work as it stands. Raises as :func:`find`."""
+    profile = await find(app, actor, Verb.PROFILE_READ, profile_id)
+    async with app.db.begin(client_id=profile.client_id) as tx:
+        found = await tx.one(Work, "work_get", client_id=profile.client_id, id=work_id)
+    if found.profile_id != profile_id:
+        raise NotFound("not_found")
     return found
-
-
-async def newest_work(app: App, actor: Actor, client_id: ClientId, profile_id: UUID, *, limit: int = 10) -> list[Work]:
-    """Return the newest work of a profile. Raises as :func:`get_work`."""
-    async with command(app, actor, Verb.PROFILE_READ, client_id=client_id) as tx:
-        return await tx.all(Work, "work_newest", client_id=client_id, profile_id=profile_id, limit=limit)
 
 
 async def finish_work(
@@ -597,12 +569,12 @@ async def finish_work(
         reason: A code of ours: why it did not succeed.
         result: What came of it, a code.
     """
-    at = {"client_id": work.client_id, "id": work.id}
-    if await tx.maybe(Work, "work_end", **at, state=to, reason=reason, result=result) is None:
+    if await tx.maybe(Work, "work_end", **work.at, state=to, reason=reason, result=result) is None:
         return False
-    outcome = Outcome.OK if to == "done" else Outcome.FAILED
-    said: dict[str, FieldValue] = {name: text for name, text in (("cause", reason), ("result", result)) if text}
-    await tx.append(_work_event(EventName.PROFILE_WORK_ENDED, outcome, actor, profile, work, **said))
+    await _note_work(
+        tx, EventName.PROFILE_WORK_ENDED, actor, profile, work, cause=reason or None, result=result or None,
+        outcome=Outcome.OK if to == "done" else Outcome.FAILED,
+    )  # fmt: skip
     return True
 
 
@@ -665,14 +637,8 @@ def _face(app: WebApp, one: Expected, name: str) -> str:
     return app.token_key(f"profile-face:{one.platform.value}:{name}".encode("utf-8", "replace")).hex()
 
 
-def _work_event(
-    name: EventName, outcome: Outcome, actor: Actor, profile: Profile, work: Work, **fields: FieldValue
-) -> Event:
-    about: dict[str, FieldValue] = {"work": str(work.id)}
+async def _note_work(tx: Tx, name: EventName, actor: Actor, profile: Profile, work: Work, **said: Any) -> None:
+    said |= {"work": work.id, "job": work.job_id}
     if name is not EventName.PROFILE_CONFIRMED:
-        about["kind"] = work.kind.value
-        if work.incident_id is not None:
-            about["incident"] = str(work.incident_id)
-    if work.job_id is not None:
-        about["job"] = str(work.job_id)
-    return event(name, outcome, actor, profile, **about | fields)
+        said |= {"kind": work.kind, "incident": work.incident_id}
+    await note(tx, name, actor, profile, **said)

@@ -188,26 +188,20 @@ def looks(app: WebApp, auth: Authenticator) -> APIRouter:
     @routes.get("", response_model=ProfileLookReply)
     async def get(profile_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """Look at a profile, and at the newest work on it."""
-        client_id = await profiles.owner_of(app, actor, Verb.PROFILE_READ, profile_id)
-        found = await profiles.find(app, actor, Verb.PROFILE_READ, client_id, profile_id)
-        work = await profiles.newest_work(app, actor, client_id, profile_id, limit=1)
-        proofs = await profiles.proofs(app, actor, client_id, profile_id)
-        return ProfileReply.fields(shown(found)) | {"proofs": proofs, "work": work[0] if work else None}
+        found, proofs, work = await profiles.look(app, actor, profile_id)
+        return ProfileReply.fields(shown(found)) | {"proofs": proofs, "work": work}
 
     @routes.get("/history", response_model=ProfileHistoryReply)
     async def history(profile_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """Tell what was sealed of a profile, by which keys, and who had it open last."""
-        client_id = await profiles.owner_of(app, actor, Verb.PROFILE_READ, profile_id)
-        found = await profiles.history(app, actor, client_id, profile_id)
-        work = await profiles.newest_work(app, actor, client_id, profile_id)
-        more = {"generations": found.generations, "opening": found.opening, "work": work}
+        found = await profiles.history(app, actor, profile_id)
+        more = {"generations": found.generations, "opening": found.opening, "work": found.work}
         return ProfileReply.fields(shown(found.profile)) | more
 
     @routes.get("/works/{work_id}", response_model=WorkReply)
     async def work(profile_id: PathId, work_id: PathId, actor: Actor = who) -> Work:
         """Look at a piece of work."""
-        client_id = await profiles.owner_of(app, actor, Verb.PROFILE_READ, profile_id)
-        return await profiles.get_work(app, actor, client_id, profile_id, work_id)
+        return await profiles.get_work(app, actor, profile_id, work_id)
 
     return routes
 
@@ -222,9 +216,9 @@ def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     shred_body = Depends(json_body(ShredBody, optional=True))
 
     async def asked(request: Request, actor: Actor, profile_id: PathId, kind: ProfileTask, **about: Any) -> Work:
-        client_id = await profiles.owner_of(app, actor, Verb.PROFILE_WORK, profile_id)
-        spend(request, writes, actor, client_id)
-        return await profiles.ask_work(app, actor, client_id, profile_id, kind, **about)
+        found = await profiles.find(app, actor, Verb.PROFILE_WORK, profile_id)
+        spend(request, writes, actor, found.client_id)
+        return await profiles.ask_work(app, actor, found, kind, **about)
 
     @routes.post("/login", status_code=202, response_model=WorkReply)
     async def login(request: Request, profile_id: PathId, actor: Actor = who) -> Work:
@@ -267,23 +261,23 @@ def decisions(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     @routes.post("/shred/approve", status_code=202, response_model=WorkReply)
     async def approve(profile_id: PathId, actor: Actor = who) -> Work:
         """Agree, as the second person, that a profile is destroyed for good."""
-        client_id = await profiles.owner_of(app, actor, Verb.PROFILE_SHRED, profile_id)
-        return await profiles.approve_shred(app, actor, client_id, profile_id)
+        found = await profiles.find(app, actor, Verb.PROFILE_SHRED, profile_id)
+        return await profiles.approve_shred(app, actor, found)
 
     @routes.post("/confirm", response_model=WorkReply, openapi_extra=describe(ConfirmBody), responses=refusals(429))
     async def confirm(
         request: Request, profile_id: PathId, actor: Actor = who, body: ConfirmBody = confirm_body
     ) -> Work:
         """Confirm which accounts the waiting browser is logged in to."""
-        client_id = await profiles.owner_of(app, actor, Verb.PROFILE_CONFIRM, profile_id)
-        spend(request, writes, actor, client_id)
-        return await profiles.confirm(app, actor, client_id, profile_id, seen=body.seen)
+        found = await profiles.find(app, actor, Verb.PROFILE_CONFIRM, profile_id)
+        spend(request, writes, actor, found.client_id)
+        return await profiles.confirm(app, actor, found, seen=body.seen)
 
     @routes.post("/cancel", response_model=WorkReply)
     async def cancel(profile_id: PathId, actor: Actor = who) -> Work:
         """End what is under way for a profile."""
-        client_id = await profiles.owner_of(app, actor, Verb.PROFILE_WORK, profile_id)
-        return await profiles.cancel_work(app, actor, client_id, profile_id)
+        found = await profiles.find(app, actor, Verb.PROFILE_WORK, profile_id)
+        return await profiles.cancel_work(app, actor, found)
 
     return routes
 

@@ -139,8 +139,9 @@ async def _fail_run(app: ProfileApp, profile: Profile, work: Work, cause: str) -
         run = await tx.maybe(SopRun, "sop_of_profile", **now.at)
         if run is None or not await tx.maybe(SopRun, "sop_fail", client_id=profile.client_id, id=run.id, reason=cause):
             return
-        said = {"sop": str(run.id), "work": str(work.id), "cause": cause}
-        await profiles.note(tx, EventName.PROFILE_ONBOARDING_FAILED, Outcome.FAILED, app.system(), now, **said)
+        said = {"sop": run.id, "work": work.id}
+        failed = EventName.PROFILE_ONBOARDING_FAILED
+        await profiles.note(tx, failed, app.system(), now, Outcome.FAILED, **said, cause=cause)
 
 
 async def _end(app: ProfileApp, work: Work, *, to: str, reason: str = "", result: str = "") -> None:
@@ -189,8 +190,8 @@ async def restore(bench: Bench) -> str:
         await open_into(bench, room, number)
         sealed = await reseal(bench, room, old.browser_version, base=number)
     async with bench.begin() as tx:
-        await profiles.note(tx, EventName.PROFILE_RESTORED, Outcome.OK, bench.actor, sealed, number=number,
-                           work=str(bench.work.id), job=str(bench.opening.job_id))  # fmt: skip
+        await profiles.note(tx, EventName.PROFILE_RESTORED, bench.actor, sealed, number=number,
+                            work=bench.work.id, job=bench.opening.job_id)  # fmt: skip
     return "restored"
 
 
@@ -205,11 +206,10 @@ async def shred(bench: Bench) -> str:
         now = await bench.now(tx)
         await profiles.move(tx, now, ProfileAct.SHRED, reason="shredded")
         await tx.all(UUID, "profile_account_retired", client_id=now.client_id, profile_id=now.id)
-        await profiles.note(tx, EventName.PROFILE_SHREDDED, Outcome.INTENDED, bench.actor, now, work=str(bench.work.id))
+        await profiles.note(tx, EventName.PROFILE_SHREDDED, bench.actor, now, Outcome.INTENDED, work=bench.work.id)
     count = await destroy_all(bench.app, bench.actor, bench.custody, now)
     async with bench.app.db.begin(client_id=now.client_id) as tx:
-        await profiles.note(tx, EventName.PROFILE_SHREDDED, Outcome.OK, bench.actor, now, count=count,
-                           work=str(bench.work.id))  # fmt: skip
+        await profiles.note(tx, EventName.PROFILE_SHREDDED, bench.actor, now, count=count, work=bench.work.id)
     return "shredded"
 
 
@@ -294,12 +294,10 @@ async def probe(bench: Bench, browser: RoomBrowser, expected: list[ExpectedAccou
         seen = await browser.look(replace(one, account_id=f"{one.account_id[:100]}0"))  # in everything else the same
         caught = seen.verdict == "mismatch" and seen.cause in _CAUGHT
         async with bench.begin() as tx:
-            await tx.append(
-                profiles.event(
-                    EventName.PROFILE_VALIDATED, Outcome.REJECTED if caught else Outcome.FAILED, bench.actor,
-                    bench.profile, platform=one.platform.value, verification="wrong_account", cause=seen.cause,
-                    endpoint=seen.endpoint, work=str(bench.work.id),
-                )
+            await profiles.note(
+                tx, EventName.PROFILE_VALIDATED, bench.actor, bench.profile,
+                Outcome.REJECTED if caught else Outcome.FAILED, platform=one.platform, verification="wrong_account",
+                cause=seen.cause, endpoint=seen.endpoint, work=bench.work.id,
             )  # fmt: skip
         if not caught:
             raise Integrity("wrong_account_not_caught", platform=one.platform.value,
@@ -352,8 +350,7 @@ async def tell_due(app: ProfileApp) -> int:
             if at is None:
                 continue
             now = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
-            said = {"cause": cause, "due_at": profiles.stamp(at)}
-            await profiles.note(tx, EventName.PROFILE_DUE, Outcome.OK, app.system(), now, **said)
+            await profiles.note(tx, EventName.PROFILE_DUE, app.system(), now, cause=cause, due_at=at)
             await open_alert(tx, app, app.system(), reason="profile_due", severity="warning", client_id=client_id,
                               object_id=profile_id)  # fmt: skip
     for client_id, profile_id in overdue:

@@ -18,11 +18,12 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Integrity, NotFound
-from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import ArtifactKey, parse_record
 from byokeep.kernel.command import open_alert
+from byokeep.kernel.record import record
 from byokeep.profiles.kek_store import KekApp, ProfileCustody, custody_of
 from byokeep.sealing.generation import Generation
 
@@ -119,7 +120,5 @@ async def _on_record(
     app: KekApp, actor: Actor, client_id: ClientId, outcome: Outcome, *, found: int, cause: str
 ) -> None:
     async with app.db.begin(client_id=client_id) as tx:
-        await tx.append(
-            Event(name=EventName.KEK_CHECKED, actor=actor, outcome=outcome, client_id=client_id, object_id=client_id,
-                  fields={"found": found, "cause": cause})
-        )  # fmt: skip
+        await record(tx, actor, EventName.KEK_CHECKED, outcome=outcome, client_id=client_id, object_id=client_id,
+                     found=found, cause=cause)  # fmt: skip

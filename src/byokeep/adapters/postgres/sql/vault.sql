@@ -62,9 +62,6 @@ SELECT i.*, p.state AS profile_state, p.generation, n.state AS new_state, n.gene
        (SELECT w.state FROM byokeep.profile_work w
          WHERE w.client_id = i.client_id AND w.profile_id = i.profile_id AND w.incident_id = i.incident_id
            AND w.kind = 'shred' ORDER BY w.asked_at DESC LIMIT 1) AS shred_state,
-       (SELECT w.state FROM byokeep.profile_work w
-         WHERE w.client_id = i.client_id AND w.profile_id = i.new_profile_id AND w.incident_id = i.incident_id
-           AND w.kind = 'validate' ORDER BY w.asked_at DESC LIMIT 1) AS validate_state,
        EXISTS (SELECT FROM byokeep.profile_work w
                 WHERE w.client_id = i.client_id AND w.profile_id = i.profile_id AND w.ended_at IS NULL) AS old_busy,
        EXISTS (SELECT FROM byokeep.profile_work w
