@@ -22,6 +22,7 @@ import hmac
 import json
 import time
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
@@ -263,7 +264,9 @@ def account_hasher(key: Secret) -> Callable[[str], str]:
 
 TAIL: Final = 64 << 20  # bytes of a source that are looked at
 EARLIER: Final = timedelta(seconds=10)  # lines of several writers may stand in another order than their times
-_CLOSE: Final = 1 << 16  # bytes: no need to look closer than this
+# What a line without a time counts as: searched in any case, and not counted.
+_LATEST: Final = datetime.max.replace(tzinfo=UTC)
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 _TIMES: Final = ("at", "@timestamp", "time", "timestamp")
 
 
@@ -274,16 +277,13 @@ class LogFiles:
     Attributes:
         logs: Log files, one JSON object a line where they are ours.
         spans: Span files, one JSON object a line.
-        flush: Called before a search, so that what this process holds back is written.
     """
 
     logs: Sequence[Path]
     spans: Sequence[Path]
-    flush: Callable[[], None] = lambda: None
 
     async def search(self, value: Secret, since: datetime) -> LeakCount:
         """Search everything written since a time; raises nothing, an unreadable source says so in the count."""
-        self.flush()
         return await asyncio.to_thread(self._search, value, since)
 
     def _search(self, value: Secret, since: datetime) -> LeakCount:
@@ -299,11 +299,11 @@ class LogFiles:
                 if tail is None:
                     readable = False
                     continue
-                tail = tail[_begin(tail, since - EARLIER) :]
-                report = sweep.scan_bytes(tail, source=path.name)
+                lines = _lines_since(tail, since - EARLIER)
+                report = sweep.scan_bytes(b"".join(lines), source=path.name)
                 found += len(report.findings)
                 readable = readable and not report.unreadable
-                counts[kind] += _lines_since(tail, since)
+                counts[kind] += sum(since <= (_time_of(line) or _EARLIEST) for line in lines)
         return LeakCount(
             sources=len(self.logs) + len(self.spans), lines=counts["lines"], spans=counts["spans"], found=found,
             readable=readable,
@@ -325,36 +325,10 @@ def _tail(path: Path, since: datetime) -> bytes | None:
     return data if first is not None and first < since else None
 
 
-def _begin(data: bytes, since: datetime) -> int:
-    """Return where the lines since a time begin, or a little before; 0 for lines without times.
-
-    So a search costs what was written since, not what all the logs have grown to.
-    """
-    low, high = 0, len(data)  # what stands at low is older than since, or is the very beginning
-    while high - low > _CLOSE:
-        middle = (low + high) // 2
-        start = data.find(b"\n", middle, high) + 1
-        at = _first_time(data, start, high) if start else None
-        if at is not None and at < since:
-            low = start
-        else:
-            high = middle
-    return low
-
-
-def _first_time(data: bytes, start: int, end: int) -> datetime | None:
-    while 0 <= start < end:
-        stop = data.find(b"\n", start, end)
-        if stop < 0:
-            return None
-        if (at := _time_of(data[start:stop])) is not None:
-            return at
-        start = stop + 1
-    return None
-
-
-def _lines_since(data: bytes, since: datetime) -> int:
-    return sum(1 for line in data.splitlines() if (at := _time_of(line)) is not None and at >= since)
+def _lines_since(data: bytes, since: datetime) -> list[bytes]:
+    """Return the lines since a time, and before them what no line with a time tells to be older."""
+    lines = data.splitlines(keepends=True)
+    return lines[bisect_left(lines, since, key=lambda line: _time_of(line) or _LATEST) :]
 
 
 def _time_of(line: bytes) -> datetime | None:
