@@ -24,7 +24,7 @@ from byokeep.core.tokens import TokenSet
 from byokeep.platforms.client import PlatformClient, RevocationResult
 from byokeep.platforms.consent import PlatformApp, TokenPlace, authorization_url, new_verifier
 from byokeep.platforms.descriptor import load
-from byokeep.wire.outbound import Got, Outbound
+from byokeep.wire.transport import Got, Outbound
 from tests.support import npm
 
 HERE = Path(__file__).parents[1] / "support" / "oidc"

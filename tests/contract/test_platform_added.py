@@ -112,7 +112,7 @@ from byokeep.adapters.postgres.migrations import migrate
 from byokeep.core.model import PLATFORMS, Provider
 from byokeep.core.secret import Secret
 from byokeep_sim.site import Site
-from byokeep.wire.outbound import Outbound
+from byokeep.wire.transport import Outbound
 
 asked = []
 

@@ -25,7 +25,7 @@ from byokeep.core.tokens import TokenSet, missing_scopes
 from byokeep.platforms.client import PlatformClient, Posts, RevocationResult
 from byokeep.platforms.consent import PlatformApp, TokenPlace, authorization_url, new_verifier
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS, MixUp, Pkce, ScopePurpose
-from byokeep.wire.outbound import Got, NotGot, Outbound, exchange
+from byokeep.wire.transport import Got, NotGot, Outbound, exchange
 from tests.support.social import ACCOUNTS, BACK, DAY, SECRET, Social, running_platforms
 
 PLATFORMS = sorted(ACCOUNTS)

@@ -22,7 +22,7 @@ from byokeep.core.errors import Rejected
 from byokeep.core.next_steps import of_outcome
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import CheckOutcome, OutcomeStatus
-from byokeep.wire.outbound import Outbound, exchange
+from byokeep.wire.transport import Outbound, exchange
 
 PROVIDERS = sorted(DESCRIPTORS)
 WORD = string.ascii_letters + string.digits

@@ -24,7 +24,7 @@ from byokeep.adapters.providers.identify import identify
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import OutcomeStatus
-from byokeep.wire.outbound import Outbound, address_allowed
+from byokeep.wire.transport import Outbound, address_allowed
 
 PROVIDERS = sorted(DESCRIPTORS)
 KEY = "sk-proj-" + "b4T9" * 12
@@ -228,7 +228,7 @@ async def test_the_same_call_works_when_the_address_is_public(stub: TlsStub, mon
     descriptor = replace(DESCRIPTORS["openai"], base_url=f"https://api.example.com:{stub.port}", host="api.example.com")
     real = socket.getaddrinfo
     monkeypatch.setattr(socket, "getaddrinfo", lambda host, *a, **k: real("127.0.0.1", *a, **k))
-    monkeypatch.setattr("byokeep.wire.outbound.address_allowed", lambda address, **_: address == "127.0.0.1")
+    monkeypatch.setattr("byokeep.wire.transport.address_allowed", lambda address, **_: address == "127.0.0.1")
     outcome = await ask(None, descriptor=descriptor, trust=stub.trust)
     assert outcome.status is OutcomeStatus.VERIFIED
     assert len(stub.seen) == 1

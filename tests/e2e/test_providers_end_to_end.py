@@ -16,7 +16,7 @@ from byokeep.adapters.providers.identify import identify
 from byokeep.client import ClientSettings, Keep
 from byokeep.core.errors import Denied, Rejected
 from byokeep.core.secret import Secret
-from byokeep.wire.outbound import Outbound
+from byokeep.wire.transport import Outbound
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]

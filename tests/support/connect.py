@@ -27,8 +27,8 @@ from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.tokens import TokenSet
 from byokeep.jobs.jobs import JobSpec, open_job
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
-from byokeep.wire.outbound import Outbound
 from byokeep.wire.tokens import unpack_tokens
+from byokeep.wire.transport import Outbound
 from byokeep.worker.ports import BrokerCustodian, LeasedValues
 from tests.support.broker import Person, Store, standing
 from tests.support.postgres import drop_database, fresh_database

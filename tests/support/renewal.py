@@ -32,8 +32,8 @@ from byokeep.platforms.client import PlatformClient
 from byokeep.platforms.consent import PlatformApp, TokenPlace, authorization_url, new_verifier
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS, Pkce, ScopePurpose
 from byokeep.wire import bao_http
-from byokeep.wire.outbound import Outbound
 from byokeep.wire.tokens import pack_tokens, unpack_tokens
+from byokeep.wire.transport import Outbound
 from byokeep.worker.ports import BrokerCustodian
 from tests.support.broker import Stand
 from tests.support.postgres_rows import state_rows

@@ -39,7 +39,7 @@ from byokeep.kernel.ports import CheckOutcome
 from byokeep.telemetry import log, spans
 from byokeep.tenancy.authenticate import authenticate
 from byokeep.web.app import create_app
-from byokeep.wire.outbound import Outbound
+from byokeep.wire.transport import Outbound
 from byokeep.worker.ports import BrokerCustodian, LogFiles, account_hasher, noted
 from byokeep.worker.tasks import register
 from byokeep_redact.canary import Canary, marker_of, new_canary

@@ -12,7 +12,7 @@ from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.secret import Secret
 from byokeep.platforms import client
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS, DescribedCall, OAuth
-from byokeep.wire.outbound import Got, NotGot
+from byokeep.wire.transport import Got, NotGot
 
 FOLDER = Path(__file__).resolve().parents[1] / "vectors" / "platforms"
 FILES = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}

@@ -18,8 +18,8 @@ from byokeep.adapters.files import slots
 from byokeep.adapters.files.slots import SIZE, SlotDirectory, decode, encode, seal, unseal
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.wire.outbound import MAX_BODY
 from byokeep.wire.tokens import LandedReply
+from byokeep.wire.transport import MAX_BODY
 from byokeep_redact.canary import Canary, new_canary
 from byokeep_redact.search import Sweep
 

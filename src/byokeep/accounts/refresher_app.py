@@ -34,8 +34,8 @@ from byokeep.kernel.ports import Custodian, ValueCustody, Written
 from byokeep.platforms.client import PlatformClient
 from byokeep.platforms.consent import PlatformApp, TokenPlace
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS, OAuth
-from byokeep.wire.outbound import Outbound
 from byokeep.wire.tokens import pack_tokens, unpack_tokens
+from byokeep.wire.transport import Outbound
 
 SIDE_BY_SIDE: Final = 4
 FIRST_PAUSE_S: Final = 5.0

@@ -52,7 +52,7 @@ from byokeep.platforms.descriptor import (
     ReplyFields,
     Surface,
 )
-from byokeep.wire.outbound import Got, NotGot, Outbound, exchange
+from byokeep.wire.transport import Got, NotGot, Outbound, exchange
 
 _LONGEST_ID: Final = 256
 _LONGEST_NAME: Final = 400
@@ -90,7 +90,7 @@ async def send(
 
     Raises:
         Rejected: ``call_lacks_a_value``, ``secret_in_url``, ``app_without_secret``, and what :class:`TokenPlace` and
-            :func:`~byokeep.wire.outbound.exchange` raise. Nothing was sent then.
+            :func:`~byokeep.wire.transport.exchange` raise. Nothing was sent then.
     """
     known: dict[str, str | Secret | None] = {
         "client_id": app.client_id,

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
 from byokeep.platforms.descriptor import OAuth, Pkce, PlatformDescriptor
-from byokeep.wire.outbound import loopback_base
+from byokeep.wire.transport import loopback_base
 
 _BYTES: Final = 48  # 64 characters, within the 43 to 128 of RFC 7636
 

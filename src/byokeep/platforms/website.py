@@ -27,7 +27,7 @@ from byokeep.core.data_file import Table
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Lane
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
-from byokeep.wire.outbound import loopback_base
+from byokeep.wire.transport import loopback_base
 
 _HOST: Final = re.compile(r"(?!-)[a-z0-9-]+(?:\.[a-z0-9-]+)+\Z")
 _PATH: Final = re.compile(r"/[A-Za-z0-9._~/-]*\Z")

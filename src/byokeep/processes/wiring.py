@@ -62,7 +62,7 @@ from byokeep.profiles.login import ProfileApp
 from byokeep.settings import Settings, hand_off_file, parse_audit_files, parse_bucket
 from byokeep.tenancy import bootstrap
 from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.outbound import Outbound
+from byokeep.wire.transport import Outbound
 from byokeep.worker.ports import BrokerCustodian, LogFiles, account_hasher, noted
 
 ACCOUNT_KEY: Final = "account-hash.key"  # keys the digest of providers' account ids; not in the database

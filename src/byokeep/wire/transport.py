@@ -3,22 +3,33 @@
 Rules
 - No redirects, cookies, proxies of the environment or unpacked bodies; certificates are always checked.
 - A body is read up to a bound; a failure becomes a code, and its text is dropped.
+- To a server that is not ours (:class:`Outbound`) a secret goes over HTTPS to the named host, or to a loopback address
+  where overriding is allowed. The addresses that a name leads to are judged before connecting: private, link-local and
+  metadata addresses get no byte. One deadline for the whole exchange, one bound for the body; a connection for each
+  request, so that none is sent twice; a reply is status, a few headers and bytes.
 
 It may not retry, nor read a body: whether an act may be repeated, and what a reply means, is known to the caller alone.
 """
 
 from __future__ import annotations
 
+import ipaddress
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Final, Self
+from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
 
-from byokeep.core.errors import Unavailable
+from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.secret import Secret
+from byokeep.wire.address import is_loopback
 
 PIECE: Final = 1 << 16
 MOST_TOLD: Final = 1 << 16  # bytes of what a process says of its state
@@ -130,3 +141,181 @@ def failing(unreachable: str, timeout: str, tls: str, large: str, step: str = ""
     except (aiohttp.ClientError, OSError, ValueError):
         code = unreachable
     raise Unavailable(code, next_step=step) from None
+
+
+MAX_BODY: Final = 256 * 1024
+KEPT_HEADERS: Final = frozenset({"retry-after", "x-rate-limit-reset", "content-type"})
+NEXT_STEP: Final = "Remove the configured base URL, or point it at a loopback simulator outside production."
+
+
+def address_allowed(address: str, *, loopback: bool) -> bool:
+    """Whether a connection to this IP address may carry a secret."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    ip = mapped or ip
+    if loopback:
+        return ip.is_loopback
+    return ip.is_global and not (ip.is_multicast or ip.is_loopback or ip.is_link_local or ip.is_reserved)
+
+
+def not_allowed() -> Rejected:
+    """Return the refusal to send a secret to an address."""
+    return Rejected("host_not_allowed", next_step=NEXT_STEP)
+
+
+def loopback_base(base: str) -> str:
+    """Accept the address of a simulator and return it without a slash at its end.
+
+    Raises:
+        Rejected: ``bad_base_url``, ``host_not_allowed``.
+    """
+    try:
+        split = urlsplit(base)
+        host, _ = split.hostname or "", split.port
+    except ValueError:
+        raise Rejected("bad_base_url", next_step=NEXT_STEP) from None
+    odd = not base.isascii() or not base.isprintable() or any(char in base for char in "\\ ?#@")
+    if odd or split.scheme not in ("http", "https"):
+        raise Rejected("bad_base_url", next_step=NEXT_STEP)
+    if not is_loopback(host, named=True):
+        raise not_allowed()
+    return base.rstrip("/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Got:
+    """A whole reply. The body may hold tokens, so it is wrapped."""
+
+    status: int
+    body: Secret
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotGot:
+    """No whole reply.
+
+    Args:
+        sent: Whether bytes of the request may have reached the other side.
+        status: Status of a reply whose body could not be taken.
+    """
+
+    sent: bool
+    status: int | None = None
+
+
+class _Judge(aiohttp.ThreadedResolver):
+    """Finds the addresses of a name, and drops those where a secret may not go: they are not even connected to."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[aiohttp.abc.ResolveResult]:
+        """Return what is left. Raises Rejected(``host_not_allowed``) when that is nothing."""
+        found = await super().resolve(host, port, family)
+        found = [one for one in found if address_allowed(one["host"], loopback=host == "localhost")]
+        if not found:
+            raise not_allowed()
+        return found
+
+
+@dataclass(slots=True)
+class Watch:
+    """Follows one request. ``sent``: whether bytes of it may have left."""
+
+    sent: bool = False
+
+
+class Outbound(Transport):
+    """Connections to servers that are not ours, each for one request: nothing is sent again over another.
+
+    Args:
+        trust: Certificates to trust; None for the system's.
+    """
+
+    def __init__(self, *, trust: ssl.SSLContext | None = None) -> None:
+        super().__init__()
+        self._trust = trust
+
+    def ask(
+        self, method: str, url: str, *, headers: Mapping[str, str], loopback: bool, watch: Watch,
+        within: aiohttp.ClientTimeout, data: bytes | None = None,
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:  # fmt: skip
+        """Return the reply of one request as a context manager.
+
+        Args:
+            loopback: Whether the far end must be this machine; otherwise it must be a public address.
+
+        Raises:
+            Rejected: ``host_not_allowed``, here or on entering: nothing was sent.
+        """
+        host = URL(url, encoded=True).host or ""
+        numeric = ":" in host or host.replace(".", "").isdigit()  # the library connects to such without resolving
+        if loopback is not is_loopback(host, named=True) or (numeric and not address_allowed(host, loopback=loopback)):
+            raise not_allowed()
+        own = {"accept": "application/json", "user-agent": "byokeep"}
+        return self.request(method, url, headers={**own, **headers}, within=within, data=data, watch=watch)
+
+    def _open(self) -> aiohttp.ClientSession:
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_create_start.append(_once_only)
+        trace.on_connection_create_end.append(_connected)
+        return new_session(
+            aiohttp.TCPConnector(
+                ssl=self._trust or ssl.create_default_context(), resolver=_Judge(), force_close=True
+            ), trace,
+        )  # fmt: skip
+
+
+async def _once_only(_: object, context: SimpleNamespace, __: object) -> None:
+    if context.trace_request_ctx.sent:  # the library sends a GET again whose connection broke; we do not
+        raise aiohttp.ClientOSError("the connection broke")
+
+
+async def _connected(_: object, context: SimpleNamespace, __: object) -> None:
+    context.trace_request_ctx.sent = True
+
+
+async def exchange(
+    http: Outbound,
+    method: str,
+    url: str,
+    *,
+    headers: dict[str, str],
+    content: bytes = b"",
+    loopback: bool,
+    connect_s: float = 10.0,
+    deadline_s: float = 60.0,
+) -> Got | NotGot:
+    """Send one request and read its reply.
+
+    Args:
+        loopback: Whether the far end must be this machine; otherwise it must be a public address.
+        connect_s: Seconds until the connection stands.
+        deadline_s: Seconds for everything.
+
+    Raises:
+        Rejected: ``host_not_allowed``: nothing was sent.
+    """
+    watch, status = Watch(), None
+    within = aiohttp.ClientTimeout(total=deadline_s, connect=min(connect_s, deadline_s))
+    asked = http.ask(method, url, headers=headers, data=content or None, loopback=loopback, watch=watch, within=within)
+    try:
+        async with asked as reply:
+            if is_packed(reply):
+                return NotGot(sent=True, status=reply.status)
+            status = reply.status
+            body = Secret(await read_body(reply, MAX_BODY))
+            kept = {name: reply.headers[name][:100] for name in KEPT_HEADERS if name in reply.headers}
+            return Got(status=reply.status, body=body, headers=kept)
+    except TooLarge:
+        return NotGot(sent=True, status=status)
+    except (TimeoutError, aiohttp.ClientError, OSError, ValueError):
+        return NotGot(sent=watch.sent)
+
+
+def is_packed(reply: aiohttp.ClientResponse) -> bool:
+    """Whether a body came compressed though none was asked for."""
+    return reply.headers.get("content-encoding", "identity").lower() != "identity"

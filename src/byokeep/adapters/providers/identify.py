@@ -35,7 +35,7 @@ from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import CheckOutcome, OutcomeStatus
 from byokeep.wire.address import is_loopback
-from byokeep.wire.outbound import NEXT_STEP, Outbound, Watch, is_packed
+from byokeep.wire.transport import NEXT_STEP, Outbound, Watch, is_packed
 
 _LONGEST_ID: Final = 256
 
