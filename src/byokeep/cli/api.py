@@ -185,14 +185,12 @@ def _document(content: bytes) -> Any:
         raise Unavailable("server_garbage", next_step="This is not a byokeep server.") from None
 
 
-_SHOWN_AS: Final = {
-    "client_id": "client", "object_id": "object", "subject_id": "subject", "dispatcher_id": "dispatcher",
-    "runner_id": "runner", "actor": "actor", "object": "object", "scope": "scope", "clients": "clients",
-    "client": "client", "by": "by", "asked_by": "asked_by", "changed_by": "changed_by", "closed_by": "closed_by",
-    "confirmed_by": "confirmed_by", "created_by": "created_by", "opened_by": "opened_by", "sealed_by": "sealed_by",
-    "requested_by": "requested_by", "session_by": "session_by", "set_by": "set_by", "started_by": "started_by",
-    "what": "what",
-}  # fmt: skip
+# The fields that hold ids of what has a name.
+_NAMED: Final = (
+    "client_id", "object_id", "subject_id", "dispatcher_id", "runner_id", "actor", "object", "scope", "clients",
+    "client", "by", "asked_by", "changed_by", "closed_by", "confirmed_by", "created_by", "opened_by", "sealed_by",
+    "requested_by", "session_by", "set_by", "started_by", "what",
+)  # fmt: skip
 _ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MOST: Final = 300  # ids in one question
 _OF_MACHINES: Final = (b"bkd_", b"bkr_", b"bkc_")
@@ -212,7 +210,7 @@ def tell(
     rows = [data] if isinstance(data, Mapping) else list(data)
     names = _ask(sorted({one for row in rows for one in _ids(row)})[:_MOST], token)
     told = [_named(row, names) for row in rows]
-    wanted = tuple(_SHOWN_AS.get(name, name) for name in columns)
+    wanted = tuple(_shown_as(name) for name in columns)
     show(told[0] if isinstance(data, Mapping) else told, title=title, columns=wanted, note=note)
 
 
@@ -263,7 +261,7 @@ async def ask_until(path: str, over: Callable[[Any], bool], *, within_s: float, 
 
 
 def _ids(row: Mapping[str, Any]) -> Iterator[str]:
-    for field in _SHOWN_AS:
+    for field in _NAMED:
         value = row.get(field)
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str):
@@ -286,12 +284,16 @@ def _ask(ids: list[str], token: Secret | None) -> Mapping[str, str]:
 def _named(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for field, value in row.items():
-        shown_as = _SHOWN_AS.get(field)
-        if shown_as is None:
+        shown_as = _shown_as(field)
+        if field not in _NAMED:
             told[field] = value
         elif shown_as == field or shown_as not in row:
             told[shown_as] = _name(value, names)
     return told
+
+
+def _shown_as(field: str) -> str:
+    return field.removesuffix("_id") if field in _NAMED else field
 
 
 def _name(value: Any, names: Mapping[str, str]) -> Any:

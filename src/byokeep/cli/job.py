@@ -74,7 +74,8 @@ def run_(
         raise Rejected("no_command", next_step="Put the command after --, e.g. `-- python post.py`.")
     _check(command, secret)
     try:
-        return run(_run(command, str(client), secret, platform or [], effect or [], ttl_s))
+        declared = {"client": client, "platforms": platform or [], "effects": effect or [], "ttl_s": ttl_s}
+        return run(_run(command, secret, **declared))
     except NotFound as error:
         error.next_step = error.next_step or no_such("client")
         raise
@@ -131,24 +132,9 @@ def client_settings() -> ClientSettings:
     )
 
 
-async def _run(
-    command: Sequence[str],
-    client: str,
-    secrets: Sequence[str],
-    platforms: Sequence[str],
-    effects: Sequence[str],
-    ttl_s: int | None,
-) -> int:
-    async with (
-        Keep(client_settings()) as keep,
-        keep.job(
-            client=client,
-            secrets=sorted({name.partition("/")[0] for name in secrets}),
-            platforms=platforms,
-            effects=effects,
-            ttl_s=ttl_s,
-        ) as job,
-    ):
+async def _run(command: Sequence[str], secrets: Sequence[str], **declared: Any) -> int:
+    of = sorted({name.partition("/")[0] for name in secrets})
+    async with Keep(client_settings()) as keep, keep.job(secrets=of, **declared) as job:
         say(f"job {job.id}")
         files = {}
         try:

@@ -272,11 +272,8 @@ def list_() -> None:
     found = run(call("GET", "/v1/operators"))["operators"]
     if not session().as_json:
         found = [one | {"clients": "all" if one["all_clients"] else one["clients"]} for one in found]
-    tell(
-        found,
-        title="Operators",
-        columns=("id", "name", "kind", "roles", "state", "clients", "token_until", "held_until"),
-    )
+    columns = ("id", "name", "kind", "roles", "state", "clients", "token_until", "held_until")
+    tell(found, title="Operators", columns=columns)
 
 
 @app.command

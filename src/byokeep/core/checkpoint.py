@@ -342,9 +342,8 @@ class SignedEpoch(NamedTuple):
 
     def line(self) -> bytes:
         """Return its line in the file of epochs, without the line end."""
-        return canonical_json(
-            {"v": 1, "leaf": self.leaf.decode(), "heads": self.heads.decode(), "note": self.note.decode()}
-        )
+        said = {"leaf": self.leaf.decode(), "heads": self.heads.decode(), "note": self.note.decode()}
+        return canonical_json(said | {"v": 1})
 
 
 def parse_epoch_line(line: bytes) -> SignedEpoch:
@@ -561,15 +560,9 @@ class ClientProof:
 
 def client_proof_data(origin: str, lines: Sequence[bytes], inclusion: Inclusion) -> bytes:
     """Return the file's bytes."""
-    return canonical_json(
-        {
-            "v": 1,
-            "type": TYPE,
-            "origin": origin,
-            "records": [line.decode() for line in lines],
-            "inclusion": inclusion.members(),
-        }
-    )
+    records = [line.decode() for line in lines]
+    said = {"v": 1, "type": TYPE, "origin": origin, "records": records, "inclusion": inclusion.members()}
+    return canonical_json(said)
 
 
 def verify_client_proof(data: bytes, keys: Sequence[NoteKey]) -> ClientProof:

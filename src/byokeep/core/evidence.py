@@ -151,14 +151,9 @@ def _written(about: Onboarding, pieces: Sequence[EvidencePiece], *, digest: str,
         "v": version, "origin": about.origin, "sop": str(about.sop), "client": str(about.client),
         "ref": str(about.ref), **_named(about), "items": dict(about.items),
     } | (carried[0] if version == 1 else {"pieces": carried})  # fmt: skip
-    return canonical_json(
-        {
-            "_type": STATEMENT,
-            "subject": [{"name": f"{_SUBJECTS[about.kind]}:{about.ref}", "digest": {"sha256": digest}}],
-            "predicateType": _TYPE_OF[about.kind, version],
-            "predicate": said,
-        }
-    )
+    subject = [{"name": f"{_SUBJECTS[about.kind]}:{about.ref}", "digest": {"sha256": digest}}]
+    kind = _TYPE_OF[about.kind, version]
+    return canonical_json({"_type": STATEMENT, "subject": subject, "predicateType": kind, "predicate": said})
 
 
 def _named(about: Onboarding) -> dict[str, Any]:
@@ -175,13 +170,9 @@ def pae(payload: bytes, payload_type: str = PAYLOAD_TYPE) -> bytes:
 
 def envelope(payload: bytes, *, signature: bytes, key_id: str) -> bytes:
     """Return the DSSE envelope's bytes."""
-    return canonical_json(
-        {
-            "payload": b64encode(payload).decode(),
-            "payloadType": PAYLOAD_TYPE,
-            "signatures": [{"keyid": key_id, "sig": b64encode(signature).decode()}],
-        }
-    )
+    signatures = [{"keyid": key_id, "sig": b64encode(signature).decode()}]
+    said = {"payload": b64encode(payload).decode(), "payloadType": PAYLOAD_TYPE, "signatures": signatures}
+    return canonical_json(said)
 
 
 def open_envelope(data: bytes, keys: Mapping[str, bytes]) -> tuple[bytes, str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Final
 
 from byokeep.core.errors import Rejected
@@ -27,16 +26,14 @@ class KeyState(StrEnum):
     DESTROYED = "destroyed"
 
 
-TRANSITIONS: Final[Mapping[KeyState, frozenset[KeyState]]] = MappingProxyType(
-    {
-        KeyState.PRE_ACTIVATION: frozenset({KeyState.ACTIVE, KeyState.COMPROMISED, KeyState.DESTROYED}),
-        KeyState.ACTIVE: frozenset({KeyState.SUSPENDED, KeyState.DEACTIVATED, KeyState.COMPROMISED}),
-        KeyState.SUSPENDED: frozenset({KeyState.ACTIVE, KeyState.DEACTIVATED, KeyState.COMPROMISED}),
-        KeyState.DEACTIVATED: frozenset({KeyState.COMPROMISED, KeyState.DESTROYED}),
-        KeyState.COMPROMISED: frozenset({KeyState.DESTROYED}),
-        KeyState.DESTROYED: frozenset(),
-    }
-)
+TRANSITIONS: Final[Mapping[KeyState, frozenset[KeyState]]] = {
+    KeyState.PRE_ACTIVATION: frozenset({KeyState.ACTIVE, KeyState.COMPROMISED, KeyState.DESTROYED}),
+    KeyState.ACTIVE: frozenset({KeyState.SUSPENDED, KeyState.DEACTIVATED, KeyState.COMPROMISED}),
+    KeyState.SUSPENDED: frozenset({KeyState.ACTIVE, KeyState.DEACTIVATED, KeyState.COMPROMISED}),
+    KeyState.DEACTIVATED: frozenset({KeyState.COMPROMISED, KeyState.DESTROYED}),
+    KeyState.COMPROMISED: frozenset({KeyState.DESTROYED}),
+    KeyState.DESTROYED: frozenset(),
+}
 
 
 # A value in one of these states may still open something: replaced in order or destroyed it does not count. A
@@ -51,10 +48,6 @@ def check_transition(old: KeyState, new: KeyState) -> None:
         Rejected: ``key_state`` for every pair not in the table (R2.3-7), the same state included.
     """
     if new not in TRANSITIONS[old]:
-        raise Rejected(
-            "key_state",
-            next_step=f"From {old.value} it can become: {', '.join(sorted(TRANSITIONS[old])) or 'nothing else'}."
-            " A retired key is replaced, not revived.",
-            state_from=old.value,
-            state_to=new.value,
-        )
+        possible = ", ".join(sorted(TRANSITIONS[old])) or "nothing else"
+        step = f"From {old.value} it can become: {possible}. A retired key is replaced, not revived."
+        raise Rejected("key_state", next_step=step, state_from=old.value, state_to=new.value)

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Final, NewType
 from uuid import UUID
 
@@ -124,14 +123,12 @@ class LanePolicy(StrEnum):
 
 
 # A policy -> the lanes that it enables.
-LANES_OF: Final[Mapping[LanePolicy, tuple[Lane, ...]]] = MappingProxyType(
-    {
-        LanePolicy.API: (Lane.API,),
-        LanePolicy.BROWSER: (Lane.BROWSER,),
-        LanePolicy.HYBRID: (Lane.API, Lane.BROWSER),
-        LanePolicy.OFF: (),
-    }
-)
+LANES_OF: Final[Mapping[LanePolicy, tuple[Lane, ...]]] = {
+    LanePolicy.API: (Lane.API,),
+    LanePolicy.BROWSER: (Lane.BROWSER,),
+    LanePolicy.HYBRID: (Lane.API, Lane.BROWSER),
+    LanePolicy.OFF: (),
+}
 
 
 class EffectKind(StrEnum):

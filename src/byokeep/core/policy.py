@@ -109,18 +109,8 @@ GRANTS: Final[Mapping[Verb, frozenset[Role]]] = MappingProxyType({verb: verb.rol
 
 # The second person's half of what takes two, and the first one's where an admin is the second: that admin may have made
 # who asks. Who was given the role, or a credential, by one admin alone waits with it.
-APPROVING: Final = frozenset(
-    {
-        Verb.SWITCH_APPROVE_OPEN,
-        Verb.CANARY_APPROVE,
-        Verb.TRANSFER_REQUEST,
-        Verb.TRANSFER_APPROVE,
-        Verb.PROFILE_SHRED,
-        Verb.KEK_END,
-        Verb.VAULT_CLOSE,
-        Verb.SUBJECT_APPROVE,
-    }
-)
+_BY_ADMIN: Final = frozenset({Verb.TRANSFER_REQUEST, Verb.TRANSFER_APPROVE, Verb.SUBJECT_APPROVE})
+APPROVING: Final = frozenset(verb for verb in Verb if verb.roles == {_P}) | _BY_ADMIN
 
 # Nobody may hold both sides: whoever runs jobs or approves does not write keys or policy (R4.1-12).
 FORBIDDEN_PAIRS: Final = frozenset(

@@ -219,16 +219,7 @@ def _ended(state: Reenable, ok: bool | None, *, current: bool) -> Reenable:
 
 
 def _closed(state: Reenable, cause: RecoveryCause) -> Reenable:
-    return replace(
-        state,
-        stage=Stage.CLOSED,
-        cause=cause,
-        number=0,
-        taken=0,
-        done=0,
-        way=state.way + 1,
-        revision=state.revision + 1,
-    )
+    return replace(_moved(state, Stage.CLOSED), cause=cause, number=0, taken=0, done=0, way=state.way + 1)
 
 
 def _moved(state: Reenable, stage: Stage) -> Reenable:

@@ -61,39 +61,26 @@ class Scheme:
 
     name: str
     header: str
-    prefix: str
-    digest: str
-    form: SignatureForm
+    prefix: str = ""
+    digest: str = "sha256"
+    form: SignatureForm = SignatureForm.HEX
     challenge: str = ""
     documents: bool = True
     confirmed: bool = True
 
 
-SCHEMES: Final[Mapping[str, Scheme]] = MappingProxyType(
-    {
-        scheme.name: scheme
-        for scheme in (
-            Scheme(name="meta", header="x-hub-signature-256", prefix="sha256=", digest="sha256",
-                form=SignatureForm.HEX),
-            Scheme(name="tiktok", header="tiktok-signature", prefix="", digest="sha256", form=SignatureForm.TIMED_HEX),
-            Scheme(
-                name="linkedin", header="x-li-signature", prefix="", digest="sha256", form=SignatureForm.HEX,
-                challenge="hex", confirmed=False,
-            ),
-            Scheme(
-                name="youtube", header="x-hub-signature", prefix="sha1=", digest="sha1", form=SignatureForm.HEX,
-                documents=False, confirmed=False,  # a feed, in XML
-            ),
-            Scheme(
-                name="x", header="x-twitter-webhooks-signature", prefix="sha256=", digest="sha256",
-                form=SignatureForm.BASE64,
-                challenge="base64",
-            ),
-            Scheme(name="heygen", header="signature", prefix="", digest="sha256", form=SignatureForm.HEX,
-                confirmed=False),
-        )
-    }
-)  # fmt: skip
+_SCHEMES: Final = (
+    Scheme(name="meta", header="x-hub-signature-256", prefix="sha256="),
+    Scheme(name="tiktok", header="tiktok-signature", form=SignatureForm.TIMED_HEX),
+    Scheme(name="linkedin", header="x-li-signature", challenge="hex", confirmed=False),
+    # A feed, in XML.
+    Scheme(name="youtube", header="x-hub-signature", prefix="sha1=", digest="sha1", documents=False, confirmed=False),
+    Scheme(
+        name="x", header="x-twitter-webhooks-signature", prefix="sha256=", form=SignatureForm.BASE64, challenge="base64"
+    ),
+    Scheme(name="heygen", header="signature", confirmed=False),
+)
+SCHEMES: Final[Mapping[str, Scheme]] = MappingProxyType({scheme.name: scheme for scheme in _SCHEMES})
 
 
 @dataclass(frozen=True, slots=True)
