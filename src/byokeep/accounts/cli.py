@@ -199,17 +199,13 @@ def _told(client: UUID, found: dict[str, Any], onward: str = "") -> int:
     if found["state"] in _OPEN:
         say(next_steps.of_connection("running", ""))
         return Unavailable.exit_code
-    alike = found["reason"] == "other_account" and found["code_points"]
-    say(
-        next_steps.of_consent("look_alike").format(points=alike)
-        if alike
-        else next_steps.of_connection("failed", found["reason"])
-    )
+    if found["reason"] == "other_account" and found["code_points"]:
+        say(next_steps.of_consent("look_alike").format(points=found["code_points"]))
+    else:
+        say(next_steps.of_connection("failed", found["reason"]))
     if found["held_as"]:
-        say(
-            next_steps.of_consent("maybe_ended")
-            + again(f"account show {client} {quote(found['login'])} {quote(found['held_as'])}")
-        )
+        look = again(f"account show {client} {quote(found['login'])} {quote(found['held_as'])}")
+        say(next_steps.of_consent("maybe_ended") + look)
     return Conflict.exit_code if found["state"] == "quarantined" else Rejected.exit_code
 
 

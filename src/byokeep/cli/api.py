@@ -104,7 +104,7 @@ async def fetch(
     Args:
         method: HTTP method.
         path: Path of the route.
-        body: JSON body.
+        body: JSON body; ids as they are.
         raw: Secret to send as the whole body.
         token: Another token than the caller's own.
         anonymous: Send no token.
@@ -126,7 +126,7 @@ async def fetch(
         data = raw.reveal()
         headers["Content-Type"] = "application/octet-stream"
     elif body is not None:
-        data = json.dumps(body).encode()
+        data = json.dumps(body, default=str).encode()
         headers["Content-Type"] = "application/json"
     timeout = aiohttp.ClientTimeout(total=60, connect=3)
     try:

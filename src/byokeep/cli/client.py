@@ -52,15 +52,9 @@ def list_() -> None:
     Example: byokeep client list --json
     """
     found = run(call("GET", "/v1/clients"))["clients"]
-    note = (
-        ""
-        if found
-        else (
-            "None is assigned to this account, or there is none yet. An admin assigns one: "
-            + again("operator change ID --client CLIENT", own_token=False)
-        )
-    )
-    tell(found, title="Clients", columns=_COLUMNS, note=note)
+    assign = again("operator change ID --client CLIENT", own_token=False)
+    none = f"None is assigned to this account, or there is none yet. An admin assigns one: {assign}"
+    tell(found, title="Clients", columns=_COLUMNS, note="" if found else none)
 
 
 @app.command(name="show")

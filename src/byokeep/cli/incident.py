@@ -11,6 +11,7 @@ from cyclopts import App
 from byokeep.cli import alert, vault, way_back
 from byokeep.cli.api import Listing, call, requested, run, tell, tell_all, waiting
 from byokeep.cli.choices import OAuthPlatform
+from byokeep.cli.intake import read_secret
 from byokeep.cli.servers import load
 from byokeep.cli.terminal import again, session, show
 from byokeep.core.errors import Rejected
@@ -42,9 +43,7 @@ def rotate_leases(*, admin_token_fd: int | None = None) -> None:
     settings = session().settings
     if admin_token_fd is None and not settings.embedded_store:
         raise Rejected("admin_token_missing", next_step="Give --admin-token-fd 3 3< FILE.")
-    token = None if admin_token_fd is None else load("byokeep.cli.intake").read_secret(
-        prompt="Admin token", fd=admin_token_fd
-    )  # fmt: skip
+    token = None if admin_token_fd is None else read_secret(prompt="Admin token", fd=admin_token_fd)
     try:
         version = asyncio.run(load("byokeep.processes.installation").rotate_leases(settings, token))
     finally:
@@ -66,14 +65,11 @@ def close(client: UUID, platform: OAuthPlatform, *, reason: Cause) -> None:
         reason: What is known: compromised, revoked, lockout, missing_scope or identity_mismatch. The first two and the
             last put each connected account there out of use until its own login.
     """
-    body = {"client_id": str(client), "platform": platform, "cause": reason}
-    closed = run(call("POST", "/v1/platforms/close", body=body))
+    closed = run(call("POST", "/v1/platforms/close", body={"client_id": client, "platform": platform, "cause": reason}))
     note = (
         "It comes back by a person's login at the platform, which checks identity and permissions, and then a canary.\n"
         "Each account that `byokeep account list` calls needs_reauth has a login of its own, begun from now on.\n"
-        + way_back.of_client(client)
-        + "\nAfter the logins: "
-        + again(f"incident platform canary {client} {platform}")
+        f"{way_back.of_client(client)}\nAfter the logins: {again(f'incident platform canary {client} {platform}')}"
     )
     tell(closed, title="Platform", note=note)
 

@@ -86,11 +86,9 @@ def read_token_file(path: Path) -> Secret:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
-        raise Rejected(
-            "token_file_missing",
-            next_step=f"There is none at {clean(str(path))}. Name yours with --token-file or BYOKEEP_TOKEN_FILE, or "
-            f"run `{again('operator login NAME', own_token=False)}`.",
-        ) from None
+        named = f"There is none at {clean(str(path))}. Name yours with --token-file or BYOKEEP_TOKEN_FILE, or run "
+        step = f"{named}`{again('operator login NAME', own_token=False)}`."
+        raise Rejected("token_file_missing", next_step=step) from None
     try:
         mode = os.fstat(fd).st_mode
         if not stat.S_ISREG(mode) or mode & 0o077:

@@ -21,8 +21,8 @@ def _scope(client: UUID | None, platform: str | None, lane: str | None, everythi
     if everything == (bool(client) or every_lane) or (platform and lane) or homeless:
         step = "Give --client C (with --platform P or --lane L), --lane browser alone, or --everything."
         raise Rejected("bad_scope", next_step=step)
-    named = (("client_id", str(client) if client else None), ("platform", platform), ("lane", lane))
-    return {name: value for name, value in named if value}
+    named = {"client_id": client and str(client), "platform": platform, "lane": lane}
+    return {name: value for name, value in named.items() if value}
 
 
 @app.command

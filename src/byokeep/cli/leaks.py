@@ -326,9 +326,7 @@ def pack() -> int:
     if session().as_json:
         show({"state": verdict, "places": rows, "details": details})
     else:
-        show(rows, title="Leak pack")
-        if details:
-            show(details, title="Details")
+        _tables(("Leak pack", rows), ("Details", details))
     return int(exits[verdict])
 
 

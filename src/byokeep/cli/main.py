@@ -202,11 +202,8 @@ def _usage(error: cyclopts.CycloptsError) -> Rejected:
     kind = _CALLED.get(kind, kind)
     about = {}
     if error.argument is not None and (name := error.argument.name):
-        about["argument"] = (
-            name
-            if name.startswith("-") and not error.argument.field_info.is_positional
-            else (name.lstrip("-").upper().replace("-", "_"))
-        )
+        is_option = name.startswith("-") and not error.argument.field_info.is_positional
+        about["argument"] = name if is_option else name.lstrip("-").upper().replace("-", "_")
     command = " ".join(["byokeep", *(error.command_chain or ())])
     hint = _hint(error, about.get("argument", ""))
     if command == "byokeep job run" and isinstance(error, cyclopts.UnusedCliTokensError | cyclopts.UnknownOptionError):

@@ -24,10 +24,6 @@ from byokeep.process import harden
 app: Final = App(name="operator")
 
 
-def _ids(given: list[UUID] | None) -> list[str]:
-    return [str(one) for one in given or []]
-
-
 def _keep(reply: dict[str, Any], save: Path | None, *, own: bool = False) -> None:
     token = Secret(str(reply.pop("token")))
     asks = token if own else None  # the token that this command was given may have ended
@@ -54,7 +50,7 @@ def create(name: str, *, role: list[PersonRole], client: list[UUID] | None = Non
         client: Clients this person works for.
         all_clients: Works for every client.
     """
-    body = {"name": name, "roles": role, "clients": _ids(client), "all_clients": all_clients}
+    body = {"name": name, "roles": role, "clients": client or [], "all_clients": all_clients}
     made = _made(run(call("POST", "/v1/operators", body=body)))
     if made is None:
         return
@@ -68,7 +64,7 @@ def machine(name: str, *, role: MachineRole, client: list[UUID] | None = None, a
 
     Example: byokeep operator machine runner-1 --role runner --all-clients
     """
-    body = {"name": name, "role": role, "clients": _ids(client), "all_clients": all_clients}
+    body = {"name": name, "role": role, "clients": client or [], "all_clients": all_clients}
     made = _made(run(call("POST", "/v1/machines", body=body)))
     if made is None:
         return
@@ -298,10 +294,8 @@ def change(
         client: The clients from now on, all of them.
         all_clients: Works for every client, or not.
     """
-    given = (("roles", role), ("clients", _ids(client)), ("state", state))
-    body: dict[str, Any] = {name: value for name, value in given if value}
-    if all_clients is not None:
-        body["all_clients"] = all_clients
+    given = {"roles": role or None, "clients": client or None, "state": state, "all_clients": all_clients}
+    body = {name: value for name, value in given.items() if value is not None}
     changed = _made(run(call("PATCH", f"/v1/operators/{_id(subject, None)}", body=body)))
     if changed is not None:
         undo = again(f"operator change {changed['id']} --state active")

@@ -41,9 +41,8 @@ def open_(
     """
     if (client is None) != everybody:
         raise Rejected("scope_missing", next_step="Give --client C, or --everybody.")
-    body: dict[str, object] = {"everybody": everybody, "cause": cause}
-    body |= {"client_id": str(client)} if client else {}
-    body |= {"since": since} if since else {}
+    given = {"everybody": everybody, "cause": cause, "client_id": client, "since": since or None}
+    body = {name: value for name, value in given.items() if value is not None}
     _told(run(call("POST", "/v1/vault-incidents", body=body)))
 
 

@@ -59,13 +59,13 @@ class TokenSet:
     issuer: str
     app_id: str
     access: Secret
-    refresh: Secret | None
-    scopes: tuple[str, ...] | None
-    account_id: str | None
+    refresh: Secret | None = None
+    scopes: tuple[str, ...] | None = None
+    account_id: str | None = None
     obtained_at: datetime
     obtained_by: UUID
-    access_expires_at: datetime | None
-    refresh_expires_at: datetime | None
+    access_expires_at: datetime | None = None
+    refresh_expires_at: datetime | None = None
     consent_expires_at: datetime | None = None
 
     def __post_init__(self) -> None:
@@ -127,19 +127,10 @@ def first_set(
         at: When the reply was received, UTC.
     """
     at = at.replace(microsecond=0)
-    return TokenSet(
-        platform=platform,
-        issuer=issuer,
-        app_id=app_id,
-        access=reply.access,
-        refresh=reply.refresh,
-        scopes=reply.scopes,
-        account_id=reply.account_id,
-        obtained_at=at,
-        obtained_by=obtained_by,
-        access_expires_at=_end(at, reply.access_life_s),
-        refresh_expires_at=_end(at, reply.refresh_life_s) if reply.refresh is not None else None,
+    bare = TokenSet(
+        platform=platform, issuer=issuer, app_id=app_id, access=reply.access, obtained_at=at, obtained_by=obtained_by
     )
+    return renewed(bare, reply, at=at)
 
 
 def renewed(old: TokenSet, reply: TokenReply, *, at: datetime) -> TokenSet:

@@ -49,10 +49,7 @@ def create(client: UUID, *account: Named, packing: Packing = "portable", replace
         packing: What is sealed: the session as a document that any Chromium takes, or the directory without caches.
         replaces: A retired profile whose place it takes.
     """
-    body = {
-        "accounts": [_account(one) for one in account], "packing": packing,
-        "replaces": None if replaces is None else str(replaces),
-    }  # fmt: skip
+    body = {"accounts": [_account(one) for one in account], "packing": packing, "replaces": replaces}
     made = run(call("POST", f"/v1/clients/{client}/profiles", body=body))
     tell(_flat(made), title="Profile", note="Next: " + again(f"profile login {made['profile']}"))
 
@@ -153,9 +150,8 @@ def rekey(profile: UUID, *, wait: bool = True) -> int:
     Args:
         wait: Wait for the outcome.
     """
-    return _ask(
-        profile, "rekey", wait=wait, saying="Sealing anew ...", note="Next: " + again(f"profile show {profile}")
-    )
+    note = "Next: " + again(f"profile show {profile}")
+    return _ask(profile, "rekey", wait=wait, saying="Sealing anew ...", note=note)
 
 
 @profile.command
@@ -186,9 +182,7 @@ def shred(profile: UUID, *, approve: bool = False, incident: UUID | None = None,
         wait: Wait for the outcome; of what was agreed to.
     """
     if not approve:
-        asked = run(
-            call("POST", f"/v1/profiles/{profile}/shred", body={"incident": str(incident)} if incident else None)
-        )
+        asked = run(call("POST", f"/v1/profiles/{profile}/shred", body={"incident": incident} if incident else None))
         step = again(f"profile shred {profile} --approve", own_token=False)
         tell(asked, title="Work", note=f"Nothing is destroyed yet. Next, by an approver: {step}")
         if not session().as_json and (holder := _holder(profile)):
