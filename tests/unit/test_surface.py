@@ -5,14 +5,25 @@ from __future__ import annotations
 import ast
 import json
 from typing import Any
+from uuid import UUID
 
 import pytest
+from fastapi.routing import APIRoute
 
-from byokeep.core.errors import Rejected
-from byokeep.http.request import instant
+from byokeep.core.errors import Rejected, Unauthenticated
+from byokeep.core.model import Actor
+from byokeep.http.openapi import Routes, describe
+from byokeep.http.request import Strict, instant
 from tests.support.surface import Surface
 from tools.error_codes import Source, _calls, codes
 from tools.openapi import faults_of
+
+
+class Wish(Strict):
+    """A body."""
+
+    reason: str
+
 
 REPLY = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]}
 
@@ -90,3 +101,21 @@ def test_times_that_are_none_in_utc_are_refused(text: str) -> None:
     """A time before the first or after the last in UTC, one without a zone, and no time at all are rejected input."""
     with pytest.raises(Rejected, match="bad_time field=since"):
         instant("since", text)
+
+
+def test_who_asks_is_known_before_a_body_is_read() -> None:
+    """Whatever order an endpoint names them in, the caller's token is looked at first; the body is described."""
+
+    async def nobody(_token: str, _request_id: UUID) -> Actor:
+        raise Unauthenticated("bad_token")
+
+    routes = Routes("acts", nobody, 403)
+
+    @routes.post("/acts")
+    async def act(body: Wish, actor: Actor) -> dict[str, str]:
+        return {"by": str(actor.id), "why": body.reason}
+
+    (route,) = routes.routes
+    assert isinstance(route, APIRoute)
+    assert [one.name for one in route.dependant.dependencies if one.name] == ["actor", "body"]
+    assert route.openapi_extra == describe(Wish)

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
-from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from pydantic import Field
 
 from byokeep.audit import disclosure, log
-from byokeep.audit.log import Malformed
+from byokeep.audit.log import LogReport, Malformed
 from byokeep.core.errors import Rejected
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb
 from byokeep.core.secret import Secret
-from byokeep.http.openapi import answers, describe, raw_body, refusals
+from byokeep.http.openapi import Routes, answers, raw_body, refusals
 from byokeep.http.reply import AtOffset, Reply
-from byokeep.http.request import Authenticator, Id, PathId, Strict, caller, json_body, no_query, read_bytes
+from byokeep.http.request import Authenticator, Id, PathId, Strict, read_bytes
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import permit
+from byokeep.kernel.ports import DeviceHealth
 from byokeep.reconciliation import reconcile
+from byokeep.reconciliation.explain import LogFinding
 from byokeep.reconciliation.reconcile import Reconciliation
 
 MAX_VALUE: Final = 8192  # bytes of a value to hash
@@ -57,52 +58,37 @@ class BrokenRecordReply(Reply, of=Malformed, shows="chain seq code"):
     """A record that is not well formed."""
 
 
-class VerifyReply(Reply):
+class VerifyReply(
+    Reply, of=LogReport, shows="state epochs chains records newer_than_checkpoint=uncovered rebased malformed findings"
+):
     """What the whole log is against all checkpoints; at most 100 of the findings are named."""
 
     state: Literal["ok", "findings"]
-    epochs: int
-    chains: int
-    records: int
-    newer_than_checkpoint: int
-    rebased: int
     malformed: int
     findings: list[BrokenRecordReply]
 
 
-class FindingReply(Reply):
+class FindingReply(
+    Reply, of=LogFinding, shows="reason severity at store_request=request_id device client_id lease_id", at=AtOffset
+):
     """Something in the store's log that nobody of ours explains."""
 
-    reason: str
-    severity: str
-    at: AtOffset
-    store_request: Annotated[str, Field(validation_alias="request_id")]
-    device: str
-    client_id: UUID | None
-    lease_id: UUID | None
 
-
-class ReconcileReply(Reply):
+class ReconcileReply(Reply, of=Reconciliation, shows="state requests logins unread until", at=AtOffset):
     """How the store's log compares with ours."""
 
-    state: str
-    requests: int
-    logins: int
-    unread: list[str]
-    until: AtOffset
     findings: list[FindingReply]
 
 
-class DeviceReply(Reply):
+class DeviceReply(
+    Reply,
+    of=DeviceHealth,
+    shows="name state reason recording_since last_write_at size_bytes disk_free_bytes",
+    at=AtOffset,
+):
     """An audit device of the store."""
 
-    name: str
     state: Literal["healthy", "unhealthy"]
-    reason: str
-    recording_since: AtOffset | None
-    last_write_at: AtOffset | None
-    size_bytes: int
-    disk_free_bytes: int
 
 
 class AuditHealthReply(Reply):
@@ -114,31 +100,30 @@ class AuditHealthReply(Reply):
 
 def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/v1", tags=["audit"], dependencies=[Depends(no_query)], responses=refusals(403))
-    _runs(routes, app, Depends(caller(auth)))
-    _files(routes, app, Depends(caller(auth)))
+    routes = Routes("audit", auth, 403)
+    _runs(routes, app)
+    _files(routes, app)
     return routes
 
 
-def _runs(routes: APIRouter, app: BrokerApp, who: Any) -> None:
-    span = Depends(json_body(ReconcileBody))
+def _runs(routes: Routes, app: BrokerApp) -> None:
 
     @routes.post("/audit/checkpoint", response_model=CheckpointReply, responses=refusals(409))
-    async def checkpoint(actor: Actor = who) -> log.Signed:
+    async def checkpoint(actor: Actor) -> log.Signed:
         """Sign and publish a checkpoint over all chains as they stand."""
         return await log.checkpoint(app, actor)
 
     @routes.post("/audit/verify", response_model=VerifyReply, responses=refusals(409))
-    async def verify(actor: Actor = who) -> dict[str, Any]:
+    async def verify(actor: Actor) -> dict[str, Any]:
         """Verify the whole log against all checkpoints."""
         await log.checkpoint(app, actor)
         found = await log.verify(app, actor)
-        return {"state": "findings" if found.malformed else "ok", "epochs": found.epochs, "chains": found.chains,
-                "records": found.records, "newer_than_checkpoint": found.uncovered, "rebased": found.rebased,
-                "malformed": len(found.malformed), "findings": found.malformed[:MAX_FINDINGS]}  # fmt: skip
+        bad = found.malformed
+        state = "findings" if bad else "ok"
+        return VerifyReply.fields(found, state=state, malformed=len(bad), findings=bad[:MAX_FINDINGS])
 
-    @routes.post("/audit/reconcile", response_model=ReconcileReply, openapi_extra=describe(ReconcileBody))
-    async def run_reconcile(actor: Actor = who, body: ReconcileBody = span) -> Reconciliation:
+    @routes.post("/audit/reconcile", response_model=ReconcileReply)
+    async def run_reconcile(actor: Actor, body: ReconcileBody) -> Reconciliation:
         """Explain everything the store recorded in the last minutes."""
         if not 1 <= body.minutes <= MAX_MINUTES:
             raise Rejected("bad_minutes", next_step=f"From 1 to {MAX_MINUTES} minutes, which are two days.",
@@ -147,52 +132,41 @@ def _runs(routes: APIRouter, app: BrokerApp, who: Any) -> None:
         return await reconcile.reconcile(app, actor, since=since)
 
     @routes.get("/audit/health", response_model=AuditHealthReply)
-    async def health(actor: Actor = who) -> dict[str, Any]:
+    async def health(actor: Actor) -> dict[str, Any]:
         """Probe the store's audit devices now."""
         await permit(app, actor, Verb.ALERT_READ)
         devices = await app.store_audit.devices()
-        return {
-            "healthy": bool(devices) and all(device.healthy for device in devices),
-            "devices": [
-                {"name": device.name, "state": "healthy" if device.healthy else "unhealthy", "reason": device.reason,
-                 "recording_since": device.recording_since, "last_write_at": device.last_write_at,
-                 "size_bytes": device.size_bytes, "disk_free_bytes": device.disk_free_bytes}
-                for device in devices
-            ],
-        }  # fmt: skip
+        shown = [DeviceReply.fields(one, state="healthy" if one.healthy else "unhealthy") for one in devices]
+        return {"healthy": bool(devices) and all(device.healthy for device in devices), "devices": shown}
 
 
-def _files(routes: APIRouter, app: BrokerApp, who: Any) -> None:
-    chosen = Depends(json_body(ExportBody))
+def _files(routes: Routes, app: BrokerApp) -> None:
 
     @routes.post("/evidence/{sop_id}", response_class=Response, responses=answers(_JSON, SIGNED) | refusals(409))
-    async def sign(sop_id: PathId, actor: Actor = who) -> Response:
+    async def sign(sop_id: PathId, actor: Actor) -> Response:
         """Sign the evidence of a complete procedure."""
         return Response(await disclosure.sign_evidence(app, actor, sop_id), media_type=_JSON)
 
-    @routes.post(
-        "/audit/export", response_class=StreamingResponse, openapi_extra=describe(ExportBody),
-        responses=answers(_LINES) | refusals(404, 409),
-    )  # fmt: skip
-    async def export(actor: Actor = who, body: ExportBody = chosen) -> Response:
+    @routes.post("/audit/export", response_class=StreamingResponse, responses=answers(_LINES) | refusals(404, 409))
+    async def export(actor: Actor, body: ExportBody) -> Response:
         """Return a chain, one record a line."""
         return StreamingResponse(
             await disclosure.export(app, actor, body.client_id or app.installation_id), media_type=_LINES
         )
 
     @routes.post("/audit/proof/{client_id}", response_class=Response, responses=answers(_JSON, SIGNED) | refusals(409))
-    async def proof(client_id: PathId, actor: Actor = who) -> Response:
+    async def proof(client_id: PathId, actor: Actor) -> Response:
         """Return a proof of one client's whole history, for a stranger with the public keys."""
         return Response(await disclosure.client_proof(app, actor, client_id), media_type=_JSON)
 
     @routes.get("/audit/keys", response_class=PlainTextResponse)
-    async def keys(actor: Actor = who) -> Response:
+    async def keys(actor: Actor) -> Response:
         """Return the public keys of log and evidence."""
         await permit(app, actor, Verb.SWITCH_READ)
         return PlainTextResponse(str(await log.public_keys(app)))
 
     @routes.post("/audit/hash", openapi_extra=raw_body())
-    async def hash_value(request: Request, actor: Actor = who) -> dict[str, str]:
+    async def hash_value(request: Request, actor: Actor) -> dict[str, str]:
         """Return the keyed hash of the raw body, as each device would write it (R8.2-6)."""
         await permit(app, actor, Verb.AUDIT_HASH)
         value = Secret(await read_bytes(request, limit=MAX_VALUE))

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
-from pydantic import BeforeValidator, ConfigDict
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from byokeep.audit import alerts, disclosure
 from byokeep.audit.alerts import Alert
@@ -14,9 +14,9 @@ from byokeep.audit.disclosure import DEFAULT_RECORDS, RecordWindow, ShownRecord
 from byokeep.core.identity import spelt
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.ref import parse_client_id
-from byokeep.http.openapi import ID, INSTANT, NUMBER, parameters, refusals
-from byokeep.http.reply import At, Reply, at_out
-from byokeep.http.request import Authenticator, PathId, caller, instant, no_query, query_of, whole_number
+from byokeep.http.openapi import ID, INSTANT, NUMBER, Routes, parameters, refusals
+from byokeep.http.reply import Reply, at_out
+from byokeep.http.request import Authenticator, PathId, instant, no_query, query_of, whole_number
 from byokeep.kernel.app import WebApp
 from byokeep.keys import refs
 from byokeep.keys.refs import KeyHistory, LeaseHolder
@@ -50,14 +50,11 @@ class HistoryRecordReply(Reply):
     actor_name: str | None
 
 
-class KeyHistoryReply(Reply):
+class KeyHistoryReply(Reply, of=KeyHistory, shows="ref last_used_at last_rotated_at refused"):
     """Who had access to a key, when it was used and last rotated."""
 
     ref: RefReply
-    last_used_at: At | None
-    last_rotated_at: At | None
-    refused: int
-    access: list[AccessReply]
+    access: Annotated[list[AccessReply], Field(validation_alias="holders")]
     records: list[HistoryRecordReply]
 
 
@@ -93,13 +90,8 @@ def window_of(given: dict[str, str]) -> RecordWindow:
 
 def history_out(history: KeyHistory) -> dict[str, Any]:
     """Return a key's history."""
-    return {
-        "ref": history.ref, "last_used_at": history.last_used_at, "last_rotated_at": history.last_rotated_at,
-        "refused": history.refused, "access": history.holders,
-        "records": [
-            {"seq": one.seq, "at": at_out(one.at), "actor_name": one.actor_name, **one.said} for one in history.entries
-        ],
-    }  # fmt: skip
+    said = [{"seq": one.seq, "at": at_out(one.at), "actor_name": one.actor_name, **one.said} for one in history.entries]
+    return KeyHistoryReply.fields(history, records=said)
 
 
 def record_out(record: ShownRecord) -> dict[str, Any]:
@@ -112,20 +104,18 @@ _WINDOW: Final = {"since": INSTANT, "until": INSTANT, "before": NUMBER, "limit":
 
 def router(app: WebApp, auth: Authenticator) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/v1", tags=["watch"], responses=refusals(403))
-    who = Depends(caller(auth))
+    routes = Routes("watch", auth, 403, query=True)
 
     @routes.get("/alerts", response_model=AlertsReply, dependencies=[Depends(no_query)])
-    async def list_alerts(actor: Actor = who) -> dict[str, Any]:
+    async def list_alerts(actor: Actor) -> dict[str, Any]:
         """List the open alerts that concern the caller, critical ones first."""
         found, more = await alerts.list_alerts(app, actor)
         return {"alerts": found, "more": more}
 
     @routes.post(
-        "/alerts/{alert_id}/close", response_model=AlertReply, dependencies=[Depends(no_query)],
-        responses=refusals(409),
-    )  # fmt: skip
-    async def close_alert(alert_id: PathId, actor: Actor = who) -> Alert:
+        "/alerts/{alert_id}/close", response_model=AlertReply, dependencies=[Depends(no_query)], responses=refusals(409)
+    )
+    async def close_alert(alert_id: PathId, actor: Actor) -> Alert:
         """Close an alert."""
         return await alerts.close_alert(app, actor, alert_id)
 
@@ -133,7 +123,7 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
         "/audit", response_model=RecordsReply, responses=refusals(404, 409),
         openapi_extra=parameters({"client_id": ID} | _WINDOW),
     )  # fmt: skip
-    async def read_audit(request: Request, actor: Actor = who) -> JSONResponse:
+    async def read_audit(request: Request, actor: Actor) -> JSONResponse:
         """Read audit records, newest first; the reading is on record."""
         given = query_of(request, "client_id", "since", "until", "before", "limit")
         client = given.get("client_id")
@@ -145,7 +135,7 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
         "/refs/{ref_id}/history", response_model=KeyHistoryReply, responses=refusals(409),
         openapi_extra=parameters(_WINDOW),
     )  # fmt: skip
-    async def key_history(request: Request, ref_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    async def key_history(request: Request, ref_id: PathId, actor: Actor) -> dict[str, Any]:
         """Tell who had access to a key, when it was used and last rotated; the reading is on record."""
         window = window_of(query_of(request, "since", "until", "before", "limit"))
         return history_out(await refs.key_history(app, actor, ref_id, window))

@@ -6,22 +6,26 @@ Rules
   path, 413 and 415 where a body is read.
 - Every refusal has one shape, :class:`Problem`; every reference in a document leads somewhere.
 - An operation's id is its tag and the name of its endpoint, so it changes only when somebody renames one of them.
+- An endpoint says by its parameters' types what it needs (:class:`Routes`): an ``Actor`` is who asks, a
+  ``Strict`` model the body. Who asks is known before the body is read.
 
 It may not change how a request is answered.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, Final
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 
-from byokeep.http.request import MEDIA_TYPE, Strict
+from byokeep.core.model import Actor
+from byokeep.http.request import MEDIA_TYPE, Authenticator, Strict, caller, json_body, no_query
 
 Document = dict[str, Any]
 BYTES: Final = "application/octet-stream"
@@ -41,7 +45,7 @@ _REFUSED: Final = {
     422: ("Rejected", "The input is wrong; nothing was stored."),
     429: ("RateLimited", "Too many calls; Retry-After says when to come back."),
     503: ("Unavailable", "A part that must work does not; nothing was released and nothing acted."),
-}  # fmt: skip
+}
 
 
 class Problem(BaseModel):
@@ -73,6 +77,36 @@ def raw_body() -> Document:
     """Return the ``openapi_extra`` of a route that reads its body as it is."""
     schema = {"type": "string", "format": "binary"}
     return {"requestBody": {"required": True, "content": {BYTES: {"schema": schema}}}}
+
+
+class Routes(APIRouter):
+    """The routes of one tag, for callers with a good token; each can refuse with the named statuses.
+
+    Args:
+        auth: Token and request id to actor.
+        query: Its routes read the query themselves; without it there may be none.
+    """
+
+    def __init__(self, tag: str, auth: Authenticator, *statuses: int, prefix: str = "/v1", query: bool = False) -> None:
+        super().__init__(
+            prefix=prefix, tags=[tag], dependencies=[] if query else [Depends(no_query)], responses=refusals(*statuses)
+        )
+        self._who = Depends(caller(auth))
+
+    def add_api_route(self, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
+        """Add a route: its ``Actor`` and its body are read and described without further words."""
+        signature = inspect.signature(endpoint, eval_str=True)
+        found = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in signature.parameters.values()]
+        for at, one in enumerate(found):
+            if one.annotation is Actor and one.default is one.empty:
+                found[at] = one.replace(default=self._who)
+            elif isinstance(one.annotation, type) and issubclass(one.annotation, Strict):
+                more["openapi_extra"] = describe(one.annotation) | (more.get("openapi_extra") or {})
+                if one.default is one.empty:
+                    found[at] = one.replace(default=Depends(json_body(one.annotation)))
+        found.sort(key=lambda one: one.annotation is not Actor)
+        endpoint.__signature__ = signature.replace(parameters=found)  # type: ignore[attr-defined]
+        super().add_api_route(path, endpoint, **more)
 
 
 def parameters(schemas: Mapping[str, Document], *, required: bool = False, place: str = "query") -> Document:

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any
-from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import Field
 
 from byokeep.core.model import Actor, ClientId
-from byokeep.http.openapi import describe, refusals
-from byokeep.http.reply import At, Reply
-from byokeep.http.request import Authenticator, Id, PathId, Strict, caller, json_body, no_query
+from byokeep.core.procedure import Run
+from byokeep.http.openapi import Routes, refusals
+from byokeep.http.reply import Reply
+from byokeep.http.request import Authenticator, Id, PathId, Strict
 from byokeep.kernel import procedures
 from byokeep.kernel.app import App
-from byokeep.kernel.procedures import RunStatus
+from byokeep.kernel.procedures import RunStatus, StepRecord
 
 _NEXT: Mapping[str, str] = {
     "person": "Do the next step: `byokeep procedure resume {id}`.",
@@ -37,33 +37,20 @@ class ProcedureBody(Strict):
     client_id: Id | None = None
 
 
-class StepReply(Reply):
+class StepReply(Reply, of=StepRecord, shows="step=name chain seq hash=hash_hex at by"):
     """A step that is done: the record that proves it."""
 
-    step: Annotated[str, Field(validation_alias="name")]
-    chain: UUID
-    seq: int
-    hash: Annotated[str, Field(validation_alias="hash_hex")]
-    at: At
-    by: UUID
 
-
-class ProcedureReply(Reply):
+class ProcedureReply(
+    Reply,
+    of=Run,
+    shows="id procedure client_id object=object_id state reason waits_for next_step due_at started_by started_at"
+    " closed_by closed_at",
+):
     """A run: how far it is, and what the next step waits for."""
 
-    id: UUID
-    procedure: str
-    client_id: UUID | None
-    object: UUID
-    state: str
-    reason: str
     waits_for: str
     next_step: str
-    due_at: At | None
-    started_by: UUID
-    started_at: At
-    closed_by: UUID | None
-    closed_at: At | None
     steps: list[StepReply]
     missing: list[str]
 
@@ -76,35 +63,31 @@ class ProceduresReply(Reply):
 
 def router(app: App, auth: Authenticator) -> APIRouter:
     """Return the routes of looking, starting and going on."""
-    routes = APIRouter(
-        prefix="/v1/procedures", tags=["procedures"], dependencies=[Depends(no_query)], responses=refusals(403)
-    )
-    who, start_body = Depends(caller(auth)), Depends(json_body(ProcedureBody))
+    routes = Routes("procedures", auth, 403, prefix="/v1/procedures")
 
-    @routes.post("", status_code=201, response_model=ProcedureReply, openapi_extra=describe(ProcedureBody),
-                 responses=refusals(404, 409))  # fmt: skip
-    async def start(actor: Actor = who, body: ProcedureBody = start_body) -> dict[str, Any]:
+    @routes.post("", status_code=201, response_model=ProcedureReply, responses=refusals(404, 409))
+    async def start(actor: Actor, body: ProcedureBody) -> dict[str, Any]:
         """Start a procedure, and do what can be done at once."""
         client_id = None if body.client_id is None else ClientId(body.client_id)
         return run_out(await procedures.begin(app, actor, body.procedure, client_id=client_id, object_id=body.object))
 
     @routes.get("", response_model=ProceduresReply)
-    async def list_(actor: Actor = who) -> dict[str, Any]:
+    async def list_(actor: Actor) -> dict[str, Any]:
         """List the runs, open ones first."""
         return {"procedures": [run_out(one) for one in await procedures.runs(app, actor)]}
 
     @routes.get("/{run_id}", response_model=ProcedureReply, responses=refusals(404))
-    async def show(run_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    async def show(run_id: PathId, actor: Actor) -> dict[str, Any]:
         """Look at a run: the steps that are proved, those that are missing, what it waits for."""
         return run_out(await procedures.status(app, actor, run_id))
 
     @routes.post("/{run_id}/resume", response_model=ProcedureReply, responses=refusals(404, 409))
-    async def resume(run_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    async def resume(run_id: PathId, actor: Actor) -> dict[str, Any]:
         """Go on with a run: do a person's next step, or give one that stopped back to the workers."""
         return run_out(await procedures.resume(app, actor, run_id))
 
     @routes.post("/{run_id}/abort", response_model=ProcedureReply, responses=refusals(404, 409))
-    async def abort(run_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    async def abort(run_id: PathId, actor: Actor) -> dict[str, Any]:
         """End a run and undo what it did, last step first."""
         return run_out(await procedures.abort(app, actor, run_id))
 
@@ -113,13 +96,10 @@ def router(app: App, auth: Authenticator) -> APIRouter:
 
 def approvals_router(app: App, auth: Authenticator) -> APIRouter:
     """Return the broker's route: a second person approves."""
-    routes = APIRouter(
-        prefix="/v1/procedures", tags=["procedures"], dependencies=[Depends(no_query)], responses=refusals(403)
-    )
-    who = Depends(caller(auth))
+    routes = Routes("procedures", auth, 403, prefix="/v1/procedures")
 
     @routes.post("/{run_id}/approve", response_model=ProcedureReply, responses=refusals(404, 409))
-    async def approve(run_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    async def approve(run_id: PathId, actor: Actor) -> dict[str, Any]:
         """Approve the next step of a run, as the second person."""
         return run_out(await procedures.approve(app, actor, run_id))
 
@@ -136,9 +116,6 @@ def run_out(status: RunStatus) -> dict[str, Any]:
         next_step = f"Its own commands lead it: {status.look}."
     elif run.state == "complete" and not status.missing:
         next_step = f"For whoever asks: `byokeep evidence export {run.id} FILE`."
-    return {
-        "id": run.id, "procedure": run.procedure, "client_id": run.client_id, "object": run.object_id,
-        "state": state, "reason": run.reason, "waits_for": status.waits_for, "next_step": next_step,
-        "due_at": run.due_at, "started_by": run.started_by, "started_at": run.started_at, "closed_by": run.closed_by,
-        "closed_at": run.closed_at, "steps": status.steps, "missing": status.missing,
-    }  # fmt: skip
+    return ProcedureReply.fields(
+        run, state=state, waits_for=status.waits_for, next_step=next_step, steps=status.steps, missing=status.missing
+    )

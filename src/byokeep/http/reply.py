@@ -43,7 +43,7 @@ def _shown_as(hint: Any, at: Any) -> Any:
 class Reply(BaseModel):
     """A reply. ``class X(Reply, of=Noun, shows="id name")`` has these fields of the noun, with the noun's types.
 
-    ``work=id`` shows a field under another name.
+    ``work=id`` shows a field under another name; a field of its own may stand among them, for order.
     """
 
     model_config = ConfigDict(
@@ -53,20 +53,24 @@ class Reply(BaseModel):
     def __init_subclass__(cls, *, of: type | None = None, shows: str = "", at: Any = At, **more: Any) -> None:
         """Take the named fields from a noun, before those that the class declares itself."""
         if of is not None:
-            hints = get_type_hints(of)
+            hints, own = get_type_hints(of), get_annotations(cls)
             taken: dict[str, Any] = {}
             for text in shows.split():
                 name, _, field = text.rpartition("=")
+                if text in own:
+                    taken[text] = own[text]
+                    continue
                 hint = hints[field] if field in hints else get_type_hints(getattr(of, field).fget)["return"]
                 shown = _shown_as(hint, at)
                 taken[name or field] = Annotated[shown, Field(validation_alias=field)] if name else shown
-            cls.__annotations__ = taken | get_annotations(cls)
+            cls.__annotations__ = taken | own
         super().__init_subclass__(**more)
 
     @classmethod
-    def fields(cls, noun: Any) -> dict[str, Any]:
-        """Return what a reply says of a noun, for a reply that says more."""
-        return cls.model_validate(noun).model_dump()
+    def fields(cls, noun: Any, **more: Any) -> dict[str, Any]:
+        """Return what a reply says of a noun, and what only the flow knows."""
+        names = {name: str(field.validation_alias or name) for name, field in cls.model_fields.items()}
+        return {name: getattr(noun, field) for name, field in names.items() if name not in more} | more
 
     @classmethod
     def answer(cls, noun: Any, status: int) -> Response:

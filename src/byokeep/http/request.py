@@ -167,7 +167,10 @@ def shape(model: type[M], value: dict[str, Any]) -> M:
 
 
 def json_body(model: type[M], *, limit: int = MAX_BODY, optional: bool = False) -> Callable[[Request], Awaitable[M]]:
-    """Return the dependency that reads a body as ``model``; ``limit`` in bytes. ``optional``: none = defaults."""
+    """Return the dependency that reads a body as ``model``; ``limit`` in bytes. ``optional``: none = defaults.
+
+    The client that a body names is the request's, for log and records.
+    """
 
     async def read(request: Request) -> M:
         if (
@@ -179,7 +182,10 @@ def json_body(model: type[M], *, limit: int = MAX_BODY, optional: bool = False) 
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media != "application/json":
             raise _refused("unsupported_media_type", "Send Content-Type: application/json.")
-        return shape(model, parse_object(await read_bytes(request, limit=limit)))
+        body = shape(model, parse_object(await read_bytes(request, limit=limit)))
+        if client_id := getattr(body, "client_id", None):
+            request.scope.setdefault("state", {})["tenant"] = client_id
+        return body
 
     return read
 

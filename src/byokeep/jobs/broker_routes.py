@@ -20,9 +20,9 @@ from byokeep.core.errors import Rejected
 from byokeep.core.gate import gate_schema
 from byokeep.core.model import Actor, Client, ClientId, DeclaredJob, Lane, LeaseKind
 from byokeep.http.emergency import Emergency
-from byokeep.http.openapi import describe, refusals
+from byokeep.http.openapi import Routes, describe, refusals
 from byokeep.http.reply import AtOffset, Reply
-from byokeep.http.request import Authenticator, Id, PathId, Strict, caller, json_body, no_query
+from byokeep.http.request import Authenticator, Id, PathId, Strict, caller, json_body
 from byokeep.jobs import effect, jobs, lease, scheduled, switches
 from byokeep.jobs.lease import IssuedLease, PinnedSecret
 from byokeep.jobs.scheduled import ScheduledEffect
@@ -289,24 +289,11 @@ def _pin_out(pin: PinnedSecret) -> dict[str, Any]:
 
 def jobs_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/v1", tags=["jobs"], dependencies=[Depends(no_query)])
-    who = Depends(caller(auth))
-    _jobs(routes, app, who, emergency)
-    _leases(routes, app, who, emergency)
-    return routes
+    routes = Routes("jobs", auth)
 
-
-def _jobs(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -> None:
-    blocked_body = Depends(json_body(BlockedBody))
-    job_body = Depends(json_body(JobBody))
-
-    @routes.post(
-        "/jobs", status_code=201, response_model=JobReply, openapi_extra=describe(JobBody),
-        responses=refusals(403, 404, 409),
-    )  # fmt: skip
-    async def open_job(request: Request, actor: Actor = who, body: JobBody = job_body) -> DeclaredJob:
+    @routes.post("/jobs", status_code=201, response_model=JobReply, responses=refusals(403, 404, 409))
+    async def open_job(actor: Actor, body: JobBody) -> DeclaredJob:
         """Open a job for one client and one runner."""
-        request.scope["state"]["tenant"] = body.client_id
         emergency.require_room()
         spec = jobs.JobSpec(
             client_id=ClientId(body.client_id), runner_id=body.runner_id, kind=LeaseKind(body.kind),
@@ -316,66 +303,56 @@ def _jobs(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -> 
         return await jobs.dispatch(app, actor, spec)
 
     @routes.get("/clients/{client_id}/jobs", response_model=JobsReply, responses=refusals(403))
-    async def list_jobs(request: Request, client_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    async def list_jobs(client_id: PathId, actor: Actor) -> dict[str, Any]:
         """List a client's newest jobs."""
-        request.scope["state"]["tenant"] = client_id
         return {"jobs": await jobs.list_jobs(app, actor, ClientId(client_id))}
 
     @routes.get("/jobs/{job_id}", response_model=JobReply, responses=refusals(403))
-    async def read_job(job_id: PathId, actor: Actor = who) -> DeclaredJob:
+    async def read_job(job_id: PathId, actor: Actor) -> DeclaredJob:
         """Look at a job."""
         return await jobs.read_job(app, actor, job_id)
 
     @routes.post("/jobs/{job_id}/close", response_model=JobReply, responses=refusals(403))
-    async def close_job(job_id: PathId, actor: Actor = who) -> DeclaredJob:
+    async def close_job(job_id: PathId, actor: Actor) -> DeclaredJob:
         """End a job."""
         return await jobs.close_job(app, actor, job_id)
 
-    @routes.post(
-        "/jobs/{job_id}/blocked", status_code=202, response_model=StatusReply, openapi_extra=describe(BlockedBody),
-        responses=refusals(403),
-    )  # fmt: skip
-    async def blocked(job_id: PathId, actor: Actor = who, body: BlockedBody = blocked_body) -> dict[str, Any]:
+    @routes.post("/jobs/{job_id}/blocked", status_code=202, response_model=StatusReply, responses=refusals(403))
+    async def blocked(job_id: PathId, actor: Actor, body: BlockedBody) -> dict[str, Any]:
         """Report that a job could not go on; people are told."""
         await jobs.report_blocked(app, actor, job_id, body.reason)
         return {"status": "told"}
 
+    _leases(routes, app, emergency)
+    return routes
 
-def _leases(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -> None:
+
+def _leases(routes: Routes, app: BrokerApp, emergency: Emergency) -> None:
     @routes.post("/jobs/{job_id}/leases", status_code=201, response_model=LeaseReply, responses=refusals(403, 409, 429))
-    async def issue_lease(job_id: PathId, actor: Actor = who) -> JSONResponse:
+    async def issue_lease(job_id: PathId, actor: Actor) -> JSONResponse:
         """Lease a job's secrets; the reply holds a login token for the store."""
         emergency.require_room()
         return JSONResponse(lease_out(await lease.issue_lease(app, actor, job_id)), 201)
 
-    renewal_body = Depends(json_body(RenewalBody))
-
-    @routes.post(
-        "/jobs/{job_id}/renewals", status_code=202, response_model=AskedReply, openapi_extra=describe(RenewalBody),
-        responses=refusals(403),
-    )  # fmt: skip
-    async def ask_renewal(job_id: PathId, actor: Actor = who, body: RenewalBody = renewal_body) -> dict[str, Any]:
+    @routes.post("/jobs/{job_id}/renewals", status_code=202, response_model=AskedReply, responses=refusals(403))
+    async def ask_renewal(job_id: PathId, actor: Actor, body: RenewalBody) -> dict[str, Any]:
         """Say that an account's access token has expired; a newer one comes with a later lease."""
         return {"asked": await recovery.ask_renewal(app, actor, job_id, body.secret, body.version)}
 
     @routes.get("/leases/{lease_id}", response_model=ValidForReply, responses=refusals(403))
-    async def heartbeat(lease_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    async def heartbeat(lease_id: PathId, actor: Actor) -> dict[str, Any]:
         """Ask whether a lease still holds, and for how long."""
         return {"valid_for_s": await lease.heartbeat(app, actor, lease_id)}
 
-    use_body = Depends(json_body(UseBody))
-
-    @routes.post(
-        "/leases/use", response_model=StatusReply, openapi_extra=describe(UseBody), responses=refusals(403, 404)
-    )
-    async def tell_use(actor: Actor = who, body: UseBody = use_body) -> dict[str, Any]:
+    @routes.post("/leases/use", response_model=StatusReply, responses=refusals(403, 404))
+    async def tell_use(actor: Actor, body: UseBody) -> dict[str, Any]:
         """Tell how often leases were used, once they can be used no more; the store's log is held against it."""
         told = [lease.Telling(one.lease_id, one.logins, one.reads) for one in body.leases]
         await lease.tell(app, actor, told)
         return {"status": "told"}
 
     @routes.get("/self", response_model=MachineReply)
-    async def me(actor: Actor = who) -> dict[str, Any]:
+    async def me(actor: Actor) -> dict[str, Any]:
         """Tell a caller who it is."""
         return {"id": str(actor.id), "roles": sorted(actor.roles)}
 
@@ -391,10 +368,7 @@ async def _wish(request: Request) -> effect.EffectRequest | None:
 
 def effects_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/v1", tags=["effects"], dependencies=[Depends(no_query)])
-    who = Depends(caller(auth))
-    close_body = Depends(json_body(CloseBody))
-    seen_body = Depends(json_body(SeenBody))
+    routes = Routes("effects", auth)
     wish_body = Depends(_wish)
 
     @routes.get("/gate/schema", response_model=GateReply, openapi_extra={"security": [{}, {"bearer": []}]})
@@ -409,7 +383,7 @@ def effects_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) ->
         responses=refusals(403, 409),
     )  # fmt: skip
     async def issue_permit(
-        lease_id: PathId, actor: Actor = who, wish: effect.EffectRequest | None = wish_body
+        lease_id: PathId, actor: Actor, wish: effect.EffectRequest | None = wish_body
     ) -> JSONResponse:
         """Ask for leave to cause one effect."""
         emergency.require_room()
@@ -418,24 +392,18 @@ def effects_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) ->
             {"permit_id": str(permit.id), "expires_at": permit.expires_at.isoformat(), "ttl_s": permit.ttl_s}, 201
         )
 
-    @routes.post(
-        "/permits/{permit_id}/close", response_model=StateReply, openapi_extra=describe(CloseBody),
-        responses=refusals(403, 409),
-    )  # fmt: skip
-    async def close_permit(permit_id: PathId, actor: Actor = who, body: CloseBody = close_body) -> dict[str, Any]:
+    @routes.post("/permits/{permit_id}/close", response_model=StateReply, responses=refusals(403, 409))
+    async def close_permit(permit_id: PathId, actor: Actor, body: CloseBody) -> dict[str, Any]:
         """Say whether the effect happened."""
         return {"state": await effect.close_permit(app, actor, permit_id, body.outcome)}
 
     @routes.post(
-        "/accounts/{client_id}/{platform}/{account}/identity", response_model=IdentityReply,
-        openapi_extra=describe(SeenBody), responses=refusals(403),
-    )  # fmt: skip
+        "/accounts/{client_id}/{platform}/{account}/identity", response_model=IdentityReply, responses=refusals(403)
+    )
     async def report_identity(
-        request: Request, client_id: PathId, platform: str, account: str, actor: Actor = who,
-        body: SeenBody = seen_body,
-    ) -> dict[str, Any]:  # fmt: skip
+        client_id: PathId, platform: str, account: str, actor: Actor, body: SeenBody
+    ) -> dict[str, Any]:
         """Report what the platform says about an account; the broker compares."""
-        request.scope["state"]["tenant"] = client_id
         seen = effect.ObservedAccount(
             id=body.id, username=body.username, display_name=body.display_name, lane=Lane(body.lane)
         )
@@ -460,17 +428,11 @@ def _time(text: str) -> datetime:
 
 def scheduled_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/v1", tags=["effects"], dependencies=[Depends(no_query)], responses=refusals(403))
-    who = Depends(caller(auth))
-    plan_body, requeue_body = Depends(json_body(PlanBody)), Depends(json_body(RequeueBody))
+    routes = Routes("effects", auth, 403)
 
-    @routes.post(
-        "/effects/scheduled", status_code=201, response_model=ScheduledReply, openapi_extra=describe(PlanBody),
-        responses=refusals(404, 409),
-    )  # fmt: skip
-    async def schedule(request: Request, actor: Actor = who, body: PlanBody = plan_body) -> ScheduledEffect:
+    @routes.post("/effects/scheduled", status_code=201, response_model=ScheduledReply, responses=refusals(404, 409))
+    async def schedule(actor: Actor, body: PlanBody) -> ScheduledEffect:
         """Announce something to be done at a later time."""
-        request.scope["state"]["tenant"] = body.client_id
         emergency.require_room()
         plan = scheduled.EffectPlan(
             client_id=ClientId(body.client_id), platform=body.platform, account=body.account, lane=body.lane,
@@ -479,29 +441,24 @@ def scheduled_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) 
         return await scheduled.schedule(app, actor, plan)
 
     @routes.get("/clients/{client_id}/effects/scheduled", response_model=ScheduledListReply)
-    async def list_scheduled(request: Request, client_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    async def list_scheduled(client_id: PathId, actor: Actor) -> dict[str, Any]:
         """List what a client has announced."""
-        request.scope["state"]["tenant"] = client_id
         return {"effects": await scheduled.list_scheduled(app, actor, ClientId(client_id))}
 
     @routes.post(
         "/clients/{client_id}/effects/scheduled/{effect_id}/requeue", response_model=ScheduledReply,
-        openapi_extra=describe(RequeueBody), responses=refusals(409),
+        responses=refusals(409),
     )  # fmt: skip
-    async def requeue(
-        request: Request, client_id: PathId, effect_id: PathId, actor: Actor = who, body: RequeueBody = requeue_body
-    ) -> ScheduledEffect:
+    async def requeue(client_id: PathId, effect_id: PathId, actor: Actor, body: RequeueBody) -> ScheduledEffect:
         """Put something announced back, with a new time."""
-        request.scope["state"]["tenant"] = client_id
         return await scheduled.move_by_person(app, actor, ClientId(client_id), effect_id, _time(body.due_at))
 
     @routes.post(
         "/clients/{client_id}/effects/scheduled/{effect_id}/cancel", response_model=ScheduledReply,
         responses=refusals(409),
     )  # fmt: skip
-    async def cancel(request: Request, client_id: PathId, effect_id: PathId, actor: Actor = who) -> ScheduledEffect:
+    async def cancel(client_id: PathId, effect_id: PathId, actor: Actor) -> ScheduledEffect:
         """Call something announced off."""
-        request.scope["state"]["tenant"] = client_id
         return await scheduled.move_by_person(app, actor, ClientId(client_id), effect_id, None)
 
     return routes
@@ -509,58 +466,50 @@ def scheduled_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) 
 
 def switches_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/v1", tags=["switches"], dependencies=[Depends(no_query)], responses=refusals(403))
-    who, who_stops = Depends(caller(auth)), Depends(caller(emergency.admitting(auth)))
-    scope_body = Depends(json_body(ScopeBody))
+    routes = Routes("switches", auth, 403)
+    who_stops = Depends(caller(emergency.admitting(auth)))
 
     @routes.get("/switches", response_model=SwitchesReply)
-    async def list_switches(actor: Actor = who) -> dict[str, Any]:
+    async def list_switches(actor: Actor) -> dict[str, Any]:
         """List the switches the caller may see, and the requests to open them that wait for an approver."""
         found = await switches.list_switches(app, actor)
         waiting = await switches.list_requests(app, actor)
         return {"switches": found, "requests": waiting}
 
-    @routes.post(
-        "/switches/close", response_model=SwitchReply, openapi_extra=describe(ScopeBody), responses=refusals(404)
-    )
-    async def close(request: Request, actor: Actor = who_stops, body: ScopeBody = scope_body) -> Response:
+    @routes.post("/switches/close", response_model=SwitchReply, responses=refusals(404))
+    async def close(*, actor: Actor = who_stops, body: ScopeBody) -> Response:
         """Kill: acknowledged when nothing can start any more, in the store as well."""
-        request.scope["state"]["tenant"] = body.client_id
         scope = parse_scope(body.client_id, body.platform, body.lane)
         return SwitchReply.answer(await emergency.stopping(lambda: switches.close(app, actor, scope, body.reason)), 200)
 
     @routes.post(
         "/switches/open-requests", status_code=201, response_model=OpenRequestReply,
-        openapi_extra=describe(ScopeBody), responses=refusals(404, 409) | {200: {"model": OpenRequestReply}},
+        responses=refusals(404, 409) | {200: {"model": OpenRequestReply}},
     )  # fmt: skip
-    async def request_open(request: Request, actor: Actor = who, body: ScopeBody = scope_body) -> Response:
+    async def request_open(actor: Actor, body: ScopeBody) -> Response:
         """Ask to open a switch; another person must approve. 200 with the request that waits already, if one does."""
-        request.scope["state"]["tenant"] = body.client_id
         scope = parse_scope(body.client_id, body.platform, body.lane)
-        request_ = await switches.request_open(app, actor, scope, body.reason)
-        return OpenRequestReply.answer(request_, 200 if request_.repeated else 201)
+        waiting = await switches.request_open(app, actor, scope, body.reason)
+        return OpenRequestReply.answer(waiting, 200 if waiting.repeated else 201)
 
     @routes.post("/switches/open-requests/{request_id}/approve", response_model=SwitchReply, responses=refusals(409))
-    async def approve_open(request_id: PathId, actor: Actor = who) -> Switch:
+    async def approve_open(request_id: PathId, actor: Actor) -> Switch:
         """Open a switch as the second person."""
         return await switches.approve_open(app, actor, request_id)
 
     @routes.post("/clients/{client_id}/enroll", response_model=StateReply, responses=refusals(409))
-    async def enroll_client(request: Request, client_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    async def enroll_client(client_id: PathId, actor: Actor) -> dict[str, Any]:
         """Bring a new client to life at the store."""
-        request.scope["state"]["tenant"] = client_id
         return {"state": await lease.enroll_client(app, actor, ClientId(client_id))}
 
     @routes.post("/clients/{client_id}/suspend", response_model=ClientReply, responses=refusals(409))
-    async def suspend(request: Request, client_id: PathId, actor: Actor = who) -> Client:
+    async def suspend(client_id: PathId, actor: Actor) -> Client:
         """Stop all work for a client."""
-        request.scope["state"]["tenant"] = client_id
         return await clients.suspend_client(app, actor, ClientId(client_id))
 
     @routes.post("/clients/{client_id}/resume", response_model=ClientReply, responses=refusals(409))
-    async def resume(request: Request, client_id: PathId, actor: Actor = who) -> Client:
+    async def resume(client_id: PathId, actor: Actor) -> Client:
         """Let a suspended client's work go on."""
-        request.scope["state"]["tenant"] = client_id
         return await clients.resume_client(app, actor, ClientId(client_id))
 
     return routes

@@ -7,16 +7,16 @@ from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import Field
+from pydantic import AliasPath, Field
 
 from byokeep.core import next_steps
 from byokeep.core.errors import Rejected
 from byokeep.core.evidence import CONNECT, PROFILE
 from byokeep.core.keystate import KeyState
-from byokeep.core.model import Actor, ClientId, CredentialRef, Provider, Risk
+from byokeep.core.model import Actor, ClientId, CredentialRef, Risk
 from byokeep.core.secret import Secret
 from byokeep.http.emergency import Emergency
-from byokeep.http.openapi import NUMBER, describe, parameters, raw_body, refusals
+from byokeep.http.openapi import NUMBER, Routes, parameters, raw_body, refusals
 from byokeep.http.reply import At, Reply
 from byokeep.http.request import (
     Authenticator,
@@ -24,8 +24,6 @@ from byokeep.http.request import (
     PathId,
     Strict,
     caller,
-    json_body,
-    no_query,
     query_of,
     read_bytes,
     spend,
@@ -33,9 +31,10 @@ from byokeep.http.request import (
 )
 from byokeep.kernel import sops
 from byokeep.kernel.app import WebApp
-from byokeep.kernel.sops import SopStatus
+from byokeep.kernel.procedures import StepRecord
+from byokeep.kernel.sops import SopRun, SopStatus
 from byokeep.keys import onboard, refs, webhooks
-from byokeep.keys.refs import LiveFingerprints, Watched, live_values
+from byokeep.keys.refs import LiveFingerprints, Unwatched, Watched, live_values
 from byokeep_redact.fingerprint import FORMAT, WINDOW
 
 
@@ -61,17 +60,12 @@ class RefsReply(Reply):
     refs: list[RefReply]
 
 
-class OnboardedReply(Reply):
+class OnboardedReply(
+    Reply,
+    of=onboard.Onboarded,
+    shows="ref=ref_id sop=sop_id version state verification rule rotation_due_at=due_at serves",
+):
     """A key that was taken in; its verification follows."""
-
-    ref: Annotated[UUID, Field(validation_alias="ref_id")]
-    sop: Annotated[UUID, Field(validation_alias="sop_id")]
-    version: int
-    state: str
-    verification: str
-    rule: str
-    rotation_due_at: Annotated[At, Field(validation_alias="due_at")]
-    serves: int | None
 
 
 class VerifyingReply(Reply):
@@ -82,44 +76,30 @@ class VerifyingReply(Reply):
     version: int
 
 
-class EvidenceReply(Reply):
+class EvidenceReply(Reply, of=StepRecord, shows="seq event at"):
     """The record that proves a step."""
 
-    seq: int
-    event: str
-    at: At
 
-
-class SopReply(Reply):
+class SopReply(
+    Reply,
+    of=SopRun,
+    shows="id sop=procedure client_id provider ref=object_id version state missing reason next_step started_at"
+    " started_by closed_at store_request",
+):
     """A run of a procedure with its evidence."""
 
-    id: UUID
-    sop: str
-    client_id: UUID
-    provider: Provider
-    ref: UUID
-    version: int
-    state: str
     missing: list[str]
-    reason: str
     next_step: str
-    started_at: At
-    started_by: UUID
-    closed_at: At | None
-    store_request: str
     evidence: dict[str, EvidenceReply]
 
 
 def sop_out(status: SopStatus) -> dict[str, Any]:
     """Return a run with its evidence."""
-    run = status.run
-    return {
-        "id": run.id, "sop": run.procedure, "client_id": run.client_id, "provider": run.provider, "ref": run.object_id,
-        "version": run.version, "state": status.state, "missing": status.missing,
-        "reason": run.reason.partition("/")[0],
-        "next_step": _next(status), "started_at": run.started_at, "started_by": run.started_by,
-        "closed_at": run.closed_at, "store_request": run.store_request, "evidence": dict(status.evidence),
-    }  # fmt: skip
+    reason = status.run.reason.partition("/")[0]
+    return SopReply.fields(
+        status.run, state=status.state, missing=status.missing, reason=reason, next_step=_next(status),
+        evidence=dict(status.evidence),
+    )  # fmt: skip
 
 
 def _next(status: SopStatus) -> str:
@@ -168,14 +148,13 @@ async def submitted(request: Request) -> tuple[bytes, Rejected | None]:
 
 def values(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     """Return the one route on which a secret comes in."""
-    routes = APIRouter(prefix="/v1", tags=["keys"], responses=refusals(403))
-    who = Depends(caller(auth))
+    routes = Routes("keys", auth, 403, query=True)
 
     @routes.put(
         "/clients/{client_id}/providers/{provider}/value", status_code=202, response_model=OnboardedReply,
         openapi_extra=raw_body() | {"parameters": _WISH + _VERSION}, responses=refusals(409, 429),
     )  # fmt: skip
-    async def put_value(request: Request, client_id: PathId, provider: str, actor: Actor = who) -> onboard.Onboarded:
+    async def put_value(request: Request, client_id: PathId, provider: str, actor: Actor) -> onboard.Onboarded:
         """Store a client's key; the whole body is the key. Verification follows by itself."""
         spend(request, writes, actor, ClientId(client_id))
         wish = _wish(request)
@@ -190,36 +169,33 @@ def values(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
 
 def router(app: WebApp, auth: Authenticator, writes: Budget, emergency: Emergency) -> APIRouter:
     """Return the routes of references and runs."""
-    routes = APIRouter(prefix="/v1", tags=["keys"], dependencies=[Depends(no_query)], responses=refusals(403))
-    who, who_stops = Depends(caller(auth)), Depends(caller(emergency.admitting(auth)))
-    state_body = Depends(json_body(StateBody))
+    routes = Routes("keys", auth, 403)
+    who_stops = Depends(caller(emergency.admitting(auth)))
 
     @routes.get("/clients/{client_id}/refs", response_model=RefsReply)
-    async def list_refs(client_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    async def list_refs(client_id: PathId, actor: Actor) -> dict[str, Any]:
         """List a client's references."""
         return {"refs": await refs.list_refs(app, actor, ClientId(client_id))}
 
     @routes.get("/refs/{ref_id}", response_model=RefReply)
-    async def get_ref(ref_id: PathId, actor: Actor = who) -> CredentialRef:
+    async def get_ref(ref_id: PathId, actor: Actor) -> CredentialRef:
         """Look at a reference."""
         return await refs.read_ref(app, actor, ref_id)
 
     @routes.post("/refs/{ref_id}/verify", status_code=202, response_model=VerifyingReply, responses=refusals(409, 429))
-    async def verify(request: Request, ref_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    async def verify(request: Request, ref_id: PathId, actor: Actor) -> dict[str, Any]:
         """Verify the stored version again."""
         run = await onboard.verify_again(app, actor, ref_id, before=partial(spend, request, writes, actor))
         return {"ref": ref_id, "sop": run.id, "version": run.version}
 
-    @routes.post(
-        "/refs/{ref_id}/state", response_model=RefReply, openapi_extra=describe(StateBody), responses=refusals(409)
-    )
-    async def change_state(ref_id: PathId, actor: Actor = who_stops, body: StateBody = state_body) -> CredentialRef:
+    @routes.post("/refs/{ref_id}/state", response_model=RefReply, responses=refusals(409))
+    async def change_state(ref_id: PathId, *, actor: Actor = who_stops, body: StateBody) -> CredentialRef:
         """Move a key to another state of its life; what stops its use works on a full disk, too."""
         change = partial(refs.change_state, app, actor, ref_id, to=KeyState(body.to), reason=body.reason)
         return await (change() if body.to in _GOES_ON else emergency.stopping(change))
 
     @routes.get("/sops/{sop_id}", response_model=SopReply)
-    async def get_sop(sop_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    async def get_sop(sop_id: PathId, actor: Actor) -> dict[str, Any]:
         """Look at a run: its state, its evidence, what is missing."""
         return sop_out(await sops.sop_status(app, actor, sop_id))
 
@@ -260,14 +236,13 @@ def secret_out(found: webhooks.WebhookSecret) -> dict[str, Any]:
 
 def webhook_values(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     """Return the route on which a signing secret comes in."""
-    routes = APIRouter(prefix="/v1", tags=["webhooks"], responses=refusals(403))
-    who = Depends(caller(auth))
+    routes = Routes("webhooks", auth, 403, query=True)
 
     @routes.put(
         "/clients/{client_id}/providers/{provider}/webhook", status_code=201, response_model=WebhookSecretReply,
         openapi_extra=raw_body() | parameters({"keep_previous_s": NUMBER}), responses=refusals(409, 429),
     )  # fmt: skip
-    async def put_secret(request: Request, client_id: PathId, provider: str, actor: Actor = who) -> dict[str, Any]:
+    async def put_secret(request: Request, client_id: PathId, provider: str, actor: Actor) -> dict[str, Any]:
         """Store a client's webhook secret; the whole body is the secret."""
         spend(request, writes, actor, ClientId(client_id))
         keep = whole_number("keep_previous_s", query_of(request, "keep_previous_s").get("keep_previous_s"))
@@ -283,23 +258,19 @@ def webhook_values(app: WebApp, auth: Authenticator, writes: Budget) -> APIRoute
 
 def webhooks_router(app: WebApp, auth: Authenticator) -> APIRouter:
     """Return the routes that look at signing secrets and retire them."""
-    routes = APIRouter(prefix="/v1", tags=["webhooks"], dependencies=[Depends(no_query)], responses=refusals(403))
-    who = Depends(caller(auth))
-    retire_body = Depends(json_body(RetireBody))
+    routes = Routes("webhooks", auth, 403)
 
     @routes.get("/clients/{client_id}/webhooks", response_model=WebhookSecretsReply)
-    async def list_secrets(client_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    async def list_secrets(client_id: PathId, actor: Actor) -> dict[str, Any]:
         """List a client's signing secrets; never a value."""
         found = await webhooks.list_secrets(app, actor, ClientId(client_id))
         return {"webhooks": [secret_out(one) for one in found]}
 
     @routes.post(
         "/clients/{client_id}/providers/{provider}/webhook/retire", response_model=WebhookSecretReply,
-        openapi_extra=describe(RetireBody), responses=refusals(409),
+        responses=refusals(409),
     )  # fmt: skip
-    async def retire(
-        client_id: PathId, provider: str, actor: Actor = who, body: RetireBody = retire_body
-    ) -> dict[str, Any]:
+    async def retire(client_id: PathId, provider: str, actor: Actor, body: RetireBody) -> dict[str, Any]:
         """Retire a signing secret, or only the previous one."""
         return secret_out(
             await webhooks.retire(
@@ -329,14 +300,11 @@ class FingerprintsReply(Reply):
     digests: list[DigestReply]
 
 
-class UnknownValueReply(Reply):
+class UnknownValueReply(Reply, of=Unwatched, shows="client_id ref=ref_id provider version reason"):
     """A live value that has no fingerprint, and why."""
 
-    client_id: UUID
-    ref: UUID
-    provider: str
-    version: int
-    reason: str
+    client_id: Annotated[UUID, Field(validation_alias=AliasPath("place", "client_id"))]
+    provider: Annotated[str, Field(validation_alias=AliasPath("place", "provider"))]
 
 
 class LiveValuesReply(Reply):
@@ -351,12 +319,11 @@ class LiveValuesReply(Reply):
 
 def leaks(app: WebApp, auth: Authenticator) -> APIRouter:
     """Return the route."""
-    routes = APIRouter(prefix="/v1/leaks", tags=["leaks"], dependencies=[Depends(no_query)], responses=refusals(403))
-    who = Depends(caller(auth))
+    routes = Routes("leaks", auth, 403, prefix="/v1/leaks")
     budget = Budget(app.clock, per_minute=PER_MINUTE)
 
     @routes.get("/fingerprints", response_model=LiveValuesReply, responses=refusals(429))
-    async def fingerprints(actor: Actor = who) -> dict[str, Any]:
+    async def fingerprints(actor: Actor) -> dict[str, Any]:
         """Give out keyed fingerprints of the live values, never a value; it is on record."""
         budget.spend(str(actor.id))
         return _live_out(await live_values(app, actor))
@@ -370,14 +337,10 @@ def _live_out(live: LiveFingerprints) -> dict[str, Any]:
     return {
         "fingerprints": {"format": FORMAT, "key": live.key, "window": WINDOW, "digests": rows},
         "values": len(live.watched),
-        "unknown": [
-            {"client_id": one.place.client_id, "ref": one.ref_id, "provider": one.place.provider,
-             "version": one.version, "reason": one.reason}
-            for one in live.unknown
-        ],
+        "unknown": live.unknown,
         "replaced_unknown": live.replaced_unknown,
         "all_clients": live.all_clients,
-    }  # fmt: skip
+    }
 
 
 def _label(one: Watched) -> str:

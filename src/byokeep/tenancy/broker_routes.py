@@ -4,26 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import Field
 
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.secret import Secret
-from byokeep.http.openapi import PUBLIC, describe, raw_body, refusals
+from byokeep.http.openapi import PUBLIC, Routes, raw_body, refusals
 from byokeep.http.reply import AtOffset, Reply
-from byokeep.http.request import (
-    Authenticator,
-    Id,
-    PathId,
-    Strict,
-    bearer,
-    caller,
-    json_body,
-    no_query,
-    read_bytes,
-    request_id,
-)
+from byokeep.http.request import Authenticator, Id, PathId, Strict, bearer, read_bytes, request_id
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.approvals import Approval
 from byokeep.tenancy import operators, tokens, transfers
@@ -104,18 +93,11 @@ class ApprovalsReply(Reply):
 
 def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     """Return the routes of people and machines."""
-    routes = APIRouter(prefix="/v1", tags=["people"], dependencies=[Depends(no_query)], responses=refusals(403, 409))
-    who = Depends(caller(auth))
-    operator_body = Depends(json_body(OperatorBody))
-    machine_body = Depends(json_body(MachineBody))
-    change_body = Depends(json_body(ChangeBody))
+    routes = Routes("people", auth, 403, 409)
     waits = refusals() | {202: {"model": WaitingReply}}
 
-    @routes.post(
-        "/operators", status_code=201, response_model=SubjectReply, openapi_extra=describe(OperatorBody),
-        responses=waits,
-    )  # fmt: skip
-    async def create_operator(actor: Actor = who, body: OperatorBody = operator_body) -> Response:
+    @routes.post("/operators", status_code=201, response_model=SubjectReply, responses=waits)
+    async def create_operator(actor: Actor, body: OperatorBody) -> Response:
         """Create a person, without any credential; 202 with the request where it takes a second admin."""
         made = await operators.create_subject(
             app, actor, name=body.name, roles=frozenset(Role(role) for role in body.roles),
@@ -123,11 +105,8 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
         )  # fmt: skip
         return _made(made, 201)
 
-    @routes.post(
-        "/machines", status_code=201, response_model=SubjectReply, openapi_extra=describe(MachineBody),
-        responses=waits,
-    )  # fmt: skip
-    async def create_machine(actor: Actor = who, body: MachineBody = machine_body) -> Response:
+    @routes.post("/machines", status_code=201, response_model=SubjectReply, responses=waits)
+    async def create_machine(actor: Actor, body: MachineBody) -> Response:
         """Create a dispatcher, runner or custodian, without any credential; 202 where it takes a second admin."""
         made = await operators.create_subject(
             app, actor, name=body.name, roles=frozenset({Role(body.role)}), clients=frozenset(body.clients),
@@ -135,7 +114,7 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
         )  # fmt: skip
         return _made(made, 201)
 
-    async def change(subject_id: PathId, actor: Actor = who, body: ChangeBody = change_body) -> Response:
+    async def change(subject_id: PathId, actor: Actor, body: ChangeBody) -> Response:
         """Change roles, state or clients; holds for the next call. 202 where it takes a second admin."""
         changed = await operators.change_subject(
             app, actor, subject_id,
@@ -148,42 +127,37 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     for room in ("operators", "machines"):
         routes.add_api_route(
             f"/{room}/{{subject_id}}", change, methods=["PATCH"], name=f"change_{room}",
-            response_model=SubjectReply, openapi_extra=describe(ChangeBody), responses=waits,
+            response_model=SubjectReply, responses=waits,
         )  # fmt: skip
 
-    _approvals(routes, app, who)
+    _approvals(routes, app)
     return routes
 
 
-def _approvals(routes: APIRouter, app: BrokerApp, who: Any) -> None:
+def _approvals(routes: Routes, app: BrokerApp) -> None:
     @routes.post("/operators/{subject_id}/vouch", status_code=202, response_model=WaitingReply)
-    async def vouch(subject_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    async def vouch(subject_id: PathId, actor: Actor) -> dict[str, Any]:
         """Ask a second admin to end the hold on a person's approvals."""
         return {"waiting": approval_out(await operators.ask_to_end_hold(app, actor, subject_id))}
 
     @routes.get("/approvals", response_model=ApprovalsReply)
-    async def list_approvals(actor: Actor = who) -> dict[str, Any]:
+    async def list_approvals(actor: Actor) -> dict[str, Any]:
         """List what waits for a second admin."""
         return {"approvals": [approval_out(one) for one in await operators.list_approvals(app, actor)]}
 
     @routes.post("/approvals/{request_id}/approve", response_model=SubjectReply)
-    async def approve(request_id: PathId, actor: Actor = who) -> Subject:
+    async def approve(request_id: PathId, actor: Actor) -> Subject:
         """Do what another admin asked for, as the second person."""
         return await operators.approve(app, actor, request_id)
 
 
 def sessions(app: BrokerApp, auth: Authenticator, passwords: PasswordCheck) -> APIRouter:
     """Return the routes of sessions and passwords."""
-    routes = APIRouter(prefix="/v1", tags=["sessions"], dependencies=[Depends(no_query)])
-    who = Depends(caller(auth))
-    login_body = Depends(json_body(LoginBody))
+    routes = Routes("sessions", auth)
     brake = LoginBrake(app.clock)
 
-    @routes.post(
-        "/session", status_code=201, response_model=IssuedReply, openapi_extra=PUBLIC | describe(LoginBody),
-        responses=refusals(429),
-    )  # fmt: skip
-    async def log_in(request: Request, body: LoginBody = login_body) -> dict[str, Any]:
+    @routes.post("/session", status_code=201, response_model=IssuedReply, openapi_extra=PUBLIC, responses=refusals(429))
+    async def log_in(request: Request, body: LoginBody) -> dict[str, Any]:
         """Log in; the session ends after 8 hours."""
         source = request.headers.get(SOURCE, "")[:64] or (request.client.host if request.client else "local")
         brake.attempt(body.name, source)
@@ -195,13 +169,13 @@ def sessions(app: BrokerApp, auth: Authenticator, passwords: PasswordCheck) -> A
         return issued_out(issued)
 
     @routes.delete("/session", status_code=204, responses=refusals(404))
-    async def log_out(request: Request, actor: Actor = who) -> Response:
+    async def log_out(request: Request, actor: Actor) -> Response:
         """Log out: end the session whose token is shown."""
         await tokens.log_out(app, actor, bearer(request))
         return Response(status_code=204)
 
     @routes.put("/operators/{subject_id}/password", status_code=204, openapi_extra=raw_body(), responses=refusals(403))
-    async def set_password(request: Request, subject_id: PathId, actor: Actor = who) -> Response:
+    async def set_password(request: Request, subject_id: PathId, actor: Actor) -> Response:
         """Set one's own password; the whole body is the password. One's sessions end."""
         raw = await read_bytes(request, limit=tokens.MAX_PASSWORD + 1)
         await tokens.set_password(app, passwords, actor, subject_id, password=Secret(raw), length=len(raw))
@@ -212,11 +186,9 @@ def sessions(app: BrokerApp, auth: Authenticator, passwords: PasswordCheck) -> A
 
 def credentials(app: BrokerApp, auth: Authenticator) -> APIRouter:
     """Return the routes of tokens."""
-    routes = APIRouter(prefix="/v1", tags=["credentials"], dependencies=[Depends(no_query)], responses=refusals(403))
-    who = Depends(caller(auth))
-    token_body = Depends(json_body(TokenBody))
+    routes = Routes("credentials", auth, 403)
 
-    async def issue(subject_id: PathId, actor: Actor = who, body: TokenBody = token_body) -> Response:
+    async def issue(subject_id: PathId, actor: Actor, body: TokenBody) -> Response:
         """Issue a token, shown this once; for another person, an invitation. Older ones end after `overlap_s`.
 
         202 with the request where a machine's takes a second admin: once approved, call again within the day.
@@ -229,12 +201,12 @@ def credentials(app: BrokerApp, auth: Authenticator) -> APIRouter:
     for room in ("operators", "machines"):
         routes.add_api_route(
             f"/{room}/{{subject_id}}/tokens", issue, methods=["POST"], status_code=201, name=f"issue_{room}",
-            response_model=IssuedReply, openapi_extra=describe(TokenBody),
+            response_model=IssuedReply,
             responses=refusals(409) | {202: {"model": WaitingReply}},
         )  # fmt: skip
 
     @routes.delete("/tokens/{token_id}", response_model=ApiTokenReply)
-    async def revoke(token_id: PathId, actor: Actor = who) -> SubjectToken:
+    async def revoke(token_id: PathId, actor: Actor) -> SubjectToken:
         """End a token now."""
         return await tokens.revoke_token(app, actor, token_id)
 
@@ -267,30 +239,20 @@ class TransferReply(Reply, of=Approval, shows="id reason requested_by expires_at
 
 def transfers_router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(
-        prefix="/v1/accounts", tags=["accounts"], dependencies=[Depends(no_query)], responses=refusals(403, 409)
-    )
-    who = Depends(caller(auth))
-    ask_body, approve_body = Depends(json_body(TransferBody)), Depends(json_body(TransferOfBody))
+    routes = Routes("accounts", auth, 403, 409, prefix="/v1/accounts")
 
     @routes.post(
-        "/transfers", status_code=201, response_model=TransferReply, openapi_extra=describe(TransferBody),
+        "/transfers", status_code=201, response_model=TransferReply,
         responses=refusals(404) | {200: {"model": TransferReply}},
     )  # fmt: skip
-    async def ask(request: Request, actor: Actor = who, body: TransferBody = ask_body) -> Response:
+    async def ask(actor: Actor, body: TransferBody) -> Response:
         """Ask for an account to go to a client; an admin must approve. 200 with the request that waits, if one does."""
-        request.scope["state"]["tenant"] = body.client_id
         made = await transfers.request_transfer(app, actor, _transfer(body), body.reason)
         return TransferReply.answer(made, 200 if made.repeated else 201)
 
-    @routes.post(
-        "/transfers/{request_id}/approve", response_model=TransferReply, openapi_extra=describe(TransferOfBody)
-    )
-    async def approve(
-        request: Request, request_id: PathId, actor: Actor = who, body: TransferOfBody = approve_body
-    ) -> Response:
+    @routes.post("/transfers/{request_id}/approve", response_model=TransferReply)
+    async def approve(request_id: PathId, actor: Actor, body: TransferOfBody) -> Response:
         """Let it go, as the second person; client, login and account must be those that were asked for."""
-        request.scope["state"]["tenant"] = body.client_id
         return TransferReply.answer(await transfers.approve_transfer(app, actor, request_id, _transfer(body)), 200)
 
     return routes

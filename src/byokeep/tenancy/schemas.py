@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import Field
 
 from byokeep.core.model import Client, Role
-from byokeep.http.reply import At, Reply
+from byokeep.http.reply import Reply
 from byokeep.kernel.approvals import Approval
 from byokeep.tenancy.tokens import Issued, Subject, SubjectToken
 
@@ -52,15 +52,10 @@ class RightsReply(Reply):
     subject: UUID
 
 
-class ApprovalReply(Reply):
+class ApprovalReply(Reply, of=Approval, shows="id action what reason requested_by expires_at"):
     """A request that takes a second person."""
 
-    id: UUID
-    action: str
     what: str
-    reason: str
-    requested_by: UUID
-    expires_at: At
     asked: RightsReply
 
 
@@ -73,8 +68,4 @@ def approval_out(approval: Approval) -> dict[str, Any]:
     """Return a request that takes a second person."""
     asked = json.loads(approval.asked)
     what = asked.pop("what", f"{approval.reason} {asked['name']}")
-    return {
-        "id": approval.id, "action": approval.action, "what": what, "reason": approval.reason,
-        "requested_by": approval.requested_by, "expires_at": approval.expires_at,
-        "asked": asked | {"all_clients": bool(asked["all_clients"])},
-    }  # fmt: skip
+    return ApprovalReply.fields(approval, what=what, asked=asked | {"all_clients": bool(asked["all_clients"])})

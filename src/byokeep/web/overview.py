@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import Field
 
 from byokeep.accounts import accounts
 from byokeep.accounts.routes import AccountReply
 from byokeep.core.model import Actor, ClientId
-from byokeep.http.openapi import refusals
+from byokeep.http.openapi import Routes, refusals
 from byokeep.http.reply import At, Reply
-from byokeep.http.request import Authenticator, PathId, caller, no_query
+from byokeep.http.request import Authenticator, PathId
 from byokeep.kernel.app import WebApp
 from byokeep.keys import refs
 from byokeep.keys.refs import Inventory, InventoryItem, Orphan, Transition
 from byokeep.keys.routes import RefReply
 from byokeep.profiles import vault_inventory
-from byokeep.profiles.vault_inventory import VaultInventory
+from byokeep.profiles.vault_inventory import Checked, InventoryFinding, VaultInventory, VaultKey
 from byokeep.tenancy import clients
 from byokeep.tenancy.schemas import ClientReply
 
@@ -57,36 +57,20 @@ class OrphanReply(Reply, of=Orphan, shows="client_id provider versions"):
     """Versions in the store that no reference names."""
 
 
-class InventoryKeyReply(Reply):
+class InventoryKeyReply(Reply, of=VaultKey, shows="kind client_id key=about owner state made_at due_at last_used_at"):
     """A key of browser profiles."""
 
     kind: Annotated[str, Field(serialization_alias="class")]
-    client_id: UUID | None
-    key: Annotated[str, Field(validation_alias="about")]
-    owner: str
-    state: str
-    made_at: At
-    due_at: At | None
-    last_used_at: At | None
 
 
-class InventoryCheckReply(Reply):
+class InventoryCheckReply(Reply, of=Checked, shows="client_id check=cause found checked_at"):
     """When a client's rows, records and blobs were compared."""
 
-    client_id: UUID
-    check: Annotated[str, Field(validation_alias="cause")]
-    found: int
-    checked_at: At | None
 
-
-class InventoryFindingReply(Reply):
+class InventoryFindingReply(
+    Reply, of=InventoryFinding, shows="finding=reason client_id profile=profile_id place since"
+):
     """Rows, records and blobs that do not agree."""
-
-    finding: Annotated[str, Field(validation_alias="reason")]
-    client_id: UUID | None
-    profile: Annotated[UUID | None, Field(validation_alias="profile_id")]
-    place: str
-    since: At
 
 
 class InventoryReply(Reply):
@@ -118,13 +102,10 @@ def _item(item: InventoryItem) -> dict[str, Any]:
 
 def export(app: WebApp, auth: Authenticator) -> APIRouter:
     """Return the route on which everything of a client's keys is given out."""
-    routes = APIRouter(
-        prefix="/v1/clients", tags=["clients"], dependencies=[Depends(no_query)], responses=refusals(403)
-    )
-    who = Depends(caller(auth))
+    routes = Routes("clients", auth, 403, prefix="/v1/clients")
 
     @routes.get("/{client_id}/export", response_model=ExportReply)
-    async def export(client_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    async def export(client_id: PathId, actor: Actor) -> dict[str, Any]:
         """Give out everything known of a client's keys, without a value: to move to another store."""
         one = ClientId(client_id)
         found = await refs.list_refs(app, actor, one)
@@ -139,17 +120,16 @@ def export(app: WebApp, auth: Authenticator) -> APIRouter:
 
 def inventory(app: WebApp, auth: Authenticator) -> APIRouter:
     """Return the routes of the inventory."""
-    routes = APIRouter(prefix="/v1", tags=["keys"], dependencies=[Depends(no_query)], responses=refusals(403))
-    who = Depends(caller(auth))
+    routes = Routes("keys", auth, 403)
 
     @routes.get("/inventory", response_model=InventoryReply, responses=refusals(409))
-    async def inventory(actor: Actor = who) -> dict[str, Any]:
+    async def inventory(actor: Actor) -> dict[str, Any]:
         """List every key and compare with the store; never a value."""
         listed = await refs.inventory(app, actor)
         return inventory_out(listed, await vault_inventory.vault_inventory(app, actor))
 
     @routes.post("/inventory/checks", status_code=202, response_model=ChecksReply, responses=refusals(409))
-    async def ask_checks(actor: Actor = who) -> dict[str, Any]:
+    async def ask_checks(actor: Actor) -> dict[str, Any]:
         """Ask workers to compare rows, records and blobs of every client that has profiles."""
         found = await vault_inventory.ask_checks(app, actor)
         return {"clients": found, "asked_at": app.clock.now()}

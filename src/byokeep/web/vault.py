@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Any
-from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import Field
 
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Actor, ClientId
-from byokeep.core.vault_incident import BY_HAND, ENDED, IncidentCause, IncidentStep, SessionEnd
-from byokeep.http.openapi import describe, refusals
-from byokeep.http.reply import At, Reply
-from byokeep.http.request import Authenticator, Id, PathId, Strict, caller, json_body, no_query
+from byokeep.core.vault_incident import BY_HAND, ENDED, SessionEnd
+from byokeep.http.openapi import Routes, refusals
+from byokeep.http.procedures import StepReply
+from byokeep.http.reply import Reply
+from byokeep.http.request import Authenticator, Id, PathId, Strict
 from byokeep.kernel.app import App, WebApp
 from byokeep.profiles import incident
 from byokeep.profiles.incident import Incident, IncidentState, Item
@@ -39,20 +39,15 @@ class SessionBody(Strict):
     platform: Word
 
 
-class IncidentReply(Reply):
+class IncidentReply(
+    Reply,
+    of=Incident,
+    shows="incident=id client_id everybody cause step since since_assumed=assumed opened_by=started_by"
+    " opened_at=started_at closed_at closed_by",
+):
     """An incident."""
 
-    incident: UUID
-    client_id: UUID | None
     everybody: bool
-    cause: IncidentCause
-    step: IncidentStep
-    since: At
-    since_assumed: bool
-    opened_by: UUID
-    opened_at: At
-    closed_at: At | None
-    closed_by: UUID | None
 
 
 class IncidentsReply(Reply):
@@ -61,25 +56,15 @@ class IncidentsReply(Reply):
     incidents: list[IncidentReply]
 
 
-class IncidentItemReply(Reply):
+class IncidentItemReply(
+    Reply,
+    of=Item,
+    shows="client_id profile=profile_id platform session session_at session_by to_do profile_state"
+    " new_profile=new_profile_id new_state fresh_login keys keys_destroyed identity_at wrong_account_at proved",
+):
     """One profile on one platform, and what a person must do about it now; ``to_do`` is empty when nothing."""
 
-    client_id: UUID
-    profile: UUID
-    platform: str
-    session: SessionEnd
-    session_at: At | None
-    session_by: UUID | None
     to_do: str
-    profile_state: str
-    new_profile: UUID | None
-    new_state: str | None
-    fresh_login: bool
-    keys: int
-    keys_destroyed: int
-    identity_at: At | None
-    wrong_account_at: At | None
-    proved: bool
 
 
 class IncidentLeftReply(Reply):
@@ -92,15 +77,8 @@ class IncidentLeftReply(Reply):
     validated: int
 
 
-class StepProofReply(Reply):
+class StepProofReply(StepReply):
     """The record of a step."""
-
-    step: Annotated[str, Field(validation_alias="name")]
-    chain: UUID
-    seq: int
-    hash: Annotated[str, Field(validation_alias="hash_hex")]
-    at: At
-    by: UUID
 
 
 class IncidentStateReply(IncidentReply):
@@ -114,17 +92,10 @@ class IncidentStateReply(IncidentReply):
 
 def router(app: WebApp, auth: Authenticator) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(
-        prefix="/v1/vault-incidents", tags=["incidents"], dependencies=[Depends(no_query)], responses=refusals(403)
-    )
-    who = Depends(caller(auth))
-    open_body, session_body = Depends(json_body(OpenBody)), Depends(json_body(SessionBody))
+    routes = Routes("incidents", auth, 403, prefix="/v1/vault-incidents")
 
-    @routes.post(
-        "", status_code=201, response_model=IncidentStateReply, openapi_extra=describe(OpenBody),
-        responses=refusals(404, 409),
-    )  # fmt: skip
-    async def open_(actor: Actor = who, body: OpenBody = open_body) -> dict[str, Any]:
+    @routes.post("", status_code=201, response_model=IncidentStateReply, responses=refusals(404, 409))
+    async def open_(actor: Actor, body: OpenBody) -> dict[str, Any]:
         """Open an incident; every profile of its scope is due from now on."""
         made = await incident.open_incident(
             app, actor, client_id=None if body.client_id is None else ClientId(body.client_id),
@@ -133,27 +104,24 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
         return state_out(made)
 
     @routes.get("", response_model=IncidentsReply)
-    async def list_(actor: Actor = who) -> dict[str, Any]:
+    async def list_(actor: Actor) -> dict[str, Any]:
         """List the incidents, open ones first."""
         return {"incidents": [incident_out(one) for one in await incident.list_incidents(app, actor)]}
 
     @routes.get("/{incident_id}", response_model=IncidentStateReply)
-    async def get(incident_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    async def get(incident_id: PathId, actor: Actor) -> dict[str, Any]:
         """Look at an incident: how far each profile got, what is left, and the evidence of its steps."""
         return state_out(await incident.look(app, actor, incident_id))
 
-    @routes.post(
-        "/{incident_id}/sessions/end", response_model=IncidentStateReply, openapi_extra=describe(SessionBody),
-        responses=refusals(409),
-    )  # fmt: skip
-    async def end_by_hand(incident_id: PathId, actor: Actor = who, body: SessionBody = session_body) -> dict[str, Any]:
+    @routes.post("/{incident_id}/sessions/end", response_model=IncidentStateReply, responses=refusals(409))
+    async def end_by_hand(incident_id: PathId, actor: Actor, body: SessionBody) -> dict[str, Any]:
         """Say, as the person who did it, that a session was ended at its platform."""
         ended = incident.end_by_hand(app, actor, incident_id, body.profile, body.platform)
         return state_out(await ended)
 
     for name, act in _ACTS.items():
         routes.add_api_route(
-            f"/{{incident_id}}/{name}", _route(app, who, act), methods=["POST"], name=f"vault_{name}",
+            f"/{{incident_id}}/{name}", _route(app, act), methods=["POST"], name=f"vault_{name}",
             response_model=IncidentStateReply, responses=refusals(409),
         )  # fmt: skip
     return routes
@@ -167,8 +135,8 @@ _ACTS: dict[str, Act] = {
 }  # fmt: skip
 
 
-def _route(app: WebApp, who: Any, act: Act) -> Callable[..., Awaitable[dict[str, Any]]]:
-    async def step(incident_id: PathId, actor: Actor = who) -> dict[str, Any]:
+def _route(app: WebApp, act: Act) -> Callable[..., Awaitable[dict[str, Any]]]:
+    async def step(incident_id: PathId, actor: Actor) -> dict[str, Any]:
         return state_out(await act(app, actor, incident_id))
 
     step.__doc__ = (act.__doc__ or "").splitlines()[0]
@@ -189,11 +157,7 @@ def _at(text: str | None) -> datetime | None:
 
 def incident_out(one: Incident) -> dict[str, Any]:
     """Return an incident."""
-    return {
-        "incident": one.id, "client_id": one.client_id, "everybody": one.client_id is None, "cause": one.cause,
-        "step": one.step, "since": one.since, "since_assumed": one.assumed, "opened_by": one.started_by,
-        "opened_at": one.started_at, "closed_at": one.closed_at, "closed_by": one.closed_by,
-    }  # fmt: skip
+    return IncidentReply.fields(one, everybody=one.client_id is None)
 
 
 def state_out(state: IncidentState) -> dict[str, Any]:
@@ -206,19 +170,8 @@ def state_out(state: IncidentState) -> dict[str, Any]:
         "validated": sum(1 for one in state.items if not one.proved),
     }
     return incident_out(state.incident) | {
-        "items": [item_out(one) for one in state.items], "left": left, "evidence": state.evidence,
-        "missing": state.missing,
-    }  # fmt: skip
-
-
-def item_out(one: Item) -> dict[str, Any]:
-    """Return one profile on one platform."""
-    return {
-        "client_id": one.client_id, "profile": one.profile_id, "platform": one.platform, "session": one.session,
-        "session_at": one.session_at, "session_by": one.session_by, "to_do": _to_do(one),
-        "profile_state": one.profile_state, "new_profile": one.new_profile_id, "new_state": one.new_state,
-        "fresh_login": one.fresh_login, "keys": one.keys, "keys_destroyed": one.keys_destroyed,
-        "identity_at": one.identity_at, "wrong_account_at": one.wrong_account_at, "proved": one.proved,
+        "items": [IncidentItemReply.fields(one, to_do=_to_do(one)) for one in state.items],
+        "left": left, "evidence": state.evidence, "missing": state.missing,
     }  # fmt: skip
 
 
