@@ -144,6 +144,33 @@ async def test_a_step_is_done_again_after_a_crash_and_recorded_once(desk: Desk) 
     assert trail[:2] == ["one", "one"]
 
 
+async def test_a_run_is_worked_on_by_one_at_a_time(desk: Desk) -> None:
+    """While an act runs no other worker begins it once more, and an abort undoes nothing before it has ended."""
+    trail: list[str] = []
+    ends = asyncio.Event()
+
+    async def act(app: App, actor: object, run: Run) -> Fields:
+        trail.append("begun")
+        if trail == ["begun"]:
+            await ends.wait()
+        trail.append("ended")
+        return {}
+
+    known(desk, made("slow", Step(name="one", act=act, undo=acting(trail, "undone"))))
+    run = await started(desk, "slow", await desk.stand.client())
+    first = asyncio.create_task(desk.work())
+    while not trail:
+        await asyncio.sleep(0.01)
+    for asked in ("resume", "abort"):
+        assert (await desk.call("POST", f"/v1/procedures/{run['id']}/{asked}", "operator"))[0] == 200
+        await desk.work()
+        assert trail == ["begun"]
+    ends.set()
+    await first
+    await desk.work()
+    assert (trail, (await shown(desk, run))[0]) == (["begun", "ended", "undone"], "aborted")
+
+
 async def test_a_stale_revision_moves_nothing(desk: Desk) -> None:
     """A process that looked before another moved the run on leaves no second record."""
     both, inside = asyncio.Event(), asyncio.Event()

@@ -71,8 +71,11 @@ class Tx(Protocol):
     async def append(self, event: Event, *, commit: bool = False) -> Receipt:
         """Append to the audit chain of ``event.client_id`` (or the platform's) here; ``commit`` = as :meth:`last`."""
 
-    async def defer(self, task: str, *, delay_s: float = 0, key: str = "", **ids: str) -> bool:
-        """Enqueue a task in this transaction; ``key`` = queueing lock: False when one waits already. Ids only."""
+    async def defer(self, task: str, *, delay_s: float = 0, key: str = "", lock: str = "", **ids: str) -> bool:
+        """Enqueue a task in this transaction; ``key`` = queueing lock: False when one waits already. Ids only.
+
+        ``lock``: of the tasks that name it one at a time is worked on, on all machines.
+        """
 
 
 class Database(Protocol):

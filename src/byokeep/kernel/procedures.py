@@ -6,8 +6,8 @@ Rules
   revision: of two who do one step, one is told that it moved. Work outside of the database comes before and may be done
   again after a crash, so it must be idempotent.
 - A person's step is done by whoever holds its verb and calls for it; all others are done by workers, on as many
-  machines as there are. What is unavailable is tried again; what is refused stops the run with its code until somebody
-  resumes or aborts it.
+  machines as there are, and of one run by one at a time: an abort undoes nothing while a worker's act still runs.
+- What is unavailable is tried again; what is refused stops the run with its code until somebody resumes or aborts it.
 - An approval is of one step at one revision (:mod:`byokeep.kernel.approvals`): whoever started or last resumed the run
   asks, somebody else approves.
 - An aborted run undoes what was done, last step first.
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final, TypeVar
@@ -29,7 +29,7 @@ from uuid import UUID
 
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Pending, Rejected, Unavailable
-from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Proof, Run, Step
@@ -37,6 +37,7 @@ from byokeep.kernel import approvals
 from byokeep.kernel.app import App
 from byokeep.kernel.command import command, open_alert, permit
 from byokeep.kernel.ports import Tx
+from byokeep.kernel.record import record
 
 R = TypeVar("R", bound=Run)
 _AT_ONCE: Final = 200  # runs that one round hands on
@@ -92,7 +93,7 @@ async def begin(app: App, actor: Actor, name: str, *, client_id: ClientId | None
             raise NotFound("not_found")
         _may_ask(actor, procedure)
         run: Run = await start(tx, app, actor, procedure, client_id=client_id, object_id=object_id)
-        await tx.append(_event(EventName.PROCEDURE_STARTED, actor, run, {"run": str(run.id), "procedure": name}))
+        await _say(tx, EventName.PROCEDURE_STARTED, actor, run, procedure=name)
     return await resume(app, actor, run.id)
 
 
@@ -120,7 +121,7 @@ async def passed(tx: Tx, actor: Actor, procedure: Procedure, run: Run, step: Ste
     said = {procedure.run_field: str(run.id), **fields}
     if "stage" in step.evidence.fields:
         said["stage"] = step.name
-    receipt = await tx.append(_event(step.evidence, actor, run, said))
+    receipt = await record(tx, actor, step.evidence, said, client_id=run.client_id, object_id=run.object_id)
     done = {**run.evidence, step.name: receipt.seq}
     return await _move(tx, procedure, run, actor, evidence=done, state=_RUNNING, said=fields)
 
@@ -191,10 +192,9 @@ async def _require_proof(app: App, actor: Actor, procedure: Procedure, run: Run)
     async with _of(app, run) as tx:
         done = await proved_steps(tx, run.client_id or app.installation_id, procedure, run)
     if unproved := sorted(run.evidence.keys() - {one.name for one in done}):
+        why, client_id = "procedure_unproved", run.client_id
         async with _of(app, run) as tx:
-            await open_alert(
-                tx, app, actor, reason="procedure_unproved", client_id=run.client_id, object_id=run.object_id
-            )
+            await open_alert(tx, app, actor, reason=why, client_id=client_id, object_id=run.object_id)
         step = "Somebody changed the run's row past byokeep: look at the alerts, and find out who could write there."
         raise Integrity("procedure_unproved", missing=", ".join(unproved), run=run.id, next_step=step)
     return done
@@ -205,22 +205,20 @@ async def _undo_last(app: App, actor: Actor, procedure: Procedure, run: Run) -> 
     done = [step for step in procedure.steps if step.name in run.evidence]
     if not done:
         async with _of(app, run) as tx:
-            await tx.append(_event(EventName.PROCEDURE_ENDED, actor, run, {"run": str(run.id), "reason": _ABORTED}))
+            await _say(tx, EventName.PROCEDURE_ENDED, actor, run, reason=_ABORTED)
             return await _move(tx, procedure, run, actor, evidence={}, state=_ABORTED)
     step = done[-1]
     if step.undo is not None and Role.SYSTEM not in actor.roles:
         await _hand_on(app, run, 0.0)
         return None
-    said = {"run": str(run.id), "stage": step.name}
-    if step.undo is not None:
-        fields = await step.undo(app, actor, run)
-        if fields is None:
-            await _hand_on(app, run, LOOK_AGAIN_S)
-            return None
-        said |= {name: str(value) for name, value in fields.items()}
+    fields = None if step.undo is None else await step.undo(app, actor, run)
+    if step.undo is not None and fields is None:
+        await _hand_on(app, run, LOOK_AGAIN_S)
+        return None
     async with _of(app, run) as tx:
-        if step.undo is not None:
-            await tx.append(_event(EventName.PROCEDURE_UNDONE, actor, run, said))
+        if fields is not None:
+            said = {name: str(value) for name, value in fields.items()}
+            await _say(tx, EventName.PROCEDURE_UNDONE, actor, run, stage=step.name, **said)
         left = {name: seq for name, seq in run.evidence.items() if name != step.name}
         return await _move(tx, procedure, run, actor, evidence=left, state=_UNDOING)
 
@@ -257,12 +255,13 @@ async def approve(app: App, actor: Actor, run_id: UUID) -> RunStatus:
     run = await _find(app, actor, run_id)
     procedure = app.procedures[run.procedure]
     step = procedure.next(run)
+    nothing = Conflict("nothing_to_approve", next_step=f"See {procedure.look(run_id)}.", run=run_id)
     if step is None or step.approval is None or run.state != _RUNNING:
-        raise Conflict("nothing_to_approve", next_step=f"See {procedure.look(run_id)}.", run=run_id)
+        raise nothing
     async with command(app, actor, step.approval, client_id=run.client_id, object_id=run_id) as tx:
         scope = _scope(run, step)
         if await _approved_by(tx, run, step) is not None:
-            raise Conflict("nothing_to_approve", next_step=f"See {procedure.look(run_id)}.", run=run_id)
+            raise nothing
         waiting = await approvals.waiting(tx, approvals.PROCEDURE_STEP, scope=scope)
         wish = next((one for one in waiting if one.epoch == run.revision), None)
         if wish is None:
@@ -270,8 +269,7 @@ async def approve(app: App, actor: Actor, run_id: UUID) -> RunStatus:
         if actor.id in (run.started_by, run.asked_by):
             raise Denied("same_person", next_step="Another person must approve.")
         await approvals.use(tx, actor, wish, scope=scope, epoch=run.revision)
-        said: Fields = {"run": str(run.id), "stage": step.name}
-        await tx.append(_event(EventName.PROCEDURE_APPROVED, actor, run, said))
+        await _say(tx, EventName.PROCEDURE_APPROVED, actor, run, stage=step.name)
     if step.verb is None:
         await _hand_on(app, run, 0.0)
     return await status(app, actor, run_id)
@@ -363,7 +361,7 @@ async def _move(
     asked_by: UUID | None = None, said: Fields | None = None,
 ) -> Run:  # fmt: skip
     """Move a run on if nobody else did. A step that was passed begins the wait of the next one."""
-    after = next((step for step in procedure.steps if step.name not in evidence), None)
+    after = procedure.next(replace(run, evidence=evidence))
     done = state == _RUNNING and after is None
     wait = None if said is None else timedelta() if after is None else after.wait
     moved = await tx.maybe(
@@ -380,8 +378,8 @@ async def _move(
 async def _stop(app: App, actor: Actor, procedure: Procedure, run: Run, step: Step, error: ByokeepError) -> None:
     """Stop a run because of a refusal, on record; it goes on when somebody resumes it."""
     async with _of(app, run) as tx:
-        said: Fields = {"run": str(run.id), "stage": step.name, "reason": error.code}
-        await tx.append(_event(EventName.PROCEDURE_STEPPED, actor, run, said, Outcome.FAILED))
+        said = {"stage": step.name, "reason": error.code}
+        await _say(tx, EventName.PROCEDURE_STEPPED, actor, run, Outcome.FAILED, **said)
         await _move(tx, procedure, run, actor, evidence=run.evidence, state=_FAILED, reason=error.code)
     error.on_record = True
 
@@ -428,7 +426,7 @@ async def _hand_on(app: App, run: Run, delay_s: float | None) -> None:
     if delay_s is not None:
         key = f"{_TASK}:{run.id}" if delay_s <= 0 else f"{_TASK}-later:{run.id}"
         async with _of(app, run) as tx:
-            await tx.defer(_TASK, delay_s=delay_s, key=key, run_id=str(run.id))
+            await tx.defer(_TASK, delay_s=delay_s, key=key, lock=f"{_TASK}:{run.id}", run_id=str(run.id))
 
 
 async def go_on(app: App) -> int:
@@ -457,5 +455,6 @@ def _scope(run: Run, step: Step) -> str:
     return f"{run.id}/{step.name}/{sha256(as_json(run.facts).encode()).hexdigest()[:16]}"
 
 
-def _event(name: EventName, actor: Actor, run: Run, said: Fields, outcome: Outcome = Outcome.OK) -> Event:
-    return Event(name=name, actor=actor, outcome=outcome, client_id=run.client_id, object_id=run.object_id, fields=said)
+async def _say(tx: Tx, name: EventName, actor: Actor, run: Run, outcome: Outcome = Outcome.OK, /, **said: str) -> None:
+    said |= {"run": str(run.id)}
+    await record(tx, actor, name, said, outcome=outcome, client_id=run.client_id, object_id=run.object_id)

@@ -294,8 +294,9 @@ class PostgresTransaction:
         )
         return receipt
 
-    async def defer(self, task: str, *, delay_s: float = 0, key: str = "", **ids: str) -> bool:
-        """Enqueue a task that exists only if this transaction commits. With a ``key``, one waits at a time.
+    async def defer(self, task: str, *, delay_s: float = 0, key: str = "", lock: str = "", **ids: str) -> bool:
+        """Enqueue a task that exists only if this transaction commits. With a ``key``, one waits at a time; with a
+        ``lock``, one is worked on at a time.
 
         Returns:
             False when one with this ``key`` waits already, so that nothing was enqueued.
@@ -303,10 +304,10 @@ class PostgresTransaction:
         Raises:
             ValueError: An argument that could be more than an id.
         """
-        if not _TASK.match(task) or any(not _ID.match(value) for value in (*ids.values(), *([key] if key else []))):
+        if not _TASK.match(task) or any(not _ID.match(value) for value in (*ids.values(), key or "-", lock or "-")):
             raise ValueError("tasks take ids only")
         at = datetime.now(UTC) + timedelta(seconds=delay_s) if delay_s else None
-        asked = {"task": task, "key": key or None, "ids": json.dumps(ids), "at": at}
+        asked = {"task": task, "key": key or None, "lock": lock or None, "ids": json.dumps(ids), "at": at}
         return bool(await self._send(self._asked(_DEFER, asked)))
 
     async def last(self, shape: Shape[T], statement: str, /, **params: object) -> list[T]:

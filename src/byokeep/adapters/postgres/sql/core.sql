@@ -42,7 +42,10 @@ SELECT ARRAY(SELECT r.rolname::text FROM pg_roles r
 
 -- name: task_deferred
 -- Into the queue with this transaction; a trigger wakes the worker at its commit. One of this key that waits stays alone.
-INSERT INTO procrastinate.procrastinate_jobs (queue_name, task_name, queueing_lock, args, scheduled_at)
-VALUES ('default', :task, :key, CAST(:ids AS jsonb), CAST(:at AS timestamptz))
+-- Of those with one lock one is worked on at a time, and none of now waits behind one that is for later.
+INSERT INTO procrastinate.procrastinate_jobs (queue_name, task_name, queueing_lock, lock, priority, args, scheduled_at)
+VALUES ('default', :task, :key, CAST(:lock AS text),
+        CASE WHEN CAST(:lock AS text) IS NOT NULL AND CAST(:at AS timestamptz) IS NULL THEN 1 ELSE 0 END,
+        CAST(:ids AS jsonb), CAST(:at AS timestamptz))
 ON CONFLICT DO NOTHING
 RETURNING id
