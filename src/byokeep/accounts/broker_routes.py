@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
 from pydantic import Field
 
 from byokeep.accounts import recovery
@@ -12,9 +12,9 @@ from byokeep.accounts.recovery import PlatformState
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.reenable import RecoveryCause, Reenable, Stage
 from byokeep.http.emergency import Emergency
-from byokeep.http.openapi import describe, refusals
+from byokeep.http.openapi import Routes, refusals
 from byokeep.http.reply import AtOffset, Reply
-from byokeep.http.request import Authenticator, Id, PathId, Strict, caller, json_body, no_query
+from byokeep.http.request import Authenticator, Id, PathId, Strict, caller
 from byokeep.jobs.broker_routes import OpenRequestReply, Word
 from byokeep.kernel.app import BrokerApp
 
@@ -94,23 +94,18 @@ def platform_out(one: PlatformState) -> dict[str, Any]:
 
 def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/v1", tags=["incidents"], dependencies=[Depends(no_query)], responses=refusals(403))
-    who, who_stops = Depends(caller(auth)), Depends(caller(emergency.admitting(auth)))
-    lost_body, canary_body = Depends(json_body(LostBody)), Depends(json_body(CanaryBody))
+    routes = Routes("incidents", auth, 403)
+    who_stops = Depends(caller(emergency.admitting(auth)))
 
     @routes.get("/clients/{client_id}/platforms", response_model=PlatformsReply, response_model_exclude_unset=True)
-    async def list_platforms(request: Request, client_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    async def list_platforms(client_id: PathId, actor: Actor) -> dict[str, Any]:
         """List the platforms that a client lost at some time, and the canaries that wait for an approver."""
-        request.scope["state"]["tenant"] = client_id
         found, waiting = await recovery.list_platforms(app, actor, ClientId(client_id))
         return {"platforms": [platform_out(one) for one in found], "requests": waiting}
 
-    @routes.post(
-        "/platforms/close", response_model=StageReply, openapi_extra=describe(LostBody), responses=refusals(404, 409)
-    )
-    async def close(request: Request, actor: Actor = who_stops, body: LostBody = lost_body) -> dict[str, Any]:
+    @routes.post("/platforms/close", response_model=StageReply, responses=refusals(404, 409))
+    async def close(*, actor: Actor = who_stops, body: LostBody) -> dict[str, Any]:
         """Close a platform for a client: acknowledged when no act on it can start any more."""
-        request.scope["state"]["tenant"] = body.client_id
         state = await emergency.stopping(
             lambda: recovery.close_platform(app, actor, ClientId(body.client_id), body.platform, body.cause)
         )
@@ -118,18 +113,17 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
 
     @routes.post(
         "/platforms/canary-requests", status_code=201, response_model=OpenRequestReply,
-        openapi_extra=describe(CanaryBody), responses=refusals(404, 409) | {200: {"model": OpenRequestReply}},
+        responses=refusals(404, 409) | {200: {"model": OpenRequestReply}},
     )  # fmt: skip
-    async def request_canary(request: Request, actor: Actor = who, body: CanaryBody = canary_body) -> Response:
+    async def request_canary(actor: Actor, body: CanaryBody) -> Response:
         """Ask for the canary; another person must approve. 200 with the request that waits already, if one does."""
-        request.scope["state"]["tenant"] = body.client_id
-        request_ = await recovery.request_canary(
+        waiting = await recovery.request_canary(
             app, actor, ClientId(body.client_id), body.platform, body.reason, stage=body.stage
         )
-        return OpenRequestReply.answer(request_, 200 if request_.repeated else 201)
+        return OpenRequestReply.answer(waiting, 200 if waiting.repeated else 201)
 
     @routes.post("/platforms/canary-requests/{request_id}/approve", response_model=StageReply, responses=refusals(409))
-    async def approve_canary(request_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    async def approve_canary(request_id: PathId, actor: Actor) -> dict[str, Any]:
         """Begin the canary as the second person."""
         platform, state = await recovery.approve_canary(app, actor, request_id)
         return stage_out(platform, state)

@@ -16,9 +16,9 @@ from pydantic import Field
 
 from byokeep.core.model import Actor
 from byokeep.http.emergency import Emergency
-from byokeep.http.openapi import BYTES, answers, describe, raw_body, refusals
+from byokeep.http.openapi import BYTES, Routes, answers, raw_body
 from byokeep.http.reply import AtOffset, Reply
-from byokeep.http.request import Authenticator, Id, PathId, Strict, caller, json_body, no_query, stream_bytes
+from byokeep.http.request import Authenticator, Id, PathId, Strict, json_body, stream_bytes
 from byokeep.jobs.broker_routes import StatusReply, ValidForReply
 from byokeep.kernel.app import BrokerApp
 from byokeep.profiles import checkout
@@ -104,42 +104,35 @@ class GenerationNumberReply(Reply):
 
 def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(
-        prefix="/v1/jobs/{job_id}/profiles/{profile_id}/openings",
-        tags=["profiles"],
-        dependencies=[Depends(no_query)],
-        responses=refusals(403, 409),
-    )
-    who = Depends(caller(auth))
-    _using(routes, app, who, emergency)
-    _sealing(routes, app, who, emergency)
+    routes = Routes("profiles", auth, 403, 409, prefix="/v1/jobs/{job_id}/profiles/{profile_id}/openings")
+    _using(routes, app, emergency)
+    _sealing(routes, app, emergency)
     return routes
 
 
-def _using(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -> None:
-    open_body, end_body = Depends(json_body(OpenProfileBody)), Depends(json_body(EndBody))
+def _using(routes: Routes, app: BrokerApp, emergency: Emergency) -> None:
 
-    @routes.post("", status_code=201, response_model=OpenedReply, openapi_extra=describe(OpenProfileBody))
+    @routes.post("", status_code=201, response_model=OpenedReply)
     async def open_profile(
-        job_id: PathId, profile_id: PathId, actor: Actor = who, body: OpenProfileBody = open_body
+        job_id: PathId, profile_id: PathId, actor: Actor, body: OpenProfileBody
     ) -> checkout.OpenedProfile:
         """Have a profile open, alone."""
         emergency.require_room()
         return await checkout.open_profile(app, actor, job_id, profile_id, body.lease_id)
 
     @routes.post("/{epoch}/beat", response_model=ValidForReply)
-    async def beat_profile(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who) -> dict[str, Any]:
+    async def beat_profile(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor) -> dict[str, Any]:
         """Ask whether the browser may stay open, and for how long."""
         return {"valid_for_s": await checkout.beat(app, actor, job_id, profile_id, epoch)}
 
     @routes.get("/{epoch}/record", response_class=Response, responses=answers(BYTES, _BINARY))
-    async def take_record(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who) -> Response:
+    async def take_record(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor) -> Response:
         """Take the record of what the job has just opened, byte for byte."""
         emergency.require_room()
         return Response(await checkout.sealed_record(app, actor, job_id, profile_id, epoch), media_type=BYTES)
 
     @routes.get("/{epoch}/blob", response_class=StreamingResponse, responses=answers(BYTES, _BINARY))
-    async def take_blob(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who) -> StreamingResponse:
+    async def take_blob(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor) -> StreamingResponse:
         """Take the sealed blob of what the job has open."""
         found = await checkout.blob(app, actor, job_id, profile_id, epoch)
         headers = {
@@ -148,29 +141,28 @@ def _using(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) ->
         }
         return StreamingResponse(await _begun(found.chunks), media_type=BYTES, headers=headers)
 
-    @routes.post("/{epoch}/end", response_model=StatusReply, openapi_extra=describe(EndBody))
+    @routes.post("/{epoch}/end", response_model=StatusReply)
     async def end_profile(
-        job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who, body: EndBody = end_body
+        job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor, body: EndBody
     ) -> dict[str, Any]:
         """End an opening."""
         await checkout.end(app, actor, job_id, profile_id, epoch, body.cause)
         return {"status": "ended"}
 
 
-def _sealing(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -> None:
-    announce_body = Depends(json_body(AnnounceBody))
+def _sealing(routes: Routes, app: BrokerApp, emergency: Emergency) -> None:
     sealed_body = Depends(json_body(SealedBody, limit=2 * MAX_RECORD))  # every quotation mark takes two bytes
 
     @routes.post("/{epoch}/sealing", response_model=StatusReply)
-    async def begin_sealing(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who) -> dict[str, Any]:
+    async def begin_sealing(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor) -> dict[str, Any]:
         """Say that the browser is closed and has moved; the job acts no more."""
         emergency.require_room()
         await checkout.begin(app, actor, job_id, profile_id, epoch)
         return {"status": "sealing"}
 
-    @routes.post("/{epoch}/seals", status_code=201, response_model=AnnouncedReply, openapi_extra=describe(AnnounceBody))
+    @routes.post("/{epoch}/seals", status_code=201, response_model=AnnouncedReply)
     async def announce_seal(
-        job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who, body: AnnounceBody = announce_body
+        job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor, body: AnnounceBody
     ) -> dict[str, Any]:
         """Announce a seal before anything of it is written."""
         emergency.require_room()
@@ -182,20 +174,17 @@ def _sealing(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) 
 
     @routes.put("/{epoch}/seals/{dek_id}/blob", status_code=201, response_model=BlobReply, openapi_extra=raw_body())
     async def put_blob(
-        request: Request, job_id: PathId, profile_id: PathId, epoch: Epoch, dek_id: PathId, actor: Actor = who
+        request: Request, job_id: PathId, profile_id: PathId, epoch: Epoch, dek_id: PathId, actor: Actor
     ) -> checkout.StoredRecord:
         """Write an announced blob, once."""
         emergency.require_room()
         chunks = stream_bytes(request, media=BYTES)
         return await checkout.put_blob(app, actor, job_id, profile_id, epoch, dek_id, chunks)
 
-    @routes.post(
-        "/{epoch}/seals/{dek_id}/record", response_model=GenerationNumberReply, openapi_extra=describe(SealedBody)
-    )
+    @routes.post("/{epoch}/seals/{dek_id}/record", response_model=GenerationNumberReply)
     async def record_seal(
-        job_id: PathId, profile_id: PathId, epoch: Epoch, dek_id: PathId, actor: Actor = who,
-        body: SealedBody = sealed_body,
-    ) -> dict[str, Any]:  # fmt: skip
+        job_id: PathId, profile_id: PathId, epoch: Epoch, dek_id: PathId, actor: Actor, body: SealedBody = sealed_body
+    ) -> dict[str, Any]:
         """Make what was sealed the newest generation; the opening ends with it."""
         emergency.require_room()
         return {
