@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Risk
 from byokeep.core.plain_text import RESERVED, check_name, check_not_reserved, refuse_secret
+from byokeep.kernel.app import ServiceLimits
 from byokeep.keys.refs import rotation_due
 from byokeep_redact.canary import PROVIDERS, new_canary
 
@@ -20,7 +21,7 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 @given(st.integers(1, 4000), st.sampled_from(list(Risk)), st.none() | st.integers(30, 90))
 def test_a_due_date_is_always_inside_the_policy(days: int, risk: Risk, wish: int | None) -> None:
     """Whatever is asked for, a key falls due after now and within 90 days, within 30 at high risk."""
-    due = rotation_due(stored_at=NOW, provider_days=days, risk=risk, preference_days=wish)
+    due = rotation_due(ServiceLimits(), NOW, days, risk, preference_days=wish)
     assert NOW < due.due_at <= NOW + timedelta(days=30 if risk is Risk.HIGH else 90)
     assert due.rule.endswith(f"_{(due.due_at - NOW).days}d")
 
@@ -29,7 +30,7 @@ def test_a_due_date_is_always_inside_the_policy(days: int, risk: Risk, wish: int
 def test_a_wish_outside_the_range_is_refused_with_the_range(wish: int, risk: Risk) -> None:
     """The refusal names 30 and 90 days, at any risk."""
     with pytest.raises(Rejected) as refused:
-        rotation_due(stored_at=NOW, provider_days=90, risk=risk, preference_days=wish)
+        rotation_due(ServiceLimits(), NOW, 90, risk, preference_days=wish)
     assert (refused.value.fields["minimum"], refused.value.fields["maximum"]) == (30, 90)
 
 

@@ -10,10 +10,11 @@ from uuid import UUID
 import pytest
 from fastapi.routing import APIRoute
 
+from byokeep.audit.routes import window_of
 from byokeep.core.errors import Rejected, Unauthenticated
 from byokeep.core.model import Actor
 from byokeep.http.openapi import Routes, describe
-from byokeep.http.request import Strict, instant
+from byokeep.http.request import Strict
 from tests.support.surface import Surface
 from tools.error_codes import Source, _calls, codes
 from tools.openapi import faults_of
@@ -100,7 +101,7 @@ def four():
 def test_times_that_are_none_in_utc_are_refused(text: str) -> None:
     """A time before the first or after the last in UTC, one without a zone, and no time at all are rejected input."""
     with pytest.raises(Rejected, match="bad_time field=since"):
-        instant("since", text)
+        window_of({"since": text})
 
 
 def test_who_asks_is_known_before_a_body_is_read() -> None:

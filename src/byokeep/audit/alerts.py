@@ -88,15 +88,8 @@ async def close_alert(app: App, actor: Actor, alert_id: UUID) -> Alert:
         closed = await tx.maybe(Alert, "alert_close", id=alert_id, closed_by=actor.id)
         if closed is None:
             raise Conflict("alert_closed", next_step="Nothing to do.", alert=alert_id)
-        await record(
-            tx,
-            actor,
-            EventName.ALERT_CLOSED,
-            client_id=closed.client_id,
-            object_id=closed.object_id,
-            alert=str(alert_id),
-            reason=closed.reason,
-        )
+        said = {"alert": str(alert_id), "reason": closed.reason}
+        await record(tx, actor, EventName.ALERT_CLOSED, said, client_id=closed.client_id, object_id=closed.object_id)
     return closed
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
-from pydantic import Field
 
 from byokeep.audit import disclosure, log
 from byokeep.audit.log import LogReport, Malformed
 from byokeep.core.errors import Rejected
-from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.events import EventName
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb
 from byokeep.core.secret import Secret
@@ -22,6 +21,7 @@ from byokeep.http.request import Authenticator, Id, PathId, Strict, read_bytes
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import permit
 from byokeep.kernel.ports import DeviceHealth
+from byokeep.kernel.record import record
 from byokeep.reconciliation import reconcile
 from byokeep.reconciliation.explain import LogFinding
 from byokeep.reconciliation.reconcile import Reconciliation
@@ -46,12 +46,8 @@ class ExportBody(Strict):
     client_id: Id | None = None
 
 
-class CheckpointReply(Reply):
+class CheckpointReply(Reply, of=log.Signed, shows="size chains root=root_hex"):
     """A signed checkpoint."""
-
-    size: int
-    chains: int
-    root: Annotated[str, Field(validation_alias="root_hex")]
 
 
 class BrokenRecordReply(Reply, of=Malformed, shows="chain seq code"):
@@ -72,6 +68,8 @@ class FindingReply(
     Reply, of=LogFinding, shows="reason severity at store_request=request_id device client_id lease_id", at=AtOffset
 ):
     """Something in the store's log that nobody of ours explains."""
+
+    severity: str
 
 
 class ReconcileReply(Reply, of=Reconciliation, shows="state requests logins unread until", at=AtOffset):
@@ -172,7 +170,7 @@ def _files(routes: Routes, app: BrokerApp) -> None:
         value = Secret(await read_bytes(request, limit=MAX_VALUE))
         try:
             async with app.db.begin() as tx:
-                await tx.append(Event(name=EventName.AUDIT_HASHED, actor=actor, outcome=Outcome.OK))
+                await record(tx, actor, EventName.AUDIT_HASHED)
             devices = await app.store_audit.devices()
             names = [device.name for device in devices if device.reason != "node_not_named"]
             if not names:

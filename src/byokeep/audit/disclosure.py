@@ -25,7 +25,7 @@ from byokeep.core.audit import ChainHead, Record, empty, export_line, verify_log
 from byokeep.core.canonical import parse_canonical
 from byokeep.core.checkpoint import Inclusion, client_proof_data, include
 from byokeep.core.errors import Conflict, Integrity, NotFound, Unavailable
-from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.evidence import CONNECT, PROFILE, EvidencePiece, Onboarding
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.next_steps import instead_of_evidence, of_connection, of_profile
@@ -62,9 +62,8 @@ async def copy(app: BrokerApp) -> int:
         await raise_alert(app, reason="audit_copy_diverged", key="audit/copy", severity="critical")
         if error.code == "file_replaced":
             raise error from None
-        raise Integrity(
-            "audit_copy_diverged", next_step="Run `byokeep audit verify` on the copy and on the database."
-        ) from None
+        step = "Run `byokeep audit verify` on the copy and on the database."
+        raise Integrity("audit_copy_diverged", next_step=step) from None
     return added
 
 
@@ -95,15 +94,15 @@ async def export(app: BrokerApp, actor: Actor, chain: UUID) -> AsyncIterator[byt
     if client_id is None and actor.clients is not None:  # the platform's chain names every client
         raise NotFound("not_found")
     async with app.db.begin(every_client=True) as tx:
-        head = await _head_of(tx, chain)
-        await tx.append(_exported(actor, chain, client_id, head.seq))
+        head = await tx.one(ChainHead, "audit_head", chain=chain)
+        await _say_exported(tx, actor, chain, client_id, head.seq)
     return _lines(app, head)
 
 
-def _exported(actor: Actor, chain: UUID, client_id: UUID | None, last: int) -> Event:
-    return Event(
-        name=EventName.AUDIT_EXPORTED, actor=actor, outcome=Outcome.OK, client_id=client_id, object_id=chain,
-        fields={"chain": str(chain), "first_seq": 1, "last_seq": last, "count": last},
+async def _say_exported(tx: Tx, actor: Actor, chain: UUID, client_id: UUID | None, last: int) -> None:
+    await record(
+        tx, actor, EventName.AUDIT_EXPORTED, client_id=client_id, object_id=chain, chain=str(chain), first_seq=1,
+        last_seq=last, count=last,
     )  # fmt: skip
 
 
@@ -112,7 +111,7 @@ async def _lines(app: BrokerApp, head: ChainHead) -> AsyncIterator[bytes]:
     heads = {head.chain: empty(head.chain)}
     while heads[head.chain].seq < head.seq:
         async with app.db.begin(every_client=True) as tx:
-            batch = await records_after(tx, heads, {head.chain: head})
+            batch = await records_after(tx, heads, {head.chain: head}, Record)
         verify_log(batch, starts=heads)
         if not batch:
             break
@@ -134,10 +133,10 @@ async def client_proof(app: BrokerApp, actor: Actor, client_id: UUID) -> bytes:
     """
     authorise(actor, Verb.AUDIT_READ, client_id=client_id)
     async with app.db.begin(every_client=True) as tx:
-        head = await _head_of(tx, client_id)
+        head = await tx.one(ChainHead, "audit_head", chain=client_id)
         if head.seq >= MAX_PROOF:
             raise Unavailable("too_many_records", next_step="Use `byokeep audit export` for a chain of this length.")
-        await tx.append(_exported(actor, client_id, client_id, head.seq + 1))
+        await _say_exported(tx, actor, client_id, client_id, head.seq + 1)
     inclusion = await prove_inclusion(app, actor, client_id)
     async with app.db.begin(every_client=True) as tx:
         lines = await lines_between(tx, empty(client_id), inclusion.head)
@@ -160,13 +159,6 @@ async def lines_between(tx: Tx, start: ChainHead, end: ChainHead) -> list[bytes]
     async for records in segments(tx, dict(heads), [end]):
         lines += export_lines(records, heads)
     return lines
-
-
-async def _head_of(tx: Tx, chain: UUID) -> ChainHead:
-    head = await tx.maybe(ChainHead, "audit_head", chain=chain)
-    if head is None:
-        raise NotFound("not_found")
-    return head
 
 
 MAX_RECORDS: Final = 500
@@ -221,17 +213,9 @@ async def read_audit(app: App, actor: Actor, client_id: ClientId | None, window:
         await record(
             tx, actor, EventName.AUDIT_READ, object_id=chain, chain=str(chain), count=min(window.limit, MAX_RECORDS)
         )
-    door = app.db.begin(every_client=True) if client_id is None else app.db.begin(client_id=client_id)
-    async with door as tx:
-        return await tx.all(
-            _shown,
-            "audit_browse",
-            chain=chain,
-            before=window.before,
-            since=window.since,
-            until=window.until,
-            limit=max(1, min(window.limit, MAX_RECORDS)),
-        )
+    async with app.db.begin(client_id=client_id, every_client=client_id is None) as tx:
+        span = {"before": window.before, "since": window.since, "until": window.until}
+        return await tx.all(_shown, "audit_browse", chain=chain, **span, limit=max(1, min(window.limit, MAX_RECORDS)))
 
 
 PURPOSE: Final = "evidence"
@@ -259,22 +243,15 @@ async def sign_evidence(app: BrokerApp, actor: Actor, sop_id: UUID) -> bytes:
         said: dict[str, FieldValue] = {"sop": str(run.id)}
         if about.provider is not None:
             said |= {"version": about.version, "provider": about.provider.value}
-        await tx.append(
-            Event(
-                name=EventName.EVIDENCE_SIGNED, actor=actor, outcome=Outcome.INTENDED, client_id=run.client_id,
-                object_id=run.object_id, fields=said,
-            )
-        )  # fmt: skip
+        signed, intended = EventName.EVIDENCE_SIGNED, Outcome.INTENDED
+        await record(tx, actor, signed, said, outcome=intended, client_id=run.client_id, object_id=run.object_id)
     return await _bundle(app, actor, about)
 
 
 async def _of_sop(tx: Tx, app: BrokerApp, run: SopRun) -> Onboarding:
     status = await status_of(tx, run)
     if status.state != "complete":
-        raise Conflict(
-            "sop_incomplete", sop=run.id, state=status.state, missing=", ".join(status.missing),
-            next_step=_instead(status),
-        )  # fmt: skip
+        raise _incomplete(run, status.state, status.missing, _instead(status))
     return Onboarding(
         origin=origin(app), sop=run.id, client=run.client_id, provider=run.provider, ref=run.object_id,
         version=run.version, kind=run.procedure, items={item: record.seq for item, record in status.evidence.items()},
@@ -285,15 +262,16 @@ async def _of_procedure(tx: Tx, app: BrokerApp, run: Run) -> Onboarding:
     procedure = app.procedures[run.procedure]
     status = await procedures.status_of(tx, app, procedure, run)
     if run.state != "complete" or status.missing:
-        raise Conflict(
-            "sop_incomplete", sop=run.id, state=run.state, missing=", ".join(status.missing),
-            next_step=f"See {procedure.look(run.id)}.",
-        )  # fmt: skip
+        raise _incomplete(run, run.state, status.missing, f"See {procedure.look(run.id)}.")
     return Onboarding(
         origin=origin(app), sop=run.id, client=run.client_id or app.installation_id, ref=run.object_id,
         kind=evidence.PROCEDURE, name=run.procedure, items={one.name: one.seq for one in status.steps},
         steps={step.name: step.evidence.value for step in procedure.steps},
     )  # fmt: skip
+
+
+def _incomplete(run: Run, state: str, missing: tuple[str, ...], step: str) -> Conflict:
+    return Conflict("sop_incomplete", sop=run.id, state=state, missing=", ".join(missing), next_step=step)
 
 
 def _instead(status: SopStatus) -> str:

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from byokeep.core.audit import ChainHead, Facts, Record, empty, read_payload, verify_log
@@ -42,15 +42,16 @@ from byokeep.core.checkpoint import (
     write_note,
 )
 from byokeep.core.errors import Integrity, Unavailable
-from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb, authorise
 from byokeep.kernel.alarm import raise_alert, unblocked
 from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
-from byokeep.kernel.rows import Row, reader
+from byokeep.kernel.rows import Row, Shape, reader
 
+T = TypeVar("T")
 BATCH: Final = 1_000  # records at a time: hashing them keeps the process from other work for about 10 ms
 OVERDUE_S: Final = 180.0  # three missed heartbeats
 PURPOSE: Final = "checkpoints"
@@ -111,18 +112,18 @@ async def _next_epoch(app: BrokerApp, actor: Actor) -> tuple[Signed, bool]:
         await tx.one(None, "audit_epoch_lock")
         state = await published(app)
         pending = await compare(tx, state)
+        moved = parse_heads(pending.heads) if pending else await _moved(tx, state)
+        async for _ in segments(tx, state.heads, moved):  # each record is hashed again
+            pass
         if pending:
-            leaf, moved = pending.leaf, parse_heads(pending.heads)
-            await _verify_moves(tx, state, moved)
+            leaf = pending.leaf
         else:
-            moved = await _moved(tx, state)
-            await _verify_moves(tx, state, moved)
             # A clock that ran back does not stop the log.
             leaf = state.next_leaf(moved, at_us=max(microseconds(app.clock.now()), state.at_us)).data()
         after = state.advance(leaf, moved)
         if not pending:
             await tx.one(int, "audit_epoch_insert", number=state.size, leaf=leaf, heads=heads_data(moved))
-            await tx.append(_event(actor, after))
+            await _say(tx, actor, after)
     if not pending:
         app.platform_chain.proved(app.clock.monotonic())
     return await sign_epoch(app, state, SignedEpoch(leaf, heads_data(moved), b"")), pending is None
@@ -142,29 +143,19 @@ def microseconds(at: datetime) -> int:
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
-def _event(actor: Actor, after: LogState) -> Event:
-    """What goes on record: the root is signed once this is committed, hence *intended*."""
-    return Event(
-        name=EventName.CHECKPOINT_SIGNED,
-        actor=actor,
-        outcome=Outcome.INTENDED,
-        fields={
-            "epoch": after.size - 1,
-            "size": after.size,
-            "count": len(after.heads),
-            "root": after.edge.root().hex(),
-        },
-    )
+async def _say(tx: Tx, actor: Actor, after: LogState, **why: str) -> None:
+    """Record what is committed to: the root is signed afterwards, hence *intended*."""
+    await record(
+        tx, actor, EventName.CHECKPOINT_SIGNED, why, outcome=Outcome.INTENDED, epoch=after.size - 1, size=after.size,
+        count=len(after.heads), root=after.edge.root().hex(),
+    )  # fmt: skip
 
 
 async def compare(tx: Tx, state: LogState) -> StoredEpoch | None:
     """Hold the database against what was published. Returns the one epoch that may be waiting for its signature."""
     stored = await tx.all(StoredEpoch, "audit_epochs_from", number=max(state.size - 1, 0), limit=3)
     if state.size:
-        if not stored or stored[0].number != state.size - 1:
-            raise inconsistent("database_rolled_back", epoch=state.size - 1)
-        if stored[0].leaf != state.leaf:
-            raise inconsistent("epoch_differs", epoch=state.size - 1)
+        _must_begin(stored, state.size - 1, state.leaf)
         stored = stored[1:]
     await must_hold(tx, state.heads.values())
     if not stored:
@@ -172,6 +163,14 @@ async def compare(tx: Tx, state: LogState) -> StoredEpoch | None:
     if len(stored) > 1 or stored[0].number != state.size:
         raise inconsistent("published_epochs_lost", epoch=state.size)
     return stored[0]
+
+
+def _must_begin(stored: list[StoredEpoch], number: int, leaf: bytes) -> None:
+    """Refuse a database whose epoch is not the one that was published under this number."""
+    if not stored or stored[0].number != number:
+        raise inconsistent("database_rolled_back", epoch=number)
+    if stored[0].leaf != leaf:
+        raise inconsistent("epoch_differs", epoch=number)
 
 
 async def must_hold(tx: Tx, heads: Iterable[ChainHead]) -> None:
@@ -195,11 +194,6 @@ async def _moved(tx: Tx, state: LogState) -> list[ChainHead]:
     return [head for head in heads if state.heads.get(head.chain) != head]
 
 
-async def _verify_moves(tx: Tx, state: LogState, moved: Iterable[ChainHead]) -> None:
-    async for _ in segments(tx, state.heads, moved):
-        pass
-
-
 async def segments(tx: Tx, starts: Mapping[UUID, ChainHead], ends: Iterable[ChainHead]) -> AsyncIterator[list[Record]]:
     """Yield the records between two sets of heads, verified, in batches.
 
@@ -212,7 +206,7 @@ async def segments(tx: Tx, starts: Mapping[UUID, ChainHead], ends: Iterable[Chai
         if head.seq < at[chain].seq:
             raise inconsistent("chain_went_back", chain=chain, seq=head.seq)
     while any(at[chain].seq < head.seq for chain, head in goals.items()):
-        records = await records_after(tx, at, goals)
+        records = await records_after(tx, at, goals, Record)
         at = verify_log(records, starts=at)
         yield records
         if len(records) < BATCH:
@@ -220,17 +214,13 @@ async def segments(tx: Tx, starts: Mapping[UUID, ChainHead], ends: Iterable[Chai
     verify_log((), starts=at, through={c: {head.seq: head.hash} for c, head in goals.items() if at[c] != head})
 
 
-async def records_after(tx: Tx, at: Mapping[UUID, ChainHead], goals: Mapping[UUID, ChainHead]) -> list[Record]:
+async def records_after(
+    tx: Tx, at: Mapping[UUID, ChainHead], goals: Mapping[UUID, ChainHead], shape: Shape[T]
+) -> list[T]:
     """Return the next records between two sets of heads as they are stored, not yet verified."""
     chains = [chain for chain, head in goals.items() if at[chain].seq < head.seq]
-    return await tx.all(
-        Record,
-        "audit_segments",
-        chains=chains,
-        after=[at[c].seq for c in chains],
-        upto=[goals[c].seq for c in chains],
-        limit=BATCH,
-    )
+    spans = {"after": [at[chain].seq for chain in chains], "upto": [goals[chain].seq for chain in chains]}
+    return await tx.all(shape, "audit_segments", chains=chains, **spans, limit=BATCH)
 
 
 async def sign_epoch(app: BrokerApp, state: LogState, epoch: SignedEpoch) -> Signed:
@@ -284,10 +274,7 @@ async def look(app: BrokerApp) -> None:
         if epoch is not None:
             number = parse_leaf(epoch.leaf).epoch
             stored = await tx.all(StoredEpoch, "audit_epochs_from", number=number, limit=1)
-            if not stored or stored[0].number != number:
-                raise inconsistent("database_rolled_back", epoch=number)
-            if stored[0].leaf != epoch.leaf:
-                raise inconsistent("epoch_differs", epoch=number)
+            _must_begin(stored, number, epoch.leaf)
         await must_hold(tx, tail)
 
 
@@ -345,10 +332,7 @@ async def _rebased(app: BrokerApp, tx: Tx, state: LogState, actor: Actor) -> Sig
     after = state.advance(leaf, heads)
     epoch = SignedEpoch(leaf, heads_data(heads), b"")
     await tx.one(int, "audit_epoch_insert", number=state.size, leaf=leaf, heads=epoch.heads)
-    await record(
-        tx, actor, EventName.CHECKPOINT_SIGNED, outcome=Outcome.INTENDED, epoch=after.size - 1, size=after.size,
-        count=len(after.heads), root=after.edge.root().hex(), reason=REASON,
-    )  # fmt: skip
+    await _say(tx, actor, after, reason=REASON)
     return epoch
 
 
@@ -406,7 +390,7 @@ async def verify(app: BrokerApp, actor: Actor) -> LogReport:
 
 async def _record(app: BrokerApp, actor: Actor, outcome: Outcome, facts: Mapping[str, str | int]) -> None:
     async with app.db.begin(every_client=True) as tx:
-        await tx.append(Event(name=EventName.AUDIT_VERIFIED, actor=actor, outcome=outcome, fields=facts))
+        await record(tx, actor, EventName.AUDIT_VERIFIED, facts, outcome=outcome)
 
 
 async def _verify(app: BrokerApp) -> LogReport:
@@ -459,15 +443,8 @@ async def _published(app: BrokerApp, tx: Tx, size: int) -> tuple[LogState, Point
 async def _records(tx: Tx, heads: Mapping[UUID, ChainHead], points: Points, malformed: list[Malformed]) -> int:
     """Hash every record up to the heads, and note the malformed ones; returns how many there are."""
     at, count = {chain: empty(chain) for chain in heads}, 0
-    while open_ := [chain for chain, head in heads.items() if at[chain].seq < head.seq]:
-        rows = await tx.all(
-            dict,
-            "audit_segments",
-            chains=open_,
-            after=[at[c].seq for c in open_],
-            upto=[heads[c].seq for c in open_],
-            limit=BATCH,
-        )
+    while any(at[chain].seq < head.seq for chain, head in heads.items()):
+        rows = await records_after(tx, at, heads, dict)
         records = [reader(Record)(row) for row in rows]
         at = verify_log(records, starts=at)
         for one, row in zip(records, rows, strict=True):

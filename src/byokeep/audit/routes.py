@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
@@ -11,6 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from byokeep.audit import alerts, disclosure
 from byokeep.audit.alerts import Alert
 from byokeep.audit.disclosure import DEFAULT_RECORDS, RecordWindow, ShownRecord
+from byokeep.core.errors import Rejected
 from byokeep.core.identity import spelt
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.ref import parse_client_id
@@ -74,6 +76,11 @@ class RecordsReply(Reply):
     records: list[RecordReply]
 
 
+def _time(name: str, given: dict[str, str]) -> datetime | None:
+    refusal = Rejected("bad_time", next_step="Use a time such as 2026-01-31T12:00:00Z.", field=name)
+    return instant(given[name], refusal) if name in given else None
+
+
 def window_of(given: dict[str, str]) -> RecordWindow:
     """Return the window that ``since``, ``until``, ``before`` and ``limit`` of a query name.
 
@@ -81,8 +88,8 @@ def window_of(given: dict[str, str]) -> RecordWindow:
         Rejected: ``bad_time``, ``bad_number``.
     """
     return RecordWindow(
-        since=instant("since", given.get("since")),
-        until=instant("until", given.get("until")),
+        since=_time("since", given),
+        until=_time("until", given),
         before=whole_number("before", given.get("before")),
         limit=whole_number("limit", given.get("limit")) or DEFAULT_RECORDS,
     )

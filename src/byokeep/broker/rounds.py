@@ -15,12 +15,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final
 
 from byokeep.audit.disclosure import copy
 from byokeep.audit.log import OVERDUE_KEY, ClockWatch, checkpoint
 from byokeep.core.checkpoint import PERIOD_S
 from byokeep.core.errors import ByokeepError
+from byokeep.http.emergency import Emergency
 from byokeep.jobs import gatekeep
 from byokeep.jobs.gatekeep import closing
 from byokeep.jobs.jobs import expire
@@ -51,13 +52,6 @@ TOKENS_S: Final = 3600.0
 _TAMPERED: Final = frozenset({"missing", "unreadable", "inode_changed", "truncated", "not_written", "node_not_named"})
 
 
-class DiskSpace(Protocol):
-    """Disk space set aside for the emergency."""
-
-    def hold(self) -> bool:
-        """Set it aside; False when there is no room."""
-
-
 class Rounds:
     """The broker's own tasks.
 
@@ -66,7 +60,7 @@ class Rounds:
         reserve: Space on the disk that the audit needs.
     """
 
-    def __init__(self, app: BrokerApp, reserve: DiskSpace) -> None:
+    def __init__(self, app: BrokerApp, reserve: Emergency) -> None:
         self._app = app
         self._reserve = reserve
         self._reconciled = Reconciled()

@@ -216,19 +216,13 @@ def whole_number(name: str, text: str | None) -> int | None:
     return int(text)
 
 
-def instant(name: str, text: str | None) -> datetime | None:
-    """Parse an RFC 3339 time with an offset; ``None`` stays ``None``.
-
-    Raises:
-        Rejected: ``bad_time`` with the name.
-    """
-    if text is None:
-        return None
+def instant(text: str, refusal: Rejected) -> datetime:
+    """Parse an RFC 3339 time with an offset. Raises ``refusal`` for anything else."""
     with suppress(ValueError, OverflowError):  # the first and last hours that there are have no time in UTC
         at = datetime.fromisoformat(text)
         if at.tzinfo is not None:
             return at.astimezone(UTC)
-    raise Rejected("bad_time", next_step="Use a time such as 2026-01-31T12:00:00Z.", field=name)
+    raise refusal
 
 
 MEDIA_TYPE: Final = "application/problem+json"

@@ -22,7 +22,7 @@ from byokeep.core.model import Actor, Client, ClientId, DeclaredJob, Lane, Lease
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import Routes, describe, refusals
 from byokeep.http.reply import AtOffset, Reply
-from byokeep.http.request import Authenticator, Id, PathId, Strict, caller, json_body
+from byokeep.http.request import Authenticator, Id, PathId, Strict, caller, instant, json_body
 from byokeep.jobs import effect, jobs, lease, scheduled, switches
 from byokeep.jobs.lease import IssuedLease, PinnedSecret
 from byokeep.jobs.scheduled import ScheduledEffect
@@ -179,25 +179,16 @@ class PinReply(Reply):
     blob_key: str | None = None
 
 
-class LeaseReply(Reply):
+class LeaseReply(Reply, of=IssuedLease, at=AtOffset, shows="lease_id kind jwt store secrets expires_at life_s epoch"):
     """A lease, with its login token."""
 
-    lease_id: UUID
-    kind: LeaseKind
     jwt: Annotated[str, Field(repr=False)]
     store: StoreReply
     secrets: dict[str, PinReply]
-    expires_at: AtOffset
-    life_s: int
-    epoch: int
 
 
-class PermitReply(Reply):
+class PermitReply(Reply, of=effect.IssuedPermit, at=AtOffset, shows="permit_id=id expires_at ttl_s"):
     """Leave to cause one effect."""
-
-    permit_id: UUID
-    expires_at: AtOffset
-    ttl_s: int
 
 
 class StateReply(Reply):
@@ -417,13 +408,8 @@ def effects_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) ->
 
 
 def _time(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise Rejected("bad_due_at", next_step="Write the time with its zone, like 2026-03-01T09:00:00Z.")
-    return found
+    step = "Write the time with its zone, like 2026-03-01T09:00:00Z."
+    return instant(text, Rejected("bad_due_at", next_step=step))
 
 
 def scheduled_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:

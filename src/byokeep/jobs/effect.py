@@ -23,20 +23,20 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from byokeep.core.act_key import is_key
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.gate import NEVER_LOST, DenyReason, GateInput, check_effect, deny
 from byokeep.core.identity import Face, Fingerprint, IdentityVerdict, Why
 from byokeep.core.identity import compare as compare_faces
-from byokeep.core.model import PLATFORMS, Actor, ClientId, EffectKind, Lane, PermitId
+from byokeep.core.model import PLATFORMS, Actor, ClientId, Lane, PermitId
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.reenable import EffectResult, Stage
 from byokeep.jobs.reenabling import ended, state_of, take
+from byokeep.jobs.scheduled import ACCOUNT_NAME, well_formed
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import open_alert, permit, record_refusal
 from byokeep.kernel.locate import client_for, remember
-from byokeep.kernel.record import record_params
+from byokeep.kernel.record import record, record_params
 from byokeep.kernel.rows import Row
 from byokeep.tenancy.scopes import effect_scopes, hold_open, switches_open
 
@@ -136,7 +136,7 @@ _EXPECTED: Final = frozenset(DenyReason) | {
     "not_found", "already_done", "in_progress", "outcome_unknown", "idempotency_key_reused",
     "database_unavailable", "database_busy", "commit_outcome_unknown",
 }  # fmt: skip
-_ACCOUNT_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+_ONE_KEY: Final = "One key stands for one effect."
 _NOT_A_NAME: Final = re.compile(r"[<>{}\x00-\x1f\x7f]")
 
 
@@ -226,26 +226,14 @@ async def _record_denial(
     if wish is not None and _well_formed(wish):
         known |= _what(app, client_id, wish)
     alert = refusal.code if refusal.code in (DenyReason.GATE_ERROR, DenyReason.SWITCH_UNKNOWN) else ""
+    issued = EventName.PERMIT_ISSUED
     await record_refusal(
-        app,
-        actor,
-        EventName.PERMIT_ISSUED,
-        refusal,
-        client_id=client_id,
-        object_id=lease_id,
-        fields=known,
-        alerted=alert,
+        app, actor, issued, refusal, client_id=client_id, object_id=lease_id, fields=known, alerted=alert
     )
 
 
 def _well_formed(wish: EffectRequest) -> bool:
-    return (
-        wish.effect in set(EffectKind)
-        and wish.lane in set(Lane)
-        and wish.platform in PLATFORMS
-        and _ACCOUNT_NAME.match(wish.account) is not None
-        and is_key(wish.idempotency_key)
-    )
+    return well_formed(wish.platform, wish.account, wish.lane, wish.effect, wish.idempotency_key)
 
 
 def _what(app: BrokerApp, client_id: ClientId, wish: EffectRequest) -> dict[str, FieldValue]:
@@ -268,24 +256,22 @@ async def _decide(
         "client_id": client_id, "lease_id": lease_id, "platform": wish.platform, "account": wish.account,
         "lane": wish.lane, "effect": wish.effect, "idempotency_key": wish.idempotency_key,
     }  # fmt: skip
-    permit_id = PermitId(app.ids.uuid())
+    permit_id, by_key = PermitId(app.ids.uuid()), {name: place[name] for name in ("client_id", "idempotency_key")}
     async with app.db.begin(client_id=client_id) as tx:
         await hold_open(tx, scopes)
         row = await tx.one(
             dict, "permit_facts", **place, scopes=scopes, installation_id=app.installation_id,
-            environment=app.environment.value,
-            platforms=PLATFORMS,
+            environment=app.environment.value, platforms=PLATFORMS,
         )  # fmt: skip
         if row["runner_id"] != actor.id:
             raise NotFound("not_found")
         account = account_facts(row)
         check_effect(gate_input(app, wish, row, account))
         if row["announced"] is not None and row["announced"]["same"] is not True:
-            raise Conflict("idempotency_key_reused", next_step="One key stands for one effect.")
+            raise Conflict("idempotency_key_reused", next_step=_ONE_KEY)
         if row["held_by"] is not None:
             if row["held_same"] is not True:
-                raise Conflict("idempotency_key_reused", next_step="One key stands for one effect.",
-                               permit=row["held_by"])  # fmt: skip
+                raise Conflict("idempotency_key_reused", next_step=_ONE_KEY, permit=row["held_by"])
             raise _same_key(row["held_by"], row["held_state"])
         canary = account["platform_stage"] == Stage.CANARY
         taken = await take(tx, client_id, wish.platform) if canary else None  # None: the platform is open
@@ -302,32 +288,16 @@ async def _decide(
             stage=None if taken is None else taken.number, **place, **record_params(event),
         )  # fmt: skip
         if not inserted and taken is not None:  # the act goes back to its stage with the transaction
-            raise _same_key(
-                *await tx.one(
-                    _holder,
-                    "permit_holder",
-                    client_id=client_id,
-                    idempotency_key=wish.idempotency_key,
-                )
-            )
+            raise await tx.one(_holder, "permit_holder", **by_key)
     if not inserted:  # another transaction took the key between the two statements; nothing was written
-        raise await _taken(app, client_id, wish.idempotency_key)
+        held = await app.db.read(_holder, "permit_holder", by_key, client_id=client_id)
+        raise held[0] if held else NotFound("not_found")
     remember(app, permit_id, client_id)
     return IssuedPermit(permit_id, inserted[0], app.limits.permit_ttl_s)
 
 
-async def _taken(app: BrokerApp, client_id: ClientId, key: str) -> Conflict | NotFound:
-    held = await app.db.read(
-        _holder,
-        "permit_holder",
-        {"client_id": client_id, "idempotency_key": key},
-        client_id=client_id,
-    )
-    return _same_key(*held[0]) if held else NotFound("not_found")
-
-
-def _holder(row: Row) -> tuple[UUID, str]:
-    return row["id"], row["state"]
+def _holder(row: Row) -> Conflict:
+    return _same_key(row["id"], row["state"])
 
 
 def _same_key(permit_id: UUID, state: str) -> Conflict:
@@ -341,6 +311,9 @@ def _same_key(permit_id: UUID, state: str) -> Conflict:
     return Conflict(code, next_step=steps[code], permit=permit_id)
 
 
+_AS_FOUND: Final = ("client_active", "job_open", "job_sealing", "lease_kind", "credentials_usable", "now")
+
+
 def gate_input(app: BrokerApp, wish: EffectRequest, row: Row, account: Mapping[str, Any]) -> GateInput:
     """Put what was found before the gate. What is missing in the row is ``None``, which denies."""
     return GateInput(
@@ -349,19 +322,14 @@ def gate_input(app: BrokerApp, wish: EffectRequest, row: Row, account: Mapping[s
         platform=wish.platform,
         lane=wish.lane,
         switches_open=switches_open(row),
-        client_active=row["client_active"],
-        job_open=row["job_open"],
-        job_sealing=row["job_sealing"],
-        lease_kind=row["lease_kind"],
         lease_valid=row["lease_unexpired"],
         declared_effects=tuple(row["effects"]),
         declared_platforms=tuple(row["platforms"]),
         declared_lanes=tuple(row["lanes"]),
         enabled_lanes=tuple(row["enabled_lanes"] or ()),
-        credentials_usable=row["credentials_usable"],
-        now=row["now"],
         identity_fresh_for=app.limits.identity_fresh_for,
         drill=app.drill,
+        **{name: row[name] for name in _AS_FOUND},
         **account,
     )
 
@@ -404,15 +372,8 @@ async def close_permit(app: BrokerApp, actor: Actor, permit_id: UUID, outcome: s
             outcome=Outcome.OK if outcome == "done" else Outcome.FAILED,
             fields={"job": str(row["job_id"]), "lease": str(row["lease_id"])},
         )  # fmt: skip
-        closed = await tx.last(
-            lambda row: row["id"],
-            "permit_close",
-            client_id=client_id,
-            id=permit_id,
-            state=outcome,
-            from_states=from_states,
-            **record_params(event),
-        )
+        at = {"client_id": client_id, "id": permit_id, "state": outcome, "from_states": from_states}
+        closed = await tx.last(lambda row: row["id"], "permit_close", **at, **record_params(event))
     if not closed:  # it was in another state; nothing was written
         code = "outcome_unknown" if row["state"] == "unknown" else f"already_{row['state']}"
         raise Conflict(code, permit=permit_id)
@@ -457,7 +418,7 @@ async def report_identity(
         Rejected: ``bad_account``.
     """
     authorise(actor, Verb.PERMIT, client_id=client_id)
-    if platform not in PLATFORMS or not _ACCOUNT_NAME.match(account):
+    if platform not in PLATFORMS or not ACCOUNT_NAME.match(account):
         raise Rejected("bad_account", next_step="Use the platform and account as they were registered.")
     async with app.db.begin(client_id=client_id) as tx:
         row = await tx.one(
@@ -471,34 +432,21 @@ async def report_identity(
             raise deny(DenyReason.JOB_NOT_OPEN)
         if row["platform_declared"] is not True:
             raise deny(DenyReason.PLATFORM_NOT_DECLARED)
-        result = (
-            compare(row, seen)
-            if row["account_grant"] is None
-            else against_grant(row["account_grant"], seen.face(), names=seen.shown)
-        )
+        grant = row["account_grant"]
+        result = compare(row, seen) if grant is None else against_grant(grant, seen.face(), names=seen.shown)
         stored = "unknown" if result == "drift" else result
+        about = {"client_id": client_id, "object_id": row["id"]}
+        said = {"platform": platform, "job": str(row["job_id"])}
         await tx.one(datetime, "account_identified", client_id=client_id, id=row["id"], identity=stored)
         if result == "drift":
-            await open_alert(tx, app, actor, reason="account_name_changed", severity="warning", client_id=client_id,
-                              object_id=row["id"])  # fmt: skip
+            await open_alert(tx, app, actor, reason="account_name_changed", severity="warning", **about)
         if result == "mismatch":
             off = await tx.maybe(UUID, "account_lanes_off", client_id=client_id, id=row["id"])
-            await open_alert(tx, app, actor, reason="identity_mismatch", client_id=client_id, object_id=row["id"],
-                              code_points=given_away(row, seen.face(), names=seen.shown))  # fmt: skip
+            odd = given_away(row, seen.face(), names=seen.shown)
+            await open_alert(tx, app, actor, reason="identity_mismatch", **about, code_points=odd)
             if off is not None:
-                reason = "identity_mismatch"
-                await tx.append(_seen_event(EventName.LANES_SET, actor, client_id, row, reason, platform, lanes=""))
-        said = _seen_event(
-            EventName.ACCOUNT_IDENTIFIED, actor, client_id, row, result, platform, lease=str(lease_id),
-            outcome=Outcome.OK if result == "match" else Outcome.FAILED,
-        )  # fmt: skip
-        await tx.append(said)
+                await record(tx, actor, EventName.LANES_SET, said, **about, reason="identity_mismatch", lanes="")
+        outcome = Outcome.OK if result == "match" else Outcome.FAILED
+        identified, said["lease"] = EventName.ACCOUNT_IDENTIFIED, str(lease_id)
+        await record(tx, actor, identified, said, **about, outcome=outcome, reason=result)
     return result
-
-
-def _seen_event(
-    name: EventName, actor: Actor, client_id: ClientId, row: Row, reason: str, platform: str,
-    *, outcome: Outcome = Outcome.OK, **fields: FieldValue,
-) -> Event:  # fmt: skip
-    fields |= {"platform": platform, "reason": reason, "job": str(row["job_id"])}
-    return Event(name=name, actor=actor, outcome=outcome, client_id=client_id, object_id=row["id"], fields=fields)

@@ -23,12 +23,13 @@ from uuid import UUID
 from byokeep.audit import log
 from byokeep.core.audit import ChainHead
 from byokeep.core.errors import Integrity, NotFound, Unavailable
-from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.events import EventName
 from byokeep.jobs import switches
 from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import Tx
+from byokeep.kernel.record import record
 from byokeep.kernel.rows import reader
 from byokeep.tenancy.scopes import GLOBAL, scope_from_name
 
@@ -73,11 +74,8 @@ async def _undone(app: BrokerApp, standing: dict[str, ChainHead]) -> list[str]:
         return []
     heads = list(kept.values())
     async with app.db.begin(every_client=True) as tx:
-        there = set(
-            await tx.all(
-                ChainHead, "audit_at", chains=[head.chain for head in heads], seqs=[head.seq for head in heads]
-            )
-        )
+        at = {"chains": [head.chain for head in heads], "seqs": [head.seq for head in heads]}
+        there = set(await tx.all(ChainHead, "audit_at", **at))
     return sorted(what for what, head in kept.items() if head not in there)
 
 
@@ -90,8 +88,8 @@ async def _again(app: BrokerApp, what: str) -> None:
         scope = scope_from_name(name)
         await switches.engage(app, app.system(), scope, REASON)
         async with app.db.begin(every_client=True) as tx:
-            await open_alert(tx, app, None, reason=REASON, key=f"{REASON}:{name}",
-                           client_id=scope.client_id)  # fmt: skip
+            key = f"{REASON}:{name}"
+            await open_alert(tx, app, None, reason=REASON, key=key, client_id=scope.client_id)
 
 
 async def _end(app: BrokerApp, kind: str, one: UUID) -> None:
@@ -103,10 +101,8 @@ async def _end(app: BrokerApp, kind: str, one: UUID) -> None:
         client = one if kind == "client" else None
         name = EventName.CLIENT_SUSPENDED if client else EventName.TOKEN_REVOKED
         fields = {"token": str(one)} if kind == "token" else {}
-        await tx.append(
-            Event(name=_CHANGED.get(found, name), actor=app.system(), outcome=Outcome.OK, client_id=client,
-                  object_id=one, fields={**fields, "reason": REASON})
-        )  # fmt: skip
+        name = _CHANGED.get(found, name)
+        await record(tx, app.system(), name, fields, client_id=client, object_id=one, reason=REASON)
         about = None if client else one
         await open_alert(tx, app, None, reason=REASON, key=f"{REASON}:{one}", client_id=client, object_id=about)
 
@@ -142,9 +138,8 @@ async def closing(app: BrokerApp, work: Awaitable[T]) -> T:
 
 
 async def _close(app: BrokerApp) -> None:
-    if (
-        await app.db.read(lambda row: row["closed"] and row["reason"] == log.REASON, "switch_read", {"scope": GLOBAL})
-    ) == [True]:
+    found = await app.db.read(dict, "switch_read", {"scope": GLOBAL})
+    if any(row["closed"] and row["reason"] == log.REASON for row in found):
         return
     with suppress(Unavailable):  # the row is closed; the broker goes on telling the store
         await switches.engage(app, app.system(), scope_from_name(GLOBAL), log.REASON)
@@ -173,15 +168,12 @@ async def close_copy(app: BrokerApp, *, own_store: bool) -> bool:
             return False
         epoch = await tx.one(
             lambda row: int(row["epoch"]), "switch_close", scope=GLOBAL, client_id=None, reason=COPIED,
-            by=app.installation_id,
-            installation_id=app.installation_id,
+            by=app.installation_id, installation_id=app.installation_id,
         )  # fmt: skip
         killed = await tx.all(UUID, "switch_kill_jobs", client_id=None)
         if not own_store:
             await tx.one(str, "switch_mark_cut_off", scope=GLOBAL, epoch=epoch)
-        fields: dict[str, FieldValue] = {
-            "scope": GLOBAL, "epoch": epoch, "reason": COPIED, "count": len(killed),
-        }  # fmt: skip
-        await tx.append(Event(name=EventName.SWITCH_CLOSED, actor=app.system(), outcome=Outcome.OK, fields=fields))
+        closed = EventName.SWITCH_CLOSED
+        await record(tx, app.system(), closed, scope=GLOBAL, epoch=epoch, reason=COPIED, count=len(killed))
         await open_alert(tx, app, None, reason=COPIED, key=COPIED)
     return True

@@ -20,7 +20,7 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected
-from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import (
     MACHINE_ROLES,
     PLATFORMS,
@@ -100,8 +100,7 @@ def check_spec(app: App, spec: JobSpec) -> None:
     if spec.kind is LeaseKind.USE:
         _check_use(spec)
     if spec.ttl_s is not None and not 1 <= spec.ttl_s <= app.limits.job_ttl_max_s:
-        raise Rejected("bad_ttl", next_step="Between 1 second and the longest allowed.",
-                       max_s=app.limits.job_ttl_max_s)  # fmt: skip
+        raise Rejected("bad_ttl", next_step="Between 1 second and the longest allowed.", max_s=app.limits.job_ttl_max_s)
 
 
 def _check_use(spec: JobSpec) -> None:
@@ -126,13 +125,8 @@ async def open_job(tx: Tx, app: App, actor: Actor, spec: JobSpec) -> DeclaredJob
     authorise(actor, Verb.JOB_OPEN, client_id=spec.client_id)
     check_spec(app, spec)
     role = Role.RUNNER if spec.kind is LeaseKind.USE else Role.CUSTODIAN
-    facts = await tx.maybe(
-        dict,
-        "job_open_facts",
-        client_id=spec.client_id,
-        installation_id=app.installation_id,
-        scopes=client_scopes(spec.client_id),
-    )
+    asked = {"client_id": spec.client_id, "scopes": client_scopes(spec.client_id)}
+    facts = await tx.maybe(dict, "job_open_facts", **asked, installation_id=app.installation_id)
     if facts is None:
         raise NotFound("not_found")
     if facts["client_state"] != "active":
@@ -144,12 +138,13 @@ async def open_job(tx: Tx, app: App, actor: Actor, spec: JobSpec) -> DeclaredJob
         raise Rejected("unknown_runner", next_step=f"Name an active {role.value} that is assigned to this client.")
     job = await tx.one(
         DeclaredJob, "job_insert", id=app.ids.uuid(), client_id=spec.client_id, runner_id=runner_id,
-        kind=spec.kind.value,
-        dispatcher_id=runner_id if Role.SYSTEM in actor.roles else actor.id,
-        secrets=sorted(spec.secrets), platforms=sorted(spec.platforms), lanes=sorted(spec.lanes),
-        effects=sorted(spec.effects), state="open", reason="", ttl_s=spec.ttl_s or app.limits.job_ttl_default_s,
+        kind=spec.kind.value, dispatcher_id=runner_id if Role.SYSTEM in actor.roles else actor.id, state="open",
+        ttl_s=spec.ttl_s or app.limits.job_ttl_default_s, reason="",
+        **{field: sorted(getattr(spec, field)) for field in _KNOWN},
     )  # fmt: skip
-    await tx.append(_event(EventName.JOB_OPENED, actor, job))
+    lists = {field: ",".join(getattr(job, field)) for field in _KNOWN if getattr(job, field)}
+    ends = job.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    await _say(tx, EventName.JOB_OPENED, actor, job, expires_at=ends, **lists)
     return job
 
 
@@ -228,7 +223,7 @@ async def close_job(app: App, actor: Actor, job_id: UUID) -> DeclaredJob:
         closed = await tx.maybe(DeclaredJob, "job_close", id=job_id, client_id=client_id)
         if closed is None:
             return await tx.one(DeclaredJob, "job_read", id=job_id, client_id=client_id)
-        await tx.append(_event(EventName.JOB_CLOSED, actor, closed))
+        await _say(tx, EventName.JOB_CLOSED, actor, closed)
     return closed
 
 
@@ -258,13 +253,9 @@ def _own(actor: Actor, job: DeclaredJob) -> None:
         raise NotFound("not_found")
 
 
-def _event(name: EventName, actor: Actor, job: DeclaredJob) -> Event:
-    fields: dict[str, FieldValue] = {"kind": job.kind.value, "runner": str(job.runner_id)}
-    if name is EventName.JOB_OPENED:
-        lists = {"secrets": job.secrets, "platforms": job.platforms, "lanes": job.lanes, "effects": job.effects}
-        fields |= {field: ",".join(words) for field, words in lists.items() if words}
-        fields["expires_at"] = job.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Event(name=name, actor=actor, outcome=Outcome.OK, client_id=job.client_id, object_id=job.id, fields=fields)
+async def _say(tx: Tx, name: EventName, actor: Actor, job: DeclaredJob, **fields: str) -> None:
+    about = {"kind": job.kind.value, "runner": str(job.runner_id), **fields}
+    await record(tx, actor, name, about, client_id=job.client_id, object_id=job.id)
 
 
 def _pair(row: Row) -> tuple[UUID, UUID]:

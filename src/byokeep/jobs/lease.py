@@ -35,7 +35,7 @@ from byokeep.core.ref import ProfileRef, SecretPart, SecretRef, parse
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import permit, record_refusal
 from byokeep.kernel.locate import client_for, remember
-from byokeep.kernel.record import record_params
+from byokeep.kernel.record import record, record_params
 from byokeep.kernel.rows import Row
 from byokeep.tenancy.scopes import client_scopes, hold_open, require_open, switches_open
 
@@ -85,6 +85,10 @@ class IssuedLease:
     epoch: int
 
 
+def _verb(actor: Actor) -> Verb:
+    return Verb.LEASE_CUSTODY if Role.CUSTODIAN in actor.roles else Verb.LEASE_USE
+
+
 def claims(app: BrokerApp, *, client_id: UUID, job_id: UUID, lease_id: UUID, kind: str, secrets: list[str],
            iat: int) -> dict[str, object]:  # fmt: skip
     """Return the claims of a lease's token; the same lease gives the same bytes for ever."""
@@ -120,7 +124,7 @@ async def issue_lease(app: BrokerApp, actor: Actor, job_id: UUID) -> IssuedLease
         Unavailable: Database or store; nothing was released. ``store_not_recording``: no audit device of the store is
             proved to record. ``audit_chain_held``: the broker can put nothing on record.
     """
-    verb = Verb.LEASE_CUSTODY if Role.CUSTODIAN in actor.roles else Verb.LEASE_USE
+    verb = _verb(actor)
     await permit(app, actor, verb)
     app.store_health.require()
     app.store_recording.require(app.clock.monotonic())
@@ -162,11 +166,9 @@ async def _alarm(app: BrokerApp, client_id: ClientId, job_id: UUID, refusal: Den
     if refusal.code not in ("missing_credential", DenyReason.CREDENTIAL_NOT_USABLE):
         return ""
     with suppress(ByokeepError):  # the refusal stands, whatever becomes of its reason
-        async with app.db.begin(client_id=client_id) as tx:
-            ended = await tx.one(
-                str, "lease_ended_secret", client_id=client_id, job_id=job_id, environment=app.environment.value
-            )
-            return str(ended)
+        asked = {"client_id": client_id, "job_id": job_id, "environment": app.environment.value}
+        (ended,) = await app.db.read(str, "lease_ended_secret", asked, client_id=client_id)
+        return ended
     return ""
 
 
@@ -241,9 +243,7 @@ def decide(app: BrokerApp, actor: Actor, client_id: ClientId, row: Row) -> Mappi
         if connected and not (alone and not any(account["usable"] is True for account in connected)):
             pins |= _account_pins(client_id, provider, connected)
         elif not alone:
-            pins[provider] = _pin(
-                row["kind"], client_id, provider, refs.get(provider), ended=provider in row["ended"]
-            )  # fmt: skip
+            pins[provider] = _pin(row["kind"], client_id, provider, refs.get(provider), ended=provider in row["ended"])
     return pins
 
 
@@ -304,8 +304,8 @@ def _pin(kind: str, client_id: ClientId, provider: str, ref: Mapping[str, Any] |
             return PinnedSecret(place.path, 0)
         if ended:
             raise _unusable(provider)
-        raise Denied("missing_credential", next_step="Put this client's own key in first; there is no fallback.",
-                     provider=provider)  # fmt: skip
+        step = "Put this client's own key in first; there is no fallback."
+        raise Denied("missing_credential", next_step=step, provider=provider)
     if parse(ref["ref"]) != place:
         raise _unusable(provider, cause=_REDIRECTED)
     usable = ref["state"] == "active" and ref["verification"] == "verified" and ref["unexpired"] is True
@@ -329,10 +329,9 @@ async def heartbeat(app: BrokerApp, actor: Actor, lease_id: UUID) -> int:
         Unavailable: The store does not serve, or it could not be checked; the holder stops when its life runs out.
     """
     try:
-        verb = Verb.LEASE_CUSTODY if Role.CUSTODIAN in actor.roles else Verb.LEASE_USE
-        client_id = await client_for(app, actor, verb, "lease", lease_id)
-        asked = {"client_id": client_id, "lease_id": lease_id, "scopes": client_scopes(client_id),
-                 "installation_id": app.installation_id}  # fmt: skip
+        client_id = await client_for(app, actor, _verb(actor), "lease", lease_id)
+        asked = {"client_id": client_id, "lease_id": lease_id, "scopes": client_scopes(client_id)}
+        asked |= {"installation_id": app.installation_id}
         rows = await app.db.read(dict, "lease_heartbeat", asked, client_id=client_id)
         if not rows or rows[0]["runner_id"] != actor.id:
             raise NotFound("not_found")
@@ -386,12 +385,11 @@ async def tell(app: BrokerApp, actor: Actor, tellings: Sequence[Telling]) -> Non
     for one in tellings:
         if any(not 0 <= count <= MOST for count in (one.logins, *one.reads.values())) or len(one.reads) > 32:
             raise Rejected("bad_count", next_step=f"Counts from 0 to {MOST}.", maximum=MOST)
-    verb = Verb.LEASE_CUSTODY if Role.CUSTODIAN in actor.roles else Verb.LEASE_USE
     missing: NotFound | None = None
     of: dict[ClientId, list[Telling]] = {}
     for one in tellings:
         try:
-            of.setdefault(await client_for(app, actor, verb, "lease", one.lease_id), []).append(one)
+            of.setdefault(await client_for(app, actor, _verb(actor), "lease", one.lease_id), []).append(one)
         except NotFound as error:
             missing = error
     for client_id, mine in of.items():
@@ -401,23 +399,23 @@ async def tell(app: BrokerApp, actor: Actor, tellings: Sequence[Telling]) -> Non
             for one in mine:
                 if (lease := leases.get(one.lease_id)) is None:
                     missing = NotFound("not_found")
-                elif (event := _new(actor, client_id, one, lease)) is not None:
-                    await tx.append(event)
+                elif (counted := _new(one, lease)) is not None:
+                    await record(
+                        tx, actor, EventName.LEASE_USE_TOLD, client_id=client_id, object_id=one.lease_id,
+                        logins=one.logins, reads=counted,
+                    )  # fmt: skip
     if missing is not None:
         raise missing
 
 
-def _new(actor: Actor, client_id: ClientId, said: Telling, lease: Row) -> Event | None:
-    """The record of a telling that says something new of its lease."""
+def _new(said: Telling, lease: Row) -> str | None:
+    """The counts of a telling that says something new of its lease, as its record has them."""
     counted = ",".join(str(said.reads.get(secret, 0)) for secret in lease["secrets"])
     before = set(lease["told"])
     if len(before) >= _MOST_TOLD or f"{said.logins} {counted}" in before:
         return None
     lease["told"].append(f"{said.logins} {counted}")
-    return Event(
-        name=EventName.LEASE_USE_TOLD, actor=actor, outcome=Outcome.OK, client_id=client_id, object_id=said.lease_id,
-        fields={"logins": said.logins, "reads": counted},
-    )  # fmt: skip
+    return counted
 
 
 def told(row: Row) -> tuple[int | None, Mapping[str, int]]:
@@ -461,19 +459,17 @@ async def enroll_client(app: BrokerApp, actor: Actor, client_id: ClientId) -> st
         # A login at the store needs a lease to explain it, and a lease needs a job; this one is over as it begins.
         await tx.one(
             lambda row: UUID(str(row["id"])), "job_insert", id=job_id, client_id=client_id, dispatcher_id=actor.id,
-            runner_id=actor.id, kind="custody",
-            secrets=[], platforms=[], lanes=[], effects=[], state="closed", reason="enroll", ttl_s=60,
+            runner_id=actor.id, kind="custody", secrets=[], platforms=[], lanes=[], effects=[], state="closed",
+            reason="enroll", ttl_s=60,
         )  # fmt: skip
         await tx.one(
             None, "lease_insert", id=lease_id, client_id=client_id, job_id=job_id, runner_id=actor.id, kind="enroll",
-            secrets=[],
-            jwt_iat=row["now_s"], jwt_exp=row["now_s"] + app.limits.lease_jwt_ttl_s, expires_at=row["now"],
+            secrets=[], jwt_iat=row["now_s"], jwt_exp=row["now_s"] + app.limits.lease_jwt_ttl_s, expires_at=row["now"],
             **record_params(_event(actor, client_id, Outcome.INTENDED, job_id, lease_id)),
         )  # fmt: skip
     token = await app.signer.sign_jwt(
-        claims(app, client_id=client_id, job_id=job_id, lease_id=lease_id, kind="enroll", secrets=[],
-               iat=row["now_s"])
-    )  # fmt: skip
+        claims(app, client_id=client_id, job_id=job_id, lease_id=lease_id, kind="enroll", secrets=[], iat=row["now_s"])
+    )
     entity_id = await app.cutoff.enroll(token, lease_id)
     return await _finish(app, actor, client_id, job_id, lease_id, entity_id)
 

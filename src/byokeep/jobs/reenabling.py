@@ -17,24 +17,15 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from byokeep.core import reenable
 from byokeep.core.errors import Conflict, Integrity
-from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
-from byokeep.core.reenable import (
-    EffectResult,
-    Lost,
-    Reauthorised,
-    RecoveryCause,
-    Reenable,
-    ScopesChecked,
-    Stage,
-    Take,
-    next_state,
-)
-from byokeep.core.reenable import Event as Step
+from byokeep.core.reenable import EffectResult, Event, RecoveryCause, Reenable, Stage
 from byokeep.kernel.app import App
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import Tx
+from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 
 _LONGEST: Final = 128  # characters of a field of a record
@@ -58,7 +49,7 @@ def state_of(row: Row) -> Reenable:
     try:
         return Reenable(
             cause=RecoveryCause(row["cause"]), stage=Stage(row["stage"]), stages=tuple(row["stages"]), **numbers
-        )  # fmt: skip
+        )
     except ValueError:
         raise Integrity("reenabling_unreadable", next_step="Close the platform again; that sets it right.") from None
 
@@ -82,14 +73,14 @@ async def lose(
         seen = await _hold(tx, client_id, platform, cause)
         if (seen.stage, seen.cause) == (Stage.CLOSED, cause):
             return seen
-        state = next_state(seen, Lost(cause))
+        state = reenable.next_state(seen, reenable.Lost(cause))
         await _store(tx, client_id, platform, seen, state)
     await _tell_closed(tx, app, actor, client_id, platform, state, account_id)
     return state
 
 
 async def step(
-    tx: Tx, app: App, actor: Actor, client_id: UUID, platform: str, event: Step, *, account_id: UUID | None = None
+    tx: Tx, app: App, actor: Actor, client_id: UUID, platform: str, event: Event, *, account_id: UUID | None = None
 ) -> Reenable | None:
     """Take a step on the way back, on record; None when the platform is open or was never closed.
 
@@ -105,23 +96,20 @@ async def step(
         Conflict: ``reenable_out_of_order``.
         Integrity: ``reenabling_unreadable``.
     """
-    row = await tx.maybe(dict, "reenabling_hold", client_id=client_id, platform=platform)
-    seen = state_of(row) if row is not None else None
-    if seen is None or seen.stage is Stage.OPEN:
+    seen = await _way_back(tx, client_id, platform)
+    if seen is None:
         return None
-    state = next_state(seen, event)
+    state = reenable.next_state(seen, event)
     await _store(tx, client_id, platform, seen, state)
     failed = state.stage is Stage.CLOSED
-    fields = _fields(platform, state, account_id) | {"stage": state.stage.value, "number": state.number}
+    fields = _fields(platform, state, account_id, stage=state.stage.value, number=state.number)
     if failed:
         fields["cause"] = state.cause.value
-        if isinstance(event, ScopesChecked) and event.missing:
+        if isinstance(event, reenable.ScopesChecked) and event.missing:
             fields["missing"] = _listed(event.missing)
         await _alert(tx, app, actor, client_id, platform, "reenabling_failed")
-    await tx.append(
-        Event(name=EventName.PLATFORM_STEPPED, actor=actor, client_id=client_id, object_id=account_id, fields=fields,
-              outcome=Outcome.FAILED if failed else Outcome.OK)
-    )  # fmt: skip
+    stepped, outcome = EventName.PLATFORM_STEPPED, Outcome.FAILED if failed else Outcome.OK
+    await record(tx, actor, stepped, fields, client_id=client_id, object_id=account_id, outcome=outcome)
     return state
 
 
@@ -132,9 +120,8 @@ async def refuse_machine(tx: Tx, client_id: UUID, platform: str, *, by_person: b
         Denied: ``reauth_needs_a_person``.
         Integrity: ``reenabling_unreadable``.
     """
-    row = await tx.maybe(dict, "reenabling_hold", client_id=client_id, platform=platform)
-    if row is not None and (seen := state_of(row)).stage is not Stage.OPEN:
-        next_state(seen, Reauthorised(by_person=by_person))
+    if (seen := await _way_back(tx, client_id, platform)) is not None:
+        reenable.next_state(seen, reenable.Reauthorised(by_person=by_person))
 
 
 async def closed_since(tx: Tx, client_id: UUID, platform: str, since: datetime) -> bool:
@@ -153,8 +140,8 @@ async def take(tx: Tx, client_id: UUID, platform: str) -> Taken | None:
         Denied: ``platform_closed``, ``canary_stage_full``.
         NotFound, Integrity: There is no such way back, or it cannot be read.
     """
-    seen = state_of(await tx.one(dict, "reenabling_hold", client_id=client_id, platform=platform))
-    state = next_state(seen, Take())
+    seen = await tx.one(state_of, "reenabling_hold", client_id=client_id, platform=platform)
+    state = reenable.next_state(seen, reenable.Take())
     if state == seen:
         return None
     await _store(tx, client_id, platform, seen, state)
@@ -163,24 +150,18 @@ async def take(tx: Tx, client_id: UUID, platform: str) -> Taken | None:
 
 async def ended(tx: Tx, app: App, actor: Actor, client_id: UUID, platform: str, event: EffectResult) -> Reenable | None:
     """Count the end of an act that a canary took; a failed or unknown one closes the platform again, with an alert."""
-    row = await tx.maybe(dict, "reenabling_hold", client_id=client_id, platform=platform)
-    if row is None:
-        return None
     try:
-        seen = state_of(row)
+        seen = await tx.maybe(state_of, "reenabling_hold", client_id=client_id, platform=platform)
     except Integrity:  # that is closed already
         return None
-    state = next_state(seen, event)
-    if state == seen:
+    if seen is None or (state := reenable.next_state(seen, event)) == seen:
         return seen
     await _store(tx, client_id, platform, seen, state)
     if state.stage is Stage.CLOSED:
         await _tell_closed(tx, app, actor, client_id, platform, state, None)
     elif (state.stage, state.number) != (seen.stage, seen.number):
-        fields = _fields(platform, state, None) | {"stage": state.stage.value, "number": state.number}
-        await tx.append(
-            Event(name=EventName.PLATFORM_STEPPED, actor=actor, client_id=client_id, fields=fields, outcome=Outcome.OK)
-        )
+        fields = _fields(platform, state, None, stage=state.stage.value, number=state.number)
+        await record(tx, actor, EventName.PLATFORM_STEPPED, fields, client_id=client_id)
     return state
 
 
@@ -195,9 +176,14 @@ async def lost_by(tx: Tx, client_id: UUID, platform: str) -> RecoveryCause | Non
     Args:
         tx: Has not appended to the audit trail yet.
     """
-    row = await tx.maybe(dict, "reenabling_hold", client_id=client_id, platform=platform)
-    state = state_of(row) if row is not None else None
-    return None if state is None or state.stage is Stage.OPEN else state.cause
+    state = await _way_back(tx, client_id, platform)
+    return None if state is None else state.cause
+
+
+async def _way_back(tx: Tx, client_id: UUID, platform: str) -> Reenable | None:
+    """The row, locked; None when the platform is open or was never closed."""
+    state = await tx.maybe(state_of, "reenabling_hold", client_id=client_id, platform=platform)
+    return None if state is None or state.stage is Stage.OPEN else state
 
 
 async def _hold(tx: Tx, client_id: UUID, platform: str, cause: RecoveryCause) -> Reenable:
@@ -211,12 +197,8 @@ async def _hold(tx: Tx, client_id: UUID, platform: str, cause: RecoveryCause) ->
 
 
 async def _store(tx: Tx, client_id: UUID, platform: str, seen: Reenable, state: Reenable) -> None:
-    columns = _columns(state)
-    del columns["stages"]
-    if (
-        await tx.maybe(int, "reenabling_move", client_id=client_id, platform=platform, seen=seen.revision, **columns)
-        is None
-    ):
+    at = {"client_id": client_id, "platform": platform, "seen": seen.revision}
+    if await tx.maybe(int, "reenabling_move", **at, **_columns(state)) is None:
         raise Conflict("reenable_changed", next_step="Somebody else was first; look at it again.")
 
 
@@ -227,9 +209,9 @@ def _columns(state: Reenable) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _fields(platform: str, state: Reenable, account_id: UUID | None) -> dict[str, FieldValue]:
+def _fields(platform: str, state: Reenable, account_id: UUID | None, **more: FieldValue) -> dict[str, FieldValue]:
     named: dict[str, FieldValue] = {} if account_id is None else {"account": str(account_id)}
-    return {"platform": platform, "way": state.way, **named}
+    return {"platform": platform, "way": state.way, **named, **more}
 
 
 def _listed(names: frozenset[str]) -> str:
@@ -246,12 +228,8 @@ async def _tell_closed(
     tx: Tx, app: App, actor: Actor, client_id: UUID, platform: str, state: Reenable, account_id: UUID | None
 ) -> None:
     await _alert(tx, app, actor, client_id, platform, "platform_closed")
-    await tx.append(
-        Event(
-            name=EventName.PLATFORM_CLOSED, actor=actor, outcome=Outcome.OK, client_id=client_id, object_id=account_id,
-            fields=_fields(platform, state, account_id) | {"cause": state.cause.value},
-        )
-    )  # fmt: skip
+    fields = _fields(platform, state, account_id, cause=state.cause.value)
+    await record(tx, actor, EventName.PLATFORM_CLOSED, fields, client_id=client_id, object_id=account_id)
 
 
 async def _alert(tx: Tx, app: App, actor: Actor, client_id: UUID, platform: str, reason: str) -> None:

@@ -20,16 +20,18 @@ from uuid import UUID
 
 from byokeep.core.act_key import is_key
 from byokeep.core.errors import Conflict, Rejected
-from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.events import EventName, FieldValue
 from byokeep.core.model import MACHINE_ROLES, PLATFORMS, Actor, ClientId, EffectKind, Lane
 from byokeep.core.policy import Verb, authorise
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.locate import authorise_for
+from byokeep.kernel.ports import Tx
+from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 
 MAX_LISTED: Final = 500
-_ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+ACCOUNT_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _CAN_BE_PUT_BACK: Final = frozenset({"scheduled", "held", "missed"})
 
 
@@ -77,19 +79,10 @@ async def schedule(app: BrokerApp, actor: Actor, plan: EffectPlan) -> ScheduledE
     _check(plan)
     named = {name: getattr(plan, name) for name in ("platform", "account", "lane", "effect")}
     async with app.db.begin(client_id=plan.client_id) as tx:
-        facts = await tx.one(
-            dict,
-            "scheduled_facts",
-            client_id=plan.client_id,
-            platform=plan.platform,
-            account=plan.account,
-            due_at=plan.due_at,
-        )
-        if (
-            seen := await tx.maybe(
-                ScheduledEffect, "scheduled_by_key", client_id=plan.client_id, idempotency_key=plan.idempotency_key
-            )
-        ) is not None:
+        place = {"client_id": plan.client_id, "due_at": plan.due_at}
+        facts = await tx.one(dict, "scheduled_facts", **place, platform=plan.platform, account=plan.account)
+        by_key = {"client_id": plan.client_id, "idempotency_key": plan.idempotency_key}
+        if (seen := await tx.maybe(ScheduledEffect, "scheduled_by_key", **by_key)) is not None:
             if all(getattr(seen, name) == value for name, value in named.items()) and seen.due_at == plan.due_at:
                 return seen
             raise Conflict("idempotency_key_reused", next_step="One key stands for one effect.")
@@ -100,13 +93,12 @@ async def schedule(app: BrokerApp, actor: Actor, plan: EffectPlan) -> ScheduledE
         if facts["account_known"] is not True:
             raise Rejected("unknown_account", next_step="Use the platform and account as they were registered.")
         made = await tx.maybe(
-            ScheduledEffect, "scheduled_insert", id=app.ids.uuid(), client_id=plan.client_id,
-            idempotency_key=plan.idempotency_key,
-            due_at=plan.due_at, created_by=actor.id, **named,
+            ScheduledEffect, "scheduled_insert", id=app.ids.uuid(), **by_key, due_at=plan.due_at, created_by=actor.id,
+            **named,
         )  # fmt: skip
         if made is None:
             raise Conflict("idempotency_key_reused", next_step="Somebody announced under this key just now; look.")
-        await tx.append(_event(app, EventName.EFFECT_SCHEDULED, actor, made, plan.idempotency_key))
+        await _say(tx, app, EventName.EFFECT_SCHEDULED, actor, made, plan.idempotency_key)
     return made
 
 
@@ -142,7 +134,7 @@ async def move_by_person(
                 raise Rejected("bad_due_at", next_step="Name a time to come, within 400 days.")
         at = {"client_id": client_id, "id": effect_id, "seen": row["state"], "due_at": due_at}
         moved = await tx.one(ScheduledEffect, "scheduled_move", **at, state=state, reason="")
-        await tx.append(_event(app, name, actor, moved, row["idempotency_key"]))
+        await _say(tx, app, name, actor, moved, row["idempotency_key"])
     return moved
 
 
@@ -158,20 +150,14 @@ async def move_scheduled(app: BrokerApp) -> int:
     for row in rows:
         state, name, reason = _next(row)
         async with app.db.begin(client_id=row["client_id"]) as tx:
-            one = await tx.maybe(
-                ScheduledEffect, "scheduled_move", client_id=row["client_id"], id=row["id"], seen=row["state"],
-                state=state,
-                reason=reason,
-                due_at=None,
-            )  # fmt: skip
+            at = {"client_id": row["client_id"], "id": row["id"], "seen": row["state"], "due_at": None}
+            one = await tx.maybe(ScheduledEffect, "scheduled_move", **at, state=state, reason=reason)
             if one is None:
                 continue
             if state == "missed":
-                await open_alert(
-                    tx, app, actor, reason="effect_missed", severity="warning", client_id=row["client_id"],
-                    key=f"effect_missed:{row['client_id']}/{row['platform']}",
-                )  # fmt: skip
-            await tx.append(_event(app, name, actor, one, row["idempotency_key"], reason=reason))
+                why, key = "effect_missed", f"effect_missed:{row['client_id']}/{row['platform']}"
+                await open_alert(tx, app, actor, reason=why, severity="warning", client_id=row["client_id"], key=key)
+            await _say(tx, app, name, actor, one, row["idempotency_key"], reason=reason)
             moved += 1
     return moved
 
@@ -184,25 +170,27 @@ def _next(row: Row) -> tuple[str, EventName, str]:
     return "scheduled", EventName.EFFECT_SCHEDULED, "open_again"
 
 
+def well_formed(platform: str, account: str, lane: str, effect: str, key: str) -> bool:
+    """Whether an act is named by published names, an account that there can be, and a key."""
+    published = platform in PLATFORMS and lane in set(Lane) and effect in set(EffectKind)
+    return published and ACCOUNT_NAME.match(account) is not None and is_key(key)
+
+
 def _check(plan: EffectPlan) -> None:
-    fits = plan.platform in PLATFORMS and plan.lane in set(Lane) and plan.effect in set(EffectKind)
-    if not fits or not _ACCOUNT.match(plan.account) or not is_key(plan.idempotency_key):
-        raise Rejected(
-            "bad_effect", next_step="Use published names, a registered account and a key of 8 to 64 letters."
-        )
+    if not well_formed(plan.platform, plan.account, plan.lane, plan.effect, plan.idempotency_key):
+        step = "Use published names, a registered account and a key of 8 to 64 letters."
+        raise Rejected("bad_effect", next_step=step)
     if plan.due_at.tzinfo is None:
         raise Rejected("bad_due_at", next_step="Write the time with its zone, like 2026-03-01T09:00:00Z.")
 
 
-def _event(app: BrokerApp, name: EventName, actor: Actor, one: ScheduledEffect, key: str, *, reason: str = "") -> Event:
-    """The record of a change; the key may say anything, so a keyed digest stands for it, as in a permit's record."""
-    digest = app.token_key(f"idempotency/{one.client_id}/{key}".encode()).hex()
-    fields: dict[str, FieldValue] = {
-        "platform": one.platform, "account": str(one.account_id or ""), "lane": one.lane, "effect": one.effect,
-        "idempotency": digest, "due_at": one.due_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-    }  # fmt: skip
-    if reason:
-        fields["reason"] = reason
-    return Event(
-        name=name, actor=actor, outcome=Outcome.OK, client_id=one.client_id, object_id=one.id, fields=fields
+async def _say(
+    tx: Tx, app: BrokerApp, name: EventName, actor: Actor, one: ScheduledEffect, key: str, **why: FieldValue
+) -> None:
+    """Record a change; the key may say anything, so a keyed digest stands for it, as in a permit's record."""
+    await record(
+        tx, actor, name, why, client_id=one.client_id, object_id=one.id, platform=one.platform,
+        account=str(one.account_id or ""), lane=one.lane, effect=one.effect,
+        idempotency=app.token_key(f"idempotency/{one.client_id}/{key}".encode()).hex(),
+        due_at=one.due_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )  # fmt: skip

@@ -37,6 +37,7 @@ from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
+from byokeep.tenancy.clients import scope_of
 from byokeep.tenancy.scopes import (
     BROWSER_LANE,
     GLOBAL,
@@ -380,11 +381,7 @@ async def list_requests(app: BrokerApp, actor: Actor) -> list[Approval]:
     """Return the requests to open that an approver could approve now, of the switches the actor may see."""
     authorise(actor, Verb.SWITCH_READ)
     async with app.db.begin(every_client=True) as tx:
-        return await tx.all(Approval, "switch_requests_live", clients=_clients_of(actor))
-
-
-def _clients_of(actor: Actor) -> list[UUID] | None:
-    return None if actor.clients is None else sorted(actor.clients, key=str)
+        return await tx.all(Approval, "switch_requests_live", clients=scope_of(actor))
 
 
 async def list_switches(app: BrokerApp, actor: Actor) -> list[Switch]:
@@ -395,7 +392,7 @@ async def list_switches(app: BrokerApp, actor: Actor) -> list[Switch]:
     """
     authorise(actor, Verb.SWITCH_READ)
     async with app.db.begin(every_client=True) as tx:
-        found = await tx.all(Switch, "switch_list", clients=_clients_of(actor))
+        found = await tx.all(Switch, "switch_list", clients=scope_of(actor))
     if not any(switch.scope == GLOBAL for switch in found):
         raise Unavailable("switch_missing", next_step="The global switch is missing; everything counts as closed.")
     return found

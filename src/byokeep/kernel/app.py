@@ -21,24 +21,8 @@ from byokeep.core.errors import Unavailable
 from byokeep.core.model import Actor, ClientId, Environment, Provider, Role
 from byokeep.core.procedure import Procedure
 from byokeep.core.secret import Secret
+from byokeep.kernel import ports
 from byokeep.kernel.freshness import Freshness
-from byokeep.kernel.ports import (
-    ArtifactStore,
-    CheckOutcome,
-    CheckpointStore,
-    Clock,
-    Custodian,
-    Cutoff,
-    Database,
-    Ids,
-    Intake,
-    ProfileRecords,
-    ScanKey,
-    Signer,
-    StoreAudit,
-    StoreHealth,
-    Tombstones,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +82,9 @@ class App:
         marks: Of tokens whose rows were seen to say what their records say; see :mod:`byokeep.tenancy.authenticate`.
     """
 
-    db: Database
-    clock: Clock
-    ids: Ids
+    db: ports.Database
+    clock: ports.Clock
+    ids: ports.Ids
     installation_id: UUID
     environment: Environment
     limits: ServiceLimits
@@ -125,8 +109,8 @@ class App:
 class WebApp(App):
     """``byokeep web``: takes secrets in, cannot read one."""
 
-    intake: Intake
-    scan_key: ScanKey
+    intake: ports.Intake
+    scan_key: ports.ScanKey
     token_key: Callable[[bytes], bytes]
     check_format: Callable[[str, bytes], None]
     platform_urls: Mapping[str, str]
@@ -144,17 +128,17 @@ class BrokerApp(App):
             of jobs never ask.
     """
 
-    signer: Signer
-    cutoff: Cutoff
-    store_audit: StoreAudit
-    store_health: StoreHealth
-    checkpoints: CheckpointStore
+    signer: ports.Signer
+    cutoff: ports.Cutoff
+    store_audit: ports.StoreAudit
+    store_health: ports.StoreHealth
+    checkpoints: ports.CheckpointStore
     token_key: Callable[[bytes], bytes]
     machine_key: Callable[[bytes], bytes]
     store_address: str
-    artifacts: ArtifactStore
-    records: ProfileRecords
-    tombstones: Tombstones
+    artifacts: ports.ArtifactStore
+    records: ports.ProfileRecords
+    tombstones: ports.Tombstones
     store_recording: Freshness = field(default_factory=lambda: Freshness(RECORDED_FOR_S, not_recording))
     platform_chain: Freshness = field(default_factory=lambda: Freshness(APPENDED_FOR_S, _chain_held))
     drill: bool = False
@@ -175,6 +159,6 @@ class LeakCount:
 class WorkerApp(App):
     """``byokeep worker``: reads a value inside a lease, and nowhere else."""
 
-    custodian: Custodian
-    identify: Callable[[Provider, Secret], Awaitable[CheckOutcome]]
+    custodian: ports.Custodian
+    identify: Callable[[Provider, Secret], Awaitable[ports.CheckOutcome]]
     search_logs: Callable[[Secret, datetime], Awaitable[LeakCount]]

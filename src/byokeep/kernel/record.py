@@ -52,16 +52,16 @@ def _plain(value: FieldValue | UUID | datetime | bytes) -> FieldValue:
 
 
 async def record(
-    tx: Tx, actor: Actor, name: EventName, *, outcome: Outcome = Outcome.OK, client_id: UUID | None = None,
-    object_id: UUID | None = None, commit: bool = False, **fields: Said,
+    tx: Tx, actor: Actor, name: EventName, said: Mapping[str, Said] = {}, *, outcome: Outcome = Outcome.OK,
+    client_id: UUID | None = None, object_id: UUID | None = None, commit: bool = False, **fields: Said,
 ) -> Receipt:  # fmt: skip
     """Append a record to the chain of ``client_id``, or to the platform's.
 
     Args:
+        said: Fields of the event's vocabulary, as :func:`plain` takes them; ``fields`` are more of them.
         object_id: What it is about.
         commit: As :meth:`byokeep.kernel.ports.Tx.last`.
-        fields: Of the event's vocabulary, as :func:`plain` takes them.
     """
-    said = plain(fields)
-    event = Event(name=name, actor=actor, outcome=outcome, client_id=client_id, object_id=object_id, fields=said)
+    told = plain({**said, **fields})
+    event = Event(name=name, actor=actor, outcome=outcome, client_id=client_id, object_id=object_id, fields=told)
     return await tx.append(event, commit=commit)

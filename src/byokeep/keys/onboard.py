@@ -25,7 +25,7 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
-from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.evidence import ONBOARD, WRITE
 from byokeep.core.model import (
     API_PROVIDERS,
@@ -39,12 +39,14 @@ from byokeep.core.model import (
     SopId,
 )
 from byokeep.core.policy import Verb
+from byokeep.core.procedure import Fields
 from byokeep.core.ref import SecretRef, parse_provider
 from byokeep.core.secret import Secret
 from byokeep.jobs.jobs import JobSpec, open_job
 from byokeep.kernel.app import App, WebApp, WorkerApp
 from byokeep.kernel.command import open_alert, permit, recorded
 from byokeep.kernel.ports import Tx, Written
+from byokeep.kernel.record import record
 from byokeep.kernel.sops import SopRun, begin_sop, proved
 from byokeep.kernel.store_recording import require_recorded
 from byokeep.keys.refs import RotationDue, get_ref, ref_from, rotation_due
@@ -186,20 +188,19 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
         client = await require_active(tx, ref.client_id)
         job_id = await open_custody(tx, app, ref.client_id, ref.provider, actor.request_id)
         risk = Risk.HIGH if Risk.HIGH in (wish.risk, client.risk) else Risk.STANDARD
-        due = rotation_due(
-            stored_at=app.clock.now(),
-            provider_days=app.limits.rotation_default_days.get(ref.provider.value, DEFAULT_DAYS),
-            risk=risk,
-            preference_days=wish.rotation_days,
-            min_days=app.limits.rotation_min_days,
-            max_days=app.limits.rotation_max_days,
-        )
+        days = app.limits.rotation_default_days.get(ref.provider.value, DEFAULT_DAYS)
+        due = rotation_due(app.limits, app.clock.now(), days, risk, preference_days=wish.rotation_days)
         live = await tx.maybe(ref_from, "ref_live", client_id=ref.client_id, provider=ref.provider.value)
         run = await _adopt(tx, ref, fingerprint)
         if run is None:
             if wish.version is not None and wish.version != current:
                 raise Conflict("stale_version", next_step="See `byokeep key show`, then decide again.", version=current)
-            run = await _reserve(tx, app, actor, ref, live.id if live else app.ids.uuid(), current + 1, fingerprint)
+            run = await begin_sop(
+                tx, app, actor, ONBOARD, client_id=ref.client_id, object_id=live.id if live else app.ids.uuid(),
+                provider=ref.provider, version=current + 1,
+            )  # fmt: skip
+            await tx.all(None, "fingerprint_put", ref_id=run.object_id, version=run.version, fingerprint=fingerprint)
+            await _say(tx, actor, EventName.KEY_WRITE, run, outcome=Outcome.INTENDED)
         await tx.one(
             UUID,
             "leak_fingerprint_put",
@@ -220,43 +221,21 @@ async def _adopt(tx: Tx, ref: SecretRef, fingerprint: str) -> SopRun | None:
         known = await tx.maybe(str, "fingerprint_get", ref_id=pending.object_id, version=pending.version)
         if hmac.compare_digest(known or "", fingerprint):
             return pending
-        raise _in_progress(pending)
-    if (under_way := await tx.maybe(SopRun, "sop_under_way", **place, within_s=UNDER_WAY_S)) is not None:
-        raise _in_progress(under_way)
+    if (other := pending or await tx.maybe(SopRun, "sop_under_way", **place, within_s=UNDER_WAY_S)) is not None:
+        step = "A value is being stored for this provider; look at its result, or wait two minutes."
+        raise Conflict("onboarding_in_progress", next_step=step, sop=other.id)
     return None
-
-
-def _in_progress(run: SopRun) -> Conflict:
-    return Conflict(
-        "onboarding_in_progress",
-        next_step="A value is being stored for this provider; look at its result, or wait two minutes.",
-        sop=run.id,
-    )
-
-
-async def _reserve(
-    tx: Tx, app: App, actor: Actor, ref: SecretRef, ref_id: UUID, version: int, fingerprint: str
-) -> SopRun:
-    run = await begin_sop(
-        tx, app, actor, ONBOARD, client_id=ref.client_id, object_id=ref_id, provider=ref.provider, version=version
-    )
-    await tx.all(None, "fingerprint_put", ref_id=ref_id, version=version, fingerprint=fingerprint)
-    await tx.append(_event(EventName.KEY_WRITE, Outcome.INTENDED, actor, ref, run))
-    return run
 
 
 async def open_custody(tx: Tx, app: App, client_id: ClientId, provider: Provider, request_id: UUID) -> UUID:
     """Open the job under which this secret may be verified, or its orphan destroyed; the worker closes it."""
-    spec = JobSpec(
-        client_id=client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(provider.value,), ttl_s=CUSTODY_S
-    )
+    secrets, kind = (provider.value,), LeaseKind.CUSTODY
+    spec = JobSpec(client_id=client_id, runner_id=None, kind=kind, secrets=secrets, ttl_s=CUSTODY_S)
     try:
-        job = await open_job(tx, app, app.system(request_id), spec)
+        return (await open_job(tx, app, app.system(request_id), spec)).id
     except Rejected as error:
         if error.code != "unknown_runner":
             raise
-    else:
-        return job.id
     raise Unavailable("no_custodian", next_step="Create a custodian machine and start the worker with its token.")
 
 
@@ -269,11 +248,7 @@ async def _write(app: WebApp, actor: Actor, plan: _OnboardPlan, value: Secret) -
         return await app.intake.put(plan.ref, value, cas=version - 1)
     except (Conflict, Rejected) as error:  # surely not stored: the place is free again
         async with app.db.begin(client_id=plan.ref.client_id) as tx:
-            if await tx.maybe(SopRun, "sop_fail", client_id=plan.ref.client_id, id=plan.run.id, reason=error.code):
-                await tx.append(
-                    _event(EventName.KEY_ONBOARDING_FAILED, Outcome.FAILED, actor, plan.ref, plan.run,
-                           reason=error.code)
-                )  # fmt: skip
+            await _end(tx, actor, plan.run, error.code)
         raise
 
 
@@ -282,16 +257,12 @@ async def _record(app: WebApp, actor: Actor, plan: _OnboardPlan, written: Writte
     ref, run = plan.ref, plan.run
     async with app.db.begin(client_id=ref.client_id) as tx:
         await tx.all(None, "ref_lock", client_id=ref.client_id, provider=ref.provider.value)
-        fields = {
-            "path": ref.path,
-            "rule": plan.due.rule,
-            "risk": plan.risk.value,
-            "due_at": plan.due.due_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "store_request": written.request_id,
-        }
         row = await _put_ref(tx, app, actor, plan)  # before its record, which says what the row is
-        receipt = await tx.append(_event(EventName.KEY_STORED, Outcome.OK, actor, ref, run, **fields))
-        stored = await proved(tx, run, {WRITE: receipt.seq}, store_request=written.request_id)
+        seq = await _say(
+            tx, actor, EventName.KEY_STORED, run, path=ref.path, rule=plan.due.rule, risk=plan.risk.value,
+            due_at=plan.due.due_at.strftime("%Y-%m-%dT%H:%M:%SZ"), store_request=written.request_id,
+        )  # fmt: skip
+        stored = await proved(tx, run, {WRITE: seq}, store_request=written.request_id)
         await tx.all(SopRun, "sop_supersede", client_id=ref.client_id, ref_id=run.object_id, id=run.id)
         await _queue(tx, stored, plan.job_id, actor.request_id)
     return Onboarded(
@@ -326,15 +297,12 @@ async def _queue(tx: Tx, run: SopRun, job_id: UUID, request_id: UUID) -> None:
     )
 
 
-def _event(name: EventName, outcome: Outcome, actor: Actor, ref: SecretRef, run: SopRun, **fields: FieldValue) -> Event:
-    return Event(
-        name=name,
-        actor=actor,
-        outcome=outcome,
-        client_id=ref.client_id,
-        object_id=run.object_id,
-        fields={"provider": ref.provider.value, "version": run.version, "sop": str(run.id), **fields},
-    )
+async def _say(
+    tx: Tx, actor: Actor, name: EventName, run: SopRun, *, outcome: Outcome = Outcome.OK, **fields: FieldValue
+) -> int:
+    said: Fields = {"provider": run.provider.value, "version": run.version, "sop": str(run.id), **fields}
+    receipt = await record(tx, actor, name, said, outcome=outcome, client_id=run.client_id, object_id=run.object_id)
+    return receipt.seq
 
 
 CUT_OFF_S: Final = 120  # seconds without a record after which an announced write counts as cut off
@@ -353,7 +321,9 @@ async def sweep_orphans(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> int
         runs = await tx.all(SopRun, "sops_cut_off", older_than_s=older_than_s, limit=_AT_ONCE)
     places: dict[SecretRef, list[SopRun]] = {}
     for run in runs:
-        await _end(app, run)
+        if run.state == "running":
+            async with app.db.begin(client_id=run.client_id) as tx:
+                await _end(tx, app.system(), run, "cut_off")
         places.setdefault(SecretRef(run.client_id, run.provider), []).append(run)
     destroyed = 0
     for place, ended in places.items():
@@ -361,23 +331,15 @@ async def sweep_orphans(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> int
             destroyed += await _clean(app, place, ended)
         except ByokeepError:
             async with app.db.begin(client_id=place.client_id) as tx:
-                await open_alert(
-                    tx,
-                    app,
-                    app.system(),
-                    reason="orphan_not_destroyed",
-                    client_id=place.client_id,
-                    object_id=ended[-1].object_id,
-                )
+                reason, about = "orphan_not_destroyed", ended[-1].object_id
+                await open_alert(tx, app, app.system(), reason=reason, client_id=place.client_id, object_id=about)
     return destroyed
 
 
-async def _end(app: WorkerApp, run: SopRun) -> None:
-    if run.state != "running":
-        return
-    async with app.db.begin(client_id=run.client_id) as tx:
-        if await tx.maybe(SopRun, "sop_fail", client_id=run.client_id, id=run.id, reason="cut_off"):
-            await _append(tx, app, EventName.KEY_ONBOARDING_FAILED, Outcome.FAILED, run, reason="cut_off")
+async def _end(tx: Tx, actor: Actor, run: SopRun, reason: str) -> None:
+    """End a run that goes on, on record."""
+    if await tx.maybe(SopRun, "sop_fail", client_id=run.client_id, id=run.id, reason=reason):
+        await _say(tx, actor, EventName.KEY_ONBOARDING_FAILED, run, outcome=Outcome.FAILED, reason=reason)
 
 
 async def _clean(app: WorkerApp, place: SecretRef, ended: list[SopRun]) -> int:
@@ -394,12 +356,12 @@ async def _clean(app: WorkerApp, place: SecretRef, ended: list[SopRun]) -> int:
             known = set(await tx.all(int, "versions_on_record", client_id=client_id, provider=provider))
             strange = sorted(version for version in live if version not in known)
             for version in strange:
-                await _append(tx, app, EventName.ORPHAN_FOUND, Outcome.OK, run, version=version)
+                await _say(tx, app.system(), EventName.ORPHAN_FOUND, run, version=version)
         if strange:
             await custody.destroy(place, strange)
     async with app.db.begin(client_id=client_id) as tx:
         for version in strange:
-            await _append(tx, app, EventName.ORPHAN_DESTROYED, Outcome.OK, run, version=version)
+            await _say(tx, app.system(), EventName.ORPHAN_DESTROYED, run, version=version)
         for one in ended:
             await tx.all(
                 None, "sop_set_reason", client_id=client_id, id=one.id, reason_from="cut_off", reason_to="cut_off_swept"
@@ -407,16 +369,3 @@ async def _clean(app: WorkerApp, place: SecretRef, ended: list[SopRun]) -> int:
     with suppress(ByokeepError):  # an open job ends by itself
         await app.custodian.close(job_id)
     return len(strange)
-
-
-async def _append(tx: Tx, app: WorkerApp, name: EventName, outcome: Outcome, run: SopRun, **fields: FieldValue) -> None:
-    await tx.append(
-        Event(
-            name=name,
-            actor=app.system(),
-            outcome=outcome,
-            client_id=run.client_id,
-            object_id=run.object_id,
-            fields={"provider": run.provider.value, "version": run.version, "sop": str(run.id), **fields},
-        )
-    )

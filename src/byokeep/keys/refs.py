@@ -26,21 +26,13 @@ from uuid import UUID
 
 from byokeep.audit.disclosure import MAX_RECORDS, RecordWindow, said_in
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected
-from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.events import EventName
 from byokeep.core.keystate import LIVE, KeyState, check_transition
-from byokeep.core.model import (
-    API_PROVIDERS,
-    Actor,
-    ClientId,
-    CredentialRef,
-    Provider,
-    Risk,
-    SecretKind,
-)
+from byokeep.core.model import API_PROVIDERS, Actor, ClientId, CredentialRef, Provider, Risk, SecretKind
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb
 from byokeep.core.ref import SecretPart, SecretRef, parse
-from byokeep.kernel.app import App, WebApp
+from byokeep.kernel.app import App, ServiceLimits, WebApp
 from byokeep.kernel.command import command, find
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
@@ -193,16 +185,10 @@ async def move(tx: Tx, app: App, actor: Actor, ref: CredentialRef, *, to: KeySta
         UUID, "transition_insert", id=app.ids.uuid(), client_id=ref.client_id, ref_id=ref.id, state_from=ref.state,
         state_to=to.value, reason=reason, by=actor.id,
     )  # fmt: skip
-    await tx.append(
-        Event(
-            name=EventName.KEY_STATE_CHANGED,
-            actor=actor,
-            outcome=Outcome.OK,
-            client_id=ref.client_id,
-            object_id=ref.id,
-            fields={"state_from": ref.state, "state_to": to.value, "reason": reason, "version": ref.version},
-        )
-    )
+    await record(
+        tx, actor, EventName.KEY_STATE_CHANGED, client_id=ref.client_id, object_id=ref.id, state_from=ref.state,
+        state_to=to.value, reason=reason, version=ref.version,
+    )  # fmt: skip
     return moved
 
 
@@ -225,7 +211,7 @@ async def inventory(app: WebApp, actor: Actor) -> Inventory:
     async with command(app, actor, Verb.KEY_LIST) as tx:
         items = await tx.all(_item, "inventory", ids=scope_of(actor), limit=MAX_ROWS)
         clients = await tx.all(lambda row: ClientId(row["id"]), "clients_list", ids=scope_of(actor), limit=MAX_ROWS)
-        await tx.append(Event(name=EventName.KEY_LISTED, actor=actor, outcome=Outcome.OK, fields={"count": len(items)}))
+        await record(tx, actor, EventName.KEY_LISTED, count=len(items))
     slots = asyncio.Semaphore(_AT_ONCE)
     places = [SecretRef(client, provider) for client in clients for provider in sorted(API_PROVIDERS)]
     places += sorted({_place(item) for item in items} - set(places), key=str)
@@ -265,14 +251,10 @@ async def _orphan(app: App, place: SecretRef, live: list[int] | None) -> Orphan 
 
 
 def _compared(item: InventoryItem, live: list[int] | None) -> InventoryItem:
-    gone = item.ref.state == KeyState.DESTROYED
     if live is None:
-        store = "unknown"
-    elif item.ref.version in live:
-        store = "present"
-    else:
-        store = "destroyed" if gone else "missing"
-    return replace(item, store=store)
+        return item
+    gone = "destroyed" if item.ref.state == KeyState.DESTROYED else "missing"
+    return replace(item, store="present" if item.ref.version in live else gone)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,45 +308,29 @@ async def key_history(app: App, actor: Actor, ref_id: UUID, window: RecordWindow
     ref = await get_ref(app, actor, ref_id, Verb.AUDIT_READ)
     limit = max(1, min(window.limit, MAX_RECORDS))
     async with app.db.begin(client_id=ref.client_id) as tx:
-        await tx.append(
-            Event(name=EventName.AUDIT_READ, actor=actor, outcome=Outcome.OK, client_id=ref.client_id,
-                  object_id=ref_id, fields={"chain": str(ref.client_id), "count": limit})
+        await record(
+            tx, actor, EventName.AUDIT_READ, client_id=ref.client_id, object_id=ref_id, chain=str(ref.client_id),
+            count=limit,
         )  # fmt: skip
-    about = {"chain": ref.client_id, "ref_id": ref_id, "provider": ref.provider.value, "since": window.since,
+    asked = {"chain": ref.client_id, "ref_id": ref_id, "provider": ref.provider.value, "since": window.since,
              "until": window.until}  # fmt: skip
     async with app.db.begin(client_id=ref.client_id) as tx:
-        marks = await tx.one(dict, "history_marks", **about)
         return KeyHistory(
-            ref=ref,
-            holders=tuple(await tx.all(LeaseHolder, "history_holders", **about)),
-            last_used_at=marks["last_used_at"],
-            last_rotated_at=marks["last_rotated_at"],
-            refused=marks["refused"],
-            entries=tuple(await tx.all(_entry, "history_records", **about, before=window.before, limit=limit)),
-        )
-
-
-_ASKED_AT_ONCE: Final = 8  # questions to the store in flight
+            ref=ref, holders=tuple(await tx.all(LeaseHolder, "history_holders", **asked)),
+            entries=tuple(await tx.all(_entry, "history_records", **asked, before=window.before, limit=limit)),
+            **await tx.one(dict, "history_marks", **asked),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
-    """A live value and its digests (hex), of which there is at least one."""
+class LiveValue:
+    """A live value: its digests (hex), or why it cannot be looked for: ``earlier_release`` or ``too_weak``."""
 
     place: SecretRef
     ref_id: UUID
     version: int
-    digests: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unwatched:
-    """A live value that cannot be looked for. ``reason`` is ``earlier_release`` or ``too_weak``."""
-
-    place: SecretRef
-    ref_id: UUID
-    version: int
-    reason: str
+    digests: tuple[str, ...] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -380,8 +346,8 @@ class LiveFingerprints:
     """
 
     key: str = field(repr=False)
-    watched: tuple[Watched, ...]
-    unknown: tuple[Unwatched, ...]
+    watched: tuple[LiveValue, ...]
+    unknown: tuple[LiveValue, ...]
     replaced_unknown: int
     all_clients: bool
 
@@ -417,20 +383,20 @@ async def live_values(app: WebApp, actor: Actor) -> LiveFingerprints:
     async with command(app, actor, Verb.LEAK_FINGERPRINTS) as tx:
         lines = await tx.all(_line, "leak_live", format=VERSION, states=sorted(LIVE), ids=scope_of(actor))
     refs = [list(group) for _, group in groupby(lines, key=lambda line: line.ref_id)]
-    slots = asyncio.Semaphore(_ASKED_AT_ONCE)
+    slots = asyncio.Semaphore(_AT_ONCE)
     held = await asyncio.gather(*(_held(app, slots, ref) for ref in refs))
-    watched: list[Watched] = []
-    unknown: list[Unwatched] = []
+    watched: list[LiveValue] = []
+    unknown: list[LiveValue] = []
     replaced = 0
     for ref, versions in zip(refs, held, strict=True):
         known = {line.version: line.digests for line in ref}
         place, ref_id, pinned = ref[0].place, ref[0].ref_id, ref[0].pinned
         for version in sorted(versions):
             if digests := known.get(version):
-                watched.append(Watched(place=place, ref_id=ref_id, version=version, digests=digests))
+                watched.append(LiveValue(place=place, ref_id=ref_id, version=version, digests=digests))
             elif version == pinned:
                 reason = "earlier_release" if known.get(version) is None else "too_weak"
-                unknown.append(Unwatched(place=place, ref_id=ref_id, version=version, reason=reason))
+                unknown.append(LiveValue(place=place, ref_id=ref_id, version=version, reason=reason))
             else:
                 replaced += 1
     key = await app.scan_key.shown()
@@ -452,10 +418,6 @@ async def _held(app: WebApp, slots: asyncio.Semaphore, ref: list[_Line]) -> set[
         return {pinned} | others.intersection(await app.intake.live_versions(ref[0].place))
 
 
-MIN_DAYS: Final = 30
-MAX_DAYS: Final = 90
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RotationDue:
     """The due date (UTC) and the rule behind it: a lower-case token such as ``provider_default_90d``."""
@@ -465,33 +427,24 @@ class RotationDue:
 
 
 def rotation_due(
-    *,
-    stored_at: datetime,
-    provider_days: int,
-    risk: Risk,
-    preference_days: int | None,
-    min_days: int = MIN_DAYS,
-    max_days: int = MAX_DAYS,
+    limits: ServiceLimits, stored_at: datetime, provider_days: int, risk: Risk, *, preference_days: int | None = None
 ) -> RotationDue:
     """Derive a due date (runbook 6.1).
 
     Args:
+        limits: The published range: high risk means its least days, and no default counts for more than its most.
         stored_at: Aware UTC time from which the days count.
-        provider_days: The provider's own default in days; more than ``max_days`` counts as ``max_days``.
-        risk: The key's risk class; high means ``min_days``.
+        provider_days: The provider's own default in days.
+        risk: The key's risk class.
         preference_days: What the client wishes, in days; ``None`` = no wish.
-        min_days, max_days: The published range, in days.
 
     Raises:
         Rejected: ``rotation_days_out_of_range``, naming the range.
     """
+    min_days, max_days = limits.rotation_min_days, limits.rotation_max_days
     if preference_days is not None and not min_days <= preference_days <= max_days:
-        raise Rejected(
-            "rotation_days_out_of_range",
-            next_step=f"Ask for {min_days} to {max_days} days.",
-            minimum=min_days,
-            maximum=max_days,
-        )
+        step = f"Ask for {min_days} to {max_days} days."
+        raise Rejected("rotation_days_out_of_range", next_step=step, minimum=min_days, maximum=max_days)
     if risk is Risk.HIGH:
         days, rule = min_days, "risk_high"
     elif preference_days is not None:

@@ -34,7 +34,7 @@ from byokeep.kernel.app import WebApp
 from byokeep.kernel.procedures import StepRecord
 from byokeep.kernel.sops import SopRun, SopStatus
 from byokeep.keys import onboard, refs, webhooks
-from byokeep.keys.refs import LiveFingerprints, Unwatched, Watched, live_values
+from byokeep.keys.refs import LiveFingerprints, LiveValue, live_values
 from byokeep_redact.fingerprint import FORMAT, WINDOW
 
 
@@ -300,21 +300,19 @@ class FingerprintsReply(Reply):
     digests: list[DigestReply]
 
 
-class UnknownValueReply(Reply, of=Unwatched, shows="client_id ref=ref_id provider version reason"):
+class UnknownValueReply(Reply, of=LiveValue, shows="client_id ref=ref_id provider version reason"):
     """A live value that has no fingerprint, and why."""
 
     client_id: Annotated[UUID, Field(validation_alias=AliasPath("place", "client_id"))]
     provider: Annotated[str, Field(validation_alias=AliasPath("place", "provider"))]
 
 
-class LiveValuesReply(Reply):
+class LiveValuesReply(Reply, of=LiveFingerprints, shows="fingerprints values unknown replaced_unknown all_clients"):
     """Keyed fingerprints of the live values, never a value."""
 
     fingerprints: FingerprintsReply
     values: int
     unknown: list[UnknownValueReply]
-    replaced_unknown: int
-    all_clients: bool
 
 
 def leaks(app: WebApp, auth: Authenticator) -> APIRouter:
@@ -334,14 +332,9 @@ def leaks(app: WebApp, auth: Authenticator) -> APIRouter:
 def _live_out(live: LiveFingerprints) -> dict[str, Any]:
     """Return the reply."""
     rows = [{"label": _label(one), "digest": digest} for one in live.watched for digest in one.digests]
-    return {
-        "fingerprints": {"format": FORMAT, "key": live.key, "window": WINDOW, "digests": rows},
-        "values": len(live.watched),
-        "unknown": live.unknown,
-        "replaced_unknown": live.replaced_unknown,
-        "all_clients": live.all_clients,
-    }
+    found = {"format": FORMAT, "key": live.key, "window": WINDOW, "digests": rows}
+    return LiveValuesReply.fields(live, fingerprints=found, values=len(live.watched))
 
 
-def _label(one: Watched) -> str:
+def _label(one: LiveValue) -> str:
     return f"{one.place.provider.value} v{one.version} ref={one.ref_id} client={one.place.client_id}"

@@ -23,7 +23,7 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Unavailable
-from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.evidence import DONE, LEAK_CHECK, VERIFICATION
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import ClientId, CredentialRef, Verification
@@ -32,6 +32,7 @@ from byokeep.core.secret import Secret
 from byokeep.kernel.app import LeakCount, WorkerApp
 from byokeep.kernel.command import Severity, open_alert
 from byokeep.kernel.ports import CheckOutcome, Tx
+from byokeep.kernel.record import record
 from byokeep.kernel.sops import SopRun, proved, ready
 from byokeep.keys import refs
 from byokeep.keys.refs import ref_from
@@ -67,13 +68,8 @@ def verdict(count: LeakCount) -> LeakVerdict:
 
 def fields(count: LeakCount) -> dict[str, FieldValue]:
     """Return what goes on record."""
-    return {
-        "sources": count.sources,
-        "lines": count.lines,
-        "spans": count.spans,
-        "found": count.found,
-        "verification": verdict(count).value,
-    }
+    said = {"sources": count.sources, "lines": count.lines, "spans": count.spans, "found": count.found}
+    return {**said, "verification": verdict(count).value}
 
 
 _NO_QUOTA: Final = "verified_no_quota"
@@ -112,10 +108,8 @@ async def verify_key(app: WorkerApp, task: Task, *, last_attempt: bool) -> str:
             database itself is away.
     """
     async with app.db.begin(client_id=task.client_id) as tx:
-        run, ref = (
-            await tx.maybe(SopRun, "sop_get", id=task.sop_id),
-            await tx.maybe(ref_from, "ref_get", id=task.ref_id),
-        )
+        run = await tx.maybe(SopRun, "sop_get", id=task.sop_id)
+        ref = await tx.maybe(ref_from, "ref_get", id=task.ref_id)
     if run is None or ref is None or run.state != "running" or not _belongs(task, run, ref):
         return "superseded"
     await find_shared_value(app, task)
@@ -147,15 +141,8 @@ async def find_shared_value(app: WorkerApp, task: Task) -> None:
             return
         actor = app.system(task.request_id)
         await open_alert(tx, app, actor, reason="shared_value", severity="warning", object_id=task.ref_id)
-        await tx.append(
-            Event(
-                name=EventName.KEY_SHARED_VALUE,
-                actor=actor,
-                outcome=Outcome.OK,
-                object_id=task.ref_id,
-                fields={"ref": str(sharers[0]), "count": len(sharers), "version": task.version},
-            )
-        )
+        said: dict[str, FieldValue] = {"ref": str(sharers[0]), "count": len(sharers), "version": task.version}
+        await record(tx, actor, EventName.KEY_SHARED_VALUE, said, object_id=task.ref_id)
 
 
 async def _look(app: WorkerApp, task: Task, ref: CredentialRef, run: SopRun, *, last_attempt: bool) -> _Seen:
@@ -232,16 +219,11 @@ class _Book:
         if note is None:
             await self._append(EventName.KEY_VERIFIED, Outcome.FAILED, reason=seen.failure)
             return None
-        fields: dict[str, FieldValue] = {
-            "verification": note.status.value,
-            "endpoint": note.endpoint,
-            "latency_ms": note.latency_ms,
-            "attempts": note.attempts,
-        }
-        if note.http_status is not None:
-            fields["http_status"] = note.http_status
-        if note.account_hash is not None:
-            fields["account_hash"] = note.account_hash
+        said: dict[str, FieldValue | None] = {
+            "verification": note.status.value, "endpoint": note.endpoint, "latency_ms": note.latency_ms,
+            "attempts": note.attempts, "http_status": note.http_status, "account_hash": note.account_hash,
+        }  # fmt: skip
+        fields = {name: value for name, value in said.items() if value is not None}
         seq = await self._append(EventName.KEY_VERIFIED, Outcome.OK if note.verified else Outcome.FAILED, **fields)
         return seq if note.verified else None
 
@@ -295,22 +277,11 @@ class _Book:
         return "complete"
 
     async def _append(self, name: EventName, outcome: Outcome, **fields: FieldValue) -> int:
-        receipt = await self._tx.append(
-            Event(
-                name=name,
-                actor=self.actor,
-                outcome=outcome,
-                client_id=self._ref.client_id,
-                object_id=self._ref.id,
-                fields={
-                    "provider": self._ref.provider.value,
-                    "version": self._task.version,
-                    "sop": str(self._run.id),
-                    "job": str(self._task.job_id),
-                    **fields,
-                },
-            )
-        )
+        receipt = await record(
+            self._tx, self.actor, name, fields, outcome=outcome, client_id=self._ref.client_id, object_id=self._ref.id,
+            provider=self._ref.provider.value, version=self._task.version, sop=str(self._run.id),
+            job=str(self._task.job_id),
+        )  # fmt: skip
         return receipt.seq
 
 

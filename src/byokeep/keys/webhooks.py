@@ -23,7 +23,7 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected
-from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.events import EventName, Outcome
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId, CredentialRef, Provider, Risk
 from byokeep.core.plain_text import check_reason
@@ -35,6 +35,7 @@ from byokeep.jobs.jobs import custody_job
 from byokeep.kernel.app import App, WebApp, WorkerApp
 from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.ports import Tx, ValueCustody
+from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 from byokeep.kernel.store_recording import require_recorded
 from byokeep.keys.onboard import CUT_OFF_S, DEFAULT_DAYS
@@ -158,10 +159,7 @@ async def retire(
         if not previous_only:
             ref = await move(tx, app, actor, live.ref, to=KeyState.DEACTIVATED, reason=reason)
             dropped = WebhookSecret(ref=ref, previous_version=None, previous_until=None)
-        await tx.append(
-            _event(EventName.WEBHOOK_RETIRED, Outcome.OK, actor, place, live.ref.id, version=ended or 0,
-                   reason=reason)
-        )  # fmt: skip
+        await _say(tx, actor, EventName.WEBHOOK_RETIRED, place, live.ref.id, ended or 0, reason=reason)
     return dropped
 
 
@@ -180,14 +178,13 @@ async def _announce(app: WebApp, actor: Actor, place: SecretRef, value: Secret) 
         await tx.all(None, "ref_lock", client_id=place.client_id, provider=place.provider.value)
         client = await require_active(tx, place.client_id)
         live = await tx.maybe(secret_from, "webhook_live", client_id=place.client_id, provider=place.provider.value)
-        plan = _WebhookPlan(place=place, ref_id=live.ref.id if live else app.ids.uuid(), version=version,
-            risk=client.risk,
-                     fingerprint=fingerprint, digests=digests)  # fmt: skip
-        await _watch(tx, plan, plan.ref_id)
-        await tx.append(
-            _event(EventName.WEBHOOK_STORED, Outcome.INTENDED, actor, place, plan.ref_id, version=version,
-                   path=place.path)
+        plan = _WebhookPlan(
+            place=place, ref_id=live.ref.id if live else app.ids.uuid(), version=version, risk=client.risk,
+            fingerprint=fingerprint, digests=digests,
         )  # fmt: skip
+        await _watch(tx, plan, plan.ref_id)
+        intended, at = Outcome.INTENDED, place.path
+        await _say(tx, actor, EventName.WEBHOOK_STORED, place, plan.ref_id, version, outcome=intended, path=at)
     return plan
 
 
@@ -195,17 +192,13 @@ async def _watch(tx: Tx, plan: _WebhookPlan, ref_id: UUID) -> None:
     await tx.all(None, "fingerprint_put", ref_id=ref_id, version=plan.version, fingerprint=plan.fingerprint)
     await tx.one(
         UUID, "leak_fingerprint_put", client_id=plan.place.client_id, ref_id=ref_id, version=plan.version,
-        format=VERSION,
-        digests=plan.digests,
+        format=VERSION, digests=plan.digests,
     )  # fmt: skip
 
 
 async def _record(app: WebApp, actor: Actor, plan: _WebhookPlan, request_id: str, keep_s: int) -> WebhookSecret:
     place = plan.place
-    due = rotation_due(
-        stored_at=app.clock.now(), provider_days=DEFAULT_DAYS, risk=plan.risk, preference_days=None,
-        min_days=app.limits.rotation_min_days, max_days=app.limits.rotation_max_days,
-    )  # fmt: skip
+    due = rotation_due(app.limits, app.clock.now(), DEFAULT_DAYS, plan.risk)
     async with app.db.begin(client_id=place.client_id) as tx:
         await tx.all(None, "ref_lock", client_id=place.client_id, provider=place.provider.value)
         live = await tx.maybe(secret_from, "webhook_live", client_id=place.client_id, provider=place.provider.value)
@@ -221,21 +214,20 @@ async def _record(app: WebApp, actor: Actor, plan: _WebhookPlan, request_id: str
             await _watch(tx, plan, ref_id)
             # None: the store holds a later one already; what was written is on record, but is not what holds.
             stored = await tx.maybe(secret_from, "webhook_renew", **same, keep_s=keep_s)
-        await tx.append(
-            _event(EventName.WEBHOOK_STORED, Outcome.OK, actor, place, ref_id, version=plan.version, path=place.path,
-                   store_request=request_id)
-        )  # fmt: skip
+        stored_as = EventName.WEBHOOK_STORED
+        await _say(tx, actor, stored_as, place, ref_id, plan.version, path=place.path, store_request=request_id)
     if stored is None:
         raise Conflict("superseded", next_step="A later secret holds; see `byokeep account webhook list`.")
     return stored
 
 
-def _event(
-    name: EventName, outcome: Outcome, actor: Actor, place: SecretRef, ref_id: UUID, **fields: FieldValue
-) -> Event:
-    return Event(
-        name=name, actor=actor, outcome=outcome, client_id=place.client_id, object_id=ref_id,
-        fields={"provider": place.provider.value, **fields},
+async def _say(
+    tx: Tx, actor: Actor, name: EventName, place: SecretRef, ref_id: UUID, version: int, *,
+    outcome: Outcome = Outcome.OK, **said: str,
+) -> None:  # fmt: skip
+    await record(
+        tx, actor, name, said, outcome=outcome, client_id=place.client_id, object_id=ref_id,
+        provider=place.provider.value, version=version,
     )  # fmt: skip
 
 
@@ -264,10 +256,8 @@ async def sweep_webhooks(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> in
             destroyed += await _clean(app, place, lost, older_than_s)
         except ByokeepError:
             async with app.db.begin(client_id=place.client_id) as tx:
-                await open_alert(
-                    tx, app, app.system(), reason="webhook_secret_not_destroyed", client_id=place.client_id,
-                    key=f"webhook_secret_not_destroyed:{place.path}",
-                )  # fmt: skip
+                reason, key = "webhook_secret_not_destroyed", f"webhook_secret_not_destroyed:{place.path}"
+                await open_alert(tx, app, app.system(), reason=reason, client_id=place.client_id, key=key)
     return destroyed
 
 
@@ -287,7 +277,7 @@ async def _destroy(app: WorkerApp, place: SecretRef, lost: list[UUID], custody: 
         refs = await tx.all(secret_from, "webhook_refs", client_id=place.client_id, provider=place.provider.value)
         over = sorted(set(live) - _holding(refs))
         for version in over:
-            await _say(tx, app, place, _whose(refs, lost, version), version, found=True)
+            await _say_gone(tx, app, place, _whose(refs, lost, version), version, found=True)
     if over:
         await custody.destroy(place, over)
     async with app.db.begin(client_id=place.client_id) as tx:
@@ -295,10 +285,10 @@ async def _destroy(app: WorkerApp, place: SecretRef, lost: list[UUID], custody: 
             if one.ref.state == KeyState.DEACTIVATED:
                 await move(tx, app, app.system(), one.ref, to=KeyState.DESTROYED, reason="retired")
         for version in over:
-            await _say(tx, app, place, _whose(refs, lost, version), version, found=False)
+            await _say_gone(tx, app, place, _whose(refs, lost, version), version, found=False)
         for ref_id in lost:  # one that never reached the store is looked for once as well
             if not any(ref_id == _whose(refs, lost, version)[0] for version in over):
-                await _say(tx, app, place, (ref_id, True), 0, found=False)
+                await _say_gone(tx, app, place, (ref_id, True), 0, found=False)
         await tx.all(UUID, "webhook_forget_previous", client_id=place.client_id, provider=place.provider.value)
     return len(over)
 
@@ -316,15 +306,11 @@ def _whose(refs: list[WebhookSecret], lost: list[UUID], version: int) -> tuple[U
     return (lost[-1] if lost else refs[-1].ref.id), True
 
 
-async def _say(
+async def _say_gone(
     tx: Tx, app: WorkerApp, place: SecretRef, whose: tuple[UUID, bool], version: int, *, found: bool
 ) -> None:
     ref_id, orphan = whose
-    fields: dict[str, FieldValue] = {"provider": place.provider.value, "version": version, "path": place.path}
     name, outcome = EventName.KEY_DESTROYED, Outcome.INTENDED if found else Outcome.OK
     if orphan:
         name, outcome = EventName.ORPHAN_FOUND if found else EventName.ORPHAN_DESTROYED, Outcome.OK
-    await tx.append(
-        Event(name=name, actor=app.system(), outcome=outcome, client_id=place.client_id, object_id=ref_id,
-              fields=fields)
-    )  # fmt: skip
+    await _say(tx, app.system(), name, place, ref_id, version, outcome=outcome, path=place.path)

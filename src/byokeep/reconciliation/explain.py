@@ -26,6 +26,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from byokeep.kernel.command import Severity
 from byokeep.kernel.ports import StoreEntry, node_of
 
 LOGIN: Final = "auth/lease/cel/login"
@@ -64,10 +65,7 @@ _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
         ("update", r"transit/hmac/fingerprints(/[a-z0-9-]+)?"),  # keyed fingerprint of a value on its way in
         ("read", r"kv/data/platform/(token|machine)-key"),  # peppers of the token hashes
         ("read", r"kv/data/platform/scan-key"),  # keys the fingerprints that leaks are looked for with
-        (
-            "read",
-            r"kv/(meta)?data/platform/apps/[a-z]+/[a-z0-9_]+",
-        ),  # under a custody lease, whose logins are explained
+        ("read", r"kv/(meta)?data/platform/apps/[a-z]+/[a-z0-9_]+"),  # under a custody lease: its logins are explained
         ("read", r"kv/metadata/platform/provisioning"),  # each start looks whether the set-up is the wanted one
         (
             "read",
@@ -128,7 +126,7 @@ class LogFinding:
     """
 
     reason: str
-    severity: str
+    severity: Severity = "critical"
     at: datetime
     request_id: str = ""
     device: str = ""
@@ -198,9 +196,7 @@ def merge(entries: Iterable[StoreEntry]) -> tuple[list[Request], list[LogFinding
             fact = (e.operation, e.path, e.entity_id, e.lease_header, e.status_error, e.lets_in)
             facts.setdefault(e.kind, set()).add(fact)
         if any(len(versions) > 1 for versions in facts.values()):
-            findings.append(
-                LogFinding(reason="devices_disagree", severity="critical", at=said[0].at, request_id=request_id)
-            )
+            findings.append(LogFinding(reason="devices_disagree", at=said[0].at, request_id=request_id))
     return sorted(requests, key=lambda request: request.at), findings
 
 
@@ -230,12 +226,11 @@ def gaps(entries: Iterable[StoreEntry], devices: Sequence[str], *, first: dateti
         of_node.setdefault(node_of(device), {}).update((k, at) for k, at in found.items() if first <= at <= last)
     findings = []
     for device, found in seen.items():
-        missing = {key: at for key, at in of_node[node_of(device)].items() if key not in found}
-        if missing:
+        if missing := [at for key, at in of_node[node_of(device)].items() if key not in found]:
+            first_at, count = min(missing), len(missing)
             findings.append(
-                LogFinding(reason="device_gap", severity="warning", at=min(missing.values()), device=device,
-                        count=len(missing))
-            )  # fmt: skip
+                LogFinding(reason="device_gap", severity="warning", at=first_at, device=device, count=count)
+            )
     return findings
 
 
@@ -368,10 +363,7 @@ def _wraps(request: Request, lease: LeaseRow) -> bool:
 
 def finding(reason: str, request: Request, client_id: UUID | None = None, lease_id: UUID | None = None) -> LogFinding:
     """Return a critical finding about a request."""
-    return LogFinding(
-        reason=reason, severity="critical", at=request.at, request_id=request.id, client_id=client_id,
-        lease_id=lease_id,
-    )  # fmt: skip
+    return LogFinding(reason=reason, at=request.at, request_id=request.id, client_id=client_id, lease_id=lease_id)
 
 
 def as_uuid(text: str) -> UUID | None:
@@ -398,15 +390,11 @@ def surplus(requests: Iterable[Request], known: KnownToUs, after: datetime, unti
 def _compare(lease: LeaseRow, logins: list[datetime], reads: Mapping[tuple[UUID, str], int]) -> LogFinding | None:
     said = 1 if lease.kind == "enroll" else lease.used_logins
     read = {secret: count for (lease_id, secret), count in reads.items() if lease_id == lease.id}
-    reason, severity = "lease_use_surplus", "critical"
-    if said is None:
-        if not logins and not read:
-            return None
-        reason, severity = "lease_use_untold", "warning"
-    elif len(logins) <= said and not (
-        lease.kind == "use" and any(read[one] > lease.used_reads.get(one, 0) for one in read)
-    ):
+    more = lease.kind == "use" and any(read[one] > lease.used_reads.get(one, 0) for one in read)
+    if not (logins or read if said is None else len(logins) > said or more):
         return None
-    return LogFinding(reason=reason, severity=severity, at=max(logins, default=lease.issued_at),
-        client_id=lease.client_id,
-                   lease_id=lease.id, count=len(logins))  # fmt: skip
+    found = LogFinding(
+        reason="lease_use_surplus", at=max(logins, default=lease.issued_at), client_id=lease.client_id,
+        lease_id=lease.id, count=len(logins),
+    )  # fmt: skip
+    return found if said is not None else replace(found, reason="lease_use_untold", severity="warning")

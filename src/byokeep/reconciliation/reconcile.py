@@ -31,7 +31,7 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Unavailable
-from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.secret import Secret
@@ -39,30 +39,12 @@ from byokeep.jobs.lease import claims, told
 from byokeep.jobs.switches import engage
 from byokeep.kernel.alarm import raise_alert, unblocked
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import Severity, open_alert
+from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import HASHED_NAME, StoreEntry, Tx, node_of
+from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row, reader
-from byokeep.reconciliation.explain import (
-    AFTER_OPENING,
-    LOGINS,
-    SEAL_FOR,
-    TOLD_WITHIN,
-    AnnouncedSeal,
-    EntityUpdate,
-    KnownToUs,
-    LeaseRow,
-    LogFinding,
-    Request,
-    as_uuid,
-    explain,
-    finding,
-    gaps,
-    logins_refused,
-    merge,
-    probing,
-    surplus,
-    torn,
-)
+from byokeep.reconciliation import explain as rules
+from byokeep.reconciliation.explain import TOLD_WITHIN, LogFinding
 from byokeep.tenancy.scopes import GLOBAL, scope_from_name
 
 LOOK_BACK: Final = 1_000  # records that a start reads: a few hours of rounds
@@ -182,11 +164,7 @@ def _end_of(begin: datetime, runs: Sequence[_RunRecord], *, whole: bool) -> tupl
 REASON: Final = "row_unrecorded"
 
 
-def _place(row: Row) -> tuple[UUID | None, UUID | None]:
-    return row["client_id"], row["id"]
-
-
-_KINDS: Final = {"switch": "switches", "client": "clients", "job": "jobs", "account": "accounts", "key": "keys"}
+_KINDS: Final = ("switch", "client", "job", "account", "key")
 
 
 async def look_for_unrecorded(app: BrokerApp, at: datetime) -> list[LogFinding]:
@@ -196,12 +174,11 @@ async def look_for_unrecorded(app: BrokerApp, at: datetime) -> list[LogFinding]:
         Unavailable: The database.
     """
     found = []
-    for kind, many in _KINDS.items():
-        for client_id, row_id in await app.db.read(_place, f"unrecorded_{many}", {}, every_client=True):
-            found.append(
-                LogFinding(reason=f"{kind}_unrecorded", severity="critical", at=at, client_id=client_id,
-                    object_id=row_id)
-            )  # fmt: skip
+    for kind in _KINDS:
+        statement = "unrecorded_switches" if kind == "switch" else f"unrecorded_{kind}s"
+        for row in await app.db.read(dict, statement, {}, every_client=True):
+            reason = f"{kind}_unrecorded"
+            found.append(LogFinding(reason=reason, at=at, client_id=row["client_id"], object_id=row["id"]))
     await close_gates(app, (one.client_id for one in found))
     return found
 
@@ -214,10 +191,8 @@ async def close_gates(app: BrokerApp, clients: Iterable[UUID | None]) -> None:
     for client_id in dict.fromkeys(clients):
         name = GLOBAL if client_id is None else f"client:{client_id}"
         with suppress(ByokeepError):
-            engaged = await app.db.read(
-                lambda row: bool(row["closed"]), "switch_read", {"scope": name}, every_client=True
-            )
-            if engaged != [True]:
+            found = await app.db.read(dict, "switch_read", {"scope": name}, every_client=True)
+            if not any(row["closed"] for row in found):
                 await engage(app, app.system(), scope_from_name(name), REASON)
 
 
@@ -260,9 +235,9 @@ class _Log:
     begins: dict[str, datetime] = field(default_factory=dict)
 
 
-def _lease(row: Row) -> LeaseRow:
+def _lease(row: Row) -> rules.LeaseRow:
     used_logins, used_reads = told(row)
-    return reader(LeaseRow)({**row, "used_logins": used_logins, "used_reads": used_reads})
+    return reader(rules.LeaseRow)({**row, "used_logins": used_logins, "used_reads": used_reads})
 
 
 # Rows beside those that close the gate (:mod:`byokeep.reconciliation.reconcile`).
@@ -314,26 +289,17 @@ async def _part(
         # what came before lies in another file, or nowhere
         found.append(LogFinding(reason="store_log_begins_late", severity="warning", at=begins))
     judged = [request for request in requests if request.at >= since]
-    logins = [request for request in requests if request.path in LOGINS and not request.refused]
+    logins = [request for request in requests if request.path in rules.LOGINS and not request.refused]
     async with app.db.begin(every_client=True) as tx:
         known = await _known(tx, app, first, until)
         for kind in _UNRECORDED:
             for row_id in await tx.all(UUID, f"audit_{kind}s_unrecorded"):
-                found.append(LogFinding(reason=f"{kind}_unrecorded", severity="critical", at=until, object_id=row_id))
+                found.append(LogFinding(reason=f"{kind}_unrecorded", at=until, object_id=row_id))
         for flooded in await tx.all(UUID, "audit_alerts_flood"):
-            found.append(LogFinding(reason="alerts_flooded", severity="critical", at=until, object_id=flooded))
-        found += await tx.all(
-            lambda row: LogFinding(
-                reason="lease_use_surplus",
-                severity="critical",
-                at=row["at"],
-                client_id=row["client_id"],
-                lease_id=row["id"],
-            ),
-            "audit_leases_told_twice",
-            first=since,
-            last=until,
-        )
+            found.append(LogFinding(reason="alerts_flooded", at=until, object_id=flooded))
+        for row in await tx.all(dict, "audit_leases_told_twice", first=since, last=until):
+            about = {"client_id": row["client_id"], "lease_id": row["id"]}
+            found.append(LogFinding(reason="lease_use_surplus", at=row["at"], **about))
     matcher = _Matcher(app, known, await _rekeyed(app, log))
     for login in logins:
         missing = await matcher.explain_login(login)
@@ -341,28 +307,28 @@ async def _part(
             found.append(missing)
     found += matcher.not_compared(since)
     found += [*moved, *await asyncio.to_thread(_unexplained, judged, known)]
-    found += await asyncio.to_thread(surplus, requests, known, since - TOLD_WITHIN, until - TOLD_WITHIN)
+    found += await asyncio.to_thread(rules.surplus, requests, known, since - TOLD_WITHIN, until - TOLD_WITHIN)
     unknown = bool(unread) or not requests
     again = not log.read or (unknown and until - since < GIVE_UP)
     result = Reconciliation(
         state="unknown" if unknown else "findings" if found else "clean", findings=tuple(found), unread=unread,
         requests=len(judged), logins=sum(login.at >= since for login in logins), until=since if again else until,
     )  # fmt: skip
-    await _record(app, actor, result, probing(judged), since, logins_refused(judged), own)
+    await _record(app, actor, result, rules.probing(judged), since, rules.logins_refused(judged), own)
     return result
 
 
 def _joined(
     entries: list[StoreEntry], read: list[str], since: datetime, until: datetime
-) -> tuple[list[Request], list[LogFinding]]:
+) -> tuple[list[rules.Request], list[LogFinding]]:
     """Run in a thread: an hour of a busy store is seconds of work, and permits and kills wait for the loop."""
-    requests, found = merge(entries)
-    return requests, found + gaps(entries, read, first=since, last=until) + torn(entries, read, first=since)
+    requests, found = rules.merge(entries)
+    return requests, found + rules.gaps(entries, read, first=since, last=until) + rules.torn(entries, read, first=since)
 
 
-def _unexplained(judged: Sequence[Request], known: KnownToUs) -> list[LogFinding]:
+def _unexplained(judged: Sequence[rules.Request], known: rules.KnownToUs) -> list[LogFinding]:
     """Run in a thread, as :func:`_joined`."""
-    return [missing for one in judged if one.path not in LOGINS and (missing := explain(one, known))]
+    return [missing for one in judged if one.path not in rules.LOGINS and (missing := rules.explain(one, known))]
 
 
 async def _read(app: BrokerApp, first: datetime, since: datetime, end: datetime) -> _Log:
@@ -392,40 +358,24 @@ async def _read(app: BrokerApp, first: datetime, since: datetime, end: datetime)
     return log
 
 
-async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime) -> KnownToUs:
+async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime) -> rules.KnownToUs:
     first, last = since - NEAR, until + SETTLE + NEAR
     leases = await tx.all(_lease, "audit_leases_between", first=first, last=last)
-    writes = await tx.all(
-        lambda row: (str(row["store_request"]), UUID(str(row["client_id"])), str(row["path"])),
-        "audit_store_requests",
-        first=first,
-        last=last,
-    )
+    writes = await tx.all(dict, "audit_store_requests", first=first, last=last)
     openings: dict[tuple[UUID, UUID], list[datetime]] = {}
-    for profile, at in await tx.all(
-        lambda row: ((row["client_id"], row["profile_id"]), row["at"]),
-        "audit_profile_openings",
-        first=first - AFTER_OPENING,
-        last=last,
-    ):
-        openings.setdefault(profile, []).append(at)
-    return KnownToUs(
+    for row in await tx.all(dict, "audit_profile_openings", first=first - rules.AFTER_OPENING, last=last):
+        openings.setdefault((row["client_id"], row["profile_id"]), []).append(row["at"])
+    entities = await tx.all(dict, "switch_entities", client_id=None, opening="")
+    return rules.KnownToUs(
         leases={lease.id: lease for lease in leases},
         token_ttl=timedelta(seconds=app.limits.lease_token_ttl_s),
-        writes={request: (client, path) for request, client, path in writes},
-        app_writes={request: path for request, _, path in writes},
-        seals=await tx.all(AnnouncedSeal, "audit_seals_announced", first=first - SEAL_FOR, last=last),
+        writes={row["store_request"]: (row["client_id"], row["path"]) for row in writes},
+        app_writes={row["store_request"]: row["path"] for row in writes},
+        seals=await tx.all(rules.AnnouncedSeal, "audit_seals_announced", first=first - rules.SEAL_FOR, last=last),
         openings=openings,
         setups=await tx.all(datetime, "audit_config_times", first=first - timedelta(minutes=10), last=last),
-        entities=dict(
-            await tx.all(
-                lambda row: (row["entity_id"], (row["client_id"], row["own_closed"] or row["global_closed"])),
-                "switch_entities",
-                client_id=None,
-                opening="",
-            )
-        ),
-        moves=await tx.all(EntityUpdate, "audit_switch_moves", first=first),
+        entities={row["entity_id"]: (row["client_id"], row["own_closed"] or row["global_closed"]) for row in entities},
+        moves=await tx.all(rules.EntityUpdate, "audit_switch_moves", first=first),
     )
 
 
@@ -451,31 +401,33 @@ async def _rekeyed(app: BrokerApp, log: _Log) -> dict[str, datetime]:
 class _Matcher:
     """Finds the lease whose token a login showed. Signs each candidate once, hashes it once for each device."""
 
-    def __init__(self, app: BrokerApp, known: KnownToUs, rekeyed: Mapping[str, datetime]) -> None:
+    def __init__(self, app: BrokerApp, known: rules.KnownToUs, rekeyed: Mapping[str, datetime]) -> None:
         self._app, self._known, self._rekeyed = app, known, rekeyed
         self._not_compared: Counter[str] = Counter()
         self._tokens: dict[UUID, Secret] = {}
         self._hashes: dict[tuple[UUID, str], str] = {}
 
-    async def explain_login(self, login: Request) -> LogFinding | None:
+    async def explain_login(self, login: rules.Request) -> LogFinding | None:
         """Note an explained login in what is known; return a finding for any other."""
         lease = await self._lease_of(login) or self._named_by(login)
         if lease is None:
-            return finding("login_unexplained", login)
+            return rules.finding("login_unexplained", login)
         self._known.logins.setdefault((lease.id, login.entity_id), []).append(login.at)
         if login.lease_header and login.lease_header != str(lease.id):
-            return finding("lease_header_forged", login, lease.client_id, lease.id)
+            return rules.finding("lease_header_forged", login, lease.client_id, lease.id)
         return None
 
     def not_compared(self, since: datetime) -> list[LogFinding]:
         """Return a finding for each device that was made anew since then, with the logins that were not compared."""
         return [
-            LogFinding(reason="store_log_rekeyed", severity="warning", at=until, device=device,
-                    count=self._not_compared[device])
-            for device, until in self._rekeyed.items() if until >= since
-        ]  # fmt: skip
+            LogFinding(
+                reason="store_log_rekeyed", severity="warning", at=at, device=device, count=self._not_compared[device]
+            )
+            for device, at in self._rekeyed.items()
+            if at >= since
+        ]
 
-    def _named_by(self, login: Request) -> LeaseRow | None:
+    def _named_by(self, login: rules.Request) -> rules.LeaseRow | None:
         """The lease that a login from before its devices were made anew names, which cannot be compared."""
         hint = self._hint(login)
         until = [self._rekeyed.get(device) for device in login.login_hashes]
@@ -484,11 +436,11 @@ class _Matcher:
         self._not_compared.update(login.login_hashes.keys())
         return hint
 
-    def _hint(self, login: Request) -> LeaseRow | None:
-        hint = self._known.leases.get(as_uuid(login.lease_header) or UUID(int=0))
+    def _hint(self, login: rules.Request) -> rules.LeaseRow | None:
+        hint = self._known.leases.get(rules.as_uuid(login.lease_header) or UUID(int=0))
         return hint if hint is not None and abs(hint.issued_at - login.at) <= NEAR else None
 
-    async def _lease_of(self, login: Request) -> LeaseRow | None:
+    async def _lease_of(self, login: rules.Request) -> rules.LeaseRow | None:
         # The header is right nearly always. Trying it first keeps the work of a span in step with its logins; looking
         # through all leases for each login would stop the broker for seconds when it is busy.
         hint = self._hint(login)
@@ -500,14 +452,14 @@ class _Matcher:
                 return lease
         return None
 
-    async def _showed(self, login: Request, lease: LeaseRow) -> bool:
+    async def _showed(self, login: rules.Request, lease: rules.LeaseRow) -> bool:
         """Whether a login showed this lease's token."""
         for device, expected in login.login_hashes.items():
             if await self._hash(lease, device) == expected:
                 return True
         return False
 
-    async def _hash(self, lease: LeaseRow, device: str) -> str:
+    async def _hash(self, lease: rules.LeaseRow, device: str) -> str:
         if lease.id not in self._tokens:
             said = claims(
                 self._app, client_id=lease.client_id, job_id=lease.job_id, lease_id=lease.id, kind=lease.kind,
@@ -524,22 +476,16 @@ async def _record(
     own: Reconciled | None,
 ) -> None:  # fmt: skip
     outcome = Outcome.OK if result.state == "clean" else Outcome.FAILED
-    facts: dict[str, FieldValue] = {
-        "reason": result.state,
-        "rows": result.requests,
-        "count": result.logins,
-        "found": len(result.findings),
-    }
+    facts: dict[str, FieldValue] = {}
     if actor.id == app.installation_id and result.until > since:  # the broker's rounds go on from there
-        facts |= {"since": since.isoformat(), "until": result.until.isoformat()}
+        facts = {"since": since.isoformat(), "until": result.until.isoformat()}
     async with unblocked(app) as tx:
         for one in result.findings[:MAX_ALERTS]:
             whose = one.object_id or one.client_id or one.device or "platform"
-            severity: Severity = "critical" if one.severity == "critical" else "warning"
-            about, key = one.object_id or one.lease_id, f"reconcile/{one.reason}/{whose}"
+            key = f"reconcile/{one.reason}/{whose}"
             await open_alert(
-                tx, app, None, reason=one.reason, key=key, severity=severity, client_id=one.client_id, object_id=about,
-                at=one.at,
+                tx, app, None, reason=one.reason, key=key, severity=one.severity, client_id=one.client_id, at=one.at,
+                object_id=one.object_id or one.lease_id,
             )  # fmt: skip
         for entity in refused[:MAX_ALERTS]:
             key = f"reconcile/store_denials/{entity}"
@@ -549,7 +495,10 @@ async def _record(
             await open_alert(tx, app, None, reason="store_logins_refused", key=key, severity="warning")
         if result.state == "unknown":
             await open_alert(tx, app, None, reason="store_audit_unread", key="reconcile/unread")
-        receipt = await tx.append(Event(name=EventName.AUDIT_RECONCILED, actor=actor, outcome=outcome, fields=facts))
+        receipt = await record(
+            tx, actor, EventName.AUDIT_RECONCILED, facts, outcome=outcome, reason=result.state, rows=result.requests,
+            count=result.logins, found=len(result.findings),
+        )  # fmt: skip
         if own is not None:
             own.say(receipt.hash_hex, result.until)
     app.platform_chain.proved(app.clock.monotonic())

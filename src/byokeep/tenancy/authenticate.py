@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Unauthenticated
@@ -35,10 +35,6 @@ MAX_TOKEN: Final = 128  # characters looked at
 _SHAPE: Final = re.compile(r"bk[a-z]_[A-Za-z0-9_-]{43}\Z")
 _INVITED: Final = frozenset({Role.INVITED})
 _MACHINE_PREFIX: Final = {"bkd_": Role.DISPATCHER, "bkr_": Role.RUNNER, "bkc_": Role.CUSTODIAN}
-
-
-def _row(row: Row) -> dict[str, Any]:
-    return dict(row)
 
 
 MAX_MARKS: Final = 10_000  # tokens whose rows are remembered as recorded
@@ -60,7 +56,7 @@ async def authenticate(app: WebApp | BrokerApp, token: str, request_id: UUID) ->
     hashes = [app.token_key(shown)]
     if isinstance(app, BrokerApp):  # machines' tokens of earlier releases stand under the other key until they end
         hashes.append(app.machine_key(shown))
-    rows = await app.db.read(_row, "auth_token", {"hashes": hashes}, every_client=True)
+    rows = await app.db.read(dict, "auth_token", {"hashes": hashes}, every_client=True)
     found = rows[0] if len(rows) == 1 else None
     if found is not None and found["live"] is not True:
         with suppress(ByokeepError):  # the refusal stands, recorded or not
@@ -94,7 +90,7 @@ async def _recorded(app: WebApp | BrokerApp, found: Row) -> bool:
     if app.marks.get(token_id) == mark:
         return True
     ids = {"subject_id": found["subject_id"], "token_id": token_id}
-    (said,) = await app.db.read(_row, "auth_recorded", ids, every_client=True)
+    (said,) = await app.db.read(dict, "auth_recorded", ids, every_client=True)
     if said["subject_recorded"] is True and said["token_recorded"] is True:
         if len(app.marks) >= MAX_MARKS:
             app.marks.clear()

@@ -14,12 +14,13 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import Conflict
-from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.events import EventName
 from byokeep.core.model import Actor, Environment, Role
 from byokeep.core.secret import Secret
 from byokeep.kernel.app import BrokerApp, WebApp
 from byokeep.kernel.ports import Database, Ids
-from byokeep.tenancy.tokens import Subject, SubjectToken, end_token, new_token, put
+from byokeep.kernel.record import record
+from byokeep.tenancy.tokens import Subject, new_token, put, revoke_all
 
 LOCAL_TOKEN_S: Final = 60 * 24 * 3600  # renewed after 30 days, so a stack that rests for a month still starts
 OVERLAP_S: Final = 7 * 24 * 3600  # who read the file before it was renewed goes on for so long
@@ -47,19 +48,12 @@ async def installation(db: Database, ids: Ids, environment: Environment) -> Inst
             if found is not None:
                 actor = Actor(id=found.id, roles=frozenset({Role.SYSTEM}), clients=None, request_id=ids.uuid())
                 fields = {"installation": str(found.id), "environment": environment.value}
-                await tx.append(
-                    Event(name=EventName.INSTALLED, actor=actor, outcome=Outcome.OK, object_id=found.id, fields=fields)
-                )
-        if found is None:
-            async with db.begin() as tx:
-                found = await tx.one(Installation, "installation_get")
+                await record(tx, actor, EventName.INSTALLED, fields, object_id=found.id)
+        found = found or await known_installation(db)
     if found.environment is not environment:
-        raise Conflict(
-            "other_environment",
-            next_step="This database belongs to another environment; settings and data must agree.",
-            stored=found.environment.value,
-            configured=environment.value,
-        )
+        step = "This database belongs to another environment; settings and data must agree."
+        said = {"stored": found.environment.value, "configured": environment.value}
+        raise Conflict("other_environment", next_step=step, **said)
     return found
 
 
@@ -80,12 +74,9 @@ async def store_provisioned(app: WebApp, component: str = "store") -> None:
         app: Of ``web``.
         component: What was changed; ``lease-key``: the key that signs leases.
     """
-    event = Event(
-        name=EventName.CONFIG_CHANGED, actor=app.system(), outcome=Outcome.OK, object_id=app.installation_id,
-        fields={"component": component},
-    )  # fmt: skip
+    about, changed = app.installation_id, EventName.CONFIG_CHANGED
     async with app.db.begin() as tx:
-        await tx.append(event)
+        await record(tx, app.system(), changed, object_id=about, component=component)
 
 
 async def local_machine(app: BrokerApp, *, name: str, role: Role, overlap_s: int = 0) -> Secret | None:
@@ -108,8 +99,5 @@ async def local_machine(app: BrokerApp, *, name: str, role: Role, overlap_s: int
         if subject.roles != frozenset({role}) or subject.state != "active":
             return None
         issued = await new_token(tx, app, actor, subject, kind="api", life_s=LOCAL_TOKEN_S)
-        for older in await tx.all(
-            SubjectToken, "tokens_live", subject_id=subject.id, except_id=issued.token.id, kind=None
-        ):
-            await end_token(tx, actor, older, in_s=overlap_s)
+        await revoke_all(tx, actor, subject.id, but=issued.token.id, in_s=overlap_s)
     return issued.value

@@ -31,18 +31,9 @@ from byokeep.kernel.app import App, BrokerApp, WebApp
 from byokeep.kernel.approvals import Approval
 from byokeep.kernel.command import command, open_alert
 from byokeep.kernel.ports import Tx
+from byokeep.tenancy import tokens
 from byokeep.tenancy.clients import MAX_ROWS
-from byokeep.tenancy.tokens import (
-    Subject,
-    asked,
-    intended,
-    new_token,
-    put,
-    require_clients,
-    revoke_all,
-    subject_event,
-    tell_of_stopped,
-)
+from byokeep.tenancy.tokens import Subject
 
 BOOTSTRAP_S: Final = 24 * 3600
 FIRST_ADMIN: Final = "first-admin"
@@ -61,8 +52,8 @@ async def bootstrap(app: BrokerApp) -> Secret:
         if await tx.one(int, "subject_count"):
             raise Conflict("already_set_up", next_step="Ask an admin for a token.")
         first = _new(app, FIRST_ADMIN, frozenset({Role.ADMIN}), frozenset(), all_clients=True, machine=False)
-        admin = await put(tx, app, actor, first, new=True)
-        issued = await new_token(tx, app, actor, admin, kind="api", life_s=BOOTSTRAP_S)
+        admin = await tokens.put(tx, app, actor, first, new=True)
+        issued = await tokens.new_token(tx, app, actor, admin, kind="api", life_s=BOOTSTRAP_S)
     return issued.value
 
 
@@ -79,11 +70,11 @@ async def recover(app: BrokerApp, name: str) -> Secret:
         admin = next((one for one in await tx.all(Subject, "subjects_list", limit=MAX_ROWS) if one.name == name), None)
         if admin is not None and _counts_on(app, admin):
             back = replace(admin, state="active", roles=frozenset({Role.ADMIN}))
-            admin = await put(tx, app, app.system(), back, new=False, reason="change")
+            admin = await tokens.put(tx, app, app.system(), back, new=False, reason="change")
         if admin is None or not _is_admin(admin):
             raise NotFound("no_such_admin", next_step="Name an active admin, such as first-admin.")
         await open_alert(tx, app, None, reason="admin_recovered", key=f"recovered/{admin.id}", object_id=admin.id)
-        issued = await new_token(tx, app, app.system(), admin, kind="invitation", life_s=BOOTSTRAP_S)
+        issued = await tokens.new_token(tx, app, app.system(), admin, kind="invitation", life_s=BOOTSTRAP_S)
     return issued.value
 
 
@@ -104,7 +95,7 @@ async def create_subject(
         check_name("name", name)
         check_roles(roles, machine=machine)
         await tx.all(None, "subject_lock")
-        await require_clients(tx, clients)
+        await tokens.require_clients(tx, clients)
         wanted = _new(app, name, roles, clients, all_clients=all_clients, machine=machine)
         if await _takes_two(tx, app, None, wanted):
             return await _ask(tx, app, actor, None, wanted, reason="create")
@@ -218,7 +209,7 @@ async def approve(app: BrokerApp, actor: Actor, approval_id: UUID) -> Subject:
         epoch = wanted.record_seq or 0
         if approval.action == approvals.ISSUE_TOKEN:  # whoever asked collects it, so that nobody else sees it
             await approvals.give(tx, actor, approval, scope=approval.scope, epoch=epoch)
-            await tx.append(intended(actor, wanted))
+            await tx.append(tokens.intended(actor, wanted))
             return wanted
         await approvals.use(tx, actor, approval, scope=_scope(wanted), epoch=epoch)
         return await _apply(tx, app, actor, before, wanted, approval=approval.id, reason=approval.reason)
@@ -229,7 +220,7 @@ async def _change(tx: Tx, app: BrokerApp, actor: Actor, before: Subject, wanted:
     check_roles(wanted.roles, machine=machine)
     if machine and wanted.roles != before.roles:
         raise Rejected("role_is_fixed", next_step="Create another machine identity for another role.")
-    await require_clients(tx, wanted.clients)
+    await tokens.require_clients(tx, wanted.clients)
     if _is_admin(before) and not _is_admin(wanted) and not await tx.one(int, "admins_left", id=before.id):
         raise Conflict("last_admin", next_step="Make somebody else an admin first.", subject=before.id)
     if await _takes_two(tx, app, before, wanted):
@@ -248,12 +239,12 @@ async def _apply(
     reason: str = "",
 ) -> Subject:
     if before is not None and _is_admin(before) and not _is_admin(wanted):
-        await tell_of_stopped(tx, app, actor, before.id)
-    changed = await put(tx, app, actor, wanted, new=before is None, approval=approval, reason=reason)
+        await tokens.tell_of_stopped(tx, app, actor, before.id)
+    changed = await tokens.put(tx, app, actor, wanted, new=before is None, approval=approval, reason=reason)
     if wanted.state != "active":
-        await revoke_all(tx, actor, wanted.id)
+        await tokens.revoke_all(tx, actor, wanted.id)
     elif before is not None and wanted.roles != before.roles:
-        await revoke_all(tx, actor, wanted.id, kind="session")
+        await tokens.revoke_all(tx, actor, wanted.id, kind="session")
     return changed
 
 
@@ -293,10 +284,10 @@ async def _ask(
     held = before is not None and before.held_until is not None and before.held_until > app.clock.now()
     approval = await approvals.request(
         tx, app, actor, action=approvals.GIVE_RIGHTS, scope=_scope(wanted), epoch=wanted.record_seq or 0,
-        asked=asked(wanted, in_words(before, wanted, held=held)), reason=reason,
+        asked=tokens.asked(wanted, in_words(before, wanted, held=held)), reason=reason,
     )  # fmt: skip
     if not approval.repeated:
-        await tx.append(subject_event(actor, wanted, Outcome.INTENDED, new=before is None, reason=reason))
+        await tx.append(tokens.subject_event(actor, wanted, Outcome.INTENDED, new=before is None, reason=reason))
     return approval
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -100,20 +100,12 @@ def scope_from_name(name: str) -> Scope:
     Raises:
         Rejected: ``bad_scope``.
     """
-    try:
-        match name.split(":"):
-            case ["global"]:
-                return parse_scope(None, None, None)
-            case ["lane", lane]:
-                return parse_scope(None, None, lane)
-            case ["client", client]:
-                return parse_scope(UUID(client), None, None)
-            case ["client", client, "platform", platform]:
-                return parse_scope(UUID(client), platform, None)
-            case ["client", client, "lane", lane]:
-                return parse_scope(UUID(client), None, lane)
-    except ValueError:
-        pass
+    words = name.split(":")
+    said = dict(zip(words[::2], words[1::2], strict=False))
+    with suppress(ValueError):
+        client_id = UUID(said["client"]) if "client" in said else None
+        if (scope := parse_scope(client_id, said.get("platform"), said.get("lane"))).name == name:
+            return scope
     raise Rejected("bad_scope")
 
 

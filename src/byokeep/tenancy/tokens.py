@@ -123,7 +123,7 @@ class Given:
     """A credential of a person that somebody else issued. ``by`` is a name, or nothing for the installation itself."""
 
     kind: str
-    by: str
+    by: str = ""
     at: datetime
 
 
@@ -153,13 +153,11 @@ async def put(
         Denied: ``second_admin_needed``.
         Conflict: The name is taken.
     """
-    said = record_params(subject_event(actor, subject, Outcome.OK, new=new, reason=reason))
     await tx.all(
         None, "subject_put", id=subject.id, kind=subject.kind, name=subject.name,
-        roles=sorted(role.value for role in subject.roles),
-        state=subject.state, all_clients=subject.all_clients, clients=sorted(subject.clients), approval=approval,
-        hold_s=app.limits.approval_hold_s, event=said["event"], actor=actor.id, request=actor.request_id,
-        payload=said["payload"],
+        roles=sorted(role.value for role in subject.roles), state=subject.state, all_clients=subject.all_clients,
+        clients=sorted(subject.clients), approval=approval, hold_s=app.limits.approval_hold_s,
+        **record_params(subject_event(actor, subject, Outcome.OK, new=new, reason=reason)),
     )  # fmt: skip
     return await tx.one(Subject, "subject_get", id=subject.id)
 
@@ -185,12 +183,8 @@ def subject_event(actor: Actor, subject: Subject, outcome: Outcome, *, new: bool
         name = EventName.MACHINE_CREATED if new else EventName.MACHINE_CHANGED
     else:
         name = EventName.OPERATOR_CREATED if new else EventName.OPERATOR_CHANGED
-    fields: dict[str, FieldValue] = {
-        "subject": str(subject.id), "roles": subject.roles_text, "rights": subject.rights,
-    }  # fmt: skip
-    if reason:
-        fields["reason"] = reason
-    return Event(name=name, actor=actor, outcome=outcome, object_id=subject.id, fields=fields)
+    fields = {"roles": subject.roles_text, "rights": subject.rights} | ({"reason": reason} if reason else {})
+    return _event(name, actor, subject.id, outcome, **fields)
 
 
 SESSION_S: Final = 8 * 3600  # absolute life of a session
@@ -248,9 +242,7 @@ async def issue_token(
         if isinstance(approval, Approval):
             return approval
         issued = await new_token(tx, app, actor, subject, kind=kind, life_s=days * DAY_S, approval=approval)
-        live = {"subject_id": subject_id, "except_id": issued.token.id, "kind": kind}
-        for older in await tx.all(SubjectToken, "tokens_live", **live):
-            await end_token(tx, actor, older, in_s=overlap_s)
+        await revoke_all(tx, actor, subject_id, kind=kind, but=issued.token.id, in_s=overlap_s)
     return issued
 
 
@@ -277,22 +269,21 @@ async def _approval(tx: Tx, app: BrokerApp, actor: Actor, subject: Subject, days
 
 def intended(actor: Actor, subject: Subject) -> Event:
     """Return the record that somebody asks for, or approves, a token of a machine."""
-    said = _event(EventName.TOKEN_ISSUED, actor, subject.id, kind="api")
-    return replace(said, outcome=Outcome.INTENDED)
+    return _event(EventName.TOKEN_ISSUED, actor, subject.id, Outcome.INTENDED, kind="api")
 
 
 async def _tell_of_invitation(tx: Tx, app: BrokerApp, actor: Actor, subject: Subject) -> None:
     """Somebody who can sign in already gets a second way in from another's hand: people look at that."""
     if subject.has_password or await tx.all(SubjectToken, "tokens_list", subject_id=subject.id, limit=1):
-        await open_alert(tx, app, actor, reason="credentials_of_another_issued", severity="warning",
-                          object_id=subject.id,
-                          key=f"credentials_of_another_issued:{subject.id}:{actor.id}")  # fmt: skip
+        reason = "credentials_of_another_issued"
+        key = f"{reason}:{subject.id}:{actor.id}"
+        await open_alert(tx, app, actor, reason=reason, severity="warning", object_id=subject.id, key=key)
 
 
 async def tell_of_stopped(tx: Tx, app: BrokerApp, actor: Actor, admin: UUID) -> None:
     """An admin takes another's access or role: people look at that."""
-    await open_alert(tx, app, actor, reason="admin_stopped", object_id=admin,
-                      key=f"admin_stopped:{admin}:{actor.id}")  # fmt: skip
+    key = f"admin_stopped:{admin}:{actor.id}"
+    await open_alert(tx, app, actor, reason="admin_stopped", object_id=admin, key=key)
 
 
 async def list_tokens(app: WebApp, actor: Actor, subject_id: UUID) -> list[SubjectToken]:
@@ -308,11 +299,7 @@ async def list_tokens(app: WebApp, actor: Actor, subject_id: UUID) -> list[Subje
 async def issued_by_others(app: WebApp, actor: Actor) -> list[Given]:
     """Return who issued credentials of this person within the last 30 days, newest first."""
     async with app.db.begin(every_client=True) as tx:
-        return await tx.all(
-            lambda row: Given(kind=row["kind"], by=row["name"] or "", at=row["created_at"]),
-            "tokens_given",
-            subject_id=actor.id,
-        )
+        return await tx.all(Given, "tokens_given", subject_id=actor.id)
 
 
 async def revoke_token(app: BrokerApp, actor: Actor, token_id: UUID) -> SubjectToken:
@@ -403,8 +390,7 @@ async def set_password(
             await tx.all(None, "subject_lock")
             subject = replace(await tx.one(Subject, "subject_get", id=subject_id), password_mark=mark)
             said = record_params(subject_event(actor, subject, Outcome.OK, new=False, reason="password"))
-            await tx.all(None, "subject_set_password", id=subject_id, password_phc=phc, request=actor.request_id,
-                         payload=said["payload"])  # fmt: skip
+            await tx.all(None, "subject_set_password", id=subject_id, password_phc=phc, **said)
             for kind in ("session", "invitation"):
                 await revoke_all(tx, actor, subject_id, kind=kind)
 
@@ -425,15 +411,12 @@ async def new_token(
     value = f"{prefix}{app.ids.token()}"
     key = app.machine_key if subject.kind == "machine" else app.token_key
     token_id, keyed_hash = app.ids.uuid(), key(value.encode())
-    said = record_params(
-        _event(event, actor, subject.id, token=str(token_id), kind=kind, life_s=life_s,
-               digest=sha256(keyed_hash).hexdigest())
-    )  # fmt: skip
+    digest = sha256(keyed_hash).hexdigest()
+    said = _event(event, actor, subject.id, token=str(token_id), kind=kind, life_s=life_s, digest=digest)
     token = await tx.one(
         SubjectToken, "token_issue", id=token_id, subject_id=subject.id, keyed_hash=keyed_hash, kind=kind,
-        life_s=life_s,
-        approval=approval, hold_s=app.limits.approval_hold_s, event=said["event"], actor=actor.id,
-        request=actor.request_id, payload=said["payload"],
+        life_s=life_s, approval=approval, hold_s=app.limits.approval_hold_s,
+        **record_params(said),
     )  # fmt: skip
     return Issued(token=token, text=value)
 
@@ -448,23 +431,24 @@ async def end_token(
     """
     more: dict[str, FieldValue] = {"life_s": in_s} if in_s else {}
     said = record_params(_event(event, actor, token.subject_id, token=str(token.id), **more))
-    return await tx.maybe(
-        SubjectToken, "token_end", id=token.id, in_s=in_s, event=said["event"], actor=actor.id,
-        request=actor.request_id,
-        payload=said["payload"],
-    )  # fmt: skip
+    return await tx.maybe(SubjectToken, "token_end", id=token.id, in_s=in_s, **said)
 
 
-async def revoke_all(tx: Tx, actor: Actor, subject_id: UUID, *, kind: str | None = None) -> None:
-    """End every token of a subject inside a caller's transaction."""
-    for live in await tx.all(SubjectToken, "tokens_live", subject_id=subject_id, except_id=UUID(int=0), kind=kind):
-        await end_token(tx, actor, live)
+async def revoke_all(
+    tx: Tx, actor: Actor, subject_id: UUID, *, kind: str | None = None, but: UUID | None = None, in_s: int = 0
+) -> None:
+    """End every token of a subject ``but`` one inside a caller's transaction, now or when ``in_s`` have passed."""
+    for live in await tx.all(
+        SubjectToken, "tokens_live", subject_id=subject_id, except_id=but or UUID(int=0), kind=kind
+    ):
+        await end_token(tx, actor, live, in_s=in_s)
 
 
-def _event(name: EventName, actor: Actor, subject_id: UUID, **fields: FieldValue) -> Event:
-    return Event(
-        name=name, actor=actor, outcome=Outcome.OK, object_id=subject_id, fields={"subject": str(subject_id), **fields}
-    )
+def _event(
+    name: EventName, actor: Actor, subject_id: UUID, outcome: Outcome = Outcome.OK, /, **fields: FieldValue
+) -> Event:
+    said = {"subject": str(subject_id), **fields}
+    return Event(name=name, actor=actor, outcome=outcome, object_id=subject_id, fields=said)
 
 
 async def watch_tokens(app: BrokerApp) -> int:
@@ -476,7 +460,7 @@ async def watch_tokens(app: BrokerApp) -> int:
     async with app.db.begin(every_client=True) as tx:
         machines = [("machine_token_ends", one) for one in await tx.all(lambda row: row["id"], "machines_ending")]
         ending = machines + [("person_token_ends", one) for one in await tx.all(lambda row: row["id"], "people_ending")]
-        for reason, subject in ending:
-            await open_alert(tx, app, None, reason=reason, key=f"{reason}/{subject}", severity="warning",
-                           object_id=subject)  # fmt: skip
+        for reason, one in ending:
+            key = f"{reason}/{one}"
+            await open_alert(tx, app, None, reason=reason, key=key, severity="warning", object_id=one)
     return len(ending)

@@ -15,7 +15,7 @@ from byokeep.core.vault_incident import BY_HAND, ENDED, SessionEnd
 from byokeep.http.openapi import Routes, refusals
 from byokeep.http.procedures import StepReply
 from byokeep.http.reply import Reply
-from byokeep.http.request import Authenticator, Id, PathId, Strict
+from byokeep.http.request import Authenticator, Id, PathId, Strict, instant
 from byokeep.kernel.app import App, WebApp
 from byokeep.profiles import incident
 from byokeep.profiles.incident import Incident, IncidentState, Item
@@ -144,15 +144,8 @@ def _route(app: WebApp, act: Act) -> Callable[..., Awaitable[dict[str, Any]]]:
 
 
 def _at(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise Rejected("bad_since", next_step="Give a time with its zone, like 2026-05-01T12:00:00Z.")
-    return at
+    step = "Give a time with its zone, like 2026-05-01T12:00:00Z."
+    return None if text is None else instant(text, Rejected("bad_since", next_step=step))
 
 
 def incident_out(one: Incident) -> dict[str, Any]:

@@ -91,7 +91,7 @@ SELECT id, subject_id, kind, created_at, expires_at, revoked_at FROM byokeep.api
 
 -- name: tokens_given
 -- Credentials of a person that somebody else issued, lately.
-SELECT t.kind, s.name, t.created_at
+SELECT t.kind, s.name AS by, t.created_at AS at
   FROM byokeep.api_token t
   LEFT JOIN byokeep.subject s ON s.id = t.issued_by
  WHERE t.subject_id = :subject_id AND t.issued_by <> t.subject_id AND t.created_at > now() - interval '30 days'
