@@ -21,7 +21,7 @@ from byokeep.core.errors import Rejected
 from byokeep.core.identity import shown, spelt
 from byokeep.core.model import Actor, ClientId, Lane, LanePolicy, Provider
 from byokeep.core.secret import Secret
-from byokeep.http.openapi import TEXT, describe, parameters, raw_body, refusals
+from byokeep.http.openapi import TEXT, Routes, describe, parameters, raw_body, refusals
 from byokeep.http.reply import At, Reply
 from byokeep.http.request import (
     MAX_BODY,
@@ -29,8 +29,6 @@ from byokeep.http.request import (
     Budget,
     PathId,
     Strict,
-    caller,
-    json_body,
     no_query,
     parse_object,
     query_of,
@@ -115,19 +113,10 @@ class AccountStatesReply(Reply):
 
 def account_router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     """Return the routes of platform accounts."""
-    routes = APIRouter(
-        prefix="/v1/clients", tags=["accounts"], dependencies=[Depends(no_query)], responses=refusals(403, 409, 429)
-    )
-    who = Depends(caller(auth))
-    account_body = Depends(json_body(AccountBody))
-    lanes_body = Depends(json_body(LanesBody))
+    routes = Routes("accounts", auth, 403, 409, 429, prefix="/v1/clients")
 
-    @routes.post(
-        "/{client_id}/accounts", status_code=201, response_model=AccountReply, openapi_extra=describe(AccountBody)
-    )
-    async def register(
-        request: Request, client_id: PathId, actor: Actor = who, body: AccountBody = account_body
-    ) -> PlatformAccount:
+    @routes.post("/{client_id}/accounts", status_code=201, response_model=AccountReply)
+    async def register(request: Request, client_id: PathId, actor: Actor, body: AccountBody) -> PlatformAccount:
         """Register an account and the identity it must show."""
         spend(request, writes, actor, ClientId(client_id))
         return await accounts.register_account(
@@ -135,15 +124,10 @@ def account_router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRoute
             display_name=body.display_name,
         )  # fmt: skip
 
-    @routes.post(
-        "/{client_id}/accounts/{platform}/{account}/lanes",
-        response_model=AccountReply,
-        openapi_extra=describe(LanesBody),
-    )
+    @routes.post("/{client_id}/accounts/{platform}/{account}/lanes", response_model=AccountReply)
     async def lanes(
-        request: Request, client_id: PathId, platform: str, account: str, actor: Actor = who,
-        body: LanesBody = lanes_body,
-    ) -> PlatformAccount:  # fmt: skip
+        request: Request, client_id: PathId, platform: str, account: str, actor: Actor, body: LanesBody
+    ) -> PlatformAccount:
         """Set which lanes may be used with an account."""
         spend(request, writes, actor, ClientId(client_id))
         return await accounts.set_lanes(
@@ -156,30 +140,22 @@ def account_router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRoute
 
 def state_router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     """Return the routes; ``where`` in a path is a platform or a login."""
-    routes = APIRouter(
-        prefix="/v1/clients/{client_id}/accounts", tags=["accounts"], dependencies=[Depends(no_query)],
-        responses=refusals(403),
-    )  # fmt: skip
-    who, policy_body = Depends(caller(auth)), Depends(json_body(PolicyBody))
+    routes = Routes("accounts", auth, 403, prefix="/v1/clients/{client_id}/accounts")
 
     @routes.get("", response_model=AccountStatesReply)
-    async def list_accounts(client_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    async def list_accounts(client_id: PathId, actor: Actor) -> dict[str, Any]:
         """List a client's accounts and how they stand."""
         return {"accounts": await accounts.list_states(app, actor, ClientId(client_id))}
 
     @routes.get("/{where}/{account}", response_model=AccountStateReply)
-    async def get(client_id: PathId, where: str, account: str, actor: Actor = who) -> AccountState:
+    async def get(client_id: PathId, where: str, account: str, actor: Actor) -> AccountState:
         """Look at an account."""
         return await accounts.get_state(app, actor, ClientId(client_id), where=where, account=account)
 
-    @routes.post(
-        "/{where}/{account}/lane", response_model=AccountStateReply, openapi_extra=describe(PolicyBody),
-        responses=refusals(409, 429),
-    )  # fmt: skip
+    @routes.post("/{where}/{account}/lane", response_model=AccountStateReply, responses=refusals(409, 429))
     async def lane(
-        request: Request, client_id: PathId, where: str, account: str, actor: Actor = who,
-        body: PolicyBody = policy_body,
-    ) -> AccountState:  # fmt: skip
+        request: Request, client_id: PathId, where: str, account: str, actor: Actor, body: PolicyBody
+    ) -> AccountState:
         """Set an account's lane policy: exactly one word."""
         spend(request, writes, actor, ClientId(client_id))
         return await accounts.set_policy(
@@ -191,28 +167,17 @@ def state_router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
 
 def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     """Return the routes that ask for something to be done about an account."""
-    routes = APIRouter(
-        prefix="/v1/clients/{client_id}/accounts", tags=["accounts"], dependencies=[Depends(no_query)],
-        responses=refusals(403, 409, 429),
-    )  # fmt: skip
-    who, names_body = Depends(caller(auth)), Depends(json_body(ConfirmNamesBody))
+    routes = Routes("accounts", auth, 403, 409, 429, prefix="/v1/clients/{client_id}/accounts")
 
     @routes.post("/{where}/{account}/verify", status_code=202, response_model=AccountStateReply)
-    async def verify(request: Request, client_id: PathId, where: str, account: str, actor: Actor = who) -> AccountState:
+    async def verify(request: Request, client_id: PathId, where: str, account: str, actor: Actor) -> AccountState:
         """Ask for an identity check now."""
         spend(request, writes, actor, ClientId(client_id))
         return await accounts.ask_look(app, actor, ClientId(client_id), where=where, account=account)
 
-    @routes.post(
-        "/{where}/{account}/confirm-name", response_model=AccountStateReply, openapi_extra=describe(ConfirmNamesBody)
-    )
+    @routes.post("/{where}/{account}/confirm-name", response_model=AccountStateReply)
     async def confirm_name(
-        request: Request,
-        client_id: PathId,
-        where: str,
-        account: str,
-        actor: Actor = who,
-        body: ConfirmNamesBody = names_body,
+        request: Request, client_id: PathId, where: str, account: str, actor: Actor, body: ConfirmNamesBody
     ) -> AccountState:
         """Make the names that the platform says now the expected ones."""
         spend(request, writes, actor, ClientId(client_id))
@@ -225,16 +190,12 @@ def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
         "/{where}/{account}/disconnect", response_model=AccountStateReply,
         openapi_extra=describe(DisconnectBody, required=False),
     )  # fmt: skip
-    async def disconnect(
-        request: Request, client_id: PathId, where: str, account: str, actor: Actor = who
-    ) -> AccountState:
+    async def disconnect(request: Request, client_id: PathId, where: str, account: str, actor: Actor) -> AccountState:
         """Stop the use of an account and end its grant; ``{"also": true}`` where others may end with it."""
         spend(request, writes, actor, ClientId(client_id))
         raw = await read_bytes(request, limit=MAX_BODY)  # none at all says no more than the path
         also = bool(raw) and shape(DisconnectBody, parse_object(raw)).also
-        return await accounts.disconnect(
-            app, actor, ClientId(client_id), where=where, account=account, also=also
-        )  # fmt: skip
+        return await accounts.disconnect(app, actor, ClientId(client_id), where=where, account=account, also=also)
 
     return routes
 
@@ -334,16 +295,15 @@ class ConnectionReply(Reply):
 
 def app_routes(app: WebApp, auth: Authenticator) -> APIRouter:
     """Return the routes of logins and of our apps at them."""
-    routes = APIRouter(prefix="/v1", tags=["accounts"], responses=refusals(403))
-    who = Depends(caller(auth))
+    routes = Routes("accounts", auth, 403, query=True)
 
     @routes.get("/logins", response_model=LoginsReply, dependencies=[Depends(no_query)])
-    async def logins(actor: Actor = who) -> dict[str, Any]:
+    async def logins(actor: Actor) -> dict[str, Any]:
         """List the ways to log in at platforms, and what each can do."""
         return {"logins": await connect.list_logins(app, actor)}
 
     @routes.get("/apps", response_model=AppsReply, dependencies=[Depends(no_query)])
-    async def list_apps(actor: Actor = who) -> dict[str, Any]:
+    async def list_apps(actor: Actor) -> dict[str, Any]:
         """List our apps at the platforms; never a secret."""
         return {"apps": await connect.list_apps(app, actor)}
 
@@ -351,7 +311,7 @@ def app_routes(app: WebApp, auth: Authenticator) -> APIRouter:
         "/apps/{login}", response_model=AppReply, responses=refusals(409),
         openapi_extra=raw_body() | parameters({"app_id": TEXT, "redirect_uri": TEXT}, required=True),
     )  # fmt: skip
-    async def set_app(request: Request, login: str, actor: Actor = who) -> OurApp:
+    async def set_app(request: Request, login: str, actor: Actor) -> OurApp:
         """Name our app at a login; the whole body is its secret, empty for a public app."""
         given = query_of(request, "app_id", "redirect_uri")
         if set(given) != {"app_id", "redirect_uri"}:
@@ -367,17 +327,14 @@ def app_routes(app: WebApp, auth: Authenticator) -> APIRouter:
 
 def consent_routes(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     """Return the routes of consents."""
-    routes = APIRouter(
-        prefix="/v1/clients/{client_id}", tags=["accounts"], dependencies=[Depends(no_query)], responses=refusals(403)
-    )
-    who, body_ = Depends(caller(auth)), Depends(json_body(ConnectBody))
+    routes = Routes("accounts", auth, 403, prefix="/v1/clients/{client_id}")
 
     @routes.post(
         "/logins/{login}/accounts/{account}/connect", status_code=201, response_model=StartedReply,
-        openapi_extra=describe(ConnectBody), responses=refusals(409, 429),
+        responses=refusals(409, 429),
     )  # fmt: skip
     async def begin(
-        request: Request, client_id: PathId, login: str, account: str, actor: Actor = who, body: ConnectBody = body_
+        request: Request, client_id: PathId, login: str, account: str, actor: Actor, body: ConnectBody
     ) -> Started:
         """Begin to connect an account; the address and the binding are for the caller alone."""
         spend(request, writes, actor, ClientId(client_id))
@@ -389,14 +346,14 @@ def consent_routes(app: WebApp, auth: Authenticator, writes: Budget) -> APIRoute
         "/connections/{connection_id}/answer", response_model=ConnectionReply, openapi_extra=raw_body(),
         responses=refusals(409, 429),
     )  # fmt: skip
-    async def answer(request: Request, client_id: PathId, connection_id: PathId, actor: Actor = who) -> Connection:
+    async def answer(request: Request, client_id: PathId, connection_id: PathId, actor: Actor) -> Connection:
         """Bring what the platform sent back with the person's browser."""
         spend(request, writes, actor, ClientId(client_id))
         said = read_answer(await _body(request, MAX_ANSWER))
         return await connect.answer(app, actor, ClientId(client_id), connection_id, said)
 
     @routes.get("/connections/{connection_id}", response_model=ConnectionReply)
-    async def look(client_id: PathId, connection_id: PathId, actor: Actor = who) -> Connection:
+    async def look(client_id: PathId, connection_id: PathId, actor: Actor) -> Connection:
         """Look at a consent: where it stands, and why it ended."""
         return await connect.look(app, actor, ClientId(client_id), connection_id)
 
@@ -453,18 +410,15 @@ class GoneReply(Reply):
 
 def refresher_routes(app: WebApp, auth: Authenticator) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(
-        prefix="/v1/refreshers", tags=["accounts"], dependencies=[Depends(no_query)], responses=refusals(403)
-    )
-    who, body_ = Depends(caller(auth)), Depends(json_body(GoneBody))
+    routes = Routes("accounts", auth, 403, prefix="/v1/refreshers")
 
     @routes.get("", response_model=RefreshersReply)
-    async def list_refreshers(actor: Actor = who) -> dict[str, Any]:
+    async def list_refreshers(actor: Actor) -> dict[str, Any]:
         """List the machines that have renewals of tokens under way."""
         return {"refreshers": await accounts.list_refreshers(app, actor)}
 
-    @routes.post("/{owner}/gone", response_model=GoneReply, openapi_extra=describe(GoneBody), responses=refusals(409))
-    async def gone(owner: PathId, actor: Actor = who, body: GoneBody = body_) -> dict[str, Any]:
+    @routes.post("/{owner}/gone", response_model=GoneReply, responses=refusals(409))
+    async def gone(owner: PathId, actor: Actor, body: GoneBody) -> dict[str, Any]:
         """Say that a machine will not come back; another takes up its renewals."""
         return {"owner": owner, "renewals": await accounts.declare_gone(app, actor, owner, body.reason)}
 
