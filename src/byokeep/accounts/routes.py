@@ -22,7 +22,7 @@ from byokeep.core.identity import shown, spelt
 from byokeep.core.model import Actor, ClientId, Lane, LanePolicy, Provider
 from byokeep.core.secret import Secret
 from byokeep.http.openapi import TEXT, Routes, describe, parameters, raw_body, refusals
-from byokeep.http.reply import At, Reply
+from byokeep.http.reply import Reply
 from byokeep.http.request import (
     MAX_BODY,
     Authenticator,
@@ -84,25 +84,17 @@ class ConfirmNamesBody(Strict):
     display_name: Shown
 
 
-class AccountStateReply(AccountReply):
+class AccountStateReply(
+    AccountReply,
+    of=AccountState,
+    shows="profile login external_id state reason=grant_reason policy purposes said_username said_display_name"
+    " reauth_at renewed_at=obtained_at token_ends_at next_renewal_at=due_at verified_at superseded_at next",
+):
     """An account and how it stands; names of the platform as people may see them."""
 
     profile: Annotated[UUID | None, BeforeValidator(lambda one: one and one.id)]
-    login: str | None
-    external_id: str | None
-    state: str
-    reason: Annotated[str, Field(validation_alias="grant_reason")]
-    policy: LanePolicy
-    purposes: list[str]
     said_username: Said
     said_display_name: Said
-    reauth_at: At | None
-    renewed_at: Annotated[At | None, Field(validation_alias="obtained_at")]
-    token_ends_at: At | None
-    next_renewal_at: Annotated[At | None, Field(validation_alias="due_at")]
-    verified_at: At | None
-    superseded_at: At | None
-    next: str
 
 
 class AccountStatesReply(Reply):
@@ -232,16 +224,8 @@ class LoginsReply(Reply):
     logins: list[LoginReply]
 
 
-class AppReply(Reply):
+class AppReply(Reply, of=OurApp, shows="login platform=provider app_id redirect_uri secret_version set_at set_by"):
     """Our app at a login; never its secret."""
-
-    login: str
-    platform: Annotated[Provider, Field(validation_alias="provider")]
-    app_id: str
-    redirect_uri: str
-    secret_version: int
-    set_at: At
-    set_by: UUID
 
 
 class AppsReply(Reply):
@@ -250,16 +234,15 @@ class AppsReply(Reply):
     apps: list[AppReply]
 
 
-class StartedReply(Reply):
+class StartedReply(
+    Reply,
+    of=Started,
+    shows="connection=id sop=sop_id account_id authorize_url binding redirect_uri expires_at",
+):
     """A consent as it begins, this once with its address and binding."""
 
-    connection: Annotated[UUID, Field(validation_alias="id")]
-    sop: Annotated[UUID, Field(validation_alias="sop_id")]
-    account_id: UUID
     authorize_url: Annotated[str, Field(validation_alias="url", repr=False)]
     binding: Annotated[str, Field(repr=False)]
-    redirect_uri: str
-    expires_at: At
 
 
 def _offered(lines: tuple[str, ...]) -> list[dict[str, str]]:
@@ -273,24 +256,16 @@ class OfferedReply(Reply):
     name: str
 
 
-class ConnectionReply(Reply):
+class ConnectionReply(
+    Reply,
+    of=Connection,
+    shows="connection=id client_id account_id sop=sop_id login purposes state reason code_points held_as offered"
+    " started_by started_at expires_at ended_at",
+):
     """A consent: where it stands, and why it ended."""
 
-    connection: Annotated[UUID, Field(validation_alias="id")]
-    client_id: UUID
-    account_id: UUID
-    sop: Annotated[UUID, Field(validation_alias="sop_id")]
-    login: str
-    purposes: list[str]
-    state: str
-    reason: str
     code_points: Annotated[str, BeforeValidator(spelt)]
-    held_as: str
     offered: Annotated[list[OfferedReply], BeforeValidator(_offered)]
-    started_by: UUID
-    started_at: At
-    expires_at: At
-    ended_at: At | None
 
 
 def app_routes(app: WebApp, auth: Authenticator) -> APIRouter:
