@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from urllib.parse import parse_qsl
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from pydantic import BeforeValidator, Field
 
 from byokeep.accounts import accounts, connect
@@ -29,7 +29,6 @@ from byokeep.http.request import (
     Budget,
     PathId,
     Strict,
-    no_query,
     parse_object,
     query_of,
     read_bytes,
@@ -235,9 +234,7 @@ class AppsReply(Reply):
 
 
 class StartedReply(
-    Reply,
-    of=Started,
-    shows="connection=id sop=sop_id account_id authorize_url binding redirect_uri expires_at",
+    Reply, of=Started, shows="connection=id sop=sop_id account_id authorize_url binding redirect_uri expires_at"
 ):
     """A consent as it begins, this once with its address and binding."""
 
@@ -270,14 +267,14 @@ class ConnectionReply(
 
 def app_routes(app: WebApp, auth: Authenticator) -> APIRouter:
     """Return the routes of logins and of our apps at them."""
-    routes = Routes("accounts", auth, 403, query=True)
+    routes = Routes("accounts", auth, 403)
 
-    @routes.get("/logins", response_model=LoginsReply, dependencies=[Depends(no_query)])
+    @routes.get("/logins", response_model=LoginsReply)
     async def logins(actor: Actor) -> dict[str, Any]:
         """List the ways to log in at platforms, and what each can do."""
         return {"logins": await connect.list_logins(app, actor)}
 
-    @routes.get("/apps", response_model=AppsReply, dependencies=[Depends(no_query)])
+    @routes.get("/apps", response_model=AppsReply)
     async def list_apps(actor: Actor) -> dict[str, Any]:
         """List our apps at the platforms; never a secret."""
         return {"apps": await connect.list_apps(app, actor)}

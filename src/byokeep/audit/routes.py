@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BeforeValidator, ConfigDict, Field
 
@@ -18,7 +18,7 @@ from byokeep.core.model import Actor, ClientId
 from byokeep.core.ref import parse_client_id
 from byokeep.http.openapi import ID, INSTANT, NUMBER, Routes, parameters, refusals
 from byokeep.http.reply import Reply, at_out
-from byokeep.http.request import Authenticator, PathId, instant, no_query, query_of, whole_number
+from byokeep.http.request import Authenticator, PathId, instant, query_of, whole_number
 from byokeep.kernel.app import WebApp
 from byokeep.keys import refs
 from byokeep.keys.refs import KeyHistory, LeaseHolder
@@ -111,17 +111,15 @@ _WINDOW: Final = {"since": INSTANT, "until": INSTANT, "before": NUMBER, "limit":
 
 def router(app: WebApp, auth: Authenticator) -> APIRouter:
     """Return the routes."""
-    routes = Routes("watch", auth, 403, query=True)
+    routes = Routes("watch", auth, 403)
 
-    @routes.get("/alerts", response_model=AlertsReply, dependencies=[Depends(no_query)])
+    @routes.get("/alerts", response_model=AlertsReply)
     async def list_alerts(actor: Actor) -> dict[str, Any]:
         """List the open alerts that concern the caller, critical ones first."""
         found, more = await alerts.list_alerts(app, actor)
         return {"alerts": found, "more": more}
 
-    @routes.post(
-        "/alerts/{alert_id}/close", response_model=AlertReply, dependencies=[Depends(no_query)], responses=refusals(409)
-    )
+    @routes.post("/alerts/{alert_id}/close", response_model=AlertReply, responses=refusals(409))
     async def close_alert(alert_id: PathId, actor: Actor) -> Alert:
         """Close an alert."""
         return await alerts.close_alert(app, actor, alert_id)

@@ -82,19 +82,21 @@ def raw_body() -> Document:
 class Routes(APIRouter):
     """The routes of one tag, for callers with a good token; each can refuse with the named statuses.
 
+    A route that declares no parameter of the query (:func:`parameters`) refuses any.
+
     Args:
         auth: Token and request id to actor.
-        query: Its routes read the query themselves; without it there may be none.
     """
 
-    def __init__(self, tag: str, auth: Authenticator, *statuses: int, prefix: str = "/v1", query: bool = False) -> None:
-        super().__init__(
-            prefix=prefix, tags=[tag], dependencies=[] if query else [Depends(no_query)], responses=refusals(*statuses)
-        )
+    def __init__(self, tag: str, auth: Authenticator, *statuses: int, prefix: str = "/v1") -> None:
+        super().__init__(prefix=prefix, tags=[tag], responses=refusals(*statuses))
         self._who = Depends(caller(auth))
 
     def add_api_route(self, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
         """Add a route: its ``Actor`` and its body are read and described without further words."""
+        declared = (more.get("openapi_extra") or {}).get("parameters", ())
+        if not any(one["in"] == "query" for one in declared):
+            more["dependencies"] = [*(more.get("dependencies") or ()), Depends(no_query)]
         signature = inspect.signature(endpoint, eval_str=True)
         found = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in signature.parameters.values()]
         for at, one in enumerate(found):

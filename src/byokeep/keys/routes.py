@@ -148,7 +148,7 @@ async def submitted(request: Request) -> tuple[bytes, Rejected | None]:
 
 def values(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     """Return the one route on which a secret comes in."""
-    routes = Routes("keys", auth, 403, query=True)
+    routes = Routes("keys", auth, 403)
 
     @routes.put(
         "/clients/{client_id}/providers/{provider}/value", status_code=202, response_model=OnboardedReply,
@@ -236,7 +236,7 @@ def secret_out(found: webhooks.WebhookSecret) -> dict[str, Any]:
 
 def webhook_values(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     """Return the route on which a signing secret comes in."""
-    routes = Routes("webhooks", auth, 403, query=True)
+    routes = Routes("webhooks", auth, 403)
 
     @routes.put(
         "/clients/{client_id}/providers/{provider}/webhook", status_code=201, response_model=WebhookSecretReply,

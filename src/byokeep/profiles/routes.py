@@ -19,21 +19,9 @@ from byokeep.core.manifest import Packing
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
 from byokeep.core.profile import ProfileTask
-from byokeep.http.openapi import NUMBER, describe, parameters, refusals
+from byokeep.http.openapi import NUMBER, Routes, describe, parameters, refusals
 from byokeep.http.reply import At, Reply
-from byokeep.http.request import (
-    Authenticator,
-    Budget,
-    Id,
-    PathId,
-    Strict,
-    caller,
-    json_body,
-    no_query,
-    query_of,
-    spend,
-    whole_number,
-)
+from byokeep.http.request import Authenticator, Budget, Id, PathId, Strict, json_body, query_of, spend, whole_number
 from byokeep.kernel.app import WebApp
 from byokeep.profiles import kek, profiles
 from byokeep.profiles.kek import ShownKek
@@ -142,17 +130,12 @@ class ProfileHistoryReply(ProfileReply):
 
 def router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     """Return the routes that make profiles and look at them."""
-    routes = APIRouter(prefix="/v1", tags=["profiles"], responses=refusals(403))
-    who, create_body = Depends(caller(auth)), Depends(json_body(CreateBody))
-    plain = Depends(no_query)
+    routes = Routes("profiles", auth, 403)
 
     @routes.post(
-        "/clients/{client_id}/profiles", status_code=201, response_model=ProfileReply, dependencies=[plain],
-        openapi_extra=describe(CreateBody), responses=refusals(409, 429),
-    )  # fmt: skip
-    async def create(
-        request: Request, client_id: PathId, actor: Actor = who, body: CreateBody = create_body
-    ) -> Profile:
+        "/clients/{client_id}/profiles", status_code=201, response_model=ProfileReply, responses=refusals(409, 429)
+    )
+    async def create(request: Request, client_id: PathId, actor: Actor, body: CreateBody) -> Profile:
         """Make a profile; a login fills it."""
         spend(request, writes, actor, ClientId(client_id))
         made = await profiles.create(
@@ -166,7 +149,7 @@ def router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
         response_model=ProfilesReply,
         openapi_extra=parameters({"due": {"type": "boolean"}}),
     )
-    async def list_profiles(request: Request, client_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    async def list_profiles(request: Request, client_id: PathId, actor: Actor) -> dict[str, Any]:
         """List a client's profiles; with `due=true` those that are due for a new key."""
         given = query_of(request, "due").get("due", "false")
         if given not in ("true", "false"):
@@ -179,27 +162,23 @@ def router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
 
 def looks(app: WebApp, auth: Authenticator) -> APIRouter:
     """Return the routes that look at one profile."""
-    routes = APIRouter(
-        prefix="/v1/profiles/{profile_id}", tags=["profiles"], dependencies=[Depends(no_query)],
-        responses=refusals(403),
-    )  # fmt: skip
-    who = Depends(caller(auth))
+    routes = Routes("profiles", auth, 403, prefix="/v1/profiles/{profile_id}")
 
     @routes.get("", response_model=ProfileLookReply)
-    async def get(profile_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    async def get(profile_id: PathId, actor: Actor) -> dict[str, Any]:
         """Look at a profile, and at the newest work on it."""
         found, proofs, work = await profiles.look(app, actor, profile_id)
         return ProfileReply.fields(shown(found)) | {"proofs": proofs, "work": work}
 
     @routes.get("/history", response_model=ProfileHistoryReply)
-    async def history(profile_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    async def history(profile_id: PathId, actor: Actor) -> dict[str, Any]:
         """Tell what was sealed of a profile, by which keys, and who had it open last."""
         found = await profiles.history(app, actor, profile_id)
         more = {"generations": found.generations, "opening": found.opening, "work": found.work}
         return ProfileReply.fields(shown(found.profile)) | more
 
     @routes.get("/works/{work_id}", response_model=WorkReply)
-    async def work(profile_id: PathId, work_id: PathId, actor: Actor = who) -> Work:
+    async def work(profile_id: PathId, work_id: PathId, actor: Actor) -> Work:
         """Look at a piece of work."""
         return await profiles.get_work(app, actor, profile_id, work_id)
 
@@ -208,11 +187,7 @@ def looks(app: WebApp, auth: Authenticator) -> APIRouter:
 
 def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     """Return the routes that ask a worker for something."""
-    routes = APIRouter(
-        prefix="/v1/profiles/{profile_id}", tags=["profiles"], dependencies=[Depends(no_query)],
-        responses=refusals(403, 409, 429),
-    )  # fmt: skip
-    who, restore_body = Depends(caller(auth)), Depends(json_body(RestoreBody))
+    routes = Routes("profiles", auth, 403, 409, 429, prefix="/v1/profiles/{profile_id}")
     shred_body = Depends(json_body(ShredBody, optional=True))
 
     async def asked(request: Request, actor: Actor, profile_id: PathId, kind: ProfileTask, **about: Any) -> Work:
@@ -221,29 +196,27 @@ def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
         return await profiles.ask_work(app, actor, found, kind, **about)
 
     @routes.post("/login", status_code=202, response_model=WorkReply)
-    async def login(request: Request, profile_id: PathId, actor: Actor = who) -> Work:
+    async def login(request: Request, profile_id: PathId, actor: Actor) -> Work:
         """Open a clean browser at a worker and wait there for a person."""
         return await asked(request, actor, profile_id, ProfileTask.LOGIN)
 
     @routes.post("/validate", status_code=202, response_model=WorkReply)
-    async def validate(request: Request, profile_id: PathId, actor: Actor = who) -> Work:
+    async def validate(request: Request, profile_id: PathId, actor: Actor) -> Work:
         """Prove the newest generation: open it read-only, identify, take a picture."""
         return await asked(request, actor, profile_id, ProfileTask.VALIDATE)
 
     @routes.post("/rekey", status_code=202, response_model=WorkReply)
-    async def rekey(request: Request, profile_id: PathId, actor: Actor = who) -> Work:
+    async def rekey(request: Request, profile_id: PathId, actor: Actor) -> Work:
         """Seal the newest generation again, under a new key."""
         return await asked(request, actor, profile_id, ProfileTask.REKEY)
 
-    @routes.post("/restore", status_code=202, response_model=WorkReply, openapi_extra=describe(RestoreBody))
-    async def restore(
-        request: Request, profile_id: PathId, actor: Actor = who, body: RestoreBody = restore_body
-    ) -> Work:
+    @routes.post("/restore", status_code=202, response_model=WorkReply)
+    async def restore(request: Request, profile_id: PathId, actor: Actor, body: RestoreBody) -> Work:
         """Bring an older generation back as the newest."""
         return await asked(request, actor, profile_id, ProfileTask.RESTORE, generation=body.generation)
 
     @routes.post("/shred", status_code=202, response_model=WorkReply, openapi_extra=describe(ShredBody, required=False))
-    async def shred(request: Request, profile_id: PathId, actor: Actor = who, body: ShredBody = shred_body) -> Work:
+    async def shred(request: Request, profile_id: PathId, actor: Actor, body: ShredBody = shred_body) -> Work:
         """Ask that a profile be destroyed for good; an approver confirms."""
         return await asked(request, actor, profile_id, ProfileTask.SHRED, incident=body.incident)
 
@@ -252,29 +225,23 @@ def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
 
 def decisions(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     """Return the routes by which a person decides about work that waits or goes on."""
-    routes = APIRouter(
-        prefix="/v1/profiles/{profile_id}", tags=["profiles"], dependencies=[Depends(no_query)],
-        responses=refusals(403, 409),
-    )  # fmt: skip
-    who, confirm_body = Depends(caller(auth)), Depends(json_body(ConfirmBody))
+    routes = Routes("profiles", auth, 403, 409, prefix="/v1/profiles/{profile_id}")
 
     @routes.post("/shred/approve", status_code=202, response_model=WorkReply)
-    async def approve(profile_id: PathId, actor: Actor = who) -> Work:
+    async def approve(profile_id: PathId, actor: Actor) -> Work:
         """Agree, as the second person, that a profile is destroyed for good."""
         found = await profiles.find(app, actor, Verb.PROFILE_SHRED, profile_id)
         return await profiles.approve_shred(app, actor, found)
 
-    @routes.post("/confirm", response_model=WorkReply, openapi_extra=describe(ConfirmBody), responses=refusals(429))
-    async def confirm(
-        request: Request, profile_id: PathId, actor: Actor = who, body: ConfirmBody = confirm_body
-    ) -> Work:
+    @routes.post("/confirm", response_model=WorkReply, responses=refusals(429))
+    async def confirm(request: Request, profile_id: PathId, actor: Actor, body: ConfirmBody) -> Work:
         """Confirm which accounts the waiting browser is logged in to."""
         found = await profiles.find(app, actor, Verb.PROFILE_CONFIRM, profile_id)
         spend(request, writes, actor, found.client_id)
         return await profiles.confirm(app, actor, found, seen=body.seen)
 
     @routes.post("/cancel", response_model=WorkReply)
-    async def cancel(profile_id: PathId, actor: Actor = who) -> Work:
+    async def cancel(profile_id: PathId, actor: Actor) -> Work:
         """End what is under way for a profile."""
         found = await profiles.find(app, actor, Verb.PROFILE_WORK, profile_id)
         return await profiles.cancel_work(app, actor, found)
@@ -387,11 +354,10 @@ class CheckingReply(Reply):
 
 def kek_router(app: WebApp, auth: Authenticator) -> APIRouter:
     """Return the routes that look."""
-    routes = APIRouter(prefix="/v1", tags=["keks"], responses=refusals(403))
-    who, plain = Depends(caller(auth)), Depends(no_query)
+    routes = Routes("keks", auth, 403)
 
-    @routes.get("/keks", response_model=KeksReply, dependencies=[plain])
-    async def list_keks(actor: Actor = who) -> dict[str, Any]:
+    @routes.get("/keks", response_model=KeksReply)
+    async def list_keks(actor: Actor) -> dict[str, Any]:
         """List the versions of the caller's clients' keys and their rotations; never a key."""
         found, rotations = await kek.status(app, actor)
         return {"keks": found, "rotations": rotations}
@@ -399,23 +365,20 @@ def kek_router(app: WebApp, auth: Authenticator) -> APIRouter:
     @routes.get(
         "/keks/{kek_id}/dependents", response_model=DependentsReply, openapi_extra=parameters({"version": NUMBER})
     )
-    async def dependents(request: Request, kek_id: str, actor: Actor = who) -> dict[str, Any]:
+    async def dependents(request: Request, kek_id: str, actor: Actor) -> dict[str, Any]:
         """Tell what hangs on a version, or on every version of a key."""
         version = whole_number("version", query_of(request, "version").get("version"))
         found = await kek.dependents(app, actor, _checked(kek_id), version)
         return {"count": len(found), "dependents": found}
 
-    @routes.get("/keks/{kek_id}/versions/{version}/history", response_model=KekHistoryReply, dependencies=[plain])
-    async def history(kek_id: str, version: int, actor: Actor = who) -> dict[str, Any]:
+    @routes.get("/keks/{kek_id}/versions/{version}/history", response_model=KekHistoryReply)
+    async def history(kek_id: str, version: int, actor: Actor) -> dict[str, Any]:
         """Tell who moved a version, when and why."""
         found, moves = await kek.history(app, actor, _checked(kek_id), version)
         return KekStateReply.fields(found) | {"moves": moves}
 
-    @routes.get(
-        "/keks/{kek_id}/versions/{version}/plan", response_model=KekPlanReply, dependencies=[plain],
-        responses=refusals(409),
-    )  # fmt: skip
-    async def plan(kek_id: str, version: int, actor: Actor = who) -> dict[str, Any]:
+    @routes.get("/keks/{kek_id}/versions/{version}/plan", response_model=KekPlanReply, responses=refusals(409))
+    async def plan(kek_id: str, version: int, actor: Actor) -> dict[str, Any]:
         """Tell what a compromise of a version leaves to do."""
         return plan_out(await kek.plan(app, actor, _checked(kek_id), version))
 
@@ -424,55 +387,41 @@ def kek_router(app: WebApp, auth: Authenticator) -> APIRouter:
 
 def kek_acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     """Return the routes that ask a worker for something, or stop a key."""
-    routes = APIRouter(prefix="/v1", tags=["keks"], responses=refusals(403, 409))
-    who, reason_body, plain = Depends(caller(auth)), Depends(json_body(ReasonBody)), Depends(no_query)
+    routes = Routes("keks", auth, 403, 409)
 
     @routes.post(
-        "/clients/{client_id}/kek/rotate", status_code=202, response_model=RotatingReply, dependencies=[plain],
-        openapi_extra=describe(ReasonBody), responses=refusals(429),
-    )  # fmt: skip
-    async def rotate(
-        request: Request, client_id: PathId, actor: Actor = who, body: ReasonBody = reason_body
-    ) -> dict[str, Any]:
+        "/clients/{client_id}/kek/rotate", status_code=202, response_model=RotatingReply, responses=refusals(429)
+    )
+    async def rotate(request: Request, client_id: PathId, actor: Actor, body: ReasonBody) -> dict[str, Any]:
         """Ask for the next version of a client's key; a worker makes it and moves what the old one wraps."""
         spend(request, writes, actor, ClientId(client_id))
         after = await kek.ask_rotation(app, actor, ClientId(client_id), reason=body.reason)
         return {"client_id": client_id, "after_version": after}
 
     @routes.post(
-        "/clients/{client_id}/kek/rewrap", status_code=202, response_model=RotationReply, dependencies=[plain],
-        responses=refusals(429),
-    )  # fmt: skip
-    async def rewrap(request: Request, client_id: PathId, actor: Actor = who) -> Rotation:
+        "/clients/{client_id}/kek/rewrap", status_code=202, response_model=RotationReply, responses=refusals(429)
+    )
+    async def rewrap(request: Request, client_id: PathId, actor: Actor) -> Rotation:
         """Hand what a rotation left to a worker once more."""
         spend(request, writes, actor, ClientId(client_id))
         return await kek.ask_rewrap(app, actor, ClientId(client_id))
 
     @routes.post(
-        "/clients/{client_id}/kek/check", status_code=202, response_model=CheckingReply, dependencies=[plain],
-        responses=refusals(429),
-    )  # fmt: skip
-    async def check(request: Request, client_id: PathId, actor: Actor = who) -> dict[str, Any]:
+        "/clients/{client_id}/kek/check", status_code=202, response_model=CheckingReply, responses=refusals(429)
+    )
+    async def check(request: Request, client_id: PathId, actor: Actor) -> dict[str, Any]:
         """Ask for a comparison of a client's key with its holder."""
         spend(request, writes, actor, ClientId(client_id))
         await kek.ask_check(app, actor, ClientId(client_id))
         return {"client_id": client_id}
 
-    @routes.post(
-        "/keks/{kek_id}/versions/{version}/end", status_code=202, response_model=KekStateReply, dependencies=[plain],
-        openapi_extra=describe(ReasonBody),
-    )  # fmt: skip
-    async def end(kek_id: str, version: int, actor: Actor = who, body: ReasonBody = reason_body) -> Kek:
+    @routes.post("/keks/{kek_id}/versions/{version}/end", status_code=202, response_model=KekStateReply)
+    async def end(kek_id: str, version: int, actor: Actor, body: ReasonBody) -> Kek:
         """Ask for the end of an old version, as a second person."""
         return await kek.ask_end(app, actor, _checked(kek_id), version, reason=body.reason)
 
-    @routes.post(
-        "/keks/{kek_id}/versions/{version}/compromise", response_model=KekPlanReply, dependencies=[plain],
-        openapi_extra=describe(ReasonBody),
-    )  # fmt: skip
-    async def compromise(
-        kek_id: str, version: int, actor: Actor = who, body: ReasonBody = reason_body
-    ) -> dict[str, Any]:
+    @routes.post("/keks/{kek_id}/versions/{version}/compromise", response_model=KekPlanReply)
+    async def compromise(kek_id: str, version: int, actor: Actor, body: ReasonBody) -> dict[str, Any]:
         """Call a version compromised; the reply is what is to be done."""
         return plan_out(await kek.compromise(app, actor, _checked(kek_id), version, reason=body.reason))
 
