@@ -69,89 +69,15 @@ TOKEN_DEADLINE_S: Final = 60.0
 Values = Mapping[str, str | Secret | None]
 
 
-def appsecret_proof(client_secret: Secret, access_token: Secret) -> str:
-    """Return Meta's proof that the caller knows the app's secret: HMAC-SHA256 over the access token, in hexadecimal."""
-    return hmac.digest(client_secret.reveal(), access_token.reveal(), "sha256").hex()
-
-
 def fillable(call: DescribedCall, values: Values) -> bool:
     """Whether every place of the call has a value."""
     texts = [call.url, *call.query.values(), *call.form.values()]
     return all(values.get(place) is not None for text in texts for place in PLACE.findall(text))
 
 
-async def send(
-    http: Outbound, oauth: OAuth, call: DescribedCall, app: PlatformApp, place: TokenPlace, values: Values
-) -> Got | NotGot:
-    """Make a call.
-
-    Args:
-        values: What the places hold; the app's own are added here.
-
-    Raises:
-        Rejected: ``call_lacks_a_value``, ``secret_in_url``, ``app_without_secret``, and what :class:`TokenPlace` and
-            :func:`~byokeep.wire.transport.exchange` raise. Nothing was sent then.
-    """
-    known: dict[str, str | Secret | None] = {
-        "client_id": app.client_id,
-        "client_secret": app.client_secret,
-        "redirect_uri": app.redirect_uri,
-        **values,
-    }
-    if "{proof}" in call.query.values():
-        known["proof"] = _proof(app, values)
-    if not fillable(call, known):
-        raise Rejected("call_lacks_a_value", call=call.name)
-    url = _url(call, place, known)
-    _guard(call, url, known)
-    form = {name: _filled(text, known) for name, text in call.form.items()}
-    headers = dict(call.headers)
-    if call.surface is Surface.OAUTH and call.form:
-        headers |= _client(oauth, app, form)
-    if call.bearer:
-        headers["authorization"] = "Bearer " + _plain(known["access_token"])
-    content = urlencode(form).encode() if form else (call.json or "").encode()
-    if content:
-        headers["content-type"] = "application/x-www-form-urlencoded" if form else "application/json"
-    return await exchange(
-        http,
-        call.method,
-        url,
-        headers=headers,
-        content=content,
-        loopback=place.base is not None,
-        deadline_s=TOKEN_DEADLINE_S if call.surface is Surface.OAUTH else READ_DEADLINE_S,
-    )
-
-
-def _client(oauth: OAuth, app: PlatformApp, form: dict[str, str]) -> dict[str, str]:
-    """Show the app at the token endpoint, where its form fields do not."""
-    if oauth.client_auth is ClientAuth.FORM:
-        return {}
-    if app.client_secret is None:
-        form["client_id"] = app.client_id
-        return {}
-    # RFC 6749 2.3.1: both parts are form-encoded before they are joined.
-    pair = f"{quote_plus(app.client_id)}:{quote_plus(_plain(app.client_secret))}"
-    return {"authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
-
-
-def _proof(app: PlatformApp, values: Values) -> str:
-    access = values.get("access_token")
-    if app.client_secret is None or not isinstance(access, Secret):
-        raise Rejected("app_without_secret")
-    return appsecret_proof(app.client_secret, access)
-
-
-def _url(call: DescribedCall, place: TokenPlace, values: Values) -> str:
-    path = PLACE.sub(lambda found: _segment(call, _plain(values[found[1]])), call.url)
-    query = {name: _filled(text, values) for name, text in call.query.items()}
-    return place.at(path) + (f"?{urlencode(query, quote_via=quote)}" if query else "")
-
-
-def _segment(call: DescribedCall, text: str) -> str:
+def _segment(text: str) -> str:
     if text in ("", ".", ".."):
-        raise Rejected("call_lacks_a_value", call=call.name)
+        raise Rejected("call_lacks_a_value")
     return quote(text, safe="")
 
 
@@ -163,14 +89,6 @@ def _plain(value: str | Secret | None) -> str:
     if value is None:
         raise Rejected("call_lacks_a_value")
     return value.reveal().decode() if isinstance(value, Secret) else value
-
-
-def _guard(call: DescribedCall, url: str, values: Values) -> None:
-    if call.secret_in_query:
-        return
-    secrets = [_plain(value) for value in values.values() if isinstance(value, Secret)]
-    if any(one in url or quote(one, safe="") in url for one in secrets):
-        raise Rejected("secret_in_url", call=call.name)
 
 
 _RUN: Final = 20
@@ -220,35 +138,28 @@ def fault_of(
     if isinstance(got, NotGot):
         # Past 2xx the status alone says that the platform gave nothing, whatever became of the body.
         answered = got.status is not None and got.status >= 300
-        cause = _by_status(got.status) if got.status is not None and answered else FaultCause.TRANSIENT
-        return Fault(cause=cause, http_status=got.status, sent=got.sent, answered=answered), {}
-    document = strict_object(got.body.reveal())
-    if 200 <= got.status < 300:
-        return _in_success(errors, call, got, document, now)
-    redirected = 300 <= got.status < 400
-    named = None if redirected else _by_rules(errors.rules, call, got.status, document or {})
-    cause = named or _by_status(got.status)
-    wait = retry_after(got.headers, errors.reset_header, now=now)
-    return Fault(cause=cause, http_status=got.status, retry_after_s=wait), {}
-
-
-def _in_success(
-    errors: Errors, call: DescribedCall, got: Got, document: dict[str, Any] | None, now: float
-) -> tuple[Fault | None, dict[str, Any]]:
-    if document is None and (got.status == 204 or not got.body.reveal().strip()):
+        why = _by_status(got.status) if got.status is not None and answered else FaultCause.TRANSIENT
+        return Fault(cause=why, http_status=got.status, sent=got.sent, answered=answered), {}
+    document, good = strict_object(got.body.reveal()), 200 <= got.status < 300
+    if good and document is None and (got.status == 204 or not got.body.reveal().strip()):
         document = {}
-    if document is None:
+    if good and document is None:
         return Fault(cause=FaultCause.UNKNOWN, http_status=got.status, answered=False), {}
-    cause = _by_rules(errors.rules, call, got.status, document)
-    strange = call.surface is Surface.API and errors.ok_path and at(document, errors.ok_path) != errors.ok_value
-    # An error beside data that no rule knows is still an error; ``ok`` is the one platform's way of saying none.
-    other = document.get("error") if not (call.surface is Surface.API and errors.ok_path) else None
-    if cause is None and (strange or other or document.get("errors")):
+    redirected = 300 <= got.status < 400
+    cause = None if redirected else _by_rules(errors.rules, call, got.status, document or {})
+    if cause is None and good:
+        if not _says_error(errors, call, document or {}):
+            return None, document or {}
         cause = FaultCause.UNKNOWN
-    if cause is None:
-        return None, document
     wait = retry_after(got.headers, errors.reset_header, now=now)
-    return Fault(cause=cause, http_status=got.status, retry_after_s=wait), {}
+    return Fault(cause=cause or _by_status(got.status), http_status=got.status, retry_after_s=wait), {}
+
+
+def _says_error(errors: Errors, call: DescribedCall, document: dict[str, Any]) -> bool:
+    """Whether a reply of success holds an error that no rule knows, which is still an error."""
+    if call.surface is Surface.API and errors.ok_path:  # ``ok`` is the one platform's way of saying none
+        return at(document, errors.ok_path) != errors.ok_value or bool(document.get("errors"))
+    return bool(document.get("error") or document.get("errors"))
 
 
 def _by_status(status: int) -> FaultCause:
@@ -566,9 +477,7 @@ class PlatformClient:
         death proves nothing of it, so that is *unconfirmed*.
         """
         values: Values = {"refresh_token": tokens.refresh, "access_token": tokens.access}
-        # ``proof`` is made from the two secrets, so it is there whenever they are.
-        app: Values = {"client_id": self.app.client_id, "client_secret": self.app.client_secret, "proof": ""}
-        calls = [call for call in self.oauth.revoke if fillable(call, {**app, **values})]
+        calls = [call for call in self.oauth.revoke if fillable(call, self._known(values))]
         if not calls:
             return Ending(ended=RevocationResult.NOT_OFFERED)
         waits, lives_on = [0.0], False
@@ -598,9 +507,60 @@ class PlatformClient:
         self._refuse_echo((*(tokens.scopes or ()), tokens.account_id))
         return tokens
 
+    def _known(self, values: Values) -> Values:
+        """Return what the places of a call hold: the values, and what our app has."""
+        secret, access, proof = self.app.client_secret, values.get("access_token"), None
+        if secret is not None and isinstance(access, Secret):
+            # Meta's proof that the caller knows the app's secret.
+            proof = hmac.digest(secret.reveal(), access.reveal(), "sha256").hex()
+        app = {"client_id": self.app.client_id, "client_secret": secret, "redirect_uri": self.app.redirect_uri}
+        return {**app, "proof": proof, **values}
+
     async def _call(self, call: DescribedCall, values: Values) -> Got | NotGot:
+        """Make a call.
+
+        Raises:
+            Rejected: ``call_lacks_a_value``, ``secret_in_url``, and what :class:`TokenPlace` and
+                :func:`~byokeep.wire.transport.exchange` raise. Nothing was sent then.
+        """
         self._shown += [one for one in values.values() if isinstance(one, Secret)]
-        return await send(self._http, self.oauth, call, self.app, self.place, values)
+        known = self._known(values)
+        if not fillable(call, known):
+            raise Rejected("call_lacks_a_value", call=call.name)
+        form = {name: _filled(text, known) for name, text in call.form.items()}
+        headers, token_call = dict(call.headers), call.surface is Surface.OAUTH
+        if token_call and call.form:
+            headers |= self._credentials(form)
+        if call.bearer:
+            headers["authorization"] = "Bearer " + _plain(known["access_token"])
+        content = urlencode(form).encode() if form else (call.json or "").encode()
+        if content:
+            headers["content-type"] = "application/x-www-form-urlencoded" if form else "application/json"
+        url, simulated = self._url(call, known), self.place.base is not None
+        deadline_s = TOKEN_DEADLINE_S if token_call else READ_DEADLINE_S
+        return await exchange(
+            self._http, call.method, url, headers=headers, content=content, loopback=simulated, deadline_s=deadline_s
+        )
+
+    def _credentials(self, form: dict[str, str]) -> dict[str, str]:
+        """Show the app at the token endpoint, where its form fields do not."""
+        if self.oauth.client_auth is ClientAuth.FORM:
+            return {}
+        if self.app.client_secret is None:
+            form["client_id"] = self.app.client_id
+            return {}
+        # RFC 6749 2.3.1: both parts are form-encoded before they are joined.
+        pair = f"{quote_plus(self.app.client_id)}:{quote_plus(_plain(self.app.client_secret))}"
+        return {"authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+
+    def _url(self, call: DescribedCall, known: Values) -> str:
+        path = PLACE.sub(lambda found: _segment(_plain(known[found[1]])), call.url)
+        query = {name: _filled(text, known) for name, text in call.query.items()}
+        url = self.place.at(path) + (f"?{urlencode(query, quote_via=quote)}" if query else "")
+        secrets = [_plain(value) for value in known.values() if isinstance(value, Secret)]
+        if not call.secret_in_query and any(one in url or quote(one, safe="") in url for one in secrets):
+            raise Rejected("secret_in_url", call=call.name)
+        return url
 
     async def _read(self, call: DescribedCall, values: Values) -> dict[str, Any] | Fault:
         got = await self._call(call, values)
