@@ -18,7 +18,7 @@ from aiohttp import web
 
 from byokeep.core.errors import Integrity, Rejected
 from byokeep.core.fault import Fault, FaultCause
-from byokeep.core.identity import Face, Fingerprint, IdentityVerdict, Why, choose, compare, fingerprint_of
+from byokeep.core.identity import Face, Fingerprint, IdentityVerdict, Why, choose, compare
 from byokeep.core.refresh import TokenModel, due_at, reauth_at
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes
@@ -26,7 +26,7 @@ from byokeep.platforms.client import PlatformClient, Posts, RevocationResult
 from byokeep.platforms.consent import PlatformApp, TokenPlace, authorization_url, new_verifier
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS, MixUp, Pkce, ScopePurpose
 from byokeep.wire.transport import Got, NotGot, Outbound, exchange
-from tests.support.social import ACCOUNTS, BACK, DAY, SECRET, Social, running_platforms
+from tests.support.social import ACCOUNTS, BACK, DAY, SECRET, Social, fingerprint_of, running_platforms
 
 PLATFORMS = sorted(ACCOUNTS)
 RENEWABLE_BY_TOKEN = ["linkedin", "tiktok", "x", "youtube"]

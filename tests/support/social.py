@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 import aiohttp
 
 import byokeep_sim as simulator
+from byokeep.core.identity import Face, Fingerprint
 from byokeep_sim.platforms.oauth import base64url_s256, hex_s256
 
 DAY = 86_400
@@ -235,3 +236,9 @@ async def running_platforms() -> AsyncIterator[Social]:
             yield social
     finally:
         await sim.stop()
+
+
+def fingerprint_of(face: Face, *, app_id: str) -> Fingerprint:
+    """Whom a platform must name that has named this account."""
+    names = {"username": face.username, "display_name": face.display_name}
+    return Fingerprint(account_id=face.account_id, app_id=app_id, **names)

@@ -91,32 +91,19 @@ class Fingerprint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Changed:
-    """A name that is not as expected; both texts are safe to show."""
-
-    field: str
-    expected: str
-    seen: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """The verdict, its reason, and the names that differ.
+    """The verdict and its reason.
 
     Args:
+        changed: Which names differ: ``username``, ``display_name``.
         code_points: Of a look-alike the characters that are not the expected ones, and no others, as hexadecimal
             numbers (``0456``); at most eight.
     """
 
     verdict: IdentityVerdict
     why: Why
-    changed: tuple[Changed, ...] = ()
+    changed: tuple[str, ...] = ()
     code_points: tuple[str, ...] = ()
-
-    @property
-    def blocks(self) -> bool:
-        """Whether the lane is closed until somebody has looked."""
-        return self.verdict is IdentityVerdict.MISMATCH
 
 
 def compare(
@@ -160,13 +147,6 @@ def choose(seen: Sequence[Face] | None, *, wanted: str | None) -> Face | Why:
     if not found:
         return Why.OTHER_ID
     return found[0] if len(found) == 1 else Why.SEVERAL_ACCOUNTS
-
-
-def fingerprint_of(face: Face, *, app_id: str) -> Fingerprint:
-    """Return the fingerprint of an account under an app."""
-    return Fingerprint(
-        account_id=face.account_id, username=face.username, display_name=face.display_name, app_id=app_id
-    )
 
 
 def shown(text: str | None) -> str:
@@ -225,7 +205,7 @@ def _names(expected: Fingerprint, face: Face) -> Comparison:
     pairs = (("username", expected.username, face.username), ("display_name", expected.display_name, face.display_name))
     # None on our side means that the platform never told; a name that is told no more has changed.
     different = [(field, was, now) for field, was, now in pairs if was is not None and was != now]
-    changed = tuple(Changed(field=field, expected=shown(was), seen=shown(now)) for field, was, now in different)
+    changed = tuple(field for field, _, _ in different)
     if not changed:
         return Comparison(verdict=IdentityVerdict.MATCH, why=Why.SAME)
     twins = [(was, now) for _, was, now in different if now is not None and _stands_in(was, now)]

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 from byokeep.core.data_file import Table
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Lane
+from byokeep.platforms.consent import TokenPlace
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
 from byokeep.wire.transport import loopback_base
 
@@ -122,17 +123,8 @@ class Website:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SitePlace:
-    """Where a website is reached. ``base``: address of a simulator on this machine, None for the website itself."""
-
-    base: str | None = None
-
-    def at(self, address: str) -> str:
-        """Return the address to open. Raises Rejected(``bad_base_url``, ``host_not_allowed``)."""
-        if self.base is None:
-            return address
-        split = urlsplit(address)
-        return f"{loopback_base(self.base)}/{split.netloc}{split.path}"
+class SitePlace(TokenPlace):
+    """Where a website is reached."""
 
     def host_and_path(self, address: str) -> tuple[str, str] | None:
         """Return host and path of the address that a browser shows, None when it is no page of a website's."""
