@@ -80,6 +80,18 @@ class Surface(StrEnum):
     API = "api"
 
 
+PLACE: Final = re.compile(r"\{([a-z_]+)\}")
+
+
+def _host(url: str) -> str:
+    """Return the host of an address that is ``https://host/path``, and nothing more."""
+    split = urlsplit(url)
+    odd = split.username or split.port or split.query or split.fragment or PLACE.search(split.netloc)
+    if split.scheme != "https" or not split.hostname or odd:
+        raise ValueError("an address must be https://host/path")
+    return split.hostname
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescribedCall:
     """One HTTP call.
@@ -98,7 +110,6 @@ class DescribedCall:
     surface: Surface
     method: str
     url: str
-    host: str
     query: Mapping[str, str]
     form: Mapping[str, str]
     json: str | None
@@ -106,17 +117,37 @@ class DescribedCall:
     bearer: bool = False
     secret_in_query: bool = False
 
+    def __post_init__(self) -> None:
+        _host(self.url)
+        texts = {"path": (self.url, str(self.headers)), "query": self.query.values(), "form": self.form.values()}
+        used = {where: {place for text in found for place in PLACE.findall(text)} for where, found in texts.items()}
+        if set().union(*used.values()) - SECRET_PLACES - OPEN_PLACES:
+            raise ValueError(f"{self.name}: unknown place")
+        if used["path"] & SECRET_PLACES:
+            raise ValueError(f"{self.name}: a secret may not stand in a path or a fixed header")
+        if bool(used["query"] & SECRET_PLACES) != self.secret_in_query:
+            raise ValueError(f"{self.name}: secrets in the query are declared, and declared only where they are")
+        if self.method not in ("GET", "POST", "DELETE") or (self.method == "GET" and (self.form or self.json)):
+            raise ValueError(f"{self.name}: method and body do not go together")
+        reads = self.method == "GET" or (self.method == "POST" and self.json)
+        if self.surface is Surface.API and not reads:
+            raise ValueError(f"{self.name}: reads only")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorize:
     """The page where a person consents. ``fixed`` are parameters that never vary."""
 
     url: str
-    host: str
     client_id_name: str = "client_id"
     scope_separator: str
     fixed: Mapping[str, str]
     code_suffix: str = ""
+
+    def __post_init__(self) -> None:
+        _host(self.url)
+        if self.fixed.get("response_type") != "code" or any(PLACE.search(value) for value in self.fixed.values()):
+            raise ValueError("authorize: the consent page is asked for a code")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,7 +350,6 @@ class PlatformDescriptor:
 
 
 T = TypeVar("T")
-PLACE: Final = re.compile(r"\{([a-z_]+)\}")
 _LONGEST_CODE: Final = 4096
 _GRANTS: Final = frozenset(
     {"authorization_code", "refresh_token", "fb_exchange_token", "ig_exchange_token", "ig_refresh_token"}
@@ -384,8 +414,7 @@ def _domains(platform: str, provider: Provider, said: tuple[str, ...]) -> tuple[
 def _check_hosts(platform: str, domains: tuple[str, ...], oauth: OAuth) -> None:
     calls = [oauth.exchange, oauth.lengthen, oauth.refresh, *oauth.revoke, oauth.identity.call, oauth.posts.call]
     calls += [one.call for one in (oauth.granted, oauth.inspect) if one is not None]
-    hosts = {call.host for call in calls if call is not None} | {oauth.authorize.host}
-    hosts.add(urlsplit(oauth.issuer).hostname or "")
+    hosts = {_host(url) for url in (oauth.issuer, oauth.authorize.url, *(call.url for call in calls if call))}
     if any(not any(host == one or host.endswith("." + one) for one in domains) for host in hosts):
         raise ValueError(f"{platform}: an address outside the platform's own domains")
 
@@ -404,8 +433,6 @@ def _oauth(platform: str, provider: Provider, table: Table) -> OAuth:
         OAuth,
         id=platform,
         provider=provider,
-        issuer=_https(platform, table.take("issuer", str))[0],
-        authorize=_authorize(platform, table.table("authorize")),
         scopes=_scopes(table.table("scopes")),
         exchange=oauth_call(calls.table("exchange"), "exchange"),
         lengthen=oauth_call(calls.optional("lengthen"), "lengthen"),
@@ -430,22 +457,6 @@ def _oauth(platform: str, provider: Provider, table: Table) -> OAuth:
     return found
 
 
-def _https(platform: str, url: str) -> tuple[str, str]:
-    split = urlsplit(url)
-    odd = split.username or split.port or split.query or split.fragment or PLACE.search(split.netloc)
-    if split.scheme != "https" or not split.hostname or odd:
-        raise ValueError(f"{platform}: an address must be https://host/path")
-    return url, split.hostname
-
-
-def _authorize(platform: str, table: Table) -> Authorize:
-    url, host = _https(platform, table.take("url", str))
-    found = table.fill(Authorize, url=url, host=host)
-    if found.fixed.get("response_type") != "code" or any(PLACE.search(value) for value in found.fixed.values()):
-        raise ValueError(f"{platform}: the consent page is asked for a code")
-    return found
-
-
 def _scopes(table: Table) -> Mapping[ScopePurpose, tuple[str, ...]]:
     found = {purpose: table.texts(purpose.value) for purpose in ScopePurpose}
     table.done()
@@ -455,41 +466,17 @@ def _scopes(table: Table) -> Mapping[ScopePurpose, tuple[str, ...]]:
 
 
 def _call(name: str, table: Table, surface: Surface) -> DescribedCall:
-    url, host = _https(name, table.take("url", str))
     body = table.take("json", dict, {})
-    call = table.fill(
-        DescribedCall, name=name, surface=surface, url=url, host=host, json=json.dumps(body) if body else None
-    )
-    _check_places(call)
-    if call.method not in ("GET", "POST", "DELETE") or (call.method == "GET" and (call.form or call.json)):
-        raise ValueError(f"{name}: method and body do not go together")
-    if surface is Surface.API and call.method != "GET" and not (call.method == "POST" and call.json):
-        raise ValueError(f"{name}: reads only")
-    return call
-
-
-def _check_places(call: DescribedCall) -> None:
-    used = {where: set(PLACE.findall(text)) for where, text in (("url", call.url), ("headers", str(call.headers)))}
-    used["query"] = {place for text in call.query.values() for place in PLACE.findall(text)}
-    used["form"] = {place for text in call.form.values() for place in PLACE.findall(text)}
-    if set().union(*used.values()) - SECRET_PLACES - OPEN_PLACES:
-        raise ValueError(f"{call.name}: unknown place")
-    if (used["url"] | used["headers"]) & SECRET_PLACES:
-        raise ValueError(f"{call.name}: a secret may not stand in a path or a fixed header")
-    if bool(used["query"] & SECRET_PLACES) != call.secret_in_query:
-        raise ValueError(f"{call.name}: secrets in the query are declared, and declared only where they are")
+    return table.fill(DescribedCall, name=name, surface=surface, json=json.dumps(body) if body else None)
 
 
 def _rule(table: Table) -> ErrorRule:
     where = Table("errors.where", table.take("where", dict, {}))
-    surface = table.take("surface", str, "")
-    conditions = [(path, frozenset(where.texts(path))) for path in where.names()]
     rule = table.fill(
         ErrorRule,
         calls=frozenset(table.texts("calls", [])),
-        surface=Surface(surface) if surface else None,
         statuses=frozenset(int(status) for status in table.take("statuses", list, [])),
-        where=tuple(conditions),
+        where=tuple((path, frozenset(where.texts(path))) for path in where.names()),
     )
     if not (rule.statuses or rule.where):
         raise ValueError("an error rule needs a condition")
