@@ -18,8 +18,8 @@ It may not pin a version, or decide that a grant has ended.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -29,7 +29,7 @@ from uuid import UUID
 from byokeep.accounts import refresh_journal
 from byokeep.accounts.model import Connection, OAuthGrant, PlatformAccount
 from byokeep.accounts.refresh_journal import GrantStanding, Renewal, standing
-from byokeep.accounts.refresher_app import RefresherApp, burn, is_gone, read_tokens, write_tokens
+from byokeep.accounts.refresher_app import RefresherApp, app_of, asked, burn, is_gone, read_tokens, write_tokens
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.reenable import RecoveryCause
@@ -121,23 +121,46 @@ async def _consenting(tx: Tx, grant: OAuthGrant) -> bool:
     return any(one.state in ("answered", "taken") for one in open_ones)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Late:
-    """A renewal that goes on although its grant was ended or replaced.
+class RenewalInHand:
+    """What a renewal works with, and what becomes of it when its grant was ended or replaced meanwhile.
 
     Args:
-        ask: Makes the caller of the platform.
-        new: The pair, if the reply is in memory.
-        cut_off: Whether its request had left when it was cut off, before it was taken up again.
+        app: The refresher's ports.
+        login: What is known of the platform's login.
+        renewal: As :func:`byokeep.accounts.refresh_journal.take` gave it.
+        custody: Open until the renewal is over.
+        held: Closed when it is.
     """
 
-    app: RefresherApp
-    login: OAuth
-    renewal: Renewal
-    custody: ValueCustody
-    ask: Callable[[], Awaitable[PlatformClient]]
-    new: TokenSet | None
-    cut_off: bool
+    def __init__(
+        self, app: RefresherApp, login: OAuth, renewal: Renewal, custody: ValueCustody, held: AsyncExitStack
+    ) -> None:
+        self.app, self.login, self.custody, self._held_until = app, login, custody, held
+        self.renewal, self.grant = renewal, renewal.grant
+        # Whether its request had left when it was cut off, before it was taken up again.
+        self._cut_off = renewal.journal.phase in (Phase.SENT, Phase.LANDED)
+        self._platform: PlatformClient | None = None
+        self._key: Secret | None = None  # of the slot
+        self.new: TokenSet | None = None  # the pair, if the reply is in memory
+
+    async def ask(self) -> PlatformClient:
+        """Return the caller of the platform."""
+        if self._platform is None:
+            asking = asked(self.app, self.custody, self.grant.provider, await app_of(self.app, self.grant))
+            self._platform = await self._held_until.enter_async_context(asking)
+        return self._platform
+
+    async def reply(self) -> tuple[int, Secret, datetime] | None:
+        """Take the reply out of the slot: status, body, time. None when there is none of this renewal to be read."""
+        if not self.renewal.landing_version:
+            return None
+        try:
+            place = self.grant.place(SecretPart.LANDING)
+            self._key = await _there(self.custody.read(place, self.renewal.landing_version))
+            found = await self.app.slots.landed(self.renewal.id, self._key)
+        except (Integrity, NotFound):
+            return None
+        return found[1:] if found is not None and found[0] == self.renewal.journal.base else None
 
     async def give_back(self) -> Came:
         """Let nothing of it live on.
@@ -145,7 +168,7 @@ class Late:
         Raises:
             ByokeepError: It cannot be done now; the journal is open, and it is taken up again.
         """
-        grant, base = self.renewal.grant, self.renewal.journal.base
+        grant, base = self.grant, self.renewal.journal.base
         async with self.app.db.begin(client_id=grant.client_id) as tx:
             await refuse_while_consenting(tx, grant)
             now = await standing(tx, grant)
@@ -198,34 +221,25 @@ class Late:
         left = ended is not CONFIRMED and self.login.refresh_rules.model in ROTATING
         await self._tell(ended, REPLACED_LEFT if left else "")
         if written:
-            await self.custody.destroy(self.renewal.grant.place(SecretPart.TOKENS), [written])
+            await self.custody.destroy(self.grant.place(SecretPart.TOKENS), [written])
         await self._close(Came.GIVEN_BACK)
         return Came.GIVEN_BACK
 
     async def _stored(self, version: int) -> TokenSet:
-        return await _there(read_tokens(self.custody, self.renewal.grant.place(SecretPart.TOKENS), version))
+        return await _there(read_tokens(self.custody, self.grant.place(SecretPart.TOKENS), version))
 
     async def _landed(self) -> TokenSet | None:
-        """Take the pair out of the slot; None when there is none that can be read."""
-        if not self.renewal.landing_version:
+        """Read the pair in the slot; None when there is none that can be read."""
+        found = await self.reply()
+        if found is None:
             return None
+        status, body, at = found
         try:
-            place = self.renewal.grant.place(SecretPart.LANDING)
-            key = await _there(self.custody.read(place, self.renewal.landing_version))
-            try:
-                found = await self.app.slots.landed(self.renewal.id, key)
-            finally:
-                key.wipe()
-            if found is None or found[0] != self.renewal.journal.base:
-                return None
-            _, status, body, at = found
-            try:
-                old = await self._before(at)
-                answer = (await self.ask()).read_landed(old, status=status, body=body, at=at)
-            finally:
-                body.wipe()
+            answer = (await self.ask()).read_landed(await self._before(at), status=status, body=body, at=at)
         except (Integrity, NotFound):
             return None
+        finally:
+            body.wipe()
         return answer if isinstance(answer, TokenSet) else None
 
     async def _before(self, at: datetime) -> TokenSet:
@@ -234,7 +248,7 @@ class Late:
             return await self._stored(self.renewal.journal.base)
         except NotFound:
             return TokenSet(
-                platform=self.login.id, issuer=self.login.issuer, app_id=self.renewal.grant.app_id, access=Secret("-"),
+                platform=self.login.id, issuer=self.login.issuer, app_id=self.grant.app_id, access=Secret("-"),
                 refresh=None, scopes=None, account_id=None, obtained_at=at, obtained_by=self.app.installation_id,
                 access_expires_at=None, refresh_expires_at=None,
             )  # fmt: skip
@@ -242,14 +256,14 @@ class Late:
     async def _nothing(self, now: GrantStanding, *, gone: bool) -> Came:
         journal = self.renewal.journal
         # One that was cut off is closed as soon as it sees a newer version, and its reply is lost all the same.
-        under_way = journal.phase in (Phase.SENT, Phase.LANDED) or (self.cut_off and journal.phase is Phase.CLOSED)
+        under_way = journal.phase in (Phase.SENT, Phase.LANDED) or (self._cut_off and journal.phase is Phase.CLOSED)
         lost = 0 if gone else journal.lost + under_way
         await self._close(Came.DISCONNECTED, lost=lost)
         held, one_time = now is GrantStanding.HELD, self.login.refresh_rules.model in ROTATING
         if lost and (now is GrantStanding.ENDED or (held and one_time)):  # the end of a grant says it itself
-            async with self.app.db.begin(client_id=self.renewal.grant.client_id) as tx:
+            async with self.app.db.begin(client_id=self.grant.client_id) as tx:
                 reason = REPLACED_LEFT if held else "revocation_unconfirmed"
-                await self.renewal.grant.alert(tx, self.app, reason=reason, severity="warning")
+                await self.grant.alert(tx, self.app, reason=reason, severity="warning")
         return Came.DISCONNECTED
 
     async def _revoked_at_platform(self, pair: TokenSet) -> RevocationResult:
@@ -266,13 +280,13 @@ class Late:
         ended = await self._revoked_at_platform(pair)
         await self._tell(ended, "" if ended is CONFIRMED else f"revocation_{ended.value}")
         for part in (SecretPart.ACCESS, SecretPart.TOKENS):
-            await burn(self.custody, self.renewal.grant.place(part))
+            await burn(self.custody, self.grant.place(part))
         await self._close(Came.GIVEN_BACK)
         return Came.GIVEN_BACK
 
     async def _tell(self, ended: RevocationResult, alarm: str) -> None:
         """Put on record what became of the pair, and warn with ``alarm`` if there is any."""
-        grant = self.renewal.grant
+        grant = self.grant
         fields: dict[str, FieldValue] = {
             "platform": grant.provider.value, "login": grant.login, "account": str(grant.account_id),
             "job": str(self.renewal.job_id), "verification": ended.value, "reason": CAME_TOO_LATE,

@@ -24,10 +24,10 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.accounts import refresh_journal
-from byokeep.accounts.leftovers import Late, refuse_while_consenting
+from byokeep.accounts.leftovers import RenewalInHand, refuse_while_consenting
 from byokeep.accounts.model import OAuthGrant
-from byokeep.accounts.refresh_journal import Renewal, give_up, lose_permission
-from byokeep.accounts.refresher_app import RefresherApp, UnderWay, app_of, asked, read_tokens, write_tokens
+from byokeep.accounts.refresh_journal import give_up, lose_permission
+from byokeep.accounts.refresher_app import RefresherApp, UnderWay, read_tokens, write_tokens
 from byokeep.core import refresh as machine
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import FieldValue
@@ -38,45 +38,21 @@ from byokeep.core.refresh import Decision, Do, LandingStep, Phase, RenewalAct
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
 from byokeep.kernel.command import Severity, open_alert
-from byokeep.kernel.ports import ValueCustody
 from byokeep.kernel.rows import Row
-from byokeep.platforms.client import PlatformClient
-from byokeep.platforms.descriptor import OAuth, ScopePurpose
+from byokeep.platforms.descriptor import ScopePurpose
 
 HALTED_S: Final = 3600.0
 _ALWAYS: Final = frozenset({Do.SEND, Do.HALT, Do.FINISH})  # the rest ask first whether a grant is held
 _LOST: Final = {RenewalAct.LOCKED: Lost.LOCKOUT, RenewalAct.REAUTH: Lost.REVOKED}
 
 
-class Attempt:
-    """One going at one renewal.
+class Attempt(RenewalInHand):
+    """One going at one renewal."""
 
-    Args:
-        app: The refresher's ports.
-        login: What is known of the platform's login.
-        renewal: As :func:`byokeep.accounts.refresh_journal.take` gave it.
-        custody: Open until this attempt is over.
-        held: Closed when it is.
-    """
-
-    def __init__(
-        self, app: RefresherApp, login: OAuth, renewal: Renewal, custody: ValueCustody, held: AsyncExitStack
-    ) -> None:
-        self._app, self._login, self._custody, self._held_until = app, login, custody, held
-        self.renewal, self._grant = renewal, renewal.grant
-        self._cut_off = renewal.journal.phase in (Phase.SENT, Phase.LANDED)
-        self._old: TokenSet | None = None
-        self._new: TokenSet | None = None
-        self._platform: PlatformClient | None = None
-        self._key: Secret | None = None
-        self._fault: Fault | None = None
-        self._confirmed = False
-        self._refused = ""
-        self._do: dict[Do, Callable[[], Awaitable[LandingStep | str]]] = {
-            Do.MARK: self._mark, Do.SEND: self._send, Do.PLACE: self._place, Do.ADOPT: self._adopt,
-            Do.DECIDE: self._decide, Do.REPORT_BROKEN: self._report_broken, Do.HALT: self._halt,
-            Do.FINISH: self._finish,
-        }  # fmt: skip
+    _old: TokenSet | None = None
+    _fault: Fault | None = None
+    _confirmed = False
+    _refused = ""
 
     async def go(self) -> str:
         """Do what the journal allows; returns how it ended, as a code.
@@ -84,43 +60,44 @@ class Attempt:
         Raises:
             ByokeepError: Something was away or shut; the journal says how far it came.
         """
+        acts: dict[Do, Callable[[], Awaitable[LandingStep | str]]] = {
+            Do.MARK: self._mark, Do.SEND: self._send, Do.PLACE: self._place, Do.ADOPT: self._adopt,
+            Do.DECIDE: self._decide, Do.REPORT_BROKEN: self._report_broken, Do.HALT: self._halt,
+            Do.FINISH: self._finish,
+        }  # fmt: skip
         try:
-            newest = await self._custody.newest(self._grant.place(SecretPart.TOKENS))
-            landed = await self._app.slots.has(self.renewal.id)
-            step: LandingStep | str = self._next(machine.Resumed(newest, landed, self._app.clock.now()))
+            newest = await self.custody.newest(self.grant.place(SecretPart.TOKENS))
+            landed = await self.app.slots.has(self.renewal.id)
+            step: LandingStep | str = self._next(machine.Resumed(newest, landed, self.app.clock.now()))
             while isinstance(step, LandingStep):
                 over = step.do not in _ALWAYS and not await self._held()
-                step = await (self._give_back() if over else self._do[step.do]())
+                step = await (self._give_back() if over else acts[step.do]())
             return step
         finally:
-            for secret in (self._old, self._new, self._key):
+            for secret in (self._old, self.new, self._key):
                 if secret is not None:
                     secret.wipe()
 
     async def _held(self) -> bool:
-        async with self._app.db.begin(client_id=self._grant.client_id) as tx:
+        async with self.app.db.begin(client_id=self.grant.client_id) as tx:
             return await refresh_journal.goes_on(tx, self.renewal)
 
     async def _give_back(self) -> str:
         """A person has ended or replaced the grant: nothing is renewed, and nothing that came may live on."""
-        late = Late(
-            app=self._app, login=self._login, renewal=self.renewal, custody=self._custody, ask=self._ask, new=self._new,
-            cut_off=self._cut_off,
-        )  # fmt: skip
-        came = await late.give_back()
+        came = await self.give_back()
         await self._tidy()
         return came.value
 
     def _next(self, happened: machine.LandingEvent) -> LandingStep:
-        step = machine.next_step(self._login.refresh_rules, self.renewal.journal, happened)
+        step = machine.next_step(self.login.refresh_rules, self.renewal.journal, happened)
         self.renewal = replace(self.renewal, journal=step.journal)
         return step
 
     async def _mark(self) -> LandingStep | str:
         await self._make_ready()
         before = self.renewal
-        step = self._next(machine.Sent(self._app.clock.now()))
-        if await refresh_journal.mark_sent(self._app, self.renewal):
+        step = self._next(machine.Sent(self.app.clock.now()))
+        if await refresh_journal.mark_sent(self.app, self.renewal):
             return step
         self.renewal = before
         return await self._give_back()
@@ -128,33 +105,26 @@ class Attempt:
     async def _make_ready(self) -> None:
         """Have everything in hand that a reply needs."""
         await self._tokens()
-        await self._ask()
-        place = self._grant.place(SecretPart.LANDING)
+        await self.ask()
+        place = self.grant.place(SecretPart.LANDING)
         if self._key is None and self.renewal.landing_version:
             with suppress(NotFound, Unavailable):
-                self._key = await self._custody.read(place, self.renewal.landing_version)
+                self._key = await self.custody.read(place, self.renewal.landing_version)
         if self._key is None:
-            key = Secret(self._app.ids.token())
-            written = await self._custody.write(place, key, cas=await self._custody.newest(place))
+            key = Secret(self.app.ids.token())
+            written = await self.custody.write(place, key, cas=await self.custody.newest(place))
             self._key, self.renewal = key, replace(self.renewal, landing_version=written.version)
-        await self._app.slots.prepare(self.renewal.id)
+        await self.app.slots.prepare(self.renewal.id)
 
     async def _tokens(self) -> TokenSet:
         if self._old is None:
-            place = self._grant.place(SecretPart.TOKENS)
-            self._old = await read_tokens(self._custody, place, self.renewal.journal.base)
+            place = self.grant.place(SecretPart.TOKENS)
+            self._old = await read_tokens(self.custody, place, self.renewal.journal.base)
         return self._old
-
-    async def _ask(self) -> PlatformClient:
-        if self._platform is None:
-            ours = await app_of(self._app, self._grant)
-            asking = asked(self._app, self._custody, self._grant.provider, ours)
-            self._platform = await self._held_until.enter_async_context(asking)
-        return self._platform
 
     async def _send(self) -> LandingStep:
         landed = False
-        old, platform, key = await self._tokens(), await self._ask(), self._key
+        old, platform, key = await self._tokens(), await self.ask(), self._key
         if key is None:
             raise Integrity("no_landing_key")
 
@@ -162,7 +132,7 @@ class Attempt:
             nonlocal landed
             landed = True
             try:
-                await self._app.slots.land(
+                await self.app.slots.land(
                     self.renewal.id, key, base=self.renewal.journal.base, status=status, body=body, at=at
                 )
             except Unavailable:
@@ -179,17 +149,17 @@ class Attempt:
         if landed:
             self._next(machine.Landed())
             with suppress(ByokeepError):  # the slot says the same
-                await refresh_journal.save(self._app, self.renewal)
+                await refresh_journal.save(self.app, self.renewal)
         return await self._read(answer, landed=landed)
 
     async def _read(self, answer: TokenSet | Fault | None, *, landed: bool) -> LandingStep:
         """Go on with a reply that was read; None = it says what no reply may, and the token may be spent."""
         if isinstance(answer, TokenSet):
-            self._new = answer
+            self.new = answer
             return LandingStep(self.renewal.journal, Do.PLACE)
-        now = self._app.clock.now()
+        now = self.app.clock.now()
         if landed:
-            await self._app.slots.clear(self.renewal.id)
+            await self.app.slots.clear(self.renewal.id)
         if answer is None:
             await self._alert(self._refused)
             return LandingStep(self.renewal.journal, Do.REPORT_BROKEN)
@@ -199,12 +169,12 @@ class Attempt:
         return self._next(machine.RefusedResponse(answer, now))
 
     async def _place(self) -> LandingStep | str:
-        new = self._new or await self._read_landed()
+        new = self.new or await self._read_landed()
         if isinstance(new, LandingStep):
             return new
-        place = self._grant.place(SecretPart.TOKENS)
+        place = self.grant.place(SecretPart.TOKENS)
         try:
-            written = await write_tokens(self._custody, place, new, cas=self.renewal.journal.base)
+            written = await write_tokens(self.custody, place, new, cas=self.renewal.journal.base)
         except Conflict:
             return self._next(machine.PlacedResponse(won=False))
         self._next(machine.PlacedResponse(won=True))
@@ -212,20 +182,14 @@ class Attempt:
 
     async def _read_landed(self) -> TokenSet | LandingStep:
         """Take the tokens out of the slot; a step when there are none."""
-        found = None
-        try:
-            key = await self._custody.read(self._grant.place(SecretPart.LANDING), self.renewal.landing_version)
-            self._key = key
-            found = await self._app.slots.landed(self.renewal.id, key)
-        except (Integrity, NotFound):
-            found = None
-        if found is None or found[0] != self.renewal.journal.base:
+        found = await self.reply()
+        if found is None:
             await self._alert("landed_reply_unreadable")
-            await self._app.slots.clear(self.renewal.id)
-            return self._next(machine.UnreadableResponse(self._app.clock.now()))
-        _, status, body, at = found
+            await self.app.slots.clear(self.renewal.id)
+            return self._next(machine.UnreadableResponse(self.app.clock.now()))
+        status, body, at = found
         try:
-            answer: TokenSet | Fault | None = (await self._ask()).read_landed(
+            answer: TokenSet | Fault | None = (await self.ask()).read_landed(
                 await self._tokens(), status=status, body=body, at=at
             )
         except Integrity as error:
@@ -234,20 +198,20 @@ class Attempt:
         finally:
             body.wipe()
         if isinstance(answer, TokenSet):
-            self._new = answer
+            self.new = answer
             return answer
         return await self._read(answer, landed=True)
 
     async def _adopt(self) -> str:
         """Point at what the store has; ours, cut off before it was pinned, or a sibling's. What a consent that is being
         finished has put there is not on record yet, and what one that was finished has put there is not ours."""
-        async with self._app.db.begin(client_id=self._grant.client_id) as tx:
-            await refuse_while_consenting(tx, self._grant)
+        async with self.app.db.begin(client_id=self.grant.client_id) as tx:
+            await refuse_while_consenting(tx, self.grant)
         if not await self._held():
             return await self._give_back()
-        place = self._grant.place(SecretPart.TOKENS)
-        newest = await self._custody.newest(place)
-        adopted = await read_tokens(self._custody, place, newest)
+        place = self.grant.place(SecretPart.TOKENS)
+        newest = await self.custody.newest(place)
+        adopted = await read_tokens(self.custody, place, newest)
         self.renewal = self.renewal.at(Phase.CLOSED)
         try:  # it never counts as what came: that may be given back, and this may be a person's new login
             return await self._pin(adopted, newest, "adopted", "adopted")
@@ -255,30 +219,30 @@ class Attempt:
             adopted.wipe()
 
     async def _pin(self, tokens: TokenSet, version: int, reason: str, ended: str, **more: FieldValue) -> str:
-        place = self._grant.place(SecretPart.ACCESS)
-        written = await self._custody.write(place, tokens.access, cas=await self._custody.newest(place))
+        place = self.grant.place(SecretPart.ACCESS)
+        written = await self.custody.write(place, tokens.access, cas=await self.custody.newest(place))
         pinned = await refresh_journal.placed(
-            self._app, self._login, self.renewal, tokens, version=version,
+            self.app, self.login, self.renewal, tokens, version=version,
             access_version=written.version, reason=reason, attempts=self.renewal.journal.lost + 1, **more,
         )  # fmt: skip
         if not pinned:
-            await self._custody.destroy(place, [written.version])
+            await self.custody.destroy(place, [written.version])
             return await self._give_back()
         if self._old is not None and self._old.scopes is not None and wider_scopes(tokens, frozenset(self._old.scopes)):
             await self._alert("scopes_wider_than_before", severity="warning")
         await self._tidy()
-        needed = frozenset(self._login.scopes_for(ScopePurpose.READ, *self._grant.purposes))
+        needed = frozenset(self.login.scopes_for(ScopePurpose.READ, *self.grant.purposes))
         if tokens.scopes is not None and missing_scopes(tokens, needed):
-            await lose_permission(self._app, self.renewal)
+            await lose_permission(self.app, self.renewal)
             return "missing_scope"
         return ended
 
     async def _decide(self) -> LandingStep | str:
         fault = self._fault or Fault(cause=FaultCause.TRANSIENT, answered=False)
-        tries = self._grant.tries + 1
+        tries = self.grant.tries + 1
         decision = self._after(fault, tries)
         if decision.act is RenewalAct.REREAD:
-            newer = await self._custody.newest(self._grant.place(SecretPart.TOKENS)) > self.renewal.journal.base
+            newer = await self.custody.newest(self.grant.place(SecretPart.TOKENS)) > self.renewal.journal.base
             decision = self._after(fault, tries, reread=True, newer=newer)
         fields = _told(fault)
         match decision.act:
@@ -293,14 +257,14 @@ class Attempt:
         if decision.alert:
             await self._alert("platform_app_refused")
         await refresh_journal.put_off(
-            self._app, self.renewal, wait_s=decision.wait_s, tries=tries, reason=decision.act.value,
+            self.app, self.renewal, wait_s=decision.wait_s, tries=tries, reason=decision.act.value,
             **fields,
         )  # fmt: skip
         return decision.act.value
 
     def _after(self, fault: Fault, tries: int, **known: bool) -> Decision:
-        seed = refresh_journal.seed_of(self._grant.account_id, self.renewal.journal.base)
-        rules = self._login.refresh_rules
+        seed = refresh_journal.seed_of(self.grant.account_id, self.renewal.journal.base)
+        rules = self.login.refresh_rules
         return machine.after_fault(rules, fault, tries=tries, confirmed=self._confirmed, seed=seed, **known)
 
     async def _end(self, decision: Decision, fields: dict[str, FieldValue]) -> str:
@@ -310,7 +274,7 @@ class Attempt:
         return await self._give_up(cause, reason, **fields)
 
     async def _give_up(self, lost_by: Lost, reason: str, /, **fields: FieldValue) -> str:
-        told = await give_up(self._app, self.renewal, lost_by, reason=reason, **fields)
+        told = await give_up(self.app, self.renewal, lost_by, reason=reason, **fields)
         if not told:
             return await self._give_back()
         await self._tidy()
@@ -328,7 +292,7 @@ class Attempt:
         if self.renewal.journal.phase is not Phase.STARTED:
             raise Integrity("store_rolled_back", next_step="Bring the store back to its newest state.")
         await refresh_journal.put_off(
-            self._app, self.renewal, wait_s=HALTED_S, tries=self._grant.tries, reason="store_rolled_back"
+            self.app, self.renewal, wait_s=HALTED_S, tries=self.grant.tries, reason="store_rolled_back"
         )
         return "halted"
 
@@ -339,13 +303,13 @@ class Attempt:
         """Destroy the landing key and remove the slot; what is left over is worthless, and goes the next time."""
         with suppress(ByokeepError):
             if self.renewal.landing_version:
-                await self._custody.destroy(self._grant.place(SecretPart.LANDING), [self.renewal.landing_version])
-            await self._app.slots.clear(self.renewal.id)
+                await self.custody.destroy(self.grant.place(SecretPart.LANDING), [self.renewal.landing_version])
+            await self.app.slots.clear(self.renewal.id)
 
     async def _alert(self, reason: str, severity: Severity = "critical") -> None:
         with suppress(ByokeepError):
-            async with self._app.db.begin(client_id=self._grant.client_id) as tx:
-                await self._grant.alert(tx, self._app, reason=reason, severity=severity)
+            async with self.app.db.begin(client_id=self.grant.client_id) as tx:
+                await self.grant.alert(tx, self.app, reason=reason, severity=severity)
 
 
 def _told(fault: Fault) -> dict[str, FieldValue]:
