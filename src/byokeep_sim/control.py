@@ -15,18 +15,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from byokeep_sim.book import Book, SimKeyState
-from byokeep_sim.faults import (
-    LONGEST_SECRET,
-    BadControlError,
-    FaultList,
-    changing,
-    choice,
-    flag,
-    needed,
-    number_in,
-    text,
-    texts,
-)
+from byokeep_sim.faults import LONGEST_SECRET, BadControlError, FaultList, Spec, changing
 from byokeep_sim.platforms import PLATFORMS, webhooks
 from byokeep_sim.platforms.model import ACCOUNT_FIELDS, APP_FIELDS, CONSENT_FIELDS, Consent, SimCase, account_of, app_of
 from byokeep_sim.platforms.social import Social
@@ -74,7 +63,7 @@ class Control:
             changing("accounts", self._put_account, ACCOUNT_FIELDS),
             changing("faults", lambda spec: asdict(self._faults.add(spec)), status=201),
             changing(
-                "hash", lambda spec: {"hash": self._book.keys.digest(needed(spec, "value", LONGEST_SECRET))}, "value"
+                "hash", lambda spec: {"hash": self._book.keys.digest(spec.needed("value", LONGEST_SECRET))}, "value"
             ),
             changing("apps", self._put_app, APP_FIELDS),
             changing("consent", self._put_consent, CONSENT_FIELDS),
@@ -87,8 +76,8 @@ class Control:
     def _of_each(self, report: Any) -> dict[str, Any]:
         return {name: report(world) for name, world in self._social.worlds.items()}
 
-    def _world(self, spec: dict[str, Any]) -> World:
-        return self._social.worlds[choice(spec, "platform", PLATFORMS)]
+    def _world(self, spec: Spec) -> World:
+        return self._social.worlds[spec.choice("platform", PLATFORMS)]
 
     def _clock(self) -> dict[str, Any]:
         return {"now": self._social.clock.now(), "frozen": self._social.clock.frozen_at is not None}
@@ -107,96 +96,96 @@ class Control:
         self._site.reset()
         return web.json_response({"reset": True})
 
-    def _put_key(self, spec: dict[str, Any]) -> dict[str, Any]:
-        vendor = VENDORS[choice(spec, "provider", VENDORS)]
-        state = SimKeyState(choice(spec, "state", sorted(vendor.states), "valid"))
-        owner = text(spec, "account_id", 100) or None
-        known = self._book.keys.put(vendor.name, needed(spec, "key", LONGEST_SECRET), state, owner)
+    def _put_key(self, spec: Spec) -> dict[str, Any]:
+        vendor = VENDORS[spec.choice("provider", VENDORS)]
+        state = SimKeyState(spec.choice("state", sorted(vendor.states), "valid"))
+        owner = spec.text("account_id", 100) or None
+        known = self._book.keys.put(vendor.name, spec.needed("key", LONGEST_SECRET), state, owner)
         return {"provider": vendor.name, "state": known.state, "account_id": known.account}
 
-    def _put_account(self, spec: dict[str, Any]) -> dict[str, Any]:
-        identity = {name: needed(spec, name, 200) for name in ("id", "username", "display_name")}
-        platform, seeded = needed(spec, "platform", 64), account_of(spec)
+    def _put_account(self, spec: Spec) -> dict[str, Any]:
+        identity = {name: spec.needed(name, 200) for name in ("id", "username", "display_name")}
+        platform, seeded = spec.needed("platform", 64), account_of(spec)
         self._book.accounts.put(platform, seeded.name, identity)
         if platform in self._social.worlds:
             self._social.worlds[platform].put_account(seeded)
         return identity
 
-    def _put_app(self, spec: dict[str, Any]) -> dict[str, Any]:
+    def _put_app(self, spec: Spec) -> dict[str, Any]:
         app = app_of(spec)
         self._world(spec).put_app(app)
         return app.report()
 
-    def _put_consent(self, spec: dict[str, Any]) -> dict[str, Any]:
+    def _put_consent(self, spec: Spec) -> dict[str, Any]:
         world = self._world(spec)
         consent = Consent(
-            account=text(spec, "account", 64),
-            accounts=texts(spec, "accounts", 64, 100),
-            scopes=texts(spec, "scopes", 200, 50),
-            deny=flag(spec, "deny"),
+            account=spec.text("account", 64),
+            accounts=spec.texts("accounts", 64, 100),
+            scopes=spec.texts("scopes", 200, 50),
+            deny=spec.flag("deny"),
         )
         if {consent.account, *(consent.accounts or ())} - {"", *world.accounts}:
             raise BadControlError("no such account; seed it first")
         world.consent = consent
         return {"account": consent.account or None, "deny": consent.deny}
 
-    def _move_clock(self, spec: dict[str, Any]) -> dict[str, Any]:
+    def _move_clock(self, spec: Spec) -> dict[str, Any]:
         clock = self._social.clock
         if "frozen" in spec:
-            clock.freeze(flag(spec, "frozen"))
+            clock.freeze(spec.flag("frozen"))
         if "now" in spec:
-            clock.move_to(_moment(spec, "now", 0))
+            clock.move_to(spec.seconds("now", 0, _FAR_S))
         if "advance_s" in spec:
-            clock.move_to(clock.now() + _moment(spec, "advance_s", -_FAR_S))
+            clock.move_to(clock.now() + spec.seconds("advance_s", -_FAR_S, _FAR_S))
         return self._clock()
 
-    def _set_rules(self, spec: dict[str, Any]) -> dict[str, Any]:
+    def _set_rules(self, spec: Spec) -> dict[str, Any]:
         world = self._world(spec)
         world.set_rules({name: value for name, value in spec.items() if name != "platform"})
         return world.rules
 
-    def _happen(self, spec: dict[str, Any]) -> dict[str, Any]:
+    def _happen(self, spec: Spec) -> dict[str, Any]:
         return {"families": _event(self._world(spec), spec)}
 
-    async def _webhook(self, spec: dict[str, Any]) -> dict[str, Any]:
-        platform, secret = choice(spec, "platform", webhooks.SIGNERS), self._secret(spec)
-        where, word = text(spec, "deliver_to", 2048), text(spec, "challenge", 200)
+    async def _webhook(self, spec: Spec) -> dict[str, Any]:
+        platform, secret = spec.choice("platform", webhooks.SIGNERS), self._secret(spec)
+        where, word = spec.text("deliver_to", 2048), spec.text("challenge", 200)
         if word:
-            query, right = webhooks.challenge(platform, secret, word, text(spec, "verify_token", 200))
+            query, right = webhooks.challenge(platform, secret, word, spec.text("verify_token", 200))
             status, answered = await webhooks.ask(where, query, right)
             return {"status": status, "right": answered}
         body, headers = self._signed(platform, secret, spec)
         delivered = await webhooks.deliver(where, body, headers) if where else None
         return {"headers": headers, "body": body.decode(), "status": delivered}
 
-    def _secret(self, spec: dict[str, Any]) -> str:
-        given = text(spec, "secret", LONGEST_SECRET)
+    def _secret(self, spec: Spec) -> str:
+        given = spec.text("secret", LONGEST_SECRET)
         if given:
             return given
         world = self._social.worlds.get(str(spec.get("platform")))
-        app = world.apps.get(needed(spec, "client_id", 200)) if world else None
+        app = world.apps.get(spec.needed("client_id", 200)) if world else None
         if app is None:
             raise BadControlError("give secret, or client_id of a registered app")
         return app.webhook_secret
 
-    def _signed(self, platform: str, secret: str, spec: dict[str, Any]) -> tuple[bytes, dict[str, str]]:
-        spoilt = choice(spec, "spoil", ("none", "absent", "wrong_secret", "changed_body"), "none")
-        age_s = _moment(spec, "age_s", -_FAR_S) if "age_s" in spec else 0.0
+    def _signed(self, platform: str, secret: str, spec: Spec) -> tuple[bytes, dict[str, str]]:
+        spoilt = spec.choice("spoil", ("none", "absent", "wrong_secret", "changed_body"), "none")
+        age_s = spec.seconds("age_s", -_FAR_S, _FAR_S)
         used, moment = secret + ("-other" if spoilt == "wrong_secret" else ""), int(self._social.clock.now() - age_s)
         body, kind = json.dumps(spec.get("payload", {})).encode(), "application/json"
-        if text(spec, "removed", 64):
+        if spec.text("removed", 64):
             body, kind = self._removal(platform, used, spec, moment)
         headers = {} if spoilt == "absent" else webhooks.signature(platform, used, body, moment)
         return body + (b" " if spoilt == "changed_body" else b""), {"Content-Type": kind, **headers}
 
-    def _removal(self, platform: str, secret: str, spec: dict[str, Any], moment: int) -> tuple[bytes, str]:
+    def _removal(self, platform: str, secret: str, spec: Spec, moment: int) -> tuple[bytes, str]:
         world = self._social.worlds.get(platform)
-        app = world.apps.get(text(spec, "client_id", 200)) if world else None
-        account = world.accounts.get(text(spec, "removed", 64)) if world else None
+        app = world.apps.get(spec.text("client_id", 200)) if world else None
+        account = world.accounts.get(spec.text("removed", 64)) if world else None
         if app is None or account is None:
             raise BadControlError("removed needs a seeded account and the client_id of a registered app")
         user_id = {"meta": account.person_id, "tiktok": account.seen_by(app)}.get(platform, account.id)
-        reason = number_in(spec, "reason", 0, 5)
+        reason = spec.number("reason", 0, 5)
         return webhooks.removal(platform, secret, app.client_id, user_id, 1 if reason is None else reason, moment)
 
 
@@ -207,22 +196,15 @@ def _showing(report: Any) -> Any:
     return shown
 
 
-def _moment(spec: dict[str, Any], name: str, low: float) -> float:
-    value = spec[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= _FAR_S:
-        raise BadControlError(f"{name} must be a number of seconds")
-    return float(value)
-
-
-def _event(world: World, spec: dict[str, Any]) -> int:
-    event, account = choice(spec, "event", _EVENTS), needed(spec, "account", 64)
+def _event(world: World, spec: Spec) -> int:
+    event, account = spec.choice("event", _EVENTS), spec.needed("account", 64)
     if account not in world.accounts:
         raise BadControlError("no such account; seed it first")
     if event in {*_ENDS, *_LOCKS} - world.platform.cases - {"superseded"}:
         raise BadControlError(f"{world.platform.name} has no refusal for {event}")
-    families = list(world.ledger.of(account=account, client_id=text(spec, "client_id", 200)))
+    families = list(world.ledger.of(account=account, client_id=spec.text("client_id", 200)))
     if event == "scopes":
-        kept = texts(spec, "scopes", 200, 50) or ()
+        kept = spec.texts("scopes", 200, 50) or ()
         for family in families:
             family.scopes = tuple(scope for scope in family.scopes if scope in kept)
     elif event == "unlocked":

@@ -9,7 +9,6 @@ Rules
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -29,6 +28,66 @@ _DEFAULT_DELAY_S: Final = {"hang": MAX_DELAY_S, "slow": 1.0, "late": 1.0}
 
 class BadControlError(ValueError):
     """Control input that cannot be used; the message says what to change."""
+
+
+class Spec(dict[str, Any]):
+    """The fields of a control's body. Every method raises BadControlError."""
+
+    def text(self, name: str, longest: int) -> str:
+        """Return an optional text field."""
+        value = self.get(name)
+        if value is None:
+            return ""
+        if not isinstance(value, str) or len(value) > longest or any(ord(c) < 32 or ord(c) == 127 for c in value):
+            raise BadControlError(f"{name} must be text of at most {longest} characters, without control characters")
+        return value
+
+    def needed(self, name: str, longest: int) -> str:
+        """Return a text field that may not be empty."""
+        value = self.text(name, longest)
+        if not value:
+            raise BadControlError(f"{name} is missing")
+        return value
+
+    def texts(self, name: str, longest: int, most: int) -> tuple[str, ...] | None:
+        """Return an optional list of texts, None when it is absent."""
+        values = self.get(name)
+        if values is None:
+            return None
+        if not isinstance(values, list) or len(values) > most:
+            raise BadControlError(f"{name} must be a list of at most {most} texts")
+        return tuple(Spec({name: value}).needed(name, longest) for value in values)
+
+    def flag(self, name: str) -> bool:
+        """Return an optional truth value."""
+        value = self.get(name, False)
+        if not isinstance(value, bool):
+            raise BadControlError(f"{name} must be true or false")
+        return value
+
+    def number(self, name: str, low: int, high: int) -> int | None:
+        """Return an optional whole number."""
+        value = self.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise BadControlError(f"{name} must be a whole number from {low} to {high}")
+        return value
+
+    def seconds(self, name: str, low: float, high: float, default: float = 0.0) -> float:
+        """Return an optional number of seconds."""
+        value = self.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise BadControlError(f"{name} must be a number of seconds between {low:.0f} and {high:.0f}")
+        return float(value)
+
+    def choice(self, name: str, allowed: Any, default: str | None = None) -> str:
+        """Return a field that must be one of a few words."""
+        words = [str(word) for word in allowed]
+        value = self.get(name, default)
+        if not isinstance(value, str) or value not in words:
+            raise BadControlError(f"{name} must be one of {', '.join(words)}")
+        return value
 
 
 # What goes wrong.
@@ -111,7 +170,7 @@ class FaultList:
         if len(self.active) >= MAX_FAULTS:
             raise BadControlError(f"at most {MAX_FAULTS} faults at once")
         self._made += 1
-        fault = self._parsed(spec)
+        fault = self._parsed(Spec(spec))
         self._check_platform(fault, spec)
         self.active.append(fault)
         return fault
@@ -134,33 +193,34 @@ class FaultList:
         self.active.clear()
         return count
 
-    def _parsed(self, spec: Mapping[str, Any]) -> SimFault:
+    def _parsed(self, spec: Spec) -> SimFault:
         unknown = sorted(set(spec) - _KNOWN)
         if unknown:
             raise BadControlError(f"unknown field {unknown[0]!r}; known: {', '.join(sorted(_KNOWN))}")
         if spec.get("provider") not in self.targets:
             raise BadControlError(f"provider must be one of {', '.join(sorted(self.targets))}")
-        kind = FaultKind(choice(spec, "kind", FaultKind))
+        kind = FaultKind(spec.choice("kind", FaultKind))
         match = spec.get("match") or {}
         if not isinstance(match, dict) or set(match) - {"method", "path", "call"}:
             raise BadControlError("match may have method, path and call only")
-        method, path, call = text(match, "method", 10).upper(), text(match, "path", 512), text(match, "call", 32)
+        where = Spec(match)
+        method, path, call = where.text("method", 10).upper(), where.text("path", 512), where.text("call", 32)
         fault = SimFault(
             id=self._made,
             provider=str(spec["provider"]),
             match={"method": method or None, "path": path or None, "call": call or None},
             kind=kind,
-            status=number_in(spec, "status", 200, 599),
-            delay_s=_delay(spec, "delay_s", _DEFAULT_DELAY_S.get(kind, 0.0)),
-            delay_max_s=_delay(spec, "delay_max_s", 0.0),
-            location=text(spec, "location", 2048) or None,
-            retry_after_s=number_in(spec, "retry_after_s", 0, 86_400),
-            place=FaultPlace(choice(spec, "place", FaultPlace, "body")),
-            encoding=Encoding(choice(spec, "encoding", Encoding, "raw")),
-            lie=Lie(choice(spec, "lie", Lie, "other")),
-            case=text(spec, "case", 32) or None,
-            when=choice(spec, "when", ("before", "after"), "before"),
-            left=number_in(spec, "times", 1, MAX_TIMES) or 1,
+            status=spec.number("status", 200, 599),
+            delay_s=spec.seconds("delay_s", 0, MAX_DELAY_S, _DEFAULT_DELAY_S.get(kind, 0.0)),
+            delay_max_s=spec.seconds("delay_max_s", 0, MAX_DELAY_S, 0.0),
+            location=spec.text("location", 2048) or None,
+            retry_after_s=spec.number("retry_after_s", 0, 86_400),
+            place=FaultPlace(spec.choice("place", FaultPlace, "body")),
+            encoding=Encoding(spec.choice("encoding", Encoding, "raw")),
+            lie=Lie(spec.choice("lie", Lie, "other")),
+            case=spec.text("case", 32) or None,
+            when=spec.choice("when", ("before", "after"), "before"),
+            left=spec.number("times", 1, MAX_TIMES) or 1,
         )
         if kind is FaultKind.STATUS and fault.status is None:
             raise BadControlError("kind status needs status")
@@ -181,16 +241,7 @@ class FaultList:
             raise BadControlError(f"case must be one of {', '.join(sorted(known))}")
 
 
-def _delay(spec: Mapping[str, Any], name: str, default: float) -> float:
-    value = spec.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadControlError(f"{name} must be a number of seconds")
-    if not 0 <= value <= MAX_DELAY_S:
-        raise BadControlError(f"{name} must be between 0 and {MAX_DELAY_S:g}")
-    return float(value)
-
-
-def _object_of(body: bytes, known: str) -> dict[str, Any]:
+def _object_of(body: bytes, known: str) -> Spec:
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -199,65 +250,10 @@ def _object_of(body: bytes, known: str) -> dict[str, Any]:
         raise BadControlError("the body must be a JSON object")
     if known and set(value) - set(known.split(", ")):
         raise BadControlError(f"known fields: {known}")
-    return value
+    return Spec(value)
 
 
-def text(spec: Mapping[str, Any], name: str, longest: int) -> str:
-    """Return an optional text field. Raises BadControlError."""
-    value = spec.get(name)
-    if value is None:
-        return ""
-    if not isinstance(value, str) or len(value) > longest or any(ord(c) < 32 or ord(c) == 127 for c in value):
-        raise BadControlError(f"{name} must be text of at most {longest} characters, without control characters")
-    return value
-
-
-def needed(spec: Mapping[str, Any], name: str, longest: int) -> str:
-    """Return a text field that may not be empty. Raises BadControlError."""
-    value = text(spec, name, longest)
-    if not value:
-        raise BadControlError(f"{name} is missing")
-    return value
-
-
-def texts(spec: Mapping[str, Any], name: str, longest: int, most: int) -> tuple[str, ...] | None:
-    """Return an optional list of texts, None when it is absent. Raises BadControlError."""
-    values = spec.get(name)
-    if values is None:
-        return None
-    if not isinstance(values, list) or len(values) > most:
-        raise BadControlError(f"{name} must be a list of at most {most} texts")
-    return tuple(needed({name: value}, name, longest) for value in values)
-
-
-def flag(spec: Mapping[str, Any], name: str) -> bool:
-    """Return an optional truth value. Raises BadControlError."""
-    value = spec.get(name, False)
-    if not isinstance(value, bool):
-        raise BadControlError(f"{name} must be true or false")
-    return value
-
-
-def number_in(spec: Mapping[str, Any], name: str, low: int, high: int) -> int | None:
-    """Return an optional whole number. Raises BadControlError."""
-    value = spec.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise BadControlError(f"{name} must be a whole number from {low} to {high}")
-    return value
-
-
-def choice(spec: Mapping[str, Any], name: str, allowed: Any, default: str | None = None) -> str:
-    """Return a field that must be one of a few words. Raises BadControlError."""
-    words = [str(word) for word in allowed]
-    value = spec.get(name, default)
-    if not isinstance(value, str) or value not in words:
-        raise BadControlError(f"{name} must be one of {', '.join(words)}")
-    return value
-
-
-def changing(path: str, act: Callable[[dict[str, Any]], Any], known: str = "", *, status: int = 200) -> web.RouteDef:
+def changing(path: str, act: Callable[[Spec], Any], known: str = "", *, status: int = 200) -> web.RouteDef:
     """Return the route of a control that changes something; what it refuses is answered by 400.
 
     Args:

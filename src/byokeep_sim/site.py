@@ -30,7 +30,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from byokeep_sim.book import Book, BookFullError
-from byokeep_sim.faults import LONGEST_SECRET, changing, choice, needed
+from byokeep_sim.faults import LONGEST_SECRET, Spec, changing
 from byokeep_sim.platforms import PLATFORMS as APIS
 from byokeep_sim.platforms.model import STRANGER
 
@@ -281,19 +281,19 @@ class Site:
     async def _report(self, _: web.Request) -> web.Response:
         return web.json_response(self.memory.report())
 
-    def _switch(self, spec: dict[str, Any]) -> dict[str, Any]:
-        platform = choice(spec, "platform", PLATFORMS)
-        self.memory.lies[platform] = SiteLie(choice(spec, "lie", SiteLie, SiteLie.NONE))
-        self.memory.logouts[platform] = Logout(choice(spec, "logout", Logout, Logout.ENDS))
+    def _switch(self, spec: Spec) -> dict[str, Any]:
+        platform = spec.choice("platform", PLATFORMS)
+        self.memory.lies[platform] = SiteLie(spec.choice("lie", SiteLie, SiteLie.NONE))
+        self.memory.logouts[platform] = Logout(spec.choice("logout", Logout, Logout.ENDS))
         return {"lie": self.memory.lies[platform], "logout": self.memory.logouts[platform]}
 
-    def _put_account(self, spec: dict[str, Any]) -> dict[str, str]:
-        platform, account = choice(spec, "platform", PLATFORMS), needed(spec, "account", 64)
-        self.memory.put_account(platform, account, needed(spec, "password", LONGEST_SECRET))
+    def _put_account(self, spec: Spec) -> dict[str, str]:
+        platform, account = spec.choice("platform", PLATFORMS), spec.needed("account", 64)
+        self.memory.put_account(platform, account, spec.needed("password", LONGEST_SECRET))
         return self._book.accounts.get(platform, account)
 
-    def _end(self, spec: dict[str, Any]) -> dict[str, int]:
-        return {"ended": self.memory.end(choice(spec, "platform", PLATFORMS), needed(spec, "account", 64))}
+    def _end(self, spec: Spec) -> dict[str, int]:
+        return {"ended": self.memory.end(spec.choice("platform", PLATFORMS), spec.needed("account", 64))}
 
     def _identity(self, session: SiteSession) -> dict[str, str]:
         return self._book.accounts.get(session.platform, session.account)

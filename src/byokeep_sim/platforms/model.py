@@ -22,7 +22,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from byokeep_sim.faults import LONGEST_SECRET, BadControlError, choice, flag, needed, text, texts
+from byokeep_sim.faults import LONGEST_SECRET, BadControlError, Spec
 from byokeep_sim.reply import SimReply, filled
 
 if TYPE_CHECKING:
@@ -187,35 +187,35 @@ class Consent:
     deny: bool = False
 
 
-def account_of(spec: Mapping[str, Any]) -> SimAccount:
+def account_of(spec: Spec) -> SimAccount:
     """Read an account. Raises BadControlError."""
     posts = spec.get("posts", 0)
     if isinstance(posts, int) and not isinstance(posts, bool) and 0 <= posts <= _MOST_POSTS:
         posts = [f"post {number}" for number in range(posts, 0, -1)]
-    name = needed(spec, "account", 64)
+    name = spec.needed("account", 64)
     return SimAccount(
         name=name,
-        id=needed(spec, "id", 200),
-        username=needed(spec, "username", 200),
-        display_name=needed(spec, "display_name", 200),
-        owner=text(spec, "owner", 64) or name,
-        kind=choice(spec, "kind", ("person", "organization"), "person"),
-        posts=texts({"posts": posts}, "posts", 500, _MOST_POSTS) or (),
+        id=spec.needed("id", 200),
+        username=spec.needed("username", 200),
+        display_name=spec.needed("display_name", 200),
+        owner=spec.text("owner", 64) or name,
+        kind=spec.choice("kind", ("person", "organization"), "person"),
+        posts=Spec(posts=posts).texts("posts", 500, _MOST_POSTS) or (),
     )
 
 
-def app_of(spec: Mapping[str, Any]) -> SimApp:
+def app_of(spec: Spec) -> SimApp:
     """Read a client app. Raises BadControlError."""
-    flags = {name: flag(spec, name) for name in ("public", "partner", "testing", "require_proof")}
-    secret = text(spec, "client_secret", LONGEST_SECRET)
+    flags = {name: spec.flag(name) for name in ("public", "partner", "testing", "require_proof")}
+    secret = spec.text("client_secret", LONGEST_SECRET)
     if flags["public"] == bool(secret):
         raise BadControlError("an app has a client_secret or is public")
     return SimApp(
-        client_id=needed(spec, "client_id", 200),
+        client_id=spec.needed("client_id", 200),
         secret=secret,
-        webhook_secret=text(spec, "webhook_secret", LONGEST_SECRET) or secret,
-        redirect_uris=texts(spec, "redirect_uris", 2048, 20) or (),
-        id_scope=text(spec, "id_scope", 64),
+        webhook_secret=spec.text("webhook_secret", LONGEST_SECRET) or secret,
+        redirect_uris=spec.texts("redirect_uris", 2048, 20) or (),
+        id_scope=spec.text("id_scope", 64),
         **flags,
     )
 
