@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -141,31 +141,21 @@ class Broken(Exception):
     """A claim that did not hold; the text is ours."""
 
 
-@dataclass(frozen=True, slots=True)
-class DemoNotes:
-    """What a step saw."""
-
-    claim: str
-    seen: str
-
-
 def _must(held: object, what: str) -> None:
     if not held:
         raise Broken(what)
 
 
-async def start_stack(stage: Scene) -> DemoNotes:
+async def start_stack(stage: Scene) -> str:
     """Start everything on an empty home."""
     began = time.monotonic()
     await stage.stack.start()
     took = time.monotonic() - began
     await people(stage)
-    return DemoNotes(
-        "A fresh stack starts by itself", f"OpenBao, PostgreSQL, broker, web, worker ready in {took:.1f} s"
-    )
+    return f"OpenBao, PostgreSQL, broker, web, worker ready in {took:.1f} s"
 
 
-async def onboard(stage: Scene) -> DemoNotes:
+async def onboard(stage: Scene) -> str:
     """Onboard six keys for each of two clients."""
     for name in CLIENTS:
         made = await stage.api("admin", "POST", "/v1/clients", body={"name": name, "risk": "standard"})
@@ -180,8 +170,7 @@ async def onboard(stage: Scene) -> DemoNotes:
     while progress.goes_on(*states.values(), work_of(stage.stack.pid("worker"))):
         states = {sop: (await stage.api("operator", "GET", f"/v1/sops/{sop}"))["state"] for sop in stage.sops}
         if all(state == "complete" for state in states.values()):
-            text = f"{len(states)} of {len(states)} complete"
-            return DemoNotes("Keys are stored once, verified, closed with evidence", text)
+            return f"{len(states)} of {len(states)} complete"
         _must("failed" not in states.values(), "an onboarding failed")
         await asyncio.sleep(0.2)
     raise Unavailable(
@@ -189,7 +178,7 @@ async def onboard(stage: Scene) -> DemoNotes:
     )
 
 
-async def evidence(stage: Scene) -> DemoNotes:
+async def evidence(stage: Scene) -> str:
     """Export signed evidence and check it with the public keys alone."""
     keys = stage.home / "public-keys.txt"
     keys.write_bytes(await fetch("GET", "/v1/audit/keys", token=stage.tokens["auditor"]))
@@ -201,13 +190,11 @@ async def evidence(stage: Scene) -> DemoNotes:
     try:
         offline.verify_evidence(changed, offline.read_keys(keys))
     except ByokeepError:
-        return DemoNotes(
-            "Evidence verifies offline; a changed byte does not", "signature, chain and checkpoint checked"
-        )
+        return "signature, chain and checkpoint checked"
     raise Broken("forged evidence was accepted")
 
 
-async def publish(stage: Scene) -> DemoNotes:
+async def publish(stage: Scene) -> str:
     """One job, one secret, one effect; a repeat with the same key is no second effect."""
     client = stage.clients[A]
     body = {"platform": "x", "account": "acme", "username": "acme", "display_name": "Acme Bakery"}
@@ -234,12 +221,10 @@ async def publish(stage: Scene) -> DemoNotes:
                     pass
     count = await stage.effects()
     _must(count == 1, f"{count} effects instead of one")
-    return DemoNotes(
-        "A job reads its secret and publishes once, also when repeated", "1 effect, the repeat was refused"
-    )
+    return "1 effect, the repeat was refused"
 
 
-async def cross_tenant(stage: Scene) -> DemoNotes:
+async def cross_tenant(stage: Scene) -> str:
     """A lease of one client tried on the other, and on a secret it did not declare."""
     refused = 0
     async with stage.keep() as keep, keep.job(client=stage.clients[A], secrets=["openai"]) as job:
@@ -257,28 +242,26 @@ async def cross_tenant(stage: Scene) -> DemoNotes:
     lines = [line for line in of_lease if "permission denied" in line]
     _must(refused == 2, f"{refused} of 2 foreign reads were refused")
     _must(len(lines) >= refused, "the store's own log does not show the refusals")
-    text = f"{len(lines)} refusals in its audit log"
-    return DemoNotes("Another client's and an undeclared secret: 403 by OpenBao itself", text)
+    return f"{len(lines)} refusals in its audit log"
 
 
-async def kill(stage: Scene) -> DemoNotes:
+async def kill(stage: Scene) -> str:
     """Kill one client while it works; lift it again with two people."""
     client = stage.clients[B]
+    wish = {"client_id": client, "reason": "demo"}
     async with stage.keep() as keep, keep.job(client=client, secrets=["openai"]) as job:
         store, token, path, version = await job.lease.login("openai")
         began = time.monotonic()
-        await stage.api("operator", "POST", "/v1/switches/close", body={"client_id": client, "reason": "demo"})
+        await stage.api("operator", "POST", "/v1/switches/close", body=wish)
         took = (time.monotonic() - began) * 1000
         await _refused(read_secret(store, token, path, version, job.lease.id), "a live store token still read")
         await _refused(_lease(stage, client), "a new lease was given")
-    wish = {"client_id": client, "reason": "demo"}
     asked = await stage.api("operator", "POST", "/v1/switches/open-requests", body=wish)
     approve = f"/v1/switches/open-requests/{asked['id']}/approve"
     await _refused(stage.api("operator", "POST", approve), "one person opened the switch alone")
     await stage.api("approver", "POST", approve)
     await _lease(stage, client)
-    text = f"acknowledged and true after {took:.0f} ms"
-    return DemoNotes("Kill: leases, reads and permits stop at once; two people lift it", text)
+    return f"acknowledged and true after {took:.0f} ms"
 
 
 async def _lease(stage: Scene, client: str) -> None:
@@ -294,7 +277,7 @@ async def _refused(act: Awaitable[object], otherwise: str) -> None:
     raise Broken(otherwise)
 
 
-async def store_down(stage: Scene) -> DemoNotes:
+async def store_down(stage: Scene) -> str:
     """Stop OpenBao: no effect, exit code 4; start it: work goes on."""
     before = await stage.effects()
     await stage.stack.stop_part("store")
@@ -305,8 +288,7 @@ async def store_down(stage: Scene) -> DemoNotes:
     await stage.stack.ready()
     code = await _job_run(stage)
     _must(code == 0, "work did not go on after the store came back")
-    text = "0 effects; went on by itself when it came back"
-    return DemoNotes("OpenBao down: nothing is served, nothing acts, exit code 4", text)
+    return "0 effects; went on by itself when it came back"
 
 
 async def _job_run(stage: Scene) -> int:
@@ -316,7 +298,7 @@ async def _job_run(stage: Scene) -> int:
     return await process.wait()
 
 
-async def audit(stage: Scene) -> DemoNotes:
+async def audit(stage: Scene) -> str:
     """Verify the log, online and offline; prove one client's history; find a changed record."""
     online = await stage.api("auditor", "POST", "/v1/audit/verify")
     keys = offline.read_keys(stage.home / "public-keys.txt")
@@ -334,23 +316,21 @@ async def audit(stage: Scene) -> DemoNotes:
     try:
         offline.verify_export([export], keys, epochs=epochs, chain=chain)
     except ByokeepError as error:
-        text = f"{online['records']} records, {online['epochs']} checkpoints; a removed record: {error.code}"
-        return DemoNotes("The audit verifies offline; a removed record is found", text)
+        return f"{online['records']} records, {online['epochs']} checkpoints; a removed record: {error.code}"
     raise Broken("a removed record went unnoticed")
 
 
-async def reconcile(stage: Scene) -> DemoNotes:
+async def reconcile(stage: Scene) -> str:
     """Explain every login and read in the store's own log."""
     await asyncio.sleep(_SETTLED_S)
     report: Any = await stage.api("auditor", "POST", "/v1/audit/reconcile", body={"minutes": 60})
     reasons = sorted({finding["reason"] for finding in report["findings"]})
     _must(report["state"] != "unknown", "the store's log could not be read")
     _must(not report["findings"], "unexplained: " + ", ".join(reasons))
-    text = f"{report['logins']} logins, 0 unexplained"
-    return DemoNotes("Every login and read in OpenBao's log is explained by a lease", text)
+    return f"{report['logins']} logins, 0 unexplained"
 
 
-async def sweep(stage: Scene) -> DemoNotes:
+async def sweep(stage: Scene) -> str:
     """Search everything for the keys of this run, after proving that the search can find."""
     control = await asyncio.to_thread(positive_control, partial(new_canary, "openai"))
     canaries = [Canary(f"{client}/{provider}", value) for (client, provider), value in stage.keys.items()]
@@ -368,8 +348,7 @@ async def sweep(stage: Scene) -> DemoNotes:
     _whole(report)
     _whole(spoken)
     mib = report.bytes_scanned / 2**20
-    text = f"{report.sources_scanned} files and processes, {mib:.0f} MiB; control: {control.planted} planted, all found"
-    return DemoNotes("The keys are nowhere: files, database, store, logs, arguments, environments", text)
+    return f"{report.sources_scanned} files and processes, {mib:.0f} MiB; control: {control.planted} planted, all found"
 
 
 def _whole(report: Report) -> None:
@@ -381,9 +360,19 @@ def _whole(report: Report) -> None:
     raise Unavailable("could_not_check", next_step=what if names else "There was nothing to search.")
 
 
-STEPS: Final[tuple[Callable[[Scene], Awaitable[DemoNotes]], ...]] = (
-    start_stack, onboard, evidence, publish, cross_tenant, kill, store_down, audit, reconcile, sweep,
-)  # fmt: skip
+# Each tells what it saw, and shows what stands beside it.
+STEPS: Final[Mapping[Callable[[Scene], Awaitable[str]], str]] = {
+    start_stack: "A fresh stack starts by itself",
+    onboard: "Keys are stored once, verified, closed with evidence",
+    evidence: "Evidence verifies offline; a changed byte does not",
+    publish: "A job reads its secret and publishes once, also when repeated",
+    cross_tenant: "Another client's and an undeclared secret: 403 by OpenBao itself",
+    kill: "Kill: leases, reads and permits stop at once; two people lift it",
+    store_down: "OpenBao down: nothing is served, nothing acts, exit code 4",
+    audit: "The audit verifies offline; a removed record is found",
+    reconcile: "Every login and read in OpenBao's log is explained by a lease",
+    sweep: "The keys are nowhere: files, database, store, logs, arguments, environments",
+}
 
 
 FAILED = 5
@@ -402,8 +391,8 @@ async def run(*, keep: Path | None = None, as_json: bool = False) -> int:
     rows: list[dict[str, Any]] = []
     began = time.monotonic()
     async with scene(keep, say=lambda text: None if as_json else err.print(Text(text, style="dim"))) as stage:
-        for step in STEPS:
-            rows.append(await _one(step, stage, quiet=as_json))
+        for step, claim in STEPS.items():
+            rows.append(await _one(step, claim, stage, quiet=as_json))
             if not rows[-1]["ok"]:
                 break
     held = all(row["ok"] for row in rows) and len(rows) == len(STEPS)
@@ -416,7 +405,7 @@ async def run(*, keep: Path | None = None, as_json: bool = False) -> int:
     return 0 if held else int(rows[-1].pop("exit_code", FAILED))
 
 
-async def _one(step: Any, stage: Any, *, quiet: bool) -> dict[str, Any]:
+async def _one(step: Any, claim: str, stage: Any, *, quiet: bool) -> dict[str, Any]:
     began = time.monotonic()
     name = step.__name__
     summary = str(step.__doc__).split("\n", 1)[0]
@@ -425,8 +414,8 @@ async def _one(step: Any, stage: Any, *, quiet: bool) -> dict[str, Any]:
         if not quiet and not err.is_terminal:
             err.print(Text(summary))
         with busy(summary):
-            notes = await step(stage)
-        row |= {"ok": True, "claim": notes.claim, "seen": notes.seen}
+            row["seen"] = await step(stage)
+        row |= {"ok": True, "claim": claim}
     except Broken as broken:
         row["seen"] = str(broken)
     except ByokeepError as error:

@@ -153,7 +153,7 @@ async def test_a_command_reads_an_account_s_token(
         "X_ACME" if "/" in name else "OPENAI"
     )  # fmt: skip
     command = ["sh", "-c", f"cd {tmp_path} && {script}", "sh", "{" + name + "}"]
-    assert await cli_job._run(command, str(client), [name], [], [], None) == 0
+    assert await cli_job._run(command, [name], client=client) == 0
     assert [(tmp_path / file).read_text() for file in ("named", "told")] == [value, value]
     assert value not in (tmp_path / "seen").read_text()
 

@@ -265,7 +265,7 @@ async def test_what_the_demo_could_not_search_is_no_claim_that_fails(trouble: st
         """Search everything."""
         demo._whole(Report(unreadable=unread))
 
-    row = await demo._one(search, None, quiet=True)
+    row = await demo._one(search, "a claim", None, quiet=True)
     assert (row["ok"], row["exit_code"]) == (False, code)
     assert "could_not_check" in row["seen"]
     assert trouble in row["seen"]

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from byokeep import demo
+from byokeep.cli.terminal import TerminalSession, current
 from byokeep.core.errors import Unavailable
-from byokeep.demo import Broken, DemoNotes
+from byokeep.demo import Broken
 from byokeep.process import Progress
 from byokeep.processes.supervisor import started
+from byokeep.settings import Settings
 
 
 class Part:
@@ -95,11 +97,11 @@ async def test_the_demo_tells_a_slow_machine_from_a_broken_claim(
 ) -> None:
     """What could not be shown is exit code 4; what was shown to be wrong is 5."""
 
-    async def step(_: object) -> DemoNotes:
+    async def step(_: object) -> str:
         """Do something."""
         if error is not None:
             raise error
-        return DemoNotes("a claim", "seen")
+        return "seen"
 
     class Stage:
         async def __aenter__(self) -> object:
@@ -108,6 +110,7 @@ async def test_the_demo_tells_a_slow_machine_from_a_broken_claim(
         async def __aexit__(self, *_: object) -> None:
             return None
 
-    monkeypatch.setattr(demo, "STEPS", (step,))
+    current.set(TerminalSession(settings=Settings(), as_json=True))
+    monkeypatch.setattr(demo, "STEPS", {step: "a claim"})
     monkeypatch.setattr(demo, "scene", lambda *_, **__: Stage())
     assert await demo.run(as_json=True) == code

@@ -123,25 +123,20 @@ def token(
         check_writable(save)
     room = "machines" if machine else "operators"
     body = {"days": days, "overlap_s": overlap_s}
-    whose = _self() if subject is None else _id(subject, "machine" if machine else "operator")
+    whose = (
+        run(call("GET", "/v1/self"))["id"] if subject is None else _id(subject, "machine" if machine else "operator")
+    )
     issued = _made(run(call("POST", f"/v1/{room}/{whose}/tokens", body=body)))
     if issued is None:
         say("Once it is approved, run the same command again, within the day. Older tokens work on meanwhile.")
         return
     invitation = issued["kind"] == "invitation"
     _keep(issued, save, own=not (machine or invitation))  # another person gets an invitation
-    say(f"Older tokens of this {'machine' if machine else 'person'}, if there are any, end {_when(overlap_s)}.")
+    end = f"in {overlap_s} s" if overlap_s else "now"
+    say(f"Older tokens of this {'machine' if machine else 'person'}, if there are any, end {end}.")
     if invitation:
         step = again(f"operator password --token-file {save or 'FILE'}", own_token=False)
         say(f"It is an invitation: it sets the password of its holder, once, and opens nothing. Next, by them: {step}")
-
-
-def _when(overlap_s: int) -> str:
-    return f"in {overlap_s} s" if overlap_s else "now"
-
-
-def _self() -> str:
-    return str(run(call("GET", "/v1/self"))["id"])
 
 
 @app.command

@@ -166,12 +166,9 @@ def _told(found: Any, *, approver: bool = False) -> None:
     say("")
     say(vault_next.lines(found, approver=approver))
     if found["step"] == "closed" and not session().as_json:
-        standing = alert.to_close(_ALERTS, client_id=found["client_id"], objects=_objects(found))
+        objects = {found["incident"], *(one["profile"] for one in found["items"])}
+        standing = alert.to_close(_ALERTS, client_id=found["client_id"], objects=objects)
         say(
             "Each account's browser lane went off with its old profile; after that `byokeep account lane` sets it anew."
         )
         say("Due marks stay until the profiles have new keys." + ("\n" + standing if standing else ""))
-
-
-def _objects(found: Any) -> set[str]:
-    return {found["incident"], *(one["profile"] for one in found["items"])}

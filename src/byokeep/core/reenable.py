@@ -159,16 +159,14 @@ def next_state(state: Reenable, event: Event) -> Reenable:
         case IdentityChecked(matches):
             _follows(state, Stage.REAUTHORISED)
             if matches is not True:
-                return _closed(
-                    state, RecoveryCause.IDENTITY_UNCHECKED if matches is None else RecoveryCause.IDENTITY_MISMATCH
-                )
+                unknown, other = RecoveryCause.IDENTITY_UNCHECKED, RecoveryCause.IDENTITY_MISMATCH
+                return _closed(state, unknown if matches is None else other)
             return _moved(state, Stage.IDENTIFIED)
         case ScopesChecked(missing):
             _follows(state, Stage.IDENTIFIED)
             if missing is None or missing:
-                return _closed(
-                    state, RecoveryCause.SCOPES_UNCHECKED if missing is None else RecoveryCause.MISSING_SCOPE
-                )
+                unknown, other = RecoveryCause.SCOPES_UNCHECKED, RecoveryCause.MISSING_SCOPE
+                return _closed(state, unknown if missing is None else other)
             return _moved(state, Stage.PERMITTED)
         case CanaryStarted():
             _follows(state, Stage.PERMITTED)

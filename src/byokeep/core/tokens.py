@@ -201,7 +201,8 @@ def token_set_from(fields: Mapping[str, object]) -> TokenSet:
     """
     try:
         text = {name: value for name, value in fields.items() if isinstance(value, str) and value.isascii()}
-        refresh, ends = text["refresh_token"], {name: _moment(text[name]) for name in _ENDS}
+        ends = {name: None if text[name] == _NONE else _time(text[name]) for name in _ENDS}
+        refresh = text["refresh_token"]
         made = TokenSet(
             platform=text["platform"], issuer=text["issuer"], app_id=text["app_id"],
             account_id=text["account_id"] or None, access=token(text["access_token"]),
@@ -242,7 +243,3 @@ def _stamp(moment: datetime | None) -> str:
 
 def _time(text: str) -> datetime:
     return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
-
-
-def _moment(text: str) -> datetime | None:
-    return None if text == _NONE else _time(text)
