@@ -240,21 +240,17 @@ def _origin(keys: checkpoint.PublicKeys) -> str:
 
 def _lines(paths: Sequence[Path]) -> Iterator[bytes]:
     for path in paths:
-        yield from _lines_of(path)
+        try:
+            with path.open("rb") as file:
+                yield from file
+        except OSError:
+            raise _unreadable(path) from None
 
 
-def _lines_of(path: Path) -> Iterator[bytes]:
+def _head(path: Path, size: int = HEAD) -> bytes:
     try:
         with path.open("rb") as file:
-            yield from file
-    except OSError:
-        raise _unreadable(path) from None
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(HEAD)
+            return file.read(size)
     except OSError:
         raise _unreadable(path) from None
 
@@ -265,11 +261,7 @@ def _unreadable(path: Path) -> Rejected:
 
 
 def _read(path: Path, wanted: Kind | None = None) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE + 1)
-    except OSError:
-        raise _unreadable(path) from None
+    data = _head(path, MAX_FILE + 1)
     if len(data) > MAX_FILE:
         raise Rejected("file_too_large")
     if wanted is not None:
