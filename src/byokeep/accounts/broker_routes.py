@@ -42,18 +42,13 @@ StageName = Annotated[str, Field(json_schema_extra={"enum": [*map(str, Stage), "
 CauseName = Annotated[str, Field(json_schema_extra={"enum": [*map(str, RecoveryCause)]})]
 
 
-class StageReply(Reply):
+class StageReply(Reply, of=Reenable, shows="platform stage cause way number of acts taken done"):
     """Where a platform of a client stands on its way back."""
 
     platform: str
     stage: StageName
     cause: CauseName
-    way: int
-    number: int
     of: int
-    acts: int
-    taken: int
-    done: int
 
 
 class PlatformReply(Reply):
@@ -80,10 +75,7 @@ class PlatformsReply(Reply):
 
 def stage_out(platform: str, state: Reenable) -> dict[str, Any]:
     """Return where a platform stands on its way back."""
-    return {
-        "platform": platform, "stage": state.stage, "cause": state.cause, "way": state.way, "number": state.number,
-        "of": len(state.stages), "acts": state.acts, "taken": state.taken, "done": state.done,
-    }  # fmt: skip
+    return StageReply.fields(state, platform=platform, of=len(state.stages))
 
 
 def platform_out(one: PlatformState) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from byokeep.core.secret import Secret
 from byokeep.kernel.app import LeakCount, WorkerApp
 from byokeep.kernel.command import Severity, open_alert
 from byokeep.kernel.ports import CheckOutcome, Tx
-from byokeep.kernel.record import record
+from byokeep.kernel.record import Said, record
 from byokeep.kernel.sops import SopRun, proved, ready
 from byokeep.keys import refs
 from byokeep.keys.refs import ref_from
@@ -219,12 +219,11 @@ class _Book:
         if note is None:
             await self._append(EventName.KEY_VERIFIED, Outcome.FAILED, reason=seen.failure)
             return None
-        said: dict[str, FieldValue | None] = {
-            "verification": note.status.value, "endpoint": note.endpoint, "latency_ms": note.latency_ms,
-            "attempts": note.attempts, "http_status": note.http_status, "account_hash": note.account_hash,
-        }  # fmt: skip
-        fields = {name: value for name, value in said.items() if value is not None}
-        seq = await self._append(EventName.KEY_VERIFIED, Outcome.OK if note.verified else Outcome.FAILED, **fields)
+        seq = await self._append(
+            EventName.KEY_VERIFIED, Outcome.OK if note.verified else Outcome.FAILED, verification=note.status.value,
+            endpoint=note.endpoint, latency_ms=note.latency_ms, attempts=note.attempts, http_status=note.http_status,
+            account_hash=note.account_hash,
+        )  # fmt: skip
         return seq if note.verified else None
 
     async def leak(self, count: LeakCount | None, verdict: LeakVerdict) -> int | None:
@@ -276,7 +275,7 @@ class _Book:
         await proved(self._tx, run, {DONE: seq}, complete=True)
         return "complete"
 
-    async def _append(self, name: EventName, outcome: Outcome, **fields: FieldValue) -> int:
+    async def _append(self, name: EventName, outcome: Outcome, **fields: Said) -> int:
         receipt = await record(
             self._tx, self.actor, name, fields, outcome=outcome, client_id=self._ref.client_id, object_id=self._ref.id,
             provider=self._ref.provider.value, version=self._task.version, sop=str(self._run.id),

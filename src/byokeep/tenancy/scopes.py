@@ -77,21 +77,14 @@ def parse_scope(client_id: UUID | None, platform: str | None, lane: str | None) 
     Raises:
         Rejected: ``bad_scope``.
     """
-    if client_id is None:
-        if platform is None and lane is None:
-            return Scope(GLOBAL, None, cuts_store=True)
-        if platform is None and lane in LANES_OF_ALL:
-            return Scope(f"lane:{lane}", None, cuts_store=False)
-    elif platform is None and lane is None:
-        return Scope(f"client:{client_id}", client_id, cuts_store=True)
-    elif lane is None and platform in PLATFORMS:
-        return Scope(f"client:{client_id}:platform:{platform}", client_id, cuts_store=False)
-    elif platform is None and lane in set(Lane):
-        return Scope(f"client:{client_id}:lane:{lane}", client_id, cuts_store=False)
-    raise Rejected(
-        "bad_scope",
-        next_step="Name nothing (global), the browser lane, a client, a client and a platform, or a client and a lane.",
-    )
+    lanes = LANES_OF_ALL if client_id is None else set(Lane)
+    known = platform is None or (client_id is not None and lane is None and platform in PLATFORMS)
+    if not known or (lane is not None and lane not in lanes):
+        step = "Name nothing (global), the browser lane, a client, a client and a platform, or a client and a lane."
+        raise Rejected("bad_scope", next_step=step)
+    named = {"client": client_id, "platform": platform, "lane": lane}
+    name = ":".join(f"{kind}:{one}" for kind, one in named.items() if one is not None)
+    return Scope(name or GLOBAL, client_id, cuts_store=platform is None and lane is None)
 
 
 def scope_from_name(name: str) -> Scope:
