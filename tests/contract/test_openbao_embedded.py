@@ -61,7 +61,7 @@ async def test_a_killed_node_comes_back_with_its_data_and_a_stale_one_is_ended(o
     try:
         assert second.pid != orphan
         assert not Path(f"/proc/{orphan}/exe").exists()
-        assert not (await bring_up(second, own.desired)).changed
+        assert not await bring_up(second, own.desired)
         assert await intake.current_version(refs[0]) == 1
     finally:
         await second.stop()
@@ -157,7 +157,7 @@ async def test_a_missing_seal_key_is_not_made_anew_over_old_data(own: Bao) -> No
         assert "chmod 600" in caught.value.next_step
     key.chmod(0o600)
     await own.server.start()
-    assert not (await bring_up(own.server, own.desired)).changed
+    assert not await bring_up(own.server, own.desired)
 
 
 async def test_a_first_start_cut_short_is_begun_again(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ async def test_a_first_start_cut_short_is_begun_again(tmp_path: Path) -> None:
     again = EmbeddedOpenBao(tmp_path)
     await again.start()
     try:
-        assert (await bring_up(again, Desired(installation_id=uuid.uuid4()))).changed
+        assert await bring_up(again, Desired(installation_id=uuid.uuid4()))
         assert not again.unfinished.exists()
         assert len(list((tmp_path / "openbao").glob("data.unfinished-*"))) == 1
         async with BaoHttp(again.address) as http:

@@ -75,7 +75,7 @@ async def install(settings: Settings, store: EmbeddedOpenBao | None) -> bool:
         Whether this is a copy of an installation, or one that was moved: it is closed then.
     """
     installation = await _migrated(settings)
-    if store is not None and (await bring_up(store, _desired(settings, installation))).changed:
+    if store is not None and await bring_up(store, _desired(settings, installation)):
         await _record_provisioning(settings)
     await _first_identities(settings)
     async with broker_app(settings) as app:
@@ -186,11 +186,10 @@ async def provision_external(settings: Settings, admin_token: Secret) -> dict[st
     installation = await _migrated(settings)
     place = private_dir(credentials(settings))
     async with store_http(settings) as http:
-        done = await provision(http, admin_token, _desired(settings, installation), credentials_dir=place)
-    if done.changed:
-        await _record_provisioning(settings)
+        devices = await provision(http, admin_token, _desired(settings, installation), credentials_dir=place)
+    await _record_provisioning(settings)
     await install(settings, None)
-    return {"installation": str(installation), "changed": done.changed, "audit_devices": list(done.audit_devices)}
+    return {"installation": str(installation), "changed": True, "audit_devices": list(devices)}
 
 
 async def settle(settings: Settings, app: BrokerApp) -> bool:

@@ -49,14 +49,6 @@ _SLACK: Final = timedelta(seconds=5)  # entries of parallel requests are not str
 _SMALL: Final = 1 << 20  # bytes below which a file is read from its start
 
 
-@dataclass(frozen=True, slots=True)
-class EntryBatch:
-    """Entries of a stretch of a file, and the offset behind the last whole line."""
-
-    entries: list[StoreEntry]
-    offset: int
-
-
 def first_offset(path: Path, since: datetime) -> int:
     """Return an offset at a line start with every entry at or after ``since`` behind it. Raises Unavailable."""
     wanted = since - _SLACK
@@ -86,8 +78,8 @@ def first_time(path: Path) -> datetime | None:
         return None
 
 
-def batches(path: Path, device: str, offset: int, size: int = 1 << 22) -> Iterator[EntryBatch]:
-    """Yield the whole lines from ``offset`` on, about ``size`` bytes at a time. Raises Unavailable."""
+def batches(path: Path, device: str, offset: int, size: int = 1 << 22) -> Iterator[list[StoreEntry]]:
+    """Yield the entries of the whole lines from ``offset`` on, about ``size`` bytes at a time. Raises Unavailable."""
     with _opened(path) as file:
         file.seek(offset)
         last: datetime | None = None
@@ -101,7 +93,7 @@ def batches(path: Path, device: str, offset: int, size: int = 1 << 22) -> Iterat
                 found += _entries(device, line, last)
                 last = found[-1].at
                 offset += len(line)
-            yield EntryBatch(found, offset)
+            yield found
             if offset < until:
                 if len(line) == MAX_LINE:
                     raise Unavailable("store_audit_unreadable", device=device)
@@ -271,7 +263,7 @@ class FileStoreAudit:
         offset = await asyncio.to_thread(first_offset, path, since)
         source = batches(path, device, offset)
         while (batch := await asyncio.to_thread(next, source, None)) is not None:
-            for entry in batch.entries:
+            for entry in batch:
                 if entry.at >= since:
                     yield entry
 

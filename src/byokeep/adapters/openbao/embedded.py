@@ -45,7 +45,6 @@ from cryptography.x509.oid import NameOID
 from byokeep.adapters.openbao.login import log_in, private_dir, read_private
 from byokeep.adapters.openbao.provisioning import (
     Desired,
-    Provisioned,
     content_hash,
     generate_root,
     provision,
@@ -341,8 +340,10 @@ class EmbeddedOpenBao:
         self.initial_root = Secret(root)
 
 
-async def bring_up(server: EmbeddedOpenBao, desired: Desired) -> Provisioned:
+async def bring_up(server: EmbeddedOpenBao, desired: Desired) -> tuple[str, ...]:
     """Provision a started node when its content is not the desired one, and leave no root token behind.
+
+    Returns the proven audit devices; none when nothing had to be done.
 
     Args:
         server: A started node.
@@ -357,20 +358,20 @@ async def bring_up(server: EmbeddedOpenBao, desired: Desired) -> Provisioned:
         root = server.initial_root
         if root is None:
             provisioner, _ = await log_in(http, credentials / "provisioner.approle")
-            content = content_hash(desired)
-            if not server.root_live.exists() and await recorded_content(http, provisioner) == content:
+            wanted = content_hash(desired)
+            if not server.root_live.exists() and await recorded_content(http, provisioner) == wanted:
                 await http.request("POST", "auth/token/revoke-self", token=provisioner)
-                return Provisioned(content=content, changed=False, audit_devices=())
+                return ()
             await asyncio.to_thread(durable_write, server.root_live, b"")
             root = await generate_root(http, provisioner, server.recovery_keys())
-        done = await provision(http, root, desired, credentials_dir=credentials)
+        devices = await provision(http, root, desired, credentials_dir=credentials)
         await retire_roots(http, root)
         root.wipe()
         server.initial_root = None
         for marker in (server.root_live, server.unfinished):
             marker.unlink(missing_ok=True)
         await asyncio.to_thread(sync_directory, server.unfinished.parent)
-    return done
+    return devices
 
 
 def _must_be_ours_alone(key: Path) -> None:

@@ -263,21 +263,6 @@ _KV_READY_S: Final = 20.0  # a new KV v2 mount refuses requests until it has set
 _LOOK_AGAIN_S: Final = 0.05
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provisioned:
-    """What was found or made.
-
-    Attributes:
-        content: Hash of the layout.
-        changed: False when the recorded hash was already this one.
-        audit_devices: Names of the proven audit devices; empty when nothing had to be done.
-    """
-
-    content: str
-    changed: bool
-    audit_devices: tuple[str, ...]
-
-
 class _Admin:
     """Requests as administrator."""
 
@@ -322,8 +307,8 @@ class _Admin:
             return []
 
 
-async def provision(http: BaoHttp, admin_token: Secret, desired: Desired, *, credentials_dir: Path) -> Provisioned:
-    """Bring the store into the desired state and write the machines' credentials files.
+async def provision(http: BaoHttp, admin_token: Secret, desired: Desired, *, credentials_dir: Path) -> tuple[str, ...]:
+    """Bring the store into the desired state and write the machines' credentials files; return the audit devices.
 
     Args:
         http: An OpenBao of the minimum release or a later one.
@@ -351,12 +336,14 @@ async def provision(http: BaoHttp, admin_token: Secret, desired: Desired, *, cre
         await admin("POST", f"auth/approle/role/{machine}", machine_role(machine))
     await admin.hold("sys/quotas/rate-limit", quotas(desired), ours=("byokeep-",))
     for path in (TOKEN_KEY_PATH, MACHINE_KEY_PATH, SCAN_KEY_PATH):
-        await _platform_key(admin, path)
+        key = Secret(base64.b64encode(secrets.token_bytes(32)))
+        with suppress(Conflict):  # it is there, and stays: every digest made with it depends on it
+            await admin("POST", path, {"options": {"cas": 0}, "data": {"value": key}})
     for machine in MACHINES:
         await _credentials(admin, machine, private_dir(credentials_dir))
-    content = content_hash(desired)
-    await admin("POST", RECORD_PATH, {"custom_metadata": await _recorded(admin) | {"content": content}})
-    return Provisioned(content=content, changed=True, audit_devices=devices)
+    recorded = await _recorded(admin) | {"content": content_hash(desired)}
+    await admin("POST", RECORD_PATH, {"custom_metadata": recorded})
+    return devices
 
 
 async def require_version(http: BaoHttp) -> str:
@@ -485,12 +472,6 @@ async def _recorded(admin: _Admin) -> dict[str, str]:
         return dict((await admin("GET", RECORD_PATH)).data.get("custom_metadata") or {})
     except NotFound:
         return {}
-
-
-async def _platform_key(admin: _Admin, path: str) -> None:
-    key = Secret(base64.b64encode(secrets.token_bytes(32)))
-    with suppress(Conflict):  # it is there, and stays: every digest made with it depends on it
-        await admin("POST", path, {"options": {"cas": 0}, "data": {"value": key}})
 
 
 async def _credentials(admin: _Admin, machine: str, directory: Path) -> None:
