@@ -8,8 +8,8 @@ import pytest
 
 from byokeep.core.errors import Rejected
 from byokeep_redact.engine import Redactor
-from byokeep_redact.selftest import evaluator, runner
-from byokeep_redact.selftest.runner import RunOutcome, Setup
+from byokeep_redact.selftest import pack
+from byokeep_redact.selftest.pack import RunOutcome, Setup
 from byokeep_redact.selftest.samples import (
     COST,
     ENCODED,
@@ -28,41 +28,41 @@ VECTORS = Path(__file__).parents[1] / "vectors"
 
 
 @pytest.fixture(scope="module")
-def result() -> evaluator.Result:
+def result() -> pack.Result:
     """One run of the whole pack against a process that calls ``install()`` and nothing else."""
-    return evaluator.run()
+    return pack.run()
 
 
-def judged(emissions: list[runner.Emission], said: dict[str, str]) -> list[evaluator.Row]:
+def judged(emissions: list[pack.Emission], said: dict[str, str]) -> list[pack.Row]:
     """Rows of a runner that said, at each mark, what is given here, and a runner that said everything as it was."""
     sinks = {one.sink: "ran" for one in emissions}
-    on, off = evaluator._Output(RunOutcome("byokeep", sinks)), evaluator._Output(RunOutcome("off", sinks))
+    on, off = pack._Output(RunOutcome("byokeep", sinks)), pack._Output(RunOutcome("off", sinks))
     on.read("\n".join(f"{one.mark} {said.get(one.mark, '')}" for one in emissions if one.mark in said).encode())
     off.read("\n".join(f"{one.mark} {one.sample.text}" for one in emissions).encode("utf-8", "surrogateescape"))
-    return evaluator._rows(emissions, on, off)
+    return pack._rows(emissions, on, off)
 
 
-def emissions(group: str) -> list[runner.Emission]:
+def emissions(group: str) -> list[pack.Emission]:
     """What one plain sink is fed of one class."""
     names = {EVASION: "evasions", HEADERS: "otel-headers", COST: "long-lines"}
     job = Setup(seed=fresh_seed(), sinks=(names.get(group, "logging-message"),))
-    return [one for one in runner.plan(job) if one.sample.group == group]
+    return [one for one in pack.plan(job) if one.sample.group == group]
 
 
 def shows_a_survivor(group: str) -> None:
     """One survivor fails the class, and its shape is printed, not the sample."""
     planned = emissions(group)
     clean = {one.mark: "[redacted:secret:0a1b2c3d]" for one in planned}
-    assert evaluator.Result("s", rows=judged(planned, clean)).verdict(group) == "clean"
+    assert pack.Result("s", rows=judged(planned, clean)).verdict(group) == "clean"
     one = planned[-1]
-    failed = evaluator.Result("s", rows=judged(planned, clean | {one.mark: f"x {one.sample.text} y"}))
+    failed = pack.Result("s", rows=judged(planned, clean | {one.mark: f"x {one.sample.text} y"}))
     assert failed.verdict(group) == failed.overall() == "found"
-    shown = failed.failure(group) + failed.to_json() + evaluator.table(failed)
+    shown = failed.failure(group) + failed.to_json() + pack.table(failed)
     assert one.sample.shape in shown
     assert not any(secret[:12].decode() in shown for secret in one.sample.secrets)
 
 
-def holds(result: evaluator.Result, group: str) -> None:
+def holds(result: pack.Result, group: str) -> None:
     """All samples of a class through all sinks: none readable; one put back by hand fails it by its shape's name."""
     assert result.verdict(group) == "clean", result.failure(group)
     assert sum(row.samples for row in result.of(group)) >= 20
@@ -70,49 +70,49 @@ def holds(result: evaluator.Result, group: str) -> None:
 
 
 @pytest.mark.req("R8.3-1")
-def test_sk_shapes(result: evaluator.Result) -> None:
+def test_sk_shapes(result: pack.Result) -> None:
     """No `sk-`-like shape survives any sink; a survivor fails the class and is not shown."""
     holds(result, "sk-like")
 
 
 @pytest.mark.req("R8.3-2")
-def test_bearer_tokens(result: evaluator.Result) -> None:
+def test_bearer_tokens(result: pack.Result) -> None:
     """No spelling of a bearer token or its like survives any sink; a survivor would show."""
     holds(result, "bearer")
 
 
 @pytest.mark.req("R8.3-3")
-def test_long_base64(result: evaluator.Result) -> None:
+def test_long_base64(result: pack.Result) -> None:
     """No long base64, wrapped, unpadded or in a data URI, survives any sink; a survivor would show."""
     holds(result, "base64")
 
 
 @pytest.mark.req("R8.3-4")
-def test_cookies(result: evaluator.Result) -> None:
+def test_cookies(result: pack.Result) -> None:
     """No cookie value survives any sink, whatever lists it; a survivor would show."""
     holds(result, "cookie")
 
 
 @pytest.mark.req("R8.3-5")
-def test_span_headers(result: evaluator.Result) -> None:
+def test_span_headers(result: pack.Result) -> None:
     """With every header captured, no span shows a credential, nor a URL a key; a survivor would show."""
     holds(result, HEADERS)
 
 
 @pytest.mark.req("R8.3-9")
-def test_evasions(result: evaluator.Result) -> None:
+def test_evasions(result: pack.Result) -> None:
     """No evasion gets a registered value through any sink; a survivor would show."""
     holds(result, EVASION)
 
 
 @pytest.mark.parametrize("group", ["token", ENCODED])
-def test_tokens_and_encodings(result: evaluator.Result, group: str) -> None:
+def test_tokens_and_encodings(result: pack.Result, group: str) -> None:
     """No token shape, and no registered value in any of the 27 encodings, survives any sink; a survivor would show."""
     holds(result, group)
 
 
 @pytest.mark.req("R8.3-8")
-def test_ids_digests_and_audit_streams_survive(result: evaluator.Result) -> None:
+def test_ids_digests_and_audit_streams_survive(result: pack.Result) -> None:
     """No allow-listed id is altered by any sink, nor a line of the published audit exports; an altered id fails."""
     assert result.verdict(SURVIVE) == "clean", result.failure(SURVIVE)
     redactor = Redactor()
@@ -122,27 +122,27 @@ def test_ids_digests_and_audit_streams_survive(result: evaluator.Result) -> None
     planned = emissions(SURVIVE)
     kept = {one.mark: one.sample.text for one in planned}
     rows = judged(planned, kept)
-    assert evaluator.Result("s", rows=rows).verdict(SURVIVE) == "clean"
+    assert pack.Result("s", rows=rows).verdict(SURVIVE) == "clean"
     for one in planned:
         altered = one.sample.text.replace(one.sample.keep[0], "[redacted:secret:0a1b2c3d]")
-        failed = evaluator.Result("s", rows=judged(planned, kept | {one.mark: altered}))
+        failed = pack.Result("s", rows=judged(planned, kept | {one.mark: altered}))
         assert failed.verdict(SURVIVE) == "found", one.sample.shape
         assert one.sample.shape in failed.failure(SURVIVE)
 
 
 @pytest.mark.req("R8.3-10")
-def test_long_lines_cost_little_and_are_cut(result: evaluator.Result) -> None:
+def test_long_lines_cost_little_and_are_cut(result: pack.Result) -> None:
     """A line over the limit comes out shorter; one that takes over a second is a warning, memory a failure."""
     assert result.verdict(COST) in ("clean", "slow"), (result.failure(COST), result.cost_s)
     assert result.cost_s
-    row = evaluator.Row(COST, "long-lines", samples=2, control=1)
-    late = evaluator.Result("s", rows=[row])
-    evaluator._evaluate_cost(row, RunOutcome(cost_s={"pairs": 1.1, "base64": 0.2}))
+    row = pack.Row(COST, "long-lines", samples=2, control=1)
+    late = pack.Result("s", rows=[row])
+    pack._evaluate_cost(row, RunOutcome(cost_s={"pairs": 1.1, "base64": 0.2}))
     assert (row.leaked, row.slow, row.heavy) == (0, 1, 0), "slow is not leaked"
     assert (late.verdict(COST), late.overall()) == ("slow", "clean")
     assert "0 leaked" in late.failure(COST)
     row.shapes = []
-    evaluator._evaluate_cost(row, RunOutcome(cost_s={"pairs": 1.1, "base64": 0.2}, grown_bytes=evaluator.GROWTH + 1))
+    pack._evaluate_cost(row, RunOutcome(cost_s={"pairs": 1.1, "base64": 0.2}, grown_bytes=pack.GROWTH + 1))
     assert (late.verdict(COST), late.overall()) == ("found", "found")
     assert {len(emissions(COST)) for _ in range(5)} == {8}, "as many in every run"
     assert row.shapes == ["pairs (too slow)", "memory"]
@@ -152,68 +152,64 @@ def test_long_lines_cost_little_and_are_cut(result: evaluator.Result) -> None:
 
 
 @pytest.mark.req("R8.3-7")
-def test_the_pack_fails_in_every_class_with_the_engine_off(result: evaluator.Result) -> None:
+def test_the_pack_fails_in_every_class_with_the_engine_off(result: pack.Result) -> None:
     """With the redactor taken out every class leaks; a class that stays green without it rejects the whole pack."""
     assert not result.rejected
-    assert set(result.groups()) == set(runner.GROUPS) - {runner.OWN}
+    assert set(result.groups()) == set(pack.GROUPS) - {pack.OWN}
     for group in result.groups():
         assert sum(row.control for row in result.of(group)) > 0, group
-    green = evaluator.Result(
-        "s", rows=[evaluator.Row("bearer", "x", samples=9)], rejected=["bearer passes with the engine off"]
-    )
+    green = pack.Result("s", rows=[pack.Row("bearer", "x", samples=9)], rejected=["bearer passes with the engine off"])
     assert green.overall() == "unknown"
-    assert evaluator.EXIT[green.overall()] != 0
+    assert pack.EXIT[green.overall()] != 0
     assert "pack rejected" in green.failure("bearer")
 
 
 def test_only_a_class_without_any_sink_is_absent() -> None:
     """Without OpenTelemetry there are no captured headers; a class that one sink is left for is still expected."""
-    job, sinks = Setup(seed="s"), list(runner.SINKS)
-    expected, absent = runner.classes(job, [name for name in sinks if not name.startswith("otel")])
+    job, sinks = Setup(seed="s"), list(pack.SINKS)
+    expected, absent = pack.classes(job, [name for name in sinks if not name.startswith("otel")])
     assert absent == [HEADERS]
-    assert set(expected) == set(runner.GROUPS) - {HEADERS, runner.OWN}
-    assert runner.classes(job, sinks)[1] == []
-    assert runner.classes(job, ["otel-headers"])[0] == [HEADERS]
+    assert set(expected) == set(pack.GROUPS) - {HEADERS, pack.OWN}
+    assert pack.classes(job, sinks)[1] == []
+    assert pack.classes(job, ["otel-headers"])[0] == [HEADERS]
 
 
 @pytest.mark.req("R8.3-6")
 def test_nothing_looked_at_is_not_clean() -> None:
     """No samples, a sink that could not run, a sample that left no trace, a criterion that is blind: unknown, not 0."""
-    fine = evaluator.Row("bearer", "logging-message", samples=5, control=1)
-    assert evaluator.Result("s", rows=[fine], sinks={"logging-message": "ran"}).overall() == "clean"
-    assert evaluator.Result("s").overall() == "unknown"
-    assert evaluator.Result("s").doubts() == ["no samples"]
-    without = evaluator.Result("s", rows=[fine], expected=["bearer"], absent=[HEADERS])
+    fine = pack.Row("bearer", "logging-message", samples=5, control=1)
+    assert pack.Result("s", rows=[fine], sinks={"logging-message": "ran"}).overall() == "clean"
+    assert pack.Result("s").overall() == "unknown"
+    assert pack.Result("s").doubts() == ["no samples"]
+    without = pack.Result("s", rows=[fine], expected=["bearer"], absent=[HEADERS])
     assert (without.verdict(HEADERS), without.overall()) == ("absent", "clean")
-    assert "not available" in evaluator.table(without)
-    empty = evaluator.Result("s", rows=[fine], expected=["bearer", HEADERS])
+    assert "not available" in pack.table(without)
+    empty = pack.Result("s", rows=[fine], expected=["bearer", HEADERS])
     assert (empty.verdict(HEADERS), empty.overall()) == ("unknown", "unknown"), "its sink is there, its samples are not"
-    assert evaluator.Result("s", absent=[HEADERS]).overall() == "unknown"
-    empty = evaluator.Row("bearer", "logging-message", control=1)
-    unseen = evaluator.Row("bearer", "logging-message", samples=5, unseen=1, control=1)
+    assert pack.Result("s", absent=[HEADERS]).overall() == "unknown"
+    empty = pack.Row("bearer", "logging-message", control=1)
+    unseen = pack.Row("bearer", "logging-message", samples=5, unseen=1, control=1)
     for doubtful in (
-        evaluator.Result("s", rows=[empty]),
-        evaluator.Result("s", rows=[unseen]),
-        evaluator.Result("s", rows=[fine], sinks={"warnings": "failed:ImportError"}),
-        evaluator.Result("s", rows=[fine], missed=["bearer/tab"]),
+        pack.Result("s", rows=[empty]),
+        pack.Result("s", rows=[unseen]),
+        pack.Result("s", rows=[fine], sinks={"warnings": "failed:ImportError"}),
+        pack.Result("s", rows=[fine], missed=["bearer/tab"]),
     ):
         assert doubtful.overall() == doubtful.verdict("bearer") == "unknown"
-        assert evaluator.EXIT["unknown"] == 4
-    found = evaluator.Result(
-        "s", rows=[evaluator.Row("bearer", "x", samples=5, leaked=1)], sinks={"y": "failed:OSError"}
-    )
-    assert (found.overall(), evaluator.EXIT[found.overall()]) == ("found", 1)
-    assert evaluator.Result.from_json(found.to_json()) == found
+        assert pack.EXIT["unknown"] == 4
+    found = pack.Result("s", rows=[pack.Row("bearer", "x", samples=5, leaked=1)], sinks={"y": "failed:OSError"})
+    assert (found.overall(), pack.EXIT[found.overall()]) == ("found", 1)
+    assert pack.Result.from_json(found.to_json()) == found
 
 
 def test_a_runner_that_cannot_be_set_up_is_unknown(tmp_path: Path) -> None:
     """A set-up function that is not there: every sink failed, nothing is clean."""
-    outcome = evaluator.run(Setup(setup="no_such_module:configure", root=tmp_path))
+    outcome = pack.run(Setup(setup="no_such_module:configure", root=tmp_path))
     assert outcome.overall() == "unknown"
     assert set(outcome.sinks.values()) <= {"failed:died", "absent"}
 
 
-def test_every_sink_ran_and_all_but_quiet_ones_could_leak(result: evaluator.Result) -> None:
+def test_every_sink_ran_and_all_but_quiet_ones_could_leak(result: pack.Result) -> None:
     """Each sink whose library is there ran, and leaked with the engine off: what it says is no silence."""
     assert not [state for state in result.sinks.values() if state.startswith("failed")]
     assert not result.missed
@@ -251,5 +247,5 @@ def test_a_corpus_that_is_wrong_is_refused(tmp_path: Path, text: str) -> None:
 @pytest.mark.campaign
 def test_every_sample_through_every_sink() -> None:
     """The whole pack at its full size."""
-    outcome = evaluator.run(Setup(full=True))
+    outcome = pack.run(Setup(full=True))
     assert outcome.overall() == "clean", "\n".join(outcome.failure(group) for group in outcome.groups())

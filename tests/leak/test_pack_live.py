@@ -128,9 +128,9 @@ def test_a_request_that_is_not_refused_leaves_the_answer_unknown(status: int) ->
     """No answer, accepted, sent elsewhere or broken: nothing is proved by it; all refused is clean."""
     made = live.probes(DESCRIPTION)
     search = live.search_for(made)
-    sent = [(probe, live.LiveReply(422, b"refused")) for probe in made]
+    sent = [(probe, 422, b"refused") for probe in made]
     assert live.evaluate_replies(sent, search).verdict == "clean"
-    sent[-1] = (made[-1], live.LiveReply(status, b"something"))
+    sent[-1] = (made[-1], status, b"something")
     assert live.evaluate_replies(sent, search).verdict == "unknown"
 
 

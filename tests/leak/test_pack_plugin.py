@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from byokeep_redact.selftest import evaluator
-from byokeep_redact.selftest.runner import Setup
+from byokeep_redact.selftest import pack
+from byokeep_redact.selftest.pack import Setup
 
 pytestmark = pytest.mark.timeout(400)  # a run takes twenty seconds, on a busy machine minutes
 
@@ -126,9 +126,9 @@ def test_a_busy_machine_is_a_warning(tmp_path: Path, found: str, code: int, says
     """Lines that took too long are a warning, by name; memory over its bound fails the class."""
     project(tmp_path, "def test_one():\n    pass\n")
     (tmp_path / "conftest.py").write_text(
-        "from byokeep_redact.selftest import evaluator\n"
-        f"row = evaluator.Row('cost', 'long-lines', samples=1, control=1, {found}=1)\n"
-        "evaluator.run = lambda *_: evaluator.Result('s', rows=[row], sinks={'long-lines': 'ran'})\n"
+        "from byokeep_redact.selftest import pack\n"
+        f"row = pack.Row('cost', 'long-lines', samples=1, control=1, {found}=1)\n"
+        "pack.run = lambda *_: pack.Result('s', rows=[row], sinks={'long-lines': 'ran'})\n"
     )
     ran = run(tmp_path, "--secrets-leak", "-k", "cost")
     assert ran.returncode == code, ran.stdout
@@ -234,10 +234,10 @@ def configure():
 def test_another_redactor_is_measured_by_its_own_registration(tmp_path: Path) -> None:
     """A project's own redactor is given the live values its own way: it hides plain ones and loses encoded ones."""
     (tmp_path / "ownlogs.py").write_text(FOREIGN)
-    outcome = evaluator.run(Setup("ownlogs:configure", "ownlogs:VALUES.append", root=tmp_path))
+    outcome = pack.run(Setup("ownlogs:configure", "ownlogs:VALUES.append", root=tmp_path))
     assert outcome.overall() == "unknown", "a name that names no function"
     (tmp_path / "ownlogs.py").write_text(FOREIGN + "register = VALUES.append\n")
-    outcome = evaluator.run(Setup("ownlogs:configure", "ownlogs:register", root=tmp_path))
+    outcome = pack.run(Setup("ownlogs:configure", "ownlogs:register", root=tmp_path))
     assert (outcome.engine, outcome.overall()) == ("foreign", "found")
     row = next(row for row in outcome.of("encodings") if row.sink == "logging-message")
     assert {"hex/opaque", "base64@0/opaque"} <= set(row.shapes)

@@ -57,7 +57,7 @@ def found(path: str, body: str) -> list[str]:
         (TEST, "@pytest.mark.skip\ndef test_x():\n    'Doc.'", "not run"),
         (TEST, "@pytest.mark.xfail(reason='x')\ndef test_x():\n    'Doc.'", "not run"),
         (TEST, "pytest.importorskip('x')", "not run"),
-        ("src/byokeep_redact/selftest/evaluator.py", "pytest.skip('x')", "not run"),
+        ("src/byokeep_redact/selftest/pack.py", "pytest.skip('x')", "not run"),
         (FLOW, "def (", "does not parse"),
     ],
 )

@@ -313,7 +313,7 @@ def pack() -> int:
 
     Example: byokeep leaks pack --token-file operator.token
     """
-    live, exits = _part("selftest.live"), _part("selftest.evaluator").EXIT
+    live, exits = _part("selftest.live"), _part("selftest.pack").EXIT
     try:
         with busy("Sending canaries and searching"):
             places = run(_places(live))
@@ -345,11 +345,11 @@ async def _places(live: Any) -> list[Any]:
     return places
 
 
-async def _send(probes: list[Any]) -> list[tuple[Any, Any]]:
+async def _send(probes: list[Any]) -> list[tuple[Any, int, bytes]]:
     token, gate, url = own_token(), asyncio.Semaphore(_AT_ONCE), web_url()
     async with Transport(ca_file=session().settings.file("web_ca_file")) as http:
 
-        async def one(probe: Any) -> tuple[Any, Any]:
+        async def one(probe: Any) -> tuple[Any, int, bytes]:
             bearer = {"Authorization": "Bearer " + token.reveal().decode()} if probe.with_token else {}
             headers, status, said = dict(probe.headers) | bearer, 0, b""
             async with gate:
@@ -360,6 +360,6 @@ async def _send(probes: list[Any]) -> list[tuple[Any, Any]]:
                         said = repr(sorted(reply.headers.items())).encode() + b"\n"
                         said += await read_body(reply, _MOST)
                         status = reply.status  # 0: not read to its end, so nothing is known of it
-            return probe, _part("selftest.live").LiveReply(status, said)
+            return probe, status, said
 
         return await asyncio.gather(*(one(probe) for probe in probes))

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from byokeep_redact.canary import PROVIDERS, Canary, marker_of, new_canary
+from byokeep_redact.canary import PROVIDERS, Canary, new_canary
 from byokeep_redact.scan import ENCODINGS
 from byokeep_redact.search import Sweep
-from byokeep_redact.selftest.evaluator import Verdict
+from byokeep_redact.selftest.pack import Verdict, worst
 
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
 _NOBODY: Final = "00000000-0000-4000-8000-000000000000"  # an id that no object has
@@ -38,14 +38,6 @@ class Probe:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
     with_token: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class LiveReply:
-    """What came back; ``status`` 0 = nothing did."""
-
-    status: int
-    content: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +78,7 @@ def _for_operation(
             label,
             method,
             path=fields.get("path", _filled(path, operation)).replace(_HERE, quote(key, safe="")),
-            canary=Canary(label, value, marker_of(value)),
+            canary=Canary(label, value),
             headers={name: text.replace(_HERE, key) for name, text in fields.get("headers", {}).items()},
             body=None if body is None else body.replace(_HERE, key).encode(),
             with_token=with_token,
@@ -137,11 +129,9 @@ def _bodies(schema: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "body of another type", '["CANARY"]'
     yield "body cut off", '{"value": "CANARY'
     for name, about in schema["properties"].items():
-        if {"array", "object"} & _types(about):
-            wrong = '"CANARY"' if "string" not in _types(about) else None
-        else:
-            wrong = '["CANARY"]'
-        if wrong is not None:
+        types = _types(about)
+        wrong = '"CANARY"' if {"array", "object"} & types else '["CANARY"]'
+        if "string" not in types or wrong != '"CANARY"':
             yield f"body field {name}", f'{{"{name}": {wrong}, "CANARY": "CANARY"}}'
 
 
@@ -157,22 +147,25 @@ def search_for(made: Sequence[Probe]) -> Sweep:
     return Sweep([probe.canary for probe in made])
 
 
-def evaluate_replies(sent: Sequence[tuple[Probe, LiveReply]], search: Sweep) -> LivePlace:
-    """Search every reply for every canary, and say whether each request was refused as it had to be."""
+def evaluate_replies(sent: Sequence[tuple[Probe, int, bytes]], search: Sweep) -> LivePlace:
+    """Search every reply for every canary, and say whether each request was refused as it had to be.
+
+    What came back on a request is its status, 0 = nothing, and the content.
+    """
     details, found, unknown = [], 0, 0
-    for probe, reply in sent:
-        reading = probe.method == "GET" and 200 <= reply.status < 300
-        if reply.content:
-            report = search.scan_bytes(reply.content, source=probe.label)
+    for probe, status, content in sent:
+        reading = probe.method == "GET" and 200 <= status < 300
+        if content:
+            report = search.scan_bytes(content, source=probe.label)
             if report.findings:
                 found += 1
                 details.append(f"{probe.label}: given back as {report.findings[0].encoding}")
             elif report.unreadable:
                 unknown += 1
                 details.append(f"{probe.label}: {report.unreadable[0].reason}")
-        if not reading and not 400 <= reply.status < 500:
+        if not reading and not 400 <= status < 500:
             unknown += 1
-            details.append(f"{probe.label}: status {reply.status}")
+            details.append(f"{probe.label}: status {status}")
     return LivePlace("answers", len(sent), found, unknown, tuple(details))
 
 
@@ -199,5 +192,4 @@ def evaluate_control() -> LivePlace:
 
 def overall(places: Sequence[LivePlace]) -> Verdict:
     """Return what is known of all places together; none is unknown."""
-    verdicts = {place.verdict for place in places} or {"unknown"}
-    return "found" if "found" in verdicts else "unknown" if "unknown" in verdicts else "clean"
+    return worst(place.verdict for place in places)

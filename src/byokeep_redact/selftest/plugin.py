@@ -13,13 +13,12 @@ import os
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 
 if TYPE_CHECKING:
-    from byokeep_redact.selftest.evaluator import Result
-    from byokeep_redact.selftest.runner import Setup
+    from byokeep_redact.selftest.pack import Result, Setup
 
 _NODE: Final = "secrets-leak"
 _CONTROLS: Final = "controls"
@@ -49,10 +48,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "secrets_leak: a part of the leak pack")
     if config.getoption("secrets_leak_watch"):
         _start_watch(config, every_test=True)
-    if _asked(config) and not hasattr(config, "workerinput"):
-        faults = importlib.import_module("byokeep_redact.selftest.runner").faults(_project(config))
-        if faults:
-            raise pytest.UsageError("\n".join(faults))
+    if _asked(config) and not hasattr(config, "workerinput") and (faults := _pack().faults(_project(config))):
+        raise pytest.UsageError("\n".join(faults))
+
+
+def _pack() -> Any:
+    return importlib.import_module("byokeep_redact.selftest.pack")
 
 
 def _asked(config: pytest.Config) -> bool:
@@ -95,10 +96,8 @@ class _Part(pytest.Item):
             elif result.verdict(self.name) != "clean":
                 raise _Leak(result.failure(self.name))
             return
-        table = importlib.import_module("byokeep_redact.selftest.evaluator").table
-        self.user_properties.append((_TABLE, table(result)))
-        why = result.doubts()
-        if why:
+        self.user_properties.append((_TABLE, _pack().table(result)))
+        if why := result.doubts():
             raise _Leak("\n".join([f"the pack proves nothing (seed {result.seed})", *why]))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
@@ -114,7 +113,7 @@ class _Part(pytest.Item):
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the pack behind the project's own tests."""
     if _asked(config):
-        plan, own = importlib.import_module("byokeep_redact.selftest.runner"), config.getini("secrets_leak_corpus")
+        plan, own = _pack(), config.getini("secrets_leak_corpus")
         groups = [group for group in plan.GROUPS if own or group != plan.OWN]
         items += [_Part.from_parent(session, name=name, nodeid=f"{_NODE}::{name}") for name in (*groups, _CONTROLS)]
 
@@ -147,12 +146,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def _shared_result(config: pytest.Config) -> Result:
     """Return the run of this session; the first who asks runs it, in whichever worker."""
     if _result not in config.stash:
-        report = importlib.import_module("byokeep_redact.selftest.evaluator").Result
         if not hasattr(config, "workerinput"):
             config.stash[_result] = _run(config)
         else:
             place = Path(config.option.basetemp).parent
-            config.stash[_result] = report.from_json(_once(config, place / "secrets-leak.json"))
+            config.stash[_result] = _pack().Result.from_json(_once(config, place / "secrets-leak.json"))
     return config.stash[_result]
 
 
@@ -174,13 +172,12 @@ def _once(config: pytest.Config, path: Path) -> str:
 
 
 def _run(config: pytest.Config) -> Result:
-    result: Result = importlib.import_module("byokeep_redact.selftest.evaluator").run(_project(config))
-    return result
+    return cast("Result", _pack().run(_project(config)))
 
 
 def _project(config: pytest.Config) -> Setup:
     corpus = str(config.getini("secrets_leak_corpus"))
-    project: Setup = importlib.import_module("byokeep_redact.selftest.runner").Setup(
+    project: Setup = _pack().Setup(
         setup=str(config.getini("secrets_leak_setup")),
         register=str(config.getini("secrets_leak_register")),
         corpus=str(config.rootpath / corpus) if corpus else "",

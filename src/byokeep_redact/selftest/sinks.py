@@ -19,6 +19,7 @@ import http.server
 import importlib
 import json
 import logging
+import runpy
 import subprocess
 import sys
 import threading
@@ -27,7 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -206,12 +207,7 @@ def _stack_info(out: SinkContext, samples: Sequence[Marked]) -> None:
     calls = "\n".join(f'    log.error("{mark}", stack_info=True)  # {text}' for mark, text, _ in samples)
     path = out.scratch / "leakpack_calls.py"
     path.write_text(f"def run(log):\n{calls}\n", encoding="utf-8")
-    spec = spec_from_file_location("leakpack_calls", path)
-    if spec is None or spec.loader is None:
-        raise ImportError("leakpack_calls")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.run(out.log)
+    runpy.run_path(str(path))["run"](out.log)
 
 
 def _structlog(out: SinkContext, samples: Sequence[Marked]) -> None:
