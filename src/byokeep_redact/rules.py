@@ -13,10 +13,10 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 from byokeep_redact.checks import CHECKS, PROOFS, SPLITS, Check, Proof, Split
 from byokeep_redact.decoders import Seen
@@ -35,6 +35,7 @@ _NESTING: Final = frozenset(("authorization", "cookies"))  # splits that do not 
 _JOINT: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[- ]")
 _ATOM: Final = re.compile(r"\{(.+)\}[ioeCn]")  # of an access log: a header, a variable, a cookie
 _LONGEST_NAME: Final = 128
+_Function = TypeVar("_Function")
 CONTEXT: Final = 400
 """Bytes on each side of a value that an allow rule may look at."""
 
@@ -70,10 +71,7 @@ class Rule:
 
     def whole(self, match: re.Match[bytes]) -> tuple[int, int]:
         """Return where the group of `match` stands that holds the secret; (-1, -1) if none took part."""
-        for number in self.value:
-            if match.start(number) >= 0:
-                return match.span(number)
-        return -1, -1
+        return next((match.span(number) for number in self.value if match.start(number) >= 0), (-1, -1))
 
     def spans(self, match: re.Match[bytes]) -> list[tuple[int, int]]:
         """Return the [start, end) of each secret in `match`, in offsets of the searched text; none if refused."""
@@ -82,9 +80,7 @@ class Rule:
             return []
         if self.check is not None and not self.check(match, group):
             return []
-        if self.split is not None:
-            return self.split(match, group)
-        return [match.span(group)]
+        return [match.span(group)] if self.split is None else self.split(match, group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,23 +104,19 @@ class AllowRule:
         return self.after is None or self.after.match(data, end, end + CONTEXT) is not None
 
 
+@dataclass(frozen=True, eq=False)
 class Rules:
     """A whole rule file. Made by `load`."""
 
-    def __init__(
-        self,
-        version: int,
-        rules: tuple[Rule, ...],
-        allows: tuple[AllowRule, ...],
-        secret: re.Pattern[str],
-        public: re.Pattern[str],
-    ) -> None:
-        self.version = version
-        self.rules = rules
-        self.allows = allows
-        self._secret = secret
-        self._public = public
-        self._by_rule = {rule.name: tuple(a for a in allows if rule.name in a.rules) for rule in rules}
+    version: int
+    rules: tuple[Rule, ...]
+    allows: tuple[AllowRule, ...]
+    _secret: re.Pattern[str]
+    _public: re.Pattern[str]
+
+    @cached_property
+    def _by_rule(self) -> dict[str, list[AllowRule]]:
+        return {rule.name: [allow for allow in self.allows if rule.name in allow.rules] for rule in self.rules}
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> Rules:
@@ -188,89 +180,78 @@ def default_rules() -> Rules:
     return Rules.load()
 
 
+# The words of each table; a star stands at those that must be there.
+_TOP: Final = {"version*": int, "part": dict, "names*": dict, "rule*": list, "allow": list}
+_RULE: Final = dict.fromkeys(("name*", "kind*", "description*", "pattern*", "check", "split"), str) | dict.fromkeys(
+    ("value", "literals"), list
+)
+_ALLOW: Final = dict.fromkeys(("name*", "description*", "value*", "before", "after", "proof"), str) | {"rules*": list}
+
+
 class _RuleReader:
     """Turns the document of a rule file into rules, or says what is wrong with it."""
-
-    # The words of each table; a star stands at those that must be there.
-    _TOP: Final = {"version*": int, "part": dict, "names*": dict, "rule*": list, "allow": list}
-    _RULE: Final = dict.fromkeys(("name*", "kind*", "description*", "pattern*", "check", "split"), str) | dict.fromkeys(
-        ("value", "literals"), list
-    )
-    _ALLOW: Final = dict.fromkeys(("name*", "description*", "value*", "before", "after", "proof"), str) | {
-        "rules*": list
-    }
 
     def __init__(self, document: dict[str, Any]) -> None:
         if not document:
             raise RuleError("rules_empty", next_step="The rule file says nothing; give it rules.")
         if document.get("version") != VERSION or isinstance(document["version"], bool):
             raise RuleError("rules_version_unknown", next_step=f"The rule file must say version = {VERSION}.")
-        self._known(document, self._TOP, "file")
+        _known(document, _TOP, "file")
         self._parts: dict[str, str] = {}
         for name, text in document.get("part", {}).items():
-            if not isinstance(text, str):
-                raise RuleError("rule_field_wrong", rule="part", field=_safe(name))
+            _must(isinstance(text, str), "part", _safe(name))
             self._parts[name] = self._expand(text, name)
         self._document = document
 
     def rules(self) -> Rules:
         """Return the rules. Raises RuleError."""
-        rules = tuple(self._rule(entry) for entry in self._document["rule"])
+        rules = tuple(self._rule(_entry(entry, _RULE)) for entry in self._document["rule"])
         if not rules:
             raise RuleError("rules_empty", next_step="The rule file has no [[rule]]; give it rules.")
         known = {rule.name for rule in rules}
-        allows = tuple(self._allow(entry, known) for entry in self._document.get("allow", []))
+        allows = tuple(self._allow(_entry(entry, _ALLOW), known) for entry in self._document.get("allow", []))
         for name, times in Counter([*(rule.name for rule in rules), *(allow.name for allow in allows)]).items():
             if times > 1:
                 raise RuleError("rule_twice", rule=name)
         names = self._document["names"]
-        self._known(names, {"secret*": str, "public*": str}, "names")
+        _known(names, {"secret*": str, "public*": str}, "names")
         secret, public = (
             re.compile(_compiled(self._expand(names[word], "names"), "names").pattern.decode("ascii"))
             for word in ("secret", "public")
         )
         return Rules(VERSION, rules, allows, secret, public)
 
-    def _rule(self, entry: object) -> Rule:
-        given = self._entry(entry, self._RULE)
+    def _rule(self, given: dict[str, Any]) -> Rule:
         name = given["name"]
-        if not KIND.match(given["kind"]):
-            raise RuleError("rule_field_wrong", rule=name, field="kind")
-        pattern = self._pattern(given["pattern"], name)
-        compiled = _compiled(pattern.decode("ascii"), name)
+        _must(KIND.match(given["kind"]), name, "kind")
+        pattern = self._expand(given["pattern"], name)
+        if not pattern.isascii() or _OUTSIDE.search(pattern):
+            raise RuleError("rule_pattern_outside", rule=name, next_step="Both engines must read a pattern alike.")
+        compiled = _compiled(pattern, name)
         if any(match.start() == match.end() for probe in _PROBES for match in compiled.finditer(probe)):
             raise RuleError("rule_matches_nothing", rule=name, next_step="A rule may not match the empty string.")
         value = tuple(given.get("value", [0]))
-        if not value or any(type(number) is not int or not 0 <= number <= compiled.groups for number in value):
-            raise RuleError("rule_field_wrong", rule=name, field="value")
+        right = (type(number) is int and 0 <= number <= compiled.groups for number in value)
+        _must(value and all(right), name, "value")
         literals = given.get("literals", [])
-        if any(not isinstance(text, str) or not text or text != text.lower() for text in literals):
-            raise RuleError("rule_field_wrong", rule=name, field="literals")
-        for word, table in (("check", CHECKS), ("split", SPLITS)):
-            if word in given and given[word] not in table:
-                raise RuleError("rule_field_wrong", rule=name, field=word)
+        _must(all(isinstance(text, str) and text and text == text.lower() for text in literals), name, "literals")
         return Rule(
             name=name,
             kind=given["kind"],
             description=given["description"],
-            pattern=pattern,
+            pattern=pattern.encode("ascii"),
             compiled=compiled,
             value=value,
             literals=tuple(text.encode("utf-8") for text in literals),
-            check=CHECKS[given["check"]] if "check" in given else None,
-            split=SPLITS[given["split"]] if "split" in given else None,
+            check=_named(given, "check", CHECKS),
+            split=_named(given, "split", SPLITS),
             nests="check" in given or given.get("split") in _NESTING,
         )
 
-    def _allow(self, entry: object, known: set[str]) -> AllowRule:
-        given = self._entry(entry, self._ALLOW)
+    def _allow(self, given: dict[str, Any], known: set[str]) -> AllowRule:
         name = given["name"]
-        if not given["rules"] or not set(given["rules"]) <= known:
-            raise RuleError("rule_field_wrong", rule=name, field="rules")
-        if "proof" in given and given["proof"] not in PROOFS:
-            raise RuleError("rule_field_wrong", rule=name, field="proof")
-        before = given.get("before")
-        after = given.get("after")
+        _must(given["rules"] and set(given["rules"]) <= known, name, "rules")
+        before, after = given.get("before"), given.get("after")
         return AllowRule(
             name=name,
             description=given["description"],
@@ -278,30 +259,8 @@ class _RuleReader:
             value=_compiled(self._expand(given["value"], name), name),
             before=None if before is None else _compiled(f"(?:{self._expand(before, name)})\\Z", name),
             after=None if after is None else _compiled(self._expand(after, name), name),
-            proof=PROOFS[given["proof"]] if "proof" in given else None,
+            proof=_named(given, "proof", PROOFS),
         )
-
-    def _entry(self, entry: object, fields: Mapping[str, type[Any]]) -> dict[str, Any]:
-        if not isinstance(entry, dict):
-            raise RuleError("rule_field_wrong", rule="unnamed", field="entry")
-        name = entry.get("name")
-        if not isinstance(name, str) or not _NAME.match(name):
-            raise RuleError("rule_field_wrong", rule="unnamed", field="name")
-        self._known(entry, fields, name)
-        return entry
-
-    def _known(self, entry: object, fields: Mapping[str, type[Any]], name: str) -> None:
-        if not isinstance(entry, dict):
-            raise RuleError("rule_field_wrong", rule=name, field="entry")
-        kinds = {word.rstrip("*"): kind for word, kind in fields.items()}
-        for word, value in entry.items():
-            if word not in kinds:
-                raise RuleError("rule_field_unknown", rule=name, field=_safe(word))
-            if type(value) is not kinds[word] or value == "":
-                raise RuleError("rule_field_wrong", rule=name, field=_safe(word))
-        for word in fields:
-            if word.endswith("*") and word[:-1] not in entry:
-                raise RuleError("rule_field_missing", rule=name, field=word[:-1])
 
     def _expand(self, text: str, name: str) -> str:
         def part(found: re.Match[str]) -> str:
@@ -311,11 +270,37 @@ class _RuleReader:
 
         return _PART.sub(part, text)
 
-    def _pattern(self, text: str, name: str) -> bytes:
-        expanded = self._expand(text, name)
-        if not expanded.isascii() or _OUTSIDE.search(expanded):
-            raise RuleError("rule_pattern_outside", rule=name, next_step="Both engines must read a pattern alike.")
-        return expanded.encode("ascii")
+
+def _must(holds: object, rule: str, field: str) -> None:
+    if not holds:
+        raise RuleError("rule_field_wrong", rule=rule, field=field)
+
+
+def _named(given: dict[str, Any], word: str, table: Mapping[str, _Function]) -> _Function | None:
+    """Return the function that a rule names, if it names one."""
+    _must(given.get(word) in (None, *table), given["name"], word)
+    return table.get(given.get(word, ""))
+
+
+def _entry(entry: object, fields: Mapping[str, type[Any]]) -> dict[str, Any]:
+    """Return a rule whose name can be shown and whose words are all known."""
+    _must(isinstance(entry, dict), "unnamed", "entry")
+    given = cast(dict[str, Any], entry)
+    name = given.get("name")
+    _must(isinstance(name, str) and _NAME.match(name), "unnamed", "name")
+    _known(given, fields, str(name))
+    return given
+
+
+def _known(entry: Mapping[str, Any], fields: Mapping[str, type[Any]], name: str) -> None:
+    kinds = {word.rstrip("*"): kind for word, kind in fields.items()}
+    for word, value in entry.items():
+        if word not in kinds:
+            raise RuleError("rule_field_unknown", rule=name, field=_safe(word))
+        _must(type(value) is kinds[word] and value != "", name, _safe(word))
+    for word in fields:
+        if word.endswith("*") and word[:-1] not in entry:
+            raise RuleError("rule_field_missing", rule=name, field=word[:-1])
 
 
 def _compiled(pattern: str, name: str) -> re.Pattern[bytes]:

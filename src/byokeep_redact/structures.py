@@ -14,7 +14,7 @@ import pathlib
 import types
 import uuid
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from byokeep_redact.secret import Secret
@@ -28,6 +28,7 @@ CIRCLE: Final = "[circle]"
 _PLAIN = (type(None), bool, float, uuid.UUID, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal)
 _SCALARS: Final = frozenset({float, bool, type(None)})
 _LONG_NUMBER: Final = 10**11
+Told = Callable[[object], str | None]
 _NAME_KEYS: Final = frozenset({"name", "key", "header"})
 
 
@@ -44,14 +45,16 @@ class _Leaf:
 class _Walk:
     """One pass over a structure: makes its shape anew with leaves in it."""
 
-    def __init__(self, redactor: Redactor) -> None:
-        self._redactor = redactor
+    def __init__(self, redactor: Redactor, told: Told) -> None:
+        self._redactor, self._told = redactor, told
         self.keys: list[_Leaf] = []
         self.leaves: list[_Leaf] = []
         self._above: set[int] = set()
 
     def shape(self, value: Any, depth: int, secret: bool) -> Any:
         """Return `value` with its texts replaced by leaves; everything under `secret` is masked."""
+        if (text := self._told(value)) is not None:
+            value = text
         if isinstance(value, enum.Enum):
             return self.shape(value.value, depth, secret)
         if secret and not isinstance(value, (Mapping, list, tuple, type(None), bool)):
@@ -139,11 +142,18 @@ class _Walk:
         return tuple(items) if isinstance(value, tuple) else items
 
 
-def redacted(redactor: Redactor, value: Any) -> Any:
-    """Return `value` with every secret masked; a plain dict without any comes back as the same object."""
+def _untold(_value: object) -> None:
+    return None
+
+
+def redacted(redactor: Redactor, value: Any, told: Told | None = None) -> Any:
+    """Return `value` with every secret masked; a plain dict without any comes back as the same object.
+
+    `told` returns the text that stands for an object, None for one that it does not know.
+    """
     if type(value) is dict and _clean(redactor, value):
         return value
-    walk = _Walk(redactor)
+    walk = _Walk(redactor, told or _untold)
     shape = walk.shape(value, 0, False)
     _mask_leaves(redactor, [*walk.leaves, *walk.keys])
     return _filled(shape)

@@ -89,14 +89,21 @@ def redact_document(document: Any, redactor: Redactor | None = None) -> Any:
     """Return a parsed JSON document with its credentials masked. Raises RedactionFailed."""
     redactor = redactor or engine.default()
     by_place = _ByPlace(redactor)
-    try:
+    with _failing_closed("document_not_redacted"):
         masked = by_place.node(document, "")
         with known_during(redactor, by_place.values):
             return redactor.value(masked)
+
+
+@contextmanager
+def _failing_closed(code: str = "picture_not_taken") -> Iterator[None]:
+    """Let whatever goes wrong out as RedactionFailed with a code, and nothing of what was worked on."""
+    try:
+        yield
     except RedactionFailed:
         raise
-    except Exception:  # a defect here must not let a raw document through
-        raise RedactionFailed("document_not_redacted") from None
+    except Exception:  # a defect here must let nothing raw through
+        raise RedactionFailed(code) from None
 
 
 @contextmanager
@@ -210,7 +217,8 @@ _COOKIE_FILE: Final = re.compile(
 _HAR_HEAD: Final = re.compile(r'\A\s*\{\s*"log"\s*:\s*\{')
 _CDP: Final = re.compile(r"(?:Network|Storage|DOMStorage|Fetch|Runtime|Page|IndexedDB)\.[a-z]\w+\Z")
 _MATROSKA: Final = bytes.fromhex("1a45dfa3")
-_PICTURE: Final = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+_JPEG: Final = b"\xff\xd8\xff"
 
 
 class ArtifactKind(StrEnum):
@@ -250,18 +258,16 @@ def _is_redacted(source: Path, redactor: Redactor | None) -> bool:
         return False  # could not be checked
 
 
-def classify_artifact(source: Path | bytes) -> ArtifactKind:
-    """Return what a file, or its content, is. A file that cannot be read is `unreadable`, not an error."""
-    return _kind_of(source, 0)
+def classify_artifact(source: Path | bytes, nested: int = 0) -> ArtifactKind:
+    """Return what a file, or its content, is. A file that cannot be read is `unreadable`, not an error.
 
-
-def _kind_of(source: Path | bytes, nested: int) -> ArtifactKind:
-    """`nested` counts the archives around the source."""
+    `nested` counts the archives around the source.
+    """
     try:
         data = source if isinstance(source, bytes) else _content(source)
     except OSError:
         return ArtifactKind.UNREADABLE
-    if data.startswith(_PICTURE):
+    if data.startswith((_PNG, _JPEG)):
         return ArtifactKind.PICTURE
     if data.startswith(_MATROSKA) or data[4:8] == b"ftyp":
         return ArtifactKind.VIDEO
@@ -297,7 +303,7 @@ def _archive(data: bytes, *, zipped: bool, nested: int) -> ArtifactKind:
         if data[257:262] == b"ustar":
             return _first(_tar_members(data), nested)
         with gzip.open(io.BytesIO(data)) as stream:
-            return _kind_of(stream.read(_MOST_BYTES + 1), nested + 1)
+            return classify_artifact(stream.read(_MOST_BYTES + 1), nested + 1)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, OSError, EOFError, RuntimeError, ValueError):
         return ArtifactKind.UNREADABLE  # encrypted, damaged, of an unknown method, or too large to look into
 
@@ -326,7 +332,7 @@ def _first(members: Iterator[tuple[str, bytes]], nested: int) -> ArtifactKind:
         path = PurePosixPath(name)
         if path.name in _WORDS["files"] or not _WORDS["folders"].isdisjoint(path.parts):
             return ArtifactKind.PROFILE
-        if (kind := _kind_of(content, nested + 1)) not in _HARMLESS:
+        if (kind := classify_artifact(content, nested + 1)) not in _HARMLESS:
             return kind
     return ArtifactKind.PLAIN
 
@@ -379,11 +385,8 @@ def _document(document: Any) -> ArtifactKind:
 
 
 def _is_cookie(item: Any) -> bool:
-    return (
-        isinstance(item, dict)
-        and {"name", "value"} <= item.keys()
-        and not {"domain", "httpOnly", "hostOnly"}.isdisjoint(item)
-    )
+    marked = isinstance(item, dict) and not {"domain", "httpOnly", "hostOnly"}.isdisjoint(item)
+    return marked and {"name", "value"} <= item.keys()
 
 
 COVERED_FIELDS: Final = (
@@ -393,44 +396,33 @@ COVERED_FIELDS: Final = (
 _PICTURE_NAMES: Final = re.compile(
     r"(?:^|[^a-z])(?:qr|qrcode|otp|totp|2fa|mfa|secret|barcode|recovery)(?:[^a-z]|$)|qr-?code", re.I
 )
+_PICTURE_SAYS: Final = ("id", "class", "alt", "aria-label", "title", "data-testid")
 _ELEMENT, _TEXT = 1, 3
 
 
-def nodes_to_cover(
-    view: dict[str, Any], mark: str, *, shows: Callable[[str], bool] | None = None, typed: dict[str, str] | None = None
-) -> list[int]:
-    """Return the backend ids of the nodes that must be covered and do not carry the attribute `mark` yet.
-
-    shows: says whether a text shows a secret. typed: takes what stands in fields for secrets.
-    """
-    found: list[int] = []
-    for document in view["documents"]:
-        _SnapshotDocument(document, view["strings"], mark, found, shows, typed).search()
-    return list(dict.fromkeys(found))
-
-
 class _SnapshotDocument:
-    def __init__(
-        self, document: dict[str, Any], strings: list[str], mark: str, found: list[int],
-        shows: Callable[[str], bool] | None, typed: dict[str, str] | None,
-    ) -> None:  # fmt: skip
-        self._strings, self._mark, self._found, self._shows, self._secrets = strings, mark, found, shows, typed
-        nodes = document["nodes"]
+    """One document of a page as Chromium took it down; a node is known by its index."""
+
+    def __init__(self, document: dict[str, Any], strings: list[str]) -> None:
+        self._strings = strings
+        nodes, layout = document["nodes"], document["layout"]
         self._parents: list[int] = nodes["parentIndex"]
         self._types: list[int] = nodes["nodeType"]
         self._names = [self._string(at) for at in nodes["nodeName"]]
         self._values: list[int] = nodes["nodeValue"]
         self._ids: list[int] = nodes["backendNodeId"]
-        self._attributes: list[list[int]] = nodes["attributes"]
+        self._attributes = [
+            {self._string(name).lower(): self._string(text) for name, text in zip(one[::2], one[1::2], strict=False)}
+            for one in nodes["attributes"]
+        ]
         self._shadow = {at: self._string(kind) for at, kind in _pairs(nodes["shadowRootType"])}
-        self._typed = {
-            at: self._string(text) for member in ("textValue", "inputValue") for at, text in _pairs(nodes[member])
-        }
+        typed = (pair for member in ("textValue", "inputValue") for pair in _pairs(nodes[member]))
+        self._typed = {at: self._string(text) for at, text in typed}
         pseudo = {at for at, _ in _pairs(nodes["pseudoType"])}
-        layout = document["layout"]
-        painted = {at: self._string(text) for at, text in zip(layout["nodeIndex"], layout["text"], strict=True)}
-        self._painted = painted.keys()
-        self._generated = {at: text for at, text in painted.items() if at in pseudo or self._names[at][:2] == "::"}
+        self._painted = {at: self._string(text) for at, text in zip(layout["nodeIndex"], layout["text"], strict=True)}
+        self._generated = {
+            at: text for at, text in self._painted.items() if at in pseudo or self._names[at][:2] == "::"
+        }
         self._children: list[list[int]] = [[] for _ in self._parents]
         self._hidden: set[int] = set()
         for at, parent in enumerate(self._parents):
@@ -438,39 +430,36 @@ class _SnapshotDocument:
                 self._children[parent].append(at)
             if self._names[at] in _WORDS["not_shown"] or parent in self._hidden:
                 self._hidden.add(at)
+        self._fields = [at for at in range(len(self._parents)) if self._must_cover(at)]
 
     def _string(self, at: int) -> str:
         return self._strings[at] if at >= 0 else ""
 
-    def search(self) -> None:
-        """Cover the fields first, then whatever still shows something."""
-        covered: set[int] = set()
-        for at in range(len(self._parents)):
-            attributes = self._attributes_of(at)
-            if self._mark in attributes:
-                covered.add(at)
-            if self._must_cover(at, attributes):
-                if self._secrets is not None and (typed := self._typed.get(at) or attributes.get("value")):
-                    self._secrets[typed] = "password"
-                if at in self._painted:
-                    self._cover(at, covered)
-        if self._shows is not None:
-            for at, parent in enumerate(self._parents):
-                if parent < 0:
-                    self._innermost(at, covered)
+    def typed(self) -> dict[str, str]:
+        """Return what stands in fields for secrets, each text with its kind."""
+        texts = (self._typed.get(at) or self._attributes[at].get("value") for at in self._fields)
+        return {text: "password" for text in texts if text}
 
-    def _must_cover(self, at: int, attributes: dict[str, str]) -> bool:
-        name = self._names[at]
+    def to_cover(self, shows: Callable[[str], bool]) -> list[int]:
+        """Return the backend ids of the nodes that must be covered and carry no mark yet.
+
+        The fields come first, then whatever still shows a secret.
+        """
+        marked = {at for at, attributes in enumerate(self._attributes) if MARK in attributes}
+        covered = set(marked)
+        for at in self._fields:
+            if at in self._painted:
+                self._cover(at, covered)
+        for at, parent in enumerate(self._parents):
+            if parent < 0:
+                self._innermost(at, covered, shows)
+        return [self._ids[at] for at in covered - marked]
+
+    def _must_cover(self, at: int) -> bool:
+        name, attributes = self._names[at], self._attributes[at]
         if name in _WORDS["pictures"]:
-            said = (
-                attributes.get(member, "") for member in ("id", "class", "alt", "aria-label", "title", "data-testid")
-            )
-            return any(_PICTURE_NAMES.search(text) for text in said)
+            return any(_PICTURE_NAMES.search(attributes.get(member, "")) for member in _PICTURE_SAYS)
         return name in _WORDS["fields"] and is_secret_element(attributes)
-
-    def _attributes_of(self, at: int) -> dict[str, str]:
-        listed = self._attributes[at]
-        return {self._string(listed[i]).lower(): self._string(listed[i + 1]) for i in range(0, len(listed) - 1, 2)}
 
     def _cover(self, at: int, covered: set[int]) -> None:
         """Cover the node itself if it can be, else the nearest around it that can."""
@@ -478,9 +467,7 @@ class _SnapshotDocument:
             at = self._parents[at]
         if at < 0:
             raise ValueError("nothing_to_cover")
-        if at not in covered:
-            covered.add(at)
-            self._found.append(self._ids[at])
+        covered.add(at)
 
     def _can_be_covered(self, at: int) -> bool:
         """Options and what has `display: contents` are painted by others; a closed shadow root lets no selector in."""
@@ -488,17 +475,14 @@ class _SnapshotDocument:
         element = self._types[at] == _ELEMENT and name[:2] != "::" and name not in ("OPTION", "OPTGROUP")
         return element and at in self._painted and self._shadow.get(at, "open") == "open"
 
-    def _innermost(self, root: int, covered: set[int]) -> None:
+    def _innermost(self, root: int, covered: set[int], shows: Callable[[str], bool]) -> None:
         """Post-order without recursion: a page may be nested deeper than Python's stack."""
-        if not self._shown(self._text(root, covered)):
+        if not shows(self._text(root, covered)):
             return
         # Indices are in document order, so children come after their parents.
         for at in range(len(self._parents) - 1, root - 1, -1):
-            if at not in self._hidden and at not in covered and self._shown(self._text(at, covered)):
+            if at not in self._hidden and at not in covered and shows(self._text(at, covered)):
                 self._cover(at, covered)
-
-    def _shown(self, text: str) -> bool:
-        return bool(text.strip()) and self._shows is not None and self._shows(text)
 
     def _text(self, at: int, covered: set[int]) -> str:
         """The text of a node and all below it that is not covered, in order; blocks stand on lines of their own."""
@@ -518,7 +502,7 @@ class _SnapshotDocument:
                 out.append(self._string(self._values[node]))
             out.append(self._generated.get(node, ""))
             if name in _WORDS["fields"] and node in self._painted:
-                attributes = self._attributes_of(node)
+                attributes = self._attributes[node]
                 out.append(self._typed.get(node) or attributes.get("value") or attributes.get("placeholder", ""))
             open_nodes.append(gap)
             open_nodes += reversed(self._children[node])
@@ -539,7 +523,6 @@ MASK_STYLE: Final = f"[{MARK}], {COVERED_FIELDS} {{ opacity: 0 !important; }}"
 MASK_COLOR: Final = "#000000"
 _TRIES: Final = 4
 _SHORTEST_WORD: Final = 6
-_PNG: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_KEPT: Final = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"sBIT"}
 
 
@@ -550,7 +533,7 @@ async def mask_selectors(page: Page, redactor: Redactor | None = None) -> list[L
     show a live known value, a recognised shape, or what stands in one of those fields. `save_screenshot` does it all.
     Raises RedactionFailed.
     """
-    async with _failing_closed():
+    with _failing_closed():
         await _mark(page, redactor or engine.default())
         return _locators(page)
 
@@ -564,7 +547,7 @@ async def save_screenshot(
     """
     try:
         picture, marked = await take_picture(page, redactor, full_page=full_page)
-        async with _failing_closed():
+        with _failing_closed():
             await asyncio.to_thread(_write, target, picture)
         return marked
     except BaseException:
@@ -582,7 +565,7 @@ async def take_picture(
     Raises RedactionFailed: the page could not be searched, or kept changing.
     """
     redactor = redactor or engine.default()
-    async with _failing_closed():
+    with _failing_closed():
         marked = await _mark(page, redactor)
         try:
             for _ in range(_TRIES):
@@ -657,16 +640,15 @@ async def _mark_owners(frame: Frame) -> None:
 
 def _search(views: list[dict[str, Any]], redactor: Redactor) -> list[list[int]]:
     """Return the nodes to cover of each frame. What stands in a secret field of one is searched for in all."""
-    typed: dict[str, str] = {}
-    for view in views:
-        nodes_to_cover(view, MARK, typed=typed)
+    frames = [[_SnapshotDocument(document, view["strings"]) for document in view["documents"]] for view in views]
+    typed = {text: kind for frame in frames for document in frame for text, kind in document.typed().items()}
     with known_during(redactor, typed) as weak:
         words = _any_of(word for word in weak if len(word) >= _SHORTEST_WORD)
 
         def shows(text: str) -> bool:
-            return redactor.text(text) != text or (words is not None and words.search(text) is not None)
+            return bool(text.strip()) and (redactor.text(text) != text or bool(words and words.search(text)))
 
-        return [nodes_to_cover(view, MARK, shows=shows) for view in views]
+        return [[node for document in frame for node in document.to_cover(shows)] for frame in frames]
 
 
 def _any_of(words: Iterable[str]) -> re.Pattern[str] | None:
@@ -703,14 +685,3 @@ async def _sessions(page: Page) -> AsyncIterator[list[tuple[Page | Frame, CDPSes
             stack.push_async_callback(session.detach)
             opened.append((place, session))
         yield opened
-
-
-@contextlib.asynccontextmanager
-async def _failing_closed() -> AsyncIterator[None]:
-    """Let whatever goes wrong out as RedactionFailed with a code, and nothing of what was worked on."""
-    try:
-        yield
-    except RedactionFailed:
-        raise
-    except Exception:
-        raise RedactionFailed("picture_not_taken") from None

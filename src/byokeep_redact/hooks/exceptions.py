@@ -54,10 +54,7 @@ class ExceptionHooks(PatchingHook):
                 error, name = args.exc_value, args.thread.name if args.thread else str(threading.get_ident())
                 self._print(lambda: self._wall.line(f"Exception in thread {name}:") + "\n" + self._wall.report(error))
             else:
-                self._pass_on(
-                    lambda told: original(threading.ExceptHookArgs((type(told), told, None, args.thread))),
-                    args.exc_value,
-                )
+                self._pass_on(lambda told: original(_thread_args(told, args)), args.exc_value)
 
         return excepthook
 
@@ -98,12 +95,7 @@ class ExceptionHooks(PatchingHook):
 
     def _warning(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def showwarning(
-            message: Warning | str,
-            category: type[Warning],
-            filename: str,
-            lineno: int,
-            file: Any = None,
-            line: Any = None,
+            message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None
         ) -> None:
             if self._wall.on:
                 try:
@@ -118,3 +110,7 @@ class ExceptionHooks(PatchingHook):
 
 def _place(found: sys.UnraisableHookArgs) -> str:
     return one_line(f"{found.err_msg or 'Exception ignored in'}: {shown(found.object)}")
+
+
+def _thread_args(told: BaseException, args: threading.ExceptHookArgs) -> threading.ExceptHookArgs:
+    return threading.ExceptHookArgs((type(told), told, None, args.thread))

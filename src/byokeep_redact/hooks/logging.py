@@ -329,16 +329,14 @@ class LoggingHook(PatchingHook):
             if not self._wall.on:
                 original(handler, record)
             elif logging.raiseExceptions and sys.stderr:
-                try:
-                    error = sys.exc_info()[1]
-                    stack = "".join(traceback.format_stack(limit=8))
-                    said = self._wall.report(error) if error is not None else ""
-                    text = self._wall.text(f"--- Logging error ---\n{said}\nCall stack:\n{stack}")
-                except Exception:
-                    text = REDACTION_ERROR + "\n"
-                sys.stderr.write(text)
+                error, stack = sys.exc_info()[1], "".join(traceback.format_stack(limit=8))
+                sys.stderr.write(self._wall.or_error(lambda: self._dump(error, stack), end="\n"))
 
         return handle_error
+
+    def _dump(self, error: BaseException | None, stack: str) -> str:
+        said = self._wall.report(error) if error is not None else ""
+        return self._wall.text(f"--- Logging error ---\n{said}\nCall stack:\n{stack}")
 
 
 def _passes(item: object) -> bool:

@@ -58,7 +58,7 @@ class Cleaned:
             return self._span(span)
         except Exception:  # better no span than a raw one
             return ReadableSpan(
-                REDACTION_ERROR, _bare(span.context), _bare(span.parent) if span.parent else None, Resource({}),
+                REDACTION_ERROR, _bare(span.context), span.parent and _bare(span.parent), Resource({}),
                 kind=span.kind, start_time=span.start_time, end_time=span.end_time,
             )  # fmt: skip
 
@@ -68,8 +68,8 @@ class Cleaned:
         try:
             record.body = self._wall.value(record.body)
             record.attributes = self.attributes(record.attributes)
-            record.event_name = None if record.event_name is None else self._wall.line(record.event_name)
-            record.severity_text = None if record.severity_text is None else self._wall.line(record.severity_text)
+            record.event_name = self._line(record.event_name)
+            record.severity_text = self._line(record.severity_text)
             found.resource = None if found.resource is None else self._same(found.resource)
             found.instrumentation_scope = self._scope(found.instrumentation_scope)
         except Exception:  # better no record than a raw one
@@ -99,8 +99,8 @@ class Cleaned:
         text = span.status.description
         return ReadableSpan(
             name=wall.line(clean_url(wall, span.name)),
-            context=self._context(span.context),
-            parent=self._context(span.parent),
+            context=self._known(span.context),
+            parent=span.parent and self._known(span.parent),
             resource=self._same(span.resource),
             attributes=self.attributes(span.attributes),
             events=[Event(wall.line(e.name), self.attributes(e.attributes), e.timestamp) for e in span.events],
@@ -121,12 +121,11 @@ class Cleaned:
     def _scope(self, scope: InstrumentationScope | None) -> InstrumentationScope | None:
         if scope is None:
             return None
-        version = None if scope.version is None else self._wall.line(scope.version)
-        schema = None if scope.schema_url is None else self._wall.line(scope.schema_url)
+        version, schema = self._line(scope.version), self._line(scope.schema_url)
         return InstrumentationScope(self._wall.line(scope.name), version, schema, self.attributes(scope.attributes))
 
-    def _context(self, context: SpanContext | None) -> SpanContext | None:
-        return None if context is None else self._known(context)
+    def _line(self, text: str | None) -> str | None:
+        return None if text is None else self._wall.line(text)
 
     def _known(self, context: SpanContext) -> SpanContext:
         state = context.trace_state

@@ -233,10 +233,9 @@ _PIECE: Final = select.PIPE_BUF  # bytes of which a slow reader is seen to take 
 _READER: Final = "from byokeep_redact.hooks.streams import clean; clean(0, 2)"
 
 
-def clean(source: int, target: int, redactor: Redactor | None = None) -> None:
+def clean(source: int, target: int) -> None:
     """Copy one descriptor to another until its end, cleaned. Raises OSError when either fails."""
-    through = StreamFilter(default() if redactor is None else redactor)
-    pump(source, partial(write_all, target), through, lambda: False)
+    pump(source, partial(write_all, target), StreamFilter(default()), lambda: False)
 
 
 class _Copy(Thread):

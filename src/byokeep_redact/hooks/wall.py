@@ -34,10 +34,7 @@ class Patches:
         Raises:
             AttributeError: There is no such attribute: the library is not the one this hook was written for.
         """
-        before = vars(owner).get(name, _NOTHING)
-        ours = make(getattr(owner, name))
-        setattr(owner, name, ours)
-        self._made.append((owner, name, before, ours))
+        self.add(owner, name, make(getattr(owner, name)))
 
     def add(self, owner: Any, name: str, value: Any) -> None:
         """Set an attribute that need not be there, such as a module's own ``print``."""
@@ -57,7 +54,6 @@ class Patches:
 
 
 REDACTION_ERROR: Final = "redaction_error"
-_DEPTH: Final = 6
 _SHOWN: Final = frozenset({"URL", "IPv4Address", "IPv6Address", "SplitResult", "ParseResult"})
 # C0 without the tab, C1, line and paragraph separators, and what turns the direction of writing.
 _CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -124,10 +120,7 @@ class Wall:
 
     def value(self, value: object) -> Any:
         """Return a structure without secrets; an object of an unknown type becomes its type's name."""
-        clean = self.redactor.value(value)
-        if clean is value or not _speaks(value, _DEPTH):
-            return clean
-        return self.redactor.value(_told_of(value, _DEPTH))
+        return self.redactor.value(value, _told_of)
 
     def report(self, error: BaseException) -> str:
         """Return the traceback of an exception and its causes: no locals, no secrets, no forged lines."""
@@ -146,25 +139,11 @@ class Wall:
         return made
 
 
-def _speaks(value: object, depth: int) -> bool:
-    """Whether there is an exception or an address in a structure, the objects that logs are full of."""
-    if depth and isinstance(value, dict):
-        return any(_speaks(item, depth - 1) for item in value.values())
-    if depth and isinstance(value, list | tuple):
-        return any(_speaks(item, depth - 1) for item in value)
-    return isinstance(value, BaseException) or type(value).__name__ in _SHOWN
-
-
-def _told_of(value: object, depth: int) -> Any:
-    """Put text in the place of exceptions and addresses."""
-    if depth and isinstance(value, dict):
-        return {key: _told_of(item, depth - 1) for key, item in value.items()}
-    if depth and type(value) in (list, tuple):
-        parts = [_told_of(item, depth - 1) for item in cast(list[Any], value)]
-        return parts if type(value) is list else tuple(parts)
+def _told_of(value: object) -> str | None:
+    """Return the text of an exception or an address, the objects that logs are full of."""
     if isinstance(value, BaseException):
         return f"{type(value).__name__}: {_text_of(value)}"
-    return str(value) if type(value).__name__ in _SHOWN else value
+    return str(value) if type(value).__name__ in _SHOWN else None
 
 
 def _indent_notes(told: traceback.TracebackException, seen: set[int]) -> None:
