@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import importlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final, Literal
 
 Engine = Literal["auto", "hyperscan", "pure"]
 
-HS_CASELESS: Final = 1
 HS_DOTALL: Final = 2
 HS_SINGLEMATCH: Final = 8
 
@@ -33,15 +32,11 @@ def installed(engine: Engine) -> bool:
 
 
 class Automaton:
-    """A hyperscan database with scratch space for as many scans at once as there are.
-
-    `seen` is told each match (number, start, end, flags) and the list of what is found.
-    """
+    """A hyperscan database with scratch space for as many scans at once as there are."""
 
     def __init__(
-        self, expressions: Sequence[bytes], flags: Sequence[int] | int, numbers: Sequence[int] = (), seen: Any = None
+        self, expressions: Sequence[bytes], flags: Sequence[int] | int = 0, numbers: Sequence[int] = ()
     ) -> None:
-        self._seen = seen or _seen
         library = importlib.import_module("hyperscan")
         self._new_scratch = library.Scratch
         self._database = library.Database(mode=library.HS_MODE_BLOCK)
@@ -49,28 +44,17 @@ class Automaton:
         self._database.compile(expressions=list(expressions), ids=numbers, elements=len(expressions), flags=flags)
         self._idle: deque[Any] = deque(maxlen=16)
 
-    def scan(self, data: bytes, seen: Any = None) -> list[int]:
-        """Return what `seen` made of the matches: the numbers of the expressions unless told otherwise, in no order."""
+    def scan(self, data: bytes, seen: Callable[[int, int, int, int, list[int]], None]) -> list[int]:
+        """Tell `seen` each match (number, start, end, flags) and the list that is returned."""
         found: list[int] = []
         try:
             scratch = self._idle.pop()
         except IndexError:
             scratch = self._new_scratch(self._database)
-        self._database.scan(data, match_event_handler=seen or self._seen, context=found, scratch=scratch)
+        self._database.scan(data, match_event_handler=seen, context=found, scratch=scratch)
         self._idle.append(scratch)
         return found
 
 
-def _seen(number: int, _start: int, _end: int, _flags: int, found: list[int]) -> None:
-    found.append(number)
-
-
-@lru_cache(maxsize=8)
-def shared(expressions: tuple[bytes, ...], flags: int = 0) -> Automaton:
-    """Return the automaton of these expressions, compiled once."""
-    return Automaton(expressions, flags)
-
-
-def literal(text: bytes) -> bytes:
-    """Return the expression for `text` as it is."""
-    return b"".join(b"\\x%02x" % byte for byte in text)
+shared = lru_cache(maxsize=8)(Automaton)
+"""Return the automaton of these expressions, compiled once."""

@@ -1,9 +1,8 @@
 """Canaries: made-up keys in the shape of each provider's real ones, and the search for known values in every form.
 
 The haystack is squeezed first (white space, NUL, colon and backslash out), so that UTF-16 text, wrapped base64 and
-separated hex become their plain forms. Both engines only name candidates; one verifier decides, so they find the same.
-Rules: a canary is random every time and opens nothing anywhere; its value is never part of a repr; an engine that is
-missing is never replaced by "nothing found".
+separated hex become their plain forms.
+Rules: a canary is random every time and opens nothing anywhere; its value is never part of a repr.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from byokeep_redact.known import FRAGMENT_BYTES
-
-MARKER_CHARS = 24
 
 _URL_SAFE = string.ascii_letters + string.digits + "-_"
 _ALNUM = string.ascii_letters + string.digits
@@ -35,19 +32,6 @@ _SHAPES: Final[dict[str, tuple[str, tuple[str | int, ...]]]] = {
 PROVIDERS: Final = tuple(_SHAPES)
 
 
-def _pattern(alphabet: str, parts: tuple[str | int, ...]) -> re.Pattern[bytes]:
-    """Return an expression for such keys whose group is the marker: the start of the first part that is long enough."""
-    drawn, out = f"[{re.escape(alphabet)}]", ""
-    for part in parts:
-        if isinstance(part, str):
-            out += re.escape(part)
-        elif part < MARKER_CHARS or "(" in out:
-            out += f"{drawn}{{{part}}}"
-        else:
-            out += f"({drawn}{{{MARKER_CHARS}}}){drawn}{{{part - MARKER_CHARS}}}"
-    return re.compile(out.encode())
-
-
 # What every key of a kind starts with says nothing about one key, so it is never a pattern.
 _PUBLIC_START = re.compile(
     rb"sk-ant-[a-z]+[0-9]{2}-|sk-proj-|sk-or-v1-|AQ\.Ab8RN6|sk_V2_hgu_k?|-----BEGIN [A-Z ]+-----\s*|eyJ[A-Za-z0-9_-]+\."
@@ -55,7 +39,7 @@ _PUBLIC_START = re.compile(
 
 
 def new_canary(provider: str) -> bytes:
-    """Return a fresh key in the shape of `provider` (one of PROVIDERS), a marker of 24 random characters in it.
+    """Return a fresh key in the shape of `provider` (one of PROVIDERS).
 
     Raises KeyError for a provider without a known shape.
     """
@@ -65,37 +49,23 @@ def new_canary(provider: str) -> bytes:
     ).encode()
 
 
-def marker_of(value: bytes) -> bytes:
-    """Return the 24-character marker inside a value made by new_canary. Raises ValueError for any other value."""
-    for shape in _SHAPES.values():
-        if match := _pattern(*shape).fullmatch(value):
-            return match[1]
-    raise ValueError("not_a_canary")
-
-
 @dataclass(frozen=True, slots=True)
 class Canary:
     """A known value to search for: a label that may be shown, and bytes that may not.
 
-    Any 12 bytes in a row of `marker` count as a leak. Without a marker that is the whole value, less the public start
-    that all keys of its kind share; give a marker for values with more public parts (cookies, connection strings).
-    Raises ValueError when fewer than 12 searchable bytes remain, for a shorter pattern would be found by chance.
+    Any 12 bytes in a row of the value count as a leak, less the public start that all keys of its kind share. Raises
+    ValueError when fewer than 12 searchable bytes remain, for a shorter pattern would be found by chance.
     """
 
     label: str
     value: bytes = field(repr=False)
-    marker: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if self.marker is not None and self.marker not in self.value:
-            raise ValueError("marker_not_in_value")
         if len(self.searched) < FRAGMENT_BYTES:
             raise ValueError("canary_too_short")
 
     @property
     def searched(self) -> bytes:
         """The bytes of which any 12 in a row count as a leak."""
-        if self.marker is not None:
-            return self.marker
         start = _PUBLIC_START.match(self.value)
         return self.value[start.end() :] if start else self.value

@@ -9,7 +9,6 @@ Rules: none takes longer than the match is long; none raises, whatever the bytes
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -259,7 +258,7 @@ def jwt(match: re.Match[bytes], group: int) -> bool:
     if not dot:
         return False
     try:
-        header = json.loads(base64.urlsafe_b64decode(head[:4096] + b"=" * (-len(head[:4096]) % 4)))
+        header = json.loads(_decoded(head))
     except (ValueError, RecursionError):
         return False
     return isinstance(header, dict) and bool({"alg", "enc", "typ", "kid"} & header.keys())
@@ -267,12 +266,17 @@ def jwt(match: re.Match[bytes], group: int) -> bool:
 
 def basic(match: re.Match[bytes], group: int) -> bool:
     """Whether the value decodes to `user:password`."""
-    value = match[group].rstrip(b"=")[:4096]
     try:
-        plain = base64.b64decode(value + b"=" * (-len(value) % 4), altchars=b"-_")
-    except (binascii.Error, ValueError):
+        plain = _decoded(match[group].rstrip(b"="))
+    except ValueError:
         return False
     return b":" in plain and plain.isascii() and plain.decode("ascii").isprintable()
+
+
+def _decoded(text: bytes) -> bytes:
+    """Return what the first 4096 letters of base64 stand for, in either alphabet. Raises ValueError."""
+    start = text[:4096]
+    return base64.urlsafe_b64decode(start + b"=" * (-len(start) % 4))
 
 
 # --- Splits -----------------------------------------------------------------------------------------------------------

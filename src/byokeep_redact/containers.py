@@ -19,6 +19,7 @@ from typing import IO, cast
 import zstandard
 
 _PIECE = 1 << 14
+_CHUNK = 1 << 16  # bytes that come out of a stream at a time
 _MEMORY = 1 << 27
 STRONG_MAGIC = re.compile(
     rb"\x1f\x8b\x08[\x00-\x1f]|PK\x03\x04|\x28\xb5\x2f\xfd|BZh[1-9]1AY&SY|\xfd7zXZ\x00", re.DOTALL
@@ -95,10 +96,10 @@ def open_bare_deflate(haystack: Haystack, at: int, room: int) -> OpenedContainer
         zlib.decompressobj(-zlib.MAX_WBITS).decompress(head, 1 << 10)
     except zlib.error:
         return None
-    data, trouble, whole = _inflate(haystack.pieces(at), -zlib.MAX_WBITS, room)
-    if len(data) < _SHORTEST_OUTPUT or not (whole or trouble or len(data) >= 512):
-        return None
-    return OpenedContainer("deflate", at, data, trouble)
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    opened = _gathered("deflate", at, _inflated(stream, haystack.pieces(at)), room)
+    size = len(opened.data)
+    return opened if size >= _SHORTEST_OUTPUT and (stream.eof or opened.trouble or size >= 512) else None
 
 
 def _deflate_may_start(head: bytes) -> bool:
@@ -109,41 +110,51 @@ def _deflate_may_start(head: bytes) -> bool:
 
 
 def _open(magic: bytes, haystack: Haystack, at: int, room: int) -> OpenedContainer | None:
+    pieces = haystack.pieces(at)
     if magic[:2] == b"\x1f\x8b":
-        data, trouble, _ = _inflate(haystack.pieces(at), 16 + zlib.MAX_WBITS, room)
-        return OpenedContainer("gzip", at, data, trouble)
+        return _gathered("gzip", at, _inflated(zlib.decompressobj(16 + zlib.MAX_WBITS), pieces), room)
     if magic[:1] == b"x":
-        data, trouble, _ = _inflate(haystack.pieces(at), zlib.MAX_WBITS, room)
-        return OpenedContainer("zlib", at, data, trouble)
+        return _gathered("zlib", at, _inflated(zlib.decompressobj(), pieces), room)
     if magic[:2] == b"PK":
         return _open_zip_member(haystack, at, room)
     if magic[:1] == b"\x28":
         return _open_zstd(haystack, at, room)
     if magic[:3] == b"BZh":
-        return _open_block("bzip2", bz2.BZ2Decompressor(), haystack, at, room)
-    return _open_block("xz", lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY), haystack, at, room)
+        return _gathered("bzip2", at, _unblocked(bz2.BZ2Decompressor(), pieces), room)
+    return _gathered("xz", at, _unblocked(lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY), pieces), room)
 
 
-def _inflate(pieces: Iterator[bytes], window_bits: int, room: int) -> tuple[bytes, str | None, bool]:
-    """Return (output, trouble code or None, whether the stream ended as it should)."""
-    stream = zlib.decompressobj(window_bits)
-    out: list[bytes] = []
+def _gathered(name: str, at: int, chunks: Iterator[bytes], room: int) -> OpenedContainer:
+    """Take what comes out of a stream, as far as it goes, until that is more than `room` bytes."""
+    out = bytearray()
+    trouble = None
+    try:
+        for chunk in chunks:
+            out += chunk
+            if len(out) > room:
+                trouble = "expansion_limit"
+                break
+    except lzma.LZMAError as error:
+        trouble = "memory_limit" if "memory" in str(error).lower() else None
+    except (OSError, zstandard.ZstdError):
+        pass  # not a stream after all, or one cut short: what came out so far is what there is
+    return OpenedContainer(name, at, bytes(out[: room + 1]), trouble)
+
+
+def _inflated(stream: zlib._Decompress, pieces: Iterator[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         rest = piece
-        while rest:
+        while rest and not stream.eof:
             before = stream.copy()
             try:
-                chunk = stream.decompress(rest, min(room, 1 << 20) + 1)
+                chunk = stream.decompress(rest, _CHUNK)
             except zlib.error:
-                return b"".join([*out, *_salvage(before, rest[:room])]), None, False
-            out.append(chunk)
-            room -= len(chunk)
-            if stream.eof:
-                return b"".join(out), None, True
-            if room < 0:
-                return b"".join(out), "expansion_limit", False
+                yield from _salvage(before, rest)
+                return
+            yield chunk
             rest = stream.unconsumed_tail
-    return b"".join(out), None, False
+        if stream.eof:
+            return
 
 
 def _salvage(stream: zlib._Decompress, rest: bytes) -> Iterator[bytes]:
@@ -169,8 +180,7 @@ def _open_zip_member(haystack: Haystack, at: int, room: int) -> OpenedContainer 
     if method != 8:
         return OpenedContainer("zip", at, b"", "unknown_zip_method")
     start = at + _ZIP_HEADER.size + name_size + extra_size
-    data, trouble, _ = _inflate(haystack.pieces(start), -zlib.MAX_WBITS, room)
-    return OpenedContainer("zip", at, data, trouble)
+    return _gathered("zip", at, _inflated(zlib.decompressobj(-zlib.MAX_WBITS), haystack.pieces(start)), room)
 
 
 def _open_zstd(haystack: Haystack, at: int, room: int) -> OpenedContainer | None:
@@ -185,38 +195,19 @@ def _open_zstd(haystack: Haystack, at: int, room: int) -> OpenedContainer | None
         return None  # the magic by chance, as in a program that knows it
     if frame.dict_id or frame.window_size > _MEMORY:
         return OpenedContainer("zstd", at, b"", "zstd_needs_dictionary" if frame.dict_id else "memory_limit")
-    out: list[bytes] = []
+    return _gathered("zstd", at, _unpacked(_Pipe(haystack, at)), room)
+
+
+def _unpacked(source: _Pipe) -> Iterator[bytes]:
     opener = zstandard.ZstdDecompressor(max_window_size=_MEMORY)
-    with opener.stream_reader(cast(IO[bytes], _Pipe(haystack, at)), read_across_frames=False) as reader:
-        try:
-            while chunk := reader.read(min(room + 1, 1 << 16)):
-                out.append(chunk)
-                room -= len(chunk)
-                if room < 0:
-                    return OpenedContainer("zstd", at, b"".join(out), "expansion_limit")
-        except zstandard.ZstdError:
-            pass  # not a frame after all, or one cut short: what came out so far is what there is
-    return OpenedContainer("zstd", at, b"".join(out))
+    with opener.stream_reader(cast(IO[bytes], source), read_across_frames=False) as reader:
+        while chunk := reader.read(_CHUNK):
+            yield chunk
 
 
-def _open_block(
-    name: str, stream: bz2.BZ2Decompressor | lzma.LZMADecompressor, haystack: Haystack, at: int, room: int
-) -> OpenedContainer:
-    out: list[bytes] = []
-    pieces = haystack.pieces(at)
+def _unblocked(stream: bz2.BZ2Decompressor | lzma.LZMADecompressor, pieces: Iterator[bytes]) -> Iterator[bytes]:
     while not stream.eof:
         piece = next(pieces, b"") if stream.needs_input else b""
         if stream.needs_input and not piece:
-            break
-        try:
-            chunk = stream.decompress(piece, min(room + 1, 1 << 20))
-        except lzma.LZMAError as error:
-            limited = "memory" in str(error).lower()
-            return OpenedContainer(name, at, b"".join(out), "memory_limit" if limited else None)
-        except OSError:
-            break
-        out.append(chunk)
-        room -= len(chunk)
-        if room < 0:
-            return OpenedContainer(name, at, b"".join(out), "expansion_limit")
-    return OpenedContainer(name, at, b"".join(out))
+            return
+        yield stream.decompress(piece, _CHUNK)

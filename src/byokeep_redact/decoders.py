@@ -5,7 +5,7 @@ that a record without any costs nothing; the scanner (`MarkedDecoders`) cuts out
 those at every phase; the search for known values (`decoded`) decodes all of it.
 Rules: every layer can say where in its parent a byte came from, outward to whole escapes and runs; what the redactor
 cannot undo to the end (a bomb, too many layers) is reported as a run to be masked; the scanner cuts out too much rather
-than too little; hyperscan and `re` find the same marks.
+than too little.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import accumulate
 from typing import Final
 
-from byokeep_redact.automaton import HS_DOTALL, Engine, installed, shared
+from byokeep_redact.automaton import HS_DOTALL, shared
 
 _COLOUR = rb"\x1b\[[0-9;:?]{0,24}[A-Za-z]"
 _ESCAPE = re.compile(
@@ -76,20 +75,19 @@ def runs(masked: bytes, least: int) -> Iterator[tuple[int, int]]:
 
 
 SQUEEZED_OUT = b"\r\n\t \0:\\"
-_BLOCK = 1 << 16
+_BLOCK = 1 << 11  # bytes: the grain of the map back to the original
 _PAD = b"\xff" * 16
 
 
 class Squeezed:
     """A haystack without separators, padded for the engines, that can say where a byte came from.
 
-    `out` are the separators; `block` is the grain, in bytes, of the map back to the original.
+    `out` are the separators.
     """
 
-    def __init__(self, data: bytes, out: bytes = SQUEEZED_OUT, block: int = _BLOCK) -> None:
+    def __init__(self, data: bytes, out: bytes = SQUEEZED_OUT) -> None:
         self._origin = data
         self._out = out
-        self._block = block
         text = data.translate(None, out)
         self.size = len(text)
         self.padded = text + _PAD
@@ -101,13 +99,13 @@ class Squeezed:
             return position
         if not self._ends:
             total = 0
-            for at in range(0, len(self._origin), self._block):
-                total += len(self._origin[at : at + self._block].translate(None, self._out))
+            for at in range(0, len(self._origin), _BLOCK):
+                total += len(self._origin[at : at + _BLOCK].translate(None, self._out))
                 self._ends.append(total)
         block = bisect_right(self._ends, position)
-        start = block * self._block
+        start = block * _BLOCK
         wanted = position - (self._ends[block - 1] if block else 0)
-        low, high = start, min(start + self._block, len(self._origin)) - 1
+        low, high = start, min(start + _BLOCK, len(self._origin)) - 1
         while low < high:
             middle = (low + high) // 2
             if len(self._origin[start : middle + 1].translate(None, self._out)) > wanted:
@@ -236,16 +234,9 @@ def narrowed(layer: Layer) -> Iterator[Layer]:
     data = layer.data
     if b"\0" not in data or _WIDE_RUN not in data.translate(_WIDE_MASK):
         return
-    narrow = data.translate(None, b"\0")
-
-    def locate(at: int) -> int:
-        low, high = at, len(data) - 1
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (low, middle) if middle + 1 - data.count(0, 0, middle + 1) > at else (middle + 1, high)
-        return low
-
-    yield Layer(narrow, layer.depth + 1, locate, lambda _at, _size: "utf16", layer)
+    narrow = Squeezed(data, b"\0")
+    text = narrow.padded[: narrow.size]
+    yield Layer(text, layer.depth + 1, narrow.origin, lambda _at, _size: "utf16", layer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -444,7 +435,7 @@ def _from_base64(data: bytes, least: bytes, covered: Callable[[int, int], bool],
             if tries > _MOST_STREAMS:
                 unread.append((start, end))
                 break
-            opened, used = _inflated(partial(_letters, text, begin), lead)
+            opened, used = _inflated(text, begin, _base64, lead)
             at = max(at, begin + used)
             if len(opened) >= _STREAM_BYTES:
                 unread.append((start, end))
@@ -510,7 +501,7 @@ def _from_streams(data: bytes, unread: Unread) -> Iterator[Piece]:
         if tries > _MOST_STREAMS:
             unread.append((start, len(data)))
             return
-        opened, used = _inflated(partial(_slice, data, start), 0)
+        opened, used = _inflated(data, start)
         at = max(found.end(), start + used)
         if len(opened) >= _STREAM_BYTES:
             unread.append((start, len(data)))
@@ -518,18 +509,10 @@ def _from_streams(data: bytes, unread: Unread) -> Iterator[Piece]:
             yield Piece(opened, start, at)
 
 
-def _slice(data: bytes, base: int, start: int, end: int) -> bytes:
-    return data[base + start : base + end]
+def _inflated(source: bytes, start: int, read: Callable[[bytes], bytes] = bytes, skip: int = 0) -> tuple[bytes, int]:
+    """Open a stream piece by piece; return what came out, at most _STREAM_BYTES, and how much of the source it took.
 
-
-def _letters(text: bytes, base: int, start: int, end: int) -> bytes:
-    return _base64(text[base + start : base + end])
-
-
-def _inflated(read: Callable[[int, int], bytes], skip: int) -> tuple[bytes, int]:
-    """Open a stream piece by piece; return what came out, at most _STREAM_BYTES, and where in the source it ended.
-
-    `read` returns the bytes that [start, end) of the source stands for; `skip` of them come before the stream. A stream
+    `read` returns the bytes that a piece of the source stands for; `skip` of them come before the stream. A stream
     that breaks gives what stood before the break.
     """
     out = bytearray()
@@ -537,7 +520,7 @@ def _inflated(read: Callable[[int, int], bytes], skip: int) -> tuple[bytes, int]
     at, size = 0, _FIRST
     try:
         while len(out) < _STREAM_BYTES:
-            piece = read(at, at + size)[skip:]
+            piece = read(source[start + at : start + at + size])[skip:]
             skip = 0
             if not piece:
                 break
@@ -580,7 +563,6 @@ _JOINT: Final = re.compile(
     rb"[\\]?\r?\n[ \t]{0,32}|(?<=['\"]),?[ \r\n\t]{0,8}(?=['\"])|['\"](?=.['\"])|(?<=['\"].)['\"]", re.DOTALL
 )
 _BEFORE, _AFTER = 256, 256  # bytes around a mark, so that the name before a value is with it
-_LONGEST_MARK: Final = 72
 _BETWEEN: Final = b" \x01 "
 _WORD: Final = bytes(
     65 if chr(code) in "\r\n%\\&#;=+/-_:" or (code < 128 and chr(code).isalnum()) else 32 for code in range(256)
@@ -593,11 +575,10 @@ _Part = tuple[int, int]
 
 
 class Marks:
-    """Finds patterns; says where a match ends. "auto" takes hyperscan when it is installed."""
+    """Finds patterns by hyperscan; says where a match ends."""
 
-    def __init__(self, patterns: tuple[bytes, ...], engine: Engine = "auto") -> None:
-        self._compiled = [re.compile(pattern) for pattern in patterns]
-        self._automaton = shared(patterns, HS_DOTALL) if installed(engine) else None
+    def __init__(self, patterns: tuple[bytes, ...]) -> None:
+        self._automaton = shared(patterns, HS_DOTALL)
 
     def parts(self, data: bytes, part: Callable[[int], _Part]) -> list[_Part]:
         """Return the parts of `data` around marks, in order, apart. `part` makes one from a mark's end."""
@@ -607,14 +588,7 @@ class Marks:
             if not found or end > found[-1][1]:
                 found.append(part(end))
 
-        if self._automaton is not None:
-            self._automaton.scan(data, seen)
-            return _merged(found)
-        for compiled in self._compiled:
-            at = 0
-            while match := compiled.search(data, at):
-                found.append(part(match.end()))
-                at = max(match.end(), found[-1][1] - _LONGEST_MARK)
+        self._automaton.scan(data, seen)
         return _merged(found)
 
 
@@ -631,9 +605,8 @@ def _merged(parts: list[_Part]) -> list[_Part]:
 class MarkedDecoders:
     """Gives the layers inside a layer, as `decoded` does, from the marked parts of it alone."""
 
-    def __init__(self, engine: Engine = "auto") -> None:
-        self._marks = Marks(MARKS, engine)
-        self._spread = Marks(_SPREAD, engine)
+    def __init__(self) -> None:
+        self._marks, self._spread = Marks(MARKS), Marks(_SPREAD)
 
     def decoded(self, layer: Layer) -> Iterator[Layer]:
         """Yield each view of the marked parts, one level deeper than `layer`."""

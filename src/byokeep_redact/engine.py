@@ -24,10 +24,10 @@ from byokeep_redact.decoders import DEPTH, Layer, escaped, hidden, inner, unesca
 from byokeep_redact.errors import ByokeepError
 from byokeep_redact.known import KnownValues, Registration
 from byokeep_redact.mask import MASKED, Mask, truncated
-from byokeep_redact.prefilter import NOTHING, Candidate, Pure, Waiting, confirmed, prefilter
+from byokeep_redact.prefilter import NOTHING, Candidate, Prefilter, confirmed
 from byokeep_redact.rules import Rules, default_rules
 from byokeep_redact.secret import Secret
-from byokeep_redact.structures import may_name, redacted
+from byokeep_redact.structures import Told, may_name, redacted
 
 RawSpan = tuple[int, int, str, str, str]
 """Start, end, kind, rule and fingerprint (empty for a shape), as found: spans may overlap."""
@@ -150,7 +150,6 @@ LEAST_LINE: Final = 1 << 10
 LEAST_TEXT: Final = 8  # what is shorter holds no secret: a value is longer, and so is a name with a value
 _MOST_MASKS: Final = 1000  # in a page
 _MOST_CHECKED: Final = 1 << 16  # bytes of one value; a longer one is masked without being looked into
-_SHORT: Final = 64
 MASK_STARTS: Final = b"[redacted:"
 _MARK_ROOM: Final = 40
 _NAMES_KEPT: Final = 4096
@@ -195,8 +194,8 @@ class Redactor:
             raise ValueError("max_line_too_short")
         self.rules = default_rules() if rules is None else rules
         self.mask = Mask(key)
-        self._prefilter = prefilter(self.rules, engine)
-        self.known = KnownValues(self.mask.fingerprint, compiled=not isinstance(self._prefilter, Pure))
+        self._prefilter = Prefilter(self.rules, engine)
+        self.known = KnownValues(self.mask.fingerprint)
         self.max_line = max_line
         self._plain_names: set[int] = set()
         self.failures = 0
@@ -217,8 +216,7 @@ class Redactor:
 
     def warm(self) -> None:
         """Start hyperscan now rather than after some hundred records. Takes a second; nothing without hyperscan."""
-        if isinstance(self._prefilter, Waiting):
-            self._prefilter.warm()
+        self._prefilter.warm()
 
     def find(self, data: bytes) -> list[Span]:
         """Return the secrets in `data`: disjoint, in order. Raises RedactionFailed."""
@@ -242,7 +240,7 @@ class Redactor:
 
     def clean(self, data: bytes) -> bool:
         """Return whether nothing in `data`, up to a page of it, calls for reading it closely."""
-        return len(data) <= PAGE and not self._prefilter.scan(data) and not self.known.holds(data)
+        return len(data) <= PAGE and not self._prefilter.scan(data) and not self.known.search(data)
 
     def data(self, data: bytes) -> bytes:
         """Return `data` with every secret masked and lines over `max_line` bytes cut. Raises RedactionFailed."""
@@ -256,13 +254,14 @@ class Redactor:
         except Exception:
             raise self._failed() from None
 
-    def value(self, value: Any) -> Any:
+    def value(self, value: Any, told: Told | None = None) -> Any:
         """Return a structure with every secret masked: keys, leaves, and values split over several of them.
 
-        Raises RedactionFailed.
+        An object of a type that is not known becomes the text that `told` returns for it, else its type's name. Raises
+        RedactionFailed.
         """
         try:
-            return redacted(self, value)
+            return redacted(self, value, told)
         except Exception:
             raise self._failed() from None
 
@@ -332,15 +331,13 @@ class Redactor:
     def _spans(self, data: bytes) -> Iterator[Span]:
         """Yield the spans of `data`, page by page."""
         at = 0
-        if len(data) > PAGE:
-            self.known.expect(len(data))
         for start, end, limit in pages(data):
             if at >= end:
                 continue
             first = max(at, start)
-            page = data[first:limit] if first or limit < len(data) else data
+            page = data[first:limit]
             numbers = self._prefilter.scan(page)
-            if not numbers and not self.known.holds(page):
+            if not numbers and not self.known.search(page):
                 continue
             for span in sorted(self._closely(page, numbers)):
                 if first + span.start >= end:
@@ -354,17 +351,13 @@ class Redactor:
         What lies between two masks, old or new, is read by itself.
         """
         todo = list(self._between_masks(data))
-        clean: set[bytes] = set()
         while todo:
             start, end = todo.pop()
             if end - start < LEAST_TEXT:
                 continue
             part = data[start:end]
-            if len(part) <= _SHORT and part in clean:
-                continue
             seen = numbers if len(part) == len(data) else self._prefilter.scan(part)
-            if not seen and not self.known.holds(part):
-                clean.add(part if len(part) <= _SHORT else b"")
+            if not seen and not self.known.search(part):
                 continue
             spans = self._read(part, start, seen)
             at = start
@@ -390,26 +383,17 @@ class Redactor:
         `numbers` is what the prefilter named in it.
         """
         raw = [(start, end, hit.kind, f"known/{hit.form}", hit.mark) for start, end, hit in self.known.search(data)]
-        seen: dict[int, Candidate] = {}
-        alike: dict[bytes, bool] = {}  # the short lines of a page that come again and again
+        readings: dict[bytes, Candidate] = {}  # by text, for the lines of a page come again and again
 
-        def sets_off(start: int, end: int) -> bool:
-            whole = end - start == len(data)
-            part = data if whole else data[start:end]
-            if part in alike:
-                return alike[part]
-            reading = self._reading(part, numbers if whole else None)
-            if reading is not NOTHING:
-                seen[start << 32 | end] = reading
-            if end - start <= _SHORT:
-                alike[part] = reading is not NOTHING
-            return reading is not NOTHING
+        def reading(start: int, end: int) -> Candidate:
+            part = data[start:end]
+            if part not in readings:
+                readings[part] = self._reading(part, numbers if len(part) == len(data) else None)
+            return readings[part]
 
-        for start, end in groups(data, sets_off):
-            part = data[start:end] if start or end < len(data) else data
-            known = seen.get(start << 32 | end)
-            reading = known or self._reading(part, numbers if part is data else None)
-            raw += ((start + s, start + e, kind, rule, mark) for s, e, kind, rule, mark in self._layers(part, reading))
+        for start, end in groups(data, lambda start, end: reading(start, end) is not NOTHING):
+            found = self._layers(data[start:end], reading(start, end))
+            raw += ((start + s, start + e, kind, rule, mark) for s, e, kind, rule, mark in found)
         return self._disjoint(data, raw, base)
 
     def _reading(self, data: bytes, numbers: Sequence[int] | None = None) -> Candidate:
@@ -437,19 +421,18 @@ class Redactor:
                 continue
             covered = Cover(shapes).holds
             unread: list[tuple[int, int]] = []
-            if layer.depth >= DEPTH or left < 0:
+            deeper: Iterable[Layer] = ()
+            if layer.depth < DEPTH and left >= 0:
+                deeper = inner(layer, triggers, covered, unread)
+            else:
                 unread += hidden(layer, triggers, covered)
                 if "escape" in triggers and left < 0:
                     unread += escaped(layer)
                 elif "escape" in triggers:  # each such layer is shorter than the one before
-                    layers += unescaped(layer)
-                    left -= len(layer.data)
-                for start, end in unread:
-                    yield (*layer.origin(start, end), "unread", "unread", "")
-                continue
-            for deeper in inner(layer, triggers, covered, unread):
-                left -= len(deeper.data)
-                layers.append(deeper)
+                    deeper = unescaped(layer)
+            for one in deeper:
+                left -= len(one.data)
+                layers.append(one)
             for start, end in unread:
                 yield (*layer.origin(start, end), "unread", "unread", "")
 

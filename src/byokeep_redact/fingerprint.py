@@ -19,7 +19,7 @@ import hashlib
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import Any, Final
@@ -202,19 +202,25 @@ def parse(document: bytes) -> Fingerprints:
     Raises:
         Rejected: ``bad_fingerprints`` with the ``part`` that is wrong; ``no_fingerprints`` when the list is empty.
     """
-    try:
-        data = json.loads(document, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise _bad("json") from None
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise _bad("format")
-    if data.keys() != {"format", "key", "window", "digests"}:
-        raise _bad("fields")
+    data = strictly_read(document, FORMAT, {"key", "window", "digests"}, _bad)
     if type(data["window"]) is not int or data["window"] != WINDOW:
         raise _bad("window")
     if not isinstance(data["digests"], list):
         raise _bad("digests")
     return fingerprints_from(map(_pair, data["digests"]), _hex(data["key"], KEY, "key"))
+
+
+def strictly_read(document: bytes, form: str, fields: set[str], bad: Callable[[str], Exception]) -> dict[str, Any]:
+    """Return a JSON document that says this format and has these fields besides; else raise what `bad` makes of it."""
+    try:
+        data = json.loads(document, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise bad("json") from None
+    if not isinstance(data, dict) or data.get("format") != form:
+        raise bad("format")
+    if data.keys() != {"format", *fields}:
+        raise bad("fields")
+    return data
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

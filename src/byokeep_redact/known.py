@@ -12,11 +12,10 @@ from __future__ import annotations
 import base64
 import re
 import secrets
-import struct
 import sys
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
@@ -25,7 +24,6 @@ from itertools import accumulate
 from types import TracebackType
 from typing import Final, Self
 
-from byokeep_redact.automaton import HS_CASELESS, HS_SINGLEMATCH, Automaton, literal
 from byokeep_redact.decoders import Squeezed
 from byokeep_redact.errors import Rejected
 from byokeep_redact.secret import Secret
@@ -66,27 +64,10 @@ def _one_class(text: bytes) -> bool:
     return text.isdigit() or (text.isalpha() and (text.islower() or text.isupper()))
 
 
-def radix_cuts(starts: Iterable[int], shift: int, bits: int) -> tuple[int, list[tuple[int, int]]]:
-    """Say which characters of a base64 (`bits` 6) or base32 (5) text depend on 12 given bytes alone.
-
-    `starts` are the places of such bytes in a value that stands `shift` bytes into a group. Returns the first character
-    that depends on the value alone, and the [start, end) of each part, counted from there.
-    """
-    first = -(-8 * shift // bits)
-    return first, [
-        (-(-8 * (shift + at) // bits) - first, 8 * (shift + at + FRAGMENT_BYTES) // bits - first) for at in starts
-    ]
-
-
 LONGEST: Final = 1 << 15
 """Bytes; a longer value is refused, for its table would be larger than the process."""
 _WORD: Final = 4
 _STRIDE: Final = 8
-_GRAIN: Final = 2048
-_SAMPLERS: Final = [struct.Struct(f"@{'I4x' * (words - 1)}I" if words else "@") for words in range(160)]
-_COMPILE_NS: Final = 1_500_000  # for each value
-_SCAN_NS: Final = 4  # for each byte searched without an automaton
-_FEW: Final = 8
 
 _HEXADECIMAL: Final = re.compile(rb"[0-9a-f]+|[0-9A-F]+")
 
@@ -95,17 +76,15 @@ class KnownValueRefused(Rejected):
     """The value cannot be registered: code known_value_too_weak or known_value_too_long."""
 
 
+@dataclass(slots=True, eq=False)
 class _Form:
-    """A value in one encoding. `starts` maps the start of each part that stands for 12 bytes to its end."""
+    """A value in one encoding. `cuts` are the [start, end) of the parts that stand for 12 bytes each, in order."""
 
-    __slots__ = ("caseless", "cuts", "entry", "name", "text")
-
-    def __init__(self, entry: _Entry, name: str, text: bytes, cuts: list[tuple[int, int]], caseless: bool = False):
-        self.entry = entry
-        self.name = name
-        self.text = bytearray(text)
-        self.cuts = cuts
-        self.caseless = caseless
+    entry: _Entry
+    name: str
+    text: bytearray
+    cuts: list[tuple[int, int]]
+    caseless: bool = False
 
     def words(self) -> Iterator[tuple[int, int]]:
         """Yield (word as an integer, offset) of enough words of each part that a sample hits one wherever it falls.
@@ -186,20 +165,16 @@ class Registration:
 class KnownValues:
     """The values known now. Safe to use from many threads.
 
-    `mark` makes the keyed fingerprint that masks show; `compiled` lets hyperscan prefilter where worth it;
-    `squeezed` is what may stand between the bytes of a value.
+    `mark` makes the keyed fingerprint that masks show; `squeezed` is what may stand between the bytes of a value.
     """
 
-    def __init__(self, mark: Callable[[bytes], str], *, compiled: bool = False, squeezed: bytes = SQUEEZED) -> None:
+    def __init__(self, mark: Callable[[bytes], str], *, squeezed: bytes = SQUEEZED) -> None:
         self._mark = mark
         self._squeezed = squeezed
         self._key = secrets.token_bytes(32)
         self._lock = threading.RLock()  # a signal handler may log, and so search or forget, in the middle of a call
         self._entries: dict[bytes, _Entry] = {}
         self._unread: dict[bytes, _Entry] = {}  # registered since the last search, not in the table yet
-        self._compiled = compiled
-        self._automaton: Automaton | None = None
-        self._spent = 0
         self.table: dict[int, tuple[tuple[_Form, int], ...]] = {}
 
     def __len__(self) -> int:
@@ -220,7 +195,6 @@ class KnownValues:
             if entry is None:
                 entry = _Entry(kind, self._mark(_checked(plain)), bytearray(plain))
                 self._entries[name] = self._unread[name] = entry
-                self._automaton = None
             else:
                 entry.count += 1
         return Registration(lambda: self._forget(name))
@@ -234,7 +208,10 @@ class KnownValues:
         if len(plain) < FRAGMENT_BYTES:
             raise ValueError("canary_too_short")
         entry = _Entry(label, "", bytearray())
-        entry.forms = [*_forms(entry, value, plain, _windows), *_base32_forms(entry, value)]
+        entry.forms = [
+            *_forms(entry, value, plain, _windows),
+            *_radix_forms(entry, value, range(len(value) - FRAGMENT_BYTES + 1), 5, {"base32": base64.b32encode}),
+        ]
         self._entries[b"%d" % len(self._entries)] = entry
         self._index(entry)
 
@@ -271,7 +248,6 @@ class KnownValues:
                 return
             del self._entries[name]
             self._unread.pop(name, None)
-            self._automaton = None
             for form in entry.forms:
                 for word, _ in form.words():
                     if left := tuple(place for place in self.table.get(word, ()) if place[0].entry is not entry):
@@ -280,56 +256,15 @@ class KnownValues:
                         self.table.pop(word, None)
             entry.wipe()
 
-    def may_hold(self, data: bytes) -> bool:
-        """Return whether `data` may hold a known value. False: it holds none."""
-        if not self._entries:
-            return False
-        if self._unread:
-            self._read()
-        text = data.translate(None, self._squeezed)
-        automaton = self._automaton
-        if automaton is None and len(self._entries) <= _FEW:
-            automaton = self._worth(len(text))
-        if automaton is not None:
-            return bool(automaton.scan(text))
-        words = (len(text) + _WORD) // _STRIDE
-        if words < len(_SAMPLERS):
-            return not self.table.keys().isdisjoint(_SAMPLERS[words].unpack_from(text))
-        return not self.table.keys().isdisjoint(_sampled(text, len(text)))
-
-    def holds(self, data: bytes) -> bool:
-        """Return whether a known value stands in `data`, encodings that hide others apart."""
-        return self.may_hold(data) and bool(self._verified(Squeezed(data, self._squeezed, _GRAIN)))
-
-    def expect(self, size: int) -> None:
-        """Say that `size` bytes are about to be searched: an automaton is compiled first where that saves time."""
-        if self._automaton is None and _SCAN_NS * size > _COMPILE_NS * len(self._entries):
-            self._compile()
-
-    def _worth(self, size: int) -> Automaton | None:
-        """Compile an automaton once the texts searched without one have cost as much. Many values take too long for it.
-
-        Called where no bulk is expected, so where somebody may be waiting for one record.
-        """
-        self._spent += 1000 + _SCAN_NS * size
-        return self._compile() if self._spent > _COMPILE_NS * len(self._entries) else None
-
-    def _compile(self) -> Automaton | None:
-        if not self._compiled:
-            return None
-        with self._lock:
-            self._read()
-            self._automaton = _automaton([form for entry in self._entries.values() for form in entry.forms])
-            self._spent = 0
-            return self._automaton
-
     def search(self, data: bytes) -> list[tuple[int, int, KnownHit]]:
         """Return (start, end, hit) of every place in `data`, in order; they may overlap."""
         if not self._entries or len(data) < FRAGMENT_BYTES:
             return []
-        if not self.may_hold(data):
+        if self._unread:
+            self._read()
+        if self.table.keys().isdisjoint(_sampled(data.translate(None, self._squeezed))):
             return []
-        squeezed = Squeezed(data, self._squeezed, _GRAIN)
+        squeezed = Squeezed(data, self._squeezed)
         return [(squeezed.origin(hit.start), squeezed.origin(hit.end - 1) + 1, hit) for hit in self._verified(squeezed)]
 
     def _verified(self, squeezed: Squeezed) -> list[KnownHit]:
@@ -337,7 +272,7 @@ class KnownValues:
         done: dict[tuple[int, int], int] = {}
         folded = b""
         table = self.table
-        for number, word in enumerate(_sampled(squeezed.padded, squeezed.size)):
+        for number, word in enumerate(_sampled(squeezed.padded[: squeezed.size])):
             if word not in table:
                 continue
             position = number * _STRIDE
@@ -357,23 +292,9 @@ class KnownValues:
         return sorted(hits)
 
 
-def _sampled(text: bytes, size: int) -> memoryview:
-    """Return the word at each 8th byte of the first `size` bytes."""
-    return memoryview(text)[: size // _WORD * _WORD].cast("I")[::2]
-
-
-def _automaton(forms: list[_Form]) -> Automaton | None:
-    """Return an automaton of pieces of which every part of a form that counts holds one; None if there are no forms."""
-    pieces: dict[tuple[bytes, int], None] = {}
-    for form in forms:
-        shortest = min(end - start for start, end in form.cuts)
-        step = shortest // 2
-        size = shortest - step + 1
-        for at in range(0, len(form.text) - size + 1, step):
-            pieces[bytes(form.text[at : at + size]), HS_CASELESS if form.caseless else 0] = None
-    if not pieces:
-        return None
-    return Automaton([literal(text) for text, _ in pieces], [flag | HS_SINGLEMATCH for _, flag in pieces])
+def _sampled(text: bytes) -> memoryview:
+    """Return the word at each 8th byte of a text."""
+    return memoryview(text)[: len(text) // _WORD * _WORD].cast("I")[::2]
 
 
 def _agree(text: bytearray, offset: int, data: bytes, position: int, size: int) -> tuple[int, int]:
@@ -420,30 +341,32 @@ def _forms(
     if not cuts:
         return
     hexadecimal = _HEXADECIMAL.fullmatch(plain) is not None  # whoever writes such a value again may choose the case
-    yield _Form(entry, "raw", plain.lower() if hexadecimal else plain, cuts, hexadecimal)
-    mirrored = plain[::-1]
-    yield _Form(entry, "reversed", mirrored, list(windows(mirrored)))
+    yield _Form(entry, "raw", bytearray(plain.lower() if hexadecimal else plain), cuts, hexadecimal)
+    yield _Form(entry, "reversed", bytearray(plain[::-1]), list(windows(plain[::-1])))
     starts = [at for at, _ in windows(part)]
-    yield _Form(entry, "hex", part.hex().encode(), [(2 * at, 2 * (at + FRAGMENT_BYTES)) for at in starts], True)
-    for name, each, between in (("numbers", "%d", ""), ("c-array", "0x%02x", ""), ("pairs", "%02x", "-")):
+    listed = (("hex", "%02x", ""), ("numbers", "%d", ""), ("c-array", "0x%02x", ""), ("pairs", "%02x", "-"))
+    for name, each, between in listed:
         texts = [(each % byte + between).encode() for byte in part]
         ends = [0, *accumulate(map(len, texts))]
-        listed = [(ends[at], ends[at + FRAGMENT_BYTES] - len(between)) for at in starts]
-        yield _Form(entry, name, b"".join(texts), listed, caseless=name != "numbers")
-    for shift in range(3):
-        shifted = b"\0" * shift + part + b"\0" * 3
-        first, parts = radix_cuts(starts, shift, 6)
-        if not parts:
-            continue
-        standard = base64.b64encode(shifted)[first : first + parts[-1][1]]
-        yield _Form(entry, f"base64@{shift}", standard, parts)
-        url_safe = base64.urlsafe_b64encode(shifted)[first : first + parts[-1][1]]
-        if url_safe != standard:
-            yield _Form(entry, f"base64url@{shift}", url_safe, parts)
+        parts = [(ends[at], ends[at + FRAGMENT_BYTES] - len(between)) for at in starts]
+        yield _Form(entry, name, bytearray(b"".join(texts)), parts, caseless=name != "numbers")
+    yield from _radix_forms(entry, part, starts, 6, {"base64": base64.b64encode, "base64url": base64.urlsafe_b64encode})
 
 
-def _base32_forms(entry: _Entry, part: bytes) -> Iterator[_Form]:
-    for shift in range(5):
-        first, parts = radix_cuts([at for at, _ in _windows(part)], shift, 5)
-        encoded = base64.b32encode(b"\0" * shift + part + b"\0" * 5)
-        yield _Form(entry, f"base32@{shift}", encoded[first : first + parts[-1][1]], parts)
+def _radix_forms(
+    entry: _Entry, part: bytes, starts: Sequence[int], bits: int, encoders: Mapping[str, Callable[[bytes], bytes]]
+) -> Iterator[_Form]:
+    """Yield a part in base64 (`bits` 6) or base32 (5), at each place in a group at which it may stand.
+
+    `starts` are the places of 12 bytes of it each; the characters that depend on those alone are what is looked for.
+    """
+    for shift in range(3 if bits == 6 else 5) if starts else ():
+        first = -(-8 * shift // bits)  # the first character that depends on the part alone
+        places = [(8 * (shift + at), 8 * (shift + at + FRAGMENT_BYTES)) for at in starts]
+        parts = [(-(-start // bits) - first, end // bits - first) for start, end in places]
+        texts: dict[bytes, str] = {}  # without a sign that differs both alphabets are one
+        for name, encode in encoders.items():
+            text = encode(b"\0" * shift + part + b"\0" * 5)[first : first + parts[-1][1]]
+            texts.setdefault(text, f"{name}@{shift}")
+        for text, name in texts.items():
+            yield _Form(entry, name, bytearray(text), parts)

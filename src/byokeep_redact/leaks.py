@@ -26,12 +26,12 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from byokeep_redact import __version__
-from byokeep_redact.automaton import Automaton, Engine, installed, shared
+from byokeep_redact.automaton import shared
 from byokeep_redact.checks import drawn
 from byokeep_redact.decoders import Layer, MarkedDecoders, Seen, mask, runs
 from byokeep_redact.errors import Rejected
 from byokeep_redact.fingerprint import LIVE_VALUE as LIVE
-from byokeep_redact.fingerprint import Fingerprints, LiveValues
+from byokeep_redact.fingerprint import Fingerprints, LiveValues, strictly_read
 from byokeep_redact.mask import MASKED, Mask
 from byokeep_redact.prefilter import weakened
 from byokeep_redact.rules import Rule, Rules, default_rules
@@ -62,10 +62,9 @@ class Shapes:
 
     Raises:
         RuleError: The rules cannot be used.
-        ImportError: `engine` is "hyperscan" and it is not installed.
     """
 
-    def __init__(self, masks: Mask, rules: Rules | None = None, engine: Engine = "auto", *, weak: bool = False) -> None:
+    def __init__(self, masks: Mask, rules: Rules | None = None, *, weak: bool = False) -> None:
         self._weak = weak
         self.withheld = 0  # what a rule matched and a scan does not report: written, public by its form, an example
         self._rules = default_rules() if rules is None else rules
@@ -80,12 +79,12 @@ class Shapes:
         # A repeat that ends, but late, could be cut off inside: such a rule is always read to the end.
         self._ahead = [None if _LONG_REPEAT.search(rule.pattern) else _AHEAD for rule in self._rules.rules]
         self._reaches = [(_NEAR, _FAR) if b",}" in weakened(pattern) else (_NEAR,) for pattern in patterns]
-        self._automaton = shared(tuple(map(weakened, patterns))) if installed(engine) else None
+        self._automaton = shared(tuple(map(weakened, patterns)))
 
     def find(self, data: bytes) -> Iterator[Seen]:
         """Yield what looks like a secret, in order of place; of those that overlap, the first and longest."""
         last = 0
-        found = self._everywhere(data) if self._automaton is None else self._near_matches(data, self._automaton)
+        found = self._near_matches(data)
         told = {end for start, end, _ in found if self._weak or looks_random(data[start:end])}
         plain: set[_Place] = set()
         for number, (kinds, least) in self._plain.items():  # a rule for runs of one class, tried at each of them
@@ -103,16 +102,7 @@ class Shapes:
             rule = self._rules.rules[number]
             yield Seen(start, end, rule.name, kind=rule.kind, fingerprint=self._mask.fingerprint(data[start:end]))
 
-    def _everywhere(self, data: bytes) -> set[_Place]:
-        found: set[_Place] = set()
-        folded = data.lower()
-        for number in self._prefiltered:
-            rule = self._rules.rules[number]
-            if not rule.literals or any(literal in folded for literal in rule.literals):
-                self._match(data, number, 0, len(data), found)
-        return found
-
-    def _near_matches(self, data: bytes, automaton: Automaton) -> set[_Place]:
+    def _near_matches(self, data: bytes) -> set[_Place]:
         found: set[_Place] = set()
         done = [0] * len(self._rules.rules)  # up to where a rule has been tried
 
@@ -127,7 +117,7 @@ class Shapes:
                         break
                 done[number] = max(tried, end)
 
-        automaton.scan(data, seen)
+        self._automaton.scan(data, seen)
         return found
 
     def _match(self, data: bytes, number: int, first: int, last: int, found: set[_Place]) -> int:
@@ -237,8 +227,8 @@ _STREAMS = frozenset(("gzip", "zlib", "zip", "zstd", "bzip2", "xz", "deflate"))
 class _Detector(MarkedDecoders):
     """Shapes and live values in every layer."""
 
-    def __init__(self, shapes: Shapes, live: LiveValues | None, engine: Engine) -> None:
-        super().__init__(engine)
+    def __init__(self, shapes: Shapes, live: LiveValues | None) -> None:
+        super().__init__()
         self._shapes, self._live = shapes, live
 
     def seen(self, layer: Layer) -> Iterator[Seen]:
@@ -256,12 +246,10 @@ class Scanner(ScanTargets):
         key: Key of the fingerprints of findings (at least 16 bytes); drawn afresh unless given.
         exclude: Globs; a path inside a tree is left out when one fits its name or the whole path.
         weak: Report values that were not drawn by chance too, such as `password=changeme`.
-        engine: "auto" takes hyperscan where it is installed; the results are the same.
         watch: Told the size of each file when it is done.
 
     Raises:
         RuleError: The rules cannot be used.
-        ImportError: `engine` is "hyperscan" and it is not installed.
     """
 
     def __init__(
@@ -272,14 +260,13 @@ class Scanner(ScanTargets):
         key: bytes | None = None,
         exclude: Iterable[str] = (),
         weak: bool = False,
-        engine: Engine = "auto",
         limits: Limits | None = None,
         watch: Callable[[int], None] | None = None,
     ) -> None:
         self._watch = watch
         live = None if fingerprints is None else LiveValues(fingerprints)
-        self._shapes = Shapes(Mask(key), rules, engine, weak=weak)
-        super().__init__(_Detector(self._shapes, live, engine), limits)
+        self._shapes = Shapes(Mask(key), rules, weak=weak)
+        super().__init__(_Detector(self._shapes, live), limits)
         self._exclude = tuple(exclude)
         self.excluded = 0
 
@@ -381,14 +368,11 @@ def read(path: Path) -> Baseline:
         Rejected: ``baseline_unreadable``, or ``bad_baseline`` with the ``part`` that is wrong.
     """
     try:
-        data: Any = json.loads(path.read_bytes())
+        text = path.read_bytes()
     except OSError:
         raise Rejected("baseline_unreadable", next_step="Check the path, or make one with --write-baseline.") from None
-    except (ValueError, RecursionError):
-        raise _bad("json") from None
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise _bad("format")
-    if data.keys() != {"format", "key", "findings"} or not isinstance(data["findings"], list):
+    data = strictly_read(text, FORMAT, {"key", "findings"}, _bad)
+    if not isinstance(data["findings"], list):
         raise _bad("fields")
     if not isinstance(data["key"], str) or not _KEY.fullmatch(data["key"]):
         raise _bad("key")
@@ -396,15 +380,11 @@ def read(path: Path) -> Baseline:
 
 
 def _entry(row: object) -> BaselineEntry:
-    if (
-        not isinstance(row, dict)
-        or row.keys() != set(_FIELDS)
-        or not all(isinstance(row[name], str) for name in _FIELDS)
-    ):
+    if not isinstance(row, dict) or row.keys() != set(_FIELDS) or not all(type(text) is str for text in row.values()):
         raise _bad("findings")
     if not _PRINT.fullmatch(row["fingerprint"]):
         raise _bad("fingerprint")
-    return BaselineEntry(row["source"], row["rule"], row["fingerprint"], row["reason"])
+    return BaselineEntry(**row)
 
 
 def _bad(part: str) -> Rejected:
@@ -429,23 +409,15 @@ def document(report: Report, known: Mapping[Finding, str], *, keyed: bool) -> di
         place = (_rule(finding), finding.source)
         results.append(_result(finding, names, seen[place], known.get(finding), keyed=keyed))
         seen[place] += 1
-    driver = {
-        "name": "byokeep",
-        "semanticVersion": __version__,
-        "rules": [{"id": name, "shortDescription": {"text": f"Secret: {name}"}} for name in names],
-    }
+    rules = [{"id": name, "shortDescription": {"text": f"Secret: {name}"}} for name in names]
+    driver = {"name": "byokeep", "semanticVersion": __version__, "rules": rules}
     unread = [{"level": "error", "message": {"text": f"{one.source}: {one.reason}"}} for one in report.unreadable]
     nothing = not report.sources_scanned
     invocation: dict[str, Any] = {"executionSuccessful": not unread and not nothing}
     if unread:
         invocation["toolExecutionNotifications"] = unread
-    run = {
-        "tool": {"driver": driver},
-        "invocations": [invocation],
-        "columnKind": "unicodeCodePoints",
-        "results": results,
-    }
-    return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
+    run = {"tool": {"driver": driver}, "invocations": [invocation], "columnKind": "unicodeCodePoints"}
+    return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run | {"results": results}]}
 
 
 def _rule(finding: Finding) -> str:
@@ -460,20 +432,16 @@ def _result(finding: Finding, names: Sequence[str], number: int, reason: str | N
     if keyed:
         prints["byokeepValue/v1"] = finding.fingerprint
     what = f"Live value {finding.label}" if finding.kind == LIVE else f"Secret ({finding.kind})"
+    file = finding.source.removesuffix(" (name)").removesuffix(" (link target)")
+    location = {"physicalLocation": {"artifactLocation": {"uri": quote(file)}, "region": region}}
     result: dict[str, Any] = {
         "ruleId": rule,
         "ruleIndex": names.index(rule),
         "level": "error",
         "message": {"text": f"{what}, {finding.encoding}, fingerprint {finding.fingerprint}"},
-        "locations": [
-            {"physicalLocation": {"artifactLocation": {"uri": quote(_file(finding.source))}, "region": region}}
-        ],
+        "locations": [location],
         "partialFingerprints": prints,
     }
     if reason is not None:
         result["suppressions"] = [{"kind": "external", "justification": reason}]
     return result
-
-
-def _file(source: str) -> str:
-    return source.removesuffix(" (name)").removesuffix(" (link target)")

@@ -12,10 +12,9 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
-from typing import Final, Protocol
+from typing import Final
 
-from byokeep_redact.automaton import HS_SINGLEMATCH, Automaton, Engine, installed
+from byokeep_redact.automaton import HS_SINGLEMATCH, Automaton, Engine, installed, shared
 from byokeep_redact.decoders import MASK64, TRIGGERS, holds_text, holds_text16, runs
 from byokeep_redact.rules import Rule, Rules, default_rules
 
@@ -60,17 +59,6 @@ def weakened(pattern: bytes) -> bytes:
     return flags + _LAST.sub(rb"{\1}\2", _MANY.sub(rb"{\1,}", _BEFORE.sub(b"", body)))
 
 
-def _seen_where(number: int, _start: int, end: int, _flags: int, found: list[int]) -> None:
-    found.append(number if number != _LONG_RUN else -end)
-
-
-class Prefilter(Protocol):
-    """Names rules (by place in the rule file) and triggers (by len(rules) + place in TRIGGERS)."""
-
-    def scan(self, data: bytes) -> Sequence[int]:
-        """Return a number for everything that may be in `data`; empty: nothing is."""
-
-
 class _Runs:
     """Says whether a run of 40 base64 letters and more may be a secret, so that no digest costs a close reading.
 
@@ -78,18 +66,14 @@ class _Runs:
     """
 
     def __init__(self, rules: Rules) -> None:
-        place = {rule.name: number for number, rule in enumerate(rules.rules)}
-        self._rules = rules
-        self.numbers = [place[name] for name in _IN_RUNS if name in place]
-        self.trigger = len(rules.rules) + _NAMES.index(_RUN_TRIGGER)
-        known = {rule.name: rule for rule in default_rules().rules}
+        standard = {rule.name: (rule.pattern, rule.split) for rule in default_rules().rules}
+        ours = [(number, rule) for number, rule in enumerate(rules.rules) if rule.name in _IN_RUNS]
         # With rules of somebody else's nothing is passed over.
-        self.known = bool(self.numbers) and all(
-            rules.rules[number].pattern == known[rules.rules[number].name].pattern
-            and rules.rules[number].split is known[rules.rules[number].name].split
-            for number in self.numbers
-        )
-        self._long = rules.rules[place["long-base64"]] if self.known and "long-base64" in place else None
+        passes = all((rule.pattern, rule.split) == standard[rule.name] for _, rule in ours)
+        self._rules = rules
+        self.numbers = [number for number, _ in ours] if passes else []
+        self.trigger = len(rules.rules) + _NAMES.index(_RUN_TRIGGER)
+        self._long = next((rule for _, rule in ours if passes and rule.name == "long-base64"), None)
         roots = self._long is not None and rules.allowed("long-base64", _SAMPLE_ROOT, 0, len(_SAMPLE_ROOT))
         self._dull = re.compile(_DULL + _DULL_ROOT if roots else _DULL).match
 
@@ -105,7 +89,7 @@ class _Runs:
                 secret = secret or self._secret(data, start)
                 others.append(_WHOLE_RUN.match(data, start)[0])  # type: ignore[index]
         text = holds_text16(b" ".join(digests)) or holds_text(b" ".join(others))
-        return (self.numbers if secret and self.known else []) + ([self.trigger] if text else [])
+        return (self.numbers if secret else []) + ([self.trigger] if text else [])
 
     def _secret(self, data: bytes, start: int) -> bool:
         if self._long is None:
@@ -114,56 +98,43 @@ class _Runs:
         return match is None or match.end() - start >= _UNWRAPPED or bool(self._rules.secrets(self._long, match))
 
 
-class Pure:
-    """The same with `re`: words first, expressions only where one of a rule's words stands."""
+def _seen_where(number: int, _start: int, end: int, _flags: int, found: list[int]) -> None:
+    found.append(number if number != _LONG_RUN else -end)
 
-    def __init__(self, rules: Rules) -> None:
+
+class Prefilter:
+    """Names rules (by place in the rule file) and triggers (by len(rules) + place in TRIGGERS).
+
+    With `re`: words first, expressions only where one of a rule's words stands. With hyperscan: one pass over the text
+    for everything, compiled once for each rule file, which takes a second; "auto" waits until there are enough records
+    to be worth it. Raises ImportError for "hyperscan" where it is not installed.
+    """
+
+    def __init__(self, rules: Rules, engine: Engine) -> None:
+        self._compiles = installed(engine)
+        self._lock = threading.Lock()
+        self._left, self._room = _WARM_RECORDS, _WARM_BYTES
+        self._automaton: Automaton | None = None
         self._runs = _Runs(rules)
-        apart = self._runs.numbers if self._runs.known else []
-        self._rules = [
-            (number, rule.literals, quick or rule.compiled, quick is not None)
-            for number, rule in enumerate(rules.rules)
-            if number not in apart
-            for quick in [_folding(rule.pattern)]
-        ]
+        self._rules = [one for one in enumerate(rules.rules) if one[0] not in self._runs.numbers]
         self._triggers = [
             (number, re.compile(pattern))
             for number, (name, pattern) in enumerate(TRIGGERS.items(), len(rules.rules))
             if name != _RUN_TRIGGER
         ]
-
-    def scan(self, data: bytes) -> Sequence[int]:
-        """Return a number for everything that is in `data`."""
-        folded = data.lower()
-        found = [
-            number
-            for number, literals, pattern, folds in self._rules
-            if (not literals or any(literal in folded for literal in literals))
-            and pattern.search(folded if folds else data)
+        self._quick = [
+            (number, rule.literals, quick or rule.compiled, quick is not None)
+            for number, rule in self._rules
+            for quick in [_folding(rule.pattern)]
         ]
-        found += [number for number, pattern in self._triggers if pattern.search(data)]
-        return found + self._runs.candidates(data, (start for start, _ in runs(data.translate(MASK64), len(_RUN))))
-
-
-@lru_cache(maxsize=4)
-def _shapes(rules: Rules, apart: tuple[int, ...]) -> Automaton:
-    chosen = [(n, weakened(rule.pattern)) for n, rule in enumerate(rules.rules) if n not in apart]
-    chosen += [(n, p) for n, (name, p) in enumerate(TRIGGERS.items(), len(rules.rules)) if name != _RUN_TRIGGER]
-    chosen.append((_LONG_RUN, _RUN_STARTS))
-    flags = [0 if number == _LONG_RUN else HS_SINGLEMATCH for number, _ in chosen]
-    return Automaton([text for _, text in chosen], flags, [number for number, _ in chosen], _seen_where)
-
-
-class Hyperscan:
-    """One pass over the text for everything. Compiled once for each rule file, which takes a second."""
-
-    def __init__(self, rules: Rules) -> None:
-        self._runs = _Runs(rules)
-        self._automaton = _shapes(rules, tuple(self._runs.numbers) if self._runs.known else ())
+        if engine == "hyperscan":
+            self.warm()
 
     def scan(self, data: bytes) -> Sequence[int]:
-        """Return a number for everything that may be in `data`."""
-        found = self._automaton.scan(data)
+        """Return a number for everything that may be in `data`; empty: nothing is."""
+        if self._automaton is None:
+            return self._one_by_one(data)
+        found = self._automaton.scan(data, _seen_where)
         if not found:
             return found
         starts = [-number - len(_RUN) for number in found if number < 0]
@@ -171,41 +142,33 @@ class Hyperscan:
             return found
         return [number for number in found if number >= 0] + self._runs.candidates(data, starts)
 
-
-class Waiting:
-    """`re` for the first records, hyperscan once there are enough of them to be worth its start."""
-
-    def __init__(self, rules: Rules) -> None:
-        self._rules = rules
-        self._lock = threading.Lock()
-        self._left = _WARM_RECORDS
-        self._room = _WARM_BYTES
-        self._now: Prefilter = Pure(rules)
-
-    def scan(self, data: bytes) -> Sequence[int]:
-        """Return a number for everything that may be in `data`."""
-        if self._left <= 0:
-            return self._now.scan(data)
-        self._left -= 1
-        self._room -= len(data)
-        if self._left <= 0 or self._room <= 0:
-            self.warm()
-        return self._now.scan(data)
+    def _one_by_one(self, data: bytes) -> Sequence[int]:
+        if self._compiles:
+            self._left -= 1
+            self._room -= len(data)
+            if self._left <= 0 or self._room <= 0:
+                self.warm()
+                return self.scan(data)
+        folded = data.lower()
+        found = [
+            number
+            for number, literals, pattern, folds in self._quick
+            if (not literals or any(literal in folded for literal in literals))
+            and pattern.search(folded if folds else data)
+        ]
+        found += [number for number, pattern in self._triggers if pattern.search(data)]
+        return found + self._runs.candidates(data, (start for start, _ in runs(data.translate(MASK64), len(_RUN))))
 
     def warm(self) -> None:
-        """Take hyperscan now."""
+        """Take hyperscan now, where that is the engine."""
+        if not self._compiles:
+            return
         with self._lock:
-            if not isinstance(self._now, Hyperscan):
-                self._now = Hyperscan(self._rules)
-            self._left = 0
-            self.scan = self._now.scan  # type: ignore[method-assign]
-
-
-def prefilter(rules: Rules, engine: Engine) -> Prefilter:
-    """Return what `engine` means here. Raises ImportError for "hyperscan" where it is not installed."""
-    if not installed(engine):
-        return Pure(rules)
-    return Hyperscan(rules) if engine == "hyperscan" else Waiting(rules)
+            chosen = [(number, weakened(rule.pattern)) for number, rule in self._rules]
+            chosen += [(number, trigger.pattern) for number, trigger in self._triggers]
+            texts = (_RUN_STARTS, *(text for _, text in chosen))
+            flags = (0, *(HS_SINGLEMATCH for _ in chosen))
+            self._automaton = shared(texts, flags, (_LONG_RUN, *(number for number, _ in chosen)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,15 +197,10 @@ def _matches(rule: Rule, data: bytes, folded: bytes) -> tuple[tuple[re.Match[byt
 
     Most rules without letter case take a third of the time that way.
     """
-    quick = _folding(rule.pattern)
-    if quick is None and not rule.nests:
-        lead = _AFTER_RUN.get(rule.name)
-        skipped = 0 if lead is None else max(0, data.translate(MASK64).find(_RUN) - lead)
-        first = tuple(islice(rule.compiled.finditer(data, skipped), MOST_MATCHES + 1))
-        return first, len(first) <= MOST_MATCHES
+    quick, lead = _folding(rule.pattern), _AFTER_RUN.get(rule.name)
     matches: list[re.Match[bytes]] = []
-    at = last = 0
-    left = NESTED
+    at = 0 if lead is None else max(0, data.translate(MASK64).find(_RUN) - lead)
+    last, left = 0, NESTED
     while found := quick.search(folded, at) if quick else rule.compiled.search(data, at):
         match = rule.compiled.match(data, found.start()) if quick else found
         if match is None or match.end() != found.end():

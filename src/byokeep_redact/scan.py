@@ -5,8 +5,8 @@
 reads canaries from an open file descriptor (a line each: label, tab, value; values are never arguments), runs the
 positive control, searches the paths, and prints a JSON report. Exit code 0 clean, 1 found, 4 not known (something could
 not be read, nothing was there to search, bad input, or the control failed).
-Rules: the control plants fresh canaries in every kind of place and every encoding, and uses the same engine and limits
-as the search it vouches for; a search that misses one proves nothing, so its result is void.
+Rules: the control plants fresh canaries in every kind of place and every encoding, and uses the same limits as
+the search it vouches for; a search that misses one proves nothing, so its result is void.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 import zstandard
 
-from byokeep_redact.automaton import Engine
 from byokeep_redact.canary import Canary, new_canary
 from byokeep_redact.encodings import ENCODINGS as FORMS
 from byokeep_redact.encodings import Encoder, each, wrapped
@@ -97,23 +97,24 @@ ENCODINGS: dict[str, Encoder] = {name: encode for name, encode in FORMS.items() 
 }
 
 
-def _file(encode: Encoder) -> Callable[[Path, bytes], None]:
-    """Return what writes a file of the encoded bytes."""
-
-    def plant(path: Path, planted: bytes) -> None:
-        path.write_bytes(encode(planted))
-
-    return plant
-
-
 def _log(planted: bytes) -> bytes:
     return _PROSE + b"GET /v1/x?q=" + planted + b" 200\n" + _PROSE
 
 
-def _sqlite(path: Path, planted: bytes) -> None:
-    with closing(sqlite3.connect(path)) as database, database:
-        database.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body BLOB)")
-        database.executemany("INSERT INTO note (body) VALUES (?)", [(b"nothing here",)] * 50 + [(planted,)])
+def _sqlite(planted: bytes, *, before: str = "", after: str = "", file: str = "app.sqlite") -> bytes:
+    """Return a file of a database with a row among others; `before` and `after` are statements around its writing."""
+    with (
+        tempfile.TemporaryDirectory(prefix="control-") as folder,
+        closing(sqlite3.connect(Path(folder, "app.sqlite"))) as database,
+    ):
+        database.executescript(
+            f"PRAGMA synchronous=OFF; {before}; CREATE TABLE note (id INTEGER PRIMARY KEY, body BLOB)"
+        )
+        rows = [(b"nothing here",)] * 500 + [(planted,)] + [(b"nothing there",)] * 500
+        database.executemany("INSERT INTO note (body) VALUES (?)", rows)
+        database.commit()
+        database.executescript(after)
+        return Path(folder, file).read_bytes()
 
 
 def _postgres_page(planted: bytes) -> bytes:
@@ -122,30 +123,6 @@ def _postgres_page(planted: bytes) -> bytes:
     header = b"\x00" * 12 + b"\x1c\x00\x00\x1f\x00\x20\x04\x20\x00\x00\x00\x00" + b"\x80\x9f\x00\x01"
     page = header.ljust(8192 - len(tuple_bytes), b"\0") + tuple_bytes
     return header.ljust(8192, b"\0") + page
-
-
-def _sqlite_wal(path: Path, planted: bytes) -> None:
-    """The log of a database whose file has not seen the row yet."""
-    with tempfile.TemporaryDirectory(prefix="control-") as folder:
-        file = Path(folder, "app.sqlite")
-        with closing(sqlite3.connect(file)) as database:
-            database.execute("PRAGMA journal_mode=WAL")
-            database.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body BLOB)")
-            database.execute("INSERT INTO note (body) VALUES (?)", (planted,))
-            database.commit()
-            path.write_bytes(Path(folder, "app.sqlite-wal").read_bytes())
-
-
-def _sqlite_freed(path: Path, planted: bytes) -> None:
-    """A database whose row was deleted and its page given back; the page still holds it."""
-    with closing(sqlite3.connect(path)) as database, database:
-        database.execute("PRAGMA secure_delete=OFF")
-        database.execute("PRAGMA synchronous=OFF")
-        database.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body BLOB)")
-        rows = [(b"nothing here",)] * 500 + [(planted,)] + [(b"nothing there",)] * 500
-        database.executemany("INSERT INTO note (body) VALUES (?)", rows)
-        database.commit()
-        database.execute("DELETE FROM note")
 
 
 def _pickle(planted: bytes) -> bytes:
@@ -172,19 +149,19 @@ def _har(planted: bytes) -> bytes:
     return json.dumps({"log": {"version": "1.2", "entries": [entry]}}).encode()
 
 
-# file kind -> how to plant bytes in a new file of that kind
-LOCATIONS: dict[str, Callable[[Path, bytes], None]] = {
-    "text.log": _file(_log),
+# file kind -> its content with the bytes in it
+LOCATIONS: dict[str, Encoder] = {
+    "text.log": _log,
     "app.sqlite": _sqlite,
-    "old.log.gz": _file(ENCODINGS["gzip"]),
-    "bundle.zip": _file(_zip),
-    "profile.zst": _file(ENCODINGS["zstd"]),
-    "base.16384": _file(_postgres_page),
-    "app.sqlite-wal": _sqlite_wal,
-    "freed.sqlite": _sqlite_freed,
-    "state.pickle": _file(_pickle),
-    "shot.png": _file(_png),
-    "net.har": _file(_har),
+    "old.log.gz": ENCODINGS["gzip"],
+    "bundle.zip": _zip,
+    "profile.zst": ENCODINGS["zstd"],
+    "base.16384": _postgres_page,
+    "app.sqlite-wal": partial(_sqlite, before="PRAGMA journal_mode=WAL", file="app.sqlite-wal"),
+    "freed.sqlite": partial(_sqlite, before="PRAGMA secure_delete=OFF", after="DELETE FROM note"),
+    "state.pickle": _pickle,
+    "shot.png": _png,
+    "net.har": _har,
 }
 PROCESS_LOCATIONS = ("environ", "cmdline")
 _WAIT = "import sys; sys.stdout.write('+'); sys.stdout.flush(); sys.stdin.read()"
@@ -207,22 +184,20 @@ def planted_process(planted: dict[str, bytes], location: str) -> Iterator[int]:
         yield child.pid
 
 
-def positive_control(
-    canary_factory: Callable[[], bytes], *, engine: Engine = "auto", limits: Limits | None = None
-) -> ControlResult:
+def positive_control(canary_factory: Callable[[], bytes], *, limits: Limits | None = None) -> ControlResult:
     """Plant a fresh canary per encoding in every location, search, and say what was missed.
 
     `canary_factory` makes one value per call, as new_canary does. Raises OSError if nothing can be planted.
     """
     canaries = {name: Canary(name, canary_factory()) for name in ENCODINGS}
     planted = {name: encode(canaries[name].value) for name, encode in ENCODINGS.items()}
-    sweep = Sweep(canaries.values(), engine=engine, limits=limits)
+    sweep = Sweep(canaries.values(), limits=limits)
     missed: list[str] = []
     with tempfile.TemporaryDirectory(prefix="control-") as folder:
-        for location, plant in LOCATIONS.items():
+        for location, content in LOCATIONS.items():
             for name, value in planted.items():
                 path = Path(folder, f"{name}.{location}")
-                plant(path, value)
+                path.write_bytes(content(value))
                 if not _sees(sweep.scan_file(path), name):
                     missed.append(f"{location}/{name}")
     for location in PROCESS_LOCATIONS:

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Protocol
 
-from byokeep_redact.automaton import Engine, installed
 from byokeep_redact.canary import Canary
 from byokeep_redact.containers import STRONG_MAGIC, Haystack, OpenedContainer, open_bare_deflate, open_streams
 from byokeep_redact.decoders import SQUEEZED_OUT, Layer, Seen, decoded
@@ -118,7 +117,6 @@ class Report:
             self.unreadable + other.unreadable,
             self.findings_dropped + other.findings_dropped,
             self.denied + other.denied,
-            self.control or other.control,
         )
 
 
@@ -210,17 +208,11 @@ class Search:
         self.opened_left -= len(opened.data)
         if opened.trouble:
             self.troubles[opened.trouble] = None
-        data = opened.data
+        data, depth = opened.data, layer.depth + 1
 
         def layer_of(window: bytes, at: int) -> Layer:
-            return Layer(
-                window,
-                layer.depth + 1,
-                lambda _at: opened.at,
-                lambda _at, _size: opened.name,
-                layer,
-                () if at else (0,),
-            )
+            first = () if at else (0,)
+            return Layer(window, depth, lambda _at: opened.at, lambda _at, _size: opened.name, layer, first)
 
         if data:
             self.input(lambda at, size: data[at : at + size], layer_of)
@@ -239,13 +231,8 @@ class Search:
 
     def report(self, size: int) -> Report:
         """Return the account of one source of `size` bytes."""
-        return Report(
-            tuple(sorted(self.findings.values(), key=lambda found: found.offset)),
-            1,
-            size,
-            tuple(Unreadable(self.source, reason) for reason in self.troubles),
-            self.dropped,
-        )
+        findings = tuple(sorted(self.findings.values(), key=lambda found: found.offset))
+        return Report(findings, 1, size, tuple(Unreadable(self.source, why) for why in self.troubles), self.dropped)
 
 
 def _from(read: Reader, base: int) -> Reader:
@@ -451,15 +438,14 @@ def _unreadable(source: str, error: OSError) -> Report:
 class _Canaries:
     """The detector of values that are at hand."""
 
-    def __init__(self, canaries: Iterable[Canary], engine: Engine) -> None:
-        self._known = KnownValues(lambda _: "", compiled=installed(engine), squeezed=SQUEEZED_OUT)
+    def __init__(self, canaries: Iterable[Canary]) -> None:
+        self._known = KnownValues(lambda _: "", squeezed=SQUEEZED_OUT)
         for canary in canaries:
             self._known.watch(canary.label, canary.searched)
         if not len(self._known):
             raise ValueError("no_canaries")
 
     def seen(self, layer: Layer) -> Iterator[Seen]:
-        self._known.expect(len(layer.data))
         for start, end, hit in self._known.search(layer.data):
             names: tuple[str, ...] = ()
             if end - start > hit.end - hit.start:
@@ -473,20 +459,8 @@ class _Canaries:
 class Sweep(ScanTargets):
     """A search for `canaries`, compiled once and usable for many sources.
 
-    Raises ValueError without canaries or for one too short to search for, ImportError if `engine` is "hyperscan" and it
-    is not installed ("auto" then uses the pure engine, which finds the same).
+    Raises ValueError without canaries or for one too short to search for.
     """
 
-    def __init__(self, canaries: Iterable[Canary], *, engine: Engine = "auto", limits: Limits | None = None) -> None:
-        super().__init__(_Canaries(canaries, engine), limits)
-
-
-def scan_bytes(data: bytes, canaries: Iterable[Canary], *, source: str) -> list[Finding]:
-    """Search bytes at hand for canaries and return the findings.
-
-    Raises ValueError when the bytes could not be searched to the end, for an empty list would then say too much.
-    """
-    report = Sweep(canaries).scan_bytes(data, source=source)
-    if report.unreadable and not report.findings:
-        raise ValueError(report.unreadable[0].reason)
-    return list(report.findings)
+    def __init__(self, canaries: Iterable[Canary], *, limits: Limits | None = None) -> None:
+        super().__init__(_Canaries(canaries), limits)

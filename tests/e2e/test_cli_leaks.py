@@ -154,7 +154,7 @@ def _plant(place: str, folder: Path, value: bytes) -> str:
         (folder / f"shot-{value.decode()}.txt").write_text("nothing inside")
         return "(name)"  # the name itself holds the key, so it is not shown
     if place == "database":
-        LOCATIONS["app.sqlite"](folder / "app.sqlite", b" " + value + b" ")
+        (folder / "app.sqlite").write_bytes(LOCATIONS["app.sqlite"](b" " + value + b" "))
         return "app.sqlite"
     if place == "repository":
         (folder / ".git").mkdir()

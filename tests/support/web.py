@@ -42,7 +42,7 @@ from byokeep.web.app import create_app
 from byokeep.wire.transport import Outbound
 from byokeep.worker.ports import BrokerCustodian, LogFiles, account_hasher, noted
 from byokeep.worker.tasks import register
-from byokeep_redact.canary import Canary, marker_of, new_canary
+from byokeep_redact.canary import Canary, new_canary
 from byokeep_sim.server import Sim, start
 from tests.support.broker import Person, Stand, Store, listening, standing, token_key
 from tests.support.postgres import drop_database, fresh_database
@@ -115,7 +115,7 @@ class Desk:
         from byokeep_sim import SimKeyState
 
         value = new_canary(provider)
-        self.canaries.append(Canary(f"{provider}-{len(self.canaries)}", value, marker_of(value)))
+        self.canaries.append(Canary(f"{provider}-{len(self.canaries)}", value))
         if state:
             self.sim.book.keys.put(provider, value.decode(), SimKeyState(state), None)
         return value

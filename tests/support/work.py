@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from byokeep_redact import prefilter
+from byokeep_redact import automaton, prefilter
 from byokeep_redact.rules import default_rules
 
 
@@ -118,7 +118,7 @@ def counted() -> Iterator[Work]:
                 elif isinstance(getattr(item, "__self__", None), re.Pattern):
                     patched.setattr(module, name, getattr(counting(item.__self__), item.__name__))
         patched.setattr(prefilter, "_folding", lambda pattern: counting(found) if (found := folding(pattern)) else None)
-        patched.setattr(prefilter.Automaton, "scan", scanning(prefilter.Automaton.scan))
+        patched.setattr(automaton.Automaton, "scan", scanning(automaton.Automaton.scan))
         try:
             for rule in rules:
                 object.__setattr__(rule, "compiled", counting(rule.compiled))

@@ -228,7 +228,7 @@ def test_failure_drops_the_record_and_says_nothing_of_it(engine: Engine, monkeyp
     def broken(_self: Redactor, _data: bytes) -> bool:
         raise ValueError("canary-text-of-a-driver")
 
-    monkeypatch.setattr(type(redactor.known), "holds", broken)
+    monkeypatch.setattr(type(redactor.known), "search", broken)
     calls: list[Callable[[], object]] = [
         lambda: redactor.text("canary-text"),
         lambda: redactor.data(b"canary-text"),

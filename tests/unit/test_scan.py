@@ -19,16 +19,14 @@ import zstandard
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from byokeep_redact.automaton import Engine
-from byokeep_redact.canary import Canary, marker_of, new_canary
+from byokeep_redact.canary import Canary, new_canary
 from byokeep_redact.containers import OpenedContainer
 from byokeep_redact.decoders import Layer
 from byokeep_redact.known import KnownValues
 from byokeep_redact.scan import ENCODINGS
-from byokeep_redact.search import Finding, Limits, Report, Search, Sweep, scan_bytes
+from byokeep_redact.search import Finding, Limits, Report, Search, Sweep
 from tests.support.work import counted
 
-ENGINES: tuple[Engine, ...] = ("pure", "hyperscan")
 NOISE = b"2026-03-01T12:00:00Z level=info trace=4bf92f3577b34da6a3ce929d0e0e4736 path=/v1/clients/7/x\n" * 30
 
 
@@ -72,18 +70,26 @@ TEXT_LAYERS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def _canary(provider: str = "anthropic") -> Canary:
-    value = new_canary(provider)
-    return Canary("planted", value, marker_of(value))
+    return Canary("planted", new_canary(provider))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+def scan_bytes(data: bytes, canaries: list[Canary], source: str) -> tuple[Finding, ...]:
+    """What a search of bytes finds."""
+    return Sweep(canaries).scan_bytes(data, source=source).findings
+
+
+def marker_of(value: bytes) -> bytes:
+    """24 characters of a canary that no other has."""
+    return Canary("", value).searched[:24]
+
+
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_every_encoding_is_found_in_every_container(encoding: str, container: str, engine: Engine) -> None:
+def test_every_encoding_is_found_in_every_container(encoding: str, container: str) -> None:
     """A canary in any encoding, inside any container, amid other text, is found; its absence is not."""
     value = new_canary("openai")
     decoy = ENCODINGS[encoding](new_canary("openai"))
-    sweep = Sweep([Canary("planted", value)], engine=engine)
+    sweep = Sweep([Canary("planted", value)])
     text = NOISE + b'q="' + ENCODINGS[encoding](value) + b'" end\n' + NOISE
     clean = NOISE + b'q="' + decoy + b'" end\n' + NOISE
     before = b"" if container == "deflate" else os.urandom(77) + b"\n"
@@ -96,15 +102,15 @@ def test_every_encoding_is_found_in_every_container(encoding: str, container: st
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.sampled_from(sorted(TEXT_LAYERS)), min_size=1, max_size=4), st.sampled_from(ENGINES))
-@example(["json", "base64", "gzip", "url"], "pure")
-def test_four_layers_in_any_order_are_undone(layers: list[str], engine: Engine) -> None:
+@given(st.lists(st.sampled_from(sorted(TEXT_LAYERS)), min_size=1, max_size=4))
+@example(["json", "base64", "gzip", "url"])
+def test_four_layers_in_any_order_are_undone(layers: list[str]) -> None:
     """Any four encodings one over the other do not hide a canary."""
     canary = _canary()
     data = b"k=" + canary.value + b";"
     for layer in layers:
         data = TEXT_LAYERS[layer](data)
-    report = Sweep([canary], engine=engine).scan_bytes(NOISE + data + b"\n", source="s")
+    report = Sweep([canary]).scan_bytes(NOISE + data + b"\n", source="s")
     assert report.findings
 
 
@@ -116,7 +122,7 @@ def test_any_twelve_characters_of_the_marker_are_found_and_eleven_are_not(
     """A fragment of 12 is a leak wherever it starts; one of 11 is not (10 where characters share bits)."""
     canary = _canary()
     marker = marker_of(canary.value)
-    sweep = Sweep([canary], engine="pure")
+    sweep = Sweep([canary])
     leak = ENCODINGS[encoding](marker[at : at + 12])
     assert sweep.scan_bytes(around + b"|" + leak + b"|" + around, source="s").findings
     short = ENCODINGS[encoding](marker[at : at + (10 if encoding.startswith("base") else 11)])
@@ -166,11 +172,10 @@ def test_offset_is_where_the_encoded_marker_starts(encoding: str, chain: str) ->
     assert (finding.offset, finding.encoding) == (len(before), chain)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("provider", ["anthropic", "kie"])
-def test_random_data_raises_no_alarm(provider: str, engine: Engine) -> None:
+def test_random_data_raises_no_alarm(provider: str) -> None:
     """Five megabytes of random bytes, hex and base64 hold no canary and no trouble."""
-    sweep = Sweep([Canary(f"c{n}", new_canary(provider)) for n in range(12)], engine=engine)
+    sweep = Sweep([Canary(f"c{n}", new_canary(provider)) for n in range(12)])
     chance = random.Random(20260301)
     data = chance.randbytes(2_500_000) + chance.randbytes(600_000).hex().encode()
     data += b"\n" + base64.b64encode(chance.randbytes(1_000_000))
@@ -188,19 +193,20 @@ def test_other_keys_of_the_same_provider_are_not_taken_for_the_canary() -> None:
 
 @settings(max_examples=80, deadline=None)
 @given(st.data())
-def test_both_engines_find_the_same(data: st.DataObject) -> None:
-    """On random mixtures of fragments in random encodings the two engines give equal reports."""
+def test_fragments_among_others_are_found(data: st.DataObject) -> None:
+    """In random mixtures of fragments in random encodings, a value of 12 searched bytes or more is reported."""
     canaries = [Canary(f"c{n}", new_canary(p)) for n, p in enumerate(("anthropic", "kie", "google"))]
-    parts = []
+    parts, found = [], set()
     for _ in range(data.draw(st.integers(0, 8))):
-        value = data.draw(st.sampled_from(canaries)).value
-        start = data.draw(st.integers(0, len(value) - 1))
-        piece = value[start : start + data.draw(st.integers(1, 40))]
+        canary = data.draw(st.sampled_from(canaries))
+        start = data.draw(st.integers(0, len(canary.value) - 1))
+        piece = canary.value[start : start + data.draw(st.integers(1, 40))]
         encode = ENCODINGS[data.draw(st.sampled_from(sorted(set(ENCODINGS) - {"fragment"})))]
         parts += [data.draw(st.binary(max_size=20)), encode(piece)]
-    text = b"".join(parts) + b"."
-    reports = [Sweep(canaries, engine=engine).scan_bytes(text, source="s") for engine in ENGINES]
-    assert reports[0] == reports[1]
+        if piece[:24] in canary.searched and len(piece) >= 24:
+            found.add(canary.label)
+    report = Sweep(canaries).scan_bytes(b"".join(parts) + b".", source="s")
+    assert found <= {finding.label for finding in report.findings}
 
 
 @contextmanager
@@ -293,11 +299,10 @@ def test_control_bytes_between_groups_of_eight_do_not_hide_a_value() -> None:
     assert scan_bytes(packed, [canary], source="s")
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_leak_across_a_window_edge_is_found(engine: Engine) -> None:
+def test_leak_across_a_window_edge_is_found() -> None:
     """Raw, encoded and compressed canaries at every place around a window's end are found once each, where they are."""
     canary = _canary()
-    sweep = Sweep([canary], engine=engine, limits=Limits(window=8192, overlap=2048))
+    sweep = Sweep([canary], limits=Limits(window=8192, overlap=2048))
     line = b"some words, and more of them. "
     long_text = base64.b64encode(random.Random(3).randbytes(15_000))
     packed = gzip.compress(long_text + canary.value)
@@ -342,15 +347,16 @@ def test_search_without_canaries_is_refused() -> None:
 
 
 def test_function_refuses_to_call_a_bounded_search_empty() -> None:
-    """scan_bytes raises instead of returning no findings when it could not look everywhere."""
+    """A search that could not look everywhere says why, and is not clean."""
     data = bytearray(_zip(NOISE))
     data[6] |= 1
-    with pytest.raises(ValueError, match="encrypted_zip_member"):
-        scan_bytes(bytes(data), [_canary()], source="s")
+    report = Sweep([_canary()]).scan_bytes(bytes(data), source="s")
+    assert (report.findings, report.clean) == ((), False)
+    assert [one.reason for one in report.unreadable] == ["encrypted_zip_member"]
 
 
 def test_a_pattern_pass_looks_closely_at_nothing_in_a_clean_log() -> None:
-    """The pure engine searches megabytes of log text for 12 canaries in a few calls: no step for each letter."""
+    """A search reads megabytes of log text for 12 canaries in a few calls: no step for each letter."""
     needles = KnownValues(lambda _: "")
     for n in range(12):
         # The same each time: by chance a few of their words stand in the text, and each would be looked at.

@@ -162,7 +162,7 @@ def test_large_file_is_read_in_windows(tmp_path: Path, canary: Canary) -> None:
             out.write(line * (1_000_000 // len(line)))
         place = out.tell()
         out.write(canary.value + b"\n" + line)
-    report = Sweep([canary], engine="pure").scan_file(path)
+    report = Sweep([canary]).scan_file(path)
     assert report.bytes_scanned == path.stat().st_size
     assert place <= report.findings[0].offset < place + 20
 
