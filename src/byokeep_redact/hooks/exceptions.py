@@ -18,45 +18,40 @@ from typing import Any
 
 from byokeep_redact.hooks.wall import REDACTION_ERROR, PatchingHook, one_line, shown
 
+Original = Callable[..., Any]
+
 
 class ExceptionHooks(PatchingHook):
     """Cleans what the interpreter says by itself."""
 
     def place(self) -> None:
         """Take the hooks of :mod:`sys`, :mod:`threading` and :mod:`warnings`."""
-        self._patches.put(sys, "excepthook", self._uncaught)
-        self._patches.put(threading, "excepthook", self._in_thread)
-        self._patches.put(sys, "unraisablehook", self._unraisable)
-        self._patches.put(warnings, "formatwarning", self._formatted_warning)
-        self._patches.put(warnings, "showwarning", self._warning)
+        self._take(sys, "excepthook", self._uncaught)
+        self._take(threading, "excepthook", self._in_thread)
+        self._take(sys, "unraisablehook", self._unraisable)
+        self._take(warnings, "formatwarning", self._formatted_warning)
+        self._take(warnings, "showwarning", self._warning)
 
     def _print(self, make: Callable[[], str]) -> None:
         if sys.stderr is not None:
             sys.stderr.write(self._wall.or_error(make) + "\n")
             sys.stderr.flush()
 
-    def _uncaught(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-            if not self._wall.on:
-                original(kind, error, trace)
-            elif original is sys.__excepthook__:
-                self._print(lambda: self._wall.report(error.with_traceback(trace)))
-            else:
-                self._pass_on(lambda told: original(type(told), told, None), error)
+    def _uncaught(self, original: Original, kind: object, error: BaseException, trace: TracebackType | None) -> None:
+        if original is sys.__excepthook__:
+            self._print(lambda: self._wall.report(error.with_traceback(trace)))
+        else:
+            self._pass_on(lambda told: original(type(told), told, None), error)
 
-        return excepthook
-
-    def _in_thread(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def excepthook(args: threading.ExceptHookArgs) -> None:
-            if not self._wall.on or args.exc_type is SystemExit or args.exc_value is None:
-                original(args)
-            elif original is threading.__excepthook__:
-                error, name = args.exc_value, args.thread.name if args.thread else str(threading.get_ident())
-                self._print(lambda: self._wall.line(f"Exception in thread {name}:") + "\n" + self._wall.report(error))
-            else:
-                self._pass_on(lambda told: original(_thread_args(told, args)), args.exc_value)
-
-        return excepthook
+    def _in_thread(self, original: Original, args: threading.ExceptHookArgs) -> None:
+        error, thread = args.exc_value, args.thread
+        if args.exc_type is SystemExit or error is None:
+            original(args)
+        elif original is threading.__excepthook__:
+            name = thread.name if thread else str(threading.get_ident())
+            self._print(lambda: self._wall.line(f"Exception in thread {name}:") + "\n" + self._wall.report(error))
+        else:
+            self._pass_on(lambda told: original(threading.ExceptHookArgs((type(told), told, None, thread))), error)
 
     def _pass_on(self, tell: Callable[[Any], None], error: BaseException) -> None:
         try:
@@ -66,16 +61,11 @@ class ExceptionHooks(PatchingHook):
             return
         tell(told)
 
-    def _unraisable(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def unraisablehook(found: sys.UnraisableHookArgs) -> None:
-            if not self._wall.on:
-                original(found)
-            elif original is sys.__unraisablehook__ or found.exc_value is None:
-                self._print(lambda: self._unraisable_text(found))
-            else:
-                self._pass_on(lambda told: original(self._unraisable_of(told, found)), found.exc_value)
-
-        return unraisablehook
+    def _unraisable(self, original: Original, found: sys.UnraisableHookArgs) -> None:
+        if original is sys.__unraisablehook__ or found.exc_value is None:
+            self._print(lambda: self._unraisable_text(found))
+        else:
+            self._pass_on(lambda told: original(self._unraisable_of(told, found)), found.exc_value)
 
     def _unraisable_of(self, told: BaseException, found: sys.UnraisableHookArgs) -> SimpleNamespace:
         """Return what another unraisable hook is given: the fields of Python's own, none of them raw."""
@@ -86,31 +76,26 @@ class ExceptionHooks(PatchingHook):
         report = "" if found.exc_value is None else self._wall.report(found.exc_value)
         return f"{self._wall.line(_place(found))}\n{report}"
 
-    def _formatted_warning(self, original: Callable[..., str]) -> Callable[..., str]:
-        def formatwarning(*args: Any, **named: Any) -> str:
-            text = original(*args, **named)
-            return self._wall.or_error(lambda: self._wall.text(text), end="\n")
+    def _formatted_warning(self, original: Original, *args: Any, **named: Any) -> str:
+        return self._wall.or_error(lambda: self._wall.text(original(*args, **named)), end="\n")
 
-        return formatwarning
-
-    def _warning(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def showwarning(
-            message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None
-        ) -> None:
-            if self._wall.on:
-                try:
-                    message = self._wall.line(str(message))
-                    filename, line = self._wall.line(filename), None if line is None else self._wall.line(line)
-                except Exception:
-                    message, line = REDACTION_ERROR, ""
-            original(message, category, filename, lineno, file, line)
-
-        return showwarning
+    def _warning(
+        self,
+        original: Original,
+        message: Any,
+        category: Any,
+        filename: str,
+        lineno: int,
+        file: Any = None,
+        line: Any = None,
+    ) -> None:
+        try:
+            message = self._wall.line(str(message))
+            filename, line = self._wall.line(filename), line and self._wall.line(line)
+        except Exception:
+            message, line = REDACTION_ERROR, ""
+        original(message, category, filename, lineno, file, line)
 
 
 def _place(found: sys.UnraisableHookArgs) -> str:
     return one_line(f"{found.err_msg or 'Exception ignored in'}: {shown(found.object)}")
-
-
-def _thread_args(told: BaseException, args: threading.ExceptHookArgs) -> threading.ExceptHookArgs:
-    return threading.ExceptHookArgs((type(told), told, None, args.thread))

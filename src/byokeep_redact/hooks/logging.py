@@ -32,6 +32,7 @@ _SPEC: Final = re.compile(
     r"(?P<kind>[diouxXeEfFgGcrsa%])"
 )
 Args = tuple[Any, ...] | Mapping[str, Any]
+Original = Callable[..., Any]
 
 
 def told(clean: str, args: Args) -> str:
@@ -182,17 +183,14 @@ class LoggingHook(PatchingHook):
 
     def place(self) -> None:
         """Take the choke points of the module."""
-        put = self._patches.put
-        put(logging.Logger, "callHandlers", self._call_handlers)
-        put(logging.Handler, "handle", self._handle)
-        put(logging.Handler, "format", self._format)
-        put(logging.Handler, "handleError", self._handle_error)
-        put(logging.Formatter, "formatException", self._format_exception)
+        self._take(logging.Logger, "callHandlers", self._call_handlers)
+        self._take(logging.Handler, "handle", self._handle)
+        self._take(logging.Handler, "format", self._format)
+        self._take(logging.Handler, "handleError", self._handle_error)
+        self._take(logging.Formatter, "formatException", self._format_exception)
 
     def clean(self, record: logging.LogRecord) -> None:
         """Take the secrets out of a record, in place; one that cannot be cleaned keeps its place and level alone."""
-        if not self._wall.on:
-            return
         try:
             if self._quiet(record):
                 return
@@ -275,64 +273,43 @@ class LoggingHook(PatchingHook):
         if record.stack_info:
             record.stack_info = wall.text(record.stack_info)
 
-    def _call_handlers(self, original: Callable[..., None]) -> Callable[..., None]:
-        def call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
-            self.clean(record)
-            self._cleaned.add(record)
-            original(logger, record)
+    def _call_handlers(self, original: Original, logger: logging.Logger, record: logging.LogRecord) -> None:
+        self.clean(record)
+        self._cleaned.add(record)
+        original(logger, record)
 
-        return call_handlers
-
-    def _handle(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def handle(handler: logging.Handler, record: logging.LogRecord) -> Any:
-            if not self._wall.on:
-                return original(handler, record)
-            passed: Any = handler.filter(record)
-            if passed:
-                record = passed if isinstance(passed, logging.LogRecord) else record
-                if handler.filters or record not in self._cleaned:
-                    self.clean(record)
-                handler.acquire()
-                try:
-                    handler.emit(record)
-                finally:
-                    handler.release()
-            return passed
-
-        return handle
-
-    def _format(self, original: Callable[..., str]) -> Callable[..., str]:
-        def format_(handler: logging.Handler, record: logging.LogRecord) -> str:
+    def _handle(self, _original: Original, handler: logging.Handler, record: logging.LogRecord) -> Any:
+        passed: Any = handler.filter(record)
+        if passed:
+            record = passed if isinstance(passed, logging.LogRecord) else record
+            if handler.filters or record not in self._cleaned:
+                self.clean(record)
+            handler.acquire()
             try:
-                text = original(handler, record)
-            except Exception:
-                if record not in self._changed:
-                    raise
-                text = f"{record.levelname} {record.getMessage()}"  # without what its formatter wants of it
-            return self._wall.or_error(lambda: self._wall.text(text))
+                handler.emit(record)
+            finally:
+                handler.release()
+        return passed
 
-        return format_
+    def _format(self, original: Original, handler: logging.Handler, record: logging.LogRecord) -> str:
+        try:
+            text = original(handler, record)
+        except Exception:
+            if record not in self._changed:
+                raise
+            text = f"{record.levelname} {record.getMessage()}"  # without what its formatter wants of it
+        return self._wall.or_error(lambda: self._wall.text(text))
 
-    def _format_exception(self, original: Callable[..., str]) -> Callable[..., str]:
-        def format_exception(formatter: logging.Formatter, found: Any) -> str:
-            error = found[1] if isinstance(found, tuple) else None
-            if not self._wall.on:
-                return original(formatter, found)
-            if isinstance(error, Told):
-                return error.report
-            return self._wall.or_error(lambda: self._wall.text(original(formatter, found)))
+    def _format_exception(self, original: Original, formatter: logging.Formatter, found: Any) -> str:
+        error = found[1] if isinstance(found, tuple) else None
+        if isinstance(error, Told):
+            return error.report
+        return self._wall.or_error(lambda: self._wall.text(original(formatter, found)))
 
-        return format_exception
-
-    def _handle_error(self, original: Callable[..., None]) -> Callable[..., None]:
-        def handle_error(handler: logging.Handler, record: logging.LogRecord) -> None:
-            if not self._wall.on:
-                original(handler, record)
-            elif logging.raiseExceptions and sys.stderr:
-                error, stack = sys.exc_info()[1], "".join(traceback.format_stack(limit=8))
-                sys.stderr.write(self._wall.or_error(lambda: self._dump(error, stack), end="\n"))
-
-        return handle_error
+    def _handle_error(self, _original: Original, _handler: logging.Handler, _record: logging.LogRecord) -> None:
+        if logging.raiseExceptions and sys.stderr:
+            error, stack = sys.exc_info()[1], "".join(traceback.format_stack(limit=8))
+            sys.stderr.write(self._wall.or_error(lambda: self._dump(error, stack), end="\n"))
 
     def _dump(self, error: BaseException | None, stack: str) -> str:
         said = self._wall.report(error) if error is not None else ""
@@ -362,19 +339,15 @@ class LoguruHook(PatchingHook):
 
     def place(self) -> None:
         """Take the handlers' one entry."""
-        self._patches.put(importlib.import_module("loguru._handler").Handler, "emit", self._emit)
+        self._take(importlib.import_module("loguru._handler").Handler, "emit", self._emit)
 
-    def _emit(self, original: Callable[..., None]) -> Callable[..., None]:
-        def emit(handler: Any, record: dict[str, Any], *more: Any) -> None:
-            if self._wall.on:
-                try:
-                    record = self._clean(record)
-                except Exception:  # better no record than a raw one
-                    record = record | {"message": REDACTION_ERROR, "exception": None, "extra": {}}
-                    record |= {name: _renamed(record[name], "") for name in _LOGURU_NAMED}
-            original(handler, record, *more)
-
-        return emit
+    def _emit(self, original: Original, handler: Any, record: dict[str, Any], *more: Any) -> None:
+        try:
+            record = self._clean(record)
+        except Exception:  # better no record than a raw one
+            record = record | {"message": REDACTION_ERROR, "exception": None, "extra": {}}
+            record |= {name: _renamed(record[name], "") for name in _LOGURU_NAMED}
+        original(handler, record, *more)
 
     def _clean(self, record: dict[str, Any]) -> dict[str, Any]:
         wall = self._wall

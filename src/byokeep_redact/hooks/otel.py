@@ -222,9 +222,9 @@ class TracingHook(PatchingHook):
     def place(self) -> None:
         """Take the SDK's fan-out to processors, and the exporters' calls."""
         for spans in (trace.SynchronousMultiSpanProcessor, trace.ConcurrentMultiSpanProcessor):
-            self._patches.put(spans, "on_end", self._on_end)
+            self._take(spans, "on_end", self._on_end)
         for records in (logs.SynchronousMultiLogRecordProcessor, logs.ConcurrentMultiLogRecordProcessor):
-            self._patches.put(records, "on_emit", self._on_emit)
+            self._take(records, "on_emit", self._on_emit)
         propagate.set_global_textmap(CleanPropagator(propagate.get_global_textmap(), self._wall))
 
     def remove(self) -> None:
@@ -234,16 +234,9 @@ class TracingHook(PatchingHook):
         if isinstance(placed, CleanPropagator):
             propagate.set_global_textmap(placed.inner)
 
-    def _on_end(self, original: Callable[..., None]) -> Callable[..., None]:
-        def on_end(processors: Any, span: ReadableSpan) -> None:
-            original(processors, self._cleaned.span(span) if self._wall.on else span)
+    def _on_end(self, original: Callable[..., None], processors: Any, span: ReadableSpan) -> None:
+        original(processors, self._cleaned.span(span))
 
-        return on_end
-
-    def _on_emit(self, original: Callable[..., None]) -> Callable[..., None]:
-        def on_emit(processors: Any, record: ReadWriteLogRecord) -> None:
-            if self._wall.on:
-                self._cleaned.record(record)
-            original(processors, record)
-
-        return on_emit
+    def _on_emit(self, original: Callable[..., None], processors: Any, record: ReadWriteLogRecord) -> None:
+        self._cleaned.record(record)
+        original(processors, record)

@@ -188,6 +188,17 @@ class PatchingHook:
         self._wall = wall
         self._patches = Patches()
 
+    def _take(self, owner: Any, name: str, ours: Callable[..., Any]) -> None:
+        """Have ``ours`` called for ``owner.name``, with the original as first argument, while the wall is on."""
+
+        def make(original: Callable[..., Any]) -> Callable[..., Any]:
+            def taken(*args: Any, **named: Any) -> Any:
+                return ours(original, *args, **named) if self._wall.on else original(*args, **named)
+
+            return taken
+
+        self._patches.put(owner, name, make)
+
     def remove(self) -> None:
         """Give back what was replaced."""
         self._patches.undo()
