@@ -234,7 +234,7 @@ class Redactor:
             if self.clean(data):
                 return text
             spans = list(self._spans(data))
-            return self._masked(data, spans).decode("utf-8", "surrogatepass") if spans else text
+            return self.masked(data, spans).decode("utf-8", "surrogatepass") if spans else text
         except Exception:
             raise self._failed() from None
 
@@ -247,10 +247,10 @@ class Redactor:
         try:
             if has_longer_line(data, self.max_line):
                 return b"\n".join(
-                    self._shortened(line) if len(line) > self.max_line else self._masked(line, list(self._spans(line)))
+                    self._shortened(line) if len(line) > self.max_line else self.masked(line, list(self._spans(line)))
                     for line in data.split(b"\n")
                 )
-            return self._masked(data, list(self._spans(data)))
+            return self.masked(data, list(self._spans(data)))
         except Exception:
             raise self._failed() from None
 
@@ -297,6 +297,19 @@ class Redactor:
         """Return the mask for a span that `find` returned."""
         return b"[redacted:%b:%b]" % (span.kind.encode(), span.mark.encode())
 
+    def masked(self, data: bytes, spans: Sequence[Span], start: int = 0, end: int | None = None) -> bytes:
+        """Return data[start:end] with masks over spans that `find` returned, and count these."""
+        if not spans:
+            return data[start:end]
+        parts: list[bytes] = []
+        for span in spans:
+            parts += (data[start : span.start], self.write(span))
+            start = span.end
+        parts.append(data[start:end])
+        with self._counting:
+            self._counts.update(span.kind for span in spans)
+        return b"".join(parts)
+
     def _failed(self) -> RedactionFailed:
         with self._counting:
             self.failures += 1
@@ -308,25 +321,12 @@ class Redactor:
         keep = self.max_line - _MARK_ROOM
         while True:
             data = data[:keep]
-            out = self._masked(data, list(self._spans(data)))
+            out = self.masked(data, list(self._spans(data)))
             if len(out) <= self.max_line - _MARK_ROOM:
                 return out + truncated(size - len(data))
             keep -= max(len(out) - len(data), _MARK_ROOM)
             if keep <= 0:
                 return truncated(size)
-
-    def _masked(self, data: bytes, spans: list[Span]) -> bytes:
-        if not spans:
-            return data
-        parts: list[bytes] = []
-        at = 0
-        for span in spans:
-            parts += (data[at : span.start], self.write(span))
-            at = span.end
-        parts.append(data[at:])
-        with self._counting:
-            self._counts.update(span.kind for span in spans)
-        return b"".join(parts)
 
     def _spans(self, data: bytes) -> Iterator[Span]:
         """Yield the spans of `data`, page by page."""

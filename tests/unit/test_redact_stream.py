@@ -155,10 +155,11 @@ def test_a_piece_that_fails_is_dropped_and_said() -> None:
 
 def test_counts_are_by_kind() -> None:
     """Every mask is counted under its kind."""
-    through = _filter()
+    redactor = Redactor()
+    through = StreamFilter(redactor)
     out = through.feed(b"a=" + new_canary("openai") + b"\nb=" + new_canary("anthropic") + b"\n" + LINE) + through.end()
-    assert out.count(b"[redacted:api_key:") == through.counts["api_key"] == 2
-    assert sum(through.counts.values()) == 2
+    assert out.count(b"[redacted:api_key:") == 2
+    assert redactor.counts == {"api_key": 2}
 
 
 def test_the_filter_keeps_the_engines_pace() -> None:

@@ -68,9 +68,10 @@ def redact(
     redactor: Redactor = importlib.import_module("byokeep_redact.engine").Redactor(shapes)
     if values_fd is not None:
         _register_values(redactor, values_fd)
-    total = {"bytes": 0, "masked": {}, "dropped": 0}
+    total: dict[str, Any] = {"bytes": 0, "dropped": 0}
     for source in files or (None,):
         _one(redactor, source, total, in_place=in_place)
+    total["masked"] = redactor.counts
     if report_file is not None:
         with writing():
             report_file.write_text(json.dumps(total, sort_keys=True) + "\n")
@@ -100,8 +101,6 @@ def _one(redactor: Redactor, source: Path | None, total: dict[str, Any], *, in_p
         finally:
             os.close(handle)
     total["dropped"] += through.failures
-    for kind, count in through.counts.items():
-        total["masked"][kind] = total["masked"].get(kind, 0) + count
 
 
 def _replace(source: Path, handle: int, through: StreamFilter) -> int:

@@ -23,14 +23,13 @@ import re
 import select
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from threading import Thread
 from typing import Any, Final
 
-from byokeep_redact.engine import RedactionFailed, Redactor, Span, default
+from byokeep_redact.engine import RedactionFailed, Redactor, default
 from byokeep_redact.mask import truncated
 
 ERROR: Final = b"redaction_error\n"
@@ -51,7 +50,7 @@ _BEGIN: Final = re.compile(rb"-----BEGIN [A-Z0-9 ]{0,64}-----")
 
 
 class StreamFilter:
-    """Redacts one stream. `counts` are masks by kind, `failures` pieces that were dropped.
+    """Redacts one stream. `failures` are pieces that were dropped.
 
     Args:
         redactor: Who finds and masks.
@@ -64,7 +63,6 @@ class StreamFilter:
         self._context = b""  # of the line or lines that go on; passed on already
         self._held = b""
         self._skipped = 0  # bytes of a word that is left out
-        self.counts: Counter[str] = Counter()
         self.failures = 0
 
     def feed(self, data: bytes) -> bytes:
@@ -156,19 +154,11 @@ class StreamFilter:
         for span in spans:
             if span.start < cut < span.end:
                 cut = span.end  # to pass on a half of it, or to look for it again without its first half, is worse
-        passed = self._masked(data, base, cut, [span for span in spans if base < span.end and span.start < cut])
+        spans = [span for span in spans if base < span.end and span.start < cut]
+        passed = self._redactor.masked(data, spans, base, cut)
         self._held = data[cut:]
         self._context = self._going_on(data, cut)
         return passed
-
-    def _masked(self, data: bytes, at: int, cut: int, spans: list[Span]) -> bytes:
-        parts: list[bytes] = []
-        for span in spans:
-            parts += (data[at : max(at, span.start)], self._redactor.write(span))
-            at = span.end
-            self.counts[span.kind] += 1
-        parts.append(data[at:cut])
-        return b"".join(parts)
 
     def _going_on(self, data: bytes, cut: int) -> bytes:
         """Return what stands before `cut` and goes on after it."""
