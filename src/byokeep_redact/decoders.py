@@ -1,7 +1,7 @@
 """Decoders: the texts that are inside a text, one encoding further in, and where in it each of their bytes came from.
 
 Escapes of all kinds (URL, JSON and C, HTML) come off in one pass. The redactor (`inner`) undoes only marked runs, so
-that a record without any costs nothing; the scanner (`MarkedDecoders`) cuts out the marked parts of a file and decodes
+that a record without any costs nothing; the scanner (`marked`) cuts out the marked parts of a file and decodes
 those at every phase; the search for known values (`decoded`) decodes all of it.
 Rules: every layer can say where in its parent a byte came from, outward to whole escapes and runs; what the redactor
 cannot undo to the end (a bomb, too many layers) is reported as a run to be masked; the scanner cuts out too much rather
@@ -568,71 +568,44 @@ _WORD: Final = bytes(
     65 if chr(code) in "\r\n%\\&#;=+/-_:" or (code < 128 and chr(code).isalnum()) else 32 for code in range(256)
 )
 _SPREAD_WORD: Final = bytes(
-    65 if chr(code) in "\r\n\t \\+/-_'\"," or (code < 128 and chr(code).isalnum()) else 46 for code in range(256)
+    65 if chr(code) in "\r\n\t \\+/-_'\"," or (code < 128 and chr(code).isalnum()) else 32 for code in range(256)
 )
 
 _Part = tuple[int, int]
 
 
-class Marks:
-    """Finds patterns by hyperscan; says where a match ends."""
-
-    def __init__(self, patterns: tuple[bytes, ...]) -> None:
-        self._automaton = shared(patterns, HS_DOTALL)
-
-    def parts(self, data: bytes, part: Callable[[int], _Part]) -> list[_Part]:
-        """Return the parts of `data` around marks, in order, apart. `part` makes one from a mark's end."""
-        found: list[_Part] = []
-
-        def seen(_number: int, _start: int, end: int, _flags: int, _context: object) -> None:
-            if not found or end > found[-1][1]:
-                found.append(part(end))
-
-        self._automaton.scan(data, seen)
-        return _merged(found)
+def marked(layer: Layer) -> Iterator[Layer]:
+    """Yield the layers inside a layer, as `decoded` does, from the marked parts of it alone, found by hyperscan."""
+    parts = _around(MARKS, layer.data, _WORD)
+    if parts:
+        cut = _pasted(layer, [Piece(layer.data[at:end], at, end, 1) for at, end in parts], _BETWEEN, "", deeper=0)
+        yield from decoded(cut)
+        for pieces, name in ((_all_base32(cut.data), "base32"), (list(_listed(cut.data)), "list")):
+            if pieces:
+                yield _pasted(cut, pieces, _WIDE_GAP, name)
+    spread = _around(_SPREAD, layer.data, _SPREAD_WORD)
+    if spread:
+        yield _pasted(layer, list(_split(layer.data, spread)), b"", "split")
 
 
-def _merged(parts: list[_Part]) -> list[_Part]:
+def _around(patterns: tuple[bytes, ...], data: bytes, kinds: bytes) -> list[_Part]:
+    """Return the parts of `data` around marks, in order, apart: bytes about, and the rest of the words they cut."""
+    words = data.translate(kinds)
+    found: list[_Part] = []
+
+    def seen(_number: int, _start: int, end: int, _flags: int, _context: object) -> None:
+        if not found or end > found[-1][1]:
+            last = words.find(b" ", min(len(data), end + _AFTER))
+            found.append((words.rfind(b" ", 0, max(0, end - _BEFORE)) + 1, len(data) if last < 0 else last))
+
+    shared(patterns, HS_DOTALL).scan(data, seen)
     merged: list[_Part] = []
-    for start, end in sorted(parts):
+    for start, end in sorted(found):
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
             merged.append((start, end))
     return merged
-
-
-class MarkedDecoders:
-    """Gives the layers inside a layer, as `decoded` does, from the marked parts of it alone."""
-
-    def __init__(self) -> None:
-        self._marks, self._spread = Marks(MARKS), Marks(_SPREAD)
-
-    def decoded(self, layer: Layer) -> Iterator[Layer]:
-        """Yield each view of the marked parts, one level deeper than `layer`."""
-        marked = self._marks.parts(layer.data, _around(layer.data, _WORD))
-        if marked:
-            cut = _pasted(layer, [Piece(layer.data[at:end], at, end, 1) for at, end in marked], _BETWEEN, "", deeper=0)
-            yield from decoded(cut)
-            for pieces, name in ((_all_base32(cut.data), "base32"), (list(_listed(cut.data)), "list")):
-                if pieces:
-                    yield _pasted(cut, pieces, _WIDE_GAP, name)
-        spread = self._spread.parts(layer.data, _around(layer.data, _SPREAD_WORD))
-        if spread:
-            yield _pasted(layer, list(_split(layer.data, spread)), b"", "split")
-
-
-def _around(data: bytes, kinds: bytes) -> Callable[[int], _Part]:
-    """Return what makes a part of a mark's end: the bytes around it, and the rest of the words they cut through."""
-    mask = data.translate(kinds)
-    gap = b" " if kinds is _WORD else b"."
-
-    def part(end: int) -> _Part:
-        first = mask.rfind(gap, 0, max(0, end - _BEFORE)) + 1
-        last = mask.find(gap, min(len(data), end + _AFTER))
-        return first, len(data) if last < 0 else last
-
-    return part
 
 
 def _listed(data: bytes) -> Iterator[Piece]:

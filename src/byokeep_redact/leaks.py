@@ -28,7 +28,7 @@ from urllib.parse import quote
 from byokeep_redact import __version__
 from byokeep_redact.automaton import shared
 from byokeep_redact.checks import drawn
-from byokeep_redact.decoders import Layer, MarkedDecoders, Seen, mask, runs
+from byokeep_redact.decoders import Layer, Seen, marked, mask, runs
 from byokeep_redact.errors import Rejected
 from byokeep_redact.fingerprint import LIVE_VALUE as LIVE
 from byokeep_redact.fingerprint import Fingerprints, LiveValues, strictly_read
@@ -224,19 +224,6 @@ _BLOCK = 1 << 20
 _STREAMS = frozenset(("gzip", "zlib", "zip", "zstd", "bzip2", "xz", "deflate"))
 
 
-class _Detector(MarkedDecoders):
-    """Shapes and live values in every layer."""
-
-    def __init__(self, shapes: Shapes, live: LiveValues | None) -> None:
-        super().__init__()
-        self._shapes, self._live = shapes, live
-
-    def seen(self, layer: Layer) -> Iterator[Seen]:
-        if self._live is not None:
-            yield from self._live.find(layer.data)
-        yield from self._shapes.find(layer.data)
-
-
 class Scanner(ScanTargets):
     """A scan with one set of rules and, when given, the fingerprints of live values.
 
@@ -264,9 +251,9 @@ class Scanner(ScanTargets):
         watch: Callable[[int], None] | None = None,
     ) -> None:
         self._watch = watch
-        live = None if fingerprints is None else LiveValues(fingerprints)
+        super().__init__(limits)
+        self._live = None if fingerprints is None else LiveValues(fingerprints)
         self._shapes = Shapes(Mask(key), rules, weak=weak)
-        super().__init__(_Detector(self._shapes, live), limits)
         self._exclude = tuple(exclude)
         self.excluded = 0
 
@@ -274,6 +261,16 @@ class Scanner(ScanTargets):
     def withheld(self) -> int:
         """How often a rule matched what is not reported: not drawn by chance, public by its form, an example."""
         return self._shapes.withheld
+
+    def seen(self, layer: Layer) -> Iterator[Seen]:
+        """Yield shapes and live values."""
+        if self._live is not None:
+            yield from self._live.find(layer.data)
+        yield from self._shapes.find(layer.data)
+
+    def decoded(self, layer: Layer) -> Iterator[Layer]:
+        """Yield what is inside the marked parts of a layer."""
+        return marked(layer)
 
     def scan_file(self, path: Path | str) -> Report:
         """Search one regular file, its name included; findings in text get their line."""

@@ -1,9 +1,9 @@
 """The search through files, trees, processes and bytes: windows of an input, the layers in each, the streams in those.
 
-What is looked for is the business of a detector; this module brings it every layer of every source and keeps the
-account. Rules: a finding names what, where and how encoded, never the value, and a name that holds one is never shown;
-a source that could not be read, or not to the end, is listed and makes the report not clean; nothing searched is not
-clean; links inside a tree are not followed. Limits bound time and memory; reaching one is reported.
+What is looked for is the business of whoever inherits `ScanTargets`; every layer of every source is brought to it, and
+the account is kept here. Rules: a finding names what, where and how encoded, never the value, and a name that holds one
+is never shown; a source that could not be read, or not to the end, is listed and makes the report not clean; nothing
+searched is not clean; links inside a tree are not followed. Limits bound time and memory; reaching one is reported.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import errno
 import os
 import re
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from byokeep_redact.canary import Canary
 from byokeep_redact.containers import STRONG_MAGIC, Haystack, OpenedContainer, open_bare_deflate, open_streams
@@ -120,18 +121,6 @@ class Report:
         )
 
 
-class Detector(Protocol):
-    """What is looked for, and which text encodings are taken off to look further."""
-
-    def seen(self, layer: Layer) -> Iterable[Seen]:
-        """Return what is in this layer."""
-        ...
-
-    def decoded(self, layer: Layer) -> Iterator[Layer]:
-        """Yield the layers inside this one, one level deeper."""
-        ...
-
-
 Reader = Callable[[int, int], bytes]  # (offset, size) -> bytes, fewer at the end
 
 
@@ -139,7 +128,7 @@ Reader = Callable[[int, int], bytes]  # (offset, size) -> bytes, fewer at the en
 class Search:
     """The state of the search through one source."""
 
-    detector: Detector
+    detector: ScanTargets
     limits: Limits
     source: str
     opened_left: int
@@ -251,12 +240,19 @@ _GONE: Final = "enoent"
 _LISTINGS: Final = 5  # of one folder in which files come and go
 
 
-class ScanTargets:
-    """A search with one detector through many places. `limits` hold for each source."""
+class ScanTargets(ABC):
+    """A search through many places. `limits` hold for each source."""
 
-    def __init__(self, detector: Detector, limits: Limits | None = None) -> None:
-        self._detector = detector
+    def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
+
+    @abstractmethod
+    def seen(self, layer: Layer) -> Iterator[Seen]:
+        """Yield what is in this layer."""
+
+    def decoded(self, layer: Layer) -> Iterator[Layer]:
+        """Yield the layers inside this one, one level deeper."""
+        return decoded(layer)
 
     def scan_bytes(self, data: bytes, *, source: str) -> Report:
         """Search bytes at hand. `source` is how findings name them."""
@@ -367,7 +363,7 @@ class ScanTargets:
         return named + self.scan_bytes(target, source=f"{source} (link target)") if target else named
 
     def _scan(self, read: Reader, source: str) -> Report:
-        search = Search(self._detector, self._limits, source, self._limits.opened_bytes)
+        search = Search(self, self._limits, source, self._limits.opened_bytes)
         size = search.input(
             read, lambda window, at: Layer(window, 0, lambda inside: at + inside, deflate_at=() if at else (0,))
         )
@@ -435,27 +431,6 @@ def _unreadable(source: str, error: OSError) -> Report:
     return Report(unreadable=(Unreadable(source, code),))
 
 
-class _Canaries:
-    """The detector of values that are at hand."""
-
-    def __init__(self, canaries: Iterable[Canary]) -> None:
-        self._known = KnownValues(lambda _: "", squeezed=SQUEEZED_OUT)
-        for canary in canaries:
-            self._known.watch(canary.label, canary.searched)
-        if not len(self._known):
-            raise ValueError("no_canaries")
-
-    def seen(self, layer: Layer) -> Iterator[Seen]:
-        for start, end, hit in self._known.search(layer.data):
-            names: tuple[str, ...] = ()
-            if end - start > hit.end - hit.start:
-                names = ("utf16" if b"\0" in layer.data[start:end] else "split",)
-            yield Seen(start, end, hit.kind, names if hit.form == "raw" else (*names, hit.form))
-
-    def decoded(self, layer: Layer) -> Iterator[Layer]:
-        return decoded(layer)
-
-
 class Sweep(ScanTargets):
     """A search for `canaries`, compiled once and usable for many sources.
 
@@ -463,4 +438,17 @@ class Sweep(ScanTargets):
     """
 
     def __init__(self, canaries: Iterable[Canary], *, limits: Limits | None = None) -> None:
-        super().__init__(_Canaries(canaries), limits)
+        super().__init__(limits)
+        self._known = KnownValues(lambda _: "", squeezed=SQUEEZED_OUT)
+        for canary in canaries:
+            self._known.watch(canary.label, canary.searched)
+        if not len(self._known):
+            raise ValueError("no_canaries")
+
+    def seen(self, layer: Layer) -> Iterator[Seen]:
+        """Yield values that are at hand."""
+        for start, end, hit in self._known.search(layer.data):
+            names: tuple[str, ...] = ()
+            if end - start > hit.end - hit.start:
+                names = ("utf16" if b"\0" in layer.data[start:end] else "split",)
+            yield Seen(start, end, hit.kind, names if hit.form == "raw" else (*names, hit.form))
