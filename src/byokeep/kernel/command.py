@@ -31,6 +31,7 @@ from byokeep.core.policy import Verb, authorise
 from byokeep.kernel.app import App
 from byokeep.kernel.locate import authorise_for
 from byokeep.kernel.ports import Tx
+from byokeep.kernel.record import record
 from byokeep.kernel.rows import Shape
 
 
@@ -150,30 +151,16 @@ async def open_alert(
         at: When it happened, if not just now.
         code_points: Of a look-alike, the characters that give it away (``0456,0430``).
     """
-    opened, on_record = await tx.one(
-        lambda row: (row["id"], row["on_record"]),
-        "alert_raise",
-        id=app.ids.uuid(),
-        client_id=client_id,
-        object_id=object_id,
-        reason=reason,
-        severity=severity,
-        dedup_key=key or f"{reason}:{object_id or client_id or app.installation_id}",
-        at=at,
-        code_points=code_points,
-    )
-    if on_record:
+    about = object_id or client_id
+    asked = {"client_id": client_id, "object_id": object_id, "reason": reason, "severity": severity, "at": at}
+    asked["dedup_key"] = key or f"{reason}:{about or app.installation_id}"
+    row = await tx.one(dict, "alert_raise", id=app.ids.uuid(), **asked, code_points=code_points)
+    if row["on_record"]:
         return
-    chain = str(client_id or app.installation_id)
-    event = Event(
-        name=EventName.ALERT_RAISED,
-        actor=actor or app.system(),
-        outcome=Outcome.OK,
-        client_id=client_id if actor else None,
-        object_id=object_id if actor else object_id or client_id,
-        fields={"alert": str(opened), "chain": chain, "reason": reason, "severity": severity},
-    )
-    await tx.append(event)
+    said = {"alert": row["id"], "chain": client_id or app.installation_id, "reason": reason, "severity": severity}
+    chain = client_id if actor else None
+    name, by = EventName.ALERT_RAISED, actor or app.system()
+    await record(tx, by, name, said, client_id=chain, object_id=object_id if actor else about)
 
 
 async def permit(app: App, actor: Actor, verb: Verb, *, client_id: UUID | None = None) -> None:

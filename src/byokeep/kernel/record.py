@@ -23,14 +23,8 @@ Said: TypeAlias = FieldValue | UUID | datetime | bytes | None
 
 def record_params(event: Event) -> dict[str, object]:
     """Return the parameters ``event, actor, object, request, outcome, payload``; the chain is the row's client."""
-    return {
-        "event": event.name.value,
-        "actor": event.actor.id,
-        "object": event.object_id,
-        "request": event.actor.request_id,
-        "outcome": event.outcome.value,
-        "payload": canonical_payload(event),
-    }
+    who = {"actor": event.actor.id, "request": event.actor.request_id, "object": event.object_id}
+    return {**who, "event": event.name.value, "outcome": event.outcome.value, "payload": canonical_payload(event)}
 
 
 def stamp(at: datetime) -> str:

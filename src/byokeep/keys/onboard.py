@@ -201,15 +201,8 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
             )  # fmt: skip
             await tx.all(None, "fingerprint_put", ref_id=run.object_id, version=run.version, fingerprint=fingerprint)
             await _say(tx, actor, EventName.KEY_WRITE, run, outcome=Outcome.INTENDED)
-        await tx.one(
-            UUID,
-            "leak_fingerprint_put",
-            client_id=ref.client_id,
-            ref_id=run.object_id,
-            version=run.version,
-            format=VERSION,
-            digests=digests,
-        )
+        stored = {"client_id": ref.client_id, "ref_id": run.object_id, "version": run.version}
+        await tx.one(UUID, "leak_fingerprint_put", **stored, format=VERSION, digests=digests)
     return _OnboardPlan(ref=ref, run=run, due=due, risk=risk, job_id=job_id)
 
 

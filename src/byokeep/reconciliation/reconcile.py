@@ -44,7 +44,7 @@ from byokeep.kernel.ports import HASHED_NAME, StoreEntry, Tx, node_of
 from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row, reader
 from byokeep.reconciliation import explain as rules
-from byokeep.reconciliation.explain import TOLD_WITHIN, LogFinding
+from byokeep.reconciliation.explain import TOLD_WITHIN, LogFinding, merge
 from byokeep.tenancy.scopes import GLOBAL, scope_from_name
 
 LOOK_BACK: Final = 1_000  # records that a start reads: a few hours of rounds
@@ -322,7 +322,7 @@ def _joined(
     entries: list[StoreEntry], read: list[str], since: datetime, until: datetime
 ) -> tuple[list[rules.Request], list[LogFinding]]:
     """Run in a thread: an hour of a busy store is seconds of work, and permits and kills wait for the loop."""
-    requests, found = rules.merge(entries)
+    requests, found = merge(entries)
     return requests, found + rules.gaps(entries, read, first=since, last=until) + rules.torn(entries, read, first=since)
 
 
