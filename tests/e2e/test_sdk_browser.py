@@ -35,7 +35,7 @@ from tests.flows.test_profile_use import running
 from tests.support.broker import Stand
 from tests.support.hang import stop
 from tests.support.room_owner import orphan
-from tests.support.sealed_profile import NAME, PLATFORM, Sealed, in_memory, sealed
+from tests.support.sealed_profile import NAME, PLATFORM, Sealed, Taken, sealed, taken
 from tests.support.website import ACME, Site, site_with_acme
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
@@ -43,15 +43,36 @@ ACT: dict[str, str] = {"platform": PLATFORM, "account": ACME["id"], "key": "post
 READY = "body[data-ready]"
 
 
-@pytest.fixture
-async def site() -> AsyncIterator[Site]:
+class Visitor:
+    """A website, and a person's login on it that each test seals for itself; a new one when that session has ended."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self._taken: Taken | None = None
+
+    async def taken(self) -> Taken:
+        sessions = (await self.site.show("site"))["sessions"].get(PLATFORM, {}).get("acme", {"live": 0})
+        if self._taken is None or not sessions["live"]:
+            self._taken = await taken(self.site)
+        return self._taken
+
+
+@pytest.fixture(scope="module")
+async def visitor() -> AsyncIterator[Visitor]:
     async with site_with_acme() as made:
-        yield made
+        yield Visitor(made)
 
 
 @pytest.fixture
-async def made(stand: Stand, site: Site) -> AsyncIterator[Sealed]:
-    async with sealed(stand, site) as one:
+async def site(visitor: Visitor) -> AsyncIterator[Site]:
+    """The website with no effect to count yet; it lies to this test alone."""
+    yield replace(visitor.site, before=await visitor.site.effects())
+    await visitor.site.lie(platform=PLATFORM)
+
+
+@pytest.fixture
+async def made(stand: Stand, site: Site, visitor: Visitor) -> AsyncIterator[Sealed]:
+    async with sealed(stand, site, await visitor.taken()) as one:
         yield one
 
 
@@ -101,7 +122,7 @@ async def test_the_end_of_the_opening_is_no_surprise(made: Sealed, monkeypatch: 
 
 async def test_a_whole_directory_travels_too(stand: Stand, site: Site) -> None:
     """The other packing: opened, still logged in, sealed again whenever it was open, and opened once more."""
-    async with sealed(stand, site, packing=Packing.FULL) as made:
+    async with sealed(stand, site, await taken(site, packing=Packing.FULL)) as made:
         for generation in ("2", "3"):
             async with made.keep() as keep, made.job(keep) as job, job.browser(NAME) as context:
                 await context.pages[0].goto(made.page)
@@ -115,7 +136,7 @@ async def test_the_wrong_account_in_a_perfect_profile_does_nothing(stand: Stand,
     other = {"id": "104000000000002", "username": "beta.bakery", "display_name": "Beta Bakery"}
     await site.tell("accounts", platform=PLATFORM, account="beta", **other)
     await site.tell("site/accounts", platform=PLATFORM, account="beta", password=site.password)
-    async with sealed(stand, site, logged_in_as="beta") as made:
+    async with sealed(stand, site, await taken(site, "beta")) as made:
         await refused(made)
 
 
@@ -518,11 +539,11 @@ async def test_another_host_opens_what_this_one_sealed(made: Sealed, tmp_path: P
 @pytest.mark.req("R2.1-11")
 async def test_a_killed_runner_leaves_nothing_plain(made: Sealed, tmp_path: Path) -> None:
     """SIGKILL in the middle: within a minute no browser runs, no credential lies in memory, and none was on disk."""
-    assert len(made.canaries) >= 2
+    assert len(made.taken.canaries) >= 2
     started = runner(made, tmp_path, stay=True)
     assert started.stdout is not None
     assert await asyncio.to_thread(started.stdout.readline) == "acted\n"
-    assert in_memory(made.canaries)  # it was there while it was open
+    assert made.taken.in_memory()  # it was there while it was open
     started.kill()
     killed = time.monotonic()
     await asyncio.to_thread(started.communicate)
@@ -534,6 +555,6 @@ async def test_a_killed_runner_leaves_nothing_plain(made: Sealed, tmp_path: Path
         for file in place.rglob("*"):
             if file.is_file():
                 data = file.read_bytes()
-                assert not any(one in data for one in made.canaries), file
+                assert not any(one in data for one in made.taken.canaries), file
     assert made.row() == ["valid", "1", ""]
     assert await made.site.effects() == 1

@@ -22,7 +22,7 @@ from yarl import URL
 
 from byokeep.client import browser
 from tests.support.broker import Stand
-from tests.support.sealed_profile import NAME, PLATFORM, Sealed, in_memory, sealed
+from tests.support.sealed_profile import NAME, PLATFORM, Sealed, sealed, taken
 from tests.support.website import Site, site_with_acme
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
@@ -80,7 +80,7 @@ async def site() -> AsyncIterator[Site]:
 
 @pytest.fixture
 async def made(stand: Stand, site: Site) -> AsyncIterator[Sealed]:
-    async with sealed(stand, site) as one:
+    async with sealed(stand, site, await taken(site)) as one:
         yield one
 
 
@@ -199,12 +199,12 @@ async def test_another_user_in_another_network_opens_what_this_one_sealed(made: 
         assert (runner.returncode, out.splitlines()[-1:]) == (0, ["acted"]), (out, err)
         assert said["user"].split() == [str(NOBODY), "lo"]
         assert said["links"] == "1"
-        assert said["vault"].encode() in made.canaries
+        assert said["vault"].encode() in made.taken.canaries
         assert await made.site.effects() == 1
         assert made.row()[0] == "valid"
-        assert in_memory(made.canaries) == []
+        assert made.taken.in_memory() == []
         for file in (*place.rglob("*"), *rooms.rglob("*")):
-            assert not file.is_file() or not any(one in file.read_bytes() for one in made.canaries), file
+            assert not file.is_file() or not any(one in file.read_bytes() for one in made.taken.canaries), file
     seen = made.stand.events("account.identified")
     assert len(seen) >= 1
     assert all('"match"' in one for one in seen)
@@ -220,4 +220,4 @@ async def test_in_that_network_there_is_no_other_way(made: Sealed) -> None:
         assert "acted" not in out
         assert "identity_unproven" in err, err
     assert await made.site.effects() == 0
-    assert in_memory(made.canaries) == []
+    assert made.taken.in_memory() == []

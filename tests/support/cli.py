@@ -1,4 +1,4 @@
-"""The ``byokeep`` command as a user runs it: another process, with pipes or a terminal of its own.
+"""The ``byokeep`` command as a user runs it: another process (:mod:`.forks`), with pipes or a terminal of its own.
 
 ``Shell.run`` keeps everything that was printed, so that a later search can look at all of it. ``Watch`` looks at the
 arguments and environments of all processes while something runs.
@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.forks import forked
 from tests.support.stack import environment
 
 
@@ -55,6 +56,9 @@ class Shell:
         within_s: float = 60.0, **variables: str,
     ) -> Ran:  # fmt: skip
         """Run ``byokeep WORDS`` to its end. Flags of the home and the token stand before a ``--``."""
+        if not fds and not Watch.watching:
+            given = self.command(words, token)[3:], environment() | variables, stdin, within_s
+            return self._keep(words, *await asyncio.to_thread(forked, *given))
         process = await self.start(*words, token=token, stdin=stdin is not None, fds=fds, **variables)
         try:
             out, err = await asyncio.wait_for(process.communicate(stdin), within_s)
@@ -144,6 +148,8 @@ class Watch:
         needles: What must not be there.
     """
 
+    watching = 0  # how many do: a command that is not started by an interpreter's command line would hide from them
+
     def __init__(self, *needles: bytes) -> None:
         self.found: list[str] = []
         self.seen: set[bytes] = set()  # command lines of the processes that were looked at
@@ -152,10 +158,12 @@ class Watch:
         self._thread = threading.Thread(target=self._run)
 
     def __enter__(self) -> Watch:
+        Watch.watching += 1
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        Watch.watching -= 1
         self._stop.set()
         self._thread.join()
 

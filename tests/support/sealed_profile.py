@@ -9,7 +9,9 @@ import io
 import os
 import re
 import shutil
+import stat
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -43,7 +45,49 @@ from tests.support.profiles import Profile, put_profile
 from tests.support.website import ACME, Site, room, start_in
 
 PLATFORM = "tiktok"
+MEMORY = Path("/dev/shm")
 NAME = f"{PLATFORM}/{ACME['id']}"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A session that a person logged in to, as it is before it is sealed; ``since`` = a time before that login."""
+
+    packing: Packing
+    packed: Secret
+    version: str  # of the browser
+    canaries: tuple[bytes, ...]
+    since: float
+
+    def in_memory(self) -> list[Path]:
+        """Files in shared memory that hold a credential of the session, whoever left them.
+
+        What was last changed before the login, below a directory, is not read: nothing in it can be of the session.
+        """
+        found = []
+        for folder, _, names in os.walk(MEMORY):  # what goes away meanwhile is passed by
+            for name in names:
+                with contextlib.suppress(OSError):
+                    about = os.lstat(f"{folder}/{name}")
+                    old = about.st_ctime < self.since and folder != str(MEMORY)
+                    if stat.S_ISREG(about.st_mode) and not old:
+                        data = Path(folder, name).read_bytes()
+                        found += [Path(folder, name) for one in self.canaries if one in data][:1]
+        return found
+
+
+async def taken(site: Site, logged_in_as: str = "acme", packing: Packing = Packing.PORTABLE) -> Taken:
+    """Log in as a person, and pack."""
+    since = time.time() - 1  # a file's time is that of the last tick
+    with room() as place:
+        async with running(start_in(place)) as browser:
+            await site.log_in(browser.page, PLATFORM, logged_in_as)
+            document = session.written(await session.taken(browser))
+            version = browser.version
+        full = packing is Packing.FULL
+        packed = document if not full else Secret(Pack(place / "p", contents(place / "p")).read())
+    secrets = dict.fromkeys(re.findall(rb'"value":"([A-Za-z0-9_-]{20,})"', document.reveal()))
+    return Taken(packing, packed, version, tuple(secrets), since)
 
 
 @dataclass(frozen=True)
@@ -55,7 +99,7 @@ class Sealed:
     client: UUID
     account: UUID
     profile: Profile
-    canaries: tuple[bytes, ...]
+    taken: Taken
     rooms: Path  # of this test's runners alone
 
     def keep(self, **settings: Any) -> Keep:
@@ -71,7 +115,7 @@ class Sealed:
     def left(self) -> list[object]:
         """What of a browser is left here: its processes, rooms, files that hold a credential."""
         here = list(self.rooms.iterdir()) if self.rooms.exists() else []
-        return [*self.browsers(), *here, *in_memory(self.canaries)]
+        return [*self.browsers(), *here, *self.taken.in_memory()]
 
     def browsers(self) -> frozenset[int]:
         """Processes of the browsers in this test's rooms."""
@@ -97,19 +141,11 @@ def registered(stand: Stand, client: UUID) -> UUID:
 
 
 @asynccontextmanager
-async def sealed(
-    stand: Stand, site: Site, *, logged_in_as: str = "acme", packing: Packing = Packing.PORTABLE
-) -> AsyncIterator[Sealed]:
-    """Log in as a person, pack, seal as custody does, and leave the rows that the procedures leave."""
+async def sealed(stand: Stand, site: Site, taken: Taken) -> AsyncIterator[Sealed]:
+    """Seal a session as custody does, and leave the rows that the procedures leave."""
     client = await stand.client()
     account = registered(stand, client)
-    with room() as place:
-        async with running(start_in(place)) as browser:
-            await site.log_in(browser.page, PLATFORM, logged_in_as)
-            document = session.written(await session.taken(browser))
-            version = browser.version
-        full = packing is Packing.FULL
-        packed = document if not full else Secret(Pack(place / "p", contents(place / "p")).read())
+    packing, version = taken.packing, taken.version
     profile = put_profile(stand, client, account)
     stand.db.sql(f"UPDATE byokeep.profile SET packing = '{packing.value}' {profile.where}")
     manifest = Manifest(
@@ -123,17 +159,16 @@ async def sealed(
             ),
         ),
     )  # fmt: skip
-    done = await in_custody(stand, client, profile, manifest, packed)
+    done = await in_custody(stand, client, profile, manifest, taken.packed)
     stand.db.sql(
         f"UPDATE byokeep.profile_generation SET holder = '{done.holder}', kek_id = '{done.kek_id}', kek_version ="
         f" {done.kek_version}, blob_sha256 = '\\x{done.blob_sha256.hex()}', blob_size = {done.blob_size},"
         f" packed_size = {done.packed_size}, manifest_hash = '\\x{done.manifest_hash.hex()}', record_version ="
         f" {done.record_version}, browser_version = '{version}' {profile.of}"
     )
-    secrets = re.findall(rb'"value":"([A-Za-z0-9_-]{20,})"', document.reveal())
-    rooms = Path(tempfile.mkdtemp(prefix="byk-rooms-", dir="/dev/shm"))
+    rooms = Path(tempfile.mkdtemp(prefix="byk-rooms-", dir=MEMORY))
     try:
-        yield Sealed(stand, site, client, account, profile, tuple(dict.fromkeys(secrets)), rooms)
+        yield Sealed(stand, site, client, account, profile, taken, rooms)
     finally:
         await launch.end_all(partial(launch.under, rooms))
         shutil.rmtree(rooms, ignore_errors=True)
@@ -177,15 +212,3 @@ async def in_custody(stand: Stand, client: UUID, profile: Profile, manifest: Man
     finally:
         await lease.close()
         await broker.close()
-
-
-def in_memory(canaries: tuple[bytes, ...], place: Path = Path("/dev/shm")) -> list[Path]:
-    """Files in shared memory that hold a credential of the session, whoever left them."""
-    found = []
-    for folder, _, names in os.walk(place):  # what goes away meanwhile is passed by
-        for file in (Path(folder, name) for name in names):
-            with contextlib.suppress(OSError):
-                if file.is_file() and not file.is_symlink():
-                    data = file.read_bytes()
-                    found += [file for one in canaries if one in data][:1]
-    return found

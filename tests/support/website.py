@@ -29,6 +29,7 @@ class Site:
     sim: simulator.Sim
     http: aiohttp.ClientSession
     password: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
+    before: int = 0  # effects that are not counted
 
     def place(self, platform: str = "skool") -> SitePlace:
         return SitePlace(base=self.sim.site_url(platform))
@@ -47,7 +48,7 @@ class Site:
         await self.tell("site", platform=platform, lie=lie, logout=logout)
 
     async def effects(self) -> int:
-        return int((await self.show("effects"))["total"])
+        return int((await self.show("effects"))["total"]) - self.before
 
     async def log_in(self, page: Page, platform: str = "skool", account: str = "acme") -> None:
         """What the person does: opens the page, types name and password, waits for the own page."""
