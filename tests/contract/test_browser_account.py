@@ -332,7 +332,7 @@ async def test_a_person_logs_in_through_the_viewer(site: Site, other: Running) -
             await person.click(*places[2])
             await browser.page.wait_for_selector("body[data-ready]")
             await socket.send_json({"done": True})
-            assert await handoff.done(5)
+            assert await handoff.done(60)
         seen = await identify(browser.page, site_of(), site.place())
         assert seen.compared(expected()).verdict is IdentityVerdict.MATCH
 

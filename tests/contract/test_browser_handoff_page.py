@@ -155,7 +155,7 @@ async def test_the_keyboard_gets_to_the_server_and_back(desk: Desk) -> None:
         await page.keyboard.press("Control+m")
         await expect(page.locator("#done")).to_be_focused()
         await page.keyboard.press("Enter")
-        assert await handoff.done(5)
+        assert await handoff.done(60)
     await expect(page.locator("#done")).to_be_disabled()
     for _ in range(4):
         await page.keyboard.press("Tab")

@@ -210,7 +210,7 @@ async def test_each_fault_has_its_reason_and_causes_nothing(bench: Bench, provid
     assert outcome.alert is (expected is S.REFLECTED)
     assert outcome.attempts == gets
     assert outcome.verified or outcome.account_hash is None
-    assert not short or 200 <= outcome.latency_ms < 1500
+    assert not short or 200 <= outcome.latency_ms < 8000  # the deadline of the others is ten seconds
     bench.assert_read_only(provider, key, gets)
 
 

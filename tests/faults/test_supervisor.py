@@ -119,4 +119,4 @@ async def test_two_homes_work_side_by_side() -> None:
             two.tokens = kept
         began = time.monotonic()
         assert await one.reads(client, "openai", value)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 10  # less than one that has to try again

@@ -237,10 +237,10 @@ async def test_a_body_that_does_not_come_gives_its_place_back(stand: Stand, monk
 
     async def slowly() -> AsyncIterator[bytes]:
         yield b"{"
-        await asyncio.sleep(5)
+        await asyncio.sleep(60)
 
     headers = {"Authorization": f"Bearer {stand.people['operator'].token}", "Content-Type": "application/json"}
     began = asyncio.get_running_loop().time()
     async with stand.http.post("http://broker/v1/switches/close", data=slowly(), headers=headers) as reply:
         assert (reply.status, (await reply.json())["code"]) == (422, "body_too_slow")
-    assert asyncio.get_running_loop().time() - began < 3
+    assert asyncio.get_running_loop().time() - began < 9  # less than the time that is set for it otherwise

@@ -388,7 +388,7 @@ async def test_a_kill_waits_for_a_silent_store_a_bounded_time(stand: Stand, monk
         return clock() - since
 
     took, *answers = await asyncio.gather(kill(), *(take(run, epoch) for _ in range(8)))
-    assert took < STORE_WITHIN_S + 2
+    assert took < STORE_WITHIN_S * 4, "it waited for one after the other"
     assert {code for _, _, code in answers} <= {"store_timeout", "switch_closed"}
     assert "store_timeout" in {code for _, _, code in answers}
     assert state(run) == "valid/"

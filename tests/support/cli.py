@@ -24,6 +24,11 @@ from typing import Any
 from tests.support.forks import forked
 from tests.support.stack import environment
 
+_PROGRAM = [sys.executable, "-m", "byokeep.cli"]
+# Servers, and the leak pack: how they start, and what they have loaded, is what is looked at.
+_SERVERS = ("up", "web", "broker", "worker", "refresher", "demo", "sim")
+_ALONE = frozenset({("leaks", "pack"), *((name,) for name in _SERVERS)})
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -56,8 +61,10 @@ class Shell:
         within_s: float = 60.0, **variables: str,
     ) -> Ran:  # fmt: skip
         """Run ``byokeep WORDS`` to its end. Flags of the home and the token stand before a ``--``."""
-        if not fds and not Watch.watching:
-            given = self.command(words, token)[3:], environment() | variables, stdin, within_s
+        started = self.command(words, token)
+        plain = started[: len(_PROGRAM)] == _PROGRAM and "PYTHONPATH" not in variables
+        if plain and not fds and not Watch.watching and _ALONE.isdisjoint((words[:1], words[:2])):
+            given = started[len(_PROGRAM) :], environment() | variables, stdin, within_s
             return self._keep(words, *await asyncio.to_thread(forked, *given))
         process = await self.start(*words, token=token, stdin=stdin is not None, fds=fds, **variables)
         try:
@@ -92,7 +99,7 @@ class Shell:
     def command(self, words: Sequence[str], token: Path | None) -> list[str]:
         shared = ["--home", str(self.home), *(["--token-file", str(token)] if token else [])]
         at = list(words).index("--") if "--" in words else len(words)
-        return [sys.executable, "-m", "byokeep.cli", *words[:at], *shared, *words[at:]]
+        return [*_PROGRAM, *words[:at], *shared, *words[at:]]
 
     def _keep(self, words: Sequence[str], code: int | None, out: bytes, err: bytes) -> Ran:
         ran = Ran(tuple(words), -1 if code is None else code, out.decode(), err.decode())

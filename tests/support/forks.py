@@ -1,8 +1,9 @@
 """Runs ``byokeep`` commands in processes forked from one that has read and compiled all of the program.
 
 A command is a process of its own as ever, with its own streams, environment, directory and exit code; it is spared the
-third of a second of processor time that an interpreter needs to load the program. Who looks at arguments or at the
-start itself starts an interpreter: ``Shell.start``, ``Shell.typed``, and ``Shell.run`` while a ``Watch`` looks.
+third of a second of processor time that an interpreter needs to load the program. Where arguments or the start itself
+are looked at, an interpreter is started: for servers, by ``Shell.start`` and ``Shell.typed``, and while a ``Watch``
+looks.
 
 ``python -m tests.support.forks DESCRIPTOR`` is the process that forks.
 """

@@ -224,6 +224,14 @@ class World:
         async with self.http.get(f"{self.sim.url}/_sim/effects") as reply:
             return int((await reply.json())["total"])
 
+    async def settled(self) -> None:
+        """Wait until no effect comes any more: what had its permit before an outage has acted by then."""
+        for _ in range(20):
+            before = await self.effects()
+            await asyncio.sleep(0.6)
+            if await self.effects() == before:
+                return
+
     async def cli(self, *words: str, within_s: float = 60.0, token: str = "operator") -> tuple[int, float, bytes]:
         """Run ``byokeep ...``; returns exit code, seconds and standard error. A run over time is killed: code -9."""
         command = [sys.executable, "-m", "byokeep.cli", *_placed(self.home, self.token_file(token), words)]
