@@ -54,9 +54,9 @@ _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _LETTERS64 = (string.ascii_letters + string.digits + "+/-_").encode()
 
 
-def mask(characters: bytes, other: int = 32) -> bytes:
+def mask(characters: bytes) -> bytes:
     """Return the table that turns these characters into A and all others into blanks."""
-    return bytes(65 if code in characters else other for code in range(256))
+    return bytes(65 if code in characters else 32 for code in range(256))
 
 
 MASK64: Final = mask(_LETTERS64)
@@ -417,27 +417,14 @@ def _pieces(layer: Layer, names: frozenset[str], covered: Callable[[int, int], b
 
 
 def _from_base64(data: bytes, least: bytes, covered: Callable[[int, int], bool], unread: Unread) -> Iterator[Piece]:
-    tries = 0
     for start, end in _runs64(data, least):
         if covered(start, end):
             continue
         text = data[start:end].translate(None, _NOT64)
         for phase in sorted({found.start() % 4 for found in _TEXT64.finditer(text)}):
             yield Piece(_base64(text[phase:]), start, end)
-        at = 0
-        while found := _FOUND["packed"].search(text, at):
-            at = found.end()
-            lead = _LEADS.get(found[0][:1], 1)
-            begin = found.start() - (lead == 2) * 2
-            if begin < 0:
-                continue
-            tries += 1
-            if tries > _MOST_STREAMS:
-                unread.append((start, end))
-                break
-            opened, used = _inflated(text, begin, _base64, lead)
-            at = max(at, begin + used)
-            if len(opened) >= _STREAM_BYTES:
+        for opened, _, _, whole in _streams(text, "packed", _base64):
+            if not whole:
                 unread.append((start, end))
             if opened:
                 yield Piece(opened, start, end)
@@ -494,22 +481,35 @@ def _from_base32(data: bytes, unread: Unread) -> Iterator[Piece]:
 
 
 def _from_streams(data: bytes, unread: Unread) -> Iterator[Piece]:
-    at = tries = 0
-    while found := _FOUND["stream"].search(data, at):
-        start = found.start()
-        tries += 1
-        if tries > _MOST_STREAMS:
-            unread.append((start, len(data)))
-            return
-        opened, used = _inflated(data, start)
-        at = max(found.end(), start + used)
-        if len(opened) >= _STREAM_BYTES:
+    for opened, start, end, whole in _streams(data, "stream", bytes):
+        if not whole:
             unread.append((start, len(data)))
         if opened:
-            yield Piece(opened, start, at)
+            yield Piece(opened, start, end)
 
 
-def _inflated(source: bytes, start: int, read: Callable[[bytes], bytes] = bytes, skip: int = 0) -> tuple[bytes, int]:
+def _streams(text: bytes, mark: str, read: Callable[[bytes], bytes]) -> Iterator[tuple[bytes, int, int, bool]]:
+    """Yield what each marked stream held, its [start, end) in the text, and whether that was all.
+
+    `read` returns the bytes that a piece of the text stands for. After too many marks the rest is one unread stream.
+    """
+    at = tries = 0
+    while found := _FOUND[mark].search(text, at):
+        at = found.end()
+        lead = _LEADS.get(found[0][:1], 1) if mark == "packed" else 0
+        start = found.start() - (lead == 2) * 2
+        if start < 0:
+            continue
+        tries += 1
+        if tries > _MOST_STREAMS:
+            yield b"", start, at, False
+            return
+        opened, used = _inflated(text, start, read, lead)
+        at = max(at, start + used)
+        yield opened, start, at, len(opened) < _STREAM_BYTES
+
+
+def _inflated(source: bytes, start: int, read: Callable[[bytes], bytes], skip: int) -> tuple[bytes, int]:
     """Open a stream piece by piece; return what came out, at most _STREAM_BYTES, and how much of the source it took.
 
     `read` returns the bytes that a piece of the source stands for; `skip` of them come before the stream. A stream

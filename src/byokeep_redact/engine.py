@@ -398,10 +398,7 @@ class Redactor:
 
     def _reading(self, data: bytes, numbers: Sequence[int] | None = None) -> Candidate:
         numbers = self._prefilter.scan(data) if numbers is None else numbers
-        if not numbers:
-            return NOTHING
-        reading = confirmed(self.rules, numbers, data)
-        return reading if reading.matches or reading.triggers else NOTHING
+        return confirmed(self.rules, numbers, data) if numbers else NOTHING
 
     def _layers(self, data: bytes, reading: Candidate) -> Iterator[RawSpan]:
         """Yield what the shapes find in a text, and both walls in the texts inside it."""

@@ -180,7 +180,7 @@ class Candidate:
 
 
 def confirmed(rules: Rules, numbers: Sequence[int], data: bytes) -> Candidate:
-    """Return what of the candidates `data` does hold."""
+    """Return what of the candidates `data` does hold, NOTHING if that is nothing."""
     count = len(rules.rules)
     folded = data.lower()
     found = []
@@ -189,7 +189,8 @@ def confirmed(rules: Rules, numbers: Sequence[int], data: bytes) -> Candidate:
             matches, all_of_them = _matches(rules.rules[number], data, folded)
             if matches:
                 found.append((rules.rules[number], matches, all_of_them))
-    return Candidate(tuple(found), frozenset(_NAMES[number - count] for number in numbers if number >= count))
+    triggers = frozenset(_NAMES[number - count] for number in numbers if number >= count)
+    return Candidate(tuple(found), triggers) if found or triggers else NOTHING
 
 
 def _matches(rule: Rule, data: bytes, folded: bytes) -> tuple[tuple[re.Match[bytes], ...], bool]:

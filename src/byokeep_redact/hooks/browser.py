@@ -298,8 +298,7 @@ def _archive(data: bytes, *, zipped: bool, nested: int) -> ArtifactKind:
         return ArtifactKind.UNREADABLE
     try:
         if zipped:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                return _zip(archive, nested)
+            return _zip(data, nested)
         if data[257:262] == b"ustar":
             return _first(_tar_members(data), nested)
         with gzip.open(io.BytesIO(data)) as stream:
@@ -308,14 +307,15 @@ def _archive(data: bytes, *, zipped: bool, nested: int) -> ArtifactKind:
         return ArtifactKind.UNREADABLE  # encrypted, damaged, of an unknown method, or too large to look into
 
 
-def _zip(archive: zipfile.ZipFile, nested: int) -> ArtifactKind:
-    members = archive.infolist()
-    if any(info.filename.endswith((".trace", ".network")) for info in members):
-        return ArtifactKind.TRACE
-    # No more comes out of a member than it says of itself.
-    if len(members) > _MEMBERS or sum(info.file_size for info in members) > _MOST_BYTES:
-        return ArtifactKind.UNREADABLE
-    return _first(((info.filename, archive.read(info)) for info in members), nested)
+def _zip(data: bytes, nested: int) -> ArtifactKind:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = archive.infolist()
+        if any(info.filename.endswith((".trace", ".network")) for info in members):
+            return ArtifactKind.TRACE
+        # No more comes out of a member than it says of itself.
+        if len(members) > _MEMBERS or sum(info.file_size for info in members) > _MOST_BYTES:
+            return ArtifactKind.UNREADABLE
+        return _first(((info.filename, archive.read(info)) for info in members), nested)
 
 
 def _tar_members(data: bytes) -> Iterator[tuple[str, bytes]]:
