@@ -87,9 +87,8 @@ async def install(tx: Tx, app: BrokerApp) -> bool:
     Returns:
         False when there is one already, also one of another installation (a restored copy stays closed).
     """
-    return (
-        await tx.maybe(str, "switch_install", by=app.installation_id, installation_id=app.installation_id) is not None
-    )
+    made = await tx.maybe(str, "switch_install", by=app.installation_id, installation_id=app.installation_id)
+    return made is not None
 
 
 async def close(app: BrokerApp, actor: Actor, scope: Scope, reason: str) -> Switch:

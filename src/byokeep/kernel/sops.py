@@ -218,12 +218,8 @@ async def require_proof(tx: Tx, client_id: ClientId, account_id: UUID, lanes: fr
     status = None if run is None else await status_of(tx, run)
     if status is None or status.state != "complete":
         missing = "profile" if status is None else ", ".join(status.missing)
-        where, profile = await tx.one(
-            lambda row: (f"{row['platform']}/{row['account']}", row["profile_id"]),
-            "account_profile",
-            client_id=client_id,
-            account_id=account_id,
-        )
+        row = await tx.one(dict, "account_profile", client_id=client_id, account_id=account_id)
+        where, profile = f"{row['platform']}/{row['account']}", row["profile_id"]
         step = f"See what is next for it: `byokeep profile show {profile}`."
         if profile is None:
             step = f"Make a profile first: `byokeep profile create {client_id} {where}`."

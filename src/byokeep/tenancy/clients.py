@@ -144,11 +144,5 @@ async def names_of(app: App, actor: Actor, wanted: Iterable[UUID]) -> dict[UUID,
         Denied: ``not_permitted``.
     """
     async with command(app, actor, Verb.CLIENT_READ) as tx:
-        return dict(
-            await tx.all(
-                lambda row: (UUID(str(row["id"])), str(row["name"])),
-                "names_known",
-                wanted=sorted(set(wanted), key=str),
-                clients=scope_of(actor),
-            )
-        )
+        found = await tx.all(dict, "names_known", wanted=sorted(set(wanted), key=str), clients=scope_of(actor))
+    return {row["id"]: row["name"] for row in found}
