@@ -25,7 +25,7 @@ from uuid import UUID
 from byokeep.accounts.model import Connection, PlatformAccount, end_consent
 from byokeep.core import profile as life
 from byokeep.core.errors import Conflict, NotFound, Rejected
-from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.events import EventName
 from byokeep.core.identity import shown
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import LANES_OF, PLATFORMS, Actor, ClientId, Lane, LanePolicy, Provider
@@ -35,6 +35,7 @@ from byokeep.core.ref import parse_provider
 from byokeep.kernel.app import App, WebApp
 from byokeep.kernel.command import command, permit
 from byokeep.kernel.ports import Tx
+from byokeep.kernel.record import Said, record
 from byokeep.kernel.sops import require_proof
 from byokeep.keys import refs
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
@@ -77,7 +78,7 @@ async def register_account(
             PlatformAccount, "account_insert", id=app.ids.uuid(), client_id=client_id, platform=known.value,
             account=account, username=username, display_name=display_name, created_by=actor.id,
         )  # fmt: skip
-        await tx.append(row.record(EventName.ACCOUNT_REGISTERED, actor, lanes=",".join(row.lanes)))
+        await row.record(tx, EventName.ACCOUNT_REGISTERED, actor, lanes=",".join(row.lanes))
     return row
 
 
@@ -289,7 +290,7 @@ def _offered(platform: Provider, lanes: frozenset[Lane]) -> None:
 async def _set_lanes(tx: Tx, actor: Actor, found: AccountState, policy: LanePolicy) -> None:
     lanes = sorted(lane.value for lane in LANES_OF[policy])
     await tx.one(PlatformAccount, "account_set_lanes", **found.named, lanes=lanes)
-    await tx.append(_event(EventName.LANES_SET, actor, found, lanes=",".join(lanes)))
+    await _record(tx, EventName.LANES_SET, actor, found, lanes=",".join(lanes))
 
 
 async def ask_look(app: WebApp, actor: Actor, client_id: ClientId, *, where: str, account: str) -> AccountState:
@@ -333,7 +334,7 @@ async def confirm_name(
             raise Conflict("other_name", next_step="See `byokeep account show` again.")
         names = {"username": said[0] or "", "display_name": said[1] or ""}
         await tx.one(PlatformAccount, "account_confirm", client_id=client_id, id=found.id, **names)
-        await tx.append(_event(EventName.DRIFT_CONFIRMED, actor, found))
+        await _record(tx, EventName.DRIFT_CONFIRMED, actor, found)
     return await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
 
 
@@ -417,10 +418,8 @@ def _not_connected(found: AccountState) -> Conflict:
     return Conflict("account_not_connected", next_step=step, state=found.state)
 
 
-def _event(name: EventName, actor: Actor, found: AccountState, **fields: FieldValue) -> Event:
-    if found.login:
-        fields["login"] = found.login
-    return found.record(name, actor, **fields)
+async def _record(tx: Tx, name: EventName, actor: Actor, found: AccountState, **fields: Said) -> None:
+    await found.record(tx, name, actor, login=found.login or None, **fields)
 
 
 async def set_lanes(
@@ -451,7 +450,7 @@ async def set_lanes(
             raise Conflict("connected_meanwhile", next_step="See `byokeep account show`, then set its lanes again.")
         await require_proof(tx, client_id, held.id, lanes)
         row = await tx.one(PlatformAccount, "account_set_lanes", **named, lanes=sorted(lane.value for lane in lanes))
-        await tx.append(row.record(EventName.ACCOUNT_REGISTERED, actor, lanes=",".join(row.lanes)))
+        await row.record(tx, EventName.ACCOUNT_REGISTERED, actor, lanes=",".join(row.lanes))
     return row
 
 
@@ -497,6 +496,5 @@ async def declare_gone(app: WebApp, actor: Actor, owner: UUID, reason: str) -> i
             raise NotFound("not_found", next_step="See `byokeep account refreshers`.")
         if any(fresh):
             raise Conflict("refresher_alive", next_step="Stop it, wait 15 minutes, and say it again.")
-        said: dict[str, FieldValue] = {"count": len(fresh), "reason": reason}
-        await tx.append(Event(name=gone, actor=actor, outcome=Outcome.OK, object_id=owner, fields=said))
+        await record(tx, actor, gone, object_id=owner, count=len(fresh), reason=reason)
     return len(fresh)

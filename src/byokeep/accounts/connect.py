@@ -24,9 +24,9 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.accounts.accounts import ACCOUNT, check_new_account, check_shape
-from byokeep.accounts.model import Connection, OAuthGrant, OurApp, PlatformAccount, consent_event, end_consent
+from byokeep.accounts.model import Connection, OAuthGrant, OurApp, PlatformAccount, end_consent, record_consent
 from byokeep.core.errors import Conflict, Denied, Rejected
-from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.events import EventName, Outcome
 from byokeep.core.evidence import CONNECT
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
@@ -35,6 +35,7 @@ from byokeep.core.secret import Secret
 from byokeep.kernel.app import WebApp
 from byokeep.kernel.command import command, permit, recorded
 from byokeep.kernel.ports import Tx, Written
+from byokeep.kernel.record import Said, record
 from byokeep.kernel.sops import begin_sop
 from byokeep.kernel.store_recording import require_recorded
 from byokeep.keys.onboard import open_custody
@@ -109,7 +110,10 @@ async def set_app(
                     OurApp, "app_put", login=login, provider=oauth.provider.value, environment=app.environment.value,
                     app_id=app_id, redirect_uri=redirect_uri, secret_version=written.version, set_by=actor.id,
                 )  # fmt: skip
-                await tx.append(_app_event(actor, row, written))
+                said: dict[str, Said] = {"login": row.login, "version": row.secret_version}
+                if written.version:
+                    said |= _written(AppRef(row.provider, row.login).path, written)
+                await record(tx, actor, EventName.PLATFORM_APP_SET, said)
         return row
     finally:
         if secret is not None:
@@ -140,13 +144,6 @@ async def _store(app: WebApp, oauth: OAuth, secret: Secret | None) -> Written:
         return Written(version=0, request_id="")
     place = AppRef(oauth.provider, oauth.id)
     return await app.intake.put(place, secret, cas=await app.intake.current_version(place))
-
-
-def _app_event(actor: Actor, row: OurApp, written: Written) -> Event:
-    fields: dict[str, FieldValue] = {"login": row.login, "version": row.secret_version}
-    if written.version:
-        fields |= {"path": AppRef(row.provider, row.login).path, "store_request": written.request_id}
-    return Event(name=EventName.PLATFORM_APP_SET, actor=actor, outcome=Outcome.OK, fields=fields)
 
 
 LIFE_S: Final = 600  # seconds in which the person must have answered
@@ -256,7 +253,7 @@ async def _account(tx: Tx, app: WebApp, actor: Actor, client_id: ClientId, wish:
     check_new_account(wish.account)
     unnamed = {"username": "", "display_name": "", "created_by": actor.id}
     made = await tx.one(PlatformAccount, "account_insert", id=app.ids.uuid(), **named, **unnamed)
-    await tx.append(made.record(EventName.ACCOUNT_REGISTERED, actor, lanes=""))
+    await made.record(tx, EventName.ACCOUNT_REGISTERED, actor, lanes="")
     return made
 
 
@@ -312,11 +309,11 @@ async def _begin(
         binding_hash=_digest(app, "binding", binding), redirect_uri=ours.redirect_uri, wanted=wish.wanted,
         replaces=replaces, life_s=LIFE_S, request_id=actor.request_id,
     )  # fmt: skip
-    fields: dict[str, FieldValue] = {"purposes": ",".join(wish.purposes)}
+    place, fields = account.place(SecretPart.VERIFIER), {}
     if verifier is not None:
-        place = account.place(SecretPart.VERIFIER)
-        fields |= _written(place, await _put(app, place, verifier))
-    await tx.append(consent_event(EventName.CONNECTION_STARTED, Outcome.OK, actor, made, account, **fields))
+        fields = _written(place.path, await _put(app, place, verifier))
+    asked = ",".join(wish.purposes)
+    await record_consent(tx, EventName.CONNECTION_STARTED, Outcome.OK, actor, made, account, purposes=asked, **fields)
     return made, url
 
 
@@ -380,8 +377,8 @@ async def _accept(
     answered = await tx.maybe(Connection, "connection_answered", client_id=one.client_id, id=one.id)
     if answered is None:
         raise Conflict("connection_over", next_step=_AGAIN, connection=one.id)
-    fields = _written(place, written)
-    await tx.append(consent_event(EventName.CONNECTION_ANSWERED, Outcome.OK, actor, one, account, **fields))
+    fields = _written(place.path, written)
+    await record_consent(tx, EventName.CONNECTION_ANSWERED, Outcome.OK, actor, one, account, **fields)
     await tx.all(None, "connection_notify")
     return answered
 
@@ -403,8 +400,8 @@ async def _put(app: WebApp, place: SecretRef, value: Secret) -> Written:
         value.wipe()
 
 
-def _written(place: SecretRef, written: Written) -> dict[str, FieldValue]:
-    return {"path": place.path, "version": written.version, "store_request": written.request_id}
+def _written(path: str, written: Written) -> dict[str, Said]:
+    return {"path": path, "version": written.version, "store_request": written.request_id}
 
 
 def _digest(app: WebApp, what: str, text: str) -> bytes:

@@ -30,11 +30,11 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from byokeep.accounts import leftovers
-from byokeep.accounts.model import Connection, OAuthGrant, OurApp, PlatformAccount, consent_event, end_consent
-from byokeep.accounts.refresh_journal import ends_of, stamp
+from byokeep.accounts.model import Connection, OAuthGrant, OurApp, PlatformAccount, end_consent, record_consent
+from byokeep.accounts.refresh_journal import ends_of
 from byokeep.accounts.refresher_app import RefresherApp, UnderWay, asked, each, is_gone, kept, write_tokens
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
-from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.events import EventName, Outcome
 from byokeep.core.evidence import CONNECTED, IDENTITY, WRITE
 from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.identity import Face, Fingerprint, IdentityVerdict, Why, choose, compare, offer, printable
@@ -46,7 +46,8 @@ from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
 from byokeep.jobs import reenabling
 from byokeep.kernel import sops
-from byokeep.kernel.ports import Tx, ValueCustody, Written
+from byokeep.kernel.ports import Receipt, Tx, ValueCustody, Written
+from byokeep.kernel.record import Said
 from byokeep.kernel.sops import SopRun
 from byokeep.platforms.client import PlatformClient, Posts
 from byokeep.platforms.descriptor import OAuth, ScopePurpose
@@ -122,14 +123,14 @@ class ConsentCase:
         """The platform's name."""
         return self.account.platform.value
 
-    def event(self, name: EventName, outcome: Outcome = Outcome.OK, /, **fields: FieldValue) -> Event:
-        """Return a record about the consent."""
-        return consent_event(name, outcome, self.actor, self.one, self.account, **fields)
+    async def record(self, tx: Tx, name: EventName, outcome: Outcome = Outcome.OK, /, **fields: Said) -> Receipt:
+        """Append a record about the consent."""
+        return await record_consent(tx, name, outcome, self.actor, self.one, self.account, **fields)
 
-    def short_event(self, name: EventName, **fields: FieldValue) -> Event:
-        """Return a record about the account that names the consent's run alone."""
-        about = {"platform": self.platform, "login": self.one.login, "sop": str(self.one.sop_id)}
-        return self.one.record(name, Outcome.OK, self.actor, **about | fields)
+    async def record_short(self, tx: Tx, name: EventName, **fields: Said) -> None:
+        """Append a record about the account that names the consent's run alone."""
+        about = {"platform": self.platform, "login": self.one.login}
+        await self.one.record(tx, name, Outcome.OK, self.actor, sop=self.one.sop_id, **about, **fields)
 
     def transfer_of(self, face: Face) -> TransferRequest:
         """Return what must be approved if another client had the account last."""
@@ -296,7 +297,7 @@ async def _mark_superseded(app: RefresherApp, case: ConsentCase, ids: list[str])
                 continue
             await tx.one(PlatformAccount, "account_seen", client_id=client_id, id=account_id, identity="unchecked")
             said = {"verification": "unknown", "cause": "superseded", "reason": SUPERSEDED}
-            await tx.append(grant.record(EventName.ACCOUNT_VERIFIED, Outcome.FAILED, case.actor, **said))
+            await grant.record(tx, EventName.ACCOUNT_VERIFIED, Outcome.FAILED, case.actor, **said)
             await grant.alert(tx, app, reason=SUPERSEDED, actor=case.actor)
         if client_id == case.client_id and account_id != case.one.account_id:
             name = str(row["account"])
@@ -474,8 +475,7 @@ async def record(app: RefresherApp, case: ConsentCase, found: VerifiedConsent, p
             display_name=account.display_name or face.display_name or "",
         )  # fmt: skip
         # After the rows, which it says; the grant names it, and the gate looks whether it is there.
-        said: dict[str, FieldValue] = {"version": version, "account_id": app.digest(face.account_id)}
-        done = await tx.append(case.event(EventName.CONNECTED, **said))
+        done = await case.record(tx, EventName.CONNECTED, version=version, account_id=app.digest(face.account_id))
         await tx.one(UUID, "grant_connected", **one.ids, connected_seq=done.seq)
         await sops.proved(
             tx, run, {**steps, CONNECTED: done.seq}, complete=True, version=version,
@@ -486,9 +486,9 @@ async def record(app: RefresherApp, case: ConsentCase, found: VerifiedConsent, p
         if await tx.maybe(Connection, "connection_end", client_id=case.client_id, id=one.id, **ended) is None:
             raise Conflict("connection_over", connection=one.id)
         if emptied:
-            await tx.append(case.short_event(EventName.LANES_SET, lanes=""))
+            await case.record_short(tx, EventName.LANES_SET, lanes="")
         if found.drift:
-            await tx.append(case.short_event(EventName.ACCOUNT_DRIFTED, count=found.drift))
+            await case.record_short(tx, EventName.ACCOUNT_DRIFTED, count=found.drift)
             await one.alert(tx, app, reason="account_name_changed", severity="warning", actor=case.actor)
         if found.wider:
             await one.alert(tx, app, reason="scopes_wider", severity="warning", actor=case.actor)
@@ -539,26 +539,21 @@ async def _transferred(tx: Tx, case: ConsentCase, wish: TransferRequest | None) 
 
 
 async def _stored(tx: Tx, case: ConsentCase, placed: PlacedTokens, ends: dict[str, Any]) -> int:
-    fields: dict[str, FieldValue] = {
-        "version": placed.written.version, "path": case.account.place(SecretPart.TOKENS).path,
-        "store_request": placed.written.request_id,
-    }  # fmt: skip
-    fields |= {name: stamp(ends[name]) for name in ("due_at", "reauth_at") if ends[name] is not None}
-    return (await tx.append(case.event(EventName.TOKENS_STORED, **fields))).seq
+    written, path = placed.written, case.account.place(SecretPart.TOKENS).path
+    stored: dict[str, Said] = {"version": written.version, "path": path, "store_request": written.request_id}
+    times = {name: ends[name] for name in ("due_at", "reauth_at")}
+    return (await case.record(tx, EventName.TOKENS_STORED, **stored, **times)).seq
 
 
 async def _verified(tx: Tx, app: RefresherApp, case: ConsentCase, found: VerifiedConsent, version: int) -> int:
-    observed = app.digest(found.face.account_id)
-    fields: dict[str, FieldValue] = {
+    observed, newest = app.digest(found.face.account_id), found.posts.newest_id
+    fields: dict[str, Said] = {
         "version": version, "verification": "drift" if found.drift else "match" if case.grant else "first",
         "endpoint": case.login.identity.call.name, "observed_id": observed, "expected_id": observed,
-        "count": found.posts.count,
+        "count": found.posts.count, "newest": None if newest is None else app.digest(newest),
+        "wider": found.wider or None,
     }  # fmt: skip
-    if found.posts.newest_id is not None:
-        fields["newest"] = app.digest(found.posts.newest_id)
-    if found.wider:
-        fields["wider"] = found.wider
-    return (await tx.append(case.event(EventName.ACCOUNT_VERIFIED, **fields))).seq
+    return (await case.record(tx, EventName.ACCOUNT_VERIFIED, **fields)).seq
 
 
 async def _put_grant(
@@ -606,21 +601,17 @@ async def _come_back(
 async def _failed(app: RefresherApp, case: ConsentCase, error: ByokeepError) -> str:
     """End the consent, on record; where another account answered, for people to look at."""
     quarantine = error.code == "other_account"
-    said: dict[str, FieldValue] = {}
-    for name in ("cause", "code_points", "http_status", "missing"):
-        value = error.fields.get(name)
-        if value is not None:
-            said[name] = value
+    said = {name: error.fields.get(name) for name in ("cause", "code_points", "http_status", "missing")}
     async with app.db.begin(client_id=case.client_id) as tx:
         to = "quarantined" if quarantine else "failed"
         if not await end_consent(tx, case.actor, case.one, case.account, to=to, reason=_reason(error), **said):
             now = await tx.one(Connection, "connection_get", client_id=case.client_id, id=case.one.id)
             return now.state
         if quarantine:
-            fields = {name: said[name] for name in ("cause", "code_points") if name in said}
-            await tx.append(case.event(EventName.ACCOUNT_QUARANTINED, Outcome.FAILED, **fields))
+            fields = {name: said[name] for name in ("cause", "code_points")}
+            await case.record(tx, EventName.ACCOUNT_QUARANTINED, Outcome.FAILED, **fields)
         if quarantine or error.code in ("account_taken", "account_was_elsewhere"):
-            points = str(said.get("code_points", ""))
+            points = str(said["code_points"] or "")
             await case.one.alert(tx, app, reason=error.code, actor=case.actor, code_points=points)
     return to
 

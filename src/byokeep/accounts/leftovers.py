@@ -31,7 +31,7 @@ from byokeep.accounts.model import Connection, OAuthGrant, PlatformAccount
 from byokeep.accounts.refresh_journal import GrantStanding, Renewal, standing
 from byokeep.accounts.refresher_app import RefresherApp, app_of, asked, burn, is_gone, read_tokens, write_tokens
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound
-from byokeep.core.events import EventName, FieldValue, Outcome
+from byokeep.core.events import EventName, Outcome
 from byokeep.core.reenable import RecoveryCause
 from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.refresh import ROTATING, Phase
@@ -39,6 +39,7 @@ from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.jobs import reenabling
 from byokeep.kernel.ports import Tx, ValueCustody
+from byokeep.kernel.record import Said
 from byokeep.platforms.client import Ending, PlatformClient, RevocationResult
 from byokeep.platforms.descriptor import OAuth
 
@@ -287,17 +288,17 @@ class RenewalInHand:
     async def _tell(self, ended: RevocationResult, alarm: str) -> None:
         """Put on record what became of the pair, and warn with ``alarm`` if there is any."""
         grant = self.grant
-        fields: dict[str, FieldValue] = {
-            "platform": grant.provider.value, "login": grant.login, "account": str(grant.account_id),
-            "job": str(self.renewal.job_id), "verification": ended.value, "reason": CAME_TOO_LATE,
+        fields = {
+            "platform": grant.provider.value, "login": grant.login, "account": grant.account_id,
+            "job": self.renewal.job_id, "verification": ended.value, "reason": CAME_TOO_LATE,
         }  # fmt: skip
         async with self.app.db.begin(client_id=grant.client_id) as tx:
             if alarm:
                 await grant.alert(tx, self.app, reason=alarm, severity="warning")
-            await tx.append(grant.record(EventName.GRANT_REVOKED, outcome_of(ended), self.app.system(), **fields))
+            await grant.record(tx, EventName.GRANT_REVOKED, outcome_of(ended), self.app.system(), **fields)
 
     async def _close(
-        self, came: Came, *, only: GrantStanding | None = None, lost: int | None = None, **more: FieldValue
+        self, came: Came, *, only: GrantStanding | None = None, lost: int | None = None, **more: Said
     ) -> bool:
         """Close the journal, on record; False when the grant does not stand as it has to (``only``)."""
         renewal = self.renewal.at(Phase.CLOSED)
@@ -309,8 +310,7 @@ class RenewalInHand:
                 return False
             with suppress(NotFound):  # it was closed by the end itself: nothing had been sent
                 await refresh_journal.move(tx, self.app, renewal, reason=came.value)
-            said: dict[str, FieldValue] = {"reason": came.value, **more}
-            await tx.append(renewal.record(self.app, EventName.REFRESH_FAILED, Outcome.FAILED, **said))
+            await renewal.record(tx, self.app, EventName.REFRESH_FAILED, Outcome.FAILED, reason=came.value, **more)
         return True
 
 
@@ -336,7 +336,7 @@ async def end_replaced(
                 await tx.one(UUID, "connection_replaces", client_id=one.client_id, id=one.id, version=0)
             elif ended is not None or stolen:
                 await one.alert(tx, app, reason=REPLACED_LEFT, severity="warning", actor=app.system(one.request_id))
-            said: dict[str, FieldValue] = {"verification": ended.value if ended else "unsupported", "version": version}
+            said = {"verification": ended.value if ended else "unsupported", "version": version}
             outcome = Outcome.OK if ended is CONFIRMED else Outcome.FAILED
             await _record_revoked(tx, app, one, account, outcome, reason="replaced", **said)
 
@@ -403,10 +403,8 @@ async def _revoke(
 
 
 async def _record_revoked(
-    tx: Tx, app: RefresherApp, one: Connection, account: PlatformAccount, outcome: Outcome, **said: FieldValue
+    tx: Tx, app: RefresherApp, one: Connection, account: PlatformAccount, outcome: Outcome, **said: Said
 ) -> None:
-    fields: dict[str, FieldValue] = {
-        "platform": account.platform.value, "login": one.login, "account": str(account.id), "job": str(one.job_id),
-        "sop": str(one.sop_id),
-    }  # fmt: skip
-    await tx.append(one.record(EventName.GRANT_REVOKED, outcome, app.system(one.request_id), **fields | said))
+    ids = {"account": account.id, "job": one.job_id, "sop": one.sop_id}
+    about, actor = {"platform": account.platform.value, "login": one.login}, app.system(one.request_id)
+    await one.record(tx, EventName.GRANT_REVOKED, outcome, actor, **about, **ids, **said)

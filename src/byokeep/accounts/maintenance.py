@@ -33,7 +33,7 @@ from byokeep.accounts.model import Connection, OAuthGrant, PlatformAccount, end_
 from byokeep.accounts.refresh_journal import close_for, hold
 from byokeep.accounts.refresher_app import RefresherApp, burn, each, each_due, held, is_gone, opened
 from byokeep.core.errors import ByokeepError
-from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.events import EventName, Outcome
 from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.identity import Comparison, Face, IdentityVerdict, Why, compare, printable
 from byokeep.core.keystate import KeyState
@@ -41,6 +41,7 @@ from byokeep.core.reenable import RecoveryCause as Lost
 from byokeep.core.ref import SecretPart
 from byokeep.core.refresh import LONGEST_ASKED_S, ROTATING
 from byokeep.kernel.ports import Tx
+from byokeep.kernel.record import Said
 from byokeep.keys import refs
 from byokeep.platforms.client import Ending
 from byokeep.platforms.descriptor import OAuth
@@ -228,7 +229,7 @@ async def _lose(
     seen: Comparison | None, faces: tuple[Face, ...],
 ) -> None:  # fmt: skip
     why, reason = lost
-    fields: dict[str, FieldValue] = {"expected_id": app.digest(grant.external_id)}
+    fields: dict[str, Said] = {"expected_id": app.digest(grant.external_id)}
     if len(faces) == 1 and faces[0].account_id:
         fields["observed_id"] = app.digest(faces[0].account_id)
     said = {"verification": "unknown", "cause": cause, "endpoint": login.identity.call.name}
@@ -236,7 +237,7 @@ async def _lose(
         said |= {"verification": seen.verdict.value, "cause": seen.why.value}
     await close_for(tx, app, grant, why, reason=reason)
     await _show(tx, grant, "unknown" if seen is None else "mismatch")
-    await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.FAILED, app, grant, **said, **fields))
+    await _record(tx, EventName.ACCOUNT_VERIFIED, Outcome.FAILED, app, grant, **said, **fields)
     if seen is not None:
         for face in faces if seen.why is Why.LOOK_ALIKE else ():  # there is one with that id; people have to see it
             if face.account_id == grant.external_id:
@@ -245,17 +246,17 @@ async def _lose(
         points = ",".join(seen.code_points)
         fields |= {"code_points": points} if points else {}
         quarantined, cause = EventName.ACCOUNT_QUARANTINED, seen.why.value
-        await tx.append(_event(quarantined, Outcome.FAILED, app, grant, cause=cause, **fields))
+        await _record(tx, quarantined, Outcome.FAILED, app, grant, cause=cause, **fields)
         await grant.alert(tx, app, reason="other_account", code_points=points)
-    await tx.append(_event(EventName.REAUTH_NEEDED, Outcome.FAILED, app, grant, reason=reason))
+    await _record(tx, EventName.REAUTH_NEEDED, Outcome.FAILED, app, grant, reason=reason)
 
 
 async def _unknown(tx: Tx, app: RefresherApp, login: OAuth, grant: OAuthGrant, cause: str) -> str:
     """Nobody could look: that is no match, and the gate has to see it so."""
     await tx.maybe(OAuthGrant, "grant_unchecked", **grant.ids, renew=cause in _OVER, cause=cause)
     await _show(tx, grant, "unknown")
-    fields: dict[str, FieldValue] = {"verification": "unknown", "cause": cause, "endpoint": login.identity.call.name}
-    await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.FAILED, app, grant, **fields))
+    fields: dict[str, Said] = {"verification": "unknown", "cause": cause, "endpoint": login.identity.call.name}
+    await _record(tx, EventName.ACCOUNT_VERIFIED, Outcome.FAILED, app, grant, **fields)
     return "unknown"
 
 
@@ -268,12 +269,11 @@ async def _seen(
     names = {"username": face.username, "display_name": face.display_name}
     await tx.maybe(OAuthGrant, "grant_checked", **grant.ids, **names, drift=drift)
     await _show(tx, grant, "match")
-    await tx.append(
-        _event(EventName.ACCOUNT_VERIFIED, Outcome.OK, app, grant, verification=seen.verdict.value,
-               endpoint=login.identity.call.name, expected_id=expected, observed_id=expected)
-    )  # fmt: skip
+    said = {"verification": seen.verdict.value, "endpoint": login.identity.call.name}
+    same = {"expected_id": expected, "observed_id": expected}
+    await _record(tx, EventName.ACCOUNT_VERIFIED, Outcome.OK, app, grant, **said, **same)
     if drift and not grant.drift:
-        await tx.append(_event(EventName.ACCOUNT_DRIFTED, Outcome.OK, app, grant, count=len(seen.changed)))
+        await _record(tx, EventName.ACCOUNT_DRIFTED, Outcome.OK, app, grant, count=len(seen.changed))
         await grant.alert(tx, app, reason="account_name_changed", severity="warning")
     return seen.verdict.value
 
@@ -293,7 +293,7 @@ async def _end_grant(app: RefresherApp, grant: OAuthGrant) -> None:
         if traces is None:
             return
         now = await tx.one(OAuthGrant, "grant_ending", **grant.ids)
-        await tx.append(_event(EventName.GRANT_REVOKED, Outcome.INTENDED, app, grant))
+        await _record(tx, EventName.GRANT_REVOKED, Outcome.INTENDED, app, grant)
     last = now.tries >= MOST_TRIES
     try:
         async with opened(app, grant) as (custody, platform, tokens):
@@ -329,22 +329,24 @@ def _unproved(app: RefresherApp, grant: OAuthGrant, traces: Traces, done: Ending
 
 async def _record_end(app: RefresherApp, grant: OAuthGrant, done: Ending, *, last: bool) -> None:
     ended = done.ended
-    said = _event(EventName.GRANT_REVOKED, outcome_of(ended), app, grant, verification=ended.value)
+    revoked, outcome = EventName.GRANT_REVOKED, outcome_of(ended)
     async with app.db.begin(client_id=grant.client_id) as tx:
         if ended is UNCONFIRMED and not last:
-            await tx.append(said)
+            await _record(tx, revoked, outcome, app, grant, verification=ended.value)
             wait_s = min(done.retry_after_s or 0.0, float(LONGEST_ASKED_S))
             await tx.maybe(UUID, "grant_end_later", **grant.ids, wait_s=wait_s)
             return
         await tx.maybe(OAuthGrant, "grant_ended", **grant.ids, reason=ended.value)
         await _show(tx, grant, "unchecked")
-        await tx.append(said)
+        await _record(tx, revoked, outcome, app, grant, verification=ended.value)
         for ref in await tx.all(refs.ref_from, "account_refs_retired", **grant.ids):
             await refs.move(tx, app, app.system(), ref, to=KeyState.DESTROYED, reason="disconnected")
         if ended is not CONFIRMED:
             await grant.alert(tx, app, reason=f"revocation_{ended.value}", severity="warning")
 
 
-def _event(name: EventName, outcome: Outcome, app: RefresherApp, grant: OAuthGrant, **fields: FieldValue) -> Event:
-    said: dict[str, FieldValue] = {"platform": grant.provider.value, "login": grant.login, "version": grant.version}
-    return grant.record(name, outcome, app.system(), **said | fields)
+async def _record(
+    tx: Tx, name: EventName, outcome: Outcome, app: RefresherApp, grant: OAuthGrant, **fields: Said
+) -> None:
+    said = {"platform": grant.provider.value, "login": grant.login, "version": grant.version}
+    await grant.record(tx, name, outcome, app.system(), **said | fields)

@@ -13,13 +13,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.events import EventName, Outcome
 from byokeep.core.identity import Fingerprint
 from byokeep.core.model import Actor, ClientId, Provider, SopId
 from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.kernel.app import App
 from byokeep.kernel.command import Severity, open_alert
-from byokeep.kernel.ports import Tx
+from byokeep.kernel.ports import Receipt, Tx
+from byokeep.kernel.record import Said, record
 from byokeep.kernel.rows import NO_COLUMN
 from byokeep.kernel.sops import SopRun
 
@@ -36,10 +37,10 @@ class OfAccount:
         """Which account, as parameters of a statement."""
         return {"client_id": self.client_id, "account_id": self.account_id}
 
-    def record(self, name: EventName, outcome: Outcome, actor: Actor, /, **fields: FieldValue) -> Event:
-        """Return a record about the account."""
-        about = {"client_id": self.client_id, "object_id": self.account_id}
-        return Event(name=name, actor=actor, outcome=outcome, fields=fields, **about)
+    async def record(self, tx: Tx, name: EventName, outcome: Outcome, actor: Actor, /, **fields: Said) -> Receipt:
+        """Append a record about the account."""
+        client_id, object_id = self.client_id, self.account_id
+        return await record(tx, actor, name, fields, outcome=outcome, client_id=client_id, object_id=object_id)
 
     async def alert(
         self, tx: Tx, app: App, *, reason: str, severity: Severity = "critical", actor: Actor | None = None,
@@ -134,15 +135,13 @@ class OAuthGrant(OfAccount):
         return f"client:{self.client_id}:platform:{self.provider.value}"
 
 
-def consent_event(
-    name: EventName, outcome: Outcome, actor: Actor, one: Connection, account: PlatformAccount, **fields: FieldValue
-) -> Event:
-    """Return a record about a consent; its object is the account."""
-    said: dict[str, FieldValue] = {
-        "platform": account.platform.value, "login": one.login, "account": _name_on_record(account.account),
-        "sop": str(one.sop_id), "job": str(one.job_id), "connection": str(one.id),
-    }  # fmt: skip
-    return one.record(name, outcome, actor, **said | fields)
+async def record_consent(
+    tx: Tx, name: EventName, outcome: Outcome, actor: Actor, one: Connection, account: PlatformAccount, **fields: Said
+) -> Receipt:
+    """Append a record about a consent; its object is the account."""
+    said = {"platform": account.platform.value, "login": one.login, "account": _name_on_record(account.account)}
+    ids = {"sop": one.sop_id, "job": one.job_id, "connection": one.id}
+    return await one.record(tx, name, outcome, actor, **said, **ids, **fields)
 
 
 def _name_on_record(account: str) -> str:
@@ -151,7 +150,7 @@ def _name_on_record(account: str) -> str:
 
 
 async def end_consent(
-    tx: Tx, actor: Actor, one: Connection, account: PlatformAccount, *, to: str, reason: str, **fields: FieldValue
+    tx: Tx, actor: Actor, one: Connection, account: PlatformAccount, *, to: str, reason: str, **fields: Said
 ) -> bool:
     """End a consent without success, with its run and its record; False when it has left its state meanwhile.
 
@@ -162,14 +161,12 @@ async def end_consent(
     """
     ended = await tx.maybe(
         Connection, "connection_end", client_id=one.client_id, id=one.id, state=to, reason=reason, state_from=one.state,
-        code_points=str(fields.get("code_points", "")),
+        code_points=str(fields.get("code_points") or ""),
     )  # fmt: skip
     if ended is None:
         return False
     await tx.maybe(SopRun, "sop_fail", client_id=one.client_id, id=one.sop_id, reason=reason)
-    await tx.append(
-        consent_event(EventName.CONNECT_FAILED, Outcome.FAILED, actor, one, account, reason=reason, **fields)
-    )
+    await record_consent(tx, EventName.CONNECT_FAILED, Outcome.FAILED, actor, one, account, reason=reason, **fields)
     return True
 
 
@@ -203,11 +200,10 @@ class PlatformAccount:
         """Which account by its name, as parameters of a statement."""
         return {"client_id": self.client_id, "platform": self.platform.value, "account": self.account}
 
-    def record(self, name: EventName, actor: Actor, **fields: FieldValue) -> Event:
-        """Return a record of what somebody did to the account."""
-        about: dict[str, FieldValue] = {"platform": self.platform.value, **fields}
-        same = {"client_id": self.client_id, "object_id": self.id}
-        return Event(name=name, actor=actor, outcome=Outcome.OK, fields=about, **same)
+    async def record(self, tx: Tx, name: EventName, actor: Actor, **fields: Said) -> None:
+        """Append a record of what somebody did to the account."""
+        platform = self.platform.value
+        await record(tx, actor, name, fields, platform=platform, client_id=self.client_id, object_id=self.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

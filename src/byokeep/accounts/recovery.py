@@ -26,7 +26,7 @@ from typing import Final, Literal
 from uuid import UUID
 
 from byokeep.core.errors import Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
-from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.events import EventName, Outcome
 from byokeep.core.gate import DenyReason, deny
 from byokeep.core.model import PLATFORMS, Actor, ClientId, Provider
 from byokeep.core.plain_text import check_reason
@@ -40,6 +40,7 @@ from byokeep.kernel.approvals import Approval
 from byokeep.kernel.command import command, permit, recorded
 from byokeep.kernel.locate import authorise_for, client_for
 from byokeep.kernel.ports import Tx
+from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 from byokeep.tenancy.scopes import client_scopes, hold_open, parse_scope, require_open, scope_from_name
 
@@ -71,11 +72,9 @@ async def put_out_of_use(tx: Tx, actor: Actor, client_id: UUID, platform: str, c
     lost = await tx.all(dict, "grants_doubted", client_id=client_id, platform=platform, reason=REASON)
     for one in lost:
         said = {"platform": platform, "login": one["login"], "version": one["version"], "reason": REASON}
-        needed = Event(
-            name=EventName.REAUTH_NEEDED, actor=actor, outcome=Outcome.FAILED, client_id=client_id,
-            object_id=one["account_id"], fields=said | {"cause": cause.value},
-        )  # fmt: skip
-        await tx.append(needed)
+        needed, account_id, outcome = EventName.REAUTH_NEEDED, one["account_id"], Outcome.FAILED
+        said |= {"cause": cause.value}
+        await record(tx, actor, needed, said, client_id=client_id, object_id=account_id, outcome=outcome)
     return len(lost)
 
 
@@ -187,7 +186,9 @@ async def request_canary(
         )  # fmt: skip
         if request.repeated:
             return request
-        await tx.append(_stepped(actor, client_id, platform, state, Outcome.INTENDED, request.id, reason))
+        said = {"platform": platform, "stage": state.stage.value, "way": state.way, "number": state.number}
+        stepped, about, outcome = EventName.PLATFORM_STEPPED, request.id, Outcome.INTENDED
+        await record(tx, actor, stepped, said, reason=reason, client_id=client_id, object_id=about, outcome=outcome)
     return request
 
 
@@ -223,16 +224,6 @@ async def _begin(tx: Tx, app: BrokerApp, actor: Actor, client_id: UUID, platform
     if state is None:  # it is open: its revision would have changed
         raise Denied("epoch_changed", next_step="The platform changed since; look at it and ask again.")
     return state
-
-
-def _stepped(
-    actor: Actor, client_id: UUID, platform: str, state: Reenable, outcome: Outcome, object_id: UUID, reason: str
-) -> Event:
-    return Event(
-        name=EventName.PLATFORM_STEPPED, actor=actor, outcome=outcome, client_id=client_id, object_id=object_id,
-        fields={"platform": platform, "stage": state.stage.value, "way": state.way, "number": state.number,
-                "reason": reason},
-    )  # fmt: skip
 
 
 def _check_platform(platform: str) -> None:
@@ -282,12 +273,7 @@ async def ask_renewal(app: BrokerApp, actor: Actor, job_id: UUID, secret: str, v
             is None
         ):
             return False
-        await tx.append(
-            Event(
-                name=EventName.REFRESH_ASKED, actor=actor, outcome=Outcome.OK, client_id=client_id,
-                object_id=row["account_id"],
-                fields={"platform": platform, "account": str(row["account_id"]), "job": str(job_id),
-                        "version": version},
-            )
-        )  # fmt: skip
+        said = {"platform": platform, "account": row["account_id"], "job": job_id, "version": version}
+        asked = EventName.REFRESH_ASKED
+        await record(tx, actor, asked, said, client_id=client_id, object_id=row["account_id"])
     return True

@@ -30,7 +30,6 @@ from byokeep.accounts.refresh_journal import give_up, lose_permission
 from byokeep.accounts.refresher_app import RefresherApp, UnderWay, read_tokens, write_tokens
 from byokeep.core import refresh as machine
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
-from byokeep.core.events import FieldValue
 from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.reenable import RecoveryCause as Lost
 from byokeep.core.ref import SecretPart
@@ -38,6 +37,7 @@ from byokeep.core.refresh import Decision, Do, LandingStep, Phase, RenewalAct
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
 from byokeep.kernel.command import Severity, open_alert
+from byokeep.kernel.record import Said
 from byokeep.kernel.rows import Row
 from byokeep.platforms.descriptor import ScopePurpose
 
@@ -218,7 +218,7 @@ class Attempt(RenewalInHand):
         finally:
             adopted.wipe()
 
-    async def _pin(self, tokens: TokenSet, version: int, reason: str, ended: str, **more: FieldValue) -> str:
+    async def _pin(self, tokens: TokenSet, version: int, reason: str, ended: str, **more: Said) -> str:
         place = self.grant.place(SecretPart.ACCESS)
         written = await self.custody.write(place, tokens.access, cas=await self.custody.newest(place))
         pinned = await refresh_journal.placed(
@@ -267,13 +267,13 @@ class Attempt(RenewalInHand):
         rules = self.login.refresh_rules
         return machine.after_fault(rules, fault, tries=tries, confirmed=self._confirmed, seed=seed, **known)
 
-    async def _end(self, decision: Decision, fields: dict[str, FieldValue]) -> str:
+    async def _end(self, decision: Decision, fields: dict[str, Said]) -> str:
         self._next(machine.GaveUp())
         cause = Lost.COMPROMISED if decision.suspect_reuse else _LOST[decision.act]
         reason = "reuse_suspected" if decision.suspect_reuse else decision.act.value
         return await self._give_up(cause, reason, **fields)
 
-    async def _give_up(self, lost_by: Lost, reason: str, /, **fields: FieldValue) -> str:
+    async def _give_up(self, lost_by: Lost, reason: str, /, **fields: Said) -> str:
         told = await give_up(self.app, self.renewal, lost_by, reason=reason, **fields)
         if not told:
             return await self._give_back()
@@ -312,9 +312,8 @@ class Attempt(RenewalInHand):
                 await self.grant.alert(tx, self.app, reason=reason, severity=severity)
 
 
-def _told(fault: Fault) -> dict[str, FieldValue]:
-    found: dict[str, FieldValue] = {"cause": fault.cause.value}
-    return found if fault.http_status is None else found | {"http_status": fault.http_status}
+def _told(fault: Fault) -> dict[str, Said]:
+    return {"cause": fault.cause.value, "http_status": fault.http_status}
 
 
 MOST: Final = 16  # renewals side by side

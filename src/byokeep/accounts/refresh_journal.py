@@ -14,7 +14,7 @@ It may not speak to a platform or to the store, or decide that a grant has ended
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from functools import partial
 from typing import Any, Final
@@ -23,7 +23,7 @@ from uuid import UUID
 from byokeep.accounts.model import OAuthGrant
 from byokeep.accounts.refresher_app import RefresherApp
 from byokeep.core.errors import Conflict, Denied
-from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import LeaseKind
 from byokeep.core.reenable import RecoveryCause
 from byokeep.core.refresh import ENDS, Journal, Phase, alarm_at, due_at, reauth_at, too_short
@@ -31,6 +31,7 @@ from byokeep.core.tokens import TokenSet
 from byokeep.jobs.jobs import JobSpec, open_job
 from byokeep.jobs.reenabling import lose
 from byokeep.kernel.ports import Tx
+from byokeep.kernel.record import Said
 from byokeep.kernel.rows import Row
 from byokeep.platforms.descriptor import OAuth
 from byokeep.tenancy.scopes import client_scopes, hold_open, require_open
@@ -56,14 +57,12 @@ class Renewal:
         """Return the renewal as far as ``phase``."""
         return replace(self, journal=replace(self.journal, phase=phase))
 
-    def record(self, app: RefresherApp, name: EventName, outcome: Outcome, **more: FieldValue) -> Event:
-        """Return a record of the renewal."""
-        grant = self.grant
-        fields: dict[str, FieldValue] = {
-            "platform": grant.provider.value, "login": grant.login, "account": str(grant.account_id),
-            "job": str(self.job_id), "journal": str(self.id), "base": self.journal.base,
-        }  # fmt: skip
-        return grant.record(name, outcome, app.system(), **fields | more)
+    async def record(self, tx: Tx, app: RefresherApp, name: EventName, outcome: Outcome, **more: Said) -> None:
+        """Append a record of the renewal."""
+        grant, base = self.grant, self.journal.base
+        about = {"platform": grant.provider.value, "login": grant.login, "account": grant.account_id}
+        ids = {"job": self.job_id, "journal": self.id}
+        await grant.record(tx, name, outcome, app.system(), **about, **ids, base=base, **more)
 
 
 class GrantStanding(StrEnum):
@@ -141,7 +140,7 @@ async def take(app: RefresherApp, grant: OAuthGrant) -> Renewal | None:
             found = await tx.maybe(partial(_renewal_of, held), "refresh_journal_begin", **grant.ids, **begun)
             if found is None:
                 raise Conflict("renewal_under_way")
-        await tx.append(found.record(app, EventName.REFRESH_STARTED, Outcome.INTENDED))
+        await found.record(tx, app, EventName.REFRESH_STARTED, Outcome.INTENDED)
     return found
 
 
@@ -181,7 +180,7 @@ async def move(tx: Tx, app: RefresherApp, renewal: Renewal, *, reason: str = "")
 
 async def placed(
     app: RefresherApp, login: OAuth, renewal: Renewal, tokens: TokenSet, *, version: int, access_version: int,
-    reason: str, **more: FieldValue,
+    reason: str, **more: Said,
 ) -> bool:  # fmt: skip
     """Move every pin to a version that the store has, close the journal, and put it on record: all or nothing.
 
@@ -200,28 +199,21 @@ async def placed(
         if moved is not None:
             await tx.all(UUID, "refresh_ref_move", **grant.ids, version=version, due_at=ends["due_at"])
         await move(tx, app, renewal, reason=reason)
-        fields = dict(more)
-        if ends["due_at"] is not None:
-            fields["due_at"] = stamp(ends["due_at"])
-        if reason:
-            fields["reason"] = reason
-        await tx.append(renewal.record(app, EventName.REFRESHED, Outcome.OK, version=version, **fields))
+        said = {"version": version, "due_at": ends["due_at"], "reason": reason or None}
+        await renewal.record(tx, app, EventName.REFRESHED, Outcome.OK, **said, **more)
         if too_short(tokens):
             await grant.alert(tx, app, reason="token_life_short", severity="warning")
     return True
 
 
-async def put_off(
-    app: RefresherApp, renewal: Renewal, *, wait_s: float, tries: int, reason: str, **more: FieldValue
-) -> None:
+async def put_off(app: RefresherApp, renewal: Renewal, *, wait_s: float, tries: int, reason: str, **more: Said) -> None:
     """Write when to try again; nothing else changes."""
     due = app.clock.now() + timedelta(seconds=wait_s)
     async with app.db.begin(client_id=renewal.grant.client_id) as tx:
         await tx.maybe(OAuthGrant, "refresh_grant_hold", **renewal.grant.ids)
         await tx.all(int, "refresh_put_off", **renewal.grant.ids, due_at=due, tries=tries)
         await move(tx, app, renewal)
-        fields: dict[str, FieldValue] = {"reason": reason, "due_at": stamp(due), **more}
-        await tx.append(renewal.record(app, EventName.REFRESH_FAILED, Outcome.FAILED, **fields))
+        await renewal.record(tx, app, EventName.REFRESH_FAILED, Outcome.FAILED, reason=reason, due_at=due, **more)
 
 
 def seed_of(account_id: UUID, version: int) -> bytes:
@@ -236,11 +228,6 @@ def ends_of(login: OAuth, tokens: TokenSet, account_id: UUID, version: int) -> d
         "due_at": due_at(login.refresh_rules, tokens, seed=seed_of(account_id, version)),
         "reauth_at": reauth_at(login.refresh_rules, tokens), "alarm_at": alarm_at(login.refresh_rules, tokens),
     }  # fmt: skip
-
-
-def stamp(at: datetime) -> str:
-    """Return a time as a record says it."""
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 async def _may_call(tx: Tx, app: RefresherApp, grant: OAuthGrant) -> None:
@@ -288,8 +275,8 @@ async def lose_permission(app: RefresherApp, renewal: Renewal) -> None:
             return
         lost_by = RecoveryCause.MISSING_SCOPE
         await close_for(tx, app, held, lost_by, reason=lost_by.value)
-        said: dict[str, FieldValue] = {"reason": lost_by.value, "version": held.version}
-        await tx.append(renewal.record(app, EventName.REAUTH_NEEDED, Outcome.FAILED, **said))
+        said = {"reason": lost_by.value, "version": held.version}
+        await renewal.record(tx, app, EventName.REAUTH_NEEDED, Outcome.FAILED, **said)
 
 
 async def hold(tx: Tx, grant: OAuthGrant) -> OAuthGrant | None:
@@ -299,9 +286,7 @@ async def hold(tx: Tx, grant: OAuthGrant) -> OAuthGrant | None:
     return await tx.maybe(OAuthGrant, "refresh_grant_hold", **grant.ids)
 
 
-async def give_up(
-    app: RefresherApp, renewal: Renewal, lost_by: RecoveryCause, *, reason: str, **more: FieldValue
-) -> str:
+async def give_up(app: RefresherApp, renewal: Renewal, lost_by: RecoveryCause, *, reason: str, **more: Said) -> str:
     """End a grant: a person must log in again. Returns the reason; empty when a person has ended it already, and
     nothing was written.
 
@@ -326,6 +311,5 @@ async def give_up(
             lost_by, reason = RecoveryCause.REVOKED, SUPERSEDED
         await close_for(tx, app, grant, lost_by, reason=reason)
         await move(tx, app, renewal, reason=reason)
-        said: dict[str, FieldValue] = {"reason": reason, "version": grant.version, **more}
-        await tx.append(renewal.record(app, name, Outcome.FAILED, **said))
+        await renewal.record(tx, app, name, Outcome.FAILED, reason=reason, version=grant.version, **more)
     return reason
