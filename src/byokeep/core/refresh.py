@@ -24,7 +24,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.tokens import TokenSet
@@ -280,47 +280,40 @@ class Journal:
             raise ValueError("not a journal")
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """The *sent* mark is being written; the request leaves once it is durable."""
 
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Landed:
+class Landed(NamedTuple):
     """A reply that may hold tokens lies in the landing place."""
 
 
-@dataclass(frozen=True, slots=True)
-class UnreadableResponse:
+class UnreadableResponse(NamedTuple):
     """The landed reply holds no tokens that can be used, and the landing place was cleared."""
 
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class RefusedResponse:
+class RefusedResponse(NamedTuple):
     """The call gave a fault instead of a reply."""
 
     fault: Fault
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class GaveUp:
+class GaveUp(NamedTuple):
     """The owner decided that this renewal ends: a person must log in again, and has been told."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlacedResponse:
+class PlacedResponse(NamedTuple):
     """The compare-and-set was done. ``won`` is False when another version was there first."""
 
     won: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Resumed:
+class Resumed(NamedTuple):
     """Somebody takes the journal up: the same process later, or the next one after a crash.
 
     Args:
@@ -336,8 +329,7 @@ class Resumed:
 LandingEvent = Sent | Landed | UnreadableResponse | RefusedResponse | GaveUp | PlacedResponse | Resumed
 
 
-@dataclass(frozen=True, slots=True)
-class LandingStep:
+class LandingStep(NamedTuple):
     """The journal as it must now be written, and what to do after that."""
 
     journal: Journal
