@@ -102,11 +102,11 @@ class AccountStatesReply(Reply):
     accounts: list[AccountStateReply]
 
 
-def account_router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
-    """Return the routes of platform accounts."""
-    routes = Routes("accounts", auth, 403, 409, 429, prefix="/v1/clients")
+def state_router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
+    """Return the routes of platform accounts; ``where`` in a path is a platform or a login."""
+    routes = Routes("accounts", auth, 403, prefix="/v1/clients/{client_id}/accounts")
 
-    @routes.post("/{client_id}/accounts", status_code=201, response_model=AccountReply)
+    @routes.post("", status_code=201, response_model=AccountReply, responses=refusals(409, 429))
     async def register(request: Request, client_id: PathId, actor: Actor, body: AccountBody) -> PlatformAccount:
         """Register an account and the identity it must show."""
         spend(request, writes, actor, ClientId(client_id))
@@ -115,7 +115,7 @@ def account_router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRoute
             display_name=body.display_name,
         )  # fmt: skip
 
-    @routes.post("/{client_id}/accounts/{platform}/{account}/lanes", response_model=AccountReply)
+    @routes.post("/{platform}/{account}/lanes", response_model=AccountReply, responses=refusals(409, 429))
     async def lanes(
         request: Request, client_id: PathId, platform: str, account: str, actor: Actor, body: LanesBody
     ) -> PlatformAccount:
@@ -125,13 +125,6 @@ def account_router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRoute
             app, actor, ClientId(client_id), platform=platform, account=account,
             lanes=frozenset(Lane(lane) for lane in body.lanes),
         )  # fmt: skip
-
-    return routes
-
-
-def state_router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
-    """Return the routes; ``where`` in a path is a platform or a login."""
-    routes = Routes("accounts", auth, 403, prefix="/v1/clients/{client_id}/accounts")
 
     @routes.get("", response_model=AccountStatesReply)
     async def list_accounts(client_id: PathId, actor: Actor) -> dict[str, Any]:

@@ -79,7 +79,6 @@ def _rooms(app: WebApp, auth: Authenticator, emergency: Emergency) -> tuple[APIR
         tenancy.people(app, auth),
         tenancy.clients_router(app, auth),
         overview.export(app, auth),
-        accounts.account_router(app, auth, writes),
         accounts.state_router(app, auth, writes),
         accounts.acts(app, auth, writes),
         accounts.app_routes(app, auth),
