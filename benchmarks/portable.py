@@ -14,7 +14,7 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from uuid import UUID, uuid4
 
 import structlog
@@ -26,7 +26,9 @@ from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import Manifest, Packing
 from byokeep.core.model import ClientId, Environment, ProfileId
-from byokeep.profiles.openings import SealedGeneration, seal, unseal
+from byokeep.core.sealed_record import SealedRecord
+from byokeep.kernel.ports import Written
+from byokeep.profiles.openings import seal, unseal
 from byokeep.sealing.generation import Generation, Sealing, StoredGeneration
 from byokeep.sealing.sealer import Sealer
 from tests.support.keks import HERE, Keys, keys_on
@@ -106,20 +108,16 @@ async def _sealed(
     async with keys.custody(client) as custody:
         sealing = Sealing(sealer=Sealer(), artifacts=artifacts, keys=custody.keys)
         made = await seal(sealing, custody, about, dek_id, io.BytesIO(document), stays=0)
-    return _row(about, dek_id, made)
+    return _row(about, *made)
 
 
-def _row(about: Manifest, dek_id: UUID, made: SealedGeneration) -> Generation:
-    fields: dict[str, Any] = {
-        name: getattr(made, name) for name in (
-            "holder", "kek_id", "kek_version", "blob_sha256", "blob_size", "packed_size", "manifest_hash",
-            "record_version", "browser_version", "store_request",
-        )
-    }  # fmt: skip
+def _row(about: Manifest, made: SealedRecord, written: Written) -> Generation:
     return Generation(
-        client_id=about.client_id, profile_id=about.profile_id, generation=1, dek_id=dek_id, blob_key="",
+        client_id=about.client_id, profile_id=about.profile_id, generation=1, dek_id=made.dek_id, blob_key="",
         key_state=KeyState.ACTIVE, sealed_at=about.created_at, sealed_by=about.created_by, job_id=uuid4(), gone_at=None,
-        **fields,
+        holder=made.kek.holder, kek_id=made.kek.key_id, kek_version=made.kek_version, blob_sha256=made.blob_sha256,
+        blob_size=made.blob_size, packed_size=made.packed_size, manifest_hash=about.hash,
+        record_version=written.version, browser_version=about.browser_version, store_request=written.request_id,
     )  # fmt: skip
 
 

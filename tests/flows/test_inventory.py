@@ -113,7 +113,7 @@ async def test_a_place_that_is_away_leaves_it_unknown(vault: Vault, keys: Keys) 
         async def close(self, job_id: UUID) -> None:
             return None
 
-    for broken in ({"artifacts": Away()}, {"kek_custodian": Away()}):
+    for broken in ({"artifacts": Away()}, {"custodian": Away()}):
         with pytest.raises(Unavailable):
             await check_vault(replace(keys.app, **broken), keys.system, ClientId(client))
         found = await listed(vault, keys)

@@ -57,7 +57,7 @@ async def test_a_key_is_in_the_inventory_before_its_first_use(keys: Keys) -> Non
     fields = made[0]["fields"]
     assert (fields["algorithm"], fields["bits"]) == ("aes256-gcm96", 256)
     assert {"protect_until", "process_until"} <= set(fields)
-    assert (fields["owner"], fields["purpose"], fields["kek_version"]) == ("operations", "wrap", 1)
+    assert (fields["owner"], fields["purpose"], fields["kek_version"]) == ("keys-team", "wrap", 1)
     assert fields == {**made[1]["fields"]}
     moved = keys.sql("SELECT kind, version, state_from, state_to, reason FROM byokeep.vault_key_transition")
     assert moved == "kek|1|pre_activation|active|made"
@@ -269,7 +269,7 @@ async def test_what_was_done_outside_is_found(keys: Keys) -> None:
     assert {"kek_missing_outside", "kek_unknown_outside", "kek_protects_outside"} <= set(keys.stand.alerts())
     said = [json.loads(one)["fields"] for one in keys.stand.events("kek.checked", "failed")]
     assert [one["cause"] for one in said[:1]] == ["kek_unknown_outside"]
-    broken = replace(keys.app, kek_custodian=Nowhere())  # type: ignore[arg-type]
+    broken = replace(keys.app, custodian=Nowhere())  # type: ignore[arg-type]
     with pytest.raises(Unavailable):
         await kek_tasks.check(broken, keys.system, client)
     assert json.loads(keys.stand.events("kek.checked", "failed")[-1])["fields"]["cause"] == "unknown"
@@ -349,8 +349,7 @@ async def test_a_rotation_cut_anywhere_is_finished_by_the_next(keys: Keys) -> No
         await keys.profile(client)
         name = f"development-{client}"
         async with keys.app.db.begin(client_id=client) as tx:
-            await kek_store.announce(tx, keys.app, keys.system, kek_id=name, version=2,
-                                    client_id=client, owner="operations")  # fmt: skip
+            await kek_store.announce(tx, keys.app, keys.system, kek_id=name, version=2, client_id=client)
         if cut != "announced":
             async with keys.custody(client) as custody:
                 if cut == "made":

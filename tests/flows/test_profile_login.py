@@ -95,7 +95,9 @@ async def test_a_person_logs_in_and_confirms_and_it_is_on_record(vault: Vault) -
             tx, vault.app, vault.app.system(), now, purpose=Purpose.LOGIN, job_id=await _job(vault, client)
         )
         with pytest.raises(Conflict) as early:
-            await openings.announce(tx, vault.app, vault.app.system(), now, opening, dek_id=vault.app.ids.uuid())
+            await openings.announce(
+                tx, vault.app, vault.app.system(), now, opening, dek_id=vault.app.ids.uuid(), newest=0
+            )
         assert early.value.code == "profile_state"
         await openings.end(tx, vault.app.system(), now, opening)
     for role in ("admin", "approver", "auditor", "dispatcher", "runner", "custodian"):

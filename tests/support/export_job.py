@@ -81,7 +81,7 @@ def main(ends: str, store: str, canary_file: str) -> None:
         sealing = Sealing(sealer=Sealer(), artifacts=artifacts, keys=custody.keys)
         source = Source(Pack(profile, [f"{number}" for number in range(FILES)]), ends)
         try:
-            done = asyncio.run(seal(sealing, custody, manifest(), uuid4(), source, stays=0))
+            done, _ = asyncio.run(seal(sealing, custody, manifest(), uuid4(), source, stays=0))
         except (ByokeepError, OSError) as error:
             say(f"{type(error).__name__} {error.code if isinstance(error, ByokeepError) else error.errno}")
         else:

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -206,9 +206,9 @@ async def keys_on(stand: Stand, **changed: Any) -> AsyncIterator[Keys]:
     settings = ClientSettings(broker_url=stand.url, runner_token_file=token, attempts=2)
     given: dict[str, Any] = {
         "db": db, "clock": stand.app.clock, "ids": stand.app.ids, "installation_id": stand.app.installation_id,
-        "environment": HERE, "limits": stand.app.limits,
+        "environment": HERE, "limits": replace(stand.app.limits, kek_owner="keys-team"),
         "artifacts": LocalArtifacts(stand.home / "artifacts", may_remove=False),
-        "kek_custodian": BrokerCustodian(settings, HERE),
+        "custodian": BrokerCustodian(settings, HERE),
     }  # fmt: skip
     try:
         yield Keys(stand, KekApp(**given | changed))

@@ -26,7 +26,7 @@ async def main(said: dict[str, Any]) -> None:
     app = KekApp(
         db=db, clock=SystemClock(), ids=SystemIds(), installation_id=UUID(said["installation"]),
         environment=Environment.DEVELOPMENT, limits=ServiceLimits(), artifacts=LocalArtifacts(Path(said["artifacts"])),
-        kek_custodian=BrokerCustodian(settings, Environment.DEVELOPMENT),
+        custodian=BrokerCustodian(settings, Environment.DEVELOPMENT),
     )  # fmt: skip
     print("go", flush=True)  # what its killer waits for
     while True:

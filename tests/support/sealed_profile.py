@@ -159,12 +159,12 @@ async def sealed(stand: Stand, site: Site, taken: Taken) -> AsyncIterator[Sealed
             ),
         ),
     )  # fmt: skip
-    done = await in_custody(stand, client, profile, manifest, taken.packed)
+    done, written = await in_custody(stand, client, profile, manifest, taken.packed)
     stand.db.sql(
-        f"UPDATE byokeep.profile_generation SET holder = '{done.holder}', kek_id = '{done.kek_id}', kek_version ="
-        f" {done.kek_version}, blob_sha256 = '\\x{done.blob_sha256.hex()}', blob_size = {done.blob_size},"
-        f" packed_size = {done.packed_size}, manifest_hash = '\\x{done.manifest_hash.hex()}', record_version ="
-        f" {done.record_version}, browser_version = '{version}' {profile.of}"
+        f"UPDATE byokeep.profile_generation SET holder = '{done.kek.holder}', kek_id = '{done.kek.key_id}',"
+        f" kek_version = {done.kek_version}, blob_sha256 = '\\x{done.blob_sha256.hex()}', blob_size = {done.blob_size},"
+        f" packed_size = {done.packed_size}, manifest_hash = '\\x{manifest.hash.hex()}', record_version ="
+        f" {written.version}, browser_version = '{version}' {profile.of}"
     )
     rooms = Path(tempfile.mkdtemp(prefix="byk-rooms-", dir=MEMORY))
     try:

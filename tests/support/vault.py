@@ -25,6 +25,7 @@ import pytest
 from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.client import ClientSettings
 from byokeep.core.errors import Conflict, Unavailable
+from byokeep.core.identity import Face
 from byokeep.core.manifest import ExpectedAccount, Packing
 from byokeep.core.model import ClientId, Environment, Provider
 from byokeep.core.ref import ProfileRef
@@ -150,7 +151,11 @@ class ScriptedBrowser:
         shown = ("match", "same", expected.account_id) if real else ("mismatch", "look_alike", expected.account)
         said = self.script.shows.get(expected.platform.value, shown)
         return Look(
-            platform=expected.platform, verdict=said[0], cause=said[1], observed_id=said[2], endpoint="website/x"
+            platform=expected.platform,
+            verdict=said[0],
+            cause=said[1],
+            endpoint="website/x",
+            face=None if said[2] is None else Face(account_id=said[2], username=None, display_name=None),
         )
 
     async def prove(self, expected: ExpectedAccount) -> Shot:

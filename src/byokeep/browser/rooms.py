@@ -37,7 +37,7 @@ from byokeep.browser.identify import IdentityOutcome, from_network, identify, ph
 from byokeep.browser.launch import SINGLETONS, Running, Start, ended_cleanly, new_directory, running
 from byokeep.browser.session import logged_out
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
-from byokeep.core.identity import Fingerprint, IdentityVerdict
+from byokeep.core.identity import Fingerprint
 from byokeep.core.manifest import ExpectedAccount, Packing
 from byokeep.core.model import Provider
 from byokeep.core.secret import Secret
@@ -322,14 +322,11 @@ class RoomBrowser:
         site = self._site(expected.platform)
         seen = await identify(self.running.page, site.website, site.place)
         compared = seen.compared(told(site.website, expected))
-        if seen.outcome is IdentityOutcome.UNREACHABLE:
-            verdict = "unknown"
-        else:
-            verdict = "match" if compared.verdict is IdentityVerdict.MATCH else compared.verdict.value
+        verdict = "unknown" if seen.outcome is IdentityOutcome.UNREACHABLE else compared.verdict.value
         cause = compared.why.value if seen.outcome is IdentityOutcome.IDENTIFIED else seen.outcome.value
         return Look(
             platform=expected.platform, verdict=verdict, cause=cause, endpoint=f"website/{site.website.id}",
-            observed_id=None if seen.face is None else seen.face.account_id,
+            face=seen.face,
         )  # fmt: skip
 
     async def prove(self, expected: ExpectedAccount) -> Shot:

@@ -180,67 +180,48 @@ def _list_of(check: Check) -> Check:
     return lambda value: isinstance(value, list) and all(map(check, value))
 
 
-def _shaped(value: Any, needed: Mapping[str, Check], may: Mapping[str, Check] | None = None) -> bool:
-    if not isinstance(value, dict) or not set(needed) <= set(value):
-        return False
+def _shape(needed: Mapping[str, Check], may: Mapping[str, Check] | None = None) -> Check:
     known = {**needed, **(may or {})}
-    return all(name in known and known[name](content) for name, content in value.items())
+
+    def check(value: Any) -> bool:
+        names = isinstance(value, dict) and set(needed) <= set(value) <= set(known)
+        return names and all(known[name](content) for name, content in value.items())
+
+    return check
 
 
 def _is_expires(value: Any) -> bool:
     return type(value) is int and (value == -1 or 0 <= value <= _MAX_EXPIRES)
 
 
-def _is_cookie(value: Any) -> bool:
-    return _shaped(
-        value,
-        {"name": _text, "value": _text, "domain": _text, "path": _text, "expires": _is_expires, "httpOnly": _flag,
-         "secure": _flag, "sameSite": lambda said: said in _SAME_SITE},
-        {"partitionKey": _text, "_crHasCrossSiteAncestor": _flag},
-    )  # fmt: skip
-
-
-def _is_item(value: Any) -> bool:
-    return _shaped(value, {"name": _text, "value": _text})
-
-
-def _is_index(value: Any) -> bool:
-    return _shaped(
-        value, {"name": _text, "multiEntry": _flag, "unique": _flag}, {"keyPath": _text, "keyPathArray": _texts}
-    )
-
-
 def _anything(value: Any) -> bool:
     return True
 
 
+_record: Final = _shape({}, dict.fromkeys(("key", "keyEncoded", "value", "valueEncoded"), _anything))
+
+
 def _is_record(value: Any) -> bool:
-    return (
-        _shaped(value, {}, dict.fromkeys(("key", "keyEncoded", "value", "valueEncoded"), _anything))
-        and ("value" in value) != ("valueEncoded" in value)
-        and not ("key" in value and "keyEncoded" in value)
-    )
+    kept = _record(value) and ("value" in value) != ("valueEncoded" in value)
+    return kept and not ("key" in value and "keyEncoded" in value)
 
 
-def _is_store(value: Any) -> bool:
-    return _shaped(
-        value,
-        {"name": _text, "autoIncrement": _flag, "indexes": _list_of(_is_index), "records": _list_of(_is_record)},
-        {"keyPath": _text, "keyPathArray": _texts},
-    )
-
-
-def _is_database(value: Any) -> bool:
-    return _shaped(value, {"name": _text, "version": _number, "stores": _list_of(_is_store)})
-
-
-def _is_origin(value: Any) -> bool:
-    items = _list_of(_is_item)
-    return _shaped(
-        value,
-        {"origin": lambda said: isinstance(said, str) and bool(_ORIGIN.match(said)), "localStorage": items,
-         "sessionStorage": items, "indexedDB": _list_of(_is_database)},
-    )  # fmt: skip
+_path: Final = {"keyPath": _text, "keyPathArray": _texts}
+_index: Final = _shape({"name": _text, "multiEntry": _flag, "unique": _flag}, _path)
+_store: Final = _shape(
+    {"name": _text, "autoIncrement": _flag, "indexes": _list_of(_index), "records": _list_of(_is_record)}, _path
+)
+_database: Final = _shape({"name": _text, "version": _number, "stores": _list_of(_store)})
+_items: Final = _list_of(_shape({"name": _text, "value": _text}))
+_is_cookie: Final = _shape(
+    {"name": _text, "value": _text, "domain": _text, "path": _text, "expires": _is_expires, "httpOnly": _flag,
+     "secure": _flag, "sameSite": lambda said: said in _SAME_SITE},
+    {"partitionKey": _text, "_crHasCrossSiteAncestor": _flag},
+)  # fmt: skip
+_is_origin: Final = _shape(
+    {"origin": lambda said: isinstance(said, str) and bool(_ORIGIN.match(said)), "localStorage": _items,
+     "sessionStorage": _items, "indexedDB": _list_of(_database)},
+)  # fmt: skip
 
 
 DEEPEST: Final = 100  # lists and objects in one another; the browser's protocol gives up at some three hundred

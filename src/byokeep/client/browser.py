@@ -34,7 +34,7 @@ whose it is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -44,13 +44,12 @@ from uuid import UUID, uuid4
 
 from byokeep.browser import launch
 from byokeep.browser.ephemeral import Rooms, shared_place, swept
-from byokeep.browser.identify import IdentityOutcome, identify
 from byokeep.browser.launch import Running
-from byokeep.browser.rooms import ProfileRoom, ProfileRooms, RoomBrowser, RoomSite, sites, told
+from byokeep.browser.rooms import ProfileRoom, ProfileRooms, RoomBrowser, sites
 from byokeep.client.http import Broker, now
 from byokeep.client.lease import HeldLease
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Rejected, Unavailable
-from byokeep.core.identity import Face, IdentityVerdict
+from byokeep.core.identity import Face
 from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import ExpectedAccount, Manifest, Packing
 from byokeep.core.model import PROFILE, ClientId, Environment, Provider
@@ -234,12 +233,13 @@ def _row(said: Mapping[str, Any], client_id: UUID, profile_id: UUID) -> Generati
     )  # fmt: skip
 
 
-_OF_CONTEXT: Final = ("storage_state", "set_storage_state", "route_from_har")
-_OF_REQUEST: Final = ("storage_state",)
-_OF_TRACING: Final = ("start", "start_chunk", "start_har", "stop", "stop_chunk", "stop_har", "group")
-_OF_PAGE: Final = ("route_from_har",)
-_OF_SCREENCAST: Final = ("start",)
-_OF_BROWSER: Final = ("start_tracing", "stop_tracing", "new_context", "new_page", "bind")
+_TRACING: Final = ("start", "start_chunk", "start_har", "stop", "stop_chunk", "stop_har", "group")
+# What is refused of a context or a page, and of what hangs on it, as far as this release of Playwright has it.
+_REFUSED: Final = {
+    "": ("storage_state", "set_storage_state", "route_from_har"), "request": ("storage_state",),
+    "browser": ("start_tracing", "stop_tracing", "new_context", "new_page", "bind"), "screencast": ("start",),
+    "tracing": _TRACING, "request.tracing": _TRACING,
+}  # fmt: skip
 
 
 @contextmanager
@@ -247,10 +247,18 @@ def unrecorded(context: BrowserContext) -> Iterator[BrowserContext]:
     """Give a context that refuses to be recorded, for the length of the block."""
     refused: list[tuple[Any, str]] = []
 
-    def guard(page: Page) -> None:
-        _close(_of_page(page), refused)
+    def guard(opened: BrowserContext | Page) -> None:
+        """Put the refusal in place of each function that is there and not refused yet."""
+        for place, names in _REFUSED.items():
+            target: Any = opened
+            for part in filter(None, place.split(".")):
+                target = getattr(target, part, None)
+            for name in names:
+                if hasattr(target, name) and name not in vars(target):
+                    setattr(target, name, _refuse)
+                    refused.append((target, name))
 
-    _close(_of_context(context), refused)
+    guard(context)
     for page in context.pages:
         guard(page)
     context.on("page", guard)  # called before whoever opened it has it
@@ -260,36 +268,6 @@ def unrecorded(context: BrowserContext) -> Iterator[BrowserContext]:
         context.remove_listener("page", guard)
         for target, name in refused:
             delattr(target, name)
-
-
-def _of_context(context: BrowserContext) -> Iterator[tuple[Any, Iterable[str]]]:
-    yield context, _OF_CONTEXT
-    yield context.tracing, _OF_TRACING
-    yield from _of_request(context.request)
-    if context.browser is not None:
-        yield context.browser, _OF_BROWSER
-
-
-def _of_page(page: Page) -> Iterator[tuple[Any, Iterable[str]]]:
-    yield page, _OF_PAGE
-    yield from _of_request(page.request)
-    if hasattr(page, "screencast"):  # later releases of Playwright
-        yield page.screencast, _OF_SCREENCAST
-
-
-def _of_request(request: Any) -> Iterator[tuple[Any, Iterable[str]]]:
-    yield request, _OF_REQUEST
-    if hasattr(request, "tracing"):  # later releases of Playwright
-        yield request.tracing, _OF_TRACING
-
-
-def _close(targets: Iterable[tuple[Any, Iterable[str]]], refused: list[tuple[Any, str]]) -> None:
-    """Put the refusal in place of each function that is there and not refused yet."""
-    for target, names in targets:
-        for name in names:
-            if hasattr(target, name) and name not in vars(target):
-                setattr(target, name, _refuse)
-                refused.append((target, name))
 
 
 async def _refuse(*_arguments: object, **_named: object) -> NoReturn:
@@ -452,12 +430,10 @@ class _Run:
         settings = self._broker.settings
         if settings.site_urls and self._opening.environment is Environment.PRODUCTION:
             raise Rejected("test_hook_in_production", next_step="Remove site_urls.")
-        place = settings.room_dir or shared_place()
-        rooms = await asyncio.to_thread(Rooms, place, private=False)
-        known: Mapping[Provider, RoomSite] = sites(settings.site_urls)
+        rooms = await asyncio.to_thread(Rooms, settings.room_dir or shared_place(), private=False)
+        known = sites(settings.site_urls)
         if self._platform not in known:
             raise Rejected("platform_without_website", platform=self._platform.value)
-        self._site = known[self._platform]
         async with swept(rooms), ProfileRooms(rooms, known).enter(self._opening.packing) as room:
             yield room
 
@@ -518,24 +494,18 @@ class _Run:
         """Let pass what is plainly the expected account, to us and to the broker."""
         self.cause = "not_identified"
         expected = self._expected()
-        face = await self._seen(browser, expected)
-        said = await self._job.identify(self._platform.value, self._account, _said(face), lane="browser")
+        seen = await browser.look(expected)
+        if seen.face is not None and seen.verdict == "mismatch":
+            self.cause = "wrong_account"
+        elif seen.cause in ("logged_out", "challenge"):
+            self.cause = seen.cause
+        said = await self._job.identify(self._platform.value, self._account, _said(seen.face), lane="browser")
         if said == "mismatch":
             self.cause = "wrong_account"
         if said != "match" or self.cause == "wrong_account":
             code = {"mismatch": "identity_mismatch", "drift": "identity_drift"}.get(said, "identity_unproven")
             code = "identity_mismatch" if self.cause == "wrong_account" else code
             raise Denied(code, next_step="The browser was closed before anything was done. An operator looks at it.")
-
-    async def _seen(self, browser: RoomBrowser, expected: ExpectedAccount) -> Face | None:
-        """Return whom the platform shows, None when that could not be read; notes what needs a person."""
-        seen = await identify(browser.running.page, self._site.website, self._site.place)
-        verdict = seen.compared(told(self._site.website, expected)).verdict
-        if seen.outcome is IdentityOutcome.IDENTIFIED and verdict is IdentityVerdict.MISMATCH:
-            self.cause = "wrong_account"
-        elif seen.outcome in (IdentityOutcome.LOGGED_OUT, IdentityOutcome.CHALLENGE):
-            self.cause = seen.outcome.value
-        return seen.face
 
     def _expected(self) -> ExpectedAccount:
         for one in self._record.manifest.accounts:

@@ -85,28 +85,20 @@ class DueCause(StrEnum):
 
 
 _S, _A = ProfileState, ProfileAct
+_LIVING: Final = {_A.QUARANTINE: _S.QUARANTINED, _A.RETIRE: _S.RETIRED, _A.SHRED: _S.SHREDDED}
 TRANSITIONS: Final[Mapping[ProfileState, Mapping[ProfileAct, ProfileState]]] = MappingProxyType(
     {
-        _S.CREATED: {
-            _A.CONFIRM: _S.CONFIRMED, _A.QUARANTINE: _S.QUARANTINED, _A.RETIRE: _S.RETIRED, _A.SHRED: _S.SHREDDED,
-        },
-        _S.CONFIRMED: {
-            _A.CONFIRM: _S.CONFIRMED, _A.SEAL: _S.SEALED, _A.QUARANTINE: _S.QUARANTINED, _A.RETIRE: _S.RETIRED,
-            _A.SHRED: _S.SHREDDED,
-        },
+        _S.CREATED: {_A.CONFIRM: _S.CONFIRMED, **_LIVING},
+        _S.CONFIRMED: {_A.CONFIRM: _S.CONFIRMED, _A.SEAL: _S.SEALED, **_LIVING},
         # A second login confirms again and keeps what there is until it is sealed.
         _S.SEALED: {
-            _A.CONFIRM: _S.SEALED, _A.SEAL: _S.SEALED, _A.VALIDATE: _S.VALID, _A.RESTORE: _S.SEALED,
-            _A.QUARANTINE: _S.QUARANTINED, _A.RETIRE: _S.RETIRED, _A.SHRED: _S.SHREDDED,
+            _A.CONFIRM: _S.SEALED, _A.SEAL: _S.SEALED, _A.VALIDATE: _S.VALID, _A.RESTORE: _S.SEALED, **_LIVING,
         },
         _S.VALID: {
             _A.CONFIRM: _S.VALID, _A.SEAL: _S.SEALED, _A.SAVE: _S.VALID, _A.VALIDATE: _S.VALID, _A.RESTORE: _S.SEALED,
-            _A.QUARANTINE: _S.QUARANTINED, _A.RETIRE: _S.RETIRED, _A.SHRED: _S.SHREDDED,
+            **_LIVING,
         },
-        _S.QUARANTINED: {
-            _A.CONFIRM: _S.CONFIRMED, _A.RESTORE: _S.SEALED, _A.QUARANTINE: _S.QUARANTINED, _A.RETIRE: _S.RETIRED,
-            _A.SHRED: _S.SHREDDED,
-        },
+        _S.QUARANTINED: {_A.CONFIRM: _S.CONFIRMED, _A.RESTORE: _S.SEALED, **_LIVING},
         _S.RETIRED: {_A.SHRED: _S.SHREDDED},
         _S.SHREDDED: {},
     }
@@ -121,12 +113,6 @@ _OPENS: Final[Mapping[Purpose, frozenset[ProfileState]]] = MappingProxyType(
         Purpose.LOGOUT: frozenset({_S.SEALED, _S.VALID, _S.QUARANTINED, _S.RETIRED}),
     }
 )
-_PURPOSE_OF: Final[Mapping[ProfileTask, Purpose]] = MappingProxyType(
-    {
-        ProfileTask.LOGIN: Purpose.LOGIN, ProfileTask.VALIDATE: Purpose.VALIDATE, ProfileTask.REKEY: Purpose.REKEY,
-        ProfileTask.RESTORE: Purpose.REKEY, ProfileTask.SHRED: Purpose.REKEY, ProfileTask.LOGOUT: Purpose.LOGOUT,
-    }
-)  # fmt: skip
 _ENDED: Final = frozenset({ProfileState.RETIRED, ProfileState.SHREDDED})
 # A key in one of these states opens what it wrapped; a compromised or destroyed one opens nothing any more.
 _RESTORABLE: Final = frozenset({KeyState.ACTIVE, KeyState.DEACTIVATED})
@@ -151,7 +137,7 @@ def after(state: ProfileState, act: ProfileAct) -> ProfileState:
 
 def purpose_of(kind: ProfileTask) -> Purpose:
     """Return what a piece of work opens the profile for."""
-    return _PURPOSE_OF[kind]
+    return Purpose.REKEY if kind in (ProfileTask.RESTORE, ProfileTask.SHRED) else Purpose(kind.value)
 
 
 def check_openable(state: ProfileState, purpose: Purpose) -> None:
@@ -216,20 +202,11 @@ def next_due(*, sealed_at: datetime, risk: Risk, days: int = 0) -> datetime:
     Raises:
         Rejected: ``rekey_days_out_of_range``.
     """
-    check_days(days or MIN_REKEY_DAYS)
-    chosen = MIN_REKEY_DAYS if risk is Risk.HIGH or not days else days
-    return sealed_at + timedelta(days=chosen)
-
-
-def check_days(days: int) -> None:
-    """Accept an interval between two keys, in days.
-
-    Raises:
-        Rejected: ``rekey_days_out_of_range``, naming the range.
-    """
-    if not MIN_REKEY_DAYS <= days <= MAX_REKEY_DAYS:
+    if days and not MIN_REKEY_DAYS <= days <= MAX_REKEY_DAYS:
         raise Rejected("rekey_days_out_of_range", next_step=f"Give {MIN_REKEY_DAYS} to {MAX_REKEY_DAYS} days.",
                        minimum=MIN_REKEY_DAYS, maximum=MAX_REKEY_DAYS)  # fmt: skip
+    chosen = MIN_REKEY_DAYS if risk is Risk.HIGH or not days else days
+    return sealed_at + timedelta(days=chosen)
 
 
 def clears_due(cause: str, purpose: Purpose) -> bool:

@@ -45,6 +45,7 @@ class ServiceLimits:
     rotation_max_days: int = 90
     client_writes_per_minute: int = 60
     client_leases_per_second: int = 200
+    kek_owner: str = "operations"
     kek_rotation_days: int = 365
     profile_blob_max: int = 1 << 30
     profile_rekey_days: int = 0

@@ -18,6 +18,7 @@ from uuid import UUID
 from byokeep.core.audit import ChainHead
 from byokeep.core.checkpoint import LogState, SignedEpoch
 from byokeep.core.events import Event
+from byokeep.core.identity import Face
 from byokeep.core.model import Provider
 from byokeep.core.ref import AppRef, ProfileRef, SecretRef
 from byokeep.core.sealed_record import ArtifactKey, StoredArtifact
@@ -422,14 +423,14 @@ class Look:
     Attributes:
         verdict: ``match``; anything else is none (``drift``, ``mismatch``, ``unknown``).
         cause: A code: why.
-        observed_id: The account that showed itself; None when none did.
+        face: The account that showed itself; None when none did.
         endpoint: A name for what was looked at.
     """
 
     platform: Provider
     verdict: str
     cause: str
-    observed_id: str | None = field(repr=False)
+    face: Face | None = field(repr=False)
     endpoint: str
 
 

@@ -166,7 +166,8 @@ def limits(settings: Settings) -> ServiceLimits:
     days = {name: descriptor.rotation_days for name, descriptor in DESCRIPTORS.items()}
     return ServiceLimits(
         rotation_default_days=days, profile_rekey_days=settings.profile_rekey_days,
-        kek_rotation_days=settings.kek_rotation_days, approval_hold_s=settings.approval_hold_hours * 3600,
+        kek_rotation_days=settings.kek_rotation_days, kek_owner=settings.kek_owner,
+        approval_hold_s=settings.approval_hold_hours * 3600,
     )  # fmt: skip
 
 
@@ -271,10 +272,7 @@ async def worker_app(
             )  # fmt: skip
 
         app = WorkerApp(**common, custodian=custodian, identify=noted(ask), search_logs=_log_files(settings).search)
-        keks = KekApp(
-            **common, artifacts=artifact_store(settings), kek_owner=settings.kek_owner, kek_custodian=custodian,
-            kek_rotation_days=settings.kek_rotation_days,
-        )  # fmt: skip
+        keks = KekApp(**common, artifacts=artifact_store(settings), custodian=custodian)
         profiles = _profile_app(settings, common, memory, custodian, hasher)
         yield build_app(database_url(settings, "byokeep_worker")), app, profiles, keks
 
@@ -304,7 +302,6 @@ def _profile_app(
         proofs=ProofFiles(settings.path("proofs_dir").absolute()),
         owner=SystemIds().uuid(),
         digest=digest,
-        rekey_days=settings.profile_rekey_days,
     )
 
 

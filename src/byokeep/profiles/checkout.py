@@ -49,7 +49,7 @@ from byokeep.kernel.record import record as noted
 from byokeep.kernel.record import stamp
 from byokeep.kernel.rows import Row
 from byokeep.profiles import openings, profiles
-from byokeep.profiles.openings import sealed_of, stored
+from byokeep.profiles.openings import stored
 from byokeep.profiles.profiles import Opening, Profile, locked
 from byokeep.sealing.generation import Generation, StoredGeneration, key_of
 from byokeep.tenancy.scopes import browser_scopes, hold_open, require_open, while_held
@@ -457,13 +457,12 @@ async def announce(
         async with holder.begin() as tx:
             profile, opening = await holder.sealing(tx)
             _require_base(opening, base)
-            plan = await openings.announce(tx, app, actor, profile, opening, dek_id=dek_id)
             async with while_held():
                 newest = await app.records.newest(ProfileRef(profile.client_id, ProfileId(profile.id)))
-            await openings.check_room(tx, app, actor, profile, newest=newest, stays=plan.stays)
+            plan = await openings.announce(tx, app, actor, profile, opening, dek_id=dek_id, newest=newest)
             now = app.clock.now().replace(microsecond=0)
-    except Conflict as error:
-        await openings.tell_full(app, actor, holder.client_id, profile_id, error)
+    except (Conflict, Integrity) as error:
+        await openings.tell_refused(app, actor, holder.client_id, profile_id, error)
         raise
     return AnnouncedReseal(
         generation=plan.generation, blob_key=plan.blob_key, path=plan.path, created_by=actor.id, created_at=now
@@ -520,12 +519,8 @@ async def record(
         profile, opening = await holder.sealing(tx)
         _require_base(opening, base)
         await _require_announced(tx, opening, dek_id)
-        plan = openings.GenerationPlan(
-            profile=profile, purpose=Purpose.USE, base=base, generation=base + 1, epoch=epoch, dek_id=dek_id,
-            job_id=job_id, sealed_by=actor.id, environment=app.environment.value,
-            stays=await openings.stays(tx, profile),
-        )  # fmt: skip
-        _require_planned(found, plan)
+        plan = await openings.plan_of(tx, actor, profile, opening, dek_id, base=base)
+        _require_planned(app, found, plan)
         _require_receipt(app, opening, dek_id, found, receipt)
         await _require_right(tx, opening)
         # In the profile's line, so that a repeated call does not write twice.
@@ -533,8 +528,8 @@ async def record(
         async with while_held():
             newest = await app.records.newest(ref)
             check_seal(newest=newest, stays=plan.stays)  # one more pushes out none that must stay
-            sealed = sealed_of(found, await app.records.write(ref, found.canonical, cas=newest))
-        now = await openings.record(tx, app, actor, plan, sealed, rekey_days=app.limits.profile_rekey_days)
+            written = await app.records.write(ref, found.canonical, cas=newest)
+        now = await openings.record(tx, app, actor, plan, found, written)
         await openings.end(tx, actor, now, opening)
     return plan.generation
 
@@ -588,11 +583,11 @@ def _require_receipt(app: BrokerApp, opening: Opening, dek_id: UUID, sealed: Sea
         raise Rejected("bad_receipt", next_step="Record the blob as the broker took it.")
 
 
-def _require_planned(found: SealedRecord, plan: openings.GenerationPlan) -> None:
+def _require_planned(app: BrokerApp, found: SealedRecord, plan: openings.GenerationPlan) -> None:
     """Let pass the record of exactly what was announced: place, generation, key and maker."""
     said, profile = found.manifest, plan.profile
     place = RecordPlace(
-        environment=Environment(plan.environment), client_id=profile.client_id, profile_id=ProfileId(profile.id),
+        environment=app.environment, client_id=profile.client_id, profile_id=ProfileId(profile.id),
         generation=plan.generation,
     )  # fmt: skip
     if said.place != place or found.dek_id != plan.dek_id or said.created_by != plan.sealed_by:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 from uuid import UUID
 
 from byokeep.core.errors import Conflict, Denied, NotFound
@@ -50,18 +51,8 @@ class ShownKek(Kek):
     checked_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KekPlan:
-    """What a compromise leaves to do: every key that the version ever wrapped and that is not destroyed."""
-
-    kek: Kek
-    left: tuple[Dependent, ...]
-    found: int
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing is left."""
-        return not self.left
+# A version, every key that it ever wrapped and that is not destroyed, and how many it ever wrapped.
+KekPlan: TypeAlias = tuple[Kek, list[Dependent], int]
 
 
 async def status(app: App, actor: Actor, *, kek_id: str | None = None) -> tuple[list[ShownKek], list[Rotation]]:
@@ -228,7 +219,7 @@ async def compromise(app: App, actor: Actor, kek_id: str, version: int, *, reaso
 
 
 async def plan(app: App, actor: Actor, kek_id: str, version: int) -> KekPlan:
-    """Return what a compromise of a version leaves to do.
+    """Return what a compromise of a version leaves to do, and how much there was: it is done when nothing is left.
 
     Raises:
         Denied, NotFound: As :func:`dependents`.
@@ -244,7 +235,7 @@ async def plan(app: App, actor: Actor, kek_id: str, version: int) -> KekPlan:
             limit=kek_store.MANY,
         )  # fmt: skip
         found = await tx.all(Generation, "kek_exposed", holder=kek.holder, kek_id=kek_id, version=version)
-    return KekPlan(kek=kek, left=tuple(left), found=len(found))
+    return kek, left, len(found)
 
 
 async def _find(app: App, actor: Actor, verb: Verb, kek_id: str, version: int | None) -> Kek:

@@ -26,7 +26,6 @@ from byokeep.core.errors import Conflict, Denied, Integrity
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.kek import (
     ALGORITHM,
-    DEFAULT_ROTATION_DAYS,
     KEK_BITS,
     TRANSIT,
     KeyPurpose,
@@ -161,7 +160,7 @@ async def under_way(tx: Tx, *, kek_id: str | None = None) -> list[Rotation]:
     return [row for row in rows if row.holder == TRANSIT]
 
 
-async def announce(tx: Tx, app: App, actor: Actor, *, kek_id: str, version: int, client_id: UUID, owner: str) -> Kek:
+async def announce(tx: Tx, app: App, actor: Actor, *, kek_id: str, version: int, client_id: UUID) -> Kek:
     """Put a version into the inventory before it is made; one that was announced before is returned as it is.
 
     Raises:
@@ -172,7 +171,7 @@ async def announce(tx: Tx, app: App, actor: Actor, *, kek_id: str, version: int,
     place: dict[str, object] = {"holder": TRANSIT, "kek_id": kek_id, "version": version}
     made = await tx.maybe(
         int, "kek_version_insert", **place, client_id=client_id, environment=app.environment.value,
-        algorithm=ALGORITHM, bits=KEK_BITS, owner=owner, made_at=periods.starts_at,
+        algorithm=ALGORITHM, bits=KEK_BITS, owner=app.limits.kek_owner, made_at=periods.starts_at,
         protect_until=periods.protects_until, process_until=periods.processes_until, changed_by=actor.id,
     )  # fmt: skip
     kek = await tx.one(Kek, "kek_hold", **place)
@@ -331,11 +330,25 @@ class ProfileCustody(Custody[ProfileRef, bytes], Protocol):
         """Wraps, rotates, and ends old versions."""
 
 
-class KekCustodian(Protocol):
-    """The worker's own identity at the broker, for jobs about a client's keys."""
+class HeldCustody(ProfileCustody, Protocol):
+    """Custody that somebody may end: a kill, the client's suspension, the job's end."""
+
+    @property
+    def lease_id(self) -> str:
+        """Of the lease in force."""
+
+    async def still(self) -> None:
+        """Return if it may go on. Raises Denied: stop; Unavailable: could not be asked, so stop as well."""
+
+
+class ProfileCustodian(Protocol):
+    """The worker's own identity at the broker, for jobs about profiles and the keys that guard them."""
 
     def open_keys(self, job_id: UUID) -> AbstractAsyncContextManager[ProfileCustody]:
-        """Hold a custody lease of a job. Raises Denied, Unavailable."""
+        """Hold a custody lease of a job for all of a client's records. Raises Denied, Unavailable."""
+
+    def open_profile(self, job_id: UUID, profile_id: UUID) -> AbstractAsyncContextManager[HeldCustody]:
+        """Hold a custody lease of a job for one profile's. Raises Denied, Unavailable."""
 
     async def close(self, job_id: UUID) -> None:
         """End a job. Raises Unavailable, Denied."""
@@ -347,20 +360,16 @@ class KekApp(App):
 
     Attributes:
         artifacts: Where sealed profiles lie, to be compared with; nothing is opened or removed.
-        kek_owner: Who answers for the keys, for the inventory: a role name or mailbox.
-        kek_rotation_days: The policy.
     """
 
-    kek_custodian: KekCustodian
+    custodian: ProfileCustodian
     artifacts: ArtifactStore
-    kek_owner: str = "operations"
-    kek_rotation_days: int = DEFAULT_ROTATION_DAYS
 
 
 @asynccontextmanager
 async def custody_of(app: KekApp, actor: Actor, client_id: ClientId) -> AsyncIterator[ProfileCustody]:
     """Hold a custody lease of a job of its own for a client's keys. Raises as ``open_keys``."""
     by = app.system(actor.request_id)
-    job = custody_job(app, app.kek_custodian.close, client_id, PROFILE, by=by)
-    async with job as job_id, app.kek_custodian.open_keys(job_id) as custody:
+    job = custody_job(app, app.custodian.close, client_id, PROFILE, by=by)
+    async with job as job_id, app.custodian.open_keys(job_id) as custody:
         yield custody

@@ -287,7 +287,7 @@ async def tidy(app: KekApp, actor: Actor, client_id: ClientId, profile_ids: list
 
 
 UNCONFIRMED: Final = "kek_unconfirmed"
-_TWICE: Final = 2
+_TRIES_TO_MAKE: Final = 3  # and the last one finds it
 
 
 async def compared(app: App, keys: TransitKeys, scope: KekScope) -> KekStatus:
@@ -305,7 +305,7 @@ async def compared(app: App, keys: TransitKeys, scope: KekScope) -> KekStatus:
     ))  # fmt: skip
 
 
-async def prepare(app: App, actor: Actor, keys: TransitKeys, client_id: ClientId, *, owner: str = "operations") -> Kek:
+async def prepare(app: App, actor: Actor, keys: TransitKeys, client_id: ClientId) -> Kek:
     """Return the version that may protect a client's new keys, making the first one if there is none.
 
     Raises:
@@ -314,54 +314,28 @@ async def prepare(app: App, actor: Actor, keys: TransitKeys, client_id: ClientId
         Unavailable: The holder.
     """
     scope = KekScope(environment=app.environment, client_id=client_id)
-    for _ in range(_TWICE):  # somebody else may be making it in this moment
+    for _ in range(_TRIES_TO_MAKE):  # somebody else may be making it in this moment
         status = await compared(app, keys, scope)
         if status.faults:
             raise unusable(status.faults[0])
+        rows = await _rows(app, status.kek_id)
+        pending = next((row for row in rows if row.state is KeyState.PRE_ACTIVATION), None)
+        known = next((row for row in rows if row.version == status.newest and row is not pending), None)
+        if known is not None:
+            may_protect(known.state, known.now, known.periods)
+            return known
+        if pending is None and (status.newest or rows):
+            await _alarm(app, actor, status.kek_id, client_id, status.newest, KekFinding.UNKNOWN)
+            step = "Somebody made a version outside; see `byokeep kek status`."
+            raise Integrity(KekFinding.UNKNOWN.value, next_step=step, version=status.newest)
         try:
-            kek = await _usable(app, actor, keys, scope, status, owner)
+            if pending is not None and pending.version > 1:  # a rotation was cut; until it goes on nothing is protected
+                raise Conflict("kek_version_moved", expected=pending.version, newest=status.newest)
+            await _make(app, actor, keys, status, client_id, expected=0, reason="made")
         except Conflict as error:
             if error.code not in ("kek_version_moved", "key_moved"):
                 raise
-            continue
-        may_protect(kek.state, kek.now, kek.periods)
-        return kek
     raise Unavailable("kek_busy", next_step="Somebody else works on this key; try again.")
-
-
-async def _usable(app: App, actor: Actor, keys: TransitKeys, scope: KekScope, status: KekStatus, owner: str) -> Kek:
-    rows = await _rows(app, status.kek_id)
-    pending = next((row for row in rows if row.state is KeyState.PRE_ACTIVATION), None)
-    if not status.newest and not any(row for row in rows if row is not pending):
-        async with app.db.begin(client_id=scope.client_id) as tx:
-            await tx.all(None, "kek_lock", kek_id=status.kek_id)
-            pending = await kek_store.announce(tx, app, actor, kek_id=status.kek_id, version=1,
-                                               client_id=scope.client_id, owner=owner)  # fmt: skip
-        await keys.rotate(scope, expected=0)
-        return await _activate(app, actor, keys, scope, pending)
-    if pending is not None and pending.version == status.newest == 1:  # made, and cut before it was activated
-        return await _activate(app, actor, keys, scope, pending)
-    known = next((row for row in rows if row.version == status.newest and row is not pending), None)
-    if known is None and pending is not None:  # a rotation was cut; until it goes on nothing is protected
-        raise Conflict("kek_version_moved", expected=pending.version, newest=status.newest)
-    if known is None:
-        await _alarm(app, actor, status.kek_id, scope.client_id, status.newest, KekFinding.UNKNOWN)
-        raise Integrity(KekFinding.UNKNOWN.value,
-            next_step="Somebody made a version outside; see `byokeep kek status`.",
-                        version=status.newest)  # fmt: skip
-    return known
-
-
-async def _activate(app: App, actor: Actor, keys: TransitKeys, scope: KekScope, kek: Kek) -> Kek:
-    identity = await confirm(app, actor, keys, scope, kek)
-    async with app.db.begin(client_id=scope.client_id) as tx:
-        await tx.all(None, "kek_lock", kek_id=kek.kek_id)
-        now = await kek_store.held(tx, kek_id=kek.kek_id, version=kek.version)
-        if now.state is KeyState.PRE_ACTIVATION:
-            await kek_store.pin(tx, now, identity)
-            await kek_store.move(tx, app, actor, now, to=KeyState.ACTIVE, reason="made")
-            await kek_store.note(tx, EventName.KEK_MADE, actor, now, Outcome.OK, **kek_store.made_fields(now))
-        return await kek_store.held(tx, kek_id=kek.kek_id, version=kek.version)
 
 
 async def confirm(app: App, actor: Actor, keys: TransitKeys, scope: KekScope, made: Kek) -> str:
@@ -437,57 +411,66 @@ async def rotate(app: KekApp, actor: Actor, client_id: ClientId, *, expected: in
     """
     scope = KekScope(environment=app.environment, client_id=client_id)
     async with custody_of(app, actor, client_id) as custody:
-        keys = custody.keys
-        status = await compared(app, keys, scope)
+        status = await compared(app, custody.keys, scope)
         if status.faults:
             raise unusable(status.faults[0])
         if not status.newest:
-            await prepare(app, actor, keys, client_id, owner=app.kek_owner)
+            await prepare(app, actor, custody.keys, client_id)
             return None
-        made = await _announced(app, actor, scope, status, expected)
-        if made is None:
-            return None
-        if status.newest < made.version or status.min_encryption < made.version:
-            await keys.rotate(scope, expected=made.version - 1)
-        identity = await confirm(app, actor, keys, scope, made)
+        return await _make(app, actor, custody.keys, status, client_id, expected=expected, reason=reason)
+
+
+async def _make(
+    app: App, actor: Actor, keys: TransitKeys, status: KekStatus, client_id: ClientId, *, expected: int, reason: str
+) -> Rotation | None:
+    """Make the version after ``expected``: announced, made, confirmed, turned to. One that was cut goes on."""
+    scope = KekScope(environment=app.environment, client_id=client_id)
+    made = await _announced(app, actor, scope, status, expected)
+    if made is None:
+        return None
+    if status.newest < made.version or status.min_encryption < made.version:
+        await keys.rotate(scope, expected=expected)
+    identity = await confirm(app, actor, keys, scope, made)
     async with app.db.begin(client_id=client_id) as tx:
-        await kek_store.pin(tx, made, identity)
-        return await _turn(tx, app, actor, made, reason=reason)
+        return await _turn(tx, app, actor, made, identity, reason=reason)
 
 
-async def _announced(app: KekApp, actor: Actor, scope: KekScope, status: KekStatus, expected: int) -> Kek | None:
+async def _announced(app: App, actor: Actor, scope: KekScope, status: KekStatus, expected: int) -> Kek | None:
     async with app.db.begin(every_client=True) as tx:
         await tx.all(None, "kek_lock", kek_id=status.kek_id)
         rows = await kek_store.versions(tx, kek_id=status.kek_id)
-        newest = max((row for row in rows if row.state is not KeyState.PRE_ACTIVATION), key=lambda row: row.version)
-        if newest.version > expected:
+        newest = max((row.version for row in rows if row.state is not KeyState.PRE_ACTIVATION), default=0)
+        if newest > expected:
             return None
         if await kek_store.under_way(tx, kek_id=status.kek_id):
             raise Conflict("kek_rotation_under_way", next_step="Let its rewrap end first: `byokeep kek status`.")
-        if status.newest not in (expected, expected + 1) or newest.version != expected:
+        if status.newest not in (expected, expected + 1) or newest != expected:
             raise Conflict("kek_version_moved", expected=expected, newest=status.newest)
         if status.newest == expected + 1 and not any(row.version == status.newest for row in rows):
-            await open_alert(tx, app, actor, reason=KekFinding.UNKNOWN.value, client_id=newest.client_id,
-                              object_id=scope.client_id)  # fmt: skip
+            await open_alert(tx, app, actor, reason=KekFinding.UNKNOWN.value, client_id=scope.client_id,
+                             object_id=scope.client_id)  # fmt: skip
             raise Conflict("kek_version_moved", expected=expected, newest=status.newest)
         return await kek_store.announce(
-            tx, app, actor, kek_id=status.kek_id, version=expected + 1, client_id=scope.client_id, owner=app.kek_owner,
-        )  # fmt: skip
+            tx, app, actor, kek_id=status.kek_id, version=expected + 1, client_id=scope.client_id
+        )
 
 
-async def _turn(tx: Tx, app: KekApp, actor: Actor, made: Kek, *, reason: str) -> Rotation | None:
-    """The new version protects, the older ones open only, and a rotation begins: all in one."""
+async def _turn(tx: Tx, app: App, actor: Actor, made: Kek, identity: str, *, reason: str) -> Rotation | None:
+    """The new version protects, the older ones open only, and a rotation begins: all in one. The first has none."""
     await tx.all(None, "kek_lock", kek_id=made.kek_id)
     now = await kek_store.held(tx, kek_id=made.kek_id, version=made.version)
     if now.state is not KeyState.PRE_ACTIVATION:
         return None
+    await kek_store.pin(tx, now, identity)
     await kek_store.move(tx, app, actor, now, to=KeyState.ACTIVE, reason=reason)
     await kek_store.note(tx, EventName.KEK_MADE, actor, now, Outcome.OK, **kek_store.made_fields(now))
+    if made.version == 1:
+        return None
     for old in await kek_store.versions(tx, kek_id=made.kek_id):
         if old.version < made.version and old.state in (KeyState.ACTIVE, KeyState.SUSPENDED):
             await kek_store.move(tx, app, actor, old, to=KeyState.DEACTIVATED, reason="rotated")
     rotation = await tx.one(
-        kek_store.Rotation, "kek_rotation_start", id=app.ids.uuid(), client_id=made.client_id, holder=TRANSIT,
+        Rotation, "kek_rotation_start", id=app.ids.uuid(), client_id=made.client_id, holder=TRANSIT,
         kek_id=made.kek_id,
         from_version=made.version - 1, to_version=made.version, reason=reason, started_by=actor.id,
     )  # fmt: skip
@@ -646,7 +629,7 @@ async def tell_due(app: KekApp) -> int:
         rows = await kek_store.versions(tx)
         newest = {row.kek_id: row for row in rows if row.state is not KeyState.PRE_ACTIVATION}
         for row in newest.values():
-            due_at = rotation_due(row.made_at, app.kek_rotation_days, row.protect_until)
+            due_at = rotation_due(row.made_at, app.limits.kek_rotation_days, row.protect_until)
             if how := urgency(row.now, due_at, row.protect_until):
                 told += 1
                 await open_alert(

@@ -38,11 +38,11 @@ from byokeep.core.model import Actor, ProfileId
 from byokeep.core.profile import ProfileAct
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import SealedRecord
-from byokeep.kernel.app import App
-from byokeep.kernel.ports import ArtifactStore, Look, Shot, Tx, Window
+from byokeep.kernel.command import open_alert
+from byokeep.kernel.ports import Look, Shot, Tx, Window
 from byokeep.kernel.sops import SopRun, proved
 from byokeep.profiles import openings, profiles
-from byokeep.profiles.kek_store import ProfileCustody, check_process
+from byokeep.profiles.kek_store import HeldCustody, KekApp, check_process
 from byokeep.profiles.kek_tasks import prepare
 from byokeep.profiles.openings import MISSING, manifest_of, seal, unseal
 from byokeep.profiles.profiles import LOGIN_S, Expected, Opening, Profile, Work, expected_account, locked
@@ -55,27 +55,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 BEAT_S: Final = 5.0  # seconds between two signs of life
 ASK_S: Final = 1.0  # seconds between two looks at the lease
-
-
-class HeldCustody(ProfileCustody, Protocol):
-    """Custody that somebody may end: a kill, the client's suspension, the job's end."""
-
-    @property
-    def lease_id(self) -> str:
-        """Of the lease in force."""
-
-    async def still(self) -> None:
-        """Return if it may go on. Raises Denied: stop; Unavailable: could not be asked, so stop as well."""
-
-
-class ProfileCustodian(Protocol):
-    """The worker's own identity at the broker, for jobs about profiles."""
-
-    def open_profile(self, job_id: UUID, profile_id: UUID) -> AbstractAsyncContextManager[HeldCustody]:
-        """Hold a custody lease of a job. Raises Denied, Unavailable."""
-
-    async def close(self, job_id: UUID) -> None:
-        """End a job. Raises Unavailable, Denied."""
 
 
 class Notes(Protocol):
@@ -102,24 +81,20 @@ class Proofs(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProfileApp(App):
+class ProfileApp(KekApp):
     """``byokeep worker``, as far as it looks after profiles.
 
     Attributes:
         owner: This process, for the work that it takes up.
         digest: Keyed digest of an account's id, for records.
-        rekey_days: The installation's interval between two keys; 0 = by risk.
     """
 
-    custodian: ProfileCustodian
     sealer: Sealer
-    artifacts: ArtifactStore
     rooms: ProfileRooms
     notes: Notes
     proofs: Proofs
     owner: UUID
     digest: Callable[[str], str]
-    rekey_days: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,28 +272,24 @@ async def reseal(bench: Bench, room: ProfileRoom, browser_version: str, *, base:
         Unavailable: What was written counts for nothing.
         Integrity: ``duplicate_key_material``; an alert is raised.
     """
-    app = bench.app
-    await prepare(bench.app, bench.actor, bench.custody.keys, bench.profile.client_id)
+    app, profile = bench.app, bench.profile
+    await prepare(app, bench.actor, bench.custody.keys, profile.client_id)
+    newest = await bench.custody.newest(ProfileRef(profile.client_id, ProfileId(profile.id)))
     try:
         async with bench.begin() as tx:
             now = await bench.now(tx)
             life.after(now.state, ProfileAct.SEAL if base is None else ProfileAct.RESTORE)
-            plan = await openings.announce(tx, app, bench.actor, now, bench.opening, dek_id=app.ids.uuid(), base=base)
-    except Integrity as error:
-        await openings.alarm(app, bench.actor, bench.profile, error.code)
-        raise
-    newest = await bench.custody.newest(ProfileRef(bench.profile.client_id, ProfileId(bench.profile.id)))
-    try:  # said before a byte is written
-        async with bench.begin() as tx:
-            await openings.check_room(tx, app, bench.actor, bench.profile, newest=newest, stays=plan.stays)
-    except Conflict as error:
-        await openings.tell_full(app, bench.actor, bench.profile.client_id, bench.profile.id, error)
+            plan = await openings.announce(
+                tx, app, bench.actor, now, bench.opening, dek_id=app.ids.uuid(), newest=newest, base=base
+            )  # fmt: skip
+    except (Conflict, Integrity) as error:
+        await openings.tell_refused(app, bench.actor, profile.client_id, profile.id, error)
         raise
     with room.content() as source:
-        manifest = manifest_of(plan.profile, plan, browser_version=browser_version, now=app.clock.now())
-        sealed = await seal(bench.sealing, bench.custody, manifest, plan.dek_id, source, stays=plan.stays)
+        manifest = manifest_of(app, plan, browser_version=browser_version)
+        made = await seal(bench.sealing, bench.custody, manifest, plan.dek_id, source, stays=plan.stays)
     async with bench.begin() as tx:
-        return await openings.record(tx, app, bench.actor, plan, sealed, rekey_days=app.rekey_days, work=bench.work.id)
+        return await openings.record(tx, app, bench.actor, plan, *made, work=bench.work.id)
 
 
 Probe = Callable[["Bench", "RoomBrowser", list[ExpectedAccount]], Awaitable[None]]
@@ -346,7 +317,9 @@ async def validate(bench: Bench, *, before: Probe | None = None) -> str:
             shots = [await _proved(bench, browser, one, expected[one.platform]) for one in bench.profile.accounts]
             version = browser.version
     if await bench.app.proofs.altered(bench.profile.client_id, bench.profile.id):
-        await openings.alarm(bench.app, bench.actor, bench.profile, "proof_altered")
+        async with bench.begin() as tx:
+            await open_alert(tx, bench.app, bench.actor, reason="proof_altered", client_id=bench.profile.client_id,
+                             object_id=bench.profile.id)  # fmt: skip
     for _, _, shot in shots:
         await bench.app.proofs.keep(bench.profile.client_id, bench.profile.id, generation.generation, shot)
     async with bench.begin() as tx:
@@ -384,10 +357,7 @@ async def open_into(bench: Bench, room: ProfileRoom, number: int) -> tuple[Gener
         )
     except Integrity as error:
         if error.code in _QUARANTINING:
-            await openings.quarantine_like(
-                app, bench.actor, bench.profile, cause=error.code, dek_id=found.dek_id, digest=found.digest,
-                named=found.profile_id,
-            )  # fmt: skip
+            await openings.quarantine_like(app, bench.actor, bench.profile, cause=error.code, found=found)
         raise
 
 
@@ -447,7 +417,7 @@ def _fields(bench: Bench, one: Expected, seen: Look) -> dict[str, Any]:
     return {
         "work": bench.work.id, "platform": one.platform, "account": one.account_id,
         "expected_id": bench.app.digest(one.external_id),
-        "observed_id": None if seen.observed_id is None else bench.app.digest(seen.observed_id),
+        "observed_id": None if seen.face is None else bench.app.digest(seen.face.account_id),
     }  # fmt: skip
 
 

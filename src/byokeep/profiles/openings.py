@@ -25,7 +25,7 @@ It may not hold a key, nor open a blob but into a sink; nor decide what follows 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -64,6 +64,7 @@ _LOOKED_AT: Final = life.RETAINED + 1  # generations
 LIFE_S: Final = 30  # seconds an opening holds without a sign of life
 ROLLED_BACK: Final = "generation_rolled_back"
 LOW: Final = "record_history_low"
+DUPLICATE: Final = "duplicate_key_material"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +85,6 @@ class GenerationPlan:
     dek_id: UUID
     job_id: UUID
     sealed_by: UUID
-    environment: str
     stays: int = 0
 
     @property
@@ -96,22 +96,6 @@ class GenerationPlan:
     def path(self) -> str:
         """The record's place in the secret store."""
         return f"kv/clients/{self.profile.client_id}/profiles/{self.profile.id}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SealedGeneration:
-    """What a seal came to, as its maker says; digests are SHA-256."""
-
-    holder: str
-    kek_id: str
-    kek_version: int
-    blob_sha256: bytes
-    blob_size: int
-    packed_size: int
-    manifest_hash: bytes
-    record_version: int
-    store_request: str
-    browser_version: str
 
 
 async def take(
@@ -172,19 +156,21 @@ async def end(tx: Tx, actor: Actor, profile: Profile, opening: Opening, *, cause
 
 
 async def announce(
-    tx: Tx, app: App, actor: Actor, profile: Profile, opening: Opening, *, dek_id: UUID, base: int | None = None
-) -> GenerationPlan:
-    """Put a seal on record before anything of it is written; returns the plan.
+    tx: Tx, app: App, actor: Actor, profile: Profile, opening: Opening, *, dek_id: UUID, newest: int,
+    base: int | None = None,
+) -> GenerationPlan:  # fmt: skip
+    """Put a seal on record before anything of it is written; returns the plan. Tells people when little room is left.
 
     Args:
         profile: As it was read in this transaction, under its lock.
         opening: The sealer's.
         dek_id: A new id for a new key.
+        newest: The newest version of the record in the store.
         base: The generation whose content is sealed; default the one that was opened.
 
     Raises:
-        Conflict: ``opening_lost``, ``generation_moved``, ``profile_state``.
-        Integrity: ``duplicate_key_material``; an alert is raised beside it.
+        Conflict: ``opening_lost``, ``generation_moved``, ``profile_state``; ``record_history_full``.
+        Integrity: ``duplicate_key_material``. Who rolls back for one of the last two calls :func:`tell_refused`.
     """
     held = await tx.maybe(Opening, "opening_of", **profile.at)
     if held is None or held.epoch != opening.epoch or not held.open:
@@ -196,18 +182,32 @@ async def announce(
     known = await tx.maybe(UUID, "dek_known", dek_id=dek_id)
     if known is not None:
         step = "Do not seal on this machine until its source of randomness was looked at."
-        raise Integrity("duplicate_key_material", profile=profile.id, next_step=step)
-    plan = GenerationPlan(
-        profile=profile, purpose=opening.purpose, base=profile.generation if base is None else base,
-        generation=profile.generation + 1, epoch=opening.epoch, dek_id=dek_id, job_id=opening.job_id,
-        sealed_by=actor.id, environment=app.environment.value, stays=await stays(tx, profile),
-    )  # fmt: skip
+        raise Integrity(DUPLICATE, profile=profile.id, next_step=step)
+    plan = await plan_of(tx, actor, profile, opening, dek_id, base=profile.generation if base is None else base)
+    check_seal(newest=newest, stays=plan.stays)
+    if is_low(newest=newest, stays=plan.stays):
+        await open_alert(
+            tx, app, actor, reason=LOW, severity="warning", client_id=profile.client_id, object_id=profile.id
+        )
     await _note_seal(tx, EventName.PROFILE_SEAL, actor, plan, outcome=Outcome.INTENDED)
     return plan
 
 
+async def plan_of(
+    tx: Tx, actor: Actor, profile: Profile, opening: Opening, dek_id: UUID, *, base: int
+) -> GenerationPlan:
+    """Return the plan of a seal by who has a profile open."""
+    rows = await tx.all(Generation, "generations_of", **profile.at, limit=_LOOKED_AT)
+    oldest = profile.generation - life.RETAINED
+    restorable = [row.record_version for row in rows if row.generation >= oldest and row.gone_at is None]
+    return GenerationPlan(
+        profile=profile, purpose=opening.purpose, base=base, generation=profile.generation + 1, epoch=opening.epoch,
+        dek_id=dek_id, job_id=opening.job_id, sealed_by=actor.id, stays=min(restorable, default=0),
+    )  # fmt: skip
+
+
 async def record(
-    tx: Tx, app: App, actor: Actor, plan: GenerationPlan, sealed: SealedGeneration, *, rekey_days: int = 0,
+    tx: Tx, app: App, actor: Actor, plan: GenerationPlan, sealed: SealedRecord, written: Written, *,
     work: UUID | None = None,
 ) -> Profile:  # fmt: skip
     """Make a sealed generation the newest: row, profile and record together; returns the profile as it is then.
@@ -222,12 +222,18 @@ async def record(
     if held is None or held.epoch != plan.epoch or now.epoch != plan.epoch:
         raise lost()
     to = life.after(now.state, _act(plan.purpose, restored=plan.base not in (now.generation, 0)))
+    kek: dict[str, Any] = {
+        "holder": sealed.kek.holder, "kek_id": sealed.kek.key_id, "kek_version": sealed.kek_version,
+    }  # fmt: skip
     sealed_at = await tx.one(
         datetime, "generation_insert", **now.at, generation=plan.generation, dek_id=plan.dek_id,
-        blob_key=plan.blob_key, sealed_by=plan.sealed_by, job_id=plan.job_id, **asdict(sealed),
+        blob_key=plan.blob_key, sealed_by=plan.sealed_by, job_id=plan.job_id, **kek, blob_sha256=sealed.blob_sha256,
+        blob_size=sealed.blob_size, packed_size=sealed.packed_size, manifest_hash=sealed.manifest.hash,
+        record_version=written.version, store_request=written.request_id,
+        browser_version=sealed.manifest.browser_version,
     )  # fmt: skip
     client: Client = await tx.one(Client, "client_get", id=now.client_id)
-    due_at = life.next_due(sealed_at=sealed_at, risk=client.risk, days=rekey_days)
+    due_at = life.next_due(sealed_at=sealed_at, risk=client.risk, days=app.limits.profile_rekey_days)
     done = await tx.maybe(
         UUID, "profile_sealed", **now.row, generation=plan.generation,
         base=plan.generation - 1, epoch=plan.epoch, state=to.value, state_from=now.state.value, due_at=due_at,
@@ -236,13 +242,13 @@ async def record(
     if done is None:
         raise Conflict("generation_moved", next_step="Another seal was first; open the profile again.")
     # Whoever wrapped it, in whichever process: by a version that may protect now (S-NIST-4, S-NIST-8).
-    await check_protect(tx, app, holder=sealed.holder, kek_id=sealed.kek_id, version=sealed.kek_version)
+    await check_protect(tx, app, holder=sealed.kek.holder, kek_id=sealed.kek.key_id, version=sealed.kek_version)
     run = await tx.maybe(SopRun, "sop_of_profile", **now.at)
     await _note_seal(
-        tx, EventName.PROFILE_SEALED, actor, plan, version=sealed.record_version, blob_digest=sealed.blob_sha256,
-        size=sealed.blob_size, manifest=sealed.manifest_hash, browser=sealed.browser_version, due_at=due_at,
-        holder=sealed.holder, kek=sealed.kek_id, kek_version=sealed.kek_version, store_request=sealed.store_request,
-        sop=run and run.id, work=work,
+        tx, EventName.PROFILE_SEALED, actor, plan, version=written.version, blob_digest=sealed.blob_sha256,
+        size=sealed.blob_size, manifest=sealed.manifest.hash, browser=sealed.manifest.browser_version, due_at=due_at,
+        holder=sealed.kek.holder, kek=sealed.kek.key_id, kek_version=sealed.kek_version,
+        store_request=written.request_id, sop=run and run.id, work=work,
     )  # fmt: skip
     return await tx.one(Profile, "profile_get", **now.row)
 
@@ -293,32 +299,25 @@ async def lanes_off_of(tx: Tx, actor: Actor, client_id: ClientId, profile_id: UU
         )  # fmt: skip
 
 
-async def quarantine_like(
-    app: App, actor: Actor, profile: Profile, *, cause: str, dek_id: UUID | None, digest: bytes | None,
-    named: UUID | None, lanes_off: bool = True,
-) -> list[UUID]:  # fmt: skip
-    """Quarantine a profile and every other whose blob, key or name turned up in its place; returns these (R5.3-15).
-
-    Args:
-        dek_id, digest, named: What was found where the profile's own should be.
-    """
+async def quarantine_like(app: App, actor: Actor, profile: Profile, *, cause: str, found: StoredGeneration) -> None:
+    """Quarantine a profile and every other whose blob, key or name turned up in its place (R5.3-15)."""
+    like = {"dek_id": found.dek_id, "blob_sha256": found.digest, "profile_id": found.profile_id}
     async with app.db.begin(every_client=True) as tx:
-        found = await tx.all(dict, "generations_like", dek_id=dek_id, blob_sha256=digest, profile_id=named)
-    others = [(ClientId(row["client_id"]), UUID(str(row["profile_id"]))) for row in found]
-    others = [(client_id, one) for client_id, one in others if one != profile.id]
-    for client_id, one in ((profile.client_id, profile.id), *others):
+        rows = await tx.all(dict, "generations_like", **like)
+    others = {(row["client_id"], row["profile_id"]) for row in rows} - {(profile.client_id, profile.id)}
+    for client_id, one in ((profile.client_id, profile.id), *sorted(others)):
         async with app.db.begin(client_id=client_id) as tx:
             await tx.all(None, "profile_lock", profile_id=one)
             now = await tx.maybe(Profile, "profile_get", client_id=client_id, id=one)
             if now is not None:
-                await quarantine(tx, app, actor, now, cause=cause, alert="profile_integrity", lanes_off=lanes_off)
-    return [one for _, one in others]
+                await quarantine(tx, app, actor, now, cause=cause, alert="profile_integrity")
 
 
-async def alarm(app: App, actor: Actor, profile: Profile, reason: str) -> None:
-    """Raise an alert about a profile in a transaction of its own: what it is about was rolled back."""
-    async with app.db.begin(client_id=profile.client_id) as tx:
-        await open_alert(tx, app, actor, reason=reason, client_id=profile.client_id, object_id=profile.id)
+async def tell_refused(app: App, actor: Actor, client_id: ClientId, profile_id: UUID, error: ByokeepError) -> None:
+    """Raise the alert about a seal that was refused for want of room or a fresh key, which was rolled back with it."""
+    if error.code in (FULL, DUPLICATE):
+        async with app.db.begin(client_id=client_id) as tx:
+            await open_alert(tx, app, actor, reason=error.code, client_id=client_id, object_id=profile_id)
 
 
 async def move_key(
@@ -373,7 +372,6 @@ def plan_from(said: dict[str, Any], profile: Profile) -> GenerationPlan:
     return GenerationPlan(
         profile=profile, purpose=Purpose.REKEY, base=int(said["generation"]) - 1, generation=int(said["generation"]),
         epoch=int(said["epoch"]), dek_id=UUID(said["dek"]), job_id=UUID(said["job"]), sealed_by=profile.created_by,
-        environment="",
     )  # fmt: skip
 
 
@@ -389,41 +387,9 @@ def lost() -> Conflict:
     return Conflict("opening_lost", next_step="Open the profile again; what was not sealed is gone.")
 
 
-async def stays(tx: Tx, profile: Profile) -> int:
-    """Return the oldest record version of what is in use or restorable."""
-    rows = await tx.all(Generation, "generations_of", **profile.at, limit=_LOOKED_AT)
-    oldest = profile.generation - life.RETAINED
-    return min((row.record_version for row in rows if row.generation >= oldest and row.gone_at is None), default=0)
-
-
 async def _note_seal(tx: Tx, name: EventName, actor: Actor, plan: GenerationPlan, **said: Any) -> None:
     said |= {"generation": plan.generation, "dek": plan.dek_id, "epoch": plan.epoch, "path": plan.path}
     await profiles.note(tx, name, actor, plan.profile, job=plan.job_id, **said)
-
-
-async def check_room(tx: Tx, app: App, actor: Actor, profile: Profile, *, newest: int, stays: int) -> None:
-    """Let a seal begin that still has room for its record, and tell people when little is left.
-
-    Args:
-        newest: The newest version of the record in the store.
-        stays: The oldest version that must stay; 0 = none.
-
-    Raises:
-        Conflict: ``record_history_full``; who rolls back for it calls :func:`tell_full`.
-    """
-    check_seal(newest=newest, stays=stays)
-    if is_low(newest=newest, stays=stays):
-        await open_alert(
-            tx, app, actor, reason=LOW, severity="warning", client_id=profile.client_id, object_id=profile.id
-        )
-
-
-async def tell_full(app: App, actor: Actor, client_id: ClientId, profile_id: UUID, error: Conflict) -> None:
-    """Raise the alert about a seal that was refused for want of room; any other conflict says nothing of that."""
-    if error.code != FULL:
-        return
-    async with app.db.begin(client_id=client_id) as tx:
-        await open_alert(tx, app, actor, reason=FULL, client_id=client_id, object_id=profile_id)
 
 
 MISSING: Final = frozenset({"manifest_missing", "dek_missing", "blob_missing"})
@@ -432,8 +398,8 @@ _GONE: Final = frozenset({"record_missing", "store_not_found", "secret_version_g
 
 async def seal(
     sealing: Sealing, records: ProfileCustody, manifest: Manifest, dek_id: UUID, source: Source, *, stays: int
-) -> SealedGeneration:
-    """Seal what a source gives and write its record; returns what is to be recorded in the database.
+) -> tuple[SealedRecord, Written]:
+    """Seal what a source gives and write its record; returns both, to be recorded in the database.
 
     Args:
         sealing, records: Under a custody lease of the client.
@@ -451,7 +417,7 @@ async def seal(
     cas = await records.newest(ref)
     check_seal(newest=cas, stays=stays)
     record = await sealing.seal(manifest, dek_id, source)
-    return sealed_of(record, await records.write(ref, record.canonical, cas=cas))
+    return record, await records.write(ref, record.canonical, cas=cas)
 
 
 async def unseal(
@@ -503,23 +469,14 @@ async def stored(
     return text
 
 
-def sealed_of(record: SealedRecord, written: Written) -> SealedGeneration:
-    """Return what a record says, once it was written."""
-    return SealedGeneration(
-        holder=record.kek.holder, kek_id=record.kek.key_id, kek_version=record.kek_version,
-        blob_sha256=record.blob_sha256, blob_size=record.blob_size, packed_size=record.packed_size,
-        manifest_hash=record.manifest.hash, record_version=written.version, store_request=written.request_id,
-        browser_version=record.manifest.browser_version,
-    )  # fmt: skip
-
-
-def manifest_of(profile: Profile, plan: GenerationPlan, *, browser_version: str, now: datetime) -> Manifest:
+def manifest_of(app: App, plan: GenerationPlan, *, browser_version: str) -> Manifest:
     """Return the manifest of a planned generation; who and when are the server's own (R5.3-13)."""
+    profile = plan.profile
     accounts = sorted(map(expected_account, profile.accounts), key=lambda one: (one.platform.value, one.account))
     return Manifest(
-        environment=Environment(plan.environment), client_id=profile.client_id, profile_id=ProfileId(profile.id),
+        environment=app.environment, client_id=profile.client_id, profile_id=ProfileId(profile.id),
         generation=plan.generation, platforms=tuple(sorted(profile.platforms)), accounts=tuple(accounts),
-        created_by=plan.sealed_by, created_at=now.astimezone(UTC).replace(microsecond=0),
+        created_by=plan.sealed_by, created_at=app.clock.now().astimezone(UTC).replace(microsecond=0),
         packing=Packing(profile.packing.value), browser_version=browser_version,
     )  # fmt: skip
 

@@ -434,9 +434,8 @@ def _checked(kek_id: str) -> str:
     return kek_id
 
 
-def plan_out(one: kek.KekPlan) -> dict[str, Any]:
+def plan_out(plan: kek.KekPlan) -> dict[str, Any]:
     """Return what a compromise leaves to do."""
-    return KekStateReply.fields(one.kek) | {
-        "compromised_at": one.kek.compromised_at, "found": one.found, "remaining": len(one.left), "done": one.done,
-        "left": one.left,
-    }  # fmt: skip
+    one, left, found = plan
+    more = {"compromised_at": one.compromised_at, "found": found, "remaining": len(left), "done": not left}
+    return KekStateReply.fields(one) | more | {"left": left}

@@ -16,8 +16,6 @@ from byokeep.core.model import Actor
 from byokeep.core.policy import Verb
 from byokeep.kernel.app import App
 from byokeep.kernel.command import command, permit
-from byokeep.kernel.ports import Tx
-from byokeep.kernel.rows import Row
 from byokeep.profiles import kek
 from byokeep.profiles.kek_store import CHECK_TASK
 from byokeep.profiles.vault_check import FINDINGS, UNKNOWN
@@ -71,13 +69,6 @@ class VaultInventory:
     findings: tuple[InventoryFinding, ...]
 
 
-def _finding(row: Row) -> InventoryFinding:
-    return InventoryFinding(
-        reason=row["reason"], client_id=row["client_id"], profile_id=row["object_id"],
-        place=str(row["dedup_key"]).rpartition(":")[2], since=row["opened_at"],
-    )  # fmt: skip
-
-
 async def vault_inventory(app: App, actor: Actor) -> VaultInventory:
     """List every key that guards profiles of the actor's clients, and what their last checks came to.
 
@@ -91,7 +82,9 @@ async def vault_inventory(app: App, actor: Actor) -> VaultInventory:
             VaultKey, "vault_inventory_keys", ids=ids, days=app.limits.kek_rotation_days, limit=MAX_ROWS
         )
         checked = await tx.all(Checked, "vault_inventory_checks", ids=ids, fresh_s=FRESH_FOR_S)
-        findings = await tx.all(_finding, "vault_inventory_findings", ids=ids, reasons=list(FINDINGS), limit=MAX_ROWS)
+        findings = await tx.all(
+            InventoryFinding, "vault_inventory_findings", ids=ids, reasons=list(FINDINGS), limit=MAX_ROWS
+        )
     bad = any(one.found for one in checked)
     known = all(one.cause != UNKNOWN for one in checked)
     return VaultInventory(
@@ -109,9 +102,5 @@ async def ask_checks(app: App, actor: Actor) -> list[UUID]:
     async with command(app, actor, Verb.KEK_CHECK) as tx:
         found = await tx.all(Checked, "vault_inventory_checks", ids=scope_of(actor), fresh_s=FRESH_FOR_S)
         for one in found:
-            await _ask(tx, actor, one.client_id)
+            await kek.hand_on(tx, actor, CHECK_TASK, Verb.KEK_CHECK, one.client_id)
     return [one.client_id for one in found]
-
-
-async def _ask(tx: Tx, actor: Actor, client_id: UUID) -> None:
-    await kek.hand_on(tx, actor, CHECK_TASK, Verb.KEK_CHECK, client_id)

@@ -208,7 +208,9 @@ SELECT c.id AS client_id, coalesce(last.cause, 'unknown') AS cause, coalesce(las
  ORDER BY c.id;
 
 -- name: vault_inventory_findings
-SELECT a.reason, a.client_id, a.object_id, a.dedup_key, a.opened_at FROM byokeep.alert a
+SELECT a.reason, a.client_id, a.object_id AS profile_id, regexp_replace(a.dedup_key, '^.*:', '') AS place,
+       a.opened_at AS since
+  FROM byokeep.alert a
  WHERE a.closed_at IS NULL AND a.reason = ANY (CAST(:reasons AS text[]))
    AND (CAST(:ids AS uuid[]) IS NULL OR a.client_id = ANY (CAST(:ids AS uuid[])))
  ORDER BY a.opened_at LIMIT :limit;
