@@ -20,7 +20,7 @@ from byokeep.core.kek import KeyContext, Wrapped
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_record
 from byokeep.profiles import kek_tasks
-from byokeep.profiles.kek_store import Rotation
+from byokeep.profiles.kek import Rotation
 from tests.support.broker import Stand, Store, standing
 from tests.support.keks import Keys, keys_on
 from tests.support.openbao import running_openbao

@@ -18,8 +18,8 @@ from byokeep.core.keystate import TRANSITIONS, KeyState
 from byokeep.core.model import ClientId
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_record
-from byokeep.profiles import kek_store, kek_tasks
-from byokeep.profiles.kek_store import Dependent, Rotation
+from byokeep.profiles import kek, kek_tasks
+from byokeep.profiles.kek import Dependent, Rotation
 from tests.support.broker import Stand
 from tests.support.keks import Keys, keys_on
 
@@ -66,8 +66,8 @@ async def test_a_key_is_in_the_inventory_before_its_first_use(keys: Keys) -> Non
 
 async def moved(keys: Keys, client: ClientId, to: KeyState) -> None:
     async with keys.app.db.begin(client_id=client) as tx:
-        kek = await kek_store.held(tx, holder="transit", kek_id=f"development-{client}", version=1)
-        await kek_store.move(tx, keys.app, keys.person(), kek, to=to, reason="a_test")
+        version = await kek.held(tx, holder="transit", kek_id=f"development-{client}", version=1)
+        await kek.move(tx, keys.app, keys.person(), version, to=to, reason="a_test")
 
 
 async def finish(keys: Keys, rotation: Rotation, client: object, *, rounds: int = 20) -> Rotation:
@@ -214,7 +214,7 @@ async def test_an_ended_version_stays_ended_as_its_tombstone(keys: Keys) -> None
     assert [(one.version, one.finding) for one in found] == [(1, KekFinding.BACK)]
     with pytest.raises(Rejected, match="key_state"):
         async with keys.app.db.begin(client_id=client) as tx:
-            await kek_store.check_process(tx, keys.app, holder="transit", kek_id=f"development-{client}", version=1,
+            await kek.check_process(tx, keys.app, holder="transit", kek_id=f"development-{client}", version=1,
                                           protected_at=keys.app.clock.now())  # fmt: skip
     for state in ("active", "deactivated", "suspended", "pre_activation"):
         with pytest.raises(Rejected, match="key_state"):
@@ -349,7 +349,7 @@ async def test_a_rotation_cut_anywhere_is_finished_by_the_next(keys: Keys) -> No
         await keys.profile(client)
         name = f"development-{client}"
         async with keys.app.db.begin(client_id=client) as tx:
-            await kek_store.announce(tx, keys.app, keys.system, kek_id=name, version=2, client_id=client)
+            await kek.announce(tx, keys.app, keys.system, kek_id=name, version=2, client_id=client)
         if cut != "announced":
             async with keys.custody(client) as custody:
                 if cut == "made":

@@ -16,7 +16,7 @@ from byokeep.adapters.postgres.database import build_app
 from byokeep.core.errors import Denied, Rejected, Unavailable
 from byokeep.core.kek import check_rotation_days
 from byokeep.core.keystate import KeyState
-from byokeep.profiles import kek_store, kek_tasks
+from byokeep.profiles import kek, kek_tasks
 from byokeep.profiles.kek_tasks import register
 from byokeep.settings import load
 from tests.support.keks import Keys, keys_on
@@ -237,14 +237,14 @@ async def use(asked: Asked, client: UUID, *, protected_ago: timedelta = timedelt
     codes = []
     at = {"holder": "transit", "kek_id": f"development-{client}", "version": 1}
     async with asked.app.db.begin(client_id=client) as tx:
-        now = (await kek_store.held(tx, kek_id=str(at["kek_id"]), version=1, lock=False)).now
+        now = (await kek.held(tx, kek_id=str(at["kek_id"]), version=1, lock=False)).now
     for act in ("protect", "process"):
         try:
             async with asked.app.db.begin(client_id=client) as tx:
                 if act == "protect":
-                    await kek_store.check_protect(tx, asked.app, **at)  # type: ignore[arg-type]
+                    await kek.check_protect(tx, asked.app, **at)  # type: ignore[arg-type]
                 else:
-                    await kek_store.check_process(
+                    await kek.check_process(
                         tx,
                         asked.app,
                         **at,  # type: ignore[arg-type]
@@ -289,13 +289,13 @@ async def test_a_suspended_key_opens_what_is_older_than_its_suspension(asked: As
     name = f"development-{client}"
     asked.sql(f"UPDATE byokeep.kek_version SET made_at = now() - interval '100 days' WHERE kek_id = '{name}'")
     async with asked.app.db.begin(client_id=client) as tx:
-        kek = await kek_store.held(tx, holder="transit", kek_id=name, version=1)
-        await kek_store.move(tx, asked.app, asked.person(), kek, to=KeyState.SUSPENDED, reason="a_test")
+        version = await kek.held(tx, holder="transit", kek_id=name, version=1)
+        await kek.move(tx, asked.app, asked.person(), version, to=KeyState.SUSPENDED, reason="a_test")
     assert await use(asked, client, protected_ago=timedelta(hours=1)) == "key_state ok"
     assert await use(asked, client) == "key_state protected_in_suspension"
     async with asked.app.db.begin(client_id=client) as tx:
-        kek = await kek_store.held(tx, holder="transit", kek_id=name, version=1)
-        await kek_store.move(tx, asked.app, asked.person(), kek, to=KeyState.ACTIVE, reason="a_test")
+        version = await kek.held(tx, holder="transit", kek_id=name, version=1)
+        await kek.move(tx, asked.app, asked.person(), version, to=KeyState.ACTIVE, reason="a_test")
     asked.sql(
         "ALTER TABLE byokeep.vault_key_transition DISABLE TRIGGER USER; UPDATE byokeep.vault_key_transition SET at = at"
         " - CASE state_to WHEN 'suspended' THEN interval '2 days' ELSE interval '1 day' END WHERE reason = 'a_test'"
@@ -308,9 +308,9 @@ async def test_a_suspended_key_opens_what_is_older_than_its_suspension(asked: As
         f" process_until = now() + interval '1 day' WHERE kek_id = '{name}'"
     )
     async with asked.app.db.begin(client_id=client) as tx:
-        kek = await kek_store.held(tx, holder="transit", kek_id=name, version=1)
+        version = await kek.held(tx, holder="transit", kek_id=name, version=1)
         with pytest.raises(Rejected, match="key_period_over"):
-            await kek_store.move(tx, asked.app, asked.person(), kek, to=KeyState.ACTIVE, reason="a_test")
+            await kek.move(tx, asked.app, asked.person(), version, to=KeyState.ACTIVE, reason="a_test")
 
 
 async def test_what_is_due_is_said(asked: Asked) -> None:

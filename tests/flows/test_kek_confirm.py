@@ -15,7 +15,7 @@ from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.core.kek import KeyContext, Wrapped
 from byokeep.core.model import ClientId
 from byokeep.core.secret import Secret
-from byokeep.profiles import kek_store, kek_tasks
+from byokeep.profiles import kek, kek_tasks
 from byokeep.sealing.transit import TransitKeys
 from tests.support.broker import Stand
 from tests.support.keks import Keys, keys_on
@@ -121,12 +121,12 @@ async def test_a_holder_that_does_not_do_what_it_is_for_protects_nothing(keys: K
 
 async def _refused(keys: Keys, client: ClientId, version: int) -> None:
     """What is not active wraps and opens nothing."""
-    kek: dict[str, Any] = {"holder": "transit", "kek_id": f"development-{client}", "version": version}
+    about: dict[str, Any] = {"holder": "transit", "kek_id": f"development-{client}", "version": version}
     async with keys.app.db.begin(client_id=client) as tx:
         with pytest.raises(Rejected, match="key_state"):
-            await kek_store.check_protect(tx, keys.app, **kek)
+            await kek.check_protect(tx, keys.app, **about)
         with pytest.raises(Rejected, match="key_state"):
-            await kek_store.check_process(tx, keys.app, **kek, protected_at=datetime.now(UTC))
+            await kek.check_process(tx, keys.app, **about, protected_at=datetime.now(UTC))
 
 
 async def test_a_holder_that_could_not_be_asked_confirmed_nothing(keys: Keys) -> None:

@@ -22,7 +22,7 @@ from byokeep.core.model import Actor, ClientId, Environment, ProfileId, Provider
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import SealedRecord, parse_record
 from byokeep.core.secret import Secret
-from byokeep.profiles.kek_store import KekApp, ProfileCustody, custody_of
+from byokeep.profiles.kek import KekApp, ProfileCustody, custody_of
 from byokeep.profiles.kek_tasks import end_versions, prepare
 from byokeep.worker.ports import BrokerCustodian
 from tests.support.broker import Stand

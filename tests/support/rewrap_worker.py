@@ -16,7 +16,7 @@ from byokeep.client import ClientSettings
 from byokeep.core.model import ClientId, Environment
 from byokeep.kernel.app import ServiceLimits
 from byokeep.profiles import kek_tasks
-from byokeep.profiles.kek_store import KekApp, Rotation
+from byokeep.profiles.kek import KekApp, Rotation
 from byokeep.worker.ports import BrokerCustodian
 
 

@@ -34,7 +34,7 @@ from byokeep.browser import ephemeral, launch, session
 from byokeep.browser.archive import Pack, Unpack
 from byokeep.browser.handoff import handed_over
 from byokeep.browser.identify import IdentityOutcome, from_network, identify, photographed
-from byokeep.browser.launch import SINGLETONS, Running, Start, ended_cleanly, new_directory, running
+from byokeep.browser.launch import Running, Start, ended_cleanly, new_directory, running
 from byokeep.browser.session import logged_out
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.identity import Fingerprint
@@ -82,11 +82,11 @@ def contents(directory: Path) -> tuple[str, ...]:
         raise Conflict("profile_in_use", next_step="Close the browser first.")
     if not ended_cleanly(directory):
         raise Conflict("not_closed_cleanly", next_step="Open the profile, look whether it is logged in, close it.")
-    kept = dict(sorted(_kept_files(directory)))
+    kept = {path: status.st_size for path, status in _files(directory) if is_kept(path)}
     _cookies(directory)
     if len(kept) > MOST_FILES or sum(kept.values()) > MOST_BYTES:
         raise Rejected("profile_too_large", files=len(kept), bytes=sum(kept.values()))
-    return tuple(kept)
+    return tuple(sorted(kept))
 
 
 def is_kept(path: str) -> bool:
@@ -99,46 +99,24 @@ def is_kept(path: str) -> bool:
 
 
 def unpacked(directory: Path) -> None:
-    """Look at a directory that was just unpacked; what does not belong there is refused, what is missing is made.
+    """Look at a directory that was just unpacked; what does not belong there is refused.
 
     Raises:
         Integrity: ``profile_damaged``: a file that no packing writes, a link, or cookies that cannot be read.
         Rejected: ``cookie_not_portable``.
     """
-    for name in SINGLETONS:
-        (directory / name).unlink(missing_ok=True)
-    directory.chmod(0o700)
-    for place, status in _walk(directory):
-        path = place.relative_to(directory).as_posix()
-        if stat.S_ISDIR(status.st_mode):
-            place.chmod(0o700)
-        elif stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and is_kept(path):
-            place.chmod(0o600)
-        else:
+    for path, status in _files(directory):
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or not is_kept(path):
             raise Integrity("profile_damaged")
     _cookies(directory)
 
 
-def _kept_files(directory: Path) -> Iterator[tuple[str, int]]:
-    for place, status in _walk(directory):
-        path = place.relative_to(directory).as_posix()
-        if stat.S_ISDIR(status.st_mode) or not is_kept(path):
-            continue
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_uid != os.geteuid():
-            raise Rejected("profile_odd_file")
-        yield path, status.st_size
-
-
-def _walk(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield everything below, folders before what is in them; links are named and never followed."""
-    waiting = [directory]
-    while waiting:
-        with os.scandir(waiting.pop()) as found:
-            for one in found:
-                status = one.stat(follow_symlinks=False)
-                yield Path(one.path), status
-                if stat.S_ISDIR(status.st_mode):
-                    waiting.append(Path(one.path))
+def _files(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield everything below but folders, by relative path; links are named and never followed."""
+    for place in directory.rglob("*"):
+        status = place.lstat()
+        if not stat.S_ISDIR(status.st_mode):
+            yield place.relative_to(directory).as_posix(), status
 
 
 def _cookies(directory: Path) -> int:

@@ -387,9 +387,8 @@ async def opened(job: Job, broker: Broker, token: Secret, name: str) -> AsyncIte
     platform, _, account = name.partition("/")
     profile_id = await job.lease.profile(f"{PROFILE}/{name}")
     opening = await ProfileOpening.begin(
-        broker, token, job_id=job.id, client_id=job.client_id, profile_id=profile_id,
-        lease_id=await job.lease.renewed(),
-    )  # fmt: skip
+        broker, token, job_id=job.id, client_id=job.client_id, profile_id=profile_id, lease_id=await job.lease.renewed()
+    )
     run = _Run(job, broker, token, opening, (Provider(platform), account), profile_id, sealer)
     try:
         async with watched(opening) as watch, run.room() as room:

@@ -85,9 +85,7 @@ def parse_artifact_key(text: str) -> ArtifactKey:
     found = _KEY.match(text)
     if found is None:
         raise Rejected("bad_artifact_key")
-    return ArtifactKey(
-        client_id=UUID(found[1]), profile_id=UUID(found[2]), generation=int(found[3]), random=found[4]
-    )  # fmt: skip
+    return ArtifactKey(client_id=UUID(found[1]), profile_id=UUID(found[2]), generation=int(found[3]), random=found[4])
 
 
 KEPT: Final = 20  # versions of a record that the store keeps

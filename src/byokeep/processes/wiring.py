@@ -57,7 +57,7 @@ from byokeep.http.emergency import Emergency
 from byokeep.kernel.app import BrokerApp, ServiceLimits, WebApp, WorkerApp
 from byokeep.kernel.ports import ArtifactStore, CheckOutcome
 from byokeep.procedures import PROCEDURES
-from byokeep.profiles.kek_store import KekApp
+from byokeep.profiles.kek import KekApp
 from byokeep.profiles.login import ProfileApp
 from byokeep.settings import Settings, hand_off_file, parse_audit_files, parse_bucket
 from byokeep.tenancy import bootstrap

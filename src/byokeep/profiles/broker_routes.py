@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final, TypeVar
-from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import Response, StreamingResponse
@@ -78,22 +77,12 @@ class OpenedReply(Reply, of=checkout.OpenedProfile, shows="epoch life_s beat_s p
     generation: OpenedGenerationReply
 
 
-class AnnouncedReply(Reply):
+class AnnouncedReply(Reply, of=checkout.AnnouncedReseal, shows="generation blob_key path created_by created_at"):
     """Where and as what a seal that was announced is written."""
 
-    generation: int
-    blob_key: str
-    path: str
-    created_by: UUID
-    created_at: str
 
-
-class BlobReply(Reply):
+class BlobReply(Reply, of=checkout.StoredRecord, shows="blob_sha256=sha256_hex blob_size=size receipt"):
     """A blob that was written."""
-
-    blob_sha256: Annotated[str, Field(validation_alias="sha256_hex")]
-    blob_size: Annotated[int, Field(validation_alias="size")]
-    receipt: str
 
 
 class GenerationNumberReply(Reply):
@@ -163,14 +152,10 @@ def _sealing(routes: Routes, app: BrokerApp, emergency: Emergency) -> None:
     @routes.post("/{epoch}/seals", status_code=201, response_model=AnnouncedReply)
     async def announce_seal(
         job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor, body: AnnounceBody
-    ) -> dict[str, Any]:
+    ) -> checkout.AnnouncedReseal:
         """Announce a seal before anything of it is written."""
         emergency.require_room()
-        made = await checkout.announce(app, actor, job_id, profile_id, epoch, body.base, body.dek_id)
-        return {
-            "generation": made.generation, "blob_key": made.blob_key, "path": made.path, "created_by": made.created_by,
-            "created_at": made.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        }  # fmt: skip
+        return await checkout.announce(app, actor, job_id, profile_id, epoch, body.base, body.dek_id)
 
     @routes.put("/{epoch}/seals/{dek_id}/blob", status_code=201, response_model=BlobReply, openapi_extra=raw_body())
     async def put_blob(

@@ -27,7 +27,6 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -203,7 +202,7 @@ async def open_profile(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: U
         else:
             taken = await openings.take(
                 tx, app, actor, profile, purpose=Purpose.USE, job_id=job_id, lease=str(lease_id)
-            )  # fmt: skip
+            )
     if taken is None:
         raise deny(DenyReason.PROFILE_NOT_USABLE)
     return OpenedProfile(
@@ -389,7 +388,7 @@ class AnnouncedReseal:
     blob_key: str
     path: str
     created_by: UUID
-    created_at: datetime
+    created_at: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -460,7 +459,7 @@ async def announce(
             async with while_held():
                 newest = await app.records.newest(ProfileRef(profile.client_id, ProfileId(profile.id)))
             plan = await openings.announce(tx, app, actor, profile, opening, dek_id=dek_id, newest=newest)
-            now = app.clock.now().replace(microsecond=0)
+            now = stamp(app.clock.now())
     except (Conflict, Integrity) as error:
         await openings.tell_refused(app, actor, holder.client_id, profile_id, error)
         raise

@@ -52,7 +52,7 @@ from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.procedures import StepRecord, passed, start, status_of
 from byokeep.kernel.record import record
-from byokeep.profiles import openings, profiles
+from byokeep.profiles import kek, openings, profiles
 from byokeep.profiles.profiles import Profile
 from byokeep.sealing.generation import Generation
 from byokeep.tenancy.clients import MAX_ROWS, scope_of
@@ -389,9 +389,8 @@ async def recreate(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
             await tx.all(str, "vault_replaced", **one.at, new_profile_id=made.id)
 
     return await _advance(
-        app, actor, incident_id, IncidentStep.RECREATED, replace, lambda one: one.recreated,
-        again=lambda one: one.lost,
-    )  # fmt: skip
+        app, actor, incident_id, IncidentStep.RECREATED, replace, lambda one: one.recreated, again=lambda one: one.lost
+    )
 
 
 async def rekey(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
@@ -412,7 +411,7 @@ async def rekey(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
                 return
             about = {"client_id": one.client_id, "profile_id": one.profile_id}
             for row in await tx.all(Generation, "generations_of", **about, limit=10_000):
-                await openings.compromise_key(tx, app, actor, row, reason="vault_incident", incident=incident_id)
+                await kek.compromise_key(tx, app, actor, row, reason="vault_incident", incident=incident_id)
         if not one.old_busy:
             await _work(app, actor, one, one.profile_id, ProfileTask.SHRED)
 
@@ -468,9 +467,8 @@ async def validate(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
             await _work(app, actor, own[0], new, ProfileTask.VALIDATE)
 
     return await _advance(
-        app, actor, incident_id, IncidentStep.VALIDATED, prove, lambda one: one.proved,
-        again=lambda one: not one.proved,
-    )  # fmt: skip
+        app, actor, incident_id, IncidentStep.VALIDATED, prove, lambda one: one.proved, again=lambda one: not one.proved
+    )
 
 
 async def _advance(

@@ -61,8 +61,8 @@ from byokeep.kernel.app import App
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import Tx, Written
 from byokeep.kernel.record import record
-from byokeep.profiles import kek_store
-from byokeep.profiles.kek_store import Kek, KekApp, ProfileCustody, Rotation, check_protect, custody_of
+from byokeep.profiles import kek
+from byokeep.profiles.kek import Kek, KekApp, ProfileCustody, Rotation, check_protect, custody_of
 from byokeep.profiles.profiles import Opening
 from byokeep.profiles.vault_check import check_vault
 from byokeep.sealing.generation import Generation, altered, check_same, context_of, wrapped_of
@@ -72,6 +72,7 @@ from byokeep.telemetry.spans import span
 if TYPE_CHECKING:
     from byokeep.sealing.transit import TransitKeys
 
+Rewritten = tuple[Generation, Written]  # a record that was written anew; its row has not followed yet
 BATCH: Final = 200  # profiles of one task
 AT_ONCE: Final = 8
 TOGETHER: Final = 16  # profiles whose rows follow in one transaction: a client's records are appended one after another
@@ -89,11 +90,9 @@ class RewrapBatch:
 
 async def hand_out(tx: Tx, rotation: Rotation, actor: Actor) -> int:
     """Hand each client that has something on older versions to a worker; returns how many clients."""
-    behind = await tx.all(
-        ClientId, "kek_clients_behind", holder=rotation.holder, kek_id=rotation.kek_id, below=rotation.to_version
-    )
+    behind = await tx.all(ClientId, "kek_clients_behind", **rotation.older)
     for client_id in behind:
-        await kek_store.queue_rewrap(tx, rotation.id, client_id, actor)
+        await kek.queue_rewrap(tx, rotation.id, client_id, actor)
     if not behind:
         await _end(tx, actor, rotation)
     return len(behind)
@@ -107,19 +106,15 @@ async def rewrap(
     Raises:
         Unavailable: OpenBao or database; it is taken up again.
         Denied: The client's switch is closed.
-        Rejected: As :func:`byokeep.profiles.kek_store.check_protect`: the new version may protect nothing any more.
+        Rejected: As :func:`byokeep.profiles.kek.check_protect`: the new version may protect nothing any more.
     """
     async with app.db.begin(every_client=True) as tx:
         rotation = await tx.one(Rotation, "kek_rotation_get", id=rotation_id)
         if rotation.state == "done":
             return RewrapBatch(moved=0, waiting=0, blocked=0)
-        behind = await tx.all(
-            lambda row: (UUID(str(row["id"])), bool(row["open"])), "kek_profiles_behind", client_id=client_id,
-            holder=rotation.holder, kek_id=rotation.kek_id,
-            below=rotation.to_version, limit=limit,
-        )  # fmt: skip
+        behind = await tx.all(dict, "kek_profiles_behind", client_id=client_id, **rotation.older, limit=limit)
         await check_protect(tx, app, holder=rotation.holder, kek_id=rotation.kek_id, version=rotation.to_version)
-    free = [profile_id for profile_id, is_open in behind if not is_open]
+    free = [row["id"] for row in behind if not row["open"]]
     outcomes: list[int] = []
     if free:
         async with custody_of(app, actor, client_id) as custody:
@@ -130,7 +125,7 @@ async def rewrap(
         if not now.remaining:
             await _end(tx, actor, now)
         elif moved and len(behind) == limit:
-            await kek_store.queue_rewrap(tx, rotation_id, client_id, actor)
+            await kek.queue_rewrap(tx, rotation_id, client_id, actor)
     return RewrapBatch(moved=moved, waiting=len(behind) - len(free), blocked=blocked)
 
 
@@ -140,7 +135,7 @@ async def _all(
     """Move profiles side by side; returns for each how many keys, -1 when one cannot be moved."""
     slots = asyncio.Semaphore(AT_ONCE)
 
-    async def one(profile_id: UUID) -> tuple[list[_Moved], bool]:
+    async def one(profile_id: UUID) -> tuple[list[Rewritten], bool]:
         async with slots:
             return await _write(app, actor, custody, rotation, client_id, profile_id)
 
@@ -151,39 +146,27 @@ async def _all(
         written = [task.result() for task in tasks]
         async with app.db.begin(client_id=client_id) as tx:
             for moves, blocked in written:
-                kept = [await _keep(tx, actor, rotation, move) for move in moves]
+                kept = [await _keep(tx, actor, rotation, *move) for move in moves]
                 outcomes.append(-1 if blocked else sum(kept))
     return outcomes
 
 
-@dataclass(frozen=True, slots=True)
-class _Moved:
-    """A record that was written anew; its row has not followed yet."""
-
-    row: Generation
-    kek_version: int
-    written: Written
-
-
 async def _write(
     app: KekApp, actor: Actor, custody: ProfileCustody, rotation: Rotation, client_id: ClientId, profile_id: UUID
-) -> tuple[list[_Moved], bool]:
+) -> tuple[list[Rewritten], bool]:
     """Write every record of a profile anew; returns what was, and whether one cannot be: that raises an alert."""
     async with app.db.begin(client_id=client_id) as tx:
         held = await tx.maybe(Opening, "opening_of", client_id=client_id, profile_id=profile_id)
         if held is not None and held.open:  # since the batch was chosen
             return [], False
-        rows = await tx.all(
-            Generation, "kek_generations_behind", client_id=client_id, profile_id=profile_id,
-            holder=rotation.holder,
-            kek_id=rotation.kek_id, below=rotation.to_version,
-        )  # fmt: skip
-    moved: list[_Moved] = []
+        about = {"client_id": client_id, "profile_id": profile_id}
+        rows = await tx.all(Generation, "kek_generations_behind", **about, **rotation.older)
+    moved: list[Rewritten] = []
     cas = max((row.record_version for row in rows), default=0)  # as a rule the newest; the store says when it is not
     stays = min((row.record_version for row in rows), default=0)
     for row in rows:
         try:
-            moved.append(await _rewritten(app, custody, rotation, row, cas, stays))
+            written = await _rewritten(app, custody, rotation, row, cas, stays)
         except (Integrity, NotFound, Conflict) as error:
             if error.code == "stale_version":
                 break  # a seal was first; it is looked at again
@@ -193,13 +176,14 @@ async def _write(
                 await open_alert(tx, app, actor, reason="kek_rewrap_blocked", client_id=client_id, object_id=profile_id,
                                  key=f"kek_rewrap_blocked:{row.dek_id}:{error.code}")  # fmt: skip
             return moved, True
-        cas = moved[-1].written.version
+        moved.append((row, written))
+        cas = written.version
     return moved, False
 
 
 async def _rewritten(
     app: KekApp, custody: ProfileCustody, rotation: Rotation, row: Generation, cas: int, stays: int
-) -> _Moved:
+) -> Written:
     ref = ProfileRef(row.client_id, row.profile_id)
     before = parse_record(await custody.read(ref, row.record_version))
     check_same(before, row, app.environment)
@@ -211,30 +195,26 @@ async def _rewritten(
     after = replace(before, wrapped_dek=fresh.ciphertext, kek=fresh.key_ref, kek_version=fresh.kek_version)
     check_rewrap(newest=cas, stays=stays)
     try:
-        written = await custody.write(ref, after.canonical, cas=cas)
+        return await custody.write(ref, after.canonical, cas=cas)
     except Conflict as error:
         if error.code != "stale_version":
             raise
-        cas = await custody.newest(ref)
-        check_rewrap(newest=cas, stays=stays)
-        written = await custody.write(ref, after.canonical, cas=cas)
-    return _Moved(row, fresh.kek_version, written)
+    cas = await custody.newest(ref)
+    check_rewrap(newest=cas, stays=stays)
+    return await custody.write(ref, after.canonical, cas=cas)
 
 
-async def _keep(tx: Tx, actor: Actor, rotation: Rotation, move: _Moved) -> bool:
+async def _keep(tx: Tx, actor: Actor, rotation: Rotation, row: Generation, written: Written) -> bool:
     """Let the row follow its record, on record; False when another worker's did, or its key is destroyed."""
-    row, written = move.row, move.written
     done = await tx.maybe(
-        int, "kek_rewrapped", client_id=row.client_id, profile_id=row.profile_id, generation=row.generation,
-        dek_id=row.dek_id,
-        from_version=row.kek_version, base=row.record_version, kek_version=move.kek_version,
-        record_version=written.version, rotation=rotation.id,
+        int, "kek_rewrapped", **row.at, dek_id=row.dek_id, from_version=row.kek_version, base=row.record_version,
+        kek_version=rotation.to_version, record_version=written.version, rotation=rotation.id,
     )  # fmt: skip
     if done is None:
         return False
     await record(
         tx, actor, EventName.KEK_REWRAPPED, client_id=row.client_id, object_id=row.profile_id, holder=row.holder,
-        kek=row.kek_id, kek_version=move.kek_version, dek=row.dek_id, from_version=row.kek_version,
+        kek=row.kek_id, kek_version=rotation.to_version, dek=row.dek_id, from_version=row.kek_version,
         rotation=rotation.id, profile=row.profile_id, generation=row.generation, version=written.version,
         store_request=written.request_id,
     )  # fmt: skip
@@ -362,8 +342,7 @@ async def confirm(app: App, actor: Actor, keys: TransitKeys, scope: KekScope, ma
     async with app.db.begin(every_client=True) as tx:
         await open_alert(tx, app, actor, reason=UNCONFIRMED, client_id=scope.client_id, object_id=scope.client_id,
                           key=f"{UNCONFIRMED}:{made.kek_id}:{made.version}")  # fmt: skip
-    raise Integrity(UNCONFIRMED, next_step="Seal nothing until somebody has looked at OpenBao.",
-                    version=made.version)  # fmt: skip
+    raise Integrity(UNCONFIRMED, next_step="Seal nothing until somebody has looked at OpenBao.", version=made.version)
 
 
 async def _confirmed(app: App, keys: TransitKeys, scope: KekScope, made: Kek) -> bool:
@@ -438,11 +417,11 @@ async def _make(
 async def _announced(app: App, actor: Actor, scope: KekScope, status: KekStatus, expected: int) -> Kek | None:
     async with app.db.begin(every_client=True) as tx:
         await tx.all(None, "kek_lock", kek_id=status.kek_id)
-        rows = await kek_store.versions(tx, kek_id=status.kek_id)
+        rows = await kek.versions(tx, kek_id=status.kek_id)
         newest = max((row.version for row in rows if row.state is not KeyState.PRE_ACTIVATION), default=0)
         if newest > expected:
             return None
-        if await kek_store.under_way(tx, kek_id=status.kek_id):
+        if await kek.under_way(tx, kek_id=status.kek_id):
             raise Conflict("kek_rotation_under_way", next_step="Let its rewrap end first: `byokeep kek status`.")
         if status.newest not in (expected, expected + 1) or newest != expected:
             raise Conflict("kek_version_moved", expected=expected, newest=status.newest)
@@ -450,32 +429,30 @@ async def _announced(app: App, actor: Actor, scope: KekScope, status: KekStatus,
             await open_alert(tx, app, actor, reason=KekFinding.UNKNOWN.value, client_id=scope.client_id,
                              object_id=scope.client_id)  # fmt: skip
             raise Conflict("kek_version_moved", expected=expected, newest=status.newest)
-        return await kek_store.announce(
-            tx, app, actor, kek_id=status.kek_id, version=expected + 1, client_id=scope.client_id
-        )
+        return await kek.announce(tx, app, actor, kek_id=status.kek_id, version=expected + 1, client_id=scope.client_id)
 
 
 async def _turn(tx: Tx, app: App, actor: Actor, made: Kek, identity: str, *, reason: str) -> Rotation | None:
     """The new version protects, the older ones open only, and a rotation begins: all in one. The first has none."""
     await tx.all(None, "kek_lock", kek_id=made.kek_id)
-    now = await kek_store.held(tx, kek_id=made.kek_id, version=made.version)
+    now = await kek.held(tx, kek_id=made.kek_id, version=made.version)
     if now.state is not KeyState.PRE_ACTIVATION:
         return None
-    await kek_store.pin(tx, now, identity)
-    await kek_store.move(tx, app, actor, now, to=KeyState.ACTIVE, reason=reason)
-    await kek_store.note(tx, EventName.KEK_MADE, actor, now, Outcome.OK, **kek_store.made_fields(now))
+    await kek.pin(tx, now, identity)
+    await kek.move(tx, app, actor, now, to=KeyState.ACTIVE, reason=reason)
+    await kek.note(tx, EventName.KEK_MADE, actor, now, Outcome.OK, **kek.made_fields(now))
     if made.version == 1:
         return None
-    for old in await kek_store.versions(tx, kek_id=made.kek_id):
+    for old in await kek.versions(tx, kek_id=made.kek_id):
         if old.version < made.version and old.state in (KeyState.ACTIVE, KeyState.SUSPENDED):
-            await kek_store.move(tx, app, actor, old, to=KeyState.DEACTIVATED, reason="rotated")
+            await kek.move(tx, app, actor, old, to=KeyState.DEACTIVATED, reason="rotated")
     rotation = await tx.one(
         Rotation, "kek_rotation_start", id=app.ids.uuid(), client_id=made.client_id, holder=TRANSIT,
         kek_id=made.kek_id,
         from_version=made.version - 1, to_version=made.version, reason=reason, started_by=actor.id,
     )  # fmt: skip
     rotation = await tx.one(Rotation, "kek_rotation_get", id=rotation.id)
-    await kek_store.note(tx, EventName.KEK_ROTATED, actor, now, from_version=made.version - 1,
+    await kek.note(tx, EventName.KEK_ROTATED, actor, now, from_version=made.version - 1,
                          rotation=rotation.id, count=rotation.remaining)  # fmt: skip
     await hand_out(tx, rotation, actor)
     return rotation
@@ -493,8 +470,8 @@ async def check(app: KekApp, actor: Actor, client_id: ClientId) -> tuple[Differe
             status = await compared(app, custody.keys, scope)
     except ByokeepError:
         async with app.db.begin(every_client=True) as tx:
-            for kek in (await kek_store.versions(tx, ids=[client_id]))[-1:]:
-                await kek_store.note(tx, EventName.KEK_CHECKED, actor, kek, Outcome.FAILED, found=0, cause="unknown")
+            for known in (await kek.versions(tx, ids=[client_id]))[-1:]:
+                await kek.note(tx, EventName.KEK_CHECKED, actor, known, Outcome.FAILED, found=0, cause="unknown")
         raise
     rows = await _rows(app, status.kek_id)
     await _pin(app, status, rows)
@@ -503,7 +480,7 @@ async def check(app: KekApp, actor: Actor, client_id: ClientId) -> tuple[Differe
         Difference(version=row.version, finding=KekFinding.HISTORY) for row in rows if not await _proved(app, row)
     ]
     async with app.db.begin(every_client=True) as tx:
-        broken = await tx.all(dict, "deks_with_broken_history", ids=[client_id], limit=kek_store.MANY)
+        broken = await tx.all(dict, "deks_with_broken_history", ids=[client_id], limit=kek.MANY)
         for row in broken:
             await open_alert(tx, app, actor, reason="dek_history_broken", client_id=row["client_id"],
                               object_id=row["profile_id"], key=f"dek_history_broken:{row['dek_id']}")  # fmt: skip
@@ -513,7 +490,7 @@ async def check(app: KekApp, actor: Actor, client_id: ClientId) -> tuple[Differe
         cause = found[0].finding.value if found else "dek_history_broken" if broken else "match"
         outcome = Outcome.FAILED if found or broken else Outcome.OK
         async with app.db.begin(client_id=rows[-1].client_id) as tx:
-            await kek_store.note(tx, EventName.KEK_CHECKED, actor, rows[-1], outcome, count=len(rows),
+            await kek.note(tx, EventName.KEK_CHECKED, actor, rows[-1], outcome, count=len(rows),
                                  found=len(found) + len(broken), cause=cause)  # fmt: skip
     return tuple(found)
 
@@ -523,12 +500,12 @@ async def _pin(app: KekApp, status: KekStatus, rows: list[Kek]) -> None:
     for row in rows:
         if row.version in shown and not row.identity and row.state in OPENS:
             async with app.db.begin(client_id=row.client_id) as tx:
-                await kek_store.pin(tx, row, shown[row.version])
+                await kek.pin(tx, row, shown[row.version])
 
 
 async def _proved(app: KekApp, row: Kek) -> bool:
     async with app.db.begin(every_client=True) as tx:
-        moves = await tx.all(kek_store.KekMove, "kek_transitions", kek_id=row.kek_id, version=row.version)
+        moves = await tx.all(kek.KekMove, "kek_transitions", kek_id=row.kek_id, version=row.version)
         records = await tx.one(int, "kek_moves_on_record", client_id=row.client_id, installation=app.installation_id,
                                kek_id=row.kek_id, version=row.version)  # fmt: skip
     steps = [(one.state_from, one.state_to) for one in moves]
@@ -549,8 +526,8 @@ async def end_versions(
     check_provider(holder)
     scope = KekScope(environment=app.environment, client_id=client_id)
     async with app.db.begin(every_client=True) as tx:  # once more: a version may have been moved since it was asked for
-        await kek_store.require_another(tx, actor, kek_id, version)
-        await kek_store.refuse_dependents(tx, holder, kek_id, version)
+        await kek.require_another(tx, actor, kek_id, version)
+        await kek.refuse_dependents(tx, holder, kek_id, version)
     async with custody_of(app, actor, client_id) as custody:
         status = await compared(app, custody.keys, scope)
         if any(one.fault is KekFault.FOREIGN for one in status.versions if one.number <= version):
@@ -560,8 +537,8 @@ async def end_versions(
     for row in await _rows(app, kek_id):
         if row.version <= version and row.state is not KeyState.DESTROYED:
             async with app.db.begin(client_id=row.client_id) as tx:
-                now = await kek_store.held(tx, kek_id=kek_id, version=row.version)
-                await kek_store.move(tx, app, actor, now, to=KeyState.DESTROYED, reason=reason)
+                now = await kek.held(tx, kek_id=kek_id, version=row.version)
+                await kek.move(tx, app, actor, now, to=KeyState.DESTROYED, reason=reason)
                 ended += 1
     return ended
 
@@ -574,7 +551,7 @@ async def _alarm(app: App, actor: Actor, kek_id: str, client_id: UUID, version: 
 
 async def _rows(app: App, kek_id: str) -> list[Kek]:
     async with app.db.begin(every_client=True) as tx:
-        return await kek_store.versions(tx, kek_id=kek_id)
+        return await kek.versions(tx, kek_id=kek_id)
 
 
 CHECK_EVERY_S: Final = 3600
@@ -594,17 +571,12 @@ async def go_on(app: KekApp) -> int:
     """Hand on what open rotations left, and clear up after ended ones; returns how many clients and profiles."""
     handed = 0
     async with app.db.begin(every_client=True) as tx:
-        for rotation in (await kek_store.under_way(tx))[:_AT_ONCE]:
+        for rotation in (await kek.under_way(tx))[:_AT_ONCE]:
             handed += await hand_out(tx, rotation, app.system())
-        strays = await tx.all(
-            lambda row: (ClientId(row["client_id"]), UUID(str(row["profile_id"]))),
-            "kek_rotations_to_tidy",
-            after_s=TIDY_AFTER_S,
-            limit=_AT_ONCE,
-        )
-    for client_id in sorted({client_id for client_id, _ in strays}):
+        strays = await tx.all(dict, "kek_rotations_to_tidy", after_s=TIDY_AFTER_S, limit=_AT_ONCE)
+    for client_id in sorted({row["client_id"] for row in strays}):
         with suppress(ByokeepError):  # tried again by the next round
-            own = [profile_id for whose, profile_id in strays if whose == client_id]
+            own = [row["profile_id"] for row in strays if row["client_id"] == client_id]
             handed += await tidy(app, app.system(), client_id, own)
     return handed
 
@@ -626,7 +598,7 @@ async def tell_due(app: KekApp) -> int:
     """Raise alerts about rotations that are due or overdue; returns how many keys."""
     told = 0
     async with app.db.begin(every_client=True) as tx:
-        rows = await kek_store.versions(tx)
+        rows = await kek.versions(tx)
         newest = {row.kek_id: row for row in rows if row.state is not KeyState.PRE_ACTIVATION}
         for row in newest.values():
             due_at = rotation_due(row.made_at, app.limits.kek_rotation_days, row.protect_until)
@@ -668,7 +640,7 @@ def register(queue: Queue, app: KekApp) -> None:
     """Make the tasks known to a queue that is not yet opened."""
     retry = RetryStrategy(max_attempts=_TRIES - 1, exponential_wait=2, retry_exceptions={Unavailable})
 
-    @queue.task(name=kek_store.ROTATE_TASK, retry=retry)
+    @queue.task(name=kek.ROTATE_TASK, retry=retry)
     async def rotate_task(*, client_id: str, asked_by: str, request_id: str, expected: str, reason: str) -> None:
         client, actor = ClientId(UUID(client_id)), asked(app, asked_by, request_id)
         with span("kek_rotate"):
@@ -676,14 +648,14 @@ def register(queue: Queue, app: KekApp) -> None:
                 made = await rotate(app, actor, client, expected=int(expected), reason=reason)
                 get_log().info("kek_rotated", tenant=client, outcome="rotated" if made else "made")
 
-    @queue.task(name=kek_store.REWRAP_TASK, retry=retry)
+    @queue.task(name=kek.REWRAP_TASK, retry=retry)
     async def rewrap_task(*, rotation_id: str, client_id: str, asked_by: str) -> None:
         client = ClientId(UUID(client_id))
         with span("kek_rewrap"):
             batch = await rewrap(app, asked(app, asked_by), UUID(rotation_id), client)
         get_log().info("kek_rewrapped", tenant=client, count=batch.moved)
 
-    @queue.task(name=kek_store.CHECK_TASK, retry=retry)
+    @queue.task(name=kek.CHECK_TASK, retry=retry)
     async def check_task(*, client_id: str, asked_by: str, request_id: str) -> None:
         client, actor = ClientId(UUID(client_id)), asked(app, asked_by, request_id)
         with span("kek_check"):
@@ -691,7 +663,7 @@ def register(queue: Queue, app: KekApp) -> None:
             found = await check(app, actor, client)
         get_log().info("kek_checked", tenant=client, count=len(found) + len(strays))
 
-    @queue.task(name=kek_store.END_TASK, retry=retry)
+    @queue.task(name=kek.END_TASK, retry=retry)
     async def end_task(
         *, client_id: str, asked_by: str, request_id: str, kek_id: str, holder: str, version: str, reason: str
     ) -> None:

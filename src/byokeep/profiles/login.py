@@ -42,7 +42,7 @@ from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import Look, Shot, Tx, Window
 from byokeep.kernel.sops import SopRun, proved
 from byokeep.profiles import openings, profiles
-from byokeep.profiles.kek_store import HeldCustody, KekApp, check_process
+from byokeep.profiles.kek import HeldCustody, KekApp, check_process
 from byokeep.profiles.kek_tasks import prepare
 from byokeep.profiles.openings import MISSING, manifest_of, seal, unseal
 from byokeep.profiles.profiles import LOGIN_S, Expected, Opening, Profile, Work, expected_account, locked
@@ -281,7 +281,7 @@ async def reseal(bench: Bench, room: ProfileRoom, browser_version: str, *, base:
             life.after(now.state, ProfileAct.SEAL if base is None else ProfileAct.RESTORE)
             plan = await openings.announce(
                 tx, app, bench.actor, now, bench.opening, dek_id=app.ids.uuid(), newest=newest, base=base
-            )  # fmt: skip
+            )
     except (Conflict, Integrity) as error:
         await openings.tell_refused(app, bench.actor, profile.client_id, profile.id, error)
         raise

@@ -33,7 +33,6 @@ from uuid import UUID
 from byokeep.core import profile as life
 from byokeep.core.errors import ByokeepError, Conflict, Integrity
 from byokeep.core.events import EventName, Outcome
-from byokeep.core.keystate import KeyState, check_transition
 from byokeep.core.manifest import Manifest, Packing
 from byokeep.core.model import Actor, Client, ClientId, Environment, ProfileId
 from byokeep.core.profile import ProfileAct, Purpose
@@ -45,8 +44,8 @@ from byokeep.kernel.ports import ProfileRecords, Tx, Written
 from byokeep.kernel.record import Said, stamp
 from byokeep.kernel.record import record as noted
 from byokeep.kernel.sops import SopRun
-from byokeep.profiles import profiles
-from byokeep.profiles.kek_store import ProfileCustody, check_protect
+from byokeep.profiles import kek, profiles
+from byokeep.profiles.kek import ProfileCustody, check_protect
 from byokeep.profiles.profiles import Opening, Profile, expected_account, locked
 from byokeep.sealing.generation import (
     Generation,
@@ -215,21 +214,21 @@ async def record(
     Raises:
         Conflict: ``opening_lost``, ``generation_moved``, ``profile_state``: another was first; what this one wrote is
             nobody's, and the sweep takes it away.
-        Rejected, Integrity: As :func:`byokeep.profiles.kek_store.check_protect`: the key that wrapped it may not.
+        Rejected, Integrity: As :func:`byokeep.profiles.kek.check_protect`: the key that wrapped it may not.
     """
     now = await locked(tx, plan.profile.client_id, plan.profile.id)
     held = await tx.maybe(Opening, "opening_of", **now.at)
     if held is None or held.epoch != plan.epoch or now.epoch != plan.epoch:
         raise lost()
     to = life.after(now.state, _act(plan.purpose, restored=plan.base not in (now.generation, 0)))
-    kek: dict[str, Any] = {
+    wrapped_by: dict[str, Any] = {
         "holder": sealed.kek.holder, "kek_id": sealed.kek.key_id, "kek_version": sealed.kek_version,
     }  # fmt: skip
     sealed_at = await tx.one(
         datetime, "generation_insert", **now.at, generation=plan.generation, dek_id=plan.dek_id,
-        blob_key=plan.blob_key, sealed_by=plan.sealed_by, job_id=plan.job_id, **kek, blob_sha256=sealed.blob_sha256,
-        blob_size=sealed.blob_size, packed_size=sealed.packed_size, manifest_hash=sealed.manifest.hash,
-        record_version=written.version, store_request=written.request_id,
+        blob_key=plan.blob_key, sealed_by=plan.sealed_by, job_id=plan.job_id, **wrapped_by,
+        blob_sha256=sealed.blob_sha256, blob_size=sealed.blob_size, packed_size=sealed.packed_size,
+        manifest_hash=sealed.manifest.hash, record_version=written.version, store_request=written.request_id,
         browser_version=sealed.manifest.browser_version,
     )  # fmt: skip
     client: Client = await tx.one(Client, "client_get", id=now.client_id)
@@ -284,9 +283,7 @@ async def quarantine(
     await profiles.move(tx, profile, ProfileAct.QUARANTINE, reason=cause)
     if lanes_off:
         await lanes_off_of(tx, actor, profile.client_id, profile.id)
-    await profiles.note(
-        tx, EventName.PROFILE_QUARANTINED, actor, profile, Outcome.FAILED, cause=cause, **(said or {})
-    )  # fmt: skip
+    await profiles.note(tx, EventName.PROFILE_QUARANTINED, actor, profile, Outcome.FAILED, cause=cause, **(said or {}))
     await open_alert(tx, app, actor, reason=alert, client_id=profile.client_id, object_id=profile.id)
 
 
@@ -318,49 +315,6 @@ async def tell_refused(app: App, actor: Actor, client_id: ClientId, profile_id: 
     if error.code in (FULL, DUPLICATE):
         async with app.db.begin(client_id=client_id) as tx:
             await open_alert(tx, app, actor, reason=error.code, client_id=client_id, object_id=profile_id)
-
-
-async def move_key(
-    tx: Tx, app: App, actor: Actor, generation: Generation, *, to: KeyState, reason: str, incident: UUID | None = None
-) -> None:
-    """Move the key of a generation as the table of key states says, on record.
-
-    Raises:
-        Rejected: ``key_state``.
-        Conflict: ``key_moved``: somebody else was first.
-    """
-    check_transition(generation.key_state, to)
-    steps: dict[str, Any] = {"state_from": generation.key_state.value, "state_to": to.value}
-    if await tx.maybe(UUID, "generation_key_state", **generation.at, **steps) is None:
-        raise Conflict("key_moved", next_step="Look again: `byokeep profile history`.")
-    await tx.one(
-        UUID, "vault_key_moved", id=app.ids.uuid(), client_id=generation.client_id, key_id=str(generation.dek_id),
-        version=generation.generation, **steps, reason=reason, by=actor.id,
-    )  # fmt: skip
-    await noted(
-        tx, actor, EventName.DEK_CHANGED, client_id=generation.client_id, object_id=generation.profile_id,
-        profile=generation.profile_id, generation=generation.generation, dek=generation.dek_id,
-        holder=generation.holder, kek=generation.kek_id, kek_version=generation.kek_version, **steps, reason=reason,
-        incident=incident,
-    )  # fmt: skip
-
-
-async def compromise_key(
-    tx: Tx, app: App, actor: Actor, row: Generation, *, reason: str, incident: UUID | None = None
-) -> None:
-    """Call the key of a generation compromised; one that is already, or is destroyed, stays as it is."""
-    if row.key_state not in (KeyState.COMPROMISED, KeyState.DESTROYED):
-        await move_key(tx, app, actor, row, to=KeyState.COMPROMISED, reason=reason, incident=incident)
-
-
-async def destroy_key(tx: Tx, app: App, actor: Actor, row: Generation, *, reason: str = "destroyed") -> None:
-    """Take the key of a generation to its end, over what lies between. One that is at its end stays there."""
-    now = await tx.one(Generation, "generation_of", **row.at)
-    if now.key_state in (KeyState.ACTIVE, KeyState.SUSPENDED):
-        await move_key(tx, app, actor, now, to=KeyState.DEACTIVATED, reason="retired")
-        now = await tx.one(Generation, "generation_of", **row.at)
-    if now.key_state is not KeyState.DESTROYED:
-        await move_key(tx, app, actor, now, to=KeyState.DESTROYED, reason=reason)
 
 
 def plan_from(said: dict[str, Any], profile: Profile) -> GenerationPlan:
@@ -529,7 +483,7 @@ async def keep_tombstones(app: BrokerApp) -> int:
     for row in back:
         async with app.db.begin(client_id=row.client_id) as tx:
             await tx.all(None, "profile_lock", profile_id=row.profile_id)
-            await destroy_key(tx, app, actor, row, reason=TOMBSTONE)
+            await kek.destroy_key(tx, app, actor, row, reason=TOMBSTONE)
             await open_alert(tx, app, actor, reason="destroyed_key_back", client_id=row.client_id,
                              object_id=row.profile_id, key=f"destroyed_key_back:{row.dek_id}")  # fmt: skip
     return len(back)

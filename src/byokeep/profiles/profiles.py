@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Unpack
+from typing import Any, Final
 from uuid import UUID
 
 from byokeep.accounts.accounts import ACCOUNT, check_shape, parse_platform
@@ -29,14 +29,14 @@ from byokeep.core import evidence
 from byokeep.core import profile as life
 from byokeep.core.canonical import parse_canonical
 from byokeep.core.errors import Conflict, NotFound, Rejected, Unavailable
-from byokeep.core.events import EventName, Outcome
+from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.manifest import ExpectedAccount, Packing
 from byokeep.core.model import PROFILE, Actor, ClientId, LeaseKind, Provider
 from byokeep.core.policy import Verb
 from byokeep.core.profile import ProfileAct, ProfileState, ProfileTask
 from byokeep.jobs.jobs import JobSpec, open_job
 from byokeep.kernel.app import App, WebApp
-from byokeep.kernel.command import Trail, command, permit
+from byokeep.kernel.command import command, permit
 from byokeep.kernel.ports import Receipt, Tx
 from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
@@ -315,9 +315,7 @@ async def note(
 ) -> Receipt:
     """Append a record about a profile to its client's chain; its object is the profile."""
     said = {"profile": profile.id, "generation": profile.generation, **said}
-    return await record(
-        tx, actor, name, outcome=outcome, client_id=profile.client_id, object_id=profile.id, **said
-    )  # fmt: skip
+    return await record(tx, actor, name, outcome=outcome, client_id=profile.client_id, object_id=profile.id, **said)
 
 
 def moved(profile: Profile) -> Conflict:
@@ -406,19 +404,20 @@ async def ask_work(
             ``incident_needs_profile``.
         Unavailable: ``no_custodian``.
     """
-    asked = Trail(refused_as=EventName.PROFILE_WORK_ASKED, fields={"kind": kind.value})
-    async with _decided(app, actor, Verb.PROFILE_WORK, found, **asked) as tx:
+    async with _decided(app, actor, Verb.PROFILE_WORK, found, EventName.PROFILE_WORK_ASKED, kind=kind.value) as tx:
         await require_active(tx, found.client_id)
         needed = await _not_needed(tx, found, named=incident) if kind is ProfileTask.SHRED else None
         return await insert_work(tx, app, actor, found, kind, generation=generation, incident=needed)
 
 
 def _decided(
-    app: App, actor: Actor, verb: Verb, found: Profile, **trail: Unpack[Trail]
+    app: App, actor: Actor, verb: Verb, found: Profile, refused_as: EventName, **fields: FieldValue
 ) -> AbstractAsyncContextManager[Tx]:
     """A command about a profile; what is refused stands on its client's chain."""
-    trail["object_id"], trail["on_client"] = found.id, True
-    return command(app, actor, verb, client_id=found.client_id, **trail)
+    return command(
+        app, actor, verb, client_id=found.client_id, object_id=found.id, on_client=True, refused_as=refused_as,
+        fields=fields,
+    )  # fmt: skip
 
 
 async def insert_work(
@@ -490,7 +489,7 @@ async def confirm(app: WebApp, actor: Actor, found: Profile, *, seen: Mapping[st
         Rejected: ``other_account``, ``platform_not_named``: nothing is confirmed.
         Conflict: ``nothing_to_confirm``.
     """
-    async with _decided(app, actor, Verb.PROFILE_CONFIRM, found, refused_as=EventName.PROFILE_CONFIRMED) as tx:
+    async with _decided(app, actor, Verb.PROFILE_CONFIRM, found, EventName.PROFILE_CONFIRMED) as tx:
         now = await locked(tx, found.client_id, found.id)
         work = await tx.maybe(Work, "work_open", **now.at)
         if work is None or work.kind is not ProfileTask.LOGIN or work.state != "waiting":
@@ -517,8 +516,8 @@ async def approve_shred(app: App, actor: Actor, found: Profile) -> Work:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``.
         Conflict: ``nothing_to_confirm``: nobody else asked; ``incident_needs_profile``.
     """
-    asked = Trail(refused_as=EventName.PROFILE_WORK_ASKED, fields={"kind": ProfileTask.SHRED.value})
-    async with _decided(app, actor, Verb.PROFILE_SHRED, found, **asked) as tx:
+    shred = ProfileTask.SHRED.value
+    async with _decided(app, actor, Verb.PROFILE_SHRED, found, EventName.PROFILE_WORK_ASKED, kind=shred) as tx:
         await tx.all(None, "profile_lock", profile_id=found.id)
         work = await tx.maybe(Work, "work_open", **found.at)
         if work is None or work.kind is not ProfileTask.SHRED or work.state != "waiting" or work.asked_by == actor.id:

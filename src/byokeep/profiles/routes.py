@@ -24,8 +24,7 @@ from byokeep.http.reply import At, Reply
 from byokeep.http.request import Authenticator, Budget, Id, PathId, Strict, json_body, query_of, spend, whole_number
 from byokeep.kernel.app import WebApp
 from byokeep.profiles import kek, profiles
-from byokeep.profiles.kek import ShownKek
-from byokeep.profiles.kek_store import Dependent, Kek, Rotation
+from byokeep.profiles.kek import Dependent, Kek, Rotation, ShownKek
 from byokeep.profiles.profiles import Expected, Opening, Profile, ProofPicture, Work
 from byokeep.sealing.generation import Generation
 

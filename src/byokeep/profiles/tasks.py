@@ -49,9 +49,9 @@ from byokeep.jobs.jobs import custody_job
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.rows import Row
 from byokeep.kernel.sops import SopRun
-from byokeep.profiles import openings, profiles
+from byokeep.profiles import kek, openings, profiles
 from byokeep.profiles.incident import told
-from byokeep.profiles.kek_store import ProfileCustody
+from byokeep.profiles.kek import ProfileCustody
 from byokeep.profiles.login import Bench, ProfileApp, log_in, open_into, reseal, validate
 from byokeep.profiles.profiles import DEAD_S, WORK_TASK, Opening, Profile, Work, locked
 from byokeep.sealing.generation import Generation, key_of
@@ -228,17 +228,9 @@ async def destroy_all(app: ProfileApp, actor: Actor, custody: ProfileCustody, pr
     return len(left)
 
 
-async def destroy_one(app: ProfileApp, actor: Actor, custody: ProfileCustody, row: Generation) -> None:
-    """Destroy one generation's record and blob; its key is *destroyed* from then on."""
-    ref = ProfileRef(row.client_id, row.profile_id)
-    if row.record_version in await custody.live_versions(ref):
-        await custody.destroy(ref, [row.record_version])
-    await _destroy_blob(app, actor, row)
-
-
 async def _destroy_blob(app: ProfileApp, actor: Actor, row: Generation) -> None:
     async with app.db.begin(client_id=row.client_id) as tx:
-        await openings.destroy_key(tx, app, actor, row)
+        await kek.destroy_key(tx, app, actor, row)
     await app.artifacts.delete(row.client_id, key_of(row))
     async with app.db.begin(client_id=row.client_id) as tx:
         await tx.maybe(UUID, "generation_gone", **row.at)
@@ -376,7 +368,7 @@ async def _retire(app: ProfileApp, client_id: ClientId, profile_id: UUID) -> Non
         rows = await tx.all(Generation, "generations_of", **now.at, limit=_AT_ONCE)
         for row in rows:
             if row.generation < now.generation and row.key_state is KeyState.ACTIVE:
-                await openings.move_key(tx, app, actor, row, to=KeyState.DEACTIVATED, reason="superseded")
+                await kek.move_key(tx, app, actor, row, to=KeyState.DEACTIVATED, reason="superseded")
     if now.state is life.ProfileState.SHREDDED:
         async with _custody(app, client_id, profile_id) as custody:
             await destroy_all(app, actor, custody, now)
@@ -389,8 +381,12 @@ async def _retire(app: ProfileApp, client_id: ClientId, profile_id: UUID) -> Non
     old = [row for row in old if row.gone_at is None]
     if old:
         async with _custody(app, client_id, profile_id) as custody:
+            ref = ProfileRef(client_id, profile_id)
+            live = await custody.live_versions(ref)
+            if gone := [row.record_version for row in old if row.record_version in live]:
+                await custody.destroy(ref, gone)
             for row in old:
-                await destroy_one(app, actor, custody, row)
+                await _destroy_blob(app, actor, row)
 
 
 async def sweep_seals(app: ProfileApp, *, older_than_s: int = CUT_OFF_S) -> int:

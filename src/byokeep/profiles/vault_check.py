@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Integrity, NotFound
@@ -24,15 +23,17 @@ from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import ArtifactKey, parse_record
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.record import record
-from byokeep.profiles.kek_store import KekApp, ProfileCustody, custody_of
+from byokeep.profiles.kek import (
+    BLOB_MISSING,
+    BLOB_ORPHAN,
+    RECORD_MISSING,
+    RECORD_ORPHAN,
+    UNKNOWN,
+    KekApp,
+    ProfileCustody,
+    custody_of,
+)
 from byokeep.sealing.generation import Generation
-
-RECORD_MISSING: Final = "profile_record_missing"
-RECORD_ORPHAN: Final = "profile_record_orphan"
-BLOB_MISSING: Final = "profile_blob_missing"
-BLOB_ORPHAN: Final = "profile_blob_orphan"
-FINDINGS: Final = (RECORD_MISSING, RECORD_ORPHAN, BLOB_MISSING, BLOB_ORPHAN)
-UNKNOWN: Final = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -552,9 +552,7 @@ def wrapped_of(record: SealedRecord) -> Wrapped:
 
 def context_of(manifest: Manifest) -> KeyContext:
     """Return what the key of a manifest's blob is wrapped for."""
-    return KeyContext(
-        environment=manifest.environment, client_id=manifest.client_id, profile_id=manifest.profile_id
-    )  # fmt: skip
+    return KeyContext(environment=manifest.environment, client_id=manifest.client_id, profile_id=manifest.profile_id)
 
 
 async def _digest(artifacts: ArtifactStore, generation: Generation) -> bytes | None:

@@ -185,9 +185,7 @@ def _wrapped(scope: KekScope, reply: BaoReply) -> Wrapped:
     found = _CIPHERTEXT.match(ciphertext)
     if found is None:
         raise Unavailable("store_garbage")
-    return Wrapped(
-        holder=TRANSIT, kek_id=scope.tenant_kek, kek_version=int(found.group(1)), ciphertext=ciphertext
-    )  # fmt: skip
+    return Wrapped(holder=TRANSIT, kek_id=scope.tenant_kek, kek_version=int(found.group(1)), ciphertext=ciphertext)
 
 
 def _status(scope: KekScope, data: Mapping[str, Any]) -> KekStatus:

@@ -29,7 +29,7 @@ from byokeep.keys.onboard import sweep_orphans
 from byokeep.keys.verify_key import Task, verify_key, waits
 from byokeep.keys.webhooks import sweep_webhooks
 from byokeep.profiles import kek_tasks, tasks
-from byokeep.profiles.kek_store import KekApp
+from byokeep.profiles.kek import KekApp
 from byokeep.profiles.login import ProfileApp
 from byokeep.telemetry.log import get_log
 from byokeep.telemetry.spans import span
