@@ -224,7 +224,7 @@ async def test_nothing_is_served_before_the_look_of_a_start(monkeypatch: pytest.
     async def ports(_: object) -> AsyncIterator[Any]:
         yield type("App", (), {"db": None})()
 
-    monkeypatch.setattr(serve, "broker_app", ports)
+    monkeypatch.setattr(serve.wiring, "broker_app", ports)
     for name, step in (("must_be_bounded", "bounded"), ("must_record", "record"), ("at_start", "look"),
                        ("_listen", "listen")):  # fmt: skip
         monkeypatch.setattr(serve, name, partial(note, step))

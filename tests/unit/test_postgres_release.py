@@ -119,7 +119,6 @@ async def test_production_asks_before_it_writes_or_serves(tmp_path: Path, monkey
         yield old
 
     monkeypatch.setattr(wiring, "database", database)
-    monkeypatch.setattr(installation, "database", database)
     monkeypatch.setattr(wiring, "_login", AsyncMock())
     begun = [
         installation.install(settings, None), installation.provision_external(settings, Secret("token")),

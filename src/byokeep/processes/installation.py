@@ -41,18 +41,7 @@ from byokeep.jobs.gatekeep import close_copy
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.durable_write import durable_write
 from byokeep.kernel.ports import ArtifactStore, Database
-from byokeep.processes.wiring import (
-    ACCOUNT_KEY,
-    broker_app,
-    credentials,
-    database,
-    database_url,
-    embedded_store,
-    limits,
-    require_production_release,
-    store_http,
-    web_app,
-)
+from byokeep.processes import wiring
 from byokeep.settings import Settings
 from byokeep.tenancy import bootstrap, operators
 
@@ -78,7 +67,7 @@ async def install(settings: Settings, store: EmbeddedOpenBao | None) -> bool:
     if store is not None and await bring_up(store, _desired(settings, installation)):
         await _record_provisioning(settings)
     await _first_identities(settings)
-    async with broker_app(settings) as app:
+    async with wiring.broker_app(settings) as app:
         copied = await settle(settings, app)
         async with app.db.begin(every_client=True) as tx:
             await switches.install(tx, app)
@@ -89,31 +78,31 @@ async def _migrated(settings: Settings) -> UUID:
     """Bring the database to this release; return the installation in it."""
     from byokeep.adapters.postgres.migrations import migrate  # noqa: PLC0415 - Alembic, which no server process needs
 
-    async with database(settings, "byokeep_owner") as db:
-        await require_production_release(db, settings.environment)
-    await asyncio.to_thread(migrate, database_url(settings, "byokeep_owner"))
-    async with database(settings, "byokeep_web") as db:
+    async with wiring.database(settings, "byokeep_owner") as db:
+        await wiring.require_production_release(db, settings.environment)
+    await asyncio.to_thread(migrate, wiring.database_url(settings, "byokeep_owner"))
+    async with wiring.database(settings, "byokeep_web") as db:
         return (await bootstrap.installation(db, SystemIds(), settings.environment)).id
 
 
 async def _record_provisioning(settings: Settings) -> None:
-    async with web_app(settings) as app:
+    async with wiring.web_app(settings) as app:
         await bootstrap.store_provisioned(app)
 
 
 def _desired(settings: Settings, installation: UUID) -> Desired:
     return Desired(
         installation_id=installation, environment=settings.environment,
-        lease_token_ttl_s=limits(settings).lease_token_ttl_s, lease_cidrs=settings.networks,
+        lease_token_ttl_s=wiring.limits(settings).lease_token_ttl_s, lease_cidrs=settings.networks,
         per_second=settings.store_calls_per_second or None,
     )  # fmt: skip
 
 
 async def _first_identities(settings: Settings) -> None:
-    place = private_dir(credentials(settings))
-    if not (place / ACCOUNT_KEY).exists():
-        await asyncio.to_thread(durable_write, place / ACCOUNT_KEY, SystemIds().token().encode())
-    async with broker_app(settings) as app:
+    place = private_dir(wiring.credentials(settings))
+    if not (place / wiring.ACCOUNT_KEY).exists():
+        await asyncio.to_thread(durable_write, place / wiring.ACCOUNT_KEY, SystemIds().token().encode())
+    async with wiring.broker_app(settings) as app:
         with contextlib.suppress(Conflict):  # somebody is set up already
             token = await operators.bootstrap(app)
             await asyncio.to_thread(durable_write, place / "admin.token", token.reveal() + b"\n")
@@ -122,15 +111,15 @@ async def _first_identities(settings: Settings) -> None:
 
 async def recover(settings: Settings, name: str) -> Secret:
     """Return an invitation for an admin who is locked out; it takes this host's own credentials of the broker."""
-    async with broker_app(settings) as app:
+    async with wiring.broker_app(settings) as app:
         return await operators.recover(app, name)
 
 
 async def renew_machines(settings: Settings) -> None:
     """Give each machine of the embedded stack whose token is older than 30 days a new one, in its file."""
-    place = credentials(settings)
+    place = wiring.credentials(settings)
     if any(_due(place / f"{name}.token") for name in MACHINES):
-        async with broker_app(settings) as app:
+        async with wiring.broker_app(settings) as app:
             await _renew_machines(place, app)
 
 
@@ -160,19 +149,19 @@ async def rotate_leases(settings: Settings, admin_token: Secret | None) -> int:
     Returns:
         The new version's number.
     """
-    async with store_http(settings) as http:
+    async with wiring.store_http(settings) as http:
         if admin_token is not None:
             version = await rotate_lease_key(http, admin_token)
         else:
-            provisioner, _ = await log_in(http, credentials(settings, "provisioner.approle"))
-            root = await generate_root(http, provisioner, embedded_store(settings).recovery_keys())
+            provisioner, _ = await log_in(http, wiring.credentials(settings, "provisioner.approle"))
+            root = await generate_root(http, provisioner, wiring.embedded_store(settings).recovery_keys())
             try:
                 version = await rotate_lease_key(http, root)
             finally:
                 await retire_roots(http, root)
                 root.wipe()
     # In the owner's name: no service may say that this was done.
-    async with database(settings, "byokeep_owner") as owner, web_app(settings) as app:
+    async with wiring.database(settings, "byokeep_owner") as owner, wiring.web_app(settings) as app:
         await bootstrap.store_provisioned(replace(app, db=owner), component="lease-key")
     return version
 
@@ -184,8 +173,8 @@ async def provision_external(settings: Settings, admin_token: Secret) -> dict[st
         ``installation``, ``changed``, ``audit_devices``.
     """
     installation = await _migrated(settings)
-    place = private_dir(credentials(settings))
-    async with store_http(settings) as http:
+    place = private_dir(wiring.credentials(settings))
+    async with wiring.store_http(settings) as http:
         devices = await provision(http, admin_token, _desired(settings, installation), credentials_dir=place)
     await _record_provisioning(settings)
     await install(settings, None)

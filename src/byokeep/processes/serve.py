@@ -31,17 +31,8 @@ from byokeep.core.errors import ByokeepError
 from byokeep.jobs.gatekeep import at_start
 from byokeep.kernel.store_recording import probe
 from byokeep.process import WORKER_READY, say_ready
+from byokeep.processes import wiring
 from byokeep.processes.installation import must_be_bounded, must_record, must_write_once, no_signing_key
-from byokeep.processes.wiring import (
-    broker_app,
-    broker_url,
-    emergency_of,
-    kill_lane,
-    refresher_app,
-    rooms,
-    web_app,
-    worker_app,
-)
 from byokeep.settings import Settings
 from byokeep.telemetry import log, spans
 from byokeep.telemetry.log import no_loose_output
@@ -62,7 +53,7 @@ _OWN: Final = {
 def serve(name: str, settings: Settings) -> None:
     """Run a process until SIGTERM or SIGINT. Blocking."""
     # First: a place of its own in memory takes a process of one thread.
-    worker = partial(_worker, memory=rooms(settings)) if name == "worker" else None
+    worker = partial(_worker, memory=wiring.rooms(settings)) if name == "worker" else None
     place = settings.path("log_dir")
     log.configure(name, path=place / f"{name}.log", level=logging.getLevelNamesMapping()[settings.log_level])
     spans.configure(name, place / "spans.jsonl")
@@ -85,11 +76,11 @@ def serve(name: str, settings: Settings) -> None:
 async def _web(settings: Settings) -> None:
     from byokeep.web.app import create_app as create_web  # noqa: PLC0415 - see the top
 
-    async with web_app(settings) as app:
+    async with wiring.web_app(settings) as app:
         api = create_web(
-            app, partial(authenticate, app), broker_address=broker_url(settings),
+            app, partial(authenticate, app), broker_address=wiring.broker_url(settings),
             broker_ca_file=settings.file("broker_ca_file"),
-            emergency=emergency_of(settings) if settings.embedded_database else None,
+            emergency=wiring.emergency_of(settings) if settings.embedded_database else None,
             broker_document=_broker_document,
         )  # fmt: skip
         await _listen(api, settings.web_listen)
@@ -106,18 +97,18 @@ async def _broker(settings: Settings) -> None:
     from byokeep.broker.rounds import Rounds  # noqa: PLC0415 - see the top
 
     async with AsyncExitStack() as stack:
-        app = await stack.enter_async_context(broker_app(settings))
+        app = await stack.enter_async_context(wiring.broker_app(settings))
         await must_be_bounded(app.db)
         await must_record(app)
         await at_start(app)
         await must_write_once(app.artifacts)
-        emergency = emergency_of(settings)
+        emergency = wiring.emergency_of(settings)
         with suppress(ByokeepError):  # else nothing is leased before the first round
             await probe(app)
         app.platform_chain.proved(app.clock.monotonic())  # from now on: the first checkpoint is due
         rounds = asyncio.create_task(Rounds(app, emergency).run())
         stack.callback(rounds.cancel)
-        lane = await stack.enter_async_context(kill_lane(settings, app))
+        lane = await stack.enter_async_context(wiring.kill_lane(settings, app))
         api = create_broker(
             app, partial(authenticate, app), emergency, passwords=Passwords(), lane=(lane, partial(authenticate, lane))
         )
@@ -127,7 +118,7 @@ async def _broker(settings: Settings) -> None:
 async def _worker(settings: Settings, memory: Rooms) -> None:
     from byokeep.worker.tasks import run as run_worker  # noqa: PLC0415 - see the top
 
-    async with worker_app(settings, memory) as (queue, app, profiles, keys), swept(memory, _swept):
+    async with wiring.worker_app(settings, memory) as (queue, app, profiles, keys), swept(memory, _swept):
         if profiles is not None:
             await must_write_once(profiles.artifacts)
         await run_worker(queue, app, profiles, keys, ready=partial(say_ready, settings.path("log_dir") / WORKER_READY))
@@ -140,7 +131,7 @@ def _swept(count: int, code: str) -> None:
 async def _refresher(settings: Settings) -> None:
     from byokeep.accounts.tasks import run as run_refresher  # noqa: PLC0415 - see the top
 
-    async with refresher_app(settings) as app:
+    async with wiring.refresher_app(settings) as app:
         await run_refresher(app)
 
 

@@ -30,18 +30,10 @@ from byokeep.adapters.files.profile_notes import HandOffNotes, ProofFiles
 from byokeep.adapters.files.reserve import Reserves
 from byokeep.adapters.files.slots import SlotDirectory
 from byokeep.adapters.files.tombstones import TombstoneFile
+from byokeep.adapters.openbao import ports
 from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, audit_files
 from byokeep.adapters.openbao.login import AppRoleLogin, read_private
-from byokeep.adapters.openbao.ports import (
-    BaoIntake,
-    BaoProfileRecords,
-    BaoScanKey,
-    EntityCutoff,
-    ProbedStoreHealth,
-    StoreNodes,
-    TransitSigner,
-)
 from byokeep.adapters.openbao.provisioning import LOGIN_LIFE_S, MACHINE_KEY_PATH, TOKEN_KEY_PATH, require_version
 from byokeep.adapters.postgres.database import PostgresDatabase, build_app
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres, require_release
@@ -207,8 +199,8 @@ async def web_app(settings: Settings) -> AsyncIterator[WebApp]:
         found = await bootstrap.installation(db, SystemIds(), settings.environment)
         yield WebApp(
             **_common(settings, db, found.id),
-            intake=BaoIntake(login),
-            scan_key=BaoScanKey(login),
+            intake=ports.BaoIntake(login),
+            scan_key=ports.BaoScanKey(login),
             token_key=await _token_key(login),
             check_format=check_format,
             platform_urls=settings.platform_urls,
@@ -229,16 +221,16 @@ async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
         stack.callback(tombstones.close)
         yield BrokerApp(
             **_common(settings, db, found),
-            signer=TransitSigner(login),
-            cutoff=EntityCutoff(login, confirm=nodes.confirm if nodes else None),
+            signer=ports.TransitSigner(login),
+            cutoff=ports.EntityCutoff(login, confirm=nodes.confirm if nodes else None),
             store_audit=FileStoreAudit(login, store_audit_files(settings), nodes=nodes.all if nodes else None),
-            store_health=ProbedStoreHealth(login.http),
+            store_health=ports.ProbedStoreHealth(login.http),
             checkpoints=checkpoints,
             token_key=await _token_key(login),
             machine_key=await _token_key(login, MACHINE_KEY_PATH),
             store_address=store_address(settings),
             artifacts=artifact_store(settings),
-            records=BaoProfileRecords(login),
+            records=ports.BaoProfileRecords(login),
             tombstones=tombstones,
         )
 
@@ -362,11 +354,11 @@ async def _login(stack: AsyncExitStack, settings: Settings, machine: str) -> App
     return login
 
 
-def _nodes(stack: AsyncExitStack, settings: Settings, login: AppRoleLogin) -> StoreNodes | None:
+def _nodes(stack: AsyncExitStack, settings: Settings, login: AppRoleLogin) -> ports.StoreNodes | None:
     """Return the nodes of the store's cluster; the embedded store is one node."""
     if settings.embedded_store:
         return None
-    nodes = StoreNodes(
+    nodes = ports.StoreNodes(
         login, ca_file=settings.file("store_ca_file"),
         outlived_s=LOGIN_LIFE_S + limits(settings).lease_token_ttl_s + _CLOCKS_S,
     )  # fmt: skip

@@ -42,16 +42,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from byokeep.adapters.openbao import provisioning
 from byokeep.adapters.openbao.login import log_in, private_dir, read_private
-from byokeep.adapters.openbao.provisioning import (
-    Desired,
-    content_hash,
-    generate_root,
-    provision,
-    recorded_content,
-    require_version,
-    retire_roots,
-)
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.kernel.durable_write import durable_write, sync_directory
@@ -256,7 +248,7 @@ class EmbeddedOpenBao:
         try:
             async with BaoHttp(self.address) as http:
                 await self._until_active(http)
-                await require_version(http)
+                await provisioning.require_version(http)
         except BaseException:
             await self.stop()
             raise
@@ -340,7 +332,7 @@ class EmbeddedOpenBao:
         self.initial_root = Secret(root)
 
 
-async def bring_up(server: EmbeddedOpenBao, desired: Desired) -> tuple[str, ...]:
+async def bring_up(server: EmbeddedOpenBao, desired: provisioning.Desired) -> tuple[str, ...]:
     """Provision a started node when its content is not the desired one, and leave no root token behind.
 
     Returns the proven audit devices; none when nothing had to be done.
@@ -358,14 +350,14 @@ async def bring_up(server: EmbeddedOpenBao, desired: Desired) -> tuple[str, ...]
         root = server.initial_root
         if root is None:
             provisioner, _ = await log_in(http, credentials / "provisioner.approle")
-            wanted = content_hash(desired)
-            if not server.root_live.exists() and await recorded_content(http, provisioner) == wanted:
+            wanted = provisioning.content_hash(desired)
+            if not server.root_live.exists() and await provisioning.recorded_content(http, provisioner) == wanted:
                 await http.request("POST", "auth/token/revoke-self", token=provisioner)
                 return ()
             await asyncio.to_thread(durable_write, server.root_live, b"")
-            root = await generate_root(http, provisioner, server.recovery_keys())
-        devices = await provision(http, root, desired, credentials_dir=credentials)
-        await retire_roots(http, root)
+            root = await provisioning.generate_root(http, provisioner, server.recovery_keys())
+        devices = await provisioning.provision(http, root, desired, credentials_dir=credentials)
+        await provisioning.retire_roots(http, root)
         root.wipe()
         server.initial_root = None
         for marker in (server.root_live, server.unfinished):
