@@ -167,10 +167,15 @@ async def test_on_a_full_disk_kill_and_revoke_work_and_are_recorded(together: Si
 
 
 async def down(world: World) -> None:
-    """Use up the room that the database has set aside for itself, until it falls over."""
+    """Use up the room that the database has set aside for itself, until it falls over and takes all sessions along."""
     with contextlib.suppress(Unavailable):
         while True:
             await world.sql("SELECT pg_logical_emit_message(true, 'filler', repeat('x', 1000000))")
+
+    async def gone() -> bool:
+        return (await world.ask("operator", "GET", "/v1/clients")).status == 503
+
+    await until(gone, 20, "the end of the other sessions")
 
 
 @pytest.mark.parametrize("first", ["revoke", "kill"])
