@@ -1,4 +1,7 @@
-"""What every test shares: how hypothesis searches, and which tests need engines. Fixtures live beside their tests."""
+"""What every test shares: how hypothesis searches, which tests need engines, and in what order folders run.
+
+Fixtures live beside their tests.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from tests.support import engines
 
 engines_left_out = engines.engines_left_out
+FOLDERS = ("e2e", "faults", "leak", "closed", "contract", "flows", "unit")  # by how long a file of each takes
 
 # The same examples on every run, so that a red run is red again; `make campaign` searches wider and at random.
 settings.register_profile(
@@ -26,8 +30,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs engines, before ``-m`` selects."""
+    """Mark what needs engines, before ``-m`` selects; what takes long comes first, so that none waits for it alone."""
     engines.mark(items)
+    items.sort(key=lambda item: FOLDERS.index(item.path.relative_to(engines.TESTS).parts[0]))
 
 
 def pytest_collection_finish() -> None:
