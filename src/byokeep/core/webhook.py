@@ -31,7 +31,7 @@ from byokeep.core.errors import RateLimited, Rejected, Unauthenticated
 MAX_BODY: Final = 1 << 20  # bytes
 MIN_KEY: Final = 16  # bytes
 MAX_KEYS: Final = 2  # the current and the previous one
-WINDOW_S: Final = 300
+WINDOW_S: Final = 300  # how old, or how far ahead, a timestamp may be
 MAX_REMEMBERED: Final = 10_000
 _TIKTOK: Final = re.compile(r"t=(\d{1,12}),\s?s=([0-9a-fA-F]{64})\Z")
 
@@ -167,13 +167,7 @@ class SeenDeliveries:
 
 
 def verify(
-    scheme: Scheme,
-    headers: Iterable[tuple[str, str]],
-    body: bytes,
-    keys: Sequence[bytes],
-    *,
-    now: float,
-    window_s: int = WINDOW_S,
+    scheme: Scheme, headers: Iterable[tuple[str, str]], body: bytes, keys: Sequence[bytes], *, now: float
 ) -> Delivery:
     """Verify a delivery; :meth:`Memory.claim` is the caller's next step.
 
@@ -182,7 +176,6 @@ def verify(
         body: The raw bytes.
         keys: One key, or two while a secret is being replaced.
         now: Unix seconds.
-        window_s: How old, or how far ahead, a timestamp may be, in seconds.
 
     Raises:
         Unauthenticated: ``webhook_no_key``, ``webhook_unsigned``, ``webhook_signature_malformed``,
@@ -199,9 +192,9 @@ def verify(
     fits = [hmac.compare_digest(hmac.digest(key, signed, scheme.digest), given) for key in keys]
     if not any(fits):
         raise Unauthenticated("webhook_signature_wrong")
-    if sent_at is not None and now - sent_at > window_s:
+    if sent_at is not None and now - sent_at > WINDOW_S:
         raise Unauthenticated("webhook_too_old")
-    if sent_at is not None and sent_at - now > window_s:
+    if sent_at is not None and sent_at - now > WINDOW_S:
         raise Unauthenticated("webhook_from_the_future")
     if scheme.documents and not _is_object(body):
         raise Unauthenticated("webhook_other_kind")
@@ -226,9 +219,7 @@ def answer(scheme: Scheme, challenge: str, key: bytes) -> str:
     return made.hex() if scheme.challenge == "hex" else scheme.prefix + base64.b64encode(made).decode()
 
 
-def removed_user(
-    signed_request: str, keys: Sequence[bytes], memory: SeenDeliveries, *, now: float, window_s: int = WINDOW_S
-) -> Removal:
+def removed_user(signed_request: str, keys: Sequence[bytes], memory: SeenDeliveries, *, now: float) -> Removal:
     """Return who Meta says has removed the app: the field ``signed_request`` of its form. Once for each call.
 
     Args:
@@ -236,7 +227,6 @@ def removed_user(
         keys: One key, or two while a secret is being replaced.
         memory: Where the call is remembered; :meth:`Memory.forget` it when handling it failed.
         now: Unix seconds.
-        window_s: How old, or how far ahead, the call may be, in seconds.
 
     Raises:
         Unauthenticated: As :func:`verify`, or ``webhook_replayed``.
@@ -258,10 +248,10 @@ def removed_user(
         raise Unauthenticated("webhook_signature_malformed") from None
     if kind != "HMAC-SHA256" or type(made) is not int or not re.fullmatch(r"\d{1,32}", str(user)):
         raise Unauthenticated("webhook_signature_malformed")
-    if abs(now - made) > window_s:
+    if abs(now - made) > WINDOW_S:
         raise Unauthenticated("webhook_too_old" if now > made else "webhook_from_the_future")
     found = Removal(hashlib.sha256(b"removal\0" + payload).digest(), str(user))
-    memory.claim(found.id, now=now, until=made + window_s)
+    memory.claim(found.id, now=now, until=made + WINDOW_S)
     return found
 
 
