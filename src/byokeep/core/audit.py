@@ -128,11 +128,6 @@ def chain_hash(*, prev: bytes, chain: UUID, seq: int, at_us: int, writer: str, p
     return sha256(DOMAIN + prev + _PLACE.pack(chain.bytes, seq, at_us, len(name)) + name + payload).digest()
 
 
-def _hash_after(prev: bytes, record: Record) -> bytes:
-    chain, seq, at_us, writer, payload, *_ = record
-    return chain_hash(prev=prev, chain=chain, seq=seq, at_us=at_us, writer=writer, payload=payload)
-
-
 def verify_chain(
     records: Iterable[Record],
     *,
@@ -184,16 +179,18 @@ def verify_log(
     known = {chain: dict(points) for chain, points in (through or {}).items()}
     rest = iter(records)
     for record in rest:
-        chain = only or record.chain
+        of, seq, at_us, writer, payload, stored, claimed = record
+        chain = only or of
         _, last, prev = heads.get(chain) or empty(chain)
-        if record.seq != last + 1 or record.chain != chain:
+        if seq != last + 1 or (of is not chain and of != chain):
             raise _misplaced(record, rest, chain, last + 1)
-        digest = _hash_after(prev, record)
-        if digest != record.hash or (record.prev is not None and record.prev != prev):
-            raise _broken(chain, record.seq, _why_unequal(record, prev))
-        if chain in known and known[chain].pop(record.seq, digest) != digest:
-            raise _broken(chain, record.seq, "forked")
-        heads[chain] = ChainHead(chain, record.seq, digest)
+        name = writer.encode()  # as `chain_hash` does, without a call for each record
+        digest = sha256(DOMAIN + prev + _PLACE.pack(chain.bytes, seq, at_us, len(name)) + name + payload).digest()
+        if digest != stored or (claimed is not None and claimed != prev):
+            raise _broken(chain, seq, _why_unequal(record, prev))
+        if chain in known and known[chain].pop(seq, digest) != digest:
+            raise _broken(chain, seq, "forked")
+        heads[chain] = ChainHead(chain, seq, digest)
     for chain, points in known.items():
         _must_be_met(chain, heads.get(chain) or empty(chain), points)
     return heads
@@ -210,7 +207,9 @@ def _why_unequal(record: Record, prev: bytes) -> str:
     """A record whole in itself that follows something else was moved or follows a replaced one."""
     if record.prev is None or record.prev == prev:
         return "edited"
-    return "unlinked" if _hash_after(record.prev, record) == record.hash else "edited"
+    chain, seq, at_us, writer, payload, *_ = record
+    own = chain_hash(prev=record.prev, chain=chain, seq=seq, at_us=at_us, writer=writer, payload=payload)
+    return "unlinked" if own == record.hash else "edited"
 
 
 def _misplaced(record: Record, rest: Iterator[Record], chain: UUID, seq: int) -> Integrity:
