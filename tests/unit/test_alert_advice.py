@@ -7,7 +7,7 @@ from pathlib import Path
 
 from byokeep.core import kek
 from byokeep.core.next_steps import of_alert
-from byokeep.profiles import vault_check
+from byokeep.profiles.kek import FINDINGS
 
 SRC = Path(__file__).parents[2] / "src" / "byokeep"
 RAISES = {
@@ -63,6 +63,6 @@ def test_each_reason_of_an_alert_has_advice() -> None:
     more = {one.value for one in kek.KekFinding} | {"node_not_named", "subject_unrecorded", "token_unrecorded"}
     more |= {"kek_due", "kek_overdue", "machine_token_ends", "person_token_ends"}
     more |= {"blocked_store_unreachable", "blocked_switch_closed", "blocked_whatever"}  # the runner's own code
-    more |= {vault_check.RECORD_MISSING, vault_check.RECORD_ORPHAN, vault_check.BLOB_MISSING, vault_check.BLOB_ORPHAN}
+    more |= set(FINDINGS)
     without = {one: reasons.get(one, "") for one in (*reasons, *more) if not of_alert(one)}
     assert not without

@@ -253,16 +253,10 @@ class KeyContext:
         return KekScope(environment=self.environment, client_id=self.client_id)
 
     @property
-    def pairs(self) -> Mapping[str, str]:
-        """The context as text pairs. No secret is in it."""
-        return MappingProxyType(
-            {"environment": self.environment.value, "client": str(self.client_id), "profile": str(self.profile_id)}
-        )
-
-    @property
     def canonical(self) -> bytes:
-        """The context as bytes: one context has one spelling, and no two contexts share one."""
-        return canonical_json({"format": _FORMAT, **self.pairs})
+        """The context as bytes, no secret among them: one context has one spelling, and no two contexts share one."""
+        ids = {"client": str(self.client_id), "profile": str(self.profile_id)}
+        return canonical_json({"format": _FORMAT, "environment": self.environment.value, **ids})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

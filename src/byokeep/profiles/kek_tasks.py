@@ -448,8 +448,7 @@ async def _turn(tx: Tx, app: App, actor: Actor, made: Kek, identity: str, *, rea
             await kek.move(tx, app, actor, old, to=KeyState.DEACTIVATED, reason="rotated")
     rotation = await tx.one(
         Rotation, "kek_rotation_start", id=app.ids.uuid(), client_id=made.client_id, holder=TRANSIT,
-        kek_id=made.kek_id,
-        from_version=made.version - 1, to_version=made.version, reason=reason, started_by=actor.id,
+        kek_id=made.kek_id, from_version=made.version - 1, to_version=made.version, reason=reason, started_by=actor.id,
     )  # fmt: skip
     rotation = await tx.one(Rotation, "kek_rotation_get", id=rotation.id)
     await kek.note(tx, EventName.KEK_ROTATED, actor, now, from_version=made.version - 1,

@@ -23,16 +23,8 @@ from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import ArtifactKey, parse_record
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.record import record
-from byokeep.profiles.kek import (
-    BLOB_MISSING,
-    BLOB_ORPHAN,
-    RECORD_MISSING,
-    RECORD_ORPHAN,
-    UNKNOWN,
-    KekApp,
-    ProfileCustody,
-    custody_of,
-)
+from byokeep.profiles import kek
+from byokeep.profiles.kek import KekApp, ProfileCustody, custody_of
 from byokeep.sealing.generation import Generation
 
 
@@ -54,7 +46,7 @@ async def check_vault(app: KekApp, actor: Actor, client_id: ClientId) -> list[St
     try:
         found = await _compared(app, actor, client_id)
     except ByokeepError:
-        await _on_record(app, actor, client_id, Outcome.FAILED, found=0, cause=UNKNOWN)
+        await _on_record(app, actor, client_id, Outcome.FAILED, found=0, cause=kek.UNKNOWN)
         raise
     async with app.db.begin(client_id=client_id) as tx:
         for one in found:
@@ -82,16 +74,16 @@ async def _compared(app: KekApp, actor: Actor, client_id: ClientId) -> list[Stra
             own = [row for row in rows if row.profile_id == profile_id]
             found += await _records(custody, client_id, profile_id, own, under_way)
     if strange:
-        return [*found, Stray(finding=BLOB_ORPHAN, profile_id=client_id, place="strange")]
+        return [*found, Stray(finding=kek.BLOB_ORPHAN, profile_id=client_id, place="strange")]
     there = {(one.profile_id, one.generation, one.random): one for one in blobs}
     wanted = {(row.profile_id, row.generation, row.dek_id.hex): row for row in rows}
     found += [
-        Stray(finding=BLOB_MISSING, profile_id=row.profile_id, place=f"{row.generation}-{row.dek_id}")
+        Stray(finding=kek.BLOB_MISSING, profile_id=row.profile_id, place=f"{row.generation}-{row.dek_id}")
         for key, row in wanted.items()
         if row.gone_at is None and key not in there
     ]
     found += [
-        Stray(finding=BLOB_ORPHAN, profile_id=one.profile_id, place=f"{one.generation}-{UUID(one.random)}")
+        Stray(finding=kek.BLOB_ORPHAN, profile_id=one.profile_id, place=f"{one.generation}-{UUID(one.random)}")
         for key, one in there.items()
         if (key not in wanted or wanted[key].gone_at is not None) and str(UUID(one.random)) not in under_way
     ]
@@ -106,14 +98,15 @@ async def _records(
     standing = {row.record_version for row in rows if row.gone_at is None}
     known = {str(row.dek_id) for row in rows if row.gone_at is None} | under_way
     found = [
-        Stray(finding=RECORD_MISSING, profile_id=profile_id, place=str(version)) for version in sorted(standing - live)
+        Stray(finding=kek.RECORD_MISSING, profile_id=profile_id, place=str(version))
+        for version in sorted(standing - live)
     ]
     for version in sorted(live - standing):
         dek = ""
         with suppress(Integrity, NotFound):
             dek = str(parse_record(await custody.read(ref, version)).dek_id)
         if dek not in known:
-            found.append(Stray(finding=RECORD_ORPHAN, profile_id=profile_id, place=str(version)))
+            found.append(Stray(finding=kek.RECORD_ORPHAN, profile_id=profile_id, place=str(version)))
     return found
 
 
