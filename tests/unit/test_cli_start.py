@@ -18,8 +18,8 @@ try:
 finally:
     print(*sys.modules, file=sys.stderr)
 """
-NEVER = {"aiohttp", "alembic", "cryptography", "fastapi", "granian", "httpx2", "playwright", "procrastinate", "psycopg",
-         "pydantic", "sqlalchemy", "structlog", "tink"}  # fmt: skip
+NEVER = {"aiohttp", "cryptography", "fastapi", "granian", "httpx2", "playwright", "procrastinate", "psycopg",
+         "pydantic", "structlog", "tink"}  # fmt: skip
 
 
 def loaded(*words: str, code: int = 0) -> list[str]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import byokeep
 
-SERVER = ("alembic", "argon2", "fastapi", "granian", "opentelemetry", "procrastinate", "psycopg", "psycopg_pool",
-          "rfc8785", "sqlalchemy", "structlog", "uvloop", "pydantic", "boto3", "hyperscan", "starlette")  # fmt: skip
+SERVER = ("argon2", "fastapi", "granian", "opentelemetry", "procrastinate", "psycopg", "psycopg_pool",
+          "rfc8785", "structlog", "uvloop", "pydantic", "boto3", "hyperscan", "starlette")  # fmt: skip
 CLI = ("cryptography", "cyclopts", "rich")
 BROWSER = ("playwright", "tink", "zstandard")
 LOADED = """

@@ -10,10 +10,34 @@ import pytest
 from byokeep.processes import serve
 
 FOREIGN = {
-    "web": {"byokeep.broker.app", "byokeep.accounts.tasks", "byokeep.worker.tasks", "alembic"},
-    "broker": {"byokeep.web.app", "byokeep.accounts.tasks", "byokeep.worker.tasks", "alembic"},
-    "worker": {"byokeep.web.app", "byokeep.broker.app", "byokeep.accounts.tasks", "alembic", "fastapi", "granian"},
-    "refresher": {"byokeep.web.app", "byokeep.broker.app", "byokeep.worker.tasks", "alembic", "fastapi", "granian"},
+    "web": {
+        "byokeep.broker.app",
+        "byokeep.accounts.tasks",
+        "byokeep.worker.tasks",
+        "byokeep.adapters.postgres.migrations",
+    },
+    "broker": {
+        "byokeep.web.app",
+        "byokeep.accounts.tasks",
+        "byokeep.worker.tasks",
+        "byokeep.adapters.postgres.migrations",
+    },
+    "worker": {
+        "byokeep.web.app",
+        "byokeep.broker.app",
+        "byokeep.accounts.tasks",
+        "byokeep.adapters.postgres.migrations",
+        "fastapi",
+        "granian",
+    },
+    "refresher": {
+        "byokeep.web.app",
+        "byokeep.broker.app",
+        "byokeep.worker.tasks",
+        "byokeep.adapters.postgres.migrations",
+        "fastapi",
+        "granian",
+    },
 }
 
 
@@ -25,4 +49,4 @@ def test_a_process_does_not_load_what_the_others_need(name: str) -> None:
     loaded = set(done.stdout.split())
     assert set(serve._OWN[name]) <= loaded
     assert not loaded & FOREIGN[name]
-    assert {"sqlalchemy", "structlog"} <= loaded  # the look at what is loaded sees what all of them need
+    assert {"psycopg", "structlog"} <= loaded  # the look at what is loaded sees what all of them need

@@ -225,7 +225,7 @@ optional-dependencies = {y = ["e"]}
         ("from byokeep.core import errors", None),
         ("from byokeep.adapters import kv", "jobs may import core, kernel, tenancy, audit"),
         ("def late():\n    import byokeep.adapters.kv", "jobs may import core, kernel, tenancy, audit"),
-        ("import sqlalchemy", "jobs may not import sqlalchemy"),
+        ("import psycopg", "jobs may not import psycopg"),
         ("import byokeep.tenancy.clients", None),
         ("import byokeep.profiles.profiles", "jobs may import core, kernel, tenancy, audit"),
         ("import byokeep_sim.server", "jobs may import core, kernel, tenancy, audit"),

@@ -76,7 +76,7 @@ async def install(settings: Settings, store: EmbeddedOpenBao | None) -> bool:
 
 async def _migrated(settings: Settings) -> UUID:
     """Bring the database to this release; return the installation in it."""
-    from byokeep.adapters.postgres.migrations import migrate  # noqa: PLC0415 - Alembic, which no server process needs
+    from byokeep.adapters.postgres.migrations import migrate  # noqa: PLC0415 - no server process needs it
 
     async with wiring.database(settings, "byokeep_owner") as db:
         await wiring.require_production_release(db, settings.environment)

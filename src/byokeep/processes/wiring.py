@@ -86,7 +86,7 @@ def store_audit_files(settings: Settings) -> dict[str, Path]:
 
 
 def database_url(settings: Settings, role: str) -> str:
-    """Return the SQLAlchemy URL of a role, ``byokeep_web`` and so on; it holds no password."""
+    """Return the URL of a role, ``byokeep_web`` and so on; it holds no password."""
     if settings.embedded_database:
         return embedded_database(settings).url(role)
     scheme, _, rest = settings.database_url.partition("://")

@@ -37,11 +37,11 @@ import psycopg
 from psycopg import adapt
 from psycopg.abc import PQGen, Transformer
 from psycopg.adapt import PyFormat
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 from psycopg.rows import dict_row
 from psycopg.waiting import Ready, Wait
-from sqlalchemy.engine import make_url
 
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable
 
@@ -52,12 +52,18 @@ OPTIONS: Final = (
 )
 
 
-def driver_arguments(url: str, application_name: str) -> dict[str, object]:
-    """Return psycopg's connection arguments for a SQLAlchemy URL."""
-    parsed = make_url(url)
-    place: dict[str, object] = dict(parsed.translate_connect_args(username="user", database="dbname"))
+def address_of(url: str) -> dict[str, Any]:
+    """Return the driver's arguments for a URL ``postgresql+psycopg://role@/database?host=...``. Raises Unavailable."""
+    try:
+        return dict(conninfo_to_dict(f"postgresql://{url.partition('://')[2]}"))
+    except psycopg.ProgrammingError:
+        raise unavailable() from None
+
+
+def driver_arguments(url: str, application_name: str) -> dict[str, Any]:
+    """Return the driver's arguments for a URL, with our limits of every wait."""
     every = {"connect_timeout": CONNECT_S, "options": OPTIONS, "application_name": application_name}
-    return place | dict(parsed.query) | every
+    return address_of(url) | every
 
 
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
@@ -307,10 +313,10 @@ _IDLE: Final = TransactionStatus.IDLE
 
 
 class Connections:
-    """At most ``size`` connections to ``url`` (a SQLAlchemy URL)."""
+    """At most ``size`` connections to ``url`` (a URL of the settings)."""
 
     def __init__(self, url: str, *, size: int, name: str) -> None:
-        self._arguments: dict[str, Any] = driver_arguments(url, name)
+        self._arguments = driver_arguments(url, name)
         self._free = asyncio.Semaphore(size)
         self._idle: list[PipelineConnection] = []
         self._closed = False

@@ -102,7 +102,7 @@ def build_app(url: str) -> App:
     """Return the queue of a role (the worker's, where tasks run), not yet opened.
 
     Args:
-        url: SQLAlchemy URL of the database.
+        url: URL of the database.
     """
     quiet()
     connector = PsycopgConnector(
@@ -152,7 +152,7 @@ class PostgresDatabase:
     """:class:`byokeep.kernel.ports.Database` on a pool of connections of one role.
 
     Args:
-        url: SQLAlchemy URL, ``postgresql+psycopg://role@/database?host=...``.
+        url: URL, ``postgresql+psycopg://role@/database?host=...``.
         pool_size: Connections at most.
         statements: Named statements; the packaged ones unless given.
     """

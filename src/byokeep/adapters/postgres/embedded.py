@@ -319,7 +319,7 @@ class EmbeddedPostgres:
         return self._socket_dir / _SOCKET_NAME
 
     def url(self, role: str, *, database: str = DATABASE) -> str:
-        """Return the SQLAlchemy URL of a role. It holds no secret: peer authentication needs none."""
+        """Return the URL of a role. It holds no secret: peer authentication needs none."""
         return f"postgresql+psycopg://{quote(role)}@/{quote(database)}?host={quote(str(self._socket_dir), safe='/')}"
 
     async def start(self) -> None:

@@ -1,7 +1,8 @@
 """Brings a database to the schema of this release, and never back.
 
 Rules
-- A revision (``versions/``) changes tables; it is frozen once released. Expand first, contract a release later.
+- A revision is a file of SQL, ``versions/rNNNN_*.sql``, that changes tables. They run in the order of their numbers;
+  one is frozen once released. Expand first, contract a release later.
 - Functions, triggers, row policies, grants and comments (``objects/*.sql``) are declared, not changed: laid down anew,
   in one transaction with the revisions, whenever their text differs from what stands in the database.
 - The database knows exactly the events of the code, and for each the roles that may write it (``writers.toml``).
@@ -16,17 +17,15 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable
 from hashlib import sha256
 from importlib import resources
-from typing import Final
+from typing import Any, Final, TypeAlias
 
-from alembic import command, op, util
-from alembic.config import Config
-from sqlalchemy import Connection, create_engine, pool, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+import psycopg
+from procrastinate.schema import SchemaManager
 
-from byokeep.core.errors import Conflict, Rejected, Unavailable
+from byokeep.adapters.postgres.connections import address_of
+from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.events import EventName
 from byokeep.core.model import OAUTH_PLATFORMS, PLATFORMS, Provider
 
@@ -38,8 +37,12 @@ _SETS: Final = (
     " WHERE contype = 'c' AND relnamespace = 'byokeep'::regnamespace"
     " AND conname IN (relname || '_platform_ck', relname || '_provider_ck')"
 )
+_REVISION: Final = re.compile(r"r(\d{4})_\w+\.sql\Z")
 _LITERAL: Final = re.compile(r"'([a-z0-9_]+)'")
 _SESSION: Final = {"connect_timeout": 5, "options": "-c timezone=UTC -c lock_timeout=30s -c search_path=pg_catalog"}
+
+
+Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 
 def migrate(url: str) -> None:
@@ -49,33 +52,48 @@ def migrate(url: str) -> None:
         Unavailable: ``database_unavailable``; nothing was changed.
         Conflict: ``schema_newer``, the database was migrated by a later release; ``migration_failed``.
     """
-    engine = create_engine(url, poolclass=pool.NullPool, connect_args=_SESSION, hide_parameters=True)
     try:
-        with engine.begin() as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
-            connection.execute(text("CREATE SCHEMA IF NOT EXISTS byokeep"))
-            command.upgrade(configuration(connection), "head")
+        with psycopg.connect(**address_of(url) | _SESSION) as connection:  # one transaction
+            connection.prepare_threshold = None
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_KEY])
+            _run_revisions(connection)
             _widen_sets(connection)
             _lay_objects(connection)
             # Asked for by the revision with which rows began to have records, once the functions are there.
-            if connection.execute(text("SELECT current_setting('byokeep.state_rows', true)")).scalar() == "on":
-                connection.execute(text("SELECT byokeep.state_rows()"))
-    except util.CommandError:
-        raise Conflict("schema_newer", next_step="Run a release at least as new as the one that migrated.") from None
-    except OperationalError:
+            if _value(connection, "SELECT current_setting('byokeep.state_rows', true)") == "on":
+                connection.execute("SELECT byokeep.state_rows()")
+    except psycopg.OperationalError:
         raise Unavailable("database_unavailable") from None
-    except DBAPIError:
+    except psycopg.Error:
         raise Conflict("migration_failed", next_step="See the database's log; nothing was changed.") from None
-    finally:
-        engine.dispose()
 
 
-def configuration(connection: Connection) -> Config:
-    """Alembic's configuration, bound to a connection whose transaction the caller owns."""
-    config = Config()
-    config.set_main_option("script_location", f"{_PACKAGE.rpartition('.')[0]}:migrations")
-    config.attributes["connection"] = connection
-    return config
+def _run_revisions(connection: Connection) -> None:
+    """Run the revisions that the database has not seen; its newest stands in a table that the first releases named."""
+    connection.execute(script("versions/applied.sql"))
+    newest = str(_value(connection, "SELECT version_num FROM byokeep.alembic_version") or "")
+    folder = resources.files(_PACKAGE).joinpath("versions")
+    revisions = {found[1]: found[0] for entry in folder.iterdir() if (found := _REVISION.match(entry.name))}
+    if newest and newest not in revisions:
+        raise Conflict("schema_newer", next_step="Run a release at least as new as the one that migrated.")
+    for number in sorted(number for number in revisions if number > newest):
+        connection.execute(script(f"versions/{revisions[number]}"))
+        if number == min(revisions):
+            _make_queue(connection)
+        connection.execute("DELETE FROM byokeep.alembic_version")
+        connection.execute("INSERT INTO byokeep.alembic_version VALUES (%s)", [number])
+
+
+def _make_queue(connection: Connection) -> None:
+    """Make the queue's tables as its own release makes them, in a schema beside ours."""
+    connection.execute("CREATE SCHEMA procrastinate; SET LOCAL search_path = procrastinate, pg_catalog")
+    connection.execute(SchemaManager.get_schema())
+    connection.execute(script("versions/queue.sql"))
+
+
+def _value(connection: Connection, query: str) -> object:
+    row = connection.execute(query).fetchone()
+    return row[0] if row else None
 
 
 def script(name: str) -> str:
@@ -103,53 +121,28 @@ def _fields(event: EventName) -> str:
     return "".join(f',"{name}"' for name in sorted(event.fields))
 
 
-def run_script(connection: Connection, sql: str) -> None:
-    """Run SQL of many statements as it stands, without parameters."""
-    connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
-
-
-def runs(name: str) -> Callable[[], None]:
-    """Return a revision's ``upgrade``: it runs the SQL file of that name."""
-
-    def upgrade() -> None:
-        run_script(op.get_bind(), script(f"versions/{name}.sql"))
-
-    return upgrade
-
-
-def refuse() -> None:
-    """Refuse to go back: the ``downgrade`` of every revision."""
-    raise Rejected("downgrade_refused", next_step="Restore a backup made before the upgrade.")
-
-
 def _widen_sets(connection: Connection) -> None:
     """Let every constraint that lists platforms know all that the code knows."""
     known = {"platform": PLATFORMS, "provider": OAUTH_PLATFORMS, "credential_ref.provider": Provider}
-    for table, rule, definition in connection.execute(text(_SETS)):
+    for table, rule, definition in connection.execute(_SETS):
         column = rule.removeprefix(f"{table}_").removesuffix("_ck")
         stands, wanted = set(_LITERAL.findall(definition)), set(known.get(f"{table}.{column}", known[column]))
         if not wanted <= stands:
             listed = ", ".join(f"'{word}'" for word in sorted(wanted | stands))
-            run_script(
-                connection,
+            connection.execute(
                 f"ALTER TABLE byokeep.{table} DROP CONSTRAINT {rule},"
-                f" ADD CONSTRAINT {rule} CHECK ({column} IN ({listed}))",
+                f" ADD CONSTRAINT {rule} CHECK ({column} IN ({listed}))"
             )
 
 
 def _lay_objects(connection: Connection) -> None:
     digest = objects_digest()
-    if connection.execute(text("SELECT digest FROM byokeep.schema_objects")).scalar() == digest:
+    if _value(connection, "SELECT digest FROM byokeep.schema_objects") == digest:
         return
     for name in _OBJECTS:
-        run_script(connection, script(f"objects/{name}.sql"))
-    connection.execute(text("DELETE FROM byokeep.audit_vocabulary"))
-    connection.execute(
-        text("INSERT INTO byokeep.audit_vocabulary (event, writers, fields) VALUES (:event, :writers, :fields)"),
-        [
-            {"event": event.value, "writers": list(writers), "fields": _fields(event)}
-            for event, writers in WRITERS.items()
-        ],
-    )
-    connection.execute(text("DELETE FROM byokeep.schema_objects"))
-    connection.execute(text("INSERT INTO byokeep.schema_objects (digest) VALUES (:digest)"), {"digest": digest})
+        connection.execute(script(f"objects/{name}.sql"))
+    connection.execute("DELETE FROM byokeep.audit_vocabulary; DELETE FROM byokeep.schema_objects")
+    for event, writers in WRITERS.items():
+        row = [event.value, list(writers), _fields(event)]
+        connection.execute("INSERT INTO byokeep.audit_vocabulary (event, writers, fields) VALUES (%s, %s, %s)", row)
+    connection.execute("INSERT INTO byokeep.schema_objects (digest) VALUES (%s)", [digest])
