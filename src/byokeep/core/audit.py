@@ -31,6 +31,7 @@ MAX_LINE: Final = 64 * 1024  # bytes; a record of our vocabulary stays far below
 _PLACE: Final = struct.Struct(">16sqqi")  # chain, seq, microseconds, length of the writer's name
 _WRITER: Final = re.compile(r"[a-z_][a-z0-9_$-]{0,62}\Z")
 _quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
+_decode: Final = json.JSONDecoder().raw_decode  # json.loads looks for white space around it, for half as much again
 _NEXT: Final = "Treat the log as tampered with: keep both copies and compare them from this place on."
 _NEXT_CUT: Final = "Export again: an export must be younger than the checkpoints. If it still ends there, it was cut."
 
@@ -178,19 +179,27 @@ def verify_log(
     heads = dict(starts or {})
     known = {chain: dict(points) for chain, points in (through or {}).items()}
     rest = iter(records)
+    # Of the chain at hand, so that nothing is looked up for each record.
+    last, prev, points, named, at = 0, GENESIS, None, b"", None
     for record in rest:
         of, seq, at_us, writer, payload, stored, claimed = record
         chain = only or of
-        _, last, prev = heads.get(chain) or empty(chain)
+        if chain is not at:
+            if at is not None:
+                heads[at] = ChainHead(at, last, prev)
+            (_, last, prev), points = heads.get(chain) or empty(chain), known.get(chain)
+            named, at = chain.bytes, chain
         if seq != last + 1 or (of is not chain and of != chain):
             raise _misplaced(record, rest, chain, last + 1)
         name = writer.encode()  # as `chain_hash` does, without a call for each record
-        digest = sha256(DOMAIN + prev + _PLACE.pack(chain.bytes, seq, at_us, len(name)) + name + payload).digest()
+        digest = sha256(DOMAIN + prev + _PLACE.pack(named, seq, at_us, len(name)) + name + payload).digest()
         if digest != stored or (claimed is not None and claimed != prev):
             raise _broken(chain, seq, _why_unequal(record, prev))
-        if chain in known and known[chain].pop(seq, digest) != digest:
+        if points is not None and points.pop(seq, digest) != digest:
             raise _broken(chain, seq, "forked")
-        heads[chain] = ChainHead(chain, seq, digest)
+        last, prev = seq, digest
+    if at is not None:
+        heads[at] = ChainHead(at, last, prev)
     for chain, points in known.items():
         _must_be_met(chain, heads.get(chain) or empty(chain), points)
     return heads
@@ -250,7 +259,7 @@ def parse_line(line: bytes) -> Record:
         Integrity: ``bad_audit_line``.
     """
     try:
-        said: Any = json.loads(line.decode())
+        said, _ = _decode(line.decode())  # what follows it shows when it is written again
         prev = bytes.fromhex(said["prev"])
         record = Record(
             _chain(said["chain"]), said["seq"], said["at_us"], said["writer"], said["payload"].encode(),
