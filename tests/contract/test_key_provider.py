@@ -233,6 +233,29 @@ async def test_a_rotation_that_was_cut_is_finished(bao: Bao, case: Case) -> None
     assert (done.newest, done.min_encryption) == (2, 2)
 
 
+@pytest.mark.req("R4.1-7")
+async def test_a_key_of_another_client_opens_under_no_context(bao: Bao, case: Case) -> None:
+    """A runner's lease on another client's wrapped key: not under its own context, not under theirs, not without."""
+    await case.keys.rotate(case.scope, expected=0)
+    wrapped = await case.keys.wrap(Secret(DEK), case.context)
+    mine = dataclasses.replace(case.context, client_id=ClientId(uuid.uuid4()))
+    made = await case.as_client(mine.client_id).rotate(mine.scope, expected=0)
+
+    async def login() -> tuple[BaoHttp, Secret, str]:
+        return bao.http, await bao.lease(mine.client_id, "use", "profile"), "lease-1"
+
+    runner = TransitKeys(login, HERE)
+    assert await code_of(runner.unwrap(dataclasses.replace(wrapped, kek_id=made.kek_id), mine)) == "wrapped_key_broken"
+    with pytest.raises(Denied, match="store_denied"):
+        await runner.unwrap(wrapped, case.context)
+    own = await case.as_client(mine.client_id).wrap(Secret(DEK), mine)
+    for told in ({}, {"context": ""}):
+        token, body = await bao.lease(mine.client_id, "use", "profile"), {"ciphertext": own.ciphertext, **told}
+        with pytest.raises(Rejected, match="store_rejected"):
+            await bao.http.request("POST", f"tenant/decrypt/{mine.scope.tenant_kek}", token=token, body=body)
+    assert (await runner.unwrap(own, mine)).matches(DEK)
+
+
 async def test_the_store_keeps_tenants_and_kinds_of_lease_apart(bao: Bao) -> None:
     """Another client's lease gets 403 from OpenBao itself; a use lease unwraps and does nothing else with the key."""
     case = transit_case(bao, a_context())

@@ -171,6 +171,27 @@ async def test_a_run_is_worked_on_by_one_at_a_time(desk: Desk) -> None:
     assert (trail, (await shown(desk, run))[0]) == (["begun", "ended", "undone"], "aborted")
 
 
+async def test_a_step_that_hangs_is_given_up_and_tried_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first attempt never ends by itself; the run stays where it is, and the next attempt does the step."""
+    trail: list[str] = []
+
+    async def act(app: App, actor: object, run: Run) -> Fields:
+        trail.append("begun")
+        if trail == ["begun"]:
+            await asyncio.Event().wait()
+        return {}
+
+    known(desk, made("hangs", Step(name="one", act=act)))
+    run = await started(desk, "hangs", await desk.stand.client())
+    with monkeypatch.context() as soon:
+        soon.setattr(procedures, "STEP_LIMIT_S", 0.05)
+        with pytest.raises(Unavailable, match="step_timed_out"):
+            await procedures.resume(desk.worker, desk.worker.system(), UUID(run["id"]))
+    assert (trail, (await shown(desk, run))[0]) == (["begun"], "running")
+    await desk.work()
+    assert (trail, (await shown(desk, run))[0]) == (["begun", "begun"], "complete")
+
+
 async def test_a_stale_revision_moves_nothing(desk: Desk) -> None:
     """A process that looked before another moved the run on leaves no second record."""
     both, inside = asyncio.Event(), asyncio.Event()

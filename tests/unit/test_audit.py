@@ -28,7 +28,7 @@ from byokeep.core.audit import (
     verify_chain,
     verify_log,
 )
-from byokeep.core.canonical import canonical_json, parse_canonical
+from byokeep.core.canonical import canonical_json, parse_canonical, refusing
 from byokeep.core.errors import Integrity
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Role
@@ -481,3 +481,19 @@ def test_a_payload_has_one_form(member: str, wrong: Any) -> None:
             assert advice_of(read_payload, canonical_json(bad))[0] == "bad_audit_payload"
     upper = said | {"actor": str(ACTOR.id).upper()}
     assert advice_of(read_payload, canonical_json(upper))[0] == "bad_audit_payload"
+
+
+def test_a_line_that_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever stands in it, nothing is made of it: it would take memory and time of its writer's choice."""
+    read: list[str] = []
+    monkeypatch.setattr("byokeep.core.audit._decode", lambda text: (read.append(text), {}))
+    for length in (MAX_LINE, MAX_LINE + 1):
+        with pytest.raises(Integrity, match="bad_audit_line"):
+            parse_line(b"[" * length)
+    assert [len(text) for text in read] == [MAX_LINE]
+
+
+def test_a_number_beyond_all_numbers_is_refused_as_the_rest() -> None:
+    """Infinity in a signed document is a fault of the document, with its code."""
+    with pytest.raises(Integrity, match="bad_statement"), refusing("bad_statement"):
+        int(json.loads("1e999"))

@@ -157,7 +157,8 @@ class RenewalInHand:
             return None
         try:
             place = self.grant.place(SecretPart.LANDING)
-            self._key = await _there(self.custody.read(place, self.renewal.landing_version))
+            if self._key is None:
+                self._key = await _there(self.custody.read(place, self.renewal.landing_version))
             found = await self.app.slots.landed(self.renewal.id, self._key)
         except (Integrity, NotFound):
             return None

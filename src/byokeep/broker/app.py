@@ -57,6 +57,8 @@ async def _cutting_off(app: BrokerApp) -> AsyncIterator[None]:
     finally:
         watch.cancel()
         await asyncio.wait({watch})
+        if not watch.cancelled():
+            watch.result()
 
 
 def create_app(

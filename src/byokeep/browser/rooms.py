@@ -75,7 +75,7 @@ def contents(directory: Path) -> tuple[str, ...]:
 
     Raises:
         Conflict: ``profile_in_use``; ``not_closed_cleanly``: the last run was killed, or left its lock behind.
-        Rejected: ``cookie_not_portable``; ``profile_too_large``; ``profile_odd_file``: a link or another strange file.
+        Rejected: ``cookie_not_portable``; ``profile_too_large``.
         Integrity: ``profile_damaged``: the cookies cannot be read.
     """
     if launch.of_directory(directory):
@@ -113,10 +113,16 @@ def unpacked(directory: Path) -> None:
 
 def _files(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
     """Yield everything below but folders, by relative path; links are named and never followed."""
-    for place in directory.rglob("*"):
-        status = place.lstat()
-        if not stat.S_ISDIR(status.st_mode):
-            yield place.relative_to(directory).as_posix(), status
+    for folder, folders, names in os.walk(directory, onerror=_raise):
+        for place in (Path(folder, name) for name in (*folders, *names)):
+            status = place.lstat()
+            if not stat.S_ISDIR(status.st_mode):
+                yield place.relative_to(directory).as_posix(), status
+
+
+def _raise(error: OSError) -> None:
+    """A folder that cannot be listed is no empty one."""
+    raise error
 
 
 def _cookies(directory: Path) -> int:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 PATH: Final = "/v1/leaks/fingerprints"
 
 
-async def fetch_fingerprints(*, token: Secret | None = None) -> tuple[bytes, int]:
+async def fetch_fingerprints(*, token: Secret | None = None) -> tuple[Secret, int]:
     """Return the fingerprints of every live value that the caller may look for. The fetch is on record.
 
     Args:
@@ -59,7 +59,7 @@ async def fetch_fingerprints(*, token: Secret | None = None) -> tuple[bytes, int
     """
     reply = await call("GET", PATH, token=token)
     try:
-        return json.dumps(reply["fingerprints"]).encode(), len(reply["unknown"])
+        return Secret(json.dumps(reply["fingerprints"]).encode()), len(reply["unknown"])
     except (KeyError, TypeError):
         raise Unavailable("server_garbage", next_step="This is not a byokeep server of this release.") from None
 
@@ -185,7 +185,7 @@ def _fingerprints(*, live: bool, descriptor: int | None) -> tuple[Fingerprints |
             document, unknown = run(fetch_fingerprints())
             if unknown:
                 unsure.append("live_values_without_fingerprints")
-            return prints.parse(document), unsure
+            return prints.parse(document.reveal()), unsure
     except OSError:
         return None, [*unsure, "bad_descriptor"]
     except ByokeepError as error:

@@ -46,7 +46,7 @@ from byokeep.browser import launch
 from byokeep.browser.ephemeral import Rooms, shared_place, swept
 from byokeep.browser.launch import Running
 from byokeep.browser.rooms import ProfileRoom, ProfileRooms, RoomBrowser, sites
-from byokeep.client.http import Broker, now
+from byokeep.client.http import Broker, end, now
 from byokeep.client.lease import HeldLease
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Rejected, Unavailable
 from byokeep.core.identity import Face
@@ -353,8 +353,7 @@ async def watched(opening: ProfileOpening) -> AsyncIterator[OpeningWatch]:
             raise watch.stopped from None
         raise
     finally:
-        asking.cancel()
-        await asyncio.wait({asking})
+        await end(asking)
 
 
 async def _then(work: Callable[[], Awaitable[bool]], after: Callable[[], None]) -> None:

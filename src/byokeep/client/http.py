@@ -57,6 +57,14 @@ def _boot_clock() -> Callable[[], float]:
 now: Final = _boot_clock()  # seconds on a clock that also runs while the machine sleeps
 
 
+async def end(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and wait for its end. Raises what it failed with; who is cancelled meanwhile is cancelled."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()
+
+
 @dataclass(slots=True)
 class _Use:
     token: Secret
@@ -99,8 +107,7 @@ class Tally:
     async def close(self) -> None:
         """Tell of every lease that is left. While the broker cannot be told this takes up to ``TELL_FOR_S``."""
         if self._telling is not None:
-            self._telling.cancel()
-            await asyncio.wait({self._telling})
+            await end(self._telling)
         with suppress(ByokeepError, TimeoutError):
             async with asyncio.timeout(TELL_FOR_S):
                 await self._broker.persist(lambda: self._tell(float("inf")), attempts=TELL_ATTEMPTS)

@@ -21,7 +21,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from byokeep.client.http import Broker, now
+from byokeep.client.http import Broker, end, now
 from byokeep.core.errors import ByokeepError, Denied, NotFound, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
@@ -90,8 +90,7 @@ class HeldLease:
         for waiting in list(self._renewals.values()):
             waiting.cancel()
         if self._beat is not None:
-            self._beat.cancel()
-            await asyncio.wait({self._beat})
+            await end(self._beat)
             self._beat = None
 
     async def renewed(self) -> str:

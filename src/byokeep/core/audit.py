@@ -259,6 +259,8 @@ def parse_line(line: bytes) -> Record:
         Integrity: ``bad_audit_line``.
     """
     try:
+        if len(line) > MAX_LINE:
+            raise ValueError("too long")
         said, _ = _decode(line.decode())  # what follows it shows when it is written again
         prev = bytes.fromhex(said["prev"])
         record = Record(
@@ -267,7 +269,7 @@ def parse_line(line: bytes) -> Record:
         )  # fmt: skip
         _, seq, at_us, writer, *_ = record
         whole = type(seq) is int and type(at_us) is int and 0 < seq <= MAX_INT and 0 <= at_us <= MAX_INT
-        if not whole or not _WRITER.match(writer) or len(record.hash) != 32 or len(prev) != 32 or len(line) > MAX_LINE:
+        if not whole or not _WRITER.match(writer) or len(record.hash) != 32 or len(prev) != 32:
             raise ValueError("not a record")
         if export_line(record, prev=prev) != line:
             raise ValueError("not as it is written")

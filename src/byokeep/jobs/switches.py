@@ -289,7 +289,8 @@ async def approve_open(app: BrokerApp, actor: Actor, request_id: UUID) -> Switch
     Raises:
         NotFound: No such request for this actor.
         Integrity: The log cannot go on from this database; the switch is still closed.
-        Denied: ``same_person``, ``approval_expired``, ``approval_used``, ``epoch_changed``.
+        Denied: ``same_person``, ``approval_expired``, ``approval_used``, ``epoch_changed``,
+            ``approval_changed``.
         Conflict: ``lease_key_suspect`` - an alert says that leases were signed past us, and the key was not rotated
             since; ``cut_off_pending`` - the store has not confirmed the close yet; ``vault_incident_open`` - the
             browser lane stays off until the new profiles are proved (R7.3-6).

@@ -19,7 +19,8 @@ It may not know what a step does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -41,6 +42,7 @@ from byokeep.kernel.record import record
 
 R = TypeVar("R", bound=Run)
 _AT_ONCE: Final = 200  # runs that one round hands on
+STEP_LIMIT_S: Final = 900.0  # of one step's work outside of a transaction
 LOOK_AGAIN_S: Final = 30.0  # seconds until a worker looks again at a step of which something is left
 _TASK: Final = "procedure"
 _RUNNING, _COMPLETE, _FAILED, _UNDOING, _ABORTED = "running", "complete", "failed", "undoing", "aborted"
@@ -172,7 +174,7 @@ async def _do_next(app: App, actor: Actor, procedure: Procedure, run: Run) -> Ru
             return None
         if step.approval is not None and not await _approved(app, actor, run, step):
             return None
-        fields: Fields | None = await step.act(app, actor, run)
+        fields = await _in_time(step.act(app, actor, run), run)
     except (Unavailable, Pending):
         raise
     except ByokeepError as error:
@@ -200,6 +202,15 @@ async def _require_proof(app: App, actor: Actor, procedure: Procedure, run: Run)
     return done
 
 
+async def _in_time(work: Awaitable[Fields | None], run: Run) -> Fields | None:
+    """Do a step's work, which nobody else can take up while it hangs."""
+    try:
+        async with asyncio.timeout(STEP_LIMIT_S):
+            return await work
+    except TimeoutError:
+        raise Unavailable("step_timed_out", next_step="It is tried again by itself.", run=run.id) from None
+
+
 async def _undo_last(app: App, actor: Actor, procedure: Procedure, run: Run) -> Run | None:
     """Undo the last step that is done; the run is aborted when none is left."""
     done = [step for step in procedure.steps if step.name in run.evidence]
@@ -211,7 +222,7 @@ async def _undo_last(app: App, actor: Actor, procedure: Procedure, run: Run) -> 
     if step.undo is not None and Role.SYSTEM not in actor.roles:
         await _hand_on(app, run, 0.0)
         return None
-    fields = None if step.undo is None else await step.undo(app, actor, run)
+    fields = None if step.undo is None else await _in_time(step.undo(app, actor, run), run)
     if step.undo is not None and fields is None:
         await _hand_on(app, run, LOOK_AGAIN_S)
         return None

@@ -458,26 +458,35 @@ async def validate(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
         Conflict: ``vault_out_of_order``; ``lane_not_off``; ``new_profile_gone``: another must take its place first.
     """
 
-    async def prove(own: list[Item]) -> None:
-        if any(one.lost for one in own):
+    def none_lost(items: list[Item]) -> None:
+        if any(one.lost for one in items):
             step = f"Make another one: `byokeep incident vault recreate {incident_id}`, then log in to it."
             raise Conflict("new_profile_gone", next_step=step)
+
+    async def prove(own: list[Item]) -> None:
         new = own[0].new_profile_id
         if new is not None and not own[0].new_busy and not all(one.proved for one in own):
             await _work(app, actor, own[0], new, ProfileTask.VALIDATE)
 
     return await _advance(
-        app, actor, incident_id, IncidentStep.VALIDATED, prove, lambda one: one.proved, again=lambda one: not one.proved
-    )
+        app, actor, incident_id, IncidentStep.VALIDATED, prove, lambda one: one.proved,
+        again=lambda one: not one.proved, before=none_lost,
+    )  # fmt: skip
 
 
 async def _advance(
     app: App, actor: Actor, incident_id: UUID, step: IncidentStep, act: Callable[[list[Item]], Awaitable[None]],
     done: Callable[[Item], bool], *, again: Callable[[Item], bool] = lambda _: False,
+    before: Callable[[list[Item]], None] = lambda _: None,
 ) -> IncidentState:  # fmt: skip
-    """Do of a step what can be done now, profile by profile, and call it done when nothing is left of it."""
+    """Do of a step what can be done now, profile by profile, and call it done when nothing is left of it.
+
+    What ``before`` refuses is refused before anything is done.
+    """
     async with _step(app, actor, incident_id):
         now, items = await _begin(app, incident_id, step, again=again)
+        if now is not None:
+            before(items)
         for _, own in groupby(items if now is not None else (), key=lambda one: one.profile_id):
             await act(list(own))
         await _done_when(app, actor, incident_id, step, done)

@@ -1,8 +1,8 @@
 """Brings a database to the schema of this release, and never back.
 
 Rules
-- A revision is a file of SQL, ``versions/rNNNN_*.sql``, that changes tables. They run in the order of their numbers;
-  one is frozen once released. Expand first, contract a release later.
+- A revision is a file of SQL, ``versions/rNNNN_*.sql``, that changes tables. They run in the order of their numbers,
+  but for eight of them; one is frozen once released. Expand first, contract a release later.
 - Functions, triggers, row policies, grants and comments (``objects/*.sql``) are declared, not changed: laid down anew,
   in one transaction with the revisions, whenever their text differs from what stands in the database.
 - The database knows exactly the events of the code, and for each the roles that may write it (``writers.toml``).
@@ -37,6 +37,8 @@ _SETS: Final = (
     " WHERE contype = 'c' AND relnamespace = 'byokeep'::regnamespace"
     " AND conname IN (relname || '_platform_ck', relname || '_provider_ck')"
 )
+# Released in this order, behind 0013; the others in the order of their numbers.
+_OUT_OF_ORDER: Final = ("0021", "0016", "0018", "0015", "0014", "0023", "0024", "0022")
 _REVISION: Final = re.compile(r"r(\d{4})_\w+\.sql\Z")
 _LITERAL: Final = re.compile(r"'([a-z0-9_]+)'")
 _SESSION: Final = {"connect_timeout": 5, "options": "-c timezone=UTC -c lock_timeout=30s -c search_path=pg_catalog"}
@@ -76,12 +78,16 @@ def _run_revisions(connection: Connection) -> None:
     revisions = {found[1]: found[0] for entry in folder.iterdir() if (found := _REVISION.match(entry.name))}
     if newest and newest not in revisions:
         raise Conflict("schema_newer", next_step="Run a release at least as new as the one that migrated.")
-    for number in sorted(number for number in revisions if number > newest):
+    for number in sorted((number for number in revisions if _place(number) > _place(newest)), key=_place):
         connection.execute(script(f"versions/{revisions[number]}"))
         if number == min(revisions):
             _make_queue(connection)
         connection.execute("DELETE FROM byokeep.alembic_version")
         connection.execute("INSERT INTO byokeep.alembic_version VALUES (%s)", [number])
+
+
+def _place(number: str) -> tuple[str, int]:
+    return ("0013", 1 + _OUT_OF_ORDER.index(number)) if number in _OUT_OF_ORDER else (number, 0)
 
 
 def _make_queue(connection: Connection) -> None:
