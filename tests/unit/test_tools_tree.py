@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from tools import docs_drift
 from tools.check_lock import check, faults_of, requirements_of
 from tools.room_contract import parse_rule, trespass, verdict
-from tools.size_report import measure
+from tools.size_report import code_lines, measure
 from tools.tree import ROOT, files, report
 
 RULES = [
@@ -101,6 +101,13 @@ def test_long_files_and_functions_are_named(tmp_path: Path) -> None:
     assert sorted(fault.path for fault in faults) == ["src/a.py", "src/c.py"]
     assert sizes[0] == (901, "src/a.py")
     assert functions[0] == (61, "src/c.py:1 f")
+
+
+def test_code_is_what_is_neither_blank_nor_comment_nor_docstring() -> None:
+    """A text over two lines that is a value counts twice; one that documents does not count."""
+    text = '"""Module\n\ndoc."""\n\nA = """two\nlines"""  # a comment\n# another\n\n'
+    text += 'def f():\n    "doc"\n    return (\n        1,\n    )\n'
+    assert sorted(code_lines(text)) == [5, 6, 9, 11, 12, 13]
 
 
 def test_nothing_looked_at_is_a_failure() -> None:
