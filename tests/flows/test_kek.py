@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
+from byokeep.core.errors import Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.kek import KekFinding, Wrapped
 from byokeep.core.keystate import TRANSITIONS, KeyState
 from byokeep.core.model import ClientId
@@ -182,6 +182,22 @@ async def test_a_record_that_is_not_its_rows_blocks_and_is_never_called_moved(ke
         await keys.end(client, 1)
     assert refused.value.fields["dependents"] == 2
     assert keys.stand.events("kek.rotation_done") == []
+
+
+async def test_the_end_of_another_clients_version_is_not_done(keys: Keys) -> None:
+    """A task that names one client and another's key ends nothing, of neither: not at the holder, not in a row."""
+    mine, other = await keys.client(), await keys.client()
+    for client in (mine, other):
+        await keys.profile(client)
+        await finish(keys, await rotated(keys, client, 1), client)
+    approver = keys.person("approver")
+    with pytest.raises(NotFound):
+        await kek_tasks.end_versions(
+            keys.app, approver, mine, kek_id=f"development-{other}", holder="transit", version=1, reason="not_needed"
+        )
+    for client in (mine, other):
+        assert rows(keys, client) == ["1|deactivated", "2|active"]
+        assert await kek_tasks.check(keys.app, keys.system, client) == ()
 
 
 async def test_an_ended_version_stays_ended_as_its_tombstone(keys: Keys) -> None:

@@ -518,12 +518,15 @@ async def end_versions(
 
     Raises:
         Denied: ``same_person``.
+        NotFound: ``not_found``, for a key that is not this client's.
         Conflict: ``kek_has_dependents`` with the count; ``kek_of_another_holder``.
         Rejected: ``key_state``; ``bad_kek_version``: the newest stays; ``kek_foreign``: another key is in its place.
         Unavailable: The holder; nothing was ended.
     """
     check_provider(holder)
     scope = KekScope(environment=app.environment, client_id=client_id)
+    if kek_id != scope.tenant_kek:  # the arguments of a task may be anybody's who can write to the queue
+        raise NotFound("not_found")
     async with app.db.begin(every_client=True) as tx:  # once more: a version may have been moved since it was asked for
         await kek.require_another(tx, actor, kek_id, version)
         await kek.refuse_dependents(tx, holder, kek_id, version)
