@@ -106,7 +106,12 @@ async def test_each_fact_that_is_not_good_denies(stand: Stand, change: str, code
     _, lease = await ready(stand)
     stand.db.sql(change)
     status, reply = await stand.permit(lease)
-    assert (status, reply["code"], reply["next_step"]) == (403, code, DenyReason(code).next_step)
+    step = DenyReason(code).next_step
+    if code == "switch_closed":  # a refusal names its switch
+        assert (reply["scope"], reply["reason"]) == ("global", "installed")
+        who = "An operator asks to release it (`byokeep kill off`), an approver lets it."
+        step = f"Kill switch global is engaged: installed. {who}"
+    assert (status, reply["code"], reply["next_step"]) == (403, code, step)
     assert permits(stand) == 1
     assert json.loads(stand.events("permit.issued", "denied")[-1])["fields"]["reason"] == code
     assert stand.alerts() == (["switch_unknown"] if code == "switch_unknown" else [])

@@ -61,6 +61,13 @@ async def store_serves(lease: dict[str, Any]) -> bool:
     return True
 
 
+def names_its_switch(refusal: dict[str, Any], scope: str, reason: str = "suspected_leak") -> None:
+    """A refusal says which switch it is, why, and who may release it."""
+    assert (refusal["code"], refusal["scope"], refusal["reason"]) == ("switch_closed", scope, reason)
+    assert f"Kill switch {scope} is engaged: {reason}." in refusal["next_step"]
+    assert "operator asks to release it (`byokeep kill off`), an approver" in refusal["next_step"]
+
+
 async def ready(stand: Stand) -> tuple[UUID, dict[str, Any]]:
     client = await stand.client("openai")
     stand.account(client)
@@ -75,8 +82,11 @@ async def test_a_client_is_cut_off_at_broker_and_store(stand: Stand) -> None:
     status, reply = await close(stand, client_id=str(client))
     assert (status, reply["closed"], reply["epoch"], reply["store_cut_off"]) == (200, True, 1, True)
     assert not await store_serves(lease)
-    assert (await stand.permit(lease["lease_id"]))[1]["code"] == "switch_closed"
-    assert (await stand.call("GET", f"/v1/leases/{lease['lease_id']}", "runner"))[1]["code"] == "switch_closed"
+    names_its_switch((await stand.permit(lease["lease_id"]))[1], f"client:{client}")
+    names_its_switch((await stand.call("GET", f"/v1/leases/{lease['lease_id']}", "runner"))[1], f"client:{client}")
+    await close(stand, reason="incident")
+    names_its_switch((await stand.permit(lease["lease_id"]))[1], "global", "incident")  # the widest is named
+    await reopen(stand)
     assert (
         stand.db.sql(f"SELECT state FROM byokeep.job WHERE client_id = '{client}' AND reason <> 'enroll'") == "killed"
     )
@@ -141,12 +151,38 @@ async def test_a_narrow_switch_stops_its_effects_only(stand: Stand, scope: dict[
     lease = await stand.lease(job)
     status, reply = await close(stand, client_id=str(client), **scope)
     assert (status, reply["store_cut_off"]) == (200, False)
-    assert (await stand.permit(lease["lease_id"]))[1]["code"] == "switch_closed"
+    names_its_switch((await stand.permit(lease["lease_id"]))[1], reply["scope"])
     assert (await stand.permit(lease["lease_id"], platform="tiktok", lane="browser"))[0] == 201
     assert (await stand.call("GET", f"/v1/leases/{lease['lease_id']}", "runner"))[0] == 200
     assert await store_serves(lease)
     assert (await reopen(stand, client_id=str(client), **scope))[0] == 200
     assert (await stand.permit(lease["lease_id"]))[0] == 201
+
+
+async def test_a_dry_run_names_the_jobs_and_stops_none(stand: Stand) -> None:
+    """Of a client or all: the jobs that end. Of a platform or lane: those whose acts it refuses. Nothing is changed."""
+    client, other = await stand.client("openai"), await stand.client("openai")
+    posts, reads = await stand.job(client), await stand.job(client, platforms=[], lanes=[], effects=[])
+    others, over = await stand.job(other), await stand.job(client)
+    assert (await stand.call("POST", f"/v1/jobs/{over}/close", "dispatcher"))[0] == 200
+
+    async def named(who: Any = "operator", **scope: Any) -> tuple[bool, set[str]]:
+        status, found = await stand.call("POST", "/v1/switches/preview", who, scope)
+        assert (status, found["more"]) == (200, False), found
+        return found["ends_jobs"], {job["id"] for job in found["jobs"]}
+
+    assert await named(client_id=str(client)) == (True, {str(posts), str(reads)})
+    assert await named(client_id=str(client), platform="x") == (False, {str(posts)})
+    assert await named(client_id=str(client), lane="browser") == (False, set())
+    assert await named() == (True, {str(posts), str(reads), str(others)})
+    mine = stand.subject("operator", clients=(other,))
+    assert await named(mine) == (True, {str(others)})  # it would stop all; whose jobs those are is not everybody's
+    body = {"client_id": str(client)}
+    assert (await stand.call("POST", "/v1/switches/preview", mine, body))[0] == 404
+    for role in ("dispatcher", "runner", "custodian", "auditor"):
+        assert (await stand.call("POST", "/v1/switches/preview", role, {}))[0] == 403
+    assert stand.db.sql("SELECT count(*) FROM byokeep.switch WHERE closed") == "0"
+    assert stand.db.sql("SELECT count(*) FROM byokeep.job WHERE state = 'open'") == "3"
 
 
 async def test_a_scope_and_reason_must_be_meant(stand: Stand) -> None:

@@ -33,14 +33,17 @@ def on(
     lane: Lane | None = None,
     everything: bool = False,
     reason: str = "operator_decision",
+    dry_run: bool = False,
 ) -> None:
-    """Close the switch. Returns only when no lease, read or permit passes any more.
+    """Engage the kill switch. Returns only when no lease, read or permit passes any more.
 
     Exit codes: 0 it holds everywhere; 7 engaged, store half still to come: no lease or permit passes, but the store did
     not confirm within 3 s, and is tried each second; 2, 3 it was not engaged; 4 it was not, or nobody can tell: look at
     `byokeep kill status`, then try again.
 
     Example: byokeep kill on --client $CLIENT --reason suspected_leak
+
+    Example: byokeep kill on --client $CLIENT --dry-run
 
     Example: byokeep kill on --everything --reason incident
 
@@ -52,13 +55,26 @@ def on(
         lane: Stop one lane (api, browser) of that client; browser without a client: of every client.
         everything: Stop all clients.
         reason: A code, kept in the audit: 2 to 63 characters, small letters, digits and _, a letter first.
+        dry_run: Stop nothing; name the jobs that would be stopped.
     """
     scope = _scope(client, platform, lane, everything)
-    closed = run(call("POST", "/v1/switches/close", body=scope | {"reason": reason}))
     words = " ".join(f"--{name.removesuffix('_id')} {value}" for name, value in scope.items()) or "--everything"
+    if dry_run:
+        _would_stop(run(call("POST", "/v1/switches/preview", body=scope)), words)
+        return
+    closed = run(call("POST", "/v1/switches/close", body=scope | {"reason": reason}))
     step = again(f"kill off {words} --reason CODE", own_token=False)
     note = f"Lifting it takes two people. An operator: {step}\nThen an approver: byokeep kill approve REQUEST"
     tell(closed, title="Kill switch", note=note)
+
+
+def _would_stop(found: Any, words: str) -> None:
+    """Print the jobs that engaging would stop."""
+    ends = "would end for good" if found["ends_jobs"] else "would go on, with their acts there refused"
+    count = f"{len(found['jobs'])}{' and more' if found['more'] else ''}"
+    note = f"Nothing was stopped. {count} open jobs {ends}. To stop them: {again(f'kill on {words} --reason CODE')}"
+    columns = ("id", "client_id", "runner_id", "opened_at", "secrets", "platforms", "effects")
+    tell_all(found, Listing(found["jobs"], "Jobs that it would stop", columns, note))
 
 
 @app.command

@@ -160,7 +160,7 @@ _BY_STATUS: Final[dict[int, type[ByokeepError]]] = {
     **dict.fromkeys((400, 405, 413, 415, 422), Rejected), **{kind.http_status: kind for kind in _OF_STATUS},
 }  # fmt: skip
 _FIELDS: Final = ("permit", "provider", "retry_after_s", "field", "epoch", "scope", "max_s", "request_id", "since",
-                  "incident", "job", "limit")  # fmt: skip
+                  "incident", "job", "limit", "reason")  # fmt: skip
 _STEP: Final = re.compile(r"[A-Za-z0-9 .,;:/`<>'=_{}()&@-]{0,200}\Z")
 
 

@@ -43,7 +43,7 @@ class DenyReason(StrEnum):
 
     BAD_REQUEST = "bad_request", "Name a published effect and lane; see /v1/gate/schema."
     UNKNOWN_VERSION = "unknown_version", "Speak gate version 1; see /v1/gate/schema."
-    SWITCH_CLOSED = "switch_closed", "The kill switch is on. `byokeep kill status` tells since when and why."
+    SWITCH_CLOSED = "switch_closed", "A kill switch is engaged. `byokeep kill status` tells which, since when and why."
     SWITCH_UNKNOWN = "switch_unknown", "The kill switch could not be read, so it counts as on."
     CLIENT_NOT_ACTIVE = "client_not_active", "The client is not active; an admin can resume it."
     JOB_NOT_OPEN = "job_not_open", "The job has ended; ask the dispatcher for a new one."

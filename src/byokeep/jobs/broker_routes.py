@@ -26,7 +26,7 @@ from byokeep.http.request import Authenticator, Id, PathId, Strict, caller, inst
 from byokeep.jobs import effect, jobs, lease, scheduled, switches
 from byokeep.jobs.lease import IssuedLease, PinnedSecret
 from byokeep.jobs.scheduled import ScheduledEffect
-from byokeep.jobs.switches import Switch
+from byokeep.jobs.switches import Preview, Switch
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.approvals import Approval
 from byokeep.tenancy import clients
@@ -115,6 +115,14 @@ class ScopeBody(Strict):
     platform: Word | None = None
     lane: Word | None = None
     reason: Word
+
+
+class PreviewBody(Strict):
+    """Name a switch, as to engage it."""
+
+    client_id: Id | None = None
+    platform: Word | None = None
+    lane: Word | None = None
 
 
 class PlanBody(Strict):
@@ -233,6 +241,12 @@ class SwitchReply(Reply, of=Switch, shows="scope client_id closed epoch reason b
 
 class OpenRequestReply(Reply, of=Approval, at=AtOffset, shows="id scope epoch reason requested_by expires_at repeated"):
     """A request to open."""
+
+
+class PreviewReply(Reply, of=Preview, shows="scope ends_jobs jobs more"):
+    """What engaging a switch would stop."""
+
+    jobs: list[JobReply]
 
 
 class SwitchesReply(Reply):
@@ -467,6 +481,11 @@ def switches_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -
         """Kill: acknowledged when nothing can start any more, in the store as well."""
         scope = parse_scope(body.client_id, body.platform, body.lane)
         return SwitchReply.answer(await emergency.stopping(lambda: switches.close(app, actor, scope, body.reason)), 200)
+
+    @routes.post("/switches/preview", response_model=PreviewReply, responses=refusals(404))
+    async def preview(actor: Actor, body: PreviewBody) -> Preview:
+        """Tell what a kill would stop; nothing is changed."""
+        return await switches.preview(app, actor, parse_scope(body.client_id, body.platform, body.lane))
 
     @routes.post(
         "/switches/open-requests", status_code=201, response_model=OpenRequestReply,

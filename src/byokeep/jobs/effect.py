@@ -23,7 +23,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.gate import NEVER_LOST, DenyReason, GateInput, check_effect, deny
 from byokeep.core.identity import Face, Fingerprint, IdentityVerdict, Why
@@ -38,7 +38,7 @@ from byokeep.kernel.command import open_alert, permit, record_refusal
 from byokeep.kernel.locate import client_for, remember
 from byokeep.kernel.record import record, record_params
 from byokeep.kernel.rows import Row
-from byokeep.tenancy.scopes import effect_scopes, hold_open, switches_open
+from byokeep.tenancy.scopes import effect_scopes, hold_open, switch_refusal, switches_open
 
 _COULD_NOT_CHECK = frozenset({Why.COULD_NOT_CHECK, Why.NO_ACCOUNT, Why.NO_ID})
 
@@ -266,7 +266,10 @@ async def _decide(
         if row["runner_id"] != actor.id:
             raise NotFound("not_found")
         account = account_facts(row)
-        check_effect(gate_input(app, wish, row, account))
+        try:
+            check_effect(gate_input(app, wish, row, account))
+        except Denied as refusal:
+            raise switch_refusal(row) if refusal.code == DenyReason.SWITCH_CLOSED else refusal from None
         if row["announced"] is not None and row["announced"]["same"] is not True:
             raise Conflict("idempotency_key_reused", next_step=_ONE_KEY)
         if row["held_by"] is not None:

@@ -24,16 +24,17 @@ from uuid import UUID
 from byokeep.audit.log import rebase
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Pending, Unavailable
 from byokeep.core.events import EventName, Outcome
-from byokeep.core.model import Actor
+from byokeep.core.model import Actor, DeclaredJob
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.vault_incident import look_at
 from byokeep.kernel import approvals
 from byokeep.kernel.alarm import tell
-from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.approvals import Approval
 from byokeep.kernel.blockers import ending_blockers
 from byokeep.kernel.command import command, open_alert, permit, recorded
+from byokeep.kernel.locate import authorise_for
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
@@ -51,6 +52,7 @@ from byokeep.tenancy.scopes import (
 CUT_OFF_WITHIN_S: Final = 3.0  # seconds the store has before the caller is told that it is pending
 DECISIONS_END_S: Final = 3.2  # seconds after which a statement of a decision under way has ended or was cut
 _AT_ONCE: Final = 32  # entities switched side by side
+MOST_JOBS: Final = 500  # that a preview names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +112,39 @@ async def close(app: BrokerApp, actor: Actor, scope: Scope, reason: str) -> Swit
     authorise(actor, Verb.SWITCH_CLOSE, client_id=scope.client_id)
     check_reason(reason, example="suspected_leak")
     return await engage(app, actor, scope, reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What engaging a switch would do.
+
+    Attributes:
+        scope: The switch.
+        ends_jobs: Whether the jobs end for good; else they go on, and their acts in the scope are refused.
+        jobs: The open jobs, of the clients that the actor may see.
+        more: Whether there are more than these.
+    """
+
+    scope: str
+    ends_jobs: bool
+    jobs: list[DeclaredJob]
+    more: bool
+
+
+async def preview(app: App, actor: Actor, scope: Scope) -> Preview:
+    """Return what :func:`close` would stop now; nothing is changed.
+
+    Raises:
+        NotFound: The client is not one of the actor's.
+    """
+    if scope.client_id is None:
+        authorise(actor, Verb.SWITCH_CLOSE)
+    else:
+        await authorise_for(app, actor, Verb.SWITCH_CLOSE, scope.client_id)
+    said = {"client_id": scope.client_id, "platform": scope.platform, "lane": scope.lane}
+    asked = said | {"clients": scope_of(actor), "limit": MOST_JOBS + 1}
+    found = await app.db.read(DeclaredJob, "switch_jobs", asked, every_client=True)
+    return Preview(scope=scope.name, ends_jobs=scope.cuts_store, jobs=found[:MOST_JOBS], more=len(found) > MOST_JOBS)
 
 
 async def engage(app: BrokerApp, actor: Actor, scope: Scope, reason: str) -> Switch:

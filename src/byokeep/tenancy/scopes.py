@@ -20,7 +20,7 @@ from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.errors import Denied, Rejected, Unavailable
 from byokeep.core.gate import DenyReason, deny
 from byokeep.core.model import PLATFORMS, Lane
 from byokeep.kernel.ports import Tx
@@ -59,6 +59,8 @@ class Scope:
     name: str
     client_id: UUID | None
     cuts_store: bool  # whole client or everything: the store itself refuses as well
+    platform: str | None = None
+    lane: str | None = None
 
     @property
     def wider(self) -> list[str]:
@@ -84,7 +86,7 @@ def parse_scope(client_id: UUID | None, platform: str | None, lane: str | None) 
         raise Rejected("bad_scope", next_step=step)
     named = {"client": client_id, "platform": platform, "lane": lane}
     name = ":".join(f"{kind}:{one}" for kind, one in named.items() if one is not None)
-    return Scope(name or GLOBAL, client_id, cuts_store=platform is None and lane is None)
+    return Scope(name or GLOBAL, client_id, platform is None and lane is None, platform, lane)
 
 
 def scope_from_name(name: str) -> Scope:
@@ -140,10 +142,18 @@ async def while_held() -> AsyncIterator[None]:
 
 
 def switches_open(row: Row) -> bool | None:
-    """Read ``switch_known`` and ``switch_closed`` of a facts row: open, closed, or None = cannot tell."""
-    if row["switch_known"] is not True or row["switch_closed"] not in (True, False):
+    """Read ``switch_known`` and ``switch_engaged`` of a facts row: released, engaged, or None = cannot tell."""
+    if row["switch_known"] is not True or not isinstance(row["switch_engaged"], str):
         return None
-    return not row["switch_closed"]
+    return not row["switch_engaged"]
+
+
+def switch_refusal(row: Row) -> Denied:
+    """Return the refusal of the widest engaged switch of a facts row: which it is, why, and who may release it."""
+    scope, _, reason = row["switch_engaged"].partition(" ")
+    who = "An operator asks to release it (`byokeep kill off`), an approver lets it."
+    step = f"Kill switch {scope} is engaged: {reason}. {who}"
+    return Denied(DenyReason.SWITCH_CLOSED.value, next_step=step, scope=scope, reason=reason)
 
 
 def require_open(row: Row) -> None:
@@ -152,6 +162,7 @@ def require_open(row: Row) -> None:
     Raises:
         Denied: ``switch_closed`` or ``switch_unknown``.
     """
-    is_open = switches_open(row)
-    if is_open is not True:
-        raise deny(DenyReason.SWITCH_UNKNOWN if is_open is None else DenyReason.SWITCH_CLOSED)
+    if (is_open := switches_open(row)) is None:
+        raise deny(DenyReason.SWITCH_UNKNOWN)
+    if not is_open:
+        raise switch_refusal(row)

@@ -50,6 +50,7 @@ ROUTES: Final = (
     ("POST", "/v1/clients/{client_id}/resume"),
     ("GET", "/v1/switches"),
     ("POST", "/v1/switches/close"),
+    ("POST", "/v1/switches/preview"),
     ("POST", "/v1/switches/open-requests"),
     ("POST", "/v1/switches/open-requests/{request_id}/approve"),
     ("GET", "/v1/clients/{client_id}/effects/scheduled"),

@@ -9,11 +9,13 @@ SELECT j.id AS job_id, j.runner_id, j.kind, j.secrets, j.sealing_at IS NOT NULL 
        c.state AS client_state,
        (SELECT count(*) = 1 FROM byokeep.switch s
          WHERE s.scope = 'global' AND s.installation_id = :installation_id AND s.epoch >= 0) AS switch_known,
-       EXISTS (SELECT FROM byokeep.switch s
+       coalesce((SELECT concat_ws(' ', s.scope, CASE WHEN s.closed THEN s.reason ELSE 'other_installation' END)
+                  FROM byokeep.switch s
                 WHERE (s.scope = ANY (CAST(:scopes AS text[]))
                        OR (j.kind = 'use' AND 'profile' = ANY (j.secrets)
                            AND s.scope IN ('lane:browser', concat_ws(':', 'client', j.client_id, 'lane:browser'))))
-                  AND (s.closed OR s.installation_id <> :installation_id)) AS switch_closed,
+                  AND (s.closed OR s.installation_id <> :installation_id)
+                 ORDER BY length(s.scope) LIMIT 1), '') AS switch_engaged,
        (SELECT count(*) FROM byokeep.lease l
          WHERE l.client_id = j.client_id AND l.issued_at > t.now - interval '1 second') AS recent,
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
@@ -112,11 +114,13 @@ SELECT l.runner_id,
        c.state AS client_state,
        (SELECT count(*) = 1 FROM byokeep.switch s
          WHERE s.scope = 'global' AND s.installation_id = :installation_id AND s.epoch >= 0) AS switch_known,
-       EXISTS (SELECT FROM byokeep.switch s
+       coalesce((SELECT concat_ws(' ', s.scope, CASE WHEN s.closed THEN s.reason ELSE 'other_installation' END)
+                  FROM byokeep.switch s
                 WHERE (s.scope = ANY (CAST(:scopes AS text[]))
                        OR (j.kind = 'use' AND 'profile' = ANY (j.secrets)
                            AND s.scope IN ('lane:browser', concat_ws(':', 'client', j.client_id, 'lane:browser'))))
-                  AND (s.closed OR s.installation_id <> :installation_id)) AS switch_closed
+                  AND (s.closed OR s.installation_id <> :installation_id)
+                 ORDER BY length(s.scope) LIMIT 1), '') AS switch_engaged
   FROM byokeep.lease l
   JOIN byokeep.job j ON j.client_id = l.client_id AND j.id = l.job_id
   JOIN byokeep.client c ON c.id = l.client_id
@@ -138,9 +142,11 @@ SELECT c.state AS client_state, c.entity_id, floor(extract(epoch FROM clock_time
        clock_timestamp() AS now,
        (SELECT count(*) = 1 FROM byokeep.switch s
          WHERE s.scope = 'global' AND s.installation_id = :installation_id AND s.epoch >= 0) AS switch_known,
-       EXISTS (SELECT FROM byokeep.switch s
+       coalesce((SELECT concat_ws(' ', s.scope, CASE WHEN s.closed THEN s.reason ELSE 'other_installation' END)
+                  FROM byokeep.switch s
                 WHERE s.scope = ANY (CAST(:scopes AS text[]))
-                  AND (s.closed OR s.installation_id <> :installation_id)) AS switch_closed
+                  AND (s.closed OR s.installation_id <> :installation_id)
+                 ORDER BY length(s.scope) LIMIT 1), '') AS switch_engaged
   FROM byokeep.client c
  WHERE c.id = :client_id;
 

@@ -49,9 +49,11 @@ SELECT t.now, j.id AS job_id, l.runner_id, l.kind AS lease_kind, l.expires_at > 
          WHERE e.client_id = l.client_id AND e.idempotency_key = :idempotency_key) AS announced,
        (SELECT count(*) = 1 FROM byokeep.switch s
          WHERE s.scope = 'global' AND s.installation_id = :installation_id AND s.epoch >= 0) AS switch_known,
-       EXISTS (SELECT FROM byokeep.switch s
+       coalesce((SELECT concat_ws(' ', s.scope, CASE WHEN s.closed THEN s.reason ELSE 'other_installation' END)
+                  FROM byokeep.switch s
                 WHERE s.scope = ANY (CAST(:scopes AS text[]))
-                  AND (s.closed OR s.installation_id <> :installation_id)) AS switch_closed,
+                  AND (s.closed OR s.installation_id <> :installation_id)
+                 ORDER BY length(s.scope) LIMIT 1), '') AS switch_engaged,
        p.id AS held_by, p.state AS held_state,
        p.id IS NULL OR (p.platform, p.account, p.lane, p.effect) = (:platform, :account, :lane, :effect) AS held_same
   FROM byokeep.lease l

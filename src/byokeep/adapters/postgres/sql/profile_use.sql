@@ -14,9 +14,11 @@ SELECT j.runner_id, j.kind = 'use' AND 'profile' = ANY (j.secrets) AND 'browser'
                   AND l.kind = 'use' AND l.expires_at > t.now) AS leased,
        (SELECT count(*) = 1 FROM byokeep.switch s
          WHERE s.scope = 'global' AND s.installation_id = :installation_id AND s.epoch >= 0) AS switch_known,
-       EXISTS (SELECT FROM byokeep.switch s
+       coalesce((SELECT concat_ws(' ', s.scope, CASE WHEN s.closed THEN s.reason ELSE 'other_installation' END)
+                  FROM byokeep.switch s
                 WHERE s.scope = ANY (CAST(:scopes AS text[]))
-                  AND (s.closed OR s.installation_id <> :installation_id)) AS switch_closed
+                  AND (s.closed OR s.installation_id <> :installation_id)
+                 ORDER BY length(s.scope) LIMIT 1), '') AS switch_engaged
   FROM byokeep.job j
   JOIN byokeep.client c ON c.id = j.client_id
  CROSS JOIN (SELECT clock_timestamp() AS now) t

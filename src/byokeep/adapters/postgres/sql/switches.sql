@@ -60,6 +60,17 @@ UPDATE byokeep.job SET state = 'killed', reason = 'switch_closed', closed_at = c
  WHERE state = 'open' AND (CAST(:client_id AS uuid) IS NULL OR client_id = :client_id)
 RETURNING id;
 
+-- name: switch_jobs
+-- The open jobs that a scope stops, or whose acts it refuses.
+SELECT id, client_id, dispatcher_id, runner_id, kind, secrets, platforms, lanes, effects, state, opened_at, expires_at
+  FROM byokeep.job
+ WHERE state = 'open' AND expires_at > clock_timestamp()
+   AND (CAST(:client_id AS uuid) IS NULL OR client_id = :client_id)
+   AND (CAST(:clients AS uuid[]) IS NULL OR client_id = ANY (CAST(:clients AS uuid[])))
+   AND (CAST(:platform AS text) IS NULL OR :platform = ANY (platforms))
+   AND (CAST(:lane AS text) IS NULL OR :lane = ANY (lanes))
+ ORDER BY client_id, opened_at, id LIMIT :limit;
+
 -- name: switch_entities
 -- Whom a cut-off must reach, and whom nothing but the switch about to be opened keeps out.
 SELECT c.id AS client_id, c.entity_id, c.state,
