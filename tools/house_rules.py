@@ -28,6 +28,10 @@ MADE_ONCE = {
     "fsync": ("kernel/durable_write.py", "adapters/files/", "adapters/blobs/local.py", "adapters/openbao/audit.py"),
     "parse_constant": ("core/canonical.py",),
 }
+# What makes or fills a file. A command does it through new_file.py, which lets what is there stay; `redact --in-place`
+# replaces the very file that it reads.
+WRITES_FILES = {"write_text", "write_bytes", "touch", "mkdir", "draft", "durable_write", "NamedTemporaryFile"}
+OF_COMMANDS = re.compile(rf"{SRC}byokeep/(cli/(?!new_file\.py|redact\.py)|.*/cli\.py)")
 RUNS_TEXT = {"compile", "__import__"}
 LOG_METHODS = {"debug", "info", "warning", "warn", "error", "exception", "critical", "log", "msg", "bind", "fatal"}
 VAGUE = re.compile(r"(Manager|Helpers?|Utils?|Utilit(y|ies))$", re.IGNORECASE)
@@ -84,6 +88,17 @@ def made_in_one_place(module: Module) -> Iterator[Fault]:
             places = MADE_ONCE.get(name)
             if places and not module.path.startswith(tuple(f"{SRC}byokeep/{place}" for place in places)):
                 yield Fault(module.path, call.lineno, f"{name} outside {', '.join(places)}")
+
+
+def commands_write_through_one_hand(module: Module) -> Iterator[Fault]:
+    """A file that a person names for a command to write is checked and written in one place."""
+    for call in calls(module) if OF_COMMANDS.match(module.path) else ():
+        name = dotted(call.func).rpartition(".")[2]
+        given = [*call.args, *(keyword.value for keyword in call.keywords)]
+        words = [str(one.value) for one in given if isinstance(one, ast.Constant)]
+        opened = name == "open" and any(re.fullmatch("[rbt]*[wax+][bt+]*", word) for word in words)
+        if name in WRITES_FILES or opened:
+            yield Fault(module.path, call.lineno, f"{name}() in a command: new_file() lets what is there stay")
 
 
 def no_text_run_as_code(module: Module) -> Iterator[Fault]:
@@ -169,6 +184,7 @@ def nothing_unfinished(module: Module) -> Iterator[Fault]:
 RULES: tuple[Rule, ...] = (
     reveal_in_few_rooms,
     made_in_one_place,
+    commands_write_through_one_hand,
     no_text_run_as_code,
     cancellation_is_kept,
     tls_is_verified,

@@ -28,8 +28,9 @@ from rich.table import Table
 from rich.text import Text
 
 from byokeep.cli.api import call, fetch
-from byokeep.cli.intake import read_token_file, write_private
+from byokeep.cli.intake import read_token_file
 from byokeep.cli.job import client_settings
+from byokeep.cli.new_file import new_directory, new_file
 from byokeep.cli.terminal import TerminalSession, busy, called, current, err, out, session
 from byokeep.client import Keep
 from byokeep.client import verify as offline
@@ -88,7 +89,8 @@ class Scene:
 async def scene(keep: Path | None, *, say: Say) -> AsyncIterator[Scene]:
     """Set the stage, whose stack says how it gets on; strike it at the end, whatever happened."""
     home = keep or Path(tempfile.mkdtemp(prefix="byokeep-demo-"))
-    home.mkdir(parents=True, exist_ok=keep is None)
+    if keep is not None:
+        new_directory(keep, mode=0o711)
     home.chmod(0o711)  # the database's own user must reach its data below
     sim = await start()
     urls = "".join(f'{name} = "{sim.base_url(name)}"\n' for name in PROVIDERS)
@@ -120,7 +122,7 @@ async def people(stage: Scene) -> None:
         await stage.api(role, "PUT", f"/v1/operators/{made['id']}/password", raw=Secret(password))
         session = await stage.api(role, "POST", "/v1/session", body={"name": made["name"], "password": password})
         stage.tokens[role] = Secret(session["token"])
-        write_private(stage.home / "credentials" / f"{role}.token", stage.tokens[role])
+        new_file(stage.home / "credentials" / f"{role}.token")(stage.tokens[role])
 
 
 async def make_key(stage: Scene, client: str, provider: str) -> Secret:

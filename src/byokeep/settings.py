@@ -18,7 +18,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -211,9 +211,7 @@ def load(config: Path | None = None, **overrides: object) -> Settings:
     for name, value in environment.items():
         if name in _FROM_JOB_RUN:
             continue
-        if name not in TEXT_SETTINGS and name not in NUMBER_SETTINGS:
-            step = _GONE_STEP if name in GONE else "Unset this variable or see docs/settings.md."
-            raise Rejected("unknown_setting", next_step=step, setting=_safe(f"{_ENV}{name.upper()}"))
+        _refuse_unknown(name, (*TEXT_SETTINGS, *NUMBER_SETTINGS), "It is a variable of the environment", _ENV)
         given[name] = value
     given |= {name: value for name, value in overrides.items() if value is not None}
     return check(_build(given))
@@ -232,8 +230,21 @@ def _toml(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _safe(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_.]{1,64}", name) else "unnamed"
+def _refuse_unknown(name: str, known: Collection[str], where: str, prefix: str = "") -> None:
+    """Refuse a setting that does not exist: say where it stands and which one it may be meant for."""
+    if name in known:
+        return
+    import difflib  # noqa: PLC0415 - settings that are all known need none
+
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+
+    def called(name: str) -> str:
+        return prefix + name.upper() if prefix else name
+
+    meant = f" Did you mean {called(close[0])}?" if close else ""
+    step = _GONE_STEP if name in GONE else f"remove it, or see docs/settings.md.{meant}"
+    shown = called(name) if re.fullmatch(r"[A-Za-z0-9_.]{1,64}", name) else "unnamed"
+    raise Rejected("unknown_setting", next_step=f"{where}: {step}", setting=shown)
 
 
 def _read(config: Path) -> dict[str, object]:
@@ -244,20 +255,22 @@ def _read(config: Path) -> dict[str, object]:
             if stat.S_ISREG(found.st_mode) and (found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022):
                 step = f"Let this process's user or root own {name}, and nobody else write it: chmod go-w {name}"
                 raise Rejected("config_too_open", next_step=step)
-            return tomllib.load(file)
+            settings = tomllib.load(file)
     except OSError:
         raise Rejected("config_unreadable", next_step=f"{name} cannot be read: check the path and its mode.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):
         raise Rejected("config_not_toml", next_step=f"{name} must be TOML; see docs/settings.md.") from None
+    known = [spec.name for spec in fields(Settings)]
+    for setting in settings:
+        _refuse_unknown(setting, known, f"It stands in {name}")
+    return settings
 
 
 def _build(given: Mapping[str, object]) -> Settings:
-    known = {spec.name for spec in fields(Settings)}
+    known = [spec.name for spec in fields(Settings)]
     typed: dict[str, Any] = {}
     for name, value in given.items():
-        if name not in known:
-            step = _GONE_STEP if name in GONE else "Remove it or see docs/settings.md."
-            raise Rejected("unknown_setting", next_step=step, setting=_safe(name))
+        _refuse_unknown(name, known, "It was given by the caller")
         if name in URL_SETTINGS:
             if not isinstance(value, Mapping) or not all(isinstance(url, str) for url in value.values()):
                 raise _bad(name, f"{name} is a table of URLs.")

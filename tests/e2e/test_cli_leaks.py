@@ -198,7 +198,7 @@ async def test_scan_exit_codes_and_forms(shell: Shell, tmp_path: Path) -> None:
     value = new_canary("openai").decode()
     (tree / ".env").write_text(f"# keys\nOPENAI_API_KEY={value}\n")
     sarif = tmp_path / "scan.sarif"
-    for words in ((), ("--json",)):
+    for words in ((), ("--replace", "--json")):
         ran = await shell.run("leaks", "scan", str(tree), "--sarif", str(sarif), *words)
         assert ran.code == 1
         assert value[10:] not in ran.said + sarif.read_text()

@@ -188,7 +188,9 @@ async def test_a_key_that_is_refused_says_why_and_what_next(
     sop = UUID.findall(ran.err)[0]
     shown = await desk.ok("evidence", "show", sop, who="auditor")
     assert (goes_on in shown.err, "evidence export" in shown.err) == (True, False)
-    refused = await desk.no(6, "sop_incomplete", "evidence", "export", sop, "/none/evidence.json", who="auditor")
+    file = desk.world.home / f"{sop}.json"
+    refused = await desk.no(6, "sop_incomplete", "evidence", "export", sop, str(file), who="auditor")
+    assert not file.exists()
     assert "evidence show" not in refused.err
     assert "starts a new run" in refused.err
     assert key[20:32].decode() not in ran.said
@@ -219,6 +221,8 @@ async def test_people_machines_and_tokens(desk: Desk, tmp_path: Path) -> None:
     assert "Older tokens of this person, if there are any, end now." in shown.err
     assert (await desk.json("operator", "token", person, who="admin"))["token"].startswith("bko_")  # type: ignore[index]
     file = tmp_path / "deep" / "anna.token"
+    await desk.no(2, "cannot_write_file", "operator", "token", person, "--save", str(file), who="admin")
+    file.parent.mkdir()
     issued = await desk.json("operator", "token", person, "--days", "2", "--save", str(file), who="admin")
     assert "token" not in issued  # type: ignore[operator]
     assert file.stat().st_mode & 0o777 == 0o600

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import socket
 import subprocess
@@ -155,7 +156,8 @@ def test_without_a_stack_commands_say_where_to_get_one(capsys: pytest.CaptureFix
     token.write_text("bko_x\n")
     nowhere = tmp_path / "not here"
     for words, code in (
-        (["client", "list", "--token-file", str(token)], "no_stack"), (["doctor"], "home_missing"),
+        (["client", "list", "--token-file", str(token)], "no_stack"), (["client", "list"], "no_stack"),
+        (["doctor"], "home_missing"),
         (["job", "run", "--client", IDS[0], "--secret", "openai"], "no_broker"),
     ):  # fmt: skip
         argv = [*words, "--home", str(nowhere), *(["--", "true"] if words[0] == "job" else [])]
@@ -165,6 +167,20 @@ def test_without_a_stack_commands_say_where_to_get_one(capsys: pytest.CaptureFix
         assert f"`byokeep up --home '{nowhere}'`" in said
         assert "BYOKEEP_HOME" in said
         assert len(said.splitlines()) == 2
+
+
+def test_what_is_no_token_file_is_named_as_what_it_is(capsys: pytest.CaptureFixture[str], tmp_path: Any) -> None:
+    """A directory is not told to be closed to others; an absent file is no riddle; nobody waits for a pipe."""
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    for name, code, told in (
+        (".", "bad_token_file", f"{tmp_path} is a directory: name the file"),
+        ("pipe", "bad_token_file", f"{tmp_path / 'pipe'} is no plain file: name the file"),
+        ("none", "token_file_missing", f"There is no token at {tmp_path / 'none'}."),
+    ):
+        assert run(["client", "list", "--url", "http://127.0.0.1:9", "--token-file", str(tmp_path / name)]) == 2
+        said = capsys.readouterr().err
+        assert code in said
+        assert told in said
 
 
 def test_help_works_whatever_the_settings_say(

@@ -40,13 +40,20 @@ def refused(code: str, **overrides: object) -> Rejected:
 def test_an_unknown_variable_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     """A typo in an environment variable does not start with a default instead."""
     monkeypatch.setenv("BYOKEEP_STORE_ADRESS", "https://vault.example.org")
-    assert refused("unknown_setting").fields["setting"] == "BYOKEEP_STORE_ADRESS"
+    found = refused("unknown_setting")
+    assert found.fields["setting"] == "BYOKEEP_STORE_ADRESS"
+    assert found.next_step.startswith("It is a variable of the environment: remove it")
+    assert "Did you mean BYOKEEP_STORE_ADDRESS?" in found.next_step
 
 
 def test_an_unknown_key_in_the_file_refuses(tmp_path: Path) -> None:
     """The file is as strict as the environment."""
     (tmp_path / "config.toml").write_text('colour = "red"\n')
-    assert refused("unknown_setting").fields["setting"] == "colour"
+    found = refused("unknown_setting")
+    assert found.fields["setting"] == "colour"
+    assert found.next_step == f"It stands in {tmp_path / 'config.toml'}: remove it, or see docs/settings.md."
+    (tmp_path / "config.toml").write_text('web_lisen = "127.0.0.1:0"\n')
+    assert refused("unknown_setting").next_step.endswith("Did you mean web_listen?")
 
 
 def test_a_settings_file_that_others_may_write_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,6 +118,7 @@ async def fetch(
 
     from byokeep.wire.transport import CaFileUnreadable, TooLarge, Transport  # noqa: PLC0415 - see the top
 
+    server = web_url()  # first: who has no stack needs one before a token
     headers: dict[str, str] = {}
     if not anonymous:
         headers["Authorization"] = "Bearer " + (own_token() if token is None else token).reveal().decode()
@@ -130,7 +131,7 @@ async def fetch(
         headers["Content-Type"] = "application/json"
     timeout = aiohttp.ClientTimeout(total=60, connect=3)
     try:
-        url = URL(web_url() + path)
+        url = URL(server + path)
         if query := {name: str(given) for name, given in (params or {}).items() if given is not None}:
             url = url.with_query(query)
         async with Transport(ca_file=session().settings.file("web_ca_file")) as http:

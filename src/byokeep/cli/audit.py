@@ -9,7 +9,8 @@ from uuid import UUID
 from cyclopts import App
 
 from byokeep.cli.api import call, fetch, run, tell
-from byokeep.cli.intake import read_secret, write_result
+from byokeep.cli.intake import read_secret
+from byokeep.cli.new_file import new_file
 from byokeep.cli.terminal import facts, say, session, show
 from byokeep.client import verify as offline
 from byokeep.core.errors import Integrity, Rejected, Unavailable
@@ -129,8 +130,11 @@ def keys(file: Path) -> None:
     """Write the public keys that evidence and checkpoints are verified with.
 
     Example: byokeep audit keys public-keys.txt
+
+    Args:
+        file: A new file for the keys; one that is there stays.
     """
-    write_result(file, run(fetch("GET", "/v1/audit/keys")))
+    fetch_to(file, "GET", "/v1/audit/keys")
 
 
 @app.command
@@ -138,9 +142,12 @@ def export(file: Path, *, client: UUID | None = None) -> None:
     """Write a chain (a client's, or the platform's) as JSON lines. Exporting is itself recorded.
 
     Example: byokeep audit export platform.jsonl
+
+    Args:
+        file: A new file for the records; one that is there stays.
+        client: Whose chain; the platform's unless it is given.
     """
-    body = {"client_id": str(client)} if client else {}
-    write_result(file, run(fetch("POST", "/v1/audit/export", body=body)))
+    fetch_to(file, "POST", "/v1/audit/export", body={"client_id": str(client)} if client else {})
 
 
 @app.command
@@ -148,8 +155,20 @@ def proof(client: UUID, file: Path) -> None:
     """Write a proof of one client's whole history that a stranger can check.
 
     Example: byokeep audit proof $CLIENT acme-proof.json
+
+    Args:
+        client: Whose history.
+        file: A new file for the proof; one that is there stays.
     """
-    write_result(file, run(fetch("POST", f"/v1/audit/proof/{client}")))
+    fetch_to(file, "POST", f"/v1/audit/proof/{client}")
+
+
+def fetch_to(file: Path, method: str, path: str, **sent: Any) -> None:
+    """Ask the server for something and keep its answer, as it came, in a new file."""
+    keep = new_file(file)
+    content = run(fetch(method, path, **sent))
+    keep(content)
+    show({"file": str(file), "bytes": len(content)})
 
 
 @app.command(name="check-proof")
@@ -157,5 +176,9 @@ def check_proof(file: Path, *, keys: Path) -> None:
     """Check a client's proof offline, with the public keys only. Exit code 5 = it does not hold.
 
     Example: byokeep audit check-proof acme-proof.json --keys public-keys.txt
+
+    Args:
+        file: What `byokeep audit proof` wrote.
+        keys: Public keys as `byokeep audit keys` writes them.
     """
     show(facts(offline.verify_proof(file, offline.read_keys(keys))), title="Proof")

@@ -8,12 +8,12 @@ from uuid import UUID
 
 from cyclopts import App, Parameter
 
-from byokeep.cli.api import call, fetch, run, tell
-from byokeep.cli.intake import write_result
+from byokeep.cli.api import call, run, tell
+from byokeep.cli.audit import fetch_to
 from byokeep.cli.key import beside, onward
 from byokeep.cli.terminal import again, facts, session, show
 from byokeep.client import verify as offline
-from byokeep.core.errors import Integrity, Rejected
+from byokeep.core.errors import Integrity
 
 Procedure = Annotated[UUID, Parameter(alias="--sop")]
 _CHANGED: Final = (
@@ -57,11 +57,9 @@ def export(procedure: Procedure, file: Path) -> None:
 
     Args:
         procedure: Its id, as `byokeep key add` prints it.
-        file: What to write.
+        file: A new file for the evidence; one that is there stays.
     """
-    if file.exists():
-        raise Rejected("file_exists", next_step="Nothing was written. Name a file that is not there yet.")
-    write_result(file, run(fetch("POST", f"/v1/evidence/{procedure}")))
+    fetch_to(file, "POST", f"/v1/evidence/{procedure}")
 
 
 @app.command

@@ -13,17 +13,13 @@ import getpass
 import os
 import stat
 import sys
-import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from byokeep.cli.terminal import again, clean, say, show
+from byokeep.cli.terminal import again, clean, say
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
-from byokeep.kernel.durable_write import durable_write
 
 LIMIT: Final = 8192  # bytes
 
@@ -81,17 +77,21 @@ def read_token_file(path: Path) -> Secret:
     """Read an API token from a file that only its owner can read.
 
     Raises:
-        Rejected: ``token_file_missing``, ``token_file_too_open``, ``token_file_empty``.
+        Rejected: ``token_file_missing``, ``bad_token_file``, ``token_file_too_open``, ``token_file_empty``.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        named = f"There is none at {clean(str(path))}. Name yours with --token-file or BYOKEEP_TOKEN_FILE, or run "
+        named = f"There is no token at {clean(str(path))}. Name yours with --token-file or BYOKEEP_TOKEN_FILE, or run "
         step = f"{named}`{again('operator login NAME', own_token=False)}`."
         raise Rejected("token_file_missing", next_step=step) from None
     try:
         mode = os.fstat(fd).st_mode
-        if not stat.S_ISREG(mode) or mode & 0o077:
+        if not stat.S_ISREG(mode):
+            what = "a directory" if stat.S_ISDIR(mode) else "no plain file"
+            step = f"{clean(str(path))} is {what}: name the file in which your token is."
+            raise Rejected("bad_token_file", next_step=step)
+        if mode & 0o077:
             raise Rejected("token_file_too_open", next_step=f"Run chmod 600 {clean(str(path))}.")
         token = os.read(fd, 512).strip()
     finally:
@@ -99,48 +99,3 @@ def read_token_file(path: Path) -> Secret:
     if not token:
         raise Rejected("token_file_empty", next_step="Issue a new token with `byokeep operator token`.")
     return Secret(token)
-
-
-def write_result(path: Path, content: bytes) -> None:
-    """Write what a command fetched, whole or not at all, and say so.
-
-    Raises:
-        Rejected: ``cannot_write_file``.
-    """
-    with writing():
-        durable_write(path, content, mode=0o666)
-    show({"file": str(path), "bytes": len(content)})
-
-
-def check_writable(path: Path) -> None:
-    """Make a file beside ``path`` and remove it: what cannot be written is known before anything depends on it.
-
-    Raises:
-        Rejected: ``cannot_write_file``.
-    """
-    with writing():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
-            pass
-        if path.is_dir():
-            raise IsADirectoryError
-
-
-def write_private(path: Path, secret: Secret) -> None:
-    """Write a token to a new 0600 file; an existing file is replaced at once or not at all.
-
-    Raises:
-        Rejected: ``cannot_write_file``.
-    """
-    with writing():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        durable_write(path, secret.reveal() + b"\n")
-
-
-@contextmanager
-def writing() -> Iterator[None]:
-    """Say of a file that cannot be written what the caller can do. Raises Rejected(``cannot_write_file``)."""
-    try:
-        yield
-    except OSError:
-        raise Rejected("cannot_write_file", next_step="Check that the directory exists and is yours.") from None

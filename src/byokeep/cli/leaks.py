@@ -28,7 +28,8 @@ from cyclopts import App
 from yarl import URL
 
 from byokeep.cli.api import call, fetch, own_token, run, stack, web_url
-from byokeep.cli.intake import read_secret, writing
+from byokeep.cli.intake import read_secret
+from byokeep.cli.new_file import new_file
 from byokeep.cli.terminal import busy, clean, err, say, session, show
 from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
@@ -78,7 +79,7 @@ def _part(name: str) -> Any:
 def scan(
     *paths: Path, live: bool = False, fingerprints_fd: int | None = None, baseline: Path | None = None,
     write_baseline: bool = False, sarif: Path | None = None, exclude: list[str] | None = None, weak: bool = False,
-    rules: Path | None = None,
+    rules: Path | None = None, replace: bool = False,
 ) -> int:  # fmt: skip
     """Search files and trees for what looks like a secret, however it is encoded or packed.
 
@@ -95,14 +96,16 @@ def scan(
     Example: byokeep leaks scan /var/log /srv/app --live
 
     Args:
+        paths: Files and trees to search.
         live: Look for live values too; asks the server for their fingerprints (auditors may).
         fingerprints_fd: File descriptor with such fingerprints, instead of asking.
         baseline: File of known findings, which are not reported again.
         write_baseline: Write what is found to the baseline; exit code 0 when all could be read.
-        sarif: Write the result to this file as SARIF 2.1.0.
+        sarif: Write the result to this new file as SARIF 2.1.0.
         exclude: Glob of names or paths inside the trees to leave out; may be given several times.
         weak: Report values that were not drawn by chance too, such as password=changeme.
         rules: Rule file to use instead of the packaged one.
+        replace: The file of --sarif may be there; what it holds is replaced.
     """
     if not paths:
         raise Rejected("nothing_to_scan", next_step="Name files or directories.")
@@ -110,6 +113,8 @@ def scan(
         raise Rejected("no_such_path", next_step=f"Nothing was searched: there is no {clean(paths)}.")
     if write_baseline and baseline is None:
         raise Rejected("no_baseline_named", next_step="Name the file with --baseline.")
+    keep_sarif = None if sarif is None else new_file(sarif, replace=replace)
+    keep_baseline = new_file(baseline, replace=True) if write_baseline and baseline is not None else None
     leaks = _part("leaks")
     fresh = baseline is None or (write_baseline and not baseline.exists())
     known: Baseline = leaks.Baseline.new() if fresh else leaks.read(baseline)
@@ -121,11 +126,12 @@ def scan(
         )
         report: Report = search.scan_paths(paths)
     result = _judged(report, known, baseline, paths, unsure)
-    if write_baseline and baseline is not None:
-        _write_baseline(result, known, baseline)
-    if sarif is not None:
+    if keep_baseline is not None and baseline is not None:
+        _write_baseline(result, known, baseline.parent, keep_baseline)
+    if keep_sarif is not None:
         reasons = {finding: entry.reason for finding, entry in result.known.items()}
-        _write(sarif, json.dumps(leaks.document(report, reasons, keyed=baseline is not None), indent=1) + "\n")
+        document = leaks.document(report, reasons, keyed=baseline is not None)
+        keep_sarif(json.dumps(document, indent=1).encode() + b"\n")
     _print(result, search.excluded, search.withheld, live=prints is not None)
     return result.code
 
@@ -160,17 +166,12 @@ def _judged(report: Report, known: Baseline, file: Path | None, paths: tuple[Pat
     return _Result(report, [one for one in report.findings if one not in fits], fits, stale, unsure)
 
 
-def _write_baseline(result: _Result, known: Baseline, file: Path) -> None:
-    made = _part("leaks").written(result.report.findings, file.parent, known)
-    _write(file, made.document())
-    fresh = [one for one in result.new if made.known(one, file.parent) is not None]
+def _write_baseline(result: _Result, known: Baseline, folder: Path, keep: Callable[[bytes], None]) -> None:
+    made = _part("leaks").written(result.report.findings, folder, known)
+    keep(made.document().encode())
+    fresh = [one for one in result.new if made.known(one, folder) is not None]
     result.new[:] = [one for one in result.new if one not in fresh]
     say(f"{len(made.entries)} findings are in the baseline; give each a reason in the file.")
-
-
-def _write(file: Path, text: str) -> None:
-    with writing():
-        file.write_text(text)
 
 
 def _fingerprints(*, live: bool, descriptor: int | None) -> tuple[Fingerprints | None, list[str]]:
@@ -264,6 +265,7 @@ def sweep(*paths: Path, fd: int | None = None, processes: bool = True) -> int:
     Example: byokeep leaks sweep /var/log /srv/app < suspected-key.txt
 
     Args:
+        paths: Files and trees to search.
         processes: Search command lines and environments of processes too.
     """
     if not paths and not processes:

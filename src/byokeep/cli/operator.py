@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
+from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
 from typing import Any, Final
@@ -15,7 +15,8 @@ from cyclopts import App
 from byokeep.cli.api import call, run, tell
 from byokeep.cli.approve import missing_token
 from byokeep.cli.choices import MachineRole, PersonRole, SubjectState
-from byokeep.cli.intake import check_writable, read_secret, write_private
+from byokeep.cli.intake import read_secret
+from byokeep.cli.new_file import new_file
 from byokeep.cli.terminal import again, clean, err, say, session, show
 from byokeep.core.errors import NotFound, Rejected
 from byokeep.core.secret import Secret
@@ -24,11 +25,13 @@ from byokeep.process import harden
 app: Final = App(name="operator")
 
 
-def _keep(reply: dict[str, Any], save: Path | None, *, own: bool = False) -> None:
+def _hand_over(
+    reply: dict[str, Any], save: Path | None, keep: Callable[[Secret], None] | None, *, own: bool = False
+) -> None:
     token = Secret(str(reply.pop("token")))
     asks = token if own else None  # the token that this command was given may have ended
-    if save is not None:
-        write_private(save, token)
+    if keep is not None:
+        keep(token)
         tell(reply | {"saved_to": str(save)}, title="Token", token=asks)
         return
     # The one moment a token is shown (R2.2-3): in the document, or after the table.
@@ -113,14 +116,10 @@ def token(
         machine: The subject is a machine.
         days: Life of the token, 1 to 90.
         overlap_s: How long older tokens keep working.
-        save: Write it to this file (0600) instead of showing it.
+        save: Write it to this new file (0600) instead of showing it.
         replace: The file may be there; what it holds is replaced.
     """
-    if save is not None and not replace and os.path.lexists(save):
-        # Before anything is issued: a new token ends the older ones.
-        raise Rejected("file_exists", next_step="Name another file, or give --replace to replace what it holds.")
-    if save is not None:
-        check_writable(save)
+    keep = None if save is None else new_file(save, replace=replace)  # before a new token ends the older ones
     room = "machines" if machine else "operators"
     body = {"days": days, "overlap_s": overlap_s}
     whose = (
@@ -131,7 +130,7 @@ def token(
         say("Once it is approved, run the same command again, within the day. Older tokens work on meanwhile.")
         return
     invitation = issued["kind"] == "invitation"
-    _keep(issued, save, own=not (machine or invitation))  # another person gets an invitation
+    _hand_over(issued, save, keep, own=not (machine or invitation))  # another person gets an invitation
     end = f"in {overlap_s} s" if overlap_s else "now"
     say(f"Older tokens of this {'machine' if machine else 'person'}, if there are any, end {end}.")
     if invitation:
@@ -224,32 +223,37 @@ def recover(name: str, *, save: Path | None = None) -> None:
 
     Args:
         name: The admin, as `byokeep operator list` names them.
-        save: Where the invitation goes; default: recover.token among the home's credentials.
+        save: A new file (0600) for the invitation; default: recover.token among the home's credentials.
     """
     harden()
     settings = session().settings
     file = save or settings.path("credentials_dir") / "recover.token"
-    if os.path.lexists(file):
-        raise Rejected("file_exists", next_step=f"Delete {file}, or name another with --save.")
-    check_writable(file)
+    keep = new_file(file)
     invitation = run(importlib.import_module("byokeep.processes.installation").recover(settings, name))
-    write_private(file, invitation)
+    keep(invitation)
     step = again(f"operator password --token-file {file}", own_token=False)
     note = f"Next: {step}\nDelete {file} afterwards."
     show({"name": name, "saved_to": str(file)}, title="Invitation", note=note)
 
 
 @app.command
-def login(name: str, *, save: Path | None = None) -> None:
+def login(name: str, *, save: Path | None = None, replace: bool = False) -> None:
     """Log in with name and password; the session token is saved for later commands.
 
     Example: byokeep operator login maria
+
+    Args:
+        name: Yours, as `byokeep operator list` shows it.
+        save: A new file (0600) for the token; default: the home's own, which later commands read by themselves.
+        replace: The file may be there; what it holds is replaced.
     """
+    place = save or session().settings.home / "credentials" / "cli.token"
+    keep = new_file(place, replace=replace or save is None, ours=save is None)  # before a session is there to lose
     value = read_secret(prompt="Password")
     body = {"name": name, "password": value.reveal().decode("utf-8", "replace")}
     value.wipe()
     reply = run(call("POST", "/v1/session", body=body, anonymous=True))
-    _keep(reply, save or session().settings.home / "credentials" / "cli.token", own=True)
+    _hand_over(reply, place, keep, own=True)
     if save is not None:
         say(f"To work with it in this terminal: export BYOKEEP_TOKEN_FILE={quote(str(save.absolute()))}")
 

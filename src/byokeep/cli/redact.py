@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cyclopts import App
 
-from byokeep.cli.intake import writing
+from byokeep.cli.new_file import new_file
 from byokeep.cli.terminal import session
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.kernel.durable_write import draft
@@ -41,7 +41,7 @@ def register(app: App, group: Any) -> None:
 
 def redact(
     *files: Path, report: bool = False, report_file: Path | None = None, values_fd: int | None = None,
-    rules: Path | None = None, in_place: bool = False,
+    rules: Path | None = None, in_place: bool = False, replace: bool = False,
 ) -> int:  # fmt: skip
     """Mask secrets in a stream or in files: API keys, tokens, cookies, private keys, in any encoding.
 
@@ -57,13 +57,15 @@ def redact(
     Args:
         files: Read these instead of standard input.
         report: Say at the end, on standard error, how many were masked, by kind. JSON with --json.
-        report_file: Write that report to this file as JSON.
+        report_file: Write that report to this new file as JSON.
         values_fd: File descriptor with values to mask whatever they look like, one a line.
         rules: Rule file to use instead of the packaged one.
         in_place: Replace each of FILES by its redacted form.
+        replace: The file of --report-file may be there; what it holds is replaced.
     """
     if in_place and not files:
         raise Rejected("nothing_to_redact", next_step="Name the files to redact in place.")
+    keep_report = None if report_file is None else new_file(report_file, replace=replace)
     shapes = importlib.import_module("byokeep_redact.rules").Rules.load(rules)
     redactor: Redactor = importlib.import_module("byokeep_redact.engine").Redactor(shapes)
     if values_fd is not None:
@@ -72,9 +74,8 @@ def redact(
     for source in files or (None,):
         _one(redactor, source, total, in_place=in_place)
     total["masked"] = redactor.counts
-    if report_file is not None:
-        with writing():
-            report_file.write_text(json.dumps(total, sort_keys=True) + "\n")
+    if keep_report is not None:
+        keep_report(json.dumps(total, sort_keys=True).encode() + b"\n")
     if report:
         _say_report(total)
     return Unavailable.exit_code if total["dropped"] else 0

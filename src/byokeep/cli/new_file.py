@@ -1,0 +1,80 @@
+"""Files that a person names on the command line for a command to write: results, tokens, reports.
+
+Rules
+- Every command writes them through :func:`new_file`; a house rule of the tree holds that.
+- A file that is there stays, unless the command was told to replace it. No directory is made for a file that a person
+  named, and what is written is closed to others.
+- Whether the file can be written is known before the command asks for what cannot be asked for twice.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from byokeep.cli.terminal import clean
+from byokeep.core.errors import Rejected
+from byokeep.core.secret import Secret
+from byokeep.kernel.durable_write import durable_write
+
+_BLOCK: Final = 4096  # bytes; a full disk takes an empty file
+_NOT_BEGUN: Final = "Nothing was done. Check that the directory exists, is yours, and has room on its disk."
+_LOST: Final = "What was to be kept there is lost. Check the directory and the room on its disk, then ask again."
+
+
+def new_file(path: Path, *, replace: bool | None = None, ours: bool = False) -> Callable[[bytes | Secret], None]:
+    """Return what writes a file whole or not at all, once it is known that it can be written.
+
+    Args:
+        path: As the caller named it.
+        replace: Whether a file that is there may be replaced; None = the command has no way to say so.
+        ours: The place is the program's own: its directory is made where it is missing.
+
+    Returns:
+        A function that takes the content, or a token, which gets a line of its own.
+
+    Raises:
+        Rejected: ``file_exists``, ``cannot_write_file``; the latter from the function, too.
+    """
+    if not replace:
+        refuse_existing(path, otherwise="" if replace is None else ", or give --replace to replace what it holds")
+    with _or_say(_NOT_BEGUN):
+        if ours:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as tried:
+            tried.write(bytes(_BLOCK))
+        if path.is_dir():
+            raise IsADirectoryError
+
+    def write(content: bytes | Secret) -> None:
+        with _or_say(_LOST):
+            plain = content if isinstance(content, bytes) else content.reveal() + b"\n"
+            durable_write(path, plain, only_new=not replace)
+
+    return write
+
+
+def new_directory(path: Path, *, mode: int) -> None:
+    """Make a directory that a person named; the one above it is there. Raises Rejected as :func:`new_file`."""
+    refuse_existing(path)
+    with _or_say(_NOT_BEGUN):
+        path.mkdir(mode)
+
+
+def refuse_existing(path: Path, *, otherwise: str = "") -> None:
+    """Refuse a name that something has already. Raises Rejected: ``file_exists``."""
+    if os.path.lexists(path):
+        there = f"{clean(str(path))} is there already, and nothing was done."
+        raise Rejected("file_exists", next_step=f"{there} Name another{otherwise}.")
+
+
+@contextmanager
+def _or_say(step: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        raise Rejected("cannot_write_file", next_step=step) from None
