@@ -51,7 +51,8 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}\Z")
 _PLAIN_PATH: Final = re.compile(r"/(?!/)[A-Za-z0-9_./ @+-]{1,254}\Z")
 URL_SETTINGS: Final = ("provider_urls", "platform_urls", "website_urls")  # tables, for tests and demos
 NUMBER_SETTINGS: Final = {  # name -> the largest allowed
-    "store_calls_per_second": 1_000_000, "approval_hold_hours": 168, "room_mebibytes": 1_000_000,
+    "store_calls_per_second": 1_000_000, "approval_hold_hours": 168,
+    "app_secret_rotation_days": 366, "room_mebibytes": 1_000_000,
     "profile_rekey_days": MAX_REKEY_DAYS, "kek_rotation_days": MAX_ROTATION_DAYS,
 }  # fmt: skip
 _FROM_JOB_RUN: Final = frozenset({"job"} | {f"secret_{provider.value}_file" for provider in Provider})
@@ -84,6 +85,7 @@ class Settings:
         lease_cidrs: Comma-separated networks from which a lease may be used; empty = any. Needs TCP to the store.
         store_calls_per_second: Cap of signatures, and of logins, for each address; 0 = none. Needs TCP to the store.
         approval_hold_hours: How long what one admin alone gave approves nothing, 1 to 168 hours.
+        app_secret_rotation_days: After how many days an app's secret at a platform is due, 1 to 366.
         database_url: URL without user or password, e.g. ``postgresql+psycopg://host:5432/byokeep``.
         credentials_dir: Where the 0600 files of machine identities are.
         token_file: The CLI user's own API token.
@@ -120,6 +122,7 @@ class Settings:
     lease_cidrs: str = ""
     store_calls_per_second: int = 0
     approval_hold_hours: int = 24
+    app_secret_rotation_days: int = 365
     database_url: str = ""
     credentials_dir: str = ""
     log_dir: str = ""
@@ -316,6 +319,8 @@ def check(settings: Settings) -> Settings:
         check_address(name, getattr(settings, name))
     if settings.approval_hold_hours < 1:
         raise _bad("approval_hold_hours", "Give 1 to 168 hours; the hold cannot be switched off.")
+    if settings.app_secret_rotation_days < 1:
+        raise _bad("app_secret_rotation_days", "Give 1 to 366 days; it cannot be switched off.")
     _check_database(settings.database_url)
     _check_network(settings)
     _check_profiles(settings)

@@ -191,6 +191,7 @@ class EventName(StrEnum):
     CHECKPOINT_SIGNED = "checkpoint.signed", "epoch size count root"
     EVIDENCE_SIGNED = "evidence.signed", "sop version provider"
     EVIDENCE_READ = "evidence.read", "sop"
+    DUE_LISTED = "due.listed", "count digest"
     ALERT_RAISED = "alert.raised", "alert chain severity"
     ALERT_CLOSED = "alert.closed", "alert"
 

@@ -96,6 +96,7 @@ class Verb(StrEnum):
     AUDIT_RUN = "audit.run", _U, _S
     AUDIT_HASH = "audit.hash", _U
     LEAK_FINGERPRINTS = "leak.fingerprints", _U
+    DUE_READ = "due.read", _A, _O, _P, _U
     ALERT_READ = "alert.read", _A, _O, _P, _U
     SUBJECT_CREATE = "subject.create", _A
     SUBJECT_CHANGE = "subject.change", _A

@@ -50,6 +50,7 @@ class ServiceLimits:
     profile_blob_max: int = 1 << 30
     profile_rekey_days: int = 0
     approval_hold_s: int = 86_400
+    app_secret_rotation_days: int = 365
 
 
 RECORDED_AT_ONCE: Final = 1200  # refusals of one actor that are recorded in a burst

@@ -160,6 +160,7 @@ def limits(settings: Settings) -> ServiceLimits:
         rotation_default_days=days, profile_rekey_days=settings.profile_rekey_days,
         kek_rotation_days=settings.kek_rotation_days, kek_owner=settings.kek_owner,
         approval_hold_s=settings.approval_hold_hours * 3600,
+        app_secret_rotation_days=settings.app_secret_rotation_days,
     )  # fmt: skip
 
 

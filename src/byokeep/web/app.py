@@ -24,6 +24,7 @@ from byokeep.http.request import Authenticator, Budget, caller, install, ready
 from byokeep.kernel.app import WebApp
 from byokeep.kernel.command import record_refused_call
 from byokeep.keys import routes as keys
+from byokeep.operations import routes as operations
 from byokeep.profiles import routes as profiles
 from byokeep.tenancy import routes as tenancy
 from byokeep.web import forward, overview, vault
@@ -100,6 +101,7 @@ def _rooms(app: WebApp, auth: Authenticator, emergency: Emergency) -> tuple[APIR
         profiles.kek_acts(app, auth, writes),
         vault.router(app, auth),
         procedures.router(app, auth),
+        operations.router(app, auth),
     )
 
 

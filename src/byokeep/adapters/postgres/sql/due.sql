@@ -1,0 +1,87 @@
+-- The due list: everything that is to be renewed by a date, one branch for each kind.
+
+-- name: due_list
+-- `words` is the command that does it; `provider` is whose budget an automatic start counts against. Without a date it
+-- is unknown when an item is due, and it is always listed. Of the platform's own items whoever is held to some clients
+-- sees none.
+WITH item AS (
+    -- A compromised key is due until another one serves in its place.
+    SELECT 'key' AS kind, CAST(r.id AS text) AS item, r.client_id, r.provider,
+           r.provider || CASE r.purpose WHEN 'default' THEN '' ELSE '/' || r.purpose END AS name,
+           CASE r.state WHEN 'compromised' THEN (
+               SELECT max(t.at) FROM byokeep.key_transition t
+                WHERE t.client_id = r.client_id AND t.ref_id = r.id AND t.state_to = 'compromised')
+           ELSE least(r.rotation_due_at, r.expires_at) END AS due_at,
+           CASE r.state WHEN 'compromised' THEN 'compromised' ELSE '' END AS cause,
+           r.candidate_version IS NOT NULL OR EXISTS (
+               SELECT FROM byokeep.procedure_run p
+                WHERE p.object_id = r.id AND p.state IN ('running', 'undoing')) AS under_way,
+           ARRAY['key', 'add', CAST(r.client_id AS text), r.provider] AS words
+      FROM byokeep.credential_ref r
+     WHERE r.kind = 'provider_api_key' AND (r.state IN ('active', 'suspended') OR r.state = 'compromised'
+           AND NOT EXISTS (SELECT FROM byokeep.credential_ref o
+                            WHERE o.client_id = r.client_id AND o.provider = r.provider AND o.purpose = r.purpose
+                              AND o.kind = r.kind AND o.created_at > r.created_at))
+    UNION ALL
+    SELECT 'webhook_secret', CAST(r.id AS text), r.client_id, r.provider, r.provider,
+           least(r.rotation_due_at, r.expires_at), '', false,
+           ARRAY['account', 'webhook', 'set', CAST(r.client_id AS text), r.provider]
+      FROM byokeep.credential_ref r
+     WHERE r.kind = 'webhook_signing_secret' AND r.state IN ('active', 'suspended')
+    UNION ALL
+    -- A grant that is renewed all along is due when its consent ends; one that is lost has been since then.
+    SELECT 'oauth', CAST(g.account_id AS text), g.client_id, a.platform, a.platform || '/' || a.account,
+           CASE g.state WHEN 'live' THEN g.reauth_at ELSE least(g.reauth_at, g.changed_at) END, g.reason,
+           EXISTS (SELECT FROM byokeep.connection n
+                    WHERE n.client_id = g.client_id AND n.account_id = g.account_id AND n.ended_at IS NULL),
+           ARRAY['account', 'connect', CAST(g.client_id AS text), g.login, a.account]
+      FROM byokeep.account_grant g
+      JOIN byokeep.platform_account a ON a.client_id = g.client_id AND a.id = g.account_id
+     WHERE g.state = 'needs_reauth' OR g.state = 'live' AND g.reauth_at IS NOT NULL
+    UNION ALL
+    SELECT 'profile', CAST(p.id AS text), p.client_id, '',
+           coalesce((SELECT string_agg(x.platform, '+' ORDER BY x.platform) FROM byokeep.profile_account x
+                      WHERE x.client_id = p.client_id AND x.profile_id = p.id), ''), p.due_at, p.due_cause,
+           EXISTS (SELECT FROM byokeep.profile_work w
+                    WHERE w.client_id = p.client_id AND w.profile_id = p.id AND w.ended_at IS NULL),
+           ARRAY['profile', 'rekey', CAST(p.id AS text)]
+      FROM byokeep.profile p
+     WHERE p.generation > 0 AND p.state NOT IN ('retired', 'shredded')
+    UNION ALL
+    -- The newest version of each key that guards profiles, as core.kek.rotation_due has it.
+    SELECT 'kek', k.kek_id, k.client_id, '', k.kek_id || '/' || k.version,
+           CASE k.state WHEN 'active' THEN least(k.made_at + make_interval(days => :kek_days), k.protect_until)
+                        ELSE k.changed_at END, CASE k.state WHEN 'active' THEN '' ELSE k.state END,
+           EXISTS (SELECT FROM byokeep.kek_rotation o
+                    WHERE o.holder = k.holder AND o.kek_id = k.kek_id AND o.ended_at IS NULL),
+           ARRAY['kek', 'rotate', CAST(k.client_id AS text)]
+      FROM (SELECT DISTINCT ON (holder, kek_id) * FROM byokeep.kek_version WHERE state <> 'pre_activation'
+             ORDER BY holder, kek_id, version DESC) k
+     WHERE k.client_id IS NOT NULL
+    UNION ALL
+    -- A person who goes on without a token for programs is not told for ever.
+    SELECT CASE s.kind WHEN 'machine' THEN 'machine_token' ELSE 'person_token' END, CAST(s.id AS text),
+           CAST(NULL AS uuid), '', s.name, max(t.expires_at), '', false,
+           ARRAY['operator', 'token', CAST(s.id AS text)]
+      FROM byokeep.subject s
+      JOIN byokeep.api_token t ON t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL
+     WHERE s.state = 'active' AND (s.kind = 'machine' OR t.expires_at > t.created_at + interval '14 days')
+     GROUP BY s.id, s.kind, s.name
+    HAVING s.kind = 'machine' OR max(t.expires_at) > CAST(:now AS timestamptz) - interval '14 days'
+    UNION ALL
+    SELECT 'app_secret', f.login, NULL, f.provider, f.login, f.set_at + make_interval(days => :app_days), '', false,
+           ARRAY['account', 'app', 'set', f.login, '--app-id', f.app_id, '--redirect-uri', f.redirect_uri]
+      FROM byokeep.platform_app f
+     WHERE f.secret_version > 0
+)
+SELECT i.*, c.name AS client, count(*) OVER () AS total,
+       CASE WHEN i.under_way THEN 'under_way' WHEN i.due_at IS NULL THEN 'unknown'
+            WHEN i.due_at <= CAST(:now AS timestamptz) THEN 'overdue' ELSE 'due' END AS state,
+       CAST(floor(extract(epoch FROM i.due_at - CAST(:now AS timestamptz)) / 86400) AS integer) AS days
+  FROM item i
+  LEFT JOIN byokeep.client c ON c.id = i.client_id
+ WHERE (CAST(:ids AS uuid[]) IS NULL OR i.client_id = ANY (CAST(:ids AS uuid[])))
+   AND (CAST(:kind AS text) IS NULL OR i.kind = :kind)
+   AND (i.due_at IS NULL OR i.under_way OR i.due_at < CAST(:until AS timestamptz))
+   AND c.state IS DISTINCT FROM 'closed'
+ ORDER BY i.due_at NULLS LAST, i.kind, i.item LIMIT :limit;

@@ -1,0 +1,131 @@
+"""The due list: what is to be rotated, renewed or consented to again, for every kind of credential, by date.
+
+Rules
+- One statement knows every kind, with a branch for each: whoever adds a kind adds a branch, and nothing else lists due
+  work. Kinds without a date of their own get it from the policy of the installation.
+- What is overdue or without a date is always on the list; how many rows did not fit is said.
+- A list has a digest over what it says, the days left excepted, so that somebody can sign off the list that they saw:
+  seeing one is on record, with the digest.
+
+It may not do what is due.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.canonical import canonical_json
+from byokeep.core.events import EventName
+from byokeep.core.model import Actor, ClientId
+from byokeep.core.policy import Verb
+from byokeep.kernel.app import App
+from byokeep.kernel.command import command
+from byokeep.kernel.ports import Tx
+from byokeep.kernel.record import record, stamp
+from byokeep.kernel.rows import reader
+from byokeep.tenancy.clients import MAX_ROWS, scope_of
+
+AHEAD: Final = timedelta(days=14)  # what is listed unless somebody asks for more, and when the first reminder goes out
+
+
+class DueKind(StrEnum):
+    """Whose turn it is: every kind that has a date."""
+
+    KEY = "key"
+    WEBHOOK_SECRET = "webhook_secret"  # noqa: S105
+    OAUTH = "oauth"
+    PROFILE = "profile"
+    KEK = "kek"
+    MACHINE_TOKEN = "machine_token"  # noqa: S105
+    PERSON_TOKEN = "person_token"  # noqa: S105
+    APP_SECRET = "app_secret"  # noqa: S105
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueItem:
+    """Something with a date.
+
+    Attributes:
+        item: Its id, or its name where it has none; unique within its kind.
+        client_id: Whose; ``None`` = the platform's own.
+        provider: At whom it is renewed; empty = at nobody.
+        due_at: ``None`` = nobody can say.
+        cause: Why it is due before its date; a code, as a rule empty.
+        state: ``overdue``, ``due``, ``under_way``, ``unknown``.
+        days: Until then, rounded down; negative when it is over.
+        words: The command that does it.
+    """
+
+    kind: DueKind
+    item: str
+    client_id: ClientId | None
+    client: str | None
+    provider: str
+    name: str
+    due_at: datetime | None
+    cause: str
+    state: str
+    days: int | None
+    words: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """The command as it is typed."""
+        return "byokeep " + shlex.join(self.words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueList:
+    """What is due until a time; ``more`` rows did not fit."""
+
+    items: Sequence[DueItem]
+    more: int
+    until: datetime
+    digest: str
+
+
+async def list_due(
+    app: App, actor: Actor, *, client_id: ClientId | None = None, kind: DueKind | None = None,
+    until: datetime | None = None,
+) -> DueList:  # fmt: skip
+    """Return what is due until a time, by default within 14 days; that it was seen is on record.
+
+    Raises:
+        Denied: ``not_permitted``.
+        NotFound: ``not_found``: the client is not the actor's.
+    """
+    async with command(app, actor, Verb.DUE_READ, client_id=client_id) as tx:
+        ids = scope_of(actor) if client_id is None else [client_id]
+        found = await read_due(tx, app, ids=ids, kind=kind, until=until or app.clock.now() + AHEAD)
+        count = len(found.items) + found.more
+        await record(tx, actor, EventName.DUE_LISTED, client_id=client_id, count=count, digest=found.digest)
+    return found
+
+
+async def read_due(
+    tx: Tx, app: App, *, ids: Sequence[UUID] | None = None, kind: DueKind | None = None, until: datetime,
+    limit: int = MAX_ROWS,
+) -> DueList:  # fmt: skip
+    """Return what is due until a time, the earliest first."""
+    rows = await tx.all(
+        lambda row: (reader(DueItem)(row), int(row["total"])), "due_list", ids=ids, kind=kind, until=until, limit=limit,
+        now=app.clock.now(), kek_days=app.limits.kek_rotation_days, app_days=app.limits.app_secret_rotation_days,
+    )  # fmt: skip
+    items = [item for item, _ in rows]
+    return DueList(items=items, more=rows[0][1] - len(rows) if rows else 0, until=until, digest=digest_of(items))
+
+
+def digest_of(items: Sequence[DueItem]) -> str:
+    """Return the SHA-256, in hex, of what a list says of each item: what, whose, when, and how it stands."""
+    said = [
+        [one.kind.value, one.item, str(one.client_id or ""), stamp(one.due_at) if one.due_at else "", one.state]
+        for one in items
+    ]
+    return hashlib.sha256(canonical_json(said)).hexdigest()

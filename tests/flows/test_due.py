@@ -1,0 +1,152 @@
+"""What is due: one list over every kind, by date, for those who may see it; reminders and starts come from it."""
+
+# ruff: noqa: S608 - statements are put together from made-up ids
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import csv
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from granian.constants import Interfaces
+from granian.server.embed import Server
+
+from tests.support.broker import listening
+from tests.support.cli import Ran, Shell
+from tests.support.ports import free_port
+from tests.support.vault import Vault
+from tests.support.web import Desk
+
+pytest_plugins = [
+    "tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web", "tests.support.vault",
+]  # fmt: skip
+
+
+async def due(vault: Vault, who: Any = "auditor", **query: str) -> dict[str, Any]:
+    """The list as this person sees it."""
+    asked = "&".join(f"{name}={value}" for name, value in query.items())
+    status, found = await vault.call("GET", f"/v1/due?{asked}" if asked else "/v1/due", who=who)
+    assert status == 200, found
+    return dict(found)
+
+
+def in_days(days: float) -> str:
+    return (datetime.now(UTC) + timedelta(days=days)).isoformat().replace("+00:00", "Z")
+
+
+@contextlib.asynccontextmanager
+async def served(desk: Desk, place: Path) -> AsyncIterator[Any]:
+    """``byokeep WORDS`` against the desk's ``web``, as a JSON document unless said otherwise."""
+    port = free_port()
+    server = Server(desk.api, address="127.0.0.1", port=port, interface=Interfaces.ASGI, log_enabled=False)
+    task = asyncio.create_task(server.serve())
+    await listening(port)
+
+    async def shell(*words: str, who: str = "auditor", json: bool = True) -> Ran:
+        token = place / f"{who}.token"
+        token.touch(mode=0o600)
+        token.write_text(desk.people[who].token)
+        flags = ("--json",) if json else ()
+        return await Shell(place).run(*words, *flags, "--url", f"http://127.0.0.1:{port}", token=token)
+
+    try:
+        yield shell
+    finally:
+        server.stop()
+        await task
+
+
+async def every_kind(vault: Vault) -> UUID:
+    """A client with something of every kind, the platform's own beside it."""
+    client, _ = await vault.valid()
+    await vault.desk.onboard(client)
+    account = vault.sql(f"SELECT id FROM byokeep.platform_account WHERE client_id = '{client}' LIMIT 1").strip()
+    by = vault.desk.people["operator"].id
+    vault.sql(f"""
+        INSERT INTO byokeep.account_grant (client_id, account_id, provider, login, app_id, external_id, state, version,
+            scopes_known, obtained_by, reauth_at)
+        SELECT '{client}', '{account}', 'x', 'x', 'app', '{client.hex}', 'live', 1, true,
+            '{by}', now() + interval '5 days';
+        INSERT INTO byokeep.platform_app (login, provider, environment, app_id, redirect_uri, secret_version, set_at,
+            set_by)
+        VALUES ('x', 'x', 'development', 'a''pp', 'https://a.example/x', 1, now() - interval '366 days', '{by}')
+        ON CONFLICT DO NOTHING;
+    """)
+    return client
+
+
+async def test_one_list_holds_every_kind_by_date_for_those_who_may_see_it(vault: Vault, tmp_path: Path) -> None:
+    """Each kind with its date, state, names and command; what is others' stays hidden; a look is told."""
+    client = await every_kind(vault)
+    other, _ = await vault.valid()
+    found = await due(vault, until=in_days(400))
+    kinds = [one["kind"] for one in found["items"] if one["client_id"] == str(client)]
+    assert kinds == ["oauth", "profile", "key", "kek"]
+    assert {one["kind"] for one in found["items"]} >= {"app_secret", "machine_token"}
+    dates = [one["due_at"] for one in found["items"]]
+    assert (dates == sorted(dates), found["more"], found["items"][0]["kind"]) == (True, 0, "app_secret")
+    first, account = found["items"][0], next(one for one in found["items"] if one["kind"] == "oauth")
+    assert (first["state"], first["days"], first["client_id"]) == ("overdue", -2, None)
+    assert first["command"].endswith("""--app-id 'a'"'"'pp' --redirect-uri https://a.example/x""")
+    assert (account["state"], account["days"], account["name"]) == ("due", 4, "x/acme")
+    assert account["client"] == vault.sql(f"SELECT name FROM byokeep.client WHERE id = '{client}'").strip()
+
+    soon = await due(vault)  # within 14 days
+    assert {one["kind"] for one in soon["items"]} == {"app_secret", "machine_token", "oauth"}
+    assert soon["digest"] == (await due(vault))["digest"] != found["digest"]
+    seen = vault.events("due.listed")
+    assert soon["digest"] in seen[-1]
+
+    one = vault.desk.stand.subject("operator", clients=(other,))
+    own = await due(vault, who=one, until=in_days(400))
+    assert {row["client_id"] for row in own["items"]} == {str(other)}
+    assert (await vault.call("GET", f"/v1/due?client_id={client}", who=one))[0] == 404
+    assert {row["client_id"] for row in (await due(vault, client_id=str(client)))["items"]} == {str(client)}
+    assert [row["kind"] for row in (await due(vault, kind="kek", until=in_days(400)))["items"]] == ["kek", "kek"]
+    for query in ("kind=keks", "until=soon", "client_id=x", "limit=1"):
+        assert (await vault.call("GET", f"/v1/due?{query}", who="auditor"))[0] == 422
+
+    async with served(vault.desk, tmp_path) as shell:
+        sheet = tmp_path / "due.csv"
+        told = await shell("rotate", "due", "--until", "400d", "--client", str(client), "--csv", str(sheet))
+        assert told.code == 0, told.said
+        assert [row["kind"] for row in csv.DictReader(sheet.open())] == kinds
+        assert (await shell("rotate", "due", "--csv", str(sheet))).code == 2
+        assert [row["kind"] for row in csv.DictReader(sheet.open())] == kinds
+        shown = await shell("rotate", "due", json=False)
+        assert soon["digest"] in shown.err
+        assert f"account connect {client} x acme" in shown.out
+
+
+async def test_what_is_overdue_replaced_doubted_or_without_a_date_is_on_the_list(vault: Vault) -> None:
+    """At its date an item is overdue; a waiting candidate is under way; a compromised key is due; none is unknown."""
+    client, profile = await vault.valid()
+    await vault.desk.onboard(client)
+    ref = vault.sql(f"SELECT id FROM byokeep.credential_ref WHERE client_id = '{client}'").strip()
+
+    async def states() -> dict[str, tuple[str, str]]:
+        found = (await due(vault, client_id=str(client), until=in_days(0)))["items"]
+        return {one["kind"]: (one["state"], one["cause"]) for one in found}
+
+    assert await states() == {}
+    before = (await due(vault))["digest"]
+    vault.sql(f"""
+        UPDATE byokeep.credential_ref SET created_at = now() - interval '91 days', rotation_due_at = now()
+         WHERE id = '{ref}';
+        UPDATE byokeep.profile SET due_at = NULL WHERE id = '{profile}'""")
+    assert await states() == {"key": ("overdue", ""), "profile": ("unknown", "")}
+    assert (await due(vault))["digest"] != before
+    assert (await vault.desk.put(client, vault.desk.canary()))[0] == 202  # not yet verified
+    assert (await states())["key"] == ("under_way", "")
+    await vault.desk.work()
+    assert "key" not in await states()
+    said = {"to": "compromised", "reason": "seen_in_chat"}
+    assert (await vault.call("POST", f"/v1/refs/{ref}/state", said))[0] == 200
+    assert (await states())["key"] == ("overdue", "compromised")
+    await vault.desk.onboard(client)
+    assert "key" not in await states()
