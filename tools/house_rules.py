@@ -32,6 +32,9 @@ MADE_ONCE = {
 # replaces the very file that it reads.
 WRITES_FILES = {"write_text", "write_bytes", "touch", "mkdir", "draft", "durable_write", "NamedTemporaryFile"}
 OF_COMMANDS = re.compile(rf"{SRC}byokeep/(cli/(?!new_file\.py|redact\.py)|.*/cli\.py)")
+# A code that is its class's name says nothing. `not_found` is meant to: nobody learns whether there is such a thing.
+SAYS_NOTHING = {"conflict", "denied", "integrity", "pending", "rate_limited", "rejected", "unavailable"}
+SAYS_NOTHING |= {"unauthenticated"}
 RUNS_TEXT = {"compile", "__import__"}
 LOG_METHODS = {"debug", "info", "warning", "warn", "error", "exception", "critical", "log", "msg", "bind", "fatal"}
 VAGUE = re.compile(r"(Manager|Helpers?|Utils?|Utilit(y|ies))$", re.IGNORECASE)
@@ -99,6 +102,14 @@ def commands_write_through_one_hand(module: Module) -> Iterator[Fault]:
         opened = name == "open" and any(re.fullmatch("[rbt]*[wax+][bt+]*", word) for word in words)
         if name in WRITES_FILES or opened:
             yield Fault(module.path, call.lineno, f"{name}() in a command: new_file() lets what is there stay")
+
+
+def codes_say_more_than_their_class(module: Module) -> Iterator[Fault]:
+    """What an error is called tells its receiver what happened, not once more of which kind it is."""
+    for call in calls(module) if module.path.startswith(SRC) else ():
+        code = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else None
+        if code in SAYS_NOTHING and dotted(call.func).rpartition(".")[2].lower() == str(code).replace("_", ""):
+            yield Fault(module.path, call.lineno, f"the code {code} says no more than its class")
 
 
 def no_text_run_as_code(module: Module) -> Iterator[Fault]:
@@ -185,6 +196,7 @@ RULES: tuple[Rule, ...] = (
     reveal_in_few_rooms,
     made_in_one_place,
     commands_write_through_one_hand,
+    codes_say_more_than_their_class,
     no_text_run_as_code,
     cancellation_is_kept,
     tls_is_verified,

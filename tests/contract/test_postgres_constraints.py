@@ -183,7 +183,7 @@ async def test_postgres_two_creates_make_one_ref(shared_postgres: FreshDatabase,
 
     for attempt in range(5):
         outcomes = await asyncio.gather(create(f"try{attempt}"), create(f"try{attempt}"))
-        assert sorted(outcomes) == ["conflict:credential_ref_one_live_uq", "made"]
+        assert sorted(outcomes) == ["already_exists:credential_ref_one_live_uq", "made"]
     await database.close()
 
 

@@ -37,7 +37,14 @@ async def test_a_client_lives_and_rests(desk: Desk) -> None:
     status, client = await desk.call("POST", "/v1/clients", "admin", {"name": "Acme & Söhne (EU)", "risk": "high"})
     assert (status, client["state"], client["risk"]) == (201, "enrolling", "high")
     status, reply = await desk.call("POST", "/v1/clients", "admin", {"name": "Acme & Söhne (EU)"})
-    assert (status, reply["code"]) == (409, "conflict")
+    assert (status, reply["code"]) == (409, "client_exists")
+    assert "`byokeep client list`" in reply["next_step"]
+    person = {"name": "maria", "roles": ["operator"]}
+    assert (await desk.call("POST", "/v1/operators", "admin", person))[0] == 201
+    for path, body in (("/v1/operators", person), ("/v1/machines", {"name": "maria", "role": "runner"})):
+        status, reply = await desk.call("POST", path, "admin", body)
+        assert (status, reply["code"]) == (409, "operator_exists")
+        assert "`byokeep operator list`" in reply["next_step"]
     status, reply = await desk.call("POST", f"/v1/clients/{client['id']}/enroll", "admin")
     assert (status, reply["state"]) == (200, "active")
     status, reply = await desk.call("POST", f"/v1/clients/{client['id']}/resume", "admin")
@@ -131,7 +138,8 @@ async def test_an_account_has_no_lane_until_one_is_enabled(desk: Desk) -> None:
     assert (await desk.call("POST", path, "operator", {"lanes": ["teleport"]}))[0] == 422
     assert (await desk.call("POST", path.replace("acme", "other"), "operator", {"lanes": []}))[0] == 404
     status, reply = await desk.call("POST", f"/v1/clients/{client}/accounts", "operator", account)
-    assert (status, reply["code"]) == (409, "conflict")
+    assert (status, reply["code"]) == (409, "account_exists")
+    assert "`byokeep account list CLIENT`" in reply["next_step"]
     status, reply = await desk.call(
         "POST", f"/v1/clients/{client}/accounts", "operator", account | {"platform": "openai"}
     )

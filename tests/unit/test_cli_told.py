@@ -15,9 +15,9 @@ import pytest
 from byokeep import demo
 from byokeep.cli import intake, job, key
 from byokeep.cli.main import run
-from byokeep.cli.terminal import TerminalSession, current
+from byokeep.cli.terminal import TerminalSession, current, fail
 from byokeep.client.http import error_from
-from byokeep.core.errors import ByokeepError, Denied, Integrity, Pending, RateLimited, Rejected, Unavailable
+from byokeep.core.errors import KINDS, ByokeepError, Denied, Integrity, Pending, RateLimited, Rejected, Unavailable
 from byokeep.core.keystate import KeyState, check_transition
 from byokeep.core.secret import Secret
 from byokeep.http.request import problem
@@ -223,6 +223,18 @@ def test_a_key_whose_provider_limits_calls_is_waited_for_aloud(
     shown = capsys.readouterr()
     assert shown.err == ""
     assert json.loads(shown.out)["state"] == "complete"
+
+
+@pytest.mark.parametrize(("name", "kind"), KINDS.items())
+def test_no_error_repeats_itself(name: str, kind: type[ByokeepError], capsys: pytest.CaptureFixture[str]) -> None:
+    """A code that is the name of its kind is not said twice; any other stands behind the kind."""
+    words = name.replace("_", " ")
+    fail(kind(name, next_step="Look."), as_json=False)
+    assert capsys.readouterr().err == f"{words}\nLook.\n"
+    fail(kind(name, next_step="Look.", ref=ID), as_json=False)
+    assert capsys.readouterr().err == f"{words}: ref={ID}\nLook.\n"
+    fail(kind("too_late", next_step="Look."), as_json=False)
+    assert capsys.readouterr().err == f"{words}: too_late\nLook.\n"
 
 
 @pytest.mark.parametrize(("code", "kind"), [(7, Pending), (4, Unavailable)])

@@ -264,7 +264,8 @@ def fail(error: ByokeepError, *, as_json: bool) -> int:
         problem = {"code": error.code, "next_step": error.next_step, **error.fields}
         sys.stdout.write(json.dumps({"error": problem}, sort_keys=True) + "\n")
     kind = re.sub(r"(?<!^)(?=[A-Z])", " ", type(error).__name__).lower()
-    err.print(Text.assemble((f"{kind}: ", "bold red"), str(error)), soft_wrap=True)
+    said = str(error) if error.code != kind.replace(" ", "_") else str(error).removeprefix(error.code).lstrip()
+    err.print(Text.assemble((f"{kind}: " if said else kind, "bold red"), said), soft_wrap=True)
     if error.next_step:
         step = error.next_step.replace("`byokeep ", f"`{called()} ")
         err.print(Text(step), soft_wrap=not err.is_terminal)

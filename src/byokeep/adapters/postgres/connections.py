@@ -74,6 +74,15 @@ _AUDIT_RULES: Final = MappingProxyType(
         "BK005": "row_unrecorded", "BK007": "not_yours",
     }
 )  # fmt: skip
+# What has the name that was asked for, and where it is listed.
+_WHERE_LISTED: Final = MappingProxyType(
+    {
+        "client_exists": "A client has this name already: see `byokeep client list`.",
+        "operator_exists": "A person or machine has this name already: see `byokeep operator list`.",
+        "account_exists": "The client has this account already: see `byokeep account list CLIENT`.",
+        "already_exists": "Another call made it first: look it up, then try again if it is still needed.",
+    }
+)
 _BUSY: Final = frozenset({"55P03", "57014", "40P01", "40001"})  # lock or statement timeout, deadlock, serialization
 _GONE: Final = frozenset({"08", "53", "57", "58"})
 
@@ -108,7 +117,11 @@ def translate(error: BaseException) -> ByokeepError:
         return unavailable()
     named = {"constraint": constraint} if _NAME.match(constraint) else {}
     if state in ("23505", "23P01"):
-        return Conflict("conflict", next_step="It is there already: look it up, or use another name.", **named)
+        code = {
+            "client_name_uq": "client_exists", "subject_name_uq": "operator_exists",
+            "platform_account_client_id_platform_account_uq": "account_exists",
+        }.get(constraint, "already_exists")  # fmt: skip
+        return Conflict(code, next_step=_WHERE_LISTED[code], **named)
     if state[:2] == "23":
         return Rejected("constraint_violated", **named)
     if state[:2] == "22":
