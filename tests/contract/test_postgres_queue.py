@@ -1,11 +1,14 @@
 """The queue on a real server: a task exists only when its transaction committed, and its log says nothing foreign."""
 
+# ruff: noqa: S608 - statements are put together from names of columns
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
 from uuid import uuid4
 
 import psycopg
@@ -13,12 +16,16 @@ import pytest
 from procrastinate import App
 
 from byokeep.adapters.postgres.database import PostgresDatabase, build_app, quiet
+from byokeep.adapters.system import SystemClock
 from byokeep.core.errors import Rejected
+from byokeep.profiles import kek_tasks
+from byokeep.profiles import tasks as profile_tasks
+from byokeep.worker import tasks
 from tests.support.postgres import FreshDatabase, statements
 
 pytest_plugins = ["tests.support.postgres_fixtures"]
 
-WAITING = "SELECT task_name, args ->> 'ref_id' FROM procrastinate.procrastinate_jobs ORDER BY id"
+DENIED = psycopg.errors.InsufficientPrivilege.sqlstate
 
 
 @pytest.fixture(params=["byokeep_web", "byokeep_broker", "byokeep_worker"])
@@ -54,20 +61,32 @@ async def test_postgres_task_lives_and_dies_with_its_transaction(
     database: PostgresDatabase, postgres: FreshDatabase
 ) -> None:
     """A rollback drops the task, a commit keeps it; a key that waits already is left out, the rest still commits."""
+    waiting = "SELECT args ->> 'run_id' FROM procrastinate.procrastinate_jobs ORDER BY id"
+
+    def of(run: str) -> dict[str, str]:
+        return {"run_id": run, "key": f"procedure:{run}", "lock": f"procedure:{run}"}
 
     async def lose() -> None:
         async with database.begin() as tx:
-            await tx.defer("verify_key", ref_id="lost")
+            await tx.defer("procedure", **of("lost"))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         await lose()
-    assert postgres.sql(WAITING) == ""
+    assert postgres.sql(waiting) == ""
     async with database.begin() as tx:
-        await tx.defer("verify_key", ref_id="first", key="sweep")
-        await tx.defer("verify_key", ref_id="left-out", key="sweep")
+        assert await tx.defer("procedure", **of("first"))
+        assert not await tx.defer("procedure", **of("first"))
+        assert await tx.defer("procedure", **of("last"))
+    assert postgres.sql(waiting).splitlines() == ["first", "last"]
+
+
+async def test_postgres_worker_puts_off_a_task(postgres: FreshDatabase) -> None:
+    """A worker leaves a task for later; what people ask for is for now."""
+    worker = PostgresDatabase(postgres.url("byokeep_worker"), statements=statements())
+    async with worker.begin() as tx:
         await tx.defer("verify_key", ref_id="last", delay_s=60)
-    assert postgres.sql(WAITING).splitlines() == ["verify_key|first", "verify_key|last"]
+    await worker.close()
     later = "SELECT count(*) FROM procrastinate.procrastinate_jobs WHERE scheduled_at > now() + interval '50 s'"
     assert postgres.sql(later) == "1"
 
@@ -138,3 +157,105 @@ async def test_postgres_queue_logs_no_foreign_text(postgres: FreshDatabase, capl
     assert all(
         record.levelno >= logging.WARNING for record in caplog.records if record.name.startswith("procrastinate")
     )
+
+
+RUN, CLIENT = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"
+# What web puts in, as its code does: the task, its key and lock, its arguments.
+SHAPES: dict[str, tuple[str | None, str | None, dict[str, str]]] = {
+    "procedure": (f"procedure:{RUN}", f"procedure:{RUN}", {"run_id": RUN}),
+    "verify_key": (None, None, {"client_id": CLIENT}),
+    "profile_work": (None, None, {"client_id": CLIENT}),
+    "kek_rewrap": (f"kek_rewrap:{RUN}:{CLIENT}", None, {"rotation_id": RUN, "client_id": CLIENT}),
+    **{name: (f"{name}:{CLIENT}", None, {"client_id": CLIENT}) for name in ("kek_rotate", "kek_check", "kek_end")},
+}
+BY_BROKER = {"procedure"}
+
+
+def known(url: str) -> App:
+    """A queue that knows all that a worker does."""
+    queue, app = build_app(url), SimpleNamespace(clock=SystemClock())
+    for rooms in (tasks, kek_tasks, profile_tasks):
+        rooms.register(queue, app)  # type: ignore[attr-defined]
+    return queue
+
+
+def put(postgres: FreshDatabase, role: str, **row: object) -> str:
+    """Put a row into the queue as a role and take it back; returns the refusal's SQLSTATE, or nothing."""
+    row = {"queue_name": "default", "priority": 0, "args": "{}", **row}
+    names, places = ", ".join(row), ", ".join("%s" for _ in row)
+    with psycopg.connect(postgres.conninfo(role)) as connection:
+        connection.execute("SET search_path = procrastinate")
+        try:
+            connection.execute(
+                f"INSERT INTO procrastinate_jobs ({names}) VALUES ({places}) RETURNING id".encode(), list(row.values())
+            )
+        except psycopg.Error as refused:
+            return refused.sqlstate or "gone"
+        finally:
+            connection.rollback()
+    return ""
+
+
+def of(task: str) -> dict[str, object]:
+    key, lock, args = SHAPES[task]
+    more = {"queueing_lock": key, "lock": lock, "priority": int(bool(lock))}
+    return {"task_name": task, "args": json.dumps(args), **more}
+
+
+def test_postgres_web_and_broker_put_in_what_people_ask_for(postgres: FreshDatabase) -> None:
+    """Every task that comes by no clock, in its shape and for now; nothing of the clock's, and no key of another."""
+    queue = known(postgres.url("byokeep_worker"))
+    rounds = {name for name, _ in queue.periodic_registry.periodic_tasks}
+    asked = {name for name in queue.tasks if "builtin_tasks" not in name and name not in rounds}
+    assert asked == set(SHAPES)
+    for role in ("byokeep_web", "byokeep_broker"):
+        for task in asked:
+            may = role == "byokeep_web" or task in BY_BROKER
+            assert put(postgres, role, **of(task)) == ("" if may else DENIED), (role, task)
+        for name, task in queue.tasks.items():
+            if name not in asked:
+                for key in (None, task.queueing_lock, f"procedure:{RUN}"):
+                    assert put(postgres, role, task_name=name, queueing_lock=key, lock=key) == DENIED, (role, name)
+        for wrong in (
+            *({"queueing_lock": task.queueing_lock} for name, task in queue.tasks.items() if name in rounds),
+            {"lock": "kek_care"}, {"queueing_lock": None}, {"lock": None, "priority": 0}, {"priority": 2},
+            {"queue_name": "other"}, {"scheduled_at": "2099-01-01"}, {"scheduled_at": "2000-01-01"},
+            {"status": "doing"}, {"status": "succeeded"}, {"attempts": 1}, {"id": 7}, {"worker_id": 1},
+            {"abort_requested": True}, {"args": json.dumps({"run_id": CLIENT})}, {"args": "{}"},
+        ):  # fmt: skip
+            assert put(postgres, role, **{**of("procedure"), **wrong}) == DENIED, (role, wrong)
+        with psycopg.connect(postgres.conninfo(role), autocommit=True) as connection:
+            for statement in (
+                "INSERT INTO procrastinate.procrastinate_events (job_id, type) VALUES (1, 'succeeded')",
+                "UPDATE procrastinate.procrastinate_jobs SET scheduled_at = '2099-01-01'",
+                "DELETE FROM procrastinate.procrastinate_jobs",
+                "INSERT INTO procrastinate.procrastinate_periodic_defers (task_name, defer_timestamp) VALUES ('x', 1)",
+                "SELECT procrastinate.procrastinate_defer_jobs_v1('{}')",
+                "SELECT setval('procrastinate.procrastinate_jobs_id_seq', 1)",
+            ):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    connection.execute(statement.encode())
+
+
+async def test_postgres_a_notification_only_wakes_a_worker(postgres: FreshDatabase) -> None:
+    """Any role may notify: no word of it stops a worker or the task that it is at."""
+    began, go_on = asyncio.Event(), asyncio.Event()
+    ended: list[str] = []
+
+    async def verify_key(ref_id: str) -> None:
+        began.set()
+        await go_on.wait()
+        ended.append(ref_id)
+
+    async with worker(postgres, verify_key) as app:
+        number = await app.configure_task("verify_key").defer_async(ref_id="one")
+        await asyncio.wait_for(began.wait(), 60)
+        with psycopg.connect(postgres.conninfo("byokeep_auditor"), autocommit=True) as anybody:
+            for word in (f'{{"type": "abort_job_requested", "job_id": {number}}}', "x", "[]", "{}", ""):
+                for channel in ("procrastinate_any_queue_v1", "procrastinate_queue_v1#default"):
+                    anybody.execute("SELECT pg_notify(%s, %s)", [channel, word])
+        await app.configure_task("verify_key").defer_async(ref_id="two")
+        waiting = "SELECT count(*) FROM procrastinate.procrastinate_jobs WHERE status = 'doing'"
+        await until(lambda: postgres.sql(waiting) == "2")
+        go_on.set()
+        await until(lambda: sorted(ended) == ["one", "two"])

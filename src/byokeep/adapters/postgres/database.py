@@ -34,6 +34,7 @@ from uuid import UUID
 import psycopg
 from procrastinate import App, PsycopgConnector
 from procrastinate.app import WorkerOptions
+from procrastinate.connector import Notify
 from psycopg.pq import TransactionStatus
 
 from byokeep.adapters.postgres.connections import (
@@ -96,6 +97,23 @@ def _without_comments(text: str) -> str:
 
 
 _CONNECTIONS: Final = 4
+_WAKE: Final = '{"type": "job_inserted", "job_id": 0}'
+
+
+class _Waking(PsycopgConnector):
+    """The queue's connector; a notification wakes its worker and says nothing, for any role may send one.
+
+    The queue itself would stop a task, or the worker, by what stands in it. A task is stopped by its row alone.
+    """
+
+    async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
+        """Listen on channels until cancelled."""
+
+        async def wake(*, channel: str, payload: str) -> None:
+            del payload
+            await on_notification(channel=channel, payload=_WAKE)
+
+        await super().listen_notify(on_notification=wake, channels=channels)
 
 
 def build_app(url: str) -> App:
@@ -105,7 +123,7 @@ def build_app(url: str) -> App:
         url: URL of the database.
     """
     quiet()
-    connector = PsycopgConnector(
+    connector = _Waking(
         kwargs=driver_arguments(url, "byokeep-queue"), min_size=1, max_size=_CONNECTIONS, timeout=CONNECT_S
     )
     return App(connector=connector, worker_defaults=_WORKER)

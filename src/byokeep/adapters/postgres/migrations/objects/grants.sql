@@ -137,12 +137,14 @@ GRANT SELECT ON byokeep.subject_client TO byokeep_auditor;
 -- The queue: web and broker put jobs in, the worker runs them, the auditor has no business there.
 GRANT USAGE ON SCHEMA procrastinate TO byokeep_web, byokeep_broker, byokeep_worker;
 -- queueing_lock: the queue reads from the refusal which key waits already, and the refusal shows only readable columns.
-GRANT SELECT (id, queueing_lock), INSERT ON procrastinate.procrastinate_jobs TO byokeep_web, byokeep_broker;
-GRANT INSERT ON procrastinate.procrastinate_events TO byokeep_web, byokeep_broker;
-GRANT USAGE ON SEQUENCE procrastinate.procrastinate_jobs_id_seq, procrastinate.procrastinate_events_id_seq
-    TO byokeep_web, byokeep_broker;
-GRANT EXECUTE ON FUNCTION procrastinate.procrastinate_defer_jobs_v1(procrastinate.procrastinate_job_to_defer_v1[])
-    TO byokeep_web, byokeep_broker;
+GRANT SELECT (id, queueing_lock), INSERT (queue_name, task_name, queueing_lock, lock, priority, args, scheduled_at)
+    ON procrastinate.procrastinate_jobs TO byokeep_web, byokeep_broker;
+GRANT USAGE ON SEQUENCE procrastinate.procrastinate_jobs_id_seq TO byokeep_web, byokeep_broker;
+-- An insert's own trace, in whoever's name: an event that somebody holds open would keep its job from the workers.
+ALTER FUNCTION procrastinate.procrastinate_trigger_function_status_events_insert_v1()
+    SECURITY DEFINER SET search_path = procrastinate, pg_catalog;
+-- broker: watches over the rounds of the workers.
+GRANT SELECT (task_name, defer_timestamp) ON procrastinate.procrastinate_periodic_defers TO byokeep_broker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA procrastinate TO byokeep_worker;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA procrastinate TO byokeep_worker;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA procrastinate TO byokeep_worker;

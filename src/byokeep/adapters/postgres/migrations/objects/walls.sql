@@ -73,3 +73,38 @@ CREATE POLICY tokens_only ON byokeep.credential_ref AS RESTRICTIVE FOR INSERT TO
 DROP POLICY IF EXISTS custody_only ON byokeep.job;
 CREATE POLICY custody_only ON byokeep.job AS RESTRICTIVE FOR INSERT TO byokeep_web, byokeep_worker
     WITH CHECK (kind = 'custody' AND effects = '{}');
+
+-- The queue: web and broker put in what people ask for, to be done now, in the shape that their code gives it, and never
+-- what comes by the clock: whoever holds the key under which a round of the worker waits ends that round. No row policy:
+-- behind one the queue does not learn from a refusal which key waits already.
+CREATE OR REPLACE FUNCTION byokeep.task_asked_for() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog
+AS $$
+DECLARE
+    v_client text := NEW.args ->> 'client_id';
+    v_run    text := 'procedure:' || (NEW.args ->> 'run_id');
+    v_rewrap text := 'kek_rewrap:' || (NEW.args ->> 'rotation_id') || ':' || v_client;
+BEGIN
+    IF NEW.queue_name <> 'default' OR NEW.scheduled_at IS NOT NULL OR NEW.priority <> (NEW.lock IS NOT NULL)::integer
+        OR NOT EXISTS (
+            SELECT FROM (VALUES
+                ('procedure', '{byokeep_web,byokeep_broker}'::text[], v_run, v_run),
+                ('verify_key', '{byokeep_web}', NULL, NULL),
+                ('profile_work', '{byokeep_web}', NULL, NULL),
+                ('kek_rotate', '{byokeep_web}', 'kek_rotate:' || v_client, NULL),
+                ('kek_check', '{byokeep_web}', 'kek_check:' || v_client, NULL),
+                ('kek_end', '{byokeep_web}', 'kek_end:' || v_client, NULL),
+                ('kek_rewrap', '{byokeep_web}', v_rewrap, NULL)
+            ) AS may (task, roles, key, lock)
+            WHERE may.task = NEW.task_name AND session_user::text = ANY (may.roles)
+              AND NEW.queueing_lock IS NOT DISTINCT FROM may.key AND NEW.lock IS NOT DISTINCT FROM may.lock)
+    THEN
+        RAISE EXCEPTION 'not a task that this role asks for' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE OR REPLACE TRIGGER task_asked_for BEFORE INSERT ON procrastinate.procrastinate_jobs
+    FOR EACH ROW WHEN (session_user IN ('byokeep_web', 'byokeep_broker')) EXECUTE FUNCTION byokeep.task_asked_for();
+ALTER TABLE procrastinate.procrastinate_jobs ENABLE ALWAYS TRIGGER task_asked_for;
