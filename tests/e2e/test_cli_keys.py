@@ -62,6 +62,13 @@ async def test_a_key_s_life_by_command(world: World) -> None:
     desk = Desk(world)
     client = await world.client()
     assert await desk.versions(0) == []
+    name = await world.sql(f"SELECT name FROM byokeep.client WHERE id = '{client}'")  # noqa: S608
+    assert (await desk.json("key", "list", name.swapcase())) == []
+    near = (await desk.json("key", "list", name + "x", code=3))["error"]
+    assert near["code"] == "no_such_name"
+    assert f"{name} ({client})" in near["next_step"]
+    assert f"Suspended: {name} ({client})" in await desk.text("client", "suspend", name, who="admin")
+    await desk.text("client", "resume", name, who="admin")
     assert (await desk.json("key", "inventory"))["result"] == "match"
     await desk.text("kek", "rotate", client)  # there is none: the first is made
     await desk.until((1, "active", "unknown"))

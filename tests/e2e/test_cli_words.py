@@ -121,7 +121,7 @@ ID = "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e"
         (["alerts"], "Did you mean alert? Commands: account, "),
         (["key", "frob"], "Commands: add, inventory, list, show, state, verify."),
         (["key", "add"], "argument=CLIENT problem=missing_argument"),
-        (["key", "add", "acme", "openai"], "argument=CLIENT problem=bad_value"),
+        (["key", "add", "acme!", "openai"], "argument=CLIENT problem=bad_value"),
         (["key", "add", ID, "openia"], "PROVIDER cannot be read: use one of anthropic, google, "),
         (["key", "add", ID, "openai", "--fd", "x"], "--fd cannot be read: give a whole number. "),
         (["operator", "create", "x", "--role", "god"], "--role cannot be read: use one of admin, operator, "),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 from uuid import uuid4
 
@@ -27,3 +28,35 @@ async def test_ids_that_are_known_get_their_names(desk: Desk) -> None:
     assert set(await names(narrow)) == {ids[0], *ids[2:5]}
     assert (await desk.call("POST", "/v1/names", "runner", {"ids": ids}))[0] == 401
     assert (await desk.call("POST", "/v1/names", "auditor", {"ids": ids * 51}))[0] == 422
+
+
+async def test_a_name_leads_to_an_id_among_what_the_caller_may_see(desk: Desk) -> None:
+    """Case and composition do not matter; a name of several gives all of them, one of none those like it."""
+    stand, shop = desk.stand, f"Café Zoé {uuid4().hex[:6]}"
+    own, other = await stand.client("openai"), await stand.client()
+    desk.sql(f"UPDATE byokeep.client SET name = '{shop}' WHERE id = '{own}'")  # noqa: S608
+    job = await stand.job(own)
+
+    async def find(who: Any, kinds: list[str], name: str) -> tuple[list[str], list[str]]:
+        status, reply = await desk.call("POST", "/v1/names/find", who, {"kinds": kinds, "name": name})
+        assert status == 200, reply
+        return [one["id"] for one in reply["found"]], [one["name"] for one in reply["near"]]
+
+    assert await find("auditor", ["client"], shop) == ([str(own)], [])
+    assert await find("auditor", ["client"], unicodedata.normalize("NFD", shop).upper()) == ([str(own)], [])
+    assert await find("auditor", ["client"], shop[:-1]) == ([], [shop])
+    narrow = stand.subject("operator", "narrow", clients=(other,))
+    assert await find(narrow, ["client"], shop) == ([], [])
+    assert await find(narrow, ["client"], str(other)[:3]) == ([], [f"Client {other.hex[:8]}"])
+    ref = desk.sql(f"SELECT id FROM byokeep.credential_ref WHERE client_id = '{own}'")  # noqa: S608
+    assert await find("operator", ["key"], f"{shop}/openai") == ([ref], [])
+    assert await find("operator", ["job"], str(job)[:8]) == ([str(job)], [])
+    assert await find(narrow, ["job"], str(job)[:8]) == ([], [])
+    assert (await find("operator", ["job"], "%"))[0] == []
+    runner = desk.people["runner"].id
+    name = desk.sql(f"SELECT name FROM byokeep.subject WHERE id = '{runner}'")  # noqa: S608
+    assert (await find("auditor", ["operator", "machine"], name))[0] == [str(runner)]
+    assert (await find("auditor", ["operator"], name))[0] == []
+    refused = await desk.call("POST", "/v1/names/find", "operator", {"kinds": ["operator"], "name": name})
+    assert refused[0] == 403
+    assert (await desk.call("POST", "/v1/names/find", "auditor", {"kinds": ["token"], "name": "a"}))[0] == 422

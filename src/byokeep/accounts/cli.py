@@ -18,6 +18,7 @@ from byokeep.cli import transfer, way_back, webhook
 from byokeep.cli.api import ask_until, call, run, segment, tell
 from byokeep.cli.choices import Lane, LanePolicy, Platform
 from byokeep.cli.intake import read_secret
+from byokeep.cli.names import Client, said_of
 from byokeep.cli.redirect import Listener, is_local, need_free, open_browser, pasted_form
 from byokeep.cli.terminal import again, busy, err, say, session, show
 from byokeep.core import next_steps
@@ -73,7 +74,7 @@ def logins() -> None:
 
 
 def connect(
-    client: UUID,
+    client: Client,
     login: str,
     account: str,
     *,
@@ -252,7 +253,7 @@ _OVER: Final = frozenset({"needs_reauth", "unverified", "disconnecting", "discon
 
 
 @account.command
-def add(client: UUID, platform: Platform, account: str, *, username: str, display_name: str) -> None:
+def add(client: Client, platform: Platform, account: str, *, username: str, display_name: str) -> None:
     """Register an account by hand, and the identity it must show before every effect.
 
     Example: byokeep account add $CLIENT skool acme --username acme --display-name "Acme Bakery"
@@ -270,7 +271,7 @@ def add(client: UUID, platform: Platform, account: str, *, username: str, displa
 
 
 @account.command
-def lanes(client: UUID, platform: Platform, account: str, *, lane: list[Lane]) -> None:
+def lanes(client: Client, platform: Platform, account: str, *, lane: list[Lane]) -> None:
     """Set the lanes of an account that was registered by hand: api, browser, or both. See `account lane`.
 
     Example: byokeep account lanes $CLIENT x acme --lane api
@@ -280,7 +281,7 @@ def lanes(client: UUID, platform: Platform, account: str, *, lane: list[Lane]) -
 
 
 @account.command(name="lane")
-def lane_(client: UUID, where: str, account: str, policy: LanePolicy) -> None:
+def lane_(client: Client, where: str, account: str, policy: LanePolicy) -> None:
     """Set the lane policy of a verified account: exactly one word.
 
     Example: byokeep account lane $CLIENT x acme api
@@ -293,7 +294,7 @@ def lane_(client: UUID, where: str, account: str, policy: LanePolicy) -> None:
 
 
 @account.command(name="list")
-def list_(client: UUID) -> None:
+def list_(client: Client) -> None:
     """List a client's accounts: how they stand, and what comes next.
 
     Example: byokeep account list $CLIENT
@@ -305,7 +306,7 @@ def list_(client: UUID) -> None:
 
 
 @account.command(name="show")
-def show_(client: UUID, where: str, account: str) -> None:
+def show_(client: Client, where: str, account: str) -> None:
     """Show one account.
 
     Example: byokeep account show $CLIENT x acme
@@ -318,7 +319,7 @@ def show_(client: UUID, where: str, account: str) -> None:
 
 
 @account.command
-def verify(client: UUID, where: str, account: str, *, wait: bool = True) -> int:
+def verify(client: Client, where: str, account: str, *, wait: bool = True) -> int:
     """Ask the platform now whose account it is.
 
     Exit code 0: the same account. 4: nobody could tell, which is no match. 6: another account answered, or its owner
@@ -387,7 +388,7 @@ def _renewing(found: Mapping[str, Any]) -> bool:
 
 
 @account.command(name="confirm-name")
-def confirm_name(client: UUID, where: str, account: str, *, username: str, display_name: str) -> None:
+def confirm_name(client: Client, where: str, account: str, *, username: str, display_name: str) -> None:
     """Make the names that the platform says now the expected ones, as `account show` prints them.
 
     Example: byokeep account confirm-name $CLIENT x acme --username acme --display-name "Acme Bakery"
@@ -402,7 +403,7 @@ def confirm_name(client: UUID, where: str, account: str, *, username: str, displ
 
 
 @account.command
-def disconnect(client: UUID, where: str, account: str, *, also: bool = False) -> None:
+def disconnect(client: Client, where: str, account: str, *, also: bool = False) -> None:
     """Stop the use of an account at once, end its grant at the platform, destroy its tokens.
 
     Some platforms (Facebook Pages, YouTube) end the owner's whole consent: the client's other accounts there are named
@@ -416,6 +417,7 @@ def disconnect(client: UUID, where: str, account: str, *, also: bool = False) ->
     """
     found = run(call("POST", _path(client, where, account, "disconnect"), body={"also": True} if also else None))
     _show(found, note=_next(client, where, found))
+    said_of(f"Use stopped: {where} {account} of", client)
 
 
 def _path(client: UUID, where: str, account: str, act: str = "") -> str:

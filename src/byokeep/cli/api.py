@@ -209,8 +209,8 @@ def tell(
         show(data)
         return
     rows = [data] if isinstance(data, Mapping) else list(data)
-    names = _ask(sorted({one for row in rows for one in _ids(row)})[:_MOST], token)
-    told = [_named(row, names) for row in rows]
+    known = names([one for row in rows for one in _ids(row)], token)
+    told = [_named(row, known) for row in rows]
     wanted = tuple(_shown_as(name) for name in columns)
     show(told[0] if isinstance(data, Mapping) else told, title=title, columns=wanted, note=note)
 
@@ -269,27 +269,33 @@ def _ids(row: Mapping[str, Any]) -> Iterator[str]:
                 yield from _ID.findall(text)
 
 
-def _ask(ids: list[str], token: Secret | None) -> Mapping[str, str]:
+def names(ids: Sequence[str], token: Secret | None = None) -> Mapping[str, str]:
+    """Return the names of those ids that have one for the caller. A name is told by id; :mod:`byokeep.cli.names` finds.
+
+    Args:
+        token: Asks; the caller's own unless it is given.
+    """
     if not ids:
         return {}
     try:
         asks = own_token() if token is None else token
         if asks.reveal().startswith(_OF_MACHINES):
             return {}
-        found: Mapping[str, str] = run(call("POST", "/v1/names", body={"ids": ids}, token=asks))["names"]
+        body = {"ids": sorted(set(ids))[:_MOST]}
+        found: Mapping[str, str] = run(call("POST", "/v1/names", body=body, token=asks))["names"]
     except (ByokeepError, TypeError, KeyError):
         return {}
     return found
 
 
-def _named(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+def _named(row: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for field, value in row.items():
         shown_as = _shown_as(field)
         if field not in _NAMED:
             told[field] = value
         elif shown_as == field or shown_as not in row:
-            told[shown_as] = _name(value, names)
+            told[shown_as] = _name(value, known)
     return told
 
 
@@ -297,10 +303,10 @@ def _shown_as(field: str) -> str:
     return field.removesuffix("_id") if field in _NAMED else field
 
 
-def _name(value: Any, names: Mapping[str, str]) -> Any:
+def _name(value: Any, known: Mapping[str, str]) -> Any:
     if isinstance(value, list):
-        return [_name(one, names) for one in value]
+        return [_name(one, known) for one in value]
     if not isinstance(value, str):
         return value
     # A scope is words with an id in it: client:ID:platform:x
-    return _ID.sub(lambda found: names.get(found[0], found[0]), value)
+    return _ID.sub(lambda found: known.get(found[0], found[0]), value)

@@ -10,6 +10,7 @@ from cyclopts import App
 
 from byokeep.cli.api import call, fetch, run, tell
 from byokeep.cli.intake import read_secret
+from byokeep.cli.names import Client
 from byokeep.cli.new_file import new_file
 from byokeep.cli.terminal import facts, say, session, show
 from byokeep.client import verify as offline
@@ -19,7 +20,7 @@ app: Final = App(name="audit")
 
 
 @app.command(name="list")
-def list_(*, client: UUID | None = None, since: str | None = None, limit: int = 50) -> None:
+def list_(*, client: Client | None = None, since: str | None = None, limit: int = 50) -> None:
     """Show records, newest first. Reading is itself recorded.
 
     Example: byokeep audit list --client $CLIENT --limit 20
@@ -138,7 +139,7 @@ def keys(file: Path) -> None:
 
 
 @app.command
-def export(file: Path, *, client: UUID | None = None) -> None:
+def export(file: Path, *, client: Client | None = None) -> None:
     """Write a chain (a client's, or the platform's) as JSON lines. Exporting is itself recorded.
 
     Example: byokeep audit export platform.jsonl
@@ -151,7 +152,7 @@ def export(file: Path, *, client: UUID | None = None) -> None:
 
 
 @app.command
-def proof(client: UUID, file: Path) -> None:
+def proof(client: Client, file: Path) -> None:
     """Write a proof of one client's whole history that a stranger can check.
 
     Example: byokeep audit proof $CLIENT acme-proof.json

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from typing import Any, Final
-from uuid import UUID
 
 from cyclopts import App
 
 from byokeep.cli.api import call, run, tell
 from byokeep.cli.choices import Risk
+from byokeep.cli.names import Client, said_of
 from byokeep.cli.terminal import again
 
 app: Final = App(name="client")
@@ -37,7 +37,7 @@ async def _create(name: str, risk: str) -> Any:
 
 
 @app.command
-def enroll(client: UUID) -> None:
+def enroll(client: Client) -> None:
     """Finish a creation that was cut before the store knew the client.
 
     Example: byokeep client enroll $CLIENT
@@ -58,7 +58,7 @@ def list_() -> None:
 
 
 @app.command(name="show")
-def show_(client: UUID) -> None:
+def show_(client: Client) -> None:
     """Show one client.
 
     Example: byokeep client show $CLIENT
@@ -67,17 +67,18 @@ def show_(client: UUID) -> None:
 
 
 @app.command
-def suspend(client: UUID) -> None:
+def suspend(client: Client) -> None:
     """Suspend a client: no lease, no permit, no new key.
 
     Example: byokeep client suspend $CLIENT
     """
     note = f"Running jobs end within seconds. To undo it: {again(f'client resume {client}')}"
     tell(run(call("POST", f"/v1/clients/{client}/suspend")), title="Client", note=note)
+    said_of("Suspended", client)
 
 
 @app.command
-def resume(client: UUID) -> None:
+def resume(client: Client) -> None:
     """Resume a suspended client.
 
     Example: byokeep client resume $CLIENT

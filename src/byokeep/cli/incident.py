@@ -12,6 +12,7 @@ from byokeep.cli import alert, vault, way_back
 from byokeep.cli.api import Listing, call, requested, run, tell, tell_all, waiting
 from byokeep.cli.choices import OAuthPlatform
 from byokeep.cli.intake import read_secret
+from byokeep.cli.names import Client, said_of
 from byokeep.cli.servers import load
 from byokeep.cli.terminal import again, session, show
 from byokeep.core.errors import Rejected
@@ -54,7 +55,7 @@ def rotate_leases(*, admin_token_fd: int | None = None) -> None:
 
 
 @platform.command
-def close(client: UUID, platform: OAuthPlatform, *, reason: Cause) -> None:
+def close(client: Client, platform: OAuthPlatform, *, reason: Cause) -> None:
     """Stop every act on a platform for a client. One person is enough; returns when nothing can start any more.
 
     Example: byokeep incident platform close $CLIENT x --reason compromised
@@ -72,10 +73,11 @@ def close(client: UUID, platform: OAuthPlatform, *, reason: Cause) -> None:
         f"{way_back.of_client(client)}\nAfter the logins: {again(f'incident platform canary {client} {platform}')}"
     )
     tell(closed, title="Platform", note=note)
+    said_of(f"Closed: {platform} of", client)
 
 
 @platform.command
-def status(client: UUID) -> None:
+def status(client: Client) -> None:
     """Show where the platforms stand that a client lost, and the canaries that wait for an approver.
 
     Example: byokeep incident platform status $CLIENT
@@ -99,7 +101,7 @@ def _canary(one: dict[str, Any]) -> str:
 
 
 @platform.command
-def canary(client: UUID, platform: OAuthPlatform, *, reason: str = "access_is_ours_again") -> None:
+def canary(client: Client, platform: OAuthPlatform, *, reason: str = "access_is_ours_again") -> None:
     """Ask for acts to be let through again, a few first; an approver must confirm, within 15 minutes.
 
     It can be asked for when the account has been connected again and its permissions were found there. No step can

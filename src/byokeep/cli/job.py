@@ -17,6 +17,7 @@ from cyclopts import App
 
 from byokeep.cli.api import call, no_stack_here, no_such, run, stack, tell
 from byokeep.cli.choices import ApiProvider, Effect, Lane, OAuthPlatform, Platform
+from byokeep.cli.names import Client, RunningJob
 from byokeep.cli.terminal import err, say, session
 from byokeep.client import ClientSettings, Job, Keep
 from byokeep.core.errors import ByokeepError, NotFound, Rejected, Unavailable
@@ -38,7 +39,7 @@ _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @app.command(name="run")
 def run_(
     *,
-    client: UUID,
+    client: Client,
     secret: list[str],
     platform: list[Platform] | None = None,
     effect: list[Effect] | None = None,
@@ -218,7 +219,7 @@ def _fill(word: str, names: dict[str, str]) -> str:
 
 
 @app.command(name="show")
-def show_(job: UUID) -> None:
+def show_(job: RunningJob) -> None:
     """Show a job.
 
     Example: byokeep job show $JOB
@@ -228,7 +229,7 @@ def show_(job: UUID) -> None:
 
 
 @app.command(name="list")
-def list_(client: UUID) -> None:
+def list_(client: Client) -> None:
     """List a client's newest jobs.
 
     Example: byokeep job list $CLIENT
@@ -251,7 +252,7 @@ def _time(text: str) -> datetime:
 
 @app.command
 def schedule(
-    *, client: UUID, effect: Effect, platform: Platform, account: str, key: str, at: str, lane: Lane = "api"
+    *, client: Client, effect: Effect, platform: Platform, account: str, key: str, at: str, lane: Lane = "api"
 ) -> None:
     """Announce something that a job will do later, as the dispatcher.
 
@@ -282,7 +283,7 @@ def schedule(
 
 
 @app.command
-def scheduled(client: UUID) -> None:
+def scheduled(client: Client) -> None:
     """List what a client has announced: what is to come or was missed first, then what is over.
 
     Example: byokeep job scheduled $CLIENT
@@ -291,7 +292,7 @@ def scheduled(client: UUID) -> None:
 
 
 @app.command
-def requeue(client: UUID, effect: UUID, *, at: str) -> None:
+def requeue(client: Client, effect: UUID, *, at: str) -> None:
     """Put something back that was missed or is held, with a new time.
 
     Example: byokeep job requeue $CLIENT $EFFECT --at $TIME
@@ -306,7 +307,7 @@ def requeue(client: UUID, effect: UUID, *, at: str) -> None:
 
 
 @app.command
-def cancel(client: UUID, effect: UUID) -> None:
+def cancel(client: Client, effect: UUID) -> None:
     """Call something announced off; the gate denies its key from then on.
 
     Example: byokeep job cancel $CLIENT $EFFECT

@@ -12,6 +12,7 @@ from rich.text import Text
 from byokeep.cli.api import ask_until, call, run, tell
 from byokeep.cli.choices import ApiProvider, KeyStateChange, Risk
 from byokeep.cli.intake import read_secret
+from byokeep.cli.names import Client, Key, said_of
 from byokeep.cli.terminal import again, busy, clean, err, say, session, show
 from byokeep.core import next_steps
 from byokeep.core.errors import ByokeepError, Integrity, Rejected, Unavailable
@@ -26,7 +27,7 @@ _WAIT_S: Final = 90
 
 @app.command
 def add(
-    client: UUID,
+    client: Client,
     provider: ApiProvider,
     *,
     fd: int | None = None,
@@ -64,7 +65,7 @@ def add(
 
 
 @app.command
-def verify(ref: UUID, *, wait: bool = True) -> int:
+def verify(ref: Key, *, wait: bool = True) -> int:
     """Run the verification of a stored key again.
 
     Example: byokeep key verify $REF
@@ -168,7 +169,7 @@ def beside(run_: Mapping[str, Any], ref: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @app.command(name="list")
-def list_(client: UUID) -> None:
+def list_(client: Client) -> None:
     """List a client's references: what, where, state, due date. Never a value.
 
     Example: byokeep key list $CLIENT
@@ -177,7 +178,7 @@ def list_(client: UUID) -> None:
 
 
 @app.command(name="show")
-def show_(ref: UUID) -> None:
+def show_(ref: Key) -> None:
     """Show one reference.
 
     Example: byokeep key show $REF
@@ -186,7 +187,7 @@ def show_(ref: UUID) -> None:
 
 
 @app.command
-def state(ref: UUID, to: KeyStateChange, *, reason: str) -> None:
+def state(ref: Key, to: KeyStateChange, *, reason: str) -> None:
     """Move a key to another state of its life.
 
     Example: byokeep key state $REF compromised --reason seen_in_chat
@@ -199,6 +200,7 @@ def state(ref: UUID, to: KeyStateChange, *, reason: str) -> None:
     after = again(f"key add {moved['client_id']} {moved['provider']}") + " < key.txt"
     told = f"No job gets it now. Next, with a new key of the client's: {after}"
     tell(moved, title="Key", note="" if moved["state"] == "active" else told)
+    said_of(f"Now {moved['state']}", ref)
 
 
 @app.command

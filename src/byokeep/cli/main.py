@@ -22,6 +22,7 @@ from cyclopts import App, Group, Parameter
 from byokeep import __version__
 from byokeep.cli import redact, servers
 from byokeep.cli.approve import approve
+from byokeep.cli.names import resolved
 from byokeep.cli.terminal import TerminalSession, current, err, fail
 from byokeep.core.errors import ByokeepError, Rejected, Unavailable
 from byokeep.core.plain_text import SECRET_SHAPED
@@ -127,7 +128,9 @@ def _launch(
              "token-file": token_file and token_file.absolute()}  # fmt: skip
     given = {name: str(value) for name, value in flags.items() if value}
     current.set(TerminalSession(settings=settings, as_json=json, rest=previous.rest, given=given))
-    return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
+    bound = resolved(bound)
+    return command(*bound.args, **bound.kwargs)
 
 
 def main(argv: list[str] | None = None) -> None:

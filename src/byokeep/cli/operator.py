@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +15,9 @@ from byokeep.cli.api import call, run, tell
 from byokeep.cli.approve import missing_token
 from byokeep.cli.choices import MachineRole, PersonRole, SubjectState
 from byokeep.cli.intake import read_secret
+from byokeep.cli.names import Clients, Person, Subject, find, said_of
 from byokeep.cli.new_file import new_file
 from byokeep.cli.terminal import again, clean, err, say, session, show
-from byokeep.core.errors import NotFound, Rejected
 from byokeep.core.secret import Secret
 from byokeep.process import harden
 
@@ -43,7 +42,7 @@ def _hand_over(
 
 
 @app.command
-def create(name: str, *, role: list[PersonRole], client: list[UUID] | None = None, all_clients: bool = False) -> None:
+def create(name: str, *, role: list[PersonRole], client: Clients | None = None, all_clients: bool = False) -> None:
     """Create a person's account. With two admins or more, a second admin must approve an approver or an admin.
 
     Example: byokeep operator create maria --role operator --client $CLIENT
@@ -62,7 +61,7 @@ def create(name: str, *, role: list[PersonRole], client: list[UUID] | None = Non
 
 
 @app.command
-def machine(name: str, *, role: MachineRole, client: list[UUID] | None = None, all_clients: bool = False) -> None:
+def machine(name: str, *, role: MachineRole, client: Clients | None = None, all_clients: bool = False) -> None:
     """Create a machine identity: a dispatcher opens jobs, a runner does them. It takes a second admin, if there is one.
 
     Example: byokeep operator machine runner-1 --role runner --all-clients
@@ -122,9 +121,8 @@ def token(
     keep = None if save is None else new_file(save, replace=replace)  # before a new token ends the older ones
     room = "machines" if machine else "operators"
     body = {"days": days, "overlap_s": overlap_s}
-    whose = (
-        run(call("GET", "/v1/self"))["id"] if subject is None else _id(subject, "machine" if machine else "operator")
-    )
+    kind = "machine" if machine else "operator"
+    whose = run(call("GET", "/v1/self"))["id"] if subject is None else find(subject, kind)
     issued = _made(run(call("POST", f"/v1/{room}/{whose}/tokens", body=body)))
     if issued is None:
         say("Once it is approved, run the same command again, within the day. Older tokens work on meanwhile.")
@@ -188,7 +186,7 @@ def _held(found: dict[str, Any]) -> str:
 
 
 @app.command
-def vouch(person: str) -> None:
+def vouch(person: Person) -> None:
     """Ask a second admin to end the hold on another person's approvals.
 
     Example: byokeep operator vouch jonas
@@ -196,20 +194,7 @@ def vouch(person: str) -> None:
     Args:
         person: Name or id, as `byokeep operator list` shows it.
     """
-    _made(run(call("POST", f"/v1/operators/{_id(person)}/vouch")))
-
-
-def _id(named: str, kind: str | None = "operator") -> str:
-    """Return the id of whom a caller named, of whatever kind if that is None; an id stands for itself."""
-    with contextlib.suppress(ValueError):
-        return str(UUID(named))
-    found = run(call("GET", "/v1/operators"))["operators"]
-    ids = [str(one["id"]) for one in found if one["name"] == named and kind in (None, one["kind"])]
-    if not ids:
-        raise NotFound("no_such_name", next_step="Give a name or an id as `byokeep operator list` shows it.")
-    if len(ids) > 1:
-        raise Rejected("name_of_several", next_step="Give the id, as `byokeep operator list` shows it.")
-    return ids[0]
+    _made(run(call("POST", f"/v1/operators/{person}/vouch")))
 
 
 @app.command
@@ -273,10 +258,10 @@ def list_() -> None:
 
 @app.command
 def change(
-    subject: str,
+    subject: Subject,
     *,
     role: list[PersonRole] | None = None,
-    client: list[UUID] | None = None,
+    client: Clients | None = None,
     state: SubjectState | None = None,
     all_clients: bool | None = None,
 ) -> None:
@@ -295,11 +280,14 @@ def change(
     """
     given = {"roles": role or None, "clients": client or None, "state": state, "all_clients": all_clients}
     body = {name: value for name, value in given.items() if value is not None}
-    changed = _made(run(call("PATCH", f"/v1/operators/{_id(subject, None)}", body=body)))
+    changed = _made(run(call("PATCH", f"/v1/operators/{subject}", body=body)))
     if changed is not None:
         undo = again(f"operator change {changed['id']} --state active")
         ended = f"No token or password of theirs works now. To let them back in: {undo}"
-        tell(changed, title="Operator", note=ended if changed["state"] == "disabled" else missing_token(changed))
+        stopped = changed["state"] == "disabled"
+        tell(changed, title="Operator", note=ended if stopped else missing_token(changed))
+        if stopped:
+            said_of("Disabled", changed["id"])
 
 
 @app.command

@@ -8,13 +8,14 @@ from uuid import UUID
 from cyclopts import App
 
 from byokeep.cli.api import call, run, tell
+from byokeep.cli.names import Client
 from byokeep.cli.terminal import session
 
 app: Final = App(name="procedure")
 
 
 @app.command
-def start(procedure: str, about: UUID, *, client: UUID | None = None) -> None:
+def start(procedure: str, about: UUID, *, client: Client | None = None) -> None:
     """Start a procedure and do what can be done at once.
 
     Example: byokeep procedure start NAME $OBJECT --client $CLIENT

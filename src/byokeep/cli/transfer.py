@@ -7,9 +7,10 @@ from typing import Any
 from uuid import UUID
 
 from byokeep.cli.api import call, requested, run, tell
+from byokeep.cli.names import Client
 
 
-def transfer(client: UUID, login: str, account_id: str, *, reason: str = "account_moved") -> None:
+def transfer(client: Client, login: str, account_id: str, *, reason: str = "account_moved") -> None:
     """Ask for an account that another client had to go to this one; an admin must approve, within a day.
 
     Its present client disconnects it first. The next consent that finds it then connects it, once.
@@ -28,7 +29,7 @@ def transfer(client: UUID, login: str, account_id: str, *, reason: str = "accoun
     requested(asked, words, by="an admin")
 
 
-def transfer_approve(request: UUID, client: UUID, login: str, account_id: str) -> None:
+def transfer_approve(request: UUID, client: Client, login: str, account_id: str) -> None:
     """Let an account go to a client, as the second person; name what you approve.
 
     Example: byokeep account transfer-approve $REQUEST $CLIENT x 2244994945

@@ -10,6 +10,7 @@ from cyclopts import App
 from byokeep.cli import alert, vault_next
 from byokeep.cli.api import Listing, call, run, tell_all
 from byokeep.cli.choices import Platform
+from byokeep.cli.names import Client, Profile
 from byokeep.cli.terminal import say, session
 from byokeep.core.errors import Conflict, Rejected
 
@@ -27,7 +28,7 @@ _ALERTS: Final = frozenset({"vault_incident_opened", "session_to_end_by_hand", "
 
 @app.command(name="open")
 def open_(
-    *, client: UUID | None = None, everybody: bool = False, cause: Cause = "suspected_leak", since: str | None = None
+    *, client: Client | None = None, everybody: bool = False, cause: Cause = "suspected_leak", since: str | None = None
 ) -> None:
     """Open an incident; every profile of the scope is due for a new key from now on. One person is enough.
 
@@ -95,7 +96,7 @@ def sessions(incident: UUID) -> None:
 
 
 @app.command(name="session-ended")
-def session_ended(incident: UUID, profile: UUID, platform: Platform) -> None:
+def session_ended(incident: UUID, profile: Profile, platform: Platform) -> None:
     """Say that you ended a session at its platform yourself, where no worker could.
 
     Example: byokeep incident vault session-ended $INCIDENT $PROFILE x

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from uuid import UUID
 
 from cyclopts import App
 
 from byokeep.cli.api import call, run, tell
 from byokeep.cli.choices import WebhookSender
 from byokeep.cli.intake import read_secret
+from byokeep.cli.names import Client, said_of
 from byokeep.cli.terminal import busy, say
 from byokeep.core.errors import Rejected
 
@@ -29,7 +29,7 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @app.command(name="set")
-def set_(client: UUID, sender: WebhookSender, *, keep_previous: str = "0s", fd: int | None = None) -> None:
+def set_(client: Client, sender: WebhookSender, *, keep_previous: str = "0s", fd: int | None = None) -> None:
     """Store a signing secret; jobs that declare the sender verify with it at once.
 
     The secret is read from standard input, from --fd, or from a prompt that does not show it.
@@ -54,7 +54,7 @@ def set_(client: UUID, sender: WebhookSender, *, keep_previous: str = "0s", fd: 
 
 
 @app.command(name="list")
-def list_(client: UUID) -> None:
+def list_(client: Client) -> None:
     """List a client's signing secrets: where, state, what else still holds. Never a value.
 
     The state is `active` from the start; the verification stays `pending`, for nobody can be asked.
@@ -65,7 +65,7 @@ def list_(client: UUID) -> None:
 
 
 @app.command
-def retire(client: UUID, sender: WebhookSender, *, reason: str, previous_only: bool = False) -> None:
+def retire(client: Client, sender: WebhookSender, *, reason: str, previous_only: bool = False) -> None:
     """End a signing secret: deliveries signed with it are refused.
 
     Example: byokeep account webhook retire $CLIENT tiktok --reason not_used
@@ -77,6 +77,7 @@ def retire(client: UUID, sender: WebhookSender, *, reason: str, previous_only: b
     body = {"reason": reason, "previous_only": previous_only}
     found = run(call("POST", f"/v1/clients/{client}/providers/{sender}/webhook/retire", body=body))
     tell({name: found[name] for name in _COLUMNS}, title="Webhook secret")
+    said_of(f"Ended: {sender} of", client)
 
 
 def _seconds(text: str) -> int:

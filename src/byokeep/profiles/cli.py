@@ -16,6 +16,7 @@ from cyclopts import App, Parameter
 from rich.text import Text
 
 from byokeep.cli.api import Listing, ask_until, call, run, segment, tell, tell_all
+from byokeep.cli.names import Client, Profile, said_of
 from byokeep.cli.terminal import again, err, say, session, show
 from byokeep.core.errors import Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.profile import next_step_of_work
@@ -39,7 +40,7 @@ _CODES: Final = {
 
 
 @profile.command
-def create(client: UUID, *account: Named, packing: Packing = "portable", replaces: UUID | None = None) -> None:
+def create(client: Client, *account: Named, packing: Packing = "portable", replaces: Profile | None = None) -> None:
     """Make a profile for accounts that are registered or connected; nothing is logged in yet.
 
     Example: byokeep profile create $CLIENT x/acme
@@ -55,7 +56,7 @@ def create(client: UUID, *account: Named, packing: Packing = "portable", replace
 
 
 @profile.command
-def login(profile: UUID, *, wait: bool = True) -> int:
+def login(profile: Profile, *, wait: bool = True) -> int:
     """Open a clean browser at the worker for a person to log in by hand. Nothing is typed by a program.
 
     On the worker's host the address of the browser is printed; from elsewhere, run `byokeep profile handoff` there.
@@ -81,7 +82,7 @@ def login(profile: UUID, *, wait: bool = True) -> int:
 
 
 @profile.command
-def handoff(profile: UUID) -> None:
+def handoff(profile: Profile) -> None:
     """Print where the waiting browser is. Works on the worker's host alone, for the user that runs the worker.
 
     An address is printed while its worker lives: afterwards another program may be there.
@@ -103,7 +104,7 @@ def handoff(profile: UUID) -> None:
 
 
 @profile.command
-def confirm(profile: UUID, *account: Named, wait: bool = True) -> int:
+def confirm(profile: Profile, *account: Named, wait: bool = True) -> int:
     """Confirm whose accounts the waiting browser is logged in to, as the person who looked; then it is sealed.
 
     Example: byokeep profile confirm $PROFILE acme
@@ -122,7 +123,7 @@ def confirm(profile: UUID, *account: Named, wait: bool = True) -> int:
 
 
 @profile.command
-def validate(profile: UUID, *, wait: bool = True) -> int:
+def validate(profile: Profile, *, wait: bool = True) -> int:
     """Prove the newest generation: it is opened read-only, identified and photographed. Nothing is changed.
 
     Example: byokeep profile validate $PROFILE
@@ -142,7 +143,7 @@ def validate(profile: UUID, *, wait: bool = True) -> int:
 
 
 @profile.command
-def rekey(profile: UUID, *, wait: bool = True) -> int:
+def rekey(profile: Profile, *, wait: bool = True) -> int:
     """Seal the newest generation again under a new key, and prove it.
 
     Example: byokeep profile rekey $PROFILE
@@ -155,7 +156,7 @@ def rekey(profile: UUID, *, wait: bool = True) -> int:
 
 
 @profile.command
-def restore(profile: UUID, generation: int, *, wait: bool = True) -> int:
+def restore(profile: Profile, generation: int, *, wait: bool = True) -> int:
     """Bring an older generation back as the newest, under a new key; one whose key was in doubt does not come back.
 
     Example: byokeep profile restore $PROFILE 3
@@ -171,7 +172,7 @@ def restore(profile: UUID, generation: int, *, wait: bool = True) -> int:
 
 
 @profile.command
-def shred(profile: UUID, *, approve: bool = False, incident: UUID | None = None, wait: bool = True) -> int:
+def shred(profile: Profile, *, approve: bool = False, incident: UUID | None = None, wait: bool = True) -> int:
     """Destroy a profile for good: its keys, its records, its blobs. Two people: an operator asks, an approver agrees.
 
     Example: byokeep profile shred $PROFILE
@@ -191,11 +192,13 @@ def shred(profile: UUID, *, approve: bool = False, incident: UUID | None = None,
     done = run(call("POST", f"/v1/profiles/{profile}/shred/approve"))
     if wait:
         done = run(_until(profile, done, _ended, within_s=_DONE_S, saying="Destroying ..."))
-    return _told(profile, done, note="It is gone for good.")
+    code = _told(profile, done, note="It is gone for good.")
+    said_of("Agreed to destroy", profile)
+    return code
 
 
 @profile.command
-def cancel(profile: UUID) -> None:
+def cancel(profile: Profile) -> None:
     """End what is under way for a profile; its last good generation stays.
 
     Example: byokeep profile cancel $PROFILE
@@ -204,7 +207,7 @@ def cancel(profile: UUID) -> None:
 
 
 @profile.command(name="list")
-def list_(client: UUID, *, due: bool = False) -> None:
+def list_(client: Client, *, due: bool = False) -> None:
     """List a client's profiles: where they stand, and when they are due for a new key.
 
     Example: byokeep profile list $CLIENT --due
@@ -217,7 +220,7 @@ def list_(client: UUID, *, due: bool = False) -> None:
 
 
 @profile.command(name="show")
-def show_(profile: UUID) -> None:
+def show_(profile: Profile) -> None:
     """Show a profile, and the newest work on it.
 
     Example: byokeep profile show $PROFILE
@@ -241,7 +244,7 @@ def show_(profile: UUID) -> None:
 
 
 @profile.command
-def history(profile: UUID) -> None:
+def history(profile: Profile) -> None:
     """Tell what was sealed of a profile, under which keys, and the work that was done.
 
     Example: byokeep profile history $PROFILE
@@ -397,7 +400,7 @@ def status() -> int:
 
 
 @kek.command
-def check(client: UUID) -> None:
+def check(client: Client) -> None:
     """Ask a worker to compare a client's key with OpenBao; `byokeep kek status` tells what came of it.
 
     Example: byokeep kek check $CLIENT
@@ -406,7 +409,7 @@ def check(client: UUID) -> None:
 
 
 @kek.command
-def rotate(client: UUID, *, reason: str = "scheduled") -> None:
+def rotate(client: Client, *, reason: str = "scheduled") -> None:
     """Make the next version of a client's key. A worker does it, then moves every wrapped key; blobs are not touched.
 
     Example: byokeep kek rotate $CLIENT
@@ -419,7 +422,7 @@ def rotate(client: UUID, *, reason: str = "scheduled") -> None:
 
 
 @kek.command
-def rewrap(client: UUID) -> None:
+def rewrap(client: Client) -> None:
     """Hand what a rotation left on older versions to a worker once more; it also goes on by itself.
 
     Example: byokeep kek rewrap $CLIENT

@@ -1,4 +1,4 @@
-"""Clients: create, look at, suspend, resume; and the names behind ids that somebody already holds.
+"""Clients: create, look at, suspend, resume; the names behind ids, and what a name stands for.
 
 Rules
 - Only an active client's keys can be written or leased; every other state denies.
@@ -7,11 +7,17 @@ Rules
 - The store's entity of a client is made by the broker's enrolment, which turns ``enrolling`` into ``active``.
 - Whoever wants names gives the ids; nobody lists people here. An id without a name, or of a client that is not the
   actor's, is left out: nothing can be told from its absence.
+- A name is looked up here and nowhere else, for whoever may look at that kind of thing, among the actor's clients.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import difflib
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
@@ -23,7 +29,7 @@ from byokeep.core.plain_text import check_name, check_not_reserved
 from byokeep.core.policy import Verb
 from byokeep.kernel.alarm import unblocked
 from byokeep.kernel.app import App, BrokerApp
-from byokeep.kernel.command import command
+from byokeep.kernel.command import command, permit
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
 
@@ -137,6 +143,27 @@ async def _record(tx: Tx, actor: Actor, name: EventName, client: Client) -> None
     await record(tx, actor, name, client_id=client.id, object_id=client.id, risk=client.risk.value)
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Something with a name; ``live`` = what the name means now."""
+
+    id: UUID
+    kind: str
+    name: str
+    live: bool
+
+
+# What can be found by its name, and who may; a job by the first eight characters of its id, or more of them.
+KINDS: Final[Mapping[str, Verb]] = MappingProxyType({
+    "client": Verb.CLIENT_READ, "operator": Verb.SUBJECT_READ, "machine": Verb.SUBJECT_READ,
+    "key": Verb.KEY_METADATA, "account": Verb.PLATFORM_READ, "profile": Verb.PROFILE_READ, "job": Verb.JOB_READ,
+})  # fmt: skip
+_BY_ID: Final = ("client", "operator", "machine")  # named to everybody who may look at clients and knows the id
+_MOST_NAMES: Final = 20_000
+_NEAR: Final = 5  # names that are offered instead of one that nothing has
+_SHORT_ID: Final = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,28}\Z")
+
+
 async def names_of(app: App, actor: Actor, wanted: Iterable[UUID]) -> dict[UUID, str]:
     """Return the names of those ids that have one for this actor.
 
@@ -144,5 +171,40 @@ async def names_of(app: App, actor: Actor, wanted: Iterable[UUID]) -> dict[UUID,
         Denied: ``not_permitted``.
     """
     async with command(app, actor, Verb.CLIENT_READ) as tx:
-        found = await tx.all(dict, "names_known", wanted=sorted(set(wanted), key=str), clients=scope_of(actor))
-    return {row["id"]: row["name"] for row in found}
+        kinds = [kind for kind, verb in KINDS.items() if kind in _BY_ID or actor.roles & verb.roles]
+        asked = {"wanted": sorted(set(wanted), key=str), "kinds": ["installation", *kinds], "begins": "-"}
+        asked |= {"clients": scope_of(actor), "limit": _MOST_NAMES}
+        return {one.id: one.name for one in await tx.all(Named, "names_known", **asked)}
+
+
+async def find_named(app: App, actor: Actor, kinds: Sequence[str], name: str) -> tuple[list[Named], list[Named]]:
+    """Return what a name stands for among the actor's clients, and, when that is nothing, what is named like it.
+
+    Case and the way in which letters are composed make no difference. Of things that had the name one after the other,
+    those are returned that live. More than one = the name is ambiguous.
+
+    Args:
+        kinds: Of :data:`KINDS`.
+        name: ``Acme``, ``Acme/openai``, ``Acme/x/acme``; of a job, how its id begins.
+
+    Raises:
+        Denied: ``not_permitted`` for one of the kinds.
+    """
+    for kind in kinds:
+        await permit(app, actor, KINDS[kind])
+    begins = name if _SHORT_ID.match(name) else "-"
+    async with app.db.begin(every_client=True) as tx:
+        asked = {"wanted": None, "kinds": list(kinds), "begins": begins, "clients": scope_of(actor)}
+        every = await tx.all(Named, "names_known", **asked, limit=_MOST_NAMES)
+    spelt = _spelt(name)
+    same = [one for one in every if one.kind == "job" or _spelt(one.name) == spelt]
+    if same:
+        return [one for one in same if one.live] or same, []
+    names = {_spelt(one.name): one for one in every}
+    close = difflib.get_close_matches(spelt, names, n=_NEAR, cutoff=0.6)
+    close += [one for one in sorted(names) if spelt in one and one not in close]
+    return [], [names[one] for one in close[:_NEAR]]
+
+
+def _spelt(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold()

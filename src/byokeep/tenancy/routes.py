@@ -13,6 +13,7 @@ from byokeep.http.reply import Reply
 from byokeep.http.request import Authenticator, Id, PathId, Strict
 from byokeep.kernel.app import WebApp
 from byokeep.tenancy import clients, operators, tokens
+from byokeep.tenancy.clients import Named
 from byokeep.tenancy.schemas import ApiTokenReply, ClientReply, SubjectReply
 from byokeep.tenancy.tokens import Given
 
@@ -100,6 +101,26 @@ class NamesReply(Reply):
     names: dict[str, str]
 
 
+class FindBody(Strict):
+    """A name, and the kinds of things that are meant."""
+
+    kinds: Annotated[
+        list[Literal["account", "client", "job", "key", "machine", "operator", "profile"]], Field(min_length=1)
+    ]
+    name: Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class NamedReply(Reply, of=Named, shows="id kind name"):
+    """Something with a name."""
+
+
+class FoundReply(Reply):
+    """What a name stands for; more than one = it is ambiguous. ``near`` = names like it, when it stands for none."""
+
+    found: list[NamedReply]
+    near: list[NamedReply]
+
+
 def names(app: WebApp, auth: Authenticator) -> APIRouter:
     """Return the route."""
     routes = Routes("names", auth, 403)
@@ -109,6 +130,12 @@ def names(app: WebApp, auth: Authenticator) -> APIRouter:
         """Name people, machines and the caller's clients by their ids."""
         found = await clients.names_of(app, actor, body.ids)
         return {"names": {str(one): text for one, text in found.items()}}
+
+    @routes.post("/names/find", response_model=FoundReply)
+    async def find(actor: Actor, body: FindBody) -> dict[str, Any]:
+        """Find the ids that a name stands for, or names like it when it stands for none."""
+        found, near = await clients.find_named(app, actor, list(dict.fromkeys(body.kinds)), body.name)
+        return {"found": found, "near": near}
 
     return routes
 

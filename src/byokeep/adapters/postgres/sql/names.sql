@@ -1,10 +1,34 @@
--- Names behind ids that are known already.
+-- Names of what is known by an id, and ids of what is known by a name.
 
 -- name: names_known
-SELECT s.id, s.name FROM byokeep.subject s WHERE s.id = ANY (CAST(:wanted AS uuid[]))
-UNION ALL
-SELECT i.id, 'byokeep' FROM byokeep.installation i WHERE i.id = ANY (CAST(:wanted AS uuid[]))
-UNION ALL
-SELECT c.id, c.name FROM byokeep.client c
- WHERE c.id = ANY (CAST(:wanted AS uuid[]))
-   AND (CAST(:clients AS uuid[]) IS NULL OR c.id = ANY (CAST(:clients AS uuid[])));
+-- Every name within the caller's clients, of some ids or of some kinds. A key is named by client and provider, an account
+-- by client, platform and account; so is each profile of the account. A job has no name but its id. Live = what a name
+-- means where it once meant another.
+SELECT named.id, named.kind, named.name, named.live
+  FROM (
+    SELECT i.id, 'installation' AS kind, 'byokeep' AS name, true AS live, NULL::uuid AS client_id
+      FROM byokeep.installation i
+    UNION ALL
+    SELECT s.id, s.kind, s.name, true, NULL FROM byokeep.subject s
+    UNION ALL
+    SELECT c.id, 'client', c.name, true, c.id FROM byokeep.client c
+    UNION ALL
+    SELECT r.id, 'key', concat_ws('/', c.name, r.provider, nullif(r.purpose, 'default')),
+           r.state IN ('pre_activation', 'active', 'suspended'), c.id
+      FROM byokeep.credential_ref r JOIN byokeep.client c ON c.id = r.client_id WHERE r.account_id IS NULL
+    UNION ALL
+    SELECT a.id, 'account', concat_ws('/', c.name, a.platform, a.account), true, c.id
+      FROM byokeep.platform_account a JOIN byokeep.client c ON c.id = a.client_id
+    UNION ALL
+    SELECT p.id, 'profile', concat_ws('/', c.name, a.platform, a.account), o.retired_at IS NULL, c.id
+      FROM byokeep.profile_account o
+      JOIN byokeep.profile p ON p.client_id = o.client_id AND p.id = o.profile_id
+      JOIN byokeep.platform_account a ON a.client_id = o.client_id AND a.id = o.account_id
+      JOIN byokeep.client c ON c.id = o.client_id
+    UNION ALL
+    SELECT j.id, 'job', j.id::text, true, j.client_id FROM byokeep.job j WHERE starts_with(j.id::text, :begins)
+  ) AS named
+ WHERE (named.client_id IS NULL OR CAST(:clients AS uuid[]) IS NULL OR named.client_id = ANY (CAST(:clients AS uuid[])))
+   AND (CAST(:wanted AS uuid[]) IS NULL OR named.id = ANY (CAST(:wanted AS uuid[])))
+   AND (CAST(:kinds AS text[]) IS NULL OR named.kind = ANY (CAST(:kinds AS text[])))
+ ORDER BY named.live, named.name DESC LIMIT :limit;

@@ -1,0 +1,113 @@
+"""Names where a command takes an id: of a client, person or machine, key, account, profile or job.
+
+Rules
+- This is the one place where a name becomes an id. A parameter of one of these types takes both; the server says what
+  a name stands for, among the caller's clients.
+- Nothing is asked before all words of a command were understood.
+- Nothing is guessed: a name of none and a name of several are refused, with what was meant perhaps.
+- What was given is never printed back: it may be a pasted key. What could be one is not sent either.
+- Who stops or destroys something reads its name and its id: :func:`said_of`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from inspect import BoundArguments
+from typing import Annotated, Any, Final, NamedTuple
+from uuid import UUID
+
+from cyclopts import Parameter, Token
+
+from byokeep.cli.api import call, names, run
+from byokeep.cli.terminal import say
+from byokeep.core.errors import NotFound, Rejected
+from byokeep.core.plain_text import SECRET_START
+
+_NAME: Final = re.compile(r"\w[\w ._&'()/-]{0,255}\Z")
+_LONG: Final = re.compile(r"[A-Za-z0-9_-]{25,}")
+_MOST_SHOWN: Final = 8
+_AS_SHOWN: Final = {
+    "account": "`byokeep account list` shows it, or CLIENT/PLATFORM/ACCOUNT",
+    "client": "`byokeep client list` shows it",
+    "job": "`byokeep job list` shows it, or how it begins", "key": "`byokeep key list` shows it, or CLIENT/PROVIDER",
+    "profile": "`byokeep profile list` shows it, or CLIENT/PLATFORM/ACCOUNT",
+}  # fmt: skip
+
+
+class GivenName(NamedTuple):
+    """What a caller named, until the server is asked for it."""
+
+    name: str
+    kinds: Sequence[str]
+
+
+def resolved(bound: BoundArguments) -> BoundArguments:
+    """Put ids in the place of names. Raises as :func:`find`."""
+    for place, given in bound.arguments.items():
+        if isinstance(given, GivenName):
+            bound.arguments[place] = find(given.name, *given.kinds)
+        elif isinstance(given, list):
+            bound.arguments[place] = [
+                find(one.name, *one.kinds) if isinstance(one, GivenName) else one for one in given
+            ]
+    return bound
+
+
+def find(named: str, *kinds: str) -> UUID:
+    """Return the id of what a caller named; an id stands for itself.
+
+    Raises:
+        NotFound: ``no_such_name``.
+        Rejected: ``name_of_several``.
+        ByokeepError: As :func:`byokeep.cli.api.call`.
+    """
+    with suppress(ValueError):
+        return UUID(named)
+    reply: Any = run(call("POST", "/v1/names/find", body={"kinds": kinds, "name": named}))
+    found, near = reply["found"], reply["near"]
+    if len(found) == 1:
+        return UUID(found[0]["id"])
+    if found:
+        raise Rejected("name_of_several", next_step=f"Give the id: {_listed(found)}.")
+    shown = f"Give a name or an id as {_AS_SHOWN.get(kinds[0], '`byokeep operator list` shows it')}."
+    raise NotFound("no_such_name", next_step=f"Did you mean {_listed(near)}? {shown}" if near else shown)
+
+
+def _listed(candidates: Sequence[dict[str, str]]) -> str:
+    shown = [f"{one['name']} ({one['id']})" if one["name"] != one["id"] else one["id"] for one in candidates]
+    more = f" and {len(shown) - _MOST_SHOWN} more" if len(shown) > _MOST_SHOWN else ""
+    return ", ".join(shown[:_MOST_SHOWN]) + more
+
+
+def said_of(what: str, *ids: UUID | str) -> None:
+    """Confirm in one line what a command stopped or destroyed: ``Suspended: Acme (7f0c9b1e-...)``."""
+    known = names([str(one) for one in ids])
+    say(f"{what}: " + ", ".join(f"{known[str(one)]} ({one})" if str(one) in known else str(one) for one in ids))
+
+
+def _one(*kinds: str) -> Callable[[Any, Sequence[Token]], UUID | GivenName]:
+    return lambda _, tokens: _read(tokens[0].value, kinds)
+
+
+def _each(*kinds: str) -> Callable[[Any, Sequence[Token]], list[UUID | GivenName]]:
+    return lambda _, tokens: [_read(token.value, kinds) for token in tokens]
+
+
+def _read(text: str, kinds: Sequence[str]) -> UUID | GivenName:
+    """Take an id, or what could be a name. Raises ValueError: it is neither."""
+    with suppress(ValueError):
+        return UUID(text)
+    if not _NAME.match(text) or SECRET_START.search(text) or _LONG.search(text):
+        raise ValueError
+    return GivenName(text, kinds)
+
+
+Client = Annotated[UUID, Parameter(converter=_one("client"), metavar="NAME|ID")]
+Clients = Annotated[list[UUID], Parameter(converter=_each("client"), metavar="NAME|ID")]
+Key = Annotated[UUID, Parameter(converter=_one("key"), metavar="NAME|ID")]
+Profile = Annotated[UUID, Parameter(converter=_one("profile"), metavar="NAME|ID")]
+RunningJob = Annotated[UUID, Parameter(converter=_one("job"), metavar="NAME|ID")]
+Subject = Annotated[UUID, Parameter(converter=_one("operator", "machine"), metavar="NAME|ID")]
+Person = Annotated[UUID, Parameter(converter=_one("operator"), metavar="NAME|ID")]
