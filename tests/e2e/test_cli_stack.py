@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,6 +57,12 @@ class Desk:
         assert ran.err == ""
         return ran.document
 
+    async def alerts(self, who: str = "operator") -> Any:
+        """The open alerts; the exit code says whether a critical one is among them."""
+        ran = await self.shell.run("alert", "list", "--json", token=self.world.token_file(who))
+        assert ran.code == int(any(one["severity"] == "critical" for one in ran.document)), ran.said
+        return ran.document
+
     async def no(self, code: int, reason: str, *words: str, who: str = "operator", stdin: bytes | None = None) -> Ran:
         """Run; must end with this exit code and reason, in text and in JSON."""
         ran = await self.shell.run(*words, "--json", token=self.world.token_file(who), stdin=stdin)
@@ -63,6 +70,9 @@ class Desk:
         assert ran.err.count(reason) == 1 or "not found" in ran.err
         assert "Traceback" not in ran.said
         return ran
+
+
+_WARNINGS = ("--severity", "warning")
 
 
 @pytest.fixture
@@ -320,10 +330,10 @@ async def test_nobody_is_locked_out(desk: Desk, tmp_path: Path) -> None:
     me = await desk.shell.run("operator", "whoami", token=away)
     assert "a recovery on the host let you in" in me.err, me.said
     assert ("first-admin" in me.out, "all clients" in me.out) == (True, True), me.said
-    own = next(one for one in await desk.json("alert", "list", who="admin") if one["reason"] == "admin_recovered")  # type: ignore[attr-defined]
+    own = next(one for one in await desk.alerts("admin") if one["reason"] == "admin_recovered")
     no = await desk.shell.run("alert", "close", str(own["id"]), token=away)
     assert (no.code, "same_person" in no.err) == (3, True), no.said
-    assert "admin_recovered" in [one["reason"] for one in await desk.json("alert", "list", who="admin")]  # type: ignore[attr-defined,index]
+    assert "admin_recovered" in [one["reason"] for one in await desk.alerts("admin")]
 
 
 async def signed_in(desk: Desk, name: str, file: Path) -> None:
@@ -442,11 +452,25 @@ async def test_alerts_leaks_doctor_and_gate(desk: Desk, tmp_path: Path) -> None:
     shared = await desk.world.new_key("openai")
     for one in (client, await desk.world.client()):
         await desk.ok("key", "add", one, "openai", stdin=shared)
-    alerts = await desk.json("alert", "list")
-    found = next(one for one in alerts if one["reason"] == "shared_value")  # type: ignore[attr-defined]
-    assert "shared_value: two clients gave the same key" in (await desk.ok("alert", "list")).err
-    await desk.ok("alert", "close", found["id"])
-    assert found["id"] not in (await desk.ok("alert", "list")).out
+    found = next(one for one in await desk.alerts() if one["reason"] == "shared_value")
+    assert "shared_value: two clients gave the same key" in (await desk.ok("alert", "list", *_WARNINGS)).err
+    assert f"alert close {found['id']}" in (await desk.ok("alert", "show", found["id"])).err
+    await desk.no(2, "filter_missing", "alert", "close")
+    bulk: Any = await desk.json("alert", "close", "--reason", "shared_value")
+    assert (found["id"] in [one["id"] for one in bulk["alerts"]], bulk["left"]) == (True, 0)
+    assert found["id"] not in (await desk.ok("alert", "list", *_WARNINGS)).out
+    history: Any = await desk.json("alert", "history", "--since", "1h")
+    assert next(bool(one["closed_by"]) for one in history if one["id"] == found["id"])
+    beats: Any = await desk.json("audit", "list", "--event", "checkpoint.", "--limit", "1", who="auditor")
+    assert [one["event"] for one in beats] == ["checkpoint.signed"]
+    folded = await desk.ok("audit", "list", "--limit", "500", who="auditor")
+    assert "checkpoint.signed" not in folded.out
+    assert "records that the installation makes by itself" in folded.err
+    page = await desk.ok("audit", "list", "--since", "1h", "--limit", "2", "--outcome", "ok", who="auditor")
+    onward = re.search(r"([0-9]+) older records are left: \S+ (audit list .*)", page.err)
+    assert onward is not None, page.err
+    rest = await desk.ok(*shlex.split(onward[2].replace("--limit 2", f"--limit {onward[1]}")), who="auditor")
+    assert "older records are left" not in rest.err
 
     value = new_canary("openrouter")
     (tmp_path / "a.log").write_bytes(b"x" * 100)

@@ -87,6 +87,8 @@ RULES = {
     "GET /v1/sops/{sop_id}": rule(O, P, U, tenant=True),
     "GET /v1/inventory": rule(O, P, U),
     "GET /v1/alerts": rule(A, O, P, U),
+    "GET /v1/alerts/{alert_id}": rule(A, O, P, U, tenant=True),
+    "POST /v1/alerts/close": rule(A, O, body={"reason": "nothing_like_it"}),
     "POST /v1/alerts/{alert_id}/close": rule(A, O, tenant=True),
     "GET /v1/audit": rule(U),
     "GET /v1/leaks/fingerprints": rule(U),
@@ -195,6 +197,7 @@ RULES = {
         )
     },
     "POST /v1/names": rule(A, O, P, U, body={"ids": []}),
+    "POST /v1/names/find": rule(A, O, P, U, body={"kinds": ["client"], "name": "nobody"}),
     "GET /v1/jobs/{job_id}": rule(O, U, D, R, C, tenant=True),
     "GET /v1/gate/schema": Rule(ANYBODY),
     "POST /v1/evidence/{sop_id}": rule(O, P, U, tenant=True),

@@ -7,16 +7,18 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from byokeep.audit.disclosure import RecordWindow, client_proof, copy, export, read_audit
+from byokeep.audit import disclosure
+from byokeep.audit.disclosure import RecordFilter, RecordPage, RecordWindow, client_proof, copy, export, read_audit
 from byokeep.audit.log import check_heartbeat, checkpoint, note_keys, origin, public_keys, verify
 from byokeep.client.verify import read_keys, verify_consistency, verify_epochs, verify_export, verify_proof
 from byokeep.core.audit import parse_lines, verify_chain
 from byokeep.core.checkpoint import open_checkpoint
-from byokeep.core.errors import ByokeepError, Denied, Integrity, NotFound, Unavailable
+from byokeep.core.errors import ByokeepError, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
 from tests.support.audit_broker import Broker, audit_broker, on_database
@@ -306,7 +308,7 @@ async def test_a_query_is_on_record_before_anything_is_read(broker: Broker) -> N
     await filled(broker)
     append = "FUNCTION byokeep.audit_append(uuid, text, uuid, uuid, uuid, text, bytea)"
     for client in (ALICE, None):
-        shown = await read_audit(broker.app, broker.auditor, client, RecordWindow())
+        shown = (await read_audit(broker.app, broker.auditor, client, RecordWindow())).records
         assert shown
         assert await broker.sql("SELECT count(*) FROM byokeep.audit_record WHERE event = 'audit.read'") != "0"
         await broker.sql(f"REVOKE EXECUTE ON {append} FROM byokeep_broker")
@@ -314,6 +316,42 @@ async def test_a_query_is_on_record_before_anything_is_read(broker: Broker) -> N
             await read_audit(broker.app, broker.auditor, client, RecordWindow())
         await broker.sql(f"GRANT EXECUTE ON {append} TO byokeep_broker")
     assert await broker.sql("SELECT count(*) FROM byokeep.audit_record WHERE event = 'audit.read'") == "2"
+
+
+async def test_a_list_for_people_cuts_nothing_without_saying_so(broker: Broker, monkeypatch: Any) -> None:
+    """Filters, pages by cursor that together are everything once, heartbeats counted, and a look that ends is told."""
+    await broker.sql(f"INSERT INTO byokeep.client (id, name, created_by) VALUES ('{ALICE}', 'Alice', '{INSTALLATION}')")
+    await filled(broker, 3)
+
+    async def page(client: Any = None, before: int | None = None, limit: int = 4, **wanted: Any) -> RecordPage:
+        window = RecordWindow(before=before, limit=limit)
+        return await read_audit(broker.app, broker.auditor, client, window, RecordFilter(**wanted))
+
+    whole = await page(ALICE, limit=500)
+    assert (whole.left, whole.next, whole.folded, whole.counted) == (0, None, 0, True)
+    pages, seqs = [await page(ALICE)], []
+    assert pages[0].left == len(whole.records) - 4
+    while pages[-1].next is not None:
+        pages.append(await page(ALICE, pages[-1].next))
+    for one in pages:
+        seqs += [record.seq for record in one.records]
+    assert seqs == [record.seq for record in whole.records]
+    assert whole.records[-1].said["actor"] == str(INSTALLATION)
+    assert whole.records[-1].actor_name == "byokeep"
+
+    beats = await page(limit=500, event="checkpoint.signed")
+    folded = await page(limit=500, fold=True)
+    assert len(beats.records) == 3
+    assert folded.folded == 3
+    assert {record.said["event"] for record in folded.records} == {"audit.read"}
+    assert [one.said["event"] for one in (await page(limit=500, event="checkpoint.", outcome="denied")).records] == []
+    assert (await page(actor=uuid4())).records == ()
+    with pytest.raises(Rejected, match="unknown_event"):
+        await page(event="nonsense")
+    monkeypatch.setattr(disclosure, "MOST_LOOKED_AT", 2)
+    short = await page(ALICE, limit=4)
+    assert (len(short.records), short.left, short.counted) == (2, 0, False)
+    assert short.next == short.records[-1].seq
 
 
 async def test_an_export_of_a_damaged_chain_stops_at_the_damage(broker: Broker) -> None:

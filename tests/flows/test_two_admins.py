@@ -272,6 +272,10 @@ async def test_who_stops_the_other_admin_is_not_alone_at_once(desk: Desk, way: s
                if one["reason"] == "admin_stopped"]  # fmt: skip
     assert (alert["severity"], alert["object_id"]) == ("critical", str(other.id))
     assert await refused(desk, "POST", f"/v1/alerts/{alert['id']}/close", "admin") == (403, "same_person")
+    status, bulk = await desk.call("POST", "/v1/alerts/close", "admin", {"severity": "critical"})
+    assert (status, alert["id"] in [one["id"] for one in bulk["alerts"]], bulk["left"]) == (200, False, 1)
+    assert await refused(desk, "POST", "/v1/alerts/close", "operator", {}) == (422, "filter_missing")
+    assert (await desk.call("POST", "/v1/alerts/close", "auditor", {"severity": "info"}))[0] == 403
     back = {"roles": ["admin"], "state": "active"}
     assert (await desk.call("PATCH", f"/v1/operators/{other.id}", "admin", back))[0] == 200
     assert desk.sql(f"SELECT held_until IS NULL FROM byokeep.subject WHERE id = '{other.id}'") == "t"

@@ -1,4 +1,4 @@
-"""Alerts as people see them: list and close.
+"""Alerts as people see them: list, look at, close one or many.
 
 Rules
 - An alert names a reason and ids, never a value.
@@ -10,12 +10,12 @@ Rules
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.errors import Conflict, Denied, NotFound
+from byokeep.core.errors import Conflict, Denied, NotFound, Rejected
 from byokeep.core.events import EventName
 from byokeep.core.model import Actor, Role
 from byokeep.core.policy import Verb
@@ -45,6 +45,7 @@ class Alert:
     severity: str
     count: int
     opened_at: datetime
+    last_seen_at: datetime
     closed_at: datetime | None
     closed_by: UUID | None
     code_points: str
@@ -54,18 +55,59 @@ _DONE_TO_ANOTHER: Final = frozenset({"credentials_of_another_issued", "admin_sto
 _REMINDERS: Final = frozenset({"machine_token_ends", "person_token_ends"})  # no act of anybody: whoever it is may close
 
 
-async def list_alerts(app: App, actor: Actor) -> tuple[list[Alert], int]:
-    """Return the open alerts that concern the actor, critical ones first, then by when they last happened, and how many
-    more there are.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertFilter:
+    """Which alerts; what is left out fits everything. ``since`` and ``until`` are of their opening."""
+
+    client_id: UUID | None = None
+    reason: str = ""
+    severity: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+_ALL: Final = AlertFilter()
+
+
+async def list_alerts(
+    app: App, actor: Actor, wanted: AlertFilter = _ALL, *, history: bool = False
+) -> tuple[list[Alert], int]:
+    """Return alerts that concern the actor, and how many more there are.
+
+    Args:
+        history: Closed ones as well, newest first; else the open ones, critical first, then by when they last happened.
 
     Raises:
         Denied: ``not_permitted``.
     """
     async with command(app, actor, Verb.ALERT_READ) as tx:
-        found = await tx.all(
-            lambda row: (reader(Alert)(row), int(row["total"])), "alerts_open", ids=scope_of(actor), limit=MAX_ROWS
-        )
+        return await _listed(tx, actor, wanted, history=history)
+
+
+async def _listed(tx: Tx, actor: Actor, wanted: AlertFilter, *, history: bool) -> tuple[list[Alert], int]:
+    found = await tx.all(
+        lambda row: (reader(Alert)(row), int(row["total"])), "alerts_listed", ids=scope_of(actor), history=history,
+        limit=MAX_ROWS, **asdict(wanted),
+    )  # fmt: skip
     return [alert for alert, _ in found], found[0][1] - len(found) if found else 0
+
+
+async def get_alert(app: App, actor: Actor, alert_id: UUID) -> Alert:
+    """Return one alert, open or closed.
+
+    Raises:
+        Denied: ``not_permitted``.
+        NotFound: ``not_found``, also for an alert that does not concern the actor.
+    """
+    async with command(app, actor, Verb.ALERT_READ, object_id=alert_id) as tx:
+        return await _mine(tx, actor, alert_id)
+
+
+async def _mine(tx: Tx, actor: Actor, alert_id: UUID) -> Alert:
+    alert = await tx.one(Alert, "alert_get", id=alert_id)
+    if actor.clients is not None and alert.client_id not in actor.clients:
+        raise NotFound("not_found")
+    return alert
 
 
 async def close_alert(app: App, actor: Actor, alert_id: UUID) -> Alert:
@@ -77,18 +119,46 @@ async def close_alert(app: App, actor: Actor, alert_id: UUID) -> Alert:
         Conflict: ``alert_closed``.
     """
     async with command(app, actor, Verb.ALERT_READ, object_id=alert_id) as tx:
-        if not actor.roles & _MAY_CLOSE:
-            raise Denied("not_permitted", next_step="An operator or an admin closes alerts.")
-        alert = await tx.one(Alert, "alert_get", id=alert_id)
-        if not _concerns(actor, alert):
-            raise NotFound("not_found")
+        _check_role(actor)
+        alert = await _mine(tx, actor, alert_id)
         if await _own(tx, actor, alert):
             step = "It is about you or what you did, or your approvals are held: another admin closes it."
             raise Denied("same_person", next_step=step)
-        closed = await tx.maybe(Alert, "alert_close", id=alert_id, closed_by=actor.id)
-        if closed is None:
+        if (closed := await _close(tx, actor, alert)) is None:
             raise Conflict("alert_closed", next_step="Nothing to do.", alert=alert_id)
-        said = {"alert": str(alert_id), "reason": closed.reason}
+    return closed
+
+
+async def close_alerts(app: App, actor: Actor, wanted: AlertFilter) -> tuple[list[Alert], int]:
+    """Close the open alerts that fit, each on record; returns them, and how many that fit are open still.
+
+    Left are those that the actor may not close, and what is beyond the most that one call closes.
+
+    Raises:
+        Denied: ``not_permitted``.
+        Rejected: ``filter_missing``: everything at once is not closed by forgetting a word.
+    """
+    async with command(app, actor, Verb.ALERT_READ) as tx:
+        _check_role(actor)
+        if wanted == _ALL:
+            raise Rejected("filter_missing", next_step="Name a reason, a severity, a client, or a time.")
+        found, more = await _listed(tx, actor, wanted, history=False)
+        closed = []
+        for alert in found:
+            if not await _own(tx, actor, alert) and (done := await _close(tx, actor, alert)) is not None:
+                closed.append(done)
+    return closed, more + len(found) - len(closed)
+
+
+def _check_role(actor: Actor) -> None:
+    if not actor.roles & _MAY_CLOSE:
+        raise Denied("not_permitted", next_step="An operator or an admin closes alerts.")
+
+
+async def _close(tx: Tx, actor: Actor, alert: Alert) -> Alert | None:
+    closed = await tx.maybe(Alert, "alert_close", id=alert.id, closed_by=actor.id)
+    if closed is not None:
+        said = {"alert": str(alert.id), "reason": closed.reason}
         await record(tx, actor, EventName.ALERT_CLOSED, said, client_id=closed.client_id, object_id=closed.object_id)
     return closed
 
@@ -100,7 +170,3 @@ async def _own(tx: Tx, actor: Actor, alert: Alert) -> bool:
         actor.held
         or await tx.one(bool, "alert_caused_by", id=str(alert.id), actor_id=actor.id, object_id=alert.object_id)
     )
-
-
-def _concerns(actor: Actor, alert: Alert) -> bool:
-    return actor.clients is None or (alert.client_id is not None and alert.client_id in actor.clients)

@@ -13,7 +13,7 @@ It may not change a byte of a record, nor judge one by a column: payloads leave 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -24,8 +24,8 @@ from byokeep.core import evidence
 from byokeep.core.audit import ChainHead, Record, empty, export_line, verify_log
 from byokeep.core.canonical import parse_canonical
 from byokeep.core.checkpoint import Inclusion, client_proof_data, include
-from byokeep.core.errors import Conflict, Integrity, NotFound, Unavailable
-from byokeep.core.events import EventName, FieldValue, Outcome
+from byokeep.core.errors import Conflict, Integrity, NotFound, Rejected, Unavailable
+from byokeep.core.events import HEARTBEATS, EventName, FieldValue, Outcome
 from byokeep.core.evidence import CONNECT, PROFILE, EvidencePiece, Onboarding
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.next_steps import instead_of_evidence, of_connection, of_profile
@@ -39,6 +39,7 @@ from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 from byokeep.kernel.sops import SOPS, SopRun, SopStatus, status_of
+from byokeep.tenancy.clients import names_of
 
 MAX_PROOF: Final = 200_000  # records of one client in one file
 
@@ -163,6 +164,7 @@ async def lines_between(tx: Tx, start: ChainHead, end: ChainHead) -> list[bytes]
 
 MAX_RECORDS: Final = 500
 DEFAULT_RECORDS: Final = 100
+MOST_LOOKED_AT: Final = 10_000  # records that fit, for one page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,13 +178,52 @@ class RecordWindow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecordFilter:
+    """Which records of a window; what is left out fits everything.
+
+    Attributes:
+        actor: Who acted.
+        event: An event, or how several begin, such as ``key.``.
+        outcome: How it ended.
+        ref_id: A key, of ``provider``: what names it, and the leases that could read it.
+        fold: Count our own heartbeats (:data:`byokeep.core.events.HEARTBEATS`) instead of showing them.
+    """
+
+    actor: UUID | None = None
+    event: str = ""
+    outcome: str = ""
+    ref_id: UUID | None = None
+    provider: str = ""
+    fold: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShownRecord:
-    """A record: its place, and what it says."""
+    """A record: its place, what it says, and the names of who acted and of what it is about."""
 
     seq: int
     at: datetime
     hash_hex: str
     said: dict[str, Any]
+    actor_name: str | None
+    object_name: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordPage:
+    """Records, and what is not among them.
+
+    Attributes:
+        folded: Heartbeats between these records that are not shown.
+        left: Records that fit and come after these; at least so many when ``counted`` is False.
+        next: ``before`` of the next page; None = there is none.
+    """
+
+    records: tuple[ShownRecord, ...]
+    folded: int
+    left: int
+    counted: bool
+    next: int | None
 
 
 def said_in(row: Row) -> dict[str, Any]:
@@ -194,28 +235,60 @@ def said_in(row: Row) -> dict[str, Any]:
     return dict(said)
 
 
-def _shown(row: Row) -> ShownRecord:
-    return ShownRecord(seq=row["seq"], at=row["at"], hash_hex=bytes(row["hash"]).hex(), said=said_in(row))
+_EVERYTHING: Final = RecordFilter()
 
 
-async def read_audit(app: App, actor: Actor, client_id: ClientId | None, window: RecordWindow) -> list[ShownRecord]:
-    """Return records of a client's chain, or of the platform's.
+async def read_audit(
+    app: App, actor: Actor, client_id: ClientId | None, window: RecordWindow, wanted: RecordFilter = _EVERYTHING
+) -> RecordPage:
+    """Return records of a client's chain, or of the platform's, newest first.
 
     Raises:
         Denied: ``not_permitted``.
         NotFound: The chain is not the actor's to read.
+        Rejected: ``unknown_event``.
         Integrity: ``audit_record_unreadable``.
     """
-    chain = client_id or app.installation_id
+    chain, limit = client_id or app.installation_id, max(1, min(window.limit, MAX_RECORDS))
     async with command(app, actor, Verb.AUDIT_READ, client_id=client_id, object_id=chain) as tx:
         if client_id is None and actor.clients is not None:
             raise NotFound("not_found")
+        if not any(event.startswith(wanted.event) for event in EventName):
+            raise Rejected("unknown_event", next_step="Name one of docs/events.md, or how several begin: `key.`.")
         await record(
             tx, actor, EventName.AUDIT_READ, object_id=chain, chain=str(chain), count=min(window.limit, MAX_RECORDS)
         )
     async with app.db.begin(client_id=client_id, every_client=client_id is None) as tx:
-        span = {"before": window.before, "since": window.since, "until": window.until}
-        return await tx.all(_shown, "audit_browse", chain=chain, **span, limit=max(1, min(window.limit, MAX_RECORDS)))
+        rows = await tx.all(
+            dict, "audit_browse", chain=chain, before=window.before, since=window.since, until=window.until,
+            actor=wanted.actor, event=wanted.event, outcome=wanted.outcome, ref_id=wanted.ref_id,
+            provider=wanted.provider, folded=sorted(HEARTBEATS) if wanted.fold else [], most=MOST_LOOKED_AT,
+            limit=limit,
+        )  # fmt: skip
+    return _page(rows, limit, await names_of(app, actor, {row[at] for row in rows for at in _NAMED} - {None}))
+
+
+_NAMED: Final = ("actor_id", "object_id")
+
+
+def _page(rows: Sequence[Row], limit: int, names: Mapping[UUID, str]) -> RecordPage:
+    """Put a page together; its last row is where the look ended, and is shown only if it has a place."""
+    if not rows:
+        return RecordPage(records=(), folded=0, left=0, counted=True, next=None)
+    end = rows[-1]
+    shown = [row for row in rows if row["place"] <= limit and (row is not end or row["is_shown"])]
+    left, counted = end["total"] - len(shown), end["looked"] < MOST_LOOKED_AT
+    last = shown[-1] if left else end
+    following = last["seq"] if left or not counted else None
+    records = tuple(_shown(row, names) for row in shown)
+    return RecordPage(records=records, folded=last["folded_before"], left=left, counted=counted, next=following)
+
+
+def _shown(row: Row, names: Mapping[UUID, str]) -> ShownRecord:
+    return ShownRecord(
+        seq=row["seq"], at=row["at"], hash_hex=bytes(row["hash"]).hex(), said=said_in(row),
+        actor_name=names.get(row["actor_id"]), object_name=names.get(row["object_id"]),
+    )  # fmt: skip
 
 
 PURPOSE: Final = "evidence"

@@ -2,40 +2,75 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from byokeep.audit import alerts, disclosure
-from byokeep.audit.alerts import Alert
-from byokeep.audit.disclosure import DEFAULT_RECORDS, RecordWindow, ShownRecord
+from byokeep.audit.alerts import Alert, AlertFilter
+from byokeep.audit.disclosure import DEFAULT_RECORDS, RecordFilter, RecordWindow, ShownRecord
 from byokeep.core.errors import Rejected
+from byokeep.core.events import Outcome
 from byokeep.core.identity import spelt
 from byokeep.core.model import Actor, ClientId
+from byokeep.core.next_steps import of_alert
+from byokeep.core.policy import Verb
 from byokeep.core.ref import parse_client_id
-from byokeep.http.openapi import ID, INSTANT, NUMBER, Routes, parameters, refusals
+from byokeep.http.openapi import ID, INSTANT, NUMBER, TEXT, Routes, parameters, refusals
 from byokeep.http.reply import Reply, at_out
-from byokeep.http.request import Authenticator, PathId, instant, query_of, whole_number
+from byokeep.http.request import Authenticator, Id, PathId, Strict, canonical_id, instant, query_of, whole_number
 from byokeep.kernel.app import WebApp
 from byokeep.keys import refs
 from byokeep.keys.refs import KeyHistory, LeaseHolder
 from byokeep.keys.routes import RefReply
 
 
-class AlertReply(Reply, of=Alert, shows="id client_id object_id reason severity count opened_at closed_at closed_by"):
+class AlertReply(
+    Reply,
+    of=Alert,
+    shows="id client_id object_id reason severity count opened_at last_seen_at closed_at closed_by",
+):
     """An alert."""
 
     code_points: Annotated[str, BeforeValidator(spelt)]
 
 
 class AlertsReply(Reply):
-    """The open alerts that concern the caller, critical ones first, and how many more there are."""
+    """Alerts that concern the caller, and how many more there are.
+
+    The open ones, critical ones first; of the history all, newest first.
+    """
 
     alerts: list[AlertReply]
     more: int
+
+
+class AlertCloseBody(Strict):
+    """Which open alerts to close; one of these must be given."""
+
+    client_id: Id | None = None
+    reason: Annotated[str, Field(max_length=80)] = ""
+    severity: Literal["", "info", "warning", "critical"] = ""
+    until: Annotated[str, Field(max_length=40)] = ""
+
+
+class AlertsClosedReply(Reply):
+    """The alerts that were closed, and how many that fit are open still, for the caller may not close them."""
+
+    alerts: list[AlertReply]
+    left: int
+
+
+class AlertShownReply(Reply):
+    """An alert, and what to do about it; empty when no more is known than its name says."""
+
+    alert: AlertReply
+    next_step: str
 
 
 class AccessReply(Reply, of=LeaseHolder, shows="actor name leases first_at last_at"):
@@ -68,17 +103,34 @@ class RecordReply(Reply):
     seq: int
     at: str
     hash: str
+    actor_name: str | None
+    object_name: str | None
 
 
 class RecordsReply(Reply):
-    """Audit records, newest first."""
+    """Audit records, newest first, and what is not among them.
+
+    ``folded`` heartbeats lie between them; ``left`` records that fit come after them, or more if ``counted`` is false;
+    ``next`` is ``before`` of the next page.
+    """
 
     records: list[RecordReply]
+    folded: int
+    left: int
+    counted: bool
+    next: int | None
 
 
 def _time(name: str, given: dict[str, str]) -> datetime | None:
     refusal = Rejected("bad_time", next_step="Use a time such as 2026-01-31T12:00:00Z.", field=name)
     return instant(given[name], refusal) if name in given else None
+
+
+def _id(name: str, given: dict[str, str]) -> UUID | None:
+    try:
+        return canonical_id(given[name]) if name in given else None
+    except ValueError:
+        raise Rejected("bad_id", next_step="Give an id as the API gave it.", field=name) from None
 
 
 def window_of(given: dict[str, str]) -> RecordWindow:
@@ -103,21 +155,68 @@ def history_out(history: KeyHistory) -> dict[str, Any]:
 
 def record_out(record: ShownRecord) -> dict[str, Any]:
     """Return the wire form of an audit record."""
-    return {"seq": record.seq, "at": at_out(record.at), **record.said, "hash": record.hash_hex}
+    place = {"seq": record.seq, "at": at_out(record.at), **record.said, "hash": record.hash_hex}
+    return place | {"actor_name": record.actor_name, "object_name": record.object_name}
 
 
-_WINDOW: Final = {"since": INSTANT, "until": INSTANT, "before": NUMBER, "limit": NUMBER}
+def filter_of(given: dict[str, str]) -> RecordFilter:
+    """Return the filter that ``actor``, ``event``, ``outcome`` and ``fold`` of a query name.
+
+    Raises:
+        Rejected: ``bad_id``, ``bad_outcome``, ``bad_flag``.
+    """
+    outcome = given.get("outcome", "")
+    if outcome not in ("", *Outcome):
+        raise Rejected("bad_outcome", next_step=f"Use one of {', '.join(Outcome)}.")
+    return RecordFilter(
+        actor=_id("actor", given), event=given.get("event", ""), outcome=outcome,
+        fold=_flag("fold", given),
+    )  # fmt: skip
+
+
+def _flag(name: str, given: dict[str, str]) -> bool:
+    if given.get(name, "false") not in ("true", "false"):
+        raise Rejected("bad_flag", next_step="It is true or false.", field=name)
+    return given.get(name) == "true"
+
+
+def _alerts_of(given: dict[str, str]) -> AlertFilter:
+    return AlertFilter(
+        client_id=_id("client_id", given), reason=given.get("reason", ""), severity=given.get("severity", ""),
+        since=_time("since", given), until=_time("until", given),
+    )  # fmt: skip
+
+
+_SPAN: Final = {"since": INSTANT, "until": INSTANT}
+_ALERTS: Final = {"client_id": ID, "reason": TEXT, "severity": TEXT, "history": TEXT} | _SPAN
+_FILTER: Final = {"key": ID, "actor": ID, "event": TEXT, "outcome": TEXT, "fold": TEXT}
+_WINDOW: Final = _SPAN | {"before": NUMBER, "limit": NUMBER}
 
 
 def router(app: WebApp, auth: Authenticator) -> APIRouter:
     """Return the routes."""
     routes = Routes("watch", auth, 403)
 
-    @routes.get("/alerts", response_model=AlertsReply)
-    async def list_alerts(actor: Actor) -> dict[str, Any]:
-        """List the open alerts that concern the caller, critical ones first."""
-        found, more = await alerts.list_alerts(app, actor)
+    @routes.get("/alerts", response_model=AlertsReply, openapi_extra=parameters(_ALERTS))
+    async def list_alerts(request: Request, actor: Actor) -> dict[str, Any]:
+        """List the alerts that concern the caller: the open ones, critical ones first, or all of the history."""
+        given = query_of(request, *_ALERTS)
+        history = _flag("history", given)
+        found, more = await alerts.list_alerts(app, actor, _alerts_of(given), history=history)
         return {"alerts": found, "more": more}
+
+    @routes.get("/alerts/{alert_id}", response_model=AlertShownReply)
+    async def get_alert(alert_id: PathId, actor: Actor) -> dict[str, Any]:
+        """Look at one alert, open or closed."""
+        found = await alerts.get_alert(app, actor, alert_id)
+        return {"alert": found, "next_step": of_alert(found.reason)}
+
+    @routes.post("/alerts/close", response_model=AlertsClosedReply, responses=refusals(409))
+    async def close_alerts(actor: Actor, body: AlertCloseBody) -> dict[str, Any]:
+        """Close the open alerts that fit a filter; each is on record."""
+        given = {"reason": body.reason, "severity": body.severity} | ({"until": body.until} if body.until else {})
+        found, left = await alerts.close_alerts(app, actor, replace(_alerts_of(given), client_id=body.client_id))
+        return {"alerts": found, "left": left}
 
     @routes.post("/alerts/{alert_id}/close", response_model=AlertReply, responses=refusals(409))
     async def close_alert(alert_id: PathId, actor: Actor) -> Alert:
@@ -126,15 +225,19 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
 
     @routes.get(
         "/audit", response_model=RecordsReply, responses=refusals(404, 409),
-        openapi_extra=parameters({"client_id": ID} | _WINDOW),
+        openapi_extra=parameters({"client_id": ID} | _WINDOW | _FILTER),
     )  # fmt: skip
     async def read_audit(request: Request, actor: Actor) -> JSONResponse:
         """Read audit records, newest first; the reading is on record."""
-        given = query_of(request, "client_id", "since", "until", "before", "limit")
-        client = given.get("client_id")
+        given = query_of(request, "client_id", *_WINDOW, *_FILTER)
+        client, wanted = given.get("client_id"), filter_of(given)
         chain = None if client is None else ClientId(parse_client_id(client))
-        found = await disclosure.read_audit(app, actor, chain, window_of(given))
-        return JSONResponse({"records": [record_out(record) for record in found]})
+        if (key := _id("key", given)) is not None:
+            ref = await refs.get_ref(app, actor, key, Verb.AUDIT_READ)
+            chain, wanted = ref.client_id, replace(wanted, ref_id=ref.id, provider=ref.provider.value)
+        found = await disclosure.read_audit(app, actor, chain, window_of(given), wanted)
+        page = {name: getattr(found, name) for name in ("folded", "left", "counted", "next")}
+        return JSONResponse({"records": [record_out(record) for record in found.records], **page})
 
     @routes.get(
         "/refs/{ref_id}/history", response_model=KeyHistoryReply, responses=refusals(409),

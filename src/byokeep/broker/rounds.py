@@ -150,11 +150,20 @@ class Rounds:
                 await state_over(self._app, f"state/round/{name}")
             except ByokeepError as error:
                 get_log().warning("round_failed", component=name, code=error.code)
-                await self._tell(name)
+                if not (error.code.startswith("store_") and self._store_away()):
+                    await self._tell(name)
             except Exception as error:
                 get_log().error("round_failed", component=name, error=type(error).__name__)
                 await self._tell(name)
             await asyncio.sleep(every_s)
+
+    def _store_away(self) -> bool:
+        """Whether the store is told of already as unreachable: what fails for that is no second alert."""
+        try:
+            self._app.store_health.require()
+        except ByokeepError:
+            return True
+        return False
 
     async def _tell(self, name: str) -> None:
         """A watch that does not run is itself something to look at; one alert a round, counted."""

@@ -3,35 +3,74 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from shlex import quote
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from byokeep.cli.api import call, fetch, run, tell
 from byokeep.cli.intake import read_secret
-from byokeep.cli.names import Client
+from byokeep.cli.names import Client, Key, Subject
 from byokeep.cli.new_file import new_file
-from byokeep.cli.terminal import facts, say, session, show
+from byokeep.cli.terminal import again, facts, say, session, show
+from byokeep.cli.times import moment
 from byokeep.client import verify as offline
 from byokeep.core.errors import Integrity, Rejected, Unavailable
 
 app: Final = App(name="audit")
+Outcome = Literal["intended", "ok", "denied", "rejected", "failed"]
 
 
 @app.command(name="list")
-def list_(*, client: Client | None = None, since: str | None = None, limit: int = 50) -> None:
+def list_(
+    *,
+    client: Client | None = None,
+    key: Key | None = None,
+    actor: Subject | None = None,
+    event: str | None = None,
+    outcome: Outcome | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    before: int | None = None,
+    limit: int = 50,
+    all_: Annotated[bool, Parameter(name="--all")] = False,
+) -> None:
     """Show records, newest first. Reading is itself recorded.
 
-    Example: byokeep audit list --client $CLIENT --limit 20
+    Each client has a chain of its own, and so has the platform, where refusals stand: it is shown without --client and
+    --key. Where there are more records than are shown, how many and the command for them are said. With --json all
+    are shown, and a page of fewer than --limit is the last.
+
+    Example: byokeep audit list --since 24h --outcome denied
+
+    Example: byokeep audit list --key ACME/openai --event key. --since 7d
 
     Args:
-        since: A time such as 2026-01-31T12:00:00Z.
+        client: The records of this client.
+        key: What names this key, and the leases that could read it.
+        actor: What this person or machine did.
+        event: Of this event, or of all that begin so, such as key.
+        outcome: What ended so.
+        since: A time such as 2026-01-31T12:00:00Z, or so long ago: 30m, 24h, 7d.
+        until: As --since; records before it.
+        before: Go on here; a page that is not the last one says it.
         limit: Records at most, up to 500.
+        all_: Show what the installation records by itself each minute, too, instead of its count.
     """
-    params = {"client_id": client, "since": since or None, "limit": limit or None}
-    rows = run(call("GET", "/v1/audit", params=params))["records"]
-    tell(rows, title="Audit", columns=("seq", "at", "event", "outcome", "actor", "object"))
+    given = {"client_id": client, "key": key, "actor": actor, "event": event, "outcome": outcome}
+    window = {"since": moment(since), "until": moment(until), "before": before, "limit": limit or None}
+    fold = not (all_ or event or session().as_json)
+    page = run(call("GET", "/v1/audit", params=given | window | {"fold": "true" if fold else "false"}))
+    tell(page["records"], title="Audit", columns=("seq", "at", "event", "outcome", "actor", "object"))
+    if page["folded"]:
+        say(f"Not shown: {page['folded']} records that the installation makes by itself (--all shows them).")
+    if page["next"] is not None:
+        words = {"client": client, "key": key, "actor": actor, "event": event, "outcome": outcome, "since": since,
+                 "until": until, "before": page["next"], "limit": limit}  # fmt: skip
+        left = f"{page['left']}" if page["counted"] else f"{page['left']} or more"
+        more = " ".join(f"--{name} {quote(str(value))}" for name, value in words.items() if value is not None)
+        say(f"{left} older records are left: {again('audit list ' + more + ' --all' * all_)}")
 
 
 @app.command

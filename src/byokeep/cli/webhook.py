@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from cyclopts import App
@@ -12,7 +11,7 @@ from byokeep.cli.choices import WebhookSender
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Client, said_of
 from byokeep.cli.terminal import busy, say
-from byokeep.core.errors import Rejected
+from byokeep.cli.times import seconds
 
 app: Final = App(name="webhook", help="Signing secrets of webhooks, for each client and sender.")
 _COLUMNS: Final = (
@@ -24,8 +23,6 @@ _COLUMNS: Final = (
     "previous_until",
     "rotation_due_at",
 )
-_SPAN: Final = re.compile(r"([0-9]{1,7})([smhd])\Z")
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @app.command(name="set")
@@ -44,7 +41,7 @@ def set_(client: Client, sender: WebhookSender, *, keep_previous: str = "0s", fd
         keep_previous: How long the secret before it holds as well: a number with s, m, h or d; at most 30d.
         fd: Read the secret from this descriptor.
     """
-    params = {"keep_previous_s": str(_seconds(keep_previous))}
+    params = {"keep_previous_s": str(seconds(keep_previous))}
     value = read_secret(prompt=f"{sender} webhook secret", fd=fd, what="signing secret")
     with busy("Storing ..."):
         stored = run(call("PUT", f"/v1/clients/{client}/providers/{sender}/webhook", raw=value, params=params))
@@ -78,10 +75,3 @@ def retire(client: Client, sender: WebhookSender, *, reason: str, previous_only:
     found = run(call("POST", f"/v1/clients/{client}/providers/{sender}/webhook/retire", body=body))
     tell({name: found[name] for name in _COLUMNS}, title="Webhook secret")
     said_of(f"Ended: {sender} of", client)
-
-
-def _seconds(text: str) -> int:
-    parts = _SPAN.match(text)
-    if parts is None:
-        raise Rejected("bad_span", next_step="Write a number and its unit, such as 24h.")
-    return int(parts[1]) * _UNITS[parts[2]]

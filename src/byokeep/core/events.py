@@ -196,6 +196,9 @@ class EventName(StrEnum):
     ALERT_CLOSED = "alert.closed", "alert"
 
 
+# What an installation records while nobody does anything; a list for people counts these and does not show them.
+HEARTBEATS: Final = frozenset({EventName.CHECKPOINT_SIGNED, EventName.AUDIT_RECONCILED})
+
 FieldValue = str | int
 # Lower-case tokens, ids, digests, paths of the ref grammar and RFC 3339 times fit; prose, e-mail, keys do not.
 _VALUE: Final = re.compile(r"[a-z0-9][a-zA-Z0-9_.:/,+-]{0,127}\Z")

@@ -230,6 +230,8 @@ async def close_job(app: App, actor: Actor, job_id: UUID) -> DeclaredJob:
 async def report_blocked(app: App, actor: Actor, job_id: UUID, reason: str) -> None:
     """Tell people that a job could not go on: what failed was not the broker, so only the runner knows (R1.5-1).
 
+    Jobs of one client that one cause blocks are one alert, counted up; it names the first of them.
+
     Args:
         reason: The runner's error code.
 
@@ -243,8 +245,9 @@ async def report_blocked(app: App, actor: Actor, job_id: UUID, reason: str) -> N
     async with app.db.begin(client_id=client_id) as tx:
         _own(actor, await tx.one(DeclaredJob, "job_read", id=job_id, client_id=client_id))
         await open_alert(
-            tx, app, actor, reason=f"blocked_{reason}", severity="warning", client_id=client_id, object_id=job_id
-        )
+            tx, app, actor, reason=f"blocked_{reason}", severity="warning", client_id=client_id, object_id=job_id,
+            key=f"blocked_{reason}:{client_id}",
+        )  # fmt: skip
 
 
 def _own(actor: Actor, job: DeclaredJob) -> None:

@@ -14,10 +14,17 @@ DO UPDATE SET count = least(a.count, 2147483646) + 1, last_seen_at = greatest(a.
        code_points = coalesce(nullif(excluded.code_points, ''), a.code_points)
 RETURNING a.id, byokeep.alert_on_record(a.id, a.opened_at) AS on_record;
 
--- name: alerts_open
+-- name: alerts_listed
+-- Open ones, critical first, then by when they last happened; or all that were opened in a span, newest first.
 SELECT *, count(*) OVER () AS total FROM byokeep.alert
- WHERE closed_at IS NULL AND (CAST(:ids AS uuid[]) IS NULL OR client_id = ANY(CAST(:ids AS uuid[])))
- ORDER BY array_position(ARRAY['critical', 'warning', 'info'], severity), last_seen_at DESC, id LIMIT :limit;
+ WHERE (CAST(:history AS boolean) OR closed_at IS NULL) AND (CAST(:ids AS uuid[]) IS NULL OR client_id = ANY(CAST(:ids AS uuid[])))
+   AND (CAST(:client_id AS uuid) IS NULL OR client_id = CAST(:client_id AS uuid))
+   AND CAST(:reason AS text) IN ('', reason) AND CAST(:severity AS text) IN ('', severity)
+   AND (CAST(:since AS timestamptz) IS NULL OR opened_at >= CAST(:since AS timestamptz))
+   AND (CAST(:until AS timestamptz) IS NULL OR opened_at < CAST(:until AS timestamptz))
+ ORDER BY CASE WHEN CAST(:history AS boolean) THEN 0 ELSE array_position(ARRAY['critical', 'warning', 'info'], severity) END,
+          CASE WHEN CAST(:history AS boolean) THEN opened_at ELSE last_seen_at END DESC, id
+ LIMIT :limit;
 
 -- name: alert_close
 UPDATE byokeep.alert SET closed_at = now(), closed_by = :closed_by WHERE id = :id AND closed_at IS NULL

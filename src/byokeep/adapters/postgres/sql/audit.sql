@@ -1,5 +1,33 @@
 -- The audit log as its flows read it. Records are written by byokeep.audit_append alone.
 
+-- name: audit_browse
+-- A page of a chain, newest first. Of the newest :most records that fit, the heartbeats among them are folded: counted and
+-- not shown. Each row tells how many were folded before it, how many that fit come after it, and where the look ended.
+SELECT shown.seq, shown.at, shown.payload, shown.hash, shown.actor_id, shown.object_id, shown.place,
+       NOT shown.folded AS is_shown,       shown.folded_before, shown.total, shown.looked, shown.last_seq
+  FROM (
+    SELECT fits.*, count(*) FILTER (WHERE NOT folded) OVER newest AS place,
+           count(*) FILTER (WHERE folded) OVER newest AS folded_before,
+           count(*) FILTER (WHERE NOT folded) OVER () AS total, count(*) OVER () AS looked,
+           min(seq) OVER () AS last_seq
+      FROM (
+        SELECT r.seq, r.at, r.payload, r.hash, r.actor_id, r.object_id,
+               r.event = ANY (CAST(:folded AS text[])) AND r.outcome IN ('ok', 'intended') AS folded
+          FROM byokeep.audit_record r
+         WHERE r.chain = :chain AND (CAST(:before AS bigint) IS NULL OR r.seq < :before)
+           AND (CAST(:since AS timestamptz) IS NULL OR r.at >= CAST(:since AS timestamptz))
+           AND (CAST(:until AS timestamptz) IS NULL OR r.at < CAST(:until AS timestamptz))
+           AND (CAST(:actor AS uuid) IS NULL OR r.actor_id = CAST(:actor AS uuid))
+           AND starts_with(r.event, :event) AND starts_with(r.outcome, :outcome)
+           AND (CAST(:ref_id AS uuid) IS NULL OR r.object_id = CAST(:ref_id AS uuid)
+                OR (r.event = 'lease.issued'
+                    AND :provider = ANY (string_to_array(
+                        convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,secrets}', ','))))
+         ORDER BY r.seq DESC LIMIT :most) AS fits
+    WINDOW newest AS (ORDER BY seq DESC)) AS shown
+ WHERE NOT folded AND place <= :limit OR seq = last_seq
+ ORDER BY seq DESC;
+
 -- name: audit_epoch_lock
 SELECT pg_advisory_xact_lock(byokeep.scope_lock_key('audit/epoch')) IS NULL AS unused;
 

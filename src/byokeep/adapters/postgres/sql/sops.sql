@@ -86,13 +86,6 @@ SELECT seq, event, outcome, object_id, payload, at, actor_id, hash, writer = 'by
   FROM byokeep.audit_record
  WHERE chain = :chain AND seq = ANY(CAST(:seqs AS bigint[]));
 
--- name: audit_browse
-SELECT seq, at, payload, hash FROM byokeep.audit_record
- WHERE chain = :chain AND (CAST(:before AS bigint) IS NULL OR seq < :before)
-   AND (CAST(:since AS timestamptz) IS NULL OR at >= CAST(:since AS timestamptz))
-   AND (CAST(:until AS timestamptz) IS NULL OR at < CAST(:until AS timestamptz))
- ORDER BY seq DESC LIMIT :limit;
-
 -- name: audit_count_denied
 -- How often an actor was denied within ten minutes, at most :many; for one reason, or '' = for any.
 SELECT count(*) AS found FROM (
