@@ -75,8 +75,9 @@ class Settings:
         home: State of the embedded stack.
         environment: ``production``, ``staging`` or ``development``.
         web_listen, broker_listen: ``host:port``; port 0 = any free one (embedded only).
-        web_url, broker_url: Where clients find them; empty = read from ``home/stack.json``.
-        web_ca_file, broker_ca_file: PEM of the issuer of their certificates; empty = the system's.
+        killswitch_listen: ``host:port`` of the kill process; empty = the socket ``killswitch.sock`` in ``home``.
+        web_url, broker_url, killswitch_url: Where clients find them; empty = read from ``home/stack.json``.
+        web_ca_file, broker_ca_file, killswitch_ca_file: PEM of the issuer of their certificates; empty = the system's.
         store_address: ``unix:///path``, ``https://host:port`` or ``http://`` on loopback; empty = embedded.
         store_program, store_program_sha256: The embedded store's program, if not the wheel's, and its digest in hex.
         store_ca_file: PEM of the store's issuer; empty = the system's.
@@ -110,10 +111,13 @@ class Settings:
     environment: Environment = Environment.DEVELOPMENT
     web_listen: str = "127.0.0.1:8420"
     broker_listen: str = "127.0.0.1:8421"
+    killswitch_listen: str = ""
     web_url: str = ""
     web_ca_file: str = ""
     broker_url: str = ""
     broker_ca_file: str = ""
+    killswitch_url: str = ""
+    killswitch_ca_file: str = ""
     store_address: str = ""
     store_program: str = ""
     store_program_sha256: str = ""
@@ -310,12 +314,13 @@ def check(settings: Settings) -> Settings:
         if SECRET_SHAPED.search(str(getattr(settings, name))):
             raise Rejected("secret_in_setting", next_step="Settings name files; put the value in a 0600 file.",
                            setting=name)  # fmt: skip
-    for name in ("web_listen", "broker_listen"):
-        if not _LISTEN.match(getattr(settings, name)):
+    for name in ("web_listen", "broker_listen", "killswitch_listen"):
+        listen = getattr(settings, name)
+        if not _LISTEN.match(listen) and (listen or name != "killswitch_listen"):
             raise _bad(name, "Use host:port, e.g. 127.0.0.1:8420.")
     if settings.log_level not in _LEVELS:
         raise _bad("log_level", "Use one of " + ", ".join(_LEVELS) + ".")
-    for name in ("store_address", "web_url", "broker_url", "artifact_endpoint"):
+    for name in ("store_address", "web_url", "broker_url", "killswitch_url", "artifact_endpoint"):
         check_address(name, getattr(settings, name))
     if settings.approval_hold_hours < 1:
         raise _bad("approval_hold_hours", "Give 1 to 168 hours; the hold cannot be switched off.")

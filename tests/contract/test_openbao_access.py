@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from byokeep.adapters.openbao.audit import FileStoreAudit
+from byokeep.adapters.openbao.login import log_in
 from byokeep.core.errors import Denied
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import lease_login, read_secret
@@ -190,6 +191,18 @@ async def test_a_client_id_that_is_no_uuid_widens_nothing(bao: Bao, name: str) -
             assert b"canary" not in body
     else:
         assert status >= 400
+
+
+async def test_the_kill_process_cuts_off_and_lets_nobody_back_in(bao: Bao) -> None:
+    """It disables an entity and cannot enable it, nor change anything else of it; it signs nothing."""
+    entity = await bao.enroll(uuid.uuid4())
+    token, _ = await log_in(bao.http, bao.credentials / "killswitch.approle")
+    path = f"identity/entity/id/{entity}"
+    assert (await bao.raw("POST", path, token, json={"disabled": True}))[0] == 204
+    for body in ({"disabled": False}, {"disabled": True, "policies": ["web"]}, {"name": "x"}):
+        assert (await bao.raw("POST", path, token, json=body))[0] == 403, body
+    for closed in ("transit/sign/leases", "transit/sign/checkpoints", "identity/entity-alias"):
+        assert (await bao.raw("POST", closed, token, json={"input": "eA=="}))[0] == 403
 
 
 async def test_the_broker_changes_nothing_of_an_entity_but_disabled(bao: Bao) -> None:

@@ -92,6 +92,19 @@ REFUSED = {
         "SELECT * FROM byokeep.value_fingerprint", "DELETE FROM procrastinate.procrastinate_jobs",
         "SELECT * FROM byokeep.leak_fingerprint",
     ),
+    "byokeep_killswitch": (
+        "UPDATE byokeep.switch SET closed = false", "UPDATE byokeep.job SET state = 'open'",
+        "UPDATE byokeep.job SET state = 'closed'", "INSERT INTO byokeep.job DEFAULT VALUES",
+        "INSERT INTO byokeep.switch (scope, closed, epoch, reason, by, installation_id)"
+        " SELECT 'lane:browser', false, 0, 'installed', id, id FROM byokeep.installation",
+        "INSERT INTO byokeep.lease DEFAULT VALUES", "INSERT INTO byokeep.permit DEFAULT VALUES",
+        "INSERT INTO byokeep.approval DEFAULT VALUES", "UPDATE byokeep.approval SET used_at = now()",
+        "UPDATE byokeep.client SET state = 'active'", "UPDATE byokeep.alert SET closed_at = now()",
+        "SELECT password_phc FROM byokeep.subject", "UPDATE byokeep.api_token SET revoked_at = NULL",
+        "SELECT * FROM byokeep.credential_ref", "SELECT * FROM byokeep.audit_record",
+        "SELECT * FROM byokeep.value_fingerprint", "SELECT id FROM procrastinate.procrastinate_jobs",
+        "SELECT * FROM byokeep.leak_fingerprint", *LOGINS,
+    ),
     "byokeep_worker": (
         "INSERT INTO byokeep.lease DEFAULT VALUES",
         "INSERT INTO byokeep.permit DEFAULT VALUES", "INSERT INTO byokeep.credential_ref DEFAULT VALUES",
@@ -113,6 +126,12 @@ ALLOWED = {
         "UPDATE byokeep.switch SET closed = true",
         "SELECT keyed_hash FROM byokeep.api_token",
         "SELECT password_phc FROM byokeep.subject",
+    ),
+    "byokeep_killswitch": (
+        "UPDATE byokeep.switch SET closed = true",
+        "UPDATE byokeep.job SET state = 'killed'",
+        "SELECT * FROM byokeep.switch",
+        "SELECT keyed_hash FROM byokeep.api_token",
     ),
     "byokeep_worker": ("UPDATE byokeep.credential_ref SET verification = 'failed'", "SELECT * FROM byokeep.switch"),
     "byokeep_auditor": ("SELECT name, roles FROM byokeep.subject", "SELECT * FROM byokeep.audit_record"),

@@ -19,6 +19,7 @@ from byokeep.adapters.openbao.provisioning import generate_root
 from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp
+from tests.support.cli import Shell
 from tests.support.stack import World, running_stack, until
 from tests.support.storm import Storm
 
@@ -131,7 +132,7 @@ async def closed_after_kills(world: World, count: int, seed: int) -> None:
     assert await refusal(world, clients[0]) == "missing_credential", "nothing would be shown"
     for client in clients:
         killed = await world.ask("operator", "POST", "/v1/switches/close", {"client_id": client, "reason": "drill"})
-        part = chance.choice(("broker", "broker", "database", "store"))
+        part = chance.choice(("killswitch", "broker", "database", "store"))
         os.kill(world.stack.pid(part), signal.SIGKILL)
         assert killed.status == 200, killed.code
         assert killed.document["store_cut_off"] is True
@@ -186,6 +187,34 @@ async def disabled(world: World, clients: list[str]) -> int:
 async def test_a_kill_right_after_the_kill_switch_leaves_it_closed(world: World) -> None:
     """Twenty times: acknowledged, then kill -9; after the restart it is closed, here and in the store."""
     await closed_after_kills(world, CI_SWITCHES, CI_SEED)
+
+
+@pytest.mark.timeout(300)
+async def test_a_kill_needs_no_broker_and_no_web(world: World) -> None:
+    """Acknowledged, and refused by the store, while broker and `web` are stopped, and when the broker is dead; of other
+    clients nothing is stopped."""
+    shell, token = Shell(world.home), world.token_file("operator")
+    clients = [await world.client() for _ in range(3)]
+    broker = world.stack.pid("broker")
+    os.kill(broker, signal.SIGSTOP)
+    try:
+        killed = await world.ask("operator", "POST", "/v1/switches/close", {"client_id": clients[0], "reason": "drill"})
+        assert (killed.status, killed.document["store_cut_off"]) == (200, True), killed.code
+        os.kill(world.stack.pid("web"), signal.SIGSTOP)
+        try:
+            words = ("kill", "on", "--client", clients[1], "--reason", "drill", "--json")
+            ran = await shell.run(*words, token=token)
+            assert (ran.code, ran.document["store_cut_off"]) == (0, True), ran.said
+            assert await disabled(world, clients) == 2
+        finally:
+            os.kill(world.stack.pid("web"), signal.SIGCONT)
+    finally:
+        os.kill(broker, signal.SIGCONT)
+    os.kill(broker, signal.SIGKILL)
+    killed = await world.ask("operator", "POST", "/v1/switches/close", {"client_id": clients[1], "reason": "drill"})
+    assert (killed.status, killed.document["epoch"]) == (200, 2), killed.code  # idempotent
+    await until(lambda: answers(world), 60, "everything back")
+    assert [await refusal(world, client) for client in clients] == ["switch_closed"] * 2 + ["missing_credential"]
 
 
 @pytest.mark.campaign

@@ -20,7 +20,7 @@ from byokeep.core.errors import Conflict
 from byokeep.processes.supervisor import Stack
 from tests.support.stack import environment, family, lives, new_home, running_stack, until
 
-PARTS = {"store", "database", "broker", "web", "worker", "refresher"}
+PARTS = {"store", "database", "broker", "killswitch", "web", "worker", "refresher"}
 
 
 @asynccontextmanager

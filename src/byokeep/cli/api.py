@@ -33,6 +33,7 @@ _KINDS: Final = {
     "refs": "key", "jobs": "job", "alerts": "alert", "tokens": "token", "machines": "machine",
     "operators": "person or machine", "accounts": "account", "clients": "client",
 }  # fmt: skip
+_AT_ONCE_S: Final = 10.0  # seconds that the kill process has, before `web` is asked
 _LIMIT: Final = 256 * 1024 * 1024  # bytes of a reply: exports are the largest
 
 
@@ -77,6 +78,20 @@ def web_url() -> str:
     return url.rstrip("/")
 
 
+async def call_kill(method: str, path: str, **sent: Any) -> Any:
+    """As :func:`call`, of the kill process where it is known; where it does not answer, of `byokeep web`."""
+    settings = session().settings
+    at = settings.killswitch_url or ("" if settings.web_url else str(stack(settings.home).get("killswitch_url", "")))
+    if at:
+        check_address("killswitch_url", at)
+        try:
+            return _document(await fetch(method, path, at=at, **sent))
+        except Unavailable as error:
+            if error.code != "server_unreachable":
+                raise
+    return await call(method, path, **sent)
+
+
 def own_token() -> Secret:
     """Return the caller's API token from its file."""
     settings = session().settings
@@ -98,6 +113,7 @@ async def fetch(
     token: Secret | None = None,
     anonymous: bool = False,
     params: Mapping[str, object] | None = None,
+    at: str = "",
 ) -> bytes:
     """Call the server and return the reply's bytes as they came.
 
@@ -109,6 +125,7 @@ async def fetch(
         token: Another token than the caller's own.
         anonymous: Send no token.
         params: Query, without what is None; never a value.
+        at: Address of the kill process; empty = that of `byokeep web`.
 
     Raises:
         ByokeepError: As the server answered, or Unavailable(``server_unreachable``, ``server_garbage``).
@@ -116,39 +133,45 @@ async def fetch(
     import aiohttp  # noqa: PLC0415 - see the top
     from yarl import URL  # noqa: PLC0415 - see the top
 
+    from byokeep.wire.address import parse_address  # noqa: PLC0415 - see the top
     from byokeep.wire.transport import CaFileUnreadable, TooLarge, Transport  # noqa: PLC0415 - see the top
 
-    server = web_url()  # first: who has no stack needs one before a token
-    headers: dict[str, str] = {}
+    socket, base = None, "" if at else web_url()  # first: who has no stack needs one before a token
+    if at:
+        socket, base = parse_address(at, "http://killswitch", "bad_address", "insecure_address")
+    data, headers = _sent(body, raw)
     if not anonymous:
         headers["Authorization"] = "Bearer " + (own_token() if token is None else token).reveal().decode()
-    data: bytes | None = None
-    if raw is not None:
-        data = raw.reveal()
-        headers["Content-Type"] = "application/octet-stream"
-    elif body is not None:
-        data = json.dumps(body, default=str).encode()
-        headers["Content-Type"] = "application/json"
-    timeout = aiohttp.ClientTimeout(total=60, connect=3)
+    timeout = aiohttp.ClientTimeout(total=_AT_ONCE_S if at else 60, connect=3)
+    ca_file = "killswitch_ca_file" if at else "web_ca_file"
     try:
-        url = URL(server + path)
+        url = URL(base + path)
         if query := {name: str(given) for name, given in (params or {}).items() if given is not None}:
             url = url.with_query(query)
-        async with Transport(ca_file=session().settings.file("web_ca_file")) as http:
+        async with Transport(socket, ca_file=session().settings.file(ca_file)) as http:
             status, content, _ = await http.exchange(
                 method, url, headers=headers, within=timeout, most=_LIMIT, data=data
             )
     except CaFileUnreadable:
-        raise Rejected("bad_setting", next_step="This must be a PEM file.", setting="web_ca_file") from None
+        raise Rejected("bad_setting", next_step="This must be a PEM file.", setting=ca_file) from None
     except TooLarge:
         raise Unavailable("server_garbage", next_step="The reply is too large.") from None
     except aiohttp.ClientSSLError:
-        raise Unavailable("server_certificate_refused", next_step="Name the issuer's PEM in web_ca_file.") from None
+        raise Unavailable("server_certificate_refused", next_step=f"Name the issuer's PEM in {ca_file}.") from None
     except (aiohttp.ClientError, TimeoutError, OSError):
         raise Unavailable("server_unreachable", next_step=f"Is the stack up? Try `{again('doctor')}`.") from None
     if 200 <= status < 300:
         return content
     raise _refusal(status, content, path, body)
+
+
+def _sent(body: Any, raw: Secret | None) -> tuple[bytes | None, dict[str, str]]:
+    """Return what is sent, and what it is called."""
+    if raw is not None:
+        return raw.reveal(), {"Content-Type": "application/octet-stream"}
+    if body is not None:
+        return json.dumps(body, default=str).encode(), {"Content-Type": "application/json"}
+    return None, {}
 
 
 def _refusal(status: int, content: bytes, path: str, body: Any) -> ByokeepError:

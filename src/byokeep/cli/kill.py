@@ -7,7 +7,7 @@ from uuid import UUID
 
 from cyclopts import App
 
-from byokeep.cli.api import Listing, call, requested, run, tell, tell_all, waiting
+from byokeep.cli.api import Listing, call, call_kill, requested, run, tell, tell_all, waiting
 from byokeep.cli.choices import Lane, Platform
 from byokeep.cli.terminal import again
 from byokeep.core.errors import Rejected
@@ -60,9 +60,9 @@ def on(
     scope = _scope(client, platform, lane, everything)
     words = " ".join(f"--{name.removesuffix('_id')} {value}" for name, value in scope.items()) or "--everything"
     if dry_run:
-        _would_stop(run(call("POST", "/v1/switches/preview", body=scope)), words)
+        _would_stop(run(call_kill("POST", "/v1/switches/preview", body=scope)), words)
         return
-    closed = run(call("POST", "/v1/switches/close", body=scope | {"reason": reason}))
+    closed = run(call_kill("POST", "/v1/switches/close", body=scope | {"reason": reason}))
     step = again(f"kill off {words} --reason CODE", own_token=False)
     note = f"Lifting it takes two people. An operator: {step}\nThen an approver: byokeep kill approve REQUEST"
     tell(closed, title="Kill switch", note=note)
@@ -120,6 +120,6 @@ def status() -> None:
 
     Example: byokeep kill status
     """
-    found: Any = run(call("GET", "/v1/switches"))
+    found: Any = run(call_kill("GET", "/v1/switches"))
     columns = ("scope", "closed", "reason", "at", "by", "store_cut_off")
     tell_all(found, Listing(found["switches"], "Switches", columns), waiting(found["requests"], "kill approve"))

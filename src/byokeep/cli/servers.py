@@ -92,6 +92,14 @@ def broker() -> None:
     _serve("broker")
 
 
+def killswitch() -> None:
+    """Run the kill switches in a process of their own, which works while the broker does not.
+
+    Example: byokeep killswitch --config /etc/byokeep/killswitch.toml
+    """
+    _serve("killswitch")
+
+
 def worker() -> None:
     """Run one worker; run more for more work.
 
@@ -133,7 +141,7 @@ def init(*, admin_token_fd: int | None = None, database_sql: bool = False) -> No
         done = run(load("byokeep.processes.installation").provision_external(session().settings, token))
     finally:
         token.wipe()
-    step = f"{called()} broker, web, worker, refresher --config FILE"
+    step = f"{called()} broker, killswitch, web, worker, refresher --config FILE"
     show(done, title="Provisioned", note=f"Revoke the admin token now. Next: {step}")
 
 
@@ -193,5 +201,5 @@ def sim(*, port: int = 0) -> int:
 
 def register(app: App, group: Group) -> None:
     """Add the commands to the tree, under one heading."""
-    for command in (up, demo, web, broker, worker, refresher, init, doctor, sim):
+    for command in (up, demo, web, broker, killswitch, worker, refresher, init, doctor, sim):
         app.command(command, group=group)

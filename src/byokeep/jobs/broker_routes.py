@@ -1,4 +1,4 @@
-"""Routes of jobs, leases, effects, what is to be done later, and the kill switches.
+"""Routes of jobs, leases, effects, what is to be done later, and the release of kill switches.
 
 Rules
 - A login token stands in the reply of its lease and nowhere else.
@@ -24,16 +24,15 @@ from byokeep.http.openapi import Routes, describe, refusals
 from byokeep.http.reply import AtOffset, Reply
 from byokeep.http.request import Authenticator, Id, PathId, Strict, caller, instant, json_body
 from byokeep.jobs import effect, jobs, lease, scheduled, switches
+from byokeep.jobs.kill_routes import JobReply, OpenRequestReply, ScopeBody, SwitchReply, Word, kill_router
 from byokeep.jobs.lease import IssuedLease, PinnedSecret
 from byokeep.jobs.scheduled import ScheduledEffect
-from byokeep.jobs.switches import Preview, Switch
+from byokeep.jobs.switches import Switch
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.approvals import Approval
 from byokeep.tenancy import clients
 from byokeep.tenancy.schemas import ClientReply
 from byokeep.tenancy.scopes import parse_scope
 
-Word = Annotated[str, Field(max_length=64)]
 Time = Annotated[str, Field(max_length=40)]
 Words = Annotated[list[Word], Field(max_length=16)]
 
@@ -108,23 +107,6 @@ class SeenBody(Strict):
     display_name: Annotated[str, Field(max_length=256)] | None = None
 
 
-class ScopeBody(Strict):
-    """Name a switch: nothing = global, the browser lane, a client, a client's platform or lane; and a reason."""
-
-    client_id: Id | None = None
-    platform: Word | None = None
-    lane: Word | None = None
-    reason: Word
-
-
-class PreviewBody(Strict):
-    """Name a switch, as to engage it."""
-
-    client_id: Id | None = None
-    platform: Word | None = None
-    lane: Word | None = None
-
-
 class PlanBody(Strict):
     """Announce something to be done; ``due_at`` is an RFC 3339 time with its zone."""
 
@@ -153,15 +135,6 @@ class ValidForReply(Reply):
     """For how long a lease or an opening holds."""
 
     valid_for_s: int
-
-
-class JobReply(
-    Reply,
-    of=DeclaredJob,
-    at=AtOffset,
-    shows="id client_id dispatcher_id runner_id kind secrets platforms lanes effects state opened_at expires_at",
-):
-    """A job."""
 
 
 class JobsReply(Reply):
@@ -233,27 +206,6 @@ class MachineReply(Reply):
 
     id: UUID
     roles: list[str]
-
-
-class SwitchReply(Reply, of=Switch, shows="scope client_id closed epoch reason by at store_cut_off", at=AtOffset):
-    """A kill switch."""
-
-
-class OpenRequestReply(Reply, of=Approval, at=AtOffset, shows="id scope epoch reason requested_by expires_at repeated"):
-    """A request to open."""
-
-
-class PreviewReply(Reply, of=Preview, shows="scope ends_jobs jobs more"):
-    """What engaging a switch would stop."""
-
-    jobs: list[JobReply]
-
-
-class SwitchesReply(Reply):
-    """The switches, and the requests to open them that wait for an approver."""
-
-    switches: list[SwitchReply]
-    requests: list[OpenRequestReply]
 
 
 class ScheduledReply(
@@ -466,26 +418,7 @@ def scheduled_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) 
 
 def switches_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
     """Return the routes."""
-    routes = Routes("switches", auth, 403)
-    who_stops = Depends(caller(emergency.admitting(auth)))
-
-    @routes.get("/switches", response_model=SwitchesReply)
-    async def list_switches(actor: Actor) -> dict[str, Any]:
-        """List the switches the caller may see, and the requests to open them that wait for an approver."""
-        found = await switches.list_switches(app, actor)
-        waiting = await switches.list_requests(app, actor)
-        return {"switches": found, "requests": waiting}
-
-    @routes.post("/switches/close", response_model=SwitchReply, responses=refusals(404))
-    async def close(*, actor: Actor = who_stops, body: ScopeBody) -> Response:
-        """Kill: acknowledged when nothing can start any more, in the store as well."""
-        scope = parse_scope(body.client_id, body.platform, body.lane)
-        return SwitchReply.answer(await emergency.stopping(lambda: switches.close(app, actor, scope, body.reason)), 200)
-
-    @routes.post("/switches/preview", response_model=PreviewReply, responses=refusals(404))
-    async def preview(actor: Actor, body: PreviewBody) -> Preview:
-        """Tell what a kill would stop; nothing is changed."""
-        return await switches.preview(app, actor, parse_scope(body.client_id, body.platform, body.lane))
+    routes = kill_router(app, auth, emergency)
 
     @routes.post(
         "/switches/open-requests", status_code=201, response_model=OpenRequestReply,

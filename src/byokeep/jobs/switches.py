@@ -3,7 +3,8 @@
 Rules
 - Closing: exclusive lock, row, record, commit; then the store's own switch, the client's entity. It is acknowledged
   only when both hold; if the store cannot be reached the switch stays closed and the broker goes on trying.
-- No session of the database keeps a close waiting for more than about a second: it is ended (:mod:`.blockers`).
+- No session of the database keeps a close waiting for long: it is ended (:mod:`.blockers`), by the kill process within
+  a few hundredths of a second, by the broker after about one.
 - Opening: an operator asks, another person approves within 15 minutes, once, for exactly the state that was seen
   (the epoch). Anything that happened in between voids it.
 - An entity is let in only when neither the global nor the client's own switch is closed; one that was let in past us
@@ -30,7 +31,7 @@ from byokeep.core.policy import Verb, authorise
 from byokeep.core.vault_incident import look_at
 from byokeep.kernel import approvals
 from byokeep.kernel.alarm import tell
-from byokeep.kernel.app import App, BrokerApp
+from byokeep.kernel.app import App, BrokerApp, KillApp
 from byokeep.kernel.approvals import Approval
 from byokeep.kernel.blockers import ending_blockers
 from byokeep.kernel.command import command, open_alert, permit, recorded
@@ -51,6 +52,7 @@ from byokeep.tenancy.scopes import (
 
 CUT_OFF_WITHIN_S: Final = 3.0  # seconds the store has before the caller is told that it is pending
 DECISIONS_END_S: Final = 3.2  # seconds after which a statement of a decision under way has ended or was cut
+WAIT_S: Final = 0.03  # for which a kill waits for whom it stops anyway
 _AT_ONCE: Final = 32  # entities switched side by side
 MOST_JOBS: Final = 500  # that a preview names
 
@@ -93,7 +95,7 @@ async def install(tx: Tx, app: BrokerApp) -> bool:
     return made is not None
 
 
-async def close(app: BrokerApp, actor: Actor, scope: Scope, reason: str) -> Switch:
+async def close(app: KillApp, actor: Actor, scope: Scope, reason: str) -> Switch:
     """Stop a scope. Returns when no act can start any more; closing again renews the state and voids requests.
 
     Args:
@@ -147,7 +149,7 @@ async def preview(app: App, actor: Actor, scope: Scope) -> Preview:
     return Preview(scope=scope.name, ends_jobs=scope.cuts_store, jobs=found[:MOST_JOBS], more=len(found) > MOST_JOBS)
 
 
-async def engage(app: BrokerApp, actor: Actor, scope: Scope, reason: str) -> Switch:
+async def engage(app: KillApp, actor: Actor, scope: Scope, reason: str) -> Switch:
     """:func:`close` without a person: for what the broker stops by itself. Raises as it does."""
     locked, ended = True, list[int]()
     try:
@@ -171,9 +173,9 @@ async def engage(app: BrokerApp, actor: Actor, scope: Scope, reason: str) -> Swi
 
 
 async def _close_row(
-    app: BrokerApp, actor: Actor, scope: Scope, reason: str, ended: list[int], *, locked: bool
+    app: KillApp, actor: Actor, scope: Scope, reason: str, ended: list[int], *, locked: bool
 ) -> Switch:
-    async with app.db.begin(every_client=True) as tx, ending_blockers(app, tx, ended):
+    async with app.db.begin(every_client=True) as tx, ending_blockers(app, tx, ended, patience_s=WAIT_S):
         if scope.client_id is not None:
             await tx.one(UUID, "switch_client_known", client_id=scope.client_id)
         if locked:
@@ -194,7 +196,7 @@ async def _close_row(
     return switch
 
 
-async def _cut_off(app: BrokerApp, actor: Actor, scope: Scope, switch: Switch, ended: list[int]) -> Switch:
+async def _cut_off(app: KillApp, actor: Actor, scope: Scope, switch: Switch, ended: list[int]) -> Switch:
     """Make the store refuse, record that it does, and say so."""
     started = app.clock.monotonic()
     try:
@@ -203,7 +205,10 @@ async def _cut_off(app: BrokerApp, actor: Actor, scope: Scope, switch: Switch, e
             entities = await app.db.read(_entity, "switch_entities", asked, every_client=True)
             await _each(app, [entity.entity_id for entity in entities], enable=False)
             took_us = int((app.clock.monotonic() - started) * 1_000_000)
-            async with app.db.begin(every_client=True) as tx, ending_blockers(app, tx, ended):
+            async with (
+                app.db.begin(every_client=True) as tx,
+                ending_blockers(app, tx, ended, patience_s=WAIT_S),
+            ):
                 marked = await tx.maybe(str, "switch_mark_cut_off", scope=scope.name, epoch=switch.epoch)
                 if marked is not None:
                     await record(
@@ -221,7 +226,7 @@ async def _cut_off(app: BrokerApp, actor: Actor, scope: Scope, switch: Switch, e
     return current
 
 
-async def _each(app: BrokerApp, entity_ids: list[str], *, enable: bool) -> None:
+async def _each(app: KillApp, entity_ids: list[str], *, enable: bool) -> None:
     """Switch every entity; all are tried, then the first failure is raised."""
     gate = asyncio.Semaphore(_AT_ONCE)
 
@@ -235,7 +240,7 @@ async def _each(app: BrokerApp, entity_ids: list[str], *, enable: bool) -> None:
             raise result
 
 
-async def cut_off_pending(app: BrokerApp) -> int:
+async def cut_off_pending(app: KillApp) -> int:
     """Try again whatever cut-off the store has not confirmed; returns how many hold now.
 
     The broker runs it at its start and every second: only its identity may switch an entity.
@@ -412,14 +417,14 @@ async def _lock(tx: Tx, scope: Scope) -> None:
     await tx.all(None, "switch_lock_exclusive", scope=scope.name)
 
 
-async def list_requests(app: BrokerApp, actor: Actor) -> list[Approval]:
+async def list_requests(app: App, actor: Actor) -> list[Approval]:
     """Return the requests to open that an approver could approve now, of the switches the actor may see."""
     authorise(actor, Verb.SWITCH_READ)
     async with app.db.begin(every_client=True) as tx:
         return await tx.all(Approval, "switch_requests_live", clients=scope_of(actor))
 
 
-async def list_switches(app: BrokerApp, actor: Actor) -> list[Switch]:
+async def list_switches(app: App, actor: Actor) -> list[Switch]:
     """Return the global switch and those of the actor's clients.
 
     Raises:

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import EventName
-from byokeep.kernel.app import App, BrokerApp
+from byokeep.kernel.app import App, BrokerApp, KillApp
 from byokeep.kernel.blockers import ending_blockers
 from byokeep.kernel.command import Severity, open_alert
 from byokeep.kernel.ports import Tx
@@ -43,11 +43,11 @@ async def raise_alert(
 async def unblocked(app: App) -> AsyncIterator[Tx]:
     """A transaction for every client that nobody keeps waiting for long; who tried to is ended and told of in it.
 
-    Only the broker may end anybody: of another process it is a transaction as any.
+    Only the broker and the kill process may end anybody: of another process it is a transaction as any.
     """
     ended = list[int]()
     async with app.db.begin(every_client=True) as tx:
-        if not isinstance(app, BrokerApp):
+        if not isinstance(app, KillApp):
             yield tx
             return
         async with ending_blockers(app, tx, ended):

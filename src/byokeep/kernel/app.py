@@ -119,7 +119,17 @@ class WebApp(App):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BrokerApp(App):
+class KillApp(App):
+    """``byokeep killswitch``: engages kill switches, ends jobs and cuts clients off at the store; releases nothing."""
+
+    cutoff: ports.Cutoff
+    store_health: ports.StoreHealth
+    token_key: Callable[[bytes], bytes]
+    machine_key: Callable[[bytes], bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerApp(KillApp):
     """``byokeep broker``: hands out access, cannot read a value.
 
     Attributes:
@@ -131,12 +141,8 @@ class BrokerApp(App):
     """
 
     signer: ports.Signer
-    cutoff: ports.Cutoff
     store_audit: ports.StoreAudit
-    store_health: ports.StoreHealth
     checkpoints: ports.CheckpointStore
-    token_key: Callable[[bytes], bytes]
-    machine_key: Callable[[bytes], bytes]
     store_address: str
     artifacts: ports.ArtifactStore
     records: ports.ProfileRecords

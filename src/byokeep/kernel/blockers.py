@@ -2,7 +2,8 @@
 
 Rules
 - Only sessions that hold, or stand in line for, what this very transaction waits for, and only after it has waited for
-  a second: an ordinary transaction is over by then. The database's function makes sure of both.
+  a second: an ordinary transaction is over by then. A kill waits for a few hundredths: whom it ends it would have
+  refused. The database's function makes sure of both.
 - People are told afterwards; telling them holds nothing up.
 
 It may not be used for anything but stopping and watching: whoever starts something waits like everybody else.
@@ -24,16 +25,17 @@ _AGAIN_S: Final = 0.4
 
 
 @asynccontextmanager
-async def ending_blockers(app: App, tx: Tx, ended: list[int]) -> AsyncIterator[None]:
+async def ending_blockers(app: App, tx: Tx, ended: list[int], *, patience_s: float = PATIENCE_S) -> AsyncIterator[None]:
     """End the sessions that keep ``tx`` waiting in the block.
 
     Args:
         app: Its database lends another connection.
         tx: The transaction that must not wait.
         ended: Takes how many sessions were ended, if any.
+        patience_s: How long it waits first. The database makes sure that the broker waits for half a second at least.
     """
     over = asyncio.Event()
-    watch = asyncio.create_task(_watch(app, await tx.one(int, "own_pid"), ended, over))
+    watch = asyncio.create_task(_watch(app, await tx.one(int, "own_pid"), ended, over, patience_s))
     try:
         yield
     finally:
@@ -41,8 +43,7 @@ async def ending_blockers(app: App, tx: Tx, ended: list[int]) -> AsyncIterator[N
         await watch
 
 
-async def _watch(app: App, waiting: int, ended: list[int], over: asyncio.Event) -> None:
-    pause_s = PATIENCE_S
+async def _watch(app: App, waiting: int, ended: list[int], over: asyncio.Event, pause_s: float) -> None:
     while True:
         with suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
@@ -51,4 +52,4 @@ async def _watch(app: App, waiting: int, ended: list[int], over: asyncio.Event) 
         with suppress(ByokeepError):
             async with app.db.begin() as tx:
                 ended += [count for count in await tx.all(int, "end_blockers", waiting=waiting) if count]
-        pause_s = _AGAIN_S
+        pause_s = min(pause_s, _AGAIN_S)

@@ -36,10 +36,11 @@ from byokeep.core.errors import ByokeepError, Rejected
 from byokeep.core.model import Environment
 from byokeep.process import WORKER_READY, is_held
 from byokeep.processes.installation import MACHINES, machines_ending, must_be_bounded
-from byokeep.processes.wiring import artifact_store, database, store_audit_files, store_http
+from byokeep.processes.wiring import artifact_store, database, killswitch_url, store_audit_files, store_http
 from byokeep.settings import Settings, check_address, parse_bucket
 from byokeep.tenancy.bootstrap import LOCAL_TOKEN_S
 from byokeep.tenancy.operators import BOOTSTRAP_S
+from byokeep.wire.address import parse_address
 from byokeep.wire.transport import MOST_TOLD, TooLarge, Transport
 
 _FREE_BYTES: Final = 512 * 1024 * 1024
@@ -60,8 +61,9 @@ async def examine(settings: Settings) -> list[Row]:
         rows += look(settings)
     rows += [_worker(settings), *_refresher(settings), await _store(settings)]
     rows += [*await _bucket(settings), *await _database_roles(settings)]
-    for name in ("web", "broker"):
-        listens = "" if embedded else f"http://{getattr(settings, f'{name}_listen')}"
+    for name in ("web", "broker", "killswitch"):
+        listens = killswitch_url(settings) if name == "killswitch" else f"http://{getattr(settings, f'{name}_listen')}"
+        listens = "" if embedded else listens
         url = str(getattr(settings, f"{name}_url") or found.get(f"{name}_url", "") or listens)
         rows.append(await _ready(name, url, settings.file(f"{name}_ca_file")))
     return [*rows, *_wheels(), _start_files(), *_limits(settings)]
@@ -278,7 +280,8 @@ async def _ready(name: str, url: str, ca_file: Path | None) -> Row:
         return _row(name, "unknown", "no address; is the stack up?")
     try:
         check_address(f"{name}_url", url)
-        async with Transport(ca_file=ca_file) as http:
+        socket, url = parse_address(url, f"http://{name}", "bad_address", "insecure_address")
+        async with Transport(socket, ca_file=ca_file) as http:
             status, body, _ = await http.exchange("GET", f"{url}/readyz", headers={}, within=3.0, most=MOST_TOLD)
         ready = status == 200
         code = "" if ready else str(json.loads(body).get("code", ""))

@@ -1,4 +1,4 @@
-"""Runs one process: ``web``, ``broker``, ``worker`` or ``refresher``.
+"""Runs one process: ``web``, ``broker``, ``killswitch``, ``worker`` or ``refresher``.
 
 Rules
 - Logs and spans are configured before anything that could hold a secret is built.
@@ -15,11 +15,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import sys
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 import uvloop
@@ -41,10 +43,12 @@ from byokeep.tenancy.authenticate import authenticate
 _DRAIN_S: Final = 5.0
 _HEADERS_MS: Final = 10_000  # a connection that says nothing for so long gives its place back
 _SWITCH_S: Final = 0.0005
+_BEFORE_OTHERS: Final = -10  # the kill process's niceness
 _SERVER: Final = ("granian.constants", "granian.http", "granian.server.embed")
 _OWN: Final = {
     "web": ("byokeep.web.app", *_SERVER),
     "broker": ("byokeep.broker.app", "byokeep.broker.rounds", *_SERVER),
+    "killswitch": ("byokeep.killswitch.app", *_SERVER),
     "worker": ("byokeep.worker.tasks",),
     "refresher": ("byokeep.accounts.tasks",),
 }
@@ -59,8 +63,8 @@ def serve(name: str, settings: Settings) -> None:
     spans.configure(name, place / "spans.jsonl")
     no_signing_key(settings)
     log.get_log().info("process_started", version=__version__)
-    run = worker or {"web": _web, "broker": _broker, "refresher": _refresher}[name]
-    if name == "broker":
+    run = worker or {"web": _web, "broker": _broker, "killswitch": _killswitch, "refresher": _refresher}[name]
+    if name in ("broker", "killswitch"):
         log.warm()
     for module in _OWN[name]:  # now, so that it is left out of garbage collection too
         import_module(module)
@@ -79,7 +83,8 @@ async def _web(settings: Settings) -> None:
     async with wiring.web_app(settings) as app:
         api = create_web(
             app, partial(authenticate, app), broker_address=wiring.broker_url(settings),
-            broker_ca_file=settings.file("broker_ca_file"),
+            broker_ca_file=settings.file("broker_ca_file"), killswitch_address=wiring.killswitch_url(settings),
+            killswitch_ca_file=settings.file("killswitch_ca_file"),
             emergency=wiring.emergency_of(settings) if settings.embedded_database else None,
             broker_document=_broker_document,
         )  # fmt: skip
@@ -115,6 +120,17 @@ async def _broker(settings: Settings) -> None:
         await _listen(api, settings.broker_listen)
 
 
+async def _killswitch(settings: Settings) -> None:
+    from byokeep.killswitch.app import create_app as create_killswitch  # noqa: PLC0415 - see the top
+
+    with suppress(OSError):  # only root, or who was given the right, may come before others
+        os.setpriority(os.PRIO_PROCESS, 0, _BEFORE_OTHERS)
+    async with wiring.kill_app(settings) as app:
+        await must_be_bounded(app.db)
+        api = create_killswitch(app, partial(authenticate, app), wiring.emergency_of(settings))
+        await _listen(api, settings.killswitch_listen, wiring.killswitch_socket(settings))
+
+
 async def _worker(settings: Settings, memory: Rooms) -> None:
     from byokeep.worker.tasks import run as run_worker  # noqa: PLC0415 - see the top
 
@@ -135,15 +151,17 @@ async def _refresher(settings: Settings) -> None:
         await run_refresher(app)
 
 
-async def _listen(api: Any, listen: str) -> None:
+async def _listen(api: Any, listen: str, socket: Path | None = None) -> None:
     from granian.constants import Interfaces  # noqa: PLC0415 - see the top
     from granian.http import HTTP1Settings  # noqa: PLC0415 - see the top
     from granian.server.embed import Server  # noqa: PLC0415 - see the top
 
     host, _, port = listen.rpartition(":")
+    if socket is not None:
+        await asyncio.to_thread(socket.unlink, missing_ok=True)  # of a process that was killed
     server = Server(
-        api, address=host.strip("[]"), port=int(port), interface=Interfaces.ASGI, log_enabled=False, websockets=False,
-        backlog=1024,
+        api, address=host.strip("[]"), port=int(port or 0), uds=socket, interface=Interfaces.ASGI,
+        log_enabled=False, websockets=False, backlog=1024,
         # It counts connections, idle ones too: at the default, runners that keep theirs open would keep a kill out.
         backpressure=4096, http1_settings=HTTP1Settings(header_read_timeout=_HEADERS_MS),
     )  # fmt: skip

@@ -47,10 +47,11 @@ from byokeep.process import (
     work_of,
 )
 from byokeep.processes.installation import install, no_signing_key, renew_machines
-from byokeep.processes.wiring import embedded_database, embedded_store, windows
+from byokeep.processes.wiring import embedded_database, embedded_store, killswitch_url, windows
 from byokeep.settings import Settings, to_toml
 from byokeep.telemetry import log
 from byokeep.telemetry.log import get_log
+from byokeep.wire.address import parse_address
 from byokeep.wire.transport import MOST_TOLD, TooLarge, Transport
 
 RENEW_EVERY_S: Final = 3600.0
@@ -58,7 +59,8 @@ SAY_EVERY_S: Final = 5.0
 STOP_WITHIN_S: Final = 10.0
 # The refresher lets renewals under way finish: a one-time token may be spent with nobody left to take the new one.
 _DRAINS_S: Final = {"refresher": 95.0}
-_OURS: Final = ("broker", "web", "worker", "refresher")  # the broker first: the others ask it
+# The broker first: the others ask it.
+_OURS: Final = ("broker", "killswitch", "web", "worker", "refresher")
 _RUN_SETTINGS: Final = "run-settings.toml"  # what our processes are started with, whatever it was made from
 Say = Callable[[str], None]
 
@@ -101,8 +103,13 @@ class Stack:
         """Address of the broker."""
         return f"http://{self.settings.broker_listen}"
 
+    @property
+    def killswitch_url(self) -> str:
+        """Address of the kill process."""
+        return killswitch_url(self.settings)
+
     def pid(self, name: str) -> int:
-        """Return the pid of ``store``, ``database``, ``broker``, ``web``, ``worker`` or ``refresher``."""
+        """Return the pid of ``store``, ``database`` or one of our processes, ``broker`` say."""
         if name in self._children:
             return self._children[name].process.pid
         return self._parts[name].pid or 0
@@ -160,14 +167,16 @@ class Stack:
             raise
 
     async def ready(self) -> None:
-        """Wait until broker and web serve: database and store answer, and the store records.
+        """Wait until broker, kill process and web serve: database and store answer, and the store records.
 
         Raises:
             Unavailable: ``part_not_ready``.
         """
-        async with Transport() as http:
+        socket, url = parse_address(self.killswitch_url, "http://killswitch", "bad_address", "insecure_address")
+        async with Transport() as http, Transport(socket) as kill:
             await asyncio.gather(
                 self._started("broker", lambda: _readiness(http, self.broker_url)),
+                self._started("killswitch", lambda: _readiness(kill, url)),
                 self._started("web", lambda: _readiness(http, self.web_url)),
             )
 
@@ -198,7 +207,7 @@ class Stack:
     async def stop(self) -> None:
         """Stop our processes, then database and store; release the home. Calling it twice is fine."""
         self._stopping.set()
-        for names in (_OURS[1:], _OURS[:1]):  # those that ask the broker, then the broker
+        for names in (_OURS[2:], _OURS[:2]):  # those that ask the broker or the kill process, then these
             ending = [self._children.pop(name) for name in names if name in self._children]
             await asyncio.gather(*(end(one.process, _DRAINS_S.get(one.name, STOP_WITHIN_S)) for one in ending))
         parts, self._parts = [*self._parts.values()], {}
@@ -252,7 +261,7 @@ class Stack:
     def _spawn(self, name: str) -> None:
         settings = self.settings
         command = [sys.executable, "-m", "byokeep.cli", name, "--config", str(settings.home / _RUN_SETTINGS)]
-        listen = {"web": settings.web_listen, "broker": settings.broker_listen}.get(name)
+        listen = {"web": self.web_url, "broker": self.broker_url, "killswitch": self.killswitch_url}.get(name)
         log = settings.path("log_dir")
         log.mkdir(mode=0o700, parents=True, exist_ok=True)
         process = spawn(command, log / f"{name}.err", env=clean_environment())  # its own log is another file
@@ -299,6 +308,7 @@ class Stack:
 
     def _write_stack_file(self) -> None:
         urls = {"version": __version__, "web_url": self.web_url, "broker_url": self.broker_url}
+        urls |= {"killswitch_url": self.killswitch_url}
         document = json.dumps(urls | {"pids": self.pids, "supervisor_pid": os.getpid()}, indent=1) + "\n"
         durable_write(self.settings.home / "stack.json", document.encode(), mode=0o666)
 

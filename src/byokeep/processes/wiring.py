@@ -46,7 +46,7 @@ from byokeep.core.errors import Conflict, Rejected, Unavailable
 from byokeep.core.model import Environment, Provider
 from byokeep.core.secret import Secret
 from byokeep.http.emergency import Emergency
-from byokeep.kernel.app import BrokerApp, ServiceLimits, WebApp, WorkerApp
+from byokeep.kernel.app import BrokerApp, KillApp, ServiceLimits, WebApp, WorkerApp
 from byokeep.kernel.ports import ArtifactStore, CheckOutcome
 from byokeep.procedures import PROCEDURES
 from byokeep.profiles.kek import KekApp
@@ -153,6 +153,17 @@ def broker_url(settings: Settings) -> str:
     return settings.broker_url or f"http://{settings.broker_listen}"
 
 
+def killswitch_socket(settings: Settings) -> Path | None:
+    """Return the socket of this home's kill process; None when it listens on a port."""
+    return None if settings.killswitch_listen else settings.home.absolute() / "killswitch.sock"
+
+
+def killswitch_url(settings: Settings) -> str:
+    """Return where the kill process is found."""
+    socket = killswitch_socket(settings)
+    return settings.killswitch_url or (f"unix://{socket}" if socket else f"http://{settings.killswitch_listen}")
+
+
 def limits(settings: Settings) -> ServiceLimits:
     """Return the figures of the procedures."""
     days = {name: descriptor.rotation_days for name, descriptor in DESCRIPTORS.items()}
@@ -233,6 +244,22 @@ async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
             artifacts=artifact_store(settings),
             records=ports.BaoProfileRecords(login),
             tombstones=tombstones,
+        )
+
+
+@asynccontextmanager
+async def kill_app(settings: Settings) -> AsyncIterator[KillApp]:
+    """Build ``byokeep killswitch``'s ports; closes them at the end."""
+    async with AsyncExitStack() as stack:
+        db = await stack.enter_async_context(database(settings, "byokeep_killswitch", pool_size=8))
+        login = await _login(stack, settings, "killswitch")
+        nodes = _nodes(stack, settings, login)
+        yield KillApp(
+            **_common(settings, db, await _known_installation(db, settings.environment)),
+            cutoff=ports.EntityCutoff(login, confirm=nodes.confirm if nodes else None),
+            store_health=ports.ProbedStoreHealth(login.http),
+            token_key=await _token_key(login),
+            machine_key=await _token_key(login, MACHINE_KEY_PATH),
         )
 
 
@@ -341,7 +368,7 @@ def _account_hasher(settings: Settings) -> Callable[[str], str]:
 
 def _log_files(settings: Settings) -> LogFiles:
     place = settings.path("log_dir")
-    names = ["web.log", "broker.log", "worker.log", "refresher.log"]
+    names = ["web.log", "broker.log", "killswitch.log", "worker.log", "refresher.log"]
     names += ["openbao.log"] if settings.embedded_store else []
     names += ["postgres.log"] if settings.embedded_database else []
     return LogFiles(logs=[place / name for name in names], spans=[place / "spans.jsonl"])

@@ -24,7 +24,7 @@ from uuid import UUID
 from byokeep.core.errors import ByokeepError, Unauthenticated
 from byokeep.core.model import HUMAN_ROLES, Actor, Role
 from byokeep.kernel.alarm import raise_alert
-from byokeep.kernel.app import BrokerApp, WebApp
+from byokeep.kernel.app import KillApp, WebApp
 from byokeep.kernel.rows import Row
 
 _ENTRY: Final = (
@@ -40,7 +40,7 @@ _MACHINE_PREFIX: Final = {"bkd_": Role.DISPATCHER, "bkr_": Role.RUNNER, "bkc_": 
 MAX_MARKS: Final = 10_000  # tokens whose rows are remembered as recorded
 
 
-async def authenticate(app: WebApp | BrokerApp, token: str, request_id: UUID) -> Actor:
+async def authenticate(app: WebApp | KillApp, token: str, request_id: UUID) -> Actor:
     """Return who a token stands for.
 
     Args:
@@ -54,7 +54,7 @@ async def authenticate(app: WebApp | BrokerApp, token: str, request_id: UUID) ->
     """
     shown = token[:MAX_TOKEN].encode("utf-8", "replace")
     hashes = [app.token_key(shown)]
-    if isinstance(app, BrokerApp):  # machines' tokens of earlier releases stand under the other key until they end
+    if isinstance(app, KillApp):  # machines' tokens of earlier releases stand under the other key until they end
         hashes.append(app.machine_key(shown))
     rows = await app.db.read(dict, "auth_token", {"hashes": hashes}, every_client=True)
     found = rows[0] if len(rows) == 1 else None
@@ -84,7 +84,7 @@ async def authenticate(app: WebApp | BrokerApp, token: str, request_id: UUID) ->
     )  # fmt: skip
 
 
-async def _recorded(app: WebApp | BrokerApp, found: Row) -> bool:
+async def _recorded(app: WebApp | KillApp, found: Row) -> bool:
     """Whether the rows of a token and its subject say what their records say; raises an alert where they do not."""
     token_id, mark = found["token_id"], (found["mark"], frozenset(found["clients"]))
     if app.marks.get(token_id) == mark:

@@ -38,6 +38,8 @@ def create_app(
     *,
     broker_address: str,
     broker_ca_file: Path | None = None,
+    killswitch_address: str = "",
+    killswitch_ca_file: Path | None = None,
     emergency: Emergency | None = None,
     broker_document: Callable[[], Document] = dict,
 ) -> FastAPI:
@@ -48,15 +50,19 @@ def create_app(
         auth: Token and request id to actor (:func:`byokeep.tenancy.authenticate.authenticate`).
         broker_address: Where the broker is, for the routes that are passed on.
         broker_ca_file: PEM of the only issuer to trust for it; default the system's.
+        killswitch_address, killswitch_ca_file: The same of the kill process; empty = the broker does its work.
         emergency: What frees space on a full disk, so that a key can still be revoked; ``None`` = nothing does.
         broker_document: How the broker describes the routes that are passed on; default = they are not described.
     """
     door = forward.BrokerDoor(broker_address, ca_file=broker_ca_file)
+    kill = forward.BrokerDoor(killswitch_address, ca_file=killswitch_ca_file) if killswitch_address else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         await door.close()
+        if kill is not None:
+            await kill.close()
 
     api = FastAPI(
         title="byokeep web", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None,
@@ -64,7 +70,7 @@ def create_app(
     )  # fmt: skip
     install(api, partial(record_refused_call, app))
     publish(api, broker_document, forward.ROUTES)
-    take(api, (*_rooms(app, auth, emergency or Emergency()), forward.router(door)))
+    take(api, (*_rooms(app, auth, emergency or Emergency()), forward.router(door, kill)))
     _add_health(api, app)
     if app.environment is not Environment.PRODUCTION:
         _add_description(api, auth)

@@ -7,13 +7,16 @@ Rules
 - A login has no token yet: what goes along instead is the address that it came from. A body is passed on unread, in a
   :class:`Secret`, for it may be a password.
 - Status and body come back as they are, bounded in size and time; no broker means 503.
+- What stops things goes to the kill process, and to the broker only when that one does not answer: engaging a switch
+  twice does no harm.
 
 It may not hold a token of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -82,6 +85,7 @@ _SLOW_S: Final = {  # what waits for the store or its turn at a password, or rea
     "/v1/clients/{client_id}/enroll": 10.0, "/v1/audit/checkpoint": 30.0, "/v1/audit/verify": 30.0,
     "/v1/audit/reconcile": 30.0, "/v1/audit/export": 30.0, "/v1/audit/proof/{client_id}": 30.0,
 }  # fmt: skip
+KILLS: Final = frozenset({"/v1/switches", "/v1/switches/close", "/v1/switches/preview"})
 _PASSED_ON: Final = ("content-type",)
 _PASSED_BACK: Final = ("content-type", "retry-after", "www-authenticate")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -126,11 +130,12 @@ class BrokerDoor:
         raise Unavailable("broker_unreachable", next_step=step)
 
 
-def router(door: BrokerDoor) -> APIRouter:
-    """Return the routes."""
+def router(door: BrokerDoor, kill: BrokerDoor | None = None) -> APIRouter:
+    """Return the routes; ``kill`` is the kill process's."""
     routes = APIRouter(tags=["broker"], dependencies=[Depends(no_query)])
     for method, path in ROUTES:
-        routes.add_api_route(path, _handler(door, method, path), methods=[method], include_in_schema=False)
+        doors = (kill, door) if kill is not None and path in KILLS else (door,)
+        routes.add_api_route(path, _handler(doors, method, path), methods=[method], include_in_schema=False)
     return routes
 
 
@@ -138,7 +143,7 @@ def _login_from(request: Request) -> dict[str, str]:
     return {SOURCE: request.client.host} if request.client else {}
 
 
-def _handler(door: BrokerDoor, method: str, path: str) -> Handler:
+def _handler(doors: Sequence[BrokerDoor], method: str, path: str) -> Handler:
     login = (method, path) == LOGIN
 
     async def forward(request: Request) -> Response:
@@ -151,7 +156,11 @@ def _handler(door: BrokerDoor, method: str, path: str) -> Handler:
                 raise Rejected("bad_request", next_step="Use ids as they are printed.") from None
         headers |= {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         body = Secret(await read_bytes(request, limit=MAX_BODY))
-        return await door.pass_on(method, path.format(**given), headers, body, within_s=_SLOW_S.get(path, _ANSWER_S))
+        for door in doors[:-1]:
+            with suppress(Unavailable):
+                return await door.pass_on(method, path.format(**given), headers, body, within_s=_ANSWER_S)
+        within_s = _SLOW_S.get(path, _ANSWER_S)
+        return await doors[-1].pass_on(method, path.format(**given), headers, body, within_s=within_s)
 
     forward.__doc__ = "Passed on to the broker, with the caller's own token."
     forward.__name__ = "forward_" + path.strip("/").replace("/", "_").replace("{", "").replace("}", "")

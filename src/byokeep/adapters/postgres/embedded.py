@@ -270,7 +270,7 @@ def end_leftovers(data: Path) -> None:
 
 
 DATABASE: Final = "byokeep"
-ROLES: Final = ("byokeep_owner", "byokeep_web", "byokeep_broker", "byokeep_worker", "byokeep_auditor")
+ROLES: Final = tuple(f"byokeep_{name}" for name in ("owner", "web", "broker", "killswitch", "worker", "auditor"))
 _SUPERUSER: Final = "postgres"
 _INIT_S: Final = 120.0
 _SOCKET_LIMIT: Final = 100  # bytes; the kernel's own limit is 107

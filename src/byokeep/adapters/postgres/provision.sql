@@ -6,7 +6,7 @@ DECLARE
     role_name text;
 BEGIN
     FOREACH role_name IN ARRAY
-        ARRAY['byokeep_owner', 'byokeep_web', 'byokeep_broker', 'byokeep_worker', 'byokeep_auditor']
+        ARRAY['byokeep_owner', 'byokeep_web', 'byokeep_broker', 'byokeep_killswitch', 'byokeep_worker', 'byokeep_auditor']
     LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role_name) THEN
             EXECUTE format(
@@ -16,7 +16,8 @@ BEGIN
     END LOOP;
     -- What a connection says of itself is the same; these hold for a client that says nothing. Who sets them aside and
     -- keeps a kill waiting is ended: the owner's function byokeep.end_blockers needs the right for that.
-    FOREACH role_name IN ARRAY ARRAY['byokeep_web', 'byokeep_broker', 'byokeep_worker', 'byokeep_auditor']
+    FOREACH role_name IN ARRAY
+        ARRAY['byokeep_web', 'byokeep_broker', 'byokeep_killswitch', 'byokeep_worker', 'byokeep_auditor']
     LOOP
         EXECUTE format('ALTER ROLE %I SET idle_in_transaction_session_timeout = ''10s''', role_name);
         EXECUTE format('ALTER ROLE %I SET lock_timeout = ''3s''', role_name);
@@ -34,4 +35,5 @@ SELECT 'CREATE DATABASE byokeep OWNER byokeep_owner'
  WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'byokeep') \gexec
 
 REVOKE ALL ON DATABASE byokeep, postgres, template1 FROM PUBLIC;
-GRANT CONNECT ON DATABASE byokeep TO byokeep_owner, byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
+GRANT CONNECT ON DATABASE byokeep
+    TO byokeep_owner, byokeep_web, byokeep_broker, byokeep_killswitch, byokeep_worker, byokeep_auditor;

@@ -36,7 +36,7 @@ path "kv/metadata/clients/+/profiles/+" {
 path "kv/data/platform/token-key" {
   capabilities = ["read"]
 }
-# Keys the hashes of machines' tokens: no other process has it.
+# Keys the hashes of machines' tokens: the kill process has it as well, and nobody else.
 path "kv/data/platform/machine-key" {
   capabilities = ["read"]
 }

@@ -52,12 +52,14 @@ def migrate(url: str) -> None:
 
     Raises:
         Unavailable: ``database_unavailable``; nothing was changed.
+            ``database_roles_outdated``: a role of this release is missing; only a superuser makes it.
         Conflict: ``schema_newer``, the database was migrated by a later release; ``migration_failed``.
     """
     try:
         with psycopg.connect(**address_of(url) | _SESSION) as connection:  # one transaction
             connection.prepare_threshold = None
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_KEY])
+            _require_roles(connection)
             _run_revisions(connection)
             _widen_sets(connection)
             _lay_objects(connection)
@@ -68,6 +70,15 @@ def migrate(url: str) -> None:
         raise Unavailable("database_unavailable") from None
     except psycopg.Error:
         raise Conflict("migration_failed", next_step="See the database's log; nothing was changed.") from None
+
+
+def _require_roles(connection: Connection) -> None:
+    roles = sorted({role for writers in WRITERS.values() for role in writers})
+    there = "SELECT min(name) FROM unnest(%s::text[]) AS name WHERE name NOT IN (SELECT rolname FROM pg_roles)"
+    row = connection.execute(there, [roles]).fetchone()
+    if row and row[0]:
+        step = "Have a superuser run what `byokeep init --database-sql` prints; it is safe to repeat."
+        raise Unavailable("database_roles_outdated", role=row[0], next_step=step)
 
 
 def _run_revisions(connection: Connection) -> None:

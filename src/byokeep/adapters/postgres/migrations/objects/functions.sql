@@ -48,8 +48,9 @@ CREATE OR REPLACE TRIGGER api_token_only_ends BEFORE UPDATE ON byokeep.api_token
     FOR EACH ROW EXECUTE FUNCTION byokeep.api_token_only_ends();
 ALTER TABLE byokeep.api_token ENABLE ALWAYS TRIGGER api_token_only_ends;
 
--- Ends who keeps a session of the broker's waiting: every session that holds, or stands in line for, the very lock that
--- this one has waited for since half a second. A superuser's session is not ours to end.
+-- Ends who keeps a session of the broker's or the kill process's waiting: every session that holds, or stands in line
+-- for, the very lock that this one has waited for since half a second, or in a kill since 20 ms: what a kill waits for
+-- is what it stops, and a broker that hangs would hold it for ever. A superuser's session is not ours to end.
 CREATE OR REPLACE FUNCTION byokeep.end_blockers(p_waiting integer) RETURNS integer
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -59,7 +60,8 @@ AS $$
          WHERE a.pid = p_waiting AND a.usename = session_user AND a.datname = current_database()
            AND EXISTS (SELECT FROM pg_locks l
                         WHERE l.pid = a.pid AND NOT l.granted
-                          AND l.waitstart < clock_timestamp() - interval '0.5 seconds')
+                          AND l.waitstart < clock_timestamp() - CASE session_user
+                              WHEN 'byokeep_killswitch' THEN interval '20 milliseconds' ELSE interval '0.5 seconds' END)
         UNION
         SELECT unnest(pg_blocking_pids(waits.pid)) FROM waits
     )

@@ -2,12 +2,12 @@
 -- through byokeep.audit_append. No role has TRUNCATE, REFERENCES or TRIGGER; DELETE is given where a row is no record.
 
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
-REVOKE ALL ON SCHEMA byokeep, procrastinate FROM PUBLIC, byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
-REVOKE ALL ON ALL TABLES IN SCHEMA byokeep FROM PUBLIC, byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
-REVOKE ALL ON ALL TABLES IN SCHEMA procrastinate FROM PUBLIC, byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
-REVOKE ALL ON ALL SEQUENCES IN SCHEMA procrastinate FROM PUBLIC, byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA byokeep FROM PUBLIC, byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA procrastinate FROM PUBLIC, byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
+REVOKE ALL ON SCHEMA byokeep, procrastinate FROM PUBLIC, byokeep_web, byokeep_broker, byokeep_killswitch, byokeep_worker, byokeep_auditor;
+REVOKE ALL ON ALL TABLES IN SCHEMA byokeep FROM PUBLIC, byokeep_web, byokeep_broker, byokeep_killswitch, byokeep_worker, byokeep_auditor;
+REVOKE ALL ON ALL TABLES IN SCHEMA procrastinate FROM PUBLIC, byokeep_web, byokeep_broker, byokeep_killswitch, byokeep_worker, byokeep_auditor;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA procrastinate FROM PUBLIC, byokeep_web, byokeep_broker, byokeep_killswitch, byokeep_worker, byokeep_auditor;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA byokeep FROM PUBLIC, byokeep_web, byokeep_broker, byokeep_killswitch, byokeep_worker, byokeep_auditor;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA procrastinate FROM PUBLIC, byokeep_web, byokeep_broker, byokeep_killswitch, byokeep_worker, byokeep_auditor;
 
 GRANT USAGE ON SCHEMA byokeep TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
 GRANT EXECUTE ON FUNCTION byokeep.audit_append(uuid, text, uuid, uuid, uuid, text, bytea)
@@ -105,6 +105,20 @@ GRANT UPDATE (due_at, state, reason, changed_at) ON byokeep.account_grant TO byo
 GRANT INSERT, UPDATE ON byokeep.reenabling, byokeep.scheduled_effect TO byokeep_broker;
 GRANT UPDATE (closed, epoch, reason, by, at, installation_id, store_cut_off) ON byokeep.switch TO byokeep_broker;
 GRANT UPDATE (approved_by, approved_at, used_at) ON byokeep.approval TO byokeep_broker;
+
+-- killswitch: engages switches (walls.sql: it releases none), ends jobs, and knows who asks.
+GRANT USAGE ON SCHEMA byokeep TO byokeep_killswitch;
+GRANT EXECUTE ON FUNCTION byokeep.audit_append(uuid, text, uuid, uuid, uuid, text, bytea), byokeep.scope_lock_key(text),
+    byokeep.is_owner(), byokeep.refuse_unrecorded(text), byokeep.alert_on_record(uuid, timestamptz),
+    byokeep.end_blockers(integer), byokeep.subject_recorded(uuid), byokeep.token_recorded(uuid) TO byokeep_killswitch;
+GRANT SELECT ON byokeep.installation, byokeep.client, byokeep.switch, byokeep.job, byokeep.approval, byokeep.alert,
+    byokeep.subject_client, byokeep.api_token, byokeep.schema_objects, byokeep.alembic_version TO byokeep_killswitch;
+GRANT SELECT (id, kind, name, roles, state, all_clients, created_at, created_by, password_mark, record_seq, held_until,
+    admin_until) ON byokeep.subject TO byokeep_killswitch;
+GRANT INSERT ON byokeep.switch, byokeep.alert TO byokeep_killswitch;
+GRANT UPDATE (closed, epoch, reason, by, at, installation_id, store_cut_off) ON byokeep.switch TO byokeep_killswitch;
+GRANT UPDATE (state, reason, closed_at) ON byokeep.job TO byokeep_killswitch;
+GRANT UPDATE (count, code_points, last_seen_at) ON byokeep.alert TO byokeep_killswitch;
 
 -- worker: what the queue's tasks move on: verification and the sweep of orphans.
 GRANT INSERT ON byokeep.key_transition, byokeep.alert TO byokeep_worker;

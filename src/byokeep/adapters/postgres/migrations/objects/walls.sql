@@ -2,7 +2,7 @@
 -- and otherwise of none. The settings are made by Database.begin(); they guard against our own mistakes, not
 -- against a stolen connection, which could make them too.
 --
--- Without a policy, and why: switch (a hidden closed switch would read as open), subject, subject_client, api_token
+-- Without a wall, and why: switch (a hidden closed switch would read as open), subject, subject_client, api_token
 -- and approval (people, asked before any client is known), value_fingerprint (exists to compare across clients),
 -- platform_app (the agency's own).
 
@@ -108,3 +108,13 @@ $$;
 CREATE OR REPLACE TRIGGER task_asked_for BEFORE INSERT ON procrastinate.procrastinate_jobs
     FOR EACH ROW WHEN (session_user IN ('byokeep_web', 'byokeep_broker')) EXECUTE FUNCTION byokeep.task_asked_for();
 ALTER TABLE procrastinate.procrastinate_jobs ENABLE ALWAYS TRIGGER task_asked_for;
+
+-- The kill process engages switches and ends jobs; it releases none and opens none. Everybody sees every switch.
+DROP POLICY IF EXISTS seen_by_all ON byokeep.switch;
+CREATE POLICY seen_by_all ON byokeep.switch USING (true) WITH CHECK (true);
+DROP POLICY IF EXISTS engage_only ON byokeep.switch;
+CREATE POLICY engage_only ON byokeep.switch AS RESTRICTIVE TO byokeep_killswitch USING (true) WITH CHECK (closed);
+ALTER TABLE byokeep.switch ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS kill_only ON byokeep.job;
+CREATE POLICY kill_only ON byokeep.job AS RESTRICTIVE FOR UPDATE TO byokeep_killswitch
+    USING (true) WITH CHECK (state = 'killed');

@@ -1,0 +1,100 @@
+"""Routes that stop things: the kill switches as a person engages them. The kill process serves these and no others.
+
+Rules
+- What stops something works on a full disk, too.
+
+It may not release anything: that is the broker's.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Response
+from pydantic import Field
+
+from byokeep.core.model import Actor, DeclaredJob
+from byokeep.http.emergency import Emergency
+from byokeep.http.openapi import Routes, refusals
+from byokeep.http.reply import AtOffset, Reply
+from byokeep.http.request import Authenticator, Id, Strict, caller
+from byokeep.jobs import switches
+from byokeep.jobs.switches import Preview, Switch
+from byokeep.kernel.app import KillApp
+from byokeep.kernel.approvals import Approval
+from byokeep.tenancy.scopes import parse_scope
+
+Word = Annotated[str, Field(max_length=64)]
+
+
+class ScopeBody(Strict):
+    """Name a switch: nothing = global, the browser lane, a client, a client's platform or lane; and a reason."""
+
+    client_id: Id | None = None
+    platform: Word | None = None
+    lane: Word | None = None
+    reason: Word
+
+
+class PreviewBody(Strict):
+    """Name a switch, as to engage it."""
+
+    client_id: Id | None = None
+    platform: Word | None = None
+    lane: Word | None = None
+
+
+class JobReply(
+    Reply,
+    of=DeclaredJob,
+    at=AtOffset,
+    shows="id client_id dispatcher_id runner_id kind secrets platforms lanes effects state opened_at expires_at",
+):
+    """A job."""
+
+
+class SwitchReply(Reply, of=Switch, shows="scope client_id closed epoch reason by at store_cut_off", at=AtOffset):
+    """A kill switch."""
+
+
+class PreviewReply(Reply, of=Preview, shows="scope ends_jobs jobs more"):
+    """What engaging a switch would stop."""
+
+    jobs: list[JobReply]
+
+
+class OpenRequestReply(Reply, of=Approval, at=AtOffset, shows="id scope epoch reason requested_by expires_at repeated"):
+    """A request to open."""
+
+
+class SwitchesReply(Reply):
+    """The switches, and the requests to open them that wait for an approver."""
+
+    switches: list[SwitchReply]
+    requests: list[OpenRequestReply]
+
+
+def kill_router(app: KillApp, auth: Authenticator, emergency: Emergency) -> Routes:
+    """Return the routes."""
+    routes = Routes("switches", auth, 403)
+    who_stops = Depends(caller(emergency.admitting(auth)))
+
+    @routes.get("/switches", response_model=SwitchesReply)
+    async def list_switches(actor: Actor) -> dict[str, Any]:
+        """List the switches the caller may see, and the requests to open them that wait for an approver."""
+        found = await switches.list_switches(app, actor)
+        waiting = await switches.list_requests(app, actor)
+        return {"switches": found, "requests": waiting}
+
+    @routes.post("/switches/close", response_model=SwitchReply, responses=refusals(404))
+    async def close(*, actor: Actor = who_stops, body: ScopeBody) -> Response:
+        """Kill: acknowledged when nothing can start any more, in the store as well."""
+        scope = parse_scope(body.client_id, body.platform, body.lane)
+        return SwitchReply.answer(await emergency.stopping(lambda: switches.close(app, actor, scope, body.reason)), 200)
+
+    @routes.post("/switches/preview", response_model=PreviewReply, responses=refusals(404))
+    async def preview(actor: Actor, body: PreviewBody) -> Preview:
+        """Tell what a kill would stop; nothing is changed."""
+        return await switches.preview(app, actor, parse_scope(body.client_id, body.platform, body.lane))
+
+    return routes

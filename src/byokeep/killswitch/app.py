@@ -1,0 +1,79 @@
+"""The kill process as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final
+
+from fastapi import FastAPI
+
+from byokeep import __version__
+from byokeep.core.errors import ByokeepError
+from byokeep.http.emergency import Emergency
+from byokeep.http.guard import NO_TELEMETRY, Guard
+from byokeep.http.openapi import publish, take
+from byokeep.http.request import Authenticator, install, ready
+from byokeep.jobs.kill_routes import kill_router
+from byokeep.jobs.switches import cut_off_pending
+from byokeep.kernel.app import KillApp
+from byokeep.kernel.command import record_refused_call
+from byokeep.telemetry.log import get_log
+
+RETRY_CUT_OFF_S: Final = 1.0  # seconds between two looks for a cut-off the store has not confirmed
+
+
+async def keep_cutting_off(app: KillApp) -> None:
+    """Finish every cut-off that the store has not confirmed, for ever; the first look is at once after a crash."""
+    while True:
+        try:
+            if done := await cut_off_pending(app):
+                get_log().warning("cut_off_finished", count=done)
+        except ByokeepError as error:
+            get_log().error("cut_off_pending", code=error.code)
+        await asyncio.sleep(RETRY_CUT_OFF_S)
+
+
+@asynccontextmanager
+async def cutting_off(app: KillApp) -> AsyncIterator[None]:
+    """Run :func:`keep_cutting_off` beside the block."""
+    watch = asyncio.create_task(keep_cutting_off(app))
+    try:
+        yield
+    finally:
+        watch.cancel()
+        await asyncio.wait({watch})
+        if not watch.cancelled():
+            watch.result()
+
+
+def create_app(app: KillApp, auth: Authenticator, emergency: Emergency) -> FastAPI:
+    """Build the kill process's application.
+
+    Args:
+        app: Its ports.
+        auth: Token and request id to actor (:func:`byokeep.tenancy.authenticate.authenticate`).
+        emergency: What frees space on a full disk, so that a kill can be recorded.
+    """
+    api = FastAPI(
+        title="byokeep killswitch", version=__version__, docs_url=None, redoc_url=None, openapi_url=None,
+        lifespan=lambda _: cutting_off(app), redirect_slashes=False, telemetry=NO_TELEMETRY,
+    )  # fmt: skip
+    install(api, partial(record_refused_call, app))
+    publish(api)
+    take(api, (kill_router(app, auth, emergency),))
+
+    @api.get("/healthz", include_in_schema=False)
+    async def healthz() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @api.get("/readyz", include_in_schema=False)
+    async def readyz() -> dict[str, str]:
+        """Database and store answer."""
+        return await ready(app.db.ping(), app.store_health.probe())
+
+    api.add_middleware(Guard)
+    return api
