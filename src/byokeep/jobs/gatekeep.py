@@ -170,10 +170,10 @@ async def close_copy(app: BrokerApp, *, own_store: bool) -> bool:
             lambda row: int(row["epoch"]), "switch_close", scope=GLOBAL, client_id=None, reason=COPIED,
             by=app.installation_id, installation_id=app.installation_id,
         )  # fmt: skip
-        killed = await tx.all(UUID, "switch_kill_jobs", client_id=None)
+        killed = await tx.one(switches.Killed, "switch_kill_jobs", client_id=None)
         if not own_store:
-            await tx.one(str, "switch_mark_cut_off", scope=GLOBAL, epoch=epoch)
+            await tx.one(switches.Switch, "switch_mark_cut_off", scope=GLOBAL, epoch=epoch)
         closed = EventName.SWITCH_CLOSED
-        await record(tx, app.system(), closed, scope=GLOBAL, epoch=epoch, reason=COPIED, count=len(killed))
+        await record(tx, app.system(), closed, scope=GLOBAL, epoch=epoch, reason=COPIED, count=killed.jobs)
         await open_alert(tx, app, None, reason=COPIED, key=COPIED)
     return True

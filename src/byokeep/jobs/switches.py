@@ -16,6 +16,7 @@ It may not judge why: a reason is a code.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -70,6 +71,14 @@ class Switch:
     at: datetime
     store_cut_off: bool
     installation_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """What engaging a switch of everything or of a client ends: jobs, and entities that the store must refuse."""
+
+    jobs: int = 0
+    entities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,16 +163,17 @@ async def engage(app: KillApp, actor: Actor, scope: Scope, reason: str) -> Switc
     locked, ended = True, list[int]()
     try:
         try:
-            switch = await _close_row(app, actor, scope, reason, ended, locked=True)
+            switch, killed = await _close_row(app, actor, scope, reason, ended, locked=True)
         except Unavailable as error:
             if error.code != "database_busy":
                 raise
             # Whoever holds the scope may not keep a kill out: the row is closed without its lock, the store refuses,
             # and the answer waits until a decision that still read the row as open is over.
-            switch, locked = await _close_row(app, actor, scope, reason, ended, locked=False), False
+            locked = False
+            switch, killed = await _close_row(app, actor, scope, reason, ended, locked=False)
         try:
             if scope.cuts_store:
-                switch = await _cut_off(app, actor, scope, switch, ended)
+                switch = await _cut_off(app, actor, scope, switch, killed.entities, ended)
         finally:
             if not locked:
                 await asyncio.sleep(DECISIONS_END_S)
@@ -174,48 +184,48 @@ async def engage(app: KillApp, actor: Actor, scope: Scope, reason: str) -> Switc
 
 async def _close_row(
     app: KillApp, actor: Actor, scope: Scope, reason: str, ended: list[int], *, locked: bool
-) -> Switch:
+) -> tuple[Switch, Killed]:
     async with app.db.begin(every_client=True) as tx, ending_blockers(app, tx, ended, patience_s=WAIT_S):
-        if scope.client_id is not None:
-            await tx.one(UUID, "switch_client_known", client_id=scope.client_id)
         if locked:
             await _lock(tx, scope)
-        switch = await tx.one(
+        switch = await tx.one(  # NotFound: no such client
             Switch, "switch_close", scope=scope.name, client_id=scope.client_id, reason=reason, by=actor.id,
             installation_id=app.installation_id,
         )  # fmt: skip
-        killed = await tx.all(UUID, "switch_kill_jobs", client_id=scope.client_id) if scope.cuts_store else []
+        killed = Killed()
+        if scope.cuts_store:
+            killed = await tx.one(Killed, "switch_kill_jobs", client_id=scope.client_id)
         await record(
             tx, actor, EventName.SWITCH_CLOSED, client_id=scope.client_id, scope=scope.name, epoch=switch.epoch,
-            reason=reason, count=len(killed), commit=locked,
+            reason=reason, count=killed.jobs, commit=locked,
         )  # fmt: skip
         if not locked:
             await open_alert(
                 tx, app, None, reason="switch_lock_held", key=f"switch/{scope.name}", client_id=scope.client_id
             )
-    return switch
+    return switch, killed
 
 
-async def _cut_off(app: KillApp, actor: Actor, scope: Scope, switch: Switch, ended: list[int]) -> Switch:
+async def _cut_off(
+    app: KillApp, actor: Actor, scope: Scope, switch: Switch, entities: Sequence[str], ended: list[int]
+) -> Switch:
     """Make the store refuse, record that it does, and say so."""
     started = app.clock.monotonic()
     try:
         async with asyncio.timeout(CUT_OFF_WITHIN_S):
-            asked = {"client_id": scope.client_id, "opening": ""}
-            entities = await app.db.read(_entity, "switch_entities", asked, every_client=True)
-            await _each(app, [entity.entity_id for entity in entities], enable=False)
+            await _each(app, entities, enable=False)
             took_us = int((app.clock.monotonic() - started) * 1_000_000)
             async with (
                 app.db.begin(every_client=True) as tx,
                 ending_blockers(app, tx, ended, patience_s=WAIT_S),
             ):
-                marked = await tx.maybe(str, "switch_mark_cut_off", scope=scope.name, epoch=switch.epoch)
-                if marked is not None:
-                    await record(
-                        tx, actor, EventName.SWITCH_CUT_OFF, client_id=scope.client_id, scope=scope.name,
-                        epoch=switch.epoch, took_us=took_us, entities=len(entities),
-                    )  # fmt: skip
-                (current,) = await tx.last(Switch, "switch_read", scope=scope.name)
+                current = await tx.maybe(Switch, "switch_mark_cut_off", scope=scope.name, epoch=switch.epoch)
+                if current is None:
+                    return await tx.one(Switch, "switch_read", scope=scope.name)
+                await record(
+                    tx, actor, EventName.SWITCH_CUT_OFF, client_id=scope.client_id, scope=scope.name,
+                    epoch=switch.epoch, took_us=took_us, entities=len(entities), commit=True,
+                )  # fmt: skip
     except (TimeoutError, ByokeepError):
         raise Pending(
             "store_cut_off_pending",
@@ -226,7 +236,7 @@ async def _cut_off(app: KillApp, actor: Actor, scope: Scope, switch: Switch, end
     return current
 
 
-async def _each(app: KillApp, entity_ids: list[str], *, enable: bool) -> None:
+async def _each(app: KillApp, entity_ids: Sequence[str], *, enable: bool) -> None:
     """Switch every entity; all are tried, then the first failure is raised."""
     gate = asyncio.Semaphore(_AT_ONCE)
 
@@ -253,7 +263,10 @@ async def cut_off_pending(app: KillApp) -> int:
     failed: Pending | None = None
     for switch in pending:
         try:
-            await _cut_off(app, app.system(), scope_from_name(switch.scope), switch, [])
+            scope = scope_from_name(switch.scope)
+            asked = {"client_id": scope.client_id, "opening": ""}
+            entities = await app.db.read(_entity, "switch_entities", asked, every_client=True)
+            await _cut_off(app, app.system(), scope, switch, [one.entity_id for one in entities], [])
         except Pending as error:
             failed = error
     if failed is not None:
@@ -414,7 +427,7 @@ async def _lock(tx: Tx, scope: Scope) -> None:
     """Lock a scope for change, and hold what is wider as it is."""
     if scope.wider:
         await hold_open(tx, scope.wider, at_once=True)  # each wait has an end of its own
-    await tx.all(None, "switch_lock_exclusive", scope=scope.name)
+    await tx.ahead("switch_lock_exclusive", scope=scope.name)
 
 
 async def list_requests(app: App, actor: Actor) -> list[Approval]:

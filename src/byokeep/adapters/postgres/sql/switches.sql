@@ -16,8 +16,11 @@ ON CONFLICT (scope) DO NOTHING
 RETURNING scope;
 
 -- name: switch_close
+-- No row: there is no such client.
 INSERT INTO byokeep.switch AS s (scope, client_id, closed, epoch, reason, by, at, installation_id, store_cut_off)
-VALUES (:scope, :client_id, true, 1, :reason, :by, clock_timestamp(), :installation_id, false)
+SELECT :scope, CAST(:client_id AS uuid), true, 1, :reason, CAST(:by AS uuid), clock_timestamp(),
+       CAST(:installation_id AS uuid), false
+ WHERE CAST(:client_id AS uuid) IS NULL OR EXISTS (SELECT FROM byokeep.client WHERE id = :client_id)
 ON CONFLICT (scope) DO UPDATE
    SET closed = true, epoch = s.epoch + 1, reason = excluded.reason, by = excluded.by, at = excluded.at,
        installation_id = excluded.installation_id, store_cut_off = false
@@ -27,7 +30,7 @@ RETURNING scope, client_id, closed, epoch, reason, by, at, store_cut_off, instal
 -- Caller and round may finish the same one: the first of them records it.
 UPDATE byokeep.switch SET store_cut_off = true
  WHERE scope = :scope AND epoch = :epoch AND closed AND NOT store_cut_off
-RETURNING scope;
+RETURNING scope, client_id, closed, epoch, reason, by, at, store_cut_off, installation_id;
 
 -- name: switch_open
 UPDATE byokeep.switch
@@ -56,9 +59,14 @@ SELECT scope, client_id, closed, epoch, reason, by, at, store_cut_off, installat
  WHERE closed AND NOT store_cut_off AND (scope = 'global' OR scope = 'client:' || client_id::text);
 
 -- name: switch_kill_jobs
-UPDATE byokeep.job SET state = 'killed', reason = 'switch_closed', closed_at = clock_timestamp()
- WHERE state = 'open' AND (CAST(:client_id AS uuid) IS NULL OR client_id = :client_id)
-RETURNING id;
+-- How many that were, and which entities the store must refuse: read under the lock that an enrolment waits for.
+WITH killed AS (
+    UPDATE byokeep.job SET state = 'killed', reason = 'switch_closed', closed_at = clock_timestamp()
+     WHERE state = 'open' AND (CAST(:client_id AS uuid) IS NULL OR client_id = :client_id)
+    RETURNING id)
+SELECT (SELECT count(*) FROM killed)::int AS jobs,
+       ARRAY(SELECT c.entity_id FROM byokeep.client c
+              WHERE c.entity_id IS NOT NULL AND (CAST(:client_id AS uuid) IS NULL OR c.id = :client_id)) AS entities;
 
 -- name: switch_jobs
 -- The open jobs that a scope stops, or whose acts it refuses.
