@@ -9,7 +9,8 @@ from cyclopts import App
 
 from byokeep.cli.api import Listing, call, call_kill, requested, run, tell, tell_all, waiting
 from byokeep.cli.choices import Lane, Platform
-from byokeep.cli.terminal import again
+from byokeep.cli.names import Client, said_of
+from byokeep.cli.terminal import again, say
 from byokeep.core.errors import Rejected
 
 app: Final = App(name="kill")
@@ -28,7 +29,7 @@ def _scope(client: UUID | None, platform: str | None, lane: str | None, everythi
 @app.command
 def on(
     *,
-    client: UUID | None = None,
+    client: Client | None = None,
     platform: Platform | None = None,
     lane: Lane | None = None,
     everything: bool = False,
@@ -43,7 +44,7 @@ def on(
 
     Example: byokeep kill on --client $CLIENT --reason suspected_leak
 
-    Example: byokeep kill on --client $CLIENT --dry-run
+    Example: byokeep kill on --client "Café Zoé" --dry-run
 
     Example: byokeep kill on --everything --reason incident
 
@@ -62,8 +63,11 @@ def on(
     if dry_run:
         _would_stop(run(call_kill("POST", "/v1/switches/preview", body=scope)), words)
         return
-    closed = run(call_kill("POST", "/v1/switches/close", body=scope | {"reason": reason}))
+    closed: Any = run(call_kill("POST", "/v1/switches/close", body=scope | {"reason": reason}))
     step = again(f"kill off {words} --reason CODE", own_token=False)
+    say(f"Kill switch engaged: {closed['scope']}.")  # before names are asked for: `web` may hang
+    if client:
+        said_of("Stopped", client)
     note = f"Lifting it takes two people. An operator: {step}\nThen an approver: byokeep kill approve REQUEST"
     tell(closed, title="Kill switch", note=note)
 
@@ -80,7 +84,7 @@ def _would_stop(found: Any, words: str) -> None:
 @app.command
 def off(
     *,
-    client: UUID | None = None,
+    client: Client | None = None,
     platform: Platform | None = None,
     lane: Lane | None = None,
     everything: bool = False,
