@@ -8,7 +8,6 @@ import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from types import SimpleNamespace
 from uuid import uuid4
 
 import psycopg
@@ -16,12 +15,10 @@ import pytest
 from procrastinate import App
 
 from byokeep.adapters.postgres.database import PostgresDatabase, build_app, quiet
-from byokeep.adapters.system import SystemClock
 from byokeep.core.errors import Rejected
-from byokeep.profiles import kek_tasks
-from byokeep.profiles import tasks as profile_tasks
-from byokeep.worker import tasks
+from byokeep.kernel.worker_rounds import WORKER_ROUNDS
 from tests.support.postgres import FreshDatabase, statements
+from tests.support.queue import known, rounds_of
 
 pytest_plugins = ["tests.support.postgres_fixtures"]
 
@@ -171,14 +168,6 @@ SHAPES: dict[str, tuple[str | None, str | None, dict[str, str]]] = {
 BY_BROKER = {"procedure"}
 
 
-def known(url: str) -> App:
-    """A queue that knows all that a worker does."""
-    queue, app = build_app(url), SimpleNamespace(clock=SystemClock())
-    for rooms in (tasks, kek_tasks, profile_tasks):
-        rooms.register(queue, app)  # type: ignore[attr-defined]
-    return queue
-
-
 def put(postgres: FreshDatabase, role: str, **row: object) -> str:
     """Put a row into the queue as a role and take it back; returns the refusal's SQLSTATE, or nothing."""
     row = {"queue_name": "default", "priority": 0, "args": "{}", **row}
@@ -205,7 +194,8 @@ def of(task: str) -> dict[str, object]:
 def test_postgres_web_and_broker_put_in_what_people_ask_for(postgres: FreshDatabase) -> None:
     """Every task that comes by no clock, in its shape and for now; nothing of the clock's, and no key of another."""
     queue = known(postgres.url("byokeep_worker"))
-    rounds = {name for name, _ in queue.periodic_registry.periodic_tasks}
+    rounds = rounds_of(queue)
+    assert rounds == set(WORKER_ROUNDS)
     asked = {name for name in queue.tasks if "builtin_tasks" not in name and name not in rounds}
     assert asked == set(SHAPES)
     for role in ("byokeep_web", "byokeep_broker"):

@@ -484,7 +484,7 @@ async def test_alerts_leaks_doctor_and_gate(desk: Desk, tmp_path: Path) -> None:
 
     rows = {row["check"]: row["state"] for row in done(await desk.shell.run("doctor", "--json")).document}
     assert str(desk.world.home) in done(await desk.shell.run("doctor")).out
-    assert rows["core dumps"] == rows["web"] == rows["broker"] == rows["secret store"] == "ok"
+    assert rows["core dumps"] == rows["worker rounds"] == rows["web"] == rows["broker"] == rows["secret store"] == "ok"
     place = desk.world.home / "credentials"
     place.chmod(0o755)
     try:

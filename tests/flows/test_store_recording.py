@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
+from procrastinate.periodic import PeriodicDeferrer
 
 from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.embedded import audit_files
@@ -14,6 +16,9 @@ from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import APPENDED_FOR_S, RECORDED_FOR_S
+from byokeep.kernel.worker_rounds import late_rounds, watch_worker
+from byokeep.processes.doctor import _rounds
+from tests.support.queue import known
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
@@ -109,3 +114,41 @@ async def test_while_no_round_gets_a_record_onto_the_platform_s_chain_nothing_is
     await Rounds(stand.app, Full())._checkpoint()
     assert (await stand.permit(lease["lease_id"]))[1].get("code") != "audit_chain_held"
     await stand.lease(job)
+
+
+async def test_a_round_of_the_worker_that_does_not_come_is_told_of(desk: Desk) -> None:
+    """Gone, or kept out by what holds its key: an alert of the broker and a failed line of the doctor; over, closed."""
+    stand, queue = desk.stand, known(desk.stand.db.url("byokeep_worker"))
+    assert set((await late_rounds(stand.app.db)).values()) == {False}
+    assert _rounds(await late_rounds(stand.app.db))["state"] == "unknown"
+    async with queue.open_async():
+
+        async def minute() -> dict[str, bool]:
+            """Five minutes are over; a worker puts in the rounds of this one, and they are done."""
+            desk.sql("UPDATE procrastinate.procrastinate_periodic_defers SET defer_timestamp = defer_timestamp - 301")
+            deferrer = PeriodicDeferrer(queue.periodic_registry)
+            await deferrer.defer_jobs(deferrer.get_previous_tasks(at=time.time()))
+            desk.sql("SET search_path = procrastinate; DELETE FROM procrastinate_jobs WHERE scheduled_at IS NULL")
+            await watch_worker(stand.app)
+            return await late_rounds(stand.app.db)
+
+        assert await minute() == {}
+        assert stand.alerts() == []
+        desk.sql(
+            "SET search_path = procrastinate; INSERT INTO procrastinate_jobs (queue_name, task_name, queueing_lock,"
+            " scheduled_at) VALUES ('default', 'verify_key', 'kek_care', '2099-01-01')"
+        )
+        assert await minute() == {"kek_care": True}
+        assert stand.alerts() == ["worker_rounds_late"]
+        said = _rounds(await late_rounds(stand.app.db))
+        assert (said["state"], "late: kek_care;" in said["detail"]) == ("failed", True)
+        desk.sql("SET search_path = procrastinate; DELETE FROM procrastinate_jobs")
+        assert await minute() == {}
+        assert stand.alerts() == []
+        # A worker without a browser does no profile_care, which is late only where there are profiles.
+        desk.sql("DELETE FROM procrastinate.procrastinate_periodic_defers WHERE task_name = 'profile_care'")
+        assert await late_rounds(stand.app.db) == {}
+        client, by = await stand.client(), stand.people["operator"].id
+        made = "INSERT INTO byokeep.profile (id, client_id, packing, created_by) VALUES"
+        desk.sql(f"{made} (gen_random_uuid(), '{client}', 'portable', '{by}')")
+        assert await late_rounds(stand.app.db) == {"profile_care": False}

@@ -1,5 +1,5 @@
 """What the broker does by itself, again and again: checkpoint, copy, reconciliation, probe, tombstones, expiry, clocks,
-machines whose tokens end.
+machines whose tokens end, a look at the worker's own rounds.
 
 Rules
 - Each round stands alone: one that fails is logged with its code, raises its alert, and the next comes on time.
@@ -30,6 +30,7 @@ from byokeep.jobs.switches import cut_off_again
 from byokeep.kernel.alarm import raise_alert, state_over
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.store_recording import probe
+from byokeep.kernel.worker_rounds import LATE_S, watch_worker
 from byokeep.profiles.openings import keep_tombstones
 from byokeep.reconciliation.reconcile import SETTLE, Reconciled, reconcile
 from byokeep.telemetry.log import get_log
@@ -48,6 +49,10 @@ SCHEDULED_S: Final = 5.0
 RESERVE_S: Final = 10.0
 CLOCK_S: Final = 10.0
 TOKENS_S: Final = 3600.0
+WORKER_S: Final = 60.0
+# At once the store's log would hold nothing yet that may be judged, and nothing read is an alarm; after a rest of the
+# whole stack the worker's rounds are late, and it gets as long to come up.
+FIRST_S: Final = {"reconcile": FIRST_RECONCILE_S, "worker": LATE_S}
 # What somebody may have done to a device, also a store that answers and writes nothing; all else is an outage.
 _TAMPERED: Final = frozenset({"missing", "unreadable", "inode_changed", "truncated", "not_written", "node_not_named"})
 
@@ -84,10 +89,9 @@ class Rounds:
                 ("reserve", RESERVE_S, self._hold),
                 ("clock", CLOCK_S, ClockWatch(app).look),
                 ("tokens", TOKENS_S, lambda: watch_tokens(app)),
+                ("worker", WORKER_S, lambda: watch_worker(app)),
             ):
-                # At once the store's log would hold nothing yet that may be judged, and nothing read is an alarm.
-                first_s = FIRST_RECONCILE_S if name == "reconcile" else 0.0
-                group.create_task(self._every(name, every_s, work, first_s))
+                group.create_task(self._every(name, every_s, work, FIRST_S.get(name, 0.0)))
 
     async def _checkpoint(self) -> None:
         await closing(self._app, checkpoint(self._app))

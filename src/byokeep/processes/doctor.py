@@ -34,6 +34,7 @@ from byokeep.chromium import find_chromium
 from byokeep.cli.api import stack
 from byokeep.core.errors import ByokeepError, Rejected
 from byokeep.core.model import Environment
+from byokeep.kernel.worker_rounds import late_rounds
 from byokeep.process import WORKER_READY, is_held
 from byokeep.processes.installation import MACHINES, machines_ending, must_be_bounded
 from byokeep.processes.wiring import artifact_store, database, killswitch_url, store_audit_files, store_http
@@ -257,15 +258,26 @@ async def _database_roles(settings: Settings) -> list[Row]:
             await must_be_bounded(db)
             ending = await machines_ending(db)
             release = await _release(db, settings.environment)
+            late = await late_rounds(db)
     except ByokeepError as error:
         if error.code == "database_unavailable":
             return [_row("database", "failed", "does not answer")]
         outdated = error.code == "database_roles_outdated"
         return [_row("database roles", "failed" if outdated else "unknown", f"{error.code}: {error.next_step}")]
     rows = [release, _row("database roles", "ok", "lock and idle limits are set; a kill may end who keeps it waiting")]
+    rows.append(_rounds(late))
     if ending:
         rows.append(_row("machine tokens", "note", f"end within 14 days or ended lately: {', '.join(ending)}"))
     return rows
+
+
+def _rounds(late: Mapping[str, bool]) -> Row:
+    """Whether the worker does by the clock what it must; a worker that runs need not."""
+    if not late:
+        return _row("worker rounds", "ok", "each came within the last five minutes")
+    if not any(late.values()):
+        return _row("worker rounds", "unknown", "none has come yet; has a worker run?")
+    return _row("worker rounds", "failed", f"late: {', '.join(late)}; alert worker_rounds_late says what to do")
 
 
 async def _release(db: Any, environment: Environment) -> Row:

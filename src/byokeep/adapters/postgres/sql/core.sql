@@ -49,3 +49,13 @@ VALUES ('default', :task, :key, CAST(:lock AS text),
         CAST(:ids AS jsonb), CAST(:at AS timestamptz))
 ON CONFLICT DO NOTHING
 RETURNING id
+
+-- name: rounds_late
+-- Rounds of the workers that the queue took none of for a while, or ever.
+SELECT r.round, count(d.defer_timestamp) > 0 AS begun
+  FROM unnest(CAST(:rounds AS text[])) AS r (round)
+  LEFT JOIN procrastinate.procrastinate_periodic_defers d ON d.task_name = r.round
+ WHERE r.round <> 'profile_care' OR EXISTS (SELECT FROM byokeep.profile p WHERE p.state NOT IN ('retired', 'shredded'))
+ GROUP BY r.round
+HAVING abs(extract(epoch FROM clock_timestamp()) - coalesce(max(d.defer_timestamp), 0)) > :late_s
+ ORDER BY r.round

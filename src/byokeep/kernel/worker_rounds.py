@@ -1,0 +1,42 @@
+"""The rounds that a worker does by the clock, as others see them: late ones are told of.
+
+Rules
+- Who looks is no worker: a worker that is gone, or whose rounds are kept out of the queue, cannot say so itself.
+- A round is late when the queue took none of it for five minutes. One that waits for its turn keeps the next one out,
+  so a round that is never begun or never ends is late, too.
+- The queue's own table tells, which no role but the worker's can write, by the database's clock.
+
+It may not start or repeat a round.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from byokeep.kernel.alarm import raise_alert, state_over
+from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.ports import Database
+from byokeep.kernel.rows import Row
+
+# `profile_care` is due only where there are profiles: not every worker can look after them.
+WORKER_ROUNDS: Final = (
+    "go_on_with_procedures", "kek_care", "look_at_clock", "profile_care", "retry_stalled", "sweep_orphans",
+    "sweep_webhooks", "watch_checkpoints",
+)  # fmt: skip
+LATE_S: Final = 300.0
+_KEY: Final = "state/worker_rounds"
+
+
+async def late_rounds(db: Database) -> dict[str, bool]:
+    """Return the rounds that are late, by name, and whether the queue ever took them. Raises Unavailable."""
+    asked = {"rounds": list(WORKER_ROUNDS), "late_s": LATE_S}
+    rows: list[Row] = await db.read(dict, "rounds_late", asked, every_client=True)
+    return {row["round"]: row["begun"] for row in rows}
+
+
+async def watch_worker(app: BrokerApp) -> None:
+    """Raise the alert ``worker_rounds_late`` while a round is late. Raises Unavailable."""
+    if await late_rounds(app.db):
+        await raise_alert(app, reason="worker_rounds_late", key=_KEY, severity="critical")
+    else:
+        await state_over(app, _KEY)
