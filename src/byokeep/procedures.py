@@ -10,6 +10,7 @@ from typing import Final
 
 from byokeep.core.procedure import Procedure
 from byokeep.kernel.sops import SOPS
+from byokeep.keys.rotation import ROTATE_KEY
 from byokeep.profiles import incident
 
-PROCEDURES: Final[Mapping[str, Procedure]] = {**SOPS, incident.PROCEDURE.name: incident.PROCEDURE}
+PROCEDURES: Final[Mapping[str, Procedure]] = {**SOPS, **{one.name: one for one in (incident.PROCEDURE, ROTATE_KEY)}}

@@ -17,7 +17,7 @@ import pytest
 
 from byokeep_redact.canary import new_canary
 from tests.support.cli import Ran, Shell, Watch, pipe_with
-from tests.support.stack import World, environment, running_stack
+from tests.support.stack import World, environment, running_stack, until
 
 pytestmark = pytest.mark.timeout(300)  # many commands; how long each takes on an idle machine is a benchmark
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -362,7 +362,8 @@ async def test_accounts_and_kill_switch(desk: Desk) -> None:
     stopped = await desk.shell.run(*job)
     assert (stopped.code, "switch_closed" in stopped.err) == (3, True)
     new = await desk.world.new_key("openai")
-    late = await desk.shell.run("key", "add", client, "openai", token=desk.world.token_file("operator"), stdin=new)
+    add = ("key", "add", client, "openai", "--skip-rehearsal")
+    late = await desk.shell.run(*add, token=desk.world.token_file("operator"), stdin=new)
     assert (late.code, "Verify it once the kill switch is released" in late.err) == (4, True), late.said
     held = await desk.json("key", "list", client)
     serves = [(one["version"], one["candidate"], one["verification"]) for one in held]  # type: ignore[attr-defined,index]
@@ -382,9 +383,15 @@ async def test_accounts_and_kill_switch(desk: Desk) -> None:
     await desk.no(6, "switch_not_closed", "kill", "off", "--client", client, "--reason", "x")
     done(await desk.shell.run(*job))
     await desk.ok("key", "verify", held[0]["id"])  # type: ignore[index]
+    await until(lambda: cut_over(desk, client), 30)
     held = await desk.json("key", "list", client)
     assert [(one["version"], one["candidate"]) for one in held] == [(2, None)]  # type: ignore[attr-defined,index]
     done(await desk.shell.run(*job))
+
+
+async def cut_over(desk: Desk, client: str) -> bool:
+    held = await desk.json("key", "list", client)
+    return bool(held[0]["candidate"] is None)  # type: ignore[index]
 
 
 async def test_the_next_command_works_as_it_is_printed(desk: Desk, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from byokeep_sim import SimKeyState
 from tests.support.postgres_rows import pointed, points
 from tests.support.web import Desk
 
+SKIP = "?skip_rehearsal=true"
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
 
 
@@ -109,7 +110,7 @@ async def test_a_new_value_renews_the_same_reference(desk: Desk) -> None:
     client = await desk.stand.client()
     first = await desk.onboard(client)
     before = await desk.ref(first["ref"])
-    status, second = await desk.put(client, desk.canary(), query="?risk=high")
+    status, second = await desk.put(client, desk.canary(), query="?risk=high&skip_rehearsal=true")
     assert status == 202
     assert (second["ref"], second["version"], second["serves"]) == (first["ref"], 2, 1)
     assert await desk.ref(first["ref"]) == before | {"candidate": 2}
@@ -141,7 +142,7 @@ async def test_a_new_value_that_is_not_proved_takes_nothing_out_of_service(
     first = await desk.onboard(client)
     before = await desk.ref(first["ref"])
     value = desk.canary(state=answer)
-    status, second = await desk.put(client, value)
+    status, second = await desk.put(client, value, query=SKIP)
     assert (status, second["serves"]) == (202, 1)
     await desk.work()
     if waits:
@@ -168,7 +169,7 @@ async def test_a_new_value_without_a_balance_waits(desk: Desk) -> None:
     client = await desk.stand.client()
     first = await desk.onboard(client, provider="kie")
     value = desk.canary("kie", state="no_credit")
-    _, second = await desk.put(client, value, "kie")
+    _, second = await desk.put(client, value, "kie", query=SKIP)
     await desk.work()
     sop = await desk.sop(second["sop"])
     assert (sop["state"], sop["reason"]) == ("failed", "verified_no_quota")
@@ -219,7 +220,7 @@ async def test_a_killed_client_takes_a_replacement_that_waits(desk: Desk) -> Non
     body = {"client_id": str(client), "reason": "suspected_leak"}
     status, closed = await desk.stand.call("POST", "/v1/switches/close", "operator", body)
     assert (status, closed["closed"]) == (200, True)
-    status, reply = await desk.put(client, desk.canary())
+    status, reply = await desk.put(client, desk.canary(), query=SKIP)
     assert (status, reply["version"], reply["ref"]) == (202, 2, first["ref"])
     await desk.work()
     await desk.retry_now()
@@ -240,9 +241,9 @@ async def test_a_killed_client_takes_a_replacement_that_waits(desk: Desk) -> Non
 @pytest.mark.req("R5.1-5", "R1.3-3")
 async def test_the_due_date_follows_provider_risk_and_wish(desk: Desk) -> None:
     """High risk means 30 days, no wish the provider's default, a wish counts inside 30 to 90 days."""
-    client = await desk.stand.client()
     wanted = {"?risk=high": "risk_high_30d", "": "provider_default_90d", "?rotation_days=45": "client_preference_45d"}
     for query, rule in wanted.items():
+        client = await desk.stand.client()
         status, reply = await desk.put(client, desk.canary(), query=query)
         assert (status, reply.get("rule")) == (202, rule)
         await desk.work()

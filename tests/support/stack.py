@@ -122,14 +122,14 @@ class World:
     async def new_key(self, provider: str) -> bytes:
         """Make a key that the simulated vendor knows."""
         value: bytes = new_canary(provider)
-        known = {"provider": provider, "key": value.decode(), "state": "valid", "account_id": secrets.token_hex(4)}
+        known = {"provider": provider, "key": value.decode(), "state": "valid", "account_id": f"{provider}-acme"}
         async with self.http.post(f"{self.sim.url}/_sim/keys", json=known) as reply:
             reply.raise_for_status()
         return value
 
     async def put(self, client: str, provider: str, value: bytes, *, within_s: float = 40.0) -> Answer:
         """Hand in a key."""
-        path = f"/v1/clients/{client}/providers/{provider}/value"
+        path = f"/v1/clients/{client}/providers/{provider}/value?skip_rehearsal=true"
         return await self.ask("operator", "PUT", path, raw=value, within_s=within_s)
 
     async def onboard(self, client: str, provider: str = "openai") -> bytes:

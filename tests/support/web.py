@@ -110,14 +110,14 @@ class Desk:
         asked = self.refused if requests is None else requests
         return [f"{call}: {counts.get(request, 0)}" for request, call in asked.items() if counts.get(request) != "1"]
 
-    def canary(self, provider: str = "openai", *, state: str = "valid") -> bytes:
-        """A new key in the provider's shape; the simulator knows it in this state."""
+    def canary(self, provider: str = "openai", *, state: str = "valid", account: str = "acme") -> bytes:
+        """A new key in the provider's shape; the simulator knows it in this state, as this account's."""
         from byokeep_sim import SimKeyState
 
         value = new_canary(provider)
         self.canaries.append(Canary(f"{provider}-{len(self.canaries)}", value))
         if state:
-            self.sim.book.keys.put(provider, value.decode(), SimKeyState(state), None)
+            self.sim.book.keys.put(provider, value.decode(), SimKeyState(state), account)
         return value
 
     async def put(
@@ -143,8 +143,9 @@ class Desk:
             await self.work()
 
     async def onboard(self, client: UUID, value: bytes | None = None, provider: str = "openai") -> dict[str, Any]:
-        """Submit a value and let the worker finish; returns the reply to the submission."""
-        status, reply = await self.put(client, value or self.canary(provider), provider)
+        """Submit a value and let the worker finish, with the cutover; returns the reply to the submission."""
+        value = value or self.canary(provider)
+        status, reply = await self.put(client, value, provider, query="?skip_rehearsal=true")
         assert status == 202, reply
         await self.work()
         return dict(reply)
@@ -235,10 +236,12 @@ async def desk_on(stand: Stand, places: Mapping[str, str] | None = None, **chang
         stack.push_async_callback(sim.stop)
         providers = await stack.enter_async_context(Outbound())
         days = {name: descriptor.rotation_days for name, descriptor in DESCRIPTORS.items()}
+        modes = {name: descriptor.rotation_mode for name, descriptor in DESCRIPTORS.items()}
         web = WebApp(
             db=dbs["byokeep_web"], clock=stand.app.clock, ids=stand.app.ids,
             installation_id=stand.app.installation_id, environment=stand.app.environment,
-            limits=replace(stand.app.limits, rotation_default_days=days), procedures=stand.app.procedures,
+            limits=replace(stand.app.limits, rotation_default_days=days, rotation_modes=modes),
+            procedures=stand.app.procedures,
             intake=stand.intake, token_key=token_key,
             scan_key=BaoScanKey(stand.intake._login),
             check_format=check_format, platform_urls=places,

@@ -13,6 +13,7 @@ from byokeep.cli.api import ask_until, call, run, tell
 from byokeep.cli.choices import ApiProvider, KeyStateChange, Risk
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Client, Key, said_of
+from byokeep.cli.rotate import OldEnds
 from byokeep.cli.terminal import again, busy, clean, err, say, session, show
 from byokeep.core import next_steps
 from byokeep.core.errors import ByokeepError, Integrity, Rejected, Unavailable
@@ -33,13 +34,15 @@ def add(
     fd: int | None = None,
     risk: Risk | None = None,
     rotation_days: int | None = None,
+    old_ends: OldEnds | None = None,
+    skip_rehearsal: bool = False,
     wait: bool = True,
 ) -> int:
     """Onboard a key: store, verify at the provider, check for leaks, close with evidence.
 
     The key is read from standard input, from --fd, or from a prompt that does not show it.
-    Beside a key that serves, the new one waits until it is verified: a typo, or a provider that cannot be asked, takes
-    nothing out of service.
+    Beside a key that serves, this begins a rotation (`byokeep rotate`): the key in use goes on serving until the new
+    one is proved and cut over to. A typo, or a provider that cannot be asked, takes nothing out of service.
 
     Example: byokeep key add $CLIENT openai < key.txt
 
@@ -51,17 +54,21 @@ def add(
         fd: Read the key from this descriptor.
         risk: Default: the client's.
         rotation_days: 30 to 90; default: by provider policy and risk.
+        old_ends: How long after the cutover the old key stays good; default: policy, 24 h.
+        skip_rehearsal: Cut over without a dry run of the new key.
         wait: Wait until the procedure has ended.
     """
     value = read_secret(prompt=f"{provider} key", fd=fd, what="key")
-    params = {"risk": risk, "rotation_days": rotation_days}
+    params = {"risk": risk, "rotation_days": rotation_days, "old_ends": old_ends,
+              "skip_rehearsal": "true" if skip_rehearsal else None}  # fmt: skip
     with busy("Storing ..."):
         stored = run(call("PUT", f"/v1/clients/{client}/providers/{provider}/value", raw=value, params=params))
     value.wipe()
     say(f"Stored as version {stored['version']}; procedure {stored['sop']}.")
     if stored["serves"]:
-        say(_serving(client, stored["serves"], "goes on serving until the new one is verified."))
-    return _finish(str(stored["sop"]), wait=wait)
+        say(f"There is a key already: this begins rotation {stored['rotation']}.")
+        say(_serving(client, stored["serves"], "goes on serving until the new one is proved and cut over to."))
+    return _finish(str(stored["sop"]), wait=wait, rotation=stored["rotation"])
 
 
 @app.command
@@ -77,13 +84,13 @@ def verify(ref: Key, *, wait: bool = True) -> int:
     return _finish(str(run(call("POST", f"/v1/refs/{ref}/verify"))["sop"]), wait=wait)
 
 
-def _finish(sop: str, *, wait: bool) -> int:
+def _finish(sop: str, *, wait: bool, rotation: str | None = None) -> int:
     result = run(wait_for(sop)) if wait else run(call("GET", f"/v1/sops/{sop}"))
     state, step = result["state"], result.get("next_step", "")
     shown = result if session().as_json else {name: result[name] for name in _SHOWN if result.get(name)}
     show(shown, title="Onboarding")
     if state == "complete":
-        say("Next: " + again(f"evidence export {sop} FILE"))
+        say("Next: " + again(f"rotate status {rotation}" if rotation else f"evidence export {sop} FILE"))
         return 0
     if not wait and state == "running":
         say("Next: " + again(f"evidence show {sop}"))

@@ -56,7 +56,7 @@ for _group, _commands in (
             "Keep browser profiles sealed: log in once, prove, renew, restore, destroy.",
         ),
         "kek": ("profiles.cli:kek", "Keys that guard browser profiles: what there is, rotate, move, end, compromise."),
-        "rotate": ("rotate", "What is due for a rotation, a renewal or a consent."),
+        "rotate": ("rotate", "What is due for a rotation; rotations of keys: begin, go on, go back."),
         "job": ("job", "Run commands inside a job; look at jobs."),
         "kill": ("kill", "Stop leases, reads and effects at once; show and lift the stop."),
         "procedure": ("procedure", "Runs of procedures: how far each is, and how it goes on."),

@@ -7,19 +7,23 @@ import io
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from cyclopts import App, Parameter
 
-from byokeep.cli.api import Listing, call, run, tell_all
+from byokeep.cli.api import Listing, call, run, tell, tell_all
 from byokeep.cli.choices import DueKind
 from byokeep.cli.new_file import new_file
-from byokeep.cli.terminal import called, say
+from byokeep.cli.terminal import called, say, session
 
 app: Final = App(name="rotate")
 _COLUMNS: Final = ("due_at", "state", "days", "kind", "name", "client_id", "command")
+_RUNS: Final = ("id", "provider", "from_version", "version", "state", "reason")
 _DAYS: Final = re.compile(r"([0-9]{1,4})d\Z")
+
+OldEnds = Literal["now", "1h", "24h", "policy"]
+Accept = Literal["not_rehearsed", "other_account", "revoke_by_hand", "soak_unknown"]
 
 
 @app.command
@@ -76,3 +80,89 @@ def _sheet(items: list[dict[str, Any]]) -> bytes:
     table.writerows([f"'{cell}" if str(cell).startswith(("=", "+", "-", "@")) and name != "days" else cell
                      for name in names for cell in [one[name]]] for one in items)  # fmt: skip
     return text.getvalue().encode()
+
+
+@app.command
+def start(ref: UUID, *, old_ends: OldEnds = "policy", skip_rehearsal: bool = False) -> None:
+    """Begin the rotation of a key that serves; the key in use goes on serving until the cutover.
+
+    The new key comes next, with `byokeep key add`, which also begins a rotation by itself.
+
+    Example: byokeep rotate start $REF
+
+    Example: byokeep rotate start $REF --old-ends 1h --skip-rehearsal
+
+    Args:
+        ref: The key, as `byokeep key list` shows it.
+        old_ends: How long the old key stays good after the cutover; policy: 24 h. The jobs that have it end first.
+        skip_rehearsal: Cut over without a dry run of the new key.
+    """
+    body = {"old_ends": old_ends, "skip_rehearsal": skip_rehearsal}
+    _show(run(call("POST", f"/v1/refs/{ref}/rotations", body=body)))
+
+
+@app.command
+def status(rotation: UUID | None = None, *, ref: UUID | None = None) -> None:
+    """Show how far a rotation is and what is next; without one, list them.
+
+    Example: byokeep rotate status
+
+    Example: byokeep rotate status $ROTATION
+
+    Args:
+        rotation: As the list shows it.
+        ref: Of this key only.
+    """
+    if rotation is not None:
+        _show(run(call("GET", f"/v1/rotations/{rotation}")))
+        return
+    found = run(call("GET", "/v1/rotations" if ref is None else f"/v1/refs/{ref}/rotations"))["rotations"]
+    waiting = [one for one in found if one["state"] in ("waiting", "failed")]
+    note = f"Next: {waiting[0]['next_step']}" if waiting else "" if found else "Nothing was rotated yet."
+    tell(found, title="Rotations", columns=_RUNS, note=note)
+
+
+@app.command
+def resume(rotation: UUID, *, accept: Accept | None = None) -> None:
+    """Go on with a rotation that stopped; what it stopped for may be accepted, on record, in your name.
+
+    Example: byokeep rotate resume $ROTATION --accept not_rehearsed
+
+    Args:
+        rotation: As `byokeep rotate status` shows it.
+        accept: What it stopped for.
+    """
+    _show(run(call("POST", f"/v1/rotations/{rotation}/resume", body={"accept": accept or ""})))
+
+
+@app.command
+def abort(rotation: UUID) -> None:
+    """End a rotation before its cutover: the new key is taken away, the key in use never stopped serving.
+
+    Example: byokeep rotate abort $ROTATION
+
+    Args:
+        rotation: As `byokeep rotate status` shows it.
+    """
+    _show(run(call("POST", f"/v1/rotations/{rotation}/abort")))
+
+
+@app.command
+def rollback(rotation: UUID) -> None:
+    """Go back to the old key after the cutover, as long as it was not revoked.
+
+    Example: byokeep rotate rollback $ROTATION
+
+    Args:
+        rotation: As `byokeep rotate status` shows it.
+    """
+    _show(run(call("POST", f"/v1/rotations/{rotation}/rollback")))
+
+
+def _show(found: dict[str, Any]) -> None:
+    note = found["next_step"]
+    if not session().as_json:
+        steps = [f"{one['step']} (record {one['seq']}, {one['at'][:16]}Z)" for one in found.pop("steps")]
+        found |= {"done": ", ".join(steps) or "nothing yet", "missing": ", ".join(found["missing"]) or "nothing"}
+        found.pop("next_step")
+    tell(found, title="Rotation", note=f"Next: {note}")

@@ -85,6 +85,11 @@ class EventName(StrEnum):
     KEY_ONBOARDED = "client_key_onboarded", _KEY
     KEY_ONBOARDING_FAILED = "client_key_onboarding_failed", _KEY
     KEY_PINNED = "key.pinned", f"{_KEY} from_version"
+    KEY_ROTATION = (
+        "key.rotation",
+        "run stage provider version from_version mode cause endpoint http_status account_hash count failed took_s "
+        "pinned_at provider_key",
+    )
     KEY_STATE_CHANGED = "key.state_changed", "state_from state_to version"
     KEY_LISTED = "key.listed", "count"
     KEY_READ_METADATA = "key.metadata_read", "version"

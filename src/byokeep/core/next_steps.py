@@ -71,6 +71,16 @@ def of_run(state: str, reason: str, missing: tuple[str, ...]) -> str:
     return run["unsearched" if "leak_check_pass" in missing else "unproven"]
 
 
+def of_rotation(state: str, reason: str, missing: tuple[str, ...]) -> str:
+    """Return what to do about a rotation, with ``{id}``, ``{ref}``, ``{client}`` and ``{provider}`` in it."""
+    said = _words()["rotation"]
+    if state == "failed":
+        return said.get(reason) or f"It stopped: {of_outcome().get(reason) or reason} {said['failed']}"
+    if state == "running" and missing[:1] in (("create",), ("soak",)):
+        return said[missing[0]]
+    return said["unproved" if state == "complete" and missing else state]
+
+
 def of_connection(state: str, reason: str) -> str:
     """Return what to do about a run of SOP 5.2; empty when it is complete. Arguments as for :func:`of_run`."""
     if state == "complete":

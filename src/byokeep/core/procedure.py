@@ -36,7 +36,7 @@ class Step:
         apply: ``(tx, actor, run)``: what changes together with the record; returns more that it says.
         verb: Of the person who does it; ``None`` = a worker does.
         approval: Of the second person who approves it before it is done.
-        wait: How long after the step before it.
+        wait: How long after the step before it; of a run whose facts say it, a function of the run.
         undo: As ``act``: takes it back when the run is aborted.
         evidence: The event that proves it.
         proves: Whether the fields of that event prove it; besides the run and the step, which are always compared.
@@ -49,12 +49,16 @@ class Step:
     apply: Callable[..., Awaitable[Fields]] | None = None
     verb: Verb | None = None
     approval: Verb | None = None
-    wait: timedelta = timedelta()
+    wait: timedelta | Callable[[Run], timedelta] = timedelta()
     undo: Callable[..., Awaitable[Fields | None]] | None = None
     evidence: EventName = EventName.PROCEDURE_STEPPED
     proves: Callable[[Run, Mapping[str, Any]], bool] = lambda *_: True
     own: bool = True
     after: str = ""
+
+    def waits(self, run: Run) -> timedelta:
+        """Return how long after the step before it this step is done."""
+        return self.wait if isinstance(self.wait, timedelta) else self.wait(run)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +69,7 @@ class Procedure:
         verb: Of who resumes it; of who starts and aborts it, where that is open to people.
         startable: Any holder starts it; else a command of its domain does, which knows what belongs to it.
         abortable: Any holder ends it and has it undone; else it goes on until its last step.
+        no_return: Once this step is done, nobody ends the run any more.
         run_field: The field in which its events name the run.
         look: The command that shows a run of it.
         stands: ``(tx, run)``: whether what was proved is still of the newest state of the object.
@@ -78,6 +83,7 @@ class Procedure:
     verb: Verb
     startable: bool = False
     abortable: bool = False
+    no_return: str = ""
     run_field: str = "run"
     look: Callable[[UUID], str] = lambda run_id: f"`byokeep procedure show {run_id}`"
     stands: Callable[..., Awaitable[bool]] | None = None

@@ -41,6 +41,7 @@ class ServiceLimits:
     job_ttl_max_s: int = 86_400
     identity_fresh_for: timedelta = timedelta(minutes=10)
     rotation_default_days: Mapping[str, int] = field(default_factory=dict)
+    rotation_modes: Mapping[str, str] = field(default_factory=dict)
     rotation_min_days: int = 30
     rotation_max_days: int = 90
     client_writes_per_minute: int = 60

@@ -108,7 +108,7 @@ async def start(
     return await tx.one(
         shape, "procedure_start", id=run_id or app.ids.uuid(), client_id=client_id, procedure=procedure.name,
         object_id=object_id, facts=as_json(facts or {}), evidence=as_json(evidence or {}), by=actor.id,
-        wait_s=procedure.steps[0].wait.total_seconds(),
+        wait_s=0 if callable(first := procedure.steps[0].wait) else first.total_seconds(),
     )  # fmt: skip
 
 
@@ -146,7 +146,7 @@ async def resume(app: App, actor: Actor, run_id: UUID) -> RunStatus:
         _may_ask(actor, procedure)
     if by_person and run.state == _FAILED and run.closed_at is None:
         async with _of(app, run) as tx:
-            run = await _move(tx, procedure, run, actor, evidence=run.evidence, state=_RUNNING, asked_by=actor.id)
+            run = await revive(tx, actor, procedure, run)
     while run.state in (_RUNNING, _UNDOING):
         moved = await (_undo_last if run.state == _UNDOING else _do_next)(app, actor, procedure, run)
         if moved is None:
@@ -156,6 +156,31 @@ async def resume(app: App, actor: Actor, run_id: UUID) -> RunStatus:
             await _hand_on_next(app, procedure, run)
             break
     return await status(app, actor, run_id)
+
+
+async def revive(tx: Tx, actor: Actor, procedure: Procedure, run: Run, **facts: int) -> Run:
+    """Let a run that stopped go on, with more facts for the steps to come.
+
+    Raises:
+        Conflict: ``procedure_moved``.
+    """
+    run = replace(run, facts={**run.facts, **facts})
+    return await _move(tx, procedure, run, actor, evidence=run.evidence, state=_RUNNING, asked_by=actor.id)
+
+
+async def end(tx: Tx, actor: Actor, procedure: Procedure, run: Run, *, reason: str) -> Run:
+    """End a run as it stands, on record, without undoing anything; another one takes its place.
+
+    Raises:
+        Conflict: ``procedure_moved``.
+    """
+    await _say(tx, EventName.PROCEDURE_ENDED, actor, run, reason=reason)
+    return await _move(tx, procedure, run, actor, evidence=run.evidence, state=_ABORTED, reason=reason)
+
+
+async def wake(app: App, run: Run) -> None:
+    """Give a run to the workers now: what its next step waited for has happened."""
+    await _hand_on(app, run, 0.0)
 
 
 async def _do_next(app: App, actor: Actor, procedure: Procedure, run: Run) -> Run | None:
@@ -169,7 +194,7 @@ async def _do_next(app: App, actor: Actor, procedure: Procedure, run: Run) -> Ru
     try:
         done = await _require_proof(app, actor, procedure, run)
         since = max((one.at for one in done), default=run.started_at)
-        if (left := (since + step.wait - app.clock.now()).total_seconds()) > 0:
+        if (left := (since + step.waits(run) - app.clock.now()).total_seconds()) > 0:
             await _hand_on(app, run, left if step.verb is None else None)
             return None
         if step.approval is not None and not await _approved(app, actor, run, step):
@@ -245,7 +270,7 @@ async def abort(app: App, actor: Actor, run_id: UUID) -> RunStatus:
     run = await _find(app, actor, run_id)
     procedure = app.procedures[run.procedure]
     async with command(app, actor, procedure.verb, client_id=run.client_id, object_id=run_id) as tx:
-        if not procedure.abortable:
+        if not procedure.abortable or procedure.no_return in run.evidence:
             raise Conflict("procedure_goes_on", next_step=f"It ends with its last step: {procedure.look(run_id)}.")
         if run.state not in (_RUNNING, _FAILED):
             raise Conflict("procedure_over", state=run.state, next_step=f"See {procedure.look(run_id)}.")
@@ -374,10 +399,11 @@ async def _move(
     """Move a run on if nobody else did. A step that was passed begins the wait of the next one."""
     after = procedure.next(replace(run, evidence=evidence))
     done = state == _RUNNING and after is None
-    wait = None if said is None else timedelta() if after is None else after.wait
+    run = replace(run, facts={**run.facts, **(said or {})})
+    wait = None if said is None else timedelta() if after is None else after.waits(run)
     moved = await tx.maybe(
         Run, "procedure_move", id=run.id, revision=run.revision, evidence=as_json(evidence), reason=reason,
-        facts=as_json({**run.facts, **(said or {})}), asked_by=asked_by or run.asked_by, by=actor.id,
+        facts=as_json(run.facts), asked_by=asked_by or run.asked_by, by=actor.id,
         state=_COMPLETE if done else state, over=done or state == _ABORTED,
         wait_s=None if wait is None else wait.total_seconds(),
     )  # fmt: skip

@@ -4,8 +4,9 @@ Rules
 - Authorise, look at the form, announce (recorded and committed), write to the store, then record in one transaction.
 - One onboarding at a time for a client and provider. Who comes second is told so, and their value goes nowhere.
 - Cut off after the write: repeating the same call adopts the version that was written; otherwise the sweep destroys it.
-- A new value beside one that serves waits as its candidate: nothing is taken out of service by a typo or by a provider
-  that cannot be asked (runbook 6.2). Where none serves, the reference is unusable until the new value is verified.
+- A new value beside one that serves waits as its candidate, for its rotation (:mod:`byokeep.keys.rotation`): nothing is
+  taken out of service by a typo or by a provider that cannot be asked (runbook 6.2). Where none serves, the reference
+  is unusable until the new value is verified.
 - Before the value is written its leak fingerprints are on record: what the store holds can be looked for.
 - The sweep ends the run in the database first, so that its late end cannot be recorded, and then cleans the store. A
   version is strange only if no run wrote or announced it. Found is recorded before it is destroyed, destroyed after.
@@ -19,7 +20,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -50,6 +51,7 @@ from byokeep.kernel.record import record
 from byokeep.kernel.sops import SopRun, begin_sop, proved
 from byokeep.kernel.store_recording import require_recorded
 from byokeep.keys.refs import RotationDue, get_ref, ref_from, rotation_due
+from byokeep.keys.rotation import RotationRequest, admit, look_again, offered
 from byokeep.tenancy.clients import require_active
 from byokeep_redact.fingerprint import VERSION
 
@@ -66,11 +68,13 @@ class OnboardRequest:
         risk: ``None`` = the client's own class; a client of high risk cannot be asked down.
         rotation_days: The client's preference in days, ``None`` = none.
         version: The version the caller believes is current; ``None`` = whichever is.
+        rotation: Of a key that replaces one that serves.
     """
 
     risk: Risk | None = None
     rotation_days: int | None = None
     version: int | None = None
+    rotation: RotationRequest = field(default_factory=RotationRequest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +82,7 @@ class Onboarded:
     """Where the value went, and the run that will verify it.
 
     ``state`` and ``verification`` are the reference's; ``serves`` is the version that jobs go on getting until the new
-    one is verified, ``None`` when no version serves.
+    one's rotation has cut over, ``None`` when no version serves; ``rotation`` is that run.
     """
 
     ref_id: UUID
@@ -89,6 +93,7 @@ class Onboarded:
     rule: str
     due_at: datetime
     serves: int | None
+    rotation: UUID | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +125,8 @@ async def onboard(
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
         Rejected: ``unknown_provider``, ``not_an_api_provider``, ``client_not_active``,
             ``rotation_days_out_of_range``, a code of ``check``.
-        Conflict: ``onboarding_in_progress``, ``stale_version``, ``superseded``; the value is stored nowhere or was
-            destroyed.
+        Conflict: ``onboarding_in_progress``, ``rotation_in_flight``, ``stale_version``, ``superseded``; the value is
+            stored nowhere or was destroyed.
         Unavailable: Store or database; ``no_custodian``. Repeating the same call is safe.
     """
     try:
@@ -134,11 +139,12 @@ async def onboard(
             if known not in API_PROVIDERS:
                 raise Rejected("not_an_api_provider", next_step="Platforms are connected, not pasted.")
             check()
+            wish.rotation.facts()
             plan = await _announce(app, actor, SecretRef(client_id, known), value, wish)
         written = await _write(app, actor, plan, value)
     finally:
         value.wipe()
-    return await _record(app, actor, plan, written)
+    return await _record(app, actor, plan, written, wish.rotation.facts())
 
 
 async def verify_again(app: WebApp, actor: Actor, ref_id: UUID, *, before: Callable[[ClientId], None]) -> SopRun:
@@ -166,6 +172,8 @@ async def verify_again(app: WebApp, actor: Actor, ref_id: UUID, *, before: Calla
             await require_active(tx, ref.client_id)
             version = ref.candidate or ref.version
             run = await tx.maybe(SopRun, "sop_of_version", client_id=ref.client_id, ref_id=ref_id, version=version)
+            if ref.candidate is not None:
+                await look_again(tx, actor, ref)
             if run is None:
                 raise Conflict("nothing_on_record", next_step="Onboard the value again.", ref=ref_id)
             if run.state != "running":
@@ -195,6 +203,8 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
         if run is None:
             if wish.version is not None and wish.version != current:
                 raise Conflict("stale_version", next_step="See `byokeep key show`, then decide again.", version=current)
+            if live is not None:
+                await admit(tx, live)
             run = await begin_sop(
                 tx, app, actor, ONBOARD, client_id=ref.client_id, object_id=live.id if live else app.ids.uuid(),
                 provider=ref.provider, version=current + 1,
@@ -245,7 +255,7 @@ async def _write(app: WebApp, actor: Actor, plan: _OnboardPlan, value: Secret) -
         raise
 
 
-async def _record(app: WebApp, actor: Actor, plan: _OnboardPlan, written: Written) -> Onboarded:
+async def _record(app: WebApp, actor: Actor, plan: _OnboardPlan, written: Written, facts: dict[str, int]) -> Onboarded:
     """Everything that follows from the write, or nothing."""
     ref, run = plan.ref, plan.run
     async with app.db.begin(client_id=ref.client_id) as tx:
@@ -255,13 +265,15 @@ async def _record(app: WebApp, actor: Actor, plan: _OnboardPlan, written: Writte
             tx, actor, EventName.KEY_STORED, run, path=ref.path, rule=plan.due.rule, risk=plan.risk.value,
             due_at=plan.due.due_at.strftime("%Y-%m-%dT%H:%M:%SZ"), store_request=written.request_id,
         )  # fmt: skip
+        waits = row.candidate == run.version
+        rotation = await offered(tx, app, actor, row, facts) if waits else None
         stored = await proved(tx, run, {WRITE: seq}, store_request=written.request_id)
         await tx.all(SopRun, "sop_supersede", client_id=ref.client_id, ref_id=run.object_id, id=run.id)
         await _queue(tx, stored, plan.job_id, actor.request_id)
     return Onboarded(
         ref_id=row.id, sop_id=run.id, version=run.version, state=row.state, verification=row.verification.value,
         rule=plan.due.rule,
-        due_at=plan.due.due_at, serves=row.version if row.candidate else None,
+        due_at=plan.due.due_at, serves=row.version if waits else None, rotation=rotation,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from byokeep.core.model import Actor, ClientId, CredentialRef, Risk
 from byokeep.core.secret import Secret
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import NUMBER, Routes, parameters, raw_body, refusals
+from byokeep.http.procedures import StepReply
 from byokeep.http.reply import At, Reply
 from byokeep.http.request import (
     Authenticator,
@@ -31,9 +32,9 @@ from byokeep.http.request import (
 )
 from byokeep.kernel import sops
 from byokeep.kernel.app import WebApp
-from byokeep.kernel.procedures import StepRecord
+from byokeep.kernel.procedures import RunStatus, StepRecord
 from byokeep.kernel.sops import SopRun, SopStatus
-from byokeep.keys import onboard, refs, webhooks
+from byokeep.keys import onboard, refs, rotation, webhooks
 from byokeep.keys.refs import LiveFingerprints, LiveValue, live_values
 from byokeep_redact.fingerprint import FORMAT, WINDOW
 
@@ -63,7 +64,7 @@ class RefsReply(Reply):
 class OnboardedReply(
     Reply,
     of=onboard.Onboarded,
-    shows="ref=ref_id sop=sop_id version state verification rule rotation_due_at=due_at serves",
+    shows="ref=ref_id sop=sop_id version state verification rule rotation_due_at=due_at serves rotation",
 ):
     """A key that was taken in; its verification follows."""
 
@@ -113,21 +114,26 @@ def _next(status: SopStatus) -> str:
 MAX_VALUE: Final = 8 * 1024  # bytes
 VERSION_HEADER: Final = "x-byokeep-version"
 _GOES_ON: Final = frozenset({KeyState.PRE_ACTIVATION, KeyState.ACTIVE})  # the others end the key's use
-_WISH: Final = parameters({"risk": {"type": "string", "enum": [*map(str, Risk)]}, "rotation_days": NUMBER})[
-    "parameters"
-]
+_GRACE: Final = ("now", "1h", "24h", "policy")
+_WISH: Final = parameters(
+    {"risk": {"type": "string", "enum": [*map(str, Risk)]}, "rotation_days": NUMBER,
+     "old_ends": {"type": "string", "enum": [*_GRACE]}, "skip_rehearsal": {"type": "boolean"}}
+)["parameters"]  # fmt: skip
 _VERSION: Final = parameters({VERSION_HEADER: NUMBER}, place="header")["parameters"]
 
 
 def _wish(request: Request) -> onboard.OnboardRequest:
-    given = query_of(request, "risk", "rotation_days")
-    risk = given.get("risk")
+    given = query_of(request, "risk", "rotation_days", "old_ends", "skip_rehearsal")
+    risk, skip = given.get("risk"), given.get("skip_rehearsal", "false")
+    if skip not in ("true", "false"):
+        raise Rejected("bad_flag", next_step="skip_rehearsal is true or false.")
     if risk is not None and risk not in set(Risk):
         raise Rejected("bad_risk", next_step="standard or high.")
     return onboard.OnboardRequest(
         risk=None if risk is None else Risk(risk),
         rotation_days=whole_number("rotation_days", given.get("rotation_days")),
         version=whole_number("version", request.headers.get(VERSION_HEADER)),
+        rotation=rotation.RotationRequest(grace=given.get("old_ends"), skip_rehearsal=skip == "true"),
     )
 
 
@@ -198,6 +204,95 @@ def router(app: WebApp, auth: Authenticator, writes: Budget, emergency: Emergenc
     async def get_sop(sop_id: PathId, actor: Actor) -> dict[str, Any]:
         """Look at a run: its state, its evidence, what is missing."""
         return sop_out(await sops.sop_status(app, actor, sop_id))
+
+    return routes
+
+
+class RotateBody(Strict):
+    """Begin a rotation."""
+
+    old_ends: Literal["now", "1h", "24h", "policy"] = "policy"
+    skip_rehearsal: bool = False
+
+
+class RotationResumeBody(Strict):
+    """Go on; ``accept`` names what the rotation stopped for."""
+
+    accept: Annotated[str, Field(max_length=63)] = ""
+
+
+class KeyRotationReply(
+    Reply,
+    of=rotation.KeyRotation,
+    shows="id client_id ref=object_id provider mode from_version version state reason waits_for next_step due_at"
+    " started_by started_at closed_by closed_at",
+):
+    """A rotation: how far it is, which versions it is about, what is next."""
+
+    waits_for: str
+    next_step: str
+    steps: list[StepReply]
+    missing: list[str]
+
+
+class KeyRotationsReply(Reply):
+    """Rotations, those that are not over first."""
+
+    rotations: list[KeyRotationReply]
+
+
+def rotation_out(status: RunStatus) -> dict[str, Any]:
+    """Return a rotation as a reply. One that stopped for a person is ``waiting``."""
+    found = rotation.of(status.run)
+    asks = found.state == "failed" and found.reason in rotation.ASKS
+    return KeyRotationReply.fields(
+        found, state="waiting" if asks else found.state, waits_for="person" if asks else status.waits_for,
+        next_step=next_steps.of_rotation(found.state, found.reason, status.missing).format(
+            id=found.id, ref=found.object_id, client=found.client_id, provider=found.provider.value
+        ),
+        steps=status.steps, missing=status.missing,
+    )  # fmt: skip
+
+
+def rotations(app: WebApp, auth: Authenticator) -> APIRouter:
+    """Return the routes of rotations."""
+    routes = Routes("rotations", auth, 403)
+
+    @routes.post("/refs/{ref_id}/rotations", status_code=201, response_model=KeyRotationReply, responses=refusals(409))
+    async def start(ref_id: PathId, actor: Actor, body: RotateBody) -> dict[str, Any]:
+        """Begin a rotation of a key that serves; its new value comes next."""
+        wish = rotation.RotationRequest(grace=body.old_ends, skip_rehearsal=body.skip_rehearsal)
+        return rotation_out(await rotation.start(app, actor, ref_id, wish))
+
+    @routes.get("/refs/{ref_id}/rotations", response_model=KeyRotationsReply)
+    async def of_ref(ref_id: PathId, actor: Actor) -> dict[str, Any]:
+        """List the rotations of one key."""
+        return {"rotations": [rotation_out(one) for one in await rotation.list_rotations(app, actor, ref_id)]}
+
+    @routes.get("/rotations", response_model=KeyRotationsReply)
+    async def list_(actor: Actor) -> dict[str, Any]:
+        """List rotations, those that are not over first."""
+        return {"rotations": [rotation_out(one) for one in await rotation.list_rotations(app, actor)]}
+
+    @routes.get("/rotations/{run_id}", response_model=KeyRotationReply)
+    async def show(run_id: PathId, actor: Actor) -> dict[str, Any]:
+        """Look at a rotation: the steps that are proved, those that are missing, what it waits for."""
+        return rotation_out(await rotation.show(app, actor, run_id))
+
+    @routes.post("/rotations/{run_id}/resume", response_model=KeyRotationReply, responses=refusals(409))
+    async def resume(run_id: PathId, actor: Actor, body: RotationResumeBody) -> dict[str, Any]:
+        """Give a rotation that stopped back to the workers, accepting what it stopped for."""
+        return rotation_out(await rotation.resume(app, actor, run_id, accept=body.accept))
+
+    @routes.post("/rotations/{run_id}/abort", response_model=KeyRotationReply, responses=refusals(409))
+    async def abort(run_id: PathId, actor: Actor) -> dict[str, Any]:
+        """End a rotation before its cutover; the new version goes."""
+        return rotation_out(await rotation.abort(app, actor, run_id))
+
+    @routes.post("/rotations/{run_id}/rollback", response_model=KeyRotationReply, responses=refusals(409))
+    async def rollback(run_id: PathId, actor: Actor) -> dict[str, Any]:
+        """Go back to the old version after the cutover, before it is revoked."""
+        return rotation_out(await rotation.rollback(app, actor, run_id))
 
     return routes
 

@@ -6,8 +6,8 @@ Rules
   not for a moment.
 - Nothing searched is no pass: unreadable sources, zero lines or zero spans make the leak check unknown (R5.1-11).
 - What may end differently later is asked again, a few times; then the run fails and the key stays pending.
-- A candidate takes over in the transaction that proves it, and not before. One that is refused is dropped, one that
-  cannot be checked or has no balance waits; either way the version that serves goes on serving.
+- A candidate that is proved waits for the cutover of its rotation (:mod:`byokeep.keys.rotation`), which is told. One
+  that is refused is dropped, one that cannot be checked or has no balance waits; what serves goes on serving.
 - The run closes with ``client_key_onboarded`` only when its three records prove it (:mod:`byokeep.kernel.sops`).
 
 It may not cause an effect: a custody lease cannot ask for one.
@@ -34,7 +34,7 @@ from byokeep.kernel.command import Severity, open_alert
 from byokeep.kernel.ports import CheckOutcome, Tx
 from byokeep.kernel.record import Said, record
 from byokeep.kernel.sops import SopRun, proved, ready
-from byokeep.keys import refs
+from byokeep.keys import refs, rotation
 from byokeep.keys.refs import ref_from
 
 SLACK: Final = timedelta(seconds=5)  # between the database's clock and those that stamp log lines
@@ -115,6 +115,9 @@ async def verify_key(app: WorkerApp, task: Task, *, last_attempt: bool) -> str:
     await find_shared_value(app, task)
     seen = await _look(app, task, ref, run, last_attempt=last_attempt)
     result = await _record(app, task, seen)
+    if task.version == ref.candidate:
+        with suppress(ByokeepError):  # it looks by itself within a minute
+            await rotation.decided(app, ref.client_id, ref.id)
     with suppress(ByokeepError):  # an open job ends by itself
         await app.custodian.close(task.job_id)
     return result
@@ -268,7 +271,8 @@ class _Book:
         if not await ready(self._tx, run, {}):
             await self.alarm("evidence_missing")
             return "evidence_missing"
-        if self.candidate:
+        if self.candidate and await rotation.in_flight(self._tx, self._ref.client_id, self._ref.id) is None:
+            # A value that an earlier release left waiting, without a rotation.
             await self._tx.one(refs.ref_from, "ref_pin_candidate", **self._place)
             await self._append(EventName.KEY_PINNED, Outcome.OK, from_version=self._ref.version)
         seq = await self._append(EventName.KEY_ONBOARDED, Outcome.OK)

@@ -168,7 +168,8 @@ def limits(settings: Settings) -> ServiceLimits:
     """Return the figures of the procedures."""
     days = {name: descriptor.rotation_days for name, descriptor in DESCRIPTORS.items()}
     return ServiceLimits(
-        rotation_default_days=days, profile_rekey_days=settings.profile_rekey_days,
+        rotation_default_days=days, rotation_modes={name: one.rotation_mode for name, one in DESCRIPTORS.items()},
+        profile_rekey_days=settings.profile_rekey_days,
         kek_rotation_days=settings.kek_rotation_days, kek_owner=settings.kek_owner,
         approval_hold_s=settings.approval_hold_hours * 3600,
         app_secret_rotation_days=settings.app_secret_rotation_days,

@@ -93,6 +93,7 @@ def _rooms(app: WebApp, auth: Authenticator, emergency: Emergency) -> tuple[APIR
         accounts.refresher_routes(app, auth),
         keys.values(app, auth, writes),
         keys.router(app, auth, writes, emergency),
+        keys.rotations(app, auth),
         overview.inventory(app, auth),
         audit.router(app, auth),
         tenancy.names(app, auth),

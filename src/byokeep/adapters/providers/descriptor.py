@@ -25,6 +25,9 @@ from byokeep.core.errors import Rejected
 from byokeep.core.model import API_PROVIDERS
 
 MAX_ROTATION_DAYS: Final = 90
+# How a key is replaced: we mint and revoke; a person brings the new one and we end the old; the new one ends the old at
+# once; a person does both.
+MODES: Final = ("full", "assisted", "cutover", "manual")
 _SECRET_QUERY_NAMES: Final = re.compile(r"key|api[-_]?key|.*token|secret|auth.*|password", re.IGNORECASE)
 
 
@@ -62,6 +65,7 @@ class ProviderDescriptor:
     shape: CheckShape
     rotation_days: int
     rotate_by_api: bool
+    rotation_mode: str
     docs_url: str
 
 
@@ -98,6 +102,8 @@ def load(provider: str, document: Mapping[str, Any]) -> ProviderDescriptor:
         raise ValueError(f"{provider}: the identity path takes no query")
     if any(_SECRET_QUERY_NAMES.fullmatch(name) for name in found.query):
         raise ValueError(f"{provider}: a credential may not be a query parameter")
+    if found.rotation_mode not in MODES:
+        raise ValueError(f"{provider}: rotation_mode is one of {', '.join(MODES)}")
     if not 1 <= found.rotation_days <= MAX_ROTATION_DAYS:
         raise ValueError(f"{provider}: rotation_days must be 1 to {MAX_ROTATION_DAYS}")
     return found

@@ -31,6 +31,15 @@ UPDATE byokeep.credential_ref
  WHERE client_id = :client_id AND id = :id AND candidate_version = :version AND state IN ('active', 'suspended')
 RETURNING *;
 
+-- name: ref_pin_back
+-- Back to the version before, with what was known of it; the newer one serves nobody any more.
+UPDATE byokeep.credential_ref
+   SET version = :version, risk = :risk, rotation_due_at = :rotation_due_at, created_at = :created_at,
+       created_by = :created_by
+ WHERE client_id = :client_id AND id = :id AND version = :from_version AND candidate_version IS NULL
+   AND state IN ('active', 'suspended')
+RETURNING *;
+
 -- name: ref_drop_candidate
 UPDATE byokeep.credential_ref
    SET candidate_version = NULL, candidate_risk = NULL, candidate_due_at = NULL, candidate_at = NULL,

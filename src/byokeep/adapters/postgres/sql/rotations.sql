@@ -1,0 +1,30 @@
+-- Rotations of keys: runs of the procedures `rotate_key*`, of which one reference has one at a time.
+
+-- name: rotation_open
+SELECT * FROM byokeep.procedure_run
+ WHERE client_id = :client_id AND object_id = :ref_id AND procedure LIKE 'rotate\_key%' AND closed_at IS NULL
+   FOR UPDATE;
+
+-- name: rotations_list
+SELECT * FROM byokeep.procedure_run
+ WHERE procedure LIKE 'rotate\_key%' AND (CAST(:ids AS uuid[]) IS NULL OR client_id = ANY (CAST(:ids AS uuid[])))
+   AND (CAST(:ref_id AS uuid) IS NULL OR object_id = :ref_id)
+ ORDER BY closed_at DESC NULLS FIRST, started_at DESC LIMIT :limit;
+
+-- name: rotation_accounts
+-- Whose account each of two versions is, as the provider told: digests, or null where it tells none.
+SELECT (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer AS version,
+       convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,account_hash}' AS account
+  FROM byokeep.audit_record r
+ WHERE r.chain = :client_id AND r.object_id = :ref_id AND r.event = 'key.verified' AND r.outcome = 'ok'
+   AND r.writer = 'byokeep_worker'
+   AND (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer = ANY (CAST(:versions AS integer[]))
+ ORDER BY r.seq;
+
+-- name: rotation_jobs_on_old
+-- How many open jobs were given the secret before the cutover: they end on the version that they began with. The five
+-- seconds are for the difference of clocks.
+SELECT count(DISTINCT j.id) FROM byokeep.job j
+  JOIN byokeep.lease l ON l.client_id = j.client_id AND l.job_id = j.id
+ WHERE j.client_id = :client_id AND j.kind = 'use' AND j.state = 'open' AND j.expires_at > clock_timestamp()
+   AND :provider = ANY (l.secrets) AND l.issued_at <= CAST(:until AS timestamptz) + interval '5 seconds';

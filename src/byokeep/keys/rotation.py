@@ -1,0 +1,523 @@
+"""Rotation of a provider's key (runbook 6.2): a new version beside the one that serves, until its cutover is proved.
+
+Rules
+- One rotation of a reference at a time: the database decides. The reference keeps its id.
+- Until the cutover the current version serves, whatever becomes of the new one. A value that is refused, or cannot be
+  checked, changes nothing; a pasted value in the place of one that is not verified yet belongs to the same run.
+- The new version is of the same account, as far as the provider tells; another's stops the run until a person accepts.
+- Where a step has no proof of its own (no rehearsal, no measurement, a key that only a person can revoke) the run stops
+  and says so, until a person accepts that by its name, on record. Not measured is not passed.
+- The old version ends in this order: its overlap is over, no job that was given it is open, the provider revokes it, a
+  call with it is refused, its value is destroyed. Only a refusal proves that it is dead; silence does not.
+- Until the old version is revoked a rollback pins it again.
+
+It may not see a value: the worker's custody does, for the length of one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.core.errors import Conflict, NotFound, Rejected, Unavailable
+from byokeep.core.events import EventName, Outcome
+from byokeep.core.model import Actor, ClientId, CredentialRef, Provider
+from byokeep.core.policy import Verb
+from byokeep.core.procedure import Fields, Procedure, Run, Step
+from byokeep.core.ref import SecretRef
+from byokeep.jobs.jobs import custody_job
+from byokeep.kernel import procedures
+from byokeep.kernel.app import App, WebApp, WorkerApp
+from byokeep.kernel.command import command, open_alert, permit, recorded
+from byokeep.kernel.ports import CheckOutcome, OutcomeStatus, Tx, ValueCustody
+from byokeep.kernel.procedures import RunStatus
+from byokeep.kernel.record import Said, record
+from byokeep.kernel.sops import SopRun
+from byokeep.keys.refs import get_ref, ref_from
+from byokeep.tenancy.clients import MAX_ROWS, scope_of
+
+GRACE_S: Final = {"now": 0, "1h": 3600, "24h": 86_400}  # how long the old version stays good after the cutover
+POLICY: Final = "24h"
+# What a run stops for until a person accepts it by this name.
+ACCEPTABLE: Final = frozenset({"other_account", "not_rehearsed", "soak_unknown", "revoke_by_hand"})
+ASKS: Final = ACCEPTABLE | {"old_key_alive"}  # a person is needed, and nothing went wrong
+_SERVING: Final = ("active", "verified")
+_DEAD: Final = frozenset({OutcomeStatus.INVALID_KEY, OutcomeStatus.DISABLED})
+_ALIVE: Final = frozenset(
+    {
+        OutcomeStatus.VERIFIED,
+        OutcomeStatus.VERIFIED_NO_QUOTA,
+        OutcomeStatus.NO_CREDIT,
+        OutcomeStatus.RESTRICTED_BUT_LIVE,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRotation(Run):
+    """A run. ``object_id``: the reference. ``version``: the new one, 0 = none yet; ``from_version``: the old one."""
+
+    client_id: ClientId
+
+    @property
+    def provider(self) -> Provider:
+        """Whose key it is."""
+        return Provider(self.facts["provider"])
+
+    @property
+    def mode(self) -> str:
+        """How the provider's keys are rotated."""
+        return str(self.facts["mode"])
+
+    @property
+    def version(self) -> int:
+        """The new version."""
+        return int(self.facts.get("version", 0))
+
+    @property
+    def from_version(self) -> int:
+        """The version that served when it began."""
+        return int(self.facts["from_version"])
+
+    @property
+    def place(self) -> SecretRef:
+        """Where the versions lie."""
+        return SecretRef(self.client_id, self.provider)
+
+    @property
+    def at(self) -> dict[str, Any]:
+        """Its reference, for a statement."""
+        return {"client_id": self.client_id, "id": self.object_id}
+
+    def accepted(self, code: str) -> bool:
+        """Whether a person accepted what it would stop for."""
+        return bool(self.facts.get(f"accept_{code}"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotationRequest:
+    """How to rotate.
+
+    Attributes:
+        grace: When the old version ends after the cutover, a name of :data:`GRACE_S`; ``policy`` = as usual.
+        skip_rehearsal: No dry run of the new version comes before the cutover.
+    """
+
+    grace: str | None = None
+    skip_rehearsal: bool = False
+
+    def facts(self) -> dict[str, int]:
+        """Return what the steps go by. Raises Rejected(``unknown_grace``)."""
+        if self.grace not in (None, "policy", *GRACE_S):
+            raise Rejected("unknown_grace", next_step="Use one of: now, 1h, 24h, policy.")
+        chosen = {} if self.grace is None else {"grace_s": GRACE_S.get(self.grace, GRACE_S[POLICY])}
+        return chosen | ({"accept_not_rehearsed": 1} if self.skip_rehearsal else {})
+
+
+async def start(app: WebApp, actor: Actor, ref_id: UUID, wish: RotationRequest) -> RunStatus:
+    """Begin a rotation of a reference; its new value comes next.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.keys.refs.get_ref`.
+        Rejected: ``unknown_grace``; ``nothing_serves``: the key is not in use, so that there is nothing to keep alive.
+        Conflict: ``rotation_in_flight``.
+    """
+    ref = await get_ref(app, actor, ref_id, Verb.KEY_WRITE)
+    async with command(
+        app, actor, Verb.KEY_WRITE, client_id=ref.client_id, object_id=ref_id, refused_as=EventName.KEY_ROTATION,
+        on_client=True,
+    ) as tx:  # fmt: skip
+        facts = wish.facts()
+        await tx.all(None, "ref_lock", client_id=ref.client_id, provider=ref.provider.value)
+        ref = await tx.one(ref_from, "ref_lock_row", client_id=ref.client_id, id=ref_id)
+        if (ref.state, ref.verification) != _SERVING:
+            step = f"Put a key in: `byokeep key add {ref.client_id} {ref.provider}`."
+            raise Rejected("nothing_serves", next_step=step, state=ref.state)
+        if (open_ := await in_flight(tx, ref.client_id, ref_id)) is not None:
+            raise taken(open_)
+        run = await _begin(tx, app, actor, ref, facts)
+    await procedures.wake(app, run)
+    return await procedures.status(app, actor, run.id)
+
+
+async def in_flight(tx: Tx, client_id: ClientId, ref_id: UUID) -> KeyRotation | None:
+    """Return the rotation of a reference that is not over, held until the transaction ends."""
+    return await tx.maybe(KeyRotation, "rotation_open", client_id=client_id, ref_id=ref_id)
+
+
+def taken(run: KeyRotation) -> Conflict:
+    """Return the refusal to begin beside a rotation that is not over."""
+    step = f"See it: `byokeep rotate status {run.id}`; go on with it, or end it with `byokeep rotate abort` (before the"
+    return Conflict("rotation_in_flight", next_step=f"{step} cutover) or `rollback` (after it).", run=run.id)
+
+
+async def admit(tx: Tx, ref: CredentialRef) -> None:
+    """Let a value come in beside the current one, before it is written. Raises Conflict(``rotation_in_flight``)."""
+    run = await in_flight(tx, ref.client_id, ref.id)
+    if run is not None and ("verify" in run.evidence or run.state == "undoing"):
+        raise taken(run)
+
+
+async def offered(tx: Tx, app: App, actor: Actor, ref: CredentialRef, facts: dict[str, int]) -> UUID:
+    """Put on record that a value waits beside the current one: step *create* of the rotation.
+
+    Returns:
+        The rotation's id.
+    """
+    run = await in_flight(tx, ref.client_id, ref.id) or await _begin(tx, app, actor, ref, facts)
+    run = replace(run, facts={**run.facts, **facts})
+    said = {"provider": ref.provider.value, "version": ref.candidate or 0, "from_version": ref.version}
+    await procedures.passed(tx, actor, ROTATE_KEY, run, ROTATE_KEY.step("create"), said)
+    return run.id
+
+
+async def look_again(tx: Tx, actor: Actor, ref: CredentialRef) -> None:
+    """Let a rotation that stopped at the verification of its new version go on: it is verified once more."""
+    run = await in_flight(tx, ref.client_id, ref.id)
+    if run is not None and run.state == "failed" and (step := ROTATE_KEY.next(run)) and step.name == "verify":
+        await procedures.revive(tx, actor, ROTATE_KEY, run)
+
+
+async def _begin(tx: Tx, app: App, actor: Actor, ref: CredentialRef, facts: dict[str, int]) -> KeyRotation:
+    mode = app.limits.rotation_modes.get(ref.provider.value, "manual")
+    known: dict[str, Any] = {
+        "grace_s": GRACE_S[POLICY], **facts, "provider": ref.provider.value, "mode": mode, "from_version": ref.version,
+        "was_risk": ref.risk.value, "was_due_at": _stamp(ref.rotation_due_at), "was_created_at": _stamp(ref.created_at),
+        "was_created_by": str(ref.created_by),
+    }  # fmt: skip
+    run = await procedures.start(
+        tx, app, actor, ROTATE_KEY, client_id=ref.client_id, object_id=ref.id, facts=known, shape=KeyRotation
+    )
+    said: dict[str, Said] = {"run": run.id, "procedure": ROTATE_KEY.name}
+    await record(tx, actor, EventName.PROCEDURE_STARTED, said, client_id=ref.client_id, object_id=ref.id)
+    return run
+
+
+def _stamp(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+async def resume(app: WebApp, actor: Actor, run_id: UUID, *, accept: str = "") -> RunStatus:
+    """Give a rotation that stopped back to the workers.
+
+    Args:
+        accept: What it stopped for, one of :data:`ACCEPTABLE`; on record with who accepts it.
+
+    Raises:
+        Denied, NotFound: As :func:`find`.
+        Conflict: ``nothing_to_accept``: it did not stop for that; and as :func:`byokeep.kernel.procedures.resume`.
+    """
+    run = await find(app, actor, run_id)
+    if accept:
+        async with _changing(app, actor, run), app.db.begin(client_id=run.client_id) as tx:
+            run = await tx.one(KeyRotation, "procedure_get", id=run_id)
+            step = ROTATE_KEY.next(run)
+            if run.reason != accept or run.state != "failed" or accept not in ACCEPTABLE or step is None:
+                why = run.reason if run.reason in ACCEPTABLE else "nothing that can be accepted"
+                raise Conflict("nothing_to_accept", next_step=f"It waits for: {why}. See `byokeep rotate status`.")
+            said: dict[str, Said] = {"run": run.id, "stage": "accept", "provider": run.provider.value, "cause": accept}
+            await record(tx, actor, EventName.KEY_ROTATION, said, client_id=run.client_id, object_id=run.object_id)
+            await procedures.revive(tx, actor, ROTATE_KEY, run, **{f"accept_{accept}": 1})
+    return await procedures.resume(app, actor, run_id)
+
+
+async def abort(app: WebApp, actor: Actor, run_id: UUID) -> RunStatus:
+    """End a rotation before its cutover: the new version goes, the current one never stopped serving.
+
+    Raises:
+        Denied, NotFound: As :func:`find`.
+        Conflict: ``cut_over_already``; and as :func:`byokeep.kernel.procedures.abort`.
+    """
+    run = await find(app, actor, run_id)
+    async with _changing(app, actor, run):
+        if "cutover" in run.evidence:
+            raise Conflict("cut_over_already", next_step=f"Go back: `byokeep rotate rollback {run_id}`.", run=run_id)
+        return await procedures.abort(app, actor, run_id)
+
+
+async def rollback(app: WebApp, actor: Actor, run_id: UUID) -> RunStatus:
+    """Go back to the old version after the cutover, as long as it was not revoked.
+
+    Raises:
+        Denied, NotFound: As :func:`find`.
+        Conflict: ``not_cut_over``; and as :func:`byokeep.kernel.procedures.abort`.
+    """
+    run = await find(app, actor, run_id)
+    async with _changing(app, actor, run):
+        if "cutover" not in run.evidence:
+            raise Conflict(
+                "not_cut_over", next_step=f"The old one serves: `byokeep rotate abort {run_id}`.", run=run_id
+            )
+        return await procedures.abort(app, actor, run_id)
+
+
+def _changing(app: WebApp, actor: Actor, run: KeyRotation) -> AbstractAsyncContextManager[None]:
+    return recorded(
+        app, actor, Verb.KEY_WRITE, client_id=run.client_id, object_id=run.object_id,
+        refused_as=EventName.KEY_ROTATION, on_client=True,
+    )  # fmt: skip
+
+
+async def find(app: App, actor: Actor, run_id: UUID, verb: Verb = Verb.KEY_WRITE) -> KeyRotation:
+    """Return a rotation. Raises Denied(``not_permitted``), NotFound(``not_found``), also for another client's."""
+    async with command(app, actor, verb, object_id=run_id) as tx:
+        run = await tx.one(Run, "procedure_get", id=run_id)
+        if not run.procedure.startswith(ROTATE_KEY.name):
+            raise NotFound("not_found")
+    await permit(app, actor, verb, client_id=run.client_id)
+    return of(run)
+
+
+async def list_rotations(app: App, actor: Actor, ref_id: UUID | None = None) -> list[RunStatus]:
+    """Return the rotations of the actor's clients, or of one reference; those that are not over first.
+
+    Raises:
+        Denied: ``not_permitted``.
+    """
+    async with command(app, actor, Verb.KEY_LIST) as tx:
+        found = await tx.all(KeyRotation, "rotations_list", ids=scope_of(actor), ref_id=ref_id, limit=MAX_ROWS)
+        return [await procedures.status_of(tx, app, app.procedures[run.procedure], run) for run in found]
+
+
+async def show(app: App, actor: Actor, run_id: UUID) -> RunStatus:
+    """Return how far a rotation is, from its records. Raises as :func:`find`."""
+    run = await find(app, actor, run_id, Verb.KEY_METADATA)
+    async with app.db.begin(client_id=run.client_id) as tx:
+        return await procedures.status_of(tx, app, ROTATE_KEY, run)
+
+
+async def decided(app: App, client_id: ClientId, ref_id: UUID) -> None:
+    """Let the rotation of a reference go on, if there is one: its new version was verified, or was not."""
+    async with app.db.begin(client_id=client_id) as tx:
+        run = await in_flight(tx, client_id, ref_id)
+    if run is not None and run.state == "running":
+        await procedures.wake(app, run)
+
+
+def of(run: Run) -> KeyRotation:
+    """Return a run as a rotation. Raises NotFound(``not_found``): it is none."""
+    if run.client_id is None:
+        raise NotFound("not_found")
+    return KeyRotation(**{name: getattr(run, name) for name in Run.__slots__})
+
+
+async def _ref(app: App, run: KeyRotation) -> CredentialRef:
+    """Return the reference as it stands. Raises Conflict(``reference_ended``)."""
+    async with app.db.begin(client_id=run.client_id) as tx:
+        ref = await tx.one(ref_from, "ref_get", id=run.object_id)
+    if ref.state not in ("active", "suspended"):
+        raise Conflict(
+            "reference_ended", next_step="The key was retired meanwhile; end this rotation.", state=ref.state
+        )
+    return ref
+
+
+async def _created(app: App, actor: Actor, run: Run) -> Fields | None:
+    """Wait for the value that a person brings; it puts the step on record itself (:func:`offered`)."""
+    found = of(run)
+    step = f"Bring the new key: `byokeep key add {found.client_id} {found.provider} < key.txt`."
+    raise Conflict("value_awaited", next_step=step)
+
+
+async def _verified(app: App, actor: Actor, run: Run) -> Fields | None:
+    """Take what the verification of the new version came to, and compare the accounts."""
+    found = of(run)
+    ref = await _ref(app, found)
+    asked = {"client_id": found.client_id, "ref_id": found.object_id}
+    async with app.db.begin(client_id=found.client_id) as tx:
+        sop = await tx.maybe(SopRun, "sop_of_version", **asked, version=found.version)
+        both = [found.from_version, found.version]
+        told = await tx.all(lambda row: (row["version"], row["account"]), "rotation_accounts", **asked, versions=both)
+    if sop is None or sop.state == "running":
+        return None
+    if sop.state != "complete" or ref.candidate != found.version:
+        again = f"`byokeep key verify {found.object_id}`"
+        step = f"See `byokeep evidence show {sop.id}`; then {again}, or bring another value."
+        raise Conflict(sop.reason or "candidate_gone", next_step=step)
+    accounts = dict(told)
+    old, new = accounts.get(found.from_version), accounts.get(found.version)
+    cause = "account_not_told" if None in (old, new) else "same_account" if old == new else "other_account"
+    if cause == "other_account" and not found.accepted(cause):
+        raise Conflict(cause, next_step="The new key is of another account than the one in use.")
+    return {"provider": found.provider.value, "version": found.version, "cause": cause}
+
+
+async def _rehearsed(app: App, actor: Actor, run: Run) -> Fields | None:
+    found = of(run)
+    if found.accepted("not_rehearsed"):
+        return {"count": 0, "cause": "skipped"}
+    raise Conflict("not_rehearsed", next_step="No dry run with the new version has passed.")
+
+
+async def _cutting(app: App, actor: Actor, run: Run) -> Fields | None:
+    found = of(run)
+    if (await _ref(app, found)).candidate != found.version:
+        raise Conflict("candidate_gone", next_step="The new version was dropped meanwhile; end this rotation.")
+    return {"version": found.version, "from_version": found.from_version, "pinned_at": _stamp(app.clock.now())}
+
+
+async def _pin(tx: Tx, actor: Actor, run: Run) -> Fields:
+    """Cut over: one row, from the next lease on."""
+    found = of(run)
+    await tx.one(ref_from, "ref_pin_candidate", **found.at, version=found.version)
+    await _pinned(tx, actor, found, found.version, found.from_version)
+    return {}
+
+
+async def _pinned(tx: Tx, actor: Actor, run: KeyRotation, version: int, before: int) -> None:
+    await record(
+        tx, actor, EventName.KEY_PINNED, client_id=run.client_id, object_id=run.object_id,
+        provider=run.provider.value, version=version, from_version=before,
+    )  # fmt: skip
+
+
+async def _unpin(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+    """Pin the old version again, unless the provider says that it is dead."""
+    found = of(run)
+    if "pinned_at" not in found.facts:
+        return {"cause": "not_cut_over"}
+    if (note := await _asked(app, found, found.from_version)) is None or note.status in _DEAD:
+        async with app.db.begin(client_id=found.client_id) as tx:
+            await open_alert(
+                tx, app, actor, reason="rollback_impossible", client_id=found.client_id, object_id=found.object_id
+            )
+        return {"cause": "old_key_dead", "version": found.version}
+    facts = found.facts
+    was = {"risk": facts["was_risk"], "created_by": UUID(facts["was_created_by"]),
+           "rotation_due_at": datetime.fromisoformat(facts["was_due_at"]),
+           "created_at": datetime.fromisoformat(facts["was_created_at"])}  # fmt: skip
+    async with app.db.begin(client_id=found.client_id) as tx:
+        back = await tx.maybe(
+            ref_from, "ref_pin_back", **found.at, version=found.from_version, from_version=found.version, **was
+        )
+        if back is not None:
+            await _pinned(tx, actor, found, found.from_version, found.version)
+    return {"version": found.from_version, "cause": "pinned_again"}
+
+
+async def _soaked(app: App, actor: Actor, run: Run) -> Fields | None:
+    """Judge the overlap by what calls with the new version came to. Nothing measured is unknown, not a pass."""
+    found = of(run)
+    if found.accepted("soak_unknown") or not found.facts["grace_s"]:
+        return {"cause": "not_measured"}
+    raise Conflict("soak_unknown", next_step="No runner told how calls with the new version ended.")
+
+
+async def _revoked(app: App, actor: Actor, run: Run) -> Fields | None:
+    found = of(run)
+    asked = {"client_id": found.client_id, "provider": found.provider.value}
+    async with app.db.begin(client_id=found.client_id) as tx:
+        since = datetime.fromisoformat(found.facts["pinned_at"])
+        if await tx.one(int, "rotation_jobs_on_old", **asked, until=since):
+            return None
+    if found.accepted("revoke_by_hand"):
+        return {"cause": "by_hand"}
+    raise Conflict("revoke_by_hand", next_step="A person revokes the old key on the provider's page.")
+
+
+async def _dead(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+    """Prove by a call that the old version is dead: only a refusal of that key counts."""
+    found = of(run)
+    note = await _asked(app, found, found.from_version)
+    if note is None:
+        raise Conflict("old_key_not_proved", next_step="The old value is gone from the store, so nobody can ask.")
+    if note.again:
+        raise Unavailable("old_key_not_proved", next_step="It is asked again by itself.", status=note.status.value)
+    if note.status not in _DEAD:
+        code = "old_key_alive" if note.status in _ALIVE else "old_key_not_proved"
+        async with app.db.begin(client_id=found.client_id) as tx:
+            await open_alert(tx, app, actor, reason=code, client_id=found.client_id, object_id=found.object_id)
+        raise Conflict(code, next_step="Revoke the old key at the provider, then resume.", status=note.status.value)
+    said: dict[str, str | int] = {
+        "version": found.from_version,
+        "endpoint": note.endpoint.replace(".", "_"),
+        "cause": note.status.value,
+    }
+    return said | ({} if note.http_status is None else {"http_status": note.http_status})
+
+
+async def _asked(app: WorkerApp, run: KeyRotation, version: int) -> CheckOutcome | None:
+    """Ask the provider about a stored version; None: the store holds it no more."""
+    async with _custody(app, run) as custody:
+        if version not in await custody.live_versions(run.place):
+            return None
+        value = await custody.read(run.place, version)
+        try:
+            return await app.identify(run.provider, value)
+        finally:
+            value.wipe()
+
+
+@asynccontextmanager
+async def _custody(app: WorkerApp, run: KeyRotation) -> AsyncIterator[ValueCustody]:
+    job = custody_job(app, app.custodian.close, run.client_id, run.provider.value)
+    async with job as job_id, app.custodian.open(job_id) as custody:
+        yield custody
+
+
+async def _destroyed(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+    found = of(run)
+    await _destroy(app, actor, found, found.from_version)
+    return {"version": found.from_version}
+
+
+async def _destroy(app: WorkerApp, actor: Actor, run: KeyRotation, version: int) -> None:
+    about: dict[str, Said] = {"provider": run.provider.value, "version": version, "path": run.place.path}
+    async with _custody(app, run) as custody:
+        if version not in await custody.live_versions(run.place):
+            return
+        for outcome in (Outcome.INTENDED, Outcome.OK):
+            if outcome is Outcome.OK:
+                await custody.destroy(run.place, [version])
+            async with app.db.begin(client_id=run.client_id) as tx:
+                await record(
+                    tx, actor, EventName.KEY_DESTROYED, about, outcome=outcome, client_id=run.client_id,
+                    object_id=run.object_id,
+                )  # fmt: skip
+
+
+async def _dropped(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+    """Take the new version away; one that has served stays in the store, for jobs that still hold it."""
+    found = of(run)
+    if found.version and "pinned_at" not in found.facts:
+        async with app.db.begin(client_id=found.client_id) as tx:
+            if await tx.maybe(ref_from, "ref_drop_candidate", **found.at, version=found.version):
+                said: dict[str, Said] = {
+                    "run": run.id,
+                    "stage": "drop",
+                    "provider": found.provider.value,
+                    "version": found.version,
+                }
+                await record(
+                    tx, actor, EventName.KEY_ROTATION, said, client_id=found.client_id, object_id=found.object_id
+                )
+        await _destroy(app, actor, found, found.version)
+    return {"version": found.version}
+
+
+def _grace(run: Run) -> timedelta:
+    return timedelta(seconds=int(run.facts.get("grace_s", 0)))
+
+
+def _look(run_id: UUID) -> str:
+    return f"`byokeep rotate status {run_id}`"
+
+
+_EVENT: Final = EventName.KEY_ROTATION
+ROTATE_KEY: Final = Procedure(
+    name="rotate_key", verb=Verb.KEY_WRITE, abortable=True, no_return="revoke", look=_look,
+    steps=(
+        Step(name="create", act=_created, undo=_dropped, verb=Verb.KEY_WRITE, evidence=_EVENT),
+        Step(name="verify", act=_verified, evidence=_EVENT),
+        Step(name="rehearse", act=_rehearsed, evidence=_EVENT),
+        Step(name="cutover", act=_cutting, apply=_pin, undo=_unpin, evidence=_EVENT),
+        Step(name="soak", act=_soaked, wait=_grace, evidence=_EVENT),
+        Step(name="revoke", act=_revoked, evidence=_EVENT),
+        Step(name="prove_dead", act=_dead, evidence=_EVENT),
+        Step(name="destroy", act=_destroyed, evidence=_EVENT),
+    ),
+)  # fmt: skip
