@@ -502,6 +502,7 @@ CREATE TABLE byokeep.procedure_run (
     CONSTRAINT procedure_run_state_ck CHECK ((state = ANY (ARRAY['running'::text, 'complete'::text, 'failed'::text, 'undoing'::text, 'aborted'::text])))
 );
 CREATE INDEX procedure_run_object_ix ON byokeep.procedure_run USING btree (object_id, started_at);
+CREATE UNIQUE INDEX procedure_run_rotation_uq ON byokeep.procedure_run USING btree (object_id) WHERE ((procedure ~~ 'rotate\_key%'::text) AND (closed_at IS NULL));
 
 -- One Chromium profile of one client (SOP 5.3).
 CREATE TABLE byokeep.profile (
