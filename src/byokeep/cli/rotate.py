@@ -14,6 +14,7 @@ from cyclopts import App, Parameter
 
 from byokeep.cli.api import Listing, call, run, tell, tell_all
 from byokeep.cli.choices import DueKind
+from byokeep.cli.names import Key
 from byokeep.cli.new_file import new_file
 from byokeep.cli.terminal import called, say, session
 
@@ -83,7 +84,7 @@ def _sheet(items: list[dict[str, Any]]) -> bytes:
 
 
 @app.command
-def start(ref: UUID, *, old_ends: OldEnds = "policy", skip_rehearsal: bool = False) -> None:
+def start(ref: Key, *, old_ends: OldEnds = "policy", skip_rehearsal: bool = False) -> None:
     """Begin the rotation of a key that serves; the key in use goes on serving until the cutover.
 
     The new key comes next, with `byokeep key add`, which also begins a rotation by itself.
@@ -102,7 +103,7 @@ def start(ref: UUID, *, old_ends: OldEnds = "policy", skip_rehearsal: bool = Fal
 
 
 @app.command
-def status(rotation: UUID | None = None, *, ref: UUID | None = None) -> None:
+def status(rotation: UUID | None = None, *, ref: Key | None = None) -> None:
     """Show how far a rotation is and what is next; without one, list them.
 
     Example: byokeep rotate status
