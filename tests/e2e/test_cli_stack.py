@@ -1,20 +1,22 @@
 """The command line on a real stack: every command, good input and bad, text and JSON; keys come in and never show."""
 
+# ruff: noqa: S608 - statements are put together from made-up values
+
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
-import os
 import re
 import shlex
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from byokeep.processes import installation
 from byokeep_redact.canary import new_canary
 from tests.support.cli import Ran, Shell, Watch, pipe_with
 from tests.support.stack import World, environment, running_stack, until
@@ -298,44 +300,6 @@ async def test_people_machines_and_tokens(desk: Desk, tmp_path: Path) -> None:
     assert "No key has this id, or you are not assigned to it." in gone.err
 
 
-async def test_nobody_is_locked_out(desk: Desk, tmp_path: Path) -> None:
-    """Machines' tokens are renewed while the stack runs and the old ones go on for days; an admin is let in again."""
-    place, world = desk.world.home / "credentials", desk.world
-    files = [place / f"{name}.token" for name in ("worker", "dispatcher", "runner")]
-    old = [file.read_text().strip() for file in files]
-    await world.stack._renew()
-    assert [file.read_text().strip() for file in files] == old  # none was due
-    for file in files:
-        os.utime(file, (time.time() - 31 * 86_400,) * 2)
-    rows = {row["check"]: row for row in (await desk.shell.run("doctor", "--json")).document}
-    assert (rows["worker token"]["state"], rows["worker token"]["detail"]) == ("ok", "ends in 28 days")
-    await world.stack._renew()
-    new = [file.read_text().strip() for file in files]
-    assert not set(old) & set(new)
-    for token in (*old, *new):
-        headers = {"Authorization": f"Bearer {token}"}
-        async with world.http.get(f"{world.stack.broker_url}/v1/self", headers=headers) as reply:
-            assert reply.status == 200
-    client = await world.client()
-    await desk.ok("key", "add", client, "openai", stdin=await world.new_key("openai"))  # the worker has read its file
-    machines = [one for one in await desk.json("operator", "list", who="admin") if one["kind"] == "machine"]  # type: ignore[attr-defined]
-    assert all(one["token_until"] for one in machines if one["name"].startswith("local-"))
-
-    away = tmp_path / "back.token"
-    lost = await desk.shell.run("operator", "recover", "nobody", "--save", str(away))
-    assert (lost.code, "no_such_admin" in lost.err, away.exists()) == (3, True, False), lost.said
-    done(await desk.shell.run("operator", "recover", "first-admin", "--save", str(away)))
-    await signed_in(desk, "first-admin", away)
-    assert done(await desk.shell.run("operator", "list", "--json", token=away)).document
-    me = await desk.shell.run("operator", "whoami", token=away)
-    assert "a recovery on the host let you in" in me.err, me.said
-    assert ("first-admin" in me.out, "all clients" in me.out) == (True, True), me.said
-    own = next(one for one in await desk.alerts("admin") if one["reason"] == "admin_recovered")
-    no = await desk.shell.run("alert", "close", str(own["id"]), token=away)
-    assert (no.code, "same_person" in no.err) == (3, True), no.said
-    assert "admin_recovered" in [one["reason"] for one in await desk.alerts("admin")]
-
-
 async def signed_in(desk: Desk, name: str, file: Path) -> None:
     """Turn an invitation's file into that of a session, as its holder would."""
     done(await desk.shell.run("operator", "password", token=file, stdin=b"a long enough pass phrase 8\n"))
@@ -504,6 +468,93 @@ async def test_alerts_leaks_doctor_and_gate(desk: Desk, tmp_path: Path) -> None:
     nowhere = await Shell(tmp_path / "none").run("doctor", "--json")
     assert nowhere.code == 4
     assert {row["state"] for row in nowhere.document if row["check"] in ("web", "core dumps")} == {"unknown"}
+
+
+OPEN_ALERTS = (
+    "SELECT count(*) FROM byokeep.alert WHERE reason = 'machine_token_not_renewed' AND severity = 'critical'"
+    " AND closed_at IS NULL"
+)
+
+
+async def days_pass(desk: Desk, days: int, *, kinds: str = "'api'") -> None:
+    """Tokens are as old as if so many days had gone by; no clock of this machine is touched."""
+    ago = f"created_at = created_at - interval '{days} days', expires_at = expires_at - interval '{days} days'"
+    await desk.world.sql(f"UPDATE byokeep.api_token SET {ago} WHERE kind IN ({kinds})")
+
+
+def no_room(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "no room")
+
+
+async def test_nobody_is_locked_out(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixty days untouched the stack still serves; when nobody can sign in any more the host lets an admin in again."""
+    place, world = desk.world.home / "credentials", desk.world
+    files = [place / f"{name}.token" for name in ("worker", "dispatcher", "runner")]
+    old = [file.read_text().strip() for file in files]
+    await world.stack._renew()
+    assert [file.read_text().strip() for file in files] == old  # none was due
+    client = await world.client()
+    value = await world.onboard(client)
+    told = ""
+    for day in range(0, 60, 10):  # it looks every hour; here every ten days is enough
+        await days_pass(desk, 10)
+        if day == 10:
+            rows = {row["check"]: row for row in (await desk.shell.run("doctor", "--json")).document}
+            told = rows["worker token"]["detail"]
+            with monkeypatch.context() as full:  # nothing is issued then; the old go on, and people are told
+                full.setattr(installation, "durable_write", no_room)
+                await world.stack._renew()
+            assert [file.read_text().strip() for file in files] == old
+            assert await world.sql(OPEN_ALERTS) == "3"
+        before = [file.read_text().strip() for file in files]
+        await world.stack._renew()
+        assert await world.reads(client, "openai", value), day
+        if day == 10:
+            new = [file.read_text().strip() for file in files]
+            assert not set(before) & set(new)
+            for token in (*before, *new):  # who has read the file goes on for days
+                headers = {"Authorization": f"Bearer {token}"}
+                async with world.http.get(f"{world.stack.broker_url}/v1/self", headers=headers) as reply:
+                    assert reply.status == 200
+    assert told == "ends in 9 days; renewed by itself"
+    assert await world.onboard(client, "anthropic")  # the worker has read its file
+    assert await world.sql(OPEN_ALERTS) == "0"
+    for file in files:  # one from long ago, with the time of today: the database knows better
+        file.write_text(old[files.index(file)] + "\n")
+    await world.stack._renew()
+    assert not {file.read_text().strip() for file in files} & set(old)
+    await days_pass(desk, 100, kinds="'api', 'session', 'invitation'")
+    await world.stack._renew()
+    rows = {row["check"]: row for row in (await desk.shell.run("doctor", "--json")).document}
+    assert (rows["admins"]["state"], "byokeep operator recover" in rows["admins"]["detail"]) == ("failed", True)
+    assert (await desk.shell.run("operator", "list", token=world.token_file("admin"))).code == 3
+
+    away = tmp_path / "back.token"
+    lost = await desk.shell.run("operator", "recover", "nobody", "--save", str(away))
+    assert (lost.code, "no_such_admin" in lost.err, away.exists()) == (3, True, False), lost.said
+    done(await desk.shell.run("operator", "recover", "first-admin", "--save", str(away)))
+    await signed_in(desk, "first-admin", away)
+    assert done(await desk.shell.run("operator", "list", "--json", token=away)).document
+    me = await desk.shell.run("operator", "whoami", token=away)
+    assert "a recovery on the host let you in" in me.err, me.said
+    assert ("first-admin" in me.out, "all clients" in me.out) == (True, True), me.said
+    alerts = (await desk.shell.run("alert", "list", "--json", token=away)).document
+    own = next(one for one in alerts if one["reason"] == "admin_recovered")
+    assert own["severity"] == "critical"
+    no = await desk.shell.run("alert", "close", str(own["id"]), token=away)
+    assert (no.code, "same_person" in no.err) == (3, True), no.said
+    issued = await world.sql(
+        "SELECT count(*) FROM byokeep.audit_record WHERE event = 'token.issued' AND outcome = 'ok'"
+        f" AND actor_id = (SELECT id FROM byokeep.installation) AND object_id = '{own['object_id']}'"
+    )
+    assert issued == "2", "the first token and the recovery"
+    world.tokens["admin"] = away.read_text().strip()
+    world.token_file("admin").write_text(world.tokens["admin"] + "\n")
+    auditor = next(one for one in await desk.json("operator", "list", who="admin") if "auditor" in one["roles"])  # type: ignore[attr-defined]
+    file = tmp_path / "auditor.token"
+    await desk.ok("operator", "token", auditor["name"], "--save", str(file), who="admin")
+    await signed_in(desk, auditor["name"], file)
+    file.rename(world.token_file("auditor"))
 
 
 async def test_the_answer_to_a_stolen_broker_is_one_command(desk: Desk) -> None:

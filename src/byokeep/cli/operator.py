@@ -201,8 +201,9 @@ def vouch(person: Person) -> None:
 def recover(name: str, *, save: Path | None = None) -> None:
     """Let an admin who is locked out sign in again, on the host and with the home's own credentials; raises an alert.
 
-    What is saved is an invitation for 24 hours: it sets the admin's password. It is on record. An admin whom another
-    admin disabled or took the role from within the last day is an admin again.
+    What is saved is an invitation for 24 hours: it sets the admin's password. It is on record. Where another admin can
+    sign in, they approve it first; then run the same command again. A request that nobody answers for a day is let
+    pass. An admin whom another admin disabled or took the role from within the last day is an admin again.
 
     Example: byokeep operator recover first-admin
 
@@ -215,6 +216,11 @@ def recover(name: str, *, save: Path | None = None) -> None:
     file = save or settings.path("credentials_dir") / "recover.token"
     keep = new_file(file)
     invitation = run(importlib.import_module("byokeep.processes.installation").recover(settings, name))
+    if not isinstance(invitation, Secret):
+        asked = {"id": str(invitation.id), "reason": invitation.reason, "expires_at": invitation.expires_at.isoformat()}
+        note = f"Another admin can sign in, and approves it: {again(f'approve {invitation.id}', own_token=False)}"
+        show(asked, title="Request", note=f"{note}\nThen, or when a day has passed, run the same command again.")
+        return
     keep(invitation)
     step = again(f"operator password --token-file {file}", own_token=False)
     note = f"Next: {step}\nDelete {file} afterwards."

@@ -174,6 +174,9 @@ class Actor:
             recovery on the host did.
         held_until: Until when, UTC.
         name: Of the account.
+        token_id: Of the token that was shown.
+        token_since: When that was issued, UTC.
+        token_until: When it ends, UTC.
     """
 
     id: UUID
@@ -183,6 +186,9 @@ class Actor:
     held: bool = False
     held_until: datetime | None = None
     name: str = ""
+    token_id: UUID | None = None
+    token_since: datetime | None = None
+    token_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -201,11 +201,8 @@ class GateReply(Reply):
     default: str
 
 
-class MachineReply(Reply):
-    """Who calls."""
-
-    id: UUID
-    roles: list[str]
+class MachineReply(Reply, of=Actor, shows="id roles token_since token_until"):
+    """Who calls, and from when to when its token works."""
 
 
 class ScheduledReply(
@@ -309,9 +306,9 @@ def _leases(routes: Routes, app: BrokerApp, emergency: Emergency) -> None:
         return {"status": "told"}
 
     @routes.get("/self", response_model=MachineReply)
-    async def me(actor: Actor) -> dict[str, Any]:
+    async def me(actor: Actor) -> Actor:
         """Tell a caller who it is."""
-        return {"id": str(actor.id), "roles": sorted(actor.roles)}
+        return actor
 
 
 async def _wish(request: Request) -> effect.EffectRequest | None:

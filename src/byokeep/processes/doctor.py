@@ -36,10 +36,9 @@ from byokeep.core.errors import ByokeepError, Rejected
 from byokeep.core.model import Environment
 from byokeep.kernel.worker_rounds import late_rounds
 from byokeep.process import WORKER_READY, is_held
-from byokeep.processes.installation import MACHINES, machines_ending, must_be_bounded
+from byokeep.processes.installation import local_tokens, must_be_bounded, names_ending, ways_in
 from byokeep.processes.wiring import artifact_store, database, killswitch_url, store_audit_files, store_http
 from byokeep.settings import Settings, check_address, parse_bucket
-from byokeep.tenancy.bootstrap import LOCAL_TOKEN_S
 from byokeep.tenancy.operators import BOOTSTRAP_S
 from byokeep.wire.address import parse_address
 from byokeep.wire.transport import MOST_TOLD, TooLarge, Transport
@@ -58,7 +57,7 @@ async def examine(settings: Settings) -> list[Row]:
     found = stack(settings.home)
     embedded = settings.embedded_store or settings.embedded_database
     rows = [*_files(settings), *_processes(found, embedded=embedded)]
-    for look in (_disk, _audit_files, _tokens, _rooms, _profiles):
+    for look in (_disk, _audit_files, _rooms, _profiles):
         rows += look(settings)
     rows += [_worker(settings), *_refresher(settings), await _store(settings)]
     rows += [*await _bucket(settings), *await _database_roles(settings)]
@@ -86,16 +85,6 @@ def _files(settings: Settings) -> Iterator[Row]:
             ends = f"ends in {max(int(left_s // 3600), 0)} hours" if left_s > 0 else "ended"
             text = f"{ends}, still on disk: set a password with it (`byokeep operator password`), then delete it"
             yield _row("first admin token", "note", text)
-
-
-def _tokens(settings: Settings) -> Iterator[Row]:
-    """Until when the tokens of the embedded stack's machines work: a file is written when its token is issued."""
-    for name in MACHINES:
-        file = settings.path("credentials_dir") / f"{name}.token"
-        with contextlib.suppress(OSError):
-            days = int((LOCAL_TOKEN_S - (time.time() - file.stat().st_mtime)) // 86_400)
-            state = "failed" if days < 0 else "note" if days < 14 else "ok"
-            yield _row(f"{name} token", state, "ended: start the stack again" if days < 0 else f"ends in {days} days")
 
 
 def _private(check: str, place: Path) -> Row:
@@ -256,7 +245,7 @@ async def _database_roles(settings: Settings) -> list[Row]:
     try:
         async with database(settings, "byokeep_broker") as db:
             await must_be_bounded(db)
-            ending = await machines_ending(db)
+            tokens = await _tokens(db, embedded=settings.embedded_database)
             release = await _release(db, settings.environment)
             late = await late_rounds(db)
     except ByokeepError as error:
@@ -265,10 +254,30 @@ async def _database_roles(settings: Settings) -> list[Row]:
         outdated = error.code == "database_roles_outdated"
         return [_row("database roles", "failed" if outdated else "unknown", f"{error.code}: {error.next_step}")]
     rows = [release, _row("database roles", "ok", "lock and idle limits are set; a kill may end who keeps it waiting")]
-    rows.append(_rounds(late))
-    if ending:
-        rows.append(_row("machine tokens", "note", f"end within 14 days or ended lately: {', '.join(ending)}"))
-    return rows
+    return [*rows, _rounds(late), *tokens]
+
+
+async def _tokens(db: Any, *, embedded: bool) -> list[Row]:
+    """Until when tokens work, and whether an admin can sign in at all."""
+    rows = []
+    for one in await local_tokens(db) if embedded else ():
+        days = int((one.left_s or 0.0) // 86_400)
+        dead = one.left_s is None or one.left_s <= 0
+        state = "failed" if dead else "note" if days < 14 else "ok"
+        told = "ended: start the stack again" if dead else f"ends in {days} days; renewed by itself"
+        rows.append(_row(f"{one.name.removeprefix('local-')} token", state, told))
+    for kind, what in (("machines", "machine tokens"), ("people", "tokens of people")):
+        if ending := await names_ending(db, kind):
+            rows.append(_row(what, "note", f"end within 14 days or ended lately: {', '.join(ending)}"))
+    admins = await ways_in(db)
+    able = [one for one in admins if one.able]
+    if not able:
+        names = ", ".join(one.name for one in admins) or "first-admin"
+        told = f"none can sign in ({names}): on this host, `byokeep operator recover NAME`"
+        return [*rows, _row("admins", "failed", told)]
+    bare = [one.name for one in able if not one.password]
+    told = f"{len(able)} can sign in" + (f"; by a token alone, without a password: {', '.join(bare)}" if bare else "")
+    return [*rows, _row("admins", "note" if bare else "ok", told)]
 
 
 def _rounds(late: Mapping[str, bool]) -> Row:

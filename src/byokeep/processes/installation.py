@@ -20,8 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -38,7 +37,9 @@ from byokeep.core.model import Environment, Role
 from byokeep.core.secret import Secret
 from byokeep.jobs import switches
 from byokeep.jobs.gatekeep import close_copy
+from byokeep.kernel.alarm import raise_alert, state_over
 from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.approvals import Approval
 from byokeep.kernel.durable_write import durable_write
 from byokeep.kernel.ports import ArtifactStore, Database
 from byokeep.processes import wiring
@@ -46,7 +47,6 @@ from byokeep.settings import Settings
 from byokeep.tenancy import bootstrap, operators
 
 MACHINES: Final = {"worker": Role.CUSTODIAN, "dispatcher": Role.DISPATCHER, "runner": Role.RUNNER}
-_RENEW_AFTER_S: Final = 30 * 24 * 3600
 _BOUND: Final = "bound"
 _PRIVATE: Final = (b"PRIVATE KEY-----", b'"kty"')  # PEM and JWK
 _PROBED_S: Final = 10.0
@@ -109,34 +109,52 @@ async def _first_identities(settings: Settings) -> None:
         await _renew_machines(place, app)
 
 
-async def recover(settings: Settings, name: str) -> Secret:
-    """Return an invitation for an admin who is locked out; it takes this host's own credentials of the broker."""
+async def recover(settings: Settings, name: str) -> Secret | Approval:
+    """Return an invitation for an admin who is locked out, or the request that another admin must approve first.
+
+    It takes this host's own credentials of the broker, which none but their owner reads; no route leads here.
+    """
     async with wiring.broker_app(settings) as app:
         return await operators.recover(app, name)
 
 
 async def renew_machines(settings: Settings) -> None:
-    """Give each machine of the embedded stack whose token is older than 30 days a new one, in its file."""
-    place = wiring.credentials(settings)
-    if any(_due(place / f"{name}.token") for name in MACHINES):
-        async with wiring.broker_app(settings) as app:
-            await _renew_machines(place, app)
+    """Give each machine of the embedded stack whose token has half of its life over a new one, in its file."""
+    async with wiring.broker_app(settings) as app:
+        await _renew_machines(wiring.credentials(settings), app)
 
 
 async def _renew_machines(place: Path, app: BrokerApp) -> None:
+    """Renew what is due, each machine by itself; one that cannot be is an alert until it was."""
+    failed: ByokeepError | OSError | None = None
     for name, role in MACHINES.items():
-        file = place / f"{name}.token"
-        if not _due(file):
-            continue
-        # Who started with the file as it was goes on with it; a file that somebody took away holds for nobody.
-        overlap_s = bootstrap.OVERLAP_S if file.is_file() else 0
-        token = await bootstrap.local_machine(app, name=f"local-{name}", role=role, overlap_s=overlap_s)
-        if token is not None:
-            await asyncio.to_thread(durable_write, file, token.reveal() + b"\n")
+        key = f"state/machine_token/{name}"
+        try:
+            await _renew(app, place / f"{name}.token", f"local-{name}", role)
+            await state_over(app, key)
+        except (ByokeepError, OSError) as error:
+            failed = error
+            with contextlib.suppress(ByokeepError):  # the database is away: whoever needs it says so
+                await raise_alert(app, reason="machine_token_not_renewed", key=key, severity="critical")
+    if failed is not None:
+        raise failed
 
 
-def _due(file: Path) -> bool:
-    return not file.is_file() or time.time() - file.stat().st_mtime >= _RENEW_AFTER_S
+async def _renew(app: BrokerApp, file: Path, name: str, role: Role) -> None:
+    held = await asyncio.to_thread(_content, file)
+    if held is not None and await bootstrap.token_left_s(app, name, held) > bootstrap.RENEW_LEFT_S:
+        return
+    await asyncio.to_thread(durable_write, file.with_suffix(".probe"), b"-" * 64)  # before the old one gets an end
+    file.with_suffix(".probe").unlink()
+    # Who started with the file as it was goes on with it; a file that somebody took away holds for nobody.
+    overlap_s = 0 if held is None else bootstrap.OVERLAP_S
+    token = await bootstrap.local_machine(app, name=name, role=role, overlap_s=overlap_s)
+    if token is not None:
+        await asyncio.to_thread(durable_write, file, token.reveal() + b"\n")
+
+
+def _content(file: Path) -> bytes | None:
+    return file.read_bytes().strip() if file.is_file() else None
 
 
 async def rotate_leases(settings: Settings, admin_token: Secret | None) -> int:
@@ -273,9 +291,37 @@ async def must_record(app: BrokerApp, *, again_after_s: float = 0.5) -> None:
         )  # fmt: skip
 
 
-async def machines_ending(db: Database) -> list[str]:
-    """Return the names of machines whose last token ends within 14 days, or ended lately."""
-    return await db.read(lambda row: str(row["name"]), "machines_ending", {}, every_client=True)
+async def names_ending(db: Database, kind: str) -> list[str]:
+    """Return the names of ``machines`` or ``people`` whose last token ends within 14 days, or ended lately."""
+    return await db.read(lambda row: str(row["name"]), f"{kind}_ending", {}, every_client=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WayIn:
+    """An active admin: whether with a password, and whether able to sign in now."""
+
+    name: str
+    password: bool
+    able: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLeft:
+    """A machine of the embedded stack, and for how many seconds its newest token works; None: it has none."""
+
+    name: str
+    left_s: float | None
+
+
+async def ways_in(db: Database) -> list[WayIn]:
+    """Return each active admin."""
+    return await db.read(WayIn, "admins_ways_in", {}, every_client=True)
+
+
+async def local_tokens(db: Database) -> list[TokenLeft]:
+    """Return the machines of the embedded stack."""
+    names = [f"local-{name}" for name in MACHINES]
+    return await db.read(TokenLeft, "machines_local", {"names": names}, every_client=True)
 
 
 async def must_be_bounded(db: Database) -> None:

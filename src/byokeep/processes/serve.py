@@ -18,7 +18,8 @@ import logging
 import os
 import signal
 import sys
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -31,6 +32,7 @@ from byokeep.adapters.passwords import Passwords
 from byokeep.browser.ephemeral import Rooms, swept
 from byokeep.core.errors import ByokeepError
 from byokeep.jobs.gatekeep import at_start
+from byokeep.kernel.app import App
 from byokeep.kernel.store_recording import probe
 from byokeep.process import WORKER_READY, say_ready
 from byokeep.processes import wiring
@@ -137,7 +139,9 @@ async def _worker(settings: Settings, memory: Rooms) -> None:
     async with wiring.worker_app(settings, memory) as (queue, app, profiles, keys), swept(memory, _swept):
         if profiles is not None:
             await must_write_once(profiles.artifacts)
-        await run_worker(queue, app, profiles, keys, ready=partial(say_ready, settings.path("log_dir") / WORKER_READY))
+        ready = partial(say_ready, settings.path("log_dir") / WORKER_READY)
+        async with _own_token(app, settings):
+            await run_worker(queue, app, profiles, keys, ready=ready)
 
 
 def _swept(count: int, code: str) -> None:
@@ -147,8 +151,23 @@ def _swept(count: int, code: str) -> None:
 async def _refresher(settings: Settings) -> None:
     from byokeep.accounts.tasks import run as run_refresher  # noqa: PLC0415 - see the top
 
-    async with wiring.refresher_app(settings) as app:
+    async with wiring.refresher_app(settings) as app, _own_token(app, settings):
         await run_refresher(app)
+
+
+@asynccontextmanager
+async def _own_token(app: App, settings: Settings) -> AsyncIterator[None]:
+    """Keep this process's machine token alive; of the embedded stack the supervisor does."""
+    from byokeep.worker.own_token import keep  # noqa: PLC0415 - see the top
+
+    if settings.embedded_database:
+        yield
+        return
+    keeping = asyncio.create_task(keep(app, wiring.custodian_settings(settings)))
+    try:
+        yield
+    finally:
+        keeping.cancel()
 
 
 async def _listen(api: Any, listen: str, socket: Path | None = None) -> None:

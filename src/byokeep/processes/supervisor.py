@@ -194,7 +194,7 @@ class Stack:
                 await self._renew()
 
     async def _renew(self) -> None:
-        """Renew the tokens of this stack's machines that are due; one that cannot be now is tried in an hour."""
+        """Renew the tokens of this stack's machines that are due; one that cannot be now is tried at the next round."""
         try:
             await renew_machines(self.settings)
         except (ByokeepError, OSError) as error:

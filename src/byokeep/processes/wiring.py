@@ -355,12 +355,16 @@ def _common(settings: Settings, db: PostgresDatabase, installation: UUID) -> dic
     }  # fmt: skip
 
 
-def _custodian(settings: Settings) -> BrokerCustodian:
-    broker = ClientSettings(
+def custodian_settings(settings: Settings) -> ClientSettings:
+    """Return with what the worker and the refresher call the broker."""
+    return ClientSettings(
         broker_url=broker_url(settings), runner_token_file=credentials(settings, "worker.token"),
         broker_ca_file=settings.file("broker_ca_file"), store_ca_file=settings.file("store_ca_file"),
     )  # fmt: skip
-    return BrokerCustodian(broker, settings.environment)
+
+
+def _custodian(settings: Settings) -> BrokerCustodian:
+    return BrokerCustodian(custodian_settings(settings), settings.environment)
 
 
 def _account_hasher(settings: Settings) -> Callable[[str], str]:

@@ -80,7 +80,8 @@ async def authenticate(app: WebApp | KillApp, token: str, request_id: UUID) -> A
     held = found["held"] is True
     return Actor(
         id=found["subject_id"], roles=roles, clients=clients, request_id=request_id, held=held,
-        held_until=found["held_until"] if held else None, name=found["name"],
+        held_until=found["held_until"] if held else None, name=found["name"], token_id=found["token_id"],
+        token_since=found["token_since"], token_until=found["token_until"],
     )  # fmt: skip
 
 

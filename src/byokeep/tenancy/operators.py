@@ -57,25 +57,52 @@ async def bootstrap(app: BrokerApp) -> Secret:
     return issued.value
 
 
-async def recover(app: BrokerApp, name: str) -> Secret:
+async def recover(app: BrokerApp, name: str) -> Secret | Approval:
     """Return an invitation for an admin who is locked out: whoever has the host's own credentials may ask.
 
-    An admin whom another stopped within the last day is one again.
+    Where another admin can sign in it takes their approval: the request is returned, and the same call once more
+    collects it. One that nobody answers for the time of a hold is let pass: they may have lost their way in as well. An
+    admin whom another stopped within the last day is one again, without asking that other.
 
     Raises:
         NotFound: ``no_such_admin``: no such admin of that name.
     """
+    host = app.system()
     async with app.db.begin(every_client=True) as tx:
         await tx.all(None, "subject_lock")
         admin = next((one for one in await tx.all(Subject, "subjects_list", limit=MAX_ROWS) if one.name == name), None)
-        if admin is not None and _counts_on(app, admin):
+        stopped = admin is not None and _counts_on(app, admin)
+        if admin is not None and stopped:
             back = replace(admin, state="active", roles=frozenset({Role.ADMIN}))
-            admin = await tokens.put(tx, app, app.system(), back, new=False, reason="change")
+            admin = await tokens.put(tx, app, host, back, new=False, reason="change")
         if admin is None or not _is_admin(admin):
             raise NotFound("no_such_admin", next_step="Name an active admin, such as first-admin.")
+        if not stopped and (asked := await _ask_to_recover(tx, app, admin)) is not None:
+            return asked
         await open_alert(tx, app, None, reason="admin_recovered", key=f"recovered/{admin.id}", object_id=admin.id)
-        issued = await tokens.new_token(tx, app, app.system(), admin, kind="invitation", life_s=BOOTSTRAP_S)
+        issued = await tokens.new_token(tx, app, host, admin, kind="invitation", life_s=BOOTSTRAP_S)
     return issued.value
+
+
+async def _ask_to_recover(tx: Tx, app: BrokerApp, admin: Subject) -> Approval | None:
+    """Return the request that another admin must still approve; None: go on."""
+    host, hold_s = app.system(), app.limits.approval_hold_s
+    if not await tx.one(int, "admins_others", id=admin.id):
+        return None
+    scope, epoch = f"recover:{admin.id}", admin.record_seq or 0
+    if await approvals.collect(tx, host, action=approvals.ISSUE_TOKEN, scope=scope, epoch=epoch) is not None:
+        return None
+    what = f"let the admin {admin.name} in again, which somebody asks for on the host"
+    request = await approvals.ask(
+        tx, app, host.id, action=approvals.ISSUE_TOKEN, scope=scope, epoch=epoch, asked=tokens.asked(admin, what),
+        reason="recover", life_s=hold_s + approvals.LIFE_S,
+    )  # fmt: skip
+    if (request.expires_at - app.clock.now()).total_seconds() <= approvals.LIFE_S:
+        return None
+    if not request.repeated:
+        await tx.append(tokens.intended(host, admin))
+        await open_alert(tx, app, None, reason="admin_recovery_asked", object_id=admin.id)
+    return request
 
 
 async def create_subject(

@@ -37,8 +37,8 @@ class GivenReply(Reply, of=Given, shows="kind by at"):
     """A credential of the caller that somebody else issued."""
 
 
-class SelfReply(Reply, of=Actor, shows="id name roles clients approvals_held=held held_until"):
-    """Who calls; ``clients`` is null for all of them."""
+class SelfReply(Reply, of=Actor, shows="id name roles clients approvals_held=held held_until token_since token_until"):
+    """Who calls, and from when to when the token works that was shown; ``clients`` is null for all of them."""
 
     issued_by_others: list[GivenReply]
 

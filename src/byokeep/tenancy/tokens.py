@@ -11,7 +11,8 @@ Rules
 - A login answers the same for an unknown name, a wrong password and a disabled person, at the same cost (S-ASVS-24).
 - A new password ends every session of its owner (S-ASVS-21). Nobody sets another's.
 - The broker looks every hour for machines whose last token ends within 14 days, or has ended: one open alert for each.
-  The same for people's API tokens, but for those given for 14 days or less.
+  The same for people's API tokens, but for those given for 14 days or less. That no admin can sign in is an alert too,
+  until one can. A custodian, which is a process of ours, renews its own token; nobody else's is prolonged by itself.
 
 It may not decide who may do what: that is :mod:`byokeep.tenancy.operators`. It may not remember a token: what its
 holder forgot is replaced.
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final, Protocol
 from uuid import UUID
@@ -33,7 +34,7 @@ from byokeep.core.model import Actor, Role
 from byokeep.core.policy import Verb
 from byokeep.core.secret import Secret
 from byokeep.kernel import approvals
-from byokeep.kernel.alarm import unblocked
+from byokeep.kernel.alarm import state_over, unblocked
 from byokeep.kernel.app import App, BrokerApp, WebApp
 from byokeep.kernel.approvals import Approval
 from byokeep.kernel.command import command, open_alert, permit, recorded, refuse_login
@@ -191,9 +192,13 @@ SESSION_S: Final = 8 * 3600  # absolute life of a session
 DAY_S: Final = 86_400
 TOKEN_DAYS: Final = 30  # runbook 6.1: internal service tokens
 MAX_TOKEN_DAYS: Final = 90
+SHORT: Final = timedelta(days=14)  # a token of no longer life is renewed by whoever took it so short
 MAX_OVERLAP_S: Final = 7 * DAY_S
 MIN_PASSWORD: Final = 12  # bytes
 MAX_PASSWORD: Final = 256
+
+
+NO_ADMIN_KEY: Final = "state/no_admin"
 
 
 class PasswordCheck(Protocol):
@@ -212,6 +217,7 @@ async def issue_token(
     """Issue a token for a machine or for oneself, or an invitation for somebody else; older ones of its kind end.
 
     A machine's takes a second admin, who approves the request that is returned; asked for once more it is issued then.
+    A custodian renews its own: where several hold one token, each ends the one that it showed and no other's.
 
     Args:
         days: Life, 1 to 90 days.
@@ -238,12 +244,21 @@ async def issue_token(
         kind = "api" if own or subject.kind == "machine" else "invitation"
         if kind == "invitation":
             await _tell_of_invitation(tx, app, actor, subject)
-        approval = await _approval(tx, app, actor, subject, days)
+        renewal = own and Role.CUSTODIAN in actor.roles and days <= TOKEN_DAYS and _is_long(actor)
+        approval = None if renewal else await _approval(tx, app, actor, subject, days)
         if isinstance(approval, Approval):
             return approval
         issued = await new_token(tx, app, actor, subject, kind=kind, life_s=days * DAY_S, approval=approval)
-        await revoke_all(tx, actor, subject_id, kind=kind, but=issued.token.id, in_s=overlap_s)
+        if renewal:
+            await end_token(tx, actor, await tx.one(SubjectToken, "token_get", id=actor.token_id), in_s=overlap_s)
+        else:
+            await revoke_all(tx, actor, subject_id, kind=kind, but=issued.token.id, in_s=overlap_s)
     return issued
+
+
+def _is_long(actor: Actor) -> bool:
+    """Whether the token that was shown was given for long: a short one ends by the will of who gave it."""
+    return bool(actor.token_since and actor.token_until and actor.token_until - actor.token_since > SHORT)
 
 
 async def _approval(tx: Tx, app: BrokerApp, actor: Actor, subject: Subject, days: int) -> Approval | UUID | None:
@@ -268,8 +283,9 @@ async def _approval(tx: Tx, app: BrokerApp, actor: Actor, subject: Subject, days
 
 
 def intended(actor: Actor, subject: Subject) -> Event:
-    """Return the record that somebody asks for, or approves, a token of a machine."""
-    return _event(EventName.TOKEN_ISSUED, actor, subject.id, Outcome.INTENDED, kind="api")
+    """Return the record that somebody asks for, or approves, a machine's token or an admin's recovery."""
+    kind = "api" if subject.kind == "machine" else "invitation"
+    return _event(EventName.TOKEN_ISSUED, actor, subject.id, Outcome.INTENDED, kind=kind)
 
 
 async def _tell_of_invitation(tx: Tx, app: BrokerApp, actor: Actor, subject: Subject) -> None:
@@ -463,4 +479,9 @@ async def watch_tokens(app: BrokerApp) -> int:
         for reason, one in ending:
             key = f"{reason}/{one}"
             await open_alert(tx, app, None, reason=reason, key=key, severity="warning", object_id=one)
+        able = await tx.one(lambda row: int(row["able"]), "admins_able")
+        if not able:
+            await open_alert(tx, app, None, reason="no_admin_can_sign_in", key=NO_ADMIN_KEY)
+    if able:
+        await state_over(app, NO_ADMIN_KEY)
     return len(ending)

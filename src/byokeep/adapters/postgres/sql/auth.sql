@@ -2,7 +2,7 @@
 
 -- name: auth_token
 -- `mark` and `clients` are all that the records are asked about: who has seen them agree need not ask again.
-SELECT t.id AS token_id, t.kind, s.id AS subject_id, s.roles, s.all_clients,
+SELECT t.id AS token_id, t.kind, t.created_at AS token_since, t.expires_at AS token_until, s.id AS subject_id, s.roles, s.all_clients,
        s.name, s.held_until, s.held_until > clock_timestamp() AS held,
        t.revoked_at IS NULL AND t.expires_at > clock_timestamp() AND s.state = 'active' AS live,
        ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,

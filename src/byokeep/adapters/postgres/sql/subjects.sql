@@ -55,6 +55,17 @@ SELECT count(*) AS found FROM byokeep.subject WHERE state = 'active' AND 'admin'
 SELECT count(*) FILTER (WHERE stopped_until IS NULL) AS able, max(stopped_until) AS stopped_until
   FROM byokeep.able_admins();
 
+-- name: admins_others
+-- Who could agree to another admin's recovery: whom nobody stopped.
+SELECT count(*) AS found FROM byokeep.able_admins() a WHERE a.id <> :id AND a.stopped_until IS NULL;
+
+-- name: admins_ways_in
+-- The admins, and by what each could sign in now.
+SELECT s.name, s.password_phc IS NOT NULL AS password, EXISTS (
+       SELECT FROM byokeep.able_admins() a WHERE a.id = s.id AND a.stopped_until IS NULL) AS able
+  FROM byokeep.subject s
+ WHERE s.kind = 'operator' AND s.state = 'active' AND 'admin' = ANY (s.roles) ORDER BY s.name LIMIT 200;
+
 -- name: machine_own
 SELECT byokeep.machine_own(CAST(:id AS uuid), CAST(:actor AS uuid)) AS own;
 
@@ -72,6 +83,20 @@ SELECT id, subject_id, kind, created_at, expires_at, revoked_at
 
 -- name: token_get
 SELECT id, subject_id, kind, created_at, expires_at, revoked_at FROM byokeep.api_token WHERE id = :id;
+
+-- name: token_left
+-- How long a machine's token, known by its hash, still works.
+SELECT extract(epoch FROM t.expires_at - now())::double precision AS left_s
+  FROM byokeep.api_token t
+  JOIN byokeep.subject s ON s.id = t.subject_id
+ WHERE t.keyed_hash = :keyed_hash AND s.kind = 'machine' AND s.name = :name AND t.revoked_at IS NULL;
+
+-- name: machines_local
+-- The machines of the embedded stack, and for how long their newest token works.
+SELECT s.name, extract(epoch FROM max(t.expires_at) - now())::double precision AS left_s
+  FROM byokeep.subject s
+  LEFT JOIN byokeep.api_token t ON t.subject_id = s.id AND t.revoked_at IS NULL
+ WHERE s.kind = 'machine' AND s.name = ANY (CAST(:names AS text[])) GROUP BY s.name ORDER BY s.name;
 
 -- name: tokens_list
 SELECT id, subject_id, kind, created_at, expires_at, revoked_at FROM byokeep.api_token

@@ -266,6 +266,11 @@ BEGIN
     -- A machine's token is the machine. Used in this transaction by who asked, approved by another, for exactly this.
     IF v_whose.kind = 'machine' AND NOT byokeep.machine_own(p_subject, p_actor)
         AND (SELECT count(*) FROM byokeep.able_admins()) > 1
+        -- A process of ours prolongs its own, while it works and for no longer than a token is given: tokens.py, SHORT.
+        AND NOT (v_self AND v_whose.roles = ARRAY['custodian'] AND p_life_s <= 2592000
+                 AND EXISTS (SELECT FROM byokeep.api_token t
+                              WHERE t.subject_id = p_subject AND t.revoked_at IS NULL AND t.expires_at > now()
+                                AND t.expires_at > t.created_at + interval '14 days'))
         AND NOT EXISTS (SELECT FROM byokeep.approval a
                          WHERE a.id = p_approval AND a.action = 'issue_token' AND a.requested_by = p_actor
                            AND a.approved_by <> p_actor AND a.used_at >= now() AND a.used_at < a.expires_at

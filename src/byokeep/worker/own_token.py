@@ -1,0 +1,73 @@
+"""The machine token that a worker or refresher works with: renewed by itself, in its file, long before its end.
+
+Rules
+- Half of the longest life before the end it asks the broker, which issues it another and lets the old one go on for a
+  week: whoever read the file before, and a copy of it on another host, works on and renews its own.
+- Nothing is issued while the file cannot be written. The file holds the old token or the new one; both work.
+- Whoever gave a token for two weeks or less wants it to end: it is left to do so.
+- One that cannot be renewed is an alert, two weeks before anything stops.
+- Of the embedded stack the supervisor renews the files, for those of runners and dispatchers are among them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from byokeep.client.http import Broker
+from byokeep.client.settings import ClientSettings, read_token
+from byokeep.core.errors import ByokeepError, Denied
+from byokeep.core.secret import Secret
+from byokeep.kernel.app import App
+from byokeep.kernel.command import open_alert
+from byokeep.kernel.durable_write import draft
+from byokeep.telemetry.log import get_log
+from byokeep.tenancy.bootstrap import OVERLAP_S, RENEW_LEFT_S
+from byokeep.tenancy.tokens import SHORT, TOKEN_DAYS
+
+_EVERY_S: Final = 3600.0
+
+
+async def keep(app: App, settings: ClientSettings) -> None:
+    """Renew this process's token whenever it is due, until cancelled."""
+    while True:
+        try:
+            if await renew(settings):
+                get_log().info("token_renewed")
+        except (ByokeepError, OSError) as error:
+            code = error.code if isinstance(error, ByokeepError) else f"errno/{error.errno}"
+            get_log().error("tokens_not_renewed", code=code)
+            with suppress(ByokeepError):  # the database is away: whoever needs it says so
+                async with app.db.begin(every_client=True) as tx:
+                    await open_alert(tx, app, app.system(), reason="machine_token_not_renewed")
+        await asyncio.sleep(_EVERY_S * (0.75 + secrets.randbelow(500) / 1000))
+
+
+async def renew(settings: ClientSettings) -> bool:
+    """Renew the token in a file if it is due; returns whether it was.
+
+    Raises:
+        Denied: ``not_renewed``: the broker issues none to this machine; and as :meth:`Broker.call`.
+        OSError: The file cannot be written; the old token goes on.
+    """
+    file = settings.runner_token_file
+    token, broker = read_token(file), Broker(settings)
+    try:
+        me = await broker.call("GET", "/v1/self", token)
+        since, until = (datetime.fromisoformat(str(me[name])) for name in ("token_since", "token_until"))
+        if until - since <= SHORT or until - datetime.now(UTC) > timedelta(seconds=RENEW_LEFT_S):
+            return False
+        # The draft is there before the old token is given an end, and takes the file's place when it is synced.
+        with draft(file) as beside:
+            body = {"days": TOKEN_DAYS, "overlap_s": OVERLAP_S}
+            reply = await broker.call("POST", f"/v1/machines/{me['id']}/tokens", token, body)
+            if "token" not in reply:
+                raise Denied("not_renewed", next_step="An admin issues it another: `byokeep operator token`.")
+            beside.write(Secret(str(reply.pop("token"))).reveal() + b"\n")
+    finally:
+        await broker.close()
+        token.wipe()
+    return True
