@@ -283,6 +283,8 @@ async def test_people_machines_and_tokens(desk: Desk, tmp_path: Path) -> None:
     second = ids(await desk.json("operator", "create", "eva", "--role", "admin", "--all-clients", who="admin"))
     await desk.ok("operator", "token", second, "--save", str(tmp_path / "eva.token"), who="admin")
     await signed_in(desk, "eva", tmp_path / "eva.token")
+    lost = done(await desk.shell.run("operator", "recover", "first-admin", "--save", str(tmp_path / "not yet")))
+    assert ("byokeep approve " in lost.err, (tmp_path / "not yet").exists()) == (True, False), lost.said
     asked = await desk.ok("operator", "machine", "runner-8", "--role", "runner", "--all-clients", who="admin")
     request = UUID.findall(asked.err.partition("byokeep approve ")[2])[0]
     waiting = done(await desk.shell.run("approve", token=tmp_path / "eva.token"))
