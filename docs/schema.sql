@@ -407,6 +407,31 @@ CREATE TABLE byokeep.lease (
 CREATE INDEX lease_client_issued_at_ix ON byokeep.lease USING btree (client_id, issued_at);
 CREATE INDEX lease_issued_at_ix ON byokeep.lease USING btree (issued_at);
 
+CREATE TABLE byokeep.notification (
+    id uuid NOT NULL,
+    client_id uuid,
+    source text NOT NULL,
+    about text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    stage text NOT NULL,
+    target text NOT NULL,
+    code text NOT NULL,
+    urgent boolean NOT NULL,
+    made_at timestamp with time zone NOT NULL,
+    next_at timestamp with time zone NOT NULL,
+    tries integer NOT NULL DEFAULT 0,
+    failure text NOT NULL DEFAULT ''::text,
+    sent_at timestamp with time zone,
+    CONSTRAINT notification_about_ck CHECK ((about ~ '^[A-Za-z0-9_.:/-]{1,128}$'::text)),
+    CONSTRAINT notification_once_uq UNIQUE (source, about, at, stage, target),
+    CONSTRAINT notification_pk PRIMARY KEY (id),
+    CONSTRAINT notification_source_ck CHECK ((source = ANY (ARRAY['alert'::text, 'due'::text]))),
+    CONSTRAINT notification_target_ck CHECK ((target ~ '^[a-z][a-z0-9_-]{0,31}$'::text)),
+    CONSTRAINT notification_words_ck CHECK (((stage ~ '^[a-z][a-z0-9_]{0,31}$'::text) AND (code ~ '^[a-z][a-z0-9_]{0,63}$'::text) AND (failure ~ '^[a-z0-9_]{0,63}$'::text)))
+);
+CREATE INDEX notification_sent_ix ON byokeep.notification USING btree (target, sent_at) WHERE (sent_at IS NOT NULL);
+CREATE INDEX notification_waiting_ix ON byokeep.notification USING btree (target, next_at) WHERE (sent_at IS NULL);
+
 CREATE TABLE byokeep.permit (
     id uuid NOT NULL,
     client_id uuid NOT NULL,

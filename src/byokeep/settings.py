@@ -96,6 +96,7 @@ class Settings:
         artifact_store: Where sealed profiles lie: a directory, or ``s3://bucket`` or ``s3://bucket/prefix``.
         artifact_endpoint, artifact_ca_file: The S3 server and the PEM of its issuer; empty = AWS, the system's.
         artifact_credentials_file: Of S3, in AWS's format, 0600; empty = the machine's role.
+        notify_dir: Where the 0600 files NAME.url are, each with the address of a target of messages.
         room_dir: Where plain profiles lie while they are in use, in memory; empty = one of our own.
         room_mebibytes: How much the rooms of a process hold together.
         run_dir: Where the worker leaves the address of a browser that waits for a person, for people on its host.
@@ -142,6 +143,7 @@ class Settings:
     artifact_endpoint: str = ""
     artifact_ca_file: str = ""
     artifact_credentials_file: str = ""
+    notify_dir: str = ""
     room_dir: str = ""
     room_mebibytes: int = 1024
     run_dir: str = ""
@@ -179,6 +181,7 @@ class Settings:
             "log_dir": "logs",
             "checkpoint_dir": "checkpoints",
             "slots_dir": "slots",
+            "notify_dir": "notify",
             "run_dir": "run",
             "proofs_dir": "proofs",
             "artifact_store": "artifacts",

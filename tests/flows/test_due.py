@@ -16,6 +16,8 @@ from uuid import UUID
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
+from byokeep.kernel.app import App
+from byokeep.operations.notify import NotifyApp, deliver
 from tests.support.broker import listening
 from tests.support.cli import Ran, Shell
 from tests.support.ports import free_port
@@ -141,12 +143,53 @@ async def test_what_is_overdue_replaced_doubted_or_without_a_date_is_on_the_list
         UPDATE byokeep.profile SET due_at = NULL WHERE id = '{profile}'""")
     assert await states() == {"key": ("overdue", ""), "profile": ("unknown", "")}
     assert (await due(vault))["digest"] != before
-    assert (await vault.desk.put(client, vault.desk.canary()))[0] == 202  # not yet verified
-    assert (await states())["key"] == ("under_way", "")
-    await vault.desk.work()
-    assert "key" not in await states()
     said = {"to": "compromised", "reason": "seen_in_chat"}
     assert (await vault.call("POST", f"/v1/refs/{ref}/state", said))[0] == 200
     assert (await states())["key"] == ("overdue", "compromised")
     await vault.desk.onboard(client)
     assert "key" not in await states()
+    assert (await vault.desk.put(client, vault.desk.canary()))[0] == 202  # not yet verified
+    assert (await states())["key"] == ("under_way", "")
+
+
+async def test_a_message_is_tried_on_the_way_of_every_alert(vault: Vault, tmp_path: Path) -> None:
+    """`notify test` tells what each target made of it; without one it says so; who may not, and whose it is not."""
+    taken: list[str] = []
+
+    async def send(target: str, title: str, body: str) -> str:
+        taken.append(f"{target} {body}")
+        return "" if target == "oncall" else "not_delivered"
+
+    names: list[str] = []
+    worker = vault.desk.worker
+    app = NotifyApp(
+        **{name: getattr(worker, name) for name in App.__dataclass_fields__}, targets=lambda: names, send=send
+    )
+    stop = asyncio.Event()
+
+    async def rounds() -> None:
+        while not stop.is_set():
+            await deliver(app)
+            await asyncio.sleep(0.1)
+
+    going = asyncio.create_task(rounds())
+    async with served(vault.desk, tmp_path) as shell:
+        names.append("oncall")
+        ran = await shell("notify", "test", who="operator")
+        assert (ran.code, [(one["target"], one["state"]) for one in ran.document]) == (0, [("oncall", "sent")])
+        names.append("other")
+        ran = await shell("notify", "test", who="operator")
+        assert ran.code == 4
+        assert {(one["target"], one["state"], one["failure"]) for one in ran.document} >= {
+            ("oncall", "sent", ""), ("other", "failing", "not_delivered")
+        }  # fmt: skip
+        shown = await shell("notify", "list", json=False)
+        assert "not_delivered" in shown.out
+    stop.set()
+    await going
+    still_open = "SELECT count(*) FROM byokeep.alert WHERE reason = 'notification_test' AND closed_at IS NULL"
+    assert vault.sql(still_open).strip() == "0"
+    assert all("notification_test" in one for one in taken)
+    assert (await vault.call("POST", "/v1/notifications/test", who="auditor"))[0] == 403
+    one = vault.desk.stand.subject("auditor", clients=(await vault.client(),))
+    assert await vault.call("GET", "/v1/notifications", who=one) == (200, {"notifications": []})

@@ -66,6 +66,7 @@ for _group, _commands in (
         "audit": ("audit", "Read, verify, reconcile and export the audit."),
         "evidence": ("evidence", "Show, export and verify the evidence of a procedure."),
         "alert": ("alert", "List and close alerts."),
+        "notify": ("notify", "Messages to people: what was sent, and whether it arrives."),
         "leaks": ("leaks", "Search files and processes for secrets that must not be there."),
     }),
     (_PEOPLE, {

@@ -14,9 +14,9 @@ from cyclopts import App, Parameter
 
 from byokeep.cli.api import Listing, call, run, tell, tell_all
 from byokeep.cli.choices import DueKind
-from byokeep.cli.names import Key
+from byokeep.cli.names import Client, Key
 from byokeep.cli.new_file import new_file
-from byokeep.cli.terminal import called, clean, say, session
+from byokeep.cli.terminal import called, say, session
 
 app: Final = App(name="rotate")
 _COLUMNS: Final = ("due_at", "state", "days", "kind", "name", "client_id", "command")
@@ -29,7 +29,7 @@ Accept = Literal["not_rehearsed", "other_account", "revoke_by_hand", "soak_unkno
 
 @app.command
 def due(
-    *, client: UUID | None = None, kind: DueKind | None = None, until: str | None = None,
+    *, client: Client | None = None, kind: DueKind | None = None, until: str | None = None,
     file: Annotated[Path | None, Parameter(name="--csv")] = None,
 ) -> None:  # fmt: skip
     """List what is to be rotated, renewed or consented to, of every kind, by date, with the command that does it.
@@ -37,7 +37,7 @@ def due(
     What is overdue, and what has no date, is always on the list. The digest names the list as it stands, for whoever
     signs it off; that you saw it is on record.
 
-    Example: byokeep rotate due --client $CLIENT
+    Example: byokeep rotate due --client "Acme Bakery"
 
     Example: byokeep rotate due --until 90d --csv due.csv
 
@@ -163,7 +163,7 @@ def rollback(rotation: UUID) -> None:
 def _show(found: dict[str, Any]) -> None:
     note = found["next_step"]
     if not session().as_json:
-        steps = [f"{one['step']} (record {one['seq']}, {clean(one['at'])})" for one in found.pop("steps")]
+        steps = [f"{one['step']} (record {one['seq']}, {one['at'][:16]}Z)" for one in found.pop("steps")]
         found |= {"done": ", ".join(steps) or "nothing yet", "missing": ", ".join(found["missing"]) or "nothing"}
         found.pop("next_step")
     tell(found, title="Rotation", note=f"Next: {note}")

@@ -197,6 +197,7 @@ class EventName(StrEnum):
     EVIDENCE_SIGNED = "evidence.signed", "sop version provider"
     EVIDENCE_READ = "evidence.read", "sop"
     DUE_LISTED = "due.listed", "count digest"
+    NOTIFIED = "notification.sent", "target count"
     ALERT_RAISED = "alert.raised", "alert chain severity"
     ALERT_CLOSED = "alert.closed", "alert"
 

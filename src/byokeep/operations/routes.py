@@ -1,8 +1,9 @@
-"""Routes of the due list."""
+"""Routes of the due list, and of messages to people."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
+from uuid import UUID
 
 from fastapi import APIRouter, Request
 
@@ -13,8 +14,9 @@ from byokeep.http.openapi import ID, INSTANT, Routes, parameters, refusals
 from byokeep.http.reply import Reply
 from byokeep.http.request import Authenticator, instant, query_of
 from byokeep.kernel.app import WebApp
-from byokeep.operations import due
+from byokeep.operations import due, notify
 from byokeep.operations.due import DueItem, DueKind, DueList
+from byokeep.operations.notify import Notification
 
 _KIND: Final = {"type": "string", "enum": [kind.value for kind in DueKind]}
 
@@ -29,6 +31,25 @@ class DueListReply(Reply, of=DueList, shows="until digest more"):
     """What is due, the earliest first; the digest names the list for whoever signs it off."""
 
     items: list[DueReply]
+
+
+class NotificationReply(
+    Reply, of=Notification,
+    shows="id made_at source code stage about client client_id target state tries failure sent_at",
+):  # fmt: skip
+    """A reminder or an alert for one target."""
+
+
+class NotificationsReply(Reply):
+    """The newest messages, those that wait first."""
+
+    notifications: list[NotificationReply]
+
+
+class TestReply(Reply):
+    """The alert that was raised to be told."""
+
+    alert: UUID
 
 
 def router(app: WebApp, auth: Authenticator) -> APIRouter:
@@ -51,5 +72,17 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
             kind=DueKind(given["kind"]) if "kind" in given else None,
             until=instant(given["until"], step) if "until" in given else None,
         )  # fmt: skip
+
+    @routes.get("/notifications", response_model=NotificationsReply, openapi_extra=parameters({"alert_id": ID}))
+    async def list_notifications(request: Request, actor: Actor) -> dict[str, Any]:
+        """List the newest messages to people, of all alerts and reminders or of one alert."""
+        given = query_of(request, "alert_id")
+        about = parse_client_id(given["alert_id"]) if "alert_id" in given else None
+        return {"notifications": await notify.list_notifications(app, actor, about=about)}
+
+    @routes.post("/notifications/test", response_model=TestReply)
+    async def send_test(actor: Actor) -> dict[str, Any]:
+        """Raise an alert that every target is told of at once."""
+        return {"alert": await notify.send_test(app, actor)}
 
     return routes

@@ -136,12 +136,12 @@ async def _killswitch(settings: Settings) -> None:
 async def _worker(settings: Settings, memory: Rooms) -> None:
     from byokeep.worker.tasks import run as run_worker  # noqa: PLC0415 - see the top
 
-    async with wiring.worker_app(settings, memory) as (queue, app, profiles, keys), swept(memory, _swept):
+    async with wiring.worker_app(settings, memory) as (queue, app, profiles, keys, notify), swept(memory, _swept):
         if profiles is not None:
             await must_write_once(profiles.artifacts)
         ready = partial(say_ready, settings.path("log_dir") / WORKER_READY)
         async with _own_token(app, settings):
-            await run_worker(queue, app, profiles, keys, ready=ready)
+            await run_worker(queue, app, profiles, keys, notify, ready=ready)
 
 
 def _swept(count: int, code: str) -> None:

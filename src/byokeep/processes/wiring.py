@@ -30,6 +30,7 @@ from byokeep.adapters.files.profile_notes import HandOffNotes, ProofFiles
 from byokeep.adapters.files.reserve import Reserves
 from byokeep.adapters.files.slots import SlotDirectory
 from byokeep.adapters.files.tombstones import TombstoneFile
+from byokeep.adapters.notify.target import AppriseTargets
 from byokeep.adapters.openbao import ports
 from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, audit_files
@@ -48,6 +49,7 @@ from byokeep.core.secret import Secret
 from byokeep.http.emergency import Emergency
 from byokeep.kernel.app import BrokerApp, KillApp, ServiceLimits, WebApp, WorkerApp
 from byokeep.kernel.ports import ArtifactStore, CheckOutcome
+from byokeep.operations.notify import NotifyApp
 from byokeep.procedures import PROCEDURES
 from byokeep.profiles.kek import KekApp
 from byokeep.profiles.login import ProfileApp
@@ -146,6 +148,12 @@ def rooms(settings: Settings) -> Rooms:
         Unavailable: ``no_memory_backed_place``.
     """
     return prepare(settings.file("room_dir"), settings.room_mebibytes)
+
+
+def notifier(settings: Settings) -> AppriseTargets:
+    """Return where messages to people go."""
+    production = settings.environment is Environment.PRODUCTION
+    return AppriseTargets(settings.path("notify_dir").absolute(), read=read_private, production=production)
 
 
 def broker_url(settings: Settings) -> str:
@@ -274,7 +282,7 @@ async def kill_lane(settings: Settings, app: BrokerApp) -> AsyncIterator[BrokerA
 @asynccontextmanager
 async def worker_app(
     settings: Settings, memory: Rooms
-) -> AsyncIterator[tuple[Queue, WorkerApp, ProfileApp | None, KekApp]]:
+) -> AsyncIterator[tuple[Queue, WorkerApp, ProfileApp | None, KekApp, NotifyApp]]:
     """Build ``byokeep worker``'s queue (not opened) and ports; closes them at the end.
 
     Args:
@@ -295,7 +303,9 @@ async def worker_app(
         app = WorkerApp(**common, custodian=custodian, identify=noted(ask), search_logs=_log_files(settings).search)
         keks = KekApp(**common, artifacts=artifact_store(settings), custodian=custodian)
         profiles = _profile_app(settings, common, memory, custodian, hasher)
-        yield build_app(database_url(settings, "byokeep_worker")), app, profiles, keks
+        out = notifier(settings)
+        notify = NotifyApp(**common, targets=out.names, send=out.send)
+        yield build_app(database_url(settings, "byokeep_worker")), app, profiles, keks, notify
 
 
 def _profile_app(

@@ -28,6 +28,8 @@ from byokeep.kernel.app import WorkerApp
 from byokeep.keys.onboard import sweep_orphans
 from byokeep.keys.verify_key import Task, verify_key, waits
 from byokeep.keys.webhooks import sweep_webhooks
+from byokeep.operations import tasks as operations
+from byokeep.operations.notify import NotifyApp
 from byokeep.profiles import kek_tasks, tasks
 from byokeep.profiles.kek import KekApp
 from byokeep.profiles.login import ProfileApp
@@ -156,7 +158,8 @@ async def take_up_again(queue: Queue) -> int:
 
 
 async def run(
-    queue: Queue, app: WorkerApp, profiles: ProfileApp | None, keys: KekApp, *, ready: Callable[[], object]
+    queue: Queue, app: WorkerApp, profiles: ProfileApp | None, keys: KekApp, notify: NotifyApp, *,
+    ready: Callable[[], object]
 ) -> None:
     """Run tasks until SIGTERM or SIGINT; tasks under way get ten seconds.
 
@@ -165,10 +168,12 @@ async def run(
         app: The worker's ports.
         profiles: Its ports for browser profiles; None where it cannot look after any.
         keys: Its ports for the keys that guard these.
+        notify: Its ports for messages to people.
         ready: Called when the queue is open.
     """
     register(queue, app)
     kek_tasks.register(queue, keys)
+    operations.register(queue, notify)
     if profiles is not None:
         tasks.register(queue, profiles)
     async with queue.open_async():

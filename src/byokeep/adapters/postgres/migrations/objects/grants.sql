@@ -28,7 +28,8 @@ GRANT SELECT ON byokeep.client, byokeep.credential_ref, byokeep.sop_run, byokeep
     byokeep.account_grant, byokeep.connection, byokeep.refresh_journal, byokeep.reenabling, byokeep.scheduled_effect,
     byokeep.platform_app, byokeep.profile, byokeep.profile_account, byokeep.profile_generation, byokeep.profile_opening,
     byokeep.profile_work, byokeep.profile_incident, byokeep.profile_incident_item, byokeep.kek_version,
-    byokeep.kek_rotation, byokeep.vault_key_transition, byokeep.procedure_run
+    byokeep.kek_rotation, byokeep.vault_key_transition, byokeep.procedure_run,
+    byokeep.notification
     TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
 
 -- Procedures: each process moves on the runs whose steps are its own; the broker alone approves (walls.sql).
@@ -124,6 +125,10 @@ GRANT UPDATE (count, code_points, last_seen_at) ON byokeep.alert TO byokeep_kill
 GRANT INSERT ON byokeep.key_transition, byokeep.alert TO byokeep_worker;
 GRANT SELECT ON byokeep.value_fingerprint, byokeep.subject_client TO byokeep_worker;
 GRANT SELECT (id, kind, roles, state, all_clients, created_at) ON byokeep.subject TO byokeep_worker;
+-- worker: reminds of what is due, tokens of people and machines among it, and queues and sends messages.
+GRANT SELECT (name) ON byokeep.subject TO byokeep_worker;
+GRANT SELECT (subject_id, kind, created_at, expires_at, revoked_at) ON byokeep.api_token TO byokeep_worker;
+GRANT INSERT, UPDATE (tries, next_at, failure, sent_at) ON byokeep.notification TO byokeep_worker;
 GRANT UPDATE (version, state, verification, risk, rotation_due_at, expires_at, created_at, created_by)
     ON byokeep.credential_ref TO byokeep_worker;
 -- worker: forgets a signing secret that was replaced, once it is destroyed.

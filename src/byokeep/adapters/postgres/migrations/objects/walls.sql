@@ -50,6 +50,7 @@ SELECT byokeep.lay_wall(walled, keyed, unowned) FROM (VALUES
     ('kek_rotation', 'client_id', true),
     ('vault_key_transition', 'client_id', true),
     ('alert', 'client_id', true),
+    ('notification', 'client_id', true),
     ('audit_record', 'chain', false),
     ('audit_head', 'chain', false)
 ) AS wall (walled, keyed, unowned);

@@ -1,0 +1,30 @@
+"""The process that one message leaves in: address, title and body come in over a pipe, an exit code goes out.
+
+Rules
+- It runs by itself and imports nothing of ours. It is given nothing else, and what Apprise says is seen by nobody.
+- Redirects are not followed. A target without TLS, or one that checks no certificate, is refused (``plain`` is for
+  this machine, outside production).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+
+def main() -> int:
+    """Deliver; return 0 = delivered, 3 = Apprise is missing, 4 = no target or an unsafe one, 5 = not delivered."""
+    try:
+        from apprise import Apprise, AppriseAsset  # noqa: PLC0415 - an extra
+    except ImportError:
+        return 3
+    url, title, body, plain = json.load(sys.stdin)
+    target = Apprise.instantiate(url, asset=AppriseAsset(http_redirects=False), suppress_exceptions=True)
+    open_mail = getattr(target, "secure_mode", "") == "insecure" and not plain
+    if target is None or not target.verify_certificate or open_mail:
+        return 4
+    return 0 if target.notify(title=title, body=body) else 5
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

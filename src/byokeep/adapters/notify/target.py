@@ -1,0 +1,94 @@
+"""Where messages go: private files with an address each, and Apprise in a process of its own for every message.
+
+Rules
+- A target is a file ``NAME.url``, closed to others. It is read for each message, so a new one counts at once.
+- Only the schemes of :data:`SCHEMES` are taken: encrypted, certificates checked, redirects not followed. What has no
+  TLS leads to this machine, and not in production.
+- Apprise speaks HTTP and SMTP by itself. It runs in a child that has no connection of ours, no credential and nothing
+  of the environment that leads elsewhere; the address comes to it over a pipe (ADR 0067).
+- What went wrong is a code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from byokeep.adapters.notify import child
+from byokeep.core.errors import Unavailable
+from byokeep.core.secret import Secret
+from byokeep.process import child_setup, clean_environment
+
+# Mail, Slack, Teams (by a workflow), and any receiver of a webhook.
+SCHEMES: Final = frozenset({"mailtos", "slack", "workflow", "workflows", "jsons"})
+_PLAIN: Final = frozenset({"mailto", "json"})
+_HERE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_FILE: Final = re.compile(r"([a-z][a-z0-9_-]{0,31})\.url\Z")
+WITHIN_S: Final = 30.0
+_CODES: Final = {0: "", 3: "extra_missing", 4: "bad_target"}
+
+
+class AppriseTargets:
+    """The targets of a directory.
+
+    Args:
+        place: The directory; one that is not there holds none.
+        read: Returns a private file's content, or raises Unavailable.
+        production: Whether everything must be encrypted.
+    """
+
+    def __init__(self, place: Path, *, read: Callable[[Path], bytes], production: bool) -> None:
+        self._place, self._read, self._production = place, read, production
+
+    def names(self) -> list[str]:
+        """Return the names of the targets."""
+        try:
+            return sorted(found[1] for file in self._place.iterdir() if (found := _FILE.match(file.name)))
+        except OSError:
+            return []
+
+    async def send(self, target: str, title: str, body: str) -> str:
+        """Deliver a message; returns a code of what went wrong, empty = delivered."""
+        try:
+            address = Secret(self._read(self._place / f"{target}.url").strip())
+        except (Unavailable, ValueError) as error:
+            return error.code if isinstance(error, Unavailable) else "bad_target"
+        try:
+            plain = self._plain(address)
+            return await _in_a_child(address, title, body, plain=plain)
+        except ValueError:
+            return "scheme_not_allowed"
+        finally:
+            address.wipe()
+
+    def _plain(self, address: Secret) -> bool:
+        """Whether an address without TLS is meant, which leads to this machine. Raises ValueError: not allowed."""
+        parts = urlsplit(address.reveal().decode())
+        plain = parts.scheme in _PLAIN and parts.hostname in _HERE and not self._production
+        if not plain and parts.scheme not in SCHEMES:
+            raise ValueError
+        return plain
+
+
+async def _in_a_child(address: Secret, title: str, body: str, *, plain: bool) -> str:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", child.__file__, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL, env=clean_environment(), cwd="/", start_new_session=True,
+        preexec_fn=child_setup(),
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            await process.communicate(json.dumps([address.reveal().decode(), title, body, plain]).encode())
+    except TimeoutError:
+        return "target_timeout"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return _CODES.get(process.returncode or 0, "not_delivered")

@@ -1,0 +1,49 @@
+"""``byokeep notify``: messages to people by mail, Slack, Teams or a webhook."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from cyclopts import App
+
+from byokeep.cli.api import ask_until, call, run, tell
+from byokeep.core.errors import Unavailable
+
+app: Final = App(name="notify")
+_COLUMNS: Final = ("made_at", "target", "state", "tries", "failure", "code", "stage", "client_id", "about")
+_WAIT_S: Final = 45.0
+
+
+@app.command(name="list")
+def list_() -> None:
+    """List reminders and alerts as they were sent to each target, those that wait first.
+
+    Example: byokeep notify list
+    """
+    tell(run(call("GET", "/v1/notifications"))["notifications"], title="Messages", columns=_COLUMNS)
+
+
+@app.command
+def test() -> int:
+    """Send a message to every target, on the way of every alert, and say whether it was delivered.
+
+    Example: byokeep notify test
+    """
+    sent, alert = run(_test())
+    if not sent:
+        step = "The worker knows no target: put a file NAME.url (mode 0600) with its address into `notify_dir`."
+        raise Unavailable("no_target", next_step=f"{step} See docs/runbook.md, messages to people.", alert=alert)
+    tell(sent, title="Messages", columns=_COLUMNS[1:5])
+    return 0 if all(one["state"] == "sent" for one in sent) else Unavailable.exit_code
+
+
+async def _test() -> tuple[list[dict[str, Any]], str]:
+    alert = (await call("POST", "/v1/notifications/test"))["alert"]
+
+    def over(found: Any) -> bool:
+        states = [one["state"] for one in found["notifications"]]
+        return bool(states) and "waiting" not in states
+
+    found = await ask_until(f"/v1/notifications?alert_id={alert}", over, within_s=_WAIT_S, saying="Sending ...")
+    await call("POST", f"/v1/alerts/{alert}/close")
+    return found["notifications"], alert

@@ -1,0 +1,33 @@
+"""The worker's rounds over what is due and over messages."""
+
+from __future__ import annotations
+
+from procrastinate import App as Queue
+
+from byokeep.operations import notify
+from byokeep.operations.notify import NotifyApp
+from byokeep.telemetry.log import get_log
+from byokeep.telemetry.spans import span
+
+_EVERY_MINUTE = "* * * * *"
+_EVERY_TEN_SECONDS = "* * * * * */10"
+
+
+def register(queue: Queue, app: NotifyApp) -> None:
+    """Make the rounds known to a queue that is not yet opened."""
+
+    @queue.periodic(cron=_EVERY_MINUTE)
+    @queue.task(name="due_round", queueing_lock="due_round", lock="due_round")
+    async def due_round(timestamp: int) -> None:
+        with span("due_round", epoch=timestamp):
+            queued = await notify.remind(app)
+        if queued:
+            get_log().info("reminders_queued", count=queued)
+
+    @queue.periodic(cron=_EVERY_TEN_SECONDS)
+    @queue.task(name="deliver_notifications", queueing_lock="deliver_notifications", lock="deliver_notifications")
+    async def deliver(timestamp: int) -> None:
+        del timestamp
+        sent = await notify.deliver(app)
+        if sent:
+            get_log().info("notifications_sent", count=sent)
