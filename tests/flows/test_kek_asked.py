@@ -10,12 +10,17 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
 from byokeep.adapters.postgres.database import build_app
+from byokeep.core.audit import canonical_payload
 from byokeep.core.errors import Denied, Rejected, Unavailable
+from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.kek import check_rotation_days
 from byokeep.core.keystate import KeyState
+from byokeep.core.model import Actor, Role
+from byokeep.kernel.asking import digest_of
 from byokeep.profiles import kek, kek_tasks
 from byokeep.profiles.kek_tasks import register
 from byokeep.settings import load
@@ -361,3 +366,79 @@ async def test_versions_of_other_providers_stay_in_sight_and_stand_in_nobodys_wa
     assert (status, refused["code"]) == (409, "kek_of_another_holder")
     status, plan = await asked.call("POST", f"{path}/compromise", body={"reason": "key_exposure"})
     assert (status, plan["left"]) == (200, [])
+
+
+def forged(asked: Asked, role: str, task: str, said: dict[str, str], *, record: dict[str, str] | None = None) -> None:
+    """Put a task into the queue past our code, as web's role or, where that may not, as nobody who is refused."""
+    client = said["client_id"]
+    with psycopg.connect(asked.stand.db.conninfo(role), autocommit=True) as connection:
+        connection.execute("SET search_path = procrastinate, byokeep")
+        if record is not None:
+            actor = Actor(
+                id=UUID(said["asked_by"]), roles=frozenset({Role.OPERATOR}), clients=None,
+                request_id=UUID(said["request_id"]),
+            )  # fmt: skip
+            payload = canonical_payload(Event(
+                name=EventName.ACCESS, actor=actor, outcome=Outcome.INTENDED, client_id=UUID(client),
+                object_id=UUID(client), fields=record,
+            ))  # fmt: skip
+            connection.execute(
+                "SELECT byokeep.audit_append(%s, 'access.decided', %s, %s, %s, 'intended', %s)",
+                [client, said["asked_by"], client, said["request_id"], payload],
+            )
+        connection.execute(
+            "INSERT INTO procrastinate_jobs (queue_name, task_name, queueing_lock, args) VALUES"
+            " ('default', %s, %s, %s)",
+            [task, f"{task}:{client}", json.dumps(said)],
+        )
+
+
+async def test_a_task_that_nobody_asked_for_is_not_done(asked: Asked) -> None:
+    """A rotation, an end and a check are done by their record alone: not for an asker who is made up, disabled or of
+    another client, not with other arguments than were asked for; the broker asks for none; each is an alert."""
+    client = await asked.client()
+    name, path = f"development-{client}", f"/v1/clients/{client}/kek/rotate"
+    await asked.profile(client)
+    operator, approver = (str(asked.stand.people[role].id) for role in ("operator", "approver"))
+    await asked.call("POST", path, body={"reason": "scheduled"})
+    asked.sql(f"UPDATE byokeep.subject SET state = 'disabled' WHERE id = '{operator}'")
+    await asked.work()  # who asked may not any more
+    asked.sql(f"UPDATE byokeep.subject SET state = 'active' WHERE id = '{operator}'")
+    assert [one["version"] for one in await asked.listed()] == [1]
+    await asked.call("POST", path, body={"reason": "scheduled"})
+    await asked.work()
+    before = [(one["version"], one["state"]) for one in await asked.listed()]
+    assert before == [(1, "deactivated"), (2, "active")]
+
+    rotated = json.loads(asked.sql(
+        "SELECT convert_from(payload, 'UTF8') FROM byokeep.audit_record WHERE outcome = 'intended' AND"
+        f" event = 'access.decided' AND chain = '{client}' ORDER BY seq DESC LIMIT 1"
+    ))  # fmt: skip
+    genuine = {"client_id": str(client), "asked_by": operator, "request_id": rotated["request"]}
+    elsewhere = str(asked.stand.subject("operator", "another", clients=(await asked.client(),)).id)
+    made_up = str(uuid4())
+    turn = {"expected": "2", "reason": "scheduled"}
+    end = {"kek_id": name, "holder": "transit", "version": "1", "reason": "not_needed"}
+    tries = 1
+    for task, verb, more, who in (
+        ("kek_rotate", "kek.rotate", turn, operator), ("kek_rotate", "kek.rotate", turn, made_up),
+        ("kek_rotate", "kek.rotate", turn, approver), ("kek_rotate", "kek.rotate", turn, elsewhere),
+        ("kek_end", "kek.end", end, operator), ("kek_end", "kek.end", end, made_up),
+        ("kek_check", "kek.check", {}, made_up),
+    ):  # fmt: skip
+        said = {**genuine, "asked_by": who, **more}
+        written = {"verb": verb, "task": digest_of(task, said)}
+        for record in (None, written, {**written, "task": digest_of(task, {**said, "reason": "other"})}):
+            if record == written and who == operator and task == "kek_rotate":
+                continue  # web's own word for somebody who may: on record so
+            forged(asked, "byokeep_web", task, said, record=record)
+            await asked.work()
+            tries += 1
+            assert asked.sql("SELECT sum(count) FROM byokeep.alert WHERE reason = 'task_not_asked_for'") == str(tries)
+    said = {**genuine, **turn}
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):  # the broker asks for none
+        forged(asked, "byokeep_broker", "kek_rotate", said)
+    forged(asked, "byokeep_web", "kek_rotate", {**genuine, "expected": "1", "reason": "scheduled"})
+    await asked.work()  # as it was asked for, and done: done once
+    assert [(one["version"], one["state"]) for one in await asked.listed()] == before
+    assert asked.sql("SELECT count(*) FROM byokeep.audit_record WHERE event = 'kek.checked'") == "0"

@@ -461,3 +461,26 @@ async def test_a_retired_profile_is_opened_by_nobody_and_its_place_is_free(vault
     async with vault.desk.web.db.begin(client_id=client) as tx:
         with pytest.raises(Conflict):
             await profiles.retire(tx, vault.app.system(), replace(old, state=profiles.ProfileState.RETIRED), cause="x")
+
+
+async def test_work_that_its_rows_people_did_not_ask_for_on_record_is_not_done(vault: Vault) -> None:
+    """A row that was made up, and a second person who stands in the row alone: refused with an alert, and all stays."""
+    _, profile = await vault.valid()
+    before, approver = vault.state(profile), vault.desk.stand.people["approver"].id
+    asked = await vault.ask(profile, "shred")
+    vault.sql(
+        f"UPDATE byokeep.profile_work SET state = 'confirmed', confirmed_by = '{approver}', confirmed_at = now()"
+        f" WHERE id = '{asked}'"
+    )
+    assert await vault.do(profile, asked) == "not_asked_for"
+    for kind, by in (("rekey", vault.desk.stand.people["operator"].id), ("validate", uuid4())):
+        made = uuid4()
+        vault.sql(
+            "INSERT INTO byokeep.profile_work (id, client_id, profile_id, job_id, kind, asked_by)"
+            f" SELECT '{made}', client_id, profile_id, job_id, '{kind}', '{by}' FROM byokeep.profile_work"
+            f" WHERE id = '{asked}'"
+        )
+        assert await vault.do(profile, made) == "not_asked_for", kind
+    assert vault.state(profile) == before
+    assert vault.sql("SELECT sum(count) FROM byokeep.alert WHERE reason = 'task_not_asked_for'") == "3"
+    assert len(vault.blobs()) == 1

@@ -69,7 +69,7 @@ class EventName(StrEnum):
     OPERATOR_CHANGED = "operator.changed", _SUBJECT
     MACHINE_CREATED = "machine.created", _SUBJECT
     MACHINE_CHANGED = "machine.changed", _SUBJECT
-    ACCESS = "access.decided", "verb route"
+    ACCESS = "access.decided", "verb route task"
 
     CLIENT_CREATED = "client.created", "risk"
     CLIENT_ENROLLED = "client.enrolled", "job lease"

@@ -55,6 +55,7 @@ from byokeep.core.policy import Verb
 from byokeep.core.ref import ProfileRef
 from byokeep.jobs.jobs import custody_job
 from byokeep.kernel.app import App
+from byokeep.kernel.asking import digest_of
 from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.ports import ArtifactStore, Custody, Tx
 from byokeep.kernel.record import record
@@ -670,10 +671,8 @@ async def hand_on(tx: Tx, actor: Actor, task: str, verb: Verb, client_id: UUID, 
     Raises:
         Conflict: ``kek_end_waiting`` and its like, naming the request that waits; a check joins the one that waits.
     """
-    handed = await tx.defer(
-        task, delay_s=0, key=f"{task}:{client_id}", client_id=str(client_id), asked_by=str(actor.id),
-        request_id=str(actor.request_id), **more,
-    )  # fmt: skip
+    ids = {"client_id": str(client_id), "asked_by": str(actor.id), "request_id": str(actor.request_id), **more}
+    handed = await tx.defer(task, delay_s=0, key=f"{task}:{client_id}", lock="", **ids)
     if not handed and task != CHECK_TASK:
         by, request = await tx.maybe(
             lambda row: (UUID(str(row["actor_id"])), UUID(str(row["request_id"]))),
@@ -685,12 +684,12 @@ async def hand_on(tx: Tx, actor: Actor, task: str, verb: Verb, client_id: UUID, 
             f"{task}_waiting", asked_by=by, request=request,
             next_step="A worker has yet to do what was asked before; look again: `byokeep kek status`.",
         )  # fmt: skip
-    await _asked(tx, actor, verb, client_id)
+    await _asked(tx, actor, verb, client_id, task=digest_of(task, ids))
 
 
-async def _asked(tx: Tx, actor: Actor, verb: Verb, client_id: UUID) -> None:
+async def _asked(tx: Tx, actor: Actor, verb: Verb, client_id: UUID, *, task: str | None = None) -> None:
     await record(tx, actor, EventName.ACCESS, outcome=Outcome.INTENDED, client_id=client_id, object_id=client_id,
-                 verb=verb.value)  # fmt: skip
+                 verb=verb.value, task=task)  # fmt: skip
 
 
 def _named(kek: Kek, to: KeyState) -> dict[str, FieldValue]:

@@ -14,7 +14,8 @@ Rules
   around. Each key is compared with OpenBao at least once an hour, so that it is noticed in time (R9.2-2).
 - An old version is ended only when nothing hangs on it (R6.1-8); its row stays, as its tombstone.
 - A rotation that is due is told once, one that is overdue as long as it lasts (R6.1-7).
-- What a worker does because a person asked is on record with that person as its actor. Only Unavailable is tried again.
+- What a worker does because a person asked is on record with that person as its actor, and done only if that person's
+  record says so (:mod:`byokeep.kernel.asking`). Only Unavailable is tried again.
 
 It may not open a wrapped key of a profile.
 """
@@ -54,10 +55,12 @@ from byokeep.core.kek import (
 )
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId, Role
+from byokeep.core.policy import Verb
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import FULL, check_rewrap, parse_record
 from byokeep.core.secret import Secret
 from byokeep.kernel.app import App
+from byokeep.kernel.asking import digest_of, require_asked
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import Tx, Written
 from byokeep.kernel.record import record
@@ -630,12 +633,21 @@ _TRIES: Final = 5
 _EVERY_MINUTE: Final = "* * * * *"
 
 
-def asked(app: KekApp, asked_by: str, request_id: str = "") -> Actor:
-    """Return the person that asked, with no more rights here than the worker's own."""
-    return Actor(
-        id=UUID(asked_by), roles=frozenset({Role.SYSTEM}), clients=None,
-        request_id=UUID(request_id) if request_id else app.ids.uuid(),
-    )  # fmt: skip
+def _in_name_of(person: UUID, request_id: UUID) -> Actor:
+    """Return a person as a worker's actor, with no more rights here than the worker's own."""
+    return Actor(id=person, roles=frozenset({Role.SYSTEM}), clients=None, request_id=request_id)
+
+
+async def asked(app: KekApp, task: str, verb: Verb, **ids: str) -> Actor:
+    """Return the person that asked for a task with these arguments.
+
+    Raises:
+        Integrity, Unavailable: As :func:`byokeep.kernel.asking.require_asked`.
+    """
+    client_id, by = UUID(ids["client_id"]), UUID(ids["asked_by"])
+    said = {"verb": verb.value, "task": digest_of(task, ids)}
+    await require_asked(app, client_id, client_id, by=by, roles=verb.roles, said=said)
+    return _in_name_of(by, UUID(ids["request_id"]))
 
 
 def register(queue: Queue, app: KekApp) -> None:
@@ -643,37 +655,41 @@ def register(queue: Queue, app: KekApp) -> None:
     retry = RetryStrategy(max_attempts=_TRIES - 1, exponential_wait=2, retry_exceptions={Unavailable})
 
     @queue.task(name=kek.ROTATE_TASK, retry=retry)
-    async def rotate_task(*, client_id: str, asked_by: str, request_id: str, expected: str, reason: str) -> None:
-        client, actor = ClientId(UUID(client_id)), asked(app, asked_by, request_id)
+    async def rotate_task(**ids: str) -> None:
+        client = ClientId(UUID(ids["client_id"]))
         with span("kek_rotate"):
+            actor = await asked(app, kek.ROTATE_TASK, Verb.KEK_ROTATE, **ids)
             async with _told(app, actor, client):
-                made = await rotate(app, actor, client, expected=int(expected), reason=reason)
+                made = await rotate(app, actor, client, expected=int(ids["expected"]), reason=ids["reason"])
                 get_log().info("kek_rotated", tenant=client, outcome="rotated" if made else "made")
 
     @queue.task(name=kek.REWRAP_TASK, retry=retry)
     async def rewrap_task(*, rotation_id: str, client_id: str, asked_by: str) -> None:
+        del asked_by  # who asked for the rotation says its row, which workers alone write
         client = ClientId(UUID(client_id))
         with span("kek_rewrap"):
-            batch = await rewrap(app, asked(app, asked_by), UUID(rotation_id), client)
+            async with app.db.begin(every_client=True) as tx:
+                rotation = await tx.one(Rotation, "kek_rotation_get", id=UUID(rotation_id))
+            batch = await rewrap(app, _in_name_of(rotation.started_by, app.ids.uuid()), rotation.id, client)
         get_log().info("kek_rewrapped", tenant=client, count=batch.moved)
 
     @queue.task(name=kek.CHECK_TASK, retry=retry)
-    async def check_task(*, client_id: str, asked_by: str, request_id: str) -> None:
-        client, actor = ClientId(UUID(client_id)), asked(app, asked_by, request_id)
+    async def check_task(**ids: str) -> None:
+        client = ClientId(UUID(ids["client_id"]))
         with span("kek_check"):
+            actor = await asked(app, kek.CHECK_TASK, Verb.KEK_CHECK, **ids)
             strays = await check_vault(app, actor, client)
             found = await check(app, actor, client)
         get_log().info("kek_checked", tenant=client, count=len(found) + len(strays))
 
     @queue.task(name=kek.END_TASK, retry=retry)
-    async def end_task(
-        *, client_id: str, asked_by: str, request_id: str, kek_id: str, holder: str, version: str, reason: str
-    ) -> None:
-        client, actor = ClientId(UUID(client_id)), asked(app, asked_by, request_id)
+    async def end_task(**ids: str) -> None:
+        client = ClientId(UUID(ids["client_id"]))
         with span("kek_end"):
+            actor = await asked(app, kek.END_TASK, Verb.KEK_END, **ids)
             async with _told(app, actor, client):
-                about = {"kek_id": kek_id, "holder": holder, "reason": reason}
-                ended = await end_versions(app, actor, client, version=int(version), **about)
+                about = {"kek_id": ids["kek_id"], "holder": ids["holder"], "reason": ids["reason"]}
+                ended = await end_versions(app, actor, client, version=int(ids["version"]), **about)
                 get_log().info("kek_ended", tenant=client, count=ended)
 
     @queue.periodic(cron=_EVERY_MINUTE)

@@ -40,12 +40,13 @@ from byokeep.core.errors import ByokeepError, Conflict, Integrity, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import ExpectedAccount
-from byokeep.core.model import PROFILE, Actor, ClientId
+from byokeep.core.model import HUMAN_ROLES, PROFILE, Actor, ClientId
 from byokeep.core.profile import ProfileAct, ProfileTask, Purpose
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import blob_key, parse_record
 from byokeep.core.vault_incident import ENDED, SessionEnd
 from byokeep.jobs.jobs import custody_job
+from byokeep.kernel.asking import require_asked
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.rows import Row
 from byokeep.kernel.sops import SopRun
@@ -83,6 +84,7 @@ async def do_work(app: ProfileApp, client_id: ClientId, work_id: UUID) -> str:
     ):  # a person was in the middle of it
         return await _failed(app, profile, work, Conflict("worker_died"))
     try:
+        await _require_asked(app, work)
         result = await _under_lease(app, profile, work, life.purpose_of(work.kind), _DOING[work.kind])
     except ByokeepError as error:
         return await _failed(app, profile, work, error)
@@ -94,6 +96,16 @@ async def do_work(app: ProfileApp, client_id: ClientId, work_id: UUID) -> str:
             reason = error.code
     await _end(app, work, to="done", result=result, reason=reason)
     return result
+
+
+async def _require_asked(app: ProfileApp, work: Work) -> None:
+    """Let pass what its row's people asked for on record; a shred takes both of them."""
+    said = {"work": work.id, "kind": work.kind.value}
+    for person in {work.asked_by, work.confirmed_by if work.kind is ProfileTask.SHRED else work.asked_by}:
+        await require_asked(
+            app, work.client_id, work.profile_id, by=person, roles=HUMAN_ROLES, said=said,
+            name=EventName.PROFILE_WORK_ASKED, outcome=Outcome.OK,
+        )  # fmt: skip
 
 
 async def _under_lease(app: ProfileApp, profile: Profile, work: Work, purpose: Purpose, doing: Doing) -> str:

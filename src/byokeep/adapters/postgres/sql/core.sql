@@ -59,3 +59,14 @@ SELECT r.round, count(d.defer_timestamp) > 0 AS begun
  GROUP BY r.round
 HAVING abs(extract(epoch FROM clock_timestamp()) - coalesce(max(d.defer_timestamp), 0)) > :late_s
  ORDER BY r.round
+
+-- name: asked_on_record
+-- The record of what a person asked a worker for, if that person is active, has the client and holds a role for it.
+SELECT r.seq FROM byokeep.audit_record r
+  JOIN byokeep.subject s ON s.id = r.actor_id AND s.state = 'active' AND s.roles && CAST(:roles AS text[])
+ WHERE r.chain = :chain AND r.object_id = :object_id AND r.event = :event AND r.outcome = :outcome
+   AND r.writer = 'byokeep_web' AND r.actor_id = :by
+   AND convert_from(r.payload, 'UTF8')::jsonb -> 'fields' @> CAST(:said AS jsonb)
+   AND (s.all_clients OR EXISTS (
+        SELECT FROM byokeep.subject_client c WHERE c.subject_id = s.id AND c.client_id = :chain))
+ LIMIT 1

@@ -107,7 +107,8 @@ BEGIN
 END
 $$;
 CREATE OR REPLACE TRIGGER task_asked_for BEFORE INSERT ON procrastinate.procrastinate_jobs
-    FOR EACH ROW WHEN (session_user IN ('byokeep_web', 'byokeep_broker')) EXECUTE FUNCTION byokeep.task_asked_for();
+    FOR EACH ROW WHEN (session_user <> 'byokeep_worker' AND NOT byokeep.is_owner())
+    EXECUTE FUNCTION byokeep.task_asked_for();
 ALTER TABLE procrastinate.procrastinate_jobs ENABLE ALWAYS TRIGGER task_asked_for;
 
 -- The kill process engages switches and ends jobs; it releases none and opens none. Everybody sees every switch.

@@ -1,0 +1,56 @@
+"""What a worker does because a person asked is believed by its record; a task is anybody's who writes to the queue.
+
+Rules
+- Whoever asks says on record, in the transaction that hands the task on, what is asked for: the digest of the task with
+  its arguments, or the row that the task names. The id of the request is among the arguments, so a record asks for one.
+- A worker does nothing of it for which web wrote no such record, or that nobody asked who is active, has the client and
+  holds the role now; an alert tells of that, on the platform, for the client may be made up as well.
+
+It may not tell what may be asked for, or by whom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from uuid import UUID
+
+from byokeep.core.canonical import canonical_json
+from byokeep.core.errors import Integrity
+from byokeep.core.events import EventName, Outcome
+from byokeep.core.model import Role
+from byokeep.kernel.alarm import raise_alert
+from byokeep.kernel.app import App
+from byokeep.kernel.record import Said, plain
+
+
+def digest_of(task: str, ids: Mapping[str, str]) -> str:
+    """Return what stands in the record of a wish that this task, with these arguments, is to fulfil."""
+    return sha256(canonical_json({"task": task, **ids})).hexdigest()
+
+
+async def require_asked(
+    app: App, client_id: UUID, object_id: UUID, *, by: UUID | None, roles: Iterable[Role], said: Mapping[str, Said],
+    name: EventName = EventName.ACCESS, outcome: Outcome = Outcome.INTENDED,
+) -> None:  # fmt: skip
+    """Let pass what a person asked for.
+
+    Args:
+        client_id: On whose chain it was asked.
+        object_id: What the record is about.
+        by: Who asked, as the task or its row says.
+        roles: Who may ask for it.
+        said: Fields that the record must have.
+
+    Raises:
+        Integrity: ``not_asked_for``, with an alert.
+        Unavailable: The database is away.
+    """
+    wanted: dict[str, object] = {
+        "chain": client_id, "object_id": object_id, "by": by, "event": name.value, "outcome": outcome.value,
+        "roles": [role.value for role in roles], "said": canonical_json(plain(said)).decode(),
+    }  # fmt: skip
+    if not await app.db.read(int, "asked_on_record", wanted, client_id=client_id):
+        key = f"task_not_asked_for/{object_id}"
+        await raise_alert(app, reason="task_not_asked_for", key=key, severity="critical", object_id=object_id)
+        raise Integrity("not_asked_for", next_step="See the alert `task_not_asked_for`; ask again if it was meant.")
