@@ -8,6 +8,7 @@ from procrastinate import App
 
 from byokeep.adapters.postgres.database import build_app
 from byokeep.adapters.system import SystemClock
+from byokeep.operations import tasks as operations
 from byokeep.profiles import kek_tasks
 from byokeep.profiles import tasks as profile_tasks
 from byokeep.worker import tasks
@@ -16,7 +17,7 @@ from byokeep.worker import tasks
 def known(url: str) -> App:
     """Return the queue of a worker, not yet opened."""
     queue, app = build_app(url), SimpleNamespace(clock=SystemClock())
-    for rooms in (tasks, kek_tasks, profile_tasks):
+    for rooms in (tasks, kek_tasks, profile_tasks, operations):
         rooms.register(queue, app)  # type: ignore[attr-defined]
     return queue
 
