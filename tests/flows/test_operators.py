@@ -69,6 +69,21 @@ async def test_the_first_admin_is_made_once_with_a_token_for_a_day(desk: Desk) -
     assert (await desk.call("GET", "/v1/self", first))[0] == 401
 
 
+async def test_a_password_ends_the_token_of_the_first_admin_and_none_that_its_holder_took(desk: Desk) -> None:
+    """What the installation issued is no second way in; an own token works on, also at the next password."""
+    desk.sql("DELETE FROM byokeep.api_token; DELETE FROM byokeep.subject;")
+    given = (await bootstrap(desk.stand.app)).reveal().decode()
+    me = (await desk.call("GET", "/v1/self", Person(uuid4(), given)))[1]["id"]
+    first = Person(UUID(me), given)
+    path = f"/v1/operators/{me}/password"
+    assert (await desk.exchange("PUT", path, first, raw=PASSWORD.encode()))[0] == 204
+    assert (await desk.call("GET", "/v1/self", first))[0] == 401
+    session = Person(first.id, (await login(desk, "first-admin", PASSWORD))[1]["token"])
+    own = Person(first.id, (await desk.call("POST", f"/v1/operators/{me}/tokens", session, {}))[1]["token"])
+    assert (await desk.exchange("PUT", path, own, raw=PASSWORD.encode() + b"!"))[0] == 204
+    assert [(await desk.call("GET", "/v1/self", one))[0] for one in (first, session, own)] == [401, 401, 200]
+
+
 @pytest.mark.req("R4.1-12")
 async def test_duties_do_not_meet_in_one_hand(desk: Desk) -> None:
     """Forbidden pairs are refused whole, nobody changes their own rights, and a change holds for a live token."""

@@ -250,7 +250,10 @@ async def test_an_aborted_run_undoes_last_step_first(desk: Desk) -> None:
     await desk.retry_now()
     assert trail == ["one", "two", "undo three", "undo two", "undo two", "undo one"]
     assert await shown(desk, run) == ("aborted", "", ["one", "two", "three"])
-    assert (await desk.call("POST", f"/v1/procedures/{run['id']}/abort", "operator"))[1]["code"] == "procedure_over"
+    for act in ("abort", "resume"):
+        status, reply = await desk.call("POST", f"/v1/procedures/{run['id']}/{act}", "operator")
+        assert (status, reply["code"], "nothing was done" in reply["next_step"]) == (409, "procedure_over", True)
+    assert (await desk.call("GET", f"/v1/procedures/{run['id']}", "operator"))[1]["next_step"].startswith("It is over")
     assert desk.sql("SELECT count(*) FROM byokeep.audit_record WHERE event = 'procedure.undone'") == "3"
 
 
@@ -374,6 +377,11 @@ async def test_a_run_is_its_clients_and_its_holders(desk: Desk) -> None:
     for method, path in (("GET", ""), ("POST", "/resume"), ("POST", "/abort"), ("POST", "/approve")):
         assert (await desk.call(method, f"/v1/procedures/{run['id']}{path}", stranger))[0] == 404
     assert (await desk.call("GET", "/v1/procedures", stranger))[1] == {"procedures": []}
+    for whose, found in ((client, [run["id"]]), (other, [])):
+        status, reply = await desk.call("GET", f"/v1/procedures?client_id={whose}", "operator")
+        assert (status, [one["id"] for one in reply["procedures"]]) == (200, found)
+    assert (await desk.call("GET", f"/v1/procedures?client_id={client}", stranger))[0] == 404
+    assert (await desk.call("GET", "/v1/procedures?client_id=acme", "operator"))[0] == 422
     body = {"procedure": "theirs", "client_id": str(client), "object": str(uuid4())}
     assert (await desk.call("POST", "/v1/procedures", "auditor", body))[0] == 403
     assert (await desk.call("POST", "/v1/procedures", stranger, body))[0] == 404

@@ -12,6 +12,7 @@ from byokeep.cli.names import Client
 from byokeep.cli.terminal import session
 
 app: Final = App(name="procedure")
+_COLUMNS: Final = ("id", "procedure", "client_id", "state", "reason", "waits_for", "started_at", "closed_at")
 
 
 @app.command
@@ -21,23 +22,25 @@ def start(procedure: str, about: UUID, *, client: Client | None = None) -> None:
     Example: byokeep procedure start NAME $OBJECT --client $CLIENT
 
     Args:
-        procedure: Its name.
+        procedure: Name of the procedure; a wrong one is refused with those that there are.
         about: The id of what it is about.
-        client: Whose; without it, of the platform.
+        client: The client whose procedure it is; without one it is the platform's own.
     """
     body = {"procedure": procedure, "object": str(about), "client_id": client and str(client)}
     _show(run(call("POST", "/v1/procedures", body=body)))
 
 
 @app.command(name="list")
-def list_() -> None:
+def list_(*, client: Client | None = None) -> None:
     """List the runs, open ones first.
 
-    Example: byokeep procedure list
+    Example: byokeep procedure list --client $CLIENT
+
+    Args:
+        client: Of this client alone.
     """
-    found = run(call("GET", "/v1/procedures"))["procedures"]
-    tell(found, title="Procedures", columns=("id", "procedure", "client_id", "state", "waits_for"),
-         note="" if found else "Nothing was started yet.")  # fmt: skip
+    found = run(call("GET", "/v1/procedures", params={"client_id": client}))["procedures"]
+    tell(found, title="Procedures", columns=_COLUMNS, note="" if found else "Nothing was started yet.")
 
 
 @app.command

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import Field
 
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.procedure import Run
-from byokeep.http.openapi import Routes, refusals
+from byokeep.core.ref import parse_client_id
+from byokeep.http.openapi import ID, Routes, parameters, refusals
 from byokeep.http.reply import Reply
-from byokeep.http.request import Authenticator, Id, PathId, Strict
+from byokeep.http.request import Authenticator, Id, PathId, Strict, query_of
 from byokeep.kernel import procedures
 from byokeep.kernel.app import App
 from byokeep.kernel.procedures import RunStatus, StepRecord
@@ -71,10 +72,14 @@ def router(app: App, auth: Authenticator) -> APIRouter:
         client_id = None if body.client_id is None else ClientId(body.client_id)
         return run_out(await procedures.begin(app, actor, body.procedure, client_id=client_id, object_id=body.object))
 
-    @routes.get("", response_model=ProceduresReply)
-    async def list_(actor: Actor) -> dict[str, Any]:
-        """List the runs, open ones first."""
-        return {"procedures": [run_out(one) for one in await procedures.runs(app, actor)]}
+    only = parameters({"client_id": ID})
+
+    @routes.get("", response_model=ProceduresReply, openapi_extra=only, responses=refusals(404))
+    async def list_(request: Request, actor: Actor) -> dict[str, Any]:
+        """List the runs, or those of one client, open ones first."""
+        named = query_of(request, "client_id").get("client_id")
+        client_id = None if named is None else parse_client_id(named)
+        return {"procedures": [run_out(one) for one in await procedures.runs(app, actor, client_id=client_id)]}
 
     @routes.get("/{run_id}", response_model=ProcedureReply, responses=refusals(404))
     async def show(run_id: PathId, actor: Actor) -> dict[str, Any]:
@@ -110,8 +115,11 @@ def run_out(status: RunStatus) -> dict[str, Any]:
     """Return a run as a reply."""
     run = status.run
     state = "incomplete" if run.state == "complete" and status.missing else run.state
-    stopped = f"It stopped: {run.reason}. Mend that, then `byokeep procedure resume {run.id}`, or `... abort`."
-    next_step = stopped if run.state == "failed" else _NEXT.get(status.waits_for, "").format(id=run.id)
+    next_step = _NEXT.get(status.waits_for, "").format(id=run.id)
+    if run.state == "failed" and run.closed_at is None:
+        next_step = f"It stopped: {run.reason}. Mend that, then `byokeep procedure resume {run.id}`, or `... abort`."
+    elif run.closed_at is not None:
+        next_step = "It is over: nothing of it goes on."
     if not status.led:
         next_step = f"Its own commands lead it: {status.look}."
     elif run.state == "complete" and not status.missing:

@@ -88,7 +88,8 @@ async def begin(app: App, actor: Actor, name: str, *, client_id: ClientId | None
     await permit(app, actor, Verb.PROCEDURE_READ)
     named = [one for one, procedure in app.procedures.items() if procedure.startable]
     if name not in named:
-        raise Rejected("unknown_procedure", next_step="Use one of: " + (", ".join(named) or "none") + ".")
+        own = "Each is begun by a command of its own, such as `byokeep key add` or `byokeep incident vault open`."
+        raise Rejected("unknown_procedure", next_step=f"Use one of: {', '.join(named)}." if named else own)
     procedure = app.procedures[name]
     async with command(app, actor, procedure.verb, client_id=client_id, object_id=object_id) as tx:
         if client_id is None and actor.clients is not None:
@@ -134,7 +135,7 @@ async def resume(app: App, actor: Actor, run_id: UUID) -> RunStatus:
     Raises:
         Denied: ``not_permitted``: a person who may not do the next step.
         NotFound: ``not_found``, also for another client's run.
-        Conflict: ``procedure_moved``.
+        Conflict: ``procedure_over``: it failed for good or was aborted; ``procedure_moved``.
         ByokeepError: What the step raises; a refusal stops the run and is on record.
     """
     run = await _find(app, actor, run_id)
@@ -144,7 +145,10 @@ async def resume(app: App, actor: Actor, run_id: UUID) -> RunStatus:
         due = procedure.next(run)
         await permit(app, actor, (due.verb if due else None) or procedure.verb, client_id=run.client_id)
         _may_ask(actor, procedure)
-    if by_person and run.state == _FAILED and run.closed_at is None:
+        if run.closed_at is not None and run.state != _COMPLETE:
+            async with command(app, actor, procedure.verb, client_id=run.client_id, object_id=run_id):
+                raise _over(procedure, run)
+    if by_person and run.state == _FAILED:
         async with _of(app, run) as tx:
             run = await revive(tx, actor, procedure, run)
     while run.state in (_RUNNING, _UNDOING):
@@ -270,15 +274,22 @@ async def abort(app: App, actor: Actor, run_id: UUID) -> RunStatus:
     run = await _find(app, actor, run_id)
     procedure = app.procedures[run.procedure]
     async with command(app, actor, procedure.verb, client_id=run.client_id, object_id=run_id) as tx:
+        if run.closed_at is not None or run.state == _UNDOING:
+            raise _over(procedure, run)
         if not procedure.abortable or procedure.no_return in run.evidence:
             raise Conflict("procedure_goes_on", next_step=f"It ends with its last step: {procedure.look(run_id)}.")
-        if run.state not in (_RUNNING, _FAILED):
-            raise Conflict("procedure_over", state=run.state, next_step=f"See {procedure.look(run_id)}.")
         # The next step may have been begun, and cut off before its record: it is undone as well.
         begun = procedure.next(run)
         evidence = run.evidence if begun is None else {**run.evidence, begun.name: 0}
         await _move(tx, procedure, run, actor, evidence=evidence, state=_UNDOING, asked_by=actor.id)
     return await resume(app, actor, run_id)
+
+
+def _over(procedure: Procedure, run: Run) -> Conflict:
+    is_over = "It is undone already" if run.state == _UNDOING else "It is over"
+    return Conflict(
+        "procedure_over", state=run.state, next_step=f"{is_over}, and nothing was done: {procedure.look(run.id)}."
+    )
 
 
 async def approve(app: App, actor: Actor, run_id: UUID) -> RunStatus:
@@ -311,10 +322,14 @@ async def approve(app: App, actor: Actor, run_id: UUID) -> RunStatus:
     return await status(app, actor, run_id)
 
 
-async def runs(app: App, actor: Actor, *, limit: int = 500) -> list[RunStatus]:
-    """Return the runs of the actor's clients, open ones first. Raises Denied(``not_permitted``)."""
-    async with command(app, actor, Verb.PROCEDURE_READ) as tx:
-        clients = None if actor.clients is None else list(actor.clients)
+async def runs(app: App, actor: Actor, *, client_id: ClientId | None = None, limit: int = 500) -> list[RunStatus]:
+    """Return the runs of the actor's clients, or of one of them, open ones first.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
+    """
+    async with command(app, actor, Verb.PROCEDURE_READ, client_id=client_id) as tx:
+        clients = [client_id] if client_id else None if actor.clients is None else list(actor.clients)
         found = await tx.all(Run, "procedures_list", ids=clients, limit=limit)
         known = [(app.procedures[run.procedure], run) for run in found if run.procedure in app.procedures]
         return [await status_of(tx, app, procedure, run) for procedure, run in known]

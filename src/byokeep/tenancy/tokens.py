@@ -377,7 +377,7 @@ async def log_out(app: BrokerApp, actor: Actor, shown: str) -> None:
 async def set_password(
     app: BrokerApp, passwords: PasswordCheck, actor: Actor, subject_id: UUID, *, password: Secret, length: int
 ) -> None:
-    """Set one's own password; all one's sessions end, and the invitations.
+    """Set one's own password; all one's sessions end, the invitations, and the token of the first admin.
 
     Args:
         length: Number of bytes of ``password``; a :class:`Secret` does not tell.
@@ -409,6 +409,7 @@ async def set_password(
             await tx.all(None, "subject_set_password", id=subject_id, password_phc=phc, **said)
             for kind in ("session", "invitation"):
                 await revoke_all(tx, actor, subject_id, kind=kind)
+            await revoke_all(tx, actor, subject_id, kind="api", given=True)
 
 
 async def new_token(
@@ -451,11 +452,16 @@ async def end_token(
 
 
 async def revoke_all(
-    tx: Tx, actor: Actor, subject_id: UUID, *, kind: str | None = None, but: UUID | None = None, in_s: int = 0
-) -> None:
-    """End every token of a subject ``but`` one inside a caller's transaction, now or when ``in_s`` have passed."""
+    tx: Tx, actor: Actor, subject_id: UUID, *, kind: str | None = None, but: UUID | None = None, in_s: int = 0,
+    given: bool = False,
+) -> None:  # fmt: skip
+    """End every token of a subject ``but`` one inside a caller's transaction, now or when ``in_s`` have passed.
+
+    Args:
+        given: Only those that the subject did not issue to itself.
+    """
     for live in await tx.all(
-        SubjectToken, "tokens_live", subject_id=subject_id, except_id=but or UUID(int=0), kind=kind
+        SubjectToken, "tokens_live", subject_id=subject_id, except_id=but or UUID(int=0), kind=kind, given=given
     ):
         await end_token(tx, actor, live, in_s=in_s)
 

@@ -112,6 +112,7 @@ SELECT id, subject_id, kind, created_at, expires_at, revoked_at FROM byokeep.api
 SELECT id, subject_id, kind, created_at, expires_at, revoked_at FROM byokeep.api_token
  WHERE subject_id = :subject_id AND id <> :except_id AND revoked_at IS NULL AND expires_at > now()
    AND (CAST(:kind AS text) IS NULL OR kind = :kind)
+   AND (NOT CAST(:given AS boolean) OR issued_by IS DISTINCT FROM subject_id)
  ORDER BY created_at, id;
 
 -- name: tokens_given
