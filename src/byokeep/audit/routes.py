@@ -20,14 +20,15 @@ from byokeep.core.identity import spelt
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.next_steps import of_alert
 from byokeep.core.policy import Verb
-from byokeep.core.ref import parse_client_id
+from byokeep.core.ref import parse_client_id, parse_provider
 from byokeep.http.openapi import ID, INSTANT, NUMBER, TEXT, Routes, parameters, refusals
 from byokeep.http.reply import Reply, at_out
 from byokeep.http.request import Authenticator, Id, PathId, Strict, canonical_id, instant, query_of, whole_number
 from byokeep.kernel.app import WebApp
-from byokeep.keys import refs
+from byokeep.keys import refs, usage
 from byokeep.keys.refs import KeyHistory, LeaseHolder
 from byokeep.keys.routes import RefReply
+from byokeep.keys.usage import ComparedUsage, KeyUsage, Usage, UsageGap, UsageHour, Use
 
 
 class AlertReply(
@@ -93,6 +94,48 @@ class KeyHistoryReply(Reply, of=KeyHistory, shows="ref last_used_at last_rotated
     ref: RefReply
     access: Annotated[list[AccessReply], Field(validation_alias="holders")]
     records: list[HistoryRecordReply]
+
+
+class UseReply(Reply, of=Use, shows="at what id job_id lease_id runner_id actor_name tool outcome args_digest reads"):
+    """A use of a key: a lease, a permit, or a call that the runner told of."""
+
+
+class UsageGapReply(Reply, of=UsageGap, shows="since until why lease_id job_id"):
+    """A time in which something is unknown, which is not zero."""
+
+
+class KeyUsageReply(Reply, of=KeyUsage, shows="ref left next"):
+    """What used a key, newest first; ``left`` uses come before these, from ``next`` as ``until`` on."""
+
+    ref: RefReply
+    uses: list[UseReply]
+    gaps: list[UsageGapReply]
+
+
+class UsageHourReply(
+    Reply,
+    of=UsageHour,
+    shows="client_id provider hour leases permits calls=told_calls calls_failed=told_failed untold",
+):
+    """An hour of one client and provider; calls are null where there were leases and nobody told of any."""
+
+
+class ComparedReply(
+    Reply,
+    of=ComparedUsage,
+    shows="client_id provider ref_id hour measure number days median above verdict words",
+):
+    """The last whole hour beside the same hour of the days before."""
+
+    verdict: Literal["usual", "unusual", "unknown"]
+
+
+class UsageReply(Reply, of=Usage, shows="since until"):
+    """Usage by hour, what is unknown, and the last whole hour compared."""
+
+    hours: list[UsageHourReply]
+    gaps: list[UsageGapReply]
+    compared: list[ComparedReply]
 
 
 class RecordReply(Reply):
@@ -247,5 +290,29 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
         """Tell who had access to a key, when it was used and last rotated; the reading is on record."""
         window = window_of(query_of(request, "since", "until", "before", "limit"))
         return history_out(await refs.key_history(app, actor, ref_id, window))
+
+    @routes.get(
+        "/refs/{ref_id}/used", response_model=KeyUsageReply, responses=refusals(409),
+        openapi_extra=parameters(_SPAN | {"limit": NUMBER}),
+    )  # fmt: skip
+    async def key_used(request: Request, ref_id: PathId, actor: Actor) -> KeyUsage:
+        """Tell what used a key, by default in the last 24 hours, and what is unknown; the reading is on record."""
+        given = query_of(request, *_SPAN, "limit")
+        limit = whole_number("limit", given.get("limit")) or DEFAULT_RECORDS
+        span = {"since": _time("since", given), "until": _time("until", given)}
+        return await usage.key_usage(app, actor, ref_id, **span, limit=limit)
+
+    @routes.get(
+        "/usage", response_model=UsageReply, responses=refusals(404, 409),
+        openapi_extra=parameters(_SPAN | {"client_id": ID, "provider": TEXT}),
+    )  # fmt: skip
+    async def read_usage(request: Request, actor: Actor) -> Usage:
+        """Tell how credentials were used by hour, by default in the last 24 hours; the reading is on record."""
+        given = query_of(request, *_SPAN, "client_id", "provider")
+        client, provider = given.get("client_id"), given.get("provider", "")
+        of = None if client is None else ClientId(parse_client_id(client))
+        if provider:
+            parse_provider(provider)
+        return await usage.usage(app, actor, of, provider, _time("since", given), _time("until", given))
 
     return routes

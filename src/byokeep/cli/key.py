@@ -9,12 +9,14 @@ from uuid import UUID
 from cyclopts import App
 from rich.text import Text
 
-from byokeep.cli.api import ask_until, call, run, tell
+from byokeep.cli.api import Listing, ask_until, call, run, tell, tell_all
 from byokeep.cli.choices import ApiProvider, KeyStateChange, Risk
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Client, Key, said_of
 from byokeep.cli.rotate import OldEnds
 from byokeep.cli.terminal import again, busy, clean, err, say, session, show
+from byokeep.cli.times import moment
+from byokeep.cli.usage import used
 from byokeep.core import next_steps
 from byokeep.core.errors import ByokeepError, Integrity, Rejected, Unavailable
 
@@ -191,6 +193,50 @@ def show_(ref: Key) -> None:
     Example: byokeep key show $REF
     """
     tell(run(call("GET", f"/v1/refs/{ref}")), title="Key")
+
+
+@app.command
+def history(ref: Key, *, since: str | None = None, until: str | None = None, limit: int = 50) -> None:
+    """Tell who had access to a key, when it was last used and rotated, and what is on record of it, newest first.
+
+    Example: byokeep key history ACME/openai --since 72h
+
+    Args:
+        since: A time such as 2026-01-31T12:00:00Z, or so long ago: 30m, 24h, 7d.
+        until: As --since.
+        limit: Records at most, up to 500.
+    """
+    params = {"since": moment(since), "until": moment(until), "limit": limit or None}
+    found = run(call("GET", f"/v1/refs/{ref}/history", params=params))
+    summary = {"id": found["ref"]["id"]} | {n: found[n] for n in ("last_used_at", "last_rotated_at", "refused")}
+    records: Any = found["records"]
+    note = "Who used it, job by job: " + again(f"key used {ref} --since {since or '24h'}")
+    if len(records) >= (limit or 100):
+        note = f"There may be more: {again(f'key history {ref} --until ' + records[-1]['at'])}\n{note}"
+    tell_all(found, Listing([summary], "Key"),
+             Listing(found["access"], "Had access", ("actor", "leases", "first_at", "last_at")),
+             Listing(records, "On record", ("seq", "at", "event", "outcome", "actor", "reason"), note))  # fmt: skip
+
+
+@app.command(name="used")
+def used_(ref: Key, *, since: str = "24h", until: str | None = None, limit: int = 100) -> None:
+    """Tell what used a key: leases, permits of their jobs, and calls that runners told of, newest first.
+
+    Times in which something is unknown are named: unknown is not zero.
+
+    Example: byokeep key used ACME/openai --since 24h
+
+    Args:
+        since: A time such as 2026-01-31T12:00:00Z, or so long ago: 30m, 24h, 7d; at most 93 days.
+        until: As --since.
+        limit: Uses at most, up to 500.
+    """
+    params = {"since": moment(since), "until": moment(until), "limit": limit or None}
+    found = run(call("GET", f"/v1/refs/{ref}/used", params=params))
+    if session().as_json:
+        show(found)
+    else:
+        used(str(ref), found, since=since)
 
 
 @app.command

@@ -24,6 +24,7 @@ from byokeep.cli import redact, servers
 from byokeep.cli.approve import approve
 from byokeep.cli.names import resolved
 from byokeep.cli.terminal import TerminalSession, current, err, fail
+from byokeep.cli.usage import usage
 from byokeep.core.errors import ByokeepError, Rejected, Unavailable
 from byokeep.core.plain_text import SECRET_SHAPED
 from byokeep.settings import Settings, load
@@ -76,6 +77,7 @@ for _group, _commands in (
     for _name, (_module, _help) in _commands.items():
         _target = _module if ":" in _module else f"cli.{_module}:app"
         app.command(f"byokeep.{_target}", name=_name, group=_group, help=_help)
+app.command(usage, group=_WORK)
 app.command(approve, group=_PEOPLE)
 redact.register(app, _PROOF)
 servers.register(app, _SERVERS)

@@ -30,6 +30,7 @@ from typing import Any, Final, TypeVar
 
 import aiohttp
 
+from byokeep.client.calls import CallLog
 from byokeep.client.settings import ClientSettings, parse_address
 from byokeep.core.canonical import read_json
 from byokeep.core.errors import KINDS, ByokeepError, Rejected, Unavailable
@@ -173,6 +174,7 @@ class Broker:
     Attributes:
         settings: Of this process.
         tally: What was done at the store under the leases of this process.
+        calls: What its jobs called with their secrets.
     """
 
     def __init__(self, settings: ClientSettings) -> None:
@@ -181,9 +183,11 @@ class Broker:
         self._transport = Transport(self._socket, ca_file=settings.broker_ca_file)
         self._stores: dict[str, BaoHttp] = {}
         self.tally = Tally(self)
+        self.calls = CallLog(self)
 
     async def close(self) -> None:
-        """Tell what was done at the store, and close all connections, those to the store too."""
+        """Tell what was done at the store and at providers, and close all connections, those to the store too."""
+        await self.calls.close()
         await self.tally.close()
         while self._stores:
             await self._stores.popitem()[1].close()

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 from uuid import UUID
 
+from byokeep.client.calls import ToldCall
 from byokeep.client.http import Broker, now
 from byokeep.client.lease import HeldLease
 from byokeep.client.settings import ClientSettings, from_environment, read_token
@@ -31,6 +32,7 @@ from byokeep.client.webhooks import JobWebhooks
 from byokeep.core.act_key import check_key
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
+from byokeep.core.usage import CallResult, check_tool, result_of
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext
@@ -116,6 +118,30 @@ class Job:
         except ByokeepError as error:
             await self._tell(error.code)
             raise
+
+    def called(
+        self, secret: str, tool: str, outcome: CallResult | str | int, *, args: bytes | str | None = None
+    ) -> None:
+        """Put a call that was made with a secret on record: what people see of the secret's use, and as its gaps.
+
+        It is told in the background; nothing waits for it.
+
+        Args:
+            secret: As it was declared, such as ``openai`` or ``x/acme``.
+            tool: What was called, a word of the program such as ``responses.create``.
+            outcome: The reply's HTTP status; or ``ok``, ``denied``, ``limited``, ``failed``, ``unknown``.
+            args: The arguments; a digest of them is told, to see which calls were the same.
+
+        Raises:
+            Rejected: ``bad_tool``, ``secret_like_content``, ``bad_outcome``.
+        """
+        check_tool(tool)
+        try:
+            result = result_of(outcome) if isinstance(outcome, int) else CallResult(outcome)
+        except ValueError:
+            raise Rejected("bad_outcome", next_step="Give a status, or one of " + ", ".join(CallResult)) from None
+        said = args.encode() if isinstance(args, str) else args
+        self._broker.calls.note(self.lease.id, self._token, ToldCall(secret.partition("/")[0], tool, result, said))
 
     async def webhook(self, sender: str) -> JobWebhooks:
         """Return what verifies a sender's deliveries to this client, with the secret stored for it.

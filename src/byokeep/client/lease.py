@@ -279,6 +279,8 @@ class HeldLease:
             self._drop(name)
         if self._jwt is not None:
             self._jwt.wipe()
+        if lease_id != self._id:
+            self._broker.calls.done(self._id)
         self._id, self._jwt, self._pins, self._roles, self._store = lease_id, jwt, pins, roles, store
         self._profiles = named
         self._asked_at, self._life_s = asked_at, life_s
@@ -322,6 +324,7 @@ class HeldLease:
         self._over = self._over or reason
         self.valid_until = 0.0
         self._broker.tally.over(self._id)
+        self._broker.calls.done(self._id)
         if self._alarm is not None:
             self._alarm.cancel()
         self._wipe()

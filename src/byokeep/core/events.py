@@ -177,6 +177,7 @@ class EventName(StrEnum):
     JOB_EXPIRED = "job.expired", "kind runner"
     LEASE_ISSUED = "lease.issued", "job lease kind secrets jwt_iat jwt_exp"
     LEASE_USE_TOLD = "lease.use_told", "logins reads"
+    CALLS_TOLD = "lease.calls_told", "job count"
     PERMIT_ISSUED = "permit.issued", "job lease effect platform account lane idempotency"
     PERMIT_CLOSED = "permit.closed", "job lease"
     PERMIT_UNKNOWN = "permit.unknown", "job lease"

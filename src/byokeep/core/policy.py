@@ -58,6 +58,7 @@ class Verb(StrEnum):
     KEY_WRITE = "key.write", _O
     KEY_LIST = "key.list", _O, _P, _U
     KEY_METADATA = "key.metadata", _O, _P, _U
+    KEY_HISTORY = "key.history", _O, _U
     KEY_VERIFY = "key.verify", _O
     KEY_STATE = "key.state", _O
     KEY_READ = "key.read"

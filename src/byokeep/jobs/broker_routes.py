@@ -19,11 +19,12 @@ from byokeep.accounts import recovery
 from byokeep.core.errors import Rejected
 from byokeep.core.gate import gate_schema
 from byokeep.core.model import Actor, Client, ClientId, DeclaredJob, Lane, LeaseKind
+from byokeep.core.usage import CallResult
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import Routes, describe, refusals
 from byokeep.http.reply import AtOffset, Reply
 from byokeep.http.request import Authenticator, Id, PathId, Strict, caller, instant, json_body
-from byokeep.jobs import effect, jobs, lease, scheduled, switches
+from byokeep.jobs import calls, effect, jobs, lease, scheduled, switches
 from byokeep.jobs.kill_routes import JobReply, OpenRequestReply, ScopeBody, SwitchReply, Word, kill_router
 from byokeep.jobs.lease import IssuedLease, PinnedSecret
 from byokeep.jobs.scheduled import ScheduledEffect
@@ -68,6 +69,24 @@ class UseBody(Strict):
     """Tell how often leases were used."""
 
     leases: Annotated[list[LeaseUse], Field(min_length=1, max_length=100)]
+
+
+class CallBody(Strict):
+    """A call that a job made with a secret; ``args`` is the SHA-256 of its arguments, or empty."""
+
+    id: Id
+    secret: Word
+    tool: Annotated[str, Field(max_length=64)]
+    outcome: Literal["ok", "denied", "limited", "failed", "unknown"]
+    args: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?\z")] = ""
+    age_ms: Annotated[int, Field(ge=0)]
+
+
+class CallsBody(Strict):
+    """Tell of calls; ``total`` = how many there were, once no more are made under the lease."""
+
+    calls: Annotated[list[CallBody], Field(max_length=100)]
+    total: Annotated[int, Field(ge=0)] | None = None
 
 
 class RenewalBody(Strict):
@@ -297,6 +316,14 @@ def _leases(routes: Routes, app: BrokerApp, emergency: Emergency) -> None:
     async def heartbeat(lease_id: PathId, actor: Actor) -> dict[str, Any]:
         """Ask whether a lease still holds, and for how long."""
         return {"valid_for_s": await lease.heartbeat(app, actor, lease_id)}
+
+    @routes.post("/leases/{lease_id}/calls", response_model=StatusReply, responses=refusals(403))
+    async def tell_calls(lease_id: PathId, actor: Actor, body: CallsBody) -> dict[str, Any]:
+        """Tell of calls that were made with a lease's secrets, for people to see how a credential is used."""
+        emergency.require_room()
+        told = [calls.ToolCall(**one.model_dump() | {"outcome": CallResult(one.outcome)}) for one in body.calls]
+        await calls.tell_calls(app, actor, lease_id, told, body.total)
+        return {"status": "told"}
 
     @routes.post("/leases/use", response_model=StatusReply, responses=refusals(403, 404))
     async def tell_use(actor: Actor, body: UseBody) -> dict[str, Any]:

@@ -305,7 +305,7 @@ async def key_history(app: App, actor: Actor, ref_id: UUID, window: RecordWindow
         NotFound: ``not_found``, also for another client's.
         Integrity: ``audit_record_unreadable``.
     """
-    ref = await get_ref(app, actor, ref_id, Verb.AUDIT_READ)
+    ref = await get_ref(app, actor, ref_id, Verb.KEY_HISTORY)
     limit = max(1, min(window.limit, MAX_RECORDS))
     async with app.db.begin(client_id=ref.client_id) as tx:
         await record(

@@ -26,6 +26,7 @@ from byokeep.core.next_steps import wait_of
 from byokeep.kernel import procedures
 from byokeep.kernel.app import WorkerApp
 from byokeep.keys.onboard import sweep_orphans
+from byokeep.keys.usage import watch_usage
 from byokeep.keys.verify_key import Task, verify_key, waits
 from byokeep.keys.webhooks import sweep_webhooks
 from byokeep.operations import tasks as operations
@@ -43,6 +44,7 @@ DEAD_S: Final = 60  # seconds without a sign of life after which a worker counts
 CONCURRENCY: Final = 8
 _WAIT_BASE: Final = 2  # seconds before the second attempt, and each time as many times as long
 _EVERY_MINUTE: Final = "* * * * *"
+_EVERY_TEN_MINUTES: Final = "*/10 * * * *"
 
 
 def register(queue: Queue, app: WorkerApp) -> None:
@@ -115,6 +117,12 @@ def _register_rounds(queue: Queue, app: WorkerApp) -> None:
     async def hand_on(timestamp: int) -> None:
         with span("go_on_with_procedures", epoch=timestamp):
             await procedures.go_on(app)
+
+    @queue.periodic(cron=_EVERY_TEN_MINUTES)
+    @queue.task(name="watch_usage", queueing_lock="watch_usage", lock="watch_usage")
+    async def look_at_usage(timestamp: int) -> None:
+        with span("watch_usage", epoch=timestamp):
+            await watch_usage(app)
 
     watch, began = ClockWatch(app), time.monotonic()
 

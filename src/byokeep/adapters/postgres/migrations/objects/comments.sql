@@ -1,5 +1,10 @@
 -- What the tables and columns are for, where their names do not say it.
 
+COMMENT ON VIEW byokeep.usage IS 'Uses of credentials: leases, permits, and calls that runners told of.';
+COMMENT ON TABLE byokeep.tool_call IS 'A call that a job made with a credential, as its runner told; kept for 35 days.';
+COMMENT ON COLUMN byokeep.tool_call.args_digest IS 'Keyed digest of the arguments: equal ones can be told, none read.';
+COMMENT ON TABLE byokeep.lease_calls IS 'How many calls a holder says it made under a lease; without a row: unknown.';
+
 COMMENT ON TABLE byokeep.account_grant IS
     'What a client''s consent gave us for one account: ends, scopes, the fingerprint as the platform said it; no token.';
 COMMENT ON INDEX byokeep.account_grant_one_client_uq IS 'R5.2-15: one account on a platform is one client''s.';

@@ -93,3 +93,19 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION byokeep.withdraw_again(text, uuid) IS 'Ends a token, a subject or a client once more; null = nothing.';
+
+-- Each use of a credential, from where it is on record: a lease (custody: one of our own workers'), a permit, a call that
+-- the runner told of. A caller sees what it may see of these tables.
+DROP VIEW IF EXISTS byokeep.usage;
+CREATE VIEW byokeep.usage WITH (security_invoker = true) AS
+SELECT l.client_id, secret.provider, l.issued_at AS at, CASE l.kind WHEN 'use' THEN 'lease' ELSE 'custody' END AS what,
+       l.id, l.job_id, l.id AS lease_id, l.runner_id, '' AS tool, 'ok' AS outcome, NULL::text AS args_digest
+  FROM byokeep.lease l CROSS JOIN unnest(l.secrets) AS secret (provider)
+ WHERE l.kind IN ('use', 'custody')
+UNION ALL
+SELECT p.client_id, p.platform, p.issued_at, 'permit', p.id, p.job_id, p.lease_id, l.runner_id, p.effect,
+       CASE p.state WHEN 'done' THEN 'ok' WHEN 'failed' THEN 'failed' ELSE 'unknown' END, NULL
+  FROM byokeep.permit p JOIN byokeep.lease l ON l.client_id = p.client_id AND l.id = p.lease_id
+UNION ALL
+SELECT c.client_id, c.provider, c.at, 'call', c.id, c.job_id, c.lease_id, l.runner_id, c.tool, c.outcome, c.args_digest
+  FROM byokeep.tool_call c JOIN byokeep.lease l ON l.client_id = c.client_id AND l.id = c.lease_id;

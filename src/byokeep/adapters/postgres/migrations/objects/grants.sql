@@ -29,7 +29,7 @@ GRANT SELECT ON byokeep.client, byokeep.credential_ref, byokeep.sop_run, byokeep
     byokeep.platform_app, byokeep.profile, byokeep.profile_account, byokeep.profile_generation, byokeep.profile_opening,
     byokeep.profile_work, byokeep.profile_incident, byokeep.profile_incident_item, byokeep.kek_version,
     byokeep.kek_rotation, byokeep.vault_key_transition, byokeep.procedure_run,
-    byokeep.notification
+    byokeep.notification, byokeep.tool_call, byokeep.lease_calls, byokeep.usage
     TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
 
 -- Procedures: each process moves on the runs whose steps are its own; the broker alone approves (walls.sql).
@@ -120,6 +120,10 @@ GRANT INSERT ON byokeep.switch, byokeep.alert TO byokeep_killswitch;
 GRANT UPDATE (closed, epoch, reason, by, at, installation_id, store_cut_off) ON byokeep.switch TO byokeep_killswitch;
 GRANT UPDATE (state, reason, closed_at) ON byokeep.job TO byokeep_killswitch;
 GRANT UPDATE (count, code_points, last_seen_at) ON byokeep.alert TO byokeep_killswitch;
+
+-- broker: puts down what runners tell of their calls; worker: forgets what is old (walls.sql).
+GRANT INSERT ON byokeep.tool_call, byokeep.lease_calls TO byokeep_broker;
+GRANT DELETE ON byokeep.tool_call TO byokeep_worker;
 
 -- worker: what the queue's tasks move on: verification and the sweep of orphans.
 GRANT INSERT ON byokeep.key_transition, byokeep.alert TO byokeep_worker;

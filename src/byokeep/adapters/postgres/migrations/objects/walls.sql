@@ -46,6 +46,8 @@ SELECT byokeep.lay_wall(walled, keyed, unowned) FROM (VALUES
     ('profile_incident_item', 'client_id', false),
     ('procedure_run', 'client_id', true),
     ('profile_incident', 'client_id', true),
+    ('tool_call', 'client_id', false),
+    ('lease_calls', 'client_id', false),
     ('kek_version', 'client_id', true),
     ('kek_rotation', 'client_id', true),
     ('vault_key_transition', 'client_id', true),
@@ -69,6 +71,11 @@ ALTER TABLE byokeep.approval ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS tokens_only ON byokeep.credential_ref;
 CREATE POLICY tokens_only ON byokeep.credential_ref AS RESTRICTIVE FOR INSERT TO byokeep_worker
     WITH CHECK (kind = 'oauth_token_set');
+
+-- What runners told of their calls is kept for 35 days (keys/usage.py).
+DROP POLICY IF EXISTS old_only ON byokeep.tool_call;
+CREATE POLICY old_only ON byokeep.tool_call AS RESTRICTIVE FOR DELETE TO byokeep_worker
+    USING (told_at < clock_timestamp() - interval '35 days');
 
 -- A verification or a sweep needs a custody job, which causes no effect; use jobs are a dispatcher's, at the broker.
 DROP POLICY IF EXISTS custody_only ON byokeep.job;

@@ -1,0 +1,108 @@
+"""``byokeep usage``: how often clients' credentials are used, and whether that is unusual."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final
+
+from cyclopts import Parameter
+
+from byokeep.cli.api import call, run, tell
+from byokeep.cli.choices import ApiProvider, Platform
+from byokeep.cli.names import Client
+from byokeep.cli.terminal import again, say, session, show
+from byokeep.cli.times import moment
+
+_COLUMNS: Final = ("client_id", "provider", "leases", "permits", "calls", "calls_failed")
+_WHY: Final = {
+    "not_running": "no checkpoint says that byokeep ran",
+    "not_told": "the runner never said how many calls it made",
+    "job_open": "the job is open still",
+    "calls_missing": "fewer calls arrived than the runner made",
+    "not_kept": "single calls are kept for 35 days",
+}
+
+
+def usage(
+    *,
+    client: Client | None = None,
+    provider: ApiProvider | Platform | None = None,
+    since: str = "24h",
+    until: str | None = None,
+    hours: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Show how often credentials were used, and how the last whole hour compares with the days before.
+
+    Leases and permits are counted where they are on record; calls as runners told of them. What nobody told of is
+    unknown: `?` = nothing is known, `12+` = 12 and perhaps more. The hour is compared with the same hour of the last 28
+    days: with the middle one, and with how far they usually lie from it. Looking is itself recorded.
+
+    Example: byokeep usage --since 7d
+
+    Example: byokeep usage --client ACME --provider openai --hours
+
+    Args:
+        client: Of this client.
+        provider: Of this provider or platform.
+        since: A time such as 2026-01-31T12:00:00Z, or so long ago: 30m, 24h, 7d; at most 93 days.
+        until: As --since.
+        hours: Show each hour, instead of the sums.
+    """
+    params = {"client_id": client, "provider": provider, "since": moment(since), "until": moment(until)}
+    found = run(call("GET", "/v1/usage", params=params))
+    if session().as_json:
+        show(found)
+        return
+    rows = found["hours"] if hours else _sums(found["hours"])
+    shown = [one | {name: _number(one, name) for name in ("calls", "calls_failed")} for one in rows]
+    tell(shown, title="Usage", columns=("hour", *_COLUMNS) if hours else _COLUMNS)
+    gaps(found["gaps"])
+    if found["compared"]:
+        say("")
+        told = [one | {"compared": one["words"]} for one in found["compared"]]
+        hour = found["compared"][0]["hour"][11:16]
+        tell(told, title=f"The hour from {hour} UTC", columns=("client_id", "provider", "verdict", "compared"))
+
+
+def gaps(found: Sequence[Mapping[str, Any]]) -> None:
+    """Say what is unknown, one line for each reason and stretch."""
+    for one in found:
+        under = f" (lease {one['lease_id']}, job {one['job_id']})" if one["lease_id"] else ""
+        say(f"Unknown from {one['since'][:16]}Z to {one['until'][:16]}Z: {_WHY[one['why']]}{under}.")
+
+
+def _sums(hours: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    sums: dict[tuple[str, str], dict[str, Any]] = {}
+    for one in hours:
+        at = sums.setdefault((one["client_id"], one["provider"]), {"client_id": one["client_id"]} | {
+            "provider": one["provider"], "leases": 0, "permits": 0, "calls": None, "calls_failed": None, "untold": 0,
+        })  # fmt: skip
+        for name in ("leases", "permits", "untold"):
+            at[name] += one[name]
+        for name in ("calls", "calls_failed"):
+            if one[name] is not None:
+                at[name] = (at[name] or 0) + one[name]
+    return list(sums.values())
+
+
+def _number(row: Mapping[str, Any], name: str) -> str:
+    """A number as it is known: what nobody told of is not zero."""
+    if row[name] is None or (not row["calls"] and row["untold"]):
+        return "?"
+    return f"{row[name]}+" if row["untold"] else str(row[name])
+
+
+def used(ref: str, found: Mapping[str, Any], *, since: str) -> None:
+    """Print what used a key."""
+    rows = [one | {"tool": one["tool"] or _reads(one), "by": one["runner_id"]} for one in found["uses"]]
+    tell(rows, title="Used", columns=("at", "what", "by", "outcome", "tool", "job_id"))
+    gaps(found["gaps"])
+    if found["left"]:
+        onward = again(f"key used {ref} --since {since} --until {found['next']}")
+        say(f"{found['left']} older uses are left: {onward}")
+
+
+def _reads(one: Mapping[str, Any]) -> str:
+    if one["what"] not in ("lease", "custody"):
+        return ""
+    return "reads not told" if one["reads"] is None else f"read {one['reads']} times"

@@ -1,0 +1,119 @@
+"""The calls that a process made with its jobs' credentials, told to the broker.
+
+Rules
+- A call is told of within :data:`SAY_EVERY_S`, with the lease under which it was made; a lost reply tells it again
+  under the same id, which changes nothing.
+- When a lease's holder is done, it says how many there were. A process that dies says nothing, so that people see that
+  its calls are unknown.
+- Telling is never in the way of a job: what cannot be told is dropped in the end, and is unknown then.
+
+It may not send an argument: its digest is sent, and the broker keeps a keyed one of that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from uuid import uuid4
+
+from byokeep.core.errors import ByokeepError, Unavailable
+from byokeep.core.secret import Secret
+from byokeep.core.usage import CallResult
+
+if TYPE_CHECKING:
+    from byokeep.client.http import Broker
+
+SAY_EVERY_S: Final = 1.0
+LAST_S: Final = 5.0  # for what is left when the process's connection ends
+MOST_KEPT: Final = 10_000  # calls that wait to be told of; the oldest go first
+_TOGETHER: Final = 100
+
+
+class ToldCall(NamedTuple):
+    """One call: with which secret, of what, how it ended, and its arguments."""
+
+    secret: str
+    tool: str
+    outcome: CallResult
+    args: bytes | None
+
+    def body(self, call_id: str, age_s: float) -> dict[str, Any]:
+        """Return it as the broker takes it."""
+        digest = "" if self.args is None else sha256(self.args).hexdigest()
+        return {"id": call_id, "secret": self.secret, "tool": self.tool, "outcome": self.outcome.value, "args": digest,
+                "age_ms": max(0, round(age_s * 1000))}  # fmt: skip
+
+
+@dataclass(slots=True)
+class _OfLease:
+    token: Secret
+    waiting: list[tuple[float, str, ToldCall]] = field(default_factory=list)
+    count: int = 0
+    done: bool = False
+
+
+class CallLog:
+    """What is still to be told of one process's calls."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._leases: dict[str, _OfLease] = {}
+        self._telling: asyncio.Task[None] | None = None
+
+    def note(self, lease_id: str, token: Secret, call: ToldCall) -> None:
+        """Put down one call that was made just now."""
+        of = self._leases.setdefault(lease_id, _OfLease(token))
+        of.waiting.append((time.monotonic(), str(uuid4()), call))
+        of.count += 1
+        del of.waiting[:-MOST_KEPT]
+        self._go_on()
+
+    def done(self, lease_id: str) -> None:
+        """Say that no more calls are made under a lease."""
+        if (of := self._leases.get(lease_id)) is not None:
+            of.done = True
+            self._go_on()
+
+    async def close(self) -> None:
+        """Tell what is left, for ``LAST_S`` at most."""
+        if self._telling is not None:
+            self._telling.cancel()
+            await asyncio.wait({self._telling})
+        for of in self._leases.values():
+            of.done = True
+        with suppress(ByokeepError, TimeoutError):
+            async with asyncio.timeout(LAST_S):
+                await self._broker.persist(self._tell)
+
+    def _go_on(self) -> None:
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._keep_telling())
+
+    async def _keep_telling(self) -> None:
+        while any(of.waiting or of.done for of in self._leases.values()):
+            await asyncio.sleep(SAY_EVERY_S)
+            with suppress(ByokeepError):
+                await self._tell()
+
+    async def _tell(self) -> None:
+        for lease_id, of in list(self._leases.items()):
+            while of.waiting or of.done:
+                some = of.waiting[:_TOGETHER]
+                last = of.done and len(some) == len(of.waiting)
+                calls = [call.body(call_id, time.monotonic() - at) for at, call_id, call in some]
+                body = {"calls": calls, "total": of.count if last else None}
+                try:
+                    await self._broker.call("POST", f"/v1/leases/{lease_id}/calls", of.token, body)
+                except Unavailable:
+                    raise
+                except ByokeepError:
+                    pass  # it does not take them, and never will
+                told = {call_id for _, call_id, _ in some}
+                of.waiting = [one for one in of.waiting if one[1] not in told]
+                if last and not of.waiting:
+                    self._leases.pop(lease_id, None)
+                    break

@@ -1,0 +1,211 @@
+"""Usage of credentials: what runners tell of their calls, what is unknown, and which hours are unusual."""
+
+# ruff: noqa: S608 - statements are put together from made-up ids
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from byokeep.client import calls as told_calls
+from byokeep.core.errors import Rejected
+from byokeep.keys.usage import watch_usage
+from tests.support.web import Desk
+
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
+
+
+async def used(desk: Desk, client: UUID, who: Any = "operator", query: str = "") -> Any:
+    ref = desk.sql(f"SELECT id FROM byokeep.credential_ref WHERE client_id = '{client}' AND provider = 'openai'")
+    status, reply = await desk.call("GET", f"/v1/refs/{ref}/used{query}", who)
+    assert status == 200, reply
+    return reply
+
+
+async def usage(desk: Desk, query: str = "", who: Any = "operator") -> Any:
+    status, reply = await desk.call("GET", f"/v1/usage{query}", who)
+    assert status == 200, reply
+    return reply
+
+
+def seen(desk: Desk, hours: int, *, but: str = "false") -> None:
+    """A checkpoint in each of the last hours, but some: the installation is known to have run."""
+    desk.sql(
+        "INSERT INTO byokeep.audit_epoch (number, at, leaf, heads)"
+        " SELECT 1000000 + n, date_trunc('hour', now()) - n * interval '1 hour' + interval '1 minute', '', ''"
+        f" FROM generate_series(0, {hours - 1}) AS n WHERE NOT ({but})"
+    )
+    desk.sql("UPDATE byokeep.installation SET created_at = now() - interval '90 days'")
+
+
+async def test_calls_that_a_runner_tells_are_the_keys_usage(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lease, permit and each call stand there with job, tool and outcome; totals are the records'; nothing is a gap."""
+    monkeypatch.setattr(told_calls, "SAY_EVERY_S", 0.05)
+    stand = desk.stand
+    client = await stand.client("openai")
+    seen(desk, 26)
+    job_id = await stand.job(client)
+    async with stand.keep() as keep, keep.attach(job_id) as job:
+        await job.secret("openai")
+        job.called("openai", "responses.create", 200, args="the same")
+        job.called("openai", "responses.create", 429, args=b"the same")
+        job.called("openai", "files.list", "failed")
+        for bad in ({"tool": "Files List"}, {"tool": "sk_" + "a1" * 12}, {"outcome": "fine"}):
+            with pytest.raises(Rejected):
+                job.called(**{"secret": "openai", "tool": "x", "outcome": 200} | bad)  # type: ignore[arg-type]
+    found = await used(desk, client)
+    seen_as = [(one["what"], one["tool"], one["outcome"], one["reads"]) for one in found["uses"]]
+    assert sorted(seen_as, key=str) == [
+        ("call", "files.list", "failed", None), ("call", "responses.create", "limited", None),
+        ("call", "responses.create", "ok", None), ("lease", "", "ok", 1),
+    ]  # fmt: skip
+    assert {one["job_id"] for one in found["uses"]} == {str(job_id)}
+    assert {one["actor_name"] for one in found["uses"]} == {
+        desk.sql("SELECT name FROM byokeep.subject WHERE roles = '{runner}' ORDER BY created_at LIMIT 1")
+    }
+    same = {one["args_digest"] for one in found["uses"] if one["tool"] == "responses.create"}
+    assert len(same) == 1
+    assert "the same" not in json.dumps(found)
+    assert found["gaps"] == []
+    assert [json.loads(row)["fields"]["count"] for row in desk.sql(
+        "SELECT convert_from(payload, 'UTF8') FROM byokeep.audit_record WHERE event = 'lease.calls_told'"
+    ).splitlines()] == [3]  # fmt: skip
+    [hour] = (await usage(desk, f"?client_id={client}"))["hours"]
+    counted = {name: hour[name] for name in ("leases", "permits", "calls", "calls_failed", "untold")}
+    leases = int(
+        desk.sql(f"SELECT count(*) FROM byokeep.audit_record WHERE chain = '{client}' AND event = 'lease.issued'")
+    )
+    assert counted == {"leases": leases, "permits": 0, "calls": 3, "calls_failed": 2, "untold": 0}
+    one = await used(desk, client, query="?limit=2")
+    rest = await used(desk, client, query=f"?limit=2&until={one['next']}")
+    assert (one["left"], rest["left"], rest["next"]) == (2, 0, None)
+    assert len({each["id"] for each in one["uses"] + rest["uses"]}) == 4
+
+
+async def test_what_nobody_told_of_is_unknown_and_not_zero(desk: Desk) -> None:
+    """A job that tells nothing, lost calls, an hour without a sign of life: named, and no number stands there."""
+    stand = desk.stand
+    client = await stand.client("openai")
+    seen(desk, 26)
+    lease = await stand.lease(await stand.job(client))
+    found = await used(desk, client)
+    assert [(one["why"], one["lease_id"]) for one in found["gaps"]] == [("job_open", lease["lease_id"])]
+    [hour] = (await usage(desk, f"?client_id={client}"))["hours"]
+    assert (hour["leases"], hour["calls"], hour["calls_failed"], hour["untold"]) == (1, None, None, 1)
+    call = {"id": str(uuid4()), "secret": "openai", "tool": "a.b", "outcome": "ok", "age_ms": 5}
+    path = f"/v1/leases/{lease['lease_id']}/calls"
+    for _ in range(2):  # told again after a lost reply
+        assert (await stand.call("POST", path, "runner", {"calls": [call], "total": 2}))[0] == 200
+    assert [one["why"] for one in (await used(desk, client))["gaps"]] == ["calls_missing"]
+    [hour] = (await usage(desk, f"?client_id={client}"))["hours"]
+    assert (hour["calls"], hour["untold"]) == (1, 1)
+    lost = call | {"id": str(uuid4())}
+    assert (await stand.call("POST", path, "runner", {"calls": [lost], "total": 2}))[0] == 200
+    assert (await used(desk, client))["gaps"] == []
+    since = (datetime.now(UTC) - timedelta(hours=40)).isoformat().replace("+", "%2B")
+    [gap] = (await used(desk, client, query=f"?since={since}"))["gaps"]
+    assert gap["why"] == "not_running"
+    # Who may tell, and of what.
+    other = await stand.lease(await stand.job(await stand.client("openai")))
+    stranger = stand.subject("runner", "stranger")
+    assert (await stand.call("POST", path, stranger, {"calls": [], "total": 0}))[0] == 404
+    for bad in ({"tool": "AKIA" + "Q7" * 10}, {"tool": "Not a word"}, {"outcome": "great"}, {"args": "plain"}):
+        body = {"calls": [call | {"id": str(uuid4())} | bad], "total": None}
+        status = (await stand.call("POST", f"/v1/leases/{other['lease_id']}/calls", "runner", body))[0]
+        assert status == 422, bad
+    undeclared = call | {"id": str(uuid4()), "secret": "anthropic"}
+    await stand.call("POST", path, "runner", {"calls": [undeclared], "total": None})
+    assert desk.sql(f"SELECT count(*) FROM byokeep.tool_call WHERE client_id = '{client}'") == "2"
+
+
+@pytest.mark.req("R11.2-1")
+async def test_a_month_of_usage_adds_up_and_a_missing_day_is_a_gap(desk: Desk) -> None:
+    """Sums of a seeded month are the rows'; a day without a sign of life is a gap; only one's own clients are seen."""
+    stand = desk.stand
+    client, other = await stand.client("openai"), await stand.client("openai")
+    seen(desk, 24 * 31, but="n BETWEEN 240 AND 263")
+    history(desk, client, await stand.job(client), days=29, each=3, skip=10)
+    month = (datetime.now(UTC) - timedelta(days=30) + timedelta(hours=1)).isoformat().replace("+", "%2B")
+    found = await usage(desk, f"?client_id={client}&since={month}")
+    counted = desk.sql(f"SELECT count(*) FROM byokeep.lease WHERE client_id = '{client}' AND kind = 'use'")
+    assert sum(one["leases"] for one in found["hours"]) == int(counted) > 50
+    days = [gap for gap in found["gaps"] if gap["why"] == "not_running"]
+    assert len(days) == 1
+    assert datetime.fromisoformat(days[0]["until"]) - datetime.fromisoformat(days[0]["since"]) == timedelta(hours=24)
+    narrow = stand.subject("operator", "narrow", clients=(other,))
+    mine = await usage(desk, f"?since={month}", narrow)
+    assert {one["client_id"] for one in mine["hours"] + mine["compared"]} <= {str(other)}
+    assert (await desk.call("GET", f"/v1/usage?client_id={client}", narrow))[0] == 404
+    for who, status in (("approver", 403), ("admin", 403), ("runner", 401)):
+        assert (await desk.call("GET", "/v1/usage", who))[0] == status
+    for query in ("?since=yesterday", "?provider=nobody", "?since=2020-01-01T00:00:00Z", "?client_id=x"):
+        assert (await desk.call("GET", "/v1/usage" + query, "operator"))[0] == 422, query
+
+
+def history(desk: Desk, client: UUID, job: UUID, *, days: int, each: int, skip: int = 0, now: int = 0) -> None:
+    """Leases in the last whole hour's hour of each day before, and ``now`` in that hour itself."""
+    runner = desk.people["runner"].id
+    desk.sql(
+        "INSERT INTO byokeep.lease (id, client_id, job_id, runner_id, kind, secrets, jwt_iat, jwt_exp, issued_at,"
+        f" expires_at) SELECT gen_random_uuid(), '{client}', '{job}', '{runner}', 'use', '{{openai}}', 1, 2, at, at"
+        " FROM (SELECT date_trunc('hour', now()) - interval '50 minutes' - n * interval '1 day'"
+        f" + k * interval '1 second' AS at FROM generate_series(0, {days}) AS n,"
+        f" generate_series(1, greatest({each}, {now})) AS k"
+        f" WHERE n <> {skip or -1} AND k <= CASE n WHEN 0 THEN {now} ELSE {each} + n % 2 END) AS times"
+    )
+
+
+@pytest.mark.parametrize(
+    ("days", "known", "before", "now", "verdict"),
+    [
+        (28, 28, 30, 200, "unusual"), (28, 28, 30, 50, "usual"), (28, 28, 1, 9, "usual"), (5, 28, 30, 200, "unknown"),
+        (28, 5, 30, 200, "unknown"),  # days of which nobody knows are no zeros
+    ],
+)  # fmt: skip
+async def test_an_hour_is_held_against_the_same_hour_of_the_days_before(
+    desk: Desk, days: int, known: int, before: int, now: int, verdict: str
+) -> None:
+    """Far above the usual raises one alert, told once; a little more, and too few days to compare with, raise none."""
+    client = await desk.stand.client("openai")
+    job = await desk.stand.job(client)
+    seen(desk, 24 * known + 2)
+    history(desk, client, job, days=days, each=before, now=now)
+    [found] = (await usage(desk, f"?client_id={client}"))["compared"]
+    assert (found["measure"], found["number"], found["days"], found["verdict"]) == (
+        "leases",
+        now,
+        min(days, known),
+        verdict,
+    )
+    raised = ["usage_unusual"] if verdict == "unusual" else []
+    for _ in range(2):
+        assert await watch_usage(desk.worker) == len(raised) * (not _)
+    rows = desk.sql(
+        "SELECT reason || ' ' || count || ' ' || client_id FROM byokeep.alert WHERE reason = 'usage_unusual'"
+    )
+    assert rows == "".join(f"{reason} 1 {client}" for reason in raised)
+    if raised:
+        desk.sql("UPDATE byokeep.alert SET closed_at = now() WHERE reason = 'usage_unusual'")
+        assert await watch_usage(desk.worker) == 0
+
+
+async def test_old_calls_go_and_are_said_to_be_gone(desk: Desk) -> None:
+    """After 35 days a call is forgotten; younger ones cannot be deleted by the worker; the time before is a gap."""
+    client = await desk.stand.client("openai")
+    seen(desk, 24)
+    lease = (await desk.stand.lease(await desk.stand.job(client)))["lease_id"]
+    calls = [{"id": str(uuid4()), "secret": "openai", "tool": "a.b", "outcome": "ok", "age_ms": 0} for _ in range(2)]
+    assert (await desk.stand.call("POST", f"/v1/leases/{lease}/calls", "runner", {"calls": calls, "total": 2}))[
+        0
+    ] == 200
+    old = calls[0]["id"]
+    desk.sql(f"UPDATE byokeep.tool_call SET told_at = now() - interval '36 days' WHERE id = '{old}'")
+    async with desk.worker.db.begin(every_client=True) as tx:
+        gone = await tx.all(UUID, "calls_forget", days=0)
+    assert [str(one) for one in gone] == [old]
+    since = (datetime.now(UTC) - timedelta(days=40)).isoformat().replace("+", "%2B")
+    assert "not_kept" in {one["why"] for one in (await usage(desk, f"?client_id={client}&since={since}"))["gaps"]}
