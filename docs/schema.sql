@@ -114,6 +114,7 @@ CREATE TABLE byokeep.audit_epoch (
     heads bytea NOT NULL,
     CONSTRAINT audit_epoch_pk PRIMARY KEY (number)
 );
+CREATE INDEX audit_epoch_at_ix ON byokeep.audit_epoch USING btree (at);
 
 CREATE TABLE byokeep.audit_head (
     chain uuid NOT NULL,
@@ -431,6 +432,16 @@ CREATE TABLE byokeep.notification (
 );
 CREATE INDEX notification_sent_ix ON byokeep.notification USING btree (target, sent_at) WHERE (sent_at IS NOT NULL);
 CREATE INDEX notification_waiting_ix ON byokeep.notification USING btree (target, next_at) WHERE (sent_at IS NULL);
+-- How many calls a holder says it made under a lease; without a row: unknown.
+CREATE TABLE byokeep.lease_calls (
+    client_id uuid NOT NULL,
+    lease_id uuid NOT NULL,
+    count integer NOT NULL,
+    told_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT lease_calls_client_id_lease_id_fk FOREIGN KEY (client_id, lease_id) REFERENCES byokeep.lease(client_id, id),
+    CONSTRAINT lease_calls_count_ck CHECK (((count >= 0) AND (count <= 1000000))),
+    CONSTRAINT lease_calls_pk PRIMARY KEY (client_id, lease_id)
+);
 
 CREATE TABLE byokeep.permit (
     id uuid NOT NULL,
@@ -458,6 +469,7 @@ CREATE TABLE byokeep.permit (
 );
 -- R1.5-6: one key never yields two effects; a failed attempt (surely not done) frees the key.
 CREATE UNIQUE INDEX permit_idempotency_uq ON byokeep.permit USING btree (client_id, idempotency_key) WHERE (state <> 'failed'::text);
+CREATE INDEX permit_issued_at_ix ON byokeep.permit USING btree (issued_at);
 
 CREATE TABLE byokeep.platform_account (
     id uuid NOT NULL,
@@ -853,6 +865,29 @@ CREATE TABLE byokeep.switch (
     CONSTRAINT switch_pk PRIMARY KEY (scope),
     CONSTRAINT switch_reason_ck CHECK ((reason ~ '^[a-z][a-z0-9_]{1,62}$'::text))
 );
+
+-- A call that a job made with a credential, as its runner told; kept for 35 days.
+CREATE TABLE byokeep.tool_call (
+    client_id uuid NOT NULL,
+    id uuid NOT NULL,
+    job_id uuid NOT NULL,
+    lease_id uuid NOT NULL,
+    provider text NOT NULL,
+    tool text NOT NULL,
+    outcome text NOT NULL,
+    -- Keyed digest of the arguments: equal ones can be told, none read.
+    args_digest text,
+    at timestamp with time zone NOT NULL,
+    told_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT tool_call_args_digest_ck CHECK ((args_digest ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT tool_call_client_id_lease_id_fk FOREIGN KEY (client_id, lease_id) REFERENCES byokeep.lease(client_id, id),
+    CONSTRAINT tool_call_outcome_ck CHECK ((outcome = ANY (ARRAY['ok'::text, 'denied'::text, 'limited'::text, 'failed'::text, 'unknown'::text]))),
+    CONSTRAINT tool_call_pk PRIMARY KEY (client_id, id),
+    CONSTRAINT tool_call_tool_ck CHECK ((tool ~ '^[a-z][a-z0-9_.]{0,63}$'::text))
+);
+CREATE INDEX tool_call_at_ix ON byokeep.tool_call USING btree (at);
+CREATE INDEX tool_call_lease_ix ON byokeep.tool_call USING btree (client_id, lease_id);
+CREATE INDEX tool_call_told_at_ix ON byokeep.tool_call USING btree (told_at);
 
 CREATE TABLE byokeep.value_fingerprint (
     ref_id uuid NOT NULL,

@@ -239,7 +239,29 @@ _WINDOW: Final = _SPAN | {"before": NUMBER, "limit": NUMBER}
 def router(app: WebApp, auth: Authenticator) -> APIRouter:
     """Return the routes."""
     routes = Routes("watch", auth, 403)
+    _alert_routes(routes, app)
+    _of_keys(routes, app)
 
+    @routes.get(
+        "/audit", response_model=RecordsReply, responses=refusals(404, 409),
+        openapi_extra=parameters({"client_id": ID} | _WINDOW | _FILTER),
+    )  # fmt: skip
+    async def read_audit(request: Request, actor: Actor) -> JSONResponse:
+        """Read audit records, newest first; the reading is on record."""
+        given = query_of(request, "client_id", *_WINDOW, *_FILTER)
+        client, wanted = given.get("client_id"), filter_of(given)
+        chain = None if client is None else ClientId(parse_client_id(client))
+        if (key := _id("key", given)) is not None:
+            ref = await refs.get_ref(app, actor, key, Verb.AUDIT_READ)
+            chain, wanted = ref.client_id, replace(wanted, ref_id=ref.id, provider=ref.provider.value)
+        found = await disclosure.read_audit(app, actor, chain, window_of(given), wanted)
+        page = {name: getattr(found, name) for name in ("folded", "left", "counted", "next")}
+        return JSONResponse({"records": [record_out(record) for record in found.records], **page})
+
+    return routes
+
+
+def _alert_routes(routes: Routes, app: WebApp) -> None:
     @routes.get("/alerts", response_model=AlertsReply, openapi_extra=parameters(_ALERTS))
     async def list_alerts(request: Request, actor: Actor) -> dict[str, Any]:
         """List the alerts that concern the caller: the open ones, critical ones first, or all of the history."""
@@ -266,22 +288,8 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
         """Close an alert."""
         return await alerts.close_alert(app, actor, alert_id)
 
-    @routes.get(
-        "/audit", response_model=RecordsReply, responses=refusals(404, 409),
-        openapi_extra=parameters({"client_id": ID} | _WINDOW | _FILTER),
-    )  # fmt: skip
-    async def read_audit(request: Request, actor: Actor) -> JSONResponse:
-        """Read audit records, newest first; the reading is on record."""
-        given = query_of(request, "client_id", *_WINDOW, *_FILTER)
-        client, wanted = given.get("client_id"), filter_of(given)
-        chain = None if client is None else ClientId(parse_client_id(client))
-        if (key := _id("key", given)) is not None:
-            ref = await refs.get_ref(app, actor, key, Verb.AUDIT_READ)
-            chain, wanted = ref.client_id, replace(wanted, ref_id=ref.id, provider=ref.provider.value)
-        found = await disclosure.read_audit(app, actor, chain, window_of(given), wanted)
-        page = {name: getattr(found, name) for name in ("folded", "left", "counted", "next")}
-        return JSONResponse({"records": [record_out(record) for record in found.records], **page})
 
+def _of_keys(routes: Routes, app: WebApp) -> None:
     @routes.get(
         "/refs/{ref_id}/history", response_model=KeyHistoryReply, responses=refusals(409),
         openapi_extra=parameters(_WINDOW),
@@ -314,5 +322,3 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
         if provider:
             parse_provider(provider)
         return await usage.usage(app, actor, of, provider, _time("since", given), _time("until", given))
-
-    return routes

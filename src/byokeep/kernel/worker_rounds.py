@@ -21,7 +21,7 @@ from byokeep.kernel.rows import Row
 # `profile_care` is due only where there are profiles: not every worker can look after them.
 WORKER_ROUNDS: Final = (
     "deliver_notifications", "due_round", "go_on_with_procedures", "kek_care", "look_at_clock", "profile_care",
-    "retry_stalled", "sweep_orphans", "sweep_webhooks", "watch_checkpoints",
+    "retry_stalled", "sweep_orphans", "sweep_webhooks", "watch_checkpoints", "watch_usage",
 )  # fmt: skip
 LATE_S: Final = 300.0
 _KEY: Final = "state/worker_rounds"

@@ -44,7 +44,7 @@ DEAD_S: Final = 60  # seconds without a sign of life after which a worker counts
 CONCURRENCY: Final = 8
 _WAIT_BASE: Final = 2  # seconds before the second attempt, and each time as many times as long
 _EVERY_MINUTE: Final = "* * * * *"
-_EVERY_TEN_MINUTES: Final = "*/10 * * * *"
+_USAGE_MINUTE: Final = 5  # of each ten
 
 
 def register(queue: Queue, app: WorkerApp) -> None:
@@ -118,9 +118,11 @@ def _register_rounds(queue: Queue, app: WorkerApp) -> None:
         with span("go_on_with_procedures", epoch=timestamp):
             await procedures.go_on(app)
 
-    @queue.periodic(cron=_EVERY_TEN_MINUTES)
+    @queue.periodic(cron=_EVERY_MINUTE)
     @queue.task(name="watch_usage", queueing_lock="watch_usage", lock="watch_usage")
     async def look_at_usage(timestamp: int) -> None:
+        if timestamp // 60 % 10 != _USAGE_MINUTE:  # it reads weeks; an hour that was missed is looked at ten minutes on
+            return
         with span("watch_usage", epoch=timestamp):
             await watch_usage(app)
 
