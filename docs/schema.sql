@@ -408,6 +408,17 @@ CREATE TABLE byokeep.lease (
 CREATE INDEX lease_client_issued_at_ix ON byokeep.lease USING btree (client_id, issued_at);
 CREATE INDEX lease_issued_at_ix ON byokeep.lease USING btree (issued_at);
 
+-- How many calls a holder says it made under a lease; without a row: unknown.
+CREATE TABLE byokeep.lease_calls (
+    client_id uuid NOT NULL,
+    lease_id uuid NOT NULL,
+    count integer NOT NULL,
+    told_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT lease_calls_client_id_lease_id_fk FOREIGN KEY (client_id, lease_id) REFERENCES byokeep.lease(client_id, id),
+    CONSTRAINT lease_calls_count_ck CHECK (((count >= 0) AND (count <= 1000000))),
+    CONSTRAINT lease_calls_pk PRIMARY KEY (client_id, lease_id)
+);
+
 CREATE TABLE byokeep.notification (
     id uuid NOT NULL,
     client_id uuid,
@@ -432,16 +443,6 @@ CREATE TABLE byokeep.notification (
 );
 CREATE INDEX notification_sent_ix ON byokeep.notification USING btree (target, sent_at) WHERE (sent_at IS NOT NULL);
 CREATE INDEX notification_waiting_ix ON byokeep.notification USING btree (target, next_at) WHERE (sent_at IS NULL);
--- How many calls a holder says it made under a lease; without a row: unknown.
-CREATE TABLE byokeep.lease_calls (
-    client_id uuid NOT NULL,
-    lease_id uuid NOT NULL,
-    count integer NOT NULL,
-    told_at timestamp with time zone NOT NULL DEFAULT now(),
-    CONSTRAINT lease_calls_client_id_lease_id_fk FOREIGN KEY (client_id, lease_id) REFERENCES byokeep.lease(client_id, id),
-    CONSTRAINT lease_calls_count_ck CHECK (((count >= 0) AND (count <= 1000000))),
-    CONSTRAINT lease_calls_pk PRIMARY KEY (client_id, lease_id)
-);
 
 CREATE TABLE byokeep.permit (
     id uuid NOT NULL,

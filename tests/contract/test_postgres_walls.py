@@ -31,15 +31,18 @@ WALLED = {
     "profile_incident": "client_id", "profile_incident_item": "client_id", "kek_version": "client_id",
     "kek_rotation": "client_id", "vault_key_transition": "client_id", "procedure_run": "client_id",
     "notification": "client_id",
+    "tool_call": "client_id", "lease_calls": "client_id",
 }  # fmt: skip
 # Tables with a client_id and no wall: see objects/walls.sql.
-NOT_WALLED = {"switch", "subject_client"}
+NOT_WALLED = {"switch", "subject_client", "usage"}  # usage: a view, walled by its tables
 
 ANYTHING = "00000000-0000-4000-8000-00000000000f"
 REFUSED_TO_ALL = (
     "INSERT INTO byokeep.audit_record SELECT * FROM byokeep.audit_record",
     "UPDATE byokeep.audit_record SET outcome = 'ok'",
     "DELETE FROM byokeep.audit_record",
+    "DELETE FROM byokeep.tool_call",
+    "UPDATE byokeep.lease_calls SET count = 0",
     "TRUNCATE byokeep.audit_record",
     "UPDATE byokeep.audit_head SET seq = 0",
     f"INSERT INTO byokeep.audit_head (chain, seq, hash) VALUES ('{ANYTHING}', 0, '')",
@@ -338,16 +341,18 @@ def test_postgres_every_client_table_has_its_wall(shared_postgres: FreshDatabase
         " WHERE relrowsecurity AND polname = 'client_wall'"
     ).split()
     assert sorted(walled) == sorted(WALLED)
+    assert shared_postgres.sql("SELECT reloptions FROM pg_class WHERE relname = 'usage'") == "{security_invoker=true}"
     unpinned = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'byokeep'::regnamespace AND proconfig IS NULL"
     assert shared_postgres.sql(unpinned) == "0"
     definers = "SELECT proname FROM pg_proc WHERE pronamespace = 'byokeep'::regnamespace AND prosecdef"
     triggers = {f"{kind}_recorded" for kind in ("key", "account", "job", "client", "switch", "alert")}
     people = {"able_admins", "machine_own", "password_put", "subject_lock", "subject_put", "subject_recorded",
               "token_end", "token_issue", "token_recorded"}  # fmt: skip
-    known = {"alert_on_record", "audit_append", "end_blockers", "withdraw_again"} | triggers | people
+    known = {"alert_on_record", "audit_append", "calls_forget", "end_blockers", "withdraw_again"} | triggers | people
     assert set(shared_postgres.sql(definers).split()) == known
-    # What web and worker may call with the owner's rights looks something up, or appends a record: it makes nobody.
-    for role, more in (("byokeep_web", {"subject_recorded", "token_recorded"}), ("byokeep_worker", set())):
+    # What web and worker may call with the owner's rights looks something up, appends a record, or lets go of calls
+    # that are older than they are kept: it makes nobody.
+    for role, more in (("byokeep_web", {"subject_recorded", "token_recorded"}), ("byokeep_worker", {"calls_forget"})):
         may = f"{definers} AND has_function_privilege('{role}', oid, 'EXECUTE') AND prorettype <> 'trigger'::regtype"
         assert set(shared_postgres.sql(may).split()) == {"alert_on_record", "audit_append"} | more, role
 

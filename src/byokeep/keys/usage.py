@@ -33,7 +33,7 @@ from byokeep.kernel.rows import NO_COLUMN, Row
 from byokeep.keys.refs import get_ref
 from byokeep.tenancy.clients import scope_of
 
-KEPT_DAYS: Final = 35  # for which calls are kept one by one; walls.sql lets none go earlier
+KEPT_DAYS: Final = 35  # for which calls are kept one by one (functions.sql, calls_forget)
 LONGEST: Final = timedelta(days=93)
 MOST_HOURS: Final = 20_000
 MOST_UNTOLD: Final = 10_000
@@ -255,7 +255,7 @@ async def watch_usage(app: WorkerApp) -> int:
     """
     hour, raised = _whole_hour(app), 0
     async with app.db.begin(every_client=True) as tx:
-        await tx.all(None, "calls_forget", days=KEPT_DAYS)
+        await tx.all(None, "calls_forget")
         found = await _compared(tx, hour, None, "")
     for one in found:
         if one.verdict != "unusual":

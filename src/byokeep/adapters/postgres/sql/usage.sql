@@ -25,11 +25,7 @@ ON CONFLICT DO NOTHING
 RETURNING lease_id;
 
 -- name: calls_forget
--- What is older than it is kept; at most so many at a time.
-WITH old AS (SELECT client_id, id FROM byokeep.tool_call
-              WHERE told_at < clock_timestamp() - make_interval(days => :days) ORDER BY told_at LIMIT 10000)
-DELETE FROM byokeep.tool_call c USING old WHERE c.client_id = old.client_id AND c.id = old.id
-RETURNING c.id;
+SELECT byokeep.calls_forget() AS gone;
 
 -- name: usage_of_key
 -- Everything that used a key, newest first; ties of the last are shown too, so that a page can end at a time.

@@ -121,9 +121,9 @@ GRANT UPDATE (closed, epoch, reason, by, at, installation_id, store_cut_off) ON 
 GRANT UPDATE (state, reason, closed_at) ON byokeep.job TO byokeep_killswitch;
 GRANT UPDATE (count, code_points, last_seen_at) ON byokeep.alert TO byokeep_killswitch;
 
--- broker: puts down what runners tell of their calls; worker: forgets what is old (walls.sql).
+-- broker: puts down what runners tell of their calls; worker: forgets what is old.
 GRANT INSERT ON byokeep.tool_call, byokeep.lease_calls TO byokeep_broker;
-GRANT DELETE ON byokeep.tool_call TO byokeep_worker;
+GRANT EXECUTE ON FUNCTION byokeep.calls_forget() TO byokeep_worker;
 
 -- worker: what the queue's tasks move on: verification and the sweep of orphans.
 GRANT INSERT ON byokeep.key_transition, byokeep.alert TO byokeep_worker;

@@ -72,11 +72,6 @@ DROP POLICY IF EXISTS tokens_only ON byokeep.credential_ref;
 CREATE POLICY tokens_only ON byokeep.credential_ref AS RESTRICTIVE FOR INSERT TO byokeep_worker
     WITH CHECK (kind = 'oauth_token_set');
 
--- What runners told of their calls is kept for 35 days (keys/usage.py).
-DROP POLICY IF EXISTS old_only ON byokeep.tool_call;
-CREATE POLICY old_only ON byokeep.tool_call AS RESTRICTIVE FOR DELETE TO byokeep_worker
-    USING (told_at < clock_timestamp() - interval '35 days');
-
 -- A verification or a sweep needs a custody job, which causes no effect; use jobs are a dispatcher's, at the broker.
 DROP POLICY IF EXISTS custody_only ON byokeep.job;
 CREATE POLICY custody_only ON byokeep.job AS RESTRICTIVE FOR INSERT TO byokeep_web, byokeep_worker
