@@ -10,7 +10,10 @@ from typing import Final
 
 from byokeep.core.procedure import Procedure
 from byokeep.kernel.sops import SOPS
+from byokeep.keys.mint import ROTATE_KEY_MINTED
 from byokeep.keys.rotation import ROTATE_KEY
 from byokeep.profiles import incident
 
-PROCEDURES: Final[Mapping[str, Procedure]] = {**SOPS, **{one.name: one for one in (incident.PROCEDURE, ROTATE_KEY)}}
+PROCEDURES: Final[Mapping[str, Procedure]] = {
+    **SOPS, **{one.name: one for one in (incident.PROCEDURE, ROTATE_KEY, ROTATE_KEY_MINTED)}
+}  # fmt: skip

@@ -14,7 +14,7 @@ import hashlib
 import secrets
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -61,6 +61,9 @@ class KnownKey:
 
     state: SimKeyState
     account: str
+    id: str = ""
+    name: str = ""
+    hint: str = ""
 
 
 @dataclass(slots=True)
@@ -75,14 +78,19 @@ class KeyBook:
         """Return the salted hash of a value, hex."""
         return hashlib.sha256(self.salt + value.encode("utf-8", "surrogateescape")).hexdigest()
 
-    def put(self, vendor: str, key: str, state: SimKeyState, account: str | None) -> KnownKey:
+    def put(
+        self, vendor: str, key: str, state: SimKeyState, account: str | None, *, name: str = "", id_: str = ""
+    ) -> KnownKey:
         """Register a key or change its state; the account stays when none is given."""
         digest = self.digest(key)
         before = self._known.get((vendor, digest))
         if before is None and len(self._known) >= MAX_KEYS:
             raise BookFullError(f"at most {MAX_KEYS} keys")
-        name = account or (before.account if before else f"{vendor}-account-{digest[:8]}")
-        known = KnownKey(state=state, account=name)
+        owner = account or (before.account if before else f"{vendor}-account-{digest[:8]}")
+        known = KnownKey(
+            state=state, account=owner, id=id_ or (before.id if before else f"key-{digest[:16]}"),
+            name=name or (before.name if before else ""), hint=f"{key[:12]}...{key[-4:]}" if len(key) > 24 else "...",
+        )  # fmt: skip
         if before is None:
             self._hashes[digest] += 1
         self._known[(vendor, digest)] = known
@@ -91,6 +99,17 @@ class KeyBook:
     def find(self, vendor: str, key: str) -> KnownKey | None:
         """Return what the vendor knows of this key."""
         return self._known.get((vendor, self.digest(key))) if key else None
+
+    def of_account(self, vendor: str, account: str) -> list[KnownKey]:
+        """Return an account's keys at a vendor, without those that administer it."""
+        found = [one for (of, _), one in self._known.items() if (of, one.account) == (vendor, account)]
+        return [one for one in found if one.state is not SimKeyState.MANAGEMENT]
+
+    def change(self, vendor: str, id_: str, state: SimKeyState) -> None:
+        """Change the state of a key by its id."""
+        for (of, digest), one in self._known.items():
+            if (of, one.id) == (vendor, id_):
+                self._known[of, digest] = replace(one, state=state)
 
     def is_known(self, value: str) -> bool:
         """Whether any vendor knows this value as a key."""
@@ -198,11 +217,14 @@ class Book:
     log: RequestLog = field(default_factory=RequestLog)
     effects: Effects = field(default_factory=Effects)
     accounts: Accounts = field(default_factory=Accounts)
+    minted: int = 0
+    values: dict[str, str] = field(default_factory=dict, repr=False)  # those that a vendor tells again
 
     def reset(self) -> None:
         """Forget everything but the salt, so that earlier hashes still compare."""
         self.keys, self.accounts = KeyBook(self.keys.salt), Accounts()
         self.log, self.effects = RequestLog(), Effects()
+        self.minted, self.values = 0, {}
 
     async def record(self, request: web.Request, vendor: str, key: str = "", **more: Any) -> None:
         """Log one request; ``more`` are further JSON-ready fields."""

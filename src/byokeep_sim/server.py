@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
+from byokeep_sim import issuing
 from byokeep_sim.book import Book, BookFullError
 from byokeep_sim.control import Control
 from byokeep_sim.faults import FaultList
@@ -86,8 +88,13 @@ class _Desk:
             return web.json_response({"error": "no such vendor"}, status=404)
         known = self.book.keys.find(vendor.name, key)
         own = {name for name, _ in vendor.key_headers}
+        issues = issuing.route(vendor.name, request.method, path)
+        body = await _json(request) if issues[0] else {}
 
         def answer(account: str = known.account if known else "") -> SimReply:
+            if issues[0]:
+                admin, named = issuing.presented(request.headers), request.query.get("keyId", "")
+                return issuing.answer(self.book, vendor.name, issues, admin, body, named, vendor.error)
             call = SimCall(
                 route=vendor.route(request.method, path),
                 state=known.state if known else "unknown",
@@ -147,6 +154,14 @@ class _Desk:
 
 def _error(status: int, code: str = "") -> SimReply:
     return SimReply(status=status, body={"error": {"code": code or _CODES.get(status, "error")}})
+
+
+async def _json(request: web.Request) -> Mapping[str, Any]:
+    try:
+        found = await request.json()
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _presented(vendor: Vendor, request: web.Request) -> str:

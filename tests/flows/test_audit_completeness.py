@@ -31,6 +31,7 @@ async def test_operations_on_keys(scene: Scene) -> None:
     stranger = fresh(scene, "operator", uuid4_client := await desk.stand.client())
     other = f"/v1/clients/{uuid4_client}/providers/kie/value"
     written = ("job.opened ok", "key.write intended", "key.stored ok")  # the job will verify it
+    rotated = (*written, "procedure.started ok", "key.rotation ok")
     table = {
         "create": [
             Case("success", "operator", Call("PUT", other, raw=desk.canary("kie")), 202, written),
@@ -40,7 +41,7 @@ async def test_operations_on_keys(scene: Scene) -> None:
             Case("failed", "operator", Call("PUT", other, raw=desk.canary("kie")), 409, ("key.write failed",)),
         ],
         "update": [
-            Case("success", "operator", Call("PUT", place, raw=desk.canary()), 202, written),
+            Case("success", "operator", Call("PUT", place, raw=desk.canary()), 202, rotated),
             Case("failed", "operator", Call("PUT", place, raw=desk.canary()), 409, ("key.write failed",)),
         ],
         "list": [

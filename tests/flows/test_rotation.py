@@ -11,7 +11,9 @@ from uuid import UUID
 
 import pytest
 
-from byokeep.core.errors import Unavailable
+from byokeep.core.errors import Denied, Unavailable
+from byokeep.core.secret import Secret
+from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
 from byokeep_sim import SimKeyState
 from tests.support.web import Desk
 
@@ -240,3 +242,113 @@ async def test_the_old_ends_after_the_jobs_that_hold_it_and_only_by_a_refusal(de
     assert (await rotation(desk, run))["state"] == "complete"
     status, late = await desk.call("POST", f"/v1/rotations/{run}/rollback", "operator")
     assert (status, late["code"]) == (409, "procedure_goes_on")
+
+
+PLACES = {"openai": "project=proj_1,account=svc_1", "google": "project=p-1", "openrouter": "", "anthropic": ""}
+
+
+async def administered(desk: Desk, client: UUID, provider: str) -> None:
+    """The client's administrator key is in the store, and the vendor knows it."""
+    value = f"admin-{provider}-{client.hex}".encode()
+    desk.sim.book.keys.put(provider, value.decode(), SimKeyState.MANAGEMENT, "acme")
+    path = f"/v1/clients/{client}/providers/{provider}/admin?at={PLACES[provider]}"
+    status, reply = await desk.call("PUT", path, "operator", raw=value)
+    assert (status, reply["kind"], reply["purpose"]) == (201, "provider_admin_key", "admin"), reply
+
+
+def keys_of(desk: Desk, provider: str) -> list[str]:
+    """The states of the account's keys at the vendor."""
+    return sorted(str(one.state) for one in desk.sim.book.keys.of_account(provider, "acme"))
+
+
+async def minted(desk: Desk, ref: str, **wish: Any) -> str:
+    body = {"mint": True, "skip_rehearsal": True, "old_ends": "now", **wish}
+    status, begun = await desk.call("POST", f"/v1/refs/{ref}/rotations", "operator", body)
+    assert status == 201, begun
+    await desk.work()
+    return str(begun["id"])
+
+
+@pytest.mark.req("R11.3-1")
+@pytest.mark.parametrize("provider", ["openrouter", "openai", "google"])
+async def test_a_key_is_made_and_ended_at_its_provider(desk: Desk, provider: str) -> None:
+    """With an administrator's key a whole rotation runs by itself; the old key is dead and nothing is left over."""
+    client = await desk.stand.client()
+    first = await desk.onboard(client, provider=provider)
+    status, refused = await desk.call("POST", f"/v1/refs/{first['ref']}/rotations", "operator", {"mint": True})
+    assert (status, refused["code"]) == (422, "cannot_mint")
+    await administered(desk, client, provider)
+    run = await minted(desk, first["ref"])
+    found = await rotation(desk, run)
+    if provider == "google":  # it lists no part of a value, so nobody can tell which one was pasted
+        assert found["reason"] == "revoke_by_hand"
+    else:
+        assert (found["state"], found["missing"], keys_of(desk, provider)) == ("complete", [], ["revoked", "valid"])
+    assert await served(desk, client, provider) == 2
+    assert (await desk.ref(first["ref"]))["id"] == first["ref"]
+
+
+async def test_what_was_minted_is_known_by_its_id(desk: Desk) -> None:
+    """A Gemini key that was made here is ended by its id: its provider lists no part of it."""
+    client = await desk.stand.client()
+    first = await desk.onboard(client, provider="google")
+    await administered(desk, client, "google")
+    run = await minted(desk, first["ref"])
+    desk.sim.book.keys.put("google", desk.canaries[0].value.decode(), SimKeyState.REVOKED, None)
+    assert (await resume(desk, run, "revoke_by_hand"))["state"] == "complete"
+    assert (await rotation(desk, await minted(desk, first["ref"])))["state"] == "complete"
+    assert keys_of(desk, "google") == ["revoked", "revoked", "valid"]
+
+
+async def test_the_old_one_is_switched_off_at_anthropic(desk: Desk) -> None:
+    """The client pastes the new key; the old one is found by its label and set inactive."""
+    client = await desk.stand.client()
+    await administered(desk, client, "anthropic")
+    run = (await begun(desk, client, SKIP + "&old_ends=now", "anthropic"))[3]
+    assert ((await rotation(desk, run))["state"], keys_of(desk, "anthropic")) == ("complete", ["disabled", "valid"])
+
+
+async def test_a_mint_whose_answer_is_lost_leaves_no_key_behind(desk: Desk) -> None:
+    """The provider made a key and the answer broke off: the next attempt ends that one before it makes another."""
+    client = await desk.stand.client()
+    first = await desk.onboard(client, provider="openrouter")
+    await administered(desk, client, "openrouter")
+    desk.sim.faults.add(
+        {"provider": "openrouter", "kind": "reset", "match": {"method": "POST"}, "when": "after", "times": 2}
+    )
+    run = await minted(desk, first["ref"])
+    assert (await rotation(desk, run))["missing"][0] == "create"
+    assert await served(desk, client, "openrouter") == 1
+    for _ in range(3):
+        await desk.retry_now(1)
+    assert (await rotation(desk, run))["state"] == "complete"
+    assert keys_of(desk, "openrouter").count("valid") == 1
+
+
+async def test_a_minted_key_that_is_not_good_is_ended(desk: Desk) -> None:
+    """It is of another account than the one in use: it goes, the old one serves on, and people are told."""
+    client = await desk.stand.client()
+    first = await desk.onboard(client, desk.canary("openrouter", account="other"), "openrouter")
+    await administered(desk, client, "openrouter")
+    run = await minted(desk, first["ref"])
+    assert ((await rotation(desk, run))["reason"], keys_of(desk, "openrouter")) == ("other_account", ["revoked"])
+    assert "minted_key_refused" in desk.stand.alerts()
+    assert await served(desk, client, "openrouter") == 1
+
+
+async def test_no_lease_of_a_job_reads_an_administrators_key(desk: Desk) -> None:
+    """A runner's own token is refused it by the store, where its own key opens."""
+    client = await desk.stand.client()
+    await desk.onboard(client, provider="openrouter")
+    await administered(desk, client, "openrouter")
+    job = await desk.stand.job(client, secrets=["openrouter"])
+    lease = await desk.stand.lease(job)
+    assert list(lease["secrets"]) == ["openrouter"]
+    async with BaoHttp(lease["store"]["address"]) as store:
+        jwt, role, lease_id = Secret(lease["jwt"]), lease["store"]["roles"]["openrouter"], lease["lease_id"]
+        token = await lease_login(store, jwt, role, lease_id=lease_id)
+        path = lease["secrets"]["openrouter"]["path"]
+        value = await read_secret(store, token, path, 1, lease_id)
+        assert value.reveal() == desk.canaries[0].value
+        with pytest.raises(Denied):
+            await read_secret(store, token, f"{path}/admin", 1, lease_id)

@@ -39,6 +39,8 @@ PATHS: tuple[str, ...] = (
     "kv/data/clients/{own}/providers/openai/more",
     "kv/data/clients/{own}/providers/openai/webhook",
     "kv/metadata/clients/{own}/providers/openai/webhook",
+    *(f"kv/{part}/clients/{{own}}/providers/openai/admin" for part in ("data", "metadata", "destroy")),
+    "kv/data/clients/{other}/providers/openai/admin",
     "kv/destroy/clients/{own}/providers/openai/webhook",
     "kv/metadata/clients/{own}/providers/x/webhook",
     "kv/destroy/clients/{own}/providers/x/webhook",

@@ -28,8 +28,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from byokeep.adapters.openbao.ports import BaoScanKey
 from byokeep.adapters.postgres.database import PostgresDatabase, build_app
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
-from byokeep.adapters.providers.descriptor import DESCRIPTORS, check_format
+from byokeep.adapters.providers.descriptor import DESCRIPTORS, acts, check_format
 from byokeep.adapters.providers.identify import identify
+from byokeep.adapters.providers.issuer import ProviderIssuer
 from byokeep.client import ClientSettings
 from byokeep.core.model import Environment, Provider
 from byokeep.core.procedure import Procedure
@@ -213,7 +214,11 @@ def worker_app(stand: Stand, sim: Sim, http: Outbound, db: PostgresDatabase, fil
 
     return WorkerApp(
         db=db, clock=stand.app.clock, ids=stand.app.ids, installation_id=stand.app.installation_id,
-        environment=stand.app.environment, limits=stand.app.limits, procedures=stand.app.procedures,
+        environment=stand.app.environment, procedures=stand.app.procedures,
+        limits=replace(stand.app.limits, rotation_acts={n: acts(d) for n, d in DESCRIPTORS.items() if acts(d)}),
+        issuer=ProviderIssuer(
+            DESCRIPTORS, http, urls={name: sim.base_url(name) for name in DESCRIPTORS}, allow_loopback=True
+        ),
         custodian=BrokerCustodian(
             ClientSettings(broker_url=stand.url, runner_token_file=token, attempts=1), Environment.DEVELOPMENT
         ),
@@ -236,11 +241,12 @@ async def desk_on(stand: Stand, places: Mapping[str, str] | None = None, **chang
         stack.push_async_callback(sim.stop)
         providers = await stack.enter_async_context(Outbound())
         days = {name: descriptor.rotation_days for name, descriptor in DESCRIPTORS.items()}
-        modes = {name: descriptor.rotation_mode for name, descriptor in DESCRIPTORS.items()}
+        able = {name: acts(descriptor) for name, descriptor in DESCRIPTORS.items() if acts(descriptor)}
+        modes = {name: descriptor.rotation.mode for name, descriptor in DESCRIPTORS.items()}
         web = WebApp(
             db=dbs["byokeep_web"], clock=stand.app.clock, ids=stand.app.ids,
             installation_id=stand.app.installation_id, environment=stand.app.environment,
-            limits=replace(stand.app.limits, rotation_default_days=days, rotation_modes=modes),
+            limits=replace(stand.app.limits, rotation_default_days=days, rotation_modes=modes, rotation_acts=able),
             procedures=stand.app.procedures,
             intake=stand.intake, token_key=token_key,
             scan_key=BaoScanKey(stand.intake._login),

@@ -10,7 +10,7 @@ from cyclopts import App
 from rich.text import Text
 
 from byokeep.cli.api import Listing, ask_until, call, run, tell, tell_all
-from byokeep.cli.choices import ApiProvider, KeyStateChange, Risk
+from byokeep.cli.choices import AdminProvider, ApiProvider, KeyStateChange, Risk
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Client, Key, said_of
 from byokeep.cli.rotate import OldEnds
@@ -71,6 +71,31 @@ def add(
         say(f"There is a key already: this begins rotation {stored['rotation']}.")
         say(_serving(client, stored["serves"], "goes on serving until the new one is proved and cut over to."))
     return _finish(str(stored["sop"]), wait=wait, rotation=stored["rotation"])
+
+
+@app.command
+def admin(client: Client, provider: AdminProvider, *, at: str | None = None, fd: int | None = None) -> None:
+    """Store the key that administers a client's account at a provider, so that rotations make and revoke keys there.
+
+    It is read from standard input, from --fd, or from a prompt that does not show it. No job can read it.
+
+    Example: byokeep key admin $CLIENT openrouter < admin.txt
+
+    Example: byokeep key admin $CLIENT openai --at project=proj_1,account=svc_1 < admin.txt
+
+    Args:
+        client: Client id.
+        provider: Whose key it is.
+        at: Where in the account the client's keys are: openai takes project and account, google takes project.
+        fd: Read the key from this descriptor.
+    """
+    value = read_secret(prompt=f"{provider} administrator key", fd=fd, what="key")
+    with busy("Storing ..."):
+        path = f"/v1/clients/{client}/providers/{provider}/admin"
+        stored = run(call("PUT", path, raw=value, params={"at": at}))
+    value.wipe()
+    shown = {name: stored[name] for name in ("id", "provider", "version", "state", "rotation_due_at")}
+    tell(shown, title="Administrator key", note="Next: " + again("rotate start REF --mint"))
 
 
 @app.command

@@ -89,7 +89,8 @@ class Table:
         hints = get_type_hints(kind)
         for one in dataclasses.fields(kind):  # type: ignore[arg-type]
             absent = one.name not in self._left and one.name not in needed
-            if one.name not in given and not (absent and one.default is not _MISSING):
+            default = one.default is not _MISSING or one.default_factory is not _MISSING
+            if one.name not in given and not (absent and default):
                 given[one.name] = self._read(one.name, hints[one.name])
         self.done()
         return kind(**given)

@@ -67,6 +67,7 @@ class SecretKind(StrEnum):
     """What a secret is (runbook section 0). The kind never changes after creation."""
 
     PROVIDER_API_KEY = "provider_api_key"
+    PROVIDER_ADMIN_KEY = "provider_admin_key"
     OAUTH_TOKEN_SET = "oauth_token_set"  # noqa: S105 - a kind, not a value
     SESSION_COOKIE = "session_cookie"
     WEBHOOK_SIGNING_SECRET = "webhook_signing_secret"  # noqa: S105 - a kind, not a value

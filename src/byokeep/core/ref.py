@@ -24,7 +24,7 @@ from byokeep.core.model import ClientId, Provider
 MAX_LENGTH: Final = 200  # characters
 _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _VAULT: Final = re.compile(
-    rf"vault://kv/clients/({_UUID})/providers/([a-z]{{1,16}})(?:/(webhook)|/accounts/({_UUID})/([a-z]{{1,16}}))?\Z"
+    rf"vault://kv/clients/({_UUID})/providers/([a-z]{{1,16}})(?:/(webhook|admin)|/accounts/({_UUID})/([a-z]{{1,16}}))?\Z"
 )
 _PROFILE: Final = re.compile(rf"vault://kv/clients/({_UUID})/profiles/({_UUID})\Z")
 _KMS: Final = re.compile(r"kms://(transit|aws|pkcs11)/([a-z0-9][a-z0-9-]{0,62})\Z")
@@ -33,18 +33,23 @@ _NEXT: Final = "Use vault://kv/clients/<client uuid>/providers/<provider>, in lo
 
 
 class SecretPart(StrEnum):
-    """What lies below a provider. ``WEBHOOK`` is the client's, the others are one account's.
+    """What lies below a provider. ``WEBHOOK`` and ``ADMIN`` are the client's, the others are one account's.
 
-    ``TOKENS``: the whole token set, for custody only. ``ACCESS``: the access token alone, for jobs. ``VERIFIER`` and
-    ``CODE``: of a consent under way, destroyed when it ends. ``LANDING``: the key of a reply that has just come in.
+    ``ADMIN``: the key that makes and ends the client's keys at the provider, for custody only. ``TOKENS``: the whole
+    token set, for custody only. ``ACCESS``: the access token alone, for jobs. ``VERIFIER`` and ``CODE``: of a consent
+    under way, destroyed when it ends. ``LANDING``: the key of a reply that has just come in.
     """
 
     WEBHOOK = "webhook"
+    ADMIN = "admin"
     TOKENS = "tokens"
     ACCESS = "access"
     VERIFIER = "verifier"
     CODE = "code"
     LANDING = "landing"
+
+
+_OF_CLIENT: Final = frozenset({None, SecretPart.WEBHOOK, SecretPart.ADMIN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +66,8 @@ class SecretRef:
     account_id: UUID | None = None
 
     def __post_init__(self) -> None:
-        if (self.account_id is None) != (self.part in (None, SecretPart.WEBHOOK)):
-            raise ValueError("every part but the webhook's is one account's")
+        if (self.account_id is None) != (self.part in _OF_CLIENT):
+            raise ValueError("every other part is one account's")
 
     def __str__(self) -> str:
         return f"vault://{self.path}"
@@ -111,9 +116,9 @@ def parse(text: str) -> SecretRef | ProfileRef | KeyRef:
     """
     if len(text) <= MAX_LENGTH and text.isascii():
         if found := _VAULT.match(text):
-            client, provider, webhook, account, part = found.groups()
-            if provider in set(Provider) and (account is None or part in set(SecretPart) - {SecretPart.WEBHOOK}):
-                below = SecretPart(part or webhook) if part or webhook else None
+            client, provider, own, account, part = found.groups()
+            if provider in set(Provider) and (account is None or part in set(SecretPart) - _OF_CLIENT):
+                below = SecretPart(part or own) if part or own else None
                 return SecretRef(ClientId(UUID(client)), Provider(provider), below, UUID(account) if account else None)
         elif found := _PROFILE.match(text):
             return ProfileRef(ClientId(UUID(found.group(1))), UUID(found.group(2)))

@@ -42,6 +42,7 @@ class ServiceLimits:
     identity_fresh_for: timedelta = timedelta(minutes=10)
     rotation_default_days: Mapping[str, int] = field(default_factory=dict)
     rotation_modes: Mapping[str, str] = field(default_factory=dict)
+    rotation_acts: Mapping[str, frozenset[str]] = field(default_factory=dict)  # what its API can: mint, revoke
     rotation_min_days: int = 30
     rotation_max_days: int = 90
     client_writes_per_minute: int = 60
@@ -169,5 +170,6 @@ class WorkerApp(App):
     """``byokeep worker``: reads a value inside a lease, and nowhere else."""
 
     custodian: ports.Custodian
+    issuer: ports.KeyIssuer
     identify: Callable[[Provider, Secret], Awaitable[ports.CheckOutcome]]
     search_logs: Callable[[Secret, datetime], Awaitable[LeakCount]]

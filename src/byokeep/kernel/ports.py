@@ -216,6 +216,39 @@ class CheckOutcome:
         return self.status in _ALERTS
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderKey:
+    """A key as its provider lists it; ``hint`` is its masked label."""
+
+    id: str
+    name: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MintedKey:
+    """A key that was made at its provider: its id there, and its value."""
+
+    id: str
+    value: Secret = field(repr=False)
+
+
+class KeyIssuer(Protocol):
+    """A client's keys at their provider, under the key that administers the account.
+
+    Raises Unavailable when it is not known whether an act was done, Conflict when it was refused.
+    """
+
+    async def mint(self, provider: str, admin: Secret, name: str, place: Mapping[str, str]) -> MintedKey:
+        """Make a key under a name."""
+
+    async def keys(self, provider: str, admin: Secret, place: Mapping[str, str]) -> list[ProviderKey]:
+        """Return the account's keys."""
+
+    async def revoke(self, provider: str, admin: Secret, key_id: str, place: Mapping[str, str]) -> None:
+        """End a key; one that is gone already is fine."""
+
+
 class Intake(Protocol):
     """What ``web`` may do at the store: write and look at metadata, never read."""
 

@@ -173,7 +173,7 @@ async def verify_again(app: WebApp, actor: Actor, ref_id: UUID, *, before: Calla
             version = ref.candidate or ref.version
             run = await tx.maybe(SopRun, "sop_of_version", client_id=ref.client_id, ref_id=ref_id, version=version)
             if ref.candidate is not None:
-                await look_again(tx, actor, ref)
+                await look_again(tx, app, actor, ref)
             if run is None:
                 raise Conflict("nothing_on_record", next_step="Onboard the value again.", ref=ref_id)
             if run.state != "running":
@@ -182,7 +182,7 @@ async def verify_again(app: WebApp, actor: Actor, ref_id: UUID, *, before: Calla
                     version=version, after=run,
                 )  # fmt: skip
             job_id = await open_custody(tx, app, ref.client_id, ref.provider, actor.request_id)
-            await _queue(tx, run, job_id, actor.request_id)
+            await queue_verification(tx, run, job_id, actor.request_id)
     return run
 
 
@@ -251,7 +251,7 @@ async def _write(app: WebApp, actor: Actor, plan: _OnboardPlan, value: Secret) -
         return await app.intake.put(plan.ref, value, cas=version - 1)
     except (Conflict, Rejected) as error:  # surely not stored: the place is free again
         async with app.db.begin(client_id=plan.ref.client_id) as tx:
-            await _end(tx, actor, plan.run, error.code)
+            await end_onboarding(tx, actor, plan.run, error.code)
         raise
 
 
@@ -269,7 +269,7 @@ async def _record(app: WebApp, actor: Actor, plan: _OnboardPlan, written: Writte
         rotation = await offered(tx, app, actor, row, facts) if waits else None
         stored = await proved(tx, run, {WRITE: seq}, store_request=written.request_id)
         await tx.all(SopRun, "sop_supersede", client_id=ref.client_id, ref_id=run.object_id, id=run.id)
-        await _queue(tx, stored, plan.job_id, actor.request_id)
+        await queue_verification(tx, stored, plan.job_id, actor.request_id)
     return Onboarded(
         ref_id=row.id, sop_id=run.id, version=run.version, state=row.state, verification=row.verification.value,
         rule=plan.due.rule,
@@ -290,7 +290,8 @@ async def _put_ref(tx: Tx, app: App, actor: Actor, plan: _OnboardPlan) -> Creden
     )  # fmt: skip
 
 
-async def _queue(tx: Tx, run: SopRun, job_id: UUID, request_id: UUID) -> None:
+async def queue_verification(tx: Tx, run: SopRun, job_id: UUID, request_id: UUID) -> None:
+    """Hand a stored version to the workers."""
     await tx.defer(
         "verify_key",
         client_id=str(run.client_id),
@@ -328,7 +329,7 @@ async def sweep_orphans(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> int
     for run in runs:
         if run.state == "running":
             async with app.db.begin(client_id=run.client_id) as tx:
-                await _end(tx, app.system(), run, "cut_off")
+                await end_onboarding(tx, app.system(), run, "cut_off")
         places.setdefault(SecretRef(run.client_id, run.provider), []).append(run)
     destroyed = 0
     for place, ended in places.items():
@@ -341,7 +342,7 @@ async def sweep_orphans(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> int
     return destroyed
 
 
-async def _end(tx: Tx, actor: Actor, run: SopRun, reason: str) -> None:
+async def end_onboarding(tx: Tx, actor: Actor, run: SopRun, reason: str) -> None:
     """End a run that goes on, on record."""
     if await tx.maybe(SopRun, "sop_fail", client_id=run.client_id, id=run.id, reason=reason):
         await _say(tx, actor, EventName.KEY_ONBOARDING_FAILED, run, outcome=Outcome.FAILED, reason=reason)

@@ -16,6 +16,7 @@ It may not see a value: the worker's custody does, for the length of one call.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -28,12 +29,13 @@ from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor, ClientId, CredentialRef, Provider
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Run, Step
-from byokeep.core.ref import SecretRef
+from byokeep.core.ref import SecretPart, SecretRef
+from byokeep.core.secret import Secret
 from byokeep.jobs.jobs import custody_job
 from byokeep.kernel import procedures
 from byokeep.kernel.app import App, WebApp, WorkerApp
 from byokeep.kernel.command import command, open_alert, permit, recorded
-from byokeep.kernel.ports import CheckOutcome, OutcomeStatus, Tx, ValueCustody
+from byokeep.kernel.ports import CheckOutcome, OutcomeStatus, ProviderKey, Tx, ValueCustody
 from byokeep.kernel.procedures import RunStatus
 from byokeep.kernel.record import Said, record
 from byokeep.kernel.sops import SopRun
@@ -47,6 +49,9 @@ ACCEPTABLE: Final = frozenset({"other_account", "not_rehearsed", "soak_unknown",
 ASKS: Final = ACCEPTABLE | {"old_key_alive"}  # a person is needed, and nothing went wrong
 _SERVING: Final = ("active", "verified")
 _DEAD: Final = frozenset({OutcomeStatus.INVALID_KEY, OutcomeStatus.DISABLED})
+MINTED: Final = "rotate_key_minted"
+_MASK: Final = re.compile(r"[.*\u2026]+")
+_SHOWN: Final = 6  # characters of a masked label, at least
 _ALIVE: Final = frozenset(
     {
         OutcomeStatus.VERIFIED,
@@ -105,10 +110,12 @@ class RotationRequest:
     Attributes:
         grace: When the old version ends after the cutover, a name of :data:`GRACE_S`; ``policy`` = as usual.
         skip_rehearsal: No dry run of the new version comes before the cutover.
+        mint: A worker makes the new key at the provider, with the client's administrator key.
     """
 
     grace: str | None = None
     skip_rehearsal: bool = False
+    mint: bool = False
 
     def facts(self) -> dict[str, int]:
         """Return what the steps go by. Raises Rejected(``unknown_grace``)."""
@@ -123,7 +130,8 @@ async def start(app: WebApp, actor: Actor, ref_id: UUID, wish: RotationRequest) 
 
     Raises:
         Denied, NotFound: As :func:`byokeep.keys.refs.get_ref`.
-        Rejected: ``unknown_grace``; ``nothing_serves``: the key is not in use, so that there is nothing to keep alive.
+        Rejected: ``unknown_grace``; ``nothing_serves``: the key is not in use, so that there is nothing to keep alive;
+            ``cannot_mint``: the provider has no call for it, or there is no administrator's key.
         Conflict: ``rotation_in_flight``.
     """
     ref = await get_ref(app, actor, ref_id, Verb.KEY_WRITE)
@@ -139,9 +147,38 @@ async def start(app: WebApp, actor: Actor, ref_id: UUID, wish: RotationRequest) 
             raise Rejected("nothing_serves", next_step=step, state=ref.state)
         if (open_ := await in_flight(tx, ref.client_id, ref_id)) is not None:
             raise taken(open_)
-        run = await _begin(tx, app, actor, ref, facts)
+        if wish.mint:
+            await _may_mint(tx, app, ref)
+        run = await _begin(tx, app, actor, ref, facts, MINTED if wish.mint else ROTATE_KEY.name)
     await procedures.wake(app, run)
     return await procedures.status(app, actor, run.id)
+
+
+async def _may_mint(tx: Tx, app: App, ref: CredentialRef) -> None:
+    able = "mint" in app.limits.rotation_acts.get(ref.provider.value, ())
+    if not able or await admin_of(tx, ref.client_id, ref.provider) is None:
+        step = f"Bring the new key: `byokeep key add {ref.client_id} {ref.provider} < key.txt`"
+        add = f"; or give the administrator's key first: `byokeep key admin {ref.client_id} {ref.provider}`."
+        raise Rejected("cannot_mint", next_step=step + (add if able else "."))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminKey:
+    """Where the key lies that administers a client's account at a provider, and where in the account its keys are."""
+
+    version: int
+    provider_place: str
+
+    @property
+    def place(self) -> dict[str, str]:
+        """The names and ids that the provider's calls need."""
+        pairs = (pair.partition("=") for pair in self.provider_place.split(",") if pair)
+        return {name: value for name, _, value in pairs}
+
+
+async def admin_of(tx: Tx, client_id: ClientId, provider: Provider) -> AdminKey | None:
+    """Return a client's administrator key at a provider."""
+    return await tx.maybe(AdminKey, "rotation_admin", client_id=client_id, provider=provider.value)
 
 
 async def in_flight(tx: Tx, client_id: ClientId, ref_id: UUID) -> KeyRotation | None:
@@ -158,7 +195,7 @@ def taken(run: KeyRotation) -> Conflict:
 async def admit(tx: Tx, ref: CredentialRef) -> None:
     """Let a value come in beside the current one, before it is written. Raises Conflict(``rotation_in_flight``)."""
     run = await in_flight(tx, ref.client_id, ref.id)
-    if run is not None and ("verify" in run.evidence or run.state == "undoing"):
+    if run is not None and ("verify" in run.evidence or run.state == "undoing" or run.procedure != ROTATE_KEY.name):
         raise taken(run)
 
 
@@ -171,18 +208,21 @@ async def offered(tx: Tx, app: App, actor: Actor, ref: CredentialRef, facts: dic
     run = await in_flight(tx, ref.client_id, ref.id) or await _begin(tx, app, actor, ref, facts)
     run = replace(run, facts={**run.facts, **facts})
     said = {"provider": ref.provider.value, "version": ref.candidate or 0, "from_version": ref.version}
-    await procedures.passed(tx, actor, ROTATE_KEY, run, ROTATE_KEY.step("create"), said)
+    procedure = app.procedures[run.procedure]
+    await procedures.passed(tx, actor, procedure, run, procedure.step("create"), said)
     return run.id
 
 
-async def look_again(tx: Tx, actor: Actor, ref: CredentialRef) -> None:
+async def look_again(tx: Tx, app: App, actor: Actor, ref: CredentialRef) -> None:
     """Let a rotation that stopped at the verification of its new version go on: it is verified once more."""
     run = await in_flight(tx, ref.client_id, ref.id)
-    if run is not None and run.state == "failed" and (step := ROTATE_KEY.next(run)) and step.name == "verify":
-        await procedures.revive(tx, actor, ROTATE_KEY, run)
+    if run is not None and run.state == "failed" and "verify" not in run.evidence:
+        await procedures.revive(tx, actor, app.procedures[run.procedure], run)
 
 
-async def _begin(tx: Tx, app: App, actor: Actor, ref: CredentialRef, facts: dict[str, int]) -> KeyRotation:
+async def _begin(
+    tx: Tx, app: App, actor: Actor, ref: CredentialRef, facts: dict[str, int], name: str = "rotate_key"
+) -> KeyRotation:
     mode = app.limits.rotation_modes.get(ref.provider.value, "manual")
     known: dict[str, Any] = {
         "grace_s": GRACE_S[POLICY], **facts, "provider": ref.provider.value, "mode": mode, "from_version": ref.version,
@@ -190,9 +230,9 @@ async def _begin(tx: Tx, app: App, actor: Actor, ref: CredentialRef, facts: dict
         "was_created_by": str(ref.created_by),
     }  # fmt: skip
     run = await procedures.start(
-        tx, app, actor, ROTATE_KEY, client_id=ref.client_id, object_id=ref.id, facts=known, shape=KeyRotation
+        tx, app, actor, app.procedures[name], client_id=ref.client_id, object_id=ref.id, facts=known, shape=KeyRotation
     )
-    said: dict[str, Said] = {"run": run.id, "procedure": ROTATE_KEY.name}
+    said: dict[str, Said] = {"run": run.id, "procedure": name}
     await record(tx, actor, EventName.PROCEDURE_STARTED, said, client_id=ref.client_id, object_id=ref.id)
     return run
 
@@ -215,13 +255,14 @@ async def resume(app: WebApp, actor: Actor, run_id: UUID, *, accept: str = "") -
     if accept:
         async with _changing(app, actor, run), app.db.begin(client_id=run.client_id) as tx:
             run = await tx.one(KeyRotation, "procedure_get", id=run_id)
-            step = ROTATE_KEY.next(run)
+            procedure = app.procedures[run.procedure]
+            step = procedure.next(run)
             if run.reason != accept or run.state != "failed" or accept not in ACCEPTABLE or step is None:
                 why = run.reason if run.reason in ACCEPTABLE else "nothing that can be accepted"
                 raise Conflict("nothing_to_accept", next_step=f"It waits for: {why}. See `byokeep rotate status`.")
             said: dict[str, Said] = {"run": run.id, "stage": "accept", "provider": run.provider.value, "cause": accept}
             await record(tx, actor, EventName.KEY_ROTATION, said, client_id=run.client_id, object_id=run.object_id)
-            await procedures.revive(tx, actor, ROTATE_KEY, run, **{f"accept_{accept}": 1})
+            await procedures.revive(tx, actor, procedure, run, **{f"accept_{accept}": 1})
     return await procedures.resume(app, actor, run_id)
 
 
@@ -287,7 +328,7 @@ async def show(app: App, actor: Actor, run_id: UUID) -> RunStatus:
     """Return how far a rotation is, from its records. Raises as :func:`find`."""
     run = await find(app, actor, run_id, Verb.KEY_METADATA)
     async with app.db.begin(client_id=run.client_id) as tx:
-        return await procedures.status_of(tx, app, ROTATE_KEY, run)
+        return await procedures.status_of(tx, app, app.procedures[run.procedure], run)
 
 
 async def decided(app: App, client_id: ClientId, ref_id: UUID) -> None:
@@ -323,7 +364,7 @@ async def _created(app: App, actor: Actor, run: Run) -> Fields | None:
     raise Conflict("value_awaited", next_step=step)
 
 
-async def _verified(app: App, actor: Actor, run: Run) -> Fields | None:
+async def verified(app: App, actor: Actor, run: Run) -> Fields | None:
     """Take what the verification of the new version came to, and compare the accounts."""
     found = of(run)
     ref = await _ref(app, found)
@@ -407,7 +448,8 @@ async def _soaked(app: App, actor: Actor, run: Run) -> Fields | None:
     raise Conflict("soak_unknown", next_step="No runner told how calls with the new version ended.")
 
 
-async def _revoked(app: App, actor: Actor, run: Run) -> Fields | None:
+async def _revoked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+    """Revoke the old key where the provider has a call for it and the client gave an administrator's key."""
     found = of(run)
     asked = {"client_id": found.client_id, "provider": found.provider.value}
     async with app.db.begin(client_id=found.client_id) as tx:
@@ -416,7 +458,56 @@ async def _revoked(app: App, actor: Actor, run: Run) -> Fields | None:
             return None
     if found.accepted("revoke_by_hand"):
         return {"cause": "by_hand"}
+    if await revoke_version(app, actor, found, found.from_version):
+        return {"cause": "by_api", "version": found.from_version}
     raise Conflict("revoke_by_hand", next_step="A person revokes the old key on the provider's page.")
+
+
+async def revoke_version(app: WorkerApp, actor: Actor, run: KeyRotation, version: int) -> bool:
+    """End a version's key at the provider; False: no call, no administrator's key, or no telling which it is."""
+    provider, key_id = run.provider.value, ""
+    async with app.db.begin(client_id=run.client_id) as tx:
+        admin = await admin_of(tx, run.client_id, run.provider)
+        key_id = await tx.maybe(str, "rotation_key_id", **run.at, version=version) or ""
+    if admin is None or provider not in app.limits.rotation_acts:
+        return False
+    async with custody_of(app, run) as custody:
+        secret = await custody.read(replace(run.place, part=SecretPart.ADMIN), admin.version)
+        try:
+            if not key_id:
+                listed = await app.issuer.keys(provider, secret, admin.place)
+                key_id = _fitting(listed, await custody.read(run.place, version))
+            if not key_id:
+                return False
+            await called(app, actor, run, "revoke", key_id, Outcome.INTENDED, version=version)
+            await app.issuer.revoke(provider, secret, key_id, admin.place)
+        finally:
+            secret.wipe()
+    await called(app, actor, run, "revoke", key_id, Outcome.OK, version=version)
+    return True
+
+
+def _fitting(listed: list[ProviderKey], value: Secret) -> str:
+    """Return the id of the one key whose masked label fits a value; empty when there is not exactly one."""
+    text, found = value.reveal().decode("ascii", "replace"), []
+    for key in listed:
+        head, *rest = _MASK.split(key.hint)
+        if len(rest) == 1 and len(head) + len(rest[0]) >= _SHOWN and text.startswith(head) and text.endswith(rest[0]):
+            found.append(key.id)
+    value.wipe()
+    return found[0] if len(found) == 1 else ""
+
+
+async def called(
+    app: WorkerApp, actor: Actor, run: KeyRotation, act: str, key_id: str, outcome: Outcome, **more: Said
+) -> None:
+    """Put a call to the provider's administration on record: before it, and when it was answered."""
+    said: dict[str, Said] = {"run": run.id, "stage": f"{act}_call", "provider": run.provider.value, **more}
+    async with app.db.begin(client_id=run.client_id) as tx:
+        await record(
+            tx, actor, EventName.KEY_ROTATION, said | {"provider_key": key_id or None}, outcome=outcome,
+            client_id=run.client_id, object_id=run.object_id,
+        )  # fmt: skip
 
 
 async def _dead(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
@@ -442,7 +533,7 @@ async def _dead(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
 
 async def _asked(app: WorkerApp, run: KeyRotation, version: int) -> CheckOutcome | None:
     """Ask the provider about a stored version; None: the store holds it no more."""
-    async with _custody(app, run) as custody:
+    async with custody_of(app, run) as custody:
         if version not in await custody.live_versions(run.place):
             return None
         value = await custody.read(run.place, version)
@@ -453,7 +544,8 @@ async def _asked(app: WorkerApp, run: KeyRotation, version: int) -> CheckOutcome
 
 
 @asynccontextmanager
-async def _custody(app: WorkerApp, run: KeyRotation) -> AsyncIterator[ValueCustody]:
+async def custody_of(app: WorkerApp, run: KeyRotation) -> AsyncIterator[ValueCustody]:
+    """Hold custody of the versions of a rotation's key, and of its administrator's."""
     job = custody_job(app, app.custodian.close, run.client_id, run.provider.value)
     async with job as job_id, app.custodian.open(job_id) as custody:
         yield custody
@@ -467,7 +559,7 @@ async def _destroyed(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
 
 async def _destroy(app: WorkerApp, actor: Actor, run: KeyRotation, version: int) -> None:
     about: dict[str, Said] = {"provider": run.provider.value, "version": version, "path": run.place.path}
-    async with _custody(app, run) as custody:
+    async with custody_of(app, run) as custody:
         if version not in await custody.live_versions(run.place):
             return
         for outcome in (Outcome.INTENDED, Outcome.OK):
@@ -480,7 +572,7 @@ async def _destroy(app: WorkerApp, actor: Actor, run: KeyRotation, version: int)
                 )  # fmt: skip
 
 
-async def _dropped(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+async def dropped(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """Take the new version away; one that has served stays in the store, for jobs that still hold it."""
     found = of(run)
     if found.version and "pinned_at" not in found.facts:
@@ -511,8 +603,8 @@ _EVENT: Final = EventName.KEY_ROTATION
 ROTATE_KEY: Final = Procedure(
     name="rotate_key", verb=Verb.KEY_WRITE, abortable=True, no_return="revoke", look=_look,
     steps=(
-        Step(name="create", act=_created, undo=_dropped, verb=Verb.KEY_WRITE, evidence=_EVENT),
-        Step(name="verify", act=_verified, evidence=_EVENT),
+        Step(name="create", act=_created, undo=dropped, verb=Verb.KEY_WRITE, evidence=_EVENT),
+        Step(name="verify", act=verified, evidence=_EVENT),
         Step(name="rehearse", act=_rehearsed, evidence=_EVENT),
         Step(name="cutover", act=_cutting, apply=_pin, undo=_unpin, evidence=_EVENT),
         Step(name="soak", act=_soaked, wait=_grace, evidence=_EVENT),

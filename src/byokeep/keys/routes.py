@@ -14,6 +14,7 @@ from byokeep.core.errors import Rejected
 from byokeep.core.evidence import CONNECT, PROFILE
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId, CredentialRef, Risk
+from byokeep.core.ref import SecretPart
 from byokeep.core.secret import Secret
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import NUMBER, Routes, parameters, raw_body, refusals
@@ -213,6 +214,7 @@ class RotateBody(Strict):
 
     old_ends: Literal["now", "1h", "24h", "policy"] = "policy"
     skip_rehearsal: bool = False
+    mint: bool = False
 
 
 class RotationResumeBody(Strict):
@@ -261,12 +263,13 @@ def rotations(app: WebApp, auth: Authenticator) -> APIRouter:
     @routes.post("/refs/{ref_id}/rotations", status_code=201, response_model=KeyRotationReply, responses=refusals(409))
     async def start(ref_id: PathId, actor: Actor, body: RotateBody) -> dict[str, Any]:
         """Begin a rotation of a key that serves; its new value comes next."""
-        wish = rotation.RotationRequest(grace=body.old_ends, skip_rehearsal=body.skip_rehearsal)
+        wish = rotation.RotationRequest(grace=body.old_ends, skip_rehearsal=body.skip_rehearsal, mint=body.mint)
         return rotation_out(await rotation.start(app, actor, ref_id, wish))
 
     @routes.get("/refs/{ref_id}/rotations", response_model=KeyRotationsReply)
     async def of_ref(ref_id: PathId, actor: Actor) -> dict[str, Any]:
         """List the rotations of one key."""
+        await refs.get_ref(app, actor, ref_id)
         return {"rotations": [rotation_out(one) for one in await rotation.list_rotations(app, actor, ref_id)]}
 
     @routes.get("/rotations", response_model=KeyRotationsReply)
@@ -347,6 +350,21 @@ def webhook_values(app: WebApp, auth: Authenticator, writes: Budget) -> APIRoute
             check=partial(refuse, problem) if problem else partial(webhooks.check_form, raw),
         )  # fmt: skip
         return secret_out(done)
+
+    @routes.put(
+        "/clients/{client_id}/providers/{provider}/admin", status_code=201, response_model=RefReply,
+        openapi_extra=raw_body() | parameters({"at": {"type": "string"}}), responses=refusals(409, 429),
+    )  # fmt: skip
+    async def put_admin(request: Request, client_id: PathId, provider: str, actor: Actor) -> CredentialRef:
+        """Store the key that administers a client's account at a provider; the whole body is the key."""
+        spend(request, writes, actor, ClientId(client_id))
+        where = query_of(request, "at").get("at") or ""
+        raw, problem = await submitted(request)
+        done = await webhooks.store_secret(
+            app, actor, client_id=ClientId(client_id), provider=provider, value=Secret(raw), part=SecretPart.ADMIN,
+            provider_place=where, check=partial(refuse, problem) if problem else partial(webhooks.check_form, raw),
+        )  # fmt: skip
+        return done.ref
 
     return routes
 

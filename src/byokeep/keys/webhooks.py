@@ -1,4 +1,7 @@
-"""Signing secrets of webhooks: one for each client and sender, and two of them while one replaces the other.
+"""Signing secrets of webhooks, two of them while one replaces the other, and the keys that administer accounts.
+
+A key that administers a client's account at a provider makes and ends the client's keys there
+(:mod:`byokeep.keys.rotation`). It lies in a place of its own, which no job's lease reaches.
 
 Rules
 - Announced and committed, written by compare-and-set, then recorded; a write that was cut off is never pinned, and the
@@ -46,6 +49,9 @@ from byokeep_redact.fingerprint import VERSION
 MAX_KEEP_S: Final = 30 * 86_400  # how long a previous secret may hold at most
 MAX_LENGTH: Final = 512  # bytes
 _PLAIN: Final = re.compile(rb"[!-~]+\Z")
+_PLACE: Final = re.compile(r"([a-z_]{1,32}=[A-Za-z0-9._-]{1,128}(,[a-z_]{1,32}=[A-Za-z0-9._-]{1,128}){0,3})?\Z")
+_STORED: Final = {SecretPart.WEBHOOK: EventName.WEBHOOK_STORED, SecretPart.ADMIN: EventName.KEY_ADMIN_STORED}
+_KIND: Final = {SecretPart.WEBHOOK: "webhook_signing_secret", SecretPart.ADMIN: "provider_admin_key"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +97,7 @@ def check_form(value: bytes) -> None:
 
 async def store_secret(
     app: WebApp, actor: Actor, *, client_id: ClientId, provider: str, value: Secret, check: Callable[[], None],
-    keep_previous_s: int = 0,
+    keep_previous_s: int = 0, part: SecretPart = SecretPart.WEBHOOK, provider_place: str = "",
 ) -> WebhookSecret:  # fmt: skip
     """Store a signing secret. Wipes ``value``.
 
@@ -99,29 +105,41 @@ async def store_secret(
         provider: Who signs; a name of :data:`byokeep.core.webhook.SCHEMES`.
         check: Looks at the form of the value; raises :class:`Rejected`. Called before anything is stored.
         keep_previous_s: For how many seconds the one before it holds as well, 0 to :data:`MAX_KEEP_S`.
+        part: ``ADMIN``: it is a key that administers the account.
+        provider_place: Of such a key: where in the account the client's keys are, ``project=ID,account=ID``.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
-        Rejected: ``unknown_provider``, ``no_webhooks``, ``keep_previous_out_of_range``, ``client_not_active``, a code
-            of ``check``.
+        Rejected: ``unknown_provider``, ``no_webhooks``, ``no_admin_keys``, ``bad_provider_place``,
+            ``keep_previous_out_of_range``, ``client_not_active``, a code of ``check``.
         Conflict: ``stale_version``, ``superseded``: somebody stored another one meanwhile; theirs holds.
         Unavailable: Store or database. Repeating the same call is safe.
     """
     try:
         await permit(app, actor, Verb.KEY_WRITE, client_id=client_id)
         await require_recorded(app)
-        stored = EventName.WEBHOOK_STORED
+        stored = _STORED[part]
         async with recorded(app, actor, Verb.KEY_WRITE, client_id=client_id, refused_as=stored, on_client=True):
-            place = _place(client_id, provider)
+            place = _place(app, client_id, provider, part)
+            if not _PLACE.match(provider_place):
+                raise Rejected("bad_provider_place", next_step="Write it as project=ID,account=ID.")
             if not 0 <= keep_previous_s <= MAX_KEEP_S:
                 raise Rejected("keep_previous_out_of_range", next_step="Keep it for 30 days at most.",
                                maximum_s=MAX_KEEP_S)  # fmt: skip
             check()
             plan = await _announce(app, actor, place, value)
             written = await app.intake.put(place, value, cas=plan.version - 1)
-            return await _record(app, actor, plan, written.request_id, keep_previous_s)
+            return await _record(app, actor, plan, written.request_id, keep_previous_s, provider_place)
     finally:
         value.wipe()
+
+
+def _part(place: SecretRef) -> SecretPart:
+    return place.part or SecretPart.WEBHOOK
+
+
+def _at(place: SecretRef) -> dict[str, object]:
+    return {"client_id": place.client_id, "provider": place.provider.value, "purpose": _part(place).value}
 
 
 async def list_secrets(app: App, actor: Actor, client_id: ClientId) -> list[WebhookSecret]:
@@ -148,7 +166,7 @@ async def retire(
     """
     retired = EventName.WEBHOOK_RETIRED
     async with command(app, actor, Verb.KEY_STATE, client_id=client_id, refused_as=retired, on_client=True) as tx:
-        place = _place(client_id, provider)
+        place = _place(app, client_id, provider)
         check_reason(reason, example="secret_replaced")
         await tx.all(None, "ref_lock", client_id=client_id, provider=place.provider.value)
         live = await tx.maybe(secret_from, "webhook_live", client_id=client_id, provider=place.provider.value)
@@ -163,11 +181,14 @@ async def retire(
     return dropped
 
 
-def _place(client_id: ClientId, provider: str) -> SecretRef:
+def _place(app: App, client_id: ClientId, provider: str, part: SecretPart = SecretPart.WEBHOOK) -> SecretRef:
     known: Provider = parse_provider(provider)
-    if known.value not in SCHEMES:
+    if part is SecretPart.ADMIN and known.value not in app.limits.rotation_acts:
+        able = ", ".join(sorted(app.limits.rotation_acts))
+        raise Rejected("no_admin_keys", next_step=f"These have keys that administer an account: {able}.")
+    if part is SecretPart.WEBHOOK and known.value not in SCHEMES:
         raise Rejected("no_webhooks", next_step="These sign webhooks: " + ", ".join(sorted(SCHEMES)) + ".")
-    return SecretRef(client_id, known, SecretPart.WEBHOOK)
+    return SecretRef(client_id, known, part)
 
 
 async def _announce(app: WebApp, actor: Actor, place: SecretRef, value: Secret) -> _WebhookPlan:
@@ -177,14 +198,14 @@ async def _announce(app: WebApp, actor: Actor, place: SecretRef, value: Secret) 
     async with app.db.begin(client_id=place.client_id) as tx:
         await tx.all(None, "ref_lock", client_id=place.client_id, provider=place.provider.value)
         client = await require_active(tx, place.client_id)
-        live = await tx.maybe(secret_from, "webhook_live", client_id=place.client_id, provider=place.provider.value)
+        live = await tx.maybe(secret_from, "webhook_live", **_at(place))
         plan = _WebhookPlan(
             place=place, ref_id=live.ref.id if live else app.ids.uuid(), version=version, risk=client.risk,
             fingerprint=fingerprint, digests=digests,
         )  # fmt: skip
         await _watch(tx, plan, plan.ref_id)
         intended, at = Outcome.INTENDED, place.path
-        await _say(tx, actor, EventName.WEBHOOK_STORED, place, plan.ref_id, version, outcome=intended, path=at)
+        await _say(tx, actor, _STORED[_part(place)], place, plan.ref_id, version, outcome=intended, path=at)
     return plan
 
 
@@ -196,25 +217,28 @@ async def _watch(tx: Tx, plan: _WebhookPlan, ref_id: UUID) -> None:
     )  # fmt: skip
 
 
-async def _record(app: WebApp, actor: Actor, plan: _WebhookPlan, request_id: str, keep_s: int) -> WebhookSecret:
+async def _record(
+    app: WebApp, actor: Actor, plan: _WebhookPlan, request_id: str, keep_s: int, where: str
+) -> WebhookSecret:
     place = plan.place
     due = rotation_due(app.limits, app.clock.now(), DEFAULT_DAYS, plan.risk)
     async with app.db.begin(client_id=place.client_id) as tx:
         await tx.all(None, "ref_lock", client_id=place.client_id, provider=place.provider.value)
-        live = await tx.maybe(secret_from, "webhook_live", client_id=place.client_id, provider=place.provider.value)
+        live = await tx.maybe(secret_from, "webhook_live", **_at(place))
         ref_id = live.ref.id if live else plan.ref_id
         same = {"client_id": place.client_id, "id": ref_id, "version": plan.version, "risk": plan.risk.value,
-                "rotation_due_at": due.due_at, "created_at": app.clock.now(), "created_by": actor.id}  # fmt: skip
+                "rotation_due_at": due.due_at, "created_at": app.clock.now(), "created_by": actor.id,
+                "provider_place": where}  # fmt: skip
         if live is None:
             stored = await tx.maybe(
                 secret_from, "webhook_insert", **same, provider=place.provider.value, environment=app.environment.value,
-                secret_ref=str(place),
+                secret_ref=str(place), kind=_KIND[_part(place)], purpose=_part(place).value,
             )  # fmt: skip
         else:
             await _watch(tx, plan, ref_id)
             # None: the store holds a later one already; what was written is on record, but is not what holds.
             stored = await tx.maybe(secret_from, "webhook_renew", **same, keep_s=keep_s)
-        stored_as = EventName.WEBHOOK_STORED
+        stored_as = _STORED[_part(place)]
         await _say(tx, actor, stored_as, place, ref_id, plan.version, path=place.path, store_request=request_id)
     if stored is None:
         raise Conflict("superseded", next_step="A later secret holds; see `byokeep account webhook list`.")
@@ -237,7 +261,7 @@ _GONE: Final = frozenset({KeyState.DEACTIVATED, KeyState.DESTROYED})
 
 
 def _swept_place(row: Row) -> tuple[SecretRef, UUID]:
-    return SecretRef(ClientId(row["client_id"]), Provider(row["provider"]), SecretPart.WEBHOOK), row["ref_id"]
+    return SecretRef(ClientId(row["client_id"]), Provider(row["provider"]), SecretPart(row["purpose"])), row["ref_id"]
 
 
 async def sweep_webhooks(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> int:
@@ -274,7 +298,7 @@ async def _destroy(app: WorkerApp, place: SecretRef, lost: list[UUID], custody: 
     live = await custody.live_versions(place)
     async with app.db.begin(client_id=place.client_id) as tx:
         await tx.all(None, "ref_lock", client_id=place.client_id, provider=place.provider.value)
-        refs = await tx.all(secret_from, "webhook_refs", client_id=place.client_id, provider=place.provider.value)
+        refs = await tx.all(secret_from, "webhook_refs", **_at(place))
         over = sorted(set(live) - _holding(refs))
         for version in over:
             await _say_gone(tx, app, place, _whose(refs, lost, version), version, found=True)
@@ -289,7 +313,7 @@ async def _destroy(app: WorkerApp, place: SecretRef, lost: list[UUID], custody: 
         for ref_id in lost:  # one that never reached the store is looked for once as well
             if not any(ref_id == _whose(refs, lost, version)[0] for version in over):
                 await _say_gone(tx, app, place, (ref_id, True), 0, found=False)
-        await tx.all(UUID, "webhook_forget_previous", client_id=place.client_id, provider=place.provider.value)
+        await tx.all(UUID, "webhook_forget_previous", **_at(place))
     return len(over)
 
 

@@ -38,8 +38,9 @@ from byokeep.adapters.openbao.login import AppRoleLogin, read_private
 from byokeep.adapters.openbao.provisioning import LOGIN_LIFE_S, MACHINE_KEY_PATH, TOKEN_KEY_PATH, require_version
 from byokeep.adapters.postgres.database import PostgresDatabase, build_app
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres, require_release
-from byokeep.adapters.providers.descriptor import DESCRIPTORS, check_format
+from byokeep.adapters.providers.descriptor import DESCRIPTORS, acts, check_format
 from byokeep.adapters.providers.identify import identify
+from byokeep.adapters.providers.issuer import ProviderIssuer
 from byokeep.adapters.system import SystemClock, SystemIds
 from byokeep.browser.ephemeral import Rooms, prepare
 from byokeep.client.settings import ClientSettings
@@ -176,7 +177,8 @@ def limits(settings: Settings) -> ServiceLimits:
     """Return the figures of the procedures."""
     days = {name: descriptor.rotation_days for name, descriptor in DESCRIPTORS.items()}
     return ServiceLimits(
-        rotation_default_days=days, rotation_modes={name: one.rotation_mode for name, one in DESCRIPTORS.items()},
+        rotation_default_days=days, rotation_modes={name: one.rotation.mode for name, one in DESCRIPTORS.items()},
+        rotation_acts={name: able for name, one in DESCRIPTORS.items() if (able := acts(one))},
         profile_rekey_days=settings.profile_rekey_days,
         kek_rotation_days=settings.kek_rotation_days, kek_owner=settings.kek_owner,
         approval_hold_s=settings.approval_hold_hours * 3600,
@@ -300,7 +302,13 @@ async def worker_app(
                 account_hasher=hasher, allow_loopback=settings.environment is not Environment.PRODUCTION,
             )  # fmt: skip
 
-        app = WorkerApp(**common, custodian=custodian, identify=noted(ask), search_logs=_log_files(settings).search)
+        issuer = ProviderIssuer(
+            DESCRIPTORS, http, urls=settings.provider_urls,
+            allow_loopback=settings.environment is not Environment.PRODUCTION,
+        )  # fmt: skip
+        app = WorkerApp(
+            **common, custodian=custodian, issuer=issuer, identify=noted(ask), search_logs=_log_files(settings).search
+        )
         keks = KekApp(**common, artifacts=artifact_store(settings), custodian=custodian)
         profiles = _profile_app(settings, common, memory, custodian, hasher)
         out = notifier(settings)

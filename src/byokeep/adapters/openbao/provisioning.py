@@ -62,7 +62,9 @@ KEK_MOUNT: Final = kek.MOUNT
 PROFILE: Final = "profile"  # what a lease for browser profiles declares as its secret
 _SEALING: Final = f"{SEAL}-{PROFILE}"
 _PARTS_OF_KV: Final = ("kv/data/", "kv/metadata/", "kv/destroy/")
-_BELOW: Final = re.compile(r"(/webhook|/accounts/\+/(tokens|access|landing|verifier|code))?")  # an account's id: any
+_BELOW: Final = re.compile(
+    r"(/webhook|/admin|/accounts/\+/(tokens|access|landing|verifier|code))?"
+)  # an account's id: any
 _OF_KEK: Final = re.compile(r"tenant/((encrypt|decrypt|rewrap)/<KEK>|keys/<KEK>(/rotate|/config)?)")
 _POLICY_BLOCK: Final = re.compile(r"^[^#\n]*\bpath\b", re.MULTILINE)
 _POLICY_PATH: Final = re.compile(r'^path "([^"]*)" \{$', re.MULTILINE)

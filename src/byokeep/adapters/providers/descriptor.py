@@ -14,7 +14,7 @@ import re
 import tomllib
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from types import MappingProxyType
 from typing import Any, Final, NoReturn
@@ -28,6 +28,7 @@ MAX_ROTATION_DAYS: Final = 90
 # How a key is replaced: we mint and revoke; a person brings the new one and we end the old; the new one ends the old at
 # once; a person does both.
 MODES: Final = ("full", "assisted", "cutover", "manual")
+_CALL: Final = re.compile(r"(?:GET|POST|DELETE|PATCH) /[A-Za-z0-9$_./:?=&-]+")
 _SECRET_QUERY_NAMES: Final = re.compile(r"key|api[-_]?key|.*token|secret|auth.*|password", re.IGNORECASE)
 
 
@@ -49,6 +50,40 @@ class CheckShape:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IssuingCall:
+    """One call about keys: method and path, with ``$name`` for what is known; and where its reply says what."""
+
+    call: str
+    body: Mapping[str, str] = field(default_factory=dict)
+    items: str = ""
+    id: str = ""
+    name: str = ""
+    hint: str = ""
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuingApi:
+    """How an administrator's key makes, lists and ends keys. ``value``: a second call that tells a minted value."""
+
+    host: str
+    header: str
+    prefix: str
+    list: IssuingCall
+    revoke: IssuingCall
+    mint: IssuingCall | None = None
+    value: IssuingCall | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotationShape:
+    """How a provider's keys are replaced: ``mode`` is one of :data:`MODES`."""
+
+    mode: str
+    api: IssuingApi | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderDescriptor:
     """One provider. ``endpoint`` is the name under which the identity call appears in evidence."""
 
@@ -65,7 +100,7 @@ class ProviderDescriptor:
     shape: CheckShape
     rotation_days: int
     rotate_by_api: bool
-    rotation_mode: str
+    rotation: RotationShape
     docs_url: str
 
 
@@ -102,8 +137,12 @@ def load(provider: str, document: Mapping[str, Any]) -> ProviderDescriptor:
         raise ValueError(f"{provider}: the identity path takes no query")
     if any(_SECRET_QUERY_NAMES.fullmatch(name) for name in found.query):
         raise ValueError(f"{provider}: a credential may not be a query parameter")
-    if found.rotation_mode not in MODES:
-        raise ValueError(f"{provider}: rotation_mode is one of {', '.join(MODES)}")
+    api = found.rotation.api
+    if found.rotation.mode not in MODES or (api is None) is (found.rotation.mode in MODES[:2]):
+        raise ValueError(f"{provider}: rotation.mode is one of {', '.join(MODES)}; the first two have an api")
+    calls = [] if api is None else [one.call for one in (api.list, api.revoke, api.mint, api.value) if one]
+    if any(not _CALL.fullmatch(call) for call in calls):
+        raise ValueError(f"{provider}: a call is a method and a path")
     if not 1 <= found.rotation_days <= MAX_ROTATION_DAYS:
         raise ValueError(f"{provider}: rotation_days must be 1 to {MAX_ROTATION_DAYS}")
     return found
@@ -116,6 +155,12 @@ def _load_all() -> Mapping[str, ProviderDescriptor]:
         text = folder.joinpath(f"{provider}.toml").read_text(encoding="utf-8")
         found[str(provider)] = load(str(provider), tomllib.loads(text))
     return MappingProxyType(found)
+
+
+def acts(descriptor: ProviderDescriptor) -> frozenset[str]:
+    """Return what an administrator's key can do with the provider's keys: ``mint``, ``revoke``."""
+    api = descriptor.rotation.api
+    return frozenset() if api is None else frozenset({"revoke"} | ({"mint"} if api.mint else set()))
 
 
 DESCRIPTORS: Final[Mapping[str, ProviderDescriptor]] = _load_all()

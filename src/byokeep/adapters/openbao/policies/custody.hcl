@@ -15,3 +15,13 @@ path "kv/metadata/clients/{{identity.entity.aliases.<<lease_accessor>>.name}}/pr
 path "kv/destroy/clients/{{identity.entity.aliases.<<lease_accessor>>.name}}/providers/<<provider>>/webhook" {
   capabilities = ["update"]
 }
+# The key that administers the account: what no job's lease reaches.
+path "kv/data/clients/{{identity.entity.aliases.<<lease_accessor>>.name}}/providers/<<provider>>/admin" {
+  capabilities = ["read"]
+}
+path "kv/metadata/clients/{{identity.entity.aliases.<<lease_accessor>>.name}}/providers/<<provider>>/admin" {
+  capabilities = ["read"]
+}
+path "kv/destroy/clients/{{identity.entity.aliases.<<lease_accessor>>.name}}/providers/<<provider>>/admin" {
+  capabilities = ["update"]
+}

@@ -12,6 +12,13 @@ path "kv/data/clients/+/providers/+/webhook" {
 path "kv/metadata/clients/+/providers/+/webhook" {
   capabilities = ["read"]
 }
+# The key that administers a client's account at a provider: written here, read under custody and under nothing else.
+path "kv/data/clients/+/providers/+/admin" {
+  capabilities = ["create", "update"]
+}
+path "kv/metadata/clients/+/providers/+/admin" {
+  capabilities = ["read"]
+}
 # How many versions of a token set there are, for the inventory.
 path "kv/metadata/clients/+/providers/+/accounts/+/tokens" {
   capabilities = ["read"]

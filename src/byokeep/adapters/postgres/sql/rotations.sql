@@ -28,3 +28,23 @@ SELECT count(DISTINCT j.id) FROM byokeep.job j
   JOIN byokeep.lease l ON l.client_id = j.client_id AND l.job_id = j.id
  WHERE j.client_id = :client_id AND j.kind = 'use' AND j.state = 'open' AND j.expires_at > clock_timestamp()
    AND :provider = ANY (l.secrets) AND l.issued_at <= CAST(:until AS timestamptz) + interval '5 seconds';
+
+-- name: rotation_admin
+SELECT version, provider_place FROM byokeep.credential_ref
+ WHERE client_id = :client_id AND provider = :provider AND purpose = 'admin' AND state = 'active'
+ ORDER BY created_at DESC LIMIT 1;
+
+-- name: rotation_key_id
+-- Under which id the provider knows a version that was made there by us.
+SELECT convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,provider_key}' AS id FROM byokeep.audit_record r
+ WHERE r.chain = :client_id AND r.object_id = :id AND r.event = 'key.rotation' AND r.outcome = 'ok'
+   AND r.writer = 'byokeep_worker' AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,stage}' = 'mint_call'
+   AND (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer = :version
+ ORDER BY r.seq DESC LIMIT 1;
+
+-- name: rotation_of_name
+-- The rotation that made a key at its provider, if it is over and its version is not the one in use.
+SELECT p.* FROM byokeep.procedure_run p JOIN byokeep.credential_ref r ON r.client_id = p.client_id AND r.id = p.object_id
+ WHERE p.client_id = :client_id AND p.id = :run_id AND p.procedure = 'rotate_key_minted' AND p.closed_at IS NOT NULL
+   AND (p.facts ->> 'version')::integer IS DISTINCT FROM r.version
+   AND (p.facts ->> 'version')::integer IS DISTINCT FROM r.candidate_version;

@@ -33,7 +33,7 @@ GRANT SELECT ON byokeep.client, byokeep.credential_ref, byokeep.sop_run, byokeep
     TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
 
 -- Procedures: each process moves on the runs whose steps are its own; the broker alone approves (walls.sql).
-GRANT INSERT ON byokeep.procedure_run TO byokeep_web, byokeep_broker;
+GRANT INSERT ON byokeep.procedure_run TO byokeep_web, byokeep_broker, byokeep_worker;
 GRANT INSERT ON byokeep.approval TO byokeep_web, byokeep_worker;
 GRANT UPDATE (revision, evidence, facts, state, reason, asked_by, due_at, closed_at, closed_by)
     ON byokeep.procedure_run TO byokeep_web, byokeep_broker, byokeep_worker;
@@ -56,7 +56,7 @@ GRANT INSERT ON byokeep.client, byokeep.credential_ref, byokeep.platform_account
     byokeep.key_transition, byokeep.alert TO byokeep_web;
 GRANT UPDATE (version, state, verification, risk, rotation_due_at, expires_at, created_at, created_by)
     ON byokeep.credential_ref TO byokeep_web;
-GRANT UPDATE (previous_version, previous_until) ON byokeep.credential_ref TO byokeep_web;
+GRANT UPDATE (previous_version, previous_until, provider_place) ON byokeep.credential_ref TO byokeep_web;
 GRANT UPDATE (candidate_version, candidate_risk, candidate_due_at, candidate_at, candidate_by)
     ON byokeep.credential_ref TO byokeep_web, byokeep_worker;
 GRANT INSERT ON byokeep.connection, byokeep.platform_app TO byokeep_web;

@@ -207,7 +207,7 @@ BEGIN
     END IF;
     SELECT * INTO v_now FROM byokeep.credential_ref WHERE client_id = NEW.client_id AND id = NEW.id;
     IF byokeep.key_said(v_now) IS DISTINCT FROM byokeep.key_row(v_now)
-        OR NOT byokeep.said_here(NEW.client_id, v_here, ARRAY['key.stored', 'key.verified', 'key.leak_checked',
+        OR NOT byokeep.said_here(NEW.client_id, v_here, ARRAY['key.stored', 'key.admin_stored', 'key.verified', 'key.leak_checked',
             'key.state_changed', 'key.pinned', 'client_key_onboarded', 'client_key_onboarding_failed',
             'webhook_secret.stored', 'webhook_secret.retired', 'platform_connected', 'tokens.stored',
             'tokens.refreshed', 'grant.revoked'])
@@ -216,9 +216,9 @@ BEGIN
             AND NOT byokeep.said_here(NEW.client_id, v_here, ARRAY['key.verified', 'platform_connected'])
         OR NEW.state = 'active' AND (v_new OR OLD.state <> 'active')
             AND NOT byokeep.said_here(NEW.client_id, v_here,
-                ARRAY['key.state_changed', 'platform_connected', 'webhook_secret.stored'])
+                ARRAY['key.state_changed', 'platform_connected', 'webhook_secret.stored', 'key.admin_stored'])
         OR (v_new OR NEW.version <> OLD.version)
-            AND NOT byokeep.said_here(NEW.client_id, v_here, ARRAY['key.stored', 'key.pinned', 'webhook_secret.stored',
+            AND NOT byokeep.said_here(NEW.client_id, v_here, ARRAY['key.stored', 'key.pinned', 'webhook_secret.stored', 'key.admin_stored',
                 'platform_connected', 'tokens.refreshed'])
         -- Another version of a provider's key was not verified with the one before it, and an ended key stays ended.
         OR NOT v_new AND NEW.purpose = 'default' AND (

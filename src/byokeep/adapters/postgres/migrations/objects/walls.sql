@@ -72,6 +72,11 @@ DROP POLICY IF EXISTS tokens_only ON byokeep.credential_ref;
 CREATE POLICY tokens_only ON byokeep.credential_ref AS RESTRICTIVE FOR INSERT TO byokeep_worker
     WITH CHECK (kind = 'oauth_token_set');
 
+-- The worker begins nothing but the onboarding of a key that it was asked to make at its provider.
+DROP POLICY IF EXISTS begun_by_worker ON byokeep.procedure_run;
+CREATE POLICY begun_by_worker ON byokeep.procedure_run AS RESTRICTIVE FOR INSERT TO byokeep_worker
+    WITH CHECK (procedure = 'onboard_key');
+
 -- A verification or a sweep needs a custody job, which causes no effect; use jobs are a dispatcher's, at the broker.
 DROP POLICY IF EXISTS custody_only ON byokeep.job;
 CREATE POLICY custody_only ON byokeep.job AS RESTRICTIVE FOR INSERT TO byokeep_web, byokeep_worker

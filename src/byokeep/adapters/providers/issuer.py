@@ -1,0 +1,154 @@
+"""The calls with which a provider's keys are made, listed and ended, by the table ``rotation.api`` of its data file.
+
+Rules
+- One request for one act, never repeated here: a mint whose reply was lost may have made a key. It has the name that it
+  was asked under, so whoever asks looks for that name first.
+- The administrator's key goes to the provider's own host in one header; what stands in a path is of a closed alphabet.
+- What is minted leaves as a Secret; of a reply nothing else is kept but ids, names and masked labels.
+- A key that is not there counts as ended: only a call with the key proves that it is.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import aiohttp
+
+from byokeep.adapters.providers.descriptor import IssuingApi, IssuingCall, ProviderDescriptor
+from byokeep.adapters.providers.identify import resolve
+from byokeep.core.canonical import read_json
+from byokeep.core.errors import Conflict, Rejected, Unavailable
+from byokeep.core.secret import Secret
+from byokeep.kernel.ports import MintedKey, ProviderKey
+from byokeep.wire.transport import Outbound, Watch, failing, read_body
+
+_MOST: Final = 1 << 20
+_WITHIN: Final = aiohttp.ClientTimeout(total=15, ceil_threshold=math.inf)
+_NAMED: Final = re.compile(r"\$([a-z_]+)")
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
+
+
+class ProviderIssuer:
+    """Keys of the providers whose data file has the calls.
+
+    Args:
+        descriptors: By provider.
+        urls: Configured overrides of addresses, for simulators.
+        allow_loopback: Whether an override may be a loopback address; never in production.
+    """
+
+    def __init__(
+        self, descriptors: Mapping[str, ProviderDescriptor], http: Outbound, *, urls: Mapping[str, str],
+        allow_loopback: bool,
+    ) -> None:  # fmt: skip
+        self._descriptors, self._http, self._urls, self._loopback = descriptors, http, urls, allow_loopback
+
+    async def mint(self, provider: str, admin: Secret, name: str, place: Mapping[str, str]) -> MintedKey:
+        """Make a key under a name.
+
+        Raises:
+            Unavailable: ``provider_admin_unreachable``: not made, or not known whether.
+            Conflict: ``admin_key_refused``, ``provider_admin_garbage``.
+        """
+        api = self._api(provider)
+        if api.mint is None:
+            raise Conflict("provider_mints_no_keys")
+        reply = await self._call(provider, admin, api.mint, {**place, "name": name})
+        key_id = name if api.value is not None else _text(reply, api.mint.id)
+        if api.value is not None:
+            reply = await self._call(provider, admin, api.value, {**place, "id": key_id})
+        value = _text(reply, (api.value or api.mint).value)
+        return MintedKey(id=key_id, value=Secret(value))
+
+    async def keys(self, provider: str, admin: Secret, place: Mapping[str, str]) -> list[ProviderKey]:
+        """Return the account's keys as the provider lists them. Raises as :meth:`mint`."""
+        call = self._api(provider).list
+        reply = await self._call(provider, admin, call, place)
+        rows = _at(reply, call.items)
+        if not isinstance(rows, list):
+            raise Conflict("provider_admin_garbage")
+        return [
+            ProviderKey(
+                id=_text(row, call.id).rpartition("/")[2], name=_said(row, call.name), hint=_said(row, call.hint)
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    async def revoke(self, provider: str, admin: Secret, key_id: str, place: Mapping[str, str]) -> None:
+        """End a key. Raises as :meth:`mint`."""
+        await self._call(provider, admin, self._api(provider).revoke, {**place, "id": key_id}, missing=True)
+
+    def _api(self, provider: str) -> IssuingApi:
+        api = self._descriptors[provider].rotation.api
+        if api is None:
+            raise Conflict("provider_has_no_calls")
+        return api
+
+    async def _call(
+        self, provider: str, admin: Secret, call: IssuingCall, known: Mapping[str, str], *, missing: bool = False
+    ) -> Mapping[str, Any]:
+        descriptor, api = self._descriptors[provider], self._api(provider)
+        method, _, path = _filled(call.call, known).partition(" ")
+        at = replace(descriptor, base_url=f"https://{api.host}", host=api.host, path=path, query={})
+        url, loopback = resolve(at, self._urls.get(provider), allow_loopback=self._loopback)
+        key = admin.reveal().decode("ascii", "strict")
+        headers = {**descriptor.extra_headers, api.header: api.prefix + key, "content-type": "application/json"}
+        body = json.dumps({name: _filled(text, known) for name, text in call.body.items()}).encode()
+        data = body if method in ("POST", "PATCH") else None
+        unreachable = "provider_admin_unreachable"
+        with failing(unreachable, unreachable, unreachable, "provider_admin_garbage"):
+            asking = self._http.ask(
+                method, url, headers=headers, loopback=loopback, watch=Watch(), within=_WITHIN, data=data
+            )
+            async with asking as reply:
+                status, read = reply.status, await read_body(reply, _MOST)
+        if status == 429 or status >= 500 or (status == 404 and not missing and method == "GET"):
+            raise Unavailable(unreachable, next_step="It is tried again by itself.", status=status)
+        if status == 404 and missing:
+            return {}
+        if status in (401, 403):
+            step = "Give another administrator's key: `byokeep key admin`."
+            raise Conflict("admin_key_refused", next_step=step, status=status)
+        try:
+            document = read_json(read) if read.strip() else {}
+        except ValueError:
+            document = None
+        if status >= 300 or not isinstance(document, dict):
+            raise Conflict("provider_admin_garbage", status=status)
+        return document
+
+
+def _filled(template: str, known: Mapping[str, str]) -> str:
+    """Put names and ids into a template. Raises Rejected(``bad_provider_place``): one is missing, or is none."""
+
+    def named(found: re.Match[str]) -> str:
+        value = known.get(found[1], "")
+        if not _ID.match(value):
+            step = f"Say {found[1]} with the administrator's key: `byokeep key admin --at {found[1]}=...`."
+            raise Rejected("bad_provider_place", next_step=step, field=found[1])
+        return value
+
+    return _NAMED.sub(named, template)
+
+
+def _at(reply: Any, path: str) -> Any:
+    for name in path.split("."):
+        reply = reply.get(name) if isinstance(reply, dict) else None
+    return reply
+
+
+def _text(reply: Any, path: str) -> str:
+    found = _at(reply, path)
+    if not isinstance(found, str) or not 0 < len(found) <= 512 or not found.isascii():
+        raise Conflict("provider_admin_garbage")
+    return found
+
+
+def _said(reply: Any, path: str) -> str:
+    found = _at(reply, path) if path else ""
+    return found if isinstance(found, str) and len(found) <= 512 else ""

@@ -1,0 +1,169 @@
+"""A rotation whose new key a worker makes at the provider, with the client's administrator key.
+
+Rules
+- A key is made under the name of its rotation, so that one whose value was lost on the way is found there and ended:
+  before another is made, when the rotation is ended, and when its new key is not good.
+- Keys of rotations that are over and serve nobody are ended, too; a key of any other name is left alone.
+- Before the call is made it is on record; its value is written, recorded and verified as a pasted one is.
+- A mint and a revocation are steps of their own: each is tried again by itself.
+
+It may not use the administrator's key for anything but these calls, nor hand it to a job.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.core.errors import Conflict, Rejected
+from byokeep.core.events import EventName, Outcome
+from byokeep.core.evidence import ONBOARD, WRITE
+from byokeep.core.model import Actor
+from byokeep.core.procedure import Fields, Procedure, Run, Step
+from byokeep.core.ref import SecretPart, SecretRef
+from byokeep.core.secret import Secret
+from byokeep.kernel.app import WorkerApp
+from byokeep.kernel.command import open_alert
+from byokeep.kernel.ports import MintedKey, ValueCustody
+from byokeep.kernel.record import record
+from byokeep.kernel.sops import SopRun, begin_sop, proved
+from byokeep.keys import rotation
+from byokeep.keys.onboard import DEFAULT_DAYS, end_onboarding, open_custody, queue_verification
+from byokeep.keys.refs import ref_from, rotation_due
+from byokeep.keys.rotation import AdminKey, KeyRotation, called, custody_of
+
+_PREFIX: Final = "byokeep-"
+
+
+async def _minted(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+    """Make a key at the provider and store it as the candidate."""
+    found = rotation.of(run)
+    async with custody_of(app, found) as custody:
+        admin, secret = await _admin(app, found, custody)
+        try:
+            await _end_strays(app, actor, found, admin, secret)
+            await called(app, actor, found, "mint", "", Outcome.INTENDED)
+            made = await app.issuer.mint(
+                found.provider.value, secret, _PREFIX + f"{run.id}-{app.ids.uuid().hex[:4]}", admin.place
+            )
+        finally:
+            secret.wipe()
+        try:
+            version = await _stored(app, actor, found, custody, made)
+        finally:
+            made.value.wipe()
+    return {"provider": found.provider.value, "version": version, "from_version": found.from_version}
+
+
+async def _admin(app: WorkerApp, run: KeyRotation, custody: ValueCustody) -> tuple[AdminKey, Secret]:
+    async with app.db.begin(client_id=run.client_id) as tx:
+        admin = await rotation.admin_of(tx, run.client_id, run.provider)
+    if admin is None:
+        step = f"Give it: `byokeep key admin {run.client_id} {run.provider}`, then resume."
+        raise Conflict("admin_key_missing", next_step=step)
+    return admin, await custody.read(SecretRef(run.client_id, run.provider, SecretPart.ADMIN), admin.version)
+
+
+async def _stored(app: WorkerApp, actor: Actor, run: KeyRotation, custody: ValueCustody, made: MintedKey) -> int:
+    """Write a minted value and put it on record; an attempt that was cut off ends first, for the sweep to clean up."""
+    place, client_id = run.place, run.client_id
+    version = await custody.newest(place) + 1
+    said: dict[str, Any] = {"provider": run.provider.value, "version": version}
+    async with app.db.begin(client_id=client_id) as tx:
+        await tx.all(None, "ref_lock", client_id=client_id, provider=run.provider.value)
+        if before := await tx.maybe(SopRun, "sop_open_write", client_id=client_id, provider=run.provider.value):
+            await end_onboarding(tx, actor, before, "cut_off")
+        sop = await begin_sop(
+            tx, app, actor, ONBOARD, client_id=client_id, object_id=run.object_id, provider=run.provider,
+            version=version,
+        )  # fmt: skip
+        await record(
+            tx, actor, EventName.KEY_WRITE, said, outcome=Outcome.INTENDED, client_id=client_id,
+            object_id=run.object_id, sop=str(sop.id),
+        )  # fmt: skip
+    written = await custody.write(place, made.value, cas=version - 1)
+    async with app.db.begin(client_id=client_id) as tx:
+        await tx.all(None, "ref_lock", client_id=client_id, provider=run.provider.value)
+        ref = await tx.one(ref_from, "ref_lock_row", **run.at)
+        days = app.limits.rotation_default_days.get(run.provider.value, DEFAULT_DAYS)
+        due = rotation_due(app.limits, app.clock.now(), days, ref.risk)
+        offered = await tx.maybe(
+            ref_from, "ref_offer", **run.at, version=version, risk=ref.risk.value, rotation_due_at=due.due_at,
+            created_at=app.clock.now(), created_by=run.started_by,
+        )  # fmt: skip
+        if offered is None:
+            raise Rejected("nothing_serves", next_step="The key in use was retired meanwhile; end this rotation.")
+        receipt = await record(
+            tx, actor, EventName.KEY_STORED, said, client_id=client_id, object_id=run.object_id, sop=str(sop.id),
+            path=place.path, rule=due.rule, risk=ref.risk.value, due_at=due.due_at, store_request=written.request_id,
+        )  # fmt: skip
+        seq = receipt.seq
+        sop = await proved(tx, sop, {WRITE: seq}, store_request=written.request_id)
+        await tx.all(SopRun, "sop_supersede", client_id=client_id, ref_id=run.object_id, id=sop.id)
+        job_id = await open_custody(tx, app, client_id, run.provider, actor.request_id)
+        await queue_verification(tx, sop, job_id, actor.request_id)
+    await called(app, actor, run, "mint", made.id, Outcome.OK, version=version)
+    return version
+
+
+async def _end_strays(app: WorkerApp, actor: Actor, run: KeyRotation, admin: AdminKey, secret: Secret) -> int:
+    """End keys at the provider that a rotation made and that serve nobody; returns how many."""
+    ended = 0
+    for key in await app.issuer.keys(run.provider.value, secret, admin.place):
+        name = key.name.removeprefix(_PREFIX)[:36]
+        if not key.name.startswith(_PREFIX) or not (name == str(run.id) or await _over(app, run, name)):
+            continue
+        await called(app, actor, run, "stray", key.id, Outcome.INTENDED)
+        await app.issuer.revoke(run.provider.value, secret, key.id, admin.place)
+        await called(app, actor, run, "stray", key.id, Outcome.OK)
+        ended += 1
+    return ended
+
+
+async def _over(app: WorkerApp, run: KeyRotation, name: str) -> bool:
+    try:
+        run_id = UUID(name)
+    except ValueError:
+        return False
+    async with app.db.begin(client_id=run.client_id) as tx:
+        found = await tx.maybe(KeyRotation, "rotation_of_name", client_id=run.client_id, run_id=run_id)
+    return found is not None
+
+
+async def _take_back(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+    """End the minted key at the provider, unless it serves, and take the candidate away."""
+    found = rotation.of(run)
+    async with app.db.begin(client_id=found.client_id) as tx:
+        ref = await tx.one(ref_from, "ref_get", id=found.object_id)
+    if ref.version != found.version:
+        async with custody_of(app, found) as custody:
+            admin, secret = await _admin(app, found, custody)
+            try:
+                await _end_strays(app, actor, found, admin, secret)
+            finally:
+                secret.wipe()
+    return await rotation.dropped(app, actor, run)
+
+
+async def _verified(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+    """As of a pasted key; one that is not good is ended at the provider, and people are told."""
+    try:
+        return await rotation.verified(app, actor, run)
+    except Conflict:
+        found = rotation.of(run)
+        await _take_back(app, actor, run)
+        async with app.db.begin(client_id=found.client_id) as tx:
+            reason = "minted_key_refused"
+            await open_alert(tx, app, actor, reason=reason, client_id=found.client_id, object_id=found.object_id)
+        raise
+
+
+_SAME: Final = rotation.ROTATE_KEY
+ROTATE_KEY_MINTED: Final = Procedure(
+    name=rotation.MINTED, verb=_SAME.verb, abortable=True, no_return=_SAME.no_return, look=_SAME.look,
+    steps=(
+        Step(name="create", act=_minted, undo=_take_back, evidence=EventName.KEY_ROTATION),
+        Step(name="verify", act=_verified, evidence=EventName.KEY_ROTATION),
+        *_SAME.steps[2:],
+    ),
+)  # fmt: skip

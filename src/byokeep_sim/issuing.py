@@ -1,0 +1,108 @@
+"""How the simulated vendors issue keys: list, mint and revoke with an administrator's key, as their pages say.
+
+A key of the state *management* administers its account's keys. What a vendor lists is a masked label and an id; the
+value is told once, when it is minted. Google alone tells it again (`keyString`), and answers a mint with an operation.
+
+Rules
+- Anthropic mints nothing and sets a status instead of deleting; HeyGen and kie have no such calls.
+- A key that is revoked answers as one that nobody knows; Anthropic's inactive one as one that is switched off.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from byokeep_sim.book import Book, KnownKey, SimKeyState
+from byokeep_sim.reply import SimReply
+
+_PROJECT: Final = r"/projects/[A-Za-z0-9_-]+"
+_GOOGLE: Final = rf"/v2{_PROJECT}/locations/global/keys"
+_PATHS: Final[Mapping[str, Mapping[str, str]]] = {
+    "openrouter": {"list": r"GET /api/v1/keys", "mint": r"POST /api/v1/keys", "revoke": r"DELETE /api/v1/keys/(.+)"},
+    "openai": {
+        "list": rf"GET /v1/organization{_PROJECT}/api_keys",
+        "mint": rf"POST /v1/organization{_PROJECT}/service_accounts/[A-Za-z0-9_-]+/api_keys",
+        "revoke": rf"DELETE /v1/organization{_PROJECT}/api_keys/(.+)",
+    },
+    "anthropic": {"list": r"GET /v1/organizations/api_keys", "revoke": r"POST /v1/organizations/api_keys/(.+)"},
+    "google": {
+        "list": rf"GET {_GOOGLE}", "mint": rf"POST {_GOOGLE}", "value": rf"GET {_GOOGLE}/([^/]+)/keyString",
+        "revoke": rf"DELETE {_GOOGLE}/([^/]+)",
+    },
+}  # fmt: skip
+
+
+def _new_value(vendor: str) -> str:
+    text = "".join(secrets.choice("ABCDEFGHJKLMNPQRSTUVWXYZabcdefghjkmnpqrstuvwxyz23456789") for _ in range(64))
+    made = {
+        "openrouter": f"sk-or-v1-{secrets.token_hex(32)}", "openai": f"sk-svcacct-{text[:20]}T3BlbkFJ{text[20:40]}",
+        "google": f"AQ.Ab8RN6{text[:44]}",
+    }  # fmt: skip
+    return made[vendor]
+
+
+def _row(vendor: str, key_id: str, key: KnownKey) -> dict[str, Any]:
+    shown: dict[str, dict[str, Any]] = {
+        "openrouter": {"hash": key_id, "name": key.name, "label": key.hint, "disabled": False},
+        "openai": {"id": key_id, "name": key.name, "redacted_value": key.hint},
+        "anthropic": {
+            "id": key_id, "type": "api_key", "name": key.name, "partial_key_hint": key.hint,
+            "status": "active" if key.state is SimKeyState.VALID else "inactive",
+        },
+        "google": {"name": f"projects/1/locations/global/keys/{key_id}", "uid": key_id, "displayName": key.name},
+    }  # fmt: skip
+    return shown[vendor]
+
+
+_LISTS: Final = {"google": "keys"}
+
+
+def route(vendor: str, method: str, path: str) -> tuple[str, str]:
+    """Return which administration call this is and the key that it names; empty for none."""
+    for name, pattern in _PATHS.get(vendor, {}).items():
+        if found := re.fullmatch(pattern, f"{method} {path}"):
+            return name, found.group(1) if found.groups() else ""
+    return "", ""
+
+
+def presented(headers: Mapping[str, str]) -> str:
+    """Return the administrator's key of a call."""
+    return headers.get("x-api-key", "") or headers.get("authorization", "").partition(" ")[2]
+
+
+def answer(
+    book: Book, vendor: str, call: tuple[str, str], key: str, body: Mapping[str, Any], key_id: str,
+    error: Callable[[int], SimReply],
+) -> SimReply:  # fmt: skip
+    """Answer one administration call."""
+    admin = book.keys.find(vendor, key)
+    if admin is None or admin.state is not SimKeyState.MANAGEMENT:
+        return error(401 if admin is None else 403)
+    act, about = call
+    mine = {one.id: one for one in book.keys.of_account(vendor, admin.account)}
+    if act == "list":
+        rows = [_row(vendor, name, one) for name, one in mine.items() if one.state is not SimKeyState.REVOKED]
+        return SimReply(status=200, body={_LISTS.get(vendor, "data"): rows, "has_more": False})
+    if act == "mint":
+        value = _new_value(vendor)
+        name = str(body.get("name") or body.get("displayName", ""))
+        made = book.keys.put(vendor, value, SimKeyState.VALID, admin.account, name=name, id_=key_id)
+        book.minted += 1
+        if vendor == "google":
+            book.values[made.id] = value
+            return SimReply(status=200, body={"name": f"operations/akmf.{made.id}", "done": False})
+        row = _row(vendor, made.id, made)
+        shown = {"key": value, "data": row} if vendor == "openrouter" else {**row, "value": value}
+        return SimReply(status=201 if vendor == "openrouter" else 200, body=shown)
+    if about not in mine or mine[about].state is SimKeyState.REVOKED:
+        return error(404)
+    if act == "value":
+        return SimReply(status=200, body={"keyString": book.values[about]}) if about in book.values else error(403)
+    gone = SimKeyState.DISABLED if vendor == "anthropic" else SimKeyState.REVOKED
+    if vendor == "anthropic" and body.get("status") not in ("inactive", "archived"):
+        return error(400)
+    book.keys.change(vendor, about, gone)
+    return SimReply(status=200, body={"id": about, "deleted": True})
