@@ -239,16 +239,18 @@ CREATE TABLE byokeep.credential_ref (
     candidate_due_at timestamp with time zone,
     candidate_at timestamp with time zone,
     candidate_by uuid,
-    CONSTRAINT credential_ref_belongs_ck CHECK ((((kind = 'oauth_token_set'::text) = (account_id IS NOT NULL)) AND ((kind = 'oauth_token_set'::text) = (purpose = 'account'::text)) AND ((kind = 'webhook_signing_secret'::text) = (purpose = 'webhook'::text)))),
+    provider_place text NOT NULL DEFAULT ''::text,
+    CONSTRAINT credential_ref_belongs_ck CHECK ((((kind = 'oauth_token_set'::text) = (account_id IS NOT NULL)) AND ((kind = 'oauth_token_set'::text) = (purpose = 'account'::text)) AND ((kind = 'webhook_signing_secret'::text) = (purpose = 'webhook'::text)) AND ((kind = 'provider_admin_key'::text) = (purpose = 'admin'::text)))),
     CONSTRAINT credential_ref_candidate_ck CHECK (((num_nulls(candidate_version, candidate_risk, candidate_due_at, candidate_at, candidate_by) = ANY (ARRAY[0, 5])) AND COALESCE((candidate_version > version), true) AND COALESCE((candidate_risk = ANY (ARRAY['standard'::text, 'high'::text])), true))),
     CONSTRAINT credential_ref_client_id_account_id_fk FOREIGN KEY (client_id, account_id) REFERENCES byokeep.platform_account(client_id, id),
     CONSTRAINT credential_ref_client_id_fk FOREIGN KEY (client_id) REFERENCES byokeep.client(id),
     CONSTRAINT credential_ref_environment_ck CHECK ((environment = ANY (ARRAY['production'::text, 'staging'::text, 'development'::text]))),
     CONSTRAINT credential_ref_id_uq UNIQUE (id),
-    CONSTRAINT credential_ref_kind_ck CHECK ((kind = ANY (ARRAY['provider_api_key'::text, 'oauth_token_set'::text, 'session_cookie'::text, 'webhook_signing_secret'::text, 'internal_service_token'::text, 'database_credential'::text]))),
+    CONSTRAINT credential_ref_kind_ck CHECK ((kind = ANY (ARRAY['provider_api_key'::text, 'provider_admin_key'::text, 'oauth_token_set'::text, 'session_cookie'::text, 'webhook_signing_secret'::text, 'internal_service_token'::text, 'database_credential'::text]))),
     CONSTRAINT credential_ref_pk PRIMARY KEY (client_id, id),
     CONSTRAINT credential_ref_previous_ck CHECK (((previous_version IS NULL) = (previous_until IS NULL))),
     CONSTRAINT credential_ref_provider_ck CHECK ((provider = ANY (ARRAY['google'::text, 'anthropic'::text, 'openai'::text, 'openrouter'::text, 'heygen'::text, 'kie'::text, 'meta'::text, 'tiktok'::text, 'linkedin'::text, 'youtube'::text, 'x'::text, 'skool'::text]))),
+    CONSTRAINT credential_ref_provider_place_ck CHECK ((provider_place ~ '^([a-z_]{1,32}=[A-Za-z0-9._-]{1,128}(,[a-z_]{1,32}=[A-Za-z0-9._-]{1,128}){0,3})?$'::text)),
     CONSTRAINT credential_ref_purpose_ck CHECK ((purpose ~ '^[a-z][a-z0-9_]{0,31}$'::text)),
     CONSTRAINT credential_ref_risk_ck CHECK ((risk = ANY (ARRAY['standard'::text, 'high'::text]))),
     CONSTRAINT credential_ref_rotation_due_at_ck CHECK (((rotation_due_at > created_at) AND (rotation_due_at <= (created_at + '400 days'::interval)))),
@@ -256,6 +258,7 @@ CREATE TABLE byokeep.credential_ref (
 CASE kind
     WHEN 'oauth_token_set'::text THEN (('/accounts/'::text || (account_id)::text) || '/tokens'::text)
     WHEN 'webhook_signing_secret'::text THEN '/webhook'::text
+    WHEN 'provider_admin_key'::text THEN '/admin'::text
     ELSE ''::text
 END))),
     CONSTRAINT credential_ref_state_ck CHECK ((state = ANY (ARRAY['pre_activation'::text, 'active'::text, 'suspended'::text, 'deactivated'::text, 'compromised'::text, 'destroyed'::text]))),
@@ -916,5 +919,8 @@ CREATE TABLE byokeep.vault_key_transition (
     CONSTRAINT vault_key_transition_kind_ck CHECK ((kind = ANY (ARRAY['dek'::text, 'kek'::text]))),
     CONSTRAINT vault_key_transition_pk PRIMARY KEY (id),
     CONSTRAINT vault_key_transition_state_to_ck CHECK ((state_to = ANY (ARRAY['pre_activation'::text, 'active'::text, 'suspended'::text, 'deactivated'::text, 'compromised'::text, 'destroyed'::text])))
+);
+CREATE INDEX vault_key_transition_key_ix ON byokeep.vault_key_transition USING btree (kind, key_id, version);
+  CONSTRAINT vault_key_transition_state_to_ck CHECK ((state_to = ANY (ARRAY['pre_activation'::text, 'active'::text, 'suspended'::text, 'deactivated'::text, 'compromised'::text, 'destroyed'::text])))
 );
 CREATE INDEX vault_key_transition_key_ix ON byokeep.vault_key_transition USING btree (kind, key_id, version);
