@@ -84,9 +84,7 @@ async def test_a_redirect_is_not_followed_and_no_proxy_is_asked(
     assert len(receiver.got) == 1
 
 
-async def test_a_target_that_hangs_is_given_up(
-    receiver: Receiver, to: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_target_that_hangs_is_given_up(receiver: Receiver, to: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever never answers holds a round for a bounded time, and its child is gone."""
     monkeypatch.setattr(target, "WITHIN_S", 3.0)
     receiver.answer = b""

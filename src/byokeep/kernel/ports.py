@@ -245,6 +245,9 @@ class KeyIssuer(Protocol):
     async def keys(self, provider: str, admin: Secret, place: Mapping[str, str]) -> list[ProviderKey]:
         """Return the account's keys."""
 
+    async def find(self, provider: str, admin: Secret, value: Secret, place: Mapping[str, str]) -> str:
+        """Return the id of the one key whose masked label fits a value; empty when there is not exactly one."""
+
     async def revoke(self, provider: str, admin: Secret, key_id: str, place: Mapping[str, str]) -> None:
         """End a key; one that is gone already is fine."""
 

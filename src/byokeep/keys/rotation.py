@@ -16,7 +16,6 @@ It may not see a value: the worker's custody does, for the length of one call.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -30,12 +29,11 @@ from byokeep.core.model import Actor, ClientId, CredentialRef, Provider
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Run, Step
 from byokeep.core.ref import SecretPart, SecretRef
-from byokeep.core.secret import Secret
 from byokeep.jobs.jobs import custody_job
 from byokeep.kernel import procedures
 from byokeep.kernel.app import App, WebApp, WorkerApp
 from byokeep.kernel.command import command, open_alert, permit, recorded
-from byokeep.kernel.ports import CheckOutcome, OutcomeStatus, ProviderKey, Tx, ValueCustody
+from byokeep.kernel.ports import CheckOutcome, OutcomeStatus, Tx, ValueCustody
 from byokeep.kernel.procedures import RunStatus
 from byokeep.kernel.record import Said, record
 from byokeep.kernel.sops import SopRun
@@ -50,8 +48,6 @@ ASKS: Final = ACCEPTABLE | {"old_key_alive"}  # a person is needed, and nothing 
 _SERVING: Final = ("active", "verified")
 _DEAD: Final = frozenset({OutcomeStatus.INVALID_KEY, OutcomeStatus.DISABLED})
 MINTED: Final = "rotate_key_minted"
-_MASK: Final = re.compile(r"[.*\u2026]+")
-_SHOWN: Final = 6  # characters of a masked label, at least
 _ALIVE: Final = frozenset(
     {
         OutcomeStatus.VERIFIED,
@@ -475,8 +471,9 @@ async def revoke_version(app: WorkerApp, actor: Actor, run: KeyRotation, version
         secret = await custody.read(replace(run.place, part=SecretPart.ADMIN), admin.version)
         try:
             if not key_id:
-                listed = await app.issuer.keys(provider, secret, admin.place)
-                key_id = _fitting(listed, await custody.read(run.place, version))
+                value = await custody.read(run.place, version)
+                key_id = await app.issuer.find(provider, secret, value, admin.place)
+                value.wipe()
             if not key_id:
                 return False
             await called(app, actor, run, "revoke", key_id, Outcome.INTENDED, version=version)
@@ -485,17 +482,6 @@ async def revoke_version(app: WorkerApp, actor: Actor, run: KeyRotation, version
             secret.wipe()
     await called(app, actor, run, "revoke", key_id, Outcome.OK, version=version)
     return True
-
-
-def _fitting(listed: list[ProviderKey], value: Secret) -> str:
-    """Return the id of the one key whose masked label fits a value; empty when there is not exactly one."""
-    text, found = value.reveal().decode("ascii", "replace"), []
-    for key in listed:
-        head, *rest = _MASK.split(key.hint)
-        if len(rest) == 1 and len(head) + len(rest[0]) >= _SHOWN and text.startswith(head) and text.endswith(rest[0]):
-            found.append(key.id)
-    value.wipe()
-    return found[0] if len(found) == 1 else ""
 
 
 async def called(

@@ -168,8 +168,13 @@ async def take_up_again(queue: Queue) -> int:
 
 
 async def run(
-    queue: Queue, app: WorkerApp, profiles: ProfileApp | None, keys: KekApp, notify: NotifyApp, *,
-    ready: Callable[[], object]
+    queue: Queue,
+    app: WorkerApp,
+    profiles: ProfileApp | None,
+    keys: KekApp,
+    notify: NotifyApp,
+    *,
+    ready: Callable[[], object],
 ) -> None:
     """Run tasks until SIGTERM or SIGINT; tasks under way get ten seconds.
 

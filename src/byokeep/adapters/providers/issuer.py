@@ -29,6 +29,8 @@ from byokeep.wire.transport import Outbound, Watch, failing, read_body
 
 _MOST: Final = 1 << 20
 _WITHIN: Final = aiohttp.ClientTimeout(total=15, ceil_threshold=math.inf)
+_MASK: Final = re.compile(r"[.*\u2026]+")
+_SHOWN: Final = 6  # characters of a masked label, at least
 _NAMED: Final = re.compile(r"\$([a-z_]+)")
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
 
@@ -78,6 +80,19 @@ class ProviderIssuer:
             )
             for row in rows
         ]  # fmt: skip
+
+    async def find(self, provider: str, admin: Secret, value: Secret, place: Mapping[str, str]) -> str:
+        """Return the id of the one key whose masked label fits a value; empty when there is not exactly one.
+
+        Raises as :meth:`mint`.
+        """
+        text, found = value.reveal().decode("ascii", "replace"), []
+        for key in await self.keys(provider, admin, place):
+            head, *rest = _MASK.split(key.hint)
+            shown = len(rest) == 1 and len(head) + len(rest[0]) >= _SHOWN
+            if shown and text.startswith(head) and text.endswith(rest[0]):
+                found.append(key.id)
+        return found[0] if len(found) == 1 else ""
 
     async def revoke(self, provider: str, admin: Secret, key_id: str, place: Mapping[str, str]) -> None:
         """End a key. Raises as :meth:`mint`."""
