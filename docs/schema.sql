@@ -921,6 +921,3 @@ CREATE TABLE byokeep.vault_key_transition (
     CONSTRAINT vault_key_transition_state_to_ck CHECK ((state_to = ANY (ARRAY['pre_activation'::text, 'active'::text, 'suspended'::text, 'deactivated'::text, 'compromised'::text, 'destroyed'::text])))
 );
 CREATE INDEX vault_key_transition_key_ix ON byokeep.vault_key_transition USING btree (kind, key_id, version);
-  CONSTRAINT vault_key_transition_state_to_ck CHECK ((state_to = ANY (ARRAY['pre_activation'::text, 'active'::text, 'suspended'::text, 'deactivated'::text, 'compromised'::text, 'destroyed'::text])))
-);
-CREATE INDEX vault_key_transition_key_ix ON byokeep.vault_key_transition USING btree (kind, key_id, version);
