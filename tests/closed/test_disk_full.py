@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from byokeep.core.errors import Unavailable
+from byokeep.core.errors import Pending, Unavailable
 from tests.support.disk import filled, small_disk
 from tests.support.stack import Work, World, environment, new_home, running_stack, until
 
@@ -204,6 +204,36 @@ async def test_what_stops_things_brings_back_a_database_that_fell_over(together:
     await on_record(world, client, "switch.closed" if first == "kill" else "key.state_changed")
     await until((world.home / "reserve.bin").exists, 20, "the reserve again")
     await world.sound()
+
+
+async def test_a_panic_needs_neither_a_free_byte_nor_a_database(together: Site) -> None:
+    """Not a byte free and the database out of reach: the store itself refuses the client, and another goes on. The
+    switch follows when the database is back, and two people release it."""
+    world = together.world
+    client, other = await world.client(), await world.client()
+    value, others = await world.onboard(client, "kie"), await world.onboard(other, "kie")
+    assert await world.reads(client, "kie", value)
+    await until((world.home / "reserve.bin").exists, 20, "the reserve")
+    with filled(world.home), world.frozen("database"):
+        code, _, said = await world.cli("kill", "panic", "--client", client)
+        assert (code, b"The database was not told" in said) == (Pending.exit_code, True), said
+    async with together.work() as work:
+        await work.goes_on(BACK_WITHIN_S)
+
+    async def engaged() -> bool:
+        found = (await world.must("operator", "GET", "/v1/switches"))["switches"]
+        return [(one["closed"], one["reason"]) for one in found if one["client_id"] == client] == [
+            (True, "cut_off_unexplained")
+        ]
+
+    await until(engaged, 90, "the switch that follows the store")
+    assert not await world.reads(client, "kie", value)
+    assert await world.reads(other, "kie", others)
+    asked = {"client_id": client, "reason": "panic_over"}
+    request = await world.must("operator", "POST", "/v1/switches/open-requests", asked)
+    await world.must("approver", "POST", f"/v1/switches/open-requests/{request['id']}/approve")
+    assert await world.reads(client, "kie", value)
+    await until((world.home / "reserve.bin").exists, 20, "the reserve again")
 
 
 LOGGER = """

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from byokeep.adapters.openbao.audit import FileStoreAudit
-from byokeep.adapters.openbao.login import log_in
+from byokeep.adapters.openbao.login import AppRoleLogin, log_in
+from byokeep.adapters.openbao.ports import EntityCutoff
 from byokeep.core.errors import Denied
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import lease_login, read_secret
@@ -203,6 +204,22 @@ async def test_the_kill_process_cuts_off_and_lets_nobody_back_in(bao: Bao) -> No
         assert (await bao.raw("POST", path, token, json=body))[0] == 403, body
     for closed in ("transit/sign/leases", "transit/sign/checkpoints", "identity/entity-alias"):
         assert (await bao.raw("POST", closed, token, json={"input": "eA=="}))[0] == 403
+
+
+async def test_the_store_itself_says_whom_a_panic_shuts_out(bao: Bao) -> None:
+    """Of a client its entity, of all every client's, and never a process's own: they go on, to let people back in."""
+    client, other = uuid.uuid4(), uuid.uuid4()
+    mine, theirs = await bao.enroll(client), await bao.enroll(other)
+    cutoff = EntityCutoff(AppRoleLogin(bao.http, bao.credentials / "killswitch.approle"))
+    assert await cutoff.entities(client) == [mine]
+    assert await cutoff.entities(uuid.uuid4()) == []
+    everybody = await cutoff.entities(None)
+    assert {mine, theirs} <= set(everybody)
+    for entity in everybody:
+        aliases = (await bao.broker.request("GET", f"identity/entity/id/{entity}")).data["aliases"]
+        assert {one["mount_type"] for one in aliases} == {"jwt"}, entity
+    listed = (await bao.broker.http.request("LIST", "identity/entity/id", token=await cutoff._login.token())).data
+    assert len(listed["keys"]) > len(everybody), "a process's entity was to be seen"
 
 
 async def test_the_broker_changes_nothing_of_an_entity_but_disabled(bao: Bao) -> None:

@@ -5,14 +5,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
+from byokeep.client import NotDone, view
+from byokeep.client.http import end
 from byokeep.core.errors import Denied
+from byokeep.jobs.scheduled import move_scheduled
+from tests.flows.test_scheduled import announce, listed
 from tests.flows.test_switches import close, names_its_switch, ready, reopen, store_serves
 from tests.support.broker import Stand, killswitch
 
@@ -89,3 +95,114 @@ async def test_a_broker_that_hangs_in_a_decision_is_ended(stand: Stand, kill: St
     took = stand.db.sql("SELECT convert_from(payload, 'UTF8')::jsonb -> 'fields' ->> 'epoch' FROM byokeep.audit_record"
                         " WHERE event = 'switch.closed'")  # fmt: skip
     assert took == "1", "engaged once, under its lock"
+
+
+USE: dict[str, Any] = {"secrets": ["openai"], "platforms": ["x"], "effects": ["publish"]}
+
+
+async def until(holds: Any, what: str) -> None:
+    """Look until it holds; how fast is a benchmark."""
+    async with asyncio.timeout(60):
+        while not holds():
+            await asyncio.sleep(0.01)
+    assert holds(), what
+
+
+@asynccontextmanager
+async def acting(keep: Any, client: UUID, key: str) -> AsyncIterator[tuple[Any, Any]]:
+    """A job that has its secret and leave for one act, whose lease shows no life any more: what ends it is pushed."""
+    async with keep.job(client=client, **USE) as job:
+        assert not (await job.secret("openai")).wiped
+        with suppress(NotDone):
+            async with job.effect("publish", platform="x", account="acme", key=key) as permit:
+                assert permit.live
+                await until(lambda: job.lease._broker.view._heard_at > 0, "the stream")
+                await end(job.lease._beat)
+                job.lease._live_until(float("inf"))
+                yield job, permit
+                raise NotDone
+        job.lease._beat = None
+
+
+@pytest.mark.req("R7.1-1")
+async def test_a_kill_is_pushed_to_whoever_holds_a_lease(stand: Stand, kill: Stand) -> None:
+    """Of the killed client whatever is queued, running or announced causes no effect; another client's job goes on. A
+    second kill is as good as the first."""
+    client, other = (await ready(stand))[0], (await ready(stand))[0]
+    queued = await stand.job(client)
+    status, announced = await announce(stand, client)
+    assert status == 201
+    async with (
+        stand.keep(killswitch_url=kill.url) as keep, stand.keep(killswitch_url=kill.url) as others,
+        acting(keep, client, "post-0002") as (job, permit),
+        acting(others, other, "post-0003") as (other_job, other_permit),
+    ):  # fmt: skip
+        key = await job.secret("openai")
+        for _ in range(2):
+            assert (await close(kill, client_id=str(client)))[0] == 200
+        await until(lambda: not permit.live, "the permit")
+        assert key.wiped
+        with pytest.raises(Denied) as caught:
+            await job.secret("openai")
+        refused = caught.value.fields
+        assert (caught.value.code, refused["scope"], refused["reason"]) == (
+            "switch_closed",
+            f"client:{client}",
+            "suspected_leak",
+        )
+        with pytest.raises(Denied):
+            async with job.effect("publish", platform="x", account="acme", key="post-0004"):
+                pytest.fail("the block was entered")
+        assert (await stand.call("POST", f"/v1/jobs/{queued}/leases", "runner"))[0] == 403
+        await move_scheduled(stand.app)
+        [found] = await listed(stand, client)
+        assert (found["id"], found["state"]) == (announced["id"], "held")
+        assert other_permit.live
+        assert not (await other_job.secret("openai")).wiped
+        assert (await stand.permit(other_job.lease.id))[0] == 201
+    assert stand.db.sql("SELECT count(*) FROM byokeep.permit WHERE state = 'done'") == "0"
+
+
+async def test_a_narrow_kill_ends_the_leave_to_act_and_not_the_lease(stand: Stand, kill: Stand) -> None:
+    """Of a platform the permits that were given live no more; the lease goes on. Released, a new one lives."""
+    client = (await ready(stand))[0]
+    async with stand.keep(killswitch_url=kill.url) as keep, acting(keep, client, "post-0001") as (job, permit):
+        assert (await close(kill, client_id=str(client), lane="browser"))[0] == 200
+        assert (await close(kill, client_id=str(client), platform="x"))[0] == 200
+        await until(lambda: not permit.live, "the permit")
+        assert not (await job.secret("openai")).wiped
+        assert (await reopen(stand, client_id=str(client), platform="x"))[0] == 200
+        with suppress(NotDone):
+            async with job.effect("publish", platform="x", account="acme", key="post-0002") as again:
+                assert again.live
+                raise NotDone
+
+
+async def test_without_a_view_a_permit_lives_for_five_seconds(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut off from whoever knows the switches, a runner begins no act after five seconds, whatever its permit says."""
+    client, moved = (await ready(stand))[0], 0.0
+    real = view.now
+    monkeypatch.setattr(view, "now", lambda: real() + moved)
+    async with stand.keep() as keep, acting(keep, client, "post-0001") as (job, permit):
+        job.lease._broker.view._following.cancel()  # no stream is opened again
+        for moved, lives in ((4.0, True), (5.1, False), (14.0, False)):
+            assert permit.live is lives, moved
+        assert job.lease.holds
+
+
+async def test_a_stream_tells_each_what_it_may_see(stand: Stand, kill: Stand) -> None:
+    """A view each second, of the caller's own clients and everybody's switches; strangers get none."""
+    client, other = (await ready(stand))[0], (await ready(stand))[0]
+    for scope in ({"client_id": str(client)}, {"client_id": str(other)}, {"lane": "browser"}):
+        assert (await close(kill, **scope))[0] == 200
+    mine = stand.subject("runner", clients=(client,))
+    path = "http://broker/v1/switches/stream"
+    async with kill.http.get(path, headers={"Authorization": f"Bearer {mine.token}"}) as reply:
+        assert (reply.status, reply.content_type) == (200, "text/event-stream")
+        for _ in range(2):  # the second comes by itself
+            assert await reply.content.readline() == b"event: engaged\n"
+            said = json.loads((await reply.content.readline()).removeprefix(b"data: "))
+            assert {one["scope"] for one in said["engaged"]} == {f"client:{client}", "lane:browser"}
+            assert await reply.content.readline() == b"\n"
+    for who, status in ((None, 401), ("custodian", 403)):
+        assert (await kill.call("GET", "/v1/switches/stream", who))[0] == status

@@ -10,8 +10,10 @@ from cyclopts import App
 from byokeep.cli.api import Listing, call, call_kill, requested, run, tell, tell_all, waiting
 from byokeep.cli.choices import Lane, Platform
 from byokeep.cli.names import Client, said_of
-from byokeep.cli.terminal import again, say
-from byokeep.core.errors import Rejected
+from byokeep.cli.servers import load
+from byokeep.cli.terminal import again, say, session, show
+from byokeep.core.errors import Pending, Rejected
+from byokeep.process import harden
 
 app: Final = App(name="kill")
 
@@ -79,6 +81,35 @@ def _would_stop(found: Any, words: str) -> None:
     note = f"Nothing was stopped. {count} open jobs {ends}. To stop them: {again(f'kill on {words} --reason CODE')}"
     columns = ("id", "client_id", "runner_id", "opened_at", "secrets", "platforms", "effects")
     tell_all(found, Listing(found["jobs"], "Jobs that it would stop", columns, note))
+
+
+@app.command
+def panic(*, client: UUID | None = None, everything: bool = False) -> int:
+    """Cut off at the store, on this host, without the database and without any process of byokeep.
+
+    For when `byokeep kill on` does not answer. It needs the credentials of the kill process on this host and asks for
+    no token. The store refuses from then on; if the database answers, the switch is engaged as well, else the broker
+    does that within a minute of its return, with the alert `cut_off_unexplained`. Two people release it, as ever.
+
+    Exit codes: 0 the switch is engaged, too; 7 the store refuses, and the database was not told; 4 the store did not
+    answer.
+
+    Example: byokeep kill panic --everything
+
+    Example: byokeep kill panic --client $CLIENT
+
+    Args:
+        client: Stop one client; its id, for no database is asked for names.
+        everything: Stop all clients.
+    """
+    if everything == bool(client):
+        raise Rejected("bad_scope", next_step="Give --client ID or --everything.")
+    harden()
+    done: Any = run(load("byokeep.processes.panic").panic(session().settings, client))
+    engaged = done["database"] == "engaged"
+    note = "The store refuses. The database was not told: the broker engages the switch within a minute of its return."
+    show(done, title="Cut off", note="The switch is engaged, too." if engaged else note)
+    return 0 if engaged else Pending.exit_code
 
 
 @app.command

@@ -21,7 +21,6 @@ import asyncio
 import json
 import re
 import secrets
-import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
@@ -32,12 +31,14 @@ import aiohttp
 
 from byokeep.client.calls import CallLog
 from byokeep.client.settings import ClientSettings, parse_address
+from byokeep.client.view import SwitchView, now
 from byokeep.core.canonical import read_json
 from byokeep.core.errors import KINDS, ByokeepError, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.transport import Transport, failing, read_body
 
+__all__ = ["Broker", "Tally", "end", "error_from", "now"]
 TELL_EVERY_S: Final = 0.5  # seconds between two tellings of a process
 TELL_AFTER_S: Final = 6.0  # seconds after its issue a lease's tokens are dead at the store
 FORGET_AFTER_S: Final = 3600.0  # seconds for which a broker that does not listen is told again
@@ -46,16 +47,6 @@ REST_S: Final = 10.0  # seconds between two tellings of a broker that does not l
 TELL_FOR_S: Final = 10.0  # seconds for which one that ends tells what is left
 TELL_ATTEMPTS: Final = 10
 TOGETHER: Final = 100  # leases in one telling
-
-
-def _boot_clock() -> Callable[[], float]:
-    clock = getattr(time, "CLOCK_BOOTTIME", None)
-    if clock is None:
-        return time.monotonic
-    return lambda: time.clock_gettime(clock)
-
-
-now: Final = _boot_clock()  # seconds on a clock that also runs while the machine sleeps
 
 
 async def end(task: asyncio.Task[Any]) -> None:
@@ -175,6 +166,7 @@ class Broker:
         settings: Of this process.
         tally: What was done at the store under the leases of this process.
         calls: What its jobs called with their secrets.
+        view: The kill switches, as they are pushed.
     """
 
     def __init__(self, settings: ClientSettings) -> None:
@@ -184,9 +176,14 @@ class Broker:
         self._stores: dict[str, BaoHttp] = {}
         self.tally = Tally(self)
         self.calls = CallLog(self)
+        self.view = SwitchView(
+            settings.killswitch_url or settings.broker_url,
+            ca_file=settings.killswitch_ca_file if settings.killswitch_url else settings.broker_ca_file,
+        )
 
     async def close(self) -> None:
         """Tell what was done at the store and at providers, and close all connections, those to the store too."""
+        await self.view.close()
         await self.calls.close()
         await self.tally.close()
         while self._stores:

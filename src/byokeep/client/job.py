@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
@@ -66,11 +66,12 @@ class Permit:
 
     id: UUID
     use_by: float
+    _stands: Callable[[], bool] = field(default=lambda: True, repr=False)
 
     @property
     def live(self) -> bool:
-        """Whether the act may still begin."""
-        return now() < self.use_by
+        """Whether the act may still begin: in time, with a lease that holds and no kill switch engaged since."""
+        return now() < self.use_by and self._stands()
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,13 +328,19 @@ class Job:
             await self._tell(error.code)
             raise
         try:
-            permit = Permit(UUID(reply["permit_id"]), asked_at + float(reply["ttl_s"]))
+            stands = self._stands(platform, lane, asked_at)
+            permit = Permit(UUID(reply["permit_id"]), asked_at + float(reply["ttl_s"]), stands)
         except (KeyError, TypeError, ValueError, AttributeError):
             raise Unavailable("broker_garbage") from None
         if not self.lease.holds:
             await self._say(permit, "failed")
             raise Unavailable("lease_lapsed")
         return permit
+
+    def _stands(self, platform: str, lane: str, since: float) -> Callable[[], bool]:
+        own = f"client:{self.client_id}"
+        scopes = frozenset({f"lane:{lane}", f"{own}:platform:{platform}", f"{own}:lane:{lane}"})
+        return lambda: self.lease.holds and self._broker.view.allows(scopes, since)
 
     async def _tell(self, code: str) -> None:
         """Let people know that this job is blocked, if the broker can be reached."""
@@ -499,7 +506,7 @@ class Keep:
         if self._runner is None:
             raise Unavailable("keep_not_open", next_step="Use `async with Keep.from_settings() as keep`.")
         found = await self._broker.persist(self._call("GET", f"/v1/jobs/{UUID(str(job_id))}"))
-        lease = HeldLease(self._broker, self._runner, _id(found))
+        lease = HeldLease(self._broker, self._runner, _id(found), _id(found, "client_id"))
         try:
             await lease.open()
             yield Job(_id(found), _id(found, "client_id"), self._broker, self._runner, lease)

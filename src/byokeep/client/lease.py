@@ -44,9 +44,11 @@ class HeldLease:
         broker: Where leases come from.
         token: The runner's token.
         job_id: The job.
+        client_id: Whose it is, for whoever follows the kill switches; None = they are heard of at the next beat alone.
     """
 
-    def __init__(self, broker: Broker, token: Secret, job_id: UUID) -> None:
+    def __init__(self, broker: Broker, token: Secret, job_id: UUID, client_id: UUID | None = None) -> None:
+        self.client_id = client_id
         self.valid_until = 0.0
         self.cached: dict[str, Secret] = {}
         self._known: dict[str, Registration] = {}
@@ -83,15 +85,22 @@ class HeldLease:
         """Take the first lease and begin to renew it. Raises as :meth:`renewed`."""
         await self.renewed()
         self._beat = asyncio.create_task(self._keep_alive())
+        if self.client_id is not None:
+            self._broker.view.hold(self, self._token)
 
     async def close(self) -> None:
         """End it: wipe every secret and stop renewing. Calling it twice is fine."""
+        self._broker.view.release(self)
         self._end(Denied("lease_closed"))
         for waiting in list(self._renewals.values()):
             waiting.cancel()
         if self._beat is not None:
             await end(self._beat)
             self._beat = None
+
+    def stop(self, reason: Denied) -> None:
+        """End it for good, at somebody else's word: a kill switch was engaged."""
+        self._end(reason)
 
     async def renewed(self) -> str:
         """Return the id of a lease that holds, taking a new one if the current does not.

@@ -37,6 +37,9 @@ class ClientSettings:
         runner_token_file: Token of the machine that does the work.
         dispatcher_token_file: Token that opens jobs; ``None`` for a runner that only attaches to them.
         broker_ca_file: PEM of the broker's issuer; ``None`` = the system's.
+        killswitch_url: Address of the kill process, which says at once when a kill switch is engaged; empty = the
+            broker is asked for that as well.
+        killswitch_ca_file: PEM of its issuer; ``None`` = the system's.
         store_ca_file: PEM of the store's issuer; ``None`` = the system's.
         attempts: How often a call is made at most when the answer is "could not be done".
         timeout_s: Deadline of one call, seconds.
@@ -48,6 +51,8 @@ class ClientSettings:
     runner_token_file: Path
     dispatcher_token_file: Path | None = None
     broker_ca_file: Path | None = None
+    killswitch_url: str = ""
+    killswitch_ca_file: Path | None = None
     store_ca_file: Path | None = None
     attempts: int = 4
     timeout_s: float = 2.0
@@ -56,6 +61,8 @@ class ClientSettings:
 
     def __post_init__(self) -> None:
         parse_address(self.broker_url)
+        if self.killswitch_url:
+            parse_address(self.killswitch_url)
         if not 1 <= self.attempts <= 10 or not 0.1 <= self.timeout_s <= 30:
             raise Rejected("bad_setting", next_step="1 to 10 attempts, 0.1 to 30 seconds.")
 
@@ -68,17 +75,22 @@ def from_environment() -> ClientSettings:
         Rejected: ``bad_address``, ``insecure_address``; ``bad_setting``: the home's settings file cannot be read.
     """
     home = Path(os.environ.get("BYOKEEP_HOME") or _default_home())
-    url = os.environ.get("BYOKEEP_BROKER_URL") or _stack_url(home)
+    named = os.environ.get("BYOKEEP_BROKER_URL")
+    url = named or _stack_url(home, "broker_url")
+    kill = os.environ.get("BYOKEEP_KILLSWITCH_URL") or ("" if named else _stack_url(home, "killswitch_url"))
     if not url:
         raise Unavailable("no_broker", next_step="Set BYOKEEP_BROKER_URL, or start a stack with `byokeep up`.")
     credentials = home / "credentials"
     dispatcher = Path(os.environ.get("BYOKEEP_DISPATCHER_TOKEN_FILE") or credentials / "dispatcher.token")
     broker_ca, store_ca = os.environ.get("BYOKEEP_BROKER_CA_FILE"), os.environ.get("BYOKEEP_STORE_CA_FILE")
+    kill_ca = os.environ.get("BYOKEEP_KILLSWITCH_CA_FILE")
     return ClientSettings(
         broker_url=url,
         runner_token_file=Path(os.environ.get("BYOKEEP_RUNNER_TOKEN_FILE") or credentials / "runner.token"),
         dispatcher_token_file=dispatcher if dispatcher.exists() else None,
         broker_ca_file=Path(broker_ca) if broker_ca else None,
+        killswitch_url=kill,
+        killswitch_ca_file=Path(kill_ca) if kill_ca else None,
         store_ca_file=Path(store_ca) if store_ca else None,
         site_urls=_website_urls(Path(os.environ.get("BYOKEEP_CONFIG") or home / "config.toml")),
     )
@@ -103,12 +115,12 @@ def _default_home() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "byokeep"
 
 
-def _stack_url(home: Path) -> str:
+def _stack_url(home: Path, name: str) -> str:
     try:
         found = json.loads((home / "stack.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return ""
-    url = found.get("broker_url") if isinstance(found, dict) else None
+    url = found.get(name) if isinstance(found, dict) else None
     return url if isinstance(url, str) else ""
 
 

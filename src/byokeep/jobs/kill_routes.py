@@ -8,14 +8,18 @@ It may not release anything: that is the broker's.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Response
+from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from byokeep.core.model import Actor, DeclaredJob
+from byokeep.core.policy import Verb, authorise
 from byokeep.http.emergency import Emergency
-from byokeep.http.openapi import Routes, refusals
+from byokeep.http.openapi import Routes, answers, refusals
 from byokeep.http.reply import AtOffset, Reply
 from byokeep.http.request import Authenticator, Id, Strict, caller
 from byokeep.jobs import switches
@@ -24,6 +28,9 @@ from byokeep.kernel.app import KillApp
 from byokeep.kernel.approvals import Approval
 from byokeep.tenancy.scopes import parse_scope
 
+EVENTS: Final = "text/event-stream"
+_TEXT: Final = {"type": "string"}
+_FOLLOWED_FOR_S: Final = 600.0  # then the caller shows its token again
 Word = Annotated[str, Field(max_length=64)]
 
 
@@ -74,6 +81,17 @@ class SwitchesReply(Reply):
     requests: list[OpenRequestReply]
 
 
+async def _events(app: KillApp, actor: Actor) -> AsyncIterator[str]:
+    """Yield a view a beat, for so long as who asks is known without being asked again."""
+    until = app.clock.monotonic() + _FOLLOWED_FOR_S
+    while app.clock.monotonic() < until:
+        seen = [
+            one for one in await app.views.next() if actor.clients is None or one.client_id in {None, *actor.clients}
+        ]
+        engaged = [{"scope": one.scope, "reason": one.reason} for one in seen]
+        yield f"event: engaged\ndata: {json.dumps({'engaged': engaged})}\n\n"
+
+
 def kill_router(app: KillApp, auth: Authenticator, emergency: Emergency) -> Routes:
     """Return the routes."""
     routes = Routes("switches", auth, 403)
@@ -85,6 +103,12 @@ def kill_router(app: KillApp, auth: Authenticator, emergency: Emergency) -> Rout
         found = await switches.list_switches(app, actor)
         waiting = await switches.list_requests(app, actor)
         return {"switches": found, "requests": waiting}
+
+    @routes.get("/switches/stream", response_class=StreamingResponse, responses=answers(EVENTS, _TEXT))
+    async def stream(actor: Actor) -> StreamingResponse:
+        """Follow the switches the caller may see: an event each second, and one at once when one is engaged."""
+        authorise(actor, Verb.SWITCH_READ)
+        return StreamingResponse(_events(app, actor), media_type=EVENTS)
 
     @routes.post("/switches/close", response_model=SwitchReply, responses=refusals(404))
     async def close(*, actor: Actor = who_stops, body: ScopeBody) -> Response:

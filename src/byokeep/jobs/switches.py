@@ -16,7 +16,7 @@ It may not judge why: a reason is a code.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,7 +37,7 @@ from byokeep.kernel.approvals import Approval
 from byokeep.kernel.blockers import ending_blockers
 from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.locate import authorise_for
-from byokeep.kernel.ports import Tx
+from byokeep.kernel.ports import Cutoff, Tx
 from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 from byokeep.tenancy.clients import scope_of
@@ -178,6 +178,7 @@ async def engage(app: KillApp, actor: Actor, scope: Scope, reason: str) -> Switc
             if not locked:
                 await asyncio.sleep(DECISIONS_END_S)
     finally:
+        app.views.due.set()  # whoever follows hears of it now
         await tell(app, scope.name, ended)
     return switch
 
@@ -213,7 +214,7 @@ async def _cut_off(
     started = app.clock.monotonic()
     try:
         async with asyncio.timeout(CUT_OFF_WITHIN_S):
-            await _each(app, entities, enable=False)
+            await _each(app.cutoff.disable, entities)
             took_us = int((app.clock.monotonic() - started) * 1_000_000)
             async with (
                 app.db.begin(every_client=True) as tx,
@@ -236,18 +237,23 @@ async def _cut_off(
     return current
 
 
-async def _each(app: KillApp, entity_ids: Sequence[str], *, enable: bool) -> None:
+async def _each(act: Callable[[str], Awaitable[None]], entity_ids: Sequence[str]) -> None:
     """Switch every entity; all are tried, then the first failure is raised."""
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def one(entity_id: str) -> None:
         async with gate:
-            await (app.cutoff.enable(entity_id) if enable else app.cutoff.disable(entity_id))
+            await act(entity_id)
 
     results = await asyncio.gather(*(one(entity_id) for entity_id in entity_ids), return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):
             raise result
+
+
+async def cut_off_at_store(cutoff: Cutoff, entity_ids: Sequence[str]) -> None:
+    """Disable entities at the store and nothing else; all are tried, then the first failure is raised."""
+    await _each(cutoff.disable, entity_ids)
 
 
 async def cut_off_pending(app: KillApp) -> int:
@@ -400,7 +406,7 @@ async def _open(app: BrokerApp, actor: Actor, scope: Scope, wish: Approval) -> S
             if scope.cuts_store:
                 entities = await tx.all(_entity, "switch_entities", client_id=scope.client_id, opening=scope.name)
                 entered = [entity.entity_id for entity in entities if entity.may_enter]
-                await _each(app, entered, enable=True)
+                await _each(app.cutoff.enable, entered)
             switch = await tx.one(
                 Switch, "switch_open", scope=scope.name, epoch=wish.epoch, reason=wish.reason, by=actor.id,
                 installation_id=app.installation_id,
@@ -420,7 +426,7 @@ async def _open(app: BrokerApp, actor: Actor, scope: Scope, wish: Approval) -> S
 
 async def _put_out(app: BrokerApp, entity_ids: list[str]) -> None:
     with suppress(ByokeepError):
-        await _each(app, entity_ids, enable=False)
+        await _each(app.cutoff.disable, entity_ids)
 
 
 async def _lock(tx: Tx, scope: Scope) -> None:

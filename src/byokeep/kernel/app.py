@@ -23,6 +23,7 @@ from byokeep.core.procedure import Procedure
 from byokeep.core.secret import Secret
 from byokeep.kernel import ports
 from byokeep.kernel.freshness import Freshness
+from byokeep.kernel.views import Views
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +129,7 @@ class KillApp(App):
     store_health: ports.StoreHealth
     token_key: Callable[[bytes], bytes]
     machine_key: Callable[[bytes], bytes]
+    views: Views = field(default_factory=Views, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final
 
@@ -20,6 +20,7 @@ from byokeep.jobs.kill_routes import kill_router
 from byokeep.jobs.switches import cut_off_pending
 from byokeep.kernel.app import KillApp
 from byokeep.kernel.command import record_refused_call
+from byokeep.kernel.views import BEAT_S, Engaged
 from byokeep.telemetry.log import get_log
 
 RETRY_CUT_OFF_S: Final = 1.0  # seconds between two looks for a cut-off the store has not confirmed
@@ -36,17 +37,31 @@ async def keep_cutting_off(app: KillApp) -> None:
         await asyncio.sleep(RETRY_CUT_OFF_S)
 
 
+async def keep_looking(app: KillApp) -> None:
+    """Look at the switches once a beat, and at once after a kill, for everybody who follows them; for ever."""
+    asked = {"installation_id": app.installation_id}
+    while True:
+        app.views.due.clear()
+        with suppress(ByokeepError):
+            app.views.publish(await app.db.read(Engaged, "switch_engaged", asked, every_client=True))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(BEAT_S):
+                await app.views.due.wait()
+
+
 @asynccontextmanager
 async def cutting_off(app: KillApp) -> AsyncIterator[None]:
-    """Run :func:`keep_cutting_off` beside the block."""
-    watch = asyncio.create_task(keep_cutting_off(app))
+    """Run what a process that kills does by itself beside the block."""
+    tasks = {asyncio.create_task(keep_cutting_off(app)), asyncio.create_task(keep_looking(app))}
     try:
         yield
     finally:
-        watch.cancel()
-        await asyncio.wait({watch})
-        if not watch.cancelled():
-            watch.result()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
 
 
 def create_app(app: KillApp, auth: Authenticator, emergency: Emergency) -> FastAPI:

@@ -61,12 +61,21 @@ async def examine(settings: Settings) -> list[Row]:
         rows += look(settings)
     rows += [_worker(settings), *_refresher(settings), await _store(settings)]
     rows += [*await _bucket(settings), *await _database_roles(settings)]
-    for name in ("web", "broker", "killswitch"):
-        listens = killswitch_url(settings) if name == "killswitch" else f"http://{getattr(settings, f'{name}_listen')}"
-        listens = "" if embedded else listens
+    for name in ("web", "broker"):
+        listens = "" if embedded else f"http://{getattr(settings, f'{name}_listen')}"
         url = str(getattr(settings, f"{name}_url") or found.get(f"{name}_url", "") or listens)
         rows.append(await _ready(name, url, settings.file(f"{name}_ca_file")))
+    rows.append(await _killswitch(settings, found, embedded=embedded))
     return [*rows, *_wheels(), _start_files(), *_limits(settings)]
+
+
+async def _killswitch(settings: Settings, found: Mapping[str, Any], *, embedded: bool) -> Row:
+    """Whether the kill process answers; on one's own servers an installation may do without it."""
+    url = settings.killswitch_url or str(found.get("killswitch_url", "")) or killswitch_url(settings) * (not embedded)
+    row = await _ready("killswitch", url, settings.file("killswitch_ca_file"))
+    if row["state"] == "ok" or embedded or settings.killswitch_url or settings.killswitch_listen:
+        return row
+    return _row("killswitch", "note", "none answers here: kills go through the broker (`byokeep killswitch`)")
 
 
 def _files(settings: Settings) -> Iterator[Row]:

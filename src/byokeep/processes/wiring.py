@@ -274,6 +274,15 @@ async def kill_app(settings: Settings) -> AsyncIterator[KillApp]:
         )
 
 
+async def panic_cutoff(stack: AsyncExitStack, settings: Settings) -> ports.EntityCutoff:
+    """Return the kill process's way to cut off, which needs the store alone."""
+    http = await stack.enter_async_context(store_http(settings))
+    login = AppRoleLogin(http, credentials(settings, "killswitch.approle"))
+    stack.push_async_callback(login.close)
+    nodes = _nodes(stack, settings, login)
+    return ports.EntityCutoff(login, confirm=nodes.confirm if nodes else None)
+
+
 @asynccontextmanager
 async def kill_lane(settings: Settings, app: BrokerApp) -> AsyncIterator[BrokerApp]:
     """Yield ``app`` over a few database connections of its own, which nothing but the kill switch is given."""
@@ -391,7 +400,9 @@ def _account_hasher(settings: Settings) -> Callable[[str], str]:
 
 def _log_files(settings: Settings) -> LogFiles:
     place = settings.path("log_dir")
-    names = ["web.log", "broker.log", "killswitch.log", "worker.log", "refresher.log"]
+    names = ["web.log", "broker.log", "worker.log", "refresher.log"]
+    kill_runs = settings.embedded_store or (place / "killswitch.log").exists()  # one's own servers may do without
+    names += ["killswitch.log"] if kill_runs else []
     names += ["openbao.log"] if settings.embedded_store else []
     names += ["postgres.log"] if settings.embedded_database else []
     return LogFiles(logs=[place / name for name in names], spans=[place / "spans.jsonl"])

@@ -15,6 +15,7 @@ Rules
   record as unknown, for an auditor to go over again.
 - Each row that can open something is what its last record says, or it is a finding (ADR 0039). Such a finding engages
   the kill switch of its client, or of everything where it is nobody's; two people release it as any other.
+- So does a client that the store was told to refuse without a switch (`byokeep kill panic`, with the database away).
 
 It may not act on another finding, nor mend a row: people do.
 """
@@ -162,6 +163,7 @@ def _end_of(begin: datetime, runs: Sequence[_RunRecord], *, whole: bool) -> tupl
 
 
 REASON: Final = "row_unrecorded"
+CUT_OFF: Final = "cut_off_unexplained"
 
 
 _KINDS: Final = ("switch", "client", "job", "account", "key")
@@ -183,7 +185,14 @@ async def look_for_unrecorded(app: BrokerApp, at: datetime) -> list[LogFinding]:
     return found
 
 
-async def close_gates(app: BrokerApp, clients: Iterable[UUID | None]) -> None:
+async def _follow_store(app: BrokerApp, found: Iterable[LogFinding], known: rules.KnownToUs) -> None:
+    """Engage the switch of whom the store was told to refuse without one; of everything, if it was each of several."""
+    cut = {one.client_id for one in found if one.reason == CUT_OFF and one.client_id is not None}
+    every = len(cut) > 1 and cut >= {client_id for client_id, _ in known.entities.values()}
+    await close_gates(app, [None] if every else cut, reason=CUT_OFF)
+
+
+async def close_gates(app: BrokerApp, clients: Iterable[UUID | None], *, reason: str = REASON) -> None:
     """Engage the kill switch of each client that has a finding; ``None`` = of everything.
 
     One whose cut-off at the store is pending counts as engaged; whatever keeps one from being engaged keeps no other.
@@ -193,7 +202,7 @@ async def close_gates(app: BrokerApp, clients: Iterable[UUID | None]) -> None:
         with suppress(ByokeepError):
             found = await app.db.read(dict, "switch_read", {"scope": name}, every_client=True)
             if not any(row["closed"] for row in found):
-                await engage(app, app.system(), scope_from_name(name), REASON)
+                await engage(app, app.system(), scope_from_name(name), reason)
 
 
 BEFORE: Final = TOLD_WITHIN + timedelta(seconds=5)  # and a token's life: where the use of a lease judged now may stand
@@ -307,6 +316,8 @@ async def _part(
             found.append(missing)
     found += matcher.not_compared(since)
     found += [*moved, *await asyncio.to_thread(_unexplained, judged, known)]
+    if actor.id == app.installation_id:
+        await _follow_store(app, found, known)
     found += await asyncio.to_thread(rules.surplus, requests, known, since - TOLD_WITHIN, until - TOLD_WITHIN)
     unknown = bool(unread) or not requests
     again = not log.read or (unknown and until - since < GIVE_UP)

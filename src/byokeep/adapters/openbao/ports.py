@@ -409,6 +409,9 @@ class StoreNodes:
         return len(servers)
 
 
+_LEASE_MOUNT: Final = "auth/lease/"
+
+
 class EntityCutoff:
     """Flips ``disabled`` of a client's entity as the identity ``broker``, and looks at it.
 
@@ -467,6 +470,26 @@ class EntityCutoff:
         if not isinstance(found, bool):
             raise Unavailable("store_garbage")
         return found
+
+    async def entities(self, client_id: UUID | None) -> list[str]:
+        """Return the ids of the entities of a client, or of all, as the store itself knows them.
+
+        Raises:
+            Unavailable: ``store_garbage``, or the store did not answer.
+        """
+        try:
+            found = (await self._login.request("LIST", "identity/entity/id")).data.get("key_info")
+        except NotFound:  # it has none
+            return []
+        if not isinstance(found, dict):
+            raise Unavailable("store_garbage")
+        wanted = None if client_id is None else str(client_id)
+        return [
+            _entity(entity_id, Unavailable("store_garbage"))
+            for entity_id, said in found.items()
+            for alias in said.get("aliases") or ()
+            if alias.get("mount_path") == _LEASE_MOUNT and wanted in (None, alias.get("name"))
+        ]
 
     async def _set(self, entity_id: str, *, disabled: bool) -> None:
         path = f"identity/entity/id/{_entity(entity_id, Rejected('bad_entity_id'))}"

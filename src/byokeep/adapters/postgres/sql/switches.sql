@@ -47,6 +47,11 @@ SELECT scope, client_id, closed, epoch, reason, by, at, store_cut_off, installat
 SELECT scope, client_id, closed, epoch, reason, by, at, store_cut_off, installation_id
   FROM byokeep.switch WHERE scope = :scope FOR UPDATE;
 
+-- name: switch_engaged
+-- Another installation's record counts as engaged.
+SELECT scope, client_id, reason FROM byokeep.switch
+ WHERE closed OR installation_id <> :installation_id;
+
 -- name: switch_list
 SELECT scope, client_id, closed, epoch, reason, by, at, store_cut_off, installation_id
   FROM byokeep.switch

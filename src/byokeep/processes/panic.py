@@ -1,0 +1,61 @@
+"""The kill for the day on which neither the database nor a process of ours answers: the store itself refuses clients.
+
+Rules
+- The store first: it asks nobody, and on a full disk gets the reserve back. Then the database, if it answers.
+- Whoever may read the kill process's credentials on its host may do this; nobody else is asked who they are.
+- What the database was not told, the broker's reconciliation finds in the store's own log when it is back: it raises
+  `cut_off_unexplained` and engages the switch (:mod:`byokeep.reconciliation.reconcile`).
+
+It may not let anybody back in: that takes two people, a database and the broker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.core.errors import ByokeepError, NotFound, Pending, Unavailable
+from byokeep.jobs.switches import cut_off_at_store, engage
+from byokeep.processes import wiring
+from byokeep.settings import Settings
+from byokeep.tenancy.scopes import parse_scope
+
+REASON: Final = "panic"
+_DATABASE_S: Final = 6.0  # seconds that the database has
+
+
+async def panic(settings: Settings, client_id: UUID | None) -> dict[str, Any]:
+    """Make the store refuse a client, or all, and engage the switch if the database answers.
+
+    Returns:
+        ``entities``: how many the store refuses now; ``database``: ``engaged``, or the code of why it was not told.
+
+    Raises:
+        NotFound: The store knows no such client.
+        Unavailable: The store does not answer; a lease that was given before runs out within seconds.
+    """
+    emergency = wiring.emergency_of(settings)
+
+    async def at_store() -> int:
+        async with AsyncExitStack() as stack:
+            cutoff = await wiring.panic_cutoff(stack, settings)
+            entities = await cutoff.entities(client_id)
+            await cut_off_at_store(cutoff, entities)
+            return len(entities)
+
+    count = await emergency.stopping(at_store)
+    if client_id is not None and not count:
+        raise NotFound("unknown_client", next_step="The store knows no client of this id: `--everything` stops all.")
+    try:
+        async with asyncio.timeout(_DATABASE_S), wiring.kill_app(settings) as app:
+            await engage(app, app.system(), parse_scope(client_id, None, None), REASON)
+            told = "engaged"
+    except Pending:
+        told = "engaged"
+    except TimeoutError:
+        told = Unavailable("database_unavailable").code
+    except ByokeepError as error:
+        told = error.code
+    return {"entities": count, "database": told}
