@@ -268,6 +268,20 @@ END))),
 CREATE UNIQUE INDEX credential_ref_account_live_uq ON byokeep.credential_ref USING btree (client_id, account_id) WHERE ((state = ANY (ARRAY['pre_activation'::text, 'active'::text, 'suspended'::text])) AND (account_id IS NOT NULL));
 CREATE UNIQUE INDEX credential_ref_one_live_uq ON byokeep.credential_ref USING btree (client_id, provider, purpose) WHERE ((state = ANY (ARRAY['pre_activation'::text, 'active'::text, 'suspended'::text])) AND (account_id IS NULL));
 
+CREATE TABLE byokeep.due_start (
+    kind text NOT NULL,
+    item text NOT NULL,
+    client_id uuid NOT NULL,
+    provider text NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    tried_at timestamp with time zone NOT NULL,
+    tries integer NOT NULL,
+    CONSTRAINT due_start_client_id_fk FOREIGN KEY (client_id) REFERENCES byokeep.client(id),
+    CONSTRAINT due_start_pk PRIMARY KEY (client_id, kind, item),
+    CONSTRAINT due_start_words_ck CHECK (((kind ~ '^[a-z][a-z0-9_]{0,31}$'::text) AND (item ~ '^[A-Za-z0-9_.:/-]{1,100}$'::text) AND (provider ~ '^[a-z0-9_]{0,31}$'::text)))
+);
+CREATE INDEX due_start_tried_ix ON byokeep.due_start USING btree (provider, tried_at);
+
 CREATE TABLE byokeep.installation (
     id uuid NOT NULL,
     environment text NOT NULL,

@@ -7,17 +7,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import csv
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
+from byokeep.core.errors import Integrity, Unavailable
+from byokeep.core.policy import Verb
 from byokeep.kernel.app import App
 from byokeep.operations.notify import NotifyApp, deliver
+from byokeep.operations.starts import start_due
+from byokeep.profiles.kek_tasks import asked
 from tests.support.broker import listening
 from tests.support.cli import Ran, Shell
 from tests.support.ports import free_port
@@ -49,11 +55,11 @@ async def served(desk: Desk, place: Path) -> AsyncIterator[Any]:
     task = asyncio.create_task(server.serve())
     await listening(port)
 
-    async def shell(*words: str, who: str = "auditor", json: bool = True) -> Ran:
+    async def shell(*words: str, who: str = "auditor", as_json: bool = True) -> Ran:
         token = place / f"{who}.token"
         token.touch(mode=0o600)
         token.write_text(desk.people[who].token)
-        flags = ("--json",) if json else ()
+        flags = ("--json",) if as_json else ()
         return await Shell(place).run(*words, *flags, "--url", f"http://127.0.0.1:{port}", token=token)
 
     try:
@@ -120,7 +126,7 @@ async def test_one_list_holds_every_kind_by_date_for_those_who_may_see_it(vault:
         assert [row["kind"] for row in csv.DictReader(sheet.open())] == kinds
         assert (await shell("rotate", "due", "--csv", str(sheet))).code == 2
         assert [row["kind"] for row in csv.DictReader(sheet.open())] == kinds
-        shown = await shell("rotate", "due", json=False)
+        shown = await shell("rotate", "due", as_json=False)
         assert soon["digest"] in shown.err
         assert f"account connect {client} x acme" in shown.out
 
@@ -150,6 +156,37 @@ async def test_what_is_overdue_replaced_doubted_or_without_a_date_is_on_the_list
     assert "key" not in await states()
     assert (await vault.desk.put(client, vault.desk.canary()))[0] == 202  # not yet verified
     assert (await states())["key"] == ("under_way", "")
+
+
+async def test_profiles_and_their_keys_are_renewed_by_the_clock(vault: Vault) -> None:
+    """What is due of these is begun as a person begins it, on record, and is done; its role begins nothing else."""
+    client, profile = await vault.valid()
+    vault.sql(f"UPDATE byokeep.profile SET due_at = now() - interval '1 hour' WHERE id = '{profile}'")
+    assert await start_due(vault.app) == 1
+    assert await start_due(vault.app) == 0
+    found = {one["kind"]: one["state"] for one in (await due(vault, client_id=str(client)))["items"]}
+    assert found["profile"] == "under_way"
+    work = UUID(vault.sql(f"SELECT id FROM byokeep.profile_work WHERE profile_id = '{profile}' AND ended_at IS NULL"))
+    assert await vault.do(profile, work) == "rekeyed"
+    assert (await vault.show(profile))["generation"] == 2
+    assert "profile" not in {one["kind"] for one in (await due(vault, client_id=str(client)))["items"]}
+    vault.sql(f"UPDATE byokeep.kek_version SET made_at = now() - interval '366 days' WHERE client_id = '{client}'")
+    assert await start_due(vault.app) == 1
+    queued = "SELECT task_name FROM procrastinate.procrastinate_jobs WHERE queueing_lock = 'kek_rotate:" + f"{client}'"
+    assert vault.sql(queued).strip() == "kek_rotate"
+    args = "SELECT args FROM procrastinate.procrastinate_jobs WHERE task_name = 'kek_rotate'"
+    ids = json.loads(vault.sql(args))
+    await asked(vault.app, "kek_rotate", Verb.KEK_ROTATE, **ids)
+    with pytest.raises(Integrity, match="not_asked_for"):
+        await asked(vault.app, "kek_rotate", Verb.KEK_ROTATE, **ids | {"expected": "7"})
+    with pytest.raises(Integrity, match="not_asked_for"):
+        await asked(vault.app, "kek_end", Verb.KEK_ROTATE, **ids)
+    assert len(vault.events("due.started", "ok")) == 2
+    for kind in ("shred", "login"):
+        with pytest.raises(Unavailable):
+            vault.desk.stand.db.sql(f"""SET ROLE byokeep_worker; SET byokeep.scope = 'all';
+                INSERT INTO byokeep.profile_work (id, client_id, profile_id, kind, asked_by)
+                VALUES (gen_random_uuid(), '{client}', '{profile}', '{kind}', gen_random_uuid())""")
 
 
 async def test_a_message_is_tried_on_the_way_of_every_alert(vault: Vault, tmp_path: Path) -> None:
@@ -183,7 +220,7 @@ async def test_a_message_is_tried_on_the_way_of_every_alert(vault: Vault, tmp_pa
         assert {(one["target"], one["state"], one["failure"]) for one in ran.document} >= {
             ("oncall", "sent", ""), ("other", "failing", "not_delivered")
         }  # fmt: skip
-        shown = await shell("notify", "list", json=False)
+        shown = await shell("notify", "list", as_json=False)
         assert "not_delivered" in shown.out
     stop.set()
     await going

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -15,12 +16,15 @@ import pytest
 
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.system import SystemIds
-from byokeep.core.model import Environment
-from byokeep.kernel.app import ServiceLimits
+from byokeep.core.errors import Conflict
+from byokeep.core.model import ClientId, Environment
+from byokeep.kernel.app import App, ServiceLimits
 from byokeep.kernel.command import open_alert
+from byokeep.kernel.ports import Tx
 from byokeep.operations import notify
-from byokeep.operations.due import DueKind
+from byokeep.operations.due import DueItem, DueKind
 from byokeep.operations.notify import NotifyApp
+from byokeep.operations.starts import PER_ROUND, STARTERS, needs_nobody, start_due
 from tests.support.postgres import FreshDatabase
 from tests.support.postgres_rows import INSTALLATION, client_sql, installation_sql
 
@@ -85,18 +89,19 @@ async def post(postgres: FreshDatabase) -> AsyncIterator[Post]:
 
 def with_keys(post: Post, *days: float) -> list[UUID]:
     """A client for each date, with a key that is due then and nothing else that has a date."""
-    made = []
-    for after in days:
-        client = uuid4()
-        post.database.sql(client_sql(client))
-        post.database.sql(f"""
+    made = [uuid4() for _ in days]
+    for client, after in zip(made, days, strict=True):
+        post.database.sql(
+            client_sql(client)
+            + f"""
             SET session_replication_role = replica;
             UPDATE byokeep.credential_ref SET rotation_due_at = '{(post.clock.at + after * DAY).isoformat()}',
-                   created_at = now() - interval '200 days' WHERE client_id = '{client}';
-            DELETE FROM byokeep.procedure_run; DELETE FROM byokeep.account_grant WHERE client_id = '{client}';
-            DELETE FROM byokeep.kek_version; UPDATE byokeep.profile SET state = 'retired';
-            DELETE FROM byokeep.alert; DELETE FROM byokeep.notification""")
-        made.append(client)
+                   created_at = now() - interval '200 days' WHERE client_id = '{client}'"""
+        )
+    post.database.sql("""SET session_replication_role = replica;
+        DELETE FROM byokeep.procedure_run; DELETE FROM byokeep.account_grant; DELETE FROM byokeep.kek_version;
+        UPDATE byokeep.profile SET state = 'retired'; DELETE FROM byokeep.alert; DELETE FROM byokeep.notification;
+        DELETE FROM byokeep.due_start""")
     return made
 
 
@@ -128,7 +133,7 @@ async def test_sixty_days_bring_each_reminder_once(post: Post) -> None:
 
 async def test_ten_days_without_a_worker_end_without_a_storm(post: Post) -> None:
     """What passed several dates meanwhile is told once, as it stands now, in one message; what is under way is not."""
-    clients = with_keys(post, *(5 + number * 0.01 for number in range(50)))
+    clients = with_keys(post, *(5 + number * 0.01 for number in range(44)))
     await post.rounds(post.clock.at + timedelta(hours=1))
     first = len(post.lines())
     post.clock.at += 10 * DAY
@@ -139,6 +144,68 @@ async def test_ten_days_without_a_worker_end_without_a_storm(post: Post) -> None
     assert all("overdue since" in line for line in post.lines()[first:-1])
     stages = post.database.sql("SELECT stage || ' ' || count(*) FROM byokeep.notification GROUP BY stage ORDER BY 1")
     assert stages.split("\n")[:2] == [f"due {len(clients)}", f"in_14_days {len(clients)}"]
+
+
+async def test_what_needs_nobody_is_begun_few_at_a_time(post: Post) -> None:
+    """After ten days without a worker: five in a round, thirty an hour at a provider, each once."""
+    with_keys(post, *([0.0] * 40))
+    post.database.sql("""SET session_replication_role = replica; UPDATE byokeep.credential_ref
+        SET provider = 'anthropic', secret_ref = replace(secret_ref, 'openai', 'anthropic')
+        WHERE id IN (SELECT id FROM byokeep.credential_ref ORDER BY id LIMIT 4)""")
+    post.clock.at += 10 * DAY
+    begun: Counter[str] = Counter()
+    refused = min(post.database.sql("SELECT id FROM byokeep.credential_ref WHERE provider = 'openai'").split())
+
+    async def starter(_: Tx, __: App, item: DueItem, ___: ClientId) -> None:
+        begun[item.item] += 1
+        if item.item == refused:
+            raise Conflict("work_under_way")
+
+    async def hour() -> tuple[list[int], Counter[str]]:
+        before, rounds = Counter(begun), []
+        for _ in range(30):
+            rounds.append(await start_due(post.app, {DueKind.KEY: starter}))
+            post.clock.at += timedelta(minutes=2)
+        return rounds, begun - before
+
+    rounds, first = await hour()
+    assert (max(rounds), sum(rounds), len(first), max(first.values())) == (PER_ROUND, 33, 34, 1)
+    rounds, second = await hour()
+    assert (sum(rounds), not first.keys() & second.keys()) == (6, True)
+    failed = "SELECT count(*) FROM byokeep.audit_record WHERE event = 'due.started' AND outcome = 'failed'"
+    assert post.database.sql(failed).strip() == "1"
+    post.clock.at += timedelta(hours=6)  # what led nowhere is tried again
+    assert (await hour())[1].total() == 34
+
+
+async def test_what_was_made_together_is_not_begun_together(post: Post) -> None:
+    """Each of twenty with one date begins at its own moment of the day before it; an incident's is a person's."""
+    with_keys(post, *([5.0] * 20))
+    moments: dict[str, datetime] = {}
+
+    async def starter(_: Tx, __: App, item: DueItem, ___: ClientId) -> None:
+        moments.setdefault(item.item, post.clock.at)
+
+    until = post.clock.at + 5 * DAY
+    post.clock.at += 3.9 * DAY
+    while post.clock.at < until:
+        await start_due(post.app, {DueKind.KEY: starter})
+        post.clock.at += timedelta(hours=1)
+    assert len(moments) >= 19
+    assert min(moments.values()) >= until - DAY
+    assert len(set(moments.values())) >= 8
+    item = DueItem(
+        kind=DueKind.PROFILE, item=str(uuid4()), client_id=ClientId(uuid4()), client="A", provider="", name="x",
+        due_at=until, cause="interval", state="overdue", days=-1, words=("profile", "rekey"),
+    )  # fmt: skip
+    assert needs_nobody(item, STARTERS)
+    assert not needs_nobody(replace(item, cause="incident"), STARTERS)
+    assert not needs_nobody(replace(item, kind=DueKind.OAUTH), STARTERS)
+    assert [notify.stage_of(item, until + after * DAY, automatic=True) for after in (-2, 0, 8)] == [
+        "",
+        "due",
+        "overdue_1",
+    ]
 
 
 async def test_a_dead_target_holds_up_nobody_and_loses_nothing(post: Post) -> None:

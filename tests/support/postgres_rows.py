@@ -121,6 +121,8 @@ def client_sql(client: UUID) -> str:
     VALUES ('{incident}', '{client}', '{profile}', 'tiktok');
     INSERT INTO byokeep.alert (id, client_id, reason, severity, dedup_key)
     VALUES ('{uuid4()}', '{client}', 'test', 'info', '{client}');
+    INSERT INTO byokeep.due_start (kind, item, client_id, provider, due_at, tried_at, tries)
+    VALUES ('profile', '{profile}', '{client}', '', now(), now(), 1);
     INSERT INTO byokeep.notification
         (id, client_id, source, about, at, stage, target, code, urgent, made_at, next_at)
     VALUES ('{uuid4()}', '{client}', 'due', 'profile/{profile}', now(), 'due', 'oncall', 'profile', false, now(),

@@ -17,8 +17,9 @@ from byokeep.worker import tasks
 def known(url: str) -> App:
     """Return the queue of a worker, not yet opened."""
     queue, app = build_app(url), SimpleNamespace(clock=SystemClock())
-    for rooms in (tasks, kek_tasks, profile_tasks, operations):
+    for rooms in (tasks, kek_tasks, profile_tasks):
         rooms.register(queue, app)  # type: ignore[attr-defined]
+    operations.register(queue, app, profiles=True)  # type: ignore[arg-type]
     return queue
 
 

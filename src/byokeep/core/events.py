@@ -199,6 +199,7 @@ class EventName(StrEnum):
     EVIDENCE_SIGNED = "evidence.signed", "sop version provider"
     EVIDENCE_READ = "evidence.read", "sop"
     DUE_LISTED = "due.listed", "count digest"
+    DUE_STARTED = "due.started", "kind due_at"
     NOTIFIED = "notification.sent", "target count"
     ALERT_RAISED = "alert.raised", "alert chain severity"
     ALERT_CLOSED = "alert.closed", "alert"

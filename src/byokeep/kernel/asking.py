@@ -5,6 +5,7 @@ Rules
   its arguments, or the row that the task names. The id of the request is among the arguments, so a record asks for one.
 - A worker does nothing of it for which web wrote no such record, or that nobody asked who is active, has the client and
   holds the role now; an alert tells of that, on the platform, for the client may be made up as well.
+- What the clock may begin passes by a worker's record, too, in the service's own name.
 
 It may not tell what may be asked for, or by whom.
 """
@@ -31,7 +32,7 @@ def digest_of(task: str, ids: Mapping[str, str]) -> str:
 
 async def require_asked(
     app: App, client_id: UUID, object_id: UUID, *, by: UUID | None, roles: Iterable[Role], said: Mapping[str, Said],
-    name: EventName = EventName.ACCESS, outcome: Outcome = Outcome.INTENDED,
+    name: EventName = EventName.ACCESS, outcome: Outcome = Outcome.INTENDED, clock: bool = False,
 ) -> None:  # fmt: skip
     """Let pass what a person asked for.
 
@@ -41,6 +42,7 @@ async def require_asked(
         by: Who asked, as the task or its row says.
         roles: Who may ask for it.
         said: Fields that the record must have.
+        clock: Whether the clock may have begun it.
 
     Raises:
         Integrity: ``not_asked_for``, with an alert.
@@ -49,6 +51,7 @@ async def require_asked(
     wanted: dict[str, object] = {
         "chain": client_id, "object_id": object_id, "by": by, "event": name.value, "outcome": outcome.value,
         "roles": [role.value for role in roles], "said": canonical_json(plain(said)).decode(),
+        "clock": clock and by == app.installation_id,
     }  # fmt: skip
     if not await app.db.read(int, "asked_on_record", wanted, client_id=client_id):
         key = f"task_not_asked_for/{object_id}"

@@ -32,6 +32,7 @@ from byokeep.kernel.command import command, open_alert
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
 from byokeep.operations.due import AHEAD, DueItem, DueKind, read_due
+from byokeep.operations.starts import needs_nobody
 from byokeep.tenancy.clients import scope_of
 
 TEST: Final = "notification_test"  # the reason of an alert that is there to be told
@@ -124,12 +125,16 @@ def stage_of(item: DueItem, now: datetime, *, automatic: bool = False) -> str:
     return "in_3_days" if left <= _SOON else "in_14_days"
 
 
-async def remind(app: NotifyApp, automatic: Collection[DueKind] = ()) -> int:
-    """Queue the reminders of today, and raise alerts about what is overdue; returns how many were queued."""
+async def remind(app: NotifyApp, kinds: Collection[DueKind] = ()) -> int:
+    """Queue the reminders of today, and raise alerts about what is overdue; returns how many were queued.
+
+    Args:
+        kinds: What the clock begins here by itself.
+    """
     targets, now, raised = list(app.targets()), app.clock.now(), 0
     async with app.db.begin(every_client=True) as tx:
         found = await read_due(tx, app, until=now + AHEAD, limit=_MOST)
-        staged = [(item, stage_of(item, now, automatic=item.kind in automatic)) for item in found.items]
+        staged = [(item, stage_of(item, now, automatic=needs_nobody(item, kinds))) for item in found.items]
         told = [(item, stage) for item, stage in staged if stage]
         for item, stage in told:
             if stage not in _BEFORE and item.kind in _ALERTED and raised < _ALERTS:

@@ -530,14 +530,19 @@ async def ask_rotation(app: App, actor: Actor, client_id: ClientId, *, reason: s
     await permit(app, actor, Verb.KEK_ROTATE, client_id=client_id)
     check_reason(reason, example="scheduled")
     async with recorded(app, actor, Verb.KEK_ROTATE, object_id=client_id), app.db.begin(every_client=True) as tx:
-        await require_active(tx, client_id)
-        kek = await _of_client(tx, client_id)
-        expected = 0
-        if kek is not None:
-            expected = kek.version
-            if await under_way(tx, kek_id=kek.kek_id):
-                raise Conflict("kek_rotation_under_way", next_step="Let its rewrap end first: `byokeep kek status`.")
-        await hand_on(tx, actor, ROTATE_TASK, Verb.KEK_ROTATE, client_id, expected=str(expected), reason=reason)
+        return await hand_rotation(tx, actor, client_id, reason=reason)
+
+
+async def hand_rotation(tx: Tx, actor: Actor, client_id: ClientId, *, reason: str) -> int:
+    """As :func:`ask_rotation`, in a caller's transaction and by its permission."""
+    await require_active(tx, client_id)
+    kek = await _of_client(tx, client_id)
+    expected = 0
+    if kek is not None:
+        expected = kek.version
+        if await under_way(tx, kek_id=kek.kek_id):
+            raise Conflict("kek_rotation_under_way", next_step="Let its rewrap end first: `byokeep kek status`.")
+    await hand_on(tx, actor, ROTATE_TASK, Verb.KEK_ROTATE, client_id, expected=str(expected), reason=reason)
     return expected
 
 

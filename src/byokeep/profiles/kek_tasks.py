@@ -646,7 +646,7 @@ async def asked(app: KekApp, task: str, verb: Verb, **ids: str) -> Actor:
     """
     client_id, by = UUID(ids["client_id"]), UUID(ids["asked_by"])
     said = {"verb": verb.value, "task": digest_of(task, ids)}
-    await require_asked(app, client_id, client_id, by=by, roles=verb.roles, said=said)
+    await require_asked(app, client_id, client_id, by=by, roles=verb.roles, said=said, clock=task == kek.ROTATE_TASK)
     return _in_name_of(by, UUID(ids["request_id"]))
 
 

@@ -104,7 +104,7 @@ async def _require_asked(app: ProfileApp, work: Work) -> None:
     for person in {work.asked_by, work.confirmed_by if work.kind is ProfileTask.SHRED else work.asked_by}:
         await require_asked(
             app, work.client_id, work.profile_id, by=person, roles=HUMAN_ROLES, said=said,
-            name=EventName.PROFILE_WORK_ASKED, outcome=Outcome.OK,
+            name=EventName.PROFILE_WORK_ASKED, outcome=Outcome.OK, clock=work.kind is ProfileTask.REKEY,
         )  # fmt: skip
 
 

@@ -188,7 +188,7 @@ async def run(
     """
     register(queue, app)
     kek_tasks.register(queue, keys)
-    operations.register(queue, notify)
+    operations.register(queue, notify, profiles=profiles is not None)
     if profiles is not None:
         tasks.register(queue, profiles)
     async with queue.open_async():

@@ -61,12 +61,13 @@ HAVING abs(extract(epoch FROM clock_timestamp()) - coalesce(max(d.defer_timestam
  ORDER BY r.round
 
 -- name: asked_on_record
--- The record of what a person asked a worker for, if that person is active, has the client and holds a role for it.
+-- The record of what a person asked a worker for, if that person is active, has the client and holds a role for it; or
+-- the worker's own, of what the clock began.
 SELECT r.seq FROM byokeep.audit_record r
-  JOIN byokeep.subject s ON s.id = r.actor_id AND s.state = 'active' AND s.roles && CAST(:roles AS text[])
+  LEFT JOIN byokeep.subject s ON s.id = r.actor_id AND s.state = 'active' AND s.roles && CAST(:roles AS text[])
  WHERE r.chain = :chain AND r.object_id = :object_id AND r.event = :event AND r.outcome = :outcome
-   AND r.writer = 'byokeep_web' AND r.actor_id = :by
-   AND convert_from(r.payload, 'UTF8')::jsonb -> 'fields' @> CAST(:said AS jsonb)
-   AND (s.all_clients OR EXISTS (
-        SELECT FROM byokeep.subject_client c WHERE c.subject_id = s.id AND c.client_id = :chain))
+   AND r.actor_id = :by AND convert_from(r.payload, 'UTF8')::jsonb -> 'fields' @> CAST(:said AS jsonb)
+   AND (CAST(:clock AS boolean) AND r.writer = 'byokeep_worker'
+        OR r.writer = 'byokeep_web' AND (s.all_clients OR EXISTS (
+            SELECT FROM byokeep.subject_client c WHERE c.subject_id = s.id AND c.client_id = :chain)))
  LIMIT 1

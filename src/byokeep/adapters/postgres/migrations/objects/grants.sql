@@ -29,7 +29,7 @@ GRANT SELECT ON byokeep.client, byokeep.credential_ref, byokeep.sop_run, byokeep
     byokeep.platform_app, byokeep.profile, byokeep.profile_account, byokeep.profile_generation, byokeep.profile_opening,
     byokeep.profile_work, byokeep.profile_incident, byokeep.profile_incident_item, byokeep.kek_version,
     byokeep.kek_rotation, byokeep.vault_key_transition, byokeep.procedure_run,
-    byokeep.notification, byokeep.tool_call, byokeep.lease_calls, byokeep.usage
+    byokeep.notification, byokeep.due_start, byokeep.tool_call, byokeep.lease_calls, byokeep.usage
     TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
 
 -- Procedures: each process moves on the runs whose steps are its own; the broker alone approves (walls.sql).
@@ -133,6 +133,9 @@ GRANT SELECT (id, kind, roles, state, all_clients, created_at) ON byokeep.subjec
 GRANT SELECT (name) ON byokeep.subject TO byokeep_worker;
 GRANT SELECT (subject_id, kind, created_at, expires_at, revoked_at) ON byokeep.api_token TO byokeep_worker;
 GRANT INSERT, UPDATE (tries, next_at, failure, sent_at) ON byokeep.notification TO byokeep_worker;
+-- worker: begins by the clock what needs nobody (walls.sql).
+GRANT INSERT, UPDATE (due_at, tried_at, tries) ON byokeep.due_start TO byokeep_worker;
+GRANT INSERT ON byokeep.profile_work TO byokeep_worker;
 GRANT UPDATE (version, state, verification, risk, rotation_due_at, expires_at, created_at, created_by)
     ON byokeep.credential_ref TO byokeep_worker;
 -- worker: forgets a signing secret that was replaced, once it is destroyed.

@@ -53,6 +53,7 @@ SELECT byokeep.lay_wall(walled, keyed, unowned) FROM (VALUES
     ('vault_key_transition', 'client_id', true),
     ('alert', 'client_id', true),
     ('notification', 'client_id', true),
+    ('due_start', 'client_id', false),
     ('audit_record', 'chain', false),
     ('audit_head', 'chain', false)
 ) AS wall (walled, keyed, unowned);
@@ -76,6 +77,11 @@ CREATE POLICY tokens_only ON byokeep.credential_ref AS RESTRICTIVE FOR INSERT TO
 DROP POLICY IF EXISTS begun_by_worker ON byokeep.procedure_run;
 CREATE POLICY begun_by_worker ON byokeep.procedure_run AS RESTRICTIVE FOR INSERT TO byokeep_worker
     WITH CHECK (procedure = 'onboard_key');
+
+-- The clock gives a profile another key; what else is done to one, people ask for.
+DROP POLICY IF EXISTS rekey_only ON byokeep.profile_work;
+CREATE POLICY rekey_only ON byokeep.profile_work AS RESTRICTIVE FOR INSERT TO byokeep_worker
+    WITH CHECK (kind = 'rekey' AND state = 'asked');
 
 -- A verification or a sweep needs a custody job, which causes no effect; use jobs are a dispatcher's, at the broker.
 DROP POLICY IF EXISTS custody_only ON byokeep.job;
