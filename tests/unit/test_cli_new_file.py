@@ -25,6 +25,7 @@ WRITES = {
     ("operator", "token", "save"): ["operator", "token", "--save", "FILE"],
     ("operator", "recover", "save"): ["operator", "recover", "maria", "--save", "FILE"],
     ("leaks", "scan", "sarif"): ["leaks", "scan", "TREE", "--sarif", "FILE"],
+    ("rotate", "due", "file"): ["rotate", "due", "--csv", "FILE"],
     ("redact", "report_file"): ["redact", "TREE/log", "--report-file", "FILE"],
 }
 A_DIRECTORY = {("demo", "keep"): ["demo", "--keep", "FILE"]}
@@ -42,7 +43,8 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
 
     async def fetch(_: str, path: str, **__: Any) -> bytes:
         seen.append(path)
-        return json.dumps({"id": ID, "subject_id": ID, "kind": "api", "token": "bko_new", "names": {}}).encode()
+        issued = {"id": ID, "subject_id": ID, "kind": "api", "token": "bko_new", "names": {}}
+        return json.dumps(issued | {"items": [], "until": "2026-01-31", "digest": "ab", "more": 0}).encode()
 
     async def recover(*_: object) -> Secret:
         seen.append("recover")

@@ -20,7 +20,7 @@ from byokeep.cli.choices import Lane, LanePolicy, Platform
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Client, said_of
 from byokeep.cli.redirect import Listener, is_local, need_free, open_browser, pasted_form
-from byokeep.cli.terminal import again, busy, err, say, session, show
+from byokeep.cli.terminal import again, busy, clean, err, say, session, show
 from byokeep.core import next_steps
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.core.secret import Secret
@@ -123,8 +123,7 @@ async def _connect(client: UUID, login: str, account: str, body: dict[str, Any],
     else:
         async with Listener(uri, state=state, binding=binding) as listener:
             _invite(url, browse=browse)
-            until = datetime.fromisoformat(begun["expires_at"])
-            say(f"Waiting at {urlsplit(uri).netloc} until {until:%H:%M} UTC; Ctrl-C ends it.")
+            say(f"Waiting at {urlsplit(uri).netloc} until {clean(begun['expires_at'])}; Ctrl-C ends it.")
             with busy("Waiting for the person ..."):
                 form = await listener.answer(limit_s=_LIFE_S, sop=begun["sop"])
             found = await _finished(base, form)

@@ -14,7 +14,7 @@ from byokeep.cli.choices import AdminProvider, ApiProvider, KeyStateChange, Risk
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Client, Key, said_of
 from byokeep.cli.rotate import OldEnds
-from byokeep.cli.terminal import again, busy, clean, err, say, session, show
+from byokeep.cli.terminal import again, busy, clean, err, fitted, say, session, show
 from byokeep.cli.times import moment
 from byokeep.cli.usage import used
 from byokeep.core import next_steps
@@ -124,7 +124,7 @@ def _finish(sop: str, *, wait: bool, rotation: str | None = None) -> int:
         return 0
     if not session().as_json:
         err.print(Text.assemble(("not complete: ", "bold red"), clean(result["reason"] or state)), soft_wrap=True)
-        err.print(Text(step), soft_wrap=True)
+        err.print(Text(fitted(step)), soft_wrap=True)
     say(onward(result))
     bad = result.get("refused", result.get("verification") in ("failed", "quarantined"))
     return Rejected.exit_code if bad else Unavailable.exit_code

@@ -159,7 +159,7 @@ def whoami() -> None:
     """
     found = run(call("GET", "/v1/self"))
     notes = [
-        f"A credential of yours ({one['kind']}) was issued by {one['by'] or 'this installation'} at {one['at']}."
+        f"A credential of yours ({one['kind']}) was issued by {one['by'] or 'this installation'} at {clean(one['at'])}."
         for one in found["issued_by_others"]
     ]
     if found["approvals_held"]:

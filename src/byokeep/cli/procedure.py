@@ -9,7 +9,7 @@ from cyclopts import App
 
 from byokeep.cli.api import call, run, tell
 from byokeep.cli.names import Client
-from byokeep.cli.terminal import session
+from byokeep.cli.terminal import clean, session
 
 app: Final = App(name="procedure")
 _COLUMNS: Final = ("id", "procedure", "client_id", "state", "reason", "waits_for", "started_at", "closed_at")
@@ -94,7 +94,7 @@ def abort(procedure: UUID) -> None:
 def _show(found: dict[str, Any]) -> None:
     note = found["next_step"]
     if not session().as_json:
-        steps = [f"{one['step']} (record {one['seq']}, {one['at'][:16]}Z)" for one in found.pop("steps")]
+        steps = [f"{one['step']} (record {one['seq']}, {clean(one['at'])})" for one in found.pop("steps")]
         found |= {"done": ", ".join(steps) or "nothing yet", "missing": ", ".join(found["missing"]) or "nothing"}
         found.pop("next_step")
     tell(found, title="Procedure", note=note)

@@ -16,7 +16,7 @@ from byokeep.cli.api import Listing, call, run, tell, tell_all
 from byokeep.cli.choices import DueKind
 from byokeep.cli.names import Client, Key
 from byokeep.cli.new_file import new_file
-from byokeep.cli.terminal import called, say, session
+from byokeep.cli.terminal import called, clean, say, session
 
 app: Final = App(name="rotate")
 _COLUMNS: Final = ("due_at", "state", "days", "kind", "name", "client_id", "command")
@@ -164,7 +164,7 @@ def rollback(rotation: UUID) -> None:
 def _show(found: dict[str, Any]) -> None:
     note = found["next_step"]
     if not session().as_json:
-        steps = [f"{one['step']} (record {one['seq']}, {one['at'][:16]}Z)" for one in found.pop("steps")]
+        steps = [f"{one['step']} (record {one['seq']}, {clean(one['at'])})" for one in found.pop("steps")]
         found |= {"done": ", ".join(steps) or "nothing yet", "missing": ", ".join(found["missing"]) or "nothing"}
         found.pop("next_step")
     tell(found, title="Rotation", note=f"Next: {note}")

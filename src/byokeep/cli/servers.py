@@ -12,6 +12,7 @@ import importlib
 import shlex
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,8 +54,7 @@ def up() -> None:
         words = f"{called()} client list"
         if first.exists():
             facts["first_admin_token"] = str(first)
-            facts["it_ends"] = time.strftime("%Y-%m-%d %H:%MZ, 24 hours after it was made",
-                                             time.gmtime(first.stat().st_mtime + 86_400))  # fmt: skip
+            facts["it_ends"] = datetime.fromtimestamp(first.stat().st_mtime + 86_400, UTC).isoformat()
             token = f"--token-file {shlex.quote(str(first))}"
             password = f"{called()} operator password {token}"
             made_now = first.stat().st_mtime >= since - 1

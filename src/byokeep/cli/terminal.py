@@ -2,8 +2,9 @@
 
 Rules
 - Foreign text never reaches the terminal raw: Rich markup is off for data, control characters are dropped.
-- An id is never broken over two lines: rows that do not fit side by side are shown as blocks. Prose at a row's end
-  may be.
+- Nothing is wider than the terminal but a path or an address that is: rows that do not fit side by side are shown as
+  blocks, prose goes on in the next line. An id is never broken over two lines, and a command only as a shell reads it.
+- A time has one form: 2026-01-31 12:00:00Z.
 - Without a terminal nothing is wrapped and nothing moves: a row is a line.
 - Errors print their code, their safe fields and the next step.
 """
@@ -16,15 +17,14 @@ import re
 import shlex
 import shutil
 import sys
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from rich.cells import cell_len
+from rich.cells import cell_len, chop_cells
 from rich.console import Console
 from rich.text import Text
 
@@ -36,7 +36,10 @@ _NAME: Final = "byokeep"
 _TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|\+00:00)\Z")
 _GAP: Final = 2  # blanks between columns
 _LEAST_LAST: Final = 30  # columns of the terminal in which the last column of a table may still be wrapped
+_LEAST_VALUE: Final = 40  # columns in which prose may still be wrapped behind a name
 _UNBOUNDED: Final = 100_000
+_UNIT: Final = re.compile(r"`[^`\n]*`\S*|\S+")  # of prose: a command in backticks stays whole
+_SHELL_WORD: Final = re.compile(r"(?:[^\s'\"]|'[^']*'|\"[^\"]*\")+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +169,39 @@ def _line(text: Text) -> None:
     out.print(text, soft_wrap=True)
 
 
+def _folded(text: Text, room: int) -> list[Text]:
+    """Return a text as lines that are no wider than ``room``, which a path or an address alone may be."""
+    lines: list[Text] = []
+    at = Text()
+    for word in text.split(" "):
+        if lines or at.plain:
+            if cell_len(at.plain) + 1 + cell_len(word.plain) <= room:
+                at = at.append(" ").append_text(word)
+                continue
+            lines.append(at)
+        pieces = [word] if "/" in word.plain else list(word.wrap(out, room)) or [word]
+        lines += pieces[:-1]
+        at = pieces[-1]
+    return [*lines, at]
+
+
+def _hung(head: Text, text: Text) -> None:
+    """Print a text behind what stands before it, and what does not fit below its own beginning."""
+    room = _width() - cell_len(head.plain)
+    needed = max(cell_len(word) for word in text.plain.split(" "))
+    if needed > room or (room < _LEAST_VALUE and cell_len(text.plain) > room):  # there is more room below
+        head.rstrip()
+        _line(head)
+        head, room = Text("  "), _width() - 2
+    _beside(head, _folded(text, room))
+
+
+def _beside(head: Text, lines: Sequence[Text]) -> None:
+    below = Text(" " * cell_len(head.plain))
+    for at, line in enumerate(lines):
+        _line(Text.assemble(below if at else head, line))
+
+
 def _fields(data: Json) -> None:
     names = max((len(_label(key)) for key in data), default=0)
     for key, value in data.items():
@@ -175,8 +211,7 @@ def _fields(data: Json) -> None:
             text = Text((_label(key) if at == 0 else "").ljust(names + _GAP), style="bold")
             if name:
                 text.append(_label(name).ljust(inner + _GAP), style="not bold dim")
-            text.append(_cell(name or key, item), style="not bold " + _style(item))
-            _line(text)
+            _hung(text, Text(_cell(name or key, item), style="not bold " + _style(item)))
 
 
 def _rows(rows: Sequence[Json], columns: Sequence[str]) -> None:
@@ -191,10 +226,8 @@ def _rows(rows: Sequence[Json], columns: Sequence[str]) -> None:
     _line(_side_by_side(heads, ["bold"] * len(heads), widths))
     for row, line in zip(rows, cells, strict=True):
         styles = [_style(row.get(column)) for column in columns]
-        first, *more = textwrap.wrap(line[-1], room) if room < widths[-1] else [line[-1]]
-        _line(_side_by_side([*line[:-1], first], styles, widths))
-        for rest in more:
-            _line(Text(" " * (sum(widths[:-1]) + _GAP * (len(widths) - 1)) + rest))
+        head = _side_by_side([*line[:-1], ""], styles, widths)
+        _beside(head, _folded(Text(line[-1], style=styles[-1]), room))
 
 
 def _side_by_side(line: Sequence[str], styles: Sequence[str], widths: Sequence[int]) -> Text:
@@ -207,25 +240,34 @@ def _side_by_side(line: Sequence[str], styles: Sequence[str], widths: Sequence[i
 
 
 def _block(row: Json, columns: Sequence[str]) -> None:
-    """One row as a first word and pairs; a pair moves to the next line as a whole."""
-    line = Text(clean(row.get(columns[0])), style="bold")
+    """One row as a first word and pairs; a pair moves to the next line as a whole, and a long one is wrapped there."""
+    *full, line = _folded(Text(clean(row.get(columns[0])), style="bold"), _width())
+    for one in full:
+        _line(one)
     for column in columns[1:]:
         value = _cell(column, row.get(column))
         if value == "-":
             continue
-        pair = Text.assemble((_label(column) + " ", "not bold dim"), (value, "not bold " + _style(row.get(column))))
-        if cell_len(line.plain) + cell_len(pair.plain) + _GAP > _width():
-            _line(line)
+        label, shown = Text(_label(column) + " ", "not bold dim"), Text(value, "not bold " + _style(row.get(column)))
+        if cell_len(line.plain + label.plain + value) + _GAP > _width():
+            if line.plain.strip():
+                _line(line)
             line = Text(" ")
-        line.append("  " if line.plain.strip() else " ").append_text(pair)
-    _line(line)
+        line.append("  " if line.plain.strip() else " ").append_text(label)
+        if cell_len(line.plain + value) > _width():
+            _hung(line, shown)
+            line = Text(" ")
+        else:
+            line.append_text(shown)
+    if line.plain.strip():
+        _line(line)
 
 
 def _style(value: object) -> str:
     match value:
         case "ok" | "verified" | "active" | "complete" | "pass" | "match" | "open" | "healthy" | "clean":
             return "green"
-        case "failed" | "closed" | "quarantined" | "mismatch" | "killed" | "critical" | "unhealthy" | "findings":
+        case "failed" | "quarantined" | "mismatch" | "killed" | "critical" | "unhealthy" | "findings":
             return "red"
         case "pending" | "running" | "unknown" | "enrolling" | "warning" | "suspended" | "incomplete":
             return "yellow"
@@ -236,19 +278,57 @@ def _style(value: object) -> str:
 def say(text: str) -> None:
     """Print a hint to standard error, unless output is JSON. A command in it can be copied as it stands there."""
     if not session().as_json:
-        lines = (_fitted(line) for line in text.splitlines()) if err.is_terminal else [text]
-        err.print(Text("\n".join(lines), style="dim"), soft_wrap=True)
+        err.print(Text(fitted(text), style="dim"), soft_wrap=True)
 
 
-def _fitted(line: str) -> str:
-    """Break a line that is too long for the terminal before its command, and before an option as a shell reads it."""
-    kept: list[str] = []
-    if cell_len(line) > err.width and (at := line.find(f": {called()} ")) > 0:
-        kept, line = [line[: at + 1]], line[at + 2 :]
-    while cell_len(line) > err.width and (at := line.rfind(" --", 0, err.width - 2)) > 0 and line[:at].strip():
-        kept.append(line[:at] + " \\")
-        line = "   " + line[at:]
-    return "\n".join([*kept, line])
+def fitted(text: str) -> str:
+    """Break what is too long for the terminal: prose between words, a command as a shell reads it on."""
+    return "\n".join(_lines(text.splitlines(), err.width)) if err.is_terminal else text
+
+
+def _lines(lines: Sequence[str], width: int) -> Iterator[str]:
+    command = f"{called()} "
+    for line in lines:
+        indent = line[: len(line) - len(line.lstrip())]
+        prose, at = line.strip(), ""
+        if cell_len(line) > width:
+            begins = 0 if prose.startswith(command) else prose.find(f": {command}") + 2
+            if begins != 1:
+                prose, at = prose[:begins].rstrip(), prose[begins:]
+        if prose or not at:
+            yield from _filled(_UNIT.findall(prose), width, indent, indent, "") if cell_len(line) > width else [line]
+        if at:
+            yield from _command(at, width, indent)
+
+
+def _command(text: str, width: int, indent: str) -> Iterator[str]:
+    """Break a command before its words, an option with its value; what is said of it in parentheses stands below."""
+    command, gap, more = text.partition("  (")
+    words: list[str] = []
+    for word in _SHELL_WORD.findall(command):
+        if words and words[-1].startswith("--") and " " not in words[-1] and not word.startswith("--"):
+            words[-1] += f" {word}"
+        else:
+            words.append(word)
+    lines = list(_filled(words, width, indent, indent + "    ", " \\"))
+    if gap and cell_len(lines[-1] + gap + more) <= width:
+        lines[-1] += gap + more
+    elif gap:
+        lines += _filled(_UNIT.findall("(" + more), width, indent + "    ", indent + "    ", "")
+    yield from lines
+
+
+def _filled(units: Sequence[str], width: int, first: str, then: str, join: str) -> Iterator[str]:
+    line, empty = first, True
+    room = width - cell_len(then) - len(join)
+    long = [unit for unit in units if cell_len(unit) > room and "/" not in unit and not join]
+    for unit in (part for one in units for part in (chop_cells(one, room) if one in long else [one])):
+        if not empty and cell_len(line) + 1 + cell_len(unit) + len(join) > width:
+            yield line + join
+            line, empty = then, True
+        line += unit if empty else " " + unit
+        empty = False
+    yield line
 
 
 def busy(text: str) -> contextlib.AbstractContextManager[Any]:
@@ -265,8 +345,10 @@ def fail(error: ByokeepError, *, as_json: bool) -> int:
         sys.stdout.write(json.dumps({"error": problem}, sort_keys=True) + "\n")
     kind = re.sub(r"(?<!^)(?=[A-Z])", " ", type(error).__name__).lower()
     said = str(error) if error.code != kind.replace(" ", "_") else str(error).removeprefix(error.code).lstrip()
-    err.print(Text.assemble((f"{kind}: " if said else kind, "bold red"), said), soft_wrap=True)
+    head = Text(fitted(f"{kind}: {said}" if said else kind))
+    head.stylize("bold red", 0, len(kind) + 1)
+    err.print(head, soft_wrap=True)
     if error.next_step:
         step = error.next_step.replace("`byokeep ", f"`{called()} ")
-        err.print(Text(step), soft_wrap=not err.is_terminal)
+        err.print(Text(fitted(step)), soft_wrap=True)
     return error.exit_code

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from byokeep.cli.api import call, run, tell
 from byokeep.cli.choices import ApiProvider, Platform
 from byokeep.cli.names import Client
-from byokeep.cli.terminal import again, say, session, show
+from byokeep.cli.terminal import again, clean, say, session, show
 from byokeep.cli.times import moment
 
 _COLUMNS: Final = ("client_id", "provider", "leases", "permits", "calls", "calls_failed")
@@ -60,15 +60,15 @@ def usage(
     if found["compared"]:
         say("")
         told = [one | {"compared": one["words"]} for one in found["compared"]]
-        hour = found["compared"][0]["hour"][11:16]
-        tell(told, title=f"The hour from {hour} UTC", columns=("client_id", "provider", "verdict", "compared"))
+        hour = clean(found["compared"][0]["hour"])
+        tell(told, title=f"The hour from {hour}", columns=("client_id", "provider", "verdict", "compared"))
 
 
 def gaps(found: Sequence[Mapping[str, Any]]) -> None:
     """Say what is unknown, one line for each reason and stretch."""
     for one in found:
         under = f" (lease {one['lease_id']}, job {one['job_id']})" if one["lease_id"] else ""
-        say(f"Unknown from {one['since'][:16]}Z to {one['until'][:16]}Z: {_WHY[one['why']]}{under}.")
+        say(f"Unknown from {clean(one['since'])} to {clean(one['until'])}: {_WHY[one['why']]}{under}.")
 
 
 def _sums(hours: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from byokeep.cli.api import Listing, ask_until, call, run, segment, tell, tell_all
 from byokeep.cli.names import Client, Profile, said_of
-from byokeep.cli.terminal import again, err, say, session, show
+from byokeep.cli.terminal import again, clean, err, say, session, show
 from byokeep.core.errors import Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.profile import next_step_of_work
 from byokeep.process import is_held, is_what_it_says
@@ -310,7 +310,7 @@ def _holder(profile: UUID) -> str:
     held = run(call("GET", f"/v1/profiles/{profile}/history"))["opening"]
     if held is None or not held["open"]:
         return ""
-    return f"A job has had it open since {held['opened_at']}; wait, or end job {held['job']} at its runner."
+    return f"A job has had it open since {clean(held['opened_at'])}; wait, or end job {held['job']} at its runner."
 
 
 def _proofs(proofs: Sequence[Mapping[str, Any]]) -> None:
