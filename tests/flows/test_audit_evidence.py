@@ -73,7 +73,7 @@ class Run:
 
 @pytest.fixture
 async def run(postgres: FreshDatabase, tmp_path: Path) -> AsyncIterator[Run]:
-    await postgres.server.as_superuser(installation_sql(), database=postgres.name)
+    await postgres.ask(installation_sql())
     async with audit_broker(postgres, tmp_path / "checkpoints") as broker:
         yield Run(broker)
 

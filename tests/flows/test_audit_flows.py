@@ -193,6 +193,7 @@ async def test_an_older_database_restored_and_appended_to_is_refused(broker: Bro
     await filled(broker)
     restored = FreshDatabase(broker.database.server, broker.database.name + "_restored")
     await broker.app.db.close()  # type: ignore[attr-defined]
+    broker.database.leave()
     await broker.database.server.as_superuser(
         f"CREATE DATABASE {restored.name} OWNER byokeep_owner TEMPLATE {broker.database.name};"
         f" GRANT CONNECT ON DATABASE {restored.name} TO byokeep_broker"

@@ -183,7 +183,7 @@ class Scene:
 
 @pytest.fixture
 async def scene(postgres: FreshDatabase, tmp_path: Path) -> AsyncIterator[Scene]:
-    await postgres.server.as_superuser(recorded_sql(), database=postgres.name)
+    await postgres.ask(recorded_sql())
     async with audit_broker(postgres, tmp_path / "checkpoints") as broker:
         found = Scene(broker)
         await broker.sql(

@@ -81,11 +81,11 @@ class Broker:
         tables = ("audit_record", "audit_head", "audit_epoch")
         off = "".join(f"ALTER TABLE byokeep.{table} DISABLE TRIGGER USER;" for table in tables)
         on = "".join(f"ALTER TABLE byokeep.{table} ENABLE TRIGGER USER;" for table in tables)
-        await self.database.server.as_superuser(off + sql + ";" + on, database=self.database.name)
+        await self.database.ask(off + sql + ";" + on)
 
     async def sql(self, statement: str) -> str:
         """Run SQL as superuser; returns what it prints."""
-        return (await self.database.server.as_superuser(statement, database=self.database.name)).strip()
+        return await self.database.ask(statement)
 
     async def alerts(self) -> list[str]:
         """Reasons of the open alerts."""
@@ -100,11 +100,10 @@ class Broker:
 @asynccontextmanager
 async def audit_broker(database: FreshDatabase, folder: Path) -> AsyncIterator[Broker]:
     """Start one on a migrated database without rows."""
-    await database.server.as_superuser(
+    await database.ask(
         f"INSERT INTO byokeep.installation (id, environment, store_recorded_at) VALUES"
         f" ('{INSTALLATION}', 'development', 'infinity')"
-        " ON CONFLICT DO NOTHING",
-        database=database.name,
+        " ON CONFLICT DO NOTHING"
     )
     signer, store, clock = SeededSigner(), SimulatedStoreAudit(), RealClock()
     db = PostgresDatabase(database.url("byokeep_broker"), pool_size=4)

@@ -59,6 +59,14 @@ class FreshDatabase:
         """Run SQL as superuser: sees everything, bound by nothing but triggers."""
         return _sessions.run(self.server, self.name, statement).strip()
 
+    async def ask(self, statement: str) -> str:
+        """The same, while the loop goes on."""
+        return await asyncio.to_thread(self.sql, statement)
+
+    def leave(self) -> None:
+        """Close the superuser's session: nobody else is in the way of a copy."""
+        _sessions.end(self.server, self.name)
+
 
 def lacks_fixes() -> bool:
     """Return whether this machine's PostgreSQL is one that production refuses."""
@@ -117,7 +125,7 @@ def empty_database(server: EmbeddedPostgres, name: str, *, template: str = "temp
 
 def drop_database(database: FreshDatabase) -> None:
     """Drop it, whoever is still connected."""
-    _sessions.end(database.server, database.name)
+    _sessions.spare(database.server, database.name)
     FreshDatabase(database.server, "postgres").sql(f"DROP DATABASE {database.name} WITH (FORCE)")
 
 
