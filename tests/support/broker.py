@@ -52,11 +52,13 @@ from byokeep.procedures import PROCEDURES
 from byokeep.tenancy.authenticate import authenticate
 from byokeep.tenancy.tokens import Subject
 from byokeep.wire.bao_http import BaoHttp
+from tests.support.fields import share
 from tests.support.openbao import Bao, running_openbao
 from tests.support.people import subject_sql, token_sql
 from tests.support.postgres import FreshDatabase, drop_database, fresh_database, quick_home, short_home
 from tests.support.surface import surfaces
 
+share()
 KEY = b"a pepper made up for tests"
 MACHINE_KEY = b"another one, for machines"
 PREFIX = {"dispatcher": "bkd_", "runner": "bkr_", "custodian": "bkc_"}

@@ -17,6 +17,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from functools import cache
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI
@@ -69,8 +70,13 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def describe(model: type[Strict], *, required: bool = True) -> Document:
     """Return the ``openapi_extra`` of a route whose body is read by :func:`byokeep.http.request.json_body`."""
-    schema = model.model_json_schema(ref_template=_REFS)
+    schema = deepcopy(_schema(model))
     return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
+
+
+@cache
+def _schema(model: type[Strict]) -> Document:
+    return model.model_json_schema(ref_template=_REFS)
 
 
 def raw_body() -> Document:
