@@ -248,7 +248,7 @@ def test_a_kill_that_holds_is_told_from_one_that_does_not(
     async def call(*_: object, **__: object) -> Any:
         raise error_from(reply.status_code, json.loads(bytes(reply.body)))
 
-    monkeypatch.setattr("byokeep.cli.kill.call", call)
+    monkeypatch.setattr("byokeep.cli.kill.call_kill", call)
     assert run(["kill", "on", "--client", ID, "--json"]) == code
     assert ("pending:" in capsys.readouterr().err) is (code == 7)
 
