@@ -11,9 +11,12 @@ from typing import Final
 from byokeep.core.procedure import Procedure
 from byokeep.kernel.sops import SOPS
 from byokeep.keys.mint import ROTATE_KEY_MINTED
-from byokeep.keys.rotation import ROTATE_KEY
+from byokeep.keys.rotation import ROTATE_KEY, ROTATE_KEY_CUTOVER, ROTATE_KEY_LEAKED
 from byokeep.profiles import incident
 
 PROCEDURES: Final[Mapping[str, Procedure]] = {
-    **SOPS, **{one.name: one for one in (incident.PROCEDURE, ROTATE_KEY, ROTATE_KEY_MINTED)}
+    **SOPS,
+    **{one.name: one for one in (
+        incident.PROCEDURE, ROTATE_KEY, ROTATE_KEY_CUTOVER, ROTATE_KEY_LEAKED, ROTATE_KEY_MINTED,
+    )},
 }  # fmt: skip

@@ -12,7 +12,10 @@ from uuid import UUID
 import pytest
 
 from byokeep.core.errors import Denied, Unavailable
+from byokeep.core.model import Provider
+from byokeep.core.procedure import Run
 from byokeep.core.secret import Secret
+from byokeep.kernel import procedures
 from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
 from byokeep_sim import SimKeyState
 from tests.support.web import Desk
@@ -92,7 +95,7 @@ async def test_a_key_is_rotated_step_by_step(desk: Desk) -> None:
     )
     desk.sim.book.keys.put("openai", old.decode(), SimKeyState.REVOKED, None)
     found = await resume(desk, run)
-    assert (found["state"], found["missing"]) == ("complete", [])
+    assert (found["state"], found["missing"], found["version"], found["from_version"]) == ("complete", [], 2, 1)
     assert (await desk.ref(ref))["id"] == ref
     assert await desk.web.intake.live_versions(desk_place(client)) == [2]
     assert await served(desk, client) == 2
@@ -352,3 +355,133 @@ async def test_no_lease_of_a_job_reads_an_administrators_key(desk: Desk) -> None
         assert value.reveal() == desk.canaries[0].value
         with pytest.raises(Denied):
             await read_secret(store, token, f"{path}/admin", 1, lease_id)
+
+
+def told_calls(desk: Desk, client: UUID, *outcomes: str) -> None:
+    """What a runner told of its calls with the newest lease of a client."""
+    for outcome in outcomes:
+        lease = desk.sql(
+            f"SELECT id, job_id FROM byokeep.lease WHERE client_id = '{client}' AND kind = 'use'"  # noqa: S608
+            " ORDER BY issued_at DESC LIMIT 1"
+        )
+        lease_id, job_id = lease.split("|")
+        desk.sql(
+            "INSERT INTO byokeep.tool_call (client_id, id, job_id, lease_id, provider, tool, outcome, at) VALUES"  # noqa: S608
+            f" ('{client}', gen_random_uuid(), '{job_id}', '{lease_id}', 'openai', 'chat', '{outcome}', now())"
+        )
+
+
+@pytest.mark.req("R6.2-6")
+async def test_calls_that_fail_after_the_cutover_hold_the_rotation(desk: Desk) -> None:
+    """Calls that went well let it pass; a spike stops it with an alert, and the way back is open; none is unknown."""
+    for outcomes, state, reason in (
+        (["ok", "ok", "ok"], "waiting", "revoke_by_hand"), (["ok", "denied", "failed"], "failed", "soak_spike"),
+        ([], "waiting", "soak_unknown"),
+    ):  # fmt: skip
+        client = await desk.stand.client()
+        _, _, ref, run = await begun(desk, client, SKIP)
+        assert await served(desk, client) == 2
+        told_calls(desk, client, *outcomes)
+        now = desk.worker.clock
+        later(desk)
+        found = await resume(desk, run)
+        desk.worker = replace(desk.worker, clock=now)
+        assert (found["state"], found["reason"]) == (state, reason)
+        if reason == "soak_spike":
+            assert "soak_spike" in desk.stand.alerts()
+            assert (await resume(desk, run, "soak_unknown", 409))["code"] == "nothing_to_accept"
+            assert (await desk.call("POST", f"/v1/rotations/{run}/rollback", "operator"))[0] == 200
+            await desk.work()
+            assert (await desk.ref(ref))["version"] == 1
+
+
+@pytest.mark.req("R6.2-10")
+async def test_a_leaked_key_is_stopped_and_revoked_before_it_is_replaced(desk: Desk) -> None:
+    """It pre-empts a rotation in flight; nobody gets the key until another one is proved; both old ones are ended."""
+    client = await desk.stand.client()
+    await administered(desk, client, "openrouter")
+    _, _, ref, planned = await begun(desk, client, SKIP, "openrouter")
+    assert await served(desk, client, "openrouter") == 2
+    status, urgent = await desk.call("POST", f"/v1/refs/{ref}/rotations", "operator", {"leaked": True})
+    assert (status, (await rotation(desk, planned))["state"]) == (201, "aborted")
+    assert desk.stand.events("procedure.ended")[-1].find("pre_empted") > 0
+    job = await desk.stand.job(client, secrets=["openrouter"])
+    status, refused = await desk.stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
+    assert (status, refused["code"]) == (403, "credential_not_usable")
+    assert "key_leak_suspected" in desk.stand.alerts()
+    await desk.work()
+    assert keys_of(desk, "openrouter") == ["revoked", "revoked"]
+    assert (await rotation(desk, urgent["id"]))["missing"][0] == "create"
+    again = await desk.call("POST", f"/v1/refs/{ref}/rotations", "operator", {"leaked": True})
+    assert (again[0], again[1]["code"]) == (409, "rotation_in_flight")
+    status, third = await desk.put(client, desk.canary("openrouter"), "openrouter")
+    assert (status, third["rotation"], third["ref"]) == (202, urgent["id"], ref)
+    await desk.work()
+    assert (await rotation(desk, urgent["id"]))["state"] == "complete"
+    assert await served(desk, client, "openrouter") == 3
+    assert await desk.web.intake.live_versions(replace(desk_place(client), provider=Provider.OPENROUTER)) == [3]
+
+
+async def test_a_key_whose_successor_ends_it_is_paused_and_the_gap_is_measured(desk: Desk) -> None:
+    """HeyGen: jobs wait while there is no good key; once the new one is proved they go on, and the gap is on record."""
+    client = await desk.stand.client()
+    old = desk.canary("heygen")
+    first = await desk.onboard(client, old, "heygen")
+    path = f"/v1/refs/{first['ref']}/rotations"
+    for ends in ("abort", "serve"):
+        _, begun_ = await desk.call("POST", path, "operator", {})
+        run = begun_["id"]
+        assert (await desk.ref(first["ref"]))["state"] == "suspended"
+        if ends == "abort":  # the client has not made another one: the old one serves again
+            assert (await desk.call("POST", f"/v1/rotations/{run}/abort", "operator"))[0] == 200
+            await desk.work()
+            assert await served(desk, client, "heygen") == 1
+    desk.sim.book.keys.put("heygen", old.decode(), SimKeyState.REVOKED, None)
+    await desk.put(client, desk.canary("heygen"), "heygen")
+    await desk.work()
+    assert (await rotation(desk, run))["state"] == "complete"
+    assert await served(desk, client, "heygen") == 2
+    gap = desk.sql(
+        "SELECT convert_from(payload, 'UTF8')::jsonb #>> '{fields,took_s}' FROM byokeep.audit_record"
+        " WHERE event = 'key.rotation' AND convert_from(payload, 'UTF8')::jsonb #>> '{fields,stage}' = 'serve'"
+    )
+    assert 0 <= int(gap) < 600
+
+
+@pytest.mark.req("R6.2-7", "R6.2-9")
+async def test_killed_at_every_step_it_goes_on_and_leaves_no_key_behind(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut off after the work of each step and before its record: the old serves until the cutover is on record, the
+    next worker takes the step up, and at the provider exactly one key lives."""
+    client = await desk.stand.client()
+    first = await desk.onboard(client, provider="openrouter")
+    await administered(desk, client, "openrouter")
+    whole, killed = procedures.passed, []
+
+    async def cut_off(tx: Any, actor: Any, procedure: Any, run: Any, step: Any, fields: Any) -> Any:
+        if step.name not in killed:
+            killed.append(step.name)
+            raise RuntimeError("killed")
+        return await whole(tx, actor, procedure, run, step, fields)
+
+    monkeypatch.setattr(procedures, "passed", cut_off)
+    run = await minted(desk, first["ref"])
+    for _ in range(30):
+        found = await rotation(desk, run)
+        if found["state"] == "complete":
+            break
+        done = [one["step"] for one in found["steps"]]
+        assert await served(desk, client, "openrouter") == (found["version"] if "cutover" in done else 1)
+        await procedures.wake(desk.worker, await one_run(desk, run))
+        await desk.retry_now(1)
+    names = ["create", "verify", "rehearse", "cutover", "soak", "revoke", "prove_dead", "destroy"]
+    assert (killed, [one["step"] for one in found["steps"]]) == (names, names)
+    assert keys_of(desk, "openrouter").count("valid") == 1
+    stages = desk.sql("SELECT count(*) FROM byokeep.audit_record WHERE event = 'key.pinned'")
+    assert stages == "1"
+
+
+async def one_run(desk: Desk, run: str) -> Any:
+    async with desk.worker.db.begin(every_client=True) as tx:
+        return await tx.one(Run, "procedure_get", id=UUID(run))

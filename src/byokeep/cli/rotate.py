@@ -84,12 +84,16 @@ def _sheet(items: list[dict[str, Any]]) -> bytes:
 
 
 @app.command
-def start(ref: Key, *, old_ends: OldEnds = "policy", skip_rehearsal: bool = False, mint: bool = False) -> None:
+def start(
+    ref: Key, *, old_ends: OldEnds = "policy", skip_rehearsal: bool = False, mint: bool = False, leaked: bool = False
+) -> None:
     """Begin the rotation of a key that serves; the key in use goes on serving until the cutover.
 
     The new key comes next, with `byokeep key add`, which also begins a rotation by itself.
 
     Example: byokeep rotate start $REF
+
+    Example: byokeep rotate start $REF --leaked
 
     Example: byokeep rotate start $REF --mint --old-ends 1h --skip-rehearsal
 
@@ -98,8 +102,10 @@ def start(ref: Key, *, old_ends: OldEnds = "policy", skip_rehearsal: bool = Fals
         old_ends: How long the old key stays good after the cutover; policy: 24 h. The jobs that have it end first.
         skip_rehearsal: Cut over without a dry run of the new key.
         mint: Let a worker make the new key at the provider, with the client's administrator key (`byokeep key admin`).
+        leaked: It leaked: no job gets it from now on, and it is revoked before the new one comes. A rotation in flight
+            ends.
     """
-    body = {"old_ends": old_ends, "skip_rehearsal": skip_rehearsal, "mint": mint}
+    body = {"old_ends": old_ends, "skip_rehearsal": skip_rehearsal, "mint": mint, "leaked": leaked}
     _show(run(call("POST", f"/v1/refs/{ref}/rotations", body=body)))
 
 

@@ -89,7 +89,7 @@ class EventName(StrEnum):
     KEY_ROTATION = (
         "key.rotation",
         "run stage provider version from_version mode cause endpoint http_status account_hash count failed took_s "
-        "pinned_at provider_key",
+        "pinned_at stopped_at provider_key",
     )
     KEY_STATE_CHANGED = "key.state_changed", "state_from state_to version"
     KEY_LISTED = "key.listed", "count"

@@ -51,7 +51,7 @@ from byokeep.kernel.record import record
 from byokeep.kernel.sops import SopRun, begin_sop, proved
 from byokeep.kernel.store_recording import require_recorded
 from byokeep.keys.refs import RotationDue, get_ref, ref_from, rotation_due
-from byokeep.keys.rotation import RotationRequest, admit, look_again, offered
+from byokeep.keys.rotation import RotationRequest, admit, look_again, offered, stopped_for
 from byokeep.tenancy.clients import require_active
 from byokeep_redact.fingerprint import VERSION
 
@@ -204,7 +204,7 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
             if wish.version is not None and wish.version != current:
                 raise Conflict("stale_version", next_step="See `byokeep key show`, then decide again.", version=current)
             if live is not None:
-                await admit(tx, live)
+                await admit(tx, app, live)
             run = await begin_sop(
                 tx, app, actor, ONBOARD, client_id=ref.client_id, object_id=live.id if live else app.ids.uuid(),
                 provider=ref.provider, version=current + 1,
@@ -281,9 +281,10 @@ async def _put_ref(tx: Tx, app: App, actor: Actor, plan: _OnboardPlan) -> Creden
     same = {"client_id": plan.ref.client_id, "id": plan.run.object_id, "version": plan.run.version,
             "risk": plan.risk.value, "rotation_due_at": plan.due.due_at,
             "created_at": app.clock.now(), "created_by": actor.id}  # fmt: skip
-    for statement in ("ref_offer", "ref_renew"):
-        if (row := await tx.maybe(ref_from, statement, **same)) is not None:
-            return row
+    live = await tx.maybe(ref_from, "ref_get", id=plan.run.object_id)
+    offered_ = await tx.maybe(ref_from, "ref_offer", **same, stopped=await stopped_for(tx, live))
+    if (row := offered_ or await tx.maybe(ref_from, "ref_renew", **same)) is not None:
+        return row
     return await tx.one(
         ref_from, "ref_insert", **same, provider=plan.ref.provider.value, kind=SecretKind.PROVIDER_API_KEY.value,
         environment=app.environment.value, secret_ref=str(plan.ref),

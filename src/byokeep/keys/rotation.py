@@ -10,6 +10,9 @@ Rules
 - The old version ends in this order: its overlap is over, no job that was given it is open, the provider revokes it, a
   call with it is refused, its value is destroyed. Only a refusal proves that it is dead; silence does not.
 - Until the old version is revoked a rollback pins it again.
+- A key that leaked is served to nobody before anything else happens, and what was in flight for it ends. Where a new
+  key ends the old one at once, it is paused while there is none, and the gap is on record. Paused is the key's state: a
+  kill switch would stop our own look at it too, and takes two people to release.
 
 It may not see a value: the worker's custody does, for the length of one call.
 """
@@ -25,6 +28,7 @@ from uuid import UUID
 
 from byokeep.core.errors import Conflict, NotFound, Rejected, Unavailable
 from byokeep.core.events import EventName, Outcome
+from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId, CredentialRef, Provider
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Run, Step
@@ -37,7 +41,7 @@ from byokeep.kernel.ports import CheckOutcome, OutcomeStatus, Tx, ValueCustody
 from byokeep.kernel.procedures import RunStatus
 from byokeep.kernel.record import Said, record
 from byokeep.kernel.sops import SopRun
-from byokeep.keys.refs import get_ref, ref_from
+from byokeep.keys.refs import get_ref, move, ref_from
 from byokeep.tenancy.clients import MAX_ROWS, scope_of
 
 GRACE_S: Final = {"now": 0, "1h": 3600, "24h": 86_400}  # how long the old version stays good after the cutover
@@ -48,6 +52,9 @@ ASKS: Final = ACCEPTABLE | {"old_key_alive"}  # a person is needed, and nothing 
 _SERVING: Final = ("active", "verified")
 _DEAD: Final = frozenset({OutcomeStatus.INVALID_KEY, OutcomeStatus.DISABLED})
 MINTED: Final = "rotate_key_minted"
+CUTOVER: Final = "rotate_key_cutover"
+LEAKED: Final = "rotate_key_leaked"
+ERROR_BUDGET: Final = 0.02  # of the calls that runners told
 _ALIVE: Final = frozenset(
     {
         OutcomeStatus.VERIFIED,
@@ -85,6 +92,12 @@ class KeyRotation(Run):
         return int(self.facts["from_version"])
 
     @property
+    def old(self) -> tuple[int, ...]:
+        """The versions that it ends: after an emergency also one that a rotation before it had left alive."""
+        also = int(self.facts.get("also_version", 0))
+        return (self.from_version, also) if also else (self.from_version,)
+
+    @property
     def place(self) -> SecretRef:
         """Where the versions lie."""
         return SecretRef(self.client_id, self.provider)
@@ -107,11 +120,13 @@ class RotationRequest:
         grace: When the old version ends after the cutover, a name of :data:`GRACE_S`; ``policy`` = as usual.
         skip_rehearsal: No dry run of the new version comes before the cutover.
         mint: A worker makes the new key at the provider, with the client's administrator key.
+        leaked: The key is served to nobody from now on and revoked at once; the new one comes after.
     """
 
     grace: str | None = None
     skip_rehearsal: bool = False
     mint: bool = False
+    leaked: bool = False
 
     def facts(self) -> dict[str, int]:
         """Return what the steps go by. Raises Rejected(``unknown_grace``)."""
@@ -138,16 +153,47 @@ async def start(app: WebApp, actor: Actor, ref_id: UUID, wish: RotationRequest) 
         facts = wish.facts()
         await tx.all(None, "ref_lock", client_id=ref.client_id, provider=ref.provider.value)
         ref = await tx.one(ref_from, "ref_lock_row", client_id=ref.client_id, id=ref_id)
-        if (ref.state, ref.verification) != _SERVING:
+        if (ref.state, ref.verification) != _SERVING and not (wish.leaked and ref.state == KeyState.SUSPENDED):
             step = f"Put a key in: `byokeep key add {ref.client_id} {ref.provider}`."
             raise Rejected("nothing_serves", next_step=step, state=ref.state)
-        if (open_ := await in_flight(tx, ref.client_id, ref_id)) is not None:
+        open_ = await in_flight(tx, ref.client_id, ref_id)
+        if wish.leaked:
+            facts |= await _pre_empt(tx, app, actor, ref, open_)
+        elif open_ is not None:
             raise taken(open_)
         if wish.mint:
             await _may_mint(tx, app, ref)
-        run = await _begin(tx, app, actor, ref, facts, MINTED if wish.mint else ROTATE_KEY.name)
+        stops = app.limits.rotation_modes.get(ref.provider.value) == "cutover"
+        usual = CUTOVER if stops else ROTATE_KEY.name
+        run = await _begin(tx, app, actor, ref, facts, LEAKED if wish.leaked else MINTED if wish.mint else usual)
+        if run.procedure in (LEAKED, CUTOVER):
+            await _stop(tx, app, actor, ref, run)
     await procedures.wake(app, run)
     return await procedures.status(app, actor, run.id)
+
+
+async def _pre_empt(tx: Tx, app: App, actor: Actor, ref: CredentialRef, run: KeyRotation | None) -> dict[str, int]:
+    """End a rotation in flight as it stands: the emergency takes over, also the old version that it has not ended."""
+    if run is None:
+        return {}
+    if run.procedure == LEAKED:
+        raise taken(run)
+    if ref.candidate is not None:
+        await tx.maybe(ref_from, "ref_drop_candidate", **run.at, version=ref.candidate)
+    await procedures.end(tx, actor, app.procedures[run.procedure], run, reason="pre_empted")
+    return {"also_version": run.from_version} if "cutover" in run.evidence else {}
+
+
+async def _stop(tx: Tx, app: App, actor: Actor, ref: CredentialRef, run: KeyRotation) -> None:
+    """Serve a key to nobody, until its rotation has another one."""
+    if ref.state == KeyState.ACTIVE:
+        reason = "suspected_leak" if run.procedure == LEAKED else "rotation_pause"
+        await move(tx, app, actor, ref, to=KeyState.SUSPENDED, reason=reason)
+    if run.procedure == LEAKED:
+        await open_alert(tx, app, actor, reason="key_leak_suspected", client_id=ref.client_id, object_id=ref.id)
+    procedure = app.procedures[run.procedure]
+    said = {"provider": ref.provider.value, "from_version": ref.version, "stopped_at": _stamp(app.clock.now())}
+    await procedures.passed(tx, actor, procedure, run, procedure.step("stop"), said)
 
 
 async def _may_mint(tx: Tx, app: App, ref: CredentialRef) -> None:
@@ -188,10 +234,12 @@ def taken(run: KeyRotation) -> Conflict:
     return Conflict("rotation_in_flight", next_step=f"{step} cutover) or `rollback` (after it).", run=run.id)
 
 
-async def admit(tx: Tx, ref: CredentialRef) -> None:
+async def admit(tx: Tx, app: App, ref: CredentialRef) -> None:
     """Let a value come in beside the current one, before it is written. Raises Conflict(``rotation_in_flight``)."""
     run = await in_flight(tx, ref.client_id, ref.id)
-    if run is not None and ("verify" in run.evidence or run.state == "undoing" or run.procedure != ROTATE_KEY.name):
+    step = None if run is None else app.procedures[run.procedure].next(run)
+    early = step is not None and step.name in ("create", "verify")
+    if run is not None and (not early or run.state == "undoing" or run.procedure == MINTED):
         raise taken(run)
 
 
@@ -209,6 +257,12 @@ async def offered(tx: Tx, app: App, actor: Actor, ref: CredentialRef, facts: dic
     return run.id
 
 
+async def stopped_for(tx: Tx, ref: CredentialRef | None) -> bool:
+    """Whether a key is suspended because its rotation waits for another one."""
+    run = None if ref is None else await in_flight(tx, ref.client_id, ref.id)
+    return run is not None and run.procedure in (LEAKED, CUTOVER)
+
+
 async def look_again(tx: Tx, app: App, actor: Actor, ref: CredentialRef) -> None:
     """Let a rotation that stopped at the verification of its new version go on: it is verified once more."""
     run = await in_flight(tx, ref.client_id, ref.id)
@@ -220,6 +274,8 @@ async def _begin(
     tx: Tx, app: App, actor: Actor, ref: CredentialRef, facts: dict[str, int], name: str = "rotate_key"
 ) -> KeyRotation:
     mode = app.limits.rotation_modes.get(ref.provider.value, "manual")
+    if mode == "cutover":  # whoever has the new key has ended the old one with it: nothing may hold it up
+        facts = {**facts, "accept_not_rehearsed": 1, "grace_s": 0}
     known: dict[str, Any] = {
         "grace_s": GRACE_S[POLICY], **facts, "provider": ref.provider.value, "mode": mode, "from_version": ref.version,
         "was_risk": ref.risk.value, "was_due_at": _stamp(ref.rotation_due_at), "was_created_at": _stamp(ref.created_at),
@@ -436,9 +492,19 @@ async def _unpin(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     return {"version": found.from_version, "cause": "pinned_again"}
 
 
-async def _soaked(app: App, actor: Actor, run: Run) -> Fields | None:
+async def _soaked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """Judge the overlap by what calls with the new version came to. Nothing measured is unknown, not a pass."""
     found = of(run)
+    asked = {"client_id": found.client_id, "provider": found.provider.value}
+    async with app.db.begin(client_id=found.client_id) as tx:
+        since = datetime.fromisoformat(found.facts["pinned_at"])
+        told = await tx.one(dict, "rotation_outcomes", **asked, since=since)
+        if told["failed"] > told["count"] * ERROR_BUDGET:
+            await open_alert(tx, app, actor, reason="soak_spike", client_id=found.client_id, object_id=found.object_id)
+    if told["failed"] > told["count"] * ERROR_BUDGET:
+        raise Conflict("soak_spike", next_step="Calls with the new version fail.", failed=told["failed"])
+    if told["count"]:
+        return {"count": told["count"], "failed": told["failed"], "cause": "within_budget"}
     if found.accepted("soak_unknown") or not found.facts["grace_s"]:
         return {"cause": "not_measured"}
     raise Conflict("soak_unknown", next_step="No runner told how calls with the new version ended.")
@@ -448,14 +514,15 @@ async def _revoked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """Revoke the old key where the provider has a call for it and the client gave an administrator's key."""
     found = of(run)
     asked = {"client_id": found.client_id, "provider": found.provider.value}
-    async with app.db.begin(client_id=found.client_id) as tx:
-        since = datetime.fromisoformat(found.facts["pinned_at"])
-        if await tx.one(int, "rotation_jobs_on_old", **asked, until=since):
-            return None
+    if run.procedure != LEAKED:
+        async with app.db.begin(client_id=found.client_id) as tx:
+            since = datetime.fromisoformat(found.facts["pinned_at"])
+            if await tx.one(int, "rotation_jobs_on_old", **asked, until=since):
+                return None
     if found.accepted("revoke_by_hand"):
         return {"cause": "by_hand"}
-    if await revoke_version(app, actor, found, found.from_version):
-        return {"cause": "by_api", "version": found.from_version}
+    if all([await revoke_version(app, actor, found, version) for version in found.old]):
+        return {"cause": "by_api", "from_version": found.from_version}
     raise Conflict("revoke_by_hand", next_step="A person revokes the old key on the provider's page.")
 
 
@@ -499,7 +566,12 @@ async def called(
 async def _dead(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """Prove by a call that the old version is dead: only a refusal of that key counts."""
     found = of(run)
-    note = await _asked(app, found, found.from_version)
+    said = [await _refused(app, actor, found, version) for version in found.old]
+    return said[0]
+
+
+async def _refused(app: WorkerApp, actor: Actor, found: KeyRotation, version: int) -> dict[str, str | int]:
+    note = await _asked(app, found, version)
     if note is None:
         raise Conflict("old_key_not_proved", next_step="The old value is gone from the store, so nobody can ask.")
     if note.again:
@@ -510,7 +582,7 @@ async def _dead(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
             await open_alert(tx, app, actor, reason=code, client_id=found.client_id, object_id=found.object_id)
         raise Conflict(code, next_step="Revoke the old key at the provider, then resume.", status=note.status.value)
     said: dict[str, str | int] = {
-        "version": found.from_version,
+        "from_version": version,
         "endpoint": note.endpoint.replace(".", "_"),
         "cause": note.status.value,
     }
@@ -539,8 +611,9 @@ async def custody_of(app: WorkerApp, run: KeyRotation) -> AsyncIterator[ValueCus
 
 async def _destroyed(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     found = of(run)
-    await _destroy(app, actor, found, found.from_version)
-    return {"version": found.from_version}
+    for version in found.old:
+        await _destroy(app, actor, found, version)
+    return {"from_version": found.from_version}
 
 
 async def _destroy(app: WorkerApp, actor: Actor, run: KeyRotation, version: int) -> None:
@@ -561,7 +634,7 @@ async def _destroy(app: WorkerApp, actor: Actor, run: KeyRotation, version: int)
 async def dropped(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """Take the new version away; one that has served stays in the store, for jobs that still hold it."""
     found = of(run)
-    if found.version and "pinned_at" not in found.facts:
+    if found.version not in (0, *found.old) and "pinned_at" not in found.facts:
         async with app.db.begin(client_id=found.client_id) as tx:
             if await tx.maybe(ref_from, "ref_drop_candidate", **found.at, version=found.version):
                 said: dict[str, Said] = {
@@ -575,6 +648,36 @@ async def dropped(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
                 )
         await _destroy(app, actor, found, found.version)
     return {"version": found.version}
+
+
+async def _stopped(app: App, actor: Actor, run: Run) -> Fields | None:
+    """Done where it begins: :func:`start`."""
+    raise Conflict("value_awaited")
+
+
+async def _served(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+    """Serve the key again, with its new version; how long it was not is on record."""
+    found = of(run)
+    await _serve(app, actor, found)
+    gap = app.clock.now() - datetime.fromisoformat(found.facts["stopped_at"])
+    return {"version": found.version, "took_s": max(0, int(gap.total_seconds()))}
+
+
+async def _serve(app: WorkerApp, actor: Actor, run: KeyRotation) -> None:
+    async with app.db.begin(client_id=run.client_id) as tx:
+        ref = await tx.one(ref_from, "ref_lock_row", **run.at)
+        if ref.state == KeyState.SUSPENDED:
+            await move(tx, app, actor, ref, to=KeyState.ACTIVE, reason="rotated")
+
+
+async def _serve_old(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+    """Serve the old version again, unless it is dead at its provider."""
+    found = of(run)
+    note = await _asked(app, found, found.from_version)
+    if note is None or note.status in _DEAD:
+        return {"cause": "old_key_dead", "version": found.from_version}
+    await _serve(app, actor, found)
+    return {"cause": "serves_again", "version": found.from_version}
 
 
 def _grace(run: Run) -> timedelta:
@@ -598,4 +701,16 @@ ROTATE_KEY: Final = Procedure(
         Step(name="prove_dead", act=_dead, evidence=_EVENT),
         Step(name="destroy", act=_destroyed, evidence=_EVENT),
     ),
+)  # fmt: skip
+_CREATE, _VERIFY, _, _CUT, _, _REVOKE, _PROVE, _DESTROY = ROTATE_KEY.steps
+_STOP: Final = Step(name="stop", act=_stopped, undo=_serve_old, verb=Verb.KEY_WRITE, evidence=_EVENT)
+_SERVE: Final = Step(name="serve", act=_served, evidence=_EVENT)
+# Where a new key ends the old one at once: nobody gets it while the client makes another one.
+ROTATE_KEY_CUTOVER: Final = replace(
+    ROTATE_KEY, name=CUTOVER, no_return="cutover", steps=(_STOP, _CREATE, _VERIFY, _CUT, _SERVE, _PROVE, _DESTROY)
+)
+# It leaked: served to nobody from now on, revoked, and then replaced. What was begun is not taken back.
+ROTATE_KEY_LEAKED: Final = replace(
+    ROTATE_KEY, name=LEAKED, abortable=False,
+    steps=(_STOP, _REVOKE, _CREATE, _VERIFY, _CUT, _SERVE, _PROVE, _DESTROY),
 )  # fmt: skip

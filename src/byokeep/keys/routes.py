@@ -215,6 +215,7 @@ class RotateBody(Strict):
     old_ends: Literal["now", "1h", "24h", "policy"] = "policy"
     skip_rehearsal: bool = False
     mint: bool = False
+    leaked: bool = False
 
 
 class RotationResumeBody(Strict):
@@ -263,7 +264,9 @@ def rotations(app: WebApp, auth: Authenticator) -> APIRouter:
     @routes.post("/refs/{ref_id}/rotations", status_code=201, response_model=KeyRotationReply, responses=refusals(409))
     async def start(ref_id: PathId, actor: Actor, body: RotateBody) -> dict[str, Any]:
         """Begin a rotation of a key that serves; its new value comes next."""
-        wish = rotation.RotationRequest(grace=body.old_ends, skip_rehearsal=body.skip_rehearsal, mint=body.mint)
+        wish = rotation.RotationRequest(
+            grace=body.old_ends, skip_rehearsal=body.skip_rehearsal, mint=body.mint, leaked=body.leaked
+        )
         return rotation_out(await rotation.start(app, actor, ref_id, wish))
 
     @routes.get("/refs/{ref_id}/rotations", response_model=KeyRotationsReply)

@@ -17,7 +17,8 @@ RETURNING *;
 UPDATE byokeep.credential_ref
    SET candidate_version = :version, candidate_risk = :risk, candidate_due_at = :rotation_due_at,
        candidate_at = :created_at, candidate_by = :created_by
- WHERE client_id = :client_id AND id = :id AND state = 'active' AND verification = 'verified'
+ WHERE client_id = :client_id AND id = :id AND verification = 'verified'
+   AND (state = 'active' OR CAST(:stopped AS boolean) AND state = 'suspended')
    AND (expires_at IS NULL OR expires_at > clock_timestamp())
 RETURNING *;
 

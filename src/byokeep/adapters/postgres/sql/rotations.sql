@@ -29,16 +29,23 @@ SELECT count(DISTINCT j.id) FROM byokeep.job j
  WHERE j.client_id = :client_id AND j.kind = 'use' AND j.state = 'open' AND j.expires_at > clock_timestamp()
    AND :provider = ANY (l.secrets) AND l.issued_at <= CAST(:until AS timestamptz) + interval '5 seconds';
 
+-- name: rotation_outcomes
+-- What calls came to that jobs made with a lease from after the cutover, as their runners told.
+SELECT count(*) AS count, count(*) FILTER (WHERE t.outcome IN ('denied', 'failed')) AS failed
+  FROM byokeep.tool_call t JOIN byokeep.lease l ON l.client_id = t.client_id AND l.id = t.lease_id
+ WHERE t.client_id = :client_id AND t.provider = :provider AND l.issued_at > CAST(:since AS timestamptz);
+
 -- name: rotation_admin
 SELECT version, provider_place FROM byokeep.credential_ref
  WHERE client_id = :client_id AND provider = :provider AND purpose = 'admin' AND state = 'active'
  ORDER BY created_at DESC LIMIT 1;
 
 -- name: rotation_key_id
--- Under which id the provider knows a version that was made there by us.
+-- Under which id the provider knows a version: it was made there by us, or a call to end it was cut off.
 SELECT convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,provider_key}' AS id FROM byokeep.audit_record r
- WHERE r.chain = :client_id AND r.object_id = :id AND r.event = 'key.rotation' AND r.outcome = 'ok'
-   AND r.writer = 'byokeep_worker' AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,stage}' = 'mint_call'
+ WHERE r.chain = :client_id AND r.object_id = :id AND r.event = 'key.rotation' AND r.outcome IN ('ok', 'intended')
+   AND r.writer = 'byokeep_worker' AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,stage}' IN ('mint_call', 'revoke_call')
+   AND convert_from(r.payload, 'UTF8')::jsonb #> '{fields,provider_key}' IS NOT NULL
    AND (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer = :version
  ORDER BY r.seq DESC LIMIT 1;
 
