@@ -488,6 +488,31 @@ def no_room(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, "no room")
 
 
+async def test_messages_reach_their_targets(desk: Desk) -> None:
+    """The worker's own rounds carry a message to a webhook; the due list is there as well."""
+    got: list[bytes] = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        got.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    place = desk.world.home / "notify"
+    place.mkdir(mode=0o700, exist_ok=True)
+    file = place / "oncall.url"
+    file.touch(mode=0o600)
+    file.write_text(f"json://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook")
+    told: Any = await desk.json("notify", "test")
+    assert [(one["target"], one["state"]) for one in told] == [("oncall", "sent")]
+    assert b"POST /hook " in got[0]
+    server.close()
+    file.unlink()
+    listed: Any = await desk.json("rotate", "due", "--until", "400d")
+    assert {"kek", "key", "machine_token"} & {one["kind"] for one in listed["items"]}
+
+
 async def test_nobody_is_locked_out(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sixty days untouched the stack still serves; when nobody can sign in any more the host lets an admin in again."""
     place, world = desk.world.home / "credentials", desk.world

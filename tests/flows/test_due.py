@@ -156,6 +156,12 @@ async def test_what_is_overdue_replaced_doubted_or_without_a_date_is_on_the_list
     assert "key" not in await states()
     assert (await vault.desk.put(client, vault.desk.canary()))[0] == 202  # not yet verified
     assert (await states())["key"] == ("under_way", "")
+    stopped = "UPDATE byokeep.procedure_run SET state = 'failed', reason = 'not_rehearsed'"
+    vault.sql(f"{stopped} WHERE procedure = 'rotate_key'")
+    assert (await states())["key"] == ("overdue", "not_rehearsed")
+    (row,) = (await due(vault, client_id=str(client), kind="key"))["items"]
+    run = vault.sql("SELECT id FROM byokeep.procedure_run WHERE procedure = 'rotate_key'").strip()
+    assert row["command"] == f"byokeep rotate status {run}"
 
 
 async def test_profiles_and_their_keys_are_renewed_by_the_clock(vault: Vault) -> None:

@@ -11,7 +11,7 @@ from byokeep.core.errors import Unavailable
 
 app: Final = App(name="notify")
 _COLUMNS: Final = ("made_at", "target", "state", "tries", "failure", "code", "stage", "client_id", "about")
-_WAIT_S: Final = 45.0
+_WAIT_S: Final = 30.0
 
 
 @app.command(name="list")

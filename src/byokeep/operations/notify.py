@@ -47,7 +47,7 @@ _ALERTS: Final = 30  # raised in one round: more than 300 in an hour count as a 
 _TOLD: Final = ("account_reauth_due", "kek_due", "machine_token_ends", "person_token_ends", "profile_due",
                 "rotation_overdue")  # fmt: skip
 # What no other alert is raised of once its date has passed.
-_ALERTED: Final = frozenset({DueKind.KEY, DueKind.WEBHOOK_SECRET, DueKind.APP_SECRET})
+_ALERTED: Final = frozenset({DueKind.KEY, DueKind.ADMIN_KEY, DueKind.WEBHOOK_SECRET, DueKind.APP_SECRET})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,23 +5,38 @@
 -- is unknown when an item is due, and it is always listed. Of the platform's own items whoever is held to some clients
 -- sees none.
 WITH item AS (
-    -- A compromised key is due until another one serves in its place.
+    -- A compromised key is due until another one serves in its place; a rotation that stopped is due since it began.
     SELECT 'key' AS kind, CAST(r.id AS text) AS item, r.client_id, r.provider,
            r.provider || CASE r.purpose WHEN 'default' THEN '' ELSE '/' || r.purpose END AS name,
-           CASE r.state WHEN 'compromised' THEN (
+           CASE WHEN r.state = 'compromised' THEN (
                SELECT max(t.at) FROM byokeep.key_transition t
                 WHERE t.client_id = r.client_id AND t.ref_id = r.id AND t.state_to = 'compromised')
+           WHEN o.state = 'failed' THEN least(r.rotation_due_at, r.expires_at, o.started_at)
            ELSE least(r.rotation_due_at, r.expires_at) END AS due_at,
-           CASE r.state WHEN 'compromised' THEN 'compromised' ELSE '' END AS cause,
-           r.candidate_version IS NOT NULL OR EXISTS (
+           CASE WHEN r.state = 'compromised' THEN 'compromised' WHEN o.state = 'failed' THEN o.reason ELSE '' END AS cause,
+           o.state IS DISTINCT FROM 'failed' AND (r.candidate_version IS NOT NULL OR EXISTS (
                SELECT FROM byokeep.procedure_run p
-                WHERE p.object_id = r.id AND p.state IN ('running', 'undoing')) AS under_way,
-           ARRAY['key', 'add', CAST(r.client_id AS text), r.provider] AS words
+                WHERE p.object_id = r.id AND p.state IN ('running', 'undoing'))) AS under_way,
+           CASE WHEN o.id IS NOT NULL THEN ARRAY['rotate', 'status', CAST(o.id AS text)]
+                WHEN EXISTS (SELECT FROM byokeep.credential_ref a
+                              WHERE a.client_id = r.client_id AND a.provider = r.provider AND a.state = 'active'
+                                AND a.kind = 'provider_admin_key')
+                THEN ARRAY['rotate', 'start', CAST(r.id AS text), '--mint']
+                ELSE ARRAY['key', 'add', CAST(r.client_id AS text), r.provider] END AS words
       FROM byokeep.credential_ref r
+      LEFT JOIN byokeep.procedure_run o
+        ON o.object_id = r.id AND o.procedure LIKE 'rotate\_key%' AND o.closed_at IS NULL
      WHERE r.kind = 'provider_api_key' AND (r.state IN ('active', 'suspended') OR r.state = 'compromised'
-           AND NOT EXISTS (SELECT FROM byokeep.credential_ref o
-                            WHERE o.client_id = r.client_id AND o.provider = r.provider AND o.purpose = r.purpose
-                              AND o.kind = r.kind AND o.created_at > r.created_at))
+           AND NOT EXISTS (SELECT FROM byokeep.credential_ref n
+                            WHERE n.client_id = r.client_id AND n.provider = r.provider AND n.purpose = r.purpose
+                              AND n.kind = r.kind AND n.created_at > r.created_at))
+    UNION ALL
+    SELECT 'admin_key', CAST(r.id AS text), r.client_id, r.provider, r.provider,
+           least(r.rotation_due_at, r.expires_at), '', false,
+           ARRAY['key', 'admin', CAST(r.client_id AS text), r.provider]
+               || CASE r.provider_place WHEN '' THEN ARRAY[]::text[] ELSE ARRAY['--at', r.provider_place] END
+      FROM byokeep.credential_ref r
+     WHERE r.kind = 'provider_admin_key' AND r.state IN ('active', 'suspended')
     UNION ALL
     SELECT 'webhook_secret', CAST(r.id AS text), r.client_id, r.provider, r.provider,
            least(r.rotation_due_at, r.expires_at), '', false,
