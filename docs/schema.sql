@@ -553,6 +553,7 @@ CREATE TABLE byokeep.procedure_run (
     CONSTRAINT procedure_run_closed_ck CHECK ((((state = ANY (ARRAY['complete'::text, 'aborted'::text])) AND (closed_at IS NOT NULL)) OR (state = 'failed'::text) OR ((state = ANY (ARRAY['running'::text, 'undoing'::text])) AND (closed_at IS NULL)))),
     CONSTRAINT procedure_run_evidence_ck CHECK (((jsonb_typeof(evidence) = 'object'::text) AND (NOT jsonb_path_exists(evidence, 'strict $.*?(@.type() != "number")'::jsonpath)))),
     CONSTRAINT procedure_run_facts_ck CHECK (((jsonb_typeof(facts) = 'object'::text) AND (NOT jsonb_path_exists(facts, 'strict $.*?((@.type() == "object" || @.type() == "array") || @.type() == "string" && !(@ like_regex "^([a-z][a-z0-9_]{0,39}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,15}Z|)$"))'::jsonpath)))),
+    CONSTRAINT procedure_run_numbers_ck CHECK (((NOT jsonb_path_exists(evidence, 'strict $.*?((@ < 0 || @ > 9007199254740991) || @.floor() != @)'::jsonpath)) AND (NOT jsonb_path_exists(facts, 'strict $.*?(@.type() == "number" && (@.abs() > 9007199254740991 || @.floor() != @))'::jsonpath)))),
     CONSTRAINT procedure_run_pk PRIMARY KEY (id),
     CONSTRAINT procedure_run_state_ck CHECK ((state = ANY (ARRAY['running'::text, 'complete'::text, 'failed'::text, 'undoing'::text, 'aborted'::text])))
 );

@@ -239,8 +239,11 @@ def test_postgres_a_runs_facts_take_no_value(owner: psycopg.Connection[tuple[obj
     assert not refused(good, {"write": 7})
     for bad in ("sk-proj-abcdefghijklmnopqrstuvwxyz", "A" * 40, "two words", "a" * 41, ["a"], {"a": 1}):
         assert refused({"x": bad}), bad
-    for evidence in ("7", {"write": "7"}, {"write": [7]}, [7]):
+    assert not refused({"count": -3, "most": 2**53 - 1}, {"write": 0, "done": 2**53 - 1})
+    for evidence in ("7", {"write": "7"}, {"write": [7]}, [7], *({"write": one} for one in (-1, 1.5, 2**53, 1e300))):
         assert refused({}, evidence), evidence
+    for number in (1.5, 2**53, -(2**53), 1e300):
+        assert refused({"version": number}), number
     assert refused("sk")
 
 

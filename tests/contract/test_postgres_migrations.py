@@ -193,6 +193,18 @@ def test_postgres_values_of_the_first_release_have_no_leak_fingerprints(postgres
     drop_database(database)
 
 
+def test_postgres_a_number_that_no_reader_takes_goes_from_a_run(postgres: FreshDatabase) -> None:
+    """Of a run that somebody gave such evidence or facts the rest stays, and no run takes any more of it."""
+    run = "INSERT INTO byokeep.procedure_run (id, procedure, object_id, asked_by, started_by, evidence, facts) SELECT"
+    four = ", ".join(["gen_random_uuid()", "'x'", *["gen_random_uuid()"] * 3])
+    evidence, facts = '{"write": 1e300, "seen": 0.5, "done": 7}', '{"version": -1e300, "provider": "openai", "ok": true}'
+    postgres.sql(f"ALTER TABLE byokeep.procedure_run DROP CONSTRAINT procedure_run_numbers_ck; {run} {four},"
+                 f" '{evidence}', '{facts}'; {run} {four}, '{{\"write\": 3}}', '{{\"version\": 2}}'")  # fmt: skip
+    postgres.sql(migrations.script("versions/r0032_whole_numbers.sql"))
+    left = postgres.sql("SELECT evidence, facts FROM byokeep.procedure_run ORDER BY 1")
+    assert left.splitlines() == ['{"done": 7}|{"ok": true, "provider": "openai"}', '{"write": 3}|{"version": 2}']
+
+
 def test_postgres_migrated_by_a_later_release_is_refused(postgres: FreshDatabase) -> None:
     """A database that a later release migrated is left alone, with a code that says so."""
     postgres.sql("UPDATE byokeep.alembic_version SET version_num = '9999'")
