@@ -396,3 +396,44 @@ async def test_a_machine_has_no_password_and_one_role(desk: Desk) -> None:
     )
     assert (status, reply["code"]) == (422, "unknown_client")
     assert desk.sql("SELECT count(*) FROM byokeep.subject WHERE name = 'Two'") == "0"
+
+
+async def test_an_auditor_of_some_clients_sees_nobody_and_no_client_of_others(desk: Desk) -> None:
+    """Who shares a client, or has all of them, is listed, with these clients alone; everybody else is like nobody. What
+    goes over every client, and the requests about people, are refused; an auditor of all clients gets all of it."""
+    stand = desk.stand
+    mine, other = await stand.client(), await stand.client()
+    auditor = stand.subject("auditor", "narrow", clients=(mine,))
+    both = stand.subject("operator", "both", clients=(mine, other))
+    foreign = stand.subject("operator", "foreign", clients=(other,))
+    runner = stand.subject("runner", "machine", clients=(other,))
+    status, found = await desk.call("GET", "/v1/operators", auditor)
+    listed = {one["id"]: one for one in found["operators"]}
+    assert status == 200
+    assert not {str(foreign.id), str(runner.id)} & set(listed)
+    assert listed[str(both.id)]["clients"] == listed[str(auditor.id)]["clients"] == [str(mine)]
+    assert str(stand.people["admin"].id) in listed
+    assert str(other) not in str(found)
+    for one, room, status in (
+        (both, "operators", 200), (auditor, "operators", 200), (foreign, "operators", 404), (runner, "machines", 404),
+        (Person(uuid4(), ""), "operators", 404),
+    ):  # fmt: skip
+        assert (await desk.call("GET", f"/v1/{room}/{one.id}/tokens", auditor))[0] == status, one
+    for name, there in (("both", True), ("foreign", False), ("machine", False)):
+        text = desk.sql(f"SELECT name FROM byokeep.subject WHERE name LIKE '{name} %'")
+        body = {"kinds": ["operator", "machine"], "name": text}
+        status, named = await desk.call("POST", "/v1/names/find", auditor, body)
+        assert (status, text in str(named)) == (200, there)
+        assert text in str(await desk.call("POST", "/v1/names/find", "auditor", body))
+    runs: tuple[tuple[str, str, Any], ...] = (
+        ("POST", "/v1/audit/verify", None), ("POST", "/v1/audit/reconcile", {"minutes": 1}),
+        ("POST", "/v1/audit/checkpoint", None), ("GET", "/v1/approvals", None),
+    )  # fmt: skip
+    for method, path, body in runs:
+        status, reply = await desk.call(method, path, auditor, body)
+        assert (status, reply["code"]) == (403, "not_permitted"), path
+        assert (await desk.call(method, path, "auditor", body))[0] == 200, path
+    everybody = (await desk.call("GET", "/v1/operators", "auditor"))[1]["operators"]
+    assert {str(one.id) for one in (both, foreign, runner, auditor)} <= {one["id"] for one in everybody}
+    narrow_admin = stand.subject("admin", "narrow admin", clients=(mine,))
+    assert len((await desk.call("GET", "/v1/operators", narrow_admin))[1]["operators"]) == len(everybody) + 1

@@ -44,7 +44,7 @@ from byokeep.core.checkpoint import (
 from byokeep.core.errors import Integrity, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor
-from byokeep.core.policy import Verb, authorise
+from byokeep.core.policy import Verb, authorise_every_client
 from byokeep.kernel.alarm import raise_alert, unblocked
 from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.ports import Tx
@@ -95,7 +95,7 @@ async def checkpoint(app: BrokerApp, actor: Actor | None = None) -> Signed:
         Unavailable: Signer, database or checkpoint directory; the next run goes on from there.
     """
     by = actor or app.system()
-    authorise(by, Verb.AUDIT_RUN)
+    authorise_every_client(by, Verb.AUDIT_RUN)
     try:
         while True:
             signed, caught_up = await _next_epoch(app, by)
@@ -372,7 +372,7 @@ async def verify(app: BrokerApp, actor: Actor) -> LogReport:
         Integrity: The first thing that does not hold, with chain and sequence number; an alert is open.
         Unavailable: ``nothing_published`` - there is no checkpoint yet; or a part could not be read.
     """
-    authorise(actor, Verb.AUDIT_RUN)
+    authorise_every_client(actor, Verb.AUDIT_RUN)
     try:
         report = await _verify(app)
     except Integrity as error:

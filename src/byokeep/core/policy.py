@@ -149,6 +149,17 @@ def authorise(actor: Actor, verb: Verb, *, client_id: UUID | None = None) -> Non
         raise NotFound("not_found")
 
 
+def authorise_every_client(actor: Actor, verb: Verb) -> None:
+    """Let a verb pass that goes over every client's records at once.
+
+    Raises:
+        Denied: ``not_permitted``, also for somebody who is assigned to some clients.
+    """
+    authorise(actor, verb)
+    if actor.clients is not None:
+        raise Denied("not_permitted", next_step="It goes over every client: somebody assigned to all of them runs it.")
+
+
 def check_roles(roles: frozenset[Role], *, machine: bool) -> None:
     """Accept a set of roles for one identity.
 

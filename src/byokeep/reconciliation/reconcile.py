@@ -34,7 +34,7 @@ from uuid import UUID
 from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
-from byokeep.core.policy import Verb, authorise
+from byokeep.core.policy import Verb, authorise_every_client
 from byokeep.core.secret import Secret
 from byokeep.jobs.lease import claims, told
 from byokeep.jobs.switches import engage
@@ -266,7 +266,7 @@ async def reconcile(app: BrokerApp, actor: Actor, *, since: datetime, own: Recon
         Denied: Not the actor's to run.
         Unavailable: The database could not be read, or the result could not be recorded.
     """
-    authorise(actor, Verb.AUDIT_RUN)
+    authorise_every_client(actor, Verb.AUDIT_RUN)
     end, done = app.clock.now() - SETTLE, None
     moved = await look_for_unrecorded(app, end)  # first: it needs no store, and closes the gate
     while True:

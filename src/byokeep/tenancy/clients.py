@@ -24,7 +24,7 @@ from uuid import UUID
 from byokeep.core.errors import Conflict, NotFound, Rejected
 from byokeep.core.events import EventName
 from byokeep.core.identity import reads_alike
-from byokeep.core.model import Actor, Client, ClientId, ClientState, Risk
+from byokeep.core.model import Actor, Client, ClientId, ClientState, Risk, Role
 from byokeep.core.plain_text import check_name, check_not_reserved
 from byokeep.core.policy import Verb
 from byokeep.kernel.alarm import unblocked
@@ -172,7 +172,12 @@ async def names_of(app: App, actor: Actor, wanted: Iterable[UUID]) -> dict[UUID,
     """
     async with command(app, actor, Verb.CLIENT_READ) as tx:
         kinds = [kind for kind, verb in KINDS.items() if kind in _BY_ID or actor.roles & verb.roles]
-        asked = {"wanted": sorted(set(wanted), key=str), "kinds": ["installation", *kinds], "begins": "-"}
+        asked = {
+            "wanted": sorted(set(wanted), key=str),
+            "kinds": ["installation", *kinds],
+            "begins": "-",
+            "people": None,
+        }
         asked |= {"clients": scope_of(actor), "limit": _MOST_NAMES}
         return {one.id: one.name for one in await tx.all(Named, "names_known", **asked)}
 
@@ -194,7 +199,9 @@ async def find_named(app: App, actor: Actor, kinds: Sequence[str], name: str) ->
         await permit(app, actor, KINDS[kind])
     begins = name if _SHORT_ID.match(name) else "-"
     async with app.db.begin(every_client=True) as tx:
-        asked = {"wanted": None, "kinds": list(kinds), "begins": begins, "clients": scope_of(actor)}
+        scope = scope_of(actor)
+        asked = {"wanted": None, "kinds": list(kinds), "begins": begins, "clients": scope}
+        asked["people"] = None if Role.ADMIN in actor.roles else scope
         every = await tx.all(Named, "names_known", **asked, limit=_MOST_NAMES)
     spelt = _spelt(name)
     same = [one for one in every if one.kind == "job" or _spelt(one.name) == spelt]

@@ -23,7 +23,7 @@ from byokeep.core.errors import Conflict, Denied, NotFound, Rejected
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.plain_text import check_name, check_not_reserved
-from byokeep.core.policy import Verb, check_roles
+from byokeep.core.policy import Verb, authorise_every_client, check_roles
 from byokeep.core.secret import Secret
 from byokeep.kernel import approvals
 from byokeep.kernel.alarm import unblocked
@@ -130,13 +130,14 @@ async def create_subject(
 
 
 async def list_subjects(app: WebApp, actor: Actor) -> list[Subject]:
-    """Return everybody.
+    """Return everybody whom the actor may see, as :func:`byokeep.tenancy.tokens.seen_by` says.
 
     Raises:
         Denied: ``not_permitted``.
     """
     async with command(app, actor, Verb.SUBJECT_READ) as tx:
-        return await tx.all(Subject, "subjects_list", limit=MAX_ROWS)
+        every = await tx.all(Subject, "subjects_list", limit=MAX_ROWS)
+    return [seen for one in every if (seen := tokens.seen_by(actor, one)) is not None]
 
 
 async def change_subject(
@@ -206,9 +207,11 @@ async def list_approvals(app: BrokerApp, actor: Actor) -> list[Approval]:
     """Return the requests that wait for a second admin.
 
     Raises:
-        Denied: ``not_permitted``.
+        Denied: ``not_permitted``, also for an auditor of some clients: they name people and clients of all.
     """
     async with command(app, actor, Verb.SUBJECT_READ) as tx:
+        if Role.ADMIN not in actor.roles:
+            authorise_every_client(actor, Verb.SUBJECT_READ)
         return await approvals.waiting(tx, *approvals.OF_PEOPLE)
 
 

@@ -302,13 +302,28 @@ async def tell_of_stopped(tx: Tx, app: BrokerApp, actor: Actor, admin: UUID) -> 
     await open_alert(tx, app, actor, reason="admin_stopped", object_id=admin, key=key)
 
 
+def seen_by(actor: Actor, one: Subject) -> Subject | None:
+    """Return what an actor may see of somebody.
+
+    Whoever is assigned to some clients, and makes no people, sees who shares one of them, and no client but these.
+    """
+    if actor.clients is None or Role.ADMIN in actor.roles or one.id == actor.id:
+        return one
+    shared = one.clients & actor.clients
+    return replace(one, clients=shared) if shared or one.all_clients else None
+
+
 async def list_tokens(app: WebApp, actor: Actor, subject_id: UUID) -> list[SubjectToken]:
     """Return a subject's live tokens, without the tokens.
 
     Raises:
         Denied: ``not_permitted``.
+        NotFound: ``not_found``: somebody whom the actor does not see, or nobody.
     """
     async with command(app, actor, Verb.SUBJECT_READ) as tx:
+        subject = await tx.maybe(Subject, "subject_get", id=subject_id)
+        if actor.clients is not None and (subject is None or seen_by(actor, subject) is None):
+            raise NotFound("not_found")
         return await tx.all(SubjectToken, "tokens_list", subject_id=subject_id, limit=MAX_ROWS)
 
 

@@ -3,13 +3,15 @@
 -- name: names_known
 -- Every name within the caller's clients, of some ids or of some kinds. A key is named by client and provider, an account
 -- by client, platform and account; so is each profile of the account. A job has no name but its id. Live = what a name
--- means where it once meant another.
+-- means where it once meant another. People: those assigned to one of some clients, or all.
 SELECT named.id, named.kind, named.name, named.live
   FROM (
     SELECT i.id, 'installation' AS kind, 'byokeep' AS name, true AS live, NULL::uuid AS client_id
       FROM byokeep.installation i
     UNION ALL
     SELECT s.id, s.kind, s.name, true, NULL FROM byokeep.subject s
+     WHERE CAST(:people AS uuid[]) IS NULL OR s.all_clients OR EXISTS (
+           SELECT FROM byokeep.subject_client o WHERE o.subject_id = s.id AND o.client_id = ANY (CAST(:people AS uuid[])))
     UNION ALL
     SELECT c.id, 'client', c.name, true, c.id FROM byokeep.client c
     UNION ALL
