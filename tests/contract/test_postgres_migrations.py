@@ -197,10 +197,11 @@ def test_postgres_a_number_that_no_reader_takes_goes_from_a_run(postgres: FreshD
     """Of a run that somebody gave such evidence or facts the rest stays, and no run takes any more of it."""
     run = "INSERT INTO byokeep.procedure_run (id, procedure, object_id, asked_by, started_by, evidence, facts) SELECT"
     four = ", ".join(["gen_random_uuid()", "'x'", *["gen_random_uuid()"] * 3])
-    evidence, facts = '{"write": 1e300, "seen": 0.5, "done": 7}', '{"version": -1e300, "provider": "openai", "ok": true}'
+    evidence = '{"write": 1e300, "seen": 0.5, "done": 7}'
+    facts = '{"version": -1e300, "provider": "openai", "ok": true}'
     postgres.sql(f"ALTER TABLE byokeep.procedure_run DROP CONSTRAINT procedure_run_numbers_ck; {run} {four},"
                  f" '{evidence}', '{facts}'; {run} {four}, '{{\"write\": 3}}', '{{\"version\": 2}}'")  # fmt: skip
-    postgres.sql(migrations.script("versions/r0032_whole_numbers.sql"))
+    postgres.sql(migrations.script("versions/r0035_whole_numbers.sql"))
     left = postgres.sql("SELECT evidence, facts FROM byokeep.procedure_run ORDER BY 1")
     assert left.splitlines() == ['{"done": 7}|{"ok": true, "provider": "openai"}', '{"write": 3}|{"version": 2}']
 
