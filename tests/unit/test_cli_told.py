@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -225,6 +226,28 @@ def test_a_key_whose_provider_limits_calls_is_waited_for_aloud(
     assert json.loads(shown.out)["state"] == "complete"
 
 
+@pytest.mark.parametrize(("words", "code"), [(["add", ID, "openai"], 7), (["verify", ID], 4)])
+def test_a_key_that_is_stored_and_not_verified_is_told_from_nothing_done(
+    words: list[str], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under an engaged kill switch a new key is kept: 7; a verification that decides nothing is 4. What the switch
+    means for the key in use is said once."""
+    failed = {"state": "failed", "reason": "switch_closed", "next_step": "Verify it later.", "id": ID, "ref": ID,
+              "version": 2, "client_id": ID, "provider": "openai", "missing": []}  # fmt: skip
+    ref = {"verification": "verified", "version": 1, "state": "active", "candidate": 2}
+    replies = {"value": {"version": 2, "sop": ID, "serves": 1, "rotation": ID}, "verify": {"sop": ID},
+               "switches": {"switches": [{"closed": True, "scope": "global"}]}}  # fmt: skip
+
+    async def call(_: str, path: str, **__: Any) -> Any:
+        return dict(failed if "/sops/" in path else replies.get(path.rpartition("/")[2], ref))
+
+    for where in ("key", "api"):
+        monkeypatch.setattr(f"byokeep.cli.{where}.call", call)
+    monkeypatch.setattr("byokeep.cli.key.read_secret", lambda **_: Secret(b"sk-x"))
+    assert run(["key", *words]) == code
+    assert capsys.readouterr().err.count("A kill switch is engaged") == 1
+
+
 @pytest.mark.parametrize(("name", "kind"), KINDS.items())
 def test_no_error_repeats_itself(name: str, kind: type[ByokeepError], capsys: pytest.CaptureFixture[str]) -> None:
     """A code that is the name of its kind is not said twice; any other stands behind the kind."""
@@ -327,16 +350,19 @@ def test_a_person_is_disabled_by_name_or_id_and_the_way_back_is_told(
     people = [{"id": ID, "name": "maria", "kind": "operator"}, {"id": "1", "name": "both", "kind": "operator"},
               {"id": "2", "name": "both", "kind": "machine"}]  # fmt: skip
 
-    async def call(method: str, path: str, **_: Any) -> Any:
+    async def call(method: str, path: str, body: Any = None, **_: Any) -> Any:
         asked.append(f"{method} {path}")
-        return {"operators": people} if method == "GET" else {"id": ID, "name": "maria", "state": "disabled"}
+        found = [one for one in people if one["name"] == body.get("name")]
+        return {"found": found, "near": []} if method == "POST" else {"id": ID, "name": "maria", "state": "disabled"}
 
-    monkeypatch.setattr("byokeep.cli.operator.call", call)
+    monkeypatch.delitem(sys.modules, "pydantic", raising=False)  # a command's own process does not have it
+    for module in ("operator", "names"):
+        monkeypatch.setattr(f"byokeep.cli.{module}.call", call)
     assert run(["operator", "change", name, "--state", "disabled"]) == 0
     assert asked[-1] == f"PATCH /v1/operators/{ID}"
     assert f"byokeep operator change {ID} --state active" in capsys.readouterr().err.replace("\\\n", "")
     assert run(["operator", "change", "both", "--state", "disabled"]) == 2
-    assert asked[-1] == "GET /v1/operators"
+    assert asked[-1] == "POST /v1/names/find"
 
 
 @pytest.mark.parametrize(("scope", "stopped"), [("global", True), (f"client:{ID}", True), ("client:other", False)])

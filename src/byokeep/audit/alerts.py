@@ -122,7 +122,7 @@ async def close_alert(app: App, actor: Actor, alert_id: UUID) -> Alert:
         _check_role(actor)
         alert = await _mine(tx, actor, alert_id)
         if await _own(tx, actor, alert):
-            step = "It is about you or what you did, or your approvals are held: another admin closes it."
+            step = "It is about you or what you did, or your approvals are held: another operator or admin closes it."
             raise Denied("same_person", next_step=step)
         if (closed := await _close(tx, actor, alert)) is None:
             raise Conflict("alert_closed", next_step="Nothing to do.", alert=alert_id)

@@ -139,5 +139,5 @@ def close(
         return
     tell(reply["alerts"], title="Closed", columns=_COLUMNS)
     if reply["left"]:
-        why = "they are about you or what you did, so another admin closes them, or were too many for one call"
+        why = "another operator or admin closes those about you or what you did, or there were too many for one call"
         say(f"{reply['left']} that fit are open still: {why}.")

@@ -109,6 +109,8 @@ def _check(command: Sequence[str], secrets: Sequence[str]) -> None:
                 "secret_not_declared", provider=provider,
                 next_step=f"The command asks for {{{provider}}}: add --secret {provider}, or leave it out.",
             )  # fmt: skip
+    if Path(command[0]).is_dir():
+        raise Rejected("command_not_found", next_step="The command is a directory: name a program. No job was opened.")
     if "{" not in command[0] and shutil.which(command[0]) is None:
         raise Rejected("command_not_found", next_step="Check the command's name, PATH and mode. No job was opened.")
 

@@ -18,7 +18,7 @@ from byokeep.cli.terminal import again, busy, clean, err, fitted, say, session, 
 from byokeep.cli.times import moment
 from byokeep.cli.usage import used
 from byokeep.core import next_steps
-from byokeep.core.errors import ByokeepError, Integrity, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Integrity, Pending, Rejected, Unavailable
 
 app: Final = App(name="key")
 _COLUMNS: Final = ("id", "provider", "version", "candidate", "state", "verification", "risk", "rotation_due_at")
@@ -46,6 +46,8 @@ def add(
     Beside a key that serves, this begins a rotation (`byokeep rotate`): the key in use goes on serving until the new
     one is proved and cut over to. A typo, or a provider that cannot be asked, takes nothing out of service.
 
+    Exit codes: 0 verified, 2 refused by us or the provider, 7 stored, and nobody could tell yet if it is good.
+
     Example: byokeep key add $CLIENT openai < key.txt
 
     Example: byokeep key add $CLIENT anthropic --risk high
@@ -67,10 +69,12 @@ def add(
         stored = run(call("PUT", f"/v1/clients/{client}/providers/{provider}/value", raw=value, params=params))
     value.wipe()
     say(f"Stored as version {stored['version']}; procedure {stored['sop']}.")
+    serving = ""
     if stored["serves"]:
         say(f"There is a key already: this begins rotation {stored['rotation']}.")
-        say(_serving(client, stored["serves"], "goes on serving until the new one is proved and cut over to."))
-    return _finish(str(stored["sop"]), wait=wait, rotation=stored["rotation"])
+        serving = _serving(client, stored["serves"], "goes on serving until the new one is proved and cut over to.")
+        say(serving)
+    return _finish(str(stored["sop"]), wait=wait, rotation=stored["rotation"], told=serving, undecided=Pending)
 
 
 @app.command
@@ -111,7 +115,9 @@ def verify(ref: Key, *, wait: bool = True) -> int:
     return _finish(str(run(call("POST", f"/v1/refs/{ref}/verify"))["sop"]), wait=wait)
 
 
-def _finish(sop: str, *, wait: bool, rotation: str | None = None) -> int:
+def _finish(
+    sop: str, *, wait: bool, rotation: str | None = None, told: str = "", undecided: type[ByokeepError] = Unavailable
+) -> int:
     result = run(wait_for(sop)) if wait else run(call("GET", f"/v1/sops/{sop}"))
     state, step = result["state"], result.get("next_step", "")
     shown = result if session().as_json else {name: result[name] for name in _SHOWN if result.get(name)}
@@ -125,20 +131,26 @@ def _finish(sop: str, *, wait: bool, rotation: str | None = None) -> int:
     if not session().as_json:
         err.print(Text.assemble(("not complete: ", "bold red"), clean(result["reason"] or state)), soft_wrap=True)
         err.print(Text(fitted(step)), soft_wrap=True)
-    say(onward(result))
+    say(onward(result, told=told))
     bad = result.get("refused", result.get("verification") in ("failed", "quarantined"))
-    return Rejected.exit_code if bad else Unavailable.exit_code
+    return Rejected.exit_code if bad else undecided.exit_code
 
 
-def onward(result: Mapping[str, Any], *, own_token: bool = True) -> str:
-    """Return what comes after a run that did not become complete, with its commands; ``own_token`` as :func:`again`."""
+def onward(result: Mapping[str, Any], *, own_token: bool = True, told: str = "") -> str:
+    """Return what comes after a run that did not become complete, with its commands.
+
+    Args:
+        result: The run.
+        own_token: As :func:`again`.
+        told: What was said of the version in use already; it is not said twice.
+    """
     client, ref = result["client_id"], result["ref"]
     add = again(f"key add {client} {result['provider']}", own_token=own_token)
     check = again(f"key verify {ref}", own_token=own_token)
     if serves := result.get("serves"):
         step = f"once that is done: {check}" if not result.get("refused") else f"with another one: {add} < key.txt"
         said = _serving(client, serves, "goes on serving; nothing was taken out of service.")
-        return f"{said} Next, {step}"
+        return f"Next, {step}" if said == told else f"{said} Next, {step}"
     if result["reason"] == "leaked":
         steps = (
             again(f"kill on --client {client} --reason suspected_leak", own_token=own_token),

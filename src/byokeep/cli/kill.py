@@ -1,4 +1,4 @@
-"""``byokeep kill``: the kill switch. One person closes it; two open it."""
+"""``byokeep kill``: the kill switch. One person engages it; two release it."""
 
 from __future__ import annotations
 
@@ -156,5 +156,6 @@ def status() -> None:
     Example: byokeep kill status
     """
     found: Any = run(call_kill("GET", "/v1/switches"))
-    columns = ("scope", "closed", "reason", "at", "by", "store_cut_off")
-    tell_all(found, Listing(found["switches"], "Switches", columns), waiting(found["requests"], "kill approve"))
+    rows = [one | {"state": "engaged" if one["closed"] else "released"} for one in found["switches"]]
+    columns = ("scope", "state", "reason", "at", "by", "store_cut_off")
+    tell_all(found, Listing(rows, "Switches", columns), waiting(found["requests"], "kill approve"))

@@ -43,7 +43,8 @@ app: Final = App(
     Start with `byokeep demo`, or `byokeep up` and then `byokeep operator --help`.
 
     Exit codes: 0 done, 1 found (`leaks`, `alert list`), 2 rejected input, 3 denied, 4 unavailable (nothing was done),
-    5 integrity, 6 conflict, 7 pending: it holds, and a part follows by itself (`kill on` while the store is down).
+    5 integrity, 6 conflict, 7 pending: it holds, and a part is still to follow (`kill on` while the store is down,
+    `key add` of a key that nobody could verify yet).
     """,
 )
 # Each is imported when it is called: a list of commands, a server or a short command loads none of the others.

@@ -174,7 +174,7 @@ def demo(*, keep: Path | None = None) -> int:
     Args:
         keep: Keep the state in this new directory instead of a temporary one.
     """
-    _say("byokeep demo: a stack of its own is started, tried and removed, in about a minute")
+    _say("byokeep demo: a stack of its own is started, tried and removed, in about two minutes")
     return int(run(load("byokeep.demo").run(keep=keep, as_json=session().as_json)))
 
 

@@ -265,9 +265,9 @@ def _block(row: Json, columns: Sequence[str]) -> None:
 
 def _style(value: object) -> str:
     match value:
-        case "ok" | "verified" | "active" | "complete" | "pass" | "match" | "open" | "healthy" | "clean":
+        case "ok" | "verified" | "active" | "complete" | "pass" | "match" | "open" | "healthy" | "clean" | "released":
             return "green"
-        case "failed" | "quarantined" | "mismatch" | "killed" | "critical" | "unhealthy" | "findings":
+        case "failed" | "engaged" | "quarantined" | "mismatch" | "killed" | "critical" | "unhealthy" | "findings":
             return "red"
         case "pending" | "running" | "unknown" | "enrolling" | "warning" | "suspended" | "incomplete":
             return "yellow"

@@ -248,7 +248,8 @@ def parse_keys(text: str) -> PublicKeys:
             else:
                 raise ValueError("neither")
         except (ValueError, Rejected):
-            raise Rejected("bad_key_file", next_step="Give what `byokeep audit keys` prints.", line=number) from None
+            step = "Give the file that `byokeep audit keys` wrote."
+            raise Rejected("bad_key_file", next_step=step, line=number) from None
     return PublicKeys(log=tuple(log), evidence=evidence)
 
 

@@ -322,7 +322,7 @@ async def request_open(app: BrokerApp, actor: Actor, scope: Scope, reason: str) 
         if switch is None and scope.client_id is not None:
             await tx.one(UUID, "switch_client_known", client_id=scope.client_id)
         if switch is None or not switch.closed:
-            raise Conflict("switch_not_closed", next_step="This switch is open already; there is nothing to do.")
+            raise Conflict("switch_not_closed", next_step="This switch is released already; there is nothing to do.")
         check_reason(reason, example="incident_over")
         request = await approvals.ask(
             tx, app, actor.id, action=approvals.RELEASE_SWITCH, scope=scope.name, epoch=switch.epoch, reason=reason,
