@@ -229,3 +229,23 @@ async def test_jobs_are_listed_with_names(world: World, shell: Shell, client: st
     assert marked.code == 0
     refused = await shell.run(*run(client, "true"))
     assert (refused.code, "credential_not_usable" in refused.err, "key list" in refused.err) == (3, True, True)
+
+
+async def test_what_used_a_key_is_told_by_its_name(world: World, shell: Shell, client: str, key: bytes) -> None:
+    """A job for a client by name; then who used the key, how often, and that its calls are unknown, not zero."""
+    name = await world.sql(f"SELECT name FROM byokeep.client WHERE id = '{client}'")  # noqa: S608
+    operator = world.token_file("operator")
+    ran = await shell.run(*run(name, sys.executable, "-c", "pass"), BYOKEEP_TOKEN_FILE=str(operator))
+    assert ran.code == 0, ran.said
+    job = re.search(r"job ([0-9a-f-]{36})", ran.err)
+    assert job is not None
+    used = await shell.run("key", "used", f"{name}/openai", "--since", "1h", token=operator)
+    assert (used.code, "read 1 times" in used.out, job[1] in used.out) == (0, True, True), used.said
+    assert "the runner never said how many calls it made" in used.err
+    history = await shell.run("key", "history", f"{name}/openai", token=operator)
+    assert (history.code, "local-runner" in history.out, "key.verified" in history.out) == (0, True, True), history.said
+    counted = await shell.run("usage", "--client", name, token=operator)
+    assert (counted.code, counted.out.split()[-4:]) == (0, ["1", "0", "?", "?"]), counted.said
+    shown = await shell.run("job", "show", job[1][:8], "--json", token=operator)
+    assert shown.document["id"] == job[1], shown.said
+    assert key not in (used.out + history.out + counted.out).encode()

@@ -69,7 +69,7 @@ def run_(
     """
     command = session().rest
     if "token-file" in session().given:
-        say("--token-file is not used here: a job runs with the tokens of its dispatcher and runner.")
+        say("--token-file is not used here but to find names: a job runs with the tokens of its dispatcher and runner.")
     _check_names(secret)
     if not command:
         raise Rejected("no_command", next_step="Put the command after --, e.g. `-- python post.py`.")
