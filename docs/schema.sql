@@ -430,6 +430,8 @@ CREATE TABLE byokeep.lease_calls (
     client_id uuid NOT NULL,
     lease_id uuid NOT NULL,
     count integer NOT NULL,
+    -- How many of these had not been told of when the number was said.
+    missing integer NOT NULL,
     told_at timestamp with time zone NOT NULL DEFAULT now(),
     CONSTRAINT lease_calls_client_id_lease_id_fk FOREIGN KEY (client_id, lease_id) REFERENCES byokeep.lease(client_id, id),
     CONSTRAINT lease_calls_count_ck CHECK (((count >= 0) AND (count <= 1000000))),

@@ -20,7 +20,10 @@ SELECT l.job_id, l.runner_id, l.secrets,
   FROM byokeep.lease l WHERE l.client_id = :client_id AND l.id = :lease_id;
 
 -- name: calls_done
-INSERT INTO byokeep.lease_calls (client_id, lease_id, count) VALUES (:client_id, :lease_id, :count)
+INSERT INTO byokeep.lease_calls (client_id, lease_id, count, missing)
+SELECT :client_id, :lease_id, told.count, abs(told.count - (SELECT count(*) FROM byokeep.tool_call c
+                                               WHERE c.client_id = :client_id AND c.lease_id = :lease_id))
+  FROM (SELECT CAST(:count AS integer) AS count) AS told
 ON CONFLICT DO NOTHING
 RETURNING lease_id;
 
@@ -59,8 +62,7 @@ SELECT l.client_id, l.id AS lease_id, l.job_id, secret.provider, l.issued_at AS 
    AND least(l.expires_at, j.closed_at, clock_timestamp()) >= :since
    AND (CAST(:ids AS uuid[]) IS NULL OR l.client_id = ANY (CAST(:ids AS uuid[])))
    AND CAST(:provider AS text) IN ('', secret.provider)
-   AND d.count IS DISTINCT FROM (SELECT count(*) FROM byokeep.tool_call c
-                                  WHERE c.client_id = l.client_id AND c.lease_id = l.id)
+   AND d.missing IS DISTINCT FROM 0
  ORDER BY l.issued_at DESC LIMIT :limit;
 
 -- name: usage_unseen
@@ -88,14 +90,18 @@ SELECT u.client_id, u.provider, date_trunc('hour', u.at) AS hour,
 -- they usually lie from it (median of the distances). A day counts from the first use on, only if the installation is known
 -- to have run in that hour, and for calls only if some were told of or there was no lease: what is not known is no zero.
 WITH days AS MATERIALIZED (
-    SELECT n, CAST(:hour AS timestamptz) - n * interval '1 day' AS hour FROM generate_series(0, CAST(:days AS integer)) AS n
+    SELECT n, CAST(:hour AS timestamptz) - n * interval '1 day' AS hour,
+           CAST(:hour AS timestamptz) - n * interval '1 day' + interval '1 hour' AS ends FROM generate_series(0, CAST(:days AS integer)) AS n
      WHERE EXISTS (SELECT FROM byokeep.audit_epoch e
                     WHERE e.at >= CAST(:hour AS timestamptz) - n * interval '1 day'
                       AND e.at < CAST(:hour AS timestamptz) - n * interval '1 day' + interval '1 hour')
 ), used AS MATERIALIZED (
     SELECT d.n, u.client_id, u.provider, what.measure, count(*) AS number
       FROM days d
-      JOIN byokeep.usage u ON u.at >= d.hour AND u.at < d.hour + interval '1 hour' AND u.what <> 'custody'
+     -- OFFSET 0: each hour by the indexes of its tables, never all of them against all hours.
+     CROSS JOIN LATERAL (SELECT w.client_id, w.provider, w.what, w.outcome FROM byokeep.usage w
+                          WHERE w.at >= d.hour AND w.at < d.ends AND w.what <> 'custody'
+                         OFFSET 0) AS u
      CROSS JOIN LATERAL (SELECT u.what || 's' AS measure
                          UNION ALL SELECT 'calls_failed' WHERE u.what = 'call' AND u.outcome <> 'ok') AS what
      GROUP BY 1, 2, 3, 4

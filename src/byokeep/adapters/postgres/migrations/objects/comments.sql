@@ -3,6 +3,7 @@
 COMMENT ON VIEW byokeep.usage IS 'Uses of credentials: leases, permits, and calls that runners told of.';
 COMMENT ON TABLE byokeep.tool_call IS 'A call that a job made with a credential, as its runner told; kept for 35 days.';
 COMMENT ON COLUMN byokeep.tool_call.args_digest IS 'Keyed digest of the arguments: equal ones can be told, none read.';
+COMMENT ON COLUMN byokeep.lease_calls.missing IS 'How many of these had not been told of when the number was said.';
 COMMENT ON TABLE byokeep.lease_calls IS 'How many calls a holder says it made under a lease; without a row: unknown.';
 
 COMMENT ON TABLE byokeep.account_grant IS

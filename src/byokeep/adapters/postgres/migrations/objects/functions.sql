@@ -117,9 +117,12 @@ SELECT l.client_id, secret.provider, l.issued_at AS at, CASE l.kind WHEN 'use' T
   FROM byokeep.lease l CROSS JOIN unnest(l.secrets) AS secret (provider)
  WHERE l.kind IN ('use', 'custody')
 UNION ALL
-SELECT p.client_id, p.platform, p.issued_at, 'permit', p.id, p.job_id, p.lease_id, l.runner_id, p.effect,
+SELECT p.client_id, p.platform, p.issued_at, 'permit', p.id, p.job_id, p.lease_id,
+       (SELECT l.runner_id FROM byokeep.lease l WHERE l.client_id = p.client_id AND l.id = p.lease_id), p.effect,
        CASE p.state WHEN 'done' THEN 'ok' WHEN 'failed' THEN 'failed' ELSE 'unknown' END, NULL
-  FROM byokeep.permit p JOIN byokeep.lease l ON l.client_id = p.client_id AND l.id = p.lease_id
+  FROM byokeep.permit p
 UNION ALL
-SELECT c.client_id, c.provider, c.at, 'call', c.id, c.job_id, c.lease_id, l.runner_id, c.tool, c.outcome, c.args_digest
-  FROM byokeep.tool_call c JOIN byokeep.lease l ON l.client_id = c.client_id AND l.id = c.lease_id;
+SELECT c.client_id, c.provider, c.at, 'call', c.id, c.job_id, c.lease_id,
+       (SELECT l.runner_id FROM byokeep.lease l WHERE l.client_id = c.client_id AND l.id = c.lease_id), c.tool, c.outcome,
+       c.args_digest
+  FROM byokeep.tool_call c;

@@ -27,6 +27,7 @@ CREATE TABLE byokeep.lease_calls (
     client_id UUID NOT NULL,
     lease_id UUID NOT NULL,
     count INTEGER NOT NULL,
+    missing INTEGER NOT NULL,
     told_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT lease_calls_pk PRIMARY KEY (client_id, lease_id),
     CONSTRAINT lease_calls_client_id_lease_id_fk FOREIGN KEY (client_id, lease_id)
