@@ -109,15 +109,15 @@ ACCOUNT = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
 
 @pytest.mark.parametrize("part", SecretPart)
 def test_a_part_is_a_clients_webhook_or_one_accounts(part: SecretPart) -> None:
-    """The webhook's secret has no account, every other part has one; what is put together is read back."""
+    """The webhook's secret and the administrator's key have no account, every other part has one; all is read back."""
     client = ClientId(UUID(CLIENT))
-    fits, misfits = (None, ACCOUNT) if part is SecretPart.WEBHOOK else (ACCOUNT, None)
+    fits, misfits = (None, ACCOUNT) if part in (SecretPart.WEBHOOK, SecretPart.ADMIN) else (ACCOUNT, None)
     ref = SecretRef(client, Provider.X, part, fits)
     below = part.value if fits is None else f"accounts/{ACCOUNT}/{part}"
     assert str(ref) == f"vault://kv/clients/{CLIENT}/providers/x/{below}"
     assert parse(str(ref)) == ref
     for account, named in ((misfits, part), (ACCOUNT, None)):
-        with pytest.raises(ValueError, match=r"^every part but the webhook's is one account's$"):
+        with pytest.raises(ValueError, match=r"^every other part is one account's$"):
             SecretRef(client, Provider.X, named, account)
 
 

@@ -118,7 +118,7 @@ async def store_secret(
     try:
         await permit(app, actor, Verb.KEY_WRITE, client_id=client_id)
         await require_recorded(app)
-        stored = _STORED[part]
+        stored = EventName.KEY_ADMIN_STORED if part is SecretPart.ADMIN else EventName.WEBHOOK_STORED
         async with recorded(app, actor, Verb.KEY_WRITE, client_id=client_id, refused_as=stored, on_client=True):
             place = _place(app, client_id, provider, part)
             if not _PLACE.match(provider_place):
