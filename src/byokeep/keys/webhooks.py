@@ -169,7 +169,7 @@ async def retire(
         place = _place(app, client_id, provider)
         check_reason(reason, example="secret_replaced")
         await tx.all(None, "ref_lock", client_id=client_id, provider=place.provider.value)
-        live = await tx.maybe(secret_from, "webhook_live", client_id=client_id, provider=place.provider.value)
+        live = await tx.maybe(secret_from, "webhook_live", **_at(place))
         if live is None or (previous_only and live.previous_version is None):
             raise NotFound("not_found", next_step="See `byokeep account webhook list`.")
         ended = live.previous_version if previous_only else live.ref.version
