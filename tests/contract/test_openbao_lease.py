@@ -16,9 +16,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from byokeep.adapters.openbao import provisioning
 from byokeep.adapters.openbao.embedded import bring_up
 from byokeep.adapters.openbao.ports import EntityCutoff, TransitSigner
-from byokeep.adapters.openbao.provisioning import provision, rotate_leases
+from byokeep.adapters.openbao.provisioning import provision, rotate_leases, rotate_signing_keys
 from byokeep.core.errors import Denied, Rejected
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import lease_login, read_secret
@@ -36,10 +37,10 @@ def _unsigned(header: dict[str, Any], claims: dict[str, Any]) -> str:
     return ".".join(_b64(json.dumps(part, separators=(",", ":")).encode()) for part in (header, claims))
 
 
-async def _signed(bao: Bao, header: dict[str, Any], claims: dict[str, Any]) -> str:
-    """Signed by the true key through the broker's own right, without our signer's checks."""
+async def _signed(bao: Bao, header: dict[str, Any], claims: dict[str, Any], *, version: int = 0) -> str:
+    """Signed by the true key, its newest version or another, through the broker's own right, without our checks."""
     text = _unsigned(header, claims)
-    body = {"input": base64.b64encode(text.encode()).decode()}
+    body = {"input": base64.b64encode(text.encode()).decode(), "key_version": version}
     reply = await bao.broker.request("POST", "transit/sign/leases", body=body)
     return f"{text}.{_b64(base64.b64decode(reply.data['signature'].rpartition(':')[2]))}"
 
@@ -212,6 +213,8 @@ async def test_after_a_rotation_nothing_signed_before_counts(tmp_path: Path) -> 
         root = await bao.root()
         try:
             assert await rotate_leases(bao.http, root) == 2
+            bound = (await bao.http.request("GET", "auth/lease/config", token=root)).data
+            assert (bound["bound_issuer"], bound["jwt_supported_algs"]) == (bao.desired.issuer, ["EdDSA"])
             for _ in range(2):
                 await _refused(bao, kept[int(time.time()) - now])
                 new = await _signed(bao, HEADER | {"kid": "2"}, bao.claims(client, "use", ("openai",)))
@@ -304,3 +307,41 @@ async def test_a_login_writes_nothing(bao: Bao) -> None:
 async def _applied(bao: Bao, root: Secret) -> int:
     reply = await bao.http.request("GET", "sys/storage/raft/autopilot/state", token=root)
     return int(reply.data["servers"]["embedded"]["last_index"])
+
+
+@pytest.mark.req("R2.2-2")
+async def test_a_planned_rotation_refuses_nothing_that_was_signed(tmp_path: Path) -> None:
+    """The key in use and the next one are both believed, also when it is done twice in a row; an older one is not."""
+    async with running_openbao(tmp_path) as bao:
+        client, root = uuid.uuid4(), await bao.root()
+        old = TransitSigner(bao.broker)
+        key_ids = {name: set(await old.public_keys(name)) for name in ("leases", "checkpoints", "evidence")}
+
+        async def by(kid: str) -> str:
+            claims = bao.claims(client, "use", ("openai",))
+            return await _signed(bao, HEADER | {"kid": kid}, claims, version=int(kid))
+
+        try:
+            assert await rotate_signing_keys(bao.http, root, public=True) == 3
+            assert await rotate_signing_keys(bao.http, root, public=False) == 1
+            bound = (await bao.http.request("GET", "auth/lease/config", token=root)).data
+            assert bound["bound_issuer"] == bao.desired.issuer
+            signed = await old.sign_jwt(bao.claims(client, "use", ("openai",)))
+            assert json.loads(base64.urlsafe_b64decode(signed.partition(".")[0] + "=="))["kid"] == "1"
+            await _accepted(bao, signed)
+            for kid in ("1", "2", "3"):
+                await _accepted(bao, await by(kid))
+            later = TransitSigner(bao.broker)
+            assert {name: set(await later.public_keys(name)) - kids for name, kids in key_ids.items()} == {
+                "leases": {"2", "3"}, "checkpoints": {"2"}, "evidence": {"2"},
+            }  # fmt: skip
+            monkey = provisioning.SETTLE_S
+            provisioning.SETTLE_S = 0  # type: ignore[misc]
+            try:
+                assert await rotate_signing_keys(bao.http, root, public=False) == 1
+            finally:
+                provisioning.SETTLE_S = monkey  # type: ignore[misc]
+            await _refused(bao, await by("2"))
+            await _accepted(bao, await by("4"))
+        finally:
+            await bao.retire(root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import re
 import uuid
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from byokeep.adapters.openbao import provisioning
+from byokeep.adapters.openbao import login, provisioning
 from byokeep.adapters.openbao.embedded import bring_up
 from byokeep.adapters.openbao.login import AppRoleLogin, log_in
 from byokeep.adapters.openbao.ports import BaoIntake, BaoProfileRecords, BaoScanKey, TransitSigner
@@ -21,6 +22,7 @@ from byokeep.adapters.openbao.provisioning import (
     prove_audit,
     provision,
     retire_roots,
+    rotate_secret_ids,
 )
 from byokeep.core.errors import Denied, Integrity, NotFound, RateLimited, Rejected, Unavailable
 from byokeep.core.model import ClientId, Environment, ProfileId, Provider
@@ -283,6 +285,67 @@ async def test_a_machines_old_secret_id_dies_with_its_rotation(tmp_path: Path) -
         await log_in(http, credentials / "web.approle")
         with pytest.raises(Unavailable, match="credentials_refused"):
             await log_in(http, old)
+
+
+@pytest.mark.req("R2.2-1")
+async def test_secret_ids_are_rotated_while_they_are_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not one login is refused meanwhile; cut off before or after the file it goes on; the old ones end."""
+    credentials = tmp_path / "credentials"
+    async with plain_openbao(tmp_path, audit=True) as (http, root):
+        await provision(http, root, _desired(), credentials_dir=credentials)
+        old = {name: tmp_path / f"old-{name}.approle" for name in provisioning.MACHINES}
+        for name, file in old.items():
+            file.write_bytes((credentials / f"{name}.approle").read_bytes())
+            file.chmod(0o600)
+        done, logins = asyncio.Event(), 0
+
+        async def work(name: str) -> int:
+            count = 0
+            while not done.is_set():
+                await log_in(http, credentials / f"{name}.approle")
+                count += 1
+            return count
+
+        working = [asyncio.create_task(work(name)) for name in ("web", "broker") for _ in range(4)]
+        real = provisioning.durable_write
+
+        def cut(*given: Any, **more: Any) -> None:
+            real(*given, **more)
+            raise OSError(28, "cut off")
+
+        def full(*_: Any, **__: Any) -> None:
+            raise OSError(28, "no room")
+
+        for break_at in (full, cut):
+            monkeypatch.setattr(provisioning, "durable_write", break_at)
+            with pytest.raises(OSError, match=r"cut off|no room"):
+                await rotate_secret_ids(http, root, credentials_dir=credentials, alone=True)
+            await log_in(http, credentials / "web.approle")
+        monkeypatch.undo()
+        for _ in range(3):
+            assert await rotate_secret_ids(http, root, credentials_dir=credentials, alone=True) == len(old)
+        done.set()
+        logins = sum(await asyncio.gather(*working))
+        assert logins > 20
+        for name, file in old.items():
+            await log_in(http, credentials / f"{name}.approle")
+            with pytest.raises(Unavailable, match="credentials_refused"):
+                await log_in(http, file)
+        reads = [old["web"].read_bytes()]  # whoever read the file just before it was replaced
+        with monkeypatch.context() as early:
+            real_read = login.read_private
+            early.setattr(login, "read_private", lambda path: reads.pop() if reads else real_read(path))
+            await log_in(http, credentials / "web.approle")
+        assert reads == []
+        # Where another host has a secret id of its own, that one goes on.
+        role, kept = "auth/approle/role/web", tmp_path / "kept.approle"
+        issued = (await http.request("POST", f"{role}/secret-id", token=root, body={})).data["secret_id"]
+        role_id = json.loads((credentials / "web.approle").read_text())["role_id"]
+        kept.touch(mode=0o600)
+        kept.write_text(json.dumps({"role_id": role_id, "secret_id": issued}))
+        await rotate_secret_ids(http, root, credentials_dir=credentials, alone=False)
+        await log_in(http, kept)
+        await log_in(http, credentials / "web.approle")
 
 
 async def test_credentials_open_to_others_are_not_used(bao: Bao, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def rotate_leases(*, admin_token_fd: int | None = None) -> None:
         raise Rejected("admin_token_missing", next_step="Give --admin-token-fd 3 3< FILE.")
     token = None if admin_token_fd is None else read_secret(prompt="Admin token", fd=admin_token_fd)
     try:
-        version = asyncio.run(load("byokeep.processes.installation").rotate_leases(settings, token))
+        version = asyncio.run(load("byokeep.processes.platform_secrets").rotate_leases(settings, token))
     finally:
         if token is not None:
             token.wipe()

@@ -14,9 +14,13 @@ from cyclopts import App, Parameter
 
 from byokeep.cli.api import Listing, call, run, tell, tell_all
 from byokeep.cli.choices import DueKind
+from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Client, Key
 from byokeep.cli.new_file import new_file
-from byokeep.cli.terminal import called, clean, say, session
+from byokeep.cli.servers import load
+from byokeep.cli.terminal import called, clean, say, session, show
+from byokeep.core.errors import Rejected
+from byokeep.process import harden
 
 app: Final = App(name="rotate")
 _COLUMNS: Final = ("due_at", "state", "days", "kind", "name", "client_id", "command")
@@ -165,6 +169,41 @@ def rollback(rotation: UUID) -> None:
         rotation: As `byokeep rotate status` shows it.
     """
     _show(run(call("POST", f"/v1/rotations/{rotation}/rollback")))
+
+
+@app.command
+def internal(*, admin_token_fd: int | None = None, dry_run: bool = False) -> None:
+    """Rotate the platform's own secrets, on the host and while everything serves; again after a crash: it goes on.
+
+    New secret ids of our processes at the store, a new signing key of leases, checkpoints and evidence, and new tokens
+    of the embedded stack's machines. `byokeep up` does it by itself every 30 days, but for the keys of checkpoints and
+    evidence, whose public halves others keep: hand them on with `byokeep audit keys`.
+
+    Example: byokeep rotate internal --dry-run
+
+    Example: byokeep rotate internal
+
+    Args:
+        admin_token_fd: Descriptor with the admin token of a store of your own.
+        dry_run: List what there is, when it was rotated and when it is due; nothing is changed.
+    """
+    harden()
+    settings, host = session().settings, load("byokeep.processes.platform_secrets")
+    if dry_run:
+        rows = run(host.platform_secrets(settings))
+        show(rows, title="Platform secrets", columns=("secret", "rotated_at", "due_at", "how"))
+        return
+    if admin_token_fd is None and not settings.embedded_store:
+        raise Rejected("admin_token_missing", next_step="Give --admin-token-fd 3 3< FILE.")
+    token = None if admin_token_fd is None else read_secret(prompt="Admin token", fd=admin_token_fd)
+    try:
+        done = run(host.rotate_internal(settings, token))
+    finally:
+        if token is not None:
+            token.wipe()
+    facts = {"id": str(done.run.id), "state": done.run.state, "done": [one.name for one in done.steps]}
+    note = f"Next, for whoever verifies what you sign: {called()} audit keys FILE. On record: {called()} procedure list"
+    show(facts, title="Platform secrets", note=note)
 
 
 def _show(found: dict[str, Any]) -> None:

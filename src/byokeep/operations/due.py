@@ -30,6 +30,7 @@ from byokeep.kernel.command import command
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record, stamp
 from byokeep.kernel.rows import reader
+from byokeep.operations.internal import EVERY_DAYS
 from byokeep.tenancy.clients import MAX_ROWS, scope_of
 
 AHEAD: Final = timedelta(days=14)  # what is listed unless somebody asks for more, and when the first reminder goes out
@@ -47,6 +48,7 @@ class DueKind(StrEnum):
     MACHINE_TOKEN = "machine_token"  # noqa: S105
     PERSON_TOKEN = "person_token"  # noqa: S105
     APP_SECRET = "app_secret"  # noqa: S105
+    PLATFORM_SECRET = "platform_secret"  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +120,7 @@ async def read_due(
     rows = await tx.all(
         lambda row: (reader(DueItem)(row), int(row["total"])), "due_list", ids=ids, kind=kind, until=until, limit=limit,
         now=app.clock.now(), kek_days=app.limits.kek_rotation_days, app_days=app.limits.app_secret_rotation_days,
+        internal_days=EVERY_DAYS,
     )  # fmt: skip
     items = [item for item, _ in rows]
     return DueList(items=items, more=rows[0][1] - len(rows) if rows else 0, until=until, digest=digest_of(items))

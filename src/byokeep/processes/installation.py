@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -28,9 +28,8 @@ from uuid import UUID
 from byokeep.adapters.files import slots
 from byokeep.adapters.files.binding import read_bound, write_bound
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, bring_up
-from byokeep.adapters.openbao.login import log_in, private_dir
-from byokeep.adapters.openbao.provisioning import Desired, generate_root, provision, retire_roots
-from byokeep.adapters.openbao.provisioning import rotate_leases as rotate_lease_key
+from byokeep.adapters.openbao.login import private_dir
+from byokeep.adapters.openbao.provisioning import Desired, provision
 from byokeep.adapters.system import SystemIds
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.core.model import Environment, Role
@@ -106,7 +105,7 @@ async def _first_identities(settings: Settings) -> None:
         with contextlib.suppress(Conflict):  # somebody is set up already
             token = await operators.bootstrap(app)
             await asyncio.to_thread(durable_write, place / "admin.token", token.reveal() + b"\n")
-        await _renew_machines(place, app)
+        await renew_machines_in(place, app)
 
 
 async def recover(settings: Settings, name: str) -> Secret | Approval:
@@ -121,16 +120,20 @@ async def recover(settings: Settings, name: str) -> Secret | Approval:
 async def renew_machines(settings: Settings) -> None:
     """Give each machine of the embedded stack whose token has half of its life over a new one, in its file."""
     async with wiring.broker_app(settings) as app:
-        await _renew_machines(wiring.credentials(settings), app)
+        await renew_machines_in(wiring.credentials(settings), app)
 
 
-async def _renew_machines(place: Path, app: BrokerApp) -> None:
-    """Renew what is due, each machine by itself; one that cannot be is an alert until it was."""
+async def renew_machines_in(place: Path, app: BrokerApp, *, left_s: float = bootstrap.RENEW_LEFT_S) -> int:
+    """Renew what has no more than ``left_s`` left, each machine by itself; returns how many.
+
+    One that cannot be renewed is an alert until it was.
+    """
     failed: ByokeepError | OSError | None = None
+    count = 0
     for name, role in MACHINES.items():
         key = f"state/machine_token/{name}"
         try:
-            await _renew(app, place / f"{name}.token", f"local-{name}", role)
+            count += await _renew(app, place / f"{name}.token", f"local-{name}", role, left_s)
             await state_over(app, key)
         except (ByokeepError, OSError) as error:
             failed = error
@@ -138,12 +141,13 @@ async def _renew_machines(place: Path, app: BrokerApp) -> None:
                 await raise_alert(app, reason="machine_token_not_renewed", key=key, severity="critical")
     if failed is not None:
         raise failed
+    return count
 
 
-async def _renew(app: BrokerApp, file: Path, name: str, role: Role) -> None:
+async def _renew(app: BrokerApp, file: Path, name: str, role: Role, left_s: float) -> bool:
     held = await asyncio.to_thread(_content, file)
-    if held is not None and await bootstrap.token_left_s(app, name, held) > bootstrap.RENEW_LEFT_S:
-        return
+    if held is not None and await bootstrap.token_left_s(app, name, held) > left_s:
+        return False
     await asyncio.to_thread(durable_write, file.with_suffix(".probe"), b"-" * 64)  # before the old one gets an end
     file.with_suffix(".probe").unlink()
     # Who started with the file as it was goes on with it; a file that somebody took away holds for nobody.
@@ -151,37 +155,11 @@ async def _renew(app: BrokerApp, file: Path, name: str, role: Role) -> None:
     token = await bootstrap.local_machine(app, name=name, role=role, overlap_s=overlap_s)
     if token is not None:
         await asyncio.to_thread(durable_write, file, token.reveal() + b"\n")
+    return token is not None
 
 
 def _content(file: Path) -> bytes | None:
     return file.read_bytes().strip() if file.is_file() else None
-
-
-async def rotate_leases(settings: Settings, admin_token: Secret | None) -> int:
-    """Give the leases of this installation a new signing key, and let the store believe no other.
-
-    Args:
-        settings: Of this installation; its store runs.
-        admin_token: Of a store of your own; ``None`` = the embedded one, whose recovery keys lie on this host.
-
-    Returns:
-        The new version's number.
-    """
-    async with wiring.store_http(settings) as http:
-        if admin_token is not None:
-            version = await rotate_lease_key(http, admin_token)
-        else:
-            provisioner, _ = await log_in(http, wiring.credentials(settings, "provisioner.approle"))
-            root = await generate_root(http, provisioner, wiring.embedded_store(settings).recovery_keys())
-            try:
-                version = await rotate_lease_key(http, root)
-            finally:
-                await retire_roots(http, root)
-                root.wipe()
-    # In the owner's name: no service may say that this was done.
-    async with wiring.database(settings, "byokeep_owner") as owner, wiring.web_app(settings) as app:
-        await bootstrap.store_provisioned(replace(app, db=owner), component="lease-key")
-    return version
 
 
 async def provision_external(settings: Settings, admin_token: Secret) -> dict[str, Any]:

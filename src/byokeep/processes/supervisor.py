@@ -47,6 +47,7 @@ from byokeep.process import (
     work_of,
 )
 from byokeep.processes.installation import install, no_signing_key, renew_machines
+from byokeep.processes.platform_secrets import rotate_if_due, was_cut_off
 from byokeep.processes.wiring import embedded_database, embedded_store, killswitch_url, windows
 from byokeep.settings import Settings, to_toml
 from byokeep.telemetry import log
@@ -55,6 +56,7 @@ from byokeep.wire.address import parse_address
 from byokeep.wire.transport import MOST_TOLD, TooLarge, Transport
 
 RENEW_EVERY_S: Final = 3600.0
+CUT_OFF_S: Final = 15.0  # well before a new key of leases is signed with
 SAY_EVERY_S: Final = 5.0
 STOP_WITHIN_S: Final = 10.0
 # The refresher lets renewals under way finish: a one-time token may be spent with nobody left to take the new one.
@@ -189,14 +191,17 @@ class Stack:
                     await self._stopping.wait()
             if not self._stopping.is_set():
                 await self._revive()
-            if not self._stopping.is_set() and time.monotonic() >= renew_at:
+            since = RENEW_EVERY_S - (renew_at - time.monotonic())
+            due = since >= RENEW_EVERY_S or (since >= CUT_OFF_S and was_cut_off(self.settings))
+            if due and not self._stopping.is_set():
                 renew_at = time.monotonic() + RENEW_EVERY_S
                 await self._renew()
 
     async def _renew(self) -> None:
-        """Renew the tokens of this stack's machines that are due; one that cannot be now is tried at the next round."""
+        """Renew the tokens and secrets of this stack that are due; what cannot be now is tried at the next round."""
         try:
             await renew_machines(self.settings)
+            await rotate_if_due(self.settings)
         except (ByokeepError, OSError) as error:
             get_log().error("tokens_not_renewed", code=_code(error))
 

@@ -50,6 +50,7 @@ from byokeep.core.secret import Secret
 from byokeep.http.emergency import Emergency
 from byokeep.kernel.app import BrokerApp, KillApp, ServiceLimits, WebApp, WorkerApp
 from byokeep.kernel.ports import ArtifactStore, CheckOutcome
+from byokeep.operations.internal import HostApp
 from byokeep.operations.notify import NotifyApp
 from byokeep.procedures import PROCEDURES
 from byokeep.profiles.kek import KekApp
@@ -351,6 +352,14 @@ def _profile_app(
         owner=SystemIds().uuid(),
         digest=digest,
     )
+
+
+@asynccontextmanager
+async def host_app(settings: Settings, **work: Any) -> AsyncIterator[tuple[HostApp, HostApp]]:
+    """Build the ports of this host: as whoever works on its procedures, and as whoever starts them."""
+    async with database(settings, "byokeep_worker") as db, database(settings, "byokeep_broker") as starting:
+        app = HostApp(**_common(settings, db, await _known_installation(db, settings.environment)), **work)
+        yield app, replace(app, db=starting)
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from byokeep.core.errors import Conflict
 from byokeep.core.events import EventName
 from byokeep.core.model import Actor, Environment, Role
 from byokeep.core.secret import Secret
-from byokeep.kernel.app import BrokerApp, WebApp
+from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.ports import Database, Ids
 from byokeep.kernel.record import record
 from byokeep.tenancy.tokens import Subject, new_token, put, revoke_all
@@ -68,11 +68,11 @@ async def known_installation(db: Database) -> Installation:
         return await tx.one(Installation, "installation_get")
 
 
-async def store_provisioned(app: WebApp, component: str = "store") -> None:
+async def store_provisioned(app: App, component: str = "store") -> None:
     """Put on record that the store was set up or changed; it is what explains those requests in the store's own log.
 
     Args:
-        app: Of ``web``.
+        app: Of ``web``, or of the host.
         component: What was changed; ``lease-key``: the key that signs leases.
     """
     about, changed = app.installation_id, EventName.CONFIG_CHANGED

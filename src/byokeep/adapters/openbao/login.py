@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import os
 import stat
 import time
@@ -142,17 +143,22 @@ class AppRoleLogin:
 async def log_in(http: BaoHttp, credentials: Path) -> tuple[Secret, float]:
     """Log in by a credentials file; returns the token and its life in seconds.
 
+    One that was replaced while it was shown, as a rotation does, is read and shown once more.
+
     Raises:
         Unavailable: ``credentials_missing``, ``credentials_unsafe``, ``credentials_refused``, ``store_garbage``.
     """
+    shown = read_private(credentials)
     try:
-        found = read_json(read_private(credentials))
+        found = read_json(shown)
         body = {"role_id": Secret(found["role_id"]), "secret_id": Secret(found["secret_id"])}
     except (ValueError, KeyError, TypeError):
         raise Unavailable("credentials_unsafe", next_step="Issue the credentials anew.") from None
     try:
         reply = await http.request("POST", "auth/approle/login", body=body)
     except (Rejected, Denied):
+        if not hmac.compare_digest(read_private(credentials), shown):
+            return await log_in(http, credentials)
         raise Unavailable("credentials_refused", next_step="Issue the credentials anew.") from None
     token, life = reply.auth.get("client_token"), reply.auth.get("lease_duration")
     if not isinstance(token, str) or not token or not isinstance(life, int) or life <= 0:

@@ -45,7 +45,7 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.adapters.openbao.login import AppRoleLogin
-from byokeep.adapters.openbao.provisioning import LOGIN_PATH, SCAN_KEY_PATH
+from byokeep.adapters.openbao.provisioning import LOGIN_PATH, SCAN_KEY_PATH, SETTLE_S
 from byokeep.core.errors import ByokeepError, Denied, NotFound, Rejected, Unavailable
 from byokeep.core.ref import AppRef, ProfileRef, SecretRef
 from byokeep.core.secret import Secret
@@ -169,7 +169,6 @@ class BaoProfileRecords(_Kv):
         return await self._write(ref.path, Secret(record), cas)
 
 
-SETTLE_S: Final = 120  # seconds
 MAX_JWT_LIFE_S: Final = 30  # seconds
 _KEEP_S: Final = 60.0  # seconds for which a list of versions is believed; less than SETTLE_S
 _REMEMBER_S: Final = 120.0  # seconds; in its usual rounds a reconciliation looks back no further

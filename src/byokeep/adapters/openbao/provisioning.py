@@ -26,6 +26,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -34,8 +35,9 @@ from uuid import UUID
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from byokeep.adapters.openbao.login import log_in, private_dir
+from byokeep.adapters.openbao.login import log_in, private_dir, read_private
 from byokeep.core import kek
+from byokeep.core.canonical import read_json
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.model import PLATFORMS, SEAL, Environment, LeaseKind, Provider
 from byokeep.core.sealed_record import KEPT
@@ -53,6 +55,7 @@ _BATCH: Final = 2  # the store's number of a batch token
 _CLIENT_ID: Final = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 MACHINES: Final = ("web", "broker", "killswitch", "provisioner")
 MACHINE_TTL_S: Final = 20 * 60
+SETTLE_S: Final = 120  # seconds for which a new key of leases is believed and not yet signed with
 KV_MAX_VERSIONS: Final = KEPT
 TOKEN_KEY_PATH: Final = "kv/data/platform/token-key"  # noqa: S105 - a path; keys the hashes of people's tokens
 MACHINE_KEY_PATH: Final = "kv/data/platform/machine-key"  # the same for machines' tokens
@@ -411,9 +414,66 @@ async def rotate_leases(http: BaoHttp, admin_token: Secret) -> int:
     newest = max(int(number) for number in (await admin("GET", "transit/keys/leases")).data["keys"])
     recorded = await _recorded(admin) | {"leases_from": str(newest)}
     await admin("POST", RECORD_PATH, {"custom_metadata": recorded})
-    keys = await _lease_keys(admin)
-    await admin("POST", "auth/lease/config", {"jwt_validation_pubkeys": keys})
+    await _believe(admin)
     return newest
+
+
+async def _believe(admin: _Admin) -> None:
+    """Let the store believe the keys of leases that count. What is not named in this place is forgotten there."""
+    found = (await admin("GET", "auth/lease/config")).data
+    kept = {name: found[name] for name in ("jwt_supported_algs", "bound_issuer", "default_role")}
+    await admin("POST", "auth/lease/config", kept | {"jwt_validation_pubkeys": await _lease_keys(admin)})
+
+
+async def rotate_signing_keys(http: BaoHttp, admin_token: Secret, *, public: bool) -> int:
+    """Give the leases a new signing key while they are issued, and with ``public`` checkpoints and evidence as well.
+
+    The new key of leases is believed at once and signed with once it is settled; believed besides is the one that is
+    settled now. Of the other two every version verifies what it signed.
+
+    Returns:
+        How many keys.
+
+    Raises:
+        Unavailable: Not rotated, or not known whether; repeat it, within the time in which a new key settles.
+    """
+    admin = _Admin(http, admin_token)
+    await admin("POST", "transit/keys/leases/rotate", {})
+    versions = (await admin("GET", "transit/keys/leases")).data["keys"]
+    before = time.time() - SETTLE_S
+    settled = [int(n) for n, key in versions.items()
+               if datetime.fromisoformat(key["creation_time"]).timestamp() <= before]  # fmt: skip
+    known = await _recorded(admin)
+    first = max(int(known.get("leases_from", "1")), *settled, 1)
+    await admin("POST", RECORD_PATH, {"custom_metadata": known | {"leases_from": str(first)}})
+    await _believe(admin)
+    others = ("checkpoints", "evidence") if public else ()
+    for name in others:
+        await admin("POST", f"transit/keys/{name}/rotate", {})
+    return 1 + len(others)
+
+
+async def rotate_secret_ids(http: BaoHttp, admin_token: Secret, *, credentials_dir: Path, alone: bool) -> int:
+    """Give each machine whose credentials lie here a new secret id, and end the old one when the new one has logged in.
+
+    Args:
+        http: The store.
+        admin_token: As :func:`provision`.
+        credentials_dir: Where the files are.
+        alone: No other host has credentials: every secret id but the new one ends, whoever made it.
+
+    Returns:
+        How many machines.
+    """
+    admin, done = _Admin(http, admin_token), 0
+    for machine in MACHINES:
+        file = credentials_dir / f"{machine}.approle"
+        if not await asyncio.to_thread(file.exists):
+            continue
+        old = read_json(await asyncio.to_thread(read_private, file))["secret_id"]
+        await _issue(admin, machine, credentials_dir, old=None if alone else Secret(old))
+        done += 1
+    return done
 
 
 async def _mounts(admin: _Admin) -> str:
@@ -486,12 +546,18 @@ async def _credentials(admin: _Admin, machine: str, directory: Path) -> None:
         await admin.http.request("POST", "auth/token/revoke-self", token=token)
 
 
-async def _issue(admin: _Admin, machine: str, directory: Path) -> None:
+async def _issue(admin: _Admin, machine: str, directory: Path, *, old: Secret | None = None) -> None:
+    """Write a new secret id, prove it, and end ``old``, or every other one."""
     role = f"auth/approle/role/{machine}"
     role_id = (await admin("GET", f"{role}/role-id")).data["role_id"]
     issued = (await admin("POST", f"{role}/secret-id", {})).data
     content = json.dumps({"role_id": role_id, "secret_id": issued["secret_id"]})
     await asyncio.to_thread(durable_write, directory / f"{machine}.approle", content.encode())
+    token, _ = await log_in(admin.http, directory / f"{machine}.approle")
+    await admin.http.request("POST", "auth/token/revoke-self", token=token)
+    if old is not None:
+        await admin("POST", f"{role}/secret-id/destroy", {"secret_id": old})
+        return
     for accessor in await admin.names(f"{role}/secret-id"):
         if accessor != issued["secret_id_accessor"]:
             await admin("POST", f"{role}/secret-id-accessor/destroy", {"secret_id_accessor": Secret(accessor)})

@@ -84,6 +84,15 @@ WITH item AS (
      GROUP BY s.id, s.kind, s.name
     HAVING s.kind = 'machine' OR max(t.expires_at) > CAST(:now AS timestamptz) - interval '14 days'
     UNION ALL
+    -- The platform's own, which the host rotates together; what the installation was made with is as old as it is.
+    SELECT 'platform_secret', own.name, NULL, '', own.name,
+           coalesce((SELECT max(p.closed_at) FROM byokeep.procedure_run p
+                      WHERE p.procedure = 'rotate_internal' AND p.state = 'complete'), n.created_at)
+             + make_interval(days => :internal_days), '',
+           EXISTS (SELECT FROM byokeep.procedure_run p WHERE p.procedure = 'rotate_internal' AND p.state = 'running'),
+           ARRAY['rotate', 'internal']
+      FROM byokeep.installation n, (VALUES ('secret_ids'), ('signing_keys')) own (name)
+    UNION ALL
     SELECT 'app_secret', f.login, NULL, f.provider, f.login, f.set_at + make_interval(days => :app_days), '', false,
            ARRAY['account', 'app', 'set', f.login, '--app-id', f.app_id, '--redirect-uri', f.redirect_uri]
       FROM byokeep.platform_app f

@@ -38,3 +38,11 @@ SELECT r.seq, convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,stage}' AS sta
  WHERE r.chain = :chain AND r.event = 'procedure.approved' AND r.outcome = 'ok' AND r.writer = 'byokeep_broker'
    AND r.object_id = :object_id AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,run}' = :run
  ORDER BY r.seq;
+
+-- name: internal_last
+-- The rotation of the platform's own secrets: the run under way, and when one was complete.
+SELECT (SELECT p.id FROM byokeep.procedure_run p
+         WHERE p.procedure = 'rotate_internal' AND p.state = 'running' ORDER BY p.started_at LIMIT 1) AS running,
+       coalesce((SELECT max(p.closed_at) FROM byokeep.procedure_run p
+                  WHERE p.procedure = 'rotate_internal' AND p.state = 'complete'), i.created_at) AS rotated_at
+  FROM byokeep.installation i;

@@ -1,0 +1,106 @@
+"""The rotation of the platform's own secrets (runbook 2.2), on the host that holds them, while everything serves.
+
+Rules
+- A procedure like any other, whose steps the host does: it alone can bring the rights at the store together. At a
+  worker, which is asked as well, nothing happens.
+- Each step can be cut off anywhere and done again: old and new work until the new one is proved.
+- Secret ids end when the new one has logged in. A new key of leases is believed before anything is signed with it.
+- What others keep, the public keys of checkpoints and evidence, is rotated when a person asks, never by itself.
+
+It may not touch what keys a digest that is stored (tokens, machines, fingerprints): all of these would end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.events import EventName
+from byokeep.core.model import Actor
+from byokeep.core.policy import Verb
+from byokeep.core.procedure import Fields, Procedure, Run, Step
+from byokeep.kernel import procedures
+from byokeep.kernel.app import App
+from byokeep.kernel.record import record
+
+EVERY_DAYS: Final = 30  # runbook 6.1: internal service tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostApp(App):
+    """The host of an installation: may bring together what gives rights at the store. Each call returns how many."""
+
+    secret_ids: Callable[[], Awaitable[int]]
+    signing_keys: Callable[[bool], Awaitable[int]]
+    machine_tokens: Callable[[], Awaitable[int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastRotation:
+    """The run that is under way, if any, and when one was complete; before the first, when all of it was made."""
+
+    running: UUID | None
+    rotated_at: datetime
+
+
+async def _secret_ids(app: App, _actor: Actor, _run: Run) -> Fields | None:
+    return {"count": await app.secret_ids()} if isinstance(app, HostApp) else None
+
+
+async def _signing_keys(app: App, _actor: Actor, run: Run) -> Fields | None:
+    public = bool(run.facts.get("public_keys"))
+    return {"count": await app.signing_keys(public)} if isinstance(app, HostApp) else None
+
+
+async def _machine_tokens(app: App, _actor: Actor, _run: Run) -> Fields | None:
+    return {"count": await app.machine_tokens()} if isinstance(app, HostApp) else None
+
+
+ROTATE_INTERNAL: Final = Procedure(
+    name="rotate_internal",
+    steps=(
+        Step(name="secret_ids", act=_secret_ids, proves=lambda _, said: said["count"] > 0),
+        Step(name="signing_keys", act=_signing_keys, proves=lambda _, said: said["count"] > 0),
+        Step(name="machine_tokens", act=_machine_tokens, proves=lambda _, said: said["count"] >= 0),
+    ),
+    verb=Verb.TOKEN_ISSUE,
+)
+
+
+async def last(app: App) -> LastRotation:
+    """Return where the rotation of this installation stands."""
+    async with app.db.begin(every_client=True) as tx:
+        return await tx.one(LastRotation, "internal_last")
+
+
+async def rotate(app: HostApp, starter: App, *, public_keys: bool) -> procedures.RunStatus:
+    """Rotate everything, or go on with what was cut off.
+
+    Args:
+        app: Of the host, over the database role of workers.
+        starter: Of a process that may start runs.
+        public_keys: Those of checkpoints and evidence, too.
+
+    Raises:
+        ByokeepError: What a step meets; the same call goes on from there.
+    """
+    run_id = (await last(app)).running
+    if run_id is None:
+        about, host = app.installation_id, app.system()
+        async with starter.db.begin(every_client=True) as tx:
+            run: Run = await procedures.start(
+                tx,
+                starter,
+                host,
+                ROTATE_INTERNAL,
+                client_id=None,
+                object_id=about,
+                facts={"public_keys": int(public_keys)},
+            )
+            said = {"run": str(run.id), "procedure": run.procedure}
+            await record(tx, host, EventName.PROCEDURE_STARTED, said, object_id=about)
+        run_id = run.id
+    return await procedures.resume(app, app.system(), run_id)

@@ -1,0 +1,194 @@
+"""The platform's own secrets on this host (runbook 2.2): which there are, and their rotation while everything serves.
+
+Rules
+- Rights at the store are put together for a rotation and end with it: with the embedded store a root token of the
+  provisioner's identity and the recovery keys of this host, with a store of one's own an admin token that is given.
+- One process at a time rotates here. The next one goes on with what was cut off; ``byokeep up`` looks for that every
+  few seconds, sooner than a new key of leases is signed with.
+- A stack rotates by itself what is due. Where the recovery keys were taken away, as they should be in production, it
+  cannot, and the due list says when a person has to.
+
+It may not rotate what is made with a key and kept, such as the hashes of tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from byokeep.adapters.openbao.login import log_in
+from byokeep.adapters.openbao.provisioning import (
+    MACHINES,
+    generate_root,
+    retire_roots,
+    rotate_secret_ids,
+    rotate_signing_keys,
+)
+from byokeep.adapters.openbao.provisioning import rotate_leases as rotate_lease_key
+from byokeep.core.errors import ByokeepError, Conflict
+from byokeep.core.secret import Secret
+from byokeep.kernel.command import open_alert
+from byokeep.kernel.durable_write import durable_write
+from byokeep.kernel.procedures import RunStatus
+from byokeep.operations import internal
+from byokeep.processes import wiring
+from byokeep.processes.installation import local_tokens, renew_machines_in
+from byokeep.settings import Settings
+from byokeep.tenancy import bootstrap
+from byokeep.wire.bao_http import BaoHttp
+
+_WORK: Final = ("secret_ids", "signing_keys", "machine_tokens")
+
+
+@contextlib.asynccontextmanager
+async def _store_admin(settings: Settings, admin_token: Secret | None) -> AsyncIterator[tuple[BaoHttp, Secret]]:
+    """Yield the store with an admin's token: of the embedded one a root that is made for this and ends with it.
+
+    As long as that may live a file says so, also after a crash.
+    """
+    async with wiring.store_http(settings) as http:
+        if admin_token is not None:
+            yield http, admin_token
+            return
+        store = wiring.embedded_store(settings)
+        provisioner, _ = await log_in(http, wiring.credentials(settings, "provisioner.approle"))
+        await asyncio.to_thread(durable_write, store.root_live, b"")
+        root = await generate_root(http, provisioner, store.recovery_keys())
+        try:
+            yield http, root
+        finally:
+            await retire_roots(http, root)
+            root.wipe()
+        store.root_live.unlink(missing_ok=True)
+
+
+async def rotate_internal(
+    settings: Settings, admin_token: Secret | None = None, *, public_keys: bool = True
+) -> RunStatus:
+    """Rotate the platform's own secrets while everything serves, or go on with what was cut off.
+
+    Args:
+        settings: Of this installation; it runs.
+        admin_token: As :func:`rotate_leases`.
+        public_keys: As :func:`byokeep.operations.internal.rotate`.
+
+    Raises:
+        Conflict: ``rotation_running``: another process is at it.
+    """
+
+    async def secret_ids() -> int:
+        await bootstrap.store_provisioned(app, component="secret-ids")
+        async with _store_admin(settings, admin_token) as (http, admin):
+            place = wiring.credentials(settings)
+            return await rotate_secret_ids(http, admin, credentials_dir=place, alone=settings.embedded_store)
+
+    async def signing_keys(public: bool) -> int:
+        await bootstrap.store_provisioned(app, component="signing-keys")
+        async with _store_admin(settings, admin_token) as (http, admin):
+            return await rotate_signing_keys(http, admin, public=public)
+
+    async def machine_tokens() -> int:
+        if not settings.embedded_database:
+            return 0
+        async with wiring.broker_app(settings) as broker:
+            return await renew_machines_in(wiring.credentials(settings), broker, left_s=bootstrap.LOCAL_TOKEN_S)
+
+    work = {"secret_ids": secret_ids, "signing_keys": signing_keys, "machine_tokens": machine_tokens}
+    with _rotating(settings):
+        async with wiring.host_app(settings, **work) as (app, starter):
+            return await internal.rotate(app, starter, public_keys=public_keys)
+
+
+async def rotate_if_due(settings: Settings) -> None:
+    """Go on with a rotation that was cut off, or rotate what is due where this host can; a failure is an alert."""
+    if not settings.embedded_store or not wiring.embedded_store(settings).recovery_keys():
+        return
+    async with wiring.host_app(settings, **dict.fromkeys(_WORK)) as (app, _):
+        last = await internal.last(app)
+        age = app.clock.now() - last.rotated_at
+        if last.running is None and age.days < internal.EVERY_DAYS:
+            return
+        try:
+            await rotate_internal(settings, public_keys=False)
+        except (ByokeepError, OSError):
+            async with app.db.begin(every_client=True) as tx:
+                await open_alert(tx, app, app.system(), reason="internal_rotation_failed")
+            raise
+
+
+async def platform_secrets(settings: Settings) -> list[dict[str, str]]:
+    """Return the platform's own secrets: which there are, when they were rotated and are due, and how that is done."""
+    async with wiring.host_app(settings, **dict.fromkeys(_WORK)) as (_, app):
+        rotated = (await internal.last(app)).rotated_at
+        left = {one.name: one.left_s or 0.0 for one in await local_tokens(app.db)}
+        now = app.clock.now()
+    rows = []
+
+    def row(secret: str, how: str, *, since: datetime | None = None, due: datetime | None = None) -> None:
+        told = ["-" if at is None else f"{at.astimezone(UTC):%Y-%m-%d}" for at in (since, due)]
+        rows.append({"secret": secret, "rotated_at": told[0], "due_at": told[1], "how": how})
+
+    by_us, due = "rotate internal", rotated + timedelta(days=internal.EVERY_DAYS)
+    for machine in MACHINES:
+        row(f"secret id of {machine}", by_us, since=rotated, due=due)
+    for key in ("leases", "checkpoints", "evidence"):
+        row(f"signing key of {key}", by_us, since=rotated, due=due if key == "leases" else None)
+    for name, left_s in left.items():
+        ends = now + timedelta(seconds=left_s)
+        since = ends - timedelta(seconds=bootstrap.LOCAL_TOKEN_S)
+        row(f"token of {name}", by_us, since=since, due=ends - timedelta(seconds=bootstrap.RENEW_LEFT_S))
+    for key in ("token-key", "machine-key", "scan-key", "fingerprints"):
+        row(f"digest key {key}", "kept: every digest made with it would end")
+    peer = "none: the operating system vouches for each role"
+    row(
+        "database roles", peer if settings.embedded_database else "yours: what database_url's service or passfile holds"
+    )
+    return rows
+
+
+def was_cut_off(settings: Settings) -> bool:
+    """Whether a rotation ended in the middle: a root of the store may live, and nobody is at it."""
+    if not settings.embedded_store or not wiring.embedded_store(settings).root_live.exists():
+        return False
+    try:
+        with _rotating(settings):
+            return True
+    except (Conflict, OSError):
+        return False
+
+
+@contextlib.contextmanager
+def _rotating(settings: Settings) -> Iterator[None]:
+    """Be the only one on this host who rotates."""
+    lock = os.open(wiring.credentials(settings, "rotate.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise Conflict("rotation_running", next_step="Another process rotates here: wait for its end.") from None
+    finally:
+        os.close(lock)
+
+
+async def rotate_leases(settings: Settings, admin_token: Secret | None) -> int:
+    """Give the leases of this installation a new signing key, and let the store believe no other.
+
+    Args:
+        settings: Of this installation; its store runs.
+        admin_token: Of a store of your own; ``None`` = the embedded one, whose recovery keys lie on this host.
+
+    Returns:
+        The new version's number.
+    """
+    async with _store_admin(settings, admin_token) as (http, admin):
+        version = await rotate_lease_key(http, admin)
+    # In the owner's name: no service may say that this was done.
+    async with wiring.database(settings, "byokeep_owner") as owner, wiring.web_app(settings) as app:
+        await bootstrap.store_provisioned(replace(app, db=owner), component="lease-key")
+    return version
