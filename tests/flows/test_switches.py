@@ -209,7 +209,7 @@ async def test_opening_needs_two_people_once_and_in_time(stand: Stand) -> None:
     client = str((await ready(stand))[0])
     wish_body = {"client_id": client, "reason": "incident_over"}
     status, refused = await stand.call("POST", "/v1/switches/open-requests", "operator", wish_body)
-    assert (status, refused["code"], "open already" in refused["next_step"]) == (409, "switch_not_closed", True)
+    assert (status, refused["code"], "released already" in refused["next_step"]) == (409, "switch_not_closed", True)
     unknown = {"client_id": str(uuid4()), "reason": "incident_over"}
     assert (await stand.call("POST", "/v1/switches/open-requests", "operator", unknown))[0] == 404
     await close(stand, client_id=client)
