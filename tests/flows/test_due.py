@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from granian.constants import Interfaces
@@ -23,6 +23,7 @@ from byokeep.core.policy import Verb
 from byokeep.kernel.app import App
 from byokeep.operations.notify import NotifyApp, deliver
 from byokeep.operations.starts import start_due
+from byokeep.profiles.kek import hand_on
 from byokeep.profiles.kek_tasks import asked
 from tests.support.broker import listening
 from tests.support.cli import Ran, Shell
@@ -185,8 +186,11 @@ async def test_profiles_and_their_keys_are_renewed_by_the_clock(vault: Vault) ->
     await asked(vault.app, "kek_rotate", Verb.KEK_ROTATE, **ids)
     with pytest.raises(Integrity, match="not_asked_for"):
         await asked(vault.app, "kek_rotate", Verb.KEK_ROTATE, **ids | {"expected": "7"})
+    async with vault.app.db.begin(every_client=True) as tx:  # an end of a key is no work of the clock's
+        await hand_on(tx, vault.app.system(request := uuid4()), "kek_end", Verb.KEK_END, client, version="1")
+    ids = {"client_id": str(client), "asked_by": ids["asked_by"], "request_id": str(request), "version": "1"}
     with pytest.raises(Integrity, match="not_asked_for"):
-        await asked(vault.app, "kek_end", Verb.KEK_ROTATE, **ids)
+        await asked(vault.app, "kek_end", Verb.KEK_END, **ids)
     assert len(vault.events("due.started", "ok")) == 2
     for kind in ("shred", "login"):
         with pytest.raises(Unavailable):

@@ -200,6 +200,7 @@ async def test_what_was_made_together_is_not_begun_together(post: Post) -> None:
     )  # fmt: skip
     assert needs_nobody(item, STARTERS)
     assert not needs_nobody(replace(item, cause="incident"), STARTERS)
+    assert notify.stage_of(replace(item, state="under_way"), until + DAY) == ""
     assert not needs_nobody(replace(item, kind=DueKind.OAUTH), STARTERS)
     assert [notify.stage_of(item, until + after * DAY, automatic=True) for after in (-2, 0, 8)] == [
         "",
