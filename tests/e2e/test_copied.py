@@ -18,13 +18,12 @@ import aiohttp
 import pytest
 
 from byokeep.core.errors import Conflict, Denied
-from byokeep.processes.supervisor import Stack
 from byokeep.settings import load
 from byokeep_sim import start
 from tests.support.cli import Shell
 from tests.support.owner import Owner
 from tests.support.ports import free_port
-from tests.support.stack import World, configure, new_home, until
+from tests.support.stack import ForkedStack, World, configure, new_home, until
 
 pytestmark = pytest.mark.timeout(600)
 TOKEN_CALL = "/2/oauth2/token"
@@ -43,7 +42,7 @@ def copy(home: Path, to: Path) -> None:
 @asynccontextmanager
 async def up(world: World, home: Path) -> AsyncIterator[World]:
     """A stack of this home, stopped in the end, with the people and vendors of another."""
-    stack = Stack(load(home=home, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0"))
+    stack = ForkedStack(load(home=home, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0"))
     try:
         await stack.start()
         yield replace(world, home=home, stack=stack)

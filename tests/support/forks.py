@@ -1,11 +1,11 @@
-"""Runs ``byokeep`` commands in processes forked from one that has read and compiled all of the program.
+"""Runs ``byokeep`` in processes forked from one that has read and compiled all of the program.
 
 A command is a process of its own as ever, with its own streams, environment, directory and exit code; it is spared the
-third of a second of processor time that an interpreter needs to load the program. Where arguments or the start itself
-are looked at, an interpreter is started: for servers, by ``Shell.start`` and ``Shell.typed``, and while a ``Watch``
-looks.
+processor time that an interpreter needs to load the program: a third of a second, or most of one for a stack's own
+processes (:func:`standing`). Where arguments or the start itself are looked at, an interpreter is started: by
+``Shell.start`` and ``Shell.typed``, while a ``Watch`` looks, and where ``true_programs`` is asked for.
 
-``python -m tests.support.forks DESCRIPTOR`` is the process that forks.
+``python -m tests.support.forks DESCRIPTOR KIND`` is the process that forks.
 """
 
 from __future__ import annotations
@@ -23,25 +23,36 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
+
+from byokeep import process as production
 
 ROOT = Path(__file__).parents[2]
-_LOADED = ("byokeep.accounts.cli", "byokeep.profiles.cli", "byokeep.wire.transport", "byokeep.client", "aiohttp")
+_LOADED = {
+    "command": ("byokeep.accounts.cli", "byokeep.profiles.cli", "byokeep.wire.transport", "byokeep.client", "aiohttp"),
+    "part": ("byokeep.processes.serve",),
+}
+_PROGRAM = [sys.executable, "-m", "byokeep.cli"]
 _lock = threading.Lock()
 
 
 @cache
-def _server() -> socket.socket:
+def _server(kind: str) -> socket.socket:
     """Start the process that forks; it ends with this one."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     kept = {name: text for name, text in os.environ.items() if not name.startswith("BYOKEEP_")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.forks", str(theirs.fileno())], cwd=ROOT, pass_fds=[theirs.fileno()],
-        env=kept | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        [sys.executable, "-m", "tests.support.forks", str(theirs.fileno()), kind], cwd=ROOT,
+        pass_fds=[theirs.fileno()], env=kept | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}, stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
     )  # fmt: skip
     theirs.close()
 
@@ -61,15 +72,11 @@ def forked(
     Raises:
         TimeoutError: It took too long, and was killed.
     """
-    answer, reply = socket.socketpair()
     pipes = [os.pipe() for _ in range(3)]
     (given, giving), *printed = pipes
-    theirs = [reply.fileno(), given, *(writing for _, writing in printed)]
-    asked = json.dumps({"words": words, "environment": environment, "cwd": str(Path.cwd())}).encode()
-    with _lock:
-        _server().sendmsg([asked], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", theirs))])
-    reply.close()
-    for descriptor in theirs[1:]:
+    theirs = [given, *(writing for _, writing in printed)]
+    answer = _ask("command", words, environment, theirs)
+    for descriptor in theirs:
         os.close(descriptor)
     said: dict[int, bytes] = {}
     tasks = [threading.Thread(target=_read, args=(said, reading)) for reading, _ in printed]
@@ -91,6 +98,89 @@ def forked(
     return code, out, err
 
 
+def _ask(kind: str, words: Sequence[str], environment: Mapping[str, str], streams: Sequence[int]) -> socket.socket:
+    """Let a process be forked; returns where its number is told, and in the end its exit code."""
+    answer, reply = socket.socketpair()
+    asked = json.dumps({"words": words, "environment": environment, "cwd": str(Path.cwd())}).encode()
+    theirs = array.array("i", [reply.fileno(), *streams])
+    with _lock:
+        _server(kind).sendmsg([asked], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, theirs)])
+    reply.close()
+    return answer
+
+
+class Part:
+    """One of a stack's own processes, for the supervisor what :class:`subprocess.Popen` is.
+
+    Args:
+        command: An interpreter that runs ``byokeep.cli``.
+        stdin, stdout, stderr: As :func:`byokeep.process.spawn` gives them.
+        env: Its environment.
+        start_new_session, preexec_fn: Both are asked for, and the process that forks does the same.
+    """
+
+    def __init__(
+        self, command: Sequence[str], *, stdin: int, stdout: int, stderr: int, env: Mapping[str, str],
+        start_new_session: bool, preexec_fn: Callable[[], None],
+    ) -> None:  # fmt: skip
+        assert (command[: len(_PROGRAM)], stdin) == (_PROGRAM, subprocess.DEVNULL)
+        assert (start_new_session, preexec_fn.__qualname__) == (True, "child_setup.<locals>.setup")
+        with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a device
+            self._answer = _ask("part", command[len(_PROGRAM) :], env, [nothing.fileno(), stdout, stderr])
+        self._told = b""
+        self.returncode: int | None = None
+        self.pid = int(self._line() or b"")
+
+    def _line(self, flags: int = 0) -> bytes | None:
+        """Return the next line that was told; None when there is none yet."""
+        while b"\n" not in self._told:
+            try:
+                self._told += (more := self._answer.recv(32, flags))
+            except BlockingIOError:
+                return None
+            if not more:
+                return str(-signal.SIGKILL).encode()  # whoever forks takes all of them along
+        line, _, self._told = self._told.partition(b"\n")
+        return line
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None while it runs."""
+        if self.returncode is None and (line := self._line(socket.MSG_DONTWAIT)) is not None:
+            self.returncode = int(line)
+            self._answer.close()
+        return self.returncode
+
+    def wait(self, timeout: float) -> int:
+        """Wait for the end. Blocking."""
+        deadline = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout)
+            time.sleep(0.01)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it."""
+        self.send_signal(signal.SIGKILL)
+
+
+@contextmanager
+def standing() -> Iterator[None]:
+    """Let :func:`byokeep.process.spawn` fork what it starts inside; all that is its own stays as in production."""
+    named = SimpleNamespace(Popen=Part, DEVNULL=subprocess.DEVNULL)
+    with mock.patch.object(production, "subprocess", named):
+        yield
+
+
 def _read(said: dict[int, bytes], descriptor: int) -> None:
     with os.fdopen(descriptor, "rb") as stream:
         said[descriptor] = stream.read()
@@ -104,19 +194,29 @@ def _write(descriptor: int, content: bytes) -> None:
         return
 
 
-def _load() -> None:
+def _load(kind: str) -> None:
     import byokeep.cli
 
     for one in pkgutil.iter_modules(byokeep.cli.__path__, "byokeep.cli."):
         if one.name != "byokeep.cli.__main__":
             import_module(one.name)
-    for name in _LOADED:
+    for name in _LOADED[kind]:
         import_module(name)
+    if kind == "part":
+        from byokeep.processes import serve
+        from byokeep.telemetry import log
+
+        for name in sorted({name for names in serve._OWN.values() for name in names}):
+            import_module(name)
+        log.warm()
+    assert threading.active_count() == 1
+    assert len([*Path("/proc/self/task").iterdir()]) == 1, "a fork would lose a thread of a library's"
 
 
-def _serve(asked: socket.socket) -> dict[str, Any] | None:
+def _serve(asked: socket.socket, in_child: Callable[[], None]) -> dict[str, Any] | None:
     """Fork for each command, until nobody is there to ask: in a child it returns what to run, in the end ``None``."""
-    ready, running = selectors.DefaultSelector(), dict[int, tuple[int, socket.socket]]()
+    ready = selectors.DefaultSelector()
+    running, unburied = dict[int, tuple[int, socket.socket]](), dict[int, tuple[int, socket.socket]]()
     ready.register(asked, selectors.EVENT_READ)
     while True:
         for key, _ in ready.select():
@@ -124,8 +224,19 @@ def _serve(asked: socket.socket) -> dict[str, Any] | None:
                 ready.unregister(key.fd)
                 pid, reply = running.pop(key.fd)
                 os.close(key.fd)
-                with reply:
-                    reply.sendall(f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\n".encode())
+                ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+                assert ended is not None
+                code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+                with suppress(ConnectionError):  # nobody wants to know any more
+                    reply.sendall(f"{code}\n".encode())
+                ready.register(reply, selectors.EVENT_READ)
+                unburied[reply.fileno()] = pid, reply
+                continue
+            if key.fd in unburied:  # who asked knows of the end, or has ended: until then the number is nobody else's
+                pid, reply = unburied.pop(key.fd)
+                ready.unregister(reply)
+                reply.close()
+                os.waitpid(pid, 0)
                 continue
             message, descriptors, _, _ = socket.recv_fds(asked, 1 << 20, 4)
             if not message:
@@ -133,9 +244,11 @@ def _serve(asked: socket.socket) -> dict[str, Any] | None:
             reply, streams = socket.socket(fileno=descriptors[0]), descriptors[1:]
             pid = os.fork()
             if pid == 0:
+                in_child()
                 for number, descriptor in enumerate(streams):
                     os.dup2(descriptor, number)
-                for one in (ready, asked, reply, *(other for _, other in running.values())):
+                others = (other for _, other in (*running.values(), *unburied.values()))
+                for one in (ready, asked, reply, *others):
                     one.close()
             for descriptor in (*streams, *(running if pid == 0 else ())):
                 os.close(descriptor)
@@ -150,9 +263,15 @@ def _serve(asked: socket.socket) -> dict[str, Any] | None:
 if __name__ == "__main__":
     import gc
 
-    _load()
+    _load(sys.argv[2])
     gc.freeze()
-    command = _serve(socket.socket(fileno=int(sys.argv[1])))
+    setup = production.child_setup()
+
+    def as_part() -> None:
+        os.setsid()
+        setup()
+
+    command = _serve(socket.socket(fileno=int(sys.argv[1])), as_part if sys.argv[2] == "part" else lambda: None)
     if command is not None:
         os.environ.clear()
         os.environ.update(command["environment"])

@@ -30,12 +30,21 @@ from byokeep.processes.supervisor import Stack
 from byokeep.settings import load
 from byokeep_redact.canary import new_canary
 from byokeep_sim import Sim, start
+from tests.support.forks import standing
 from tests.support.hang import hung, stop
 
 LOGINS = ("instagram", "linkedin", "meta", "tiktok", "x", "youtube")
 PROVIDERS = ("anthropic", "openai", "google", "openrouter", "kie", "heygen")
 PEOPLE = ("operator", "approver", "auditor")
 SOURCE = Path(__file__).parents[2] / "src"
+
+
+class ForkedStack(Stack):
+    """A stack whose own processes are forked from one that has loaded the program."""
+
+    def _spawn(self, name: str) -> None:
+        with standing():
+            super()._spawn(name)
 
 
 @dataclass(frozen=True)
@@ -378,17 +387,21 @@ def configure(home: Path, sim: Sim) -> None:
 
 
 @asynccontextmanager
-async def running_stack(home: Path | None = None, *, revive: bool = False) -> AsyncIterator[World]:
+async def running_stack(
+    home: Path | None = None, *, revive: bool = False, true_programs: bool = False
+) -> AsyncIterator[World]:
     """Start a stack with simulators and people; end all of it afterwards.
 
     Args:
         home: An existing directory, kept; default a new one, removed.
         revive: Also run the supervisor's loop, which starts again what dies.
+        true_programs: Each of its processes is an interpreter's own, for tests that look at how they were started.
     """
     place = new_home(home)
     sim = await start()
     configure(place, sim)
-    stack = Stack(load(home=place, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0"))
+    made = Stack if true_programs else ForkedStack
+    stack = made(load(home=place, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0"))
     seen: set[int] = set()
     try:
         await stack.start()
