@@ -482,6 +482,22 @@ async def test_killed_at_every_step_it_goes_on_and_leaves_no_key_behind(
     assert stages == "1"
 
 
+@pytest.mark.req("R6.2-7")
+async def test_a_rotation_whose_steps_were_tampered_with_goes_no_further(desk: Desk) -> None:
+    """A row that names another record for a step is refused with an alert; nothing is revoked, and order is kept."""
+    client = await desk.stand.client()
+    run = (await begun(desk, client, SKIP))[3]
+    assert await served(desk, client) == 2
+    assert (await desk.call("POST", f"/v1/rotations/{run}/abort", "operator"))[1]["code"] == "cut_over_already"
+    desk.sql("UPDATE byokeep.procedure_run SET evidence = jsonb_set(evidence, '{verify}', '1') WHERE closed_at IS NULL")
+    later(desk)
+    found = await resume(desk, run)
+    assert (found["state"], found["reason"]) == ("failed", "procedure_unproved")
+    assert "verify" in found["missing"]
+    assert "procedure_unproved" in desk.stand.alerts()
+    assert await served(desk, client) == 2
+
+
 async def one_run(desk: Desk, run: str) -> Any:
     async with desk.worker.db.begin(every_client=True) as tx:
         return await tx.one(Run, "procedure_get", id=UUID(run))
