@@ -472,6 +472,65 @@ async def test_alerts_leaks_doctor_and_gate(desk: Desk, tmp_path: Path) -> None:
     assert {row["state"] for row in nowhere.document if row["check"] in ("web", "core dumps")} == {"unknown"}
 
 
+async def test_the_platforms_own_secrets_are_rotated_under_load(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not one request fails; one that is cut off is gone on with; each step is on record, and no root is left."""
+    world, credentials = desk.world, desk.world.home / "credentials"
+    client = await world.client()
+    value = await world.onboard(client)
+    names = ("web", "broker", "killswitch", "provisioner")
+    before = {name: (credentials / f"{name}.approle").read_bytes() for name in names}
+    shown = done(await desk.shell.run("rotate", "internal", "--dry-run", "--json")).document
+    listed = {row["secret"]: row for row in shown}
+    assert listed["secret id of broker"]["due_at"] > listed["secret id of broker"]["rotated_at"]
+    assert listed["database roles"]["how"].startswith("none: ")
+    over, failed = asyncio.Event(), list[str]()
+
+    async def serve() -> int:
+        count = 0
+        while not over.is_set():
+            if not await world.reads(client, "openai", value):
+                failed.append("read")
+            if (answer := await world.ask("operator", "GET", "/v1/clients")).status != 200:
+                failed.append(f"{answer.status} {answer.code}")
+            count += 1
+        return count
+
+    serving = [asyncio.create_task(serve()) for _ in range(3)]
+
+    async def gone(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, "cut off")
+
+    monkeypatch.setattr(platform_secrets, "rotate_signing_keys", gone)
+    with pytest.raises(OSError, match="cut off"):
+        await platform_secrets.rotate_internal(world.stack.settings)
+    monkeypatch.undo()
+    assert (world.home / "keys" / "openbao.root-live").exists()
+    assert platform_secrets.was_cut_off(world.stack.settings)
+    assert {name: (credentials / f"{name}.approle").read_bytes() for name in names}.items().isdisjoint(before.items())
+    with platform_secrets._rotating(world.stack.settings):
+        assert not platform_secrets.was_cut_off(world.stack.settings)
+        await desk.no(6, "rotation_running", "rotate", "internal", who="admin")
+    await world.stack._renew()  # what `byokeep up` does with it
+    assert not (world.home / "keys" / "openbao.root-live").exists()
+    rotated = (await desk.shell.run("rotate", "internal", "--json")).document
+    assert (rotated["state"], rotated["done"]) == ("complete", ["secret_ids", "signing_keys", "machine_tokens"])
+    over.set()
+    assert sum(await asyncio.gather(*serving)) > 5
+    assert failed == []
+    runs = "FROM byokeep.procedure_run WHERE procedure = 'rotate_internal'"
+    assert await world.sql(f"SELECT count(*), count(closed_at) {runs}") == "2|2"
+    found = await world.must("auditor", "GET", "/v1/due?kind=platform_secret&until=2100-01-01T00:00:00Z")
+    assert {one["name"] for one in found["items"]} == {"secret_ids", "signing_keys"}
+    assert all(one["days"] == 29 and one["command"] == "byokeep rotate internal" for one in found["items"])
+    await world.sql("UPDATE byokeep.procedure_run SET closed_at = closed_at - interval '31 days'"
+                    " WHERE procedure = 'rotate_internal';"
+                    " UPDATE byokeep.installation SET created_at = created_at - interval '31 days'")  # fmt: skip
+    await world.stack._renew()  # by itself, when it is due
+    assert await world.sql(f"SELECT count(*), count(closed_at) {runs}") == "3|3"
+    await world.must("auditor", "POST", "/v1/audit/reconcile", {})
+    assert not {one for one in await world.alerts() if one.startswith(("store_", "login_", "cut_off"))}
+
+
 OPEN_ALERTS = (
     "SELECT count(*) FROM byokeep.alert WHERE reason = 'machine_token_not_renewed' AND severity = 'critical'"
     " AND closed_at IS NULL"
@@ -582,65 +641,6 @@ async def test_nobody_is_locked_out(desk: Desk, tmp_path: Path, monkeypatch: pyt
     await desk.ok("operator", "token", auditor["name"], "--save", str(file), who="admin")
     await signed_in(desk, auditor["name"], file)
     file.rename(world.token_file("auditor"))
-
-
-async def test_the_platforms_own_secrets_are_rotated_under_load(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not one request fails; one that is cut off is gone on with; each step is on record, and no root is left."""
-    world, credentials = desk.world, desk.world.home / "credentials"
-    client = await world.client()
-    value = await world.onboard(client)
-    names = ("web", "broker", "killswitch", "provisioner")
-    before = {name: (credentials / f"{name}.approle").read_bytes() for name in names}
-    shown = done(await desk.shell.run("rotate", "internal", "--dry-run", "--json")).document
-    listed = {row["secret"]: row for row in shown}
-    assert listed["secret id of broker"]["due_at"] > listed["secret id of broker"]["rotated_at"]
-    assert listed["database roles"]["how"].startswith("none: ")
-    over, failed = asyncio.Event(), list[str]()
-
-    async def serve() -> int:
-        count = 0
-        while not over.is_set():
-            if not await world.reads(client, "openai", value):
-                failed.append("read")
-            if (answer := await world.ask("operator", "GET", "/v1/clients")).status != 200:
-                failed.append(f"{answer.status} {answer.code}")
-            count += 1
-        return count
-
-    serving = [asyncio.create_task(serve()) for _ in range(3)]
-
-    async def gone(*_: object, **__: object) -> int:
-        raise OSError(errno.ENOSPC, "cut off")
-
-    monkeypatch.setattr(platform_secrets, "rotate_signing_keys", gone)
-    with pytest.raises(OSError, match="cut off"):
-        await platform_secrets.rotate_internal(world.stack.settings)
-    monkeypatch.undo()
-    assert (world.home / "keys" / "openbao.root-live").exists()
-    assert platform_secrets.was_cut_off(world.stack.settings)
-    assert {name: (credentials / f"{name}.approle").read_bytes() for name in names}.items().isdisjoint(before.items())
-    with platform_secrets._rotating(world.stack.settings):
-        assert not platform_secrets.was_cut_off(world.stack.settings)
-        await desk.no(6, "rotation_running", "rotate", "internal", who="admin")
-    await world.stack._renew()  # what `byokeep up` does with it
-    assert not (world.home / "keys" / "openbao.root-live").exists()
-    rotated = (await desk.shell.run("rotate", "internal", "--json")).document
-    assert (rotated["state"], rotated["done"]) == ("complete", ["secret_ids", "signing_keys", "machine_tokens"])
-    over.set()
-    assert sum(await asyncio.gather(*serving)) > 5
-    assert failed == []
-    runs = "FROM byokeep.procedure_run WHERE procedure = 'rotate_internal'"
-    assert await world.sql(f"SELECT count(*), count(closed_at) {runs}") == "2|2"
-    found = await world.must("auditor", "GET", "/v1/due?kind=platform_secret&until=2100-01-01T00:00:00Z")
-    assert {one["name"] for one in found["items"]} == {"secret_ids", "signing_keys"}
-    assert all(one["days"] == 29 and one["command"] == "byokeep rotate internal" for one in found["items"])
-    await world.sql("UPDATE byokeep.procedure_run SET closed_at = closed_at - interval '31 days'"
-                    " WHERE procedure = 'rotate_internal';"
-                    " UPDATE byokeep.installation SET created_at = created_at - interval '31 days'")  # fmt: skip
-    await world.stack._renew()  # by itself, when it is due
-    assert await world.sql(f"SELECT count(*), count(closed_at) {runs}") == "3|3"
-    await world.must("auditor", "POST", "/v1/audit/reconcile", {})
-    assert not {one for one in await world.alerts() if one.startswith(("store_", "login_", "cut_off"))}
 
 
 async def test_the_answer_to_a_stolen_broker_is_one_command(desk: Desk) -> None:
