@@ -330,7 +330,7 @@ async def test_accounts_and_kill_switch(desk: Desk) -> None:
     new = await desk.world.new_key("openai")
     add = ("key", "add", client, "openai", "--skip-rehearsal")
     late = await desk.shell.run(*add, token=desk.world.token_file("operator"), stdin=new)
-    assert (late.code, "Verify it once the kill switch is released" in late.err) == (4, True), late.said
+    assert (late.code, "Verify it once the kill switch is released" in late.err) == (7, True), late.said
     held = await desk.json("key", "list", client)
     serves = [(one["version"], one["candidate"], one["verification"]) for one in held]  # type: ignore[attr-defined,index]
     assert serves == [(1, 2, "verified")]

@@ -244,7 +244,7 @@ async def test_the_old_ends_after_the_jobs_that_hold_it_and_only_by_a_refusal(de
     await desk.retry_now()
     assert (await rotation(desk, run))["state"] == "complete"
     status, late = await desk.call("POST", f"/v1/rotations/{run}/rollback", "operator")
-    assert (status, late["code"]) == (409, "procedure_goes_on")
+    assert (status, late["code"]) == (409, "procedure_over")
 
 
 PLACES = {"openai": "project=proj_1,account=svc_1", "google": "project=p-1", "openrouter": "", "anthropic": ""}
