@@ -272,6 +272,24 @@ async def minted(desk: Desk, ref: str, **wish: Any) -> str:
     return str(begun["id"])
 
 
+async def test_a_minted_key_that_was_taken_back_ends_after_the_jobs_that_hold_it(desk: Desk) -> None:
+    """A job was given the new key and the rotation is rolled back: the key lives at the provider until the job ends."""
+    client = await desk.stand.client()
+    first = await desk.onboard(client, provider="openrouter")
+    await administered(desk, client, "openrouter")
+    run = await minted(desk, first["ref"], old_ends="24h")
+    job = await desk.stand.job(client, secrets=["openrouter"])
+    assert (await desk.stand.lease(job))["secrets"]["openrouter"]["version"] == 2
+    assert (await desk.call("POST", f"/v1/rotations/{run}/rollback", "operator"))[0] == 200
+    await desk.work()
+    assert await served(desk, client, "openrouter") == 1
+    assert ((await rotation(desk, run))["state"], keys_of(desk, "openrouter")) == ("undoing", ["valid", "valid"])
+    await desk.stand.call("POST", f"/v1/jobs/{job}/close", "dispatcher")
+    await desk.retry_now(1)
+    assert ((await rotation(desk, run))["state"], keys_of(desk, "openrouter")) == ("aborted", ["revoked", "valid"])
+    assert await served(desk, client, "openrouter") == 1
+
+
 @pytest.mark.req("R11.3-1")
 @pytest.mark.parametrize("provider", ["openrouter", "openai", "google"])
 async def test_a_key_is_made_and_ended_at_its_provider(desk: Desk, provider: str) -> None:

@@ -3,6 +3,7 @@
 Rules
 - A key is made under the name of its rotation, so that one whose value was lost on the way is found there and ended:
   before another is made, when the rotation is ended, and when its new key is not good.
+- A key that has served is ended after the last job that was given it.
 - Keys of rotations that are over and serve nobody are ended, too; a key of any other name is left alone.
 - Before the call is made it is on record; its value is written, recorded and verified as a pasted one is.
 - A mint and a revocation are steps of their own: each is tried again by itself.
@@ -12,6 +13,7 @@ It may not use the administrator's key for anything but these calls, nor hand it
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -131,10 +133,14 @@ async def _over(app: WorkerApp, run: KeyRotation, name: str) -> bool:
 
 
 async def _take_back(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
-    """End the minted key at the provider, unless it serves, and take the candidate away."""
+    """End the minted key at the provider, unless it serves or a job still holds it, and take the candidate away."""
     found = rotation.of(run)
     async with app.db.begin(client_id=found.client_id) as tx:
         ref = await tx.one(ref_from, "ref_get", id=found.object_id)
+        if (since := found.facts.get("pinned_at")) and ref.version != found.version:
+            asked = {"client_id": found.client_id, "provider": found.provider.value, "ref_id": found.object_id}
+            if await tx.one(int, "rotation_jobs_on_new", **asked, since=datetime.fromisoformat(since)):
+                return None
     if ref.version != found.version:
         async with custody_of(app, found) as custody:
             admin, secret = await _admin(app, found, custody)

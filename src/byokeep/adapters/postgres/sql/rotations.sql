@@ -29,6 +29,16 @@ SELECT count(DISTINCT j.id) FROM byokeep.job j
  WHERE j.client_id = :client_id AND j.kind = 'use' AND j.state = 'open' AND j.expires_at > clock_timestamp()
    AND :provider = ANY (l.secrets) AND l.issued_at <= CAST(:until AS timestamptz) + interval '5 seconds';
 
+-- name: rotation_jobs_on_new
+-- How many open jobs were given the secret between the cutover and its rollback: they hold the version that was taken back.
+SELECT count(DISTINCT j.id) FROM byokeep.job j
+  JOIN byokeep.lease l ON l.client_id = j.client_id AND l.job_id = j.id
+ WHERE j.client_id = :client_id AND j.kind = 'use' AND j.state = 'open' AND j.expires_at > clock_timestamp()
+   AND :provider = ANY (l.secrets) AND l.issued_at > CAST(:since AS timestamptz) - interval '5 seconds'
+   AND l.issued_at <= (SELECT max(r.at) FROM byokeep.audit_record r
+                        WHERE r.chain = :client_id AND r.object_id = :ref_id AND r.event = 'key.pinned')
+                      + interval '5 seconds';
+
 -- name: rotation_outcomes
 -- What calls came to that jobs made with a lease from after the cutover, as their runners told.
 SELECT count(*) AS count, count(*) FILTER (WHERE t.outcome IN ('denied', 'failed')) AS failed
