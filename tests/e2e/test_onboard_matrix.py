@@ -25,13 +25,15 @@ ANYBODY, STRANGER = frozenset(ROLES), frozenset({*ROLES, ""})
 
 @dataclass(frozen=True)
 class Rule:
-    """Who passes; ``tenant`` = path or body name an object of a client; ``body``, ``raw``, ``query`` = what to send."""
+    """Who passes; ``tenant`` = path or body name an object of a client; ``body``, ``raw``, ``query`` = what to send;
+    ``whole`` = an auditor is asked who sees every client, and one of some clients is refused."""
 
     roles: frozenset[str]
     tenant: bool = False
     body: Any = None
     raw: bytes | None = None
     query: dict[str, str] | None = None
+    whole: bool = False
 
     def sent(self, ids: dict[str, str]) -> Any:
         """The body, with the ids of one client."""
@@ -41,9 +43,10 @@ class Rule:
 
 
 def rule(
-    *roles: str, tenant: bool = False, body: Any = None, raw: bytes | None = None, query: dict[str, str] | None = None
-) -> Rule:
-    return Rule(frozenset(roles), tenant, body, raw, query)
+    *roles: str, tenant: bool = False, body: Any = None, raw: bytes | None = None, query: dict[str, str] | None = None,
+    whole: bool = False,
+) -> Rule:  # fmt: skip
+    return Rule(frozenset(roles), tenant, body, raw, query, whole)
 
 
 NAME = {"name": "Somebody new"}
@@ -65,7 +68,7 @@ RULES = {
     },
     "PUT /v1/operators/{subject_id}/password": Rule(frozenset(), raw=b"short"),  # one's own alone
     "POST /v1/operators/{subject_id}/vouch": rule(A),
-    "GET /v1/approvals": rule(A, U),
+    "GET /v1/approvals": rule(A, U, whole=True),
     "POST /v1/approvals/{request_id}/approve": rule(A),
     "DELETE /v1/tokens/{token_id}": rule(A),
     "POST /v1/clients": rule(A, body={"name": "root"}),
@@ -83,6 +86,16 @@ RULES = {
     "GET /v1/clients/{client_id}/refs": rule(O, P, U, tenant=True),
     "GET /v1/refs/{ref_id}": rule(O, P, U, tenant=True),
     "POST /v1/refs/{ref_id}/verify": rule(O, tenant=True),
+    "POST /v1/refs/{ref_id}/rotations": rule(O, tenant=True, body={"mint": True}),
+    "GET /v1/refs/{ref_id}/rotations": rule(O, P, U, tenant=True),
+    "GET /v1/rotations": rule(O, P, U),
+    "GET /v1/rotations/{run_id}": rule(O, P, U, tenant=True),
+    "POST /v1/rotations/{run_id}/resume": rule(O, tenant=True, body={"accept": "nothing_like_it"}),
+    **{f"POST /v1/rotations/{{run_id}}/{act}": rule(O, tenant=True) for act in ("rollback", "abort")},
+    "PUT /v1/clients/{client_id}/providers/{provider}/admin": rule(O, tenant=True, raw=b"no key"),
+    "GET /v1/due": rule(A, O, P, U),
+    "GET /v1/notifications": rule(A, O, P, U),
+    "POST /v1/notifications/test": rule(A, O),
     "POST /v1/refs/{ref_id}/state": rule(O, tenant=True, body={"to": "destroyed", "reason": "a_test"}),
     "GET /v1/sops/{sop_id}": rule(O, P, U, tenant=True),
     "GET /v1/inventory": rule(O, P, U),
@@ -98,6 +111,7 @@ RULES = {
     "POST /v1/clients/{client_id}/enroll": rule(A, tenant=True),
     "GET /v1/switches": rule(A, O, P, U, D, R),
     "POST /v1/switches/close": rule(A, O, P, body={"reason": "a_test"}),
+    "POST /v1/switches/preview": rule(A, O, P, body={}),
     "POST /v1/switches/open-requests": rule(O, tenant=True, body={"client_id": "{client_id}", "reason": "a_test"}),
     "POST /v1/switches/open-requests/{request_id}/approve": rule(P),
     "GET /v1/clients/{client_id}/jobs": rule(O, U, D, R, C, tenant=True),
@@ -203,9 +217,9 @@ RULES = {
     "GET /v1/jobs/{job_id}": rule(O, U, D, R, C, tenant=True),
     "GET /v1/gate/schema": Rule(ANYBODY),
     "POST /v1/evidence/{sop_id}": rule(O, P, U, tenant=True),
-    "POST /v1/audit/checkpoint": rule(U),
-    "POST /v1/audit/verify": rule(U),
-    "POST /v1/audit/reconcile": rule(U, body={"minutes": 1}),
+    "POST /v1/audit/checkpoint": rule(U, whole=True),
+    "POST /v1/audit/verify": rule(U, whole=True),
+    "POST /v1/audit/reconcile": rule(U, body={"minutes": 1}, whole=True),
     "POST /v1/audit/hash": rule(U, raw=b"a value"),
     "POST /v1/audit/export": rule(U, body={}),
     "POST /v1/audit/proof/{client_id}": rule(U, tenant=True),
@@ -289,10 +303,13 @@ async def tenants(desk: Desk) -> tuple[dict[str, str], dict[str, str]]:
             " FROM byokeep.platform_account a JOIN byokeep.job j USING (client_id)"
             f" WHERE a.client_id = '{client}' LIMIT 1"
         )
-        profile, work, incident, run = uuid4(), uuid4(), uuid4(), uuid4()
+        profile, work, incident, run, rotation = uuid4(), uuid4(), uuid4(), uuid4(), uuid4()
         desk.sql(
             "INSERT INTO byokeep.procedure_run (id, client_id, procedure, object_id, asked_by, started_by)"
             f" VALUES ('{run}', '{client}', 'a_test', '{profile}', '{uuid4()}', '{uuid4()}');"
+            "INSERT INTO byokeep.procedure_run (id, client_id, procedure, object_id, asked_by, started_by, facts)"
+            f" VALUES ('{rotation}', '{client}', 'rotate_key', '{done['ref']}', '{uuid4()}', '{uuid4()}',"
+            """ '{"provider": "openai", "mode": "assisted", "from_version": 1}');"""
             "INSERT INTO byokeep.profile (id, client_id, packing, created_by)"
             f" SELECT '{profile}', '{client}', 'portable', created_by FROM byokeep.client WHERE id = '{client}';"
             "INSERT INTO byokeep.profile_work (id, client_id, profile_id, kind, state, asked_by, ended_at)"
@@ -310,7 +327,7 @@ async def tenants(desk: Desk) -> tuple[dict[str, str], dict[str, str]]:
         )
         ids |= {
             "profile_id": str(profile), "work_id": str(work), "incident_id": str(incident),
-            "run_id": str(run),
+            "run_id": str(run), "rotation_id": str(rotation),
             "kek_id": f"development-{client}", "version": "1",
             "client_id": str(client), "ref_id": done["ref"], "sop_id": done["sop"], "alert_id": str(alert),
             "job_id": desk.sql(f"SELECT id FROM byokeep.job WHERE client_id = '{client}' LIMIT 1"),
@@ -328,6 +345,8 @@ def test_every_route_has_its_row(desk: Desk) -> None:
 
 
 def place(path: str, wanted: Rule, ids: dict[str, str]) -> str:
+    if path.startswith("/v1/rotations/"):
+        ids = {**ids, "run_id": ids["rotation_id"]}
     return path.format(**ids) + (f"?{urlencode(wanted.query)}" if wanted.query else "")
 
 
@@ -367,13 +386,18 @@ async def test_every_role_on_every_route(desk: Desk, tenants: tuple[dict[str, st
     own, other = tenants
     clients = (UUID(own["client_id"]),)
     people: dict[str, Person | None] = {role: desk.stand.subject(role, "one client", clients=clients) for role in ROLES}
+    sees_all = desk.stand.subject("auditor", "every client", clients=None)
     wrong = []
     last = ("POST /v1/clients/{client_id}/suspend", "POST /v1/switches/close")  # these stop what the others need
     keys = sorted(set(RULES) - set(last)) + list(last)
     for key in keys:
         for role, who in {**people, "": None}.items():
             for ids, is_own in ((own, True), (other, False)):
-                status, code = await attempt(desk, key, ids, who)
+                if RULES[key].whole and role == U:
+                    assert (await attempt(desk, key, ids, who))[0] == 403
+                    status, code = await attempt(desk, key, ids, sees_all)
+                else:
+                    status, code = await attempt(desk, key, ids, who)
                 if fault := judge(key, role, status, code, own=is_own):
                     wrong.append(f"{key} {role or 'stranger'} {'own' if is_own else 'other'}: {status} {code}: {fault}")
     assert not wrong, "\n".join(wrong)

@@ -34,8 +34,9 @@ CALLERS = (None, UNKNOWN, "operator", "approver", "admin", "auditor", "runner", 
 # What any caller with a token of ours may ask; there is nobody whom a role would refuse.
 # What every person may ask for; machines have no business at web and are told so by 401.
 OF_EVERYBODY = {
-    "GET /v1/self", "GET /v1/gate/schema", "GET /v1/alerts", "GET /v1/apps", "GET /v1/clients", "GET /v1/keks",
-    "GET /v1/logins", "GET /v1/procedures", "GET /v1/vault-incidents", "POST /v1/inventory/checks",
+    "GET /v1/self", "GET /v1/gate/schema", "GET /v1/alerts", "GET /v1/apps", "GET /v1/clients", "GET /v1/due",
+    "GET /v1/keks", "GET /v1/logins", "GET /v1/notifications", "GET /v1/procedures", "GET /v1/vault-incidents",
+    "POST /v1/inventory/checks",
 }  # fmt: skip
 
 
@@ -45,6 +46,8 @@ async def ask(http: Any, route: str, who: Person | None, body: Any = None) -> tu
     headers = {} if who is None else {"Authorization": f"Bearer {who.token}"}
     sent = body if body is not None or method in ("GET", "DELETE") else {}
     async with http.request(method, "http://host" + filled(path), headers=headers, json=sent) as reply:
+        if reply.content_type == "text/event-stream":  # it has no end
+            return reply.status, "", ""
         text = await reply.text()
         said = json.loads(text) if reply.status >= 400 else {}
         return reply.status, said.get("code", ""), said.get("request_id", "")

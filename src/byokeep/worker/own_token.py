@@ -35,8 +35,7 @@ async def keep(app: App, settings: ClientSettings) -> None:
     """Renew this process's token whenever it is due, until cancelled."""
     while True:
         try:
-            if await renew(settings):
-                get_log().info("token_renewed")
+            await renew(settings)
         except (ByokeepError, OSError) as error:
             code = error.code if isinstance(error, ByokeepError) else f"errno/{error.errno}"
             get_log().error("tokens_not_renewed", code=code)
