@@ -7,7 +7,9 @@ Rules
   its calls are unknown.
 - Telling is never in the way of a job: what cannot be told is dropped in the end, and is unknown then.
 
-It may not send an argument: its digest is sent, and the broker keeps a keyed one of that.
+- Of what waits no more than :data:`MOST_KEPT` calls are kept, of all leases together. The rest are counted.
+
+It may not keep or send an argument: its digest is sent, and the broker keeps a keyed one of that.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import uuid4
 
 from byokeep.core.errors import ByokeepError, Unavailable
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 SAY_EVERY_S: Final = 1.0
 LAST_S: Final = 5.0  # for what is left when the process's connection ends
-MOST_KEPT: Final = 10_000  # calls that wait to be told of; the oldest go first
+MOST_KEPT: Final = 10_000  # calls of a process that wait to be told of
 _TOGETHER: Final = 100
 
 
@@ -41,17 +43,11 @@ class ToldCall(NamedTuple):
     outcome: CallResult
     args: bytes | None
 
-    def body(self, call_id: str, age_s: float) -> dict[str, Any]:
-        """Return it as the broker takes it."""
-        digest = "" if self.args is None else sha256(self.args).hexdigest()
-        return {"id": call_id, "secret": self.secret, "tool": self.tool, "outcome": self.outcome.value, "args": digest,
-                "age_ms": max(0, round(age_s * 1000))}  # fmt: skip
-
 
 @dataclass(slots=True)
 class _OfLease:
     token: Secret
-    waiting: list[tuple[float, str, ToldCall]] = field(default_factory=list)
+    waiting: list[tuple[float, dict[str, str]]] = field(default_factory=list)
     count: int = 0
     done: bool = False
 
@@ -62,14 +58,18 @@ class CallLog:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._leases: dict[str, _OfLease] = {}
+        self._waiting = 0
         self._telling: asyncio.Task[None] | None = None
 
     def note(self, lease_id: str, token: Secret, call: ToldCall) -> None:
         """Put down one call that was made just now."""
         of = self._leases.setdefault(lease_id, _OfLease(token))
-        of.waiting.append((time.monotonic(), str(uuid4()), call))
         of.count += 1
-        del of.waiting[:-MOST_KEPT]
+        if self._waiting < MOST_KEPT:
+            self._waiting += 1
+            digest = "" if call.args is None else sha256(call.args).hexdigest()
+            of.waiting.append((time.monotonic(), {"id": str(uuid4()), "secret": call.secret, "tool": call.tool,
+                                                  "outcome": call.outcome.value, "args": digest}))  # fmt: skip
         self._go_on()
 
     def done(self, lease_id: str) -> None:
@@ -104,7 +104,7 @@ class CallLog:
             while of.waiting or of.done:
                 some = of.waiting[:_TOGETHER]
                 last = of.done and len(some) == len(of.waiting)
-                calls = [call.body(call_id, time.monotonic() - at) for at, call_id, call in some]
+                calls = [call | {"age_ms": max(0, round((time.monotonic() - at) * 1000))} for at, call in some]
                 body = {"calls": calls, "total": of.count if last else None}
                 try:
                     await self._broker.call("POST", f"/v1/leases/{lease_id}/calls", of.token, body)
@@ -112,8 +112,10 @@ class CallLog:
                     raise
                 except ByokeepError:
                     pass  # it does not take them, and never will
-                told = {call_id for _, call_id, _ in some}
-                of.waiting = [one for one in of.waiting if one[1] not in told]
+                told = {call["id"] for _, call in some}
+                left = [one for one in of.waiting if one[1]["id"] not in told]
+                self._waiting -= len(of.waiting) - len(left)
+                of.waiting = left
                 if last and not of.waiting:
                     self._leases.pop(lease_id, None)
                     break

@@ -5,7 +5,9 @@ Rules
   a view of the last ``FRESH_S`` a permit lives no longer than that.
 - A view only takes away. What lets a runner go on is the broker's own word, every few seconds
   (:mod:`byokeep.client.lease`): without the stream a kill is heard then, and without the broker a lease runs out.
-- A stream that is silent for ``FRESH_S`` is given up and opened anew.
+- A stream that is silent for ``FRESH_S`` is given up and opened anew. So is one that this process did not read for as
+  long: what waited there may be as old as the pause, so it takes away and gives nothing.
+- Each connection shows the token of the newest lease that is held. One that was refused as ended is not shown again.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import aiohttp
 
 from byokeep.client.settings import parse_address
 from byokeep.core.canonical import read_json
-from byokeep.core.errors import ByokeepError, Denied, Unavailable
+from byokeep.core.errors import ByokeepError, Denied, Unauthenticated, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire.transport import Transport, failing
 
@@ -41,6 +43,7 @@ now: Final = _boot_clock()  # seconds on a clock that also runs while the machin
 FRESH_S: Final = 5.0  # seconds without a beat after which nothing is known any more; the server's is one second
 _PAUSES_S: Final = (0.5, 30.0)  # before a stream is opened anew: the first, and the longest
 _LINE: Final = b"data: "
+_ENDED: Final = Unauthenticated.http_status
 
 
 class SwitchView:
@@ -54,20 +57,20 @@ class SwitchView:
     def __init__(self, address: str, *, ca_file: Path | None) -> None:
         socket, self._base = parse_address(address)
         self._transport = Transport(socket, ca_file=ca_file)
-        self._leases: set[HeldLease] = set()
+        self._leases: dict[HeldLease, Secret | None] = {}  # None = its token has ended
         self._engaged: frozenset[str] = frozenset()
         self._heard_at = 0.0
         self._following: asyncio.Task[None] | None = None
 
     def hold(self, lease: HeldLease, token: Secret) -> None:
         """Let ``lease`` end with its client's kill switch, until :meth:`release`."""
-        self._leases.add(lease)
-        if self._following is None or self._following.done():
-            self._following = asyncio.create_task(self._follow(token))
+        self._leases[lease] = token
+        if self._following is None or self._following.done() or self._following.cancelling():
+            self._following = asyncio.create_task(self._follow())
 
     def release(self, lease: HeldLease) -> None:
         """Forget a lease."""
-        self._leases.discard(lease)
+        self._leases.pop(lease, None)
         if not self._leases and self._following is not None:
             self._following.cancel()
 
@@ -85,38 +88,54 @@ class SwitchView:
             await asyncio.wait({self._following})
         await self._transport.close()
 
-    async def _follow(self, token: Secret) -> None:
+    async def _follow(self) -> None:
         pause_s, longest_s = _PAUSES_S
-        while True:
+        while (token := next((one for one in reversed(self._leases.values()) if one is not None), None)) is not None:
             try:
                 await self._read(token)
                 pause_s = _PAUSES_S[0]
+            except Unauthenticated:
+                shown = token.reveal()
+                self._leases = {lease: None if one is None or one.reveal() == shown else one
+                                for lease, one in self._leases.items()}  # fmt: skip
             except ByokeepError:
                 pause_s = min(2 * pause_s, longest_s)
             await asyncio.sleep(pause_s * (0.5 + secrets.randbelow(1000) / 1000))
 
     async def _read(self, token: Secret) -> None:
-        """Take in one stream; returns when it ends after it was heard. Raises Unavailable: it was not."""
+        """Take in one stream; returns when it ends after it was heard.
+
+        Raises:
+            Unauthenticated: The token has ended.
+            Unavailable: The stream was not heard.
+        """
         within = aiohttp.ClientTimeout(total=None, sock_connect=FRESH_S, sock_read=FRESH_S)
         headers, heard = {"Authorization": "Bearer " + token.reveal().decode("ascii")}, False
         with suppress(Unavailable), failing("view_away", "view_away", "view_away", "view_away"):
             async with self._transport.request(
                 "GET", self._base + "/v1/switches/stream", headers=headers, within=within
             ) as reply:
+                if reply.status == _ENDED:
+                    raise Unauthenticated("bad_token")
+                read_at = now()
                 async for line in reply.content:
+                    fresh, read_at = now() - read_at <= FRESH_S, now()
                     if reply.status == 200 and line.startswith(_LINE):
                         heard = True
-                        self._take(line[len(_LINE) :])
+                        self._take(line[len(_LINE) :], fresh=fresh)
+                    if not fresh:
+                        return
         if not heard:
             raise Unavailable("view_away")
 
-    def _take(self, raw: bytes) -> None:
+    def _take(self, raw: bytes, *, fresh: bool) -> None:
         try:
             found: Any = read_json(raw)
             engaged = {str(one["scope"]): str(one["reason"]) for one in found["engaged"]}
         except (ValueError, TypeError, KeyError):
             return
-        self._engaged, self._heard_at = frozenset(engaged), now()
+        if fresh:
+            self._engaged, self._heard_at = frozenset(engaged), now()
         for lease in list(self._leases):
             for scope in ("global", f"client:{lease.client_id}"):
                 if scope in engaged:
