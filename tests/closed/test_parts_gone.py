@@ -32,7 +32,7 @@ CALLS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("operator", "GET", "/v1/switches"),
         ("auditor", "GET", "/v1/leaks/fingerprints"),
     ),
-    "broker": (("operator", "GET", "/v1/switches"), ("auditor", "GET", "/v1/audit/health")),
+    "broker": (("operator", "POST", "/v1/switches/open-requests"), ("auditor", "GET", "/v1/audit/health")),
 }
 
 
@@ -89,7 +89,8 @@ async def answers(world: World) -> bool:
 async def test_without_a_part_nothing_acts_and_nothing_hangs(site: Site, part: str, how: str) -> None:
     """Stopped or hung, under work: no effect, exit code 4, 503 in time, and afterwards work goes on by itself."""
     world, first = site.world, await site.world.effects()
-    other = await world.client()
+    other, stopped = await world.client(), await world.client()
+    await world.must("operator", "POST", "/v1/switches/close", {"client_id": stopped, "reason": "drill"})
     value = await world.new_key("kie")
     async with site.work() as work:
         async with outage(world, part, how):
@@ -104,6 +105,10 @@ async def test_without_a_part_nothing_acts_and_nothing_hangs(site: Site, part: s
             assert took < JOB_WITHIN_S
             assert [answer.status for answer in answered] == [503] * len(answered)
             assert max(answer.took_s for answer in answered) < API_WITHIN_S
+            if part == "broker":  # the kill process tells
+                told = await world.ask("operator", "GET", "/v1/switches")
+                assert (told.status, told.took_s < API_WITHIN_S) == (200, True)
+                assert stopped in [one["client_id"] for one in told.document["switches"] if one["closed"]]
             await until(lambda: len(work.refused) > refused, JOB_WITHIN_S, "a job that was tried")
             assert await world.effects() == before, "an effect without the part"
             # One that had acted before may end meanwhile; none that began without the part did anything.

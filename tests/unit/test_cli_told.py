@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from byokeep import demo
-from byokeep.cli import intake, job, key
+from byokeep.cli import api, intake, job, key
 from byokeep.cli.main import run
 from byokeep.cli.terminal import TerminalSession, current, fail
 from byokeep.client.http import error_from
@@ -425,3 +425,63 @@ def test_what_a_key_can_become_is_said_in_place() -> None:
     with pytest.raises(Rejected) as refused:
         check_transition(KeyState.DEACTIVATED, KeyState.ACTIVE)
     assert "From deactivated it can become: compromised, destroyed." in refused.value.next_step
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_kill_is_acknowledged_before_names_are_asked_for(
+    as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Programs get the answer and no name is asked for; people get names, asked for once and not waited for long."""
+    asked: list[tuple[str, float]] = []
+
+    async def kill(*_: str, **__: Any) -> Any:
+        return {"scope": f"client:{ID}", "client_id": ID, "closed": True, "by": ID, "store_cut_off": True}
+
+    async def call(_: str, path: str, *, within_s: float = 60, **__: Any) -> Any:
+        asked.append((path, within_s))
+        raise Unavailable("server_unreachable")
+
+    monkeypatch.setattr("byokeep.cli.kill.call_kill", kill)
+    monkeypatch.setattr("byokeep.cli.api.call", call)
+    monkeypatch.setattr("byokeep.cli.api.own_token", lambda: Secret(b"bko_x"))
+    assert run(["kill", "on", "--client", ID, *["--json"] * as_json]) == 0
+    assert asked == ([] if as_json else [("/v1/names", 2)])
+    said = capsys.readouterr()
+    assert f"client:{ID}" in said.out
+    assert (f"Kill switch engaged: client:{ID}" in said.err) is not as_json
+
+
+def test_who_kills_by_name_without_web_is_told_to_give_the_id(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only a command that stops everything, too, says so; a name is not waited for as long as other answers."""
+    asked: list[float] = []
+
+    async def call(*_: str, within_s: float = 60, **__: Any) -> Any:
+        asked.append(within_s)
+        raise Unavailable("server_unreachable", next_step="Is the stack up?")
+
+    monkeypatch.delitem(sys.modules, "pydantic", raising=False)  # a command's own process does not have it
+    monkeypatch.setattr("byokeep.cli.names.call", call)
+    for command, advised in ((["kill", "on", "--client", "Acme"], True), (["client", "suspend", "Acme"], False)):
+        assert run(command) == 4
+        assert ("client's id, or --everything" in " ".join(capsys.readouterr().err.split())) is advised
+    assert max(asked) <= 5
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_web_is_asked_for_a_kill_and_not_waited_for_long(slow: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a kill process that did not answer; where it is not known, `web` answers as it does everything."""
+    asked: list[tuple[str, float]] = []
+
+    async def fetch(_: str, __: str, *, at: str = "", within_s: float = 60, **___: Any) -> bytes:
+        asked.append((at, within_s))
+        if at:
+            raise Unavailable("server_unreachable")
+        return b"{}"
+
+    monkeypatch.setattr("byokeep.cli.api.fetch", fetch)
+    at = "http://127.0.0.1:1" if slow else ""
+    current.set(TerminalSession(settings=Settings(killswitch_url=at, web_url="http://127.0.0.1:2"), as_json=True))
+    api.run(api.call_kill("GET", "/v1/switches"))
+    assert asked == ([(at, 60), ("", 15)] if slow else [("", 60)])

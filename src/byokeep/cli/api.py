@@ -34,6 +34,9 @@ _KINDS: Final = {
     "operators": "person or machine", "accounts": "account", "clients": "client",
 }  # fmt: skip
 _AT_ONCE_S: Final = 10.0  # seconds that the kill process has, before `web` is asked
+_AT_LAST_S: Final = 15.0  # seconds that `web` has then: it asks the same process, and the broker after it
+_ANSWER_S: Final = 60.0  # seconds for anything else
+_NAMES_S: Final = 2.0  # seconds for names: without an answer the ids are shown
 _LIMIT: Final = 256 * 1024 * 1024  # bytes of a reply: exports are the largest
 
 
@@ -89,6 +92,7 @@ async def call_kill(method: str, path: str, **sent: Any) -> Any:
         except Unavailable as error:
             if error.code != "server_unreachable":
                 raise
+        sent["within_s"] = _AT_LAST_S
     return await call(method, path, **sent)
 
 
@@ -114,6 +118,7 @@ async def fetch(
     anonymous: bool = False,
     params: Mapping[str, object] | None = None,
     at: str = "",
+    within_s: float = _ANSWER_S,
 ) -> bytes:
     """Call the server and return the reply's bytes as they came.
 
@@ -125,7 +130,7 @@ async def fetch(
         token: Another token than the caller's own.
         anonymous: Send no token.
         params: Query, without what is None; never a value.
-        at: Address of the kill process; empty = that of `byokeep web`.
+        at: Address of the kill process; empty = that of `byokeep web`, which has ``within_s`` seconds to answer.
 
     Raises:
         ByokeepError: As the server answered, or Unavailable(``server_unreachable``, ``server_garbage``).
@@ -142,8 +147,8 @@ async def fetch(
     data, headers = _sent(body, raw)
     if not anonymous:
         headers["Authorization"] = "Bearer " + (own_token() if token is None else token).reveal().decode()
-    timeout = aiohttp.ClientTimeout(total=_AT_ONCE_S if at else 60, connect=3)
-    ca_file = "killswitch_ca_file" if at else "web_ca_file"
+    within, ca_file = (_AT_ONCE_S, "killswitch_ca_file") if at else (within_s, "web_ca_file")
+    timeout = aiohttp.ClientTimeout(total=within, connect=3)
     try:
         url = URL(base + path)
         if query := {name: str(given) for name, given in (params or {}).items() if given is not None}:
@@ -221,18 +226,25 @@ _OF_MACHINES: Final = (b"bkd_", b"bkr_", b"bkc_")
 
 
 def tell(
-    data: Any, *, title: str = "", columns: Sequence[str] = (), note: str = "", token: Secret | None = None
+    data: Any,
+    *,
+    title: str = "",
+    columns: Sequence[str] = (),
+    note: str = "",
+    token: Secret | None = None,
+    known: Mapping[str, str] | None = None,
 ) -> None:
     """Print a result as :func:`byokeep.cli.terminal.show` does, with names. ``columns`` are those of the result.
 
     Args:
         token: Asks for the names; the caller's own unless it is given.
+        known: Names that were asked for already; nothing is asked then.
     """
     if session().as_json:
         show(data)
         return
     rows = [data] if isinstance(data, Mapping) else list(data)
-    known = names([one for row in rows for one in _ids(row)], token)
+    known = names(ids_of(rows), token) if known is None else known
     told = [_named(row, known) for row in rows]
     wanted = tuple(_shown_as(name) for name in columns)
     show(told[0] if isinstance(data, Mapping) else told, title=title, columns=wanted, note=note)
@@ -284,6 +296,11 @@ async def ask_until(path: str, over: Callable[[Any], bool], *, within_s: float, 
             await asyncio.sleep(0.2)
 
 
+def ids_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the ids in rows of what may have a name."""
+    return [one for row in rows for one in _ids(row)]
+
+
 def _ids(row: Mapping[str, Any]) -> Iterator[str]:
     for field in _NAMED:
         value = row.get(field)
@@ -305,7 +322,7 @@ def names(ids: Sequence[str], token: Secret | None = None) -> Mapping[str, str]:
         if asks.reveal().startswith(_OF_MACHINES):
             return {}
         body = {"ids": sorted(set(ids))[:_MOST]}
-        found: Mapping[str, str] = run(call("POST", "/v1/names", body=body, token=asks))["names"]
+        found: Mapping[str, str] = run(call("POST", "/v1/names", body=body, token=asks, within_s=_NAMES_S))["names"]
     except (ByokeepError, TypeError, KeyError):
         return {}
     return found

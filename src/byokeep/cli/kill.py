@@ -7,7 +7,7 @@ from uuid import UUID
 
 from cyclopts import App
 
-from byokeep.cli.api import Listing, call, call_kill, requested, run, tell, tell_all, waiting
+from byokeep.cli.api import Listing, call, call_kill, ids_of, names, requested, run, tell, tell_all, waiting
 from byokeep.cli.choices import Lane, Platform
 from byokeep.cli.names import Client, said_of
 from byokeep.cli.servers import load
@@ -68,10 +68,11 @@ def on(
     closed: Any = run(call_kill("POST", "/v1/switches/close", body=scope | {"reason": reason}))
     step = again(f"kill off {words} --reason CODE", own_token=False)
     say(f"Kill switch engaged: {closed['scope']}.")  # before names are asked for: `web` may hang
+    known = {} if session().as_json else names(ids_of([closed]))
     if client:
-        said_of("Stopped", client)
+        said_of("Stopped", client, known=known)
     note = f"Lifting it takes two people. An operator: {step}\nThen an approver: byokeep kill approve REQUEST"
-    tell(closed, title="Kill switch", note=note)
+    tell(closed, title="Kill switch", note=note, known=known)
 
 
 def _would_stop(found: Any, words: str) -> None:

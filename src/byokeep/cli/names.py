@@ -12,7 +12,7 @@ Rules
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from inspect import BoundArguments
 from typing import Annotated, Any, Final, NamedTuple
@@ -22,12 +22,13 @@ from cyclopts import Parameter, Token
 
 from byokeep.cli.api import call, names, run
 from byokeep.cli.terminal import say
-from byokeep.core.errors import NotFound, Rejected
+from byokeep.core.errors import NotFound, Rejected, Unavailable
 from byokeep.core.plain_text import SECRET_START
 
 _NAME: Final = re.compile(r"\w[\w ._&'()/-]{0,255}\Z")
 _LONG: Final = re.compile(r"[A-Za-z0-9_-]{25,}")
 _MOST_SHOWN: Final = 8
+_FIND_S: Final = 5.0  # seconds: a `web` that hangs may not hold up who wants to stop something
 _AS_SHOWN: Final = {
     "account": "`byokeep account list` shows it, or CLIENT/PLATFORM/ACCOUNT",
     "client": "`byokeep client list` shows it",
@@ -45,13 +46,18 @@ class GivenName(NamedTuple):
 
 def resolved(bound: BoundArguments) -> BoundArguments:
     """Put ids in the place of names. Raises as :func:`find`."""
-    for place, given in bound.arguments.items():
-        if isinstance(given, GivenName):
-            bound.arguments[place] = find(given.name, *given.kinds)
-        elif isinstance(given, list):
-            bound.arguments[place] = [
-                find(one.name, *one.kinds) if isinstance(one, GivenName) else one for one in given
-            ]
+    try:
+        for place, given in bound.arguments.items():
+            if isinstance(given, GivenName):
+                bound.arguments[place] = find(given.name, *given.kinds)
+            elif isinstance(given, list):
+                bound.arguments[place] = [
+                    find(one.name, *one.kinds) if isinstance(one, GivenName) else one for one in given
+                ]
+    except Unavailable as error:
+        if error.code == "server_unreachable" and "everything" in bound.signature.parameters:  # a kill needs no name
+            error.next_step = "`web`, which knows names, does not answer: give the client's id, or --everything."
+        raise
     return bound
 
 
@@ -65,7 +71,7 @@ def find(named: str, *kinds: str) -> UUID:
     """
     with suppress(ValueError):
         return UUID(named)
-    reply: Any = run(call("POST", "/v1/names/find", body={"kinds": kinds, "name": named}))
+    reply: Any = run(call("POST", "/v1/names/find", body={"kinds": kinds, "name": named}, within_s=_FIND_S))
     found, near = reply["found"], reply["near"]
     if len(found) == 1:
         return UUID(found[0]["id"])
@@ -81,9 +87,12 @@ def _listed(candidates: Sequence[dict[str, str]]) -> str:
     return ", ".join(shown[:_MOST_SHOWN]) + more
 
 
-def said_of(what: str, *ids: UUID | str) -> None:
-    """Confirm in one line what a command stopped or destroyed: ``Suspended: Acme (7f0c9b1e-...)``."""
-    known = names([str(one) for one in ids])
+def said_of(what: str, *ids: UUID | str, known: Mapping[str, str] | None = None) -> None:
+    """Confirm in one line what a command stopped or destroyed: ``Suspended: Acme (7f0c9b1e-...)``.
+
+    ``known`` are names that were asked for already.
+    """
+    known = names([str(one) for one in ids]) if known is None else known
     say(f"{what}: " + ", ".join(f"{known[str(one)]} ({one})" if str(one) in known else str(one) for one in ids))
 
 

@@ -78,6 +78,8 @@ ROUTES: Final = (
     ("GET", "/v1/audit/health"),
     ("GET", "/v1/audit/keys"),
 )
+_KILL_S: Final = 10.0  # seconds that the kill process has for a kill, before the broker is asked
+_KILL_READ_S: Final = 2.0  # and for anything else
 _ANSWER_S: Final = 5.0  # seconds for an answer: a broker that hangs must not hang its callers
 _SLOW_S: Final = {  # what waits for the store or its turn at a password, or reads whole logs
     "/v1/session": 10.0, "/v1/operators/{subject_id}/password": 10.0,
@@ -145,6 +147,7 @@ def _login_from(request: Request) -> dict[str, str]:
 
 def _handler(doors: Sequence[BrokerDoor], method: str, path: str) -> Handler:
     login = (method, path) == LOGIN
+    first_s = _KILL_S if path == "/v1/switches/close" else _KILL_READ_S
 
     async def forward(request: Request) -> Response:
         headers = _login_from(request) if login else {"Authorization": f"Bearer {bearer(request)}"}
@@ -158,7 +161,7 @@ def _handler(doors: Sequence[BrokerDoor], method: str, path: str) -> Handler:
         body = Secret(await read_bytes(request, limit=MAX_BODY))
         for door in doors[:-1]:
             with suppress(Unavailable):
-                return await door.pass_on(method, path.format(**given), headers, body, within_s=_ANSWER_S)
+                return await door.pass_on(method, path.format(**given), headers, body, within_s=first_s)
         within_s = _SLOW_S.get(path, _ANSWER_S)
         return await doors[-1].pass_on(method, path.format(**given), headers, body, within_s=within_s)
 
