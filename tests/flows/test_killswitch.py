@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,6 +18,7 @@ from byokeep.client import NotDone, view
 from byokeep.client.http import end
 from byokeep.core.errors import Denied
 from byokeep.jobs.scheduled import move_scheduled
+from byokeep.kernel import views
 from tests.flows.test_scheduled import announce, listed
 from tests.flows.test_switches import close, names_its_switch, ready, reopen, store_serves
 from tests.support.broker import Stand, killswitch
@@ -190,19 +191,41 @@ async def test_without_a_view_a_permit_lives_for_five_seconds(stand: Stand, monk
         assert job.lease.holds
 
 
-async def test_a_stream_tells_each_what_it_may_see(stand: Stand, kill: Stand) -> None:
-    """A view each second, of the caller's own clients and everybody's switches; strangers get none."""
+async def test_a_stream_tells_each_what_it_may_see(stand: Stand, kill: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A view each second, of the caller's own clients and everybody's switches; strangers get none.
+
+    A token follows over eight streams at most, and all of them end when it does: one question is asked for all.
+    """
+    counted, real = [], kill.app.db.read
+
+    async def read(shape: Any, statement: str, *given: Any, **more: Any) -> Any:
+        counted.extend([statement] * (statement == "auth_living"))
+        return await real(shape, statement, *given, **more)
+
+    monkeypatch.setattr(kill.app.db, "read", read)
     client, other = (await ready(stand))[0], (await ready(stand))[0]
     for scope in ({"client_id": str(client)}, {"client_id": str(other)}, {"lane": "browser"}):
         assert (await close(kill, **scope))[0] == 200
     mine = stand.subject("runner", clients=(client,))
-    path = "http://broker/v1/switches/stream"
-    async with kill.http.get(path, headers={"Authorization": f"Bearer {mine.token}"}) as reply:
+    path, shown = "http://broker/v1/switches/stream", {"Authorization": f"Bearer {mine.token}"}
+    async with kill.http.get(path, headers=shown) as reply:
         assert (reply.status, reply.content_type) == (200, "text/event-stream")
         for _ in range(2):  # the second comes by itself
             assert await reply.content.readline() == b"event: engaged\n"
             said = json.loads((await reply.content.readline()).removeprefix(b"data: "))
             assert {one["scope"] for one in said["engaged"]} == {f"client:{client}", "lane:browser"}
             assert await reply.content.readline() == b"\n"
+    async with AsyncExitStack() as held:
+        for _ in range(views.MOST_OF_TOKEN):
+            reply = await held.enter_async_context(kill.http.get(path, headers=shown))
+            assert reply.status == 200
+        status, refusal = await kill.call("GET", "/v1/switches/stream", mine)
+        assert (status, refusal["code"], refusal["retry_after_s"]) == (429, "too_many_streams", 30)
+        stand.db.sql(f"UPDATE byokeep.api_token SET revoked_at = clock_timestamp() WHERE subject_id = '{mine.id}'")
+        asked = len(counted)
+        async with asyncio.timeout(60):
+            await reply.read()  # it ends, and so do the others, for which nobody asked on their own
+        assert len(counted) - asked <= 2
+    assert not kill.app.views._following
     for who, status in ((None, 401), ("custodian", 403)):
         assert (await kill.call("GET", "/v1/switches/stream", who))[0] == status

@@ -59,7 +59,7 @@ def create_app(
     publish(api)
     routers = (
         jobs.jobs_router(app, auth, room), jobs.effects_router(app, auth, room), profiles.router(app, auth, room),
-        jobs.switches_router(kill_app, kill_auth, room), jobs.scheduled_router(app, auth, room),
+        jobs.switches_router(kill_app, kill_auth, room, follow=auth), jobs.scheduled_router(app, auth, room),
         tenancy.transfers_router(app, auth), accounts.router(kill_app, kill_auth, room), audit.router(app, auth),
         tenancy.router(app, auth), tenancy.credentials(app, auth), tenancy.sessions(app, auth, passwords),
         procedures.approvals_router(app, auth),

@@ -440,9 +440,9 @@ def scheduled_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) 
     return routes
 
 
-def switches_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
-    """Return the routes."""
-    routes = kill_router(app, auth, emergency)
+def switches_router(app: BrokerApp, auth: Authenticator, emergency: Emergency, *, follow: Authenticator) -> APIRouter:
+    """Return the routes; ``follow`` lets in whoever follows the switches, and keeps nobody waiting who stops."""
+    routes = kill_router(app, auth, emergency, follow=follow)
 
     @routes.post(
         "/switches/open-requests", status_code=201, response_model=OpenRequestReply,

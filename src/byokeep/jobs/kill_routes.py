@@ -8,14 +8,16 @@ It may not release anything: that is the broker's.
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
+from uuid import UUID
 
 from fastapi import Depends, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
+from starlette.types import Receive, Scope, Send
 
+from byokeep.core.errors import ByokeepError
 from byokeep.core.model import Actor, DeclaredJob
 from byokeep.core.policy import Verb, authorise
 from byokeep.http.emergency import Emergency
@@ -81,21 +83,45 @@ class SwitchesReply(Reply):
     requests: list[OpenRequestReply]
 
 
-async def _events(app: KillApp, actor: Actor) -> AsyncIterator[str]:
-    """Yield a view a beat, for so long as who asks is known without being asked again."""
-    until = app.clock.monotonic() + _FOLLOWED_FOR_S
-    while app.clock.monotonic() < until:
-        seen = [
-            one for one in await app.views.next() if actor.clients is None or one.client_id in {None, *actor.clients}
-        ]
-        engaged = [{"scope": one.scope, "reason": one.reason} for one in seen]
-        yield f"event: engaged\ndata: {json.dumps({'engaged': engaged})}\n\n"
+class _Events(StreamingResponse):
+    """A view a beat, until the token ends that was shown or is to be shown again."""
+
+    def __init__(self, app: KillApp, actor: Actor) -> None:
+        self._app, self._actor = app, actor
+        self._token = actor.token_id or actor.id
+        super().__init__(self._events(), media_type=EVENTS)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._app.views.followed(self._token):
+            await super().__call__(scope, receive, send)
+
+    async def _events(self) -> AsyncIterator[str]:
+        clock, views = self._app.clock, self._app.views
+        until = clock.monotonic() + _FOLLOWED_FOR_S
+        while clock.monotonic() < until:
+            view = await views.next()
+            try:
+                if not await views.lives(self._token, clock.monotonic(), self._living):
+                    return
+            except ByokeepError:
+                continue
+            yield view.event(self._actor.clients)
+
+    async def _living(self, tokens: list[UUID]) -> list[UUID]:
+        return await self._app.db.read(UUID, "auth_living", {"ids": tokens}, every_client=True)
 
 
-def kill_router(app: KillApp, auth: Authenticator, emergency: Emergency) -> Routes:
-    """Return the routes."""
+def kill_router(
+    app: KillApp, auth: Authenticator, emergency: Emergency, *, follow: Authenticator | None = None
+) -> Routes:
+    """Return the routes.
+
+    Args:
+        follow: What whoever follows the switches is let in by, where ``auth`` is kept for those who stop something.
+    """
     routes = Routes("switches", auth, 403)
     who_stops = Depends(caller(emergency.admitting(auth)))
+    who_follows = Depends(caller(follow or auth))
 
     @routes.get("/switches", response_model=SwitchesReply)
     async def list_switches(actor: Actor) -> dict[str, Any]:
@@ -104,11 +130,11 @@ def kill_router(app: KillApp, auth: Authenticator, emergency: Emergency) -> Rout
         waiting = await switches.list_requests(app, actor)
         return {"switches": found, "requests": waiting}
 
-    @routes.get("/switches/stream", response_class=StreamingResponse, responses=answers(EVENTS, _TEXT))
-    async def stream(actor: Actor) -> StreamingResponse:
+    @routes.get("/switches/stream", response_class=StreamingResponse, responses=refusals(429) | answers(EVENTS, _TEXT))
+    async def stream(actor: Actor = who_follows) -> StreamingResponse:
         """Follow the switches the caller may see: an event each second, and one at once when one is engaged."""
         authorise(actor, Verb.SWITCH_READ)
-        return StreamingResponse(_events(app, actor), media_type=EVENTS)
+        return _Events(app, actor)
 
     @routes.post("/switches/close", response_model=SwitchReply, responses=refusals(404))
     async def close(*, actor: Actor = who_stops, body: ScopeBody) -> Response:

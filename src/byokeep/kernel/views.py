@@ -3,16 +3,28 @@
 Rules
 - One look a beat, however many follow, and one at once when a switch was engaged here.
 - A look that failed is no view: nobody is woken, and whoever follows knows by the silence.
+- A view is written down once for all who may see the same.
+- One token follows over ``MOST_OF_TOKEN`` streams at most, everybody over ``MOST``. Every ``CHECK_EVERY_S`` one
+  question tells which of the tokens that follow have ended, so that a stream ends within five seconds of its token.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from byokeep.core.errors import RateLimited
+
 BEAT_S: Final = 1.0  # a follower who heard nothing for five of them has no view any more
+CHECK_EVERY_S: Final = 3.0
+MOST_OF_TOKEN: Final = 8
+MOST: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +36,73 @@ class Engaged:
     reason: str
 
 
+class View:
+    """One look, as an event of a stream for each set of clients."""
+
+    def __init__(self, engaged: Sequence[Engaged]) -> None:
+        self._engaged, self._written = engaged, dict[frozenset[UUID] | None, str]()
+
+    def event(self, clients: frozenset[UUID] | None) -> str:
+        """Return what concerns everybody, and one of these clients; ``None`` = all."""
+        if (text := self._written.get(clients)) is None:
+            seen = [{"scope": one.scope, "reason": one.reason} for one in self._engaged
+                    if clients is None or one.client_id is None or one.client_id in clients]  # fmt: skip
+            text = self._written[clients] = f"event: engaged\ndata: {json.dumps({'engaged': seen})}\n\n"
+        return text
+
+
 class Views:
     """Hands each new view to everybody who waits for the next one."""
 
     def __init__(self) -> None:
         self.due = asyncio.Event()  # set = look at once
-        self._turn: asyncio.Future[list[Engaged]] | None = None
+        self._turn: asyncio.Future[View] | None = None
+        self._following = Counter[UUID]()
+        self._ended: frozenset[UUID] = frozenset()
+        self._checked_at = float("-inf")
 
     def publish(self, engaged: list[Engaged]) -> None:
         """Wake everybody who waits."""
         turn, self._turn = self._turn, None
         if turn is not None and not turn.done():
-            turn.set_result(engaged)
+            turn.set_result(View(engaged))
 
-    async def next(self) -> list[Engaged]:
+    @contextmanager
+    def followed(self, token: UUID) -> Iterator[None]:
+        """Count a stream of a token while it lasts.
+
+        Raises:
+            RateLimited: ``too_many_streams``.
+        """
+        if self._following[token] >= MOST_OF_TOKEN or self._following.total() >= MOST:
+            step = "Follow the switches over one stream a process; close those that are not read."
+            raise RateLimited("too_many_streams", next_step=step, retry_after_s=30)
+        self._following[token] += 1
+        try:
+            yield
+        finally:
+            self._following[token] -= 1
+            if not self._following[token]:
+                del self._following[token]
+
+    async def lives(self, token: UUID, at: float, ask: Callable[[list[UUID]], Awaitable[list[UUID]]]) -> bool:
+        """Whether a token has not ended, as of ``CHECK_EVERY_S`` ago at most.
+
+        Args:
+            token: Of a stream that lasts.
+            at: Monotonic time in seconds.
+            ask: Which of some tokens live.
+        """
+        if at - self._checked_at >= CHECK_EVERY_S:
+            self._checked_at, asked = at, list(self._following)
+            try:
+                self._ended = frozenset(asked).difference(await ask(asked))
+            except BaseException:
+                self._checked_at = float("-inf")  # not known: it is asked at the next beat
+                raise
+        return token not in self._ended
+
+    async def next(self) -> View:
         """Return the next view."""
         if self._turn is None:
             self._turn = asyncio.get_running_loop().create_future()

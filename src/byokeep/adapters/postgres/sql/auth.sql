@@ -12,6 +12,11 @@ SELECT t.id AS token_id, t.kind, t.created_at AS token_since, t.expires_at AS to
   JOIN byokeep.subject s ON s.id = t.subject_id
  WHERE t.keyed_hash = ANY (CAST(:hashes AS bytea[]));
 
+-- name: auth_living
+-- Which of some tokens live: one question for everybody who follows the switches.
+SELECT t.id FROM byokeep.api_token t JOIN byokeep.subject s ON s.id = t.subject_id
+ WHERE t.id = ANY (CAST(:ids AS uuid[])) AND t.revoked_at IS NULL AND t.expires_at > clock_timestamp() AND s.state = 'active';
+
 -- name: auth_recorded
 -- A row that its record does not carry is nobody's: it was not made by us (objects/subjects.sql).
 SELECT byokeep.subject_recorded(:subject_id) AS subject_recorded, byokeep.token_recorded(:token_id) AS token_recorded;
