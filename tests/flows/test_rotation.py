@@ -519,3 +519,77 @@ async def test_a_rotation_whose_steps_were_tampered_with_goes_no_further(desk: D
 async def one_run(desk: Desk, run: str) -> Any:
     async with desk.worker.db.begin(every_client=True) as tx:
         return await tx.one(Run, "procedure_get", id=UUID(run))
+
+
+@pytest.mark.req("R6.2-1")
+async def test_the_key_in_use_is_not_its_own_successor(desk: Desk) -> None:
+    """Pasted again it is refused, also after a leak; another one waits beside it, and each is read by who may."""
+    client = await desk.stand.client()
+    old = desk.canary()
+    first = await desk.onboard(client, old)
+    status, refused = await desk.put(client, old, query=SKIP)
+    assert (status, refused["code"]) == (422, "unchanged")
+    assert await desk.web.intake.live_versions(desk_place(client)) == [1]
+    _, second = await desk.put(client, desk.canary())
+    await desk.work()  # which reads the new one, to verify it
+    assert (await rotation(desk, second["rotation"]))["missing"][0] == "rehearse"
+    job = await desk.stand.job(client)
+    lease = await desk.stand.lease(job)
+    async with BaoHttp(lease["store"]["address"]) as store:
+        jwt, role, lease_id = Secret(lease["jwt"]), lease["store"]["roles"]["openai"], lease["lease_id"]
+        token = await lease_login(store, jwt, role, lease_id=lease_id)
+        value = await read_secret(store, token, lease["secrets"]["openai"]["path"], 1, lease_id)
+    assert value.reveal() == old
+    await desk.call("POST", f"/v1/refs/{first['ref']}/rotations", "operator", {"leaked": True})
+    await desk.work()
+    assert (await desk.put(client, old))[1]["code"] == "unchanged"
+
+
+async def test_a_key_that_another_client_has_is_not_revoked_under_it(desk: Desk) -> None:
+    """The rotation stops for a person, as where there is no call; only the platform's people hear why."""
+    one, other = await desk.stand.client(), await desk.stand.client()
+    await administered(desk, one, "openrouter")
+    shared = desk.canary("openrouter")
+    await desk.onboard(other, shared, "openrouter")
+    await desk.onboard(one, shared, "openrouter")
+    _, second = await desk.put(one, desk.canary("openrouter"), "openrouter", query=SKIP + "&old_ends=now")
+    told = "SELECT sum(count), count(client_id) FROM byokeep.alert WHERE reason = 'shared_value'"
+    before = int(desk.sql(told).split("|")[0])
+    await desk.work()
+    assert (await rotation(desk, second["rotation"]))["reason"] == "revoke_by_hand"
+    assert keys_of(desk, "openrouter") == ["valid", "valid"]
+    assert desk.sql(told) == f"{before + 1}|0"
+
+
+async def test_a_rollback_waits_for_a_provider_that_cannot_be_asked(desk: Desk) -> None:
+    """Silence is no yes: the new one serves until the old one is known to be alive; then jobs get it, whatever became
+    of the new one."""
+    client = await desk.stand.client()
+    _, new, ref, run = await begun(desk, client, SKIP)
+    desk.sim.book.keys.put("openai", new.decode(), SimKeyState.REVOKED, None)
+    assert (await desk.call("POST", f"/v1/refs/{ref}/verify", "operator"))[0] == 202
+    await desk.work()
+    assert (await desk.ref(ref))["verification"] == "failed"
+    desk.sim.faults.add({"provider": "openai", "kind": "status", "status": 503, "times": 50})
+    assert (await desk.call("POST", f"/v1/rotations/{run}/rollback", "operator"))[0] == 200
+    await desk.work()
+    assert ((await rotation(desk, run))["state"], (await desk.ref(ref))["version"]) == ("undoing", 2)
+    desk.sim.faults.clear()
+    await desk.retry_now()
+    assert (await rotation(desk, run))["state"] == "aborted"
+    assert ((await desk.ref(ref))["version"], (await desk.ref(ref))["verification"]) == (1, "verified")
+    assert await served(desk, client) == 1
+
+
+async def test_no_way_back_once_the_call_to_revoke_has_begun(desk: Desk) -> None:
+    """The call was made and its answer lost: the old key may be dead, so it is not pinned again."""
+    client = await desk.stand.client()
+    await administered(desk, client, "openrouter")
+    desk.sim.faults.add(
+        {"provider": "openrouter", "kind": "reset", "match": {"method": "DELETE"}, "when": "before", "times": 9}
+    )
+    run = (await begun(desk, client, SKIP + "&old_ends=now", "openrouter"))[3]
+    assert (await rotation(desk, run))["missing"][0] == "revoke"
+    status, refused = await desk.call("POST", f"/v1/rotations/{run}/rollback", "operator")
+    assert (status, refused["code"]) == (409, "procedure_goes_on")
+    assert await served(desk, client, "openrouter") == 2

@@ -51,7 +51,7 @@ from byokeep.kernel.record import record
 from byokeep.kernel.sops import SopRun, begin_sop, proved
 from byokeep.kernel.store_recording import require_recorded
 from byokeep.keys.refs import RotationDue, get_ref, ref_from, rotation_due
-from byokeep.keys.rotation import RotationRequest, admit, look_again, offered, stopped_for
+from byokeep.keys.rotation import RotationRequest, admit, look_again, offered, refuse_unchanged, stopped_for
 from byokeep.tenancy.clients import require_active
 from byokeep_redact.fingerprint import VERSION
 
@@ -124,7 +124,7 @@ async def onboard(
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
         Rejected: ``unknown_provider``, ``not_an_api_provider``, ``client_not_active``,
-            ``rotation_days_out_of_range``, a code of ``check``.
+            ``rotation_days_out_of_range``, ``unchanged``: it is the key in use; a code of ``check``.
         Conflict: ``onboarding_in_progress``, ``rotation_in_flight``, ``stale_version``, ``superseded``; the value is
             stored nowhere or was destroyed.
         Unavailable: Store or database; ``no_custodian``. Repeating the same call is safe.
@@ -204,6 +204,7 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
             if wish.version is not None and wish.version != current:
                 raise Conflict("stale_version", next_step="See `byokeep key show`, then decide again.", version=current)
             if live is not None:
+                await refuse_unchanged(tx, live, fingerprint)
                 await admit(tx, app, live)
             run = await begin_sop(
                 tx, app, actor, ONBOARD, client_id=ref.client_id, object_id=live.id if live else app.ids.uuid(),

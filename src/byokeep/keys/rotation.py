@@ -9,7 +9,8 @@ Rules
   and says so, until a person accepts that by its name, on record. Not measured is not passed.
 - The old version ends in this order: its overlap is over, no job that was given it is open, the provider revokes it, a
   call with it is refused, its value is destroyed. Only a refusal proves that it is dead; silence does not.
-- Until the old version is revoked a rollback pins it again.
+- Until its revocation begins a rollback pins the old version again, if the provider says that it is alive.
+- What serves is never revoked or destroyed: neither this reference's own version nor a value that another one has, too.
 - A key that leaked is served to nobody before anything else happens, and what was in flight for it ends. Where a new
   key ends the old one at once, it is paused while there is none, and the gap is on record. Paused is the key's state: a
   kill switch would stop our own look at it too, and takes two people to release.
@@ -19,6 +20,7 @@ It may not see a value: the worker's custody does, for the length of one call.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -51,6 +53,7 @@ ACCEPTABLE: Final = frozenset({"other_account", "not_rehearsed", "soak_unknown",
 ASKS: Final = ACCEPTABLE | {"old_key_alive"}  # a person is needed, and nothing went wrong
 _SERVING: Final = ("active", "verified")
 _DEAD: Final = frozenset({OutcomeStatus.INVALID_KEY, OutcomeStatus.DISABLED})
+_REFUSED: Final = _DEAD | {OutcomeStatus.FORBIDDEN, OutcomeStatus.LEAKED}  # such a key serves nobody again
 MINTED: Final = "rotate_key_minted"
 CUTOVER: Final = "rotate_key_cutover"
 LEAKED: Final = "rotate_key_leaked"
@@ -243,6 +246,21 @@ async def admit(tx: Tx, app: App, ref: CredentialRef) -> None:
         raise taken(run)
 
 
+async def refuse_unchanged(tx: Tx, ref: CredentialRef, fingerprint: str) -> None:
+    """Refuse the value that is in use as its own successor, and one that its rotation ends. Raises Rejected.
+
+    A value that was refused, or that nobody could check, may be tried again.
+    """
+    run = await in_flight(tx, ref.client_id, ref.id)
+    ended = () if run is None else run.old
+    known = (ref.version, *ended) if ended or ref.verification in ("verified", "quarantined") else ()
+    for version in known:
+        same = await tx.maybe(str, "fingerprint_get", ref_id=ref.id, version=version)
+        if hmac.compare_digest(same or "", fingerprint):
+            step = "This is the key in use, or one that its rotation ends: have the provider make another one."
+            raise Rejected("unchanged", next_step=step, version=version)
+
+
 async def offered(tx: Tx, app: App, actor: Actor, ref: CredentialRef, facts: dict[str, int]) -> UUID:
     """Put on record that a value waits beside the current one: step *create* of the rotation.
 
@@ -337,7 +355,8 @@ async def rollback(app: WebApp, actor: Actor, run_id: UUID) -> RunStatus:
 
     Raises:
         Denied, NotFound: As :func:`find`.
-        Conflict: ``not_cut_over``; and as :func:`byokeep.kernel.procedures.abort`.
+        Conflict: ``not_cut_over``; ``procedure_goes_on``: the call to revoke the old one has begun; and as
+            :func:`byokeep.kernel.procedures.abort`.
     """
     run = await find(app, actor, run_id)
     async with _changing(app, actor, run):
@@ -345,6 +364,11 @@ async def rollback(app: WebApp, actor: Actor, run_id: UUID) -> RunStatus:
             raise Conflict(
                 "not_cut_over", next_step=f"The old one serves: `byokeep rotate abort {run_id}`.", run=run_id
             )
+        async with app.db.begin(client_id=run.client_id) as tx:
+            begun = await _revocation_begun(tx, run)
+        if begun:
+            step = f"The old key is being ended at its provider, so the new one stays: {_look(run_id)}."
+            raise Conflict("procedure_goes_on", next_step=step, run=run_id)
         return await procedures.abort(app, actor, run_id)
 
 
@@ -469,15 +493,11 @@ async def _pinned(tx: Tx, actor: Actor, run: KeyRotation, version: int, before: 
 
 
 async def _unpin(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
-    """Pin the old version again, unless the provider says that it is dead."""
+    """Pin the old version again, if the provider says that it is alive."""
     found = of(run)
     if "pinned_at" not in found.facts:
         return {"cause": "not_cut_over"}
-    if (note := await _asked(app, found, found.from_version)) is None or note.status in _DEAD:
-        async with app.db.begin(client_id=found.client_id) as tx:
-            await open_alert(
-                tx, app, actor, reason="rollback_impossible", client_id=found.client_id, object_id=found.object_id
-            )
+    if (note := await _alive(app, actor, found)) is None:
         return {"cause": "old_key_dead", "version": found.version}
     facts = found.facts
     was = {"risk": facts["was_risk"], "created_by": UUID(facts["was_created_by"]),
@@ -485,11 +505,53 @@ async def _unpin(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
            "created_at": datetime.fromisoformat(facts["was_created_at"])}  # fmt: skip
     async with app.db.begin(client_id=found.client_id) as tx:
         back = await tx.maybe(
-            ref_from, "ref_pin_back", **found.at, version=found.from_version, from_version=found.version, **was
-        )
+            ref_from, "ref_pin_back", **found.at, version=found.from_version, from_version=found.version,
+            verified=note.verified, **was,
+        )  # fmt: skip
         if back is not None:
+            await _known(tx, actor, found, note)
             await _pinned(tx, actor, found, found.from_version, found.version)
     return {"version": found.from_version, "cause": "pinned_again"}
+
+
+async def _alive(app: WorkerApp, actor: Actor, run: KeyRotation) -> CheckOutcome | None:
+    """Ask the provider whether the old version may serve again; None: it is ended, and people are told.
+
+    Raises:
+        Unavailable: ``old_key_not_proved``: nobody can tell now.
+    """
+    async with app.db.begin(client_id=run.client_id) as tx:
+        ended = await _revocation_begun(tx, run)
+    note = None if ended else await _asked(app, run, run.from_version)
+    if note is not None and note.status in _ALIVE:
+        return note
+    unknown = note is not None and note.status not in _REFUSED
+    if note is None or not note.again:
+        code = "old_key_not_proved" if unknown else "rollback_impossible"
+        async with app.db.begin(client_id=run.client_id) as tx:
+            await open_alert(tx, app, actor, reason=code, client_id=run.client_id, object_id=run.object_id)
+    if note is not None and unknown:
+        raise Unavailable("old_key_not_proved", next_step="It is asked again by itself.", status=note.status.value)
+    return None
+
+
+async def _revocation_begun(tx: Tx, run: KeyRotation) -> bool:
+    """Whether a call to end the old key at its provider is on record, answered or not."""
+    asked = {**run.at, "run": str(run.id), "version": run.from_version}
+    return bool(await tx.all(int, "rotation_revocations", **asked))
+
+
+async def _known(tx: Tx, actor: Actor, run: KeyRotation, note: CheckOutcome) -> None:
+    """Put on record what the provider said of the old version when it was about to serve again."""
+    said: dict[str, Said] = {
+        "provider": run.provider.value, "version": run.from_version, "verification": note.status.value,
+        "endpoint": note.endpoint, "latency_ms": note.latency_ms, "attempts": note.attempts,
+        "http_status": note.http_status, "account_hash": note.account_hash,
+    }  # fmt: skip
+    outcome = Outcome.OK if note.verified else Outcome.FAILED
+    await record(
+        tx, actor, EventName.KEY_VERIFIED, said, outcome=outcome, client_id=run.client_id, object_id=run.object_id
+    )
 
 
 async def _soaked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
@@ -527,8 +589,13 @@ async def _revoked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
 
 
 async def revoke_version(app: WorkerApp, actor: Actor, run: KeyRotation, version: int) -> bool:
-    """End a version's key at the provider; False: no call, no administrator's key, or no telling which it is."""
+    """End a version's key at the provider; False: no call, no administrator's key, no telling which it is, or its
+    value serves at another place too.
+    """
     provider, key_id = run.provider.value, ""
+    await _not_in_use(app, run, version, or_paused=run.procedure == LEAKED)
+    if await _serves_elsewhere(app, actor, run, version):
+        return False
     async with app.db.begin(client_id=run.client_id) as tx:
         admin = await admin_of(tx, run.client_id, run.provider)
         key_id = await tx.maybe(str, "rotation_key_id", **run.at, version=version) or ""
@@ -549,6 +616,25 @@ async def revoke_version(app: WorkerApp, actor: Actor, run: KeyRotation, version
             secret.wipe()
     await called(app, actor, run, "revoke", key_id, Outcome.OK, version=version)
     return True
+
+
+async def _not_in_use(app: WorkerApp, run: KeyRotation, version: int, *, or_paused: bool = False) -> None:
+    """See that nobody gets a version, now or next. Raises Conflict(``version_in_use``)."""
+    async with app.db.begin(client_id=run.client_id) as tx:
+        ref = await tx.one(ref_from, "ref_get", id=run.object_id)
+    paused = or_paused and ref.state == KeyState.SUSPENDED
+    if version == ref.candidate or (version == ref.version and not paused):
+        step = "This version serves or is about to: look what happened to the key, then end this rotation."
+        raise Conflict("version_in_use", next_step=step, version=version)
+
+
+async def _serves_elsewhere(app: WorkerApp, actor: Actor, run: KeyRotation, version: int) -> bool:
+    """Whether the value of a version is that of another one that serves or waits; only the platform's people hear."""
+    async with app.db.begin(every_client=True) as tx:
+        found = await tx.all(UUID, "fingerprint_serves", ref_id=run.object_id, version=version)
+        if found:
+            await open_alert(tx, app, actor, reason="shared_value", object_id=run.object_id)
+    return bool(found)
 
 
 async def called(
@@ -618,6 +704,7 @@ async def _destroyed(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
 
 async def _destroy(app: WorkerApp, actor: Actor, run: KeyRotation, version: int) -> None:
     about: dict[str, Said] = {"provider": run.provider.value, "version": version, "path": run.place.path}
+    await _not_in_use(app, run, version)
     async with custody_of(app, run) as custody:
         if version not in await custody.live_versions(run.place):
             return
@@ -663,20 +750,25 @@ async def _served(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     return {"version": found.version, "took_s": max(0, int(gap.total_seconds()))}
 
 
-async def _serve(app: WorkerApp, actor: Actor, run: KeyRotation) -> None:
+async def _serve(app: WorkerApp, actor: Actor, run: KeyRotation, note: CheckOutcome | None = None) -> None:
+    """Serve a paused key; ``note``: what the provider said a moment ago of the version that is pinned."""
     async with app.db.begin(client_id=run.client_id) as tx:
         ref = await tx.one(ref_from, "ref_lock_row", **run.at)
+        if note is not None:
+            if note.verified and ref.verification in ("failed", "pending"):
+                about = {**run.at, "version": ref.version, "verification": "verified"}
+                await tx.one(ref_from, "ref_set_verification", **about)
+            await _known(tx, actor, run, note)
         if ref.state == KeyState.SUSPENDED:
             await move(tx, app, actor, ref, to=KeyState.ACTIVE, reason="rotated")
 
 
 async def _serve_old(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
-    """Serve the old version again, unless it is dead at its provider."""
+    """Serve the old version again, if its provider says that it is alive."""
     found = of(run)
-    note = await _asked(app, found, found.from_version)
-    if note is None or note.status in _DEAD:
+    if (note := await _alive(app, actor, found)) is None:
         return {"cause": "old_key_dead", "version": found.from_version}
-    await _serve(app, actor, found)
+    await _serve(app, actor, found, note)
     return {"cause": "serves_again", "version": found.from_version}
 
 

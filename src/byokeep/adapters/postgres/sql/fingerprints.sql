@@ -17,3 +17,12 @@ SELECT DISTINCT o.ref_id
   JOIN byokeep.credential_ref r ON r.id = o.ref_id
  WHERE f.ref_id = :ref_id AND f.version = :version
  ORDER BY o.ref_id LIMIT 100;
+
+-- name: fingerprint_serves
+-- References of which another version that serves or waits has the value of this one.
+SELECT r.id
+  FROM byokeep.value_fingerprint f
+  JOIN byokeep.value_fingerprint o ON o.fingerprint = f.fingerprint AND (o.ref_id, o.version) <> (f.ref_id, f.version)
+  JOIN byokeep.credential_ref r ON r.id = o.ref_id AND o.version IN (r.version, r.candidate_version)
+ WHERE f.ref_id = :ref_id AND f.version = :version AND r.state IN ('pre_activation', 'active', 'suspended')
+ LIMIT 100;

@@ -36,7 +36,8 @@ RETURNING *;
 -- Back to the version before, with what was known of it; the newer one serves nobody any more.
 UPDATE byokeep.credential_ref
    SET version = :version, risk = :risk, rotation_due_at = :rotation_due_at, created_at = :created_at,
-       created_by = :created_by
+       created_by = :created_by,
+       verification = CASE WHEN CAST(:verified AS boolean) THEN 'verified' ELSE verification END
  WHERE client_id = :client_id AND id = :id AND version = :from_version AND candidate_version IS NULL
    AND state IN ('active', 'suspended')
 RETURNING *;

@@ -59,6 +59,14 @@ SELECT convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,provider_key}' AS id 
    AND (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer = :version
  ORDER BY r.seq DESC LIMIT 1;
 
+-- name: rotation_revocations
+-- The calls of a run to end a version's key at its provider: those that were answered, and those that were begun.
+SELECT r.seq FROM byokeep.audit_record r
+ WHERE r.chain = :client_id AND r.object_id = :id AND r.event = 'key.rotation' AND r.outcome IN ('ok', 'intended')
+   AND r.writer = 'byokeep_worker' AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,stage}' = 'revoke_call'
+   AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,run}' = :run
+   AND (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer = :version;
+
 -- name: rotation_of_name
 -- The rotation that made a key at its provider, if it is over and its version is not the one in use.
 SELECT p.* FROM byokeep.procedure_run p JOIN byokeep.credential_ref r ON r.client_id = p.client_id AND r.id = p.object_id
