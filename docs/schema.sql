@@ -80,6 +80,7 @@ CREATE TABLE byokeep.api_token (
     revoked_at timestamp with time zone,
     record_seq bigint,
     issued_by uuid,
+    renewed_to uuid,
     CONSTRAINT api_token_expires_at_ck CHECK (((expires_at > created_at) AND (expires_at <= (created_at + '90 days'::interval)))),
     CONSTRAINT api_token_keyed_hash_ck CHECK ((octet_length(keyed_hash) = 32)),
     CONSTRAINT api_token_keyed_hash_uq UNIQUE (keyed_hash),

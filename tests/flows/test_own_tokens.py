@@ -73,6 +73,8 @@ async def test_a_worker_renews_its_token_and_two_hosts_do_not_quarrel(desk: Desk
             assert await host.works()
     assert int(desk.sql(issued)) - before <= 8, "each renewed again and again what the other ended"
     assert hosts[0].token != hosts[1].token
+    told = "SELECT severity, count FROM byokeep.alert WHERE reason = 'machine_token_forked'"
+    assert desk.sql(told) == "critical|1", "people are told once that one token is in two hands"
     assert not await hosts[0].works(given)
     assert desk.not_once_on_record() == []
 
@@ -123,7 +125,17 @@ async def test_who_is_given_a_token_does_not_prolong_it(desk: Desk) -> None:
         status, reply = await desk.stand.call("POST", path, who, {"days": wanted})
         assert (status, "waiting" in reply) == (202, True), (path, wanted, reply)
     path, who, _ = given[3]
-    assert (await desk.stand.call("POST", path, who, {"days": 30, "overlap_s": 60}))[0] == 201
+    status, reply = await desk.stand.call("POST", path, who, {"days": 30, "overlap_s": 0})
+    assert status == 201
+    lives = "revoked_at IS NULL AND expires_at > now() + interval '23 hours'"
+    of_it = f"FROM byokeep.api_token WHERE subject_id = '{who.id}' AND {lives}"
+    assert desk.sql(f"SELECT count(*) {of_it} AND renewed_to IS NOT NULL") == "1", "it is not ended at once"
+    for _ in range(8):
+        if status == 201:
+            who = Person(who.id, reply["token"])
+            status, reply = await desk.stand.call("POST", path, who, {"days": 30})
+    assert (status, reply["code"], reply["maximum"]) == (422, "too_many_tokens", 8)
+    assert int(desk.sql(f"SELECT count(*) {of_it}")) <= 8
 
 
 async def invite(desk: Desk, subject: str, name: str) -> None:

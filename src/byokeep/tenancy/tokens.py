@@ -13,6 +13,9 @@ Rules
 - The broker looks every hour for machines whose last token ends within 14 days, or has ended: one open alert for each.
   The same for people's API tokens, but for those given for 14 days or less. That no admin can sign in is an alert too,
   until one can. A custodian, which is a process of ours, renews its own token; nobody else's is prolonged by itself.
+- What renews is the token that is shown; it works on for a day at least, so that whoever else holds it is not put out
+  at once. One that is renewed a second time is in two hands, or a renewal was cut off: it is renewed, for hosts may
+  share one, and people are told (``machine_token_forked``). A machine with ``MOST_LIVE`` that work renews none.
 
 It may not decide who may do what: that is :mod:`byokeep.tenancy.operators`. It may not remember a token: what its
 holder forgot is replaced.
@@ -194,6 +197,8 @@ TOKEN_DAYS: Final = 30  # runbook 6.1: internal service tokens
 MAX_TOKEN_DAYS: Final = 90
 SHORT: Final = timedelta(days=14)  # a token of no longer life is renewed by whoever took it so short
 MAX_OVERLAP_S: Final = 7 * DAY_S
+LEAST_OVERLAP_S: Final = DAY_S  # of a renewal
+MOST_LIVE: Final = 8
 MIN_PASSWORD: Final = 12  # bytes
 MAX_PASSWORD: Final = 256
 
@@ -226,7 +231,7 @@ async def issue_token(
     Raises:
         Denied: ``not_permitted``, ``approval_held``, ``second_admin_needed``.
         NotFound: ``not_found``.
-        Rejected: ``bad_token_days``, ``bad_overlap``, ``subject_disabled``.
+        Rejected: ``bad_token_days``, ``bad_overlap``, ``subject_disabled``, ``too_many_tokens``.
     """
     own = subject_id == actor.id and Role.INVITED not in actor.roles
     if not own:
@@ -248,12 +253,31 @@ async def issue_token(
         approval = None if renewal else await _approval(tx, app, actor, subject, days)
         if isinstance(approval, Approval):
             return approval
-        issued = await new_token(tx, app, actor, subject, kind=kind, life_s=days * DAY_S, approval=approval)
-        if renewal:
-            await end_token(tx, actor, await tx.one(SubjectToken, "token_get", id=actor.token_id), in_s=overlap_s)
+        shown = actor.token_id if renewal else None
+        if shown is not None:
+            await _look_at_renewal(tx, app, actor, shown)
+        issued = await new_token(
+            tx, app, actor, subject, kind=kind, life_s=days * DAY_S, approval=approval, shown=shown
+        )
+        if shown is not None:
+            in_s = max(overlap_s, LEAST_OVERLAP_S)
+            await end_token(tx, actor, await tx.one(SubjectToken, "token_get", id=shown), in_s=in_s)
         else:
             await revoke_all(tx, actor, subject_id, kind=kind, but=issued.token.id, in_s=overlap_s)
     return issued
+
+
+async def _look_at_renewal(tx: Tx, app: BrokerApp, actor: Actor, shown: UUID) -> None:
+    """Tell people of a token that is renewed once more, and refuse when the machine has too many."""
+    renewed, live = await tx.one(lambda row: (row["renewed"], row["live"]), "token_renewals", id=shown)
+    if live >= MOST_LIVE:
+        step = "End what nobody uses: `byokeep operator revoke TOKEN`, or give each host a machine of its own."
+        raise Rejected("too_many_tokens", next_step=step, maximum=MOST_LIVE)
+    if renewed:
+        key = f"machine_token_forked:{shown}"
+        await open_alert(
+            tx, app, actor, reason="machine_token_forked", severity="critical", object_id=actor.id, key=key
+        )
 
 
 def _is_long(actor: Actor) -> bool:
@@ -437,8 +461,9 @@ async def new_token(
     life_s: int,
     event: EventName = EventName.TOKEN_ISSUED,
     approval: UUID | None = None,
+    shown: UUID | None = None,
 ) -> Issued:
-    """Make a token inside a caller's transaction, with its record."""
+    """Make a token inside a caller's transaction, with its record; ``shown`` = what it renews."""
     prefix = next((PREFIX[role] for role in subject.roles if role in PREFIX), "bko_")
     value = f"{prefix}{app.ids.token()}"
     key = app.machine_key if subject.kind == "machine" else app.token_key
@@ -447,7 +472,7 @@ async def new_token(
     said = _event(event, actor, subject.id, token=str(token_id), kind=kind, life_s=life_s, digest=digest)
     token = await tx.one(
         SubjectToken, "token_issue", id=token_id, subject_id=subject.id, keyed_hash=keyed_hash, kind=kind,
-        life_s=life_s, approval=approval, hold_s=app.limits.approval_hold_s,
+        life_s=life_s, approval=approval, hold_s=app.limits.approval_hold_s, shown=shown,
         **record_params(said),
     )  # fmt: skip
     return Issued(token=token, text=value)

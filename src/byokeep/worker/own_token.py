@@ -2,7 +2,8 @@
 
 Rules
 - Half of the longest life before the end it asks the broker, which issues it another and lets the old one go on for a
-  week: whoever read the file before, and a copy of it on another host, works on and renews its own.
+  week: whoever read the file before, and a copy of it on another host, works on and renews its own. The second
+  renewal of one token is an alert, once: better each host has a machine of its own. At most eight tokens work.
 - Nothing is issued while the file cannot be written. The file holds the old token or the new one; both work.
 - Whoever gave a token for two weeks or less wants it to end: it is left to do so.
 - One that cannot be renewed is an alert, two weeks before anything stops.

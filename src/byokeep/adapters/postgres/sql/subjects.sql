@@ -73,7 +73,8 @@ SELECT byokeep.machine_own(CAST(:id AS uuid), CAST(:actor AS uuid)) AS own;
 SELECT id, subject_id, kind, created_at, expires_at, revoked_at
   FROM byokeep.token_issue(
        CAST(:id AS uuid), CAST(:subject_id AS uuid), CAST(:keyed_hash AS bytea), :kind, CAST(:life_s AS bigint),
-       CAST(:approval AS uuid), CAST(:hold_s AS bigint), :event, CAST(:actor AS uuid), CAST(:request AS uuid), CAST(:payload AS bytea));
+       CAST(:approval AS uuid), CAST(:hold_s AS bigint), :event, CAST(:actor AS uuid), CAST(:request AS uuid), CAST(:payload AS bytea),
+       CAST(:shown AS uuid));
 
 -- name: token_end
 SELECT id, subject_id, kind, created_at, expires_at, revoked_at
@@ -83,6 +84,13 @@ SELECT id, subject_id, kind, created_at, expires_at, revoked_at
 
 -- name: token_get
 SELECT id, subject_id, kind, created_at, expires_at, revoked_at FROM byokeep.api_token WHERE id = :id;
+
+-- name: token_renewals
+-- Whether a token was renewed before, and how many its machine has that work.
+SELECT t.renewed_to IS NOT NULL AS renewed,
+       (SELECT count(*) FROM byokeep.api_token o
+         WHERE o.subject_id = t.subject_id AND o.revoked_at IS NULL AND o.expires_at > now()) AS live
+  FROM byokeep.api_token t WHERE t.id = :id;
 
 -- name: token_left
 -- How long a machine's token, known by its hash, still works.

@@ -50,7 +50,7 @@ GRANT SELECT (password_phc) ON byokeep.subject TO byokeep_broker;
 GRANT EXECUTE ON FUNCTION byokeep.able_admins(), byokeep.machine_own(uuid, uuid), byokeep.subject_lock(),
     byokeep.subject_put(uuid, text, text, text[], text, boolean, uuid[], uuid, bigint, text, uuid, uuid, bytea),
     byokeep.password_put(uuid, text, uuid, bytea),
-    byokeep.token_issue(uuid, uuid, bytea, text, bigint, uuid, bigint, text, uuid, uuid, bytea),
+    byokeep.token_issue(uuid, uuid, bytea, text, bigint, uuid, bigint, text, uuid, uuid, bytea, uuid),
     byokeep.token_end(uuid, bigint, text, uuid, uuid, bytea) TO byokeep_broker;
 GRANT INSERT ON byokeep.client, byokeep.credential_ref, byokeep.platform_account,
     byokeep.key_transition, byokeep.alert TO byokeep_web;

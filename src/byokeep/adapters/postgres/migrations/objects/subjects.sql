@@ -235,7 +235,7 @@ COMMENT ON FUNCTION byokeep.machine_own(uuid, uuid) IS
 
 CREATE OR REPLACE FUNCTION byokeep.token_issue(
     p_id uuid, p_subject uuid, p_keyed_hash bytea, p_kind text, p_life_s bigint, p_approval uuid, p_hold_s bigint,
-    p_event text, p_actor uuid, p_request uuid, p_payload bytea
+    p_event text, p_actor uuid, p_request uuid, p_payload bytea, p_shown uuid DEFAULT NULL
 ) RETURNS SETOF byokeep.api_token
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -266,11 +266,11 @@ BEGIN
     -- A machine's token is the machine. Used in this transaction by who asked, approved by another, for exactly this.
     IF v_whose.kind = 'machine' AND NOT byokeep.machine_own(p_subject, p_actor)
         AND (SELECT count(*) FROM byokeep.able_admins()) > 1
-        -- A process of ours prolongs its own, while it works and for no longer than a token is given: tokens.py, SHORT.
+        -- A process of ours prolongs the one it shows, while it works and for no longer than a token is given: tokens.py.
         AND NOT (v_self AND v_whose.roles = ARRAY['custodian'] AND p_life_s <= 2592000
                  AND EXISTS (SELECT FROM byokeep.api_token t
-                              WHERE t.subject_id = p_subject AND t.revoked_at IS NULL AND t.expires_at > now()
-                                AND t.expires_at > t.created_at + interval '14 days'))
+                              WHERE t.id = p_shown AND t.subject_id = p_subject AND t.revoked_at IS NULL
+                                AND t.expires_at > now() AND t.expires_at > t.created_at + interval '14 days'))
         AND NOT EXISTS (SELECT FROM byokeep.approval a
                          WHERE a.id = p_approval AND a.action = 'issue_token' AND a.requested_by = p_actor
                            AND a.approved_by <> p_actor AND a.used_at >= now() AND a.used_at < a.expires_at
@@ -283,6 +283,7 @@ BEGIN
     INSERT INTO byokeep.api_token (id, subject_id, keyed_hash, kind, expires_at, issued_by)
     VALUES (p_id, p_subject, p_keyed_hash, p_kind, now() + make_interval(secs => p_life_s), p_actor)
     RETURNING * INTO v_made;
+    UPDATE byokeep.api_token SET renewed_to = p_id WHERE id = p_shown AND subject_id = p_subject;
     IF v_whose.kind = 'operator' AND NOT v_self THEN
         UPDATE byokeep.subject SET held_until = greatest(held_until, byokeep.subject_hold(p_hold_s))
          WHERE id = p_subject;
@@ -293,7 +294,7 @@ BEGIN
     RETURN NEXT v_made;
 END
 $$;
-COMMENT ON FUNCTION byokeep.token_issue(uuid, uuid, bytea, text, bigint, uuid, bigint, text, uuid, uuid, bytea) IS
+COMMENT ON FUNCTION byokeep.token_issue(uuid, uuid, bytea, text, bigint, uuid, bigint, text, uuid, uuid, bytea, uuid) IS
     'Issues a token, together with the record that says so.';
 
 CREATE OR REPLACE FUNCTION byokeep.token_end(
