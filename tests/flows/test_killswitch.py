@@ -16,11 +16,12 @@ import pytest
 
 from byokeep.client import NotDone, view
 from byokeep.client.http import end
-from byokeep.core.errors import Denied
+from byokeep.core.errors import Denied, Unavailable
+from byokeep.jobs import switches
 from byokeep.jobs.scheduled import move_scheduled
 from byokeep.kernel import views
 from tests.flows.test_scheduled import announce, listed
-from tests.flows.test_switches import close, names_its_switch, ready, reopen, store_serves
+from tests.flows.test_switches import close, holding, names_its_switch, ready, reopen, store_serves, told
 from tests.support.broker import Stand, killswitch
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
@@ -92,10 +93,88 @@ async def test_a_broker_that_hangs_in_a_decision_is_ended(stand: Stand, kill: St
         with pytest.raises(psycopg.OperationalError):  # ended, and not waited for until its own time was over
             await held.execute("SELECT 1")
     assert not await store_serves(lease)
-    assert "switch_lock_held" in stand.alerts()
+    await told(stand)
     took = stand.db.sql("SELECT convert_from(payload, 'UTF8')::jsonb -> 'fields' ->> 'epoch' FROM byokeep.audit_record"
                         " WHERE event = 'switch.closed'")  # fmt: skip
     assert took == "1", "engaged once, under its lock"
+
+
+@pytest.mark.parametrize("first", ["everything", "client"])
+async def test_a_kill_does_not_end_another(
+    stand: Stand, kill: Stand, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that needs the other's locks waits for it: both are acknowledged and each is on record once."""
+    client, lease = await ready(stand)
+    scopes: list[dict[str, Any]] = [{}, {"client_id": str(client)}]
+    one, other = scopes if first == "everything" else reversed(scopes)
+    begun, real = asyncio.Event(), switches.record
+
+    async def slow(*args: Any, **fields: Any) -> Any:
+        if not begun.is_set():
+            begun.set()
+            await asyncio.sleep(0.3)  # its row and jobs are locked; what it waits for is the loop
+        return await real(*args, **fields)
+
+    monkeypatch.setattr(switches, "record", slow)
+    killing = asyncio.create_task(close(kill, **one))
+    await begun.wait()
+    for status, reply in [await close(kill, **other), await killing]:
+        assert (status, reply.get("closed"), reply.get("store_cut_off")) == (200, True, True), reply
+    closed = stand.db.sql("SELECT scope || epoch FROM byokeep.switch WHERE closed").splitlines()
+    assert sorted(closed) == [f"client:{client}1", "global1"]
+    assert len(stand.events("switch.closed")) == 2
+    if kill.app.telling:
+        await asyncio.wait(kill.app.telling)
+    assert "switch_lock_held" not in stand.alerts(), "a session was ended"
+    assert not await store_serves(lease)
+
+
+async def test_a_kill_whose_session_is_lost_is_tried_once_more(
+    stand: Stand, kill: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closing twice does no harm; a second loss is told."""
+    client, _ = await ready(stand)
+    lost, real = 1, switches.record
+
+    async def losing(*args: Any, **fields: Any) -> Any:
+        nonlocal lost
+        if lost:
+            lost -= 1
+            raise Unavailable("database_unavailable")
+        return await real(*args, **fields)
+
+    monkeypatch.setattr(switches, "record", losing)
+    assert (await close(kill, client_id=str(client)))[0] == 200
+    lost = 2
+    status, reply = await close(kill, client_id=str(client))
+    assert (status, reply["code"]) == (503, "database_unavailable")
+
+
+async def test_the_alert_about_ended_sessions_follows_the_answer(stand: Stand, kill: Stand) -> None:
+    """Who holds the platform's chain, too, keeps the alert waiting and not the answer."""
+    client, _ = await ready(stand)
+    async with holding(stand, "byokeep_worker", client), holding(stand, "byokeep_web"):
+        status, reply = await close(kill, client_id=str(client))
+        assert (status, reply["store_cut_off"]) == (200, True)
+        assert len(kill.app.telling) == 1, "the app keeps it"
+        assert "switch_lock_held" not in stand.alerts()
+        await told(stand)
+
+
+async def test_the_round_leaves_a_kill_under_way_alone(stand: Stand, kill: Stand) -> None:
+    """What was engaged just now is its own; an old one that another session is about to mark is not waited for."""
+    client, _ = await ready(stand)
+    assert (await close(kill, client_id=str(client)))[0] == 200
+    pending = "UPDATE byokeep.switch SET store_cut_off = false, at = clock_timestamp() - interval '{}' WHERE closed"
+    stand.db.sql(pending.format("4 seconds"))
+    assert await switches.cut_off_pending(kill.app, older_s=30.0) == 0
+    async with await psycopg.AsyncConnection.connect(stand.db.conninfo("byokeep_broker")) as marking:
+        await marking.execute("SELECT FROM byokeep.switch WHERE closed FOR UPDATE")
+        assert await switches.cut_off_pending(kill.app) == 1
+        await marking.execute("SELECT 1")  # it was not ended
+        await marking.rollback()
+    assert await switches.cut_off_pending(kill.app) <= 1  # the served rounds may have been there
+    assert stand.db.sql("SELECT store_cut_off FROM byokeep.switch WHERE closed") == "t"
 
 
 USE: dict[str, Any] = {"secrets": ["openai"], "platforms": ["x"], "effects": ["publish"]}

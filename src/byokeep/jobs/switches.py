@@ -31,10 +31,10 @@ from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.vault_incident import look_at
 from byokeep.kernel import approvals
-from byokeep.kernel.alarm import tell
+from byokeep.kernel.alarm import tell_later
 from byokeep.kernel.app import App, BrokerApp, KillApp
 from byokeep.kernel.approvals import Approval
-from byokeep.kernel.blockers import ending_blockers
+from byokeep.kernel.blockers import Ended, ending_blockers
 from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.locate import authorise_for
 from byokeep.kernel.ports import Cutoff, Tx
@@ -53,6 +53,8 @@ from byokeep.tenancy.scopes import (
 
 CUT_OFF_WITHIN_S: Final = 3.0  # seconds the store has before the caller is told that it is pending
 DECISIONS_END_S: Final = 3.2  # seconds after which a statement of a decision under way has ended or was cut
+UNDER_WAY_S: Final = 5.0  # seconds for which a cut-off is left to whoever engages the switch
+_LOST_S: Final = 1.0  # seconds within which a lost session was ended, and not a database that hangs
 WAIT_S: Final = 0.03  # for which a kill waits for whom it stops anyway
 _AT_ONCE: Final = 32  # entities switched side by side
 MOST_JOBS: Final = 500  # that a preview names
@@ -160,10 +162,10 @@ async def preview(app: App, actor: Actor, scope: Scope) -> Preview:
 
 async def engage(app: KillApp, actor: Actor, scope: Scope, reason: str) -> Switch:
     """:func:`close` without a person: for what the broker stops by itself. Raises as it does."""
-    locked, ended = True, list[int]()
+    locked, ended = True, Ended()
     try:
         try:
-            switch, killed = await _close_row(app, actor, scope, reason, ended, locked=True)
+            switch, killed = await _closed_row(app, actor, scope, reason, ended)
         except Unavailable as error:
             if error.code != "database_busy":
                 raise
@@ -179,12 +181,24 @@ async def engage(app: KillApp, actor: Actor, scope: Scope, reason: str) -> Switc
                 await asyncio.sleep(DECISIONS_END_S)
     finally:
         app.views.due.set()  # whoever follows hears of it now
-        await tell(app, scope.name, ended)
+        tell_later(app, scope.name, ended)
     return switch
 
 
+async def _closed_row(app: KillApp, actor: Actor, scope: Scope, reason: str, ended: Ended) -> tuple[Switch, Killed]:
+    """Close the row under its lock; once more where the session was lost: closing twice does no harm."""
+    started = app.clock.monotonic()
+    try:
+        return await _close_row(app, actor, scope, reason, ended, locked=True)
+    except Unavailable as error:
+        lost = error.code in ("database_unavailable", "commit_outcome_unknown")
+        if not lost or app.clock.monotonic() - started > _LOST_S:  # a database that hangs is not asked twice
+            raise
+    return await _close_row(app, actor, scope, reason, ended, locked=True)
+
+
 async def _close_row(
-    app: KillApp, actor: Actor, scope: Scope, reason: str, ended: list[int], *, locked: bool
+    app: KillApp, actor: Actor, scope: Scope, reason: str, ended: Ended, *, locked: bool
 ) -> tuple[Switch, Killed]:
     async with app.db.begin(every_client=True) as tx, ending_blockers(app, tx, ended, patience_s=WAIT_S):
         if locked:
@@ -208,7 +222,14 @@ async def _close_row(
 
 
 async def _cut_off(
-    app: KillApp, actor: Actor, scope: Scope, switch: Switch, entities: Sequence[str], ended: list[int]
+    app: KillApp,
+    actor: Actor,
+    scope: Scope,
+    switch: Switch,
+    entities: Sequence[str],
+    ended: Ended,
+    *,
+    mark: str = "switch_mark_cut_off",
 ) -> Switch:
     """Make the store refuse, record that it does, and say so."""
     started = app.clock.monotonic()
@@ -220,7 +241,7 @@ async def _cut_off(
                 app.db.begin(every_client=True) as tx,
                 ending_blockers(app, tx, ended, patience_s=WAIT_S),
             ):
-                current = await tx.maybe(Switch, "switch_mark_cut_off", scope=scope.name, epoch=switch.epoch)
+                current = await tx.maybe(Switch, mark, scope=scope.name, epoch=switch.epoch)
                 if current is None:
                     return await tx.one(Switch, "switch_read", scope=scope.name)
                 await record(
@@ -256,25 +277,32 @@ async def cut_off_at_store(cutoff: Cutoff, entity_ids: Sequence[str]) -> None:
     await _each(cutoff.disable, entity_ids)
 
 
-async def cut_off_pending(app: KillApp) -> int:
+async def cut_off_pending(app: KillApp, *, older_s: float = 0.0) -> int:
     """Try again whatever cut-off the store has not confirmed; returns how many hold now.
 
-    The broker runs it at its start and every second: only its identity may switch an entity.
+    Broker and kill process run it at their start and every second.
+
+    Args:
+        app: Either of them.
+        older_s: Leave alone what was engaged since, for whoever engaged it is still at it.
 
     Raises:
         Pending: ``store_cut_off_pending`` - at least one still does not hold.
     """
     async with app.db.begin(every_client=True) as tx:
-        pending = await tx.all(Switch, "switch_pending_cut_off")
+        pending = await tx.all(Switch, "switch_pending_cut_off", older_s=older_s)
     failed: Pending | None = None
     for switch in pending:
+        scope, ended = scope_from_name(switch.scope), Ended()
         try:
-            scope = scope_from_name(switch.scope)
             asked = {"client_id": scope.client_id, "opening": ""}
             entities = await app.db.read(_entity, "switch_entities", asked, every_client=True)
-            await _cut_off(app, app.system(), scope, switch, [one.entity_id for one in entities], [])
+            found = [one.entity_id for one in entities]
+            await _cut_off(app, app.system(), scope, switch, found, ended, mark="switch_mark_cut_off_unheld")
         except Pending as error:
             failed = error
+        finally:
+            tell_later(app, scope.name, ended)
     if failed is not None:
         raise failed
     return len(pending)

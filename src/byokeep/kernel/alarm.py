@@ -12,6 +12,7 @@ It may not replace the error: the caller still raises.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from uuid import UUID
@@ -19,7 +20,7 @@ from uuid import UUID
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import EventName
 from byokeep.kernel.app import App, BrokerApp, KillApp
-from byokeep.kernel.blockers import ending_blockers
+from byokeep.kernel.blockers import Ended, ending_blockers, how_many
 from byokeep.kernel.command import Severity, open_alert
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
@@ -45,21 +46,31 @@ async def unblocked(app: App) -> AsyncIterator[Tx]:
 
     Only the broker and the kill process may end anybody: of another process it is a transaction as any.
     """
-    ended = list[int]()
+    ended: Ended = []
     async with app.db.begin(every_client=True) as tx:
         if not isinstance(app, KillApp):
             yield tx
             return
         async with ending_blockers(app, tx, ended):
             yield tx
-        if ended:
+        if await how_many(ended):
             async with ending_blockers(app, tx, ended):
                 await open_alert(tx, app, None, reason="audit_chain_held", key="audit/chain")
 
 
-async def tell(app: App, scope: str, ended: list[int]) -> None:
-    """Raise the alert ``switch_lock_held`` if sessions were ended for this scope."""
+def tell_later(app: KillApp, scope: str, ended: Ended) -> None:
+    """Raise the alert ``switch_lock_held`` if sessions were ended for this scope; a kill's answer does not wait for it.
+
+    The app keeps the task, and its lifespan awaits it.
+    """
     if ended:
+        task = asyncio.create_task(_tell(app, scope, ended))
+        app.telling.add(task)
+        task.add_done_callback(app.telling.discard)
+
+
+async def _tell(app: KillApp, scope: str, ended: Ended) -> None:
+    if await how_many(ended):
         with suppress(ByokeepError):  # the switch holds, whoever keeps the alert out
             await raise_alert(app, reason="switch_lock_held", key=f"switch/{scope}", severity="critical")
 

@@ -9,6 +9,7 @@ Rules
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -123,13 +124,18 @@ class WebApp(App):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KillApp(App):
-    """``byokeep killswitch``: engages kill switches, ends jobs and cuts clients off at the store; releases nothing."""
+    """``byokeep killswitch``: engages kill switches, ends jobs and cuts clients off at the store; releases nothing.
+
+    Attributes:
+        telling: Alerts of kills that were answered already; :func:`byokeep.kernel.alarm.tell_later`.
+    """
 
     cutoff: ports.Cutoff
     store_health: ports.StoreHealth
     token_key: Callable[[bytes], bytes]
     machine_key: Callable[[bytes], bytes]
     views: Views = field(default_factory=Views, repr=False)
+    telling: set[asyncio.Task[None]] = field(default_factory=set, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

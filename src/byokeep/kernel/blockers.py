@@ -22,34 +22,40 @@ from byokeep.kernel.ports import Tx
 
 PATIENCE_S: Final = 1.0  # the lock timeout is three times as long
 _AGAIN_S: Final = 0.4
+Ended = list[asyncio.Task[int]]  # of each watch, how many sessions it ended
 
 
 @asynccontextmanager
-async def ending_blockers(app: App, tx: Tx, ended: list[int], *, patience_s: float = PATIENCE_S) -> AsyncIterator[None]:
+async def ending_blockers(app: App, tx: Tx, ended: Ended, *, patience_s: float = PATIENCE_S) -> AsyncIterator[None]:
     """End the sessions that keep ``tx`` waiting in the block.
 
     Args:
         app: Its database lends another connection.
         tx: The transaction that must not wait.
-        ended: Takes how many sessions were ended, if any.
+        ended: Takes the watch; :func:`how_many` awaits it. The block does not, for what it stops is stopped by then.
         patience_s: How long it waits first. The database makes sure that the broker waits for half a second at least.
     """
     over = asyncio.Event()
-    watch = asyncio.create_task(_watch(app, await tx.one(int, "own_pid"), ended, over, patience_s))
+    ended.append(asyncio.create_task(_watch(app, tx, over, patience_s)))
     try:
         yield
     finally:
         over.set()
-        await watch
 
 
-async def _watch(app: App, waiting: int, ended: list[int], over: asyncio.Event, pause_s: float) -> None:
+async def how_many(ended: Ended) -> int:
+    """Return how many sessions were ended, once every watch is over."""
+    return sum(await asyncio.gather(*ended))
+
+
+async def _watch(app: App, waits: Tx, over: asyncio.Event, pause_s: float) -> int:
+    count = 0
     while True:
         with suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
                 await over.wait()
-                return
+                return count
         with suppress(ByokeepError):
             async with app.db.begin() as tx:
-                ended += [count for count in await tx.all(int, "end_blockers", waiting=waiting) if count]
+                count += sum(await tx.all(int, "end_blockers", waiting=waits.pid))
         pause_s = min(pause_s, _AGAIN_S)

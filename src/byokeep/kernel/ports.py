@@ -45,6 +45,10 @@ class Tx(Protocol):
     A statement is named; it lies in ``adapters/postgres/sql/*.sql``. What its rows become is said by a shape.
     """
 
+    @property
+    def pid(self) -> int:
+        """The server's number for this session; 0 when it has ended. Nobody is asked."""
+
     async def one(self, shape: Shape[T], statement: str, /, **params: object) -> T:
         """Return the only row. Raises NotFound(``not_found``) when there is none."""
 

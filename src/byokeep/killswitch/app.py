@@ -17,7 +17,7 @@ from byokeep.http.guard import NO_TELEMETRY, Guard
 from byokeep.http.openapi import publish, take
 from byokeep.http.request import Authenticator, install, ready
 from byokeep.jobs.kill_routes import kill_router
-from byokeep.jobs.switches import cut_off_pending
+from byokeep.jobs.switches import UNDER_WAY_S, cut_off_pending
 from byokeep.kernel.app import KillApp
 from byokeep.kernel.command import record_refused_call
 from byokeep.kernel.views import BEAT_S, Engaged
@@ -28,12 +28,14 @@ RETRY_CUT_OFF_S: Final = 1.0  # seconds between two looks for a cut-off the stor
 
 async def keep_cutting_off(app: KillApp) -> None:
     """Finish every cut-off that the store has not confirmed, for ever; the first look is at once after a crash."""
+    older_s = 0.0
     while True:
         try:
-            if done := await cut_off_pending(app):
+            if done := await cut_off_pending(app, older_s=older_s):
                 get_log().warning("cut_off_finished", count=done)
         except ByokeepError as error:
             get_log().error("cut_off_pending", code=error.code)
+        older_s = UNDER_WAY_S
         await asyncio.sleep(RETRY_CUT_OFF_S)
 
 
@@ -58,7 +60,7 @@ async def cutting_off(app: KillApp) -> AsyncIterator[None]:
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.wait(tasks)
+        await asyncio.wait(tasks | app.telling)
         for task in tasks:
             if not task.cancelled():
                 task.result()

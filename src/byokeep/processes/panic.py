@@ -24,6 +24,7 @@ from byokeep.tenancy.scopes import parse_scope
 
 REASON: Final = "panic"
 _DATABASE_S: Final = 6.0  # seconds that the database has
+_ALERT_S: Final = 1.0  # seconds that an alert about ended sessions has
 
 
 async def panic(settings: Settings, client_id: UUID | None) -> dict[str, Any]:
@@ -48,14 +49,17 @@ async def panic(settings: Settings, client_id: UUID | None) -> dict[str, Any]:
     count = await emergency.stopping(at_store)
     if client_id is not None and not count:
         raise NotFound("unknown_client", next_step="The store knows no client of this id: `--everything` stops all.")
+    told = ""
     try:
         async with asyncio.timeout(_DATABASE_S), wiring.kill_app(settings) as app:
             await engage(app, app.system(), parse_scope(client_id, None, None), REASON)
             told = "engaged"
+            if app.telling:
+                await asyncio.wait(app.telling, timeout=_ALERT_S)
     except Pending:
         told = "engaged"
     except TimeoutError:
-        told = Unavailable("database_unavailable").code
+        told = told or Unavailable("database_unavailable").code
     except ByokeepError as error:
         told = error.code
     return {"entities": count, "database": told}

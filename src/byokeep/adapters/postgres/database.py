@@ -259,6 +259,11 @@ class PostgresTransaction:
         self._begun = False
         self._failure: ByokeepError | None = None
 
+    @property
+    def pid(self) -> int:
+        """The server's number for this session, from the driver; 0 when the transaction has ended."""
+        return 0 if self._connection is None or self._connection.closed else self._connection.info.backend_pid
+
     async def one(self, shape: Shape[T], statement: str, /, **params: object) -> T:
         """Return the only row. Raises NotFound(``not_found``), Integrity(``not_unique``)."""
         rows = await self.all(shape, statement, **params)

@@ -21,9 +21,6 @@ SELECT set_config('byokeep.client_id', :client_id, true), set_config('byokeep.sc
 SELECT set_config('byokeep.client_id', :client_id, true), set_config('byokeep.scope', :scope, true),
        set_config('transaction_read_only', 'on', true)
 
--- name: own_pid
-SELECT pg_backend_pid() AS pid
-
 -- name: end_blockers
 SELECT byokeep.end_blockers(CAST(:waiting AS integer)) AS ended
 

@@ -32,6 +32,13 @@ UPDATE byokeep.switch SET store_cut_off = true
  WHERE scope = :scope AND epoch = :epoch AND closed AND NOT store_cut_off
 RETURNING scope, client_id, closed, epoch, reason, by, at, store_cut_off, installation_id;
 
+-- name: switch_mark_cut_off_unheld
+-- The round's: who engages it and is about to mark it is not waited for, and so not ended.
+UPDATE byokeep.switch SET store_cut_off = true
+ WHERE scope = (SELECT scope FROM byokeep.switch
+                 WHERE scope = :scope AND epoch = :epoch AND closed AND NOT store_cut_off FOR UPDATE SKIP LOCKED)
+RETURNING scope, client_id, closed, epoch, reason, by, at, store_cut_off, installation_id;
+
 -- name: switch_open
 UPDATE byokeep.switch
    SET closed = false, epoch = epoch + 1, reason = :reason, by = :by, at = clock_timestamp(), store_cut_off = false
@@ -61,7 +68,8 @@ SELECT scope, client_id, closed, epoch, reason, by, at, store_cut_off, installat
 -- name: switch_pending_cut_off
 SELECT scope, client_id, closed, epoch, reason, by, at, store_cut_off, installation_id
   FROM byokeep.switch
- WHERE closed AND NOT store_cut_off AND (scope = 'global' OR scope = 'client:' || client_id::text);
+ WHERE closed AND NOT store_cut_off AND (scope = 'global' OR scope = 'client:' || client_id::text)
+   AND at <= clock_timestamp() - make_interval(secs => :older_s);
 
 -- name: switch_kill_jobs
 -- How many that were, and which entities the store must refuse: read under the lock that an enrolment waits for.

@@ -50,26 +50,26 @@ ALTER TABLE byokeep.api_token ENABLE ALWAYS TRIGGER api_token_only_ends;
 
 -- Ends who keeps a session of the broker's or the kill process's waiting: every session that holds, or stands in line
 -- for, the very lock that this one has waited for since half a second, or in a kill since 20 ms: what a kill waits for
--- is what it stops, and a broker that hangs would hold it for ever. A superuser's session is not ours to end.
+-- is what it stops, and a broker that hangs would hold it for ever. A kill ends no other kill, unless it has waited for
+-- that one for almost as long as it waits for a lock at all. A superuser's session is not ours to end.
 CREATE OR REPLACE FUNCTION byokeep.end_blockers(p_waiting integer) RETURNS integer
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH RECURSIVE waits (pid) AS (
-        SELECT a.pid FROM pg_stat_activity a
+    WITH RECURSIVE waits (pid, since) AS (
+        SELECT a.pid, l.waitstart FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid AND NOT l.granted
          WHERE a.pid = p_waiting AND a.usename = session_user AND a.datname = current_database()
-           AND EXISTS (SELECT FROM pg_locks l
-                        WHERE l.pid = a.pid AND NOT l.granted
-                          AND l.waitstart < clock_timestamp() - CASE session_user
-                              WHEN 'byokeep_killswitch' THEN interval '20 milliseconds' ELSE interval '0.5 seconds' END)
+           AND l.waitstart < clock_timestamp() - CASE session_user
+               WHEN 'byokeep_killswitch' THEN interval '20 milliseconds' ELSE interval '0.5 seconds' END
         UNION
-        SELECT unnest(pg_blocking_pids(waits.pid)) FROM waits
+        SELECT unnest(pg_blocking_pids(waits.pid)), waits.since FROM waits
     )
     SELECT count(*) FILTER (WHERE pg_terminate_backend(b.pid))::integer
       FROM waits
       JOIN pg_stat_activity b ON b.pid = waits.pid
       JOIN pg_roles r ON r.rolname = b.usename
      WHERE b.pid <> p_waiting AND b.datname = current_database() AND NOT r.rolsuper
+       AND (b.usename <> 'byokeep_killswitch' OR waits.since < clock_timestamp() - interval '2.5 seconds')
 $$;
 COMMENT ON FUNCTION byokeep.end_blockers(integer) IS 'Ends the sessions that a kill waits for.';
 
