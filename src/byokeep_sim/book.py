@@ -89,7 +89,7 @@ class KeyBook:
         owner = account or (before.account if before else f"{vendor}-account-{digest[:8]}")
         known = KnownKey(
             state=state, account=owner, id=id_ or (before.id if before else f"key-{digest[:16]}"),
-            name=name or (before.name if before else ""), hint=f"{key[:12]}...{key[-4:]}" if len(key) > 24 else "...",
+            name=name or (before.name if before else ""), hint=f"{key[:16]}...{key[-4:]}" if len(key) > 24 else "...",
         )  # fmt: skip
         if before is None:
             self._hashes[digest] += 1
@@ -218,6 +218,7 @@ class Book:
     effects: Effects = field(default_factory=Effects)
     accounts: Accounts = field(default_factory=Accounts)
     minted: int = 0
+    page: int = 100  # keys in one page of a list
     values: dict[str, str] = field(default_factory=dict, repr=False)  # those that a vendor tells again
 
     def reset(self) -> None:

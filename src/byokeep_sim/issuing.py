@@ -57,7 +57,14 @@ def _row(vendor: str, key_id: str, key: KnownKey) -> dict[str, Any]:
     return shown[vendor]
 
 
-_LISTS: Final = {"google": "keys"}
+def _page(vendor: str, mine: Mapping[str, KnownKey], query: Mapping[str, str], size: int) -> dict[str, Any]:
+    ids = [name for name, one in mine.items() if one.state is not SimKeyState.REVOKED]
+    after = query.get("after") or query.get("after_id")
+    begin = ids.index(after) + 1 if after else int(query.get("offset") or query.get("pageToken") or 0)
+    rows, end = [_row(vendor, name, mine[name]) for name in ids[begin : begin + size]], begin + size
+    if vendor == "google":
+        return {"keys": rows} | ({"nextPageToken": str(end)} if end < len(ids) else {})
+    return {"data": rows} | ({} if vendor == "openrouter" else {"has_more": end < len(ids)})
 
 
 def route(vendor: str, method: str, path: str) -> tuple[str, str]:
@@ -74,8 +81,8 @@ def presented(headers: Mapping[str, str]) -> str:
 
 
 def answer(
-    book: Book, vendor: str, call: tuple[str, str], key: str, body: Mapping[str, Any], key_id: str,
-    error: Callable[[int], SimReply],
+    book: Book, vendor: str, call: tuple[str, str], key: str, body: Mapping[str, Any],
+    query: Mapping[str, str], error: Callable[[int], SimReply],
 ) -> SimReply:  # fmt: skip
     """Answer one administration call."""
     admin = book.keys.find(vendor, key)
@@ -84,12 +91,11 @@ def answer(
     act, about = call
     mine = {one.id: one for one in book.keys.of_account(vendor, admin.account)}
     if act == "list":
-        rows = [_row(vendor, name, one) for name, one in mine.items() if one.state is not SimKeyState.REVOKED]
-        return SimReply(status=200, body={_LISTS.get(vendor, "data"): rows, "has_more": False})
+        return SimReply(status=200, body=_page(vendor, mine, query, book.page))
     if act == "mint":
         value = _new_value(vendor)
         name = str(body.get("name") or body.get("displayName", ""))
-        made = book.keys.put(vendor, value, SimKeyState.VALID, admin.account, name=name, id_=key_id)
+        made = book.keys.put(vendor, value, SimKeyState.VALID, admin.account, name=name, id_=query.get("keyId", ""))
         book.minted += 1
         if vendor == "google":
             book.values[made.id] = value

@@ -93,8 +93,8 @@ class _Desk:
 
         def answer(account: str = known.account if known else "") -> SimReply:
             if issues[0]:
-                admin, named = issuing.presented(request.headers), request.query.get("keyId", "")
-                return issuing.answer(self.book, vendor.name, issues, admin, body, named, vendor.error)
+                admin = issuing.presented(request.headers)
+                return issuing.answer(self.book, vendor.name, issues, admin, body, request.query, vendor.error)
             call = SimCall(
                 route=vendor.route(request.method, path),
                 state=known.state if known else "unknown",

@@ -329,6 +329,32 @@ async def test_the_old_one_is_switched_off_at_anthropic(desk: Desk) -> None:
     assert ((await rotation(desk, run))["state"], keys_of(desk, "anthropic")) == ("complete", ["disabled", "valid"])
 
 
+@pytest.mark.parametrize("shown", ["", "as the new one", "little"])
+async def test_a_key_that_nobody_can_tell_from_another_is_ended_by_a_person(desk: Desk, shown: str) -> None:
+    """Of an account with many keys every page is read; a label that fits the key in use too, or shows little beyond
+    what all keys begin with, names none: nothing is ended."""
+    desk.sim.book.page = 2
+    client, keys = await desk.stand.client(), desk.sim.book.keys
+    await administered(desk, client, "openrouter")
+    for number in range(5):
+        keys.put("openrouter", f"sk-or-v1-{client.hex}{number:032x}", SimKeyState.VALID, "acme")
+    old, new = desk.canary("openrouter"), desk.canary("openrouter")
+    at, text = ("openrouter", keys.digest(old.decode())), old.decode()
+    if shown == "as the new one":
+        new = old[:16] + new[16:-4] + old[-4:]
+        there = keys.put("openrouter", new.decode(), SimKeyState.VALID, "acme")
+        keys._known["openrouter", keys.digest(new.decode())] = replace(there, hint="...")
+    elif shown:
+        keys._known[at] = replace(keys._known[at], hint=f"{text[:12]}...{text[-2:]}")
+    alive = keys_of(desk, "openrouter").count("valid")
+    await desk.onboard(client, old, "openrouter")
+    _, second = await desk.put(client, new, "openrouter", query=SKIP + "&old_ends=now")
+    await desk.work()
+    found = await rotation(desk, second["rotation"])
+    assert (found["state"], found["reason"]) == (("waiting", "revoke_by_hand") if shown else ("complete", ""))
+    assert alive - keys_of(desk, "openrouter").count("valid") == (0 if shown else 1)
+
+
 async def test_a_mint_whose_answer_is_lost_leaves_no_key_behind(desk: Desk) -> None:
     """The provider made a key and the answer broke off: the next attempt ends that one before it makes another."""
     client = await desk.stand.client()

@@ -249,8 +249,10 @@ class KeyIssuer(Protocol):
     async def keys(self, provider: str, admin: Secret, place: Mapping[str, str]) -> list[ProviderKey]:
         """Return the account's keys."""
 
-    async def find(self, provider: str, admin: Secret, value: Secret, place: Mapping[str, str]) -> str:
-        """Return the id of the one key whose masked label fits a value; empty when there is not exactly one."""
+    async def find(
+        self, provider: str, admin: Secret, value: Secret, place: Mapping[str, str], others: Sequence[Secret] = ()
+    ) -> str:
+        """Return the id of the key whose masked label fits a value and none of the others; empty: nobody can tell."""
 
     async def revoke(self, provider: str, admin: Secret, key_id: str, place: Mapping[str, str]) -> None:
         """End a key; one that is gone already is fine."""

@@ -599,15 +599,18 @@ async def revoke_version(app: WorkerApp, actor: Actor, run: KeyRotation, version
     async with app.db.begin(client_id=run.client_id) as tx:
         admin = await admin_of(tx, run.client_id, run.provider)
         key_id = await tx.maybe(str, "rotation_key_id", **run.at, version=version) or ""
+        ref = await tx.one(ref_from, "ref_get", id=run.object_id)
     if admin is None or provider not in app.limits.rotation_acts:
         return False
     async with custody_of(app, run) as custody:
         secret = await custody.read(replace(run.place, part=SecretPart.ADMIN), admin.version)
         try:
             if not key_id:
-                value = await custody.read(run.place, version)
-                key_id = await app.issuer.find(provider, secret, value, admin.place)
-                value.wipe()
+                kept = {ref.version, ref.candidate}.intersection(await custody.live_versions(run.place)) - {version}
+                values = [await custody.read(run.place, one) for one in (version, *sorted(kept))]
+                key_id = await app.issuer.find(provider, secret, values[0], admin.place, values[1:])
+                for value in values:
+                    value.wipe()
             if not key_id:
                 return False
             await called(app, actor, run, "revoke", key_id, Outcome.INTENDED, version=version)

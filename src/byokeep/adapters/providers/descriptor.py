@@ -51,7 +51,11 @@ class CheckShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuingCall:
-    """One call about keys: method and path, with ``$name`` for what is known; and where its reply says what."""
+    """One call about keys: method and path, with ``$name`` for what is known; and where its reply says what.
+
+    A list comes in pages: ``page`` is the field of the query that names the next one, ``more`` where a reply says that
+    there is one: with its name, or with true, when it comes after the id that was last. Without ``more`` it is counted.
+    """
 
     call: str
     body: Mapping[str, str] = field(default_factory=dict)
@@ -60,15 +64,21 @@ class IssuingCall:
     name: str = ""
     hint: str = ""
     value: str = ""
+    page: str = ""
+    more: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuingApi:
-    """How an administrator's key makes, lists and ends keys. ``value``: a second call that tells a minted value."""
+    """How an administrator's key makes, lists and ends keys.
+
+    ``value``: a second call that tells a minted value. ``public``: how its keys begin that tells none from another.
+    """
 
     host: str
     header: str
     prefix: str
+    public: str
     list: IssuingCall
     revoke: IssuingCall
     mint: IssuingCall | None = None

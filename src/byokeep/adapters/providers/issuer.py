@@ -5,6 +5,7 @@ Rules
   was asked under, so whoever asks looks for that name first.
 - The administrator's key goes to the provider's own host in one header; what stands in a path is of a closed alphabet.
 - What is minted leaves as a Secret; of a reply nothing else is kept but ids, names and masked labels.
+- Keys are listed to the end, or not at all: among a part of them nobody can tell which one is meant.
 - A key that is not there counts as ended: only a call with the key proves that it is.
 """
 
@@ -13,9 +14,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import aiohttp
 
@@ -30,7 +33,9 @@ from byokeep.wire.transport import Outbound, Watch, failing, read_body
 _MOST: Final = 1 << 20
 _WITHIN: Final = aiohttp.ClientTimeout(total=15, ceil_threshold=math.inf)
 _MASK: Final = re.compile(r"[.*\u2026]+")
-_SHOWN: Final = 6  # characters of a masked label, at least
+_SHOWN: Final = 6  # characters of a masked label beyond what all keys begin with, at least
+_PAGES: Final = 50
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _NAMED: Final = re.compile(r"\$([a-z_]+)")
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
 
@@ -68,31 +73,44 @@ class ProviderIssuer:
         return MintedKey(id=key_id, value=Secret(value))
 
     async def keys(self, provider: str, admin: Secret, place: Mapping[str, str]) -> list[ProviderKey]:
-        """Return the account's keys as the provider lists them. Raises as :meth:`mint`."""
-        call = self._api(provider).list
-        reply = await self._call(provider, admin, call, place)
-        rows = _at(reply, call.items)
-        if not isinstance(rows, list):
-            raise Conflict("provider_admin_garbage")
-        return [
-            ProviderKey(
-                id=_text(row, call.id).rpartition("/")[2], name=_said(row, call.name), hint=_said(row, call.hint)
-            )
-            for row in rows
-        ]  # fmt: skip
+        """Return the account's keys as the provider lists them, of every page.
 
-    async def find(self, provider: str, admin: Secret, value: Secret, place: Mapping[str, str]) -> str:
-        """Return the id of the one key whose masked label fits a value; empty when there is not exactly one.
-
-        Raises as :meth:`mint`.
+        Raises:
+            Conflict: ``keys_not_all_listed``: there are more pages than anybody asks for; and as :meth:`mint`.
+            Unavailable: As :meth:`mint`.
         """
-        text, found = value.reveal().decode("ascii", "replace"), []
-        for key in await self.keys(provider, admin, place):
-            head, *rest = _MASK.split(key.hint)
-            shown = len(rest) == 1 and len(head) + len(rest[0]) >= _SHOWN
-            if shown and text.startswith(head) and text.endswith(rest[0]):
-                found.append(key.id)
-        return found[0] if len(found) == 1 else ""
+        call, found, query = self._api(provider).list, list[ProviderKey](), dict[str, str]()
+        for _ in range(_PAGES):
+            reply = await self._call(provider, admin, call, place, query=query)
+            rows = _at(reply, call.items)
+            more = _at(reply, call.more) if call.more else bool(rows)
+            if not isinstance(rows, list) or (more is True and not rows):
+                raise Conflict("provider_admin_garbage")
+            found += [
+                ProviderKey(
+                    id=_text(row, call.id).rpartition("/")[2], name=_said(row, call.name), hint=_said(row, call.hint)
+                )
+                for row in rows
+            ]  # fmt: skip
+            if not more:
+                return found
+            query = {call.page: more if isinstance(more, str) else found[-1].id if call.more else str(len(found))}
+        raise Conflict("keys_not_all_listed", next_step="End old keys on the provider's page, then resume.")
+
+    async def find(
+        self, provider: str, admin: Secret, value: Secret, place: Mapping[str, str], others: Sequence[Secret] = ()
+    ) -> str:
+        """Return the id of the one key whose masked label fits a value and none of the others; empty: nobody can tell.
+
+        Raises as :meth:`keys`.
+        """
+        text, *rest = (one.reveal().decode("ascii", "replace") for one in (value, *others))
+        public = re.match(self._api(provider).public, text)
+        least = _SHOWN + (public.end() if public else 0)
+        found = [key for key in await self.keys(provider, admin, place) if _fits(key.hint, text, least)]
+        if len(found) != 1 or any(_fits(found[0].hint, other, 0) for other in rest):
+            return ""
+        return found[0].id
 
     async def revoke(self, provider: str, admin: Secret, key_id: str, place: Mapping[str, str]) -> None:
         """End a key. Raises as :meth:`mint`."""
@@ -105,10 +123,18 @@ class ProviderIssuer:
         return api
 
     async def _call(
-        self, provider: str, admin: Secret, call: IssuingCall, known: Mapping[str, str], *, missing: bool = False
+        self,
+        provider: str,
+        admin: Secret,
+        call: IssuingCall,
+        known: Mapping[str, str],
+        *,
+        missing: bool = False,
+        query: Mapping[str, str] = _NOTHING,
     ) -> Mapping[str, Any]:
         descriptor, api = self._descriptors[provider], self._api(provider)
         method, _, path = _filled(call.call, known).partition(" ")
+        path += "&?"["?" not in path] + urlencode(query) if query else ""
         at = replace(descriptor, base_url=f"https://{api.host}", host=api.host, path=path, query={})
         url, loopback = resolve(at, self._urls.get(provider), allow_loopback=self._loopback)
         key = admin.reveal().decode("ascii", "strict")
@@ -136,6 +162,12 @@ class ProviderIssuer:
         if status >= 300 or not isinstance(document, dict):
             raise Conflict("provider_admin_garbage", status=status)
         return document
+
+
+def _fits(hint: str, text: str, least: int) -> bool:
+    """Whether a masked label may be a key's, of which it shows at least so many characters."""
+    head, *rest = _MASK.split(hint)
+    return len(rest) == 1 and len(head) + len(rest[0]) >= least and text.startswith(head) and text.endswith(rest[0])
 
 
 def _filled(template: str, known: Mapping[str, str]) -> str:
