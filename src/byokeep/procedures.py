@@ -10,8 +10,8 @@ from typing import Final
 
 from byokeep.core.procedure import Procedure
 from byokeep.kernel.sops import SOPS
-from byokeep.keys.mint import ROTATE_KEY_MINTED
-from byokeep.keys.rotation import ROTATE_KEY, ROTATE_KEY_CUTOVER, ROTATE_KEY_LEAKED
+from byokeep.keys.mint import ROTATE_KEY_LEAKED, ROTATE_KEY_MINTED
+from byokeep.keys.rotation import ROTATE_KEY, ROTATE_KEY_CUTOVER
 from byokeep.operations.internal import ROTATE_INTERNAL
 from byokeep.profiles import incident
 

@@ -355,6 +355,83 @@ async def test_a_key_that_nobody_can_tell_from_another_is_ended_by_a_person(desk
     assert alive - keys_of(desk, "openrouter").count("valid") == (0 if shown else 1)
 
 
+@pytest.mark.parametrize("cause", ["admin_key_refused", "provider_admin_unreachable"])
+async def test_an_administration_that_ends_nothing_leaves_it_to_a_person(desk: Desk, cause: str) -> None:
+    """It refuses the administrator's key, or is away time and again: people are told, and a person revokes by hand."""
+    client = await desk.stand.client()
+    await administered(desk, client, "openrouter")
+    if cause == "admin_key_refused":
+        admin = f"admin-openrouter-{client.hex}"
+        desk.sim.book.keys.put("openrouter", admin, SimKeyState.REVOKED, "acme")
+    else:
+        desk.sim.faults.add(
+            {"provider": "openrouter", "kind": "status", "status": 503, "match": {"path": "/api/v1/keys"}, "times": 50}
+        )
+    run = (await begun(desk, client, SKIP + "&old_ends=now", "openrouter"))[3]
+    for _ in range(6):
+        await desk.retry_now(1)
+    found = await rotation(desk, run)
+    assert (found["state"], found["reason"]) == ("waiting", "revoke_by_hand")
+    assert "revocation_refused" in desk.stand.alerts()
+    failed = desk.sql(
+        "SELECT count(*) FROM byokeep.audit_record WHERE event = 'key.rotation' AND outcome = 'failed'"  # noqa: S608
+        f" AND convert_from(payload, 'UTF8')::jsonb #>> '{{fields,cause}}' = '{cause}'"
+    )
+    assert failed == ("1" if cause == "admin_key_refused" else "5")
+    assert (await resume(desk, run, "revoke_by_hand"))["reason"] == "old_key_alive"
+
+
+async def test_a_rollback_that_is_refused_waits_for_a_person(desk: Desk) -> None:
+    """The administrator's key is refused while a minted key is taken back: told once, gone on with when resumed."""
+    client = await desk.stand.client()
+    first = await desk.onboard(client, provider="openrouter")
+    await administered(desk, client, "openrouter")
+    run, admin = await minted(desk, first["ref"], skip_rehearsal=False), f"admin-openrouter-{client.hex}"
+    desk.sim.book.keys.put("openrouter", admin, SimKeyState.REVOKED, "acme")
+    assert (await desk.call("POST", f"/v1/rotations/{run}/abort", "operator"))[0] == 200
+    for _ in range(3):
+        await desk.retry_now(1)
+        await procedures.go_on(desk.worker)
+    found = await rotation(desk, run)
+    assert (found["state"], found["reason"], found["waits_for"]) == ("undoing", "admin_key_refused", "person")
+    assert "undo_refused" in desk.stand.alerts()
+    assert desk.sql("SELECT count(*) FROM byokeep.audit_record WHERE event = 'procedure.stepped'") == "2"
+    desk.sim.book.keys.put("openrouter", admin, SimKeyState.MANAGEMENT, "acme")
+    assert (await resume(desk, run))["state"] == "aborted"
+    assert keys_of(desk, "openrouter") == ["revoked", "valid"]
+
+
+async def test_keys_that_are_made_and_never_arrive_are_not_made_for_ever(desk: Desk) -> None:
+    """The provider makes a key and breaks off, each time: after five the rotation stops with an alert."""
+    client = await desk.stand.client()
+    first = await desk.onboard(client, provider="openrouter")
+    await administered(desk, client, "openrouter")
+    desk.sim.faults.add(
+        {"provider": "openrouter", "kind": "reset", "match": {"method": "POST"}, "when": "after", "times": 50}
+    )
+    run = await minted(desk, first["ref"])
+    for _ in range(8):
+        await procedures.wake(desk.worker, await one_run(desk, run))
+        await desk.retry_now(1)
+    found = await rotation(desk, run)
+    assert (found["state"], found["reason"], desk.sim.book.minted) == ("failed", "mint_gave_up", 5)
+    assert keys_of(desk, "openrouter").count("valid") == 1
+    assert "mint_gave_up" in desk.stand.alerts()
+
+
+async def test_a_leak_ends_what_a_rotation_made_that_it_takes_the_place_of(desk: Desk) -> None:
+    """A key was minted and waits for its cutover when the one in use leaks: both end at the provider."""
+    client = await desk.stand.client()
+    first = await desk.onboard(client, provider="openrouter")
+    await administered(desk, client, "openrouter")
+    await minted(desk, first["ref"], skip_rehearsal=False)
+    assert keys_of(desk, "openrouter") == ["valid", "valid"]
+    status, _ = await desk.call("POST", f"/v1/refs/{first['ref']}/rotations", "operator", {"leaked": True})
+    assert status == 201
+    await desk.work()
+    assert keys_of(desk, "openrouter") == ["revoked", "revoked"]
+
+
 async def test_a_mint_whose_answer_is_lost_leaves_no_key_behind(desk: Desk) -> None:
     """The provider made a key and the answer broke off: the next attempt ends that one before it makes another."""
     client = await desk.stand.client()

@@ -76,6 +76,8 @@ def of_rotation(state: str, reason: str, missing: tuple[str, ...]) -> str:
     said = _words()["rotation"]
     if state == "failed":
         return said.get(reason) or f"It stopped: {of_outcome().get(reason) or reason} {said['failed']}"
+    if state == "undoing" and reason:
+        return f"{of_outcome().get(reason) or reason}: {said['undo_refused']}"
     if state == "running" and missing[:1] in (("create",), ("soak",)):
         return said[missing[0]]
     return said["unproved" if state == "complete" and missing else state]

@@ -10,7 +10,8 @@ Rules
 - What is unavailable is tried again; what is refused stops the run with its code until somebody resumes or aborts it.
 - An approval is of one step at one revision (:mod:`byokeep.kernel.approvals`): whoever started or last resumed the run
   asks, somebody else approves.
-- An aborted run undoes what was done, last step first.
+- An aborted run undoes what was done, last step first. What cannot be undone waits, with an alert, until somebody
+  resumes it.
 - How far a run is, is read from the records each time: a step whose record is not there, is another's or says less than
   it must is not done, whatever the row says.
 
@@ -151,6 +152,9 @@ async def resume(app: App, actor: Actor, run_id: UUID) -> RunStatus:
     if by_person and run.state == _FAILED:
         async with _of(app, run) as tx:
             run = await revive(tx, actor, procedure, run)
+    if by_person and run.state == _UNDOING and run.reason:
+        async with _of(app, run) as tx:
+            run = await _move(tx, procedure, run, actor, evidence=run.evidence, state=_UNDOING, asked_by=actor.id)
     while run.state in (_RUNNING, _UNDOING):
         moved = await (_undo_last if run.state == _UNDOING else _do_next)(app, actor, procedure, run)
         if moved is None:
@@ -251,7 +255,15 @@ async def _undo_last(app: App, actor: Actor, procedure: Procedure, run: Run) -> 
     if step.undo is not None and Role.SYSTEM not in actor.roles:
         await _hand_on(app, run, 0.0)
         return None
-    fields = None if step.undo is None else await _in_time(step.undo(app, actor, run), run)
+    if run.reason:
+        return None
+    try:
+        fields = None if step.undo is None else await _in_time(step.undo(app, actor, run), run)
+    except (Unavailable, Pending):
+        raise
+    except ByokeepError as error:
+        await _stop(app, actor, procedure, run, step, error)
+        raise
     if step.undo is not None and fields is None:
         await _hand_on(app, run, LOOK_AGAIN_S)
         return None
@@ -385,7 +397,7 @@ async def proved_steps(tx: Tx, chain: UUID, procedure: Procedure, run: Run) -> t
 async def _waits_for(tx: Tx, app: App, procedure: Procedure, run: Run) -> str:
     step = procedure.next(run)
     if run.state == _UNDOING:
-        return "worker"
+        return "person" if run.reason else "worker"
     if run.state != _RUNNING or step is None:
         return ""
     if run.due_at is not None and run.due_at > app.clock.now():
@@ -429,10 +441,14 @@ async def _move(
 
 async def _stop(app: App, actor: Actor, procedure: Procedure, run: Run, step: Step, error: ByokeepError) -> None:
     """Stop a run because of a refusal, on record; it goes on when somebody resumes it."""
+    undoing, client_id = run.state == _UNDOING, run.client_id
     async with _of(app, run) as tx:
         said = {"stage": step.name, "reason": error.code}
         await _say(tx, EventName.PROCEDURE_STEPPED, actor, run, Outcome.FAILED, **said)
-        await _move(tx, procedure, run, actor, evidence=run.evidence, state=_FAILED, reason=error.code)
+        state = _UNDOING if undoing else _FAILED
+        await _move(tx, procedure, run, actor, evidence=run.evidence, state=state, reason=error.code)
+        if undoing:
+            await open_alert(tx, app, actor, reason="undo_refused", client_id=client_id, object_id=run.object_id)
     error.on_record = True
 
 

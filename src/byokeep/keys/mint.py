@@ -13,11 +13,12 @@ It may not use the administrator's key for anything but these calls, nor hand it
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from byokeep.core.errors import Conflict, Rejected
+from byokeep.core.errors import Conflict, Rejected, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.evidence import ONBOARD, WRITE
 from byokeep.core.model import Actor
@@ -44,6 +45,7 @@ async def _minted(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
         admin, secret = await _admin(app, found, custody)
         try:
             await _end_strays(app, actor, found, admin, secret)
+            await _may_try(app, actor, found)
             await called(app, actor, found, "mint", "", Outcome.INTENDED)
             made = await app.issuer.mint(
                 found.provider.value, secret, _PREFIX + f"{run.id}-{app.ids.uuid().hex[:4]}", admin.place
@@ -55,6 +57,16 @@ async def _minted(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
         finally:
             made.value.wipe()
     return {"provider": found.provider.value, "version": version, "from_version": found.from_version}
+
+
+async def _may_try(app: WorkerApp, actor: Actor, run: KeyRotation) -> None:
+    """Stop a rotation whose calls make keys that never arrive. Raises Conflict(``mint_gave_up``)."""
+    async with app.db.begin(client_id=run.client_id) as tx:
+        if await rotation.calls_of(tx, run, "mint_call", Outcome.INTENDED) < rotation.CALLS:
+            return
+        await open_alert(tx, app, actor, reason="mint_gave_up", client_id=run.client_id, object_id=run.object_id)
+    step = f"Look at the keys on the provider's page, and end this rotation: `byokeep rotate abort {run.id}`."
+    raise Conflict("mint_gave_up", next_step=step)
 
 
 async def _admin(app: WorkerApp, run: KeyRotation, custody: ValueCustody) -> tuple[AdminKey, Secret]:
@@ -164,6 +176,25 @@ async def _verified(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
         raise
 
 
+async def _revoked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+    """As of any leaked key; and what the rotation made that the leak took the place of is ended as well."""
+    found, ended = rotation.of(run), True
+    if found.facts.get("minted_before") and not found.accepted("revoke_by_hand"):
+        try:
+            async with custody_of(app, found) as custody:
+                admin, secret = await _admin(app, found, custody)
+                try:
+                    await _end_strays(app, actor, found, admin, secret)
+                finally:
+                    secret.wipe()
+        except (Conflict, Rejected, Unavailable) as error:
+            ended = await rotation.not_ended(app, actor, found, error)
+    fields = await rotation.revoked(app, actor, run)
+    if not ended:
+        raise Conflict("revoke_by_hand", next_step="A person ends on the provider's page what byokeep made there.")
+    return fields
+
+
 _SAME: Final = rotation.ROTATE_KEY
 ROTATE_KEY_MINTED: Final = Procedure(
     name=rotation.MINTED, verb=_SAME.verb, abortable=True, no_return=_SAME.no_return, look=_SAME.look,
@@ -173,3 +204,7 @@ ROTATE_KEY_MINTED: Final = Procedure(
         *_SAME.steps[2:],
     ),
 )  # fmt: skip
+_LEAKED: Final = rotation.ROTATE_KEY_LEAKED
+ROTATE_KEY_LEAKED: Final = replace(
+    _LEAKED, steps=tuple(replace(step, act=_revoked) if step.name == "revoke" else step for step in _LEAKED.steps)
+)

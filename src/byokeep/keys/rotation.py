@@ -28,7 +28,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from byokeep.core.errors import Conflict, NotFound, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId, CredentialRef, Provider
@@ -57,6 +57,7 @@ _REFUSED: Final = _DEAD | {OutcomeStatus.FORBIDDEN, OutcomeStatus.LEAKED}  # suc
 MINTED: Final = "rotate_key_minted"
 CUTOVER: Final = "rotate_key_cutover"
 LEAKED: Final = "rotate_key_leaked"
+CALLS: Final = 5  # tries of one call to a provider's administration; then a person is asked
 ERROR_BUDGET: Final = 0.02  # of the calls that runners told
 _ALIVE: Final = frozenset(
     {
@@ -184,7 +185,8 @@ async def _pre_empt(tx: Tx, app: App, actor: Actor, ref: CredentialRef, run: Key
     if ref.candidate is not None:
         await tx.maybe(ref_from, "ref_drop_candidate", **run.at, version=ref.candidate)
     await procedures.end(tx, actor, app.procedures[run.procedure], run, reason="pre_empted")
-    return {"also_version": run.from_version} if "cutover" in run.evidence else {}
+    minted = {"minted_before": 1} if run.procedure == MINTED else {}
+    return minted | ({"also_version": run.from_version} if "cutover" in run.evidence else {})
 
 
 async def _stop(tx: Tx, app: App, actor: Actor, ref: CredentialRef, run: KeyRotation) -> None:
@@ -572,7 +574,7 @@ async def _soaked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     raise Conflict("soak_unknown", next_step="No runner told how calls with the new version ended.")
 
 
-async def _revoked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+async def revoked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """Revoke the old key where the provider has a call for it and the client gave an administrator's key."""
     found = of(run)
     asked = {"client_id": found.client_id, "provider": found.provider.value}
@@ -589,13 +591,36 @@ async def _revoked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
 
 
 async def revoke_version(app: WorkerApp, actor: Actor, run: KeyRotation, version: int) -> bool:
-    """End a version's key at the provider; False: no call, no administrator's key, no telling which it is, or its
-    value serves at another place too.
-    """
-    provider, key_id = run.provider.value, ""
+    """End a version's key at the provider; False: it serves elsewhere, nobody can tell it apart, or it refuses."""
     await _not_in_use(app, run, version, or_paused=run.procedure == LEAKED)
     if await _serves_elsewhere(app, actor, run, version):
         return False
+    try:
+        return await _revoke_version(app, actor, run, version)
+    except (Conflict, Rejected, Unavailable) as error:
+        return await not_ended(app, actor, run, error, version=version)
+
+
+async def not_ended(app: WorkerApp, actor: Actor, run: KeyRotation, error: ByokeepError, **said: Said) -> bool:
+    """Put on record that a provider ended no key, and tell people. Raises what is tried again, a few times."""
+    away = isinstance(error, Unavailable)
+    if away and error.code != "provider_admin_unreachable":
+        raise error
+    await called(app, actor, run, "revoke", "", Outcome.FAILED, cause=error.code, **said)
+    async with app.db.begin(client_id=run.client_id) as tx:
+        if away and await calls_of(tx, run, "revoke_call", Outcome.FAILED) < CALLS:
+            raise error
+        await open_alert(tx, app, actor, reason="revocation_refused", client_id=run.client_id, object_id=run.object_id)
+    return False
+
+
+async def calls_of(tx: Tx, run: KeyRotation, stage: str, outcome: Outcome) -> int:
+    """Return how many calls of a kind are on record for a run."""
+    return await tx.one(int, "rotation_calls", **run.at, run=str(run.id), stage=stage, outcome=outcome.value)
+
+
+async def _revoke_version(app: WorkerApp, actor: Actor, run: KeyRotation, version: int) -> bool:
+    provider, key_id = run.provider.value, ""
     async with app.db.begin(client_id=run.client_id) as tx:
         admin = await admin_of(tx, run.client_id, run.provider)
         key_id = await tx.maybe(str, "rotation_key_id", **run.at, version=version) or ""
@@ -606,7 +631,8 @@ async def revoke_version(app: WorkerApp, actor: Actor, run: KeyRotation, version
         secret = await custody.read(replace(run.place, part=SecretPart.ADMIN), admin.version)
         try:
             if not key_id:
-                kept = {ref.version, ref.candidate}.intersection(await custody.live_versions(run.place)) - {version}
+                live = await custody.live_versions(run.place)
+                kept = set(live).intersection({ref.version, ref.candidate}) - {version}
                 values = [await custody.read(run.place, one) for one in (version, *sorted(kept))]
                 key_id = await app.issuer.find(provider, secret, values[0], admin.place, values[1:])
                 for value in values:
@@ -792,7 +818,7 @@ ROTATE_KEY: Final = Procedure(
         Step(name="rehearse", act=_rehearsed, evidence=_EVENT),
         Step(name="cutover", act=_cutting, apply=_pin, undo=_unpin, evidence=_EVENT),
         Step(name="soak", act=_soaked, wait=_grace, evidence=_EVENT),
-        Step(name="revoke", act=_revoked, evidence=_EVENT),
+        Step(name="revoke", act=revoked, evidence=_EVENT),
         Step(name="prove_dead", act=_dead, evidence=_EVENT),
         Step(name="destroy", act=_destroyed, evidence=_EVENT),
     ),

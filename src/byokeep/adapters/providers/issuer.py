@@ -148,10 +148,13 @@ class ProviderIssuer:
             )
             async with asking as reply:
                 status, read = reply.status, await read_body(reply, _MOST)
-        if status == 429 or status >= 500 or (status == 404 and not missing and method == "GET"):
+        if status == 429 or status >= 500 or (status == 404 and call is api.value):  # it may still be in the making
             raise Unavailable(unreachable, next_step="It is tried again by itself.", status=status)
         if status == 404 and missing:
             return {}
+        if status == 404:
+            step = "Say where the keys are: `byokeep key admin --at ...`; and see that the key is of that account."
+            raise Conflict("bad_provider_place", next_step=step, status=status)
         if status in (401, 403):
             step = "Give another administrator's key: `byokeep key admin`."
             raise Conflict("admin_key_refused", next_step=step, status=status)

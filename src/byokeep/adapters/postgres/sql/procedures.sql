@@ -28,7 +28,7 @@ RETURNING *;
 
 -- name: procedures_due
 SELECT * FROM byokeep.procedure_run
- WHERE procedure = ANY (CAST(:names AS text[])) AND state IN ('running', 'undoing') AND (due_at IS NULL OR due_at <= now()) AND started_at < now() - interval '1 minute'
+ WHERE procedure = ANY (CAST(:names AS text[])) AND (state = 'running' OR state = 'undoing' AND reason = '') AND (due_at IS NULL OR due_at <= now()) AND started_at < now() - interval '1 minute'
  ORDER BY started_at LIMIT :limit;
 
 -- name: procedure_approvals

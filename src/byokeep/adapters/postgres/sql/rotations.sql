@@ -67,6 +67,13 @@ SELECT r.seq FROM byokeep.audit_record r
    AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,run}' = :run
    AND (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer = :version;
 
+-- name: rotation_calls
+-- How many calls of a kind to a provider's administration are on record for a run.
+SELECT count(*) FROM byokeep.audit_record r
+ WHERE r.chain = :client_id AND r.object_id = :id AND r.event = 'key.rotation' AND r.outcome = :outcome
+   AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,run}' = :run
+   AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,stage}' = :stage;
+
 -- name: rotation_of_name
 -- The rotation that made a key at its provider, if it is over and its version is not the one in use.
 SELECT p.* FROM byokeep.procedure_run p JOIN byokeep.credential_ref r ON r.client_id = p.client_id AND r.id = p.object_id
