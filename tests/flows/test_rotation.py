@@ -16,6 +16,7 @@ from byokeep.core.model import Provider
 from byokeep.core.procedure import Run
 from byokeep.core.secret import Secret
 from byokeep.kernel import procedures
+from byokeep.keys.onboard import sweep_orphans
 from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
 from byokeep_sim import SimKeyState
 from tests.support.web import Desk
@@ -696,3 +697,93 @@ async def test_no_way_back_once_the_call_to_revoke_has_begun(desk: Desk) -> None
     status, refused = await desk.call("POST", f"/v1/rotations/{run}/rollback", "operator")
     assert (status, refused["code"]) == (409, "procedure_goes_on")
     assert await served(desk, client, "openrouter") == 2
+
+
+@pytest.mark.parametrize("known", ["failed", "quarantined"])
+async def test_what_is_known_of_a_paused_key_does_not_derail_its_rotation(desk: Desk, known: str) -> None:
+    """It is verified again, or was seen in a log: its successor still comes in beside it and serves in the end. What
+    a person had suspended stays so, and nobody serves a key that its rotation paused."""
+    client = await desk.stand.client()
+    old = desk.canary("openrouter")
+    first = await desk.onboard(client, old, "openrouter")
+    await administered(desk, client, "openrouter")
+    state, path = f"/v1/refs/{first['ref']}/state", f"/v1/refs/{first['ref']}/rotations"
+    if known == "quarantined":
+        with (desk.files / "web.log").open("ab") as file:
+            file.write(b'{"at": "2999-01-01T00:00:00Z", "event": "' + old + b'"}\n')
+        assert (await desk.call("POST", f"/v1/refs/{first['ref']}/verify", "operator"))[0] == 202
+        await desk.work()
+        (desk.files / "web.log").write_bytes(b"")
+        assert (await desk.call("POST", state, "operator", {"to": "suspended", "reason": "by_hand"}))[0] == 200
+    status, urgent = await desk.call("POST", path, "operator", {"leaked": True})
+    assert status == 201, urgent
+    await desk.work()
+    assert (await rotation(desk, urgent["id"]))["missing"][0] == "create"
+    status, refused = await desk.call("POST", state, "operator", {"to": "active", "reason": "by_hand"})
+    assert (status, refused["code"]) == (409, "rotation_in_flight")
+    if known == "failed":
+        assert (await desk.call("POST", f"/v1/refs/{first['ref']}/verify", "operator"))[0] == 202
+        await desk.work()
+    assert (await desk.ref(first["ref"]))["verification"] == known
+    status, second = await desk.put(client, desk.canary("openrouter"), "openrouter")
+    assert (status, second.get("rotation")) == (202, urgent["id"]), second
+    await desk.work()
+    found = await rotation(desk, urgent["id"])
+    assert (found["state"], found["from_version"], found["version"]) == ("complete", 1, 2)
+    assert (await desk.ref(first["ref"]))["verification"] == "verified"
+    if known == "quarantined":
+        assert (await desk.ref(first["ref"]))["state"] == "suspended"
+        assert (await desk.call("POST", state, "operator", {"to": "active", "reason": "by_hand"}))[0] == 200
+    assert await served(desk, client, "openrouter") == 2
+
+
+async def test_a_value_that_was_announced_before_another_rotation_began_does_not_join_it(desk: Desk) -> None:
+    """Written, but the run was taken meanwhile: it is refused on record, and the sweep destroys what was written."""
+    client = await desk.stand.client()
+    first = await desk.onboard(client, provider="openrouter")
+    await administered(desk, client, "openrouter")
+    path, whole = f"/v1/refs/{first['ref']}/rotations", desk.web.intake.put
+
+    async def slow(*given: Any, **named: Any) -> Any:
+        written = await whole(*given, **named)
+        assert (await desk.call("POST", path, "operator", {"mint": True}))[0] == 201
+        return written
+
+    desk.web.intake.put = slow  # type: ignore[method-assign]
+    status, refused = await desk.put(client, desk.canary("openrouter"), "openrouter")
+    desk.web.intake.put = whole  # type: ignore[method-assign]
+    assert (status, refused["code"]) == (409, "rotation_in_flight")
+    assert (await desk.ref(first["ref"]))["candidate"] is None
+    await sweep_orphans(desk.worker)
+    assert await desk.web.intake.live_versions(replace(desk_place(client), provider=Provider.OPENROUTER)) == [1]
+    assert desk.not_once_on_record() == []
+
+
+async def test_only_a_providers_key_is_rotated_so(desk: Desk) -> None:
+    """A key that administers an account is replaced by its own command."""
+    client = await desk.stand.client()
+    await administered(desk, client, "openrouter")
+    ref = desk.sql("SELECT id FROM byokeep.credential_ref WHERE purpose = 'admin'")
+    status, refused = await desk.call("POST", f"/v1/refs/{ref}/rotations", "operator", {"leaked": True})
+    assert (status, refused["code"]) == (422, "not_a_provider_key")
+
+
+async def test_an_account_that_one_key_alone_tells_waits_for_a_person(desk: Desk) -> None:
+    """The old key's was never told: nothing was compared, so a person says whether it is meant."""
+    client = await desk.stand.client()
+    await desk.onboard(client, provider="openrouter")
+    desk.worker = replace(desk.worker, identify=silent(desk.worker.identify))
+    _, second = await desk.put(client, desk.canary("openrouter"), "openrouter", query=SKIP)
+    await desk.work()
+    run = second["rotation"]
+    assert ((await rotation(desk, run))["state"], (await rotation(desk, run))["reason"]) == ("waiting", "other_account")
+    assert (await resume(desk, run, "other_account"))["missing"][0] == "soak"
+
+
+def silent(ask: Any) -> Any:
+    """A provider that tells no account."""
+
+    async def asked(*given: Any) -> Any:
+        return replace(await ask(*given), account_hash=None)
+
+    return asked

@@ -41,7 +41,7 @@ from byokeep.tenancy.scopes import client_scopes, hold_open, require_open, switc
 
 AUDIENCE: Final = "openbao"
 _REDIRECTED: Final = "reference_redirected"
-_CUSTODY_STATES: Final = frozenset({"pending", "verified", "failed"})
+_CUSTODY_STATES: Final = frozenset({"pending", "verified", "failed", "quarantined"})  # the leaked one is ended, too
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,7 +163,7 @@ async def verify_again(app: WebApp, actor: Actor, ref_id: UUID, *, before: Calla
     ref = await get_ref(app, actor, ref_id, Verb.KEY_VERIFY)
     before(ref.client_id)
     async with recorded(app, actor, Verb.KEY_VERIFY, client_id=ref.client_id, object_id=ref_id, on_client=True):
-        if ref.verification == "quarantined":
+        if ref.verification == "quarantined" and ref.candidate is None:
             raise Rejected("credential_quarantined", next_step="Onboard a new value; this one was seen in a log.")
         if ref.state in ("deactivated", "compromised", "destroyed"):
             raise Rejected("key_retired", next_step="Onboard a new value.", state=ref.state)
@@ -257,20 +257,42 @@ async def _write(app: WebApp, actor: Actor, plan: _OnboardPlan, value: Secret) -
 
 
 async def _record(app: WebApp, actor: Actor, plan: _OnboardPlan, written: Written, facts: dict[str, int]) -> Onboarded:
-    """Everything that follows from the write, or nothing."""
+    """Everything that follows from the write, or nothing: a rotation that began meanwhile does not get the value."""
     ref, run = plan.ref, plan.run
     async with app.db.begin(client_id=ref.client_id) as tx:
         await tx.all(None, "ref_lock", client_id=ref.client_id, provider=ref.provider.value)
-        row = await _put_ref(tx, app, actor, plan)  # before its record, which says what the row is
-        seq = await _say(
-            tx, actor, EventName.KEY_STORED, run, path=ref.path, rule=plan.due.rule, risk=plan.risk.value,
-            due_at=plan.due.due_at.strftime("%Y-%m-%dT%H:%M:%SZ"), store_request=written.request_id,
-        )  # fmt: skip
-        waits = row.candidate == run.version
-        rotation = await offered(tx, app, actor, row, facts) if waits else None
-        stored = await proved(tx, run, {WRITE: seq}, store_request=written.request_id)
-        await tx.all(SopRun, "sop_supersede", client_id=ref.client_id, ref_id=run.object_id, id=run.id)
-        await queue_verification(tx, stored, plan.job_id, actor.request_id)
+        if (late := await _too_late(tx, app, run)) is None:
+            return await _recorded(tx, app, actor, plan, written, facts)
+        await end_onboarding(tx, actor, run, "cut_off")  # the sweep destroys what was written
+    raise late
+
+
+async def _too_late(tx: Tx, app: App, run: SopRun) -> Conflict | None:
+    """Why a value that was announced may not come in any more; None: it may."""
+    live = await tx.maybe(ref_from, "ref_get", id=run.object_id)
+    try:
+        if live is not None:
+            await admit(tx, app, live)
+    except Conflict as error:
+        error.on_record = True  # with the end of the onboarding
+        return error
+    return None
+
+
+async def _recorded(
+    tx: Tx, app: App, actor: Actor, plan: _OnboardPlan, written: Written, facts: dict[str, int]
+) -> Onboarded:
+    ref, run = plan.ref, plan.run
+    row = await _put_ref(tx, app, actor, plan)  # before its record, which says what the row is
+    seq = await _say(
+        tx, actor, EventName.KEY_STORED, run, path=ref.path, rule=plan.due.rule, risk=plan.risk.value,
+        due_at=plan.due.due_at.strftime("%Y-%m-%dT%H:%M:%SZ"), store_request=written.request_id,
+    )  # fmt: skip
+    waits = row.candidate == run.version
+    rotation = await offered(tx, app, actor, row, facts) if waits else None
+    stored = await proved(tx, run, {WRITE: seq}, store_request=written.request_id)
+    await tx.all(SopRun, "sop_supersede", client_id=ref.client_id, ref_id=run.object_id, id=run.id)
+    await queue_verification(tx, stored, plan.job_id, actor.request_id)
     return Onboarded(
         ref_id=row.id, sop_id=run.id, version=run.version, state=row.state, verification=row.verification.value,
         rule=plan.due.rule,

@@ -153,7 +153,7 @@ async def change_state(app: App, actor: Actor, ref_id: UUID, *, to: KeyState, re
     Raises:
         Denied, NotFound: As :func:`get_ref`.
         Rejected: ``key_state``, ``bad_reason``, ``state_by_proof_only``.
-        Conflict: ``state_moved``: somebody else changed it meanwhile.
+        Conflict: ``state_moved``: somebody else changed it meanwhile; ``rotation_in_flight``: its rotation paused it.
     """
     ref = await get_ref(app, actor, ref_id, Verb.KEY_STATE)
     async with command(
@@ -165,6 +165,11 @@ async def change_state(app: App, actor: Actor, ref_id: UUID, *, to: KeyState, re
         check_transition(KeyState(ref.state), to)
         if to is KeyState.DESTROYED or (to is KeyState.ACTIVE and ref.state == KeyState.PRE_ACTIVATION):
             raise Rejected("state_by_proof_only", next_step="Verify the key, or destroy it in the store.")
+        if to is KeyState.ACTIVE:
+            paused = await tx.maybe(dict, "rotation_paused", client_id=ref.client_id, ref_id=ref_id)
+            if paused is not None:
+                step = f"Its rotation serves it again with the new key: `byokeep rotate status {paused['id']}`."
+                raise Conflict("rotation_in_flight", next_step=step, run=paused["id"])
         return await move(tx, app, actor, ref, to=to, reason=reason)
 
 

@@ -31,7 +31,7 @@ from uuid import UUID
 from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.keystate import KeyState
-from byokeep.core.model import Actor, ClientId, CredentialRef, Provider
+from byokeep.core.model import Actor, ClientId, CredentialRef, Provider, SecretKind
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Run, Step
 from byokeep.core.ref import SecretPart, SecretRef
@@ -102,6 +102,11 @@ class KeyRotation(Run):
         return (self.from_version, also) if also else (self.from_version,)
 
     @property
+    def pauses(self) -> bool:
+        """Whether the key is suspended until it has another one to serve."""
+        return self.procedure in (LEAKED, CUTOVER) and "serve" not in self.evidence
+
+    @property
     def place(self) -> SecretRef:
         """Where the versions lie."""
         return SecretRef(self.client_id, self.provider)
@@ -145,8 +150,8 @@ async def start(app: WebApp, actor: Actor, ref_id: UUID, wish: RotationRequest) 
 
     Raises:
         Denied, NotFound: As :func:`byokeep.keys.refs.get_ref`.
-        Rejected: ``unknown_grace``; ``nothing_serves``: the key is not in use, so that there is nothing to keep alive;
-            ``cannot_mint``: the provider has no call for it, or there is no administrator's key.
+        Rejected: ``unknown_grace``; ``not_a_provider_key``; ``nothing_serves``: the key is not in use, so that there is
+            nothing to keep alive; ``cannot_mint``: the provider has no call for it, or there is no administrator's key.
         Conflict: ``rotation_in_flight``.
     """
     ref = await get_ref(app, actor, ref_id, Verb.KEY_WRITE)
@@ -157,11 +162,17 @@ async def start(app: WebApp, actor: Actor, ref_id: UUID, wish: RotationRequest) 
         facts = wish.facts()
         await tx.all(None, "ref_lock", client_id=ref.client_id, provider=ref.provider.value)
         ref = await tx.one(ref_from, "ref_lock_row", client_id=ref.client_id, id=ref_id)
-        if (ref.state, ref.verification) != _SERVING and not (wish.leaked and ref.state == KeyState.SUSPENDED):
+        if (ref.kind, ref.purpose) != (SecretKind.PROVIDER_API_KEY, "default"):
+            step = "A key of another kind is replaced by its own command: `byokeep key admin`, `byokeep webhook`."
+            raise Rejected("not_a_provider_key", next_step=step, kind=ref.kind.value)
+        live = wish.leaked and ref.state in (KeyState.ACTIVE, KeyState.SUSPENDED)  # whatever is known of it
+        if (ref.state, ref.verification) != _SERVING and not live:
             step = f"Put a key in: `byokeep key add {ref.client_id} {ref.provider}`."
             raise Rejected("nothing_serves", next_step=step, state=ref.state)
         open_ = await in_flight(tx, ref.client_id, ref_id)
         if wish.leaked:
+            paused = open_ is not None and open_.pauses
+            facts |= {"was_suspended": int(ref.state == KeyState.SUSPENDED and not paused)}
             facts |= await _pre_empt(tx, app, actor, ref, open_)
         elif open_ is not None:
             raise taken(open_)
@@ -271,7 +282,9 @@ async def offered(tx: Tx, app: App, actor: Actor, ref: CredentialRef, facts: dic
     """
     run = await in_flight(tx, ref.client_id, ref.id) or await _begin(tx, app, actor, ref, facts)
     run = replace(run, facts={**run.facts, **facts})
-    said = {"provider": ref.provider.value, "version": ref.candidate or 0, "from_version": ref.version}
+    # What was revoked is what this run began with, whatever became of the reference since.
+    before = run.from_version if "revoke" in run.evidence else ref.version
+    said = {"provider": ref.provider.value, "version": ref.candidate or 0, "from_version": before}
     procedure = app.procedures[run.procedure]
     await procedures.passed(tx, actor, procedure, run, procedure.step("create"), said)
     return run.id
@@ -280,7 +293,7 @@ async def offered(tx: Tx, app: App, actor: Actor, ref: CredentialRef, facts: dic
 async def stopped_for(tx: Tx, ref: CredentialRef | None) -> bool:
     """Whether a key is suspended because its rotation waits for another one."""
     run = None if ref is None else await in_flight(tx, ref.client_id, ref.id)
-    return run is not None and run.procedure in (LEAKED, CUTOVER)
+    return run is not None and run.pauses
 
 
 async def look_again(tx: Tx, app: App, actor: Actor, ref: CredentialRef) -> None:
@@ -459,9 +472,10 @@ async def verified(app: App, actor: Actor, run: Run) -> Fields | None:
         raise Conflict(sop.reason or "candidate_gone", next_step=step)
     accounts = dict(told)
     old, new = accounts.get(found.from_version), accounts.get(found.version)
-    cause = "account_not_told" if None in (old, new) else "same_account" if old == new else "other_account"
+    cause = "other_account" if old != new else "account_not_told" if old is None else "same_account"
     if cause == "other_account" and not found.accepted(cause):
-        raise Conflict(cause, next_step="The new key is of another account than the one in use.")
+        why = "is of another account than the one in use, or the provider told the account of one of the two only"
+        raise Conflict(cause, next_step=f"The new key {why}.")
     return {"provider": found.provider.value, "version": found.version, "cause": cause}
 
 
@@ -772,8 +786,10 @@ async def _stopped(app: App, actor: Actor, run: Run) -> Fields | None:
 
 
 async def _served(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
-    """Serve the key again, with its new version; how long it was not is on record."""
+    """Serve the key again, with its new version; how long it was not is on record. What a person suspended stays so."""
     found = of(run)
+    if found.facts.get("was_suspended"):
+        return {"version": found.version, "cause": "stays_suspended"}
     await _serve(app, actor, found)
     gap = app.clock.now() - datetime.fromisoformat(found.facts["stopped_at"])
     return {"version": found.version, "took_s": max(0, int(gap.total_seconds()))}

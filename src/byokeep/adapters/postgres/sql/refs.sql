@@ -13,19 +13,20 @@ VALUES (:id, :client_id, :provider, :kind, :environment, :secret_ref, :version, 
 RETURNING *;
 
 -- name: ref_offer
--- A new value beside one that serves: it waits as the candidate, and what is pinned stays as it is.
+-- A new value beside one that serves, or is paused until its rotation has another one, whatever is known of that by
+-- now: it waits as the candidate, and what is pinned stays as it is.
 UPDATE byokeep.credential_ref
    SET candidate_version = :version, candidate_risk = :risk, candidate_due_at = :rotation_due_at,
        candidate_at = :created_at, candidate_by = :created_by
- WHERE client_id = :client_id AND id = :id AND verification = 'verified'
-   AND (state = 'active' OR CAST(:stopped AS boolean) AND state = 'suspended')
-   AND (expires_at IS NULL OR expires_at > clock_timestamp())
+ WHERE client_id = :client_id AND id = :id
+   AND (state = 'active' AND verification = 'verified' AND (expires_at IS NULL OR expires_at > clock_timestamp())
+        OR CAST(:stopped AS boolean) AND state = 'suspended')
 RETURNING *;
 
 -- name: ref_pin_candidate
--- The cutover: from the next lease on the candidate serves.
+-- The cutover: from the next lease on the candidate serves, which was verified; what was known of the one before it ends.
 UPDATE byokeep.credential_ref
-   SET version = candidate_version, risk = candidate_risk, rotation_due_at = candidate_due_at,
+   SET version = candidate_version, verification = 'verified', expires_at = NULL, risk = candidate_risk, rotation_due_at = candidate_due_at,
        created_at = candidate_at, created_by = candidate_by,
        candidate_version = NULL, candidate_risk = NULL, candidate_due_at = NULL, candidate_at = NULL,
        candidate_by = NULL

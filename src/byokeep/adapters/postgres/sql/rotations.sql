@@ -5,6 +5,12 @@ SELECT * FROM byokeep.procedure_run
  WHERE client_id = :client_id AND object_id = :ref_id AND procedure LIKE 'rotate\_key%' AND closed_at IS NULL
    FOR UPDATE;
 
+-- name: rotation_paused
+-- The rotation that paused a key and has not served it again.
+SELECT * FROM byokeep.procedure_run
+ WHERE client_id = :client_id AND object_id = :ref_id AND procedure IN ('rotate_key_leaked', 'rotate_key_cutover')
+   AND closed_at IS NULL AND evidence -> 'stop' IS NOT NULL AND evidence -> 'serve' IS NULL;
+
 -- name: rotations_list
 SELECT * FROM byokeep.procedure_run
  WHERE procedure LIKE 'rotate\_key%' AND (CAST(:ids AS uuid[]) IS NULL OR client_id = ANY (CAST(:ids AS uuid[])))

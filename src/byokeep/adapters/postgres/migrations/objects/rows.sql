@@ -214,6 +214,8 @@ BEGIN
         -- What opens the gate has its own word, and that only who may say it says.
         OR NEW.verification = 'verified' AND (v_new OR OLD.verification <> 'verified')
             AND NOT byokeep.said_here(NEW.client_id, v_here, ARRAY['key.verified', 'platform_connected'])
+            -- A candidate was verified as such: the record that it took over says so of the version that it names.
+            AND (v_new OR NEW.version = OLD.version OR NOT byokeep.said_here(NEW.client_id, v_here, ARRAY['key.pinned']))
         OR NEW.state = 'active' AND (v_new OR OLD.state <> 'active')
             AND NOT byokeep.said_here(NEW.client_id, v_here,
                 ARRAY['key.state_changed', 'platform_connected', 'webhook_secret.stored', 'key.admin_stored'])
