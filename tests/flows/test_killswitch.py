@@ -150,6 +150,20 @@ async def test_a_kill_whose_session_is_lost_is_tried_once_more(
     assert (status, reply["code"]) == (503, "database_unavailable")
 
 
+async def test_a_kill_waits_for_no_connection_behind_others(stand: Stand, kill: Stand) -> None:
+    """Who lists may find none free, and is told so; a kill and its login have their own."""
+    client, _ = await ready(stand)
+    async with AsyncExitStack() as busy:
+        for _ in range(4):
+            tx = await busy.enter_async_context(kill.app.db.begin())
+            await tx.all(dict, "clock_now")
+        refused, (status, reply) = await asyncio.gather(
+            kill.call("GET", "/v1/switches", "operator"), close(kill, client_id=str(client))
+        )
+        assert (status, reply.get("store_cut_off")) == (200, True), reply
+        assert (refused[0], refused[1]["code"]) == (503, "no_connection_free")
+
+
 async def test_the_alert_about_ended_sessions_follows_the_answer(stand: Stand, kill: Stand) -> None:
     """Who holds the platform's chain, too, keeps the alert waiting and not the answer."""
     client, _ = await ready(stand)

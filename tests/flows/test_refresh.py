@@ -134,7 +134,7 @@ async def one_crowd(bench: Bench, account: Account, delays: list[float], *, call
         body = {"secret": f"x/{account.name}-x", "version": seen}
         for _ in range(20):  # 64 at once may find the database busy, which the SDK asks again for
             status, reply = await bench.stand.call("POST", f"/v1/jobs/{job}/renewals", "runner", body)
-            if reply.get("code") != "database_busy":
+            if reply.get("code") not in ("database_busy", "no_connection_free"):
                 break
             await asyncio.sleep(0.2)
         assert status == 202, reply
@@ -363,7 +363,7 @@ async def refused(bench: Bench, account: Account, code: str) -> None:
     for _ in range(5):
         with pytest.raises((Denied, Unavailable, Integrity, Conflict)) as caught:
             await one(bench, account)
-        if caught.value.code not in ("database_busy", "database_unavailable"):
+        if caught.value.code not in ("database_busy", "database_unavailable", "no_connection_free"):
             break  # a busy machine's database gives up a statement at times: that is neither
     assert caught.value.code == code
     assert await bench.calls(account) == before

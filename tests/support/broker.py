@@ -392,12 +392,15 @@ async def killswitch(stand: Stand) -> AsyncIterator[Stand]:
         http = await stack.enter_async_context(BaoHttp(stand.store.address, timeout_s=5))
         login = AppRoleLogin(http, stand.store.home / "credentials" / "killswitch.approle")
         stack.push_async_callback(login.close)
-        db = PostgresDatabase(stand.db.url("byokeep_killswitch"), pool_size=8)
-        stack.push_async_callback(db.close)
+        db, own = (PostgresDatabase(stand.db.url("byokeep_killswitch"), pool_size=4) for _ in range(2))
+        for one in (db, own):
+            stack.push_async_callback(one.close)
         common = {name.name: getattr(stand.app, name.name) for name in fields(App)}
         app = KillApp(**common | {"db": db, "marks": {}}, cutoff=EntityCutoff(login), store_health=StoreSeen(),
                       token_key=token_key, machine_key=machine_key)  # fmt: skip
         socket = stand.home / "k.sock"
-        await stack.enter_async_context(served(create_killswitch(app, partial(authenticate, app), Emergency()), socket))
+        lane = replace(app, db=own)
+        api = create_killswitch(app, partial(authenticate, app), Emergency(), lane=(lane, partial(authenticate, lane)))
+        await stack.enter_async_context(served(api, socket))
         session = aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket), limit=0))
         yield replace(stand, app=app, url=f"unix://{socket}", http=await stack.enter_async_context(session))

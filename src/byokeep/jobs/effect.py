@@ -134,7 +134,7 @@ def _newest(
 # gate itself failing.
 _EXPECTED: Final = frozenset(DenyReason) | {
     "not_found", "already_done", "in_progress", "outcome_unknown", "idempotency_key_reused",
-    "database_unavailable", "database_busy", "commit_outcome_unknown",
+    "database_unavailable", "database_busy", "commit_outcome_unknown", "no_connection_free",
 }  # fmt: skip
 _ONE_KEY: Final = "One key stands for one effect."
 _NOT_A_NAME: Final = re.compile(r"[<>{}\x00-\x1f\x7f]")

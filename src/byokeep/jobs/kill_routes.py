@@ -112,15 +112,22 @@ class _Events(StreamingResponse):
 
 
 def kill_router(
-    app: KillApp, auth: Authenticator, emergency: Emergency, *, follow: Authenticator | None = None
+    app: KillApp,
+    auth: Authenticator,
+    emergency: Emergency,
+    *,
+    follow: Authenticator | None = None,
+    lane: tuple[KillApp, Authenticator] | None = None,
 ) -> Routes:
     """Return the routes.
 
     Args:
         follow: What whoever follows the switches is let in by, where ``auth`` is kept for those who stop something.
+        lane: What a kill and its login use, where ``app`` and ``auth`` serve others.
     """
     routes = Routes("switches", auth, 403)
-    who_stops = Depends(caller(emergency.admitting(auth)))
+    kill_app, kill_auth = lane or (app, auth)
+    who_stops = Depends(caller(emergency.admitting(kill_auth)))
     who_follows = Depends(caller(follow or auth))
 
     @routes.get("/switches", response_model=SwitchesReply)
@@ -140,7 +147,9 @@ def kill_router(
     async def close(*, actor: Actor = who_stops, body: ScopeBody) -> Response:
         """Kill: acknowledged when nothing can start any more, in the store as well."""
         scope = parse_scope(body.client_id, body.platform, body.lane)
-        return SwitchReply.answer(await emergency.stopping(lambda: switches.close(app, actor, scope, body.reason)), 200)
+        return SwitchReply.answer(
+            await emergency.stopping(lambda: switches.close(kill_app, actor, scope, body.reason)), 200
+        )
 
     @routes.post("/switches/preview", response_model=PreviewReply, responses=refusals(404))
     async def preview(actor: Actor, body: PreviewBody) -> Preview:

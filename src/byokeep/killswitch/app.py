@@ -66,13 +66,17 @@ async def cutting_off(app: KillApp) -> AsyncIterator[None]:
                 task.result()
 
 
-def create_app(app: KillApp, auth: Authenticator, emergency: Emergency) -> FastAPI:
+def create_app(
+    app: KillApp, auth: Authenticator, emergency: Emergency, *, lane: tuple[KillApp, Authenticator] | None = None
+) -> FastAPI:
     """Build the kill process's application.
 
     Args:
         app: Its ports.
         auth: Token and request id to actor (:func:`byokeep.tenancy.authenticate.authenticate`).
         emergency: What frees space on a full disk, so that a kill can be recorded.
+        lane: ``app`` and ``auth`` over database connections of their own, for kills: none waits for a connection behind
+            those who follow or list, or the round. ``None`` = they share.
     """
     api = FastAPI(
         title="byokeep killswitch", version=__version__, docs_url=None, redoc_url=None, openapi_url=None,
@@ -80,7 +84,7 @@ def create_app(app: KillApp, auth: Authenticator, emergency: Emergency) -> FastA
     )  # fmt: skip
     install(api, partial(record_refused_call, app))
     publish(api)
-    take(api, (kill_router(app, auth, emergency),))
+    take(api, (kill_router(app, auth, emergency, lane=lane),))
 
     @api.get("/healthz", include_in_schema=False)
     async def healthz() -> dict[str, str]:

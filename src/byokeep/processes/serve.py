@@ -115,7 +115,7 @@ async def _broker(settings: Settings) -> None:
         app.platform_chain.proved(app.clock.monotonic())  # from now on: the first checkpoint is due
         rounds = asyncio.create_task(Rounds(app, emergency).run())
         stack.callback(rounds.cancel)
-        lane = await stack.enter_async_context(wiring.kill_lane(settings, app))
+        lane = await stack.enter_async_context(wiring.kill_lane(settings, app, "byokeep_broker"))
         api = create_broker(
             app, partial(authenticate, app), emergency, passwords=Passwords(), lane=(lane, partial(authenticate, lane))
         )
@@ -127,9 +127,14 @@ async def _killswitch(settings: Settings) -> None:
 
     with suppress(OSError):  # only root, or who was given the right, may come before others
         os.setpriority(os.PRIO_PROCESS, 0, _BEFORE_OTHERS)
-    async with wiring.kill_app(settings) as app:
+    async with (
+        wiring.kill_app(settings) as app,
+        wiring.kill_lane(settings, app, "byokeep_killswitch") as lane,
+    ):
         await must_be_bounded(app.db)
-        api = create_killswitch(app, partial(authenticate, app), wiring.emergency_of(settings))
+        api = create_killswitch(
+            app, partial(authenticate, app), wiring.emergency_of(settings), lane=(lane, partial(authenticate, lane))
+        )
         await _listen(api, settings.killswitch_listen, wiring.killswitch_socket(settings))
 
 

@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from procrastinate import App as Queue
@@ -62,6 +62,7 @@ from byokeep.wire.transport import Outbound
 from byokeep.worker.ports import BrokerCustodian, LogFiles, account_hasher, noted
 
 ACCOUNT_KEY: Final = "account-hash.key"  # keys the digest of providers' account ids; not in the database
+K = TypeVar("K", bound=KillApp)
 _CLOCKS_S: Final = 1.0  # between the clocks of broker and store
 
 
@@ -263,7 +264,7 @@ async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
 async def kill_app(settings: Settings) -> AsyncIterator[KillApp]:
     """Build ``byokeep killswitch``'s ports; closes them at the end."""
     async with AsyncExitStack() as stack:
-        db = await stack.enter_async_context(database(settings, "byokeep_killswitch", pool_size=8))
+        db = await stack.enter_async_context(database(settings, "byokeep_killswitch", pool_size=4))
         login = await _login(stack, settings, "killswitch")
         nodes = _nodes(stack, settings, login)
         yield KillApp(
@@ -285,9 +286,9 @@ async def panic_cutoff(stack: AsyncExitStack, settings: Settings) -> ports.Entit
 
 
 @asynccontextmanager
-async def kill_lane(settings: Settings, app: BrokerApp) -> AsyncIterator[BrokerApp]:
+async def kill_lane(settings: Settings, app: K, role: str) -> AsyncIterator[K]:
     """Yield ``app`` over a few database connections of its own, which nothing but the kill switch is given."""
-    async with database(settings, "byokeep_broker", pool_size=4) as db:
+    async with database(settings, role, pool_size=4) as db:
         yield replace(app, db=db)
 
 

@@ -338,13 +338,13 @@ class Connections:
         """Return a connection, and whether it is a new one; one that lay idle may have died meanwhile.
 
         Raises:
-            Unavailable: ``database_busy``: none was free in time; ``database_unavailable``: there is no server.
+            Unavailable: ``no_connection_free``: none was in time; ``database_unavailable``: there is no server.
         """
         try:
             async with asyncio.timeout(CONNECT_S if self._free.locked() else None):
                 await self._free.acquire()
         except TimeoutError:
-            raise busy() from None
+            raise Unavailable("no_connection_free", next_step="Try again in a moment.") from None
         while self._idle:
             connection = self._idle.pop()
             if not connection.closed:
