@@ -346,6 +346,26 @@ async def test_secret_ids_are_rotated_while_they_are_in_use(tmp_path: Path, monk
         await rotate_secret_ids(http, root, credentials_dir=credentials, alone=False)
         await log_in(http, kept)
         await log_in(http, credentials / "web.approle")
+        # Cut off between the file and the end of the old one, again and again: none of them is left alive.
+        left = []
+        for _ in range(2):
+            left.append(tmp_path / f"left-{len(left)}.approle")
+            left[-1].touch(mode=0o600)
+            left[-1].write_bytes((credentials / "web.approle").read_bytes())
+            with monkeypatch.context() as crash:
+                crash.setattr(provisioning, "log_in", full)
+                with pytest.raises(OSError, match="no room"):
+                    await rotate_secret_ids(http, root, credentials_dir=credentials, alone=False)
+        await rotate_secret_ids(http, root, credentials_dir=credentials, alone=False)
+        for file in left:
+            with pytest.raises(Unavailable, match="credentials_refused"):
+                await log_in(http, file)
+        await log_in(http, kept)
+        await log_in(http, credentials / "web.approle")
+        assert not [*credentials.glob("*.ending")]
+        (credentials / "web.approle").write_bytes(left[0].read_bytes())  # one that is dead is replaced, too
+        await rotate_secret_ids(http, root, credentials_dir=credentials, alone=False)
+        await log_in(http, credentials / "web.approle")
 
 
 async def test_credentials_open_to_others_are_not_used(bao: Bao, tmp_path: Path) -> None:

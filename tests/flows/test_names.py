@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+import threading
 import unicodedata
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
+from byokeep.tenancy import clients
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
@@ -30,8 +35,11 @@ async def test_ids_that_are_known_get_their_names(desk: Desk) -> None:
     assert (await desk.call("POST", "/v1/names", "auditor", {"ids": ids * 51}))[0] == 422
 
 
-async def test_a_name_leads_to_an_id_among_what_the_caller_may_see(desk: Desk) -> None:
-    """Case and composition do not matter; a name of several gives all of them, one of none those like it."""
+async def test_a_name_leads_to_an_id_among_what_the_caller_may_see(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Case and composition do not matter; a name of several gives all of them, one of none those like it.
+
+    However many names there are the one that is meant is found; what is like it is looked for beside the event loop.
+    """
     stand, shop = desk.stand, f"Café Zoé {uuid4().hex[:6]}"
     own, other = await stand.client("openai"), await stand.client()
     desk.sql(f"UPDATE byokeep.client SET name = '{shop}' WHERE id = '{own}'")  # noqa: S608
@@ -45,6 +53,18 @@ async def test_a_name_leads_to_an_id_among_what_the_caller_may_see(desk: Desk) -
     assert await find("auditor", ["client"], shop) == ([str(own)], [])
     assert await find("auditor", ["client"], unicodedata.normalize("NFD", shop).upper()) == ([str(own)], [])
     assert await find("auditor", ["client"], shop[:-1]) == ([], [shop])
+    with monkeypatch.context() as many:
+        many.setattr(clients, "_MOST_COMPARED", 0)
+        assert await find("auditor", ["client"], unicodedata.normalize("NFD", shop).upper()) == ([str(own)], [])
+    where, real = list[bool](), difflib.get_close_matches
+
+    def compared(*given: Any, **more: Any) -> list[str]:
+        where.append(threading.current_thread() is threading.main_thread())
+        return real(*given, **more)
+
+    monkeypatch.setattr(difflib, "get_close_matches", compared)
+    assert await find("auditor", ["client"], shop[:-1]) == ([], [shop])
+    assert where == [False]
     narrow = stand.subject("operator", "narrow", clients=(other,))
     assert await find(narrow, ["client"], shop) == ([], [])
     assert await find(narrow, ["client"], str(other)[:3]) == ([], [f"Client {other.hex[:8]}"])

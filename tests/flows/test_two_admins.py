@@ -277,6 +277,11 @@ async def test_who_stops_the_other_admin_is_not_alone_at_once(desk: Desk, way: s
     status, bulk = await desk.call("POST", "/v1/alerts/close", "admin", {"severity": "critical"})
     assert (status, alert["id"] in [one["id"] for one in bulk["alerts"]], bulk["left"]) == (200, False, 1)
     assert await refused(desk, "POST", "/v1/alerts/close", "operator", {}) == (422, "filter_missing")
+    seen = {"reason": "admin_stopped", "seen_until": alert["last_seen_at"]}
+    status, bulk = await desk.call("POST", "/v1/alerts/close", "operator", seen)
+    assert (status, bulk["alerts"]) == (200, []), "it happened when the caller had looked already"
+    only = {"seen_until": alert["last_seen_at"]}
+    assert await refused(desk, "POST", "/v1/alerts/close", "operator", only) == (422, "filter_missing")
     assert (await desk.call("POST", "/v1/alerts/close", "auditor", {"severity": "info"}))[0] == 403
     back = {"roles": ["admin"], "state": "active"}
     assert (await desk.call("PATCH", f"/v1/operators/{other.id}", "admin", back))[0] == 200

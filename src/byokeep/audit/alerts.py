@@ -10,7 +10,7 @@ Rules
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -26,6 +26,7 @@ from byokeep.kernel.record import record
 from byokeep.kernel.rows import reader
 from byokeep.tenancy.clients import MAX_ROWS, scope_of
 
+CLOSED_AT_ONCE: Final = 100
 _MAY_CLOSE: Final = frozenset({Role.ADMIN, Role.OPERATOR})
 
 
@@ -57,13 +58,17 @@ _REMINDERS: Final = frozenset({"machine_token_ends", "person_token_ends"})  # no
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertFilter:
-    """Which alerts; what is left out fits everything. ``since`` and ``until`` are of their opening."""
+    """Which alerts; what is left out fits everything. ``since`` and ``until`` are of their opening.
+
+    Those that happened again at ``seen_until`` or later do not fit: whoever looked before has not seen that.
+    """
 
     client_id: UUID | None = None
     reason: str = ""
     severity: str = ""
     since: datetime | None = None
     until: datetime | None = None
+    seen_until: datetime | None = None
 
 
 _ALL: Final = AlertFilter()
@@ -84,10 +89,12 @@ async def list_alerts(
         return await _listed(tx, actor, wanted, history=history)
 
 
-async def _listed(tx: Tx, actor: Actor, wanted: AlertFilter, *, history: bool) -> tuple[list[Alert], int]:
+async def _listed(
+    tx: Tx, actor: Actor, wanted: AlertFilter, *, history: bool, limit: int = MAX_ROWS
+) -> tuple[list[Alert], int]:
     found = await tx.all(
         lambda row: (reader(Alert)(row), int(row["total"])), "alerts_listed", ids=scope_of(actor), history=history,
-        limit=MAX_ROWS, **asdict(wanted),
+        limit=limit, **asdict(wanted),
     )  # fmt: skip
     return [alert for alert, _ in found], found[0][1] - len(found) if found else 0
 
@@ -132,7 +139,9 @@ async def close_alert(app: App, actor: Actor, alert_id: UUID) -> Alert:
 async def close_alerts(app: App, actor: Actor, wanted: AlertFilter) -> tuple[list[Alert], int]:
     """Close the open alerts that fit, each on record; returns them, and how many that fit are open still.
 
-    Left are those that the actor may not close, and what is beyond the most that one call closes.
+    Left are those that the actor may not close, and what is beyond the most that one call closes. What happens while
+    they are closed, or did at ``seen_until`` or later, is not: nobody has seen it. Chains are taken in one order, the
+    platform's last.
 
     Raises:
         Denied: ``not_permitted``.
@@ -140,12 +149,15 @@ async def close_alerts(app: App, actor: Actor, wanted: AlertFilter) -> tuple[lis
     """
     async with command(app, actor, Verb.ALERT_READ) as tx:
         _check_role(actor)
-        if wanted == _ALL:
+        if replace(wanted, seen_until=None) == _ALL:
             raise Rejected("filter_missing", next_step="Name a reason, a severity, a client, or a time.")
-        found, more = await _listed(tx, actor, wanted, history=False)
+        wanted = replace(wanted, seen_until=wanted.seen_until or app.clock.now())
+        found, more = await _listed(tx, actor, wanted, history=False, limit=CLOSED_AT_ONCE)
         closed = []
-        for alert in found:
-            if not await _own(tx, actor, alert) and (done := await _close(tx, actor, alert)) is not None:
+        for alert in sorted(found, key=lambda one: (one.client_id is None, str(one.client_id), str(one.id))):
+            if await _own(tx, actor, alert):
+                continue
+            if (done := await _close(tx, actor, alert, wanted.seen_until)) is not None:
                 closed.append(done)
     return closed, more + len(found) - len(closed)
 
@@ -155,8 +167,8 @@ def _check_role(actor: Actor) -> None:
         raise Denied("not_permitted", next_step="An operator or an admin closes alerts.")
 
 
-async def _close(tx: Tx, actor: Actor, alert: Alert) -> Alert | None:
-    closed = await tx.maybe(Alert, "alert_close", id=alert.id, closed_by=actor.id)
+async def _close(tx: Tx, actor: Actor, alert: Alert, seen_until: datetime | None = None) -> Alert | None:
+    closed = await tx.maybe(Alert, "alert_close", id=alert.id, closed_by=actor.id, seen_until=seen_until)
     if closed is not None:
         said = {"alert": str(alert.id), "reason": closed.reason}
         await record(tx, actor, EventName.ALERT_CLOSED, said, client_id=closed.client_id, object_id=closed.object_id)

@@ -52,12 +52,16 @@ class AlertsReply(Reply):
 
 
 class AlertCloseBody(Strict):
-    """Which open alerts to close; one of these must be given."""
+    """Which open alerts to close; one of the first four must be given.
+
+    ``seen_until`` = when the caller looked at them: what happened then or later stays open. Without it that is now.
+    """
 
     client_id: Id | None = None
     reason: Annotated[str, Field(max_length=80)] = ""
     severity: Literal["", "info", "warning", "critical"] = ""
     until: Annotated[str, Field(max_length=40)] = ""
+    seen_until: Annotated[str, Field(max_length=40)] = ""
 
 
 class AlertsClosedReply(Reply):
@@ -226,7 +230,7 @@ def _flag(name: str, given: dict[str, str]) -> bool:
 def _alerts_of(given: dict[str, str]) -> AlertFilter:
     return AlertFilter(
         client_id=_id("client_id", given), reason=given.get("reason", ""), severity=given.get("severity", ""),
-        since=_time("since", given), until=_time("until", given),
+        since=_time("since", given), until=_time("until", given), seen_until=_time("seen_until", given),
     )  # fmt: skip
 
 
@@ -279,7 +283,8 @@ def _alert_routes(routes: Routes, app: WebApp) -> None:
     @routes.post("/alerts/close", response_model=AlertsClosedReply, responses=refusals(409))
     async def close_alerts(actor: Actor, body: AlertCloseBody) -> dict[str, Any]:
         """Close the open alerts that fit a filter; each is on record."""
-        given = {"reason": body.reason, "severity": body.severity} | ({"until": body.until} if body.until else {})
+        times = {"until": body.until, "seen_until": body.seen_until}
+        given = {"reason": body.reason, "severity": body.severity} | {name: at for name, at in times.items() if at}
         found, left = await alerts.close_alerts(app, actor, replace(_alerts_of(given), client_id=body.client_id))
         return {"alerts": found, "left": left}
 

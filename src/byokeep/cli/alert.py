@@ -111,7 +111,7 @@ def to_close(reasons: Collection[str], *, client_id: str | None, objects: Collec
 @app.command
 def close(
     alert: UUID | None = None, *, client: Client | None = None, reason: str | None = None,
-    severity: Severity | None = None, until: str | None = None,
+    severity: Severity | None = None, until: str | None = None, seen_until: str | None = None,
 ) -> None:  # fmt: skip
     """Close an alert after it was dealt with, or acknowledge all that fit a filter; each is on record.
 
@@ -125,11 +125,14 @@ def close(
         reason: All for this reason.
         severity: All of this severity.
         until: All that were opened before: a time such as 2026-01-31T12:00:00Z, or so long ago: 30m, 24h, 7d.
+        seen_until: When you looked at them; what happened since stays open. Default: now.
     """
     given: dict[str, Any] = {"client_id": client, "reason": reason, "severity": severity, "until": moment(until)}
     body = {name: value for name, value in given.items() if value is not None}
     if (alert is None) != bool(body):
         raise Rejected("filter_missing", next_step="Give one alert's id, or --reason, --severity, --client or --until.")
+    if seen_until is not None:
+        body["seen_until"] = moment(seen_until)
     if alert is not None:
         tell(run(call("POST", f"/v1/alerts/{alert}/close")), title="Alert")
         return
@@ -139,5 +142,5 @@ def close(
         return
     tell(reply["alerts"], title="Closed", columns=_COLUMNS)
     if reply["left"]:
-        why = "another operator or admin closes those about you or what you did, or there were too many for one call"
+        why = "another operator or admin closes those about you or what you did, or they are too many for one call"
         say(f"{reply['left']} that fit are open still: {why}.")

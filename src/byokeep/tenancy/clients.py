@@ -12,6 +12,7 @@ Rules
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import re
 import unicodedata
@@ -160,6 +161,7 @@ KINDS: Final[Mapping[str, Verb]] = MappingProxyType({
 })  # fmt: skip
 _BY_ID: Final = ("client", "operator", "machine")  # named to everybody who may look at clients and knows the id
 _MOST_NAMES: Final = 20_000
+_MOST_COMPARED: Final = 2000  # names that are looked through for one like it
 _NEAR: Final = 5  # names that are offered instead of one that nothing has
 _SHORT_ID: Final = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,28}\Z")
 
@@ -177,6 +179,7 @@ async def names_of(app: App, actor: Actor, wanted: Iterable[UUID]) -> dict[UUID,
             "kinds": ["installation", *kinds],
             "begins": "-",
             "people": None,
+            "spelt": None,
         }
         asked |= {"clients": scope_of(actor), "limit": _MOST_NAMES}
         return {one.id: one.name for one in await tx.all(Named, "names_known", **asked)}
@@ -202,10 +205,16 @@ async def find_named(app: App, actor: Actor, kinds: Sequence[str], name: str) ->
         scope = scope_of(actor)
         asked = {"wanted": None, "kinds": list(kinds), "begins": begins, "clients": scope}
         asked["people"] = None if Role.ADMIN in actor.roles else scope
-        every = await tx.all(Named, "names_known", **asked, limit=_MOST_NAMES)
-    spelt = _spelt(name)
-    same = [one for one in every if one.kind == "job" or _spelt(one.name) == spelt]
+        same = await tx.all(Named, "names_known", **asked, spelt=name, limit=MAX_ROWS)
+        every = [] if same else await tx.all(Named, "names_known", **asked, spelt=None, limit=_MOST_COMPARED)
     if same:
+        return [one for one in same if one.live] or same, []
+    return await asyncio.to_thread(_like, _spelt(name), every)
+
+
+def _like(spelt: str, every: Sequence[Named]) -> tuple[list[Named], list[Named]]:
+    """Return those of that spelling, for the database knows fewer letters' cases, or else what is named like it."""
+    if same := [one for one in every if _spelt(one.name) == spelt]:
         return [one for one in same if one.live] or same, []
     names = {_spelt(one.name): one for one in every}
     close = difflib.get_close_matches(spelt, names, n=_NEAR, cutoff=0.6)

@@ -456,6 +456,9 @@ async def rotate_signing_keys(http: BaoHttp, admin_token: Secret, *, public: boo
 async def rotate_secret_ids(http: BaoHttp, admin_token: Secret, *, credentials_dir: Path, alone: bool) -> int:
     """Give each machine whose credentials lie here a new secret id, and end the old one when the new one has logged in.
 
+    Cut off anywhere, it ends what it left alive when it is repeated: which that is stands beside the file before the
+    file is written.
+
     Args:
         http: The store.
         admin_token: As :func:`provision`.
@@ -551,16 +554,27 @@ async def _issue(admin: _Admin, machine: str, directory: Path, *, old: Secret | 
     role = f"auth/approle/role/{machine}"
     role_id = (await admin("GET", f"{role}/role-id")).data["role_id"]
     issued = (await admin("POST", f"{role}/secret-id", {})).data
+    kept, note = str(issued["secret_id_accessor"]), directory / f"{machine}.ending"
+    ending = await _ending(admin, role, old, note) if old is not None else set()
+    if old is not None:
+        await asyncio.to_thread(durable_write, note, json.dumps(sorted({*ending, kept})).encode())
     content = json.dumps({"role_id": role_id, "secret_id": issued["secret_id"]})
     await asyncio.to_thread(durable_write, directory / f"{machine}.approle", content.encode())
     token, _ = await log_in(admin.http, directory / f"{machine}.approle")
     await admin.http.request("POST", "auth/token/revoke-self", token=token)
-    if old is not None:
-        await admin("POST", f"{role}/secret-id/destroy", {"secret_id": old})
-        return
     for accessor in await admin.names(f"{role}/secret-id"):
-        if accessor != issued["secret_id_accessor"]:
+        if accessor != kept and (old is None or accessor in ending):
             await admin("POST", f"{role}/secret-id-accessor/destroy", {"secret_id_accessor": Secret(accessor)})
+    await asyncio.to_thread(note.unlink, missing_ok=True)
+
+
+async def _ending(admin: _Admin, role: str, old: Secret, note: Path) -> set[str]:
+    """Return the accessors of the secret id that is replaced, and of those that a rotation which was cut off left."""
+    left = read_json(await asyncio.to_thread(read_private, note)) if await asyncio.to_thread(note.exists) else []
+    if not isinstance(left, list):
+        raise Integrity("note_unreadable", next_step=f"Remove {note.name} from the credentials directory, then repeat.")
+    found = (await admin("POST", f"{role}/secret-id/lookup", {"secret_id": old})).data.get("secret_id_accessor")
+    return {str(one) for one in left} | ({str(found)} if found else set())
 
 
 def _pem(public_key: Any) -> str:

@@ -32,5 +32,7 @@ SELECT named.id, named.kind, named.name, named.live
   ) AS named
  WHERE (named.client_id IS NULL OR CAST(:clients AS uuid[]) IS NULL OR named.client_id = ANY (CAST(:clients AS uuid[])))
    AND (CAST(:wanted AS uuid[]) IS NULL OR named.id = ANY (CAST(:wanted AS uuid[])))
+   AND (CAST(:spelt AS text) IS NULL OR named.kind = 'job'
+        OR lower(normalize(named.name, NFKC)) = lower(normalize(CAST(:spelt AS text), NFKC)))
    AND (CAST(:kinds AS text[]) IS NULL OR named.kind = ANY (CAST(:kinds AS text[])))
  ORDER BY named.live, named.name DESC LIMIT :limit;
