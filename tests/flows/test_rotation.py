@@ -141,6 +141,9 @@ async def test_another_accounts_key_waits_for_a_person(desk: Desk) -> None:
     assert (found["state"], found["reason"]) == ("waiting", "other_account")
     assert await served(desk, client) == 1
     assert (await resume(desk, second["rotation"], "not_rehearsed", 409))["code"] == "nothing_to_accept"
+    facts = "facts || '{\"accept_other_account\": 1}'"  # no row says what a person accepted
+    desk.sql(f"UPDATE byokeep.procedure_run SET facts = {facts} WHERE id = '{second['rotation']}'")  # noqa: S608
+    assert (await resume(desk, second["rotation"]))["reason"] == "other_account"
     assert (await resume(desk, second["rotation"], "other_account"))["missing"][0] == "soak"
     assert await served(desk, client) == 2
 
@@ -605,17 +608,24 @@ async def test_killed_at_every_step_it_goes_on_and_leaves_no_key_behind(
 
 
 @pytest.mark.req("R6.2-7")
-async def test_a_rotation_whose_steps_were_tampered_with_goes_no_further(desk: Desk) -> None:
-    """A row that names another record for a step is refused with an alert; nothing is revoked, and order is kept."""
+@pytest.mark.parametrize(
+    ("column", "place", "step"), [("evidence", "verify", "verify"), ("facts", "from_version", "cutover")]
+)
+async def test_a_rotation_whose_steps_were_tampered_with_goes_no_further(
+    desk: Desk, column: str, place: str, step: str
+) -> None:
+    """A row that names another record for a step, or another version than that says, is refused with an alert; nothing
+    is revoked, and order is kept."""
     client = await desk.stand.client()
     run = (await begun(desk, client, SKIP))[3]
     assert await served(desk, client) == 2
     assert (await desk.call("POST", f"/v1/rotations/{run}/abort", "operator"))[1]["code"] == "cut_over_already"
-    desk.sql("UPDATE byokeep.procedure_run SET evidence = jsonb_set(evidence, '{verify}', '1') WHERE closed_at IS NULL")
+    wrong = f"{column} = jsonb_set({column}, '{{{place}}}', '2')"
+    desk.sql(f"UPDATE byokeep.procedure_run SET {wrong} WHERE closed_at IS NULL")  # noqa: S608
     later(desk)
     found = await resume(desk, run)
     assert (found["state"], found["reason"]) == ("failed", "procedure_unproved")
-    assert "verify" in found["missing"]
+    assert step in found["missing"]
     assert "procedure_unproved" in desk.stand.alerts()
     assert await served(desk, client) == 2
 

@@ -179,7 +179,7 @@ async def _verified(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
 async def _revoked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """As of any leaked key; and what the rotation made that the leak took the place of is ended as well."""
     found, ended = rotation.of(run), True
-    if found.facts.get("minted_before") and not found.accepted("revoke_by_hand"):
+    if found.facts.get("minted_before") and not await rotation.accepted(app, found, "revoke_by_hand"):
         try:
             async with custody_of(app, found) as custody:
                 admin, secret = await _admin(app, found, custody)

@@ -21,7 +21,7 @@ It may not see a value: the worker's custody does, for the length of one call.
 from __future__ import annotations
 
 import hmac
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -116,10 +116,6 @@ class KeyRotation(Run):
         """Its reference, for a statement."""
         return {"client_id": self.client_id, "id": self.object_id}
 
-    def accepted(self, code: str) -> bool:
-        """Whether a person accepted what it would stop for."""
-        return bool(self.facts.get(f"accept_{code}"))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RotationRequest:
@@ -142,7 +138,7 @@ class RotationRequest:
         if self.grace not in (None, "policy", *GRACE_S):
             raise Rejected("unknown_grace", next_step="Use one of: now, 1h, 24h, policy.")
         chosen = {} if self.grace is None else {"grace_s": GRACE_S.get(self.grace, GRACE_S[POLICY])}
-        return chosen | ({"accept_not_rehearsed": 1} if self.skip_rehearsal else {})
+        return chosen | ({"skip_rehearsal": 1} if self.skip_rehearsal else {})
 
 
 async def start(app: WebApp, actor: Actor, ref_id: UUID, wish: RotationRequest) -> RunStatus:
@@ -181,6 +177,8 @@ async def start(app: WebApp, actor: Actor, ref_id: UUID, wish: RotationRequest) 
         stops = app.limits.rotation_modes.get(ref.provider.value) == "cutover"
         usual = CUTOVER if stops else ROTATE_KEY.name
         run = await _begin(tx, app, actor, ref, facts, LEAKED if wish.leaked else MINTED if wish.mint else usual)
+        if wish.skip_rehearsal:
+            await _accept(tx, actor, run, "not_rehearsed")
         if run.procedure in (LEAKED, CUTOVER):
             await _stop(tx, app, actor, ref, run)
     await procedures.wake(app, run)
@@ -281,7 +279,9 @@ async def offered(tx: Tx, app: App, actor: Actor, ref: CredentialRef, facts: dic
         The rotation's id.
     """
     run = await in_flight(tx, ref.client_id, ref.id) or await _begin(tx, app, actor, ref, facts)
-    run = replace(run, facts={**run.facts, **facts})
+    run = replace(run, facts={**run.facts, **facts, "version": ref.candidate or 0})
+    if facts.get("skip_rehearsal"):
+        await _accept(tx, actor, run, "not_rehearsed")
     # What was revoked is what this run began with, whatever became of the reference since.
     before = run.from_version if "revoke" in run.evidence else ref.version
     said = {"provider": ref.provider.value, "version": ref.candidate or 0, "from_version": before}
@@ -308,7 +308,7 @@ async def _begin(
 ) -> KeyRotation:
     mode = app.limits.rotation_modes.get(ref.provider.value, "manual")
     if mode == "cutover":  # whoever has the new key has ended the old one with it: nothing may hold it up
-        facts = {**facts, "accept_not_rehearsed": 1, "grace_s": 0}
+        facts = {**facts, "grace_s": 0}
     known: dict[str, Any] = {
         "grace_s": GRACE_S[POLICY], **facts, "provider": ref.provider.value, "mode": mode, "from_version": ref.version,
         "was_risk": ref.risk.value, "was_due_at": _stamp(ref.rotation_due_at), "was_created_at": _stamp(ref.created_at),
@@ -345,10 +345,24 @@ async def resume(app: WebApp, actor: Actor, run_id: UUID, *, accept: str = "") -
             if run.reason != accept or run.state != "failed" or accept not in ACCEPTABLE or step is None:
                 why = run.reason if run.reason in ACCEPTABLE else "nothing that can be accepted"
                 raise Conflict("nothing_to_accept", next_step=f"It waits for: {why}. See `byokeep rotate status`.")
-            said: dict[str, Said] = {"run": run.id, "stage": "accept", "provider": run.provider.value, "cause": accept}
-            await record(tx, actor, EventName.KEY_ROTATION, said, client_id=run.client_id, object_id=run.object_id)
-            await procedures.revive(tx, actor, procedure, run, **{f"accept_{accept}": 1})
+            await _accept(tx, actor, run, accept)
+            await procedures.revive(tx, actor, procedure, run)
     return await procedures.resume(app, actor, run_id)
+
+
+async def _accept(tx: Tx, actor: Actor, run: KeyRotation, code: str) -> None:
+    """Put on record that a person accepts what a run stops for; of its new version, once there is one."""
+    said: dict[str, Said] = {
+        "run": run.id, "stage": "accept", "provider": run.provider.value, "cause": code, "version": run.version
+    }  # fmt: skip
+    await record(tx, actor, EventName.KEY_ROTATION, said, client_id=run.client_id, object_id=run.object_id)
+
+
+async def accepted(app: App, run: KeyRotation, code: str) -> bool:
+    """Whether a person accepted what a run would stop for, by the record: its row cannot say it."""
+    asked = {**run.at, "run": str(run.id), "cause": code, "version": run.version}
+    async with app.db.begin(client_id=run.client_id) as tx:
+        return bool(await tx.all(int, "rotation_accepted", **asked))
 
 
 async def abort(app: WebApp, actor: Actor, run_id: UUID) -> RunStatus:
@@ -473,7 +487,7 @@ async def verified(app: App, actor: Actor, run: Run) -> Fields | None:
     accounts = dict(told)
     old, new = accounts.get(found.from_version), accounts.get(found.version)
     cause = "other_account" if old != new else "account_not_told" if old is None else "same_account"
-    if cause == "other_account" and not found.accepted(cause):
+    if cause == "other_account" and not await accepted(app, found, cause):
         why = "is of another account than the one in use, or the provider told the account of one of the two only"
         raise Conflict(cause, next_step=f"The new key {why}.")
     return {"provider": found.provider.value, "version": found.version, "cause": cause}
@@ -481,7 +495,8 @@ async def verified(app: App, actor: Actor, run: Run) -> Fields | None:
 
 async def _rehearsed(app: App, actor: Actor, run: Run) -> Fields | None:
     found = of(run)
-    if found.accepted("not_rehearsed"):
+    mode = app.limits.rotation_modes.get(found.provider.value)
+    if mode == "cutover" or await accepted(app, found, "not_rehearsed"):
         return {"count": 0, "cause": "skipped"}
     raise Conflict("not_rehearsed", next_step="No dry run with the new version has passed.")
 
@@ -583,7 +598,7 @@ async def _soaked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
         raise Conflict("soak_spike", next_step="Calls with the new version fail.", failed=told["failed"])
     if told["count"]:
         return {"count": told["count"], "failed": told["failed"], "cause": "within_budget"}
-    if found.accepted("soak_unknown") or not found.facts["grace_s"]:
+    if not found.facts["grace_s"] or await accepted(app, found, "soak_unknown"):
         return {"cause": "not_measured"}
     raise Conflict("soak_unknown", next_step="No runner told how calls with the new version ended.")
 
@@ -597,7 +612,7 @@ async def revoked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
             since = datetime.fromisoformat(found.facts["pinned_at"])
             if await tx.one(int, "rotation_jobs_on_old", **asked, until=since):
                 return None
-    if found.accepted("revoke_by_hand"):
+    if await accepted(app, found, "revoke_by_hand"):
         return {"cause": "by_hand"}
     if all([await revoke_version(app, actor, found, version) for version in found.old]):
         return {"cause": "by_api", "from_version": found.from_version}
@@ -825,16 +840,21 @@ def _look(run_id: UUID) -> str:
     return f"`byokeep rotate status {run_id}`"
 
 
+def _of_versions(run: Run, fields: Mapping[str, Any]) -> bool:
+    """Whether a record speaks of the versions that the row goes by."""
+    return all(fields[name] == run.facts.get(name) for name in ("version", "from_version") if name in fields)
+
+
 _EVENT: Final = EventName.KEY_ROTATION
 ROTATE_KEY: Final = Procedure(
     name="rotate_key", verb=Verb.KEY_WRITE, abortable=True, no_return="revoke", look=_look,
     steps=(
-        Step(name="create", act=_created, undo=dropped, verb=Verb.KEY_WRITE, evidence=_EVENT),
+        Step(name="create", act=_created, undo=dropped, verb=Verb.KEY_WRITE, evidence=_EVENT, proves=_of_versions),
         Step(name="verify", act=verified, evidence=_EVENT),
         Step(name="rehearse", act=_rehearsed, evidence=_EVENT),
-        Step(name="cutover", act=_cutting, apply=_pin, undo=_unpin, evidence=_EVENT),
+        Step(name="cutover", act=_cutting, apply=_pin, undo=_unpin, evidence=_EVENT, proves=_of_versions),
         Step(name="soak", act=_soaked, wait=_grace, evidence=_EVENT),
-        Step(name="revoke", act=revoked, evidence=_EVENT),
+        Step(name="revoke", act=revoked, evidence=_EVENT, proves=_of_versions),
         Step(name="prove_dead", act=_dead, evidence=_EVENT),
         Step(name="destroy", act=_destroyed, evidence=_EVENT),
     ),

@@ -65,6 +65,15 @@ SELECT convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,provider_key}' AS id 
    AND (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer = :version
  ORDER BY r.seq DESC LIMIT 1;
 
+-- name: rotation_accepted
+-- The records that a person accepted what a run stops for: of its new version, or before there was one.
+SELECT r.seq FROM byokeep.audit_record r
+ WHERE r.chain = :client_id AND r.object_id = :id AND r.event = 'key.rotation' AND r.outcome = 'ok'
+   AND r.writer = 'byokeep_web' AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,stage}' = 'accept'
+   AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,run}' = :run
+   AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,cause}' = :cause
+   AND (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer IN (0, :version);
+
 -- name: rotation_revocations
 -- The calls of a run to end a version's key at its provider: those that were answered, and those that were begun.
 SELECT r.seq FROM byokeep.audit_record r
