@@ -1093,3 +1093,19 @@ async def test_an_unused_lease_needs_no_word_and_an_enrolment_has_one_login(scen
     assert await scene.reasons() == []
     await scene.login(scene.bob)
     assert await scene.reasons() == ["lease_use_surplus"]
+
+
+@pytest.mark.parametrize("every", [False, True])
+async def test_the_switch_follows_a_panic_whoever_was_stopped_before(scene: Scene, every: bool) -> None:
+    """Of two clients one is engaged already: both put out is everything, the other alone has its own switch engaged."""
+    app, kill, store = scene.broker.app, str(uuid4()), scene.broker.store
+    await scene.move_switch(scene.bob, closed=True)
+    store.write(str(uuid4()), scene.after(1), "list", "identity/entity/id/", entity=kill)
+    for client in (scene.alice, scene.bob) if every else (scene.alice,):
+        path = f"identity/entity/id/{scene.entity[client]}"
+        store.write(str(uuid4()), scene.after(1), "update", path, entity=kill)
+    found = await reconcile(app, app.system(), since=scene.since)
+    assert [one.reason for one in found.findings if one.client_id == scene.alice] == ["cut_off_unexplained"]
+    assert "store_setup_changed" not in [one.reason for one in found.findings], "it asked who there is"
+    closed = (await scene.broker.sql("SELECT scope FROM byokeep.switch WHERE closed")).split()
+    assert ("global" in closed, f"client:{scene.alice}" in closed) == (every, not every)

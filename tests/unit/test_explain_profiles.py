@@ -14,6 +14,7 @@ from byokeep.reconciliation.explain import (
     BEFORE_OPENING,
     SEAL_FOR,
     AnnouncedSeal,
+    EntityUpdate,
     KnownToUs,
     LeaseRow,
     Request,
@@ -128,3 +129,26 @@ def test_a_seal_that_was_announced_stands_for_one_write_of_its_own_record() -> N
     assert told(replace(write, at=sealed_at + timedelta(seconds=2)), done) == [unexplained, unexplained]
     assert told(replace(write, at=NOW + SEAL_FOR - timedelta(seconds=2)), open_) == [cut_off, unexplained]
     assert told(replace(write, at=NOW + SEAL_FOR + timedelta(seconds=2)), open_) == [unexplained, unexplained]
+
+
+def test_a_release_explains_no_cut_off_right_after_it() -> None:
+    """Who puts a client out seconds after its release did not do that for the release; a close near it does explain."""
+    entity, release = str(uuid4()), EntityUpdate(at=NOW, client_id=CLIENT, opens=True)
+    found, request = known("use")
+    found.entities = {entity: (CLIENT, False)}
+    what, after = ("update", f"identity/entity/id/{entity}"), NOW + timedelta(seconds=5)
+    found.moves = [release]
+    assert reason(found, request, what, at=after) == "cut_off_unexplained"
+    assert reason(found, request, what, at=NOW - timedelta(seconds=5)) == "", "it was engaged until then"
+    found.moves = [release, replace(release, at=NOW + timedelta(seconds=3), opens=False)]
+    assert reason(found, request, what, at=after) == ""
+
+
+def test_who_puts_entities_out_may_list_them() -> None:
+    """A panic asks the store who there is; by another identity, and of anything else, it is a finding."""
+    found, request = known("use")
+    found.stops, found.setups = frozenset({request.entity_id}), ()
+    for path in ("identity/entity/id", "identity/entity/id/"):
+        assert reason(found, request, ("list", path)) == ""
+        assert reason(found, request, ("list", path), entity_id=str(uuid4())) == "store_setup_changed"
+    assert reason(found, request, ("list", "identity/entity/name")) == "store_setup_changed"

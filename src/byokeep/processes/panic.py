@@ -35,7 +35,8 @@ async def panic(settings: Settings, client_id: UUID | None) -> dict[str, Any]:
 
     Raises:
         NotFound: The store knows no such client.
-        Unavailable: The store does not answer; a lease that was given before runs out within seconds.
+        Unavailable: ``nobody_cut_off``: the store names no client and the switch was not engaged. Or the store does not
+            answer; a lease that was given before runs out within seconds.
     """
     emergency = wiring.emergency_of(settings)
 
@@ -62,4 +63,7 @@ async def panic(settings: Settings, client_id: UUID | None) -> dict[str, Any]:
         told = told or Unavailable("database_unavailable").code
     except ByokeepError as error:
         told = error.code
+    if not count and told != "engaged":
+        step = "The store names no client, and the database was not told: nothing was stopped. Try again."
+        raise Unavailable("nobody_cut_off", next_step=step, reason=told)
     return {"entities": count, "database": told}

@@ -8,6 +8,7 @@ Rules
   one that was cut off: still a finding, but one that says so. An announcement serves one write of a run.
 - A profile's record is read under custody, or under no lease by the broker when a job has just opened the profile.
 - An entity is let in by a switch's opening on record, and put out by a switch's close, or while one is closed.
+- Who puts entities out may list them before: `byokeep kill panic` asks the store who there is.
 - More at the store than the lease's holder told, or two tellings that differ: somebody else has signed the lease's
   claims, has its token or tells in the holder's name. Nothing told (a holder that was killed, or never reached us) is a
   warning: silence never passes for "nothing more". An enrolment is ours: one login.
@@ -78,6 +79,7 @@ _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
     )
 )
 _ENTITY: Final = re.compile(rf"identity/entity/id/({_UUID})\Z")
+_ENTITIES: Final = re.compile(r"identity/entity/id/?\Z")
 _DEVICE_TEST: Final = "sys/audit/test"  # the store tries each device alone when it enables it
 # What sets the store up. Explained by a record of ours that says so, near in time.
 _SETUP: Final = re.compile(
@@ -166,7 +168,7 @@ class KnownToUs:
     ``logins``: (lease, entity) -> times of explained logins. ``writes``, ``app_writes``: the store's request id ->
     place. ``openings``: (client, profile) -> times at which a job that uses it opened it. ``seals``: what was announced
     and has served no write yet. ``entities``: entity at the store -> its client, and whether a switch of it is closed
-    now. ``moves``: what moved since.
+    now. ``moves``: what moved since. ``stops``: entities of the store that put others out in the span.
     """
 
     leases: Mapping[UUID, LeaseRow]
@@ -178,6 +180,7 @@ class KnownToUs:
     setups: Sequence[datetime] = ()
     entities: Mapping[str, tuple[UUID, bool]] = field(default_factory=dict)
     moves: Sequence[EntityUpdate] = ()
+    stops: frozenset[str] = frozenset()
     logins: dict[tuple[UUID, str], list[datetime]] = field(default_factory=dict)
 
 
@@ -275,6 +278,8 @@ def explain(request: Request, known: KnownToUs) -> LogFinding | None:
         return _explain_entity(request, known, entity.group(1))
     if any(request.operation in operations and path.match(request.path) for operations, path in _LISTED):
         return None
+    if request.operation == "list" and _ENTITIES.match(request.path) and request.entity_id in known.stops:
+        return None
     if _SETUP.match(request.path):
         if any(abs(request.at - at) <= SETUP_FOR for at in known.setups):
             return None
@@ -288,6 +293,12 @@ def probing(requests: Iterable[Request]) -> list[UUID]:
     return [entity for text, count in refused.items() if count >= MANY_REFUSED and (entity := as_uuid(text))]
 
 
+def put_out(requests: Iterable[Request]) -> list[tuple[str, str]]:
+    """Return who made the store refuse whom: pairs of its entities."""
+    done = [one for one in requests if one.operation == "update" and not one.lets_in and not one.refused]
+    return [(one.entity_id, of.group(1)) for one in done if (of := _ENTITY.match(one.path))]
+
+
 def _explain_entity(request: Request, known: KnownToUs, entity_id: str) -> LogFinding | None:
     client_id, closed = known.entities.get(entity_id, (None, False))
     moves = [move for move in known.moves if move.client_id in (None, client_id)]
@@ -296,7 +307,7 @@ def _explain_entity(request: Request, known: KnownToUs, entity_id: str) -> LogFi
         return None
     if request.operation != "update" or request.lets_in:
         return finding("cut_off_undone", request, client_id)
-    if closed or near or any(move.opens and move.at > request.at for move in moves):
+    if closed or any(not move.opens for move in near) or any(move.opens and move.at > request.at for move in moves):
         return None
     return finding("cut_off_unexplained", request, client_id)
 

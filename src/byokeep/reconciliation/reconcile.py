@@ -185,10 +185,16 @@ async def look_for_unrecorded(app: BrokerApp, at: datetime) -> list[LogFinding]:
     return found
 
 
-async def _follow_store(app: BrokerApp, found: Iterable[LogFinding], known: rules.KnownToUs) -> None:
-    """Engage the switch of whom the store was told to refuse without one; of everything, if it was each of several."""
+async def _follow_store(
+    app: BrokerApp, found: Iterable[LogFinding], known: rules.KnownToUs, told: Sequence[tuple[str, str]]
+) -> None:
+    """Engage the switch of whom the store was told to refuse without one; of everything, if it was each of several.
+
+    One whose switch was engaged before counts as told to refuse.
+    """
     cut = {one.client_id for one in found if one.reason == CUT_OFF and one.client_id is not None}
-    every = len(cut) > 1 and cut >= {client_id for client_id, _ in known.entities.values()}
+    several = len({entity for _, entity in told if entity in known.entities}) > 1
+    every = bool(cut) and several and all(closed or client_id in cut for client_id, closed in known.entities.values())
     await close_gates(app, [None] if every else cut, reason=CUT_OFF)
 
 
@@ -309,6 +315,8 @@ async def _part(
         for row in await tx.all(dict, "audit_leases_told_twice", first=since, last=until):
             about = {"client_id": row["client_id"], "lease_id": row["id"]}
             found.append(LogFinding(reason="lease_use_surplus", at=row["at"], **about))
+    told_off = rules.put_out(judged)
+    known.stops = frozenset(by for by, _ in told_off if by)
     matcher = _Matcher(app, known, await _rekeyed(app, log))
     for login in logins:
         missing = await matcher.explain_login(login)
@@ -317,7 +325,7 @@ async def _part(
     found += matcher.not_compared(since)
     found += [*moved, *await asyncio.to_thread(_unexplained, judged, known)]
     if actor.id == app.installation_id:
-        await _follow_store(app, found, known)
+        await _follow_store(app, found, known, told_off)
     found += await asyncio.to_thread(rules.surplus, requests, known, since - TOLD_WITHIN, until - TOLD_WITHIN)
     unknown = bool(unread) or not requests
     again = not log.read or (unknown and until - since < GIVE_UP)
