@@ -345,14 +345,15 @@ def test_postgres_every_client_table_has_its_wall(shared_postgres: FreshDatabase
     unpinned = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'byokeep'::regnamespace AND proconfig IS NULL"
     assert shared_postgres.sql(unpinned) == "0"
     definers = "SELECT proname FROM pg_proc WHERE pronamespace = 'byokeep'::regnamespace AND prosecdef"
+    forgets = {"calls_forget", "notifications_forget", "reminders_over"}
     triggers = {f"{kind}_recorded" for kind in ("key", "account", "job", "client", "switch", "alert")}
     people = {"able_admins", "machine_own", "password_put", "subject_lock", "subject_put", "subject_recorded",
               "token_end", "token_issue", "token_recorded"}  # fmt: skip
-    known = {"alert_on_record", "audit_append", "calls_forget", "end_blockers", "withdraw_again"} | triggers | people
+    known = {"alert_on_record", "audit_append", "end_blockers", "withdraw_again", *forgets} | triggers | people
     assert set(shared_postgres.sql(definers).split()) == known
-    # What web and worker may call with the owner's rights looks something up, appends a record, or lets go of calls
-    # that are older than they are kept: it makes nobody.
-    for role, more in (("byokeep_web", {"subject_recorded", "token_recorded"}), ("byokeep_worker", {"calls_forget"})):
+    # What web and worker may call with the owner's rights looks something up, appends a record, lets go of what is
+    # older than it is kept, or closes an alert whose cause is over: it makes nobody.
+    for role, more in (("byokeep_web", {"subject_recorded", "token_recorded"}), ("byokeep_worker", forgets)):
         may = f"{definers} AND has_function_privilege('{role}', oid, 'EXECUTE') AND prorettype <> 'trigger'::regtype"
         assert set(shared_postgres.sql(may).split()) == {"alert_on_record", "audit_append"} | more, role
 

@@ -159,10 +159,40 @@ async def test_what_is_overdue_replaced_doubted_or_without_a_date_is_on_the_list
     assert (await states())["key"] == ("under_way", "")
     stopped = "UPDATE byokeep.procedure_run SET state = 'failed', reason = 'not_rehearsed'"
     vault.sql(f"{stopped} WHERE procedure = 'rotate_key'")
+    assert "key" not in await states()  # a person is asked, and has a day
+    vault.sql(
+        "UPDATE byokeep.procedure_run SET started_at = now() - interval '25 hours' WHERE procedure = 'rotate_key'"
+    )
     assert (await states())["key"] == ("overdue", "not_rehearsed")
     (row,) = (await due(vault, client_id=str(client), kind="key"))["items"]
     run = vault.sql("SELECT id FROM byokeep.procedure_run WHERE procedure = 'rotate_key'").strip()
     assert row["command"] == f"byokeep rotate status {run}"
+    # Under way is no excuse once its date has passed; and no other procedure about the key counts.
+    vault.sql(f"""UPDATE byokeep.procedure_run SET state = 'running', reason = '' WHERE id = '{run}';
+        UPDATE byokeep.credential_ref SET rotation_due_at = now() WHERE client_id = '{client}'""")
+    assert (await states())["key"] == ("overdue", "")
+    client, _ = await vault.valid()
+    await vault.desk.onboard(client)
+    vault.sql(f"""UPDATE byokeep.credential_ref SET rotation_due_at = now() + interval '5 days'
+         WHERE client_id = '{client}';
+        INSERT INTO byokeep.procedure_run (id, client_id, procedure, object_id, asked_by, started_by)
+        SELECT gen_random_uuid(), client_id, 'exercise', id, created_by, created_by FROM byokeep.credential_ref
+         WHERE client_id = '{client}'""")
+    (row,) = (await due(vault, client_id=str(client), kind="key"))["items"]
+    assert (row["state"], row["command"]) == ("due", f"byokeep key add {client} openai")
+    # A key that administers the account makes another one only where the provider has a call for it.
+    for provider, command in (("openai", "rotate start"), ("anthropic", "key add")):
+        vault.sql(f"""SET session_replication_role = replica; UPDATE byokeep.credential_ref SET provider = '{provider}',
+            secret_ref = regexp_replace(secret_ref, 'providers/[a-z]+', 'providers/{provider}')
+            WHERE client_id = '{client}'""")
+        if provider == "openai":
+            vault.sql(f"""SET session_replication_role = replica; INSERT INTO byokeep.credential_ref
+                SELECT (jsonb_populate_record(r, jsonb_build_object('id', gen_random_uuid(), 'state', 'active',
+                    'kind', 'provider_admin_key', 'purpose', 'admin', 'rotation_due_at', now() + interval '99 days',
+                    'secret_ref', r.secret_ref || '/admin'))).* FROM byokeep.credential_ref r
+                 WHERE r.client_id = '{client}' AND r.state = 'active'""")
+        (row,) = (await due(vault, client_id=str(client), kind="key"))["items"]
+        assert row["command"].startswith(f"byokeep {command} ")
 
 
 async def test_profiles_and_their_keys_are_renewed_by_the_clock(vault: Vault) -> None:

@@ -127,8 +127,20 @@ async def test_sixty_days_bring_each_reminder_once(post: Post) -> None:
     assert own == [(6, before), (17, before), *((20 + 7 * week, after) for week in range(6))]
     assert [when.days for when, line in told if names[rotated] in line] == [0, 7]
     assert not [line for _, line in told if names[far] in line]
-    assert len(told) == len(own) + 2
+    assert len([line for _, line in told if ", client " in line]) == len(own) + 2
     assert post.database.sql("SELECT count(*) FROM byokeep.alert WHERE reason = 'rotation_overdue'").strip() == "1"
+    open_ = "SELECT count(*) FROM byokeep.alert WHERE closed_at IS NULL"
+    assert post.database.sql(open_).strip() == "1"
+    post.database.sql(f"""SET session_replication_role = replica; UPDATE byokeep.credential_ref
+        SET rotation_due_at = now() + interval '150 days' WHERE client_id = '{client}'""")
+    await post.rounds(post.clock.at + timedelta(seconds=1))
+    closed = "SELECT count(*) FROM byokeep.audit_record WHERE event = 'alert.closed' AND writer = 'byokeep_worker'"
+    assert (post.database.sql(open_).strip(), post.database.sql(closed).strip()) == ("0", "1")
+    # What was sent is forgotten after 35 days, and nothing younger.
+    post.database.sql("""UPDATE byokeep.notification SET sent_at = now() - interval '36 days'
+        WHERE id = (SELECT id FROM byokeep.notification ORDER BY id LIMIT 1)""")
+    async with post.app.db.begin(every_client=True) as tx:
+        assert await tx.one(int, "calls_forget") == 1
 
 
 async def test_ten_days_without_a_worker_end_without_a_storm(post: Post) -> None:
@@ -229,6 +241,8 @@ async def test_a_dead_target_holds_up_nobody_and_loses_nothing(post: Post) -> No
     post.dead.clear()
     await post.rounds(post.clock.at + timedelta(hours=3), timedelta(minutes=5))
     assert post.database.sql(waiting).strip() == "0"
+    over = f"{failing} AND closed_at IS NOT NULL"
+    assert post.database.sql(over).strip() == "1"
     assert set(post.lines("dead")) == set(post.lines()) | {"alert notification_failing: " + failing_id}
     assert (missed, len(post.lines("dead"))) == (5, 4)  # a date that two reminders named stands there once
     assert len(post.got["dead"]) <= 3

@@ -263,6 +263,18 @@ async def administered(desk: Desk, client: UUID, provider: str) -> None:
     assert (status, reply["kind"], reply["purpose"]) == (201, "provider_admin_key", "admin"), reply
 
 
+async def test_where_keys_are_holds_no_key_and_a_leaked_admin_key_is_named_as_one(desk: Desk) -> None:
+    """A key that was pasted as a place is refused, on record without it; who finds an administrator's key reads so."""
+    client, slip = await desk.stand.client(), "sk-or-1a2b3c"
+    path = f"/v1/clients/{client}/providers/openai/admin?at=project={slip}"
+    status, refused = await desk.call("PUT", path, "operator", raw=b"admin-key-of-the-client")
+    assert (status, refused["code"]) == (422, "bad_provider_place")
+    assert slip not in desk.sql("SELECT string_agg(convert_from(payload, 'UTF8'), ' ') FROM byokeep.audit_record")
+    await administered(desk, client, "openai")
+    status, found = await desk.call("GET", "/v1/leaks/fingerprints", desk.stand.subject("auditor"))
+    assert {row["label"].partition(" ref=")[0] for row in found["fingerprints"]["digests"]} == {"openai/admin v1"}
+
+
 def keys_of(desk: Desk, provider: str) -> list[str]:
     """The states of the account's keys at the vendor."""
     return sorted(str(one.state) for one in desk.sim.book.keys.of_account(provider, "acme"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
@@ -19,6 +20,7 @@ from byokeep.cli.times import moment
 from byokeep.cli.usage import used
 from byokeep.core import next_steps
 from byokeep.core.errors import ByokeepError, Integrity, Pending, Rejected, Unavailable
+from byokeep.core.plain_text import holds_secret
 
 app: Final = App(name="key")
 _COLUMNS: Final = ("id", "provider", "version", "candidate", "state", "verification", "risk", "rotation_due_at")
@@ -93,6 +95,8 @@ def admin(client: Client, provider: AdminProvider, *, at: str | None = None, fd:
         at: Where in the account the client's keys are: openai takes project and account, google takes project.
         fd: Read the key from this descriptor.
     """
+    if at and (holds_secret(at) or importlib.import_module("byokeep_redact.engine").default().find(at.encode())):
+        raise Rejected("bad_provider_place", next_step="--at takes ids, such as project=ID; the key comes on stdin.")
     value = read_secret(prompt=f"{provider} administrator key", fd=fd, what="key")
     with busy("Storing ..."):
         path = f"/v1/clients/{client}/providers/{provider}/admin"

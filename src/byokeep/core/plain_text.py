@@ -97,6 +97,12 @@ def refuse_secret(field: str, text: str) -> None:
         )
 
 
+def holds_secret(text: str) -> bool:
+    """Whether ids that a program made (``name=id,name=id``) begin as a secret does, or hold one."""
+    ids = [part.rpartition("=")[2] for part in text.split(",")]
+    return bool(SECRET_SHAPED.search(text)) or any(SECRET_START.match(one) for one in ids)
+
+
 def _mixed(text: str) -> bool:
     """Whether an unbroken run mixes digits and both cases the way generated keys do and words do not."""
     for run in _MIXED_RUN.findall(text):

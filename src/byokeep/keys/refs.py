@@ -28,10 +28,10 @@ from byokeep.audit.disclosure import MAX_RECORDS, RecordWindow, said_in
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected
 from byokeep.core.events import EventName
 from byokeep.core.keystate import LIVE, KeyState, check_transition
-from byokeep.core.model import API_PROVIDERS, Actor, ClientId, CredentialRef, Provider, Risk, SecretKind
+from byokeep.core.model import API_PROVIDERS, Actor, ClientId, CredentialRef, Provider, Risk
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb
-from byokeep.core.ref import SecretPart, SecretRef, parse
+from byokeep.core.ref import SecretRef, parse
 from byokeep.kernel.app import App, ServiceLimits, WebApp
 from byokeep.kernel.command import command, find
 from byokeep.kernel.ports import Tx
@@ -232,9 +232,13 @@ async def inventory(app: WebApp, actor: Actor) -> Inventory:
 
 
 def _place(item: InventoryItem) -> SecretRef:
-    place = parse(item.ref.secret_ref)
+    return _parsed(item.ref.secret_ref, item.ref.id)
+
+
+def _parsed(secret_ref: str, ref_id: UUID) -> SecretRef:
+    place = parse(secret_ref)
     if not isinstance(place, SecretRef):
-        raise Integrity("bad_secret_ref", ref=item.ref.id)
+        raise Integrity("bad_secret_ref", ref=ref_id)
     return place
 
 
@@ -367,11 +371,9 @@ class _Line:
 
 
 def _line(row: Row) -> _Line:
-    part = SecretPart.WEBHOOK if row["kind"] == SecretKind.WEBHOOK_SIGNING_SECRET else None
     return _Line(
-        place=SecretRef(ClientId(row["client_id"]), Provider(row["provider"]), part), ref_id=row["ref_id"],
-        pinned=row["pinned"], version=row["version"],
-        digests=None if row["digests"] is None else tuple(row["digests"]),
+        place=_parsed(row["secret_ref"], row["ref_id"]), ref_id=row["ref_id"], pinned=row["pinned"],
+        version=row["version"], digests=None if row["digests"] is None else tuple(row["digests"]),
     )  # fmt: skip
 
 

@@ -453,4 +453,5 @@ def _live_out(live: LiveFingerprints) -> dict[str, Any]:
 
 
 def _label(one: LiveValue) -> str:
-    return f"{one.place.provider.value} v{one.version} ref={one.ref_id} client={one.place.client_id}"
+    part = "/admin" if one.place.part is SecretPart.ADMIN else ""
+    return f"{one.place.provider.value}{part} v{one.version} ref={one.ref_id} client={one.place.client_id}"

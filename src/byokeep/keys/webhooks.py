@@ -29,7 +29,7 @@ from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId, CredentialRef, Provider, Risk
-from byokeep.core.plain_text import check_reason
+from byokeep.core.plain_text import check_reason, holds_secret
 from byokeep.core.policy import Verb
 from byokeep.core.ref import SecretPart, SecretRef, parse_provider
 from byokeep.core.secret import Secret
@@ -121,8 +121,8 @@ async def store_secret(
         stored = EventName.KEY_ADMIN_STORED if part is SecretPart.ADMIN else EventName.WEBHOOK_STORED
         async with recorded(app, actor, Verb.KEY_WRITE, client_id=client_id, refused_as=stored, on_client=True):
             place = _place(app, client_id, provider, part)
-            if not _PLACE.match(provider_place):
-                raise Rejected("bad_provider_place", next_step="Write it as project=ID,account=ID.")
+            if not _PLACE.match(provider_place) or holds_secret(provider_place):
+                raise Rejected("bad_provider_place", next_step="Write it as project=ID,account=ID; ids, and no key.")
             if not 0 <= keep_previous_s <= MAX_KEEP_S:
                 raise Rejected("keep_previous_out_of_range", next_step="Keep it for 30 days at most.",
                                maximum_s=MAX_KEEP_S)  # fmt: skip

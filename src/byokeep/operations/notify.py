@@ -7,6 +7,7 @@ Rules
   otherwise a target gets one message within a quarter of an hour. What the due list reminds of is not told twice.
 - A message holds codes, ids, dates and names of clients. Its target is known by name; the address is a secret of the
   sender's.
+- An alert that this raises is closed here when nothing stands behind it any more.
 - What was not delivered is tried again for ever, at growing distances, and holds up no other target; it is on record,
   and raises an alert from the third try on. A worker that dies between a delivery and its record delivers twice.
 - What is under way is not reminded of; what a worker does by itself only once its date has passed.
@@ -42,7 +43,7 @@ _SOON: Final = timedelta(days=3)
 _WEEK: Final = timedelta(days=7)
 _SHOWN: Final = 200
 _MOST: Final = 10_000  # items of one round
-_ALERTS: Final = 30  # raised in one round: more than 300 in an hour count as a flood
+_ALERTS: Final = 5  # raised in one round: more than 300 in an hour count as a flood
 # Alerts that say what a reminder says.
 _TOLD: Final = ("account_reauth_due", "kek_due", "machine_token_ends", "person_token_ends", "profile_due",
                 "rotation_overdue")  # fmt: skip
@@ -126,7 +127,7 @@ def stage_of(item: DueItem, now: datetime, *, automatic: bool = False) -> str:
 
 
 async def remind(app: NotifyApp, kinds: Collection[DueKind] = ()) -> int:
-    """Queue the reminders of today, and raise alerts about what is overdue; returns how many were queued.
+    """Queue the reminders of today, and raise and close alerts about what is overdue; returns how many were queued.
 
     Args:
         kinds: What the clock begins here by itself.
@@ -136,6 +137,8 @@ async def remind(app: NotifyApp, kinds: Collection[DueKind] = ()) -> int:
         found = await read_due(tx, app, until=now + AHEAD, limit=_MOST)
         staged = [(item, stage_of(item, now, automatic=needs_nobody(item, kinds))) for item in found.items]
         told = [(item, stage) for item, stage in staged if stage]
+        if not found.more:
+            await _close(tx, app, [_key(item) for item in found.items if item.state == "overdue"])
         for item, stage in told:
             if stage not in _BEFORE and item.kind in _ALERTED and raised < _ALERTS:
                 raised += await _alert(tx, app, item)
@@ -147,9 +150,22 @@ async def remind(app: NotifyApp, kinds: Collection[DueKind] = ()) -> int:
     return len(queued)
 
 
+def _key(item: DueItem) -> str:
+    return f"rotation_overdue/{item.kind}/{item.item}"
+
+
+async def _close(tx: Tx, app: App, overdue: Sequence[str]) -> None:
+    """Close the alerts of what is not overdue any more, and of targets that fail no more."""
+    for row in await tx.all(dict, "reminders_over", overdue=overdue):
+        await record(
+            tx, app.system(), EventName.ALERT_CLOSED, object_id=row["object_id"] or row["client_id"],
+            alert=str(row["id"]), reason=row["reason"],
+        )  # fmt: skip
+
+
 async def _alert(tx: Tx, app: App, item: DueItem) -> bool:
     """Raise ``rotation_overdue`` once for an item; whether it was raised now."""
-    key = f"rotation_overdue/{item.kind}/{item.item}"
+    key = _key(item)
     if await tx.all(UUID, "alert_open_of", key=key):
         return False
     about = UUID(item.item) if item.kind is not DueKind.APP_SECRET else None

@@ -5,22 +5,26 @@
 -- is unknown when an item is due, and it is always listed. Of the platform's own items whoever is held to some clients
 -- sees none.
 WITH item AS (
-    -- A compromised key is due until another one serves in its place; a rotation that stopped is due since it began.
+    -- A compromised key is due until another one serves in its place; a rotation that stopped is due since it began, and
+    -- one that asks a person a day after it did. Past its date a key is overdue, also when a rotation is under way.
     SELECT 'key' AS kind, CAST(r.id AS text) AS item, r.client_id, r.provider,
            r.provider || CASE r.purpose WHEN 'default' THEN '' ELSE '/' || r.purpose END AS name,
            CASE WHEN r.state = 'compromised' THEN (
                SELECT max(t.at) FROM byokeep.key_transition t
                 WHERE t.client_id = r.client_id AND t.ref_id = r.id AND t.state_to = 'compromised')
-           WHEN o.state = 'failed' THEN least(r.rotation_due_at, r.expires_at, o.started_at)
+           WHEN o.state = 'failed' THEN least(r.rotation_due_at, r.expires_at,
+               CASE WHEN o.reason = ANY (CAST(:asks AS text[])) THEN interval '1 day' + coalesce((
+                   SELECT max(s.at) FROM byokeep.audit_record s
+                    WHERE s.chain = r.client_id AND s.object_id = r.id AND s.event = 'procedure.stepped'), o.started_at)
+               ELSE o.started_at END)
            ELSE least(r.rotation_due_at, r.expires_at) END AS due_at,
            CASE WHEN r.state = 'compromised' THEN 'compromised' WHEN o.state = 'failed' THEN o.reason ELSE '' END AS cause,
-           o.state IS DISTINCT FROM 'failed' AND (r.candidate_version IS NOT NULL OR EXISTS (
-               SELECT FROM byokeep.procedure_run p
-                WHERE p.object_id = r.id AND p.state IN ('running', 'undoing'))) AS under_way,
+           o.state IS DISTINCT FROM 'failed' AND (r.candidate_version IS NOT NULL OR o.id IS NOT NULL)
+               AND least(r.rotation_due_at, r.expires_at) > CAST(:now AS timestamptz) AS under_way,
            CASE WHEN o.id IS NOT NULL THEN ARRAY['rotate', 'status', CAST(o.id AS text)]
                 WHEN EXISTS (SELECT FROM byokeep.credential_ref a
                               WHERE a.client_id = r.client_id AND a.provider = r.provider AND a.state = 'active'
-                                AND a.kind = 'provider_admin_key')
+                                AND a.kind = 'provider_admin_key' AND a.provider = ANY (CAST(:mints AS text[])))
                 THEN ARRAY['rotate', 'start', CAST(r.id AS text), '--mint']
                 ELSE ARRAY['key', 'add', CAST(r.client_id AS text), r.provider] END AS words
       FROM byokeep.credential_ref r

@@ -11,7 +11,7 @@ RETURNING f.ref_id;
 -- name: leak_live
 -- Every reference in one of the states, once for each version that was ever announced under it, with the digests of this
 -- format if there are any. References that follow each other share their place in the store, but no version.
-SELECT r.client_id, r.id AS ref_id, r.provider, r.kind, r.version AS pinned, v.version, f.digests
+SELECT r.client_id, r.id AS ref_id, r.secret_ref, r.version AS pinned, v.version, f.digests
   FROM byokeep.credential_ref r
   LEFT JOIN byokeep.value_fingerprint v ON v.ref_id = r.id
   LEFT JOIN byokeep.leak_fingerprint f

@@ -51,6 +51,9 @@ UPDATE byokeep.notification
    SET failure = :failure, sent_at = CASE WHEN CAST(:failure AS text) = '' THEN CAST(:now AS timestamptz) END
  WHERE id = ANY (CAST(:sent AS uuid[])) AND sent_at IS NULL;
 
+-- name: reminders_over
+SELECT * FROM byokeep.reminders_over(CAST(:overdue AS text[]));
+
 -- name: notifications_list
 SELECT n.*, c.name AS client
   FROM byokeep.notification n LEFT JOIN byokeep.client c ON c.id = n.client_id

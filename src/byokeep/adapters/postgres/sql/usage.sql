@@ -28,7 +28,7 @@ ON CONFLICT DO NOTHING
 RETURNING lease_id;
 
 -- name: calls_forget
-SELECT byokeep.calls_forget() AS gone;
+SELECT byokeep.calls_forget() + byokeep.notifications_forget() AS gone;
 
 -- name: usage_of_key
 -- Everything that used a key, newest first; ties of the last are shown too, so that a page can end at a time.

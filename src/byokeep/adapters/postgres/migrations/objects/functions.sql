@@ -108,6 +108,36 @@ AS $$
 $$;
 COMMENT ON FUNCTION byokeep.calls_forget() IS 'Deletes calls that are older than they are kept; returns how many.';
 
+-- So are messages that were sent.
+CREATE OR REPLACE FUNCTION byokeep.notifications_forget() RETURNS bigint
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH gone AS (
+        DELETE FROM byokeep.notification WHERE id IN (
+            SELECT id FROM byokeep.notification
+             WHERE sent_at < clock_timestamp() - interval '35 days' ORDER BY sent_at LIMIT 10000) RETURNING 1)
+    SELECT count(*) FROM gone
+$$;
+COMMENT ON FUNCTION byokeep.notifications_forget() IS 'Deletes messages that were sent longer ago than they are kept.';
+
+-- Closes what the rounds raised of a state that is over, and no other alert: nothing is overdue under that key any more,
+-- or no message waits at that target that could not be delivered.
+CREATE OR REPLACE FUNCTION byokeep.reminders_over(p_overdue text[])
+RETURNS TABLE (id uuid, reason text, client_id uuid, object_id uuid)
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE byokeep.alert a SET closed_at = clock_timestamp(), closed_by = (SELECT i.id FROM byokeep.installation i)
+     WHERE a.closed_at IS NULL AND (
+           a.reason = 'rotation_overdue' AND a.dedup_key LIKE 'rotation\_overdue/%' AND a.dedup_key <> ALL (p_overdue)
+           OR a.reason = 'notification_failing' AND NOT EXISTS (
+               SELECT FROM byokeep.notification n
+                WHERE 'notification_failing/' || n.target = a.dedup_key AND n.sent_at IS NULL AND n.failure <> ''))
+    RETURNING a.id, a.reason, a.client_id, a.object_id
+$$;
+COMMENT ON FUNCTION byokeep.reminders_over(text[]) IS 'Closes alerts of what is overdue no more, or fails no more.';
+
 -- Each use of a credential, from where it is on record: a lease (custody: one of our own workers'), a permit, a call that
 -- the runner told of. A caller sees what it may see of these tables.
 DROP VIEW IF EXISTS byokeep.usage;

@@ -123,7 +123,8 @@ GRANT UPDATE (count, code_points, last_seen_at) ON byokeep.alert TO byokeep_kill
 
 -- broker: puts down what runners tell of their calls; worker: forgets what is old.
 GRANT INSERT ON byokeep.tool_call, byokeep.lease_calls TO byokeep_broker;
-GRANT EXECUTE ON FUNCTION byokeep.calls_forget() TO byokeep_worker;
+GRANT EXECUTE ON FUNCTION byokeep.calls_forget(), byokeep.notifications_forget(), byokeep.reminders_over(text[])
+    TO byokeep_worker;
 
 -- worker: what the queue's tasks move on: verification and the sweep of orphans.
 GRANT INSERT ON byokeep.key_transition, byokeep.alert TO byokeep_worker;
