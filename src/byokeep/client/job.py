@@ -506,7 +506,9 @@ class Keep:
         if self._runner is None:
             raise Unavailable("keep_not_open", next_step="Use `async with Keep.from_settings() as keep`.")
         found = await self._broker.persist(self._call("GET", f"/v1/jobs/{UUID(str(job_id))}"))
-        lease = HeldLease(self._broker, self._runner, _id(found), _id(found, "client_id"))
+        # Custody outlives a kill: a renewal that is cut off in the middle would lose a one-time token.
+        stopped_by = None if found.get("kind") == "custody" else _id(found, "client_id")
+        lease = HeldLease(self._broker, self._runner, _id(found), stopped_by)
         try:
             await lease.open()
             yield Job(_id(found), _id(found, "client_id"), self._broker, self._runner, lease)
