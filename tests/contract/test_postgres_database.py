@@ -137,7 +137,7 @@ async def test_postgres_errors_carry_codes_only(web: PostgresDatabase) -> None:
     await add(web, "Only one")
     canary = "sk-proj-canarycanarycanarycanary"
     for wanted, code, values in (
-        (Conflict, "conflict constraint=client_name_uq", {"id": uuid4(), "name": "Only one", "by": OPERATOR}),
+        (Conflict, "client_exists constraint=client_name_uq", {"id": uuid4(), "name": "Only one", "by": OPERATOR}),
         (Rejected, "constraint_violated constraint=client_name_ck", {"id": uuid4(), "name": canary, "by": OPERATOR}),
         (Rejected, "value_not_accepted", {"id": canary, "name": "Fine", "by": OPERATOR}),
     ):
@@ -185,7 +185,7 @@ async def test_postgres_cancelled_caller_leaves_no_lock(web: PostgresDatabase) -
 async def test_postgres_full_pool_is_busy_not_stuck(shared_postgres: FreshDatabase) -> None:
     """When every connection is taken a caller is told so, though none is ever given back."""
     async with opened(shared_postgres, pool_size=1) as database, database.begin():
-        with pytest.raises(Unavailable, match="database_busy"):
+        with pytest.raises(Unavailable, match="no_connection_free"):
             await asyncio.wait_for(database.ping(), 60)
 
 
