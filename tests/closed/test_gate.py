@@ -124,7 +124,7 @@ async def test_each_fact_that_is_not_good_denies(stand: Stand, change: str, code
         "REVOKE SELECT ON byokeep.switch FROM byokeep_broker",
         "REVOKE SELECT ON byokeep.platform_account FROM byokeep_broker",
         "ALTER TABLE byokeep.switch RENAME COLUMN closed TO shut",
-        "DROP TRIGGER switch_recorded ON byokeep.switch;"
+        "DROP TRIGGER switch_recorded ON byokeep.switch; DROP POLICY engage_only ON byokeep.switch;"
         " ALTER TABLE byokeep.switch ALTER COLUMN closed TYPE text USING 'perhaps'",
         "ALTER TABLE byokeep.permit ADD CONSTRAINT never CHECK (state <> 'issued') NOT VALID",
         "REVOKE INSERT ON byokeep.permit FROM byokeep_broker",

@@ -211,7 +211,7 @@ async def test_a_hung_audit_device_is_counted_as_failed(site: Site) -> None:
 
 
 APPEND = "FUNCTION byokeep.audit_append(uuid, text, uuid, uuid, uuid, text, bytea)"
-WRITERS = "byokeep_web, byokeep_broker, byokeep_worker"
+WRITERS = "byokeep_web, byokeep_broker, byokeep_worker, byokeep_killswitch"
 REFUSALS = {
     "not_allowed": (f"REVOKE EXECUTE ON {APPEND} FROM {WRITERS}", f"GRANT EXECUTE ON {APPEND} TO {WRITERS}"),
     "broken": (

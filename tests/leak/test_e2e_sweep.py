@@ -314,7 +314,8 @@ async def outputs(flows: Flows, client: str) -> None:
         (("client", "list", "--json"), "admin"),
         (("operator", "list", "--json"), "admin"),
     ):
-        assert await flows.command(*words, who=who) == 0, words
+        told = (0, 1) if words[:2] == ("alert", "list") else (0,)  # 1 = a critical one is open
+        assert await flows.command(*words, who=who) in told, words
     sop = (await flows.shell.run("key", "add", client, "openai", "--json", token=flows.world.token_file("operator"),
                                  stdin=await flows.known("openai", "rotated"))).document["id"]  # fmt: skip
     assert await flows.command("evidence", "export", sop, str(out / "evidence.json"), who="auditor") == 0
