@@ -1,8 +1,8 @@
 """No file of src over 900 lines, no function over 60. A stop, not an aim: files are split by idea, never by length.
 
 ``python -m tools.size_report`` lists the largest of both and fails on the ones over the limit. It also counts the lines
-of code of each room, beside the budget of all (ADR 0064), which fails nothing: whoever is over it looks for what exists
-twice.
+of code of each room, beside the budget of all (ADR 0064, ADR 0068), which fails nothing: whoever is over it looks for
+what exists twice.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tools.tree import ROOT, Fault, python_files, report
 FILE_LINES = 900
 FUNCTION_LINES = 60
 SHOWN = 5
-BUDGET = 42_500  # lines of code, ADR 0064
+BUDGET = 47_000  # lines of code, ADR 0068
 NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
