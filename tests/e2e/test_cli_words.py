@@ -81,6 +81,19 @@ def test_no_command_takes_a_key_as_an_argument(words: tuple[str, ...], capsys: p
         assert "stay in histories" in shown.err
 
 
+@pytest.mark.parametrize("words", [("audit", "list"), ("job", "schedule")], ids=" ".join)
+def test_a_key_is_named_where_its_name_is_asked_for(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``--key`` takes a name there, and a key itself no more than anywhere."""
+    assert run([*words, "--key", "ACME/openai", "--nope"]) == 2
+    assert "secret_in_argument" not in capsys.readouterr().err
+    assert run([*words, "--key", new_canary("openai").decode()]) == 2
+    assert "secret_in_argument" in capsys.readouterr().err
+    assert run(["key", "add", "--key", "hunter2hunter2"]) == 2
+    assert "secret_in_argument" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
 def test_flags_that_ask_for_a_value_refuse_whatever_stands_there(
     words: tuple[str, ...], capsys: pytest.CaptureFixture[str]

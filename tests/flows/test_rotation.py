@@ -552,7 +552,7 @@ async def test_a_leaked_key_is_stopped_and_revoked_before_it_is_replaced(desk: D
     again = await desk.call("POST", f"/v1/refs/{ref}/rotations", "operator", {"leaked": True})
     assert (again[0], again[1]["code"]) == (409, "rotation_in_flight")
     status, third = await desk.put(client, desk.canary("openrouter"), "openrouter")
-    assert (status, third["rotation"], third["ref"]) == (202, urgent["id"], ref)
+    assert (status, third["rotation"], third["ref"], third["serves"]) == (202, urgent["id"], ref, None)
     await desk.work()
     assert (await rotation(desk, urgent["id"]))["state"] == "complete"
     assert await served(desk, client, "openrouter") == 3

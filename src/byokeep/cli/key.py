@@ -76,6 +76,8 @@ def add(
         say(f"There is a key already: this begins rotation {stored['rotation']}.")
         serving = _serving(client, stored["serves"], "goes on serving until the new one is proved and cut over to.")
         say(serving)
+    elif stored["rotation"]:
+        say(f"This is the new key of rotation {stored['rotation']}; nobody gets the key until this one is proved.")
     return _finish(str(stored["sop"]), wait=wait, rotation=stored["rotation"], told=serving, undecided=Pending)
 
 

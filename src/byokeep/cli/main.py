@@ -104,6 +104,7 @@ _EXPOSED: Final = (
 _SHARED: Final = Group("Shared flags", sort_key=9)
 _UNREAD: Final = 141  # what a shell says of a process that SIGPIPE ended
 _SECRET_FLAGS: Final = frozenset({"--value", "--secret-value", "--token", "--password", "--key", "--api-key"})
+_NAMES_A_KEY: Final = (["audit", "list"], ["job", "schedule"])  # commands whose --key takes a name
 _TAKE_VALUES: Final = frozenset({"--url", "--home", "--config", "--token-file"})
 _BARE_HEX: Final = re.compile(r"(?<![/A-Fa-f0-9-])[A-Fa-f0-9]{32}\Z")  # a key without any mark of its own
 
@@ -188,7 +189,8 @@ def _split(argv: list[str]) -> tuple[list[str], list[str]]:
 def _refuse_secrets(argv: list[str]) -> None:
     for word in argv:
         flag, _, value = word.partition("=") if word.startswith("-") else ("", "", word)
-        if flag in _SECRET_FLAGS or SECRET_SHAPED.search(value) or _BARE_HEX.search(value):
+        given = flag in _SECRET_FLAGS and not (flag == "--key" and argv[:2] in _NAMES_A_KEY)
+        if given or SECRET_SHAPED.search(value) or _BARE_HEX.search(value):
             raise Rejected(
                 "secret_in_argument",
                 next_step="Arguments are visible to others and stay in histories: replace that key at its provider, "

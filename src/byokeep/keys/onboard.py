@@ -28,6 +28,7 @@ from uuid import UUID
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.evidence import ONBOARD, WRITE
+from byokeep.core.keystate import KeyState
 from byokeep.core.model import (
     API_PROVIDERS,
     Actor,
@@ -296,7 +297,8 @@ async def _recorded(
     return Onboarded(
         ref_id=row.id, sop_id=run.id, version=run.version, state=row.state, verification=row.verification.value,
         rule=plan.due.rule,
-        due_at=plan.due.due_at, serves=row.version if waits else None, rotation=rotation,
+        due_at=plan.due.due_at, serves=row.version if waits and row.state != KeyState.SUSPENDED else None,
+        rotation=rotation,
     )  # fmt: skip
 
 
