@@ -83,6 +83,12 @@ BEGIN
     IF session_user::text = 'byokeep_auditor' AND p_chain IS DISTINCT FROM v_platform THEN
         RAISE EXCEPTION 'this role may not write to a client''s chain' USING ERRCODE = 'BK003';
     END IF;
+    -- Of its own the worker ends two kinds of alert (reminders_over); a person who closed another one is web's to tell.
+    IF p_event = 'alert.closed' AND session_user::text = 'byokeep_worker'
+        AND convert_from(p_payload, 'UTF8') !~ '"reason":"(rotation_overdue|notification_failing)"'
+    THEN
+        RAISE EXCEPTION 'this role may not write this audit event' USING ERRCODE = 'BK003';
+    END IF;
     -- The payload must be, byte for byte, the one spelling of what stands beside it and of fields that the vocabulary
     -- lists for this event: all of it, for nobody can take a record back. No value holds a quote or a brace, so it is cut
     -- at its own words; nothing is parsed, for every act of the service comes by here. What the fields look like is one
