@@ -204,8 +204,9 @@ def test_postgres_web_and_broker_put_in_what_people_ask_for(postgres: FreshDatab
             assert put(postgres, role, **of(task)) == ("" if may else DENIED), (role, task)
         for name, task in queue.tasks.items():
             if name not in asked:
+                called = name.replace("builtin:", "")  # the queue puts one more before it for each app of this process
                 for key in (None, task.queueing_lock, f"procedure:{RUN}"):
-                    assert put(postgres, role, task_name=name, queueing_lock=key, lock=key) == DENIED, (role, name)
+                    assert put(postgres, role, task_name=called, queueing_lock=key, lock=key) == DENIED, (role, name)
         for wrong in (
             *({"queueing_lock": task.queueing_lock} for name, task in queue.tasks.items() if name in rounds),
             {"lock": "kek_care"}, {"queueing_lock": None}, {"lock": None, "priority": 0}, {"priority": 2},
