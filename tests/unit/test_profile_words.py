@@ -47,7 +47,7 @@ def test_who_has_it_open_is_named_and_it_is_a_conflict(
         answered(monkeypatch, is_open=is_open)
         assert cli._told(PROFILE, work("failed", "profile_in_use"), note="") == 6
         said = "".join(capsys.readouterr())
-        assert (JOB in said, SINCE in said, "ask again" in said) == (is_open, is_open, True)
+        assert (JOB in said, SINCE.replace("T", " ") in said, "ask again" in said) == (is_open, is_open, True)
 
 
 def test_a_destruction_says_that_it_is_open(

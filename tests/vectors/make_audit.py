@@ -39,6 +39,7 @@ def ref_vectors() -> Files:
     accepted = [f"vault://kv/clients/{client}/providers/{name}" for name in ("openai", "anthropic", "meta", "skool")]
     account = f"vault://kv/clients/{client}/providers/x/accounts/{ACCOUNT}"
     accepted += [f"vault://kv/clients/{client}/providers/heygen/webhook"]
+    accepted += [f"vault://kv/clients/{client}/providers/openai/admin"]
     accepted += [f"{account}/{part}" for part in ("tokens", "access", "verifier", "code", "landing")]
     profile = f"vault://kv/clients/{client}/profiles/{ACCOUNT}"
     accepted += [profile]

@@ -95,8 +95,7 @@ class SwitchView:
                 await self._read(token)
                 pause_s = _PAUSES_S[0]
             except Unauthenticated:
-                shown = token.reveal()
-                self._leases = {lease: None if one is None or one.reveal() == shown else one
+                self._leases = {lease: None if one is None or one.matches(token) else one
                                 for lease, one in self._leases.items()}  # fmt: skip
             except ByokeepError:
                 pause_s = min(2 * pause_s, longest_s)
