@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # it brings the web framework, which worker and refresher do 
     from byokeep.http.request import Authenticator
 
 T = TypeVar("T")
-_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0)  # a database that fell over for want of room needs a moment
+_PAUSES_S: Final = (0.2, 0.3, 0.5, *(1.0,) * 7)  # a database that fell over for want of room needs some seconds
 
 
 class Reserve(Protocol):
@@ -103,18 +103,20 @@ class Emergency:
         if not await self._give_back():
             raise failure
         for pause in _PAUSES_S:
+            await asyncio.sleep(pause)
             try:
                 return await act()
             except Unavailable as error:
                 failure = error
-            await asyncio.sleep(pause)
         raise failure
 
     async def _give_back(self) -> bool:
         reserve = self._reserve
         try:
-            if reserve is None or not await asyncio.to_thread(reserve.short):
+            if reserve is None:
                 return False
+            if not await asyncio.to_thread(reserve.short):
+                return not await asyncio.to_thread(reserve.kept)  # another process has just given it back
             self._short = True
             freed = await asyncio.to_thread(reserve.release)
         except ByokeepError as error:
