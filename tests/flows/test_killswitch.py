@@ -14,6 +14,8 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from byokeep.adapters.openbao.ports import EntityCutoff
+from byokeep.adapters.postgres import database
 from byokeep.client import NotDone, view
 from byokeep.client.http import end
 from byokeep.core.errors import Denied, Unavailable
@@ -55,6 +57,42 @@ async def test_it_engages_every_scope(stand: Stand, kill: Stand, scope: str) -> 
     assert [one["scope"] for one in listed if one["closed"]] == [reply["scope"]]
     assert len(stand.events("switch.closed")) == 1
     assert (await close(kill, **named))[1]["epoch"] == reply["epoch"] + 1, "a second kill renews it"
+
+
+@pytest.mark.parametrize(("scope", "trips", "writes"), [("everything", 4, 2), ("client", 5, 1), ("platform", 4, 0)])
+async def test_a_kill_goes_nowhere_that_its_answer_does_not_need(
+    stand: Stand, kill: Stand, scope: str, trips: int, writes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trips to the database: the token, the wider locks, lock and row and jobs, record and commit, mark and record and
+    commit. The store is told once of each entity, while the row is committed."""
+    client, _ = await ready(stand)
+    await stand.client()
+    named: dict[str, Any] = {
+        "everything": {}, "client": {"client_id": str(client)}, "platform": {"client_id": str(client), "platform": "x"}
+    }[scope]  # fmt: skip
+    assert (await close(kill, **named))[0] == 200  # what is looked at once, such as the token's record, is known then
+    made: dict[int, list[list[str]]] = {}
+    told, moves, real, disable = [], [], database.travel, kill.app.cutoff.disable
+
+    async def counted(connection: Any, asked: Any) -> Any:
+        texts = [text for text, _ in asked]
+        made.setdefault(id(connection), []).append(texts)
+        done = await real(connection, asked)
+        moves.extend(["committed"] * ("COMMIT" in texts and any("audit_append" in text for text in texts)))
+        return done
+
+    async def disabled(entity: str) -> None:
+        told.append(entity)
+        moves.append("told")
+        await disable(entity)
+
+    monkeypatch.setattr(database, "travel", counted)
+    monkeypatch.setattr(EntityCutoff, "disable", lambda _, entity: disabled(entity))
+    assert (await close(kill, **named))[0] == 200
+    [its] = [found for found in made.values() if any("engaged AS" in text for trip in found for text in trip)]
+    assert len(its) == trips, [[text[:60] for text in trip] for trip in its]
+    assert len(told) == len(set(told)) == writes
+    assert moves[:writes] == ["told"] * writes, "the store was told of it after the commit"
 
 
 async def test_it_lets_nobody_back_in(stand: Stand, kill: Stand) -> None:

@@ -166,14 +166,11 @@ async def close_copy(app: BrokerApp, *, own_store: bool) -> bool:
         await tx.all(None, "switch_lock_exclusive", scope=GLOBAL)
         if await tx.maybe(lambda row: str(row["scope"]), "switch_read", scope=GLOBAL) is None:
             return False
-        epoch = await tx.one(
-            lambda row: int(row["epoch"]), "switch_close", scope=GLOBAL, client_id=None, reason=COPIED,
-            by=app.installation_id, installation_id=app.installation_id,
+        killed = await tx.one(
+            switches.Killed, "switch_close", scope=GLOBAL, client_id=None, reason=COPIED, by=app.installation_id,
+            installation_id=app.installation_id, cuts_store=True, cut_off=not own_store,
         )  # fmt: skip
-        killed = await tx.one(switches.Killed, "switch_kill_jobs", client_id=None)
-        if not own_store:
-            await tx.one(switches.Switch, "switch_mark_cut_off", scope=GLOBAL, epoch=epoch)
         closed = EventName.SWITCH_CLOSED
-        await record(tx, app.system(), closed, scope=GLOBAL, epoch=epoch, reason=COPIED, count=killed.jobs)
+        await record(tx, app.system(), closed, scope=GLOBAL, epoch=killed.epoch, reason=COPIED, count=killed.jobs)
         await open_alert(tx, app, None, reason=COPIED, key=COPIED)
     return True

@@ -1,8 +1,9 @@
 """The kill switch: close alone and at once, open in pairs (runbook section 7).
 
 Rules
-- Closing: exclusive lock, row, record, commit; then the store's own switch, the client's entity. It is acknowledged
-  only when both hold; if the store cannot be reached the switch stays closed and the broker goes on trying.
+- Closing: exclusive lock, then row, record and commit, and at the same time the store's own switch, the client's
+  entity. It is acknowledged only when both hold, and that is on record; if the store cannot be reached the switch stays
+  closed and the broker goes on trying. Each trip to the database or the store is one that the answer needs.
 - No session of the database keeps a close waiting for long: it is ended (:mod:`.blockers`), by the kill process within
   a few hundredths of a second, by the broker after about one.
 - Opening: an operator asks, another person approves within 15 minutes, once, for exactly the state that was seen
@@ -25,7 +26,7 @@ from uuid import UUID
 
 from byokeep.audit.log import rebase
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Pending, Unavailable
-from byokeep.core.events import EventName, Outcome
+from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, DeclaredJob
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb, authorise
@@ -38,7 +39,7 @@ from byokeep.kernel.blockers import Ended, ending_blockers
 from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.locate import authorise_for
 from byokeep.kernel.ports import Cutoff, Tx
-from byokeep.kernel.record import record
+from byokeep.kernel.record import record, record_params
 from byokeep.kernel.rows import Row
 from byokeep.tenancy.clients import scope_of
 from byokeep.tenancy.scopes import (
@@ -75,12 +76,12 @@ class Switch:
     installation_id: UUID
 
 
-@dataclass(frozen=True, slots=True)
-class Killed:
-    """What engaging a switch of everything or of a client ends: jobs, and entities that the store must refuse."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Killed(Switch):
+    """A switch engaged just now; of everything or of a client, the jobs it ended and whom the store must refuse."""
 
-    jobs: int = 0
-    entities: tuple[str, ...] = ()
+    jobs: int
+    entities: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,17 +166,18 @@ async def engage(app: KillApp, actor: Actor, scope: Scope, reason: str) -> Switc
     locked, ended = True, Ended()
     try:
         try:
-            switch, killed = await _closed_row(app, actor, scope, reason, ended)
+            killed, cutting = await _closed_row(app, actor, scope, reason, ended)
         except Unavailable as error:
             if error.code != "database_busy":
                 raise
             # Whoever holds the scope may not keep a kill out: the row is closed without its lock, the store refuses,
             # and the answer waits until a decision that still read the row as open is over.
             locked = False
-            switch, killed = await _close_row(app, actor, scope, reason, ended, locked=False)
+            killed, cutting = await _close_row(app, actor, scope, reason, ended, locked=False)
+        switch: Switch = killed
         try:
             if scope.cuts_store:
-                switch = await _cut_off(app, actor, scope, switch, killed.entities, ended)
+                switch = await _cut_off(app, actor, scope, killed, cutting, len(killed.entities), ended)
         finally:
             if not locked:
                 await asyncio.sleep(DECISIONS_END_S)
@@ -185,7 +187,10 @@ async def engage(app: KillApp, actor: Actor, scope: Scope, reason: str) -> Switc
     return switch
 
 
-async def _closed_row(app: KillApp, actor: Actor, scope: Scope, reason: str, ended: Ended) -> tuple[Switch, Killed]:
+_Cutting = asyncio.Task[int]  # microseconds until the store refused
+
+
+async def _closed_row(app: KillApp, actor: Actor, scope: Scope, reason: str, ended: Ended) -> tuple[Killed, _Cutting]:
     """Close the row under its lock; once more where the session was lost: closing twice does no harm."""
     started = app.clock.monotonic()
     try:
@@ -199,26 +204,42 @@ async def _closed_row(app: KillApp, actor: Actor, scope: Scope, reason: str, end
 
 async def _close_row(
     app: KillApp, actor: Actor, scope: Scope, reason: str, ended: Ended, *, locked: bool
-) -> tuple[Switch, Killed]:
+) -> tuple[Killed, _Cutting]:
     async with app.db.begin(every_client=True) as tx, ending_blockers(app, tx, ended, patience_s=WAIT_S):
         if locked:
             await _lock(tx, scope)
-        switch = await tx.one(  # NotFound: no such client
-            Switch, "switch_close", scope=scope.name, client_id=scope.client_id, reason=reason, by=actor.id,
-            installation_id=app.installation_id,
+        killed = await tx.one(  # NotFound: no such client
+            Killed, "switch_close", scope=scope.name, client_id=scope.client_id, reason=reason, by=actor.id,
+            installation_id=app.installation_id, cuts_store=scope.cuts_store, cut_off=False,
         )  # fmt: skip
-        killed = Killed()
-        if scope.cuts_store:
-            killed = await tx.one(Killed, "switch_kill_jobs", client_id=scope.client_id)
+        cutting = _cutting(app, killed.entities)
         await record(
-            tx, actor, EventName.SWITCH_CLOSED, client_id=scope.client_id, scope=scope.name, epoch=switch.epoch,
+            tx, actor, EventName.SWITCH_CLOSED, client_id=scope.client_id, scope=scope.name, epoch=killed.epoch,
             reason=reason, count=killed.jobs, commit=locked,
         )  # fmt: skip
         if not locked:
             await open_alert(
                 tx, app, None, reason="switch_lock_held", key=f"switch/{scope.name}", client_id=scope.client_id
             )
-    return switch, killed
+    return killed, cutting
+
+
+def _cutting(app: KillApp, entities: Sequence[str]) -> _Cutting:
+    """Begin to make the store refuse; under the switch's lock, while the row becomes durable.
+
+    A row that does not leaves the store narrower than itself: the reconciliation then engages the switch.
+    """
+
+    async def disable() -> int:
+        started = app.clock.monotonic()
+        await _each(app.cutoff.disable, entities)
+        return int((app.clock.monotonic() - started) * 1_000_000)
+
+    task = asyncio.create_task(disable())
+    app.telling.add(task)
+    task.add_done_callback(app.telling.discard)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # of a row that was not closed: seen
+    return task
 
 
 async def _cut_off(
@@ -226,28 +247,28 @@ async def _cut_off(
     actor: Actor,
     scope: Scope,
     switch: Switch,
-    entities: Sequence[str],
+    cutting: _Cutting,
+    count: int,
     ended: Ended,
     *,
     mark: str = "switch_mark_cut_off",
 ) -> Switch:
-    """Make the store refuse, record that it does, and say so."""
-    started = app.clock.monotonic()
+    """Wait until the store refuses ``count`` entities, record that it does, and say so."""
     try:
         async with asyncio.timeout(CUT_OFF_WITHIN_S):
-            await _each(app.cutoff.disable, entities)
-            took_us = int((app.clock.monotonic() - started) * 1_000_000)
+            event = Event(
+                name=EventName.SWITCH_CUT_OFF, actor=actor, outcome=Outcome.OK, client_id=scope.client_id,
+                fields={"scope": scope.name, "epoch": switch.epoch, "took_us": await cutting, "entities": count},
+            )  # fmt: skip
             async with (
                 app.db.begin(every_client=True) as tx,
                 ending_blockers(app, tx, ended, patience_s=WAIT_S),
             ):
-                current = await tx.maybe(Switch, mark, scope=scope.name, epoch=switch.epoch)
-                if current is None:
-                    return await tx.one(Switch, "switch_read", scope=scope.name)
-                await record(
-                    tx, actor, EventName.SWITCH_CUT_OFF, client_id=scope.client_id, scope=scope.name,
-                    epoch=switch.epoch, took_us=took_us, entities=len(entities), commit=True,
-                )  # fmt: skip
+                said = record_params(event)
+                found = await tx.last(Switch, mark, scope=scope.name, epoch=switch.epoch, **said)
+            if not found:
+                [current] = await app.db.read(Switch, "switch_read", {"scope": scope.name}, every_client=True)
+                return current
     except (TimeoutError, ByokeepError):
         raise Pending(
             "store_cut_off_pending",
@@ -255,7 +276,7 @@ async def _cut_off(
             " last seconds may still read. The store is tried each second: `byokeep kill status`.",
             scope=scope.name.replace(":", "/"), epoch=switch.epoch,
         ) from None  # fmt: skip
-    return current
+    return found[0]
 
 
 async def _each(act: Callable[[str], Awaitable[None]], entity_ids: Sequence[str]) -> None:
@@ -298,7 +319,10 @@ async def cut_off_pending(app: KillApp, *, older_s: float = 0.0) -> int:
             asked = {"client_id": scope.client_id, "opening": ""}
             entities = await app.db.read(_entity, "switch_entities", asked, every_client=True)
             found = [one.entity_id for one in entities]
-            await _cut_off(app, app.system(), scope, switch, found, ended, mark="switch_mark_cut_off_unheld")
+            cutting = _cutting(app, found)
+            await _cut_off(
+                app, app.system(), scope, switch, cutting, len(found), ended, mark="switch_mark_cut_off_unheld"
+            )
         except Pending as error:
             failed = error
         finally:

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core.bucket import Buckets
@@ -135,7 +135,7 @@ class KillApp(App):
     token_key: Callable[[bytes], bytes]
     machine_key: Callable[[bytes], bytes]
     views: Views = field(default_factory=Views, repr=False)
-    telling: set[asyncio.Task[None]] = field(default_factory=set, repr=False)
+    telling: set[asyncio.Task[Any]] = field(default_factory=set, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,28 +16,54 @@ ON CONFLICT (scope) DO NOTHING
 RETURNING scope;
 
 -- name: switch_close
--- No row: there is no such client.
-INSERT INTO byokeep.switch AS s (scope, client_id, closed, epoch, reason, by, at, installation_id, store_cut_off)
-SELECT :scope, CAST(:client_id AS uuid), true, 1, :reason, CAST(:by AS uuid), clock_timestamp(),
-       CAST(:installation_id AS uuid), false
- WHERE CAST(:client_id AS uuid) IS NULL OR EXISTS (SELECT FROM byokeep.client WHERE id = :client_id)
-ON CONFLICT (scope) DO UPDATE
-   SET closed = true, epoch = s.epoch + 1, reason = excluded.reason, by = excluded.by, at = excluded.at,
-       installation_id = excluded.installation_id, store_cut_off = false
-RETURNING scope, client_id, closed, epoch, reason, by, at, store_cut_off, installation_id;
+-- No row: there is no such client. Where the scope is everything or a client its jobs end with it, and the store must
+-- refuse these entities: read under the lock that an enrolment waits for.
+WITH engaged AS (
+    INSERT INTO byokeep.switch AS s (scope, client_id, closed, epoch, reason, by, at, installation_id, store_cut_off)
+    SELECT :scope, CAST(:client_id AS uuid), true, 1, :reason, CAST(:by AS uuid), clock_timestamp(),
+           CAST(:installation_id AS uuid), CAST(:cut_off AS boolean)
+     WHERE CAST(:client_id AS uuid) IS NULL OR EXISTS (SELECT FROM byokeep.client WHERE id = :client_id)
+    ON CONFLICT (scope) DO UPDATE
+       SET closed = true, epoch = s.epoch + 1, reason = excluded.reason, by = excluded.by, at = excluded.at,
+           installation_id = excluded.installation_id, store_cut_off = excluded.store_cut_off
+    RETURNING scope, client_id, closed, epoch, reason, by, at, store_cut_off, installation_id),
+killed AS (
+    UPDATE byokeep.job SET state = 'killed', reason = 'switch_closed', closed_at = clock_timestamp()
+     WHERE state = 'open' AND CAST(:cuts_store AS boolean) AND EXISTS (SELECT FROM engaged)
+       AND (CAST(:client_id AS uuid) IS NULL OR client_id = :client_id)
+    RETURNING id)
+SELECT engaged.*, (SELECT count(*) FROM killed)::int AS jobs,
+       ARRAY(SELECT c.entity_id FROM byokeep.client c
+              WHERE c.entity_id IS NOT NULL AND CAST(:cuts_store AS boolean)
+                AND (CAST(:client_id AS uuid) IS NULL OR c.id = :client_id)) AS entities
+  FROM engaged;
 
 -- name: switch_mark_cut_off
--- Caller and round may finish the same one: the first of them records it.
-UPDATE byokeep.switch SET store_cut_off = true
- WHERE scope = :scope AND epoch = :epoch AND closed AND NOT store_cut_off
-RETURNING scope, client_id, closed, epoch, reason, by, at, store_cut_off, installation_id;
+-- Row and record in one round trip. Caller and round may finish the same one: the first of them records it.
+WITH marked AS (
+    UPDATE byokeep.switch SET store_cut_off = true
+     WHERE scope = :scope AND epoch = :epoch AND closed AND NOT store_cut_off
+    RETURNING scope, client_id, closed, epoch, reason, by, at, store_cut_off, installation_id)
+SELECT marked.*
+  FROM marked,
+       LATERAL (SELECT coalesce(marked.client_id, (SELECT id FROM byokeep.installation)) AS chain) AS place,
+       LATERAL byokeep.audit_append(
+           place.chain, :event, CAST(:actor AS uuid), CAST(:object AS uuid), CAST(:request AS uuid), :outcome,
+           CAST(:payload AS bytea)) AS entry;
 
 -- name: switch_mark_cut_off_unheld
 -- The round's: who engages it and is about to mark it is not waited for, and so not ended.
-UPDATE byokeep.switch SET store_cut_off = true
- WHERE scope = (SELECT scope FROM byokeep.switch
-                 WHERE scope = :scope AND epoch = :epoch AND closed AND NOT store_cut_off FOR UPDATE SKIP LOCKED)
-RETURNING scope, client_id, closed, epoch, reason, by, at, store_cut_off, installation_id;
+WITH marked AS (
+    UPDATE byokeep.switch SET store_cut_off = true
+     WHERE scope = (SELECT scope FROM byokeep.switch
+                     WHERE scope = :scope AND epoch = :epoch AND closed AND NOT store_cut_off FOR UPDATE SKIP LOCKED)
+    RETURNING scope, client_id, closed, epoch, reason, by, at, store_cut_off, installation_id)
+SELECT marked.*
+  FROM marked,
+       LATERAL (SELECT coalesce(marked.client_id, (SELECT id FROM byokeep.installation)) AS chain) AS place,
+       LATERAL byokeep.audit_append(
+           place.chain, :event, CAST(:actor AS uuid), CAST(:object AS uuid), CAST(:request AS uuid), :outcome,
+           CAST(:payload AS bytea)) AS entry;
 
 -- name: switch_open
 UPDATE byokeep.switch
@@ -70,16 +96,6 @@ SELECT scope, client_id, closed, epoch, reason, by, at, store_cut_off, installat
   FROM byokeep.switch
  WHERE closed AND NOT store_cut_off AND (scope = 'global' OR scope = 'client:' || client_id::text)
    AND at <= clock_timestamp() - make_interval(secs => :older_s);
-
--- name: switch_kill_jobs
--- How many that were, and which entities the store must refuse: read under the lock that an enrolment waits for.
-WITH killed AS (
-    UPDATE byokeep.job SET state = 'killed', reason = 'switch_closed', closed_at = clock_timestamp()
-     WHERE state = 'open' AND (CAST(:client_id AS uuid) IS NULL OR client_id = :client_id)
-    RETURNING id)
-SELECT (SELECT count(*) FROM killed)::int AS jobs,
-       ARRAY(SELECT c.entity_id FROM byokeep.client c
-              WHERE c.entity_id IS NOT NULL AND (CAST(:client_id AS uuid) IS NULL OR c.id = :client_id)) AS entities;
 
 -- name: switch_jobs
 -- The open jobs that a scope stops, or whose acts it refuses.
