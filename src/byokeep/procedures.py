@@ -11,7 +11,7 @@ from typing import Final
 from byokeep.core.procedure import Procedure
 from byokeep.kernel.sops import SOPS
 from byokeep.keys.mint import ROTATE_KEY_LEAKED, ROTATE_KEY_MINTED
-from byokeep.keys.rotation import ROTATE_KEY, ROTATE_KEY_CUTOVER
+from byokeep.keys.unused_key import END_UNUSED_KEY, ROTATE_KEY, ROTATE_KEY_CUTOVER
 from byokeep.operations.internal import ROTATE_INTERNAL
 from byokeep.profiles import incident
 
@@ -19,6 +19,6 @@ PROCEDURES: Final[Mapping[str, Procedure]] = {
     **SOPS,
     **{one.name: one for one in (
         incident.PROCEDURE, ROTATE_KEY, ROTATE_KEY_CUTOVER, ROTATE_KEY_LEAKED, ROTATE_KEY_MINTED,
-        ROTATE_INTERNAL,
+        END_UNUSED_KEY, ROTATE_INTERNAL,
     )},
 }  # fmt: skip

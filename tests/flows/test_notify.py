@@ -18,6 +18,7 @@ from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.system import SystemIds
 from byokeep.core.errors import Conflict
 from byokeep.core.model import ClientId, Environment
+from byokeep.core.next_steps import of_alert
 from byokeep.kernel.app import App, ServiceLimits
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import Tx
@@ -54,9 +55,11 @@ class Post:
     database: FreshDatabase = None  # type: ignore[assignment]
     names: list[str] = field(default_factory=lambda: ["oncall"])
     dead: set[str] = field(default_factory=set)
+    weights: list[str] = field(default_factory=list)
     got: dict[str, list[tuple[datetime, str, str]]] = field(default_factory=dict)
 
-    async def send(self, target: str, title: str, body: str) -> str:
+    async def send(self, target: str, title: str, body: str, weight: str) -> str:
+        self.weights.append(weight)
         if target in self.dead:
             return "not_delivered"
         self.got.setdefault(target, []).append((self.clock.at, title, body))
@@ -64,7 +67,7 @@ class Post:
 
     def lines(self, target: str = "oncall") -> list[str]:
         """What a target was told, a line each, without the last."""
-        return [line for _, _, body in self.got.get(target, []) for line in body.splitlines()[:-2]]
+        return [line for _, _, body in self.got.get(target, []) for line in body.partition("\n\n")[0].splitlines()]
 
     async def rounds(self, until: datetime, every: timedelta = timedelta(hours=6)) -> None:
         """Go round until a time, as the worker does."""
@@ -119,10 +122,11 @@ async def test_sixty_days_bring_each_reminder_once(post: Post) -> None:
             await asyncio.gather(*(one.rounds(post.clock.at + timedelta(seconds=1), timedelta(seconds=1))
                                    for one in (post, both)))  # fmt: skip
     names = {one: f"client Client {one.hex[:8]}" for one in (client, rotated, far)}
-    told = [(at - start, line) for at, _, body in post.got["oncall"] for line in body.splitlines()[:-2]]
+    told = [(at - start, line) for at, _, body in post.got["oncall"] for line in body.partition("\n\n")[0].splitlines()]
     due = f"{start + 20 * DAY:%Y-%m-%d}"
     ref = post.database.sql(f"SELECT id FROM byokeep.credential_ref WHERE client_id = '{client}'").strip()
-    before, after = f"key due on {due}, {names[client]}: {ref}", f"key overdue since {due}, {names[client]}: {ref}"
+    about = f"{due}, {names[client]}: {ref}"
+    before, after = f"key openai due on {about}", f"key openai overdue since {about}"
     own = [(when.days, line) for when, line in told if names[client] in line]
     assert own == [(6, before), (17, before), *((20 + 7 * week, after) for week in range(6))]
     assert [when.days for when, line in told if names[rotated] in line] == [0, 7]
@@ -271,6 +275,8 @@ async def test_alerts_go_out_once_and_critical_ones_at_once(post: Post) -> None:
     await alert("audit_log_broken", "critical")  # counted up
     told = await later(0.1)
     assert [line.partition(":")[0] for line in told] == ["critical alert audit_log_broken", "alert clock_skew"]
+    assert post.weights == ["warning", "failure"]
+    assert f"\nclock_skew: {of_alert('clock_skew')}\n" in post.got["oncall"][-1][2]  # what to do, once for each reason
     assert await later(60) == []
     post.names.append("second")
     await later(1)

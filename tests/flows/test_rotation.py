@@ -16,7 +16,9 @@ from byokeep.core.model import Provider
 from byokeep.core.procedure import Run
 from byokeep.core.secret import Secret
 from byokeep.kernel import procedures
+from byokeep.kernel.app import App
 from byokeep.keys.onboard import sweep_orphans
+from byokeep.operations.notify import NotifyApp, remind
 from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
 from byokeep_sim import SimKeyState
 from tests.support.web import Desk
@@ -194,7 +196,6 @@ async def test_an_abort_takes_the_new_value_away(desk: Desk) -> None:
     assert (await rotation(desk, run))["state"] == "aborted"
     found = await desk.ref(ref)
     assert (found["version"], found["candidate"], found["verification"]) == (1, None, "verified")
-    assert await desk.web.intake.live_versions(desk_place(client)) == [1]
     assert await served(desk, client) == 1
     assert (await desk.put(client, desk.canary()))[1]["rotation"] != run
 
@@ -809,3 +810,92 @@ def silent(ask: Any) -> Any:
         return replace(await ask(*given), account_hash=None)
 
     return asked
+
+
+async def told(desk: Desk) -> NotifyApp:
+    """The worker's ports for messages: nothing leaves."""
+    parts = {name: getattr(desk.worker, name) for name in App.__dataclass_fields__}
+
+    async def send(*_: str) -> str:
+        return ""
+
+    return NotifyApp(**parts, targets=list, send=send)
+
+
+async def unused(desk: Desk, ref: str) -> dict[str, Any]:
+    """The run that ends a new key that was taken back."""
+    found = (await desk.call("GET", f"/v1/refs/{ref}/rotations", "operator"))[1]["rotations"]
+    return dict(next(one for one in found if one["mode"] and one["from_version"] == 2))
+
+
+@pytest.mark.parametrize("act", ["abort", "rollback"])
+async def test_a_new_key_that_was_taken_back_is_a_task_until_it_is_dead(desk: Desk, act: str) -> None:
+    """Nobody uses it, and it is alive at the provider: dated, with an alert, until a call proves that it is dead."""
+    client = await desk.stand.client()
+    _, new, ref, run = await begun(desk, client)
+    if act == "rollback":
+        await resume(desk, run, "not_rehearsed")
+    assert (await desk.call("POST", f"/v1/rotations/{run}/{act}", "operator"))[0] == 200
+    await desk.work()
+    over = await rotation(desk, run)
+    assert (over["state"], over["ended"]) == ("aborted", "aborted" if act == "abort" else "rolled_back")
+    assert f"byokeep rotate status --ref {ref}" in over["next_step"]
+    stages = [one["stage"] for one in reversed(over["history"]) if one["event"] == "key.rotation"]
+    assert stages[:2] == ["create", "verify"]
+    assert over["history"][0]["event"] == "procedure.ended"
+    task = await unused(desk, ref)
+    assert (task["state"], task["reason"], task["ended"]) == ("waiting", "revoke_by_hand", "")
+    assert "version 2" in task["next_step"]
+    assert f"byokeep rotate resume {task['id']}" in task["next_step"]
+    assert "unused_key_alive" in desk.stand.alerts()
+    due = (await desk.call("GET", f"/v1/due?client_id={client}&kind=unused_key", "auditor"))[1]["items"]
+    assert [(one["item"], one["state"], one["days"]) for one in due] == [(task["id"], "due", 0)]
+    assert due[0]["command"] == f"byokeep rotate status {task['id']}"
+    messages = await told(desk)
+    await remind(messages)
+    assert "unused_key_alive" in desk.stand.alerts()
+    assert (await resume(desk, task["id"]))["reason"] == "revoke_by_hand"  # it is alive still
+    assert (await resume(desk, task["id"], "revoke_by_hand"))["reason"] == "old_key_alive"  # nobody is believed
+    assert await desk.web.intake.live_versions(desk_place(client)) == [1, 2]
+    desk.sim.book.keys.put("openai", new.decode(), SimKeyState.REVOKED, None)
+    done = await resume(desk, task["id"])
+    assert (done["state"], done["ended"], done["missing"]) == ("complete", "dead", [])
+    assert await desk.web.intake.live_versions(desk_place(client)) == [1]
+    assert await served(desk, client) == 1
+    await remind(messages)
+    assert not {"unused_key_alive", "old_key_alive"} & set(desk.stand.alerts())
+    assert (await desk.call("GET", f"/v1/due?client_id={client}&kind=unused_key", "auditor"))[1]["items"] == []
+
+
+async def test_a_new_key_that_is_meant_for_something_else_stays_alive(desk: Desk) -> None:
+    """Its owner keeps it: a person says so, on record, and its value leaves the store; one brought again serves."""
+    client = await desk.stand.client()
+    await desk.onboard(client)
+    other = desk.canary(account="other")
+    _, second = await desk.put(client, other)
+    await desk.work()
+    assert (await desk.call("POST", f"/v1/rotations/{second['rotation']}/abort", "operator"))[0] == 200
+    await desk.work()
+    task = await unused(desk, second["ref"])
+    done = await resume(desk, task["id"], "stays_alive")
+    assert (done["state"], done["ended"]) == ("complete", "stays_alive")
+    assert await desk.web.intake.live_versions(desk_place(client)) == [1]
+    _, third = await desk.put(client, other, query=SKIP)
+    await desk.work()
+    assert (await resume(desk, third["rotation"], "other_account"))["missing"][0] == "soak"
+    assert await served(desk, client) == 3
+
+
+async def test_a_new_key_that_is_brought_again_is_not_asked_to_be_revoked(desk: Desk) -> None:
+    """Aborted by mistake and put in once more: the task ends, and the key that serves now is left alone."""
+    client = await desk.stand.client()
+    _, new, ref, run = await begun(desk, client)
+    assert (await desk.call("POST", f"/v1/rotations/{run}/abort", "operator"))[0] == 200
+    await desk.work()
+    task = await unused(desk, ref)
+    assert (await desk.put(client, new, query=SKIP))[0] == 202
+    await desk.work()
+    done = await resume(desk, task["id"])
+    assert (done["state"], done["ended"]) == ("complete", "brought_again")
+    assert await desk.web.intake.live_versions(desk_place(client)) == [1, 3]
+    assert await served(desk, client) == 3

@@ -246,7 +246,8 @@ async def desk_on(stand: Stand, places: Mapping[str, str] | None = None, **chang
         web = WebApp(
             db=dbs["byokeep_web"], clock=stand.app.clock, ids=stand.app.ids,
             installation_id=stand.app.installation_id, environment=stand.app.environment,
-            limits=replace(stand.app.limits, rotation_default_days=days, rotation_modes=modes, rotation_acts=able),
+            limits=replace(stand.app.limits, rotation_default_days=days, rotation_modes=modes, rotation_acts=able,
+                           provider_pages={name: one.docs_url for name, one in DESCRIPTORS.items()}),
             procedures=stand.app.procedures,
             intake=stand.intake, token_key=token_key,
             scan_key=BaoScanKey(stand.intake._login),

@@ -54,7 +54,7 @@ def to(tmp_path: Path) -> Callable[..., Any]:
         file.write_text(address + "\n")
         out = AppriseTargets(tmp_path, read=read_private, production=production)
         assert out.names() == ["oncall"]
-        return await out.send("oncall", "a title", "a body")
+        return await out.send("oncall", "a title", "a body", "failure")
 
     return send
 
@@ -66,7 +66,7 @@ async def test_a_message_arrives_as_it_was_given(receiver: Receiver, to: Any) ->
     head, _, body = receiver.got[0].partition(b"\r\n\r\n")
     said = json.loads(body)
     assert head.startswith(b"POST /hook ")
-    assert (said["title"], said["message"]) == ("a title", "a body")
+    assert (said["title"], said["message"], said["type"]) == ("a title", "a body", "failure")
     receiver.answer = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
     assert await to(address) == "not_delivered"
     assert await to("json://127.0.0.1:1/hook") == "not_delivered"

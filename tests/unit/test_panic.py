@@ -31,15 +31,22 @@ async def test_everything_of_nobody_counts_only_with_the_switch(engages: bool, m
             raise Unavailable("database_unavailable")
         yield SimpleNamespace(system=lambda: None, telling=set())
 
+    told: list[Any] = []
+
     async def engage(*_: Any) -> None:
         return
+
+    async def tell_panic(_: Any, client_id: Any) -> None:
+        told.append(client_id)
 
     monkeypatch.setattr("byokeep.processes.wiring.emergency_of", lambda _: Emergency())
     monkeypatch.setattr("byokeep.processes.wiring.panic_cutoff", cutoff)
     monkeypatch.setattr("byokeep.processes.wiring.kill_app", app)
     monkeypatch.setattr(panic, "engage", engage)
+    monkeypatch.setattr(panic, "tell_panic", tell_panic)
     if engages:
         assert await panic.panic(Settings(), None) == {"entities": 0, "database": "engaged"}
+        assert told == [None]  # people hear of it
         return
     with pytest.raises(Unavailable, match="nobody_cut_off") as caught:
         await panic.panic(Settings(), None)

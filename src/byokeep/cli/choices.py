@@ -15,8 +15,8 @@ Lane = Literal["api", "browser"]
 LanePolicy = Literal["api", "browser", "hybrid", "off"]
 Effect = Literal["comment", "delete", "dm", "engage", "other", "profile_edit", "publish"]
 DueKind = Literal[
-    "key", "admin_key", "webhook_secret", "oauth", "profile", "kek", "machine_token", "person_token", "app_secret",
-    "platform_secret",
+    "key", "unused_key", "admin_key", "webhook_secret", "oauth", "profile", "kek", "machine_token", "person_token",
+    "app_secret", "platform_secret",
 ]  # fmt: skip
 Risk = Literal["standard", "high"]
 PersonRole = Literal["admin", "operator", "approver", "auditor"]

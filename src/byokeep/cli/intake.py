@@ -15,6 +15,7 @@ import stat
 import sys
 import warnings
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 from byokeep.cli.terminal import again, clean, say
@@ -92,7 +93,7 @@ def read_token_file(path: Path) -> Secret:
             step = f"{clean(str(path))} is {what}: name the file in which your token is."
             raise Rejected("bad_token_file", next_step=step)
         if mode & 0o077:
-            raise Rejected("token_file_too_open", next_step=f"Run chmod 600 {clean(str(path))}.")
+            raise Rejected("token_file_too_open", next_step=f"Run `chmod 600 {quote(clean(str(path)))}`.")
         token = os.read(fd, 512).strip()
     finally:
         os.close(fd)

@@ -26,6 +26,7 @@ app: Final = App(name="key")
 _COLUMNS: Final = ("id", "provider", "version", "candidate", "state", "verification", "risk", "rotation_due_at")
 _COMPARED_S: Final = 60.0
 _INVENTORY: Final = ("client", "provider", "version", "state", "verification", "rotation_due_at", "store", "id")
+_RECORDS: Final = ("seq", "at", "event", "stage", "outcome", "actor", "reason")
 _SHOWN: Final = ("id", "state", "reason", "missing", "provider", "ref", "version", "serves", "verification", "evidence")
 _WAIT_S: Final = 90
 
@@ -73,7 +74,8 @@ def add(
     say(f"Stored as version {stored['version']}; procedure {stored['sop']}.")
     serving = ""
     if stored["serves"]:
-        say(f"There is a key already: this begins rotation {stored['rotation']}.")
+        joins = "joins the rotation that is under way," if stored["joined"] else "begins rotation"
+        say(f"There is a key already: this {joins} {stored['rotation']}.")
         serving = _serving(client, stored["serves"], "goes on serving until the new one is proved and cut over to.")
         say(serving)
     elif stored["rotation"]:
@@ -258,7 +260,7 @@ def history(ref: Key, *, since: str | None = None, until: str | None = None, lim
         note = f"There may be more: {again(f'key history {ref} --until ' + records[-1]['at'])}\n{note}"
     tell_all(found, Listing([summary], "Key"),
              Listing(found["access"], "Had access", ("actor", "leases", "first_at", "last_at")),
-             Listing(records, "On record", ("seq", "at", "event", "outcome", "actor", "reason"), note))  # fmt: skip
+             Listing(records, "On record", _RECORDS, note))  # fmt: skip
 
 
 @app.command(name="used")

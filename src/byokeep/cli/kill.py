@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -63,7 +64,8 @@ def on(
     scope = _scope(client, platform, lane, everything)
     words = " ".join(f"--{name.removesuffix('_id')} {value}" for name, value in scope.items()) or "--everything"
     if dry_run:
-        _would_stop(run(call_kill("POST", "/v1/switches/preview", body=scope)), words)
+        found, now = run(call_kill("POST", "/v1/switches/preview", body=scope)), run(call_kill("GET", "/v1/switches"))
+        _would_stop(found, words, [one["scope"] for one in now["switches"] if one["closed"]])
         return
     closed: Any = run(call_kill("POST", "/v1/switches/close", body=scope | {"reason": reason}))
     step = again(f"kill off {words} --reason CODE", own_token=False)
@@ -75,11 +77,13 @@ def on(
     tell(closed, title="Kill switch", note=note, known=known)
 
 
-def _would_stop(found: Any, words: str) -> None:
-    """Print the jobs that engaging would stop."""
+def _would_stop(found: Any, words: str, engaged: Sequence[str]) -> None:
+    """Print the jobs that engaging would stop, and the switches that are engaged already."""
     ends = "would end for good" if found["ends_jobs"] else "would go on, with their acts there refused"
     count = f"{len(found['jobs'])}{' and more' if found['more'] else ''}"
     note = f"Nothing was stopped. {count} open jobs {ends}. To stop them: {again(f'kill on {words} --reason CODE')}"
+    if engaged:
+        note = f"Engaged already: {', '.join(engaged)}.\n{note}"
     columns = ("id", "client_id", "runner_id", "opened_at", "secrets", "platforms", "effects")
     tell_all(found, Listing(found["jobs"], "Jobs that it would stop", columns, note))
 

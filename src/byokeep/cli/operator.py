@@ -132,7 +132,7 @@ def token(
     end = f"in {overlap_s} s" if overlap_s else "now"
     say(f"Older tokens of this {'machine' if machine else 'person'}, if there are any, end {end}.")
     if invitation:
-        step = again(f"operator password --token-file {save or 'FILE'}", own_token=False)
+        step = again(f"operator password --token-file {quote(str(save or 'FILE'))}", own_token=False)
         say(f"It is an invitation: it sets the password of its holder, once, and opens nothing. Next, by them: {step}")
 
 
@@ -222,7 +222,7 @@ def recover(name: str, *, save: Path | None = None) -> None:
         show(asked, title="Request", note=f"{note}\nThen, or when a day has passed, run the same command again.")
         return
     keep(invitation)
-    step = again(f"operator password --token-file {file}", own_token=False)
+    step = again(f"operator password --token-file {quote(str(file))}", own_token=False)
     note = f"Next: {step}\nDelete {file} afterwards."
     show({"name": name, "saved_to": str(file)}, title="Invitation", note=note)
 

@@ -40,7 +40,10 @@ def list_(*, client: Client | None = None) -> None:
         client: Of this client alone.
     """
     found = run(call("GET", "/v1/procedures", params={"client_id": client}))["procedures"]
-    tell(found, title="Procedures", columns=_COLUMNS, note="" if found else "Nothing was started yet.")
+    stopped = {"state": "waiting", "waits_for": "person"}  # until somebody resumes or ends it
+    rows = [one | stopped if one["state"] == "failed" and one["closed_at"] is None else one for one in found]
+    shown = found if session().as_json else rows
+    tell(shown, title="Procedures", columns=_COLUMNS, note="" if found else "Nothing was started yet.")
 
 
 @app.command

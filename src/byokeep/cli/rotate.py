@@ -24,11 +24,12 @@ from byokeep.process import harden
 
 app: Final = App(name="rotate")
 _COLUMNS: Final = ("due_at", "state", "days", "kind", "name", "client_id", "command")
-_RUNS: Final = ("id", "provider", "from_version", "version", "state", "reason")
-_DAYS: Final = re.compile(r"([0-9]{1,4})d\Z")
+_RUNS: Final = ("id", "client_id", "provider", "from_version", "version", "state", "reason", "ended", "next")
+_HISTORY: Final = ("seq", "at", "event", "stage", "outcome", "cause", "by")
+_DAYS: Final = re.compile(r"([0-9]{1,4})d?\Z")
 
 OldEnds = Literal["now", "1h", "24h", "policy"]
-Accept = Literal["not_rehearsed", "other_account", "revoke_by_hand", "soak_unknown"]
+Accept = Literal["not_rehearsed", "other_account", "revoke_by_hand", "soak_unknown", "stays_alive"]
 
 
 @app.command
@@ -48,7 +49,7 @@ def due(
     Args:
         client: Of this client; default: of all of yours.
         kind: Of this kind.
-        until: How far to look: days, such as `90d`, or a time; default: 14 days.
+        until: How far to look: days, such as `90d` or `90`, or a day such as 2026-12-31; default: 14 days.
         file: Write the list to this new file as well.
     """
     params = {"client_id": client, "kind": kind, "until": None if until is None else _time(until)}
@@ -66,10 +67,16 @@ def due(
 
 
 def _time(text: str) -> str:
-    """Return the time that is meant by days from now, or by a time."""
+    """Return the time that is meant by days from now, by a day, which counts whole, or by a time."""
     if days := _DAYS.match(text):
         return (datetime.now(UTC) + timedelta(days=int(days[1]))).isoformat()
-    return text
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        step = "Use days, such as 90d, a day such as 2026-12-31, or a time such as 2026-12-31T12:00:00Z."
+        raise Rejected("bad_time", next_step=step, field="until") from None
+    at = at + timedelta(days=1) if len(text) == len("2026-12-31") else at
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat()
 
 
 def _own(command: str) -> str:
@@ -115,7 +122,9 @@ def start(
 
 @app.command
 def status(rotation: UUID | None = None, *, ref: Key | None = None) -> None:
-    """Show how far a rotation is and what is next; without one, list them.
+    """Show how far a rotation is, what is next and what is on record of it; without one, list them, also what is over.
+
+    A new key that was taken back is listed until it is dead at its provider.
 
     Example: byokeep rotate status
 
@@ -126,12 +135,15 @@ def status(rotation: UUID | None = None, *, ref: Key | None = None) -> None:
         ref: Of this key only.
     """
     if rotation is not None:
-        _show(run(call("GET", f"/v1/rotations/{rotation}")))
+        found = run(call("GET", f"/v1/rotations/{rotation}"))
+        _show(found)
+        if not session().as_json:
+            say("")
+            tell(found["history"], title="On record", columns=_HISTORY)
         return
     found = run(call("GET", "/v1/rotations" if ref is None else f"/v1/refs/{ref}/rotations"))["rotations"]
-    waiting = [one for one in found if one["state"] in ("waiting", "failed")]
-    note = f"Next: {waiting[0]['next_step']}" if waiting else "" if found else "Nothing was rotated yet."
-    tell(found, title="Rotations", columns=_RUNS, note=note)
+    rows = found if session().as_json else [one | {"next": "" if one["ended"] else one["next_step"]} for one in found]
+    tell(rows, title="Rotations", columns=_RUNS, note="" if found else "Nothing was rotated yet.")
 
 
 @app.command
@@ -142,7 +154,7 @@ def resume(rotation: UUID, *, accept: Accept | None = None) -> None:
 
     Args:
         rotation: As `byokeep rotate status` shows it.
-        accept: What it stopped for.
+        accept: What it stopped for; stays_alive: a new key that was taken back is kept by its owner.
     """
     _show(run(call("POST", f"/v1/rotations/{rotation}/resume", body={"accept": accept or ""})))
 
@@ -209,7 +221,10 @@ def internal(*, admin_token_fd: int | None = None, dry_run: bool = False) -> Non
 def _show(found: dict[str, Any]) -> None:
     note = found["next_step"]
     if not session().as_json:
-        steps = [f"{one['step']} (record {one['seq']}, {clean(one['at'])})" for one in found.pop("steps")]
-        found |= {"done": ", ".join(steps) or "nothing yet", "missing": ", ".join(found["missing"]) or "nothing"}
-        found.pop("next_step")
+        steps = [f"{one['step']} (record {one['seq']}, {clean(one['at'])})" for one in found["steps"]]
+        found = {name: found[name] for name in found if name not in ("steps", "missing", "next_step", "history")} | (
+            {"done": ", ".join(steps) or "nothing yet", "missing": ", ".join(found["missing"]) or "nothing"}
+            if steps or not found["ended"]
+            else {}
+        )
     tell(found, title="Rotation", note=f"Next: {note}")

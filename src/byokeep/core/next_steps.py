@@ -71,11 +71,18 @@ def of_run(state: str, reason: str, missing: tuple[str, ...]) -> str:
     return run["unsearched" if "leak_check_pass" in missing else "unproven"]
 
 
-def of_rotation(state: str, reason: str, missing: tuple[str, ...]) -> str:
-    """Return what to do about a rotation, with ``{id}``, ``{ref}``, ``{client}`` and ``{provider}`` in it."""
-    said = _words()["rotation"]
+def of_rotation(state: str, reason: str, missing: tuple[str, ...], *, unused: bool = False) -> str:
+    """Return what to do about a rotation, with names in braces for what the caller puts in.
+
+    Args:
+        state, reason, missing: As for :func:`of_run`.
+        unused: It ends a new key that was taken back.
+    """
+    said = {**_words()["rotation"], **(_words()["unused_key"] if unused else {})}
     if state == "failed":
-        return said.get(reason) or f"It stopped: {of_outcome().get(reason) or reason} {said['failed']}"
+        then = said["not_verified" if missing[:1] == ("verify",) else "failed"]
+        why = of_outcome().get(reason) or said.get(f"why_{reason}") or reason
+        return said.get(reason) or f"It stopped: {why} {then}"
     if state == "undoing" and reason:
         return f"{of_outcome().get(reason) or reason}: {said['undo_refused']}"
     if state == "running" and missing[:1] in (("create",), ("soak",)):

@@ -32,7 +32,7 @@ from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.vault_incident import look_at
 from byokeep.kernel import approvals
-from byokeep.kernel.alarm import tell_later
+from byokeep.kernel.alarm import raise_alert, tell_later
 from byokeep.kernel.app import App, BrokerApp, KillApp
 from byokeep.kernel.approvals import Approval
 from byokeep.kernel.blockers import Ended, ending_blockers
@@ -159,6 +159,12 @@ async def preview(app: App, actor: Actor, scope: Scope) -> Preview:
     asked = said | {"clients": scope_of(actor), "limit": MOST_JOBS + 1}
     found = await app.db.read(DeclaredJob, "switch_jobs", asked, every_client=True)
     return Preview(scope=scope.name, ends_jobs=scope.cuts_store, jobs=found[:MOST_JOBS], more=len(found) > MOST_JOBS)
+
+
+async def tell_panic(app: KillApp, client_id: UUID | None) -> None:
+    """Raise the alert that somebody cut off at the store, past the kill process. Raises Unavailable."""
+    key = f"kill_panic/{client_id or 'global'}"
+    await raise_alert(app, reason="kill_panic", key=key, severity="critical", client_id=client_id)
 
 
 async def engage(app: KillApp, actor: Actor, scope: Scope, reason: str) -> Switch:

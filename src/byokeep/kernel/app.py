@@ -45,6 +45,7 @@ class ServiceLimits:
     rotation_default_days: Mapping[str, int] = field(default_factory=dict)
     rotation_modes: Mapping[str, str] = field(default_factory=dict)
     rotation_acts: Mapping[str, frozenset[str]] = field(default_factory=dict)  # what its API can: mint, revoke
+    provider_pages: Mapping[str, str] = field(default_factory=dict)  # where a provider tells of its keys
     rotation_min_days: int = 30
     rotation_max_days: int = 90
     client_writes_per_minute: int = 60

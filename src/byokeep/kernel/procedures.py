@@ -271,6 +271,7 @@ async def _undo_last(app: App, actor: Actor, procedure: Procedure, run: Run) -> 
         if fields is not None:
             said = {name: str(value) for name, value in fields.items()}
             await _say(tx, EventName.PROCEDURE_UNDONE, actor, run, stage=step.name, **said)
+            run = replace(run, facts={**run.facts, f"undone_{step.name}": said.get("cause", "")})
         left = {name: seq for name, seq in run.evidence.items() if name != step.name}
         return await _move(tx, procedure, run, actor, evidence=left, state=_UNDOING)
 

@@ -52,7 +52,7 @@ from byokeep.kernel.record import record
 from byokeep.kernel.sops import SopRun, begin_sop, proved
 from byokeep.kernel.store_recording import require_recorded
 from byokeep.keys.refs import RotationDue, get_ref, ref_from, rotation_due
-from byokeep.keys.rotation import RotationRequest, admit, look_again, offered, refuse_unchanged, stopped_for
+from byokeep.keys.rotation import RotationRequest, admit, in_flight, look_again, offered, refuse_unchanged, stopped_for
 from byokeep.tenancy.clients import require_active
 from byokeep_redact.fingerprint import VERSION
 
@@ -83,7 +83,8 @@ class Onboarded:
     """Where the value went, and the run that will verify it.
 
     ``state`` and ``verification`` are the reference's; ``serves`` is the version that jobs go on getting until the new
-    one's rotation has cut over, ``None`` when no version serves; ``rotation`` is that run.
+    one's rotation has cut over, ``None`` when no version serves; ``rotation`` is that run, ``joined``: it was under
+    way before.
     """
 
     ref_id: UUID
@@ -95,6 +96,7 @@ class Onboarded:
     due_at: datetime
     serves: int | None
     rotation: UUID | None
+    joined: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,6 +292,7 @@ async def _recorded(
         due_at=plan.due.due_at.strftime("%Y-%m-%dT%H:%M:%SZ"), store_request=written.request_id,
     )  # fmt: skip
     waits = row.candidate == run.version
+    before = await in_flight(tx, ref.client_id, row.id) if waits else None
     rotation = await offered(tx, app, actor, row, facts) if waits else None
     stored = await proved(tx, run, {WRITE: seq}, store_request=written.request_id)
     await tx.all(SopRun, "sop_supersede", client_id=ref.client_id, ref_id=run.object_id, id=run.id)
@@ -298,7 +301,7 @@ async def _recorded(
         ref_id=row.id, sop_id=run.id, version=run.version, state=row.state, verification=row.verification.value,
         rule=plan.due.rule,
         due_at=plan.due.due_at, serves=row.version if waits and row.state != KeyState.SUSPENDED else None,
-        rotation=rotation,
+        rotation=rotation, joined=before is not None,
     )  # fmt: skip
 
 

@@ -44,18 +44,19 @@ from byokeep.kernel.procedures import RunStatus
 from byokeep.kernel.record import Said, record
 from byokeep.kernel.sops import SopRun
 from byokeep.keys.refs import get_ref, move, ref_from
-from byokeep.tenancy.clients import MAX_ROWS, scope_of
 
 GRACE_S: Final = {"now": 0, "1h": 3600, "24h": 86_400}  # how long the old version stays good after the cutover
 POLICY: Final = "24h"
+STAYS_ALIVE: Final = "stays_alive"  # of a key that serves nobody: its owner keeps it
 # What a run stops for until a person accepts it by this name.
-ACCEPTABLE: Final = frozenset({"other_account", "not_rehearsed", "soak_unknown", "revoke_by_hand"})
+ACCEPTABLE: Final = frozenset({"other_account", "not_rehearsed", "soak_unknown", "revoke_by_hand", STAYS_ALIVE})
 ASKS: Final = ACCEPTABLE | {"old_key_alive"}  # a person is needed, and nothing went wrong
 _SERVING: Final = ("active", "verified")
-_DEAD: Final = frozenset({OutcomeStatus.INVALID_KEY, OutcomeStatus.DISABLED})
-_REFUSED: Final = _DEAD | {OutcomeStatus.FORBIDDEN, OutcomeStatus.LEAKED}  # such a key serves nobody again
+DEAD: Final = frozenset({OutcomeStatus.INVALID_KEY, OutcomeStatus.DISABLED})
+_REFUSED: Final = DEAD | {OutcomeStatus.FORBIDDEN, OutcomeStatus.LEAKED}  # such a key serves nobody again
 MINTED: Final = "rotate_key_minted"
 CUTOVER: Final = "rotate_key_cutover"
+UNUSED: Final = "end_unused_key"
 LEAKED: Final = "rotate_key_leaked"
 CALLS: Final = 5  # tries of one call to a provider's administration; then a person is asked
 ERROR_BUDGET: Final = 0.02  # of the calls that runners told
@@ -206,7 +207,7 @@ async def _stop(tx: Tx, app: App, actor: Actor, ref: CredentialRef, run: KeyRota
     if run.procedure == LEAKED:
         await open_alert(tx, app, actor, reason="key_leak_suspected", client_id=ref.client_id, object_id=ref.id)
     procedure = app.procedures[run.procedure]
-    said = {"provider": ref.provider.value, "from_version": ref.version, "stopped_at": _stamp(app.clock.now())}
+    said = {"provider": ref.provider.value, "from_version": ref.version, "stopped_at": stamp(app.clock.now())}
     await procedures.passed(tx, actor, procedure, run, procedure.step("stop"), said)
 
 
@@ -311,7 +312,7 @@ async def _begin(
         facts = {**facts, "grace_s": 0}
     known: dict[str, Any] = {
         "grace_s": GRACE_S[POLICY], **facts, "provider": ref.provider.value, "mode": mode, "from_version": ref.version,
-        "was_risk": ref.risk.value, "was_due_at": _stamp(ref.rotation_due_at), "was_created_at": _stamp(ref.created_at),
+        "was_risk": ref.risk.value, "was_due_at": stamp(ref.rotation_due_at), "was_created_at": stamp(ref.created_at),
         "was_created_by": str(ref.created_by),
     }  # fmt: skip
     run = await procedures.start(
@@ -322,7 +323,8 @@ async def _begin(
     return run
 
 
-def _stamp(at: datetime) -> str:
+def stamp(at: datetime) -> str:
+    """Return a time as facts of a run carry it."""
     return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
@@ -342,7 +344,8 @@ async def resume(app: WebApp, actor: Actor, run_id: UUID, *, accept: str = "") -
             run = await tx.one(KeyRotation, "procedure_get", id=run_id)
             procedure = app.procedures[run.procedure]
             step = procedure.next(run)
-            if run.reason != accept or run.state != "failed" or accept not in ACCEPTABLE or step is None:
+            stops_for = {run.reason, STAYS_ALIVE} if run.procedure == UNUSED else {run.reason}
+            if accept not in stops_for & ACCEPTABLE or run.state != "failed" or step is None:
                 why = run.reason if run.reason in ACCEPTABLE else "nothing that can be accepted"
                 raise Conflict("nothing_to_accept", next_step=f"It waits for: {why}. See `byokeep rotate status`.")
             await _accept(tx, actor, run, accept)
@@ -412,28 +415,10 @@ async def find(app: App, actor: Actor, run_id: UUID, verb: Verb = Verb.KEY_WRITE
     """Return a rotation. Raises Denied(``not_permitted``), NotFound(``not_found``), also for another client's."""
     async with command(app, actor, verb, object_id=run_id) as tx:
         run = await tx.one(Run, "procedure_get", id=run_id)
-        if not run.procedure.startswith(ROTATE_KEY.name):
+        if not run.procedure.startswith((ROTATE_KEY.name, UNUSED)):
             raise NotFound("not_found")
     await permit(app, actor, verb, client_id=run.client_id)
     return of(run)
-
-
-async def list_rotations(app: App, actor: Actor, ref_id: UUID | None = None) -> list[RunStatus]:
-    """Return the rotations of the actor's clients, or of one reference; those that are not over first.
-
-    Raises:
-        Denied: ``not_permitted``.
-    """
-    async with command(app, actor, Verb.KEY_LIST) as tx:
-        found = await tx.all(KeyRotation, "rotations_list", ids=scope_of(actor), ref_id=ref_id, limit=MAX_ROWS)
-        return [await procedures.status_of(tx, app, app.procedures[run.procedure], run) for run in found]
-
-
-async def show(app: App, actor: Actor, run_id: UUID) -> RunStatus:
-    """Return how far a rotation is, from its records. Raises as :func:`find`."""
-    run = await find(app, actor, run_id, Verb.KEY_METADATA)
-    async with app.db.begin(client_id=run.client_id) as tx:
-        return await procedures.status_of(tx, app, app.procedures[run.procedure], run)
 
 
 async def decided(app: App, client_id: ClientId, ref_id: UUID) -> None:
@@ -505,7 +490,7 @@ async def _cutting(app: App, actor: Actor, run: Run) -> Fields | None:
     found = of(run)
     if (await _ref(app, found)).candidate != found.version:
         raise Conflict("candidate_gone", next_step="The new version was dropped meanwhile; end this rotation.")
-    return {"version": found.version, "from_version": found.from_version, "pinned_at": _stamp(app.clock.now())}
+    return {"version": found.version, "from_version": found.from_version, "pinned_at": stamp(app.clock.now())}
 
 
 async def _pin(tx: Tx, actor: Actor, run: Run) -> Fields:
@@ -553,7 +538,7 @@ async def _alive(app: WorkerApp, actor: Actor, run: KeyRotation) -> CheckOutcome
     """
     async with app.db.begin(client_id=run.client_id) as tx:
         ended = await _revocation_begun(tx, run)
-    note = None if ended else await _asked(app, run, run.from_version)
+    note = None if ended else await asked(app, run, run.from_version)
     if note is not None and note.status in _ALIVE:
         return note
     unknown = note is not None and note.status not in _REFUSED
@@ -707,7 +692,7 @@ async def called(
         )  # fmt: skip
 
 
-async def _dead(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+async def dead(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """Prove by a call that the old version is dead: only a refusal of that key counts."""
     found = of(run)
     said = [await _refused(app, actor, found, version) for version in found.old]
@@ -715,12 +700,12 @@ async def _dead(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
 
 
 async def _refused(app: WorkerApp, actor: Actor, found: KeyRotation, version: int) -> dict[str, str | int]:
-    note = await _asked(app, found, version)
+    note = await asked(app, found, version)
     if note is None:
         raise Conflict("old_key_not_proved", next_step="The old value is gone from the store, so nobody can ask.")
     if note.again:
         raise Unavailable("old_key_not_proved", next_step="It is asked again by itself.", status=note.status.value)
-    if note.status not in _DEAD:
+    if note.status not in DEAD:
         code = "old_key_alive" if note.status in _ALIVE else "old_key_not_proved"
         async with app.db.begin(client_id=found.client_id) as tx:
             await open_alert(tx, app, actor, reason=code, client_id=found.client_id, object_id=found.object_id)
@@ -733,7 +718,7 @@ async def _refused(app: WorkerApp, actor: Actor, found: KeyRotation, version: in
     return said | ({} if note.http_status is None else {"http_status": note.http_status})
 
 
-async def _asked(app: WorkerApp, run: KeyRotation, version: int) -> CheckOutcome | None:
+async def asked(app: WorkerApp, run: KeyRotation, version: int) -> CheckOutcome | None:
     """Ask the provider about a stored version; None: the store holds it no more."""
     async with custody_of(app, run) as custody:
         if version not in await custody.live_versions(run.place):
@@ -753,7 +738,8 @@ async def custody_of(app: WorkerApp, run: KeyRotation) -> AsyncIterator[ValueCus
         yield custody
 
 
-async def _destroyed(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+async def destroyed(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+    """Destroy the value of the old version."""
     found = of(run)
     for version in found.old:
         await _destroy(app, actor, found, version)
@@ -776,8 +762,12 @@ async def _destroy(app: WorkerApp, actor: Actor, run: KeyRotation, version: int)
                 )  # fmt: skip
 
 
-async def dropped(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
-    """Take the new version away; one that has served stays in the store, for jobs that still hold it."""
+async def dropped(app: WorkerApp, actor: Actor, run: Run, *, keep: bool = False) -> Fields | None:
+    """Take the new version away; one that has served stays in the store, for jobs that still hold it.
+
+    Args:
+        keep: Leave the value in the store, until its provider says that it is dead.
+    """
     found = of(run)
     if found.version not in (0, *found.old) and "pinned_at" not in found.facts:
         async with app.db.begin(client_id=found.client_id) as tx:
@@ -791,7 +781,8 @@ async def dropped(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
                 await record(
                     tx, actor, EventName.KEY_ROTATION, said, client_id=found.client_id, object_id=found.object_id
                 )
-        await _destroy(app, actor, found, found.version)
+        if not keep:
+            await _destroy(app, actor, found, found.version)
     return {"version": found.version}
 
 
@@ -855,8 +846,8 @@ ROTATE_KEY: Final = Procedure(
         Step(name="cutover", act=_cutting, apply=_pin, undo=_unpin, evidence=_EVENT, proves=_of_versions),
         Step(name="soak", act=_soaked, wait=_grace, evidence=_EVENT),
         Step(name="revoke", act=revoked, evidence=_EVENT, proves=_of_versions),
-        Step(name="prove_dead", act=_dead, evidence=_EVENT),
-        Step(name="destroy", act=_destroyed, evidence=_EVENT),
+        Step(name="prove_dead", act=dead, evidence=_EVENT),
+        Step(name="destroy", act=destroyed, evidence=_EVENT),
     ),
 )  # fmt: skip
 _CREATE, _VERIFY, _, _CUT, _, _REVOKE, _PROVE, _DESTROY = ROTATE_KEY.steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
@@ -35,8 +36,9 @@ from byokeep.kernel import sops
 from byokeep.kernel.app import WebApp
 from byokeep.kernel.procedures import RunStatus, StepRecord
 from byokeep.kernel.sops import SopRun, SopStatus
-from byokeep.keys import onboard, refs, rotation, webhooks
+from byokeep.keys import onboard, refs, rotation, rotation_view, webhooks
 from byokeep.keys.refs import LiveFingerprints, LiveValue, live_values
+from byokeep.keys.rotation_view import RotationRecord
 from byokeep_redact.fingerprint import FORMAT, WINDOW
 
 
@@ -65,7 +67,7 @@ class RefsReply(Reply):
 class OnboardedReply(
     Reply,
     of=onboard.Onboarded,
-    shows="ref=ref_id sop=sop_id version state verification rule rotation_due_at=due_at serves rotation",
+    shows="ref=ref_id sop=sop_id version state verification rule rotation_due_at=due_at serves rotation joined",
 ):
     """A key that was taken in; its verification follows."""
 
@@ -224,18 +226,24 @@ class RotationResumeBody(Strict):
     accept: Annotated[str, Field(max_length=63)] = ""
 
 
+class RotationRecordReply(Reply, of=RotationRecord, shows="seq at event stage outcome cause by"):
+    """What is on record of a rotation: a step, what was undone, a stop or the end."""
+
+
 class KeyRotationReply(
     Reply,
     of=rotation.KeyRotation,
     shows="id client_id ref=object_id provider mode from_version version state reason waits_for next_step due_at"
     " started_by started_at closed_by closed_at",
 ):
-    """A rotation: how far it is, which versions it is about, what is next."""
+    """A rotation: how far it is, which versions it is about, what is next, how it ended."""
 
     waits_for: str
     next_step: str
+    ended: str
     steps: list[StepReply]
     missing: list[str]
+    history: list[RotationRecordReply]
 
 
 class KeyRotationsReply(Reply):
@@ -244,16 +252,20 @@ class KeyRotationsReply(Reply):
     rotations: list[KeyRotationReply]
 
 
-def rotation_out(status: RunStatus) -> dict[str, Any]:
+def rotation_out(app: WebApp, status: RunStatus, history: Sequence[RotationRecord] = ()) -> dict[str, Any]:
     """Return a rotation as a reply. One that stopped for a person is ``waiting``."""
     found = rotation.of(status.run)
     asks = found.state == "failed" and found.reason in rotation.ASKS
     return KeyRotationReply.fields(
         found, state="waiting" if asks else found.state, waits_for="person" if asks else status.waits_for,
-        next_step=next_steps.of_rotation(found.state, found.reason, status.missing).format(
-            id=found.id, ref=found.object_id, client=found.client_id, provider=found.provider.value
+        next_step=next_steps.of_rotation(
+            found.state, found.reason, status.missing, unused=found.procedure == rotation.UNUSED
+        ).format(
+            id=found.id, ref=found.object_id, client=found.client_id, provider=found.provider.value,
+            old=rotation_view.old_name(found),
+            page=app.limits.provider_pages.get(found.provider.value, "the provider's page"),
         ),
-        steps=status.steps, missing=status.missing,
+        ended=rotation_view.ended(found), steps=status.steps, missing=status.missing, history=history,
     )  # fmt: skip
 
 
@@ -267,38 +279,39 @@ def rotations(app: WebApp, auth: Authenticator) -> APIRouter:
         wish = rotation.RotationRequest(
             grace=body.old_ends, skip_rehearsal=body.skip_rehearsal, mint=body.mint, leaked=body.leaked
         )
-        return rotation_out(await rotation.start(app, actor, ref_id, wish))
+        return rotation_out(app, await rotation.start(app, actor, ref_id, wish))
 
     @routes.get("/refs/{ref_id}/rotations", response_model=KeyRotationsReply)
     async def of_ref(ref_id: PathId, actor: Actor) -> dict[str, Any]:
         """List the rotations of one key."""
         await refs.get_ref(app, actor, ref_id)
-        return {"rotations": [rotation_out(one) for one in await rotation.list_rotations(app, actor, ref_id)]}
+        return {"rotations": [rotation_out(app, one) for one in await rotation_view.list_rotations(app, actor, ref_id)]}
 
     @routes.get("/rotations", response_model=KeyRotationsReply)
     async def list_(actor: Actor) -> dict[str, Any]:
         """List rotations, those that are not over first."""
-        return {"rotations": [rotation_out(one) for one in await rotation.list_rotations(app, actor)]}
+        return {"rotations": [rotation_out(app, one) for one in await rotation_view.list_rotations(app, actor)]}
 
     @routes.get("/rotations/{run_id}", response_model=KeyRotationReply)
     async def show(run_id: PathId, actor: Actor) -> dict[str, Any]:
         """Look at a rotation: the steps that are proved, those that are missing, what it waits for."""
-        return rotation_out(await rotation.show(app, actor, run_id))
+        found, history = await rotation_view.show(app, actor, run_id)
+        return rotation_out(app, found, history)
 
     @routes.post("/rotations/{run_id}/resume", response_model=KeyRotationReply, responses=refusals(409))
     async def resume(run_id: PathId, actor: Actor, body: RotationResumeBody) -> dict[str, Any]:
         """Give a rotation that stopped back to the workers, accepting what it stopped for."""
-        return rotation_out(await rotation.resume(app, actor, run_id, accept=body.accept))
+        return rotation_out(app, await rotation.resume(app, actor, run_id, accept=body.accept))
 
     @routes.post("/rotations/{run_id}/abort", response_model=KeyRotationReply, responses=refusals(409))
     async def abort(run_id: PathId, actor: Actor) -> dict[str, Any]:
         """End a rotation before its cutover; the new version goes."""
-        return rotation_out(await rotation.abort(app, actor, run_id))
+        return rotation_out(app, await rotation.abort(app, actor, run_id))
 
     @routes.post("/rotations/{run_id}/rollback", response_model=KeyRotationReply, responses=refusals(409))
     async def rollback(run_id: PathId, actor: Actor) -> dict[str, Any]:
         """Go back to the old version after the cutover, before it is revoked."""
-        return rotation_out(await rotation.rollback(app, actor, run_id))
+        return rotation_out(app, await rotation.rollback(app, actor, run_id))
 
     return routes
 

@@ -41,6 +41,7 @@ class DueKind(StrEnum):
     """Whose turn it is: every kind that has a date."""
 
     KEY = "key"
+    UNUSED_KEY = "unused_key"
     ADMIN_KEY = "admin_key"
     WEBHOOK_SECRET = "webhook_secret"  # noqa: S105
     OAUTH = "oauth"

@@ -27,6 +27,7 @@ from uuid import UUID
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor
+from byokeep.core.next_steps import of_alert
 from byokeep.core.policy import Verb
 from byokeep.kernel.app import App
 from byokeep.kernel.command import command, open_alert
@@ -57,11 +58,12 @@ class NotifyApp(App):
 
     Attributes:
         targets: Returns the names of the targets that there are just now.
-        send: ``(target, title, body)``: delivers; returns a code of what went wrong, empty = delivered.
+        send: ``(target, title, body, weight)``: delivers; returns a code of what went wrong, empty = delivered. The
+            weight is ``failure``, ``warning`` or ``info``.
     """
 
     targets: Callable[[], Sequence[str]]
-    send: Callable[[str, str, str], Awaitable[str]]
+    send: Callable[[str, str, str, str], Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,7 @@ class Notification:
         at: The date that is due, or when the alert was opened.
         code: The kind, or the alert's reason.
         failure: Of the last try.
+        provider: Whose key or account it is about; empty = nobody's.
     """
 
     id: UUID
@@ -90,6 +93,7 @@ class Notification:
     tries: int
     failure: str
     sent_at: datetime | None
+    provider: str
 
     @property
     def state(self) -> str:
@@ -100,10 +104,11 @@ class Notification:
     def line(self) -> str:
         """What the message says of it."""
         whose = f", client {self.client}" if self.client else ""
+        what = f"{self.code} {self.provider}".rstrip()
         if self.source == "alert":
-            return f"{'critical ' if self.urgent else ''}alert {self.code}{whose}: {self.about}"
+            return f"{'critical ' if self.urgent else ''}alert {what}{whose}: {self.about}"
         how = "due on" if self.stage in _BEFORE else "overdue since"
-        return f"{self.code} {how} {self.at:%Y-%m-%d}{whose}: {self.about.partition('/')[2]}"
+        return f"{what} {how} {self.at:%Y-%m-%d}{whose}: {self.about.partition('/')[2]}"
 
 
 _BEFORE: Final = frozenset({"in_14_days", "in_3_days"})
@@ -213,13 +218,18 @@ async def _deliver_to(app: NotifyApp, target: str) -> bool:
     return not failure
 
 
-def _message(app: App, waiting: Sequence[Notification]) -> tuple[str, str]:
-    """Return title and body."""
+def _message(app: App, waiting: Sequence[Notification]) -> tuple[str, str, str]:
+    """Return title, body and weight; what to do about each kind of alert stands below the lines."""
     alerts = sum(one.source == "alert" for one in waiting)
     title = f"byokeep {app.environment.value}: {alerts} alerts, {len(waiting) - alerts} reminders"
     lines = list(dict.fromkeys(one.line for one in waiting))
     more = [f"and {len(lines) - LINES} more"] if len(lines) > LINES else []
-    return title, "\n".join([*lines[:LINES], *more, "", "See `byokeep alert list` and `byokeep rotate due`."])
+    told = dict.fromkeys(one.code for one in waiting if one.source == "alert")
+    advice = [f"{code}: {step}" for code in told if (step := of_alert(code))]
+    urgent = any(one.urgent and one.code != TEST for one in waiting)
+    late = any(one.source == "alert" or one.stage not in _BEFORE for one in waiting if one.code != TEST)
+    body = [*lines[:LINES], *more, "", *advice, "See `byokeep alert list` and `byokeep rotate due`."]
+    return title, "\n".join(body), "failure" if urgent else "warning" if late else "info"
 
 
 async def send_test(app: App, actor: Actor) -> UUID:

@@ -12,12 +12,12 @@ It may not let anybody back in: that takes two people, a database and the broker
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, NotFound, Pending, Unavailable
-from byokeep.jobs.switches import cut_off_at_store, engage
+from byokeep.jobs.switches import cut_off_at_store, engage, tell_panic
 from byokeep.processes import wiring
 from byokeep.settings import Settings
 from byokeep.tenancy.scopes import parse_scope
@@ -53,12 +53,13 @@ async def panic(settings: Settings, client_id: UUID | None) -> dict[str, Any]:
     told = ""
     try:
         async with asyncio.timeout(_DATABASE_S), wiring.kill_app(settings) as app:
-            await engage(app, app.system(), parse_scope(client_id, None, None), REASON)
+            with suppress(Pending):
+                await engage(app, app.system(), parse_scope(client_id, None, None), REASON)
             told = "engaged"
+            with suppress(ByokeepError):
+                await tell_panic(app, client_id)
             if app.telling:
                 await asyncio.wait(app.telling, timeout=_ALERT_S)
-    except Pending:
-        told = "engaged"
     except TimeoutError:
         told = told or Unavailable("database_unavailable").code
     except ByokeepError as error:

@@ -181,6 +181,7 @@ def limits(settings: Settings) -> ServiceLimits:
     return ServiceLimits(
         rotation_default_days=days, rotation_modes={name: one.rotation.mode for name, one in DESCRIPTORS.items()},
         rotation_acts={name: able for name, one in DESCRIPTORS.items() if (able := acts(one))},
+        provider_pages={name: one.docs_url for name, one in DESCRIPTORS.items()},
         profile_rekey_days=settings.profile_rekey_days,
         kek_rotation_days=settings.kek_rotation_days, kek_owner=settings.kek_owner,
         approval_hold_s=settings.approval_hold_hours * 3600,

@@ -1,4 +1,4 @@
-"""The process that one message leaves in: address, title and body come in over a pipe, an exit code goes out.
+"""The process that one message leaves in: address, title, body and weight come in over a pipe, an exit code goes out.
 
 Rules
 - It runs by itself and imports nothing of ours. It is given nothing else, and what Apprise says is seen by nobody.
@@ -18,12 +18,12 @@ def main() -> int:
         from apprise import Apprise, AppriseAsset  # noqa: PLC0415 - an extra
     except ImportError:
         return 3
-    url, title, body, plain = json.load(sys.stdin)
+    url, title, body, weight, plain = json.load(sys.stdin)
     target = Apprise.instantiate(url, asset=AppriseAsset(http_redirects=False), suppress_exceptions=True)
     open_mail = getattr(target, "secure_mode", "") == "insecure" and not plain
     if target is None or not target.verify_certificate or open_mail:
         return 4
-    return 0 if target.notify(title=title, body=body) else 5
+    return 0 if target.notify(title=title, body=body, notify_type=weight) else 5
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ class AppriseTargets:
         except OSError:
             return []
 
-    async def send(self, target: str, title: str, body: str) -> str:
+    async def send(self, target: str, title: str, body: str, weight: str) -> str:
         """Deliver a message; returns a code of what went wrong, empty = delivered."""
         try:
             address = Secret(self._read(self._place / f"{target}.url").strip())
@@ -61,7 +61,7 @@ class AppriseTargets:
             return error.code if isinstance(error, Unavailable) else "bad_target"
         try:
             plain = self._plain(address)
-            return await _in_a_child(address, title, body, plain=plain)
+            return await _in_a_child(address, [title, body, weight], plain=plain)
         except ValueError:
             return "scheme_not_allowed"
         finally:
@@ -76,7 +76,7 @@ class AppriseTargets:
         return plain
 
 
-async def _in_a_child(address: Secret, title: str, body: str, *, plain: bool) -> str:
+async def _in_a_child(address: Secret, message: list[str], *, plain: bool) -> str:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-I", child.__file__, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL, env=clean_environment(), cwd="/", start_new_session=True,
@@ -84,7 +84,7 @@ async def _in_a_child(address: Secret, title: str, body: str, *, plain: bool) ->
     )  # fmt: skip
     try:
         async with asyncio.timeout(WITHIN_S):
-            await process.communicate(json.dumps([address.reveal().decode(), title, body, plain]).encode())
+            await process.communicate(json.dumps([address.reveal().decode(), *message, plain]).encode())
     except TimeoutError:
         return "target_timeout"
     finally:

@@ -12,14 +12,11 @@ WITH item AS (
            CASE WHEN r.state = 'compromised' THEN (
                SELECT max(t.at) FROM byokeep.key_transition t
                 WHERE t.client_id = r.client_id AND t.ref_id = r.id AND t.state_to = 'compromised')
-           WHEN o.state = 'failed' THEN least(r.rotation_due_at, r.expires_at,
-               CASE WHEN o.reason = ANY (CAST(:asks AS text[])) THEN interval '1 day' + coalesce((
-                   SELECT max(s.at) FROM byokeep.audit_record s
-                    WHERE s.chain = r.client_id AND s.object_id = r.id AND s.event = 'procedure.stepped'), o.started_at)
-               ELSE o.started_at END)
+           WHEN o.state = 'failed' AND NOT coalesce(w.waits, false) THEN least(r.rotation_due_at, r.expires_at,
+               coalesce(w.until, o.started_at))
            ELSE least(r.rotation_due_at, r.expires_at) END AS due_at,
            CASE WHEN r.state = 'compromised' THEN 'compromised' WHEN o.state = 'failed' THEN o.reason ELSE '' END AS cause,
-           o.state IS DISTINCT FROM 'failed' AND (r.candidate_version IS NOT NULL OR o.id IS NOT NULL)
+           (o.state IS DISTINCT FROM 'failed' OR w.waits) AND (r.candidate_version IS NOT NULL OR o.id IS NOT NULL)
                AND least(r.rotation_due_at, r.expires_at) > CAST(:now AS timestamptz) AS under_way,
            CASE WHEN o.id IS NOT NULL THEN ARRAY['rotate', 'status', CAST(o.id AS text)]
                 WHEN EXISTS (SELECT FROM byokeep.credential_ref a
@@ -30,10 +27,22 @@ WITH item AS (
       FROM byokeep.credential_ref r
       LEFT JOIN byokeep.procedure_run o
         ON o.object_id = r.id AND o.procedure LIKE 'rotate\_key%' AND o.closed_at IS NULL
+      -- Where it asks a person: until when nobody is reminded.
+      LEFT JOIN LATERAL (SELECT a.until, a.until > CAST(:now AS timestamptz) AS waits FROM (
+             SELECT interval '1 day' + coalesce(max(s.at), o.started_at) AS until FROM byokeep.audit_record s
+              WHERE s.chain = r.client_id AND s.object_id = r.id AND s.event = 'procedure.stepped') a
+            WHERE o.state = 'failed' AND o.reason = ANY (CAST(:asks AS text[]))) w ON true
      WHERE r.kind = 'provider_api_key' AND (r.state IN ('active', 'suspended') OR r.state = 'compromised'
            AND NOT EXISTS (SELECT FROM byokeep.credential_ref n
                             WHERE n.client_id = r.client_id AND n.provider = r.provider AND n.purpose = r.purpose
                               AND n.kind = r.kind AND n.created_at > r.created_at))
+    UNION ALL
+    -- A new key that was taken back and may be alive at its provider.
+    SELECT 'unused_key', CAST(o.id AS text), o.client_id, o.facts ->> 'provider',
+           (o.facts ->> 'provider') || '/version ' || (o.facts ->> 'from_version'), o.started_at + interval '1 day',
+           o.reason, false, ARRAY['rotate', 'status', CAST(o.id AS text)]
+      FROM byokeep.procedure_run o
+     WHERE o.procedure = 'end_unused_key' AND o.closed_at IS NULL
     UNION ALL
     SELECT 'admin_key', CAST(r.id AS text), r.client_id, r.provider, r.provider,
            least(r.rotation_due_at, r.expires_at), '', false,
@@ -78,10 +87,14 @@ WITH item AS (
              ORDER BY holder, kek_id, version DESC) k
      WHERE k.client_id IS NOT NULL
     UNION ALL
-    -- A person who goes on without a token for programs is not told for ever.
+    -- A person who goes on without a token for programs is not told for ever. The machines of the embedded stack are
+    -- renewed with the platform's own secrets.
     SELECT CASE s.kind WHEN 'machine' THEN 'machine_token' ELSE 'person_token' END, CAST(s.id AS text),
            CAST(NULL AS uuid), '', s.name, max(t.expires_at), '', false,
-           ARRAY['operator', 'token', CAST(s.id AS text)]
+           CASE WHEN s.kind = 'machine' AND s.name IN ('local-worker', 'local-dispatcher', 'local-runner')
+                THEN ARRAY['rotate', 'internal']
+                WHEN s.kind = 'machine' THEN ARRAY['operator', 'token', CAST(s.id AS text), '--machine']
+                ELSE ARRAY['operator', 'token', CAST(s.id AS text)] END
       FROM byokeep.subject s
       JOIN byokeep.api_token t ON t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL
      WHERE s.state = 'active' AND (s.kind = 'machine' OR t.expires_at > t.created_at + interval '14 days')

@@ -42,7 +42,14 @@ WITH taken AS (
             ORDER BY n.urgent DESC, n.made_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
     RETURNING *
 )
-SELECT t.*, c.name AS client FROM taken t LEFT JOIN byokeep.client c ON c.id = t.client_id
+SELECT t.*, c.name AS client, coalesce(r.provider, p.platform, '') AS provider
+  FROM taken t
+  LEFT JOIN byokeep.client c ON c.id = t.client_id
+  LEFT JOIN byokeep.alert a ON t.source = 'alert' AND CAST(a.id AS text) = t.about
+  LEFT JOIN byokeep.credential_ref r
+    ON CAST(r.id AS text) = coalesce(CAST(a.object_id AS text), split_part(t.about, '/', 2))
+  LEFT JOIN byokeep.platform_account p
+    ON CAST(p.id AS text) = coalesce(CAST(a.object_id AS text), split_part(t.about, '/', 2))
  ORDER BY t.urgent DESC, t.at, t.about;
 
 -- name: notifications_sent
@@ -55,7 +62,7 @@ UPDATE byokeep.notification
 SELECT * FROM byokeep.reminders_over(CAST(:overdue AS text[]));
 
 -- name: notifications_list
-SELECT n.*, c.name AS client
+SELECT n.*, c.name AS client, '' AS provider
   FROM byokeep.notification n LEFT JOIN byokeep.client c ON c.id = n.client_id
  WHERE (CAST(:ids AS uuid[]) IS NULL OR n.client_id = ANY (CAST(:ids AS uuid[])))
    AND (CAST(:about AS text) IS NULL OR n.about = :about)

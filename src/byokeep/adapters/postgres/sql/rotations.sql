@@ -13,9 +13,19 @@ SELECT * FROM byokeep.procedure_run
 
 -- name: rotations_list
 SELECT * FROM byokeep.procedure_run
- WHERE procedure LIKE 'rotate\_key%' AND (CAST(:ids AS uuid[]) IS NULL OR client_id = ANY (CAST(:ids AS uuid[])))
+ WHERE (procedure LIKE 'rotate\_key%' OR procedure = 'end_unused_key')
+   AND (CAST(:ids AS uuid[]) IS NULL OR client_id = ANY (CAST(:ids AS uuid[])))
    AND (CAST(:ref_id AS uuid) IS NULL OR object_id = :ref_id)
  ORDER BY closed_at DESC NULLS FIRST, started_at DESC LIMIT :limit;
+
+-- name: rotation_history
+-- What is on record of a run: its steps, what was undone, where it stopped and how it ended.
+SELECT r.seq, r.at, r.event, r.outcome, r.actor_id AS by, f ->> 'stage' AS stage,
+       coalesce(f ->> 'reason', f ->> 'cause') AS cause
+  FROM byokeep.audit_record r
+ CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
+ WHERE r.chain = :client_id AND r.object_id = :id AND f ->> 'run' = :run
+ ORDER BY r.seq DESC LIMIT :limit;
 
 -- name: rotation_accounts
 -- Whose account each of two versions is, as the provider told: digests, or null where it tells none.

@@ -83,9 +83,10 @@ BEGIN
     IF session_user::text = 'byokeep_auditor' AND p_chain IS DISTINCT FROM v_platform THEN
         RAISE EXCEPTION 'this role may not write to a client''s chain' USING ERRCODE = 'BK003';
     END IF;
-    -- Of its own the worker ends two kinds of alert (reminders_over); a person who closed another one is web's to tell.
+    -- Of its own the worker ends alerts of what is due, of messages and of rotations (reminders_over); a person who closed
+    -- another one is web's to tell.
     IF p_event = 'alert.closed' AND session_user::text = 'byokeep_worker'
-        AND convert_from(p_payload, 'UTF8') !~ '"reason":"(rotation_overdue|notification_failing)"'
+        AND convert_from(p_payload, 'UTF8') !~ '"reason":"(rotation_overdue|notification_failing|key_leak_suspected|minted_key_refused|mint_gave_up|old_key_alive|old_key_not_proved|revocation_refused|soak_spike|unused_key_alive)"'
     THEN
         RAISE EXCEPTION 'this role may not write this audit event' USING ERRCODE = 'BK003';
     END IF;

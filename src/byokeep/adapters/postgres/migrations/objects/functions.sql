@@ -121,8 +121,8 @@ AS $$
 $$;
 COMMENT ON FUNCTION byokeep.notifications_forget() IS 'Deletes messages that were sent longer ago than they are kept.';
 
--- Closes what the rounds raised of a state that is over, and no other alert: nothing is overdue under that key any more,
--- or no message waits at that target that could not be delivered.
+-- Closes what the rounds and rotations raised of a state that is over, and no other alert: nothing is overdue under that
+-- key any more, no message waits at that target that could not be delivered, the rotation that it tells of has ended.
 CREATE OR REPLACE FUNCTION byokeep.reminders_over(p_overdue text[])
 RETURNS TABLE (id uuid, reason text, client_id uuid, object_id uuid)
 LANGUAGE sql VOLATILE SECURITY DEFINER
@@ -133,7 +133,19 @@ AS $$
            a.reason = 'rotation_overdue' AND a.dedup_key LIKE 'rotation\_overdue/%' AND a.dedup_key <> ALL (p_overdue)
            OR a.reason = 'notification_failing' AND NOT EXISTS (
                SELECT FROM byokeep.notification n
-                WHERE 'notification_failing/' || n.target = a.dedup_key AND n.sent_at IS NULL AND n.failure <> ''))
+                WHERE 'notification_failing/' || n.target = a.dedup_key AND n.sent_at IS NULL AND n.failure <> '')
+           OR a.dedup_key = a.reason || ':' || a.object_id AND a.reason IN (
+               'key_leak_suspected', 'minted_key_refused', 'mint_gave_up', 'old_key_alive', 'old_key_not_proved',
+               'revocation_refused', 'soak_spike', 'unused_key_alive')
+              AND EXISTS (SELECT FROM byokeep.procedure_run p
+                           WHERE p.object_id = a.object_id AND p.closed_at > a.last_seen_at
+                             AND (p.procedure LIKE 'rotate\_key%' OR p.procedure = 'end_unused_key'))
+              AND NOT EXISTS (SELECT FROM byokeep.procedure_run p
+                               WHERE p.object_id = a.object_id AND p.closed_at IS NULL
+                                 AND (p.procedure LIKE 'rotate\_key%' AND a.reason <> 'unused_key_alive'
+                                      OR p.procedure = 'end_unused_key' AND a.reason IN (
+                                          'old_key_alive', 'old_key_not_proved', 'revocation_refused',
+                                          'unused_key_alive'))))
     RETURNING a.id, a.reason, a.client_id, a.object_id
 $$;
 COMMENT ON FUNCTION byokeep.reminders_over(text[]) IS 'Closes alerts of what is overdue no more, or fails no more.';

@@ -73,10 +73,11 @@ DROP POLICY IF EXISTS tokens_only ON byokeep.credential_ref;
 CREATE POLICY tokens_only ON byokeep.credential_ref AS RESTRICTIVE FOR INSERT TO byokeep_worker
     WITH CHECK (kind = 'oauth_token_set');
 
--- The worker begins nothing but the onboarding of a key that it was asked to make at its provider.
+-- The worker begins nothing but the onboarding of a key that it was asked to make at its provider, and the end of a new
+-- key that a rotation took back.
 DROP POLICY IF EXISTS begun_by_worker ON byokeep.procedure_run;
 CREATE POLICY begun_by_worker ON byokeep.procedure_run AS RESTRICTIVE FOR INSERT TO byokeep_worker
-    WITH CHECK (procedure = 'onboard_key');
+    WITH CHECK (procedure IN ('onboard_key', 'end_unused_key'));
 
 -- The clock gives a profile another key; what else is done to one, people ask for.
 DROP POLICY IF EXISTS rekey_only ON byokeep.profile_work;

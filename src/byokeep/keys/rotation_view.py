@@ -1,0 +1,71 @@
+"""Rotations as people see them: which there are, how far each is, how it ended and what is on record of it.
+
+It may not change one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from byokeep.core.model import Actor
+from byokeep.core.policy import Verb
+from byokeep.kernel import procedures
+from byokeep.kernel.app import App
+from byokeep.kernel.command import command
+from byokeep.kernel.procedures import RunStatus
+from byokeep.keys.rotation import STAYS_ALIVE, UNUSED, KeyRotation, find
+from byokeep.tenancy.clients import MAX_ROWS, scope_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotationRecord:
+    """A record of a run."""
+
+    seq: int
+    at: datetime
+    event: str
+    stage: str | None
+    outcome: str
+    cause: str | None
+    by: UUID
+
+
+def old_name(run: KeyRotation) -> str:
+    """Return how people know the version that a run ends."""
+    since = str(run.facts.get("was_created_at", ""))[:10]
+    return f"version {run.from_version}" + (f" of {since}" if since else "")
+
+
+def ended(run: KeyRotation) -> str:
+    """Return how a run ended, empty while it goes on.
+
+    ``replaced``, ``aborted``, ``rolled_back``, ``old_key_dead`` (there was no way back), ``pre_empted``; of a key that
+    was taken back ``dead``, ``stays_alive``, ``brought_again``.
+    """
+    if run.state == "complete":
+        kept = {STAYS_ALIVE, "brought_again"}.intersection([run.facts.get("cause")])
+        return "replaced" if run.procedure != UNUSED else kept.pop() if kept else "dead"
+    undone = {"pinned_again": "rolled_back", "old_key_dead": "old_key_dead"}
+    how = undone.get(run.facts.get("undone_cutover", ""), "aborted")
+    return "" if run.closed_at is None else run.reason or how
+
+
+async def list_rotations(app: App, actor: Actor, ref_id: UUID | None = None) -> list[RunStatus]:
+    """Return the rotations of the actor's clients, or of one reference; those that are not over first.
+
+    Raises:
+        Denied: ``not_permitted``.
+    """
+    async with command(app, actor, Verb.KEY_LIST) as tx:
+        found = await tx.all(KeyRotation, "rotations_list", ids=scope_of(actor), ref_id=ref_id, limit=MAX_ROWS)
+        return [await procedures.status_of(tx, app, app.procedures[run.procedure], run) for run in found]
+
+
+async def show(app: App, actor: Actor, run_id: UUID) -> tuple[RunStatus, list[RotationRecord]]:
+    """Return how far a rotation is, and what is on record of it, newest first. Raises as :func:`find`."""
+    run = await find(app, actor, run_id, Verb.KEY_METADATA)
+    async with app.db.begin(client_id=run.client_id) as tx:
+        told = await tx.all(RotationRecord, "rotation_history", **run.at, run=str(run_id), limit=MAX_ROWS)
+        return await procedures.status_of(tx, app, app.procedures[run.procedure], run), told
