@@ -19,6 +19,7 @@ from byokeep.http.emergency import Emergency
 from byokeep.http.guard import NO_TELEMETRY, Door, FastRouter, Guard
 from byokeep.http.openapi import Document, publish, take
 from byokeep.http.request import Authenticator, install, ready
+from byokeep.incidents import broker_routes as incidents
 from byokeep.jobs import broker_routes as jobs
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import record_refused_call
@@ -62,7 +63,7 @@ def create_app(
         jobs.switches_router(kill_app, kill_auth, room, follow=auth), jobs.scheduled_router(app, auth, room),
         tenancy.transfers_router(app, auth), accounts.router(kill_app, kill_auth, room), audit.router(app, auth),
         tenancy.router(app, auth), tenancy.credentials(app, auth), tenancy.sessions(app, auth, passwords),
-        procedures.approvals_router(app, auth),
+        procedures.approvals_router(app, auth), incidents.router(app, auth),
     )  # fmt: skip
     take(api, routers)
 

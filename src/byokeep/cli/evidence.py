@@ -69,11 +69,15 @@ def verify(file: Path, *, keys: Path) -> None:
     Example: byokeep evidence verify evidence.json --keys public-keys.txt
 
     Args:
-        file: What `byokeep evidence export` wrote.
+        file: What `byokeep evidence export` wrote, or `byokeep incident report --file`.
         keys: Public keys as `byokeep audit keys` writes them.
     """
     try:
-        shown = facts(offline.verify_evidence(file, offline.read_keys(keys)))
+        held = offline.read_keys(keys)
+        if (report := offline.verify_exposure(file, held)) is not None:
+            show(report, title="Exposure report")
+            return
+        shown = facts(offline.verify_evidence(file, held))
     except Integrity as error:
         error.next_step = f"{error.next_step} {_CHANGED}".strip()
         raise

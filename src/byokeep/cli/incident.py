@@ -8,7 +8,7 @@ from uuid import UUID
 
 from cyclopts import App
 
-from byokeep.cli import alert, vault, way_back
+from byokeep.cli import alert, exposure, vault, way_back
 from byokeep.cli.api import Listing, call, requested, run, tell, tell_all, waiting
 from byokeep.cli.choices import OAuthPlatform
 from byokeep.cli.intake import read_secret
@@ -22,6 +22,7 @@ app: Final = App(name="incident")
 platform: Final = App(name="platform", help="Close, look at and bring back one platform of one client.")
 app.command(platform)
 app.command(vault.app)
+app.command(exposure.report)
 _ALERTS: Final = frozenset(
     {"account_reuse_suspected", "account_superseded", "platform_closed", "reenabling_failed", "tokens_maybe_superseded"}
 )

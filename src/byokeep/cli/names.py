@@ -116,6 +116,7 @@ def _read(text: str, kinds: Sequence[str]) -> UUID | GivenName:
 Client = Annotated[UUID, Parameter(converter=_one("client"), metavar="NAME|ID")]
 Clients = Annotated[list[UUID], Parameter(converter=_each("client"), metavar="NAME|ID")]
 Key = Annotated[UUID, Parameter(converter=_one("key"), metavar="NAME|ID")]
+Account = Annotated[UUID, Parameter(converter=_one("account"), metavar="NAME|ID")]
 Profile = Annotated[UUID, Parameter(converter=_one("profile"), metavar="NAME|ID")]
 RunningJob = Annotated[UUID, Parameter(converter=_one("job"), metavar="NAME|ID")]
 Subject = Annotated[UUID, Parameter(converter=_one("operator", "machine"), metavar="NAME|ID")]

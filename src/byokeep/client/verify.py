@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -23,7 +24,7 @@ from uuid import UUID
 from byokeep.core import checkpoint, merkle
 from byokeep.core.audit import Record, parse_lines, verify_chain, verify_log
 from byokeep.core.errors import Integrity, Rejected, Unavailable
-from byokeep.core.evidence import EvidenceReport
+from byokeep.core.evidence import EvidenceReport, read_exposure
 from byokeep.core.evidence import verify_evidence as check_evidence
 from byokeep.core.file_kind import HEAD, Kind, expect
 
@@ -207,6 +208,19 @@ def verify_proof(path: Path, keys: checkpoint.PublicKeys) -> checkpoint.ClientPr
 def verify_evidence(path: Path, keys: checkpoint.PublicKeys) -> EvidenceReport:
     """Check a bundle of evidence; look at ``complete`` and ``missing``. Raises Integrity, Rejected."""
     return check_evidence(_read(path, "evidence"), keys)
+
+
+def verify_exposure(path: Path, keys: checkpoint.PublicKeys) -> dict[str, str | bool | int] | None:
+    """Check a signed exposure report; None: the file is evidence of something else. Raises Integrity, Rejected."""
+    found = read_exposure(_read(path, "evidence"), keys.evidence)
+    if found is None:
+        return None
+    said, payload, key_id = found
+    return {
+        "kind": "exposure_report", "client": said["client"], "about": said["about"]["id"], "since": said["since"],
+        "until": said["until"], "complete": said["state"] == "complete", "gaps": len(said["gaps"]),
+        "reads": len(said["reads"]), "digest": sha256(payload).hexdigest(), "signed_by": key_id,
+    }  # fmt: skip
 
 
 def _published(path: Path, keys: checkpoint.PublicKeys) -> tuple[checkpoint.LogState, dict[UUID, dict[int, bytes]]]:

@@ -198,6 +198,7 @@ class EventName(StrEnum):
     CHECKPOINT_SIGNED = "checkpoint.signed", "epoch size count root"
     EVIDENCE_SIGNED = "evidence.signed", "sop version provider"
     EVIDENCE_READ = "evidence.read", "sop"
+    EXPOSURE_REPORTED = "exposure.reported", "digest since until count found verification provider incident"
     DUE_LISTED = "due.listed", "count digest"
     DUE_STARTED = "due.started", "kind due_at"
     NOTIFIED = "notification.sent", "target count"

@@ -168,6 +168,31 @@ def pae(payload: bytes, payload_type: str = PAYLOAD_TYPE) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
+EXPOSURE: Final = "https://byokeep.dev/evidence/exposure/v1"
+
+
+def exposure_statement(report: Mapping[str, Any]) -> bytes:
+    """Return the statement of an exposure report: its subject is the client's chain as it stood then."""
+    subject = [{"name": f"client:{report['client']}", "digest": {"sha256": report["chain"]["hash"]}}]
+    return canonical_json({"_type": STATEMENT, "subject": subject, "predicateType": EXPOSURE, "predicate": report})
+
+
+def read_exposure(bundle: bytes, keys: Mapping[str, bytes]) -> tuple[dict[str, Any], bytes, str] | None:
+    """Return a signed exposure report, its payload and the key id; None: it is evidence of something else.
+
+    Raises:
+        Integrity: As :func:`open_envelope`; ``bad_statement``.
+    """
+    payload, key_id = open_envelope(bundle, keys)
+    with refusing("bad_statement"):
+        found: Any = json.loads(payload)
+        if found["predicateType"] != EXPOSURE:
+            return None
+        if exposure_statement(found["predicate"]) != payload:
+            raise ValueError("not as it is written")
+        return found["predicate"], payload, key_id
+
+
 def envelope(payload: bytes, *, signature: bytes, key_id: str) -> bytes:
     """Return the DSSE envelope's bytes."""
     signatures = [{"keyid": key_id, "sig": b64encode(signature).decode()}]

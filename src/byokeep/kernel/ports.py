@@ -362,7 +362,8 @@ class StoreEntry:
 
     ``lets_in``: of an update of an entity, that it does anything but disable it. ``name_hash``: of an answer about the
     key that signs leases, the device's hash of ``HASHED_NAME``. The store chose the value, so nobody who asks can spoil
-    it: another hash than the device makes now was made with another key.
+    it: another hash than the device makes now was made with another key. ``version``: of an answer to the read of a
+    value, which version it was; 0 = the entry does not say.
     """
 
     device: str
@@ -378,6 +379,7 @@ class StoreEntry:
     remote: str = ""
     lets_in: bool = False
     name_hash: str = ""
+    version: int = 0
 
 
 class StoreAudit(Protocol):

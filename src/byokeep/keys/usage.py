@@ -166,9 +166,9 @@ async def key_usage(
                      chain=str(ref.client_id), count=limit)  # fmt: skip
         rows = await tx.all(dict, "usage_of_key", client_id=ref.client_id, **span, limit=limit)
         untold = await tx.all(dict, "usage_untold", ids=[ref.client_id], **span, limit=MOST_UNTOLD)
-        unseen = await _unseen(tx, start, end)
+        dark = await unseen(tx, start, end)
     gaps = [UsageGap(**{name: row[name] for name in ("since", "until", "why", "lease_id", "job_id")}) for row in untold]
-    gaps = sorted(gaps + unseen + _forgotten(app, start), key=lambda one: one.since, reverse=True)
+    gaps = sorted(gaps + dark + forgotten(app, start), key=lambda one: one.since, reverse=True)
     left = rows[0]["total"] - len(rows) if rows else 0
     return KeyUsage(
         ref=ref, uses=tuple(_use(row, ref.provider.value) for row in rows), gaps=tuple(gaps), left=left,
@@ -182,7 +182,7 @@ def _use(row: Row, provider: str) -> Use:
     return Use(**named, reads=None if logins is None else reads.get(provider, 0))
 
 
-async def _unseen(tx: Tx, start: datetime, end: datetime) -> list[UsageGap]:
+async def unseen(tx: Tx, start: datetime, end: datetime) -> list[UsageGap]:
     """Hours that are over and of which no checkpoint is left, joined where they follow each other."""
     gaps: list[UsageGap] = []
     for row in await tx.all(dict, "usage_unseen", since=start, until=end):
@@ -193,7 +193,8 @@ async def _unseen(tx: Tx, start: datetime, end: datetime) -> list[UsageGap]:
     return gaps
 
 
-def _forgotten(app: App, start: datetime) -> list[UsageGap]:
+def forgotten(app: App, start: datetime) -> list[UsageGap]:
+    """The part of a span of which single calls are kept no more."""
     kept = app.clock.now() - timedelta(days=KEPT_DAYS)
     return [UsageGap(since=start, until=kept, why="not_kept")] if start < kept else []
 
@@ -217,7 +218,7 @@ async def usage(
         untold = await tx.all(dict, "usage_untold", **asked, limit=MOST_UNTOLD + 1)
         if len(rows) > MOST_HOURS or len(untold) > MOST_UNTOLD:
             raise Rejected("too_many_hours", next_step="Name a client or a provider, or a shorter time.")
-        gaps = await _unseen(tx, start, end) + _forgotten(app, start)
+        gaps = await unseen(tx, start, end) + forgotten(app, start)
         compared = await _compared(tx, _whole_hour(app), ids, provider)
         await record(tx, actor, EventName.AUDIT_READ, client_id=client_id, chain=chain, count=len(rows))
     hours = {(row.client_id, row.provider, row.hour): row for row in rows}

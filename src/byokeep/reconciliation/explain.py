@@ -119,6 +119,7 @@ class Request:
     refused: bool
     login_hashes: Mapping[str, str]
     lets_in: bool = False
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +213,16 @@ def _joined(request_id: str, said: Sequence[StoreEntry]) -> Request:
         entity_id=best.entity_id or next((e.entity_id for e in said if e.entity_id), ""),
         lease_header=best.lease_header, refused=bool(responses) and all(e.status_error for e in responses),
         login_hashes={e.device: e.login_jwt_hash for e in said if e.login_jwt_hash}, lets_in=best.lets_in,
+        version=max(entry.version for entry in said),
     )  # fmt: skip
+
+
+def value_read(operation: str, path: str) -> tuple[UUID, str, str] | None:
+    """Return whose value a request reads: client, provider or ``profile``, and the place below it; None: no value."""
+    value = (VALUE.match(path) or _RECORD.match(path)) if operation == "read" else None
+    if value is None or value[1] != "data":
+        return None
+    return UUID(value[2]), *((value[3], value[4]) if value.re is VALUE else (_PROFILE, f"/{value[3]}"))
 
 
 def gaps(entries: Iterable[StoreEntry], devices: Sequence[str], *, first: datetime, last: datetime) -> list[LogFinding]:

@@ -69,6 +69,7 @@ ROUTES: Final = (
     ("GET", "/v1/jobs/{job_id}"),
     ("GET", "/v1/gate/schema"),
     ("POST", "/v1/evidence/{sop_id}"),
+    ("POST", "/v1/exposure"),
     ("POST", "/v1/audit/checkpoint"),
     ("POST", "/v1/audit/verify"),
     ("POST", "/v1/audit/reconcile"),
@@ -85,7 +86,7 @@ _SLOW_S: Final = {  # what waits for the store or its turn at a password, or rea
     "/v1/session": 10.0, "/v1/operators/{subject_id}/password": 10.0,
     "/v1/switches/close": 10.0, "/v1/platforms/close": 10.0, "/v1/switches/open-requests/{request_id}/approve": 10.0,
     "/v1/clients/{client_id}/enroll": 10.0, "/v1/audit/checkpoint": 30.0, "/v1/audit/verify": 30.0,
-    "/v1/audit/reconcile": 30.0, "/v1/audit/export": 30.0, "/v1/audit/proof/{client_id}": 30.0,
+    "/v1/audit/reconcile": 30.0, "/v1/audit/export": 30.0, "/v1/exposure": 50.0, "/v1/audit/proof/{client_id}": 30.0,
 }  # fmt: skip
 KILLS: Final = frozenset({"/v1/switches", "/v1/switches/close", "/v1/switches/preview"})
 _PASSED_ON: Final = ("content-type",)

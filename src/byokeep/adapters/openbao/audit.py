@@ -147,6 +147,7 @@ def _entry(device: str, line: bytes) -> StoreEntry:
         remote=_text(request.get("remote_address")),
         lets_in=operation == "update" and path.startswith(ENTITY_PATH) and data.get("disabled") is not True,
         name_hash=_text(said.get("name")) if path == NAMED_PATH and operation == "read" else "",
+        version=_version(said.get("metadata")) if path.startswith("kv/data/") else 0,
     )
 
 
@@ -156,6 +157,12 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
     return value
+
+
+def _version(metadata: object) -> int:
+    """Return the version that an answer names; a number stands in the log as it is."""
+    version = metadata.get("version") if isinstance(metadata, dict) else None
+    return version if type(version) is int and 0 < version < 2**31 else 0
 
 
 OTHER_NODE: Final = "other-node"

@@ -1,0 +1,51 @@
+-- What an exposure report reads of ours: leases from the audit chain, held against their rows, and what jobs did with them.
+
+-- name: exposure_leases
+-- Leases that could read a secret, as the chain has them, with what their holders told; row_there: so have the rows.
+SELECT r.seq, r.at, r.object_id AS lease_id, said.f ->> 'job' AS job_id, r.actor_id AS by, s.name, said.f ->> 'kind' AS kind,
+       said.secrets, l.id IS NOT NULL AS row_there,
+       (SELECT jsonb_agg(convert_from(t.payload, 'UTF8')::jsonb -> 'fields') FROM byokeep.audit_record t
+         WHERE t.chain = r.chain AND t.object_id = r.object_id AND t.event = 'lease.use_told') AS told
+  FROM byokeep.audit_record r
+ CROSS JOIN LATERAL (SELECT f, string_to_array(f ->> 'secrets', ',') AS secrets
+                       FROM (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) one) said
+  LEFT JOIN byokeep.lease l ON l.client_id = r.chain AND l.id = r.object_id
+  LEFT JOIN byokeep.subject s ON s.id = r.actor_id
+ WHERE r.chain = :client_id AND r.event = 'lease.issued' AND r.outcome = 'intended'
+   AND r.at >= :since AND r.at < :until AND said.f ->> 'kind' IN ('use', 'custody')
+   AND (CAST(:secret AS text) = '' OR CAST(:secret AS text) = ANY (said.secrets))
+ ORDER BY r.seq LIMIT :limit;
+
+-- name: exposure_openings
+-- Who opened a browser profile, as the chain has it.
+SELECT r.seq, r.at, said.f ->> 'lease' AS lease_id, said.f ->> 'job' AS job_id, r.actor_id AS by, s.name,
+       said.f ->> 'kind' AS kind, CAST(said.f ->> 'generation' AS bigint) AS generation
+  FROM byokeep.audit_record r
+ CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
+  LEFT JOIN byokeep.subject s ON s.id = r.actor_id
+ WHERE r.chain = :client_id AND r.event = 'profile.opened' AND r.outcome = 'ok' AND r.object_id = :profile_id
+   AND r.at >= :since AND r.at < :until
+ ORDER BY r.seq LIMIT :limit;
+
+-- name: exposure_unrecorded
+-- Rows of leases that no record explains.
+SELECT l.id AS lease_id, l.job_id, l.issued_at AS at FROM byokeep.lease l
+ WHERE l.client_id = :client_id AND l.issued_at >= :since AND l.issued_at < :until AND l.kind IN ('use', 'custody')
+   AND (CAST(:secret AS text) = '' OR CAST(:secret AS text) = ANY (l.secrets))
+   AND NOT EXISTS (SELECT FROM byokeep.audit_record r WHERE r.chain = l.client_id AND r.object_id = l.id
+                      AND r.event = 'lease.issued')
+ ORDER BY l.issued_at LIMIT :limit;
+
+-- name: exposure_calls
+SELECT u.at, u.what, u.provider, u.tool, u.outcome, u.args_digest, u.job_id, u.lease_id, u.runner_id AS by, s.name
+  FROM byokeep.usage u LEFT JOIN byokeep.subject s ON s.id = u.runner_id
+ WHERE u.client_id = :client_id AND u.at >= :since AND u.at < :until AND u.what IN ('permit', 'call')
+   AND CAST(:secret AS text) IN ('', u.provider)
+   AND (CAST(:jobs AS uuid[]) IS NULL OR u.job_id = ANY (CAST(:jobs AS uuid[])))
+ ORDER BY u.at, u.id LIMIT :limit;
+
+-- name: exposure_account
+SELECT a.* FROM byokeep.platform_account a WHERE a.id = :id;
+
+-- name: exposure_begin
+SELECT created_at FROM byokeep.installation;

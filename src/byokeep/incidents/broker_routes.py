@@ -1,0 +1,78 @@
+"""Routes of incidents that only the broker can answer: it reads the store's own log, and signs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from byokeep.core.errors import Rejected
+from byokeep.core.model import Actor
+from byokeep.http.openapi import Routes, refusals
+from byokeep.http.reply import Reply
+from byokeep.http.request import Authenticator, Id, Strict, instant
+from byokeep.incidents import exposure
+from byokeep.incidents.exposure import ExposureRequest, ProviderFigure
+from byokeep.kernel.app import BrokerApp
+
+_Time = Annotated[str, Field(max_length=40)]
+
+
+class FigureBody(Strict):
+    """What the provider's own page counted for a model, hour by hour from ``since`` on; null = not known."""
+
+    model: Annotated[str, Field(max_length=64)]
+    since: _Time
+    requests: Annotated[list[int | None], Field(max_length=3000)]
+
+
+class ExposureBody(Strict):
+    """What to report on: one key, account or profile, or else everything of a client; and in which span."""
+
+    client_id: Id | None = None
+    ref_id: Id | None = None
+    account_id: Id | None = None
+    profile_id: Id | None = None
+    since: _Time = ""
+    until: _Time = ""
+    any_span: bool = False
+    provider_usage: Annotated[list[FigureBody], Field(default_factory=list, max_length=100)]
+    incident_id: Id | None = None
+
+
+class ExposureReply(Reply):
+    """A report, its digest as it stands on the client's record under ``seq``, and its signed form."""
+
+    report: dict[str, Any]
+    digest: str
+    seq: int
+    envelope: str
+
+
+def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
+    """Return the routes."""
+    routes = Routes("incidents", auth, 403)
+
+    @routes.post("/exposure", response_model=ExposureReply, responses=refusals(404, 409))
+    async def report(actor: Actor, body: ExposureBody) -> dict[str, Any]:
+        """Report who could read a credential, who did and what was done with it; it is signed and on record."""
+        figures = tuple(
+            ProviderFigure(model=one.model, since=_time("provider_usage", one.since), requests=tuple(one.requests))
+            for one in body.provider_usage
+        )
+        asked = ExposureRequest(
+            client_id=body.client_id, ref_id=body.ref_id, account_id=body.account_id, profile_id=body.profile_id,
+            since=_time("since", body.since) if body.since else None,
+            until=_time("until", body.until) if body.until else None,
+            any_span=body.any_span, figures=figures, incident_id=body.incident_id,
+        )  # fmt: skip
+        made = await exposure.report(app, actor, asked)
+        return ExposureReply.fields(made, envelope=made.envelope.decode())
+
+    return routes
+
+
+def _time(name: str, text: str) -> datetime:
+    return instant(text, Rejected("bad_time", next_step="Use a time such as 2026-01-31T12:00:00Z.", field=name))

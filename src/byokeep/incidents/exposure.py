@@ -1,0 +1,375 @@
+"""Exposure report: who could read a credential in a span of time, who did, and what was done with it (runbook 7.1).
+
+Rules
+- Who could read it comes from the client's audit chain, who did from the store's own log, what was done from the usage
+  ledger. Each is held against what else is known; what differs, or cannot be read, is a gap and never zero.
+- A report with a gap is not complete, and says so. What a provider counted is known only if somebody brings it.
+- A span is 24 to 72 hours; another one has to be asked for in so many words. Since when is unknown = 72 hours, marked.
+- Nothing is cut: what does not fit is refused.
+- It is signed as evidence is; its digest is on the client's record before it is signed.
+
+It may not hold a value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.accounts.model import PlatformAccount
+from byokeep.audit.disclosure import PURPOSE
+from byokeep.audit.log import origin
+from byokeep.core import evidence
+from byokeep.core.audit import ChainHead
+from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.events import EventName
+from byokeep.core.model import Actor, ClientId
+from byokeep.core.plain_text import refuse_secret
+from byokeep.core.policy import Verb
+from byokeep.jobs.lease import told
+from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.command import command, find, permit, recorded
+from byokeep.kernel.ports import StoreEntry, Tx, node_of
+from byokeep.kernel.record import record, stamp
+from byokeep.keys import usage
+from byokeep.keys.refs import get_ref
+from byokeep.profiles.profiles import Profile
+from byokeep.reconciliation.explain import (
+    AFTER_OPENING,
+    BEFORE_OPENING,
+    TORN,
+    Request,
+    as_uuid,
+    merge,
+    value_read,
+)
+from byokeep.reconciliation.reconcile import ORDER, SETTLE
+
+LEAST: Final = timedelta(hours=24)
+MOST: Final = timedelta(hours=72)
+ROWS: Final = 20_000  # of each kind in one report
+_LEASE_LIFE: Final = timedelta(minutes=1)  # before the span: a lease of then may still have been read under in it
+_MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderFigure:
+    """What a provider's own page counted for one model, hour by hour from ``since`` on, as a person brings it."""
+
+    model: str
+    since: datetime
+    requests: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExposureRequest:
+    """What to report on: a key, an account, a profile, or else everything of a client.
+
+    Attributes:
+        since: Since when others may have had it; None = nobody knows.
+        any_span: Another span than 24 to 72 hours is meant.
+        figures: The provider's own, for each hour of the span.
+        incident_id: Which incident it is for.
+    """
+
+    client_id: UUID | None = None
+    ref_id: UUID | None = None
+    account_id: UUID | None = None
+    profile_id: UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    any_span: bool = False
+    figures: tuple[ProviderFigure, ...] = ()
+    incident_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedExposure:
+    """A report, what names it on record, and its signed form."""
+
+    report: dict[str, Any]
+    digest: str
+    seq: int
+    envelope: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Subject:
+    """``secret``: as leases name it, empty = every one; ``below``: the place below it in the store, None = any."""
+
+    client_id: ClientId
+    kind: str
+    object_id: UUID
+    secret: str = ""
+    below: str | None = None
+
+    def has(self, entry: StoreEntry) -> bool:
+        """Whether an entry is the read of one of its values; of a key also of what lies below the key."""
+        read = value_read(entry.operation, entry.path)
+        return read is not None and read[0] == self.client_id and self.secret in ("", read[1])
+
+
+@dataclass(slots=True)
+class _Span:
+    since: datetime
+    until: datetime
+    assumed: bool
+    gaps: list[dict[str, Any]] = field(default_factory=list)
+
+    def gap(self, section: str, why: str, **about: Any) -> None:
+        said = {"since": self.since, "until": self.until} | about
+        plain = {name: _out(value) for name, value in said.items() if value is not None}
+        self.gaps.append({"section": section, "why": why, **plain})
+
+
+async def report(app: BrokerApp, actor: Actor, asked: ExposureRequest) -> SignedExposure:
+    """Make, record and sign a report.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
+        Rejected: ``one_subject``; ``bad_span``; ``unusual_span`` without ``any_span``; ``bad_figures``;
+            ``too_many_rows``.
+        Unavailable: Database or signer.
+    """
+    about = await _subject(app, actor, asked)
+    client_id = about.client_id
+    async with recorded(app, actor, Verb.KEY_HISTORY, client_id=client_id, object_id=about.object_id):
+        span = _span(app.clock.now(), asked)
+        metrics = _provider_usage(asked.figures, span)
+        async with app.db.begin(client_id=client_id) as tx:
+            first = await tx.one(datetime, "exposure_begin")
+        requests = await _store_reads(app, about, span, first)
+        async with app.db.begin(client_id=client_id) as tx:
+            said = await _sections(tx, app, about, span, requests)
+            head = await tx.one(ChainHead, "audit_head", chain=client_id)
+    found: dict[str, Any] = {
+        "v": 1, "origin": origin(app), "client": str(client_id), "made_at": stamp(app.clock.now()),
+        "made_by": str(actor.id), "incident": _out(asked.incident_id),
+        "about": {"kind": about.kind, "id": str(about.object_id), "secret": about.secret},
+        "since": stamp(span.since), "until": stamp(span.until), "since_is": "assumed" if span.assumed else "named",
+        "chain": {"seq": head.seq, "hash": head.hash.hex()},
+        "state": "incomplete" if span.gaps else "complete", "gaps": span.gaps,
+        **said, "provider_usage": metrics,
+    }  # fmt: skip
+    payload = evidence.exposure_statement(found)
+    digest = sha256(payload).hexdigest()
+    async with app.db.begin(client_id=client_id) as tx:
+        receipt = await record(
+            tx, actor, EventName.EXPOSURE_REPORTED, client_id=client_id, object_id=about.object_id, digest=digest,
+            since=span.since, until=span.until, count=len(said["reads"]), found=len(span.gaps),
+            verification=found["state"], provider=about.secret or None,
+            incident=asked.incident_id,
+        )  # fmt: skip
+    signature, key_id = await app.signer.sign(PURPOSE, evidence.pae(payload))
+    signed = evidence.envelope(payload, signature=signature, key_id=key_id)
+    return SignedExposure(report=found, digest=digest, seq=receipt.seq, envelope=signed)
+
+
+async def _subject(app: BrokerApp, actor: Actor, asked: ExposureRequest) -> _Subject:
+    named = [one for one in (asked.ref_id, asked.account_id, asked.profile_id) if one is not None]
+    verb = Verb.KEY_HISTORY
+    if len(named) > 1 or (not named and asked.client_id is None):
+        async with recorded(app, actor, verb, client_id=asked.client_id):
+            raise Rejected("one_subject", next_step="Name a key, an account or a profile; or else a client.")
+    if asked.ref_id is not None:
+        ref = await get_ref(app, actor, asked.ref_id, verb)
+        if ref.purpose == "default":
+            return _Subject(client_id=ref.client_id, kind="key", object_id=ref.id, secret=ref.provider.value, below="")
+        raise Rejected("one_subject", next_step="Name the account of these tokens, or the client.")
+    if asked.account_id is not None:
+        one = await find(app, actor, verb, PlatformAccount, "exposure_account", asked.account_id)
+        place = {"secret": one.platform.value, "below": f"/accounts/{one.id}/"}
+        return _Subject(client_id=one.client_id, kind="account", object_id=one.id, **place)
+    if asked.profile_id is not None:
+        async with command(app, actor, verb, object_id=asked.profile_id) as tx:
+            profile = await tx.one(Profile, "profile_get", client_id=None, id=asked.profile_id)
+        await permit(app, actor, verb, client_id=profile.client_id)
+        place = {"secret": "profile", "below": f"/{profile.id}"}
+        return _Subject(client_id=profile.client_id, kind="profile", object_id=profile.id, **place)
+    client_id = ClientId(asked.client_id or app.installation_id)
+    await permit(app, actor, verb, client_id=client_id)
+    return _Subject(client_id=client_id, kind="client", object_id=client_id)
+
+
+def _span(now: datetime, asked: ExposureRequest) -> _Span:
+    until = min(asked.until or now, now)
+    since = until - MOST if asked.since is None else asked.since
+    if not timedelta() < until - since <= usage.LONGEST:
+        step = f"Name a time that lies before its end, {usage.LONGEST.days} days at most."
+        raise Rejected("bad_span", next_step=step)
+    if not asked.any_span and not LEAST <= until - since <= MOST:
+        step = "A report covers 24 to 72 hours. If another span is meant, say so: `--any-span`."
+        raise Rejected("unusual_span", next_step=step)
+    return _Span(since, until, assumed=asked.since is None)
+
+
+async def _store_reads(app: BrokerApp, about: _Subject, span: _Span, first: datetime) -> list[Request]:
+    """Read what the store's own log says of reads; what it does not hold or cannot tell is a gap."""
+    found: list[StoreEntry] = []
+    whole: dict[str, list[datetime]] = {}
+    nodes: set[str] = set()
+    try:
+        devices = await app.store_audit.devices()
+    except Unavailable:
+        devices = []
+    for device in devices:
+        nodes.add(node_of(device.name))
+        torn = False
+        try:
+            async for entry in app.store_audit.entries(device.name, since=span.since):
+                if entry.at > span.until + ORDER:
+                    break
+                torn |= entry.kind == TORN
+                if entry.kind != TORN and span.since <= entry.at < span.until and about.has(entry):
+                    found.append(entry)
+                    _fits(found, most=8 * ROWS)
+        except Unavailable:
+            continue
+        if not torn:
+            whole.setdefault(node_of(device.name), []).append(device.recording_since or span.since)
+    for node in sorted(nodes - whole.keys()) if nodes else [""]:
+        span.gap("reads", "store_log_unread", device=node or None)
+    for node, begins in whole.items():
+        if min(begins) > max(first, span.since) + SETTLE:
+            span.gap("reads", "store_log_begins_late", until=min(begins), device=node or None)
+    requests, differ = merge(found)
+    for one in differ:
+        span.gap("reads", one.reason, since=one.at, until=one.at, store_request=one.request_id)
+    return [request for request in requests if not request.refused]
+
+
+async def _sections(
+    tx: Tx, app: BrokerApp, about: _Subject, span: _Span, requests: Sequence[Request]
+) -> dict[str, Any]:
+    asked = {"client_id": about.client_id, "since": span.since, "until": span.until, "limit": ROWS + 1}
+    leases = await tx.all(dict, "exposure_leases", **asked | {"since": span.since - _LEASE_LIFE}, secret=about.secret)
+    inside = [one for one in leases if one["at"] >= span.since]
+    openings = []
+    if about.kind == "profile":
+        early = {"since": span.since - AFTER_OPENING, "until": span.until + BEFORE_OPENING}
+        openings = await tx.all(dict, "exposure_openings", **asked | early, profile_id=about.object_id)
+    for one in await tx.all(dict, "exposure_unrecorded", **asked, secret=about.secret):
+        span.gap("reads", "lease_unrecorded", since=one["at"], until=one["at"], lease=one["lease_id"])
+    for row in inside:
+        if not row["row_there"]:
+            span.gap("reads", "lease_row_missing", since=row["at"], until=row["at"], lease=row["lease_id"])
+    by_id = {str(one["lease_id"]): one for one in leases}
+    reads = [_read(one, by_id, openings) for one in requests if _listed(about, one)]
+    for read in reads:
+        if why := "read_unexplained" if read["by"] is None else "" if read["version"] else "version_unknown":
+            span.gap("reads", why, since=read["at"], until=read["at"], store_request=read["store_request"])
+    shown = [one for one in openings if span.since <= one["at"] < span.until] if about.kind == "profile" else inside
+    _compare(about, span, inside, requests)
+    calls = await _calls(tx, app, about, span, shown)
+    for each in (leases, openings, reads, calls):
+        _fits(each, most=ROWS)
+    return {
+        "leases": [_row(one, "seq at lease_id job_id by name kind") for one in shown], "reads": reads, "calls": calls,
+        "totals": {
+            "leases_on_chain": len(shown), "reads_at_store": len(reads), "calls": len(calls),
+            "readers": len({read["by"] for read in reads} - {None}),
+        },
+    }  # fmt: skip
+
+
+def _listed(about: _Subject, request: Request) -> bool:
+    read = value_read(request.operation, request.path)
+    if read is None or about.below is None:
+        return read is not None
+    return read[2].startswith(about.below) if about.below else not read[2]
+
+
+def _read(request: Request, leases: Mapping[str, Mapping[str, Any]], openings: Sequence[Mapping[str, Any]]) -> Any:
+    """Return one read: who, for which job, when and which version; nobody, if nothing of ours explains it."""
+    read = value_read(request.operation, request.path)
+    lease = leases.get(str(as_uuid(request.lease_header) or ""))
+    holder = lease if lease is not None and read is not None and read[1] in lease["secrets"] else None
+    if holder is None and not request.lease_header:
+        near = [one for one in openings if -BEFORE_OPENING <= request.at - one["at"] <= AFTER_OPENING]
+        holder = near[-1] if near else None
+    who = {name: None if holder is None else _out(holder[name]) for name in ("by", "name", "job_id", "lease_id")}
+    version = request.version or (holder or {}).get("generation") or 0
+    return {"at": stamp(request.at), **who, "secret": read[1] if read else "", "version": version,
+            "store_request": request.id}  # fmt: skip
+
+
+def _compare(about: _Subject, span: _Span, leases: Iterable[Mapping[str, Any]], requests: Iterable[Request]) -> None:
+    """Hold what each holder told of its reads against the store's log; what differs is a gap."""
+    seen = Counter(
+        (request.lease_header, read[1]) for request in requests if (read := value_read(request.operation, request.path))
+    )
+    for lease in leases:
+        logins, reads = told(lease)
+        if lease["kind"] != "use" or logins is None or about.kind in ("account", "profile"):
+            continue
+        for secret in lease["secrets"] if about.secret == "" else [about.secret]:
+            if reads.get(secret, 0) != seen[str(lease["lease_id"]), secret]:
+                span.gap("reads", "reads_differ", since=lease["at"], until=lease["at"], lease=lease["lease_id"])
+
+
+async def _calls(
+    tx: Tx, app: BrokerApp, about: _Subject, span: _Span, shown: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return permits and calls that runners told of; where nobody told, that is a gap."""
+    asked = {"since": span.since, "until": span.until, "limit": ROWS + 1}
+    jobs = [UUID(one["job_id"]) for one in shown if one["job_id"]] if about.kind == "profile" else None
+    secret = "" if about.kind == "profile" else about.secret
+    rows = await tx.all(dict, "exposure_calls", client_id=about.client_id, secret=secret, jobs=jobs, **asked)
+    for one in await tx.all(dict, "usage_untold", ids=[about.client_id], provider=about.secret, **asked):
+        if jobs is None or one["job_id"] in jobs:
+            span.gap("calls", one["why"], since=one["since"], until=one["until"], lease=one["lease_id"])
+    unknown = await usage.unseen(tx, span.since, span.until) + usage.forgotten(app, span.since)
+    for gap in unknown:
+        span.gap("calls", gap.why, since=gap.since, until=gap.until)
+    return [_row(one, "at what provider tool outcome args_digest job_id lease_id by name") for one in rows]
+
+
+def _provider_usage(figures: Sequence[ProviderFigure], span: _Span) -> dict[str, Any]:
+    """Return the provider's own figures; each hour of the span that lacks one is a gap."""
+    if not figures:
+        span.gap("provider_usage", "no_source")
+        return {"source": "none", "series": []}
+    series: dict[str, dict[datetime, int]] = {}
+    for one in figures:
+        refuse_secret("model", one.model)
+        known = {one.since + timedelta(hours=n): many for n, many in enumerate(one.requests) if many is not None}
+        whole = one.since == _hour(one.since) and all(0 <= many < 2**53 for many in known.values())
+        within = all(_hour(span.since) <= hour < span.until for hour in known)
+        if not _MODEL.match(one.model) or not whole or not within or one.model in series:
+            step = "Each model once: letters, digits and _.:/-, with the requests of whole hours of the span."
+            raise Rejected("bad_figures", next_step=step)
+        series[one.model] = known
+    hour = _hour(span.since)
+    while hour < span.until:
+        if any(hour not in known for known in series.values()):
+            span.gap("provider_usage", "hour_missing", since=hour, until=hour + timedelta(hours=1))
+        hour += timedelta(hours=1)
+    rows = [(model, hour, many) for model, known in sorted(series.items()) for hour, many in sorted(known.items())]
+    return {"source": "by_hand", "series": [
+        {"model": model, "hour": stamp(hour), "requests": many} for model, hour, many in rows]}  # fmt: skip
+
+
+def _hour(at: datetime) -> datetime:
+    return at.replace(minute=0, second=0, microsecond=0)
+
+
+def _fits(rows: Sequence[Any], *, most: int) -> Sequence[Any]:
+    if len(rows) > most:
+        raise Rejected("too_many_rows", next_step="Name one credential, or a shorter span with --any-span.", most=most)
+    return rows
+
+
+def _row(row: Mapping[str, Any], names: str) -> dict[str, Any]:
+    return {name: _out(row[name]) for name in names.split()}
+
+
+def _out(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return stamp(value)
+    return str(value) if isinstance(value, UUID) else value
