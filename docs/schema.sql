@@ -283,6 +283,39 @@ CREATE TABLE byokeep.due_start (
 );
 CREATE INDEX due_start_tried_ix ON byokeep.due_start USING btree (provider, tried_at);
 
+-- What happened and is to be answered (runbook sections 6.3 and 7): one open row for a kind and a thing. The run of its
+     playbook has its id, if it has begun.
+CREATE TABLE byokeep.incident (
+    id uuid NOT NULL,
+    client_id uuid,
+    kind text NOT NULL,
+    severity text NOT NULL,
+    object_kind text NOT NULL DEFAULT ''::text,
+    object_id uuid,
+    platform text NOT NULL DEFAULT ''::text,
+    source text NOT NULL,
+    dedup_key text NOT NULL,
+    noticed_at timestamp with time zone NOT NULL,
+    began_at timestamp with time zone NOT NULL,
+    began_assumed boolean NOT NULL,
+    opened_by uuid NOT NULL,
+    opened_at timestamp with time zone NOT NULL DEFAULT now(),
+    ticket text NOT NULL DEFAULT ''::text,
+    ticket_at timestamp with time zone,
+    postmortem text NOT NULL DEFAULT ''::text,
+    postmortem_sha256 text NOT NULL DEFAULT ''::text,
+    closed_at timestamp with time zone,
+    closed_by uuid,
+    CONSTRAINT incident_client_id_fk FOREIGN KEY (client_id) REFERENCES byokeep.client(id),
+    CONSTRAINT incident_closed_ck CHECK (((closed_at IS NULL) = (closed_by IS NULL))),
+    CONSTRAINT incident_pk PRIMARY KEY (id),
+    CONSTRAINT incident_severity_ck CHECK ((severity = ANY (ARRAY['P0'::text, 'P1'::text, 'P2'::text, 'P3'::text]))),
+    CONSTRAINT incident_since_ck CHECK ((began_at <= noticed_at)),
+    CONSTRAINT incident_words_ck CHECK (((kind ~ '^[a-z][a-z0-9_]{0,39}$'::text) AND (source ~ '^[a-z][a-z0-9_]{0,39}$'::text) AND (platform ~ '^[a-z0-9_]{0,39}$'::text) AND (object_kind = ANY (ARRAY[''::text, 'key'::text, 'account'::text, 'profile'::text, 'vault'::text])) AND (dedup_key ~ '^[a-z0-9_/-]{3,128}$'::text) AND (postmortem_sha256 ~ '^([0-9a-f]{64})?$'::text) AND (length(ticket) <= 300) AND (length(postmortem) <= 300)))
+);
+CREATE INDEX incident_client_ix ON byokeep.incident USING btree (client_id, opened_at);
+CREATE UNIQUE INDEX incident_open_uq ON byokeep.incident USING btree (dedup_key) WHERE (closed_at IS NULL);
+
 CREATE TABLE byokeep.installation (
     id uuid NOT NULL,
     environment text NOT NULL,

@@ -43,6 +43,7 @@ NOT_A_VALUE = {
     "scheduled_effect.idempotency_key": "made by the caller, one use",
     "platform_app.secret_version": "which version the store has; a number",
     "alert.dedup_key": "made from ids",
+    "incident.dedup_key": "made from ids, by constraint",
     "profile_generation.blob_key": "where the sealed blob lies: ids and a number",
     "profile_generation.blob_size": "bytes of the sealed blob; a number",
     "profile_generation.blob_sha256": "digest of a ciphertext",

@@ -30,7 +30,7 @@ WALLED = {
     "profile_generation": "client_id", "profile_opening": "client_id", "profile_work": "client_id",
     "profile_incident": "client_id", "profile_incident_item": "client_id", "kek_version": "client_id",
     "kek_rotation": "client_id", "vault_key_transition": "client_id", "procedure_run": "client_id",
-    "notification": "client_id", "due_start": "client_id",
+    "notification": "client_id", "due_start": "client_id", "incident": "client_id",
     "tool_call": "client_id", "lease_calls": "client_id",
 }  # fmt: skip
 # Tables with a client_id and no wall: see objects/walls.sql.

@@ -121,6 +121,10 @@ def client_sql(client: UUID) -> str:
     VALUES ('{incident}', '{client}', '{profile}', 'tiktok');
     INSERT INTO byokeep.alert (id, client_id, reason, severity, dedup_key)
     VALUES ('{uuid4()}', '{client}', 'test', 'info', '{client}');
+    INSERT INTO byokeep.incident
+        (id, client_id, kind, severity, source, dedup_key, noticed_at, began_at, began_assumed, opened_by)
+    VALUES ('{incident}', '{client}', 'artifact_exposure', 'P1', 'person', 'artifact_exposure/x', now(), now(), false,
+        '{OPERATOR}');
     INSERT INTO byokeep.due_start (kind, item, client_id, provider, due_at, tried_at, tries)
     VALUES ('profile', '{profile}', '{client}', '', now(), now(), 1);
     INSERT INTO byokeep.notification

@@ -18,6 +18,11 @@ DueKind = Literal[
     "key", "unused_key", "admin_key", "webhook_secret", "oauth", "profile", "kek", "machine_token", "person_token",
     "app_secret", "platform_secret",
 ]  # fmt: skip
+IncidentKind = Literal[
+    "suspected_leak", "usage_anomaly", "lockout", "token_revoked", "token_compromised", "artifact_exposure",
+    "runner_compromise", "break_glass", "drill", "other",
+]  # fmt: skip
+Severity = Literal["P0", "P1", "P2", "P3"]
 Risk = Literal["standard", "high"]
 PersonRole = Literal["admin", "operator", "approver", "auditor"]
 MachineRole = Literal["dispatcher", "runner", "custodian"]

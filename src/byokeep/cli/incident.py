@@ -1,20 +1,23 @@
-"""``byokeep incident``: a platform was lost (runbook 7.2), or the vault of browser profiles may be open (7.3)."""
+"""``byokeep incident``: what happened and how it is answered (runbook sections 6.3 and 7), from beginning to end."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, Literal
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from byokeep.cli import alert, exposure, vault, way_back
 from byokeep.cli.api import Listing, call, requested, run, tell, tell_all, waiting
-from byokeep.cli.choices import OAuthPlatform
+from byokeep.cli.choices import IncidentKind, OAuthPlatform, Severity
 from byokeep.cli.intake import read_secret
-from byokeep.cli.names import Client, said_of
+from byokeep.cli.names import Account, Client, Incident, Key, Profile, said_of
 from byokeep.cli.servers import load
-from byokeep.cli.terminal import again, session, show
+from byokeep.cli.terminal import again, clean, session, show
+from byokeep.cli.times import moment
 from byokeep.core.errors import Rejected
 
 Cause = Literal["compromised", "identity_mismatch", "lockout", "missing_scope", "revoked"]
@@ -26,7 +29,142 @@ app.command(exposure.report)
 _ALERTS: Final = frozenset(
     {"account_reuse_suspected", "account_superseded", "platform_closed", "reenabling_failed", "tokens_maybe_superseded"}
 )
+_INCIDENTS: Final = ("id", "severity", "kind", "client_id", "state", "opened_at")
+_RECORDS: Final = ("at", "event", "outcome", "actor", "seq")
+_MOST_BYTES: Final = 32 * 1024 * 1024  # of a postmortem
 _COLUMNS: Final = ("platform", "stage", "cause", "changed_at", "canary")
+
+
+@app.command(name="open")
+def open_(
+    kind: IncidentKind, *, client: Client | None = None, key: Key | None = None, account: Account | None = None,
+    profile: Profile | None = None, severity: Severity | None = None, noticed: str | None = None,
+    since: str | None = None,
+) -> None:  # fmt: skip
+    """Open an incident. One person is enough; nothing is stopped by it: the first step of its playbook does that.
+
+    Example: byokeep incident open suspected_leak --key ACME/openai --since 36h
+
+    Example: byokeep incident open token_compromised --account ACME/x/acme --severity P0
+
+    Args:
+        kind: What happened. For the vault of browser profiles: `byokeep incident vault open`.
+        client: Whose; not needed where a key, an account or a profile is named.
+        key: The key that it is about.
+        account: The account that it is about.
+        profile: The browser profile that it is about.
+        severity: P0 is worst; default: P1 for leaks and exposures, P2 for the rest, P3 for drills.
+        noticed: When it was noticed: 30m, 24h, or a time such as 2026-01-31T12:00:00Z; default: now.
+        since: Since when it may have been so; when left out, 72 hours are assumed, and marked.
+    """
+    named = [(what, one) for what, one in (("key", key), ("account", account), ("profile", profile)) if one]
+    if len(named) > 1:
+        raise Rejected("object_missing", next_step="Name one of --key, --account and --profile.")
+    body = {"kind": kind, "severity": severity, "noticed_at": moment(noticed), "began_at": moment(since)}
+    if named:
+        body |= {"object_kind": named[0][0], "object": str(named[0][1])}
+    body["client_id"] = None if client is None else str(client)
+    _told(run(call("POST", "/v1/incidents", body={name: one for name, one in body.items() if one is not None})))
+
+
+@app.command(name="list")
+def list_(*, client: Client | None = None, all_: Annotated[bool, Parameter(name="--all", negative=())] = False) -> None:
+    """List the open incidents, the worst at the top.
+
+    Example: byokeep incident list --client ACME
+
+    Args:
+        client: Of this client.
+        all_: Closed ones as well.
+    """
+    params = {"client_id": client, "state": "all" if all_ else "open"}
+    found = run(call("GET", "/v1/incidents", params=params))["incidents"]
+    step = f"Next: {again('incident show ' + found[0]['id'])}" if found else "There is none."
+    tell(found, title="Incidents", columns=_INCIDENTS, note=step)
+
+
+@app.command(name="show")
+def show_(incident: Incident) -> None:
+    """Show an incident: what it is about, how far its playbook is, and what is next.
+
+    Example: byokeep incident show $INCIDENT
+    """
+    _told(run(call("GET", f"/v1/incidents/{incident}")))
+
+
+@app.command
+def timeline(incident: Incident, *, after: str | None = None, limit: int = 100) -> None:
+    """List everything on record that names an incident, oldest first. Looking is itself recorded.
+
+    Example: byokeep incident timeline $INCIDENT
+
+    Args:
+        after: Later than this: a time such as 2026-01-31T12:00:00Z, or so long ago: 30m, 24h, 7d.
+        limit: Records at most, up to 500.
+    """
+    params = {"after": moment(after), "limit": limit}
+    found = run(call("GET", f"/v1/incidents/{incident}/timeline", params=params))
+    if session().as_json:
+        show(found)
+        return
+    rows = [one | {"event": _what(one)} for one in found["records"]]
+    more = f"There may be more: {again(f'incident timeline {incident} --after ' + rows[-1]['at'])}" if len(
+        rows) >= limit else f"Next: {again(f'incident show {incident}')}"  # fmt: skip
+    tell(rows, title="Timeline", columns=_RECORDS, note=more)
+
+
+def _what(one: dict[str, Any]) -> str:
+    """An event, and the step that it tells of."""
+    said = one["said"]
+    more = [str(said[name]) for name in ("stage", "cause", "reason") if said.get(name)]
+    return " ".join([clean(one["event"]), *more])
+
+
+@app.command
+def postmortem(incident: Incident, *, file: Path | None = None, link: str | None = None) -> None:
+    """Say where the postmortem stands: its digest, an address, or both. P0 and P1 are closed with one alone.
+
+    The document stays with you: of a file its SHA-256 is kept, and nothing else.
+
+    Example: byokeep incident postmortem $INCIDENT --file postmortem.md --link https://wiki.example.com/pm/12
+
+    Args:
+        file: The document.
+        link: Where people read it.
+    """
+    digest = "" if file is None else _digest(file)
+    body = {"reference": link or "", "sha256": digest}
+    _told(run(call("POST", f"/v1/incidents/{incident}/postmortem", body=body)))
+
+
+def _digest(file: Path) -> str:
+    try:
+        if not 0 < file.stat().st_size <= _MOST_BYTES:
+            raise OSError
+        return sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        raise Rejected("file_unreadable", next_step="Give a readable file of 1 byte to 32 MB.") from None
+
+
+@app.command(name="close")
+def close_incident(incident: Incident) -> None:
+    """Close an incident that is dealt with: its playbook complete, and at P0 and P1 its postmortem written.
+
+    Example: byokeep incident close $INCIDENT
+    """
+    _told(run(call("POST", f"/v1/incidents/{incident}/close")))
+
+
+def _told(found: dict[str, Any]) -> None:
+    note = f"Next: {found['next_step']}"
+    if not session().as_json:
+        steps = [f"{one['step']} (record {one['seq']}, {clean(one['at'])})" for one in found.pop("steps")]
+        since = f"{clean(found.pop('began_at'))}{' (assumed: nobody knows)' if found.pop('began_assumed') else ''}"
+        about = " ".join(filter(None, (found.pop("object_kind"), found["object_id"], found.pop("platform"))))
+        found |= {"since": since, "object_id": about or None, "done": ", ".join(steps) or "nothing yet"}
+        found["missing"] = ", ".join(found["missing"]) or None
+        found = {name: one for name, one in found.items() if one not in (None, "") and name != "next_step"}
+    tell(found, title="Incident", note=note)
 
 
 @app.command

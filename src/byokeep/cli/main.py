@@ -62,7 +62,7 @@ for _group, _commands in (
         "job": ("job", "Run commands inside a job; look at jobs."),
         "kill": ("kill", "Stop leases, reads and effects at once; show and lift the stop."),
         "procedure": ("procedure", "Runs of procedures: how far each is, and how it goes on."),
-        "incident": ("incident", "A platform was lost, or the vault of profiles may be open: the way back."),
+        "incident": ("incident", "What happened: open it, lead it through its playbook, close it."),
     }),
     (_PROOF, {
         "audit": ("audit", "Read, verify, reconcile and export the audit."),

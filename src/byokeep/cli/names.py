@@ -32,6 +32,7 @@ _FIND_S: Final = 5.0  # seconds: a `web` that hangs may not hold up who wants to
 _AS_SHOWN: Final = {
     "account": "`byokeep account list` shows it, or CLIENT/PLATFORM/ACCOUNT",
     "client": "`byokeep client list` shows it",
+    "incident": "`byokeep incident list` shows it, or CLIENT/KIND",
     "job": "`byokeep job list` shows it, or how it begins", "key": "`byokeep key list` shows it, or CLIENT/PROVIDER",
     "profile": "`byokeep profile list` shows it, or CLIENT/PLATFORM/ACCOUNT",
 }  # fmt: skip
@@ -115,6 +116,7 @@ def _read(text: str, kinds: Sequence[str]) -> UUID | GivenName:
 
 Client = Annotated[UUID, Parameter(converter=_one("client"), metavar="NAME|ID")]
 Clients = Annotated[list[UUID], Parameter(converter=_each("client"), metavar="NAME|ID")]
+Incident = Annotated[UUID, Parameter(converter=_one("incident"), metavar="NAME|ID")]
 Key = Annotated[UUID, Parameter(converter=_one("key"), metavar="NAME|ID")]
 Account = Annotated[UUID, Parameter(converter=_one("account"), metavar="NAME|ID")]
 Profile = Annotated[UUID, Parameter(converter=_one("profile"), metavar="NAME|ID")]

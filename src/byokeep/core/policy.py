@@ -93,6 +93,11 @@ class Verb(StrEnum):
     VAULT_READ = "vault_incident.read", _A, _O, _P, _U
     VAULT_STEP = "vault_incident.step", _O
     VAULT_CLOSE = "vault_incident.close", _P
+    INCIDENT_OPEN = "incident.open", _A, _O, _P
+    INCIDENT_READ = "incident.read", _A, _O, _P, _U
+    INCIDENT_STEP = "incident.step", _O
+    INCIDENT_CLOSE = "incident.close", _O, _P
+    INCIDENT_LOWER = "incident.lower", _P
     AUDIT_READ = "audit.read", _U
     AUDIT_RUN = "audit.run", _U, _S
     AUDIT_HASH = "audit.hash", _U

@@ -31,6 +31,7 @@ from uuid import UUID
 from byokeep.core import profile as life
 from byokeep.core.errors import Conflict, Denied, NotFound, Rejected
 from byokeep.core.events import EventName, Outcome
+from byokeep.core.incident import OF_VAULT, IncidentSource
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Run, Step
@@ -47,6 +48,7 @@ from byokeep.core.vault_incident import (
     look_at,
     window,
 )
+from byokeep.kernel import incidents
 from byokeep.kernel.app import App
 from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.ports import Tx
@@ -59,7 +61,7 @@ from byokeep.tenancy.clients import MAX_ROWS, scope_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Incident(Run):
+class VaultIncident(Run):
     """An incident and its run, under one id. ``client_id`` None: everybody."""
 
     cause: IncidentCause
@@ -133,10 +135,10 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IncidentState:
+class VaultIncidentState:
     """An incident with everything that belongs to it. ``missing``: steps without a record."""
 
-    incident: Incident
+    incident: VaultIncident
     items: tuple[Item, ...]
     evidence: tuple[StepRecord, ...]
     missing: tuple[str, ...]
@@ -144,7 +146,7 @@ class IncidentState:
 
 async def open_incident(
     app: App, actor: Actor, *, client_id: ClientId | None, everybody: bool, cause: str, since: datetime | None
-) -> IncidentState:
+) -> VaultIncidentState:
     """Open an incident for a client or for everybody; all profiles of the scope are due from now on.
 
     Args:
@@ -171,13 +173,17 @@ async def open_incident(
             if client_id is not None and await tx.maybe(ClientId, "switch_client_known", client_id=client_id) is None:
                 raise NotFound("not_found")
             await tx.all(None, "vault_lock")
-            other = await tx.all(Incident, "vault_open_ones", client_id=client_id)
+            other = await tx.all(VaultIncident, "vault_open_ones", client_id=client_id)
             if other:
                 raise Conflict("incident_open", next_step=f"Go on with that one: {look_at(other[0].id)}.",
                                incident=other[0].id)  # fmt: skip
             made_id = app.ids.uuid()
             await start(tx, app, actor, PROCEDURE, client_id=client_id, object_id=made_id, run_id=made_id)
-            made = await tx.one(Incident, "vault_open", id=made_id, client_id=client_id, cause=cause, since=begin)
+            made = await tx.one(VaultIncident, "vault_open", id=made_id, client_id=client_id, cause=cause, since=begin)
+            await incidents.opened(
+                tx, app, actor, OF_VAULT[IncidentCause(cause)], client_id=client_id, source=IncidentSource.PERSON,
+                object_kind="vault", began_at=since, incident_id=made_id,
+            )  # fmt: skip
             covered = await tx.all(ClientId, "vault_cover", incident_id=made.id, client_id=client_id)
             if not covered:  # with nothing to check, every step would pass
                 raise Rejected("nothing_sealed", next_step="No profile of this scope was ever sealed; `byokeep kill`.")
@@ -196,14 +202,14 @@ async def open_incident(
             return await _state(tx, app, made)
 
 
-async def look(app: App, actor: Actor, incident_id: UUID, verb: Verb = Verb.VAULT_READ) -> IncidentState:
+async def look(app: App, actor: Actor, incident_id: UUID, verb: Verb = Verb.VAULT_READ) -> VaultIncidentState:
     """Return an incident with its items and its evidence.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``.
     """
     async with command(app, actor, verb, object_id=incident_id) as tx:
-        found = await tx.one(Incident, "vault_get", id=incident_id)
+        found = await tx.one(VaultIncident, "vault_get", id=incident_id)
         if found.client_id is None and actor.clients is not None:
             raise NotFound("not_found")
     await permit(app, actor, verb, client_id=found.client_id)
@@ -211,17 +217,17 @@ async def look(app: App, actor: Actor, incident_id: UUID, verb: Verb = Verb.VAUL
         return await _state(tx, app, found)
 
 
-async def list_incidents(app: App, actor: Actor) -> list[Incident]:
+async def list_incidents(app: App, actor: Actor) -> list[VaultIncident]:
     """Return the incidents of the actor's clients, open ones first.
 
     Raises:
         Denied: ``not_permitted``.
     """
     async with command(app, actor, Verb.VAULT_READ) as tx:
-        return await tx.all(Incident, "vault_list", ids=scope_of(actor), limit=MAX_ROWS)
+        return await tx.all(VaultIncident, "vault_list", ids=scope_of(actor), limit=MAX_ROWS)
 
 
-async def close(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
+async def close(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentState:
     """Close an incident, as a second person, when all its evidence is there. Due marks stay.
 
     Raises:
@@ -249,31 +255,31 @@ async def close(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
     return await look(app, actor, incident_id)
 
 
-async def held(tx: Tx, incident_id: UUID) -> Incident:
+async def held(tx: Tx, incident_id: UUID) -> VaultIncident:
     """Return an incident, held until the transaction ends. Raises NotFound."""
-    found = await tx.maybe(Incident, "vault_hold", id=incident_id)
+    found = await tx.maybe(VaultIncident, "vault_hold", id=incident_id)
     if found is None:
         raise NotFound("not_found")
     return found
 
 
-async def stepped(tx: Tx, actor: Actor, incident: Incident, step: IncidentStep, *, count: int) -> None:
+async def stepped(tx: Tx, actor: Actor, incident: VaultIncident, step: IncidentStep, *, count: int) -> None:
     """Put on record that a step is done, and move on. Raises Conflict(``procedure_moved``): somebody else was first."""
     await passed(tx, actor, PROCEDURE, incident, PROCEDURE.step(step), {"count": count})
 
 
-async def _state(tx: Tx, app: App, incident: Incident) -> IncidentState:
+async def _state(tx: Tx, app: App, incident: VaultIncident) -> VaultIncidentState:
     items = await tx.all(Item, "vault_items", incident_id=incident.id)
     found = await status_of(tx, app, PROCEDURE, incident)
     steps = tuple(one for one in found.steps if one.name != IncidentStep.CLOSED)
     missing = tuple(name for name in found.missing if name != IncidentStep.CLOSED)
-    return IncidentState(incident=incident, items=tuple(items), evidence=steps, missing=missing)
+    return VaultIncidentState(incident=incident, items=tuple(items), evidence=steps, missing=missing)
 
 
 _DONE_WITHOUT: Final = frozenset({"done", "failed", "expired", "cancelled"})
 
 
-async def lane_off(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
+async def lane_off(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentState:
     """Step 1: see that the browser lane of the scope is off and that no job has a browser open any more.
 
     Raises:
@@ -287,7 +293,7 @@ async def lane_off(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
     return await _advance(app, actor, incident_id, IncidentStep.LANE_OFF, nothing, lambda _: True)
 
 
-async def sessions(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
+async def sessions(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentState:
     """Step 2: have workers log out of every platform; what they can not end, a person ends.
 
     Raises:
@@ -325,7 +331,7 @@ async def told(
             )  # fmt: skip
 
 
-async def end_by_hand(app: App, actor: Actor, incident_id: UUID, profile_id: UUID, platform: str) -> IncidentState:
+async def end_by_hand(app: App, actor: Actor, incident_id: UUID, profile_id: UUID, platform: str) -> VaultIncidentState:
     """Say, as the person who did it, that a session was ended at its platform.
 
     Raises:
@@ -360,7 +366,7 @@ async def _kept(
     return True
 
 
-async def recreate(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
+async def recreate(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentState:
     """Step 3: retire every profile and make a new one in its place; people then log in to these afresh (R7.3-4).
 
     Raises:
@@ -393,7 +399,7 @@ async def recreate(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
     )
 
 
-async def rekey(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
+async def rekey(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentState:
     """Step 4: call every key of the old profiles compromised, and ask for their destruction (R7.3-5).
 
     Raises:
@@ -420,7 +426,7 @@ async def rekey(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
     )
 
 
-async def approve_destruction(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
+async def approve_destruction(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentState:
     """Agree, as a second person, that the old profiles of an incident are destroyed with their keys; workers do it.
 
     Raises:
@@ -450,7 +456,7 @@ async def approve_destruction(app: App, actor: Actor, incident_id: UUID) -> Inci
     return await look(app, actor, incident_id)
 
 
-async def validate(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
+async def validate(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentState:
     """Step 5: prove every new profile, and that a wrong account would be told from the right one (R7.3-6).
 
     Raises:
@@ -478,7 +484,7 @@ async def _advance(
     app: App, actor: Actor, incident_id: UUID, step: IncidentStep, act: Callable[[list[Item]], Awaitable[None]],
     done: Callable[[Item], bool], *, again: Callable[[Item], bool] = lambda _: False,
     before: Callable[[list[Item]], None] = lambda _: None,
-) -> IncidentState:  # fmt: skip
+) -> VaultIncidentState:  # fmt: skip
     """Do of a step what can be done now, profile by profile, and call it done when nothing is left of it.
 
     What ``before`` refuses is refused before anything is done.
@@ -503,7 +509,7 @@ async def _step(app: App, actor: Actor, incident_id: UUID) -> AsyncIterator[None
 
 async def _begin(
     app: App, incident_id: UUID, step: IncidentStep, *, again: Callable[[Item], bool] = lambda _: False
-) -> tuple[Incident | None, list[Item]]:
+) -> tuple[VaultIncident | None, list[Item]]:
     """Return the incident, None when the step was done before and nothing of it is to do ``again``, and its items."""
     async with app.db.begin(every_client=True) as tx:
         now = await held(tx, incident_id)
@@ -527,7 +533,7 @@ async def _done_when(
             await stepped(tx, actor, now, step, count=len(items))
 
 
-async def _must_be_off(tx: Tx, app: App, incident: Incident) -> None:
+async def _must_be_off(tx: Tx, app: App, incident: VaultIncident) -> None:
     asked = {"client_id": incident.client_id}
     if not await tx.one(bool, "vault_lane_off", **asked, installation_id=app.installation_id):
         scope = "--lane browser" if incident.client_id is None else f"--client {incident.client_id} --lane browser"
@@ -544,7 +550,9 @@ async def _work(app: App, actor: Actor, one: Item, profile_id: UUID, kind: Profi
         await profiles.insert_work(tx, app, actor, profile, kind, incident=one.incident_id)
 
 
-def _leads(flow: Callable[[App, Actor, UUID], Awaitable[IncidentState]]) -> Callable[..., Awaitable[Fields | None]]:
+def _leads(
+    flow: Callable[[App, Actor, UUID], Awaitable[VaultIncidentState]],
+) -> Callable[..., Awaitable[Fields | None]]:
     """Return a flow as what does a step; it puts the step on record itself once nothing is left of it."""
 
     async def act(app: App, actor: Actor, run: Run) -> None:

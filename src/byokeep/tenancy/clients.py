@@ -158,6 +158,7 @@ class Named:
 KINDS: Final[Mapping[str, Verb]] = MappingProxyType({
     "client": Verb.CLIENT_READ, "operator": Verb.SUBJECT_READ, "machine": Verb.SUBJECT_READ,
     "key": Verb.KEY_METADATA, "account": Verb.PLATFORM_READ, "profile": Verb.PROFILE_READ, "job": Verb.JOB_READ,
+    "incident": Verb.INCIDENT_READ,
 })  # fmt: skip
 _BY_ID: Final = ("client", "operator", "machine")  # named to everybody who may look at clients and knows the id
 _MOST_NAMES: Final = 20_000

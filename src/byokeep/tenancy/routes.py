@@ -105,7 +105,8 @@ class FindBody(Strict):
     """A name, and the kinds of things that are meant."""
 
     kinds: Annotated[
-        list[Literal["account", "client", "job", "key", "machine", "operator", "profile"]], Field(min_length=1)
+        list[Literal["account", "client", "incident", "job", "key", "machine", "operator", "profile"]],
+        Field(min_length=1),
     ]
     name: Annotated[str, Field(min_length=1, max_length=256)]
 

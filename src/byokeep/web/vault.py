@@ -18,7 +18,7 @@ from byokeep.http.reply import Reply
 from byokeep.http.request import Authenticator, Id, PathId, Strict, instant
 from byokeep.kernel.app import App, WebApp
 from byokeep.profiles import incident
-from byokeep.profiles.incident import Incident, IncidentState, Item
+from byokeep.profiles.incident import Item, VaultIncident, VaultIncidentState
 
 Word = Annotated[str, Field(max_length=64)]
 
@@ -41,7 +41,7 @@ class SessionBody(Strict):
 
 class IncidentReply(
     Reply,
-    of=Incident,
+    of=VaultIncident,
     shows="incident=id client_id everybody cause step since since_assumed=assumed opened_by=started_by"
     " opened_at=started_at closed_at closed_by",
 ):
@@ -127,7 +127,7 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
     return routes
 
 
-Act = Callable[[App, Actor, PathId], Awaitable[IncidentState]]
+Act = Callable[[App, Actor, PathId], Awaitable[VaultIncidentState]]
 _ACTS: dict[str, Act] = {
     "lane-off": incident.lane_off, "sessions": incident.sessions, "recreate": incident.recreate,
     "rekey": incident.rekey, "approve": incident.approve_destruction, "validate": incident.validate,
@@ -148,12 +148,12 @@ def _at(text: str | None) -> datetime | None:
     return None if text is None else instant(text, Rejected("bad_since", next_step=step))
 
 
-def incident_out(one: Incident) -> dict[str, Any]:
+def incident_out(one: VaultIncident) -> dict[str, Any]:
     """Return an incident."""
     return IncidentReply.fields(one, everybody=one.client_id is None)
 
 
-def state_out(state: IncidentState) -> dict[str, Any]:
+def state_out(state: VaultIncidentState) -> dict[str, Any]:
     """Return an incident with what belongs to it."""
     left = {
         "sessions": sum(1 for one in state.items if one.session not in ENDED),

@@ -28,6 +28,9 @@ SELECT named.id, named.kind, named.name, named.live
       JOIN byokeep.platform_account a ON a.client_id = o.client_id AND a.id = o.account_id
       JOIN byokeep.client c ON c.id = o.client_id
     UNION ALL
+    SELECT i.id, 'incident', concat_ws('/', coalesce(c.name, 'everybody'), i.kind), i.closed_at IS NULL, i.client_id
+      FROM byokeep.incident i LEFT JOIN byokeep.client c ON c.id = i.client_id
+    UNION ALL
     SELECT j.id, 'job', j.id::text, true, j.client_id FROM byokeep.job j WHERE starts_with(j.id::text, :begins)
   ) AS named
  WHERE (named.client_id IS NULL OR CAST(:clients AS uuid[]) IS NULL OR named.client_id = ANY (CAST(:clients AS uuid[])))

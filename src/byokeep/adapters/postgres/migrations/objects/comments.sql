@@ -58,6 +58,9 @@ COMMENT ON TABLE byokeep.profile_incident IS
     'The profile vault is suspected compromised (runbook 7.3): the procedure, and how far it got.';
 COMMENT ON COLUMN byokeep.profile_incident.step IS
     'No longer said, nor who opened and closed it: its run of the same id says so.';
+COMMENT ON TABLE byokeep.incident IS
+    'What happened and is to be answered (runbook sections 6.3 and 7): one open row for a kind and a thing. The run of its
+     playbook has its id, if it has begun.';
 COMMENT ON TABLE byokeep.procedure_run IS
     'How far a procedure is: evidence names the records of its steps, facts what they hand on, revision each move.';
 COMMENT ON COLUMN byokeep.profile_incident.client_id IS 'Null: every client.';

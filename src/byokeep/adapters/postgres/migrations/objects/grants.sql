@@ -28,7 +28,7 @@ GRANT SELECT ON byokeep.client, byokeep.credential_ref, byokeep.sop_run, byokeep
     byokeep.account_grant, byokeep.connection, byokeep.refresh_journal, byokeep.reenabling, byokeep.scheduled_effect,
     byokeep.platform_app, byokeep.profile, byokeep.profile_account, byokeep.profile_generation, byokeep.profile_opening,
     byokeep.profile_work, byokeep.profile_incident, byokeep.profile_incident_item, byokeep.kek_version,
-    byokeep.kek_rotation, byokeep.vault_key_transition, byokeep.procedure_run,
+    byokeep.kek_rotation, byokeep.vault_key_transition, byokeep.procedure_run, byokeep.incident,
     byokeep.notification, byokeep.due_start, byokeep.tool_call, byokeep.lease_calls, byokeep.usage
     TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
 
@@ -37,6 +37,10 @@ GRANT INSERT ON byokeep.procedure_run TO byokeep_web, byokeep_broker, byokeep_wo
 GRANT INSERT ON byokeep.approval TO byokeep_web, byokeep_worker;
 GRANT UPDATE (revision, evidence, facts, state, reason, asked_by, due_at, closed_at, closed_by)
     ON byokeep.procedure_run TO byokeep_web, byokeep_broker, byokeep_worker;
+
+-- Incidents: whoever notices something opens one; people lead it, at web.
+GRANT INSERT ON byokeep.incident TO byokeep_web, byokeep_broker, byokeep_worker;
+GRANT UPDATE (ticket, ticket_at, postmortem, postmortem_sha256, closed_at, closed_by) ON byokeep.incident TO byokeep_web;
 
 -- web: people and their clients. It opens custody jobs alone (walls.sql), issues no lease or permit, moves no switch.
 GRANT INSERT ON byokeep.job TO byokeep_web, byokeep_worker;

@@ -46,6 +46,7 @@ SELECT byokeep.lay_wall(walled, keyed, unowned) FROM (VALUES
     ('profile_incident_item', 'client_id', false),
     ('procedure_run', 'client_id', true),
     ('profile_incident', 'client_id', true),
+    ('incident', 'client_id', true),
     ('tool_call', 'client_id', false),
     ('lease_calls', 'client_id', false),
     ('kek_version', 'client_id', true),

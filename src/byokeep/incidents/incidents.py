@@ -1,0 +1,293 @@
+"""Incidents as people open, look at and close them (runbook sections 6.3 and 7).
+
+Rules
+- Whoever names a key, an account or a profile names its client with it; of another client's there is nothing to find.
+- An incident whose playbook has begun is closed when the playbook is complete. One whose playbook was never begun is
+  closed at P2 or P3 alone; a lower severity takes a second person, so nobody closes a P1 past its steps (R7.1-9).
+- P0 and P1 are closed with a postmortem: where it stands, its digest, or both; never its text.
+- The timeline is what the audit has of it; looking at it is on record.
+
+It may not lead a playbook: :mod:`byokeep.incidents.playbooks` does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.audit.disclosure import said_in
+from byokeep.core import incident as rules
+from byokeep.core.errors import Conflict, Denied, NotFound, Rejected
+from byokeep.core.events import EventName
+from byokeep.core.incident import IncidentKind, IncidentSource, Severity, look_at
+from byokeep.core.model import Actor, ClientId
+from byokeep.core.policy import Verb
+from byokeep.core.procedure import Run
+from byokeep.kernel import incidents
+from byokeep.kernel.app import App
+from byokeep.kernel.command import command, permit, recorded
+from byokeep.kernel.incidents import Incident
+from byokeep.kernel.ports import Tx
+from byokeep.kernel.procedures import RunStatus, status_of
+from byokeep.kernel.record import record
+from byokeep.kernel.rows import Row
+from byokeep.tenancy.clients import MAX_ROWS, scope_of
+
+MOST_RECORDS: Final = 500
+OBJECTS: Final = ("key", "account", "profile")
+_EVENTS: Final = sorted(event.value for event in EventName if "incident" in event.fields)
+_SHA256: Final = re.compile(r"[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRequest:
+    """What a person says of an incident.
+
+    Attributes:
+        object_kind, object_id: One of :data:`OBJECTS`, and which; empty and None = nothing of ours.
+        noticed_at: When it was noticed; None = now.
+        began_at: Since when it may have been so; None = not known.
+    """
+
+    client_id: ClientId | None
+    kind: str
+    severity: str | None = None
+    object_kind: str = ""
+    object_id: UUID | None = None
+    noticed_at: datetime | None = None
+    began_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentState:
+    """An incident, and the run of its playbook if it has begun."""
+
+    incident: Incident
+    run: RunStatus | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineEntry:
+    """A record that names an incident."""
+
+    chain: UUID
+    seq: int
+    at: datetime
+    object_id: UUID | None
+    actor_name: str | None
+    said: dict[str, Any]
+
+
+async def open_incident(app: App, actor: Actor, wish: OpenRequest) -> IncidentState:
+    """Open an incident, with an alert. One person is enough.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``: no such client, or no such object of
+            the actor's.
+        Rejected: ``unknown_kind``, ``unknown_severity``, ``bad_since``; ``object_missing``: this kind is about a key or
+            a platform, and none was named.
+        Conflict: ``incident_open``: one of this kind about the same is open.
+    """
+    await permit(app, actor, Verb.INCIDENT_OPEN, client_id=wish.client_id)
+    async with recorded(app, actor, Verb.INCIDENT_OPEN, object_id=wish.client_id, refused_as=EventName.INCIDENT_OPENED):
+        kind, severity = _kind(wish.kind), None if wish.severity is None else severity_of(wish.severity)
+        client_id, platform = await _owner(app, wish)
+        if client_id is None and actor.clients is not None:
+            raise Denied("not_permitted", next_step="Name a client; people of all clients open one for everybody.")
+        _check_object(kind, wish, platform)
+        await permit(app, actor, Verb.INCIDENT_OPEN, client_id=client_id)
+        async with app.db.begin(client_id=client_id, every_client=client_id is None) as tx:
+            made, new = await incidents.opened(
+                tx, app, actor, kind, client_id=client_id, source=IncidentSource.PERSON, severity=severity,
+                object_kind=wish.object_kind, object_id=wish.object_id, platform=platform, noticed_at=wish.noticed_at,
+                began_at=wish.began_at, alert="incident_opened",
+            )  # fmt: skip
+            if made is None or not new:
+                raise already(made)
+            return IncidentState(incident=made, run=None)
+
+
+async def _owner(app: App, wish: OpenRequest) -> tuple[ClientId | None, str]:
+    """Return whose the thing is that an incident is about, and its platform. Raises NotFound."""
+    async with app.db.begin(every_client=True) as tx:
+        if wish.object_id is None:
+            if wish.client_id is not None:
+                await tx.one(UUID, "switch_client_known", client_id=wish.client_id)
+            return wish.client_id, ""
+        found = await tx.one(dict, "incident_object", id=wish.object_id, kind=wish.object_kind)
+        if wish.client_id not in (None, found["client_id"]):
+            raise NotFound("not_found")
+        return ClientId(found["client_id"]), str(found["platform"])
+
+
+def already(made: Incident | None) -> Conflict:
+    """Return the refusal to open a second incident about the same."""
+    if made is None:
+        return Conflict("incident_open", next_step="See `byokeep incident list`.")
+    return Conflict("incident_open", next_step=f"Go on with that one: {look_at(made.id)}.", incident=made.id)
+
+
+def _kind(text: str) -> IncidentKind:
+    if text not in set(IncidentKind):
+        raise Rejected("unknown_kind", next_step="Use one of: " + ", ".join(IncidentKind) + ".")
+    return IncidentKind(text)
+
+
+def severity_of(text: str) -> Severity:
+    """Return a severity by its name. Raises Rejected(``unknown_severity``)."""
+    if text not in set(Severity):
+        raise Rejected("unknown_severity", next_step="Use one of: P0, P1, P2, P3.")
+    return Severity(text)
+
+
+def _check_object(kind: IncidentKind, wish: OpenRequest, platform: str) -> None:
+    if kind is IncidentKind.ARTIFACT_EXPOSURE:
+        step = "Open it with `byokeep incident vault open`: it lists every profile and leads each out."
+        raise Rejected("object_missing", next_step=step)
+    if kind is IncidentKind.SUSPECTED_LEAK and wish.object_kind != "key":
+        raise Rejected("object_missing", next_step="Name the key: --key CLIENT/PROVIDER.")
+    if kind in (IncidentKind.TOKEN_REVOKED, IncidentKind.TOKEN_COMPROMISED, IncidentKind.LOCKOUT) and not platform:
+        raise Rejected("object_missing", next_step="Name the account: --account CLIENT/PLATFORM/ACCOUNT.")
+
+
+async def find_incident(app: App, actor: Actor, incident_id: UUID, verb: Verb = Verb.INCIDENT_READ) -> Incident:
+    """Return an incident to somebody who may do ``verb`` for its client.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``.
+    """
+    async with command(app, actor, verb, object_id=incident_id) as tx:
+        found = await tx.one(Incident, "incident_get", id=incident_id)
+        if found.client_id is None and actor.clients is not None:
+            raise NotFound("not_found")
+    await permit(app, actor, verb, client_id=found.client_id)
+    return found
+
+
+async def look(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
+    """Return an incident with the run of its playbook. Raises as :func:`find_incident`."""
+    found = await find_incident(app, actor, incident_id)
+    async with app.db.begin(every_client=True) as tx:
+        return await state_of(tx, app, found)
+
+
+async def state_of(tx: Tx, app: App, found: Incident) -> IncidentState:
+    """Return an incident with the run of its playbook."""
+    run = await tx.maybe(Run, "procedure_get", id=found.id)
+    known = None if run is None else app.procedures.get(run.procedure)
+    return IncidentState(
+        incident=found, run=None if run is None or known is None else await status_of(tx, app, known, run)
+    )
+
+
+async def list_incidents(app: App, actor: Actor, *, client_id: ClientId | None, only_open: bool) -> list[Incident]:
+    """Return the incidents of the actor's clients, open ones first, the worst at the top.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
+    """
+    async with command(app, actor, Verb.INCIDENT_READ, client_id=client_id) as tx:
+        ids = scope_of(actor) if client_id is None else [client_id]
+        return await tx.all(Incident, "incidents_list", ids=ids, only_open=only_open, limit=MAX_ROWS)
+
+
+def _entry(row: Row) -> TimelineEntry:
+    named = {name: row[name] for name in ("chain", "seq", "at", "object_id")}
+    return TimelineEntry(**named, actor_name=row["name"], said=said_in(row))
+
+
+async def timeline(
+    app: App, actor: Actor, incident_id: UUID, *, after: datetime | None, limit: int
+) -> Sequence[TimelineEntry]:
+    """Return the records that name an incident, oldest first; the look is on record.
+
+    Raises:
+        Denied, NotFound: As :func:`find_incident`.
+        Integrity: ``audit_record_unreadable``.
+    """
+    found = await find_incident(app, actor, incident_id)
+    chains = [app.installation_id, *([found.client_id] if found.client_id else [])]
+    async with app.db.begin(every_client=True) as tx:
+        if found.client_id is None:
+            chains += await tx.all(lambda row: ClientId(row["id"]), "clients_list", ids=None, limit=MAX_ROWS)
+        rows = await tx.all(
+            _entry, "incident_timeline", chains=chains, id=found.id, events=_EVENTS, since=found.opened_at, after=after,
+            limit=max(1, min(limit, MOST_RECORDS)),
+        )  # fmt: skip
+        await record(
+            tx, actor, EventName.AUDIT_READ, client_id=found.client_id, object_id=found.id, count=len(rows),
+            chain=found.client_id or app.installation_id,
+        )  # fmt: skip
+    return rows
+
+
+async def write_postmortem(app: App, actor: Actor, incident_id: UUID, *, reference: str, sha256: str) -> IncidentState:
+    """Say where the postmortem of an incident stands, and which bytes it had then; again until it is closed.
+
+    Raises:
+        Denied, NotFound: As :func:`find_incident`.
+        Rejected: ``postmortem_missing``: neither of the two; ``secret_like_content``, ``bad_reference``.
+        Conflict: ``incident_closed``.
+    """
+    found = await find_incident(app, actor, incident_id, Verb.INCIDENT_STEP)
+    async with command(
+        app, actor, Verb.INCIDENT_STEP, client_id=found.client_id, object_id=found.id,
+        refused_as=EventName.INCIDENT_CHANGED, on_client=True,
+    ) as tx:  # fmt: skip
+        if not reference and not sha256:
+            raise Rejected("postmortem_missing", next_step="Give the document (--file), or where it stands (--link).")
+        if sha256 and not _SHA256.match(sha256):
+            raise Rejected("bad_reference", next_step="A digest is 64 hex digits.", field="sha256")
+        if reference:
+            rules.check_reference("postmortem", reference)
+        told = await tx.maybe(Incident, "incident_told", id=found.id, postmortem=reference, sha256=sha256)
+        if told is None:
+            raise over(found)
+        await record(
+            tx, actor, EventName.INCIDENT_CHANGED, client_id=found.client_id, object_id=found.id, incident=found.id,
+            stage="postmortem", digest=sha256 or None,
+        )  # fmt: skip
+        return await state_of(tx, app, told)
+
+
+async def close(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
+    """Close an incident that is dealt with.
+
+    Raises:
+        Denied, NotFound: As :func:`find_incident`.
+        Conflict: ``incident_closed``; ``playbook_not_done``; ``playbook_not_begun``: no step of it is left
+            out at P0 and P1; ``postmortem_missing``.
+    """
+    found = await find_incident(app, actor, incident_id, Verb.INCIDENT_CLOSE)
+    async with command(
+        app, actor, Verb.INCIDENT_CLOSE, client_id=found.client_id, object_id=found.id,
+        refused_as=EventName.INCIDENT_CLOSED, on_client=True,
+    ) as tx:  # fmt: skip
+        found = await tx.one(Incident, "incident_hold", id=found.id)
+        state, grave = await state_of(tx, app, found), found.severity in rules.MUST_TELL
+        if found.closed_at is not None:
+            raise over(found)
+        if state.run is not None and (state.run.run.state != "complete" or state.run.missing):
+            step = f"See {state.run.look}: {', '.join(state.run.missing)} is missing."
+            raise Conflict("playbook_not_done", next_step=step, incident=found.id)
+        if state.run is None and found.playbook and grave:
+            step = f"Go through its steps: {look_at(found.id)}; or have a second person lower its severity."
+            raise Conflict("playbook_not_begun", next_step=step, incident=found.id)
+        if grave and not found.told:
+            step = f"Write it, then: `byokeep incident postmortem {found.id} --file FILE`, or --link ADDRESS."
+            raise Conflict("postmortem_missing", next_step=step, incident=found.id)
+        closed = await tx.one(Incident, "incident_close", id=found.id, by=actor.id)
+        await record(
+            tx, actor, EventName.INCIDENT_CLOSED, client_id=found.client_id, object_id=found.id, incident=found.id,
+            severity=found.severity.lower(),
+        )  # fmt: skip
+        return IncidentState(incident=closed, run=state.run)
+
+
+def over(found: Incident) -> Conflict:
+    """Return the refusal to change an incident that is closed."""
+    return Conflict("incident_closed", next_step=f"It is closed: {look_at(found.id)}.", incident=found.id)

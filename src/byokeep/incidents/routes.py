@@ -1,0 +1,164 @@
+"""Routes of incidents."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+
+from byokeep.core.errors import Rejected
+from byokeep.core.model import Actor, ClientId
+from byokeep.core.ref import parse_client_id
+from byokeep.http.openapi import ID, INSTANT, NUMBER, Routes, parameters, refusals
+from byokeep.http.procedures import StepReply
+from byokeep.http.reply import Reply
+from byokeep.http.request import Authenticator, Id, PathId, Strict, instant, query_of, whole_number
+from byokeep.incidents import incidents
+from byokeep.incidents.incidents import IncidentState, OpenRequest, TimelineEntry
+from byokeep.kernel.app import WebApp
+from byokeep.kernel.incidents import Incident
+
+Word = Annotated[str, Field(max_length=64)]
+_STATE: Final = {"type": "string", "enum": ["open", "all"]}
+_TIME: Final = "Give a time with its zone, like 2026-05-01T12:00:00Z."
+
+
+class IncidentBody(Strict):
+    """Open an incident."""
+
+    kind: Word
+    client_id: Id | None = None
+    severity: Word | None = None
+    object_kind: Literal["key", "account", "profile"] | None = None
+    object: Id | None = None
+    noticed_at: Word | None = None
+    began_at: Word | None = None
+
+
+class PostmortemBody(Strict):
+    """Say where the postmortem stands, and the digest of its bytes."""
+
+    reference: Annotated[str, Field(max_length=300)] = ""
+    sha256: Word = ""
+
+
+class IncidentRecordReply(
+    Reply, of=Incident,
+    shows="id client_id kind severity state object_kind object_id platform source noticed_at began_at began_assumed"
+    " playbook ticket ticket_at postmortem postmortem_sha256 opened_at opened_by closed_at closed_by",
+):  # fmt: skip
+    """An incident."""
+
+
+class IncidentRecordsReply(Reply):
+    """The incidents, open ones first."""
+
+    incidents: list[IncidentRecordReply]
+
+
+class IncidentShownReply(IncidentRecordReply):
+    """An incident, and how far its playbook is."""
+
+    waits_for: str
+    steps: list[StepReply]
+    missing: list[str]
+    next_step: str
+
+
+class TimelineEntryReply(Reply, of=TimelineEntry, shows="chain seq at object_id actor=actor_name"):
+    """A record that names an incident."""
+
+    event: str
+    outcome: str
+    said: dict[str, str | int]
+
+
+class TimelineReply(Reply):
+    """What is on record of an incident, oldest first."""
+
+    records: list[TimelineEntryReply]
+
+
+def router(app: WebApp, auth: Authenticator) -> APIRouter:
+    """Return the routes."""
+    routes = Routes("incident", auth, 403, prefix="/v1/incidents")
+
+    @routes.post("", status_code=201, response_model=IncidentShownReply, responses=refusals(404, 409))
+    async def open_(actor: Actor, body: IncidentBody) -> dict[str, Any]:
+        """Open an incident; one person is enough."""
+        wish = OpenRequest(
+            client_id=None if body.client_id is None else ClientId(body.client_id), kind=body.kind,
+            severity=body.severity, object_kind=body.object_kind or "", object_id=body.object,
+            noticed_at=_at(body.noticed_at), began_at=_at(body.began_at),
+        )  # fmt: skip
+        return shown(await incidents.open_incident(app, actor, wish))
+
+    @routes.get("", response_model=IncidentRecordsReply, openapi_extra=parameters({"client_id": ID, "state": _STATE}),
+                responses=refusals(404))  # fmt: skip
+    async def list_(request: Request, actor: Actor) -> dict[str, Any]:
+        """List the incidents, open ones first, the worst at the top."""
+        given = query_of(request, "client_id", "state")
+        named, state = given.get("client_id"), given.get("state", "all")
+        if state not in ("open", "all"):
+            raise Rejected("bad_state", next_step="Use open or all.")
+        client_id = None if named is None else parse_client_id(named)
+        found = await incidents.list_incidents(app, actor, client_id=client_id, only_open=state == "open")
+        return {"incidents": found}
+
+    @routes.get("/{incident_id}", response_model=IncidentShownReply)
+    async def show(incident_id: PathId, actor: Actor) -> dict[str, Any]:
+        """Look at an incident, and how far its playbook is."""
+        return shown(await incidents.look(app, actor, incident_id))
+
+    @routes.get("/{incident_id}/timeline", response_model=TimelineReply,
+                openapi_extra=parameters({"after": INSTANT, "limit": NUMBER}))  # fmt: skip
+    async def timeline(request: Request, incident_id: PathId, actor: Actor) -> dict[str, Any]:
+        """List the records that name an incident, oldest first; the look is on record."""
+        given = query_of(request, "after", "limit")
+        limit = whole_number("limit", given.get("limit")) or 100
+        found = await incidents.timeline(app, actor, incident_id, after=_at(given.get("after")), limit=limit)
+        return {"records": [_entry(one) for one in found]}
+
+    @routes.post("/{incident_id}/postmortem", response_model=IncidentShownReply, responses=refusals(409))
+    async def postmortem(incident_id: PathId, actor: Actor, body: PostmortemBody) -> dict[str, Any]:
+        """Say where the postmortem stands."""
+        written = incidents.write_postmortem(app, actor, incident_id, reference=body.reference, sha256=body.sha256)
+        return shown(await written)
+
+    @routes.post("/{incident_id}/close", response_model=IncidentShownReply, responses=refusals(409))
+    async def close(incident_id: PathId, actor: Actor) -> dict[str, Any]:
+        """Close an incident; at P0 and P1 with its postmortem."""
+        return shown(await incidents.close(app, actor, incident_id))
+
+    return routes
+
+
+def _at(text: str | None) -> Any:
+    return None if text is None else instant(text, Rejected("bad_time", next_step=_TIME))
+
+
+def _entry(one: TimelineEntry) -> dict[str, Any]:
+    said = one.said
+    return TimelineEntryReply.fields(one, event=said["event"], outcome=said["outcome"], said=said["fields"])
+
+
+def shown(state: IncidentState) -> dict[str, Any]:
+    """Return an incident as a reply."""
+    run = state.run
+    return IncidentShownReply.fields(
+        state.incident, waits_for="" if run is None else run.waits_for, steps=() if run is None else run.steps,
+        missing=() if run is None else run.missing, next_step=next_step(state),
+    )  # fmt: skip
+
+
+def next_step(state: IncidentState) -> str:
+    """Return what to do about an incident now."""
+    one, run = state.incident, state.run
+    if one.closed_at is not None:
+        return "It is closed: nothing is left to do."
+    if one.object_kind == "vault" and (run is None or run.missing):
+        return f"Its own commands lead it: `byokeep incident vault status {one.id}`."
+    if one.severity in ("P0", "P1") and not one.told:
+        return f"Write its postmortem: `byokeep incident postmortem {one.id} --file FILE`."
+    return f"When it is dealt with: `byokeep incident close {one.id}`."

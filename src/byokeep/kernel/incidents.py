@@ -1,0 +1,131 @@
+"""The record of an incident, and how one is opened: by a person, or by what was noticed (runbook 6.3).
+
+Rules
+- One open incident of a kind about a thing: what is noticed again finds it. The database decides.
+- A person may always open one. What opens by itself is bounded for each client, so that one client's flood neither
+  costs another nor hides it; beyond the bound one alert of that client says so.
+- It names ids and codes. What happened since is read from the audit: there is no second log.
+- An incident and the run of its playbook have one id.
+
+It may not decide what to do about it: the playbooks do (:mod:`byokeep.incidents.playbooks`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from byokeep.core import incident
+from byokeep.core.events import EventName
+from byokeep.core.incident import IncidentKind, IncidentSource, Severity
+from byokeep.core.model import Actor, ClientId
+from byokeep.core.vault_incident import window
+from byokeep.kernel.app import App
+from byokeep.kernel.command import open_alert
+from byokeep.kernel.ports import Tx
+from byokeep.kernel.record import record
+
+MOST_A_DAY: Final = 20  # incidents of one client that open by themselves
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """An incident.
+
+    Attributes:
+        client_id: Whose; None = everybody's.
+        object_kind: ``key``, ``account``, ``profile``, ``vault`` (of browser profiles), or empty.
+        platform: Which one was lost, if one was.
+        began_at: Since when it may have been so; ``began_assumed``: nobody knew, and 72 hours were assumed.
+        ticket: Where people keep it, and since when the ticket is due for an update.
+        postmortem: Where it stands; ``postmortem_sha256``: its digest in hex.
+    """
+
+    id: UUID
+    client_id: ClientId | None
+    kind: IncidentKind
+    severity: Severity
+    object_kind: str
+    object_id: UUID | None
+    platform: str
+    source: IncidentSource
+    noticed_at: datetime
+    began_at: datetime
+    began_assumed: bool
+    opened_at: datetime
+    opened_by: UUID
+    ticket: str
+    ticket_at: datetime | None
+    postmortem: str
+    postmortem_sha256: str
+    closed_at: datetime | None
+    closed_by: UUID | None
+
+    @property
+    def state(self) -> str:
+        """``open`` or ``closed``."""
+        return "closed" if self.closed_at else "open"
+
+    @property
+    def playbook(self) -> str:
+        """The procedure that leads it; empty when people lead it by themselves."""
+        return incident.playbook(self.kind, self.object_kind, self.platform)
+
+    @property
+    def told(self) -> bool:
+        """Whether its postmortem is there."""
+        return bool(self.postmortem or self.postmortem_sha256)
+
+
+async def opened(
+    tx: Tx, app: App, actor: Actor, kind: IncidentKind, *, client_id: UUID | None, source: IncidentSource,
+    severity: Severity | None = None, object_kind: str = "", object_id: UUID | None = None, platform: str = "",
+    noticed_at: datetime | None = None, began_at: datetime | None = None, incident_id: UUID | None = None,
+    alert: str = "",
+) -> tuple[Incident | None, bool]:  # fmt: skip
+    """Open an incident in a transaction, on record, or find the open one about the same.
+
+    Args:
+        noticed_at: When it was noticed, if not just now.
+        began_at: Since when it may have been so; None = not known.
+        incident_id: Its id, where the run of its playbook was begun before it.
+        alert: The reason of the alert that tells of it; empty = another alert does.
+
+    Returns:
+        The incident, None when too many were opened of the client by themselves; and whether it is a new one.
+
+    Raises:
+        Rejected: ``bad_since``: a time in the future.
+    """
+    now = app.clock.now()
+    noticed = window(noticed_at or now, now)[0]
+    began, assumed = window(began_at, noticed)
+    about = object_id if object_kind != "vault" else incident_id
+    asked = {
+        "client_id": client_id, "kind": kind.value, "platform": platform,
+        "dedup_key": f"{kind.value}/{client_id or 'all'}/{about or platform or 'none'}",
+    }  # fmt: skip
+    made = await tx.maybe(
+        Incident, "incident_open", id=incident_id or app.ids.uuid(), **asked, object_kind=object_kind,
+        severity=(severity or incident.usual_severity(kind)).value, object_id=object_id, source=source.value,
+        noticed_at=noticed, began_at=began, began_assumed=assumed, by=actor.id,
+        most=None if source is IncidentSource.PERSON else MOST_A_DAY,
+    )  # fmt: skip
+    if made is None:
+        found = await tx.maybe(Incident, "incident_of", dedup_key=asked["dedup_key"])
+        if found is None:
+            await open_alert(tx, app, actor, reason="incidents_limited", client_id=client_id)
+        return found, False
+    await record(
+        tx, actor, EventName.INCIDENT_OPENED, client_id=client_id, object_id=made.id, incident=made.id, kind=made.kind,
+        severity=made.severity.lower(), source=made.source, since=made.began_at, about=made.object_id,
+        platform=platform or None, noticed_at=made.noticed_at, reason="since_assumed" if assumed else None,
+    )  # fmt: skip
+    if alert:
+        await open_alert(
+            tx, app, actor, reason=alert, client_id=client_id, object_id=object_id or made.id,
+            severity="critical" if made.severity in incident.MUST_TELL else "warning",
+        )  # fmt: skip
+    return made, True
