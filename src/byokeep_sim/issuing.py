@@ -18,6 +18,7 @@ from typing import Any, Final
 from byokeep_sim.book import Book, KnownKey, SimKeyState
 from byokeep_sim.reply import SimReply
 
+_LONGEST_S: Final = 31_536_000
 _PROJECT: Final = r"/projects/[A-Za-z0-9_-]+"
 _GOOGLE: Final = rf"/v2{_PROJECT}/locations/global/keys"
 _PATHS: Final[Mapping[str, Mapping[str, str]]] = {
@@ -93,9 +94,14 @@ def answer(
     if act == "list":
         return SimReply(status=200, body=_page(vendor, mine, query, book.page))
     if act == "mint":
+        lives_s = body.get("expires_in_seconds", 1)
+        if vendor == "openai" and not (type(lives_s) is int and 1 <= lives_s <= _LONGEST_S):
+            return error(400)
         value = _new_value(vendor)
         name = str(body.get("name") or body.get("displayName", ""))
         made = book.keys.put(vendor, value, SimKeyState.VALID, admin.account, name=name, id_=query.get("keyId", ""))
+        if "expires_in_seconds" in body:
+            book.lives_s[made.id] = lives_s
         book.minted += 1
         if vendor == "google":
             book.values[made.id] = value

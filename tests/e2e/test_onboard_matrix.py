@@ -89,6 +89,7 @@ RULES = {
     "POST /v1/refs/{ref_id}/rotations": rule(O, tenant=True, body={"mint": True}),
     "GET /v1/refs/{ref_id}/rotations": rule(O, P, U, tenant=True),
     "GET /v1/rotations": rule(O, P, U),
+    "GET /v1/clients/{client_id}/rotation-grade": rule(O, P, U, tenant=True),
     "GET /v1/rotations/{run_id}": rule(O, P, U, tenant=True),
     "POST /v1/rotations/{run_id}/resume": rule(O, tenant=True, body={"accept": "nothing_like_it"}),
     **{f"POST /v1/rotations/{{run_id}}/{act}": rule(O, tenant=True) for act in ("rollback", "abort")},

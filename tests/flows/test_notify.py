@@ -283,3 +283,25 @@ async def test_alerts_go_out_once_and_critical_ones_at_once(post: Post) -> None:
     assert len(post.lines("second")) == 3  # all that is open
     post.app = replace(post.app, targets=list)
     assert await later(1) == []
+
+
+async def test_a_worker_that_dies_between_a_delivery_and_its_record_delivers_again(post: Post) -> None:
+    """At least once, a minute later: a reminder twice is better than none."""
+    with_keys(post, 5)
+    record, dies = notify.record, [True]
+
+    async def dying(*given: Any, **fields: Any) -> Any:
+        if dies.pop() if dies else False:
+            raise KeyboardInterrupt
+        return await record(*given, **fields)
+
+    await notify.remind(post.app)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(notify, "record", dying)
+        with pytest.raises(KeyboardInterrupt):
+            await notify._deliver_to(post.app, "oncall")
+    first = post.lines()
+    assert (len(first), await notify.deliver(post.app)) == (1, 0)
+    post.clock.at += timedelta(minutes=2)
+    assert await notify.deliver(post.app) == 1
+    assert post.lines() == first * 2

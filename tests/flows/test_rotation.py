@@ -322,6 +322,8 @@ async def test_a_key_is_made_and_ended_at_its_provider(desk: Desk, provider: str
         assert found["reason"] == "revoke_by_hand"
     else:
         assert (found["state"], found["missing"], keys_of(desk, provider)) == ("complete", [], ["revoked", "valid"])
+    if provider == "openai":  # it ends by itself, some weeks after it is due
+        assert list(desk.sim.book.lives_s.values()) == [120 * 86_400]
     assert await served(desk, client, provider) == 2
     assert (await desk.ref(first["ref"]))["id"] == first["ref"]
 
@@ -899,3 +901,37 @@ async def test_a_new_key_that_is_brought_again_is_not_asked_to_be_revoked(desk: 
     assert (done["state"], done["ended"]) == ("complete", "brought_again")
     assert await desk.web.intake.live_versions(desk_place(client)) == [1, 3]
     assert await served(desk, client) == 3
+
+
+@pytest.mark.req("R11.3-2")
+async def test_where_nobody_can_make_a_key_by_a_call_it_is_a_task_with_a_date(desk: Desk) -> None:
+    """Asked to make kie's key, byokeep opens a task with a link; overdue it is on the list, with an alert."""
+    client = await desk.stand.client()
+    first = await desk.onboard(client, provider="kie")
+    path, listed = f"/v1/refs/{first['ref']}/rotations", f"/v1/due?client_id={client}&kind=key"
+    status, task = await desk.call("POST", path, "operator", {"mint": True})
+    assert (status, task["mode"], task["waits_for"], task["ended"]) == (201, "manual", "person", ""), task
+    assert "https://kie.ai/api-key" in task["next_step"]
+    await desk.work()
+    (row,) = (await desk.call("GET", listed, "auditor"))[1]["items"]
+    assert (row["state"], row["days"], row["command"]) == ("due", 6, f"byokeep rotate status {task['id']}")
+    desk.sql("UPDATE byokeep.procedure_run SET started_at = started_at - interval '8 days' WHERE closed_at IS NULL")
+    (row,) = (await desk.call("GET", listed, "auditor"))[1]["items"]
+    assert (row["state"], row["days"]) == ("overdue", -2)
+    await remind(await told(desk))
+    assert "rotation_overdue" in desk.stand.alerts()
+    now = await rotation(desk, task["id"])
+    assert (now["state"], now["ended"], now["version"]) == ("running", "", 0)
+    assert await served(desk, client, "kie") == 1
+    # HeyGen's key would be paused for it: nobody does that unasked.
+    other = await desk.onboard(client, provider="heygen")
+    status, refused = await desk.call("POST", f"/v1/refs/{other['ref']}/rotations", "operator", {"mint": True})
+    assert (status, refused["code"]) == (422, "cannot_mint")
+    assert await served(desk, client, "heygen") == 1
+    await desk.onboard(client, provider="openrouter")
+    asked = f"/v1/clients/{client}/rotation-grade"
+    grade = (await desk.call("GET", asked, "operator"))[1]["grade"]
+    assert grade == [{"mode": "cutover", "count": 1, "percent": 33}, {"mode": "manual", "count": 2, "percent": 67}]
+    await administered(desk, client, "openrouter")
+    grade = (await desk.call("GET", asked, "operator"))[1]["grade"]
+    assert [one["mode"] for one in grade] == ["full", "cutover", "manual"]

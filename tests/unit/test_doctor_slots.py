@@ -65,3 +65,14 @@ def test_the_worker_is_told_by_the_file_that_it_holds(tmp_path: Path) -> None:
         worker.communicate(b"")
         assert doctor._worker(settings)["state"] == state
     assert not is_held(place / WORKER_READY)
+
+
+def test_nobody_to_tell_is_said(tmp_path: Path) -> None:
+    """Without a target of messages alerts reach nobody who does not look: the doctor says so, and where to put one."""
+    settings = load(home=tmp_path)
+    place = settings.path("notify_dir")
+    assert doctor._targets(settings)["state"] == "note"
+    assert str(place) in doctor._targets(settings)["detail"]
+    place.mkdir(parents=True)
+    (place / "oncall.url").touch(mode=0o600)
+    assert (doctor._targets(settings)["state"], doctor._targets(settings)["detail"]) == ("ok", "go to oncall")

@@ -18,7 +18,7 @@ from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Client, Key
 from byokeep.cli.new_file import new_file
 from byokeep.cli.servers import load
-from byokeep.cli.terminal import called, clean, say, session, show
+from byokeep.cli.terminal import again, called, clean, say, session, show
 from byokeep.core.errors import Rejected
 from byokeep.process import harden
 
@@ -95,6 +95,21 @@ def _sheet(items: list[dict[str, Any]]) -> bytes:
 
 
 @app.command
+def grade(client: Client) -> None:
+    """Tell how a client's credentials are rotated: how many in which way, the best first.
+
+    continuous: renewed all along; keyless: there is no key; full: made and ended by a worker; assisted: ended by one;
+    cutover: paused for as long as there is none; manual: by a person.
+
+    Example: byokeep rotate grade "Acme Bakery"
+    """
+    found = run(call("GET", f"/v1/clients/{client}/rotation-grade"))["grade"]
+    step = f"Fewer by hand: {again(f'key admin {client} PROVIDER')} < admin.txt"
+    by_hand = any(one["mode"] == "manual" for one in found)
+    tell(found, title="Rotation grade", columns=("mode", "count", "percent"), note=step if by_hand else "")
+
+
+@app.command
 def start(
     ref: Key, *, old_ends: OldEnds = "policy", skip_rehearsal: bool = False, mint: bool = False, leaked: bool = False
 ) -> None:
@@ -113,6 +128,7 @@ def start(
         old_ends: How long the old key stays good after the cutover; policy: 24 h. The jobs that have it end first.
         skip_rehearsal: Cut over without a dry run of the new key.
         mint: Let a worker make the new key at the provider, with the client's administrator key (`byokeep key admin`).
+            Where the provider has no call for it, it is a person's task, due within a week.
         leaked: It leaked: no job gets it from now on, and it is revoked before the new one comes. A rotation in flight
             ends.
     """

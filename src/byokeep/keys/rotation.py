@@ -125,7 +125,8 @@ class RotationRequest:
     Attributes:
         grace: When the old version ends after the cutover, a name of :data:`GRACE_S`; ``policy`` = as usual.
         skip_rehearsal: No dry run of the new version comes before the cutover.
-        mint: A worker makes the new key at the provider, with the client's administrator key.
+        mint: A worker makes the new key at the provider, with the client's administrator key; where the provider has
+            no call for it, it is a person's task with a date.
         leaked: The key is served to nobody from now on and revoked at once; the new one comes after.
     """
 
@@ -173,11 +174,13 @@ async def start(app: WebApp, actor: Actor, ref_id: UUID, wish: RotationRequest) 
             facts |= await _pre_empt(tx, app, actor, ref, open_)
         elif open_ is not None:
             raise taken(open_)
-        if wish.mint:
-            await _may_mint(tx, app, ref)
         stops = app.limits.rotation_modes.get(ref.provider.value) == "cutover"
+        # Where a provider has no call for it, a person makes the key by a date; nobody's key is paused unasked.
+        mints = wish.mint and (stops or "mint" in app.limits.rotation_acts.get(ref.provider.value, ()))
+        if mints:
+            await _may_mint(tx, app, ref)
         usual = CUTOVER if stops else ROTATE_KEY.name
-        run = await _begin(tx, app, actor, ref, facts, LEAKED if wish.leaked else MINTED if wish.mint else usual)
+        run = await _begin(tx, app, actor, ref, facts, LEAKED if wish.leaked else MINTED if mints else usual)
         if wish.skip_rehearsal:
             await _accept(tx, actor, run, "not_rehearsed")
         if run.procedure in (LEAKED, CUTOVER):

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
-from byokeep.core.model import Actor
+from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
 from byokeep.kernel import procedures
 from byokeep.kernel.app import App
@@ -30,6 +31,35 @@ class RotationRecord:
     outcome: str
     cause: str | None
     by: UUID
+
+
+# How a credential is rotated, the best first: renewed all along, no key, by us, with help, with a gap, by hand.
+GRADES: Final = ("continuous", "keyless", "full", "assisted", "cutover", "manual")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotationShare:
+    """How many of a client's credentials are rotated in one way, and their share in percent."""
+
+    mode: str
+    count: int
+    percent: int
+
+
+async def grade(app: App, actor: Actor, client_id: ClientId) -> list[RotationShare]:
+    """Return a client's credentials by how they are rotated, the best first.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
+    """
+    modes = app.limits.rotation_modes
+    async with command(app, actor, Verb.KEY_LIST, client_id=client_id) as tx:
+        rows = await tx.all(
+            dict, "rotation_grade", client_id=client_id, providers=list(modes), modes=list(modes.values())
+        )
+    rows.sort(key=lambda row: GRADES.index(row["mode"]))
+    total = sum(row["count"] for row in rows)
+    return [RotationShare(**row, percent=round(100 * row["count"] / total)) for row in rows]
 
 
 def old_name(run: KeyRotation) -> str:

@@ -38,7 +38,7 @@ from byokeep.kernel.procedures import RunStatus, StepRecord
 from byokeep.kernel.sops import SopRun, SopStatus
 from byokeep.keys import onboard, refs, rotation, rotation_view, webhooks
 from byokeep.keys.refs import LiveFingerprints, LiveValue, live_values
-from byokeep.keys.rotation_view import RotationRecord
+from byokeep.keys.rotation_view import RotationRecord, RotationShare
 from byokeep_redact.fingerprint import FORMAT, WINDOW
 
 
@@ -252,6 +252,16 @@ class KeyRotationsReply(Reply):
     rotations: list[KeyRotationReply]
 
 
+class RotationShareReply(Reply, of=RotationShare, shows="mode count percent"):
+    """How many credentials are rotated in one way."""
+
+
+class RotationGradeReply(Reply):
+    """A client's credentials by how they are rotated, the best first."""
+
+    grade: list[RotationShareReply]
+
+
 def rotation_out(app: WebApp, status: RunStatus, history: Sequence[RotationRecord] = ()) -> dict[str, Any]:
     """Return a rotation as a reply. One that stopped for a person is ``waiting``."""
     found = rotation.of(status.run)
@@ -286,6 +296,11 @@ def rotations(app: WebApp, auth: Authenticator) -> APIRouter:
         """List the rotations of one key."""
         await refs.get_ref(app, actor, ref_id)
         return {"rotations": [rotation_out(app, one) for one in await rotation_view.list_rotations(app, actor, ref_id)]}
+
+    @routes.get("/clients/{client_id}/rotation-grade", response_model=RotationGradeReply)
+    async def grade(client_id: PathId, actor: Actor) -> dict[str, Any]:
+        """Tell how a client's credentials are rotated: how many in which way."""
+        return {"grade": await rotation_view.grade(app, actor, ClientId(client_id))}
 
     @routes.get("/rotations", response_model=KeyRotationsReply)
     async def list_(actor: Actor) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from byokeep.core.model import Environment
 from byokeep.kernel.worker_rounds import late_rounds
 from byokeep.process import WORKER_READY, is_held
 from byokeep.processes.installation import local_tokens, must_be_bounded, names_ending, ways_in
-from byokeep.processes.wiring import artifact_store, database, killswitch_url, store_audit_files, store_http
+from byokeep.processes.wiring import artifact_store, database, killswitch_url, notifier, store_audit_files, store_http
 from byokeep.settings import Settings, check_address, parse_bucket
 from byokeep.tenancy.operators import BOOTSTRAP_S
 from byokeep.wire.address import parse_address
@@ -59,7 +59,7 @@ async def examine(settings: Settings) -> list[Row]:
     rows = [*_files(settings), *_processes(found, embedded=embedded)]
     for look in (_disk, _audit_files, _rooms, _profiles):
         rows += look(settings)
-    rows += [_worker(settings), *_refresher(settings), await _store(settings)]
+    rows += [_worker(settings), _targets(settings), *_refresher(settings), await _store(settings)]
     rows += [*await _bucket(settings), *await _database_roles(settings)]
     for name in ("web", "broker"):
         listens = "" if embedded else f"http://{getattr(settings, f'{name}_listen')}"
@@ -222,6 +222,15 @@ def _worker(settings: Settings) -> Row:
     if not file.exists():
         return _row("worker", "unknown" if settings.embedded_database else "note", "it has never run here")
     return _row("worker", "failed", "does not run: no key is verified, no profile looked after")
+
+
+def _targets(settings: Settings) -> Row:
+    """Whether anybody is told of alerts and of what is due."""
+    names = notifier(settings).names()
+    if names:
+        return _row("notifications", "ok", f"go to {', '.join(names)}")
+    text = "nobody is told of alerts and of what is due: put NAME.url (mode 0600) with an address into"
+    return _row("notifications", "note", f"{text} {settings.path('notify_dir')}")
 
 
 async def _bucket(settings: Settings) -> list[Row]:

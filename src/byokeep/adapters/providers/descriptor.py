@@ -51,7 +51,8 @@ class CheckShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuingCall:
-    """One call about keys: method and path, with ``$name`` for what is known; and where its reply says what.
+    """One call about keys: method and path, with ``$name`` for what is known; and where its reply says what. In
+    its body a text of digits goes out as a number.
 
     A list comes in pages: ``page`` is the field of the query that names the next one, ``more`` where a reply says that
     there is one: with its name, or with true, when it comes after the id that was last. Without ``more`` it is counted.

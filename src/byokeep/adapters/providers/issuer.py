@@ -139,7 +139,8 @@ class ProviderIssuer:
         url, loopback = resolve(at, self._urls.get(provider), allow_loopback=self._loopback)
         key = admin.reveal().decode("ascii", "strict")
         headers = {**descriptor.extra_headers, api.header: api.prefix + key, "content-type": "application/json"}
-        body = json.dumps({name: _filled(text, known) for name, text in call.body.items()}).encode()
+        said = {name: int(text) if text.isdigit() else _filled(text, known) for name, text in call.body.items()}
+        body = json.dumps(said).encode()
         data = body if method in ("POST", "PATCH") else None
         unreachable = "provider_admin_unreachable"
         with failing(unreachable, unreachable, unreachable, "provider_admin_garbage"):

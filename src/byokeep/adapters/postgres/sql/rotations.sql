@@ -27,6 +27,24 @@ SELECT r.seq, r.at, r.event, r.outcome, r.actor_id AS by, f ->> 'stage' AS stage
  WHERE r.chain = :client_id AND r.object_id = :id AND f ->> 'run' = :run
  ORDER BY r.seq DESC LIMIT :limit;
 
+-- name: rotation_grade
+-- How many credentials of a client are rotated in which way. Without the key that administers the account at a provider
+-- a person does all of it, whatever calls the provider has.
+SELECT g.mode, count(*) AS count FROM (
+    SELECT CASE WHEN r.provider_place <> '' THEN 'keyless'
+                WHEN m.mode IN ('full', 'assisted') AND NOT EXISTS (
+                     SELECT FROM byokeep.credential_ref a
+                      WHERE a.client_id = r.client_id AND a.provider = r.provider AND a.state = 'active'
+                        AND a.kind = 'provider_admin_key') THEN 'manual'
+                ELSE coalesce(m.mode, 'manual') END AS mode
+      FROM byokeep.credential_ref r
+      LEFT JOIN unnest(CAST(:providers AS text[]), CAST(:modes AS text[])) m (provider, mode) ON m.provider = r.provider
+     WHERE r.client_id = :client_id AND r.kind = 'provider_api_key' AND r.state IN ('active', 'suspended')
+    UNION ALL
+    SELECT CASE WHEN g.due_at IS NULL THEN 'manual' ELSE 'continuous' END FROM byokeep.account_grant g
+     WHERE g.client_id = :client_id AND g.state = 'live') g
+ GROUP BY g.mode;
+
 -- name: rotation_accounts
 -- Whose account each of two versions is, as the provider told: digests, or null where it tells none.
 SELECT (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer AS version,
