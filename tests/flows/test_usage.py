@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx2
 import pytest
 
 from byokeep.client import calls as told_calls
@@ -84,6 +85,24 @@ async def test_calls_that_a_runner_tells_are_the_keys_usage(desk: Desk, monkeypa
     rest = await used(desk, client, query=f"?limit=2&until={one['next']}")
     assert (one["left"], rest["left"], rest["next"]) == (2, 0, None)
     assert len({each["id"] for each in one["uses"] + rest["uses"]}) == 4
+
+
+async def test_a_clients_calls_are_told_by_the_client_itself(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever makes the calls says nothing: they stand in the key's usage, without what was sent."""
+    monkeypatch.setattr(told_calls, "SAY_EVERY_S", 0.05)
+    client = await desk.stand.client("openai")
+    seen(desk, 26)
+    answers = httpx2.MockTransport(lambda request: httpx2.Response(int(request.url.params["status"])))
+    async with desk.stand.keep() as keep, keep.attach(await desk.stand.job(client)) as job:
+        await job.secret("openai")
+        transport: Any = job.transport("openai", answers)
+        async with httpx2.AsyncClient(transport=transport, base_url="https://provider.example") as http:
+            for status in (200, 429):
+                await http.post("/v1/chat/completions", params={"status": status, "q": "canary"}, json={"q": "canary"})
+    found = await used(desk, client)
+    calls = sorted((one["tool"], one["outcome"]) for one in found["uses"] if one["what"] == "call")
+    assert calls == [("post.chat.completions", "limited"), ("post.chat.completions", "ok")]
+    assert "canary" not in json.dumps(found)
 
 
 async def test_what_nobody_told_of_is_unknown_and_not_zero(desk: Desk) -> None:

@@ -27,6 +27,7 @@ from uuid import UUID
 from byokeep.client.calls import ToldCall
 from byokeep.client.http import Broker, now
 from byokeep.client.lease import HeldLease
+from byokeep.client.provider_calls import Sender, ToldTransport, aiohttp_trace
 from byokeep.client.settings import ClientSettings, from_environment, read_token
 from byokeep.client.webhooks import JobWebhooks
 from byokeep.core.act_key import check_key
@@ -35,6 +36,7 @@ from byokeep.core.secret import Secret
 from byokeep.core.usage import CallResult, check_tool, result_of
 
 if TYPE_CHECKING:
+    import aiohttp
     from playwright.async_api import BrowserContext
 
 T = TypeVar("T")
@@ -143,6 +145,27 @@ class Job:
             raise Rejected("bad_outcome", next_step="Give a status, or one of " + ", ".join(CallResult)) from None
         said = args.encode() if isinstance(args, str) else args
         self._broker.calls.note(self.lease.id, self._token, ToldCall(secret.partition("/")[0], tool, result, said))
+
+    def traced(self, secret: str) -> aiohttp.TraceConfig:
+        """Return what puts the calls of an ``aiohttp.ClientSession`` with a secret on record, as :meth:`called` does.
+
+        Example: ``aiohttp.ClientSession(trace_configs=[job.traced("openai")])``
+
+        Args:
+            secret: As it was declared.
+        """
+        return aiohttp_trace(lambda tool, outcome: self.called(secret, tool, outcome))
+
+    def transport(self, secret: str, inner: Sender) -> ToldTransport:
+        """As :meth:`traced`, for httpx, with which the providers' own packages send.
+
+        Example: ``httpx.AsyncClient(transport=job.transport("openai", httpx.AsyncHTTPTransport()))``
+
+        Args:
+            secret: As it was declared.
+            inner: What sends.
+        """
+        return ToldTransport(inner, lambda tool, outcome: self.called(secret, tool, outcome))
 
     async def webhook(self, sender: str) -> JobWebhooks:
         """Return what verifies a sender's deliveries to this client, with the secret stored for it.
