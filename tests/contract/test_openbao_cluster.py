@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -147,6 +148,31 @@ async def test_an_acknowledged_cut_off_holds_on_every_node(site: Provisioned) ->
                 with pytest.raises(Denied, match="lease_refused"):
                     await site.login(node, client)
             await cutoff.enable(entity)
+    finally:
+        await nodes.close()
+
+
+async def test_a_kill_of_several_asks_once_which_nodes_there_are(
+    site: Provisioned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many clients it cuts off; each holds on every node."""
+    nodes, asked, real = StoreNodes(site.broker, outlived_s=600), 0, StoreNodes.all
+
+    async def counted(self: StoreNodes) -> Any:
+        nonlocal asked
+        asked += 1
+        return await real(self)
+
+    monkeypatch.setattr(StoreNodes, "all", counted)
+    cutoff = EntityCutoff(site.broker, confirm=nodes.confirm)
+    made = [await site.client() for _ in range(3)]
+    try:
+        await cutoff.disable(*(entity for _, entity in made))
+        assert asked == 1
+        for client, _ in made:
+            for node in site.nodes:
+                with pytest.raises(Denied, match="lease_refused"):
+                    await site.login(node, client)
     finally:
         await nodes.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Sequence
 
 import pytest
 
@@ -51,8 +52,8 @@ async def test_a_disable_that_is_not_confirmed_everywhere_is_not_done(bao: Bao) 
     """With a confirmation to wait for, its failure is the caller's failure, after the entity was cut off."""
     asked: list[tuple[str, bool]] = []
 
-    async def confirm(entity: str, disabled: bool) -> None:
-        asked.append((entity, disabled))
+    async def confirm(entities: Sequence[str], disabled: bool) -> None:
+        asked.extend((entity, disabled) for entity in entities)
         raise Unavailable("cutoff_unconfirmed")
 
     client = uuid.uuid4()

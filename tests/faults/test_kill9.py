@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from byokeep.adapters.openbao.login import log_in
 from byokeep.adapters.openbao.provisioning import generate_root
-from byokeep.core.errors import ByokeepError, Unavailable
+from byokeep.core.errors import ByokeepError, Pending, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp
 from tests.support.cli import Shell
@@ -215,6 +215,40 @@ async def test_a_kill_needs_no_broker_and_no_web(world: World) -> None:
     assert (killed.status, killed.document["epoch"]) == (200, 2), killed.code  # idempotent
     await until(lambda: answers(world), 60, "everything back")
     assert [await refusal(world, client) for client in clients] == ["switch_closed"] * 2 + ["missing_credential"]
+
+
+@pytest.mark.timeout(300)
+async def test_a_panic_of_everything_needs_no_database(world: World) -> None:
+    """With the database out of reach no name is known, which is said; the store refuses everybody. When it is back the
+    switch of everything is engaged, on record and with an alert, and two people release it."""
+    client, _ = await world.client("Panic Ltd"), await world.client()
+    value = await world.onboard(client, "kie")
+    assert await world.reads(client, "kie", value)
+    with world.frozen("database"):
+        code, _, said = await world.cli("kill", "panic", "--client", "Panic Ltd")
+        assert (code, b"give the client's id" in b" ".join(said.split())) == (Unavailable.exit_code, True), said
+        code, _, said = await world.cli("kill", "panic", "--everything")
+        assert (code, b"The database was not told" in said) == (Pending.exit_code, True), said
+    await until(lambda: answers(world), 60, "everything back")
+
+    async def engaged() -> bool:
+        found = (await world.must("operator", "GET", "/v1/switches"))["switches"]
+        return [one["closed"] for one in found if one["scope"] == "global"] == [True]
+
+    await until(engaged, 90, "the switch that follows the store")
+    assert not await world.reads(client, "kie", value)
+    await until(lambda: told_of(world, "kill_panic"), 30, "the alert")
+    closed = await world.sql("SELECT count(*) FROM byokeep.audit_record WHERE event = 'switch.closed'"
+                             " AND convert_from(payload, 'UTF8') LIKE '%\"scope\":\"global\"%'")  # fmt: skip
+    assert int(closed) == 1
+    asked = {"reason": "panic_over"}
+    request = await world.must("operator", "POST", "/v1/switches/open-requests", asked)
+    await world.must("approver", "POST", f"/v1/switches/open-requests/{request['id']}/approve")
+    assert await world.reads(client, "kie", value)
+
+
+async def told_of(world: World, reason: str) -> bool:
+    return reason in await world.alerts()
 
 
 @pytest.mark.campaign

@@ -47,8 +47,8 @@ class Entities:
     def __init__(self) -> None:
         self.put_out: list[str] = []
 
-    async def disable(self, entity_id: str) -> None:
-        self.put_out.append(entity_id)
+    async def disable(self, *entity_ids: str) -> None:
+        self.put_out.extend(entity_ids)
 
 
 class Scene:

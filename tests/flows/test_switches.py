@@ -310,10 +310,10 @@ async def test_an_unreachable_store_leaves_the_switch_closed_and_is_tried_again(
     actor = Actor(id=stand.people["operator"].id, roles=frozenset({Role.OPERATOR}), clients=None, request_id=uuid4())
 
     class Unreachable:
-        async def disable(self, entity_id: str) -> None:
+        async def disable(self, *entity_ids: str) -> None:
             raise Unavailable("store_unreachable")
 
-        async def enable(self, entity_id: str) -> None:
+        async def enable(self, *entity_ids: str) -> None:
             raise Unavailable("store_unreachable")
 
         async def enroll(self, jwt: str) -> str:
@@ -342,9 +342,11 @@ async def test_a_cut_off_that_the_round_finishes_first_is_recorded_once(stand: S
     client = await stand.client("openai")
 
     class Overtaken(EntityCutoff):
-        async def disable(self, entity_id: str) -> None:
-            await stand.app.cutoff.disable(entity_id)
-            await switches.cut_off_pending(stand.app)
+        async def disable(self, *entity_ids: str) -> None:
+            await stand.app.cutoff.disable(*entity_ids)
+            async with asyncio.timeout(60):  # the row is committed meanwhile
+                while not await switches.cut_off_pending(stand.app):
+                    await asyncio.sleep(0.01)
 
     app, actor = replace(stand.app, cutoff=Overtaken(stand.app.signer._login)), stand.app.system()  # type: ignore[attr-defined]
     switch = await switches.engage(app, actor, parse_scope(client, None, None), "drill")
@@ -591,11 +593,11 @@ async def test_a_slow_store_does_not_hold_a_kill_for_long(stand: Stand) -> None:
     answered: list[str] = []
 
     class Slow:
-        async def disable(self, entity_id: str) -> None:
+        async def disable(self, *entity_ids: str) -> None:
             await asyncio.sleep(60)
-            answered.append(entity_id)
+            answered.extend(entity_ids)
 
-        async def enable(self, entity_id: str) -> None:
+        async def enable(self, *entity_ids: str) -> None:
             await asyncio.sleep(60)
 
         async def enroll(self, jwt: str) -> str:

@@ -142,13 +142,19 @@ def test_a_release_explains_no_cut_off_right_after_it() -> None:
     assert reason(found, request, what, at=NOW - timedelta(seconds=5)) == "", "it was engaged until then"
     found.moves = [release, replace(release, at=NOW + timedelta(seconds=3), opens=False)]
     assert reason(found, request, what, at=after) == ""
+    found.moves = [replace(release, at=NOW - timedelta(seconds=5), opens=False), release]
+    assert reason(found, request, what, at=after) == "cut_off_unexplained", "what was closed was released since"
 
 
 def test_who_puts_entities_out_may_list_them() -> None:
-    """A panic asks the store who there is; by another identity, and of anything else, it is a finding."""
+    """A panic asks the store who there is, and tells the database; one that did not is a finding of its own. By another
+    identity, and of anything else, it is another finding."""
     found, request = known("use")
     found.stops, found.setups = frozenset({request.entity_id}), ()
+    engaged = EntityUpdate(at=NOW, client_id=CLIENT, opens=False, panic=True)
     for path in ("identity/entity/id", "identity/entity/id/"):
-        assert reason(found, request, ("list", path)) == ""
+        for moves, said in (([engaged], ""), ([replace(engaged, panic=False)], "kill_panic"), ([], "kill_panic")):
+            found.moves = moves
+            assert reason(found, request, ("list", path)) == said
         assert reason(found, request, ("list", path), entity_id=str(uuid4())) == "store_setup_changed"
     assert reason(found, request, ("list", "identity/entity/name")) == "store_setup_changed"

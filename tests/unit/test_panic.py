@@ -23,7 +23,7 @@ async def test_everything_of_nobody_counts_only_with_the_switch(engages: bool, m
         async def entities(_: Any) -> list[str]:
             return []
 
-        return SimpleNamespace(entities=entities, disable=None)
+        return SimpleNamespace(entities=entities, disable=disable)
 
     @asynccontextmanager
     async def app(_: Any) -> AsyncIterator[Any]:
@@ -38,6 +38,9 @@ async def test_everything_of_nobody_counts_only_with_the_switch(engages: bool, m
 
     async def tell_panic(_: Any, client_id: Any) -> None:
         told.append(client_id)
+
+    async def disable(*_: Any) -> None:
+        return
 
     monkeypatch.setattr("byokeep.processes.wiring.emergency_of", lambda _: Emergency())
     monkeypatch.setattr("byokeep.processes.wiring.panic_cutoff", cutoff)

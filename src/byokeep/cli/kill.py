@@ -89,12 +89,15 @@ def _would_stop(found: Any, words: str, engaged: Sequence[str]) -> None:
 
 
 @app.command
-def panic(*, client: UUID | None = None, everything: bool = False) -> int:
+def panic(*, client: Client | None = None, everything: bool = False) -> int:
     """Cut off at the store, on this host, without the database and without any process of byokeep.
 
-    For when `byokeep kill on` does not answer. It needs the credentials of the kill process on this host and asks for
-    no token. The store refuses from then on; if the database answers, the switch is engaged as well, else the broker
-    does that within a minute of its return, with the alert `cut_off_unexplained`. Two people release it, as ever.
+    For when `byokeep kill on` does not answer. It needs the credentials of the kill process on this host and, for an id
+    or everything, asks for no token. The store refuses from then on; if the database answers, the switch is engaged as
+    well, else the broker does that within a minute of its return. The alert `kill_panic` tells of it either way. Two
+    people release it, as ever.
+
+    Without the database no name is known, here or at the store: keep `byokeep client list --json` beside the runbook.
 
     Exit codes: 0 the switch is engaged, too; 7 the store refuses, and the database was not told; 4 the store did not
     answer.
@@ -104,11 +107,11 @@ def panic(*, client: UUID | None = None, everything: bool = False) -> int:
     Example: byokeep kill panic --client $CLIENT
 
     Args:
-        client: Stop one client; its id, for no database is asked for names.
+        client: Stop one client; by its id where the database does not answer, which knows the names.
         everything: Stop all clients.
     """
     if everything == bool(client):
-        raise Rejected("bad_scope", next_step="Give --client ID or --everything.")
+        raise Rejected("bad_scope", next_step="Give --client C or --everything.")
     harden()
     done: Any = run(load("byokeep.processes.panic").panic(session().settings, client))
     engaged = done["database"] == "engaged"

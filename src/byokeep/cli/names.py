@@ -56,8 +56,11 @@ def resolved(bound: BoundArguments) -> BoundArguments:
                     find(one.name, *one.kinds) if isinstance(one, GivenName) else one for one in given
                 ]
     except Unavailable as error:
-        if error.code == "server_unreachable" and "everything" in bound.signature.parameters:  # a kill needs no name
-            error.next_step = "`web`, which knows names, does not answer: give the client's id, or --everything."
+        if "everything" in bound.signature.parameters:  # a kill needs no name
+            error.next_step = (
+                "Names are known to `web` and the database, which do not answer: give the client's id, or --everything."
+                " Ids stand in `byokeep client list --json` that was kept, and where a runner's jobs are opened."
+            )
         raise
     return bound
 

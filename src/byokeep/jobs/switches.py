@@ -17,7 +17,7 @@ It may not judge why: a reason is a code.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,7 +38,7 @@ from byokeep.kernel.approvals import Approval
 from byokeep.kernel.blockers import Ended, ending_blockers
 from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.locate import authorise_for
-from byokeep.kernel.ports import Cutoff, Tx
+from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record, record_params
 from byokeep.kernel.rows import Row
 from byokeep.tenancy.clients import scope_of
@@ -57,7 +57,6 @@ DECISIONS_END_S: Final = 3.2  # seconds after which a statement of a decision un
 UNDER_WAY_S: Final = 5.0  # seconds for which a cut-off is left to whoever engages the switch
 _LOST_S: Final = 1.0  # seconds within which a lost session was ended, and not a database that hangs
 WAIT_S: Final = 0.03  # for which a kill waits for whom it stops anyway
-_AT_ONCE: Final = 32  # entities switched side by side
 MOST_JOBS: Final = 500  # that a preview names
 
 
@@ -238,7 +237,7 @@ def _cutting(app: KillApp, entities: Sequence[str]) -> _Cutting:
 
     async def disable() -> int:
         started = app.clock.monotonic()
-        await _each(app.cutoff.disable, entities)
+        await app.cutoff.disable(*entities)
         return int((app.clock.monotonic() - started) * 1_000_000)
 
     task = asyncio.create_task(disable())
@@ -283,25 +282,6 @@ async def _cut_off(
             scope=scope.name.replace(":", "/"), epoch=switch.epoch,
         ) from None  # fmt: skip
     return found[0]
-
-
-async def _each(act: Callable[[str], Awaitable[None]], entity_ids: Sequence[str]) -> None:
-    """Switch every entity; all are tried, then the first failure is raised."""
-    gate = asyncio.Semaphore(_AT_ONCE)
-
-    async def one(entity_id: str) -> None:
-        async with gate:
-            await act(entity_id)
-
-    results = await asyncio.gather(*(one(entity_id) for entity_id in entity_ids), return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-
-
-async def cut_off_at_store(cutoff: Cutoff, entity_ids: Sequence[str]) -> None:
-    """Disable entities at the store and nothing else; all are tried, then the first failure is raised."""
-    await _each(cutoff.disable, entity_ids)
 
 
 async def cut_off_pending(app: KillApp, *, older_s: float = 0.0) -> int:
@@ -464,7 +444,7 @@ async def _open(app: BrokerApp, actor: Actor, scope: Scope, wish: Approval) -> S
             if scope.cuts_store:
                 entities = await tx.all(_entity, "switch_entities", client_id=scope.client_id, opening=scope.name)
                 entered = [entity.entity_id for entity in entities if entity.may_enter]
-                await _each(app.cutoff.enable, entered)
+                await app.cutoff.enable(*entered)
             switch = await tx.one(
                 Switch, "switch_open", scope=scope.name, epoch=wish.epoch, reason=wish.reason, by=actor.id,
                 installation_id=app.installation_id,
@@ -484,7 +464,7 @@ async def _open(app: BrokerApp, actor: Actor, scope: Scope, wish: Approval) -> S
 
 async def _put_out(app: BrokerApp, entity_ids: list[str]) -> None:
     with suppress(ByokeepError):
-        await _each(app.cutoff.disable, entity_ids)
+        await app.cutoff.disable(*entity_ids)
 
 
 async def _lock(tx: Tx, scope: Scope) -> None:

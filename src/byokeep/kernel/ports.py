@@ -319,11 +319,11 @@ class Cutoff(Protocol):
         ``lease_id``: named to the store, whose log shows it.
         """
 
-    async def disable(self, entity_id: str) -> None:
-        """Return only when every token of this entity is refused. Raises Unavailable."""
+    async def disable(self, *entity_ids: str) -> None:
+        """Return only when every token of these entities is refused; all are tried. Raises Unavailable."""
 
-    async def enable(self, entity_id: str) -> None:
-        """Let the entity log in again."""
+    async def enable(self, *entity_ids: str) -> None:
+        """Let the entities log in again."""
 
     async def disabled(self, entity_id: str) -> bool | None:
         """Return whether the entity is disabled; None where we may not look. Raises Unavailable."""

@@ -3,8 +3,10 @@
 Rules
 - The store first: it asks nobody, and on a full disk gets the reserve back. Then the database, if it answers.
 - Whoever may read the kill process's credentials on its host may do this; nobody else is asked who they are.
+- People are told: by the alert `kill_panic`, which a database that answers gets at once.
 - What the database was not told, the broker's reconciliation finds in the store's own log when it is back: it raises
-  `cut_off_unexplained` and engages the switch (:mod:`byokeep.reconciliation.reconcile`).
+  `kill_panic`, and `cut_off_unexplained` for whom it then engages the switch
+  (:mod:`byokeep.reconciliation.reconcile`).
 
 It may not let anybody back in: that takes two people, a database and the broker.
 """
@@ -17,7 +19,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, NotFound, Pending, Unavailable
-from byokeep.jobs.switches import cut_off_at_store, engage, tell_panic
+from byokeep.jobs.switches import engage, tell_panic
 from byokeep.processes import wiring
 from byokeep.settings import Settings
 from byokeep.tenancy.scopes import parse_scope
@@ -44,12 +46,13 @@ async def panic(settings: Settings, client_id: UUID | None) -> dict[str, Any]:
         async with AsyncExitStack() as stack:
             cutoff = await wiring.panic_cutoff(stack, settings)
             entities = await cutoff.entities(client_id)
-            await cut_off_at_store(cutoff, entities)
+            await cutoff.disable(*entities)
             return len(entities)
 
     count = await emergency.stopping(at_store)
     if client_id is not None and not count:
-        raise NotFound("unknown_client", next_step="The store knows no client of this id: `--everything` stops all.")
+        step = "The store knows no client of this id: `byokeep client list` shows ids; `--everything` stops all."
+        raise NotFound("unknown_client", next_step=step)
     told = ""
     try:
         async with asyncio.timeout(_DATABASE_S), wiring.kill_app(settings) as app:
@@ -63,7 +66,7 @@ async def panic(settings: Settings, client_id: UUID | None) -> dict[str, Any]:
     except TimeoutError:
         told = told or Unavailable("database_unavailable").code
     except ByokeepError as error:
-        told = error.code
+        told = told or error.code
     if not count and told != "engaged":
         step = "The store names no client, and the database was not told: nothing was stopped. Try again."
         raise Unavailable("nobody_cut_off", next_step=step, reason=told)

@@ -8,7 +8,9 @@ Rules
   one that was cut off: still a finding, but one that says so. An announcement serves one write of a run.
 - A profile's record is read under custody, or under no lease by the broker when a job has just opened the profile.
 - An entity is let in by a switch's opening on record, and put out by a switch's close, or while one is closed.
-- Who puts entities out may list them before: `byokeep kill panic` asks the store who there is.
+- A close explains nothing that comes after the release that followed it.
+- Who puts entities out may list them before: `byokeep kill panic` asks the store who there is, and nobody else does.
+  One that the database was not told of is a finding of its own, also where its client's switch was engaged already.
 - More at the store than the lease's holder told, or two tellings that differ: somebody else has signed the lease's
   claims, has its token or tells in the holder's name. Nothing told (a holder that was killed, or never reached us) is a
   warning: silence never passes for "nothing more". An enrolment is ours: one login.
@@ -32,6 +34,7 @@ from byokeep.kernel.ports import StoreEntry, node_of
 
 LOGIN: Final = "auth/lease/cel/login"
 LOGINS: Final = frozenset({LOGIN, "auth/lease/login"})  # the second is that of releases before; it has no role now
+PANIC: Final = "kill_panic"
 TORN: Final = "torn"  # what stands for a line that a crash cut off
 SLACK: Final = timedelta(seconds=1)  # the store rounds times; a token's end is checked to the second
 MANY_REFUSED: Final = 10  # by one entity in one span; a process of ours that works as it should is refused nothing
@@ -155,11 +158,15 @@ class AnnouncedSeal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntityUpdate:
-    """A switch that was closed or opened, on record; ``client_id`` None: that of everything."""
+    """A switch that was closed or opened, on record; ``client_id`` None: that of everything.
+
+    ``panic``: closed by `byokeep kill panic`, which told the database.
+    """
 
     at: datetime
     client_id: UUID | None
     opens: bool
+    panic: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -289,7 +296,8 @@ def explain(request: Request, known: KnownToUs) -> LogFinding | None:
     if any(request.operation in operations and path.match(request.path) for operations, path in _LISTED):
         return None
     if request.operation == "list" and _ENTITIES.match(request.path) and request.entity_id in known.stops:
-        return None
+        told = any(move.panic and abs(move.at - request.at) <= NEAR_MOVE for move in known.moves)
+        return None if told else finding(PANIC, request)
     if _SETUP.match(request.path):
         if any(abs(request.at - at) <= SETUP_FOR for at in known.setups):
             return None
@@ -317,7 +325,9 @@ def _explain_entity(request: Request, known: KnownToUs, entity_id: str) -> LogFi
         return None
     if request.operation != "update" or request.lets_in:
         return finding("cut_off_undone", request, client_id)
-    if closed or any(not move.opens for move in near) or any(move.opens and move.at > request.at for move in moves):
+    released = max((move.at for move in moves if move.opens and move.at <= request.at), default=None)
+    closes = [move for move in near if not move.opens and (released is None or move.at > released)]
+    if closed or closes or any(move.opens and move.at > request.at for move in moves):
         return None
     return finding("cut_off_unexplained", request, client_id)
 

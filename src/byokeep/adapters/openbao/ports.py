@@ -35,7 +35,7 @@ import base64
 import binascii
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -325,6 +325,7 @@ def _unreachable() -> Unavailable:
 
 
 LOOK_AGAIN_S: Final = 0.02
+_LOOK_S: Final = 0.005  # for one more entity at one node
 
 
 class StoreNodes:
@@ -354,36 +355,45 @@ class StoreNodes:
         while self._nodes:
             await self._nodes.popitem()[1].close()
 
-    async def confirm(self, entity_id: str, disabled: bool) -> None:
-        """Return once every node has applied what was just written.
+    async def confirm(self, entity_ids: Sequence[str], disabled: bool) -> None:
+        """Return once every node has applied what was just written; which nodes there are is asked once.
 
         Raises:
             Unavailable: ``store_node_behind``: a node has not, or cannot be asked; a cut-off does not hold there yet.
         """
         if not disabled:
-            self._cut_off_at.pop(entity_id, None)
+            self._forget(entity_ids)
             with suppress(ByokeepError, TimeoutError):
-                await self._applied(entity_id, disabled=False)
+                await self._applied(entity_ids, disabled=False)
             return
-        since = self._cut_off_at.setdefault(entity_id, self._clock())
+        now = self._clock()
+        since = max((self._cut_off_at.setdefault(one, now) for one in entity_ids), default=now)
         try:
-            await self._applied(entity_id, disabled=True)
+            await self._applied(entity_ids, disabled=True)
         except (ByokeepError, TimeoutError):
             if self._clock() - since < self._outlived_s:
                 raise Unavailable("store_node_behind") from None
-        self._cut_off_at.pop(entity_id, None)
+        self._forget(entity_ids)
 
-    async def _applied(self, entity_id: str, *, disabled: bool) -> None:
-        async with asyncio.timeout(self._within_s):
+    def _forget(self, entity_ids: Sequence[str]) -> None:
+        for one in entity_ids:
+            self._cut_off_at.pop(one, None)
+
+    async def _applied(self, entity_ids: Sequence[str], *, disabled: bool) -> None:
+        if not entity_ids:
+            return
+        async with asyncio.timeout(self._within_s + _LOOK_S * len(entity_ids)):
             nodes = await self.all()
-            await asyncio.gather(*(self._applied_at(node, entity_id, disabled=disabled) for node in nodes))
+            await asyncio.gather(*(self._applied_at(node, entity_ids, disabled=disabled) for node in nodes))
 
-    async def _applied_at(self, node: BaoHttp, entity_id: str, *, disabled: bool) -> None:
-        while True:
+    async def _applied_at(self, node: BaoHttp, entity_ids: Sequence[str], *, disabled: bool) -> None:
+        left = list(entity_ids)
+        while left:
             with suppress(NotFound, Denied):  # a node that is behind may know neither the entity nor our token
-                reply = await node.request("GET", f"identity/entity/id/{entity_id}", token=await self._login.token())
-                if reply.data.get("disabled") is disabled:
-                    return
+                path, token = f"identity/entity/id/{left[-1]}", await self._login.token()
+                if (await node.request("GET", path, token=token)).data.get("disabled") is disabled:
+                    left.pop()
+                    continue
             await asyncio.sleep(LOOK_AGAIN_S)
 
     async def all(self) -> list[BaoHttp]:
@@ -409,6 +419,7 @@ class StoreNodes:
 
 
 _LEASE_MOUNT: Final = "auth/lease/"
+_AT_ONCE: Final = 32  # entities switched side by side
 
 
 class EntityCutoff:
@@ -416,10 +427,12 @@ class EntityCutoff:
 
     Args:
         login: The broker's identity.
-        confirm: Awaited with the entity id and whether it is disabled; returns once that holds at every node.
+        confirm: Awaited with entity ids and whether they are disabled; returns once that holds at every node.
     """
 
-    def __init__(self, login: AppRoleLogin, *, confirm: Callable[[str, bool], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self, login: AppRoleLogin, *, confirm: Callable[[Sequence[str], bool], Awaitable[None]] | None = None
+    ) -> None:
         self._login = login
         self._confirm = confirm
 
@@ -439,18 +452,18 @@ class EntityCutoff:
             raise Denied("lease_refused") from None
         return _entity(reply.auth.get("entity_id"), Unavailable("store_garbage"))
 
-    async def disable(self, entity_id: str) -> None:
-        """Return only when every token of this entity is refused.
+    async def disable(self, *entity_ids: str) -> None:
+        """Return only when every token of these entities is refused; all are tried, then the first failure is raised.
 
         Raises:
             Rejected: ``bad_entity_id``.
-            Unavailable: ``entity_unknown``, or the store did not acknowledge: count the client as not cut off.
+            Unavailable: ``entity_unknown``, or the store did not acknowledge: count the clients as not cut off.
         """
-        await self._set(entity_id, disabled=True)
+        await self._set(entity_ids, disabled=True)
 
-    async def enable(self, entity_id: str) -> None:
-        """Let the entity log in again. Raises as :meth:`disable`."""
-        await self._set(entity_id, disabled=False)
+    async def enable(self, *entity_ids: str) -> None:
+        """Let the entities log in again. Raises as :meth:`disable`."""
+        await self._set(entity_ids, disabled=False)
 
     async def disabled(self, entity_id: str) -> bool | None:
         """Return whether the store refuses this entity; None where the policy does not let us look.
@@ -490,14 +503,24 @@ class EntityCutoff:
             if alias.get("mount_path") == _LEASE_MOUNT and wanted in (None, alias.get("name"))
         ]
 
-    async def _set(self, entity_id: str, *, disabled: bool) -> None:
-        path = f"identity/entity/id/{_entity(entity_id, Rejected('bad_entity_id'))}"
-        try:
-            await self._login.request("POST", path, body={"disabled": disabled})
-        except (Rejected, NotFound):
-            raise Unavailable("entity_unknown") from None
+    async def _set(self, entity_ids: Sequence[str], *, disabled: bool) -> None:
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(entity_id: str) -> str:
+            path = f"identity/entity/id/{_entity(entity_id, Rejected('bad_entity_id'))}"
+            async with gate:
+                try:
+                    await self._login.request("POST", path, body={"disabled": disabled})
+                except (Rejected, NotFound):
+                    raise Unavailable("entity_unknown") from None
+            return entity_id
+
+        results = await asyncio.gather(*map(one, entity_ids), return_exceptions=True)
         if self._confirm is not None:
-            await self._confirm(entity_id, disabled)
+            await self._confirm([one for one in results if isinstance(one, str)], disabled)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
 
 
 def _entity(text: object, error: Exception) -> str:

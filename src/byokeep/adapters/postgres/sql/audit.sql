@@ -127,7 +127,8 @@ SELECT DISTINCT ON (l.id) l.id, l.client_id, r.at
 
 -- name: audit_switch_moves
 -- Switches that cut clients off at the store, as they were closed and opened, the attempts to open among them.
-SELECT r.at, s.client_id, r.event = 'switch.opened' AS opens
+SELECT r.at, s.client_id, r.event = 'switch.opened' AS opens,
+       convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,reason}' = 'panic' IS TRUE AS panic
   FROM byokeep.switch s
   JOIN byokeep.audit_record r
     ON r.chain = coalesce(s.client_id, (SELECT id FROM byokeep.installation))
