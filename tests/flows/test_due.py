@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import csv
 import json
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,9 @@ import pytest
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
+from byokeep.audit.log import public_keys
+from byokeep.client import verify as offline
+from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Integrity, Unavailable
 from byokeep.core.policy import Verb
 from byokeep.kernel.app import App
@@ -130,6 +134,31 @@ async def test_one_list_holds_every_kind_by_date_for_those_who_may_see_it(vault:
         shown = await shell("rotate", "due", as_json=False)
         assert soon["digest"] in shown.err
         assert f"account connect {client} x acme" in shown.out
+
+
+async def test_the_list_leaves_as_a_signed_document(vault: Vault, tmp_path: Path) -> None:
+    """It says what the list says, names who asked, verifies offline and not when changed; it is on record."""
+    client = await every_kind(vault)
+    stand, file = vault.desk.stand, tmp_path / "due.json"
+    status, envelope = await stand.call("POST", "/v1/due/sign", "auditor", {"client_id": str(client)})
+    assert status == 200, envelope
+    file.write_bytes(canonical_json(envelope))
+    keys = await public_keys(stand.app)
+    held = offline.verify_due(file, keys)
+    seen = await due(vault, client_id=str(client))
+    assert held is not None
+    assert (held["digest"], held["items"], held["client"]) == (seen["digest"], len(seen["items"]), str(client))
+    assert [seen["digest"] in one for one in vault.events("due.listed")] == [True, True]
+    said = json.loads(b64decode(envelope["payload"]))["predicate"]
+    assert said["made_by"] == str(vault.desk.people["auditor"].id)
+    assert [one["name"] for one in said["items"]] == [one["name"] for one in seen["items"]]
+    changed = canonical_json(envelope | {"payload": b64encode(b64decode(envelope["payload"]) + b" ").decode()})
+    file.write_bytes(changed)
+    with pytest.raises(Integrity):
+        offline.verify_due(file, keys)
+    one = stand.subject("auditor", clients=())
+    assert (await stand.call("POST", "/v1/due/sign", one, {"client_id": str(client)}))[0] == 404
+    assert (await stand.call("POST", "/v1/due/sign", "runner", {}))[0] == 403
 
 
 async def test_what_is_overdue_replaced_doubted_or_without_a_date_is_on_the_list(vault: Vault) -> None:

@@ -24,6 +24,7 @@ from byokeep.jobs import broker_routes as jobs
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import record_refused_call
 from byokeep.killswitch.app import cutting_off
+from byokeep.operations import broker_routes as operations
 from byokeep.profiles import broker_routes as profiles
 from byokeep.tenancy import broker_routes as tenancy
 from byokeep.tenancy.tokens import PasswordCheck
@@ -63,7 +64,7 @@ def create_app(
         jobs.switches_router(kill_app, kill_auth, room, follow=auth), jobs.scheduled_router(app, auth, room),
         tenancy.transfers_router(app, auth), accounts.router(kill_app, kill_auth, room), audit.router(app, auth),
         tenancy.router(app, auth), tenancy.credentials(app, auth), tenancy.sessions(app, auth, passwords),
-        procedures.approvals_router(app, auth), incidents.router(app, auth),
+        procedures.approvals_router(app, auth), incidents.router(app, auth), operations.router(app, auth),
     )  # fmt: skip
     take(api, routers)
 

@@ -69,13 +69,16 @@ def verify(file: Path, *, keys: Path) -> None:
     Example: byokeep evidence verify evidence.json --keys public-keys.txt
 
     Args:
-        file: What `byokeep evidence export` wrote, or `byokeep incident report --file`.
+        file: What `byokeep evidence export` wrote, `byokeep incident report --file` or `byokeep rotate due --signed`.
         keys: Public keys as `byokeep audit keys` writes them.
     """
     try:
         held = offline.read_keys(keys)
         if (report := offline.verify_exposure(file, held)) is not None:
             show(report, title="Exposure report")
+            return
+        if (due := offline.verify_due(file, held)) is not None:
+            show(due, title="Due list")
             return
         shown = facts(offline.verify_evidence(file, held))
     except Integrity as error:

@@ -13,6 +13,7 @@ from uuid import UUID
 from cyclopts import App, Parameter
 
 from byokeep.cli.api import Listing, call, run, tell, tell_all
+from byokeep.cli.audit import fetch_to
 from byokeep.cli.choices import DueKind
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Client, Key
@@ -35,7 +36,7 @@ Accept = Literal["not_rehearsed", "other_account", "revoke_by_hand", "soak_unkno
 @app.command
 def due(
     *, client: Client | None = None, kind: DueKind | None = None, until: str | None = None,
-    file: Annotated[Path | None, Parameter(name="--csv")] = None,
+    file: Annotated[Path | None, Parameter(name="--csv")] = None, signed: Path | None = None,
 ) -> None:  # fmt: skip
     """List what is to be rotated, renewed or consented to, of every kind, by date, with the command that does it.
 
@@ -46,14 +47,20 @@ def due(
 
     Example: byokeep rotate due --until 90d --csv due.csv
 
+    Example: byokeep rotate due --signed due.json
+
     Args:
         client: Of this client; default: of all of yours.
         kind: Of this kind.
         until: How far to look: days, such as `90d` or `90`, or a day such as 2026-12-31; default: 14 days.
         file: Write the list to this new file as well.
+        signed: Write the list to this new file as a signed document, for `byokeep evidence verify`.
     """
     params = {"client_id": client, "kind": kind, "until": None if until is None else _time(until)}
     keep = None if file is None else new_file(file)
+    if signed is not None:
+        fetch_to(signed, "POST", "/v1/due/sign", body={name: given for name, given in params.items() if given})
+        return
     found = run(call("GET", "/v1/due", params=params))
     if keep is not None:
         keep(_sheet(found["items"]))

@@ -24,7 +24,7 @@ from uuid import UUID
 from byokeep.core import checkpoint, merkle
 from byokeep.core.audit import Record, parse_lines, verify_chain, verify_log
 from byokeep.core.errors import Integrity, Rejected, Unavailable
-from byokeep.core.evidence import EvidenceReport, read_exposure
+from byokeep.core.evidence import EvidenceReport, read_due, read_exposure
 from byokeep.core.evidence import verify_evidence as check_evidence
 from byokeep.core.file_kind import HEAD, Kind, expect
 
@@ -220,6 +220,20 @@ def verify_exposure(path: Path, keys: checkpoint.PublicKeys) -> dict[str, str | 
         "kind": "exposure_report", "client": said["client"], "about": said["about"]["id"], "since": said["since"],
         "until": said["until"], "complete": said["state"] == "complete", "gaps": len(said["gaps"]),
         "reads": len(said["reads"]), "digest": sha256(payload).hexdigest(), "signed_by": key_id,
+    }  # fmt: skip
+
+
+def verify_due(path: Path, keys: checkpoint.PublicKeys) -> dict[str, str | int] | None:
+    """As :func:`verify_exposure`, of a signed due list."""
+    found = read_due(_read(path, "evidence"), keys.evidence)
+    if found is None:
+        return None
+    said, _, key_id = found
+    overdue = sum(one["state"] == "overdue" for one in said["items"])
+    return {
+        "kind": "due_list", "client": said["client"] or "all", "made_at": said["made_at"], "until": said["until"],
+        "items": len(said["items"]), "overdue": overdue, "more": said["more"], "digest": said["digest"],
+        "signed_by": key_id,
     }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
@@ -183,12 +183,32 @@ def read_exposure(bundle: bytes, keys: Mapping[str, bytes]) -> tuple[dict[str, A
     Raises:
         Integrity: As :func:`open_envelope`; ``bad_statement``.
     """
+    return _read_report(bundle, keys, EXPOSURE, exposure_statement)
+
+
+DUE: Final = "https://byokeep.dev/evidence/due-list/v1"
+
+
+def due_statement(report: Mapping[str, Any]) -> bytes:
+    """Return the statement of a due list: its subject is the list, by its digest."""
+    subject = [{"name": f"due:{report['origin']}", "digest": {"sha256": report["digest"]}}]
+    return canonical_json({"_type": STATEMENT, "subject": subject, "predicateType": DUE, "predicate": report})
+
+
+def read_due(bundle: bytes, keys: Mapping[str, bytes]) -> tuple[dict[str, Any], bytes, str] | None:
+    """As :func:`read_exposure`, of a signed due list."""
+    return _read_report(bundle, keys, DUE, due_statement)
+
+
+def _read_report(
+    bundle: bytes, keys: Mapping[str, bytes], kind: str, written: Callable[[Mapping[str, Any]], bytes]
+) -> tuple[dict[str, Any], bytes, str] | None:
     payload, key_id = open_envelope(bundle, keys)
     with refusing("bad_statement"):
         found: Any = json.loads(payload)
-        if found["predicateType"] != EXPOSURE:
+        if found["predicateType"] != kind:
             return None
-        if exposure_statement(found["predicate"]) != payload:
+        if written(found["predicate"]) != payload:
             raise ValueError("not as it is written")
         return found["predicate"], payload, key_id
 

@@ -21,11 +21,14 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
+from byokeep.audit.disclosure import PURPOSE
+from byokeep.audit.log import origin
+from byokeep.core import evidence
 from byokeep.core.canonical import canonical_json
 from byokeep.core.events import EventName
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
-from byokeep.kernel.app import App
+from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.command import command
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record, stamp
@@ -112,6 +115,30 @@ async def list_due(
         count = len(found.items) + found.more
         await record(tx, actor, EventName.DUE_LISTED, client_id=client_id, count=count, digest=found.digest)
     return found
+
+
+async def sign_due(
+    app: BrokerApp, actor: Actor, *, client_id: ClientId | None = None, kind: DueKind | None = None,
+    until: datetime | None = None,
+) -> bytes:  # fmt: skip
+    """Return the list as a signed document, which names who asked for it. Raises as :func:`list_due`, Unavailable."""
+    found = await list_due(app, actor, client_id=client_id, kind=kind, until=until)
+    said = {
+        "v": 1, "origin": origin(app), "made_at": stamp(app.clock.now()), "made_by": str(actor.id),
+        "client": str(client_id or ""), "kind": str(kind or ""), "until": stamp(found.until), "digest": found.digest,
+        "more": found.more, "items": [_said(one) for one in found.items],
+    }  # fmt: skip
+    payload = evidence.due_statement(said)
+    signature, key_id = await app.signer.sign(PURPOSE, evidence.pae(payload))
+    return evidence.envelope(payload, signature=signature, key_id=key_id)
+
+
+def _said(one: DueItem) -> dict[str, str | None]:
+    at = None if one.due_at is None else stamp(one.due_at)
+    return {
+        "kind": one.kind.value, "item": one.item, "client": str(one.client_id or ""), "client_name": one.client,
+        "provider": one.provider, "name": one.name, "due_at": at, "state": one.state, "cause": one.cause,
+    }  # fmt: skip
 
 
 async def read_due(

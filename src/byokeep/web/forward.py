@@ -70,6 +70,7 @@ ROUTES: Final = (
     ("GET", "/v1/gate/schema"),
     ("POST", "/v1/evidence/{sop_id}"),
     ("POST", "/v1/exposure"),
+    ("POST", "/v1/due/sign"),
     ("POST", "/v1/audit/checkpoint"),
     ("POST", "/v1/audit/verify"),
     ("POST", "/v1/audit/reconcile"),
