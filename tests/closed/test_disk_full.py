@@ -157,6 +157,13 @@ async def test_on_a_full_disk_kill_and_revoke_work_and_are_recorded(together: Si
             assert took < 12
             await stopped(together, work)
             assert not (world.home / "reserve.bin").exists()
+            code, took, said = await world.cli("kill", "on", "--everything")
+            assert code == 0, said
+            assert took < 12
+        found = (await world.must("operator", "GET", "/v1/switches"))["switches"]
+        assert [(one["closed"], one["store_cut_off"]) for one in found if one["scope"] == "global"] == [(True, True)]
+        request = await world.must("operator", "POST", "/v1/switches/open-requests", {"reason": "drill_over"})
+        await world.must("approver", "POST", f"/v1/switches/open-requests/{request['id']}/approve")
         await work.goes_on(BACK_WITHIN_S)
     assert not await world.reads(victim, "kie", value)
     assert not await world.reads(leaked, "kie", bad)

@@ -124,14 +124,19 @@ async def test_two_hundred_kills_lose_nothing(world: World) -> None:
     await until(swept, 300, "orphans destroyed")
 
 
+EVERYTHING_EACH = 20  # kills, of which one is of everything; two people release that again
+
+
 async def closed_after_kills(world: World, count: int, seed: int) -> None:
-    """Close a client's switch, kill right after the acknowledgement, look after the restart."""
+    """Close a client's switch, or that of everything, kill right after the acknowledgement, look after the restart."""
     chance = random.Random(seed)
     sys.stdout.write(f"seed {seed}, {count} kills\n")
     clients = [await world.client() for _ in range(count)]
     assert await refusal(world, clients[0]) == "missing_credential", "nothing would be shown"
-    for client in clients:
-        killed = await world.ask("operator", "POST", "/v1/switches/close", {"client_id": client, "reason": "drill"})
+    for number, client in enumerate(clients):
+        everything = number % EVERYTHING_EACH == EVERYTHING_EACH // 2
+        scope = {} if everything else {"client_id": client}
+        killed = await world.ask("operator", "POST", "/v1/switches/close", scope | {"reason": "drill"})
         part = chance.choice(("killswitch", "broker", "database", "store"))
         os.kill(world.stack.pid(part), signal.SIGKILL)
         assert killed.status == 200, killed.code
@@ -140,10 +145,25 @@ async def closed_after_kills(world: World, count: int, seed: int) -> None:
             child.deaths = 0
         await until(lambda: answers(world), 60, "everything back")
         assert await refusal(world, client) == "switch_closed"
+        if everything:
+            assert await disabled(world, clients) == count
+            await until(lambda: released(world), 60, "the release of everything")
+            assert await refusal(world, client) == "missing_credential"
+            killed = await world.ask("operator", "POST", "/v1/switches/close", {"client_id": client, "reason": "drill"})
+            assert killed.status == 200, killed.code
     found = (await world.must("operator", "GET", "/v1/switches"))["switches"]
     closed = {one["client_id"] for one in found if one["closed"] and one["store_cut_off"]}
     assert set(clients) <= closed
     assert await disabled(world, clients) == count
+
+
+async def released(world: World) -> bool:
+    """Let two people release everything; False while the store has not confirmed the kill, or a part comes back."""
+    asked = await world.ask("operator", "POST", "/v1/switches/open-requests", {"reason": "drill_over"})
+    if asked.status != 201:
+        return False
+    path = f"/v1/switches/open-requests/{asked.document['id']}/approve"
+    return (await world.ask("approver", "POST", path)).status == 200
 
 
 async def refusal(world: World, client: str) -> str:
