@@ -11,9 +11,10 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support import engines
+from tests.support import drivers, engines
 
 engines_left_out = engines.engines_left_out
+one_driver, own_drivers = drivers.one_driver, drivers.own_drivers
 FOLDERS = ("e2e", "faults", "leak", "closed", "contract", "flows", "unit")  # by how long a file of each takes
 
 # The same examples on every run, so that a red run is red again; `make campaign` searches wider and at random.
@@ -35,7 +36,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: FOLDERS.index(item.path.relative_to(engines.TESTS).parts[0]))
 
 
+def pytest_collection() -> None:
+    """Let the garbage collector wait: what a collection makes stays, and looking at it again and again is a sixth."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Let the garbage collector pass over what stays to the end: thousands of tests and all the modules."""
     gc.collect()
     gc.freeze()
+    gc.enable()

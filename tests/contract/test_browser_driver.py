@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.website import fresh
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures("own_drivers")]
 
 
 def below(pid: int) -> list[Path]:

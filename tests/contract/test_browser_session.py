@@ -29,6 +29,7 @@ from byokeep.process import clean_environment
 from tests.support.hang import stop
 from tests.support.website import Site, expected, fresh, room, site_of, site_with_acme, start_in
 
+pytestmark = pytest.mark.usefixtures("own_drivers")
 LOGOUTS_ELSEWHERE = ("Login Data", "Web Data", "History", "Cache", "Sessions", "Code Cache", "LOCK", "LOG")
 
 

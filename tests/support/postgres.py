@@ -24,6 +24,7 @@ from byokeep.adapters.postgres.migrations import migrate
 from tests.support.psql import Sessions
 
 _TEMPLATE = "byokeep_template"
+ENGINES = "byk-engines-"  # how the home of an engine in memory begins
 _ROOM = 2 << 30  # bytes free in memory, below which the server lies on the disk
 SCHEMA_RULES = """\
 -- The tables of byokeep as the migrations leave them: made by `python -m tests.support.postgres > docs/schema.sql`, and
@@ -86,7 +87,7 @@ def quick_home() -> Path:
     memory = Path("/dev/shm")
     if not memory.is_dir() or not os.access(memory, os.W_OK) or shutil.disk_usage(memory).free < _ROOM:
         return short_home()
-    home = Path(tempfile.mkdtemp(prefix="byk-", dir=memory))
+    home = Path(tempfile.mkdtemp(prefix=ENGINES, dir=memory))
     home.chmod(0o711)
     return home
 
