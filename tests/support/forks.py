@@ -2,8 +2,9 @@
 
 A command is a process of its own as ever, with its own streams, environment, directory and exit code; it is spared the
 processor time that an interpreter needs to load the program: a third of a second, or most of one for a stack's own
-processes (:func:`standing`). Where arguments or the start itself are looked at, an interpreter is started: by
-``Shell.start`` and ``Shell.typed``, while a ``Watch`` looks, and where ``true_programs`` is asked for.
+processes (:func:`standing`). Those hash passwords at a token cost, too. Where arguments or the start itself are looked
+at, an interpreter is started: by ``Shell.start`` and ``Shell.typed``, while a ``Watch`` looks, and where
+``true_programs`` is asked for.
 
 ``python -m tests.support.forks DESCRIPTOR KIND`` is the process that forks.
 """
@@ -203,8 +204,12 @@ def _load(kind: str) -> None:
     for name in _LOADED[kind]:
         import_module(name)
     if kind == "part":
+        from byokeep.adapters.passwords import Passwords
         from byokeep.processes import serve
         from byokeep.telemetry import log
+
+        # Three people of a stack cost more than its start; real programs hash at the real cost, which a test reads.
+        Passwords.__init__.__kwdefaults__.update(memory_kib=64, time_cost=1)
 
         for name in sorted({name for names in serve._OWN.values() for name in names}):
             import_module(name)
