@@ -269,6 +269,21 @@ END))),
 CREATE UNIQUE INDEX credential_ref_account_live_uq ON byokeep.credential_ref USING btree (client_id, account_id) WHERE ((state = ANY (ARRAY['pre_activation'::text, 'active'::text, 'suspended'::text])) AND (account_id IS NOT NULL));
 CREATE UNIQUE INDEX credential_ref_one_live_uq ON byokeep.credential_ref USING btree (client_id, provider, purpose) WHERE ((state = ANY (ARRAY['pre_activation'::text, 'active'::text, 'suspended'::text])) AND (account_id IS NULL));
 
+-- A job that is given the new version of a key before its cutover, and no permit.
+CREATE TABLE byokeep.dry_run (
+    client_id uuid NOT NULL,
+    job_id uuid NOT NULL,
+    template text NOT NULL,
+    run_id uuid NOT NULL,
+    ref_id uuid NOT NULL,
+    version integer NOT NULL,
+    number smallint NOT NULL,
+    CONSTRAINT dry_run_client_id_job_id_fk FOREIGN KEY (client_id, job_id) REFERENCES byokeep.job(client_id, id),
+    CONSTRAINT dry_run_number_ck CHECK (((number >= 1) AND (number <= 3))),
+    CONSTRAINT dry_run_pk PRIMARY KEY (client_id, job_id),
+    CONSTRAINT dry_run_run_id_uq UNIQUE (run_id, version, number)
+);
+
 CREATE TABLE byokeep.due_start (
     kind text NOT NULL,
     item text NOT NULL,
@@ -355,6 +370,22 @@ CREATE TABLE byokeep.job (
     CONSTRAINT job_pk PRIMARY KEY (client_id, id),
     CONSTRAINT job_runner_id_fk FOREIGN KEY (runner_id) REFERENCES byokeep.subject(id),
     CONSTRAINT job_state_ck CHECK ((state = ANY (ARRAY['open'::text, 'closed'::text, 'expired'::text, 'killed'::text])))
+);
+
+-- What a client's regular job declares, so that a new key can be tried with it.
+CREATE TABLE byokeep.job_template (
+    client_id uuid NOT NULL,
+    name text NOT NULL,
+    runner_id uuid NOT NULL,
+    secrets text[] NOT NULL,
+    platforms text[] NOT NULL,
+    lanes text[] NOT NULL,
+    set_at timestamp with time zone NOT NULL DEFAULT now(),
+    set_by uuid NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT job_template_client_id_fk FOREIGN KEY (client_id) REFERENCES byokeep.client(id),
+    CONSTRAINT job_template_name_ck CHECK ((name ~ '^[a-z][a-z0-9_-]{0,40}$'::text)),
+    CONSTRAINT job_template_pk PRIMARY KEY (client_id, name)
 );
 
 -- A rotation of a key-encryption key: done only when no wrapped key is left on the old versions (R6.1-8).

@@ -16,12 +16,12 @@ from pathlib import Path
 from tools.tree import ROOT, Fault
 
 PAGE = "docs/errors.md"
-# What stands behind the ports of web and broker; what these two import is found.
+# What stands behind the ports of web and broker, and why a rotation stopped; what these two import is found.
 BEHIND = (
     "adapters/blobs", "adapters/files/append", "adapters/files/checkpoints", "adapters/files/reserve",
     "adapters/files/tombstones", "adapters/openbao/audit", "adapters/openbao/login", "adapters/openbao/ports",
     "adapters/postgres/database", "adapters/postgres/connections",
-    "adapters/providers/descriptor", "wire/bao_http", "wire/transport",
+    "adapters/providers/descriptor", "keys/mint", "keys/old_version", "wire/bao_http", "wire/transport",
 )  # fmt: skip
 HEAD = """\
 # Error codes

@@ -31,7 +31,7 @@ WALLED = {
     "profile_incident": "client_id", "profile_incident_item": "client_id", "kek_version": "client_id",
     "kek_rotation": "client_id", "vault_key_transition": "client_id", "procedure_run": "client_id",
     "notification": "client_id", "due_start": "client_id", "incident": "client_id",
-    "tool_call": "client_id", "lease_calls": "client_id",
+    "tool_call": "client_id", "lease_calls": "client_id", "job_template": "client_id", "dry_run": "client_id",
 }  # fmt: skip
 # Tables with a client_id and no wall: see objects/walls.sql.
 NOT_WALLED = {"switch", "subject_client", "usage"}  # usage: a view, walled by its tables
@@ -43,6 +43,7 @@ REFUSED_TO_ALL = (
     "DELETE FROM byokeep.audit_record",
     "DELETE FROM byokeep.tool_call",
     "UPDATE byokeep.lease_calls SET count = 0",
+    "UPDATE byokeep.dry_run SET number = 1",
     "TRUNCATE byokeep.audit_record",
     "UPDATE byokeep.audit_head SET seq = 0",
     f"INSERT INTO byokeep.audit_head (chain, seq, hash) VALUES ('{ANYTHING}', 0, '')",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -146,8 +147,23 @@ async def test_another_accounts_key_waits_for_a_person(desk: Desk) -> None:
     facts = "facts || '{\"accept_other_account\": 1}'"  # no row says what a person accepted
     desk.sql(f"UPDATE byokeep.procedure_run SET facts = {facts} WHERE id = '{second['rotation']}'")  # noqa: S608
     assert (await resume(desk, second["rotation"]))["reason"] == "other_account"
-    assert (await resume(desk, second["rotation"], "other_account"))["missing"][0] == "soak"
-    assert await served(desk, client) == 2
+    # Another value joins the run instead; at its end the foreign one is gone from the store as well.
+    _, third = await desk.put(client, desk.canary(), query=SKIP + "&old_ends=now")
+    assert (third["rotation"], third["version"]) == (second["rotation"], 3)
+    await desk.work()
+    assert await served(desk, client) == 3
+    desk.sim.book.keys.put("openai", desk.canaries[0].value.decode(), SimKeyState.REVOKED, None)
+    desk.sql("UPDATE byokeep.lease SET issued_at = issued_at - interval '10 seconds'")
+    later(desk)
+    for accepted in ("", "soak_unknown", "revoke_by_hand"):
+        found = await rotation(desk, second["rotation"])
+        await resume(desk, second["rotation"], accepted if found["reason"] == accepted else "")
+    assert (await rotation(desk, second["rotation"]))["state"] == "complete"
+    assert await desk.web.intake.live_versions(desk_place(client)) == [3]
+    _, fourth = await desk.put(client, desk.canary(account="other"), query=SKIP)
+    await desk.work()
+    assert (await resume(desk, fourth["rotation"], "other_account"))["missing"][0] == "soak"
+    assert await served(desk, client) == 4
 
 
 async def test_a_provider_that_tells_no_account_is_rotated_too(desk: Desk) -> None:
@@ -710,6 +726,87 @@ async def test_a_rollback_waits_for_a_provider_that_cannot_be_asked(desk: Desk) 
     assert await served(desk, client) == 1
 
 
+async def test_a_rollback_asks_a_provider_that_is_away_a_few_times_and_then_waits_for_a_person(desk: Desk) -> None:
+    """Five calls that came to nothing, told once; whoever resumes it has it asked again, and the old one serves."""
+    client = await desk.stand.client()
+    run = (await begun(desk, client, SKIP))[3]
+    desk.sim.faults.add({"provider": "openai", "kind": "status", "status": 503, "times": 500})
+    assert (await desk.call("POST", f"/v1/rotations/{run}/rollback", "operator"))[0] == 200
+    for _ in range(8):
+        await procedures.go_on(desk.worker)
+        await desk.retry_now(1)
+    found = await rotation(desk, run)
+    assert (found["state"], found["reason"], found["waits_for"]) == ("undoing", "old_key_not_proved", "person")
+    assert "undo_refused" in desk.stand.alerts()
+    asked = "event = 'key.rotation' AND outcome = 'failed'"
+    assert desk.sql(f"SELECT count(*) FROM byokeep.audit_record WHERE {asked}") == "5"  # noqa: S608
+    desk.sim.faults.clear()
+    assert (await resume(desk, run))["state"] == "aborted"
+    assert await served(desk, client) == 1
+
+
+@pytest.mark.req("R6.2-8")
+async def test_two_live_versions_for_too_long_are_told_and_nothing_else_happens(desk: Desk) -> None:
+    """Past the limit there is an alert and the key is overdue on the list; the old one serves, the new one waits."""
+    client = await desk.stand.client()
+    old, _, ref, run = await begun(desk, client)
+    job = await desk.stand.job(client)
+    await desk.stand.lease(job)
+    await resume(desk, run, "not_rehearsed")
+    later(desk)
+    assert (await resume(desk, run, ""))["state"] in ("running", "waiting")
+    _, other, second, waits = await begun(desk, client, provider="anthropic")
+    desk.sql(f"UPDATE byokeep.procedure_run SET state = 'running', reason = '' WHERE id IN ('{run}', '{waits}')")  # noqa: S608
+
+    async def overdue() -> list[tuple[str, str]]:
+        status, found = await desk.call("GET", "/v1/due?kind=key", "auditor")
+        assert status == 200, found
+        return sorted((one["item"], one["cause"]) for one in found["items"] if one["state"] == "overdue")
+
+    notes = await told(desk)
+    await remind(notes)
+    assert (await overdue(), "rotation_overdue" in desk.stand.alerts()) == ([], False)
+    desk.sql("UPDATE byokeep.procedure_run SET started_at = started_at - interval '8 days' WHERE closed_at IS NULL")
+    assert await overdue() == sorted([(ref, "dual_period_over"), (second, "dual_period_over")])
+    for _ in range(2):
+        await remind(notes)
+        await procedures.go_on(desk.worker)
+    assert desk.stand.alerts().count("rotation_overdue") == 2
+    assert (await desk.ref(ref))["version"] == 2
+    assert ((await desk.ref(second))["version"], (await desk.ref(second))["candidate"]) == (1, 2)
+    assert await desk.web.intake.live_versions(desk_place(client)) == [1, 2]
+    for value, provider in ((old, "openai"), (other, "anthropic")):
+        assert desk.sim.book.keys.find(provider, value.decode()).state is SimKeyState.VALID  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("administered_", [False, True])
+async def test_a_leaked_key_that_no_call_ends_does_not_keep_its_successor_waiting(
+    desk: Desk, administered_: bool
+) -> None:
+    """Its provider has no call, or refuses it: people are told, the new key comes in and serves, and the rotation goes
+    on until a person has ended the leaked one and a call proves it."""
+    client = await desk.stand.client()
+    old = desk.canary("openrouter")
+    first = await desk.onboard(client, old, "openrouter")
+    if administered_:
+        await administered(desk, client, "openrouter")
+        desk.sim.book.keys.put("openrouter", f"admin-openrouter-{client.hex}", SimKeyState.REVOKED, "acme")
+    path = f"/v1/refs/{first['ref']}/rotations"
+    status, urgent = await desk.call("POST", path, "operator", {"leaked": True})
+    assert status == 201, urgent
+    await desk.work()
+    assert (await rotation(desk, urgent["id"]))["missing"][0] == "create"
+    assert "revocation_refused" in desk.stand.alerts()
+    status, second = await desk.put(client, desk.canary("openrouter"), "openrouter")
+    assert (status, second["rotation"]) == (202, urgent["id"]), second
+    await desk.work()
+    found = await rotation(desk, urgent["id"])
+    assert (found["state"], found["reason"], found["missing"][0]) == ("waiting", "old_key_alive", "prove_dead")
+    assert await served(desk, client, "openrouter") == 2
+    desk.sim.book.keys.put("openrouter", old.decode(), SimKeyState.REVOKED, None)
+    assert (await resume(desk, urgent["id"]))["state"] == "complete"
+
+
 async def test_no_way_back_once_the_call_to_revoke_has_begun(desk: Desk) -> None:
     """The call was made and its answer lost: the old key may be dead, so it is not pinned again."""
     client = await desk.stand.client()
@@ -935,3 +1032,143 @@ async def test_where_nobody_can_make_a_key_by_a_call_it_is_a_task_with_a_date(de
     await administered(desk, client, "openrouter")
     grade = (await desk.call("GET", asked, "operator"))[1]["grade"]
     assert [one["mode"] for one in grade] == ["full", "cutover", "manual"]
+
+
+async def dry_run(desk: Desk, client: UUID, run: str, outcomes: Sequence[str], expect: int = 201) -> tuple[Any, Any]:
+    """Open a dry run and do it: lease, calls with these outcomes, the end. Returns the job and its lease."""
+    body = {"client_id": str(client), "template": "daily-post", "rotation": run}
+    status, job = await desk.stand.call("POST", "/v1/jobs/dry-runs", "dispatcher", body)
+    assert status == expect, job
+    if expect != 201:
+        return job["code"], None
+    lease = await desk.stand.lease(job["id"])
+    told = [{"id": str(uuid4()), "secret": "openai", "tool": "responses.create", "outcome": one, "age_ms": 0}
+            for one in outcomes]  # fmt: skip
+    path = f"/v1/leases/{lease['lease_id']}/calls"
+    assert (await desk.stand.call("POST", path, "runner", {"calls": told, "total": len(told)}))[0] == 200
+    return job["id"], lease
+
+
+async def over(desk: Desk, job: str) -> None:
+    assert (await desk.stand.call("POST", f"/v1/jobs/{job}/close", "dispatcher"))[0] == 200
+
+
+async def template(desk: Desk, client: UUID, **other: Any) -> None:
+    """The client's regular job is registered; it may publish on x, which a dry run of it may not."""
+    runner = str(desk.people["runner"].id)
+    body = {"runner_id": runner, "secrets": ["openai"], "platforms": ["x"], "lanes": ["api"], **other}
+    status, made = await desk.stand.call("PUT", f"/v1/clients/{client}/job-templates/daily-post", "dispatcher", body)
+    assert status == 200, made
+
+
+@pytest.mark.req("R6.2-2")
+async def test_a_dry_run_alone_is_given_the_new_version(desk: Desk) -> None:
+    """Beside it production reads the old one; before the new one is verified nobody is pointed at it."""
+    client = await desk.stand.client()
+    await template(desk, client)
+    old, new = desk.canary(), desk.canary()
+    await desk.onboard(client, old)
+    run = (await desk.put(client, new))[1]["rotation"]
+    assert (await dry_run(desk, client, run, [], 409))[0] == "not_verified"
+    assert (await resume(desk, run, "not_rehearsed", 409))["code"] == "nothing_to_accept"
+    assert await served(desk, client) == 1
+    await desk.work()
+    job, staging = await dry_run(desk, client, run, ["ok"])
+    production = await desk.stand.lease(await desk.stand.job(client))
+    seen = []
+    for lease in (staging, production):
+        pin, role = lease["secrets"]["openai"], lease["store"]["roles"]["openai"]
+        async with BaoHttp(lease["store"]["address"]) as store:
+            token = await lease_login(store, Secret(lease["jwt"]), role, lease_id=lease["lease_id"])
+            value = await read_secret(store, token, pin["path"], pin["version"], lease["lease_id"])
+        seen.append((pin["version"], value.reveal()))
+    assert seen == [(2, new), (1, old)]
+    assert any(f'"rotation":"{run}"' in one for one in desk.stand.events("job.opened"))
+    # What was dropped is given to no dry run, and never the current one in its place.
+    assert (await desk.call("POST", f"/v1/rotations/{run}/abort", "operator"))[0] == 200
+    await desk.work()
+    status, refused = await desk.stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
+    assert (status, refused["code"]) == (403, "credential_not_usable")
+    assert (await dry_run(desk, client, run, [], 409))[0] == "not_to_rehearse"
+
+
+@pytest.mark.req("R6.2-3")
+@pytest.mark.parametrize("times", [1, 3])
+async def test_dry_runs_pass_before_the_cutover_and_cause_no_effects(desk: Desk, times: int) -> None:
+    """None, four, an open or a failed one: no cutover, whatever a person accepts. One to three that passed: on record,
+    and the gate gave none of them a permit."""
+    client = await desk.stand.client()
+    desk.stand.account(client)
+    await desk.onboard(client)
+    await template(desk, client)
+    _, second = await desk.put(client, desk.canary(), query=SKIP)
+    run = second["rotation"]
+    await desk.work()
+    found = await rotation(desk, run)
+    assert (found["state"], found["reason"]) == ("waiting", "not_rehearsed")
+    assert "byokeep job dry-run" in found["next_step"]
+    assert (await resume(desk, run, "not_rehearsed", 409))["code"] == "dry_run_first"
+    jobs = [await dry_run(desk, client, run, ["ok", "ok"]) for _ in range(times)]
+    status, refused = await desk.stand.permit(jobs[0][1]["lease_id"])
+    assert (status, refused["code"]) == (403, "dry_run")
+    if times == 3:
+        assert (await dry_run(desk, client, run, [], 409))[0] == "too_many_dry_runs"
+        with pytest.raises(Unavailable):  # of the database
+            desk.sql("UPDATE byokeep.dry_run SET number = 4 WHERE number = 3")
+    assert (await resume(desk, run))["missing"][0] == "rehearse"  # they are not over
+    assert await served(desk, client) == 1
+    for job, _ in jobs:
+        await over(desk, job)
+    await desk.retry_now(1)
+    assert (await rotation(desk, run))["missing"][0] == "soak"
+    assert await served(desk, client) == 2
+    asked = "event = 'key.rotation' AND outcome = 'ok' AND convert_from(payload, 'UTF8') LIKE '%\"dry_run\"%'"
+    assert desk.sql(f"SELECT count(*) FROM byokeep.audit_record WHERE {asked}") == str(times)  # noqa: S608
+    assert desk.sql("SELECT count(*) FROM byokeep.permit") == "0"
+
+
+@pytest.mark.req("R6.2-3")
+@pytest.mark.parametrize("outcomes", [["ok", "denied"], [], ["unknown"], ["ok"]])
+async def test_a_dry_run_that_did_not_pass_stops_the_rotation(desk: Desk, outcomes: list[str]) -> None:
+    """A call that failed, nothing told, a job that was killed: the old one serves, and the way out is another key."""
+    client = await desk.stand.client()
+    await desk.onboard(client)
+    await template(desk, client)
+    run = (await desk.put(client, desk.canary()))[1]["rotation"]
+    await desk.work()
+    good, _ = await dry_run(desk, client, run, ["ok"])
+    bad, _ = await dry_run(desk, client, run, outcomes)
+    await over(desk, good)
+    if outcomes == ["ok"]:  # its calls went well, and then it was killed
+        desk.sql(f"UPDATE byokeep.job SET state = 'killed', reason = 'x', closed_at = now() WHERE id = '{bad}'")  # noqa: S608
+    else:
+        await over(desk, bad)
+    found = await resume(desk, run)
+    assert (found["state"], found["reason"]) == ("failed", "dry_run_failed")
+    assert (await resume(desk, run, "not_rehearsed", 409))["code"] == "nothing_to_accept"
+    assert await served(desk, client) == 1
+    failed = "event = 'key.rotation' AND outcome = 'failed' AND convert_from(payload, 'UTF8') LIKE '%\"dry_run\"%'"
+    assert desk.sql(f"SELECT count(*) FROM byokeep.audit_record WHERE {failed}") == "1"  # noqa: S608
+    assert (await desk.stand.call("DELETE", f"/v1/clients/{client}/job-templates/daily-post", "dispatcher"))[0] == 200
+    status, listed = await desk.stand.call("GET", f"/v1/clients/{client}/job-templates", "dispatcher")
+    assert (status, listed["templates"]) == (200, [])
+    assert (await resume(desk, run))["reason"] == "dry_run_failed"  # what failed stays failed
+
+
+async def test_a_template_names_keys_that_its_job_calls_with(desk: Desk) -> None:
+    """A name that is none, a profile, nothing, and a template of another provider's keys are refused."""
+    client = await desk.stand.client()
+    place = f"/v1/clients/{client}/job-templates"
+    body = {"runner_id": str(desk.people["runner"].id), "secrets": ["heygen"]}
+    for name, more, code in (
+        ("Daily", {}, "bad_template_name"), ("post", {"secrets": []}, "nothing_declared"),
+        ("post", {"secrets": ["x"]}, "template_without_key"), ("post", {"secrets": ["none"]}, "unknown_name"),
+    ):  # fmt: skip
+        status, refused = await desk.stand.call("PUT", f"{place}/{name}", "dispatcher", body | more)
+        assert (status, refused["code"]) == (422, code)
+    await template(desk, client, secrets=["heygen"])
+    await desk.onboard(client)
+    run = (await desk.put(client, desk.canary()))[1]["rotation"]
+    await desk.work()
+    assert (await dry_run(desk, client, run, [], 422))[0] == "template_without_key"
+    assert (await resume(desk, run, "not_rehearsed"))["missing"][0] == "soak"  # no template calls with this one

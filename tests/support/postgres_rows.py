@@ -70,6 +70,10 @@ def client_sql(client: UUID) -> str:
     VALUES ('{uuid4()}', '{client}', '{job}', '{lease}', 'tiktok', 'acct1', 'api', 'publish', 'key-{client.hex[:8]}');
     INSERT INTO byokeep.tool_call (id, client_id, job_id, lease_id, provider, tool, outcome, at)
     VALUES ('{uuid4()}', '{client}', '{job}', '{lease}', 'openai', 'responses.create', 'ok', now());
+    INSERT INTO byokeep.job_template (client_id, name, runner_id, secrets, platforms, lanes, set_by)
+    VALUES ('{client}', 'daily-post', '{OPERATOR}', '{{openai}}', '{{}}', '{{}}', '{OPERATOR}');
+    INSERT INTO byokeep.dry_run (client_id, job_id, template, run_id, ref_id, version, number)
+    VALUES ('{client}', '{job}', 'daily-post', '{uuid4()}', '{ref}', 1, 1);
     INSERT INTO byokeep.lease_calls (client_id, lease_id, count, missing) VALUES ('{client}', '{lease}', 1, 0);
     INSERT INTO byokeep.key_transition (id, client_id, ref_id, state_from, state_to, reason, by)
     VALUES ('{uuid4()}', '{client}', '{ref}', 'pre_activation', 'active', 'verified', '{OPERATOR}');

@@ -27,6 +27,7 @@ OPEN = GateInput(
     switches_open=True,
     client_active=True,
     job_open=True,
+    dry_run=False,
     job_sealing=False,
     lease_kind="use",
     lease_valid=True,

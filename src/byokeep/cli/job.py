@@ -17,10 +17,12 @@ from cyclopts import App
 
 from byokeep.cli.api import call, no_stack_here, no_such, run, stack, tell
 from byokeep.cli.choices import ApiProvider, Effect, Lane, OAuthPlatform, Platform
-from byokeep.cli.names import Client, RunningJob
+from byokeep.cli.names import Client, RunningJob, Subject
 from byokeep.cli.terminal import err, say, session
 from byokeep.client import ClientSettings, Job, Keep
-from byokeep.core.errors import ByokeepError, NotFound, Rejected, Unavailable
+from byokeep.client.http import Broker
+from byokeep.client.settings import read_token
+from byokeep.core.errors import ByokeepError, Denied, NotFound, Rejected, Unavailable
 from byokeep.process import child_setup, clean_environment
 
 app: Final = App(name="job")
@@ -315,3 +317,89 @@ def cancel(client: Client, effect: UUID) -> None:
     Example: byokeep job cancel $CLIENT $EFFECT
     """
     tell(run(call("POST", f"/v1/clients/{client}/effects/scheduled/{effect}/cancel")), title="Announced")
+
+
+template: Final = App(name="template", help="What a client's regular jobs declare, so that new keys are tried with it.")
+app.command(template)
+_TEMPLATE: Final = ("name", "secrets", "platforms", "lanes", "runner_id", "set_at", "ended_at")
+
+
+def _dispatched(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    """Call the broker as the dispatcher."""
+    settings = client_settings()
+    if settings.dispatcher_token_file is None:
+        raise Denied("no_dispatcher_token", next_step="Name a dispatcher's token file.")
+    token = read_token(settings.dispatcher_token_file)
+
+    async def asked() -> Any:
+        broker = Broker(settings)
+        try:
+            return await broker.call(method, path, token, body)
+        finally:
+            await broker.close()
+
+    try:
+        return asyncio.run(asked())
+    finally:
+        token.wipe()
+
+
+@template.command(name="set")
+def set_(
+    client: Client, name: str, *, runner: Subject, secret: list[ApiProvider], platform: list[Platform] | None = None,
+    lane: list[Lane] | None = None,
+) -> None:  # fmt: skip
+    """Register what a regular job declares, its effects excepted, as the dispatcher.
+
+    A rotation of a key that it declares is cut over only after a dry run of a template has passed.
+
+    Example: byokeep job template set $CLIENT daily-post --runner $RUNNER --secret openai --platform x --lane api
+
+    Args:
+        client: Whose job.
+        name: Its name, such as daily-post; one of that name is replaced.
+        runner: The machine that does it.
+        secret: Providers whose keys it calls with.
+        platform: Platforms that it works on.
+        lane: How.
+    """
+    body = {"runner_id": str(runner), "secrets": secret, "platforms": platform or [], "lanes": lane or []}
+    tell(_dispatched("PUT", f"/v1/clients/{client}/job-templates/{name}", body), title="Job template")
+
+
+@template.command(name="list")
+def templates(client: Client) -> None:
+    """List a client's job templates, as the dispatcher.
+
+    Example: byokeep job template list $CLIENT
+    """
+    found = _dispatched("GET", f"/v1/clients/{client}/job-templates")["templates"]
+    tell(found, title="Job templates", columns=_TEMPLATE)
+
+
+@template.command(name="end")
+def end(client: Client, name: str) -> None:
+    """End a template: no rotation asks for a dry run of it any more.
+
+    Example: byokeep job template end $CLIENT daily-post
+    """
+    tell(_dispatched("DELETE", f"/v1/clients/{client}/job-templates/{name}"), title="Job template")
+
+
+@app.command
+def dry_run(client: Client, template: str, *, rotation: UUID) -> None:
+    """Open a dry run: a job that is given a rotation's new key before its cutover, and no permit.
+
+    The template's runner does it as any job, with `keep.attach(JOB)`, leaves the effects out and tells its calls with
+    `job.called`. When its calls with the key went well, `byokeep rotate resume ROTATION` cuts over.
+
+    Example: byokeep job dry-run $CLIENT daily-post --rotation $ROTATION
+
+    Args:
+        client: Whose key.
+        template: Name of a job template that declares the key's provider.
+        rotation: Id, as `byokeep rotate status` shows it.
+    """
+    body = {"client_id": str(client), "template": template, "rotation": str(rotation)}
+    tell(_dispatched("POST", "/v1/jobs/dry-runs", body), title="Job")
+    say(f"Its runner attaches to the job; when it has ended: byokeep rotate resume {rotation}")

@@ -89,7 +89,7 @@ class EventName(StrEnum):
     KEY_ROTATION = (
         "key.rotation",
         "run stage provider version from_version mode cause endpoint http_status account_hash count failed took_s "
-        "pinned_at stopped_at provider_key",
+        "pinned_at stopped_at provider_key job",
     )
     KEY_STATE_CHANGED = "key.state_changed", "state_from state_to version"
     KEY_LISTED = "key.listed", "count"
@@ -176,7 +176,8 @@ class EventName(StrEnum):
     PROCEDURE_UNDONE = "procedure.undone", "run stage count version cause"
     PROCEDURE_ENDED = "procedure.ended", "run"
 
-    JOB_OPENED = "job.opened", "kind runner secrets platforms lanes effects expires_at"
+    JOB_OPENED = "job.opened", "kind runner secrets platforms lanes effects expires_at template rotation version"
+    JOB_TEMPLATE_SET = "job.template_set", "template runner secrets platforms lanes state"
     JOB_SEALING = "job.sealing", "kind runner profile"
     JOB_CLOSED = "job.closed", "kind runner"
     JOB_EXPIRED = "job.expired", "kind runner"

@@ -47,6 +47,10 @@ class DenyReason(StrEnum):
     SWITCH_UNKNOWN = "switch_unknown", "The kill switch could not be read, so it counts as on."
     CLIENT_NOT_ACTIVE = "client_not_active", "The client is not active; an admin can resume it."
     JOB_NOT_OPEN = "job_not_open", "The job has ended; ask the dispatcher for a new one."
+    DRY_RUN = (
+        "dry_run",
+        "The job tries a new key before its cutover and causes no effects: leave them out.",
+    )
     JOB_SEALING = "job_sealing", "The job seals its profile and acts no more; ask the dispatcher for a new one."
     LEASE_EXPIRED = "lease_expired", "Ask for a new lease and check again before acting."
     LEASE_KIND = "lease_kind", "A custody lease may not cause effects; run this in a use job."
@@ -102,6 +106,7 @@ class GateInput:
         switches_open: All scopes of the effect read as open, under lock.
         client_active: The tenant's state is active.
         job_open: The job is open and unexpired.
+        dry_run: The job tries a new key before its cutover.
         job_sealing: The job has closed its browser and seals what came of it; it acts no more.
         lease_kind: ``use`` or ``custody``.
         lease_valid: The lease is this runner's, of this job, and unexpired.
@@ -134,6 +139,7 @@ class GateInput:
     switches_open: bool | None
     client_active: bool | None
     job_open: bool | None
+    dry_run: bool | None
     job_sealing: bool | None
     lease_kind: str | None
     lease_valid: bool | None
@@ -183,6 +189,7 @@ def _reasons(gate: GateInput) -> Iterator[tuple[bool, DenyReason]]:
     yield gate.switches_open is not True, DenyReason.SWITCH_CLOSED
     yield gate.client_active is not True, DenyReason.CLIENT_NOT_ACTIVE
     yield gate.job_open is not True, DenyReason.JOB_NOT_OPEN
+    yield gate.dry_run is not False, DenyReason.DRY_RUN
     yield gate.job_sealing is not False, DenyReason.JOB_SEALING
     yield gate.lease_kind != "use", DenyReason.LEASE_KIND
     yield gate.lease_valid is not True, DenyReason.LEASE_EXPIRED

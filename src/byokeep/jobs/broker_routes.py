@@ -24,7 +24,8 @@ from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import Routes, describe, refusals
 from byokeep.http.reply import AtOffset, Reply
 from byokeep.http.request import Authenticator, Id, PathId, Strict, caller, instant, json_body
-from byokeep.jobs import calls, effect, jobs, lease, scheduled, switches
+from byokeep.jobs import calls, dry_runs, effect, jobs, lease, scheduled, switches
+from byokeep.jobs.dry_runs import JobTemplate
 from byokeep.jobs.kill_routes import JobReply, OpenRequestReply, ScopeBody, SwitchReply, Word, kill_router
 from byokeep.jobs.lease import IssuedLease, PinnedSecret
 from byokeep.jobs.scheduled import ScheduledEffect
@@ -49,6 +50,23 @@ class JobBody(Strict):
     lanes: Words = Field(default_factory=list)
     effects: Words = Field(default_factory=list)
     ttl_s: int | None = None
+
+
+class TemplateBody(Strict):
+    """Register what a client's regular job declares, its effects excepted."""
+
+    runner_id: Id
+    secrets: Words
+    platforms: Words = Field(default_factory=list)
+    lanes: Words = Field(default_factory=list)
+
+
+class DryRunBody(Strict):
+    """Try a rotation's new key with a registered template."""
+
+    client_id: Id
+    template: Word
+    rotation: Id
 
 
 class BlockedBody(Strict):
@@ -239,6 +257,18 @@ class ScheduledListReply(Reply):
     effects: list[ScheduledReply]
 
 
+class TemplateReply(
+    Reply, of=JobTemplate, shows="client_id name runner_id secrets platforms lanes set_at set_by ended_at"
+):
+    """What a client's regular job declares, for dry runs of new keys."""
+
+
+class TemplatesReply(Reply):
+    """A client's job templates."""
+
+    templates: list[TemplateReply]
+
+
 def lease_out(grant: IssuedLease) -> dict[str, Any]:
     """Return the wire form of a lease as :class:`LeaseReply` describes it; by hand, for it is hot."""
     return {
@@ -296,8 +326,39 @@ def jobs_router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> AP
         await jobs.report_blocked(app, actor, job_id, body.reason)
         return {"status": "told"}
 
+    _dry_runs(routes, app, emergency)
     _leases(routes, app, emergency)
     return routes
+
+
+def _dry_runs(routes: Routes, app: BrokerApp, emergency: Emergency) -> None:
+    place = "/clients/{client_id}/job-templates"
+
+    @routes.put(place + "/{name}", response_model=TemplateReply, responses=refusals(403))
+    async def set_template(client_id: PathId, name: str, actor: Actor, body: TemplateBody) -> JobTemplate:
+        """Register a job template, or replace it: rotations of its keys need a dry run from now on."""
+        emergency.require_room()
+        spec = jobs.JobSpec(
+            client_id=ClientId(client_id), runner_id=body.runner_id, kind=LeaseKind.USE, secrets=tuple(body.secrets),
+            platforms=tuple(body.platforms), lanes=tuple(body.lanes),
+        )  # fmt: skip
+        return await dry_runs.set_template(app, actor, name, spec)
+
+    @routes.delete(place + "/{name}", response_model=TemplateReply, responses=refusals(403))
+    async def end_template(client_id: PathId, name: str, actor: Actor) -> JobTemplate:
+        """End a job template: no rotation asks for a dry run of it any more."""
+        return await dry_runs.end_template(app, actor, ClientId(client_id), name)
+
+    @routes.get(place, response_model=TemplatesReply, responses=refusals(403))
+    async def list_templates(client_id: PathId, actor: Actor) -> dict[str, Any]:
+        """List a client's job templates."""
+        return {"templates": await dry_runs.list_templates(app, actor, ClientId(client_id))}
+
+    @routes.post("/jobs/dry-runs", status_code=201, response_model=JobReply, responses=refusals(403, 404, 409))
+    async def open_dry_run(actor: Actor, body: DryRunBody) -> DeclaredJob:
+        """Open a dry run: a job that is given a rotation's new key before its cutover, and no permit."""
+        emergency.require_room()
+        return await dry_runs.open_dry_run(app, actor, ClientId(body.client_id), body.template, body.rotation)
 
 
 def _leases(routes: Routes, app: BrokerApp, emergency: Emergency) -> None:

@@ -314,7 +314,7 @@ def _same_key(permit_id: UUID, state: str) -> Conflict:
     return Conflict(code, next_step=steps[code], permit=permit_id)
 
 
-_AS_FOUND: Final = ("client_active", "job_open", "job_sealing", "lease_kind", "credentials_usable", "now")
+_AS_FOUND: Final = ("client_active", "job_open", "dry_run", "job_sealing", "lease_kind", "credentials_usable", "now")
 
 
 def gate_input(app: BrokerApp, wish: EffectRequest, row: Row, account: Mapping[str, Any]) -> GateInput:

@@ -110,11 +110,11 @@ def _check_use(spec: JobSpec) -> None:
         raise Rejected("runner_missing", next_step="Name the runner that will do the job.")
 
 
-async def open_job(tx: Tx, app: App, actor: Actor, spec: JobSpec) -> DeclaredJob:
+async def open_job(tx: Tx, app: App, actor: Actor, spec: JobSpec, **of: str) -> DeclaredJob:
     """Open a job inside a caller's transaction; switches are the caller's business.
 
     The system's own jobs (verification) have no dispatcher, so their custodian stands in that column; the audit
-    record names the real opener.
+    record names the real opener, and says ``of`` besides.
 
     Raises:
         Rejected: As :func:`check_spec`, or ``unknown_runner``.
@@ -144,7 +144,7 @@ async def open_job(tx: Tx, app: App, actor: Actor, spec: JobSpec) -> DeclaredJob
     )  # fmt: skip
     lists = {field: ",".join(getattr(job, field)) for field in _KNOWN if getattr(job, field)}
     ends = job.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ")
-    await _say(tx, EventName.JOB_OPENED, actor, job, expires_at=ends, **lists)
+    await _say(tx, EventName.JOB_OPENED, actor, job, expires_at=ends, **lists, **of)
     return job
 
 

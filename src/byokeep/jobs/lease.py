@@ -309,6 +309,7 @@ def _pin(kind: str, client_id: ClientId, provider: str, ref: Mapping[str, Any] |
     if parse(ref["ref"]) != place:
         raise _unusable(provider, cause=_REDIRECTED)
     usable = ref["state"] == "active" and ref["verification"] == "verified" and ref["unexpired"] is True
+    usable = usable and ref["version"] is not None
     if not (ref["verification"] in _CUSTODY_STATES if custody else usable):
         raise _unusable(provider)
     return PinnedSecret(place.path, int(ref["version"]))

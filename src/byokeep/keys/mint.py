@@ -14,7 +14,6 @@ It may not use the administrator's key for anything but these calls, nor hand it
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -30,7 +29,7 @@ from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import MintedKey, ValueCustody
 from byokeep.kernel.record import record
 from byokeep.kernel.sops import SopRun, begin_sop, proved
-from byokeep.keys import rotation
+from byokeep.keys import old_version, rotation
 from byokeep.keys.onboard import DEFAULT_DAYS, end_onboarding, open_custody, queue_verification
 from byokeep.keys.refs import ref_from, rotation_due
 from byokeep.keys.rotation import AdminKey, KeyRotation, called, custody_of
@@ -144,22 +143,34 @@ async def _over(app: WorkerApp, run: KeyRotation, name: str) -> bool:
     return found is not None
 
 
+async def _ended(app: WorkerApp, actor: Actor, run: KeyRotation) -> None:
+    """End what this rotation made at the provider, and what others left there."""
+    async with custody_of(app, run) as custody:
+        admin, secret = await _admin(app, run, custody)
+        try:
+            await _end_strays(app, actor, run, admin, secret)
+        finally:
+            secret.wipe()
+
+
 async def _take_back(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
-    """End the minted key at the provider, unless it serves or a job still holds it, and take the candidate away."""
+    """End the minted key at the provider, unless it serves or a job still holds it, and take the candidate away.
+
+    Raises:
+        Conflict: The provider was away time and again: people are told, and it is asked again when somebody resumes.
+    """
     found = rotation.of(run)
+    if await rotation.given_to_jobs(app, found):
+        return None
     async with app.db.begin(client_id=found.client_id) as tx:
         ref = await tx.one(ref_from, "ref_get", id=found.object_id)
-        if (since := found.facts.get("pinned_at")) and ref.version != found.version:
-            asked = {"client_id": found.client_id, "provider": found.provider.value, "ref_id": found.object_id}
-            if await tx.one(int, "rotation_jobs_on_new", **asked, since=datetime.fromisoformat(since)):
-                return None
     if ref.version != found.version:
-        async with custody_of(app, found) as custody:
-            admin, secret = await _admin(app, found, custody)
-            try:
-                await _end_strays(app, actor, found, admin, secret)
-            finally:
-                secret.wipe()
+        try:
+            await _ended(app, actor, found)
+        except Unavailable as error:
+            await old_version.not_ended(app, actor, found, error)
+            step = "What was made there is not ended yet; resume the run when the provider answers."
+            raise Conflict("provider_admin_unreachable", next_step=step) from None
     return await rotation.dropped(app, actor, run)
 
 
@@ -178,24 +189,16 @@ async def _verified(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
 
 async def _revoked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """As of any leaked key; and what the rotation made that the leak took the place of is ended as well."""
-    found, ended = rotation.of(run), True
-    if found.facts.get("minted_before") and not await rotation.accepted(app, found, "revoke_by_hand"):
+    found = rotation.of(run)
+    if found.facts.get("minted_before"):
         try:
-            async with custody_of(app, found) as custody:
-                admin, secret = await _admin(app, found, custody)
-                try:
-                    await _end_strays(app, actor, found, admin, secret)
-                finally:
-                    secret.wipe()
+            await _ended(app, actor, found)
         except (Conflict, Rejected, Unavailable) as error:
-            ended = await rotation.not_ended(app, actor, found, error)
-    fields = await rotation.revoked(app, actor, run)
-    if not ended:
-        raise Conflict("revoke_by_hand", next_step="A person ends on the provider's page what byokeep made there.")
-    return fields
+            await old_version.not_ended(app, actor, found, error)
+    return await old_version.revoked_at_once(app, actor, run)
 
 
-_SAME: Final = rotation.ROTATE_KEY
+_SAME: Final = old_version.ROTATE_KEY
 ROTATE_KEY_MINTED: Final = Procedure(
     name=rotation.MINTED, verb=_SAME.verb, abortable=True, no_return=_SAME.no_return, look=_SAME.look,
     steps=(
@@ -204,7 +207,7 @@ ROTATE_KEY_MINTED: Final = Procedure(
         *_SAME.steps[2:],
     ),
 )  # fmt: skip
-_LEAKED: Final = rotation.ROTATE_KEY_LEAKED
+_LEAKED: Final = old_version.ROTATE_KEY_LEAKED
 ROTATE_KEY_LEAKED: Final = replace(
     _LEAKED, steps=tuple(replace(step, act=_revoked) if step.name == "revoke" else step for step in _LEAKED.steps)
 )

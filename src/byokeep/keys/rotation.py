@@ -7,13 +7,17 @@ Rules
 - The new version is of the same account, as far as the provider tells; another's stops the run until a person accepts.
 - Where a step has no proof of its own (no rehearsal, no measurement, a key that only a person can revoke) the run stops
   and says so, until a person accepts that by its name, on record. Not measured is not passed.
-- The old version ends in this order: its overlap is over, no job that was given it is open, the provider revokes it, a
-  call with it is refused, its value is destroyed. Only a refusal proves that it is dead; silence does not.
+- Before it one to three dry runs pass (:mod:`byokeep.jobs.dry_runs`). Where no job template calls with the key there
+  is nothing to run, and a person accepts that; where there is one, nobody does.
+- The old version ends last (:mod:`byokeep.keys.old_version`).
+- Both versions live for a bounded time (:data:`DUAL_PERIOD`): past it the key is overdue, with an alert. Nothing is cut
+  over or dropped because of that.
 - Until its revocation begins a rollback pins the old version again, if the provider says that it is alive.
 - What serves is never revoked or destroyed: neither this reference's own version nor a value that another one has, too.
 - A key that leaked is served to nobody before anything else happens, and what was in flight for it ends. Where a new
   key ends the old one at once, it is paused while there is none, and the gap is on record. Paused is the key's state: a
   kill switch would stop our own look at it too, and takes two people to release.
+- What takes a step back asks a provider a few times; then it waits for a person, with an alert.
 
 It may not see a value: the worker's custody does, for the length of one call.
 """
@@ -21,20 +25,21 @@ It may not see a value: the worker's custody does, for the length of one call.
 from __future__ import annotations
 
 import hmac
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Set
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected, Unavailable
+from byokeep.core.errors import Conflict, NotFound, Rejected, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId, CredentialRef, Provider, SecretKind
 from byokeep.core.policy import Verb
-from byokeep.core.procedure import Fields, Procedure, Run, Step
-from byokeep.core.ref import SecretPart, SecretRef
+from byokeep.core.procedure import Fields, Run
+from byokeep.core.ref import SecretRef
+from byokeep.jobs.dry_runs import MOST
 from byokeep.jobs.jobs import custody_job
 from byokeep.kernel import procedures
 from byokeep.kernel.app import App, WebApp, WorkerApp
@@ -54,13 +59,19 @@ ASKS: Final = ACCEPTABLE | {"old_key_alive"}  # a person is needed, and nothing 
 _SERVING: Final = ("active", "verified")
 DEAD: Final = frozenset({OutcomeStatus.INVALID_KEY, OutcomeStatus.DISABLED})
 _REFUSED: Final = DEAD | {OutcomeStatus.FORBIDDEN, OutcomeStatus.LEAKED}  # such a key serves nobody again
+ROTATE: Final = "rotate_key"
 MINTED: Final = "rotate_key_minted"
 CUTOVER: Final = "rotate_key_cutover"
 UNUSED: Final = "end_unused_key"
 LEAKED: Final = "rotate_key_leaked"
+DUAL_PERIOD: Final = timedelta(days=7)  # how long an old and a new version may live side by side
 CALLS: Final = 5  # tries of one call to a provider's administration; then a person is asked
 ERROR_BUDGET: Final = 0.02  # of the calls that runners told
-_ALIVE: Final = frozenset(
+_ASKED_AGAIN: Final = {
+    Unavailable: "It is asked again by itself.",
+    Conflict: "The provider could not be asked; resume the run when it answers.",
+}
+ALIVE: Final = frozenset(
     {
         OutcomeStatus.VERIFIED,
         OutcomeStatus.VERIFIED_NO_QUOTA,
@@ -179,7 +190,7 @@ async def start(app: WebApp, actor: Actor, ref_id: UUID, wish: RotationRequest) 
         mints = wish.mint and (stops or "mint" in app.limits.rotation_acts.get(ref.provider.value, ()))
         if mints:
             await _may_mint(tx, app, ref)
-        usual = CUTOVER if stops else ROTATE_KEY.name
+        usual = CUTOVER if stops else ROTATE
         run = await _begin(tx, app, actor, ref, facts, LEAKED if wish.leaked else MINTED if mints else usual)
         if wish.skip_rehearsal:
             await _accept(tx, actor, run, "not_rehearsed")
@@ -308,7 +319,7 @@ async def look_again(tx: Tx, app: App, actor: Actor, ref: CredentialRef) -> None
 
 
 async def _begin(
-    tx: Tx, app: App, actor: Actor, ref: CredentialRef, facts: dict[str, int], name: str = "rotate_key"
+    tx: Tx, app: App, actor: Actor, ref: CredentialRef, facts: dict[str, int], name: str = ROTATE
 ) -> KeyRotation:
     mode = app.limits.rotation_modes.get(ref.provider.value, "manual")
     if mode == "cutover":  # whoever has the new key has ended the old one with it: nothing may hold it up
@@ -339,7 +350,8 @@ async def resume(app: WebApp, actor: Actor, run_id: UUID, *, accept: str = "") -
 
     Raises:
         Denied, NotFound: As :func:`find`.
-        Conflict: ``nothing_to_accept``: it did not stop for that; and as :func:`byokeep.kernel.procedures.resume`.
+        Conflict: ``nothing_to_accept``: it did not stop for that; ``dry_run_first``: a job template calls with the
+            key, so that its dry runs decide; and as :func:`byokeep.kernel.procedures.resume`.
     """
     run = await find(app, actor, run_id)
     if accept:
@@ -347,6 +359,9 @@ async def resume(app: WebApp, actor: Actor, run_id: UUID, *, accept: str = "") -
             run = await tx.one(KeyRotation, "procedure_get", id=run_id)
             procedure = app.procedures[run.procedure]
             step = procedure.next(run)
+            if accept == "not_rehearsed" and run.reason == accept and await rehearsal_needed(tx, run):
+                how = f"`byokeep job dry-run {run.client_id} TEMPLATE --rotation {run_id}`"
+                raise Conflict("dry_run_first", next_step=f"Try it with a registered job template: {how}.", run=run_id)
             stops_for = {run.reason, STAYS_ALIVE} if run.procedure == UNUSED else {run.reason}
             if accept not in stops_for & ACCEPTABLE or run.state != "failed" or step is None:
                 why = run.reason if run.reason in ACCEPTABLE else "nothing that can be accepted"
@@ -402,7 +417,7 @@ async def rollback(app: WebApp, actor: Actor, run_id: UUID) -> RunStatus:
         async with app.db.begin(client_id=run.client_id) as tx:
             begun = await _revocation_begun(tx, run)
         if begun:
-            step = f"The old key is being ended at its provider, so the new one stays: {_look(run_id)}."
+            step = f"The old key is being ended at its provider, so the new one stays: {look(run_id)}."
             raise Conflict("procedure_goes_on", next_step=step, run=run_id)
         return await procedures.abort(app, actor, run_id)
 
@@ -418,7 +433,7 @@ async def find(app: App, actor: Actor, run_id: UUID, verb: Verb = Verb.KEY_WRITE
     """Return a rotation. Raises Denied(``not_permitted``), NotFound(``not_found``), also for another client's."""
     async with command(app, actor, verb, object_id=run_id) as tx:
         run = await tx.one(Run, "procedure_get", id=run_id)
-        if not run.procedure.startswith((ROTATE_KEY.name, UNUSED)):
+        if not run.procedure.startswith((ROTATE, UNUSED)):
             raise NotFound("not_found")
     await permit(app, actor, verb, client_id=run.client_id)
     return of(run)
@@ -450,7 +465,7 @@ async def _ref(app: App, run: KeyRotation) -> CredentialRef:
     return ref
 
 
-async def _created(app: App, actor: Actor, run: Run) -> Fields | None:
+async def created(app: App, actor: Actor, run: Run) -> Fields | None:
     """Wait for the value that a person brings; it puts the step on record itself (:func:`offered`)."""
     found = of(run)
     step = f"Bring the new key: `byokeep key add {found.client_id} {found.provider} < key.txt`."
@@ -481,22 +496,51 @@ async def verified(app: App, actor: Actor, run: Run) -> Fields | None:
     return {"provider": found.provider.value, "version": found.version, "cause": cause}
 
 
-async def _rehearsed(app: App, actor: Actor, run: Run) -> Fields | None:
+async def rehearsed(app: App, actor: Actor, run: Run) -> Fields | None:
+    """Take what the dry runs with the new version came to."""
     found = of(run)
-    mode = app.limits.rotation_modes.get(found.provider.value)
-    if mode == "cutover" or await accepted(app, found, "not_rehearsed"):
-        return {"count": 0, "cause": "skipped"}
-    raise Conflict("not_rehearsed", next_step="No dry run with the new version has passed.")
+    about = {"client_id": found.client_id, "provider": found.provider.value}
+    async with app.db.begin(client_id=found.client_id) as tx:
+        told = await tx.all(dict, "dry_runs_told", **about, run_id=run.id, version=found.version)
+        needed = await rehearsal_needed(tx, found)
+    if not told:
+        mode = app.limits.rotation_modes.get(found.provider.value)
+        if mode == "cutover" or (not needed and await accepted(app, found, "not_rehearsed")):
+            return {"count": 0, "cause": "skipped"}
+        raise Conflict("not_rehearsed", next_step="No dry run with the new version has passed.")
+    if not all(one["over"] for one in told):
+        return None
+    said: dict[str, Said] = {
+        "run": run.id, "stage": "dry_run", "version": found.version, "provider": found.provider.value
+    }  # fmt: skip
+    async with app.db.begin(client_id=found.client_id) as tx:
+        for one in told:
+            outcome = Outcome.OK if one["passed"] else Outcome.FAILED
+            await record(
+                tx, actor, EventName.KEY_ROTATION, said | {"job": one["job_id"], "count": one["number"]},
+                outcome=outcome, client_id=found.client_id, object_id=found.object_id,
+            )  # fmt: skip
+    failed = sum(not one["passed"] for one in told)
+    if failed or len(told) > MOST:
+        raise Conflict("dry_run_failed", next_step="A dry run with the new version failed.", failed=failed)
+    return {"count": len(told), "cause": "passed"}
 
 
-async def _cutting(app: App, actor: Actor, run: Run) -> Fields | None:
+async def rehearsal_needed(tx: Tx, run: KeyRotation) -> bool:
+    """Whether a job template calls with this key, so that nobody accepts a cutover without a dry run."""
+    about = {"client_id": run.client_id, "provider": run.provider.value}
+    return bool(await tx.all(str, "templates_named", **about))
+
+
+async def cutting(app: App, actor: Actor, run: Run) -> Fields | None:
+    """See that the new version still waits."""
     found = of(run)
     if (await _ref(app, found)).candidate != found.version:
         raise Conflict("candidate_gone", next_step="The new version was dropped meanwhile; end this rotation.")
     return {"version": found.version, "from_version": found.from_version, "pinned_at": stamp(app.clock.now())}
 
 
-async def _pin(tx: Tx, actor: Actor, run: Run) -> Fields:
+async def pin(tx: Tx, actor: Actor, run: Run) -> Fields:
     """Cut over: one row, from the next lease on."""
     found = of(run)
     await tx.one(ref_from, "ref_pin_candidate", **found.at, version=found.version)
@@ -511,7 +555,7 @@ async def _pinned(tx: Tx, actor: Actor, run: KeyRotation, version: int, before: 
     )  # fmt: skip
 
 
-async def _unpin(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+async def unpin(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """Pin the old version again, if the provider says that it is alive."""
     found = of(run)
     if "pinned_at" not in found.facts:
@@ -538,11 +582,12 @@ async def _alive(app: WorkerApp, actor: Actor, run: KeyRotation) -> CheckOutcome
 
     Raises:
         Unavailable: ``old_key_not_proved``: nobody can tell now.
+        Conflict: The same, asked :data:`CALLS` times: a person is told, and it is asked again when they resume.
     """
     async with app.db.begin(client_id=run.client_id) as tx:
         ended = await _revocation_begun(tx, run)
     note = None if ended else await asked(app, run, run.from_version)
-    if note is not None and note.status in _ALIVE:
+    if note is not None and note.status in ALIVE:
         return note
     unknown = note is not None and note.status not in _REFUSED
     if note is None or not note.again:
@@ -550,7 +595,9 @@ async def _alive(app: WorkerApp, actor: Actor, run: KeyRotation) -> CheckOutcome
         async with app.db.begin(client_id=run.client_id) as tx:
             await open_alert(tx, app, actor, reason=code, client_id=run.client_id, object_id=run.object_id)
     if note is not None and unknown:
-        raise Unavailable("old_key_not_proved", next_step="It is asked again by itself.", status=note.status.value)
+        tries = await not_answered(app, actor, run, "ask", "old_key_not_proved", version=run.from_version)
+        error = Unavailable if tries < CALLS else Conflict
+        raise error("old_key_not_proved", next_step=_ASKED_AGAIN[error], status=note.status.value)
     return None
 
 
@@ -573,7 +620,7 @@ async def _known(tx: Tx, actor: Actor, run: KeyRotation, note: CheckOutcome) -> 
     )
 
 
-async def _soaked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+async def soaked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """Judge the overlap by what calls with the new version came to. Nothing measured is unknown, not a pass."""
     found = of(run)
     asked = {"client_id": found.client_id, "provider": found.provider.value}
@@ -591,96 +638,16 @@ async def _soaked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     raise Conflict("soak_unknown", next_step="No runner told how calls with the new version ended.")
 
 
-async def revoked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
-    """Revoke the old key where the provider has a call for it and the client gave an administrator's key."""
-    found = of(run)
-    asked = {"client_id": found.client_id, "provider": found.provider.value}
-    if run.procedure != LEAKED:
-        async with app.db.begin(client_id=found.client_id) as tx:
-            since = datetime.fromisoformat(found.facts["pinned_at"])
-            if await tx.one(int, "rotation_jobs_on_old", **asked, until=since):
-                return None
-    if await accepted(app, found, "revoke_by_hand"):
-        return {"cause": "by_hand"}
-    if all([await revoke_version(app, actor, found, version) for version in found.old]):
-        return {"cause": "by_api", "from_version": found.from_version}
-    raise Conflict("revoke_by_hand", next_step="A person revokes the old key on the provider's page.")
-
-
-async def revoke_version(app: WorkerApp, actor: Actor, run: KeyRotation, version: int) -> bool:
-    """End a version's key at the provider; False: it serves elsewhere, nobody can tell it apart, or it refuses."""
-    await _not_in_use(app, run, version, or_paused=run.procedure == LEAKED)
-    if await _serves_elsewhere(app, actor, run, version):
-        return False
-    try:
-        return await _revoke_version(app, actor, run, version)
-    except (Conflict, Rejected, Unavailable) as error:
-        return await not_ended(app, actor, run, error, version=version)
-
-
-async def not_ended(app: WorkerApp, actor: Actor, run: KeyRotation, error: ByokeepError, **said: Said) -> bool:
-    """Put on record that a provider ended no key, and tell people. Raises what is tried again, a few times."""
-    away = isinstance(error, Unavailable)
-    if away and error.code != "provider_admin_unreachable":
-        raise error
-    await called(app, actor, run, "revoke", "", Outcome.FAILED, cause=error.code, **said)
+async def not_answered(app: WorkerApp, actor: Actor, run: KeyRotation, act: str, cause: str, **said: Said) -> int:
+    """Put on record that a call came to nothing; returns how many of its kind did in this run."""
+    await called(app, actor, run, act, "", Outcome.FAILED, cause=cause, **said)
     async with app.db.begin(client_id=run.client_id) as tx:
-        if away and await calls_of(tx, run, "revoke_call", Outcome.FAILED) < CALLS:
-            raise error
-        await open_alert(tx, app, actor, reason="revocation_refused", client_id=run.client_id, object_id=run.object_id)
-    return False
+        return await calls_of(tx, run, f"{act}_call", Outcome.FAILED)
 
 
 async def calls_of(tx: Tx, run: KeyRotation, stage: str, outcome: Outcome) -> int:
     """Return how many calls of a kind are on record for a run."""
     return await tx.one(int, "rotation_calls", **run.at, run=str(run.id), stage=stage, outcome=outcome.value)
-
-
-async def _revoke_version(app: WorkerApp, actor: Actor, run: KeyRotation, version: int) -> bool:
-    provider, key_id = run.provider.value, ""
-    async with app.db.begin(client_id=run.client_id) as tx:
-        admin = await admin_of(tx, run.client_id, run.provider)
-        key_id = await tx.maybe(str, "rotation_key_id", **run.at, version=version) or ""
-        ref = await tx.one(ref_from, "ref_get", id=run.object_id)
-    if admin is None or provider not in app.limits.rotation_acts:
-        return False
-    async with custody_of(app, run) as custody:
-        secret = await custody.read(replace(run.place, part=SecretPart.ADMIN), admin.version)
-        try:
-            if not key_id:
-                live = await custody.live_versions(run.place)
-                kept = set(live).intersection({ref.version, ref.candidate}) - {version}
-                values = [await custody.read(run.place, one) for one in (version, *sorted(kept))]
-                key_id = await app.issuer.find(provider, secret, values[0], admin.place, values[1:])
-                for value in values:
-                    value.wipe()
-            if not key_id:
-                return False
-            await called(app, actor, run, "revoke", key_id, Outcome.INTENDED, version=version)
-            await app.issuer.revoke(provider, secret, key_id, admin.place)
-        finally:
-            secret.wipe()
-    await called(app, actor, run, "revoke", key_id, Outcome.OK, version=version)
-    return True
-
-
-async def _not_in_use(app: WorkerApp, run: KeyRotation, version: int, *, or_paused: bool = False) -> None:
-    """See that nobody gets a version, now or next. Raises Conflict(``version_in_use``)."""
-    async with app.db.begin(client_id=run.client_id) as tx:
-        ref = await tx.one(ref_from, "ref_get", id=run.object_id)
-    paused = or_paused and ref.state == KeyState.SUSPENDED
-    if version == ref.candidate or (version == ref.version and not paused):
-        step = "This version serves or is about to: look what happened to the key, then end this rotation."
-        raise Conflict("version_in_use", next_step=step, version=version)
-
-
-async def _serves_elsewhere(app: WorkerApp, actor: Actor, run: KeyRotation, version: int) -> bool:
-    """Whether the value of a version is that of another one that serves or waits; only the platform's people hear."""
-    async with app.db.begin(every_client=True) as tx:
-        found = await tx.all(UUID, "fingerprint_serves", ref_id=run.object_id, version=version)
-        if found:
-            await open_alert(tx, app, actor, reason="shared_value", object_id=run.object_id)
-    return bool(found)
 
 
 async def called(
@@ -693,32 +660,6 @@ async def called(
             tx, actor, EventName.KEY_ROTATION, said | {"provider_key": key_id or None}, outcome=outcome,
             client_id=run.client_id, object_id=run.object_id,
         )  # fmt: skip
-
-
-async def dead(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
-    """Prove by a call that the old version is dead: only a refusal of that key counts."""
-    found = of(run)
-    said = [await _refused(app, actor, found, version) for version in found.old]
-    return said[0]
-
-
-async def _refused(app: WorkerApp, actor: Actor, found: KeyRotation, version: int) -> dict[str, str | int]:
-    note = await asked(app, found, version)
-    if note is None:
-        raise Conflict("old_key_not_proved", next_step="The old value is gone from the store, so nobody can ask.")
-    if note.again:
-        raise Unavailable("old_key_not_proved", next_step="It is asked again by itself.", status=note.status.value)
-    if note.status not in DEAD:
-        code = "old_key_alive" if note.status in _ALIVE else "old_key_not_proved"
-        async with app.db.begin(client_id=found.client_id) as tx:
-            await open_alert(tx, app, actor, reason=code, client_id=found.client_id, object_id=found.object_id)
-        raise Conflict(code, next_step="Revoke the old key at the provider, then resume.", status=note.status.value)
-    said: dict[str, str | int] = {
-        "from_version": version,
-        "endpoint": note.endpoint.replace(".", "_"),
-        "cause": note.status.value,
-    }
-    return said | ({} if note.http_status is None else {"http_status": note.http_status})
 
 
 async def asked(app: WorkerApp, run: KeyRotation, version: int) -> CheckOutcome | None:
@@ -741,38 +682,44 @@ async def custody_of(app: WorkerApp, run: KeyRotation) -> AsyncIterator[ValueCus
         yield custody
 
 
-async def destroyed(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
-    """Destroy the value of the old version."""
-    found = of(run)
-    for version in found.old:
-        await _destroy(app, actor, found, version)
-    return {"from_version": found.from_version}
-
-
-async def _destroy(app: WorkerApp, actor: Actor, run: KeyRotation, version: int) -> None:
-    about: dict[str, Said] = {"provider": run.provider.value, "version": version, "path": run.place.path}
-    await _not_in_use(app, run, version)
+async def destroy(app: WorkerApp, actor: Actor, run: KeyRotation, versions: Set[int]) -> None:
+    """Destroy values, but for what serves or waits."""
     async with custody_of(app, run) as custody:
-        if version not in await custody.live_versions(run.place):
-            return
-        for outcome in (Outcome.INTENDED, Outcome.OK):
-            if outcome is Outcome.OK:
-                await custody.destroy(run.place, [version])
+        for version in sorted(versions & set(await custody.live_versions(run.place))):
             async with app.db.begin(client_id=run.client_id) as tx:
-                await record(
-                    tx, actor, EventName.KEY_DESTROYED, about, outcome=outcome, client_id=run.client_id,
-                    object_id=run.object_id,
-                )  # fmt: skip
+                ref = await tx.one(ref_from, "ref_get", id=run.object_id)
+            if version in (ref.version, ref.candidate):
+                continue
+            about: dict[str, Said] = {"provider": run.provider.value, "version": version, "path": run.place.path}
+            for outcome in (Outcome.INTENDED, Outcome.OK):
+                if outcome is Outcome.OK:
+                    await custody.destroy(run.place, [version])
+                async with app.db.begin(client_id=run.client_id) as tx:
+                    await record(
+                        tx, actor, EventName.KEY_DESTROYED, about, outcome=outcome, client_id=run.client_id,
+                        object_id=run.object_id,
+                    )  # fmt: skip
+
+
+async def given_to_jobs(app: App, run: KeyRotation) -> bool:
+    """Whether an open job was given the new version before it was taken back."""
+    async with app.db.begin(client_id=run.client_id) as tx:
+        ref = await tx.one(ref_from, "ref_get", id=run.object_id)
+        if "pinned_at" not in run.facts or ref.version == run.version:
+            return False
+        about = {"client_id": run.client_id, "provider": run.provider.value, "ref_id": run.object_id}
+        since = datetime.fromisoformat(run.facts["pinned_at"])
+        return bool(await tx.one(int, "rotation_jobs_on_new", **about, since=since))
 
 
 async def dropped(app: WorkerApp, actor: Actor, run: Run, *, keep: bool = False) -> Fields | None:
-    """Take the new version away; one that has served stays in the store, for jobs that still hold it.
+    """Take the new version away; where there was no way back it serves, and stays.
 
     Args:
         keep: Leave the value in the store, until its provider says that it is dead.
     """
     found = of(run)
-    if found.version not in (0, *found.old) and "pinned_at" not in found.facts:
+    if found.version not in (0, *found.old):
         async with app.db.begin(client_id=found.client_id) as tx:
             if await tx.maybe(ref_from, "ref_drop_candidate", **found.at, version=found.version):
                 said: dict[str, Said] = {
@@ -785,16 +732,16 @@ async def dropped(app: WorkerApp, actor: Actor, run: Run, *, keep: bool = False)
                     tx, actor, EventName.KEY_ROTATION, said, client_id=found.client_id, object_id=found.object_id
                 )
         if not keep:
-            await _destroy(app, actor, found, found.version)
+            await destroy(app, actor, found, {found.version})
     return {"version": found.version}
 
 
-async def _stopped(app: App, actor: Actor, run: Run) -> Fields | None:
+async def stopped(app: App, actor: Actor, run: Run) -> Fields | None:
     """Done where it begins: :func:`start`."""
     raise Conflict("value_awaited")
 
 
-async def _served(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+async def served(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """Serve the key again, with its new version; how long it was not is on record. What a person suspended stays so."""
     found = of(run)
     if found.facts.get("was_suspended"):
@@ -817,7 +764,7 @@ async def _serve(app: WorkerApp, actor: Actor, run: KeyRotation, note: CheckOutc
             await move(tx, app, actor, ref, to=KeyState.ACTIVE, reason="rotated")
 
 
-async def _serve_old(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+async def serve_old(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """Serve the old version again, if its provider says that it is alive."""
     found = of(run)
     if (note := await _alive(app, actor, found)) is None:
@@ -826,42 +773,11 @@ async def _serve_old(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     return {"cause": "serves_again", "version": found.from_version}
 
 
-def _grace(run: Run) -> timedelta:
+def grace_of(run: Run) -> timedelta:
+    """Return how long the old version stays good after the cutover."""
     return timedelta(seconds=int(run.facts.get("grace_s", 0)))
 
 
-def _look(run_id: UUID) -> str:
+def look(run_id: UUID) -> str:
+    """Return the command that shows a rotation."""
     return f"`byokeep rotate status {run_id}`"
-
-
-def _of_versions(run: Run, fields: Mapping[str, Any]) -> bool:
-    """Whether a record speaks of the versions that the row goes by."""
-    return all(fields[name] == run.facts.get(name) for name in ("version", "from_version") if name in fields)
-
-
-_EVENT: Final = EventName.KEY_ROTATION
-ROTATE_KEY: Final = Procedure(
-    name="rotate_key", verb=Verb.KEY_WRITE, abortable=True, no_return="revoke", look=_look,
-    steps=(
-        Step(name="create", act=_created, undo=dropped, verb=Verb.KEY_WRITE, evidence=_EVENT, proves=_of_versions),
-        Step(name="verify", act=verified, evidence=_EVENT),
-        Step(name="rehearse", act=_rehearsed, evidence=_EVENT),
-        Step(name="cutover", act=_cutting, apply=_pin, undo=_unpin, evidence=_EVENT, proves=_of_versions),
-        Step(name="soak", act=_soaked, wait=_grace, evidence=_EVENT),
-        Step(name="revoke", act=revoked, evidence=_EVENT, proves=_of_versions),
-        Step(name="prove_dead", act=dead, evidence=_EVENT),
-        Step(name="destroy", act=destroyed, evidence=_EVENT),
-    ),
-)  # fmt: skip
-_CREATE, _VERIFY, _, _CUT, _, _REVOKE, _PROVE, _DESTROY = ROTATE_KEY.steps
-_STOP: Final = Step(name="stop", act=_stopped, undo=_serve_old, verb=Verb.KEY_WRITE, evidence=_EVENT)
-_SERVE: Final = Step(name="serve", act=_served, evidence=_EVENT)
-# Where a new key ends the old one at once: nobody gets it while the client makes another one.
-ROTATE_KEY_CUTOVER: Final = replace(
-    ROTATE_KEY, name=CUTOVER, no_return="cutover", steps=(_STOP, _CREATE, _VERIFY, _CUT, _SERVE, _PROVE, _DESTROY)
-)
-# It leaked: served to nobody from now on, revoked, and then replaced. What was begun is not taken back.
-ROTATE_KEY_LEAKED: Final = replace(
-    ROTATE_KEY, name=LEAKED, abortable=False,
-    steps=(_STOP, _REVOKE, _CREATE, _VERIFY, _CUT, _SERVE, _PROVE, _DESTROY),
-)  # fmt: skip

@@ -24,7 +24,7 @@ from byokeep.kernel import procedures
 from byokeep.kernel.app import WorkerApp
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.record import record
-from byokeep.keys import rotation
+from byokeep.keys import old_version, rotation
 from byokeep.keys.refs import ref_from
 from byokeep.keys.rotation import DEAD, STAYS_ALIVE, UNUSED, KeyRotation
 
@@ -94,16 +94,16 @@ async def _revoked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     note = await rotation.asked(app, found, found.from_version)
     if note is not None and note.status in DEAD:
         return {"cause": "dead_already", "from_version": found.from_version}
-    return await rotation.revoked(app, actor, run)
+    return await old_version.revoked(app, actor, run)
 
 
 _EVENT: Final = EventName.KEY_ROTATION
 END_UNUSED_KEY: Final = Procedure(
-    name=UNUSED, verb=rotation.ROTATE_KEY.verb, look=rotation.ROTATE_KEY.look,
+    name=UNUSED, verb=old_version.ROTATE_KEY.verb, look=old_version.ROTATE_KEY.look,
     steps=(
         Step(name="revoke", act=_unless_kept(_revoked), evidence=_EVENT),
-        Step(name="prove_dead", act=_unless_kept(rotation.dead), evidence=_EVENT),
-        Step(name="destroy", act=rotation.destroyed, evidence=_EVENT),
+        Step(name="prove_dead", act=_unless_kept(old_version.dead), evidence=_EVENT),
+        Step(name="destroy", act=old_version.destroyed, evidence=_EVENT),
     ),
 )  # fmt: skip
 
@@ -113,5 +113,5 @@ def _keeping(procedure: Procedure) -> Procedure:
     return replace(procedure, steps=tuple(steps))
 
 
-ROTATE_KEY: Final = _keeping(rotation.ROTATE_KEY)
-ROTATE_KEY_CUTOVER: Final = _keeping(rotation.ROTATE_KEY_CUTOVER)
+ROTATE_KEY: Final = _keeping(old_version.ROTATE_KEY)
+ROTATE_KEY_CUTOVER: Final = _keeping(old_version.ROTATE_KEY_CUTOVER)

@@ -33,7 +33,7 @@ from byokeep.kernel.command import command
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record, stamp
 from byokeep.kernel.rows import reader
-from byokeep.keys.rotation import ASKS
+from byokeep.keys.rotation import ASKS, DUAL_PERIOD
 from byokeep.operations.internal import EVERY_DAYS
 from byokeep.tenancy.clients import MAX_ROWS, scope_of
 
@@ -149,7 +149,7 @@ async def read_due(
     rows = await tx.all(
         lambda row: (reader(DueItem)(row), int(row["total"])), "due_list", ids=ids, kind=kind, until=until, limit=limit,
         now=app.clock.now(), kek_days=app.limits.kek_rotation_days, app_days=app.limits.app_secret_rotation_days,
-        internal_days=EVERY_DAYS, asks=sorted(ASKS),
+        internal_days=EVERY_DAYS, asks=sorted(ASKS), dual_days=DUAL_PERIOD.days,
         mints=[name for name, acts in app.limits.rotation_acts.items() if "mint" in acts],
     )  # fmt: skip
     items = [item for item, _ in rows]

@@ -6,7 +6,8 @@
 -- sees none.
 WITH item AS (
     -- A compromised key is due until another one serves in its place; a rotation that stopped is due since it began, and
-    -- one that asks a person a day after it did; one that a person brings the key for within a week. Past its date a key is overdue, also when a rotation is under way.
+    -- one that asks a person a day after it did; one that a person brings the key for within a week. Past its date a key
+    -- is overdue, also when a rotation is under way, and so is one that has had two versions for too long.
     SELECT 'key' AS kind, CAST(r.id AS text) AS item, r.client_id, r.provider,
            r.provider || CASE r.purpose WHEN 'default' THEN '' ELSE '/' || r.purpose END AS name,
            CASE WHEN r.state = 'compromised' THEN (
@@ -14,11 +15,12 @@ WITH item AS (
                 WHERE t.client_id = r.client_id AND t.ref_id = r.id AND t.state_to = 'compromised')
            WHEN o.state = 'failed' AND NOT coalesce(w.waits, false) THEN least(r.rotation_due_at, r.expires_at,
                coalesce(w.until, o.started_at))
-           ELSE least(r.rotation_due_at, r.expires_at, w.brought) END AS due_at,
-           CASE WHEN r.state = 'compromised' THEN 'compromised' WHEN o.state = 'failed' THEN o.reason ELSE '' END AS cause,
+           ELSE least(r.rotation_due_at, r.expires_at, w.brought, d.until) END AS due_at,
+           CASE WHEN r.state = 'compromised' THEN 'compromised' WHEN o.state = 'failed' THEN o.reason
+                WHEN d.until <= CAST(:now AS timestamptz) THEN 'dual_period_over' ELSE '' END AS cause,
            (o.state IS DISTINCT FROM 'failed' OR w.waits) AND (r.candidate_version IS NOT NULL OR o.id IS NOT NULL)
                AND w.brought IS NULL
-               AND least(r.rotation_due_at, r.expires_at) > CAST(:now AS timestamptz) AS under_way,
+               AND least(r.rotation_due_at, r.expires_at, d.until) > CAST(:now AS timestamptz) AS under_way,
            CASE WHEN o.id IS NOT NULL THEN ARRAY['rotate', 'status', CAST(o.id AS text)]
                 WHEN EXISTS (SELECT FROM byokeep.credential_ref a
                               WHERE a.client_id = r.client_id AND a.provider = r.provider AND a.state = 'active'
@@ -36,6 +38,8 @@ WITH item AS (
                      interval '1 day' + coalesce((SELECT max(s.at) FROM byokeep.audit_record s
                        WHERE s.chain = r.client_id AND s.object_id = r.id AND s.event = 'procedure.stepped'),
                        o.started_at) END AS until) a) w
+     CROSS JOIN LATERAL (SELECT CASE WHEN o.evidence -> 'create' IS NOT NULL
+                                     THEN o.started_at + make_interval(days => :dual_days) END AS until) d
      WHERE r.kind = 'provider_api_key' AND (r.state IN ('active', 'suspended') OR r.state = 'compromised'
            AND NOT EXISTS (SELECT FROM byokeep.credential_ref n
                             WHERE n.client_id = r.client_id AND n.provider = r.provider AND n.purpose = r.purpose

@@ -19,9 +19,13 @@ SELECT j.id AS job_id, j.runner_id, j.kind, j.secrets, j.sealing_at IS NOT NULL 
        (SELECT count(*) FROM byokeep.lease l
          WHERE l.client_id = j.client_id AND l.issued_at > t.now - interval '1 second') AS recent,
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
-                   'provider', r.provider, 'ref', r.secret_ref, 'version', r.version, 'state', r.state,
+                   'provider', r.provider, 'ref', r.secret_ref, 'state', r.state,
+                   -- A dry run is given the new version while it waits, and nothing else.
+                   'version', CASE WHEN d.job_id IS NULL THEN r.version
+                                   WHEN d.version = r.candidate_version THEN d.version END,
                    'verification', r.verification, 'unexpired', r.expires_at IS NULL OR r.expires_at > t.now)), '[]')
           FROM byokeep.credential_ref r
+          LEFT JOIN byokeep.dry_run d ON d.client_id = j.client_id AND d.job_id = j.id AND d.ref_id = r.id
          WHERE r.client_id = j.client_id AND r.provider = ANY (j.secrets) AND r.purpose = 'default'
            AND r.environment = :environment AND r.state IN ('pre_activation', 'active', 'suspended')) AS refs,
        (SELECT coalesce(jsonb_agg(jsonb_build_object(

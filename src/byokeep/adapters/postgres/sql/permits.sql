@@ -3,7 +3,8 @@
 -- name: permit_facts
 SELECT t.now, j.id AS job_id, l.runner_id, l.kind AS lease_kind, l.expires_at > t.now AS lease_unexpired,
        j.state = 'open' AND j.expires_at > t.now AND j.opened_at <= t.now + interval '5 seconds' AS job_open,
-       j.sealing_at IS NOT NULL AS job_sealing, j.effects, j.platforms, j.lanes,
+       j.sealing_at IS NOT NULL AS job_sealing,
+       EXISTS (SELECT FROM byokeep.dry_run y WHERE y.client_id = j.client_id AND y.job_id = j.id) AS dry_run, j.effects, j.platforms, j.lanes,
        c.state = 'active' AS client_active,
        a.id AS account_id, a.lanes AS enabled_lanes, a.identity, a.identified_at,
        -- Every provider's key that the job declared, and the tokens of this very account; another platform's are not

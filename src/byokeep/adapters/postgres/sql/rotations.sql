@@ -110,6 +110,12 @@ SELECT r.seq FROM byokeep.audit_record r
    AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,run}' = :run
    AND (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer = :version;
 
+-- name: rotation_versions_of_others
+-- Versions of a key that its other runs have yet to end.
+SELECT CAST(facts ->> 'from_version' AS integer) AS version FROM byokeep.procedure_run
+ WHERE client_id = :client_id AND object_id = :id AND id <> :run AND closed_at IS NULL
+   AND (procedure LIKE 'rotate\_key%' OR procedure = 'end_unused_key');
+
 -- name: rotation_calls
 -- How many calls of a kind to a provider's administration are on record for a run.
 SELECT count(*) FROM byokeep.audit_record r
@@ -123,3 +129,56 @@ SELECT p.* FROM byokeep.procedure_run p JOIN byokeep.credential_ref r ON r.clien
  WHERE p.client_id = :client_id AND p.id = :run_id AND p.procedure = 'rotate_key_minted' AND p.closed_at IS NOT NULL
    AND (p.facts ->> 'version')::integer IS DISTINCT FROM r.version
    AND (p.facts ->> 'version')::integer IS DISTINCT FROM r.candidate_version;
+
+-- name: template_set
+INSERT INTO byokeep.job_template AS t (client_id, name, runner_id, secrets, platforms, lanes, set_by)
+VALUES (:client_id, :name, :runner_id, CAST(:secrets AS text[]), CAST(:platforms AS text[]), CAST(:lanes AS text[]), :by)
+    ON CONFLICT (client_id, name) DO UPDATE
+   SET runner_id = excluded.runner_id, secrets = excluded.secrets, platforms = excluded.platforms, lanes = excluded.lanes,
+       set_at = now(), set_by = excluded.set_by, ended_at = NULL
+RETURNING *;
+
+-- name: template_end
+UPDATE byokeep.job_template SET ended_at = now() WHERE client_id = :client_id AND name = :name AND ended_at IS NULL
+RETURNING *;
+
+-- name: templates_list
+SELECT * FROM byokeep.job_template
+ WHERE client_id = :client_id AND ended_at IS NULL AND CAST(:name AS text) IN ('', name)
+ ORDER BY name;
+
+-- name: templates_named
+SELECT name FROM byokeep.job_template WHERE client_id = :client_id AND ended_at IS NULL AND :provider = ANY (secrets);
+
+-- name: dry_run_facts
+-- The rotation that a dry run is of: whether its new version was verified and still waits, and how many there were.
+SELECT r.id AS ref_id, r.provider, r.candidate_version AS version,
+       p.evidence -> 'verify' IS NOT NULL AS verified,
+       p.evidence -> 'rehearse' IS NOT NULL OR p.closed_at IS NOT NULL OR p.state = 'undoing' AS over,
+       (SELECT count(*) FROM byokeep.dry_run d WHERE d.run_id = p.id AND d.version = r.candidate_version) AS count
+  FROM byokeep.procedure_run p JOIN byokeep.credential_ref r ON r.client_id = p.client_id AND r.id = p.object_id
+ WHERE p.client_id = :client_id AND p.id = :run_id AND p.procedure LIKE 'rotate\_key%';
+
+-- name: dry_run_insert
+INSERT INTO byokeep.dry_run (client_id, job_id, template, run_id, ref_id, version, number)
+VALUES (:client_id, :job_id, :template, :run_id, :ref_id, :version, :number)
+    ON CONFLICT DO NOTHING RETURNING job_id;
+
+-- name: dry_runs_told
+-- What the dry runs of a version came to: over once the job is and its holders said how many calls they made, or two
+-- minutes after; passed if calls with the key were told of and all went well, and no permit was given.
+SELECT d.job_id, d.number,
+       (j.state <> 'open' OR j.expires_at <= clock_timestamp())
+           AND (coalesce(j.closed_at, j.expires_at) <= clock_timestamp() - interval '2 minutes'
+                OR NOT EXISTS (SELECT FROM byokeep.lease l WHERE l.client_id = j.client_id AND l.job_id = j.id
+                                  AND NOT EXISTS (SELECT FROM byokeep.lease_calls c
+                                                   WHERE c.client_id = l.client_id AND c.lease_id = l.id))) AS over,
+       j.state = 'closed' AND t.good > 0 AND t.bad = 0
+           AND NOT EXISTS (SELECT FROM byokeep.permit x WHERE x.client_id = j.client_id AND x.job_id = j.id) AS passed
+  FROM byokeep.dry_run d JOIN byokeep.job j ON j.client_id = d.client_id AND j.id = d.job_id
+ CROSS JOIN LATERAL (
+       SELECT count(*) FILTER (WHERE c.outcome = 'ok') AS good, count(*) FILTER (WHERE c.outcome <> 'ok') AS bad
+         FROM byokeep.tool_call c
+        WHERE c.client_id = j.client_id AND c.job_id = j.id AND c.provider = :provider) t
+ WHERE d.client_id = :client_id AND d.run_id = :run_id AND d.version = :version
+ ORDER BY d.number;

@@ -29,7 +29,8 @@ GRANT SELECT ON byokeep.client, byokeep.credential_ref, byokeep.sop_run, byokeep
     byokeep.platform_app, byokeep.profile, byokeep.profile_account, byokeep.profile_generation, byokeep.profile_opening,
     byokeep.profile_work, byokeep.profile_incident, byokeep.profile_incident_item, byokeep.kek_version,
     byokeep.kek_rotation, byokeep.vault_key_transition, byokeep.procedure_run, byokeep.incident,
-    byokeep.notification, byokeep.due_start, byokeep.tool_call, byokeep.lease_calls, byokeep.usage
+    byokeep.notification, byokeep.due_start, byokeep.tool_call, byokeep.lease_calls, byokeep.usage,
+    byokeep.job_template, byokeep.dry_run
     TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
 
 -- Procedures: each process moves on the runs whose steps are its own; the broker alone approves (walls.sql).
@@ -100,6 +101,8 @@ GRANT UPDATE (identified_at, identity, lanes) ON byokeep.platform_account TO byo
 GRANT INSERT ON byokeep.job, byokeep.lease, byokeep.permit, byokeep.switch, byokeep.approval, byokeep.alert,
     byokeep.audit_epoch TO byokeep_broker;
 GRANT UPDATE (state, reason, closed_at, sealing_at) ON byokeep.job TO byokeep_broker;
+GRANT INSERT ON byokeep.job_template, byokeep.dry_run TO byokeep_broker;
+GRANT UPDATE (runner_id, secrets, platforms, lanes, set_at, set_by, ended_at) ON byokeep.job_template TO byokeep_broker;
 GRANT UPDATE (store_recorded_at) ON byokeep.installation TO byokeep_broker;
 GRANT INSERT, UPDATE ON byokeep.profile_opening TO byokeep_broker, byokeep_worker;
 GRANT INSERT ON byokeep.profile_generation TO byokeep_broker, byokeep_worker;

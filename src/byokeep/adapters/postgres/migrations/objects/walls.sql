@@ -29,6 +29,8 @@ SELECT byokeep.lay_wall(walled, keyed, unowned) FROM (VALUES
     ('sop_run', 'client_id', false),
     ('platform_account', 'client_id', false),
     ('job', 'client_id', false),
+    ('job_template', 'client_id', false),
+    ('dry_run', 'client_id', false),
     ('lease', 'client_id', false),
     ('permit', 'client_id', false),
     ('key_transition', 'client_id', false),

@@ -1,0 +1,206 @@
+"""How the old version of a key ends, and the steps of a rotation in their order, for each way to rotate.
+
+Rules
+- It is revoked when no job holds it, by a call where the provider has one, else by a person; a call proves that it is
+  dead; then its value is destroyed, and every other one before the new that nobody needs any more. Silence is no proof.
+- A leaked key that no call can end is left to a person, and its successor does not wait for that; the proof does.
+- What serves or is about to is never revoked or destroyed, under whichever reference.
+- An administration that is away is asked a few times, and one that refuses once; then people are told.
+
+It may not decide which version serves: :mod:`byokeep.keys.rotation` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
+from byokeep.core.events import EventName, Outcome
+from byokeep.core.keystate import KeyState
+from byokeep.core.model import Actor
+from byokeep.core.policy import Verb
+from byokeep.core.procedure import Fields, Procedure, Run, Step
+from byokeep.core.ref import SecretPart
+from byokeep.kernel.app import WorkerApp
+from byokeep.kernel.command import open_alert
+from byokeep.kernel.record import Said
+from byokeep.keys import rotation
+from byokeep.keys.refs import ref_from
+from byokeep.keys.rotation import KeyRotation
+
+
+async def revoked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+    """Revoke the old key where the provider has a call for it and the client gave an administrator's key."""
+    found = rotation.of(run)
+    about = {"client_id": found.client_id, "provider": found.provider.value}
+    async with app.db.begin(client_id=found.client_id) as tx:
+        since = datetime.fromisoformat(found.facts["pinned_at"])
+        if await tx.one(int, "rotation_jobs_on_old", **about, until=since):
+            return None
+    if await rotation.accepted(app, found, "revoke_by_hand"):
+        return {"cause": "by_hand"}
+    if await revoke_version(app, actor, found, found.from_version):
+        return {"cause": "by_api", "from_version": found.from_version}
+    raise Conflict("revoke_by_hand", next_step="A person revokes the old key on the provider's page.")
+
+
+async def revoked_at_once(app: WorkerApp, actor: Actor, run: Run) -> dict[str, str | int]:
+    """Revoke a leaked key before there is another one; what no call ends is left to a person: nothing waits."""
+    found = rotation.of(run)
+    by_api = all([await revoke_version(app, actor, found, version) for version in found.old])
+    if not by_api:
+        async with app.db.begin(client_id=found.client_id) as tx:
+            reason = "revocation_refused"
+            await open_alert(tx, app, actor, reason=reason, client_id=found.client_id, object_id=found.object_id)
+    return {"cause": "by_api" if by_api else "by_hand", "from_version": found.from_version}
+
+
+async def revoke_version(app: WorkerApp, actor: Actor, run: KeyRotation, version: int) -> bool:
+    """End a version's key at the provider; False: it serves elsewhere, nobody can tell it apart, or it refuses."""
+    await _not_in_use(app, run, version, or_paused=run.procedure == rotation.LEAKED)
+    if await _serves_elsewhere(app, actor, run, version):
+        return False
+    try:
+        return await _revoke_version(app, actor, run, version)
+    except (Conflict, Rejected, Unavailable) as error:
+        return await not_ended(app, actor, run, error, version=version)
+
+
+async def not_ended(app: WorkerApp, actor: Actor, run: KeyRotation, error: ByokeepError, **said: Said) -> bool:
+    """Put on record that a provider ended no key, and tell people. Raises what is tried again, a few times."""
+    away = isinstance(error, Unavailable)
+    if away and error.code != "provider_admin_unreachable":
+        raise error
+    if await rotation.not_answered(app, actor, run, "revoke", error.code, **said) < rotation.CALLS and away:
+        raise error
+    async with app.db.begin(client_id=run.client_id) as tx:
+        await open_alert(tx, app, actor, reason="revocation_refused", client_id=run.client_id, object_id=run.object_id)
+    return False
+
+
+async def _revoke_version(app: WorkerApp, actor: Actor, run: KeyRotation, version: int) -> bool:
+    provider, key_id = run.provider.value, ""
+    async with app.db.begin(client_id=run.client_id) as tx:
+        admin = await rotation.admin_of(tx, run.client_id, run.provider)
+        key_id = await tx.maybe(str, "rotation_key_id", **run.at, version=version) or ""
+        ref = await tx.one(ref_from, "ref_get", id=run.object_id)
+    if admin is None or provider not in app.limits.rotation_acts:
+        return False
+    async with rotation.custody_of(app, run) as custody:
+        secret = await custody.read(replace(run.place, part=SecretPart.ADMIN), admin.version)
+        try:
+            if not key_id:
+                live = await custody.live_versions(run.place)
+                kept = set(live).intersection({ref.version, ref.candidate}) - {version}
+                values = [await custody.read(run.place, one) for one in (version, *sorted(kept))]
+                key_id = await app.issuer.find(provider, secret, values[0], admin.place, values[1:])
+                for value in values:
+                    value.wipe()
+            if not key_id:
+                return False
+            await rotation.called(app, actor, run, "revoke", key_id, Outcome.INTENDED, version=version)
+            await app.issuer.revoke(provider, secret, key_id, admin.place)
+        finally:
+            secret.wipe()
+    await rotation.called(app, actor, run, "revoke", key_id, Outcome.OK, version=version)
+    return True
+
+
+async def _not_in_use(app: WorkerApp, run: KeyRotation, version: int, *, or_paused: bool = False) -> None:
+    """See that nobody gets a version, now or next. Raises Conflict(``version_in_use``)."""
+    async with app.db.begin(client_id=run.client_id) as tx:
+        ref = await tx.one(ref_from, "ref_get", id=run.object_id)
+    paused = or_paused and ref.state == KeyState.SUSPENDED
+    if version == ref.candidate or (version == ref.version and not paused):
+        step = "This version serves or is about to: look what happened to the key, then end this rotation."
+        raise Conflict("version_in_use", next_step=step, version=version)
+
+
+async def _serves_elsewhere(app: WorkerApp, actor: Actor, run: KeyRotation, version: int) -> bool:
+    """Whether the value of a version is that of another one that serves or waits; only the platform's people hear."""
+    async with app.db.begin(every_client=True) as tx:
+        found = await tx.all(UUID, "fingerprint_serves", ref_id=run.object_id, version=version)
+        if found:
+            await open_alert(tx, app, actor, reason="shared_value", object_id=run.object_id)
+    return bool(found)
+
+
+async def dead(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+    """Prove by a call that the old version is dead: only a refusal of that key counts."""
+    found = rotation.of(run)
+    said = [await _refused(app, actor, found, version) for version in found.old]
+    return said[0]
+
+
+async def _refused(app: WorkerApp, actor: Actor, found: KeyRotation, version: int) -> dict[str, str | int]:
+    note = await rotation.asked(app, found, version)
+    if note is None:
+        raise Conflict("old_key_not_proved", next_step="The old value is gone from the store, so nobody can ask.")
+    if note.again:
+        raise Unavailable("old_key_not_proved", next_step="It is asked again by itself.", status=note.status.value)
+    if note.status not in rotation.DEAD:
+        code = "old_key_alive" if note.status in rotation.ALIVE else "old_key_not_proved"
+        async with app.db.begin(client_id=found.client_id) as tx:
+            await open_alert(tx, app, actor, reason=code, client_id=found.client_id, object_id=found.object_id)
+        raise Conflict(code, next_step="Revoke the old key at the provider, then resume.", status=note.status.value)
+    said: dict[str, str | int] = {
+        "from_version": version,
+        "endpoint": note.endpoint.replace(".", "_"),
+        "cause": note.status.value,
+    }
+    return said | ({} if note.http_status is None else {"http_status": note.http_status})
+
+
+async def destroyed(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+    """Destroy the old value and, at the end of a rotation, every other one before the new that nobody needs any more.
+
+    These are values that were replaced, dropped or taken back; what another run has yet to end it destroys itself.
+    """
+    found = rotation.of(run)
+    for version in found.old:
+        await _not_in_use(app, found, version)
+    async with app.db.begin(client_id=found.client_id) as tx:
+        others = await tx.all(int, "rotation_versions_of_others", **found.at, run=run.id)
+    left = set(range(1, found.version)) - set(others)
+    await rotation.destroy(app, actor, found, {*found.old, *left})
+    return {"from_version": found.from_version}
+
+
+def _of_versions(run: Run, fields: Mapping[str, Any]) -> bool:
+    """Whether a record speaks of the versions that the row goes by."""
+    return all(fields[name] == run.facts.get(name) for name in ("version", "from_version") if name in fields)
+
+
+_EVENT: Final = EventName.KEY_ROTATION
+ROTATE_KEY: Final = Procedure(
+    name=rotation.ROTATE, verb=Verb.KEY_WRITE, abortable=True, no_return="revoke", look=rotation.look,
+    steps=(
+        Step(name="create", act=rotation.created, undo=rotation.dropped, verb=Verb.KEY_WRITE, evidence=_EVENT,
+             proves=_of_versions),
+        Step(name="verify", act=rotation.verified, evidence=_EVENT),
+        Step(name="rehearse", act=rotation.rehearsed, evidence=_EVENT),
+        Step(name="cutover", act=rotation.cutting, apply=rotation.pin, undo=rotation.unpin, evidence=_EVENT,
+             proves=_of_versions),
+        Step(name="soak", act=rotation.soaked, wait=rotation.grace_of, evidence=_EVENT),
+        Step(name="revoke", act=revoked, evidence=_EVENT, proves=_of_versions),
+        Step(name="prove_dead", act=dead, evidence=_EVENT),
+        Step(name="destroy", act=destroyed, evidence=_EVENT),
+    ),
+)  # fmt: skip
+_CREATE, _VERIFY, _, _CUT, _, _REVOKE, _PROVE, _DESTROY = ROTATE_KEY.steps
+_STOP: Final = Step(name="stop", act=rotation.stopped, undo=rotation.serve_old, verb=Verb.KEY_WRITE, evidence=_EVENT)
+_SERVE: Final = Step(name="serve", act=rotation.served, evidence=_EVENT)
+# Where a new key ends the old one at once: nobody gets it while the client makes another one.
+ROTATE_KEY_CUTOVER: Final = replace(
+    ROTATE_KEY, name=rotation.CUTOVER, no_return="cutover",
+    steps=(_STOP, _CREATE, _VERIFY, _CUT, _SERVE, _PROVE, _DESTROY),
+)  # fmt: skip
+# It leaked: served to nobody from now on, revoked, and then replaced. What was begun is not taken back.
+ROTATE_KEY_LEAKED: Final = replace(
+    ROTATE_KEY, name=rotation.LEAKED, abortable=False,
+    steps=(_STOP, replace(_REVOKE, act=revoked_at_once), _CREATE, _VERIFY, _CUT, _SERVE, _PROVE, _DESTROY),
+)  # fmt: skip
