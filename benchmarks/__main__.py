@@ -13,14 +13,28 @@ import traceback
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from benchmarks import audit, driver, kill, lease, permit, portable, redaction, report, rewrap, sealing, server, start
+from benchmarks import (
+    audit,
+    driver,
+    kill,
+    lease,
+    permit,
+    portable,
+    redaction,
+    report,
+    rewrap,
+    rotation,
+    sealing,
+    server,
+    start,
+)  # fmt: skip
 from benchmarks.report import Row
 from benchmarks.stage import Stage, stage
 from byokeep.core.errors import ByokeepError
 
 ON_A_STACK: Final[dict[str, Callable[[Stage], Awaitable[list[Row]]]]] = {
     "kill": kill.kill, "permit": permit.permit, "lease": lease.lease, "repeat": lease.repeat, "audit": audit.audit,
-    "verify": audit.verify,
+    "verify": audit.verify, "rotation": rotation.rotation,
 }  # fmt: skip
 ALONE: Final[dict[str, Callable[[], Awaitable[list[Row]]]]] = {
     "redaction": redaction.redaction, "sealing": sealing.sealing, "rewrap": rewrap.rewrap,

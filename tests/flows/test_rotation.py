@@ -1172,3 +1172,66 @@ async def test_a_template_names_keys_that_its_job_calls_with(desk: Desk) -> None
     await desk.work()
     assert (await dry_run(desk, client, run, [], 422))[0] == "template_without_key"
     assert (await resume(desk, run, "not_rehearsed"))["missing"][0] == "soak"  # no template calls with this one
+
+
+@pytest.mark.req("R6.2-4")
+async def test_production_is_cut_over_under_load(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four jobs read the key and call with it all the while, and the worker dies at the cutover: each call is made with
+    the old or the new version, and none fails; a job that began before goes on with what it was given."""
+    client = await desk.stand.client()
+    first = await desk.onboard(client, provider="openrouter")
+    await administered(desk, client, "openrouter")
+    done, calls, whole, died = asyncio.Event(), [list[int]() for _ in range(4)], procedures.passed, list[int]()
+
+    async def read(store: BaoHttp, lease: dict[str, Any]) -> int:
+        pin, role, lease_id = lease["secrets"]["openrouter"], lease["store"]["roles"]["openrouter"], lease["lease_id"]
+        token = await lease_login(store, Secret(lease["jwt"]), role, lease_id=lease_id)
+        value = await read_secret(store, token, pin["path"], pin["version"], lease_id)
+        known = desk.sim.book.keys.find("openrouter", value.reveal().decode())
+        assert known is not None
+        assert known.state is SimKeyState.VALID, pin
+        return int(pin["version"])
+
+    async def caller(seen: list[int], store: BaoHttp) -> None:
+        job = await desk.stand.job(client, secrets=["openrouter"])
+        while not done.is_set():
+            seen.append(await read(store, await desk.stand.lease(job)))
+        assert (await desk.stand.call("POST", f"/v1/jobs/{job}/close", "dispatcher"))[0] == 200
+
+    async def dies_at_cutover(tx: Any, actor: Any, procedure: Any, run: Any, step: Any, fields: Any) -> Any:
+        moved = await whole(tx, actor, procedure, run, step, fields)
+        if step.name == "cutover" and not died:
+            died.append(1)  # not committed
+            raise RuntimeError("killed")
+        return moved
+
+    async def until(step: str, more: int) -> None:
+        """Go on until this step is next, and each job has called some more times."""
+        while (await rotation(desk, run))["missing"][0] != step:
+            await procedures.wake(desk.worker, await one_run(desk, run))
+            await desk.retry_now(1)
+        wanted = [len(seen) + more for seen in calls]
+        while any(
+            len(seen) < least and not task.done() for seen, least, task in zip(calls, wanted, tasks, strict=True)
+        ):
+            await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(procedures, "passed", dies_at_cutover)
+    before = await desk.stand.job(client, secrets=["openrouter"])
+    async with desk.stand.keep() as keep, keep.attach(before) as job, BaoHttp(desk.stand.store.address) as store:
+        held = (await job.secret("openrouter")).reveal()
+        tasks = [asyncio.create_task(caller(seen, store)) for seen in calls]
+        run = await minted(desk, first["ref"])
+        assert died == [1]
+        await until("revoke", 5)
+        done.set()
+        await asyncio.gather(*tasks)
+        assert [sorted(seen) for seen in calls] == calls
+        assert {seen[0] for seen in calls} == {1}
+        assert {seen[-1] for seen in calls} == {2}
+        assert (await job.secret("openrouter")).reveal() == held == desk.canaries[0].value
+        assert "revoked" not in keys_of(desk, "openrouter")
+    assert (await desk.stand.call("POST", f"/v1/jobs/{before}/close", "dispatcher"))[0] == 200
+    desk.sql("UPDATE byokeep.lease SET issued_at = issued_at - interval '10 seconds'")
+    await desk.retry_now(2)
+    assert ((await rotation(desk, run))["state"], keys_of(desk, "openrouter")) == ("complete", ["revoked", "valid"])
