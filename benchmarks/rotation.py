@@ -24,6 +24,7 @@ from byokeep.demo import make_key
 from byokeep.keys.rotation import ALIVE
 from byokeep.wire.transport import Outbound
 from byokeep.worker.ports import account_hasher
+from byokeep_sim import SimKeyState
 
 RATE: Final = 200  # calls a second
 SLOTS: Final = 16  # jobs at a time
@@ -143,16 +144,14 @@ async def _client(ready: Stage, provider: str) -> tuple[str, str]:
         await asyncio.sleep(0.2)
     if provider in ADMIN_AT:
         admin = f"admin-{provider}-{client}"
-        await _known(ready, provider, admin, "management", f"{name}-{provider}")
+        _known(ready, name, provider, admin, SimKeyState.MANAGEMENT)
         path = f"/v1/clients/{client}/providers/{provider}/admin?at={ADMIN_AT[provider]}"
         await ready.scene.api("operator", "PUT", path, raw=Secret(admin.encode()))
     return name, str(first["ref"])
 
 
-async def _known(ready: Stage, provider: str, key: str, state: str, account: str) -> None:
-    body = {"provider": provider, "key": key, "state": state, "account_id": account}
-    async with ready.scene.http.post(f"{ready.scene.sim.url}/_sim/keys", json=body) as reply:
-        reply.raise_for_status()
+def _known(ready: Stage, name: str, provider: str, key: str, state: SimKeyState) -> None:
+    ready.scene.sim.book.keys.put(provider, key, state, f"{name}-{provider}")
 
 
 async def _rotate(ready: Stage, name: str, provider: str, ref: str) -> None:
@@ -162,7 +161,7 @@ async def _rotate(ready: Stage, name: str, provider: str, ref: str) -> None:
     begun = await ready.scene.api("operator", "POST", f"/v1/refs/{ref}/rotations", body=body)
     if provider not in MINTED:
         if provider == "heygen":  # the client's click: the new key ends the old one
-            await _known(ready, provider, old, "revoked", f"{name}-{provider}")
+            _known(ready, name, provider, old, SimKeyState.REVOKED)
         await _paste(ready, name, provider)
     until = time.monotonic() + WITHIN_S
     while time.monotonic() < until:
@@ -170,7 +169,7 @@ async def _rotate(ready: Stage, name: str, provider: str, ref: str) -> None:
         if found["state"] == "complete":
             return
         if found["reason"] == "revoke_by_hand":
-            await _known(ready, provider, old, "revoked", f"{name}-{provider}")
+            _known(ready, name, provider, old, SimKeyState.REVOKED)
             path = f"/v1/rotations/{begun['id']}/resume"
             await ready.scene.api("operator", "POST", path, body={"accept": "revoke_by_hand"})
         await asyncio.sleep(0.3)
