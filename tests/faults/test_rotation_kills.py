@@ -189,6 +189,7 @@ async def storm(desk: Desk, seed: int) -> AsyncIterator[Storm]:
         await worker.wait()
 
 
+@pytest.mark.req("R6.2-9", "R11.3-3")
 async def test_a_worker_that_dies_in_the_middle_of_a_rotation(desk: Desk) -> None:
     """At a few moments of chance, and around the records of the steps that change something outside."""
     async with storm(desk, CI_SEED) as made:

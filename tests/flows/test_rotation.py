@@ -390,6 +390,7 @@ async def test_a_key_that_nobody_can_tell_from_another_is_ended_by_a_person(desk
     assert alive - keys_of(desk, "openrouter").count("valid") == (0 if shown else 1)
 
 
+@pytest.mark.req("R11.3-3")
 @pytest.mark.parametrize("cause", ["admin_key_refused", "provider_admin_unreachable"])
 async def test_an_administration_that_ends_nothing_leaves_it_to_a_person(desk: Desk, cause: str) -> None:
     """It refuses the administrator's key, or is away time and again: people are told, and a person revokes by hand."""
@@ -436,6 +437,7 @@ async def test_a_rollback_that_is_refused_waits_for_a_person(desk: Desk) -> None
     assert keys_of(desk, "openrouter") == ["revoked", "valid"]
 
 
+@pytest.mark.req("R11.3-3")
 async def test_keys_that_are_made_and_never_arrive_are_not_made_for_ever(desk: Desk) -> None:
     """The provider makes a key and breaks off, each time: after five the rotation stops with an alert."""
     client = await desk.stand.client()
@@ -467,6 +469,7 @@ async def test_a_leak_ends_what_a_rotation_made_that_it_takes_the_place_of(desk:
     assert keys_of(desk, "openrouter") == ["revoked", "revoked"]
 
 
+@pytest.mark.req("R11.3-3")
 async def test_a_mint_whose_answer_is_lost_leaves_no_key_behind(desk: Desk) -> None:
     """The provider made a key and the answer broke off: the next attempt ends that one before it makes another."""
     client = await desk.stand.client()
