@@ -235,7 +235,7 @@ def test_a_key_that_is_stored_and_not_verified_is_told_from_nothing_done(
     failed = {"state": "failed", "reason": "switch_closed", "next_step": "Verify it later.", "id": ID, "ref": ID,
               "version": 2, "client_id": ID, "provider": "openai", "missing": []}  # fmt: skip
     ref = {"verification": "verified", "version": 1, "state": "active", "candidate": 2}
-    replies = {"value": {"version": 2, "sop": ID, "serves": 1, "rotation": ID}, "verify": {"sop": ID},
+    replies = {"value": {"version": 2, "sop": ID, "serves": 1, "rotation": ID, "joined": False}, "verify": {"sop": ID},
                "switches": {"switches": [{"closed": True, "scope": "global"}]}}  # fmt: skip
 
     async def call(_: str, path: str, **__: Any) -> Any:
@@ -415,6 +415,8 @@ def test_a_changed_file_of_evidence_is_said_to_prove_nothing(
         raise Integrity("bad_signature")
 
     monkeypatch.setattr("byokeep.client.verify.verify_evidence", refuse)
+    for other in ("exposure", "due"):
+        monkeypatch.setattr(f"byokeep.client.verify.verify_{other}", lambda *_: None)
     monkeypatch.setattr("byokeep.client.verify.read_keys", lambda _: None)
     assert run(["evidence", "verify", "evidence.json", "--keys", "keys.txt"]) == 5
     assert "It proves nothing: export it again" in " ".join(capsys.readouterr().err.split())
