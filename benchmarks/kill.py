@@ -188,10 +188,9 @@ async def _once(ready: Stage, client: str, state: str, bare: Any, killer: Any) -
             began = time.perf_counter()
             await bare()
             watched.bare = time.perf_counter() - began
+            await _stopped(pollers)
     finally:
-        for one in pollers:
-            one.cancel()
-        await asyncio.gather(*pollers, return_exceptions=True)
+        await _stopped(pollers)
         await asyncio.gather(*(lease.close() for lease, _ in held))
     watched.reading = sum(watched.began - 2 * EVERY_S < begun < watched.began for begun, _ in watched.passed) // 2
     return watched
@@ -219,6 +218,12 @@ async def _bare(ready: Stage, client: str) -> AsyncIterator[Any]:
             await database.execute(touch)
 
         yield steps
+
+
+async def _stopped(tasks: list[asyncio.Task[None]]) -> None:
+    for one in tasks:
+        one.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _hold(ready: Stage, job: str) -> tuple[HeldLease, _Holder | None]:
