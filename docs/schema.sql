@@ -844,6 +844,29 @@ CREATE TABLE byokeep.refresh_journal (
 );
 CREATE UNIQUE INDEX refresh_journal_open_uq ON byokeep.refresh_journal USING btree (client_id, account_id) WHERE (ended_at IS NULL);
 
+CREATE TABLE byokeep.revocation_item (
+    run_id uuid NOT NULL,
+    client_id uuid NOT NULL,
+    object_id uuid NOT NULL,
+    kind text NOT NULL,
+    provider text NOT NULL,
+    version integer NOT NULL,
+    cut_seq bigint NOT NULL,
+    state text NOT NULL DEFAULT 'pending'::text,
+    cause text NOT NULL DEFAULT ''::text,
+    seq bigint,
+    settled_by uuid,
+    settled_at timestamp with time zone,
+    changed_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT revocation_item_cause_ck CHECK ((cause ~ '^[a-z0-9_]{0,63}$'::text)),
+    CONSTRAINT revocation_item_client_id_fk FOREIGN KEY (client_id) REFERENCES byokeep.client(id),
+    CONSTRAINT revocation_item_kind_ck CHECK ((kind = ANY (ARRAY['key'::text, 'account'::text]))),
+    CONSTRAINT revocation_item_pk PRIMARY KEY (run_id, object_id),
+    CONSTRAINT revocation_item_proof_ck CHECK (((state = 'pending'::text) OR (seq IS NOT NULL))),
+    CONSTRAINT revocation_item_run_id_fk FOREIGN KEY (run_id) REFERENCES byokeep.procedure_run(id),
+    CONSTRAINT revocation_item_state_ck CHECK ((state = ANY (ARRAY['pending'::text, 'revoked'::text, 'unsupported'::text, 'failed'::text, 'unconfirmed'::text])))
+);
+
 -- What is to be done at a later time, as a dispatcher announced it: held while its platform is closed, never dropped.
 CREATE TABLE byokeep.scheduled_effect (
     id uuid NOT NULL,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from byokeep.core.procedure import Procedure
+from byokeep.incidents.mass_revoke import MASS_REVOKE
 from byokeep.kernel.sops import SOPS
 from byokeep.keys.mint import ROTATE_KEY_LEAKED, ROTATE_KEY_MINTED
 from byokeep.keys.unused_key import END_UNUSED_KEY, ROTATE_KEY, ROTATE_KEY_CUTOVER
@@ -18,7 +19,7 @@ from byokeep.profiles import incident
 PROCEDURES: Final[Mapping[str, Procedure]] = {
     **SOPS,
     **{one.name: one for one in (
-        incident.PROCEDURE, ROTATE_KEY, ROTATE_KEY_CUTOVER, ROTATE_KEY_LEAKED, ROTATE_KEY_MINTED,
+        incident.PROCEDURE, MASS_REVOKE, ROTATE_KEY, ROTATE_KEY_CUTOVER, ROTATE_KEY_LEAKED, ROTATE_KEY_MINTED,
         END_UNUSED_KEY, ROTATE_INTERNAL,
     )},
 }  # fmt: skip

@@ -127,8 +127,11 @@ def client_sql(client: UUID) -> str:
     VALUES ('{uuid4()}', '{client}', 'test', 'info', '{client}');
     INSERT INTO byokeep.incident
         (id, client_id, kind, severity, source, dedup_key, noticed_at, began_at, began_assumed, opened_by)
-    VALUES ('{incident}', '{client}', 'artifact_exposure', 'P1', 'person', 'artifact_exposure/x', now(), now(), false,
-        '{OPERATOR}');
+    VALUES ('{incident}', '{client}', 'artifact_exposure', 'P1', 'person', 'artifact_exposure/{client}', now(), now(),
+        false, '{OPERATOR}');
+    INSERT INTO byokeep.revocation_item (run_id, client_id, object_id, kind, provider, version, cut_seq)
+    SELECT id, '{client}', '{profile}', 'account', 'x', 1, 1 FROM byokeep.procedure_run
+     WHERE client_id = '{client}' LIMIT 1;
     INSERT INTO byokeep.due_start (kind, item, client_id, provider, due_at, tried_at, tries)
     VALUES ('profile', '{profile}', '{client}', '', now(), now(), 1);
     INSERT INTO byokeep.notification

@@ -170,7 +170,7 @@ class EventName(StrEnum):
     INCIDENT_STEPPED = "incident.stepped", "incident stage count epoch cause version way"
     INCIDENT_CHANGED = "incident.changed", "incident stage severity digest"
     INCIDENT_CLOSED = "incident.closed", "incident severity"
-    PROCEDURE_STARTED = "procedure.started", "run procedure"
+    PROCEDURE_STARTED = "procedure.started", "run procedure incident"
     PROCEDURE_STEPPED = "procedure.stepped", "run stage count version cause"
     PROCEDURE_APPROVED = "procedure.approved", "run stage"
     PROCEDURE_UNDONE = "procedure.undone", "run stage count version cause"

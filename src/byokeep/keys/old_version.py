@@ -115,6 +115,8 @@ async def _not_in_use(app: WorkerApp, run: KeyRotation, version: int, *, or_paus
     async with app.db.begin(client_id=run.client_id) as tx:
         ref = await tx.one(ref_from, "ref_get", id=run.object_id)
     paused = or_paused and ref.state == KeyState.SUSPENDED
+    if ref.state in (KeyState.DEACTIVATED, KeyState.COMPROMISED, KeyState.DESTROYED):
+        return  # nobody gets any version of it
     if version == ref.candidate or (version == ref.version and not paused):
         step = "This version serves or is about to: look what happened to the key, then end this rotation."
         raise Conflict("version_in_use", next_step=step, version=version)
@@ -132,11 +134,17 @@ async def _serves_elsewhere(app: WorkerApp, actor: Actor, run: KeyRotation, vers
 async def dead(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """Prove by a call that the old version is dead: only a refusal of that key counts."""
     found = rotation.of(run)
-    said = [await _refused(app, actor, found, version) for version in found.old]
+    said = [await proved_dead(app, actor, found, version) for version in found.old]
     return said[0]
 
 
-async def _refused(app: WorkerApp, actor: Actor, found: KeyRotation, version: int) -> dict[str, str | int]:
+async def proved_dead(app: WorkerApp, actor: Actor, found: KeyRotation, version: int) -> dict[str, str | int]:
+    """Prove that a version is dead, and return what is said of it.
+
+    Raises:
+        Conflict: ``old_key_alive``; ``old_key_not_proved``: nobody can ask, or the answer says nothing.
+        Unavailable: ``old_key_not_proved``: the provider did not answer.
+    """
     note = await rotation.asked(app, found, version)
     if note is None:
         raise Conflict("old_key_not_proved", next_step="The old value is gone from the store, so nobody can ask.")

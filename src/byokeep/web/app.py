@@ -21,6 +21,7 @@ from byokeep.http.emergency import Emergency
 from byokeep.http.guard import NO_TELEMETRY, Guard
 from byokeep.http.openapi import Document, publish, take
 from byokeep.http.request import Authenticator, Budget, caller, install, ready
+from byokeep.incidents import mass_revoke_routes
 from byokeep.incidents import routes as incidents
 from byokeep.kernel.app import WebApp
 from byokeep.kernel.command import record_refused_call
@@ -111,6 +112,7 @@ def _rooms(app: WebApp, auth: Authenticator, emergency: Emergency) -> tuple[APIR
         procedures.router(app, auth),
         incidents.router(app, auth),
         operations.router(app, auth),
+        mass_revoke_routes.router(app, auth),
     )
 
 

@@ -150,6 +150,18 @@ AS $$
 $$;
 COMMENT ON FUNCTION byokeep.reminders_over(text[]) IS 'Closes alerts of what is overdue no more, or fails no more.';
 
+-- Holds what a transaction changed so far against its records now, and not all of it when it commits.
+CREATE OR REPLACE FUNCTION byokeep.hold_rows() RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    SET CONSTRAINTS ALL IMMEDIATE;
+    SET CONSTRAINTS ALL DEFERRED;
+END
+$$;
+COMMENT ON FUNCTION byokeep.hold_rows() IS 'Fires the deferred triggers of the transaction.';
+
 -- Each use of a credential, from where it is on record: a lease (custody: one of our own workers'), a permit, a call that
 -- the runner told of. A caller sees what it may see of these tables.
 DROP VIEW IF EXISTS byokeep.usage;

@@ -30,7 +30,7 @@ GRANT SELECT ON byokeep.client, byokeep.credential_ref, byokeep.sop_run, byokeep
     byokeep.profile_work, byokeep.profile_incident, byokeep.profile_incident_item, byokeep.kek_version,
     byokeep.kek_rotation, byokeep.vault_key_transition, byokeep.procedure_run, byokeep.incident,
     byokeep.notification, byokeep.due_start, byokeep.tool_call, byokeep.lease_calls, byokeep.usage,
-    byokeep.job_template, byokeep.dry_run
+    byokeep.job_template, byokeep.dry_run, byokeep.revocation_item
     TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
 
 -- Procedures: each process moves on the runs whose steps are its own; the broker alone approves (walls.sql).
@@ -78,6 +78,12 @@ GRANT UPDATE (closed_at, closed_by) ON byokeep.alert TO byokeep_web, byokeep_bro
 GRANT SELECT, INSERT, UPDATE (fingerprint) ON byokeep.value_fingerprint TO byokeep_web;
 -- Nobody else: digests and the key that they are made with are kept apart from every other role.
 GRANT SELECT, INSERT, UPDATE (format, digests, made_at) ON byokeep.leak_fingerprint TO byokeep_web;
+
+-- A mass revocation: web cuts off, ends jobs (walls.sql) and notes what a person settled; the worker says how each end is.
+GRANT INSERT, UPDATE (state, cause, settled_by, settled_at, changed_at) ON byokeep.revocation_item TO byokeep_web;
+GRANT UPDATE (state, cause, seq, settled_by, settled_at, changed_at) ON byokeep.revocation_item TO byokeep_worker;
+GRANT UPDATE (state, reason, closed_at) ON byokeep.job TO byokeep_web;
+GRANT EXECUTE ON FUNCTION byokeep.hold_rows() TO byokeep_web;
 
 -- A person makes a profile, asks for work on it, confirms who is logged in and leads the way out of a break-in; what was
 -- sealed, with which key, and who has it open the others alone say.

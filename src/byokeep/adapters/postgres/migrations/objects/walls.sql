@@ -57,6 +57,7 @@ SELECT byokeep.lay_wall(walled, keyed, unowned) FROM (VALUES
     ('alert', 'client_id', true),
     ('notification', 'client_id', true),
     ('due_start', 'client_id', false),
+    ('revocation_item', 'client_id', false),
     ('audit_record', 'chain', false),
     ('audit_head', 'chain', false)
 ) AS wall (walled, keyed, unowned);
@@ -128,12 +129,21 @@ CREATE OR REPLACE TRIGGER task_asked_for BEFORE INSERT ON procrastinate.procrast
     EXECUTE FUNCTION byokeep.task_asked_for();
 ALTER TABLE procrastinate.procrastinate_jobs ENABLE ALWAYS TRIGGER task_asked_for;
 
--- The kill process engages switches and ends jobs; it releases none and opens none. Everybody sees every switch.
+-- The kill process engages switches and ends jobs; it releases none and opens none. Web ends jobs in a mass revocation.
+-- Everybody sees every switch.
 DROP POLICY IF EXISTS seen_by_all ON byokeep.switch;
 CREATE POLICY seen_by_all ON byokeep.switch USING (true) WITH CHECK (true);
 DROP POLICY IF EXISTS engage_only ON byokeep.switch;
 CREATE POLICY engage_only ON byokeep.switch AS RESTRICTIVE TO byokeep_killswitch USING (true) WITH CHECK (closed);
 ALTER TABLE byokeep.switch ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS kill_only ON byokeep.job;
-CREATE POLICY kill_only ON byokeep.job AS RESTRICTIVE FOR UPDATE TO byokeep_killswitch
+CREATE POLICY kill_only ON byokeep.job AS RESTRICTIVE FOR UPDATE TO byokeep_killswitch, byokeep_web
     USING (true) WITH CHECK (state = 'killed');
+
+-- Web begins a mass revocation and notes what a person settled; that something is revoked the worker alone says.
+DROP POLICY IF EXISTS begun_only ON byokeep.revocation_item;
+CREATE POLICY begun_only ON byokeep.revocation_item AS RESTRICTIVE FOR INSERT TO byokeep_web
+    WITH CHECK (state = 'pending' AND settled_by IS NULL);
+DROP POLICY IF EXISTS not_revoked ON byokeep.revocation_item;
+CREATE POLICY not_revoked ON byokeep.revocation_item AS RESTRICTIVE FOR UPDATE TO byokeep_web
+    USING (true) WITH CHECK (state <> 'revoked');

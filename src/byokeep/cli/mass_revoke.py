@@ -1,0 +1,108 @@
+"""``byokeep incident revoke``: many keys and accounts at once (runbook section 7)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from cyclopts import App, Parameter
+
+from byokeep.cli.api import Listing, call, run, tell_all
+from byokeep.cli.choices import ApiProvider, Platform
+from byokeep.cli.names import Client, Subject
+from byokeep.cli.terminal import again
+from byokeep.cli.times import moment
+from byokeep.core.errors import Unavailable
+
+app: Final = App(name="revoke", help="Revoke many keys and accounts at once: of an integration, a runner or a time.")
+_COLUMNS: Final = ("state", "cause", "client_id", "provider", "kind", "object_id", "seq")
+
+
+@app.command
+def start(
+    *, provider: ApiProvider | Platform | None = None, runner: Subject | None = None, since: str | None = None,
+    until: str | None = None, client: Client | None = None, reason: str = "suspected_breach",
+    incident: UUID | None = None,     dry_run: Annotated[bool, Parameter(negative=())] = False,
+) -> int:  # fmt: skip
+    """Cut off every key and account that fits, all at once, and let workers end each at its provider.
+
+    Nobody gets them from then on, their lanes are off and the jobs that had them are ended; it comes back by each
+    client's new key or consent. Ends with 4 while something is not proved to be ended at its provider.
+
+    Example: byokeep incident revoke start --provider instagram --dry-run
+
+    Example: byokeep incident revoke start --runner runner-7 --since 24h --reason runner_stolen
+
+    Example: byokeep incident revoke start --since 2026-01-31T12:00:00Z --client ACME
+
+    Args:
+        provider: Everything of this provider or platform.
+        runner: What jobs of this runner were given, in the last 72 hours unless --since says otherwise; its jobs end.
+        since: What jobs were given since then: a time such as 2026-01-31T12:00:00Z, or so long ago: 30m, 24h, 7d.
+        until: As --since; default: now.
+        client: Of this client alone; default: of every client.
+        reason: A code, kept in the audit: 2 to 63 characters, small letters, digits and _, a letter first.
+        incident: Which incident it is for.
+        dry_run: Name what it would cut off, and change nothing.
+    """
+    given: dict[str, Any] = {
+        "provider": provider, "runner_id": runner, "since": moment(since), "until": moment(until), "client_id": client,
+        "incident_id": incident,
+        "reason": reason,
+    }  # fmt: skip
+    body = {name: one for name, one in given.items() if one is not None}
+    if dry_run:
+        found = run(call("POST", "/v1/mass-revocations/preview", body=body))
+        note = f"Nothing was changed. {len(found['targets'])} would be cut off, and {found['jobs']} open jobs ended."
+        tell_all(
+            found, Listing(found["targets"], "Would be revoked", ("client_id", "kind", "provider", "object_id"), note)
+        )
+        return 0
+    made = run(call("POST", "/v1/mass-revocations", body=body))
+    note = "All of it is cut off here. "
+    if runner is not None:
+        note += (
+            f"The runner itself, by an admin: {again(f'operator change {runner} --state disabled', own_token=False)}\n"
+        )
+    return _shown(made, note)
+
+
+@app.command(name="show")
+def show_(run_id: UUID) -> int:
+    """Show how far each end at a provider is, what is left first. Ends with 4 while something is left.
+
+    Example: byokeep incident revoke show $RUN
+    """
+    return _shown(run(call("GET", f"/v1/mass-revocations/{run_id}")))
+
+
+@app.command
+def settle(run_id: UUID, item: UUID) -> int:
+    """Say that you ended one at the provider by hand. A key is then asked there once more; on record either way.
+
+    Example: byokeep incident revoke settle $RUN $ITEM
+
+    Args:
+        run_id: The revocation.
+        item: The key or account, as `byokeep incident revoke show` names it.
+    """
+    return _shown(run(call("POST", f"/v1/mass-revocations/{run_id}/items/{item}/settle")))
+
+
+def _shown(found: dict[str, Any], note: str = "") -> int:
+    own, left = found["run"], found["left"]
+    done = own["state"] == "complete"
+    if done:
+        note += "Next: " + again(f"evidence export {own['id']} FILE")
+    else:
+        note += f"{left} of {len(found['items'])} are left: " + again(f"incident revoke show {own['id']}")
+    counts = {one: sum(item["state"] == one for item in found["items"]) for one in _STATES}
+    summary = {"id": own["id"], "state": own["state"], "reason": own["reason"], "left": left, **counts}
+    items = [
+        one | {"state": one["state"] + (" (settled by hand)" if one["settled_by"] else "")} for one in found["items"]
+    ]
+    tell_all(found, Listing(summary, "Mass revocation"), Listing(items, "Revoked", _COLUMNS, note))
+    return 0 if done else Unavailable.exit_code
+
+
+_STATES: Final = ("pending", "revoked", "unsupported", "failed", "unconfirmed")

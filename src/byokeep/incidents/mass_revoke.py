@@ -1,0 +1,385 @@
+"""Mass revocation: every key and account of an integration, of a runner or of a span of time, cut off at once and then
+ended at each provider (runbook section 7).
+
+Rules
+- The local cut is one transaction for all: keys are compromised, tokens out of use, lanes off, jobs ended, each on its
+  client's record. It takes as many statements for one as for a hundred. Nobody has to approve it.
+- Then each is ended at its provider, by itself: accounts by the refresher as after any disconnect, keys with the
+  client's administrator key, proved by a call that the provider refuses.
+- Each is *revoked*, *unsupported*, *failed* or *unconfirmed*, with the record that says so. All but the first are a
+  person's task, and stay what they are: only a person's word on record settles them, and a key is asked again then.
+- The run is complete when nothing is left. While something is, it lists what.
+- Nothing comes back by itself: a client's new key or consent does that.
+
+It may not release anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.accounts.model import Connection, PlatformAccount, end_consent
+from byokeep.core.audit import canonical_payload
+from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected, Unavailable
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.model import Actor, ClientId
+from byokeep.core.plain_text import check_reason
+from byokeep.core.policy import Verb
+from byokeep.core.procedure import Fields, Procedure, Run, Step
+from byokeep.core.ref import parse_provider
+from byokeep.kernel import procedures
+from byokeep.kernel.app import App, WebApp, WorkerApp
+from byokeep.kernel.command import command, open_alert, permit
+from byokeep.kernel.ports import Tx
+from byokeep.kernel.procedures import RunStatus
+from byokeep.kernel.record import record
+from byokeep.keys import old_version, rotation
+from byokeep.keys.rotation import KeyRotation
+from byokeep.tenancy.clients import scope_of
+
+MOST: Final = 20_000
+AT_ONCE: Final = 100  # of one statement: the database answers each within the time that it has
+SPAN: Final = timedelta(hours=72)  # looked at when nobody says since when
+_ENDS: Final = {"confirmed": "revoked", "not_offered": "unsupported"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevocationRequest:
+    """What to revoke: of a provider or platform, of what a runner was given, or of what anybody was given in a span."""
+
+    reason: str
+    provider: str = ""
+    runner_id: UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    client_id: UUID | None = None
+    incident_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevocationTarget:
+    """A key or an account that would be revoked."""
+
+    client_id: UUID
+    client_name: str
+    object_id: UUID
+    kind: str
+    provider: str
+    version: int
+    ref_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevocationPreview:
+    """What a revocation would cut off now, and how many open jobs it would end."""
+
+    targets: tuple[RevocationTarget, ...]
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevocationItem:
+    """One of a run: ``state``, why, the number of the record that proves it, and who settled it by hand."""
+
+    run_id: UUID
+    client_id: UUID
+    client_name: str
+    object_id: UUID
+    kind: str
+    provider: str
+    account: str
+    version: int
+    state: str
+    cause: str
+    seq: int | None
+    settled_by: UUID | None
+    settled_at: datetime | None
+    changed_at: datetime
+
+    @property
+    def left(self) -> bool:
+        """Whether something is to be done about it still."""
+        return self.state != "revoked" and self.settled_by is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revocation:
+    """A run with everything that it revokes, what is left first."""
+
+    status: RunStatus
+    items: tuple[RevocationItem, ...]
+
+    @property
+    def left(self) -> int:
+        """How many are not ended at their providers, as far as anybody knows."""
+        return sum(one.left for one in self.items)
+
+
+async def preview(app: WebApp, actor: Actor, asked: RevocationRequest) -> RevocationPreview:
+    """Return what :func:`begin` would revoke now; nothing is changed. Raises as it does."""
+    async with _commanded(app, actor, asked) as tx:
+        found = await _targets(tx, app, actor, asked)
+        jobs = await tx.one(int, "revocation_jobs", **_jobs_of(actor, asked, found))
+        await record(tx, actor, EventName.KEY_LISTED, client_id=asked.client_id, count=len(found))
+    return RevocationPreview(targets=tuple(found), jobs=jobs)
+
+
+async def begin(app: WebApp, actor: Actor, asked: RevocationRequest) -> Revocation:
+    """Cut everything off that fits, in one transaction, and let workers end it at the providers.
+
+    Raises:
+        Denied: ``not_permitted``.
+        NotFound: ``not_found``: not one of the actor's clients; of every client, by somebody who sees only some.
+        Rejected: ``filter_missing``, ``unknown_provider``, ``bad_reason``, ``bad_span``, ``too_many_rows``;
+            ``nothing_fits``.
+        Unavailable: The database; then nothing was cut off.
+    """
+    run_id = app.ids.uuid()
+    async with _commanded(app, actor, asked) as tx:
+        check_reason(asked.reason, example="provider_breached")
+        found = await _targets(tx, app, actor, asked)
+        if not found:
+            raise Rejected("nothing_fits", next_step="Nothing live fits. Look with --dry-run, or name another span.")
+        facts = {"reason": asked.reason, "provider": asked.provider} | {
+            name: str(one) for name, one in (("runner", asked.runner_id), ("since", asked.since)) if one is not None
+        }
+        client_id = None if asked.client_id is None else ClientId(asked.client_id)
+        run: Run = await procedures.start(
+            tx, app, actor, MASS_REVOKE, client_id=client_id, object_id=run_id, run_id=run_id, facts=facts
+        )
+        await _cut(tx, actor, asked, run, found)
+        await record(
+            tx, actor, EventName.PROCEDURE_STARTED, client_id=client_id, object_id=run_id, run=run_id,
+            procedure=run.procedure, incident=asked.incident_id,
+        )  # fmt: skip
+        run = await procedures.passed(
+            tx, actor, MASS_REVOKE, run, MASS_REVOKE.step("cut"), {"count": len(found), "reason": asked.reason}
+        )
+    await procedures.wake(app, run)
+    return await status(app, actor, run_id)
+
+
+def _commanded(app: App, actor: Actor, asked: RevocationRequest) -> Any:
+    about = asked.client_id
+    return command(app, actor, Verb.KEY_STATE, client_id=about, refused_as=EventName.KEY_STATE_CHANGED,
+                   on_client=about is not None)  # fmt: skip
+
+
+async def _targets(tx: Tx, app: App, actor: Actor, asked: RevocationRequest) -> list[RevocationTarget]:
+    if asked.client_id is None and actor.clients is not None:
+        raise NotFound("not_found", next_step="You are assigned to some clients: name one.")
+    if not (asked.provider or asked.runner_id or asked.since):
+        raise Rejected("filter_missing", next_step="Name a provider or platform, a runner, or a time.")
+    if asked.provider:
+        parse_provider(asked.provider)
+    now = app.clock.now()
+    until = min(asked.until or now, now)
+    since = until - SPAN if asked.since is None and asked.runner_id else asked.since
+    if since is not None and since >= until:
+        raise Rejected("bad_span", next_step="Name a time that lies before its end.")
+    ids = [asked.client_id] if asked.client_id else scope_of(actor)
+    found = await tx.all(
+        RevocationTarget, "revocation_targets", ids=ids, provider=asked.provider, runner_id=asked.runner_id,
+        since=since, until=until, limit=MOST + 1,
+    )  # fmt: skip
+    if len(found) > MOST:
+        raise Rejected("too_many_rows", next_step="Name a client as well.", most=MOST)
+    return found
+
+
+def _jobs_of(actor: Actor, asked: RevocationRequest, found: Sequence[RevocationTarget]) -> dict[str, Any]:
+    pairs = sorted({(one.client_id, one.provider) for one in found}, key=str)
+    ids = [asked.client_id] if asked.client_id else scope_of(actor)
+    return {"ids": ids, "runner_id": asked.runner_id, "clients": [client for client, _ in pairs],
+            "providers": [provider for _, provider in pairs]}  # fmt: skip
+
+
+async def _cut(tx: Tx, actor: Actor, asked: RevocationRequest, run: Run, found: Sequence[RevocationTarget]) -> None:
+    """Take everything out of use, and end the jobs that have it."""
+    accounts = [one.object_id for one in found if one.kind == "account"]
+    for consent in await tx.all(Connection, "revocation_consents", accounts=accounts):
+        await _end_consent(tx, actor, consent)
+    await tx.one(int, "revocation_end_jobs", **_jobs_of(actor, asked, found))
+    for at in range(0, len(found), AT_ONCE):
+        await _cut_some(tx, actor, asked, run, found[at : at + AT_ONCE])
+
+
+async def _cut_some(
+    tx: Tx, actor: Actor, asked: RevocationRequest, run: Run, found: Sequence[RevocationTarget]
+) -> None:
+    """Take a part out of use; the database holds its rows against their records before the next part."""
+    accounts = [one.object_id for one in found if one.kind == "account"]
+    await tx.all(None, "revocation_rest_grants", accounts=accounts)
+    refs = [one.ref_id for one in found if one.ref_id is not None]
+    moved = await tx.all(dict, "revocation_end_refs", refs=refs, reason=asked.reason, by=actor.id)
+    await tx.all(None, "revocation_lanes_off", accounts=accounts)
+    said = [
+        _event(actor, EventName.KEY_STATE_CHANGED, ref["client_id"], ref["id"], reason=asked.reason,
+               **{name: ref[name] for name in ("state_from", "state_to", "version")})
+        for ref in moved
+    ] + [
+        _event(actor, EventName.LANES_SET, one.client_id, one.object_id, reason=asked.reason, platform=one.provider,
+               lanes="")
+        for one in found if one.kind == "account"
+    ]  # fmt: skip
+    said.sort(key=lambda one: str(one.client_id))  # one order of the chains' locks
+    rows = await tx.all(
+        dict, "revocation_record", actor=actor.id, request=actor.request_id,
+        chains=[one.client_id for one in said], objects=[one.object_id for one in said],
+        events=[one.name.value for one in said], payloads=[canonical_payload(one).decode() for one in said],
+    )  # fmt: skip
+    seqs = {row["id"]: row["seq"] for row in rows}
+    await tx.all(
+        None, "revocation_insert", run_id=run.id, clients=[one.client_id for one in found],
+        objects=[one.object_id for one in found], kinds=[one.kind for one in found],
+        providers=[one.provider for one in found], versions=[one.version for one in found],
+        seqs=[seqs[one.object_id] for one in found],
+    )  # fmt: skip
+    await tx.all(None, "revocation_hold")
+
+
+async def _end_consent(tx: Tx, actor: Actor, one: Connection) -> None:
+    """End a consent that is under way; one that is being finished is given back by its finisher."""
+    if one.state == "taken":
+        await tx.one(UUID, "connection_disown", client_id=one.client_id, id=one.id)
+        return
+    account = await tx.one(PlatformAccount, "account_of", client_id=one.client_id, id=one.account_id)
+    await end_consent(tx, actor, one, account, to="expired", reason="disconnected")
+
+
+def _event(actor: Actor, name: EventName, client_id: UUID, object_id: UUID, **fields: FieldValue) -> Event:
+    return Event(name=name, actor=actor, outcome=Outcome.OK, client_id=client_id, object_id=object_id, fields=fields)
+
+
+async def status(app: App, actor: Actor, run_id: UUID) -> Revocation:
+    """Return a run with its items.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.procedures.resume`; ``not_found``: it is no mass revocation.
+    """
+    found = await procedures.status(app, actor, run_id)
+    if found.run.procedure != MASS_REVOKE.name:
+        raise NotFound("not_found")
+    async with app.db.begin(every_client=True) as tx:
+        items = await tx.all(RevocationItem, "revocation_items", run_id=run_id)
+    return Revocation(status=found, items=tuple(items))
+
+
+async def settle(app: App, actor: Actor, run_id: UUID, object_id: UUID) -> Revocation:
+    """Say that a person ended one at its provider. A key is asked again; what cannot be asked stays as it is called.
+
+    Raises:
+        Denied, NotFound: As :func:`status`.
+        Conflict: ``nothing_to_settle``: it is revoked, settled or under way.
+    """
+    found = await status(app, actor, run_id)
+    one = next((one for one in found.items if one.object_id == object_id), None)
+    if one is None:
+        raise NotFound("not_found")
+    await permit(app, actor, Verb.KEY_STATE, client_id=one.client_id)
+    async with command(app, actor, Verb.KEY_STATE, client_id=one.client_id, object_id=object_id) as tx:
+        if await tx.maybe(UUID, "revocation_settle", run_id=run_id, object_id=object_id, by=actor.id) is None:
+            step = f"It is revoked, settled or under way: {found.status.look}."
+            raise Conflict("nothing_to_settle", next_step=step, state=one.state)
+        said = {"run": str(run_id), "stage": "settled", "cause": one.state}
+        await record(tx, actor, EventName.PROCEDURE_STEPPED, said, client_id=one.client_id, object_id=object_id)
+    if found.status.run.state == "failed":
+        await procedures.resume(app, actor, run_id)
+    else:
+        await procedures.wake(app, found.status.run)
+    return await status(app, actor, run_id)
+
+
+async def _done_at_once(app: App, actor: Actor, run: Run) -> Fields | None:
+    """Done where it begins: :func:`begin`."""
+    raise Conflict("nothing_cut", run=run.id)
+
+
+async def _upstream(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+    """End each at its provider, as far as that goes now; what cannot be ended holds up nothing else."""
+    async with app.db.begin(every_client=True) as tx:
+        pending = await tx.all(dict, "revocation_pending", run_id=run.id)
+    for row in pending:
+        said = _of_account(row) if row["kind"] == "account" else await _of_key(app, actor, run, row)
+        if said is not None:
+            await _say(app, actor, run, row, *said)
+    async with app.db.begin(every_client=True) as tx:
+        counts = await tx.one(dict, "revocation_counts", run_id=run.id)
+        if counts["remaining"]:
+            reason = "revocation_by_hand"
+            await open_alert(tx, app, actor, reason=reason, client_id=run.client_id, object_id=run.id)
+    if counts["pending"]:
+        return None
+    if counts["remaining"]:
+        step = f"End what is left on the providers' pages, and say so: {MASS_REVOKE.look(run.id)}."
+        raise Conflict("revoke_by_hand", next_step=step, count=counts["remaining"])
+    return {"count": counts["total"]}
+
+
+def _of_account(row: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return how the end of an account's grant is, and why; None: it is under way."""
+    if row["grant_state"] is None:
+        return "unsupported", "no_grant"
+    if row["grant_state"] == "revoked" and row["ended_seq"] is not None:
+        return _ENDS.get(row["grant_reason"], "unconfirmed"), row["grant_reason"]
+    if row["grant_state"] != "revoked" and row["ends_by_itself"]:
+        return None
+    return "failed", "not_ended"
+
+
+async def _of_key(app: WorkerApp, actor: Actor, run: Run, row: Mapping[str, Any]) -> tuple[str, str] | None:
+    """End a key at its provider and prove it by a call; None: the provider did not answer, and is asked again."""
+    key = KeyRotation(
+        id=run.id, client_id=row["client_id"], procedure=run.procedure, object_id=row["object_id"], revision=0,
+        state=run.state, reason="", evidence={}, facts={"provider": row["provider"], "from_version": row["version"]},
+        due_at=None, asked_by=run.asked_by, started_by=run.started_by, started_at=run.started_at, closed_at=None,
+        closed_by=None,
+    )  # fmt: skip
+    try:
+        if row["settled_by"] is None and not await _ended(app, actor, key):
+            async with app.db.begin(client_id=key.client_id) as tx:
+                able = await rotation.admin_of(tx, key.client_id, key.provider) is not None
+            can = able and row["provider"] in app.limits.rotation_acts
+            return ("failed", "provider_refused") if can else ("unsupported", "no_admin_key")
+        await old_version.proved_dead(app, actor, key, row["version"])
+    except Unavailable:
+        return None
+    except Conflict as error:
+        return ("failed" if error.code == "old_key_alive" else "unconfirmed"), error.code
+    except ByokeepError as error:
+        return "failed", error.code
+    return "revoked", "refused_by_provider"
+
+
+async def _ended(app: WorkerApp, actor: Actor, key: KeyRotation) -> bool:
+    """Whether the provider was told to end a key, now or before this was cut off."""
+    async with app.db.begin(client_id=key.client_id) as tx:
+        if await rotation.calls_of(tx, key, "revoke_call", Outcome.OK):
+            return True
+    return await old_version.revoke_version(app, actor, key, key.from_version)
+
+
+async def _say(app: WorkerApp, actor: Actor, run: Run, row: Mapping[str, Any], state: str, cause: str) -> None:
+    """Put on record how the end of one is, with its proof: an account's is the record of its grant's end."""
+    about = {"client_id": row["client_id"], "object_id": row["object_id"]}
+    async with app.db.begin(client_id=row["client_id"]) as tx:
+        said = {"run": str(run.id), "stage": state, "cause": cause}
+        outcome = Outcome.OK if state == "revoked" else Outcome.FAILED
+        receipt = await record(tx, actor, EventName.PROCEDURE_STEPPED, said, outcome=outcome, **about)
+        seq = row["ended_seq"] or receipt.seq
+        await tx.maybe(
+            UUID, "revocation_said", run_id=run.id, object_id=row["object_id"], state=state, cause=cause, seq=seq
+        )
+
+
+MASS_REVOKE: Final = Procedure(
+    name="mass_revoke", verb=Verb.KEY_STATE, look=lambda run_id: f"`byokeep incident revoke show {run_id}`",
+    steps=(
+        Step(name="cut", act=_done_at_once, verb=Verb.KEY_STATE, proves=lambda _, said: said["count"] > 0),
+        Step(name="upstream", act=_upstream, proves=lambda _, said: said["count"] > 0),
+    ),
+)  # fmt: skip

@@ -1,0 +1,310 @@
+"""Many keys and accounts revoked at once: cut off together, ended one by one, and never called more than is proved."""
+
+# ruff: noqa: S608 - statements are put together from made-up ids
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from byokeep.accounts import maintenance
+from byokeep.adapters.postgres.database import PostgresDatabase, PostgresTransaction
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.incidents import mass_revoke
+from byokeep.kernel import procedures
+from byokeep.kernel.procedures import go_on
+from byokeep_sim import SimKeyState
+from tests.support.postgres_rows import state_rows
+from tests.support.renewal import bench_on
+from tests.support.web import Desk
+
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
+PATH = "/v1/mass-revocations"
+MANY = 500
+
+
+async def ask(desk: Desk, path: str = "", who: Any = "operator", status: int = 202, **body: Any) -> Any:
+    said = {name: str(one) if isinstance(one, UUID | datetime) else one for name, one in body.items()}
+    got, reply = await desk.call("POST", PATH + path, who, {"reason": "provider_breached"} | said)
+    assert got == status, reply
+    return reply
+
+
+async def shown(desk: Desk, run: Any) -> Any:
+    status, reply = await desk.call("GET", f"{PATH}/{run['run']['id']}", "operator")
+    assert status == 200, reply
+    return reply
+
+
+def states(found: Any) -> dict[str, int]:
+    return dict(Counter(one["state"] for one in found["items"]))
+
+
+def connections(desk: Desk, count: int, *clients: UUID, platform: str = "x") -> None:
+    """Live accounts, connected on record, spread over clients."""
+    by, listed = desk.people["operator"].id, ",".join(f"'{one}'::uuid" for one in clients)
+    desk.sql(
+        "CREATE TEMP TABLE made AS SELECT gen_random_uuid() AS id, n,"
+        f" (ARRAY[{listed}])[1 + n % {len(clients)}] AS client FROM generate_series(1, {count}) AS n;"
+        "INSERT INTO byokeep.platform_account (id, client_id, platform, account, username, display_name, lanes,"
+        f" identity, identified_at, created_by) SELECT id, client, '{platform}', 'acme' || n, 'acme' || n, 'Acme',"
+        f" '{{api}}', 'match', now(), '{by}' FROM made;"
+        "INSERT INTO byokeep.account_grant (client_id, account_id, provider, login, app_id, external_id, username,"
+        " display_name, state, version, access_version, scopes_known, obtained_by, verified_at, due_at)"
+        f" SELECT client, id, '{platform}', '{platform}', 'our-app', 'ext' || n, 'acme' || n, 'Acme', 'live', 1, 1,"
+        f" true, '{by}', now(), now() FROM made;"
+        "INSERT INTO byokeep.credential_ref (id, client_id, provider, kind, purpose, environment, secret_ref, version,"
+        " state, verification, risk, created_by, rotation_due_at, account_id) SELECT gen_random_uuid(), client,"
+        f" '{platform}', 'oauth_token_set', 'account', 'development', 'vault://kv/clients/' || client ||"
+        f" '/providers/{platform}/accounts/' || id || '/tokens', 1, 'active', 'verified', 'standard', '{by}',"
+        " now() + interval '60 days', id FROM made;"
+        "DROP TABLE made"
+    )
+    state_rows(desk.stand.db)
+
+
+@contextmanager
+def statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The statements that this process sends in the block, by name."""
+    sent: list[str] = []
+    for name in ("one", "maybe", "all", "ahead", "append"):
+        real = getattr(PostgresTransaction, name)
+
+        def counted(self: Any, *given: Any, _real: Any = real, **more: Any) -> Any:
+            sent.append(next((one for one in given if isinstance(one, str)), "append"))
+            return _real(self, *given, **more)
+
+        monkeypatch.setattr(PostgresTransaction, name, counted)
+    yield sent
+    monkeypatch.undo()
+
+
+async def ended(desk: Desk, reason: str, *accounts: str) -> None:
+    """What the refresher leaves of a disconnected account: its grant over, and how on record."""
+    worker = PostgresDatabase(desk.stand.db.url("byokeep_worker"), pool_size=1)
+    try:
+        for account in accounts:
+            client = UUID(desk.sql(f"SELECT client_id FROM byokeep.platform_account WHERE id = '{account}'"))
+            async with worker.begin(client_id=client) as tx:
+                await tx.all(None, "grant_ended", client_id=client, account_id=UUID(account), reason=reason)
+                outcome = Outcome.FAILED if reason == "unconfirmed" else Outcome.OK
+                await tx.append(Event(name=EventName.GRANT_REVOKED, actor=desk.stand.app.system(), outcome=outcome,
+                                      client_id=client, object_id=UUID(account),
+                                      fields={"verification": reason}))  # fmt: skip
+    finally:
+        await worker.close()
+
+
+async def test_five_hundred_are_cut_off_in_one_transaction(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six statements for a hundred of them, in one transaction; each on its client's record; no lease passes."""
+    clients = [await desk.stand.client("openai") for _ in range(5)]
+    counts = []
+    for count, platform in ((5, "tiktok"), (MANY, "x")):
+        connections(desk, count, *clients, platform=platform)
+        job = await desk.stand.job(clients[0], secrets=[platform], platforms=[platform])
+        with statements(monkeypatch) as sent:
+            made = await ask(desk, provider=platform)
+        counts.append(Counter(one for one in sent if not one.startswith("switch_")))  # of the broker's rounds
+        assert (made["left"], states(made)) == (count, {"pending": count})
+        assert (await desk.stand.call("POST", f"/v1/jobs/{job}/leases", "runner"))[0] == 403
+    parts = {name: many - counts[0][name] for name, many in counts[1].items() if many != counts[0][name]}
+    assert set(parts.values()) == {parts["revocation_record"]} == {MANY // 100 - 1}, parts
+    assert len(parts) == 6
+    assert desk.sql("SELECT DISTINCT state FROM byokeep.credential_ref WHERE provider = 'x'") == "deactivated"
+    assert desk.sql("SELECT count(*) FROM byokeep.platform_account WHERE lanes <> '{}'") == "0"
+    assert desk.sql("SELECT count(DISTINCT xmin::text) FROM byokeep.credential_ref WHERE provider = 'x'") == "1"
+    assert desk.sql("SELECT count(*) FROM byokeep.account_grant WHERE due_at IS NOT NULL") == "0"
+    assert desk.sql(
+        "SELECT count(*) FROM byokeep.revocation_item i JOIN byokeep.audit_record r ON r.chain = i.client_id"
+        " AND r.seq = i.cut_seq AND r.object_id = i.object_id AND r.event = 'account.lanes_set'"
+    ) == str(MANY + 5)
+    assert desk.sql("SELECT count(*) FROM byokeep.credential_ref WHERE state = 'active' AND provider = 'openai'") == "5"
+    # Three ends out of four are no success, and each is a task.
+    items = [one["object_id"] for one in made["items"]]
+    for at, reason in enumerate(("confirmed", "unconfirmed", "not_offered")):
+        await ended(desk, reason, *items[at * 4 : at * 4 + 4])
+    await go_on(desk.worker)
+    await desk.work()
+    found = await shown(desk, made)
+    assert states(found) == {"revoked": 4, "unconfirmed": 4, "unsupported": 4, "pending": MANY - 12}
+    assert (found["left"], found["run"]["state"]) == (MANY - 4, "running")
+    assert all(one["seq"] for one in found["items"] if one["state"] != "pending")
+    assert found["items"][-1]["state"] == "revoked"
+    assert "revocation_by_hand" in desk.stand.alerts()
+
+
+async def test_what_is_left_is_listed_until_a_person_settles_it(desk: Desk) -> None:
+    """Not done while one is unconfirmed or cannot be ended by a call; a person's word settles it, and does not make it
+    revoked; then the run is complete, and its evidence can be signed."""
+    client = await desk.stand.client()
+    connections(desk, 3, client)
+    by_hand = desk.stand.account(client, account="by_hand")
+    made = await ask(desk, provider="x", client_id=client)
+    items = [one["object_id"] for one in made["items"] if one["object_id"] != str(by_hand)]
+    for reason, item in zip(("confirmed", "unconfirmed", "not_offered"), items, strict=True):
+        await ended(desk, reason, item)
+    await go_on(desk.worker)
+    await desk.work()
+    found = await shown(desk, made)
+    assert (found["run"]["state"], found["run"]["reason"], found["left"]) == ("failed", "revoke_by_hand", 3)
+    assert {one["object_id"]: one["state"] for one in found["items"]} == {
+        items[0]: "revoked", items[1]: "unconfirmed", items[2]: "unsupported", str(by_hand): "unsupported",
+    }  # fmt: skip
+    status, _ = await desk.call("POST", f"{PATH}/{made['run']['id']}/items/{items[0]}/settle", "operator")
+    assert status == 409
+    for item in (items[1], items[2], str(by_hand)):
+        path = f"{PATH}/{made['run']['id']}/items/{item}/settle"
+        assert (await desk.call("POST", path, "approver"))[0] == 403
+        assert (await desk.call("POST", path, "operator"))[0] == 200
+        assert (await desk.call("POST", path, "operator"))[0] == 409
+    await desk.retry_now()
+    found = await shown(desk, made)
+    assert (found["run"]["state"], found["left"]) == ("complete", 0)
+    assert states(found) == {"revoked": 1, "unconfirmed": 1, "unsupported": 2}
+    assert all(one["settled_by"] for one in found["items"] if one["state"] != "revoked")
+    with psycopg.connect(desk.stand.db.conninfo("byokeep_web")) as web:  # what a thief of web's role cannot say
+        web.execute("SELECT set_config('byokeep.scope', 'all', false)")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            web.execute("UPDATE byokeep.revocation_item SET state = 'revoked' WHERE state = 'unconfirmed'")
+    signed, evidence = await desk.stand.call("POST", f"/v1/evidence/{made['run']['id']}", "operator")
+    assert (signed, "payload" in evidence) == (200, True)
+
+
+async def test_a_key_is_ended_at_its_provider_and_proved_dead(desk: Desk) -> None:
+    """With an administrator's key the provider ends it, and refuses it when asked; without one it is a person's task,
+    and a person's word is held against the provider: a key that still works is not settled."""
+    able, unable = await desk.stand.client(), await desk.stand.client()
+    keys = {client: desk.canary("openrouter") for client in (able, unable)}
+    for client in (able, unable):
+        await desk.onboard(client, keys[client], "openrouter")
+    admin = f"admin-openrouter-{able.hex}".encode()
+    desk.sim.book.keys.put("openrouter", admin.decode(), SimKeyState.MANAGEMENT, "acme")
+    path = f"/v1/clients/{able}/providers/openrouter/admin?at="
+    assert (await desk.call("PUT", path, "operator", raw=admin))[0] == 201
+    made = await ask(desk, provider="openrouter")
+    assert states(made) == {"pending": 2}
+    await go_on(desk.worker)
+    await desk.work()
+    found = await shown(desk, made)
+    assert {one["client_id"]: (one["state"], one["cause"]) for one in found["items"]} == {
+        str(able): ("revoked", "refused_by_provider"), str(unable): ("unsupported", "no_admin_key"),
+    }  # fmt: skip
+    [item] = [one["object_id"] for one in found["items"] if one["client_id"] == str(unable)]
+    path = f"{PATH}/{made['run']['id']}/items/{item}/settle"
+    assert (await desk.call("POST", path, "operator"))[0] == 200
+    await desk.retry_now()
+    found = await shown(desk, made)
+    [one] = [one for one in found["items"] if one["client_id"] == str(unable)]
+    assert (one["state"], one["cause"], one["settled_by"]) == ("failed", "old_key_alive", None)
+    desk.sim.book.keys.put("openrouter", keys[unable].decode(), SimKeyState.REVOKED, "acme")
+    assert (await desk.call("POST", path, "operator"))[0] == 200
+    await desk.retry_now()
+    [one] = [one for one in (await shown(desk, made))["items"] if one["client_id"] == str(unable)]
+    assert (one["state"], one["cause"]) == ("revoked", "refused_by_provider")
+
+
+async def test_a_revocation_that_was_killed_goes_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut before the commit nothing is cut off; after it, before anybody was told, a round takes it up; cut within the
+    work at the providers, what is on record stays and the rest goes on."""
+    client = await desk.stand.client()
+    connections(desk, 4, client)
+
+    async def dies(*_: Any, **__: Any) -> Any:
+        raise SystemError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(procedures, "passed", dies)
+        assert (await desk.call("POST", PATH, "operator", {"reason": "breach", "provider": "x"}))[0] == 503
+    assert desk.sql("SELECT count(*) FROM byokeep.revocation_item") == "0"
+    assert desk.sql("SELECT DISTINCT state FROM byokeep.credential_ref") == "active"
+    with monkeypatch.context() as patched:
+        patched.setattr(procedures, "wake", dies)
+        assert (await desk.call("POST", PATH, "operator", {"reason": "breach", "provider": "x"}))[0] == 503
+    assert desk.sql("SELECT DISTINCT state FROM byokeep.credential_ref") == "deactivated"
+    run = UUID(desk.sql("SELECT id FROM byokeep.procedure_run"))
+    desk.sql("UPDATE byokeep.procedure_run SET started_at = started_at - interval '2 minutes'")
+    items = desk.sql("SELECT object_id FROM byokeep.revocation_item ORDER BY object_id").split()
+    await ended(desk, "confirmed", *items)
+    real, seen = mass_revoke._say, []
+
+    async def once(*given: Any) -> None:
+        if seen:
+            raise SystemError("killed")
+        seen.append(await real(*given))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mass_revoke, "_say", once)
+        await go_on(desk.worker)
+        await desk.work()
+    assert desk.sql("SELECT count(*) FROM byokeep.revocation_item WHERE state = 'revoked'") == "1"
+    await go_on(desk.worker)
+    await desk.retry_now()
+    found = await shown(desk, {"run": {"id": str(run)}})
+    assert (found["run"]["state"], states(found)) == ("complete", {"revoked": 4})
+
+
+async def test_by_runner_and_by_time_what_was_given_out_and_nothing_else(desk: Desk) -> None:
+    """What jobs of a runner were given, or anybody in a span; a dry run names it and changes nothing; who sees some
+    clients names one; garbage is refused."""
+    stand = desk.stand
+    used, idle = await stand.client("openai", "anthropic"), await stand.client("openai")
+    connections(desk, 2, used)
+    other = stand.subject("runner", "other")
+    await stand.lease(await stand.job(used, secrets=["openai", "x"]))
+    await stand.lease(await stand.job(idle, runner_id=str(other.id)), other)
+    before = desk.sql("SELECT string_agg(state, ',' ORDER BY id) FROM byokeep.credential_ref")
+    dry = await ask(desk, "/preview", status=200, runner_id=stand.people["runner"].id)
+    assert sorted((one["client_id"], one["provider"]) for one in dry["targets"]) == sorted(
+        [(str(used), "openai"), (str(used), "x"), (str(used), "x")]
+    )
+    assert dry["jobs"] == 1
+    assert desk.sql("SELECT string_agg(state, ',' ORDER BY id) FROM byokeep.credential_ref") == before
+    now = datetime.now(UTC)
+    span = await ask(desk, "/preview", status=200, since=now - timedelta(hours=1))
+    assert {one["client_id"] for one in span["targets"]} == {str(used), str(idle)}
+    for nothing in ({"since": now - timedelta(hours=9), "until": now - timedelta(hours=8)}, {"runner_id": uuid4()}):
+        assert (await ask(desk, "/preview", status=200, **nothing))["targets"] == []
+        assert (await ask(desk, status=422, **nothing))["code"] == "nothing_fits"
+    for bad in ({}, {"provider": "myspace"}, {"provider": "x", "reason": "It leaked!"}, {"since": "soon"},
+                {"since": now + timedelta(hours=1)}):  # fmt: skip
+        await ask(desk, status=422, **bad)
+    narrow = stand.subject("operator", "narrow", clients=(idle,))
+    await ask(desk, "", narrow, 404, provider="openai")
+    await ask(desk, "", narrow, 404, provider="openai", client_id=used)
+    for role in ("admin", "approver", "auditor"):
+        await ask(desk, "", role, 403, provider="openai")
+    made = await ask(desk, runner_id=stand.people["runner"].id)
+    assert len(made["items"]) == 3
+    assert desk.sql(f"SELECT state FROM byokeep.credential_ref WHERE client_id = '{idle}'") == "active"
+    assert desk.sql("SELECT state FROM byokeep.credential_ref WHERE provider = 'anthropic'") == "active"
+    killed = desk.sql("SELECT DISTINCT client_id FROM byokeep.job WHERE state = 'killed'")
+    assert killed == str(used)
+    assert (await desk.call("GET", f"{PATH}/{made['run']['id']}", narrow))[0] == 404
+    assert desk.not_once_on_record() == []
+
+
+async def test_the_refresher_ends_what_was_cut_off(desk: Desk) -> None:
+    """End to end: the platform hears of it, refuses the token afterwards, and the record of that is the proof."""
+    async with bench_on(desk.stand) as bench:
+        account = await bench.connect("x")
+        made = await ask(desk, provider="x")
+        await maintenance.end_disconnected(bench.app)
+        await go_on(desk.worker)
+        await desk.work()
+        found = await shown(desk, made)
+        assert (found["run"]["state"], states(found)) == ("complete", {"revoked": 1})
+        [one] = found["items"]
+        proof = json.loads(desk.sql(
+            "SELECT convert_from(payload, 'UTF8') FROM byokeep.audit_record"
+            f" WHERE chain = '{account.client_id}' AND seq = {one['seq']}"
+        ))  # fmt: skip
+        assert (proof["event"], proof["fields"]["verification"]) == ("grant.revoked", "confirmed")
+        assert "revoke" in await bench.social.calls("x", account.name)
