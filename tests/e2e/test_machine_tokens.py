@@ -19,9 +19,9 @@ from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.core.errors import ByokeepError, Denied, Rejected
 from byokeep.core.model import Actor, EffectKind
 from byokeep.core.policy import GRANTS, Verb, authorise
+from byokeep.operations.due import watch_ends
 from byokeep.reconciliation.reconcile import reconcile
 from byokeep.settings import load
-from byokeep.tenancy.tokens import watch_tokens
 from byokeep.wire.bao_http import BaoHttp
 from tests.support.audit_broker import RealClock
 from tests.support.broker import Person, Stand, token_key
@@ -106,19 +106,19 @@ async def test_a_machine_that_is_about_to_lose_its_token_is_told_of(desk: Desk) 
     due = "SELECT count(*) FROM byokeep.alert WHERE reason = 'machine_token_ends' AND closed_at IS NULL"
     for days, others in ((15, 2), (13, 3), (30, 2)):
         assert (await desk.call("POST", f"/v1/machines/{custodian}/tokens", "admin", {"days": days}))[0] == 201
-        assert await watch_tokens(stand.app) == others  # a dispatcher and a runner have a day left
+        assert await watch_ends(stand.app) == others  # a dispatcher and a runner have a day left
     assert desk.sql(due) == "3"
     listed = {one["id"]: one for one in (await desk.call("GET", "/v1/operators", "admin"))[1]["operators"]}
     until = datetime.fromisoformat(listed[custodian]["token_until"])
     assert timedelta(days=29) < until - datetime.now(UTC) <= timedelta(days=30)
     desk.sql(f"UPDATE byokeep.api_token SET created_at = now() - interval '2 days', expires_at = now()"
              f" WHERE subject_id = '{stand.people['runner'].id}'")  # fmt: skip
-    assert await watch_tokens(stand.app) == 2
+    assert await watch_ends(stand.app) == 2
     # People have a day left too, but of a token given for a day; one given for longer is told of.
     desk.sql(f"UPDATE byokeep.api_token SET created_at = now() - interval '21 days'"
              f" WHERE subject_id = '{stand.people['auditor'].id}'")  # fmt: skip
     for _ in range(2):
-        assert await watch_tokens(stand.app) == 3
+        assert await watch_ends(stand.app) == 3
     assert desk.sql("SELECT count(*) FROM byokeep.alert WHERE reason = 'person_token_ends'") == "1"
 
 

@@ -133,6 +133,12 @@ async def test_one_list_holds_every_kind_by_date_for_those_who_may_see_it(vault:
         assert [row["kind"] for row in csv.DictReader(sheet.open())] == kinds
         shown = await shell("rotate", "due", as_json=False)
         assert soon["digest"] in shown.err
+        told = await shell("rotate", "due", "--until", "400", "--client", str(client))
+        assert [row["kind"] for row in told.document["items"]] == kinds
+        day = f"{datetime.now(UTC) + timedelta(days=5):%Y-%m-%d}"  # the whole of it
+        after = f"{datetime.now(UTC) + timedelta(days=6):%Y-%m-%dT00:00:00Z}"
+        assert (await shell("rotate", "due", "--until", day)).document["until"] == after
+        assert (await shell("rotate", "due", "--until", "soon")).code == 2
         assert f"account connect {client} x acme" in shown.out
 
 
@@ -299,3 +305,35 @@ async def test_a_message_is_tried_on_the_way_of_every_alert(vault: Vault, tmp_pa
     assert (await vault.call("POST", "/v1/notifications/test", who="auditor"))[0] == 403
     one = vault.desk.stand.subject("auditor", clients=(await vault.client(),))
     assert await vault.call("GET", "/v1/notifications", who=one) == (200, {"notifications": []})
+
+
+async def test_rotations_are_listed_with_their_end_and_what_is_next(vault: Vault, tmp_path: Path) -> None:
+    """Each names its client and its own next step; one that was taken back says so, with its records; and the grade."""
+    desk = vault.desk
+    client, _ = await vault.valid()
+    await desk.onboard(client)
+    run = (await desk.put(client, desk.canary()))[1]["rotation"]
+    await desk.work()
+    assert (await desk.call("POST", f"/v1/rotations/{run}/abort", "operator"))[0] == 200
+    await desk.work()
+    name = vault.sql(f"SELECT name FROM byokeep.client WHERE id = '{client}'").strip()
+    async with served(desk, tmp_path) as shell:
+        listed = await shell("rotate", "status", who="operator", as_json=False)
+        assert listed.code == 0, listed.said
+        assert listed.out.count(name) == 2
+        rows = {one["id"]: one for one in (await shell("rotate", "status", who="operator")).document}
+        (task,) = rows.keys() - {run}
+        assert f"rotate resume {task} --accept stays_alive" in listed.out
+        assert "aborted" in listed.out
+        shown = await shell("rotate", "status", run, who="operator", as_json=False)
+        assert shown.code == 0, shown.said
+        assert f"rotate status --ref {rows[run]['ref']}" in shown.err
+        assert {"procedure.ended", "verify", "left_alive"} & set(shown.out.split()) == {"procedure.ended", "verify"}
+        runs = await shell("procedure", "list", "--client", str(client), who="operator", as_json=False)
+        assert ("waiting" in runs.out, "failed" in runs.out) == (True, False)
+        done = await shell("rotate", "resume", task, "--accept", "stays_alive", who="operator")
+        assert done.code == 0, done.said
+        told = await shell("key", "history", rows[run]["ref"], as_json=False)
+        assert "accept" in told.out.split()  # the stage of a step
+        (share,) = (await shell("rotate", "grade", str(client), who="operator")).document
+        assert (share["mode"], share["percent"]) == ("manual", 100)

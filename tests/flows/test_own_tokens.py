@@ -17,7 +17,7 @@ from byokeep.core.errors import ByokeepError, Denied
 from byokeep.core.secret import Secret
 from byokeep.kernel.approvals import Approval
 from byokeep.tenancy.operators import recover
-from byokeep.tenancy.tokens import watch_tokens
+from byokeep.tenancy.tokens import watch_admins
 from byokeep.worker import own_token
 from tests.support.broker import Person
 from tests.support.web import Desk
@@ -197,11 +197,11 @@ async def test_two_admins_who_both_lost_their_way_in_are_not_lost(desk: Desk) ->
     desk.sql("UPDATE byokeep.api_token SET created_at = now() - interval '9 days', expires_at = now()"
              f" WHERE {admins}")  # fmt: skip
     open_ones = "SELECT count(*) FROM byokeep.alert WHERE reason = 'no_admin_can_sign_in' AND closed_at IS NULL"
-    await watch_tokens(app)
+    await watch_admins(app)
     assert desk.sql(open_ones) == "1"
     desk.sql("DELETE FROM byokeep.approval")
     assert isinstance(await recover(app, name_of(desk, me)), Secret)
-    await watch_tokens(app)
+    await watch_admins(app)
     assert desk.sql(open_ones) == "0", "the invitation is a way in"
     with pytest.raises(Denied, match="no_such_admin"):
         await recover(app, name_of(desk, desk.people["operator"]))

@@ -31,10 +31,11 @@ from byokeep.kernel.alarm import raise_alert, state_over
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.store_recording import probe
 from byokeep.kernel.worker_rounds import LATE_S, watch_worker
+from byokeep.operations.due import watch_ends
 from byokeep.profiles.openings import keep_tombstones
 from byokeep.reconciliation.reconcile import SETTLE, Reconciled, reconcile
 from byokeep.telemetry.log import get_log
-from byokeep.tenancy.tokens import watch_tokens
+from byokeep.tenancy.tokens import watch_admins
 
 CHECKPOINT_S: Final = float(PERIOD_S)
 COPY_S: Final = 5.0
@@ -88,7 +89,8 @@ class Rounds:
                 ("scheduled", SCHEDULED_S, lambda: move_scheduled(app)),
                 ("reserve", RESERVE_S, self._hold),
                 ("clock", CLOCK_S, ClockWatch(app).look),
-                ("tokens", TOKENS_S, lambda: watch_tokens(app)),
+                ("tokens", TOKENS_S, lambda: watch_ends(app)),
+                ("admins", TOKENS_S, lambda: watch_admins(app)),
                 ("worker", WORKER_S, lambda: watch_worker(app)),
             ):
                 group.create_task(self._every(name, every_s, work, FIRST_S.get(name, 0.0)))

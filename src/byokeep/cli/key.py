@@ -219,7 +219,8 @@ def beside(run_: Mapping[str, Any], ref: Mapping[str, Any]) -> dict[str, Any]:
     if run_["version"] == ref["version"] or (ref["state"], ref["verification"]) != ("active", "verified"):
         return found
     refused = ref["candidate"] != run_["version"]
-    return {"verification": "failed" if refused else "pending", "serves": ref["version"], "refused": refused}
+    waits = "verified" if run_["state"] == "complete" else "pending"
+    return {"verification": "failed" if refused else waits, "serves": ref["version"], "refused": refused}
 
 
 @app.command(name="list")

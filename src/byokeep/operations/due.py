@@ -29,7 +29,7 @@ from byokeep.core.events import EventName
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
 from byokeep.kernel.app import App, BrokerApp
-from byokeep.kernel.command import command
+from byokeep.kernel.command import command, open_alert
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record, stamp
 from byokeep.kernel.rows import reader
@@ -54,6 +54,9 @@ class DueKind(StrEnum):
     PERSON_TOKEN = "person_token"  # noqa: S105
     APP_SECRET = "app_secret"  # noqa: S105
     PLATFORM_SECRET = "platform_secret"  # noqa: S105
+
+
+_ENDS: Final = {DueKind.MACHINE_TOKEN: "machine_token_ends", DueKind.PERSON_TOKEN: "person_token_ends"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +118,24 @@ async def list_due(
         count = len(found.items) + found.more
         await record(tx, actor, EventName.DUE_LISTED, client_id=client_id, count=count, digest=found.digest)
     return found
+
+
+async def watch_ends(app: BrokerApp) -> int:
+    """Raise the alerts of tokens that end within 14 days, or ended as long ago; returns for how many.
+
+    Raises:
+        Unavailable: The database could not be asked.
+    """
+    now, told = app.clock.now(), 0
+    async with app.db.begin(every_client=True) as tx:
+        for kind, reason in _ENDS.items():
+            for item in (await read_due(tx, app, kind=kind, until=now + AHEAD)).items:
+                if item.due_at is not None and item.due_at > now - AHEAD:
+                    about = UUID(item.item)
+                    await open_alert(tx, app, None, reason=reason, key=f"{reason}/{about}", severity="warning",
+                                     object_id=about)  # fmt: skip
+                    told += 1
+    return told
 
 
 async def sign_due(

@@ -513,21 +513,11 @@ def _event(
     return Event(name=name, actor=actor, outcome=outcome, object_id=subject_id, fields=said)
 
 
-async def watch_tokens(app: BrokerApp) -> int:
-    """Raise ``machine_token_ends`` and ``person_token_ends`` where they are due; returns for how many.
-
-    Raises:
-        Unavailable: The database could not be asked.
-    """
+async def watch_admins(app: BrokerApp) -> None:
+    """Raise the alert ``no_admin_can_sign_in`` as long as it is so. Raises Unavailable."""
     async with app.db.begin(every_client=True) as tx:
-        machines = [("machine_token_ends", one) for one in await tx.all(lambda row: row["id"], "machines_ending")]
-        ending = machines + [("person_token_ends", one) for one in await tx.all(lambda row: row["id"], "people_ending")]
-        for reason, one in ending:
-            key = f"{reason}/{one}"
-            await open_alert(tx, app, None, reason=reason, key=key, severity="warning", object_id=one)
         able = await tx.one(lambda row: int(row["able"]), "admins_able")
         if not able:
             await open_alert(tx, app, None, reason="no_admin_can_sign_in", key=NO_ADMIN_KEY)
     if able:
         await state_over(app, NO_ADMIN_KEY)
-    return len(ending)

@@ -130,23 +130,3 @@ SELECT t.kind, s.name AS by, t.created_at AS at
   LEFT JOIN byokeep.subject s ON s.id = t.issued_by
  WHERE t.subject_id = :subject_id AND t.issued_by <> t.subject_id AND t.created_at > now() - interval '30 days'
  ORDER BY t.created_at DESC LIMIT 5;
-
--- name: people_ending
--- People whose last token for programs ends soon; one of two weeks or less is renewed by whoever took it so short.
-SELECT s.id, s.name
-  FROM byokeep.subject s
- WHERE s.kind = 'operator' AND s.state = 'active'
-   AND (SELECT max(t.expires_at) FROM byokeep.api_token t
-         WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL
-           AND t.expires_at > t.created_at + interval '14 days')
-       BETWEEN now() - interval '14 days' AND now() + interval '14 days'
- ORDER BY s.id LIMIT 200;
-
--- name: machines_ending
--- Machines in use whose last token ends soon, or ended not long ago: nobody gave them another.
-SELECT s.id, s.name
-  FROM byokeep.subject s
- WHERE s.kind = 'machine' AND s.state = 'active'
-   AND (SELECT max(t.expires_at) FROM byokeep.api_token t WHERE t.subject_id = s.id AND t.revoked_at IS NULL)
-       BETWEEN now() - interval '14 days' AND now() + interval '14 days'
- ORDER BY s.id LIMIT 200;
