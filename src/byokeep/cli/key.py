@@ -74,7 +74,7 @@ def add(
     say(f"Stored as version {stored['version']}; procedure {stored['sop']}.")
     serving = ""
     if stored["serves"]:
-        joins = "joins the rotation that is under way," if stored["joined"] else "begins rotation"
+        joins = "joins the rotation that is under way," if stored.get("joined") else "begins rotation"
         say(f"There is a key already: this {joins} {stored['rotation']}.")
         serving = _serving(client, stored["serves"], "goes on serving until the new one is proved and cut over to.")
         say(serving)
@@ -261,7 +261,7 @@ def history(ref: Key, *, since: str | None = None, until: str | None = None, lim
         note = f"There may be more: {again(f'key history {ref} --until ' + records[-1]['at'])}\n{note}"
     tell_all(found, Listing([summary], "Key"),
              Listing(found["access"], "Had access", ("actor", "leases", "first_at", "last_at")),
-             Listing(records, "On record", _RECORDS, note))  # fmt: skip
+             Listing([one | one["fields"] for one in records], "On record", _RECORDS, note))  # fmt: skip
 
 
 @app.command(name="used")
