@@ -253,7 +253,7 @@ async def test_a_store_that_can_not_prove_its_name_gets_nothing(site: Site, faul
         assert (ran.code, ran.document["error"]["code"]) == (4, "store_tls_failed"), ran.said
         for name in ("web", "broker"):
             config = site.settings(f"{name}-false", store_address=address, credentials_dir=str(site.place / name))
-            started = await Shell(site.place / "homes" / name).run(name, "--json", "--config", str(config))
+            started = await Shell(site.place / "homes" / name, loaded=True).run(name, "--json", "--config", str(config))
             assert (started.code, "Traceback" in started.said) == (4, False), started.said
     assert heard == []
 
@@ -285,8 +285,9 @@ async def test_plain_connections_to_other_hosts_are_refused(site: Site, setting:
     assert (ran.code, ran.document["error"]["code"]) == (2, "insecure_address"), ran.said
     assert ran.document["error"]["setting"] == setting
     config = site.settings("plain", **{setting: value})
+    shell = Shell(site.place / "homes" / "plain", loaded=True)
     for words in (("broker",), ("web",), ("worker",), ("refresher",), ("client", "list")):
-        started = await Shell(site.place / "homes" / "plain").run(*words, "--json", "--config", str(config))
+        started = await shell.run(*words, "--json", "--config", str(config))
         assert (started.code, started.document["error"]["code"]) == (2, "insecure_address")
 
 
@@ -294,5 +295,5 @@ async def test_a_process_without_its_identity_does_not_start(site: Site) -> None
     """Web's credentials do not make a broker, and the other way round."""
     for name, other in (("web", "broker"), ("broker", "web")):
         config = site.settings(f"{name}-bare", credentials_dir=str(site.place / other))
-        ran = await Shell(site.place / "homes" / name).run(name, "--json", "--config", str(config))
+        ran = await Shell(site.place / "homes" / name, loaded=True).run(name, "--json", "--config", str(config))
         assert (ran.code, ran.document["error"]["code"]) == (4, "credentials_missing"), ran.said

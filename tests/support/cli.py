@@ -26,7 +26,8 @@ from tests.support.stack import environment
 
 _PROGRAM = [sys.executable, "-m", "byokeep.cli"]
 # Servers, and the leak pack: how they start, and what they have loaded, is what is looked at.
-_SERVERS = ("up", "web", "broker", "killswitch", "worker", "refresher", "demo", "sim")
+_PARTS = ("web", "broker", "killswitch", "worker", "refresher")
+_SERVERS = ("up", *_PARTS, "demo", "sim")
 _ALONE = frozenset({("leaks", "pack"), *((name,) for name in _SERVERS)})
 
 
@@ -51,10 +52,11 @@ class Ran:
 
 @dataclass
 class Shell:
-    """Runs commands against one home."""
+    """Runs commands against one home; ``loaded``: servers that end by themselves are forked as well."""
 
     home: Path
     ran: list[Ran] = field(default_factory=list)
+    loaded: bool = False
 
     async def run(
         self, *words: str, token: Path | None = None, stdin: bytes | None = None, fds: Sequence[int] = (),
@@ -63,8 +65,9 @@ class Shell:
         """Run ``byokeep WORDS`` to its end. Flags of the home and the token stand before a ``--``."""
         started = self.command(words, token)
         plain = started[: len(_PROGRAM)] == _PROGRAM and "PYTHONPATH" not in variables
-        if plain and not fds and not Watch.watching and _ALONE.isdisjoint((words[:1], words[:2])):
-            given = started[len(_PROGRAM) :], environment() | variables, stdin, within_s
+        part = self.loaded and words[0] in _PARTS
+        if plain and not fds and not Watch.watching and (part or _ALONE.isdisjoint((words[:1], words[:2]))):
+            given = started[len(_PROGRAM) :], environment() | variables, stdin, within_s, "part" if part else "command"
             return self._keep(words, *await asyncio.to_thread(forked, *given))
         process = await self.start(*words, token=token, stdin=stdin is not None, fds=fds, **variables)
         try:

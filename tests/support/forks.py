@@ -66,9 +66,13 @@ def _server(kind: str) -> socket.socket:
 
 
 def forked(
-    words: Sequence[str], environment: Mapping[str, str], stdin: bytes | None, within_s: float
+    words: Sequence[str], environment: Mapping[str, str], stdin: bytes | None, within_s: float, kind: str = "command"
 ) -> tuple[int, bytes, bytes]:
     """Run ``byokeep WORDS``; returns exit code, standard output and standard error. Blocking.
+
+    Args:
+        words, environment, stdin, within_s: What is run, on what, and for how long at most.
+        kind: ``part`` for a server that ends by itself.
 
     Raises:
         TimeoutError: It took too long, and was killed.
@@ -76,7 +80,7 @@ def forked(
     pipes = [os.pipe() for _ in range(3)]
     (given, giving), *printed = pipes
     theirs = [given, *(writing for _, writing in printed)]
-    answer = _ask("command", words, environment, theirs)
+    answer = _ask(kind, words, environment, theirs)
     for descriptor in theirs:
         os.close(descriptor)
     said: dict[int, bytes] = {}
