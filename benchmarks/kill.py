@@ -17,17 +17,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import uuid4
 
-import psycopg
-
 from benchmarks.load import Run
 from benchmarks.report import Row
 from benchmarks.stage import PLATFORM, PROVIDER, Stage, identify
-from byokeep.adapters.openbao.login import log_in
-from byokeep.adapters.postgres.connections import driver_arguments
 from byokeep.client.lease import HeldLease
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, RateLimited, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.processes import wiring
 from byokeep.wire.bao_http import BaoHttp, read_secret
 
 HOLDERS = 200
@@ -74,13 +69,13 @@ class _Holder:
 async def kill(ready: Stage) -> list[Row]:
     client = ready.clients[-1]
     rows: list[Row] = []
-    async with _bare(ready, client) as bare, _killer(ready) as killer:
+    async with _killer(ready, client) as killer:
         for state in STATES:
             seen: list[Watched] = []
             began = time.perf_counter()
             try:
                 while len(seen) < KILLS and time.perf_counter() - began < WITHIN_S:
-                    seen.append(await _once(ready, client, state, bare, killer))
+                    seen.append(await _once(ready, client, state, killer))
                     await _lift(ready, client)
                 rows += _rows(state, seen[1:])  # the first one warms up
             except ByokeepError as error:  # not acknowledged in time, say: the other states may still be worth having
@@ -125,21 +120,21 @@ async def _ask_leases(ready: Stage, job: str) -> None:
 
 
 @asynccontextmanager
-async def _killer(ready: Stage) -> AsyncIterator[Any]:
-    """Yield what kills a client in a process of its own: when that began, and when it was acknowledged."""
+async def _killer(ready: Stage, client: str) -> AsyncIterator[Any]:
+    """Yield what kills a client in a process of its own, or takes the bare steps: when that began, and ended."""
     made = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.killer", str(ready.scene.home), stdin=PIPE, stdout=PIPE
+        sys.executable, "-m", "benchmarks.killer", str(ready.scene.home), client, stdin=PIPE, stdout=PIPE
     )
     assert made.stdin is not None
     assert made.stdout is not None
     asking, said = made.stdin, made.stdout
 
-    async def kills(client: str) -> tuple[float, float]:
-        asking.write(f"{client}\n".encode())
+    async def kills(what: str) -> tuple[float, float]:
+        asking.write(f"{what}\n".encode())
         found = json.loads(await said.readline())
         if found["code"]:
             raise Unavailable(found["code"])
-        return found["began"], found["acknowledged"]
+        return found["began"], found["ended"]
 
     try:
         yield kills
@@ -160,7 +155,7 @@ def _yielding() -> Iterator[None]:
             os.setpriority(os.PRIO_PROCESS, 0, 0)
 
 
-async def _once(ready: Stage, client: str, state: str, bare: Any, killer: Any) -> Watched:
+async def _once(ready: Stage, client: str, state: str, killer: Any) -> Watched:
     watched = Watched()
     gate = asyncio.Semaphore(8)
 
@@ -183,41 +178,16 @@ async def _once(ready: Stage, client: str, state: str, bare: Any, killer: Any) -
     try:
         async with _broker(ready, state):
             with _yielding():
-                watched.began, watched.acknowledged = await killer(client)
+                watched.began, watched.acknowledged = await killer("kill")
                 await asyncio.sleep(AFTER_S)
-            began = time.perf_counter()
-            await bare()
-            watched.bare = time.perf_counter() - began
+                began, ended = await killer("bare")
+                watched.bare = ended - began
             await _stopped(pollers)
     finally:
         await _stopped(pollers)
         await asyncio.gather(*(lease.close() for lease, _ in held))
     watched.reading = sum(watched.began - 2 * EVERY_S < begun < watched.began for begun, _ in watched.passed) // 2
     return watched
-
-
-@asynccontextmanager
-async def _bare(ready: Stage, client: str) -> AsyncIterator[Any]:
-    """Yield what does the engines' part of a kill and nothing else: a commit, a write at the store, a commit."""
-    settings = ready.scene.stack.settings
-    url = wiring.database_url(settings, "byokeep_owner")
-    touch = "UPDATE byokeep.alembic_version SET version_num = version_num"
-    async with (
-        await psycopg.AsyncConnection.connect(**driver_arguments(url, "bench"), autocommit=True) as database,
-        wiring.store_http(settings) as store,
-    ):
-        found = await (
-            await database.execute("SELECT entity_id FROM byokeep.client WHERE id = %s", [client])
-        ).fetchone()
-        token, _ = await log_in(store, wiring.credentials(settings, "killswitch.approle"))
-        path = f"identity/entity/id/{found[0] if found else ''}"
-
-        async def steps() -> None:
-            await database.execute(touch)
-            await store.request("POST", path, token=token, body={"disabled": True})
-            await database.execute(touch)
-
-        yield steps
 
 
 async def _stopped(tasks: list[asyncio.Task[None]]) -> None:
