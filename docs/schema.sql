@@ -103,7 +103,7 @@ CREATE TABLE byokeep.approval (
     used_at timestamp with time zone,
     -- What was asked for, as canonical JSON; the scope binds the approval to it.
     asked text,
-    CONSTRAINT approval_action_ck CHECK ((action = ANY (ARRAY['open_switch'::text, 'start_canary'::text, 'transfer_account'::text, 'give_rights'::text, 'issue_token'::text, 'procedure_step'::text]))),
+    CONSTRAINT approval_action_ck CHECK ((action = ANY (ARRAY['open_switch'::text, 'start_canary'::text, 'transfer_account'::text, 'give_rights'::text, 'issue_token'::text, 'procedure_step'::text, 'break_glass'::text]))),
     CONSTRAINT approval_pk PRIMARY KEY (id),
     CONSTRAINT approval_two_people_ck CHECK (((approved_by IS NULL) OR (approved_by <> requested_by)))
 );
@@ -624,6 +624,7 @@ CREATE TABLE byokeep.procedure_run (
     CONSTRAINT procedure_run_pk PRIMARY KEY (id),
     CONSTRAINT procedure_run_state_ck CHECK ((state = ANY (ARRAY['running'::text, 'complete'::text, 'failed'::text, 'undoing'::text, 'aborted'::text])))
 );
+CREATE UNIQUE INDEX procedure_run_break_glass_uq ON byokeep.procedure_run USING btree ((true)) WHERE ((procedure ~~ 'break\_glass%'::text) AND (closed_at IS NULL));
 CREATE INDEX procedure_run_object_ix ON byokeep.procedure_run USING btree (object_id, started_at);
 CREATE UNIQUE INDEX procedure_run_rotation_uq ON byokeep.procedure_run USING btree (object_id) WHERE ((procedure ~~ 'rotate\_key%'::text) AND (closed_at IS NULL));
 

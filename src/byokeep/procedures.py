@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from byokeep.breakglass.model import BREAK_GLASS, BREAK_GLASS_DRILL
 from byokeep.core.procedure import Procedure
 from byokeep.incidents.mass_revoke import MASS_REVOKE
 from byokeep.kernel.sops import SOPS
@@ -21,5 +22,6 @@ PROCEDURES: Final[Mapping[str, Procedure]] = {
     **{one.name: one for one in (
         incident.PROCEDURE, MASS_REVOKE, ROTATE_KEY, ROTATE_KEY_CUTOVER, ROTATE_KEY_LEAKED, ROTATE_KEY_MINTED,
         END_UNUSED_KEY, ROTATE_INTERNAL,
+        BREAK_GLASS, BREAK_GLASS_DRILL,
     )},
 }  # fmt: skip

@@ -114,7 +114,7 @@ async def audit_broker(database: FreshDatabase, folder: Path) -> AsyncIterator[B
         limits=ServiceLimits(), signer=signer, cutoff=None, store_audit=store, store_health=None, checkpoints=directory,  # type: ignore[arg-type]
         token_key=lambda data: data, machine_key=lambda data: data,
         store_address="", artifacts=LocalArtifacts(folder / "artifacts"),
-        records=None, tombstones=None,  # type: ignore[arg-type]
+        records=None, tombstones=None, glass=None,  # type: ignore[arg-type]
     )  # fmt: skip
     for proof in (app.store_recording, app.platform_chain):
         proof.proved(math.inf)

@@ -32,6 +32,7 @@ from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.adapters.files.checkpoints import CheckpointDirectory
 from byokeep.adapters.files.tombstones import TombstoneFile
 from byokeep.adapters.openbao.audit import FileStoreAudit
+from byokeep.adapters.openbao.breakglass import BaoBreakGlass
 from byokeep.adapters.openbao.embedded import audit_files
 from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.adapters.openbao.ports import BaoIntake, BaoProfileRecords, EntityCutoff, TransitSigner
@@ -338,7 +339,7 @@ async def broker_ports(database: FreshDatabase, store: Store, home: Path, **chan
             store_health=StoreSeen(),
             checkpoints=checkpoints, token_key=token_key, machine_key=machine_key, store_address=store.address,
             artifacts=LocalArtifacts(home / "artifacts"), records=BaoProfileRecords(login),
-            tombstones=tombstones,
+            tombstones=tombstones, glass=BaoBreakGlass(login),
         )  # fmt: skip
         for proof in (app.store_recording, app.platform_chain):
             proof.proved(math.inf)

@@ -89,6 +89,7 @@ PATHS: tuple[str, ...] = (
     "kv/metadata/platform/scan-key",
     "kv/destroy/platform/scan-key",
     "kv/metadata/platform/provisioning",
+    "kv/data/platform/breakglass-drill",
     "kv/data/platform/other",
     "kv/metadata/platform",
     "kv/config",

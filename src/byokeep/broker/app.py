@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 from byokeep import __version__
 from byokeep.accounts import broker_routes as accounts
 from byokeep.audit import broker_routes as audit
+from byokeep.breakglass import broker_routes as breakglass
 from byokeep.core.model import Environment
 from byokeep.http import procedures
 from byokeep.http.emergency import Emergency
@@ -65,6 +66,7 @@ def create_app(
         tenancy.transfers_router(app, auth), accounts.router(kill_app, kill_auth, room), audit.router(app, auth),
         tenancy.router(app, auth), tenancy.credentials(app, auth), tenancy.sessions(app, auth, passwords),
         procedures.approvals_router(app, auth), incidents.router(app, auth), operations.router(app, auth),
+        breakglass.router(app, auth, room),
     )  # fmt: skip
     take(api, routers)
 

@@ -1,5 +1,5 @@
 """What the broker does by itself, again and again: checkpoint, copy, reconciliation, probe, tombstones, expiry, clocks,
-machines whose tokens end, a look at the worker's own rounds.
+machines whose tokens end, a look at the worker's own rounds, at grants of break glass and at their role.
 
 Rules
 - Each round stands alone: one that fails is logged with its code, raises its alert, and the next comes on time.
@@ -19,6 +19,7 @@ from typing import Final
 
 from byokeep.audit.disclosure import copy
 from byokeep.audit.log import OVERDUE_KEY, ClockWatch, checkpoint
+from byokeep.breakglass.watch import watch, watch_role
 from byokeep.core.checkpoint import PERIOD_S
 from byokeep.core.errors import ByokeepError
 from byokeep.http.emergency import Emergency
@@ -51,6 +52,8 @@ RESERVE_S: Final = 10.0
 CLOCK_S: Final = 10.0
 TOKENS_S: Final = 3600.0
 WORKER_S: Final = 60.0
+GLASS_S: Final = 2.0
+GLASS_ROLE_S: Final = 3600.0
 # At once the store's log would hold nothing yet that may be judged, and nothing read is an alarm; after a rest of the
 # whole stack the worker's rounds are late, and it gets as long to come up.
 FIRST_S: Final = {"reconcile": FIRST_RECONCILE_S, "worker": LATE_S}
@@ -92,6 +95,8 @@ class Rounds:
                 ("tokens", TOKENS_S, lambda: watch_ends(app)),
                 ("admins", TOKENS_S, lambda: watch_admins(app)),
                 ("worker", WORKER_S, lambda: watch_worker(app)),
+                ("break_glass", GLASS_S, lambda: watch(app)),
+                ("break_glass_role", GLASS_ROLE_S, lambda: watch_role(app)),
             ):
                 group.create_task(self._every(name, every_s, work, FIRST_S.get(name, 0.0)))
 

@@ -96,6 +96,20 @@ async def call_kill(method: str, path: str, **sent: Any) -> Any:
     return await call(method, path, **sent)
 
 
+async def call_broker(method: str, path: str, **sent: Any) -> Any:
+    """As :func:`call`, of the broker where it is known, for what has to work without `byokeep web`."""
+    settings = session().settings
+    at = settings.broker_url or ("" if settings.web_url else str(stack(settings.home).get("broker_url", "")))
+    if at:
+        check_address("broker_url", at)
+        try:
+            return _document(await fetch(method, path, at=at, ca_file="broker_ca_file", **sent))
+        except Unavailable as error:
+            if error.code != "server_unreachable":
+                raise
+    return await call(method, path, **sent)
+
+
 def own_token() -> Secret:
     """Return the caller's API token from its file."""
     settings = session().settings
@@ -118,6 +132,7 @@ async def fetch(
     anonymous: bool = False,
     params: Mapping[str, object] | None = None,
     at: str = "",
+    ca_file: str = "killswitch_ca_file",
     within_s: float = _ANSWER_S,
 ) -> bytes:
     """Call the server and return the reply's bytes as they came.
@@ -130,7 +145,8 @@ async def fetch(
         token: Another token than the caller's own.
         anonymous: Send no token.
         params: Query, without what is None; never a value.
-        at: Address of the kill process; empty = that of `byokeep web`, which has ``within_s`` seconds to answer.
+        at: Address of another process; empty = that of `byokeep web`, which has ``within_s`` seconds to answer.
+        ca_file: The setting that names the issuer of the certificate at ``at``.
 
     Raises:
         ByokeepError: As the server answered, or Unavailable(``server_unreachable``, ``server_garbage``).
@@ -143,11 +159,9 @@ async def fetch(
 
     socket, base = None, "" if at else web_url()  # first: who has no stack needs one before a token
     if at:
-        socket, base = parse_address(at, "http://killswitch", "bad_address", "insecure_address")
-    data, headers = _sent(body, raw)
-    if not anonymous:
-        headers["Authorization"] = "Bearer " + (own_token() if token is None else token).reveal().decode()
-    within, ca_file = (_AT_ONCE_S, "killswitch_ca_file") if at else (within_s, "web_ca_file")
+        socket, base = parse_address(at, "http://byokeep", "bad_address", "insecure_address")
+    data, headers = _sent(body, raw, None if anonymous else own_token() if token is None else token)
+    within, ca_file = (_AT_ONCE_S, ca_file) if at else (within_s, "web_ca_file")
     timeout = aiohttp.ClientTimeout(total=within, connect=3)
     try:
         url = URL(base + path)
@@ -170,13 +184,14 @@ async def fetch(
     raise _refusal(status, content, path, body)
 
 
-def _sent(body: Any, raw: Secret | None) -> tuple[bytes | None, dict[str, str]]:
-    """Return what is sent, and what it is called."""
+def _sent(body: Any, raw: Secret | None, token: Secret | None) -> tuple[bytes | None, dict[str, str]]:
+    """Return what is sent, and its headers."""
+    headers = {} if token is None else {"Authorization": "Bearer " + token.reveal().decode()}
     if raw is not None:
-        return raw.reveal(), {"Content-Type": "application/octet-stream"}
+        return raw.reveal(), headers | {"Content-Type": "application/octet-stream"}
     if body is not None:
-        return json.dumps(body, default=str).encode(), {"Content-Type": "application/json"}
-    return None, {}
+        return json.dumps(body, default=str).encode(), headers | {"Content-Type": "application/json"}
+    return None, headers
 
 
 def _refusal(status: int, content: bytes, path: str, body: Any) -> ByokeepError:

@@ -61,6 +61,10 @@ for _group, _commands in (
         "rotate": ("rotate", "What is due for a rotation; rotations of keys: begin, go on, go back."),
         "job": ("job", "Run commands inside a job; look at jobs."),
         "kill": ("kill", "Stop leases, reads and effects at once; show and lift the stop."),
+        "breakglass": (
+            "breakglass.cli:app",
+            "A person reads a client's secrets for minutes: asked for, approved, opened, reviewed.",
+        ),
         "procedure": ("procedure", "Runs of procedures: how far each is, and how it goes on."),
         "incident": ("incident", "What happened: open it, lead it through its playbook, close it."),
     }),

@@ -38,6 +38,7 @@ _ACCOUNT: Final = "platform login account sop job version"
 _RENEWAL: Final = f"{_ACCOUNT} journal base attempts cause http_status latency_ms due_at store_request"
 _SCHEDULED: Final = "platform account lane effect idempotency due_at"
 _PROFILE: Final = "profile generation sop job work"
+_GLASS: Final = "run ticket"  # of a grant of break glass
 _VAULT_KEY: Final = "holder kek kek_version dek"
 
 
@@ -192,6 +193,19 @@ class EventName(StrEnum):
     SWITCH_CUT_OFF = "switch.store_cut_off", "scope epoch took_us entities"
     SWITCH_OPEN_REQUESTED = "switch.open_requested", "scope epoch"
     SWITCH_OPENED = "switch.opened", "scope epoch"
+
+    GLASS_REQUESTED = "breakglass.requested", f"{_GLASS} scope life_s digest"
+    GLASS_APPROVED = "breakglass.approved", f"{_GLASS} digest"
+    GLASS_DENIED = "breakglass.denied", _GLASS
+    GLASS_ISSUED = "breakglass.issued", f"{_GLASS} scope life_s jwt_iat jwt_exp accessor wrap_accessor wrap_mark"
+    GLASS_UNWRAPPED = "breakglass.unwrapped", f"{_GLASS} store_request"
+    GLASS_MISUSED = "breakglass.misused", f"{_GLASS} cause store_request"
+    GLASS_USED = "breakglass.used", f"{_GLASS} path store_request"
+    GLASS_REVOKED = "breakglass.revoked", f"{_GLASS} cause"
+    GLASS_EXPIRED = "breakglass.expired", f"{_GLASS} cause"
+    GLASS_REVIEWED = "breakglass.reviewed", f"{_GLASS} count failed"
+    GLASS_CLOSED = "breakglass.closed", _GLASS
+    GLASS_DRILLED = "breakglass.drilled", f"{_GLASS} cause"
 
     AUDIT_READ = "audit.read", "chain count"
     AUDIT_EXPORTED = "audit.exported", "chain first_seq last_seq count"

@@ -98,6 +98,11 @@ class Verb(StrEnum):
     INCIDENT_STEP = "incident.step", _O
     INCIDENT_CLOSE = "incident.close", _O, _P
     INCIDENT_LOWER = "incident.lower", _P
+    GLASS_READ = "breakglass.read", _A, _O, _P, _U
+    GLASS_REQUEST = "breakglass.request", _O
+    GLASS_APPROVE = "breakglass.approve", _P
+    GLASS_REVOKE = "breakglass.revoke", _A, _O, _P
+    GLASS_REVIEW = "breakglass.review", _O, _P
     AUDIT_READ = "audit.read", _U
     AUDIT_RUN = "audit.run", _U, _S
     AUDIT_HASH = "audit.hash", _U

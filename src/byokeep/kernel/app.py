@@ -158,6 +158,7 @@ class BrokerApp(KillApp):
     artifacts: ports.ArtifactStore
     records: ports.ProfileRecords
     tombstones: ports.Tombstones
+    glass: ports.BreakGlassRole
     store_recording: Freshness = field(default_factory=lambda: Freshness(RECORDED_FOR_S, not_recording))
     platform_chain: Freshness = field(default_factory=lambda: Freshness(APPENDED_FOR_S, _chain_held))
     drill: bool = False

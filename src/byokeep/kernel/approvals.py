@@ -31,6 +31,7 @@ RELEASE_SWITCH: Final = "open_switch"
 START_CANARY: Final = "start_canary"
 TRANSFER_ACCOUNT: Final = "transfer_account"
 PROCEDURE_STEP: Final = "procedure_step"
+BREAK_GLASS: Final = "break_glass"
 OF_PEOPLE: Final = (GIVE_RIGHTS, ISSUE_TOKEN)  # those that `byokeep approve` shows
 SHORT_S: Final = 900  # seconds that a request in an incident lives
 
@@ -55,9 +56,10 @@ class Approval:
 
 
 async def request(
-    tx: Tx, app: App, actor: Actor, *, action: str, scope: str, epoch: int, asked: str, reason: str
-) -> Approval:
-    """Ask for something that an admin approves, or return the request for the same that waits already.
+    tx: Tx, app: App, actor: Actor, *, action: str, scope: str, epoch: int, asked: str, reason: str,
+    life_s: int = LIFE_S,
+) -> Approval:  # fmt: skip
+    """Ask for something that another person approves, or return the request for the same that waits already.
 
     Raises:
         Denied: ``approval_held``: whoever issued this person's credentials may be the one who asks, and would approve.
@@ -65,7 +67,9 @@ async def request(
     if actor.held:
         step = "Your approvals are held, and so is what you ask for: another admin asks."
         raise Denied("approval_held", next_step=step)
-    return await ask(tx, app, actor.id, action=action, scope=scope, epoch=epoch, asked=asked, reason=reason)
+    return await ask(
+        tx, app, actor.id, action=action, scope=scope, epoch=epoch, asked=asked, reason=reason, life_s=life_s
+    )
 
 
 async def ask(

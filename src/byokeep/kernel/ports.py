@@ -363,7 +363,8 @@ class StoreEntry:
     ``lets_in``: of an update of an entity, that it does anything but disable it. ``name_hash``: of an answer about the
     key that signs leases, the device's hash of ``HASHED_NAME``. The store chose the value, so nobody who asks can spoil
     it: another hash than the device makes now was made with another key. ``version``: of an answer to the read of a
-    value, which version it was; 0 = the entry does not say.
+    value, which version it was; 0 = the entry does not say. ``accessor_hash`` is that of the
+    token that asks; ``wrapped_hash``, of an unwrapping, that of the wrapping token which was shown.
     """
 
     device: str
@@ -380,6 +381,30 @@ class StoreEntry:
     lets_in: bool = False
     name_hash: str = ""
     version: int = 0
+    accessor_hash: str = ""
+    wrapped_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrappedToken:
+    """A token that nobody but the holder of ``token`` can get out, once; accessors end it and what is in it."""
+
+    token: str = field(repr=False)
+    wrap_accessor: str
+    accessor: str
+
+
+class BreakGlassRole(Protocol):
+    """The store's one role for break glass."""
+
+    async def strangers(self) -> tuple[str, ...]:
+        """Return the names of roles that are there and should not, or the other way round. Raises Unavailable."""
+
+    async def issue(self, jwt: Secret, *, grant_id: UUID, wrap_s: int) -> WrappedToken:
+        """Return what the role gives for signed claims. Raises Denied, Rejected, Integrity, Unavailable."""
+
+    async def revoke(self, *accessors: str) -> None:
+        """End tokens. Raises Unavailable."""
 
 
 class StoreAudit(Protocol):

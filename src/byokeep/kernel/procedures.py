@@ -31,7 +31,7 @@ from uuid import UUID
 
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Pending, Rejected, Unavailable
-from byokeep.core.events import EventName, Outcome
+from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Proof, Run, Step
@@ -114,10 +114,12 @@ async def start(
     )  # fmt: skip
 
 
-async def passed(tx: Tx, actor: Actor, procedure: Procedure, run: Run, step: Step, fields: Fields) -> Run:
+async def passed(
+    tx: Tx, actor: Actor, procedure: Procedure, run: Run, step: Step, fields: Fields, *, facts: Fields | None = None
+) -> Run:
     """Put on record that a step is done and move the run on; the last step completes it.
 
-    What the record says is handed on to the later steps, as facts.
+    What the record says is handed on to the later steps, as facts, unless others are given.
 
     Raises:
         Conflict: ``procedure_moved``: somebody else was first.
@@ -127,7 +129,8 @@ async def passed(tx: Tx, actor: Actor, procedure: Procedure, run: Run, step: Ste
         said["stage"] = step.name
     receipt = await record(tx, actor, step.evidence, said, client_id=run.client_id, object_id=run.object_id)
     done = {**run.evidence, step.name: receipt.seq}
-    return await _move(tx, procedure, run, actor, evidence=done, state=_RUNNING, said=fields)
+    handed = fields if facts is None else facts
+    return await _move(tx, procedure, run, actor, evidence=done, state=_RUNNING, said=handed)
 
 
 async def resume(app: App, actor: Actor, run_id: UUID) -> RunStatus:
@@ -174,6 +177,16 @@ async def revive(tx: Tx, actor: Actor, procedure: Procedure, run: Run, **facts: 
     """
     run = replace(run, facts={**run.facts, **facts})
     return await _move(tx, procedure, run, actor, evidence=run.evidence, state=_RUNNING, asked_by=actor.id)
+
+
+async def note(tx: Tx, actor: Actor, procedure: Procedure, run: Run, **facts: FieldValue) -> Run:
+    """Put down what was seen of a run that stays where it is; of two who do, one is told that it moved.
+
+    Raises:
+        Conflict: ``procedure_moved``.
+    """
+    run = replace(run, facts={**run.facts, **facts})
+    return await _move(tx, procedure, run, actor, evidence=run.evidence, state=run.state, reason=run.reason)
 
 
 async def end(tx: Tx, actor: Actor, procedure: Procedure, run: Run, *, reason: str) -> Run:

@@ -54,6 +54,7 @@ class DueKind(StrEnum):
     PERSON_TOKEN = "person_token"  # noqa: S105
     APP_SECRET = "app_secret"  # noqa: S105
     PLATFORM_SECRET = "platform_secret"  # noqa: S105
+    BREAK_GLASS = "break_glass"
 
 
 _ENDS: Final = {DueKind.MACHINE_TOKEN: "machine_token_ends", DueKind.PERSON_TOKEN: "person_token_ends"}

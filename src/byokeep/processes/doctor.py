@@ -20,6 +20,7 @@ import site
 import stat
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from importlib.metadata import Distribution, PackageNotFoundError
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +30,7 @@ import aiohttp
 from byokeep import __version__
 from byokeep.adapters.openbao.provisioning import require_version
 from byokeep.adapters.postgres.embedded import require_release
+from byokeep.breakglass.model import DRILL_EVERY
 from byokeep.browser.ephemeral import foreseen
 from byokeep.chromium import find_chromium
 from byokeep.cli.api import stack
@@ -266,13 +268,14 @@ async def _database_roles(settings: Settings) -> list[Row]:
             tokens = await _tokens(db, embedded=settings.embedded_database)
             release = await _release(db, settings.environment)
             late = await late_rounds(db)
+            glass = await _glass(db)
     except ByokeepError as error:
         if error.code == "database_unavailable":
             return [_row("database", "failed", "does not answer")]
         outdated = error.code == "database_roles_outdated"
         return [_row("database roles", "failed" if outdated else "unknown", f"{error.code}: {error.next_step}")]
     rows = [release, _row("database roles", "ok", "lock and idle limits are set; a kill may end who keeps it waiting")]
-    return [*rows, _rounds(late), *tokens]
+    return [*rows, _rounds(late), glass, *tokens]
 
 
 async def _tokens(db: Any, *, embedded: bool) -> list[Row]:
@@ -305,6 +308,14 @@ def _rounds(late: Mapping[str, bool]) -> Row:
     if not any(late.values()):
         return _row("worker rounds", "unknown", "none has come yet; has a worker run?")
     return _row("worker rounds", "failed", f"late: {', '.join(late)}; alert worker_rounds_late says what to do")
+
+
+async def _glass(db: Any) -> Row:
+    """When a drill last proved that break glass opens."""
+    [at] = await db.read(lambda row: row["at"], "glass_last_drill", {}, every_client=True)
+    old = at is None or datetime.now(UTC) - at > DRILL_EVERY
+    told = "never" if at is None else f"last {at:%Y-%m-%d}"
+    return _row("break-glass drill", "note" if old else "ok", told + "; `byokeep breakglass drill`" * old)
 
 
 async def _release(db: Any, environment: Environment) -> Row:

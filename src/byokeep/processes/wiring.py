@@ -33,6 +33,7 @@ from byokeep.adapters.files.tombstones import TombstoneFile
 from byokeep.adapters.notify.target import AppriseTargets
 from byokeep.adapters.openbao import ports
 from byokeep.adapters.openbao.audit import FileStoreAudit
+from byokeep.adapters.openbao.breakglass import BaoBreakGlass
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, audit_files
 from byokeep.adapters.openbao.login import AppRoleLogin, read_private
 from byokeep.adapters.openbao.provisioning import LOGIN_LIFE_S, MACHINE_KEY_PATH, TOKEN_KEY_PATH, require_version
@@ -258,6 +259,7 @@ async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
             artifacts=artifact_store(settings),
             records=ports.BaoProfileRecords(login),
             tombstones=tombstones,
+            glass=BaoBreakGlass(login),
         )
 
 

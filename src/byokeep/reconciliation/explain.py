@@ -57,6 +57,7 @@ _RECORD: Final = re.compile(rf"kv/(data|delete|undelete|destroy)/clients/({_UUID
 _KEK: Final = re.compile(
     rf"tenant/(encrypt|decrypt|rewrap|keys)/(?:production|staging|development)-({_UUID})(?:/rotate|/config)?\Z"
 )
+_DRILL: Final = re.compile(r"kv/data/platform/breakglass-drill\Z")  # what a drill of break glass reads
 _APP: Final = re.compile(r"kv/data/platform/apps/[a-z]+/[a-z0-9_]+\Z")
 # Requests that processes make by themselves: operations, path, why it is harmless. No client's value is among them.
 _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
@@ -77,6 +78,8 @@ _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
         ),  # version numbers
         ("read", rf"(identity/entity/id/{_UUID}|sys/ha-status|sys/storage/raft/configuration)"),  # a kill still holds
         ("update", r"sys/audit-hash/[a-z]+"),  # this reconciliation
+        ("list read", r"auth/lease/cel/role(/[a-z-]*)?"),  # that there is one role for break glass
+        ("update", r"auth/token/revoke-accessor"),  # the end of what it gave
         ("update", r"sys/wrapping/(wrap|unwrap|lookup)"),
         ("read", r"sys/(health|seal-status|leader|internal/ui/mounts(/.*)?)"),  # health probes
     )
@@ -88,7 +91,7 @@ _DEVICE_TEST: Final = "sys/audit/test"  # the store tries each device alone when
 _SETUP: Final = re.compile(
     r"(sys/(init|unseal|seal|mounts|remount|auth|policies|policy|config|quotas|audit|generate-root|rekey|rotate|plugins)"
     r"|auth/(lease|approle)/(config|cel/role|role)|auth/token/(create|revoke|lookup|accessors)|transit/(keys|config)|tenant/config|kv/config"
-    r"|kv/(data/platform/(token|machine|scan)-key|metadata/platform/provisioning)|identity/(entity|group|lookup))"
+    r"|kv/(data/platform/((token|machine|scan)-key|breakglass-drill)|metadata/platform/provisioning)|identity/(entity|group|lookup))"
     r"(/.*|-[a-z]+.*)?\Z"
 )
 
@@ -110,6 +113,14 @@ class LeaseRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GrantRow(LeaseRow):
+    """A grant of break glass, as the lease that it is like. ``accessors``: each device's hash of its token's."""
+
+    life_s: int
+    accessors: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One request at the store, as all devices that have it say."""
 
@@ -123,6 +134,7 @@ class Request:
     login_hashes: Mapping[str, str]
     lets_in: bool = False
     version: int = 0
+    accessor_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +188,8 @@ class KnownToUs:
     ``logins``: (lease, entity) -> times of explained logins. ``writes``, ``app_writes``: the store's request id ->
     place. ``openings``: (client, profile) -> times at which a job that uses it opened it. ``seals``: what was announced
     and has served no write yet. ``entities``: entity at the store -> its client, and whether a switch of it is closed
-    now. ``moves``: what moved since. ``stops``: entities of the store that put others out in the span.
+    now. ``moves``: what moved since. ``grants``: of break glass. ``stops``: entities of the
+    store that put others out in the span.
     """
 
     leases: Mapping[UUID, LeaseRow]
@@ -190,6 +203,7 @@ class KnownToUs:
     moves: Sequence[EntityUpdate] = ()
     stops: frozenset[str] = frozenset()
     logins: dict[tuple[UUID, str], list[datetime]] = field(default_factory=dict)
+    grants: Sequence[GrantRow] = ()
 
 
 def merge(entries: Iterable[StoreEntry]) -> tuple[list[Request], list[LogFinding]]:
@@ -221,6 +235,7 @@ def _joined(request_id: str, said: Sequence[StoreEntry]) -> Request:
         lease_header=best.lease_header, refused=bool(responses) and all(e.status_error for e in responses),
         login_hashes={e.device: e.login_jwt_hash for e in said if e.login_jwt_hash}, lets_in=best.lets_in,
         version=max(entry.version for entry in said),
+        accessor_hash=best.accessor_hash,
     )  # fmt: skip
 
 
@@ -284,6 +299,8 @@ def explain(request: Request, known: KnownToUs) -> LogFinding | None:
     if request.operation != "read" and _APP.match(request.path):
         explained = known.app_writes.get(request.id) == request.path.replace("kv/data/", "kv/", 1)
         return None if explained else finding("write_unexplained", request)
+    if _DRILL.match(request.path) and request.operation == "read" and _granted(request, known) is not None:
+        return None
     value = VALUE.match(request.path)
     if value and value.group(1) != "metadata":
         return _explain_value(request, known, UUID(value.group(2)), value.group(3), value.group(4))
@@ -334,11 +351,19 @@ def _explain_entity(request: Request, known: KnownToUs, entity_id: str) -> LogFi
 
 def _explain_value(request: Request, known: KnownToUs, client_id: UUID, provider: str, below: str) -> LogFinding | None:
     reads = request.operation == "read" and request.path.startswith("kv/data/")
+    if reads and (grant := _granted(request, known)) is not None:
+        own = grant.client_id == client_id and provider in grant.secrets
+        return None if own else finding("use_outside_lease", request, client_id, grant.id)
     if not reads and not request.lease_header:
         if known.writes.get(request.id) == (client_id, f"kv/clients/{client_id}/providers/{provider}{below}"):
             return None
         return finding("write_unexplained", request, client_id)
     return _explain_lease(request, known, client_id, provider, reads=reads)
+
+
+def _granted(request: Request, known: KnownToUs) -> GrantRow | None:
+    """Return the grant of break glass whose token a request showed: nobody else has its accessor."""
+    return next((one for one in known.grants if request.accessor_hash in one.accessors), None)
 
 
 def _explain_record(request: Request, known: KnownToUs, client_id: UUID, profile_id: UUID) -> LogFinding | None:

@@ -31,6 +31,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from byokeep.breakglass.model import secrets_of
 from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
@@ -306,7 +307,7 @@ async def _part(
     judged = [request for request in requests if request.at >= since]
     logins = [request for request in requests if request.path in rules.LOGINS and not request.refused]
     async with app.db.begin(every_client=True) as tx:
-        known = await _known(tx, app, first, until)
+        known = await _known(tx, app, first, until, log.read)
         for kind in _UNRECORDED:
             for row_id in await tx.all(UUID, f"audit_{kind}s_unrecorded"):
                 found.append(LogFinding(reason=f"{kind}_unrecorded", at=until, object_id=row_id))
@@ -377,9 +378,26 @@ async def _read(app: BrokerApp, first: datetime, since: datetime, end: datetime)
     return log
 
 
-async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime) -> rules.KnownToUs:
+async def _granted(
+    tx: Tx, app: BrokerApp, first: datetime, last: datetime, read: Sequence[str]
+) -> list[rules.GrantRow]:
+    """Return the grants of break glass whose tokens can have been used in a span, each as the lease that it is like."""
+    found = []
+    for row in await tx.all(dict, "glass_issued_between", first=first, last=last):
+        shown = Secret(row["accessor"])
+        hashes = [await app.store_audit.hash(device, shown) for device in read] if row["accessor"] else []
+        found.append(rules.GrantRow(
+            id=row["id"], client_id=row["client_id"], job_id=row["id"], kind="breakglass",
+            secrets=tuple(secrets_of(row["scope"])), jwt_iat=row["jwt_iat"], jwt_exp=row["jwt_exp"],
+            issued_at=row["issued_at"], used_logins=1, life_s=row["life_s"], accessors=frozenset(hashes),
+        ))  # fmt: skip
+    return found
+
+
+async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime, read: Sequence[str]) -> rules.KnownToUs:
     first, last = since - NEAR, until + SETTLE + NEAR
-    leases = await tx.all(_lease, "audit_leases_between", first=first, last=last)
+    grants = await _granted(tx, app, first, last, read)
+    leases = [*grants, *await tx.all(_lease, "audit_leases_between", first=first, last=last)]
     writes = await tx.all(dict, "audit_store_requests", first=first, last=last)
     openings: dict[tuple[UUID, UUID], list[datetime]] = {}
     for row in await tx.all(dict, "audit_profile_openings", first=first - rules.AFTER_OPENING, last=last):
@@ -395,6 +413,7 @@ async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime) -> ru
         setups=await tx.all(datetime, "audit_config_times", first=first - timedelta(minutes=10), last=last),
         entities={row["entity_id"]: (row["client_id"], row["own_closed"] or row["global_closed"]) for row in entities},
         moves=await tx.all(rules.EntityUpdate, "audit_switch_moves", first=first),
+        grants=grants,
     )
 
 
@@ -484,7 +503,8 @@ class _Matcher:
                 self._app, client_id=lease.client_id, job_id=lease.job_id, lease_id=lease.id, kind=lease.kind,
                 secrets=list(lease.secrets), iat=lease.jwt_iat,
             )  # fmt: skip
-            self._tokens[lease.id] = Secret(await self._app.signer.sign_jwt({**said, "exp": lease.jwt_exp}))
+            own = {"exp": lease.jwt_exp} | ({"life_s": lease.life_s} if isinstance(lease, rules.GrantRow) else {})
+            self._tokens[lease.id] = Secret(await self._app.signer.sign_jwt({**said, **own}))
         if (lease.id, device) not in self._hashes:
             self._hashes[lease.id, device] = await self._app.store_audit.hash(device, self._tokens[lease.id])
         return self._hashes[lease.id, device]

@@ -64,6 +64,11 @@ APPS_PATH: Final = "kv/data/platform/apps"
 KEK_MOUNT: Final = kek.MOUNT
 PROFILE: Final = "profile"  # what a lease for browser profiles declares as its secret
 _SEALING: Final = f"{SEAL}-{PROFILE}"
+GLASS: Final = "breakglass"  # the one role that gives a person a token, wrapped; its claims say what it opens
+GLASS_MAX_S: Final = 3600
+DRILL: Final = "drill"  # what a drill of it reads: a marker of ours
+DRILL_PATH: Final = "kv/data/platform/breakglass-drill"
+BATCH_ONLY: Final = "token_type: 2u"  # what every other role gives
 _PARTS_OF_KV: Final = ("kv/data/", "kv/metadata/", "kv/destroy/")
 _BELOW: Final = re.compile(
     r"(/webhook|/admin|/accounts/\+/(tokens|access|landing|verifier|code))?"
@@ -121,7 +126,7 @@ def lease_roles(desired: Desired) -> dict[str, dict[str, Any]]:
 
     ``enroll`` has no right at all; ``seal-profile`` is for a runner that seals the profile it had open.
     """
-    roles = {"enroll": _lease_role(desired, "enroll", "", [])}
+    roles = {"enroll": _lease_role(desired, "enroll", "", []), GLASS: _glass_role()}
     roles[_SEALING] = _lease_role(desired, LeaseKind.CUSTODY.value, SEAL, [_SEALING])
     for kind in LeaseKind:
         for secret in (*(provider.value for provider in Provider), PROFILE):
@@ -135,9 +140,7 @@ def _lease_role(desired: Desired, kind: str, secret: str, policies: list[str]) -
     checks = [
         f"claims.kind == '{kind}'",
         *([f"'{secret}' in claims.secrets"] if secret else []),
-        f"claims.exp - claims.iat <= {LOGIN_LIFE_S}.0",
-        f"now - timestamp(int(claims.iat)) <= duration('{LOGIN_LIFE_S}s')",
-        f"claims.client_id.matches('^{_CLIENT_ID}$')",
+        *_fresh_checks(),
     ]
     ttl = desired.lease_token_ttl_s * 1_000_000_000
     auth = (
@@ -146,6 +149,36 @@ def _lease_role(desired: Desired, kind: str, secret: str, policies: list[str]) -
         f" lease_options: pb.LeaseOptions{{TTL: {ttl}, MaxTTL: {ttl}, issue_time: now}},"
         f" bound_cidrs: {_texts(desired.lease_cidrs)}}}"
     )
+    return _role(checks, auth)
+
+
+def _glass_role() -> dict[str, Any]:
+    """One client, what the claims name and nothing else, read only; not renewed, and over at its end."""
+    known = [*(provider.value for provider in Provider), DRILL]
+    checks = [
+        f"claims.kind == '{GLASS}'",
+        f"size(claims.secrets) > 0 && claims.secrets.all(one, one in {_texts(known)})",
+        f"claims.life_s >= 1.0 && claims.life_s <= {GLASS_MAX_S}.0",
+        *_fresh_checks(),
+    ]
+    life = "int(claims.life_s) * 1000000000"
+    auth = (
+        "pb.Auth{policies: claims.secrets.map(one, 'use-' + one), no_default_policy: true, token_type: 1u,"
+        f" explicit_max_ttl: {life}, alias: logical.Alias{{name: claims.client_id}},"
+        f" lease_options: pb.LeaseOptions{{TTL: {life}, MaxTTL: {life}, renewable: false, issue_time: now}}}}"
+    )
+    return _role(checks, auth)
+
+
+def _fresh_checks() -> list[str]:
+    return [
+        f"claims.exp - claims.iat <= {LOGIN_LIFE_S}.0",
+        f"now - timestamp(int(claims.iat)) <= duration('{LOGIN_LIFE_S}s')",
+        f"claims.client_id.matches('^{_CLIENT_ID}$')",
+    ]
+
+
+def _role(checks: Sequence[str], auth: str) -> dict[str, Any]:
     return {
         "bound_audiences": [AUDIENCE],
         "cel_program": {"expression": f"{' && '.join(checks)} ? {auth} : false"},
@@ -195,6 +228,7 @@ def policies(lease_accessor: str, environment: Environment = Environment.DEVELOP
             one = text + accounts if provider in PLATFORMS else text
             one = one.replace("<<provider>>", provider.value)
             found[f"{kind.value}-{provider.value}"] = _narrow(one, lease_accessor, provider)
+    found[f"use-{DRILL}"] = f'path "{DRILL_PATH}" {{\n  capabilities = ["read"]\n}}\n'
     for name in (*(f"{kind.value}-{PROFILE}" for kind in LeaseKind), _SEALING):
         text = (sources / f"{name}.hcl").read_text("utf-8").replace("<<lease_accessor>>", lease_accessor)
         text = text.replace("<<environment>>", environment.value)
@@ -340,7 +374,7 @@ async def provision(http: BaoHttp, admin_token: Secret, desired: Desired, *, cre
     for machine in MACHINES:
         await admin("POST", f"auth/approle/role/{machine}", machine_role(machine))
     await admin.hold("sys/quotas/rate-limit", quotas(desired), ours=("byokeep-",))
-    for path in (TOKEN_KEY_PATH, MACHINE_KEY_PATH, SCAN_KEY_PATH):
+    for path in (TOKEN_KEY_PATH, MACHINE_KEY_PATH, SCAN_KEY_PATH, DRILL_PATH):
         key = Secret(base64.b64encode(secrets.token_bytes(32)))
         with suppress(Conflict):  # it is there, and stays: every digest made with it depends on it
             await admin("POST", path, {"options": {"cas": 0}, "data": {"value": key}})

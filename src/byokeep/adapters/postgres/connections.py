@@ -80,6 +80,7 @@ _WHERE_LISTED: Final = MappingProxyType(
         "client_exists": "A client has this name already: see `byokeep client list`.",
         "operator_exists": "A person or machine has this name already: see `byokeep operator list`.",
         "account_exists": "The client has this account already: see `byokeep account list CLIENT`.",
+        "break_glass_taken": "One at a time, reviewed and closed before the next: see `byokeep breakglass list`.",
         "already_exists": "Another call made it first: look it up, then try again if it is still needed.",
     }
 )
@@ -120,6 +121,7 @@ def translate(error: BaseException) -> ByokeepError:
         code = {
             "client_name_uq": "client_exists", "subject_name_uq": "operator_exists",
             "platform_account_client_id_platform_account_uq": "account_exists",
+            "procedure_run_break_glass_uq": "break_glass_taken",
         }.get(constraint, "already_exists")  # fmt: skip
         return Conflict(code, next_step=_WHERE_LISTED[code], **named)
     if state[:2] == "23":

@@ -50,6 +50,16 @@ path "sys/storage/raft/configuration" {
 path "sys/audit-hash/+" {
   capabilities = ["update"]
 }
+# Break glass: sees that there is one role for it, and ends what that gave. It is given no token, only a wrapped one.
+path "auth/lease/cel/role" {
+  capabilities = ["list"]
+}
+path "auth/lease/cel/role/+" {
+  capabilities = ["read"]
+}
+path "auth/token/revoke-accessor" {
+  capabilities = ["update"]
+}
 path "auth/token/revoke-self" {
   capabilities = ["update"]
 }

@@ -118,6 +118,19 @@ WITH item AS (
            ARRAY['rotate', 'internal']
       FROM byokeep.installation n, (VALUES ('secret_ids'), ('signing_keys')) own (name)
     UNION ALL
+    -- A grant of break glass that is over is reviewed within a day; a drill proves each quarter that the door opens.
+    SELECT 'break_glass', CAST(b.id AS text), b.client_id, '', 'review', CAST(b.facts ->> 'ended_at' AS timestamptz)
+             + interval '1 day', '', false,
+           ARRAY['breakglass', CASE WHEN b.evidence ? 'review' THEN 'close' ELSE 'review' END, CAST(b.id AS text)]
+      FROM byokeep.procedure_run b
+     WHERE b.procedure = 'break_glass' AND b.closed_at IS NULL AND b.evidence ? 'end'
+    UNION ALL
+    SELECT 'break_glass', 'drill', NULL, '', 'drill', coalesce((
+               SELECT max(r.at) FROM byokeep.audit_record r WHERE r.event = 'breakglass.drilled' AND r.outcome = 'ok'),
+               n.created_at) + interval '90 days', '', false,
+           ARRAY['breakglass', 'drill', '--client', 'NAME', '--ticket', 'ID']
+      FROM byokeep.installation n
+    UNION ALL
     SELECT 'app_secret', f.login, NULL, f.provider, f.login, f.set_at + make_interval(days => :app_days), '', false,
            ARRAY['account', 'app', 'set', f.login, '--app-id', f.app_id, '--redirect-uri', f.redirect_uri]
       FROM byokeep.platform_app f

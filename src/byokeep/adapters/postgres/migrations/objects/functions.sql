@@ -162,6 +162,18 @@ END
 $$;
 COMMENT ON FUNCTION byokeep.hold_rows() IS 'Fires the deferred triggers of the transaction.';
 
+-- What was read under break glass is due now; the broker, which may call it, postpones nothing.
+CREATE OR REPLACE FUNCTION byokeep.rotation_due_now(p_client uuid, p_secret_ref text) RETURNS integer
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH due AS (
+        UPDATE byokeep.credential_ref SET rotation_due_at = least(rotation_due_at, clock_timestamp())
+         WHERE client_id = p_client AND secret_ref = p_secret_ref AND state IN ('active', 'suspended') RETURNING 1)
+    SELECT count(*)::integer FROM due
+$$;
+COMMENT ON FUNCTION byokeep.rotation_due_now(uuid, text) IS 'Makes the rotation of what was read due at once.';
+
 -- Each use of a credential, from where it is on record: a lease (custody: one of our own workers'), a permit, a call that
 -- the runner told of. A caller sees what it may see of these tables.
 DROP VIEW IF EXISTS byokeep.usage;

@@ -102,6 +102,7 @@ GRANT UPDATE (state, compromised_at, changed_at, changed_by) ON byokeep.kek_vers
 
 -- broker: jobs, leases, permits, switches, checkpoints. Rows of people and tokens it writes through functions alone.
 GRANT EXECUTE ON FUNCTION byokeep.end_blockers(integer), byokeep.withdraw_again(text, uuid) TO byokeep_broker;
+GRANT EXECUTE ON FUNCTION byokeep.rotation_due_now(uuid, text) TO byokeep_broker;
 GRANT UPDATE (state, entity_id) ON byokeep.client TO byokeep_broker;
 GRANT UPDATE (identified_at, identity, lanes) ON byokeep.platform_account TO byokeep_broker;
 GRANT INSERT ON byokeep.job, byokeep.lease, byokeep.permit, byokeep.switch, byokeep.approval, byokeep.alert,

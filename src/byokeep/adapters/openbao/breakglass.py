@@ -1,0 +1,77 @@
+"""Break glass at the store, as the identity ``broker``: one role, a wrapped token, and its end.
+
+Rules
+- The token comes wrapped, or it is ended at once: nobody here sees it. What was wrapped is the answer to our own login,
+  or it is refused.
+- The role is alone: no other role gives a person a token, and its program is the one that was provisioned.
+
+It may not unwrap, read a value or change a role.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from byokeep.adapters.openbao.login import AppRoleLogin
+from byokeep.adapters.openbao.provisioning import BATCH_ONLY, GLASS, LOGIN_PATH, Desired, lease_roles
+from byokeep.core.errors import Integrity, NotFound, Rejected, Unavailable
+from byokeep.core.secret import Secret
+from byokeep.kernel.ports import WrappedToken
+
+
+class BaoBreakGlass:
+    """The role, and what it gives."""
+
+    def __init__(self, login: AppRoleLogin) -> None:
+        self._login = login
+
+    async def strangers(self) -> tuple[str, ...]:
+        """Return the names of roles that are there and should not, or the other way round. Raises Unavailable."""
+        wanted = lease_roles(Desired(installation_id=UUID(int=0)))
+        try:
+            listed = (await self._login.request("LIST", "auth/lease/cel/role")).data.get("keys", [])
+        except NotFound:
+            listed = []
+        found = {GLASS} - set(listed)
+        for name in map(str, listed):
+            try:
+                program = (await self._login.request("GET", f"auth/lease/cel/role/{name}")).data.get("cel_program")
+            except Rejected:  # a name that no path of ours can have
+                program = None
+            text = str((program or {}).get("expression", ""))
+            own = text == wanted[GLASS]["cel_program"]["expression"]
+            if name not in wanted or own is not (name == GLASS) or not (own or BATCH_ONLY in text):
+                found.add(name)
+        return tuple(sorted(found))
+
+    async def issue(self, jwt: Secret, *, grant_id: UUID, wrap_s: int) -> WrappedToken:
+        """Log in with signed claims; only the wrapped answer comes back.
+
+        Raises:
+            Denied, Rejected: The store refused: cut off, or not what the role takes.
+            Integrity: ``not_wrapped``: what came is not the wrapped answer to this login; it was ended.
+            Unavailable: Nothing is known of it.
+        """
+        body = {"role": GLASS, "jwt": jwt}
+        reply = await self._login.http.request(
+            "POST", LOGIN_PATH, body=body, lease_header=str(grant_id), wrap_ttl_s=wrap_s
+        )
+        said = [reply.wrap.get(name) for name in ("token", "accessor", "wrapped_accessor", "creation_path")]
+        token, accessor, wrapped, path = (one if isinstance(one, str) else "" for one in said)
+        if reply.auth or not (token and accessor and wrapped) or path != LOGIN_PATH:
+            await self.revoke(*filter(None, (accessor, wrapped, str(reply.auth.get("accessor") or ""))))
+            raise Integrity(
+                "not_wrapped", next_step="Something stands between byokeep and the store: look there first."
+            )
+        return WrappedToken(token=token, wrap_accessor=accessor, accessor=wrapped)
+
+    async def revoke(self, *accessors: str) -> None:
+        """End tokens by their accessors; one that has ended is fine. Raises Unavailable."""
+        for accessor in accessors:
+            try:
+                await self._login.request("POST", "auth/token/revoke-accessor", body={"accessor": Secret(accessor)})
+            except (Rejected, NotFound):
+                pass
+            except Unavailable as error:
+                if error.code != "store_failed":  # so the store answers for an accessor of the past
+                    raise

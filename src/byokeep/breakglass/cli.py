@@ -1,0 +1,246 @@
+"""``byokeep breakglass``: read a client's secrets for some minutes, approved by another person, and reviewed after it.
+
+Rules
+- The broker is asked, so that it works without `byokeep web`; the token is unwrapped at the store, by the holder's own
+  command, which looks first where it was made. No process of byokeep sees it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from cyclopts import App, Parameter
+
+from byokeep.cli.api import Listing, call_broker, run, segment, tell, tell_all
+from byokeep.cli.names import Client
+from byokeep.cli.new_file import new_file
+from byokeep.cli.terminal import again, clean, say, session, show
+from byokeep.cli.times import seconds
+from byokeep.core.canonical import read_json
+from byokeep.core.errors import ByokeepError, Integrity, Rejected
+from byokeep.core.secret import Secret
+
+app: Final = App(name="breakglass")
+_COLUMNS: Final = ("id", "status", "client_id", "scope", "reason", "ticket", "holder", "expires_at")
+_USES: Final = ("at", "event", "outcome", "path")
+_CREATED_AT: Final = "auth/lease/cel/login"
+_MARKER: Final = "kv/data/platform/breakglass-drill"
+For = Annotated[str, Parameter(name="--for")]
+
+
+def _post(grant: UUID, what: str) -> Any:
+    return run(call_broker("POST", f"/v1/breakglass/{segment(str(grant))}/{what}"))
+
+
+def _say(grant: dict[str, Any], title: str = "Break glass") -> None:
+    shown = grant if session().as_json else {name: value for name, value in grant.items() if name != "next_step"}
+    tell(shown, title=title, note=f"Next: {grant['next_step']}")
+
+
+@app.command
+def request(*, client: Client, ref: str = "all", reason: str, ticket: str, for_: For = "15m") -> None:
+    """Ask to read a client's secrets. An approver says yes within 15 minutes; one grant at a time.
+
+    Example: byokeep breakglass request --client "Café Zoé" --reason runner_down --ticket INC-42 --for 15m
+
+    Example: byokeep breakglass request --client $CLIENT --ref openai --reason provider_asks --ticket INC-43
+
+    Args:
+        client: Whose secrets.
+        ref: One provider or platform of the client; default: all of them. Read only.
+        reason: A code, kept in the audit: small letters, digits and _, a letter first.
+        ticket: The ticket's id, such as INC-42.
+        for_: How long the token lives, from its opening on: 1s to 60m.
+    """
+    body = {"client_id": str(client), "scope": ref, "reason": reason, "ticket": ticket, "life_s": seconds(for_)}
+    _say(run(call_broker("POST", "/v1/breakglass", body=body)))
+
+
+@app.command
+def approve(grant: UUID) -> None:
+    """Approve exactly what was asked for, as another person with the role approver.
+
+    Example: byokeep breakglass approve $GRANT
+    """
+    _say(_post(grant, "approve"))
+
+
+@app.command
+def deny(grant: UUID) -> None:
+    """Say no to a request, as an approver, or take your own back.
+
+    Example: byokeep breakglass deny $GRANT
+    """
+    _say(_post(grant, "deny"))
+
+
+@app.command(name="open")
+def open_(grant: UUID, *, save: Path | None = None) -> None:
+    """Open an approved grant, as whoever asked for it. What comes is a wrapping token: `breakglass unwrap` is next.
+
+    It is told to others at once. The wrapping token lives for five minutes and works once.
+
+    Example: byokeep breakglass open $GRANT --save glass.json
+
+    Args:
+        grant: The grant.
+        save: A new file (0600) for it; default: print it.
+    """
+    keep = new_file(save) if save else None
+    opened: dict[str, Any] = _post(grant, "open")
+    if keep is None or save is None:
+        show(opened, title="Opened", note="Unwrap it within five minutes: save this with --json, then `unwrap`.")
+        return
+    keep(json.dumps(opened).encode())
+    opened.pop("wrapping_token")
+    _say(opened | {"next_step": again(f"breakglass unwrap {save} --save glass.token", own_token=False)})
+
+
+@app.command
+def unwrap(file: Path, *, save: Path) -> None:
+    """Unwrap what `breakglass open` saved, at the store itself, once. Where it fails, the grant ends.
+
+    Example: byokeep breakglass unwrap glass.json --save glass.token
+
+    Args:
+        file: What was saved.
+        save: A new file (0600) for the token.
+    """
+    keep = new_file(save)
+    opened = _saved(file)
+    keep(run(_unwrapped(opened)))
+    places = "\n".join(f"  {clean(one)}" for one in opened["places"][:12])
+    note = (
+        f"Read with it, by the store's own `bao kv get` or over HTTP, at {clean(opened['store_address'])}:\n{places}\n"
+        f"Then: {again('breakglass revoke ' + opened['id'])}; delete both files."
+    )
+    show({"grant": opened["id"], "saved_to": str(save), "expires_at": opened["expires_at"]}, title="Token", note=note)
+
+
+def _saved(file: Path) -> dict[str, Any]:
+    try:
+        opened: dict[str, Any] = read_json(file.read_bytes())
+        if {"id", "wrapping_token", "store_address", "places", "expires_at"} <= opened.keys():
+            return opened
+    except (OSError, ValueError, AttributeError):
+        pass
+    raise Rejected("bad_file", next_step="Give the file that `byokeep breakglass open --save` wrote.")
+
+
+async def _unwrapped(opened: dict[str, Any]) -> Secret:
+    """Look where the token was made, then unwrap it; whatever is wrong with it is told at once, and ends the grant."""
+    from byokeep.wire.bao_http import BaoHttp  # noqa: PLC0415 - a page of help needs none of it
+
+    shown = Secret(opened["wrapping_token"])
+    ca_file = session().settings.file("store_ca_file")
+    async with BaoHttp(opened["store_address"], ca_file=ca_file) as http:
+        try:
+            looked = await http.request("POST", "sys/wrapping/lookup", body={"token": shown})
+            if looked.data.get("creation_path") != _CREATED_AT:
+                raise Integrity("wrapped_by_another", next_step="Somebody unwrapped it before you and wrapped another.")
+            reply = await http.request("POST", "sys/wrapping/unwrap", token=shown)
+            return Secret(reply.auth["client_token"])
+        except (Rejected, Integrity, KeyError):
+            await call_broker("POST", f"/v1/breakglass/{opened['id']}/misused")
+            step = "Somebody else has used it, or its five minutes are over. The grant is ended, and told to others."
+            raise Integrity("wrapping_token_misused", next_step=step) from None
+
+
+@app.command
+def revoke(grant: UUID) -> None:
+    """End an open grant before its time; its token is refused from then on.
+
+    Example: byokeep breakglass revoke $GRANT
+    """
+    _say(_post(grant, "revoke"))
+
+
+@app.command
+def review(grant: UUID) -> None:
+    """List everything that was done with a grant that is over. What was read is on the due list for a rotation already.
+
+    Example: byokeep breakglass review $GRANT
+    """
+    _uses(_post(grant, "review"))
+
+
+@app.command
+def close(grant: UUID) -> None:
+    """Close a reviewed grant, as an approver who is neither its holder nor reviewed it.
+
+    Example: byokeep breakglass close $GRANT
+    """
+    _say(_post(grant, "close"))
+
+
+@app.command(name="list")
+def list_() -> None:
+    """List the grants, open ones first, and when a drill last proved that the door opens.
+
+    Example: byokeep breakglass list
+    """
+    found: Any = run(call_broker("GET", "/v1/breakglass"))
+    drilled = f"Last drill: {clean(found['last_drill_at'] or 'never')}."
+    tell_all(found, Listing(found["grants"], "Break glass", _COLUMNS, drilled))
+
+
+@app.command(name="show")
+def show_(grant: UUID) -> None:
+    """Show a grant and what was done with it.
+
+    Example: byokeep breakglass show $GRANT
+    """
+    _uses(run(call_broker("GET", f"/v1/breakglass/{segment(str(grant))}")))
+
+
+def _uses(found: dict[str, Any]) -> None:
+    rest = {name: value for name, value in found.items() if name not in ("uses", "next_step")}
+    uses = Listing(found["uses"] or None, "Done with it", _USES)
+    tell_all(found, Listing(rest, "Break glass", note=f"Next: {found['next_step']}"), uses)
+
+
+@app.command
+def drill(grant: UUID | None = None, *, client: Client | None = None, ticket: str = "") -> None:
+    """Prove that the door opens: asked for, approved by another person, unwrapped, a marker read, ended. On record.
+
+    Without a grant it asks for one; once that is approved, run it again with the grant's id. It opens no secret.
+
+    Example: byokeep breakglass drill --client $CLIENT --ticket OPS-7
+
+    Example: byokeep breakglass drill $GRANT
+
+    Args:
+        grant: The approved drill.
+        client: On whose way in it is tried.
+        ticket: The ticket's id.
+    """
+    if grant is None:
+        if client is None or not ticket:
+            raise Rejected("usage", next_step="Give --client and --ticket, or the id of an approved drill.")
+        body = {"client_id": str(client), "scope": "drill", "reason": "drill", "ticket": ticket, "life_s": 60}
+        asked: dict[str, Any] = run(call_broker("POST", "/v1/breakglass", body=body))
+        step = f"{asked['next_step']} Then: `byokeep breakglass drill {asked['id']}`."
+        _say(asked | {"next_step": step}, "Drill")
+        return
+    opened: dict[str, Any] = _post(grant, "open")
+    run(_read_marker(opened))
+    ended = _post(grant, "revoke")
+    say("The door opens: approved, unwrapped once, the marker read, ended.")
+    _say(ended | {"next_step": again("breakglass list", own_token=False)}, "Drill")
+
+
+async def _read_marker(opened: dict[str, Any]) -> None:
+    """Read the marker with the token of a drill."""
+    from byokeep.wire.bao_http import BaoHttp  # noqa: PLC0415 - a page of help needs none of it
+
+    token = await _unwrapped(opened)
+    async with BaoHttp(opened["store_address"], ca_file=session().settings.file("store_ca_file")) as http:
+        try:
+            await http.request("GET", _MARKER, token=token)
+        except ByokeepError as error:
+            raise Integrity("drill_failed", next_step="The token reads nothing: end it, see the alerts.") from error
+        finally:
+            token.wipe()

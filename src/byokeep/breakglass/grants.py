@@ -1,0 +1,393 @@
+"""Grants of break glass: asked for, approved by another person, opened once by the holder, ended, reviewed, closed.
+
+Rules
+- One at a time, to the close of its review: the database refuses a second one.
+- What is approved is what is opened: approval, record and row say the same digest, and the approver can approve still.
+- The token is given wrapped, to the holder alone. That is announced on record before, so that a crash leaves no token
+  that nobody asked for; a token whose issue was not put on record is ended.
+- While the audit cannot record, of the store or ours, nothing is opened; nor against a kill switch.
+- Each opening, use and misuse is an alert about the holder, who therefore cannot close it.
+
+It may not see a token, nor read a value.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from byokeep.breakglass import model
+from byokeep.breakglass.model import BREAK_GLASS, BREAK_GLASS_DRILL, DRILL, EVERYTHING, Grant
+from byokeep.core.canonical import canonical_json
+from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Unavailable
+from byokeep.core.events import EventName, Outcome
+from byokeep.core.model import Actor, ClientId, Role
+from byokeep.core.plain_text import check_reason
+from byokeep.core.policy import Verb
+from byokeep.core.procedure import Procedure
+from byokeep.core.ref import parse_provider
+from byokeep.core.secret import Secret
+from byokeep.jobs.lease import claims
+from byokeep.kernel import approvals, procedures
+from byokeep.kernel.alarm import raise_alert, state_over
+from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.command import command, open_alert, permit, recorded
+from byokeep.kernel.ports import Tx, WrappedToken
+from byokeep.kernel.record import Said, record, stamp
+from byokeep.kernel.rows import Row
+
+_MOST: Final = 200
+NOT_ALONE: Final = "break_glass_role_not_alone"
+ROLE_KEY: Final = "state/break_glass_role"
+CREATION_PATH: Final = "auth/lease/cel/login"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A grant with the wrapping token, which is shown once and kept nowhere."""
+
+    grant: Grant
+    token: str = field(repr=False)
+
+
+def procedure_of(grant: Grant) -> Procedure:
+    """Return the procedure that a grant is a run of."""
+    return BREAK_GLASS_DRILL if grant.procedure == BREAK_GLASS_DRILL.name else BREAK_GLASS
+
+
+async def say(tx: Tx, actor: Actor, name: EventName, grant: Grant, outcome: Outcome = Outcome.OK, **said: Said) -> None:
+    """Put something on record of a grant, with its reason and ticket."""
+    known: dict[str, Said] = {"run": grant.id, **about(grant), **said}
+    await record(tx, actor, name, known, outcome=outcome, client_id=grant.client_id, object_id=grant.id)
+
+
+async def warn(tx: Tx, app: BrokerApp, actor: Actor, grant: Grant, reason: str) -> None:
+    """Raise an alert about the holder, one for each grant; everybody else may close it."""
+    key = f"{reason}/{grant.id}"
+    await open_alert(tx, app, actor, reason=reason, client_id=grant.client_id, object_id=grant.holder, key=key)
+
+
+async def grants(
+    tx: Tx, *, grant_id: UUID | None = None, ids: list[UUID] | None = None, only_open: bool = False
+) -> list[Grant]:
+    """Return grants, open ones first."""
+    return await tx.all(Grant, "glass_grants", id=grant_id, ids=ids, only_open=only_open, limit=_MOST)
+
+
+async def find(app: BrokerApp, actor: Actor, verb: Verb, grant_id: UUID) -> Grant:
+    """Return a grant to somebody who may do ``verb`` for its client. Raises Denied, NotFound."""
+    async with command(app, actor, verb, object_id=grant_id) as tx:
+        found = await grants(tx, grant_id=grant_id)
+        if not found:
+            raise NotFound("not_found")
+    await permit(app, actor, verb, client_id=found[0].client_id)
+    return found[0]
+
+
+async def list_grants(app: BrokerApp, actor: Actor) -> tuple[list[Grant], datetime | None]:
+    """Return the grants of the actor's clients, open ones first, and when the last drill worked. Raises Denied."""
+    async with command(app, actor, Verb.GLASS_READ) as tx:
+        found = await grants(tx, ids=None if actor.clients is None else list(actor.clients))
+        [drilled] = await tx.all(_moment, "glass_last_drill")
+        return found, drilled
+
+
+def _moment(row: Row) -> datetime | None:
+    at: datetime | None = row["at"]
+    return at
+
+
+async def request(
+    app: BrokerApp, actor: Actor, client_id: ClientId, *, scope: str, reason: str, ticket: str, life_s: int
+) -> Grant:
+    """Ask for a grant, which somebody else approves within 15 minutes.
+
+    Args:
+        scope: ``all``, a provider or platform of the client, or ``drill``.
+
+    Raises:
+        Denied: ``not_permitted``, ``approval_held``.
+        Rejected: ``bad_reason``, ``bad_ticket``, ``secret_like_content``, ``bad_duration``, ``unknown_provider``.
+        Conflict: ``break_glass_taken``: one is not closed yet.
+    """
+    await lapse(app)
+    trail = {"object_id": client_id, "refused_as": EventName.GLASS_REQUESTED, "on_client": True}
+    async with command(app, actor, Verb.GLASS_REQUEST, client_id=client_id, **trail) as tx:  # type: ignore[arg-type]
+        check_reason(reason, example="runner_down")
+        said = {"scope": scope if scope in (EVERYTHING, DRILL) else parse_provider(scope).value,
+                "life_s": model.check_life(life_s), "cause": reason}  # fmt: skip
+        ticket = model.check_ticket(ticket)
+        digest = model.digest_of(client_id=client_id, holder=actor.id, ticket=ticket, **said)  # type: ignore[arg-type]
+        run_id = app.ids.uuid()
+        shown = canonical_json({**said, "client": str(client_id), "ticket": ticket}).decode()
+        asked = await approvals.request(
+            tx, app, actor, action=approvals.BREAK_GLASS, scope=f"{run_id}/{digest}", epoch=0, asked=shown,
+            reason=reason, life_s=model.REQUEST_S,
+        )  # fmt: skip
+        procedure = BREAK_GLASS_DRILL if scope == DRILL else BREAK_GLASS
+        facts = said | {"approval": str(asked.id)}
+        await procedures.start(
+            tx, app, actor, procedure, client_id=client_id, object_id=run_id, run_id=run_id, facts=facts
+        )
+        about: dict[str, Said] = {"run": run_id, "ticket": ticket, "reason": reason, "scope": str(said["scope"])}
+        about |= {"life_s": life_s, "digest": digest}
+        await record(tx, actor, EventName.GLASS_REQUESTED, about, client_id=client_id, object_id=run_id)
+        return (await grants(tx, grant_id=run_id))[0]
+
+
+def approved_scope(grant: Grant) -> str:
+    """Return what an approval of this grant, as its row stands now, must say."""
+    if grant.client_id is None:
+        raise NotFound("not_found")
+    digest = model.digest_of(
+        client_id=grant.client_id, holder=grant.holder, scope=grant.scope, life_s=grant.life_s, cause=grant.cause,
+        ticket=grant.ticket,
+    )  # fmt: skip
+    if digest != grant.digest or grant.procedure != (BREAK_GLASS_DRILL if grant.scope == DRILL else BREAK_GLASS).name:
+        raise Denied("approval_changed", next_step="It is not what was asked for: see the alerts, and ask again.")
+    return f"{grant.id}/{digest}"
+
+
+def _waits(grant: Grant) -> None:
+    if grant.status == "expired":
+        raise Denied("approval_expired", next_step="Nobody approved and opened it in time: ask again.")
+    if grant.closed_at is not None or "issue" in grant.evidence:
+        raise Denied("approval_used", next_step=f"It is {grant.status} already: {model.of(grant.id)}.")
+
+
+async def approve(app: BrokerApp, actor: Actor, grant_id: UUID) -> Grant:
+    """Approve exactly what was asked for, as the second person; the holder opens it.
+
+    Raises:
+        Denied: ``not_permitted``, ``same_person``, ``approval_used``, ``approval_expired``, ``approval_changed``.
+        NotFound: ``not_found``.
+    """
+    grant = await find(app, actor, Verb.GLASS_APPROVE, grant_id)
+    async with on_grant(app, actor, Verb.GLASS_APPROVE, grant, EventName.GLASS_APPROVED) as tx:
+        _waits(grant)
+        asked = await approvals.find(tx, grant.approval_id or grant.id, approvals.BREAK_GLASS)
+        await approvals.give(tx, actor, asked, scope=approved_scope(grant), epoch=0)
+        await say(tx, actor, EventName.GLASS_APPROVED, grant, digest=grant.digest)
+        return (await grants(tx, grant_id=grant_id))[0]
+
+
+async def deny(app: BrokerApp, actor: Actor, grant_id: UUID) -> Grant:
+    """End a request that was not opened: an approver says no, or whoever asked takes it back."""
+    verb = Verb.GLASS_REQUEST if Role.OPERATOR in actor.roles else Verb.GLASS_APPROVE
+    grant = await find(app, actor, verb, grant_id)
+    async with on_grant(app, actor, verb, grant, EventName.GLASS_DENIED) as tx:
+        if verb is Verb.GLASS_REQUEST and grant.holder != actor.id:
+            raise Denied("not_the_holder", next_step="An approver denies it, or whoever asked takes it back.")
+        _waits(grant)
+        await say(tx, actor, EventName.GLASS_DENIED, grant)
+        await procedures.end(tx, actor, procedure_of(grant), grant, reason="denied")
+        return (await grants(tx, grant_id=grant_id))[0]
+
+
+async def open_glass(app: BrokerApp, actor: Actor, grant_id: UUID) -> Opened:
+    """Give the holder the wrapping token of an approved grant, once.
+
+    Raises:
+        Denied: ``not_the_holder``, ``approval_missing``, ``approver_gone``, ``approval_expired``, ``approval_used``,
+            ``approval_changed``, ``switch_closed``.
+        Conflict: ``break_glass_role_not_alone``.
+        Unavailable: The store, the database, or no audit that records; nothing was given.
+    """
+    grant = await find(app, actor, Verb.GLASS_REQUEST, grant_id)
+    async with recorded(app, actor, Verb.GLASS_REQUEST, **_trail(grant, EventName.GLASS_ISSUED)):  # type: ignore[arg-type]
+        if grant.holder != actor.id:
+            raise Denied("not_the_holder", next_step="Whoever asked for it opens it.")
+        app.store_health.require()
+        app.store_recording.require(app.clock.monotonic())
+        app.platform_chain.require(app.clock.monotonic())
+        await require_alone(app)
+        iat = await _announce(app, actor, grant)
+        given = await _from_store(app, actor, grant, iat)
+    try:
+        hashes = [await app.store_audit.hash(one.name, Secret(given.token)) for one in await app.store_audit.devices()]
+        said = about(grant) | {
+            "scope": grant.scope, "life_s": grant.life_s, "accessor": f"a.{given.accessor}",
+            "wrap_accessor": f"a.{given.wrap_accessor}",
+            "wrap_mark": ",".join(sorted({mark.rpartition(":")[2][:24] for mark in hashes})[:5]),
+        }  # fmt: skip
+        async with app.db.begin(client_id=grant.client_id) as tx:
+            [grant] = await grants(tx, grant_id=grant_id)
+            steps = procedure_of(grant)
+            await procedures.passed(tx, actor, steps, grant, steps.step("issue"), said, facts={})
+            await warn(tx, app, actor, grant, "break_glass_opened")
+            return Opened(grant=(await grants(tx, grant_id=grant_id))[0], token=given.token)
+    except BaseException:
+        await app.glass.revoke(given.accessor, given.wrap_accessor)
+        raise
+
+
+async def require_alone(app: BrokerApp) -> None:
+    """See that the store has one break-glass role, ours; otherwise raise an alert, which ends when it is so again.
+
+    Raises:
+        Conflict: ``break_glass_role_not_alone``.
+        Unavailable: ``break_glass_not_set_up``: the store was set up by a release before; or it is away.
+    """
+    try:
+        strangers = await app.glass.strangers()
+    except Denied:
+        step = "Bring the store up to date: `byokeep up`, or `byokeep init` for one of your own."
+        raise Unavailable("break_glass_not_set_up", next_step=step) from None
+    if not strangers:
+        await state_over(app, ROLE_KEY)
+        return
+    await raise_alert(app, reason=NOT_ALONE, key=ROLE_KEY, severity="critical")
+    step = "A role at the store gives what break glass alone may: remove it, or set the store up again."
+    raise Conflict(NOT_ALONE, next_step=step, count=len(strangers))
+
+
+async def _announce(app: BrokerApp, actor: Actor, grant: Grant) -> int:
+    """Use the approval up and say what is about to be given; returns when its claims are of."""
+    async with app.db.begin(client_id=grant.client_id) as tx:
+        [grant] = await grants(tx, grant_id=grant.id)
+        _waits(grant)
+        scope = approved_scope(grant)
+        if grant.approval_used_at is not None:
+            raise Denied("approval_used", next_step="It was opened already. Ask for another grant.")
+        if grant.approval_scope != scope:
+            raise Denied("approval_changed", next_step="It is not what was approved: see the alerts, and ask again.")
+        if grant.approved_by is None:
+            step = f"Another person approves it: `byokeep breakglass approve {grant.id}`."
+            raise Denied("approval_missing" if grant.approval_in_time else "approval_expired", next_step=step)
+        if not grant.approver_able:
+            raise Denied("approver_gone", next_step="Whoever approved it may approve no more: ask for another grant.")
+        if await tx.maybe(str, "glass_stopped", scopes=_switches(grant)) is not None:
+            raise Denied(
+                "switch_closed", next_step="A kill switch is engaged: release it first, `byokeep kill status`."
+            )
+        used = await approvals.collect(tx, actor, action=approvals.BREAK_GLASS, scope=scope, epoch=0)
+        if used is None:
+            raise Denied("approval_expired", next_step="Ask for another grant.")
+        iat = int(grant.looked_at.timestamp())
+        await say(
+            tx, actor, EventName.GLASS_ISSUED, grant, Outcome.INTENDED, scope=grant.scope, life_s=grant.life_s,
+            jwt_iat=iat, jwt_exp=iat + app.limits.lease_jwt_ttl_s,
+        )  # fmt: skip
+        return iat
+
+
+def _switches(grant: Grant) -> list[str]:
+    """Return the kill switches that go before a grant: of everything, of its client, of what it would open."""
+    own = f"client:{grant.client_id}"
+    return ["global", own, *(f"{own}:platform:{name}" for name in model.secrets_of(grant.scope))]
+
+
+async def _from_store(app: BrokerApp, actor: Actor, grant: Grant, iat: int) -> WrappedToken:
+    said = signed_claims(app, grant.client_id or grant.id, grant.id, grant.scope, grant.life_s, iat)
+    try:
+        jwt = Secret(await app.signer.sign_jwt(said))
+        return await app.glass.issue(jwt, grant_id=grant.id, wrap_s=int(model.WRAPPED.total_seconds()))
+    except ByokeepError as error:
+        async with app.db.begin(client_id=grant.client_id) as tx:
+            await say(tx, actor, EventName.GLASS_EXPIRED, grant, cause=error.code)
+            await procedures.end(tx, actor, procedure_of(grant), grant, reason="not_issued")
+        if error.code in ("store_denied", "store_rejected"):
+            step = "The store lets this client's logins in no more: see `byokeep kill status`, then ask again."
+            raise Denied("store_refused", next_step=step) from None
+        raise
+
+
+def signed_claims(
+    app: BrokerApp, client_id: UUID, grant_id: UUID, scope: str, life_s: int, iat: int
+) -> dict[str, object]:
+    """Return the claims of a grant; the same grant gives the same bytes for ever."""
+    own = claims(
+        app, client_id=client_id, job_id=grant_id, lease_id=grant_id, kind=model.KIND, secrets=model.secrets_of(scope),
+        iat=iat,
+    )  # fmt: skip
+    return own | {"life_s": life_s}
+
+
+async def end(app: BrokerApp, actor: Actor, grant: Grant, event: EventName, *, cause: str) -> None:
+    """End the token at the store, then the grant; a drill is over with it.
+
+    Raises:
+        Conflict: ``procedure_moved``: somebody else ended it.
+        Unavailable: The store or the database; the grant's own end holds all the same.
+    """
+    await app.glass.revoke(grant.accessor, grant.wrap_accessor)
+    async with app.db.begin(client_id=grant.client_id) as tx:
+        await say(tx, actor, event, grant, cause=cause)
+        steps = procedure_of(grant)
+        if grant.scope == DRILL:
+            uses = await tx.all(dict, "glass_uses", client_id=grant.client_id, id=grant.id)
+            seen = {one["event"] for one in uses if one["outcome"] == "ok"}
+            worked = {EventName.GLASS_UNWRAPPED.value, EventName.GLASS_USED.value} <= seen and not any(
+                one["event"] == EventName.GLASS_MISUSED.value for one in uses
+            )
+            await say(tx, actor, EventName.GLASS_DRILLED, grant, Outcome.OK if worked else Outcome.FAILED, cause=cause)
+        ended = {"ended_at": stamp(grant.looked_at)}
+        await procedures.passed(tx, actor, steps, grant, steps.step("end"), {"cause": cause}, facts=ended)
+
+
+async def close(app: BrokerApp, actor: Actor, grant_id: UUID) -> Grant:
+    """Close a reviewed grant, as the second person: neither the holder nor whoever reviewed it.
+
+    Raises:
+        Denied: ``not_permitted``, ``same_person``.
+        NotFound: ``not_found``.
+        Conflict: ``not_reviewed``; ``procedure_over``.
+    """
+    grant = await find(app, actor, Verb.GLASS_APPROVE, grant_id)
+    async with on_grant(app, actor, Verb.GLASS_APPROVE, grant, EventName.GLASS_CLOSED) as tx:
+        if grant.status != "to_close":
+            raise Conflict("not_reviewed", next_step=f"It is {grant.status}: `byokeep breakglass review {grant_id}`.")
+        proved = await procedures.proved_steps(tx, grant.client_id or grant.id, BREAK_GLASS, grant)
+        by = {one.name: one.by for one in proved}
+        if len(by) != len(BREAK_GLASS.steps) - 1:
+            raise Conflict("not_reviewed", next_step="A record that proves a step is missing: see the alerts.")
+        if actor.id in (grant.holder, by["review"]):
+            raise Denied("same_person", next_step="Another approver, who did not review it, closes it.")
+        await procedures.passed(tx, actor, BREAK_GLASS, grant, BREAK_GLASS.step("close"), about(grant), facts={})
+    await state_over(app, f"state/break_glass_review/{grant_id}")
+    return await find(app, actor, Verb.GLASS_READ, grant_id)
+
+
+async def lapse(app: BrokerApp) -> None:
+    """End requests that nobody approved or opened in time, and openings that a crash cut off."""
+    host = app.system()
+    async with app.db.begin(every_client=True) as tx:
+        for grant in await grants(tx, only_open=True):
+            late = grant.begun_at is not None and grant.looked_at - grant.begun_at > model.INTERRUPTED
+            lapsed = grant.begun_at is None and not grant.approval_in_time
+            if "issue" not in grant.evidence and (late or lapsed):
+                await say(tx, host, EventName.GLASS_EXPIRED, grant, cause="interrupted" if late else "not_opened")
+                await procedures.end(tx, host, procedure_of(grant), grant, reason="expired")
+
+
+def review_due(grant: Grant) -> bool:
+    """Whether the review of a grant is overdue."""
+    return "end" in grant.evidence and grant.looked_at - (grant.ended_at or grant.looked_at) > model.REVIEW_WITHIN
+
+
+def places(grant: Grant) -> list[str]:
+    """Return where in the store's KV lies what a grant opens; an account's access token lies below its platform."""
+    if grant.scope == DRILL:
+        return ["kv/platform/breakglass-drill"]
+    return [f"kv/clients/{grant.client_id}/providers/{name}" for name in model.secrets_of(grant.scope)]
+
+
+def about(grant: Grant) -> dict[str, str | int]:
+    """Return what each record says of a grant beside its id."""
+    return {"ticket": grant.ticket, "reason": grant.cause}
+
+
+def _trail(grant: Grant, event: EventName) -> dict[str, object]:
+    said = {"run": str(grant.id), "ticket": grant.ticket}
+    return {"client_id": grant.client_id, "object_id": grant.id, "refused_as": event, "denied_as": event,
+            "on_client": True, "fields": said}  # fmt: skip
+
+
+def on_grant(
+    app: BrokerApp, actor: Actor, verb: Verb, grant: Grant, event: EventName
+) -> AbstractAsyncContextManager[Tx]:
+    """Return the command that a step of a grant is; what is refused is on record of the grant."""
+    return command(app, actor, verb, **_trail(grant, event))  # type: ignore[arg-type]

@@ -1,0 +1,133 @@
+"""What a grant of break glass is: who may see what, for how long, and why; pure rules.
+
+Rules
+- Its scope is one client, or one provider or platform of that client; read only. A drill reads a marker of ours.
+- What is approved is a digest over all of it: another scope, time, reason, ticket or holder is another grant.
+
+It may not look anything up.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.canonical import canonical_json
+from byokeep.core.errors import Rejected
+from byokeep.core.events import EventName
+from byokeep.core.model import Provider
+from byokeep.core.plain_text import refuse_secret
+from byokeep.core.policy import Verb
+from byokeep.core.procedure import Procedure, Run, Step
+
+EVERYTHING: Final = "all"
+DRILL: Final = "drill"
+KIND: Final = "breakglass"  # of the signed claims
+MAX_LIFE_S: Final = 3600
+WRAPPED: Final = timedelta(minutes=5)  # in which the holder unwraps
+REQUEST_S: Final = 900  # seconds in which it is approved and opened
+INTERRUPTED: Final = timedelta(seconds=60)  # of an opening that was begun, and that nobody finished
+REVIEW_WITHIN: Final = timedelta(hours=24)
+DRILL_EVERY: Final = timedelta(days=90)
+_TICKET: Final = re.compile(r"[a-z0-9][a-z0-9_./-]{0,30}\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant(Run):
+    """A run with what its records say. ``digest`` is of what was asked for; times are the database's."""
+
+    ticket: str
+    digest: str
+    accessor: str
+    wrap_accessor: str
+    wrap_mark: str
+    approval_id: UUID | None
+    approval_scope: str | None
+    approved_by: UUID | None
+    approval_used_at: datetime | None
+    approval_in_time: bool
+    approver_able: bool
+    begun_at: datetime | None
+    issued_at: datetime | None
+    expires_at: datetime | None
+    ended_at: datetime | None
+    looked_at: datetime
+
+    @property
+    def holder(self) -> UUID:
+        """Who asked for it, and alone opens it."""
+        return self.started_by
+
+    @property
+    def scope(self) -> str:
+        """What it opens: ``all``, a provider or platform, or ``drill``."""
+        return str(self.facts["scope"])
+
+    @property
+    def life_s(self) -> int:
+        """Seconds that it lives from its issue."""
+        return int(self.facts["life_s"])
+
+    @property
+    def cause(self) -> str:
+        """Why it was asked for, a code."""
+        return str(self.facts["cause"])
+
+    @property
+    def status(self) -> str:
+        """``requested``, ``approved``, ``open``, ``to_review``, ``to_close``, ``closed``, or why it came to nothing."""
+        if self.closed_at is not None:
+            return "closed" if self.state == "complete" else self.reason
+        stages = (("review", "to_close"), ("end", "to_review"), ("issue", "open"))
+        done = next((status for step, status in stages if step in self.evidence), "")
+        return done or ("approved" if self.approved_by else "requested")
+
+
+def of(run_id: UUID) -> str:
+    """Return the command that shows a grant."""
+    return f"`byokeep breakglass show {run_id}`"
+
+
+_ISSUE: Final = Step(name="issue", evidence=EventName.GLASS_ISSUED)
+_END: Final = Step(name="end", after="issue")
+BREAK_GLASS: Final = Procedure(
+    name="break_glass",
+    steps=(_ISSUE, _END, Step(name="review", evidence=EventName.GLASS_REVIEWED, after="end"),
+           Step(name="close", evidence=EventName.GLASS_CLOSED, after="review")),
+    verb=Verb.GLASS_REQUEST, look=of,
+)  # fmt: skip
+BREAK_GLASS_DRILL: Final = Procedure(name="break_glass_drill", steps=(_ISSUE, _END), verb=Verb.GLASS_REQUEST, look=of)
+
+
+def secrets_of(scope: str) -> list[str]:
+    """Return what the claims of a grant name."""
+    return [provider.value for provider in Provider] if scope == EVERYTHING else [scope]
+
+
+def digest_of(*, client_id: UUID, holder: UUID, scope: str, life_s: int, cause: str, ticket: str) -> str:
+    """Return what is approved, as one word."""
+    said = [str(client_id), str(holder), scope, life_s, cause, ticket]
+    return "d" + sha256(canonical_json(said)).hexdigest()[:39]
+
+
+def check_ticket(text: str) -> str:
+    """Return a ticket's id as it is kept: in small letters.
+
+    Raises:
+        Rejected: ``bad_ticket``, ``secret_like_content``.
+    """
+    refuse_secret("ticket", text)
+    if not _TICKET.match(text.lower()):
+        raise Rejected("bad_ticket", next_step="Give the ticket's id, such as INC-42: letters, digits and _ . / -")
+    return text.lower()
+
+
+def check_life(life_s: int) -> int:
+    """Return a duration that is allowed. Raises Rejected: ``bad_duration``."""
+    if not 1 <= life_s <= MAX_LIFE_S:
+        raise Rejected("bad_duration", next_step=f"Give 1 to {MAX_LIFE_S} seconds, such as 15m.", maximum_s=MAX_LIFE_S)
+    return life_s
