@@ -13,7 +13,7 @@ from byokeep.cli.api import call, fetch, run, tell
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Client, Key, Subject
 from byokeep.cli.new_file import new_file
-from byokeep.cli.terminal import again, facts, say, session, show
+from byokeep.cli.terminal import again, err, facts, say, session, show
 from byokeep.cli.times import moment
 from byokeep.client import verify as offline
 from byokeep.core.errors import Integrity, Rejected, Unavailable
@@ -39,8 +39,8 @@ def list_(
     """Show records, newest first. Reading is itself recorded.
 
     Each client has a chain of its own, and so has the platform, where refusals stand: it is shown without --client and
-    --key. Where there are more records than are shown, how many and the command for them are said. With --json all
-    are shown, and a page of fewer than --limit is the last.
+    --key. Where there are more records than are shown, how many and the command for them are said. With --json none is
+    folded away, and how many are left, with the --before of the next page, is said on standard error.
 
     Example: byokeep audit list --since 24h --outcome denied
 
@@ -71,6 +71,8 @@ def list_(
         left = f"{page['left']}" if page["counted"] else f"{page['left']} or more"
         more = " ".join(f"--{name} {quote(str(value))}" for name, value in words.items() if value is not None)
         say(f"{left} older records are left: {again('audit list ' + more + ' --all' * all_)}")
+        if session().as_json:  # the document is the records alone; what it leaves out is said beside it
+            err.print(f"{left} older records are left: --before {page['next']}", soft_wrap=True)
 
 
 @app.command

@@ -29,7 +29,7 @@ def start(
     Nobody gets them from then on, their lanes are off and the jobs that had them are ended; it comes back by each
     client's new key or consent. Ends with 4 while something is not proved to be ended at its provider.
 
-    Example: byokeep incident revoke start --provider instagram --dry-run
+    Example: byokeep incident revoke start --provider meta --dry-run
 
     Example: byokeep incident revoke start --runner runner-7 --since 24h --reason runner_stolen
 

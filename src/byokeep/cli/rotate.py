@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +15,7 @@ from byokeep.cli.audit import fetch_to
 from byokeep.cli.choices import DueKind
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Client, Key
-from byokeep.cli.new_file import new_file
+from byokeep.cli.new_file import new_file, sheet
 from byokeep.cli.servers import load
 from byokeep.cli.terminal import again, called, clean, say, session, show
 from byokeep.core.errors import Rejected
@@ -63,7 +61,7 @@ def due(
         return
     found = run(call("GET", "/v1/due", params=params))
     if keep is not None:
-        keep(_sheet(found["items"]))
+        keep(sheet(_CELLS, found["items"]))
         say(f"Written: {file}")
     rows = [one | {"due_at": (one["due_at"] or "unknown")[:10], "command": _own(one["command"])}
             for one in found["items"]]  # fmt: skip
@@ -90,15 +88,9 @@ def _own(command: str) -> str:
     return command.replace("byokeep", called(), 1)
 
 
-def _sheet(items: list[dict[str, Any]]) -> bytes:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    names = ("due_at", "state", "days", "kind", "item", "name", "client_id", "client", "provider", "cause", "command")
-    table.writerow(names)
-    # A spreadsheet takes a cell that begins so for a formula.
-    table.writerows([f"'{cell}" if str(cell).startswith(("=", "+", "-", "@")) and name != "days" else cell
-                     for name in names for cell in [one[name]]] for one in items)  # fmt: skip
-    return text.getvalue().encode()
+_CELLS: Final = (
+    "due_at", "state", "days", "kind", "item", "name", "client_id", "client", "provider", "cause", "command",
+)  # fmt: skip
 
 
 @app.command

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from byokeep.cli.api import call, run, tell
+from byokeep.cli.api import call, names, run, tell
 from byokeep.cli.choices import ApiProvider, Platform
 from byokeep.cli.names import Client
+from byokeep.cli.new_file import new_file, sheet
 from byokeep.cli.terminal import again, clean, say, session, show
 from byokeep.cli.times import moment
 
@@ -30,6 +32,7 @@ def usage(
     since: str = "24h",
     until: str | None = None,
     hours: Annotated[bool, Parameter(negative=())] = False,
+    file: Annotated[Path | None, Parameter(name="--csv")] = None,
 ) -> None:
     """Show how often credentials were used, and how the last whole hour compares with the days before.
 
@@ -41,15 +44,26 @@ def usage(
 
     Example: byokeep usage --client ACME --provider openai --hours
 
+    Example: byokeep usage --since 30d --csv usage.csv
+
     Args:
         client: Of this client.
         provider: Of this provider or platform.
         since: A time such as 2026-01-31T12:00:00Z, or so long ago: 30m, 24h, 7d; at most 93 days.
         until: As --since.
         hours: Show each hour, instead of the sums.
+        file: Write each hour to this new file as well; what is unknown stands there as it is shown here.
     """
+    keep = None if file is None else new_file(file)
     params = {"client_id": client, "provider": provider, "since": moment(since), "until": moment(until)}
     found = run(call("GET", "/v1/usage", params=params))
+    if keep is not None:
+        known = names([one["client_id"] for one in found["hours"]])
+        keep(sheet(("hour", "client", *_COLUMNS, "untold"), (
+            one | {"client": known.get(one["client_id"], "")}
+            | {name: _number(one, name) for name in ("calls", "calls_failed")} for one in found["hours"]
+        )))  # fmt: skip
+        say(f"Written: {file}")
     if session().as_json:
         show(found)
         return

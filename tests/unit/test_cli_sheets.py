@@ -1,0 +1,66 @@
+"""What leaves as a table or a document says what it leaves out, and no cell of it is a formula."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from byokeep.cli import audit, usage
+from byokeep.cli.new_file import sheet
+from byokeep.core.errors import Rejected
+
+
+def test_no_cell_is_a_formula() -> None:
+    """Text that a spreadsheet would compute is text there; numbers stay numbers."""
+    bad = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"]
+    rows = [{"name": one, "count": -3, "more": "left out"} for one in bad]
+    lines = list(csv.reader(io.StringIO(sheet(("name", "count"), rows).decode(), newline="")))
+    assert lines[0] == ["name", "count"]
+    assert [line[0][:1] for line in lines[1:]] == ["'"] * 4 + ["?"] * 2
+    assert {line[1] for line in lines[1:]} == {"-3"}
+
+
+def test_usage_is_written_with_what_is_unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An hour of which nobody told is `?` and not 0; a client's name is no formula; a file that is there stays."""
+    hour = {"hour": "2026-01-31T12:00:00Z", "client_id": "c", "provider": "openai", "leases": 2, "permits": 0}
+    hours = [
+        hour | {"calls": None, "calls_failed": None, "untold": 1},
+        hour | {"calls": 3, "calls_failed": 0, "untold": 1},
+    ]
+    monkeypatch.setattr(usage, "call", lambda *_, **__: None)
+    monkeypatch.setattr(usage, "run", lambda _: {"hours": hours, "gaps": [], "compared": []})
+    monkeypatch.setattr(usage, "names", lambda _: {"c": "=cmd()"})
+    for name in ("say", "tell"):
+        monkeypatch.setattr(usage, name, lambda *_, **__: None)
+    monkeypatch.setattr(usage, "session", lambda: SimpleNamespace(as_json=False))
+    file = tmp_path / "usage.csv"
+    usage.usage(file=file)
+    rows = list(csv.DictReader(file.open()))
+    assert [(row["client"], row["calls"], row["calls_failed"]) for row in rows] == [
+        ("'=cmd()", "?", "?"), ("'=cmd()", "3+", "0+"),
+    ]  # fmt: skip
+    with pytest.raises(Rejected):
+        usage.usage(file=file)
+
+
+def test_a_document_of_records_says_what_it_leaves_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --json a page that is not the last says on standard error how many are left and where they go on."""
+    page: dict[str, Any] = {"records": [{"seq": 9}], "folded": 0, "left": 8, "counted": True, "next": 9}
+    monkeypatch.setattr(audit, "call", lambda *_, **__: None)
+    monkeypatch.setattr(audit, "run", lambda _: page)
+    for name in ("say", "tell"):
+        monkeypatch.setattr(audit, name, lambda *_, **__: None)
+    monkeypatch.setattr(audit, "again", str)
+    monkeypatch.setattr(audit, "session", lambda: SimpleNamespace(as_json=True))
+    audit.list_()
+    assert "8 older records are left: --before 9" in capsys.readouterr().err
+    page |= {"left": 0, "next": None}
+    audit.list_()
+    assert capsys.readouterr().err == ""
