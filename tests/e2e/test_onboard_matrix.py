@@ -218,6 +218,7 @@ RULES = {
     "GET /v1/jobs/{job_id}": rule(O, U, D, R, C, tenant=True),
     "GET /v1/gate/schema": Rule(ANYBODY),
     "POST /v1/evidence/{sop_id}": rule(O, P, U, tenant=True),
+    "POST /v1/due/sign": rule(A, O, P, U, body={}),
     "POST /v1/audit/checkpoint": rule(U, whole=True),
     "POST /v1/audit/verify": rule(U, whole=True),
     "POST /v1/audit/reconcile": rule(U, body={"minutes": 1}, whole=True),
@@ -233,6 +234,7 @@ RULES = {
 # What the broker decides: web only passes it on. A caller without the role is refused there just the same.
 PASSED_ON = (
     "/enroll",
+    "/v1/due/sign",
     "/v1/clients/{client_id}/suspend",
     "/v1/clients/{client_id}/resume",
     "/v1/switches",
