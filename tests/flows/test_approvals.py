@@ -1,0 +1,163 @@
+"""Every approval there is, a row for each kind: own, expired, altered and used ones are refused, on record."""
+
+# ruff: noqa: S608 - statements are put together from made-up ids
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from byokeep.core.model import Actor, ClientId, Role
+from byokeep.core.policy import Verb
+from byokeep.core.procedure import Fields, Procedure, Run, Step
+from byokeep.kernel import procedures
+from byokeep.kernel.app import App
+from tests.flows import test_incident
+from tests.support.broker import Person, Stand
+from tests.support.connected import connect
+
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
+BODIES: dict[str, dict[str, str]] = {}  # of the routes that take what is approved once more
+Asked = Callable[[Stand], Awaitable[tuple[str, str]]]  # who approves, and the route of it
+
+
+async def _act(_app: App, _actor: object, _run: Run) -> Fields:
+    return {"count": 1}
+
+
+STEP = Procedure(
+    name="exercise", verb=Verb.KEY_STATE, startable=True,
+    steps=(Step(name="act", act=_act, verb=Verb.KEY_STATE, approval=Verb.PROFILE_SHRED),),
+)  # fmt: skip
+
+
+async def asks(stand: Stand, path: str, who: str, body: Any, method: str = "POST") -> dict[str, Any]:
+    status, reply = await stand.call(method, path, who, body)
+    assert status in (201, 202), reply
+    return dict(reply.get("waiting") or reply)
+
+
+async def release_switch(stand: Stand) -> tuple[str, str]:
+    scope = {"client_id": str(await stand.client()), "reason": "incident"}
+    assert (await stand.call("POST", "/v1/switches/close", "operator", scope))[0] == 200
+    asked = await asks(stand, "/v1/switches/open-requests", "operator", scope)
+    return "approver", f"/v1/switches/open-requests/{asked['id']}/approve"
+
+
+async def start_canary(stand: Stand) -> tuple[str, str]:
+    account = await connect(stand, await stand.client())
+    assert (await test_incident.close(stand, account.client))[0] == 200
+    await test_incident.back(stand, account.client)
+    asked = (await test_incident.ask(stand, account.client))[1]
+    return "approver", f"/v1/platforms/canary-requests/{asked['id']}/approve"
+
+
+async def transfer_account(stand: Stand) -> tuple[str, str]:
+    body = {"client_id": str(await stand.client()), "login": "x", "account": "1234567890", "reason": "account_was_sold"}
+    asked = await asks(stand, "/v1/accounts/transfers", "operator", body)
+    BODIES[asked["id"]] = {name: body[name] for name in ("client_id", "login", "account")}
+    return "admin", f"/v1/accounts/transfers/{asked['id']}/approve"
+
+
+async def give_rights(stand: Stand) -> tuple[str, str]:
+    body = {"name": f"Bot {uuid4().hex[:6]}", "role": "dispatcher"}
+    asked = await asks(stand, "/v1/machines", "admin", body)
+    return "second admin", f"/v1/approvals/{asked['id']}/approve"
+
+
+async def issue_token(stand: Stand) -> tuple[str, str]:
+    machine = stand.subject("runner", "bot")
+    asked = await asks(stand, f"/v1/machines/{machine.id}/tokens", "admin", {"days": 1})
+    return "second admin", f"/v1/approvals/{asked['id']}/approve"
+
+
+async def procedure_step(stand: Stand) -> tuple[str, str]:
+    operator = stand.people["operator"].id
+    actor = Actor(id=operator, roles=frozenset({Role.OPERATOR}), clients=None, request_id=uuid4())
+    client = ClientId(await stand.client())
+    run = (await procedures.begin(stand.app, actor, "exercise", client_id=client, object_id=uuid4())).run
+    return "approver", f"/v1/procedures/{run.id}/approve"
+
+
+async def break_glass(stand: Stand) -> tuple[str, str]:
+    stand.db.sql("UPDATE byokeep.procedure_run SET state = 'aborted', closed_at = now(), closed_by = started_by"
+                 " WHERE procedure = 'break_glass'")  # fmt: skip
+    body = {"client_id": str(await stand.client()), "reason": "runner_down", "ticket": "INC-1"}
+    asked = await asks(stand, "/v1/breakglass", "operator", body)
+    return "approver", f"/v1/breakglass/{asked['id']}/approve"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How it is asked for; where its flow says something else than the kernel's own word of a refusal."""
+
+    ask: Asked
+    says: dict[str, str] = field(default_factory=dict)
+
+
+KINDS = {
+    "open_switch": Kind(release_switch, {"approval_changed": "epoch_changed"}),
+    "start_canary": Kind(start_canary, {"approval_changed": "epoch_changed"}),
+    "transfer_account": Kind(transfer_account),
+    "give_rights": Kind(give_rights),
+    "issue_token": Kind(issue_token),
+    # A request for another state of the run is none for this one.
+    "procedure_step": Kind(
+        procedure_step, {"approval_changed": "approval_expired", "approval_used": "nothing_to_approve"}
+    ),
+    "break_glass": Kind(break_glass),
+}
+HARM = {
+    "same_person": "requested_by = '{approver}'",
+    "approval_expired": "expires_at = now()",
+    "approval_changed": "epoch = epoch + 1",
+}
+
+
+async def test_every_kind_of_approval_has_a_row(stand: Stand) -> None:
+    """What the database takes as a kind is what is tried here: a new one is red until it has its row."""
+    stand.app.procedures["exercise"] = STEP  # type: ignore[index]
+    rule = stand.db.sql("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'approval_action_ck'")
+    assert set(re.findall(r"'([a-z_]+)'", rule)) == set(KINDS)
+    stand.subject("admin", "second")
+    for action, kind in KINDS.items():
+        for why, harm in HARM.items():
+            await tried(stand, action, kind, why, harm)
+        await tried(stand, action, kind, "approval_used", "")
+
+
+async def tried(stand: Stand, action: str, kind: Kind, why: str, harm: str) -> None:
+    who, path = await kind.ask(stand)
+    newest = stand.db.sql("SELECT id FROM byokeep.approval ORDER BY requested_at DESC LIMIT 1")
+    newest, approver = f"id = '{newest}'", person(stand, who)
+    body = BODIES.get(path.split("/")[-2])
+    assert stand.db.sql(f"SELECT action FROM byokeep.approval WHERE {newest}") == action
+    if harm:
+        stand.db.sql(f"UPDATE byokeep.approval SET {harm.format(approver=approver.id)} WHERE {newest}")
+    else:
+        assert (await stand.call("POST", path, approver, body))[0] == 200, action
+    wanted, before = kind.says.get(why, why), recorded(stand, kind.says.get(why, why))
+    status, reply = await stand.call("POST", path, approver, body)
+    assert (status in (403, 409), reply["code"]) == (True, wanted), (action, why, reply)
+    assert recorded(stand, wanted) == before + 1, (action, why)
+    if harm:
+        if why not in kind.says:
+            assert stand.db.sql(f"SELECT approved_at IS NULL FROM byokeep.approval WHERE {newest}") == "t", (
+                action,
+                why,
+            )
+        stand.db.sql(f"UPDATE byokeep.approval SET expires_at = now() WHERE {newest}")
+
+
+def recorded(stand: Stand, code: str) -> int:
+    rows = stand.db.sql("SELECT count(*) FROM byokeep.audit_record WHERE outcome IN ('denied', 'failed')"
+                        f" AND convert_from(payload, 'UTF8')::jsonb #>> '{{fields,reason}}' = '{code}'")  # fmt: skip
+    return int(rows)
+
+
+def person(stand: Stand, who: str) -> Person:
+    """A person of the role who has asked for nothing."""
+    return stand.subject(who.removeprefix("second "), "approves")
