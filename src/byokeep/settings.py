@@ -43,6 +43,7 @@ GONE: Final = frozenset({
 _LEAST_ROOM: Final = 64  # MiB
 _ENV: Final = "BYOKEEP_"
 _LISTEN: Final = re.compile(r"(?:[0-9.]{7,15}|\[[0-9a-f:]{2,39}\]):\d{1,5}\Z")
+_ISSUER: Final = re.compile(r"https://[a-z0-9][a-z0-9.-]{0,252}(?::\d{1,5})?\Z")
 _LOGIN: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _DEVICE: Final = re.compile(r"(?:[a-z0-9][a-z0-9_-]{0,31}/)?[a-z][a-z0-9_-]{0,31}\Z")  # node/device in a cluster
 _GONE_STEP: Final = "OpenBao is the only key provider: remove this setting, and see docs/key-providers.md."
@@ -81,6 +82,8 @@ class Settings:
         store_address: ``unix:///path``, ``https://host:port`` or ``http://`` on loopback; empty = embedded.
         store_program, store_program_sha256: The embedded store's program, if not the wheel's, and its digest in hex.
         store_ca_file: PEM of the store's issuer; empty = the system's.
+        oidc_issuer: ``https://host[:port]`` of ``web`` as providers reach it, which find there the public keys of
+            clients' identity tokens; empty = no keyless credentials.
         store_audit_files: Comma-separated paths of the store's audit logs, as device=path or, in a cluster,
             node/device=path; empty = embedded.
         lease_cidrs: Comma-separated networks from which a lease may be used; empty = any. Needs TCP to the store.
@@ -123,6 +126,7 @@ class Settings:
     store_program: str = ""
     store_program_sha256: str = ""
     store_ca_file: str = ""
+    oidc_issuer: str = ""
     store_audit_files: str = ""
     lease_cidrs: str = ""
     store_calls_per_second: int = 0
@@ -400,6 +404,8 @@ def _check_network(settings: Settings) -> None:
             ipaddress.ip_network(network)
         except ValueError:
             raise _bad("lease_cidrs", "Write networks as 10.0.0.0/8,192.0.2.7/32.") from None
+    if settings.oidc_issuer and not _ISSUER.match(settings.oidc_issuer):
+        raise _bad("oidc_issuer", "Write https://host or https://host:port, without a path.")
     over_tcp = settings.store_address.startswith("http")
     for name in ("lease_cidrs", "store_calls_per_second"):
         if getattr(settings, name) and not over_tcp:

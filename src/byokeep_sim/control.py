@@ -16,6 +16,7 @@ from aiohttp import web
 
 from byokeep_sim.book import Book, SimKeyState
 from byokeep_sim.faults import LONGEST_SECRET, BadControlError, FaultList, Spec, changing
+from byokeep_sim.federation import TRUSTING, Federation, TrustRule
 from byokeep_sim.platforms import PLATFORMS, webhooks
 from byokeep_sim.platforms.model import ACCOUNT_FIELDS, APP_FIELDS, CONSENT_FIELDS, Consent, SimCase, account_of, app_of
 from byokeep_sim.platforms.social import Social
@@ -39,8 +40,11 @@ _FAR_S: Final = 10_000_000_000
 class Control:
     """Answers the controls of one simulator: a GET shows, a POST changes."""
 
-    def __init__(self, book: Book, faults: FaultList, social: Social, site: Site) -> None:
+    def __init__(
+        self, book: Book, faults: FaultList, social: Social, site: Site, federation: Federation
+    ) -> None:  # fmt: skip
         self._book, self._faults, self._social, self._site = book, faults, social, site
+        self._federation = federation
 
     def routes(self) -> list[web.RouteDef]:
         """Return the control routes."""
@@ -70,6 +74,7 @@ class Control:
             changing("clock", self._move_clock, "now, advance_s, frozen"),
             changing("rules", self._set_rules),
             changing("grants", self._happen, "platform, account, client_id, event, scopes"),
+            changing("trust", self._trust, "provider, ids, issuer, keys_url, audience, subject, account_id, life_s"),
             changing("webhooks", self._webhook, _WEBHOOK_FIELDS),
         ]
 
@@ -94,6 +99,7 @@ class Control:
         self._faults.clear()
         self._social.reset()
         self._site.reset()
+        self._federation.reset()
         return web.json_response({"reset": True})
 
     def _put_key(self, spec: Spec) -> dict[str, Any]:
@@ -102,6 +108,16 @@ class Control:
         owner = spec.text("account_id", 100) or None
         known = self._book.keys.put(vendor.name, spec.needed("key", LONGEST_SECRET), state, owner)
         return {"provider": vendor.name, "state": known.state, "account_id": known.account}
+
+    def _trust(self, spec: Spec) -> dict[str, Any]:
+        ids = spec.get("ids")
+        if not isinstance(ids, dict) or not all(isinstance(one, str) for one in ids.values()) or len(ids) > 4:
+            raise BadControlError("ids must be texts by name")
+        vendor = spec.choice("provider", TRUSTING)
+        texts = {name: spec.needed(name, 300) for name in ("issuer", "keys_url", "audience", "subject")}
+        account, life_s = spec.text("account_id", 100) or "federated", spec.number("life_s", 1, 3600)
+        self._federation.trust(vendor, TrustRule(ids=ids, account=account, life_s=life_s or 0, **texts))
+        return {"provider": vendor, "account_id": account, "rules": len(self._federation.rules)}
 
     def _put_account(self, spec: Spec) -> dict[str, Any]:
         identity = {name: spec.needed(name, 200) for name in ("id", "username", "display_name")}

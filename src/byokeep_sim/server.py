@@ -22,6 +22,7 @@ from byokeep_sim import issuing
 from byokeep_sim.book import Book, BookFullError
 from byokeep_sim.control import Control
 from byokeep_sim.faults import FaultList
+from byokeep_sim.federation import Federation
 from byokeep_sim.platforms import PLATFORMS
 from byokeep_sim.platforms.oauth import is_loopback
 from byokeep_sim.platforms.social import Social
@@ -47,6 +48,7 @@ class Sim:
     faults: FaultList
     social: Social
     site: Site
+    federation: Federation
     _runner: web.AppRunner = field(repr=False)
 
     def base_url(self, provider: str) -> str:
@@ -77,6 +79,7 @@ class _Desk:
 
     book: Book
     faults: FaultList
+    federation: Federation
     chance: random.Random
 
     async def vendor(self, request: web.Request) -> web.StreamResponse:
@@ -86,7 +89,11 @@ class _Desk:
         await self.book.record(request, vendor.name if vendor else "", key)
         if vendor is None:
             return web.json_response({"error": "no such vendor"}, status=404)
-        known = self.book.keys.find(vendor.name, key)
+        if self.federation.serves(vendor.name, request.method, path):
+            return await self._swap(request, vendor, path)
+        lower = {name.lower(): value for name, value in request.headers.items()}
+        over = self.federation.refuses(vendor.name, key, lower)
+        known = None if over else self.book.keys.find(vendor.name, key)
         own = {name for name, _ in vendor.key_headers}
         issues = issuing.route(vendor.name, request.method, path)
         body = await _json(request) if issues[0] else {}
@@ -100,7 +107,7 @@ class _Desk:
                 state=known.state if known else "unknown",
                 key=key,
                 account=account,
-                headers={name.lower(): value for name, value in request.headers.items()},
+                headers=lower,
                 seq=self.book.log.seen,
                 both_credentials="authorization" in request.headers and "authorization" not in own and bool(key),
             )
@@ -109,6 +116,16 @@ class _Desk:
         fault = self.faults.take(vendor.name, request.method, path)
         answers = SimAnswers(answer, lambda: answer(_STRANGER["id"]), vendor.error, key)
         return await spoiled(request, fault, answers, self.chance)
+
+    async def _swap(self, request: web.Request, vendor: Vendor, path: str) -> web.StreamResponse:
+        fault = self.faults.take(vendor.name, request.method, path)
+        rule, fields, keys = await self.federation.keys(vendor.name, request)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+
+        def answer() -> SimReply:
+            return self.federation.answer(vendor.name, headers, rule, fields, keys)
+
+        return await spoiled(request, fault, SimAnswers(answer, answer, vendor.error, ""), self.chance)
 
     async def platform(self, request: web.Request) -> web.StreamResponse:
         path = "/" + request.match_info["tail"]
@@ -190,9 +207,10 @@ async def start(host: str = "127.0.0.1", port: int = 0, *, seed: int = 0) -> Sim
     cases = {name: frozenset(map(str, one.cases)) for name, one in PLATFORMS.items()}
     faults = FaultList(targets=frozenset({*VENDORS, _PLATFORM, *PLATFORMS}), cases=cases)
     chance = random.Random(seed)  # noqa: S311 - repeatable on purpose
-    social, site, desk = Social(book, faults, chance), Site(book), _Desk(book=book, faults=faults, chance=chance)
+    social, site, federation = Social(book, faults, chance), Site(book), Federation(book)
+    desk = _Desk(book=book, faults=faults, federation=federation, chance=chance)
     app = web.Application(client_max_size=MAX_BODY)
-    app.add_routes([*Control(book, faults, social, site).routes(), *site.routes()])
+    app.add_routes([*Control(book, faults, social, site, federation).routes(), *site.routes()])
     app.router.add_route("*", f"/{{platform:{'|'.join(PLATFORMS)}}}/{{host:[a-z0-9.-]+}}{{tail:/.*}}", social.handle)
     app.router.add_route("*", f"/{_PLATFORM}/{{tail:.*}}", desk.platform)
     app.router.add_route("*", "/{provider}/{tail:.*}", desk.vendor)
@@ -205,4 +223,4 @@ async def start(host: str = "127.0.0.1", port: int = 0, *, seed: int = 0) -> Sim
         raise
     name, number, *_ = runner.addresses[0]
     url = f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
-    return Sim(url=url, book=book, faults=faults, social=social, site=site, _runner=runner)
+    return Sim(url=url, book=book, faults=faults, social=social, site=site, federation=federation, _runner=runner)

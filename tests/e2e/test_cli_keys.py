@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.cli import Ran, Shell
+from tests.support.openbao import ISSUER
 from tests.support.stack import World, running_stack
 
 pytestmark = pytest.mark.timeout(300)
@@ -55,6 +56,28 @@ class Desk:
                 return
             await asyncio.sleep(0.5)
         raise AssertionError(found)
+
+
+async def test_a_client_needs_no_key_by_command(world: World) -> None:
+    """Told what to enter at the provider, entered, declared: the stack's own worker proves it; nothing to rotate."""
+    desk, client = Desk(world), await world.client()
+    told = await desk.json("key", "trust", client, "openai")
+    assert told["issuer"] == f"{ISSUER}/v1/identity/oidc"
+    assert "--at identity_provider_id=ID,service_account_id=ID" in await desk.text("key", "trust", client, "openai")
+    ids = {"identity_provider_id": "idp_1", "service_account_id": "svc_1"}
+    rule = {"provider": "openai", "ids": ids, "keys_url": f"{world.stack.web_url}/v1/identity/oidc/.well-known/keys"}
+    rule |= {name: told[name] for name in ("issuer", "audience", "subject")}
+    async with world.http.post(f"{world.sim.url}/_sim/trust", json=rule) as reply:
+        assert reply.status == 200, await reply.text()
+    at = ",".join(f"{name}={one}" for name, one in ids.items())
+    for wrong in (("--at", at), ("--keyless",), ("--keyless", "--at", "sk-proj-" + "a" * 40)):
+        assert (await desk.run("key", "add", client, "openai", *wrong)).code == 2
+    done = await desk.json("key", "add", client, "openai", "--keyless", "--at", at)
+    assert (done["state"], done["verification"]) == ("complete", "verified")
+    assert "nothing is to rotate" in await desk.text("rotate", "start", done["ref"], code=2)
+    due = await desk.json("rotate", "due", "--kind", "key")
+    [row] = [one for one in due["items"] if one["item"] == done["ref"]]
+    assert (row["state"], row["due_at"]) == ("keyless", None)
 
 
 async def test_a_key_s_life_by_command(world: World) -> None:

@@ -28,6 +28,8 @@ from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp, lease_login
 from tests.support.ports import free_port
 
+ISSUER = "https://keys.agency.example"  # of identity tokens
+
 
 def lease_claims(
     desired: Desired, client: uuid.UUID, kind: str, secrets: tuple[str, ...] = (), **changed: Any
@@ -132,7 +134,7 @@ async def running_openbao(
     `seen` is given a copy of the first root token, for a test of its death.
     """
     server = EmbeddedOpenBao(home, recovery_shares=recovery_shares, recovery_threshold=recovery_threshold)
-    wanted = desired or Desired(installation_id=uuid.uuid4())
+    wanted = desired or Desired(installation_id=uuid.uuid4(), oidc_issuer=ISSUER)
     await server.start()
     try:
         if seen is not None and server.initial_root is not None:

@@ -32,6 +32,7 @@ from byokeep_redact.canary import new_canary
 from byokeep_sim import Sim, start
 from tests.support.forks import standing
 from tests.support.hang import hung, stop
+from tests.support.openbao import ISSUER
 
 LOGINS = ("instagram", "linkedin", "meta", "tiktok", "x", "youtube")
 PROVIDERS = ("anthropic", "openai", "google", "openrouter", "kie", "heygen")
@@ -383,7 +384,10 @@ def configure(home: Path, sim: Sim) -> None:
     urls = "".join(f'{name} = "{sim.base_url(name)}"\n' for name in PROVIDERS)
     logins = "".join(f'{name} = "{sim.base_url(name)}"\n' for name in LOGINS)
     sites = "".join(f'{name} = "{sim.site_url(name)}"\n' for name in (*LOGINS, "skool"))
-    (home / "config.toml").write_text(f"[provider_urls]\n{urls}[platform_urls]\n{logins}[website_urls]\n{sites}")
+    issuer = f'oidc_issuer = "{ISSUER}"\n'
+    (home / "config.toml").write_text(
+        f"{issuer}[provider_urls]\n{urls}[platform_urls]\n{logins}[website_urls]\n{sites}"
+    )
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import aiohttp
@@ -28,7 +28,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from byokeep.adapters.openbao.ports import BaoScanKey
 from byokeep.adapters.postgres.database import PostgresDatabase, build_app
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
-from byokeep.adapters.providers.descriptor import DESCRIPTORS, acts, check_format
+from byokeep.adapters.providers.descriptor import DESCRIPTORS, acts, check_format, exchanges
 from byokeep.adapters.providers.identify import identify
 from byokeep.adapters.providers.issuer import ProviderIssuer
 from byokeep.client import ClientSettings
@@ -41,7 +41,7 @@ from byokeep.telemetry import log, spans
 from byokeep.tenancy.authenticate import authenticate
 from byokeep.web.app import create_app
 from byokeep.wire.transport import Outbound
-from byokeep.worker.ports import BrokerCustodian, LogFiles, account_hasher, noted
+from byokeep.worker.ports import BrokerCustodian, LogFiles, account_hasher, noted, swapper
 from byokeep.worker.tasks import register
 from byokeep_redact.canary import Canary, new_canary
 from byokeep_sim.server import Sim, start
@@ -206,16 +206,20 @@ def worker_app(stand: Stand, sim: Sim, http: Outbound, db: PostgresDatabase, fil
     token.touch(mode=0o600)
     token.write_text(stand.people["custodian"].token)
 
-    async def ask(provider: Provider, secret: Secret) -> CheckOutcome:
+    async def ask(provider: Provider, secret: Secret, *, short_lived: bool = False) -> CheckOutcome:
         return await identify(
             DESCRIPTORS[provider], secret, base_url=sim.base_url(provider), http=http, allow_loopback=True,
-            account_hasher=account_hasher(Secret(b"k" * 32)), deadline_s=3.0,
+            account_hasher=account_hasher(Secret(b"k" * 32)), deadline_s=3.0, short_lived=short_lived,
         )  # fmt: skip
 
+    limits = replace(
+        stand.app.limits, rotation_acts={n: acts(d) for n, d in DESCRIPTORS.items() if acts(d)},
+        exchanges=exchanges({name: sim.base_url(name) for name in DESCRIPTORS}),
+    )  # fmt: skip
     return WorkerApp(
         db=db, clock=stand.app.clock, ids=stand.app.ids, installation_id=stand.app.installation_id,
         environment=stand.app.environment, procedures=stand.app.procedures,
-        limits=replace(stand.app.limits, rotation_acts={n: acts(d) for n, d in DESCRIPTORS.items() if acts(d)}),
+        limits=limits,
         issuer=ProviderIssuer(
             DESCRIPTORS, http, urls={name: sim.base_url(name) for name in DESCRIPTORS}, allow_loopback=True
         ),
@@ -224,6 +228,7 @@ def worker_app(stand: Stand, sim: Sim, http: Outbound, db: PostgresDatabase, fil
         ),
         identify=noted(ask),
         search_logs=LogFiles(logs=[files / "web.log"], spans=[files / "spans.jsonl"]).search,
+        swap=swapper(limits), identify_token=noted(partial(ask, short_lived=True)),
     )  # fmt: skip
 
 
@@ -243,11 +248,14 @@ async def desk_on(stand: Stand, places: Mapping[str, str] | None = None, **chang
         days = {name: descriptor.rotation_days for name, descriptor in DESCRIPTORS.items()}
         able = {name: acts(descriptor) for name, descriptor in DESCRIPTORS.items() if acts(descriptor)}
         modes = {name: descriptor.rotation.mode for name, descriptor in DESCRIPTORS.items()}
+        swaps = exchanges({name: sim.base_url(name) for name in DESCRIPTORS})
+        # The stand's broker was there before the simulator was: it reads the same table.
+        dict.update(cast("dict[str, Any]", stand.app.limits.exchanges), swaps)
         web = WebApp(
             db=dbs["byokeep_web"], clock=stand.app.clock, ids=stand.app.ids,
             installation_id=stand.app.installation_id, environment=stand.app.environment,
             limits=replace(stand.app.limits, rotation_default_days=days, rotation_modes=modes, rotation_acts=able,
-                           provider_pages={name: one.docs_url for name, one in DESCRIPTORS.items()}),
+                           provider_pages={name: one.docs_url for name, one in DESCRIPTORS.items()}, exchanges=swaps),
             procedures=stand.app.procedures,
             intake=stand.intake, token_key=token_key,
             scan_key=BaoScanKey(stand.intake._login),

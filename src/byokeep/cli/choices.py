@@ -6,6 +6,7 @@ from typing import Literal
 
 ApiProvider = Literal["anthropic", "google", "heygen", "kie", "openai", "openrouter"]
 AdminProvider = Literal["anthropic", "google", "openai", "openrouter"]
+KeylessProvider = Literal["anthropic", "openai", "openrouter"]
 # made from the catalog: begin
 Platform = Literal["linkedin", "meta", "skool", "tiktok", "x", "youtube"]
 OAuthPlatform = Literal["linkedin", "meta", "tiktok", "x", "youtube"]

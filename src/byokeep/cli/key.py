@@ -11,7 +11,7 @@ from cyclopts import App
 from rich.text import Text
 
 from byokeep.cli.api import Listing, ask_until, call, run, tell, tell_all
-from byokeep.cli.choices import AdminProvider, ApiProvider, KeyStateChange, Risk
+from byokeep.cli.choices import AdminProvider, ApiProvider, KeylessProvider, KeyStateChange, Risk
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Client, Key, said_of
 from byokeep.cli.rotate import OldEnds
@@ -41,6 +41,8 @@ def add(
     rotation_days: int | None = None,
     old_ends: OldEnds | None = None,
     skip_rehearsal: bool = False,
+    keyless: bool = False,
+    at: str | None = None,
     wait: bool = True,
 ) -> int:
     """Onboard a key: store, verify at the provider, check for leaks, close with evidence.
@@ -55,6 +57,8 @@ def add(
 
     Example: byokeep key add $CLIENT anthropic --risk high
 
+    Example: byokeep key add $CLIENT openai --keyless --at identity_provider_id=idp_1,service_account_id=svc_1
+
     Args:
         client: Client id.
         provider: Whose key it is.
@@ -63,14 +67,21 @@ def add(
         rotation_days: 30 to 90; default: by provider policy and risk.
         old_ends: How long after the cutover the old key stays good; default: policy, 24 h.
         skip_rehearsal: Cut over without a dry run of the new key.
+        keyless: Store no key: each job gets a short-lived token, for which the provider swaps the client's identity.
+            `byokeep key trust` tells what to enter there first.
+        at: With --keyless: the provider's ids, name=ID,name=ID.
         wait: Wait until the procedure has ended.
     """
-    value = read_secret(prompt=f"{provider} key", fd=fd, what="key")
-    params = {"risk": risk, "rotation_days": rotation_days, "old_ends": old_ends,
-              "skip_rehearsal": "true" if skip_rehearsal else None}  # fmt: skip
-    with busy("Storing ..."):
-        stored = run(call("PUT", f"/v1/clients/{client}/providers/{provider}/value", raw=value, params=params))
-    value.wipe()
+    place = f"/v1/clients/{client}/providers/{provider}"
+    if keyless or at is not None:
+        if not keyless or fd is not None or rotation_days is not None:
+            raise Rejected("bad_provider_ids", next_step="--keyless goes with --at, and has no key to read or rotate.")
+        how = {"risk": risk, "old_ends": old_ends, "skip_rehearsal": skip_rehearsal}
+        stored = run(call("PUT", f"{place}/keyless", body={"ids": _ids(at or "")} | how))
+    else:
+        params = {"risk": risk, "rotation_days": rotation_days, "old_ends": old_ends,
+                  "skip_rehearsal": "true" if skip_rehearsal else None}  # fmt: skip
+        stored = _stored(f"{place}/value", provider, fd, params)
     say(f"Stored as version {stored['version']}; procedure {stored['sop']}.")
     serving = ""
     if stored["serves"]:
@@ -81,6 +92,23 @@ def add(
     elif stored["rotation"]:
         say(f"This is the new key of rotation {stored['rotation']}; nobody gets the key until this one is proved.")
     return _finish(str(stored["sop"]), wait=wait, rotation=stored["rotation"], told=serving, undecided=Pending)
+
+
+@app.command
+def trust(client: Client, provider: KeylessProvider) -> None:
+    """Tell what to enter at a provider so that it needs no key of a client: who signs, for whom, and about whom.
+
+    Example: byokeep key trust $CLIENT anthropic
+
+    Args:
+        client: Client id.
+        provider: Where.
+    """
+    found = run(call("GET", f"/v1/clients/{client}/providers/{provider}/keyless"))
+    at = ",".join([*(f"{name}=ID" for name in found["needs"]), *(f"[{name}=ID]" for name in found["may"])])
+    shown = found if session().as_json else {n: found[n] for n in ("issuer", "keys_url", "audience", "subject")}
+    note = "Next: " + again(f"key add {client} {provider} --keyless --at {at}")
+    tell(shown, title="Enter at the provider", note=note)
 
 
 @app.command
@@ -99,8 +127,7 @@ def admin(client: Client, provider: AdminProvider, *, at: str | None = None, fd:
         at: Where in the account the client's keys are: openai takes project and account, google takes project.
         fd: Read the key from this descriptor.
     """
-    if at and (holds_secret(at) or importlib.import_module("byokeep_redact.engine").default().find(at.encode())):
-        raise Rejected("bad_provider_place", next_step="--at takes ids, such as project=ID; the key comes on stdin.")
+    _refuse_key_in(at or "")
     value = read_secret(prompt=f"{provider} administrator key", fd=fd, what="key")
     with busy("Storing ..."):
         path = f"/v1/clients/{client}/providers/{provider}/admin"
@@ -121,6 +148,24 @@ def verify(ref: Key, *, wait: bool = True) -> int:
         wait: Wait until the procedure has ended.
     """
     return _finish(str(run(call("POST", f"/v1/refs/{ref}/verify"))["sop"]), wait=wait)
+
+
+def _stored(path: str, provider: str, fd: int | None, params: Mapping[str, Any]) -> Any:
+    value = read_secret(prompt=f"{provider} key", fd=fd, what="key")
+    with busy("Storing ..."):
+        stored = run(call("PUT", path, raw=value, params=params))
+    value.wipe()
+    return stored
+
+
+def _ids(at: str) -> dict[str, str]:
+    _refuse_key_in(at)
+    return {name: one for name, _, one in (pair.partition("=") for pair in at.split(",") if pair)}
+
+
+def _refuse_key_in(at: str) -> None:
+    if at and (holds_secret(at) or importlib.import_module("byokeep_redact.engine").default().find(at.encode())):
+        raise Rejected("bad_provider_place", next_step="--at takes ids, such as project=ID; the key comes on stdin.")
 
 
 def _finish(

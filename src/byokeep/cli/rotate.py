@@ -39,7 +39,7 @@ def due(
     """List what is to be rotated, renewed or consented to, of every kind, by date, with the command that does it.
 
     What is overdue, and what has no date, is always on the list. The digest names the list as it stands, for whoever
-    signs it off; that you saw it is on record.
+    signs it off; that you saw it is on record. Asked for keys it names those that are keyless: nothing is to rotate.
 
     Example: byokeep rotate due --client "Acme Bakery"
 
@@ -63,7 +63,8 @@ def due(
     if keep is not None:
         keep(sheet(_CELLS, found["items"]))
         say(f"Written: {file}")
-    rows = [one | {"due_at": (one["due_at"] or "unknown")[:10], "command": _own(one["command"])}
+    none = {"keyless": "none"}
+    rows = [one | {"due_at": (one["due_at"] or none.get(one["state"], "unknown"))[:10], "command": _own(one["command"])}
             for one in found["items"]]  # fmt: skip
     note = f"Until {found['until'][:10]}. Digest of this list: {found['digest']}"
     if found["more"]:

@@ -8,6 +8,8 @@ Rules
   lease that it gives is tried, ``len(BEHIND_S)`` times at most. The broker's no ends that at once; so does the no of a
   store that is one node, or of a cluster's active node.
 - A login token is used within ``LOGIN_WITHIN_S`` of its issue or not at all.
+- Of a keyless credential the pinned place holds ids: they and an identity token, both read under the lease, are swapped
+  at the provider for a token that is kept like any value, and no longer than it lives.
 - Every attempt at the store is counted before it is made (:class:`byokeep.client.http.Tally`).
 - While a value is held, this process's redactor knows it; where :func:`byokeep_redact.install` has been called, it
   cannot be logged in any encoding. It is forgotten in the moment it is wiped.
@@ -16,15 +18,18 @@ Rules
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
+from byokeep.client.exchange import swapped
 from byokeep.client.http import Broker, end, now
 from byokeep.core.errors import ByokeepError, Denied, NotFound, Unavailable
+from byokeep.core.exchange import Exchange, declared
 from byokeep.core.secret import Secret
-from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
+from byokeep.wire.bao_http import BaoHttp, lease_login, read_identity, read_secret
 from byokeep_redact.engine import default
 from byokeep_redact.known import KnownValueRefused, Registration
 
@@ -34,6 +39,7 @@ FRESH_WITHIN_S: Final = 60.0  # seconds a newer token is waited for; a platform 
 FIRST_LOOK_S: Final = 0.25  # seconds to the first look for it; each wait is twice the one before
 LONGEST_LOOK_S: Final = 4.0
 BEHIND_S: Final = (0.05, 0.15, 0.4)  # seconds before each new attempt at a store that refuses a good lease
+EARLY_S: Final = 30.0  # seconds before its end a swapped token is given to nobody any more
 LOGIN_WITHIN_S: Final = 2.0  # seconds; the token itself lives a little longer
 
 
@@ -58,6 +64,8 @@ class HeldLease:
         self._asked_at = 0.0
         self._pins: dict[str, tuple[str, int]] = {}
         self._profiles: dict[str, UUID] = {}
+        self._exchanges: dict[str, tuple[str, Exchange]] = {}  # of keyless ones: where the identity token is
+        self._ends: dict[str, float] = {}  # of swapped tokens
         self._roles: dict[str, str] = {}
         self._store: BaoHttp | None = None
         self._life_s = 5.0
@@ -126,12 +134,15 @@ class HeldLease:
             Denied: ``not_declared``, ``missing_credential``, or the broker or store refuses.
             Unavailable: Could not be read in a few attempts; nothing older is returned.
         """
-        if now() < self.valid_until and (found := self.cached.get(provider)) is not None:
+        if now() < self.valid_until and (found := self._cached(provider)) is not None:
             return found
         async with self._turn:
-            if self.holds and (found := self.cached.get(provider)) is not None:
+            if self.holds and (found := self._cached(provider)) is not None:
                 return found
             return await self._broker.persist(lambda: self._patiently(lambda: self._fetch(provider)))
+
+    def _cached(self, provider: str) -> Secret | None:
+        return self.cached.get(provider) if now() < self._ends.get(provider, math.inf) else None
 
     async def fresh(self, name: str) -> Secret:
         """Return a newer secret than the one that was read last, which its platform calls expired.
@@ -156,7 +167,7 @@ class HeldLease:
                 await self._broker.persist(self._take)
                 if seen is not None and name not in self._pins:
                     raise Denied("credential_not_usable", next_step="The account's grant is lost; call an operator.")
-                if self._pins.get(name) != seen or seen is None:
+                if self._pins.get(name) != seen or seen is None or name in self._exchanges:
                     return await self._broker.persist(lambda: self._fetch(name))
             if not asked:
                 await self._ask(name, seen[1])
@@ -227,18 +238,33 @@ class HeldLease:
         store, token, path, version = await self._log_in(provider)
         if version < 1:
             raise Denied("missing_credential", next_step="Put this client's own key in first.")
+        keyless, identity = self._exchanges.get(provider), None
+        asked_at, life_s = now(), math.inf
         try:
             value = await read_secret(store, token, path, version, self._id)
+            if keyless is not None:
+                identity = await read_identity(store, token, keyless[0], self._id)
         finally:
             token.wipe()
+        if keyless is not None and identity is not None and self.holds:
+            value, life_s = await self._swapped(keyless[1], value, identity)
         if not self.holds:
             value.wipe()
             raise self._over or Unavailable("lease_lapsed")
         self._read[provider] = (path, version)
         self._keep(provider, value)
+        self._ends[provider] = asked_at + life_s - min(EARLY_S, life_s / 4)
         return value
 
+    async def _swapped(self, exchange: Exchange, kept: Secret, identity: Secret) -> tuple[Secret, float]:
+        """Return a provider's token and its life. Raises Unavailable(``secret_not_keyless``): a key is kept there."""
+        if (ids := declared(kept.reveal())) is None:
+            raise Unavailable("secret_not_keyless", next_step="See `byokeep key show`; tell an operator.")
+        return await swapped(exchange, ids, identity)
+
     def _keep(self, provider: str, value: Secret) -> None:
+        if provider in self.cached:
+            self._drop(provider)
         with suppress(KnownValueRefused):  # too short, too plain or too long to be looked for; its shape still is
             self._known[provider] = default().register(value, kind="secret")
         self.cached[provider] = value
@@ -280,6 +306,7 @@ class HeldLease:
             store = self._broker.store(str(reply["store"]["address"]))
             roles = {str(name): str(role) for name, role in reply["store"]["roles"].items()}
             named = {name: UUID(pin["profile_id"]) for name, pin in reply["secrets"].items() if "profile_id" in pin}
+            swaps = {name: _exchange(pin["exchange"]) for name, pin in reply["secrets"].items() if "exchange" in pin}
         except (KeyError, TypeError, ValueError, AttributeError):
             raise Unavailable("broker_garbage") from None
         if not 0 < life_s <= 60 or set(roles) != set(pins):
@@ -291,7 +318,7 @@ class HeldLease:
         if lease_id != self._id:
             self._broker.calls.done(self._id)
         self._id, self._jwt, self._pins, self._roles, self._store = lease_id, jwt, pins, roles, store
-        self._profiles = named
+        self._profiles, self._exchanges = named, swaps
         self._asked_at, self._life_s = asked_at, life_s
         self._live_until(asked_at + life_s)
 
@@ -344,3 +371,13 @@ class HeldLease:
     def _wipe(self) -> None:
         for provider in list(self.cached):
             self._drop(provider)
+
+
+def _exchange(said: dict[str, Any]) -> tuple[str, Exchange]:
+    """Read how a keyless credential is swapped, and where its identity token is."""
+    headers, body = ({str(k): str(v) for k, v in said[name].items()} for name in ("headers", "body"))
+    exchange = Exchange(
+        url=str(said["url"]), audience="", headers=headers, body=body, form=said["form"] is True, needs=(),
+        life_s=int(said["life_s"]),
+    )  # fmt: skip
+    return str(said["identity"]), exchange

@@ -80,7 +80,7 @@ class EventName(StrEnum):
     ACCOUNT_IDENTIFIED = "account.identified", "platform job lease"
 
     KEY_WRITE = "key.write", _KEY
-    KEY_STORED = "key.stored", f"{_KEY} rule risk due_at store_request"
+    KEY_STORED = "key.stored", f"{_KEY} rule risk due_at store_request mode"
     KEY_ADMIN_STORED = "key.admin_stored", f"{_KEY} store_request"
     KEY_VERIFIED = "key.verified", f"{_KEY} verification endpoint http_status latency_ms attempts account_hash"
     KEY_LEAK_CHECKED = "key.leak_checked", f"{_KEY} verification sources lines spans found"

@@ -211,6 +211,7 @@ class CredentialRef:
 
     ``version`` is the pinned version in the store; ``state`` a NIST key state (:mod:`byokeep.core.keystate`).
     ``candidate`` is a newer version that waits for its verification while ``version`` goes on serving.
+    ``provider_place``: of a keyless credential the provider's ids that it is; of an administrator's key where it works.
     """
 
     id: RefId
@@ -229,6 +230,7 @@ class CredentialRef:
     rotation_due_at: datetime
     expires_at: datetime | None
     candidate: int | None = None
+    provider_place: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from byokeep.accounts import recovery
 from byokeep.core.errors import Rejected
+from byokeep.core.exchange import Exchange
 from byokeep.core.gate import gate_schema
 from byokeep.core.model import Actor, Client, ClientId, DeclaredJob, Lane, LeaseKind
 from byokeep.core.usage import CallResult
@@ -187,14 +188,23 @@ class StoreReply(Reply):
     roles: dict[str, str]
 
 
+class ExchangeReply(Reply, of=Exchange, shows="url headers body form life_s"):
+    """How a keyless credential is swapped: `$token` in `body` stands for the identity token at `identity`, `$name` for
+    an id that the pinned place holds.
+    """
+
+    identity: str
+
+
 class PinReply(Reply):
-    """Where a secret is; of a browser profile, which generation, too."""
+    """Where a secret is; of a browser profile, which generation, too; of a keyless credential, how it is swapped."""
 
     path: str
     version: int
     profile_id: UUID | None = None
     generation: int | None = None
     blob_key: str | None = None
+    exchange: ExchangeReply | None = None
 
 
 class LeaseReply(Reply, of=IssuedLease, at=AtOffset, shows="lease_id kind jwt store secrets expires_at life_s epoch"):
@@ -287,6 +297,9 @@ def _pin_out(pin: PinnedSecret) -> dict[str, Any]:
     found: dict[str, Any] = {"path": pin.path, "version": pin.version}
     if pin.profile_id is not None:
         found |= {"profile_id": str(pin.profile_id), "generation": pin.generation, "blob_key": pin.blob_key}
+    if (exchange := pin.exchange) is not None:
+        said = {"url": exchange.url, "headers": dict(exchange.headers), "body": dict(exchange.body)}
+        found["exchange"] = said | {"form": exchange.form, "life_s": exchange.life_s, "identity": pin.identity}
     return found
 
 

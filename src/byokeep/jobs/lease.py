@@ -21,13 +21,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, RateLimited, Rejected
 from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.exchange import Exchange, identity_path
 from byokeep.core.gate import NEXT_STEPS, DenyReason, deny
 from byokeep.core.model import PLATFORMS, PROFILE, SEAL, Actor, ClientId, LeaseId, LeaseKind, Provider, Role
 from byokeep.core.policy import Verb, authorise
@@ -48,7 +49,8 @@ _CUSTODY_STATES: Final = frozenset({"pending", "verified", "failed", "quarantine
 class PinnedSecret:
     """Where a secret lies and which version; 0 = nothing is pinned (custody of a place not yet filled).
 
-    Of a browser profile's record also whose it is, which generation, and the sealed blob's key; "" = none yet.
+    Of a browser profile's record also whose it is, which generation, and the sealed blob's key; "" = none yet. Of a
+    keyless credential how its client's identity token is swapped, and where at the store that is.
     """
 
     path: str
@@ -56,6 +58,8 @@ class PinnedSecret:
     profile_id: UUID | None = None
     generation: int = 0
     blob_key: str = ""
+    exchange: Exchange | None = None
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +248,8 @@ def decide(app: BrokerApp, actor: Actor, client_id: ClientId, row: Row) -> Mappi
             pins |= _account_pins(client_id, provider, connected)
         elif not alone:
             pins[provider] = _pin(row["kind"], client_id, provider, refs.get(provider), ended=provider in row["ended"])
+            if pins[provider].version and refs[provider]["keyless"] and _kind(row) is LeaseKind.USE:
+                pins[provider] = _keyless(app, client_id, provider, pins[provider])
     return pins
 
 
@@ -313,6 +319,12 @@ def _pin(kind: str, client_id: ClientId, provider: str, ref: Mapping[str, Any] |
     if not (ref["verification"] in _CUSTODY_STATES if custody else usable):
         raise _unusable(provider)
     return PinnedSecret(place.path, int(ref["version"]))
+
+
+def _keyless(app: BrokerApp, client_id: ClientId, provider: str, pin: PinnedSecret) -> PinnedSecret:
+    if (exchange := app.limits.exchanges.get(provider)) is None:
+        raise _unusable(provider)
+    return replace(pin, exchange=exchange, identity=identity_path(client_id, provider))
 
 
 def _unusable(provider: str, **why: str) -> Denied:

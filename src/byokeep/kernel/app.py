@@ -14,11 +14,12 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from byokeep.core.bucket import Buckets
 from byokeep.core.errors import Unavailable
+from byokeep.core.exchange import Exchange
 from byokeep.core.model import Actor, ClientId, Environment, Provider, Role
 from byokeep.core.procedure import Procedure
 from byokeep.core.secret import Secret
@@ -46,6 +47,7 @@ class ServiceLimits:
     rotation_modes: Mapping[str, str] = field(default_factory=dict)
     rotation_acts: Mapping[str, frozenset[str]] = field(default_factory=dict)  # what its API can: mint, revoke
     provider_pages: Mapping[str, str] = field(default_factory=dict)  # where a provider tells of its keys
+    exchanges: Mapping[str, Exchange] = field(default_factory=dict)  # of providers that need no key
     rotation_min_days: int = 30
     rotation_max_days: int = 90
     client_writes_per_minute: int = 60
@@ -175,6 +177,9 @@ class LeakCount:
     readable: bool
 
 
+Swap: TypeAlias = Callable[[Provider, Secret, Callable[[], Awaitable[Secret]]], Awaitable[Secret | None]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerApp(App):
     """``byokeep worker``: reads a value inside a lease, and nowhere else."""
@@ -183,3 +188,5 @@ class WorkerApp(App):
     issuer: ports.KeyIssuer
     identify: Callable[[Provider, Secret], Awaitable[ports.CheckOutcome]]
     search_logs: Callable[[Secret, datetime], Awaitable[LeakCount]]
+    swap: Swap
+    identify_token: Callable[[Provider, Secret], Awaitable[ports.CheckOutcome]]

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID
 
 from byokeep.core.audit import ChainHead
@@ -135,6 +135,9 @@ class ValueCustody(Custody[SecretRef, Secret], Protocol):
     async def app_secret(self, provider: Provider, login: str, version: int) -> Secret:
         """Return the secret of our own app at a login."""
 
+    async def identity(self, ref: SecretRef) -> Secret:
+        """Return an identity token of the client for the provider. Raises Denied, Unavailable."""
+
 
 class Custodian(Protocol):
     """The identity of one of our own workers at the broker."""
@@ -171,6 +174,7 @@ class OutcomeStatus(StrEnum):
     NOT_FOUND = "not_found"
     WRONG_KEY_KIND = "wrong_key_kind"
     UNEXPECTED_STATUS = "unexpected_status"
+    EXCHANGE_REFUSED = "exchange_refused"
 
 
 _VERIFIED: Final = frozenset({OutcomeStatus.VERIFIED, OutcomeStatus.VERIFIED_NO_QUOTA})
@@ -272,6 +276,12 @@ class Intake(Protocol):
 
     async def value_fingerprint(self, value: Secret) -> str:
         """Return a keyed HMAC (hex) under a key that never leaves the store (R1.3-4)."""
+
+    async def trust(self, ref: SecretRef, audience: str) -> None:
+        """Let the store make identity tokens of a client for a provider. Raises Unavailable."""
+
+    async def discovery(self, name: str) -> dict[str, Any]:
+        """Return a public document of the store as issuer: ``openid-configuration``, ``keys``. Raises Unavailable."""
 
 
 class ProfileRecords(Protocol):

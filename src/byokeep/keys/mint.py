@@ -102,7 +102,7 @@ async def _stored(app: WorkerApp, actor: Actor, run: KeyRotation, custody: Value
         due = rotation_due(app.limits, app.clock.now(), days, ref.risk)
         offered = await tx.maybe(
             ref_from, "ref_offer", **run.at, version=version, risk=ref.risk.value, rotation_due_at=due.due_at,
-            created_at=app.clock.now(), created_by=run.started_by, stopped=False,
+            created_at=app.clock.now(), created_by=run.started_by, stopped=False, place="",
         )  # fmt: skip
         if offered is None:
             raise Rejected("nothing_serves", next_step="The key in use was retired meanwhile; end this rotation.")

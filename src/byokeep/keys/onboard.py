@@ -26,7 +26,7 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
-from byokeep.core.events import EventName, FieldValue, Outcome
+from byokeep.core.events import EventName, Outcome
 from byokeep.core.evidence import ONBOARD, WRITE
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import (
@@ -41,18 +41,26 @@ from byokeep.core.model import (
     SopId,
 )
 from byokeep.core.policy import Verb
-from byokeep.core.procedure import Fields
 from byokeep.core.ref import SecretRef, parse_provider
 from byokeep.core.secret import Secret
 from byokeep.jobs.jobs import JobSpec, open_job
 from byokeep.kernel.app import App, WebApp, WorkerApp
 from byokeep.kernel.command import open_alert, permit, recorded
 from byokeep.kernel.ports import Tx, Written
-from byokeep.kernel.record import record
+from byokeep.kernel.record import Said, record
 from byokeep.kernel.sops import SopRun, begin_sop, proved
 from byokeep.kernel.store_recording import require_recorded
 from byokeep.keys.refs import RotationDue, get_ref, ref_from, rotation_due
-from byokeep.keys.rotation import RotationRequest, admit, in_flight, look_again, offered, refuse_unchanged, stopped_for
+from byokeep.keys.rotation import (
+    RotationRequest,
+    admit,
+    in_flight,
+    look_again,
+    offered,
+    refuse_keyless,
+    refuse_unchanged,
+    stopped_for,
+)
 from byokeep.tenancy.clients import require_active
 from byokeep_redact.fingerprint import VERSION
 
@@ -70,12 +78,15 @@ class OnboardRequest:
         rotation_days: The client's preference in days, ``None`` = none.
         version: The version the caller believes is current; ``None`` = whichever is.
         rotation: Of a key that replaces one that serves.
+        place, audience: Of a keyless credential: the ids that are the value, and for whom its identity tokens are.
     """
 
     risk: Risk | None = None
     rotation_days: int | None = None
     version: int | None = None
     rotation: RotationRequest = field(default_factory=RotationRequest)
+    place: str = ""
+    audience: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +117,8 @@ class _OnboardPlan:
     due: RotationDue
     risk: Risk
     job_id: UUID
+    place: str
+    audience: str
 
 
 async def onboard(
@@ -127,7 +140,8 @@ async def onboard(
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
         Rejected: ``unknown_provider``, ``not_an_api_provider``, ``client_not_active``,
-            ``rotation_days_out_of_range``, ``unchanged``: it is the key in use; a code of ``check``.
+            ``rotation_days_out_of_range``, ``unchanged``: it is the key in use; ``serves_keyless``; a code of
+            ``check``.
         Conflict: ``onboarding_in_progress``, ``rotation_in_flight``, ``stale_version``, ``superseded``; the value is
             stored nowhere or was destroyed.
         Unavailable: Store or database; ``no_custodian``. Repeating the same call is safe.
@@ -207,6 +221,7 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
             if wish.version is not None and wish.version != current:
                 raise Conflict("stale_version", next_step="See `byokeep key show`, then decide again.", version=current)
             if live is not None:
+                refuse_keyless(live, KeyState.ACTIVE)
                 await refuse_unchanged(tx, live, fingerprint)
                 await admit(tx, app, live)
             run = await begin_sop(
@@ -217,7 +232,9 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
             await _say(tx, actor, EventName.KEY_WRITE, run, outcome=Outcome.INTENDED)
         stored = {"client_id": ref.client_id, "ref_id": run.object_id, "version": run.version}
         await tx.one(UUID, "leak_fingerprint_put", **stored, format=VERSION, digests=digests)
-    return _OnboardPlan(ref=ref, run=run, due=due, risk=risk, job_id=job_id)
+    return _OnboardPlan(
+        ref=ref, run=run, due=due, risk=risk, job_id=job_id, place=wish.place, audience=wish.audience
+    )  # fmt: skip
 
 
 async def _adopt(tx: Tx, ref: SecretRef, fingerprint: str) -> SopRun | None:
@@ -249,6 +266,8 @@ async def open_custody(tx: Tx, app: App, client_id: ClientId, provider: Provider
 async def _write(app: WebApp, actor: Actor, plan: _OnboardPlan, value: Secret) -> Written:
     """Write the announced version, or find that an earlier, cut-off call of the same value did."""
     version = plan.run.version
+    if plan.place:
+        await app.intake.trust(plan.ref, plan.audience)
     if await app.intake.current_version(plan.ref) == version:
         return Written(version=version, request_id="")
     try:
@@ -290,6 +309,7 @@ async def _recorded(
     seq = await _say(
         tx, actor, EventName.KEY_STORED, run, path=ref.path, rule=plan.due.rule, risk=plan.risk.value,
         due_at=plan.due.due_at.strftime("%Y-%m-%dT%H:%M:%SZ"), store_request=written.request_id,
+        mode="keyless" if plan.place else None,
     )  # fmt: skip
     waits = row.candidate == run.version
     before = await in_flight(tx, ref.client_id, row.id) if waits else None
@@ -307,7 +327,7 @@ async def _recorded(
 
 async def _put_ref(tx: Tx, app: App, actor: Actor, plan: _OnboardPlan) -> CredentialRef:
     same = {"client_id": plan.ref.client_id, "id": plan.run.object_id, "version": plan.run.version,
-            "risk": plan.risk.value, "rotation_due_at": plan.due.due_at,
+            "risk": plan.risk.value, "rotation_due_at": plan.due.due_at, "place": plan.place,
             "created_at": app.clock.now(), "created_by": actor.id}  # fmt: skip
     live = await tx.maybe(ref_from, "ref_get", id=plan.run.object_id)
     offered_ = await tx.maybe(ref_from, "ref_offer", **same, stopped=await stopped_for(tx, live))
@@ -333,9 +353,9 @@ async def queue_verification(tx: Tx, run: SopRun, job_id: UUID, request_id: UUID
 
 
 async def _say(
-    tx: Tx, actor: Actor, name: EventName, run: SopRun, *, outcome: Outcome = Outcome.OK, **fields: FieldValue
+    tx: Tx, actor: Actor, name: EventName, run: SopRun, *, outcome: Outcome = Outcome.OK, **fields: Said
 ) -> int:
-    said: Fields = {"provider": run.provider.value, "version": run.version, "sop": str(run.id), **fields}
+    said: dict[str, Said] = {"provider": run.provider.value, "version": run.version, "sop": str(run.id), **fields}
     receipt = await record(tx, actor, name, said, outcome=outcome, client_id=run.client_id, object_id=run.object_id)
     return receipt.seq
 

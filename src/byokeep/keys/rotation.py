@@ -159,8 +159,9 @@ async def start(app: WebApp, actor: Actor, ref_id: UUID, wish: RotationRequest) 
 
     Raises:
         Denied, NotFound: As :func:`byokeep.keys.refs.get_ref`.
-        Rejected: ``unknown_grace``; ``not_a_provider_key``; ``nothing_serves``: the key is not in use, so that there is
-            nothing to keep alive; ``cannot_mint``: the provider has no call for it, or there is no administrator's key.
+        Rejected: ``unknown_grace``; ``not_a_provider_key``; ``serves_keyless``: it has none; ``nothing_serves``: the
+            key is not in use, so that there is nothing to keep alive; ``cannot_mint``: the provider has no call for
+            it, or there is no administrator's key.
         Conflict: ``rotation_in_flight``.
     """
     ref = await get_ref(app, actor, ref_id, Verb.KEY_WRITE)
@@ -174,6 +175,7 @@ async def start(app: WebApp, actor: Actor, ref_id: UUID, wish: RotationRequest) 
         if (ref.kind, ref.purpose) != (SecretKind.PROVIDER_API_KEY, "default"):
             step = "A key of another kind is replaced by its own command: `byokeep key admin`, `byokeep webhook`."
             raise Rejected("not_a_provider_key", next_step=step, kind=ref.kind.value)
+        refuse_keyless(ref, *KeyState)
         live = wish.leaked and ref.state in (KeyState.ACTIVE, KeyState.SUSPENDED)  # whatever is known of it
         if (ref.state, ref.verification) != _SERVING and not live:
             step = f"Put a key in: `byokeep key add {ref.client_id} {ref.provider}`."
@@ -270,6 +272,14 @@ async def admit(tx: Tx, app: App, ref: CredentialRef) -> None:
     early = step is not None and step.name in ("create", "verify")
     if run is not None and (not early or run.state == "undoing" or run.procedure == MINTED):
         raise taken(run)
+
+
+def refuse_keyless(ref: CredentialRef, *states: KeyState) -> None:
+    """Refuse to rotate what has no key, in these states. Raises Rejected(``serves_keyless``)."""
+    if ref.provider_place and ref.kind is SecretKind.PROVIDER_API_KEY and ref.state in states:
+        step = "It is keyless: no key is stored, so nothing is to rotate. For another one in its place, first"
+        step = f"{step} `byokeep key state {ref.id} suspended`."
+        raise Rejected("serves_keyless", next_step=step)
 
 
 async def refuse_unchanged(tx: Tx, ref: CredentialRef, fingerprint: str) -> None:
@@ -663,13 +673,17 @@ async def called(
 
 
 async def asked(app: WorkerApp, run: KeyRotation, version: int) -> CheckOutcome | None:
-    """Ask the provider about a stored version; None: the store holds it no more."""
+    """Ask the provider about a stored version; None: the store holds it no more, or holds no key."""
     async with custody_of(app, run) as custody:
         if version not in await custody.live_versions(run.place):
             return None
         value = await custody.read(run.place, version)
         try:
             return await app.identify(run.provider, value)
+        except Rejected as error:
+            if error.code != "json_not_key":  # the ids of a keyless one: there is no key to ask about
+                raise
+            return None
         finally:
             value.wipe()
 

@@ -36,7 +36,7 @@ from byokeep.kernel import sops
 from byokeep.kernel.app import WebApp
 from byokeep.kernel.procedures import RunStatus, StepRecord
 from byokeep.kernel.sops import SopRun, SopStatus
-from byokeep.keys import onboard, refs, rotation, rotation_view, webhooks
+from byokeep.keys import keyless, onboard, refs, rotation, rotation_view, webhooks
 from byokeep.keys.refs import LiveFingerprints, LiveValue, live_values
 from byokeep.keys.rotation_view import RotationRecord, RotationShare
 from byokeep_redact.fingerprint import FORMAT, WINDOW
@@ -53,7 +53,7 @@ class RefReply(
     Reply,
     of=CredentialRef,
     shows="id client_id provider kind purpose environment secret_ref version state verification risk"
-    " created_at created_by rotation_due_at expires_at candidate",
+    " created_at created_by rotation_due_at expires_at candidate provider_place",
 ):
     """Where a secret is, never what it is (runbook 3.2, R3.2-1)."""
 
@@ -172,6 +172,56 @@ def values(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
             app, actor, client_id=ClientId(client_id), provider=provider, value=Secret(raw), wish=wish,
             check=partial(refuse, problem) if problem else partial(app.check_format, provider, raw),
         )  # fmt: skip
+
+    return routes
+
+
+class KeylessBody(Strict):
+    """Declare a keyless credential: ids by the names that the provider gives them, and how to take it in."""
+
+    ids: Annotated[dict[str, Annotated[str, Field(max_length=1024)]], Field(max_length=4)]
+    risk: Literal["standard", "high"] | None = None
+    old_ends: Literal["now", "1h", "24h", "policy"] | None = None
+    skip_rehearsal: bool = False
+
+
+class TrustReply(Reply, of=keyless.Trust, shows="issuer keys_url audience subject needs may"):
+    """What a client enters at a provider, and which ids it then declares."""
+
+
+def keyless_routes(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
+    """Return the routes of keyless credentials, and the documents by which providers check identity tokens."""
+    routes = Routes("keys", auth, 403)
+
+    @routes.get("/clients/{client_id}/providers/{provider}/keyless", response_model=TrustReply)
+    async def show_trust(client_id: PathId, provider: str, actor: Actor) -> keyless.Trust:
+        """Tell what a client enters at a provider, so that it trusts the client's identity tokens."""
+        return await keyless.trust(app, actor, ClientId(client_id), provider)
+
+    @routes.put(
+        "/clients/{client_id}/providers/{provider}/keyless", status_code=202, response_model=OnboardedReply,
+        responses=refusals(409, 429),
+    )  # fmt: skip
+    async def declare(
+        request: Request, client_id: PathId, provider: str, actor: Actor, body: KeylessBody
+    ) -> onboard.Onboarded:
+        """Declare a keyless credential; the proof follows by itself. Nothing secret is stored."""
+        spend(request, writes, actor, ClientId(client_id))
+        wish = onboard.OnboardRequest(
+            risk=None if body.risk is None else Risk(body.risk),
+            rotation=rotation.RotationRequest(grace=body.old_ends, skip_rehearsal=body.skip_rehearsal),
+        )
+        return await keyless.declare(app, actor, ClientId(client_id), provider, body.ids, wish)
+
+    @routes.get("/identity/oidc/.well-known/openid-configuration", include_in_schema=False)
+    async def configuration() -> dict[str, Any]:
+        """Say who issues identity tokens here, and where its keys are. Public: providers ask for it."""
+        return await app.intake.discovery("openid-configuration")
+
+    @routes.get("/identity/oidc/.well-known/keys", include_in_schema=False)
+    async def public_keys() -> dict[str, Any]:
+        """Show the public keys of identity tokens. Public: providers check tokens with them."""
+        return await app.intake.discovery("keys")
 
     return routes
 

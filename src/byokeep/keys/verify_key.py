@@ -1,6 +1,7 @@
 """SOP 5.1 steps 5 and 6, in the worker: read under a custody lease, ask the provider, search the logs, close the run.
 
 Rules
+- Of a keyless credential the stored ids are swapped for a short-lived token, which is what is looked at.
 - The value is wiped before anything is recorded; the record holds allow-listed outcomes and counts only (R5.1-8).
 - Verification, leak check and what follows from them commit together: a key found in a log is never usable,
   not for a moment.
@@ -19,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -31,7 +33,7 @@ from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.kernel.app import LeakCount, WorkerApp
 from byokeep.kernel.command import Severity, open_alert
-from byokeep.kernel.ports import CheckOutcome, Tx
+from byokeep.kernel.ports import CheckOutcome, OutcomeStatus, Tx
 from byokeep.kernel.record import Said, record
 from byokeep.kernel.sops import SopRun, proved, ready
 from byokeep.keys import refs, rotation
@@ -152,9 +154,11 @@ async def _look(app: WorkerApp, task: Task, ref: CredentialRef, run: SopRun, *, 
     place = SecretRef(ref.client_id, ref.provider)
     try:
         async with app.custodian.open(task.job_id) as custody:
-            value = await custody.read(place, task.version)
+            value, ask = await custody.read(place, task.version), app.identify
             try:
-                note = await app.identify(ref.provider, value)
+                if (token := await app.swap(ref.provider, value, partial(custody.identity, place))) is not None:
+                    value, ask = token, app.identify_token
+                note = await ask(ref.provider, value)
                 count = await search(app, value, run.started_at)
             finally:
                 value.wipe()
@@ -163,10 +167,21 @@ async def _look(app: WorkerApp, task: Task, ref: CredentialRef, run: SopRun, *, 
             raise
         return _Seen(None, None, error.code)
     except ByokeepError as error:
-        return _Seen(None, None, error.code)
+        return _Seen(_refusal(ref, error), None, error.code)
     if note.again and not last_attempt and verdict(count) is not LeakVerdict.FOUND:
         raise Unavailable("ask_again", next_step="The queue asks again by itself.", reason=note.status.value)
     return _Seen(note, count)
+
+
+def _refusal(ref: CredentialRef, error: ByokeepError) -> CheckOutcome | None:
+    """Return what is kept of a provider's refusal to swap an identity token; None: it refused nothing."""
+    if error.code != OutcomeStatus.EXCHANGE_REFUSED:
+        return None
+    status = error.fields.get("status")
+    return CheckOutcome(
+        status=OutcomeStatus.EXCHANGE_REFUSED, http_status=status if isinstance(status, int) else None, latency_ms=0,
+        account_hash=None, endpoint=f"{ref.provider}.exchange", attempts=1,
+    )  # fmt: skip
 
 
 async def _record(app: WorkerApp, task: Task, seen: _Seen) -> str:

@@ -70,7 +70,7 @@ class DueItem:
         provider: At whom it is renewed; empty = at nobody.
         due_at: ``None`` = nobody can say.
         cause: Why it is due before its date; a code, as a rule empty.
-        state: ``overdue``, ``due``, ``under_way``, ``unknown``.
+        state: ``overdue``, ``due``, ``under_way``, ``unknown``; ``keyless``: there is nothing to rotate.
         days: Until then, rounded down; negative when it is over.
         words: The command that does it.
     """

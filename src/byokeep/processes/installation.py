@@ -93,7 +93,7 @@ def _desired(settings: Settings, installation: UUID) -> Desired:
     return Desired(
         installation_id=installation, environment=settings.environment,
         lease_token_ttl_s=wiring.limits(settings).lease_token_ttl_s, lease_cidrs=settings.networks,
-        per_second=settings.store_calls_per_second or None,
+        per_second=settings.store_calls_per_second or None, oidc_issuer=settings.oidc_issuer,
     )  # fmt: skip
 
 

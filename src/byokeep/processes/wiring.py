@@ -16,6 +16,7 @@ import hmac
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -39,7 +40,7 @@ from byokeep.adapters.openbao.login import AppRoleLogin, read_private
 from byokeep.adapters.openbao.provisioning import LOGIN_LIFE_S, MACHINE_KEY_PATH, TOKEN_KEY_PATH, require_version
 from byokeep.adapters.postgres.database import PostgresDatabase, build_app
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres, require_release
-from byokeep.adapters.providers.descriptor import DESCRIPTORS, acts, check_format
+from byokeep.adapters.providers.descriptor import DESCRIPTORS, acts, check_format, exchanges
 from byokeep.adapters.providers.identify import identify
 from byokeep.adapters.providers.issuer import ProviderIssuer
 from byokeep.adapters.system import SystemClock, SystemIds
@@ -60,7 +61,7 @@ from byokeep.settings import Settings, hand_off_file, parse_audit_files, parse_b
 from byokeep.tenancy import bootstrap
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.transport import Outbound
-from byokeep.worker.ports import BrokerCustodian, LogFiles, account_hasher, noted
+from byokeep.worker.ports import BrokerCustodian, LogFiles, account_hasher, noted, swapper
 
 ACCOUNT_KEY: Final = "account-hash.key"  # keys the digest of providers' account ids; not in the database
 K = TypeVar("K", bound=KillApp)
@@ -183,6 +184,7 @@ def limits(settings: Settings) -> ServiceLimits:
         rotation_default_days=days, rotation_modes={name: one.rotation.mode for name, one in DESCRIPTORS.items()},
         rotation_acts={name: able for name, one in DESCRIPTORS.items() if (able := acts(one))},
         provider_pages={name: one.docs_url for name, one in DESCRIPTORS.items()},
+        exchanges=exchanges(settings.provider_urls),
         profile_rekey_days=settings.profile_rekey_days,
         kek_rotation_days=settings.kek_rotation_days, kek_owner=settings.kek_owner,
         approval_hold_s=settings.approval_hold_hours * 3600,
@@ -310,10 +312,11 @@ async def worker_app(
         http = await stack.enter_async_context(Outbound())
         hasher, custodian = _account_hasher(settings), _custodian(settings)
 
-        async def ask(provider: Provider, secret: Secret) -> CheckOutcome:
+        async def ask(provider: Provider, secret: Secret, *, short_lived: bool = False) -> CheckOutcome:
             return await identify(
                 DESCRIPTORS[provider.value], secret, base_url=settings.provider_urls.get(provider.value), http=http,
                 account_hasher=hasher, allow_loopback=settings.environment is not Environment.PRODUCTION,
+                short_lived=short_lived,
             )  # fmt: skip
 
         issuer = ProviderIssuer(
@@ -321,8 +324,9 @@ async def worker_app(
             allow_loopback=settings.environment is not Environment.PRODUCTION,
         )  # fmt: skip
         app = WorkerApp(
-            **common, custodian=custodian, issuer=issuer, identify=noted(ask), search_logs=_log_files(settings).search
-        )
+            **common, custodian=custodian, issuer=issuer, identify=noted(ask), search_logs=_log_files(settings).search,
+            swap=swapper(common["limits"]), identify_token=noted(partial(ask, short_lived=True)),
+        )  # fmt: skip
         keks = KekApp(**common, artifacts=artifact_store(settings), custodian=custodian)
         profiles = _profile_app(settings, common, memory, custodian, hasher)
         out = notifier(settings)

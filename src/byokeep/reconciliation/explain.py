@@ -3,6 +3,7 @@
 Rules
 - A login is explained by the lease whose signed token it showed, and by nothing else; a header is a hint, not proof.
 - A read is explained by a login of the lease it names, by the same entity, for this client and provider, in time.
+- An identity token of a client is explained as a read of the client's key at that provider is.
 - A write is explained by the record that carries the store's own request id, or by a custody lease.
 - A write of a profile's record that has none, while a seal of that very profile was announced and not yet recorded, is
   one that was cut off: still a finding, but one that says so. An announcement serves one write of a run.
@@ -58,6 +59,7 @@ _KEK: Final = re.compile(
     rf"tenant/(encrypt|decrypt|rewrap|keys)/(?:production|staging|development)-({_UUID})(?:/rotate|/config)?\Z"
 )
 _DRILL: Final = re.compile(r"kv/data/platform/breakglass-drill\Z")  # what a drill of break glass reads
+_IDENTITY: Final = re.compile(rf"identity/oidc/token/({_UUID})-([a-z]+)\Z")  # of a client, under its own lease
 _APP: Final = re.compile(r"kv/data/platform/apps/[a-z]+/[a-z0-9_]+\Z")
 # Requests that processes make by themselves: operations, path, why it is harmless. No client's value is among them.
 _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
@@ -77,6 +79,9 @@ _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
             rf"kv/metadata/clients/{_UUID}/(providers/[a-z]+(/webhook|/accounts/{_UUID}/[a-z]+)?|profiles/{_UUID})",
         ),  # version numbers
         ("read", rf"(identity/entity/id/{_UUID}|sys/ha-status|sys/storage/raft/configuration)"),  # a kill still holds
+        # How a client's identity tokens are made, as web's policy allows it; and what everybody may fetch to check one.
+        ("create update", rf"identity/oidc/(key/{_UUID}|role/{_UUID}-[a-z]+)"),
+        ("read", r"identity/oidc/\.well-known/(openid-configuration|keys)"),
         ("update", r"sys/audit-hash/[a-z]+"),  # this reconciliation
         ("list read", r"auth/lease/cel/role(/[a-z-]*)?"),  # that there is one role for break glass
         ("update", r"auth/token/revoke-accessor"),  # the end of what it gave
@@ -91,7 +96,7 @@ _DEVICE_TEST: Final = "sys/audit/test"  # the store tries each device alone when
 _SETUP: Final = re.compile(
     r"(sys/(init|unseal|seal|mounts|remount|auth|policies|policy|config|quotas|audit|generate-root|rekey|rotate|plugins)"
     r"|auth/(lease|approle)/(config|cel/role|role)|auth/token/(create|revoke|lookup|accessors)|transit/(keys|config)|tenant/config|kv/config"
-    r"|kv/(data/platform/((token|machine|scan)-key|breakglass-drill)|metadata/platform/provisioning)|identity/(entity|group|lookup))"
+    r"|kv/(data/platform/((token|machine|scan)-key|breakglass-drill)|metadata/platform/provisioning)|identity/(entity|group|lookup|oidc/config))"
     r"(/.*|-[a-z]+.*)?\Z"
 )
 
@@ -308,6 +313,8 @@ def explain(request: Request, known: KnownToUs) -> LogFinding | None:
         return _explain_record(request, known, UUID(record.group(2)), UUID(record.group(3)))
     if own := _KEK.match(request.path):
         return _explain_lease(request, known, UUID(own.group(2)), _PROFILE, reads=own.group(1) == "decrypt")
+    if identity := _IDENTITY.match(request.path):
+        return _explain_lease(request, known, UUID(identity.group(1)), identity.group(2), reads=True)
     if request.operation != "read" and (entity := _ENTITY.match(request.path)):
         return _explain_entity(request, known, entity.group(1))
     if any(request.operation in operations and path.match(request.path) for operations, path in _LISTED):

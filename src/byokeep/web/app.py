@@ -94,6 +94,7 @@ def _rooms(app: WebApp, auth: Authenticator, emergency: Emergency) -> tuple[APIR
         accounts.consent_routes(app, auth, writes),
         accounts.refresher_routes(app, auth),
         keys.values(app, auth, writes),
+        keys.keyless_routes(app, auth, writes),
         keys.router(app, auth, writes, emergency),
         keys.rotations(app, auth),
         overview.inventory(app, auth),

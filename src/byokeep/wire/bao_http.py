@@ -43,7 +43,7 @@ LOOK_EVERY_S: Final = 5.0  # seconds for which the word on which node is active 
 LOOK_WITHIN_S: Final = 1.0
 NAMED_FOR_S: Final = 2.0  # seconds for which a write is named; every node has applied it long before
 
-_PATH: Final = re.compile(r"[A-Za-z0-9_-]+(?:[./][A-Za-z0-9_-]+)*\Z")
+_PATH: Final = re.compile(r"(?:identity/oidc/\.well-known/)?[A-Za-z0-9_-]+(?:[./][A-Za-z0-9_-]+)*\Z")
 _INDEX: Final = re.compile(r"[A-Za-z0-9+/=_-]{1,512}\Z")
 _LEASE_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
 _NOT_READY: Final = "backend will be unavailable for a brief period"  # a new KV mount, at this node
@@ -358,6 +358,25 @@ async def read_secret(http: BaoHttp, token: Secret, path: str, version: int, lea
     if type(found) is not int or found != version or not isinstance(values.get("value"), str) or not values["value"]:
         raise Unavailable("store_garbage")
     return Secret(values["value"])
+
+
+async def read_identity(http: BaoHttp, token: Secret, path: str, lease_id: str | None) -> Secret:
+    """Have the store sign that whoever logged in is this client, for one provider and for seconds.
+
+    Raises:
+        Denied: ``store_denied``: cut off, or another's.
+        Unavailable: ``identity_not_set_up``, ``store_garbage`` and what :meth:`BaoHttp.request` raises.
+    """
+    try:
+        reply = await http.request("GET", path, token=token, lease_header=lease_id)
+    except Rejected as error:
+        if error.code != "store_rejected":
+            raise
+        raise Unavailable("identity_not_set_up", next_step="Declare it again: `byokeep key add --keyless`.") from None
+    found = reply.data.get("token")
+    if not isinstance(found, str) or found.count(".") != 2:
+        raise Unavailable("store_garbage")
+    return Secret(found)
 
 
 async def record_from(reading: Awaitable[Secret]) -> bytes:

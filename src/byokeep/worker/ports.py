@@ -32,19 +32,29 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
+from byokeep.client.exchange import swapped
 from byokeep.client.http import Broker
 from byokeep.client.job import Job, Keep
 from byokeep.client.settings import ClientSettings, read_token
-from byokeep.core.errors import Denied
+from byokeep.core.errors import Denied, Rejected
+from byokeep.core.exchange import declared, identity_path
 from byokeep.core.model import PROFILE, Environment, Provider
 from byokeep.core.ref import AppRef, ProfileRef, SecretRef
 from byokeep.core.secret import Secret
-from byokeep.kernel.app import LeakCount
+from byokeep.kernel.app import LeakCount, ServiceLimits, Swap
 from byokeep.kernel.ports import CheckOutcome, Written
 from byokeep.sealing.transit import TransitKeys
 from byokeep.telemetry.log import get_log
 from byokeep.telemetry.spans import span
-from byokeep.wire.bao_http import BaoHttp, destroy_versions, live_versions, read_secret, record_from, write_secret
+from byokeep.wire.bao_http import (
+    BaoHttp,
+    destroy_versions,
+    live_versions,
+    read_identity,
+    read_secret,
+    record_from,
+    write_secret,
+)
 from byokeep_redact.canary import Canary
 from byokeep_redact.engine import default
 from byokeep_redact.known import KnownValueRefused, Registration
@@ -167,6 +177,11 @@ class LeasedValues(_Leased[SecretRef]):
         store, token, _, _ = await self._job.lease.login(provider.value)
         return self._noted(await read_secret(store, token, AppRef(provider, login).path, version, self._job.lease.id))
 
+    async def identity(self, ref: SecretRef) -> Secret:
+        """Return an identity token of the client for the provider."""
+        store, token, lease_id = await self._log_in(ref)
+        return await read_identity(store, token, identity_path(ref.client_id, ref.provider.value), lease_id)
+
     def _noted(self, value: Secret) -> Secret:
         with suppress(KnownValueRefused):  # too short, too plain or too long to be looked for; its shape still is
             self._known.append(default().register(value, kind="secret"))
@@ -255,6 +270,19 @@ def noted(ask: Ask) -> Ask:
         return found
 
     return identify
+
+
+def swapper(limits: ServiceLimits) -> Swap:
+    """Return what swaps an identity token of a client at a provider, by what is kept there; None: a key is."""
+
+    async def swap(provider: Provider, kept: Secret, identity: Callable[[], Awaitable[Secret]]) -> Secret | None:
+        if (ids := declared(kept.reveal())) is None:
+            return None
+        if (exchange := limits.exchanges.get(provider.value)) is None:
+            raise Rejected("not_keyless", next_step="Put a key in.")
+        return (await swapped(exchange, ids, await identity()))[0]
+
+    return swap
 
 
 def account_hasher(key: Secret) -> Callable[[str], str]:

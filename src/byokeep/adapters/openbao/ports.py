@@ -41,12 +41,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from byokeep.adapters.openbao.login import AppRoleLogin
-from byokeep.adapters.openbao.provisioning import LOGIN_PATH, SCAN_KEY_PATH, SETTLE_S
+from byokeep.adapters.openbao.provisioning import IDENTITY_KEY, IDENTITY_TTL, LOGIN_PATH, SCAN_KEY_PATH, SETTLE_S
 from byokeep.core.errors import ByokeepError, Denied, NotFound, Rejected, Unavailable
+from byokeep.core.exchange import identity_path
 from byokeep.core.ref import AppRef, ProfileRef, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.kernel.freshness import Freshness
@@ -100,6 +101,18 @@ class BaoIntake(_Kv):
         if not prefix.startswith("vault:v") or len(digest) != 32:
             raise Unavailable("store_garbage")
         return digest.hex()
+
+    async def trust(self, ref: SecretRef, audience: str) -> None:
+        """Let the store make identity tokens of a client for a provider; again changes nothing. Raises Unavailable."""
+        key = f"identity/oidc/key/{ref.client_id}"
+        await self._login.request("POST", key, body=IDENTITY_KEY)
+        role = {"key": str(ref.client_id), "client_id": audience, "ttl": IDENTITY_TTL}
+        await self._login.request("POST", identity_path(ref.client_id, ref.provider.value, "role"), body=role)
+
+    async def discovery(self, name: str) -> dict[str, Any]:
+        """Return a public document of the store as issuer. Raises Unavailable."""
+        reply = await self._login.http.request("GET", f"identity/oidc/.well-known/{name}")
+        return dict(reply.data)
 
 
 class BaoScanKey(_Kv):

@@ -39,6 +39,7 @@ from byokeep.adapters.openbao.login import log_in, private_dir, read_private
 from byokeep.core import kek
 from byokeep.core.canonical import read_json
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
+from byokeep.core.exchange import identity_path
 from byokeep.core.model import PLATFORMS, SEAL, Environment, LeaseKind, Provider
 from byokeep.core.sealed_record import KEPT
 from byokeep.core.secret import Secret
@@ -76,6 +77,11 @@ _BELOW: Final = re.compile(
 _OF_KEK: Final = re.compile(r"tenant/((encrypt|decrypt|rewrap)/<KEK>|keys/<KEK>(/rotate|/config)?)")
 _POLICY_BLOCK: Final = re.compile(r"^[^#\n]*\bpath\b", re.MULTILINE)
 _POLICY_PATH: Final = re.compile(r'^path "([^"]*)" \{$', re.MULTILINE)
+# Signs a client's identity tokens, one key for each. Providers fetch the public halves, of the newest and of the next.
+IDENTITY_TTL: Final = "60s"
+IDENTITY_KEY: Final = {
+    "algorithm": "RS256", "rotation_period": "720h", "verification_ttl": "1h", "allowed_client_ids": ["*"],
+}  # fmt: skip
 RECORD_PATH: Final = "kv/metadata/platform/provisioning"
 
 MOUNTS: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -101,6 +107,8 @@ class Desired:
         lease_token_ttl_s: Life of a lease's token in seconds, 1-60.
         lease_cidrs: Networks from which a lease may log in and read; empty = any (unix sockets have no network).
         environment: Part of the name of each client's KEK, so that no lease of this installation opens another's.
+        oidc_issuer: Address under which providers find the public keys of identity tokens: ``https://host[:port]``,
+            without a path; empty = nobody outside finds them.
         per_second: Cap of signatures, and of logins, for each client address; None = no cap. Over a unix socket there
             is no address, and OpenBao answers 500 to every request that a quota covers.
     """
@@ -110,6 +118,7 @@ class Desired:
     lease_token_ttl_s: int = 2
     lease_cidrs: tuple[str, ...] = ()
     per_second: int | None = None
+    oidc_issuer: str = ""
 
     def __post_init__(self) -> None:
         if not 1 <= self.lease_token_ttl_s <= MAX_TOKEN_TTL_S:
@@ -244,7 +253,8 @@ def _narrow(text: str, lease_accessor: str, provider: Provider) -> str:
         mount, found, rest = path.partition(own)
         below = rest.removeprefix(provider.value) if found and rest.startswith(provider.value) else "?"
         one_place = mount in _PARTS_OF_KV and _BELOW.fullmatch(below) is not None
-        if not one_place and path != f"{APPS_PATH}/{provider.value}/+":
+        own_identity = identity_path(_client(lease_accessor), provider.value)
+        if not one_place and path not in (f"{APPS_PATH}/{provider.value}/+", own_identity):
             raise Rejected("lease_policy_too_wide")
     return text
 
@@ -290,6 +300,7 @@ def content_hash(desired: Desired) -> str:
         "keys": KEYS,
         "max_versions": KV_MAX_VERSIONS,
         "issuer": desired.issuer,
+        "oidc_issuer": desired.oidc_issuer,
         "lease_roles": lease_roles(desired),
         "machines": {name: machine_role(name) for name in MACHINES},
         "policies": policies("<<lease_accessor>>", desired.environment),
@@ -371,6 +382,7 @@ async def provision(http: BaoHttp, admin_token: Secret, desired: Desired, *, cre
     rules = {name: {"policy": text} for name, text in texts.items()}
     await admin.hold("sys/policies/acl", rules, ours=("use-", "custody-", "seal-"))
     await _lease_method(admin, desired)
+    await admin("POST", "identity/oidc/config", {"issuer": desired.oidc_issuer})
     for machine in MACHINES:
         await admin("POST", f"auth/approle/role/{machine}", machine_role(machine))
     await admin.hold("sys/quotas/rate-limit", quotas(desired), ours=("byokeep-",))

@@ -14,7 +14,7 @@ import re
 import tomllib
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from types import MappingProxyType
 from typing import Any, Final, NoReturn
@@ -22,9 +22,11 @@ from urllib.parse import urlsplit
 
 from byokeep.core.data_file import Table
 from byokeep.core.errors import Rejected
+from byokeep.core.exchange import TOKEN, Exchange
 from byokeep.core.model import API_PROVIDERS
 
 MAX_ROTATION_DAYS: Final = 90
+MAX_LIFE_S: Final = 3600  # of a token that stands for a key
 # How a key is replaced: we mint and revoke; a person brings the new one and we end the old; the new one ends the old at
 # once; a person does both.
 MODES: Final = ("full", "assisted", "cutover", "manual")
@@ -113,6 +115,7 @@ class ProviderDescriptor:
     rotate_by_api: bool
     rotation: RotationShape
     docs_url: str
+    keyless: Exchange | None = None
 
 
 def load(provider: str, document: Mapping[str, Any]) -> ProviderDescriptor:
@@ -154,8 +157,28 @@ def load(provider: str, document: Mapping[str, Any]) -> ProviderDescriptor:
     calls = [] if api is None else [one.call for one in (api.list, api.revoke, api.mint, api.value) if one]
     if any(not _CALL.fullmatch(call) for call in calls):
         raise ValueError(f"{provider}: a call is a method and a path")
+    if found.keyless is not None:
+        _check_exchange(provider, found.keyless)
     if not 1 <= found.rotation_days <= MAX_ROTATION_DAYS:
         raise ValueError(f"{provider}: rotation_days must be 1 to {MAX_ROTATION_DAYS}")
+    return found
+
+
+def _check_exchange(provider: str, exchange: Exchange) -> None:
+    ids = {f"${name}" for name in (*exchange.needs, *exchange.may)}
+    named = [text for text in exchange.body.values() if text[:1] == "$"]
+    if not exchange.url.startswith("https://") or not 1 <= exchange.life_s <= MAX_LIFE_S:
+        raise ValueError(f"{provider}: a swap goes to https://, for a token of 1 to {MAX_LIFE_S} seconds")
+    if named.count(TOKEN) != 1 or {*named} - {TOKEN} != ids:
+        raise ValueError(f"{provider}: a swap sends the identity token once, and each id that is declared")
+
+
+def exchanges(urls: Mapping[str, str]) -> dict[str, Exchange]:
+    """Return how identity tokens are swapped, by provider; ``urls`` are addresses of simulators."""
+    found = {name: one.keyless for name, one in DESCRIPTORS.items() if one.keyless is not None}
+    for name, base in urls.items():
+        if name in found:
+            found[name] = replace(found[name], url=base.rstrip("/") + urlsplit(found[name].url).path)
     return found
 
 

@@ -22,7 +22,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote, unquote_to_bytes, urlencode, urlsplit
@@ -355,10 +355,12 @@ async def identify(
     account_hasher: Callable[[str], str],
     allow_loopback: bool = False,
     deadline_s: float = 15.0,
+    short_lived: bool = False,
 ) -> CheckOutcome:
     """Make the identity call.
 
     Args:
+        short_lived: It is no key but what an identity token was swapped for.
         base_url: Configured override of the provider's address, None for its own.
         account_hasher: Keyed hash; gets ``provider:account id`` and returns what may be stored.
         allow_loopback: Whether ``base_url`` may be a loopback address; never in production.
@@ -370,7 +372,13 @@ async def identify(
     """
     url, loopback = resolve(descriptor, base_url, allow_loopback=allow_loopback)
     key = secret.reveal()
-    check_format(descriptor.provider, key, accept_shape_mismatch=True)
+    if short_lived and (exchange := descriptor.keyless) is not None:
+        extra = {**descriptor.extra_headers, **exchange.extra}
+        descriptor = replace(
+            descriptor, auth_header=exchange.header, auth_prefix=exchange.prefix, extra_headers=extra
+        )  # fmt: skip
+    else:
+        check_format(descriptor.provider, key, accept_shape_mismatch=True)
     headers = {**descriptor.extra_headers, descriptor.auth_header: descriptor.auth_prefix + key.decode("ascii")}
     guard(descriptor, url, headers, key)
     ends, attempts = time.monotonic() + deadline_s, 0

@@ -52,6 +52,25 @@ path "kv/data/platform/scan-key" {
 path "transit/hmac/fingerprints/+" {
   capabilities = ["update"]
 }
+# Lets the store make identity tokens of a client for a provider: of one form and life, and with no further claim. None is
+# made here: a token names whoever asks for it, and only a client's own lease may ask for the client's.
+path "identity/oidc/key/+" {
+  capabilities       = ["create", "update"]
+  allowed_parameters = {
+    "algorithm"          = ["RS256"]
+    "rotation_period"    = ["720h"]
+    "verification_ttl"   = ["1h"]
+    "allowed_client_ids" = []
+  }
+}
+path "identity/oidc/role/+" {
+  capabilities       = ["create", "update"]
+  allowed_parameters = {
+    "key"       = []
+    "client_id" = []
+    "ttl"       = ["60s"]
+  }
+}
 path "sys/wrapping/wrap" {
   capabilities = ["update"]
 }

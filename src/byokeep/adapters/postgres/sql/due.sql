@@ -40,7 +40,7 @@ WITH item AS (
                        o.started_at) END AS until) a) w
      CROSS JOIN LATERAL (SELECT CASE WHEN o.evidence -> 'create' IS NOT NULL
                                      THEN o.started_at + make_interval(days => :dual_days) END AS until) d
-     WHERE r.kind = 'provider_api_key' AND (r.state IN ('active', 'suspended') OR r.state = 'compromised'
+     WHERE r.kind = 'provider_api_key' AND r.provider_place = '' AND (r.state IN ('active', 'suspended') OR r.state = 'compromised'
            AND NOT EXISTS (SELECT FROM byokeep.credential_ref n
                             WHERE n.client_id = r.client_id AND n.provider = r.provider AND n.purpose = r.purpose
                               AND n.kind = r.kind AND n.created_at > r.created_at))
@@ -51,6 +51,13 @@ WITH item AS (
            o.reason, false, ARRAY['rotate', 'status', CAST(o.id AS text)]
       FROM byokeep.procedure_run o
      WHERE o.procedure = 'end_unused_key' AND o.closed_at IS NULL
+    UNION ALL
+    -- Keyless: there is nothing to rotate, which is said to whoever asks for keys.
+    SELECT 'key', CAST(r.id AS text), r.client_id, r.provider, r.provider, NULL, 'keyless', false,
+           ARRAY['key', 'verify', CAST(r.id AS text)]
+      FROM byokeep.credential_ref r
+     WHERE r.kind = 'provider_api_key' AND r.provider_place <> '' AND r.state IN ('active', 'suspended')
+       AND CAST(:kind AS text) = 'key'
     UNION ALL
     SELECT 'admin_key', CAST(r.id AS text), r.client_id, r.provider, r.provider,
            least(r.rotation_due_at, r.expires_at), '', false,
@@ -137,7 +144,8 @@ WITH item AS (
      WHERE f.secret_version > 0
 )
 SELECT i.*, c.name AS client, count(*) OVER () AS total,
-       CASE WHEN i.under_way THEN 'under_way' WHEN i.due_at IS NULL THEN 'unknown'
+       CASE WHEN i.under_way THEN 'under_way' WHEN i.cause = 'keyless' THEN 'keyless'
+            WHEN i.due_at IS NULL THEN 'unknown'
             WHEN i.due_at <= CAST(:now AS timestamptz) THEN 'overdue' ELSE 'due' END AS state,
        CAST(floor(extract(epoch FROM i.due_at - CAST(:now AS timestamptz)) / 86400) AS integer) AS days
   FROM item i

@@ -23,7 +23,8 @@ SELECT j.id AS job_id, j.runner_id, j.kind, j.secrets, j.sealing_at IS NOT NULL 
                    -- A dry run is given the new version while it waits, and nothing else.
                    'version', CASE WHEN d.job_id IS NULL THEN r.version
                                    WHEN d.version = r.candidate_version THEN d.version END,
-                   'verification', r.verification, 'unexpired', r.expires_at IS NULL OR r.expires_at > t.now)), '[]')
+                   'verification', r.verification, 'unexpired', r.expires_at IS NULL OR r.expires_at > t.now,
+                   'keyless', CASE WHEN d.job_id IS NULL THEN r.provider_place ELSE r.candidate_place END <> '')), '[]')
           FROM byokeep.credential_ref r
           LEFT JOIN byokeep.dry_run d ON d.client_id = j.client_id AND d.job_id = j.id AND d.ref_id = r.id
          WHERE r.client_id = j.client_id AND r.provider = ANY (j.secrets) AND r.purpose = 'default'

@@ -7,9 +7,9 @@ SELECT pg_advisory_xact_lock(hashtextextended('onboard:' || CAST(:client_id AS t
 -- name: ref_insert
 INSERT INTO byokeep.credential_ref
        (id, client_id, provider, kind, environment, secret_ref, version, state, verification, risk,
-        created_at, created_by, rotation_due_at)
+        created_at, created_by, rotation_due_at, provider_place)
 VALUES (:id, :client_id, :provider, :kind, :environment, :secret_ref, :version, 'pre_activation', 'pending', :risk,
-        :created_at, :created_by, :rotation_due_at)
+        :created_at, :created_by, :rotation_due_at, :place)
 RETURNING *;
 
 -- name: ref_offer
@@ -17,7 +17,7 @@ RETURNING *;
 -- now: it waits as the candidate, and what is pinned stays as it is.
 UPDATE byokeep.credential_ref
    SET candidate_version = :version, candidate_risk = :risk, candidate_due_at = :rotation_due_at,
-       candidate_at = :created_at, candidate_by = :created_by
+       candidate_at = :created_at, candidate_by = :created_by, candidate_place = :place
  WHERE client_id = :client_id AND id = :id
    AND (state = 'active' AND verification = 'verified' AND (expires_at IS NULL OR expires_at > clock_timestamp())
         OR CAST(:stopped AS boolean) AND state = 'suspended')
@@ -27,17 +27,18 @@ RETURNING *;
 -- The cutover: from the next lease on the candidate serves, which was verified; what was known of the one before it ends.
 UPDATE byokeep.credential_ref
    SET version = candidate_version, verification = 'verified', expires_at = NULL, risk = candidate_risk, rotation_due_at = candidate_due_at,
-       created_at = candidate_at, created_by = candidate_by,
+       created_at = candidate_at, created_by = candidate_by, provider_place = candidate_place,
        candidate_version = NULL, candidate_risk = NULL, candidate_due_at = NULL, candidate_at = NULL,
-       candidate_by = NULL
+       candidate_by = NULL, candidate_place = ''
  WHERE client_id = :client_id AND id = :id AND candidate_version = :version AND state IN ('active', 'suspended')
 RETURNING *;
 
 -- name: ref_pin_back
--- Back to the version before, with what was known of it; the newer one serves nobody any more.
+-- Back to the version before, with what was known of it; the newer one serves nobody any more. No rotation begins with
+-- a keyless one, so that before it is a key.
 UPDATE byokeep.credential_ref
    SET version = :version, risk = :risk, rotation_due_at = :rotation_due_at, created_at = :created_at,
-       created_by = :created_by,
+       created_by = :created_by, provider_place = '',
        verification = CASE WHEN CAST(:verified AS boolean) THEN 'verified' ELSE verification END
  WHERE client_id = :client_id AND id = :id AND version = :from_version AND candidate_version IS NULL
    AND state IN ('active', 'suspended')
@@ -46,7 +47,7 @@ RETURNING *;
 -- name: ref_drop_candidate
 UPDATE byokeep.credential_ref
    SET candidate_version = NULL, candidate_risk = NULL, candidate_due_at = NULL, candidate_at = NULL,
-       candidate_by = NULL
+       candidate_by = NULL, candidate_place = ''
  WHERE client_id = :client_id AND id = :id AND candidate_version = :version
 RETURNING *;
 
@@ -55,9 +56,9 @@ RETURNING *;
 -- before it are in the audit log.
 UPDATE byokeep.credential_ref
    SET version = :version, verification = 'pending', risk = :risk, rotation_due_at = :rotation_due_at,
-       created_at = :created_at, created_by = :created_by,
+       created_at = :created_at, created_by = :created_by, provider_place = :place,
        candidate_version = NULL, candidate_risk = NULL, candidate_due_at = NULL, candidate_at = NULL,
-       candidate_by = NULL
+       candidate_by = NULL, candidate_place = ''
  WHERE client_id = :client_id AND id = :id AND state IN ('pre_activation', 'active', 'suspended')
 RETURNING *;
 

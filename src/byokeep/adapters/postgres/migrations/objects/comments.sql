@@ -27,6 +27,8 @@ COMMENT ON COLUMN byokeep.connection.offered IS
     'What a person may pick from, "ID NAME" each, in printable ASCII; empty again after a day.';
 COMMENT ON COLUMN byokeep.credential_ref.candidate_version IS
     'A newer value that waits for its verification; the pinned one goes on serving until then.';
+COMMENT ON COLUMN byokeep.credential_ref.provider_place IS
+    'Of a keyless credential the ids of the provider that it is; of an administrator''s key where in the account it works.';
 COMMENT ON COLUMN byokeep.installation.store_recorded_at IS
     'When the broker last proved that an audit device of the store records; web reads it before it writes a value.';
 COMMENT ON COLUMN byokeep.job.sealing_at IS 'From here on it seals the profile that it used, and causes no effect.';

@@ -62,7 +62,7 @@ GRANT INSERT ON byokeep.client, byokeep.credential_ref, byokeep.platform_account
 GRANT UPDATE (version, state, verification, risk, rotation_due_at, expires_at, created_at, created_by)
     ON byokeep.credential_ref TO byokeep_web;
 GRANT UPDATE (previous_version, previous_until, provider_place) ON byokeep.credential_ref TO byokeep_web;
-GRANT UPDATE (candidate_version, candidate_risk, candidate_due_at, candidate_at, candidate_by)
+GRANT UPDATE (candidate_version, candidate_risk, candidate_due_at, candidate_at, candidate_by, candidate_place)
     ON byokeep.credential_ref TO byokeep_web, byokeep_worker;
 GRANT INSERT ON byokeep.connection, byokeep.platform_app TO byokeep_web;
 GRANT UPDATE (app_id, redirect_uri, secret_version, set_at, set_by) ON byokeep.platform_app TO byokeep_web;
@@ -153,6 +153,7 @@ GRANT INSERT, UPDATE (due_at, tried_at, tries) ON byokeep.due_start TO byokeep_w
 GRANT INSERT ON byokeep.profile_work TO byokeep_worker;
 GRANT UPDATE (version, state, verification, risk, rotation_due_at, expires_at, created_at, created_by)
     ON byokeep.credential_ref TO byokeep_worker;
+GRANT UPDATE (provider_place) ON byokeep.credential_ref TO byokeep_worker;
 -- worker: forgets a signing secret that was replaced, once it is destroyed.
 GRANT UPDATE (previous_version, previous_until) ON byokeep.credential_ref TO byokeep_worker;
 -- worker: connects accounts and renews their tokens; it closes a platform whose grant is lost, and opens none.

@@ -1,0 +1,81 @@
+"""The swap of a keyless credential: its client's identity token for a short-lived token of the provider.
+
+Rules
+- One request for one swap, over HTTPS to the named host, or to a simulator on this machine; never repeated here.
+- A provider that cannot answer, or asks for patience, refuses nothing: only a refusal is one.
+- Of a reply nothing is kept but the token and its life; what else it says is dropped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from byokeep.core.canonical import read_json
+from byokeep.core.errors import Denied, Unavailable
+from byokeep.core.exchange import Exchange
+from byokeep.core.secret import Secret
+from byokeep.wire.address import is_loopback
+from byokeep.wire.transport import Outbound, Watch, failing, not_allowed, read_body
+
+_MOST: Final = 1 << 16
+_LONGEST: Final = 8192
+_WITHIN: Final = aiohttp.ClientTimeout(total=10, ceil_threshold=math.inf)
+_REFUSED: Final = frozenset({400, 401, 403, 404})
+_STEP: Final = "Compare what the provider trusts with `byokeep key trust`, then run `byokeep key verify`."
+_LATER: Final = "The provider does not swap tokens now; it is tried again."
+
+
+async def swapped(exchange: Exchange, ids: Mapping[str, str], identity: Secret) -> tuple[Secret, float]:
+    """Return a short-lived token, and for how many seconds it may be used. Wipes ``identity``.
+
+    Raises:
+        Denied: ``exchange_refused``: the provider does not trust this client's identity, or not for these ids.
+        Unavailable: ``exchange_unavailable``, ``exchange_garbage``.
+        Rejected: ``host_not_allowed``: nothing was sent.
+    """
+    split, away = urlsplit(exchange.url), "exchange_unavailable"
+    loopback = is_loopback(split.hostname or "", named=True)
+    if split.scheme != "https" and not loopback:
+        raise not_allowed()
+    kind = "application/x-www-form-urlencoded" if exchange.form else "application/json"
+    try:
+        data = exchange.filled(ids, identity.reveal().decode("ascii"))
+    finally:
+        identity.wipe()
+    with failing(away, away, "exchange_tls_failed", "exchange_garbage", _LATER):
+        async with (
+            Outbound() as http,
+            http.ask(
+                "POST", exchange.url, headers={**exchange.headers, "content-type": kind}, loopback=loopback,
+                watch=Watch(), within=_WITHIN, data=data,
+            ) as reply,
+        ):  # fmt: skip
+            status, wait, raw = reply.status, reply.headers.get("retry-after", ""), await read_body(reply, _MOST)
+    if status == 429 or status >= 500:
+        told = {"retry_after_s": int(wait)} if wait.isdecimal() and len(wait) < 6 else {}
+        raise Unavailable(away, next_step=_LATER, status=status, **told)
+    if status in _REFUSED:
+        raise Denied("exchange_refused", next_step=_STEP, status=status)
+    return _token(raw, exchange) if status == 200 else _garbage()
+
+
+def _token(raw: bytes, exchange: Exchange) -> tuple[Secret, float]:
+    try:
+        said: Any = read_json(raw)
+        text, life_s = said["access_token"], float(said["expires_in"])
+        bearer = str(said.get("token_type", "bearer")).lower() == "bearer"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return _garbage()
+    good = isinstance(text, str) and 16 <= len(text) <= _LONGEST and text.isascii() and text.isprintable()
+    if not (good and bearer and 0 < life_s < math.inf):
+        return _garbage()
+    return Secret(text), min(life_s, exchange.life_s)
+
+
+def _garbage() -> tuple[Secret, float]:
+    raise Unavailable("exchange_garbage", next_step="The provider's answer holds no token of the published form.")

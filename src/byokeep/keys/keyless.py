@@ -1,0 +1,114 @@
+"""Keyless credentials: the provider trusts this installation as an issuer of identity tokens, and no key exists.
+
+Rules
+- A client declares ids of the provider, and no value. They are kept where a key would be, so versions, verification,
+  leases and a rotation from a stored key are those of any credential (:mod:`byokeep.keys.onboard`).
+- Nothing is served before a worker has made the swap, and a call with what came of it.
+- The store signs identity tokens for whoever logs in as the client; no process of ours can ask for one without a lease.
+- What serves keyless has nothing to rotate; it is replaced by another one once nobody gets it.
+
+It may not see a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+from byokeep.core.errors import Rejected
+from byokeep.core.events import EventName
+from byokeep.core.exchange import Exchange, check_ids, declaration
+from byokeep.core.model import API_PROVIDERS, Actor, ClientId
+from byokeep.core.policy import Verb
+from byokeep.core.ref import parse_provider
+from byokeep.core.secret import Secret
+from byokeep.kernel.app import App, WebApp
+from byokeep.kernel.command import command, permit
+from byokeep.kernel.record import record
+from byokeep.keys.onboard import Onboarded, OnboardRequest, onboard
+from byokeep.tenancy.clients import require_active
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """What a client enters at a provider: who signs, for whom, and about whom; and which ids it then declares."""
+
+    issuer: str
+    keys_url: str
+    audience: str
+    subject: str
+    needs: tuple[str, ...]
+    may: tuple[str, ...]
+
+
+async def trust(app: WebApp, actor: Actor, client_id: ClientId, provider: str) -> Trust:
+    """Return what a client enters at a provider, so that it trusts the client's identity tokens.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
+        Rejected: ``unknown_provider``, ``not_keyless``, ``client_not_active``, ``oidc_issuer_missing``.
+        Unavailable: The store.
+    """
+    await permit(app, actor, Verb.KEY_METADATA, client_id=client_id)
+    said = await app.intake.discovery("openid-configuration")
+    async with command(app, actor, Verb.KEY_METADATA, client_id=client_id) as tx:
+        exchange = _exchange(app, provider)
+        client = await require_active(tx, client_id)
+        issuer = _public(str(said.get("issuer", "")))
+        await record(tx, actor, EventName.KEY_LISTED, client_id=client_id, count=0)
+    return Trust(
+        issuer=issuer, keys_url=str(said.get("jwks_uri", "")), audience=exchange.audience,
+        subject=client.entity_id or "", needs=exchange.needs, may=exchange.may,
+    )  # fmt: skip
+
+
+async def declare(
+    app: WebApp, actor: Actor, client_id: ClientId, provider: str, ids: Mapping[str, str], wish: OnboardRequest
+) -> Onboarded:
+    """Keep the ids that a client declares, and queue the proof; beside a stored key that serves this is a rotation.
+
+    Args:
+        ids: By name, as the provider calls them.
+
+    Raises:
+        Denied, NotFound, Conflict, Unavailable: As :func:`byokeep.keys.onboard.onboard`.
+        Rejected: The same; ``not_keyless``, ``bad_provider_ids``, ``oidc_issuer_missing``.
+    """
+    await permit(app, actor, Verb.KEY_WRITE, client_id=client_id)
+    issuer = str((await app.intake.discovery("openid-configuration")).get("issuer", ""))
+    value = Secret(b"")
+    check: Callable[[], None] = _nothing
+    try:
+        exchange = _exchange(app, provider)
+        _public(issuer)
+        check_ids(ids, exchange)
+        value = Secret(declaration(ids))
+        wish = replace(wish, audience=exchange.audience, place=",".join(f"{k}={ids[k]}" for k in sorted(ids)))
+    except Rejected as problem:
+        check = partial(_refuse, problem)
+    return await onboard(app, actor, client_id=client_id, provider=provider, value=value, check=check, wish=wish)
+
+
+def _exchange(app: App, provider: str) -> Exchange:
+    known = parse_provider(provider)
+    if (found := app.limits.exchanges.get(known.value)) is None or known not in API_PROVIDERS:
+        able = ", ".join(sorted(app.limits.exchanges))
+        raise Rejected("not_keyless", next_step=f"These swap identity tokens: {able}. Elsewhere a key is stored.")
+    return found
+
+
+def _public(issuer: str) -> str:
+    """Accept an issuer that a provider can reach. Raises Rejected(``oidc_issuer_missing``)."""
+    if not issuer.startswith("https://"):
+        step = "Set `oidc_issuer` to the https address of web and provision the store: docs/keyless.md."
+        raise Rejected("oidc_issuer_missing", next_step=step)
+    return issuer
+
+
+def _nothing() -> None:
+    return
+
+
+def _refuse(problem: Rejected) -> None:
+    raise problem

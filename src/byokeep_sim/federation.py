@@ -1,0 +1,165 @@
+"""How the simulated vendors swap an identity token for a short-lived one of theirs (workload identity federation).
+
+An account trusts one subject of one issuer for one audience, under the ids of a rule. The token's signature is checked
+by the issuer's published keys, fetched for each swap; issuer, audience, subject and times by what the rule says.
+
+Rules
+- RS256 alone. No vendor publishes that a token may be shown once only, so a repeat within its life is taken.
+- The short-lived token is a key like any other until its end. Anthropic's goes as a bearer with its beta header or not
+  at all, as that vendor's package says.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+from aiohttp import web
+
+from byokeep_sim.book import Book, SimKeyState
+from byokeep_sim.reply import SimReply
+
+_JWT: Final = "urn:ietf:params:oauth:token-type:jwt"
+_ID: Final = "urn:ietf:params:oauth:token-type:id_token"
+_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+_SWAP: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
+_BETA: Final = {"anthropic": "oauth-2025-04-20"}
+_FEDERATION_BETA: Final = "oidc-federation-2026-04-01"
+_SHA256_INFO: Final = bytes.fromhex("3031300d060960864801650304020105000420")
+# vendor -> path, grant, field of the token, is a form, ids, longest life in seconds, status of a mismatch
+_VENDORS: Final[Mapping[str, tuple[str, str, str, bool, frozenset[str], int, int]]] = {
+    "anthropic": ("/v1/oauth/token", _BEARER, "assertion", False,
+                  frozenset({"organization_id", "federation_rule_id", "service_account_id", "workspace_id"}), 600, 401),
+    "openai": ("/oauth/token", _SWAP, "subject_token", False,
+               frozenset({"identity_provider_id", "service_account_id"}), 3600, 400),
+    "openrouter": ("/api/v1/oauth/token", _SWAP, "subject_token", True, frozenset({"resource"}), 900, 400),
+}  # fmt: skip
+
+TRUSTING: Final = tuple(_VENDORS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustRule:
+    """What an account trusts. ``keys_url`` stands for the address that the issuer's own discovery names."""
+
+    ids: Mapping[str, str]
+    issuer: str
+    keys_url: str
+    audience: str
+    subject: str
+    account: str
+    life_s: int
+
+
+class Federation:
+    """Rules and short-lived tokens of all vendors."""
+
+    def __init__(self, book: Book) -> None:
+        self.rules: list[tuple[str, TrustRule]] = []
+        self.swaps = 0
+        self._book = book
+        self._ends: dict[str, float] = {}  # by salted hash
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.rules, self.swaps, self._ends = [], 0, {}
+
+    def trust(self, vendor: str, rule: TrustRule) -> None:
+        """Add a rule of an account."""
+        self.rules.append((vendor, rule))
+
+    def serves(self, vendor: str, method: str, path: str) -> bool:
+        """Whether a call is a swap."""
+        return vendor in _VENDORS and (method, path) == ("POST", _VENDORS[vendor][0])
+
+    def refuses(self, vendor: str, key: str, headers: Mapping[str, str]) -> bool:
+        """Whether a presented key is a short-lived token that is over, or not shown as its vendor wants it."""
+        end = self._ends.get(self._book.keys.digest(key)) if key else None
+        beta = _BETA.get(vendor, "")
+        shown = "authorization" in headers and beta in headers.get("anthropic-beta", "")
+        return end is not None and (time.time() >= end or not shown)
+
+    async def keys(self, vendor: str, request: web.Request) -> tuple[TrustRule | None, dict[str, str], list[Any]]:
+        """Return the rule that a call names, its fields, and the keys that the rule's issuer publishes."""
+        fields = await _fields(request, form=_VENDORS[vendor][3])
+        named = {name: text for name, text in fields.items() if name in _VENDORS[vendor][4]}
+        rule = next((one for of, one in self.rules if of == vendor and one.ids == named), None)
+        if rule is None:
+            return None, fields, []
+        async with aiohttp.ClientSession() as http, http.get(rule.keys_url) as reply:
+            return rule, fields, (await reply.json())["keys"]
+
+    def answer(
+        self,
+        vendor: str,
+        headers: Mapping[str, str],
+        rule: TrustRule | None,
+        fields: Mapping[str, str],
+        keys: list[Any],
+    ) -> SimReply:
+        """Answer a swap."""
+        _, grant, name, _, _, most_s, status = _VENDORS[vendor]
+        betas = headers.get("anthropic-beta", "")
+        if vendor == "anthropic" and not (_FEDERATION_BETA in betas and _BETA[vendor] in betas):
+            return _refused(400, "invalid_request")
+        if fields.get("grant_type") != grant or (
+            grant == _SWAP and fields.get("subject_token_type") not in (_JWT, _ID)
+        ):
+            return _refused(400, "unsupported_grant_type")
+        claims = verified(fields.get(name, ""), keys)
+        if rule is None or claims is None or not _fits(claims, rule):
+            return _refused(status, "invalid_grant")
+        life_s, token = min(rule.life_s or most_s, most_s), "st_" + secrets.token_urlsafe(48)
+        known = self._book.keys.put(vendor, token, SimKeyState.VALID, rule.account)
+        self._ends[self._book.keys.digest(token)] = time.time() + life_s
+        self.swaps += 1
+        body = {"access_token": token, "token_type": "Bearer", "expires_in": life_s}
+        return SimReply(status=200, body=body | ({"scope": known.account} if vendor == "openrouter" else {}))
+
+
+def _fits(claims: Mapping[str, Any], rule: TrustRule) -> bool:
+    now, said = time.time(), (claims.get("iss"), claims.get("aud"), claims.get("sub"))
+    issued, ends = claims.get("iat"), claims.get("exp")
+    timely = isinstance(issued, int) and isinstance(ends, int) and issued <= now + 60 and now < ends
+    return timely and said == (rule.issuer, rule.audience, rule.subject)
+
+
+def verified(token: str, keys: list[Any]) -> dict[str, Any] | None:
+    """Return the claims of a token that one of the keys signed, None when none did."""
+    try:
+        head, body, signature = token.split(".")
+        header = json.loads(_unb64(head))
+        key = next(one for one in keys if one["kid"] == header["kid"] and one["kty"] == "RSA")
+        modulus, exponent = (int.from_bytes(_unb64(key[name]), "big") for name in ("n", "e"))
+        size = (modulus.bit_length() + 7) // 8
+        opened = pow(int.from_bytes(_unb64(signature), "big"), exponent, modulus).to_bytes(size, "big")
+        digest = _SHA256_INFO + hashlib.sha256(f"{head}.{body}".encode()).digest()
+        wanted = b"\0\1" + b"\xff" * (size - len(digest) - 3) + b"\0" + digest
+        claims = json.loads(_unb64(body))
+    except (ValueError, KeyError, TypeError, StopIteration, OverflowError):
+        return None
+    good = header["alg"] == "RS256" and secrets.compare_digest(opened, wanted)
+    return claims if good and isinstance(claims, dict) else None
+
+
+def _unb64(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+async def _fields(request: web.Request, *, form: bool) -> dict[str, str]:
+    try:
+        found = dict(await request.post()) if form else await request.json()
+    except ValueError:
+        return {}
+    return {str(name): text for name, text in found.items() if isinstance(text, str)} if found else {}
+
+
+def _refused(status: int, error: str) -> SimReply:
+    return SimReply(status=status, body={"error": error, "error_description": "The assertion is not trusted."})
