@@ -322,11 +322,10 @@ def explain(request: Request, known: KnownToUs) -> LogFinding | None:
     if request.operation == "list" and _ENTITIES.match(request.path) and request.entity_id in known.stops:
         told = any(move.panic and abs(move.at - request.at) <= NEAR_MOVE for move in known.moves)
         return None if told else finding(PANIC, request)
-    if _SETUP.match(request.path):
-        if any(abs(request.at - at) <= SETUP_FOR for at in known.setups):
-            return None
-        return finding("store_setup_changed", request)
-    return finding("unlisted_request", request)
+    setup = _SETUP.match(request.path)
+    if setup and any(abs(request.at - at) <= SETUP_FOR for at in known.setups):
+        return None
+    return finding("store_setup_changed" if setup else "unlisted_request", request)
 
 
 def probing(requests: Iterable[Request]) -> list[UUID]:
