@@ -26,11 +26,13 @@ WRITES = {
     ("operator", "recover", "save"): ["operator", "recover", "maria", "--save", "FILE"],
     ("leaks", "scan", "sarif"): ["leaks", "scan", "TREE", "--sarif", "FILE"],
     ("rotate", "due", "file"): ["rotate", "due", "--csv", "FILE"],
+    ("incident", "report", "file"): ["incident", "report", "--client", ID, "--file", "FILE"],
+    ("usage", "file"): ["usage", "--csv", "FILE"],
     ("redact", "report_file"): ["redact", "TREE/log", "--report-file", "FILE"],
 }
 A_DIRECTORY = {("demo", "keep"): ["demo", "--keep", "FILE"]}
 # What is read; a baseline is rewritten where `--write-baseline` says so, and what is no baseline is refused.
-READ = {"keys", "epochs", "files", "paths", "baseline", "rules"}
+READ = {"keys", "epochs", "files", "paths", "baseline", "rules", "provider_usage"}
 READ_AS_FILE = {("audit", "check-proof", "file"), ("evidence", "verify", "file")}
 ALL = [*WRITES.values(), *A_DIRECTORY.values()]
 HERE = pytest.mark.parametrize("words", ALL, ids=lambda words: " ".join(words[:2]))
@@ -43,8 +45,21 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
 
     async def fetch(_: str, path: str, **__: Any) -> bytes:
         seen.append(path)
-        issued = {"id": ID, "subject_id": ID, "kind": "api", "token": "bko_new", "names": {}}
-        return json.dumps(issued | {"items": [], "until": "2026-01-31", "digest": "ab", "more": 0}).encode()
+        issued: dict[str, Any] = {"id": ID, "subject_id": ID, "kind": "api", "token": "bko_new", "names": {}}
+        issued |= {
+            "items": [],
+            "until": "2026-01-31",
+            "digest": "ab",
+            "more": 0,
+            "hours": [],
+            "gaps": [],
+            "compared": [],
+        }
+        exposure: dict[str, Any] = {
+            "about": {"kind": "client", "id": ID}, "since": "", "until": "", "since_is": "named", "state": "complete",
+            "gaps": [], "reads": [], "calls": [], "totals": {}, "provider_usage": {"series": []},
+        }  # fmt: skip
+        return json.dumps(issued | {"report": exposure, "envelope": "{}"}).encode()
 
     async def recover(*_: object) -> Secret:
         seen.append("recover")
