@@ -524,7 +524,7 @@ CREATE TABLE byokeep.notification (
     CONSTRAINT notification_about_ck CHECK ((about ~ '^[A-Za-z0-9_.:/-]{1,128}$'::text)),
     CONSTRAINT notification_once_uq UNIQUE (source, about, at, stage, target),
     CONSTRAINT notification_pk PRIMARY KEY (id),
-    CONSTRAINT notification_source_ck CHECK ((source = ANY (ARRAY['alert'::text, 'due'::text]))),
+    CONSTRAINT notification_source_ck CHECK ((source = ANY (ARRAY['alert'::text, 'due'::text, 'incident'::text]))),
     CONSTRAINT notification_target_ck CHECK ((target ~ '^[a-z][a-z0-9_-]{0,31}$'::text)),
     CONSTRAINT notification_words_ck CHECK (((stage ~ '^[a-z][a-z0-9_]{0,31}$'::text) AND (code ~ '^[a-z][a-z0-9_]{0,63}$'::text) AND (failure ~ '^[a-z0-9_]{0,63}$'::text)))
 );

@@ -4,14 +4,23 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
+from byokeep.core.events import EventName
+from byokeep.core.reenable import CanaryStarted, Event, IdentityChecked, Reauthorised, ScopesChecked
+from byokeep.jobs import reenabling
+from byokeep.kernel.record import record
+from byokeep.operations.notify import NotifyApp, deliver
+from byokeep_sim import SimKeyState
 from tests.support.broker import Person
+from tests.support.connected import connect
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
@@ -130,3 +139,216 @@ async def test_a_p1_is_closed_with_its_postmortem_and_a_p2_without(desk: Desk) -
         ("incident.changed", "ok", "postmortem"), ("incident.closed", "ok", ""),
         ("incident.closed", "failed", "incident_closed"),
     ]  # fmt: skip
+
+
+async def leaked(desk: Desk) -> tuple[UUID, str, str]:
+    """A client whose administrator key is in the store, its key, and an incident: somebody suspects that it leaked."""
+    client = await desk.stand.client()
+    ref = (await desk.onboard(client, provider="openrouter"))["ref"]
+    value = f"admin-openrouter-{client.hex}".encode()
+    desk.sim.book.keys.put("openrouter", value.decode(), SimKeyState.MANAGEMENT, "acme")
+    path = f"/v1/clients/{client}/providers/openrouter/admin?at=workspace_id=ws-1"
+    assert (await desk.call("PUT", path, "operator", raw=value))[0] == 201
+    made = await asked(desk, "", {"kind": "suspected_leak", "object_kind": "key", "object": ref}, expect=201)
+    return client, ref, made["id"]
+
+
+async def kill(desk: Desk, client: UUID, who: str | Person = "approver", **scope: str) -> None:
+    """Engage the switches of both lanes of a client, or the one that is named."""
+    for where in [scope] if scope else [{"lane": "api"}, {"lane": "browser"}]:
+        body = {"client_id": str(client), "reason": "suspected_leak", **where}
+        assert (await desk.call("POST", "/v1/switches/close", who, body))[0] == 200
+
+
+async def release(desk: Desk, client: UUID, who: str | Person, **scope: str) -> tuple[int, Any]:
+    """Ask for a switch of the client to be released, and approve it."""
+    body = {"client_id": str(client), "reason": "incident_over", **scope}
+    status, wish = await desk.call("POST", "/v1/switches/open-requests", "operator", body)
+    assert status == 201, wish
+    return await desk.call("POST", f"/v1/switches/open-requests/{wish['id']}/approve", who)
+
+
+async def reported(desk: Desk, ref: str, incident: str, *, complete: bool) -> None:
+    """An exposure report for the incident, as the broker puts it on record."""
+    body = {"ref_id": ref, "incident_id": incident}
+    status, made = await desk.call("POST", "/v1/exposure", "operator", body)
+    assert (status, made["report"]["state"]) == (200, "incomplete"), made
+    if complete:
+        app, actor = desk.stand.app, replace(desk.stand.app.system(), id=desk.people["operator"].id)
+        async with app.db.begin(every_client=True) as tx:
+            found = desk.sql(f"SELECT client_id FROM byokeep.incident WHERE id = '{incident}'")
+            await record(tx, actor, EventName.EXPOSURE_REPORTED, client_id=UUID(found), object_id=UUID(ref),
+                         verification="complete", incident=incident, digest="0" * 64)  # fmt: skip
+
+
+async def stepped(desk: Desk, incident: str, name: str, *, expect: int = 200, **more: Any) -> dict[str, Any]:
+    return await asked(desk, f"/{incident}/step", {"step": name} | more, expect=expect)
+
+
+@pytest.mark.req("R7.1-4", "R7.1-10")
+async def test_a_leaked_key_is_led_from_the_kill_to_the_release(desk: Desk) -> None:
+    """Kill, rotation, report, ticket, postmortem, release: in this order alone, each by what stands; the key is dead
+    inside at once; whoever engaged the switch or led the playbook does not release it, and nobody before its end."""
+    client, ref, one = await leaked(desk)
+    job = await desk.stand.job(client, secrets=["openrouter"])
+    assert (await stepped(desk, one, "rotate", expect=409))["code"] == "step_out_of_order"
+    assert (await stepped(desk, one, "kill", expect=409))["code"] == "kill_not_engaged"
+    assert (await stepped(desk, one, "sell", expect=422))["code"] == "unknown_step"
+    second = desk.stand.subject("approver", "second")
+    await kill(desk, client)
+    assert (await stepped(desk, one, "kill"))["missing"][0] == "rotate"
+    for early in ("report", "ticket", "postmortem", "release", "kill"):
+        assert (await stepped(desk, one, early, expect=409))["code"] == "step_out_of_order"
+    assert (await release(desk, client, second, lane="api"))[1]["code"] == "incident_holds_kill"
+    await kill(desk, client, who="operator", platform="x")  # what does not stop everything is not held
+    assert (await release(desk, client, second, platform="x"))[0] == 200
+    found = await stepped(desk, one, "rotate")
+    assert (await desk.ref(ref))["state"] == "suspended"
+    assert (await desk.stand.call("POST", f"/v1/jobs/{job}/leases", "runner"))[0] in (403, 409)
+    assert (await stepped(desk, one, "report", expect=409))["code"] == "report_missing"
+    await reported(desk, ref, one, complete=False)
+    assert (await stepped(desk, one, "report", expect=409))["code"] == "report_incomplete"
+    await reported(desk, ref, one, complete=True)
+    await stepped(desk, one, "report")
+    await stepped(desk, one, "ticket", ticket="OPS-1234")
+    assert (await stepped(desk, one, "postmortem", expect=409))["code"] == "postmortem_missing"
+    await asked(desk, f"/{one}/postmortem", {"reference": "https://wiki.example.com/pm/12"})
+    await stepped(desk, one, "postmortem")
+    assert (await release(desk, client, second, lane="api"))[1]["code"] == "rotation_not_complete"
+    assert (await stepped(desk, one, "release", expect=409))["code"] == "rotation_not_complete"
+    await desk.work()
+    assert (await desk.put(client, desk.canary("openrouter"), "openrouter"))[0] == 202
+    await desk.work()
+    assert (await desk.call("GET", f"/v1/rotations/{found['rotation']}", "operator"))[1]["state"] == "complete"
+    assert (await stepped(desk, one, "release", expect=409))["code"] == "kill_not_released"
+    assert (await asked(desk, f"/{one}/close", expect=409))["code"] == "playbook_not_done"
+    assert (await release(desk, client, "approver", lane="api"))[1]["code"] == "same_person"  # who engaged it
+    assert (await release(desk, client, second, lane="api"))[0] == 200
+    assert (await stepped(desk, one, "release", expect=409))["code"] == "kill_not_released"
+    assert (await release(desk, client, second, lane="browser"))[0] == 200
+    done = await stepped(desk, one, "release")
+    assert (done["missing"], [step["step"] for step in done["steps"]]) == (
+        [], ["kill", "rotate", "report", "ticket", "postmortem", "release"],
+    )  # fmt: skip
+    assert (await asked(desk, f"/{one}/close"))["state"] == "closed"
+    line = await timeline(desk, one)
+    assert [said for event, outcome, said in line if (event, outcome) == ("incident.stepped", "ok")] == [
+        "kill", "rotate", "report", "ticket", "postmortem", "release",
+    ]  # fmt: skip
+    refused = [
+        said for event, outcome, said in line if event == "incident.stepped" and outcome in ("failed", "rejected")
+    ]
+    assert len(refused) == 14
+    assert desk.not_once_on_record() == []
+
+
+@pytest.mark.req("R7.1-10")
+async def test_a_row_releases_nothing_and_the_gaps_of_a_report_are_accepted_by_name(desk: Desk) -> None:
+    """Who can write the run's row does not pass its steps; gaps pass in a person's name, and the record says so."""
+    client, ref, one = await leaked(desk)
+    await kill(desk, client)
+    for name in ("kill", "rotate"):
+        await stepped(desk, one, name)
+    await reported(desk, ref, one, complete=False)
+    forged = "jsonb_build_object('report', 1, 'ticket', 2, 'postmortem', 3)"
+    desk.sql(f"UPDATE byokeep.procedure_run SET evidence = evidence || {forged} WHERE id = '{one}'")
+    second = desk.stand.subject("approver", "second")
+    assert (await release(desk, client, second, lane="api"))[1]["code"] == "incident_holds_kill"
+    desk.sql("UPDATE byokeep.procedure_run SET evidence = evidence - '{report,ticket,postmortem}'::text[]")
+    await stepped(desk, one, "report", accept_gaps=True)
+    said = [json.loads(text)["fields"] for text in desk.stand.events("incident.stepped", "ok")]
+    assert [fields["cause"] for fields in said if fields["stage"] == "report"] == ["gaps_accepted"]
+
+
+@pytest.mark.req("R7.1-8")
+async def test_the_ticket_is_told_ids_and_codes_and_waits_while_its_sink_is_down(desk: Desk) -> None:
+    """The update is queued in the step; pending while nothing can be delivered; then it is sent, without values."""
+    client, ref, one = await leaked(desk)
+    await kill(desk, client)
+    for name in ("kill", "rotate"):
+        await stepped(desk, one, name)
+    await reported(desk, ref, one, complete=True)
+    await stepped(desk, one, "report")
+    secret = "sk-" + "a1" * 12
+    assert (await stepped(desk, one, "ticket", ticket=secret, expect=422))["code"] == "secret_like_content"
+    assert (await stepped(desk, one, "ticket", ticket="OPS-7"))["ticket_state"] == "pending"
+    told: list[str] = []
+    down = [True]
+
+    async def send(_target: str, _title: str, body: str, _kind: str) -> str:
+        told.append(body)
+        return "unreachable" if down[0] else ""
+
+    worker = desk.worker
+    app = NotifyApp(
+        db=worker.db, clock=worker.clock, ids=worker.ids, installation_id=worker.installation_id,
+        environment=worker.environment, limits=worker.limits, targets=lambda: ["tickets"], send=send,
+    )  # fmt: skip
+    assert await deliver(app) == 0
+    assert (await shown(desk, one))["ticket_state"] == "pending"
+    desk.sql("UPDATE byokeep.notification SET next_at = now()")
+    down[0] = False
+    assert await deliver(app) == 1
+    assert ((await shown(desk, one))["ticket_state"], (await shown(desk, one))["ticket"]) == ("sent", "OPS-7")
+    (line,) = [text for text in told[-1].splitlines() if text.startswith("incident suspected_leak")]
+    assert one in line
+    assert "suspected_leak" in line
+    assert "exposure report: record " in line
+    assert secret not in "".join(told)
+
+
+@pytest.mark.req("R7.1-9")
+async def test_a_lower_severity_takes_a_second_person_and_a_higher_one_does_not(desk: Desk) -> None:
+    """A P1 is not closed as a P2 by who would like to: another person approves, on record, or it stays P1."""
+    client = await desk.stand.client()
+    grave = (await asked(desk, "", {"kind": "other", "client_id": str(client), "severity": "P1"}, expect=201))["id"]
+    asked_ = await asked(desk, f"/{grave}/severity", {"severity": "P2"})
+    run = asked_["next_step"].split()[-1].rstrip("`.")
+    await desk.work()
+    assert (asked_["severity"], (await shown(desk, grave))["severity"]) == ("P1", "P1")
+    assert (await asked(desk, f"/{grave}/close", expect=409))["code"] == "postmortem_missing"
+    assert (await desk.call("POST", f"/v1/procedures/{run}/approve", "operator"))[0] == 403
+    assert (await desk.call("POST", f"/v1/procedures/{run}/approve", "approver"))[0] == 200
+    await desk.work()
+    assert (await shown(desk, grave))["severity"] == "P2"
+    assert (await asked(desk, f"/{grave}/severity", {"severity": "P0"}))["severity"] == "P0"
+    assert (await asked(desk, f"/{grave}/severity", {"severity": "P0"}, expect=409))["code"] == "severity_same"
+    assert (await asked(desk, f"/{grave}/severity", {"severity": "P9"}, expect=422))["code"] == "unknown_severity"
+    said = [json.loads(text)["fields"] for text in desk.stand.events("incident.changed", "ok")]
+    assert [(fields["stage"], fields["severity"]) for fields in said] == [("lower", "p2"), ("severity", "p0")]
+
+
+async def test_a_lost_token_is_led_from_the_close_to_the_reopening(desk: Desk) -> None:
+    """Closed, logged in to again, compared, a canary, open: each step when the platform is there and not before."""
+    account = await connect(desk.stand, await desk.stand.client())
+    client = str(account.client)
+    about = {"kind": "token_compromised", "object_kind": "account", "object": str(account.id)}
+    made = await asked(desk, "", about, expect=201)
+    one = made["id"]
+    assert (made["playbook"], made["platform"], made["missing"][0]) == ("social_token_lost", "x", "close")
+    assert (await stepped(desk, one, "close", expect=409))["code"] == "platform_not_closed"
+    lost = {"client_id": client, "platform": "x", "cause": "compromised"}
+    assert (await desk.call("POST", "/v1/platforms/close", "operator", lost))[0] == 200
+    await stepped(desk, one, "close")
+    for early in ("validate", "canary", "reopen"):
+        assert (await stepped(desk, one, early, expect=409))["code"] == "step_out_of_order"
+
+    async def came(*events: Event) -> None:
+        for event in events:
+            async with desk.stand.app.db.begin(client_id=account.client) as tx:
+                await reenabling.step(tx, desk.stand.app, desk.stand.app.system(), account.client, "x", event)
+
+    to_do = {
+        "reauth": came(Reauthorised(by_person=True)),
+        "validate": came(IdentityChecked(True), ScopesChecked(frozenset())),
+        "canary": came(CanaryStarted()),
+    }
+    for name, happens in to_do.items():
+        assert (await stepped(desk, one, name, expect=409))["code"] == "platform_not_so_far"
+        await happens
+        await stepped(desk, one, name)
+    assert (await stepped(desk, one, "reopen", expect=409))["code"] == "platform_not_so_far"
+    desk.sql(f"UPDATE byokeep.reenabling SET stage = 'open' WHERE client_id = '{client}'")
+    assert (await stepped(desk, one, "reopen"))["missing"] == []
+    assert (await asked(desk, f"/{one}/close", expect=409))["code"] == "postmortem_missing"
+    assert (await stepped(desk, one, "reopen", expect=409))["code"] == "step_out_of_order"

@@ -11,7 +11,7 @@ from uuid import UUID
 from cyclopts import App, Parameter
 
 from byokeep.cli import alert, exposure, mass_revoke, vault, way_back
-from byokeep.cli.api import Listing, call, requested, run, tell, tell_all, waiting
+from byokeep.cli.api import Listing, call, call_kill, requested, run, tell, tell_all, waiting
 from byokeep.cli.choices import IncidentKind, OAuthPlatform, Severity
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Account, Client, Incident, Key, Profile, said_of
@@ -20,6 +20,9 @@ from byokeep.cli.terminal import again, clean, session, show
 from byokeep.cli.times import moment
 from byokeep.core.errors import Rejected
 
+Step = Literal[
+    "kill", "rotate", "report", "ticket", "postmortem", "release", "close", "reauth", "validate", "canary", "reopen"
+]  # fmt: skip
 Cause = Literal["compromised", "identity_mismatch", "lockout", "missing_scope", "revoked"]
 app: Final = App(name="incident")
 platform: Final = App(name="platform", help="Close, look at and bring back one platform of one client.")
@@ -119,6 +122,58 @@ def _what(one: dict[str, Any]) -> str:
     said = one["said"]
     more = [str(said[name]) for name in ("stage", "cause", "reason") if said.get(name)]
     return " ".join([clean(one["event"]), *more])
+
+
+@app.command(name="step")
+def step_(
+    incident: Incident, name: Step | None = None, *, accept_gaps: Annotated[bool, Parameter(negative=())] = False,
+    ticket: str | None = None,
+) -> None:  # fmt: skip
+    """Pass the next step of an incident's playbook; `kill` and `close` do what they are called, too.
+
+    A leaked key: kill, rotate, report, ticket, postmortem, release. A lost token: close, reauth, validate, canary,
+    reopen. A step that is not next is refused, and so is one that what stands does not prove.
+
+    Example: byokeep incident step $INCIDENT kill
+
+    Example: byokeep incident step $INCIDENT ticket --ticket OPS-1234
+
+    Args:
+        name: The step; default: the next one.
+        accept_gaps: Of `report`: what the report does not know is accepted, on record, in your name.
+        ticket: Of `ticket`: its number, or where it stands.
+    """
+    found = run(call("GET", f"/v1/incidents/{incident}"))
+    due = found["missing"][0] if found["missing"] else None
+    wanted = name or due
+    if wanted is None:
+        raise Rejected("unknown_step", next_step=found["next_step"])
+    if wanted == due == "kill":
+        for lane in ("api", "browser"):  # the switch of the whole client would end whoever revokes its key
+            stop = {"client_id": found["client_id"], "lane": lane, "reason": "suspected_leak"}
+            run(call_kill("POST", "/v1/switches/close", body=stop))
+    if wanted == due == "close":
+        _lose(found)
+    body = {"step": wanted, "accept_gaps": accept_gaps, "ticket": ticket or ""}
+    _told(run(call("POST", f"/v1/incidents/{incident}/step", body=body)))
+
+
+def _lose(found: dict[str, Any]) -> None:
+    """Close the platform of an incident, unless it is on its way back already."""
+    client, platform = found["client_id"], found["platform"]
+    lost = run(call("GET", f"/v1/clients/{client}/platforms"))["platforms"]
+    if all(one["stage"] == "open" for one in lost if one["platform"] == platform):
+        cause = {"token_revoked": "revoked", "lockout": "lockout"}.get(found["kind"], "compromised")
+        run(call("POST", "/v1/platforms/close", body={"client_id": client, "platform": platform, "cause": cause}))
+
+
+@app.command
+def severity(incident: Incident, to: Severity) -> None:
+    """Say how bad an incident is. Worse holds at once; less takes a second person, who approves it.
+
+    Example: byokeep incident severity $INCIDENT P0
+    """
+    _told(run(call("POST", f"/v1/incidents/{incident}/severity", body={"severity": to})))
 
 
 @app.command

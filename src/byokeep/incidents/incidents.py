@@ -64,10 +64,11 @@ class OpenRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IncidentState:
-    """An incident, and the run of its playbook if it has begun."""
+    """An incident, and the run of its playbook if it has begun; ``ticket``: ``""``, ``pending`` or ``sent``."""
 
     incident: Incident
     run: RunStatus | None
+    ticket: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,9 +180,9 @@ async def state_of(tx: Tx, app: App, found: Incident) -> IncidentState:
     """Return an incident with the run of its playbook."""
     run = await tx.maybe(Run, "procedure_get", id=found.id)
     known = None if run is None else app.procedures.get(run.procedure)
-    return IncidentState(
-        incident=found, run=None if run is None or known is None else await status_of(tx, app, known, run)
-    )
+    ticket = await tx.one(str, "incident_ticket_state", id=found.id)
+    status = None if run is None or known is None else await status_of(tx, app, known, run)
+    return IncidentState(incident=found, run=status, ticket=ticket)
 
 
 async def list_incidents(app: App, actor: Actor, *, client_id: ClientId | None, only_open: bool) -> list[Incident]:
@@ -285,7 +286,7 @@ async def close(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
             tx, actor, EventName.INCIDENT_CLOSED, client_id=found.client_id, object_id=found.id, incident=found.id,
             severity=found.severity.lower(),
         )  # fmt: skip
-        return IncidentState(incident=closed, run=state.run)
+        return IncidentState(incident=closed, run=state.run, ticket=state.ticket)
 
 
 def over(found: Incident) -> Conflict:

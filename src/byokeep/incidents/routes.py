@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
+from uuid import UUID
 
 from fastapi import APIRouter, Request
 from pydantic import Field
 
 from byokeep.core.errors import Rejected
+from byokeep.core.incident import MUST_TELL
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.ref import parse_client_id
 from byokeep.http.openapi import ID, INSTANT, NUMBER, Routes, parameters, refusals
 from byokeep.http.procedures import StepReply
 from byokeep.http.reply import Reply
 from byokeep.http.request import Authenticator, Id, PathId, Strict, instant, query_of, whole_number
-from byokeep.incidents import incidents
+from byokeep.incidents import incidents, playbooks
 from byokeep.incidents.incidents import IncidentState, OpenRequest, TimelineEntry
+from byokeep.incidents.playbooks import PLAYBOOKS
 from byokeep.kernel.app import WebApp
 from byokeep.kernel.incidents import Incident
 
@@ -43,6 +47,20 @@ class PostmortemBody(Strict):
     sha256: Word = ""
 
 
+class StepBody(Strict):
+    """Pass a step of the playbook."""
+
+    step: Annotated[str, Field(pattern=r"^[a-z]{1,32}$")]
+    accept_gaps: bool = False
+    ticket: Annotated[str, Field(max_length=300)] = ""
+
+
+class SeverityBody(Strict):
+    """Say how bad it is."""
+
+    severity: Word
+
+
 class IncidentRecordReply(
     Reply, of=Incident,
     shows="id client_id kind severity state object_kind object_id platform source noticed_at began_at began_assumed"
@@ -63,6 +81,8 @@ class IncidentShownReply(IncidentRecordReply):
     waits_for: str
     steps: list[StepReply]
     missing: list[str]
+    rotation: UUID | None
+    ticket_state: str
     next_step: str
 
 
@@ -120,6 +140,20 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
         found = await incidents.timeline(app, actor, incident_id, after=_at(given.get("after")), limit=limit)
         return {"records": [_entry(one) for one in found]}
 
+    @routes.post("/{incident_id}/step", response_model=IncidentShownReply, responses=refusals(409))
+    async def step(incident_id: PathId, actor: Actor, body: StepBody) -> dict[str, Any]:
+        """Pass the next step of an incident's playbook, by its name; the first one begins it."""
+        passed = playbooks.step(app, actor, incident_id, body.step, accept_gaps=body.accept_gaps, ticket=body.ticket)
+        return shown(await passed)
+
+    @routes.post("/{incident_id}/severity", response_model=IncidentShownReply, responses=refusals(409))
+    async def severity(incident_id: PathId, actor: Actor, body: SeverityBody) -> dict[str, Any]:
+        """Say how bad an incident is: worse at once, less when a second person approves."""
+        state, waits = await playbooks.set_severity(app, actor, incident_id, body.severity)
+        if waits is None:
+            return shown(state)
+        return shown(state) | {"next_step": f"Another person approves: `byokeep procedure approve {waits.run.id}`."}
+
     @routes.post("/{incident_id}/postmortem", response_model=IncidentShownReply, responses=refusals(409))
     async def postmortem(incident_id: PathId, actor: Actor, body: PostmortemBody) -> dict[str, Any]:
         """Say where the postmortem stands."""
@@ -145,20 +179,25 @@ def _entry(one: TimelineEntry) -> dict[str, Any]:
 
 def shown(state: IncidentState) -> dict[str, Any]:
     """Return an incident as a reply."""
-    run = state.run
+    one, run = state.incident, state.run
+    playbook = PLAYBOOKS.get(one.playbook)
+    missing = run.missing if run else tuple(step.name for step in playbook.steps) if playbook else ()
+    begun = None if run is None else run.run.facts.get("rotation")
     return IncidentShownReply.fields(
-        state.incident, waits_for="" if run is None else run.waits_for, steps=() if run is None else run.steps,
-        missing=() if run is None else run.missing, next_step=next_step(state),
+        one, waits_for="" if run is None else run.waits_for, steps=() if run is None else run.steps, missing=missing,
+        rotation=begun, ticket_state=state.ticket, next_step=next_step(state, missing),
     )  # fmt: skip
 
 
-def next_step(state: IncidentState) -> str:
+def next_step(state: IncidentState, missing: Sequence[str]) -> str:
     """Return what to do about an incident now."""
-    one, run = state.incident, state.run
+    one = state.incident
     if one.closed_at is not None:
         return "It is closed: nothing is left to do."
-    if one.object_kind == "vault" and (run is None or run.missing):
+    if one.object_kind == "vault" and (missing or state.run is None):
         return f"Its own commands lead it: `byokeep incident vault status {one.id}`."
-    if one.severity in ("P0", "P1") and not one.told:
+    if missing:
+        return f"Its playbook: `byokeep incident step {one.id} {missing[0]}`."
+    if one.severity in MUST_TELL and not one.told:
         return f"Write its postmortem: `byokeep incident postmortem {one.id} --file FILE`."
     return f"When it is dealt with: `byokeep incident close {one.id}`."

@@ -37,6 +37,7 @@ from byokeep.kernel.app import App, BrokerApp, KillApp
 from byokeep.kernel.approvals import Approval
 from byokeep.kernel.blockers import Ended, ending_blockers
 from byokeep.kernel.command import command, open_alert, permit, recorded
+from byokeep.kernel.incidents import require_let_go
 from byokeep.kernel.locate import authorise_for
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record, record_params
@@ -390,7 +391,8 @@ async def approve_open(app: BrokerApp, actor: Actor, request_id: UUID) -> Switch
             ``approval_changed``.
         Conflict: ``lease_key_suspect`` - an alert says that leases were signed past us, and the key was not rotated
             since; ``cut_off_pending`` - the store has not confirmed the close yet; ``vault_incident_open`` - the
-            browser lane stays off until the new profiles are proved (R7.3-6).
+            browser lane stays off until the new profiles are proved (R7.3-6); ``incident_holds_kill``,
+            ``rotation_not_complete`` - the playbook of a leaked key is not there yet (R7.1-10).
         Unavailable: The store or the database; the switch is still closed.
     """
     async with command(app, actor, Verb.SWITCH_APPROVE_OPEN, object_id=request_id) as tx:
@@ -436,6 +438,8 @@ async def _open(app: BrokerApp, actor: Actor, scope: Scope, wish: Approval) -> S
             ):
                 step = f"The new profiles are not proved yet: {look_at(on)}."
                 raise Conflict("vault_incident_open", next_step=step, incident=on)
+            if scope.client_id is not None:
+                await require_let_go(tx, app, actor, scope.client_id, scope.name)
             if scope.cuts_store and await tx.all(UUID, "switch_lease_key_suspect"):
                 raise Conflict("lease_key_suspect", next_step="Somebody signed leases past us: first"
                                " `byokeep incident rotate-leases`, on the host, then ask again.")  # fmt: skip

@@ -6,25 +6,30 @@ Rules
   costs another nor hides it; beyond the bound one alert of that client says so.
 - It names ids and codes. What happened since is read from the audit: there is no second log.
 - An incident and the run of its playbook have one id.
+- A playbook that holds a kill switch lets go of it when all before that is proved, and to nobody who had a part in it.
 
 It may not decide what to do about it: the playbooks do (:mod:`byokeep.incidents.playbooks`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from byokeep.core import incident
+from byokeep.core.errors import Conflict, Denied
 from byokeep.core.events import EventName
 from byokeep.core.incident import IncidentKind, IncidentSource, Severity
-from byokeep.core.model import Actor, ClientId
+from byokeep.core.model import Actor, ClientId, Lane
+from byokeep.core.procedure import Run
 from byokeep.core.vault_incident import window
 from byokeep.kernel.app import App
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import Tx
+from byokeep.kernel.procedures import status_of
 from byokeep.kernel.record import record
 
 MOST_A_DAY: Final = 20  # incidents of one client that open by themselves
@@ -129,3 +134,52 @@ async def opened(
             severity="critical" if made.severity in incident.MUST_TELL else "warning",
         )  # fmt: skip
     return made, True
+
+
+async def require_rotated(tx: Tx, app: App, run: Run) -> Run | None:
+    """Let a playbook go on when the rotation that it began is proved complete; returns it, None = another key serves.
+
+    Raises:
+        Conflict: ``rotation_not_complete``.
+    """
+    begun = await tx.maybe(Run, "procedure_get", id=UUID(str(run.facts["rotation"])))
+    if begun is None:
+        return None
+    status = await status_of(tx, app, app.procedures[begun.procedure], begun)
+    if begun.state != "complete" or status.missing:
+        step = f"Go on with it: `byokeep rotate status {begun.id}`."
+        raise Conflict("rotation_not_complete", next_step=step, incident=run.object_id, run=begun.id)
+    return begun
+
+
+def stopped(scopes: Collection[str], client_id: UUID) -> bool:
+    """Whether engaged switches stop every effect of a client: that of all of it, or those of its lanes.
+
+    The lanes' let our own workers go on, who verify and revoke; that of the client ends them as well.
+    """
+    own = f"client:{client_id}"
+    return own in scopes or {f"{own}:lane:{lane}" for lane in Lane} <= set(scopes)
+
+
+async def require_let_go(tx: Tx, app: App, actor: Actor, client_id: UUID, scope: str) -> None:
+    """Let a switch of a client be released by a person whom no playbook of it holds back.
+
+    Nothing is held back while other switches still stop every effect.
+
+    Raises:
+        Conflict: ``incident_holds_kill``: steps before the release are missing; ``rotation_not_complete``.
+        Denied: ``same_person``: this person engaged it, rotated the key or led the playbook.
+    """
+    engaged = {one["scope"]: one["by"] for one in await tx.all(dict, "incident_switches", client_id=client_id)}
+    if not stopped(engaged, client_id) or stopped(engaged.keys() - {scope}, client_id):
+        return
+    for run in await tx.all(Run, "incident_holding", client_id=client_id):
+        procedure = app.procedures[run.procedure]
+        status = await status_of(tx, app, procedure, run)
+        if status.missing != (procedure.steps[-1].name,):
+            step = f"First its other steps: {incident.look_at(run.object_id)}."
+            raise Conflict("incident_holds_kill", next_step=step, incident=run.object_id)
+        rotated = await require_rotated(tx, app, run)
+        part = {*engaged.values(), run.started_by, *(one.by for one in status.steps)}
+        if actor.id in (part if rotated is None else part | {rotated.started_by}):
+            raise Denied("same_person", next_step="Another approver releases it: you had a part in this incident.")

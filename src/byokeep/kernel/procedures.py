@@ -95,7 +95,7 @@ async def begin(app: App, actor: Actor, name: str, *, client_id: ClientId | None
     async with command(app, actor, procedure.verb, client_id=client_id, object_id=object_id) as tx:
         if client_id is None and actor.clients is not None:
             raise NotFound("not_found")
-        _may_ask(actor, procedure)
+        may_ask(actor, procedure)
         run: Run = await start(tx, app, actor, procedure, client_id=client_id, object_id=object_id)
         await _say(tx, EventName.PROCEDURE_STARTED, actor, run, procedure=name)
     return await resume(app, actor, run.id)
@@ -148,7 +148,7 @@ async def resume(app: App, actor: Actor, run_id: UUID) -> RunStatus:
     if by_person:
         due = procedure.next(run)
         await permit(app, actor, (due.verb if due else None) or procedure.verb, client_id=run.client_id)
-        _may_ask(actor, procedure)
+        may_ask(actor, procedure)
         if run.closed_at is not None and run.state != _COMPLETE:
             async with command(app, actor, procedure.verb, client_id=run.client_id, object_id=run_id):
                 raise _over(procedure, run)
@@ -490,7 +490,7 @@ async def _approved_by(tx: Tx, run: Run, step: Step) -> UUID | None:
     return await tx.maybe(UUID, "approval_used", **asked)
 
 
-def _may_ask(actor: Actor, procedure: Procedure) -> None:
+def may_ask(actor: Actor, procedure: Procedure) -> None:
     """Whoever issued the credentials of somebody who is held may be the one who asks, and would approve."""
     if actor.held and procedure.approved:
         raise Denied("approval_held", next_step="Your approvals are held, and so is what you ask for: another asks.")

@@ -71,8 +71,8 @@ class Notification:
     """One reminder, or one alert, for one target.
 
     Attributes:
-        source: ``due`` or ``alert``.
-        about: Kind and item, or the alert.
+        source: ``due``, ``alert`` or ``incident``.
+        about: Kind and item, or the alert or incident.
         at: The date that is due, or when the alert was opened.
         code: The kind, or the alert's reason.
         failure: Of the last try.
@@ -107,6 +107,10 @@ class Notification:
         what = f"{self.code} {self.provider}".rstrip()
         if self.source == "alert":
             return f"{'critical ' if self.urgent else ''}alert {what}{whose}: {self.about}"
+        if self.source == "incident":
+            seq = self.stage.removeprefix("report_")
+            report = f", exposure report: record {seq}" if seq != self.stage else ""
+            return f"incident {what}{whose}: {self.about}, see `byokeep incident timeline {self.about}`{report}"
         how = "due on" if self.stage in _BEFORE else "overdue since"
         return f"{what} {how} {self.at:%Y-%m-%d}{whose}: {self.about.partition('/')[2]}"
 
@@ -190,6 +194,7 @@ async def deliver(app: NotifyApp) -> int:
         return 0
     async with app.db.begin(every_client=True) as tx:
         await tx.all(UUID, "notification_of_alerts", targets=targets, told=_TOLD, now=now)
+        await tx.all(UUID, "notification_of_incidents", targets=targets, now=now)
     done = await asyncio.gather(*(_deliver_to(app, target) for target in targets), return_exceptions=True)
     for one in done:
         if isinstance(one, BaseException):

@@ -55,3 +55,65 @@ SELECT r.chain, r.seq, r.at, r.payload, r.object_id, s.name
             AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,incident}' = CAST(:id AS text)))
    AND (CAST(:after AS timestamptz) IS NULL OR r.at > CAST(:after AS timestamptz))
  ORDER BY r.at, r.chain, r.seq LIMIT :limit;
+
+-- name: incident_severity
+UPDATE byokeep.incident SET severity = :severity WHERE id = :id AND closed_at IS NULL RETURNING id;
+
+-- name: incident_ticket
+-- Where the ticket is; without that, that it is to be told now.
+UPDATE byokeep.incident
+   SET ticket = coalesce(CAST(:ticket AS text), ticket),
+       ticket_at = CASE WHEN CAST(:ticket AS text) IS NULL THEN clock_timestamp() ELSE ticket_at END
+ WHERE id = :id AND closed_at IS NULL
+RETURNING id;
+
+-- name: incident_ticket_state
+-- Whether the ticket's update left: to every target that was to be told of it.
+SELECT CASE WHEN i.ticket_at IS NULL THEN '' WHEN count(n.id) > 0 AND count(n.id) = count(n.sent_at) THEN 'sent'
+            ELSE 'pending' END AS state
+  FROM byokeep.incident i
+  LEFT JOIN byokeep.notification n ON n.source = 'incident' AND n.about = CAST(i.id AS text) AND n.at = i.ticket_at
+ WHERE i.id = :id GROUP BY i.id;
+
+-- name: incident_key
+-- What became of the key of an incident: its emergency rotation, or the verified key in the place of a compromised one.
+SELECT c.provider, c.state IN ('active', 'suspended') AS live, r.id AS rotation_id, s.id AS successor_id
+  FROM byokeep.incident i
+  JOIN byokeep.credential_ref c ON c.client_id = i.client_id AND c.id = i.object_id
+  LEFT JOIN LATERAL (
+       SELECT p.id FROM byokeep.procedure_run p
+        WHERE p.object_id = i.object_id AND p.procedure = 'rotate_key_leaked' AND p.state <> 'aborted'
+          AND (p.closed_at IS NULL OR p.started_at >= i.opened_at)
+        ORDER BY p.started_at DESC LIMIT 1) r ON true
+  LEFT JOIN LATERAL (
+       SELECT o.id FROM byokeep.credential_ref o
+        WHERE o.client_id = c.client_id AND o.provider = c.provider AND o.purpose = c.purpose AND o.kind = c.kind
+          AND o.account_id IS NULL AND o.id <> c.id AND o.state = 'active' AND o.verification = 'verified'
+        LIMIT 1) s ON c.state NOT IN ('active', 'suspended')
+ WHERE i.id = :id AND i.client_id = :client_id;
+
+-- name: incident_report
+-- The newest exposure report that was made for an incident, of its object or of all that its client has.
+SELECT r.seq, said.f ->> 'verification' AS state
+  FROM byokeep.incident i
+  JOIN byokeep.audit_record r ON r.chain = i.client_id AND r.object_id IN (i.object_id, i.client_id)
+ CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
+ WHERE i.id = :id AND i.client_id = :client_id AND r.event = 'exposure.reported' AND r.outcome = 'ok'
+   AND r.writer = 'byokeep_broker' AND said.f ->> 'incident' = CAST(i.id AS text)
+ ORDER BY r.seq DESC LIMIT 1;
+
+-- name: incident_accepted
+SELECT EXISTS (SELECT FROM byokeep.audit_record r
+                WHERE r.chain = :client_id AND r.object_id = :id AND r.event = 'incident.changed' AND r.outcome = 'ok'
+                  AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,stage}' = CAST(:stage AS text)) AS found;
+
+-- name: incident_platform
+SELECT stage, cause, way, closed_at FROM byokeep.reenabling WHERE client_id = :client_id AND platform = :platform;
+
+-- name: incident_switches
+SELECT scope, epoch, by FROM byokeep.switch WHERE client_id = :client_id AND closed;
+
+-- name: incident_holding
+-- The playbooks that hold the kill switch of a client.
+SELECT * FROM byokeep.procedure_run
+ WHERE procedure = 'provider_key_leaked' AND client_id = :client_id AND state = 'running' ORDER BY started_at;

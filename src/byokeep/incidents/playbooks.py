@@ -1,0 +1,337 @@
+"""The playbooks of runbook 7.1 (a provider's key leaked) and 7.2 (a platform's token was lost) as procedures.
+
+Rules
+- A step says its name: one that is not next is refused, on record. None is left out, none is passed by a word alone.
+- A step is passed by what stands: the engaged switch, the rotation under way, the report on record, the platform as it
+  is closed or comes back. Where the step itself can begin that, it does.
+- 7.1 stops every effect of the client by the switches of its lanes: that of the whole client would end our own workers
+  too, who verify and revoke. Two people release them, once every step before that is proved and the rotation is
+  complete; who engaged one, rotated the key or led the steps does not approve (:mod:`byokeep.kernel.incidents`).
+- A report with gaps passes when a person accepts them by name, on record.
+- A lower severity takes a second person; a higher one does not.
+
+It may not stop or release anything by itself, and tells the ticket ids and codes alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.core import incident as rules
+from byokeep.core.errors import Conflict, Rejected
+from byokeep.core.events import EventName
+from byokeep.core.incident import LEAKED_KEY, LOST_TOKEN, look_at
+from byokeep.core.model import Actor
+from byokeep.core.policy import Verb
+from byokeep.core.procedure import Fields, Procedure, Run, Step
+from byokeep.core.reenable import Stage
+from byokeep.incidents.incidents import IncidentState, find_incident, look, over, severity_of, state_of
+from byokeep.kernel import incidents, procedures
+from byokeep.kernel.app import App, WebApp
+from byokeep.kernel.command import command, recorded
+from byokeep.kernel.incidents import Incident
+from byokeep.kernel.ports import Tx
+from byokeep.kernel.procedures import RunStatus
+from byokeep.kernel.record import record
+from byokeep.keys import rotation
+from byokeep.keys.rotation import RotationRequest
+
+KILL, ROTATE, REPORT, TICKET, TOLD, RELEASE = "kill", "rotate", "report", "ticket", "postmortem", "release"
+CLOSE, REAUTH, VALIDATE, CANARY, REOPEN = "close", "reauth", "validate", "canary", "reopen"
+GAPS: Final = "report_gaps"  # what a person accepts of a report that is not complete
+_STAGES: Final = tuple(Stage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyAnswer:
+    """What became of a key: the emergency rotation of this incident, or the key that another one replaced it with.
+
+    Attributes:
+        rotation_id: The rotation.
+        successor_id: A verified key in its place, where it was called compromised.
+    """
+
+    live: bool
+    rotation_id: UUID | None
+    successor_id: UUID | None
+    provider: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformAnswer:
+    """Where a platform stands on its way back."""
+
+    stage: Stage
+    cause: str
+    way: int
+    closed_at: datetime
+
+
+async def _about(app: App, run: Run) -> Incident:
+    async with app.db.begin(client_id=run.client_id) as tx:
+        return await tx.one(Incident, "incident_get", id=run.object_id)
+
+
+def _not_yet(code: str, step: str, run: Run, **more: str) -> Conflict:
+    return Conflict(code, next_step=step, incident=run.object_id, **more)
+
+
+async def _engaged(app: App, run: Run) -> dict[str, int]:
+    """The switches of the client that are engaged, with their epochs."""
+    async with app.db.begin(client_id=run.client_id) as tx:
+        rows = await tx.all(dict, "incident_switches", client_id=run.client_id)
+    return {row["scope"]: row["epoch"] for row in rows}
+
+
+async def _kill(app: App, _actor: Actor, run: Run) -> Fields:
+    engaged = await _engaged(app, run)
+    if run.client_id is None or not incidents.stopped(engaged, run.client_id):
+        step = f"Engage it: `byokeep incident step {run.object_id} kill`."
+        raise _not_yet("kill_not_engaged", step, run)
+    return {"epoch": max(engaged.values())}
+
+
+async def _answer(tx: Tx, run: Run) -> KeyAnswer:
+    return await tx.one(KeyAnswer, "incident_key", client_id=run.client_id, id=run.object_id)
+
+
+async def _rotate(app: App, actor: Actor, run: Run) -> Fields | None:
+    if not isinstance(app, WebApp):
+        return None
+    found = await _about(app, run)
+    async with app.db.begin(client_id=run.client_id) as tx:
+        answer = await _answer(tx, run)
+    if answer.rotation_id is None and answer.live and found.object_id is not None:
+        begun = await rotation.start(app, actor, found.object_id, RotationRequest(leaked=True))
+        return {"rotation": str(begun.run.id)}
+    done = answer.rotation_id or answer.successor_id
+    if done is None:
+        step = f"Bring another key: `byokeep key add {run.client_id} {answer.provider}`; it serves once it is verified."
+        raise _not_yet("key_not_replaced", step, run)
+    return {"rotation": str(done)}
+
+
+async def _report(app: App, _actor: Actor, run: Run) -> Fields:
+    async with app.db.begin(client_id=run.client_id) as tx:
+        found = await tx.maybe(dict, "incident_report", client_id=run.client_id, id=run.object_id)
+        accepted = await tx.one(bool, "incident_accepted", client_id=run.client_id, id=run.object_id, stage=GAPS)
+    make = f"`byokeep incident report --key KEY --incident {run.object_id}`"
+    if found is None:
+        raise _not_yet("report_missing", f"Make it: {make}.", run)
+    if found["state"] != "complete" and not accepted:
+        step = f"Close its gaps and make it anew: {make}; or accept them: `byokeep incident step {run.object_id} report"
+        raise _not_yet("report_incomplete", f"{step} --accept-gaps`.", run)
+    return {"version": int(found["seq"]), "cause": "complete" if found["state"] == "complete" else "gaps_accepted"}
+
+
+async def _ticket(_app: App, _actor: Actor, _run: Run) -> Fields:
+    return {}
+
+
+async def _tell_ticket(tx: Tx, _actor: Actor, run: Run) -> Fields:
+    await tx.one(UUID, "incident_ticket", id=run.object_id, ticket=None)
+    return {}
+
+
+async def _told(app: App, _actor: Actor, run: Run) -> Fields:
+    found = await _about(app, run)
+    if found.told:
+        return {"cause": "written"}
+    if found.severity in rules.MUST_TELL:
+        step = f"Write it, then: `byokeep incident postmortem {found.id} --file FILE`, or --link ADDRESS."
+        raise _not_yet("postmortem_missing", step, run)
+    return {"cause": "not_required"}
+
+
+async def _release(app: App, _actor: Actor, run: Run) -> Fields:
+    async with app.db.begin(client_id=run.client_id) as tx:
+        await incidents.require_rotated(tx, app, run)
+    engaged = sorted(await _engaged(app, run))
+    if engaged:
+        words = "--client " + " --".join(engaged[0].removeprefix("client:").split(":", 1)).replace("lane:", "lane ")
+        step = f"An operator: `byokeep kill off {words} --reason CODE`; another person approves it."
+        raise _not_yet("kill_not_released", step, run)
+    return {"cause": "released"}
+
+
+async def _platform(app: App, run: Run) -> tuple[Incident, PlatformAnswer | None]:
+    found = await _about(app, run)
+    async with app.db.begin(client_id=run.client_id) as tx:
+        asked = {"client_id": run.client_id, "platform": found.platform}
+        return found, await tx.maybe(PlatformAnswer, "incident_platform", **asked)
+
+
+async def _close(app: App, _actor: Actor, run: Run) -> Fields:
+    found, now = await _platform(app, run)
+    if now is None or (now.stage is Stage.OPEN and now.closed_at < found.opened_at):
+        step = f"Close it: `byokeep incident platform close {run.client_id} {found.platform} --reason compromised`."
+        raise _not_yet("platform_not_closed", step, run)
+    return {"way": now.way, "cause": now.cause}
+
+
+def _comes_back(least: Stage, next_step: str) -> Any:
+    """Return what passes when the platform is so far on its way back."""
+
+    async def act(app: App, _actor: Actor, run: Run) -> Fields:
+        found, now = await _platform(app, run)
+        if now is None or _STAGES.index(now.stage) < _STAGES.index(least):
+            step = next_step.format(where=f"{run.client_id} {found.platform}")
+            raise _not_yet("platform_not_so_far", step, run, stage="none" if now is None else now.stage.value)
+        return {"way": now.way, "cause": now.stage.value}
+
+    return act
+
+
+def _step(name: str, act: Any, **more: Any) -> Step:
+    return Step(name=name, act=act, verb=Verb.INCIDENT_STEP, evidence=EventName.INCIDENT_STEPPED, **more)
+
+
+def _look(incident_id: UUID) -> str:
+    return look_at(incident_id)
+
+
+PROVIDER_KEY_LEAKED: Final = Procedure(
+    name=LEAKED_KEY, verb=Verb.INCIDENT_STEP, run_field="incident", look=_look,
+    steps=(
+        _step(KILL, _kill, proves=lambda _, said: said["epoch"] > 0),
+        _step(ROTATE, _rotate, proves=lambda run, said: said["rotation"] == run.facts["rotation"]),
+        _step(REPORT, _report, proves=lambda _, said: said["version"] > 0),
+        _step(TICKET, _ticket, apply=_tell_ticket),
+        _step(TOLD, _told, proves=lambda _, said: said["cause"] in ("written", "not_required")),
+        _step(RELEASE, _release, proves=lambda _, said: said["cause"] == "released"),
+    ),
+)  # fmt: skip
+SOCIAL_TOKEN_LOST: Final = Procedure(
+    name=LOST_TOKEN, verb=Verb.INCIDENT_STEP, run_field="incident", look=_look,
+    steps=(
+        _step(CLOSE, _close),
+        _step(REAUTH, _comes_back(Stage.REAUTHORISED, "A person logs in: `byokeep account connect {where} ACCOUNT`.")),
+        _step(VALIDATE, _comes_back(Stage.PERMITTED, "Identity and permissions are compared after the login: "
+                                    "`byokeep incident platform status` says what is missing.")),
+        _step(CANARY, _comes_back(Stage.CANARY, "Ask for it: `byokeep incident platform canary {where}`.")),
+        _step(REOPEN, _comes_back(Stage.OPEN, "The canary lets a few acts through at a time: wait for its stages.")),
+    ),
+)  # fmt: skip
+PLAYBOOKS: Final[Mapping[str, Procedure]] = {one.name: one for one in (PROVIDER_KEY_LEAKED, SOCIAL_TOKEN_LOST)}
+
+
+async def step(app: App, actor: Actor, incident_id: UUID, name: str, *, accept_gaps: bool = False, ticket: str = ""
+) -> IncidentState:  # fmt: skip
+    """Pass a step of an incident's playbook, the next one alone; the first one begins it.
+
+    Args:
+        accept_gaps: Of the report: what it does not know is accepted, on record.
+        ticket: Where people keep the ticket, a number or an address.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.incidents.incidents.find_incident`.
+        Rejected: ``unknown_step``; ``secret_like_content``, ``bad_reference``.
+        Conflict: ``incident_closed``; ``no_playbook``; ``step_out_of_order``; ``procedure_moved``; and what the step is
+            not passed for: ``kill_not_engaged``, ``key_not_replaced``, ``report_missing``, ``report_incomplete``,
+            ``postmortem_missing``, ``rotation_not_complete``, ``kill_not_released``, ``platform_not_closed``,
+            ``platform_not_so_far``.
+    """
+    found = await find_incident(app, actor, incident_id, Verb.INCIDENT_STEP)
+    async with recorded(
+        app, actor, Verb.INCIDENT_STEP, client_id=found.client_id, object_id=found.id, on_client=True,
+        refused_as=EventName.INCIDENT_STEPPED, fields={"incident": str(found.id), "stage": name},
+    ):  # fmt: skip
+        if found.closed_at is not None:
+            raise over(found)
+        procedure = PLAYBOOKS.get(found.playbook)
+        if procedure is None:
+            step_ = "Its own commands lead it: `byokeep incident vault status`." if found.object_kind == "vault" else (
+                "None leads it: deal with it, then `byokeep incident close`.")  # fmt: skip
+            raise Conflict("no_playbook", next_step=step_, incident=found.id)
+        names = [one.name for one in procedure.steps]
+        if name not in names:
+            raise Rejected("unknown_step", next_step="Its steps are: " + ", ".join(names) + ".")
+        if ticket:
+            rules.check_reference("ticket", ticket)
+        async with app.db.begin(client_id=found.client_id) as tx:
+            run = await _begun(tx, app, actor, procedure, found)
+            due = procedure.next(run)
+            if due is None or due.name != name:
+                now = "It is complete" if due is None else f"Next is `{due.name}`"
+                raise Conflict("step_out_of_order", next_step=f"{now}: {look_at(found.id)}.", incident=found.id)
+            if ticket:
+                await tx.one(UUID, "incident_ticket", id=found.id, ticket=ticket)
+            if accept_gaps and name == REPORT:
+                said = {"incident": str(found.id), "stage": GAPS}
+                await record(tx, actor, EventName.INCIDENT_CHANGED, said, client_id=found.client_id, object_id=found.id)
+        await procedures.resume(app, actor, found.id)
+    return await look(app, actor, incident_id)
+
+
+async def _begun(tx: Tx, app: App, actor: Actor, procedure: Procedure, found: Incident) -> Run:
+    """Return the run of an incident's playbook; begun now, if it was not."""
+    await tx.one(Incident, "incident_hold", id=found.id)
+    run = await tx.maybe(Run, "procedure_get", id=found.id)
+    if run is not None:
+        return run
+    begun: Run = await procedures.start(
+        tx, app, actor, procedure, client_id=found.client_id, object_id=found.id, run_id=found.id
+    )
+    said = {"run": str(begun.id), "procedure": procedure.name}
+    await record(tx, actor, EventName.PROCEDURE_STARTED, said, client_id=found.client_id, object_id=found.id)
+    return begun
+
+
+async def _lower(_app: App, _actor: Actor, run: Run) -> Fields:
+    return {"incident": str(run.object_id), "severity": str(run.facts["severity"])}
+
+
+async def _lowered(tx: Tx, _actor: Actor, run: Run) -> Fields:
+    await tx.one(UUID, "incident_severity", id=run.object_id, severity=str(run.facts["severity"]).upper())
+    return {}
+
+
+LOWER_SEVERITY: Final = Procedure(
+    name="lower_severity", verb=Verb.INCIDENT_STEP, abortable=True,
+    steps=(Step(name="lower", act=_lower, apply=_lowered, approval=Verb.INCIDENT_LOWER,
+                evidence=EventName.INCIDENT_CHANGED),),
+)  # fmt: skip
+
+
+async def set_severity(
+    app: App, actor: Actor, incident_id: UUID, severity: str
+) -> tuple[IncidentState, RunStatus | None]:
+    """Change how bad an incident is: at once when it is worse; a lower one waits for a second person.
+
+    Returns:
+        The incident, and the run that waits for the second person, if one does.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.incidents.incidents.find_incident`; ``approval_held``.
+        Rejected: ``unknown_severity``.
+        Conflict: ``incident_closed``; ``severity_same``.
+    """
+    found = await find_incident(app, actor, incident_id, Verb.INCIDENT_STEP)
+    async with command(
+        app, actor, Verb.INCIDENT_STEP, client_id=found.client_id, object_id=found.id,
+        refused_as=EventName.INCIDENT_CHANGED, on_client=True,
+    ) as tx:  # fmt: skip
+        wanted = severity_of(severity)
+        found = await tx.one(Incident, "incident_hold", id=found.id)
+        if found.closed_at is not None:
+            raise over(found)
+        if wanted == found.severity:
+            raise Conflict("severity_same", next_step=f"Nothing to do: {look_at(found.id)}.", incident=found.id)
+        if wanted < found.severity:
+            await tx.one(UUID, "incident_severity", id=found.id, severity=wanted.value)
+            said = {"incident": str(found.id), "stage": "severity", "severity": wanted.lower()}
+            await record(tx, actor, EventName.INCIDENT_CHANGED, said, client_id=found.client_id, object_id=found.id)
+            return await state_of(tx, app, await tx.one(Incident, "incident_get", id=found.id)), None
+        procedures.may_ask(actor, LOWER_SEVERITY)
+        asked: Run = await procedures.start(
+            tx, app, actor, LOWER_SEVERITY, client_id=found.client_id, object_id=found.id,
+            facts={"severity": wanted.lower()},
+        )  # fmt: skip
+        said = {"run": str(asked.id), "procedure": LOWER_SEVERITY.name}
+        await record(tx, actor, EventName.PROCEDURE_STARTED, said, client_id=found.client_id, object_id=found.id)
+    await procedures.wake(app, asked)
+    return await look(app, actor, incident_id), await procedures.status(app, actor, asked.id)
