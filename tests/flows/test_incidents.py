@@ -4,23 +4,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from granian.constants import Interfaces
+from granian.server.embed import Server
 
+from byokeep.core.errors import ByokeepError
 from byokeep.core.events import EventName
-from byokeep.core.reenable import CanaryStarted, Event, IdentityChecked, Reauthorised, ScopesChecked
+from byokeep.core.reenable import CanaryStarted, Event, IdentityChecked, Reauthorised, RecoveryCause, ScopesChecked
 from byokeep.jobs import reenabling
+from byokeep.kernel.incidents import MOST_A_DAY
 from byokeep.kernel.record import record
+from byokeep.keys import usage
 from byokeep.operations.notify import NotifyApp, deliver
 from byokeep_sim import SimKeyState
-from tests.support.broker import Person
+from tests.support.broker import Person, listening
+from tests.support.cli import Shell
 from tests.support.connected import connect
+from tests.support.ports import free_port
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
@@ -352,3 +361,136 @@ async def test_a_lost_token_is_led_from_the_close_to_the_reopening(desk: Desk) -
     assert (await stepped(desk, one, "reopen"))["missing"] == []
     assert (await asked(desk, f"/{one}/close", expect=409))["code"] == "postmortem_missing"
     assert (await stepped(desk, one, "reopen", expect=409))["code"] == "step_out_of_order"
+
+
+@pytest.mark.req("R6.3-1")
+async def test_a_suspected_leak_opens_one_incident_and_stops_the_key(desk: Desk) -> None:
+    """Called compromised, or rotated as leaked: one open incident of the key, P1, and nobody gets it."""
+    client = await desk.stand.client()
+    ref = (await desk.onboard(client))["ref"]
+    body = {"to": "compromised", "reason": "seen_in_chat"}
+    for who, status in (("auditor", 403), ("approver", 403), (desk.stand.subject("operator", "o", clients=()), 404)):
+        assert (await desk.call("POST", f"/v1/refs/{ref}/state", who, body))[0] == status
+    assert await listed(desk) == []
+    status, urgent = await desk.call("POST", f"/v1/refs/{ref}/rotations", "operator", {"leaked": True})
+    assert status == 201, urgent
+    (made,) = await listed(desk)
+    assert (made["kind"], made["severity"], made["source"], made["object_id"], made["began_assumed"]) == (
+        "suspected_leak", "P1", "person", ref, True,
+    )  # fmt: skip
+    assert (await desk.call("POST", f"/v1/refs/{ref}/state", "operator", body))[0] == 200
+    assert [one["id"] for one in await listed(desk)] == [made["id"]]
+    job = await desk.stand.job(client, secrets=["openai"])
+    assert (await desk.stand.call("POST", f"/v1/jobs/{job}/leases", "runner"))[0] == 403
+    await kill(desk, client)
+    await stepped(desk, made["id"], "kill")
+    assert (await stepped(desk, made["id"], "rotate"))["rotation"] == urgent["id"]
+    # A key that was called compromised first is replaced by another one, verified as ever.
+    other = await desk.stand.client()
+    ref = (await desk.onboard(other))["ref"]
+    assert (await desk.call("POST", f"/v1/refs/{ref}/state", "operator", body))[0] == 200
+    (made,) = await listed(desk, query=f"?client_id={other}")
+    await kill(desk, other)
+    await stepped(desk, made["id"], "kill")
+    assert (await stepped(desk, made["id"], "rotate", expect=409))["code"] == "key_not_replaced"
+    new = (await desk.onboard(other))["ref"]
+    assert (await stepped(desk, made["id"], "rotate"))["rotation"] == new
+
+
+@pytest.mark.req("R6.3-2")
+async def test_an_unusual_hour_opens_an_incident_of_its_client_alone(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two clients' hours are unusual, and one cannot be told of: the other's incident is there, with its evidence; what
+    one client had enough of for a day opens none more, and takes nothing from another."""
+    loud, quiet = await desk.stand.client("openai"), await desk.stand.client("openai")
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+    refs = {client: UUID(desk.sql(f"SELECT id FROM byokeep.credential_ref WHERE client_id = '{client}'"))
+            for client in (loud, quiet)}  # fmt: skip
+
+    def hours(measure: str, *clients: UUID) -> None:
+        rows = [usage.ComparedUsage(client_id=one, provider="openai", ref_id=refs.get(one), hour=hour, measure=measure,
+                                    number=200, days=28, median=20.0, deviation=1.0) for one in clients]  # fmt: skip
+
+        async def compared(*_: Any) -> list[usage.ComparedUsage]:
+            return rows
+
+        monkeypatch.setattr(usage, "_compared", compared)
+
+    hours("leases", uuid4(), quiet)  # nobody's: there is no such client
+    with pytest.raises(ByokeepError):
+        await usage.watch_usage(desk.worker)
+    (made,) = await listed(desk)
+    assert (made["client_id"], made["kind"], made["severity"], made["source"], made["object_id"], made["playbook"]) == (
+        str(quiet), "usage_anomaly", "P2", "usage", str(refs[quiet]), "provider_key_leaked",
+    )  # fmt: skip
+    assert datetime.fromisoformat(made["began_at"]) == hour
+    assert (await asked(desk, f"/{made['id']}/close"))["state"] == "closed"
+    desk.sql("INSERT INTO byokeep.incident (id, client_id, kind, severity, source, dedup_key, noticed_at, began_at,"
+             f" began_assumed, opened_by) SELECT gen_random_uuid(), '{loud}', 'lockout', 'P2', 'platform',"
+             f" 'lockout/' || n, now(), now(), false, '{loud}' FROM generate_series(1, {MOST_A_DAY}) AS n")  # fmt: skip
+    hours("permits", loud, quiet)
+    assert await usage.watch_usage(desk.worker) == 2
+    opened = [one["client_id"] for one in await listed(desk, query="?state=open") if one["kind"] == "usage_anomaly"]
+    assert opened == [str(quiet)]
+    assert desk.stand.alerts().count("incidents_limited") == 1
+
+
+async def test_a_lost_platform_opens_an_incident(desk: Desk) -> None:
+    """A lockout as the platform says it and a compromise as a person does; a second word about the same opens none."""
+    client = await desk.stand.client()
+    account = await connect(desk.stand, client)
+    for cause in (RecoveryCause.LOCKOUT, RecoveryCause.LOCKOUT, RecoveryCause.MISSING_SCOPE):
+        async with desk.stand.app.db.begin(client_id=client) as tx:
+            await reenabling.lose(
+                tx, desk.stand.app, desk.stand.app.system(), client, "x", cause, account_id=account.id
+            )
+    (made,) = await listed(desk)
+    assert (made["kind"], made["source"], made["object_id"], made["platform"], made["playbook"]) == (
+        "lockout", "platform", str(account.id), "x", "social_token_lost",
+    )  # fmt: skip
+    lost = {"client_id": str(client), "platform": "x", "cause": "compromised"}
+    assert (await desk.call("POST", "/v1/platforms/close", "operator", lost))[0] == 200
+    assert [(one["kind"], one["source"]) for one in await listed(desk)] == [
+        ("token_compromised", "person"), ("lockout", "platform"),
+    ]  # fmt: skip
+
+
+async def test_the_commands_take_names_and_say_what_is_next(desk: Desk, tmp_path: Path) -> None:
+    """From the key's name to the timeline: each command says what is next."""
+    client = await desk.stand.client()
+    await desk.onboard(client)
+    name = desk.sql(f"SELECT name FROM byokeep.client WHERE id = '{client}'")
+    server = Server(desk.api, address="127.0.0.1", port=(port := free_port()), interface=Interfaces.ASGI,
+                    log_enabled=False)  # fmt: skip
+    task = asyncio.create_task(server.serve())
+    await listening(port)
+    token = tmp_path / "operator.token"
+    token.touch(mode=0o600)
+    token.write_text(desk.people["operator"].token)
+    document = tmp_path / "postmortem.md"
+    document.write_bytes(b"what happened")
+
+    async def run(*words: str, code: int = 0) -> str:
+        ran = await Shell(tmp_path).run(*words, "--url", f"http://127.0.0.1:{port}", token=token)
+        assert ran.code == code, ran.err
+        return " ".join((ran.out + ran.err).split())
+
+    try:
+        said = await run("key", "state", f"{name}/openai", "compromised", "--reason", "seen_in_chat")
+        (made,) = await listed(desk)
+        assert f"byokeep incident step {made['id']} kill" in said
+        assert f"byokeep incident step {made['id']} release" in said
+        assert "incident show" in await run("incident", "list", "--client", name)
+        where = f"{name}/suspected_leak"
+        assert "assumed: nobody knows" in await run("incident", "show", where)
+        assert "step_out_of_order" in await run("incident", "step", where, "ticket", code=6)
+        assert "rotate" in await run("incident", "step", where)
+        assert "done kill" in (await run("incident", "show", where)).lower()
+        await run("incident", "postmortem", where, "--file", str(document))
+        assert (await listed(desk))[0]["postmortem_sha256"] == sha256(b"what happened").hexdigest()
+        assert "incident.stepped kill" in await run("incident", "timeline", where)
+        assert "byokeep procedure approve" in await run("incident", "severity", where, "P3")
+    finally:
+        server.stop()
+        await task

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
-from typing import Any, Final
+from contextlib import suppress
+from typing import Annotated, Any, Final
 from uuid import UUID
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from rich.text import Text
 
-from byokeep.cli.api import Listing, ask_until, call, run, tell, tell_all
+from byokeep.cli.api import Listing, ask_until, call, names, run, tell, tell_all
 from byokeep.cli.choices import AdminProvider, ApiProvider, KeylessProvider, KeyStateChange, Risk
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Client, Key, said_of
@@ -331,20 +333,42 @@ def used_(ref: Key, *, since: str = "24h", until: str | None = None, limit: int 
 
 
 @app.command
-def state(ref: Key, to: KeyStateChange, *, reason: str) -> None:
-    """Move a key to another state of its life.
+def state(
+    ref: Key, to: KeyStateChange, *, reason: str, yes: Annotated[bool, Parameter(negative=())] = False
+) -> None:  # fmt: skip
+    """Move a key to another state of its life. What is compromised never comes back: it is asked for first.
+
+    `compromised` opens an incident, tells people, and prints the playbook.
 
     Example: byokeep key state $REF compromised --reason seen_in_chat
 
     Args:
         to: The next state; some changes are refused.
         reason: A code of 2 to 63 characters: small letters, digits and _, a letter first; such as `seen_in_chat`.
+        yes: Do not ask.
     """
+    if to == "compromised" and not yes and sys.stdin.isatty():
+        say(f"No job gets this key any more, and it never serves again: {names([str(ref)]).get(str(ref), ref)}")
+        if input("Type compromised to go on: ").strip() != "compromised":
+            raise Rejected("not_confirmed", next_step="Nothing was changed.")
     moved = run(call("POST", f"/v1/refs/{ref}/state", body={"to": to, "reason": reason}))
     after = again(f"key add {moved['client_id']} {moved['provider']}") + " < key.txt"
     told = f"No job gets it now. Next, with a new key of the client's: {after}"
+    if moved["state"] == "compromised":
+        told = "\n".join((told, *_playbook(str(moved["client_id"]), str(ref))))
     tell(moved, title="Key", note="" if moved["state"] == "active" else told)
     said_of(f"Now {moved['state']}", ref)
+
+
+def _playbook(client: str, ref: str) -> list[str]:
+    """Return the incident of a key and the steps that lead it, as commands; nothing where nobody can tell."""
+    with suppress(ByokeepError):
+        found = run(call("GET", "/v1/incidents", params={"client_id": client, "state": "open"}))["incidents"]
+        for one in (one for one in found if one["object_id"] == ref):
+            steps = run(call("GET", f"/v1/incidents/{one['id']}"))["missing"]
+            return [f"Incident {one['severity']}, its playbook in this order:",
+                    *(again(f"incident step {one['id']} {name}") for name in steps)]  # fmt: skip
+    return []
 
 
 @app.command

@@ -140,6 +140,13 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
         found = await incidents.timeline(app, actor, incident_id, after=_at(given.get("after")), limit=limit)
         return {"records": [_entry(one) for one in found]}
 
+    _acts(routes, app)
+    return routes
+
+
+def _acts(routes: Routes, app: WebApp) -> None:
+    """Add the routes that change an incident."""
+
     @routes.post("/{incident_id}/step", response_model=IncidentShownReply, responses=refusals(409))
     async def step(incident_id: PathId, actor: Actor, body: StepBody) -> dict[str, Any]:
         """Pass the next step of an incident's playbook, by its name; the first one begins it."""
@@ -164,8 +171,6 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
     async def close(incident_id: PathId, actor: Actor) -> dict[str, Any]:
         """Close an incident; at P0 and P1 with its postmortem."""
         return shown(await incidents.close(app, actor, incident_id))
-
-    return routes
 
 
 def _at(text: str | None) -> Any:

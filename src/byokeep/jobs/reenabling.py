@@ -20,14 +20,23 @@ from uuid import UUID
 from byokeep.core import reenable
 from byokeep.core.errors import Conflict, Integrity
 from byokeep.core.events import EventName, FieldValue, Outcome
-from byokeep.core.model import Actor
+from byokeep.core.incident import IncidentKind, IncidentSource
+from byokeep.core.model import Actor, Role
 from byokeep.core.reenable import EffectResult, Event, RecoveryCause, Reenable, Stage
+from byokeep.kernel import incidents
 from byokeep.kernel.app import App
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 
+# What a loss opens an incident of (runbook 6.3): not what a check or a canary of the way back found.
+_INCIDENTS: Final = {
+    RecoveryCause.LOCKOUT: IncidentKind.LOCKOUT, RecoveryCause.REVOKED: IncidentKind.TOKEN_REVOKED,
+    RecoveryCause.COMPROMISED: IncidentKind.TOKEN_COMPROMISED,
+    RecoveryCause.IDENTITY_MISMATCH: IncidentKind.TOKEN_COMPROMISED,
+    RecoveryCause.CHAIN_BROKEN: IncidentKind.TOKEN_COMPROMISED,
+}  # fmt: skip
 _LONGEST: Final = 128  # characters of a field of a record
 
 
@@ -227,6 +236,13 @@ def _listed(names: frozenset[str]) -> str:
 async def _tell_closed(
     tx: Tx, app: App, actor: Actor, client_id: UUID, platform: str, state: Reenable, account_id: UUID | None
 ) -> None:
+    if kind := _INCIDENTS.get(state.cause):
+        by_person = Role.SYSTEM not in actor.roles
+        await incidents.opened(
+            tx, app, actor, kind, client_id=client_id, platform=platform,
+            source=IncidentSource.PERSON if by_person else IncidentSource.PLATFORM,
+            object_kind="account" if account_id else "", object_id=account_id,
+        )  # fmt: skip
     await _alert(tx, app, actor, client_id, platform, "platform_closed")
     fields = _fields(platform, state, account_id, cause=state.cause.value)
     await record(tx, actor, EventName.PLATFORM_CLOSED, fields, client_id=client_id, object_id=account_id)

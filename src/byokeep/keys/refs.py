@@ -27,11 +27,13 @@ from uuid import UUID
 from byokeep.audit.disclosure import MAX_RECORDS, RecordWindow, said_in
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected
 from byokeep.core.events import EventName
+from byokeep.core.incident import IncidentKind, IncidentSource
 from byokeep.core.keystate import LIVE, KeyState, check_transition
-from byokeep.core.model import API_PROVIDERS, Actor, ClientId, CredentialRef, Provider, Risk
+from byokeep.core.model import API_PROVIDERS, Actor, ClientId, CredentialRef, Provider, Risk, SecretKind
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb
 from byokeep.core.ref import SecretRef, parse
+from byokeep.kernel import incidents
 from byokeep.kernel.app import App, ServiceLimits, WebApp
 from byokeep.kernel.command import command, find
 from byokeep.kernel.ports import Tx
@@ -170,7 +172,13 @@ async def change_state(app: App, actor: Actor, ref_id: UUID, *, to: KeyState, re
             if paused is not None:
                 step = f"Its rotation serves it again with the new key: `byokeep rotate status {paused['id']}`."
                 raise Conflict("rotation_in_flight", next_step=step, run=paused["id"])
-        return await move(tx, app, actor, ref, to=to, reason=reason)
+        moved = await move(tx, app, actor, ref, to=to, reason=reason)
+        if to is KeyState.COMPROMISED and ref.kind is SecretKind.PROVIDER_API_KEY:
+            await incidents.opened(
+                tx, app, actor, IncidentKind.SUSPECTED_LEAK, client_id=ref.client_id, source=IncidentSource.PERSON,
+                object_kind="key", object_id=ref.id, alert="key_leak_suspected",
+            )  # fmt: skip
+        return moved
 
 
 async def move(tx: Tx, app: App, actor: Actor, ref: CredentialRef, *, to: KeyState, reason: str) -> CredentialRef:

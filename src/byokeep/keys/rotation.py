@@ -34,6 +34,7 @@ from uuid import UUID
 
 from byokeep.core.errors import Conflict, NotFound, Rejected, Unavailable
 from byokeep.core.events import EventName, Outcome
+from byokeep.core.incident import IncidentKind, IncidentSource
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId, CredentialRef, Provider, SecretKind
 from byokeep.core.policy import Verb
@@ -41,7 +42,7 @@ from byokeep.core.procedure import Fields, Run
 from byokeep.core.ref import SecretRef
 from byokeep.jobs.dry_runs import MOST
 from byokeep.jobs.jobs import custody_job
-from byokeep.kernel import procedures
+from byokeep.kernel import incidents, procedures
 from byokeep.kernel.app import App, WebApp, WorkerApp
 from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.ports import CheckOutcome, OutcomeStatus, Tx, ValueCustody
@@ -222,6 +223,10 @@ async def _stop(tx: Tx, app: App, actor: Actor, ref: CredentialRef, run: KeyRota
         await move(tx, app, actor, ref, to=KeyState.SUSPENDED, reason=reason)
     if run.procedure == LEAKED:
         await open_alert(tx, app, actor, reason="key_leak_suspected", client_id=ref.client_id, object_id=ref.id)
+        await incidents.opened(
+            tx, app, actor, IncidentKind.SUSPECTED_LEAK, client_id=ref.client_id, source=IncidentSource.PERSON,
+            object_kind="key", object_id=ref.id,
+        )  # fmt: skip
     procedure = app.procedures[run.procedure]
     said = {"provider": ref.provider.value, "from_version": ref.version, "stopped_at": stamp(app.clock.now())}
     await procedures.passed(tx, actor, procedure, run, procedure.step("stop"), said)

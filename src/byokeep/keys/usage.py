@@ -6,7 +6,8 @@ Rules
 - What is missing is unknown, never zero: hours without a checkpoint of ours, and the calls of a lease whose holder has
   not said how many there were.
 - An hour is compared when it is over, with the same hour of the days before (:mod:`byokeep.core.usage`); an unusual one
-  is one alert of the client, provider and measure. It is told of once, also when somebody has closed the alert.
+  is one alert of the client, provider and measure, and opens an incident. It is told of once, also when somebody has
+  closed the alert. One client's trouble costs no other its turn.
 - Looking is on record.
 """
 
@@ -19,12 +20,14 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from byokeep.core.errors import Rejected
+from byokeep.core.errors import ByokeepError, Rejected
 from byokeep.core.events import EventName
+from byokeep.core.incident import IncidentKind, IncidentSource
 from byokeep.core.model import Actor, ClientId, CredentialRef
 from byokeep.core.policy import Verb
 from byokeep.core.usage import DAYS, HourCompared
 from byokeep.jobs.lease import told
+from byokeep.kernel import incidents
 from byokeep.kernel.app import App, WorkerApp
 from byokeep.kernel.command import command, open_alert
 from byokeep.kernel.ports import Tx
@@ -258,14 +261,28 @@ async def watch_usage(app: WorkerApp) -> int:
     async with app.db.begin(every_client=True) as tx:
         await tx.all(None, "calls_forget")
         found = await _compared(tx, hour, None, "")
+    failed: ByokeepError | None = None
     for one in found:
-        if one.verdict != "unusual":
-            continue
-        key = f"usage_unusual:{one.client_id}/{one.provider}/{one.measure}"
-        async with app.db.begin(client_id=one.client_id) as tx:
-            if await tx.one(bool, "usage_told", key=key, since=hour + _HOUR):
-                continue
-            await open_alert(tx, app, app.system(), reason="usage_unusual", severity="warning", key=key,
-                             client_id=one.client_id, object_id=one.ref_id)  # fmt: skip
-        raised += 1
+        if one.verdict == "unusual":
+            try:
+                raised += await _tell_unusual(app, one)
+            except ByokeepError as error:  # the others' turn does not depend on it
+                failed = error
+    if failed is not None:
+        raise failed
     return raised
+
+
+async def _tell_unusual(app: WorkerApp, one: ComparedUsage) -> bool:
+    """Raise the alert of an unusual hour and open an incident of it, once; whether it was now."""
+    key = f"usage_unusual:{one.client_id}/{one.provider}/{one.measure}"
+    async with app.db.begin(client_id=one.client_id) as tx:
+        if await tx.one(bool, "usage_told", key=key, since=one.hour + _HOUR):
+            return False
+        await open_alert(tx, app, app.system(), reason="usage_unusual", severity="warning", key=key,
+                         client_id=one.client_id, object_id=one.ref_id)  # fmt: skip
+        await incidents.opened(
+            tx, app, app.system(), IncidentKind.USAGE_ANOMALY, client_id=one.client_id, source=IncidentSource.USAGE,
+            object_kind="key" if one.ref_id else "", object_id=one.ref_id, began_at=one.hour,
+        )  # fmt: skip
+        return True

@@ -27,10 +27,12 @@ from uuid import UUID
 from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.evidence import DONE, LEAK_CHECK, VERIFICATION
+from byokeep.core.incident import IncidentKind, IncidentSource
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import ClientId, CredentialRef, Verification
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
+from byokeep.kernel import incidents
 from byokeep.kernel.app import LeakCount, WorkerApp
 from byokeep.kernel.command import Severity, open_alert
 from byokeep.kernel.ports import CheckOutcome, OutcomeStatus, Tx
@@ -259,6 +261,11 @@ class _Book:
             await self.mark(Verification.FAILED)
         if note is not None and note.alert:
             await self.alarm(f"key_{note.status}")
+            if note.status is OutcomeStatus.LEAKED and not self.candidate:
+                await incidents.opened(
+                    self._tx, self._app, self.actor, IncidentKind.SUSPECTED_LEAK, client_id=self._ref.client_id,
+                    source=IncidentSource.PROVIDER, object_kind="key", object_id=self._ref.id,
+                )  # fmt: skip
         return await self.fail(note.status.value if note is not None else seen.failure)
 
     async def mark(self, verification: Verification) -> None:
