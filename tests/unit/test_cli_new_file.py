@@ -15,6 +15,14 @@ from byokeep.cli.main import app, run
 from byokeep.core.secret import Secret
 
 ID = "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e"
+GLASS = {
+    "id": ID,
+    "wrapping_token": "s.w",
+    "store_address": "https://127.0.0.1:9",
+    "places": [],
+    "expires_at": "",
+    "next_step": "",
+}
 # Every parameter by which a command writes, with a call of it; FILE is the place.
 WRITES = {
     ("audit", "keys", "file"): ["audit", "keys", "FILE"],
@@ -27,13 +35,17 @@ WRITES = {
     ("leaks", "scan", "sarif"): ["leaks", "scan", "TREE", "--sarif", "FILE"],
     ("rotate", "due", "file"): ["rotate", "due", "--csv", "FILE"],
     ("incident", "report", "file"): ["incident", "report", "--client", ID, "--file", "FILE"],
+    ("rotate", "due", "signed"): ["rotate", "due", "--signed", "FILE"],
+    ("breakglass", "open", "save"): ["breakglass", "open", ID, "--save", "FILE"],
+    ("breakglass", "unwrap", "save"): ["breakglass", "unwrap", "TREE/glass", "--save", "FILE"],
     ("usage", "file"): ["usage", "--csv", "FILE"],
     ("redact", "report_file"): ["redact", "TREE/log", "--report-file", "FILE"],
 }
 A_DIRECTORY = {("demo", "keep"): ["demo", "--keep", "FILE"]}
 # What is read; a baseline is rewritten where `--write-baseline` says so, and what is no baseline is refused.
 READ = {"keys", "epochs", "files", "paths", "baseline", "rules", "provider_usage"}
-READ_AS_FILE = {("audit", "check-proof", "file"), ("evidence", "verify", "file")}
+READ_AS_FILE = {("audit", "check-proof", "file"), ("evidence", "verify", "file"), ("breakglass", "unwrap", "file"),
+                ("incident", "postmortem", "file")}  # fmt: skip
 ALL = [*WRITES.values(), *A_DIRECTORY.values()]
 HERE = pytest.mark.parametrize("words", ALL, ids=lambda words: " ".join(words[:2]))
 
@@ -59,7 +71,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
             "about": {"kind": "client", "id": ID}, "since": "", "until": "", "since_is": "named", "state": "complete",
             "gaps": [], "reads": [], "calls": [], "totals": {}, "provider_usage": {"series": []},
         }  # fmt: skip
-        return json.dumps(issued | {"report": exposure, "envelope": "{}"}).encode()
+        return json.dumps(issued | GLASS | {"report": exposure, "envelope": "{}"}).encode()
 
     async def recover(*_: object) -> Secret:
         seen.append("recover")
@@ -69,15 +81,17 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         seen.append("password")
         return Secret(b"a long enough pass phrase")
 
-    for module in ("api", "audit"):
+    for module in ("api", "new_file"):
         monkeypatch.setattr(f"byokeep.cli.{module}.fetch", fetch)
     monkeypatch.setattr("byokeep.cli.operator.read_secret", read_secret)
+    monkeypatch.setattr("byokeep.breakglass.cli._unwrapped", recover)
     monkeypatch.setattr("byokeep.cli.operator.harden", lambda: None)
     monkeypatch.setattr("byokeep.processes.installation.recover", recover)
     monkeypatch.setattr("byokeep.demo.Stack", lambda *_, **__: seen.append("stack"))
     monkeypatch.setenv("BYOKEEP_HOME", str(tmp_path / "home"))
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "log").write_text("nothing of note\n")
+    (tmp_path / "tree" / "glass").write_text(json.dumps(GLASS))
     return seen
 
 

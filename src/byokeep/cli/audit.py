@@ -9,10 +9,10 @@ from uuid import UUID
 
 from cyclopts import App, Parameter
 
-from byokeep.cli.api import call, fetch, run, tell
+from byokeep.cli.api import call, run, tell
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Client, Key, Subject
-from byokeep.cli.new_file import new_file
+from byokeep.cli.new_file import fetch_to
 from byokeep.cli.terminal import again, err, facts, say, session, show
 from byokeep.cli.times import moment
 from byokeep.client import verify as offline
@@ -203,14 +203,6 @@ def proof(client: Client, file: Path) -> None:
         file: A new file for the proof; one that is there stays.
     """
     fetch_to(file, "POST", f"/v1/audit/proof/{client}")
-
-
-def fetch_to(file: Path, method: str, path: str, **sent: Any) -> None:
-    """Ask the server for something and keep its answer, as it came, in a new file."""
-    keep = new_file(file)
-    content = run(fetch(method, path, **sent))
-    keep(content)
-    show({"file": str(file), "bytes": len(content)})
 
 
 @app.command(name="check-proof")

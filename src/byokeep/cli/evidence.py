@@ -9,8 +9,8 @@ from uuid import UUID
 from cyclopts import App, Parameter
 
 from byokeep.cli.api import call, run, tell
-from byokeep.cli.audit import fetch_to
 from byokeep.cli.key import beside, onward
+from byokeep.cli.new_file import fetch_to
 from byokeep.cli.terminal import again, facts, session, show
 from byokeep.client import verify as offline
 from byokeep.core.errors import Integrity

@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from shlex import quote
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -109,7 +110,7 @@ def trust(client: Client, provider: KeylessProvider) -> None:
     found = run(call("GET", f"/v1/clients/{client}/providers/{provider}/keyless"))
     at = ",".join([*(f"{name}=ID" for name in found["needs"]), *(f"[{name}=ID]" for name in found["may"])])
     shown = found if session().as_json else {n: found[n] for n in ("issuer", "keys_url", "audience", "subject")}
-    note = "Next: " + again(f"key add {client} {provider} --keyless --at {at}")
+    note = "Next: " + again(f"key add {client} {provider} --keyless --at {quote(at)}")
     tell(shown, title="Enter at the provider", note=note)
 
 
@@ -308,7 +309,7 @@ def history(ref: Key, *, since: str | None = None, until: str | None = None, lim
         note = f"There may be more: {again(f'key history {ref} --until ' + records[-1]['at'])}\n{note}"
     tell_all(found, Listing([summary], "Key"),
              Listing(found["access"], "Had access", ("actor", "leases", "first_at", "last_at")),
-             Listing([one | one["fields"] for one in records], "On record", _RECORDS, note))  # fmt: skip
+             Listing([one | one.get("fields", {}) for one in records], "On record", _RECORDS, note))  # fmt: skip
 
 
 @app.command(name="used")

@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from byokeep.cli.terminal import clean
+from byokeep.cli.api import fetch, run
+from byokeep.cli.terminal import clean, show
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
 from byokeep.kernel.durable_write import durable_write
@@ -82,6 +83,14 @@ def new_directory(path: Path, *, mode: int) -> None:
     refuse_existing(path)
     with _or_say(_NOT_BEGUN):
         path.mkdir(mode)
+
+
+def fetch_to(file: Path, method: str, path: str, **sent: Any) -> None:
+    """Ask the server for something and keep its answer, as it came, in a new file. Raises as :func:`new_file`."""
+    keep = new_file(file)
+    content = run(fetch(method, path, **sent))
+    keep(content)
+    show({"file": str(file), "bytes": len(content)})
 
 
 def refuse_existing(path: Path, *, otherwise: str = "") -> None:

@@ -11,11 +11,10 @@ from uuid import UUID
 from cyclopts import App, Parameter
 
 from byokeep.cli.api import Listing, call, run, tell, tell_all
-from byokeep.cli.audit import fetch_to
 from byokeep.cli.choices import DueKind
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Client, Key
-from byokeep.cli.new_file import new_file, sheet
+from byokeep.cli.new_file import fetch_to, new_file, sheet
 from byokeep.cli.servers import load
 from byokeep.cli.terminal import again, called, clean, say, session, show
 from byokeep.core.errors import Rejected
