@@ -487,15 +487,43 @@ async def test_a_mint_whose_answer_is_lost_leaves_no_key_behind(desk: Desk) -> N
     assert keys_of(desk, "openrouter").count("valid") == 1
 
 
-async def test_a_minted_key_that_is_not_good_is_ended(desk: Desk) -> None:
-    """It is of another account than the one in use: it goes, the old one serves on, and people are told."""
+async def test_a_minted_key_that_is_refused_is_ended(desk: Desk) -> None:
+    """Its provider knows it not: it goes, the old one serves on, and people are told."""
     client = await desk.stand.client()
-    first = await desk.onboard(client, desk.canary("openrouter", account="other"), "openrouter")
+    first = await desk.onboard(client, provider="openrouter")
     await administered(desk, client, "openrouter")
+    desk.sim.faults.add(KEY_ASKED | {"status": 401})
     run = await minted(desk, first["ref"])
-    assert ((await rotation(desk, run))["reason"], keys_of(desk, "openrouter")) == ("other_account", ["revoked"])
+    assert ((await rotation(desk, run))["reason"], keys_of(desk, "openrouter")) == ("invalid_key", ["revoked", "valid"])
     assert "minted_key_refused" in desk.stand.alerts()
     assert await served(desk, client, "openrouter") == 1
+
+
+@pytest.mark.parametrize("why", ["rate_limited", "unexpected_status", "other_account"])
+async def test_a_minted_key_that_is_not_refused_waits(desk: Desk, why: str) -> None:
+    """The check was limited, unanswered, or said nothing against the key; or it is of another account: the key lives,
+    nobody is told that it was refused, and asked again or accepted it serves."""
+    client, foreign = await desk.stand.client(), why == "other_account"
+    first = await desk.onboard(client, desk.canary("openrouter", account="other" if foreign else "acme"), "openrouter")
+    await administered(desk, client, "openrouter")
+    if not foreign:
+        desk.sim.faults.add(KEY_ASKED | {"status": 429 if why == "rate_limited" else 418})
+    run = await minted(desk, first["ref"], old_ends="24h")
+    await desk.retry_now()
+    assert (await rotation(desk, run))["reason"] == why
+    assert keys_of(desk, "openrouter") == (["valid"] if foreign else ["valid", "valid"])
+    assert "minted_key_refused" not in desk.stand.alerts()
+    assert (await desk.ref(first["ref"]))["candidate"] == 2
+    assert await served(desk, client, "openrouter") == 1
+    desk.sim.faults.clear()
+    if not foreign:
+        assert (await desk.call("POST", f"/v1/refs/{first['ref']}/verify", "operator"))[0] == 202
+        await desk.work()
+    found = await resume(desk, run, "other_account" if foreign else "")
+    assert (found["missing"][0], await served(desk, client, "openrouter")) == ("soak", 2)
+
+
+KEY_ASKED = {"provider": "openrouter", "kind": "status", "match": {"path": "/api/v1/key"}, "times": 500}
 
 
 async def test_no_lease_of_a_job_reads_an_administrators_key(desk: Desk) -> None:

@@ -2,7 +2,8 @@
 
 Rules
 - A key is made under the name of its rotation, so that one whose value was lost on the way is found there and ended:
-  before another is made, when the rotation is ended, and when its new key is not good.
+  before another is made, when the rotation is ended, and when its new key is refused. One that nobody could check, or
+  that a person has to decide on, waits.
 - A key that has served is ended after the last job that was given it.
 - Keys of rotations that are over and serve nobody are ended, too; a key of any other name is left alone.
 - Before the call is made it is on record; its value is written, recorded and verified as a pasted one is.
@@ -35,6 +36,8 @@ from byokeep.keys.refs import ref_from, rotation_due
 from byokeep.keys.rotation import AdminKey, KeyRotation, called, custody_of
 
 _PREFIX: Final = "byokeep-"
+# What a check says of a minted key that serves nobody: all else may end well, so that the key waits.
+_REFUSED: Final = frozenset({*rotation.DEAD, "forbidden", "leaked", "wrong_key_kind", "secret_in_logs"})
 
 
 async def _minted(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
@@ -175,10 +178,12 @@ async def _take_back(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
 
 
 async def _verified(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
-    """As of a pasted key; one that is not good is ended at the provider, and people are told."""
+    """As of a pasted key; one that is refused is ended at the provider, and people are told."""
     try:
         return await rotation.verified(app, actor, run)
-    except Conflict:
+    except Conflict as error:
+        if error.code not in _REFUSED:
+            raise
         found = rotation.of(run)
         await _take_back(app, actor, run)
         async with app.db.begin(client_id=found.client_id) as tx:

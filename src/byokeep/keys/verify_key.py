@@ -8,7 +8,7 @@ Rules
 - Nothing searched is no pass: unreadable sources, zero lines or zero spans make the leak check unknown (R5.1-11).
 - What may end differently later is asked again, a few times; then the run fails and the key stays pending.
 - A candidate that is proved waits for the cutover of its rotation (:mod:`byokeep.keys.rotation`), which is told. One
-  that is refused is dropped, one that cannot be checked or has no balance waits; what serves goes on serving.
+  that is refused is dropped; one that lives, or of which the answer says nothing, waits; what serves goes on serving.
 - The run closes with ``client_key_onboarded`` only when its three records prove it (:mod:`byokeep.kernel.sops`).
 
 It may not cause an effect: a custody lease cannot ask for one.
@@ -77,6 +77,11 @@ def fields(count: LeakCount) -> dict[str, FieldValue]:
 
 
 _NO_QUOTA: Final = "verified_no_quota"
+# What says nothing against a candidate: it lives, or the answer is not about it.
+_WAITS: Final = rotation.ALIVE | {
+    OutcomeStatus.TLS_ERROR, OutcomeStatus.REDIRECT_REFUSED, OutcomeStatus.MALFORMED, OutcomeStatus.GEO_BLOCKED,
+    OutcomeStatus.NOT_FOUND, OutcomeStatus.UNEXPECTED_STATUS,
+}  # fmt: skip
 _LIVE: Final = frozenset({KeyState.PRE_ACTIVATION, KeyState.ACTIVE, KeyState.SUSPENDED})
 
 
@@ -257,7 +262,7 @@ class _Book:
     async def not_verified(self, seen: _Seen) -> str:
         """Close a run whose key was not verified: failed for good, or pending when nobody could tell."""
         note = seen.note
-        if note is not None and not note.again:
+        if note is not None and not note.again and not (self.candidate and note.status in _WAITS):
             await self.mark(Verification.FAILED)
         if note is not None and note.alert:
             await self.alarm(f"key_{note.status}")
