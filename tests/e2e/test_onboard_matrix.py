@@ -50,6 +50,7 @@ def rule(
 
 
 NAME = {"name": "Somebody new"}
+REVOKED = {"reason": "a_test", "provider": "kie"}
 RULES = {
     "POST /v1/session": Rule(STRANGER, body={"name": "x", "password": "y"}),
     "DELETE /v1/session": Rule(ANYBODY),
@@ -219,6 +220,42 @@ RULES = {
     "GET /v1/gate/schema": Rule(ANYBODY),
     "POST /v1/evidence/{sop_id}": rule(O, P, U, tenant=True),
     "POST /v1/due/sign": rule(A, O, P, U, body={}),
+    "GET /v1/clients/{client_id}/providers/{provider}/keyless": rule(O, P, U, tenant=True),
+    "PUT /v1/clients/{client_id}/providers/{provider}/keyless": rule(O, tenant=True, body={"ids": {}}),
+    "GET /v1/identity/oidc/.well-known/openid-configuration": Rule(STRANGER),
+    "GET /v1/identity/oidc/.well-known/keys": Rule(STRANGER),
+    "GET /v1/incidents": rule(A, O, P, U),
+    "POST /v1/incidents": rule(A, O, P, tenant=True, body={"client_id": "{client_id}", "kind": "drill"}),
+    "GET /v1/incidents/{incident_id}": rule(A, O, P, U, tenant=True),
+    "GET /v1/incidents/{incident_id}/timeline": rule(A, O, P, U, tenant=True),
+    "POST /v1/incidents/{incident_id}/step": rule(O, tenant=True, body={"step": "kill"}),
+    "POST /v1/incidents/{incident_id}/severity": rule(O, tenant=True, body={"severity": "P2"}),
+    "POST /v1/incidents/{incident_id}/postmortem": rule(O, tenant=True, body={"reference": "INC-1"}),
+    "POST /v1/incidents/{incident_id}/close": rule(O, P, tenant=True),
+    "POST /v1/mass-revocations": rule(O, tenant=True, body={**REVOKED, "client_id": "{client_id}"}),
+    "POST /v1/mass-revocations/preview": rule(O, tenant=True, body={**REVOKED, "client_id": "{client_id}"}),
+    "GET /v1/mass-revocations/{run_id}": rule(A, O, P, U, tenant=True),
+    "POST /v1/mass-revocations/{run_id}/items/{object_id}/settle": rule(O, tenant=True),
+    "POST /v1/exposure": rule(O, U, tenant=True, body={"client_id": "{client_id}"}),
+    "POST /v1/breakglass": rule(
+        O,
+        tenant=True,
+        body={"client_id": "{client_id}", "scope": "all", "reason": "a_test", "ticket": "T-1", "life_s": 60},
+    ),
+    "GET /v1/breakglass": rule(A, O, P, U),
+    "GET /v1/breakglass/{grant_id}": rule(A, O, P, U, tenant=True),
+    **{
+        f"POST /v1/breakglass/{{grant_id}}/{act}": rule(*roles, tenant=True)
+        for act, roles in (
+            ("approve", (P,)),
+            ("deny", (O, P)),
+            ("open", (O,)),
+            ("revoke", (A, O, P)),
+            ("misused", (O,)),
+            ("review", (O, P)),
+            ("close", (P,)),
+        )
+    },
     "POST /v1/audit/checkpoint": rule(U, whole=True),
     "POST /v1/audit/verify": rule(U, whole=True),
     "POST /v1/audit/reconcile": rule(U, body={"minutes": 1}, whole=True),
@@ -235,6 +272,8 @@ RULES = {
 PASSED_ON = (
     "/enroll",
     "/v1/due/sign",
+    "/v1/exposure",
+    "/v1/breakglass",
     "/v1/clients/{client_id}/suspend",
     "/v1/clients/{client_id}/resume",
     "/v1/switches",
@@ -259,7 +298,13 @@ PASSED_ON = (
 # Which verb it takes is said by the object, so whoever may not see that is told nothing of the verb.
 BY_OBJECT = ("/v1/procedures/{run_id}/resume", "/v1/procedures/{run_id}/abort")
 MACHINES = ("dispatcher", "runner", "custodian")
-OPEN = ("POST /v1/session", "GET /healthz", "GET /readyz")
+OPEN = (
+    "POST /v1/session",
+    "GET /healthz",
+    "GET /readyz",
+    "GET /v1/identity/oidc/.well-known/openid-configuration",
+    "GET /v1/identity/oidc/.well-known/keys",
+)
 
 
 def table(api: Any) -> set[str]:
@@ -306,7 +351,7 @@ async def tenants(desk: Desk) -> tuple[dict[str, str], dict[str, str]]:
             " FROM byokeep.platform_account a JOIN byokeep.job j USING (client_id)"
             f" WHERE a.client_id = '{client}' LIMIT 1"
         )
-        profile, work, incident, run, rotation = uuid4(), uuid4(), uuid4(), uuid4(), uuid4()
+        profile, work, incident, run, rotation, revocation = (uuid4() for _ in range(6))
         desk.sql(
             "INSERT INTO byokeep.procedure_run (id, client_id, procedure, object_id, asked_by, started_by)"
             f" VALUES ('{run}', '{client}', 'a_test', '{profile}', '{uuid4()}', '{uuid4()}');"
@@ -317,6 +362,13 @@ async def tenants(desk: Desk) -> tuple[dict[str, str], dict[str, str]]:
             f" SELECT '{profile}', '{client}', 'portable', created_by FROM byokeep.client WHERE id = '{client}';"
             "INSERT INTO byokeep.profile_work (id, client_id, profile_id, kind, state, asked_by, ended_at)"
             f" VALUES ('{work}', '{client}', '{profile}', 'login', 'failed', '{uuid4()}', now());"
+            "INSERT INTO byokeep.procedure_run (id, client_id, procedure, object_id, asked_by, started_by)"
+            f" VALUES ('{revocation}', '{client}', 'mass_revoke', '{revocation}', '{uuid4()}', '{uuid4()}');"
+            "INSERT INTO byokeep.revocation_item (run_id, client_id, object_id, kind, provider, version, cut_seq,"
+            f" state, seq) VALUES ('{revocation}', '{client}', '{done['ref']}', 'key', 'openai', 1, 1, 'failed', 1);"
+            "INSERT INTO byokeep.incident (id, client_id, kind, severity, source, dedup_key, noticed_at, began_at,"
+            f" began_assumed, opened_by) VALUES ('{incident}', '{client}', 'other', 'P3', 'person', 'a/{client}',"
+            f" now(), now(), false, '{uuid4()}');"
             "INSERT INTO byokeep.profile_incident (id, client_id, cause, since)"
             f" VALUES ('{incident}', '{client}', 'drill', now());"
             "INSERT INTO byokeep.procedure_run (id, client_id, procedure, object_id, asked_by, started_by)"
@@ -330,7 +382,8 @@ async def tenants(desk: Desk) -> tuple[dict[str, str], dict[str, str]]:
         )
         ids |= {
             "profile_id": str(profile), "work_id": str(work), "incident_id": str(incident),
-            "run_id": str(run), "rotation_id": str(rotation),
+            "run_id": str(run), "rotation_id": str(rotation), "revocation_id": str(revocation),
+            "grant_id": str(uuid4()), "object_id": done["ref"],
             "kek_id": f"development-{client}", "version": "1",
             "client_id": str(client), "ref_id": done["ref"], "sop_id": done["sop"], "alert_id": str(alert),
             "job_id": desk.sql(f"SELECT id FROM byokeep.job WHERE client_id = '{client}' LIMIT 1"),
@@ -348,8 +401,9 @@ def test_every_route_has_its_row(desk: Desk) -> None:
 
 
 def place(path: str, wanted: Rule, ids: dict[str, str]) -> str:
-    if path.startswith("/v1/rotations/"):
-        ids = {**ids, "run_id": ids["rotation_id"]}
+    for room in ("rotation", "revocation"):
+        if path.startswith(("/v1/" + room, "/v1/mass-" + room)):
+            ids = {**ids, "run_id": ids[f"{room}_id"]}
     return path.format(**ids) + (f"?{urlencode(wanted.query)}" if wanted.query else "")
 
 

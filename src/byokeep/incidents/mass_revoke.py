@@ -276,6 +276,7 @@ async def settle(app: App, actor: Actor, run_id: UUID, object_id: UUID) -> Revoc
         Denied, NotFound: As :func:`status`.
         Conflict: ``nothing_to_settle``: it is revoked, settled or under way.
     """
+    await permit(app, actor, Verb.KEY_STATE)
     found = await status(app, actor, run_id)
     one = next((one for one in found.items if one.object_id == object_id), None)
     if one is None:

@@ -28,7 +28,7 @@ from byokeep.core.canonical import canonical_json
 from byokeep.core.events import EventName
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
-from byokeep.kernel.app import App, BrokerApp
+from byokeep.kernel.app import App, BrokerApp, ServiceLimits
 from byokeep.kernel.command import command, open_alert
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record, stamp
@@ -115,10 +115,16 @@ async def list_due(
     """
     async with command(app, actor, Verb.DUE_READ, client_id=client_id) as tx:
         ids = scope_of(actor) if client_id is None else [client_id]
-        found = await read_due(tx, app, ids=ids, kind=kind, until=until or app.clock.now() + AHEAD)
+        now = app.clock.now()
+        found = await read_due(tx, app.limits, now, ids=ids, kind=kind, until=until or now + AHEAD)
         count = len(found.items) + found.more
         await record(tx, actor, EventName.DUE_LISTED, client_id=client_id, count=count, digest=found.digest)
     return found
+
+
+async def ending(tx: Tx, limits: ServiceLimits, now: datetime, kind: DueKind) -> Sequence[DueItem]:
+    """Return the tokens of a kind that end within 14 days, or ended as long ago."""
+    return (await read_due(tx, limits, now, kind=kind, since=now - AHEAD, until=now + AHEAD)).items
 
 
 async def watch_ends(app: BrokerApp) -> int:
@@ -127,15 +133,14 @@ async def watch_ends(app: BrokerApp) -> int:
     Raises:
         Unavailable: The database could not be asked.
     """
-    now, told = app.clock.now(), 0
+    told = 0
     async with app.db.begin(every_client=True) as tx:
         for kind, reason in _ENDS.items():
-            for item in (await read_due(tx, app, kind=kind, until=now + AHEAD)).items:
-                if item.due_at is not None and item.due_at > now - AHEAD:
-                    about = UUID(item.item)
-                    await open_alert(tx, app, None, reason=reason, key=f"{reason}/{about}", severity="warning",
-                                     object_id=about)  # fmt: skip
-                    told += 1
+            for item in await ending(tx, app.limits, app.clock.now(), kind):
+                about = UUID(item.item)
+                await open_alert(tx, app, None, reason=reason, key=f"{reason}/{about}", severity="warning",
+                                 object_id=about)  # fmt: skip
+                told += 1
     return told
 
 
@@ -164,15 +169,15 @@ def _said(one: DueItem) -> dict[str, str | None]:
 
 
 async def read_due(
-    tx: Tx, app: App, *, ids: Sequence[UUID] | None = None, kind: DueKind | None = None, until: datetime,
-    limit: int = MAX_ROWS,
+    tx: Tx, limits: ServiceLimits, now: datetime, *, ids: Sequence[UUID] | None = None, kind: DueKind | None = None,
+    since: datetime | None = None, until: datetime, limit: int = MAX_ROWS,
 ) -> DueList:  # fmt: skip
-    """Return what is due until a time, the earliest first."""
+    """Return what is due until a time, the earliest first; after ``since`` where it is given."""
     rows = await tx.all(
-        lambda row: (reader(DueItem)(row), int(row["total"])), "due_list", ids=ids, kind=kind, until=until, limit=limit,
-        now=app.clock.now(), kek_days=app.limits.kek_rotation_days, app_days=app.limits.app_secret_rotation_days,
+        lambda row: (reader(DueItem)(row), int(row["total"])), "due_list", ids=ids, kind=kind, since=since,
+        until=until, limit=limit, now=now, kek_days=limits.kek_rotation_days, app_days=limits.app_secret_rotation_days,
         internal_days=EVERY_DAYS, asks=sorted(ASKS), dual_days=DUAL_PERIOD.days,
-        mints=[name for name, acts in app.limits.rotation_acts.items() if "mint" in acts],
+        mints=[name for name, acts in limits.rotation_acts.items() if "mint" in acts],
     )  # fmt: skip
     items = [item for item, _ in rows]
     return DueList(items=items, more=rows[0][1] - len(rows) if rows else 0, until=until, digest=digest_of(items))

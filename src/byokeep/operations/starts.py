@@ -71,7 +71,7 @@ async def start_due(app: App, starters: Mapping[DueKind, Starter] = STARTERS) ->
     """
     now, begun = app.clock.now(), 0
     async with app.db.begin(every_client=True) as tx:
-        found = await read_due(tx, app, until=now + _SPREAD, limit=_MOST)
+        found = await read_due(tx, app.limits, now, until=now + _SPREAD, limit=_MOST)
     for item in found.items:
         if begun >= PER_ROUND:
             break

@@ -36,10 +36,20 @@ from byokeep.chromium import find_chromium
 from byokeep.cli.api import stack
 from byokeep.core.errors import ByokeepError, Rejected
 from byokeep.core.model import Environment
+from byokeep.kernel.app import ServiceLimits
 from byokeep.kernel.worker_rounds import late_rounds
+from byokeep.operations.due import DueKind, ending
 from byokeep.process import WORKER_READY, is_held
-from byokeep.processes.installation import local_tokens, must_be_bounded, names_ending, ways_in
-from byokeep.processes.wiring import artifact_store, database, killswitch_url, notifier, store_audit_files, store_http
+from byokeep.processes.installation import local_tokens, must_be_bounded, ways_in
+from byokeep.processes.wiring import (
+    artifact_store,
+    database,
+    killswitch_url,
+    limits,
+    notifier,
+    store_audit_files,
+    store_http,
+)
 from byokeep.settings import Settings, check_address, parse_bucket
 from byokeep.tenancy.operators import BOOTSTRAP_S
 from byokeep.wire.address import parse_address
@@ -265,7 +275,7 @@ async def _database_roles(settings: Settings) -> list[Row]:
     try:
         async with database(settings, "byokeep_broker") as db:
             await must_be_bounded(db)
-            tokens = await _tokens(db, embedded=settings.embedded_database)
+            tokens = await _tokens(db, limits(settings), embedded=settings.embedded_database)
             release = await _release(db, settings.environment)
             late = await late_rounds(db)
             glass = await _glass(db)
@@ -278,7 +288,7 @@ async def _database_roles(settings: Settings) -> list[Row]:
     return [*rows, _rounds(late), glass, *tokens]
 
 
-async def _tokens(db: Any, *, embedded: bool) -> list[Row]:
+async def _tokens(db: Any, figures: ServiceLimits, *, embedded: bool) -> list[Row]:
     """Until when tokens work, and whether an admin can sign in at all."""
     rows = []
     for one in await local_tokens(db) if embedded else ():
@@ -287,9 +297,10 @@ async def _tokens(db: Any, *, embedded: bool) -> list[Row]:
         state = "failed" if dead else "note" if days < 14 else "ok"
         told = "ended: start the stack again" if dead else f"ends in {days} days; renewed by itself"
         rows.append(_row(f"{one.name.removeprefix('local-')} token", state, told))
-    for kind, what in (("machines", "machine tokens"), ("people", "tokens of people")):
-        if ending := await names_ending(db, kind):
-            rows.append(_row(what, "note", f"end within 14 days or ended lately: {', '.join(ending)}"))
+    async with db.begin(every_client=True) as tx:
+        for kind, what in ((DueKind.MACHINE_TOKEN, "machine tokens"), (DueKind.PERSON_TOKEN, "tokens of people")):
+            if soon := [one.name for one in await ending(tx, figures, datetime.now(UTC), kind)]:
+                rows.append(_row(what, "note", f"end within 14 days or ended lately: {', '.join(soon)}"))
     admins = await ways_in(db)
     able = [one for one in admins if one.able]
     if not able:

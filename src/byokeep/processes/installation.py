@@ -269,11 +269,6 @@ async def must_record(app: BrokerApp, *, again_after_s: float = 0.5) -> None:
         )  # fmt: skip
 
 
-async def names_ending(db: Database, kind: str) -> list[str]:
-    """Return the names of ``machines`` or ``people`` whose last token ends within 14 days, or ended lately."""
-    return await db.read(lambda row: str(row["name"]), f"{kind}_ending", {}, every_client=True)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WayIn:
     """An active admin: whether with a password, and whether able to sign in now."""

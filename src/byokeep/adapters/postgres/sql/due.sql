@@ -153,6 +153,7 @@ SELECT i.*, c.name AS client, count(*) OVER () AS total,
  WHERE (CAST(:ids AS uuid[]) IS NULL OR i.client_id = ANY (CAST(:ids AS uuid[])))
    AND (CAST(:kind AS text) IS NULL OR i.kind = :kind)
    AND (i.due_at IS NULL OR i.under_way OR i.due_at < CAST(:until AS timestamptz))
+   AND (CAST(:since AS timestamptz) IS NULL OR i.due_at > CAST(:since AS timestamptz))
    AND c.state IS DISTINCT FROM 'closed'
  ORDER BY i.due_at NULLS LAST, i.kind, i.item LIMIT :limit;
 
