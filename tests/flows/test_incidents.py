@@ -194,6 +194,14 @@ async def stepped(desk: Desk, incident: str, name: str, *, expect: int = 200, **
     return await asked(desk, f"/{incident}/step", {"step": name} | more, expect=expect)
 
 
+async def passed_to_release(desk: Desk, incident: str, ref: str) -> None:
+    """Pass what comes between the rotation and the release."""
+    await reported(desk, ref, incident, complete=True)
+    await asked(desk, f"/{incident}/postmortem", {"reference": "https://wiki.example.com/pm/12"})
+    for name in ("report", "ticket", "postmortem"):
+        await stepped(desk, incident, name)
+
+
 @pytest.mark.req("R7.1-4", "R7.1-10")
 async def test_a_leaked_key_is_led_from_the_kill_to_the_release(desk: Desk) -> None:
     """Kill, rotation, report, ticket, postmortem, release: in this order alone, each by what stands; the key is dead
@@ -386,15 +394,60 @@ async def test_a_suspected_leak_opens_one_incident_and_stops_the_key(desk: Desk)
     await stepped(desk, made["id"], "kill")
     assert (await stepped(desk, made["id"], "rotate"))["rotation"] == urgent["id"]
     # A key that was called compromised first is replaced by another one, verified as ever.
-    other = await desk.stand.client()
-    ref = (await desk.onboard(other))["ref"]
+    other, value = await desk.stand.client(), desk.canary("openai")
+    ref = (await desk.onboard(other, value))["ref"]
     assert (await desk.call("POST", f"/v1/refs/{ref}/state", "operator", body))[0] == 200
     (made,) = await listed(desk, query=f"?client_id={other}")
     await kill(desk, other)
     await stepped(desk, made["id"], "kill")
     assert (await stepped(desk, made["id"], "rotate", expect=409))["code"] == "key_not_replaced"
     new = (await desk.onboard(other))["ref"]
-    assert (await stepped(desk, made["id"], "rotate"))["rotation"] == new
+    ending = (await stepped(desk, made["id"], "rotate"))["rotation"]
+    assert ending not in (new, ref)
+    await desk.work()  # nobody can revoke it by a call: it is alive, whatever serves in its place
+    await passed_to_release(desk, made["id"], ref)
+    second = desk.stand.subject("approver", "second")
+    assert (await release(desk, other, second, lane="api"))[1]["code"] == "rotation_not_complete"
+    assert (await stepped(desk, made["id"], "release", expect=409))["code"] == "rotation_not_complete"
+    desk.sim.book.keys.put("openai", value.decode(), SimKeyState.REVOKED, None)
+    accept = await desk.call("POST", f"/v1/rotations/{ending}/resume", "operator", {"accept": "revoke_by_hand"})
+    assert accept[0] == 200, accept
+    await desk.work()
+    assert (await desk.call("GET", f"/v1/rotations/{ending}", "operator"))[1]["state"] == "complete"
+    assert (await release(desk, other, second, lane="api"))[0] == 200
+
+
+@pytest.mark.req("R7.1-4")
+@pytest.mark.parametrize("after", ["rotate", "create"])
+async def test_a_key_that_is_called_compromised_in_its_emergency_rotation_is_still_led_to_its_end(
+    desk: Desk, after: str
+) -> None:
+    """Its reference is over, so that no new value comes to it: the run goes on to the proof, and the kill is released;
+    a value that waited there is ended as well."""
+    client, ref, one = await leaked(desk)
+    await kill(desk, client)
+    await stepped(desk, one, "kill")
+    run = (await stepped(desk, one, "rotate"))["rotation"]
+    await desk.work()
+    if after == "create":
+        assert (await desk.put(client, desk.canary("openrouter"), "openrouter"))[0] == 202
+    body = {"to": "compromised", "reason": "seen_in_chat"}
+    assert (await desk.call("POST", f"/v1/refs/{ref}/state", "operator", body))[0] == 200
+    await desk.work()
+    await desk.onboard(client, provider="openrouter")
+    await passed_to_release(desk, one, ref)
+    second = desk.stand.subject("approver", "second")
+    waits = await stepped(desk, one, "release", expect=409)
+    assert waits["code"] == ("kill_not_released" if after == "create" else "rotation_not_complete")
+    await desk.work()
+    found = (await desk.call("GET", f"/v1/rotations/{run}", "operator"))[1]
+    assert (found["state"], found["missing"]) == ("complete", [])
+    for lane in ("api", "browser"):
+        assert (await release(desk, client, second, lane=lane))[0] == 200
+    assert (await stepped(desk, one, "release"))["missing"] == []
+    left = desk.sql(f"SELECT count(*) FROM byokeep.procedure_run WHERE procedure = 'end_unused_key' AND"
+                    f" client_id = '{client}'")  # fmt: skip
+    assert int(left) == (after == "create")
 
 
 @pytest.mark.req("R6.3-2")

@@ -140,7 +140,8 @@ def step_(
 
     Args:
         name: The step; default: the next one.
-        accept_gaps: Of `report`: what the report does not know is accepted, on record, in your name.
+        accept_gaps: Of `report`: what the report does not know is accepted, on record, in your name; of `rotate`: that
+            no call can tell whether such a key is dead.
         ticket: Of `ticket`: its number, or where it stands.
     """
     found = run(call("GET", f"/v1/incidents/{incident}"))

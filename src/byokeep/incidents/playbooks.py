@@ -33,16 +33,17 @@ from byokeep.incidents.incidents import IncidentState, find_incident, look, over
 from byokeep.kernel import incidents, procedures
 from byokeep.kernel.app import App, WebApp
 from byokeep.kernel.command import command, recorded
-from byokeep.kernel.incidents import Incident
+from byokeep.kernel.incidents import UNPROVED, Incident
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.procedures import RunStatus
 from byokeep.kernel.record import record
-from byokeep.keys import rotation
+from byokeep.keys import rotation, unused_key
 from byokeep.keys.rotation import RotationRequest
 
 KILL, ROTATE, REPORT, TICKET, TOLD, RELEASE = "kill", "rotate", "report", "ticket", "postmortem", "release"
 CLOSE, REAUTH, VALIDATE, CANARY, REOPEN = "close", "reauth", "validate", "canary", "reopen"
 GAPS: Final = "report_gaps"  # what a person accepts of a report that is not complete
+_ACCEPTED: Final = {REPORT: GAPS, ROTATE: UNPROVED}
 _STAGES: Final = tuple(Stage)
 
 
@@ -53,9 +54,11 @@ class KeyAnswer:
     Attributes:
         rotation_id: The rotation.
         successor_id: A verified key in its place, where it was called compromised.
+        provable: A call can tell whether it is dead; of a keyless one, and of a key of another kind, none can.
     """
 
     live: bool
+    provable: bool
     rotation_id: UUID | None
     successor_id: UUID | None
     provider: str
@@ -103,22 +106,46 @@ async def _rotate(app: App, actor: Actor, run: Run) -> Fields | None:
     if not isinstance(app, WebApp):
         return None
     found = await _about(app, run)
+    ending: Run | None = None
     async with app.db.begin(client_id=run.client_id) as tx:
+        await tx.one(Incident, "incident_hold", id=run.object_id)
         answer = await _answer(tx, run)
-    if answer.rotation_id is None and answer.live and found.object_id is not None:
+        word = await incidents.accepted(tx, run.client_id, run.object_id, UNPROVED)
+        if not answer.live and answer.provable and answer.rotation_id is None and found.object_id is not None:
+            ending = await unused_key.end_leaked(tx, app, actor, run.object_id, found.object_id)
+    if ending is not None:
+        await procedures.wake(app, ending)
+    if answer.rotation_id is None and answer.live and answer.provable and found.object_id is not None:
         begun = await rotation.start(app, actor, found.object_id, RotationRequest(leaked=True))
         return {"rotation": str(begun.run.id)}
-    done = answer.rotation_id or answer.successor_id
-    if done is None:
+    if answer.rotation_id is not None:
+        await _without_value(app, actor, run, answer.rotation_id)
+        return {"rotation": str(answer.rotation_id)}
+    if answer.live and not answer.provable:
+        step = f"No call revokes it: end it where it was made, then `byokeep key state {found.object_id} compromised`."
+        raise _not_yet("key_not_replaced", step, run)
+    if answer.successor_id is None:
         step = f"Bring another key: `byokeep key add {run.client_id} {answer.provider}`; it serves once it is verified."
         raise _not_yet("key_not_replaced", step, run)
-    return {"rotation": str(done)}
+    if ending is None and not word:
+        step = "No call can tell that it is dead: end it where it was made, then take that upon yourself, on record:"
+        raise _not_yet("key_not_replaced", f"{step} `byokeep incident step {run.object_id} rotate --accept-gaps`.", run)
+    return {"rotation": str(answer.successor_id if ending is None else ending.id)}
+
+
+async def _without_value(app: App, actor: Actor, run: Run, rotation_id: UUID) -> None:
+    """Let an emergency rotation go on whose reference is over: the new value that it waits for never comes."""
+    async with app.db.begin(client_id=run.client_id) as tx:
+        live = (await _answer(tx, run)).live
+        found = await tx.maybe(Run, "procedure_get", id=rotation_id)
+    if found is not None and not live and found.procedure == rotation.LEAKED and "create" not in found.evidence:
+        await procedures.resume(app, actor, rotation_id)
 
 
 async def _report(app: App, _actor: Actor, run: Run) -> Fields:
     async with app.db.begin(client_id=run.client_id) as tx:
         found = await tx.maybe(dict, "incident_report", client_id=run.client_id, id=run.object_id)
-        accepted = await tx.one(bool, "incident_accepted", client_id=run.client_id, id=run.object_id, stage=GAPS)
+        accepted = await incidents.accepted(tx, run.client_id, run.object_id, GAPS)
     make = f"`byokeep incident report --key KEY --incident {run.object_id}`"
     if found is None:
         raise _not_yet("report_missing", f"Make it: {make}.", run)
@@ -147,7 +174,8 @@ async def _told(app: App, _actor: Actor, run: Run) -> Fields:
     return {"cause": "not_required"}
 
 
-async def _release(app: App, _actor: Actor, run: Run) -> Fields:
+async def _release(app: App, actor: Actor, run: Run) -> Fields:
+    await _without_value(app, actor, run, UUID(str(run.facts["rotation"])))
     async with app.db.begin(client_id=run.client_id) as tx:
         await incidents.require_rotated(tx, app, run)
     engaged = sorted(await _engaged(app, run))
@@ -224,7 +252,8 @@ async def step(app: App, actor: Actor, incident_id: UUID, name: str, *, accept_g
     """Pass a step of an incident's playbook, the next one alone; the first one begins it.
 
     Args:
-        accept_gaps: Of the report: what it does not know is accepted, on record.
+        accept_gaps: Of the report: what it does not know is accepted, on record; of the rotation: that no call can tell
+            whether such a key is dead.
         ticket: Where people keep the ticket, a number or an address.
 
     Raises:
@@ -260,8 +289,8 @@ async def step(app: App, actor: Actor, incident_id: UUID, name: str, *, accept_g
                 raise Conflict("step_out_of_order", next_step=f"{now}: {look_at(found.id)}.", incident=found.id)
             if ticket:
                 await tx.one(UUID, "incident_ticket", id=found.id, ticket=ticket)
-            if accept_gaps and name == REPORT:
-                said = {"incident": str(found.id), "stage": GAPS}
+            if accept_gaps and name in _ACCEPTED:
+                said = {"incident": str(found.id), "stage": _ACCEPTED[name]}
                 await record(tx, actor, EventName.INCIDENT_CHANGED, said, client_id=found.client_id, object_id=found.id)
         await procedures.resume(app, actor, found.id)
     return await look(app, actor, incident_id)

@@ -33,6 +33,7 @@ from byokeep.kernel.procedures import status_of
 from byokeep.kernel.record import record
 
 MOST_A_DAY: Final = 20  # incidents of one client that open by themselves
+UNPROVED: Final = "key_unproved"  # what a person takes upon themselves where no call can tell that a key is dead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,19 +138,30 @@ async def opened(
 
 
 async def require_rotated(tx: Tx, app: App, run: Run) -> Run | None:
-    """Let a playbook go on when the rotation that it began is proved complete; returns it, None = another key serves.
+    """Let a playbook go on when what ends its key is proved complete, and return that.
+
+    None: no call can tell of such a key, and a person took that upon themselves, on record.
 
     Raises:
         Conflict: ``rotation_not_complete``.
     """
     begun = await tx.maybe(Run, "procedure_get", id=UUID(str(run.facts["rotation"])))
-    if begun is None:
+    if begun is None and await accepted(tx, run.client_id, run.object_id, UNPROVED):
         return None
+    if begun is None:
+        step = f"Nothing proves that its key is dead: {incident.look_at(run.object_id)}."
+        raise Conflict("rotation_not_complete", next_step=step, incident=run.object_id)
     status = await status_of(tx, app, app.procedures[begun.procedure], begun)
     if begun.state != "complete" or status.missing:
         step = f"Go on with it: `byokeep rotate status {begun.id}`."
         raise Conflict("rotation_not_complete", next_step=step, incident=run.object_id, run=begun.id)
     return begun
+
+
+async def accepted(tx: Tx, client_id: UUID | None, incident_id: UUID, stage: str, digest: str = "") -> bool:
+    """Whether a person accepted something of an incident, on record; of a report: of this one, by its digest."""
+    asked = {"client_id": client_id, "id": incident_id, "stage": stage, "digest": digest}
+    return await tx.one(bool, "incident_accepted", **asked)
 
 
 def stopped(scopes: Collection[str], client_id: UUID) -> bool:

@@ -115,7 +115,7 @@ async def _not_in_use(app: WorkerApp, run: KeyRotation, version: int, *, or_paus
     async with app.db.begin(client_id=run.client_id) as tx:
         ref = await tx.one(ref_from, "ref_get", id=run.object_id)
     paused = or_paused and ref.state == KeyState.SUSPENDED
-    if ref.state in (KeyState.DEACTIVATED, KeyState.COMPROMISED, KeyState.DESTROYED):
+    if ref.state in rotation.OVER:
         return  # nobody gets any version of it
     if version == ref.candidate or (version == ref.version and not paused):
         step = "This version serves or is about to: look what happened to the key, then end this rotation."

@@ -58,6 +58,7 @@ STAYS_ALIVE: Final = "stays_alive"  # of a key that serves nobody: its owner kee
 ACCEPTABLE: Final = frozenset({"other_account", "not_rehearsed", "soak_unknown", "revoke_by_hand", STAYS_ALIVE})
 ASKS: Final = ACCEPTABLE | {"old_key_alive"}  # a person is needed, and nothing went wrong
 _SERVING: Final = ("active", "verified")
+OVER: Final = (KeyState.DEACTIVATED, KeyState.COMPROMISED, KeyState.DESTROYED)  # no version of it serves again
 DEAD: Final = frozenset({OutcomeStatus.INVALID_KEY, OutcomeStatus.DISABLED})
 _REFUSED: Final = DEAD | {OutcomeStatus.FORBIDDEN, OutcomeStatus.LEAKED}  # such a key serves nobody again
 ROTATE: Final = "rotate_key"
@@ -707,7 +708,7 @@ async def destroy(app: WorkerApp, actor: Actor, run: KeyRotation, versions: Set[
         for version in sorted(versions & set(await custody.live_versions(run.place))):
             async with app.db.begin(client_id=run.client_id) as tx:
                 ref = await tx.one(ref_from, "ref_get", id=run.object_id)
-            if version in (ref.version, ref.candidate):
+            if version in (ref.version, ref.candidate) and ref.state not in OVER:
                 continue
             about: dict[str, Said] = {"provider": run.provider.value, "version": version, "path": run.place.path}
             for outcome in (Outcome.INTENDED, Outcome.OK):

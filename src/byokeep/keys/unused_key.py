@@ -1,4 +1,5 @@
-"""The end of a new key that serves nobody: its rotation was aborted or rolled back, and at its provider it is alive.
+"""The end of a key that serves nobody and may be alive at its provider: the new one of a rotation that was aborted or
+rolled back, and the one that an incident called compromised.
 
 Rules
 - A value that the provider refuses, when it is taken away, needs no more. Any other is a task with a date, and an
@@ -6,6 +7,8 @@ Rules
 - A worker revokes it where it can; else a person does, on the provider's page, or says on record that the key stays
   alive because it is meant for something else.
 - A value that was brought again meanwhile is the new version's to look after.
+- An emergency rotation whose key was called compromised or retired meanwhile goes on to the proof that it is dead:
+  nothing is served under that reference again, so that no new value is waited for.
 
 It may not end a key that serves or waits anywhere.
 """
@@ -14,17 +17,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from byokeep.core.events import EventName
-from byokeep.core.model import Actor
+from byokeep.core.model import Actor, ClientId
 from byokeep.core.procedure import Fields, Procedure, Run, Step
 from byokeep.kernel import procedures
-from byokeep.kernel.app import WorkerApp
+from byokeep.kernel.app import App, WorkerApp
 from byokeep.kernel.command import open_alert
+from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
-from byokeep.keys import old_version, rotation
+from byokeep.keys import mint, old_version, rotation
 from byokeep.keys.refs import ref_from
 from byokeep.keys.rotation import DEAD, STAYS_ALIVE, UNUSED, KeyRotation
 
@@ -53,23 +58,41 @@ async def _dropped(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
 
 
 async def _begin(app: WorkerApp, actor: Actor, run: KeyRotation, about: UUID) -> Run:
-    provider = run.provider.value
-    facts: dict[str, Any] = {
-        "provider": provider, "mode": run.mode, "from_version": run.version, "rotation": str(run.id),
-        "pinned_at": rotation.stamp(app.clock.now()),  # whoever was given it until now may hold it
-    }  # fmt: skip
+    facts = {"rotation": str(run.id), "pinned_at": rotation.stamp(app.clock.now())}  # whoever was given it may hold it
     async with app.db.begin(client_id=run.client_id) as tx:
-        begun: Run = await procedures.start(
-            tx, app, actor, END_UNUSED_KEY, client_id=run.client_id, object_id=run.object_id, run_id=about, facts=facts
+        return await _begun(
+            tx, app, actor, about, run.client_id, run.object_id, run.provider.value, run.version, facts=facts
         )
-        await record(
-            tx, actor, EventName.KEY_ROTATION, client_id=run.client_id, object_id=run.object_id, run=about,
-            stage="left_alive", provider=provider, version=run.version,
-        )  # fmt: skip
-        await open_alert(
-            tx, app, actor, reason=ALERT, severity="warning", client_id=run.client_id, object_id=run.object_id
-        )
+
+
+async def _begun(
+    tx: Tx, app: App, actor: Actor, about: UUID, client_id: ClientId, ref_id: UUID, provider: str, version: int, *,
+    facts: dict[str, Any],
+) -> Run:  # fmt: skip
+    mode = app.limits.rotation_modes.get(provider, "manual")
+    begun: Run = await procedures.start(
+        tx, app, actor, END_UNUSED_KEY, client_id=client_id, object_id=ref_id, run_id=about,
+        facts={"provider": provider, "mode": mode, "from_version": version, **facts},
+    )  # fmt: skip
+    await record(
+        tx, actor, EventName.KEY_ROTATION, client_id=client_id, object_id=ref_id, run=about, stage="left_alive",
+        provider=provider, version=version,
+    )  # fmt: skip
+    await open_alert(tx, app, actor, reason=ALERT, severity="warning", client_id=client_id, object_id=ref_id)
     return begun
+
+
+async def end_leaked(tx: Tx, app: App, actor: Actor, incident_id: UUID, ref_id: UUID) -> Run:
+    """Begin to end the key of a reference that serves nobody any more, or return what was begun for this incident.
+
+    It is not left alive for jobs that hold it. The caller holds the incident and wakes the run.
+    """
+    ref = await tx.one(ref_from, "ref_get", id=ref_id)
+    about = uuid5(NAMESPACE_OID, f"{UNUSED}/{incident_id}/{ref.version}")
+    if (run := await tx.maybe(Run, "procedure_get", id=about)) is not None:
+        return run
+    facts = {"pinned_at": rotation.stamp(datetime.fromtimestamp(0, UTC))}
+    return await _begun(tx, app, actor, about, ref.client_id, ref_id, ref.provider.value, ref.version, facts=facts)
 
 
 def _unless_kept(act: Callable[..., Awaitable[Fields | None]]) -> Callable[..., Awaitable[Fields | None]]:
@@ -115,3 +138,36 @@ def _keeping(procedure: Procedure) -> Procedure:
 
 ROTATE_KEY: Final = _keeping(old_version.ROTATE_KEY)
 ROTATE_KEY_CUTOVER: Final = _keeping(old_version.ROTATE_KEY_CUTOVER)
+
+
+def _unless_over(step: Step) -> Step:
+    """Pass a step towards a new value when the reference is over; a run of its own ends a value that waited there."""
+    act, apply = step.act, step.apply
+
+    async def done(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+        found = rotation.of(run)
+        async with app.db.begin(client_id=found.client_id) as tx:
+            over = await _is_over(tx, found)
+        if not over:
+            return None if act is None else await act(app, actor, run)
+        if step.name == "cutover":
+            await _dropped(app, actor, run)
+        return {"provider": found.provider.value, "from_version": found.from_version, "cause": "reference_ended"}
+
+    async def applied(tx: Tx, actor: Actor, run: Run) -> Fields:
+        if apply is None or await _is_over(tx, rotation.of(run)):
+            return {}
+        return await apply(tx, actor, run)
+
+    return replace(step, act=done, apply=None if apply is None else applied)
+
+
+async def _is_over(tx: Tx, run: KeyRotation) -> bool:
+    return (await tx.one(ref_from, "ref_get", id=run.object_id)).state in rotation.OVER
+
+
+_ONWARD: Final = ("create", "verify", "cutover", "serve")
+ROTATE_KEY_LEAKED: Final = replace(
+    mint.ROTATE_KEY_LEAKED,
+    steps=tuple(_unless_over(step) if step.name in _ONWARD else step for step in mint.ROTATE_KEY_LEAKED.steps),
+)

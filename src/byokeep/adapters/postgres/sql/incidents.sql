@@ -77,13 +77,17 @@ SELECT CASE WHEN i.ticket_at IS NULL THEN '' WHEN count(n.id) > 0 AND count(n.id
 
 -- name: incident_key
 -- What became of the key of an incident: its emergency rotation, or the verified key in the place of a compromised one.
-SELECT c.provider, c.state IN ('active', 'suspended') AS live, r.id AS rotation_id, s.id AS successor_id
+-- An emergency rotation whose reference is over counts when it ends the version that served last. Provable: a call can
+-- tell whether it is dead.
+SELECT c.provider, c.state IN ('active', 'suspended') AS live, r.id AS rotation_id, s.id AS successor_id,
+       c.kind = 'provider_api_key' AND c.purpose = 'default' AND c.provider_place = '' AS provable
   FROM byokeep.incident i
   JOIN byokeep.credential_ref c ON c.client_id = i.client_id AND c.id = i.object_id
   LEFT JOIN LATERAL (
        SELECT p.id FROM byokeep.procedure_run p
         WHERE p.object_id = i.object_id AND p.procedure = 'rotate_key_leaked' AND p.state <> 'aborted'
           AND (p.closed_at IS NULL OR p.started_at >= i.opened_at)
+          AND (c.state IN ('active', 'suspended') OR p.facts ->> 'from_version' = CAST(c.version AS text))
         ORDER BY p.started_at DESC LIMIT 1) r ON true
   LEFT JOIN LATERAL (
        SELECT o.id FROM byokeep.credential_ref o
@@ -105,7 +109,9 @@ SELECT r.seq, said.f ->> 'verification' AS state
 -- name: incident_accepted
 SELECT EXISTS (SELECT FROM byokeep.audit_record r
                 WHERE r.chain = :client_id AND r.object_id = :id AND r.event = 'incident.changed' AND r.outcome = 'ok'
-                  AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,stage}' = CAST(:stage AS text)) AS found;
+                  AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,stage}' = CAST(:stage AS text)
+                  AND coalesce(convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,digest}', '') = CAST(:digest AS text)
+               ) AS found;
 
 -- name: incident_platform
 SELECT stage, cause, way, closed_at FROM byokeep.reenabling WHERE client_id = :client_id AND platform = :platform;
