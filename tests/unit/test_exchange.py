@@ -8,14 +8,21 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib import resources
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 from uuid import uuid4
 
 import pytest
 from aiohttp import web
 
 from byokeep.adapters.providers.descriptor import DESCRIPTORS, load
+from byokeep.client import lease
 from byokeep.client.exchange import swapped
+from byokeep.client.http import Broker
+from byokeep.client.lease import HeldLease
+from byokeep.client.settings import ClientSettings
 from byokeep.core.errors import Denied, Rejected, Unavailable
 from byokeep.core.exchange import Exchange, check_ids, declaration, declared
 from byokeep.core.secret import Secret
@@ -86,6 +93,36 @@ async def test_a_token_goes_to_no_address_in_clear() -> None:
     for url in ("http://api.vendor.example/token", "https://169.254.169.254/token", "https://10.0.0.7/token"):
         with pytest.raises(Rejected, match="host_not_allowed"):
             await swapped(replace(EXCHANGE, url=url), {"rule": "r1"}, Secret("a.b.c"))
+
+
+async def test_an_identity_token_is_wiped_when_the_lease_lapses_before_the_swap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Read and not swapped any more: nothing is sent, and neither the token nor what was read stays in memory."""
+    identity, kept, swap = Secret("a.b.c"), Secret(declaration({"rule": "r1"})), AsyncMock()
+    said = {"url": "https://x", "headers": {}, "body": {}, "form": False, "life_s": 60, "identity": "identity/oidc/t"}
+    reply = {
+        "lease_id": str(uuid4()), "jwt": "a.b.c", "life_s": 5,
+        "store": {"address": "unix:///s", "roles": {"openai": "use-openai"}},
+        "secrets": {"openai": {"path": "kv/clients/c/providers/openai", "version": 1, "exchange": said}},
+    }  # fmt: skip
+    broker = Broker(ClientSettings(broker_url="http://127.0.0.1:1", runner_token_file=Path("none")))
+    held = HeldLease(broker, Secret(b"t"), uuid4())
+
+    async def late(*_: Any) -> Secret:
+        held.stop(Denied("switch_closed"))
+        return identity
+
+    monkeypatch.setattr(broker, "call", AsyncMock(return_value=reply))
+    monkeypatch.setattr(broker, "store", lambda _: SimpleNamespace(may_be_behind=False))
+    monkeypatch.setattr(lease, "lease_login", AsyncMock(return_value=Secret(b"b.token")))
+    monkeypatch.setattr(lease, "read_secret", AsyncMock(return_value=kept))
+    monkeypatch.setattr(lease, "read_identity", late)
+    monkeypatch.setattr(lease, "swapped", swap)
+    with pytest.raises(Denied, match="switch_closed"):
+        await held.secret("openai")
+    assert (identity.wiped, kept.wiped, swap.await_count) == (True, True, 0)
+    await held.close()
 
 
 def test_what_is_kept_are_ids_and_never_taken_for_a_key() -> None:

@@ -26,12 +26,17 @@ Seen = list[tuple[str, Any]]
         ("GET", "/users/alice@example.com", "get.users"),
         ("GET", "/", "get"),
         ("BREW-IT", "/tea", "call.tea"),
-        ("GET", "/" + "/".join(["word"] * 9), "get.word.word.word.word"),
+        ("GET", "/" + "/".join(["files"] * 9), "get.files.files.files.files"),
+        ("GET", "/word/word", "get.word"),
+        ("GET", "/repos/alice/diary", "get.repos"),
+        ("GET", "/users/alice/files", "get.users"),
+        ("POST", "/api/v1/chat/completions", "post.api.chat.completions"),
+        ("POST", "/v1/messages/count_tokens", "post.messages.count_tokens"),
         ("GET", "/abcdefghijklmnopqrstuvwxyzabcdef", "get"),
     ],
 )
 def test_a_call_is_called_by_the_plain_words_of_its_path(method: str, path: str, tool: str) -> None:
-    """What could be an id, a name or a secret ends it."""
+    """The first word, and then those of endpoints alone: what could be an id, a name or a secret ends it."""
     assert tool_of(method, path) == tool
 
 

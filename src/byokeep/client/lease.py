@@ -238,16 +238,18 @@ class HeldLease:
         store, token, path, version = await self._log_in(provider)
         if version < 1:
             raise Denied("missing_credential", next_step="Put this client's own key in first.")
-        keyless, identity = self._exchanges.get(provider), None
+        keyless, identity = self._exchanges.get(provider), Secret(b"")
         asked_at, life_s = now(), math.inf
         try:
             value = await read_secret(store, token, path, version, self._id)
             if keyless is not None:
                 identity = await read_identity(store, token, keyless[0], self._id)
+                token.wipe()
+                if self.holds:
+                    value, life_s = await self._swapped(keyless[1], value, identity)
         finally:
             token.wipe()
-        if keyless is not None and identity is not None and self.holds:
-            value, life_s = await self._swapped(keyless[1], value, identity)
+            identity.wipe()
         if not self.holds:
             value.wipe()
             raise self._over or Unavailable("lease_lapsed")

@@ -1,8 +1,9 @@
 """The calls that a job makes with a credential, told of by the HTTP client that makes them.
 
 Rules
-- Of a call its method, the plain words of its path and how it ended are told. Words with a digit, a capital or another
-  sign in them may be ids or secrets; they and all that follows them, the query, headers and bodies are not looked at.
+- Of a call its method, the first word of its path and how it ended are told; of the words after it those that providers
+  call their endpoints, for any other may be a name, an id or a secret. What follows such a word, the query, headers and
+  bodies are not looked at.
 - A call that raised before an answer is ``failed`` where nobody was reached, and ``unknown`` where somebody may have
   been.
 - A call is made as it would be without this; what cannot be told is dropped.
@@ -27,6 +28,15 @@ _WORD: Final = re.compile(r"[a-z]+(?:_[a-z]+)*\Z")
 _VERSION: Final = re.compile(r"v[0-9]+(?:beta[0-9]*)?\Z")
 _MOST_WORDS: Final = 4
 _LONGEST: Final = 20  # of a word
+_ENDPOINTS: Final = {
+    "account", "accounts", "api", "assistants", "audio", "batches", "cancel", "chat", "completions", "content",
+    "count_tokens", "credit", "credits", "edits", "embeddings", "files", "fine_tuning", "generate", "generation",
+    "generations", "images", "jobs", "key", "keys", "media", "messages", "models", "moderations", "oauth",
+    "organization", "organizations", "parts", "posts", "projects", "realtime", "responses", "runs", "search",
+    "sessions", "speech", "status", "steps", "submit", "templates", "threads", "token", "tokens", "tools",
+    "transcriptions", "translations", "upload", "uploads", "usage", "users", "variations", "vector_stores", "video",
+    "videos", "voices", "youtube"
+}  # that may follow the first  # fmt: skip
 
 
 class Sender(Protocol):
@@ -40,12 +50,13 @@ class Sender(Protocol):
 
 
 def tool_of(method: str, path: str) -> str:
-    """Return what a call is called: ``post.chat.completions``."""
+    """Return what a call is called: ``post.chat.completions``; of ``/repos/alice/diary``: ``get.repos``."""
     words = [method.lower() if _WORD.match(method.lower()) else "call"]
     for part in path.strip("/").split("/"):
         if _VERSION.match(part):
             continue
-        if len(part) > _LONGEST or not _WORD.match(part) or len(words) > _MOST_WORDS:
+        plain = len(part) <= _LONGEST and _WORD.match(part) and (len(words) == 1 or part in _ENDPOINTS)
+        if not plain or len(words) > _MOST_WORDS:
             break
         words.append(part)
     try:
