@@ -37,7 +37,8 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -71,8 +72,29 @@ class _Kv:
         return await self._login.retrying(lambda token: live_versions(self._login.http, token, path))
 
 
+PUBLIC_FOR_S: Final = 60.0  # seconds for which a public document is kept
+PUBLIC_FAILED_FOR_S: Final = 2.0  # and that it could not be read
+
+
+@dataclass(slots=True)
+class _Public:
+    """A public document as it was read last, or why it could not be."""
+
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    until: float = float("-inf")
+    said: Mapping[str, Any] = field(default_factory=dict)
+    failure: ByokeepError | None = None
+
+
 class BaoIntake(_Kv):
-    """Writes values, and the secrets of our own apps, as the identity ``web``, which cannot read them."""
+    """Writes values, and the secrets of our own apps, as the identity ``web``, which cannot read them.
+
+    Anybody may ask for the public documents, and each request at the store is on record there: they are kept.
+    """
+
+    def __init__(self, login: AppRoleLogin) -> None:
+        super().__init__(login)
+        self._public: dict[str, _Public] = {}
 
     async def put(self, ref: SecretRef | AppRef, value: Secret, *, cas: int) -> Written:
         """Write version ``cas + 1``.
@@ -108,11 +130,30 @@ class BaoIntake(_Kv):
         await self._login.request("POST", key, body=IDENTITY_KEY)
         role = {"key": str(ref.client_id), "client_id": audience, "ttl": IDENTITY_TTL}
         await self._login.request("POST", identity_path(ref.client_id, ref.provider.value, "role"), body=role)
+        self._public = {}  # a new client's public key is shown at once, also where an older read is under way
 
     async def discovery(self, name: str) -> dict[str, Any]:
-        """Return a public document of the store as issuer. Raises Unavailable."""
-        reply = await self._login.http.request("GET", f"identity/oidc/.well-known/{name}")
-        return dict(reply.data)
+        """Return a public document of the store as issuer, a minute old at most. Raises Unavailable.
+
+        The store is asked once a minute, or every two seconds while it fails, however many ask here.
+        """
+        kept = self._public.setdefault(name, _Public())
+        async with kept.turn:
+            if time.monotonic() >= kept.until:
+                await self._publish(name, kept)
+        if kept.failure is not None:
+            raise copy(kept.failure)  # each asker's own: whether it is on record is noted at it
+        return dict(kept.said)
+
+    async def _publish(self, name: str, kept: _Public) -> None:
+        kept.until = time.monotonic() + PUBLIC_FAILED_FOR_S
+        kept.failure = Unavailable("store_timeout")  # should the caller go away
+        try:
+            reply = await self._login.http.request("GET", f"identity/oidc/.well-known/{name}")
+        except ByokeepError as error:
+            kept.until, kept.failure = time.monotonic() + PUBLIC_FAILED_FOR_S, error
+        else:
+            kept.until, kept.said, kept.failure = time.monotonic() + PUBLIC_FOR_S, reply.data, None
 
 
 class BaoScanKey(_Kv):
