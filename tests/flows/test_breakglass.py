@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 import aiohttp
 import pytest
 
+from byokeep.adapters.openbao.audit import OTHER_NODE
 from byokeep.adapters.openbao.login import log_in
 from byokeep.adapters.openbao.provisioning import GLASS, generate_root, lease_roles, retire_roots
 from byokeep.adapters.system import SystemClock
@@ -25,6 +26,7 @@ from byokeep.core.errors import ByokeepError, Denied, Unavailable
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
 from byokeep.kernel.freshness import Freshness
+from byokeep.kernel.ports import DeviceHealth, StoreEntry
 from byokeep.reconciliation.reconcile import reconcile
 from byokeep.wire.bao_http import BaoHttp
 from tests.support.broker import Person, Stand
@@ -220,8 +222,74 @@ async def test_of_100_who_unwrap_one_gets_the_token_and_the_grant_is_over(stand:
     await end(stand, opening["id"])
     # The holder's own command tells of it at once.
     opening = await opened(stand, client)
+    another = stand.subject("operator", "another")
+    assert (await do(stand, opening["id"], "misused", another))[1]["code"] == "not_the_holder"
     assert (await do(stand, opening["id"], "misused", "operator"))[1]["status"] == "to_review"
     assert (await do(stand, opening["id"], "misused", "operator"))[1]["code"] == "not_open"
+    assert stand.db.sql("SELECT kind FROM byokeep.incident") == "break_glass"
+    await end(stand, opening["id"])
+    await not_hidden_behind_others(stand, client)
+
+
+async def not_hidden_behind_others(stand: Stand, client: UUID) -> None:
+    """However many harmless requests were made before: what is read is due, a second unwrap ends the grant."""
+    opening = await opened(stand, client)
+    grant, seen = opening["id"], watch.Seen()
+    with patched(watch, "_EACH", 3):
+        async with at_store(stand) as call:
+            token = (await call("POST", "sys/wrapping/unwrap", opening["wrapping_token"]))[1]["auth"]["client_token"]
+            for path in ("sys/audit", "sys/auth", *["sys/mounts"] * 4):
+                assert (await call("GET", path, token))[0] == 403
+            await watch.watch(stand.app, seen)
+            assert len(seen) == len(await stand.app.store_audit.devices())
+            for path in ("sys/mounts", "sys/host-info", f"kv/data/clients/{client}/providers/openai"):
+                await call("GET", path, token)
+            of = f"byokeep.credential_ref WHERE client_id = '{client}'"
+            due = f"SELECT count(*) FROM {of} AND rotation_due_at <= now()"
+            stand.db.sql("UPDATE " + of.replace(" WHERE", " SET rotation_due_at = now() + interval '9 days' WHERE"))
+            await watch.watch(stand.app, seen)
+            assert stand.db.sql(due) == "1"
+            assert (await call("POST", "sys/wrapping/unwrap", opening["wrapping_token"]))[0] == 400
+            await watch.watch(stand.app, seen)
+            assert (await call("GET", f"kv/data/clients/{client}/providers/openai", token))[0] == 403
+        assert "revoked:ok" in kinds(stand, grant)
+        await only_by_a_whole_log(stand, grant)
+        status, review = await do(stand, grant, "review", "operator")
+    assert status == 200
+    told = {(one["path"], one["outcome"]): one["count"] for one in review["uses"] if one["event"] == "breakglass.used"}
+    assert told[("other", "denied")] == 5  # beside the first of them
+    assert sum(one["count"] for one in review["uses"] if one["event"] == "breakglass.used") == 9
+
+
+class LogOf:
+    """The store's log, as if of other devices."""
+
+    def __init__(self, real: Any, change: Callable[[DeviceHealth], DeviceHealth], torn: bool = False) -> None:
+        self._real, self._change, self._torn = real, change, torn
+
+    async def devices(self) -> list[DeviceHealth]:
+        return [self._change(one) for one in await self._real.devices()]
+
+    async def hash(self, device: str, value: Secret) -> str:
+        return str(await self._real.hash(device, value))
+
+    async def entries(self, device: str, *, since: datetime) -> AsyncIterator[StoreEntry]:
+        async for entry in self._real.entries(device, since=since):
+            yield replace(entry, kind="torn") if self._torn else entry
+
+
+async def only_by_a_whole_log(stand: Stand, grant: str) -> None:
+    """One that begins after the opening, has a torn line, or is not of each node: the review is refused."""
+    real = stand.app.store_audit
+    for log in (
+        LogOf(real, lambda one: replace(one, recording_since=stand.app.clock.now())),
+        LogOf(real, lambda one: replace(one, recording_since=None)),
+        LogOf(real, lambda one: one, torn=True),
+        LogOf(real, lambda one: replace(one, name=OTHER_NODE)),
+    ):
+        with pytest.raises(Unavailable) as refused:
+            await watch.review(replace(stand.app, store_audit=log), holder(stand), UUID(grant))
+        assert refused.value.code == "store_audit_unreadable"
 
 
 def accessor(stand: Stand, grant: str, name: str) -> str:
@@ -261,9 +329,24 @@ async def test_a_grant_ends_by_the_stores_clock_and_by_ours_and_nobody_makes_it_
     assert "break_glass_review_overdue" not in stand.alerts()
     with patched(model, "REVIEW_WITHIN", timedelta(seconds=-5)):
         await watch.watch(stand.app)
-    assert "break_glass_review_overdue" in stand.alerts()
+        assert "break_glass_review_overdue" in stand.alerts()
+        counted = "SELECT count FROM byokeep.alert WHERE reason = 'break_glass_review_overdue'"
+        once = stand.db.sql(counted)
+        await watch.watch(stand.app)
+        assert stand.db.sql(counted) == once
     await end(stand, opening["id"])
     assert "break_glass_review_overdue" not in stand.alerts()
+    # A kill switch engaged afterwards ends it for good: no release gives the token back.
+    opening = await opened(stand, client, scope="all")
+    async with at_store(stand) as call:
+        token = (await call("POST", "sys/wrapping/unwrap", opening["wrapping_token"]))[1]["auth"]["client_token"]
+        assert (await call("GET", f"kv/data/clients/{client}/providers/openai", token))[0] == 200
+        body = {"client_id": str(client), "platform": "tiktok", "reason": "leak"}
+        assert (await stand.call("POST", "/v1/switches/close", "operator", body))[0] == 200
+        await watch.watch(stand.app)
+        assert (await call("GET", f"kv/data/clients/{client}/providers/openai", token))[0] == 403
+    assert [one["cause"] for one in said(stand, opening["id"]) if "cause" in one] == ["switch_closed"]
+    assert "used:ok" in kinds(stand, opening["id"])
 
 
 @contextlib.contextmanager

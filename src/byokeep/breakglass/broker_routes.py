@@ -44,8 +44,8 @@ class GlassBody(Strict):
     life_s: Annotated[int, Field(strict=True)] = 900
 
 
-class GlassUseReply(Reply, of=GlassUse, shows="at event outcome path store_request"):
-    """A request of the store under the grant."""
+class GlassUseReply(Reply, of=GlassUse, shows="at event outcome path store_request count"):
+    """A request of the store under the grant, or ``count`` of one kind."""
 
 
 class GlassReply(

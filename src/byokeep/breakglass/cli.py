@@ -25,7 +25,7 @@ from byokeep.core.secret import Secret
 
 app: Final = App(name="breakglass")
 _COLUMNS: Final = ("id", "status", "client_id", "scope", "reason", "ticket", "holder", "expires_at")
-_USES: Final = ("at", "event", "outcome", "path")
+_USES: Final = ("at", "event", "outcome", "count", "path")
 _CREATED_AT: Final = "auth/lease/cel/login"
 _MARKER: Final = "kv/data/platform/breakglass-drill"
 For = Annotated[str, Parameter(name="--for")]

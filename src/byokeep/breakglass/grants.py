@@ -259,7 +259,7 @@ async def _announce(app: BrokerApp, actor: Actor, grant: Grant) -> int:
             raise Denied("approval_missing" if grant.approval_in_time else "approval_expired", next_step=step)
         if not grant.approver_able:
             raise Denied("approver_gone", next_step="Whoever approved it may approve no more: ask for another grant.")
-        if await tx.maybe(str, "glass_stopped", scopes=_switches(grant)) is not None:
+        if await stopped(tx, grant):
             raise Denied(
                 "switch_closed", next_step="A kill switch is engaged: release it first, `byokeep kill status`."
             )
@@ -274,10 +274,11 @@ async def _announce(app: BrokerApp, actor: Actor, grant: Grant) -> int:
         return iat
 
 
-def _switches(grant: Grant) -> list[str]:
-    """Return the kill switches that go before a grant: of everything, of its client, of what it would open."""
+async def stopped(tx: Tx, grant: Grant) -> bool:
+    """Whether a kill switch is engaged that goes before a grant: of everything, its client, or what it would open."""
     own = f"client:{grant.client_id}"
-    return ["global", own, *(f"{own}:platform:{name}" for name in model.secrets_of(grant.scope))]
+    scopes = ["global", own, *(f"{own}:platform:{name}" for name in model.secrets_of(grant.scope))]
+    return await tx.maybe(str, "glass_stopped", scopes=scopes) is not None
 
 
 async def _from_store(app: BrokerApp, actor: Actor, grant: Grant, iat: int) -> WrappedToken:

@@ -2,9 +2,12 @@
 
 Rules
 - Each request of the store stands on record once, by the store's own id; what was read is due for a rotation at once.
+  Of very many, what repeats the same request is counted at the review; a misuse and a path not seen before never are.
 - The wrapping token shown a second time, or to no effect, is a misuse: somebody else has had it. A critical alert, and
   the grant is ended.
-- A log that cannot be read is not a grant that was not used: nobody closes its review meanwhile.
+- A log that cannot be read, or not of each node from the opening on, is not a grant that was not used: nobody reviews
+  it meanwhile.
+- A kill switch that is engaged after the opening ends the grant: its release gives no token back.
 
 It may not lengthen anything: the store ends the token by itself.
 """
@@ -12,9 +15,9 @@ It may not lengthen anything: the store ends the token by itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -33,10 +36,11 @@ from byokeep.breakglass.grants import (
     require_alone,
     review_due,
     say,
+    stopped,
     warn,
 )
 from byokeep.breakglass.model import BREAK_GLASS, Grant
-from byokeep.core.errors import Conflict, Unavailable
+from byokeep.core.errors import Conflict, Denied, Rejected, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.incident import IncidentKind, IncidentSource
 from byokeep.core.model import Actor
@@ -45,11 +49,13 @@ from byokeep.core.secret import Secret
 from byokeep.kernel import incidents, procedures
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import open_alert
-from byokeep.kernel.ports import StoreEntry, Tx
-from byokeep.kernel.record import record
+from byokeep.kernel.ports import StoreEntry, Tx, node_of
+from byokeep.kernel.record import Said, record
+from byokeep.reconciliation.explain import TORN
 
 _BEFORE: Final = timedelta(seconds=5)  # entries of parallel requests are not strictly in order, and clocks differ
-_MOST_USES: Final = 500  # put on record of one grant; the store's log has them all
+_EACH: Final = 500  # requests of a grant that stand on record each by itself; behind them repeats are counted
+_AT_ONCE: Final = 1000  # put on record in one transaction; the next look takes the rest
 _UNWRAP: Final = "sys/wrapping/unwrap"
 _PLACE: Final = re.compile(
     r"kv/(?:data|metadata)/(clients/[0-9a-f-]{36}/providers/[a-z]+(?:/accounts/([0-9a-f-]{36}))?.*)\Z"
@@ -58,13 +64,45 @@ _PLACE: Final = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GlassUse:
-    """One request of the store under a grant, as it is on record; ``path`` of what was asked for."""
+    """A request of the store under a grant, as it is on record, or ``count`` like it; ``path`` of what it asked for."""
 
     at: datetime
     event: str
     outcome: str
     path: str
     store_request: str
+    count: int = 1
+
+    @property
+    def like(self) -> tuple[str, str, str]:
+        """What a repeat of it has in common with it."""
+        return self.event, self.outcome, self.path
+
+
+Seen = dict[tuple[UUID, str], datetime]  # grant and device -> from when on its log is read next; only ever a shortcut
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What a look at the store's log came to. ``unread``: of a node without a whole log; or not everything was taken.
+
+    ``repeats``: requests like one that is on record, the last of each kind, with how many they are.
+    """
+
+    grant: Grant
+    misused: bool
+    unwrapped: bool
+    unread: bool
+    repeats: list[GlassUse]
+
+
+@dataclass(slots=True)
+class _Log:
+    """What the log has of a grant, by the store's id of the request; ``ends``: until when it was read."""
+
+    found: dict[str, GlassUse] = field(default_factory=dict)
+    ends: Seen = field(default_factory=dict)
+    unread: bool = False
 
 
 async def uses_of(tx: Tx, grant: Grant) -> list[GlassUse]:
@@ -72,29 +110,50 @@ async def uses_of(tx: Tx, grant: Grant) -> list[GlassUse]:
     return await tx.all(GlassUse, "glass_uses", client_id=grant.client_id, id=grant.id)
 
 
-async def look(app: BrokerApp, grant: Grant) -> tuple[Grant, bool]:
-    """Put on record what the store's log has of a grant and we have not; returns it, and whether it was misused.
+async def look(app: BrokerApp, grant: Grant, seen: Seen | None = None) -> Looked:
+    """Put on record what the store's log has of a grant and we have not.
+
+    Args:
+        seen: Where former looks ended; default: the whole log is read, from the grant's opening on.
 
     Raises:
-        Unavailable: No file of the store's log could be read.
+        Unavailable: The store was not reached; of a log that cannot be read the answer says so.
         Conflict: ``procedure_moved``: another process did at the same time.
     """
-    found = await _in_log(app, grant)
+    log = await _in_log(app, grant, seen or {})
     host = app.system()
     async with app.db.begin(client_id=grant.client_id) as tx:
         [grant] = await grants(tx, grant_id=grant.id)
-        known = await uses_of(tx, grant)
-        seen, misused = {one.store_request for one in known}, any(one.event == EventName.GLASS_MISUSED for one in known)
-        new = [one for one in sorted(found.values(), key=lambda one: one.at) if one.store_request not in seen]
-        new = new[: max(0, _MOST_USES - len(known))]
+        done = await uses_of(tx, grant)
+        known, kinds = {one.store_request for one in done}, {one.like for one in done}
+        before, repeats = len(done), Counter[tuple[str, str, str]]()
+        new: list[GlassUse] = []
+        last: dict[tuple[str, str, str], GlassUse] = {}
+        for one in sorted(log.found.values(), key=lambda one: one.at):
+            if one.store_request in known:
+                continue
+            if before + len(new) >= _EACH:
+                one = replace(one, path="other") if one.outcome == Outcome.DENIED else one  # noqa: PLW2901
+                if one.like in kinds:
+                    repeats[one.like] += 1
+                    last[one.like] = one
+                    continue
+            kinds.add(one.like)
+            new.append(one)
+        new.sort(key=lambda one: one.event != EventName.GLASS_MISUSED)
+        left, new = len(new) > _AT_ONCE, new[:_AT_ONCE]
         for one in new:
             await _put_down(tx, app, host, grant, one)
-            misused = misused or one.event == EventName.GLASS_MISUSED
         if new:
-            said = {"seen": len(known) + len(new)}
-            await procedures.note(tx, host, procedure_of(grant), grant, **said)
+            await procedures.note(tx, host, procedure_of(grant), grant, seen=before + len(new))
             [grant] = await grants(tx, grant_id=grant.id)
-    return grant, misused
+    if seen is not None and not left:
+        seen |= log.ends
+    events = {one.event for one in (*done, *new)}
+    return Looked(
+        grant=grant, misused=EventName.GLASS_MISUSED in events, unwrapped=EventName.GLASS_UNWRAPPED in events,
+        unread=log.unread or left, repeats=[replace(last[like], count=count) for like, count in repeats.items()],
+    )  # fmt: skip
 
 
 async def _misuse(tx: Tx, app: BrokerApp, actor: Actor, grant: Grant) -> None:
@@ -106,10 +165,16 @@ async def _misuse(tx: Tx, app: BrokerApp, actor: Actor, grant: Grant) -> None:
     )  # fmt: skip
 
 
+async def _say_use(tx: Tx, host: Actor, grant: Grant, one: GlassUse) -> None:
+    said: dict[str, Said] = {"path": one.path} if one.event == EventName.GLASS_USED else {}
+    if one.count > 1:
+        said["count"] = one.count
+    await say(tx, host, EventName(one.event), grant, Outcome(one.outcome), store_request=one.store_request, **said)
+
+
 async def _put_down(tx: Tx, app: BrokerApp, host: Actor, grant: Grant, one: GlassUse) -> None:
     event, outcome = EventName(one.event), Outcome(one.outcome)
-    path = {"path": one.path} if event is EventName.GLASS_USED else {}
-    await say(tx, host, event, grant, outcome, store_request=one.store_request, **path)
+    await _say_use(tx, host, grant, one)
     if event is EventName.GLASS_MISUSED:
         await _misuse(tx, app, host, grant)
     if event is not EventName.GLASS_USED:
@@ -129,25 +194,37 @@ async def _put_down(tx: Tx, app: BrokerApp, host: Actor, grant: Grant, one: Glas
             await record(tx, host, asked, said, client_id=grant.client_id, object_id=account)
 
 
-async def _in_log(app: BrokerApp, grant: Grant) -> Mapping[str, GlassUse]:
-    """Return what the devices that can be read have of a grant, by the store's id of the request."""
-    found: dict[str, GlassUse] = {}
-    read = False
+async def _in_log(app: BrokerApp, grant: Grant, seen: Seen) -> _Log:
+    """Return what the devices that can be read have of a grant, and whether each node has one whole log since then."""
+    log = _Log()
     if grant.issued_at is None:
-        return found
+        return log
+    nodes, whole = set(), set()
     for device in await app.store_audit.devices():
-        own = await app.store_audit.hash(device.name, Secret(grant.accessor))
-        wrap = await app.store_audit.hash(device.name, Secret(grant.wrap_accessor))
+        nodes.add(node_of(device.name))
+        since = seen.get((grant.id, device.name), grant.issued_at - _BEFORE)
+        last, torn = since + _BEFORE, False
         try:
-            async for entry in app.store_audit.entries(device.name, since=grant.issued_at - _BEFORE):
+            own = await app.store_audit.hash(device.name, Secret(grant.accessor))
+            wrap = await app.store_audit.hash(device.name, Secret(grant.wrap_accessor))
+            async for entry in app.store_audit.entries(device.name, since=since):
+                torn, last = torn or entry.kind == TORN, max(last, entry.at)
                 if (use := _use(entry, own, wrap, grant.wrap_mark.split(","))) is not None:
-                    found.setdefault(use.store_request, use)
-            read = True
-        except Unavailable:
+                    log.found.setdefault(use.store_request, use)
+        except (Unavailable, Rejected):  # rejected: a node that is not named, whose files nobody knows
             continue
-    if not read:
-        raise Unavailable("store_audit_unreadable", next_step="See `byokeep audit health`: its use is not known.")
-    return found
+        if not torn and device.recording_since is not None and device.recording_since <= grant.issued_at:
+            whole.add(node_of(device.name))
+            log.ends[(grant.id, device.name)] = last - _BEFORE
+    log.unread = not nodes or bool(nodes - whole)
+    return log
+
+
+def _not_known() -> Unavailable:
+    return Unavailable(
+        "store_audit_unreadable",
+        next_step="See `byokeep audit health`: each node's log is needed, whole from the opening of the grant on.",
+    )
 
 
 def _use(entry: StoreEntry, own: str, wrap: str, marks: list[str]) -> GlassUse | None:
@@ -164,11 +241,15 @@ def _use(entry: StoreEntry, own: str, wrap: str, marks: list[str]) -> GlassUse |
     else:
         return None
     path = entry.path if re.fullmatch(r"[a-z0-9][a-zA-Z0-9_.:/,+-]{0,127}", entry.path) else "other"
+    path = path if event is EventName.GLASS_USED else ""
     return GlassUse(at=entry.at, event=event.value, outcome=outcome, path=path, store_request=entry.request_id)
 
 
-async def watch(app: BrokerApp) -> None:
+async def watch(app: BrokerApp, seen: Seen | None = None) -> None:
     """Look at every grant that is not closed: its use, its end, and whether its review is overdue.
+
+    Args:
+        seen: Where former looks at the store's log ended; default: it is read from the opening of each grant on.
 
     Raises:
         Unavailable: The database, the store, or its log.
@@ -178,28 +259,38 @@ async def watch(app: BrokerApp) -> None:
         live = await grants(tx, only_open=True)
     for grant in live:
         if "issue" in grant.evidence and "end" not in grant.evidence:
-            await _watch_open(app, grant)
+            await _watch_open(app, grant, seen)
         elif review_due(grant):
             async with app.db.begin(every_client=True) as tx:
                 key = f"state/break_glass_review/{grant.id}"
-                await open_alert(tx, app, None, reason="break_glass_review_overdue", client_id=grant.client_id, key=key)
+                if await tx.maybe(int, "glass_told_today", key=key) is None:
+                    await open_alert(
+                        tx, app, None, reason="break_glass_review_overdue", client_id=grant.client_id, key=key
+                    )
 
 
-async def _watch_open(app: BrokerApp, grant: Grant) -> None:
+async def _watch_open(app: BrokerApp, grant: Grant, seen: Seen | None) -> None:
     over = grant.expires_at is not None and grant.expires_at <= grant.looked_at
-    unwrapped = misused = False
+    async with app.db.begin(every_client=True) as tx:
+        killed = await stopped(tx, grant)
+    if killed:
+        await app.glass.revoke(grant.accessor, grant.wrap_accessor)  # at once, whatever the log says
+    looked = None
     try:
-        grant, misused = await look(app, grant)
-        async with app.db.begin(client_id=grant.client_id) as tx:
-            unwrapped = any(one.event == EventName.GLASS_UNWRAPPED for one in await uses_of(tx, grant))
+        looked = await look(app, grant, seen)
+        grant = looked.grant
     except Unavailable:
-        if not over:
+        if not (over or killed):
             raise
-    void = not unwrapped and grant.issued_at is not None and grant.looked_at - grant.issued_at > model.WRAPPED
-    if misused:
-        await end(app, app.system(), grant, EventName.GLASS_REVOKED, cause="misused")
+    wrapped = looked is None or not (looked.unwrapped or looked.unread)
+    void = wrapped and grant.issued_at is not None and grant.looked_at - grant.issued_at > model.WRAPPED
+    if killed or (looked is not None and looked.misused):
+        cause = "switch_closed" if killed else "misused"
+        await end(app, app.system(), grant, EventName.GLASS_REVOKED, cause=cause)
     elif over or void:
         await end(app, app.system(), grant, EventName.GLASS_EXPIRED, cause="time_over" if over else "not_unwrapped")
+    elif looked is not None and looked.unread:
+        raise _not_known()
 
 
 async def watch_role(app: BrokerApp) -> None:
@@ -230,6 +321,8 @@ async def misused(app: BrokerApp, actor: Actor, grant_id: UUID) -> Grant:
 
 async def _end_now(app: BrokerApp, actor: Actor, grant: Grant, cause: str) -> Grant:
     async with on_grant(app, actor, Verb.GLASS_REVOKE, grant, EventName.GLASS_REVOKED) as tx:
+        if cause == "misused" and grant.holder != actor.id:
+            raise Denied("not_the_holder", next_step="Whoever opened it tells of it; to end it: `breakglass revoke`.")
         if grant.status != "open":
             raise Conflict("not_open", next_step=f"It is {grant.status}: {model.of(grant.id)}.")
         if cause == "misused":
@@ -237,7 +330,7 @@ async def _end_now(app: BrokerApp, actor: Actor, grant: Grant, cause: str) -> Gr
             await _misuse(tx, app, app.system(), grant)
     await app.glass.revoke(grant.accessor, grant.wrap_accessor)
     with suppress(Unavailable):  # the review asks again
-        grant, _ = await look(app, grant)
+        grant = (await look(app, grant)).grant
     await end(app, actor, grant, EventName.GLASS_REVOKED, cause=cause)
     return await find(app, actor, Verb.GLASS_READ, grant.id)
 
@@ -263,10 +356,16 @@ async def review(app: BrokerApp, actor: Actor, grant_id: UUID) -> tuple[Grant, l
         if grant.status != "to_review":
             step = "Nothing to do." if grant.status in ("to_close", "closed") else "End it first: `breakglass revoke`."
             raise Conflict("not_to_review", next_step=f"It is {grant.status}. {step}")
-    grant, _ = await look(app, grant)
-    async with app.db.begin(client_id=grant.client_id) as tx:
+    looked = await look(app, grant)
+    grant = looked.grant
+    async with on_grant(app, actor, Verb.GLASS_REVIEW, grant, EventName.GLASS_REVIEWED) as tx:
+        if looked.unread:
+            raise _not_known()
+        for one in looked.repeats:
+            await _say_use(tx, app.system(), grant, one)
         done = await uses_of(tx, grant)
         read = [one for one in done if one.event == EventName.GLASS_USED]
-        said = about(grant) | {"count": len(read), "failed": sum(one.outcome != "ok" for one in read)}
+        failed = sum(one.count for one in read if one.outcome != Outcome.OK)
+        said = about(grant) | {"count": sum(one.count for one in read), "failed": failed}
         await procedures.passed(tx, actor, BREAK_GLASS, grant, BREAK_GLASS.step("review"), said, facts={})
     return await find(app, actor, Verb.GLASS_READ, grant_id), done

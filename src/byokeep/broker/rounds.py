@@ -19,7 +19,7 @@ from typing import Final
 
 from byokeep.audit.disclosure import copy
 from byokeep.audit.log import OVERDUE_KEY, ClockWatch, checkpoint
-from byokeep.breakglass.watch import watch, watch_role
+from byokeep.breakglass.watch import Seen, watch, watch_role
 from byokeep.core.checkpoint import PERIOD_S
 from byokeep.core.errors import ByokeepError
 from byokeep.http.emergency import Emergency
@@ -73,6 +73,7 @@ class Rounds:
         self._app = app
         self._reserve = reserve
         self._reconciled = Reconciled()
+        self._glass: Seen = {}
 
     async def run(self) -> None:
         """Run all rounds until cancelled."""
@@ -95,7 +96,7 @@ class Rounds:
                 ("tokens", TOKENS_S, lambda: watch_ends(app)),
                 ("admins", TOKENS_S, lambda: watch_admins(app)),
                 ("worker", WORKER_S, lambda: watch_worker(app)),
-                ("break_glass", GLASS_S, lambda: watch(app)),
+                ("break_glass", GLASS_S, lambda: watch(app, self._glass)),
                 ("break_glass_role", GLASS_ROLE_S, lambda: watch_role(app)),
             ):
                 group.create_task(self._every(name, every_s, work, FIRST_S.get(name, 0.0)))

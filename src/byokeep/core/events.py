@@ -199,8 +199,8 @@ class EventName(StrEnum):
     GLASS_DENIED = "breakglass.denied", _GLASS
     GLASS_ISSUED = "breakglass.issued", f"{_GLASS} scope life_s jwt_iat jwt_exp accessor wrap_accessor wrap_mark"
     GLASS_UNWRAPPED = "breakglass.unwrapped", f"{_GLASS} store_request"
-    GLASS_MISUSED = "breakglass.misused", f"{_GLASS} cause store_request"
-    GLASS_USED = "breakglass.used", f"{_GLASS} path store_request"
+    GLASS_MISUSED = "breakglass.misused", f"{_GLASS} cause count store_request"
+    GLASS_USED = "breakglass.used", f"{_GLASS} count path store_request"
     GLASS_REVOKED = "breakglass.revoked", f"{_GLASS} cause"
     GLASS_EXPIRED = "breakglass.expired", f"{_GLASS} cause"
     GLASS_REVIEWED = "breakglass.reviewed", f"{_GLASS} count failed"

@@ -33,7 +33,8 @@ SELECT p.*, coalesce(asked.said ->> 'ticket', '') AS ticket, coalesce(asked.said
 
 -- name: glass_uses
 -- What was done with a grant, each request of the store once.
-SELECT r.at, r.event, r.outcome, coalesce(said.fields ->> 'path', '') AS path, said.fields ->> 'store_request' AS store_request
+SELECT r.at, r.event, r.outcome, coalesce(said.fields ->> 'path', '') AS path, said.fields ->> 'store_request' AS store_request,
+       coalesce(CAST(said.fields ->> 'count' AS integer), 1) AS count
   FROM byokeep.audit_record r
  CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS fields) said
  WHERE r.chain = :client_id AND r.object_id = :id AND said.fields ? 'store_request'
@@ -69,3 +70,6 @@ SELECT max(r.at) AS at FROM byokeep.audit_record r WHERE r.event = 'breakglass.d
 
 -- name: glass_stopped
 SELECT s.scope FROM byokeep.switch s WHERE s.closed AND s.scope = ANY (CAST(:scopes AS text[])) LIMIT 1;
+
+-- name: glass_told_today
+SELECT 1 AS told FROM byokeep.alert WHERE dedup_key = :key AND closed_at IS NULL AND last_seen_at > clock_timestamp() - interval '1 day';
