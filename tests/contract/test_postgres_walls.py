@@ -353,7 +353,11 @@ def test_postgres_every_client_table_has_its_wall(shared_postgres: FreshDatabase
     triggers = {f"{kind}_recorded" for kind in ("key", "account", "job", "client", "switch", "alert")}
     people = {"able_admins", "machine_own", "password_put", "subject_lock", "subject_put", "subject_recorded",
               "token_end", "token_issue", "token_recorded"}  # fmt: skip
-    known = {"alert_on_record", "audit_append", "end_blockers", "withdraw_again", *forgets} | triggers | people
+    known = (
+        {"alert_on_record", "audit_append", "end_blockers", "rotation_due_now", "withdraw_again", *forgets}
+        | triggers
+        | people
+    )
     assert set(shared_postgres.sql(definers).split()) == known
     # What web and worker may call with the owner's rights looks something up, appends a record, lets go of what is
     # older than it is kept, or closes an alert whose cause is over: it makes nobody.
@@ -444,6 +448,25 @@ def test_postgres_only_the_broker_opens_use_jobs(full: tuple[FreshDatabase, UUID
     for kind, effects in (("use", "{}"), ("use", "{publish}")):
         assert attempt(database, role, job % (kind, effects)) == "42501"
         assert attempt(database, "byokeep_broker", job % (kind, effects)) == ""
+
+
+def test_postgres_only_the_broker_moves_break_glass(full: tuple[FreshDatabase, UUID, UUID]) -> None:
+    """Web and worker neither begin a grant nor end one, so that none is out of sight before its review."""
+    database, mine, _ = full
+    named = "INSERT INTO byokeep.procedure_run (id, client_id, procedure, object_id, asked_by, started_by) VALUES"
+    for procedure in ("break_glass", "break_glass_drill"):
+        run = f"{named} ('{{}}', '{mine}', '{procedure}', '{mine}', '{RUNNER}', '{RUNNER}')"
+        for role in ("byokeep_web", "byokeep_worker"):
+            assert attempt(database, role, run.format(uuid4())) == "42501"
+        assert attempt(database, "byokeep_broker", run.format(uuid4())) == ""
+    grant = uuid4()
+    database.sql(run.format(grant))
+    end = f"UPDATE byokeep.procedure_run SET state = 'complete', closed_at = now(), closed_by = '{RUNNER}'"
+    for role, moved in (("byokeep_web", 0), ("byokeep_worker", 0), ("byokeep_broker", 1)):
+        with psycopg.connect(database.conninfo(role)) as connection:
+            connection.execute("SET LOCAL byokeep.scope = 'all'")
+            assert connection.execute(f"{end} WHERE id = '{grant}'".encode()).rowcount == moved, role
+            connection.rollback()
 
 
 def test_postgres_every_statement_fits_the_schema_and_a_role(shared_postgres: FreshDatabase) -> None:

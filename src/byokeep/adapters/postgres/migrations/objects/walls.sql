@@ -83,6 +83,14 @@ DROP POLICY IF EXISTS begun_by_worker ON byokeep.procedure_run;
 CREATE POLICY begun_by_worker ON byokeep.procedure_run AS RESTRICTIVE FOR INSERT TO byokeep_worker
     WITH CHECK (procedure IN ('onboard_key', 'end_unused_key'));
 
+-- A grant of break glass begins, moves on and ends at the broker alone.
+DROP POLICY IF EXISTS glass_by_broker ON byokeep.procedure_run;
+CREATE POLICY glass_by_broker ON byokeep.procedure_run AS RESTRICTIVE FOR INSERT TO byokeep_web, byokeep_worker
+    WITH CHECK (procedure NOT LIKE 'break\_glass%');
+DROP POLICY IF EXISTS glass_moved_by_broker ON byokeep.procedure_run;
+CREATE POLICY glass_moved_by_broker ON byokeep.procedure_run AS RESTRICTIVE FOR UPDATE TO byokeep_web, byokeep_worker
+    USING (procedure NOT LIKE 'break\_glass%') WITH CHECK (procedure NOT LIKE 'break\_glass%');
+
 -- The clock gives a profile another key; what else is done to one, people ask for.
 DROP POLICY IF EXISTS rekey_only ON byokeep.profile_work;
 CREATE POLICY rekey_only ON byokeep.profile_work AS RESTRICTIVE FOR INSERT TO byokeep_worker
