@@ -66,6 +66,7 @@ KEK_MOUNT: Final = kek.MOUNT
 PROFILE: Final = "profile"  # what a lease for browser profiles declares as its secret
 _SEALING: Final = f"{SEAL}-{PROFILE}"
 GLASS: Final = "breakglass"  # the one role that gives a person a token, wrapped; its claims say what it opens
+GLASS_POLICY: Final = "glass"  # and a secret: what a job may read of it, without the client's identity
 GLASS_MAX_S: Final = 3600
 DRILL: Final = "drill"  # what a drill of it reads: a marker of ours
 DRILL_PATH: Final = "kv/data/platform/breakglass-drill"
@@ -172,7 +173,7 @@ def _glass_role() -> dict[str, Any]:
     ]
     life = "int(claims.life_s) * 1000000000"
     auth = (
-        "pb.Auth{policies: claims.secrets.map(one, 'use-' + one), no_default_policy: true, token_type: 1u,"
+        f"pb.Auth{{policies: claims.secrets.map(one, '{GLASS_POLICY}-' + one), no_default_policy: true, token_type: 1u,"
         f" explicit_max_ttl: {life}, alias: logical.Alias{{name: claims.client_id}},"
         f" lease_options: pb.LeaseOptions{{TTL: {life}, MaxTTL: {life}, renewable: false, issue_time: now}}}}"
     )
@@ -233,11 +234,14 @@ def policies(lease_accessor: str, environment: Environment = Environment.DEVELOP
         text = (sources / f"{kind.value}.hcl").read_text("utf-8").replace("<<lease_accessor>>", lease_accessor)
         accounts = (sources / f"{kind.value}-account.hcl").read_text("utf-8")
         accounts = accounts.replace("<<lease_accessor>>", lease_accessor)
+        identity = (sources / "identity.hcl").read_text("utf-8").replace("<<lease_accessor>>", lease_accessor)
         for provider in Provider:
-            one = text + accounts if provider in PLATFORMS else text
-            one = one.replace("<<provider>>", provider.value)
+            stored = (text + accounts if provider in PLATFORMS else text).replace("<<provider>>", provider.value)
+            one = stored + identity.replace("<<provider>>", provider.value)
             found[f"{kind.value}-{provider.value}"] = _narrow(one, lease_accessor, provider)
-    found[f"use-{DRILL}"] = f'path "{DRILL_PATH}" {{\n  capabilities = ["read"]\n}}\n'
+            if kind is LeaseKind.USE:  # a provider's own token, got by an identity token, would outlive a grant
+                found[f"{GLASS_POLICY}-{provider.value}"] = _narrow(stored, lease_accessor, provider)
+    found[f"{GLASS_POLICY}-{DRILL}"] = f'path "{DRILL_PATH}" {{\n  capabilities = ["read"]\n}}\n'
     for name in (*(f"{kind.value}-{PROFILE}" for kind in LeaseKind), _SEALING):
         text = (sources / f"{name}.hcl").read_text("utf-8").replace("<<lease_accessor>>", lease_accessor)
         text = text.replace("<<environment>>", environment.value)
@@ -380,7 +384,7 @@ async def provision(http: BaoHttp, admin_token: Secret, desired: Desired, *, cre
     await _keys(admin)
     texts = policies(accessor, desired.environment)
     rules = {name: {"policy": text} for name, text in texts.items()}
-    await admin.hold("sys/policies/acl", rules, ours=("use-", "custody-", "seal-"))
+    await admin.hold("sys/policies/acl", rules, ours=("use-", "custody-", "seal-", f"{GLASS_POLICY}-"))
     await _lease_method(admin, desired)
     await admin("POST", "identity/oidc/config", {"issuer": desired.oidc_issuer})
     for machine in MACHINES:

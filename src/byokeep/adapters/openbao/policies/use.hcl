@@ -6,7 +6,3 @@ path "kv/data/clients/{{identity.entity.aliases.<<lease_accessor>>.name}}/provid
 path "kv/data/clients/{{identity.entity.aliases.<<lease_accessor>>.name}}/providers/<<provider>>/webhook" {
   capabilities = ["read"]
 }
-# An identity token of the client for this provider, which a keyless credential is swapped with; it is worth a minute.
-path "identity/oidc/token/{{identity.entity.aliases.<<lease_accessor>>.name}}-<<provider>>" {
-  capabilities = ["read"]
-}
