@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 
 from byokeep.adapters.openbao.audit import OTHER_NODE
+from byokeep.adapters.openbao.breakglass import BaoBreakGlass
 from byokeep.adapters.openbao.login import log_in
 from byokeep.adapters.openbao.provisioning import GLASS, generate_root, lease_roles, retire_roots
 from byokeep.adapters.system import SystemClock
@@ -28,8 +29,9 @@ from byokeep.core.secret import Secret
 from byokeep.kernel.freshness import Freshness
 from byokeep.kernel.ports import DeviceHealth, StoreEntry
 from byokeep.reconciliation.reconcile import reconcile
-from byokeep.wire.bao_http import BaoHttp
+from byokeep.wire.bao_http import BaoHttp, _failure
 from tests.support.broker import Person, Stand
+from tests.support.connected import connect, put_access
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
 PATH = "/v1/breakglass"
@@ -138,7 +140,8 @@ async def test_from_the_request_to_the_close_of_its_review(stand: Stand) -> None
         assert (status, unwrapped["auth"]["renewable"], unwrapped["auth"]["lease_duration"]) == (200, False, 900)
         here = f"kv/data/clients/{client}/providers"
         assert (await call("GET", f"{here}/openai", token))[1]["data"]["data"]["value"].startswith("value-of-openai")
-        outside = ("GET", f"{here}/anthropic"), ("GET", f"kv/data/clients/{other}/providers/openai")
+        identity = ("GET", f"identity/oidc/token/{client}-openai")  # a provider's token got by it would outlive this
+        outside = identity, ("GET", f"{here}/anthropic"), ("GET", f"kv/data/clients/{other}/providers/openai")
         config = (
             ("GET", "sys/audit"),
             ("PUT", "sys/audit/more"),
@@ -212,6 +215,12 @@ async def test_of_100_who_unwrap_one_gets_the_token_and_the_grant_is_over(stand:
     assert "break_glass_misused" in stand.alerts()
     assert "revoked:ok" in kinds(stand, grant)
     await end(stand, grant)
+    # Only the store's own word for an accessor of the past is taken for an end.
+    await stand.app.glass.revoke("x" * 24, accessor(stand, grant, "accessor"), accessor(stand, grant, "wrap_accessor"))
+    for status in (500, 400, 404):
+        failing = BaoBreakGlass(Failing(status))  # type: ignore[arg-type]
+        with pytest.raises(ByokeepError):
+            await failing.revoke("x" * 24)
     # A wrapping token that was ended, or whose time is over, gives nothing: its first unwrap fails, and that is misuse.
     opening = await opened(stand, client)
     await stand.app.glass.revoke(accessor(stand, opening["id"], "wrap_accessor"))
@@ -292,6 +301,16 @@ async def only_by_a_whole_log(stand: Stand, grant: str) -> None:
         assert refused.value.code == "store_audit_unreadable"
 
 
+class Failing:
+    """A store that answers nothing but a failure."""
+
+    def __init__(self, status: int) -> None:
+        self._status = status
+
+    async def request(self, *_: Any, **__: Any) -> Any:
+        raise _failure(self._status, {"errors": ["1 error occurred"]}, "")
+
+
 def accessor(stand: Stand, grant: str, name: str) -> str:
     return str(next(one[name] for one in said(stand, grant) if name in one))[2:]
 
@@ -341,11 +360,16 @@ async def test_a_grant_ends_by_the_stores_clock_and_by_ours_and_nobody_makes_it_
     async with at_store(stand) as call:
         token = (await call("POST", "sys/wrapping/unwrap", opening["wrapping_token"]))[1]["auth"]["client_token"]
         assert (await call("GET", f"kv/data/clients/{client}/providers/openai", token))[0] == 200
+        account = await connect(stand, client, "x")  # live, and with no time for its renewal
+        await put_access(stand, account, "an access token")
+        place = f"kv/data/clients/{client}/providers/x/accounts/{account.id}/access"
+        assert (await call("GET", place, token))[0] == 200
         body = {"client_id": str(client), "platform": "tiktok", "reason": "leak"}
         assert (await stand.call("POST", "/v1/switches/close", "operator", body))[0] == 200
         await watch.watch(stand.app)
         assert (await call("GET", f"kv/data/clients/{client}/providers/openai", token))[0] == 403
     assert [one["cause"] for one in said(stand, opening["id"]) if "cause" in one] == ["switch_closed"]
+    assert "break_glass_not_renewed" in stand.alerts()
     assert "used:ok" in kinds(stand, opening["id"])
 
 
@@ -424,6 +448,9 @@ async def test_what_is_opened_is_what_another_person_approved(stand: Stand) -> N
     stand.db.sql(f"UPDATE byokeep.subject SET state = 'disabled' WHERE id = '{approver}'")
     assert (await do(stand, grant, "open", "operator"))[1]["code"] == "approver_gone"
     stand.db.sql(f"UPDATE byokeep.subject SET state = 'active' WHERE id = '{approver}'")
+    stand.db.sql(f"UPDATE byokeep.subject SET all_clients = false WHERE id = '{approver}'")
+    assert (await do(stand, grant, "open", "operator"))[1]["code"] == "approver_gone"
+    stand.db.sql(f"UPDATE byokeep.subject SET all_clients = true WHERE id = '{approver}'")
     stand.db.sql("UPDATE byokeep.approval SET expires_at = now() WHERE used_at IS NULL")
     assert (await do(stand, grant, "open", "operator"))[1]["code"] == "approval_expired"
     await watch.watch(stand.app)

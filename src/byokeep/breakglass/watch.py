@@ -49,9 +49,8 @@ from byokeep.core.secret import Secret
 from byokeep.kernel import incidents, procedures
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import open_alert
-from byokeep.kernel.ports import StoreEntry, Tx, node_of
+from byokeep.kernel.ports import TORN, StoreEntry, Tx, node_of
 from byokeep.kernel.record import Said, record
-from byokeep.reconciliation.explain import TORN
 
 _BEFORE: Final = timedelta(seconds=5)  # entries of parallel requests are not strictly in order, and clocks differ
 _EACH: Final = 500  # requests of a grant that stand on record each by itself; behind them repeats are counted
@@ -97,7 +96,7 @@ class Looked:
 
 
 @dataclass(slots=True)
-class _Log:
+class _GlassLog:
     """What the log has of a grant, by the store's id of the request; ``ends``: until when it was read."""
 
     found: dict[str, GlassUse] = field(default_factory=dict)
@@ -192,11 +191,13 @@ async def _put_down(tx: Tx, app: BrokerApp, host: Actor, grant: Grant, one: Glas
             said = {"platform": place.group(1).split("/")[3], "account": account, "version": version}
             asked = EventName.REFRESH_ASKED
             await record(tx, host, asked, said, client_id=grant.client_id, object_id=account)
+        elif await tx.maybe(int, "glass_not_renewed", client_id=grant.client_id, account_id=account) is not None:
+            await warn(tx, app, host, grant, "break_glass_not_renewed")
 
 
-async def _in_log(app: BrokerApp, grant: Grant, seen: Seen) -> _Log:
+async def _in_log(app: BrokerApp, grant: Grant, seen: Seen) -> _GlassLog:
     """Return what the devices that can be read have of a grant, and whether each node has one whole log since then."""
-    log = _Log()
+    log = _GlassLog()
     if grant.issued_at is None:
         return log
     nodes, whole = set(), set()

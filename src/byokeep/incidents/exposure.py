@@ -35,7 +35,7 @@ from byokeep.core.policy import Verb
 from byokeep.jobs.lease import told
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import command, find, permit, recorded
-from byokeep.kernel.ports import StoreEntry, Tx, node_of
+from byokeep.kernel.ports import TORN, StoreEntry, Tx, node_of
 from byokeep.kernel.record import record, stamp
 from byokeep.keys import usage
 from byokeep.keys.refs import get_ref
@@ -43,7 +43,6 @@ from byokeep.profiles.profiles import Profile
 from byokeep.reconciliation.explain import (
     AFTER_OPENING,
     BEFORE_OPENING,
-    TORN,
     Request,
     as_uuid,
     merge,

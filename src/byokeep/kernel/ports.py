@@ -363,6 +363,7 @@ def node_of(device: str) -> str:
     return device.rpartition("/")[0]
 
 
+TORN: Final = "torn"  # the kind of an entry that stands for a line which a crash cut off
 HASHED_NAME: Final = "leases"  # of the key that signs leases, as each answer about it names it
 
 

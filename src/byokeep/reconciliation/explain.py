@@ -31,12 +31,11 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.kernel.command import Severity
-from byokeep.kernel.ports import StoreEntry, node_of
+from byokeep.kernel.ports import TORN, StoreEntry, node_of
 
 LOGIN: Final = "auth/lease/cel/login"
 LOGINS: Final = frozenset({LOGIN, "auth/lease/login"})  # the second is that of releases before; it has no role now
 PANIC: Final = "kill_panic"
-TORN: Final = "torn"  # what stands for a line that a crash cut off
 SLACK: Final = timedelta(seconds=1)  # the store rounds times; a token's end is checked to the second
 MANY_REFUSED: Final = 10  # by one entity in one span; a process of ours that works as it should is refused nothing
 SEAL_FOR: Final = timedelta(minutes=15)  # in which a seal that was announced may write its record

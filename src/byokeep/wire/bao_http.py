@@ -48,12 +48,14 @@ _INDEX: Final = re.compile(r"[A-Za-z0-9+/=_-]{1,512}\Z")
 _LEASE_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
 _NOT_READY: Final = "backend will be unavailable for a brief period"  # a new KV mount, at this node
 _STALE: Final = "check-and-set parameter did not match"
-# What Transit says of a key's state, in answers of status 400 -> our code.
+# What the store says of a key of Transit, or of a token, in answers of status 400 -> our code.
 _OF_KEYS: Final = {
     "encryption key not found": "store_key_missing",
     "no existing key named": "store_key_missing",
     "disallowed by policy (too old)": "store_key_retired",
     "soft-deleted key": "store_key_disabled",
+    "token not found": "store_token_unknown",
+    "invalid accessor": "store_token_unknown",
 }
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -151,7 +153,7 @@ class BaoHttp:
             NotFound: ``store_not_found`` (404).
             Conflict: ``stale_version`` (a check-and-set that did not match).
             Rejected: ``store_rejected``, ``store_key_missing``, ``store_key_retired``, ``store_key_disabled``,
-                ``bad_store_path``, ``bad_lease_header``, ``value_not_text``.
+                ``store_token_unknown``, ``bad_store_path``, ``bad_lease_header``, ``value_not_text``.
             RateLimited: ``store_rate_limited``.
             Unavailable: ``store_unreachable``, ``store_timeout``, ``store_sealed``, ``store_audit_failed``,
                 ``store_failed``, ``store_garbage``, ``store_tls_failed``, ``store_redirected``,

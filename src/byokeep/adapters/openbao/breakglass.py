@@ -14,7 +14,7 @@ from uuid import UUID
 
 from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.adapters.openbao.provisioning import BATCH_ONLY, GLASS, LOGIN_PATH, Desired, lease_roles
-from byokeep.core.errors import Integrity, NotFound, Rejected, Unavailable
+from byokeep.core.errors import Integrity, NotFound, Rejected
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import WrappedToken
 
@@ -66,12 +66,14 @@ class BaoBreakGlass:
         return WrappedToken(token=token, wrap_accessor=accessor, accessor=wrapped)
 
     async def revoke(self, *accessors: str) -> None:
-        """End tokens by their accessors; one that has ended is fine. Raises Unavailable."""
+        """End tokens by their accessors; one of which the store says that it has ended is fine.
+
+        Raises:
+            ByokeepError: Not known to have ended: Unavailable, or whatever else the store said.
+        """
         for accessor in accessors:
             try:
                 await self._login.request("POST", "auth/token/revoke-accessor", body={"accessor": Secret(accessor)})
-            except (Rejected, NotFound):
-                pass
-            except Unavailable as error:
-                if error.code != "store_failed":  # so the store answers for an accessor of the past
+            except Rejected as error:
+                if error.code != "store_token_unknown":
                     raise

@@ -8,7 +8,9 @@ SELECT p.*, coalesce(asked.said ->> 'ticket', '') AS ticket, coalesce(asked.said
        coalesce(given.said ->> 'wrap_mark', '') AS wrap_mark, a.id AS approval_id, a.scope AS approval_scope,
        a.approved_by, a.used_at AS approval_used_at, coalesce(a.expires_at > clock_timestamp(), false) AS approval_in_time,
        coalesce(s.state = 'active' AND 'approver' = ANY (s.roles)
-                AND (s.held_until IS NULL OR s.held_until <= clock_timestamp()), false) AS approver_able,
+                AND (s.held_until IS NULL OR s.held_until <= clock_timestamp())
+                AND (s.all_clients OR EXISTS (SELECT FROM byokeep.subject_client sc
+                                               WHERE sc.subject_id = s.id AND sc.client_id = p.client_id)), false) AS approver_able,
        begun.at AS begun_at, given.at AS issued_at,
        given.at + make_interval(secs => CAST(p.facts ->> 'life_s' AS integer)) AS expires_at,
        CAST(p.facts ->> 'ended_at' AS timestamptz) AS ended_at, clock_timestamp() AS looked_at
@@ -50,6 +52,11 @@ SELECT byokeep.rotation_due_now(:client_id, :secret_ref) AS due;
 UPDATE byokeep.account_grant SET due_at = clock_timestamp()
  WHERE client_id = :client_id AND account_id = :account_id AND state = 'live' AND due_at > clock_timestamp() AND tries = 0
 RETURNING access_version;
+
+-- name: glass_not_renewed
+-- Whether an account's grant is in use and is not renewed at once: it has no time for that, or a renewal fails already.
+SELECT 1 AS left FROM byokeep.account_grant
+ WHERE client_id = :client_id AND account_id = :account_id AND state = 'live' AND (due_at IS NULL OR tries > 0);
 
 -- name: glass_issued_between
 -- Grants as the reconciliation knows them: enough to sign their claims again.
