@@ -231,6 +231,7 @@ async def test_the_store_denies_what_no_policy_names(bao: Bao) -> None:
         ("{{identity.entity.aliases.<<lease_accessor>>.name}}", "+"),
         ("providers/<<provider>>", "providers/*"), ("providers/<<provider>>", "providers/+"),
         ("providers/<<provider>>", "providers/"), ("kv/data/clients/", "kv/data/platform/"),
+        ("-<<provider>>", "-+"), ("identity/oidc/token/", "identity/oidc/"),
         ("kv/data/clients/", "kv/+/clients/"), ('" {', '*" {'), ('path "', 'path  "'),
     ],
 )  # fmt: skip
@@ -243,8 +244,8 @@ async def test_a_lease_policy_that_reaches_further_is_not_written(
     wide.mkdir()
     for source in sources.glob("*.hcl"):
         text = source.read_text()
-        (wide / source.name).write_text(text.replace(old, new) if source.name == "use.hcl" else text)
-    assert provisioning.policies("accessor")["use-openai"].count("accessor") == 2  # the key, the webhook secret
+        (wide / source.name).write_text(text.replace(old, new) if source.name in ("use.hcl", "identity.hcl") else text)
+    assert provisioning.policies("accessor")["use-openai"].count("accessor") == 3  # the key, the webhook secret, an identity token
     monkeypatch.setattr(provisioning, "files", lambda _: tmp_path)
     with pytest.raises(Rejected, match="lease_policy_"):
         provisioning.policies("accessor")

@@ -36,6 +36,7 @@ NOT_A_VALUE = {
     "credential_ref.secret_ref": "a place, by constraint",
     "job.secrets": "names of providers",
     "lease.secrets": "names of providers",
+    "job_template.secrets": "names of providers",
     "api_token.keyed_hash": "keyed hash of our own token; the key is in the store",
     "subject.password_phc": "argon2id of an operator's own password",
     "subject.password_mark": "digest of password_phc",
