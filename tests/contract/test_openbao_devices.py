@@ -245,7 +245,7 @@ async def test_a_lease_policy_that_reaches_further_is_not_written(
     for source in sources.glob("*.hcl"):
         text = source.read_text()
         (wide / source.name).write_text(text.replace(old, new) if source.name in ("use.hcl", "identity.hcl") else text)
-    assert provisioning.policies("accessor")["use-openai"].count("accessor") == 3  # the key, the webhook secret, an identity token
+    assert provisioning.policies("accessor")["use-openai"].count("accessor") == 3  # key, webhook secret, identity
     monkeypatch.setattr(provisioning, "files", lambda _: tmp_path)
     with pytest.raises(Rejected, match="lease_policy_"):
         provisioning.policies("accessor")
