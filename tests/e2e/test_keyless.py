@@ -222,6 +222,50 @@ async def test_a_provider_that_trusts_somebody_else_refuses_and_nothing_is_serve
     assert (await desk.ref(done["ref"]))["verification"] == "verified"
 
 
+async def test_what_serves_keyless_stays_in_service_unless_the_provider_says_clearly_why_not(desk: Desk) -> None:
+    """A proxy's no leaves it, with an alert; a trust that was ended fails it; the same ids declared again serve."""
+    client = await desk.stand.client()
+    async with published(desk) as keys, desk.stand.keep() as keep:
+        await trusted(desk, client, "openai", keys)
+        ref = (await declare(desk, client, "openai"))["ref"]
+        for status in (403, 404, 401):
+            await fault_at(desk, "openai", {"kind": "status", "status": status})
+            run = await verified(desk, ref)
+            assert (run["state"], run["reason"]) == ("failed", "exchange_refused"), status
+            assert (await desk.ref(ref))["verification"] == "verified"
+            assert "exchange_refused" in desk.stand.alerts()
+            desk.sim.faults.clear()
+            async with keep.job(client=client, secrets=["openai"]) as job:
+                assert (await job.secret("openai")).reveal()
+        desk.sim.federation.reset()
+        assert (await desk.call("POST", f"/v1/refs/{ref}/verify", "operator"))[0] == 202
+        await desk.work()
+        assert (await desk.ref(ref))["verification"] == "verified"  # it is asked again first
+        await desk.retry_now()
+        assert (await desk.ref(ref))["verification"] == "failed"
+        await trusted(desk, client, "openai", keys)
+        for _ in range(2):  # failed, and serving
+            done = await declare(desk, client, "openai")
+            assert (done["ref"], done["version"], done["serves"]) == (ref, 1, None)
+            assert (await desk.sop(done["sop"]))["state"] == "complete"
+            assert (await desk.ref(ref))["verification"] == "verified"
+        assert list(await kept(desk, client)) == ["openai 1"]
+        status, refused = await desk.call(
+            "PUT", f"/v1/clients/{client}/providers/openai/keyless", "operator",
+            {"ids": {**IDS["openai"], "service_account_id": "svc_02"}},
+        )  # fmt: skip
+        assert (status, refused["code"]) == (422, "serves_keyless")
+
+
+async def verified(desk: Desk, ref: str) -> dict[str, Any]:
+    """The run of another verification, as often as it is tried."""
+    status, run = await desk.call("POST", f"/v1/refs/{ref}/verify", "operator")
+    assert status == 202
+    await desk.work()
+    await desk.retry_now()
+    return await desk.sop(run["sop"])
+
+
 async def test_a_provider_that_is_away_refuses_nothing(desk: Desk) -> None:
     """Busy or down is tried again: what was declared stays pending, a job hears unavailable, nothing is marked bad."""
     faults: list[dict[str, Any]] = [{"kind": "status", "status": 429}, {"kind": "status", "status": 503}]

@@ -55,6 +55,7 @@ async def vendor(status: int, body: Any, headers: Mapping[str, str]) -> AsyncIte
         await runner.cleanup()
 
 
+INVALID = {"error": "invalid_grant"}
 GOOD = {"access_token": TOKEN, "expires_in": 3600, "token_type": "Bearer"}
 
 
@@ -66,7 +67,10 @@ GOOD = {"access_token": TOKEN, "expires_in": 3600, "token_type": "Bearer"}
         (200, GOOD | {"expires_in": 0}, {}, "exchange_garbage"),
         (200, {"access_token": TOKEN}, {}, "exchange_garbage"), (200, b"<html>", {}, "exchange_garbage"),
         (200, b"x" * 70_000, {}, "exchange_garbage"), (302, {}, {"Location": "/other"}, "exchange_garbage"),
-        (400, {"error": "invalid_grant"}, {}, "exchange_refused"), (401, {}, {}, "exchange_refused"),
+        (400, INVALID, {}, "exchange_refused"), (401, {}, {}, "exchange_refused"),
+        (401, INVALID, {}, "exchange_refused"), (403, INVALID, {}, "exchange_refused"),
+        (404, b"<html>", {}, "exchange_refused"), (400, {"error": "sk-canary"}, {}, "exchange_refused"),
+        (400, {"error": ["invalid_grant"]}, {}, "exchange_refused"), (401, [1], {}, "exchange_refused"),
         (403, {}, {}, "exchange_refused"), (429, {}, {"Retry-After": "7"}, "exchange_unavailable"),
         (500, {}, {}, "exchange_unavailable"), (529, GOOD, {}, "exchange_unavailable"),
     ],
@@ -83,6 +87,8 @@ async def test_what_a_reply_means(status: int, body: Any, headers: Mapping[str, 
             with pytest.raises(Denied if code == "exchange_refused" else Unavailable, match=code) as caught:
                 await swapped(exchange, {"rule": "r1"}, identity)
             assert caught.value.fields.get("retry_after_s") == (7 if status == 429 else None)
+            clear = status in (400, 401) and body == INVALID
+            assert caught.value.fields.get("reason") == ("invalid_grant" if clear else None)
             assert TOKEN not in repr(caught.value)
         assert identity.wiped
         assert len(seen) == 1
@@ -123,6 +129,7 @@ async def test_an_identity_token_is_wiped_when_the_lease_lapses_before_the_swap(
         await held.secret("openai")
     assert (identity.wiped, kept.wiped, swap.await_count) == (True, True, 0)
     await held.close()
+    await broker.close()
 
 
 def test_what_is_kept_are_ids_and_never_taken_for_a_key() -> None:

@@ -3,7 +3,9 @@
 Rules
 - One request for one swap, over HTTPS to the named host, or to a simulator on this machine; never repeated here.
 - A provider that cannot answer, or asks for patience, refuses nothing: only a refusal is one.
-- Of a reply nothing is kept but the token and its life; what else it says is dropped.
+- A refusal is clear when it carries one of OAuth's own words for it; a bare status may be a proxy's, and where our
+  public keys could not be fetched some vendors refuse, too.
+- Of a reply nothing is kept but the token and its life, or that word; what else it says is dropped.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ _MOST: Final = 1 << 16
 _LONGEST: Final = 8192
 _WITHIN: Final = aiohttp.ClientTimeout(total=10, ceil_threshold=math.inf)
 _REFUSED: Final = frozenset({400, 401, 403, 404})
+_CLEARLY: Final = frozenset({"invalid_grant", "invalid_target", "unauthorized_client", "access_denied"})  # OAuth
 _STEP: Final = "Compare what the provider trusts with `byokeep key trust`, then run `byokeep key verify`."
 _LATER: Final = "The provider does not swap tokens now; it is tried again."
 
@@ -34,7 +37,8 @@ async def swapped(exchange: Exchange, ids: Mapping[str, str], identity: Secret) 
     """Return a short-lived token, and for how many seconds it may be used. Wipes ``identity``.
 
     Raises:
-        Denied: ``exchange_refused``: the provider does not trust this client's identity, or not for these ids.
+        Denied: ``exchange_refused``: the provider does not trust this client's identity, or not for these ids. With a
+            ``reason`` it says so clearly.
         Unavailable: ``exchange_unavailable``, ``exchange_garbage``.
         Rejected: ``host_not_allowed``: nothing was sent.
     """
@@ -60,8 +64,17 @@ async def swapped(exchange: Exchange, ids: Mapping[str, str], identity: Secret) 
         told = {"retry_after_s": int(wait)} if wait.isdecimal() and len(wait) < 6 else {}
         raise Unavailable(away, next_step=_LATER, status=status, **told)
     if status in _REFUSED:
-        raise Denied("exchange_refused", next_step=_STEP, status=status)
+        raise Denied("exchange_refused", next_step=_STEP, status=status, **_reason(status, raw))
     return _token(raw, exchange) if status == 200 else _garbage()
+
+
+def _reason(status: int, raw: bytes) -> dict[str, str]:
+    """Return why a swap is refused where the provider itself says so, which it does with 400 or 401 alone."""
+    try:
+        said: Any = read_json(raw)["error"] if status in (400, 401) else ""
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return {"reason": said} if isinstance(said, str) and said in _CLEARLY else {}
 
 
 def _token(raw: bytes, exchange: Exchange) -> tuple[Secret, float]:

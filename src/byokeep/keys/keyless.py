@@ -5,7 +5,8 @@ Rules
   leases and a rotation from a stored key are those of any credential (:mod:`byokeep.keys.onboard`).
 - Nothing is served before a worker has made the swap, and a call with what came of it.
 - The store signs identity tokens for whoever logs in as the client; no process of ours can ask for one without a lease.
-- What serves keyless has nothing to rotate; it is replaced by another one once nobody gets it.
+- What serves keyless has nothing to rotate; it is replaced by another one once nobody gets it. Declared again with the
+  same ids it is set up at the store again and verified again, and serves meanwhile.
 
 It may not see a token.
 """
@@ -21,12 +22,14 @@ from byokeep.core.events import EventName
 from byokeep.core.exchange import Exchange, check_ids, declaration
 from byokeep.core.model import API_PROVIDERS, Actor, ClientId
 from byokeep.core.policy import Verb
-from byokeep.core.ref import parse_provider
+from byokeep.core.ref import SecretRef, parse_provider
 from byokeep.core.secret import Secret
 from byokeep.kernel.app import App, WebApp
-from byokeep.kernel.command import command, permit
+from byokeep.kernel.command import command, permit, recorded
 from byokeep.kernel.record import record
-from byokeep.keys.onboard import Onboarded, OnboardRequest, onboard
+from byokeep.kernel.store_recording import require_recorded
+from byokeep.keys.onboard import DEFAULT_DAYS, Onboarded, OnboardRequest, onboard, verify_again
+from byokeep.keys.refs import ref_from, rotation_due
 from byokeep.tenancy.clients import require_active
 
 
@@ -68,6 +71,8 @@ async def declare(
 ) -> Onboarded:
     """Keep the ids that a client declares, and queue the proof; beside a stored key that serves this is a rotation.
 
+    The ids that are kept already are set up at the store again, and proved again.
+
     Args:
         ids: By name, as the provider calls them.
 
@@ -85,9 +90,38 @@ async def declare(
         check_ids(ids, exchange)
         value = Secret(declaration(ids))
         wish = replace(wish, audience=exchange.audience, place=",".join(f"{k}={ids[k]}" for k in sorted(ids)))
+        if (again := await _again(app, actor, SecretRef(client_id, parse_provider(provider)), wish)) is not None:
+            return again
     except Rejected as problem:
+        if problem.on_record:
+            raise
         check = partial(_refuse, problem)
     return await onboard(app, actor, client_id=client_id, provider=provider, value=value, check=check, wish=wish)
+
+
+async def _again(app: WebApp, actor: Actor, place: SecretRef, wish: OnboardRequest) -> Onboarded | None:
+    """Set a declaration up again at the store, and queue its proof; None: other ids are kept there, or none."""
+    async with recorded(
+        app, actor, Verb.KEY_WRITE, client_id=place.client_id, refused_as=EventName.KEY_WRITE, on_client=True
+    ):
+        async with app.db.begin(client_id=place.client_id) as tx:
+            ref = await tx.maybe(ref_from, "ref_live", client_id=place.client_id, provider=place.provider.value)
+            if ref is None or ref.provider_place != wish.place or ref.candidate or wish.risk not in (None, ref.risk):
+                return None
+            await require_active(tx, place.client_id)
+        await require_recorded(app)
+        await app.intake.trust(place, wish.audience)
+    run = await verify_again(app, actor, ref.id, before=_anyone)
+    days = app.limits.rotation_default_days.get(place.provider.value, DEFAULT_DAYS)
+    return Onboarded(
+        ref_id=ref.id, sop_id=run.id, version=run.version, state=ref.state, verification=ref.verification.value,
+        rule=rotation_due(app.limits, app.clock.now(), days, ref.risk).rule, due_at=ref.rotation_due_at, serves=None,
+        rotation=None, joined=False,
+    )  # fmt: skip
+
+
+def _anyone(_: ClientId) -> None:
+    return
 
 
 def _exchange(app: App, provider: str) -> Exchange:

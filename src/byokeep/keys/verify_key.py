@@ -1,7 +1,9 @@
 """SOP 5.1 steps 5 and 6, in the worker: read under a custody lease, ask the provider, search the logs, close the run.
 
 Rules
-- Of a keyless credential the stored ids are swapped for a short-lived token, which is what is looked at.
+- Of a keyless credential the stored ids are swapped for a short-lived token, which is what is looked at. One that
+  serves is asked again when its swap is refused, and fails only where the provider says clearly why: our own outage, or
+  a proxy's no, takes nothing out of service. An alert says that it was refused.
 - The value is wiped before anything is recorded; the record holds allow-listed outcomes and counts only (R5.1-8).
 - Verification, leak check and what follows from them commit together: a key found in a log is never usable,
   not for a moment.
@@ -82,6 +84,7 @@ _WAITS: Final = rotation.ALIVE | {
     OutcomeStatus.TLS_ERROR, OutcomeStatus.REDIRECT_REFUSED, OutcomeStatus.MALFORMED, OutcomeStatus.GEO_BLOCKED,
     OutcomeStatus.NOT_FOUND, OutcomeStatus.UNEXPECTED_STATUS,
 }  # fmt: skip
+_AGAIN: Final = "The queue asks again by itself."
 _LIVE: Final = frozenset({KeyState.PRE_ACTIVATION, KeyState.ACTIVE, KeyState.SUSPENDED})
 
 
@@ -99,11 +102,12 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What came of looking: a note and a count, or the reason why nobody looked."""
+    """What came of looking: a note and a count, or the reason why nobody looked. ``clear``: the provider says why."""
 
     note: CheckOutcome | None
     count: LeakCount | None
     failure: str = ""
+    clear: bool = True
 
 
 async def verify_key(app: WorkerApp, task: Task, *, last_attempt: bool) -> str:
@@ -174,9 +178,12 @@ async def _look(app: WorkerApp, task: Task, ref: CredentialRef, run: SopRun, *, 
             raise
         return _Seen(None, None, error.code)
     except ByokeepError as error:
-        return _Seen(_refusal(ref, error), None, error.code)
+        refused = _refusal(ref, error)
+        if refused is not None and _serves(task, ref) and not last_attempt:
+            raise Unavailable("ask_again", next_step=_AGAIN, reason=refused.status.value) from None
+        return _Seen(refused, None, error.code, clear=refused is None or "reason" in error.fields)
     if note.again and not last_attempt and verdict(count) is not LeakVerdict.FOUND:
-        raise Unavailable("ask_again", next_step="The queue asks again by itself.", reason=note.status.value)
+        raise Unavailable("ask_again", next_step=_AGAIN, reason=note.status.value)
     return _Seen(note, count)
 
 
@@ -262,8 +269,13 @@ class _Book:
     async def not_verified(self, seen: _Seen) -> str:
         """Close a run whose key was not verified: failed for good, or pending when nobody could tell."""
         note = seen.note
-        if note is not None and not note.again and not (self.candidate and note.status in _WAITS):
+        refused = note is not None and note.status is OutcomeStatus.EXCHANGE_REFUSED and _serves(self._task, self._ref)
+        if note is not None and not (
+            note.again or (self.candidate and note.status in _WAITS) or (refused and not seen.clear)
+        ):
             await self.mark(Verification.FAILED)
+        if refused:
+            await self.alarm("exchange_refused")
         if note is not None and note.alert:
             await self.alarm(f"key_{note.status}")
             if note.status is OutcomeStatus.LEAKED and not self.candidate:
@@ -313,6 +325,10 @@ class _Book:
             job=str(self._task.job_id),
         )  # fmt: skip
         return receipt.seq
+
+
+def _serves(task: Task, ref: CredentialRef) -> bool:
+    return task.version == ref.version and ref.verification is Verification.VERIFIED
 
 
 def _belongs(task: Task, run: SopRun, ref: CredentialRef) -> bool:
