@@ -302,6 +302,14 @@ async def test_a_kill_and_a_suspension_end_the_swaps_at_the_store_itself(desk: D
         await trusted(desk, client, "openai", keys)
         await declare(desk, client, "openai")
         async with keep.job(client=client, secrets=["openai"]) as job:
+            held, before = await job.secret("openai"), desk.sim.federation.swaps
+            assert (await desk.call("POST", f"/v1/clients/{client}/suspend", "admin"))[0] == 200
+            with pytest.raises(Denied, match="client_not_active"):
+                await job.secret("openai", fresh=True)
+            assert held.wiped
+            assert desk.sim.federation.swaps == before
+        assert (await desk.call("POST", f"/v1/clients/{client}/resume", "admin"))[0] == 200
+        async with keep.job(client=client, secrets=["openai"]) as job:
             held = await job.secret("openai")
             token = await login(desk, client)
             assert (await identity(desk, client, token)).count(".") == 2
@@ -313,6 +321,8 @@ async def test_a_kill_and_a_suspension_end_the_swaps_at_the_store_itself(desk: D
             assert (await desk.stand.call("POST", "/v1/switches/close", "operator", body))[0] == 200
             with pytest.raises(Denied, match="store_denied"):
                 await identity(desk, client, token)
+            with pytest.raises(Denied, match="lease_refused"):  # the entity is disabled: no new login either
+                await login(desk, client)
             with pytest.raises(Denied, match="switch_closed"):
                 await job.secret("openai", fresh=True)
             assert held.wiped
