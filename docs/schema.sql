@@ -865,11 +865,12 @@ CREATE TABLE byokeep.revocation_item (
     CONSTRAINT revocation_item_cause_ck CHECK ((cause ~ '^[a-z0-9_]{0,63}$'::text)),
     CONSTRAINT revocation_item_client_id_fk FOREIGN KEY (client_id) REFERENCES byokeep.client(id),
     CONSTRAINT revocation_item_kind_ck CHECK ((kind = ANY (ARRAY['key'::text, 'account'::text]))),
-    CONSTRAINT revocation_item_pk PRIMARY KEY (run_id, object_id),
+    CONSTRAINT revocation_item_pk PRIMARY KEY (run_id, object_id, version),
     CONSTRAINT revocation_item_proof_ck CHECK (((state = 'pending'::text) OR (seq IS NOT NULL))),
     CONSTRAINT revocation_item_run_id_fk FOREIGN KEY (run_id) REFERENCES byokeep.procedure_run(id),
     CONSTRAINT revocation_item_state_ck CHECK ((state = ANY (ARRAY['pending'::text, 'revoked'::text, 'unsupported'::text, 'failed'::text, 'unconfirmed'::text])))
 );
+CREATE INDEX revocation_item_object_ix ON byokeep.revocation_item USING btree (object_id);
 
 -- What is to be done at a later time, as a dispatcher announced it: held while its platform is closed, never dropped.
 CREATE TABLE byokeep.scheduled_effect (

@@ -17,6 +17,7 @@ import pytest
 
 from byokeep.accounts import maintenance
 from byokeep.adapters.postgres.database import PostgresDatabase, PostgresTransaction
+from byokeep.core.errors import Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.incidents import mass_revoke
 from byokeep.kernel import procedures
@@ -308,3 +309,85 @@ async def test_the_refresher_ends_what_was_cut_off(desk: Desk) -> None:
         ))  # fmt: skip
         assert (proof["event"], proof["fields"]["verification"]) == ("grant.revoked", "confirmed")
         assert "revoke" in await bench.social.calls("x", account.name)
+
+
+async def test_each_version_of_a_key_that_may_be_alive_is_revoked_by_itself(desk: Desk) -> None:
+    """What a rotation has not ended yet, and what it has made: the run is not done while one of them is alive at the
+    provider, and a rotation that ends closes no alert of it meanwhile."""
+    soaking, waiting = await desk.stand.client(), await desk.stand.client()
+    keys: dict[UUID, list[bytes]] = {soaking: [], waiting: []}
+    for client, query in ((soaking, "?skip_rehearsal=true"), (waiting, "")):
+        keys[client] = [desk.canary(), desk.canary()]
+        await desk.onboard(client, keys[client][0])
+        assert (await desk.put(client, keys[client][1], query=query))[0] == 202
+        await desk.work()
+    assert desk.sql("SELECT string_agg(version || '/' || coalesce(candidate_version, 0), ' ' ORDER BY version)"
+                    " FROM byokeep.credential_ref") == "1/2 2/0"  # fmt: skip
+    dry = await ask(desk, "/preview", status=200, provider="openai")
+    assert [one["version"] for one in dry["targets"]] == [2, 1, 2, 1]
+    made = await ask(desk, provider="openai")
+    assert sorted((one["client_id"], one["version"]) for one in made["items"]) == sorted(
+        (str(client), version) for client in keys for version in (1, 2)
+    )
+    await go_on(desk.worker)
+    await desk.work()
+    for client, alive in ((waiting, None), (soaking, 1)):
+        for version, value in enumerate(keys[client], 1):
+            if version != alive:
+                desk.sim.book.keys.put("openai", value.decode(), SimKeyState.REVOKED, "acme")
+        item = next(one["object_id"] for one in made["items"] if one["client_id"] == str(client))
+        assert (await desk.call("POST", f"{PATH}/{made['run']['id']}/items/{item}/settle", "operator"))[0] == 200
+        await desk.retry_now()
+    found = await shown(desk, made)
+    assert {(one["client_id"], one["version"]): (one["state"], one["cause"]) for one in found["items"]} == {
+        (str(waiting), 1): ("revoked", "refused_by_provider"), (str(waiting), 2): ("revoked", "refused_by_provider"),
+        (str(soaking), 2): ("revoked", "refused_by_provider"), (str(soaking), 1): ("failed", "old_key_alive"),
+    }  # fmt: skip
+    assert (found["run"]["state"], found["left"]) == ("failed", 1)
+    desk.sql("UPDATE byokeep.procedure_run SET closed_at = now(), state = 'aborted' WHERE procedure LIKE 'rotate%'")
+    desk.sql("SELECT * FROM byokeep.reminders_over('{}')")
+    assert "old_key_alive" in desk.stand.alerts()
+    desk.sim.book.keys.put("openai", keys[soaking][0].decode(), SimKeyState.REVOKED, "acme")
+    assert (await desk.call("POST", f"{PATH}/{made['run']['id']}/items/{item}/settle", "operator"))[0] == 200
+    await desk.retry_now()
+    assert (await shown(desk, made))["run"]["state"] == "complete"
+    desk.sql("SELECT * FROM byokeep.reminders_over('{}')")
+    assert "old_key_alive" not in desk.stand.alerts()
+
+
+async def test_a_key_that_somebody_else_ends_meanwhile_stops_no_revocation(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who compromises a key at the same moment waits, and everything is cut off; a keyless one is a person's task."""
+    client, other = await desk.stand.client("openai"), await desk.stand.client("openai")
+    keyless = desk.sql(
+        "UPDATE byokeep.credential_ref SET provider_place = 'rule=fdrl_1,service_account=svac_1'"
+        f" WHERE client_id = '{other}' RETURNING id"
+    ).split()[0]
+    ref = desk.sql(f"SELECT id FROM byokeep.credential_ref WHERE client_id = '{client}'")
+    real, blocked = mass_revoke._targets, []
+
+    async def raced(*given: Any) -> Any:
+        found = await real(*given)
+        try:
+            desk.sql(
+                "BEGIN; SET LOCAL lock_timeout = '300ms';"
+                f" UPDATE byokeep.credential_ref SET state = 'compromised' WHERE id = '{ref}'; COMMIT"
+            )
+        except Unavailable as error:
+            blocked.append(error.code)
+        return found
+
+    state_rows(desk.stand.db)
+    monkeypatch.setattr(mass_revoke, "_targets", raced)
+    made = await ask(desk, provider="openai")
+    assert (blocked, len(made["items"])) == (["postgres_admin_failed"], 2)
+    await go_on(desk.worker)
+    await desk.work()
+    path = f"{PATH}/{made['run']['id']}/items/{keyless}/settle"
+    for settled in (False, True):
+        [one] = [one for one in (await shown(desk, made))["items"] if one["object_id"] == keyless]
+        assert (one["state"], one["cause"], bool(one["settled_by"])) == ("unsupported", "keyless", settled)
+        if not settled:
+            assert (await desk.call("POST", path, "operator"))[0] == 200
+            await desk.retry_now()

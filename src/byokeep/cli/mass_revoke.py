@@ -15,7 +15,7 @@ from byokeep.cli.times import moment
 from byokeep.core.errors import Unavailable
 
 app: Final = App(name="revoke", help="Revoke many keys and accounts at once: of an integration, a runner or a time.")
-_COLUMNS: Final = ("state", "cause", "client_id", "provider", "kind", "object_id", "seq")
+_COLUMNS: Final = ("state", "cause", "client_id", "provider", "kind", "object_id", "version", "seq")
 
 
 @app.command
@@ -54,9 +54,8 @@ def start(
     if dry_run:
         found = run(call("POST", "/v1/mass-revocations/preview", body=body))
         note = f"Nothing was changed. {len(found['targets'])} would be cut off, and {found['jobs']} open jobs ended."
-        tell_all(
-            found, Listing(found["targets"], "Would be revoked", ("client_id", "kind", "provider", "object_id"), note)
-        )
+        columns = ("client_id", "kind", "provider", "object_id", "version")
+        tell_all(found, Listing(found["targets"], "Would be revoked", columns, note))
         return 0
     made = run(call("POST", "/v1/mass-revocations", body=body))
     note = "All of it is cut off here. "
@@ -78,7 +77,9 @@ def show_(run_id: UUID) -> int:
 
 @app.command
 def settle(run_id: UUID, item: UUID) -> int:
-    """Say that you ended one at the provider by hand. A key is then asked there once more; on record either way.
+    """Say that you ended one at the provider by hand, a key in all its versions.
+
+    A key is then asked there once more; on record either way.
 
     Example: byokeep incident revoke settle $RUN $ITEM
 
@@ -96,6 +97,8 @@ def _shown(found: dict[str, Any], note: str = "") -> int:
         note += "Next: " + again(f"evidence export {own['id']} FILE")
     else:
         note += f"{left} of {len(found['items'])} are left: " + again(f"incident revoke show {own['id']}")
+        if any(item["cause"] == "keyless" and not item["settled_by"] for item in found["items"]):
+            note += "\nOf a keyless one no key is stored: disable its rule or service account at the provider."
     counts = {one: sum(item["state"] == one for item in found["items"]) for one in _STATES}
     summary = {"id": own["id"], "state": own["state"], "reason": own["reason"], "left": left, **counts}
     items = [

@@ -6,6 +6,7 @@ Rules
   client's record. It takes as many statements for one as for a hundred. Nobody has to approve it.
 - Then each is ended at its provider, by itself: accounts by the refresher as after any disconnect, keys with the
   client's administrator key, proved by a call that the provider refuses.
+- Of a key each version that may be alive is one of them: also what a rotation has not ended yet, and what it has made.
 - Each is *revoked*, *unsupported*, *failed* or *unconfirmed*, with the record that says so. All but the first are a
   person's task, and stay what they are: only a person's word on record settles them, and a key is asked again then.
 - The run is complete when nothing is left. While something is, it lists what.
@@ -36,7 +37,7 @@ from byokeep.kernel.app import App, WebApp, WorkerApp
 from byokeep.kernel.command import command, open_alert, permit
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.procedures import RunStatus
-from byokeep.kernel.record import record
+from byokeep.kernel.record import Said, record
 from byokeep.keys import old_version, rotation
 from byokeep.keys.rotation import KeyRotation
 from byokeep.tenancy.clients import scope_of
@@ -141,6 +142,7 @@ async def begin(app: WebApp, actor: Actor, asked: RevocationRequest) -> Revocati
     run_id = app.ids.uuid()
     async with _commanded(app, actor, asked) as tx:
         check_reason(asked.reason, example="provider_breached")
+        await tx.all(UUID, "revocation_hold_keys", ids=_ids(actor, asked), provider=asked.provider)
         found = await _targets(tx, app, actor, asked)
         if not found:
             raise Rejected("nothing_fits", next_step="Nothing live fits. Look with --dry-run, or name another span.")
@@ -181,20 +183,22 @@ async def _targets(tx: Tx, app: App, actor: Actor, asked: RevocationRequest) -> 
     since = until - SPAN if asked.since is None and asked.runner_id else asked.since
     if since is not None and since >= until:
         raise Rejected("bad_span", next_step="Name a time that lies before its end.")
-    ids = [asked.client_id] if asked.client_id else scope_of(actor)
     found = await tx.all(
-        RevocationTarget, "revocation_targets", ids=ids, provider=asked.provider, runner_id=asked.runner_id,
-        since=since, until=until, limit=MOST + 1,
+        RevocationTarget, "revocation_targets", ids=_ids(actor, asked), provider=asked.provider,
+        runner_id=asked.runner_id, since=since, until=until, limit=MOST + 1,
     )  # fmt: skip
     if len(found) > MOST:
         raise Rejected("too_many_rows", next_step="Name a client as well.", most=MOST)
     return found
 
 
+def _ids(actor: Actor, asked: RevocationRequest) -> Sequence[UUID] | None:
+    return [asked.client_id] if asked.client_id else scope_of(actor)
+
+
 def _jobs_of(actor: Actor, asked: RevocationRequest, found: Sequence[RevocationTarget]) -> dict[str, Any]:
     pairs = sorted({(one.client_id, one.provider) for one in found}, key=str)
-    ids = [asked.client_id] if asked.client_id else scope_of(actor)
-    return {"ids": ids, "runner_id": asked.runner_id, "clients": [client for client, _ in pairs],
+    return {"ids": _ids(actor, asked), "runner_id": asked.runner_id, "clients": [client for client, _ in pairs],
             "providers": [provider for _, provider in pairs]}  # fmt: skip
 
 
@@ -204,14 +208,19 @@ async def _cut(tx: Tx, actor: Actor, asked: RevocationRequest, run: Run, found: 
     for consent in await tx.all(Connection, "revocation_consents", accounts=accounts):
         await _end_consent(tx, actor, consent)
     await tx.one(int, "revocation_end_jobs", **_jobs_of(actor, asked, found))
+    seqs: dict[UUID, int] = {}
     for at in range(0, len(found), AT_ONCE):
-        await _cut_some(tx, actor, asked, run, found[at : at + AT_ONCE])
+        await _cut_some(tx, actor, asked, run, found[at : at + AT_ONCE], seqs)
 
 
 async def _cut_some(
-    tx: Tx, actor: Actor, asked: RevocationRequest, run: Run, found: Sequence[RevocationTarget]
+    tx: Tx, actor: Actor, asked: RevocationRequest, run: Run, found: Sequence[RevocationTarget], seqs: dict[UUID, int]
 ) -> None:
-    """Take a part out of use; the database holds its rows against their records before the next part."""
+    """Take a part out of use; the database holds its rows against their records before the next part.
+
+    Args:
+        seqs: What is on record of each so far; the versions of a key share its record, also across parts.
+    """
     accounts = [one.object_id for one in found if one.kind == "account"]
     await tx.all(None, "revocation_rest_grants", accounts=accounts)
     refs = [one.ref_id for one in found if one.ref_id is not None]
@@ -232,7 +241,7 @@ async def _cut_some(
         chains=[one.client_id for one in said], objects=[one.object_id for one in said],
         events=[one.name.value for one in said], payloads=[canonical_payload(one).decode() for one in said],
     )  # fmt: skip
-    seqs = {row["id"]: row["seq"] for row in rows}
+    seqs |= {row["id"]: row["seq"] for row in rows}
     await tx.all(
         None, "revocation_insert", run_id=run.id, clients=[one.client_id for one in found],
         objects=[one.object_id for one in found], kinds=[one.kind for one in found],
@@ -270,7 +279,9 @@ async def status(app: App, actor: Actor, run_id: UUID) -> Revocation:
 
 
 async def settle(app: App, actor: Actor, run_id: UUID, object_id: UUID) -> Revocation:
-    """Say that a person ended one at its provider. A key is asked again; what cannot be asked stays as it is called.
+    """Say that a person ended one at its provider, a key in each of its versions that is left.
+
+    A key is asked again; what cannot be asked stays as it is called.
 
     Raises:
         Denied, NotFound: As :func:`status`.
@@ -283,7 +294,7 @@ async def settle(app: App, actor: Actor, run_id: UUID, object_id: UUID) -> Revoc
         raise NotFound("not_found")
     await permit(app, actor, Verb.KEY_STATE, client_id=one.client_id)
     async with command(app, actor, Verb.KEY_STATE, client_id=one.client_id, object_id=object_id) as tx:
-        if await tx.maybe(UUID, "revocation_settle", run_id=run_id, object_id=object_id, by=actor.id) is None:
+        if not await tx.all(UUID, "revocation_settle", run_id=run_id, object_id=object_id, by=actor.id):
             step = f"It is revoked, settled or under way: {found.status.look}."
             raise Conflict("nothing_to_settle", next_step=step, state=one.state)
         said = {"run": str(run_id), "stage": "settled", "cause": one.state}
@@ -334,6 +345,8 @@ def _of_account(row: Mapping[str, Any]) -> tuple[str, str] | None:
 
 async def _of_key(app: WorkerApp, actor: Actor, run: Run, row: Mapping[str, Any]) -> tuple[str, str] | None:
     """End a key at its provider and prove it by a call; None: the provider did not answer, and is asked again."""
+    if row["keyless"]:
+        return "unsupported", "keyless"
     key = KeyRotation(
         id=run.id, client_id=row["client_id"], procedure=run.procedure, object_id=row["object_id"], revision=0,
         state=run.state, reason="", evidence={}, facts={"provider": row["provider"], "from_version": row["version"]},
@@ -359,7 +372,7 @@ async def _of_key(app: WorkerApp, actor: Actor, run: Run, row: Mapping[str, Any]
 async def _ended(app: WorkerApp, actor: Actor, key: KeyRotation) -> bool:
     """Whether the provider was told to end a key, now or before this was cut off."""
     async with app.db.begin(client_id=key.client_id) as tx:
-        if await rotation.calls_of(tx, key, "revoke_call", Outcome.OK):
+        if await tx.all(int, "revocation_called", **key.at, run=str(key.id), version=key.from_version):
             return True
     return await old_version.revoke_version(app, actor, key, key.from_version)
 
@@ -368,13 +381,14 @@ async def _say(app: WorkerApp, actor: Actor, run: Run, row: Mapping[str, Any], s
     """Put on record how the end of one is, with its proof: an account's is the record of its grant's end."""
     about = {"client_id": row["client_id"], "object_id": row["object_id"]}
     async with app.db.begin(client_id=row["client_id"]) as tx:
-        said = {"run": str(run.id), "stage": state, "cause": cause}
+        said: dict[str, Said] = {"run": run.id, "stage": state, "cause": cause, "version": row["version"]}
         outcome = Outcome.OK if state == "revoked" else Outcome.FAILED
         receipt = await record(tx, actor, EventName.PROCEDURE_STEPPED, said, outcome=outcome, **about)
         seq = row["ended_seq"] or receipt.seq
         await tx.maybe(
-            UUID, "revocation_said", run_id=run.id, object_id=row["object_id"], state=state, cause=cause, seq=seq
-        )
+            UUID, "revocation_said", run_id=run.id, object_id=row["object_id"], version=row["version"], state=state,
+            cause=cause, seq=seq,
+        )  # fmt: skip
 
 
 MASS_REVOKE: Final = Procedure(

@@ -1,7 +1,16 @@
 -- Mass revocation: what fits, the local cut as few statements over arrays, and how far each end at a provider is.
 
+-- name: revocation_hold_keys
+-- Nobody cuts over, replaces or ends a key between the look at its versions and its end.
+SELECT r.id FROM byokeep.credential_ref r
+ WHERE r.kind = 'provider_api_key' AND r.purpose = 'default' AND r.state IN ('pre_activation', 'active', 'suspended')
+   AND (CAST(:ids AS uuid[]) IS NULL OR r.client_id = ANY (CAST(:ids AS uuid[])))
+   AND CAST(:provider AS text) IN ('', r.provider)
+ ORDER BY r.id FOR UPDATE;
+
 -- name: revocation_targets
 -- Live keys of providers, and accounts that act or hold a grant: of one provider, or whose secrets were leased in a span.
+-- Of a key each version that may be alive: the one that serves, the one that waits, and what its open runs made or end.
 WITH used AS MATERIALIZED (
     SELECT DISTINCT l.client_id, secret.provider
       FROM byokeep.lease l
@@ -12,8 +21,16 @@ WITH used AS MATERIALIZED (
        AND l.issued_at >= CAST(:since AS timestamptz) AND l.issued_at < :until
        AND (CAST(:runner_id AS uuid) IS NULL OR l.runner_id = CAST(:runner_id AS uuid))
 ), one AS (
-    SELECT r.client_id, r.id AS object_id, 'key' AS kind, r.provider, r.version, r.id AS ref_id
+    SELECT r.client_id, r.id AS object_id, 'key' AS kind, r.provider, v.version, r.id AS ref_id
       FROM byokeep.credential_ref r
+     CROSS JOIN LATERAL (
+           SELECT r.version UNION SELECT r.candidate_version WHERE r.candidate_version IS NOT NULL
+           UNION
+           SELECT CAST(p.facts ->> fact.name AS integer) FROM byokeep.procedure_run p
+            CROSS JOIN (VALUES ('version'), ('from_version'), ('also_version')) AS fact (name)
+            WHERE p.client_id = r.client_id AND p.object_id = r.id AND p.closed_at IS NULL
+              AND (p.procedure LIKE 'rotate\_key%' OR p.procedure = 'end_unused_key')
+              AND CAST(p.facts ->> fact.name AS integer) > 0) AS v (version)
      WHERE r.kind = 'provider_api_key' AND r.purpose = 'default' AND r.state IN ('pre_activation', 'active', 'suspended')
     UNION ALL
     SELECT a.client_id, a.id, 'account', a.platform, coalesce(g.version, 0),
@@ -26,7 +43,7 @@ SELECT one.*, c.name AS client_name FROM one JOIN byokeep.client c ON c.id = one
  WHERE (CAST(:ids AS uuid[]) IS NULL OR one.client_id = ANY (CAST(:ids AS uuid[])))
    AND CAST(:provider AS text) IN ('', one.provider)
    AND (CAST(:since AS timestamptz) IS NULL OR (one.client_id, one.provider) IN (SELECT client_id, provider FROM used))
- ORDER BY one.client_id, one.object_id LIMIT :limit;
+ ORDER BY one.client_id, one.object_id, one.version DESC LIMIT :limit;
 
 -- name: revocation_rest_grants
 UPDATE byokeep.account_grant SET due_at = NULL, changed_at = clock_timestamp()
@@ -103,11 +120,15 @@ SELECT i.*, c.name AS client_name,
                                          WHERE a.client_id = i.client_id AND a.id = i.object_id) ELSE '' END AS account
   FROM byokeep.revocation_item i JOIN byokeep.client c ON c.id = i.client_id
  WHERE i.run_id = :run_id
- ORDER BY i.state = 'revoked' OR i.settled_by IS NOT NULL, i.client_id, i.provider, i.object_id;
+ ORDER BY i.state = 'revoked' OR i.settled_by IS NOT NULL, i.client_id, i.provider, i.object_id, i.version DESC;
 
 -- name: revocation_pending
--- Where an account's grant is over, with the record that says how; ends_by_itself: it is ended by its refresher.
+-- Where an account's grant is over, with the record that says how; ends_by_itself: it is ended by its refresher; keyless:
+-- the version is no key, but ids that the provider knows.
 SELECT i.*, g.state AS grant_state, g.reason AS grant_reason,
+       EXISTS (SELECT FROM byokeep.credential_ref r WHERE r.client_id = i.client_id AND r.id = i.object_id
+                  AND (i.version = r.version AND r.provider_place <> ''
+                       OR i.version = r.candidate_version AND r.candidate_place <> '')) AS keyless,
        EXISTS (SELECT FROM byokeep.credential_ref r WHERE r.client_id = i.client_id AND r.account_id = i.object_id
                   AND r.state = 'deactivated') AS ends_by_itself,
        (SELECT r.seq FROM byokeep.audit_record r
@@ -116,20 +137,30 @@ SELECT i.*, g.state AS grant_state, g.reason AS grant_reason,
   FROM byokeep.revocation_item i
   LEFT JOIN byokeep.account_grant g ON g.client_id = i.client_id AND g.account_id = i.object_id
  WHERE i.run_id = :run_id AND i.state = 'pending'
- ORDER BY i.kind, i.client_id, i.object_id;
+ ORDER BY i.kind, i.client_id, i.object_id, i.version DESC;
+
+-- name: revocation_called
+-- The call of a run that told the provider to end a version, if it was answered.
+SELECT r.seq FROM byokeep.audit_record r
+ WHERE r.chain = :client_id AND r.object_id = :id AND r.event = 'key.rotation' AND r.outcome = 'ok'
+   AND r.writer = 'byokeep_worker' AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,stage}' = 'revoke_call'
+   AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,run}' = :run
+   AND (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer = :version;
 
 -- name: revocation_said
 UPDATE byokeep.revocation_item SET state = :state, cause = :cause, seq = :seq, changed_at = clock_timestamp(),
        settled_by = CASE WHEN :state IN ('revoked', 'unsupported') THEN settled_by END,
        settled_at = CASE WHEN :state IN ('revoked', 'unsupported') THEN settled_at END
- WHERE run_id = :run_id AND object_id = :object_id AND state = 'pending'
+ WHERE run_id = :run_id AND object_id = :object_id AND version = :version AND state = 'pending'
 RETURNING object_id;
 
 -- name: revocation_settle
--- A person ended it at the provider. Of a key that is proved by a call, so that it is looked at again.
+-- A person ended it at the provider, a key in all its versions. Of a key that is proved by a call, so that it is looked at
+-- again; of a keyless one nobody can ask.
 UPDATE byokeep.revocation_item
-   SET settled_by = :by, settled_at = clock_timestamp(), changed_at = clock_timestamp(), cause = 'by_hand',
-       state = CASE WHEN kind = 'key' AND state <> 'unconfirmed' THEN 'pending' ELSE state END
+   SET settled_by = :by, settled_at = clock_timestamp(), changed_at = clock_timestamp(),
+       cause = CASE WHEN cause = 'keyless' THEN cause ELSE 'by_hand' END,
+       state = CASE WHEN kind = 'key' AND state <> 'unconfirmed' AND cause <> 'keyless' THEN 'pending' ELSE state END
  WHERE run_id = :run_id AND object_id = :object_id AND state IN ('unsupported', 'failed', 'unconfirmed')
    AND settled_by IS NULL
 RETURNING object_id;

@@ -86,7 +86,8 @@ BEGIN
     -- Of its own the worker ends alerts of what is due, of messages and of rotations (reminders_over); a person who closed
     -- another one is web's to tell.
     IF p_event = 'alert.closed' AND session_user::text = 'byokeep_worker'
-        AND convert_from(p_payload, 'UTF8') !~ '"reason":"(rotation_overdue|notification_failing|key_leak_suspected|minted_key_refused|mint_gave_up|old_key_alive|old_key_not_proved|revocation_refused|soak_spike|unused_key_alive)"'
+        AND convert_from(p_payload, 'UTF8') !~ '"reason":"(rotation_overdue|notification_failing)"'
+        AND byokeep.tells_of_rotation(substring(convert_from(p_payload, 'UTF8') FROM '"reason":"([a-z_]+)"')) IS NOT TRUE
     THEN
         RAISE EXCEPTION 'this role may not write this audit event' USING ERRCODE = 'BK003';
     END IF;

@@ -121,8 +121,29 @@ AS $$
 $$;
 COMMENT ON FUNCTION byokeep.notifications_forget() IS 'Deletes messages that were sent longer ago than they are kept.';
 
+-- Which alerts are of a rotation, and over with it.
+CREATE OR REPLACE FUNCTION byokeep.tells_of_rotation(p_reason text) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT p_reason IN ('key_leak_suspected', 'minted_key_refused', 'mint_gave_up', 'old_key_alive', 'old_key_not_proved',
+                        'revocation_refused', 'soak_spike', 'unused_key_alive')
+$$;
+COMMENT ON FUNCTION byokeep.tells_of_rotation(text) IS 'Whether an alert of this reason is over when its rotation is.';
+
+-- Whether a mass revocation has not ended a key or an account yet: what tells of it is not over.
+CREATE OR REPLACE FUNCTION byokeep.revocation_left(p_object uuid) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (SELECT FROM byokeep.revocation_item i
+                    WHERE i.object_id = p_object AND i.state <> 'revoked' AND i.settled_by IS NULL)
+$$;
+COMMENT ON FUNCTION byokeep.revocation_left(uuid) IS 'Whether a mass revocation has yet to end one at its provider.';
+
 -- Closes what the rounds and rotations raised of a state that is over, and no other alert: nothing is overdue under that
--- key any more, no message waits at that target that could not be delivered, the rotation that it tells of has ended.
+-- key any more, no message waits at that target that could not be delivered, the rotation that it tells of has ended and
+-- no mass revocation has the key left.
 CREATE OR REPLACE FUNCTION byokeep.reminders_over(p_overdue text[])
 RETURNS TABLE (id uuid, reason text, client_id uuid, object_id uuid)
 LANGUAGE sql VOLATILE SECURITY DEFINER
@@ -134,9 +155,8 @@ AS $$
            OR a.reason = 'notification_failing' AND NOT EXISTS (
                SELECT FROM byokeep.notification n
                 WHERE 'notification_failing/' || n.target = a.dedup_key AND n.sent_at IS NULL AND n.failure <> '')
-           OR a.dedup_key = a.reason || ':' || a.object_id AND a.reason IN (
-               'key_leak_suspected', 'minted_key_refused', 'mint_gave_up', 'old_key_alive', 'old_key_not_proved',
-               'revocation_refused', 'soak_spike', 'unused_key_alive')
+           OR a.dedup_key = a.reason || ':' || a.object_id AND byokeep.tells_of_rotation(a.reason)
+              AND NOT byokeep.revocation_left(a.object_id)
               AND EXISTS (SELECT FROM byokeep.procedure_run p
                            WHERE p.object_id = a.object_id AND p.closed_at > a.last_seen_at
                              AND (p.procedure LIKE 'rotate\_key%' OR p.procedure = 'end_unused_key'))

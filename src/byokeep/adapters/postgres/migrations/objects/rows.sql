@@ -407,13 +407,12 @@ BEGIN
     IF NOT byokeep.is_owner() AND (
         OLD.closed_at IS NOT NULL OR NEW.count - OLD.count NOT IN (0, 1)
         -- By itself the broker closes what tells of a state when that is over, and the worker what tells of something due
-        -- or of a target, and of a rotation that has ended (reminders_over), in the service's name.
+        -- or of a target, and of a rotation that has ended (reminders_over), in the service's name; not of a key that a mass
+        -- revocation has left.
         OR NEW.closed_at IS NOT NULL AND session_user::text <> 'byokeep_web' AND (
             NEW.dedup_key !~ '^(state|rotation_overdue|notification_failing)/' AND (
                 session_user::text <> 'byokeep_worker' OR NEW.dedup_key <> NEW.reason || ':' || NEW.object_id
-                OR NEW.reason NOT IN (
-                    'key_leak_suspected', 'minted_key_refused', 'mint_gave_up', 'old_key_alive', 'old_key_not_proved',
-                    'revocation_refused', 'soak_spike', 'unused_key_alive'))
+                OR NOT byokeep.tells_of_rotation(NEW.reason) OR byokeep.revocation_left(NEW.object_id))
             OR NEW.closed_by IS DISTINCT FROM (SELECT id FROM byokeep.installation))
         OR NEW.last_seen_at < OLD.last_seen_at OR NEW.last_seen_at > greatest(OLD.last_seen_at, clock_timestamp()))
     THEN
