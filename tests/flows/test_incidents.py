@@ -81,6 +81,15 @@ async def test_an_incident_keeps_source_time_scope_and_since_when(desk: Desk) ->
     span = datetime.fromisoformat(made["noticed_at"]) - datetime.fromisoformat(made["began_at"])
     assert (made["began_assumed"], round(span.total_seconds())) == (False, 28 * 3600)
     assert (await asked(desk, "", about, expect=409))["code"] == "incident_open"
+    worse = about | {"severity": "P0", "began_at": ago(hours=50)}  # said again: the worse and the earlier word holds
+    assert (await asked(desk, "", worse, expect=409))["code"] == "incident_open"
+    assert (await asked(desk, "", about | {"began_at": ago(hours=1)}, expect=409))["code"] == "incident_open"
+    again = await shown(desk, made["id"])
+    span = datetime.fromisoformat(again["noticed_at"]) - datetime.fromisoformat(again["began_at"])
+    assert (again["severity"], round(span.total_seconds()), again["began_assumed"]) == ("P0", 48 * 3600, False)
+    changed = [json.loads(text)["fields"] for text in desk.stand.events("incident.changed", "ok")]
+    assert [(fields["stage"], fields["severity"]) for fields in changed] == [("noticed_again", "p0")]
+    assert (await asked(desk, "", about | {"severity": "P2"}, expect=422))["code"] == "severity_too_low"
     other = await asked(desk, "", {"kind": "other", "client_id": str(client), "noticed_at": ago(hours=1)}, expect=201)
     span = datetime.fromisoformat(other["noticed_at"]) - datetime.fromisoformat(other["began_at"])
     assert (other["began_assumed"], round(span.total_seconds())) == (True, 72 * 3600)
@@ -93,7 +102,7 @@ async def test_an_incident_keeps_source_time_scope_and_since_when(desk: Desk) ->
     assert (await asked(desk, "", {"kind": "other", "client_id": str(client)} | late, expect=422))[
         "code"
     ] == "bad_since"
-    assert [one["severity"] for one in await listed(desk)] == ["P1", "P2"]
+    assert [one["severity"] for one in await listed(desk)] == ["P0", "P2"]
     assert "incident_opened" in desk.stand.alerts()
 
 
@@ -112,6 +121,9 @@ async def test_another_clients_incident_is_none(desk: Desk) -> None:
         ({"kind": "other", "client_id": str(uuid4())}, 404),
         ({"kind": "theft", "client_id": str(own)}, 422),
         ({"kind": "suspected_leak", "client_id": str(own)}, 422),
+        ({"kind": "suspected_leak", "client_id": str(own), "object_kind": "key"}, 422),
+        ({"kind": "lockout", "object_kind": "key", "object": ref}, 404),
+        ({"kind": "other", "client_id": str(own), "severity": "P3"}, 422),
     ):
         assert (await desk.call("POST", "/v1/incidents", narrow, body))[0] == status, body
     for one in (made["id"], everybodys["id"]):
@@ -177,7 +189,9 @@ async def release(desk: Desk, client: UUID, who: str | Person, **scope: str) -> 
     return await desk.call("POST", f"/v1/switches/open-requests/{wish['id']}/approve", who)
 
 
-async def reported(desk: Desk, ref: str, incident: str, *, complete: bool) -> None:
+async def reported(
+    desk: Desk, ref: str, incident: str, *, complete: bool, since: timedelta = timedelta(hours=73)
+) -> None:
     """An exposure report for the incident, as the broker puts it on record."""
     body = {"ref_id": ref, "incident_id": incident}
     status, made = await desk.call("POST", "/v1/exposure", "operator", body)
@@ -186,8 +200,10 @@ async def reported(desk: Desk, ref: str, incident: str, *, complete: bool) -> No
         app, actor = desk.stand.app, replace(desk.stand.app.system(), id=desk.people["operator"].id)
         async with app.db.begin(every_client=True) as tx:
             found = desk.sql(f"SELECT client_id FROM byokeep.incident WHERE id = '{incident}'")
+            now = datetime.now(UTC)
             await record(tx, actor, EventName.EXPOSURE_REPORTED, client_id=UUID(found), object_id=UUID(ref),
-                         verification="complete", incident=incident, digest="0" * 64)  # fmt: skip
+                         since=now - since, until=now, verification="complete", incident=incident,
+                         digest="0" * 64)  # fmt: skip
 
 
 async def stepped(desk: Desk, incident: str, name: str, *, expect: int = 200, **more: Any) -> dict[str, Any]:
@@ -225,9 +241,16 @@ async def test_a_leaked_key_is_led_from_the_kill_to_the_release(desk: Desk) -> N
     assert (await stepped(desk, one, "report", expect=409))["code"] == "report_missing"
     await reported(desk, ref, one, complete=False)
     assert (await stepped(desk, one, "report", expect=409))["code"] == "report_incomplete"
+    await reported(desk, ref, one, complete=True, since=timedelta(hours=24))  # of a part of it alone
+    assert (await stepped(desk, one, "report", expect=409))["code"] == "report_incomplete"
     await reported(desk, ref, one, complete=True)
     await stepped(desk, one, "report")
-    await stepped(desk, one, "ticket", ticket="OPS-1234")
+    unnamed = await desk.call("POST", f"/v1/procedures/{one}/resume", "operator")
+    assert (unnamed[0], unnamed[1]["code"]) == (422, "unknown_step")
+    twice = await asyncio.gather(*(desk.call("POST", f"/v1/incidents/{one}/step", "operator",
+                                             {"step": "ticket", "ticket": "OPS-1234"}) for _ in range(2)))  # fmt: skip
+    assert sorted(status for status, _ in twice) == [200, 409]
+    assert (await shown(desk, one))["missing"][0] == "postmortem"
     assert (await stepped(desk, one, "postmortem", expect=409))["code"] == "postmortem_missing"
     await asked(desk, f"/{one}/postmortem", {"reference": "https://wiki.example.com/pm/12"})
     await stepped(desk, one, "postmortem")
@@ -239,6 +262,7 @@ async def test_a_leaked_key_is_led_from_the_kill_to_the_release(desk: Desk) -> N
     assert (await desk.call("GET", f"/v1/rotations/{found['rotation']}", "operator"))[1]["state"] == "complete"
     assert (await stepped(desk, one, "release", expect=409))["code"] == "kill_not_released"
     assert (await asked(desk, f"/{one}/close", expect=409))["code"] == "playbook_not_done"
+    await kill(desk, client, who="operator")  # engaged anew by another one: who did first is still known
     assert (await release(desk, client, "approver", lane="api"))[1]["code"] == "same_person"  # who engaged it
     assert (await release(desk, client, second, lane="api"))[0] == 200
     assert (await stepped(desk, one, "release", expect=409))["code"] == "kill_not_released"
@@ -255,7 +279,7 @@ async def test_a_leaked_key_is_led_from_the_kill_to_the_release(desk: Desk) -> N
     refused = [
         said for event, outcome, said in line if event == "incident.stepped" and outcome in ("failed", "rejected")
     ]
-    assert len(refused) == 14
+    assert len(refused) == 16
     assert desk.not_once_on_record() == []
 
 
@@ -275,6 +299,9 @@ async def test_a_row_releases_nothing_and_the_gaps_of_a_report_are_accepted_by_n
     await stepped(desk, one, "report", accept_gaps=True)
     said = [json.loads(text)["fields"] for text in desk.stand.events("incident.stepped", "ok")]
     assert [fields["cause"] for fields in said if fields["stage"] == "report"] == ["gaps_accepted"]
+    said = [json.loads(text)["fields"] for text in desk.stand.events("incident.changed", "ok")]
+    digests = [json.loads(text)["fields"]["digest"] for text in desk.stand.events("exposure.reported", "ok")]
+    assert [(fields["stage"], fields["digest"]) for fields in said] == [("report_gaps", digests[-1])]
 
 
 @pytest.mark.req("R7.1-8")
@@ -333,6 +360,16 @@ async def test_a_lower_severity_takes_a_second_person_and_a_higher_one_does_not(
     assert (await asked(desk, f"/{grave}/severity", {"severity": "P9"}, expect=422))["code"] == "unknown_severity"
     said = [json.loads(text)["fields"] for text in desk.stand.events("incident.changed", "ok")]
     assert [(fields["stage"], fields["severity"]) for fields in said] == [("lower", "p2"), ("severity", "p0")]
+    asked_ = await asked(desk, f"/{grave}/severity", {"severity": "P1"})
+    run = asked_["next_step"].split()[-1].rstrip("`.")
+    desk.sql(
+        f"UPDATE byokeep.incident SET severity = 'P2' WHERE id = '{grave}'"
+    )  # what was asked of is another thing now
+    await desk.work()
+    assert (await desk.call("POST", f"/v1/procedures/{run}/approve", "approver"))[0] == 200
+    await desk.work()
+    assert (await shown(desk, grave))["severity"] == "P2"
+    assert (await desk.call("GET", f"/v1/procedures/{run}", "operator"))[1]["reason"] == "approval_changed"
 
 
 async def test_a_lost_token_is_led_from_the_close_to_the_reopening(desk: Desk) -> None:
@@ -345,6 +382,9 @@ async def test_a_lost_token_is_led_from_the_close_to_the_reopening(desk: Desk) -
     assert (made["playbook"], made["platform"], made["missing"][0]) == ("social_token_lost", "x", "close")
     assert (await stepped(desk, one, "close", expect=409))["code"] == "platform_not_closed"
     lost = {"client_id": client, "platform": "x", "cause": "compromised"}
+    assert (await desk.call("POST", "/v1/platforms/close", "operator", lost))[0] == 200
+    desk.sql(f"UPDATE byokeep.reenabling SET closed_at = now() - interval '1 hour' WHERE client_id = '{client}'")
+    assert (await stepped(desk, one, "close", expect=409))["code"] == "platform_not_closed"  # an earlier loss
     assert (await desk.call("POST", "/v1/platforms/close", "operator", lost))[0] == 200
     await stepped(desk, one, "close")
     for early in ("validate", "canary", "reopen"):

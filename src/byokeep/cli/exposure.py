@@ -45,8 +45,8 @@ def report(
 ) -> int:  # fmt: skip
     """Report who could read a credential, who did, and what was done with it; signed and on record, without a value.
 
-    It covers 24 to 72 hours. Without --since 72 hours are assumed, and the report says so. What is unknown is named: a
-    report with a gap is not complete, and the command ends with 4.
+    It covers 24 to 72 hours. Without --since it begins with its incident, or 72 hours are assumed, and the report says
+    so. What is unknown is named: a report with a gap is not complete, and the command ends with 4.
 
     Example: byokeep incident report --key ACME/openai --since 48h
 

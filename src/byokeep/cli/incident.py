@@ -18,7 +18,7 @@ from byokeep.cli.names import Account, Client, Incident, Key, Profile, said_of
 from byokeep.cli.servers import load
 from byokeep.cli.terminal import again, clean, session, show
 from byokeep.cli.times import moment
-from byokeep.core.errors import Rejected
+from byokeep.core.errors import ByokeepError, Rejected
 
 Step = Literal[
     "kill", "rotate", "report", "ticket", "postmortem", "release", "close", "reauth", "validate", "canary", "reopen"
@@ -153,19 +153,22 @@ def step_(
         for lane in ("api", "browser"):  # the switch of the whole client would end whoever revokes its key
             stop = {"client_id": found["client_id"], "lane": lane, "reason": "suspected_leak"}
             run(call_kill("POST", "/v1/switches/close", body=stop))
-    if wanted == due == "close":
-        _lose(found)
     body = {"step": wanted, "accept_gaps": accept_gaps, "ticket": ticket or ""}
-    _told(run(call("POST", f"/v1/incidents/{incident}/step", body=body)))
+    try:
+        passed = run(call("POST", f"/v1/incidents/{incident}/step", body=body))
+    except ByokeepError as error:
+        if wanted != due or error.code != "platform_not_closed":
+            raise
+        _lose(found)
+        passed = run(call("POST", f"/v1/incidents/{incident}/step", body=body))
+    _told(passed)
 
 
 def _lose(found: dict[str, Any]) -> None:
-    """Close the platform of an incident, unless it is on its way back already."""
-    client, platform = found["client_id"], found["platform"]
-    lost = run(call("GET", f"/v1/clients/{client}/platforms"))["platforms"]
-    if all(one["stage"] == "open" for one in lost if one["platform"] == platform):
-        cause = {"token_revoked": "revoked", "lockout": "lockout"}.get(found["kind"], "compromised")
-        run(call("POST", "/v1/platforms/close", body={"client_id": client, "platform": platform, "cause": cause}))
+    """Close the platform of an incident, which was not closed since the incident was opened."""
+    cause = {"token_revoked": "revoked", "lockout": "lockout"}.get(found["kind"], "compromised")
+    body = {"client_id": found["client_id"], "platform": found["platform"], "cause": cause}
+    run(call("POST", "/v1/platforms/close", body=body))
 
 
 @app.command

@@ -70,6 +70,7 @@ class Procedure:
         startable: Any holder starts it; else a command of its domain does, which knows what belongs to it.
         abortable: Any holder ends it and has it undone; else it goes on until its last step.
         no_return: Once this step is done, nobody ends the run any more.
+        named: Its steps are asked for by their names alone, by a command of its domain.
         run_field: The field in which its events name the run.
         look: The command that shows a run of it.
         stands: ``(tx, run)``: whether what was proved is still of the newest state of the object.
@@ -84,6 +85,7 @@ class Procedure:
     startable: bool = False
     abortable: bool = False
     no_return: str = ""
+    named: bool = False
     run_field: str = "run"
     look: Callable[[UUID], str] = lambda run_id: f"`byokeep procedure show {run_id}`"
     stands: Callable[..., Awaitable[bool]] | None = None

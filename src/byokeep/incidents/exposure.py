@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final
@@ -35,6 +35,7 @@ from byokeep.core.policy import Verb
 from byokeep.jobs.lease import told
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import command, find, permit, recorded
+from byokeep.kernel.incidents import Incident
 from byokeep.kernel.ports import TORN, StoreEntry, Tx, node_of
 from byokeep.kernel.record import record, stamp
 from byokeep.keys import usage
@@ -71,7 +72,7 @@ class ExposureRequest:
     """What to report on: a key, an account, a profile, or else everything of a client.
 
     Attributes:
-        since: Since when others may have had it; None = nobody knows.
+        since: Since when others may have had it; None = nobody knows, or as its incident says.
         any_span: Another span than 24 to 72 hours is meant.
         figures: The provider's own, for each hour of the span.
         incident_id: Which incident it is for.
@@ -139,7 +140,10 @@ async def report(app: BrokerApp, actor: Actor, asked: ExposureRequest) -> Signed
     about = await _subject(app, actor, asked)
     client_id = about.client_id
     async with recorded(app, actor, Verb.KEY_HISTORY, client_id=client_id, object_id=about.object_id):
-        span = _span(app.clock.now(), asked)
+        begun = await _of_incident(app, client_id, asked)
+        if begun is not None:
+            asked = replace(asked, since=begun.began_at, any_span=True)
+        span = _span(app.clock.now(), asked, assumed=asked.since is None if begun is None else begun.began_assumed)
         metrics = _provider_usage(asked.figures, span)
         async with app.db.begin(client_id=client_id) as tx:
             first = await tx.one(datetime, "exposure_begin")
@@ -196,7 +200,15 @@ async def _subject(app: BrokerApp, actor: Actor, asked: ExposureRequest) -> _Sub
     return _Subject(client_id=client_id, kind="client", object_id=client_id)
 
 
-def _span(now: datetime, asked: ExposureRequest) -> _Span:
+async def _of_incident(app: BrokerApp, client_id: ClientId, asked: ExposureRequest) -> Incident | None:
+    """Return the incident of which all is covered, unless another span is named."""
+    if asked.incident_id is None or asked.since is not None:
+        return None
+    async with app.db.begin(client_id=client_id) as tx:
+        return await tx.maybe(Incident, "incident_get", id=asked.incident_id)
+
+
+def _span(now: datetime, asked: ExposureRequest, *, assumed: bool) -> _Span:
     until = min(asked.until or now, now)
     since = until - MOST if asked.since is None else asked.since
     if not timedelta() < until - since <= usage.LONGEST:
@@ -205,7 +217,7 @@ def _span(now: datetime, asked: ExposureRequest) -> _Span:
     if not asked.any_span and not LEAST <= until - since <= MOST:
         step = "A report covers 24 to 72 hours. If another span is meant, say so: `--any-span`."
         raise Rejected("unusual_span", next_step=step)
-    return _Span(since, until, assumed=asked.since is None)
+    return _Span(since, until, assumed=assumed)
 
 
 async def _store_reads(app: BrokerApp, about: _Subject, span: _Span, first: datetime) -> list[Request]:

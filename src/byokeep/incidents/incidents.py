@@ -89,40 +89,47 @@ async def open_incident(app: App, actor: Actor, wish: OpenRequest) -> IncidentSt
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``: no such client, or no such object of
             the actor's.
-        Rejected: ``unknown_kind``, ``unknown_severity``, ``bad_since``; ``object_missing``: this kind is about a key or
-            a platform, and none was named.
+        Rejected: ``unknown_kind``, ``unknown_severity``, ``bad_since``; ``severity_too_low``: less than usual takes a
+            second person, once it is open; ``object_missing``: this kind is about a key or a platform, and none was
+            named; ``not_a_provider_key``.
         Conflict: ``incident_open``: one of this kind about the same is open.
     """
     await permit(app, actor, Verb.INCIDENT_OPEN, client_id=wish.client_id)
     async with recorded(app, actor, Verb.INCIDENT_OPEN, object_id=wish.client_id, refused_as=EventName.INCIDENT_OPENED):
         kind, severity = _kind(wish.kind), None if wish.severity is None else severity_of(wish.severity)
-        client_id, platform = await _owner(app, wish)
+        least = rules.usual_severity(kind)
+        if severity is not None and severity > least:
+            step = f"Open it as {least}; a second person lowers it: `byokeep incident severity INCIDENT {severity}`."
+            raise Rejected("severity_too_low", next_step=step)
+        if (wish.object_kind == "") is not (wish.object_id is None):
+            raise Rejected("object_missing", next_step="Name the thing with its kind: a key, an account or a profile.")
+        client_id, platform, of_provider = await _owner(app, wish)
         if client_id is None and actor.clients is not None:
             raise Denied("not_permitted", next_step="Name a client; people of all clients open one for everybody.")
-        _check_object(kind, wish, platform)
         await permit(app, actor, Verb.INCIDENT_OPEN, client_id=client_id)
+        _check_object(kind, wish, platform, of_provider=of_provider)
         async with app.db.begin(client_id=client_id, every_client=client_id is None) as tx:
             made, new = await incidents.opened(
                 tx, app, actor, kind, client_id=client_id, source=IncidentSource.PERSON, severity=severity,
                 object_kind=wish.object_kind, object_id=wish.object_id, platform=platform, noticed_at=wish.noticed_at,
                 began_at=wish.began_at, alert="incident_opened",
             )  # fmt: skip
-            if made is None or not new:
-                raise already(made)
-            return IncidentState(incident=made, run=None)
+        if made is None or not new:  # what was said of it anew is kept
+            raise already(made)
+        return IncidentState(incident=made, run=None)
 
 
-async def _owner(app: App, wish: OpenRequest) -> tuple[ClientId | None, str]:
-    """Return whose the thing is that an incident is about, and its platform. Raises NotFound."""
+async def _owner(app: App, wish: OpenRequest) -> tuple[ClientId | None, str, bool]:
+    """Return whose the thing is, its platform, and whether it is a provider's key. Raises NotFound."""
     async with app.db.begin(every_client=True) as tx:
         if wish.object_id is None:
             if wish.client_id is not None:
                 await tx.one(UUID, "switch_client_known", client_id=wish.client_id)
-            return wish.client_id, ""
+            return wish.client_id, "", False
         found = await tx.one(dict, "incident_object", id=wish.object_id, kind=wish.object_kind)
         if wish.client_id not in (None, found["client_id"]):
             raise NotFound("not_found")
-        return ClientId(found["client_id"]), str(found["platform"])
+        return ClientId(found["client_id"]), str(found["platform"]), bool(found["of_provider"])
 
 
 def already(made: Incident | None) -> Conflict:
@@ -145,12 +152,21 @@ def severity_of(text: str) -> Severity:
     return Severity(text)
 
 
-def _check_object(kind: IncidentKind, wish: OpenRequest, platform: str) -> None:
+def _check_object(kind: IncidentKind, wish: OpenRequest, platform: str, *, of_provider: bool) -> None:
     if kind is IncidentKind.ARTIFACT_EXPOSURE:
         step = "Open it with `byokeep incident vault open`: it lists every profile and leads each out."
         raise Rejected("object_missing", next_step=step)
     if kind is IncidentKind.SUSPECTED_LEAK and wish.object_kind != "key":
         raise Rejected("object_missing", next_step="Name the key: --key CLIENT/PROVIDER.")
+    if (
+        kind in (IncidentKind.SUSPECTED_LEAK, IncidentKind.USAGE_ANOMALY)
+        and wish.object_kind == "key"
+        and (not of_provider)
+    ):
+        step = (
+            "Its playbook is of a provider's key: replace this one by its own command, and open `other` for its record."
+        )
+        raise Rejected("not_a_provider_key", next_step=step)
     if kind in (IncidentKind.TOKEN_REVOKED, IncidentKind.TOKEN_COMPROMISED, IncidentKind.LOCKOUT) and not platform:
         raise Rejected("object_missing", next_step="Name the account: --account CLIENT/PLATFORM/ACCOUNT.")
 

@@ -22,7 +22,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core import incident as rules
-from byokeep.core.errors import Conflict, Rejected
+from byokeep.core.errors import Conflict, Denied, Rejected, Unavailable
 from byokeep.core.events import EventName
 from byokeep.core.incident import LEAKED_KEY, LOST_TOKEN, look_at
 from byokeep.core.model import Actor
@@ -144,15 +144,22 @@ async def _without_value(app: App, actor: Actor, run: Run, rotation_id: UUID) ->
 
 async def _report(app: App, _actor: Actor, run: Run) -> Fields:
     async with app.db.begin(client_id=run.client_id) as tx:
-        found = await tx.maybe(dict, "incident_report", client_id=run.client_id, id=run.object_id)
-        accepted = await incidents.accepted(tx, run.client_id, run.object_id, GAPS)
+        found = await _newest_report(tx, run)
+        digest = "" if found is None else str(found["digest"])
+        accepted = await incidents.accepted(tx, run.client_id, run.object_id, GAPS, digest)
     make = f"`byokeep incident report --key KEY --incident {run.object_id}`"
     if found is None:
         raise _not_yet("report_missing", f"Make it: {make}.", run)
-    if found["state"] != "complete" and not accepted:
-        step = f"Close its gaps and make it anew: {make}; or accept them: `byokeep incident step {run.object_id} report"
+    if not found["whole"] and not accepted:
+        step = "Close its gaps and make it anew, from when it may have begun until the kill:"
+        step = f"{step} {make}; or accept them: `byokeep incident step {run.object_id} report"
         raise _not_yet("report_incomplete", f"{step} --accept-gaps`.", run)
-    return {"version": int(found["seq"]), "cause": "complete" if found["state"] == "complete" else "gaps_accepted"}
+    return {"version": int(found["seq"]), "cause": "complete" if found["whole"] else "gaps_accepted"}
+
+
+async def _newest_report(tx: Tx, run: Run) -> dict[str, Any] | None:
+    asked = {"client_id": run.client_id, "id": run.object_id, "kill": run.evidence.get(KILL, 0)}
+    return await tx.maybe(dict, "incident_report", **asked)
 
 
 async def _ticket(_app: App, _actor: Actor, _run: Run) -> Fields:
@@ -178,10 +185,11 @@ async def _release(app: App, actor: Actor, run: Run) -> Fields:
     await _without_value(app, actor, run, UUID(str(run.facts["rotation"])))
     async with app.db.begin(client_id=run.client_id) as tx:
         await incidents.require_rotated(tx, app, run)
-    engaged = sorted(await _engaged(app, run))
-    if engaged:
-        words = "--client " + " --".join(engaged[0].removeprefix("client:").split(":", 1)).replace("lane:", "lane ")
-        step = f"An operator: `byokeep kill off {words} --reason CODE`; another person approves it."
+    engaged = await _engaged(app, run)
+    held = [scope for scope in incidents.stopping(run.client_id) if scope in engaged]
+    if held:
+        words = " --".join(held[0].removeprefix("client:").split(":", 1)).replace("lane:", "lane ")
+        step = f"An operator: `byokeep kill off --client {words} --reason CODE`; another person approves it."
         raise _not_yet("kill_not_released", step, run)
     return {"cause": "released"}
 
@@ -195,7 +203,7 @@ async def _platform(app: App, run: Run) -> tuple[Incident, PlatformAnswer | None
 
 async def _close(app: App, _actor: Actor, run: Run) -> Fields:
     found, now = await _platform(app, run)
-    if now is None or (now.stage is Stage.OPEN and now.closed_at < found.opened_at):
+    if now is None or now.closed_at < found.opened_at:  # a way back from an earlier loss proves nothing of this one
         step = f"Close it: `byokeep incident platform close {run.client_id} {found.platform} --reason compromised`."
         raise _not_yet("platform_not_closed", step, run)
     return {"way": now.way, "cause": now.cause}
@@ -223,7 +231,7 @@ def _look(incident_id: UUID) -> str:
 
 
 PROVIDER_KEY_LEAKED: Final = Procedure(
-    name=LEAKED_KEY, verb=Verb.INCIDENT_STEP, run_field="incident", look=_look,
+    name=LEAKED_KEY, verb=Verb.INCIDENT_STEP, run_field="incident", look=_look, named=True,
     steps=(
         _step(KILL, _kill, proves=lambda _, said: said["epoch"] > 0),
         _step(ROTATE, _rotate, proves=lambda run, said: said["rotation"] == run.facts["rotation"]),
@@ -234,7 +242,7 @@ PROVIDER_KEY_LEAKED: Final = Procedure(
     ),
 )  # fmt: skip
 SOCIAL_TOKEN_LOST: Final = Procedure(
-    name=LOST_TOKEN, verb=Verb.INCIDENT_STEP, run_field="incident", look=_look,
+    name=LOST_TOKEN, verb=Verb.INCIDENT_STEP, run_field="incident", look=_look, named=True,
     steps=(
         _step(CLOSE, _close),
         _step(REAUTH, _comes_back(Stage.REAUTHORISED, "A person logs in: `byokeep account connect {where} ACCOUNT`.")),
@@ -291,8 +299,10 @@ async def step(app: App, actor: Actor, incident_id: UUID, name: str, *, accept_g
                 await tx.one(UUID, "incident_ticket", id=found.id, ticket=ticket)
             if accept_gaps and name in _ACCEPTED:
                 said = {"incident": str(found.id), "stage": _ACCEPTED[name]}
+                if name == REPORT and (report := await _newest_report(tx, run)) is not None:
+                    said["digest"] = report["digest"]
                 await record(tx, actor, EventName.INCIDENT_CHANGED, said, client_id=found.client_id, object_id=found.id)
-        await procedures.resume(app, actor, found.id)
+        await procedures.resume(app, actor, found.id, seen=run)
     return await look(app, actor, incident_id)
 
 
@@ -310,12 +320,19 @@ async def _begun(tx: Tx, app: App, actor: Actor, procedure: Procedure, found: In
     return begun
 
 
-async def _lower(_app: App, _actor: Actor, run: Run) -> Fields:
+async def _lower(app: App, _actor: Actor, run: Run) -> Fields:
+    found = await _about(app, run)
+    if found.closed_at is not None:
+        raise over(found)
+    if found.severity.lower() != run.facts.get("severity_from"):
+        raise Denied("approval_changed", next_step="It changed since it was asked for: look, and ask again.")
     return {"incident": str(run.object_id), "severity": str(run.facts["severity"])}
 
 
 async def _lowered(tx: Tx, _actor: Actor, run: Run) -> Fields:
-    await tx.one(UUID, "incident_severity", id=run.object_id, severity=str(run.facts["severity"]).upper())
+    wanted, was = (str(run.facts[name]).upper() for name in ("severity", "severity_from"))
+    if await tx.maybe(UUID, "incident_severity", id=run.object_id, severity=wanted, was=was) is None:
+        raise Unavailable("severity_moved", next_step="It is looked at again by itself.")
     return {}
 
 
@@ -351,14 +368,14 @@ async def set_severity(
         if wanted == found.severity:
             raise Conflict("severity_same", next_step=f"Nothing to do: {look_at(found.id)}.", incident=found.id)
         if wanted < found.severity:
-            await tx.one(UUID, "incident_severity", id=found.id, severity=wanted.value)
+            await tx.one(UUID, "incident_severity", id=found.id, severity=wanted.value, was=found.severity.value)
             said = {"incident": str(found.id), "stage": "severity", "severity": wanted.lower()}
             await record(tx, actor, EventName.INCIDENT_CHANGED, said, client_id=found.client_id, object_id=found.id)
             return await state_of(tx, app, await tx.one(Incident, "incident_get", id=found.id)), None
         procedures.may_ask(actor, LOWER_SEVERITY)
         asked: Run = await procedures.start(
             tx, app, actor, LOWER_SEVERITY, client_id=found.client_id, object_id=found.id,
-            facts={"severity": wanted.lower()},
+            facts={"severity": wanted.lower(), "severity_from": found.severity.lower()},
         )  # fmt: skip
         said = {"run": str(asked.id), "procedure": LOWER_SEVERITY.name}
         await record(tx, actor, EventName.PROCEDURE_STARTED, said, client_id=found.client_id, object_id=found.id)

@@ -1,7 +1,8 @@
 """The record of an incident, and how one is opened: by a person, or by what was noticed (runbook 6.3).
 
 Rules
-- One open incident of a kind about a thing: what is noticed again finds it. The database decides.
+- One open incident of a kind about a thing: what is noticed again finds it. The database decides. It is then as bad as
+  the worse word says, since the earlier time, and its alert is raised again: an open incident mutes nothing.
 - A person may always open one. What opens by itself is bounded for each client, so that one client's flood neither
   costs another nor hides it; beyond the bound one alert of that client says so.
 - It names ids and codes. What happened since is read from the audit: there is no second log.
@@ -113,28 +114,41 @@ async def opened(
         "client_id": client_id, "kind": kind.value, "platform": platform,
         "dedup_key": f"{kind.value}/{client_id or 'all'}/{about or platform or 'none'}",
     }  # fmt: skip
+    known = {"severity": (severity or incident.usual_severity(kind)).value, "began_at": began, "began_assumed": assumed}
     made = await tx.maybe(
-        Incident, "incident_open", id=incident_id or app.ids.uuid(), **asked, object_kind=object_kind,
-        severity=(severity or incident.usual_severity(kind)).value, object_id=object_id, source=source.value,
-        noticed_at=noticed, began_at=began, began_assumed=assumed, by=actor.id,
+        Incident, "incident_open", id=incident_id or app.ids.uuid(), **asked, object_kind=object_kind, **known,
+        object_id=object_id, source=source.value,
+        noticed_at=noticed, by=actor.id,
         most=None if source is IncidentSource.PERSON else MOST_A_DAY,
     )  # fmt: skip
     if made is None:
         found = await tx.maybe(Incident, "incident_of", dedup_key=asked["dedup_key"])
         if found is None:
             await open_alert(tx, app, actor, reason="incidents_limited", client_id=client_id)
-        return found, False
+            return None, False
+        worse = await tx.maybe(Incident, "incident_again", id=found.id, **known)
+        if worse is not None:
+            await record(
+                tx, actor, EventName.INCIDENT_CHANGED, client_id=client_id, object_id=worse.id, incident=worse.id,
+                stage="noticed_again", severity=worse.severity.lower(),
+            )  # fmt: skip
+        await _tell(tx, app, actor, worse or found, alert)
+        return worse or found, False
     await record(
         tx, actor, EventName.INCIDENT_OPENED, client_id=client_id, object_id=made.id, incident=made.id, kind=made.kind,
         severity=made.severity.lower(), source=made.source, since=made.began_at, about=made.object_id,
         platform=platform or None, noticed_at=made.noticed_at, reason="since_assumed" if assumed else None,
     )  # fmt: skip
+    await _tell(tx, app, actor, made, alert)
+    return made, True
+
+
+async def _tell(tx: Tx, app: App, actor: Actor, found: Incident, alert: str) -> None:
     if alert:
         await open_alert(
-            tx, app, actor, reason=alert, client_id=client_id, object_id=object_id or made.id,
-            severity="critical" if made.severity in incident.MUST_TELL else "warning",
+            tx, app, actor, reason=alert, client_id=found.client_id, object_id=found.object_id or found.id,
+            severity="critical" if found.severity in incident.MUST_TELL else "warning",
         )  # fmt: skip
-    return made, True
 
 
 async def require_rotated(tx: Tx, app: App, run: Run) -> Run | None:
@@ -164,13 +178,18 @@ async def accepted(tx: Tx, client_id: UUID | None, incident_id: UUID, stage: str
     return await tx.one(bool, "incident_accepted", **asked)
 
 
+def stopping(client_id: UUID | None) -> list[str]:
+    """Return the scopes of the switches that a playbook holds: of the whole client, and of its lanes."""
+    return [f"client:{client_id}", *(f"client:{client_id}:lane:{lane}" for lane in Lane)]
+
+
 def stopped(scopes: Collection[str], client_id: UUID) -> bool:
     """Whether engaged switches stop every effect of a client: that of all of it, or those of its lanes.
 
     The lanes' let our own workers go on, who verify and revoke; that of the client ends them as well.
     """
-    own = f"client:{client_id}"
-    return own in scopes or {f"{own}:lane:{lane}" for lane in Lane} <= set(scopes)
+    own, *lanes = stopping(client_id)
+    return own in scopes or set(lanes) <= set(scopes)
 
 
 async def require_let_go(tx: Tx, app: App, actor: Actor, client_id: UUID, scope: str) -> None:
@@ -185,6 +204,8 @@ async def require_let_go(tx: Tx, app: App, actor: Actor, client_id: UUID, scope:
     engaged = {one["scope"]: one["by"] for one in await tx.all(dict, "incident_switches", client_id=client_id)}
     if not stopped(engaged, client_id) or stopped(engaged.keys() - {scope}, client_id):
         return
+    scopes = sorted(engaged)
+    closers = await tx.all(UUID, "incident_engaged_by", client_id=client_id, scopes=scopes)
     for run in await tx.all(Run, "incident_holding", client_id=client_id):
         procedure = app.procedures[run.procedure]
         status = await status_of(tx, app, procedure, run)
@@ -192,6 +213,6 @@ async def require_let_go(tx: Tx, app: App, actor: Actor, client_id: UUID, scope:
             step = f"First its other steps: {incident.look_at(run.object_id)}."
             raise Conflict("incident_holds_kill", next_step=step, incident=run.object_id)
         rotated = await require_rotated(tx, app, run)
-        part = {*engaged.values(), run.started_by, *(one.by for one in status.steps)}
+        part = {*engaged.values(), *closers, run.started_by, *(one.by for one in status.steps)}
         if actor.id in (part if rotated is None else part | {rotated.started_by}):
             raise Denied("same_person", next_step="Another approver releases it: you had a part in this incident.")

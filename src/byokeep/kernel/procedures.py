@@ -133,10 +133,14 @@ async def passed(
     return await _move(tx, procedure, run, actor, evidence=done, state=_RUNNING, said=handed)
 
 
-async def resume(app: App, actor: Actor, run_id: UUID) -> RunStatus:
+async def resume(app: App, actor: Actor, run_id: UUID, *, seen: Run | None = None) -> RunStatus:
     """Do every step that can be done now, by this actor in this process; what workers do is handed to them.
 
+    Args:
+        seen: The run as its caller saw it; a step that is done of another state is none that they asked for.
+
     Raises:
+        Rejected: ``unknown_step``: its steps are asked for by their names, by a command of their own.
         Denied: ``not_permitted``: a person who may not do the next step.
         NotFound: ``not_found``, also for another client's run.
         Conflict: ``procedure_over``: it failed for good or was aborted; ``procedure_moved``.
@@ -145,6 +149,11 @@ async def resume(app: App, actor: Actor, run_id: UUID) -> RunStatus:
     run = await _find(app, actor, run_id)
     procedure = app.procedures[run.procedure]
     by_person = Role.SYSTEM not in actor.roles
+    if seen is not None and seen.revision != run.revision:
+        raise Conflict("procedure_moved", next_step=f"Look again: {procedure.look(run.id)}.", run=run.id)
+    if by_person and procedure.named and seen is None:
+        async with command(app, actor, procedure.verb, client_id=run.client_id, object_id=run_id):
+            raise Rejected("unknown_step", next_step=f"Name the step: {procedure.look(run_id)}.")
     if by_person:
         due = procedure.next(run)
         await permit(app, actor, (due.verb if due else None) or procedure.verb, client_id=run.client_id)

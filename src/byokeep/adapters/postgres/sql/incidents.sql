@@ -17,6 +17,16 @@ RETURNING *;
 -- name: incident_of
 SELECT * FROM byokeep.incident WHERE dedup_key = :dedup_key AND closed_at IS NULL;
 
+-- name: incident_again
+-- What is noticed again is as bad as the worse word says, since the earlier time that somebody knows.
+UPDATE byokeep.incident
+   SET severity = least(severity, CAST(:severity AS text)),
+       began_at = CASE WHEN :began_assumed THEN began_at ELSE least(began_at, :began_at) END,
+       began_assumed = began_assumed AND (:began_assumed OR began_at <= CAST(:began_at AS timestamptz))
+ WHERE id = :id AND closed_at IS NULL
+   AND (severity > CAST(:severity AS text) OR (NOT :began_assumed AND began_at > CAST(:began_at AS timestamptz)))
+RETURNING *;
+
 -- name: incident_get
 SELECT * FROM byokeep.incident WHERE id = :id;
 
@@ -31,12 +41,13 @@ SELECT * FROM byokeep.incident
  ORDER BY closed_at DESC NULLS FIRST, severity, opened_at DESC LIMIT :limit;
 
 -- name: incident_object
--- Whose a key, an account or a profile is, and on which platform it is, if it is of one.
-SELECT client_id, '' AS platform FROM byokeep.credential_ref WHERE id = :id AND :kind = 'key' AND account_id IS NULL
+-- Whose a key, an account or a profile is, and on which platform it is, if it is of one; of a key whether a provider
+-- takes it.
+SELECT client_id, '' AS platform, kind = 'provider_api_key' AS of_provider FROM byokeep.credential_ref WHERE id = :id AND :kind = 'key' AND account_id IS NULL
 UNION ALL
-SELECT client_id, platform FROM byokeep.platform_account WHERE id = :id AND :kind = 'account'
+SELECT client_id, platform, false FROM byokeep.platform_account WHERE id = :id AND :kind = 'account'
 UNION ALL
-SELECT client_id, '' FROM byokeep.profile WHERE id = :id AND :kind = 'profile';
+SELECT client_id, '', false FROM byokeep.profile WHERE id = :id AND :kind = 'profile';
 
 -- name: incident_told
 UPDATE byokeep.incident SET postmortem = :postmortem, postmortem_sha256 = :sha256 WHERE id = :id AND closed_at IS NULL
@@ -57,7 +68,7 @@ SELECT r.chain, r.seq, r.at, r.payload, r.object_id, s.name
  ORDER BY r.at, r.chain, r.seq LIMIT :limit;
 
 -- name: incident_severity
-UPDATE byokeep.incident SET severity = :severity WHERE id = :id AND closed_at IS NULL RETURNING id;
+UPDATE byokeep.incident SET severity = :severity WHERE id = :id AND closed_at IS NULL AND severity = :was RETURNING id;
 
 -- name: incident_ticket
 -- Where the ticket is; without that, that it is to be told now.
@@ -97,10 +108,15 @@ SELECT c.provider, c.state IN ('active', 'suspended') AS live, r.id AS rotation_
  WHERE i.id = :id AND i.client_id = :client_id;
 
 -- name: incident_report
--- The newest exposure report that was made for an incident, of its object or of all that its client has.
-SELECT r.seq, said.f ->> 'verification' AS state
+-- The newest exposure report that was made for an incident, of its object or of all that its client has; whole: it has no
+-- gap, and is of all the time from when it may have been so until its kill switch was engaged.
+SELECT r.seq, said.f ->> 'digest' AS digest,
+       coalesce(said.f ->> 'verification' = 'complete'
+                AND CAST(said.f ->> 'since' AS timestamptz) <= i.began_at
+                AND CAST(said.f ->> 'until' AS timestamptz) >= date_trunc('second', k.at), false) AS whole
   FROM byokeep.incident i
   JOIN byokeep.audit_record r ON r.chain = i.client_id AND r.object_id IN (i.object_id, i.client_id)
+  JOIN byokeep.audit_record k ON k.chain = i.client_id AND k.seq = :kill
  CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
  WHERE i.id = :id AND i.client_id = :client_id AND r.event = 'exposure.reported' AND r.outcome = 'ok'
    AND r.writer = 'byokeep_broker' AND said.f ->> 'incident' = CAST(i.id AS text)
@@ -118,6 +134,17 @@ SELECT stage, cause, way, closed_at FROM byokeep.reenabling WHERE client_id = :c
 
 -- name: incident_switches
 SELECT scope, epoch, by FROM byokeep.switch WHERE client_id = :client_id AND closed;
+
+-- name: incident_engaged_by
+-- Everybody who engaged one of some switches since it was released last: who engages it anew hides nobody.
+SELECT DISTINCT r.actor_id AS id
+  FROM byokeep.audit_record r
+ CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,scope}' AS scope) said
+ WHERE r.chain = :client_id AND r.event = 'switch.closed' AND r.outcome = 'ok'
+   AND said.scope = ANY (CAST(:scopes AS text[]))
+   AND NOT EXISTS (SELECT FROM byokeep.audit_record o
+                    WHERE o.chain = r.chain AND o.event = 'switch.opened' AND o.outcome = 'ok' AND o.seq > r.seq
+                      AND convert_from(o.payload, 'UTF8')::jsonb #>> '{fields,scope}' = said.scope);
 
 -- name: incident_holding
 -- The playbooks that hold the kill switch of a client.

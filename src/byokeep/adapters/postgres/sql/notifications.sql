@@ -24,17 +24,18 @@ SELECT gen_random_uuid(), a.client_id, 'alert', CAST(a.id AS text), a.opened_at,
 RETURNING id;
 
 -- name: notification_of_incidents
--- The ticket of every incident that is to be told of how far it is: each time once to each target.
+-- The ticket of every incident that was to be told of how far it is within the last week: each time once to each target.
 INSERT INTO byokeep.notification (id, client_id, source, about, at, stage, target, code, urgent, made_at, next_at)
 SELECT gen_random_uuid(), i.client_id, 'incident', CAST(i.id AS text), i.ticket_at,
        coalesce('report_' || (p.facts ->> 'version'), 'updated'), t.target, i.kind, i.severity IN ('P0', 'P1'), :now, :now
   FROM byokeep.incident i
   LEFT JOIN byokeep.procedure_run p ON p.id = i.id AND p.procedure = 'provider_key_leaked'
  CROSS JOIN unnest(CAST(:targets AS text[])) AS t (target)
- WHERE i.ticket_at IS NOT NULL
+ WHERE i.ticket_at > CAST(:now AS timestamptz) - interval '7 days'
    AND NOT EXISTS (SELECT FROM byokeep.notification n
                     WHERE n.source = 'incident' AND n.about = CAST(i.id AS text) AND n.at = i.ticket_at
                       AND n.target = t.target)
+ LIMIT 1000
     ON CONFLICT DO NOTHING
 RETURNING id;
 

@@ -43,7 +43,7 @@ GRANT UPDATE (revision, evidence, facts, state, reason, asked_by, due_at, closed
 -- Incidents: whoever notices something opens one; people lead it, at web.
 GRANT INSERT ON byokeep.incident TO byokeep_web, byokeep_broker, byokeep_worker;
 GRANT UPDATE (ticket, ticket_at, postmortem, postmortem_sha256, closed_at, closed_by) ON byokeep.incident TO byokeep_web;
-GRANT UPDATE (severity) ON byokeep.incident TO byokeep_web, byokeep_worker;
+GRANT UPDATE (severity, began_at, began_assumed) ON byokeep.incident TO byokeep_web, byokeep_broker, byokeep_worker;
 
 -- web: people and their clients. It opens custody jobs alone (walls.sql), issues no lease or permit, moves no switch.
 GRANT INSERT ON byokeep.job TO byokeep_web, byokeep_worker;
