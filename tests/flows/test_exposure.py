@@ -9,15 +9,19 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
 from byokeep.audit.log import public_keys
 from byokeep.client import verify as offline
 from byokeep.core.errors import Integrity, Unavailable
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.model import Actor, Role
 from tests.support.broker import Stand
 from tests.support.connected import connect, put_access
+from tests.support.postgres_rows import append_sql
 from tests.support.profiles import put_profile, store_blob
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
@@ -270,3 +274,80 @@ async def test_a_profiles_report_shows_who_opened_it(stand: Stand) -> None:
     ]
     assert found["totals"]["leases_on_chain"] == 1
     assert "job_open" in [one["why"] for one in found["gaps"]]
+
+
+async def test_a_reader_is_named_by_what_the_store_saw_and_not_by_what_he_says(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who reads as somebody else, or with a lease's token that is over, and names a lease of ours is nobody of ours.
+
+    Who reads under a grant of break glass is its holder, and the grant is among who could.
+    """
+    running(stand)
+    client = await stand.client("openai")
+    ref, job = ref_of(stand, client), await stand.job(client)
+    asked = {"ref_id": ref, "provider_usage": [figures()]}
+    async with stand.keep() as keep, keep.attach(job) as held:
+        await held.secret("openai")
+        lease = held.lease.id
+    await stand.call("POST", f"/v1/jobs/{job}/close", "dispatcher")
+    entries = type(stand.app.store_audit).entries
+    more: dict[str, Any] = {}
+
+    async def changed(self: Any, device: str, *, since: datetime) -> Any:
+        async for entry in entries(self, device, since=since):
+            mine = str(client) in entry.path and entry.operation == "read"
+            yield replace(entry, **more) if mine else entry
+
+    monkeypatch.setattr(type(stand.app.store_audit), "entries", changed)
+    runner, found = str(stand.people["runner"].id), await report(stand, **asked)
+    assert [(one["by"], one["lease_id"]) for one in found["report"]["reads"]] == [(runner, lease)]
+    request = found["report"]["reads"][0]["store_request"]
+    for one in ({"entity_id": str(uuid4())}, {"at": datetime.now(UTC) - timedelta(minutes=9)}):
+        more = one
+        made = await report(stand, **asked)
+        assert [(one["by"], one["lease_id"]) for one in made["report"]["reads"]] == [(None, None)]
+        assert why(made, "reads") == ["read_unexplained"]
+    more, holder, grant = {"lease_header": "", "entity_id": ""}, stand.people["operator"].id, uuid4()
+    actor = Actor(id=holder, roles=frozenset({Role.OPERATOR}), clients=None, request_id=uuid4())
+    about = {"run": str(grant), "ticket": "inc-1"}
+    given: dict[EventName, dict[str, Any]] = {
+        EventName.GLASS_REQUESTED: {"scope": "openai", "life_s": 600, "digest": "d1"},
+        EventName.GLASS_ISSUED: {"scope": "openai", "life_s": 600, "jwt_iat": 1, "jwt_exp": 2},
+        EventName.GLASS_USED: {"path": "kv/data/x", "store_request": request},
+    }
+    with psycopg.connect(stand.db.conninfo("byokeep_broker")) as session:
+        for event, fields in given.items():
+            outcome = Outcome.INTENDED if event is EventName.GLASS_ISSUED else Outcome.OK
+            session.execute(append_sql(Event(name=event, actor=actor, outcome=outcome, client_id=client,
+                                             object_id=grant, fields=about | fields)))  # fmt: skip
+    made = await report(stand, **asked)
+    assert [(one["by"], one["grant_id"]) for one in made["report"]["reads"]] == [(str(holder), str(grant))]
+    assert [(one["by"], one["scope"]) for one in made["report"]["grants"]] == [(str(holder), "openai")]
+    assert why(made, "reads") == ["reads_differ"]
+
+
+async def test_an_identity_token_is_a_read_of_its_key(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a keyless key the token opens the provider: who had one is in the report, and one more than told is a gap."""
+    running(stand)
+    client = await stand.client("openai")
+    job = await stand.job(client)
+    async with stand.keep() as keep, keep.attach(job) as held:
+        await held.secret("openai")
+    await stand.call("POST", f"/v1/jobs/{job}/close", "dispatcher")
+    entries, taken = type(stand.app.store_audit).entries, 1
+
+    async def changed(self: Any, device: str, *, since: datetime) -> Any:
+        async for entry in entries(self, device, since=since):
+            yield entry
+            for number in range(taken if str(client) in entry.path and entry.operation == "read" else 0):
+                place, request = f"identity/oidc/token/{client}-openai", f"{number}-{entry.request_id}"
+                yield replace(entry, path=place, request_id=request, version=0)
+
+    monkeypatch.setattr(type(stand.app.store_audit), "entries", changed)
+    for taken in (1, 2):
+        made = await report(stand, ref_id=ref_of(stand, client), provider_usage=[figures()])
+        reads = made["report"]["reads"]
+        assert sorted(one["what"] for one in reads) == [*["identity_token"] * taken, "value"]
+        assert {one["by"] for one in reads} == {str(stand.people["runner"].id)}
+        assert why(made, "reads") == ([] if taken == 1 else ["reads_differ"])

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -17,11 +18,13 @@ from byokeep.client import http
 from byokeep.client import lease as held
 from byokeep.core.errors import Unavailable
 from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.exchange import identity_path
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
 from byokeep.jobs import lease as leases
 from byokeep.jobs.lease import claims
 from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.ports import StoreEntry
 from byokeep.reconciliation.reconcile import reconcile
 from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
 from tests.support.broker import Stand
@@ -89,6 +92,28 @@ async def test_a_lease_signed_again_shows_in_the_counts(stand: Stand, steals: bo
                 await read_secret(store, token, path, 1, job.lease.id)
     assert told(stand) == [[1, "1"]]
     assert await found(stand.app) == (["lease_use_surplus"] if steals else [])
+
+
+@pytest.mark.parametrize("taken", [1, 2])
+async def test_a_second_identity_token_shows_in_the_counts(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    """Of a keyless key each told read is one of its ids and one of an identity token, and no more."""
+    client = await stand.client("openai")
+    keep = stand.keep()
+    async with keep, keep.attach(await stand.job(client)) as job:
+        await job.secret("openai")
+    entries = type(stand.app.store_audit).entries
+
+    async def keyless(self: object, device: str, *, since: datetime) -> AsyncIterator[StoreEntry]:
+        async for entry in entries(self, device, since=since):  # type: ignore[arg-type]
+            yield entry
+            for number in range(taken if str(client) in entry.path and entry.operation == "read" else 0):
+                request = f"{number}-{entry.request_id}"
+                yield replace(entry, path=identity_path(client, "openai"), request_id=request, version=0)
+
+    monkeypatch.setattr(type(stand.app.store_audit), "entries", keyless)
+    assert await found(stand.app) == ["lease_use_surplus"] * (taken - 1)
 
 
 @pytest.mark.parametrize("first", [False, True])

@@ -3,6 +3,8 @@
 Rules
 - Who could read it comes from the client's audit chain, who did from the store's own log, what was done from the usage
   ledger. Each is held against what else is known; what differs, or cannot be read, is a gap and never zero.
+- A read is a lease's if reconciliation says so: by the login with its token, the entity and the time. The header that
+  names a lease is its sender's choice. A read under break glass is known by the store's id of the request.
 - A report with a gap is not complete, and says so. What a provider counted is known only if somebody brings it.
 - A span is 24 to 72 hours; another one has to be asked for in so many words. Since when is unknown = 72 hours, marked.
 - Nothing is cut: what does not fit is refused.
@@ -13,6 +15,7 @@ It may not hold a value.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,16 +47,22 @@ from byokeep.profiles.profiles import Profile
 from byokeep.reconciliation.explain import (
     AFTER_OPENING,
     BEFORE_OPENING,
+    IDENTITY,
+    LOGINS,
+    KnownToUs,
+    LeaseRow,
     Request,
     as_uuid,
+    explain,
     merge,
     value_read,
 )
-from byokeep.reconciliation.reconcile import ORDER, SETTLE
+from byokeep.reconciliation.reconcile import ORDER, SETTLE, Matcher
 
 LEAST: Final = timedelta(hours=24)
 MOST: Final = timedelta(hours=72)
 ROWS: Final = 20_000  # of each kind in one report
+_TOGETHER: Final = 16  # logins that are held against their leases side by side
 _LEASE_LIFE: Final = timedelta(minutes=1)  # before the span: a lease of then may still have been read under in it
 _MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}\Z")
 
@@ -147,9 +156,11 @@ async def report(app: BrokerApp, actor: Actor, asked: ExposureRequest) -> Signed
         metrics = _provider_usage(asked.figures, span)
         async with app.db.begin(client_id=client_id) as tx:
             first = await tx.one(datetime, "exposure_begin")
-        requests = await _store_reads(app, about, span, first)
+            leases = await _leases(tx, about, span)
+        requests, logins = await _store_reads(app, about, span, first, leases)
+        known = await _known(app, about, leases, requests, logins)
         async with app.db.begin(client_id=client_id) as tx:
-            said = await _sections(tx, app, about, span, requests)
+            said = await _sections(tx, app, about, span, requests, leases, known)
             head = await tx.one(ChainHead, "audit_head", chain=client_id)
     found: dict[str, Any] = {
         "v": 1, "origin": origin(app), "client": str(client_id), "made_at": stamp(app.clock.now()),
@@ -220,8 +231,23 @@ def _span(now: datetime, asked: ExposureRequest, *, assumed: bool) -> _Span:
     return _Span(since, until, assumed=assumed)
 
 
-async def _store_reads(app: BrokerApp, about: _Subject, span: _Span, first: datetime) -> list[Request]:
-    """Read what the store's own log says of reads; what it does not hold or cannot tell is a gap."""
+_Leases = Mapping[str, Mapping[str, Any]]
+
+
+async def _leases(tx: Tx, about: _Subject, span: _Span) -> dict[str, dict[str, Any]]:
+    """Return the leases that could read it in the span, as the chain has them, by id."""
+    asked = {"client_id": about.client_id, "since": span.since - _LEASE_LIFE, "until": span.until, "limit": ROWS + 1}
+    rows = await tx.all(dict, "exposure_leases", **asked, secret=about.secret)
+    return {str(one["lease_id"]): one for one in _fits(rows, most=ROWS)}
+
+
+async def _store_reads(
+    app: BrokerApp, about: _Subject, span: _Span, first: datetime, leases: _Leases
+) -> tuple[list[Request], list[Request]]:
+    """Read what the store's own log says of reads, and of logins that name one of these leases.
+
+    What it does not hold or cannot tell is a gap.
+    """
     found: list[StoreEntry] = []
     whole: dict[str, list[datetime]] = {}
     nodes: set[str] = set()
@@ -233,13 +259,14 @@ async def _store_reads(app: BrokerApp, about: _Subject, span: _Span, first: date
         nodes.add(node_of(device.name))
         torn = False
         try:
-            async for entry in app.store_audit.entries(device.name, since=span.since):
+            async for entry in app.store_audit.entries(device.name, since=span.since - _LEASE_LIFE):
                 if entry.at > span.until + ORDER:
                     break
                 torn |= entry.kind == TORN
-                if entry.kind != TORN and span.since <= entry.at < span.until and about.has(entry):
+                login = entry.path in LOGINS and entry.lease_header in leases
+                if entry.kind != TORN and (login or (span.since <= entry.at < span.until and about.has(entry))):
                     found.append(entry)
-                    _fits(found, most=8 * ROWS)
+                    _fits(found, most=16 * ROWS)
         except Unavailable:
             continue
         if not torn:
@@ -252,15 +279,39 @@ async def _store_reads(app: BrokerApp, about: _Subject, span: _Span, first: date
     requests, differ = merge(found)
     for one in differ:
         span.gap("reads", one.reason, since=one.at, until=one.at, store_request=one.request_id)
-    return [request for request in requests if not request.refused]
+    done = [request for request in requests if not request.refused]
+    return [one for one in done if one.path not in LOGINS], [one for one in done if one.path in LOGINS]
+
+
+async def _known(
+    app: BrokerApp, about: _Subject, leases: _Leases, requests: Iterable[Request], logins: Iterable[Request]
+) -> KnownToUs:
+    """Return the leases that reads name, with the logins that showed their tokens."""
+    named = {request.lease_header for request in requests} & leases.keys()
+    rows = [
+        LeaseRow(
+            id=one["lease_id"], client_id=about.client_id, job_id=UUID(one["job_id"]), kind=one["kind"],
+            secrets=tuple(one["secrets"]), jwt_iat=one["jwt_iat"], jwt_exp=one["jwt_exp"], issued_at=one["at"],
+        )
+        for one in (leases[name] for name in sorted(named))
+    ]  # fmt: skip
+    ttl = timedelta(seconds=app.limits.lease_token_ttl_s)
+    known = KnownToUs(leases={one.id: one for one in rows}, token_ttl=ttl)
+    matcher = Matcher(app, known, {})
+    theirs = [login for login in logins if login.lease_header in named]
+    for at in range(0, len(theirs), _TOGETHER):
+        await asyncio.gather(*(matcher.explain_login(login) for login in theirs[at : at + _TOGETHER]))
+    return known
 
 
 async def _sections(
-    tx: Tx, app: BrokerApp, about: _Subject, span: _Span, requests: Sequence[Request]
-) -> dict[str, Any]:
+    tx: Tx, app: BrokerApp, about: _Subject, span: _Span, requests: Sequence[Request], leases: _Leases,
+    known: KnownToUs,
+) -> dict[str, Any]:  # fmt: skip
     asked = {"client_id": about.client_id, "since": span.since, "until": span.until, "limit": ROWS + 1}
-    leases = await tx.all(dict, "exposure_leases", **asked | {"since": span.since - _LEASE_LIFE}, secret=about.secret)
-    inside = [one for one in leases if one["at"] >= span.since]
+    grants = await tx.all(dict, "exposure_grants", **asked, secret=about.secret)
+    glass = await _under_glass(tx, about, grants)
+    inside = [one for one in leases.values() if one["at"] >= span.since]
     openings = []
     if about.kind == "profile":
         early = {"since": span.since - AFTER_OPENING, "until": span.until + BEFORE_OPENING}
@@ -270,18 +321,19 @@ async def _sections(
     for row in inside:
         if not row["row_there"]:
             span.gap("reads", "lease_row_missing", since=row["at"], until=row["at"], lease=row["lease_id"])
-    by_id = {str(one["lease_id"]): one for one in leases}
-    reads = [_read(one, by_id, openings) for one in requests if _listed(about, one)]
+    reads = [_read(one, leases, known, openings, glass) for one in requests if _listed(about, one)]
     for read in reads:
-        if why := "read_unexplained" if read["by"] is None else "" if read["version"] else "version_unknown":
+        versioned = read["version"] or read["what"] == "identity_token"
+        if why := "read_unexplained" if read["by"] is None else "" if versioned else "version_unknown":
             span.gap("reads", why, since=read["at"], until=read["at"], store_request=read["store_request"])
     shown = [one for one in openings if span.since <= one["at"] < span.until] if about.kind == "profile" else inside
     _compare(about, span, inside, requests)
     calls = await _calls(tx, app, about, span, shown)
-    for each in (leases, openings, reads, calls):
+    for each in (grants, openings, reads, calls):
         _fits(each, most=ROWS)
     return {
-        "leases": [_row(one, "seq at lease_id job_id by name kind") for one in shown], "reads": reads, "calls": calls,
+        "leases": [_row(one, "seq at lease_id job_id by name kind") for one in shown],
+        "grants": [_row(one, "seq at grant_id by name scope") for one in grants], "reads": reads, "calls": calls,
         "totals": {
             "leases_on_chain": len(shown), "reads_at_store": len(reads), "calls": len(calls),
             "readers": len({read["by"] for read in reads} - {None}),
@@ -293,34 +345,49 @@ def _listed(about: _Subject, request: Request) -> bool:
     read = value_read(request.operation, request.path)
     if read is None or about.below is None:
         return read is not None
-    return read[2].startswith(about.below) if about.below else not read[2]
+    return read[2].startswith(about.below) if about.below else read[2] in ("", IDENTITY)
 
 
-def _read(request: Request, leases: Mapping[str, Mapping[str, Any]], openings: Sequence[Mapping[str, Any]]) -> Any:
+async def _under_glass(tx: Tx, about: _Subject, grants: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return whose reads under break glass are on record: the store's id of the request, and its grant."""
+    by_id = {one["grant_id"]: one for one in grants}
+    rows = await tx.all(dict, "exposure_grant_reads", client_id=about.client_id, grants=list(by_id))
+    return {one["store_request"]: {**by_id[one["grant_id"]], "job_id": None, "lease_id": None} for one in rows}
+
+
+def _read(
+    request: Request, leases: _Leases, known: KnownToUs, openings: Sequence[Mapping[str, Any]],
+    glass: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
     """Return one read: who, for which job, when and which version; nobody, if nothing of ours explains it."""
     read = value_read(request.operation, request.path)
-    lease = leases.get(str(as_uuid(request.lease_header) or ""))
-    holder = lease if lease is not None and read is not None and read[1] in lease["secrets"] else None
+    holder = glass.get(request.id)
+    if holder is None and request.lease_header and explain(request, known) is None:
+        holder = leases.get(str(as_uuid(request.lease_header) or ""))
     if holder is None and not request.lease_header:
         near = [one for one in openings if -BEFORE_OPENING <= request.at - one["at"] <= AFTER_OPENING]
         holder = near[-1] if near else None
     who = {name: None if holder is None else _out(holder[name]) for name in ("by", "name", "job_id", "lease_id")}
     version = request.version or (holder or {}).get("generation") or 0
-    return {"at": stamp(request.at), **who, "secret": read[1] if read else "", "version": version,
-            "store_request": request.id}  # fmt: skip
+    what = "identity_token" if read and read[2] == IDENTITY else "value"
+    grant = _out((holder or {}).get("grant_id"))
+    return {"at": stamp(request.at), **who, "grant_id": grant, "what": what, "secret": read[1] if read else "",
+            "version": version, "store_request": request.id}  # fmt: skip
 
 
 def _compare(about: _Subject, span: _Span, leases: Iterable[Mapping[str, Any]], requests: Iterable[Request]) -> None:
     """Hold what each holder told of its reads against the store's log; what differs is a gap."""
     seen = Counter(
-        (request.lease_header, read[1]) for request in requests if (read := value_read(request.operation, request.path))
-    )
+        (request.lease_header, read[1], read[2] == IDENTITY)
+        for request in requests if (read := value_read(request.operation, request.path))
+    )  # fmt: skip
     for lease in leases:
         logins, reads = told(lease)
         if lease["kind"] != "use" or logins is None or about.kind in ("account", "profile"):
             continue
         for secret in lease["secrets"] if about.secret == "" else [about.secret]:
-            if reads.get(secret, 0) != seen[str(lease["lease_id"]), secret]:
+            said, own = reads.get(secret, 0), str(lease["lease_id"])
+            if said != seen[own, secret, False] or said < seen[own, secret, True]:
                 span.gap("reads", "reads_differ", since=lease["at"], until=lease["at"], lease=lease["lease_id"])
 
 

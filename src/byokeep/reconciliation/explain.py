@@ -13,8 +13,9 @@ Rules
 - Who puts entities out may list them before: `byokeep kill panic` asks the store who there is, and nobody else does.
   One that the database was not told of is a finding of its own, also where its client's switch was engaged already.
 - More at the store than the lease's holder told, or two tellings that differ: somebody else has signed the lease's
-  claims, has its token or tells in the holder's name. Nothing told (a holder that was killed, or never reached us) is a
-  warning: silence never passes for "nothing more". An enrolment is ours: one login.
+  claims, has its token or tells in the holder's name. A read that was told is one of the value and, of a keyless
+  credential, one of an identity token: each kind is counted by itself. Nothing told (a holder that was killed, or never
+  reached us) is a warning: silence never passes for "nothing more". An enrolment is ours: one login.
 - Everything else must be on the list below. What is on no list is a finding.
 
 It may not excuse a request because it cannot explain it.
@@ -59,6 +60,7 @@ _KEK: Final = re.compile(
 )
 _DRILL: Final = re.compile(r"kv/data/platform/breakglass-drill\Z")  # what a drill of break glass reads
 _IDENTITY: Final = re.compile(rf"identity/oidc/token/({_UUID})-([a-z]+)\Z")  # of a client, under its own lease
+IDENTITY: Final = "/identity"  # the place of an identity token, among those of a provider's values
 _APP: Final = re.compile(r"kv/data/platform/apps/[a-z]+/[a-z0-9_]+\Z")
 # Requests that processes make by themselves: operations, path, why it is harmless. No client's value is among them.
 _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
@@ -244,7 +246,12 @@ def _joined(request_id: str, said: Sequence[StoreEntry]) -> Request:
 
 
 def value_read(operation: str, path: str) -> tuple[UUID, str, str] | None:
-    """Return whose value a request reads: client, provider or ``profile``, and the place below it; None: no value."""
+    """Return whose value a request reads: client, provider or ``profile``, and the place below it; None: no value.
+
+    An identity token of a client at a provider is read as a value is; its place is :data:`IDENTITY`.
+    """
+    if operation == "read" and (identity := _IDENTITY.match(path)):
+        return UUID(identity[1]), identity[2], IDENTITY
     value = (VALUE.match(path) or _RECORD.match(path)) if operation == "read" else None
     if value is None or value[1] != "data":
         return None
@@ -437,21 +444,21 @@ def surplus(requests: Iterable[Request], known: KnownToUs, after: datetime, unti
     logins: dict[UUID, list[datetime]] = {}
     for (lease_id, _), times in known.logins.items():
         logins.setdefault(lease_id, []).extend(times)
-    reads: Counter[tuple[UUID, str]] = Counter()
+    reads: Counter[tuple[UUID, str, bool]] = Counter()
     for request in requests:
-        value, named = VALUE.match(request.path), as_uuid(request.lease_header)
-        if value is None or named is None or value.group(1) != "data" or request.operation != "read":
+        read, named = value_read(request.operation, request.path), as_uuid(request.lease_header)
+        if read is None or named is None or read[1] == _PROFILE:
             continue
         if not request.refused and explain(request, known) is None:  # else it is a finding of its own
-            reads[named, value.group(3)] += 1
+            reads[named, read[1], read[2] == IDENTITY] += 1
     due = (lease for lease in known.leases.values() if after < lease.issued_at <= until)
     return [found for lease in due if (found := _compare(lease, logins.get(lease.id, []), reads))]
 
 
-def _compare(lease: LeaseRow, logins: list[datetime], reads: Mapping[tuple[UUID, str], int]) -> LogFinding | None:
+def _compare(lease: LeaseRow, logins: list[datetime], reads: Mapping[tuple[UUID, str, bool], int]) -> LogFinding | None:
     said = 1 if lease.kind == "enroll" else lease.used_logins
-    read = {secret: count for (lease_id, secret), count in reads.items() if lease_id == lease.id}
-    more = lease.kind == "use" and any(read[one] > lease.used_reads.get(one, 0) for one in read)
+    read = [(secret, count) for (lease_id, secret, _), count in reads.items() if lease_id == lease.id]
+    more = lease.kind == "use" and any(count > lease.used_reads.get(one, 0) for one, count in read)
     if not (logins or read if said is None else len(logins) > said or more):
         return None
     found = LogFinding(

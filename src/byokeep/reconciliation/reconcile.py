@@ -318,7 +318,7 @@ async def _part(
             found.append(LogFinding(reason="lease_use_surplus", at=row["at"], **about))
     told_off = rules.put_out(judged)
     known.stops = frozenset(by for by, _ in told_off if by)
-    matcher = _Matcher(app, known, await _rekeyed(app, log))
+    matcher = Matcher(app, known, await _rekeyed(app, log))
     for login in logins:
         missing = await matcher.explain_login(login)
         if missing and login.at >= since:
@@ -436,7 +436,7 @@ async def _rekeyed(app: BrokerApp, log: _Log) -> dict[str, datetime]:
     return until
 
 
-class _Matcher:
+class Matcher:
     """Finds the lease whose token a login showed. Signs each candidate once, hashes it once for each device."""
 
     def __init__(self, app: BrokerApp, known: rules.KnownToUs, rekeyed: Mapping[str, datetime]) -> None:

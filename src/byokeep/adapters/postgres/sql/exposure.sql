@@ -4,6 +4,7 @@
 -- Leases that could read a secret, as the chain has them, with what their holders told; row_there: so have the rows.
 SELECT r.seq, r.at, r.object_id AS lease_id, said.f ->> 'job' AS job_id, r.actor_id AS by, s.name, said.f ->> 'kind' AS kind,
        said.secrets, l.id IS NOT NULL AS row_there,
+       CAST(said.f ->> 'jwt_iat' AS bigint) AS jwt_iat, CAST(said.f ->> 'jwt_exp' AS bigint) AS jwt_exp,
        (SELECT jsonb_agg(convert_from(t.payload, 'UTF8')::jsonb -> 'fields') FROM byokeep.audit_record t
          WHERE t.chain = r.chain AND t.object_id = r.object_id AND t.event = 'lease.use_told') AS told
   FROM byokeep.audit_record r
@@ -26,6 +27,28 @@ SELECT r.seq, r.at, said.f ->> 'lease' AS lease_id, said.f ->> 'job' AS job_id, 
  WHERE r.chain = :client_id AND r.event = 'profile.opened' AND r.outcome = 'ok' AND r.object_id = :profile_id
    AND r.at >= :since AND r.at < :until
  ORDER BY r.seq LIMIT :limit;
+
+-- name: exposure_grants
+-- Grants of break glass that could read a secret in a span; `client` of a report has every secret.
+SELECT r.seq, r.at, r.object_id AS grant_id, asked.actor_id AS by, s.name, said.f ->> 'scope' AS scope
+  FROM byokeep.audit_record r
+ CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
+  LEFT JOIN LATERAL (SELECT q.actor_id FROM byokeep.audit_record q
+                      WHERE q.chain = r.chain AND q.object_id = r.object_id AND q.event = 'breakglass.requested'
+                        AND q.outcome = 'ok' ORDER BY q.seq LIMIT 1) asked ON true
+  LEFT JOIN byokeep.subject s ON s.id = asked.actor_id
+ WHERE r.chain = :client_id AND r.event = 'breakglass.issued' AND r.outcome = 'intended' AND r.writer = 'byokeep_broker'
+   AND r.at >= CAST(:since AS timestamptz) - interval '70 minutes' AND r.at < :until
+   AND said.f ->> 'scope' <> 'drill' AND CAST(:secret AS text) <> 'profile'
+   AND (CAST(:secret AS text) = '' OR said.f ->> 'scope' IN ('all', CAST(:secret AS text)))
+ ORDER BY r.seq LIMIT :limit;
+
+-- name: exposure_grant_reads
+-- What was read under a grant, by the store's own id of the request.
+SELECT convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,store_request}' AS store_request, r.object_id AS grant_id
+  FROM byokeep.audit_record r
+ WHERE r.chain = :client_id AND r.event = 'breakglass.used' AND r.outcome = 'ok' AND r.writer = 'byokeep_broker'
+   AND r.object_id = ANY (CAST(:grants AS uuid[]));
 
 -- name: exposure_unrecorded
 -- Rows of leases that no record explains.
