@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from byokeep.client import verify as offline
 from byokeep.core.errors import Integrity, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
+from byokeep.incidents import exposure
 from tests.support.broker import Stand
 from tests.support.connected import connect, put_access
 from tests.support.postgres_rows import append_sql
@@ -151,6 +153,15 @@ async def test_what_differs_from_the_store_or_the_chain_is_a_gap(stand: Stand, m
     stand.db.sql("UPDATE byokeep.installation SET created_at = now() - interval '90 days'")
     assert why(await report(stand, **asked), "reads") == ["store_log_begins_late"]
     assert "not_running" in why(await report(stand, **asked), "calls")
+    devices = type(stand.app.store_audit).devices
+
+    async def blank(self: Any) -> Any:
+        return [replace(one, recording_since=None) for one in await devices(self)]
+
+    monkeypatch.setattr(type(stand.app.store_audit), "devices", blank)
+    made = (await report(stand, **asked))["report"]
+    [late] = [one for one in made["gaps"] if one["why"] == "store_log_begins_late"]
+    assert late["until"] == made["until"]
 
 
 @pytest.mark.req("R7.1-6")
@@ -223,12 +234,23 @@ async def test_a_report_is_signed_on_record_and_works_for_a_key_that_was_destroy
         await job.secret("openai")
     for state in ("deactivated", "destroyed"):
         stand.db.sql(f"UPDATE byokeep.credential_ref SET state = '{state}' WHERE id = '{ref}'")
-    made = await report(stand, ref_id=ref, incident_id=client)
+    incident, everybodys = uuid4(), uuid4()
+    for number, whose in ((incident, f"'{client}'"), (everybodys, "NULL")):
+        stand.db.sql(
+            "INSERT INTO byokeep.incident (id, client_id, kind, severity, source, dedup_key, noticed_at, began_at,"
+            f" began_assumed, opened_by) VALUES ('{number}', {whose}, 'lockout', 'P1', 'person', '{number}', now(),"
+            f" now(), false, '{stand.people['operator'].id}')"
+        )
+    other, narrow = await stand.client("openai"), stand.subject("operator", "narrow", clients=(client,))
+    for who, wrong in (("operator", {"client_id": other, "incident_id": incident}), ("operator", {"incident_id": ref}),
+                       (narrow, {"incident_id": everybodys})):  # fmt: skip
+        await report(stand, who, 404, **{"client_id": client} | wrong)
+    made = await report(stand, ref_id=ref, incident_id=incident)
     assert made["report"]["totals"]["reads_at_store"] == 1
     said = json.loads(stand.events("exposure.reported")[-1])
     assert said["fields"]["digest"] == made["digest"]
     assert (said["object"], said["client"], said["fields"]["verification"]) == (str(ref), str(client), "incomplete")
-    assert (said["fields"]["incident"], said["fields"]["count"]) == (str(client), 1)
+    assert (said["fields"]["incident"], said["fields"]["count"]) == (str(incident), 1)
     keys, file = await public_keys(stand.app), tmp_path / "report.json"
     file.write_text(made["envelope"])
     held = offline.verify_exposure(file, keys)
@@ -351,3 +373,26 @@ async def test_an_identity_token_is_a_read_of_its_key(stand: Stand, monkeypatch:
         assert sorted(one["what"] for one in reads) == [*["identity_token"] * taken, "value"]
         assert {one["by"] for one in reads} == {str(stand.people["runner"].id)}
         assert why(made, "reads") == ([] if taken == 1 else ["reads_differ"])
+
+
+async def test_two_reports_are_made_at_once_and_a_third_is_asked_to_come_again(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each reads whole logs: nobody holds the broker up with them."""
+    client, gate, inside = await stand.client("openai"), asyncio.Event(), 0
+    real = exposure.report
+
+    async def slow(*given: Any) -> Any:
+        nonlocal inside
+        inside += 1
+        await gate.wait()
+        return await real(*given)
+
+    monkeypatch.setattr(exposure, "report", slow)
+    two = [asyncio.create_task(report(stand, client_id=client)) for _ in range(2)]
+    while inside < 2:
+        await asyncio.sleep(0.01)
+    assert (await report(stand, client_id=client, status=503))["code"] == "broker_busy"
+    gate.set()
+    await asyncio.gather(*two)
+    await report(stand, client_id=client)

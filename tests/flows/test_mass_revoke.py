@@ -275,11 +275,13 @@ async def test_by_runner_and_by_time_what_was_given_out_and_nothing_else(desk: D
         assert (await ask(desk, "/preview", status=200, **nothing))["targets"] == []
         assert (await ask(desk, status=422, **nothing))["code"] == "nothing_fits"
     for bad in ({}, {"provider": "myspace"}, {"provider": "x", "reason": "It leaked!"}, {"since": "soon"},
+                {"provider": "openai", "until": now}, {"since": now, "until": now},
                 {"since": now + timedelta(hours=1)}):  # fmt: skip
         await ask(desk, status=422, **bad)
     narrow = stand.subject("operator", "narrow", clients=(idle,))
     await ask(desk, "", narrow, 404, provider="openai")
     await ask(desk, "", narrow, 404, provider="openai", client_id=used)
+    await ask(desk, "", narrow, 404, provider="openai", client_id=idle, incident_id=used)
     for role in ("admin", "approver", "auditor"):
         await ask(desk, "", role, 403, provider="openai")
     made = await ask(desk, runner_id=stand.people["runner"].id)

@@ -39,7 +39,7 @@ def start(
         provider: Everything of this provider or platform.
         runner: What jobs of this runner were given, in the last 72 hours unless --since says otherwise; its jobs end.
         since: What jobs were given since then: a time such as 2026-01-31T12:00:00Z, or so long ago: 30m, 24h, 7d.
-        until: As --since; default: now.
+        until: As --since; default: now. With --since or --runner.
         client: Of this client alone; default: of every client.
         reason: A code, kept in the audit: 2 to 63 characters, small letters, digits and _, a letter first.
         incident: Which incident it is for.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter
 from pydantic import Field
 
-from byokeep.core.errors import Rejected
+from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.model import Actor
 from byokeep.http.openapi import Routes, refusals
 from byokeep.http.reply import Reply
@@ -17,6 +18,8 @@ from byokeep.incidents import exposure
 from byokeep.incidents.exposure import ExposureRequest, ProviderFigure
 from byokeep.kernel.app import BrokerApp
 
+AT_ONCE: Final = 2
+RETRY_AFTER_S: Final = 60
 _Time = Annotated[str, Field(max_length=40)]
 
 
@@ -53,7 +56,7 @@ class ExposureReply(Reply):
 
 def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     """Return the routes."""
-    routes = Routes("incidents", auth, 403)
+    routes, room = Routes("incidents", auth, 403), asyncio.Semaphore(AT_ONCE)
 
     @routes.post("/exposure", response_model=ExposureReply, responses=refusals(404, 409))
     async def report(actor: Actor, body: ExposureBody) -> dict[str, Any]:
@@ -68,7 +71,11 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
             until=_time("until", body.until) if body.until else None,
             any_span=body.any_span, figures=figures, incident_id=body.incident_id,
         )  # fmt: skip
-        made = await exposure.report(app, actor, asked)
+        if room.locked():
+            step = f"The broker makes {AT_ONCE} reports at once, for each reads whole logs: try again in a minute."
+            raise Unavailable("broker_busy", next_step=step, limit=AT_ONCE, retry_after_s=RETRY_AFTER_S)
+        async with room:
+            made = await exposure.report(app, actor, asked)
         return ExposureReply.fields(made, envelope=made.envelope.decode())
 
     return routes

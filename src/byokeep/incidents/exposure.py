@@ -36,6 +36,7 @@ from byokeep.core.model import Actor, ClientId
 from byokeep.core.plain_text import refuse_secret
 from byokeep.core.policy import Verb
 from byokeep.jobs.lease import told
+from byokeep.kernel import incidents
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import command, find, permit, recorded
 from byokeep.kernel.incidents import Incident
@@ -141,7 +142,7 @@ async def report(app: BrokerApp, actor: Actor, asked: ExposureRequest) -> Signed
     """Make, record and sign a report.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``: an incident of another client.
         Rejected: ``one_subject``; ``bad_span``; ``unusual_span`` without ``any_span``; ``bad_figures``;
             ``too_many_rows``.
         Unavailable: Database or signer.
@@ -155,6 +156,7 @@ async def report(app: BrokerApp, actor: Actor, asked: ExposureRequest) -> Signed
         span = _span(app.clock.now(), asked, assumed=asked.since is None if begun is None else begun.began_assumed)
         metrics = _provider_usage(asked.figures, span)
         async with app.db.begin(client_id=client_id) as tx:
+            await incidents.named(tx, actor, asked.incident_id, client_id)
             first = await tx.one(datetime, "exposure_begin")
             leases = await _leases(tx, about, span)
         requests, logins = await _store_reads(app, about, span, first, leases)
@@ -270,7 +272,7 @@ async def _store_reads(
         except Unavailable:
             continue
         if not torn:
-            whole.setdefault(node_of(device.name), []).append(device.recording_since or span.since)
+            whole.setdefault(node_of(device.name), []).append(device.recording_since or span.until)
     for node in sorted(nodes - whole.keys()) if nodes else [""]:
         span.gap("reads", "store_log_unread", device=node or None)
     for node, begins in whole.items():

@@ -32,7 +32,7 @@ from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Run, Step
 from byokeep.core.ref import parse_provider
-from byokeep.kernel import procedures
+from byokeep.kernel import incidents, procedures
 from byokeep.kernel.app import App, WebApp, WorkerApp
 from byokeep.kernel.command import command, open_alert, permit
 from byokeep.kernel.ports import Tx
@@ -134,7 +134,8 @@ async def begin(app: WebApp, actor: Actor, asked: RevocationRequest) -> Revocati
 
     Raises:
         Denied: ``not_permitted``.
-        NotFound: ``not_found``: not one of the actor's clients; of every client, by somebody who sees only some.
+        NotFound: ``not_found``: not one of the actor's clients; of every client, by somebody who sees only some; an
+            incident of another client.
         Rejected: ``filter_missing``, ``unknown_provider``, ``bad_reason``, ``bad_span``, ``too_many_rows``;
             ``nothing_fits``.
         Unavailable: The database; then nothing was cut off.
@@ -142,6 +143,7 @@ async def begin(app: WebApp, actor: Actor, asked: RevocationRequest) -> Revocati
     run_id = app.ids.uuid()
     async with _commanded(app, actor, asked) as tx:
         check_reason(asked.reason, example="provider_breached")
+        await incidents.named(tx, actor, asked.incident_id, asked.client_id)
         await tx.all(UUID, "revocation_hold_keys", ids=_ids(actor, asked), provider=asked.provider)
         found = await _targets(tx, app, actor, asked)
         if not found:
@@ -178,6 +180,8 @@ async def _targets(tx: Tx, app: App, actor: Actor, asked: RevocationRequest) -> 
         raise Rejected("filter_missing", next_step="Name a provider or platform, a runner, or a time.")
     if asked.provider:
         parse_provider(asked.provider)
+    if asked.until is not None and asked.since is None and asked.runner_id is None:
+        raise Rejected("bad_span", next_step="Say since when as well: --since.")
     now = app.clock.now()
     until = min(asked.until or now, now)
     since = until - SPAN if asked.since is None and asked.runner_id else asked.since

@@ -21,7 +21,7 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core import incident
-from byokeep.core.errors import Conflict, Denied
+from byokeep.core.errors import Conflict, Denied, NotFound
 from byokeep.core.events import EventName
 from byokeep.core.incident import IncidentKind, IncidentSource, Severity
 from byokeep.core.model import Actor, ClientId, Lane
@@ -216,3 +216,16 @@ async def require_let_go(tx: Tx, app: App, actor: Actor, client_id: UUID, scope:
         part = {*engaged.values(), *closers, run.started_by, *(one.by for one in status.steps)}
         if actor.id in (part if rotated is None else part | {rotated.started_by}):
             raise Denied("same_person", next_step="Another approver releases it: you had a part in this incident.")
+
+
+async def named(tx: Tx, actor: Actor, incident_id: UUID | None, client_id: UUID | None) -> None:
+    """See that an incident may be named for something of a client: it is the client's, or everybody's as the actor is.
+
+    Raises:
+        NotFound: ``not_found``.
+    """
+    if incident_id is None:
+        return
+    found = await tx.maybe(Incident, "incident_get", id=incident_id)
+    if found is None or (actor.clients is not None if found.client_id is None else found.client_id != client_id):
+        raise NotFound("not_found", next_step="Name an incident of this client: `byokeep incident list`.")
