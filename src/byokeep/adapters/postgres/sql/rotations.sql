@@ -166,7 +166,8 @@ VALUES (:client_id, :job_id, :template, :run_id, :ref_id, :version, :number)
 
 -- name: dry_runs_told
 -- What the dry runs of a version came to: over once the job is and its holders said how many calls they made, or two
--- minutes after; passed if calls with the key were told of and all went well, and no permit was given.
+-- minutes after; passed if calls with the key were told of and all went well, no permit was given, and the holder of
+-- each lease said how many calls it made, of which none is missing: one that died says nothing.
 SELECT d.job_id, d.number,
        (j.state <> 'open' OR j.expires_at <= clock_timestamp())
            AND (coalesce(j.closed_at, j.expires_at) <= clock_timestamp() - interval '2 minutes'
@@ -174,6 +175,9 @@ SELECT d.job_id, d.number,
                                   AND NOT EXISTS (SELECT FROM byokeep.lease_calls c
                                                    WHERE c.client_id = l.client_id AND c.lease_id = l.id))) AS over,
        j.state = 'closed' AND t.good > 0 AND t.bad = 0
+           AND NOT EXISTS (SELECT FROM byokeep.lease l
+                             LEFT JOIN byokeep.lease_calls c ON c.client_id = l.client_id AND c.lease_id = l.id
+                            WHERE l.client_id = j.client_id AND l.job_id = j.id AND c.missing IS DISTINCT FROM 0)
            AND NOT EXISTS (SELECT FROM byokeep.permit x WHERE x.client_id = j.client_id AND x.job_id = j.id) AS passed
   FROM byokeep.dry_run d JOIN byokeep.job j ON j.client_id = d.client_id AND j.id = d.job_id
  CROSS JOIN LATERAL (
