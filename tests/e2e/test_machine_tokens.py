@@ -120,6 +120,14 @@ async def test_a_machine_that_is_about_to_lose_its_token_is_told_of(desk: Desk) 
     for _ in range(2):
         assert await watch_ends(stand.app) == 3
     assert desk.sql("SELECT count(*) FROM byokeep.alert WHERE reason = 'person_token_ends'") == "1"
+    # A list full of machines whose tokens ended long ago hides none.
+    desk.sql("""SET session_replication_role = replica;
+        WITH old AS (INSERT INTO byokeep.subject (id, kind, name, roles)
+            SELECT gen_random_uuid(), 'machine', 'Old ' || n, '{runner}' FROM generate_series(1, 1000) n RETURNING id)
+        INSERT INTO byokeep.api_token (id, subject_id, keyed_hash, kind, created_at, expires_at)
+        SELECT gen_random_uuid(), id, sha256(CAST(CAST(id AS text) AS bytea)), 'api', now() - interval '40 days',
+               now() - interval '20 days' FROM old""")
+    assert await watch_ends(stand.app) == 3
 
 
 @pytest.mark.req("R2.2-3")
