@@ -243,8 +243,10 @@ CREATE TABLE byokeep.credential_ref (
     -- Of a keyless credential the ids of the provider that it is; of an administrator's key where in the account it works.
     provider_place text NOT NULL DEFAULT ''::text,
     candidate_place text NOT NULL DEFAULT ''::text,
+    candidate_expires_at timestamp with time zone,
     CONSTRAINT credential_ref_belongs_ck CHECK ((((kind = 'oauth_token_set'::text) = (account_id IS NOT NULL)) AND ((kind = 'oauth_token_set'::text) = (purpose = 'account'::text)) AND ((kind = 'webhook_signing_secret'::text) = (purpose = 'webhook'::text)) AND ((kind = 'provider_admin_key'::text) = (purpose = 'admin'::text)))),
     CONSTRAINT credential_ref_candidate_ck CHECK (((num_nulls(candidate_version, candidate_risk, candidate_due_at, candidate_at, candidate_by) = ANY (ARRAY[0, 5])) AND COALESCE((candidate_version > version), true) AND COALESCE((candidate_risk = ANY (ARRAY['standard'::text, 'high'::text])), true))),
+    CONSTRAINT credential_ref_candidate_expires_at_ck CHECK (((candidate_expires_at IS NULL) OR (candidate_version IS NOT NULL))),
     CONSTRAINT credential_ref_candidate_place_ck CHECK (((candidate_place ~ '^([a-z_]{1,32}=[A-Za-z0-9._-]{1,128}(,[a-z_]{1,32}=[A-Za-z0-9._-]{1,128}){0,3})?$'::text) AND ((candidate_place = ''::text) OR (candidate_version IS NOT NULL)))),
     CONSTRAINT credential_ref_client_id_account_id_fk FOREIGN KEY (client_id, account_id) REFERENCES byokeep.platform_account(client_id, id),
     CONSTRAINT credential_ref_client_id_fk FOREIGN KEY (client_id) REFERENCES byokeep.client(id),

@@ -342,6 +342,16 @@ async def test_a_key_is_made_and_ended_at_its_provider(desk: Desk, provider: str
         assert list(desk.sim.book.lives_s.values()) == [120 * 86_400]
     assert await served(desk, client, provider) == 2
     assert (await desk.ref(first["ref"]))["id"] == first["ref"]
+    ends = (await desk.ref(first["ref"]))["expires_at"]
+    assert (ends is not None) == (provider == "openai")
+    if ends is not None:
+        assert timedelta(days=119) < datetime.fromisoformat(ends) - datetime.now(UTC) <= timedelta(days=120)
+        again = (await desk.put(client, desk.canary(), query=SKIP))[1]["rotation"]
+        await desk.work()
+        assert (await desk.ref(first["ref"]))["expires_at"] is None  # a pasted one tells no end
+        assert (await desk.call("POST", f"/v1/rotations/{again}/rollback", "operator"))[0] == 200
+        await desk.work()
+        assert (await desk.ref(first["ref"]))["expires_at"] == ends
 
 
 async def test_what_was_minted_is_known_by_its_id(desk: Desk) -> None:

@@ -235,10 +235,11 @@ class ProviderKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MintedKey:
-    """A key that was made at its provider: its id there, and its value."""
+    """A key that was made at its provider: its id there, its value, and after how many seconds it ends by itself."""
 
     id: str
     value: Secret = field(repr=False)
+    life_s: int | None = None
 
 
 class KeyIssuer(Protocol):

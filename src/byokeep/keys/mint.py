@@ -15,6 +15,7 @@ It may not use the administrator's key for anything but these calls, nor hand it
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -49,13 +50,15 @@ async def _minted(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
             await _end_strays(app, actor, found, admin, secret)
             await _may_try(app, actor, found)
             await called(app, actor, found, "mint", "", Outcome.INTENDED)
+            asked_at = app.clock.now()
             made = await app.issuer.mint(
                 found.provider.value, secret, _PREFIX + f"{run.id}-{app.ids.uuid().hex[:4]}", admin.place
             )
         finally:
             secret.wipe()
         try:
-            version = await _stored(app, actor, found, custody, made)
+            ends = None if made.life_s is None else asked_at + timedelta(seconds=made.life_s)
+            version = await _stored(app, actor, found, custody, made, ends)
         finally:
             made.value.wipe()
     return {"provider": found.provider.value, "version": version, "from_version": found.from_version}
@@ -80,7 +83,9 @@ async def _admin(app: WorkerApp, run: KeyRotation, custody: ValueCustody) -> tup
     return admin, await custody.read(SecretRef(run.client_id, run.provider, SecretPart.ADMIN), admin.version)
 
 
-async def _stored(app: WorkerApp, actor: Actor, run: KeyRotation, custody: ValueCustody, made: MintedKey) -> int:
+async def _stored(
+    app: WorkerApp, actor: Actor, run: KeyRotation, custody: ValueCustody, made: MintedKey, ends: datetime | None
+) -> int:
     """Write a minted value and put it on record; an attempt that was cut off ends first, for the sweep to clean up."""
     place, client_id = run.place, run.client_id
     version = await custody.newest(place) + 1
@@ -106,6 +111,7 @@ async def _stored(app: WorkerApp, actor: Actor, run: KeyRotation, custody: Value
         offered = await tx.maybe(
             ref_from, "ref_offer", **run.at, version=version, risk=ref.risk.value, rotation_due_at=due.due_at,
             created_at=app.clock.now(), created_by=run.started_by, stopped=False, place="",
+            expires_at=ends,
         )  # fmt: skip
         if offered is None:
             raise Rejected("nothing_serves", next_step="The key in use was retired meanwhile; end this rotation.")

@@ -343,7 +343,7 @@ async def _begin(
     known: dict[str, Any] = {
         "grace_s": GRACE_S[POLICY], **facts, "provider": ref.provider.value, "mode": mode, "from_version": ref.version,
         "was_risk": ref.risk.value, "was_due_at": stamp(ref.rotation_due_at), "was_created_at": stamp(ref.created_at),
-        "was_created_by": str(ref.created_by),
+        "was_created_by": str(ref.created_by), "was_expires_at": stamp(ref.expires_at) if ref.expires_at else "",
     }  # fmt: skip
     run = await procedures.start(
         tx, app, actor, app.procedures[name], client_id=ref.client_id, object_id=ref.id, facts=known, shape=KeyRotation
@@ -581,7 +581,8 @@ async def unpin(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     facts = found.facts
     was = {"risk": facts["was_risk"], "created_by": UUID(facts["was_created_by"]),
            "rotation_due_at": datetime.fromisoformat(facts["was_due_at"]),
-           "created_at": datetime.fromisoformat(facts["was_created_at"])}  # fmt: skip
+           "created_at": datetime.fromisoformat(facts["was_created_at"]),
+           "expires_at": datetime.fromisoformat(facts["was_expires_at"]) if facts.get("was_expires_at") else None}  # fmt: skip
     async with app.db.begin(client_id=found.client_id) as tx:
         back = await tx.maybe(
             ref_from, "ref_pin_back", **found.at, version=found.from_version, from_version=found.version,

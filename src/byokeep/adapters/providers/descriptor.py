@@ -58,6 +58,7 @@ class IssuingCall:
 
     A list comes in pages: ``page`` is the field of the query that names the next one, ``more`` where a reply says that
     there is one: with its name, or with true, when it comes after the id that was last. Without ``more`` it is counted.
+    ``life``: the field of the body that says after how many seconds a key ends by itself.
     """
 
     call: str
@@ -69,6 +70,7 @@ class IssuingCall:
     value: str = ""
     page: str = ""
     more: str = ""
+    life: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +159,8 @@ def load(provider: str, document: Mapping[str, Any]) -> ProviderDescriptor:
     calls = [] if api is None else [one.call for one in (api.list, api.revoke, api.mint, api.value) if one]
     if any(not _CALL.fullmatch(call) for call in calls):
         raise ValueError(f"{provider}: a call is a method and a path")
+    if api is not None and api.mint is not None and api.mint.life and not api.mint.body.get(api.mint.life, "").isdigit():
+        raise ValueError(f"{provider}: life names a field of the body that says seconds")
     if found.keyless is not None:
         _check_exchange(provider, found.keyless)
     if not 1 <= found.rotation_days <= MAX_ROTATION_DAYS:

@@ -70,7 +70,8 @@ class ProviderIssuer:
         if api.value is not None:
             reply = await self._call(provider, admin, api.value, {**place, "id": key_id})
         value = _text(reply, (api.value or api.mint).value)
-        return MintedKey(id=key_id, value=Secret(value))
+        life_s = int(api.mint.body[api.mint.life]) if api.mint.life else None
+        return MintedKey(id=key_id, value=Secret(value), life_s=life_s)
 
     async def keys(self, provider: str, admin: Secret, place: Mapping[str, str]) -> list[ProviderKey]:
         """Return the account's keys as the provider lists them, of every page.

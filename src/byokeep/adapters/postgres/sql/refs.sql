@@ -17,7 +17,8 @@ RETURNING *;
 -- now: it waits as the candidate, and what is pinned stays as it is.
 UPDATE byokeep.credential_ref
    SET candidate_version = :version, candidate_risk = :risk, candidate_due_at = :rotation_due_at,
-       candidate_at = :created_at, candidate_by = :created_by, candidate_place = :place
+       candidate_at = :created_at, candidate_by = :created_by, candidate_place = :place,
+       candidate_expires_at = CAST(:expires_at AS timestamptz)
  WHERE client_id = :client_id AND id = :id
    AND (state = 'active' AND verification = 'verified' AND (expires_at IS NULL OR expires_at > clock_timestamp())
         OR CAST(:stopped AS boolean) AND state = 'suspended')
@@ -26,10 +27,11 @@ RETURNING *;
 -- name: ref_pin_candidate
 -- The cutover: from the next lease on the candidate serves, which was verified; what was known of the one before it ends.
 UPDATE byokeep.credential_ref
-   SET version = candidate_version, verification = 'verified', expires_at = NULL, risk = candidate_risk, rotation_due_at = candidate_due_at,
+   SET version = candidate_version, verification = 'verified', expires_at = candidate_expires_at,
+       risk = candidate_risk, rotation_due_at = candidate_due_at,
        created_at = candidate_at, created_by = candidate_by, provider_place = candidate_place,
        candidate_version = NULL, candidate_risk = NULL, candidate_due_at = NULL, candidate_at = NULL,
-       candidate_by = NULL, candidate_place = ''
+       candidate_by = NULL, candidate_place = '', candidate_expires_at = NULL
  WHERE client_id = :client_id AND id = :id AND candidate_version = :version AND state IN ('active', 'suspended')
 RETURNING *;
 
@@ -38,7 +40,7 @@ RETURNING *;
 -- a keyless one, so that before it is a key.
 UPDATE byokeep.credential_ref
    SET version = :version, risk = :risk, rotation_due_at = :rotation_due_at, created_at = :created_at,
-       created_by = :created_by, provider_place = '',
+       created_by = :created_by, provider_place = '', expires_at = CAST(:expires_at AS timestamptz),
        verification = CASE WHEN CAST(:verified AS boolean) THEN 'verified' ELSE verification END
  WHERE client_id = :client_id AND id = :id AND version = :from_version AND candidate_version IS NULL
    AND state IN ('active', 'suspended')
@@ -47,7 +49,7 @@ RETURNING *;
 -- name: ref_drop_candidate
 UPDATE byokeep.credential_ref
    SET candidate_version = NULL, candidate_risk = NULL, candidate_due_at = NULL, candidate_at = NULL,
-       candidate_by = NULL, candidate_place = ''
+       candidate_by = NULL, candidate_place = '', candidate_expires_at = NULL
  WHERE client_id = :client_id AND id = :id AND candidate_version = :version
 RETURNING *;
 
@@ -56,9 +58,9 @@ RETURNING *;
 -- before it are in the audit log.
 UPDATE byokeep.credential_ref
    SET version = :version, verification = 'pending', risk = :risk, rotation_due_at = :rotation_due_at,
-       created_at = :created_at, created_by = :created_by, provider_place = :place,
+       created_at = :created_at, created_by = :created_by, provider_place = :place, expires_at = NULL,
        candidate_version = NULL, candidate_risk = NULL, candidate_due_at = NULL, candidate_at = NULL,
-       candidate_by = NULL, candidate_place = ''
+       candidate_by = NULL, candidate_place = '', candidate_expires_at = NULL
  WHERE client_id = :client_id AND id = :id AND state IN ('pre_activation', 'active', 'suspended')
 RETURNING *;
 
