@@ -78,6 +78,8 @@ async def test_a_client_needs_no_key_by_command(world: World) -> None:
     due = await desk.json("rotate", "due", "--kind", "key")
     [row] = [one for one in due["items"] if one["item"] == done["ref"]]
     assert (row["state"], row["due_at"]) == ("keyless", None)
+    assert (await desk.json("key", "show", done["ref"]))["rotation_due_at"] is None
+    assert [one["rotation_due_at"] for one in await desk.json("key", "list", client)] == [None]
 
 
 async def test_a_key_s_life_by_command(world: World) -> None:

@@ -626,8 +626,15 @@ async def test_a_key_whose_successor_ends_it_is_paused_and_the_gap_is_measured(d
     first = await desk.onboard(client, old, "heygen")
     path = f"/v1/refs/{first['ref']}/rotations"
     for ends in ("abort", "serve"):
+        job = await desk.stand.job(client, secrets=["heygen"])
+        await desk.stand.lease(job)
         _, begun_ = await desk.call("POST", path, "operator", {})
         run = begun_["id"]
+        for step in (begun_["next_step"], (await rotation(desk, run))["next_step"]):
+            assert step.startswith("Make no new key yet")
+            assert "1 open job(s)" in step
+        assert (await desk.stand.call("POST", f"/v1/jobs/{job}/close", "dispatcher"))[0] == 200
+        assert (await rotation(desk, run))["next_step"].startswith("Make a new key at the provider")
         assert (await desk.ref(first["ref"]))["state"] == "suspended"
         if ends == "abort":  # the client has not made another one: the old one serves again
             assert (await desk.call("POST", f"/v1/rotations/{run}/abort", "operator"))[0] == 200

@@ -277,7 +277,8 @@ def list_(client: Client) -> None:
 
     Example: byokeep key list $CLIENT
     """
-    show(run(call("GET", f"/v1/clients/{client}/refs"))["refs"], title="Keys", columns=_COLUMNS)
+    found = run(call("GET", f"/v1/clients/{client}/refs"))["refs"]
+    show([_dated(one) for one in found], title="Keys", columns=_COLUMNS)
 
 
 @app.command(name="show")
@@ -286,7 +287,13 @@ def show_(ref: Key) -> None:
 
     Example: byokeep key show $REF
     """
-    tell(run(call("GET", f"/v1/refs/{ref}")), title="Key")
+    tell(_dated(run(call("GET", f"/v1/refs/{ref}"))), title="Key")
+
+
+def _dated(ref: dict[str, Any]) -> dict[str, Any]:
+    """Return a reference without the due date of a keyless one, of which nothing is to rotate."""
+    keyless = ref["kind"] == "provider_api_key" and ref["provider_place"]
+    return ref | ({"rotation_due_at": None} if keyless else {})
 
 
 @app.command

@@ -71,12 +71,15 @@ def of_run(state: str, reason: str, missing: tuple[str, ...]) -> str:
     return run["unsearched" if "leak_check_pass" in missing else "unproven"]
 
 
-def of_rotation(state: str, reason: str, missing: tuple[str, ...], *, unused: bool = False) -> str:
+def of_rotation(
+    state: str, reason: str, missing: tuple[str, ...], *, unused: bool = False, held: bool = False
+) -> str:
     """Return what to do about a rotation, with names in braces for what the caller puts in.
 
     Args:
         state, reason, missing: As for :func:`of_run`.
         unused: It ends a new key that was taken back.
+        held: Jobs hold the key that ends when another one is made.
     """
     said = {**_words()["rotation"], **(_words()["unused_key"] if unused else {})}
     if state == "failed":
@@ -86,7 +89,7 @@ def of_rotation(state: str, reason: str, missing: tuple[str, ...], *, unused: bo
     if state == "undoing" and reason:
         return f"{of_outcome().get(reason) or reason}: {said['undo_refused']}"
     if state == "running" and missing[:1] in (("create",), ("soak",)):
-        return said[missing[0]]
+        return said[f"{missing[0]}_held" if held else missing[0]]
     return said["unproved" if state == "complete" and missing else state]
 
 

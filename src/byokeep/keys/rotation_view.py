@@ -16,7 +16,7 @@ from byokeep.kernel import procedures
 from byokeep.kernel.app import App
 from byokeep.kernel.command import command
 from byokeep.kernel.procedures import RunStatus
-from byokeep.keys.rotation import STAYS_ALIVE, UNUSED, KeyRotation, find
+from byokeep.keys.rotation import CUTOVER, STAYS_ALIVE, UNUSED, KeyRotation, find, of
 from byokeep.tenancy.clients import MAX_ROWS, scope_of
 
 
@@ -80,6 +80,16 @@ def ended(run: KeyRotation) -> str:
     undone = {"pinned_again": "rolled_back", "old_key_dead": "old_key_dead"}
     how = undone.get(run.facts.get("undone_cutover", ""), "aborted")
     return "" if run.closed_at is None else run.reason or how
+
+
+async def held_by(app: App, status: RunStatus) -> int:
+    """Return how many jobs hold a key that is paused until its client makes the one that ends it; else 0."""
+    run = of(status.run)
+    if run.procedure != CUTOVER or run.state != "running" or "create" in run.evidence:
+        return 0
+    about = {"client_id": run.client_id, "provider": run.provider.value}
+    async with app.db.begin(client_id=run.client_id) as tx:
+        return await tx.one(int, "rotation_jobs_on_old", **about, until=app.clock.now())
 
 
 async def list_rotations(app: App, actor: Actor, ref_id: UUID | None = None) -> list[RunStatus]:

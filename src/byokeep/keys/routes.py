@@ -312,16 +312,18 @@ class RotationGradeReply(Reply):
     grade: list[RotationShareReply]
 
 
-def rotation_out(app: WebApp, status: RunStatus, history: Sequence[RotationRecord] = ()) -> dict[str, Any]:
-    """Return a rotation as a reply. One that stopped for a person is ``waiting``."""
+def rotation_out(
+    app: WebApp, status: RunStatus, history: Sequence[RotationRecord] = (), *, held: int = 0
+) -> dict[str, Any]:
+    """Return a rotation as a reply. One that stopped for a person is ``waiting``; ``held``: by so many jobs."""
     found = rotation.of(status.run)
     asks = found.state == "failed" and found.reason in rotation.ASKS
     return KeyRotationReply.fields(
         found, state="waiting" if asks else found.state, waits_for="person" if asks else status.waits_for,
         next_step=next_steps.of_rotation(
-            found.state, found.reason, status.missing, unused=found.procedure == rotation.UNUSED
+            found.state, found.reason, status.missing, unused=found.procedure == rotation.UNUSED, held=held > 0
         ).format(
-            id=found.id, ref=found.object_id, client=found.client_id, provider=found.provider.value,
+            held=held, id=found.id, ref=found.object_id, client=found.client_id, provider=found.provider.value,
             old=rotation_view.old_name(found),
             page=app.limits.provider_pages.get(found.provider.value, "the provider's page"),
         ),
@@ -339,7 +341,8 @@ def rotations(app: WebApp, auth: Authenticator) -> APIRouter:
         wish = rotation.RotationRequest(
             grace=body.old_ends, skip_rehearsal=body.skip_rehearsal, mint=body.mint, leaked=body.leaked
         )
-        return rotation_out(app, await rotation.start(app, actor, ref_id, wish))
+        begun = await rotation.start(app, actor, ref_id, wish)
+        return rotation_out(app, begun, held=await rotation_view.held_by(app, begun))
 
     @routes.get("/refs/{ref_id}/rotations", response_model=KeyRotationsReply)
     async def of_ref(ref_id: PathId, actor: Actor) -> dict[str, Any]:
@@ -361,7 +364,7 @@ def rotations(app: WebApp, auth: Authenticator) -> APIRouter:
     async def show(run_id: PathId, actor: Actor) -> dict[str, Any]:
         """Look at a rotation: the steps that are proved, those that are missing, what it waits for."""
         found, history = await rotation_view.show(app, actor, run_id)
-        return rotation_out(app, found, history)
+        return rotation_out(app, found, history, held=await rotation_view.held_by(app, found))
 
     @routes.post("/rotations/{run_id}/resume", response_model=KeyRotationReply, responses=refusals(409))
     async def resume(run_id: PathId, actor: Actor, body: RotationResumeBody) -> dict[str, Any]:
