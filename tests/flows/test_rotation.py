@@ -352,6 +352,14 @@ async def test_a_key_is_made_and_ended_at_its_provider(desk: Desk, provider: str
         assert (await desk.call("POST", f"/v1/rotations/{again}/rollback", "operator"))[0] == 200
         await desk.work()
         assert (await desk.ref(first["ref"]))["expires_at"] == ends
+        # Past its end it serves nobody, and another one is made all the same.
+        past = "SET session_replication_role = replica; UPDATE byokeep.credential_ref SET expires_at = now()"
+        desk.sql(f"{past} WHERE id = '{first['ref']}'")
+        job = await desk.stand.job(client)
+        assert (await desk.stand.call("POST", f"/v1/jobs/{job}/leases", "runner"))[0] == 403
+        await minted(desk, first["ref"])
+        assert await served(desk, client, provider) == 4
+        assert (await desk.ref(first["ref"]))["expires_at"] > ends
 
 
 async def test_what_was_minted_is_known_by_its_id(desk: Desk) -> None:
@@ -1085,7 +1093,7 @@ async def test_where_nobody_can_make_a_key_by_a_call_it_is_a_task_with_a_date(de
 async def dry_run(
     desk: Desk, client: UUID, run: str, outcomes: Sequence[str], expect: int = 201, total: int | None = -1
 ) -> tuple[Any, Any]:
-    """Open a dry run and do it: lease, calls with these outcomes, how many there were. Returns the job and its lease."""
+    """Open a dry run and do it: lease, calls with these outcomes, and their number. Returns the job and its lease."""
     body = {"client_id": str(client), "template": "daily-post", "rotation": run}
     status, job = await desk.stand.call("POST", "/v1/jobs/dry-runs", "dispatcher", body)
     assert status == expect, job

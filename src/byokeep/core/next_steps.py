@@ -71,9 +71,7 @@ def of_run(state: str, reason: str, missing: tuple[str, ...]) -> str:
     return run["unsearched" if "leak_check_pass" in missing else "unproven"]
 
 
-def of_rotation(
-    state: str, reason: str, missing: tuple[str, ...], *, unused: bool = False, held: bool = False
-) -> str:
+def of_rotation(state: str, reason: str, missing: tuple[str, ...], *, unused: bool = False, held: bool = False) -> str:
     """Return what to do about a rotation, with names in braces for what the caller puts in.
 
     Args:

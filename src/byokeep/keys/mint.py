@@ -111,7 +111,7 @@ async def _stored(
         offered = await tx.maybe(
             ref_from, "ref_offer", **run.at, version=version, risk=ref.risk.value, rotation_due_at=due.due_at,
             created_at=app.clock.now(), created_by=run.started_by, stopped=False, place="",
-            expires_at=ends,
+            expires_at=ends, minted=True,
         )  # fmt: skip
         if offered is None:
             raise Rejected("nothing_serves", next_step="The key in use was retired meanwhile; end this rotation.")

@@ -330,7 +330,8 @@ async def _put_ref(tx: Tx, app: App, actor: Actor, plan: _OnboardPlan) -> Creden
             "risk": plan.risk.value, "rotation_due_at": plan.due.due_at, "place": plan.place,
             "created_at": app.clock.now(), "created_by": actor.id}  # fmt: skip
     live = await tx.maybe(ref_from, "ref_get", id=plan.run.object_id)
-    offered_ = await tx.maybe(ref_from, "ref_offer", **same, stopped=await stopped_for(tx, live), expires_at=None)
+    stopped = await stopped_for(tx, live)
+    offered_ = await tx.maybe(ref_from, "ref_offer", **same, stopped=stopped, expires_at=None, minted=False)
     if (row := offered_ or await tx.maybe(ref_from, "ref_renew", **same)) is not None:
         return row
     return await tx.one(

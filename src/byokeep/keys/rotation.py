@@ -582,7 +582,7 @@ async def unpin(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     was = {"risk": facts["was_risk"], "created_by": UUID(facts["was_created_by"]),
            "rotation_due_at": datetime.fromisoformat(facts["was_due_at"]),
            "created_at": datetime.fromisoformat(facts["was_created_at"]),
-           "expires_at": datetime.fromisoformat(facts["was_expires_at"]) if facts.get("was_expires_at") else None}  # fmt: skip
+           "expires_at": datetime.fromisoformat(at) if (at := facts.get("was_expires_at")) else None}  # fmt: skip
     async with app.db.begin(client_id=found.client_id) as tx:
         back = await tx.maybe(
             ref_from, "ref_pin_back", **found.at, version=found.from_version, from_version=found.version,

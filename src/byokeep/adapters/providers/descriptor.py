@@ -159,7 +159,8 @@ def load(provider: str, document: Mapping[str, Any]) -> ProviderDescriptor:
     calls = [] if api is None else [one.call for one in (api.list, api.revoke, api.mint, api.value) if one]
     if any(not _CALL.fullmatch(call) for call in calls):
         raise ValueError(f"{provider}: a call is a method and a path")
-    if api is not None and api.mint is not None and api.mint.life and not api.mint.body.get(api.mint.life, "").isdigit():
+    mint = None if api is None else api.mint
+    if mint is not None and mint.life and not mint.body.get(mint.life, "").isdigit():
         raise ValueError(f"{provider}: life names a field of the body that says seconds")
     if found.keyless is not None:
         _check_exchange(provider, found.keyless)

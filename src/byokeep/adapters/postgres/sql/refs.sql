@@ -14,13 +14,13 @@ RETURNING *;
 
 -- name: ref_offer
 -- A new value beside one that serves, or is paused until its rotation has another one, whatever is known of that by
--- now: it waits as the candidate, and what is pinned stays as it is.
+-- now: it waits as the candidate, and what is pinned stays as it is. A minted one comes also beside one that has ended.
 UPDATE byokeep.credential_ref
    SET candidate_version = :version, candidate_risk = :risk, candidate_due_at = :rotation_due_at,
        candidate_at = :created_at, candidate_by = :created_by, candidate_place = :place,
        candidate_expires_at = CAST(:expires_at AS timestamptz)
  WHERE client_id = :client_id AND id = :id
-   AND (state = 'active' AND verification = 'verified' AND (expires_at IS NULL OR expires_at > clock_timestamp())
+   AND (state = 'active' AND verification = 'verified' AND (expires_at IS NULL OR expires_at > clock_timestamp() OR CAST(:minted AS boolean))
         OR CAST(:stopped AS boolean) AND state = 'suspended')
 RETURNING *;
 
