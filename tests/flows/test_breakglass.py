@@ -231,11 +231,14 @@ async def test_of_100_who_unwrap_one_gets_the_token_and_the_grant_is_over(stand:
     await end(stand, opening["id"])
     # The holder's own command tells of it at once.
     opening = await opened(stand, client)
+    incident = "SELECT kind FROM byokeep.incident WHERE closed_at IS NULL"
+    assert stand.db.sql(incident) == "break_glass"  # by what the store's log showed
+    stand.db.sql("DELETE FROM byokeep.incident")
     another = stand.subject("operator", "another")
     assert (await do(stand, opening["id"], "misused", another))[1]["code"] == "not_the_holder"
     assert (await do(stand, opening["id"], "misused", "operator"))[1]["status"] == "to_review"
     assert (await do(stand, opening["id"], "misused", "operator"))[1]["code"] == "not_open"
-    assert stand.db.sql("SELECT kind FROM byokeep.incident") == "break_glass"
+    assert stand.db.sql(incident) == "break_glass"
     await end(stand, opening["id"])
     await not_hidden_behind_others(stand, client)
 
