@@ -239,7 +239,7 @@ async def test_a_report_is_signed_on_record_and_works_for_a_key_that_was_destroy
         stand.db.sql(
             "INSERT INTO byokeep.incident (id, client_id, kind, severity, source, dedup_key, noticed_at, began_at,"
             f" began_assumed, opened_by) VALUES ('{number}', {whose}, 'lockout', 'P1', 'person', '{number}', now(),"
-            f" now(), false, '{stand.people['operator'].id}')"
+            f" now() - interval '48 hours', false, '{stand.people['operator'].id}')"
         )
     other, narrow = await stand.client("openai"), stand.subject("operator", "narrow", clients=(client,))
     for who, wrong in (("operator", {"client_id": other, "incident_id": incident}), ("operator", {"incident_id": ref}),
