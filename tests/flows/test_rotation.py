@@ -1304,3 +1304,34 @@ async def test_production_is_cut_over_under_load(desk: Desk, monkeypatch: pytest
     desk.sql("UPDATE byokeep.lease SET issued_at = issued_at - interval '10 seconds'")
     await desk.retry_now(2)
     assert ((await rotation(desk, run))["state"], keys_of(desk, "openrouter")) == ("complete", ["revoked", "valid"])
+
+
+@pytest.mark.parametrize("provider", ["heygen", "openai"])
+async def test_a_rotation_that_a_leak_took_the_place_of_serves_and_pins_nothing(desk: Desk, provider: str) -> None:
+    """It was asking whether the old key is alive: the answer comes too late, the leaked key stays out of service."""
+    client, cutover = await desk.stand.client(), provider == "heygen"
+    if cutover:
+        first = await desk.onboard(client, provider=provider)
+        path = f"/v1/refs/{first['ref']}/rotations"
+        run = (await desk.call("POST", path, "operator", {}))[1]["id"]
+    else:
+        _, _, ref, run = await begun(desk, client, SKIP)
+        path = f"/v1/refs/{ref}/rotations"
+    assert (await desk.call("POST", f"/v1/rotations/{run}/{'abort' if cutover else 'rollback'}", "operator"))[0] == 200
+    whole, urgent = desk.worker.identify, list[str]()
+
+    async def slow(*given: Any) -> Any:
+        answer = await whole(*given)
+        if not urgent:
+            status, leak = await desk.call("POST", path, "operator", {"leaked": True})
+            assert status == 201, leak
+            urgent.append(leak["id"])
+        return answer
+
+    desk.worker = replace(desk.worker, identify=slow)
+    await desk.work()
+    assert (await rotation(desk, run))["state"] == "aborted"
+    found = await rotation(desk, urgent[0])
+    assert (found["reason"], found["missing"][0]) == ("", "create")
+    now = await desk.ref(path.split("/")[3])
+    assert (now["state"], now["version"]) == ("suspended", 1 if cutover else 2)

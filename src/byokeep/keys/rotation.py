@@ -321,6 +321,13 @@ async def offered(tx: Tx, app: App, actor: Actor, ref: CredentialRef, facts: dic
     return run.id
 
 
+async def _require_open(tx: Tx, run: KeyRotation) -> None:
+    """See that a run still has its reference: another may have pre-empted it. Raises Conflict(``procedure_moved``)."""
+    now = await in_flight(tx, run.client_id, run.object_id)
+    if now is None or now.id != run.id:
+        raise Conflict("procedure_moved", next_step=f"Another rotation took its place: {look(run.id)}.", run=run.id)
+
+
 async def stopped_for(tx: Tx, ref: CredentialRef | None) -> bool:
     """Whether a key is suspended because its rotation waits for another one."""
     run = None if ref is None else await in_flight(tx, ref.client_id, ref.id)
@@ -584,6 +591,8 @@ async def unpin(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
            "created_at": datetime.fromisoformat(facts["was_created_at"]),
            "expires_at": datetime.fromisoformat(at) if (at := facts.get("was_expires_at")) else None}  # fmt: skip
     async with app.db.begin(client_id=found.client_id) as tx:
+        await tx.one(ref_from, "ref_lock_row", **found.at)
+        await _require_open(tx, found)
         back = await tx.maybe(
             ref_from, "ref_pin_back", **found.at, version=found.from_version, from_version=found.version,
             verified=note.verified, **was,
@@ -776,6 +785,7 @@ async def _serve(app: WorkerApp, actor: Actor, run: KeyRotation, note: CheckOutc
     """Serve a paused key; ``note``: what the provider said a moment ago of the version that is pinned."""
     async with app.db.begin(client_id=run.client_id) as tx:
         ref = await tx.one(ref_from, "ref_lock_row", **run.at)
+        await _require_open(tx, run)
         if note is not None:
             if note.verified and ref.verification in ("failed", "pending"):
                 about = {**run.at, "version": ref.version, "verification": "verified"}
