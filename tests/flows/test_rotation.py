@@ -147,7 +147,7 @@ async def test_another_accounts_key_waits_for_a_person(desk: Desk) -> None:
     facts = "facts || '{\"accept_other_account\": 1}'"  # no row says what a person accepted
     desk.sql(f"UPDATE byokeep.procedure_run SET facts = {facts} WHERE id = '{second['rotation']}'")  # noqa: S608
     assert (await resume(desk, second["rotation"]))["reason"] == "other_account"
-    # Another value joins the run instead; at its end the foreign one is gone from the store as well.
+    # Another value joins the run instead; the foreign one is gone from the store once somebody has said what it is for.
     _, third = await desk.put(client, desk.canary(), query=SKIP + "&old_ends=now")
     assert (third["rotation"], third["version"]) == (second["rotation"], 3)
     await desk.work()
@@ -159,6 +159,10 @@ async def test_another_accounts_key_waits_for_a_person(desk: Desk) -> None:
         found = await rotation(desk, second["rotation"])
         await resume(desk, second["rotation"], accepted if found["reason"] == accepted else "")
     assert (await rotation(desk, second["rotation"]))["state"] == "complete"
+    task = (await unused(desk, second["ref"]))["id"]  # alive at its provider: a person says what becomes of it
+    assert await desk.web.intake.live_versions(desk_place(client)) == [2, 3]
+    assert (await hand_on(desk, task))["reason"] == "revoke_by_hand"
+    assert (await resume(desk, task, "stays_alive"))["state"] == "complete"
     assert await desk.web.intake.live_versions(desk_place(client)) == [3]
     _, fourth = await desk.put(client, desk.canary(account="other"), query=SKIP)
     await desk.work()
@@ -1335,3 +1339,71 @@ async def test_a_rotation_that_a_leak_took_the_place_of_serves_and_pins_nothing(
     assert (found["reason"], found["missing"][0]) == ("", "create")
     now = await desk.ref(path.split("/")[3])
     assert (now["state"], now["version"]) == ("suspended", 1 if cutover else 2)
+
+
+async def hand_on(desk: Desk, run: str) -> dict[str, Any]:
+    """Let the minute pass in which nobody looks at a new run."""
+    await procedures.wake(desk.worker, await one_run(desk, run))
+    await desk.work()
+    return await rotation(desk, run)
+
+
+@pytest.mark.parametrize("at", ["waits", "goes_back"])
+async def test_a_new_key_that_a_leak_found_beside_the_old_is_a_task_until_it_is_dead(desk: Desk, at: str) -> None:
+    """It waits, or was taken back a moment ago: its rotation ends, and somebody still looks after what it leaves."""
+    client = await desk.stand.client()
+    _, new, ref, run = await begun(desk, client, "" if at == "waits" else SKIP)
+    if at == "goes_back":
+        assert (await desk.call("POST", f"/v1/rotations/{run}/rollback", "operator"))[0] == 200
+        whole = desk.worker.custodian.open
+        opened = list[int]()
+
+        def away(job: Any) -> Any:
+            opened.append(1)
+            if len(opened) > 1:  # the old one is pinned, the new one is not taken away yet
+                raise Unavailable("store_unreachable")
+            return whole(job)
+
+        desk.worker.custodian.open = away  # type: ignore[method-assign]
+        await desk.work()
+        desk.worker.custodian.open = whole  # type: ignore[method-assign]
+        assert ((await rotation(desk, run))["state"], (await desk.ref(ref))["version"]) == ("undoing", 1)
+    status, urgent = await desk.call("POST", f"/v1/refs/{ref}/rotations", "operator", {"leaked": True})
+    assert (status, (await rotation(desk, run))["state"]) == (201, "aborted"), urgent
+    await desk.work()
+    task = await unused(desk, ref)
+    assert "unused_key_alive" in desk.stand.alerts()
+    assert (await hand_on(desk, task["id"]))["reason"] == "revoke_by_hand"
+    desk.sim.book.keys.put("openai", desk.canaries[0].value.decode(), SimKeyState.REVOKED, None)
+    await desk.put(client, desk.canary())
+    await desk.work()
+    assert (await rotation(desk, urgent["id"]))["state"] == "complete"
+    assert await desk.web.intake.live_versions(desk_place(client)) == [2, 3]
+    desk.sim.book.keys.put("openai", new.decode(), SimKeyState.REVOKED, None)
+    done = await resume(desk, task["id"])
+    assert (done["state"], done["ended"]) == ("complete", "dead")
+    assert await desk.web.intake.live_versions(desk_place(client)) == [3]
+
+
+async def test_a_value_that_another_takes_the_place_of_is_a_task_until_it_is_dead(desk: Desk) -> None:
+    """A good key was found in a log while it was verified, and another one was brought: the first lives on, so its end
+    is begun. One that the provider refused needs none."""
+    client = await desk.stand.client()
+    await desk.onboard(client)
+    _, typo = await desk.put(client, desk.canary(state="revoked"))
+    await desk.work()
+    first = desk.canary()
+    _, second = await desk.put(client, first)
+    with (desk.files / "web.log").open("ab") as file:
+        file.write(b'{"at": "2999-01-01T00:00:00Z", "event": "' + first + b'"}\n')
+    await desk.work()
+    (desk.files / "web.log").write_bytes(b"")
+    run, ref = second["rotation"], second["ref"]
+    assert ((await rotation(desk, run))["reason"], run) == ("secret_in_logs", typo["rotation"])
+    assert (await desk.put(client, desk.canary()))[1]["rotation"] == run
+    await desk.work()
+    found = (await desk.call("GET", f"/v1/refs/{ref}/rotations", "operator"))[1]["rotations"]
+    (task,) = [one for one in found if one["id"] != run]
+    assert task["from_version"] == 3
+    assert (await hand_on(desk, task["id"]))["reason"] == "revoke_by_hand"
+    assert 3 in await desk.web.intake.live_versions(desk_place(client))

@@ -30,7 +30,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
-from uuid import UUID
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 from byokeep.core.errors import Conflict, NotFound, Rejected, Unavailable
 from byokeep.core.events import EventName, Outcome
@@ -213,8 +213,60 @@ async def _pre_empt(tx: Tx, app: App, actor: Actor, ref: CredentialRef, run: Key
     if ref.candidate is not None:
         await tx.maybe(ref_from, "ref_drop_candidate", **run.at, version=ref.candidate)
     await procedures.end(tx, actor, app.procedures[run.procedure], run, reason="pre_empted")
+    if (new := ref.candidate or run.version) != ref.version:
+        await left_alive(tx, app, actor, run, new)
     minted = {"minted_before": 1} if run.procedure == MINTED else {}
-    return minted | ({"also_version": run.from_version} if "cutover" in run.evidence else {})
+    both = "cutover" in run.evidence and run.from_version != ref.version
+    return minted | ({"also_version": run.from_version} if both else {})
+
+
+def unused_id(of: UUID, version: int) -> UUID:
+    """Return the id of the run that ends a version which a rotation, or an incident, gave up: there is one."""
+    return uuid5(NAMESPACE_OID, f"{UNUSED}/{of}/{version}")
+
+
+async def left_alive(
+    tx: Tx, app: App, actor: Actor, run: KeyRotation, version: int, *, alive: bool = False
+) -> Run | None:
+    """Begin the end of a new version that a run gave up, unless it is keyless, refused, or its end was begun.
+
+    Else its value would be destroyed with the old one, and the key live on at its provider.
+
+    Args:
+        alive: The provider did not refuse it just now, whatever its verification came to.
+    """
+    about, at = unused_id(run.id, version), {"client_id": run.client_id, "ref_id": run.object_id}
+    sop = await tx.maybe(SopRun, "sop_of_version", **at, version=version)
+    refused = sop is not None and sop.state == "failed" and sop.reason in {one.value for one in DEAD}
+    if (refused and not alive) or version in (0, *run.old):
+        return None
+    if await tx.maybe(Run, "procedure_get", id=about) is not None:
+        return None
+    if await tx.all(int, "rotation_keyless", **at, version=version):
+        return None
+    facts = {"rotation": str(run.id), "pinned_at": stamp(app.clock.now())}  # whoever was given it may hold it
+    return await end_unused(
+        tx, app, actor, about, run.client_id, run.object_id, run.provider.value, version, facts=facts
+    )
+
+
+async def end_unused(
+    tx: Tx, app: App, actor: Actor, about: UUID, client_id: ClientId, ref_id: UUID, provider: str, version: int, *,
+    facts: dict[str, Any],
+) -> Run:  # fmt: skip
+    """Begin a run that ends a version which serves nobody, with the alert that it may be alive."""
+    mode = app.limits.rotation_modes.get(provider, "manual")
+    begun: Run = await procedures.start(
+        tx, app, actor, app.procedures[UNUSED], client_id=client_id, object_id=ref_id, run_id=about,
+        facts={"provider": provider, "mode": mode, "from_version": version, **facts},
+    )  # fmt: skip
+    await record(
+        tx, actor, EventName.KEY_ROTATION, client_id=client_id, object_id=ref_id, run=about, stage="left_alive",
+        provider=provider, version=version,
+    )  # fmt: skip
+    reason = "unused_key_alive"
+    await open_alert(tx, app, actor, reason=reason, severity="warning", client_id=client_id, object_id=ref_id)
+    return begun
 
 
 async def _stop(tx: Tx, app: App, actor: Actor, ref: CredentialRef, run: KeyRotation) -> None:
@@ -310,6 +362,8 @@ async def offered(tx: Tx, app: App, actor: Actor, ref: CredentialRef, facts: dic
         The rotation's id.
     """
     run = await in_flight(tx, ref.client_id, ref.id) or await _begin(tx, app, actor, ref, facts)
+    if run.version != ref.candidate:
+        await left_alive(tx, app, actor, run, run.version)
     run = replace(run, facts={**run.facts, **facts, "version": ref.candidate or 0})
     if facts.get("skip_rehearsal"):
         await _accept(tx, actor, run, "not_rehearsed")

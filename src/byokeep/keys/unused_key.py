@@ -1,7 +1,9 @@
-"""The end of a key that serves nobody and may be alive at its provider: the new one of a rotation that was aborted or
-rolled back, and the one that an incident called compromised.
+"""The end of a key that serves nobody and may be alive at its provider: a new one that its rotation gave up, and the
+one that an incident called compromised.
 
 Rules
+- A rotation gives a new key up when it is aborted or rolled back, when another value takes its place, and when a leak
+  takes the rotation's place.
 - A value that the provider refuses, when it is taken away, needs no more. Any other is a task with a date, and an
   alert, until a call proves that the key is dead; then its value is destroyed.
 - A worker revokes it where it can; else a person does, on the provider's page, or says on record that the key stays
@@ -18,22 +20,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
-from uuid import NAMESPACE_OID, UUID, uuid5
+from typing import Final
+from uuid import UUID
 
 from byokeep.core.events import EventName
-from byokeep.core.model import Actor, ClientId
+from byokeep.core.model import Actor
 from byokeep.core.procedure import Fields, Procedure, Run, Step
 from byokeep.kernel import procedures
 from byokeep.kernel.app import App, WorkerApp
-from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.record import record
 from byokeep.keys import mint, old_version, rotation
 from byokeep.keys.refs import ref_from
 from byokeep.keys.rotation import DEAD, STAYS_ALIVE, UNUSED, KeyRotation
-
-ALERT: Final = "unused_key_alive"
 
 
 async def _dropped(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
@@ -41,7 +39,7 @@ async def _dropped(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     found = rotation.of(run)
     if found.version in (0, *found.old):
         return await rotation.dropped(app, actor, run)
-    about = uuid5(NAMESPACE_OID, f"{UNUSED}/{run.id}/{found.version}")
+    about = rotation.unused_id(run.id, found.version)
     async with app.db.begin(client_id=found.client_id) as tx:
         serves = (await tx.one(ref_from, "ref_get", id=found.object_id)).version == found.version
         begun: Run | None = await tx.maybe(Run, "procedure_get", id=about)
@@ -51,35 +49,12 @@ async def _dropped(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
         note = await rotation.asked(app, found, found.version)
         if note is None or note.status in DEAD:
             return await rotation.dropped(app, actor, run)
-        begun = await _begin(app, actor, found, about)
+        async with app.db.begin(client_id=found.client_id) as tx:
+            begun = await rotation.left_alive(tx, app, actor, found, found.version, alive=True)
     fields = await rotation.dropped(app, actor, run, keep=True)
-    await procedures.wake(app, begun)
+    if begun is not None:
+        await procedures.wake(app, begun)
     return fields
-
-
-async def _begin(app: WorkerApp, actor: Actor, run: KeyRotation, about: UUID) -> Run:
-    facts = {"rotation": str(run.id), "pinned_at": rotation.stamp(app.clock.now())}  # whoever was given it may hold it
-    async with app.db.begin(client_id=run.client_id) as tx:
-        return await _begun(
-            tx, app, actor, about, run.client_id, run.object_id, run.provider.value, run.version, facts=facts
-        )
-
-
-async def _begun(
-    tx: Tx, app: App, actor: Actor, about: UUID, client_id: ClientId, ref_id: UUID, provider: str, version: int, *,
-    facts: dict[str, Any],
-) -> Run:  # fmt: skip
-    mode = app.limits.rotation_modes.get(provider, "manual")
-    begun: Run = await procedures.start(
-        tx, app, actor, END_UNUSED_KEY, client_id=client_id, object_id=ref_id, run_id=about,
-        facts={"provider": provider, "mode": mode, "from_version": version, **facts},
-    )  # fmt: skip
-    await record(
-        tx, actor, EventName.KEY_ROTATION, client_id=client_id, object_id=ref_id, run=about, stage="left_alive",
-        provider=provider, version=version,
-    )  # fmt: skip
-    await open_alert(tx, app, actor, reason=ALERT, severity="warning", client_id=client_id, object_id=ref_id)
-    return begun
 
 
 async def end_leaked(tx: Tx, app: App, actor: Actor, incident_id: UUID, ref_id: UUID) -> Run:
@@ -88,11 +63,13 @@ async def end_leaked(tx: Tx, app: App, actor: Actor, incident_id: UUID, ref_id: 
     It is not left alive for jobs that hold it. The caller holds the incident and wakes the run.
     """
     ref = await tx.one(ref_from, "ref_get", id=ref_id)
-    about = uuid5(NAMESPACE_OID, f"{UNUSED}/{incident_id}/{ref.version}")
+    about = rotation.unused_id(incident_id, ref.version)
     if (run := await tx.maybe(Run, "procedure_get", id=about)) is not None:
         return run
     facts = {"pinned_at": rotation.stamp(datetime.fromtimestamp(0, UTC))}
-    return await _begun(tx, app, actor, about, ref.client_id, ref_id, ref.provider.value, ref.version, facts=facts)
+    return await rotation.end_unused(
+        tx, app, actor, about, ref.client_id, ref_id, ref.provider.value, ref.version, facts=facts
+    )
 
 
 def _unless_kept(act: Callable[..., Awaitable[Fields | None]]) -> Callable[..., Awaitable[Fields | None]]:

@@ -116,6 +116,13 @@ SELECT CAST(facts ->> 'from_version' AS integer) AS version FROM byokeep.procedu
  WHERE client_id = :client_id AND object_id = :id AND id <> :run AND closed_at IS NULL
    AND (procedure LIKE 'rotate\_key%' OR procedure = 'end_unused_key');
 
+-- name: rotation_keyless
+-- Whether a version is the ids of a keyless credential, so that no key of it lives at a provider.
+SELECT r.seq FROM byokeep.audit_record r
+ WHERE r.chain = :client_id AND r.object_id = :ref_id AND r.event = 'key.stored'
+   AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,mode}' = 'keyless'
+   AND (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer = :version;
+
 -- name: rotation_calls
 -- How many calls of a kind to a provider's administration are on record for a run.
 SELECT count(*) FROM byokeep.audit_record r
