@@ -374,6 +374,31 @@ async def test_a_stored_key_moves_to_keyless_by_a_rotation_that_ends_it(desk: De
             assert await asked("openai", desk.sim.base_url("openai"), token) == "ok"
 
 
+async def test_a_stored_key_that_leaks_while_its_keyless_successor_serves_ends_at_once(desk: Desk) -> None:
+    """A day was left to it, and a job holds it: it is revoked now, nothing goes back to it, and keyless serves on."""
+    client = await desk.stand.client()
+    async with published(desk) as keys:
+        await trusted(desk, client, "openai", keys)
+        old = desk.canary("openai", account="acme")
+        ref = (await desk.onboard(client, old))["ref"]
+        await administered(desk, client, "openai")
+        async with desk.stand.keep() as keep, keep.job(client=client, secrets=["openai"]) as job:
+            assert (await job.secret("openai")).reveal() == old
+            run = (await declare(desk, client, "openai", old_ends="24h"))["rotation"]
+            path = f"/v1/refs/{ref}/rotations"
+            status, leak = await desk.call("POST", path, "operator", {"leaked": True})
+            assert (status, leak.get("id")) == (201, run), leak
+            back = await desk.call("POST", f"/v1/rotations/{run}/rollback", "operator")
+            assert (back[0], back[1]["code"]) == (409, "procedure_goes_on")
+            await desk.work()
+        assert "key_leak_suspected" in desk.stand.alerts()
+        status, done = await desk.call("GET", f"/v1/rotations/{run}", "operator")
+        assert (status, done["state"], done["missing"]) == (200, "complete", []), done
+        assert desk.sim.book.keys.find("openai", old.decode()).state == "revoked"  # type: ignore[union-attr]
+        shown = await desk.ref(ref)
+        assert (shown["state"], shown["version"]) == ("active", 2)
+
+
 async def test_a_move_to_keyless_goes_back_to_the_key(desk: Desk) -> None:
     """Rolled back after the cutover, and aborted before it: jobs have the key again, and nothing is left to end."""
     client = await desk.stand.client()

@@ -179,13 +179,15 @@ async def resume(app: App, actor: Actor, run_id: UUID, *, seen: Run | None = Non
 
 
 async def revive(tx: Tx, actor: Actor, procedure: Procedure, run: Run, **facts: int) -> Run:
-    """Let a run that stopped go on, with more facts for the steps to come.
+    """Let a run that stopped go on, with more facts for the steps to come; what it waits is counted anew by them.
 
     Raises:
         Conflict: ``procedure_moved``.
     """
     run = replace(run, facts={**run.facts, **facts})
-    return await _move(tx, procedure, run, actor, evidence=run.evidence, state=_RUNNING, asked_by=actor.id)
+    return await _move(
+        tx, procedure, run, actor, evidence=run.evidence, state=_RUNNING, asked_by=actor.id, said=facts or None
+    )
 
 
 async def note(tx: Tx, actor: Actor, procedure: Procedure, run: Run, **facts: FieldValue) -> Run:

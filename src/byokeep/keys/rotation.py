@@ -121,6 +121,11 @@ class KeyRotation(Run):
         return self.procedure in (LEAKED, CUTOVER) and "serve" not in self.evidence
 
     @property
+    def leaked(self) -> bool:
+        """Whether its old version leaked, so that it ends at once: nothing is measured, waited for or taken back."""
+        return bool(self.facts.get("leaked"))
+
+    @property
     def place(self) -> SecretRef:
         """Where the versions lie."""
         return SecretRef(self.client_id, self.provider)
@@ -140,7 +145,8 @@ class RotationRequest:
         skip_rehearsal: No dry run of the new version comes before the cutover.
         mint: A worker makes the new key at the provider, with the client's administrator key; where the provider has
             no call for it, it is a person's task with a date.
-        leaked: The key is served to nobody from now on and revoked at once; the new one comes after.
+        leaked: The key is served to nobody from now on and revoked at once; the new one comes after. Where a keyless
+            one serves already, its rotation ends the stored one at once.
     """
 
     grace: str | None = None
@@ -177,31 +183,49 @@ async def start(app: WebApp, actor: Actor, ref_id: UUID, wish: RotationRequest) 
         if (ref.kind, ref.purpose) != (SecretKind.PROVIDER_API_KEY, "default"):
             step = "A key of another kind is replaced by its own command: `byokeep key admin`, `byokeep webhook`."
             raise Rejected("not_a_provider_key", next_step=step, kind=ref.kind.value)
-        refuse_keyless(ref, *KeyState)
-        live = wish.leaked and ref.state in (KeyState.ACTIVE, KeyState.SUSPENDED)  # whatever is known of it
-        if (ref.state, ref.verification) != _SERVING and not live:
-            step = f"Put a key in: `byokeep key add {ref.client_id} {ref.provider}`."
-            raise Rejected("nothing_serves", next_step=step, state=ref.state)
         open_ = await in_flight(tx, ref.client_id, ref_id)
-        if wish.leaked:
-            paused = open_ is not None and open_.pauses
-            facts |= {"was_suspended": int(ref.state == KeyState.SUSPENDED and not paused)}
-            facts |= await _pre_empt(tx, app, actor, ref, open_)
-        elif open_ is not None:
-            raise taken(open_)
-        stops = app.limits.rotation_modes.get(ref.provider.value) == "cutover"
-        # Where a provider has no call for it, a person makes the key by a date; nobody's key is paused unasked.
-        mints = wish.mint and (stops or "mint" in app.limits.rotation_acts.get(ref.provider.value, ()))
-        if mints:
-            await _may_mint(tx, app, ref)
-        usual = CUTOVER if stops else ROTATE
-        run = await _begin(tx, app, actor, ref, facts, LEAKED if wish.leaked else MINTED if mints else usual)
-        if wish.skip_rehearsal:
-            await _accept(tx, actor, run, "not_rehearsed")
-        if run.procedure in (LEAKED, CUTOVER):
-            await _stop(tx, app, actor, ref, run)
+        ends = wish.leaked and open_ is not None and "cutover" in open_.evidence and open_.state != "undoing"
+        if open_ is not None and ends and ref.provider_place:
+            run: Run = await _end_at_once(tx, app, actor, ref, open_)
+        else:
+            run = await _start(tx, app, actor, ref, wish, facts, open_)
     await procedures.wake(app, run)
     return await procedures.status(app, actor, run.id)
+
+
+async def _start(
+    tx: Tx, app: App, actor: Actor, ref: CredentialRef, wish: RotationRequest, facts: dict[str, int],
+    open_: KeyRotation | None,
+) -> KeyRotation:  # fmt: skip
+    refuse_keyless(ref, *KeyState)
+    live = wish.leaked and ref.state in (KeyState.ACTIVE, KeyState.SUSPENDED)  # whatever is known of it
+    if (ref.state, ref.verification) != _SERVING and not live:
+        step = f"Put a key in: `byokeep key add {ref.client_id} {ref.provider}`."
+        raise Rejected("nothing_serves", next_step=step, state=ref.state)
+    if wish.leaked:
+        paused = open_ is not None and open_.pauses
+        facts |= {"was_suspended": int(ref.state == KeyState.SUSPENDED and not paused)}
+        facts |= await _pre_empt(tx, app, actor, ref, open_)
+    elif open_ is not None:
+        raise taken(open_)
+    stops = app.limits.rotation_modes.get(ref.provider.value) == "cutover"
+    # Where a provider has no call for it, a person makes the key by a date; nobody's key is paused unasked.
+    mints = wish.mint and (stops or "mint" in app.limits.rotation_acts.get(ref.provider.value, ()))
+    if mints:
+        await _may_mint(tx, app, ref)
+    usual = CUTOVER if stops else ROTATE
+    run = await _begin(tx, app, actor, ref, facts, LEAKED if wish.leaked else MINTED if mints else usual)
+    if wish.skip_rehearsal:
+        await _accept(tx, actor, run, "not_rehearsed")
+    if run.procedure in (LEAKED, CUTOVER):
+        await _stop(tx, app, actor, ref, run)
+    return run
+
+
+async def _end_at_once(tx: Tx, app: App, actor: Actor, ref: CredentialRef, run: KeyRotation) -> Run:
+    """A stored key leaked whose keyless successor serves: its rotation ends it now, whoever holds it, and serves on."""
+    await _leak_told(tx, app, actor, ref)
+    return await procedures.revive(tx, actor, app.procedures[run.procedure], run, grace_s=0, leaked=1)
 
 
 async def _pre_empt(tx: Tx, app: App, actor: Actor, ref: CredentialRef, run: KeyRotation | None) -> dict[str, int]:
@@ -275,14 +299,18 @@ async def _stop(tx: Tx, app: App, actor: Actor, ref: CredentialRef, run: KeyRota
         reason = "suspected_leak" if run.procedure == LEAKED else "rotation_pause"
         await move(tx, app, actor, ref, to=KeyState.SUSPENDED, reason=reason)
     if run.procedure == LEAKED:
-        await open_alert(tx, app, actor, reason="key_leak_suspected", client_id=ref.client_id, object_id=ref.id)
-        await incidents.opened(
-            tx, app, actor, IncidentKind.SUSPECTED_LEAK, client_id=ref.client_id, source=IncidentSource.PERSON,
-            object_kind="key", object_id=ref.id,
-        )  # fmt: skip
+        await _leak_told(tx, app, actor, ref)
     procedure = app.procedures[run.procedure]
     said = {"provider": ref.provider.value, "from_version": ref.version, "stopped_at": stamp(app.clock.now())}
     await procedures.passed(tx, actor, procedure, run, procedure.step("stop"), said)
+
+
+async def _leak_told(tx: Tx, app: App, actor: Actor, ref: CredentialRef) -> None:
+    await open_alert(tx, app, actor, reason="key_leak_suspected", client_id=ref.client_id, object_id=ref.id)
+    await incidents.opened(
+        tx, app, actor, IncidentKind.SUSPECTED_LEAK, client_id=ref.client_id, source=IncidentSource.PERSON,
+        object_kind="key", object_id=ref.id,
+    )  # fmt: skip
 
 
 async def _may_mint(tx: Tx, app: App, ref: CredentialRef) -> None:
@@ -492,7 +520,7 @@ async def rollback(app: WebApp, actor: Actor, run_id: UUID) -> RunStatus:
                 "not_cut_over", next_step=f"The old one serves: `byokeep rotate abort {run_id}`.", run=run_id
             )
         async with app.db.begin(client_id=run.client_id) as tx:
-            begun = await _revocation_begun(tx, run)
+            begun = run.leaked or await _revocation_begun(tx, run)
         if begun:
             step = f"The old key is being ended at its provider, so the new one stays: {look(run_id)}."
             raise Conflict("procedure_goes_on", next_step=step, run=run_id)
@@ -665,7 +693,7 @@ async def _alive(app: WorkerApp, actor: Actor, run: KeyRotation) -> CheckOutcome
         Conflict: The same, asked :data:`CALLS` times: a person is told, and it is asked again when they resume.
     """
     async with app.db.begin(client_id=run.client_id) as tx:
-        ended = await _revocation_begun(tx, run)
+        ended = run.leaked or await _revocation_begun(tx, run)
     note = None if ended else await asked(app, run, run.from_version)
     if note is not None and note.status in ALIVE:
         return note
@@ -703,6 +731,8 @@ async def _known(tx: Tx, actor: Actor, run: KeyRotation, note: CheckOutcome) -> 
 async def soaked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """Judge the overlap by what calls with the new version came to. Nothing measured is unknown, not a pass."""
     found = of(run)
+    if found.leaked:
+        return {"cause": "not_measured"}
     asked = {"client_id": found.client_id, "provider": found.provider.value}
     async with app.db.begin(client_id=found.client_id) as tx:
         since = datetime.fromisoformat(found.facts["pinned_at"])
