@@ -13,8 +13,13 @@ from byokeep.core.procedure import Procedure
 from byokeep.incidents.mass_revoke import MASS_REVOKE
 from byokeep.incidents.playbooks import LOWER_SEVERITY, PROVIDER_KEY_LEAKED, SOCIAL_TOKEN_LOST
 from byokeep.kernel.sops import SOPS
-from byokeep.keys.mint import ROTATE_KEY_MINTED
-from byokeep.keys.unused_key import END_UNUSED_KEY, ROTATE_KEY, ROTATE_KEY_CUTOVER, ROTATE_KEY_LEAKED
+from byokeep.keys.unused_key import (
+    END_UNUSED_KEY,
+    ROTATE_KEY,
+    ROTATE_KEY_CUTOVER,
+    ROTATE_KEY_LEAKED,
+    ROTATE_KEY_MINTED,
+)
 from byokeep.operations.internal import ROTATE_INTERNAL
 from byokeep.profiles import incident
 

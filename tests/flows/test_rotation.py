@@ -585,6 +585,7 @@ async def test_calls_that_fail_after_the_cutover_hold_the_rotation(desk: Desk) -
     """Calls that went well let it pass; a spike stops it with an alert, and the way back is open; none is unknown."""
     for outcomes, state, reason in (
         (["ok", "ok", "ok"], "waiting", "revoke_by_hand"), (["ok", "denied", "failed"], "failed", "soak_spike"),
+        (["limited", "limited"], "failed", "soak_spike"), (["unknown"], "waiting", "soak_unknown"),
         ([], "waiting", "soak_unknown"),
     ):  # fmt: skip
         client = await desk.stand.client()
@@ -1407,3 +1408,67 @@ async def test_a_value_that_another_takes_the_place_of_is_a_task_until_it_is_dea
     assert task["from_version"] == 3
     assert (await hand_on(desk, task["id"]))["reason"] == "revoke_by_hand"
     assert 3 in await desk.web.intake.live_versions(desk_place(client))
+
+
+@pytest.mark.parametrize("state", ["billing_blocked", "rate_limited"])
+async def test_a_new_key_that_is_no_good_any_more_is_not_cut_over_to(desk: Desk, state: str) -> None:
+    """It was verified, and looked at again before the cutover: its balance is gone, or nobody could check it."""
+    client = await desk.stand.client()
+    _, new, ref, run = await begun(desk, client)
+
+    async def looked_at(now: SimKeyState) -> dict[str, Any]:
+        desk.sim.book.keys.put("openai", new.decode(), now, "acme")
+        assert (await desk.call("POST", f"/v1/refs/{ref}/verify", "operator"))[0] == 202
+        await desk.work()
+        await desk.retry_now()
+        return await rotation(desk, run)
+
+    await looked_at(SimKeyState(state))
+    found = await resume(desk, run, "not_rehearsed")
+    assert (found["state"], found["missing"][0]) == ("failed", "cutover")
+    assert found["reason"] in ("verified_no_quota", "no_credit", "rate_limited")
+    assert await served(desk, client) == 1
+    assert (await looked_at(SimKeyState.VALID))["missing"][0] == "soak"
+    assert await served(desk, client) == 2
+
+
+async def test_the_cutover_was_when_its_record_says(desk: Desk) -> None:
+    """A worker whose clock is slow: a job that was given the old version is waited for, and its calls measure nothing
+    of the new one."""
+    client = await desk.stand.client()
+    await desk.onboard(client)
+    await desk.stand.lease(await desk.stand.job(client))
+    run = (await desk.put(client, desk.canary(), query=SKIP))[1]["rotation"]
+    await desk.work()
+    desk.sql("UPDATE byokeep.procedure_run SET facts = jsonb_set(facts, '{pinned_at}', '\"2020-01-01T00:00:00.0Z\"')"
+             " WHERE closed_at IS NULL")  # fmt: skip
+    told_calls(desk, client, "ok", "ok")
+    later(desk)
+    assert (await resume(desk, run))["reason"] == "soak_unknown"
+    found = await resume(desk, run, "soak_unknown")
+    assert (found["state"], found["missing"][0]) == ("running", "revoke")
+
+
+@pytest.mark.parametrize("made", [True, False])
+async def test_a_mint_whose_administrators_key_is_gone_can_be_aborted(desk: Desk, made: bool) -> None:
+    """People are told; the key that was made is a task until it is dead, and another rotation may begin."""
+    client = await desk.stand.client()
+    first = await desk.onboard(client, provider="openrouter")
+    await administered(desk, client, "openrouter")
+    path = f"/v1/refs/{first['ref']}/rotations"
+    if made:
+        run = await minted(desk, first["ref"], skip_rehearsal=False)
+    else:
+        run = str((await desk.call("POST", path, "operator", {"mint": True}))[1]["id"])
+    admin = desk.sql("SELECT id FROM byokeep.credential_ref WHERE purpose = 'admin'")
+    gone = {"to": "deactivated", "reason": "by_hand"}
+    assert (await desk.call("POST", f"/v1/refs/{admin}/state", "operator", gone))[0] == 200
+    await desk.work()
+    assert (await desk.call("POST", f"/v1/rotations/{run}/abort", "operator"))[0] == 200
+    await desk.work()
+    assert ((await rotation(desk, run))["state"], await served(desk, client, "openrouter")) == ("aborted", 1)
+    assert "revocation_refused" in desk.stand.alerts()
+    if made:
+        task = await unused(desk, first["ref"])
+        assert (task["reason"], keys_of(desk, "openrouter")) == ("revoke_by_hand", ["valid", "valid"])
+    assert (await desk.call("POST", path, "operator", {}))[0] == 201

@@ -162,14 +162,14 @@ async def _ended(app: WorkerApp, actor: Actor, run: KeyRotation) -> None:
             secret.wipe()
 
 
-async def _take_back(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+async def take_back(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """End the minted key at the provider, unless it serves or a job still holds it, and take the candidate away.
 
     Raises:
         Conflict: The provider was away time and again: people are told, and it is asked again when somebody resumes.
     """
     found = rotation.of(run)
-    if await rotation.given_to_jobs(app, found):
+    if await old_version.given_to_jobs(app, found):
         return None
     async with app.db.begin(client_id=found.client_id) as tx:
         ref = await tx.one(ref_from, "ref_get", id=found.object_id)
@@ -180,7 +180,7 @@ async def _take_back(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
             await old_version.not_ended(app, actor, found, error)
             step = "What was made there is not ended yet; resume the run when the provider answers."
             raise Conflict("provider_admin_unreachable", next_step=step) from None
-    return await rotation.dropped(app, actor, run)
+    return await old_version.dropped(app, actor, run)
 
 
 async def _verified(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
@@ -191,7 +191,7 @@ async def _verified(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
         if error.code not in _REFUSED:
             raise
         found = rotation.of(run)
-        await _take_back(app, actor, run)
+        await take_back(app, actor, run)
         async with app.db.begin(client_id=found.client_id) as tx:
             reason = "minted_key_refused"
             await open_alert(tx, app, actor, reason=reason, client_id=found.client_id, object_id=found.object_id)
@@ -213,7 +213,7 @@ _SAME: Final = old_version.ROTATE_KEY
 ROTATE_KEY_MINTED: Final = Procedure(
     name=rotation.MINTED, verb=_SAME.verb, abortable=True, no_return=_SAME.no_return, look=_SAME.look,
     steps=(
-        Step(name="create", act=_minted, undo=_take_back, evidence=EventName.KEY_ROTATION),
+        Step(name="create", act=_minted, undo=take_back, evidence=EventName.KEY_ROTATION),
         Step(name="verify", act=_verified, evidence=EventName.KEY_ROTATION),
         *_SAME.steps[2:],
     ),

@@ -12,7 +12,7 @@ It may not decide which version serves: :mod:`byokeep.keys.rotation` does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -25,9 +25,9 @@ from byokeep.core.model import Actor
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Run, Step
 from byokeep.core.ref import SecretPart
-from byokeep.kernel.app import WorkerApp
+from byokeep.kernel.app import App, WorkerApp
 from byokeep.kernel.command import open_alert
-from byokeep.kernel.record import Said
+from byokeep.kernel.record import Said, record
 from byokeep.keys import rotation
 from byokeep.keys.refs import ref_from
 from byokeep.keys.rotation import KeyRotation
@@ -38,7 +38,7 @@ async def revoked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     found = rotation.of(run)
     about = {"client_id": found.client_id, "provider": found.provider.value}
     async with app.db.begin(client_id=found.client_id) as tx:
-        since = datetime.fromisoformat(found.facts["pinned_at"])
+        since = await rotation.pinned_at(tx, found)
         if await tx.one(int, "rotation_jobs_on_old", **about, until=since) and not found.leaked:
             return None
     if await rotation.accepted(app, found, "revoke_by_hand"):
@@ -163,6 +163,60 @@ async def proved_dead(app: WorkerApp, actor: Actor, found: KeyRotation, version:
     return said | ({} if note.http_status is None else {"http_status": note.http_status})
 
 
+async def destroy(app: WorkerApp, actor: Actor, run: KeyRotation, versions: Set[int]) -> None:
+    """Destroy values, but for what serves or waits."""
+    async with rotation.custody_of(app, run) as custody:
+        for version in sorted(versions & set(await custody.live_versions(run.place))):
+            async with app.db.begin(client_id=run.client_id) as tx:
+                ref = await tx.one(ref_from, "ref_get", id=run.object_id)
+            if version in (ref.version, ref.candidate) and ref.state not in rotation.OVER:
+                continue
+            about: dict[str, Said] = {"provider": run.provider.value, "version": version, "path": run.place.path}
+            for outcome in (Outcome.INTENDED, Outcome.OK):
+                if outcome is Outcome.OK:
+                    await custody.destroy(run.place, [version])
+                async with app.db.begin(client_id=run.client_id) as tx:
+                    await record(
+                        tx, actor, EventName.KEY_DESTROYED, about, outcome=outcome, client_id=run.client_id,
+                        object_id=run.object_id,
+                    )  # fmt: skip
+
+
+async def given_to_jobs(app: App, run: KeyRotation) -> bool:
+    """Whether an open job was given the new version before it was taken back."""
+    async with app.db.begin(client_id=run.client_id) as tx:
+        ref = await tx.one(ref_from, "ref_get", id=run.object_id)
+        if "pinned_at" not in run.facts or ref.version == run.version:
+            return False
+        about = {"client_id": run.client_id, "provider": run.provider.value, "ref_id": run.object_id}
+        since = datetime.fromisoformat(run.facts["pinned_at"])
+        return bool(await tx.one(int, "rotation_jobs_on_new", **about, since=since))
+
+
+async def dropped(app: WorkerApp, actor: Actor, run: Run, *, keep: bool = False) -> Fields | None:
+    """Take the new version away; where there was no way back it serves, and stays.
+
+    Args:
+        keep: Leave the value in the store, until its provider says that it is dead.
+    """
+    found = rotation.of(run)
+    if found.version not in (0, *found.old):
+        async with app.db.begin(client_id=found.client_id) as tx:
+            if await tx.maybe(ref_from, "ref_drop_candidate", **found.at, version=found.version):
+                said: dict[str, Said] = {
+                    "run": run.id,
+                    "stage": "drop",
+                    "provider": found.provider.value,
+                    "version": found.version,
+                }
+                await record(
+                    tx, actor, EventName.KEY_ROTATION, said, client_id=found.client_id, object_id=found.object_id
+                )
+        if not keep:
+            await destroy(app, actor, found, {found.version})
+    return {"version": found.version}
+
+
 async def destroyed(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """Destroy the old value and, at the end of a rotation, every other one before the new that nobody needs any more.
 
@@ -174,7 +228,7 @@ async def destroyed(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     async with app.db.begin(client_id=found.client_id) as tx:
         others = await tx.all(int, "rotation_versions_of_others", **found.at, run=run.id)
     left = set(range(1, found.version)) - set(others)
-    await rotation.destroy(app, actor, found, {*found.old, *left})
+    await destroy(app, actor, found, {*found.old, *left})
     return {"from_version": found.from_version}
 
 
@@ -187,7 +241,7 @@ _EVENT: Final = EventName.KEY_ROTATION
 ROTATE_KEY: Final = Procedure(
     name=rotation.ROTATE, verb=Verb.KEY_WRITE, abortable=True, no_return="revoke", look=rotation.look,
     steps=(
-        Step(name="create", act=rotation.created, undo=rotation.dropped, verb=Verb.KEY_WRITE, evidence=_EVENT,
+        Step(name="create", act=rotation.created, undo=dropped, verb=Verb.KEY_WRITE, evidence=_EVENT,
              proves=_of_versions),
         Step(name="verify", act=rotation.verified, evidence=_EVENT),
         Step(name="rehearse", act=rotation.rehearsed, evidence=_EVENT),

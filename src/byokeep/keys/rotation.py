@@ -25,7 +25,7 @@ It may not see a value: the worker's custody does, for the length of one call.
 from __future__ import annotations
 
 import hmac
-from collections.abc import AsyncIterator, Set
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -417,9 +417,10 @@ async def stopped_for(tx: Tx, ref: CredentialRef | None) -> bool:
 
 
 async def look_again(tx: Tx, app: App, actor: Actor, ref: CredentialRef) -> None:
-    """Let a rotation that stopped at the verification of its new version go on: it is verified once more."""
+    """Let a rotation that stopped for the verification of its new version go on: it is verified once more."""
     run = await in_flight(tx, ref.client_id, ref.id)
-    if run is not None and run.state == "failed" and "verify" not in run.evidence:
+    step = None if run is None else app.procedures[run.procedure].next(run)
+    if run is not None and run.state == "failed" and step is not None and step.name in ("verify", "cutover"):
         await procedures.revive(tx, actor, app.procedures[run.procedure], run)
 
 
@@ -580,18 +581,11 @@ async def created(app: App, actor: Actor, run: Run) -> Fields | None:
 async def verified(app: App, actor: Actor, run: Run) -> Fields | None:
     """Take what the verification of the new version came to, and compare the accounts."""
     found = of(run)
-    ref = await _ref(app, found)
-    asked = {"client_id": found.client_id, "ref_id": found.object_id}
-    async with app.db.begin(client_id=found.client_id) as tx:
-        sop = await tx.maybe(SopRun, "sop_of_version", **asked, version=found.version)
-        both = [found.from_version, found.version]
-        told = await tx.all(lambda row: (row["version"], row["account"]), "rotation_accounts", **asked, versions=both)
-    if sop is None or sop.state == "running":
+    if not await _good(app, found):
         return None
-    if sop.state != "complete" or ref.candidate != found.version:
-        again = f"`byokeep key verify {found.object_id}`"
-        step = f"See `byokeep evidence show {sop.id}`; then {again}, or bring another value."
-        raise Conflict(sop.reason or "candidate_gone", next_step=step)
+    asked, both = {"client_id": found.client_id, "ref_id": found.object_id}, [found.from_version, found.version]
+    async with app.db.begin(client_id=found.client_id) as tx:
+        told = await tx.all(lambda row: (row["version"], row["account"]), "rotation_accounts", **asked, versions=both)
     accounts = dict(told)
     old, new = accounts.get(found.from_version), accounts.get(found.version)
     cause = "other_account" if old != new else "account_not_told" if old is None else "same_account"
@@ -599,6 +593,21 @@ async def verified(app: App, actor: Actor, run: Run) -> Fields | None:
         why = "is of another account than the one in use, or the provider told the account of one of the two only"
         raise Conflict(cause, next_step=f"The new key {why}.")
     return {"provider": found.provider.value, "version": found.version, "cause": cause}
+
+
+async def _good(app: App, found: KeyRotation) -> bool:
+    """Whether the newest verification of the version that waits passed; False: it goes on. Raises Conflict."""
+    ref = await _ref(app, found)
+    asked = {"client_id": found.client_id, "ref_id": found.object_id}
+    async with app.db.begin(client_id=found.client_id) as tx:
+        sop = await tx.maybe(SopRun, "sop_of_version", **asked, version=found.version)
+    if sop is None or sop.state == "running":
+        return False
+    if sop.state != "complete" or ref.candidate != found.version:
+        again = f"`byokeep key verify {found.object_id}`"
+        step = f"See `byokeep evidence show {sop.id}`; then {again}, or bring another value."
+        raise Conflict(sop.reason or "candidate_gone", next_step=step)
+    return True
 
 
 async def rehearsed(app: App, actor: Actor, run: Run) -> Fields | None:
@@ -638,10 +647,12 @@ async def rehearsal_needed(tx: Tx, run: KeyRotation) -> bool:
 
 
 async def cutting(app: App, actor: Actor, run: Run) -> Fields | None:
-    """See that the new version still waits."""
+    """See that the new version still waits, and that nothing worse was found of it since it was verified."""
     found = of(run)
     if (await _ref(app, found)).candidate != found.version:
         raise Conflict("candidate_gone", next_step="The new version was dropped meanwhile; end this rotation.")
+    if not await _good(app, found):
+        return None
     return {"version": found.version, "from_version": found.from_version, "pinned_at": stamp(app.clock.now())}
 
 
@@ -651,6 +662,12 @@ async def pin(tx: Tx, actor: Actor, run: Run) -> Fields:
     await tx.one(ref_from, "ref_pin_candidate", **found.at, version=found.version)
     await _pinned(tx, actor, found, found.version, found.from_version)
     return {}
+
+
+async def pinned_at(tx: Tx, run: KeyRotation) -> datetime:
+    """Return from when on nobody was given the old version: a worker's clock, before it cuts over, does not know."""
+    on_record = await tx.maybe(datetime, "rotation_pinned_at", **run.at, version=run.version)
+    return on_record or datetime.fromisoformat(run.facts["pinned_at"])
 
 
 async def _pinned(tx: Tx, actor: Actor, run: KeyRotation, version: int, before: int) -> None:
@@ -735,7 +752,7 @@ async def soaked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
         return {"cause": "not_measured"}
     asked = {"client_id": found.client_id, "provider": found.provider.value}
     async with app.db.begin(client_id=found.client_id) as tx:
-        since = datetime.fromisoformat(found.facts["pinned_at"])
+        since = await pinned_at(tx, found)
         told = await tx.one(dict, "rotation_outcomes", **asked, since=since)
         if told["failed"] > told["count"] * ERROR_BUDGET:
             await open_alert(tx, app, actor, reason="soak_spike", client_id=found.client_id, object_id=found.object_id)
@@ -794,60 +811,6 @@ async def custody_of(app: WorkerApp, run: KeyRotation) -> AsyncIterator[ValueCus
     job = custody_job(app, app.custodian.close, run.client_id, run.provider.value)
     async with job as job_id, app.custodian.open(job_id) as custody:
         yield custody
-
-
-async def destroy(app: WorkerApp, actor: Actor, run: KeyRotation, versions: Set[int]) -> None:
-    """Destroy values, but for what serves or waits."""
-    async with custody_of(app, run) as custody:
-        for version in sorted(versions & set(await custody.live_versions(run.place))):
-            async with app.db.begin(client_id=run.client_id) as tx:
-                ref = await tx.one(ref_from, "ref_get", id=run.object_id)
-            if version in (ref.version, ref.candidate) and ref.state not in OVER:
-                continue
-            about: dict[str, Said] = {"provider": run.provider.value, "version": version, "path": run.place.path}
-            for outcome in (Outcome.INTENDED, Outcome.OK):
-                if outcome is Outcome.OK:
-                    await custody.destroy(run.place, [version])
-                async with app.db.begin(client_id=run.client_id) as tx:
-                    await record(
-                        tx, actor, EventName.KEY_DESTROYED, about, outcome=outcome, client_id=run.client_id,
-                        object_id=run.object_id,
-                    )  # fmt: skip
-
-
-async def given_to_jobs(app: App, run: KeyRotation) -> bool:
-    """Whether an open job was given the new version before it was taken back."""
-    async with app.db.begin(client_id=run.client_id) as tx:
-        ref = await tx.one(ref_from, "ref_get", id=run.object_id)
-        if "pinned_at" not in run.facts or ref.version == run.version:
-            return False
-        about = {"client_id": run.client_id, "provider": run.provider.value, "ref_id": run.object_id}
-        since = datetime.fromisoformat(run.facts["pinned_at"])
-        return bool(await tx.one(int, "rotation_jobs_on_new", **about, since=since))
-
-
-async def dropped(app: WorkerApp, actor: Actor, run: Run, *, keep: bool = False) -> Fields | None:
-    """Take the new version away; where there was no way back it serves, and stays.
-
-    Args:
-        keep: Leave the value in the store, until its provider says that it is dead.
-    """
-    found = of(run)
-    if found.version not in (0, *found.old):
-        async with app.db.begin(client_id=found.client_id) as tx:
-            if await tx.maybe(ref_from, "ref_drop_candidate", **found.at, version=found.version):
-                said: dict[str, Said] = {
-                    "run": run.id,
-                    "stage": "drop",
-                    "provider": found.provider.value,
-                    "version": found.version,
-                }
-                await record(
-                    tx, actor, EventName.KEY_ROTATION, said, client_id=found.client_id, object_id=found.object_id
-                )
-        if not keep:
-            await destroy(app, actor, found, {found.version})
-    return {"version": found.version}
 
 
 async def stopped(app: App, actor: Actor, run: Run) -> Fields | None:

@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
+from byokeep.core.errors import Conflict
 from byokeep.core.events import EventName
 from byokeep.core.model import Actor
 from byokeep.core.procedure import Fields, Procedure, Run, Step
@@ -35,23 +36,23 @@ from byokeep.keys.rotation import DEAD, STAYS_ALIVE, UNUSED, KeyRotation
 
 
 async def _dropped(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
-    """As :func:`rotation.dropped`; what may be alive at the provider gets a run of its own to end it."""
+    """As :func:`old_version.dropped`; what may be alive at the provider gets a run of its own to end it."""
     found = rotation.of(run)
     if found.version in (0, *found.old):
-        return await rotation.dropped(app, actor, run)
+        return await old_version.dropped(app, actor, run)
     about = rotation.unused_id(run.id, found.version)
     async with app.db.begin(client_id=found.client_id) as tx:
         serves = (await tx.one(ref_from, "ref_get", id=found.object_id)).version == found.version
         begun: Run | None = await tx.maybe(Run, "procedure_get", id=about)
     if serves:  # there was no way back
-        return await rotation.dropped(app, actor, run)
+        return await old_version.dropped(app, actor, run)
     if begun is None:
         note = await rotation.asked(app, found, found.version)
         if note is None or note.status in DEAD:
-            return await rotation.dropped(app, actor, run)
+            return await old_version.dropped(app, actor, run)
         async with app.db.begin(client_id=found.client_id) as tx:
             begun = await rotation.left_alive(tx, app, actor, found, found.version, alive=True)
-    fields = await rotation.dropped(app, actor, run, keep=True)
+    fields = await old_version.dropped(app, actor, run, keep=True)
     if begun is not None:
         await procedures.wake(app, begun)
     return fields
@@ -109,10 +110,23 @@ END_UNUSED_KEY: Final = Procedure(
 
 
 def _keeping(procedure: Procedure) -> Procedure:
-    steps = (replace(step, undo=_dropped) if step.undo is rotation.dropped else step for step in procedure.steps)
+    steps = (replace(step, undo=_dropped) if step.undo is old_version.dropped else step for step in procedure.steps)
     return replace(procedure, steps=tuple(steps))
 
 
+async def _taken_back(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+    """As :func:`mint.take_back`; without an administrator's key people are told, and the key gets a run of its own."""
+    try:
+        return await mint.take_back(app, actor, run)
+    except Conflict as error:
+        if error.code != "admin_key_missing":
+            raise
+        await old_version.not_ended(app, actor, rotation.of(run), error)
+    return await _dropped(app, actor, run)
+
+
+_CREATE, *_REST = mint.ROTATE_KEY_MINTED.steps
+ROTATE_KEY_MINTED: Final = replace(mint.ROTATE_KEY_MINTED, steps=(replace(_CREATE, undo=_taken_back), *_REST))
 ROTATE_KEY: Final = _keeping(old_version.ROTATE_KEY)
 ROTATE_KEY_CUTOVER: Final = _keeping(old_version.ROTATE_KEY_CUTOVER)
 

@@ -73,9 +73,18 @@ SELECT count(DISTINCT j.id) FROM byokeep.job j
                         WHERE r.chain = :client_id AND r.object_id = :ref_id AND r.event = 'key.pinned')
                       + interval '5 seconds';
 
+-- name: rotation_pinned_at
+-- When a version was cut over to, by the database's clock; nothing, if it never was.
+SELECT max(r.at) AS at FROM byokeep.audit_record r
+ WHERE r.chain = :client_id AND r.object_id = :id AND r.event = 'key.pinned'
+   AND (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer = :version
+HAVING max(r.at) IS NOT NULL;
+
 -- name: rotation_outcomes
--- What calls came to that jobs made with a lease from after the cutover, as their runners told.
-SELECT count(*) AS count, count(*) FILTER (WHERE t.outcome IN ('denied', 'failed')) AS failed
+-- What calls came to that jobs made with a lease from after the cutover, as their runners told. Of those whose end nobody
+-- knows nothing follows; a provider that limits calls did not answer them.
+SELECT count(*) FILTER (WHERE t.outcome <> 'unknown') AS count,
+       count(*) FILTER (WHERE t.outcome IN ('denied', 'failed', 'limited')) AS failed
   FROM byokeep.tool_call t JOIN byokeep.lease l ON l.client_id = t.client_id AND l.id = t.lease_id
  WHERE t.client_id = :client_id AND t.provider = :provider AND l.issued_at > CAST(:since AS timestamptz);
 
