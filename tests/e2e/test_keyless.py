@@ -27,6 +27,7 @@ from byokeep.wire.bao_http import BaoHttp, lease_login, read_identity
 from byokeep_redact.canary import Canary
 from byokeep_redact.search import Sweep
 from byokeep_sim import SimKeyState
+from tests.flows.test_incidents import kill, stepped
 from tests.support.openbao import ISSUER
 from tests.support.web import Desk
 
@@ -390,6 +391,8 @@ async def test_a_stored_key_that_leaks_while_its_keyless_successor_serves_ends_a
             assert (status, leak.get("id")) == (201, run), leak
             back = await desk.call("POST", f"/v1/rotations/{run}/rollback", "operator")
             assert (back[0], back[1]["code"]) == (409, "procedure_goes_on")
+            back = await desk.call("POST", f"/v1/procedures/{run}/abort", "operator")
+            assert (back[0], back[1]["code"]) == (409, "procedure_goes_on"), "also by the way that every run has"
             await desk.work()
         assert "key_leak_suspected" in desk.stand.alerts()
         status, done = await desk.call("GET", f"/v1/rotations/{run}", "operator")
@@ -397,6 +400,11 @@ async def test_a_stored_key_that_leaks_while_its_keyless_successor_serves_ends_a
         assert desk.sim.book.keys.find("openai", old.decode()).state == "revoked"  # type: ignore[union-attr]
         shown = await desk.ref(ref)
         assert (shown["state"], shown["version"]) == ("active", 2)
+        # Its playbook takes that for the rotation, and calls nothing compromised that serves.
+        (one,) = (await desk.call("GET", f"/v1/incidents?client_id={client}", "operator"))[1]["incidents"]
+        await kill(desk, client)
+        await stepped(desk, one["id"], "kill")
+        assert (await stepped(desk, one["id"], "rotate"))["rotation"] == run
 
 
 async def test_a_move_to_keyless_goes_back_to_the_key(desk: Desk) -> None:

@@ -245,7 +245,7 @@ RULES = {
     "GET /v1/breakglass": rule(A, O, P, U),
     "GET /v1/breakglass/{grant_id}": rule(A, O, P, U, tenant=True),
     **{
-        f"POST /v1/breakglass/{{grant_id}}/{act}": rule(*roles, tenant=True)
+        f"POST /v1/breakglass/{{grant_id}}/{act}": rule(*roles, tenant=True, body={} if act == "review" else None)
         for act, roles in (
             ("approve", (P,)),
             ("deny", (O, P)),

@@ -449,6 +449,11 @@ async def test_a_suspected_leak_opens_one_incident_and_stops_the_key(desk: Desk)
     second = desk.stand.subject("approver", "second")
     assert (await release(desk, other, second, lane="api"))[1]["code"] == "rotation_not_complete"
     assert (await stepped(desk, made["id"], "release", expect=409))["code"] == "rotation_not_complete"
+    kept = await desk.call("POST", f"/v1/rotations/{ending}/resume", "operator", {"accept": "stays_alive"})
+    assert (kept[0], kept[1]["code"]) == (409, "nothing_to_accept"), "a leaked key stays alive by nobody's word"
+    async with desk.stand.app.db.begin(client_id=other) as tx:  # a rotation of the new one leaves that value alone
+        asked_of = {"client_id": other, "id": UUID(new), "run": uuid4()}
+        assert await tx.all(int, "rotation_versions_of_others", **asked_of) == [1]
     desk.sim.book.keys.put("openai", value.decode(), SimKeyState.REVOKED, None)
     accept = await desk.call("POST", f"/v1/rotations/{ending}/resume", "operator", {"accept": "revoke_by_hand"})
     assert accept[0] == 200, accept

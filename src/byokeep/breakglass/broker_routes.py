@@ -44,6 +44,12 @@ class GlassBody(Strict):
     life_s: Annotated[int, Field(strict=True)] = 900
 
 
+class ReviewBody(Strict):
+    """Look at what was done; ``accept_gaps``: a part of the store's log is gone for good; who says so is on record."""
+
+    accept_gaps: bool = False
+
+
 class GlassUseReply(Reply, of=GlassUse, shows="at event outcome path store_request count"):
     """A request of the store under the grant, or ``count`` of one kind."""
 
@@ -135,9 +141,9 @@ def router(app: BrokerApp, auth: Authenticator, room: Emergency) -> APIRouter:
         }  # fmt: skip
 
     @routes.post("/{grant_id}/review", response_model=GlassUsesReply, responses=refusals(404, 409))
-    async def review(grant_id: PathId, actor: Actor) -> dict[str, Any]:
+    async def review(grant_id: PathId, actor: Actor, body: ReviewBody) -> dict[str, Any]:
         """Look at everything that was done with a grant that is over."""
-        return _with_uses(*await watch.review(app, actor, grant_id))
+        return _with_uses(*await watch.review(app, actor, grant_id, accept_gaps=body.accept_gaps))
 
     for name, act in _ACTS.items():
         _serve(app, routes, name, act)

@@ -159,12 +159,17 @@ def revoke(grant: UUID) -> None:
 
 
 @app.command
-def review(grant: UUID) -> None:
+def review(grant: UUID, *, accept_gaps: Annotated[bool, Parameter(negative=())] = False) -> None:
     """List everything that was done with a grant that is over. What was read is on the due list for a rotation already.
 
     Example: byokeep breakglass review $GRANT
+
+    Args:
+        grant: The grant.
+        accept_gaps: Take it upon yourself, on record, that a part of the store's log is gone for good.
     """
-    _uses(_post(grant, "review"))
+    path = f"/v1/breakglass/{segment(str(grant))}/review"
+    _uses(run(call_broker("POST", path, body={"accept_gaps": accept_gaps})))
 
 
 @app.command

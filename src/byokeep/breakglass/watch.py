@@ -92,6 +92,7 @@ class Looked:
     misused: bool
     unwrapped: bool
     unread: bool
+    left: bool
     repeats: list[GlassUse]
 
 
@@ -151,7 +152,8 @@ async def look(app: BrokerApp, grant: Grant, seen: Seen | None = None) -> Looked
     events = {one.event for one in (*done, *new)}
     return Looked(
         grant=grant, misused=EventName.GLASS_MISUSED in events, unwrapped=EventName.GLASS_UNWRAPPED in events,
-        unread=log.unread or left, repeats=[replace(last[like], count=count) for like, count in repeats.items()],
+        unread=log.unread or left, left=left,
+        repeats=[replace(last[like], count=count) for like, count in repeats.items()],
     )  # fmt: skip
 
 
@@ -224,7 +226,8 @@ async def _in_log(app: BrokerApp, grant: Grant, seen: Seen) -> _GlassLog:
 def _not_known() -> Unavailable:
     return Unavailable(
         "store_audit_unreadable",
-        next_step="See `byokeep audit health`: each node's log is needed, whole from the opening of the grant on.",
+        next_step="See `byokeep audit health`: each node's log is needed, whole from the opening of the grant on."
+        " What is gone for good: `breakglass review GRANT --accept-gaps`, on record.",
     )
 
 
@@ -343,8 +346,13 @@ async def show(app: BrokerApp, actor: Actor, grant_id: UUID) -> tuple[Grant, lis
         return grant, await uses_of(tx, grant)
 
 
-async def review(app: BrokerApp, actor: Actor, grant_id: UUID) -> tuple[Grant, list[GlassUse]]:
+async def review(
+    app: BrokerApp, actor: Actor, grant_id: UUID, *, accept_gaps: bool = False
+) -> tuple[Grant, list[GlassUse]]:
     """Look at everything that was done with a grant that is over, on record; somebody else closes it then.
+
+    Args:
+        accept_gaps: A part of the store's log will never be whole again; that it was accepted is on record.
 
     Raises:
         Denied: ``not_permitted``.
@@ -360,7 +368,7 @@ async def review(app: BrokerApp, actor: Actor, grant_id: UUID) -> tuple[Grant, l
     looked = await look(app, grant)
     grant = looked.grant
     async with on_grant(app, actor, Verb.GLASS_REVIEW, grant, EventName.GLASS_REVIEWED) as tx:
-        if looked.unread:
+        if looked.left or (looked.unread and not accept_gaps):
             raise _not_known()
         for one in looked.repeats:
             await _say_use(tx, app.system(), grant, one)
@@ -368,5 +376,6 @@ async def review(app: BrokerApp, actor: Actor, grant_id: UUID) -> tuple[Grant, l
         read = [one for one in done if one.event == EventName.GLASS_USED]
         failed = sum(one.count for one in read if one.outcome != Outcome.OK)
         said = about(grant) | {"count": sum(one.count for one in read), "failed": failed}
+        said |= {"cause": "log_not_whole"} if looked.unread else {}
         await procedures.passed(tx, actor, BREAK_GLASS, grant, BREAK_GLASS.step("review"), said, facts={})
     return await find(app, actor, Verb.GLASS_READ, grant_id), done

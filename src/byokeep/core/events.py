@@ -203,7 +203,7 @@ class EventName(StrEnum):
     GLASS_USED = "breakglass.used", f"{_GLASS} count path store_request"
     GLASS_REVOKED = "breakglass.revoked", f"{_GLASS} cause"
     GLASS_EXPIRED = "breakglass.expired", f"{_GLASS} cause"
-    GLASS_REVIEWED = "breakglass.reviewed", f"{_GLASS} count failed"
+    GLASS_REVIEWED = "breakglass.reviewed", f"{_GLASS} count failed cause"
     GLASS_CLOSED = "breakglass.closed", _GLASS
     GLASS_DRILLED = "breakglass.drilled", f"{_GLASS} cause"
 

@@ -68,7 +68,7 @@ class Procedure:
     Attributes:
         verb: Of who resumes it; of who starts and aborts it, where that is open to people.
         startable: Any holder starts it; else a command of its domain does, which knows what belongs to it.
-        abortable: Any holder ends it and has it undone; else it goes on until its last step.
+        abortable: Any holder ends it and has it undone; else it goes on until its last step. A run may decide.
         no_return: Once this step is done, nobody ends the run any more.
         named: Its steps are asked for by their names alone, by a command of its domain.
         run_field: The field in which its events name the run.
@@ -83,7 +83,7 @@ class Procedure:
     steps: tuple[Step, ...]
     verb: Verb
     startable: bool = False
-    abortable: bool = False
+    abortable: bool | Callable[[Run], bool] = False
     no_return: str = ""
     named: bool = False
     run_field: str = "run"
@@ -103,6 +103,11 @@ class Procedure:
     def approved(self) -> bool:
         """Whether any step takes a second person."""
         return any(step.approval is not None for step in self.steps)
+
+    def may_end(self, run: Run) -> bool:
+        """Whether somebody may still end a run and have it undone."""
+        able = self.abortable if isinstance(self.abortable, bool) else self.abortable(run)
+        return able and self.no_return not in run.evidence
 
     def step(self, name: str) -> Step:
         """Return a step by its name."""

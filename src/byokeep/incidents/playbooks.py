@@ -43,7 +43,7 @@ from byokeep.keys.rotation import RotationRequest
 KILL, ROTATE, REPORT, TICKET, TOLD, RELEASE = "kill", "rotate", "report", "ticket", "postmortem", "release"
 CLOSE, REAUTH, VALIDATE, CANARY, REOPEN = "close", "reauth", "validate", "canary", "reopen"
 GAPS: Final = "report_gaps"  # what a person accepts of a report that is not complete
-_ACCEPTED: Final = {REPORT: GAPS, ROTATE: UNPROVED}
+_ACCEPTED: Final = {REPORT: GAPS, ROTATE: UNPROVED, RELEASE: UNPROVED}
 _STAGES: Final = tuple(Stage)
 
 
@@ -58,6 +58,7 @@ class KeyAnswer:
     """
 
     live: bool
+    over: bool
     provable: bool
     rotation_id: UUID | None
     successor_id: UUID | None
@@ -111,7 +112,7 @@ async def _rotate(app: App, actor: Actor, run: Run) -> Fields | None:
         await tx.one(Incident, "incident_hold", id=run.object_id)
         answer = await _answer(tx, run)
         word = await incidents.accepted(tx, run.client_id, run.object_id, UNPROVED)
-        if not answer.live and answer.provable and answer.rotation_id is None and found.object_id is not None:
+        if answer.over and answer.provable and answer.rotation_id is None and found.object_id is not None:
             ending = await unused_key.end_leaked(tx, app, actor, run.object_id, found.object_id)
     if ending is not None:
         await procedures.wake(app, ending)
@@ -121,6 +122,9 @@ async def _rotate(app: App, actor: Actor, run: Run) -> Fields | None:
     if answer.rotation_id is not None:
         await _without_value(app, actor, run, answer.rotation_id)
         return {"rotation": str(answer.rotation_id)}
+    if not answer.live and not answer.over:
+        step = f"It serves nobody yet, and is no key to use: `byokeep key state {found.object_id} compromised`."
+        raise _not_yet("key_not_replaced", step, run)
     if answer.live and not answer.provable:
         step = f"No call revokes it: end it where it was made, then `byokeep key state {found.object_id} compromised`."
         raise _not_yet("key_not_replaced", step, run)

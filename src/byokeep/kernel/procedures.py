@@ -313,7 +313,7 @@ async def abort(app: App, actor: Actor, run_id: UUID) -> RunStatus:
     async with command(app, actor, procedure.verb, client_id=run.client_id, object_id=run_id) as tx:
         if run.closed_at is not None or run.state == _UNDOING:
             raise _over(procedure, run)
-        if not procedure.abortable or procedure.no_return in run.evidence:
+        if not procedure.may_end(run):
             raise Conflict("procedure_goes_on", next_step=f"It ends with its last step: {procedure.look(run_id)}.")
         # The next step may have been begun, and cut off before its record: it is undone as well.
         begun = procedure.next(run)

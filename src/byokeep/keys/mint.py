@@ -38,7 +38,7 @@ from byokeep.keys.rotation import AdminKey, KeyRotation, called, custody_of
 
 _PREFIX: Final = "byokeep-"
 # What a check says of a minted key that serves nobody: all else may end well, so that the key waits.
-_REFUSED: Final = frozenset({*rotation.DEAD, "forbidden", "leaked", "wrong_key_kind", "secret_in_logs"})
+_REFUSED: Final = frozenset({*rotation.DEAD, "forbidden", "leaked", "wrong_key_kind", "secret_in_logs", "reflected"})
 
 
 async def _minted(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:

@@ -239,7 +239,8 @@ def _of_versions(run: Run, fields: Mapping[str, Any]) -> bool:
 
 _EVENT: Final = EventName.KEY_ROTATION
 ROTATE_KEY: Final = Procedure(
-    name=rotation.ROTATE, verb=Verb.KEY_WRITE, abortable=True, no_return="revoke", look=rotation.look,
+    name=rotation.ROTATE, verb=Verb.KEY_WRITE, abortable=lambda run: not run.facts.get("leaked"),
+    no_return="revoke", look=rotation.look,
     steps=(
         Step(name="create", act=rotation.created, undo=dropped, verb=Verb.KEY_WRITE, evidence=_EVENT,
              proves=_of_versions),

@@ -225,6 +225,13 @@ async def _start(
 async def _end_at_once(tx: Tx, app: App, actor: Actor, ref: CredentialRef, run: KeyRotation) -> Run:
     """A stored key leaked whose keyless successor serves: its rotation ends it now, whoever holds it, and serves on."""
     await _leak_told(tx, app, actor, ref)
+    said: dict[str, Said] = {
+        "run": run.id,
+        "stage": "leaked",
+        "provider": run.provider.value,
+        "version": run.from_version,
+    }
+    await record(tx, actor, EventName.KEY_ROTATION, said, client_id=run.client_id, object_id=run.object_id)
     return await procedures.revive(tx, actor, app.procedures[run.procedure], run, grace_s=0, leaked=1)
 
 
@@ -468,7 +475,9 @@ async def resume(app: WebApp, actor: Actor, run_id: UUID, *, accept: str = "") -
             if accept == "not_rehearsed" and run.reason == accept and await rehearsal_needed(tx, run):
                 how = f"`byokeep job dry-run {run.client_id} TEMPLATE --rotation {run_id}`"
                 raise Conflict("dry_run_first", next_step=f"Try it with a registered job template: {how}.", run=run_id)
-            stops_for = {run.reason, STAYS_ALIVE} if run.procedure == UNUSED else {run.reason}
+            # One that leaked does not stay alive by a word: its run is of no rotation that took it back.
+            kept = {STAYS_ALIVE} if run.procedure == UNUSED and "rotation" in run.facts else set()
+            stops_for = {run.reason} - {STAYS_ALIVE} | kept
             if accept not in stops_for & ACCEPTABLE or run.state != "failed" or step is None:
                 why = run.reason if run.reason in ACCEPTABLE else "nothing that can be accepted"
                 raise Conflict("nothing_to_accept", next_step=f"It waits for: {why}. See `byokeep rotate status`.")

@@ -90,14 +90,18 @@ SELECT CASE WHEN i.ticket_at IS NULL THEN '' WHEN count(n.id) > 0 AND count(n.id
 -- What became of the key of an incident: its emergency rotation, or the verified key in the place of a compromised one.
 -- An emergency rotation whose reference is over counts when it ends the version that served last. Provable: a call can
 -- tell whether it is dead.
-SELECT c.provider, c.state IN ('active', 'suspended') AS live, r.id AS rotation_id, s.id AS successor_id,
+SELECT c.provider, c.state IN ('active', 'suspended') AS live,
+       c.state IN ('compromised', 'deactivated', 'destroyed') AS over, r.id AS rotation_id, s.id AS successor_id,
        c.kind = 'provider_api_key' AND c.purpose = 'default' AND c.provider_place = '' AS provable
   FROM byokeep.incident i
   JOIN byokeep.credential_ref c ON c.client_id = i.client_id AND c.id = i.object_id
   LEFT JOIN LATERAL (
        SELECT p.id FROM byokeep.procedure_run p
-        WHERE p.object_id = i.object_id AND p.procedure = 'rotate_key_leaked' AND p.state <> 'aborted'
-          AND (p.closed_at IS NULL OR p.started_at >= i.opened_at)
+        WHERE p.object_id = i.object_id AND p.state <> 'aborted'
+          AND (p.procedure = 'rotate_key_leaked' AND (p.closed_at IS NULL OR p.started_at >= i.opened_at)
+               -- A stored key that leaked while its keyless successor served.
+               OR p.procedure LIKE 'rotate\_key%' AND p.facts ->> 'leaked' = '1'
+                  AND (p.closed_at IS NULL OR p.closed_at >= i.opened_at))
           AND (c.state IN ('active', 'suspended') OR p.facts ->> 'from_version' = CAST(c.version AS text))
         ORDER BY p.started_at DESC LIMIT 1) r ON true
   LEFT JOIN LATERAL (

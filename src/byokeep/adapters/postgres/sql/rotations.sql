@@ -120,10 +120,15 @@ SELECT r.seq FROM byokeep.audit_record r
    AND (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer = :version;
 
 -- name: rotation_versions_of_others
--- Versions of a key that its other runs have yet to end.
-SELECT CAST(facts ->> 'from_version' AS integer) AS version FROM byokeep.procedure_run
- WHERE client_id = :client_id AND object_id = :id AND id <> :run AND closed_at IS NULL
-   AND (procedure LIKE 'rotate\_key%' OR procedure = 'end_unused_key');
+-- Versions that other runs have yet to end, or a mass revocation: the keys of a client at a provider share a place.
+SELECT CAST(p.facts ->> 'from_version' AS integer) AS version
+  FROM byokeep.procedure_run p JOIN byokeep.credential_ref r ON r.client_id = p.client_id AND r.id = :id
+ WHERE p.client_id = :client_id AND p.facts ->> 'provider' = r.provider AND p.id <> :run AND p.closed_at IS NULL
+   AND (p.procedure LIKE 'rotate\_key%' OR p.procedure = 'end_unused_key')
+UNION
+SELECT i.version FROM byokeep.revocation_item i JOIN byokeep.credential_ref r ON r.client_id = i.client_id AND r.id = :id
+ WHERE i.client_id = :client_id AND i.kind = 'key' AND i.provider = r.provider AND i.state <> 'revoked'
+   AND i.settled_by IS NULL;
 
 -- name: rotation_keyless
 -- Whether a version is the ids of a keyless credential, so that no key of it lives at a provider.
