@@ -26,7 +26,9 @@ from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
 
-OPEN = {"GET /healthz", "GET /readyz", "POST /v1/session", "GET /openapi.json"}  # the last: a broker in development
+PUBLIC = {f"GET /v1/identity/oidc/.well-known/{name}" for name in ("keys", "openid-configuration")}
+# The description is of a broker in development; PUBLIC: what providers fetch who swap a client's identity.
+OPEN = {"GET /healthz", "GET /readyz", "POST /v1/session", "GET /openapi.json", *PUBLIC}
 NOBODY = "00000000-0000-4000-8000-00000000000f"
 
 
