@@ -35,8 +35,8 @@ CALLERS = (None, UNKNOWN, "operator", "approver", "admin", "auditor", "runner", 
 # What every person may ask for; machines have no business at web and are told so by 401.
 OF_EVERYBODY = {
     "GET /v1/self", "GET /v1/gate/schema", "GET /v1/alerts", "GET /v1/apps", "GET /v1/clients", "GET /v1/due",
-    "GET /v1/keks", "GET /v1/logins", "GET /v1/notifications", "GET /v1/procedures", "GET /v1/vault-incidents",
-    "POST /v1/inventory/checks",
+    "GET /v1/incidents", "GET /v1/keks", "GET /v1/logins", "GET /v1/notifications", "GET /v1/procedures",
+    "GET /v1/vault-incidents", "POST /v1/inventory/checks",
 }  # fmt: skip
 
 
