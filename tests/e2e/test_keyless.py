@@ -28,6 +28,7 @@ from byokeep_redact.canary import Canary
 from byokeep_redact.search import Sweep
 from byokeep_sim import SimKeyState
 from tests.flows.test_incidents import kill, stepped
+from tests.support.loopback import answering
 from tests.support.openbao import ISSUER
 from tests.support.web import Desk
 
@@ -50,15 +51,8 @@ async def published(desk: Desk) -> AsyncIterator[str]:
         _, found = await desk.call("GET", request.path)
         return web.json_response(found)
 
-    app = web.Application()
-    app.router.add_get("/v1/identity/oidc/.well-known/{name}", show)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1/identity/oidc/.well-known/keys"
-    finally:
-        await runner.cleanup()
+    async with answering(show) as address:
+        yield f"{address}/v1/identity/oidc/.well-known/keys"
 
 
 async def trusted(desk: Desk, client: UUID, provider: str, keys: str, **changed: Any) -> dict[str, Any]:
