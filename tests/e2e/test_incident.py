@@ -1,6 +1,6 @@
 """Runbook 7.2 from detection to open, on a real stack, with the operators' commands alone; acts are a runner's.
 
-And a machine that renewed tokens and is lost.
+And a machine that renewed tokens and is lost; and runbook 4.2, break glass, through the broker and without it.
 """
 
 # ruff: noqa: S608 - statements are put together from made-up ids
@@ -8,7 +8,12 @@ And a machine that renewed tokens and is lost.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import shutil
+import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,11 +21,11 @@ import aiohttp
 import pytest
 
 from byokeep.core.errors import ByokeepError
-from tests.support.cli import Shell
+from tests.support.cli import Shell, ended
 from tests.support.owner import Owner
 from tests.support.ports import free_port
 from tests.support.social import ACCOUNTS
-from tests.support.stack import World, running_stack
+from tests.support.stack import World, running_stack, until
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -159,3 +164,151 @@ async def test_renewals_of_a_lost_machine_are_taken_up_at_an_admin_s_word(owner:
         await asyncio.sleep(0.5)
     assert await owner.world.sql(version) == "2"
     assert rows(await owner.json("account", "refreshers", who="admin"), "refreshers") == []
+
+
+async def approved(owner: Owner, client: str, *words: str) -> str:
+    """Ask for a grant and have it approved, by commands; returns its id."""
+    asked = await owner.json("breakglass", *(words or ("request", "--reason", "runner_down", "--for", "5m")),
+                             "--client", client, "--ticket", "INC-42")  # fmt: skip
+    assert (await owner.json("breakglass", "approve", asked["id"], who="approver"))["status"] == "approved"
+    return str(asked["id"])
+
+
+async def at_store(where: str, path: str, token: str) -> tuple[int, Any]:
+    """Whoever holds a token reads at the store itself, by an address that the command printed."""
+    connector = aiohttp.UnixConnector(where.removeprefix("unix://"))
+    async with (
+        aiohttp.ClientSession(connector=connector) as http,
+        http.get(f"http://store/v1/{path}", headers={"X-Vault-Token": token}) as reply,
+    ):
+        return reply.status, await reply.json()
+
+
+async def over(owner: Owner, grant: str, status: str = "to_review") -> dict[str, Any]:
+    """Wait until a grant has come to a status; returns it."""
+    found: dict[str, Any] = {}
+
+    async def reached() -> bool:
+        found.update(await owner.json("breakglass", "show", grant, who="auditor"))
+        return bool(found["status"] == status)
+
+    await until(reached, 30, f"{grant}: {status}")
+    return found
+
+
+async def reviewed(owner: Owner, grant: str) -> list[str]:
+    """The way from the end of a grant to its close, by commands; returns what was done with it."""
+    review = await owner.json("breakglass", "review", grant)
+    assert (await owner.run("breakglass", "close", grant)).code == 3  # the holder's own
+    assert (await owner.json("breakglass", "close", grant, who="approver"))["status"] == "closed"
+    return [f"{one['event']}:{one['outcome']}" for one in review["uses"]]
+
+
+@pytest.mark.req("R4.2-6", "R4.2-7")
+async def test_break_glass_by_commands_alone(owner: Owner, tmp_path: Path) -> None:
+    """Asked for, approved, unwrapped, read, over, reviewed. A wrapping token that is shown again opens an incident and
+    ends the grant, whose token reads nothing from then on. The value is nowhere but where it was kept and read."""
+    client = await owner.world.client()
+    value = await owner.world.onboard(client)
+    grant = await approved(owner, client)
+    assert (
+        await owner.run("breakglass", "request", "--client", client, "--reason", "again", "--ticket", "T")
+    ).code == 6
+    files = [tmp_path / name for name in ("glass.json", "token", "again.json", "again", "third", "fourth")]
+    assert (await owner.run("breakglass", "open", grant, "--save", str(files[0]), who="approver")).code == 3
+    assert (await owner.run("breakglass", "open", grant, "--save", str(files[0]))).code == 0
+    assert (await owner.run("breakglass", "open", grant, "--save", str(files[2]))).code == 3
+    opened = json.loads(files[0].read_text())
+    assert opened["wrapping_token"] not in "".join(ran.said for ran in owner.shell.ran)
+    told = await owner.json("breakglass", "unwrap", str(files[0]), "--save", str(files[1]))
+    assert told["grant"] == grant
+    token = files[1].read_text().strip()
+    place = f"kv/data/clients/{client}/providers/openai"
+    status, read = await at_store(opened["store_address"], place, token)
+    assert (status, read["data"]["data"]["value"]) == (200, value.decode())
+    # Somebody else tries the same wrapping token with the command, which tells of it before anybody looks at a log.
+    assert (await owner.run("breakglass", "unwrap", str(files[0]), "--save", str(files[3]))).code == 5
+    assert (await at_store(opened["store_address"], place, token))[0] == 403
+    await over(owner, grant)
+    incidents = rows(await owner.json("incident", "list", who="auditor"), "incidents")
+    assert [one["kind"] for one in incidents if one["client_id"] == client] == ["break_glass"]
+    assert {"break_glass_opened", "break_glass_used", "break_glass_misused"} <= await owner.world.alerts()
+    done = await reviewed(owner, grant)
+    assert {"breakglass.unwrapped:ok", "breakglass.used:ok"} <= set(done)
+    # And one that ends by its time, at the store and here.
+    grant = await approved(owner, client, "request", "--ref", "openai", "--reason", "late", "--for", "2s")
+    assert (await owner.run("breakglass", "open", grant, "--save", str(files[4]))).code == 0
+    assert (await owner.run("breakglass", "unwrap", str(files[4]), "--save", str(files[5]))).code == 0
+    await over(owner, grant)
+    assert (await at_store(opened["store_address"], place, files[5].read_text().strip()))[0] == 403
+    assert "breakglass.misused:failed" not in await reviewed(owner, grant)
+    sweep = ("leaks", "sweep", "--no-processes")
+    (tmp_path / "control").write_bytes(value)
+    assert (await owner.run(*sweep, str(tmp_path), stdin=value)).code == 1
+    (tmp_path / "control").unlink()
+    swept = await owner.run(*sweep, str(owner.world.home), str(tmp_path), stdin=value)
+    assert swept.code == 0, swept.said
+    assert value.decode() not in "".join(ran.said for ran in owner.shell.ran)
+
+
+@contextlib.asynccontextmanager
+async def on_host(owner: Owner) -> AsyncIterator[None]:
+    """Break glass served on the host by its command, ended as a person does."""
+    process, socket = await owner.shell.start("breakglass", "host"), owner.world.home / "breakglass.sock"
+    try:
+        await until(socket.exists, 60, "break glass on the host")
+        yield
+        process.send_signal(signal.SIGINT)
+        ran = await owner.shell.finish(process, "breakglass", "host")
+        assert ran.code == 0, ran.said
+        assert not socket.exists()
+    finally:
+        await ended(process)
+
+
+@pytest.mark.req("R4.2-8")
+async def test_the_door_on_the_host_opens_while_nothing_else_of_ours_answers(owner: Owner, tmp_path: Path) -> None:
+    """Web, broker, kill process and worker hang: the same two people, the same rules, and others are told. The drill
+    proves it, by itself on record. Without the database nothing opens."""
+    client = await owner.world.client()
+    value = await owner.world.onboard(client)
+    for who in ("operator", "approver", "auditor"):
+        owner.world.token_file(who)
+    with contextlib.ExitStack() as stopped:
+        for name in ("web", "broker", "killswitch", "worker", "refresher"):
+            stopped.enter_context(owner.world.frozen(name))
+        async with on_host(owner):
+            drill = await approved(owner, client, "drill")
+            ran = await owner.run("breakglass", "drill", drill)
+            assert ran.code == 0, ran.said
+            listed = await owner.json("breakglass", "list", who="auditor")
+            assert listed["last_host_drill_at"] == listed["last_drill_at"] is not None
+            asked = await owner.json(
+                "breakglass", "request", "--client", client, "--reason", "all_down", "--ticket", "I-1"
+            )
+            assert (await owner.run("breakglass", "approve", asked["id"])).code == 3
+            file, token = tmp_path / "glass.json", tmp_path / "token"
+            assert (await owner.run("breakglass", "open", asked["id"], "--save", str(file))).code == 3
+            assert (await owner.run("breakglass", "approve", asked["id"], who="approver")).code == 0
+            assert (await owner.run("breakglass", "open", asked["id"], "--save", str(file))).code == 0
+            assert (await owner.run("breakglass", "unwrap", str(file), "--save", str(token))).code == 0
+            opened, place = json.loads(file.read_text()), f"kv/data/clients/{client}/providers/openai"
+            status, read = await at_store(opened["store_address"], place, token.read_text().strip())
+            assert (status, read["data"]["data"]["value"]) == (200, value.decode())
+            assert (await owner.run("breakglass", "unwrap", str(file), "--save", str(tmp_path / "more"))).code == 5
+            assert (await at_store(opened["store_address"], place, token.read_text().strip()))[0] == 403
+            await over(owner, asked["id"])
+            assert "breakglass.used:ok" in await reviewed(owner, asked["id"])
+    where = "SELECT count(*) FROM byokeep.audit_record WHERE event IN ('breakglass.issued', 'breakglass.drilled')"
+    said = " AND convert_from(payload, 'UTF8')::jsonb #>> '{fields,component}' = 'host'"
+    assert await owner.world.sql(where + said) == "3"
+    told = "SELECT count(*) FROM byokeep.audit_record WHERE event = 'alert.raised' AND convert_from(payload, 'UTF8')"
+    assert await owner.world.sql(f"{told} LIKE '%break_glass_on_host%'") == "1"
+    await owner.world.sound()
+    alone = Shell(tmp_path / "other")  # a home whose database does not answer
+    shutil.copytree(owner.world.home / "credentials", alone.home / "credentials")
+    (alone.home / "config.toml").write_text(
+        f'database_url = "postgresql://127.0.0.1:{free_port()}/byokeep"\nstore_address = "{opened["store_address"]}"\n'
+    )
+    refused = await alone.run("breakglass", "host")
+    assert (refused.code, "database" in refused.err) == (4, True), refused.said

@@ -71,10 +71,11 @@ class GlassUsesReply(GlassReply):
 
 
 class GlassListReply(Reply):
-    """The grants, open ones first, and when a drill last proved that the door opens."""
+    """The grants, open ones first, and when a drill last proved that the door opens, the one on the host by itself."""
 
     grants: list[GlassReply]
     last_drill_at: datetime | None
+    last_host_drill_at: datetime | None
 
 
 class GlassOpenedReply(GlassReply):
@@ -122,7 +123,8 @@ def router(app: BrokerApp, auth: Authenticator, room: Emergency) -> APIRouter:
     async def list_(actor: Actor) -> dict[str, Any]:
         """List the grants, open ones first."""
         found, drilled = await grants.list_grants(app, actor)
-        return {"grants": [_out(one) for one in found], "last_drill_at": drilled}
+        return {"grants": [_out(one) for one in found], "last_drill_at": drilled["at"],
+                "last_host_drill_at": drilled["on_host_at"]}  # fmt: skip
 
     @routes.get("/{grant_id}", response_model=GlassUsesReply, responses=refusals(404))
     async def show(grant_id: PathId, actor: Actor) -> dict[str, Any]:

@@ -17,11 +17,13 @@ from cyclopts import App, Parameter
 from byokeep.cli.api import Listing, call_broker, run, segment, tell, tell_all
 from byokeep.cli.names import Client
 from byokeep.cli.new_file import new_file
+from byokeep.cli.servers import load
 from byokeep.cli.terminal import again, clean, say, session, show
 from byokeep.cli.times import seconds
 from byokeep.core.canonical import read_json
 from byokeep.core.errors import ByokeepError, Integrity, Rejected
 from byokeep.core.secret import Secret
+from byokeep.process import harden
 
 app: Final = App(name="breakglass")
 _COLUMNS: Final = ("id", "status", "client_id", "scope", "reason", "ticket", "holder", "expires_at")
@@ -189,6 +191,7 @@ def list_() -> None:
     """
     found: Any = run(call_broker("GET", "/v1/breakglass"))
     drilled = f"Last drill: {clean(found['last_drill_at'] or 'never')}."
+    drilled += f" On the host: {clean(found['last_host_drill_at'] or 'never')}."
     tell_all(found, Listing(found["grants"], "Break glass", _COLUMNS, drilled))
 
 
@@ -235,6 +238,24 @@ def drill(grant: UUID | None = None, *, client: Client | None = None, ticket: st
     ended = _post(grant, "revoke")
     say("The door opens: approved, unwrapped once, the marker read, ended.")
     _say(ended | {"next_step": again("breakglass list", own_token=False)}, "Drill")
+
+
+@app.command
+def host() -> None:
+    """Serve break glass on this host until Ctrl-C: for when the broker, `web` and single sign-on are down.
+
+    It needs the store, the database and this home's own credentials, and nothing else of byokeep; without the database
+    nothing is opened, for nothing could be put on record. Others are told at once. In another terminal of this host
+    the commands above work as they always do: two people, each with a token or password of their own.
+
+    Example: byokeep breakglass host
+    """
+    harden()
+    socket = session().settings.home.absolute() / "breakglass.sock"
+    step = again("breakglass request --client ID --reason CODE --ticket ID", own_token=False)
+    say(f"Others are told. Ctrl-C ends it. Meanwhile, in another terminal of this host: {step}")
+    say(f"To log in with a password there: {again('operator login NAME', own_token=False)} --url unix://{socket}")
+    load("byokeep.processes.serve").serve("breakglass", session().settings)
 
 
 async def _read_marker(opened: dict[str, Any]) -> None:

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from byokeep.breakglass import model
@@ -34,13 +33,14 @@ from byokeep.jobs.lease import claims
 from byokeep.kernel import approvals, procedures
 from byokeep.kernel.alarm import raise_alert, state_over
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import command, open_alert, permit, recorded
+from byokeep.kernel.command import Trail, command, open_alert, permit, recorded
 from byokeep.kernel.ports import Tx, WrappedToken
 from byokeep.kernel.record import Said, record, stamp
 from byokeep.kernel.rows import Row
 
 _MOST: Final = 200
 NOT_ALONE: Final = "break_glass_role_not_alone"
+ON_HOST: Final = "break_glass_on_host"
 ROLE_KEY: Final = "state/break_glass_role"
 CREATION_PATH: Final = "auth/lease/cel/login"
 
@@ -87,17 +87,12 @@ async def find(app: BrokerApp, actor: Actor, verb: Verb, grant_id: UUID) -> Gran
     return found[0]
 
 
-async def list_grants(app: BrokerApp, actor: Actor) -> tuple[list[Grant], datetime | None]:
-    """Return the grants of the actor's clients, open ones first, and when the last drill worked. Raises Denied."""
+async def list_grants(app: BrokerApp, actor: Actor) -> tuple[list[Grant], Row]:
+    """Return the grants of the actor's clients, open ones first, and when drills last worked. Raises Denied."""
     async with command(app, actor, Verb.GLASS_READ) as tx:
         found = await grants(tx, ids=None if actor.clients is None else list(actor.clients))
-        [drilled] = await tx.all(_moment, "glass_last_drill")
+        [drilled] = await tx.all(dict, "glass_last_drill")
         return found, drilled
-
-
-def _moment(row: Row) -> datetime | None:
-    at: datetime | None = row["at"]
-    return at
 
 
 async def request(
@@ -114,13 +109,18 @@ async def request(
         Conflict: ``break_glass_taken``: one is not closed yet.
     """
     await lapse(app)
-    trail = {"object_id": client_id, "refused_as": EventName.GLASS_REQUESTED, "on_client": True}
-    async with command(app, actor, Verb.GLASS_REQUEST, client_id=client_id, **trail) as tx:  # type: ignore[arg-type]
+    async with command(
+        app, actor, Verb.GLASS_REQUEST, client_id=client_id, object_id=client_id,
+        refused_as=EventName.GLASS_REQUESTED, on_client=True,
+    ) as tx:  # fmt: skip
         check_reason(reason, example="runner_down")
-        said = {"scope": scope if scope in (EVERYTHING, DRILL) else parse_provider(scope).value,
-                "life_s": model.check_life(life_s), "cause": reason}  # fmt: skip
+        model.check_life(life_s)
         ticket = model.check_ticket(ticket)
-        digest = model.digest_of(client_id=client_id, holder=actor.id, ticket=ticket, **said)  # type: ignore[arg-type]
+        scope = scope if scope in (EVERYTHING, DRILL) else parse_provider(scope).value
+        said: dict[str, Any] = {"scope": scope, "life_s": life_s, "cause": reason}
+        digest = model.digest_of(
+            client_id=client_id, holder=actor.id, scope=scope, life_s=life_s, cause=reason, ticket=ticket
+        )
         run_id = app.ids.uuid()
         shown = canonical_json({**said, "client": str(client_id), "ticket": ticket}).decode()
         asked = await approvals.request(
@@ -132,7 +132,7 @@ async def request(
         await procedures.start(
             tx, app, actor, procedure, client_id=client_id, object_id=run_id, run_id=run_id, facts=facts
         )
-        about: dict[str, Said] = {"run": run_id, "ticket": ticket, "reason": reason, "scope": str(said["scope"])}
+        about: dict[str, Said] = {"run": run_id, "ticket": ticket, "reason": reason, "scope": scope}
         about |= {"life_s": life_s, "digest": digest}
         await record(tx, actor, EventName.GLASS_REQUESTED, about, client_id=client_id, object_id=run_id)
         return (await grants(tx, grant_id=run_id))[0]
@@ -197,7 +197,8 @@ async def open_glass(app: BrokerApp, actor: Actor, grant_id: UUID) -> Opened:
         Unavailable: The store, the database, or no audit that records; nothing was given.
     """
     grant = await find(app, actor, Verb.GLASS_REQUEST, grant_id)
-    async with recorded(app, actor, Verb.GLASS_REQUEST, **_trail(grant, EventName.GLASS_ISSUED)):  # type: ignore[arg-type]
+    trail = _trail(grant, EventName.GLASS_ISSUED)
+    async with recorded(app, actor, Verb.GLASS_REQUEST, client_id=grant.client_id, **trail):
         if grant.holder != actor.id:
             raise Denied("not_the_holder", next_step="Whoever asked for it opens it.")
         app.store_health.require()
@@ -209,7 +210,7 @@ async def open_glass(app: BrokerApp, actor: Actor, grant_id: UUID) -> Opened:
     try:
         hashes = [await app.store_audit.hash(one.name, Secret(given.token)) for one in await app.store_audit.devices()]
         said = about(grant) | {
-            "scope": grant.scope, "life_s": grant.life_s, "accessor": f"a.{given.accessor}",
+            "scope": grant.scope, "life_s": grant.life_s, "accessor": f"a.{given.accessor}", **_where(app),
             "wrap_accessor": f"a.{given.wrap_accessor}",
             "wrap_mark": ",".join(sorted({mark.rpartition(":")[2][:24] for mark in hashes})[:5]),
         }  # fmt: skip
@@ -324,9 +325,14 @@ async def end(app: BrokerApp, actor: Actor, grant: Grant, event: EventName, *, c
             worked = {EventName.GLASS_UNWRAPPED.value, EventName.GLASS_USED.value} <= seen and not any(
                 one["event"] == EventName.GLASS_MISUSED.value for one in uses
             )
-            await say(tx, actor, EventName.GLASS_DRILLED, grant, Outcome.OK if worked else Outcome.FAILED, cause=cause)
+            outcome = Outcome.OK if worked else Outcome.FAILED
+            await say(tx, actor, EventName.GLASS_DRILLED, grant, outcome, cause=cause, **_where(app))
         ended = {"ended_at": stamp(grant.looked_at)}
         await procedures.passed(tx, actor, steps, grant, steps.step("end"), {"cause": cause}, facts=ended)
+
+
+def _where(app: BrokerApp) -> dict[str, str]:
+    return {"component": "host"} if app.on_host else {}
 
 
 async def close(app: BrokerApp, actor: Actor, grant_id: UUID) -> Grant:
@@ -364,6 +370,19 @@ async def lapse(app: BrokerApp) -> None:
                 await procedures.end(tx, host, procedure_of(grant), grant, reason="expired")
 
 
+async def open_on_host(app: BrokerApp) -> tuple[str, str]:
+    """Put on record, as a critical alert, that somebody serves break glass on the host; returns a message to people.
+
+    Raises:
+        Unavailable: The database: what nobody can record, nobody opens.
+    """
+    raised = app.ids.uuid()  # each time is one of its own
+    async with app.db.begin(every_client=True) as tx:
+        await open_alert(tx, app, None, reason=ON_HOST, key=f"{ON_HOST}/{raised}", object_id=app.installation_id)
+    app.platform_chain.proved(app.clock.monotonic())
+    return "byokeep: break glass on the host", f"critical alert {ON_HOST}, {stamp(app.clock.now())}"
+
+
 def review_due(grant: Grant) -> bool:
     """Whether the review of a grant is overdue."""
     return "end" in grant.evidence and grant.looked_at - (grant.ended_at or grant.looked_at) > model.REVIEW_WITHIN
@@ -381,14 +400,13 @@ def about(grant: Grant) -> dict[str, str | int]:
     return {"ticket": grant.ticket, "reason": grant.cause}
 
 
-def _trail(grant: Grant, event: EventName) -> dict[str, object]:
+def _trail(grant: Grant, event: EventName) -> Trail:
     said = {"run": str(grant.id), "ticket": grant.ticket}
-    return {"client_id": grant.client_id, "object_id": grant.id, "refused_as": event, "denied_as": event,
-            "on_client": True, "fields": said}  # fmt: skip
+    return Trail(object_id=grant.id, refused_as=event, denied_as=event, on_client=True, fields=said)
 
 
 def on_grant(
     app: BrokerApp, actor: Actor, verb: Verb, grant: Grant, event: EventName
 ) -> AbstractAsyncContextManager[Tx]:
     """Return the command that a step of a grant is; what is refused is on record of the grant."""
-    return command(app, actor, verb, **_trail(grant, event))  # type: ignore[arg-type]
+    return command(app, actor, verb, client_id=grant.client_id, **_trail(grant, event))

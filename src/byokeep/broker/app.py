@@ -89,6 +89,20 @@ def create_app(
     return api
 
 
+def create_host_app(app: BrokerApp, auth: Authenticator, emergency: Emergency, *, passwords: PasswordCheck) -> FastAPI:
+    """Build break glass on the host: the same routes over the same flows, and those by which people sign in."""
+    api = FastAPI(
+        title="byokeep break glass", version=__version__, docs_url=None, redoc_url=None, openapi_url=None,
+        redirect_slashes=False, telemetry=NO_TELEMETRY,
+    )  # fmt: skip
+    install(api, partial(record_refused_call, app))
+    publish(api)
+    people = (tenancy.router(app, auth), tenancy.credentials(app, auth), tenancy.sessions(app, auth, passwords))
+    take(api, (breakglass.router(app, auth, emergency), *people))
+    api.add_middleware(Guard)
+    return api
+
+
 def described() -> Document:
     """Return the document of the broker's surface; it takes no ports, for nothing is asked while it is made."""
     nothing: Any = SimpleNamespace(environment=Environment.DEVELOPMENT, clock=None)

@@ -57,6 +57,8 @@ GLASS_ROLE_S: Final = 3600.0
 # At once the store's log would hold nothing yet that may be judged, and nothing read is an alarm; after a rest of the
 # whole stack the worker's rounds are late, and it gets as long to come up.
 FIRST_S: Final = {"reconcile": FIRST_RECONCILE_S, "worker": LATE_S}
+# Of break glass on the host: what proves that an opening is recorded, and what ends a grant.
+ON_HOST: Final = frozenset({"checkpoint", "probe", "store", "break_glass", "break_glass_role"})
 # What somebody may have done to a device, also a store that answers and writes nothing; all else is an outage.
 _TAMPERED: Final = frozenset({"missing", "unreadable", "inode_changed", "truncated", "not_written", "node_not_named"})
 
@@ -67,10 +69,12 @@ class Rounds:
     Args:
         app: Its ports.
         reserve: Space on the disk that the audit needs.
+        only: Which of them; none named = all.
     """
 
-    def __init__(self, app: BrokerApp, reserve: Emergency) -> None:
+    def __init__(self, app: BrokerApp, reserve: Emergency, *, only: frozenset[str] = frozenset()) -> None:
         self._app = app
+        self._only = only
         self._reserve = reserve
         self._reconciled = Reconciled()
         self._glass: Seen = {}
@@ -99,7 +103,8 @@ class Rounds:
                 ("break_glass", GLASS_S, lambda: watch(app, self._glass)),
                 ("break_glass_role", GLASS_ROLE_S, lambda: watch_role(app)),
             ):
-                group.create_task(self._every(name, every_s, work, FIRST_S.get(name, 0.0)))
+                if not self._only or name in self._only:
+                    group.create_task(self._every(name, every_s, work, FIRST_S.get(name, 0.0)))
 
     async def _checkpoint(self) -> None:
         await closing(self._app, checkpoint(self._app))

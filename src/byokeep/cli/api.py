@@ -97,10 +97,13 @@ async def call_kill(method: str, path: str, **sent: Any) -> Any:
 
 
 async def call_broker(method: str, path: str, **sent: Any) -> Any:
-    """As :func:`call`, of the broker where it is known, for what has to work without `byokeep web`."""
+    """As :func:`call`, of break glass on this host while it is served, else of the broker where it is known."""
     settings = session().settings
-    at = settings.broker_url or ("" if settings.web_url else str(stack(settings.home).get("broker_url", "")))
-    if at:
+    socket = settings.home.absolute() / "breakglass.sock"
+    here = not settings.web_url
+    on_host = f"unix://{socket}" if here and socket.exists() else ""
+    broker = settings.broker_url or (str(stack(settings.home).get("broker_url", "")) if here else "")
+    for at in filter(None, (on_host, broker)):
         check_address("broker_url", at)
         try:
             return _document(await fetch(method, path, at=at, ca_file="broker_ca_file", **sent))
@@ -157,9 +160,9 @@ async def fetch(
     from byokeep.wire.address import parse_address  # noqa: PLC0415 - see the top
     from byokeep.wire.transport import CaFileUnreadable, TooLarge, Transport  # noqa: PLC0415 - see the top
 
-    socket, base = None, "" if at else web_url()  # first: who has no stack needs one before a token
-    if at:
-        socket, base = parse_address(at, "http://byokeep", "bad_address", "insecure_address")
+    socket, base = None, at or web_url()  # first: who has no stack needs one before a token
+    if at or base.startswith("unix:"):
+        socket, base = parse_address(base, "http://byokeep", "bad_address", "insecure_address")
     data, headers = _sent(body, raw, None if anonymous else own_token() if token is None else token)
     within, ca_file = (_AT_ONCE_S, ca_file) if at else (within_s, "web_ca_file")
     timeout = aiohttp.ClientTimeout(total=within, connect=3)

@@ -39,6 +39,7 @@ _RENEWAL: Final = f"{_ACCOUNT} journal base attempts cause http_status latency_m
 _SCHEDULED: Final = "platform account lane effect idempotency due_at"
 _PROFILE: Final = "profile generation sop job work"
 _GLASS: Final = "run ticket"  # of a grant of break glass
+_GLASS_GIVEN: Final = "component scope life_s jwt_iat jwt_exp accessor wrap_accessor wrap_mark"
 _VAULT_KEY: Final = "holder kek kek_version dek"
 
 
@@ -197,7 +198,7 @@ class EventName(StrEnum):
     GLASS_REQUESTED = "breakglass.requested", f"{_GLASS} scope life_s digest"
     GLASS_APPROVED = "breakglass.approved", f"{_GLASS} digest"
     GLASS_DENIED = "breakglass.denied", _GLASS
-    GLASS_ISSUED = "breakglass.issued", f"{_GLASS} scope life_s jwt_iat jwt_exp accessor wrap_accessor wrap_mark"
+    GLASS_ISSUED = "breakglass.issued", f"{_GLASS} {_GLASS_GIVEN}"
     GLASS_UNWRAPPED = "breakglass.unwrapped", f"{_GLASS} store_request"
     GLASS_MISUSED = "breakglass.misused", f"{_GLASS} cause count store_request"
     GLASS_USED = "breakglass.used", f"{_GLASS} count path store_request"
@@ -205,7 +206,7 @@ class EventName(StrEnum):
     GLASS_EXPIRED = "breakglass.expired", f"{_GLASS} cause"
     GLASS_REVIEWED = "breakglass.reviewed", f"{_GLASS} count failed cause"
     GLASS_CLOSED = "breakglass.closed", _GLASS
-    GLASS_DRILLED = "breakglass.drilled", f"{_GLASS} cause"
+    GLASS_DRILLED = "breakglass.drilled", f"{_GLASS} cause component"
 
     AUDIT_READ = "audit.read", "chain count"
     AUDIT_EXPORTED = "audit.exported", "chain first_seq last_seq count"

@@ -151,6 +151,7 @@ class BrokerApp(KillApp):
             each reconciliation and each checkpoint; a start has as long for the first of them as there is between two.
             While they cannot, no alert can be raised, so leases and permits fail closed. Kills, withdrawals and the end
             of jobs never ask.
+        on_host: It serves break glass alone, on the host, beside or in the place of the broker.
     """
 
     signer: ports.Signer
@@ -164,6 +165,7 @@ class BrokerApp(KillApp):
     store_recording: Freshness = field(default_factory=lambda: Freshness(RECORDED_FOR_S, not_recording))
     platform_chain: Freshness = field(default_factory=lambda: Freshness(APPENDED_FOR_S, _chain_held))
     drill: bool = False
+    on_host: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

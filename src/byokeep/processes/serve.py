@@ -1,4 +1,4 @@
-"""Runs one process: ``web``, ``broker``, ``killswitch``, ``worker`` or ``refresher``.
+"""Runs one process: ``web``, ``broker``, ``killswitch``, ``worker``, ``refresher``, or break glass on the host.
 
 Rules
 - Logs and spans are configured before anything that could hold a secret is built.
@@ -20,6 +20,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -50,6 +51,7 @@ _SERVER: Final = ("granian.constants", "granian.http", "granian.server.embed")
 _OWN: Final = {
     "web": ("byokeep.web.app", *_SERVER),
     "broker": ("byokeep.broker.app", "byokeep.broker.rounds", *_SERVER),
+    "breakglass": ("byokeep.broker.app", "byokeep.broker.rounds", *_SERVER),
     "killswitch": ("byokeep.killswitch.app", *_SERVER),
     "worker": ("byokeep.worker.tasks",),
     "refresher": ("byokeep.accounts.tasks",),
@@ -65,7 +67,8 @@ def serve(name: str, settings: Settings) -> None:
     spans.configure(name, place / "spans.jsonl")
     no_signing_key(settings)
     log.get_log().info("process_started", version=__version__)
-    run = worker or {"web": _web, "broker": _broker, "killswitch": _killswitch, "refresher": _refresher}[name]
+    servers = {"web": _web, "broker": _broker, "killswitch": _killswitch, "refresher": _refresher}
+    run = worker or (servers | {"breakglass": _breakglass})[name]
     if name in ("broker", "killswitch"):
         log.warm()
     for module in _OWN[name]:  # now, so that it is left out of garbage collection too
@@ -120,6 +123,32 @@ async def _broker(settings: Settings) -> None:
             app, partial(authenticate, app), emergency, passwords=Passwords(), lane=(lane, partial(authenticate, lane))
         )
         await _listen(api, settings.broker_listen)
+
+
+async def _breakglass(settings: Settings) -> None:
+    """Serve break glass on a socket of this home; others are told before, or nothing is served."""
+    from byokeep.breakglass.grants import open_on_host  # noqa: PLC0415 - see the top
+    from byokeep.broker.app import create_host_app  # noqa: PLC0415 - see the top
+    from byokeep.broker.rounds import ON_HOST, Rounds  # noqa: PLC0415 - see the top
+
+    async with wiring.broker_app(settings) as broker:
+        app, emergency = replace(broker, on_host=True), wiring.emergency_of(settings)
+        message = await open_on_host(app)
+        out = wiring.notifier(settings)
+        # By itself: no worker may run.
+        tasks: list[asyncio.Task[Any]] = [
+            asyncio.create_task(out.send(one, *message, "failure")) for one in out.names()
+        ]
+        with suppress(ByokeepError):  # else nothing is opened before the first round
+            await probe(app)
+        tasks.append(asyncio.create_task(Rounds(app, emergency, only=ON_HOST).run()))
+        api = create_host_app(app, partial(authenticate, app), emergency, passwords=Passwords())
+        try:
+            await _listen(api, "", wiring.breakglass_socket(settings))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.to_thread(wiring.breakglass_socket(settings).unlink, missing_ok=True)
 
 
 async def _killswitch(settings: Settings) -> None:

@@ -171,6 +171,11 @@ def killswitch_socket(settings: Settings) -> Path | None:
     return None if settings.killswitch_listen else settings.home.absolute() / "killswitch.sock"
 
 
+def breakglass_socket(settings: Settings) -> Path:
+    """Return the socket of break glass on this host, while somebody serves it."""
+    return settings.home.absolute() / "breakglass.sock"
+
+
 def killswitch_url(settings: Settings) -> str:
     """Return where the kill process is found."""
     socket = killswitch_socket(settings)
@@ -420,6 +425,7 @@ def _log_files(settings: Settings) -> LogFiles:
     names = ["web.log", "broker.log", "worker.log", "refresher.log"]
     kill_runs = settings.embedded_store or (place / "killswitch.log").exists()  # one's own servers may do without
     names += ["killswitch.log"] if kill_runs else []
+    names += ["breakglass.log"] if (place / "breakglass.log").exists() else []
     names += ["openbao.log"] if settings.embedded_store else []
     names += ["postgres.log"] if settings.embedded_database else []
     return LogFiles(logs=[place / name for name in names], spans=[place / "spans.jsonl"])
