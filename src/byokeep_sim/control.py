@@ -25,7 +25,7 @@ from byokeep_sim.site import Site
 from byokeep_sim.vendors import VENDORS
 
 _ENDS: Final = ("logged_out", "password_changed", "revoked", "role_lost", "session_invalid", "superseded")
-_LOCKS: Final = ("blocked", "lockout", "no_channel", "restricted", "unconfirmed")
+_LOCKS: Final = ("blocked", "checkpoint", "lockout", "no_channel", "restricted", "unconfirmed")
 _EXPIRES: Final = {
     "access_expired": (TokenKind.ACCESS, TokenKind.SHORT, TokenKind.LONG, TokenKind.PAGE),
     "refresh_expired": (TokenKind.REFRESH,),

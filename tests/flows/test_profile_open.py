@@ -71,7 +71,7 @@ async def _opened(vault: Vault, profile: UUID) -> None:
     raise AssertionError("it was not opened")
 
 
-@pytest.mark.req("R5.3-17")
+@pytest.mark.req("R5.3-17", "R6.3-3")
 @pytest.mark.parametrize(
     ("shows", "cause"),
     [
@@ -94,6 +94,8 @@ async def test_whoever_is_not_the_account_takes_the_lane_with_him(
     said = json.loads(vault.events("profile.validated", "failed")[-1])["fields"]
     assert (said["cause"], said["platform"]) == (cause, "x")
     assert "profile_quarantined" in vault.desk.stand.alerts()
+    opened = vault.sql("SELECT kind, source, object_kind, object_id FROM byokeep.incident")
+    assert opened == (f"lockout|platform|profile|{profile}" if cause == "challenge" else "")
     assert (await vault.call("POST", f"/v1/profiles/{profile}/validate"))[0] == 409
 
 

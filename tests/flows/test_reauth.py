@@ -162,6 +162,7 @@ async def test_another_account_at_a_look_closes_the_platform(office: Office) -> 
     assert (await office.state(client, "x"))["state"] == "connected"
 
 
+@pytest.mark.req("R6.3-3")
 @pytest.mark.parametrize("login", ["x", "youtube", "instagram"])
 async def test_a_locked_account_closes_the_platform_at_once(office: Office, login: str) -> None:
     """The platform says that the account is locked: no renewal is tried; a person must act there, then log in."""
@@ -174,12 +175,44 @@ async def test_a_locked_account_closes_the_platform_at_once(office: Office, logi
     platform = PLATFORM_DESCRIPTORS[login].provider.value
     assert way(office, client, platform) == "closed|lockout"
     assert {"account_locked", "platform_closed"} <= set(office.desk.stand.alerts())
+    opened = office.sql("SELECT kind, source, object_id FROM byokeep.incident")
+    assert opened == f"lockout|platform|{done['account_id']}"
     where = f"WHERE account_id = '{done['account_id']}'"
     assert office.sql(f"SELECT due_at IS NULL FROM byokeep.account_grant {where}") == "t"
     assert "refresh" not in await office.social.calls(login)
     await office.social.tell("grants", platform=login, account="acme", event="unlocked")
     await office.connected(client, login)
     assert way(office, client, platform) == "permitted|lockout"
+
+
+@pytest.mark.req("R6.3-3")
+@pytest.mark.parametrize(("login", "event"), [("x", "checkpoint"), ("linkedin", "lockout")])
+async def test_a_lock_by_an_unknown_code_is_an_incident_of_its_account_alone(
+    office: Office, login: str, event: str
+) -> None:
+    """A lock or a challenge by a code that nobody knows: an incident of that account, its lanes off, an alert.
+
+    The client's second account keeps its grant and its lanes; another client's platform stays open.
+    """
+    client, other = await office.client(), await office.client()
+    done = await office.connected(client, login)
+    second = await office.connected(client, login, "second", account="bravo")
+    await office.social.tell(
+        "accounts", platform=login, account="charlie", id="77", username="charlie", display_name="C"
+    )
+    await office.connected(other, login, account="charlie")
+    office.sql("UPDATE byokeep.platform_account SET lanes = '{api,browser}'")
+    await office.social.tell("grants", platform=login, account="acme", event=event)
+    await look(office, client, login)
+    state = await office.state(client, login)
+    assert (state["state"], state["reason"], state["policy"]) == ("needs_reauth", "lock_unknown", "off")
+    assert office.desk.stand.alerts().count("account_lock_unknown") == 1
+    found = office.sql("SELECT client_id, kind, source, object_kind, object_id FROM byokeep.incident").splitlines()
+    assert found == [f"{client}|lockout|platform|account|{done['account_id']}"]
+    beside = office.sql(f"SELECT g.state, a.lanes FROM byokeep.account_grant g JOIN byokeep.platform_account a"
+                        f" ON a.id = g.account_id WHERE g.account_id = '{second['account_id']}'")  # fmt: skip
+    assert beside == "live|{api,browser}"
+    assert way(office, other, PLATFORM_DESCRIPTORS[login].provider.value) == ""
 
 
 async def test_a_grant_without_a_renewal_ends_when_its_platform_says_so(office: Office) -> None:

@@ -88,7 +88,7 @@ async def to_rekeyed(vault: Vault, way: Way) -> UUID:
 
 
 async def opened(vault: Vault, **body: Any) -> Way:
-    said = {"cause": "artifact_store_exposure"} | body
+    said = {"cause": "suspected_leak"} | body
     status, reply = await vault.call("POST", "/v1/vault-incidents", said)
     assert status == 201, reply
     return Way(vault, reply)
@@ -230,6 +230,42 @@ async def test_an_incident_makes_all_profiles_due_and_its_end_clears_no_mark(vau
     everyone = await opened(vault, everybody=True)
     assert {one["profile"] for one in everyone.items} == {str(profile), str(second)}
     assert vault.sql(f"{mark}'{second}'") == "t|incident"
+
+
+@pytest.mark.req("R6.3-4")
+async def test_an_exposed_store_puts_every_profile_of_it_under_a_new_key(vault: Vault) -> None:
+    """All profiles of the inventory are listed, each lane is off, each new sealing is queued; a profile that refuses
+    stays listed, nothing calls it done, and step 1 takes it up."""
+    _, first = await vault.valid("x", "tiktok")
+    _, second = await vault.valid()
+    other, busy = await vault.valid()
+    vault.sql("UPDATE byokeep.platform_account SET lanes = '{api,browser}'")
+    assert (await vault.call("POST", f"/v1/profiles/{busy}/validate"))[0] == 202  # work under way: no other is taken
+    way = await opened(vault, everybody=True, cause="artifact_store_exposure")
+    inventory = vault.sql("SELECT count(*) FROM byokeep.profile WHERE generation > 0")
+    assert (way.found["profiles"], inventory) == (3, "3")
+    assert {one["profile"] for one in way.items} == {str(first), str(second), str(busy)}
+    assert vault.sql("SELECT DISTINCT lanes FROM byokeep.platform_account") == "{api}"
+    queued = ("SELECT profile_id FROM byokeep.profile_work WHERE kind = 'rekey' AND ended_at IS NULL"
+              f" AND incident_id = '{way.id}'")  # fmt: skip
+    assert set(vault.sql(queued).splitlines()) == {str(first), str(second)}
+    assert way.found["left"]["exposed"] == 1
+    assert len(vault.events("account.lanes_set")) == 4
+    # Two are sealed anew; the third is free again, refused once more by a broken blob, and taken up with step 1.
+    assert sorted(await way.works("rekey")) == ["rekeyed", "rekeyed"]
+    assert {vault.state(one) for one in (first, second)} == {"valid/2"}
+    work = vault.sql(f"SELECT id FROM byokeep.profile_work WHERE profile_id = '{busy}' AND ended_at IS NULL")
+    assert await vault.do(busy, UUID(work)) == "valid"
+    await way.lane()
+    await way.must("lane-off", "lane_off")
+    assert (way.found["left"]["exposed"], vault.sql(queued)) == (0, str(busy))
+    (blob,) = vault.blobs(other)
+    held = blob.read_bytes()
+    blob.unlink()
+    assert await way.works("rekey") == ["blob_missing"]
+    way.found = (await vault.call("GET", f"/v1/vault-incidents/{way.id}"))[1]
+    assert (way.found["left"]["exposed"], to_do(way)) == (1, {"", "lane_off_again"})
+    blob.write_bytes(held)
 
 
 @pytest.mark.req("R7.3-3")

@@ -34,7 +34,7 @@ from byokeep.accounts.refresh_journal import close_for, hold
 from byokeep.accounts.refresher_app import RefresherApp, burn, each, each_due, held, is_gone, opened
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import EventName, Outcome
-from byokeep.core.fault import Fault, FaultCause
+from byokeep.core.fault import LOCKS, Fault, FaultCause
 from byokeep.core.identity import Comparison, Face, IdentityVerdict, Why, compare, printable
 from byokeep.core.keystate import KeyState
 from byokeep.core.reenable import RecoveryCause as Lost
@@ -213,8 +213,8 @@ async def _asked(app: RefresherApp, login: OAuth, grant: OAuthGrant) -> tuple[st
 
 def _loss(grant: OAuthGrant, cause: str) -> tuple[Lost, str] | None:
     """Return what a refusal to say who it is ends for good, and the code for it; None when a renewal may help."""
-    if cause == FaultCause.LOCKOUT:
-        return Lost.LOCKOUT, "locked"
+    if cause in LOCKS:
+        return Lost.LOCKOUT, "locked" if cause == FaultCause.LOCKOUT else cause
     # Nothing is ever due of a grant that has nothing to be renewed with.
     return (Lost.REVOKED, "reauth") if cause in _OVER and grant.due_at is None else None
 

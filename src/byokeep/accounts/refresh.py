@@ -271,6 +271,8 @@ class Attempt(RenewalInHand):
         self._next(machine.GaveUp())
         cause = Lost.COMPROMISED if decision.suspect_reuse else _LOST[decision.act]
         reason = "reuse_suspected" if decision.suspect_reuse else decision.act.value
+        if fields["cause"] == FaultCause.LOCK_UNKNOWN:
+            reason = FaultCause.LOCK_UNKNOWN.value
         return await self._give_up(cause, reason, **fields)
 
     async def _give_up(self, lost_by: Lost, reason: str, /, **fields: Said) -> str:

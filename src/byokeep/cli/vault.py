@@ -32,7 +32,12 @@ def open_(
 ) -> None:
     """Open an incident; every profile of the scope is due for a new key from now on. One person is enough.
 
-    Example: byokeep incident vault open --client $CLIENT --cause artifact_store_exposure
+    With the cause artifact_store_exposure the browser lane of each account goes off at once, and workers seal each
+    profile under a new key; what they could not be given is listed (`left.exposed`), and step 1 tries it again.
+
+    Example: byokeep incident vault open --client $CLIENT --cause runner_compromise
+
+    Example: byokeep incident vault open --everybody --cause artifact_store_exposure
 
     Args:
         client: Whose profiles.

@@ -44,6 +44,8 @@ def _all(found: Mapping[str, Any], approver: bool) -> Iterator[str]:
         yield _operator(f"kill off {scope}--lane browser --reason incident_over", approver)
         yield again("kill approve REQUEST", own_token=approver) + _APPROVER
         return
+    if step != "opened" and any(one["to_do"] == "lane_off_again" for one in found["items"]):
+        yield _operator(f"incident vault lane-off {incident}", approver) + "  (for profiles that were left)"
     for one in found["items"]:
         yield from _of_item(incident, one, approver)
     unproved = step == "validated" and found["left"].get("validated")  # a new profile that was made since

@@ -13,26 +13,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class FaultCause(StrEnum):
     """What a refusal means.
 
     ``revoked``: the grant is gone, only a person can give a new one. ``expired``: this token is over, another may be
-    had. ``lockout``: the person must act at the platform; no retry. ``missing_scope``: the grant lives, without this
-    permission. ``transient``: nothing is wrong with the token. ``rate_limited``: later. ``too_early``: the token is too
-    young to be renewed, no failure. ``app``: our own app's id, secret or set-up is refused. ``unknown``: none of these.
+    had. ``lockout``: the person must act at the platform; no retry. ``lock_unknown``: as that, by a code that no
+    descriptor knows, in a refusal that speaks of a lock or a challenge. ``missing_scope``: the grant lives, without
+    this permission. ``transient``: nothing is wrong with the token. ``rate_limited``: later. ``too_early``: the token
+    is too young to be renewed, no failure. ``app``: our own app's id, secret or set-up is refused. ``unknown``: none.
     """
 
     REVOKED = "revoked"
     EXPIRED = "expired"
     LOCKOUT = "lockout"
+    LOCK_UNKNOWN = "lock_unknown"
     MISSING_SCOPE = "missing_scope"
     TRANSIENT = "transient"
     RATE_LIMITED = "rate_limited"
     TOO_EARLY = "too_early"
     APP = "app"
     UNKNOWN = "unknown"
+
+
+LOCKS: Final = frozenset({FaultCause.LOCKOUT, FaultCause.LOCK_UNKNOWN})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from byokeep.core.fault import Fault, FaultCause
+from byokeep.core.fault import LOCKS, Fault, FaultCause
 from byokeep.core.tokens import TokenSet
 
 MIN_MARGIN_S: Final = 300  # before the end of a token
@@ -201,7 +201,7 @@ def after_fault(
         return Decision(act=RenewalAct.RETRY, wait_s=_wait(rules, fault, tries, seed))
     if fault.cause is FaultCause.APP:
         return Decision(act=RenewalAct.FIX_APP, wait_s=float(LONGEST_WAIT_S), alert=True)
-    if fault.cause is FaultCause.LOCKOUT:
+    if fault.cause in LOCKS:
         return Decision(act=RenewalAct.LOCKED, alert=True)
     if not reread:
         return Decision(act=RenewalAct.REREAD)

@@ -154,7 +154,10 @@ def severity_of(text: str) -> Severity:
 
 def _check_object(kind: IncidentKind, wish: OpenRequest, platform: str, *, of_provider: bool) -> None:
     if kind is IncidentKind.ARTIFACT_EXPOSURE:
-        step = "Open it with `byokeep incident vault open`: it lists every profile and leads each out."
+        step = (
+            "Open it with `byokeep incident vault open --everybody --cause artifact_store_exposure`: it lists every "
+            "profile of the store and leads each out."
+        )
         raise Rejected("object_missing", next_step=step)
     if kind is IncidentKind.SUSPECTED_LEAK and wish.object_kind != "key":
         raise Rejected("object_missing", next_step="Name the key: --key CLIENT/PROVIDER.")

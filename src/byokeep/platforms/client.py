@@ -63,6 +63,13 @@ _BY_STATUS: Final[Mapping[int, FaultCause]] = {
     408: FaultCause.TRANSIENT,
     429: FaultCause.RATE_LIMITED,
 }
+_MAY_BE_A_LOCK: Final = frozenset(
+    {FaultCause.UNKNOWN, FaultCause.EXPIRED, FaultCause.REVOKED, FaultCause.MISSING_SCOPE}
+)
+_LOCK: Final = re.compile(
+    r"check_?point|(?<!code_)challenge|captcha|suspend|banned|(?<!un)locked|lockout"
+    r"|(?:account|member|user)\W+(?:\w+\W+){0,2}(?:restricted|disabled|deactivated)", re.I
+)  # fmt: skip
 READ_DEADLINE_S: Final = 15.0
 # A token endpoint gets long: giving up early is what loses a token that was rotated already.
 TOKEN_DEADLINE_S: Final = 60.0
@@ -152,7 +159,17 @@ def fault_of(
             return None, document or {}
         cause = FaultCause.UNKNOWN
     wait = retry_after(got.headers, errors.reset_header, now=now)
-    return Fault(cause=cause or _by_status(got.status), http_status=got.status, retry_after_s=wait), {}
+    cause = cause or _by_status(got.status)
+    if cause in _MAY_BE_A_LOCK and not redirected and _speaks_of_a_lock(document):
+        cause = FaultCause.LOCK_UNKNOWN
+    return Fault(cause=cause, http_status=got.status, retry_after_s=wait), {}
+
+
+def _speaks_of_a_lock(told: Any) -> bool:
+    """Whether any text of a refusal, code or words, is about a lock or a challenge of the account."""
+    if isinstance(told, dict | list):
+        return any(_speaks_of_a_lock(one) for one in (told.values() if isinstance(told, dict) else told))
+    return isinstance(told, str) and _LOCK.search(told) is not None
 
 
 def _says_error(errors: Errors, call: DescribedCall, document: dict[str, Any]) -> bool:

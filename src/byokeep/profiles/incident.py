@@ -3,6 +3,8 @@
 Rules
 - A scope is named: one client, or everybody. A client that nobody knows is refused, never everybody (R7.3-2).
 - Opening makes every profile of the scope due for a new key at once (R6.1-6); closing takes no mark off.
+- Where the artifact store was exposed, the browser lane of each account goes off at once, and each profile is given to
+  a worker to be sealed under a new key, one by one: what one refuses stays listed, and is tried again with step 1.
 - One open incident for a scope: a second one would call done what the first has not.
 - Each call does what can be done now and looks what is left: nothing left, the step is done and on record; something
   left, it is listed and nothing is called done. It may be called again and again.
@@ -21,15 +23,16 @@ the new profiles are proved.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import groupby
 from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core import profile as life
-from byokeep.core.errors import Conflict, Denied, NotFound, Rejected
+from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Rejected
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.incident import OF_VAULT, IncidentSource
 from byokeep.core.model import Actor, ClientId
@@ -80,7 +83,12 @@ class VaultIncident(Run):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One profile on one platform, and how far it got. ``keys``: of the old profile, all and those destroyed."""
+    """One profile on one platform, and how far it got.
+
+    Attributes:
+        keys: Of the old profile, all; ``keys_destroyed``: of these.
+        exposed: The store was exposed, and its browser lane is not off yet, or nobody was given its new sealing.
+    """
 
     incident_id: UUID
     client_id: ClientId
@@ -105,6 +113,7 @@ class Item:
     shred_state: str | None
     old_busy: bool
     new_busy: bool
+    exposed: bool
 
     @property
     def at(self) -> dict[str, object]:
@@ -199,7 +208,25 @@ async def open_incident(
                 cause=cause, since=begin, count=len(covered), reason="since_assumed" if assumed else None,
             )  # fmt: skip
             await open_alert(tx, app, actor, reason="vault_incident_opened", client_id=client_id, object_id=made.id)
+            items = await tx.all(Item, "vault_items", incident_id=made.id)
+        for _, own in groupby(items, key=lambda one: one.profile_id):
+            await _guard(app, actor, list(own))
+        async with app.db.begin(every_client=True) as tx:
             return await _state(tx, app, made)
+
+
+async def _guard(app: App, actor: Actor, own: list[Item]) -> None:
+    """Take a profile of an exposed store out of the browser lane, and have it sealed under a new key.
+
+    What cannot be done now stays listed.
+    """
+    one = own[0]
+    if not any(item.exposed for item in own):
+        return
+    with suppress(ByokeepError):
+        async with app.db.begin(client_id=one.client_id) as tx:
+            await openings.lanes_off_of(tx, actor, one.client_id, one.profile_id)
+        await _work(app, actor, one, one.profile_id, ProfileTask.REKEY)
 
 
 async def look(app: App, actor: Actor, incident_id: UUID, verb: Verb = Verb.VAULT_READ) -> VaultIncidentState:
@@ -282,15 +309,16 @@ _DONE_WITHOUT: Final = frozenset({"done", "failed", "expired", "cancelled"})
 async def lane_off(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentState:
     """Step 1: see that the browser lane of the scope is off and that no job has a browser open any more.
 
+    Of an exposed store it also takes up the profiles that were left at the opening.
+
     Raises:
         Denied, NotFound: As :func:`byokeep.profiles.incident.look`.
         Conflict: ``lane_not_off``; ``browsers_still_open`` with the count.
     """
-
-    async def nothing(_: list[Item]) -> None:
-        """What is to do people did already."""
-
-    return await _advance(app, actor, incident_id, IncidentStep.LANE_OFF, nothing, lambda _: True)
+    return await _advance(
+        app, actor, incident_id, IncidentStep.LANE_OFF, partial(_guard, app, actor), lambda _: True,
+        again=lambda one: one.exposed,
+    )  # fmt: skip
 
 
 async def sessions(app: App, actor: Actor, incident_id: UUID) -> VaultIncidentState:

@@ -33,11 +33,13 @@ from uuid import UUID
 from byokeep.core import profile as life
 from byokeep.core.errors import ByokeepError, Conflict, Integrity
 from byokeep.core.events import EventName, Outcome
+from byokeep.core.incident import IncidentKind, IncidentSource
 from byokeep.core.manifest import Manifest, Packing
 from byokeep.core.model import Actor, Client, ClientId, Environment, ProfileId
 from byokeep.core.profile import ProfileAct, Purpose
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import FULL, SealedRecord, check_seal, is_low
+from byokeep.kernel import incidents
 from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import ProfileRecords, Tx, Written
@@ -272,6 +274,8 @@ async def quarantine(
 ) -> None:  # fmt: skip
     """Take a profile out of use until a person has looked; the browser lane of its accounts goes off.
 
+    A platform that asks a challenge locks the account out, as far as anybody can tell: that is an incident (R6.3-3).
+
     Args:
         cause: A code of ours: why.
         alert: Reason of the alert that is raised.
@@ -280,6 +284,11 @@ async def quarantine(
     """
     if not life.living(profile.state):
         return
+    if cause == "challenge":
+        await incidents.opened(
+            tx, app, actor, IncidentKind.LOCKOUT, client_id=profile.client_id, source=IncidentSource.PLATFORM,
+            object_kind="profile", object_id=profile.id,
+        )  # fmt: skip
     await profiles.move(tx, profile, ProfileAct.QUARANTINE, reason=cause)
     if lanes_off:
         await lanes_off_of(tx, actor, profile.client_id, profile.id)

@@ -68,8 +68,9 @@ class IncidentItemReply(
 
 
 class IncidentLeftReply(Reply):
-    """How many items each step has left."""
+    """How many items each step has left; ``exposed``: of an exposed store, those that are not guarded yet."""
 
+    exposed: int
     sessions: int
     by_hand: int
     recreated: int
@@ -82,8 +83,9 @@ class StepProofReply(StepReply):
 
 
 class IncidentStateReply(IncidentReply):
-    """An incident: how far each profile got, what is left, and the evidence of its steps."""
+    """An incident: how many profiles it covers, how far each got, what is left, and the evidence of its steps."""
 
+    profiles: int
     items: list[IncidentItemReply]
     left: IncidentLeftReply
     evidence: list[StepProofReply]
@@ -156,6 +158,7 @@ def incident_out(one: VaultIncident) -> dict[str, Any]:
 def state_out(state: VaultIncidentState) -> dict[str, Any]:
     """Return an incident with what belongs to it."""
     left = {
+        "exposed": sum(1 for one in state.items if one.exposed),
         "sessions": sum(1 for one in state.items if one.session not in ENDED),
         "by_hand": sum(1 for one in state.items if one.session in BY_HAND),
         "recreated": sum(1 for one in state.items if not one.recreated),
@@ -163,6 +166,7 @@ def state_out(state: VaultIncidentState) -> dict[str, Any]:
         "validated": sum(1 for one in state.items if not one.proved),
     }
     return incident_out(state.incident) | {
+        "profiles": len({one.profile_id for one in state.items}),
         "items": [IncidentItemReply.fields(one, to_do=_to_do(one)) for one in state.items],
         "left": left, "evidence": state.evidence, "missing": state.missing,
     }  # fmt: skip
@@ -172,6 +176,8 @@ def _to_do(one: Item) -> str:
     """What a person must do about an item now; empty when nothing."""
     if one.session in BY_HAND:
         return "end_session_by_hand"
+    if one.exposed and not one.old_busy:
+        return "lane_off_again"
     if one.session is SessionEnd.PENDING:
         return "wait_for_worker" if one.old_busy else ""
     if one.lost:

@@ -65,7 +65,18 @@ SELECT i.*, p.state AS profile_state, p.generation, n.state AS new_state, n.gene
        EXISTS (SELECT FROM byokeep.profile_work w
                 WHERE w.client_id = i.client_id AND w.profile_id = i.profile_id AND w.ended_at IS NULL) AS old_busy,
        EXISTS (SELECT FROM byokeep.profile_work w
-                WHERE w.client_id = i.client_id AND w.profile_id = i.new_profile_id AND w.ended_at IS NULL) AS new_busy
+                WHERE w.client_id = i.client_id AND w.profile_id = i.new_profile_id AND w.ended_at IS NULL) AS new_busy,
+       -- Of an exposed store: its browser lane is not off, or nobody was given its new sealing.
+       p.state NOT IN ('retired', 'shredded')
+       AND EXISTS (SELECT FROM byokeep.profile_incident o
+                    WHERE o.id = i.incident_id AND o.cause = 'artifact_store_exposure')
+       AND (EXISTS (SELECT FROM byokeep.profile_account pa
+                      JOIN byokeep.platform_account a ON a.client_id = pa.client_id AND a.id = pa.account_id
+                     WHERE pa.client_id = i.client_id AND pa.profile_id = i.profile_id AND 'browser' = ANY (a.lanes))
+            OR NOT EXISTS (SELECT FROM byokeep.profile_work w
+                            WHERE w.client_id = i.client_id AND w.profile_id = i.profile_id
+                              AND w.incident_id = i.incident_id AND w.kind = 'rekey'
+                              AND w.state NOT IN ('failed', 'expired', 'cancelled'))) AS exposed
   FROM byokeep.profile_incident_item i
   JOIN byokeep.profile p ON p.client_id = i.client_id AND p.id = i.profile_id
   LEFT JOIN byokeep.profile n ON n.client_id = i.client_id AND n.id = i.new_profile_id
