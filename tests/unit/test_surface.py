@@ -105,7 +105,7 @@ def test_times_that_are_none_in_utc_are_refused(text: str) -> None:
 
 
 def test_who_asks_is_known_before_a_body_is_read() -> None:
-    """Whatever order an endpoint names them in, the caller's token is looked at first; the body is described."""
+    """Whatever order an endpoint names them in, the caller's token is looked at first; built when asked for."""
 
     async def nobody(_token: str, _request_id: UUID) -> Actor:
         raise Unauthenticated("bad_token")
@@ -118,5 +118,6 @@ def test_who_asks_is_known_before_a_body_is_read() -> None:
 
     (route,) = routes.routes
     assert isinstance(route, APIRoute)
+    assert "dependant" not in vars(route), "a start waits for no route that nobody asks for"
     assert [one.name for one in route.dependant.dependencies if one.name] == ["actor", "body"]
     assert route.openapi_extra == describe(Wish)

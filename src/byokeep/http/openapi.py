@@ -17,13 +17,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
+from starlette.routing import compile_path
 
 from byokeep.core.model import Actor
 from byokeep.http.request import MEDIA_TYPE, Authenticator, Strict, caller, json_body, no_query
@@ -95,26 +96,61 @@ class Routes(APIRouter):
     """
 
     def __init__(self, tag: str, auth: Authenticator, *statuses: int, prefix: str = "/v1") -> None:
-        super().__init__(prefix=prefix, tags=[tag], responses=refusals(*statuses))
+        super().__init__(
+            prefix=prefix, tags=[tag], responses=refusals(*statuses), generate_unique_id_function=operation_id
+        )
         self._who = Depends(caller(auth))
 
     def add_api_route(self, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
         """Add a route: its ``Actor`` and its body are read and described without further words."""
-        declared = (more.get("openapi_extra") or {}).get("parameters", ())
-        if not any(one["in"] == "query" for one in declared):
-            more["dependencies"] = [*(more.get("dependencies") or ()), Depends(no_query)]
-        signature = inspect.signature(endpoint, eval_str=True)
-        found = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in signature.parameters.values()]
-        for at, one in enumerate(found):
-            if one.annotation is Actor and one.default is one.empty:
-                found[at] = one.replace(default=self._who)
-            elif isinstance(one.annotation, type) and issubclass(one.annotation, Strict):
-                more["openapi_extra"] = describe(one.annotation) | (more.get("openapi_extra") or {})
-                if one.default is one.empty:
-                    found[at] = one.replace(default=Depends(json_body(one.annotation)))
-        found.sort(key=lambda one: one.annotation is not Actor)
-        endpoint.__signature__ = signature.replace(parameters=found)  # type: ignore[attr-defined]
-        super().add_api_route(path, endpoint, **more)
+        built: Any = partial(LateRoute, who=self._who)
+        super().add_api_route(path, endpoint, route_class_override=built, **more)
+
+
+class LateRoute(APIRoute):
+    """A route that is built when it is first asked for: to build all of them would be most of a process's start.
+
+    Args:
+        path, endpoint, methods, declared: As the framework's.
+        who: Who asks, for an endpoint that says by its parameters' types what it needs; ``None`` = it does not.
+    """
+
+    def __init__(
+        self, path: str, endpoint: Callable[..., Any], *, methods: Iterable[str] | None = None, who: Any = None,
+        **declared: Any,
+    ) -> None:  # fmt: skip
+        self.path, self.name, self.methods = path, endpoint.__name__, set(methods or ("GET",))
+        self.path_regex, self.path_format, self.param_convertors = compile_path(path)
+        self._declared = endpoint, who, declared
+
+    def __getattr__(self, name: str) -> Any:
+        """Build the route; whatever is not known before is asked for here."""
+        if "_declared" not in self.__dict__:
+            raise AttributeError(name)
+        endpoint, who, declared = self.__dict__.pop("_declared")
+        more = _told_by_types(endpoint, who, declared) if who is not None else declared
+        super().__init__(self.path, endpoint, methods=self.methods, **more)
+        return getattr(self, name)
+
+
+def _told_by_types(endpoint: Callable[..., Any], who: Any, declared: Mapping[str, Any]) -> dict[str, Any]:
+    """Give an endpoint what its parameters' types say that it needs; returns how its route is declared."""
+    more = dict(declared)
+    described = (more.get("openapi_extra") or {}).get("parameters", ())
+    if not any(one["in"] == "query" for one in described):
+        more["dependencies"] = [*(more.get("dependencies") or ()), Depends(no_query)]
+    signature = inspect.signature(endpoint, eval_str=True)
+    found = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in signature.parameters.values()]
+    for at, one in enumerate(found):
+        if one.annotation is Actor and one.default is one.empty:
+            found[at] = one.replace(default=who)
+        elif isinstance(one.annotation, type) and issubclass(one.annotation, Strict):
+            more["openapi_extra"] = describe(one.annotation) | (more.get("openapi_extra") or {})
+            if one.default is one.empty:
+                found[at] = one.replace(default=Depends(json_body(one.annotation)))
+    found.sort(key=lambda one: one.annotation is not Actor)
+    endpoint.__signature__ = signature.replace(parameters=found)  # type: ignore[attr-defined]
+    return more
 
 
 def parameters(schemas: Mapping[str, Document], *, required: bool = False, place: str = "query") -> Document:
@@ -139,11 +175,6 @@ def operation_id(route: APIRoute) -> str:
 def take(api: FastAPI, routers: Iterable[APIRouter]) -> None:
     """Put routes into an application as they are; the framework's inclusion would build each a second time."""
     for routes in routers:
-        for route in routes.routes:
-            if isinstance(route, APIRoute):
-                route.unique_id = operation_id(route)
-                if route.response_field is not None:
-                    route.response_field.name = f"Response_{route.unique_id}"
         api.router.routes += routes.routes
 
 

@@ -316,11 +316,10 @@ def _methods(routes: Iterable[Any], path: str) -> set[str]:
     """What the routes of a path allow; the framework tells of the first one alone."""
     found: set[str] = set()
     for route in routes:
-        inner = getattr(getattr(route, "original_router", route), "routes", None)
-        if inner is not None:
+        if isinstance(route, Route):
+            found |= (route.methods or set()) if route.path_regex.match(path) else set()
+        elif inner := getattr(getattr(route, "original_router", route), "routes", None):
             found |= _methods(inner, path)
-        elif isinstance(route, Route) and route.path_regex.match(path):
-            found |= route.methods or set()
     return found
 
 

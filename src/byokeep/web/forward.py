@@ -27,6 +27,7 @@ from fastapi.responses import Response
 
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.secret import Secret
+from byokeep.http.openapi import LateRoute, operation_id
 from byokeep.http.request import MAX_BODY, bearer, canonical_id, no_query, read_bytes
 from byokeep.tenancy.schemas import SOURCE
 from byokeep.wire.transport import TooLarge, Transport
@@ -147,7 +148,10 @@ class BrokerDoor:
 
 def router(door: BrokerDoor, kill: BrokerDoor | None = None) -> APIRouter:
     """Return the routes; ``kill`` is the kill process's."""
-    routes = APIRouter(tags=["broker"], dependencies=[Depends(no_query)])
+    routes = APIRouter(
+        tags=["broker"], dependencies=[Depends(no_query)], generate_unique_id_function=operation_id,
+        route_class=LateRoute,
+    )  # fmt: skip
     for method, path in ROUTES:
         doors = (kill, door) if kill is not None and path in KILLS else (door,)
         routes.add_api_route(path, _handler(doors, method, path), methods=[method], include_in_schema=False)
