@@ -803,6 +803,18 @@ CREATE TABLE byokeep.profile_work (
 );
 CREATE UNIQUE INDEX profile_work_open_uq ON byokeep.profile_work USING btree (client_id, profile_id) WHERE (ended_at IS NULL);
 
+-- What a provider counted, models and numbers, as a worker was told for one report; the record of its run names it.
+CREATE TABLE byokeep.provider_usage (
+    run_id uuid NOT NULL,
+    client_id uuid NOT NULL,
+    told text NOT NULL,
+    told_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT provider_usage_client_id_fk FOREIGN KEY (client_id) REFERENCES byokeep.client(id),
+    CONSTRAINT provider_usage_pk PRIMARY KEY (run_id),
+    CONSTRAINT provider_usage_run_id_fk FOREIGN KEY (run_id) REFERENCES byokeep.procedure_run(id),
+    CONSTRAINT provider_usage_told_ck CHECK ((octet_length(told) <= 4194304))
+);
+
 -- The way back of a platform after its grant was lost (core/reenable.py). No row: it was never closed.
 CREATE TABLE byokeep.reenabling (
     client_id uuid NOT NULL,

@@ -221,12 +221,15 @@ class Book:
     page: int = 100  # keys in one page of a list
     values: dict[str, str] = field(default_factory=dict, repr=False)  # those that a vendor tells again
     lives_s: dict[str, int] = field(default_factory=dict)  # of keys that were asked to end by themselves
+    usage: dict[str, dict[int, dict[str, int]]] = field(default_factory=dict)  # vendor, hour, model: how many
+    untold: set[int] = field(default_factory=set)  # hours that no vendor tells of
 
     def reset(self) -> None:
         """Forget everything but the salt, so that earlier hashes still compare."""
         self.keys, self.accounts = KeyBook(self.keys.salt), Accounts()
         self.log, self.effects = RequestLog(), Effects()
         self.minted, self.values, self.lives_s = 0, {}, {}
+        self.usage, self.untold = {}, set()
 
     async def record(self, request: web.Request, vendor: str, key: str = "", **more: Any) -> None:
         """Log one request; ``more`` are further JSON-ready fields."""

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from byokeep_sim.book import Book, KnownKey, SimKeyState
@@ -22,13 +24,20 @@ _LONGEST_S: Final = 31_536_000
 _PROJECT: Final = r"/projects/[A-Za-z0-9_-]+"
 _GOOGLE: Final = rf"/v2{_PROJECT}/locations/global/keys"
 _PATHS: Final[Mapping[str, Mapping[str, str]]] = {
-    "openrouter": {"list": r"GET /api/v1/keys", "mint": r"POST /api/v1/keys", "revoke": r"DELETE /api/v1/keys/(.+)"},
+    "openrouter": {
+        "usage": r"GET /api/v1/activity",
+        "list": r"GET /api/v1/keys", "mint": r"POST /api/v1/keys", "revoke": r"DELETE /api/v1/keys/(.+)",
+    },
     "openai": {
+        "usage": r"GET /v1/organization/usage/completions",
         "list": rf"GET /v1/organization{_PROJECT}/api_keys",
         "mint": rf"POST /v1/organization{_PROJECT}/service_accounts/[A-Za-z0-9_-]+/api_keys",
         "revoke": rf"DELETE /v1/organization{_PROJECT}/api_keys/(.+)",
     },
-    "anthropic": {"list": r"GET /v1/organizations/api_keys", "revoke": r"POST /v1/organizations/api_keys/(.+)"},
+    "anthropic": {
+        "usage": r"GET /v1/organizations/usage_report/messages",
+        "list": r"GET /v1/organizations/api_keys", "revoke": r"POST /v1/organizations/api_keys/(.+)",
+    },
     "google": {
         "list": rf"GET {_GOOGLE}", "mint": rf"POST {_GOOGLE}", "value": rf"GET {_GOOGLE}/([^/]+)/keyString",
         "revoke": rf"DELETE {_GOOGLE}/([^/]+)",
@@ -68,6 +77,37 @@ def _page(vendor: str, mine: Mapping[str, KnownKey], query: Mapping[str, str], s
     return {"data": rows} | ({} if vendor == "openrouter" else {"has_more": end < len(ids)})
 
 
+def _usage(book: Book, vendor: str, query: Mapping[str, str]) -> dict[str, Any]:
+    """Return what was used: hour by hour, a page at a time; OpenRouter tells the days that are over."""
+    used = book.usage.get(vendor, {})
+    if vendor == "openrouter":
+        days = Counter[tuple[str, str]]()
+        for at, models in used.items():
+            day = datetime.fromtimestamp(at, UTC).date()
+            for model, many in models.items() if day < datetime.now(UTC).date() else ():
+                days[str(day), model] += many
+        return {"data": [{"date": day, "model": model, "requests": n} for (day, model), n in days.items()]}
+    openai = vendor == "openai"
+    begins, ends = (query["start_time"], query["end_time"]) if openai else (
+        query["starting_at"], query["ending_at"])  # fmt: skip
+    first, last = (int(one) if openai else int(datetime.fromisoformat(one).timestamp()) for one in (begins, ends))
+    hours = [at for at in range(first - first % 3600, last, 3600) if at not in book.untold]
+    page = int(query.get("page", "0"))
+    shown = hours[page : page + book.page]
+    more = str(page + book.page) if page + book.page < len(hours) else None
+    return {"data": [_hour(vendor, at, used.get(at, {})) for at in shown], "has_more": bool(more), "next_page": more}
+
+
+def _hour(vendor: str, at: int, models: Mapping[str, int]) -> dict[str, Any]:
+    if vendor == "openai":
+        rows = [{"model": model, "num_model_requests": many} for model, many in models.items()]
+        return {"object": "bucket", "start_time": at, "end_time": at + 3600, "results": rows}
+    counts = "uncached_input_tokens", "cache_read_input_tokens", "output_tokens"
+    rows = [{"model": model} | dict.fromkeys(counts, many) for model, many in models.items()]
+    begins, ends = (datetime.fromtimestamp(one, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for one in (at, at + 3600))
+    return {"starting_at": begins, "ending_at": ends, "results": rows}
+
+
 def route(vendor: str, method: str, path: str) -> tuple[str, str]:
     """Return which administration call this is and the key that it names; empty for none."""
     for name, pattern in _PATHS.get(vendor, {}).items():
@@ -93,6 +133,8 @@ def answer(
     mine = {one.id: one for one in book.keys.of_account(vendor, admin.account)}
     if act == "list":
         return SimReply(status=200, body=_page(vendor, mine, query, book.page))
+    if act == "usage":
+        return SimReply(status=200, body=_usage(book, vendor, query))
     if act == "mint":
         lives_s = body.get("expires_in_seconds", 1)
         if vendor == "openai" and not (type(lives_s) is int and 1 <= lives_s <= _LONGEST_S):

@@ -33,6 +33,7 @@ WALLED = {
     "notification": "client_id", "due_start": "client_id", "incident": "client_id",
     "tool_call": "client_id", "lease_calls": "client_id", "job_template": "client_id", "dry_run": "client_id",
     "revocation_item": "client_id",
+    "provider_usage": "client_id",
 }  # fmt: skip
 # Tables with a client_id and no wall: see objects/walls.sql.
 NOT_WALLED = {"switch", "subject_client", "usage"}  # usage: a view, walled by its tables
@@ -77,7 +78,7 @@ REFUSED = {
         "INSERT INTO byokeep.audit_epoch DEFAULT VALUES", "SELECT args FROM procrastinate.procrastinate_jobs",
         "DELETE FROM byokeep.leak_fingerprint", "UPDATE byokeep.leak_fingerprint SET ref_id = client_id",
         "UPDATE byokeep.revocation_item SET state = 'revoked'", "UPDATE byokeep.revocation_item SET seq = 1",
-        "UPDATE byokeep.job SET state = 'closed'",
+        "INSERT INTO byokeep.provider_usage DEFAULT VALUES", "UPDATE byokeep.job SET state = 'closed'",
         "UPDATE byokeep.client SET created_by = id", "UPDATE byokeep.api_token SET keyed_hash = NULL",
         "UPDATE byokeep.client SET state = 'active'", "UPDATE byokeep.client SET name = 'x'",
         "LOCK TABLE byokeep.subject_client IN ROW EXCLUSIVE MODE",

@@ -132,6 +132,8 @@ def client_sql(client: UUID) -> str:
     INSERT INTO byokeep.revocation_item (run_id, client_id, object_id, kind, provider, version, cut_seq)
     SELECT id, '{client}', '{profile}', 'account', 'x', 1, 1 FROM byokeep.procedure_run
      WHERE client_id = '{client}' LIMIT 1;
+    INSERT INTO byokeep.provider_usage (run_id, client_id, told)
+    SELECT id, '{client}', '{{}}' FROM byokeep.procedure_run WHERE client_id = '{client}' LIMIT 1;
     INSERT INTO byokeep.due_start (kind, item, client_id, provider, due_at, tried_at, tries)
     VALUES ('profile', '{profile}', '{client}', '', now(), now(), 1);
     INSERT INTO byokeep.notification

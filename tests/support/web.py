@@ -251,6 +251,7 @@ async def desk_on(stand: Stand, places: Mapping[str, str] | None = None, **chang
         swaps = exchanges({name: sim.base_url(name) for name in DESCRIPTORS})
         # The stand's broker was there before the simulator was: it reads the same table.
         dict.update(cast("dict[str, Any]", stand.app.limits.exchanges), swaps)
+        dict.update(cast("dict[str, Any]", stand.app.limits.rotation_acts), able)
         web = WebApp(
             db=dbs["byokeep_web"], clock=stand.app.clock, ids=stand.app.ids,
             installation_id=stand.app.installation_id, environment=stand.app.environment,

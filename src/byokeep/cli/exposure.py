@@ -33,8 +33,11 @@ _WHY: Final = {
     "reads_differ": "the holder told another number of reads",
     "store_log_begins_late": "the store's log begins later",
     "store_log_unread": "the store's log could not be read",
+    "not_answered": "the provider did not answer in time",
+    "not_counted_yet": "the provider had not counted these hours yet",
     "version_unknown": "the store's log does not say which version",
 }
+_SERIES: Final = ("hour", "provider", "model", "requests", "tokens")
 Flag = Annotated[bool, Parameter(negative=())]
 
 
@@ -60,7 +63,8 @@ def report(
         since: Since when others may have had it: a time such as 2026-01-31T12:00:00Z, or so long ago: 30h, 3d.
         until: As --since; default: now.
         any_span: Another span than 24 to 72 hours is meant.
-        provider_usage: What the provider's own page counted, as CSV with a heading: hour, model, requests; a line for
+        provider_usage: What the provider's own page counted, where it cannot be asked with the client's administrator
+            key (`byokeep key admin`), as CSV with a heading: hour, model, requests; a line for
             each hour, also where it is 0.
         incident: Which incident it is for.
         file: Write the signed report to this new file, for `byokeep evidence verify`.
@@ -118,7 +122,7 @@ def _shown(made: dict[str, Any]) -> None:
         made, Listing([summary], "Exposure report", note=note),
         Listing(reads, "Read at the store", ("at", "by", "secret", "version", "job_id")),
         Listing(calls, "Used", ("at", "by", "tool", "outcome", "job_id", "args_digest")),
-        Listing(found["provider_usage"]["series"] or None, "Counted by the provider", ("hour", "model", "requests")),
+        Listing(found["provider_usage"]["series"] or None, "Counted by the provider", _SERIES),
         Listing(gaps or None, "Unknown", ("section", "why", "since", "until")),
     )  # fmt: skip
     if not session().as_json and not found["provider_usage"]["series"]:

@@ -173,7 +173,7 @@ class EventName(StrEnum):
     INCIDENT_CHANGED = "incident.changed", "incident stage severity digest run"
     INCIDENT_CLOSED = "incident.closed", "incident severity"
     PROCEDURE_STARTED = "procedure.started", "run procedure incident"
-    PROCEDURE_STEPPED = "procedure.stepped", "run stage count version cause"
+    PROCEDURE_STEPPED = "procedure.stepped", "run stage count version cause provider digest"
     PROCEDURE_APPROVED = "procedure.approved", "run stage"
     PROCEDURE_UNDONE = "procedure.undone", "run stage count version cause"
     PROCEDURE_ENDED = "procedure.ended", "run"

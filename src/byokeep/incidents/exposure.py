@@ -5,7 +5,8 @@ Rules
   ledger. Each is held against what else is known; what differs, or cannot be read, is a gap and never zero.
 - A read is a lease's if reconciliation says so: by the login with its token, the entity and the time. The header that
   names a lease is its sender's choice. A read under break glass is known by the store's id of the request.
-- A report with a gap is not complete, and says so. What a provider counted is known only if somebody brings it.
+- A report with a gap is not complete, and says so. What a provider counted it is asked for, where it
+  tells it and the client gave an administrator's key; else it is known only if somebody brings it.
 - A span is 24 to 72 hours; another one has to be asked for in so many words. Since when is unknown = 72 hours, marked.
 - Nothing is cut: what does not fit is refused.
 - It is signed as evidence is; its digest is on the client's record before it is signed.
@@ -16,12 +17,12 @@ It may not hold a value.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
+from itertools import groupby
 from typing import Any, Final
 from uuid import UUID
 
@@ -32,7 +33,7 @@ from byokeep.core import evidence
 from byokeep.core.audit import ChainHead
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.events import EventName
-from byokeep.core.model import Actor, ClientId
+from byokeep.core.model import Actor, ClientId, Provider
 from byokeep.core.plain_text import refuse_secret
 from byokeep.core.policy import Verb
 from byokeep.jobs.lease import told
@@ -42,7 +43,7 @@ from byokeep.kernel.command import command, find, permit, recorded
 from byokeep.kernel.incidents import Incident
 from byokeep.kernel.ports import TORN, StoreEntry, Tx, node_of
 from byokeep.kernel.record import record, stamp
-from byokeep.keys import usage
+from byokeep.keys import provider_usage, usage
 from byokeep.keys.refs import get_ref
 from byokeep.profiles.profiles import Profile
 from byokeep.reconciliation.explain import (
@@ -65,7 +66,7 @@ MOST: Final = timedelta(hours=72)
 ROWS: Final = 20_000  # of each kind in one report
 _TOGETHER: Final = 16  # logins that are held against their leases side by side
 _LEASE_LIFE: Final = timedelta(minutes=1)  # before the span: a lease of then may still have been read under in it
-_MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}\Z")
+_ONE_HOUR: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +155,7 @@ async def report(app: BrokerApp, actor: Actor, asked: ExposureRequest) -> Signed
         if begun is not None:
             asked = replace(asked, since=begun.began_at, any_span=True)
         span = _span(app.clock.now(), asked, assumed=asked.since is None if begun is None else begun.began_assumed)
-        metrics = _provider_usage(asked.figures, span)
+        metrics = _provider_usage(asked.figures, span) if asked.figures else await _counted(app, actor, about, span)
         async with app.db.begin(client_id=client_id) as tx:
             await incidents.named(tx, actor, asked.incident_id, client_id)
             first = await tx.one(datetime, "exposure_begin")
@@ -410,6 +411,35 @@ async def _calls(
     return [_row(one, "at what provider tool outcome args_digest job_id lease_id by name") for one in rows]
 
 
+async def _counted(app: BrokerApp, actor: Actor, about: _Subject, span: _Span) -> dict[str, Any]:
+    """Return what the providers themselves tell of the client's accounts, where they do; what they do not is a gap."""
+    providers = [about.secret] if about.kind == "key" else []
+    if about.kind == "client":
+        async with app.db.begin(client_id=about.client_id) as tx:
+            providers = await tx.all(str, "exposure_providers", client_id=about.client_id)
+    named = {"since": _hour(span.since), "until": span.until}
+    runs = {one: await provider_usage.ask(app, actor, about.client_id, Provider(one), **named) for one in providers}
+    if not any(runs.values()):
+        return _provider_usage((), span)
+    series, asked_at = list[dict[str, Any]](), dict[str, str]()
+    hours = [_hour(span.since) + timedelta(hours=n) for n in range(-(-(span.until - _hour(span.since)) // _ONE_HOUR))]
+    for provider, run in runs.items():
+        told = "no_source" if run is None else await provider_usage.told(app, actor, run)
+        if isinstance(told, str):
+            span.gap("provider_usage", told, provider=provider)
+            continue
+        asked_at[provider] = stamp(told.asked_at)
+        for why, those in groupby(hours, key=told.why_not):
+            if why:
+                first, *_, last = [*(each := list(those)), each[-1]]
+                span.gap("provider_usage", why, since=first, until=last + _ONE_HOUR, provider=provider)
+        series += [
+            {"provider": provider, "model": model, "hour": stamp(at), "hours": told.width // _ONE_HOUR, told.unit: many}
+            for model, at, many in told.rows
+        ]
+    return {"source": "provider", "asked_at": asked_at, "series": series}
+
+
 def _provider_usage(figures: Sequence[ProviderFigure], span: _Span) -> dict[str, Any]:
     """Return the provider's own figures; each hour of the span that lacks one is a gap."""
     if not figures:
@@ -421,7 +451,7 @@ def _provider_usage(figures: Sequence[ProviderFigure], span: _Span) -> dict[str,
         known = {one.since + timedelta(hours=n): many for n, many in enumerate(one.requests) if many is not None}
         whole = one.since == _hour(one.since) and all(0 <= many < 2**53 for many in known.values())
         within = all(_hour(span.since) <= hour < span.until for hour in known)
-        if not _MODEL.match(one.model) or not whole or not within or one.model in series:
+        if not provider_usage.MODEL.match(one.model) or not whole or not within or one.model in series:
             step = "Each model once: letters, digits and _.:/-, with the requests of whole hours of the span."
             raise Rejected("bad_figures", next_step=step)
         series[one.model] = known

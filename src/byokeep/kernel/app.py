@@ -45,7 +45,7 @@ class ServiceLimits:
     identity_fresh_for: timedelta = timedelta(minutes=10)
     rotation_default_days: Mapping[str, int] = field(default_factory=dict)
     rotation_modes: Mapping[str, str] = field(default_factory=dict)
-    rotation_acts: Mapping[str, frozenset[str]] = field(default_factory=dict)  # what its API can: mint, revoke
+    rotation_acts: Mapping[str, frozenset[str]] = field(default_factory=dict)  # what its API can: mint, revoke, usage
     provider_pages: Mapping[str, str] = field(default_factory=dict)  # where a provider tells of its keys
     exchanges: Mapping[str, Exchange] = field(default_factory=dict)  # of providers that need no key
     rotation_min_days: int = 30

@@ -242,6 +242,20 @@ class MintedKey:
     life_s: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderUsage:
+    """What a provider counted: for model and bucket, how much.
+
+    ``buckets``: the beginnings of all that it told of; ``back``: of so many back from now at most, 0 = of all.
+    """
+
+    unit: str
+    width_s: int
+    back: int
+    buckets: frozenset[datetime]
+    counted: Mapping[tuple[str, datetime], int]
+
+
 class KeyIssuer(Protocol):
     """A client's keys at their provider, under the key that administers the account.
 
@@ -261,6 +275,11 @@ class KeyIssuer(Protocol):
 
     async def revoke(self, provider: str, admin: Secret, key_id: str, place: Mapping[str, str]) -> None:
         """End a key; one that is gone already is fine."""
+
+    async def usage(
+        self, provider: str, admin: Secret, place: Mapping[str, str], since: datetime, until: datetime
+    ) -> ProviderUsage:
+        """Return what the account used in a span, of every page or not at all."""
 
 
 class Intake(Protocol):

@@ -332,6 +332,7 @@ async def _may_mint(tx: Tx, app: App, ref: CredentialRef) -> None:
 class AdminKey:
     """Where the key lies that administers a client's account at a provider, and where in the account its keys are."""
 
+    id: UUID
     version: int
     provider_place: str
 

@@ -30,7 +30,7 @@ MAX_LIFE_S: Final = 3600  # of a token that stands for a key
 # How a key is replaced: we mint and revoke; a person brings the new one and we end the old; the new one ends the old at
 # once; a person does both.
 MODES: Final = ("full", "assisted", "cutover", "manual")
-_CALL: Final = re.compile(r"(?:GET|POST|DELETE|PATCH) /[A-Za-z0-9$_./:?=&-]+")
+_CALL: Final = re.compile(r"(?:GET|POST|DELETE|PATCH) /[A-Za-z0-9$_./:?=&\[\]-]+")
 _SECRET_QUERY_NAMES: Final = re.compile(r"key|api[-_]?key|.*token|secret|auth.*|password", re.IGNORECASE)
 
 
@@ -74,6 +74,25 @@ class IssuingCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UsageCall(IssuingCall):
+    """How an administrator's key asks what the account used, in buckets of time.
+
+    In a bucket ``id`` is its beginning and ``rows`` its list of rows, empty = it is a row itself; in a row ``name`` is
+    the model and ``value`` the fields that are added up, of ``unit``. ``since`` and ``until`` are fields of the query,
+    as seconds since 1970 if ``unix``; none = the span cannot be chosen. ``sparse``: of so many
+    buckets back from now one that is not listed was not used; else nobody knows of it.
+    """
+
+    unit: str
+    width_s: int
+    rows: str = ""
+    since: str = ""
+    until: str = ""
+    unix: bool = False
+    sparse: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IssuingApi:
     """How an administrator's key makes, lists and ends keys.
 
@@ -88,6 +107,7 @@ class IssuingApi:
     revoke: IssuingCall
     mint: IssuingCall | None = None
     value: IssuingCall | None = None
+    usage: UsageCall | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +176,7 @@ def load(provider: str, document: Mapping[str, Any]) -> ProviderDescriptor:
     api = found.rotation.api
     if found.rotation.mode not in MODES or (api is None) is (found.rotation.mode in MODES[:2]):
         raise ValueError(f"{provider}: rotation.mode is one of {', '.join(MODES)}; the first two have an api")
-    calls = [] if api is None else [one.call for one in (api.list, api.revoke, api.mint, api.value) if one]
+    calls = [] if api is None else [one.call for one in (api.list, api.revoke, api.mint, api.value, api.usage) if one]
     if any(not _CALL.fullmatch(call) for call in calls):
         raise ValueError(f"{provider}: a call is a method and a path")
     mint = None if api is None else api.mint
@@ -197,9 +217,11 @@ def _load_all() -> Mapping[str, ProviderDescriptor]:
 
 
 def acts(descriptor: ProviderDescriptor) -> frozenset[str]:
-    """Return what an administrator's key can do with the provider's keys: ``mint``, ``revoke``."""
+    """Return what an administrator's key can do: ``mint`` and ``revoke`` keys, tell the ``usage``."""
     api = descriptor.rotation.api
-    return frozenset() if api is None else frozenset({"revoke"} | ({"mint"} if api.mint else set()))
+    if api is None:
+        return frozenset()
+    return frozenset({"revoke"} | ({"mint"} if api.mint else set()) | ({"usage"} if api.usage else set()))
 
 
 DESCRIPTORS: Final[Mapping[str, ProviderDescriptor]] = _load_all()

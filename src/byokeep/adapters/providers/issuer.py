@@ -1,4 +1,5 @@
-"""The calls with which a provider's keys are made, listed and ended, by the table ``rotation.api`` of its data file.
+"""The calls with which a provider's keys are made, listed and ended, and its account's use is told, by the table
+``rotation.api`` of its data file.
 
 Rules
 - One request for one act, never repeated here: a mint whose reply was lost may have made a key. It has the name that it
@@ -6,6 +7,7 @@ Rules
 - The administrator's key goes to the provider's own host in one header; what stands in a path is of a closed alphabet.
 - What is minted leaves as a Secret; of a reply nothing else is kept but ids, names and masked labels.
 - Keys are listed to the end, or not at all: among a part of them nobody can tell which one is meant.
+- What was used is told of every page, or not at all; a field that is missing or no number makes the answer none.
 - A key that is not there counts as ended: only a call with the key proves that it is.
 """
 
@@ -14,8 +16,10 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -27,7 +31,7 @@ from byokeep.adapters.providers.identify import resolve
 from byokeep.core.canonical import read_json
 from byokeep.core.errors import Conflict, Rejected, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.kernel.ports import MintedKey, ProviderKey
+from byokeep.kernel.ports import MintedKey, ProviderKey, ProviderUsage
 from byokeep.wire.transport import Outbound, Watch, failing, read_body
 
 _MOST: Final = 1 << 20
@@ -117,6 +121,35 @@ class ProviderIssuer:
         """End a key. Raises as :meth:`mint`."""
         await self._call(provider, admin, self._api(provider).revoke, {**place, "id": key_id}, missing=True)
 
+    async def usage(
+        self, provider: str, admin: Secret, place: Mapping[str, str], since: datetime, until: datetime
+    ) -> ProviderUsage:
+        """Return what the account used in a span. Raises as :meth:`keys`; ``usage_not_all_told``."""
+        call = self._api(provider).usage
+        if call is None:
+            raise Conflict("provider_has_no_calls")
+        told = {name: str(int(at.timestamp())) if call.unix else at.strftime("%Y-%m-%dT%H:%M:%SZ")
+                for name, at in ((call.since, since), (call.until, until)) if name}  # fmt: skip
+        query, buckets, counted = told, set[datetime](), Counter[tuple[str, datetime]]()
+        for _ in range(_PAGES):
+            reply = await self._call(provider, admin, call, place, query=query)
+            for bucket in _listed(reply, call.items):
+                begins = _begins(_at(bucket, call.id))
+                buckets.add(begins)
+                for row in _listed(bucket, call.rows) if call.rows else [bucket]:
+                    counted[_said(row, call.name), begins] += sum(_whole(row, one) for one in call.value.split(","))
+            more = _said(reply, call.more) if call.more else ""
+            if not more:
+                at = datetime.fromtimestamp(since.timestamp() // call.width_s * call.width_s, UTC)
+                while call.sparse and at < until:
+                    buckets.add(at)
+                    at += timedelta(seconds=call.width_s)
+                return ProviderUsage(
+                    unit=call.unit, width_s=call.width_s, back=call.sparse, buckets=frozenset(buckets), counted=counted
+                )
+            query = {**told, call.page: more}
+        raise Conflict("usage_not_all_told", next_step="Ask for a shorter span.")
+
     def _api(self, provider: str) -> IssuingApi:
         api = self._descriptors[provider].rotation.api
         if api is None:
@@ -199,6 +232,29 @@ def _text(reply: Any, path: str) -> str:
     if not isinstance(found, str) or not 0 < len(found) <= 512 or not found.isascii():
         raise Conflict("provider_admin_garbage")
     return found
+
+
+def _listed(reply: Any, path: str) -> list[Any]:
+    found = _at(reply, path)
+    if not isinstance(found, list):
+        raise Conflict("provider_admin_garbage")
+    return found
+
+
+def _whole(reply: Any, path: str) -> int:
+    found = _at(reply, path)
+    if type(found) is not int or not 0 <= found < 2**53:
+        raise Conflict("provider_admin_garbage")
+    return found
+
+
+def _begins(said: Any) -> datetime:
+    """Return when a bucket begins: seconds since 1970, a day or a time."""
+    try:
+        at = datetime.fromtimestamp(said, UTC) if type(said) is int else datetime.fromisoformat(said)
+    except (TypeError, ValueError, OverflowError, OSError):
+        raise Conflict("provider_admin_garbage") from None
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _said(reply: Any, path: str) -> str:

@@ -89,7 +89,7 @@ SELECT count(*) FILTER (WHERE t.outcome <> 'unknown') AS count,
  WHERE t.client_id = :client_id AND t.provider = :provider AND l.issued_at > CAST(:since AS timestamptz);
 
 -- name: rotation_admin
-SELECT version, provider_place FROM byokeep.credential_ref
+SELECT id, version, provider_place FROM byokeep.credential_ref
  WHERE client_id = :client_id AND provider = :provider AND purpose = 'admin' AND state = 'active'
  ORDER BY created_at DESC LIMIT 1;
 

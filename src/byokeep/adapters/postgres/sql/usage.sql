@@ -137,3 +137,13 @@ SELECT now.client_id, now.provider, CAST(:hour AS timestamptz) AS hour, now.meas
 -- name: usage_told
 -- Whether an alert of this key was raised since; an hour is told of once, whoever has closed its alert since.
 SELECT EXISTS (SELECT FROM byokeep.alert a WHERE a.dedup_key = :key AND a.last_seen_at >= :since) AS told;
+
+-- name: provider_usage_insert
+INSERT INTO byokeep.provider_usage (run_id, client_id, told) VALUES (:run_id, :client_id, :told) RETURNING run_id;
+
+-- name: provider_usage_told
+-- What a worker was told, if the record of the step names it by its digest.
+SELECT u.told FROM byokeep.provider_usage u
+  JOIN byokeep.audit_record r ON r.chain = u.client_id AND r.seq = :seq
+ WHERE u.run_id = :run_id AND r.event = 'procedure.stepped'
+   AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,digest}' = encode(sha256(convert_to(u.told, 'UTF8')), 'hex');

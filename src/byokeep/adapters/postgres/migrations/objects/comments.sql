@@ -3,6 +3,8 @@
 COMMENT ON VIEW byokeep.usage IS 'Uses of credentials: leases, permits, and calls that runners told of.';
 COMMENT ON TABLE byokeep.job_template IS 'What a client''s regular job declares, so that a new key can be tried with it.';
 COMMENT ON TABLE byokeep.dry_run IS 'A job that is given the new version of a key before its cutover, and no permit.';
+COMMENT ON TABLE byokeep.provider_usage IS
+    'What a provider counted, models and numbers, as a worker was told for one report; the record of its run names it.';
 COMMENT ON TABLE byokeep.tool_call IS 'A call that a job made with a credential, as its runner told; kept for 35 days.';
 COMMENT ON COLUMN byokeep.tool_call.args_digest IS 'Keyed digest of the arguments: equal ones can be told, none read.';
 COMMENT ON COLUMN byokeep.lease_calls.missing IS 'How many of these had not been told of when the number was said.';

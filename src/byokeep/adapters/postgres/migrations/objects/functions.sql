@@ -94,7 +94,7 @@ END
 $$;
 COMMENT ON FUNCTION byokeep.withdraw_again(text, uuid) IS 'Ends a token, a subject or a client once more; null = nothing.';
 
--- What runners told of their calls is kept for 35 days; nobody can let a younger one go.
+-- What runners told of their calls, and providers of what they counted, is kept for 35 days; nobody can let a younger one go.
 CREATE OR REPLACE FUNCTION byokeep.calls_forget() RETURNS bigint
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -103,7 +103,8 @@ AS $$
         DELETE FROM byokeep.tool_call c USING (
             SELECT client_id, id FROM byokeep.tool_call
              WHERE told_at < clock_timestamp() - interval '35 days' ORDER BY told_at LIMIT 10000) AS old
-         WHERE c.client_id = old.client_id AND c.id = old.id RETURNING 1)
+         WHERE c.client_id = old.client_id AND c.id = old.id RETURNING 1),
+    told AS (DELETE FROM byokeep.provider_usage WHERE told_at < clock_timestamp() - interval '35 days')
     SELECT count(*) FROM gone
 $$;
 COMMENT ON FUNCTION byokeep.calls_forget() IS 'Deletes calls that are older than they are kept; returns how many.';

@@ -31,7 +31,7 @@ GRANT SELECT ON byokeep.client, byokeep.credential_ref, byokeep.sop_run, byokeep
     byokeep.profile_work, byokeep.profile_incident, byokeep.profile_incident_item, byokeep.kek_version,
     byokeep.kek_rotation, byokeep.vault_key_transition, byokeep.procedure_run, byokeep.incident,
     byokeep.notification, byokeep.due_start, byokeep.tool_call, byokeep.lease_calls, byokeep.usage,
-    byokeep.job_template, byokeep.dry_run, byokeep.revocation_item
+    byokeep.job_template, byokeep.dry_run, byokeep.revocation_item, byokeep.provider_usage
     TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
 
 -- Procedures: each process moves on the runs whose steps are its own; the broker alone approves (walls.sql).
@@ -39,6 +39,8 @@ GRANT INSERT ON byokeep.procedure_run TO byokeep_web, byokeep_broker, byokeep_wo
 GRANT INSERT ON byokeep.approval TO byokeep_web, byokeep_worker;
 GRANT UPDATE (revision, evidence, facts, state, reason, asked_by, due_at, closed_at, closed_by)
     ON byokeep.procedure_run TO byokeep_web, byokeep_broker, byokeep_worker;
+
+GRANT INSERT ON byokeep.provider_usage TO byokeep_worker;
 
 -- Incidents: whoever notices something opens one; people lead it, at web.
 GRANT INSERT ON byokeep.incident TO byokeep_web, byokeep_broker, byokeep_worker;

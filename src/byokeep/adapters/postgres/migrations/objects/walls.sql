@@ -58,6 +58,7 @@ SELECT byokeep.lay_wall(walled, keyed, unowned) FROM (VALUES
     ('notification', 'client_id', true),
     ('due_start', 'client_id', false),
     ('revocation_item', 'client_id', false),
+    ('provider_usage', 'client_id', false),
     ('audit_record', 'chain', false),
     ('audit_head', 'chain', false)
 ) AS wall (walled, keyed, unowned);

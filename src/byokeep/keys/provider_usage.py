@@ -1,0 +1,150 @@
+"""What a provider counted for a client's account, asked at its administration with the client's administrator key.
+
+Rules
+- A worker asks, for one report; that the key is used is on record before the call, and what was told by its digest.
+- A bucket of time that the provider did not tell of is unknown, never zero; so is one that was not over.
+- Who asked waits for a moment. What did not come by then is unknown, and nobody goes on asking.
+
+It may not show a key, nor what a provider calls its models where that looks like one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.core.canonical import parse_canonical
+from byokeep.core.errors import Conflict, Rejected
+from byokeep.core.events import EventName, Outcome
+from byokeep.core.model import Actor, ClientId, Provider
+from byokeep.core.plain_text import refuse_secret
+from byokeep.core.policy import Verb
+from byokeep.core.procedure import Fields, Procedure, Run, Step
+from byokeep.core.ref import SecretPart
+from byokeep.kernel import procedures
+from byokeep.kernel.app import App, WorkerApp
+from byokeep.kernel.record import record
+from byokeep.keys import rotation
+
+WAIT_S: Final = 20.0
+_LOOK_S: Final = 0.25
+MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}\Z")
+UNNAMED: Final = "unnamed"  # a model whose name is not shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """What a provider counted: buckets that are over, of ``width``, and what was used in each; the rest is unknown."""
+
+    unit: str
+    width: timedelta
+    asked_at: datetime
+    buckets: frozenset[datetime]
+    rows: tuple[tuple[str, datetime, int], ...]
+
+    def why_not(self, hour: datetime) -> str:
+        """Return why nobody knows of an hour; empty when it was told."""
+        if any(at <= hour < at + self.width for at in self.buckets):
+            return ""
+        return "not_counted_yet" if hour + self.width > self.asked_at else "hour_missing"
+
+
+async def ask(
+    app: App, actor: Actor, client_id: ClientId, provider: Provider, since: datetime, until: datetime
+) -> Run | None:
+    """Have a worker ask a provider; None: it tells nobody, or there is no administrator's key."""
+    if "usage" not in app.limits.rotation_acts.get(provider.value, ()):
+        return None
+    async with app.db.begin(client_id=client_id) as tx:
+        admin = await rotation.admin_of(tx, client_id, provider)
+        if admin is None:
+            return None
+        span = {"since": rotation.stamp(since), "until": rotation.stamp(until)}
+        run: Run = await procedures.start(
+            tx, app, actor, PROVIDER_USAGE, client_id=client_id, object_id=admin.id,
+            facts={"provider": provider.value, **span},
+        )  # fmt: skip
+        said = {"run": str(run.id), "procedure": PROVIDER_USAGE.name}
+        await record(tx, actor, EventName.PROCEDURE_STARTED, said, client_id=client_id, object_id=admin.id)
+    await procedures.wake(app, run)
+    return run
+
+
+async def told(app: App, actor: Actor, run: Run) -> Counted | str:
+    """Return what came of a question, or why nothing did; then it is over."""
+    ends = app.clock.monotonic() + WAIT_S
+    while True:
+        async with app.db.begin(client_id=run.client_id) as tx:
+            run = await tx.one(Run, "procedure_get", id=run.id)
+            if run.state == "complete":
+                steps = (await procedures.status_of(tx, app, PROVIDER_USAGE, run)).steps
+                text = await tx.maybe(str, "provider_usage_told", run_id=run.id, seq=steps[0].seq) if steps else None
+                return "procedure_unproved" if text is None else _read(text)
+            if run.state != "running" or app.clock.monotonic() > ends:
+                why = run.reason or "not_answered"
+                if run.closed_at is None:
+                    await procedures.end(tx, actor, PROVIDER_USAGE, run, reason=why)
+                return why
+        await asyncio.sleep(_LOOK_S)
+
+
+def _read(text: str) -> Counted:
+    said: Any = parse_canonical(text.encode())
+    at = datetime.fromisoformat
+    return Counted(
+        unit=said["unit"], width=timedelta(seconds=said["width_s"]), asked_at=at(said["asked_at"]),
+        buckets=frozenset(map(at, said["buckets"])), rows=tuple((name, at(when), n) for name, when, n in said["rows"]),
+    )  # fmt: skip
+
+
+async def _counted(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+    """Ask, and keep what was told of buckets that are over; the record of the step names it by its digest."""
+    found = rotation.of(run)
+    since, until = (datetime.fromisoformat(run.facts[name]) for name in ("since", "until"))
+    async with app.db.begin(client_id=found.client_id) as tx:
+        admin = await rotation.admin_of(tx, found.client_id, found.provider)
+    if admin is None:
+        raise Conflict("admin_key_missing", next_step="It was taken away meanwhile: `byokeep key admin`.")
+    now = app.clock.now()
+    async with rotation.custody_of(app, found) as custody:
+        secret = await custody.read(replace(found.place, part=SecretPart.ADMIN), admin.version)
+        try:
+            await rotation.called(app, actor, found, "usage", "", Outcome.INTENDED)
+            told = await app.issuer.usage(found.provider.value, secret, admin.place, since, until)
+        finally:
+            secret.wipe()
+    width, rows = timedelta(seconds=told.width_s), Counter[tuple[str, datetime]]()
+    over = {at for at in told.buckets if at + width <= now and (not told.back or at >= now - width * told.back)}
+    for (model, at), many in told.counted.items():
+        if at in over and since - width < at < until:
+            rows[_shown(model), at] += many
+    stamps = [rotation.stamp(at) for at in sorted(over)]
+    text = procedures.as_json({
+        "unit": told.unit, "width_s": told.width_s, "asked_at": rotation.stamp(now), "buckets": stamps,
+        "rows": [[model, rotation.stamp(at), many] for (model, at), many in sorted(rows.items())],
+    })  # fmt: skip
+    said = {"provider": found.provider.value, "count": len(rows), "digest": sha256(text.encode()).hexdigest()}
+    async with app.db.begin(client_id=found.client_id) as tx:
+        await tx.one(UUID, "provider_usage_insert", run_id=run.id, client_id=found.client_id, told=text)
+        await procedures.passed(tx, actor, PROVIDER_USAGE, run, PROVIDER_USAGE.steps[0], said, facts={})
+    return None
+
+
+def _shown(model: str) -> str:
+    try:
+        refuse_secret("model", model)
+    except Rejected:
+        return UNNAMED
+    return model if MODEL.match(model) else UNNAMED
+
+
+PROVIDER_USAGE: Final = Procedure(
+    name="provider_usage", verb=Verb.KEY_HISTORY, abortable=True,
+    steps=(Step(name="count", act=_counted),),
+)  # fmt: skip
