@@ -18,6 +18,7 @@ from benchmarks import (
     driver,
     kill,
     lease,
+    mass_revoke,
     permit,
     portable,
     redaction,
@@ -35,6 +36,7 @@ from byokeep.core.errors import ByokeepError
 ON_A_STACK: Final[dict[str, Callable[[Stage], Awaitable[list[Row]]]]] = {
     "kill": kill.kill, "permit": permit.permit, "lease": lease.lease, "repeat": lease.repeat, "audit": audit.audit,
     "verify": audit.verify, "rotation": rotation.rotation,
+    "mass_revoke": mass_revoke.mass_revoke,
 }  # fmt: skip
 ALONE: Final[dict[str, Callable[[], Awaitable[list[Row]]]]] = {
     "redaction": redaction.redaction, "sealing": sealing.sealing, "rewrap": rewrap.rewrap,
