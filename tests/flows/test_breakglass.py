@@ -491,3 +491,88 @@ async def test_a_drill_proves_that_the_door_opens(stand: Stand) -> None:
     assert (await do(stand, opening["id"], "revoke", "operator"))[1]["status"] == "closed"
     assert kinds(stand, opening["id"])[-1] == "drilled:ok"
     assert (await stand.call("GET", PATH, "auditor"))[1]["last_drill_at"] is not None
+
+
+@pytest.mark.req("R4.2-6")
+async def test_a_wrapping_token_that_is_used_by_another_way_ends_the_grant(stand: Stand) -> None:
+    """A thief who wraps it anew, or takes what is in it past the request that unwraps: seen at once,
+    an incident, and the token is ended. Looking where it was made, as the holder's own command does, is no misuse."""
+    client = await stand.client("openai")
+    here = f"kv/data/clients/{client}/providers/openai"
+    for method, path in (("POST", "sys/wrapping/rewrap"), ("GET", "cubbyhole/response")):
+        opening = await opened(stand, client)
+        wrapping = opening["wrapping_token"]
+        async with at_store(stand) as call:
+            assert (await call("POST", "sys/wrapping/lookup", body={"token": wrapping}))[0] == 200
+            await watch.watch(stand.app)
+            assert (await stand.call("GET", f"{PATH}/{opening['id']}", "operator"))[1]["status"] == "open"
+            if method == "GET":
+                status, taken = await call(method, path, wrapping)
+            else:  # somebody with a right of their own at the store
+                async with root(stand) as (_, admin):
+                    status, taken = await call(method, path, admin.reveal().decode(), {"token": wrapping})
+            assert status == 200, (path, taken)
+            if method == "GET":
+                token = json.loads(taken["data"]["response"])["auth"]["client_token"]
+            else:
+                stolen = taken["wrap_info"]["token"]
+                token = (await call("POST", "sys/wrapping/unwrap", stolen))[1]["auth"]["client_token"]
+            assert (await call("GET", here, token))[0] == 200
+            await watch.watch(stand.app)
+            assert (await call("GET", here, token))[0] == 403
+        assert "misused:failed" in kinds(stand, opening["id"])
+        assert stand.db.sql("SELECT kind FROM byokeep.incident WHERE closed_at IS NULL") == "break_glass"
+        stand.db.sql("DELETE FROM byokeep.incident")
+        await end(stand, opening["id"])
+
+
+@pytest.mark.req("R4.2-1", "R4.2-2", "R4.2-4", "R4.2-8")
+async def test_whoever_loses_the_right_or_is_too_late_gets_nothing(stand: Stand) -> None:
+    """Of 100 who approve, and of 100 who open at once, one does. A kill switch that is engaged while the store answers
+    goes before. A holder who is disabled, loses the role or the client, has no token any more. Machines ask for none.
+    """
+    client = await stand.client("openai")
+    here = f"kv/data/clients/{client}/providers/openai"
+    for who in ("runner", "dispatcher"):
+        assert (await ask(stand, client, who))[0] == 403
+    grant = (await ask(stand, client))[1]["id"]
+    for who in ("runner", "dispatcher", "auditor", "admin"):
+        assert (await do(stand, grant, "approve", who))[0] == 403
+    answers = await asyncio.gather(*(do(stand, grant, "approve", "approver") for _ in range(100)))
+    assert sorted(status for status, _ in answers) == [200, *[403] * 99]
+    answers = await asyncio.gather(*(do(stand, grant, "open", "operator") for _ in range(100)))
+    assert sorted(status for status, _ in answers) == [200, *[403] * 99]
+    assert {reply["code"] for status, reply in answers if status == 403} == {"approval_used"}
+    assert kinds(stand, grant).count("issued:ok") == 1
+    await end(stand, grant)
+    operator = stand.people["operator"].id
+    of = f"byokeep.subject SET {{}} WHERE id = '{operator}'"
+    for gone, back in (("state = 'disabled'", "state = 'active'"), ("roles = '{auditor}'", "roles = '{operator}'"),
+                       ("all_clients = false", "all_clients = true")):  # fmt: skip
+        opening = await opened(stand, client)
+        async with at_store(stand) as call:
+            token = (await call("POST", "sys/wrapping/unwrap", opening["wrapping_token"]))[1]["auth"]["client_token"]
+            assert (await call("GET", here, token))[0] == 200
+            stand.db.sql("UPDATE " + of.format(gone))
+            await watch.watch(stand.app)
+            assert (await call("GET", here, token))[0] == 403, gone
+        stand.db.sql("UPDATE " + of.format(back))
+        assert [one["cause"] for one in said(stand, opening["id"]) if "cause" in one] == ["holder_gone"]
+        await end(stand, opening["id"])
+    grant = await approved(stand, client, scope="all")
+    real, given = stand.app.glass, []
+
+    class Meanwhile(BaoBreakGlass):
+        async def issue(self, *args: Any, **more: Any) -> Any:
+            given.append(await real.issue(*args, **more))
+            body = {"client_id": str(client), "platform": "tiktok", "reason": "leak"}
+            assert (await stand.call("POST", "/v1/switches/close", "operator", body))[0] == 200
+            return given[0]
+
+    meanwhile = Meanwhile(stand.app.glass._login)  # type: ignore[attr-defined]
+    with pytest.raises(Denied) as refused:
+        await grants.open_glass(replace(stand.app, glass=meanwhile), holder(stand), UUID(grant))
+    assert refused.value.code == "switch_closed"
+    async with at_store(stand) as call:
+        assert (await call("POST", "sys/wrapping/unwrap", given[0].token))[0] == 400
+    assert "issued:denied" in kinds(stand, grant)

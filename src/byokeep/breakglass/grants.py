@@ -207,19 +207,26 @@ async def open_glass(app: BrokerApp, actor: Actor, grant_id: UUID) -> Opened:
         await require_alone(app)
         iat = await _announce(app, actor, grant)
         given = await _from_store(app, actor, grant, iat)
+        return await _hand_over(app, actor, grant, given)
+
+
+async def _hand_over(app: BrokerApp, actor: Actor, grant: Grant, given: WrappedToken) -> Opened:
+    """Put on record what is given; else it is ended. A kill switch that was engaged meanwhile goes before."""
     try:
         hashes = [await app.store_audit.hash(one.name, Secret(given.token)) for one in await app.store_audit.devices()]
-        said = about(grant) | {
-            "scope": grant.scope, "life_s": grant.life_s, "accessor": f"a.{given.accessor}", **_where(app),
-            "wrap_accessor": f"a.{given.wrap_accessor}",
-            "wrap_mark": ",".join(sorted({mark.rpartition(":")[2][:24] for mark in hashes})[:5]),
-        }  # fmt: skip
         async with app.db.begin(client_id=grant.client_id) as tx:
-            [grant] = await grants(tx, grant_id=grant_id)
+            [grant] = await grants(tx, grant_id=grant.id)
+            if await stopped(tx, grant):
+                raise _switched()
+            said = about(grant) | {
+                "scope": grant.scope, "life_s": grant.life_s, "accessor": f"a.{given.accessor}", **_where(app),
+                "wrap_accessor": f"a.{given.wrap_accessor}",
+                "wrap_mark": ",".join(sorted({mark.rpartition(":")[2][:24] for mark in hashes})[:5]),
+            }  # fmt: skip
             steps = procedure_of(grant)
             await procedures.passed(tx, actor, steps, grant, steps.step("issue"), said, facts={})
             await warn(tx, app, actor, grant, "break_glass_opened")
-            return Opened(grant=(await grants(tx, grant_id=grant_id))[0], token=given.token)
+            return Opened(grant=(await grants(tx, grant_id=grant.id))[0], token=given.token)
     except BaseException:
         await app.glass.revoke(given.accessor, given.wrap_accessor)
         raise
@@ -261,9 +268,7 @@ async def _announce(app: BrokerApp, actor: Actor, grant: Grant) -> int:
         if not grant.approver_able:
             raise Denied("approver_gone", next_step="Whoever approved it may approve no more: ask for another grant.")
         if await stopped(tx, grant):
-            raise Denied(
-                "switch_closed", next_step="A kill switch is engaged: release it first, `byokeep kill status`."
-            )
+            raise _switched()
         used = await approvals.collect(tx, actor, action=approvals.BREAK_GLASS, scope=scope, epoch=0)
         if used is None:
             raise Denied("approval_expired", next_step="Ask for another grant.")
@@ -280,6 +285,10 @@ async def stopped(tx: Tx, grant: Grant) -> bool:
     own = f"client:{grant.client_id}"
     scopes = ["global", own, *(f"{own}:platform:{name}" for name in model.secrets_of(grant.scope))]
     return await tx.maybe(str, "glass_stopped", scopes=scopes) is not None
+
+
+def _switched() -> Denied:
+    return Denied("switch_closed", next_step="A kill switch is engaged: release it first, `byokeep kill status`.")
 
 
 async def _from_store(app: BrokerApp, actor: Actor, grant: Grant, iat: int) -> WrappedToken:

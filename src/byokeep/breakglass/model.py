@@ -51,6 +51,7 @@ class Grant(Run):
     approval_used_at: datetime | None
     approval_in_time: bool
     approver_able: bool
+    holder_able: bool
     begun_at: datetime | None
     issued_at: datetime | None
     expires_at: datetime | None

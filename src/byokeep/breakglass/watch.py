@@ -3,11 +3,12 @@
 Rules
 - Each request of the store stands on record once, by the store's own id; what was read is due for a rotation at once.
   Of very many, what repeats the same request is counted at the review; a misuse and a path not seen before never are.
-- The wrapping token shown a second time, or to no effect, is a misuse: somebody else has had it. A critical alert, and
-  the grant is ended.
+- The wrapping token shown a second time, to no effect, or past the one request that unwraps it, is a misuse: somebody
+  else has had it. A critical alert, and the grant is ended.
 - A log that cannot be read, or not of each node from the opening on, is not a grant that was not used: nobody reviews
   it meanwhile.
-- A kill switch that is engaged after the opening ends the grant: its release gives no token back.
+- A kill switch that is engaged after the opening ends the grant: its release gives no token back. So does whatever
+  takes the holder's right to ask for one.
 
 It may not lengthen anything: the store ends the token by itself.
 """
@@ -55,7 +56,7 @@ from byokeep.kernel.record import Said, record
 _BEFORE: Final = timedelta(seconds=5)  # entries of parallel requests are not strictly in order, and clocks differ
 _EACH: Final = 500  # requests of a grant that stand on record each by itself; behind them repeats are counted
 _AT_ONCE: Final = 1000  # put on record in one transaction; the next look takes the rest
-_UNWRAP: Final = "sys/wrapping/unwrap"
+_UNWRAP, _LOOKUP = "sys/wrapping/unwrap", "sys/wrapping/lookup"
 _PLACE: Final = re.compile(
     r"kv/(?:data|metadata)/(clients/[0-9a-f-]{36}/providers/[a-z]+(?:/accounts/([0-9a-f-]{36}))?.*)\Z"
 )
@@ -234,12 +235,11 @@ def _not_known() -> Unavailable:
 def _use(entry: StoreEntry, own: str, wrap: str, marks: list[str]) -> GlassUse | None:
     """Return what an entry says of a grant; None: nothing."""
     shown = entry.wrapped_hash.rpartition(":")[2][:24]
-    if entry.path == _UNWRAP and (entry.accessor_hash == wrap or shown in marks):
+    if entry.path != _LOOKUP and (entry.accessor_hash == wrap or shown in marks):
         if not entry.status_error and entry.kind != "response":
             return None  # whether it worked is said by the response
-        event, outcome = (
-            (EventName.GLASS_MISUSED, "failed") if entry.status_error else (EventName.GLASS_UNWRAPPED, "ok")
-        )
+        own_way = entry.path == _UNWRAP and not entry.status_error
+        event, outcome = (EventName.GLASS_UNWRAPPED, "ok") if own_way else (EventName.GLASS_MISUSED, "failed")
     elif entry.accessor_hash == own and entry.kind == "response" and entry.path != CREATION_PATH:
         event, outcome = EventName.GLASS_USED, "denied" if entry.status_error else "ok"
     else:
@@ -278,19 +278,19 @@ async def _watch_open(app: BrokerApp, grant: Grant, seen: Seen | None) -> None:
     over = grant.expires_at is not None and grant.expires_at <= grant.looked_at
     async with app.db.begin(every_client=True) as tx:
         killed = await stopped(tx, grant)
-    if killed:
+    if killed or not grant.holder_able:
         await app.glass.revoke(grant.accessor, grant.wrap_accessor)  # at once, whatever the log says
     looked = None
     try:
         looked = await look(app, grant, seen)
         grant = looked.grant
     except Unavailable:
-        if not (over or killed):
+        if not (over or killed) and grant.holder_able:
             raise
     wrapped = looked is None or not (looked.unwrapped or looked.unread)
     void = wrapped and grant.issued_at is not None and grant.looked_at - grant.issued_at > model.WRAPPED
-    if killed or (looked is not None and looked.misused):
-        cause = "switch_closed" if killed else "misused"
+    if killed or not grant.holder_able or (looked is not None and looked.misused):
+        cause = "switch_closed" if killed else "misused" if grant.holder_able else "holder_gone"
         await end(app, app.system(), grant, EventName.GLASS_REVOKED, cause=cause)
     elif over or void:
         await end(app, app.system(), grant, EventName.GLASS_EXPIRED, cause="time_over" if over else "not_unwrapped")

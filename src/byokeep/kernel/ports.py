@@ -395,7 +395,7 @@ class StoreEntry:
     key that signs leases, the device's hash of ``HASHED_NAME``. The store chose the value, so nobody who asks can spoil
     it: another hash than the device makes now was made with another key. ``version``: of an answer to the read of a
     value, which version it was; 0 = the entry does not say. ``accessor_hash`` is that of the
-    token that asks; ``wrapped_hash``, of an unwrapping, that of the wrapping token which was shown.
+    token that asks; ``wrapped_hash``, of an unwrapping or a wrapping anew, that of the wrapping token which was shown.
     """
 
     device: str

@@ -43,7 +43,7 @@ from byokeep.wire.bao_http import BaoHttp, BaoReply
 MAX_LINE: Final = 64 << 20  # bytes; a request may have 32 MiB, and each short string in it becomes a hash
 LOGIN_PATHS: Final = frozenset({"auth/lease/cel/login", "auth/lease/login"})
 ENTITY_PATH: Final = "identity/entity/id/"
-UNWRAP: Final = "sys/wrapping/unwrap"
+UNWRAPS: Final = ("sys/wrapping/unwrap", "sys/wrapping/rewrap")  # each uses a wrapping token up
 NAMED_PATH: Final = f"transit/keys/{HASHED_NAME}"
 _START: Final = b'{"time":"'
 _SLACK: Final = timedelta(seconds=5)  # entries of parallel requests are not strictly in order
@@ -150,7 +150,7 @@ def _entry(device: str, line: bytes) -> StoreEntry:
         name_hash=_text(said.get("name")) if path == NAMED_PATH and operation == "read" else "",
         version=_version(said.get("metadata")) if path.startswith("kv/data/") else 0,
         accessor_hash=_text(auth.get("accessor")),
-        wrapped_hash=_text(data.get("token") or auth.get("client_token")) if path == UNWRAP else "",
+        wrapped_hash=_text(data.get("token") or auth.get("client_token")) if path in UNWRAPS else "",
     )
 
 

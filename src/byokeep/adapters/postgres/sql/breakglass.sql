@@ -11,12 +11,16 @@ SELECT p.*, coalesce(asked.said ->> 'ticket', '') AS ticket, coalesce(asked.said
                 AND (s.held_until IS NULL OR s.held_until <= clock_timestamp())
                 AND (s.all_clients OR EXISTS (SELECT FROM byokeep.subject_client sc
                                                WHERE sc.subject_id = s.id AND sc.client_id = p.client_id)), false) AS approver_able,
+       h.state = 'active' AND 'operator' = ANY (h.roles)
+           AND (h.all_clients OR EXISTS (SELECT FROM byokeep.subject_client hc
+                                          WHERE hc.subject_id = h.id AND hc.client_id = p.client_id)) AS holder_able,
        begun.at AS begun_at, given.at AS issued_at,
        given.at + make_interval(secs => CAST(p.facts ->> 'life_s' AS integer)) AS expires_at,
        CAST(p.facts ->> 'ended_at' AS timestamptz) AS ended_at, clock_timestamp() AS looked_at
   FROM byokeep.procedure_run p
   LEFT JOIN byokeep.approval a ON a.action = 'break_glass' AND a.id = CAST(p.facts ->> 'approval' AS uuid)
   LEFT JOIN byokeep.subject s ON s.id = a.approved_by
+  JOIN byokeep.subject h ON h.id = p.started_by
   LEFT JOIN LATERAL (
       SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS said FROM byokeep.audit_record r
        WHERE r.chain = p.client_id AND r.object_id = p.id AND r.event = 'breakglass.requested' AND r.outcome = 'ok'
