@@ -24,7 +24,7 @@ from uuid import UUID
 from byokeep.core import checkpoint, merkle
 from byokeep.core.audit import Record, parse_lines, verify_chain, verify_log
 from byokeep.core.errors import Integrity, Rejected, Unavailable
-from byokeep.core.evidence import EvidenceReport, read_due, read_exposure
+from byokeep.core.evidence import DUE, EXPOSURE, EvidenceReport, read_report
 from byokeep.core.evidence import verify_evidence as check_evidence
 from byokeep.core.file_kind import HEAD, Kind, expect
 
@@ -212,7 +212,7 @@ def verify_evidence(path: Path, keys: checkpoint.PublicKeys) -> EvidenceReport:
 
 def verify_exposure(path: Path, keys: checkpoint.PublicKeys) -> dict[str, str | bool | int] | None:
     """Check a signed exposure report; None: the file is evidence of something else. Raises Integrity, Rejected."""
-    found = read_exposure(_read(path, "evidence"), keys.evidence)
+    found = read_report(_read(path, "evidence"), keys.evidence, EXPOSURE)
     if found is None:
         return None
     said, payload, key_id = found
@@ -225,7 +225,7 @@ def verify_exposure(path: Path, keys: checkpoint.PublicKeys) -> dict[str, str | 
 
 def verify_due(path: Path, keys: checkpoint.PublicKeys) -> dict[str, str | int] | None:
     """As :func:`verify_exposure`, of a signed due list."""
-    found = read_due(_read(path, "evidence"), keys.evidence)
+    found = read_report(_read(path, "evidence"), keys.evidence, DUE)
     if found is None:
         return None
     said, _, key_id = found

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
@@ -64,7 +64,7 @@ _PREDICATES: Final = {
 }
 _TYPE_OF: Final = {said: predicate for predicate, said in _PREDICATES.items()}
 # A verification proves nothing of what was written after it.
-_AFTER_WRITE: Final = frozenset({IDENTITY, VALIDATION})
+AFTER_WRITE: Final = frozenset({IDENTITY, VALIDATION})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,15 +177,6 @@ def exposure_statement(report: Mapping[str, Any]) -> bytes:
     return canonical_json({"_type": STATEMENT, "subject": subject, "predicateType": EXPOSURE, "predicate": report})
 
 
-def read_exposure(bundle: bytes, keys: Mapping[str, bytes]) -> tuple[dict[str, Any], bytes, str] | None:
-    """Return a signed exposure report, its payload and the key id; None: it is evidence of something else.
-
-    Raises:
-        Integrity: As :func:`open_envelope`; ``bad_statement``.
-    """
-    return _read_report(bundle, keys, EXPOSURE, exposure_statement)
-
-
 DUE: Final = "https://byokeep.dev/evidence/due-list/v1"
 
 
@@ -195,14 +186,16 @@ def due_statement(report: Mapping[str, Any]) -> bytes:
     return canonical_json({"_type": STATEMENT, "subject": subject, "predicateType": DUE, "predicate": report})
 
 
-def read_due(bundle: bytes, keys: Mapping[str, bytes]) -> tuple[dict[str, Any], bytes, str] | None:
-    """As :func:`read_exposure`, of a signed due list."""
-    return _read_report(bundle, keys, DUE, due_statement)
+def read_report(bundle: bytes, keys: Mapping[str, bytes], kind: str) -> tuple[dict[str, Any], bytes, str] | None:
+    """Return a signed report of a kind, its payload and the key id; None: it is evidence of something else.
 
+    Args:
+        kind: :data:`EXPOSURE` or :data:`DUE`.
 
-def _read_report(
-    bundle: bytes, keys: Mapping[str, bytes], kind: str, written: Callable[[Mapping[str, Any]], bytes]
-) -> tuple[dict[str, Any], bytes, str] | None:
+    Raises:
+        Integrity: As :func:`open_envelope`; ``bad_statement``.
+    """
+    written = exposure_statement if kind == EXPOSURE else due_statement
     payload, key_id = open_envelope(bundle, keys)
     with refusing("bad_statement"):
         found: Any = json.loads(payload)
@@ -280,7 +273,7 @@ def _records(about: Onboarding, piece: EvidencePiece, keys: PublicKeys) -> dict[
 def _item(about: Onboarding, name: str, records: Mapping[int, Record]) -> Record:
     """Return the item's record if it proves what the item claims."""
     record = records.get(about.items[name])
-    early = name in _AFTER_WRITE and about.items.get(WRITE, 0) > about.items[name]
+    early = name in AFTER_WRITE and about.items.get(WRITE, 0) > about.items[name]
     if record is None or early or not _proves(about, name, read_payload(record.payload)):
         raise Integrity("foreign_evidence", item=name)
     return record
@@ -296,15 +289,21 @@ def _proves(about: Onboarding, name: str, said: Facts) -> bool:
         return whose and str(about.sop) in fields.values() and fields.get("stage", name) == name
     same = (
         said.client == about.client
-        and fields.get("generation" if about.kind == PROFILE else "version") == about.version
-        and (about.kind == PROFILE or _of_provider(about, fields))
+        and of_version(about, fields)
         # The write of a key stands for later runs too.
         and ((name == WRITE and about.kind == ONBOARD) or fields.get("sop") == str(about.sop))
     )
-    return same and _says(about, name, fields)
+    return same and says(about, name, fields)
 
 
-def _says(about: Onboarding, name: str, fields: Mapping[str, Any]) -> bool:
+def of_version(about: Onboarding, fields: Mapping[str, Any]) -> bool:
+    """Whether the fields of a record are of the version that a bundle is about; of a profile, of its generation."""
+    same = fields.get("generation" if about.kind == PROFILE else "version") == about.version
+    return same and (about.kind == PROFILE or _of_provider(about, fields))
+
+
+def says(about: Onboarding, name: str, fields: Mapping[str, Any]) -> bool:
+    """Whether the fields of a record say what its item is there for."""
     named = {one for one, value in fields.items() if value}
     expected = "observed_id" in named and fields["observed_id"] == fields.get("expected_id")
     status, scanned = fields.get("http_status"), fields.get("lines")

@@ -13,26 +13,15 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
+from byokeep.core import evidence
 from byokeep.core.errors import Conflict
 from byokeep.core.events import EventName
-from byokeep.core.evidence import (
-    CONNECT,
-    CONNECTED,
-    CREATED,
-    DONE,
-    IDENTITY,
-    LEAK_CHECK,
-    ONBOARD,
-    PROFILE,
-    VALIDATION,
-    VERIFICATION,
-    WRITE,
-)
+from byokeep.core.evidence import AFTER_WRITE, CONNECT, ITEMS_OF, ONBOARD, PROFILE, WRITE, Onboarding
 from byokeep.core.model import Actor, ClientId, Lane, Provider, SopId
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Procedure, Run, Step
@@ -65,26 +54,17 @@ class SopRun(Run):
         return str(self.facts.get("store_request", ""))
 
 
-def _same(run: Run, fields: Mapping[str, Any]) -> bool:
-    named = fields["platform" if run.procedure == CONNECT else "provider"]
-    return bool(fields["version"] == run.facts["version"] and named == run.facts["provider"])
+def _proves(name: str) -> Callable[[Run, Mapping[str, Any]], bool]:
+    """Return whether a record proves an item of a run, as signed evidence of it is verified."""
 
+    def proves(run: Run, fields: Mapping[str, Any]) -> bool:
+        about = Onboarding(
+            origin="", sop=run.id, client=run.client_id or run.id, ref=run.object_id,
+            provider=Provider(run.facts["provider"]), version=int(run.facts["version"]), items={}, kind=run.procedure,
+        )  # fmt: skip
+        return evidence.of_version(about, fields) and evidence.says(about, name, fields)
 
-def _same_generation(run: Run, fields: Mapping[str, Any]) -> bool:
-    return bool(fields["generation"] == run.facts["version"])
-
-
-def _clean(run: Run, fields: Mapping[str, Any]) -> bool:
-    return _same(run, fields) and fields["lines"] > 0 and fields["found"] == 0
-
-
-def _right_account(run: Run, fields: Mapping[str, Any]) -> bool:
-    return _same(run, fields) and fields["expected_id"] == fields["observed_id"]
-
-
-def _right_profile(run: Run, fields: Mapping[str, Any]) -> bool:
-    right = fields["expected_id"] == fields["observed_id"] and fields["platform"] == run.facts["provider"]
-    return _same_generation(run, fields) and right and bool(fields["screenshot"])
+    return proves
 
 
 async def _newest(tx: Tx, run: Run) -> bool:
@@ -97,28 +77,20 @@ def _look(sop_id: UUID) -> str:
     return f"`byokeep evidence show {sop_id}`"
 
 
-# The write of a key stands for later runs over the same version too.
+def _sop(name: str, verb: Verb, **more: Any) -> Procedure:
+    steps = tuple(
+        Step(name=item, evidence=EventName(event), proves=_proves(item), after=WRITE if item in AFTER_WRITE else "",
+             own=(name, item) != (ONBOARD, WRITE))  # the write of a key stands for later runs over the same version too
+        for item, event in ITEMS_OF[name].items()
+    )  # fmt: skip
+    return Procedure(name=name, verb=verb, run_field="sop", look=_look, steps=steps, **more)
+
+
 SOPS: Final[Mapping[str, Procedure]] = {
-    ONBOARD: Procedure(
-        name=ONBOARD, verb=Verb.KEY_WRITE, run_field="sop", look=_look,
-        steps=(Step(name=WRITE, evidence=EventName.KEY_STORED, proves=_same, own=False),
-               Step(name=VERIFICATION, evidence=EventName.KEY_VERIFIED, proves=_same),
-               Step(name=LEAK_CHECK, evidence=EventName.KEY_LEAK_CHECKED, proves=_clean),
-               Step(name=DONE, evidence=EventName.KEY_ONBOARDED, proves=_same)),
-    ),
-    CONNECT: Procedure(
-        name=CONNECT, verb=Verb.ACCOUNT_CONNECT, run_field="sop", look=_look,
-        steps=(Step(name=WRITE, evidence=EventName.TOKENS_STORED, proves=_same),
-               Step(name=IDENTITY, evidence=EventName.ACCOUNT_VERIFIED, proves=_right_account, after=WRITE),
-               Step(name=CONNECTED, evidence=EventName.CONNECTED, proves=_same)),
-    ),
-    PROFILE: Procedure(
-        name=PROFILE, verb=Verb.PROFILE_CREATE, run_field="sop", look=_look, stands=_newest,
-        steps=(Step(name=WRITE, evidence=EventName.PROFILE_SEALED, proves=_same_generation),
-               Step(name=VALIDATION, evidence=EventName.PROFILE_VALIDATED, proves=_right_profile, after=WRITE),
-               Step(name=CREATED, evidence=EventName.PROFILE_ONBOARDED, proves=_same_generation)),
-    ),
-}  # fmt: skip
+    ONBOARD: _sop(ONBOARD, Verb.KEY_WRITE),
+    CONNECT: _sop(CONNECT, Verb.ACCOUNT_CONNECT),
+    PROFILE: _sop(PROFILE, Verb.PROFILE_CREATE, stands=_newest),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from procrastinate import App as Queue
 
+from byokeep.kernel.worker_rounds import EVERY_MINUTE
 from byokeep.operations import notify
 from byokeep.operations.due import DueKind
 from byokeep.operations.notify import NotifyApp
@@ -11,7 +12,6 @@ from byokeep.operations.starts import STARTERS, start_due
 from byokeep.telemetry.log import get_log
 from byokeep.telemetry.spans import span
 
-_EVERY_MINUTE = "* * * * *"
 _EVERY_TEN_SECONDS = "* * * * * */10"
 
 
@@ -23,7 +23,7 @@ def register(queue: Queue, app: NotifyApp, *, profiles: bool) -> None:
     """
     starters = {kind: starter for kind, starter in STARTERS.items() if profiles or kind is not DueKind.PROFILE}
 
-    @queue.periodic(cron=_EVERY_MINUTE)
+    @queue.periodic(cron=EVERY_MINUTE)
     @queue.task(name="due_round", queueing_lock="due_round", lock="due_round")
     async def due_round(timestamp: int) -> None:
         with span("due_round", epoch=timestamp):

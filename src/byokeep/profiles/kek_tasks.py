@@ -64,6 +64,7 @@ from byokeep.kernel.asking import digest_of, require_asked
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import Tx, Written
 from byokeep.kernel.record import record
+from byokeep.kernel.worker_rounds import EVERY_MINUTE
 from byokeep.profiles import kek
 from byokeep.profiles.kek import Kek, KekApp, ProfileCustody, Rotation, check_protect, custody_of
 from byokeep.profiles.profiles import Opening
@@ -630,7 +631,6 @@ async def _told(app: KekApp, actor: Actor, client_id: ClientId) -> AsyncIterator
 
 
 _TRIES: Final = 5
-_EVERY_MINUTE: Final = "* * * * *"
 
 
 def _in_name_of(person: UUID, request_id: UUID) -> Actor:
@@ -692,7 +692,7 @@ def register(queue: Queue, app: KekApp) -> None:
                 ended = await end_versions(app, actor, client, version=int(ids["version"]), **about)
                 get_log().info("kek_ended", tenant=client, count=ended)
 
-    @queue.periodic(cron=_EVERY_MINUTE)
+    @queue.periodic(cron=EVERY_MINUTE)
     @queue.task(name="kek_care", queueing_lock="kek_care", lock="kek_care")
     async def care_task(timestamp: int) -> None:
         with span("kek_care", epoch=timestamp):

@@ -50,6 +50,7 @@ from byokeep.kernel.asking import require_asked
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.rows import Row
 from byokeep.kernel.sops import SopRun
+from byokeep.kernel.worker_rounds import EVERY_MINUTE
 from byokeep.profiles import kek, openings, profiles
 from byokeep.profiles.incident import told
 from byokeep.profiles.kek import ProfileCustody
@@ -449,9 +450,6 @@ async def _custody(app: ProfileApp, client_id: ClientId, profile_id: UUID) -> As
         yield custody
 
 
-_EVERY_MINUTE = "* * * * *"
-
-
 def register(queue: Queue, app: ProfileApp) -> None:
     """Make the tasks known to a queue that is not yet opened."""
 
@@ -461,7 +459,7 @@ def register(queue: Queue, app: ProfileApp) -> None:
             result = await do_work(app, ClientId(UUID(client_id)), UUID(work_id))
         get_log().info("profile_work_ended", tenant=UUID(client_id), work=UUID(work_id), outcome=result)
 
-    @queue.periodic(cron=_EVERY_MINUTE)
+    @queue.periodic(cron=EVERY_MINUTE)
     @queue.task(name="profile_care", queueing_lock="profile_care", lock="profile_care")
     async def profile_care(timestamp: int) -> None:
         with span("profile_care", epoch=timestamp):

@@ -25,6 +25,7 @@ from byokeep.core.model import ClientId
 from byokeep.core.next_steps import wait_of
 from byokeep.kernel import procedures
 from byokeep.kernel.app import WorkerApp
+from byokeep.kernel.worker_rounds import EVERY_MINUTE
 from byokeep.keys.onboard import sweep_orphans
 from byokeep.keys.usage import watch_usage
 from byokeep.keys.verify_key import Task, verify_key, waits
@@ -43,7 +44,6 @@ SETTLED_S: Final = 60.0  # after the start of a worker
 DEAD_S: Final = 60  # seconds without a sign of life after which a worker counts as dead
 CONCURRENCY: Final = 8
 _WAIT_BASE: Final = 2  # seconds before the second attempt, and each time as many times as long
-_EVERY_MINUTE: Final = "* * * * *"
 _USAGE_MINUTE: Final = 5  # of each ten
 
 
@@ -96,7 +96,7 @@ async def _tell(app: WorkerApp, task: Task, error: Unavailable, attempts: int) -
 def _register_rounds(queue: Queue, app: WorkerApp) -> None:
     """What is done every minute, by whichever worker is first."""
 
-    @queue.periodic(cron=_EVERY_MINUTE)
+    @queue.periodic(cron=EVERY_MINUTE)
     @queue.task(name="sweep_orphans", queueing_lock="sweep_orphans", lock="sweep_orphans")
     async def sweep(timestamp: int) -> None:
         with span("sweep_orphans", epoch=timestamp):
@@ -104,7 +104,7 @@ def _register_rounds(queue: Queue, app: WorkerApp) -> None:
         if destroyed:
             get_log().warning("orphans_destroyed", count=destroyed)
 
-    @queue.periodic(cron=_EVERY_MINUTE)
+    @queue.periodic(cron=EVERY_MINUTE)
     @queue.task(name="sweep_webhooks", queueing_lock="sweep_webhooks", lock="sweep_webhooks")
     async def sweep_signing_secrets(timestamp: int) -> None:
         with span("sweep_webhooks", epoch=timestamp):
@@ -112,13 +112,13 @@ def _register_rounds(queue: Queue, app: WorkerApp) -> None:
         if destroyed:
             get_log().info("webhook_secrets_destroyed", count=destroyed)
 
-    @queue.periodic(cron=_EVERY_MINUTE)
+    @queue.periodic(cron=EVERY_MINUTE)
     @queue.task(name="go_on_with_procedures", queueing_lock="go_on_with_procedures")
     async def hand_on(timestamp: int) -> None:
         with span("go_on_with_procedures", epoch=timestamp):
             await procedures.go_on(app)
 
-    @queue.periodic(cron=_EVERY_MINUTE)
+    @queue.periodic(cron=EVERY_MINUTE)
     @queue.task(name="watch_usage", queueing_lock="watch_usage", lock="watch_usage")
     async def look_at_usage(timestamp: int) -> None:
         if timestamp // 60 % 10 != _USAGE_MINUTE:  # it reads weeks; an hour that was missed is looked at ten minutes on
@@ -128,13 +128,13 @@ def _register_rounds(queue: Queue, app: WorkerApp) -> None:
 
     watch, began = ClockWatch(app), time.monotonic()
 
-    @queue.periodic(cron=_EVERY_MINUTE)
+    @queue.periodic(cron=EVERY_MINUTE)
     @queue.task(name="look_at_clock", queueing_lock="look_at_clock", lock="look_at_clock")
     async def look_at_clock(timestamp: int) -> None:
         del timestamp
         await watch.look()
 
-    @queue.periodic(cron=_EVERY_MINUTE)
+    @queue.periodic(cron=EVERY_MINUTE)
     @queue.task(name="watch_checkpoints", queueing_lock="watch_checkpoints")
     async def watch_checkpoints(timestamp: int) -> None:
         # Here and not in the broker, which makes them: a broker that is gone cannot say so (S-TLOG-10). After a rest
@@ -144,7 +144,7 @@ def _register_rounds(queue: Queue, app: WorkerApp) -> None:
         with span("watch_checkpoints", epoch=timestamp):
             await check_heartbeat(app)
 
-    @queue.periodic(cron=_EVERY_MINUTE)
+    @queue.periodic(cron=EVERY_MINUTE)
     # No lock: one held by a worker that died in this very task would never be given back.
     @queue.task(name="retry_stalled", queueing_lock="retry_stalled")
     async def retry_stalled(timestamp: int) -> None:
