@@ -64,6 +64,9 @@ CREATE TABLE byokeep.alert (
     -- Of a look-alike: the characters that give it away.
     code_points text NOT NULL DEFAULT ''::text,
     last_seen_at timestamp with time zone NOT NULL DEFAULT now(),
+    acknowledged_at timestamp with time zone,
+    acknowledged_by uuid,
+    CONSTRAINT alert_acknowledged_ck CHECK (((acknowledged_at IS NULL) = (acknowledged_by IS NULL))),
     CONSTRAINT alert_code_points_ck CHECK ((code_points ~ '^([0-9a-f]{4,6}(,[0-9a-f]{4,6}){0,7})?$'::text)),
     CONSTRAINT alert_pk PRIMARY KEY (id),
     CONSTRAINT alert_severity_ck CHECK ((severity = ANY (ARRAY['info'::text, 'warning'::text, 'critical'::text])))

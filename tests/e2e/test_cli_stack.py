@@ -433,6 +433,8 @@ async def test_alerts_leaks_doctor_and_gate(desk: Desk, tmp_path: Path) -> None:
     assert "shared_value: two clients gave the same key" in (await desk.ok("alert", "list", *_WARNINGS)).err
     assert f"alert close {found['id']}" in (await desk.ok("alert", "show", found["id"])).err
     await desk.no(2, "filter_missing", "alert", "close")
+    taken: Any = await desk.json("alert", "ack", found["id"])
+    assert (bool(taken["acknowledged_by"]), taken["closed_at"]) == (True, None)
     bulk: Any = await desk.json("alert", "close", "--reason", "shared_value")
     assert (found["id"] in [one["id"] for one in bulk["alerts"]], bulk["left"]) == (True, 0)
     assert found["id"] not in (await desk.ok("alert", "list", *_WARNINGS)).out

@@ -380,6 +380,13 @@ async def test_a_stored_key_that_leaks_while_its_keyless_successor_serves_ends_a
         async with desk.stand.keep() as keep, keep.job(client=client, secrets=["openai"]) as job:
             assert (await job.secret("openai")).reveal() == old
             run = (await declare(desk, client, "openai", old_ends="24h"))["rotation"]
+            # Its row may say so: without the record of a person's word nobody's key is ended under a job.
+            forged = {"leaked": 1, "grace_s": 0}
+            desk.sql(f"UPDATE byokeep.procedure_run SET due_at = NULL, facts = facts || '{json.dumps(forged)}'"
+                     f" WHERE id = '{run}'")  # fmt: skip
+            await desk.call("POST", f"/v1/rotations/{run}/resume", "operator", {})
+            await desk.work()
+            assert desk.sim.book.keys.find("openai", old.decode()).state == "valid"  # type: ignore[union-attr]
             path = f"/v1/refs/{ref}/rotations"
             status, leak = await desk.call("POST", path, "operator", {"leaked": True})
             assert (status, leak.get("id")) == (201, run), leak

@@ -1095,11 +1095,15 @@ async def test_an_unused_lease_needs_no_word_and_an_enrolment_has_one_login(scen
     assert await scene.reasons() == ["lease_use_surplus"]
 
 
-@pytest.mark.parametrize("every", [False, True])
-async def test_the_switch_follows_a_panic_whoever_was_stopped_before(scene: Scene, every: bool) -> None:
-    """Of two clients one is engaged already: both put out is everything, the other alone has its own switch engaged."""
+@pytest.mark.parametrize("every", [False, True, None])
+async def test_the_switch_follows_a_panic_whoever_was_stopped_before(scene: Scene, every: bool | None) -> None:
+    """Of two clients one is engaged already: both put out is everything, the other alone has its own switch engaged; a
+    client without others is everybody."""
     app, kill, store = scene.broker.app, str(uuid4()), scene.broker.store
-    await scene.move_switch(scene.bob, closed=True)
+    if every is None:
+        await scene.broker.sql(f"UPDATE byokeep.client SET entity_id = NULL WHERE id = '{scene.bob}'")
+    else:
+        await scene.move_switch(scene.bob, closed=True)
     store.write(str(uuid4()), scene.after(1), "list", "identity/entity/id/", entity=kill)
     for client in (scene.alice, scene.bob) if every else (scene.alice,):
         path = f"identity/entity/id/{scene.entity[client]}"
@@ -1108,4 +1112,4 @@ async def test_the_switch_follows_a_panic_whoever_was_stopped_before(scene: Scen
     assert [one.reason for one in found.findings if one.client_id == scene.alice] == ["cut_off_unexplained"]
     assert "store_setup_changed" not in [one.reason for one in found.findings], "it asked who there is"
     closed = (await scene.broker.sql("SELECT scope FROM byokeep.switch WHERE closed")).split()
-    assert ("global" in closed, f"client:{scene.alice}" in closed) == (every, not every)
+    assert ("global" in closed, f"client:{scene.alice}" in closed) == (every is not False, every is False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -261,9 +262,14 @@ async def not_hidden_behind_others(stand: Stand, client: UUID) -> None:
             stand.db.sql("UPDATE " + of.replace(" WHERE", " SET rotation_due_at = now() + interval '9 days' WHERE"))
             await watch.watch(stand.app, seen)
             assert stand.db.sql(due) == "1"
+            before = await reads_of(stand, client)
+            assert (await call("GET", f"kv/data/clients/{client}/providers/openai", token))[0] == 200
+            await watch.watch(stand.app, seen)
             assert (await call("POST", "sys/wrapping/unwrap", opening["wrapping_token"]))[0] == 400
             await watch.watch(stand.app, seen)
             assert (await call("GET", f"kv/data/clients/{client}/providers/openai", token))[0] == 403
+        # What is not on record by itself is this grant's all the same, by the token that the store saw.
+        assert (await reads_of(stand, client)) - before == Counter({(str(stand.people["operator"].id), grant): 1})
         assert "revoked:ok" in kinds(stand, grant)
         await only_by_a_whole_log(stand, grant)
         gone = LogOf(stand.app.store_audit, lambda one: replace(one, recording_since=None))
@@ -274,7 +280,14 @@ async def not_hidden_behind_others(stand: Stand, client: UUID) -> None:
     assert status == 200
     told = {(one["path"], one["outcome"]): one["count"] for one in review["uses"] if one["event"] == "breakglass.used"}
     assert told[("other", "denied")] == 5  # beside the first of them
-    assert sum(one["count"] for one in review["uses"] if one["event"] == "breakglass.used") == 9
+    assert sum(one["count"] for one in review["uses"] if one["event"] == "breakglass.used") == 10
+
+
+async def reads_of(stand: Stand, client: UUID) -> Counter[tuple[str | None, str | None]]:
+    """Who read the client's values, and under which grant, as an exposure report says it."""
+    status, made = await stand.call("POST", "/v1/exposure", "operator", {"client_id": str(client)})
+    assert status == 200, made
+    return Counter((one["by"], one["grant_id"]) for one in made["report"]["reads"])
 
 
 class LogOf:

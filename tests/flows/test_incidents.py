@@ -19,8 +19,11 @@ from granian.server.embed import Server
 
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import EventName
+from byokeep.core.incident import IncidentKind, IncidentSource
 from byokeep.core.reenable import CanaryStarted, Event, IdentityChecked, Reauthorised, RecoveryCause, ScopesChecked
 from byokeep.jobs import reenabling
+from byokeep.kernel import incidents
+from byokeep.kernel.command import open_alert
 from byokeep.kernel.incidents import MOST_A_DAY
 from byokeep.kernel.record import record
 from byokeep.keys import usage
@@ -139,7 +142,7 @@ async def test_another_clients_incident_is_none(desk: Desk) -> None:
 async def test_a_p1_is_closed_with_its_postmortem_and_a_p2_without(desk: Desk) -> None:
     """What a postmortem says stays where it is: its digest and address are kept; a secret in its place is refused."""
     client = await desk.stand.client()
-    grave = await asked(desk, "", {"kind": "other", "client_id": str(client), "severity": "P1"}, expect=201)
+    grave = await asked(desk, "", {"kind": "runner_compromise", "client_id": str(client)}, expect=201)
     path = f"/{grave['id']}"
     assert (await asked(desk, path + "/close", expect=409))["code"] == "postmortem_missing"
     for reference, code in (("", "postmortem_missing"), ("sk-" + "a" * 20, "secret_like_content"),
@@ -150,7 +153,7 @@ async def test_a_p1_is_closed_with_its_postmortem_and_a_p2_without(desk: Desk) -
     assert (told["postmortem_sha256"], told["state"]) == (digest, "open")
     assert (await asked(desk, path + "/close"))["state"] == "closed"
     assert (await asked(desk, path + "/close", expect=409))["code"] == "incident_closed"
-    small = await asked(desk, "", {"kind": "other", "client_id": str(client)}, expect=201)
+    small = await asked(desk, "", {"kind": "usage_anomaly", "client_id": str(client)}, expect=201)
     assert (await asked(desk, f"/{small['id']}/close"))["state"] == "closed"
     assert await listed(desk, query="?state=open") == []
     assert await timeline(desk, grave["id"]) == [
@@ -160,6 +163,92 @@ async def test_a_p1_is_closed_with_its_postmortem_and_a_p2_without(desk: Desk) -
         ("incident.changed", "ok", "postmortem"), ("incident.closed", "ok", ""),
         ("incident.closed", "failed", "incident_closed"),
     ]  # fmt: skip
+
+
+async def test_an_incident_of_another_kind_is_no_way_around_a_playbook(desk: Desk) -> None:
+    """It gets one, or a reason on record why none applies: at P1 two people do, who see what they approve."""
+    client = await desk.stand.client()
+    ref = (await desk.onboard(client))["ref"]
+    about = {"kind": "other", "object_kind": "key", "object": ref}
+    made = await asked(desk, "", about | {"severity": "P1"}, expect=201)
+    one, told = made["id"], {"reference": "https://wiki.example.com/pm/12"}
+    assert f"byokeep incident playbook {one}" in made["next_step"]
+    await asked(desk, f"/{one}/postmortem", told)
+    assert (await asked(desk, f"/{one}/close", expect=409))["code"] == "playbook_not_chosen"
+    for said, code in (({"playbook": "sell"}, "unknown_playbook"), ({"playbook": "none"}, "bad_reason"),
+                       ({"playbook": "social_token_lost"}, "object_missing")):  # fmt: skip
+        assert (await asked(desk, f"/{one}/playbook", said, expect=422))["code"] == code
+    none = {"playbook": "none", "reason": "test_key_alone"}
+    run = (await asked(desk, f"/{one}/playbook", none))["next_step"].split()[-1].rstrip("`.")
+    await desk.work()
+    assert (await asked(desk, f"/{one}/close", expect=409))["code"] == "playbook_not_chosen"
+    waits = (await desk.call("GET", f"/v1/procedures/{run}", "approver"))[1]
+    assert (waits["waits_for"], waits["facts"]) == ("approval", {"reason": "test_key_alone"})
+    assert (await desk.call("POST", f"/v1/procedures/{run}/approve", "operator"))[0] == 403
+    assert (await desk.call("POST", f"/v1/procedures/{run}/approve", "approver"))[1]["facts"] == {}
+    await desk.work()
+    assert (await asked(desk, f"/{one}/close"))["state"] == "closed"
+    # At P2 one person says so; called worse later, it takes the second one.
+    small = (await asked(desk, "", {"kind": "other", "client_id": str(client)}, expect=201))["id"]
+    assert (await asked(desk, f"/{small}/close", expect=409))["code"] == "playbook_not_chosen"
+    assert "incident close" in (await asked(desk, f"/{small}/playbook", none))["next_step"]
+    await asked(desk, f"/{small}/severity", {"severity": "P1"})
+    await asked(desk, f"/{small}/postmortem", told)
+    assert (await asked(desk, f"/{small}/close", expect=409))["code"] == "playbook_not_chosen"
+    # With a playbook it is one of that kind, as bad as those are, and led by its steps.
+    led = (await asked(desk, "", about, expect=201))["id"]
+    chosen = await asked(desk, f"/{led}/playbook", {"playbook": "provider_key_leaked"})
+    assert (chosen["kind"], chosen["severity"], chosen["missing"][0]) == ("suspected_leak", "P1", "kill")
+    assert (await asked(desk, f"/{led}/playbook", none, expect=409))["code"] == "playbook_chosen"
+    twin = (await asked(desk, "", about, expect=201))["id"]
+    twice = await asked(desk, f"/{twin}/playbook", {"playbook": "provider_key_leaked"}, expect=409)
+    assert twice["code"] == "incident_open"
+    assert (await asked(desk, f"/{twin}/playbook", none, who="auditor", expect=403))["code"] == "not_permitted"
+
+
+async def test_who_notices_something_and_who_leads_an_incident_never_wait_for_each_other(desk: Desk) -> None:
+    """The chain's lock comes first, the incident's row second, for whoever records and whoever leads."""
+    client, app = await desk.stand.client(), desk.stand.app
+    made = await asked(desk, "", {"kind": "usage_anomaly", "client_id": str(client)}, expect=201)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    began = datetime.now(UTC) - timedelta(days=4)
+    told = {"reference": "https://wiki.example.com/pm/12"}
+    for path, body in (("severity", {"severity": "P1"}), ("postmortem", told), ("close", None)):
+        began -= timedelta(days=1)
+        async with app.db.begin(client_id=client) as tx:
+            await open_alert(tx, app, app.system(), reason="usage_unusual", client_id=client, key=path)
+            leads = asyncio.create_task(desk.call("POST", f"/v1/incidents/{made['id']}/{path}", "operator", body))
+            while desk.sql(waiting) == "0" and not leads.done():
+                await asyncio.sleep(0.01)
+            await incidents.opened(
+                tx, app, app.system(), IncidentKind.USAGE_ANOMALY, client_id=client, source=IncidentSource.USAGE,
+                began_at=began,
+            )  # fmt: skip
+        status, found = await leads
+        assert (status, found["began_at"][:16]) == (200, began.isoformat()[:16]), (path, found)
+
+
+async def test_a_timeline_is_paged_through_records_of_one_moment(desk: Desk) -> None:
+    """Whoever pages sees each record once, also where several are of the same time."""
+    client = await desk.stand.client()
+    one = (await asked(desk, "", {"kind": "drill", "client_id": str(client)}, expect=201))["id"]
+    for severity in ("P2", "P1", "P0"):
+        await asked(desk, f"/{one}/severity", {"severity": severity})
+    path = f"/v1/incidents/{one}/timeline"
+    whole = [record["seq"] for record in (await desk.call("GET", path, "operator"))[1]["records"]]
+    desk.sql("ALTER TABLE byokeep.audit_record DISABLE TRIGGER USER;"
+             f" UPDATE byokeep.audit_record SET at = date_trunc('second', now()) WHERE chain = '{client}'")  # fmt: skip
+    seen: list[int] = []
+    after: str | None = ""
+    while after is not None:
+        status, page = await desk.call("GET", f"{path}?limit=2{after and '&after=' + after}", "operator")
+        assert status == 200, page
+        seen += [record["seq"] for record in page["records"]]
+        after = page["next"]
+    assert (len(whole), seen[: len(whole)], len(set(seen))) == (5, whole, len(seen))  # behind them the looks themselves
+    at = "2026-01-31T12:00:00Z"
+    for bad in ("yesterday", f"{at}/x/1", f"{at}/{one}/x", f"{at}/{one}"):
+        assert (await desk.call("GET", f"{path}?after={bad}", "operator"))[0] == 422
 
 
 async def leaked(desk: Desk) -> tuple[UUID, str, str]:
@@ -345,7 +434,7 @@ async def test_the_ticket_is_told_ids_and_codes_and_waits_while_its_sink_is_down
 async def test_a_lower_severity_takes_a_second_person_and_a_higher_one_does_not(desk: Desk) -> None:
     """A P1 is not closed as a P2 by who would like to: another person approves, on record, or it stays P1."""
     client = await desk.stand.client()
-    grave = (await asked(desk, "", {"kind": "other", "client_id": str(client), "severity": "P1"}, expect=201))["id"]
+    grave = (await asked(desk, "", {"kind": "runner_compromise", "client_id": str(client)}, expect=201))["id"]
     asked_ = await asked(desk, f"/{grave}/severity", {"severity": "P2"})
     run = asked_["next_step"].split()[-1].rstrip("`.")
     await desk.work()
@@ -460,6 +549,33 @@ async def test_a_suspected_leak_opens_one_incident_and_stops_the_key(desk: Desk)
     await desk.work()
     assert (await desk.call("GET", f"/v1/rotations/{ending}", "operator"))[1]["state"] == "complete"
     assert (await release(desk, other, second, lane="api"))[0] == 200
+
+
+@pytest.mark.req("R7.1-2")
+async def test_a_key_is_verified_while_its_client_is_killed_and_nothing_is_written(desk: Desk) -> None:
+    """The playbook's switches stop every effect and no verification, a worker's or a runner's; one that asks for a
+    write is refused."""
+    client = await desk.stand.client()
+    ref = (await desk.onboard(client))["ref"]
+    desk.stand.account(client)
+    lease = await desk.stand.lease(await desk.stand.job(client))
+    await kill(desk, client)
+    asked_before = desk.stand.events("key.verified", "ok")
+    status, begun = await desk.call("POST", f"/v1/refs/{ref}/verify", "operator")
+    assert status == 202, begun
+    job = desk.sql(f"SELECT id FROM byokeep.job WHERE client_id = '{client}' AND kind = 'custody' AND state = 'open'")
+    own = await desk.stand.lease(UUID(job), "custodian")
+    for lane in ("api", "browser"):
+        assert (await desk.stand.permit(own["lease_id"], who="custodian", lane=lane))[0] == 403
+        assert (await desk.stand.permit(lease["lease_id"], lane=lane))[1]["code"] == "switch_closed"
+    reads = await desk.stand.job(client, platforms=[], lanes=[], effects=[])
+    async with desk.stand.keep() as keep, keep.attach(reads) as held:
+        assert (await held.secret("openai")).reveal() == desk.canaries[-1].value
+        assert (await desk.stand.permit(held.lease.id))[0] == 403
+    await desk.work()
+    assert len(desk.stand.events("key.verified", "ok")) == len(asked_before) + 1
+    assert (await desk.ref(ref))["verification"] == "verified"
+    assert desk.sql(f"SELECT count(*) FROM byokeep.permit WHERE client_id = '{client}'") == "0"
 
 
 @pytest.mark.req("R7.1-4")

@@ -8,8 +8,9 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import psycopg
@@ -17,6 +18,7 @@ import pytest
 
 from byokeep.adapters.openbao.ports import EntityCutoff
 from byokeep.adapters.postgres import database
+from byokeep.adapters.providers.descriptor import exchanges
 from byokeep.client import NotDone, view
 from byokeep.client.http import end
 from byokeep.core.errors import ByokeepError, Denied, Unavailable
@@ -57,7 +59,18 @@ async def test_it_engages_every_scope(stand: Stand, kill: Stand, scope: str) -> 
     listed = (await kill.call("GET", "/v1/switches", "operator"))[1]["switches"]
     assert [one["scope"] for one in listed if one["closed"]] == [reply["scope"]]
     assert len(stand.events("switch.closed")) == 1
-    assert (await close(kill, **named))[1]["epoch"] == reply["epoch"] + 1, "a second kill renews it"
+    # Of a keyless credential the token that was given before outlives the kill: the answer says where, and until when.
+    assert (reply["keyless"], reply["keyless_until"]) == ([], None)
+    swaps = exchanges({})
+    dict.update(cast("dict[str, Any]", kill.app.limits.exchanges), swaps)
+    stand.db.sql(f"UPDATE byokeep.credential_ref SET provider_place = 'project=p1' WHERE client_id = '{client}'")
+    again = (await close(kill, **named))[1]
+    assert again["epoch"] == reply["epoch"] + 1, "a second kill renews it"
+    lives = ["openai"] if scope in ("everything", "client", "lane") else []
+    assert again["keyless"] == lives
+    span = timedelta(seconds=60 + swaps["openai"].life_s) if lives else None
+    until = again["keyless_until"] and datetime.fromisoformat(again["keyless_until"])
+    assert (until and until - datetime.fromisoformat(again["at"])) == span
 
 
 @pytest.mark.parametrize(("scope", "trips", "writes"), [("everything", 4, 2), ("client", 5, 1), ("platform", 4, 0)])

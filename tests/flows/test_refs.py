@@ -297,7 +297,8 @@ async def test_only_intended_methods_and_no_change_by_get(desk: Desk) -> None:
             async with desk.http.request(
                 method, "http://web" + full, headers={"Authorization": f"Bearer {desk.people['operator'].token}"}
             ) as reply:
-                by_id = ("/v1/alerts/close", "/v1/mass-revocations/preview")  # the last word is read as an id
+                # The last word is read as an id.
+                by_id = ("/v1/alerts/close", "/v1/alerts/acknowledge", "/v1/mass-revocations/preview")
                 named = method == "GET" and path in by_id
                 assert reply.status == (422 if named else 405), (method, path)
     tables = ("client", "credential_ref", "procedure_run", "job", "subject", "api_token", "switch")

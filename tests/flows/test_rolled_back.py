@@ -170,6 +170,51 @@ async def test_an_older_database_closes_the_gate_until_two_people_decide(
     independent_verify.epochs_of(place / "epochs.jsonl", independent_verify.keys_of(keys))
 
 
+@pytest.mark.req("R7.1-3")
+@pytest.mark.parametrize("every", [False, True])
+async def test_a_kill_survives_restarts_and_a_database_that_lost_it(
+    stand: Stand, every: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a client, of its lanes, of everything: engaged after each start, also of a database of before; the job that it
+    stops clears it by no call; where it cannot be read nothing passes."""
+    app = stand.app
+    client, other = await stand.client("openai"), await stand.client("openai")
+    stand.account(client)
+    lease = await stand.lease(await stand.job(client))
+    keep_old(stand)
+    lane = {"client_id": str(other), "lane": "api", "reason": "suspected_leak"}
+    assert (await stand.call("POST", "/v1/switches/close", "operator", lane))[0] == 200
+    await gatekeep.hold(app)
+    whole = {"reason": "suspected_leak"} | ({} if every else {"client_id": str(client)})
+    status, killed = await stand.call("POST", "/v1/switches/close", "operator", whole)
+    assert status == 200
+    scope = killed["scope"]
+    put_back(stand)  # the kill was a moment ago: nothing of ours knows of it, and the store does
+    assert switch(stand, scope) in ("", "f|installed")
+    with monkeypatch.context() as store:
+        store.setattr(type(app.cutoff), "disabled", _away)
+        with pytest.raises(Unavailable):
+            await at_start(app)
+    for _ in range(2):  # and another start, or the next node's
+        await at_start(app)
+        assert switch(stand, scope) == "t|cut_off_unexplained"
+    assert switch(stand, f"client:{other}:lane:api") == f"t|{gatekeep.REASON}"
+    assert "cut_off_unexplained" in stand.alerts()
+    wish = whole | {"reason": "let_me_go"}
+    for who in ("runner", "dispatcher"):
+        assert (await stand.call("POST", "/v1/switches/open-requests", who, wish))[0] == 403
+    status, asked = await stand.call("POST", "/v1/switches/open-requests", "operator", wish)
+    assert status == 201, asked
+    assert (await stand.call("POST", f"/v1/switches/open-requests/{asked['id']}/approve", "runner"))[0] == 403
+    assert (await stand.permit(lease["lease_id"]))[1]["code"] == "switch_closed"
+    stand.db.sql(f"DELETE FROM byokeep.switch WHERE scope IN ('{scope}', 'global')")
+    assert (await stand.permit(lease["lease_id"]))[1]["code"] == "switch_unknown", "none to read counts as engaged"
+
+
+async def _away(*_: object) -> bool:
+    raise Unavailable("store_unreachable")
+
+
 async def test_a_person_who_was_let_back_in_is_not_shut_out_again(stand: Stand) -> None:
     """While its record stands in the database the database has the last word: released kills stay released."""
     client = await stand.client()

@@ -274,6 +274,7 @@ async def test_who_stops_the_other_admin_is_not_alone_at_once(desk: Desk, way: s
                if one["reason"] == "admin_stopped"]  # fmt: skip
     assert (alert["severity"], alert["object_id"]) == ("critical", str(other.id))
     assert await refused(desk, "POST", f"/v1/alerts/{alert['id']}/close", "admin") == (403, "same_person")
+    await acknowledged(desk, alert["id"])
     status, bulk = await desk.call("POST", "/v1/alerts/close", "admin", {"severity": "critical"})
     assert (status, alert["id"] in [one["id"] for one in bulk["alerts"]], bulk["left"]) == (200, False, 1)
     assert await refused(desk, "POST", "/v1/alerts/close", "operator", {}) == (422, "filter_missing")
@@ -292,6 +293,26 @@ async def test_who_stops_the_other_admin_is_not_alone_at_once(desk: Desk, way: s
     # Back with the role comes the token that was left.
     after = (202, "BK006") if way == "without the role" else (201, "made")
     assert ((await desk.call("POST", "/v1/machines", "admin", BOT))[0], made_by_broker(desk)) == after
+
+
+async def acknowledged(desk: Desk, alert: str) -> None:
+    """Who took an alert is seen, and it stays open; in bulk those that nobody took; not by whom it tells of."""
+    one, many, critical = f"/v1/alerts/{alert}/acknowledge", "/v1/alerts/acknowledge", {"severity": "critical"}
+    assert await refused(desk, "POST", one, "admin") == (403, "same_person")
+    assert await refused(desk, "POST", one, "auditor") == (403, "not_permitted")
+    assert await refused(desk, "POST", many, "operator", {}) == (422, "filter_missing")
+    status, bulk = await desk.call("POST", many, "admin", critical)
+    assert (status, alert in [row["id"] for row in bulk["alerts"]], bulk["left"]) == (200, False, 1)
+    took = str(desk.people["operator"].id)
+    status, bulk = await desk.call("POST", many, "operator", critical)
+    assert (status, {row["acknowledged_by"] for row in bulk["alerts"]}, bulk["left"]) == (200, {took}, 0)
+    assert (await desk.call("POST", many, "operator", critical))[1] == {"alerts": [], "left": 0}
+    assert await refused(desk, "POST", one, "operator") == (409, "alert_taken")
+    shown = (await desk.call("GET", f"/v1/alerts/{alert}", "auditor"))[1]["alert"]
+    assert (shown["acknowledged_by"], bool(shown["acknowledged_at"]), shown["closed_at"]) == (took, True, None)
+    third = desk.stand.subject("operator", "third")
+    assert (await desk.call("POST", one, third))[1]["acknowledged_by"] == str(third.id), "another one takes over"
+    assert len(desk.stand.events("alert.acknowledged", "ok")) >= 2
 
 
 @pytest.mark.req("R4.1-12")

@@ -1,10 +1,10 @@
-"""Alerts as people see them: list, look at, close one or many.
+"""Alerts as people see them: list, look at, acknowledge and close one or many.
 
 Rules
 - An alert names a reason and ids, never a value.
 - An alert of a client is for those assigned to it; one of the platform for those who see every client.
-- Closing is an act with a name behind it; it is recorded.
-- Whom an alert is about does not close it, nor who did to another what it tells of, nor a person whose approvals are
+- Closing is an act with a name behind it; it is recorded. So is acknowledging, which says who took it: it stays open.
+- Whom an alert is about does neither, nor who did to another what it tells of, nor a person whose approvals are
   held: that one may have made them.
 """
 
@@ -37,6 +37,7 @@ class Alert:
     Attributes:
         count: How often it happened since it was opened.
         code_points: Of a look-alike, the characters that give it away (``0456,0430``); else empty.
+        acknowledged_by: Who took it, last.
     """
 
     id: UUID
@@ -49,7 +50,21 @@ class Alert:
     last_seen_at: datetime
     closed_at: datetime | None
     closed_by: UUID | None
+    acknowledged_at: datetime | None
+    acknowledged_by: UUID | None
     code_points: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlertAct:
+    """What people do about an alert: the statement, and its record."""
+
+    statement: str
+    event: EventName
+
+
+CLOSE: Final = AlertAct("alert_close", EventName.ALERT_CLOSED)
+ACKNOWLEDGE: Final = AlertAct("alert_acknowledge", EventName.ALERT_ACKNOWLEDGED)
 
 
 _DONE_TO_ANOTHER: Final = frozenset({"credentials_of_another_issued", "admin_stopped"})
@@ -90,11 +105,11 @@ async def list_alerts(
 
 
 async def _listed(
-    tx: Tx, actor: Actor, wanted: AlertFilter, *, history: bool, limit: int = MAX_ROWS
+    tx: Tx, actor: Actor, wanted: AlertFilter, *, history: bool, limit: int = MAX_ROWS, untaken: bool = False
 ) -> tuple[list[Alert], int]:
     found = await tx.all(
         lambda row: (reader(Alert)(row), int(row["total"])), "alerts_listed", ids=scope_of(actor), history=history,
-        limit=limit, **asdict(wanted),
+        limit=limit, untaken=untaken, **asdict(wanted),
     )  # fmt: skip
     return [alert for alert, _ in found], found[0][1] - len(found) if found else 0
 
@@ -117,13 +132,13 @@ async def _mine(tx: Tx, actor: Actor, alert_id: UUID) -> Alert:
     return alert
 
 
-async def close_alert(app: App, actor: Actor, alert_id: UUID) -> Alert:
-    """Close an alert.
+async def close_alert(app: App, actor: Actor, alert_id: UUID, act: AlertAct = CLOSE) -> Alert:
+    """Close an alert, or acknowledge it, in the place of whoever did before.
 
     Raises:
         Denied: ``not_permitted``, ``same_person``: it is about the actor, or tells of what the actor did.
         NotFound: ``not_found``, also for an alert that does not concern the actor.
-        Conflict: ``alert_closed``.
+        Conflict: ``alert_closed``; ``alert_taken``: it is closed, or the actor's already.
     """
     async with command(app, actor, Verb.ALERT_READ, object_id=alert_id) as tx:
         _check_role(actor)
@@ -131,13 +146,17 @@ async def close_alert(app: App, actor: Actor, alert_id: UUID) -> Alert:
         if await _own(tx, actor, alert):
             step = "It is about you or what you did, or your approvals are held: another operator or admin closes it."
             raise Denied("same_person", next_step=step)
-        if (closed := await _close(tx, actor, alert)) is None:
+        if (done := await _done(tx, actor, alert, act)) is None:
+            if act is ACKNOWLEDGE:
+                raise Conflict("alert_taken", next_step="Nothing to do: it is yours, or closed.", alert=alert_id)
             raise Conflict("alert_closed", next_step="Nothing to do.", alert=alert_id)
-    return closed
+    return done
 
 
-async def close_alerts(app: App, actor: Actor, wanted: AlertFilter) -> tuple[list[Alert], int]:
-    """Close the open alerts that fit, each on record; returns them, and how many that fit are open still.
+async def close_alerts(app: App, actor: Actor, wanted: AlertFilter, act: AlertAct = CLOSE) -> tuple[list[Alert], int]:
+    """Close the open alerts that fit, or acknowledge those that nobody has, each on record.
+
+    Returns them, and how many that fit are left.
 
     Left are those that the actor may not close, and what is beyond the most that one call closes. What happens while
     they are closed, or did at ``seen_until`` or later, is not: nobody has seen it. Chains are taken in one order, the
@@ -152,27 +171,27 @@ async def close_alerts(app: App, actor: Actor, wanted: AlertFilter) -> tuple[lis
         if replace(wanted, seen_until=None) == _ALL:
             raise Rejected("filter_missing", next_step="Name a reason, a severity, a client, or a time.")
         wanted = replace(wanted, seen_until=wanted.seen_until or app.clock.now())
-        found, more = await _listed(tx, actor, wanted, history=False, limit=CLOSED_AT_ONCE)
+        found, more = await _listed(tx, actor, wanted, history=False, limit=CLOSED_AT_ONCE, untaken=act is ACKNOWLEDGE)
         closed = []
         for alert in sorted(found, key=lambda one: (one.client_id is None, str(one.client_id), str(one.id))):
             if await _own(tx, actor, alert):
                 continue
-            if (done := await _close(tx, actor, alert, wanted.seen_until)) is not None:
+            if (done := await _done(tx, actor, alert, act, wanted.seen_until)) is not None:
                 closed.append(done)
     return closed, more + len(found) - len(closed)
 
 
 def _check_role(actor: Actor) -> None:
     if not actor.roles & _MAY_CLOSE:
-        raise Denied("not_permitted", next_step="An operator or an admin closes alerts.")
+        raise Denied("not_permitted", next_step="An operator or an admin takes and closes alerts.")
 
 
-async def _close(tx: Tx, actor: Actor, alert: Alert, seen_until: datetime | None = None) -> Alert | None:
-    closed = await tx.maybe(Alert, "alert_close", id=alert.id, closed_by=actor.id, seen_until=seen_until)
-    if closed is not None:
-        said = {"alert": str(alert.id), "reason": closed.reason}
-        await record(tx, actor, EventName.ALERT_CLOSED, said, client_id=closed.client_id, object_id=closed.object_id)
-    return closed
+async def _done(tx: Tx, actor: Actor, alert: Alert, act: AlertAct, seen_until: datetime | None = None) -> Alert | None:
+    done = await tx.maybe(Alert, act.statement, id=alert.id, by=actor.id, seen_until=seen_until)
+    if done is not None:
+        said = {"alert": str(alert.id), "reason": done.reason}
+        await record(tx, actor, act.event, said, client_id=done.client_id, object_id=done.object_id)
+    return done
 
 
 async def _own(tx: Tx, actor: Actor, alert: Alert) -> bool:

@@ -34,7 +34,8 @@ from byokeep.keys.usage import ComparedUsage, KeyUsage, Usage, UsageGap, UsageHo
 class AlertReply(
     Reply,
     of=Alert,
-    shows="id client_id object_id reason severity count opened_at last_seen_at closed_at closed_by",
+    shows="id client_id object_id reason severity count opened_at last_seen_at acknowledged_at acknowledged_by"
+    " closed_at closed_by",
 ):
     """An alert."""
 
@@ -52,7 +53,7 @@ class AlertsReply(Reply):
 
 
 class AlertCloseBody(Strict):
-    """Which open alerts to close; one of the first four must be given.
+    """Which open alerts to close or to acknowledge; one of the first four must be given.
 
     ``seen_until`` = when the caller looked at them: what happened then or later stays open. Without it that is now.
     """
@@ -65,7 +66,7 @@ class AlertCloseBody(Strict):
 
 
 class AlertsClosedReply(Reply):
-    """The alerts that were closed, and how many that fit are open still, for the caller may not close them."""
+    """The alerts that were closed or acknowledged, and how many that fit are left, for the caller may not do that."""
 
     alerts: list[AlertReply]
     left: int
@@ -234,6 +235,12 @@ def _alerts_of(given: dict[str, str]) -> AlertFilter:
     )  # fmt: skip
 
 
+def _fitting(body: AlertCloseBody) -> AlertFilter:
+    times = {"until": body.until, "seen_until": body.seen_until}
+    given = {"reason": body.reason, "severity": body.severity} | {name: at for name, at in times.items() if at}
+    return replace(_alerts_of(given), client_id=body.client_id)
+
+
 _SPAN: Final = {"since": INSTANT, "until": INSTANT}
 _ALERTS: Final = {"client_id": ID, "reason": TEXT, "severity": TEXT, "history": TEXT} | _SPAN
 _FILTER: Final = {"key": ID, "actor": ID, "event": TEXT, "outcome": TEXT, "fold": TEXT}
@@ -283,10 +290,19 @@ def _alert_routes(routes: Routes, app: WebApp) -> None:
     @routes.post("/alerts/close", response_model=AlertsClosedReply, responses=refusals(409))
     async def close_alerts(actor: Actor, body: AlertCloseBody) -> dict[str, Any]:
         """Close the open alerts that fit a filter; each is on record."""
-        times = {"until": body.until, "seen_until": body.seen_until}
-        given = {"reason": body.reason, "severity": body.severity} | {name: at for name, at in times.items() if at}
-        found, left = await alerts.close_alerts(app, actor, replace(_alerts_of(given), client_id=body.client_id))
+        found, left = await alerts.close_alerts(app, actor, _fitting(body))
         return {"alerts": found, "left": left}
+
+    @routes.post("/alerts/acknowledge", response_model=AlertsClosedReply, responses=refusals(409))
+    async def acknowledge_alerts(actor: Actor, body: AlertCloseBody) -> dict[str, Any]:
+        """Take the open alerts that fit a filter and that nobody took; they stay open, and each is on record."""
+        found, left = await alerts.close_alerts(app, actor, _fitting(body), alerts.ACKNOWLEDGE)
+        return {"alerts": found, "left": left}
+
+    @routes.post("/alerts/{alert_id}/acknowledge", response_model=AlertReply, responses=refusals(409))
+    async def acknowledge_alert(alert_id: PathId, actor: Actor) -> Alert:
+        """Take an alert: whoever looks sees by whom. It stays open."""
+        return await alerts.close_alert(app, actor, alert_id, alerts.ACKNOWLEDGE)
 
     @routes.post("/alerts/{alert_id}/close", response_model=AlertReply, responses=refusals(409))
     async def close_alert(alert_id: PathId, actor: Actor) -> Alert:

@@ -17,7 +17,7 @@ from byokeep.core.next_steps import of_alert
 
 app: Final = App(name="alert")
 Severity = Literal["critical", "warning", "info"]
-_COLUMNS: Final = ("id", "severity", "reason", "count", "opened_at", "client_id", "object_id")
+_COLUMNS: Final = ("id", "severity", "reason", "count", "opened_at", "acknowledged_by", "client_id", "object_id")
 _HISTORY: Final = ("id", "severity", "reason", "count", "opened_at", "closed_at", "closed_by", "client_id", "object_id")
 _OPEN_CRITICAL: Final = 1  # as `leaks` says that something was found
 
@@ -62,6 +62,7 @@ def show_(alert: UUID) -> None:
     about = again(f"audit list{chain} --since {one['opened_at']}", own_token=False)
     steps = [reply["next_step"], f"What happened since, by an auditor: {about}"]
     if one["closed_at"] is None:
+        steps.append(f"To take it: {again(f'alert ack {alert}')}")
         steps.append(f"Once it is dealt with: {again(f'alert close {alert}')}")
     tell(one, title="Alert", note="\n".join(filter(None, steps)))
 
@@ -113,7 +114,7 @@ def close(
     alert: UUID | None = None, *, client: Client | None = None, reason: str | None = None,
     severity: Severity | None = None, until: str | None = None, seen_until: str | None = None,
 ) -> None:  # fmt: skip
-    """Close an alert after it was dealt with, or acknowledge all that fit a filter; each is on record.
+    """Close an alert after it was dealt with, or all that fit a filter; each is on record.
 
     Example: byokeep alert close $ALERT
 
@@ -127,6 +128,35 @@ def close(
         until: All that were opened before: a time such as 2026-01-31T12:00:00Z, or so long ago: 30m, 24h, 7d.
         seen_until: When you looked at them; what happened since stays open. Default: now.
     """
+    _act(alert, "close", client, reason, severity, until, seen_until)
+
+
+@app.command
+def ack(
+    alert: UUID | None = None, *, client: Client | None = None, reason: str | None = None,
+    severity: Severity | None = None, until: str | None = None, seen_until: str | None = None,
+) -> None:  # fmt: skip
+    """Take an alert, or all that fit a filter and that nobody took: others see by whom. It stays open.
+
+    Example: byokeep alert ack $ALERT
+
+    Example: byokeep alert ack --reason permit_unknown --client $CLIENT
+
+    Args:
+        alert: One alert; also one that somebody else took.
+        client: All of this client.
+        reason: All for this reason.
+        severity: All of this severity.
+        until: All that were opened before: a time such as 2026-01-31T12:00:00Z, or so long ago: 30m, 24h, 7d.
+        seen_until: When you looked at them; what happened since is left. Default: now.
+    """
+    _act(alert, "acknowledge", client, reason, severity, until, seen_until)
+
+
+def _act(
+    alert: UUID | None, act: str, client: UUID | None, reason: str | None, severity: str | None, until: str | None,
+    seen_until: str | None,
+) -> None:  # fmt: skip
     given: dict[str, Any] = {"client_id": client, "reason": reason, "severity": severity, "until": moment(until)}
     body = {name: value for name, value in given.items() if value is not None}
     if (alert is None) != bool(body):
@@ -134,13 +164,13 @@ def close(
     if seen_until is not None:
         body["seen_until"] = moment(seen_until)
     if alert is not None:
-        tell(run(call("POST", f"/v1/alerts/{alert}/close")), title="Alert")
+        tell(run(call("POST", f"/v1/alerts/{alert}/{act}")), title="Alert")
         return
-    reply = run(call("POST", "/v1/alerts/close", body=body))
+    reply = run(call("POST", f"/v1/alerts/{act}", body=body))
     if session().as_json:
         show(reply)
         return
-    tell(reply["alerts"], title="Closed", columns=_COLUMNS)
+    tell(reply["alerts"], title="Closed" if act == "close" else "Taken", columns=_COLUMNS)
     if reply["left"]:
-        why = "another operator or admin closes those about you or what you did, or they are too many for one call"
-        say(f"{reply['left']} that fit are open still: {why}.")
+        why = "those about you or what you did are another operator's or admin's, or they are too many for one call"
+        say(f"{reply['left']} that fit are left: {why}.")

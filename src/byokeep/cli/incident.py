@@ -14,15 +14,17 @@ from byokeep.cli import alert, exposure, mass_revoke, vault, way_back
 from byokeep.cli.api import Listing, call, call_kill, requested, run, tell, tell_all, waiting
 from byokeep.cli.choices import IncidentKind, OAuthPlatform, Severity
 from byokeep.cli.intake import read_secret
+from byokeep.cli.kill import outliving
 from byokeep.cli.names import Account, Client, Incident, Key, Profile, said_of
 from byokeep.cli.servers import load
-from byokeep.cli.terminal import again, clean, session, show
+from byokeep.cli.terminal import again, clean, say, session, show
 from byokeep.cli.times import moment
 from byokeep.core.errors import ByokeepError, Rejected
 
 Step = Literal[
     "kill", "rotate", "report", "ticket", "postmortem", "release", "close", "reauth", "validate", "canary", "reopen"
 ]  # fmt: skip
+Playbook = Literal["provider_key_leaked", "social_token_lost", "none"]
 Cause = Literal["compromised", "identity_mismatch", "lockout", "missing_scope", "revoked"]
 app: Final = App(name="incident")
 platform: Final = App(name="platform", help="Close, look at and bring back one platform of one client.")
@@ -103,17 +105,19 @@ def timeline(incident: Incident, *, after: str | None = None, limit: int = 100) 
     Example: byokeep incident timeline $INCIDENT
 
     Args:
-        after: Later than this: a time such as 2026-01-31T12:00:00Z, or so long ago: 30m, 24h, 7d.
+        after: Later than this: a time such as 2026-01-31T12:00:00Z, or so long ago: 30m, 24h, 7d; or as the last page
+            said it.
         limit: Records at most, up to 500.
     """
-    params = {"after": moment(after), "limit": limit}
+    params = {"after": after if after and "/" in after else moment(after), "limit": limit}
     found = run(call("GET", f"/v1/incidents/{incident}/timeline", params=params))
     if session().as_json:
         show(found)
         return
     rows = [one | {"event": _what(one)} for one in found["records"]]
-    more = f"There may be more: {again(f'incident timeline {incident} --after ' + rows[-1]['at'])}" if len(
-        rows) >= limit else f"Next: {again(f'incident show {incident}')}"  # fmt: skip
+    more = f"Next: {again(f'incident show {incident}')}"
+    if found["next"]:
+        more = f"There may be more: {again(f'incident timeline {incident} --after ' + found['next'])}"
     tell(rows, title="Timeline", columns=_RECORDS, note=more)
 
 
@@ -152,7 +156,7 @@ def step_(
     if wanted == due == "kill":
         for lane in ("api", "browser"):  # the switch of the whole client would end whoever revokes its key
             stop = {"client_id": found["client_id"], "lane": lane, "reason": "suspected_leak"}
-            run(call_kill("POST", "/v1/switches/close", body=stop))
+            say(outliving(run(call_kill("POST", "/v1/switches/close", body=stop))))
     body = {"step": wanted, "accept_gaps": accept_gaps, "ticket": ticket or ""}
     try:
         passed = run(call("POST", f"/v1/incidents/{incident}/step", body=body))
@@ -178,6 +182,22 @@ def severity(incident: Incident, to: Severity) -> None:
     Example: byokeep incident severity $INCIDENT P0
     """
     _told(run(call("POST", f"/v1/incidents/{incident}/severity", body={"severity": to})))
+
+
+@app.command
+def playbook(incident: Incident, name: Playbook, *, reason: str | None = None) -> None:
+    """Say which playbook leads an incident of kind `other`, or why none applies; it is not closed before.
+
+    At P0 and P1 another person approves that none does.
+
+    Example: byokeep incident playbook $INCIDENT none --reason no_credential_involved
+
+    Args:
+        name: Its playbook, if it is about a provider's key or an account; else none.
+        reason: Why none applies: a code of small letters, digits and _.
+    """
+    body = {"playbook": name, "reason": reason or ""}
+    _told(run(call("POST", f"/v1/incidents/{incident}/playbook", body=body)))
 
 
 @app.command

@@ -12,7 +12,7 @@ from byokeep.cli.api import Listing, call, call_kill, ids_of, names, requested, 
 from byokeep.cli.choices import Lane, Platform
 from byokeep.cli.names import Client, said_of
 from byokeep.cli.servers import load
-from byokeep.cli.terminal import again, say, session, show
+from byokeep.cli.terminal import again, clean, say, session, show
 from byokeep.core.errors import Pending, Rejected
 from byokeep.process import harden
 
@@ -74,7 +74,17 @@ def on(
     if client:
         said_of("Stopped", client, known=known)
     note = f"Lifting it takes two people. An operator: {step}\nThen an approver: byokeep kill approve REQUEST"
+    note = f"{outliving(closed)}{note}"
     tell(closed, title="Kill switch", note=note, known=known)
+
+
+def outliving(closed: dict[str, Any]) -> str:
+    """Return what a kill does not end at once; empty when there is nothing."""
+    where = ", ".join(closed["keyless"])
+    return where and (
+        f"A token that was given before may live at {where} until {clean(closed['keyless_until'])}: to end it sooner"
+        " the client disables the rule or the service account there.\n"
+    )
 
 
 def _would_stop(found: Any, words: str, engaged: Sequence[str]) -> None:

@@ -100,4 +100,6 @@ def _show(found: dict[str, Any]) -> None:
         steps = [f"{one['step']} (record {one['seq']}, {clean(one['at'])})" for one in found.pop("steps")]
         found |= {"done": ", ".join(steps) or "nothing yet", "missing": ", ".join(found["missing"]) or "nothing"}
         found.pop("next_step")
+        if facts := found.pop("facts"):
+            found["approves"] = ", ".join(f"{clean(name)}={clean(str(one))}" for name, one in sorted(facts.items()))
     tell(found, title="Procedure", note=note)

@@ -223,6 +223,7 @@ class EventName(StrEnum):
     DUE_STARTED = "due.started", "kind due_at"
     NOTIFIED = "notification.sent", "target count"
     ALERT_RAISED = "alert.raised", "alert chain severity"
+    ALERT_ACKNOWLEDGED = "alert.acknowledged", "alert"
     ALERT_CLOSED = "alert.closed", "alert"
 
 

@@ -22,6 +22,7 @@ from byokeep.core.canonical import canonical_json, read_json
 from byokeep.core.errors import Rejected
 from byokeep.core.plain_text import holds_secret
 
+IDENTITY_LIFE_S: Final = 60  # of an identity token, within which it can be swapped
 TOKEN: Final = "$token"  # noqa: S105 - where the identity token goes in a body
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _BEGINS: Final = b'{"keyless":'

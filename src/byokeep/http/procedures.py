@@ -48,12 +48,13 @@ class ProcedureReply(
     shows="id procedure client_id object=object_id state reason waits_for next_step due_at started_by started_at"
     " closed_by closed_at",
 ):
-    """A run: how far it is, and what the next step waits for."""
+    """A run: how far it is, and what the next step waits for; ``facts``: what an approval that it waits for is of."""
 
     waits_for: str
     next_step: str
     steps: list[StepReply]
     missing: list[str]
+    facts: dict[str, Any]
 
 
 class ProceduresReply(Reply):
@@ -125,5 +126,6 @@ def run_out(status: RunStatus) -> dict[str, Any]:
     elif run.state == "complete" and not status.missing:
         next_step = f"For whoever asks: `byokeep evidence export {run.id} FILE`."
     return ProcedureReply.fields(
-        run, state=state, waits_for=status.waits_for, next_step=next_step, steps=status.steps, missing=status.missing
-    )
+        run, state=state, waits_for=status.waits_for, next_step=next_step, steps=status.steps, missing=status.missing,
+        facts=run.facts if status.waits_for == "approval" else {},
+    )  # fmt: skip

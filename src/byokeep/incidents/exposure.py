@@ -4,7 +4,7 @@ Rules
 - Who could read it comes from the client's audit chain, who did from the store's own log, what was done from the usage
   ledger. Each is held against what else is known; what differs, or cannot be read, is a gap and never zero.
 - A read is a lease's if reconciliation says so: by the login with its token, the entity and the time. The header that
-  names a lease is its sender's choice. A read under break glass is known by the store's id of the request.
+  names a lease is its sender's choice. A read under break glass is known by the token's accessor, as the store logs it.
 - A report with a gap is not complete, and says so. What a provider counted it is asked for, where it
   tells it and the client gave an administrator's key; else it is known only if somebody brings it.
 - A span is 24 to 72 hours; another one has to be asked for in so many words. Since when is unknown = 72 hours, marked.
@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -40,7 +41,6 @@ from byokeep.jobs.lease import told
 from byokeep.kernel import incidents
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import command, find, permit, recorded
-from byokeep.kernel.incidents import Incident
 from byokeep.kernel.ports import TORN, StoreEntry, Tx, node_of
 from byokeep.kernel.record import record, stamp
 from byokeep.keys import provider_usage, usage
@@ -59,7 +59,7 @@ from byokeep.reconciliation.explain import (
     merge,
     value_read,
 )
-from byokeep.reconciliation.reconcile import ORDER, SETTLE, Matcher
+from byokeep.reconciliation.reconcile import ORDER, SETTLE, Matcher, granted
 
 LEAST: Final = timedelta(hours=24)
 MOST: Final = timedelta(hours=72)
@@ -151,13 +151,14 @@ async def report(app: BrokerApp, actor: Actor, asked: ExposureRequest) -> Signed
     about = await _subject(app, actor, asked)
     client_id = about.client_id
     async with recorded(app, actor, Verb.KEY_HISTORY, client_id=client_id, object_id=about.object_id):
-        begun = await _of_incident(app, client_id, asked)
-        if begun is not None:
-            asked = replace(asked, since=begun.began_at, any_span=True)
-        span = _span(app.clock.now(), asked, assumed=asked.since is None if begun is None else begun.began_assumed)
+        async with app.db.begin(client_id=client_id) as tx:
+            begun = await incidents.named(tx, actor, asked.incident_id, client_id)
+        assumed = asked.since is None
+        if begun is not None and asked.since is None:  # all that it covers
+            asked, assumed = replace(asked, since=begun.began_at, any_span=True), begun.began_assumed
+        span = _span(app.clock.now(), asked, assumed=assumed)
         metrics = _provider_usage(asked.figures, span) if asked.figures else await _counted(app, actor, about, span)
         async with app.db.begin(client_id=client_id) as tx:
-            await incidents.named(tx, actor, asked.incident_id, client_id)
             first = await tx.one(datetime, "exposure_begin")
             leases = await _leases(tx, about, span)
         requests, logins = await _store_reads(app, about, span, first, leases)
@@ -212,14 +213,6 @@ async def _subject(app: BrokerApp, actor: Actor, asked: ExposureRequest) -> _Sub
     client_id = ClientId(asked.client_id or app.installation_id)
     await permit(app, actor, verb, client_id=client_id)
     return _Subject(client_id=client_id, kind="client", object_id=client_id)
-
-
-async def _of_incident(app: BrokerApp, client_id: ClientId, asked: ExposureRequest) -> Incident | None:
-    """Return the incident of which all is covered, unless another span is named."""
-    if asked.incident_id is None or asked.since is not None:
-        return None
-    async with app.db.begin(client_id=client_id) as tx:
-        return await tx.maybe(Incident, "incident_get", id=asked.incident_id)
 
 
 def _span(now: datetime, asked: ExposureRequest, *, assumed: bool) -> _Span:
@@ -313,7 +306,7 @@ async def _sections(
 ) -> dict[str, Any]:  # fmt: skip
     asked = {"client_id": about.client_id, "since": span.since, "until": span.until, "limit": ROWS + 1}
     grants = await tx.all(dict, "exposure_grants", **asked, secret=about.secret)
-    glass = await _under_glass(tx, about, grants)
+    glass = await _under_glass(tx, app, about, span, grants, requests)
     inside = [one for one in leases.values() if one["at"] >= span.since]
     openings = []
     if about.kind == "profile":
@@ -351,11 +344,25 @@ def _listed(about: _Subject, request: Request) -> bool:
     return read[2].startswith(about.below) if about.below else read[2] in ("", IDENTITY)
 
 
-async def _under_glass(tx: Tx, about: _Subject, grants: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Return whose reads under break glass are on record: the store's id of the request, and its grant."""
-    by_id = {one["grant_id"]: one for one in grants}
+async def _under_glass(
+    tx: Tx, app: BrokerApp, about: _Subject, span: _Span, grants: Sequence[Mapping[str, Any]],
+    requests: Iterable[Request],
+) -> dict[str, Mapping[str, Any]]:  # fmt: skip
+    """Return whose reads were under break glass: the store's id of the request, and its grant.
+
+    Of a grant that was used very often not every request is on record by itself: its token tells of the others.
+    """
+    by_id = {one["grant_id"]: {**one, "job_id": None, "lease_id": None} for one in grants}
     rows = await tx.all(dict, "exposure_grant_reads", client_id=about.client_id, grants=list(by_id))
-    return {one["store_request"]: {**by_id[one["grant_id"]], "job_id": None, "lease_id": None} for one in rows}
+    found: dict[str, Mapping[str, Any]] = {one["store_request"]: by_id[one["grant_id"]] for one in rows}
+    if by_id:
+        with suppress(Unavailable, Rejected):  # a device that does not answer explains nothing
+            devices = [device.name for device in await app.store_audit.devices()]
+            theirs = await granted(tx, app, span.since, span.until, devices)
+            holders = {shown: one.id for one in theirs if one.id in by_id for shown in one.accessors}
+            shown_by = {one.id: by_id[holders[one.accessor_hash]] for one in requests if one.accessor_hash in holders}
+            found = shown_by | found
+    return found
 
 
 def _read(

@@ -4,6 +4,8 @@ Rules
 - Whoever names a key, an account or a profile names its client with it; of another client's there is nothing to find.
 - An incident whose playbook has begun is closed when the playbook is complete. One whose playbook was never begun is
   closed at P2 or P3 alone; a lower severity takes a second person, so nobody closes a P1 past its steps (R7.1-9).
+- One of kind `other` is closed once it has a playbook or a reason on record why none applies; at P0 and P1 a second
+  person's as well.
 - P0 and P1 are closed with a postmortem: where it stands, its digest, or both; never its text.
 - The timeline is what the audit has of it; looking at it is on record.
 
@@ -15,8 +17,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from byokeep.audit.disclosure import said_in
@@ -29,7 +31,7 @@ from byokeep.core.policy import Verb
 from byokeep.core.procedure import Run
 from byokeep.kernel import incidents
 from byokeep.kernel.app import App
-from byokeep.kernel.command import command, permit, recorded
+from byokeep.kernel.command import command, find, permit, recorded
 from byokeep.kernel.incidents import Incident
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.procedures import RunStatus, status_of
@@ -37,6 +39,7 @@ from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 from byokeep.tenancy.clients import MAX_ROWS, scope_of
 
+ALONE: Final = "none_applies"  # one person says that no playbook does
 MOST_RECORDS: Final = 500
 OBJECTS: Final = ("key", "account", "profile")
 _EVENTS: Final = sorted(event.value for event in EventName if "incident" in event.fields)
@@ -64,11 +67,23 @@ class OpenRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IncidentState:
-    """An incident, and the run of its playbook if it has begun; ``ticket``: ``""``, ``pending`` or ``sent``."""
+    """An incident, and the run of its playbook if it has begun; ``ticket``: ``""``, ``pending`` or ``sent``.
+
+    ``undecided``: nobody said which playbook leads it, or that none applies.
+    """
 
     incident: Incident
     run: RunStatus | None
     ticket: str = ""
+    undecided: bool = False
+
+
+class After(NamedTuple):
+    """Where a page of a timeline ends; of a time alone, behind everything of that time."""
+
+    after: datetime
+    after_chain: UUID = UUID(int=2**128 - 1)
+    after_seq: int = 2**53
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,9 +129,9 @@ async def open_incident(app: App, actor: Actor, wish: OpenRequest) -> IncidentSt
                 object_kind=wish.object_kind, object_id=wish.object_id, platform=platform, noticed_at=wish.noticed_at,
                 began_at=wish.began_at, alert="incident_opened",
             )  # fmt: skip
-        if made is None or not new:  # what was said of it anew is kept
-            raise already(made)
-        return IncidentState(incident=made, run=None)
+            if made is not None and new:
+                return await state_of(tx, app, made)
+        raise already(made)  # what was said of it anew is kept
 
 
 async def _owner(app: App, wish: OpenRequest) -> tuple[ClientId | None, str, bool]:
@@ -180,12 +195,7 @@ async def find_incident(app: App, actor: Actor, incident_id: UUID, verb: Verb = 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``.
     """
-    async with command(app, actor, verb, object_id=incident_id) as tx:
-        found = await tx.one(Incident, "incident_get", id=incident_id)
-        if found.client_id is None and actor.clients is not None:
-            raise NotFound("not_found")
-    await permit(app, actor, verb, client_id=found.client_id)
-    return found
+    return await find(app, actor, verb, Incident, "incident_get", incident_id)
 
 
 async def look(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
@@ -201,7 +211,15 @@ async def state_of(tx: Tx, app: App, found: Incident) -> IncidentState:
     known = None if run is None else app.procedures.get(run.procedure)
     ticket = await tx.one(str, "incident_ticket_state", id=found.id)
     status = None if run is None or known is None else await status_of(tx, app, known, run)
-    return IncidentState(incident=found, run=status, ticket=ticket)
+    return IncidentState(incident=found, run=status, ticket=ticket, undecided=await _undecided(tx, found))
+
+
+async def _undecided(tx: Tx, found: Incident) -> bool:
+    if found.kind is not IncidentKind.OTHER or await incidents.accepted(
+        tx, found.client_id, found.id, rules.NO_PLAYBOOK
+    ):
+        return False
+    return found.severity in rules.MUST_TELL or not await incidents.accepted(tx, found.client_id, found.id, ALONE)
 
 
 async def list_incidents(app: App, actor: Actor, *, client_id: ClientId | None, only_open: bool) -> list[Incident]:
@@ -221,9 +239,12 @@ def _entry(row: Row) -> TimelineEntry:
 
 
 async def timeline(
-    app: App, actor: Actor, incident_id: UUID, *, after: datetime | None, limit: int
+    app: App, actor: Actor, incident_id: UUID, *, after: After | None, limit: int
 ) -> Sequence[TimelineEntry]:
     """Return the records that name an incident, oldest first; the look is on record.
+
+    Args:
+        after: Later than this, with its chain and number where records of the same time follow.
 
     Raises:
         Denied, NotFound: As :func:`find_incident`.
@@ -235,7 +256,8 @@ async def timeline(
         if found.client_id is None:
             chains += await tx.all(lambda row: ClientId(row["id"]), "clients_list", ids=None, limit=MAX_ROWS)
         rows = await tx.all(
-            _entry, "incident_timeline", chains=chains, id=found.id, events=_EVENTS, since=found.opened_at, after=after,
+            _entry, "incident_timeline", chains=chains, id=found.id, events=_EVENTS, since=found.opened_at,
+            **(after or After(found.opened_at - timedelta(days=36_500)))._asdict(),
             limit=max(1, min(limit, MOST_RECORDS)),
         )  # fmt: skip
         await record(
@@ -264,6 +286,7 @@ async def write_postmortem(app: App, actor: Actor, incident_id: UUID, *, referen
             raise Rejected("bad_reference", next_step="A digest is 64 hex digits.", field="sha256")
         if reference:
             rules.check_reference("postmortem", reference)
+        await incidents.hold_chain(tx, found.client_id)
         told = await tx.maybe(Incident, "incident_told", id=found.id, postmortem=reference, sha256=sha256)
         if told is None:
             raise over(found)
@@ -280,14 +303,14 @@ async def close(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
     Raises:
         Denied, NotFound: As :func:`find_incident`.
         Conflict: ``incident_closed``; ``playbook_not_done``; ``playbook_not_begun``: no step of it is left
-            out at P0 and P1; ``postmortem_missing``.
+            out at P0 and P1; ``playbook_not_chosen``; ``postmortem_missing``.
     """
     found = await find_incident(app, actor, incident_id, Verb.INCIDENT_CLOSE)
     async with command(
         app, actor, Verb.INCIDENT_CLOSE, client_id=found.client_id, object_id=found.id,
         refused_as=EventName.INCIDENT_CLOSED, on_client=True,
     ) as tx:  # fmt: skip
-        found = await tx.one(Incident, "incident_hold", id=found.id)
+        found = await incidents.held(tx, found.client_id, found.id)
         state, grave = await state_of(tx, app, found), found.severity in rules.MUST_TELL
         if found.closed_at is not None:
             raise over(found)
@@ -297,6 +320,10 @@ async def close(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
         if state.run is None and found.playbook and grave:
             step = f"Go through its steps: {look_at(found.id)}; or have a second person lower its severity."
             raise Conflict("playbook_not_begun", next_step=step, incident=found.id)
+        if state.undecided:
+            step = f"Choose it, or say why none applies: `byokeep incident playbook {found.id} none --reason CODE`"
+            step += "; at P0 and P1 another person approves that." if grave else "."
+            raise Conflict("playbook_not_chosen", next_step=step, incident=found.id)
         if grave and not found.told:
             step = f"Write it, then: `byokeep incident postmortem {found.id} --file FILE`, or --link ADDRESS."
             raise Conflict("postmortem_missing", next_step=step, incident=found.id)

@@ -9,6 +9,8 @@ Rules
   complete; who engaged one, rotated the key or led the steps does not approve (:mod:`byokeep.kernel.incidents`).
 - A report with gaps passes when a person accepts them by name, on record.
 - A lower severity takes a second person; a higher one does not.
+- An incident of kind `other` is given one of these playbooks, or a reason on record why none applies; at P0 and P1 a
+  second person approves that. It is not closed before.
 
 It may not stop or release anything by itself, and tells the ticket ids and codes alone.
 """
@@ -24,12 +26,13 @@ from uuid import UUID
 from byokeep.core import incident as rules
 from byokeep.core.errors import Conflict, Denied, Rejected, Unavailable
 from byokeep.core.events import EventName
-from byokeep.core.incident import LEAKED_KEY, LOST_TOKEN, look_at
+from byokeep.core.incident import LEAKED_KEY, LOST_TOKEN, IncidentKind, look_at
 from byokeep.core.model import Actor
+from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Run, Step
 from byokeep.core.reenable import Stage
-from byokeep.incidents.incidents import IncidentState, find_incident, look, over, severity_of, state_of
+from byokeep.incidents.incidents import ALONE, IncidentState, find_incident, look, over, severity_of, state_of
 from byokeep.kernel import incidents, procedures
 from byokeep.kernel.app import App, WebApp
 from byokeep.kernel.command import command, recorded
@@ -42,6 +45,7 @@ from byokeep.keys.rotation import RotationRequest
 
 KILL, ROTATE, REPORT, TICKET, TOLD, RELEASE = "kill", "rotate", "report", "ticket", "postmortem", "release"
 CLOSE, REAUTH, VALIDATE, CANARY, REOPEN = "close", "reauth", "validate", "canary", "reopen"
+NONE: Final = "none"
 GAPS: Final = "report_gaps"  # what a person accepts of a report that is not complete
 _ACCEPTED: Final = {REPORT: GAPS, ROTATE: UNPROVED, RELEASE: UNPROVED}
 _STAGES: Final = tuple(Stage)
@@ -109,7 +113,7 @@ async def _rotate(app: App, actor: Actor, run: Run) -> Fields | None:
     found = await _about(app, run)
     ending: Run | None = None
     async with app.db.begin(client_id=run.client_id) as tx:
-        await tx.one(Incident, "incident_hold", id=run.object_id)
+        await incidents.held(tx, run.client_id, run.object_id)
         answer = await _answer(tx, run)
         word = await incidents.accepted(tx, run.client_id, run.object_id, UNPROVED)
         if answer.over and answer.provable and answer.rotation_id is None and found.object_id is not None:
@@ -171,6 +175,7 @@ async def _ticket(_app: App, _actor: Actor, _run: Run) -> Fields:
 
 
 async def _tell_ticket(tx: Tx, _actor: Actor, run: Run) -> Fields:
+    await incidents.hold_chain(tx, run.client_id)
     await tx.one(UUID, "incident_ticket", id=run.object_id, ticket=None)
     return {}
 
@@ -312,7 +317,7 @@ async def step(app: App, actor: Actor, incident_id: UUID, name: str, *, accept_g
 
 async def _begun(tx: Tx, app: App, actor: Actor, procedure: Procedure, found: Incident) -> Run:
     """Return the run of an incident's playbook; begun now, if it was not."""
-    await tx.one(Incident, "incident_hold", id=found.id)
+    await incidents.held(tx, found.client_id, found.id)
     run = await tx.maybe(Run, "procedure_get", id=found.id)
     if run is not None:
         return run
@@ -333,7 +338,17 @@ async def _lower(app: App, _actor: Actor, run: Run) -> Fields:
     return {"incident": str(run.object_id), "severity": str(run.facts["severity"])}
 
 
+async def _no_playbook(app: App, _actor: Actor, run: Run) -> Fields:
+    found = await _about(app, run)
+    if found.closed_at is not None:
+        raise over(found)
+    if found.kind is not IncidentKind.OTHER:
+        raise Denied("approval_changed", next_step="A playbook leads it now: look.")
+    return {"incident": str(run.object_id), "reason": str(run.facts["reason"])}
+
+
 async def _lowered(tx: Tx, _actor: Actor, run: Run) -> Fields:
+    await incidents.hold_chain(tx, run.client_id)
     wanted, was = (str(run.facts[name]).upper() for name in ("severity", "severity_from"))
     if await tx.maybe(UUID, "incident_severity", id=run.object_id, severity=wanted, was=was) is None:
         raise Unavailable("severity_moved", next_step="It is looked at again by itself.")
@@ -343,6 +358,13 @@ async def _lowered(tx: Tx, _actor: Actor, run: Run) -> Fields:
 LOWER_SEVERITY: Final = Procedure(
     name="lower_severity", verb=Verb.INCIDENT_STEP, abortable=True,
     steps=(Step(name="lower", act=_lower, apply=_lowered, approval=Verb.INCIDENT_LOWER,
+                evidence=EventName.INCIDENT_CHANGED),),
+)  # fmt: skip
+
+
+NO_PLAYBOOK: Final = Procedure(
+    name=rules.NO_PLAYBOOK, verb=Verb.INCIDENT_STEP, abortable=True,
+    steps=(Step(name=rules.NO_PLAYBOOK, act=_no_playbook, approval=Verb.INCIDENT_LOWER,
                 evidence=EventName.INCIDENT_CHANGED),),
 )  # fmt: skip
 
@@ -366,7 +388,7 @@ async def set_severity(
         refused_as=EventName.INCIDENT_CHANGED, on_client=True,
     ) as tx:  # fmt: skip
         wanted = severity_of(severity)
-        found = await tx.one(Incident, "incident_hold", id=found.id)
+        found = await incidents.held(tx, found.client_id, found.id)
         if found.closed_at is not None:
             raise over(found)
         if wanted == found.severity:
@@ -376,12 +398,83 @@ async def set_severity(
             said = {"incident": str(found.id), "stage": "severity", "severity": wanted.lower()}
             await record(tx, actor, EventName.INCIDENT_CHANGED, said, client_id=found.client_id, object_id=found.id)
             return await state_of(tx, app, await tx.one(Incident, "incident_get", id=found.id)), None
-        procedures.may_ask(actor, LOWER_SEVERITY)
-        asked: Run = await procedures.start(
-            tx, app, actor, LOWER_SEVERITY, client_id=found.client_id, object_id=found.id,
-            facts={"severity": wanted.lower(), "severity_from": found.severity.lower()},
-        )  # fmt: skip
-        said = {"run": str(asked.id), "procedure": LOWER_SEVERITY.name}
-        await record(tx, actor, EventName.PROCEDURE_STARTED, said, client_id=found.client_id, object_id=found.id)
+        facts = {"severity": wanted.lower(), "severity_from": found.severity.lower()}
+        asked = await _ask(tx, app, actor, LOWER_SEVERITY, found, facts)
     await procedures.wake(app, asked)
     return await look(app, actor, incident_id), await procedures.status(app, actor, asked.id)
+
+
+async def _ask(tx: Tx, app: App, actor: Actor, procedure: Procedure, found: Incident, facts: Fields) -> Run:
+    """Begin what a second person approves."""
+    procedures.may_ask(actor, procedure)
+    asked: Run = await procedures.start(
+        tx, app, actor, procedure, client_id=found.client_id, object_id=found.id, facts=facts
+    )
+    said = {"run": str(asked.id), "procedure": procedure.name}
+    await record(tx, actor, EventName.PROCEDURE_STARTED, said, client_id=found.client_id, object_id=found.id)
+    return asked
+
+
+async def choose_playbook(
+    app: App, actor: Actor, incident_id: UUID, name: str, *, reason: str = ""
+) -> tuple[IncidentState, RunStatus | None]:
+    """Give an incident of kind `other` its playbook, or say why none applies.
+
+    Args:
+        name: Of :data:`PLAYBOOKS`; ``none``: none applies, for ``reason``, a code. At P0 and P1 that waits for a second
+            person.
+
+    Returns:
+        The incident, and the run that waits for the second person, if one does.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.incidents.incidents.find_incident`; ``approval_held``.
+        Rejected: ``unknown_playbook``; ``bad_reason``; ``object_missing``: it is not about what the playbook leads.
+        Conflict: ``incident_closed``; ``playbook_chosen``; ``incident_open``: one of its new kind about the same is.
+    """
+    found = await find_incident(app, actor, incident_id, Verb.INCIDENT_STEP)
+    asked: Run | None = None
+    async with command(
+        app, actor, Verb.INCIDENT_STEP, client_id=found.client_id, object_id=found.id,
+        refused_as=EventName.INCIDENT_CHANGED, on_client=True,
+    ) as tx:  # fmt: skip
+        if name not in (NONE, *PLAYBOOKS):
+            raise Rejected("unknown_playbook", next_step="Use one of: " + ", ".join((*PLAYBOOKS, NONE)) + ".")
+        found = await incidents.held(tx, found.client_id, found.id)
+        if found.closed_at is not None:
+            raise over(found)
+        if found.kind is not IncidentKind.OTHER:
+            raise Conflict("playbook_chosen", next_step=f"Go on with it: {look_at(found.id)}.", incident=found.id)
+        said: dict[str, str] = {"incident": str(found.id)}
+        if name == NONE:
+            check_reason(reason, example="no_credential_involved")
+            said |= {"stage": ALONE, "reason": reason}
+            if found.severity in rules.MUST_TELL:
+                asked = await _ask(tx, app, actor, NO_PLAYBOOK, found, {"reason": reason})
+        else:
+            found = await _reclassified(tx, found, name)
+            said |= {"stage": "playbook", "severity": found.severity.lower(), "reason": found.kind.value}
+        if asked is None:
+            await record(tx, actor, EventName.INCIDENT_CHANGED, said, client_id=found.client_id, object_id=found.id)
+    if asked is not None:
+        await procedures.wake(app, asked)
+    state = await look(app, actor, incident_id)
+    return state, None if asked is None else await procedures.status(app, actor, asked.id)
+
+
+async def _reclassified(tx: Tx, found: Incident, name: str) -> Incident:
+    """Return an incident as one of the kind that a playbook leads, at least as bad as such a one."""
+    kind = IncidentKind.SUSPECTED_LEAK if name == LEAKED_KEY else IncidentKind.TOKEN_COMPROMISED
+    known = {"id": found.object_id, "kind": found.object_kind}
+    about = None if found.object_id is None else await tx.one(dict, "incident_object", **known)
+    led = rules.playbook(kind, found.object_kind, found.platform) == name
+    if not led or (kind is IncidentKind.SUSPECTED_LEAK and not (about and about["of_provider"])):
+        step = f"That one leads a provider's key or an account: open it as {kind} with --key or --account."
+        raise Rejected("object_missing", next_step=step)
+    moved = await tx.maybe(
+        Incident, "incident_kind", id=found.id, kind=kind.value, severity=rules.usual_severity(kind).value,
+        dedup_key=incidents.dedup_key(kind, found.client_id, found.object_id, found.platform),
+    )  # fmt: skip
+    if moved is None:
+        raise Conflict("incident_open", next_step="One of that kind about the same is open: `byokeep incident list`.")
+    return moved

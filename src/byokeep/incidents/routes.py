@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -13,15 +14,16 @@ from byokeep.core.errors import Rejected
 from byokeep.core.incident import MUST_TELL
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.ref import parse_client_id
-from byokeep.http.openapi import ID, INSTANT, NUMBER, Routes, parameters, refusals
+from byokeep.http.openapi import ID, NUMBER, TEXT, Routes, parameters, refusals
 from byokeep.http.procedures import StepReply
-from byokeep.http.reply import Reply
-from byokeep.http.request import Authenticator, Id, PathId, Strict, instant, query_of, whole_number
+from byokeep.http.reply import Reply, at_out
+from byokeep.http.request import Authenticator, Id, PathId, Strict, canonical_id, instant, query_of, whole_number
 from byokeep.incidents import incidents, playbooks
-from byokeep.incidents.incidents import IncidentState, OpenRequest, TimelineEntry
+from byokeep.incidents.incidents import After, IncidentState, OpenRequest, TimelineEntry
 from byokeep.incidents.playbooks import PLAYBOOKS
 from byokeep.kernel.app import WebApp
 from byokeep.kernel.incidents import Incident
+from byokeep.kernel.procedures import RunStatus
 
 Word = Annotated[str, Field(max_length=64)]
 _STATE: Final = {"type": "string", "enum": ["open", "all"]}
@@ -53,6 +55,13 @@ class StepBody(Strict):
     step: Annotated[str, Field(pattern=r"^[a-z]{1,32}$")]
     accept_gaps: bool = False
     ticket: Annotated[str, Field(max_length=300)] = ""
+
+
+class PlaybookBody(Strict):
+    """Say which playbook leads an incident of kind `other`: its name, or ``none`` with the reason, a code."""
+
+    playbook: Word
+    reason: Word = ""
 
 
 class SeverityBody(Strict):
@@ -95,9 +104,10 @@ class TimelineEntryReply(Reply, of=TimelineEntry, shows="chain seq at object_id 
 
 
 class TimelineReply(Reply):
-    """What is on record of an incident, oldest first."""
+    """What is on record of an incident, oldest first; ``next`` as ``after`` goes on behind the last of them."""
 
     records: list[TimelineEntryReply]
+    next: str | None
 
 
 def router(app: WebApp, auth: Authenticator) -> APIRouter:
@@ -132,13 +142,14 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
         return shown(await incidents.look(app, actor, incident_id))
 
     @routes.get("/{incident_id}/timeline", response_model=TimelineReply,
-                openapi_extra=parameters({"after": INSTANT, "limit": NUMBER}))  # fmt: skip
+                openapi_extra=parameters({"after": TEXT, "limit": NUMBER}))  # fmt: skip
     async def timeline(request: Request, incident_id: PathId, actor: Actor) -> dict[str, Any]:
         """List the records that name an incident, oldest first; the look is on record."""
         given = query_of(request, "after", "limit")
         limit = whole_number("limit", given.get("limit")) or 100
-        found = await incidents.timeline(app, actor, incident_id, after=_at(given.get("after")), limit=limit)
-        return {"records": [_entry(one) for one in found]}
+        found = await incidents.timeline(app, actor, incident_id, after=_after(given.get("after")), limit=limit)
+        last = f"{at_out(found[-1].at)}/{found[-1].chain}/{found[-1].seq}" if len(found) >= limit else None
+        return {"records": [_entry(one) for one in found], "next": last}
 
     _acts(routes, app)
     return routes
@@ -156,10 +167,13 @@ def _acts(routes: Routes, app: WebApp) -> None:
     @routes.post("/{incident_id}/severity", response_model=IncidentShownReply, responses=refusals(409))
     async def severity(incident_id: PathId, actor: Actor, body: SeverityBody) -> dict[str, Any]:
         """Say how bad an incident is: worse at once, less when a second person approves."""
-        state, waits = await playbooks.set_severity(app, actor, incident_id, body.severity)
-        if waits is None:
-            return shown(state)
-        return shown(state) | {"next_step": f"Another person approves: `byokeep procedure approve {waits.run.id}`."}
+        return _waiting(*await playbooks.set_severity(app, actor, incident_id, body.severity))
+
+    @routes.post("/{incident_id}/playbook", response_model=IncidentShownReply, responses=refusals(409))
+    async def playbook(incident_id: PathId, actor: Actor, body: PlaybookBody) -> dict[str, Any]:
+        """Say which playbook leads an incident of kind `other`, or that none applies: at P0 and P1 two people do."""
+        chosen = playbooks.choose_playbook(app, actor, incident_id, body.playbook, reason=body.reason)
+        return _waiting(*await chosen)
 
     @routes.post("/{incident_id}/postmortem", response_model=IncidentShownReply, responses=refusals(409))
     async def postmortem(incident_id: PathId, actor: Actor, body: PostmortemBody) -> dict[str, Any]:
@@ -177,9 +191,29 @@ def _at(text: str | None) -> Any:
     return None if text is None else instant(text, Rejected("bad_time", next_step=_TIME))
 
 
+def _after(text: str | None) -> After | None:
+    """Return where a page ends: a time, or as ``next`` said it."""
+    if text is None:
+        return None
+    at, *place = text.split("/")
+    refusal = Rejected("bad_time", next_step=_TIME)
+    if not place:
+        return After(instant(at, refusal))
+    with suppress(ValueError):
+        chain, seq = place
+        return After(instant(at, refusal), canonical_id(chain), int(seq[:15]))
+    raise refusal
+
+
 def _entry(one: TimelineEntry) -> dict[str, Any]:
     said = one.said
     return TimelineEntryReply.fields(one, event=said["event"], outcome=said["outcome"], said=said["fields"])
+
+
+def _waiting(state: IncidentState, waits: RunStatus | None) -> dict[str, Any]:
+    if waits is None:
+        return shown(state)
+    return shown(state) | {"next_step": f"Another person approves: `byokeep procedure approve {waits.run.id}`."}
 
 
 def shown(state: IncidentState) -> dict[str, Any]:
@@ -203,6 +237,8 @@ def next_step(state: IncidentState, missing: Sequence[str]) -> str:
         return f"Its own commands lead it: `byokeep incident vault status {one.id}`."
     if missing:
         return f"Its playbook: `byokeep incident step {one.id} {missing[0]}`."
+    if state.undecided:
+        return f"Choose its playbook, or say why none applies: `byokeep incident playbook {one.id} none --reason CODE`."
     if one.severity in MUST_TELL and not one.told:
         return f"Write its postmortem: `byokeep incident postmortem {one.id} --file FILE`."
     return f"When it is dealt with: `byokeep incident close {one.id}`."

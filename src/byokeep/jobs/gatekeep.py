@@ -6,6 +6,7 @@ Rules
 - What is stopped (kill switches, people and machines, clients, tokens) is kept outside the database with the record
   that withdrew it. While that record stands in the database, the database has the last word. Where it is gone, its
   history was put back, and what it withdrew is withdrawn again, on record and with an alert, before the first lease.
+- At the start the store is asked as well: whom it refuses, though no switch in the database does, gets one engaged.
 - A revoked token needs no record: it never comes back. Of one that has expired nothing is kept.
 - An installation that is not where it was made comes up closed, as by a person: on record, open jobs end, the store is
   cut off, two people open it. A store that the copy only points at belongs to the original, and is left as it is.
@@ -121,6 +122,7 @@ async def at_start(app: BrokerApp) -> None:
     with suppress(Integrity):  # the gate is closed then, and people are told
         await closing(app, log.look(app))
     await hold(app)
+    await switches.follow_store(app)
 
 
 async def closing(app: BrokerApp, work: Awaitable[T]) -> T:

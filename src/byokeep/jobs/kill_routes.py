@@ -25,7 +25,7 @@ from byokeep.http.openapi import Routes, answers, refusals
 from byokeep.http.reply import AtOffset, Reply
 from byokeep.http.request import Authenticator, Id, Strict, caller
 from byokeep.jobs import switches
-from byokeep.jobs.switches import Preview, Switch
+from byokeep.jobs.switches import Killed, Preview, Switch
 from byokeep.kernel.app import KillApp
 from byokeep.kernel.approvals import Approval
 from byokeep.tenancy.scopes import parse_scope
@@ -64,6 +64,15 @@ class JobReply(
 
 class SwitchReply(Reply, of=Switch, shows="scope client_id closed epoch reason by at store_cut_off", at=AtOffset):
     """A kill switch."""
+
+
+class KilledReply(
+    Reply, of=Killed, at=AtOffset, shows="scope client_id closed epoch reason by at store_cut_off keyless keyless_until"
+):
+    """A kill switch engaged just now; and at which providers a token that was given before lives on, until when.
+
+    No call of ours ends such a token: the client disables the rule or the account at the provider.
+    """
 
 
 class PreviewReply(Reply, of=Preview, shows="scope ends_jobs jobs more"):
@@ -143,11 +152,11 @@ def kill_router(
         authorise(actor, Verb.SWITCH_READ)
         return _Events(app, actor)
 
-    @routes.post("/switches/close", response_model=SwitchReply, responses=refusals(404))
+    @routes.post("/switches/close", response_model=KilledReply, responses=refusals(404))
     async def close(*, actor: Actor = who_stops, body: ScopeBody) -> Response:
         """Kill: acknowledged when nothing can start any more, in the store as well."""
         scope = parse_scope(body.client_id, body.platform, body.lane)
-        return SwitchReply.answer(
+        return KilledReply.answer(
             await emergency.stopping(lambda: switches.close(kill_app, actor, scope, body.reason)), 200
         )
 

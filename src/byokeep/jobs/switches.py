@@ -19,15 +19,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from byokeep.audit.log import rebase
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Pending, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.model import Actor, DeclaredJob
+from byokeep.core.exchange import IDENTITY_LIFE_S
+from byokeep.core.model import Actor, DeclaredJob, Lane
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.vault_incident import look_at
@@ -41,7 +42,7 @@ from byokeep.kernel.incidents import require_let_go
 from byokeep.kernel.locate import authorise_for
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record, record_params
-from byokeep.kernel.rows import Row
+from byokeep.kernel.rows import NO_COLUMN, Row
 from byokeep.tenancy.clients import scope_of
 from byokeep.tenancy.scopes import (
     BROWSER_LANE,
@@ -50,6 +51,7 @@ from byokeep.tenancy.scopes import (
     Scope,
     client_scopes,
     hold_open,
+    parse_scope,
     scope_from_name,
 )
 
@@ -78,10 +80,16 @@ class Switch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Killed(Switch):
-    """A switch engaged just now; of everything or of a client, the jobs it ended and whom the store must refuse."""
+    """A switch engaged just now; of everything or of a client, the jobs it ended and whom the store must refuse.
+
+    ``keyless``: providers that swap identity tokens; no call of ours takes back what they gave before, which lives
+    until ``keyless_until``.
+    """
 
     jobs: int
     entities: list[str]
+    keyless: list[str]
+    keyless_until: datetime | None = field(default=None, metadata=NO_COLUMN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +115,7 @@ async def install(tx: Tx, app: BrokerApp) -> bool:
     return made is not None
 
 
-async def close(app: KillApp, actor: Actor, scope: Scope, reason: str) -> Switch:
+async def close(app: KillApp, actor: Actor, scope: Scope, reason: str) -> Killed:
     """Stop a scope. Returns when no act can start any more; closing again renews the state and voids requests.
 
     Args:
@@ -167,7 +175,7 @@ async def tell_panic(app: KillApp, client_id: UUID | None) -> None:
     await raise_alert(app, reason="kill_panic", key=key, severity="critical", client_id=client_id)
 
 
-async def engage(app: KillApp, actor: Actor, scope: Scope, reason: str) -> Switch:
+async def engage(app: KillApp, actor: Actor, scope: Scope, reason: str) -> Killed:
     """:func:`close` without a person: for what the broker stops by itself. Raises as it does."""
     locked, ended = True, Ended()
     try:
@@ -190,7 +198,15 @@ async def engage(app: KillApp, actor: Actor, scope: Scope, reason: str) -> Switc
     finally:
         app.views.due.set()  # whoever follows hears of it now
         tell_later(app, scope.name, ended)
-    return switch
+    return _outliving(app, scope, replace(killed, **{one.name: getattr(switch, one.name) for one in fields(Switch)}))
+
+
+def _outliving(app: KillApp, scope: Scope, killed: Killed) -> Killed:
+    """Say which providers' tokens outlive a kill, and until when: by the last swap that there can be."""
+    calls = scope.platform is None and scope.lane != Lane.BROWSER
+    lives = {name: one.life_s for name, one in app.limits.exchanges.items() if calls and name in killed.keyless}
+    until = killed.at + timedelta(seconds=IDENTITY_LIFE_S + max(lives.values())) if lives else None
+    return replace(killed, keyless=sorted(lives), keyless_until=until)
 
 
 _Cutting = asyncio.Task[int]  # microseconds until the store refused
@@ -343,6 +359,39 @@ async def cut_off_again(app: BrokerApp) -> int:
                 key = f"cut_off/{entity.client_id}"
                 await open_alert(tx, app, None, reason="cut_off_undone", key=key, client_id=entity.client_id)
     return undone
+
+
+async def follow_store(app: BrokerApp) -> list[UUID | None]:
+    """Engage the switch of whom the store refuses and the database does not: the stricter of the two holds.
+
+    So a kill outlives a database that lost it. Where the store refuses everybody it was everything.
+
+    Returns:
+        Whose switches were engaged; None: that of everything.
+
+    Raises:
+        Unavailable: Store or database: nobody knows, and nothing may be served.
+    """
+    asked, shut = {"client_id": None, "opening": ""}, []
+    entities = await app.db.read(_entity, "switch_entities", asked, every_client=True)
+    enter = [one for one in entities if one.may_enter]
+    for one in enter:
+        try:
+            if await app.cutoff.disabled(one.entity_id):
+                shut.append(one.client_id)
+        except Unavailable as error:  # the store knows no such entity, so it lets nobody in
+            if error.code != "entity_unknown":
+                raise
+    every = bool(shut) and len(shut) == len(enter) and (len(shut) > 1 or len(entities) == 1)
+    found: list[UUID | None] = [None] if every else [*shut]
+    for client_id in found:
+        with suppress(Pending):
+            await engage(app, app.system(), parse_scope(client_id, None, None), "cut_off_unexplained")
+        await raise_alert(
+            app, reason="cut_off_unexplained", key=f"cut_off/{client_id or GLOBAL}", severity="critical",
+            client_id=client_id,
+        )  # fmt: skip
+    return found
 
 
 async def request_open(app: BrokerApp, actor: Actor, scope: Scope, reason: str) -> Approval:

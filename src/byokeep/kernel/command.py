@@ -24,7 +24,7 @@ from datetime import datetime
 from typing import Final, Literal, Protocol, TypedDict, TypeVar, Unpack
 from uuid import UUID
 
-from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unauthenticated
+from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Rejected, Unauthenticated
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb, authorise
@@ -114,7 +114,7 @@ async def recorded(
 
 
 async def find(app: App, actor: Actor, verb: Verb, shape: Shape[OfClient], statement: str, object_id: UUID) -> OfClient:
-    """Return an object by its id to somebody who may do ``verb`` for its client.
+    """Return an object by its id to somebody who may do ``verb`` for its client; everybody's to people of all clients.
 
     Raises:
         Denied: ``not_permitted``.
@@ -122,6 +122,8 @@ async def find(app: App, actor: Actor, verb: Verb, shape: Shape[OfClient], state
     """
     async with command(app, actor, verb, object_id=object_id) as tx:
         found = await tx.one(shape, statement, id=object_id)
+        if found.client_id is None and actor.clients is not None:
+            raise NotFound("not_found")
     await permit(app, actor, verb, client_id=found.client_id)
     return found
 

@@ -1,6 +1,7 @@
 """The record of an incident, and how one is opened: by a person, or by what was noticed (runbook 6.3).
 
 Rules
+- The lock of the chain comes before that of an incident's row, everywhere: whoever notices something has recorded it.
 - One open incident of a kind about a thing: what is noticed again finds it. The database decides. It is then as bad as
   the worse word says, since the earlier time, and its alert is raised again: an open incident mutes nothing.
 - A person may always open one. What opens by itself is bounded for each client, so that one client's flood neither
@@ -106,14 +107,13 @@ async def opened(
     Raises:
         Rejected: ``bad_since``: a time in the future.
     """
+    await hold_chain(tx, client_id)
     now = app.clock.now()
     noticed = window(noticed_at or now, now)[0]
     began, assumed = window(began_at, noticed)
     about = object_id if object_kind != "vault" else incident_id
-    asked = {
-        "client_id": client_id, "kind": kind.value, "platform": platform,
-        "dedup_key": f"{kind.value}/{client_id or 'all'}/{about or platform or 'none'}",
-    }  # fmt: skip
+    key = dedup_key(kind, client_id, about, platform)
+    asked = {"client_id": client_id, "kind": kind.value, "platform": platform, "dedup_key": key}
     known = {"severity": (severity or incident.usual_severity(kind)).value, "began_at": began, "began_assumed": assumed}
     made = await tx.maybe(
         Incident, "incident_open", id=incident_id or app.ids.uuid(), **asked, object_kind=object_kind, **known,
@@ -141,6 +141,22 @@ async def opened(
     )  # fmt: skip
     await _tell(tx, app, actor, made, alert)
     return made, True
+
+
+def dedup_key(kind: IncidentKind, client_id: UUID | None, about: UUID | None, platform: str) -> str:
+    """Return what is the same of two incidents, of which one is open at most."""
+    return f"{kind.value}/{client_id or 'all'}/{about or platform or 'none'}"
+
+
+async def hold_chain(tx: Tx, client_id: UUID | None) -> None:
+    """Hold the chain of an incident, before its row; for everybody's that is the platform's."""
+    await tx.all(None, "incident_chain_hold", client_id=client_id)
+
+
+async def held(tx: Tx, client_id: UUID | None, incident_id: UUID) -> Incident:
+    """Return an incident, held with its chain until the transaction ends."""
+    await hold_chain(tx, client_id)
+    return await tx.one(Incident, "incident_hold", id=incident_id)
 
 
 async def _tell(tx: Tx, app: App, actor: Actor, found: Incident, alert: str) -> None:
@@ -218,14 +234,15 @@ async def require_let_go(tx: Tx, app: App, actor: Actor, client_id: UUID, scope:
             raise Denied("same_person", next_step="Another approver releases it: you had a part in this incident.")
 
 
-async def named(tx: Tx, actor: Actor, incident_id: UUID | None, client_id: UUID | None) -> None:
-    """See that an incident may be named for something of a client: it is the client's, or everybody's as the actor is.
+async def named(tx: Tx, actor: Actor, incident_id: UUID | None, client_id: UUID | None) -> Incident | None:
+    """Return the incident that is named for something of a client: the client's, or everybody's as the actor is.
 
     Raises:
         NotFound: ``not_found``.
     """
     if incident_id is None:
-        return
+        return None
     found = await tx.maybe(Incident, "incident_get", id=incident_id)
     if found is None or (actor.clients is not None if found.client_id is None else found.client_id != client_id):
         raise NotFound("not_found", next_step="Name an incident of this client: `byokeep incident list`.")
+    return found

@@ -39,7 +39,8 @@ async def revoked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     about = {"client_id": found.client_id, "provider": found.provider.value}
     async with app.db.begin(client_id=found.client_id) as tx:
         since = await rotation.pinned_at(tx, found)
-        if await tx.one(int, "rotation_jobs_on_old", **about, until=since) and not found.leaked:
+        held = await tx.one(int, "rotation_jobs_on_old", **about, until=since)
+        if held and not await rotation.is_leaked(tx, found):
             return None
     if await rotation.accepted(app, found, "revoke_by_hand"):
         return {"cause": "by_hand"}

@@ -121,11 +121,6 @@ class KeyRotation(Run):
         return self.procedure in (LEAKED, CUTOVER) and "serve" not in self.evidence
 
     @property
-    def leaked(self) -> bool:
-        """Whether its old version leaked, so that it ends at once: nothing is measured, waited for or taken back."""
-        return bool(self.facts.get("leaked"))
-
-    @property
     def place(self) -> SecretRef:
         """Where the versions lie."""
         return SecretRef(self.client_id, self.provider)
@@ -502,6 +497,15 @@ async def accepted(app: App, run: KeyRotation, code: str) -> bool:
         return bool(await tx.all(int, "rotation_accepted", **asked))
 
 
+async def is_leaked(tx: Tx, run: KeyRotation) -> bool:
+    """Whether a person said that the old version leaked, so that nothing is measured, waited for or taken back.
+
+    By the record: its row cannot say it.
+    """
+    asked = {**run.at, "run": str(run.id), "version": run.from_version}
+    return bool(await tx.all(int, "rotation_leaked", **asked))
+
+
 async def abort(app: WebApp, actor: Actor, run_id: UUID) -> RunStatus:
     """End a rotation before its cutover: the new version goes, the current one never stopped serving.
 
@@ -531,7 +535,7 @@ async def rollback(app: WebApp, actor: Actor, run_id: UUID) -> RunStatus:
                 "not_cut_over", next_step=f"The old one serves: `byokeep rotate abort {run_id}`.", run=run_id
             )
         async with app.db.begin(client_id=run.client_id) as tx:
-            begun = run.leaked or await _revocation_begun(tx, run)
+            begun = await is_leaked(tx, run) or await _revocation_begun(tx, run)
         if begun:
             step = f"The old key is being ended at its provider, so the new one stays: {look(run_id)}."
             raise Conflict("procedure_goes_on", next_step=step, run=run_id)
@@ -720,7 +724,7 @@ async def _alive(app: WorkerApp, actor: Actor, run: KeyRotation) -> CheckOutcome
         Conflict: The same, asked :data:`CALLS` times: a person is told, and it is asked again when they resume.
     """
     async with app.db.begin(client_id=run.client_id) as tx:
-        ended = run.leaked or await _revocation_begun(tx, run)
+        ended = await is_leaked(tx, run) or await _revocation_begun(tx, run)
     note = None if ended else await asked(app, run, run.from_version)
     if note is not None and note.status in ALIVE:
         return note
@@ -758,10 +762,10 @@ async def _known(tx: Tx, actor: Actor, run: KeyRotation, note: CheckOutcome) -> 
 async def soaked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """Judge the overlap by what calls with the new version came to. Nothing measured is unknown, not a pass."""
     found = of(run)
-    if found.leaked:
-        return {"cause": "not_measured"}
     asked = {"client_id": found.client_id, "provider": found.provider.value}
     async with app.db.begin(client_id=found.client_id) as tx:
+        if await is_leaked(tx, found):
+            return {"cause": "not_measured"}
         since = await pinned_at(tx, found)
         told = await tx.one(dict, "rotation_outcomes", **asked, since=since)
         if told["failed"] > told["count"] * ERROR_BUDGET:

@@ -53,7 +53,7 @@ from byokeep.core.vault_incident import (
 )
 from byokeep.kernel import incidents
 from byokeep.kernel.app import App
-from byokeep.kernel.command import command, open_alert, permit, recorded
+from byokeep.kernel.command import command, find, open_alert, permit, recorded
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.procedures import StepRecord, passed, start, status_of
 from byokeep.kernel.record import record
@@ -189,10 +189,6 @@ async def open_incident(
             made_id = app.ids.uuid()
             await start(tx, app, actor, PROCEDURE, client_id=client_id, object_id=made_id, run_id=made_id)
             made = await tx.one(VaultIncident, "vault_open", id=made_id, client_id=client_id, cause=cause, since=begin)
-            await incidents.opened(
-                tx, app, actor, OF_VAULT[IncidentCause(cause)], client_id=client_id, source=IncidentSource.PERSON,
-                object_kind="vault", began_at=since, incident_id=made_id,
-            )  # fmt: skip
             covered = await tx.all(ClientId, "vault_cover", incident_id=made.id, client_id=client_id)
             if not covered:  # with nothing to check, every step would pass
                 raise Rejected("nothing_sealed", next_step="No profile of this scope was ever sealed; `byokeep kill`.")
@@ -203,6 +199,10 @@ async def open_incident(
             )
             for one in clients:
                 await profiles.mark_due(tx, actor, one, incident=made.id)
+            await incidents.opened(
+                tx, app, actor, OF_VAULT[IncidentCause(cause)], client_id=client_id, source=IncidentSource.PERSON,
+                object_kind="vault", began_at=since, incident_id=made_id,
+            )  # fmt: skip
             await record(
                 tx, actor, EventName.VAULT_INCIDENT_OPENED, client_id=client_id, object_id=made.id, incident=made.id,
                 cause=cause, since=begin, count=len(covered), reason="since_assumed" if assumed else None,
@@ -235,11 +235,7 @@ async def look(app: App, actor: Actor, incident_id: UUID, verb: Verb = Verb.VAUL
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``.
     """
-    async with command(app, actor, verb, object_id=incident_id) as tx:
-        found = await tx.one(VaultIncident, "vault_get", id=incident_id)
-        if found.client_id is None and actor.clients is not None:
-            raise NotFound("not_found")
-    await permit(app, actor, verb, client_id=found.client_id)
+    found = await find(app, actor, verb, VaultIncident, "vault_get", incident_id)
     async with app.db.begin(every_client=True) as tx:
         return await _state(tx, app, found)
 

@@ -189,12 +189,13 @@ async def look_for_unrecorded(app: BrokerApp, at: datetime) -> list[LogFinding]:
 async def _follow_store(
     app: BrokerApp, found: Iterable[LogFinding], known: rules.KnownToUs, told: Sequence[tuple[str, str]]
 ) -> None:
-    """Engage the switch of whom the store was told to refuse without one; of everything, if it was each of several.
+    """Engage the switch of whom the store was told to refuse without one; of everything, if it was everybody.
 
-    One whose switch was engaged before counts as told to refuse.
+    One whose switch was engaged before counts as told to refuse, beside several others. Where there is one client alone
+    nobody can tell what was meant, and the wider switch is engaged.
     """
     cut = {one.client_id for one in found if one.reason == CUT_OFF and one.client_id is not None}
-    several = len({entity for _, entity in told if entity in known.entities}) > 1
+    several = len({entity for _, entity in told if entity in known.entities}) > 1 or len(known.entities) == 1
     every = bool(cut) and several and all(closed or client_id in cut for client_id, closed in known.entities.values())
     await close_gates(app, [None] if every else cut, reason=CUT_OFF)
 
@@ -378,9 +379,7 @@ async def _read(app: BrokerApp, first: datetime, since: datetime, end: datetime)
     return log
 
 
-async def _granted(
-    tx: Tx, app: BrokerApp, first: datetime, last: datetime, read: Sequence[str]
-) -> list[rules.GrantRow]:
+async def granted(tx: Tx, app: BrokerApp, first: datetime, last: datetime, read: Sequence[str]) -> list[rules.GrantRow]:
     """Return the grants of break glass whose tokens can have been used in a span, each as the lease that it is like."""
     found = []
     for row in await tx.all(dict, "glass_issued_between", first=first, last=last):
@@ -396,7 +395,7 @@ async def _granted(
 
 async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime, read: Sequence[str]) -> rules.KnownToUs:
     first, last = since - NEAR, until + SETTLE + NEAR
-    grants = await _granted(tx, app, first, last, read)
+    grants = await granted(tx, app, first, last, read)
     leases = [*grants, *await tx.all(_lease, "audit_leases_between", first=first, last=last)]
     writes = await tx.all(dict, "audit_store_requests", first=first, last=last)
     openings: dict[tuple[UUID, UUID], list[datetime]] = {}

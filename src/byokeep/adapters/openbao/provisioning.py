@@ -39,7 +39,7 @@ from byokeep.adapters.openbao.login import log_in, private_dir, read_private
 from byokeep.core import kek
 from byokeep.core.canonical import read_json
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
-from byokeep.core.exchange import identity_path
+from byokeep.core.exchange import IDENTITY_LIFE_S, identity_path
 from byokeep.core.model import PLATFORMS, SEAL, Environment, LeaseKind, Provider
 from byokeep.core.sealed_record import KEPT
 from byokeep.core.secret import Secret
@@ -79,7 +79,7 @@ _OF_KEK: Final = re.compile(r"tenant/((encrypt|decrypt|rewrap)/<KEK>|keys/<KEK>(
 _POLICY_BLOCK: Final = re.compile(r"^[^#\n]*\bpath\b", re.MULTILINE)
 _POLICY_PATH: Final = re.compile(r'^path "([^"]*)" \{$', re.MULTILINE)
 # Signs a client's identity tokens, one key for each. Providers fetch the public halves, of the newest and of the next.
-IDENTITY_TTL: Final = "60s"
+IDENTITY_TTL: Final = f"{IDENTITY_LIFE_S}s"
 IDENTITY_KEY: Final = {
     "algorithm": "RS256", "rotation_period": "720h", "verification_ttl": "1h", "allowed_client_ids": ["*"],
 }  # fmt: skip

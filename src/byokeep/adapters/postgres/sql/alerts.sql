@@ -23,13 +23,20 @@ SELECT *, count(*) OVER () AS total FROM byokeep.alert
    AND (CAST(:since AS timestamptz) IS NULL OR opened_at >= CAST(:since AS timestamptz))
    AND (CAST(:until AS timestamptz) IS NULL OR opened_at < CAST(:until AS timestamptz))
    AND (CAST(:seen_until AS timestamptz) IS NULL OR last_seen_at < CAST(:seen_until AS timestamptz))
+   AND (CAST(:untaken AS boolean) IS FALSE OR acknowledged_at IS NULL)
  ORDER BY CASE WHEN CAST(:history AS boolean) THEN 0 ELSE array_position(ARRAY['critical', 'warning', 'info'], severity) END,
           CASE WHEN CAST(:history AS boolean) THEN opened_at ELSE last_seen_at END DESC, id
  LIMIT :limit;
 
 -- name: alert_close
-UPDATE byokeep.alert SET closed_at = now(), closed_by = :closed_by
+UPDATE byokeep.alert SET closed_at = now(), closed_by = :by
  WHERE id = :id AND closed_at IS NULL
+   AND (CAST(:seen_until AS timestamptz) IS NULL OR last_seen_at < CAST(:seen_until AS timestamptz))
+RETURNING *;
+
+-- name: alert_acknowledge
+UPDATE byokeep.alert SET acknowledged_at = now(), acknowledged_by = :by
+ WHERE id = :id AND closed_at IS NULL AND acknowledged_by IS DISTINCT FROM CAST(:by AS uuid)
    AND (CAST(:seen_until AS timestamptz) IS NULL OR last_seen_at < CAST(:seen_until AS timestamptz))
 RETURNING *;
 

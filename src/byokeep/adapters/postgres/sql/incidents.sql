@@ -1,5 +1,9 @@
 -- Incidents (runbook sections 6.3 and 7).
 
+-- name: incident_chain_hold
+-- Before any row of an incident is touched: a record is appended under the lock of its chain, by whoever notices something.
+SELECT byokeep.audit_hold(coalesce(CAST(:client_id AS uuid), (SELECT id FROM byokeep.installation))) IS NULL AS unused;
+
 -- name: incident_open
 -- One open incident about a thing; of what opens by itself no more than so many of a client in a day.
 INSERT INTO byokeep.incident AS i
@@ -64,11 +68,18 @@ SELECT r.chain, r.seq, r.at, r.payload, r.object_id, s.name
    AND (r.object_id = CAST(:id AS uuid)
         OR (r.event = ANY (CAST(:events AS text[])) AND r.at >= CAST(:since AS timestamptz)
             AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,incident}' = CAST(:id AS text)))
-   AND (CAST(:after AS timestamptz) IS NULL OR r.at > CAST(:after AS timestamptz))
+   AND (r.at, r.chain, r.seq) > (CAST(:after AS timestamptz), CAST(:after_chain AS uuid), CAST(:after_seq AS bigint))
  ORDER BY r.at, r.chain, r.seq LIMIT :limit;
 
 -- name: incident_severity
 UPDATE byokeep.incident SET severity = :severity WHERE id = :id AND closed_at IS NULL AND severity = :was RETURNING id;
+
+-- name: incident_kind
+-- No row: it is closed, or one of this kind about the same is open.
+UPDATE byokeep.incident i SET kind = :kind, dedup_key = :dedup_key, severity = least(i.severity, CAST(:severity AS text))
+ WHERE i.id = :id AND i.closed_at IS NULL
+   AND NOT EXISTS (SELECT FROM byokeep.incident o WHERE o.dedup_key = :dedup_key AND o.closed_at IS NULL AND o.id <> i.id)
+RETURNING i.*;
 
 -- name: incident_ticket
 -- Where the ticket is; without that, that it is to be told now.
@@ -128,7 +139,8 @@ SELECT r.seq, said.f ->> 'digest' AS digest,
 
 -- name: incident_accepted
 SELECT EXISTS (SELECT FROM byokeep.audit_record r
-                WHERE r.chain = :client_id AND r.object_id = :id AND r.event = 'incident.changed' AND r.outcome = 'ok'
+                WHERE r.chain = coalesce(CAST(:client_id AS uuid), (SELECT id FROM byokeep.installation))
+                  AND r.object_id = :id AND r.event = 'incident.changed' AND r.outcome = 'ok'
                   AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,stage}' = CAST(:stage AS text)
                   AND coalesce(convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,digest}', '') = CAST(:digest AS text)
                ) AS found;

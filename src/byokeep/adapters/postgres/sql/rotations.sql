@@ -111,6 +111,14 @@ SELECT r.seq FROM byokeep.audit_record r
    AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,cause}' = :cause
    AND (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer IN (0, :version);
 
+-- name: rotation_leaked
+-- The record that a person said that the old version of a rotation leaked.
+SELECT r.seq FROM byokeep.audit_record r
+ WHERE r.chain = :client_id AND r.object_id = :id AND r.event = 'key.rotation' AND r.outcome = 'ok'
+   AND r.writer = 'byokeep_web' AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,stage}' = 'leaked'
+   AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,run}' = :run
+   AND (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,version}')::integer = :version;
+
 -- name: rotation_revocations
 -- The calls of a run to end a version's key at its provider: those that were answered, and those that were begun.
 SELECT r.seq FROM byokeep.audit_record r

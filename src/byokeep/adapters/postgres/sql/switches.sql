@@ -17,7 +17,7 @@ RETURNING scope;
 
 -- name: switch_close
 -- No row: there is no such client. Where the scope is everything or a client its jobs end with it, and the store must
--- refuse these entities: read under the lock that an enrolment waits for.
+-- refuse these entities: read under the lock that an enrolment waits for. Keyless: providers whose tokens end by themselves.
 WITH engaged AS (
     INSERT INTO byokeep.switch AS s (scope, client_id, closed, epoch, reason, by, at, installation_id, store_cut_off)
     SELECT :scope, CAST(:client_id AS uuid), true, 1, :reason, CAST(:by AS uuid), clock_timestamp(),
@@ -35,7 +35,10 @@ killed AS (
 SELECT engaged.*, (SELECT count(*) FROM killed)::int AS jobs,
        ARRAY(SELECT c.entity_id FROM byokeep.client c
               WHERE c.entity_id IS NOT NULL AND CAST(:cuts_store AS boolean)
-                AND (CAST(:client_id AS uuid) IS NULL OR c.id = :client_id)) AS entities
+                AND (CAST(:client_id AS uuid) IS NULL OR c.id = :client_id)) AS entities,
+       ARRAY(SELECT DISTINCT r.provider FROM byokeep.credential_ref r
+              WHERE r.kind = 'provider_api_key' AND r.provider_place <> '' AND r.state <> 'destroyed'
+                AND (CAST(:client_id AS uuid) IS NULL OR r.client_id = :client_id)) AS keyless
   FROM engaged;
 
 -- name: switch_mark_cut_off

@@ -142,3 +142,12 @@ END
 $$;
 COMMENT ON FUNCTION byokeep.audit_append(uuid, text, uuid, uuid, uuid, text, bytea) IS
     'Appends one record to a chain, if its payload is ours to the byte; the chain stays locked until the caller commits.';
+
+-- Holds a chain as one who appends to it does; where a row and a record are locked both, the chain comes first.
+CREATE OR REPLACE FUNCTION byokeep.audit_hold(p_chain uuid) RETURNS void
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT FROM byokeep.audit_head AS head WHERE head.chain = p_chain FOR UPDATE
+$$;
+COMMENT ON FUNCTION byokeep.audit_hold(uuid) IS 'Locks a chain until the caller commits, as appending to it does.';

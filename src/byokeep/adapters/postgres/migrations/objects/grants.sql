@@ -14,7 +14,7 @@ GRANT EXECUTE ON FUNCTION byokeep.audit_append(uuid, text, uuid, uuid, uuid, tex
     TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
 GRANT EXECUTE ON FUNCTION byokeep.scope_lock_key(text), byokeep.profile_usable(uuid, uuid), byokeep.is_owner(),
     byokeep.refuse_unrecorded(text), byokeep.alert_on_record(uuid, timestamptz), byokeep.tells_of_rotation(text),
-    byokeep.revocation_left(uuid)
+    byokeep.revocation_left(uuid), byokeep.audit_hold(uuid)
     TO byokeep_web, byokeep_broker, byokeep_worker;
 -- broker: holds rows against their records.
 GRANT EXECUTE ON FUNCTION byokeep.digest_of(jsonb), byokeep.key_row(byokeep.credential_ref),
@@ -44,7 +44,8 @@ GRANT INSERT ON byokeep.provider_usage TO byokeep_worker;
 
 -- Incidents: whoever notices something opens one; people lead it, at web.
 GRANT INSERT ON byokeep.incident TO byokeep_web, byokeep_broker, byokeep_worker;
-GRANT UPDATE (ticket, ticket_at, postmortem, postmortem_sha256, closed_at, closed_by) ON byokeep.incident TO byokeep_web;
+GRANT UPDATE (ticket, ticket_at, postmortem, postmortem_sha256, closed_at, closed_by, kind, dedup_key)
+    ON byokeep.incident TO byokeep_web;
 GRANT UPDATE (severity, began_at, began_assumed) ON byokeep.incident TO byokeep_web, byokeep_broker, byokeep_worker;
 
 -- web: people and their clients. It opens custody jobs alone (walls.sql), issues no lease or permit, moves no switch.
@@ -80,6 +81,7 @@ GRANT UPDATE (reason) ON byokeep.refresh_journal TO byokeep_web;
 -- A person closes an alert, at web; the broker closes those of a state that is over (rows.sql); all raise and count.
 GRANT UPDATE (count, code_points, last_seen_at) ON byokeep.alert TO byokeep_web, byokeep_broker, byokeep_worker;
 GRANT UPDATE (closed_at, closed_by) ON byokeep.alert TO byokeep_web, byokeep_broker;
+GRANT UPDATE (acknowledged_at, acknowledged_by) ON byokeep.alert TO byokeep_web;
 GRANT SELECT, INSERT, UPDATE (fingerprint) ON byokeep.value_fingerprint TO byokeep_web;
 -- Nobody else: digests and the key that they are made with are kept apart from every other role.
 GRANT SELECT, INSERT, UPDATE (format, digests, made_at) ON byokeep.leak_fingerprint TO byokeep_web;
@@ -136,6 +138,7 @@ GRANT SELECT ON byokeep.installation, byokeep.client, byokeep.switch, byokeep.jo
     byokeep.subject_client, byokeep.api_token, byokeep.schema_objects, byokeep.alembic_version TO byokeep_killswitch;
 GRANT SELECT (id, kind, name, roles, state, all_clients, created_at, created_by, password_mark, record_seq, held_until,
     admin_until) ON byokeep.subject TO byokeep_killswitch;
+GRANT SELECT (client_id, provider, kind, state, provider_place) ON byokeep.credential_ref TO byokeep_killswitch;
 GRANT INSERT ON byokeep.switch, byokeep.alert TO byokeep_killswitch;
 GRANT UPDATE (closed, epoch, reason, by, at, installation_id, store_cut_off) ON byokeep.switch TO byokeep_killswitch;
 GRANT UPDATE (state, reason, closed_at) ON byokeep.job TO byokeep_killswitch;
