@@ -191,6 +191,35 @@ def _mixed_hex(piece: bytes) -> bool:
     return len(set(piece)) >= 6 and len(_DIGIT.findall(piece)) >= 3
 
 
+_RUN: Final = re.compile(rb"[A-Za-z0-9_+/-]{10,}")
+_LEAST_KINDS: Final = 7
+_BITS: Final = 4.0
+
+
+def looks_random(value: bytes) -> bool:
+    """Return whether a piece of a value was drawn by chance: not a placeholder, a sentence, code or an alphabet."""
+    return any(
+        len(set(piece)) >= _LEAST_KINDS
+        and (drawn(piece, _BITS) or _LONG_HEX_RUN.search(piece))
+        and 3 * sum(right - left == 1 for left, right in pairwise(piece)) < len(piece)
+        and not _is_table(piece)
+        for piece in _RUN.findall(value)
+    )
+
+
+def _is_table(piece: bytes) -> bool:
+    """Return whether letters rise by steps, each second, third or fourth one: tables of code pages, compiled Python."""
+    return len(piece) >= 24 and any(
+        3 * sum(0 <= piece[at + step] - piece[at] <= 4 for at in range(len(piece) - step)) > 2 * (len(piece) - step)
+        for step in (2, 3, 4)
+    )
+
+
+def is_filler(value: bytes) -> bool:
+    """Return whether what stands under the name of a secret is none: a placeholder, a number, a path or an address."""
+    return value.isdigit() or any(one.fullmatch(value) for one in (_PLACEHOLDER, _PLACE))
+
+
 def opaque(match: re.Match[bytes], group: int) -> bool:
     """Whether the value was drawn by chance and is no digest."""
     return _chance(match[group]) and not _HEX.fullmatch(match[group])

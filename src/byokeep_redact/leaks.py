@@ -20,14 +20,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from itertools import pairwise, takewhile
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from byokeep_redact import __version__
 from byokeep_redact.automaton import shared
-from byokeep_redact.checks import drawn
+from byokeep_redact.checks import looks_random
 from byokeep_redact.decoders import Layer, Seen, marked, mask, runs
 from byokeep_redact.errors import Rejected
 from byokeep_redact.fingerprint import LIVE_VALUE as LIVE
@@ -35,15 +34,12 @@ from byokeep_redact.fingerprint import Fingerprints, LiveValues, strictly_read
 from byokeep_redact.mask import MASKED, Mask
 from byokeep_redact.prefilter import weakened
 from byokeep_redact.rules import Rule, Rules, default_rules
+from byokeep_redact.sarif import log
 from byokeep_redact.search import Finding, Limits, Report, ScanTargets
 
 _PLAIN_RUN: Final = re.compile(rb"(\[[^\]]+\])\{(\d+),\}(?:=\{0,2\})?")  # a rule that is one run and nothing else
 _UUID: Final = re.compile(rb"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _LONG_PIECE: Final = re.compile(rb"[a-z0-9]{12}")
-_PIECE: Final = re.compile(rb"[A-Za-z0-9_+/-]{10,}")
-_HEX: Final = re.compile(rb"[0-9a-f]{20}|[0-9A-F]{20}")
-_LEAST_DISTINCT: Final = 7
-_BITS: Final = 4.0
 _NEAR, _FAR = 512, 1 << 15  # bytes before the end of a match in which it is looked for
 _AHEAD: Final = 1 << 12  # bytes after the last start of a match to which it is read at first
 _SPARE: Final = 1 << 11  # of which so many must be left over, or the match may go on: it is read further
@@ -194,25 +190,6 @@ def _at_each(pattern: re.Pattern[bytes], data: bytes, first: int, last: int, end
             found.append(match)
         at = match.end() if match is not None and match.end() > at else at + 1
     return found
-
-
-def looks_random(value: bytes) -> bool:
-    """Return whether a piece of a value was drawn by chance: not a placeholder, a sentence, code or an alphabet."""
-    return any(
-        len(set(piece)) >= _LEAST_DISTINCT
-        and (drawn(piece, _BITS) or _HEX.search(piece))
-        and 3 * sum(right - left == 1 for left, right in pairwise(piece)) < len(piece)
-        and not _is_table(piece)
-        for piece in _PIECE.findall(value)
-    )
-
-
-def _is_table(piece: bytes) -> bool:
-    """Return whether letters rise by steps, each second, third or fourth one: tables of code pages, compiled Python."""
-    return len(piece) >= 24 and any(
-        3 * sum(0 <= piece[at + step] - piece[at] <= 4 for at in range(len(piece) - step)) > 2 * (len(piece) - step)
-        for step in (2, 3, 4)
-    )
 
 
 def _is_path(run: bytes) -> bool:
@@ -388,9 +365,6 @@ def _bad(part: str) -> Rejected:
     return Rejected("bad_baseline", next_step="Mend the file, or make a new one with --write-baseline.", part=part)
 
 
-SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
-
-
 def document(report: Report, known: Mapping[Finding, str], *, keyed: bool) -> dict[str, Any]:
     """Return the SARIF log of a scan.
 
@@ -407,14 +381,8 @@ def document(report: Report, known: Mapping[Finding, str], *, keyed: bool) -> di
         results.append(_result(finding, names, seen[place], known.get(finding), keyed=keyed))
         seen[place] += 1
     rules = [{"id": name, "shortDescription": {"text": f"Secret: {name}"}} for name in names]
-    driver = {"name": "byokeep", "semanticVersion": __version__, "rules": rules}
-    unread = [{"level": "error", "message": {"text": f"{one.source}: {one.reason}"}} for one in report.unreadable]
-    nothing = not report.sources_scanned
-    invocation: dict[str, Any] = {"executionSuccessful": not unread and not nothing}
-    if unread:
-        invocation["toolExecutionNotifications"] = unread
-    run = {"tool": {"driver": driver}, "invocations": [invocation], "columnKind": "unicodeCodePoints"}
-    return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run | {"results": results}]}
+    unread = [f"{one.source}: {one.reason}" for one in report.unreadable]
+    return log(rules, results, unread, nothing=not report.sources_scanned)
 
 
 def _rule(finding: Finding) -> str:

@@ -42,9 +42,9 @@ app: Final = App(
 
     Start with `byokeep demo`, or `byokeep up` and then `byokeep operator --help`.
 
-    Exit codes: 0 done, 1 found (`leaks`, `alert list`), 2 rejected input, 3 denied, 4 unavailable (nothing was done),
-    5 integrity, 6 conflict, 7 pending: it holds, and a part is still to follow (`kill on` while the store is down,
-    `key add` of a key that nobody could verify yet).
+    Exit codes: 0 done, 1 found (`leaks`, `env check`, `alert list`), 2 rejected input, 3 denied, 4 unavailable
+    (nothing was done), 5 integrity, 6 conflict, 7 pending: it holds, and a part is still to follow (`kill on` while the
+    store is down, `key add` of a key that nobody could verify yet).
     """,
 )
 # Each is imported when it is called: a list of commands, a server or a short command loads none of the others.
@@ -74,6 +74,7 @@ for _group, _commands in (
         "alert": ("alert", "List and close alerts."),
         "notify": ("notify", "Messages to people: what was sent, and whether it arrives."),
         "leaks": ("leaks", "Search files and processes for secrets that must not be there."),
+        "env": ("env", "Check what environment variables hold, here, in CI and at Vercel."),
     }),
     (_PEOPLE, {
         "operator": ("operator", "Accounts of people and machines, their roles and tokens."),

@@ -2,13 +2,15 @@
 
 Rules
 - Their modules are imported when the command runs, by name: an install of the client alone does not have them.
-- Each server process hardens itself before it imports anything that could hold a secret.
+- Each server process hardens itself before it imports anything that could hold a secret, and does not start with a
+  client's secret in its environment, nor with the role of another environment.
 """
 
 from __future__ import annotations
 
 import gc
 import importlib
+import os
 import shlex
 import sys
 import time
@@ -36,6 +38,13 @@ def load(name: str) -> Any:
         raise Unavailable("part_not_installed", next_step=_EXTRA, module=missing) from None
 
 
+def _start_closed() -> None:
+    """Harden this process, and refuse to start it with what may not stand in its environment. Raises Denied."""
+    harden()
+    load("byokeep.envcheck.secret").refuse_client_secrets(os.environ)
+    load("byokeep.envcheck.bootstrap").refuse_foreign_role(os.environ, session().settings.environment.value)
+
+
 def up() -> None:
     """Run the whole stack on this machine: OpenBao, PostgreSQL and our processes. Ctrl-C stops it.
 
@@ -43,7 +52,7 @@ def up() -> None:
 
     Example: byokeep up --home ./state
     """
-    harden()
+    _start_closed()
     supervisor = load("byokeep.processes.supervisor")
     since = time.time()
 
@@ -71,7 +80,7 @@ def _say(text: str) -> None:
 
 
 def _serve(name: str) -> None:
-    harden()
+    _start_closed()
     gc.disable()  # nothing that loads is garbage; once all of it is there, `serve` collects and goes on collecting
     load("byokeep.processes.serve").serve(name, session().settings)
 
@@ -130,7 +139,7 @@ def init(*, admin_token_fd: int | None = None, database_sql: bool = False) -> No
         admin_token_fd: Descriptor with the store's admin token.
         database_sql: Print the SQL that makes the database and its roles, and do nothing else.
     """
-    harden()
+    _start_closed()
     if database_sql:
         sys.stdout.write(load("byokeep.processes.wiring").database_sql())
         return

@@ -1,0 +1,169 @@
+"""``byokeep env``: what environment variables hold here, in files, in CI and at Vercel, and what they must not.
+
+Rules
+- Exit codes as of all searches: 0 clean, 1 found, 4 not known; nothing looked at is not clean.
+- No value is printed or kept, nor a name that holds one. A token of Vercel is read from standard input or a descriptor.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from cyclopts import App
+
+from byokeep.cli import env_vercel
+from byokeep.cli.api import run
+from byokeep.cli.intake import read_secret
+from byokeep.cli.new_file import new_file
+from byokeep.cli.terminal import session, show
+from byokeep.cli.times import moment
+from byokeep.core.errors import Rejected
+from byokeep.envcheck.check import NEXT_STEPS, EnvFinding, EnvPolicy, findings, read_policy, unread_values
+from byokeep.envcheck.sources import MOST, Collected, read_file
+from byokeep_redact.sarif import log
+
+CLEAN, FOUND, UNKNOWN = 0, 1, 4
+_STATES: Final = {CLEAN: "clean", FOUND: "findings", UNKNOWN: "unknown"}
+_POLICY_FILE: Final = Path("byokeep-env.toml")
+app: Final = App(name="env")
+
+
+@app.command
+def check(
+    *files: Path, export: list[Path] | None = None, environment: bool = False, project: str | None = None,
+    team: str | None = None, token_fd: int | None = None, rotated_after: str | None = None, policy: Path | None = None,
+    sarif: Path | None = None, replace: bool = False,
+) -> int:  # fmt: skip
+    """Check environment variables: no client's key, token or cookie, nothing shared that must be apart.
+
+    Found are secrets by name and by shape, base64, URL and JSON included; values of VAULT_ADDR, VAULT_AUTH_ROLE,
+    KMS_KEY_ID and feature flags that are not what they must be; what a framework puts into pages (NEXT_PUBLIC_, VITE_);
+    duplicates. At Vercel also: not sensitive, for all environments, shared by Production and Preview, written by an
+    integration. No value is shown.
+
+    Exit codes: 0 clean, 1 found, 4 not known: something could not be read, or nothing was there.
+
+    Example: byokeep env check .env .env.production
+
+    Example: vercel env ls --format json | byokeep env check --export -
+
+    Example: byokeep env check --project web --team acme --rotated-after 2026-04-19 < vercel-token
+
+    Example: byokeep env check --environment --sarif env.sarif
+
+    Args:
+        files: Files in dotenv's form; of a directory all `.env*` below it.
+        export: JSON of `vercel env ls --format json`, `gh variable list --json name,value,updatedAt` or GitHub's
+            `toJSON(vars)`; - is standard input. May be given several times.
+        environment: The variables of this process, as in CI.
+        project: A project at Vercel, asked over its API; with --team and a token on standard input.
+        team: The team that the project is of: its id or slug.
+        token_fd: Descriptor with the token, instead of standard input.
+        rotated_after: Find what was not changed since this moment, such as 2026-04-19 or 30d.
+        policy: File that lists feature flags and accepted variables; default byokeep-env.toml here, if there is one.
+        sarif: Write the result to this new file as SARIF 2.1.0.
+        replace: The file of --sarif may be there; what it holds is replaced.
+    """
+    _check_words(files or export or environment or project, project, team, export, token_fd)
+    keep = None if sarif is None else new_file(sarif, replace=replace)
+    since = moment(rotated_after)
+    path = policy or (_POLICY_FILE if _POLICY_FILE.exists() else None)
+    allowed = read_policy(path) if path else EnvPolicy()
+    collected = _collected(files, export or (), environment=environment)
+    settled = _ask(collected, project, team, token_fd) if project and team else None
+    after_ms = int(datetime.fromisoformat(since).timestamp() * 1000) if since else None
+    found, unknown = findings(collected.variables, allowed, after_ms)
+    if settled is False:
+        found.append(EnvFinding(variable="-", code="sensitive_policy_off", source="Vercel, team"))
+    unread = [*collected.unread, *unknown]
+    if not collected.variables and not unread:
+        unread.append(("-", "nothing_there_to_check"))
+    if keep is not None:
+        keep(json.dumps(_sarif(found, unread), indent=1).encode() + b"\n")
+    code = FOUND if found else UNKNOWN if unread else CLEAN
+    told = {True: "on", False: "not on", None: "unknown"}[settled] if project else "not looked at"
+    totals = {"state": _STATES[code], "found": len(found), "unknown": len(unread),
+              "variables": sum(not one.text for one in collected.variables),
+              "without_value": unread_values(collected.variables), "sensitive_policy": told}  # fmt: skip
+    _print(found, unread, totals)
+    return code
+
+
+def _check_words(
+    asked: object, project: str | None, team: str | None, export: Sequence[Path] | None, token_fd: int | None
+) -> None:
+    if not asked:
+        raise Rejected("nothing_to_check", next_step="Name files, or give --export, --environment or --project.")
+    if (project is None) is not (team is None):
+        raise Rejected("no_team_named", next_step="--project and --team go together: the policy is the team's.")
+    if project is not None and token_fd is None and any(str(one) == "-" for one in export or ()):
+        raise Rejected("one_standard_input", next_step="Give the token with --token-fd 3 3< FILE.")
+
+
+def _collected(files: Sequence[Path], exports: Sequence[Path], *, environment: bool) -> Collected:
+    collected = Collected()
+    for file in files:
+        collected.file(file)
+    for export in exports:
+        try:
+            data = sys.stdin.buffer.read(MOST) if str(export) == "-" else read_file(export)
+        except (OSError, ValueError) as error:
+            why = str(error) if type(error) is ValueError else "cannot_be_read"
+            collected.unread.append((str(export), why))
+            continue
+        collected.export("standard input" if str(export) == "-" else str(export), data)
+    if environment:
+        collected.process(os.environ)
+    return collected
+
+
+def _ask(collected: Collected, project: str, team: str, token_fd: int | None) -> bool | None:
+    token = read_secret(prompt="Token of Vercel", fd=token_fd, what="token")
+    try:
+        return run(env_vercel.collect(collected, token, project=project, team=team))
+    finally:
+        token.wipe()
+
+
+def _print(found: Sequence[EnvFinding], unread: Sequence[tuple[str, str]], totals: dict[str, Any]) -> None:
+    if session().as_json:
+        rows = [asdict(one) | {"next_step": NEXT_STEPS[one.code]} for one in found]
+        show({**totals, "findings": rows, "unreadable": [{"source": one, "reason": why} for one, why in unread]})
+        return
+    rows = [{"variable": one.variable, "finding": one.code, "by": one.why, "where": _place(one)} for one in found]
+    steps = [{"finding": code, "next": NEXT_STEPS[code]} for code in dict.fromkeys(one.code for one in found)]
+    unknown = [{"source": one, "reason": why} for one, why in unread]
+    tables = {"Found": rows, "What to do": steps, "Not known": unknown}
+    for title, rows in tables.items():
+        if rows:
+            show(rows, title=title)
+    show(totals, title="Environment")
+
+
+def _place(one: EnvFinding) -> str:
+    place = f"{one.source}:{one.line}" if one.line else one.source
+    return f"{place} ({', '.join(one.targets)})" if one.targets else place
+
+
+def _sarif(found: Sequence[EnvFinding], unread: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    codes = sorted({one.code for one in found})
+    rules = [{"id": code, "shortDescription": {"text": code.replace("_", " ")}, "help": {"text": NEXT_STEPS[code]}}
+             for code in codes]  # fmt: skip
+    results = [
+        {
+            "ruleId": one.code, "ruleIndex": codes.index(one.code), "level": "error",
+            "message": {"text": f"{one.variable}: {one.code.replace('_', ' ')}. {NEXT_STEPS[one.code]}"},
+            "locations": [{"physicalLocation": {"artifactLocation": {"uri": quote(one.source)},
+                                                "region": {"startLine": one.line or 1}}}],
+            "partialFingerprints": {"byokeepVariable/v1": f"{one.code}/{one.variable}"},
+        } for one in found
+    ]  # fmt: skip
+    return log(rules, results, [f"{one}: {why}" for one, why in unread], nothing=False)

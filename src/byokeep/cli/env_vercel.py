@@ -1,0 +1,106 @@
+"""The variables of a project at Vercel, and whether its team has them all stored as sensitive, over its REST API.
+
+Rules
+- It reads: the list without decryption, and the team. The token goes to Vercel's own host alone.
+- A list of which a page is missing, a refusal, a limit and an outage are unknown, each with a code; what was told up to
+  there is looked at all the same.
+
+It may not read a value, nor change anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from byokeep.core.canonical import strict_object
+from byokeep.core.errors import Rejected
+from byokeep.core.secret import Secret
+from byokeep.envcheck.sources import Collected, of_row
+from byokeep.wire.address import is_loopback
+from byokeep.wire.transport import NotGot, Outbound, exchange
+
+API = "https://api.vercel.com"
+_PAGES: Final = 100
+_DEADLINE_S: Final = 30.0
+_REFUSALS: Final = {401: "token_not_valid", 403: "not_permitted", 404: "no_such_project_or_team", 429: "rate_limited"}
+_POLICY: Final = "sensitiveEnvironmentVariablePolicy"
+
+
+async def collect(into: Collected, token: Secret, *, project: str, team: str) -> bool | None:
+    """Take a project's variables.
+
+    Args:
+        into: Gets the variables, and what could not be read.
+        token: Of Vercel; it need not be allowed to read values.
+        project: Id or name.
+        team: Id ``team_...``, or its slug.
+
+    Returns:
+        Whether the team's policy has every new variable stored as sensitive; None when that could not be read.
+    """
+    whose = {"teamId" if team.startswith("team_") else "slug": team}
+    async with Outbound() as http:
+        until = ""
+        for page in range(1, _PAGES + 1):
+            query = urlencode({**whose, "decrypt": "false", **({"until": until} if until else {})})
+            path = f"/v10/projects/{quote(project, safe='')}/env"
+            reply = await _get(http, f"{API}{path}?{query}", token, f"Vercel, page {page}", into)
+            if reply is None:
+                break
+            _rows(reply, f"Vercel, page {page}", into)
+            before, until = until, str((reply.get("pagination") or {}).get("next") or "")
+            if not until:
+                break
+            if until == before or page == _PAGES:
+                into.unread.append(("Vercel", "list_has_no_end"))
+                break
+        reply = await _get(http, f"{API}/v2/teams/{quote(team, safe='')}", token, "Vercel, team", into)
+    policy = (reply or {}).get(_POLICY)
+    if reply is not None and policy not in ("default", "on", "off"):
+        into.unread.append(("Vercel, team", "policy_not_told"))
+        return None
+    return None if reply is None else policy == "on"
+
+
+def _rows(reply: Mapping[str, Any], source: str, into: Collected) -> None:
+    rows = reply.get("envs")
+    if not isinstance(rows, list):
+        into.unread.append((source, "not_understood"))
+        return
+    for row in rows:
+        one = of_row(row, "Vercel")
+        if one is None or not one.kind:
+            into.unread.append((source, "row_not_understood"))
+        else:
+            into.variables.append(one)
+
+
+async def _get(http: Outbound, url: str, token: Secret, source: str, into: Collected) -> dict[str, Any] | None:
+    """Return the object of a reply; None, and a code among what was not read, when there is none."""
+    headers = {"authorization": f"Bearer {token.reveal().decode('ascii', 'replace').strip()}"}
+    loopback = is_loopback(url.split("/")[2].rpartition(":")[0], named=True)
+    try:
+        got = await exchange(http, "GET", url, headers=headers, loopback=loopback, deadline_s=_DEADLINE_S)
+    except Rejected as error:
+        into.unread.append((source, error.code))
+        return None
+    if isinstance(got, NotGot):
+        into.unread.append((source, "cut_off_or_too_large" if got.status else "unreachable"))
+        return None
+    document = strict_object(got.body.reveal())
+    if got.status != 200 or document is None:
+        into.unread.append((source, _refusal(got.status, document)))
+        return None
+    return document
+
+
+def _refusal(status: int, document: Mapping[str, Any] | None) -> str:
+    said = (document or {}).get("error")
+    code = said.get("code") if isinstance(said, dict) else None
+    if code in ("challenge_required", "challenge_required_email_otp", "user_auth_required"):
+        return "asks_for_a_person"
+    if status == 200:
+        return "not_understood"
+    return _REFUSALS.get(status, "server_error" if status >= 500 else "refused")

@@ -1,0 +1,183 @@
+"""What in an environment variable is a secret: by its name, and by the shape of its value, however it is encoded.
+
+Rules
+- Shapes are the redactor's rules, looked for in each layer of a value: base64, hex, URL and JSON escapes, four deep.
+- Names are held against the redactor's names of secrets and against the providers that clients bring keys of. A name
+  alone is a finding when its value cannot be read.
+- A process of ours does not start with a client's secret in its environment (:func:`refuse_client_secrets`).
+
+It may not show a value, nor a name that holds one.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from byokeep.core.errors import Denied
+from byokeep.core.model import Provider
+from byokeep_redact.checks import is_filler, looks_random
+from byokeep_redact.decoders import Layer, decoded
+from byokeep_redact.rules import Rules, default_rules
+
+KEY, TOKEN, COOKIE, OTHER = "client_key", "oauth_token", "session_cookie", "secret"
+CLIENT_SECRETS: Final = (KEY, TOKEN, COOKIE)
+PUBLIC_PREFIXES: Final = (
+    "NEXT_PUBLIC_", "VITE_", "REACT_APP_", "EXPO_PUBLIC_", "NUXT_PUBLIC_", "VUE_APP_", "GATSBY_", "STORYBOOK_",
+    "PUBLIC_",
+)  # fmt: skip
+_DEPTH: Final = 4
+_LEAST: Final = 6  # characters of a value that a name alone makes a secret
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}\Z")
+_JOINT: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[-. ]")
+_ENDING: Final = re.compile(
+    r"_(?:B64|BASE64|JSON|ENCODED|RAW|[0-9]{1,3}|PROD|PRODUCTION|PREVIEW|STAGING|DEV|DEVELOPMENT|TEST|OLD|NEW|PREV|"
+    r"PREVIOUS|BACKUP|COPY)\Z"
+)
+_OTHER_NAMES: Final = ("GEMINI", "CLAUDE", "CHATGPT", "FACEBOOK", "INSTAGRAM", "THREADS", "TWITTER", "GROQ", "MISTRAL",
+                       "XAI", "GROK", "ELEVENLABS", "REPLICATE", "PERPLEXITY", "DEEPSEEK")  # fmt: skip
+_PROVIDERS: Final = frozenset({*(one.value.upper() for one in Provider), *_OTHER_NAMES})
+_KEY_WORDS: Final = frozenset({"KEY", "KEYS", "APIKEY", "TOKEN", "SECRET"})
+_ABOUT: Final = re.compile(
+    r".*_(?:ID|URL|URI|FILE|PATH|DIR|NAME|TTL|LIMIT|COUNT|SIZE|REF|VERSION|ENABLED|HEADER|PREFIX|DAYS|SECONDS|ARN|"
+    r"ENDPOINT|SCOPES?|VERIFICATION)\Z"
+)
+_OAUTH: Final = re.compile(r"(?:.*_)?(?:REFRESH|ACCESS|OAUTH|BEARER)_?TOKENS?(?:_.*)?\Z")
+_COOKIES: Final = re.compile(r"(?:.*_)?(?:COOKIES?(?:_(?:HEADER|STRING|JAR|VALUE))?|SESSION_?ID|STORAGE_?STATE)\Z")
+_SHOWN_TO_ALL: Final = re.compile(r"(?:.*_)?(?:PUBLIC|PUBLISHABLE|SITE|ANON)(?:_API)?_(?:KEY|TOKEN)\Z")
+_SHELLS: Final = frozenset({"XDG_SESSION_ID", "TERM_SESSION_ID", "SHELL_SESSION_ID"})
+_TOKENS: Final = frozenset({"google-access", "google-refresh", "google-client-secret", "meta", "meta-app", "tiktok",
+                            "linkedin", "x-app", "x-user"})  # fmt: skip
+_PAIRS: Final = re.compile(rb"\s*(?:[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}=[^;\s\"']{1,4096};?\s*){1,200}")
+_RUN: Final = "long-base64"
+_CLIENT_ID: Final = b".apps.googleusercontent.com"
+_PICTURE: Final = re.compile(rb"\Adata:(?:image|font)/[a-z0-9.+-]{1,40};base64,\Z")
+_QUOTE: Final = re.compile(rb"[\\\"']+")
+_SESSION: Final = re.compile(rb"(?i)sess|sid|csrf|xsrf|auth|token|jwt|login|remember|li_at|c_user|datr")
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A secret that was seen: its code, and by what, such as ``name`` or ``sk-family, base64``."""
+
+    code: str
+    why: str
+
+
+def bare_name(name: str) -> str:
+    """Return a name in capitals, without the prefix that has a framework put its value into pages."""
+    folded = _JOINT.sub("_", name).upper()
+    return next((folded[len(one) :] for one in PUBLIC_PREFIXES if folded.startswith(one)), folded)
+
+
+def is_public(name: str) -> bool:
+    """Whether a framework puts the variable's value into what every visitor gets."""
+    return _JOINT.sub("_", name).upper().startswith(PUBLIC_PREFIXES)
+
+
+def shown(name: str) -> str:
+    """Return a variable's name as it may be printed: one that is odd, or holds a secret itself, is not."""
+    return name if _NAME.match(name) and in_value(name) is None else "unnamed"
+
+
+def by_name(name: str) -> str:
+    """Return the code that a variable's name alone has; empty for a name that says no secret."""
+    plain = bare_name(name)
+    while plain != (shorter := _ENDING.sub("", plain)):
+        plain = shorter
+    if _SHOWN_TO_ALL.match(plain) or plain in _SHELLS:
+        return ""
+    if _COOKIES.match(plain):
+        return COOKIE
+    words = set(plain.split("_"))
+    theirs = bool(words & _PROVIDERS) and not _ABOUT.match(plain)
+    if _OAUTH.match(plain) and (theirs or "REFRESH" in plain) and not _ABOUT.match(plain):
+        return TOKEN
+    if theirs and words & _KEY_WORDS:
+        return KEY
+    return OTHER if _rules().secret_name(plain) else ""
+
+
+def in_variable(name: str, value: str | None) -> Sighting | None:
+    """Return what is secret in a variable; ``None`` as its value means that it cannot be read."""
+    seen = in_value(value) if value else None
+    if seen is not None and (seen.code != OTHER or _SHOWN_TO_ALL.match(bare_name(name))):
+        return seen if not seen.why.startswith(_RUN) else None
+    code = by_name(name)
+    if code and (value is None or (len(value) >= _LEAST and not is_filler(value.encode("utf-8", "surrogateescape")))):
+        return Sighting(code, "name") if seen is None or code != OTHER else seen
+    return seen
+
+
+def in_value(value: str) -> Sighting | None:
+    """Return the secret that a value is or holds; a client's before any other."""
+    seen = list(_sightings(value.encode("utf-8", "surrogateescape")))
+    return next((one for one in seen if one.code != OTHER), seen[0] if seen else None)
+
+
+def _sightings(value: bytes) -> Iterator[Sighting]:
+    todo = [Layer(value, 0, lambda at: at)]
+    while todo:
+        layer = todo.pop(0)
+        how = layer.chain(0, 1)[1] if layer.data else ()
+        how_encoded = "".join(f", {name}" for name in how if name)
+        if _is_session(layer.data):
+            yield Sighting(COOKIE, f"cookies{how_encoded}")
+        for one in _rules().find(layer.data):
+            part = layer.data[one.start : one.end]
+            known = one.label == _RUN and layer.depth < _DEPTH and _is_known_run(layer.data, one.start, one.end)
+            if looks_random(part) and not known:
+                yield Sighting(_code(one.label, one.kind), f"{one.label}{how_encoded}")
+        if layer.depth < _DEPTH:
+            todo += decoded(layer)
+
+
+def _code(rule: str, kind: str) -> str:
+    if kind in ("cookie", "storage"):
+        return COOKIE
+    if rule in _TOKENS:
+        return TOKEN
+    return KEY if kind == "api_key" and rule != "aws-key-id" else OTHER
+
+
+def _is_session(data: bytes) -> bool:
+    """Whether data is what a browser sends as cookies, and one of them is of a session."""
+    texts = (text for text in _QUOTE.split(data) if _PAIRS.fullmatch(text))
+    pairs = (one.strip().partition(b"=") for text in texts for one in text.split(b";"))
+    return any(_SESSION.search(name) and looks_random(value) for name, _, value in pairs)
+
+
+def _is_known_run(data: bytes, start: int, end: int) -> bool:
+    """Whether a run of letters drawn by chance is a client id, a picture, or base64 of text, which is looked at too."""
+    if data.startswith(_CLIENT_ID, end) or _PICTURE.search(data, 0, start):
+        return True
+    letters = data[start:end].rstrip(b"=")
+    plain = base64.b64decode(letters[: len(letters) // 4 * 4], altchars=b"-_")
+    return plain.isascii() and plain.decode("ascii").replace("\n", " ").isprintable()
+
+
+@cache
+def _rules() -> Rules:
+    return default_rules()
+
+
+_STEP: Final = (
+    "A process of byokeep starts with no client's secret in its environment, where every child and dump has it. Unset "
+    "it, onboard it with `byokeep key add`, and replace it at its provider if others could see it."
+)
+
+
+def refuse_client_secrets(environment: Mapping[str, str]) -> None:
+    """Let a process start whose environment holds no provider key, OAuth token or session cookie of a client.
+
+    Raises:
+        Denied: ``secret_in_environment``, with the names of the variables.
+    """
+    found = {shown(name) for name, value in environment.items()
+             if (seen := in_variable(name, value)) is not None and seen.code in CLIENT_SECRETS}  # fmt: skip
+    if found:
+        raise Denied("secret_in_environment", next_step=_STEP, variables=", ".join(sorted(found)))
