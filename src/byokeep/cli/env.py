@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import quote
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from byokeep.cli import env_vercel
 from byokeep.cli.api import run
@@ -38,7 +38,8 @@ app: Final = App(name="env")
 
 @app.command
 def check(
-    *files: Path, export: list[Path] | None = None, environment: bool = False, project: str | None = None,
+    *files: Path, export: Annotated[list[Path] | None, Parameter(allow_leading_hyphen=True)] = None,
+    environment: bool = False, project: str | None = None,
     team: str | None = None, token_fd: int | None = None, rotated_after: str | None = None, policy: Path | None = None,
     sarif: Path | None = None, replace: bool = False,
 ) -> int:  # fmt: skip
