@@ -38,9 +38,8 @@ def load(name: str) -> Any:
         raise Unavailable("part_not_installed", next_step=_EXTRA, module=missing) from None
 
 
-def _start_closed() -> None:
-    """Harden this process, and refuse to start it with what may not stand in its environment. Raises Denied."""
-    harden()
+def _refuse_environment() -> None:
+    """Refuse to start this process with what may not stand in its environment. Raises Denied."""
     load("byokeep.envcheck.secret").refuse_client_secrets(os.environ)
     load("byokeep.envcheck.bootstrap").refuse_foreign_role(os.environ, session().settings.environment.value)
 
@@ -52,7 +51,8 @@ def up() -> None:
 
     Example: byokeep up --home ./state
     """
-    _start_closed()
+    harden()
+    _refuse_environment()
     supervisor = load("byokeep.processes.supervisor")
     since = time.time()
 
@@ -80,7 +80,8 @@ def _say(text: str) -> None:
 
 
 def _serve(name: str) -> None:
-    _start_closed()
+    harden()
+    _refuse_environment()
     gc.disable()  # nothing that loads is garbage; once all of it is there, `serve` collects and goes on collecting
     load("byokeep.processes.serve").serve(name, session().settings)
 
@@ -139,7 +140,8 @@ def init(*, admin_token_fd: int | None = None, database_sql: bool = False) -> No
         admin_token_fd: Descriptor with the store's admin token.
         database_sql: Print the SQL that makes the database and its roles, and do nothing else.
     """
-    _start_closed()
+    harden()
+    _refuse_environment()
     if database_sql:
         sys.stdout.write(load("byokeep.processes.wiring").database_sql())
         return
