@@ -206,8 +206,8 @@ async def reviewed(owner: Owner, grant: str) -> list[str]:
 
 @pytest.mark.req("R4.2-6", "R4.2-7")
 async def test_break_glass_by_commands_alone(owner: Owner, tmp_path: Path) -> None:
-    """Asked for, approved, unwrapped, read, over, reviewed. A wrapping token that is shown again opens an incident and
-    ends the grant, whose token reads nothing from then on. The value is nowhere but where it was kept and read."""
+    """Asked for, approved, unwrapped, read, over, reviewed. A wrapping token that is shown again ends the grant and its
+    token, and opens an incident, which its holder does not close. The value is nowhere but where it was read."""
     client = await owner.world.client()
     value = await owner.world.onboard(client)
     grant = await approved(owner, client)
@@ -231,7 +231,11 @@ async def test_break_glass_by_commands_alone(owner: Owner, tmp_path: Path) -> No
     assert (await at_store(opened["store_address"], place, token))[0] == 403
     await over(owner, grant)
     incidents = rows(await owner.json("incident", "list", who="auditor"), "incidents")
-    assert [one["kind"] for one in incidents if one["client_id"] == client] == ["break_glass"]
+    [incident] = [one for one in incidents if one["client_id"] == client]
+    assert incident["kind"] == "break_glass"
+    assert (await owner.run("incident", "postmortem", incident["id"], "--link", "wiki/42")).code == 0
+    assert (await owner.run("incident", "close", incident["id"])).code == 3  # the holder's own
+    assert (await owner.json("incident", "close", incident["id"], who="approver"))["state"] == "closed"
     assert {"break_glass_opened", "break_glass_used", "break_glass_misused"} <= await owner.world.alerts()
     done = await reviewed(owner, grant)
     assert {"breakglass.unwrapped:ok", "breakglass.used:ok"} <= set(done)

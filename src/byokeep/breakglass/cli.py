@@ -8,6 +8,7 @@ Rules
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -21,7 +22,7 @@ from byokeep.cli.servers import load
 from byokeep.cli.terminal import again, clean, say, session, show
 from byokeep.cli.times import seconds
 from byokeep.core.canonical import read_json
-from byokeep.core.errors import ByokeepError, Integrity, Rejected
+from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected
 from byokeep.core.secret import Secret
 from byokeep.process import harden
 
@@ -146,7 +147,8 @@ async def _unwrapped(opened: dict[str, Any]) -> Secret:
             reply = await http.request("POST", "sys/wrapping/unwrap", token=shown)
             return Secret(reply.auth["client_token"])
         except (Rejected, Integrity, KeyError):
-            await call_broker("POST", f"/v1/breakglass/{opened['id']}/misused")
+            with suppress(Conflict):  # what the store's log shows of it may have ended the grant already
+                await call_broker("POST", f"/v1/breakglass/{opened['id']}/misused")
             step = "Somebody else has used it, or its five minutes are over. The grant is ended, and told to others."
             raise Integrity("wrapping_token_misused", next_step=step) from None
 

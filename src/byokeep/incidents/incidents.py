@@ -6,6 +6,7 @@ Rules
   closed at P2 or P3 alone; a lower severity takes a second person, so nobody closes a P1 past its steps (R7.1-9).
 - One of kind `other` is closed once it has a playbook or a reason on record why none applies; at P0 and P1 a second
   person's as well.
+- One of break glass is not closed by whoever held a grant of that client since it may have begun.
 - P0 and P1 are closed with a postmortem: where it stands, its digest, or both; never its text.
 - The timeline is what the audit has of it; looking at it is on record.
 
@@ -301,7 +302,7 @@ async def close(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
     """Close an incident that is dealt with.
 
     Raises:
-        Denied, NotFound: As :func:`find_incident`.
+        Denied, NotFound: As :func:`find_incident`; ``same_person``: of break glass, by whoever held it.
         Conflict: ``incident_closed``; ``playbook_not_done``; ``playbook_not_begun``: no step of it is left
             out at P0 and P1; ``playbook_not_chosen``; ``postmortem_missing``.
     """
@@ -314,6 +315,9 @@ async def close(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
         state, grave = await state_of(tx, app, found), found.severity in rules.MUST_TELL
         if found.closed_at is not None:
             raise over(found)
+        of_glass = found.kind is IncidentKind.BREAK_GLASS
+        if of_glass and await tx.maybe(bool, "incident_held_by", id=found.id, by=actor.id):
+            raise Denied("same_person", next_step="It is about a grant of yours: another person closes it.")
         if state.run is not None and (state.run.run.state != "complete" or state.run.missing):
             step = f"See {state.run.look}: {', '.join(state.run.missing)} is missing."
             raise Conflict("playbook_not_done", next_step=step, incident=found.id)

@@ -60,6 +60,12 @@ RETURNING *;
 -- name: incident_close
 UPDATE byokeep.incident SET closed_at = now(), closed_by = :by WHERE id = :id AND closed_at IS NULL RETURNING *;
 
+-- name: incident_held_by
+-- Whether a person held break glass of the incident's client since it may have begun.
+SELECT true AS held FROM byokeep.incident i JOIN byokeep.procedure_run p ON p.client_id = i.client_id
+ WHERE i.id = :id AND p.procedure LIKE 'break\_glass%' AND p.started_by = :by
+   AND coalesce(p.closed_at, 'infinity') >= i.began_at LIMIT 1;
+
 -- name: incident_timeline
 -- The records that name an incident, in the chain of its client and in the platform's; oldest first.
 SELECT r.chain, r.seq, r.at, r.payload, r.object_id, s.name
