@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -412,6 +413,41 @@ async def test_a_key_that_nobody_can_tell_from_another_is_ended_by_a_person(desk
     assert alive - keys_of(desk, "openrouter").count("valid") == (0 if shown else 1)
 
 
+@pytest.mark.req("R11.3-4")
+async def test_a_refused_administrators_key_pauses_the_rotation_and_nothing_takes_its_place(desk: Desk) -> None:
+    """It is apart from the keys of jobs, and the one key that is tried, on record before each call: revoked at the
+    provider it stops the rotation with an alert, the key in use serves, and nothing else is asked until another one is
+    given."""
+    client = await desk.stand.client()
+    value = desk.canary("openrouter")
+    first = await desk.onboard(client, value, "openrouter")
+    await administered(desk, client, "openrouter")
+    path = f"/v1/clients/{client}/providers/openrouter/admin?at="
+    status, refused = await desk.call("PUT", path, "operator", raw=value)
+    assert (status, refused["code"]) == (422, "admin_key_serves")
+    # The client gives another one; the one before lives on at the provider, and that one is revoked.
+    before, second = f"admin-openrouter-{client.hex}", f"second-openrouter-{client.hex}"
+    desk.sim.book.keys.put("openrouter", second, SimKeyState.REVOKED, "acme")
+    assert (await desk.call("PUT", path, "operator", raw=second.encode()))[0] == 201
+    desk.sim.book.log.entries.clear()
+    found = await rotation(desk, await minted(desk, first["ref"]))
+    for _ in range(3):
+        await desk.retry_now(1)
+        await procedures.go_on(desk.worker)
+    assert (found["state"], found["reason"], found["missing"][0]) == ("failed", "admin_key_refused", "create")
+    assert desk.stand.alerts().count("admin_key_refused") == 1
+    assert (await served(desk, client, "openrouter"), keys_of(desk, "openrouter")) == (1, ["revoked", "valid"])
+    asked = [one for one in desk.sim.book.log.entries if "/api/v1/keys" in one["path"]]
+    assert [one["auth"]["hash"] for one in asked] == [desk.sim.book.keys.digest(second)]
+    # It is good again, and the rotation goes on; each use stands on record before the call.
+    desk.sim.book.keys.put("openrouter", before, SimKeyState.REVOKED, "acme")
+    desk.sim.book.keys.put("openrouter", second, SimKeyState.MANAGEMENT, "acme")
+    found = await resume(desk, found["id"])
+    assert (found["state"], await served(desk, client, "openrouter")) == ("complete", 2)
+    calls = [json.loads(one)["fields"]["stage"] for one in desk.stand.events("key.rotation", "intended")]
+    assert calls == ["mint_call", "revoke_call"]
+
+
 @pytest.mark.req("R11.3-3")
 @pytest.mark.parametrize("cause", ["admin_key_refused", "provider_admin_unreachable"])
 async def test_an_administration_that_ends_nothing_leaves_it_to_a_person(desk: Desk, cause: str) -> None:
@@ -548,6 +584,7 @@ async def test_a_minted_key_that_is_not_refused_waits(desk: Desk, why: str) -> N
 KEY_ASKED = {"provider": "openrouter", "kind": "status", "match": {"path": "/api/v1/key"}, "times": 500}
 
 
+@pytest.mark.req("R11.3-4")
 async def test_no_lease_of_a_job_reads_an_administrators_key(desk: Desk) -> None:
     """A runner's own token is refused it by the store, where its own key opens."""
     client = await desk.stand.client()

@@ -38,7 +38,7 @@ from byokeep.kernel.command import command, open_alert, permit
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.procedures import RunStatus
 from byokeep.kernel.record import Said, record
-from byokeep.keys import old_version, rotation
+from byokeep.keys import administration, old_version
 from byokeep.keys.rotation import KeyRotation
 from byokeep.tenancy.clients import scope_of
 
@@ -360,7 +360,7 @@ async def _of_key(app: WorkerApp, actor: Actor, run: Run, row: Mapping[str, Any]
     try:
         if row["settled_by"] is None and not await _ended(app, actor, key):
             async with app.db.begin(client_id=key.client_id) as tx:
-                able = await rotation.admin_of(tx, key.client_id, key.provider) is not None
+                able = await administration.admin_of(tx, key.client_id, key.provider) is not None
             can = able and row["provider"] in app.limits.rotation_acts
             return ("failed", "provider_refused") if can else ("unsupported", "no_admin_key")
         await old_version.proved_dead(app, actor, key, row["version"])

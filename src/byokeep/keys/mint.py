@@ -24,17 +24,17 @@ from byokeep.core.events import EventName, Outcome
 from byokeep.core.evidence import ONBOARD, WRITE
 from byokeep.core.model import Actor
 from byokeep.core.procedure import Fields, Procedure, Run, Step
-from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.kernel.app import WorkerApp
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import MintedKey, ValueCustody
 from byokeep.kernel.record import record
 from byokeep.kernel.sops import SopRun, begin_sop, proved
-from byokeep.keys import old_version, rotation
+from byokeep.keys import administration, old_version, rotation
+from byokeep.keys.administration import AdminKey, administering, called
 from byokeep.keys.onboard import DEFAULT_DAYS, end_onboarding, open_custody, queue_verification
 from byokeep.keys.refs import ref_from, rotation_due
-from byokeep.keys.rotation import AdminKey, KeyRotation, called, custody_of
+from byokeep.keys.rotation import KeyRotation
 
 _PREFIX: Final = "byokeep-"
 # What a check says of a minted key that serves nobody: all else may end well, so that the key waits.
@@ -44,18 +44,13 @@ _REFUSED: Final = frozenset({*rotation.DEAD, "forbidden", "leaked", "wrong_key_k
 async def _minted(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """Make a key at the provider and store it as the candidate."""
     found = rotation.of(run)
-    async with custody_of(app, found) as custody:
-        admin, secret = await _admin(app, found, custody)
-        try:
-            await _end_strays(app, actor, found, admin, secret)
-            await _may_try(app, actor, found)
-            await called(app, actor, found, "mint", "", Outcome.INTENDED)
-            asked_at = app.clock.now()
-            made = await app.issuer.mint(
-                found.provider.value, secret, _PREFIX + f"{run.id}-{app.ids.uuid().hex[:4]}", admin.place
-            )
-        finally:
-            secret.wipe()
+    async with administering(app, actor, found) as (custody, admin, secret):
+        await _end_strays(app, actor, found, admin, secret)
+        await _may_try(app, actor, found)
+        await called(app, actor, found, "mint", "", Outcome.INTENDED)
+        asked_at = app.clock.now()
+        name = _PREFIX + f"{run.id}-{app.ids.uuid().hex[:4]}"
+        made = await app.issuer.mint(found.provider.value, secret, name, admin.place)
         try:
             ends = None if made.life_s is None else asked_at + timedelta(seconds=made.life_s)
             version = await _stored(app, actor, found, custody, made, ends)
@@ -67,20 +62,11 @@ async def _minted(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
 async def _may_try(app: WorkerApp, actor: Actor, run: KeyRotation) -> None:
     """Stop a rotation whose calls make keys that never arrive. Raises Conflict(``mint_gave_up``)."""
     async with app.db.begin(client_id=run.client_id) as tx:
-        if await rotation.calls_of(tx, run, "mint_call", Outcome.INTENDED) < rotation.CALLS:
+        if await administration.calls_of(tx, run, "mint_call", Outcome.INTENDED) < administration.CALLS:
             return
         await open_alert(tx, app, actor, reason="mint_gave_up", client_id=run.client_id, object_id=run.object_id)
     step = f"Look at the keys on the provider's page, and end this rotation: `byokeep rotate abort {run.id}`."
     raise Conflict("mint_gave_up", next_step=step)
-
-
-async def _admin(app: WorkerApp, run: KeyRotation, custody: ValueCustody) -> tuple[AdminKey, Secret]:
-    async with app.db.begin(client_id=run.client_id) as tx:
-        admin = await rotation.admin_of(tx, run.client_id, run.provider)
-    if admin is None:
-        step = f"Give it: `byokeep key admin {run.client_id} {run.provider}`, then resume."
-        raise Conflict("admin_key_missing", next_step=step)
-    return admin, await custody.read(SecretRef(run.client_id, run.provider, SecretPart.ADMIN), admin.version)
 
 
 async def _stored(
@@ -154,12 +140,8 @@ async def _over(app: WorkerApp, run: KeyRotation, name: str) -> bool:
 
 async def _ended(app: WorkerApp, actor: Actor, run: KeyRotation) -> None:
     """End what this rotation made at the provider, and what others left there."""
-    async with custody_of(app, run) as custody:
-        admin, secret = await _admin(app, run, custody)
-        try:
-            await _end_strays(app, actor, run, admin, secret)
-        finally:
-            secret.wipe()
+    async with administering(app, actor, run) as (_, admin, secret):
+        await _end_strays(app, actor, run, admin, secret)
 
 
 async def take_back(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:

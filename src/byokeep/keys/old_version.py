@@ -24,11 +24,10 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Run, Step
-from byokeep.core.ref import SecretPart
 from byokeep.kernel.app import App, WorkerApp
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.record import Said, record
-from byokeep.keys import rotation
+from byokeep.keys import administration, rollback, rotation
 from byokeep.keys.refs import ref_from
 from byokeep.keys.rotation import KeyRotation
 
@@ -76,7 +75,7 @@ async def not_ended(app: WorkerApp, actor: Actor, run: KeyRotation, error: Byoke
     away = isinstance(error, Unavailable)
     if away and error.code != "provider_admin_unreachable":
         raise error
-    if await rotation.not_answered(app, actor, run, "revoke", error.code, **said) < rotation.CALLS and away:
+    if await administration.not_answered(app, actor, run, "revoke", error.code, **said) < administration.CALLS and away:
         raise error
     async with app.db.begin(client_id=run.client_id) as tx:
         await open_alert(tx, app, actor, reason="revocation_refused", client_id=run.client_id, object_id=run.object_id)
@@ -86,28 +85,24 @@ async def not_ended(app: WorkerApp, actor: Actor, run: KeyRotation, error: Byoke
 async def _revoke_version(app: WorkerApp, actor: Actor, run: KeyRotation, version: int) -> bool:
     provider, key_id = run.provider.value, ""
     async with app.db.begin(client_id=run.client_id) as tx:
-        admin = await rotation.admin_of(tx, run.client_id, run.provider)
+        missing = await administration.admin_of(tx, run.client_id, run.provider) is None
         key_id = await tx.maybe(str, "rotation_key_id", **run.at, version=version) or ""
         ref = await tx.one(ref_from, "ref_get", id=run.object_id)
-    if admin is None or provider not in app.limits.rotation_acts:
+    if missing or provider not in app.limits.rotation_acts:
         return False
-    async with rotation.custody_of(app, run) as custody:
-        secret = await custody.read(replace(run.place, part=SecretPart.ADMIN), admin.version)
-        try:
-            if not key_id:
-                live = await custody.live_versions(run.place)
-                kept = set(live).intersection({ref.version, ref.candidate}) - {version}
-                values = [await custody.read(run.place, one) for one in (version, *sorted(kept))]
-                key_id = await app.issuer.find(provider, secret, values[0], admin.place, values[1:])
-                for value in values:
-                    value.wipe()
-            if not key_id:
-                return False
-            await rotation.called(app, actor, run, "revoke", key_id, Outcome.INTENDED, version=version)
-            await app.issuer.revoke(provider, secret, key_id, admin.place)
-        finally:
-            secret.wipe()
-    await rotation.called(app, actor, run, "revoke", key_id, Outcome.OK, version=version)
+    async with administration.administering(app, actor, run) as (custody, admin, secret):
+        if not key_id:
+            live = await custody.live_versions(run.place)
+            kept = set(live).intersection({ref.version, ref.candidate}) - {version}
+            values = [await custody.read(run.place, one) for one in (version, *sorted(kept))]
+            key_id = await app.issuer.find(provider, secret, values[0], admin.place, values[1:])
+            for value in values:
+                value.wipe()
+        if not key_id:
+            return False
+        await administration.called(app, actor, run, "revoke", key_id, Outcome.INTENDED, version=version)
+        await app.issuer.revoke(provider, secret, key_id, admin.place)
+    await administration.called(app, actor, run, "revoke", key_id, Outcome.OK, version=version)
     return True
 
 
@@ -166,7 +161,7 @@ async def proved_dead(app: WorkerApp, actor: Actor, found: KeyRotation, version:
 
 async def destroy(app: WorkerApp, actor: Actor, run: KeyRotation, versions: Set[int]) -> None:
     """Destroy values, but for what serves or waits."""
-    async with rotation.custody_of(app, run) as custody:
+    async with administration.custody_of(app, run) as custody:
         for version in sorted(versions & set(await custody.live_versions(run.place))):
             async with app.db.begin(client_id=run.client_id) as tx:
                 ref = await tx.one(ref_from, "ref_get", id=run.object_id)
@@ -247,7 +242,7 @@ ROTATE_KEY: Final = Procedure(
              proves=_of_versions),
         Step(name="verify", act=rotation.verified, evidence=_EVENT),
         Step(name="rehearse", act=rotation.rehearsed, evidence=_EVENT),
-        Step(name="cutover", act=rotation.cutting, apply=rotation.pin, undo=rotation.unpin, evidence=_EVENT,
+        Step(name="cutover", act=rotation.cutting, apply=rotation.pin, undo=rollback.unpin, evidence=_EVENT,
              proves=_of_versions),
         Step(name="soak", act=rotation.soaked, wait=rotation.grace_of, evidence=_EVENT),
         Step(name="revoke", act=revoked, evidence=_EVENT, proves=_of_versions),
@@ -256,7 +251,7 @@ ROTATE_KEY: Final = Procedure(
     ),
 )  # fmt: skip
 _CREATE, _VERIFY, _, _CUT, _, _REVOKE, _PROVE, _DESTROY = ROTATE_KEY.steps
-_STOP: Final = Step(name="stop", act=rotation.stopped, undo=rotation.serve_old, verb=Verb.KEY_WRITE, evidence=_EVENT)
+_STOP: Final = Step(name="stop", act=rotation.stopped, undo=rollback.serve_old, verb=Verb.KEY_WRITE, evidence=_EVENT)
 _SERVE: Final = Step(name="serve", act=rotation.served, evidence=_EVENT)
 # Where a new key ends the old one at once: nobody gets it while the client makes another one.
 ROTATE_KEY_CUTOVER: Final = replace(

@@ -13,24 +13,23 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core.canonical import parse_canonical
-from byokeep.core.errors import Conflict, Rejected
+from byokeep.core.errors import Rejected
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor, ClientId, Provider
 from byokeep.core.plain_text import refuse_secret
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Run, Step
-from byokeep.core.ref import SecretPart
 from byokeep.kernel import procedures
 from byokeep.kernel.app import App, WorkerApp
 from byokeep.kernel.record import record
-from byokeep.keys import rotation
+from byokeep.keys import administration, rotation
 
 WAIT_S: Final = 20.0
 _LOOK_S: Final = 0.25
@@ -62,7 +61,7 @@ async def ask(
     if "usage" not in app.limits.rotation_acts.get(provider.value, ()):
         return None
     async with app.db.begin(client_id=client_id) as tx:
-        admin = await rotation.admin_of(tx, client_id, provider)
+        admin = await administration.admin_of(tx, client_id, provider)
         if admin is None:
             return None
         span = {"since": rotation.stamp(since), "until": rotation.stamp(until)}
@@ -107,18 +106,10 @@ async def _counted(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """Ask, and keep what was told of buckets that are over; the record of the step names it by its digest."""
     found = rotation.of(run)
     since, until = (datetime.fromisoformat(run.facts[name]) for name in ("since", "until"))
-    async with app.db.begin(client_id=found.client_id) as tx:
-        admin = await rotation.admin_of(tx, found.client_id, found.provider)
-    if admin is None:
-        raise Conflict("admin_key_missing", next_step="It was taken away meanwhile: `byokeep key admin`.")
     now = app.clock.now()
-    async with rotation.custody_of(app, found) as custody:
-        secret = await custody.read(replace(found.place, part=SecretPart.ADMIN), admin.version)
-        try:
-            await rotation.called(app, actor, found, "usage", "", Outcome.INTENDED)
-            told = await app.issuer.usage(found.provider.value, secret, admin.place, since, until)
-        finally:
-            secret.wipe()
+    async with administration.administering(app, actor, found) as (_, admin, secret):
+        await administration.called(app, actor, found, "usage", "", Outcome.INTENDED)
+        told = await app.issuer.usage(found.provider.value, secret, admin.place, since, until)
     width, rows = timedelta(seconds=told.width_s), Counter[tuple[str, datetime]]()
     over = {at for at in told.buckets if at + width <= now and (not told.back or at >= now - width * told.back)}
     for (model, at), many in told.counted.items():

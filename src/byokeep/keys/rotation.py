@@ -17,7 +17,7 @@ Rules
 - A key that leaked is served to nobody before anything else happens, and what was in flight for it ends. Where a new
   key ends the old one at once, it is paused while there is none, and the gap is on record. Paused is the key's state: a
   kill switch would stop our own look at it too, and takes two people to release.
-- What takes a step back asks a provider a few times; then it waits for a person, with an alert.
+- What takes a step back stands apart (:mod:`byokeep.keys.rollback`).
 
 It may not see a value: the worker's custody does, for the length of one call.
 """
@@ -25,14 +25,13 @@ It may not see a value: the worker's custody does, for the length of one call.
 from __future__ import annotations
 
 import hmac
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from byokeep.core.errors import Conflict, NotFound, Rejected, Unavailable
+from byokeep.core.errors import Conflict, NotFound, Rejected
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.incident import IncidentKind, IncidentSource
 from byokeep.core.keystate import KeyState
@@ -41,14 +40,14 @@ from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Run
 from byokeep.core.ref import SecretRef
 from byokeep.jobs.dry_runs import MOST
-from byokeep.jobs.jobs import custody_job
 from byokeep.kernel import incidents, procedures
 from byokeep.kernel.app import App, WebApp, WorkerApp
 from byokeep.kernel.command import command, open_alert, permit, recorded
-from byokeep.kernel.ports import CheckOutcome, OutcomeStatus, Tx, ValueCustody
+from byokeep.kernel.ports import CheckOutcome, OutcomeStatus, Tx
 from byokeep.kernel.procedures import RunStatus
 from byokeep.kernel.record import Said, record
 from byokeep.kernel.sops import SopRun
+from byokeep.keys.administration import admin_of, custody_of
 from byokeep.keys.refs import get_ref, move, ref_from
 
 GRACE_S: Final = {"now": 0, "1h": 3600, "24h": 86_400}  # how long the old version stays good after the cutover
@@ -60,19 +59,13 @@ ASKS: Final = ACCEPTABLE | {"old_key_alive"}  # a person is needed, and nothing 
 _SERVING: Final = ("active", "verified")
 OVER: Final = (KeyState.DEACTIVATED, KeyState.COMPROMISED, KeyState.DESTROYED)  # no version of it serves again
 DEAD: Final = frozenset({OutcomeStatus.INVALID_KEY, OutcomeStatus.DISABLED})
-_REFUSED: Final = DEAD | {OutcomeStatus.FORBIDDEN, OutcomeStatus.LEAKED}  # such a key serves nobody again
 ROTATE: Final = "rotate_key"
 MINTED: Final = "rotate_key_minted"
 CUTOVER: Final = "rotate_key_cutover"
 UNUSED: Final = "end_unused_key"
 LEAKED: Final = "rotate_key_leaked"
 DUAL_PERIOD: Final = timedelta(days=7)  # how long an old and a new version may live side by side
-CALLS: Final = 5  # tries of one call to a provider's administration; then a person is asked
 ERROR_BUDGET: Final = 0.02  # of the calls that runners told
-_ASKED_AGAIN: Final = {
-    Unavailable: "It is asked again by itself.",
-    Conflict: "The provider could not be asked; resume the run when it answers.",
-}
 ALIVE: Final = frozenset(
     {
         OutcomeStatus.VERIFIED,
@@ -323,26 +316,6 @@ async def _may_mint(tx: Tx, app: App, ref: CredentialRef) -> None:
         raise Rejected("cannot_mint", next_step=step + (add if able else "."))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdminKey:
-    """Where the key lies that administers a client's account at a provider, and where in the account its keys are."""
-
-    id: UUID
-    version: int
-    provider_place: str
-
-    @property
-    def place(self) -> dict[str, str]:
-        """The names and ids that the provider's calls need."""
-        pairs = (pair.partition("=") for pair in self.provider_place.split(",") if pair)
-        return {name: value for name, _, value in pairs}
-
-
-async def admin_of(tx: Tx, client_id: ClientId, provider: Provider) -> AdminKey | None:
-    """Return a client's administrator key at a provider."""
-    return await tx.maybe(AdminKey, "rotation_admin", client_id=client_id, provider=provider.value)
-
-
 async def in_flight(tx: Tx, client_id: ClientId, ref_id: UUID) -> KeyRotation | None:
     """Return the rotation of a reference that is not over, held until the transaction ends."""
     return await tx.maybe(KeyRotation, "rotation_open", client_id=client_id, ref_id=ref_id)
@@ -406,7 +379,7 @@ async def offered(tx: Tx, app: App, actor: Actor, ref: CredentialRef, facts: dic
     return run.id
 
 
-async def _require_open(tx: Tx, run: KeyRotation) -> None:
+async def require_open(tx: Tx, run: KeyRotation) -> None:
     """See that a run still has its reference: another may have pre-empted it. Raises Conflict(``procedure_moved``)."""
     now = await in_flight(tx, run.client_id, run.object_id)
     if now is None or now.id != run.id:
@@ -535,7 +508,7 @@ async def rollback(app: WebApp, actor: Actor, run_id: UUID) -> RunStatus:
                 "not_cut_over", next_step=f"The old one serves: `byokeep rotate abort {run_id}`.", run=run_id
             )
         async with app.db.begin(client_id=run.client_id) as tx:
-            begun = await is_leaked(tx, run) or await _revocation_begun(tx, run)
+            begun = await is_leaked(tx, run) or await revocation_begun(tx, run)
         if begun:
             step = f"The old key is being ended at its provider, so the new one stays: {look(run_id)}."
             raise Conflict("procedure_goes_on", next_step=step, run=run_id)
@@ -674,7 +647,7 @@ async def pin(tx: Tx, actor: Actor, run: Run) -> Fields:
     """Cut over: one row, from the next lease on."""
     found = of(run)
     await tx.one(ref_from, "ref_pin_candidate", **found.at, version=found.version)
-    await _pinned(tx, actor, found, found.version, found.from_version)
+    await note_pin(tx, actor, found, found.version, found.from_version)
     return {}
 
 
@@ -684,79 +657,18 @@ async def pinned_at(tx: Tx, run: KeyRotation) -> datetime:
     return on_record or datetime.fromisoformat(run.facts["pinned_at"])
 
 
-async def _pinned(tx: Tx, actor: Actor, run: KeyRotation, version: int, before: int) -> None:
+async def note_pin(tx: Tx, actor: Actor, run: KeyRotation, version: int, before: int) -> None:
+    """Put on record which version leases get from now on."""
     await record(
         tx, actor, EventName.KEY_PINNED, client_id=run.client_id, object_id=run.object_id,
         provider=run.provider.value, version=version, from_version=before,
     )  # fmt: skip
 
 
-async def unpin(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
-    """Pin the old version again, if the provider says that it is alive."""
-    found = of(run)
-    if "pinned_at" not in found.facts:
-        return {"cause": "not_cut_over"}
-    if (note := await _alive(app, actor, found)) is None:
-        return {"cause": "old_key_dead", "version": found.version}
-    facts = found.facts
-    was = {"risk": facts["was_risk"], "created_by": UUID(facts["was_created_by"]),
-           "rotation_due_at": datetime.fromisoformat(facts["was_due_at"]),
-           "created_at": datetime.fromisoformat(facts["was_created_at"]),
-           "expires_at": datetime.fromisoformat(at) if (at := facts.get("was_expires_at")) else None}  # fmt: skip
-    async with app.db.begin(client_id=found.client_id) as tx:
-        await tx.one(ref_from, "ref_lock_row", **found.at)
-        await _require_open(tx, found)
-        back = await tx.maybe(
-            ref_from, "ref_pin_back", **found.at, version=found.from_version, from_version=found.version,
-            verified=note.verified, **was,
-        )  # fmt: skip
-        if back is not None:
-            await _known(tx, actor, found, note)
-            await _pinned(tx, actor, found, found.from_version, found.version)
-    return {"version": found.from_version, "cause": "pinned_again"}
-
-
-async def _alive(app: WorkerApp, actor: Actor, run: KeyRotation) -> CheckOutcome | None:
-    """Ask the provider whether the old version may serve again; None: it is ended, and people are told.
-
-    Raises:
-        Unavailable: ``old_key_not_proved``: nobody can tell now.
-        Conflict: The same, asked :data:`CALLS` times: a person is told, and it is asked again when they resume.
-    """
-    async with app.db.begin(client_id=run.client_id) as tx:
-        ended = await is_leaked(tx, run) or await _revocation_begun(tx, run)
-    note = None if ended else await asked(app, run, run.from_version)
-    if note is not None and note.status in ALIVE:
-        return note
-    unknown = note is not None and note.status not in _REFUSED
-    if note is None or not note.again:
-        code = "old_key_not_proved" if unknown else "rollback_impossible"
-        async with app.db.begin(client_id=run.client_id) as tx:
-            await open_alert(tx, app, actor, reason=code, client_id=run.client_id, object_id=run.object_id)
-    if note is not None and unknown:
-        tries = await not_answered(app, actor, run, "ask", "old_key_not_proved", version=run.from_version)
-        error = Unavailable if tries < CALLS else Conflict
-        raise error("old_key_not_proved", next_step=_ASKED_AGAIN[error], status=note.status.value)
-    return None
-
-
-async def _revocation_begun(tx: Tx, run: KeyRotation) -> bool:
+async def revocation_begun(tx: Tx, run: KeyRotation) -> bool:
     """Whether a call to end the old key at its provider is on record, answered or not."""
     asked = {**run.at, "run": str(run.id), "version": run.from_version}
     return bool(await tx.all(int, "rotation_revocations", **asked))
-
-
-async def _known(tx: Tx, actor: Actor, run: KeyRotation, note: CheckOutcome) -> None:
-    """Put on record what the provider said of the old version when it was about to serve again."""
-    said: dict[str, Said] = {
-        "provider": run.provider.value, "version": run.from_version, "verification": note.status.value,
-        "endpoint": note.endpoint, "latency_ms": note.latency_ms, "attempts": note.attempts,
-        "http_status": note.http_status, "account_hash": note.account_hash,
-    }  # fmt: skip
-    outcome = Outcome.OK if note.verified else Outcome.FAILED
-    await record(
-        tx, actor, EventName.KEY_VERIFIED, said, outcome=outcome, client_id=run.client_id, object_id=run.object_id
-    )
 
 
 async def soaked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
@@ -779,30 +691,6 @@ async def soaked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     raise Conflict("soak_unknown", next_step="No runner told how calls with the new version ended.")
 
 
-async def not_answered(app: WorkerApp, actor: Actor, run: KeyRotation, act: str, cause: str, **said: Said) -> int:
-    """Put on record that a call came to nothing; returns how many of its kind did in this run."""
-    await called(app, actor, run, act, "", Outcome.FAILED, cause=cause, **said)
-    async with app.db.begin(client_id=run.client_id) as tx:
-        return await calls_of(tx, run, f"{act}_call", Outcome.FAILED)
-
-
-async def calls_of(tx: Tx, run: KeyRotation, stage: str, outcome: Outcome) -> int:
-    """Return how many calls of a kind are on record for a run."""
-    return await tx.one(int, "rotation_calls", **run.at, run=str(run.id), stage=stage, outcome=outcome.value)
-
-
-async def called(
-    app: WorkerApp, actor: Actor, run: KeyRotation, act: str, key_id: str, outcome: Outcome, **more: Said
-) -> None:
-    """Put a call to the provider's administration on record: before it, and when it was answered."""
-    said: dict[str, Said] = {"run": run.id, "stage": f"{act}_call", "provider": run.provider.value, **more}
-    async with app.db.begin(client_id=run.client_id) as tx:
-        await record(
-            tx, actor, EventName.KEY_ROTATION, said | {"provider_key": key_id or None}, outcome=outcome,
-            client_id=run.client_id, object_id=run.object_id,
-        )  # fmt: skip
-
-
 async def asked(app: WorkerApp, run: KeyRotation, version: int) -> CheckOutcome | None:
     """Ask the provider about a stored version; None: the store holds it no more, or holds no key."""
     async with custody_of(app, run) as custody:
@@ -819,14 +707,6 @@ async def asked(app: WorkerApp, run: KeyRotation, version: int) -> CheckOutcome 
             value.wipe()
 
 
-@asynccontextmanager
-async def custody_of(app: WorkerApp, run: KeyRotation) -> AsyncIterator[ValueCustody]:
-    """Hold custody of the versions of a rotation's key, and of its administrator's."""
-    job = custody_job(app, app.custodian.close, run.client_id, run.provider.value)
-    async with job as job_id, app.custodian.open(job_id) as custody:
-        yield custody
-
-
 async def stopped(app: App, actor: Actor, run: Run) -> Fields | None:
     """Done where it begins: :func:`start`."""
     raise Conflict("value_awaited")
@@ -837,32 +717,36 @@ async def served(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     found = of(run)
     if found.facts.get("was_suspended"):
         return {"version": found.version, "cause": "stays_suspended"}
-    await _serve(app, actor, found)
+    await serve(app, actor, found)
     gap = app.clock.now() - datetime.fromisoformat(found.facts["stopped_at"])
     return {"version": found.version, "took_s": max(0, int(gap.total_seconds()))}
 
 
-async def _serve(app: WorkerApp, actor: Actor, run: KeyRotation, note: CheckOutcome | None = None) -> None:
+async def say_alive(tx: Tx, actor: Actor, run: KeyRotation, note: CheckOutcome) -> None:
+    """Put on record what the provider said of the old version when it was about to serve again."""
+    said: dict[str, Said] = {
+        "provider": run.provider.value, "version": run.from_version, "verification": note.status.value,
+        "endpoint": note.endpoint, "latency_ms": note.latency_ms, "attempts": note.attempts,
+        "http_status": note.http_status, "account_hash": note.account_hash,
+    }  # fmt: skip
+    outcome = Outcome.OK if note.verified else Outcome.FAILED
+    await record(
+        tx, actor, EventName.KEY_VERIFIED, said, outcome=outcome, client_id=run.client_id, object_id=run.object_id
+    )
+
+
+async def serve(app: WorkerApp, actor: Actor, run: KeyRotation, note: CheckOutcome | None = None) -> None:
     """Serve a paused key; ``note``: what the provider said a moment ago of the version that is pinned."""
     async with app.db.begin(client_id=run.client_id) as tx:
         ref = await tx.one(ref_from, "ref_lock_row", **run.at)
-        await _require_open(tx, run)
+        await require_open(tx, run)
         if note is not None:
             if note.verified and ref.verification in ("failed", "pending"):
                 about = {**run.at, "version": ref.version, "verification": "verified"}
                 await tx.one(ref_from, "ref_set_verification", **about)
-            await _known(tx, actor, run, note)
+            await say_alive(tx, actor, run, note)
         if ref.state == KeyState.SUSPENDED:
             await move(tx, app, actor, ref, to=KeyState.ACTIVE, reason="rotated")
-
-
-async def serve_old(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
-    """Serve the old version again, if its provider says that it is alive."""
-    found = of(run)
-    if (note := await _alive(app, actor, found)) is None:
-        return {"cause": "old_key_dead", "version": found.from_version}
-    await _serve(app, actor, found, note)
-    return {"cause": "serves_again", "version": found.from_version}
 
 
 def grace_of(run: Run) -> timedelta:

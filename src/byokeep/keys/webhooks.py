@@ -111,7 +111,7 @@ async def store_secret(
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
         Rejected: ``unknown_provider``, ``no_webhooks``, ``no_admin_keys``, ``bad_provider_place``,
-            ``keep_previous_out_of_range``, ``client_not_active``, a code of ``check``.
+            ``admin_key_serves``, ``keep_previous_out_of_range``, ``client_not_active``, a code of ``check``.
         Conflict: ``stale_version``, ``superseded``: somebody stored another one meanwhile; theirs holds.
         Unavailable: Store or database. Repeating the same call is safe.
     """
@@ -204,6 +204,11 @@ async def _announce(app: WebApp, actor: Actor, place: SecretRef, value: Secret) 
             fingerprint=fingerprint, digests=digests,
         )  # fmt: skip
         await _watch(tx, plan, plan.ref_id)
+        if _part(place) is SecretPart.ADMIN:
+            same = await tx.all(UUID, "fingerprint_serves", ref_id=plan.ref_id, version=version)
+            if set(same) - {plan.ref_id}:
+                step = "Jobs are given this key: have the provider make another one that administers the account alone."
+                raise Rejected("admin_key_serves", next_step=step)
         intended, at = Outcome.INTENDED, place.path
         await _say(tx, actor, _STORED[_part(place)], place, plan.ref_id, version, outcome=intended, path=at)
     return plan

@@ -1,0 +1,114 @@
+"""The key that administers a client's account at a provider, and the calls that a worker makes with it.
+
+Rules
+- There is one for a client and provider, apart from every key that a job is given: no lease of a job opens it, and none
+  takes its place. A worker holds it under custody for the length of its calls.
+- Each call is on record before it is made, and when it was answered or came to nothing.
+- Where the provider refuses it, people are told, and what needed it stops until a person resumes it.
+
+It may not say what is done with it: rotations do, and exposure reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from byokeep.core.errors import Conflict
+from byokeep.core.events import EventName, Outcome
+from byokeep.core.model import Actor, ClientId, Provider
+from byokeep.core.ref import SecretPart
+from byokeep.core.secret import Secret
+from byokeep.jobs.jobs import custody_job
+from byokeep.kernel.app import WorkerApp
+from byokeep.kernel.command import open_alert
+from byokeep.kernel.ports import Tx, ValueCustody
+from byokeep.kernel.record import Said, record
+
+if TYPE_CHECKING:
+    from byokeep.keys.rotation import KeyRotation
+
+CALLS: Final = 5  # tries of one call to a provider's administration; then a person is asked
+REFUSED: Final = "admin_key_refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminKey:
+    """Where the key lies that administers a client's account at a provider, and where in the account its keys are."""
+
+    id: UUID
+    version: int
+    provider_place: str
+
+    @property
+    def place(self) -> dict[str, str]:
+        """The names and ids that the provider's calls need."""
+        pairs = (pair.partition("=") for pair in self.provider_place.split(",") if pair)
+        return {name: value for name, _, value in pairs}
+
+
+async def admin_of(tx: Tx, client_id: ClientId, provider: Provider) -> AdminKey | None:
+    """Return a client's administrator key at a provider."""
+    return await tx.maybe(AdminKey, "rotation_admin", client_id=client_id, provider=provider.value)
+
+
+@asynccontextmanager
+async def custody_of(app: WorkerApp, run: KeyRotation) -> AsyncIterator[ValueCustody]:
+    """Hold custody of the versions of a rotation's key, and of its administrator's."""
+    job = custody_job(app, app.custodian.close, run.client_id, run.provider.value)
+    async with job as job_id, app.custodian.open(job_id) as custody:
+        yield custody
+
+
+@asynccontextmanager
+async def administering(
+    app: WorkerApp, actor: Actor, run: KeyRotation
+) -> AsyncIterator[tuple[ValueCustody, AdminKey, Secret]]:
+    """Hold the administrator's key of a run's provider, for the calls of the block.
+
+    Raises:
+        Conflict: ``admin_key_missing``; ``admin_key_refused``, with an alert; what the block raises.
+    """
+    async with app.db.begin(client_id=run.client_id) as tx:
+        admin = await admin_of(tx, run.client_id, run.provider)
+    if admin is None:
+        step = f"Give it: `byokeep key admin {run.client_id} {run.provider}`, then resume."
+        raise Conflict("admin_key_missing", next_step=step)
+    async with custody_of(app, run) as custody:
+        secret = await custody.read(replace(run.place, part=SecretPart.ADMIN), admin.version)
+        try:
+            yield custody, admin, secret
+        except Conflict as error:
+            if error.code == REFUSED:
+                async with app.db.begin(client_id=run.client_id) as tx:
+                    await open_alert(tx, app, actor, reason=REFUSED, client_id=run.client_id, object_id=admin.id)
+            raise
+        finally:
+            secret.wipe()
+
+
+async def not_answered(app: WorkerApp, actor: Actor, run: KeyRotation, act: str, cause: str, **said: Said) -> int:
+    """Put on record that a call came to nothing; returns how many of its kind did in this run."""
+    await called(app, actor, run, act, "", Outcome.FAILED, cause=cause, **said)
+    async with app.db.begin(client_id=run.client_id) as tx:
+        return await calls_of(tx, run, f"{act}_call", Outcome.FAILED)
+
+
+async def calls_of(tx: Tx, run: KeyRotation, stage: str, outcome: Outcome) -> int:
+    """Return how many calls of a kind are on record for a run."""
+    return await tx.one(int, "rotation_calls", **run.at, run=str(run.id), stage=stage, outcome=outcome.value)
+
+
+async def called(
+    app: WorkerApp, actor: Actor, run: KeyRotation, act: str, key_id: str, outcome: Outcome, **more: Said
+) -> None:
+    """Put a call to the provider's administration on record: before it, and when it was answered."""
+    said: dict[str, Said] = {"run": run.id, "stage": f"{act}_call", "provider": run.provider.value, **more}
+    async with app.db.begin(client_id=run.client_id) as tx:
+        await record(
+            tx, actor, EventName.KEY_ROTATION, said | {"provider_key": key_id or None}, outcome=outcome,
+            client_id=run.client_id, object_id=run.object_id,
+        )  # fmt: skip

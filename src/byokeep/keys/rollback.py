@@ -1,0 +1,92 @@
+"""The way back of a rotation: its old version is pinned, or served, again.
+
+Rules
+- The provider is asked first, and only a key that it calls alive serves again; a leaked one, and one whose revocation
+  began, never does.
+- It is asked a few times; then the run waits for a person, with an alert.
+
+It may not take the new version away: :mod:`byokeep.keys.old_version` does.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import Conflict, Unavailable
+from byokeep.core.model import Actor
+from byokeep.core.procedure import Fields, Run
+from byokeep.kernel.app import WorkerApp
+from byokeep.kernel.command import open_alert
+from byokeep.kernel.ports import CheckOutcome, OutcomeStatus
+from byokeep.keys import administration, rotation
+from byokeep.keys.refs import ref_from
+from byokeep.keys.rotation import ALIVE, DEAD, KeyRotation
+
+_REFUSED: Final = DEAD | {OutcomeStatus.FORBIDDEN, OutcomeStatus.LEAKED}  # such a key serves nobody again
+_ASKED_AGAIN: Final = {
+    Unavailable: "It is asked again by itself.",
+    Conflict: "The provider could not be asked; resume the run when it answers.",
+}
+
+
+async def unpin(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+    """Pin the old version again, if the provider says that it is alive."""
+    found = rotation.of(run)
+    if "pinned_at" not in found.facts:
+        return {"cause": "not_cut_over"}
+    if (note := await _alive(app, actor, found)) is None:
+        return {"cause": "old_key_dead", "version": found.version}
+    facts = found.facts
+    was = {"risk": facts["was_risk"], "created_by": UUID(facts["was_created_by"]),
+           "rotation_due_at": datetime.fromisoformat(facts["was_due_at"]),
+           "created_at": datetime.fromisoformat(facts["was_created_at"]),
+           "expires_at": datetime.fromisoformat(at) if (at := facts.get("was_expires_at")) else None}  # fmt: skip
+    async with app.db.begin(client_id=found.client_id) as tx:
+        await tx.one(ref_from, "ref_lock_row", **found.at)
+        await rotation.require_open(tx, found)
+        back = await tx.maybe(
+            ref_from, "ref_pin_back", **found.at, version=found.from_version, from_version=found.version,
+            verified=note.verified, **was,
+        )  # fmt: skip
+        if back is not None:
+            await rotation.say_alive(tx, actor, found, note)
+            await rotation.note_pin(tx, actor, found, found.from_version, found.version)
+    return {"version": found.from_version, "cause": "pinned_again"}
+
+
+async def _alive(app: WorkerApp, actor: Actor, run: KeyRotation) -> CheckOutcome | None:
+    """Ask the provider whether the old version may serve again; None: it is ended, and people are told.
+
+    Raises:
+        Unavailable: ``old_key_not_proved``: nobody can tell now.
+        Conflict: The same, asked :data:`byokeep.keys.administration.CALLS` times: a person is told, and it is asked
+            again when they resume.
+    """
+    async with app.db.begin(client_id=run.client_id) as tx:
+        ended = await rotation.is_leaked(tx, run) or await rotation.revocation_begun(tx, run)
+    note = None if ended else await rotation.asked(app, run, run.from_version)
+    if note is not None and note.status in ALIVE:
+        return note
+    unknown = note is not None and note.status not in _REFUSED
+    if note is None or not note.again:
+        code = "old_key_not_proved" if unknown else "rollback_impossible"
+        async with app.db.begin(client_id=run.client_id) as tx:
+            await open_alert(tx, app, actor, reason=code, client_id=run.client_id, object_id=run.object_id)
+    if note is not None and unknown:
+        tries = await administration.not_answered(
+            app, actor, run, "ask", "old_key_not_proved", version=run.from_version
+        )
+        error = Unavailable if tries < administration.CALLS else Conflict
+        raise error("old_key_not_proved", next_step=_ASKED_AGAIN[error], status=note.status.value)
+    return None
+
+
+async def serve_old(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
+    """Serve the old version again, if its provider says that it is alive."""
+    found = rotation.of(run)
+    if (note := await _alive(app, actor, found)) is None:
+        return {"cause": "old_key_dead", "version": found.from_version}
+    await rotation.serve(app, actor, found, note)
+    return {"cause": "serves_again", "version": found.from_version}
