@@ -54,6 +54,7 @@ URL_SETTINGS: Final = ("provider_urls", "platform_urls", "website_urls")  # tabl
 NUMBER_SETTINGS: Final = {  # name -> the largest allowed
     "store_calls_per_second": 1_000_000, "approval_hold_hours": 168,
     "app_secret_rotation_days": 366, "room_mebibytes": 1_000_000,
+    "backup_keep": 10_000, "backup_hours": 8_784,
     "profile_rekey_days": MAX_REKEY_DAYS, "kek_rotation_days": MAX_ROTATION_DAYS,
 }  # fmt: skip
 _FROM_JOB_RUN: Final = frozenset({"job"} | {f"secret_{provider.value}_file" for provider in Provider})
@@ -99,6 +100,11 @@ class Settings:
         artifact_store: Where sealed profiles lie: a directory, or ``s3://bucket`` or ``s3://bucket/prefix``.
         artifact_endpoint, artifact_ca_file: The S3 server and the PEM of its issuer; empty = AWS, the system's.
         artifact_credentials_file: Of S3, in AWS's format, 0600; empty = the machine's role.
+        backup_recipients: Comma-separated age public keys, age1..., that open backups; empty = none is made.
+        backup_dir: Where backups are made and kept on this host.
+        backup_target: A directory away from this host that gets each backup, too; production needs one.
+        backup_keep: How many backups are kept; the newest that was verified always is.
+        backup_hours: Hours after which a stack that runs makes the next backup.
         notify_dir: Where the 0600 files NAME.url are, each with the address of a target of messages.
         room_dir: Where plain profiles lie while they are in use, in memory; empty = one of our own.
         room_mebibytes: How much the rooms of a process hold together.
@@ -147,6 +153,11 @@ class Settings:
     artifact_endpoint: str = ""
     artifact_ca_file: str = ""
     artifact_credentials_file: str = ""
+    backup_recipients: str = ""
+    backup_dir: str = ""
+    backup_target: str = ""
+    backup_keep: int = 14
+    backup_hours: int = 24
     notify_dir: str = ""
     room_dir: str = ""
     room_mebibytes: int = 1024
@@ -185,6 +196,7 @@ class Settings:
             "log_dir": "logs",
             "checkpoint_dir": "checkpoints",
             "slots_dir": "slots",
+            "backup_dir": "backups",
             "notify_dir": "notify",
             "run_dir": "run",
             "proofs_dir": "proofs",
@@ -333,6 +345,9 @@ def check(settings: Settings) -> Settings:
         raise _bad("approval_hold_hours", "Give 1 to 168 hours; the hold cannot be switched off.")
     if settings.app_secret_rotation_days < 1:
         raise _bad("app_secret_rotation_days", "Give 1 to 366 days; it cannot be switched off.")
+    for name in ("backup_keep", "backup_hours"):
+        if getattr(settings, name) < 1:
+            raise _bad(name, "Give 1 or more; it cannot be switched off.")
     _check_database(settings.database_url)
     _check_network(settings)
     _check_profiles(settings)

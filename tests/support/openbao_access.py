@@ -22,8 +22,8 @@ from tests.support.openbao import Bao, running_openbao
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "openbao-access.md"
 COLUMNS = (
-    "web", "broker", "killswitch", "provisioner", "use-openai", "custody-openai", "use-x", "custody-x", "use-profile",
-    "custody-profile", "seal-profile", "enroll", "cut off", "anonymous",
+    "web", "broker", "killswitch", "backup", "provisioner", "use-openai", "custody-openai", "use-x", "custody-x",
+    "use-profile", "custody-profile", "seal-profile", "enroll", "cut off", "anonymous",
 )  # fmt: skip
 ACCOUNT = "0f8fad5b-d9cb-469f-a165-70867728950e"
 OTHER_PROFILE = "7c9e6679-7425-40de-944b-e07fc1f90ae7"  # of the same client
@@ -292,7 +292,7 @@ async def measure(bao: Bao) -> dict[str, dict[str, str]]:
         return None
 
     identities: dict[str, Callable[[], Awaitable[Secret | None]]] = {
-        **{name: lambda name=name: machine(name) for name in ("web", "broker", "killswitch", "provisioner")},
+        **{name: lambda name=name: machine(name) for name in ("web", "broker", "killswitch", "backup", "provisioner")},
         "use-openai": lambda: bao.lease(own, "use", "openai"),
         "custody-openai": lambda: bao.lease(own, "custody", "openai"),
         "use-x": lambda: bao.lease(own, "use", "x"),

@@ -19,6 +19,7 @@ from typing import Final
 
 from byokeep.audit.disclosure import copy
 from byokeep.audit.log import OVERDUE_KEY, ClockWatch, checkpoint
+from byokeep.backup.backups import watch_backups
 from byokeep.breakglass.watch import Seen, watch, watch_role
 from byokeep.core.checkpoint import PERIOD_S
 from byokeep.core.errors import ByokeepError
@@ -98,6 +99,7 @@ class Rounds:
                 ("reserve", RESERVE_S, self._hold),
                 ("clock", CLOCK_S, ClockWatch(app).look),
                 ("tokens", TOKENS_S, lambda: watch_ends(app)),
+                ("backups", TOKENS_S, lambda: watch_backups(app)),
                 ("admins", TOKENS_S, lambda: watch_admins(app)),
                 ("worker", WORKER_S, lambda: watch_worker(app)),
                 ("break_glass", GLASS_S, lambda: watch(app, self._glass)),

@@ -76,6 +76,9 @@ for _group, _commands in (
         "leaks": ("leaks", "Search files and processes for secrets that must not be there."),
         "env": ("env", "Check what environment variables hold, here, in CI and at Vercel."),
     }),
+    (_SERVERS, {
+        "backup": ("backup", "Backups, on the host: make one, list them, open one to prove it, restore."),
+    }),
     (_PEOPLE, {
         "operator": ("operator", "Accounts of people and machines, their roles and tokens."),
     }),

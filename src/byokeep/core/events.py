@@ -221,6 +221,8 @@ class EventName(StrEnum):
     EXPOSURE_REPORTED = "exposure.reported", "digest since until count found verification provider incident"
     DUE_LISTED = "due.listed", "count digest"
     DUE_STARTED = "due.started", "kind due_at"
+    BACKUP_CREATED = "backup.created", "backup digest size count"
+    BACKUP_VERIFIED = "backup.verified", "backup digest"
     NOTIFIED = "notification.sent", "target count"
     ALERT_RAISED = "alert.raised", "alert chain severity"
     ALERT_ACKNOWLEDGED = "alert.acknowledged", "alert"

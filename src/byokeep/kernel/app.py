@@ -58,6 +58,7 @@ class ServiceLimits:
     profile_rekey_days: int = 0
     approval_hold_s: int = 86_400
     app_secret_rotation_days: int = 365
+    backup_hours: int = 0  # between two backups; 0 = none is expected
 
 
 RECORDED_AT_ONCE: Final = 1200  # refusals of one actor that are recorded in a burst

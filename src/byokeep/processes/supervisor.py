@@ -46,6 +46,7 @@ from byokeep.process import (
     spawn,
     work_of,
 )
+from byokeep.processes.backup import backup_if_due
 from byokeep.processes.installation import install, no_signing_key, renew_machines
 from byokeep.processes.platform_secrets import rotate_if_due, was_cut_off
 from byokeep.processes.wiring import embedded_database, embedded_store, killswitch_url, windows
@@ -202,6 +203,7 @@ class Stack:
         try:
             await renew_machines(self.settings)
             await rotate_if_due(self.settings)
+            await backup_if_due(self.settings)
         except (ByokeepError, OSError) as error:
             get_log().error("tokens_not_renewed", code=_code(error))
 

@@ -184,6 +184,7 @@ def killswitch_url(settings: Settings) -> str:
 
 def limits(settings: Settings) -> ServiceLimits:
     """Return the figures of the procedures."""
+    production = settings.environment is Environment.PRODUCTION
     days = {name: descriptor.rotation_days for name, descriptor in DESCRIPTORS.items()}
     return ServiceLimits(
         rotation_default_days=days, rotation_modes={name: one.rotation.mode for name, one in DESCRIPTORS.items()},
@@ -194,6 +195,7 @@ def limits(settings: Settings) -> ServiceLimits:
         kek_rotation_days=settings.kek_rotation_days, kek_owner=settings.kek_owner,
         approval_hold_s=settings.approval_hold_hours * 3600,
         app_secret_rotation_days=settings.app_secret_rotation_days,
+        backup_hours=settings.backup_hours if settings.backup_recipients or production else 0,
     )  # fmt: skip
 
 

@@ -20,14 +20,15 @@ It may not keep a token or a value, nor retry: whether an act may be repeated is
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Self, cast
+from typing import Any, BinaryIO, Final, Self, cast
 
 from yarl import URL
 
@@ -35,9 +36,10 @@ from byokeep.core.canonical import read_json
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, RateLimited, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire.address import parse_address
-from byokeep.wire.transport import CaFileUnreadable, Transport, failing
+from byokeep.wire.transport import CaFileUnreadable, Transport, failing, read_body
 
 MAX_BODY: Final = 1 << 20  # bytes of a reply
+TRANSFER_S: Final = 600.0  # seconds for a file of any size
 LEASE_HEADER: Final = "X-Byokeep-Lease"
 LOOK_EVERY_S: Final = 5.0  # seconds for which the word on which node is active is believed
 LOOK_WITHIN_S: Final = 1.0
@@ -178,6 +180,22 @@ class BaoHttp:
             return _reply(status, document)
         raise _failure(status, document or {}, said.get("Retry-After", "")) from None
 
+    async def transfer(
+        self, method: str, path: str, *, token: Secret, into: BinaryIO | None = None, body: BinaryIO | None = None
+    ) -> None:
+        """Take a reply of any size into a file, or send a file. Raises as :meth:`request`, OSError of the file."""
+        url, sent = self._url(await self._find_active(), path, None), None if body is None else _pieces(body)
+        with failing("store_unreachable", "store_timeout", "store_tls_failed", "store_garbage"):
+            asked = self._transport.request(
+                method, url, headers=_headers(token, None, None), within=TRANSFER_S, data=sent
+            )
+            async with asked as reply:
+                if not 200 <= reply.status < 300:
+                    raise _failure(reply.status, _decode(await read_body(reply, MAX_BODY)) or {}, "")
+                async for piece in reply.content.iter_chunked(1 << 20):
+                    if into is not None:
+                        await asyncio.to_thread(into.write, piece)
+
     async def _find_active(self) -> str:
         """Return the base URL of the active node, or of the address itself where the node cannot be reached."""
         if not self._one_node and time.monotonic() - self._looked_at >= LOOK_EVERY_S:
@@ -227,6 +245,11 @@ class BaoHttp:
                 )
             except CaFileUnreadable:
                 raise Unavailable("store_ca_unreadable") from None
+
+
+async def _pieces(file: BinaryIO) -> AsyncIterator[bytes]:
+    while piece := await asyncio.to_thread(file.read, 1 << 20):
+        yield piece
 
 
 def _headers(token: Secret | None, lease_header: str | None, wrap_ttl_s: int | None) -> dict[str, str]:

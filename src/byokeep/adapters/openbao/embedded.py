@@ -213,6 +213,7 @@ class EmbeddedOpenBao:
         self._shares = {"recovery_shares": recovery_shares, "recovery_threshold": recovery_threshold}
         self._process: Popen[bytes] | None = None
         self._keys = home / "keys"
+        self.recording = True  # False while a snapshot of another place is read in: its devices name files there
         self.unfinished = self._keys / "openbao.unfinished"
         self.root_live = self._keys / "openbao.root-live"
 
@@ -292,6 +293,7 @@ class EmbeddedOpenBao:
         _must_be_ours_alone(seal_key)
         write_closed_port(self.home / "openbao")
         config = (files(__package__) / "embedded.hcl").read_text("utf-8")
+        config = config if self.recording else config[: config.index("audit ")]
         # The mode is ignored unless owner and group are named too.
         named = {"home": self.home, "seal": self._seal, "socket": self.socket, "uid": os.geteuid(), "gid": os.getegid()}
         for name, value in (named | audit_files(self.home)).items():

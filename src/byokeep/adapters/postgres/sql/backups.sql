@@ -1,0 +1,27 @@
+-- Backups, as their records on the installation say. A file that was altered since has another digest than its record.
+
+-- name: backups
+WITH said AS (
+    SELECT r.event, r.at, CAST(f.fields ->> 'backup' AS uuid) AS id, f.fields ->> 'digest' AS digest,
+           CAST(f.fields ->> 'size' AS bigint) AS size, CAST(f.fields ->> 'count' AS integer) AS parts
+      FROM byokeep.audit_record r
+     CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS fields) f
+     WHERE r.chain = CAST(:installation_id AS uuid) AND r.object_id = CAST(:installation_id AS uuid)
+       AND r.event IN ('backup.created', 'backup.verified') AND r.outcome = 'ok')
+SELECT c.id, c.at AS created_at, c.digest, c.size, c.parts, max(v.at) AS verified_at
+  FROM said c
+  LEFT JOIN said v ON v.event = 'backup.verified' AND v.id = c.id AND v.digest = c.digest
+ WHERE c.event = 'backup.created'
+ GROUP BY c.id, c.at, c.digest, c.size, c.parts
+ ORDER BY c.at DESC;
+
+-- name: backup_artifacts
+-- The sealed profiles that can still be opened.
+SELECT blob_key AS name, blob_size AS size, encode(blob_sha256, 'hex') AS sha256
+  FROM byokeep.profile_generation WHERE key_state <> 'destroyed' AND gone_at IS NULL ORDER BY blob_key COLLATE "C";
+
+-- name: backup_schema
+SELECT version_num AS schema, current_setting('server_version_num') AS number FROM byokeep.alembic_version;
+
+-- name: backups_since
+SELECT created_at AS at FROM byokeep.installation;

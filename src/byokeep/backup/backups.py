@@ -1,0 +1,106 @@
+"""What is on record of backups: made, opened, restored; how they stand; who is told when one is overdue.
+
+Rules
+- A backup counts when it was opened: made and verified are two times, and a failed one of either moves none.
+- A backup is overdue when none was made for twice its interval; unproved when none was opened for a quarter.
+- What is kept: the newest ones, and always the newest that was opened.
+
+It may not read or write a backup: the host does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from byokeep.backup.archive import signed_bytes
+from byokeep.core.backup import BackupManifest, BackupRefused
+from byokeep.core.checkpoint import verifies
+from byokeep.core.errors import ByokeepError, Integrity
+from byokeep.core.events import EventName, FieldValue, Outcome
+from byokeep.kernel.alarm import raise_alert, state_over
+from byokeep.kernel.app import App, BrokerApp
+from byokeep.kernel.record import record
+
+PURPOSE: Final = "evidence"  # the key that signs manifests
+QUARTER: Final = timedelta(days=92)
+_FAILED_KEY: Final = "state/backup"
+_OVERDUE_KEY: Final = "state/backup_overdue"
+_UNPROVED_KEY: Final = "state/backup_unproved"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """A backup by its records. ``digest``: SHA-256 of the file; ``verified_at``: last opened, with that digest."""
+
+    id: UUID
+    created_at: datetime
+    digest: str
+    size: int
+    parts: int
+    verified_at: datetime | None
+
+
+async def backups(app: App) -> list[Backup]:
+    """Return every backup that was made, the newest first. Raises Unavailable."""
+    return await app.db.read(Backup, "backups", {"installation_id": app.installation_id}, every_client=True)
+
+
+async def say(app: BrokerApp, name: EventName, fields: Mapping[str, FieldValue], outcome: Outcome = Outcome.OK) -> None:
+    """Put on record what became of a backup."""
+    async with app.db.begin(every_client=True) as tx:
+        await record(tx, app.system(), name, fields, outcome=outcome, object_id=app.installation_id)
+
+
+async def failed(app: BrokerApp, name: EventName, error: ByokeepError, **fields: FieldValue) -> None:
+    """Put on record that a backup was not made or not opened, and tell people until one is."""
+    outcome = Outcome.REJECTED if isinstance(error, Integrity) else Outcome.FAILED
+    reason = error.reason if isinstance(error, BackupRefused) else error.code
+    await say(app, name, {"reason": reason, **fields}, outcome)
+    why = "backup_failed" if name is EventName.BACKUP_CREATED else "backup_not_opened"
+    await raise_alert(app, reason=why, key=f"{_FAILED_KEY}/{why}", severity="critical", object_id=app.installation_id)
+
+
+async def done(app: BrokerApp, name: EventName, manifest: BackupManifest, *, digest: str, size: int = 0) -> None:
+    """Put on record that a backup was made, or opened; what was told of a failure before is over."""
+    said: dict[str, FieldValue] = {"backup": str(manifest.id), "digest": digest}
+    if name is EventName.BACKUP_CREATED:
+        said |= {"size": size, "count": len(manifest.parts)}
+    await say(app, name, said)
+    why = "backup_failed" if name is EventName.BACKUP_CREATED else "backup_not_opened"
+    await state_over(app, f"{_FAILED_KEY}/{why}")
+
+
+async def must_be_signed(app: BrokerApp, manifest: BackupManifest, signature: bytes, key_id: str) -> None:
+    """Refuse a manifest that this installation did not sign. Raises BackupRefused, Unavailable."""
+    keys = await app.signer.public_keys(PURPOSE)
+    ours = manifest.installation == app.installation_id
+    if not ours or key_id not in keys or not verifies(keys[key_id], signature, signed_bytes(manifest.canonical())):
+        raise BackupRefused("other_installation")
+
+
+def kept(found: Sequence[Backup], keep: int) -> set[UUID]:
+    """Return which backups stay: the newest ones, and the newest that was opened."""
+    proved = next((one.id for one in found if one.verified_at is not None), None)
+    return {one.id for one in found[:keep]} | ({proved} if proved else set())
+
+
+async def watch_backups(app: BrokerApp) -> None:
+    """Raise an alert while no backup was made for two intervals, or none opened for a quarter. Raises Unavailable."""
+    if not (hours := app.limits.backup_hours):
+        return
+    found, now = await backups(app), app.clock.now()
+    ((since,),) = await app.db.read(lambda row: (row["at"],), "backups_since", {}, every_client=True)
+    made = max((one.created_at for one in found), default=since)
+    proved = max((one.verified_at for one in found if one.verified_at), default=since)
+    for key, reason, late in (
+        (_OVERDUE_KEY, "backup_overdue", now - made > timedelta(hours=2 * hours)),
+        (_UNPROVED_KEY, "backup_unproved", now - proved > QUARTER),
+    ):
+        if late:
+            await raise_alert(app, reason=reason, key=key, severity="critical", object_id=app.installation_id)
+        else:
+            await state_over(app, key)

@@ -1,0 +1,389 @@
+"""Backups on this host: made of everything, kept here and away from here, opened to prove them (docs/runbook.md).
+
+Rules
+- First the database, then the sealed profiles, then the store: what a row names is there. How far the audit had come is
+  noted before, so the dump holds at least that.
+- A file appears whole or not at all, closed to others; the copy away from here is read back and compared before the
+  backup counts. What fails is on record and told, and every backup before it stays.
+- Shares of the seal, recovery keys and people's tokens are no parts; of credentials those alone that a restore needs.
+- Plain parts lie in a private directory beside the backups while one is made, which the next one empties.
+
+It may not open a backup without a private key, which no host of an installation keeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import hashlib
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+from uuid import UUID
+
+from byokeep import __version__
+from byokeep.adapters.files.tombstones import NAME as TOMBSTONES
+from byokeep.adapters.openbao import snapshot
+from byokeep.adapters.openbao.login import AppRoleLogin, private_dir, read_private
+from byokeep.adapters.postgres.dump import DumpProof, dump
+from byokeep.backup import archive, backups
+from byokeep.backup.archive import Sink
+from byokeep.backup.backups import Backup
+from byokeep.core import backup
+from byokeep.core.audit import ChainHead
+from byokeep.core.backup import BackupManifest, BackupRefused, Part
+from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected, Unavailable
+from byokeep.core.events import EventName
+from byokeep.core.model import Environment
+from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.durable_write import draft
+from byokeep.process import hold
+from byokeep.processes import wiring
+from byokeep.settings import Settings, parse_bucket, to_toml
+
+ENDING: Final = ".age"
+NEEDED: Final = ("provisioner.approle", wiring.ACCOUNT_KEY)  # of the credentials; all others are made anew
+_OUTSIDE: Final = ("epochs.jsonl", "checkpoint", TOMBSTONES)
+_WORK: Final = ".work"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A backup that was made: its manifest, the file here, and that file's digest and size."""
+
+    manifest: BackupManifest
+    file: Path
+    digest: str
+    size: int
+
+
+async def create(settings: Settings) -> Made:
+    """Make a backup of an installation that runs.
+
+    Raises:
+        Rejected: ``backup_recipient_missing``, ``bad_backup_recipient``, ``backup_target_missing``, ``store_not_raft``.
+        Conflict: ``backup_running``.
+        Unavailable: A part is away, a disk is full, ``backup_target_unavailable``; no backup was made.
+    """
+    async with wiring.broker_app(settings) as app:
+        try:
+            return await _create(settings, app)
+        except ByokeepError as error:
+            await backups.failed(app, EventName.BACKUP_CREATED, error)
+            raise
+        except OSError as error:
+            failed = _no_room("backup_dir", error)
+            await backups.failed(app, EventName.BACKUP_CREATED, failed)
+            raise failed from None
+
+
+async def _create(settings: Settings, app: BrokerApp) -> Made:
+    recipients = archive.recipients_of(settings.backup_recipients)
+    target = settings.file("backup_target")
+    if target is None and settings.environment is Environment.PRODUCTION:
+        step = "Set backup_target to a directory that lies on another machine."
+        raise Rejected("backup_target_missing", next_step=step)
+    with _working(settings) as work:
+        found = await _parts(settings, app, work)
+        text = archive.signed_bytes(found.manifest.canonical())
+        signature, key_id = await app.signer.sign(backups.PURPOSE, text)
+        at = found.manifest.made_at.strftime("%Y%m%dT%H%M%SZ")
+        file = settings.path("backup_dir") / f"{at}-{found.manifest.id}{ENDING}"
+        made = await asyncio.to_thread(_write, file, found, signature, key_id, recipients)
+        try:
+            if target is not None:
+                await asyncio.to_thread(_copy_out, made, target)
+            await backups.done(app, EventName.BACKUP_CREATED, made.manifest, digest=made.digest, size=made.size)
+        except BaseException:
+            file.unlink(missing_ok=True)
+            raise
+    await _drop_old(settings, app)
+    return made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    manifest: BackupManifest
+    files: dict[str, Path]
+
+
+async def _parts(settings: Settings, app: BrokerApp, work: Path) -> _Found:
+    """Gather every part in ``work``."""
+    backup_id = app.ids.uuid()
+    state, _ = await app.checkpoints.latest()
+    async with app.db.begin(every_client=True) as tx:
+        heads = await tx.all(ChainHead, "audit_heads")
+        schema, number = await tx.one(lambda row: (str(row["schema"]), int(row["number"])), "backup_schema")
+    major = str(number // 10_000)
+    files = {backup.DATABASE: work / "database", backup.STORE: work / "store", backup.SETTINGS: work / "settings"}
+    with _new(files[backup.DATABASE]) as out:
+        await dump(wiring.database_url(settings, "byokeep_owner"), out, major=major)
+    async with app.db.begin(every_client=True) as tx:
+        artifacts = await tx.all(Part, "backup_artifacts")
+    files |= _small(settings, work)
+    bucket = parse_bucket(settings.artifact_store) is not None
+    if not bucket:
+        place = settings.path("artifact_store")
+        files |= {f"{backup.ARTIFACTS}{one.name}": place / one.name for one in artifacts if (place / one.name).exists()}
+    async with wiring.store_http(settings) as http:
+        login = AppRoleLogin(http, wiring.credentials(settings, "backup.approle"))
+        with _new(files[backup.STORE]) as out:
+            store = await snapshot.take(login, out)
+        markers = await snapshot.markers(login, backup_id)
+        await login.close()
+    uncovered = backup.NEVER | ({"artifact_bucket"} if bucket else set())
+    uncovered |= set() if settings.embedded_database else {"database_server"}
+    order = [backup.DATABASE, backup.STORE, *sorted(files.keys() - {backup.DATABASE, backup.STORE})]
+    parts = await asyncio.to_thread(lambda: tuple(archive.part_of(name, files[name]) for name in order))
+    manifest = BackupManifest(
+        id=backup_id, installation=app.installation_id, environment=settings.environment,
+        made_at=app.clock.now().replace(microsecond=0), epochs=state.size,
+        versions={"byokeep": __version__, "openbao": store, "postgresql": f"{major}.{number % 10_000}",
+                  "schema": schema},
+        root=state.edge.root().hex() if state.size else "",
+        heads=tuple(sorted(heads, key=lambda head: (str(head.chain), head.seq))), markers=markers, parts=parts,
+        artifacts=tuple(artifacts), not_covered=tuple(sorted(uncovered)),
+    )  # fmt: skip
+    backup.parse(manifest.canonical())  # what could not be read back is not written
+    return _Found(manifest=manifest, files=files)
+
+
+def _small(settings: Settings, work: Path) -> dict[str, Path]:
+    """Return what is copied as it is: settings, the needed credentials, what lies outside, targets of messages."""
+    (work / "settings").write_text(to_toml(settings))
+    copied: dict[str, Path] = {}
+    wanted = [("credentials", wiring.credentials(settings, name)) for name in NEEDED]
+    wanted += [("checkpoints", settings.path("checkpoint_dir") / name) for name in _OUTSIDE]
+    wanted += [("notify", path) for path in sorted(settings.path("notify_dir").glob("*.url"))]
+    for place, path in wanted:
+        if path.is_file():
+            kept = work / f"{place}-{path.name}"
+            shutil.copyfile(path, kept)  # a file that grows is taken as long as it is now
+            copied[f"{place}/{path.name}"] = kept
+    return copied
+
+
+def _write(file: Path, found: _Found, signature: bytes, key_id: str, recipients: Any) -> Made:
+    with draft(file, only_new=True) as out:
+        archive.write(out, found.manifest, found.files, signature=signature, key_id=key_id, recipients=recipients)
+    written = archive.part_of(file.name, file)
+    return Made(manifest=found.manifest, file=file, digest=written.sha256, size=written.size)
+
+
+def _copy_out(made: Made, target: Path) -> None:
+    """Copy a backup away from here and read it back. Raises Unavailable(``backup_target_unavailable``)."""
+    there = target / made.file.name
+    try:
+        with draft(there, only_new=True) as out, made.file.open("rb") as content:
+            shutil.copyfileobj(content, out, 1 << 20)
+        if archive.part_of(made.file.name, there).sha256 != made.digest:
+            there.unlink()
+            raise OSError("another content")
+    except OSError as error:
+        raise _no_room("backup_target", error) from None
+
+
+def _no_room(setting: str, error: OSError) -> Unavailable:
+    step = f"Look at {setting}: is it there, writable, and has it room? No backup was made; those before it stay."
+    return Unavailable(f"{setting}_unavailable", next_step=step, errno=error.errno or 0)
+
+
+@contextlib.contextmanager
+def _working(settings: Settings) -> Iterator[Path]:
+    """Be the only one who makes a backup here; yield an empty private directory, which is gone afterwards."""
+    place = private_dir(settings.path("backup_dir"))
+    lock = os.open(place / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            hold(lock)
+        except OSError:
+            raise Conflict("backup_running", next_step="Another backup is made here: wait for its end.") from None
+        shutil.rmtree(place / _WORK, ignore_errors=True)
+        with contextlib.ExitStack() as ending:
+            ending.callback(shutil.rmtree, place / _WORK, ignore_errors=True)
+            yield private_dir(place / _WORK)
+    finally:
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def _new(file: Path) -> Iterator[BinaryIO]:
+    with open(file, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
+        yield out
+
+
+async def _drop_old(settings: Settings, app: BrokerApp) -> None:
+    """Remove what is kept no longer, here and there. What is on record alone counts as a backup."""
+    found = await backups.backups(app)
+    stays = backups.kept(found, settings.backup_keep)
+    for one in found:
+        if one.id not in stays:
+            for file in _files(settings, one):
+                with contextlib.suppress(OSError):  # the next one tries again
+                    file.unlink()
+
+
+def _files(settings: Settings, one: Backup) -> list[Path]:
+    name = f"{one.created_at.astimezone(UTC):%Y}*-{one.id}{ENDING}"
+    places = [settings.path("backup_dir"), settings.file("backup_target")]
+    return [file for place in places if place is not None for file in place.glob(name)]
+
+
+async def listed(settings: Settings) -> list[dict[str, Any]]:
+    """Return the backups on record, each with its files that are there. Raises Unavailable."""
+    async with wiring.broker_app(settings) as app:
+        return [_row(settings, one) for one in await backups.backups(app)]
+
+
+def _row(settings: Settings, one: Backup) -> dict[str, Any]:
+    found, verified = _files(settings, one), one.verified_at
+    return {
+        "id": str(one.id), "created_at": _told(one.created_at), "verified_at": _told(verified) if verified else "never",
+        "counts": "yes" if verified and found else "no", "size": one.size, "files": [str(file) for file in found],
+    }  # fmt: skip
+
+
+def _told(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def find(settings: Settings, name: str) -> Path:
+    """Return the file of a backup: a path, or its id in the places of this host. Raises NotFound."""
+    with contextlib.suppress(ValueError):
+        places = [settings.path("backup_dir"), settings.file("backup_target")]
+        found = [file for place in places if place for file in place.glob(f"*-{UUID(name)}{ENDING}")]
+        if found:
+            return found[0]
+    file = Path(name)
+    if not file.is_file():
+        raise NotFound("backup_not_found", next_step="Give the file, or an id as `byokeep backup list` shows it.")
+    return file
+
+
+async def verify(settings: Settings, name: str, identity: Path) -> tuple[BackupManifest, bool]:
+    """Open a backup and check all that can be checked; return its manifest, and whether the result is on record.
+
+    Where an installation of this home runs, the signature is compared and the result is put on record there.
+
+    Raises:
+        Integrity: ``backup_refused``, ``backup_incomplete``.
+        Rejected: ``bad_identity_file``.
+        Unavailable: The file or the identity file cannot be read.
+    """
+    file, keys = find(settings, name), archive.identities_of(read_private(identity))
+    digest = await asyncio.to_thread(lambda: archive.part_of(file.name, file).sha256)
+    async with _running(settings) as app:
+        try:
+            manifest, signature, key_id = await asyncio.to_thread(opened, file, keys)
+            archive.must_be_of(manifest, settings.environment)
+            if app is not None:
+                await backups.must_be_signed(app, manifest, signature, key_id)
+        except ByokeepError as error:
+            if app is not None:
+                await backups.failed(app, EventName.BACKUP_VERIFIED, error, digest=digest)
+            raise
+        if app is not None:
+            await backups.done(app, EventName.BACKUP_VERIFIED, manifest, digest=digest)
+    return manifest, app is not None
+
+
+@contextlib.asynccontextmanager
+async def _running(settings: Settings) -> AsyncIterator[BrokerApp | None]:
+    """Yield the ports of the installation of this home, None where it does not run."""
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            app: BrokerApp | None = await stack.enter_async_context(wiring.broker_app(settings))
+        except (Unavailable, OSError):
+            app = None
+        yield app
+
+
+def opened(file: Path, identities: Any, sinks: archive.Sinks | None = None) -> tuple[BackupManifest, bytes, str]:
+    """Read a backup to its end; besides, the dump is read by PostgreSQL's own program, the snapshot by its own sums.
+
+    Raises:
+        BackupRefused: Anything is not as it was written.
+        Unavailable: The file cannot be read; PostgreSQL's programs are not there.
+    """
+    with contextlib.ExitStack() as ending:
+        spool = ending.enter_context(tempfile.TemporaryFile())  # encrypted under the seal
+
+        def sinks_of(part: Part) -> Sink:
+            more: Sink = sinks(part) if sinks is not None else len
+            if part.name == backup.DATABASE:
+                proof = DumpProof(major="")
+                ending.callback(proof.close)
+                return _both(more, lambda piece: _proved(proof.take, piece))
+            if part.name == backup.STORE:
+                return _both(more, lambda piece: _spooled(spool, piece))
+            return more
+
+        try:
+            with file.open("rb") as content:
+                return archive.read(content, identities, sinks_of)
+        except OSError as error:
+            raise Unavailable("backup_unreadable", next_step="See the file.", errno=error.errno or 0) from None
+
+
+def _both(first: Sink, second: Callable[[bytes], None]) -> Sink:
+    def take(piece: bytes) -> None:
+        first(piece)
+        second(piece)
+
+    return take
+
+
+def _spooled(spool: BinaryIO, piece: bytes) -> None:
+    if piece:
+        spool.write(piece)
+    else:
+        _must_be_snapshot(spool)
+
+
+def _proved(take: Callable[[bytes], None], piece: bytes) -> None:
+    try:
+        take(piece)
+    except Unavailable:
+        raise BackupRefused("dump") from None
+
+
+def _must_be_snapshot(spool: BinaryIO) -> None:
+    """Compare a snapshot of the store with the sums in it. Raises BackupRefused(``snapshot``)."""
+    spool.seek(0)
+    found: dict[str, str] = {}
+    sums = b""
+    try:
+        with gzip.open(spool) as plain, tarfile.open(fileobj=plain, mode="r|") as entries:
+            for entry in entries:
+                content = entries.extractfile(entry)
+                if content is None or not entry.isfile():
+                    raise ValueError("not a file")
+                if entry.name == "SHA256SUMS":
+                    sums = content.read(4096)
+                else:
+                    found[entry.name] = hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
+        lines = [line.split() for line in sums.decode("ascii").splitlines()]
+        wanted = {name: digest for digest, name in lines}
+    except (OSError, EOFError, ValueError, tarfile.TarError):
+        raise BackupRefused("snapshot") from None
+    if not {"meta.json", "state.bin"} <= wanted.keys() or any(found.get(n) != s for n, s in wanted.items()):
+        raise BackupRefused("snapshot")
+
+
+async def backup_if_due(settings: Settings) -> Made | None:
+    """Make the next backup of a stack that runs, if it is due and one can be made; a failure is on record and told."""
+    if not settings.backup_recipients:
+        return None
+    async with wiring.broker_app(settings) as app:
+        found = await backups.backups(app)
+        every = timedelta(hours=settings.backup_hours)
+        if found and app.clock.now() - found[0].created_at < every:
+            return None
+    return await create(settings)

@@ -1,0 +1,163 @@
+"""The file of a backup: what its parser takes, and that no damaged one gets past it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import pyrage
+import pytest
+
+from byokeep.backup import archive, backups
+from byokeep.core import backup
+from byokeep.core.audit import ChainHead
+from byokeep.core.backup import BackupManifest, BackupRefused
+from byokeep.core.errors import Integrity, Rejected
+from byokeep.core.model import Environment
+
+CASES = json.loads((Path(__file__).parents[1] / "vectors" / "backup" / "manifests.json").read_text())
+INSTALLATION = UUID("7c9e6679-7425-40de-944b-e07fc1f90ae7")
+KEY = pyrage.x25519.Identity.generate()
+SIZES = {"database.dump": 90_001, "store.snapshot": 70_000, "checkpoints/tombstones": 0,
+         "credentials/provisioner.approle": 120, "settings.toml": 900}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_a_manifest_is_taken_in_its_one_spelling_alone(case: dict[str, object]) -> None:
+    """Each vector is taken or refused as it says; what is taken is given back byte for byte."""
+    text = str(case["manifest"]).encode()
+    if case["ok"]:
+        assert backup.parse(text).canonical() == text
+        return
+    with pytest.raises(BackupRefused, match="backup_refused"):
+        backup.parse(text)
+
+
+def made(
+    place: Path, *, environment: Environment = Environment.DEVELOPMENT, seed: int = 1
+) -> tuple[BackupManifest, bytes]:
+    """A manifest and its archive."""
+    drawn, files = random.Random(seed), {}
+    for name, size in SIZES.items():
+        files[name] = place / f"{seed}-{name.replace('/', '-')}"
+        files[name].write_bytes(drawn.randbytes(size))
+    manifest = BackupManifest(
+        id=UUID(int=seed), installation=INSTALLATION, environment=environment,
+        made_at=datetime(2026, 11, 28, 13, 30, seed, tzinfo=UTC), epochs=0, root="",
+        versions={"byokeep": "0.1.0", "openbao": "2.7.2", "postgresql": "18.6", "schema": "r0044"},
+        heads=(ChainHead(INSTALLATION, 3, bytes(32)),), markers=(), artifacts=(),
+        not_covered=tuple(sorted(backup.NEVER)),
+        parts=tuple(archive.part_of(name, file) for name, file in files.items()),
+    )  # fmt: skip
+    out = io.BytesIO()
+    archive.write(out, manifest, files, signature=bytes(64), key_id="1", recipients=[KEY.to_public()])
+    return manifest, out.getvalue()
+
+
+def read(content: bytes, *, key: object = KEY, got: dict[str, bytearray] | None = None) -> BackupManifest:
+    def sinks(part: backup.Part) -> archive.Sink:
+        return ({} if got is None else got).setdefault(part.name, bytearray()).extend
+
+    return archive.read(io.BytesIO(content), [key], sinks)[0]
+
+
+def resealed(content: bytes, change: bytes, to: bytes) -> bytes:
+    """The same archive with other bytes in it, encrypted anew for the same recipient, as whoever forges one does."""
+    plain = pyrage.decrypt(content, [KEY])
+    assert plain.count(change) == 1
+    sealed: bytes = pyrage.encrypt(plain.replace(change, to), [KEY.to_public()])
+    return sealed
+
+
+def test_an_archive_gives_back_what_went_in(tmp_path: Path) -> None:
+    """BackupManifest, signature and every byte of every part, an empty part included."""
+    manifest, content = made(tmp_path)
+    got: dict[str, bytearray] = {}
+    assert read(content, got=got) == manifest
+    assert {name: len(found) for name, found in got.items()} == SIZES
+    assert all(hashlib.sha256(got[part.name]).hexdigest() == part.sha256 for part in manifest.parts)
+
+
+def test_of_two_hundred_damaged_backups_none_is_opened(tmp_path: Path) -> None:
+    """Bits flipped, cut, swapped, forged, foreign, older: each is refused with the very same words."""
+    manifest, content = made(tmp_path)
+    _, other = made(tmp_path, seed=2)
+    drawn, damaged = random.Random(7), []
+    for _ in range(90):
+        at, flipped = drawn.randrange(len(content)), bytearray(content)
+        flipped[at] ^= 1 << drawn.randrange(8)
+        damaged.append(bytes(flipped))
+    damaged += [content[: drawn.randrange(len(content))] for _ in range(60)]
+    damaged += [content + drawn.randbytes(drawn.randrange(1, 50)) for _ in range(10)]
+    for _ in range(20):  # chunks of the stream swapped, or those of another backup in their place
+        at = len(content) - drawn.randrange(66_000, 130_000)
+        damaged += [content[:at] + other[at:], content[:at] + content[at + 65_552 :]]
+    plain = pyrage.decrypt(content, [KEY])
+    head, text = plain.split(b"\n", 1)
+    damaged += [
+        resealed(content, b'"format":"byokeep-backup/1"', b'"format":"byokeep-backup/0"'),
+        resealed(content, head + b"\n", head.replace(b"backup/1", b"backup/0") + b"\n"),
+        resealed(content, manifest.parts[0].sha256.encode(), b"0" * 64),
+        pyrage.encrypt(plain[:-1], [KEY.to_public()]), pyrage.encrypt(plain + b"x", [KEY.to_public()]),
+        pyrage.encrypt(head + b"\n" + text[:500], [KEY.to_public()]), pyrage.encrypt(b"", [KEY.to_public()]),
+        b"", plain, pyrage.encrypt(plain, [pyrage.x25519.Identity.generate().to_public()]),
+    ]  # fmt: skip
+    assert len(damaged) >= 200
+    said = set()
+    for one in damaged:
+        with pytest.raises(BackupRefused) as refused:
+            read(one)
+        said.add((refused.value.code, refused.value.next_step))
+    with pytest.raises(BackupRefused) as refused:
+        archive.must_be_of(manifest, Environment.PRODUCTION)
+    said.add((refused.value.code, refused.value.next_step))
+    assert len(said) == 1
+
+
+def test_a_backup_that_lacks_a_profile_of_its_database_says_which() -> None:
+    """The whole vector lacks none; without its blob, and with another one, it is named."""
+    whole = backup.parse(CASES[0]["manifest"].encode())
+    assert whole.missing == []
+    archive.must_be_of(whole, Environment.PRODUCTION)
+    name = whole.artifacts[0].name
+    for parts in ([one for one in whole.parts if name not in one.name],
+                  [backup.Part(name=one.name, size=one.size, sha256="9" * 64) for one in whole.parts]):  # fmt: skip
+        lacking = backup.parse(manifest_with(whole, tuple(parts)).canonical())
+        assert lacking.missing == [name]
+        with pytest.raises(Integrity, match="backup_incomplete"):
+            archive.must_be_of(lacking, Environment.PRODUCTION)
+
+
+def manifest_with(manifest: BackupManifest, parts: tuple[backup.Part, ...]) -> BackupManifest:
+    return BackupManifest(**{name: getattr(manifest, name) for name in BackupManifest.__slots__} | {"parts": parts})
+
+
+def test_recipients_and_identities_are_read_strictly() -> None:
+    """None, and what is none, is refused; a comment in an identity file is fine."""
+    public = str(KEY.to_public())
+    assert len(archive.recipients_of(f"{public}, {public}")) == 2
+    for text in ("", " , "):
+        with pytest.raises(Rejected, match="backup_recipient_missing"):
+            archive.recipients_of(text)
+    with pytest.raises(Rejected, match="bad_backup_recipient"):
+        archive.recipients_of(public[:-1])
+    assert len(archive.identities_of(f"# created\n{KEY}\n".encode())) == 1
+    for text in ("", public, str(KEY)[:-1], "AGE-SECRET-KEY-1" + "Q" * 58):
+        with pytest.raises(Rejected, match="bad_identity_file"):
+            archive.identities_of(text.encode())
+
+
+def test_the_newest_that_was_opened_is_always_kept() -> None:
+    """Among five, of which the fourth was opened, the newest two and that one stay."""
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    found = [
+        backups.Backup(id=UUID(int=n), created_at=at, digest="", size=1, parts=3, verified_at=at if n == 4 else None)
+        for n in range(1, 6)
+    ]
+    assert backups.kept(found, 2) == {UUID(int=1), UUID(int=2), UUID(int=4)}
+    assert backups.kept([], 2) == set()
