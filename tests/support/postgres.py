@@ -118,7 +118,7 @@ def fresh_database(server: EmbeddedPostgres) -> FreshDatabase:
 def empty_database(server: EmbeddedPostgres, name: str, *, template: str = "template1") -> FreshDatabase:
     """Create a database with the rights of the product's own."""
     FreshDatabase(server, "postgres").sql(
-        f"CREATE DATABASE {name} OWNER byokeep_owner TEMPLATE {template} STRATEGY wal_log;\n"
+        f"CREATE DATABASE {name} OWNER byokeep_owner TEMPLATE {template} STRATEGY file_copy;\n"
         f"REVOKE ALL ON DATABASE {name} FROM PUBLIC; GRANT CONNECT ON DATABASE {name} TO {', '.join(ROLES)};"
     )
     return FreshDatabase(server, name)
