@@ -282,9 +282,14 @@ class KnownValues:
                     continue
                 if form.caseless:
                     folded = folded or squeezed.padded.lower()
-                left, right = _agree(
-                    form.text, offset, folded if form.caseless else squeezed.padded, position, squeezed.size
-                )
+                text, data = form.text, folded if form.caseless else squeezed.padded
+                # Whatever stretch of 12 bytes the word is in, the word before it or the one after it is in it, too.
+                if (
+                    text[offset + _WORD : offset + 2 * _WORD] != data[position + _WORD : position + 2 * _WORD]
+                    and text[max(0, offset - _WORD) : offset] != data[max(0, position - _WORD) : position]
+                ):
+                    continue
+                left, right = _agree(text, offset, data, position, squeezed.size)
                 if _holds(form.cuts, left, right):
                     base = position - offset
                     hits.add(KnownHit(base + left, base + right, form.entry.kind, form.entry.mark, form.name))

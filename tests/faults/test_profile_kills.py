@@ -9,7 +9,6 @@ import json
 import random
 import sys
 from collections import Counter
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -20,6 +19,7 @@ from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import FOR_ROTATION, FULL, KEPT, LOW, parse_record
 from byokeep.profiles import openings
 from tests.flows.test_kek import finish, rotated
+from tests.support import forks
 from tests.support.keks import keys_on
 from tests.support.profile_killer import OPENING, POINTS, SEALING
 from tests.support.vault import Vault
@@ -31,7 +31,6 @@ pytest_plugins = [
     "tests.support.vault",
 ]
 
-ROOT = Path(__file__).resolve().parents[2]
 SESSION = b"a session cookie that must not be lost " * 20_000
 _AFTER = frozenset({"committed"})
 A_PROFILE = 25  # kills; a record that a cut seal left takes a version in its place, and there is room for so many
@@ -45,18 +44,9 @@ async def killed(vault: Vault, client: UUID, profile: UUID, act: str, point: str
         "token": str(vault.desk.stand.home / "custodian.token"), "artifacts": str(vault.artifacts),
         "installation": str(vault.app.installation_id), "client": str(client), "work": str(work), "point": point,
     }  # fmt: skip
-    worker = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.support.profile_killer", cwd=ROOT, stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert worker.stdin is not None
-    assert worker.stdout is not None
-    worker.stdin.write(json.dumps(given).encode())
-    worker.stdin.close()
-    said = (await asyncio.wait_for(worker.stdout.readline(), 60)).decode().strip()
-    assert said == point, said
-    worker.kill()
-    await worker.wait()
+    with forks.stopped("tests.support.profile_killer", json.dumps(given).encode()) as printed:
+        said = (await asyncio.wait_for(asyncio.to_thread(printed.readline), 60)).decode().strip()
+        assert said == point, said
 
 
 async def time_passes(vault: Vault, profile: UUID) -> None:

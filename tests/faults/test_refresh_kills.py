@@ -53,20 +53,20 @@ async def strike(made: Chains, kills: int, parts: tuple[str, ...]) -> None:
 @pytest.mark.timeout(300)
 async def test_no_other_process_breaks_a_chain_by_its_death() -> None:
     """Store, database, broker, web and worker die at the moment of a renewal: every chain goes on."""
-    await others(CI_SEED, 10)
+    await others(CI_SEED, 5)
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.req("R6.1-2")
 async def test_no_chain_breaks_in_silence_when_the_refresher_dies() -> None:
     """The refresher dies at the moment of a renewal: each chain goes on, or is reported at the next start."""
-    await its_own(CI_SEED, 5)
+    await its_own(CI_SEED, 3)
 
 
 @pytest.mark.timeout(300)
 async def test_no_chain_breaks_where_a_platform_gives_grace() -> None:
     """The refresher dies, and the platform takes the spent token for a minute: every chain goes on."""
-    await with_grace(CI_SEED, 5)
+    await with_grace(CI_SEED, 3)
 
 
 @pytest.mark.campaign

@@ -81,7 +81,7 @@ async def test_a_killed_supervisor_takes_all_with_it_and_starts_cleanly_again() 
 
 async def test_a_second_start_on_a_home_is_refused_and_changes_nothing() -> None:
     """The second ``up`` names the pid of the first and touches nothing; the first goes on."""
-    async with running_stack(true_programs=True) as world:
+    async with running_stack() as world:
         before, files = dict(world.stack.pids), sorted(world.home.iterdir())
         told = (world.home / "stack.json").read_bytes()
         code, _, said = await world.cli("up")
@@ -100,10 +100,10 @@ async def test_a_second_start_on_a_home_is_refused_and_changes_nothing() -> None
 
 async def test_two_homes_work_side_by_side() -> None:
     """Two stacks at once: each serves its own, knows nothing of the other, and outlives the other's end."""
-    async with running_stack(true_programs=True) as one:
+    async with running_stack() as one:
         client = await one.client()
         value = await one.onboard(client)
-        async with running_stack(true_programs=True) as two:
+        async with running_stack() as two:
             assert not set(one.stack.pids.values()) & set(two.stack.pids.values())
             other = await two.client()
             theirs = await two.onboard(other)

@@ -12,7 +12,7 @@ from tests.support.stack import running_stack
 @pytest.mark.req("R8.3-6")
 async def test_a_real_stack_is_clean() -> None:
     """All routes of a real `byokeep web`, its logs, spans, database, store and audit: clean, and nothing changed."""
-    async with running_stack(true_programs=True) as world:
+    async with running_stack() as world:
         before = await world.sql("SELECT count(*) FROM byokeep.subject")
         ran = await Shell(world.home).run("leaks", "pack", "--json", token=world.token_file("admin"), within_s=200)
         assert ran.code == 0, ran.said

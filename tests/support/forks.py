@@ -6,7 +6,7 @@ processes (:func:`standing`). Those hash passwords at a token cost, too. Where a
 at, an interpreter is started: by ``Shell.start`` and ``Shell.typed``, while a ``Watch`` looks, and where
 ``true_programs`` is asked for.
 
-``python -m tests.support.forks DESCRIPTOR KIND`` is the process that forks.
+``python -m tests.support.forks DESCRIPTOR KIND`` is the process that forks; KIND may be a program of the tests' own.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 from unittest import mock
 
 from byokeep import process as production
@@ -101,6 +101,29 @@ def forked(
                 task.join(10)
     out, err = (said[reading] for reading, _ in printed)
     return code, out, err
+
+
+@contextmanager
+def stopped(module: str, stdin: bytes) -> Iterator[IO[bytes]]:
+    """Run ``python -m MODULE`` and kill it at the end of the block; gives what it prints.
+
+    Args:
+        module: Of ``tests``; read and compiled once.
+        stdin: Shorter than what a pipe holds.
+    """
+    given, giving = os.pipe()
+    reading, printed = os.pipe()
+    with os.fdopen(reading, "rb") as said, _ask(module, (), dict(os.environ), [given, printed, 2]) as answer:
+        os.close(given)
+        os.close(printed)
+        _write(giving, stdin)
+        with answer.makefile("r") as lines:
+            pid = int(lines.readline())
+            try:
+                yield said
+            finally:
+                os.kill(pid, signal.SIGKILL)
+                lines.readline()
 
 
 def _ask(kind: str, words: Sequence[str], environment: Mapping[str, str], streams: Sequence[int]) -> socket.socket:
@@ -205,8 +228,10 @@ def _load(kind: str) -> None:
     for one in pkgutil.iter_modules(byokeep.cli.__path__, "byokeep.cli."):
         if one.name != "byokeep.cli.__main__":
             import_module(one.name)
-    for name in _LOADED[kind]:
+    for name in _LOADED.get(kind, (kind,)):
         import_module(name)
+    if kind not in _LOADED:
+        del sys.modules[kind]  # it is run as a program
     if kind == "part":
         from byokeep.adapters.passwords import Passwords
         from byokeep.processes import serve
@@ -280,11 +305,12 @@ if __name__ == "__main__":
         os.setsid()
         setup()
 
-    command = _serve(socket.socket(fileno=int(sys.argv[1])), as_part if sys.argv[2] == "part" else lambda: None)
+    kind = sys.argv[2]
+    command = _serve(socket.socket(fileno=int(sys.argv[1])), as_part if kind == "part" else lambda: None)
     if command is not None:
         os.environ.clear()
         os.environ.update(command["environment"])
         os.chdir(command["cwd"])
         tempfile.tempdir = None
         sys.argv[1:] = command["words"]
-        runpy.run_module("byokeep.cli", run_name="__main__", alter_sys=True)
+        runpy.run_module("byokeep.cli" if kind in _LOADED else kind, run_name="__main__", alter_sys=True)
