@@ -182,7 +182,7 @@ async def closed_by_others(stand: Stand, grant: str) -> None:
     assert (await do(stand, grant, "close", "approver"))[1]["code"] == "not_reviewed"
     second = stand.subject("approver", "second")
     status, review = await do(stand, grant, "review", "approver")
-    assert (status, review["status"]) == (200, "to_close")
+    assert (status, review["status"], review["gaps_accepted"]) == (200, "to_close", False)
     assert [one["path"] for one in review["uses"] if one["outcome"] == "ok"][-1].endswith("/providers/openai")
     assert (await do(stand, grant, "close", "operator"))[0] == 403
     assert (await do(stand, grant, "close", "approver"))[1]["code"] == "same_person"
@@ -277,7 +277,7 @@ async def not_hidden_behind_others(stand: Stand, client: UUID) -> None:
         await watch.review(app, holder(stand), UUID(grant), accept_gaps=True)
         assert said(stand, grant)[-1]["cause"] == "log_not_whole"
         status, review = await stand.call("GET", f"{PATH}/{grant}", "operator")
-    assert status == 200
+    assert (status, review["gaps_accepted"], "is gone" in review["next_step"]) == (200, True, True)
     told = {(one["path"], one["outcome"]): one["count"] for one in review["uses"] if one["event"] == "breakglass.used"}
     assert told[("other", "denied")] == 5  # beside the first of them
     assert sum(one["count"] for one in review["uses"] if one["event"] == "breakglass.used") == 10

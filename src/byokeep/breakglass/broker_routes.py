@@ -57,7 +57,7 @@ class GlassUseReply(Reply, of=GlassUse, shows="at event outcome path store_reque
 class GlassReply(
     Reply, of=Grant,
     shows="id status client_id scope reason=cause ticket life_s holder approved_by started_at issued_at expires_at"
-    " ended_at closed_at closed_by next_step",
+    " ended_at gaps_accepted closed_at closed_by next_step",
 ):  # fmt: skip
     """A grant of break glass."""
 
@@ -153,7 +153,10 @@ def router(app: BrokerApp, auth: Authenticator, room: Emergency) -> APIRouter:
 
 
 def _out(grant: Grant) -> dict[str, Any]:
-    return GlassReply.fields(grant, next_step=_NEXT.get(grant.status, "Nothing to do.").format(id=grant.id))
+    step = _NEXT.get(grant.status, "Nothing to do.").format(id=grant.id)
+    if grant.gaps_accepted and grant.status == "to_close":
+        step += " A part of the store's log is gone: what was done in it nobody knows."
+    return GlassReply.fields(grant, next_step=step)
 
 
 def _with_uses(grant: Grant, uses: Iterable[GlassUse]) -> dict[str, Any]:

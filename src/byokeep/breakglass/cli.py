@@ -8,7 +8,6 @@ Rules
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -147,9 +146,16 @@ async def _unwrapped(opened: dict[str, Any]) -> Secret:
             reply = await http.request("POST", "sys/wrapping/unwrap", token=shown)
             return Secret(reply.auth["client_token"])
         except (Rejected, Integrity, KeyError):
-            with suppress(Conflict):  # what the store's log shows of it may have ended the grant already
-                await call_broker("POST", f"/v1/breakglass/{opened['id']}/misused")
             step = "Somebody else has used it, or its five minutes are over. The grant is ended, and told to others."
+            try:
+                await call_broker("POST", f"/v1/breakglass/{opened['id']}/misused")
+            except Conflict:  # what the store's log shows of it has ended the grant already
+                pass
+            except ByokeepError:
+                end = again(f"breakglass revoke {opened['id']}")
+                step = (
+                    f"Somebody else has used it, or its five minutes are over, and nobody could be told. End it: {end}"
+                )
             raise Integrity("wrapping_token_misused", next_step=step) from None
 
 

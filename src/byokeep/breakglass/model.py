@@ -38,7 +38,10 @@ _TICKET: Final = re.compile(r"[a-z0-9][a-z0-9_./-]{0,30}\Z")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant(Run):
-    """A run with what its records say. ``digest`` is of what was asked for; times are the database's."""
+    """A run with what its records say. ``digest`` is of what was asked for; times are the database's.
+
+    ``gaps_accepted``: its review passed without a part of the store's log.
+    """
 
     ticket: str
     digest: str
@@ -56,6 +59,7 @@ class Grant(Run):
     issued_at: datetime | None
     expires_at: datetime | None
     ended_at: datetime | None
+    gaps_accepted: bool
     looked_at: datetime
 
     @property
