@@ -96,7 +96,8 @@ class Settings:
         token_file: The CLI user's own API token.
         slots_dir: Where the refresher puts replies that have just come in, each under a key of its own.
         kek_rotation_days: Days after which a KEK is due for its next version, 1 to 366.
-        kek_owner: Who answers for the KEKs, in the inventory: a role's name or a mailbox.
+        kek_owner: Who answers for the KEKs and the platform's own secrets, in the inventory: a role's name or a
+            mailbox.
         artifact_store: Where sealed profiles lie: a directory, or ``s3://bucket`` or ``s3://bucket/prefix``.
         artifact_endpoint, artifact_ca_file: The S3 server and the PEM of its issuer; empty = AWS, the system's.
         artifact_credentials_file: Of S3, in AWS's format, 0600; empty = the machine's role.

@@ -519,7 +519,8 @@ async def test_the_platforms_own_secrets_are_rotated_under_load(desk: Desk, monk
     await world.stack._renew()  # what `byokeep up` does with it
     assert not (world.home / "keys" / "openbao.root-live").exists()
     rotated = (await desk.shell.run("rotate", "internal", "--json")).document
-    assert (rotated["state"], rotated["done"]) == ("complete", ["secret_ids", "signing_keys", "machine_tokens"])
+    steps = ["secret_ids", "signing_keys", "database_logins", "machine_tokens"]
+    assert (rotated["state"], rotated["done"]) == ("complete", steps)
     over.set()
     assert sum(await asyncio.gather(*serving)) > 5
     assert failed == []

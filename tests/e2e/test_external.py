@@ -14,10 +14,15 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from byokeep.core.errors import Conflict
+from byokeep.core.secret import Secret
+from byokeep.processes import platform_secrets
+from byokeep.settings import load
 from byokeep_redact.canary import new_canary
 from byokeep_sim import Sim, start
 from tests.support.cli import Ran, Shell, ended, pipe_with
 from tests.support.external import (
+    ROLES,
     Authority,
     Database,
     Store,
@@ -31,10 +36,10 @@ from tests.support.stack import PROVIDERS, until
 
 pytestmark = pytest.mark.timeout(400)  # whole stacks start; how fast is a benchmark
 FILES = {  # which of the identities each process is given
-    "web": ("web.approle",),
-    "broker": ("broker.approle",),
-    "worker": ("worker.token", "account-hash.key"),
-    "refresher": ("worker.token", "account-hash.key"),
+    "web": ("web.approle", "byokeep_web.pgpass"),
+    "broker": ("broker.approle", "byokeep_broker.pgpass"),
+    "worker": ("worker.token", "account-hash.key", "byokeep_worker.pgpass"),
+    "refresher": ("worker.token", "account-hash.key", "byokeep_worker.pgpass"),
     "jobs": ("dispatcher.token", "runner.token"),
 }
 
@@ -239,6 +244,95 @@ async def test_init_again_changes_no_identity(running: Site) -> None:
     assert again.code == 0, again.said
     after = {file.name: file.read_bytes() for file in (running.place / "init").iterdir()}
     assert {name for name in before if before[name] != after[name]} == set()
+
+
+@pytest.mark.req("R2.2-5")
+async def test_database_logins_are_rotated_while_everything_serves(
+    running: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rotation that fails half-way changes nothing and says so; one that goes well loses no request."""
+    settings, admin = load(running.settings("init")), Secret(running.store.admin_token)
+    auditor, known = await person(running, "auditor"), sessions(running)
+    for name in ("secret_ids", "signing_keys"):  # whose turn it is in another test; the processes have copies
+
+        async def one(*_: object, **__: object) -> int:
+            return 1
+
+        monkeypatch.setattr(platform_secrets, f"rotate_{name}", one)
+    before = {file.name: file.read_bytes() for file in (running.place / "init").glob("*.pgpass")}
+    assert len(before) == len(ROLES) - 1  # all but the auditor's, which is a person's
+    assert known >= {f"byokeep_{name}" for name in ("web", "broker", "worker")}
+    assert sessions(running, "usename !~ '_[0-9a-f]{12}$'") == set(), "a process does not use its login"
+    running.database.psql("ALTER ROLE byokeep_logins NOLOGIN")
+    with pytest.raises(Conflict, match="rotation_failed"):
+        await platform_secrets.rotate_internal(settings, admin)
+    running.database.psql("ALTER ROLE byokeep_logins LOGIN")
+    assert {file.name: file.read_bytes() for file in (running.place / "init").glob("*.pgpass")} == before
+    alerts = await running.run("alert", "list", "--json", token=auditor)
+    assert "internal_rotation_failed" in {one["reason"] for one in alerts.document}
+    failed = running.database.psql("SELECT count(*) FROM byokeep.audit_record WHERE outcome = 'failed' AND convert_from"
+                                   "(payload, 'UTF8') LIKE '%rotation_failed%database_logins%'", "byokeep")  # fmt: skip
+    assert failed == "1\n"
+
+    lost: list[object] = []
+    over, served = asyncio.Event(), 0
+
+    async def serve(url: str) -> None:
+        nonlocal served
+        head = {"Authorization": f"Bearer {auditor.read_text().strip()}"}
+        async with aiohttp.ClientSession(headers=head) as http:
+            while not over.is_set():
+                async with http.get(url) as reply:
+                    served += 1
+                    if reply.status != 200:
+                        lost.append((url, reply.status, await reply.text()))
+
+    urls = [f"http://127.0.0.1:{running.web_port}/v1/clients", f"http://127.0.0.1:{running.broker_port}/readyz"]
+    serving = [asyncio.create_task(serve(url)) for url in urls * 3]
+    done = await platform_secrets.rotate_internal(settings, admin)  # what was refused goes on
+    assert done.run.state == "complete"
+    hand_out(running)
+    goal = served + 300
+    await until(lambda: served > goal, 60, "nothing is served")
+    over.set()
+    await asyncio.gather(*serving)
+    assert lost == []
+    olds = {name.decode() for content in before.values() if b"worker" not in (name := content.split(b":")[3])}
+    listed = ", ".join(f"'{old}'" for old in olds)
+    for old in olds:  # a day goes by, and the queue's connections of an hour ago went
+        running.database.psql(f"ALTER ROLE {old} VALID UNTIL 'yesterday'")
+    await platform_secrets.rotate_internal(settings, admin)
+    hand_out(running)
+    assert running.database.psql(f"SELECT count(*) FROM pg_roles WHERE rolname IN ({listed})") == "0\n"  # noqa: S608
+    await onboarded(running)
+    rows = await platform_secrets.platform_secrets(settings)
+    logins = [row for row in rows if row["secret"].startswith("database login of")]
+    assert {row["owner"] for row in rows} == {"operations"}
+    assert [row["how"].split(":")[0] for row in logins] == ["rotate internal"] * 5 + ["yours"]
+    due = await running.run("rotate", "due", "--kind", "platform_secret", "--until", "90d", "--json", token=auditor)
+    assert "database_logins" in {one["name"] for one in due.document["items"]}
+    words = {line.rpartition(b":")[2].strip() for content in before.values() for line in content.splitlines()}
+    words |= {line.rpartition(b":")[2] for file in (running.place / "init").glob("*.pgpass")
+              for line in file.read_bytes().splitlines()}  # fmt: skip
+    holding = {file for file in running.place.rglob("*") if file.is_file() and file.suffix != ".pgpass"
+               for content in [file.read_bytes()] if any(word in content for word in words)}  # fmt: skip
+    assert holding == set()
+
+
+def sessions(site: Site, which: str = "true") -> set[str]:
+    """The roles of the sessions at their database."""
+    asked = f"SELECT DISTINCT regexp_replace(usename, '_[0-9a-f]{{12}}$', '') FROM pg_stat_activity WHERE {which}"  # noqa: S608
+    return set(site.database.psql(f"{asked} AND usename LIKE 'byokeep%'").split())
+
+
+def hand_out(site: Site) -> None:
+    """What whoever runs several hosts does within a day: the new files go to each."""
+    for name, files in FILES.items():
+        for file in files:
+            if file.endswith(".pgpass"):
+                fresh = site.place / name / f"{file}.fresh"
+                shutil.copy2(site.place / "init" / file, fresh)
+                fresh.replace(site.place / name / file)
 
 
 @pytest.mark.req("S-OWASP-5")

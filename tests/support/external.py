@@ -32,6 +32,7 @@ from byokeep.adapters.postgres.embedded import SystemUser, account_for, installe
 from tests.support.ports import free_port
 
 ROLES = tuple(f"byokeep_{name}" for name in ("owner", "web", "broker", "killswitch", "worker", "auditor"))
+GIVEN = (*ROLES, "byokeep_logins")
 
 
 @dataclass
@@ -197,7 +198,7 @@ def their_database(place: Path) -> Iterator[Database]:
     place.mkdir(mode=0o711)
     account = account_for(place / "data", None)
     bin_dir = reachable_install(installed(), place, account) / "bin"
-    words = {role: secrets.token_urlsafe(24) for role in ("postgres", *ROLES)}
+    words = {role: secrets.token_urlsafe(24) for role in ("postgres", *GIVEN)}
     port = free_port()
     passfile, first, data = place / "passfile", place / "first", place / "data"
     passfile.touch(mode=0o600)
@@ -232,12 +233,12 @@ def their_database(place: Path) -> Iterator[Database]:
         process.wait()
 
 
-def give_passwords(database: Database) -> None:
+def give_passwords(database: Database, *only: str) -> None:
     """What their administrator does after the roles were made."""
     for line in database.passfile.read_text().splitlines():
         *_, role, word = line.split(":")
-        if role in ROLES:
-            database.psql(f"ALTER ROLE {role} PASSWORD '{word}'")
+        if role in (only or GIVEN):
+            database.psql(f"ALTER ROLE {role} LOGIN PASSWORD '{word}'")
 
 
 def _until_it_answers(database: Database) -> None:

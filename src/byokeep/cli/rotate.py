@@ -202,9 +202,10 @@ def rollback(rotation: UUID) -> None:
 def internal(*, admin_token_fd: int | None = None, dry_run: bool = False) -> None:
     """Rotate the platform's own secrets, on the host and while everything serves; again after a crash: it goes on.
 
-    New secret ids of our processes at the store, a new signing key of leases, checkpoints and evidence, and new tokens
-    of the embedded stack's machines. `byokeep up` does it by itself every 30 days, but for the keys of checkpoints and
-    evidence, whose public halves others keep: hand them on with `byokeep audit keys`.
+    New secret ids of our processes at the store, a new signing key of leases, checkpoints and evidence, new logins at
+    a PostgreSQL of yours, where byokeep makes them, and new tokens of the embedded stack's machines. `byokeep up` does
+    it by itself every 30 days, but for the keys of checkpoints and evidence, whose public halves others keep: hand
+    them on with `byokeep audit keys`.
 
     Example: byokeep rotate internal --dry-run
 
@@ -218,7 +219,7 @@ def internal(*, admin_token_fd: int | None = None, dry_run: bool = False) -> Non
     settings, host = session().settings, load("byokeep.processes.platform_secrets")
     if dry_run:
         rows = run(host.platform_secrets(settings))
-        show(rows, title="Platform secrets", columns=("secret", "rotated_at", "due_at", "how"))
+        show(rows, title="Platform secrets", columns=("secret", "owner", "rotated_at", "due_at", "how"))
         return
     if admin_token_fd is None and not settings.embedded_store:
         raise Rejected("admin_token_missing", next_step="Give --admin-token-fd 3 3< FILE.")
@@ -230,6 +231,8 @@ def internal(*, admin_token_fd: int | None = None, dry_run: bool = False) -> Non
             token.wipe()
     facts = {"id": str(done.run.id), "state": done.run.state, "done": [one.name for one in done.steps]}
     note = f"Next, for whoever verifies what you sign: {called()} audit keys FILE. On record: {called()} procedure list"
+    if not settings.embedded_database:
+        note = f"Other hosts need the new *.pgpass files within 24 hours: then the old logins are refused.\n{note}"
     show(facts, title="Platform secrets", note=note)
 
 

@@ -130,7 +130,8 @@ def init(*, admin_token_fd: int | None = None, database_sql: bool = False) -> No
     """Provision your own OpenBao and PostgreSQL: mounts, policies, roles, keys, migrations. Safe to repeat.
 
     The store's admin token is read from a descriptor and is not kept; revoke it afterwards. The database roles must
-    be there: a superuser makes them with what --database-sql prints.
+    be there: a superuser makes them with what --database-sql prints. Where that superuser lets byokeep_logins log in,
+    each role gets a login of its own (*.pgpass in the credentials directory), which byokeep rotates.
 
     Example: byokeep init --database-sql | psql -d postgres
 
@@ -152,8 +153,9 @@ def init(*, admin_token_fd: int | None = None, database_sql: bool = False) -> No
         done = run(load("byokeep.processes.installation").provision_external(session().settings, token))
     finally:
         token.wipe()
-    step = f"{called()} broker, killswitch, web, worker, refresher --config FILE"
-    show(done, title="Provisioned", note=f"Revoke the admin token now. Next: {step}")
+    step = f"give each process its files of the credentials directory, then {called()} broker, killswitch, web, worker,"
+    note = f"Revoke the admin token now. Next: {step} refresher --config FILE"
+    show(done, title="Provisioned", note=note)
 
 
 def doctor() -> int:

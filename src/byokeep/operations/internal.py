@@ -33,6 +33,7 @@ EVERY_DAYS: Final = 30  # runbook 6.1: internal service tokens
 class HostApp(App):
     """The host of an installation: may bring together what gives rights at the store. Each call returns how many."""
 
+    database_logins: Callable[[], Awaitable[int]]
     secret_ids: Callable[[], Awaitable[int]]
     signing_keys: Callable[[bool], Awaitable[int]]
     machine_tokens: Callable[[], Awaitable[int]]
@@ -40,10 +41,14 @@ class HostApp(App):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastRotation:
-    """The run that is under way, if any, and when one was complete; before the first, when all of it was made."""
+    """The run that is not over, if any, and when one was complete; before the first, when all of it was made."""
 
     running: UUID | None
     rotated_at: datetime
+
+
+async def _database_logins(app: App, _actor: Actor, _run: Run) -> Fields | None:
+    return {"count": await app.database_logins()} if isinstance(app, HostApp) else None
 
 
 async def _secret_ids(app: App, _actor: Actor, _run: Run) -> Fields | None:
@@ -64,6 +69,7 @@ ROTATE_INTERNAL: Final = Procedure(
     steps=(
         Step(name="secret_ids", act=_secret_ids, proves=lambda _, said: said["count"] > 0),
         Step(name="signing_keys", act=_signing_keys, proves=lambda _, said: said["count"] > 0),
+        Step(name="database_logins", act=_database_logins, proves=lambda _, said: said["count"] >= 0),
         Step(name="machine_tokens", act=_machine_tokens, proves=lambda _, said: said["count"] >= 0),
     ),
     verb=Verb.TOKEN_ISSUE,
@@ -87,11 +93,15 @@ async def rotate(app: HostApp, starter: App, *, public_keys: bool) -> procedures
     Raises:
         ByokeepError: What a step meets; the same call goes on from there.
     """
-    run_id = (await last(app)).running
+    run_id, host = (await last(app)).running, app.system()
+    async with app.db.begin(every_client=True) as tx:  # one that was refused goes on, too
+        run = None if run_id is None else await tx.one(Run, "procedure_get", id=run_id)
+        if run is not None and run.state == "failed":
+            await procedures.revive(tx, host, ROTATE_INTERNAL, run)
     if run_id is None:
-        about, host = app.installation_id, app.system()
+        about = app.installation_id
         async with starter.db.begin(every_client=True) as tx:
-            run: Run = await procedures.start(
+            run = await procedures.start(
                 tx,
                 starter,
                 host,
@@ -103,4 +113,4 @@ async def rotate(app: HostApp, starter: App, *, public_keys: bool) -> procedures
             said = {"run": str(run.id), "procedure": run.procedure}
             await record(tx, host, EventName.PROCEDURE_STARTED, said, object_id=about)
         run_id = run.id
-    return await procedures.resume(app, app.system(), run_id)
+    return await procedures.resume(app, host, run_id)

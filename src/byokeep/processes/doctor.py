@@ -30,6 +30,7 @@ import aiohttp
 from byokeep import __version__
 from byokeep.adapters.openbao.provisioning import require_version
 from byokeep.adapters.postgres.embedded import require_release
+from byokeep.adapters.postgres.logins import ROLES
 from byokeep.breakglass.model import DRILL_EVERY
 from byokeep.browser.ephemeral import foreseen
 from byokeep.chromium import find_chromium
@@ -39,6 +40,7 @@ from byokeep.core.model import Environment
 from byokeep.kernel.app import ServiceLimits
 from byokeep.kernel.worker_rounds import late_rounds
 from byokeep.operations.due import DueKind, ending
+from byokeep.operations.internal import EVERY_DAYS
 from byokeep.process import WORKER_READY, is_held
 from byokeep.processes.installation import local_tokens, must_be_bounded, ways_in
 from byokeep.processes.wiring import (
@@ -46,6 +48,7 @@ from byokeep.processes.wiring import (
     database,
     killswitch_url,
     limits,
+    login_file,
     notifier,
     store_audit_files,
     store_http,
@@ -72,7 +75,7 @@ async def examine(settings: Settings) -> list[Row]:
     for look in (_disk, _audit_files, _rooms, _profiles):
         rows += look(settings)
     rows += [_worker(settings), _targets(settings), *_refresher(settings), await _store(settings)]
-    rows += [*await _bucket(settings), *await _database_roles(settings)]
+    rows += [*await _bucket(settings), *_logins(settings), *await _database_roles(settings)]
     for name in ("web", "broker"):
         listens = "" if embedded else f"http://{getattr(settings, f'{name}_listen')}"
         url = str(getattr(settings, f"{name}_url") or found.get(f"{name}_url", "") or listens)
@@ -268,6 +271,20 @@ async def _store(settings: Settings) -> Row:
         return _row("secret store", "failed", "does not answer" if away else error.code)
     sealed: Any = reply.data.get("sealed")
     return _row("secret store", "ok" if sealed is False else "failed", f"version {version}")
+
+
+def _logins(settings: Settings) -> Iterator[Row]:
+    """How old the database logins are that lie here."""
+    if settings.embedded_database:
+        return
+    files = [file for role in ROLES if (file := login_file(settings, role)).exists()]
+    if not files:
+        yield _row("database logins", "note", "yours: byokeep makes and rotates none here (docs/runbook.md)")
+        return
+    days = int((time.time() - min(file.stat().st_mtime for file in files)) // 86_400)
+    late = days >= EVERY_DAYS
+    yield _row("database logins", "note" if late else "ok",
+               f"made {days} days ago" + "; overdue: `byokeep rotate internal`" * late)  # fmt: skip
 
 
 async def _database_roles(settings: Settings) -> list[Row]:

@@ -80,8 +80,33 @@ async def _migrated(settings: Settings) -> UUID:
     async with wiring.database(settings, "byokeep_owner") as db:
         await wiring.require_production_release(db, settings.environment)
     await asyncio.to_thread(migrate, wiring.database_url(settings, "byokeep_owner"))
+    await renew_logins(settings, missing=True)
     async with wiring.database(settings, "byokeep_web") as db:
         return (await bootstrap.installation(db, SystemIds(), settings.environment)).id
+
+
+async def renew_logins(settings: Settings, *, missing: bool = False) -> int:
+    """Give each role whose login lies here a new one; returns how many. ``missing``: those that lack one, instead.
+
+    Raises:
+        Conflict: ``rotation_failed``.
+    """
+    from byokeep.adapters.postgres import logins  # noqa: PLC0415 - no server process needs it
+
+    urls = {role: wiring.database_url(settings, role) for role in (*logins.ROLES, logins.MAKER)}
+    if settings.embedded_database or (
+        missing and not await asyncio.to_thread(logins.may_be_made, urls["byokeep_owner"])
+    ):
+        return 0
+    count = 0
+    for role in logins.ROLES:
+        file = wiring.login_file(settings, role)
+        held = await asyncio.to_thread(logins.works, urls[role], file) if missing else not file.exists()
+        if not held:
+            private_dir(file.parent)
+            await asyncio.to_thread(logins.renew, urls[logins.MAKER], urls[role], role, file)
+            count += 1
+    return count
 
 
 async def _record_provisioning(settings: Settings) -> None:

@@ -31,6 +31,7 @@ from byokeep.adapters.openbao.provisioning import (
     rotate_signing_keys,
 )
 from byokeep.adapters.openbao.provisioning import rotate_leases as rotate_lease_key
+from byokeep.adapters.postgres.logins import MAKER, ROLES
 from byokeep.core.errors import ByokeepError, Conflict
 from byokeep.core.secret import Secret
 from byokeep.kernel.command import open_alert
@@ -38,12 +39,12 @@ from byokeep.kernel.durable_write import durable_write
 from byokeep.kernel.procedures import RunStatus
 from byokeep.operations import internal
 from byokeep.processes import wiring
-from byokeep.processes.installation import local_tokens, renew_machines_in
+from byokeep.processes.installation import local_tokens, renew_logins, renew_machines_in
 from byokeep.settings import Settings
 from byokeep.tenancy import bootstrap
 from byokeep.wire.bao_http import BaoHttp
 
-_WORK: Final = ("secret_ids", "signing_keys", "machine_tokens")
+_WORK: Final = ("secret_ids", "signing_keys", "database_logins", "machine_tokens")
 
 
 @contextlib.asynccontextmanager
@@ -99,10 +100,18 @@ async def rotate_internal(
         async with wiring.broker_app(settings) as broker:
             return await renew_machines_in(wiring.credentials(settings), broker, left_s=bootstrap.LOCAL_TOKEN_S)
 
-    work = {"secret_ids": secret_ids, "signing_keys": signing_keys, "machine_tokens": machine_tokens}
+    async def database_logins() -> int:
+        return await renew_logins(settings)
+
+    work = (secret_ids, signing_keys, database_logins, machine_tokens)
     with _rotating(settings):
-        async with wiring.host_app(settings, **work) as (app, starter):
-            return await internal.rotate(app, starter, public_keys=public_keys)
+        async with wiring.host_app(settings, **dict(zip(_WORK, work, strict=True))) as (app, starter):
+            try:
+                return await internal.rotate(app, starter, public_keys=public_keys)
+            except (ByokeepError, OSError):
+                async with app.db.begin(every_client=True) as tx:
+                    await open_alert(tx, app, app.system(), reason="internal_rotation_failed")
+                raise
 
 
 async def rotate_if_due(settings: Settings) -> None:
@@ -114,12 +123,7 @@ async def rotate_if_due(settings: Settings) -> None:
         age = app.clock.now() - last.rotated_at
         if last.running is None and age.days < internal.EVERY_DAYS:
             return
-        try:
-            await rotate_internal(settings, public_keys=False)
-        except (ByokeepError, OSError):
-            async with app.db.begin(every_client=True) as tx:
-                await open_alert(tx, app, app.system(), reason="internal_rotation_failed")
-            raise
+    await rotate_internal(settings, public_keys=False)
 
 
 async def platform_secrets(settings: Settings) -> list[dict[str, str]]:
@@ -132,7 +136,9 @@ async def platform_secrets(settings: Settings) -> list[dict[str, str]]:
 
     def row(secret: str, how: str, *, since: datetime | None = None, due: datetime | None = None) -> None:
         told = ["-" if at is None else f"{at.astimezone(UTC):%Y-%m-%d}" for at in (since, due)]
-        rows.append({"secret": secret, "rotated_at": told[0], "due_at": told[1], "how": how})
+        rows.append(
+            {"secret": secret, "owner": settings.kek_owner, "rotated_at": told[0], "due_at": told[1], "how": how}
+        )
 
     by_us, due = "rotate internal", rotated + timedelta(days=internal.EVERY_DAYS)
     for machine in MACHINES:
@@ -145,10 +151,16 @@ async def platform_secrets(settings: Settings) -> list[dict[str, str]]:
         row(f"token of {name}", by_us, since=since, due=ends - timedelta(seconds=bootstrap.RENEW_LEFT_S))
     for key in ("token-key", "machine-key", "scan-key", "fingerprints"):
         row(f"digest key {key}", "kept: every digest made with it would end")
-    peer = "none: the operating system vouches for each role"
-    row(
-        "database roles", peer if settings.embedded_database else "yours: what database_url's service or passfile holds"
-    )
+    if settings.embedded_database:
+        row("database roles", "none: the operating system vouches for each role")
+        return rows
+    for role in (*ROLES, MAKER):
+        file, name = wiring.login_file(settings, role), f"database login of {role.removeprefix('byokeep_')}"
+        if file.exists():
+            since = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+            row(name, by_us, since=since, due=since + timedelta(days=internal.EVERY_DAYS))
+        else:
+            row(name, "yours: what database_url's service, passfile or certificate gives")
     return rows
 
 

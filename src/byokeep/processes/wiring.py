@@ -20,6 +20,7 @@ from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 from uuid import UUID
 
 from procrastinate import App as Queue
@@ -93,16 +94,23 @@ def store_audit_files(settings: Settings) -> dict[str, Path]:
 
 
 def database_url(settings: Settings, role: str) -> str:
-    """Return the URL of a role, ``byokeep_web`` and so on; it holds no password."""
+    """Return the URL of a role, ``byokeep_web`` and so on; it holds no password, and names the file that holds ours."""
     if settings.embedded_database:
         return embedded_database(settings).url(role)
     scheme, _, rest = settings.database_url.partition("://")
-    return f"{scheme}://{role}@{rest}"
+    ours = f"passfile={quote(str(file))}" if (file := login_file(settings, role)).exists() else ""
+    return f"{scheme}://{role}@{rest}{ours and ('&' if '?' in rest else '?')}{ours}"
+
+
+def login_file(settings: Settings, role: str) -> Path:
+    """Return where the login of a role lies, where byokeep makes it."""
+    return credentials(settings, f"{role}.pgpass")
 
 
 def database_sql() -> str:
     """Return the SQL with which a superuser makes the database and its roles; safe to repeat."""
-    return (resources.files("byokeep.adapters.postgres") / "provision.sql").read_text("utf-8")
+    place = resources.files("byokeep.adapters.postgres")
+    return "".join((place / name).read_text("utf-8") for name in ("provision.sql", "logins.sql"))
 
 
 @asynccontextmanager

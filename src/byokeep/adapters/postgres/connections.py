@@ -5,6 +5,8 @@ Rules
   connection of a trip that takes too long. The server limits what a caller may have forgotten: a statement, a lock
   wait, an idle transaction. Names resolve in our schemas only.
 - A server that is away is felt at once by who asks, not by a thread that tries again in the background.
+- A login that was replaced (:mod:`.logins`) is felt at the next transaction: it gets a connection of the new one, and
+  those of the old one end as they come back to be used. One under way goes on.
 - A connection goes back only when it stands outside a transaction; any other is thrown away.
 - The statements of a trip run one after the other, each seeing what was committed when its turn came, exactly as if
   sent one by one; after the first that fails none runs. What differs is how often this process and the server wait for
@@ -30,6 +32,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
@@ -53,11 +56,24 @@ OPTIONS: Final = (
 
 
 def address_of(url: str) -> dict[str, Any]:
-    """Return the driver's arguments for a URL ``postgresql+psycopg://role@/database?host=...``. Raises Unavailable."""
+    """Return the driver's arguments for a URL ``postgresql+psycopg://role@/database?host=...``. Raises Unavailable.
+
+    Where the URL's password file begins with a login of its role (:mod:`.logins`), that logs in.
+    """
     try:
-        return dict(conninfo_to_dict(f"postgresql://{url.partition('://')[2]}"))
+        found = dict(conninfo_to_dict(f"postgresql://{url.partition('://')[2]}"))
     except psycopg.ProgrammingError:
         raise unavailable() from None
+    logins = [login for login, _ in read_logins(Path(str(found.get("passfile") or os.devnull)))]
+    return found | ({"user": logins[0]} if logins and logins[0].startswith(f"{found.get('user')}_") else {})
+
+
+def read_logins(file: Path) -> list[tuple[str, bytes]]:
+    """Return the logins that byokeep wrote to a password file, each with its line; what cannot be read holds none."""
+    with contextlib.suppress(OSError):
+        lines = file.read_bytes().splitlines()
+        return [(login[1].decode("ascii"), line) for line in lines if (login := _LOGIN.match(line))]
+    return []
 
 
 def driver_arguments(url: str, application_name: str) -> dict[str, Any]:
@@ -66,6 +82,7 @@ def driver_arguments(url: str, application_name: str) -> dict[str, Any]:
     return address_of(url) | every
 
 
+_LOGIN: Final = re.compile(rb"\*:\*:\*:(byokeep_[a-z]+_[0-9a-f]{12}):[A-Za-z0-9_-]{43}\Z")
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
 # Raised by objects/audit.sql, rows.sql and subjects.sql; class BK is ours.
 _AUDIT_RULES: Final = MappingProxyType(
@@ -148,6 +165,9 @@ Asked: TypeAlias = tuple[str, Mapping[str, object] | None]
 _Key: TypeAlias = tuple[bytes, tuple[int, ...]]
 
 
+_Stamp: TypeAlias = tuple[int, int]  # of a password file: which one it is, and of when
+
+
 class PipelineConnection(psycopg.AsyncConnection[dict[str, Any]]):
     """A driver's connection that remembers what it has prepared."""
 
@@ -157,6 +177,7 @@ class PipelineConnection(psycopg.AsyncConnection[dict[str, Any]]):
         self.prepared: dict[_Key, bytes] = {}
         self.columns: dict[bytes, list[str]] = {}
         self.adapting: Transformer | None = None
+        self.login: _Stamp | None = None
 
 
 @dataclass(slots=True)
@@ -331,7 +352,8 @@ class Connections:
     """At most ``size`` connections to ``url`` (a URL of the settings)."""
 
     def __init__(self, url: str, *, size: int, name: str) -> None:
-        self._arguments = driver_arguments(url, name)
+        self._url, self._name = url, name
+        self._passfile = address_of(url).get("passfile")
         self._free = asyncio.Semaphore(size)
         self._idle: list[PipelineConnection] = []
         self._closed = False
@@ -347,10 +369,12 @@ class Connections:
                 await self._free.acquire()
         except TimeoutError:
             raise Unavailable("no_connection_free", next_step="Try again in a moment.") from None
+        login = self._login()
         while self._idle:
             connection = self._idle.pop()
-            if not connection.closed:
+            if not connection.closed and (login is None or login == connection.login):
                 return connection, False
+            _throw_away(connection)
         try:
             return await self._connect(), True
         except BaseException:
@@ -376,12 +400,24 @@ class Connections:
         while self._idle:
             _throw_away(self._idle.pop())
 
+    def _login(self) -> _Stamp | None:
+        """Return which password file there is now: a login that was replaced is used by no connection any more."""
+        if self._passfile is not None:
+            with contextlib.suppress(OSError):
+                found = os.stat(self._passfile)  # noqa: PTH116 - asked for each transaction
+                return found.st_ino, found.st_mtime_ns
+        return None
+
     async def _connect(self) -> PipelineConnection:
         failure: ByokeepError
         try:
-            return await PipelineConnection.connect(
-                **self._arguments, autocommit=True, row_factory=dict_row, cursor_factory=psycopg.AsyncCursor
-            )
+            login = self._login()
+            made = await PipelineConnection.connect(
+                **driver_arguments(self._url, self._name), autocommit=True, row_factory=dict_row,
+                cursor_factory=psycopg.AsyncCursor,
+            )  # fmt: skip
+            made.login = login
+            return made
         except (psycopg.Error, OSError) as error:
             failure = translate(error)
         raise failure

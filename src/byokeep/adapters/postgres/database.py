@@ -38,7 +38,6 @@ from procrastinate.connector import Notify
 from psycopg.pq import TransactionStatus
 
 from byokeep.adapters.postgres.connections import (
-    CONNECT_S,
     Answers,
     Asked,
     Connections,
@@ -97,6 +96,7 @@ def _without_comments(text: str) -> str:
 
 
 _CONNECTIONS: Final = 4
+_PATIENCE_S: Final = 30.0  # the worker ends when the queue's connections fail it for longer
 _WAKE: Final = '{"type": "job_inserted", "job_id": 0}'
 
 
@@ -124,7 +124,7 @@ def build_app(url: str) -> App:
     """
     quiet()
     connector = _Waking(
-        kwargs=driver_arguments(url, "byokeep-queue"), min_size=1, max_size=_CONNECTIONS, timeout=CONNECT_S
+        kwargs=lambda: driver_arguments(url, "byokeep-queue"), min_size=1, max_size=_CONNECTIONS, timeout=_PATIENCE_S
     )
     return App(connector=connector, worker_defaults=_WORKER)
 

@@ -18,6 +18,9 @@ import subprocess
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from psycopg.conninfo import make_conninfo
+
+from byokeep.adapters.postgres.connections import address_of
 from byokeep.adapters.postgres.embedded import installed
 from byokeep.core.errors import Unavailable
 
@@ -95,4 +98,4 @@ def _environment() -> dict[str, str]:
 
 
 def _plain(url: str) -> str:
-    return url.replace("postgresql+psycopg://", "postgresql://", 1)
+    return make_conninfo("", **address_of(url))

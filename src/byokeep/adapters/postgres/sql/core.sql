@@ -31,7 +31,7 @@ SELECT current_setting('server_version_num')::int AS number;
 -- Roles of the services that the server itself would let hold a lock without end, and whether the owner may end a
 -- session: both are made by provision.sql.
 SELECT ARRAY(SELECT r.rolname::text FROM pg_roles r
-              WHERE r.rolname IN ('byokeep_web', 'byokeep_broker', 'byokeep_killswitch', 'byokeep_worker', 'byokeep_auditor')
+              WHERE byokeep.role_of(r.rolname) IN ('byokeep_web', 'byokeep_broker', 'byokeep_killswitch', 'byokeep_worker', 'byokeep_auditor')
                 AND (SELECT count(*) FROM unnest(r.rolconfig) AS one
                       WHERE one ~ '^(idle_in_transaction_session_timeout|lock_timeout)=[1-9]') < 2
               ORDER BY r.rolname) AS unbounded,

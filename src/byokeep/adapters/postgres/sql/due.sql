@@ -123,7 +123,9 @@ WITH item AS (
              + make_interval(days => :internal_days), '',
            EXISTS (SELECT FROM byokeep.procedure_run p WHERE p.procedure = 'rotate_internal' AND p.state = 'running'),
            ARRAY['rotate', 'internal']
-      FROM byokeep.installation n, (VALUES ('secret_ids'), ('signing_keys')) own (name)
+      FROM byokeep.installation n, (VALUES ('secret_ids'), ('signing_keys'), ('database_logins')) own (name)
+     WHERE own.name <> 'database_logins' OR EXISTS (
+               SELECT FROM pg_roles r WHERE r.rolname <> byokeep.role_of(r.rolname) AND r.rolname LIKE 'byokeep\_%')
     UNION ALL
     -- A grant of break glass that is over is reviewed within a day; a drill proves each quarter that the door opens.
     SELECT 'break_glass', CAST(b.id AS text), b.client_id, '', 'review', CAST(b.facts ->> 'ended_at' AS timestamptz)

@@ -40,9 +40,9 @@ SELECT r.seq, convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,stage}' AS sta
  ORDER BY r.seq;
 
 -- name: internal_last
--- The rotation of the platform's own secrets: the run under way, and when one was complete.
+-- The rotation of the platform's own secrets: the run under way or stopped, and when one was complete.
 SELECT (SELECT p.id FROM byokeep.procedure_run p
-         WHERE p.procedure = 'rotate_internal' AND p.state = 'running' ORDER BY p.started_at LIMIT 1) AS running,
+         WHERE p.procedure = 'rotate_internal' AND p.state IN ('running', 'failed') ORDER BY p.started_at LIMIT 1) AS running,
        coalesce((SELECT max(p.closed_at) FROM byokeep.procedure_run p
                   WHERE p.procedure = 'rotate_internal' AND p.state = 'complete'), i.created_at) AS rotated_at
   FROM byokeep.installation i;

@@ -63,7 +63,8 @@ DECLARE
     v_cut     integer;
     v_fields  text;
     v_platform uuid := (SELECT id FROM byokeep.installation);
-    v_writer  bytea := convert_to(session_user::text, 'UTF8');
+    v_role    text := byokeep.role_of(session_user);
+    v_writer  bytea := convert_to(v_role, 'UTF8');
     v_head    byokeep.audit_head%ROWTYPE;
     v_at      timestamptz;
     v_hash    bytea;
@@ -73,19 +74,19 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'no such audit event' USING ERRCODE = 'BK002';
     END IF;
-    IF NOT session_user::text = ANY (v_allowed.writers) THEN
+    IF NOT v_role = ANY (v_allowed.writers) THEN
         RAISE EXCEPTION 'this role may not write this audit event' USING ERRCODE = 'BK003';
     END IF;
     IF p_chain IS NULL OR octet_length(p_payload) > 16384 THEN
         RAISE EXCEPTION 'audit record without a chain, or too large' USING ERRCODE = 'BK004';
     END IF;
     -- The auditor's own reading stands in the platform's chain; it holds no client's.
-    IF session_user::text = 'byokeep_auditor' AND p_chain IS DISTINCT FROM v_platform THEN
+    IF v_role = 'byokeep_auditor' AND p_chain IS DISTINCT FROM v_platform THEN
         RAISE EXCEPTION 'this role may not write to a client''s chain' USING ERRCODE = 'BK003';
     END IF;
     -- Of its own the worker ends alerts of what is due, of messages and of rotations (reminders_over); a person who closed
     -- another one is web's to tell.
-    IF p_event = 'alert.closed' AND session_user::text = 'byokeep_worker'
+    IF p_event = 'alert.closed' AND v_role = 'byokeep_worker'
         AND convert_from(p_payload, 'UTF8') !~ '"reason":"(rotation_overdue|notification_failing)"'
         AND byokeep.tells_of_rotation(substring(convert_from(p_payload, 'UTF8') FROM '"reason":"([a-z_]+)"')) IS NOT TRUE
     THEN
@@ -135,7 +136,7 @@ BEGIN
     INSERT INTO byokeep.audit_record
         (chain, seq, at, event, actor_id, object_id, request_id, outcome, writer, payload, hash)
     VALUES
-        (p_chain, v_head.seq, v_at, p_event, p_actor, p_object, p_request, p_outcome, session_user::text, p_payload, v_hash);
+        (p_chain, v_head.seq, v_at, p_event, p_actor, p_object, p_request, p_outcome, v_role, p_payload, v_hash);
     UPDATE byokeep.audit_head AS head SET seq = v_head.seq, hash = v_hash, at = v_at WHERE head.chain = p_chain;
     RETURN QUERY SELECT v_head.seq, v_hash, v_at;
 END

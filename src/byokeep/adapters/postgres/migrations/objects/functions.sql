@@ -6,6 +6,14 @@ SET search_path = pg_catalog
 AS $$ SELECT ('x' || left(encode(sha256(convert_to('byokeep/scope/' || scope, 'UTF8')), 'hex'), 16))::bit(64)::bigint $$;
 COMMENT ON FUNCTION byokeep.scope_lock_key(text) IS 'Advisory lock key of a switch scope.';
 
+-- Whose login a name is: `byokeep_web` of `byokeep_web_3f2a91bc04de`, which adapters/postgres/logins.py makes. Any other
+-- name is its own.
+CREATE OR REPLACE FUNCTION byokeep.role_of(p_login name) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog
+AS $$ SELECT regexp_replace(p_login::text, '_[0-9a-f]{12}$', '') $$;
+COMMENT ON FUNCTION byokeep.role_of(name) IS 'The role of a login.';
+
 -- Whether a job may open a profile as it is sealed now: validated by a run of ours, and since then sealed again only by
 -- jobs that were in it as the right account (ADR 0029); its key lives and is not overdue (runbook 6.1).
 CREATE OR REPLACE FUNCTION byokeep.profile_usable(p_client uuid, p_profile uuid) RETURNS boolean
@@ -59,7 +67,7 @@ AS $$
     WITH RECURSIVE waits (pid, since) AS (
         SELECT a.pid, l.waitstart FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid AND NOT l.granted
          WHERE a.pid = p_waiting AND a.usename = session_user AND a.datname = current_database()
-           AND l.waitstart < clock_timestamp() - CASE session_user
+           AND l.waitstart < clock_timestamp() - CASE byokeep.role_of(session_user)
                WHEN 'byokeep_killswitch' THEN interval '20 milliseconds' ELSE interval '0.5 seconds' END
         UNION
         SELECT unnest(pg_blocking_pids(waits.pid)), waits.since FROM waits
@@ -69,7 +77,7 @@ AS $$
       JOIN pg_stat_activity b ON b.pid = waits.pid
       JOIN pg_roles r ON r.rolname = b.usename
      WHERE b.pid <> p_waiting AND b.datname = current_database() AND NOT r.rolsuper
-       AND (b.usename <> 'byokeep_killswitch' OR waits.since < clock_timestamp() - interval '2.5 seconds')
+       AND (byokeep.role_of(b.usename) <> 'byokeep_killswitch' OR waits.since < clock_timestamp() - interval '2.5 seconds')
 $$;
 COMMENT ON FUNCTION byokeep.end_blockers(integer) IS 'Ends the sessions that a kill waits for.';
 

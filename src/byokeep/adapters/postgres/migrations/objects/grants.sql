@@ -14,7 +14,7 @@ GRANT EXECUTE ON FUNCTION byokeep.audit_append(uuid, text, uuid, uuid, uuid, tex
     TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
 GRANT EXECUTE ON FUNCTION byokeep.scope_lock_key(text), byokeep.profile_usable(uuid, uuid), byokeep.is_owner(),
     byokeep.refuse_unrecorded(text), byokeep.alert_on_record(uuid, timestamptz), byokeep.tells_of_rotation(text),
-    byokeep.revocation_left(uuid), byokeep.audit_hold(uuid)
+    byokeep.revocation_left(uuid), byokeep.audit_hold(uuid), byokeep.role_of(name)
     TO byokeep_web, byokeep_broker, byokeep_worker;
 -- broker: holds rows against their records.
 GRANT EXECUTE ON FUNCTION byokeep.digest_of(jsonb), byokeep.key_row(byokeep.credential_ref),
@@ -132,7 +132,7 @@ GRANT UPDATE (approved_by, approved_at, used_at) ON byokeep.approval TO byokeep_
 GRANT USAGE ON SCHEMA byokeep TO byokeep_killswitch;
 GRANT EXECUTE ON FUNCTION byokeep.audit_append(uuid, text, uuid, uuid, uuid, text, bytea), byokeep.scope_lock_key(text),
     byokeep.is_owner(), byokeep.refuse_unrecorded(text), byokeep.alert_on_record(uuid, timestamptz),
-    byokeep.tells_of_rotation(text), byokeep.revocation_left(uuid),
+    byokeep.tells_of_rotation(text), byokeep.revocation_left(uuid), byokeep.role_of(name),
     byokeep.end_blockers(integer), byokeep.subject_recorded(uuid), byokeep.token_recorded(uuid) TO byokeep_killswitch;
 GRANT SELECT ON byokeep.installation, byokeep.client, byokeep.switch, byokeep.job, byokeep.approval, byokeep.alert,
     byokeep.subject_client, byokeep.api_token, byokeep.schema_objects, byokeep.alembic_version TO byokeep_killswitch;

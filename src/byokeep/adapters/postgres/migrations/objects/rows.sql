@@ -262,7 +262,7 @@ BEGIN
                                        IS DISTINCT FROM (NEW.identity, NEW.identified_at))
                 AND NOT byokeep.said_here(v_client, ARRAY[v_account],
                     ARRAY['account.identified', 'account.verified', 'platform_connected'])
-            OR session_user::text <> 'byokeep_web' AND NEW.lanes <> '{}'
+            OR byokeep.role_of(session_user) <> 'byokeep_web' AND NEW.lanes <> '{}'
                 AND (TG_OP = 'INSERT' OR NOT NEW.lanes <@ OLD.lanes)
         THEN
             PERFORM byokeep.refuse_unrecorded('platform_account');
@@ -409,9 +409,9 @@ BEGIN
         -- By itself the broker closes what tells of a state when that is over, and the worker what tells of something due
         -- or of a target, and of a rotation that has ended (reminders_over), in the service's name; not of a key that a mass
         -- revocation has left.
-        OR NEW.closed_at IS NOT NULL AND session_user::text <> 'byokeep_web' AND (
+        OR NEW.closed_at IS NOT NULL AND byokeep.role_of(session_user) <> 'byokeep_web' AND (
             NEW.dedup_key !~ '^(state|rotation_overdue|notification_failing)/' AND (
-                session_user::text <> 'byokeep_worker' OR NEW.dedup_key <> NEW.reason || ':' || NEW.object_id
+                byokeep.role_of(session_user) <> 'byokeep_worker' OR NEW.dedup_key <> NEW.reason || ':' || NEW.object_id
                 OR NOT byokeep.tells_of_rotation(NEW.reason) OR byokeep.revocation_left(NEW.object_id))
             OR NEW.closed_by IS DISTINCT FROM (SELECT id FROM byokeep.installation))
         OR NEW.last_seen_at < OLD.last_seen_at OR NEW.last_seen_at > greatest(OLD.last_seen_at, clock_timestamp()))

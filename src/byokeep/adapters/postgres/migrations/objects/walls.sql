@@ -125,7 +125,7 @@ BEGIN
                 ('kek_end', '{byokeep_web}', 'kek_end:' || v_client, NULL),
                 ('kek_rewrap', '{byokeep_web}', v_rewrap, NULL)
             ) AS may (task, roles, key, lock)
-            WHERE may.task = NEW.task_name AND session_user::text = ANY (may.roles)
+            WHERE may.task = NEW.task_name AND byokeep.role_of(session_user) = ANY (may.roles)
               AND NEW.queueing_lock IS NOT DISTINCT FROM may.key AND NEW.lock IS NOT DISTINCT FROM may.lock)
     THEN
         RAISE EXCEPTION 'not a task that this role asks for' USING ERRCODE = 'insufficient_privilege';
@@ -134,7 +134,7 @@ BEGIN
 END
 $$;
 CREATE OR REPLACE TRIGGER task_asked_for BEFORE INSERT ON procrastinate.procrastinate_jobs
-    FOR EACH ROW WHEN (session_user <> 'byokeep_worker' AND NOT byokeep.is_owner())
+    FOR EACH ROW WHEN (byokeep.role_of(session_user) <> 'byokeep_worker' AND NOT byokeep.is_owner())
     EXECUTE FUNCTION byokeep.task_asked_for();
 ALTER TABLE procrastinate.procrastinate_jobs ENABLE ALWAYS TRIGGER task_asked_for;
 

@@ -1,0 +1,138 @@
+"""Logins of our processes at a PostgreSQL that asks for passwords: made, proved, taken into use, and ended.
+
+Rules
+- A process logs in as a member of its role whose name nobody else has, such as ``byokeep_web_3f2a91bc04de``, and acts
+  as its role from then on. Its password lies in a private file of the driver's own format alone; the server is sent a
+  verifier of it, never the password, and what reads the file is the driver.
+- A new login replaces the one in use only when it has logged in with its password. Until then, and for ``GRACE`` after
+  it, the old one works; then the server itself refuses it. Whoever still has a session of it loses that at the rotation
+  after, when the login goes.
+- Cut off anywhere, it is taken up again: the new login stands beside the file before the server hears of it, and those
+  before it stand in the file until the server has been told when they end.
+
+It may not make a role, nor touch a login that is not one of these.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, LiteralString, TypeAlias
+
+import psycopg
+from psycopg.sql import SQL, Identifier, Literal
+
+from byokeep.adapters.postgres.connections import CONNECT_S, address_of, read_logins
+from byokeep.core.errors import Conflict
+from byokeep.kernel.durable_write import durable_write, sync_directory
+
+MAKER: Final = "byokeep_logins"  # the role that makes them; logins.sql
+ROLES: Final = tuple(f"byokeep_{name}" for name in ("owner", "web", "broker", "killswitch", "worker"))
+GRACE: Final = timedelta(hours=24)
+_KEPT: Final = 3  # lines of a file: the new login, the one before, and one whose end may not have been told
+_BOUNDS: Final = {"lock_timeout": "3s", "idle_in_transaction_session_timeout": "10s"}  # as provision.sql has them
+
+Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+
+
+def may_be_made(url: str) -> bool:
+    """Whether whoever runs the server lets :data:`MAKER` log in; asked by any role. Blocking."""
+    asked = "SELECT FROM pg_roles WHERE rolname = %s AND rolcanlogin AND rolcreaterole"
+    try:
+        with psycopg.connect(**address_of(url) | {"connect_timeout": CONNECT_S}) as connection:
+            return connection.execute(asked, [MAKER]).fetchone() is not None
+    except psycopg.Error:  # who needs the database says so
+        return False
+
+
+def works(url: str, file: Path) -> bool:
+    """Whether the login of a file is accepted. Blocking."""
+    try:
+        return bool(logins := read_logins(file)) and _logs_in(url, logins[0][0], file) is not None
+    except psycopg.Error:
+        return False
+
+
+def renew(maker: str, url: str, role: str, file: Path, *, grace: timedelta = GRACE) -> None:
+    """Give a role of this host's file a new login, and the old one an end. Blocking.
+
+    Args:
+        maker: URL of :data:`MAKER`.
+        url: URL of the role.
+        role: Whose login it is.
+        file: Password file; there need not be one yet.
+        grace: How long the old login is accepted.
+
+    Raises:
+        Conflict: ``rotation_failed``: whatever was in use is accepted as before.
+        OSError: The disk said no.
+    """
+    new, held = file.with_suffix(".new"), read_logins(file)
+    login, line = (read_logins(new) or [_invented(role)])[0]
+    durable_write(new, b"".join(one + b"\n" for one in [line, *(kept for _, kept in held)][:_KEPT]))
+    try:
+        with psycopg.connect(**address_of(maker) | {"connect_timeout": CONNECT_S}) as connection:
+            _make(connection, role, login, line.rpartition(b":")[2])
+        proved = _logs_in(url, login, new) == (login, role)
+        if proved:
+            new.replace(file)
+            sync_directory(file.parent)
+            with psycopg.connect(**address_of(maker) | {"connect_timeout": CONNECT_S}) as connection:
+                _end(connection, role, [old for old, _ in held], grace)
+            return
+    except psycopg.Error:  # its text may quote what it was sent
+        pass
+    step = (
+        f"The old login works on. Let pg_hba.conf take +{role} and {MAKER} with scram-sha-256, keep no password in a"
+        " service file, then repeat it."
+    )
+    raise Conflict("rotation_failed", next_step=step, role=role)
+
+
+def _invented(role: str) -> tuple[str, bytes]:
+    login = f"{role}_{secrets.token_hex(6)}"
+    return login, f"*:*:*:{login}:{secrets.token_urlsafe(32)}".encode()
+
+
+def _logs_in(url: str, login: str, file: Path) -> tuple[Any, ...] | None:
+    """Return as whom a login comes in and acts; None when nobody asked for its password, which then proves nothing."""
+    with psycopg.connect(
+        **address_of(url) | {"user": login, "passfile": str(file), "connect_timeout": CONNECT_S}
+    ) as connection:
+        found = connection.execute("SELECT session_user::text, current_user::text").fetchone()
+        return found if connection.pgconn.used_password else None
+
+
+def _run(connection: Connection, statement: LiteralString, login: str, *values: str | Identifier) -> None:
+    given = [one if isinstance(one, Identifier) else Literal(one) for one in values]
+    connection.execute(SQL(statement).format(Identifier(login), *given))
+
+
+def _make(connection: Connection, role: str, login: str, word: bytes) -> None:
+    if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [login]).fetchone() is None:
+        _run(connection, "CREATE ROLE {} LOGIN INHERIT IN ROLE {}", login, Identifier(role))
+    verifier = connection.pgconn.encrypt_password(word, login.encode(), b"scram-sha-256").decode()
+    _run(connection, "ALTER ROLE {} PASSWORD {} VALID UNTIL 'infinity'", login, verifier)
+    _run(connection, "ALTER ROLE {} SET role = {}", login, role)
+    for name, value in _BOUNDS.items() if role != "byokeep_owner" else ():
+        _run(connection, "ALTER ROLE {} SET {} = {}", login, Identifier(name), value)
+
+
+def _end(connection: Connection, role: str, old: Sequence[str], grace: timedelta) -> None:
+    """Give logins their end, where they have none, and let those go whose end has come, on whatever host they were."""
+    ends = connection.execute(
+        "SELECT rolname::text, (clock_timestamp() + %s)::text FROM pg_roles"
+        " WHERE rolname = ANY (%s) AND coalesce(rolvaliduntil, 'infinity') = 'infinity'",
+        [grace, list(old)],
+    ).fetchall()
+    for login, at in ends:
+        _run(connection, "ALTER ROLE {} VALID UNTIL {}", login, at)
+    gone = connection.execute(
+        "SELECT rolname::text FROM pg_roles WHERE rolname ~ %s AND rolvaliduntil <= clock_timestamp()",
+        [f"^{role}_[0-9a-f]{{12}}$"],
+    ).fetchall()
+    for (login,) in gone:
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [login])
+        _run(connection, "DROP ROLE {}", login)
