@@ -155,6 +155,42 @@ async def test_a_key_that_lies_elsewhere_is_never_taken(world: World, tmp_path: 
     assert await world.reads(client, "openai", value)
 
 
+VENDORS_PACKAGE = """
+import sys
+from pathlib import Path
+from openai import OpenAI, OpenAIError
+try:
+    OpenAI(base_url=sys.argv[2])  # with what it finds by itself
+except OpenAIError:
+    pass
+else:
+    sys.exit(9)
+with OpenAI(api_key=Path(sys.argv[1]).read_text(), base_url=sys.argv[2], max_retries=0) as vendor:
+    vendor.models.list()
+"""
+
+
+@pytest.mark.req("R3.3-10")
+async def test_a_vendors_package_uses_the_key_of_the_vault_alone(world: World, tmp_path: Path) -> None:
+    """A valid key under the name that the package reads by itself is never sent by a job, and the guard reports it."""
+    client = await world.client()
+    value = await world.onboard(client)
+    other = await world.new_key("openai")
+    (tmp_path / "call.py").write_text(VENDORS_PACKAGE)
+    before, known = await calls(world), {"OPENAI_API_KEY": other.decode(), "MOTTO": other.decode()}
+    base = f"{world.sim.base_url('openai')}/v1"
+    words = ("job", "run", "--home", str(world.home), "--client", client, "--secret", "openai", "--", sys.executable)
+    code, said = await run(*words, str(tmp_path / "call.py"), "{openai}", base, cwd=tmp_path, **known)
+    assert code == 0, said
+    book = world.sim.book
+    sent = [one["auth"]["hash"] for one in book.log.entries if one["seq"] > before and one["auth"]]
+    assert sent.count(book.keys.digest(value.decode())) >= 1
+    assert book.keys.digest(other.decode()) not in sent
+    for name, key in known.items():
+        code, said = await run("env", "check", "--environment", cwd=tmp_path, **{name: key})
+        assert (code, key in said) == (1, False)
+
+
 async def _reason(world: World, client: str) -> str:
     try:
         async with world.keep(attempts=1) as keep, keep.job(client=client, secrets=["openai"]) as job:

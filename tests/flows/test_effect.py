@@ -50,6 +50,19 @@ async def test_one_key_never_yields_two_effects(stand: Stand) -> None:
     assert len(stand.events("permit.issued", "intended")) == 3
 
 
+@pytest.mark.req("R3.3-4")
+async def test_no_feature_flag_lets_an_effect_pass_a_kill_switch(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the environment says of publishing, an engaged kill switch decides; a released one lets it pass."""
+    client, lease = await ready(stand)
+    for name in ("FEATURE_PUBLISH", "FLAG_PUBLISH", "FEATURE_IGNORE_KILLSWITCH", "PUBLISH_ENABLED", "FEATURE_DRILL"):
+        monkeypatch.setenv(name, "on")
+    named = {"client_id": str(client), "platform": "x", "reason": "suspected_leak"}
+    assert (await stand.call("POST", "/v1/switches/close", "operator", named))[0] == 200
+    status, reply = await stand.permit(lease, "post-flag")
+    assert (status, reply["code"]) == (403, "switch_closed")
+    assert stand.events("permit.issued", "intended") == []
+
+
 async def test_a_key_stands_for_one_effect(stand: Stand) -> None:
     """The same key for another account is refused as reused, also under another job of the client."""
     client, lease = await ready(stand)
