@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from byokeep.core.canonical import read_json
 
-MOST: Final = 4 << 20  # bytes of one source
+MOST: Final = 1 << 20  # bytes of one source
 PRODUCTION, PREVIEW, DEVELOPMENT = "production", "preview", "development"
 _PASSED_OVER: Final = frozenset({"node_modules", ".git", ".venv", "venv", "site-packages"})
 _ENTRY: Final = re.compile(
