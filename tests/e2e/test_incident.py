@@ -287,6 +287,8 @@ async def test_the_door_on_the_host_opens_while_nothing_else_of_ours_answers(own
             assert ran.code == 0, ran.said
             listed = await owner.json("breakglass", "list", who="auditor")
             assert listed["last_host_drill_at"] == listed["last_drill_at"] is not None
+            seen = (await owner.run("doctor", "--json")).out
+            assert f"on the host {listed['last_host_drill_at'][:10]}" in seen
             asked = await owner.json(
                 "breakglass", "request", "--client", client, "--reason", "all_down", "--ticket", "I-1"
             )

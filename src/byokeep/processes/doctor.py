@@ -339,11 +339,13 @@ def _rounds(late: Mapping[str, bool]) -> Row:
 
 
 async def _glass(db: Any) -> Row:
-    """When a drill last proved that break glass opens."""
-    [at] = await db.read(lambda row: row["at"], "glass_last_drill", {}, every_client=True)
-    old = at is None or datetime.now(UTC) - at > DRILL_EVERY
-    told = "never" if at is None else f"last {at:%Y-%m-%d}"
-    return _row("break-glass drill", "note" if old else "ok", told + "; `byokeep breakglass drill`" * old)
+    """When a drill last proved that break glass opens, and that it does on the host."""
+    [found] = await db.read(dict, "glass_last_drill", {}, every_client=True)
+    old = {name: at is None or datetime.now(UTC) - at > DRILL_EVERY for name, at in found.items()}
+    any_at, host_at = ("never" if at is None else f"{at:%Y-%m-%d}" for at in (found["at"], found["on_host_at"]))
+    step = "; `byokeep breakglass drill`" if old["at"] else "; the same while `byokeep breakglass host` runs"
+    told = f"last {any_at}, on the host {host_at}{step if any(old.values()) else ''}"
+    return _row("break-glass drill", "note" if any(old.values()) else "ok", told)
 
 
 async def _release(db: Any, environment: Environment) -> Row:
