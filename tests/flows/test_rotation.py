@@ -669,6 +669,14 @@ async def test_a_leaked_key_is_stopped_and_revoked_before_it_is_replaced(desk: D
     assert await desk.web.intake.live_versions(replace(desk_place(client), provider=Provider.OPENROUTER)) == [3]
 
 
+async def refused_key(desk: Desk, client: UUID, provider: str) -> str:
+    """Why a new job is not given a key."""
+    job = await desk.stand.job(client, secrets=[provider])
+    status, refused = await desk.stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
+    assert status == 403, refused
+    return str(refused["code"])
+
+
 async def test_a_key_whose_successor_ends_it_is_paused_and_the_gap_is_measured(desk: Desk) -> None:
     """HeyGen: jobs wait while there is no good key; once the new one is proved they go on, and the gap is on record."""
     client = await desk.stand.client()
@@ -690,16 +698,25 @@ async def test_a_key_whose_successor_ends_it_is_paused_and_the_gap_is_measured(d
             assert (await desk.call("POST", f"/v1/rotations/{run}/abort", "operator"))[0] == 200
             await desk.work()
             assert await served(desk, client, "heygen") == 1
+    # The pause holds whoever did not wait: nobody is given the key, and whoever holds the old one ends with the new.
+    assert await refused_key(desk, client, "heygen") == "credential_not_usable"
+    other, late = await desk.stand.job(client, secrets=["openai"]), await desk.stand.job(client, secrets=["heygen"])
+    desk.sql(f"UPDATE byokeep.job SET state = 'open', closed_at = NULL, reason = '' WHERE id = '{job}'")  # noqa: S608
     desk.sim.book.keys.put("heygen", old.decode(), SimKeyState.REVOKED, None)
     await desk.put(client, desk.canary("heygen"), "heygen")
+    states = "SELECT state FROM byokeep.job WHERE id = "
+    assert [desk.sql(f"{states}'{one}'") for one in (job, other, late)] == ["killed", "open", "open"]
+    assert await refused_key(desk, client, "heygen") == "credential_not_usable"
     await desk.work()
-    assert (await rotation(desk, run))["state"] == "complete"
+    found = await rotation(desk, run)
+    assert (found["state"], found["gap_s"] is not None) == ("complete", True)
     assert await served(desk, client, "heygen") == 2
     gap = desk.sql(
         "SELECT convert_from(payload, 'UTF8')::jsonb #>> '{fields,took_s}' FROM byokeep.audit_record"
         " WHERE event = 'key.rotation' AND convert_from(payload, 'UTF8')::jsonb #>> '{fields,stage}' = 'serve'"
     )
     assert 0 <= int(gap) < 600
+    assert found["gap_s"] == int(gap)
 
 
 @pytest.mark.req("R6.2-7", "R6.2-9")
@@ -1191,6 +1208,26 @@ async def test_a_dry_run_alone_is_given_the_new_version(desk: Desk) -> None:
     status, refused = await desk.stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
     assert (status, refused["code"]) == (403, "credential_not_usable")
     assert (await dry_run(desk, client, run, [], 409))[0] == "not_to_rehearse"
+
+
+@pytest.mark.req("R6.2-3")
+async def test_the_sdk_does_a_dry_run_with_the_new_key(desk: Desk) -> None:
+    """It reads the new version, is given no permit, tells of its calls by itself, and the cutover follows."""
+    client = await desk.stand.client()
+    desk.stand.account(client)
+    await desk.onboard(client)
+    await template(desk, client)
+    new = desk.canary()
+    run = (await desk.put(client, new))[1]["rotation"]
+    await desk.work()
+    async with desk.stand.keep() as keep, keep.dry_run(client=client, template="daily-post", rotation=run) as job:
+        assert (await job.secret("openai")).reveal() == new
+        job.called("openai", "responses.create", 200)
+        with pytest.raises(Denied, match="dry_run"):
+            async with job.effect("publish", platform="x", account="acme", key="post-0001"):
+                raise AssertionError("a dry run acts")
+    found = await resume(desk, run)
+    assert (found["missing"][0], await served(desk, client)) == ("soak", 2)
 
 
 @pytest.mark.req("R6.2-3")

@@ -461,17 +461,41 @@ class Keep:
             Rejected: ``token_file_too_open``, ``token_file_unreadable``.
             Unavailable: The broker cannot be reached.
         """
+        body: dict[str, Any] = {
+            "client_id": str(client), "runner_id": str(runner_id or await self._whoami()), "kind": "use",
+            "secrets": list(secrets), "platforms": list(platforms), "effects": list(effects),
+            "lanes": list(lanes) or (["api"] if effects else []), "ttl_s": ttl_s,
+        }  # fmt: skip
+        async with self._opened("/v1/jobs", body) as job:
+            yield job
+
+    @asynccontextmanager
+    async def dry_run(self, *, client: UUID | str, template: str, rotation: UUID | str) -> AsyncIterator[Job]:
+        """Open a dry run of a rotation's new key as the dispatcher, do it as the runner, close it.
+
+        The job is given the new version of the key, and no permit: :meth:`Job.effect` is refused with ``dry_run``. It
+        passes when it told of its calls (:meth:`Job.called`, :meth:`Job.traced`) and all of them went well.
+
+        Args:
+            client: The tenant.
+            template: Which of the client's registered jobs; its runner is this one.
+            rotation: Of which key.
+
+        Raises:
+            Conflict: ``not_verified``, ``not_to_rehearse``, ``too_many_dry_runs``.
+            Denied, NotFound, Rejected, Unavailable: As :meth:`job`; ``template_without_key``.
+        """
+        body = {"client_id": str(client), "template": template, "rotation": str(rotation)}
+        async with self._opened("/v1/jobs/dry-runs", body) as job:
+            yield job
+
+    @asynccontextmanager
+    async def _opened(self, path: str, body: dict[str, Any]) -> AsyncIterator[Job]:
         if self._settings.dispatcher_token_file is None:
             raise Denied("no_dispatcher_token", next_step="Name a dispatcher's token file, or attach to a job.")
         dispatcher = read_token(self._settings.dispatcher_token_file)
         try:
-            body: dict[str, Any] = {
-                "client_id": str(client), "runner_id": str(runner_id or await self._whoami()), "kind": "use",
-                "secrets": list(secrets), "platforms": list(platforms), "effects": list(effects),
-                "lanes": list(lanes) or (["api"] if effects else []), "ttl_s": ttl_s,
-            }  # fmt: skip
-            reply = await self._broker.call("POST", "/v1/jobs", dispatcher, body)
-            job_id = _id(reply)
+            job_id = _id(await self._broker.call("POST", path, dispatcher, body))
             try:
                 async with self.attach(job_id) as job:
                     yield job

@@ -114,6 +114,11 @@ class KeyRotation(Run):
         return self.procedure in (LEAKED, CUTOVER) and "serve" not in self.evidence
 
     @property
+    def gap_s(self) -> int | None:
+        """For how many seconds the key was served to nobody; None: it never was, or it lasts."""
+        return int(self.facts["took_s"]) if "stopped_at" in self.facts and "took_s" in self.facts else None
+
+    @property
     def place(self) -> SecretRef:
         """Where the versions lie."""
         return SecretRef(self.client_id, self.provider)
@@ -374,6 +379,8 @@ async def offered(tx: Tx, app: App, actor: Actor, ref: CredentialRef, facts: dic
     # What was revoked is what this run began with, whatever became of the reference since.
     before = run.from_version if "revoke" in run.evidence else ref.version
     said = {"provider": ref.provider.value, "version": ref.candidate or 0, "from_version": before}
+    if run.procedure == CUTOVER:  # making this one ended the old one: whoever holds that stops
+        said["count"] = await tx.one(int, "rotation_end_jobs", client_id=run.client_id, provider=ref.provider.value)
     procedure = app.procedures[run.procedure]
     await procedures.passed(tx, actor, procedure, run, procedure.step("create"), said)
     return run.id

@@ -284,7 +284,7 @@ class KeyRotationReply(
     Reply,
     of=rotation.KeyRotation,
     shows="id client_id ref=object_id provider mode from_version version state reason waits_for next_step due_at"
-    " started_by started_at closed_by closed_at",
+    " started_by started_at closed_by closed_at gap_s",
 ):
     """A rotation: how far it is, which versions it is about, what is next, how it ended."""
 

@@ -215,3 +215,13 @@ SELECT d.job_id, d.number,
         WHERE c.client_id = j.client_id AND c.job_id = j.id AND c.provider = :provider) t
  WHERE d.client_id = :client_id AND d.run_id = :run_id AND d.version = :version
  ORDER BY d.number;
+
+-- name: rotation_end_jobs
+-- Ends the jobs that were given a key which its successor ended at the provider.
+WITH ended AS (
+    UPDATE byokeep.job j SET state = 'killed', reason = 'rotation_pause', closed_at = clock_timestamp()
+     WHERE j.client_id = :client_id AND j.state = 'open' AND j.kind = 'use'
+       AND EXISTS (SELECT FROM byokeep.lease l WHERE l.client_id = j.client_id AND l.job_id = j.id
+                                                 AND :provider = ANY (l.secrets))
+    RETURNING 1)
+SELECT count(*) FROM ended;
