@@ -99,9 +99,9 @@ async def test_providers_tell_what_they_counted_and_what_they_do_not_is_a_gap(
     app = desk.stand.app
     async with app.db.begin(every_client=True) as tx:
         run = await tx.one(Run, "procedure_get", id=run_id)
-    assert isinstance(await provider_usage.told(app, app.system(), run), provider_usage.Counted)
+    assert isinstance(await provider_usage.told(app, app.system(), run, ends=0.0), provider_usage.Counted)
     desk.sql("UPDATE byokeep.provider_usage SET told = replace(told, '3', '4')")
-    assert await provider_usage.told(app, app.system(), run) == "procedure_unproved"
+    assert await provider_usage.told(app, app.system(), run, ends=0.0) == "procedure_unproved"
 
     # Away, limited, garbled in the middle, refused: unknown, and the question is over.
     monkeypatch.setattr(provider_usage, "WAIT_S", 1.5)

@@ -428,10 +428,11 @@ async def _counted(app: BrokerApp, actor: Actor, about: _Subject, span: _Span) -
     runs = {one: await provider_usage.ask(app, actor, about.client_id, Provider(one), **named) for one in providers}
     if not any(runs.values()):
         return _provider_usage((), span)
+    ends = app.clock.monotonic() + provider_usage.WAIT_S  # of all of them: they are asked side by side
     series, asked_at = list[dict[str, Any]](), dict[str, str]()
     hours = [_hour(span.since) + timedelta(hours=n) for n in range(-(-(span.until - _hour(span.since)) // _ONE_HOUR))]
     for provider, run in runs.items():
-        told = "no_source" if run is None else await provider_usage.told(app, actor, run)
+        told = "no_source" if run is None else await provider_usage.told(app, actor, run, ends=ends)
         if isinstance(told, str):
             span.gap("provider_usage", told, provider=provider)
             continue

@@ -75,9 +75,12 @@ async def ask(
     return run
 
 
-async def told(app: App, actor: Actor, run: Run) -> Counted | str:
-    """Return what came of a question, or why nothing did; then it is over."""
-    ends = app.clock.monotonic() + WAIT_S
+async def told(app: App, actor: Actor, run: Run, *, ends: float) -> Counted | str:
+    """Return what came of a question, or why nothing did; then it is over.
+
+    Args:
+        ends: Until when it is waited for, on the monotonic clock.
+    """
     while True:
         async with app.db.begin(client_id=run.client_id) as tx:
             run = await tx.one(Run, "procedure_get", id=run.id)
