@@ -40,6 +40,7 @@ GONE: Final = frozenset({
     "kek_holder", "kek_name", "kek_aws_region", "kek_aws_endpoint", "kek_pkcs11_module", "kek_pkcs11_token",
     "kek_pkcs11_pin_file",
 })  # fmt: skip
+RESTORING: Final = "restore.unfinished"  # in a home: a restore was cut off, and nothing starts there
 _LEAST_ROOM: Final = 64  # MiB
 _ENV: Final = "BYOKEEP_"
 _LISTEN: Final = re.compile(r"(?:[0-9.]{7,15}|\[[0-9a-f:]{2,39}\]):\d{1,5}\Z")

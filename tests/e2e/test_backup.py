@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pyrage
 import pytest
 import pytest_asyncio
 
+from byokeep.audit.log import checkpoint
 from byokeep.backup import archive
 from byokeep.core import backup
-from byokeep.settings import Settings, load
+from byokeep.core.errors import ByokeepError, Conflict
+from byokeep.core.model import ClientId, Provider
+from byokeep.core.ref import SecretRef
+from byokeep.core.secret import Secret
+from byokeep.processes import wiring
+from byokeep.processes.restore import Brought, restore
+from byokeep.settings import RESTORING, Settings, load
 from tests.support.cli import Ran, Shell
-from tests.support.stack import World, running_stack
+from tests.support.stack import ForkedStack, World, new_home, running_stack, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
 
@@ -138,3 +147,102 @@ async def test_old_backups_go_and_the_newest_that_was_opened_stays(vault: Vault)
     stays = {proved["id"], *newer[-2:]}
     for place in (vault.world.home / "backups", vault.target):
         assert {file.name[17:53] for file in place.glob("*.age")} == stays
+
+
+def brought(vault: Vault, checkpoints: Path | None, **more: Any) -> Brought:
+    """What people bring to a restore; the seal key and the recovery key come from where they were put away."""
+    keys = vault.world.home / "keys"
+    return Brought(
+        identity=vault.identity, seal_key=keys / "seal.key",
+        recovery_keys=more.pop("recovery", sorted(keys.glob("recovery*.key"))),
+        checkpoints=checkpoints, accept_loss=more.pop("accept_loss", True), **more,
+    )  # fmt: skip
+
+
+@pytest.mark.req("R9.1-4", "R9.1-5")
+async def test_a_restored_home_is_closed_and_revives_nothing(vault: Vault, tmp_path: Path) -> None:
+    """Whatever is wrong, the home stays empty; restored, all is closed, and what was stopped since stays so."""
+    world, client = vault.world, await vault.world.client()
+    await world.onboard(client)
+    lacking = await world.client()
+    await world.onboard(lacking)
+    await world.sql(f"UPDATE byokeep.credential_ref SET version = 7 WHERE client_id = '{lacking}'")  # noqa: S608
+    async with wiring.web_app(vault.settings) as web:
+        spare = SecretRef(ClientId(UUID(client)), Provider.OPENAI)
+        await web.intake.put(spare, Secret("of no row"), cas=1)
+    made = await vault.create()
+    ref = (await world.must("operator", "GET", f"/v1/clients/{client}/refs"))["refs"][0]["id"]
+    token = await world.sql("SELECT t.id FROM byokeep.api_token t JOIN byokeep.subject s ON s.id = t.subject_id"
+                            " WHERE s.name LIKE 'auditor-%' AND t.kind = 'session'")  # fmt: skip
+    ended = world.tokens["auditor"]
+    await world.must("operator", "POST", "/v1/switches/close", {"client_id": client, "reason": "test"})
+    await world.must("admin", "DELETE", f"/v1/tokens/{token}")
+    await world.must("operator", "POST", f"/v1/refs/{ref}/state", {"to": "compromised", "reason": "a_test"})
+
+    async def noted() -> bool:
+        kept = (world.home / "checkpoints" / "tombstones").read_text()
+        copied = (world.home / "checkpoints" / "copy" / "audit.jsonl").read_text()
+        return f"switch:client:{client}" in kept and token in kept and "compromised" in copied
+
+    await until(noted, 30, "what was ended outside of the database")
+    async with wiring.broker_app(vault.settings) as app:
+        await checkpoint(app)
+    outside = tmp_path / "outside"
+    shutil.copytree(world.home / "checkpoints", outside)
+
+    home = new_home()
+    settings = load(home=home, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0")
+
+    async def refused(code: str, file: str, what: Brought, settings: Settings = settings) -> None:
+        with pytest.raises(ByokeepError, match=code):
+            await restore(settings, file, what)
+        assert not list(settings.home.iterdir()), code
+
+    damaged, foreign = tmp_path / "damaged.age", tmp_path / "foreign"
+    content = bytearray(Path(made["file"]).read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    await refused("backup_refused", str(damaged), brought(vault, outside))
+    await refused("backup_behind", made["file"], brought(vault, outside, accept_loss=False))
+    await refused("tombstones_missing", made["file"], brought(vault, tmp_path))
+    foreign.mkdir()
+    (foreign / "tombstones").touch()
+    (foreign / "epochs.jsonl").write_bytes(b"")
+    await refused("backup_refused", made["file"], brought(vault, foreign))
+    elsewhere = load(home=home, environment="staging")
+    await refused("backup_refused", made["file"], brought(vault, outside), elsewhere)
+    another = tmp_path / "seal.key"
+    another.write_bytes(bytes(range(32)))
+    another.chmod(0o600)
+    cut_off = home / RESTORING
+    cut_off.touch()
+    (home / "half").touch()
+    with pytest.raises(Conflict, match="restore_unfinished"):
+        await ForkedStack(settings).start()
+    await refused("backup_refused", made["file"], replace(brought(vault, outside), seal_key=another))
+    await refused("recovery_quorum_missing", made["file"], brought(vault, outside, recovery=[]))
+    other = new_home(tmp_path / "taken")
+    (other / "a").touch()
+    with pytest.raises(Conflict, match="home_not_empty"):
+        await restore(load(home=other), made["file"], brought(vault, outside))
+    assert [path.name for path in other.iterdir()] == ["a"]
+
+    done = await restore(settings, made["file"], brought(vault, outside))
+    assert done.missing == [f"key clients/{lacking}/providers/openai version 7"]
+    assert done.orphans == [f"key clients/{client}/providers/openai version 2"]
+    assert done.behind
+    assert done.again >= 2
+    assert any(ref in line for line in done.to_do)
+    assert json.loads((home / "restored.json").read_text())["to_do"] == done.to_do
+    stack = ForkedStack(settings)
+    try:
+        await stack.start()
+        new = replace(world, home=home, stack=stack)
+        found = {one["scope"]: one["closed"] for one in (await new.must("admin", "GET", "/v1/switches"))["switches"]}
+        assert found["global"] is True
+        assert found[f"client:{client}"] is True
+        assert {"installation_copied", "withdrawal_undone", "restore_to_do"} <= await new.alerts()
+        assert (await replace(new, tokens={"old": ended}).ask("old", "GET", "/v1/self")).status == 401
+    finally:
+        await stack.stop()
+        shutil.rmtree(home)

@@ -74,11 +74,9 @@ async def done(app: BrokerApp, name: EventName, manifest: BackupManifest, *, dig
     await state_over(app, f"{_FAILED_KEY}/{why}")
 
 
-async def must_be_signed(app: BrokerApp, manifest: BackupManifest, signature: bytes, key_id: str) -> None:
-    """Refuse a manifest that this installation did not sign. Raises BackupRefused, Unavailable."""
-    keys = await app.signer.public_keys(PURPOSE)
-    ours = manifest.installation == app.installation_id
-    if not ours or key_id not in keys or not verifies(keys[key_id], signature, signed_bytes(manifest.canonical())):
+def must_be_signed(keys: Mapping[str, bytes], manifest: BackupManifest, signature: bytes, key_id: str) -> None:
+    """Refuse a manifest that none of an installation's evidence keys signed. Raises BackupRefused."""
+    if key_id not in keys or not verifies(keys[key_id], signature, signed_bytes(manifest.canonical())):
         raise BackupRefused("other_installation")
 
 

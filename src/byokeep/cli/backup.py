@@ -10,6 +10,7 @@ from cyclopts import App
 
 from byokeep.cli.api import run
 from byokeep.cli.terminal import again, busy, session, show
+from byokeep.core.errors import Integrity, Rejected
 from byokeep.process import harden
 
 app: Final = App(name="backup")
@@ -70,6 +71,47 @@ def verify(backup: str, *, identity_file: Path) -> None:
     }  # fmt: skip
     note = "" if on_record else "No installation of this home runs, so neither signature nor record: give --home."
     show(told, title="Opened", note=note)
+
+
+@app.command
+def restore(
+    backup: str, *, identity_file: Path, seal_key_file: Path, recovery_key_file: list[Path],
+    checkpoints: Path | None = None, checkpoints_lost: bool = False, accept_loss: bool = False,
+) -> int:  # fmt: skip
+    """Make the installation of a backup in the empty directory that --home names. It comes up closed.
+
+    Everything is checked before anything is written. Afterwards `byokeep up` starts it; two people open it.
+
+    Example: byokeep --home /srv/new backup restore FILE --identity-file backup.key --seal-key-file seal.key
+    --recovery-key-file recovery.key --checkpoints /mnt/checkpoints --accept-loss
+
+    Args:
+        backup: The file.
+        identity_file: The private key of the backup (mode 0600).
+        seal_key_file: The seal key of the store that was backed up (mode 0600).
+        recovery_key_file: A recovery key (mode 0600); repeat it, as many as the store's threshold.
+        checkpoints: The directory of that name of the lost installation, as new as you have it.
+        checkpoints_lost: It is lost: what was stopped since the backup may come back.
+        accept_loss: What happened after the backup may be gone; what was stopped since stays stopped.
+    """
+    harden()
+    if (checkpoints is None) is not checkpoints_lost:
+        raise Rejected("checkpoints_missing", next_step="Give --checkpoints DIR, or say --checkpoints-lost.")
+    host = importlib.import_module("byokeep.processes.restore")
+    brought = host.Brought(
+        identity=identity_file, seal_key=seal_key_file, recovery_keys=recovery_key_file, checkpoints=checkpoints,
+        accept_loss=accept_loss,
+    )  # fmt: skip
+    with busy("Restoring ..."):
+        done = run(host.restore(session().settings, backup, brought))
+    told = {
+        "id": str(done.manifest.id), "made_at": done.manifest.made_at.isoformat(), "state": "closed",
+        "checkpoints_behind": "unknown" if done.behind is None else done.behind, "stopped_again": done.again,
+        "missing": done.missing, "orphans": done.orphans, "to_do": done.to_do,
+    }  # fmt: skip
+    note = "Take the keys away from this host. Next: byokeep up, then docs/runbook.md, backups and copies."
+    show(told, title="Restored", note=note)
+    return Integrity.exit_code if done.missing else 0
 
 
 def _host() -> Any:

@@ -63,7 +63,7 @@ async def install(settings: Settings, store: EmbeddedOpenBao | None) -> bool:
         Whether this is a copy of an installation, or one that was moved: it is closed then.
     """
     installation = await _migrated(settings)
-    if store is not None and await bring_up(store, _desired(settings, installation)):
+    if store is not None and await bring_up(store, desired(settings, installation)):
         await _record_provisioning(settings)
     await _first_identities(settings)
     async with wiring.broker_app(settings) as app:
@@ -114,7 +114,8 @@ async def _record_provisioning(settings: Settings) -> None:
         await bootstrap.store_provisioned(app)
 
 
-def _desired(settings: Settings, installation: UUID) -> Desired:
+def desired(settings: Settings, installation: UUID) -> Desired:
+    """Return what an installation wants of its store."""
     return Desired(
         installation_id=installation, environment=settings.environment,
         lease_token_ttl_s=wiring.limits(settings).lease_token_ttl_s, lease_cidrs=settings.networks,
@@ -196,7 +197,7 @@ async def provision_external(settings: Settings, admin_token: Secret) -> dict[st
     installation = await _migrated(settings)
     place = private_dir(wiring.credentials(settings))
     async with wiring.store_http(settings) as http:
-        devices = await provision(http, admin_token, _desired(settings, installation), credentials_dir=place)
+        devices = await provision(http, admin_token, desired(settings, installation), credentials_dir=place)
     await _record_provisioning(settings)
     await install(settings, None)
     return {"installation": str(installation), "changed": True, "audit_devices": list(devices)}

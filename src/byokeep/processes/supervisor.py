@@ -50,7 +50,7 @@ from byokeep.processes.backup import backup_if_due
 from byokeep.processes.installation import install, no_signing_key, renew_machines
 from byokeep.processes.platform_secrets import rotate_if_due, was_cut_off
 from byokeep.processes.wiring import embedded_database, embedded_store, killswitch_url, windows
-from byokeep.settings import Settings, to_toml
+from byokeep.settings import RESTORING, Settings, to_toml
 from byokeep.telemetry import log
 from byokeep.telemetry.log import get_log
 from byokeep.wire.address import parse_address
@@ -242,6 +242,10 @@ class Stack:
             os.close(lock)
             step, pid = "Stop that process first, or use another --home.", int(holder) if holder.isdigit() else 0
             raise Conflict("already_running", next_step=step, pid=pid) from None
+        if (home / RESTORING).exists():
+            os.close(lock)
+            step = "A restore was cut off here: run it again; it begins anew."
+            raise Conflict("restore_unfinished", next_step=step)
         os.ftruncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())
         self._lock = lock

@@ -126,8 +126,10 @@ async def restore(store: EmbeddedOpenBao, snapshot: Path) -> None:
 
 async def renew_rights(
     store: EmbeddedOpenBao, desired: provisioning.Desired, backup: UUID, expected: Sequence[Marker]
-) -> None:
+) -> dict[str, bytes]:
     """End every right of the time of the backup, having seen that every KEK is there; write new credentials.
+
+    Returns the public keys of evidence, by their numbers.
 
     Raises:
         Denied: ``recovery_quorum_missing``.
@@ -146,6 +148,8 @@ async def renew_rights(
             await provisioning.provision(http, root, desired, credentials_dir=place)
             await provisioning.rotate_secret_ids(http, root, credentials_dir=place, alone=True)
             await provisioning.rotate_leases(http, root)
+            found = (await http.request("GET", "transit/keys/evidence", token=root)).data["keys"]
+            return {str(number): base64.b64decode(key["public_key"]) for number, key in found.items()}
         finally:
             with contextlib.suppress(ByokeepError):
                 await provisioning.retire_roots(http, root)

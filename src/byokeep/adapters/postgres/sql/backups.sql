@@ -25,3 +25,8 @@ SELECT version_num AS schema, current_setting('server_version_num') AS number FR
 
 -- name: backups_since
 SELECT created_at AS at FROM byokeep.installation;
+
+-- name: backup_refs
+-- What the database believes of the store: the version in use of each key, for a comparison after a restore.
+SELECT client_id, provider, version, greatest(version, candidate_version) AS newest FROM byokeep.credential_ref
+ WHERE state IN ('active', 'suspended') AND kind = 'provider_api_key' AND version > 0 AND provider_place = '';

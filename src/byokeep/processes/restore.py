@@ -1,0 +1,293 @@
+"""An installation made of a backup, in an empty home (docs/runbook.md).
+
+Rules
+- Everything of the backup is read to its end before the home gets a file. What is damaged, foreign, newer than this
+  release or not of the checkpoints outside is refused, and the home is as empty as before.
+- A home that a restore was cut off in says so by a file, and no stack starts there; the next restore begins anew.
+- The store comes first, with the seal key and the recovery keys that people bring: every right of the time of the
+  backup ends there, and its own key proves who signed the backup, before the database is read in.
+- It comes up closed, as any copy does, and two people open it. What was stopped since is stopped again by what lies
+  outside of the database; without that people must say that it is lost, and are told what may have come back.
+- What does not fit each other, each way, is named. Nothing of it is removed.
+
+It may not open the switch, nor restore over anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.adapters.files.tombstones import NAME as TOMBSTONES
+from byokeep.adapters.openbao import snapshot
+from byokeep.adapters.openbao.login import AppRoleLogin, private_dir, read_private
+from byokeep.adapters.postgres.dump import load
+from byokeep.audit import log
+from byokeep.backup import archive, backups
+from byokeep.core import backup
+from byokeep.core.audit import parse_line, read_payload
+from byokeep.core.backup import BackupManifest, BackupRefused, Part
+from byokeep.core.checkpoint import LogState, parse_epoch_line, replay
+from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected
+from byokeep.core.events import EventName, FieldValue
+from byokeep.jobs import gatekeep
+from byokeep.kernel.alarm import raise_alert
+from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.durable_write import draft, durable_write
+from byokeep.processes import wiring
+from byokeep.processes.backup import find, opened
+from byokeep.processes.installation import desired, install
+from byokeep.profiles.openings import keep_tombstones
+from byokeep.settings import RESTORING, Settings
+from byokeep.wire.bao_http import live_versions
+
+REPORT: Final = "restored.json"
+_WORK: Final = "restore"
+# What a restore brings back though it was ended since, beyond what the tombstones hold: people end it again by hand.
+_ENDED: Final = frozenset({
+    "key.destroyed", "key.state_changed", "key.rotation", "kek.state_changed", "dek.state_changed", "profile.shredded",
+    "grant.revoked", "platform.closed", "operator.changed", "machine.changed", "token.revoked",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brought:
+    """What people bring to a restore.
+
+    Attributes:
+        identity: The private key of the backup.
+        seal_key: Of the store that was backed up.
+        recovery_keys: As many as its threshold.
+        checkpoints: The lost installation's directory of that name, as new as there is one; None = it is lost, too.
+        accept_loss: Whether what happened after the backup may be gone.
+    """
+
+    identity: Path
+    seal_key: Path
+    recovery_keys: Sequence[Path]
+    checkpoints: Path | None
+    accept_loss: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Restored:
+    """What came of it. ``behind``: checkpoints that are newer than the backup; None = nobody knows."""
+
+    manifest: BackupManifest
+    behind: int | None
+    again: int = 0
+    missing: list[str] = field(default_factory=list)
+    orphans: list[str] = field(default_factory=list)
+    to_do: list[str] = field(default_factory=list)
+
+
+async def restore(settings: Settings, name: str, brought: Brought) -> Restored:
+    """Make the installation of a backup in an empty home, closed.
+
+    Raises:
+        Conflict: ``home_not_empty``; ``backup_behind``: what lies outside is newer.
+        Integrity: ``backup_refused``, ``backup_incomplete``.
+        Denied: ``recovery_quorum_missing``.
+        Rejected: ``restore_not_embedded``, ``tombstones_missing``, ``bad_identity_file``.
+        Unavailable: A part did not start, or the disk is full; the home is empty again.
+    """
+    if not (settings.embedded_store and settings.embedded_database):
+        step = "Restore your own store and database by their own methods; docs/runbook.md, backups."
+        raise Rejected("restore_not_embedded", next_step=step)
+    home = settings.home.absolute()
+    _must_be_empty(home)
+    keys, file = archive.identities_of(read_private(brought.identity)), find(settings, name)
+    manifest, signature, key_id = await asyncio.to_thread(opened, file, keys)
+    archive.must_be_of(manifest, settings.environment)
+    if manifest.versions["schema"] > max(_revisions()):
+        raise BackupRefused("newer_release")
+    behind = None if brought.checkpoints is None else _behind(brought.checkpoints, manifest, brought)
+    found = Restored(manifest=manifest, behind=behind)
+    if brought.checkpoints is not None:
+        found.to_do = _ended_since(brought.checkpoints, manifest)
+    home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+    durable_write(home / RESTORING, b"")
+    _empty(home)
+    try:
+        await asyncio.to_thread(_place, settings, file, keys, brought)
+        await _bring_up(settings, found, signature, key_id)
+    except BaseException:
+        _empty(home)
+        (home / RESTORING).unlink()
+        raise
+    shutil.rmtree(home / _WORK)
+    report = {"missing": found.missing, "orphans": found.orphans, "to_do": found.to_do}
+    durable_write(home / REPORT, json.dumps(report, indent=1).encode() + b"\n")
+    (home / RESTORING).unlink()
+    return found
+
+
+def _must_be_empty(home: Path) -> None:
+    """Let pass a home that is not there, is empty, or was left by a restore that was cut off."""
+    names = {path.name for path in home.iterdir()} if home.is_dir() else set()
+    if names and RESTORING not in names:
+        raise Conflict("home_not_empty", next_step="Name an empty directory with --home; nothing was touched.")
+
+
+def _empty(home: Path) -> None:
+    for path in home.iterdir():
+        if path.name != RESTORING:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _revisions() -> list[str]:
+    place = resources.files("byokeep.adapters.postgres.migrations") / "versions"
+    return [entry.name.removesuffix(".sql") for entry in place.iterdir() if entry.name.endswith(".sql")]
+
+
+def _behind(place: Path, manifest: BackupManifest, brought: Brought) -> int:
+    """Return how many checkpoints are newer than a backup, which must be of their log.
+
+    Raises:
+        BackupRefused: ``outside``: it is of another log, or of a log that was cut back since.
+        Conflict, Rejected: As :func:`restore`.
+    """
+    if not (place / TOMBSTONES).is_file():
+        step = "Give the directory `checkpoints` of the lost installation, or say --checkpoints-lost: see the runbook."
+        raise Rejected("tombstones_missing", next_step=step)
+    state, root = LogState(), ""
+    try:
+        for line in (place / "epochs.jsonl").read_bytes().split(b"\n")[:-1]:
+            state = replay(state, parse_epoch_line(line), origin=f"byokeep/{manifest.installation}", keys=None)
+            root = state.edge.root().hex() if state.size == manifest.epochs else root
+    except (ByokeepError, OSError):
+        raise BackupRefused("outside") from None
+    if root != manifest.root:
+        raise BackupRefused("outside")
+    behind = state.size - manifest.epochs
+    if behind and not brought.accept_loss:
+        step = "Take a newer backup, or say --accept-loss: what happened since is then gone, but for what was stopped."
+        raise Conflict("backup_behind", next_step=step, checkpoints=behind)
+    return behind
+
+
+def _ended_since(place: Path, manifest: BackupManifest) -> list[str]:
+    """Return what was ended after the backup, by the second copy of the audit. Raises BackupRefused(``outside``)."""
+    known, found = {head.chain: head.seq for head in manifest.heads}, {}
+    try:
+        for file in sorted((place / "copy").glob("audit*.jsonl")):
+            for line in file.read_bytes().split(b"\n")[:-1]:
+                one = parse_line(line)
+                said = read_payload(one.payload) if one.seq > known.get(one.chain, 0) else None
+                if said is not None and said.event in _ENDED and said.outcome == "ok":
+                    found[one.chain, one.seq] = f"{said.event} {said.object or ''} client {said.client or '-'}"
+    except (ByokeepError, OSError):
+        raise BackupRefused("outside") from None
+    return list(found.values())
+
+
+def _place(settings: Settings, file: Path, keys: Any, brought: Brought) -> None:
+    """Write the parts where they belong. They are compared once more as they are written."""
+    home, work = settings.home.absolute(), private_dir(settings.home.absolute() / _WORK)
+    places = {"credentials/": "credentials_dir", "checkpoints/": "checkpoint_dir", "notify/": "notify_dir",
+              backup.ARTIFACTS: "artifact_store"}  # fmt: skip
+
+    def sinks(part: Part) -> archive.Sink:
+        top = next((one for one in places if part.name.startswith(one)), "")
+        at = settings.path(places[top]) / part.name.removeprefix(top) if top else work / part.name
+        _private_parents(at, settings.path(places[top]) if top else work)
+        writing = contextlib.ExitStack()
+        out = writing.enter_context(draft(at, only_new=True))
+
+        def take(piece: bytes) -> None:
+            out.write(piece)
+            if not piece:
+                writing.close()
+
+        return take
+
+    opened(file, keys, sinks)
+    if brought.checkpoints is not None:
+        target = settings.path("checkpoint_dir")
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(brought.checkpoints, target)
+        target.chmod(0o700)
+    private_dir(home / "keys")
+    durable_write(home / "keys" / "seal.key", read_private(brought.seal_key))
+    for number, path in enumerate(brought.recovery_keys, start=1):
+        durable_write(home / "keys" / f"recovery-{number}.key", read_private(path))
+
+
+def _private_parents(file: Path, top: Path) -> None:
+    private_dir(top)
+    for parent in reversed(file.relative_to(top).parents[:-1]):
+        private_dir(top / parent)
+
+
+async def _bring_up(settings: Settings, found: Restored, signature: bytes, key_id: str) -> None:
+    store, database, manifest = wiring.embedded_store(settings), wiring.embedded_database(settings), found.manifest
+    work = settings.home.absolute() / _WORK
+    try:
+        await snapshot.restore(store, work / backup.STORE)
+        wanted = desired(settings, manifest.installation)
+        evidence = await snapshot.renew_rights(store, wanted, manifest.id, manifest.markers)
+        backups.must_be_signed(evidence, manifest, signature, key_id)
+        await database.start()
+        await load(wiring.database_url(settings, "byokeep_owner"), work / backup.DATABASE, major="")
+        await install(settings, store)
+        async with wiring.broker_app(settings) as app:
+            await _settle(settings, app, found)
+    finally:
+        await asyncio.gather(store.stop(), database.stop())
+
+
+async def _settle(settings: Settings, app: BrokerApp, found: Restored) -> None:
+    """Compare with what lies outside, stop again what was stopped, and say what does not fit."""
+    manifest = found.manifest
+    try:
+        async with app.db.begin(every_client=True) as tx:
+            await log.must_hold(tx, manifest.heads)
+    except Integrity:
+        raise BackupRefused("heads") from None
+    if app.installation_id != manifest.installation:
+        raise BackupRefused("other_installation")
+    with contextlib.suppress(Integrity):  # the gate is closed then, and people are told
+        await gatekeep.closing(app, log.look(app))
+    found.again = await gatekeep.hold(app) + await keep_tombstones(app)
+    await _compare(settings, app, found)
+    if found.behind is None:
+        await raise_alert(app, reason="tombstones_lost", key="backup/tombstones", severity="critical")
+    for reason, named in (("restore_skewed", found.missing + found.orphans), ("restore_to_do", found.to_do)):
+        if named:
+            await raise_alert(app, reason=reason, key=f"backup/{reason}", severity="critical")
+    said: dict[str, FieldValue] = {"backup": str(manifest.id), "epoch": found.behind or 0, "count": found.again,
+            "found": len(found.missing) + len(found.orphans)}  # fmt: skip
+    await backups.say(app, EventName.BACKUP_RESTORED, said)
+
+
+async def _compare(settings: Settings, app: BrokerApp, found: Restored) -> None:
+    """Name what the database has and its store or the sealed profiles have not, and the other way round."""
+    async with app.db.begin(every_client=True) as tx:
+        sealed = {one.name for one in await tx.all(Part, "backup_artifacts")}
+        refs = await tx.all(dict, "backup_refs")
+    if "artifact_bucket" not in found.manifest.not_covered:
+        place = settings.path("artifact_store")
+        there = {file.relative_to(place).as_posix() for file in place.glob("*/*/*.sealed")}
+        found.missing += [f"profile {name}" for name in sorted(sealed - there)]
+        found.orphans += [f"profile {name}" for name in sorted(there - sealed)]
+    async with wiring.store_http(settings) as http:
+        login = AppRoleLogin(http, wiring.credentials(settings, "broker.approle"))
+        token = await login.token()
+        for ref in refs:
+            client: UUID = ref["client_id"]
+            name = f"clients/{client}/providers/{ref['provider']}"
+            newest, live = await live_versions(http, token, f"kv/{name}")
+            if ref["version"] not in live:
+                found.missing.append(f"key {name} version {ref['version']}")
+            if newest > ref["newest"]:
+                found.orphans.append(f"key {name} version {newest}")
+        await login.close()
