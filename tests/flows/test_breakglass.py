@@ -539,6 +539,43 @@ async def test_a_wrapping_token_that_is_used_by_another_way_ends_the_grant(stand
         await end(stand, opening["id"])
 
 
+@pytest.mark.req("R4.2-7")
+async def test_an_end_that_was_cut_off_or_raced_is_an_end(stand: Stand) -> None:
+    """The holder tells of a misuse, and the process dies before the token is ended: the next look ends it. A round that
+    looks at the grant in the moment of its revocation does not leave it open."""
+    client = await stand.client("openai")
+    here, real = f"kv/data/clients/{client}/providers/openai", stand.app.glass
+
+    class Dies(BaoBreakGlass):
+        async def revoke(self, *accessors: str) -> None:
+            raise SystemError("killed")
+
+    opening = await opened(stand, client)
+    async with at_store(stand) as call:
+        token = (await call("POST", "sys/wrapping/unwrap", opening["wrapping_token"]))[1]["auth"]["client_token"]
+        cut_off = replace(stand.app, glass=Dies(real._login))  # type: ignore[attr-defined]
+        with pytest.raises(SystemError):
+            await watch.misused(cut_off, holder(stand), UUID(opening["id"]))
+        assert (await call("GET", here, token))[0] == 200
+        await watch.watch(stand.app)
+        assert (await call("GET", here, token))[0] == 403
+    assert [one["cause"] for one in said(stand, opening["id"]) if "cause" in one] == ["told_by_holder", "misused"]
+    await end(stand, opening["id"])
+    opening, asked = await opened(stand, client), []
+
+    class Raced(BaoBreakGlass):
+        async def revoke(self, *accessors: str) -> None:
+            await real.revoke(*accessors)
+            asked.append(accessors)
+            if len(asked) == 2:
+                stand.db.sql(f"UPDATE byokeep.procedure_run SET revision = revision + 1 WHERE id = '{opening['id']}'")
+
+    raced = replace(stand.app, glass=Raced(real._login))  # type: ignore[attr-defined]
+    ended = await watch.revoke(raced, holder(stand), UUID(opening["id"]))
+    assert (ended.status, len(asked)) == ("to_review", 3)
+    await end(stand, opening["id"])
+
+
 @pytest.mark.req("R4.2-1", "R4.2-2", "R4.2-4", "R4.2-8")
 async def test_whoever_loses_the_right_or_is_too_late_gets_nothing(stand: Stand) -> None:
     """Of 100 who approve, and of 100 who open at once, one does. A kill switch that is engaged while the store answers

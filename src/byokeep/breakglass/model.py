@@ -40,7 +40,8 @@ _TICKET: Final = re.compile(r"[a-z0-9][a-z0-9_./-]{0,30}\Z")
 class Grant(Run):
     """A run with what its records say. ``digest`` is of what was asked for; times are the database's.
 
-    ``gaps_accepted``: its review passed without a part of the store's log.
+    ``gaps_accepted``: its review passed without a part of the store's log. ``misused``: on record, by the
+    store's log or the holder's word.
     """
 
     ticket: str
@@ -60,6 +61,7 @@ class Grant(Run):
     expires_at: datetime | None
     ended_at: datetime | None
     gaps_accepted: bool
+    misused: bool
     looked_at: datetime
 
     @property

@@ -278,18 +278,19 @@ async def _watch_open(app: BrokerApp, grant: Grant, seen: Seen | None) -> None:
     over = grant.expires_at is not None and grant.expires_at <= grant.looked_at
     async with app.db.begin(every_client=True) as tx:
         killed = await stopped(tx, grant)
-    if killed or not grant.holder_able:
+    told = grant.misused  # and not ended: who told of it was cut off
+    if killed or told or not grant.holder_able:
         await app.glass.revoke(grant.accessor, grant.wrap_accessor)  # at once, whatever the log says
     looked = None
     try:
         looked = await look(app, grant, seen)
         grant = looked.grant
     except Unavailable:
-        if not (over or killed) and grant.holder_able:
+        if not (over or killed or told) and grant.holder_able:
             raise
     wrapped = looked is None or not (looked.unwrapped or looked.unread)
     void = wrapped and grant.issued_at is not None and grant.looked_at - grant.issued_at > model.WRAPPED
-    if killed or not grant.holder_able or (looked is not None and looked.misused):
+    if killed or told or not grant.holder_able or (looked is not None and looked.misused):
         cause = "switch_closed" if killed else "misused" if grant.holder_able else "holder_gone"
         await end(app, app.system(), grant, EventName.GLASS_REVOKED, cause=cause)
     elif over or void:
@@ -336,7 +337,12 @@ async def _end_now(app: BrokerApp, actor: Actor, grant: Grant, cause: str) -> Gr
     await app.glass.revoke(grant.accessor, grant.wrap_accessor)
     with suppress(Unavailable):  # the review asks again
         grant = (await look(app, grant)).grant
-    await end(app, actor, grant, EventName.GLASS_REVOKED, cause=cause)
+    try:
+        await end(app, actor, grant, EventName.GLASS_REVOKED, cause=cause)
+    except Conflict:  # a round looked at it in the same moment, and has ended it or not
+        grant = await find(app, actor, Verb.GLASS_READ, grant.id)
+        if grant.status == "open":
+            await end(app, actor, grant, EventName.GLASS_REVOKED, cause=cause)
     return await find(app, actor, Verb.GLASS_READ, grant.id)
 
 

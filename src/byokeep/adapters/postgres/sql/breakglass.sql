@@ -19,7 +19,9 @@ SELECT p.*, coalesce(asked.said ->> 'ticket', '') AS ticket, coalesce(asked.said
        CAST(p.facts ->> 'ended_at' AS timestamptz) AS ended_at,
        EXISTS (SELECT FROM byokeep.audit_record r
                 WHERE r.chain = p.client_id AND r.object_id = p.id AND r.event = 'breakglass.reviewed' AND r.outcome = 'ok'
-                  AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,cause}' = 'log_not_whole') AS gaps_accepted, clock_timestamp() AS looked_at
+                  AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,cause}' = 'log_not_whole') AS gaps_accepted,
+       EXISTS (SELECT FROM byokeep.audit_record r
+                WHERE r.chain = p.client_id AND r.object_id = p.id AND r.event = 'breakglass.misused') AS misused, clock_timestamp() AS looked_at
   FROM byokeep.procedure_run p
   LEFT JOIN byokeep.approval a ON a.action = 'break_glass' AND a.id = CAST(p.facts ->> 'approval' AS uuid)
   LEFT JOIN byokeep.subject s ON s.id = a.approved_by
