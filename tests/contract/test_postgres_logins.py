@@ -160,6 +160,9 @@ async def test_postgres_logins_are_replaced_while_they_are_in_use(settings: Sett
         late_session.execute("SELECT 1")
     assert logs_in(settings, role)
     assert theirs.psql(f"SELECT count(*) FROM pg_roles WHERE rolname = '{names[-1]}'") == "0\n"
+    await asyncio.to_thread(renew, settings, role, grace=timedelta(0))  # one was stolen
+    left = theirs.psql(f"SELECT rolname FROM pg_roles WHERE rolname ~ '^{role}_'").split()
+    assert left == [read_logins(file)[0][0]], "those that had a day left have none"
 
 
 @pytest.mark.req("R2.2-5")

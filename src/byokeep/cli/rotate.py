@@ -199,7 +199,9 @@ def rollback(rotation: UUID) -> None:
 
 
 @app.command
-def internal(*, admin_token_fd: int | None = None, dry_run: bool = False) -> None:
+def internal(
+    *, admin_token_fd: int | None = None, dry_run: bool = False, old_logins_end: Literal["now", "24h"] = "24h"
+) -> None:
     """Rotate the platform's own secrets, on the host and while everything serves; again after a crash: it goes on.
 
     New secret ids of our processes at the store, a new signing key of leases, checkpoints and evidence, new logins at
@@ -214,6 +216,8 @@ def internal(*, admin_token_fd: int | None = None, dry_run: bool = False) -> Non
     Args:
         admin_token_fd: Descriptor with the admin token of a store of your own.
         dry_run: List what there is, when it was rotated and when it is due; nothing is changed.
+        old_logins_end: When your PostgreSQL refuses the old logins; now: one was stolen. Their sessions end, and what
+            is under way in them fails; other hosts fail until they have the new files.
     """
     harden()
     settings, host = session().settings, load("byokeep.processes.platform_secrets")
@@ -225,14 +229,16 @@ def internal(*, admin_token_fd: int | None = None, dry_run: bool = False) -> Non
         raise Rejected("admin_token_missing", next_step="Give --admin-token-fd 3 3< FILE.")
     token = None if admin_token_fd is None else read_secret(prompt="Admin token", fd=admin_token_fd)
     try:
-        done = run(host.rotate_internal(settings, token))
+        grace = timedelta(hours=0 if old_logins_end == "now" else 24)
+        done = run(host.rotate_internal(settings, token, grace=grace))
     finally:
         if token is not None:
             token.wipe()
     facts = {"id": str(done.run.id), "state": done.run.state, "done": [one.name for one in done.steps]}
     note = f"Next, for whoever verifies what you sign: {called()} audit keys FILE. On record: {called()} procedure list"
     if not settings.embedded_database:
-        note = f"Other hosts need the new *.pgpass files within 24 hours: then the old logins are refused.\n{note}"
+        when = "now" if old_logins_end == "now" else "within 24 hours"
+        note = f"Other hosts need the new *.pgpass files {when}: then the old logins are refused.\n{note}"
     show(facts, title="Platform secrets", note=note)
 
 

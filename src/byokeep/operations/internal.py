@@ -12,7 +12,7 @@ It may not touch what keys a digest that is stored (tokens, machines, fingerprin
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -31,12 +31,13 @@ EVERY_DAYS: Final = 30  # runbook 6.1: internal service tokens
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostApp(App):
-    """The host of an installation: may bring together what gives rights at the store. Each call returns how many."""
+    """The host of an installation: may bring together what gives rights at the store, and knows how each step is done.
 
-    database_logins: Callable[[], Awaitable[int]]
-    secret_ids: Callable[[], Awaitable[int]]
-    signing_keys: Callable[[bool], Awaitable[int]]
-    machine_tokens: Callable[[], Awaitable[int]]
+    Attributes:
+        work: For each step of the procedure what does it; returns how many it rotated.
+    """
+
+    work: Mapping[str, Callable[[Run], Awaitable[int]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,30 +48,20 @@ class LastRotation:
     rotated_at: datetime
 
 
-async def _database_logins(app: App, _actor: Actor, _run: Run) -> Fields | None:
-    return {"count": await app.database_logins()} if isinstance(app, HostApp) else None
+def _step(name: str, *, least: int) -> Step:
+    async def act(app: App, _actor: Actor, run: Run) -> Fields | None:
+        return {"count": await app.work[name](run)} if isinstance(app, HostApp) else None
 
-
-async def _secret_ids(app: App, _actor: Actor, _run: Run) -> Fields | None:
-    return {"count": await app.secret_ids()} if isinstance(app, HostApp) else None
-
-
-async def _signing_keys(app: App, _actor: Actor, run: Run) -> Fields | None:
-    public = bool(run.facts.get("public_keys"))
-    return {"count": await app.signing_keys(public)} if isinstance(app, HostApp) else None
-
-
-async def _machine_tokens(app: App, _actor: Actor, _run: Run) -> Fields | None:
-    return {"count": await app.machine_tokens()} if isinstance(app, HostApp) else None
+    return Step(name=name, act=act, proves=lambda _, said: said["count"] >= least)
 
 
 ROTATE_INTERNAL: Final = Procedure(
     name="rotate_internal",
     steps=(
-        Step(name="secret_ids", act=_secret_ids, proves=lambda _, said: said["count"] > 0),
-        Step(name="signing_keys", act=_signing_keys, proves=lambda _, said: said["count"] > 0),
-        Step(name="database_logins", act=_database_logins, proves=lambda _, said: said["count"] >= 0),
-        Step(name="machine_tokens", act=_machine_tokens, proves=lambda _, said: said["count"] >= 0),
+        _step("secret_ids", least=1),
+        _step("signing_keys", least=1),
+        _step("database_logins", least=0),
+        _step("machine_tokens", least=0),
     ),
     verb=Verb.TOKEN_ISSUE,
 )

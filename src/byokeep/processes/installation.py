@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -30,6 +31,7 @@ from byokeep.adapters.files.binding import read_bound, write_bound
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, bring_up
 from byokeep.adapters.openbao.login import private_dir
 from byokeep.adapters.openbao.provisioning import Desired, provision
+from byokeep.adapters.postgres import logins
 from byokeep.adapters.system import SystemIds
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.core.model import Environment, Role
@@ -85,14 +87,14 @@ async def _migrated(settings: Settings) -> UUID:
         return (await bootstrap.installation(db, SystemIds(), settings.environment)).id
 
 
-async def renew_logins(settings: Settings, *, missing: bool = False) -> int:
+async def renew_logins(settings: Settings, *, missing: bool = False, grace: timedelta = logins.GRACE) -> int:
     """Give each role whose login lies here a new one; returns how many. ``missing``: those that lack one, instead.
+
+    ``grace``: how long an old one is taken.
 
     Raises:
         Conflict: ``rotation_failed``.
     """
-    from byokeep.adapters.postgres import logins  # noqa: PLC0415 - no server process needs it
-
     urls = {role: wiring.database_url(settings, role) for role in (*logins.ROLES, logins.MAKER)}
     if settings.embedded_database or (
         missing and not await asyncio.to_thread(logins.may_be_made, urls["byokeep_owner"])
@@ -104,7 +106,7 @@ async def renew_logins(settings: Settings, *, missing: bool = False) -> int:
         held = await asyncio.to_thread(logins.works, urls[role], file) if missing else not file.exists()
         if not held:
             private_dir(file.parent)
-            await asyncio.to_thread(logins.renew, urls[logins.MAKER], urls[role], role, file)
+            await asyncio.to_thread(logins.renew, urls[logins.MAKER], urls[role], role, file, grace=grace)
             count += 1
     return count
 

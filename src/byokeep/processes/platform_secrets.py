@@ -20,7 +20,6 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
 from byokeep.adapters.openbao.login import log_in
 from byokeep.adapters.openbao.provisioning import (
@@ -31,8 +30,9 @@ from byokeep.adapters.openbao.provisioning import (
     rotate_signing_keys,
 )
 from byokeep.adapters.openbao.provisioning import rotate_leases as rotate_lease_key
-from byokeep.adapters.postgres.logins import MAKER, ROLES
+from byokeep.adapters.postgres.logins import GRACE, MAKER, ROLES
 from byokeep.core.errors import ByokeepError, Conflict
+from byokeep.core.procedure import Run
 from byokeep.core.secret import Secret
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.durable_write import durable_write
@@ -43,8 +43,6 @@ from byokeep.processes.installation import local_tokens, renew_logins, renew_mac
 from byokeep.settings import Settings
 from byokeep.tenancy import bootstrap
 from byokeep.wire.bao_http import BaoHttp
-
-_WORK: Final = ("secret_ids", "signing_keys", "database_logins", "machine_tokens")
 
 
 @contextlib.asynccontextmanager
@@ -70,7 +68,7 @@ async def _store_admin(settings: Settings, admin_token: Secret | None) -> AsyncI
 
 
 async def rotate_internal(
-    settings: Settings, admin_token: Secret | None = None, *, public_keys: bool = True
+    settings: Settings, admin_token: Secret | None = None, *, public_keys: bool = True, grace: timedelta = GRACE
 ) -> RunStatus:
     """Rotate the platform's own secrets while everything serves, or go on with what was cut off.
 
@@ -78,34 +76,35 @@ async def rotate_internal(
         settings: Of this installation; it runs.
         admin_token: As :func:`rotate_leases`.
         public_keys: As :func:`byokeep.operations.internal.rotate`.
+        grace: How long the database takes the old logins.
 
     Raises:
         Conflict: ``rotation_running``: another process is at it.
     """
 
-    async def secret_ids() -> int:
+    async def secret_ids(_run: Run) -> int:
         await bootstrap.store_provisioned(app, component="secret-ids")
         async with _store_admin(settings, admin_token) as (http, admin):
             place = wiring.credentials(settings)
             return await rotate_secret_ids(http, admin, credentials_dir=place, alone=settings.embedded_store)
 
-    async def signing_keys(public: bool) -> int:
+    async def signing_keys(run: Run) -> int:
         await bootstrap.store_provisioned(app, component="signing-keys")
         async with _store_admin(settings, admin_token) as (http, admin):
-            return await rotate_signing_keys(http, admin, public=public)
+            return await rotate_signing_keys(http, admin, public=bool(run.facts.get("public_keys")))
 
-    async def machine_tokens() -> int:
+    async def machine_tokens(_run: Run) -> int:
         if not settings.embedded_database:
             return 0
         async with wiring.broker_app(settings) as broker:
             return await renew_machines_in(wiring.credentials(settings), broker, left_s=bootstrap.LOCAL_TOKEN_S)
 
-    async def database_logins() -> int:
-        return await renew_logins(settings)
+    async def database_logins(_run: Run) -> int:
+        return await renew_logins(settings, grace=grace)
 
-    work = (secret_ids, signing_keys, database_logins, machine_tokens)
+    steps = (secret_ids, signing_keys, database_logins, machine_tokens)
     with _rotating(settings):
-        async with wiring.host_app(settings, **dict(zip(_WORK, work, strict=True))) as (app, starter):
+        async with wiring.host_app(settings, {step.__name__: step for step in steps}) as (app, starter):
             try:
                 return await internal.rotate(app, starter, public_keys=public_keys)
             except (ByokeepError, OSError):
@@ -118,7 +117,7 @@ async def rotate_if_due(settings: Settings) -> None:
     """Go on with a rotation that was cut off, or rotate what is due where this host can; a failure is an alert."""
     if not settings.embedded_store or not wiring.embedded_store(settings).recovery_keys():
         return
-    async with wiring.host_app(settings, **dict.fromkeys(_WORK)) as (app, _):
+    async with wiring.host_app(settings) as (app, _):
         last = await internal.last(app)
         age = app.clock.now() - last.rotated_at
         if last.running is None and age.days < internal.EVERY_DAYS:
@@ -128,7 +127,7 @@ async def rotate_if_due(settings: Settings) -> None:
 
 async def platform_secrets(settings: Settings) -> list[dict[str, str]]:
     """Return the platform's own secrets: which there are, when they were rotated and are due, and how that is done."""
-    async with wiring.host_app(settings, **dict.fromkeys(_WORK)) as (_, app):
+    async with wiring.host_app(settings) as (_, app):
         rotated = (await internal.last(app)).rotated_at
         left = {one.name: one.left_s or 0.0 for one in await local_tokens(app.db)}
         now = app.clock.now()

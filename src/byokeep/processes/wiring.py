@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 from uuid import UUID
@@ -49,6 +50,7 @@ from byokeep.browser.ephemeral import Rooms, prepare
 from byokeep.client.settings import ClientSettings
 from byokeep.core.errors import Conflict, Rejected, Unavailable
 from byokeep.core.model import Environment, Provider
+from byokeep.core.procedure import Run
 from byokeep.core.secret import Secret
 from byokeep.http.emergency import Emergency
 from byokeep.kernel.app import BrokerApp, KillApp, ServiceLimits, WebApp, WorkerApp
@@ -378,10 +380,12 @@ def _profile_app(
 
 
 @asynccontextmanager
-async def host_app(settings: Settings, **work: Any) -> AsyncIterator[tuple[HostApp, HostApp]]:
+async def host_app(
+    settings: Settings, work: Mapping[str, Callable[[Run], Awaitable[int]]] = MappingProxyType({})
+) -> AsyncIterator[tuple[HostApp, HostApp]]:
     """Build the ports of this host: as whoever works on its procedures, and as whoever starts them."""
     async with database(settings, "byokeep_worker") as db, database(settings, "byokeep_broker") as starting:
-        app = HostApp(**_common(settings, db, await _known_installation(db, settings.environment)), **work)
+        app = HostApp(**_common(settings, db, await _known_installation(db, settings.environment)), work=work)
         yield app, replace(app, db=starting)
 
 

@@ -31,7 +31,7 @@ from byokeep.kernel.durable_write import durable_write, sync_directory
 MAKER: Final = "byokeep_logins"  # the role that makes them; logins.sql
 ROLES: Final = tuple(f"byokeep_{name}" for name in ("owner", "web", "broker", "killswitch", "worker"))
 GRACE: Final = timedelta(hours=24)
-_KEPT: Final = 3  # lines of a file: the new login, the one before, and one whose end may not have been told
+_KEPT: Final = 10  # lines of a file: the new login, and those before it that may still be accepted
 _BOUNDS: Final = {"lock_timeout": "3s", "idle_in_transaction_session_timeout": "10s"}  # as provision.sql has them
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
@@ -121,11 +121,11 @@ def _make(connection: Connection, role: str, login: str, word: bytes) -> None:
 
 
 def _end(connection: Connection, role: str, old: Sequence[str], grace: timedelta) -> None:
-    """Give logins their end, where they have none, and let those go whose end has come, on whatever host they were."""
+    """Give logins their end, unless they have an earlier one; those whose end has come go, of whatever host."""
     ends = connection.execute(
         "SELECT rolname::text, (clock_timestamp() + %s)::text FROM pg_roles"
-        " WHERE rolname = ANY (%s) AND coalesce(rolvaliduntil, 'infinity') = 'infinity'",
-        [grace, list(old)],
+        " WHERE rolname = ANY (%s) AND coalesce(rolvaliduntil, 'infinity') > clock_timestamp() + %s",
+        [grace, list(old), grace],
     ).fetchall()
     for login, at in ends:
         _run(connection, "ALTER ROLE {} VALID UNTIL {}", login, at)
