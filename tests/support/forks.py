@@ -294,6 +294,17 @@ def _serve(asked: socket.socket, in_child: Callable[[], None]) -> dict[str, Any]
             ready.register(handle, selectors.EVENT_READ)
 
 
+def _leave(end: SystemExit) -> None:
+    """End as a program does, but for taking apart all that was loaded; returns where it would end otherwise."""
+    if isinstance(end.code, int | None):
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(end.code or 0)
+
+
 if __name__ == "__main__":
     import gc
 
@@ -313,4 +324,8 @@ if __name__ == "__main__":
         os.chdir(command["cwd"])
         tempfile.tempdir = None
         sys.argv[1:] = command["words"]
-        runpy.run_module("byokeep.cli" if kind in _LOADED else kind, run_name="__main__", alter_sys=True)
+        try:
+            runpy.run_module("byokeep.cli" if kind in _LOADED else kind, run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            _leave(end)
+            raise

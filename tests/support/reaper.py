@@ -33,7 +33,6 @@ from byokeep.adapters.system import SystemClock, SystemIds
 from byokeep.core.errors import ByokeepError
 from byokeep.core.model import Environment
 from byokeep.kernel.app import ServiceLimits
-from byokeep.processes.supervisor import Stack
 from byokeep.processes.wiring import store_address
 from byokeep.settings import load
 from byokeep.wire.bao_http import BaoHttp
@@ -42,7 +41,7 @@ from tests.support.postgres import FreshDatabase
 from tests.support.postgres_rows import state_rows
 from tests.support.renewal import PLATFORMS, Account, Bench, bench_on
 from tests.support.social import SECRET, Social, running_platforms
-from tests.support.stack import World, environment, lives, new_home, supervised, until
+from tests.support.stack import ForkedStack, World, environment, lives, new_home, supervised, until
 
 ROOT = Path(__file__).parents[2]
 OTHERS = ("store", "database", "broker", "web", "worker")
@@ -294,7 +293,7 @@ async def chains(seed: int, accounts: int, *, graceful: bool = False) -> AsyncIt
         )
         urls = "".join(f'{name} = "{social.sim.base_url(name)}"\n' for name in PLATFORMS)
         (home / "config.toml").write_text(f"[platform_urls]\n{urls}")
-        parts = Stack(load(home=home, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0"))
+        parts = ForkedStack(load(home=home, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0"))
         stack.push_async_callback(parts.stop)
         await parts.start()
         world = World(home, parts, social.sim, social.http)
