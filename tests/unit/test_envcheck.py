@@ -159,8 +159,10 @@ def test_every_providers_published_name_is_known() -> None:
     assert {by_name(name) for name in ("META_ACCESS_TOKEN", "LINKEDIN_REFRESH_TOKEN_B64", "refresh_token")} == {
         "oauth_token"
     }
-    assert {by_name(name) for name in ("INSTAGRAM_COOKIES", "STORAGE_STATE_B64", "SESSION_ID")} == {"session_cookie"}
-    assert {by_name(name) for name in ("VAULT_TOKEN", "VAULT_SECRET_ID", "DB_PASSWORD")} == {"secret"}
+    assert {by_name(name) for name in ("INSTAGRAM_COOKIES", "STORAGE_STATE_B64", "INSTAGRAM_SESSIONID")} == {
+        "session_cookie"
+    }
+    assert {by_name(name) for name in ("VAULT_TOKEN", "VAULT_SECRET_ID", "DB_PASSWORD", "SESSION_ID")} == {"secret"}
     assert {by_name(name) for name in ("OPENAI_KEY_FILE", "STRIPE_PUBLISHABLE_KEY", "KMS_KEY_ID", "CACHE_KEY")} == {""}
     assert shown(f"sk-proj-{drawn(60)}") == shown("A\nB") == "unnamed"
 
@@ -441,6 +443,9 @@ def test_what_cannot_be_read_is_unknown(tmp_path: Path, capsys: pytest.CaptureFi
     for name, reason in reasons.items():
         code, told, _ = checked(str(tmp_path / name), capsys=capsys)
         assert (code, [one["reason"] for one in told["unreadable"]]) == (4, [reason])
+    (tmp_path / ".envrc").write_text(f"use flake\nexport MOTTO={secrets()['google']}\n")
+    code, told, _ = checked(str(tmp_path / ".envrc"), capsys=capsys)
+    assert (code, told["unreadable"], told["findings"][0]["variable"]) == (1, [], "MOTTO")
     (tmp_path / "empty").mkdir()
     for words in (
         [str(tmp_path / "empty")],
@@ -501,4 +506,6 @@ def test_every_finding_has_a_next_step() -> None:
     assert in_value("") is None
     assert in_variable("OPENAI_API_KEY", "") is None
     assert in_variable("OPENAI_API_KEY", None) is not None
+    assert in_variable("KIE_API_KEY", f"/{drawn(36)}") is not None, "no path, though it begins as one"
+    assert in_variable("KIE_API_KEY", "/run/secrets/kie") is None
     assert "value" not in repr(Variable(name="A", value="x", source="s"))

@@ -41,15 +41,16 @@ _ENDING: Final = re.compile(
 _OTHER_NAMES: Final = ("GEMINI", "CLAUDE", "CHATGPT", "FACEBOOK", "INSTAGRAM", "THREADS", "TWITTER", "GROQ", "MISTRAL",
                        "XAI", "GROK", "ELEVENLABS", "REPLICATE", "PERPLEXITY", "DEEPSEEK")  # fmt: skip
 _PROVIDERS: Final = frozenset({*(one.value.upper() for one in Provider), *_OTHER_NAMES})
+_SESSION_WORDS: Final = frozenset({"SESSION", "SESSIONID"})
 _KEY_WORDS: Final = frozenset({"KEY", "KEYS", "APIKEY", "TOKEN", "SECRET"})
 _ABOUT: Final = re.compile(
     r".*_(?:ID|URL|URI|FILE|PATH|DIR|NAME|TTL|LIMIT|COUNT|SIZE|REF|VERSION|ENABLED|HEADER|PREFIX|DAYS|SECONDS|ARN|"
     r"ENDPOINT|SCOPES?|VERIFICATION)\Z"
 )
 _OAUTH: Final = re.compile(r"(?:.*_)?(?:REFRESH|ACCESS|OAUTH|BEARER)_?TOKENS?(?:_.*)?\Z")
-_COOKIES: Final = re.compile(r"(?:.*_)?(?:COOKIES?(?:_(?:HEADER|STRING|JAR|VALUE))?|SESSION_?ID|STORAGE_?STATE)\Z")
+_COOKIES: Final = re.compile(r"(?:.*_)?(?:COOKIES?(?:_(?:HEADER|STRING|JAR|VALUE))?|STORAGE_?STATE)\Z")
 _SHOWN_TO_ALL: Final = re.compile(r"(?:.*_)?(?:PUBLIC|PUBLISHABLE|SITE|ANON)(?:_API)?_(?:KEY|TOKEN)\Z")
-_SHELLS: Final = frozenset({"XDG_SESSION_ID", "TERM_SESSION_ID", "SHELL_SESSION_ID"})
+_SHELLS: Final = frozenset({"XDG_SESSION_ID", "TERM_SESSION_ID", "ITERM_SESSION_ID", "SHELL_SESSION_ID"})
 _TOKENS: Final = frozenset({"google-access", "google-refresh", "google-client-secret", "meta", "meta-app", "tiktok",
                             "linkedin", "x-app", "x-user"})  # fmt: skip
 _PAIRS: Final = re.compile(rb"\s*(?:[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}=[^;\s\"']{1,4096};?\s*){1,200}")
@@ -94,7 +95,9 @@ def by_name(name: str) -> str:
     if _COOKIES.match(plain):
         return COOKIE
     words = set(plain.split("_"))
-    theirs = bool(words & _PROVIDERS) and not _ABOUT.match(plain)
+    theirs = bool(words & _PROVIDERS) and (not _ABOUT.match(plain) or plain.endswith("SESSION_ID"))
+    if theirs and words & _SESSION_WORDS:
+        return COOKIE
     if _OAUTH.match(plain) and (theirs or "REFRESH" in plain) and not _ABOUT.match(plain):
         return TOKEN
     if theirs and words & _KEY_WORDS:
@@ -108,9 +111,15 @@ def in_variable(name: str, value: str | None) -> Sighting | None:
     if seen is not None and (seen.code != OTHER or _SHOWN_TO_ALL.match(bare_name(name))):
         return seen if not seen.why.startswith(_RUN) else None
     code = by_name(name)
-    if code and (value is None or (len(value) >= _LEAST and not is_filler(value.encode("utf-8", "surrogateescape")))):
+    if code and (value is None or (len(value) >= _LEAST and not _is_filler(value))):
         return Sighting(code, "name") if seen is None or code != OTHER else seen
     return seen
+
+
+def _is_filler(value: str) -> bool:
+    """Whether a placeholder, a number, a path or an address stands there; what was drawn by chance is none."""
+    data = value.encode("utf-8", "surrogateescape")
+    return is_filler(data) and not looks_random(data)
 
 
 def in_value(value: str) -> Sighting | None:

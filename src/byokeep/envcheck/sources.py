@@ -32,6 +32,7 @@ _ENTRY: Final = re.compile(
 )
 _LINE: Final = re.compile(r"[^\n]*$", re.MULTILINE)
 _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t"}
+_SCRIPT: Final = ".envrc"  # of direnv: its other lines are a shell's
 _BY_CLI: Final = "# Created by Vercel CLI"  # such a file has empty values for what its maker may not see
 _HIDDEN: Final = frozenset({"[SENSITIVE]", "Encrypted"})
 _STAGES: Final = {"production": PRODUCTION, "prod": PRODUCTION, "preview": PREVIEW, "staging": PREVIEW,
@@ -117,7 +118,7 @@ class Collected:
             return
         for one in dotenv(text, source, _targets(path.name)):
             self.variables.append(one)
-            if one.text and one.name != "comment":
+            if one.text and one.name != "comment" and path.name != _SCRIPT:
                 self.unread.append((f"{source}:{one.line}", "line_not_understood"))
 
 
