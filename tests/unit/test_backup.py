@@ -83,6 +83,7 @@ def test_an_archive_gives_back_what_went_in(tmp_path: Path) -> None:
     assert all(hashlib.sha256(got[part.name]).hexdigest() == part.sha256 for part in manifest.parts)
 
 
+@pytest.mark.req("R9.1-4")
 def test_of_two_hundred_damaged_backups_none_is_opened(tmp_path: Path) -> None:
     """Bits flipped, cut, swapped, forged, foreign, older: each is refused with the very same words."""
     manifest, content = made(tmp_path)

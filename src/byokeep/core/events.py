@@ -223,7 +223,7 @@ class EventName(StrEnum):
     DUE_STARTED = "due.started", "kind due_at"
     BACKUP_CREATED = "backup.created", "backup digest size count"
     BACKUP_VERIFIED = "backup.verified", "backup digest"
-    BACKUP_RESTORED = "backup.restored", "backup digest epoch count found"
+    BACKUP_RESTORED = "backup.restored", "backup epoch count found"
     NOTIFIED = "notification.sent", "target count"
     ALERT_RAISED = "alert.raised", "alert chain severity"
     ALERT_ACKNOWLEDGED = "alert.acknowledged", "alert"
