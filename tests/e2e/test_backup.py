@@ -209,6 +209,9 @@ async def test_a_restored_home_is_closed_and_revives_nothing(vault: Vault, tmp_p
     (foreign / "tombstones").touch()
     (foreign / "epochs.jsonl").write_bytes(b"")
     await refused("backup_refused", made["file"], brought(vault, foreign))
+    at_once = load(home=home, checkpoint_dir=str(outside))
+    await refused("restore_outside_home", made["file"], brought(vault, outside), at_once)
+    assert (outside / "tombstones").is_file()
     elsewhere = load(home=home, environment="staging")
     await refused("backup_refused", made["file"], brought(vault, outside), elsewhere)
     another = tmp_path / "seal.key"

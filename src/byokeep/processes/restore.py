@@ -43,13 +43,15 @@ from byokeep.jobs import gatekeep
 from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.durable_write import draft, durable_write
+from byokeep.process import hold
 from byokeep.processes import wiring
 from byokeep.processes.backup import find, opened
 from byokeep.processes.installation import desired, install
 from byokeep.profiles.openings import keep_tombstones
-from byokeep.settings import RESTORING, Settings
+from byokeep.settings import RESTORING, Settings, parse_bucket
 from byokeep.wire.bao_http import live_versions
 
+_INSIDE: Final = ("credentials_dir", "checkpoint_dir", "notify_dir", "slots_dir", "artifact_store")
 REPORT: Final = "restored.json"
 _WORK: Final = "restore"
 # What a restore brings back though it was ended since, beyond what the tombstones hold: people end it again by hand.
@@ -97,12 +99,15 @@ async def restore(settings: Settings, name: str, brought: Brought) -> Restored:
         Conflict: ``home_not_empty``; ``backup_behind``: what lies outside is newer.
         Integrity: ``backup_refused``, ``backup_incomplete``.
         Denied: ``recovery_quorum_missing``.
-        Rejected: ``restore_not_embedded``, ``tombstones_missing``, ``bad_identity_file``.
+        Rejected: ``restore_not_embedded``, ``restore_outside_home``, ``tombstones_missing``, ``bad_identity_file``.
         Unavailable: A part did not start, or the disk is full; the home is empty again.
     """
     if not (settings.embedded_store and settings.embedded_database):
         step = "Restore your own store and database by their own methods; docs/runbook.md, backups."
         raise Rejected("restore_not_embedded", next_step=step)
+    if named := [name for name in _INSIDE if getattr(settings, name) and parse_bucket(getattr(settings, name)) is None]:
+        step = "A restore writes below its home alone: leave these settings out, and move what they name afterwards."
+        raise Rejected("restore_outside_home", next_step=step, setting=named[0])
     home = settings.home.absolute()
     _must_be_empty(home)
     keys, file = archive.identities_of(read_private(brought.identity)), find(settings, name)
@@ -115,11 +120,27 @@ async def restore(settings: Settings, name: str, brought: Brought) -> Restored:
     if brought.checkpoints is not None:
         found.to_do = _ended_since(brought.checkpoints, manifest)
     home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
-    durable_write(home / RESTORING, b"")
+    lock = os.open(home / RESTORING, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        hold(lock)
+    except OSError:
+        os.close(lock)
+        raise Conflict("restore_running", next_step="Another restore works in this home: wait for its end.") from None
+    try:
+        await _restore(settings, file, keys, brought, found, (signature, key_id))
+    finally:
+        os.close(lock)
+    return found
+
+
+async def _restore(
+    settings: Settings, file: Path, keys: Any, brought: Brought, found: Restored, signed: tuple[bytes, str]
+) -> None:
+    home = settings.home.absolute()
     _empty(home)
     try:
         await asyncio.to_thread(_place, settings, file, keys, brought)
-        await _bring_up(settings, found, signature, key_id)
+        await _bring_up(settings, found, *signed)
     except BaseException:
         _empty(home)
         (home / RESTORING).unlink()
@@ -128,7 +149,6 @@ async def restore(settings: Settings, name: str, brought: Brought) -> Restored:
     report = {"missing": found.missing, "orphans": found.orphans, "to_do": found.to_do}
     durable_write(home / REPORT, json.dumps(report, indent=1).encode() + b"\n")
     (home / RESTORING).unlink()
-    return found
 
 
 def _must_be_empty(home: Path) -> None:
@@ -213,7 +233,7 @@ def _place(settings: Settings, file: Path, keys: Any, brought: Brought) -> None:
     opened(file, keys, sinks)
     if brought.checkpoints is not None:
         target = settings.path("checkpoint_dir")
-        shutil.rmtree(target, ignore_errors=True)
+        shutil.rmtree(target, ignore_errors=True)  # what the archive had of it; below the home
         shutil.copytree(brought.checkpoints, target)
         target.chmod(0o700)
     private_dir(home / "keys")
