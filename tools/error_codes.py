@@ -82,7 +82,10 @@ def codes(read: list[Source]) -> tuple[dict[str, Code], list[Fault]]:
     faults = []
     for source in read:
         for call, around in source.calls:
-            if not (isinstance(call.func, ast.Name) and call.func.id in classes and call.args):
+            if not (isinstance(call.func, ast.Name) and call.args):
+                continue
+            kind = _refused(call) if call.func.id == "refusing" else call.func.id
+            if kind not in classes:
                 continue
             step = next((one.value for one in call.keywords if one.arg == "next_step"), None)
             said = dict(_by_code(step, around, source))
@@ -91,11 +94,16 @@ def codes(read: list[Source]) -> tuple[dict[str, Code], list[Fault]]:
                 faults.append(Fault(source.path, call.lineno, "nobody can tell which code this error has"))
             for code in named:
                 kept = found.setdefault(code, Code())
-                kept.classes.add(call.func.id)
+                kept.classes.add(kind)
                 kept.fields |= {one.arg for one in call.keywords if one.arg not in (None, "next_step")}
                 steps = [said[code]] if code in said else _values(step, around, source, read) if step else ()
                 kept.steps += [one for one in steps if one and one not in kept.steps]
     return found, faults
+
+
+def _refused(call: ast.Call) -> str:
+    """The class that :func:`byokeep.core.canonical.refusing` raises."""
+    return ast.unparse(call.args[1]) if len(call.args) > 1 else "Integrity"
 
 
 def _by_code(step: ast.expr | None, around: ast.AST | None, source: Source) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,7 @@ from uuid import UUID
 from byokeep.audit.log import checkpoint, must_hold, origin, public_keys, records_after, segments
 from byokeep.core import evidence
 from byokeep.core.audit import ChainHead, Record, empty, export_line, verify_log
-from byokeep.core.canonical import parse_canonical
+from byokeep.core.canonical import parse_canonical, refusing
 from byokeep.core.checkpoint import Inclusion, client_proof_data, include
 from byokeep.core.errors import Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import HEARTBEATS, EventName, FieldValue, Outcome
@@ -228,10 +228,8 @@ class RecordPage:
 
 def said_in(row: Row) -> dict[str, Any]:
     """Return what the record in a row says. Raises Integrity: ``audit_record_unreadable``."""
-    try:
+    with refusing("audit_record_unreadable", seq=row["seq"]):
         said: Any = parse_canonical(bytes(row["payload"]))
-    except ValueError:
-        raise Integrity("audit_record_unreadable", seq=row["seq"]) from None
     return dict(said)
 
 

@@ -40,8 +40,8 @@ from playwright.async_api import Error, Page, Route, StorageState
 
 from byokeep.browser.identify import IdentityOutcome, from_network, identify, look
 from byokeep.browser.launch import Running, resource, same_site
-from byokeep.core.canonical import read_json
-from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected, Unavailable
+from byokeep.core.canonical import read_json, refusing
+from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.core.vault_incident import SessionEnd
 from byokeep.platforms.website import SitePlace, Website
@@ -99,7 +99,7 @@ def read(document: Secret) -> PortableState:
     Raises:
         Integrity: ``state_damaged``.
     """
-    try:
+    with refusing("state_damaged"):
         text = document.reveal()
         if len(text) > MOST_BYTES:
             raise ValueError
@@ -111,8 +111,6 @@ def read(document: Secret) -> PortableState:
         state = PortableState(tuple(top["cookies"]), tuple(top["origins"]))
         if not _is_state(state) or _in_order(state.cookies, state.origins) != state or _canonical(state) != text:
             raise ValueError
-    except (ValueError, TypeError, RecursionError):
-        raise Integrity("state_damaged") from None
     return state
 
 

@@ -48,6 +48,7 @@ from byokeep.browser.launch import Running
 from byokeep.browser.rooms import ProfileRoom, ProfileRooms, RoomBrowser, sites
 from byokeep.client.http import Broker, end, now
 from byokeep.client.lease import HeldLease
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Rejected, Unavailable
 from byokeep.core.identity import Face
 from byokeep.core.keystate import KeyState
@@ -85,13 +86,11 @@ class ProfileOpening:
         self._broker, self._token = broker, token
         self._place = f"/v1/jobs/{job_id}/profiles/{profile_id}/openings"
         self._receipt = ""
-        try:
+        with refusing("broker_garbage", Unavailable):
             self.epoch = int(reply["epoch"])
             self.row = _row(reply["generation"], client_id, profile_id)
             self.packing, self.environment = Packing(reply["packing"]), Environment(reply["environment"])
             self.life_s, self.beat_s = float(reply["life_s"]), float(reply["beat_s"])
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise Unavailable("broker_garbage") from None
         if not 0 < self.beat_s < self.life_s <= 60:
             raise Unavailable("broker_garbage")
 
@@ -145,13 +144,11 @@ class ProfileOpening:
             Conflict, Denied, Unavailable: As :meth:`beat`.
         """
         reply = await self._call("seals", {"base": self.row.generation, "dek_id": str(dek_id)})
-        try:
+        with refusing("broker_garbage", Unavailable):
             return replace(
                 manifest, generation=int(reply["generation"]), created_by=UUID(reply["created_by"]),
                 created_at=datetime.fromisoformat(reply["created_at"]),
             )  # fmt: skip
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise Unavailable("broker_garbage") from None
 
     async def record(self, record: SealedRecord) -> None:
         """Make what was sealed the newest generation; the broker writes the record. The opening ends with it.
@@ -165,11 +162,9 @@ class ProfileOpening:
         """Write a blob by the broker. Raises as the port says."""
         path = f"{self._place}/{self.epoch}/seals/{UUID(hex=key.random)}/blob"
         reply = await self._broker.upload(path, self._token, chunks)
-        try:
+        with refusing("broker_garbage", Unavailable):
             self._receipt = str(reply["receipt"])
             return StoredArtifact(size=int(reply["blob_size"]), sha256_hex=str(reply["blob_sha256"]))
-        except (KeyError, TypeError, ValueError):
-            raise Unavailable("broker_garbage") from None
 
     async def get(self, client_id: UUID, key: ArtifactKey, expected: StoredArtifact) -> AsyncIterator[bytes]:
         """Yield the blob; who opens it compares length and digest.

@@ -31,6 +31,7 @@ from byokeep.client.provider_calls import Sender, ToldTransport, aiohttp_trace
 from byokeep.client.settings import ClientSettings, from_environment, read_token
 from byokeep.client.webhooks import JobWebhooks
 from byokeep.core.act_key import check_key
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.core.usage import CallResult, check_tool, result_of
@@ -350,11 +351,9 @@ class Job:
         except Unavailable as error:
             await self._tell(error.code)
             raise
-        try:
+        with refusing("broker_garbage", Unavailable):
             stands = self._stands(platform, lane, asked_at)
             permit = Permit(UUID(reply["permit_id"]), asked_at + float(reply["ttl_s"]), stands)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise Unavailable("broker_garbage") from None
         if not self.lease.holds:
             await self._say(permit, "failed")
             raise Unavailable("lease_lapsed")
@@ -575,7 +574,5 @@ class Keep:
 
 
 def _id(reply: dict[str, Any], name: str = "id") -> UUID:
-    try:
+    with refusing("broker_garbage", Unavailable):
         return UUID(reply[name])
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise Unavailable("broker_garbage") from None

@@ -26,6 +26,7 @@ from uuid import UUID
 
 from byokeep.client.exchange import swapped
 from byokeep.client.http import Broker, end, now
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import ByokeepError, Denied, NotFound, Unavailable
 from byokeep.core.exchange import Exchange, declared
 from byokeep.core.secret import Secret
@@ -302,15 +303,13 @@ class HeldLease:
         self._adopt(reply, asked_at)
 
     def _adopt(self, reply: dict[str, Any], asked_at: float) -> None:
-        try:
+        with refusing("broker_garbage", Unavailable):
             pins = {name: (str(pin["path"]), int(pin["version"])) for name, pin in reply["secrets"].items()}
             lease_id, jwt, life_s = str(UUID(reply["lease_id"])), Secret(str(reply["jwt"])), float(reply["life_s"])
             store = self._broker.store(str(reply["store"]["address"]))
             roles = {str(name): str(role) for name, role in reply["store"]["roles"].items()}
             named = {name: UUID(pin["profile_id"]) for name, pin in reply["secrets"].items() if "profile_id" in pin}
             swaps = {name: _exchange(pin["exchange"]) for name, pin in reply["secrets"].items() if "exchange" in pin}
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise Unavailable("broker_garbage") from None
         if not 0 < life_s <= 60 or set(roles) != set(pins):
             raise Unavailable("broker_garbage")
         for name in [name for name in self.cached if pins.get(name) != self._pins.get(name)]:

@@ -17,7 +17,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
-from byokeep.core.errors import Integrity
+from byokeep.core.errors import ByokeepError, Integrity
+from byokeep_redact.errors import type_of_field
 
 MAX_INT: Final = 2**53 - 1
 _text: Final = json.JSONEncoder(ensure_ascii=False).encode
@@ -48,18 +49,20 @@ def parse_canonical(data: bytes) -> object:
 
 
 @contextmanager
-def refusing(code: str) -> Iterator[None]:
-    """Give whatever a parser of a signed document stumbles over one name.
+def refusing(
+    code: str, kind: type[ByokeepError] = Integrity, *, next_step: str = "", **fields: type_of_field
+) -> Iterator[None]:
+    """Give whatever somebody stumbles over who reads a document or a reply one name.
 
-    Such a parser builds what the document says and compares what its writer makes of that: there is one spelling.
+    A parser of a signed document builds what it says and compares what its writer makes of that: there is one spelling.
 
-    Raises:
-        Integrity: With the code.
+    Args:
+        kind: The class of the refusal, which has the code and what else is given.
     """
     try:
         yield
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
-        raise Integrity(code) from None
+        raise kind(code, next_step=next_step, **fields) from None
 
 
 def check_texts(document: object) -> None:

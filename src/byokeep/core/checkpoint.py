@@ -179,10 +179,8 @@ def note_text(data: bytes) -> str:
 
 
 def _split(data: bytes) -> tuple[str, list[tuple[str, bytes]]]:
-    try:
+    with refusing("bad_note"):
         note = data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise Integrity("bad_note") from None
     text, gap, tail = note.rpartition("\n\n")
     lines = tail.split("\n")
     if len(data) > MAX_NOTE or not gap or not _is_text(text + "\n") or lines.pop() != "":

@@ -25,7 +25,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from byokeep.core.canonical import read_json
+from byokeep.core.canonical import read_json, refusing
 from byokeep.core.errors import RateLimited, Rejected, Unauthenticated
 
 MAX_BODY: Final = 1 << 20  # bytes
@@ -241,11 +241,9 @@ def removed_user(signed_request: str, keys: Sequence[bytes], memory: SeenDeliver
     fits = [hmac.compare_digest(hmac.digest(key, payload, "sha256"), given) for key in keys]
     if not any(fits):
         raise Unauthenticated("webhook_signature_wrong")
-    try:
+    with refusing("webhook_signature_malformed", Unauthenticated):
         document = read_json(base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
         kind, made, user = document["algorithm"], document["issued_at"], document["user_id"]
-    except (ValueError, KeyError, TypeError):
-        raise Unauthenticated("webhook_signature_malformed") from None
     if kind != "HMAC-SHA256" or type(made) is not int or not re.fullmatch(r"\d{1,32}", str(user)):
         raise Unauthenticated("webhook_signature_malformed")
     if abs(now - made) > WINDOW_S:
@@ -274,12 +272,10 @@ def _signature(scheme: Scheme, headers: Iterable[tuple[str, str]]) -> tuple[byte
         if parts is None or str(int(parts[1])) != parts[1]:
             raise Unauthenticated("webhook_signature_malformed")
         sent_at, text = int(parts[1]), parts[2]
-    try:
+    with refusing("webhook_signature_malformed", Unauthenticated):
         given = (
             base64.b64decode(text, validate=True) if scheme.form is SignatureForm.BASE64 else binascii.unhexlify(text)
         )
-    except ValueError:
-        raise Unauthenticated("webhook_signature_malformed") from None
     if len(given) != hashlib.new(scheme.digest, usedforsecurity=False).digest_size:
         raise Unauthenticated("webhook_signature_malformed")
     return given, sent_at

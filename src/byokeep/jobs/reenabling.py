@@ -18,6 +18,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core import reenable
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import Conflict, Integrity
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.incident import IncidentKind, IncidentSource
@@ -55,12 +56,10 @@ def state_of(row: Row) -> Reenable:
         Integrity: ``reenabling_unreadable`` - it contradicts itself or says what nobody knows.
     """
     numbers = {name: int(row[name]) for name in ("number", "taken", "done", "way", "revision")}
-    try:
+    with refusing("reenabling_unreadable", next_step="Close the platform again; that sets it right."):
         return Reenable(
             cause=RecoveryCause(row["cause"]), stage=Stage(row["stage"]), stages=tuple(row["stages"]), **numbers
         )
-    except ValueError:
-        raise Integrity("reenabling_unreadable", next_step="Close the platform again; that sets it right.") from None
 
 
 async def lose(

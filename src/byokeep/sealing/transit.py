@@ -16,12 +16,12 @@ It may not make a key of another kind, and the policy would not let it.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from byokeep.core.canonical import refusing
 from byokeep.core.errors import ByokeepError, Rejected, Unavailable
 from byokeep.core.kek import (
     DEK_BYTES,
@@ -87,10 +87,8 @@ class TransitKeys:
     async def unwrap(self, wrapped: Wrapped, context: KeyContext) -> Secret:
         """Return the DEK, which the caller wipes. Raises Integrity(``wrapped_key_broken``), whatever OpenBao says."""
         reply = await self._open("decrypt", wrapped, context)
-        try:
+        with refusing("store_garbage", Unavailable):
             raw = base64.b64decode(str(reply.data.get("plaintext")), validate=True)
-        except (binascii.Error, ValueError):
-            raise Unavailable("store_garbage") from None
         if len(raw) != DEK_BYTES:
             raise broken()
         return Secret(raw)
@@ -189,7 +187,7 @@ def _wrapped(scope: KekScope, reply: BaoReply) -> Wrapped:
 
 
 def _status(scope: KekScope, data: Mapping[str, Any]) -> KekStatus:
-    try:
+    with refusing("store_garbage", Unavailable):
         made = {int(number): datetime.fromtimestamp(at, UTC) for number, at in data["keys"].items()}
         newest, opens, protects = (
             int(data[name]) for name in ("latest_version", "min_decryption_version", "min_encryption_version")
@@ -197,8 +195,6 @@ def _status(scope: KekScope, data: Mapping[str, Any]) -> KekStatus:
         own = data["exportable"] is False and not any(data.get(name) for name in _CLOSED)
         own = own and all(data[name] == value for name, value in _KIND.items())
         gone = bool(data.get("soft_deleted"))
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        raise Unavailable("store_garbage") from None
     fault = None if own else KekFault.FOREIGN
     fault = KekFault.DISABLED if gone else fault
     names = {number: f"made:{int(at.timestamp())}" for number, at in made.items()}
