@@ -251,8 +251,7 @@ class RenewalInHand:
         except NotFound:
             return TokenSet(
                 platform=self.login.id, issuer=self.login.issuer, app_id=self.grant.app_id, access=Secret("-"),
-                refresh=None, scopes=None, account_id=None, obtained_at=at, obtained_by=self.app.installation_id,
-                access_expires_at=None, refresh_expires_at=None,
+                obtained_at=at, obtained_by=self.app.installation_id,
             )  # fmt: skip
 
     async def _nothing(self, now: GrantStanding, *, gone: bool) -> Came:
@@ -350,8 +349,7 @@ async def end_earlier(
     Returns:
         What is known of all of them together, and whether to try again is of no use.
     """
-    async with app.db.begin(client_id=grant.client_id) as tx:
-        replaced = await tx.all(int, "connections_replaced", **grant.ids)
+    replaced = await app.db.read(int, "connections_replaced", grant.ids, client_id=grant.client_id)
     login, place = app.logins.get(grant.login), grant.place(SecretPart.TOKENS)
     worst, useless = Ending(ended=CONFIRMED), False
     for version in replaced:

@@ -129,8 +129,7 @@ async def remind(app: RefresherApp) -> int:
         Unavailable: The database.
     """
     now = app.clock.now()
-    async with app.db.begin(every_client=True) as tx:
-        found = await tx.all(OAuthGrant, "refresh_ends_soon", now=now, idle_days=IDLE_DAYS)
+    found = await app.db.read(OAuthGrant, "refresh_ends_soon", {"now": now, "idle_days": IDLE_DAYS}, every_client=True)
 
     async def tell(grant: OAuthGrant) -> None:
         soon = grant.alarm_at is not None and grant.alarm_at <= now

@@ -53,8 +53,7 @@ async def hold(app: BrokerApp) -> int:
     for what in undone:
         await _again(app, what)
     ids = sorted(await app.tombstones.all())
-    async with app.db.begin(every_client=True) as tx:
-        back = await tx.all(UUID, "withdrawals_tokens_back", ids=ids)
+    back = await app.db.read(UUID, "withdrawals_tokens_back", {"ids": ids}, every_client=True)
     for token in back:
         await _end(app, "token", token)
     if undone:

@@ -144,8 +144,7 @@ async def move_scheduled(app: BrokerApp) -> int:
     Raises:
         Unavailable: The database; nothing is lost, the next run goes on.
     """
-    async with app.db.begin(every_client=True) as tx:
-        rows = await tx.all(dict, "scheduled_to_move", installation_id=app.installation_id)
+    rows = await app.db.read(dict, "scheduled_to_move", {"installation_id": app.installation_id}, every_client=True)
     actor, moved = app.system(), 0
     for row in rows:
         state, name, reason = _next(row)

@@ -313,8 +313,7 @@ async def cut_off_pending(app: KillApp, *, older_s: float = 0.0) -> int:
     Raises:
         Pending: ``store_cut_off_pending`` - at least one still does not hold.
     """
-    async with app.db.begin(every_client=True) as tx:
-        pending = await tx.all(Switch, "switch_pending_cut_off", older_s=older_s)
+    pending = await app.db.read(Switch, "switch_pending_cut_off", {"older_s": older_s}, every_client=True)
     failed: Pending | None = None
     for switch in pending:
         scope, ended = scope_from_name(switch.scope), Ended()
@@ -530,8 +529,7 @@ async def _lock(tx: Tx, scope: Scope) -> None:
 async def list_requests(app: App, actor: Actor) -> list[Approval]:
     """Return the requests to open that an approver could approve now, of the switches the actor may see."""
     authorise(actor, Verb.SWITCH_READ)
-    async with app.db.begin(every_client=True) as tx:
-        return await tx.all(Approval, "switch_requests_live", clients=scope_of(actor))
+    return await app.db.read(Approval, "switch_requests_live", {"clients": scope_of(actor)}, every_client=True)
 
 
 async def list_switches(app: App, actor: Actor) -> list[Switch]:
@@ -541,8 +539,7 @@ async def list_switches(app: App, actor: Actor) -> list[Switch]:
         Unavailable: ``switch_missing`` - there is no global switch, so everything counts as closed.
     """
     authorise(actor, Verb.SWITCH_READ)
-    async with app.db.begin(every_client=True) as tx:
-        found = await tx.all(Switch, "switch_list", clients=scope_of(actor))
+    found = await app.db.read(Switch, "switch_list", {"clients": scope_of(actor)}, every_client=True)
     if not any(switch.scope == GLOBAL for switch in found):
         raise Unavailable("switch_missing", next_step="The global switch is missing; everything counts as closed.")
     return found

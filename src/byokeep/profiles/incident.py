@@ -459,8 +459,7 @@ async def approve_destruction(app: App, actor: Actor, incident_id: UUID) -> Vaul
         Conflict: ``nothing_to_confirm``.
     """
     await look(app, actor, incident_id, Verb.VAULT_CLOSE)
-    async with app.db.begin(every_client=True) as tx:
-        waiting = await tx.all(profiles.Work, "vault_shreds", incident_id=incident_id)
+    waiting = await app.db.read(profiles.Work, "vault_shreds", {"incident_id": incident_id}, every_client=True)
     if not waiting:
         raise Conflict("nothing_to_confirm", next_step="An operator asks first: `byokeep incident vault rekey`.")
     for one in waiting:

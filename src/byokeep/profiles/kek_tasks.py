@@ -247,10 +247,8 @@ async def tidy(app: KekApp, actor: Actor, client_id: ClientId, profile_ids: list
     destroyed = 0
     async with custody_of(app, actor, client_id) as custody:
         for profile_id in profile_ids:
-            async with app.db.begin(client_id=client_id) as tx:
-                rows = await tx.all(
-                    Generation, "generations_of", client_id=client_id, profile_id=profile_id, limit=1000
-                )
+            asked = {"client_id": client_id, "profile_id": profile_id, "limit": 1000}
+            rows = await app.db.read(Generation, "generations_of", asked, client_id=client_id)
             ref, known = ProfileRef(client_id, profile_id), {row.dek_id: row for row in rows}
             standing = {row.record_version for row in rows}
             strays = []

@@ -308,8 +308,7 @@ async def lanes_off_of(tx: Tx, actor: Actor, client_id: ClientId, profile_id: UU
 async def quarantine_like(app: App, actor: Actor, profile: Profile, *, cause: str, found: StoredGeneration) -> None:
     """Quarantine a profile and every other whose blob, key or name turned up in its place (R5.3-15)."""
     like = {"dek_id": found.dek_id, "blob_sha256": found.digest, "profile_id": found.profile_id}
-    async with app.db.begin(every_client=True) as tx:
-        rows = await tx.all(dict, "generations_like", **like)
+    rows = await app.db.read(dict, "generations_like", like, every_client=True)
     others = {(row["client_id"], row["profile_id"]) for row in rows} - {(profile.client_id, profile.id)}
     for client_id, one in ((profile.client_id, profile.id), *sorted(others)):
         async with app.db.begin(client_id=client_id) as tx:

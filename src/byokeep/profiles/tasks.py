@@ -172,8 +172,7 @@ async def end_lost(app: ProfileApp, *, asked_s: int = 3600) -> int:
     Args:
         asked_s: Seconds after which work that nobody took up is over.
     """
-    async with app.db.begin(every_client=True) as tx:
-        lost = await tx.all(Work, "works_lost", asked_s=asked_s, dead_s=4 * DEAD_S)
+    lost = await app.db.read(Work, "works_lost", {"asked_s": asked_s, "dead_s": 4 * DEAD_S}, every_client=True)
     for one in lost:
         if one.kind is ProfileTask.SHRED and one.state == "waiting":
             await _end(app, one, to="expired", reason="not_confirmed")
@@ -232,8 +231,7 @@ async def destroy_all(app: ProfileApp, actor: Actor, custody: ProfileCustody, pr
     live = await custody.live_versions(ref)
     if live:
         await custody.destroy(ref, live)
-    async with app.db.begin(client_id=profile.client_id) as tx:
-        rows = await tx.all(Generation, "generations_of", **profile.at, limit=10_000)
+    rows = await app.db.read(Generation, "generations_of", {**profile.at, "limit": 10_000}, client_id=profile.client_id)
     left = [row for row in rows if row.gone_at is None]
     for row in left:
         await _destroy_blob(app, actor, row)
@@ -366,8 +364,7 @@ async def tell_due(app: ProfileApp) -> int:
 
 async def retire_keys(app: ProfileApp) -> int:
     """Let replaced keys protect nothing, and destroy those that are kept no longer; returns how many profiles."""
-    async with app.db.begin(every_client=True) as tx:
-        found = await tx.all(_pair, "profiles_with_old_keys", retained=life.RETAINED)
+    found = await app.db.read(_pair, "profiles_with_old_keys", {"retained": life.RETAINED}, every_client=True)
     for client_id, profile_id in found:
         with suppress(ByokeepError):  # tried again by the next round
             await _retire(app, client_id, profile_id)
@@ -404,8 +401,7 @@ async def _retire(app: ProfileApp, client_id: ClientId, profile_id: UUID) -> Non
 
 async def sweep_seals(app: ProfileApp, *, older_than_s: int = CUT_OFF_S) -> int:
     """Destroy what cut-off seals left; returns how many there were."""
-    async with app.db.begin(every_client=True) as tx:
-        cut = await tx.all(dict, "seals_cut_off", older_than_s=older_than_s, limit=_AT_ONCE)
+    cut = await app.db.read(dict, "seals_cut_off", {"older_than_s": older_than_s, "limit": _AT_ONCE}, every_client=True)
     swept = 0
     for row in cut:
         with suppress(ByokeepError):  # tried again by the next round

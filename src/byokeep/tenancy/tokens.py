@@ -353,8 +353,7 @@ async def list_tokens(app: WebApp, actor: Actor, subject_id: UUID) -> list[Subje
 
 async def issued_by_others(app: WebApp, actor: Actor) -> list[Given]:
     """Return who issued credentials of this person within the last 30 days, newest first."""
-    async with app.db.begin(every_client=True) as tx:
-        return await tx.all(Given, "tokens_given", subject_id=actor.id)
+    return await app.db.read(Given, "tokens_given", {"subject_id": actor.id}, every_client=True)
 
 
 async def revoke_token(app: BrokerApp, actor: Actor, token_id: UUID) -> SubjectToken:
