@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 
 from byokeep.audit import alerts, disclosure
 from byokeep.audit.alerts import Alert, AlertFilter
-from byokeep.audit.disclosure import DEFAULT_RECORDS, RecordFilter, RecordWindow, ShownRecord
+from byokeep.audit.disclosure import DEFAULT_RECORDS, RecordFilter, RecordPage, RecordWindow, ShownRecord
 from byokeep.core.errors import Rejected
 from byokeep.core.events import Outcome
 from byokeep.core.identity import spelt
@@ -155,7 +155,7 @@ class RecordReply(Reply):
     object_name: str | None
 
 
-class RecordsReply(Reply):
+class RecordsReply(Reply, of=RecordPage, shows="records folded left counted next"):
     """Audit records, newest first, and what is not among them.
 
     ``folded`` heartbeats lie between them; ``left`` records that fit come after them, or more if ``counted`` is false;
@@ -163,10 +163,6 @@ class RecordsReply(Reply):
     """
 
     records: list[RecordReply]
-    folded: int
-    left: int
-    counted: bool
-    next: int | None
 
 
 def _time(name: str, given: dict[str, str]) -> datetime | None:

@@ -24,7 +24,7 @@ from byokeep.http.reply import At, Reply
 from byokeep.http.request import Authenticator, Budget, Id, PathId, Strict, json_body, query_of, spend, whole_number
 from byokeep.kernel.app import WebApp
 from byokeep.profiles import kek, profiles
-from byokeep.profiles.kek import Dependent, Kek, Rotation, ShownKek
+from byokeep.profiles.kek import Dependent, Kek, KekMove, Rotation, ShownKek
 from byokeep.profiles.profiles import Expected, Opening, Profile, ProofPicture, Work
 from byokeep.sealing.generation import Generation
 
@@ -308,14 +308,8 @@ class DependentsReply(Reply):
     dependents: list[DependentReply]
 
 
-class MoveReply(Reply):
+class MoveReply(Reply, of=KekMove, shows="from=state_from to=state_to reason at by"):
     """A change of a version's state."""
-
-    from_: Annotated[str, Field(validation_alias="state_from", serialization_alias="from")]
-    to: Annotated[str, Field(validation_alias="state_to")]
-    reason: str
-    at: At
-    by: UUID
 
 
 class KekStateReply(Reply, of=Kek, shows="kek=kek_id version state"):
