@@ -42,7 +42,7 @@ from byokeep.kernel.locate import authorise_for, client_for
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
-from byokeep.tenancy.scopes import client_scopes, hold_open, parse_scope, require_open, scope_from_name
+from byokeep.tenancy.scopes import client_scopes, hold_open, parse_scope, require_working, scope_from_name
 
 OF_EVERY_ACCOUNT: Final = frozenset({RecoveryCause.COMPROMISED, RecoveryCause.REVOKED, RecoveryCause.IDENTITY_MISMATCH})
 REASON: Final = "closed_by_person"
@@ -259,11 +259,7 @@ async def ask_renewal(app: BrokerApp, actor: Actor, job_id: UUID, secret: str, v
         )  # fmt: skip
         if row["runner_id"] != actor.id or row["account_id"] is None:
             raise NotFound("not_found")
-        require_open(row)
-        if row["client_active"] is not True:
-            raise deny(DenyReason.CLIENT_NOT_ACTIVE)
-        if row["job_open"] is not True:
-            raise deny(DenyReason.JOB_NOT_OPEN)
+        require_working(row)
         if row["declared"] is not True:
             raise deny(DenyReason.PLATFORM_NOT_DECLARED)
         if row["live"] is not True:

@@ -51,7 +51,7 @@ from byokeep.profiles import openings, profiles
 from byokeep.profiles.openings import stored
 from byokeep.profiles.profiles import Opening, Profile, locked
 from byokeep.sealing.generation import Generation, StoredGeneration, key_of
-from byokeep.tenancy.scopes import browser_scopes, hold_open, require_open, while_held
+from byokeep.tenancy.scopes import browser_scopes, hold_open, require_working, while_held
 
 _OTHER: Final = f"Wait for the other run's end, or end its job; one that was killed lets go after {openings.LIFE_S} s."
 BEAT_S: Final = 1.0  # seconds between two questions; with what a browser needs to close, below 5
@@ -152,7 +152,7 @@ class _Holder:
         await hold_open(tx, browser_scopes(self.client_id))
         await tx.all(None, "profile_lock", profile_id=self.profile_id)
         row = await self.facts(tx)
-        _may_go_on(row)
+        require_working(row)
         if row["sealing"] is not True:
             raise Conflict("job_not_sealing", next_step="Close the browser and say that the job seals.")
         return await self.held(tx)
@@ -222,7 +222,7 @@ async def beat(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epo
     """
     holder = await _holder(app, actor, job_id, profile_id, epoch)
     async with holder.begin() as tx:
-        _may_go_on(await holder.facts(tx))
+        require_working(await holder.facts(tx))
         _, opening = await holder.held(tx)
         await openings.beat(tx, opening)
     return app.limits.lease_life_s
@@ -278,26 +278,13 @@ async def end(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoc
                              object_id=profile_id)  # fmt: skip
 
 
-def _may_go_on(row: Row) -> None:
-    """Let pass while a browser, or the sealing of what came of it, may go on.
-
-    Raises:
-        Denied: ``switch_closed``, ``switch_unknown``, ``client_not_active``, ``job_not_open``.
-    """
-    require_open(row)
-    if row["client_active"] is not True:
-        raise deny(DenyReason.CLIENT_NOT_ACTIVE)
-    if row["job_open"] is not True:
-        raise deny(DenyReason.JOB_NOT_OPEN)
-
-
 def _may_use(row: Row) -> None:
     """Let a job pass that may have a profile open.
 
     Raises:
-        Denied: As :func:`_may_go_on`; ``job_sealing``, ``lane_not_declared``, ``platform_not_declared``.
+        Denied: As :func:`require_working`; ``job_sealing``, ``lane_not_declared``, ``platform_not_declared``.
     """
-    _may_go_on(row)
+    require_working(row)
     reason = (
         DenyReason.JOB_SEALING if row["sealing"] is not False
         else DenyReason.LANE_NOT_DECLARED if row["declared"] is not True
@@ -419,7 +406,7 @@ async def begin(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, ep
         row = await holder.facts(tx)
         _, opening = await holder.held(tx)
         if row["sealing"] is True:
-            _may_go_on(row)
+            require_working(row)
             return
         _may_use(row)
         await _require_right(tx, opening)
@@ -446,7 +433,7 @@ async def announce(
 
     Raises:
         NotFound: No such job or profile for this runner.
-        Denied: ``job_not_sealing``, and as :func:`_may_go_on`.
+        Denied: ``job_not_sealing``, and as :func:`require_working`.
         Conflict: ``opening_lost``, ``generation_moved``, ``record_history_full``.
         Integrity: ``duplicate_key_material``.
         Unavailable: The store.

@@ -166,3 +166,16 @@ def require_open(row: Row) -> None:
         raise deny(DenyReason.SWITCH_UNKNOWN)
     if not is_open:
         raise switch_refusal(row)
+
+
+def require_working(row: Row) -> None:
+    """Let pass while a job may go on: as :func:`require_open`, and its client works and the job is open.
+
+    Raises:
+        Denied: As :func:`require_open`; ``client_not_active``, ``job_not_open``.
+    """
+    require_open(row)
+    if row["client_active"] is not True:
+        raise deny(DenyReason.CLIENT_NOT_ACTIVE)
+    if row["job_open"] is not True:
+        raise deny(DenyReason.JOB_NOT_OPEN)
