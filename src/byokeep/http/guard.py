@@ -66,12 +66,10 @@ class Guard:
 
     Args:
         app: What it guards.
-        log: Write an access log line for each request.
     """
 
-    def __init__(self, app: ASGIApp, *, log: bool = True) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._log = log
         self._refused = Buckets(per_minute=REFUSED_PER_MINUTE, size=REFUSED_AT_ONCE)
         self._unlogged = 0
 
@@ -103,8 +101,7 @@ class Guard:
             error = type(failure).__name__
             if status == 0:
                 await problem(INTERNAL, request_id)(scope, receive, guarded)
-        if self._log:
-            self._write(scope, state, request_id, status, started, error)
+        self._write(scope, state, request_id, status, started, error)
 
     def _write(
         self, scope: Scope, state: dict[str, Any], request_id: UUID, status: int, started: float, error: str

@@ -468,7 +468,7 @@ class ShownKek(Kek):
 KekPlan: TypeAlias = tuple[Kek, list[Dependent], int]
 
 
-async def status(app: App, actor: Actor, *, kek_id: str | None = None) -> tuple[list[ShownKek], list[Rotation]]:
+async def status(app: App, actor: Actor) -> tuple[list[ShownKek], list[Rotation]]:
     """Return the versions of the actor's clients' keys, and the rotations, those under way first.
 
     Raises:
@@ -477,8 +477,8 @@ async def status(app: App, actor: Actor, *, kek_id: str | None = None) -> tuple[
     await permit(app, actor, Verb.KEK_READ)
     ids = scope_of(actor)
     async with app.db.begin(every_client=True) as tx:
-        rows = await tx.all(Kek, "keks_list", ids=ids, kek_id=kek_id, limit=MANY)
-        rotations = await tx.all(Rotation, "kek_rotations", ids=ids, kek_id=kek_id, open=False, limit=100)
+        rows = await tx.all(Kek, "keks_list", ids=ids, kek_id=None, limit=MANY)
+        rotations = await tx.all(Rotation, "kek_rotations", ids=ids, kek_id=None, open=False, limit=100)
         checks = {
             row["kek_id"]: row
             for row in await tx.all(dict, "kek_last_check", ids=ids, installation=app.installation_id)

@@ -293,17 +293,14 @@ async def retire(tx: Tx, actor: Actor, profile: Profile, *, cause: str, incident
     await note(tx, EventName.PROFILE_RETIRED, actor, profile, cause=cause, incident=incident)
 
 
-async def mark_due(
-    tx: Tx, actor: Actor, client_id: ClientId, *, incident: UUID, profile_id: UUID | None = None
-) -> list[UUID]:
-    """Make profiles due for a new key now, because of an incident (R6.1-6); returns which.
+async def mark_due(tx: Tx, actor: Actor, client_id: ClientId, *, incident: UUID) -> list[UUID]:
+    """Make a client's profiles due for a new key now, because of an incident (R6.1-6); returns which.
 
     Args:
         incident: The incident; ending it takes no mark off.
-        profile_id: One profile; None = every one of the client's.
     """
     cause = life.DueCause.INCIDENT.value
-    marked = await tx.all(dict, "profile_due", client_id=client_id, id=profile_id, cause=cause)
+    marked = await tx.all(dict, "profile_due", client_id=client_id, id=None, cause=cause)
     for row in marked:
         found = await tx.one(Profile, "profile_get", client_id=client_id, id=row["id"])
         await note(tx, EventName.PROFILE_DUE, actor, found, cause=cause, due_at=row["due_at"], incident=incident)
@@ -473,9 +470,9 @@ async def _not_needed(tx: Tx, profile: Profile, *, named: UUID | None) -> UUID |
     return incident
 
 
-async def queue_work(tx: Tx, work: Work, *, delay_s: float = 0) -> None:
+async def queue_work(tx: Tx, work: Work) -> None:
     """Hand work to whichever worker is free."""
-    await tx.defer(WORK_TASK, delay_s=delay_s, client_id=str(work.client_id), work_id=str(work.id))
+    await tx.defer(WORK_TASK, delay_s=0, client_id=str(work.client_id), work_id=str(work.id))
 
 
 async def confirm(app: WebApp, actor: Actor, found: Profile, *, seen: Mapping[str, str]) -> Work:
