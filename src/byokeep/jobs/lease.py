@@ -36,6 +36,7 @@ from byokeep.core.ref import ProfileRef, SecretPart, SecretRef, parse
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import permit, record_refusal
 from byokeep.kernel.locate import client_for, remember
+from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record, record_params
 from byokeep.kernel.rows import Row
 from byokeep.tenancy.scopes import client_scopes, hold_open, require_open, switches_open
@@ -458,12 +459,8 @@ async def enroll_client(app: BrokerApp, actor: Actor, client_id: ClientId) -> st
     """
     authorise(actor, Verb.CLIENT_CHANGE, client_id=client_id)
     job_id, lease_id = app.ids.uuid(), app.ids.uuid()
-    scopes = client_scopes(client_id)
     async with app.db.begin(client_id=client_id) as tx:
-        await hold_open(tx, scopes)
-        row = await tx.one(
-            dict, "lease_enroll_facts", client_id=client_id, scopes=scopes, installation_id=app.installation_id
-        )
+        row = await _enroll_facts(tx, app, client_id)
         if row["client_state"] == "active" and row["entity_id"]:
             return "active"
         if row["client_state"] != "enrolling":
@@ -487,15 +484,20 @@ async def enroll_client(app: BrokerApp, actor: Actor, client_id: ClientId) -> st
     return await _finish(app, actor, client_id, job_id, lease_id, entity_id)
 
 
+async def _enroll_facts(tx: Tx, app: BrokerApp, client_id: ClientId) -> Row:
+    """Return what decides about an enrolment; the client's switches stay as they are until the transaction ends."""
+    scopes = client_scopes(client_id)
+    await hold_open(tx, scopes)
+    asked = {"client_id": client_id, "scopes": scopes, "installation_id": app.installation_id}
+    row: Row = await tx.one(dict, "lease_enroll_facts", **asked)
+    return row
+
+
 async def _finish(
     app: BrokerApp, actor: Actor, client_id: ClientId, job_id: UUID, lease_id: UUID, entity_id: str
 ) -> str:
-    scopes = client_scopes(client_id)
     async with app.db.begin(client_id=client_id) as tx:
-        await hold_open(tx, scopes)
-        row: Row = await tx.one(
-            dict, "lease_enroll_facts", client_id=client_id, scopes=scopes, installation_id=app.installation_id
-        )
+        row = await _enroll_facts(tx, app, client_id)
         state = await tx.maybe(str, "lease_enrolled", client_id=client_id, entity_id=entity_id)
         if state is None:
             raise Conflict("entity_differs", next_step="The store knows another entity of this client.")
