@@ -39,11 +39,13 @@ WRITES = {
     ("breakglass", "open", "save"): ["breakglass", "open", ID, "--save", "FILE"],
     ("breakglass", "unwrap", "save"): ["breakglass", "unwrap", "TREE/glass", "--save", "FILE"],
     ("usage", "file"): ["usage", "--csv", "FILE"],
+    ("env", "check", "sarif"): ["env", "check", "TREE/.env", "--sarif", "FILE"],
     ("redact", "report_file"): ["redact", "TREE/log", "--report-file", "FILE"],
 }
 A_DIRECTORY = {("demo", "keep"): ["demo", "--keep", "FILE"]}
 # What is read; a baseline is rewritten where `--write-baseline` says so, and what is no baseline is refused.
-READ = {"keys", "epochs", "files", "paths", "baseline", "rules", "provider_usage"}
+READ = {"keys", "epochs", "files", "paths", "baseline", "rules", "provider_usage", "export", "policy", "identity_file",
+        "seal_key_file", "recovery_key_file", "checkpoints"}  # fmt: skip
 READ_AS_FILE = {("audit", "check-proof", "file"), ("evidence", "verify", "file"), ("breakglass", "unwrap", "file"),
                 ("incident", "postmortem", "file")}  # fmt: skip
 ALL = [*WRITES.values(), *A_DIRECTORY.values()]
@@ -91,6 +93,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setenv("BYOKEEP_HOME", str(tmp_path / "home"))
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "log").write_text("nothing of note\n")
+    (tmp_path / "tree" / ".env").write_text("VAULT_ADDR=https://vault.example.com\n")
     (tmp_path / "tree" / "glass").write_text(json.dumps(GLASS))
     return seen
 

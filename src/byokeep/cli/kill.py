@@ -80,7 +80,7 @@ def on(
 
 def outliving(closed: dict[str, Any]) -> str:
     """Return what a kill does not end at once; empty when there is nothing."""
-    where = ", ".join(closed["keyless"])
+    where = ", ".join(closed.get("keyless", ()))  # a kill is told also when the answer is an older release's
     return where and (
         f"A token that was given before may live at {where} until {clean(closed['keyless_until'])}: to end it sooner"
         " the client disables the rule or the service account there.\n"
