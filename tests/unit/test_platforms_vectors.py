@@ -126,6 +126,29 @@ def test_what_is_no_answer_is_a_fault(platform: str, got: Got | NotGot, expected
 
 
 @pytest.mark.parametrize(
+    ("text", "lock"),
+    [
+        ("The request was blocked", False), ("API_KEY_SERVICE_BLOCKED", False), ("unlocked", False),
+        ("This application has been suspended", False), ("PKCE code challenge failed", False),
+        ("code_challenge is missing", False), ("codeChallenge", False), ("You are banned from this endpoint", False),
+        ("service account is disabled", False), ("Ask the user. The app was suspended", False),
+        ("accountSuspended", True), ("USER_BANNED", True), ("The profile has been temporarily suspended", True),
+        ("accountLocked", True), ("Your account is blocked", True), ("temporarily locked", True), ("SUSPENDED", True),
+        ("Complete the challenge to go on.", True), ("challenge_required", True), ("a suspended account", True),
+        ("login checkpoint", True), ("The member is restricted", True),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_a_refusal_is_a_lock_only_by_words_about_the_account(text: str, lock: bool, status: int) -> None:
+    """What is said of an app, a request or a service ends no account; what is said of the account does (R6.3-3)."""
+    one = oauth("x")
+    got = Got(status=status, body=Secret(json.dumps({"errors": [{"message": text}]}).encode()))
+    fault, _ = client.fault_of(one.errors, one.identity.call, got, now=NOW)
+    assert fault is not None
+    assert (fault.cause is FaultCause.LOCK_UNKNOWN) is lock
+
+
+@pytest.mark.parametrize(
     "value", ["", " ", "short", "a b c d e f g h", "tab\tinside-it", "\u0430bcdefghij", None, 12345678901, ["x" * 20]]
 )
 def test_what_is_no_token_is_not_taken_for_one(value: object) -> None:

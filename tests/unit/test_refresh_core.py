@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
@@ -184,6 +185,9 @@ def test_lockout_and_our_own_app_are_told_apart_from_a_dead_grant() -> None:
         RenewalAct.LOCKED,
         True,
     )
+    words = partial(decide, STRICT, FaultCause.LOCK_UNKNOWN)  # by words alone: a newer token that is stored is used
+    assert (words().act, words(reread=True, newer=True).act) == (RenewalAct.REREAD, RenewalAct.ADOPT)
+    assert (words(reread=True).act, words(reread=True).alert) == (RenewalAct.LOCKED, True)
     broken = decide(STRICT, FaultCause.APP)
     assert (broken.act, broken.alert, broken.wait_s) == (RenewalAct.FIX_APP, True, 3600.0)
 

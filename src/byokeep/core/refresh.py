@@ -26,7 +26,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from byokeep.core.fault import LOCKS, Fault, FaultCause
+from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.tokens import TokenSet
 
 MIN_MARGIN_S: Final = 300  # before the end of a token
@@ -201,7 +201,7 @@ def after_fault(
         return Decision(act=RenewalAct.RETRY, wait_s=_wait(rules, fault, tries, seed))
     if fault.cause is FaultCause.APP:
         return Decision(act=RenewalAct.FIX_APP, wait_s=float(LONGEST_WAIT_S), alert=True)
-    if fault.cause in LOCKS:
+    if fault.cause is FaultCause.LOCKOUT:
         return Decision(act=RenewalAct.LOCKED, alert=True)
     if not reread:
         return Decision(act=RenewalAct.REREAD)
@@ -209,6 +209,8 @@ def after_fault(
         return Decision(act=RenewalAct.ADOPT)
     if rules.confirm_s and not confirmed:
         return Decision(act=RenewalAct.CONFIRM, wait_s=float(rules.confirm_s))
+    if fault.cause is FaultCause.LOCK_UNKNOWN:  # by its words alone: it may be said of a token that was renewed already
+        return Decision(act=RenewalAct.LOCKED, alert=True)
     stolen = rules.model in ROTATING and fault.cause is FaultCause.REVOKED
     return Decision(act=RenewalAct.REAUTH, suspect_reuse=stolen, alert=True)
 

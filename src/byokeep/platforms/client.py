@@ -66,9 +66,13 @@ _BY_STATUS: Final[Mapping[int, FaultCause]] = {
 _MAY_BE_A_LOCK: Final = frozenset(
     {FaultCause.UNKNOWN, FaultCause.EXPIRED, FaultCause.REVOKED, FaultCause.MISSING_SCOPE}
 )
+# A word that an app, a request or a service is refused with as well speaks of a lock only beside whose account it is.
+_WHOSE: Final = r"(?<!service.)(?<!developer.)(?:account|member|user|profile|channel)s?"
+_LOCKED: Final = r"(?:suspended|banned|locked|blocked|restricted|disabled|deactivated)"
+_APART: Final = r"[^a-z0-9.;!?]"
 _LOCK: Final = re.compile(
-    r"check_?point|(?<!code_)challenge|captcha|suspend|banned|(?<!un)locked|lockout"
-    r"|(?:account|member|user)\W+(?:\w+\W+){0,2}(?:restricted|disabled|deactivated)", re.I
+    rf"check_?point|(?<!code)(?<!code.)challenge|captcha|lockout|(?<![a-z])locked|\A(?:suspended|banned)\Z"
+    rf"|{_WHOSE}{_APART}*(?:[a-z]{{1,24}}{_APART}+){{0,3}}{_LOCKED}|(?<![a-z]){_LOCKED}{_APART}+{_WHOSE}", re.I
 )  # fmt: skip
 READ_DEADLINE_S: Final = 15.0
 # A token endpoint gets long: giving up early is what loses a token that was rotated already.
