@@ -81,7 +81,9 @@ def test_no_command_takes_a_key_as_an_argument(words: tuple[str, ...], capsys: p
         assert "stay in histories" in shown.err
 
 
-@pytest.mark.parametrize("words", [("audit", "list"), ("job", "schedule")], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [("audit", "list"), ("incident", "open"), ("incident", "report"), ("job", "schedule")], ids=" ".join
+)
 def test_a_key_is_named_where_its_name_is_asked_for(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     """``--key`` takes a name there, and a key itself no more than anywhere."""
     assert run([*words, "--key", "ACME/openai", "--nope"]) == 2

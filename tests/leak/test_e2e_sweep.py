@@ -35,6 +35,7 @@ from byokeep_redact.search import Report, Sweep
 from byokeep_sim import start
 from tests.support.cli import Shell, ended
 from tests.support.overheard import CLASSES, accounts
+from tests.support.playbook import leaked_key
 from tests.support.stack import World, configure, family, new_home, until
 
 pytestmark = pytest.mark.timeout(600)
@@ -61,6 +62,7 @@ class Flows:
     replies: list[bytes] = field(default_factory=list)
     statuses: set[int] = field(default_factory=set)
     children: Report = field(default_factory=Report)
+    incident: str = ""
     out: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="byk-out-")))
 
     @property
@@ -117,6 +119,7 @@ async def flows() -> AsyncIterator[Flows]:
             made = Flows(world, Shell(home))
             client = await onboardings(made)
             await bad_requests(made, client)
+            made.incident = await leaked_key(made)
             await verifications(made)
             await jobs(made, client)
             await accounts(made)
@@ -346,6 +349,19 @@ async def test_no_value_is_at_rest_anywhere(flows: Flows) -> None:
     assert not report.unreadable, report.unreadable[:9]
     assert report.findings_dropped == report.denied == 0
     assert report.clean
+
+
+@pytest.mark.req("R7.1-8")
+async def test_a_leaked_key_was_led_to_its_postmortem(flows: Flows) -> None:
+    """The incident is closed, its report and its document are among the places searched, the key in none of them."""
+    found = await flows.world.must("operator", "GET", f"/v1/incidents/{flows.incident}")
+    assert (found["state"], found["missing"], bool(found["postmortem_sha256"])) == ("closed", [], True)
+    mine = [one for one in flows.canaries if one.label in ("leaked", "administrator", "replacement")]
+    files = [flows.out / name for name in ("exposure.json", "postmortem.md")]
+    assert len(mine) == 3
+    assert all(file.stat().st_size for file in files)
+    report = await asyncio.to_thread(Sweep(mine).scan_paths, [flows.world.home, flows.out])
+    assert report.clean, [(one.label, one.source) for one in report.findings[:9]]
 
 
 @pytest.mark.req("R5.2-3")

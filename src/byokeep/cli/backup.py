@@ -82,7 +82,7 @@ def restore(
 
     Everything is checked before anything is written. Afterwards `byokeep up` starts it; two people open it.
 
-    Example: byokeep --home /srv/new backup restore FILE --identity-file backup.key --seal-key-file seal.key
+    Example: byokeep backup restore FILE --home /srv/new --identity-file backup.key --seal-key-file seal.key
     --recovery-key-file recovery.key --checkpoints /mnt/checkpoints --accept-loss
 
     Args:

@@ -112,7 +112,8 @@ _EXPOSED: Final = (
 _SHARED: Final = Group("Shared flags", sort_key=9)
 _UNREAD: Final = 141  # what a shell says of a process that SIGPIPE ended
 _SECRET_FLAGS: Final = frozenset({"--value", "--secret-value", "--token", "--password", "--key", "--api-key"})
-_NAMES_A_KEY: Final = (["audit", "list"], ["job", "schedule"])  # commands whose --key takes a name
+# Commands whose --key takes a name.
+_NAMES_A_KEY: Final = (["audit", "list"], ["incident", "open"], ["incident", "report"], ["job", "schedule"])
 _TAKE_VALUES: Final = frozenset({"--url", "--home", "--config", "--token-file"})
 _BARE_HEX: Final = re.compile(r"(?<![/A-Fa-f0-9-])[A-Fa-f0-9]{32}\Z")  # a key without any mark of its own
 

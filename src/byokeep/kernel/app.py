@@ -61,6 +61,7 @@ class ServiceLimits:
     backup_hours: int = 0  # between two backups; 0 = none is expected
 
 
+EVERY_MINUTE: Final = "* * * * *"  # when most of a worker's rounds are due
 RECORDED_AT_ONCE: Final = 1200  # refusals of one actor that are recorded in a burst
 RECORDED_PER_MINUTE: Final = 60  # and as many go on being recorded in a flood
 RECORDED_FOR_S: Final = 15.0  # seconds for which a proof of recording holds: three probes of the broker's rounds

@@ -133,10 +133,13 @@ async def proved(
     Raises:
         Conflict: ``superseded``: the run is over, or somebody else moved it on.
     """
-    moved = await tx.maybe(
-        SopRun, "procedure_proved", id=run.id, revision=run.revision, evidence=as_json(steps), facts=as_json(facts),
-        complete=complete, again=again,
-    )  # fmt: skip
+    moved: SopRun | None = None
+    if run.state == "running" or (again and run.state == "complete"):
+        moved = await tx.maybe(
+            SopRun, "procedure_move", id=run.id, revision=run.revision, evidence=as_json({**run.evidence, **steps}),
+            facts=as_json({**run.facts, **facts}), state="complete" if complete else run.state, reason="", wait_s=None,
+            asked_by=run.asked_by, over=complete, by=None,
+        )  # fmt: skip
     if moved is None:
         raise Conflict("superseded", next_step="This run was ended meanwhile; start again.", sop=run.id)
     return moved

@@ -23,7 +23,6 @@ WORKER_ROUNDS: Final = (
     "deliver_notifications", "due_round", "go_on_with_procedures", "kek_care", "look_at_clock", "profile_care",
     "retry_stalled", "sweep_orphans", "sweep_webhooks", "watch_checkpoints", "watch_usage",
 )  # fmt: skip
-EVERY_MINUTE: Final = "* * * * *"
 LATE_S: Final = 300.0
 _KEY: Final = "state/worker_rounds"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from procrastinate import App as Queue
 
-from byokeep.kernel.worker_rounds import EVERY_MINUTE
+from byokeep.kernel.app import EVERY_MINUTE
 from byokeep.operations import notify
 from byokeep.operations.due import DueKind
 from byokeep.operations.notify import NotifyApp

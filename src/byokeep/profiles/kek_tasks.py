@@ -59,12 +59,11 @@ from byokeep.core.policy import Verb
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import FULL, check_rewrap, parse_record
 from byokeep.core.secret import Secret
-from byokeep.kernel.app import App
+from byokeep.kernel.app import EVERY_MINUTE, App
 from byokeep.kernel.asking import digest_of, require_asked
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.ports import Tx, Written
 from byokeep.kernel.record import record
-from byokeep.kernel.worker_rounds import EVERY_MINUTE
 from byokeep.profiles import kek
 from byokeep.profiles.kek import Kek, KekApp, ProfileCustody, Rotation, check_protect, custody_of
 from byokeep.profiles.profiles import Opening

@@ -46,11 +46,11 @@ from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import blob_key, parse_record
 from byokeep.core.vault_incident import ENDED, SessionEnd
 from byokeep.jobs.jobs import custody_job
+from byokeep.kernel.app import EVERY_MINUTE
 from byokeep.kernel.asking import require_asked
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.rows import Row
 from byokeep.kernel.sops import SopRun
-from byokeep.kernel.worker_rounds import EVERY_MINUTE
 from byokeep.profiles import kek, openings, profiles
 from byokeep.profiles.incident import told
 from byokeep.profiles.kek import ProfileCustody

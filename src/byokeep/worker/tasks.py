@@ -24,8 +24,7 @@ from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.core.model import ClientId
 from byokeep.core.next_steps import wait_of
 from byokeep.kernel import procedures
-from byokeep.kernel.app import WorkerApp
-from byokeep.kernel.worker_rounds import EVERY_MINUTE
+from byokeep.kernel.app import EVERY_MINUTE, WorkerApp
 from byokeep.keys.onboard import sweep_orphans
 from byokeep.keys.usage import watch_usage
 from byokeep.keys.verify_key import Task, verify_key, waits

@@ -441,16 +441,14 @@ class StoreNodes:
             await asyncio.gather(*(self._applied_at(node, entity_ids, disabled=disabled) for node in nodes))
 
     async def _applied_at(self, node: BaoHttp, entity_ids: Sequence[str], *, disabled: bool) -> None:
-        async def applied(entity_id: str) -> None:
-            while True:
-                with suppress(NotFound, Denied):  # a node that is behind may know neither the entity nor our token
-                    path, token = f"identity/entity/id/{entity_id}", await self._login.token()
-                    if (await node.request("GET", path, token=token)).data.get("disabled") is disabled:
-                        return
-                await asyncio.sleep(LOOK_AGAIN_S)
-
-        for at in range(0, len(entity_ids), _AT_ONCE):
-            await asyncio.gather(*(applied(one) for one in entity_ids[at : at + _AT_ONCE]))
+        left = list(entity_ids)
+        while left:
+            with suppress(NotFound, Denied):  # a node that is behind may know neither the entity nor our token
+                path, token = f"identity/entity/id/{left[-1]}", await self._login.token()
+                if (await node.request("GET", path, token=token)).data.get("disabled") is disabled:
+                    left.pop()
+                    continue
+            await asyncio.sleep(LOOK_AGAIN_S)
 
     async def all(self) -> list[BaoHttp]:
         """Return every node. Raises Unavailable: a member of the cluster has not told the active node its address."""

@@ -27,16 +27,6 @@ SELECT * FROM byokeep.procedure_run
    AND (facts ->> 'version')::integer = :version AND evidence -> 'vault_write_event' IS NOT NULL
  ORDER BY started_at DESC LIMIT 1;
 
--- name: procedure_proved
--- Records prove steps; a run that is complete is proved anew where that is asked for.
-UPDATE byokeep.procedure_run
-   SET revision = revision + 1, reason = '', evidence = evidence || CAST(:evidence AS jsonb),
-       facts = facts || CAST(:facts AS jsonb),
-       state = CASE WHEN CAST(:complete AS boolean) THEN 'complete' ELSE state END,
-       closed_at = CASE WHEN CAST(:complete AS boolean) THEN clock_timestamp() ELSE closed_at END
- WHERE id = :id AND revision = :revision AND (state = 'running' OR (CAST(:again AS boolean) AND state = 'complete'))
-RETURNING *;
-
 -- name: sop_waits
 -- Why a run that goes on is not decided yet, for people; what is decided takes it away.
 UPDATE byokeep.procedure_run SET reason = :reason
