@@ -120,6 +120,7 @@ REFUSED = {
         "SELECT keyed_hash FROM byokeep.api_token", "SELECT password_phc FROM byokeep.subject",
         "UPDATE byokeep.switch SET closed = false", "UPDATE byokeep.client SET state = 'active'",
         "UPDATE byokeep.permit SET state = 'done'", "UPDATE byokeep.job SET state = 'open'",
+        "UPDATE byokeep.job SET state = 'closed'",
         "SELECT * FROM byokeep.leak_fingerprint", "INSERT INTO byokeep.leak_fingerprint DEFAULT VALUES", *LOGINS,
     ),
     "byokeep_auditor": (

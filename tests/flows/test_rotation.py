@@ -703,14 +703,20 @@ async def test_a_key_whose_successor_ends_it_is_paused_and_the_gap_is_measured(d
     other, late = await desk.stand.job(client, secrets=["openai"]), await desk.stand.job(client, secrets=["heygen"])
     desk.sql(f"UPDATE byokeep.job SET state = 'open', closed_at = NULL, reason = '' WHERE id = '{job}'")  # noqa: S608
     desk.sim.book.keys.put("heygen", old.decode(), SimKeyState.REVOKED, None)
-    await desk.put(client, desk.canary("heygen"), "heygen")
     states = "SELECT state FROM byokeep.job WHERE id = "
-    assert [desk.sql(f"{states}'{one}'") for one in (job, other, late)] == ["killed", "open", "open"]
-    assert await refused_key(desk, client, "heygen") == "credential_not_usable"
+    # A value of the right form that is no key: no job ends by it, whatever the provider said of the old one.
+    wrong = await desk.put(client, desk.canary("heygen", state="revoked"), "heygen")
     await desk.work()
+    assert (wrong[0], (await rotation(desk, run))["state"]) == (202, "failed")
+    assert [desk.sql(f"{states}'{one}'") for one in (job, other, late)] == ["open", "open", "open"]
+    await desk.put(client, desk.canary("heygen"), "heygen")
+    assert await refused_key(desk, client, "heygen") == "credential_not_usable"
+    assert desk.sql(f"{states}'{job}'") == "open"
+    await desk.work()
+    assert [desk.sql(f"{states}'{one}'") for one in (job, other, late)] == ["killed", "open", "open"]
     found = await rotation(desk, run)
     assert (found["state"], found["gap_s"] is not None) == ("complete", True)
-    assert await served(desk, client, "heygen") == 2
+    assert await served(desk, client, "heygen") == 3
     gap = desk.sql(
         "SELECT convert_from(payload, 'UTF8')::jsonb #>> '{fields,took_s}' FROM byokeep.audit_record"
         " WHERE event = 'key.rotation' AND convert_from(payload, 'UTF8')::jsonb #>> '{fields,stage}' = 'serve'"

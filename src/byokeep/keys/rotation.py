@@ -379,8 +379,6 @@ async def offered(tx: Tx, app: App, actor: Actor, ref: CredentialRef, facts: dic
     # What was revoked is what this run began with, whatever became of the reference since.
     before = run.from_version if "revoke" in run.evidence else ref.version
     said = {"provider": ref.provider.value, "version": ref.candidate or 0, "from_version": before}
-    if run.procedure == CUTOVER:  # making this one ended the old one: whoever holds that stops
-        said["count"] = await tx.one(int, "rotation_end_jobs", client_id=run.client_id, provider=ref.provider.value)
     procedure = app.procedures[run.procedure]
     await procedures.passed(tx, actor, procedure, run, procedure.step("create"), said)
     return run.id
@@ -655,7 +653,11 @@ async def pin(tx: Tx, actor: Actor, run: Run) -> Fields:
     found = of(run)
     await tx.one(ref_from, "ref_pin_candidate", **found.at, version=found.version)
     await note_pin(tx, actor, found, found.version, found.from_version)
-    return {}
+    if found.procedure != CUTOVER:
+        return {}
+    # The new one is good, and making it ended the old one: whoever holds that stops. A wrong value ends nobody's job.
+    ended = await tx.one(int, "rotation_end_jobs", client_id=found.client_id, provider=found.provider.value)
+    return {"count": ended}
 
 
 async def pinned_at(tx: Tx, run: KeyRotation) -> datetime:

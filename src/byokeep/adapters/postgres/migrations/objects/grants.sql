@@ -89,7 +89,7 @@ GRANT SELECT, INSERT, UPDATE (format, digests, made_at) ON byokeep.leak_fingerpr
 -- A mass revocation: web cuts off, ends jobs (walls.sql) and notes what a person settled; the worker says how each end is.
 GRANT INSERT, UPDATE (state, cause, settled_by, settled_at, changed_at) ON byokeep.revocation_item TO byokeep_web;
 GRANT UPDATE (state, cause, seq, settled_by, settled_at, changed_at) ON byokeep.revocation_item TO byokeep_worker;
-GRANT UPDATE (state, reason, closed_at) ON byokeep.job TO byokeep_web;
+GRANT UPDATE (state, reason, closed_at) ON byokeep.job TO byokeep_web, byokeep_worker;
 GRANT EXECUTE ON FUNCTION byokeep.hold_rows() TO byokeep_web;
 
 -- A person makes a profile, asks for work on it, confirms who is logged in and leads the way out of a break-in; what was

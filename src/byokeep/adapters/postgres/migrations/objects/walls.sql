@@ -138,7 +138,8 @@ CREATE OR REPLACE TRIGGER task_asked_for BEFORE INSERT ON procrastinate.procrast
     EXECUTE FUNCTION byokeep.task_asked_for();
 ALTER TABLE procrastinate.procrastinate_jobs ENABLE ALWAYS TRIGGER task_asked_for;
 
--- The kill process engages switches and ends jobs; it releases none and opens none. Web ends jobs in a mass revocation.
+-- The kill process engages switches and ends jobs; it releases none and opens none. Web ends jobs in a mass revocation,
+-- the worker those that hold a key whose successor ended it.
 -- Everybody sees every switch.
 DROP POLICY IF EXISTS seen_by_all ON byokeep.switch;
 CREATE POLICY seen_by_all ON byokeep.switch USING (true) WITH CHECK (true);
@@ -146,7 +147,7 @@ DROP POLICY IF EXISTS engage_only ON byokeep.switch;
 CREATE POLICY engage_only ON byokeep.switch AS RESTRICTIVE TO byokeep_killswitch USING (true) WITH CHECK (closed);
 ALTER TABLE byokeep.switch ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS kill_only ON byokeep.job;
-CREATE POLICY kill_only ON byokeep.job AS RESTRICTIVE FOR UPDATE TO byokeep_killswitch, byokeep_web
+CREATE POLICY kill_only ON byokeep.job AS RESTRICTIVE FOR UPDATE TO byokeep_killswitch, byokeep_web, byokeep_worker
     USING (true) WITH CHECK (state = 'killed');
 
 -- Web begins a mass revocation and notes what a person settled; that something is revoked the worker alone says.
