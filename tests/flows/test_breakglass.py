@@ -464,6 +464,8 @@ async def test_what_is_opened_is_what_another_person_approved(stand: Stand) -> N
         )
         assert (await do(stand, grant, "open", "operator"))[1]["code"] == "approval_changed", fact
         stand.db.sql(f"UPDATE byokeep.procedure_run SET facts = '{kept}' WHERE id = '{grant}'")
+    with pytest.raises(Denied, match="approval_held"):  # an admin issued the holder a token meanwhile, alone
+        await grants.open_glass(stand.app, replace(holder(stand), held=True), UUID(grant))
     approver = stand.people["approver"].id
     stand.db.sql(f"UPDATE byokeep.subject SET state = 'disabled' WHERE id = '{approver}'")
     assert (await do(stand, grant, "open", "operator"))[1]["code"] == "approver_gone"
@@ -579,7 +581,8 @@ async def test_an_end_that_was_cut_off_or_raced_is_an_end(stand: Stand) -> None:
 @pytest.mark.req("R4.2-1", "R4.2-2", "R4.2-4", "R4.2-8")
 async def test_whoever_loses_the_right_or_is_too_late_gets_nothing(stand: Stand) -> None:
     """Of 100 who approve, and of 100 who open at once, one does. A kill switch that is engaged while the store answers
-    goes before. A holder who is disabled, loses the role or the client, has no token any more. Machines ask for none.
+    goes before. A holder who is disabled or held, loses the role or the client, has no token any more. Machines ask for
+    none.
     """
     client = await stand.client("openai")
     here = f"kv/data/clients/{client}/providers/openai"
@@ -598,7 +601,8 @@ async def test_whoever_loses_the_right_or_is_too_late_gets_nothing(stand: Stand)
     operator = stand.people["operator"].id
     of = f"byokeep.subject SET {{}} WHERE id = '{operator}'"
     for gone, back in (("state = 'disabled'", "state = 'active'"), ("roles = '{auditor}'", "roles = '{operator}'"),
-                       ("all_clients = false", "all_clients = true")):  # fmt: skip
+                       ("all_clients = false", "all_clients = true"),
+                       ("held_until = now() + interval '1 day'", "held_until = NULL")):  # fmt: skip
         opening = await opened(stand, client)
         async with at_store(stand) as call:
             token = (await call("POST", "sys/wrapping/unwrap", opening["wrapping_token"]))[1]["auth"]["client_token"]

@@ -191,8 +191,8 @@ async def open_glass(app: BrokerApp, actor: Actor, grant_id: UUID) -> Opened:
     """Give the holder the wrapping token of an approved grant, once.
 
     Raises:
-        Denied: ``not_the_holder``, ``approval_missing``, ``approver_gone``, ``approval_expired``, ``approval_used``,
-            ``approval_changed``, ``switch_closed``.
+        Denied: ``not_the_holder``, ``approval_held``, ``approval_missing``, ``approver_gone``, ``approval_expired``,
+            ``approval_used``, ``approval_changed``, ``switch_closed``.
         Conflict: ``break_glass_role_not_alone``.
         Unavailable: The store, the database, or no audit that records; nothing was given.
     """
@@ -201,6 +201,8 @@ async def open_glass(app: BrokerApp, actor: Actor, grant_id: UUID) -> Opened:
     async with recorded(app, actor, Verb.GLASS_REQUEST, client_id=grant.client_id, **trail):
         if grant.holder != actor.id:
             raise Denied("not_the_holder", next_step="Whoever asked for it opens it.")
+        if actor.held:  # since the request: whoever issued their credentials may be the one who opens
+            raise Denied("approval_held", next_step="Your approvals are held, and so is what you open: another asks.")
         app.store_health.require()
         app.store_recording.require(app.clock.monotonic())
         app.platform_chain.require(app.clock.monotonic())
@@ -270,8 +272,9 @@ async def _announce(app: BrokerApp, actor: Actor, grant: Grant) -> int:
         if await stopped(tx, grant):
             raise _switched()
         used = await approvals.collect(tx, actor, action=approvals.BREAK_GLASS, scope=scope, epoch=0)
-        if used is None:
-            raise Denied("approval_expired", next_step="Ask for another grant.")
+        if used is None:  # just now
+            code = "approval_used" if grant.approval_in_time else "approval_expired"
+            raise Denied(code, next_step="Ask for another grant.")
         iat = int(grant.looked_at.timestamp())
         await say(
             tx, actor, EventName.GLASS_ISSUED, grant, Outcome.INTENDED, scope=grant.scope, life_s=grant.life_s,

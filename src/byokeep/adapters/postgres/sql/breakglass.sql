@@ -11,7 +11,7 @@ SELECT p.*, coalesce(asked.said ->> 'ticket', '') AS ticket, coalesce(asked.said
                 AND (s.held_until IS NULL OR s.held_until <= clock_timestamp())
                 AND (s.all_clients OR EXISTS (SELECT FROM byokeep.subject_client sc
                                                WHERE sc.subject_id = s.id AND sc.client_id = p.client_id)), false) AS approver_able,
-       h.state = 'active' AND 'operator' = ANY (h.roles)
+       h.state = 'active' AND 'operator' = ANY (h.roles) AND (h.held_until IS NULL OR h.held_until <= clock_timestamp())
            AND (h.all_clients OR EXISTS (SELECT FROM byokeep.subject_client hc
                                           WHERE hc.subject_id = h.id AND hc.client_id = p.client_id)) AS holder_able,
        begun.at AS begun_at, given.at AS issued_at,
