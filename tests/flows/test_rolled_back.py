@@ -191,10 +191,11 @@ async def test_a_kill_survives_restarts_and_a_database_that_lost_it(
     scope = killed["scope"]
     put_back(stand)  # the kill was a moment ago: nothing of ours knows of it, and the store does
     assert switch(stand, scope) in ("", "f|installed")
-    with monkeypatch.context() as store:
-        store.setattr(type(app.cutoff), "disabled", _away)
-        with pytest.raises(Unavailable):
-            await at_start(app)
+    for looked, code in ((_away, "store_unreachable"), (_denied, "cut_off_unreadable")):
+        with monkeypatch.context() as store:
+            store.setattr(type(app.cutoff), "disabled", looked)
+            with pytest.raises(Unavailable, match=code):
+                await at_start(app)
     for _ in range(2):  # and another start, or the next node's
         await at_start(app)
         assert switch(stand, scope) == "t|cut_off_unexplained"
@@ -213,6 +214,11 @@ async def test_a_kill_survives_restarts_and_a_database_that_lost_it(
 
 async def _away(*_: object) -> bool:
     raise Unavailable("store_unreachable")
+
+
+async def _denied(*_: object) -> bool | None:
+    """A policy of before, which does not let us look."""
+    return None
 
 
 async def test_a_person_who_was_let_back_in_is_not_shut_out_again(stand: Stand) -> None:

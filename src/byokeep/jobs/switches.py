@@ -369,18 +369,23 @@ async def follow_store(app: BrokerApp) -> list[UUID | None]:
         Whose switches were engaged; None: that of everything.
 
     Raises:
-        Unavailable: Store or database: nobody knows, and nothing may be served.
+        Unavailable: Store or database, also ``cut_off_unreadable``: nobody knows, and nothing may be served.
     """
     asked, shut = {"client_id": None, "opening": ""}, []
     entities = await app.db.read(_entity, "switch_entities", asked, every_client=True)
     enter = [one for one in entities if one.may_enter]
     for one in enter:
         try:
-            if await app.cutoff.disabled(one.entity_id):
-                shut.append(one.client_id)
+            refused = await app.cutoff.disabled(one.entity_id)
         except Unavailable as error:  # the store knows no such entity, so it lets nobody in
             if error.code != "entity_unknown":
                 raise
+            continue
+        if refused is None:  # we may not look, and a kill that the database lost would be released by that
+            step = "Bring the store up to date: `byokeep up`, or `byokeep init` for one of your own."
+            raise Unavailable("cut_off_unreadable", next_step=step)
+        if refused:
+            shut.append(one.client_id)
     every = bool(shut) and len(shut) == len(enter) and (len(shut) > 1 or len(entities) == 1)
     found: list[UUID | None] = [None] if every else [*shut]
     for client_id in found:
