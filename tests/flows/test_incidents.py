@@ -228,7 +228,7 @@ async def test_who_notices_something_and_who_leads_an_incident_never_wait_for_ea
         assert (status, found["began_at"][:16]) == (200, began.isoformat()[:16]), (path, found)
 
 
-async def test_a_timeline_is_paged_through_records_of_one_moment(desk: Desk) -> None:
+async def test_a_timeline_is_paged_through_records_of_one_moment(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever pages sees each record once, also where several are of the same time."""
     client = await desk.stand.client()
     one = (await asked(desk, "", {"kind": "drill", "client_id": str(client)}, expect=201))["id"]
@@ -246,6 +246,10 @@ async def test_a_timeline_is_paged_through_records_of_one_moment(desk: Desk) -> 
         seen += [record["seq"] for record in page["records"]]
         after = page["next"]
     assert (len(whole), seen[: len(whole)], len(set(seen))) == (5, whole, len(seen))  # behind them the looks themselves
+    with monkeypatch.context() as most:
+        most.setattr("byokeep.incidents.incidents.MOST_RECORDS", 3)
+        status, page = await desk.call("GET", f"{path}?limit=4", "operator")
+    assert (status, len(page["records"]), page["next"] is not None) == (200, 3, True), "more than a page was asked for"
     at = "2026-01-31T12:00:00Z"
     for bad in ("yesterday", f"{at}/x/1", f"{at}/{one}/x", f"{at}/{one}"):
         assert (await desk.call("GET", f"{path}?after={bad}", "operator"))[0] == 422

@@ -146,7 +146,7 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
     async def timeline(request: Request, incident_id: PathId, actor: Actor) -> dict[str, Any]:
         """List the records that name an incident, oldest first; the look is on record."""
         given = query_of(request, "after", "limit")
-        limit = whole_number("limit", given.get("limit")) or 100
+        limit = min(whole_number("limit", given.get("limit")) or 100, incidents.MOST_RECORDS)
         found = await incidents.timeline(app, actor, incident_id, after=_after(given.get("after")), limit=limit)
         last = f"{at_out(found[-1].at)}/{found[-1].chain}/{found[-1].seq}" if len(found) >= limit else None
         return {"records": [_entry(one) for one in found], "next": last}
