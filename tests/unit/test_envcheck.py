@@ -134,16 +134,19 @@ def test_no_process_starts_with_a_clients_secret(kind: str, capsys: pytest.Captu
 
 
 @pytest.mark.req("R3.3-5", "R3.3-6", "R3.3-7")
-@pytest.mark.parametrize("command", ["web", "broker", "killswitch", "worker", "refresher", "up", "init"])
+@pytest.mark.parametrize(
+    "command", ["web", "broker", "killswitch", "worker", "refresher", "up", "init", "breakglass host"]
+)
 def test_each_server_refuses_before_anything_else(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A key by its name alone, a refresh token and a cookie by their shape; nothing is started and no home is made."""
-    monkeypatch.setattr("byokeep.cli.servers.harden", lambda: None)  # of a process that goes on
+    for where in ("cli.servers", "breakglass.cli"):
+        monkeypatch.setattr(f"byokeep.{where}.harden", lambda: None)  # of a process that goes on
     values = {"KIE_API_KEY": drawn(32, "0123456789abcdef"), "MOTTO": secrets()["refresh"], "MOOD": secrets()["cookies"]}
     for name, value in values.items():
         monkeypatch.setenv(name, value)
-        assert run([command, "--home", str(tmp_path / "home")]) == 3
+        assert run([*command.split(), "--home", str(tmp_path / "home")]) == 3
         said = capsys.readouterr()
         assert "secret_in_environment" in said.err
         assert name in said.err

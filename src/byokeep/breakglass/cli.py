@@ -17,7 +17,7 @@ from cyclopts import App, Parameter
 from byokeep.cli.api import Listing, call_broker, run, segment, tell, tell_all
 from byokeep.cli.names import Client
 from byokeep.cli.new_file import new_file
-from byokeep.cli.servers import load
+from byokeep.cli.servers import load, refuse_environment
 from byokeep.cli.terminal import again, clean, say, session, show
 from byokeep.cli.times import seconds
 from byokeep.core.canonical import read_json
@@ -259,6 +259,7 @@ def host() -> None:
     Example: byokeep breakglass host
     """
     harden()
+    refuse_environment()
     socket = session().settings.home.absolute() / "breakglass.sock"
     step = again("breakglass request --client ID --reason CODE --ticket ID", own_token=False)
     say(f"Others are told. Ctrl-C ends it. Meanwhile, in another terminal of this host: {step}")

@@ -38,7 +38,7 @@ def load(name: str) -> Any:
         raise Unavailable("part_not_installed", next_step=_EXTRA, module=missing) from None
 
 
-def _refuse_environment() -> None:
+def refuse_environment() -> None:
     """Refuse to start this process with what may not stand in its environment. Raises Denied."""
     load("byokeep.envcheck.secret").refuse_client_secrets(os.environ)
     load("byokeep.envcheck.bootstrap").refuse_foreign_role(os.environ, session().settings.environment.value)
@@ -52,7 +52,7 @@ def up() -> None:
     Example: byokeep up --home ./state
     """
     harden()
-    _refuse_environment()
+    refuse_environment()
     supervisor = load("byokeep.processes.supervisor")
     since = time.time()
 
@@ -81,7 +81,7 @@ def _say(text: str) -> None:
 
 def _serve(name: str) -> None:
     harden()
-    _refuse_environment()
+    refuse_environment()
     gc.disable()  # nothing that loads is garbage; once all of it is there, `serve` collects and goes on collecting
     load("byokeep.processes.serve").serve(name, session().settings)
 
@@ -142,7 +142,7 @@ def init(*, admin_token_fd: int | None = None, database_sql: bool = False) -> No
         database_sql: Print the SQL that makes the database and its roles, and do nothing else.
     """
     harden()
-    _refuse_environment()
+    refuse_environment()
     if database_sql:
         sys.stdout.write(load("byokeep.processes.wiring").database_sql())
         return
