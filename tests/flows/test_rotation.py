@@ -425,6 +425,13 @@ async def test_a_refused_administrators_key_pauses_the_rotation_and_nothing_take
     path = f"/v1/clients/{client}/providers/openrouter/admin?at="
     status, refused = await desk.call("PUT", path, "operator", raw=value)
     assert (status, refused["code"]) == (422, "admin_key_serves")
+    # Nor the other way round: the administrator's key is given to no job, as its first key or in another one's place.
+    for at in (client, await desk.stand.client()):
+        admins = desk.canary("openrouter", state="")
+        path_ = f"/v1/clients/{at}/providers/openrouter/admin?at="
+        assert (await desk.call("PUT", path_, "operator", raw=admins))[0] == 201
+        status, refused = await desk.put(at, admins, "openrouter")
+        assert (status, refused["code"]) == (422, "admin_key_serves")
     # The client gives another one; the one before lives on at the provider, and that one is revoked.
     before, second = f"admin-openrouter-{client.hex}", f"second-openrouter-{client.hex}"
     desk.sim.book.keys.put("openrouter", second, SimKeyState.REVOKED, "acme")

@@ -140,8 +140,8 @@ async def onboard(
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
         Rejected: ``unknown_provider``, ``not_an_api_provider``, ``client_not_active``,
-            ``rotation_days_out_of_range``, ``unchanged``: it is the key in use; ``serves_keyless``; a code of
-            ``check``.
+            ``rotation_days_out_of_range``, ``unchanged``: it is the key in use; ``serves_keyless``;
+            ``admin_key_serves``: it administers the client's account; a code of ``check``.
         Conflict: ``onboarding_in_progress``, ``rotation_in_flight``, ``stale_version``, ``superseded``; the value is
             stored nowhere or was destroyed.
         Unavailable: Store or database; ``no_custodian``. Repeating the same call is safe.
@@ -229,6 +229,9 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
                 provider=ref.provider, version=current + 1,
             )  # fmt: skip
             await tx.all(None, "fingerprint_put", ref_id=run.object_id, version=run.version, fingerprint=fingerprint)
+            if await tx.all(UUID, "fingerprint_administers", ref_id=run.object_id, version=run.version):
+                step = "This key administers the client's account: have the provider make another one for jobs."
+                raise Rejected("admin_key_serves", next_step=step)
             await _say(tx, actor, EventName.KEY_WRITE, run, outcome=Outcome.INTENDED)
         stored = {"client_id": ref.client_id, "ref_id": run.object_id, "version": run.version}
         await tx.one(UUID, "leak_fingerprint_put", **stored, format=VERSION, digests=digests)

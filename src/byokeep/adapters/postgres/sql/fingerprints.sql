@@ -26,3 +26,13 @@ SELECT r.id
   JOIN byokeep.credential_ref r ON r.id = o.ref_id AND o.version IN (r.version, r.candidate_version)
  WHERE f.ref_id = :ref_id AND f.version = :version AND r.state IN ('pre_activation', 'active', 'suspended')
  LIMIT 100;
+
+-- name: fingerprint_administers
+-- References of keys that administer an account, with the value of this version.
+SELECT r.id
+  FROM byokeep.value_fingerprint f
+  JOIN byokeep.value_fingerprint o ON o.fingerprint = f.fingerprint
+  JOIN byokeep.credential_ref r ON r.id = o.ref_id AND r.version = o.version
+ WHERE f.ref_id = :ref_id AND f.version = :version AND r.purpose = 'admin'
+   AND r.state IN ('pre_activation', 'active', 'suspended')
+ LIMIT 1;
