@@ -128,7 +128,7 @@ def answer(
     """Answer one administration call."""
     admin = book.keys.find(vendor, key)
     if admin is None or admin.state is not SimKeyState.MANAGEMENT:
-        return error(401 if admin is None else 403)
+        return error(401 if admin is None or admin.state is SimKeyState.REVOKED else 403)
     act, about = call
     mine = {one.id: one for one in book.keys.of_account(vendor, admin.account)}
     if act == "list":

@@ -9,7 +9,9 @@ from uuid import UUID
 
 import pytest
 
+from byokeep.core.model import ClientId, Provider
 from byokeep.core.procedure import Run
+from byokeep.kernel import procedures
 from byokeep.keys import provider_usage
 from byokeep_sim import SimKeyState
 from tests.flows.test_exposure import running, why
@@ -109,12 +111,28 @@ async def test_providers_tell_what_they_counted_and_what_they_do_not_is_a_gap(
         ({"kind": "status", "status": 503, "times": 99}, "not_answered"),
         ({"kind": "status", "status": 429, "times": 99}, "not_answered"),
         ({"kind": "garbage", "times": 99}, "provider_admin_garbage"),
+        ({"kind": "status", "status": 403, "times": 99}, "usage_not_allowed"),
     ):  # fmt: skip
         desk.sim.faults.clear()
         desk.sim.faults.add({"provider": "openai", **fault})
         made = await report(desk, until=until, **about)
         assert (why(made, "provider_usage"), made["report"]["provider_usage"]["series"]) == ([reason], []), reason
     desk.sim.faults.clear()
+    assert "admin_key_refused" not in desk.stand.alerts()  # one that may not read what was used rotates well
+    # The worker is done just when nobody waits any longer: what it told counts.
+    with monkeypatch.context() as late:
+        whole = procedures.end
+
+        async def end(*given: Any, **named: Any) -> Any:
+            late.setattr(procedures, "end", whole)
+            await desk.work()
+            return await whole(*given, **named)
+
+        late.setattr(procedures, "end", end)
+        span = (NOW - timedelta(hours=2), NOW)
+        run = await provider_usage.ask(app, app.system(), ClientId(client), Provider.OPENAI, *span)
+        assert run is not None
+        assert isinstance(await provider_usage.told(app, app.system(), run, ends=0.0), provider_usage.Counted)
     desk.sim.book.keys.put("openai", f"admin-openai-{client.hex}", SimKeyState.REVOKED, "acme")
     assert why(await report(desk, until=until, **about), "provider_usage") == ["admin_key_refused"]
     left = desk.sql("SELECT count(*) FROM byokeep.procedure_run WHERE procedure = 'provider_usage'"

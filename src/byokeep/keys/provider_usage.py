@@ -20,7 +20,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core.canonical import parse_canonical
-from byokeep.core.errors import Rejected
+from byokeep.core.errors import Conflict, Rejected
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor, ClientId, Provider
 from byokeep.core.plain_text import refuse_secret
@@ -81,19 +81,31 @@ async def told(app: App, actor: Actor, run: Run, *, ends: float) -> Counted | st
     Args:
         ends: Until when it is waited for, on the monotonic clock.
     """
+    moved = False
     while True:
-        async with app.db.begin(client_id=run.client_id) as tx:
-            run = await tx.one(Run, "procedure_get", id=run.id)
-            if run.state == "complete":
-                steps = (await procedures.status_of(tx, app, PROVIDER_USAGE, run)).steps
-                text = await tx.maybe(str, "provider_usage_told", run_id=run.id, seq=steps[0].seq) if steps else None
-                return "procedure_unproved" if text is None else _read(text)
-            if run.state != "running" or app.clock.monotonic() > ends:
-                why = run.reason or "not_answered"
-                if run.closed_at is None:
-                    await procedures.end(tx, actor, PROVIDER_USAGE, run, reason=why)
-                return why
-        await asyncio.sleep(_LOOK_S)
+        try:
+            if (found := await _looked(app, actor, run, over=app.clock.monotonic() > ends)) is not None:
+                return found
+            await asyncio.sleep(_LOOK_S)
+        except Conflict as error:
+            if moved or error.code != "procedure_moved":
+                raise
+            moved = True  # a worker was done just now: what it told is there
+
+
+async def _looked(app: App, actor: Actor, run: Run, *, over: bool) -> Counted | str | None:
+    async with app.db.begin(client_id=run.client_id) as tx:
+        run = await tx.one(Run, "procedure_get", id=run.id)
+        if run.state == "complete":
+            steps = (await procedures.status_of(tx, app, PROVIDER_USAGE, run)).steps
+            text = await tx.maybe(str, "provider_usage_told", run_id=run.id, seq=steps[0].seq) if steps else None
+            return "procedure_unproved" if text is None else _read(text)
+        if run.state == "running" and not over:
+            return None
+        why = run.reason or "not_answered"
+        if run.closed_at is None:
+            await procedures.end(tx, actor, PROVIDER_USAGE, run, reason=why)
+        return why
 
 
 def _read(text: str) -> Counted:

@@ -124,7 +124,11 @@ class ProviderIssuer:
     async def usage(
         self, provider: str, admin: Secret, place: Mapping[str, str], since: datetime, until: datetime
     ) -> ProviderUsage:
-        """Return what the account used in a span. Raises as :meth:`keys`; ``usage_not_all_told``."""
+        """Return what the account used in a span.
+
+        Raises:
+            Conflict, Unavailable: As :meth:`keys`; ``usage_not_all_told``; ``usage_not_allowed``.
+        """
         call = self._api(provider).usage
         if call is None:
             raise Conflict("provider_has_no_calls")
@@ -190,6 +194,9 @@ class ProviderIssuer:
         if status == 404:
             step = "Say where the keys are: `byokeep key admin --at ...`; and see that the key is of that account."
             raise Conflict("bad_provider_place", next_step=step, status=status)
+        if status == 403 and call is api.usage:  # what it may make and end is another right
+            step = "The administrator's key may not read what was used: give it that right at the provider."
+            raise Conflict("usage_not_allowed", next_step=step, status=status)
         if status in (401, 403):
             step = "Give another administrator's key: `byokeep key admin`."
             raise Conflict("admin_key_refused", next_step=step, status=status)
