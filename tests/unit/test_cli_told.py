@@ -429,6 +429,22 @@ def test_what_a_key_can_become_is_said_in_place() -> None:
     assert "From deactivated it can become: compromised, destroyed." in refused.value.next_step
 
 
+def test_a_report_asks_for_figures_only_where_nobody_told_any(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A provider that counted nothing has told: only where there was no source are its figures missing."""
+    found: dict[str, Any] = {
+        "about": {"kind": "key", "id": ID}, "since": "", "until": "", "since_is": "", "state": "complete", "gaps": [],
+        "totals": {}, "reads": [], "calls": [], "provider_usage": {"source": "provider", "asked_at": {}, "series": []},
+    }  # fmt: skip
+    answers(monkeypatch, "cli.exposure", exposure={"report": found, "digest": ""})
+    assert run(["incident", "report", "--key", ID]) == 0
+    assert "figures are missing" not in "".join(capsys.readouterr())
+    found["provider_usage"] = {"source": "none", "series": []}
+    assert run(["incident", "report", "--key", ID]) == 0
+    assert "figures are missing" in "".join(capsys.readouterr())
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_kill_is_acknowledged_before_names_are_asked_for(
     as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -35,6 +35,7 @@ _WHY: Final = {
     "store_log_unread": "the store's log could not be read",
     "not_answered": "the provider did not answer in time",
     "not_counted_yet": "the provider had not counted these hours yet",
+    "usage_not_allowed": "the administrator's key may not read what was used",
     "version_unknown": "the store's log does not say which version",
 }
 _SERIES: Final = ("hour", "provider", "model", "requests", "tokens")
@@ -125,5 +126,5 @@ def _shown(made: dict[str, Any]) -> None:
         Listing(found["provider_usage"]["series"] or None, "Counted by the provider", _SERIES),
         Listing(gaps or None, "Unknown", ("section", "why", "since", "until")),
     )  # fmt: skip
-    if not session().as_json and not found["provider_usage"]["series"]:
+    if not session().as_json and found["provider_usage"]["source"] == "none":
         say(f"The provider's own figures are missing: {again('incident report ... --provider-usage FILE.csv')}")
