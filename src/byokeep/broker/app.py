@@ -90,15 +90,14 @@ def create_app(
 
 
 def create_host_app(app: BrokerApp, auth: Authenticator, emergency: Emergency, *, passwords: PasswordCheck) -> FastAPI:
-    """Build break glass on the host: the same routes over the same flows, and those by which people sign in."""
+    """Build break glass on the host: the same routes over the same flows, and sessions and one's own password."""
     api = FastAPI(
         title="byokeep break glass", version=__version__, docs_url=None, redoc_url=None, openapi_url=None,
         redirect_slashes=False, telemetry=NO_TELEMETRY,
     )  # fmt: skip
     install(api, partial(record_refused_call, app))
     publish(api)
-    people = (tenancy.router(app, auth), tenancy.credentials(app, auth), tenancy.sessions(app, auth, passwords))
-    take(api, (breakglass.router(app, auth, emergency), *people))
+    take(api, (breakglass.router(app, auth, emergency), tenancy.sessions(app, auth, passwords)))
     api.add_middleware(Guard)
     return api
 
