@@ -18,7 +18,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -33,6 +33,7 @@ from byokeep.adapters.passwords import Passwords
 from byokeep.browser.ephemeral import Rooms, swept
 from byokeep.core.errors import ByokeepError
 from byokeep.jobs.gatekeep import at_start
+from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import App
 from byokeep.kernel.store_recording import probe
 from byokeep.process import WORKER_READY, say_ready
@@ -133,22 +134,28 @@ async def _breakglass(settings: Settings) -> None:
 
     async with wiring.broker_app(settings) as broker:
         app, emergency = replace(broker, on_host=True), wiring.emergency_of(settings)
-        message = await open_on_host(app)
-        out = wiring.notifier(settings)
-        # By itself: no worker may run.
-        tasks: list[asyncio.Task[Any]] = [
-            asyncio.create_task(out.send(one, *message, "failure")) for one in out.names()
-        ]
+        message, out = await open_on_host(app), wiring.notifier(settings)
+        await _told(app, out.names(), lambda one: out.send(one, *message, "failure"))
         with suppress(ByokeepError):  # else nothing is opened before the first round
             await probe(app)
-        tasks.append(asyncio.create_task(Rounds(app, emergency, only=ON_HOST).run()))
+        rounds = asyncio.create_task(Rounds(app, emergency, only=ON_HOST).run())
         api = create_host_app(app, partial(authenticate, app), emergency, passwords=Passwords())
         try:
             await _listen(api, "", wiring.breakglass_socket(settings))
         finally:
-            for task in tasks:
-                task.cancel()
+            rounds.cancel()
             await asyncio.to_thread(wiring.breakglass_socket(settings).unlink, missing_ok=True)
+
+
+async def _told(app: App, names: Sequence[str], send: Callable[[str], Awaitable[str]]) -> None:
+    """Send a message to each target by itself, for no worker may run; what does not arrive is logged and an alert."""
+    answers = await asyncio.gather(*(send(one) for one in names), return_exceptions=True)
+    for name, answer in zip(names, answers, strict=True):
+        code = "not_delivered" if isinstance(answer, BaseException) else answer
+        if code:
+            log.get_log().warning("message_failed", target=name, code=code)
+            key = f"notification_failing/{name}"
+            await raise_alert(app, reason="notification_failing", key=key, severity="warning")
 
 
 async def _killswitch(settings: Settings) -> None:

@@ -1,0 +1,78 @@
+"""Break glass on the host: others are told before it serves, and it serves that and the login for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+
+from byokeep.broker import app as broker
+from byokeep.http.emergency import Emergency
+from byokeep.processes import serve
+
+CODES = {"answers": "", "away": "target_timeout", "broken": OSError()}
+
+
+def test_it_serves_break_glass_and_the_login_for_it() -> None:
+    """Nobody is made there, nor given rights or a token."""
+    nothing: Any = SimpleNamespace(clock=None)
+    api = broker.create_host_app(nothing, nothing, Emergency(), passwords=nothing)
+    served = {(*route.methods, route.path) for route in api.router.routes if isinstance(route, APIRoute)}
+    others = {one for one in served if not one[1].startswith("/v1/breakglass")}
+    assert others == {
+        ("POST", "/v1/session"), ("DELETE", "/v1/session"), ("PUT", "/v1/operators/{subject_id}/password"),
+    }  # fmt: skip
+    assert len(served) > len(others)
+
+
+async def test_others_are_told_before_anything_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each target is waited for; one that was not reached is an alert and a line of the log, and holds up nothing."""
+    steps: list[str] = []
+
+    class Targets:
+        def names(self) -> list[str]:
+            return sorted(CODES)
+
+        async def send(self, target: str, *_: str) -> str:
+            for _again in range(5):
+                await asyncio.sleep(0)
+            steps.append(target)
+            if isinstance(code := CODES[target], BaseException):
+                raise code
+            return str(code)
+
+    async def note(name: str) -> None:
+        steps.append(name)
+
+    @contextlib.asynccontextmanager
+    async def ports(_: object) -> AsyncIterator[Any]:
+        yield SimpleNamespace()
+
+    async def raised(_: object, *, key: str, **more: str) -> None:
+        steps.append(key)
+
+    async def opened(_: object) -> tuple[str, str]:
+        steps.append("on record")
+        return "title", "body"
+
+    wiring = SimpleNamespace(
+        broker_app=ports, emergency_of=lambda _: None, notifier=lambda _: Targets(),
+        breakglass_socket=lambda _: SimpleNamespace(unlink=lambda **_: None),
+    )  # fmt: skip
+    monkeypatch.setattr(serve, "wiring", wiring)
+    monkeypatch.setattr(serve, "replace", lambda app, **_: app)
+    monkeypatch.setattr(serve, "raise_alert", raised, raising=False)
+    monkeypatch.setattr(serve, "probe", lambda _: note("probe"))
+    monkeypatch.setattr(serve, "_listen", lambda *_: note("listen"))
+    monkeypatch.setattr("byokeep.breakglass.grants.open_on_host", opened)
+    monkeypatch.setattr("byokeep.broker.app.create_host_app", lambda *_, **__: None)
+    monkeypatch.setattr("byokeep.broker.rounds.Rounds", lambda *_, **__: SimpleNamespace(run=lambda: note("round")))
+    await serve._breakglass(None)  # type: ignore[arg-type]
+    steps = [step for step in steps if step != "round"]
+    failing = [f"notification_failing/{name}" for name in ("away", "broken")]
+    assert steps == ["on record", *sorted(CODES), *failing, "probe", "listen"]
