@@ -274,7 +274,7 @@ def raised(alert: UUID, **changed: str) -> str:
 def test_no_role_raises_or_closes_an_alert_without_the_record_that_names_it(
     postgres: FreshDatabase, client: UUID, sessions: Sessions
 ) -> None:
-    """Nor with another alert's record, or one of another reason or severity; a person closes it, at web."""
+    """Nor with another alert's record, or one of another reason or severity; a person takes and closes it, at web."""
     alert, other = uuid4(), uuid4()
     close = f"UPDATE byokeep.alert SET closed_at = now(), closed_by = '{OPERATOR}' WHERE id = '{alert}'"
     closed, of_other = (
@@ -286,13 +286,23 @@ def test_no_role_raises_or_closes_an_alert_without_the_record_that_names_it(
                      (raised(alert, chain=str(client)),)):  # fmt: skip
             assert sessions.run(role, alert_sql(alert), *said) == UNRECORDED
         born_closed = alert_sql(alert).replace("key)", "key, closed_at)").replace("'k')", "'k', now())")
+        born_taken = alert_sql(alert).replace("key)", "key, acknowledged_at, acknowledged_by)")
+        born_taken = born_taken.replace("'k')", f"'k', now(), '{OPERATOR}')")
+        assert sessions.run(role, born_taken, raised(alert)) == UNRECORDED
         born_full = born_closed.replace("closed_at", "count").replace("now()", "2147483647")
         assert [sessions.run(role, born, raised(alert)) for born in (born_closed, born_full)] == [UNRECORDED] * 2
     assert sessions.run("byokeep_worker", alert_sql(alert), raised(alert)) == ""
     assert sessions.run("byokeep_worker", close) == "42501"
     assert sessions.run("byokeep_worker", closed) == "BK003"
     assert sessions.run("byokeep_broker", close, closed) == UNRECORDED
-    for said in ((), (of_other,), (raised(alert),)):
+    take = close.replace("closed", "acknowledged")
+    taken = append_sql(event(None, EventName.ALERT_ACKNOWLEDGED, alert=str(alert), reason="login_unexplained"))
+    for said in ((), (closed,), (raised(alert),)):
+        assert sessions.run("byokeep_web", take, *said) == UNRECORDED
+    assert sessions.run("byokeep_web", take, taken) == ""
+    untake = f"UPDATE byokeep.alert SET acknowledged_at = NULL, acknowledged_by = NULL WHERE id = '{alert}'"
+    assert sessions.run("byokeep_web", untake, taken) == UNRECORDED
+    for said in ((), (of_other,), (raised(alert),), (taken,)):
         assert sessions.run("byokeep_web", close, *said) == UNRECORDED
     assert sessions.run("byokeep_web", close, closed) == ""
     again = f"UPDATE byokeep.alert SET closed_at = NULL WHERE id = '{alert}'"

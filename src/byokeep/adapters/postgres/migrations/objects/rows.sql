@@ -363,9 +363,12 @@ DECLARE
 BEGIN
     IF NOT byokeep.is_owner() AND (CASE TG_OP
         WHEN 'INSERT' THEN
-            NEW.count <> 1 OR NEW.closed_at IS NOT NULL OR NEW.last_seen_at > clock_timestamp()
+            NEW.count <> 1 OR NEW.closed_at IS NOT NULL OR NEW.acknowledged_at IS NOT NULL OR NEW.last_seen_at > clock_timestamp()
             OR NOT byokeep.fields_said_here(v_chains, 'alert.raised', v_fields || v_raised)
-        ELSE NOT byokeep.fields_said_here(v_chains, 'alert.closed', v_fields) END)
+        ELSE
+            OLD.closed_at IS DISTINCT FROM NEW.closed_at AND NOT byokeep.fields_said_here(v_chains, 'alert.closed', v_fields)
+            OR (OLD.acknowledged_at, OLD.acknowledged_by) IS DISTINCT FROM (NEW.acknowledged_at, NEW.acknowledged_by)
+            AND (NEW.acknowledged_by IS NULL OR NOT byokeep.fields_said_here(v_chains, 'alert.acknowledged', v_fields)) END)
     THEN
         PERFORM byokeep.refuse_unrecorded('alert');
     END IF;
@@ -491,7 +494,9 @@ CREATE CONSTRAINT TRIGGER alert_raised_recorded AFTER INSERT ON byokeep.alert
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION byokeep.alert_recorded();
 DROP TRIGGER IF EXISTS alert_closed_recorded ON byokeep.alert;
 CREATE CONSTRAINT TRIGGER alert_closed_recorded AFTER UPDATE ON byokeep.alert
-    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (OLD.closed_at IS DISTINCT FROM NEW.closed_at)
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (
+        (OLD.closed_at, OLD.acknowledged_at, OLD.acknowledged_by)
+        IS DISTINCT FROM (NEW.closed_at, NEW.acknowledged_at, NEW.acknowledged_by))
     EXECUTE FUNCTION byokeep.alert_recorded();
 CREATE OR REPLACE TRIGGER alert_opens_now BEFORE INSERT ON byokeep.alert
     FOR EACH ROW EXECUTE FUNCTION byokeep.alert_opens_now();
