@@ -439,9 +439,13 @@ async def test_a_lower_severity_takes_a_second_person_and_a_higher_one_does_not(
     """A P1 is not closed as a P2 by who would like to: another person approves, on record, or it stays P1."""
     client = await desk.stand.client()
     grave = (await asked(desk, "", {"kind": "runner_compromise", "client_id": str(client)}, expect=201))["id"]
-    asked_ = await asked(desk, f"/{grave}/severity", {"severity": "P2"})
+    many = await asyncio.gather(*(asked(desk, f"/{grave}/severity", {"severity": "P2"}) for _ in range(20)))
+    asked_ = many[0]
     run = asked_["next_step"].split()[-1].rstrip("`.")
     await desk.work()
+    assert {one["next_step"] for one in many} == {asked_["next_step"]}, "one request waits for the same"
+    waiting = desk.sql("SELECT count(*) FROM byokeep.approval WHERE action = 'procedure_step' AND used_at IS NULL")
+    assert (waiting, len(desk.stand.events("procedure.started", "ok"))) == ("1", 1)
     assert (asked_["severity"], (await shown(desk, grave))["severity"]) == ("P1", "P1")
     assert (await asked(desk, f"/{grave}/close", expect=409))["code"] == "postmortem_missing"
     assert (await desk.call("POST", f"/v1/procedures/{run}/approve", "operator"))[0] == 403

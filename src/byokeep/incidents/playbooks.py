@@ -405,8 +405,11 @@ async def set_severity(
 
 
 async def _ask(tx: Tx, app: App, actor: Actor, procedure: Procedure, found: Incident, facts: Fields) -> Run:
-    """Begin what a second person approves."""
+    """Begin what a second person approves, or return the run for the same that waits; the incident is held."""
     procedures.may_ask(actor, procedure)
+    same = {"procedure": procedure.name, "object_id": found.id, "facts": procedures.as_json(facts)}
+    if (waits := await tx.maybe(Run, "procedure_asked", **same)) is not None:
+        return waits
     asked: Run = await procedures.start(
         tx, app, actor, procedure, client_id=found.client_id, object_id=found.id, facts=facts
     )

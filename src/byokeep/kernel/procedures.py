@@ -488,6 +488,8 @@ async def _approved(app: App, actor: Actor, run: Run, step: Step) -> bool:
             if by == actor.id:
                 raise Denied("same_person", next_step="You approved it: another person does it.")
             return True
+        if await tx.maybe(UUID, "procedure_hold", id=run.id, revision=run.revision) is None:
+            return False  # somebody else moved it meanwhile
         await approvals.ask(
             tx, app, run.asked_by, action=approvals.PROCEDURE_STEP, scope=_scope(run, step), epoch=run.revision,
             reason=step.name,

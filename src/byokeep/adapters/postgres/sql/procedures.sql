@@ -10,6 +10,16 @@ RETURNING *;
 -- name: procedure_get
 SELECT * FROM byokeep.procedure_run WHERE id = :id;
 
+-- name: procedure_hold
+-- Held until the transaction ends, if nobody has moved it.
+SELECT id FROM byokeep.procedure_run WHERE id = :id AND revision = :revision FOR UPDATE;
+
+-- name: procedure_asked
+-- The run that was begun for the same and has not ended or stopped.
+SELECT * FROM byokeep.procedure_run
+ WHERE procedure = :procedure AND object_id = :object_id AND facts = CAST(:facts AS jsonb) AND state = 'running'
+ ORDER BY started_at LIMIT 1;
+
 -- name: procedures_list
 SELECT * FROM byokeep.procedure_run
  WHERE CAST(:ids AS uuid[]) IS NULL OR client_id = ANY (CAST(:ids AS uuid[]))
