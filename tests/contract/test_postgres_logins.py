@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -18,7 +21,7 @@ from byokeep.adapters.postgres import logins
 from byokeep.adapters.postgres.connections import address_of, read_logins
 from byokeep.adapters.postgres.dump import dump
 from byokeep.adapters.postgres.migrations import migrate
-from byokeep.core.errors import Conflict
+from byokeep.core.errors import Conflict, Unavailable
 from byokeep.processes import installation, wiring
 from byokeep.settings import Settings
 from tests.support.external import Database, give_passwords, their_database
@@ -229,3 +232,136 @@ async def test_postgres_a_login_that_is_not_proved_replaces_nothing(settings: Se
     await until(lambda: logs_in(settings, "byokeep_web"), 20, "the rules are not read")
     renew(settings, role)
     assert read_logins(file)[0][0] != held
+
+
+def stolen(settings: Settings, role: str) -> dict[str, str]:
+    """A copy of a role's login, by its arguments for the driver."""
+    file = wiring.login_file(settings, role)
+    copy = file.with_suffix(".stolen")
+    copy.write_bytes(file.read_bytes().splitlines()[0] + b"\n")
+    copy.chmod(0o600)
+    return {"user": read_logins(file)[0][0], "passfile": str(copy)}
+
+
+def as_thief(settings: Settings, role: str, shown: dict[str, str]) -> psycopg.Connection[tuple[object, ...]]:
+    return psycopg.connect(**address_of(wiring.database_url(settings, role)) | shown, autocommit=True)
+
+
+@pytest.mark.req("R2.2-5")
+async def test_postgres_a_login_that_owns_something_ends_all_the_same(settings: Settings, theirs: Database) -> None:
+    """It and the others of its role are refused, whatever holds it in the database or keeps its row."""
+    role, web = "byokeep_web", stolen(settings, "byokeep_web")
+    with as_thief(settings, role, web) as session, as_thief(settings, role, web) as holding:
+        session.execute("SET ROLE NONE")
+        session.execute("SELECT lo_create(0)")
+        holding.execute("SET idle_in_transaction_session_timeout = 0")
+        for statement in ("BEGIN", "SET LOCAL ROLE NONE", f"ALTER ROLE {web['user']} PASSWORD 'x'"):
+            holding.execute(statement)
+        renew(settings, role)
+        second = stolen(settings, role)
+        renew(settings, role, grace=timedelta(0))
+        for one in (session, holding):
+            with pytest.raises(psycopg.OperationalError):
+                one.execute("SELECT 1")
+    assert not logs_in(settings, role, **web)
+    assert not logs_in(settings, role, **second)
+    left = theirs.psql(f"SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname ~ '^{role}_'").split()
+    assert sorted(left) == sorted([f"{web['user']}|f", f"{read_logins(wiring.login_file(settings, role))[0][0]}|t"])
+    async with wiring.database(settings, role) as db:
+        assert await db.read(lambda row: str(row["name"]), "logins_undropped", {}) == [web["user"]]
+    theirs.psql(f"DROP OWNED BY {web['user']}", "byokeep")
+    renew(settings, role)
+    assert theirs.psql(f"SELECT count(*) FROM pg_roles WHERE rolname = '{web['user']}'") == "0\n"
+
+
+@pytest.mark.req("R2.2-5")
+async def test_postgres_who_comes_again_and_again_is_out_at_the_end(
+    settings: Settings, theirs: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that logs in again at each end of its session has none when the login is gone."""
+    role, shown, over = "byokeep_broker", stolen(settings, "byokeep_broker"), asyncio.Event()
+    held: list[psycopg.Connection[tuple[object, ...]]] = []
+
+    def come_once() -> None:
+        with contextlib.suppress(psycopg.OperationalError):
+            held.append(as_thief(settings, role, shown))
+
+    def come() -> None:
+        while not over.is_set():
+            come_once()
+
+    def run(connection: logins.Connection, statement: LiteralString, login: str, *values: str) -> None:
+        if statement.startswith("DROP"):  # between the end of its sessions and the end of the login
+            come_once()
+        run_it(connection, statement, login, *values)
+
+    run_it = logins._run
+    monkeypatch.setattr(logins, "_run", run)
+    oid = theirs.psql(f"SELECT oid FROM pg_roles WHERE rolname = '{shown['user']}'").strip()
+    coming = [asyncio.create_task(asyncio.to_thread(come)) for _ in range(2)]
+    await until(lambda: len(held) > 2, 20, "nobody comes")
+    await asyncio.to_thread(renew, settings, role, grace=timedelta(0))
+    over.set()
+    await asyncio.gather(*coming)
+    try:
+        assert theirs.psql(f"SELECT count(*) FROM pg_stat_activity WHERE usesysid = {oid}") == "0\n"
+        assert not logs_in(settings, role, **shown)
+    finally:
+        for one in held:
+            one.close()
+
+
+@pytest.mark.req("R2.2-5")
+async def test_postgres_a_role_has_no_password_of_its_own(settings: Settings, theirs: Database) -> None:
+    """What somebody who acts as the role gave it works for nobody after the next rotation, given again or not."""
+    role, word = "byokeep_worker", settings.home / "word"
+    word.write_text(f"*:*:*:{role}:x\n")
+    word.chmod(0o600)
+    shown = {"user": role, "passfile": str(word)}
+    theirs.psql(f"ALTER ROLE {role} VALID UNTIL 'infinity'")  # as its administrator made it
+    with as_thief(settings, role, stolen(settings, role)) as session:
+        session.execute(f"ALTER ROLE {role} PASSWORD 'x'")
+        with as_thief(settings, role, shown) as itself:
+            renew(settings, role)
+            assert not logs_in(settings, role, **shown)
+            itself.execute(f"ALTER ROLE {role} PASSWORD 'x'")
+            assert not logs_in(settings, role, **shown)
+            renew(settings, role, grace=timedelta(0))
+            with pytest.raises(psycopg.OperationalError):
+                itself.execute("SELECT 1")
+    assert logs_in(settings, role)
+
+
+@pytest.mark.req("R2.2-5")
+async def test_postgres_what_another_host_replaced_ends_too(
+    settings: Settings, theirs: Database, tmp_path: Path
+) -> None:
+    """With no time left to any, also the replaced login of another host; the one in use there is that host's to end."""
+    role, there = "byokeep_web", replace(settings, credentials_dir=str(tmp_path))
+    renew(there, role)
+    replaced = stolen(there, role)
+    renew(there, role)
+    assert logs_in(settings, role, **replaced)
+    renew(settings, role, grace=timedelta(0))
+    assert not logs_in(settings, role, **replaced)
+    assert logs_in(there, role)
+    renew(there, role, grace=timedelta(0))
+    assert logs_in(settings, role)
+
+
+@pytest.mark.req("R2.2-5")
+async def test_postgres_a_login_that_cannot_come_in_now_is_not_replaced(settings: Settings, theirs: Database) -> None:
+    """A server with no room for its role lets it in later; one that nobody reaches says nothing."""
+    role, files = "byokeep_broker", {role: wiring.login_file(settings, role) for role in logins.ROLES}
+    before = {name: file.read_bytes() for name, file in files.items()}
+    login = read_logins(files[role])[0][0]
+    theirs.psql(f"ALTER ROLE {login} CONNECTION LIMIT 0")
+    try:
+        assert not logs_in(settings, role)
+        assert await installation.renew_logins(settings, missing=True) == 0
+    finally:
+        theirs.psql(f"ALTER ROLE {login} CONNECTION LIMIT -1")
+    assert {name: file.read_bytes() for name, file in files.items()} == before
+    away = "postgresql+psycopg://byokeep_broker@/byokeep?host=127.0.0.1&port=1"
+    with pytest.raises(Unavailable):
+        logins.stands(away, away, files[role])

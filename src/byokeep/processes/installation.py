@@ -93,21 +93,27 @@ async def renew_logins(settings: Settings, *, missing: bool = False, grace: time
     ``grace``: how long an old one is taken.
 
     Raises:
-        Conflict: ``rotation_failed``.
+        Conflict: ``rotation_failed`` for a role; the others have theirs all the same.
+        Unavailable: Whether one is missing cannot be told.
     """
     urls = {role: wiring.database_url(settings, role) for role in (*logins.ROLES, logins.MAKER)}
     if settings.embedded_database or (
         missing and not await asyncio.to_thread(logins.may_be_made, urls["byokeep_owner"])
     ):
         return 0
-    count = 0
+    count, failed, maker = 0, None, urls[logins.MAKER]
     for role in logins.ROLES:
         file = wiring.login_file(settings, role)
-        held = await asyncio.to_thread(logins.works, urls[role], file) if missing else not file.exists()
+        held = await asyncio.to_thread(logins.stands, maker, urls[role], file) if missing else not file.exists()
         if not held:
             private_dir(file.parent)
-            await asyncio.to_thread(logins.renew, urls[logins.MAKER], urls[role], role, file, grace=grace)
-            count += 1
+            try:
+                await asyncio.to_thread(logins.renew, maker, urls[role], role, file, grace=grace)
+                count += 1
+            except Conflict as error:
+                failed = failed or error
+    if failed is not None:
+        raise failed
     return count
 
 

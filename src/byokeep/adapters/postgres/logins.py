@@ -7,6 +7,8 @@ Rules
 - A new login replaces the one in use only when it has logged in with its password. Until then, and for ``GRACE`` after
   it, the old one works; then the server itself refuses it. Whoever still has a session of it loses that at the rotation
   after, when the login goes.
+- An end is committed before anything that may fail: a login that cannot be dropped, for it owns something that none of
+  ours does, stays refused. The role itself has no password that works, for whoever acts as it may give it one.
 - Cut off anywhere, it is taken up again: the new login stands beside the file before the server hears of it, and those
   before it stand in the file until the server has been told when they end.
 
@@ -15,6 +17,7 @@ It may not make a role, nor touch a login that is not one of these.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Sequence
 from datetime import timedelta
@@ -24,8 +27,8 @@ from typing import Any, Final, LiteralString, TypeAlias
 import psycopg
 from psycopg.sql import SQL, Identifier, Literal
 
-from byokeep.adapters.postgres.connections import CONNECT_S, address_of, read_logins
-from byokeep.core.errors import Conflict
+from byokeep.adapters.postgres.connections import CONNECT_S, address_of, read_logins, unavailable
+from byokeep.core.errors import Conflict, Unavailable
 from byokeep.kernel.durable_write import durable_write, sync_directory
 
 MAKER: Final = "byokeep_logins"  # the role that makes them; logins.sql
@@ -47,12 +50,26 @@ def may_be_made(url: str) -> bool:
         return False
 
 
-def works(url: str, file: Path) -> bool:
-    """Whether the login of a file is accepted. Blocking."""
-    try:
-        return bool(logins := read_logins(file)) and _logs_in(url, logins[0][0], file) is not None
-    except psycopg.Error:
+def stands(maker: str, url: str, file: Path) -> bool:
+    """Whether the login of a file is accepted; where it does not come in, whether the server has it. Blocking.
+
+    Raises:
+        Unavailable: Neither can be told: that is no reason to replace it.
+    """
+    if not (held := read_logins(file)):
         return False
+    with contextlib.suppress(psycopg.Error):
+        return _logs_in(url, held[0][0], file) is not None
+    asked: LiteralString = (
+        "SELECT FROM pg_roles WHERE rolname = %s AND rolcanlogin"
+        " AND coalesce(rolvaliduntil, 'infinity') > clock_timestamp()"
+    )
+    try:
+        with psycopg.connect(**address_of(maker) | {"connect_timeout": CONNECT_S}) as connection:
+            return connection.execute(asked, [held[0][0]]).fetchone() is not None
+    except psycopg.Error:  # its text may quote what it was sent
+        failure: Unavailable = unavailable()
+    raise failure
 
 
 def renew(maker: str, url: str, role: str, file: Path, *, grace: timedelta = GRACE) -> None:
@@ -63,7 +80,8 @@ def renew(maker: str, url: str, role: str, file: Path, *, grace: timedelta = GRA
         url: URL of the role.
         role: Whose login it is.
         file: Password file; there need not be one yet.
-        grace: How long the old login is accepted.
+        grace: How long the old login is accepted. None: those of other hosts that are replaced end as well, and so
+            do sessions of the role itself.
 
     Raises:
         Conflict: ``rotation_failed``: whatever was in use is accepted as before.
@@ -79,7 +97,7 @@ def renew(maker: str, url: str, role: str, file: Path, *, grace: timedelta = GRA
         if proved:
             new.replace(file)
             sync_directory(file.parent)
-            with psycopg.connect(**address_of(maker) | {"connect_timeout": CONNECT_S}) as connection:
+            with psycopg.connect(**address_of(maker) | {"connect_timeout": CONNECT_S}, autocommit=True) as connection:
                 _end(connection, role, [old for old, _ in held], grace)
             return
     except psycopg.Error:  # its text may quote what it was sent
@@ -122,17 +140,47 @@ def _make(connection: Connection, role: str, login: str, word: bytes) -> None:
 
 def _end(connection: Connection, role: str, old: Sequence[str], grace: timedelta) -> None:
     """Give logins their end, unless they have an earlier one; those whose end has come go, of whatever host."""
+    now, ours = not grace, f"^{role}_[0-9a-f]{{12}}$"
+    connection.execute("SET lock_timeout = '1s'")
     ends = connection.execute(
-        "SELECT rolname::text, (clock_timestamp() + %s)::text FROM pg_roles"
-        " WHERE rolname = ANY (%s) AND coalesce(rolvaliduntil, 'infinity') > clock_timestamp() + %s",
-        [grace, list(old), grace],
+        "SELECT rolname::text, oid, (clock_timestamp() + %s)::text FROM pg_roles"
+        " WHERE rolname ~ %s AND (rolname = ANY (%s) OR %s AND rolvaliduntil < 'infinity')"
+        " AND coalesce(rolvaliduntil, 'infinity') > clock_timestamp() + %s",
+        [grace, ours, list(old), now, grace],
     ).fetchall()
-    for login, at in ends:
-        _run(connection, "ALTER ROLE {} VALID UNTIL {}", login, at)
-    gone = connection.execute(
-        "SELECT rolname::text FROM pg_roles WHERE rolname ~ %s AND rolvaliduntil <= clock_timestamp()",
-        [f"^{role}_[0-9a-f]{{12}}$"],
+    for login, oid, at in ends:
+        _against(connection, [oid], "ALTER ROLE {} VALID UNTIL {}", login, at)
+    over = connection.execute(
+        "SELECT rolname::text, oid FROM pg_roles WHERE rolname ~ %s AND rolvaliduntil <= clock_timestamp()", [ours]
     ).fetchall()
-    for (login,) in gone:
-        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [login])
-        _run(connection, "DROP ROLE {}", login)
+    for login, oid in over:
+        _against(connection, [oid], "ALTER ROLE {} NOLOGIN", login)
+    oids = [oid for _, oid in over]
+    _terminate(connection, oids)
+    for login, _ in over:
+        with contextlib.suppress(psycopg.errors.DependentObjectsStillExist, psycopg.errors.LockNotAvailable):
+            _run(connection, "DROP ROLE {}", login)
+    _terminate(connection, oids)  # whoever was let in just before the end
+    if old:  # a login of this role is in use since before, so nobody needs the role's own password
+        itself = [row[0] for row in connection.execute("SELECT oid FROM pg_roles WHERE rolname = %s", [role])] * now
+        with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
+            _against(connection, itself, "ALTER ROLE {} PASSWORD NULL VALID UNTIL '-infinity'", role)
+        _terminate(connection, itself)
+
+
+def _against(connection: Connection, oids: Sequence[int], statement: LiteralString, login: str, *values: str) -> None:
+    """Run a statement on a role whose own sessions may hold it fast; then they end, if they are to end anyhow."""
+    for left in reversed(range(5)):
+        try:
+            return _run(connection, statement, login, *values)
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.InternalError):  # or it was changed just then
+            if not left:
+                raise
+            _terminate(connection, oids)
+    return None
+
+
+def _terminate(connection: Connection, oids: Sequence[int]) -> None:
+    connection.execute(
+        "SELECT pg_terminate_backend(pid, 3000) FROM pg_stat_activity WHERE usesysid = ANY (%s::oid[])", [list(oids)]
+    )

@@ -37,6 +37,12 @@ SELECT ARRAY(SELECT r.rolname::text FROM pg_roles r
               ORDER BY r.rolname) AS unbounded,
        pg_has_role('byokeep_owner', 'pg_signal_backend', 'USAGE') AS ends_sessions
 
+-- name: logins_undropped
+-- Logins of our processes that were ended and could not be dropped.
+SELECT rolname::text AS name FROM pg_roles
+ WHERE NOT rolcanlogin AND rolname ~ '^byokeep_(owner|web|broker|killswitch|worker)_[0-9a-f]{12}$'
+ ORDER BY rolname
+
 -- name: task_deferred
 -- Into the queue with this transaction; a trigger wakes the worker at its commit. One of this key that waits stays alone.
 -- Of those with one lock one is worked on at a time, and none of now waits behind one that is for later.
