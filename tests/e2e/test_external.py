@@ -9,15 +9,16 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from byokeep.core.errors import Conflict
+from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.processes import platform_secrets
-from byokeep.settings import load
+from byokeep.settings import Settings, load
 from byokeep_redact.canary import new_canary
 from byokeep_sim import Sim, start
 from tests.support.cli import Ran, Shell, ended, pipe_with
@@ -305,6 +306,8 @@ async def test_database_logins_are_rotated_while_everything_serves(
     hand_out(running)
     assert running.database.psql(f"SELECT count(*) FROM pg_roles WHERE rolname IN ({listed})") == "0\n"  # noqa: S608
     await onboarded(running)
+    await they_end_now(running, monkeypatch, settings, admin)
+    (running.place / "init" / "byokeep_logins.pgpass").write_bytes(b"")  # a file for it rotates it no more
     rows = await platform_secrets.platform_secrets(settings)
     logins = [row for row in rows if row["secret"].startswith("database login of")]
     assert {row["owner"] for row in rows} == {"operations"}
@@ -317,6 +320,41 @@ async def test_database_logins_are_rotated_while_everything_serves(
     holding = {file for file in running.place.rglob("*") if file.is_file() and file.suffix != ".pgpass"
                for content in [file.read_bytes()] if any(word in content for word in words)}  # fmt: skip
     assert holding == set()
+
+
+async def they_end_now(site: Site, monkeypatch: pytest.MonkeyPatch, settings: Settings, admin: Secret) -> None:
+    """One was stolen: the old logins end first, on record, though the store is away or their step was done."""
+    graces: list[timedelta] = []
+
+    async def away(*_: object, **__: object) -> int:
+        raise Unavailable("store_sealed")
+
+    async def renewed(_: Settings, *, grace: timedelta) -> int:  # which ends the queue of a worker that runs
+        graces.append(grace)
+        return len(ROLES) - 1
+
+    async def renewed_there(*_: object, **__: object) -> int:
+        return 1
+
+    recorded = (
+        "SELECT count(*) FROM byokeep.audit_record WHERE event = 'config.changed' AND convert_from(payload, 'UTF8')"
+        " LIKE '%database-logins%'"
+    )
+    site.database.psql("CREATE ROLE byokeep_web_0123456789ab NOLOGIN")  # one that could not be dropped
+    with monkeypatch.context() as patched:
+        patched.setattr(platform_secrets, "renew_logins", renewed)
+        for name in ("rotate_secret_ids", "rotate_signing_keys"):
+            patched.setattr(platform_secrets, name, away)
+            with pytest.raises(Unavailable):
+                await platform_secrets.rotate_internal(settings, admin, grace=timedelta(0))
+            patched.setattr(platform_secrets, name, renewed_there)
+        assert graces == [timedelta(0)] * 2
+        await platform_secrets.rotate_internal(settings, admin, grace=timedelta(0))
+        assert graces == [timedelta(0)] * 3, "the step does it once more"
+    assert site.database.psql(recorded, "byokeep") == "3\n"
+    site.database.psql("DROP ROLE byokeep_web_0123456789ab")
+    alerts = await site.run("alert", "list", "--json", token=await person(site, "auditor"))
+    assert "database_login_owns" in {one["reason"] for one in alerts.document}
 
 
 def sessions(site: Site, which: str = "true") -> set[str]:

@@ -216,8 +216,9 @@ def internal(
     Args:
         admin_token_fd: Descriptor with the admin token of a store of your own.
         dry_run: List what there is, when it was rotated and when it is due; nothing is changed.
-        old_logins_end: When your PostgreSQL refuses the old logins; now: one was stolen. Their sessions end, and what
-            is under way in them fails; other hosts fail until they have the new files.
+        old_logins_end: When your PostgreSQL refuses the old logins; now: one was stolen. That is done first. Their
+            sessions end, and what is under way in them fails; hosts with copies of the files fail until they have the
+            new ones; what another host made for itself is ended there.
     """
     harden()
     settings, host = session().settings, load("byokeep.processes.platform_secrets")

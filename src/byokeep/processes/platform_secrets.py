@@ -20,6 +20,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from byokeep.adapters.openbao.login import log_in
 from byokeep.adapters.openbao.provisioning import (
@@ -34,6 +35,7 @@ from byokeep.adapters.postgres.logins import GRACE, MAKER, ROLES
 from byokeep.core.errors import ByokeepError, Conflict
 from byokeep.core.procedure import Run
 from byokeep.core.secret import Secret
+from byokeep.kernel.app import App
 from byokeep.kernel.command import open_alert
 from byokeep.kernel.durable_write import durable_write
 from byokeep.kernel.procedures import RunStatus
@@ -43,6 +45,8 @@ from byokeep.processes.installation import local_tokens, renew_logins, renew_mac
 from byokeep.settings import Settings
 from byokeep.tenancy import bootstrap
 from byokeep.wire.bao_http import BaoHttp
+
+_LOGINS: Final = "database-logins"
 
 
 @contextlib.asynccontextmanager
@@ -76,7 +80,8 @@ async def rotate_internal(
         settings: Of this installation; it runs.
         admin_token: As :func:`rotate_leases`.
         public_keys: As :func:`byokeep.operations.internal.rotate`.
-        grace: How long the database takes the old logins.
+        grace: How long the database takes the old logins. None: they end before anything else is done, also where
+            the rotation that goes on has had that step.
 
     Raises:
         Conflict: ``rotation_running``: another process is at it.
@@ -100,17 +105,36 @@ async def rotate_internal(
             return await renew_machines_in(wiring.credentials(settings), broker, left_s=bootstrap.LOCAL_TOKEN_S)
 
     async def database_logins(_run: Run) -> int:
-        return await renew_logins(settings, grace=grace)
+        return await renew_logins(settings, grace=grace) if ended is None else ended
 
     steps = (secret_ids, signing_keys, database_logins, machine_tokens)
+    ended, failed = None, None
     with _rotating(settings):
+        if not grace:  # one was stolen, and may be what this host would log in with
+            try:
+                ended = await renew_logins(settings, grace=grace)
+            except (ByokeepError, OSError) as error:
+                failed = error
         async with wiring.host_app(settings, {step.__name__: step for step in steps}) as (app, starter):
             try:
+                if failed is not None:
+                    raise failed
+                if ended is not None:
+                    await bootstrap.store_provisioned(app, component=_LOGINS)
                 return await internal.rotate(app, starter, public_keys=public_keys)
             except (ByokeepError, OSError):
                 async with app.db.begin(every_client=True) as tx:
                     await open_alert(tx, app, app.system(), reason="internal_rotation_failed")
                 raise
+            finally:
+                await _undropped(app)
+
+
+async def _undropped(app: App) -> None:
+    """Raise an alert for logins whose end has come and that own something: none that our processes use ever does."""
+    if await app.db.read(lambda row: str(row["name"]), "logins_undropped", {}):
+        async with app.db.begin(every_client=True) as tx:
+            await open_alert(tx, app, app.system(), reason="database_login_owns")
 
 
 async def rotate_if_due(settings: Settings) -> None:
@@ -153,9 +177,9 @@ async def platform_secrets(settings: Settings) -> list[dict[str, str]]:
     if settings.embedded_database:
         row("database roles", "none: the operating system vouches for each role")
         return rows
-    for role in (*ROLES, MAKER):
+    for role in (*ROLES, MAKER):  # nothing rotates the maker's
         file, name = wiring.login_file(settings, role), f"database login of {role.removeprefix('byokeep_')}"
-        if file.exists():
+        if role != MAKER and file.exists():
             since = datetime.fromtimestamp(file.stat().st_mtime, UTC)
             row(name, by_us, since=since, due=since + timedelta(days=internal.EVERY_DAYS))
         else:

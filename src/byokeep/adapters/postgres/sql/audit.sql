@@ -239,4 +239,5 @@ SELECT r.chain AS client_id, r.object_id AS profile_id, r.at
 SELECT at FROM byokeep.audit_record
  WHERE event IN ('installation.created', 'service.started', 'config.changed') AND at BETWEEN :first AND :last
    AND NOT convert_from(payload, 'UTF8')::jsonb -> 'fields' ? 'row'  -- that a row was found as it is sets nothing up
+   AND convert_from(payload, 'UTF8')::jsonb #>> '{fields,component}' IS DISTINCT FROM 'database-logins'
  ORDER BY at;
