@@ -135,6 +135,14 @@ async def test_providers_tell_what_they_counted_and_what_they_do_not_is_a_gap(
         assert isinstance(await provider_usage.told(app, app.system(), run, ends=0.0), provider_usage.Counted)
     desk.sim.book.keys.put("openai", f"admin-openai-{client.hex}", SimKeyState.REVOKED, "acme")
     assert why(await report(desk, until=until, **about), "provider_usage") == ["admin_key_refused"]
+    # With a key that is known to be refused no rotation begins that would need it; with another one it does.
+    path = f"/v1/refs/{refs['openai']}/rotations"
+    status, refused = await desk.call("POST", path, "operator", {"mint": True})
+    assert (status, refused["code"], "refuses the administrator's key" in refused["next_step"]) == (
+        422, "cannot_mint", True
+    )  # fmt: skip
+    await administered(desk, client, "openai")
+    assert (await desk.call("POST", path, "operator", {"mint": True}))[0] == 201
     left = desk.sql("SELECT count(*) FROM byokeep.procedure_run WHERE procedure = 'provider_usage'"
                     " AND closed_at IS NULL")  # fmt: skip
     assert left == "0"

@@ -47,7 +47,7 @@ from byokeep.kernel.ports import CheckOutcome, OutcomeStatus, Tx
 from byokeep.kernel.procedures import RunStatus
 from byokeep.kernel.record import Said, record
 from byokeep.kernel.sops import SopRun
-from byokeep.keys.administration import admin_of, custody_of
+from byokeep.keys.administration import REFUSED, admin_of, custody_of
 from byokeep.keys.refs import get_ref, move, ref_from
 
 GRACE_S: Final = {"now": 0, "1h": 3600, "24h": 86_400}  # how long the old version stays good after the cutover
@@ -162,7 +162,7 @@ async def start(app: WebApp, actor: Actor, ref_id: UUID, wish: RotationRequest) 
         Denied, NotFound: As :func:`byokeep.keys.refs.get_ref`.
         Rejected: ``unknown_grace``; ``not_a_provider_key``; ``serves_keyless``: it has none; ``nothing_serves``: the
             key is not in use, so that there is nothing to keep alive; ``cannot_mint``: the provider has no call for
-            it, or there is no administrator's key.
+            it, or there is no administrator's key, or one that is known to be refused.
         Conflict: ``rotation_in_flight``.
     """
     ref = await get_ref(app, actor, ref_id, Verb.KEY_WRITE)
@@ -205,7 +205,7 @@ async def _start(
     # Where a provider has no call for it, a person makes the key by a date; nobody's key is paused unasked.
     mints = wish.mint and (stops or "mint" in app.limits.rotation_acts.get(ref.provider.value, ()))
     if mints:
-        await _may_mint(tx, app, ref)
+        await _may_mint(tx, app, ref, leaked=wish.leaked)
     usual = CUTOVER if stops else ROTATE
     run = await _begin(tx, app, actor, ref, facts, LEAKED if wish.leaked else MINTED if mints else usual)
     if wish.skip_rehearsal:
@@ -313,12 +313,18 @@ async def _leak_told(tx: Tx, app: App, actor: Actor, ref: CredentialRef) -> None
     )  # fmt: skip
 
 
-async def _may_mint(tx: Tx, app: App, ref: CredentialRef) -> None:
+async def _may_mint(tx: Tx, app: App, ref: CredentialRef, *, leaked: bool) -> None:
     able = "mint" in app.limits.rotation_acts.get(ref.provider.value, ())
-    if not able or await admin_of(tx, ref.client_id, ref.provider) is None:
+    admin = await admin_of(tx, ref.client_id, ref.provider)
+    if not able or admin is None:
         step = f"Bring the new key: `byokeep key add {ref.client_id} {ref.provider} < key.txt`"
         add = f"; or give the administrator's key first: `byokeep key admin {ref.client_id} {ref.provider}`."
         raise Rejected("cannot_mint", next_step=step + (add if able else "."))
+    known = await tx.all(UUID, "rotation_admin_refused", client_id=ref.client_id, id=admin.id, reason=REFUSED)
+    if known and not leaked:  # one that leaked is stopped whatever comes after
+        give = f"`byokeep key admin {ref.client_id} {ref.provider}`"
+        step = f"The provider refuses the administrator's key: give another, {give}. If it is good again:"
+        raise Rejected("cannot_mint", next_step=f"{step} `byokeep alert close {known[0]}`.")
 
 
 async def in_flight(tx: Tx, client_id: ClientId, ref_id: UUID) -> KeyRotation | None:

@@ -93,6 +93,12 @@ SELECT id, version, provider_place FROM byokeep.credential_ref
  WHERE client_id = :client_id AND provider = :provider AND purpose = 'admin' AND state = 'active'
  ORDER BY created_at DESC LIMIT 1;
 
+-- name: rotation_admin_refused
+-- The open alert that a provider refuses this administrator's key, unless another one was given since.
+SELECT a.id FROM byokeep.alert a JOIN byokeep.credential_ref r ON r.client_id = a.client_id AND r.id = a.object_id
+ WHERE r.client_id = :client_id AND r.id = :id AND a.reason = :reason AND a.closed_at IS NULL
+   AND a.last_seen_at > r.created_at;
+
 -- name: rotation_key_id
 -- Under which id the provider knows a version: it was made there by us, or a call to end it was cut off.
 SELECT convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,provider_key}' AS id FROM byokeep.audit_record r
