@@ -1,4 +1,4 @@
-"""Break glass on the host: others are told before it serves, and it serves that and the login for it."""
+"""Break glass on the host tells others, then serves itself and the login for it; `unwrap` says what misuse led to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 
-from byokeep.broker import app as broker
+from byokeep.breakglass import cli
+from byokeep.broker import app as host
+from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected, Unavailable
 from byokeep.http.emergency import Emergency
 from byokeep.processes import serve
 
@@ -21,8 +23,8 @@ CODES = {"answers": "", "away": "target_timeout", "broken": OSError()}
 def test_it_serves_break_glass_and_the_login_for_it() -> None:
     """Nobody is made there, nor given rights or a token."""
     nothing: Any = SimpleNamespace(clock=None)
-    api = broker.create_host_app(nothing, nothing, Emergency(), passwords=nothing)
-    served = {(*route.methods, route.path) for route in api.router.routes if isinstance(route, APIRoute)}
+    api = host.create_host_app(nothing, nothing, Emergency(), passwords=nothing)
+    served = {(*(route.methods or ()), route.path) for route in api.router.routes if isinstance(route, APIRoute)}
     others = {one for one in served if not one[1].startswith("/v1/breakglass")}
     assert others == {
         ("POST", "/v1/session"), ("DELETE", "/v1/session"), ("PUT", "/v1/operators/{subject_id}/password"),
@@ -76,3 +78,44 @@ async def test_others_are_told_before_anything_is_served(monkeypatch: pytest.Mon
     steps = [step for step in steps if step != "round"]
     failing = [f"notification_failing/{name}" for name in ("away", "broken")]
     assert steps == ["on record", *sorted(CODES), *failing, "probe", "listen"]
+
+
+@pytest.mark.parametrize(
+    ("broker", "said", "missing"),
+    [
+        (None, "ended, and told to others", "revoke"),
+        (Conflict("not_open"), "ended, and told to others", "revoke"),  # the store's log has told already
+        (Unavailable("service_unreachable"), "breakglass revoke GRANT", "told to others"),
+    ],
+)
+async def test_a_wrapping_token_that_gives_nothing_is_told_as_misused(
+    broker: ByokeepError | None, said: str, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever unwraps too late reads what became of the grant: ended, or theirs to end where nobody could be told."""
+    told: list[tuple[str, str]] = []
+
+    class Store:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        async def __aenter__(self) -> Store:
+            return self
+
+        async def __aexit__(self, *_: object) -> None: ...
+
+        async def request(self, *_: object, **__: object) -> None:
+            raise Rejected("store_rejected")
+
+    async def tell(method: str, path: str) -> None:
+        told.append((method, path))
+        if broker is not None:
+            raise broker
+
+    monkeypatch.setattr("byokeep.wire.bao_http.BaoHttp", Store)
+    monkeypatch.setattr(cli, "call_broker", tell)
+    monkeypatch.setattr(cli, "session", lambda: SimpleNamespace(settings=SimpleNamespace(file=lambda _: None)))
+    monkeypatch.setattr(cli, "again", lambda words: words)
+    with pytest.raises(Integrity, match="wrapping_token_misused") as refused:
+        await cli._unwrapped({"id": "GRANT", "wrapping_token": "s.gone", "store_address": "http://openbao"})
+    assert told == [("POST", "/v1/breakglass/GRANT/misused")]
+    assert said in str(refused.value.next_step)
+    assert missing not in str(refused.value.next_step)
