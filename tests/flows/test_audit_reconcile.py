@@ -220,6 +220,52 @@ async def test_what_honest_runners_do_is_explained(scene: Scene) -> None:
     assert outcome == "ok"
 
 
+_BACKUP = (("read", "sys/storage/raft/snapshot"), ("list", "tenant/keys/"),
+           ("read", f"tenant/keys/production-{UUID(int=7)}"),
+           ("update", f"tenant/encrypt/production-{UUID(int=7)}"))  # fmt: skip
+
+
+async def _backup_begun(scene: Scene, *, at: float, over: float | None) -> None:
+    """On record, at seconds of the scene's time: the clock of the database is moved back by hand."""
+    for seconds, outcome in ((at, Outcome.INTENDED), (over, Outcome.OK)):
+        if seconds is not None:
+            seq = await scene.broker.record(None, EventName.BACKUP_CREATED, outcome=outcome, backup="x")
+            await scene.broker.tamper(
+                f"UPDATE byokeep.audit_record SET at = '{scene.after(seconds).isoformat()}' WHERE seq = {seq}"
+                " AND event = 'backup.created'"
+            )
+
+
+@pytest.mark.parametrize("over", [None, 6.0])
+async def test_a_backup_is_explained_while_one_is_being_made(scene: Scene, over: float | None) -> None:
+    """A snapshot, the list of KEKs and their markers, of the machine `backup`, between begin and end: clean."""
+    await _backup_begun(scene, at=2, over=over)
+    for operation, path in _BACKUP:
+        scene.broker.store.write(str(uuid4()), scene.after(4), operation, path, machine="backup")
+    assert await scene.reasons() == []
+
+
+@pytest.mark.parametrize(("begun", "machine", "at"), [
+    (True, "web", 4), (True, "", 4), (False, "backup", 4), (True, "backup", 0.5), (True, "backup", 8)
+])  # fmt: skip
+async def test_a_snapshot_that_no_backup_asked_for_is_found(scene: Scene, begun: bool, machine: str, at: float) -> None:
+    """By another identity, or without a backup begun, before it or after its end, each request is a finding."""
+    if begun:
+        await _backup_begun(scene, at=2, over=6)
+    for operation, path in _BACKUP:
+        scene.broker.store.write(str(uuid4()), scene.after(at), operation, path, machine=machine)
+    assert len(await scene.reasons()) == len(_BACKUP)
+
+
+async def test_one_request_counts_once_however_often_it_is_looked_at(scene: Scene) -> None:
+    """Two requests that nothing explains are two, also when a person reconciles the same span again and again."""
+    for seconds in (4, 5):
+        scene.broker.store.write(str(uuid4()), scene.after(seconds), "list", "kv/metadata/clients")
+    for _ in range(3):
+        assert await scene.reasons() == ["unlisted_request"] * 2
+    assert await scene.broker.sql("SELECT count FROM byokeep.alert WHERE reason = 'unlisted_request'") == "2"
+
+
 async def _foreign_login(scene: Scene) -> None:
     await scene.login(scene.alice, jwt="header.claims.signature", lease="")
 

@@ -394,7 +394,8 @@ class StoreEntry:
     ``lets_in``: of an update of an entity, that it does anything but disable it. ``name_hash``: of an answer about the
     key that signs leases, the device's hash of ``HASHED_NAME``. The store chose the value, so nobody who asks can spoil
     it: another hash than the device makes now was made with another key. ``version``: of an answer to the read of a
-    value, which version it was; 0 = the entry does not say. ``accessor_hash`` is that of the
+    value, which version it was; 0 = the entry does not say. ``machine``: the AppRole whose login gave the token that
+    asks; a token that was made in another way has none. ``accessor_hash`` is that of the
     token that asks; ``wrapped_hash``, of an unwrapping or a wrapping anew, that of the wrapping token which was shown.
     """
 
@@ -412,6 +413,7 @@ class StoreEntry:
     lets_in: bool = False
     name_hash: str = ""
     version: int = 0
+    machine: str = ""
     accessor_hash: str = ""
     wrapped_hash: str = ""
 

@@ -40,7 +40,7 @@ from byokeep.core import backup
 from byokeep.core.audit import ChainHead
 from byokeep.core.backup import BackupManifest, BackupRefused, Part
 from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected, Unavailable
-from byokeep.core.events import EventName
+from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Environment
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.durable_write import draft
@@ -132,6 +132,8 @@ async def _parts(settings: Settings, app: BrokerApp, work: Path) -> _Found:
     if not bucket:
         place = settings.path("artifact_store")
         files |= {f"{backup.ARTIFACTS}{one.name}": place / one.name for one in artifacts if (place / one.name).exists()}
+    # Before the first request: whoever reads the store's own log finds what explains it.
+    await backups.say(app, EventName.BACKUP_CREATED, {"backup": str(backup_id)}, Outcome.INTENDED)
     async with wiring.store_http(settings) as http:
         login = AppRoleLogin(http, wiring.credentials(settings, "backup.approle"))
         with _new(files[backup.STORE]) as out:

@@ -10,6 +10,7 @@ Rules
 - A profile's record is read under custody, or under no lease by the broker when a job has just opened the profile.
 - An entity is let in by a switch's opening on record, and put out by a switch's close, or while one is closed.
 - A close explains nothing that comes after the release that followed it.
+- What a backup takes and marks is explained by its machine's login and by a backup that was begun and is not over.
 - Who puts entities out may list them before: `byokeep kill panic` asks the store who there is, and nobody else does.
   One that the database was not told of is a finding of its own, also where its client's switch was engaged already.
 - More at the store than the lease's holder told, or two tellings that differ: somebody else has signed the lease's
@@ -90,6 +91,9 @@ _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
         ("read", r"sys/(health|seal-status|leader|internal/ui/mounts(/.*)?)"),  # health probes
     )
 )
+_BACKUP: Final = re.compile(
+    r"(read sys/storage/raft/snapshot|list tenant/keys/?|read tenant/keys/[^/]+|update tenant/encrypt/[^/]+)\Z"
+)
 _ENTITY: Final = re.compile(rf"identity/entity/id/({_UUID})\Z")
 _ENTITIES: Final = re.compile(r"identity/entity/id/?\Z")
 _DEVICE_TEST: Final = "sys/audit/test"  # the store tries each device alone when it enables it
@@ -140,6 +144,7 @@ class Request:
     login_hashes: Mapping[str, str]
     lets_in: bool = False
     version: int = 0
+    machine: str = ""
     accessor_hash: str = ""
 
 
@@ -193,15 +198,16 @@ class KnownToUs:
 
     ``logins``: (lease, entity) -> times of explained logins. ``writes``, ``app_writes``: the store's request id ->
     place. ``openings``: (client, profile) -> times at which a job that uses it opened it. ``seals``: what was announced
-    and has served no write yet. ``entities``: entity at the store -> its client, and whether a switch of it is closed
-    now. ``moves``: what moved since. ``grants``: of break glass. ``stops``: entities of the
-    store that put others out in the span.
+    and has served no write yet. ``backups``: when each was begun, and was over. ``entities``: entity at the
+    store -> its client, and whether a switch of it is closed now. ``moves``: what moved
+    since. ``grants``: of break glass. ``stops``: entities of the store that put others out in the span.
     """
 
     leases: Mapping[UUID, LeaseRow]
     token_ttl: timedelta
     writes: Mapping[str, tuple[UUID, str]] = field(default_factory=dict)
     seals: list[AnnouncedSeal] = field(default_factory=list)
+    backups: Sequence[tuple[datetime, datetime]] = ()
     app_writes: Mapping[str, str] = field(default_factory=dict)
     openings: Mapping[tuple[UUID, UUID], Sequence[datetime]] = field(default_factory=dict)
     setups: Sequence[datetime] = ()
@@ -222,9 +228,9 @@ def merge(entries: Iterable[StoreEntry]) -> tuple[list[Request], list[LogFinding
     requests, findings = [], []
     for request_id, said in by_request.items():
         requests.append(_joined(request_id, said))
-        facts: dict[str, set[tuple[str, str, str, str, bool, bool]]] = {}
+        facts: dict[str, set[tuple[str, str, str, str, bool, bool, str]]] = {}
         for e in said:
-            fact = (e.operation, e.path, e.entity_id, e.lease_header, e.status_error, e.lets_in)
+            fact = (e.operation, e.path, e.entity_id, e.lease_header, e.status_error, e.lets_in, e.machine)
             facts.setdefault(e.kind, set()).add(fact)
         if any(len(versions) > 1 for versions in facts.values()):
             findings.append(LogFinding(reason="devices_disagree", at=said[0].at, request_id=request_id))
@@ -240,7 +246,7 @@ def _joined(request_id: str, said: Sequence[StoreEntry]) -> Request:
         entity_id=best.entity_id or next((e.entity_id for e in said if e.entity_id), ""),
         lease_header=best.lease_header, refused=bool(responses) and all(e.status_error for e in responses),
         login_hashes={e.device: e.login_jwt_hash for e in said if e.login_jwt_hash}, lets_in=best.lets_in,
-        version=max(entry.version for entry in said),
+        version=max(entry.version for entry in said), machine=best.machine,
         accessor_hash=best.accessor_hash,
     )  # fmt: skip
 
@@ -305,7 +311,7 @@ def logins_refused(requests: Iterable[Request]) -> int:
 
 def explain(request: Request, known: KnownToUs) -> LogFinding | None:
     """Return why nothing explains a request other than a login; None when something does. A refused one did nothing."""
-    if request.refused:
+    if request.refused or _of_backup(request, known):
         return None
     if request.operation != "read" and _APP.match(request.path):
         explained = known.app_writes.get(request.id) == request.path.replace("kv/data/", "kv/", 1)
@@ -332,6 +338,13 @@ def explain(request: Request, known: KnownToUs) -> LogFinding | None:
     if setup and any(abs(request.at - at) <= SETUP_FOR for at in known.setups):
         return None
     return finding("store_setup_changed" if setup else "unlisted_request", request)
+
+
+def _of_backup(request: Request, known: KnownToUs) -> bool:
+    """Whether it is what the machine that takes backups does while one is being made."""
+    if request.machine != "backup" or not _BACKUP.match(f"{request.operation} {request.path}"):
+        return False
+    return any(begun - SLACK <= request.at <= over + SLACK for begun, over in known.backups)
 
 
 def probing(requests: Iterable[Request]) -> list[UUID]:

@@ -409,6 +409,7 @@ async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime, read:
         app_writes={row["store_request"]: row["path"] for row in writes},
         seals=await tx.all(rules.AnnouncedSeal, "audit_seals_announced", first=first - rules.SEAL_FOR, last=last),
         openings=openings,
+        backups=await tx.all(lambda row: (row["begun"], row["over"]), "audit_backups_begun", first=first, last=last),
         setups=await tx.all(datetime, "audit_config_times", first=first - timedelta(minutes=10), last=last),
         entities={row["entity_id"]: (row["client_id"], row["own_closed"] or row["global_closed"]) for row in entities},
         moves=await tx.all(rules.EntityUpdate, "audit_switch_moves", first=first),

@@ -149,6 +149,7 @@ def _entry(device: str, line: bytes) -> StoreEntry:
         lets_in=operation == "update" and path.startswith(ENTITY_PATH) and data.get("disabled") is not True,
         name_hash=_text(said.get("name")) if path == NAMED_PATH and operation == "read" else "",
         version=_version(said.get("metadata")) if path.startswith("kv/data/") else 0,
+        machine=_machine(auth),
         accessor_hash=_text(auth.get("accessor")),
         wrapped_hash=_text(data.get("token") or auth.get("client_token")) if path in UNWRAPS else "",
     )
@@ -160,6 +161,11 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
     return value
+
+
+def _machine(auth: Any) -> str:
+    """Return the AppRole that a token is of; a token made without a login is named otherwise."""
+    return _text((auth.get("metadata") or {}).get("role_name")) if auth.get("display_name") == "approle" else ""
 
 
 def _version(metadata: object) -> int:

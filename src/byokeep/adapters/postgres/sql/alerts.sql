@@ -4,13 +4,16 @@
 SELECT * FROM byokeep.alert WHERE id = :id;
 
 -- name: alert_raise
--- One open alert for each key, reason and severity; another occurrence counts up. When it happened is no later than now.
+-- One open alert for each key, reason and severity; another occurrence counts up. When it happened is no later than now;
+-- what happened at a time that was counted already is the same occurrence, looked at again.
 INSERT INTO byokeep.alert AS a (id, client_id, object_id, reason, severity, dedup_key, opened_at, last_seen_at,
                                 code_points)
 VALUES (:id, :client_id, :object_id, :reason, :severity, :dedup_key, clock_timestamp(),
         least(CAST(:at AS timestamptz), clock_timestamp()), :code_points)
 ON CONFLICT (dedup_key, reason, severity) WHERE closed_at IS NULL
-DO UPDATE SET count = least(a.count, 2147483646) + 1, last_seen_at = greatest(a.last_seen_at, excluded.last_seen_at),
+DO UPDATE SET count = least(a.count, 2147483646)
+           + CASE WHEN CAST(:at AS timestamptz) <= a.last_seen_at THEN 0 ELSE 1 END,
+       last_seen_at = greatest(a.last_seen_at, excluded.last_seen_at),
        code_points = coalesce(nullif(excluded.code_points, ''), a.code_points)
 RETURNING a.id, byokeep.alert_on_record(a.id, a.opened_at) AS on_record;
 

@@ -234,6 +234,17 @@ SELECT r.chain AS client_id, r.object_id AS profile_id, r.at
  WHERE r.event = 'profile.opened' AND r.outcome = 'ok' AND r.at BETWEEN :first AND :last
    AND said.f ->> 'kind' = 'use';
 
+-- name: audit_backups_begun
+-- Spans in which a backup took its part of the store: until it was recorded as made or failed, an hour at most.
+SELECT b.at AS begun, least(b.at + interval '1 hour', coalesce((
+           SELECT min(r.at) FROM byokeep.audit_record r
+            WHERE r.event = 'backup.created' AND r.outcome <> 'intended' AND r.chain = b.chain AND r.seq > b.seq),
+           'infinity')) AS over
+  FROM byokeep.audit_record b
+ WHERE b.event = 'backup.created' AND b.outcome = 'intended' AND b.writer = 'byokeep_broker'
+   AND b.at BETWEEN CAST(:first AS timestamptz) - interval '1 hour' AND :last
+ ORDER BY b.at;
+
 -- name: audit_config_times
 -- Times at which the store was set up or changed on purpose.
 SELECT at FROM byokeep.audit_record
