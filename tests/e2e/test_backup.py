@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator
@@ -23,6 +24,7 @@ from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.processes import wiring
 from byokeep.processes.restore import Brought, restore
+from byokeep.reconciliation.reconcile import SETTLE
 from byokeep.settings import RESTORING, Settings, load
 from tests.support.cli import Ran, Shell
 from tests.support.stack import ForkedStack, World, new_home, running_stack, until
@@ -111,6 +113,15 @@ async def test_a_backup_is_made_closed_copied_and_counts_once_opened(vault: Vaul
     assert one["verified_at"] > "2020"
 
 
+async def test_what_a_backup_asks_the_store_for_is_explained(vault: Vault) -> None:
+    """A reconciliation behind it finds nothing that is its own."""
+    await vault.create()
+    await asyncio.sleep(SETTLE.total_seconds() + 1)
+    token = vault.world.token_file("auditor")
+    ran = await vault.shell.run("audit", "reconcile", "--minutes", "5", token=token)
+    assert ran.code == 0, ran.out + ran.err
+
+
 async def test_a_backup_away_or_a_wrong_key_is_refused_and_told(vault: Vault) -> None:
     """Target down: 4, an alert, no new file, those before stay; no recipient and another key are refused."""
     made = await vault.create()
@@ -130,6 +141,11 @@ async def test_a_backup_away_or_a_wrong_key_is_refused_and_told(vault: Vault) ->
     other.write_text(str(pyrage.x25519.Identity.generate()) + "\n")
     other.chmod(0o600)
     ran = await vault.run("backup", "verify", made["id"], "--identity-file", str(other))
+    assert (ran.code, "not a key of this backup" in ran.err) == (2, True)
+    assert "backup_not_opened" not in await vault.world.alerts()
+    damaged = vault.identity.with_name("damaged.age")
+    damaged.write_bytes(Path(made["file"]).read_bytes()[:-1])
+    ran = await vault.run("backup", "verify", str(damaged), "--identity-file", str(vault.identity))
     assert ran.code == 5
     assert "backup_not_opened" in await vault.world.alerts()
     (one,) = [row for row in await vault.listed() if row["id"] == made["id"]]

@@ -528,7 +528,7 @@ async def test_the_platforms_own_secrets_are_rotated_under_load(desk: Desk, monk
     assert await world.sql(f"SELECT count(*), count(closed_at) {runs}") == "2|2"
     found = await world.must("auditor", "GET", "/v1/due?kind=platform_secret&until=2100-01-01T00:00:00Z")
     assert {one["name"] for one in found["items"]} == {"secret_ids", "signing_keys"}
-    assert all(one["days"] == 29 and one["command"] == "byokeep rotate internal" for one in found["items"])
+    assert all(one["days"] == 30 and one["command"] == "byokeep rotate internal" for one in found["items"])
     await world.sql("UPDATE byokeep.procedure_run SET closed_at = closed_at - interval '31 days'"
                     " WHERE procedure = 'rotate_internal';"
                     " UPDATE byokeep.installation SET created_at = created_at - interval '31 days'")  # fmt: skip

@@ -104,9 +104,9 @@ async def test_one_list_holds_every_kind_by_date_for_those_who_may_see_it(vault:
     dates = [one["due_at"] for one in found["items"]]
     assert (dates == sorted(dates), found["more"], found["items"][0]["kind"]) == (True, 0, "app_secret")
     first, account = found["items"][0], next(one for one in found["items"] if one["kind"] == "oauth")
-    assert (first["state"], first["days"], first["client_id"]) == ("overdue", -2, None)
+    assert (first["state"], first["days"], first["client_id"]) == ("overdue", -1, None)
     assert first["command"].endswith("""--app-id 'a'"'"'pp' --redirect-uri https://a.example/x""")
-    assert (account["state"], account["days"], account["name"]) == ("due", 4, "x/acme")
+    assert (account["state"], account["days"], account["name"]) == ("due", 5, "x/acme")
     assert account["client"] == vault.sql(f"SELECT name FROM byokeep.client WHERE id = '{client}'").strip()
 
     soon = await due(vault)  # within 14 days

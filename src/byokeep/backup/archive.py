@@ -246,7 +246,7 @@ def read(archive: BinaryIO, identities: Sequence[Any], sinks: Sinks = nowhere) -
             raise receiver.failed from None
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise BackupRefused("not_opened") from None
+        raise BackupRefused("not_its_key" if str(error) == "No matching keys found" else "not_opened") from None
     return receiver.finish(), *receiver.signature
 
 

@@ -63,7 +63,7 @@ def add(
     Example: byokeep key add $CLIENT openai --keyless --at identity_provider_id=idp_1,service_account_id=svc_1
 
     Args:
-        client: Client id.
+        client: Name or id.
         provider: Whose key it is.
         fd: Read the key from this descriptor.
         risk: Default: the client's.
@@ -104,7 +104,7 @@ def trust(client: Client, provider: KeylessProvider) -> None:
     Example: byokeep key trust $CLIENT anthropic
 
     Args:
-        client: Client id.
+        client: Name or id.
         provider: Where.
     """
     found = run(call("GET", f"/v1/clients/{client}/providers/{provider}/keyless"))
@@ -125,7 +125,7 @@ def admin(client: Client, provider: AdminProvider, *, at: str | None = None, fd:
     Example: byokeep key admin $CLIENT openai --at project=proj_1,account=svc_1 < admin.txt
 
     Args:
-        client: Client id.
+        client: Name or id.
         provider: Whose key it is.
         at: Where in the account the client's keys are: openai takes project and account, google takes project.
         fd: Read the key from this descriptor.
@@ -179,7 +179,8 @@ def _finish(
     shown = result if session().as_json else {name: result[name] for name in _SHOWN if result.get(name)}
     show(shown, title="Onboarding")
     if state == "complete":
-        say("Next: " + again(f"rotate status {rotation}" if rotation else f"evidence export {sop} FILE"))
+        of = rotation or (f"--ref {result['ref']}" if result.get("serves") else "")  # another serves: this one is new
+        say("Next: " + again(f"rotate status {of}" if of else f"evidence export {sop} FILE"))
         return 0
     if not wait and state == "running":
         say("Next: " + again(f"evidence show {sop}"))

@@ -234,7 +234,7 @@ def login(name: str, *, save: Path | None = None, replace: bool = False) -> None
     Example: byokeep operator login maria
 
     Args:
-        name: Yours, as `byokeep operator list` shows it.
+        name: Yours, as you were invited by.
         save: A new file (0600) for the token; default: the home's own, which later commands read by themselves.
         replace: The file may be there; what it holds is replaced.
     """

@@ -71,7 +71,7 @@ class DueItem:
         due_at: ``None`` = nobody can say.
         cause: Why it is due before its date; a code, as a rule empty.
         state: ``overdue``, ``due``, ``under_way``, ``unknown``; ``keyless``: there is nothing to rotate.
-        days: Until then, rounded down; negative when it is over.
+        days: Until then, of the calendar (UTC): 0 = today; negative when the day is over.
         words: The command that does it.
     """
 

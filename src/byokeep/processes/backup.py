@@ -52,6 +52,10 @@ ENDING: Final = ".age"
 NEEDED: Final = ("provisioner.approle", wiring.ACCOUNT_KEY)  # of the credentials; all others are made anew
 _OUTSIDE: Final = ("epochs.jsonl", "checkpoint", TOMBSTONES)
 _WORK: Final = ".work"
+_OTHER_KEY: Final = (
+    "This is not a key of this backup: give the private key of one of the `backup_recipients` of its time. Only if you"
+    " are sure that it is one, the head of the file is damaged: then take another backup."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,7 +280,7 @@ async def verify(settings: Settings, name: str, identity: Path) -> tuple[BackupM
 
     Raises:
         Integrity: ``backup_refused``, ``backup_incomplete``.
-        Rejected: ``bad_identity_file``.
+        Rejected: ``bad_identity_file``, ``not_a_key_of_this_backup``.
         Unavailable: The file or the identity file cannot be read.
     """
     file, keys = find(settings, name), archive.identities_of(read_private(identity))
@@ -289,6 +293,11 @@ async def verify(settings: Settings, name: str, identity: Path) -> tuple[BackupM
                 keys_of_ours = await app.signer.public_keys(backups.PURPOSE)
                 backups.must_be_signed(keys_of_ours, manifest, signature, key_id)
         except ByokeepError as error:
+            if isinstance(error, BackupRefused) and error.reason == "not_its_key":  # says nothing about the backup
+                if app is not None:
+                    said = {"reason": error.reason, "digest": digest}
+                    await backups.say(app, EventName.BACKUP_VERIFIED, said, Outcome.REJECTED)
+                raise Rejected("not_a_key_of_this_backup", next_step=_OTHER_KEY) from None
             if app is not None:
                 await backups.failed(app, EventName.BACKUP_VERIFIED, error, digest=digest)
             raise

@@ -149,7 +149,7 @@ SELECT i.*, c.name AS client, count(*) OVER () AS total,
        CASE WHEN i.under_way THEN 'under_way' WHEN i.cause = 'keyless' THEN 'keyless'
             WHEN i.due_at IS NULL THEN 'unknown'
             WHEN i.due_at <= CAST(:now AS timestamptz) THEN 'overdue' ELSE 'due' END AS state,
-       CAST(floor(extract(epoch FROM i.due_at - CAST(:now AS timestamptz)) / 86400) AS integer) AS days
+       CAST(i.due_at AT TIME ZONE 'UTC' AS date) - CAST(CAST(:now AS timestamptz) AT TIME ZONE 'UTC' AS date) AS days
   FROM item i
   LEFT JOIN byokeep.client c ON c.id = i.client_id
  WHERE (CAST(:ids AS uuid[]) IS NULL OR i.client_id = ANY (CAST(:ids AS uuid[])))
