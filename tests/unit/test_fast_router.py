@@ -100,7 +100,7 @@ def _both(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any, Lines, dict[str, s
     monkeypatch.setattr(effect, "close_permit", flow("done"))
     now = datetime(2026, 1, 31, 12, tzinfo=UTC)
     closed = {"scope": "global", "client_id": None, "closed": True, "epoch": 1, "reason": "leak", "by": WHO, "at": now}
-    monkeypatch.setattr(switches, "close", flow(SimpleNamespace(**closed, store_cut_off=True)))
+    monkeypatch.setattr(switches, "close", flow(SimpleNamespace(**closed, store_cut_off=True, keyless=[], keyless_until=None)))
     lines = Lines()
 
     async def recorded(_app: Any, actor: Any, error: Any, *, request_id: UUID, **about: Any) -> None:
