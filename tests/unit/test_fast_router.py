@@ -100,7 +100,8 @@ def _both(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any, Lines, dict[str, s
     monkeypatch.setattr(effect, "close_permit", flow("done"))
     now = datetime(2026, 1, 31, 12, tzinfo=UTC)
     closed = {"scope": "global", "client_id": None, "closed": True, "epoch": 1, "reason": "leak", "by": WHO, "at": now}
-    monkeypatch.setattr(switches, "close", flow(SimpleNamespace(**closed, store_cut_off=True, keyless=[], keyless_until=None)))
+    killed = SimpleNamespace(**closed, store_cut_off=True, keyless=[], keyless_until=None)
+    monkeypatch.setattr(switches, "close", flow(killed))
     lines = Lines()
 
     async def recorded(_app: Any, actor: Any, error: Any, *, request_id: UUID, **about: Any) -> None:
