@@ -240,7 +240,7 @@ async def test_what_used_a_key_is_told_by_its_name(world: World, shell: Shell, c
     job = re.search(r"job ([0-9a-f-]{36})", ran.err)
     assert job is not None
     used = await shell.run("key", "used", f"{name}/openai", "--since", "1h", token=operator)
-    assert (used.code, "read 1 times" in used.out, job[1] in used.out) == (0, True, True), used.said
+    assert (used.code, "read 1 time" in used.out, job[1] in used.out) == (0, True, True), used.said
     assert "the runner never said how many calls it made" in used.err
     history = await shell.run("key", "history", f"{name}/openai", token=operator)
     assert (history.code, "local-runner" in history.out, "key.verified" in history.out) == (0, True, True), history.said

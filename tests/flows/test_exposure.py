@@ -203,6 +203,8 @@ async def test_a_span_of_24_to_72_hours_and_another_only_on_purpose(stand: Stand
     hours = {name: (now - timedelta(hours=n)).isoformat() for name, n in {"short": 2, "good": 30, "long": 80}.items()}
     named = (await report(stand, client_id=client, since=hours["good"]))["report"]
     assert named["since_is"] == "named"
+    for edge in (timedelta(hours=72, minutes=1), timedelta(hours=23, minutes=58)):  # `--since 72h`, some moments later
+        await report(stand, client_id=client, since=(datetime.now(UTC) - edge).isoformat())
     for one in ("short", "long"):
         assert (await report(stand, client_id=client, since=hours[one], status=422))["code"] == "unusual_span"
         await report(stand, client_id=client, since=hours[one], any_span=True)

@@ -17,6 +17,7 @@ import pytest
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
+from byokeep.client.http import error_from
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import EventName
 from byokeep.core.incident import IncidentKind, IncidentSource
@@ -44,6 +45,8 @@ async def asked(
     """A call about incidents, and its reply."""
     status, found = await desk.call("POST", f"/v1/incidents{path}", who, body)
     assert status == expect, found
+    if status >= 400:
+        assert error_from(status, found).next_step == found["next_step"]  # one that is too long is shown to nobody
     return dict(found)
 
 
@@ -408,7 +411,11 @@ async def test_the_ticket_is_told_ids_and_codes_and_waits_while_its_sink_is_down
     await stepped(desk, one, "report")
     secret = "sk-" + "a1" * 12
     assert (await stepped(desk, one, "ticket", ticket=secret, expect=422))["code"] == "secret_like_content"
-    assert (await stepped(desk, one, "ticket", ticket="OPS-7"))["ticket_state"] == "pending"
+    assert (await stepped(desk, one, "ticket"))["ticket_state"] == "pending"
+    assert (await stepped(desk, one, "ticket", ticket=secret, expect=422))["code"] == "secret_like_content"
+    assert (await stepped(desk, one, "ticket", ticket="OPS-7"))["ticket"] == "OPS-7"  # known a moment later
+    assert (await stepped(desk, one, "ticket", ticket="OPS-8", expect=409))["code"] == "step_out_of_order"
+    assert desk.stand.events("incident.changed", "ok")
     told: list[str] = []
     down = [True]
 

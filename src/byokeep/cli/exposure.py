@@ -122,7 +122,7 @@ def _shown(made: dict[str, Any]) -> None:
     tell_all(
         made, Listing([summary], "Exposure report", note=note),
         Listing(reads, "Read at the store", ("at", "by", "secret", "version", "job_id")),
-        Listing(calls, "Used", ("at", "by", "tool", "outcome", "job_id", "args_digest")),
+        Listing(calls, "Uses", ("at", "by", "tool", "outcome", "job_id", "args_digest")),
         Listing(found["provider_usage"]["series"] or None, "Counted by the provider", _SERIES),
         Listing(gaps or None, "Unknown", ("section", "why", "since", "until")),
     )  # fmt: skip

@@ -9,13 +9,13 @@ from cyclopts import App, Parameter
 
 from byokeep.cli.api import Listing, call, run, tell_all
 from byokeep.cli.choices import ApiProvider, Platform
-from byokeep.cli.names import Client, Subject
+from byokeep.cli.names import Client, Subject, among
 from byokeep.cli.terminal import again
 from byokeep.cli.times import moment
 from byokeep.core.errors import Unavailable
 
 app: Final = App(name="revoke", help="Revoke many keys and accounts at once: of an integration, a runner or a time.")
-_COLUMNS: Final = ("state", "cause", "client_id", "provider", "kind", "object_id", "version", "seq")
+_COLUMNS: Final = ("state", "cause", "client_id", "provider", "kind", "object_id", "item", "version", "seq")
 
 
 @app.command
@@ -76,18 +76,21 @@ def show_(run_id: UUID) -> int:
 
 
 @app.command
-def settle(run_id: UUID, item: UUID) -> int:
+def settle(run_id: UUID, item: str) -> int:
     """Say that you ended one at the provider by hand, a key in all its versions.
 
     A key is then asked there once more; on record either way.
 
-    Example: byokeep incident revoke settle $RUN $ITEM
+    Example: byokeep incident revoke settle $RUN ACME/openai
 
     Args:
         run_id: The revocation.
-        item: The key or account, as `byokeep incident revoke show` names it.
+        item: The key or account: its name, its id or its `item` in `byokeep incident revoke show`.
     """
-    return _shown(run(call("POST", f"/v1/mass-revocations/{run_id}/items/{item}/settle")))
+    at = f"/v1/mass-revocations/{run_id}"
+    ids = {one["object_id"] for one in run(call("GET", at))["items"]}
+    of = among(item, ids, f"byokeep incident revoke show {run_id}")
+    return _shown(run(call("POST", f"{at}/items/{of}/settle")))
 
 
 def _shown(found: dict[str, Any], note: str = "") -> int:
@@ -99,13 +102,18 @@ def _shown(found: dict[str, Any], note: str = "") -> int:
         note += f"{left} of {len(found['items'])} are left: " + again(f"incident revoke show {own['id']}")
         if any(item["cause"] == "keyless" and not item["settled_by"] for item in found["items"]):
             note += "\nOf a keyless one no key is stored: disable its rule or service account at the provider."
+        if any(item["state"] in _BY_HAND and not item["settled_by"] for item in found["items"]):
+            note += "\nEnd each that is not pending at its provider, then say so: "
+            note += again(f"incident revoke settle {own['id']} ITEM")
     counts = {one: sum(item["state"] == one for item in found["items"]) for one in _STATES}
     summary = {"id": own["id"], "state": own["state"], "reason": own["reason"], "left": left, **counts}
     items = [
-        one | {"state": one["state"] + (" (settled by hand)" if one["settled_by"] else "")} for one in found["items"]
+        one | {"state": one["state"] + " (settled by hand)" * bool(one["settled_by"]), "item": one["object_id"][:8]}
+        for one in found["items"]
     ]
     tell_all(found, Listing(summary, "Mass revocation"), Listing(items, "Revoked", _COLUMNS, note))
     return 0 if done else Unavailable.exit_code
 
 
 _STATES: Final = ("pending", "revoked", "unsupported", "failed", "unconfirmed")
+_BY_HAND: Final = ("unsupported", "failed", "unconfirmed")

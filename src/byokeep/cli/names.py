@@ -12,7 +12,7 @@ Rules
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from inspect import BoundArguments
 from typing import Annotated, Any, Final, NamedTuple
@@ -83,6 +83,25 @@ def find(named: str, *kinds: str) -> UUID:
         raise Rejected("name_of_several", next_step=f"Give the id: {_listed(found)}.")
     shown = f"Give a name or an id as {_AS_SHOWN.get(kinds[0], '`byokeep operator list` shows it')}."
     raise NotFound("no_such_name", next_step=f"Did you mean {_listed(near)}? {shown}" if near else shown)
+
+
+def among(given: str, ids: Collection[str], shown: str) -> UUID:
+    """Return which of these ids was named: by its name, by itself or by how it begins, eight characters or more.
+
+    Args:
+        shown: The command that shows them.
+
+    Raises:
+        NotFound: ``no_such_name``.
+        Rejected: ``name_of_several``.
+    """
+    known = names(sorted(ids)) if given not in ids else {}
+    fits = [one for one in sorted(set(ids)) if known.get(one) == given or one.startswith(given.ljust(8))]
+    if len(fits) == 1:
+        return UUID(fits[0])
+    if fits:
+        raise Rejected("name_of_several", next_step=f"Give the id: {', '.join(fits[:_MOST_SHOWN])}.")
+    raise NotFound("no_such_name", next_step=f"Give a name or an id as `{shown}` shows it.")
 
 
 def _listed(candidates: Sequence[dict[str, str]]) -> str:

@@ -109,7 +109,7 @@ def _number(row: Mapping[str, Any], name: str) -> str:
 def used(ref: str, found: Mapping[str, Any], *, since: str) -> None:
     """Print what used a key."""
     rows = [one | {"tool": one["tool"] or _reads(one), "by": one["runner_id"]} for one in found["uses"]]
-    tell(rows, title="Used", columns=("at", "what", "by", "outcome", "tool", "job_id"))
+    tell(rows, title="Uses", columns=("at", "what", "by", "outcome", "tool", "job_id"))
     gaps(found["gaps"])
     if found["left"]:
         onward = again(f"key used {ref} --since {since} --until {found['next']}")
@@ -119,4 +119,6 @@ def used(ref: str, found: Mapping[str, Any], *, since: str) -> None:
 def _reads(one: Mapping[str, Any]) -> str:
     if one["what"] not in ("lease", "custody"):
         return ""
-    return "reads not told" if one["reads"] is None else f"read {one['reads']} times"
+    if one["reads"] is None:
+        return "reads not told"
+    return f"read {one['reads']} {'time' if one['reads'] == 1 else 'times'}"

@@ -153,7 +153,7 @@ _BY_STATUS: Final[dict[int, type[ByokeepError]]] = {
 }  # fmt: skip
 _FIELDS: Final = ("permit", "provider", "retry_after_s", "field", "epoch", "scope", "max_s", "request_id", "since",
                   "incident", "job", "limit", "reason")  # fmt: skip
-_STEP: Final = re.compile(r"[A-Za-z0-9 .,;:/`<>'=_{}()&@-]{0,200}\Z")
+_STEP: Final = re.compile(r"[A-Za-z0-9 .,;:/`<>'=_{}()&@-]{0,400}\Z")
 
 
 class Broker:

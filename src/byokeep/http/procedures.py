@@ -24,9 +24,9 @@ from byokeep.kernel.procedures import RunStatus, StepRecord
 
 _NEXT: Mapping[str, str] = {
     "person": "Do the next step: `byokeep procedure resume {id}`.",
-    "approval": "Another person approves: `byokeep procedure approve {id}`.",
+    "approval": "Another person, an approver: `byokeep procedure approve {id}`.",
     "time": "Nothing to do until it is due; then a worker or a person goes on.",
-    "worker": "Nothing to do: a worker goes on. Look again: `byokeep procedure show {id}`.",
+    "worker": "A worker goes on by itself. Look again: `byokeep procedure show {id}`.",
 }
 
 
@@ -119,6 +119,8 @@ def run_out(status: RunStatus) -> dict[str, Any]:
     next_step = _NEXT.get(status.waits_for, "").format(id=run.id)
     if run.state == "failed" and run.closed_at is None:
         next_step = f"It stopped: {run.reason}. Mend that, then `byokeep procedure resume {run.id}`, or `... abort`."
+        if run.reason == "revoke_by_hand":
+            next_step = f"End what is left at its provider, then: `byokeep incident revoke settle {run.id} ITEM`."
     elif run.closed_at is not None:
         next_step = "It is over: nothing of it goes on."
     if not status.led:

@@ -63,6 +63,7 @@ from byokeep.reconciliation.reconcile import ORDER, SETTLE, Matcher, granted
 
 LEAST: Final = timedelta(hours=24)
 MOST: Final = timedelta(hours=72)
+_SLACK: Final = timedelta(minutes=5)  # "72h ago" of a caller is a little more by our clock once it arrives
 ROWS: Final = 20_000  # of each kind in one report
 _TOGETHER: Final = 16  # logins that are held against their leases side by side
 _LEASE_LIFE: Final = timedelta(minutes=1)  # before the span: a lease of then may still have been read under in it
@@ -221,7 +222,7 @@ def _span(now: datetime, asked: ExposureRequest, *, assumed: bool) -> _Span:
     if not timedelta() < until - since <= usage.LONGEST:
         step = f"Name a time that lies before its end, {usage.LONGEST.days} days at most."
         raise Rejected("bad_span", next_step=step)
-    if not asked.any_span and not LEAST <= until - since <= MOST:
+    if not asked.any_span and not LEAST - _SLACK <= until - since <= MOST + _SLACK:
         step = "A report covers 24 to 72 hours. If another span is meant, say so: `--any-span`."
         raise Rejected("unusual_span", next_step=step)
     return _Span(since, until, assumed=assumed)

@@ -301,9 +301,13 @@ async def step(app: App, actor: Actor, incident_id: UUID, name: str, *, accept_g
         async with app.db.begin(client_id=found.client_id) as tx:
             run = await _begun(tx, app, actor, procedure, found)
             due = procedure.next(run)
+            if ticket and name == TICKET and await _ticket_added(tx, actor, found, run, ticket):
+                return await state_of(tx, app, await tx.one(Incident, "incident_get", id=found.id))
             if due is None or due.name != name:
-                now = "It is complete" if due is None else f"Next is `{due.name}`"
-                raise Conflict("step_out_of_order", next_step=f"{now}: {look_at(found.id)}.", incident=found.id)
+                step_ = f"It is complete: {look_at(found.id)}."
+                if due is not None:
+                    step_ = f"Next: `byokeep incident step {found.id} {due.name}`."
+                raise Conflict("step_out_of_order", next_step=step_, incident=found.id)
             if ticket:
                 await tx.one(UUID, "incident_ticket", id=found.id, ticket=ticket)
             if accept_gaps and name in _ACCEPTED:
@@ -313,6 +317,16 @@ async def step(app: App, actor: Actor, incident_id: UUID, name: str, *, accept_g
                 await record(tx, actor, EventName.INCIDENT_CHANGED, said, client_id=found.client_id, object_id=found.id)
         await procedures.resume(app, actor, found.id, seen=run)
     return await look(app, actor, incident_id)
+
+
+async def _ticket_added(tx: Tx, actor: Actor, found: Incident, run: Run, ticket: str) -> bool:
+    """Add where the ticket is, on record, once its step was passed without saying so."""
+    if TICKET not in run.evidence or (await incidents.held(tx, found.client_id, found.id)).ticket:
+        return False
+    await tx.one(UUID, "incident_ticket", id=found.id, ticket=ticket)
+    said = {"incident": str(found.id), "stage": TICKET}
+    await record(tx, actor, EventName.INCIDENT_CHANGED, said, client_id=found.client_id, object_id=found.id)
+    return True
 
 
 async def _begun(tx: Tx, app: App, actor: Actor, procedure: Procedure, found: Incident) -> Run:

@@ -213,7 +213,7 @@ def _entry(one: TimelineEntry) -> dict[str, Any]:
 def _waiting(state: IncidentState, waits: RunStatus | None) -> dict[str, Any]:
     if waits is None:
         return shown(state)
-    return shown(state) | {"next_step": f"Another person approves: `byokeep procedure approve {waits.run.id}`."}
+    return shown(state) | {"next_step": f"Another person, an approver: `byokeep procedure approve {waits.run.id}`."}
 
 
 def shown(state: IncidentState) -> dict[str, Any]:
