@@ -71,7 +71,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         }
         exposure: dict[str, Any] = {
             "about": {"kind": "client", "id": ID}, "since": "", "until": "", "since_is": "named", "state": "complete",
-            "gaps": [], "reads": [], "calls": [], "totals": {}, "provider_usage": {"series": []},
+            "gaps": [], "reads": [], "calls": [], "totals": {}, "provider_usage": {"source": "none", "series": []},
         }  # fmt: skip
         return json.dumps(issued | GLASS | {"report": exposure, "envelope": "{}"}).encode()
 
