@@ -247,6 +247,14 @@ async def test_init_again_changes_no_identity(running: Site) -> None:
     assert {name for name in before if before[name] != after[name]} == set()
 
 
+async def test_a_process_without_its_identity_does_not_start(site: Site) -> None:
+    """Web's credentials do not make a broker, and the other way round."""
+    for name, other in (("web", "broker"), ("broker", "web")):
+        config = site.settings(f"{name}-bare", credentials_dir=str(site.place / other))
+        ran = await Shell(site.place / "homes" / name, loaded=True).run(name, "--json", "--config", str(config))
+        assert (ran.code, ran.document["error"]["code"]) == (4, "credentials_missing"), ran.said
+
+
 @pytest.mark.req("R2.2-5")
 async def test_database_logins_are_rotated_while_everything_serves(
     running: Site, monkeypatch: pytest.MonkeyPatch
@@ -421,11 +429,3 @@ async def test_plain_connections_to_other_hosts_are_refused(site: Site, setting:
     for words in (("broker",), ("web",), ("worker",), ("refresher",), ("client", "list")):
         started = await shell.run(*words, "--json", "--config", str(config))
         assert (started.code, started.document["error"]["code"]) == (2, "insecure_address")
-
-
-async def test_a_process_without_its_identity_does_not_start(site: Site) -> None:
-    """Web's credentials do not make a broker, and the other way round."""
-    for name, other in (("web", "broker"), ("broker", "web")):
-        config = site.settings(f"{name}-bare", credentials_dir=str(site.place / other))
-        ran = await Shell(site.place / "homes" / name, loaded=True).run(name, "--json", "--config", str(config))
-        assert (ran.code, ran.document["error"]["code"]) == (4, "credentials_missing"), ran.said

@@ -1076,7 +1076,7 @@ async def test_a_new_key_that_was_taken_back_is_a_task_until_it_is_dead(desk: De
     assert f"byokeep rotate resume {task['id']}" in task["next_step"]
     assert "unused_key_alive" in desk.stand.alerts()
     due = (await desk.call("GET", f"/v1/due?client_id={client}&kind=unused_key", "auditor"))[1]["items"]
-    assert [(one["item"], one["state"], one["days"]) for one in due] == [(task["id"], "due", 0)]
+    assert [(one["item"], one["state"], one["days"]) for one in due] == [(task["id"], "due", 1)]
     assert due[0]["command"] == f"byokeep rotate status {task['id']}"
     messages = await told(desk)
     await remind(messages)
@@ -1139,10 +1139,10 @@ async def test_where_nobody_can_make_a_key_by_a_call_it_is_a_task_with_a_date(de
     assert "https://kie.ai/api-key" in task["next_step"]
     await desk.work()
     (row,) = (await desk.call("GET", listed, "auditor"))[1]["items"]
-    assert (row["state"], row["days"], row["command"]) == ("due", 6, f"byokeep rotate status {task['id']}")
+    assert (row["state"], row["days"], row["command"]) == ("due", 7, f"byokeep rotate status {task['id']}")
     desk.sql("UPDATE byokeep.procedure_run SET started_at = started_at - interval '8 days' WHERE closed_at IS NULL")
     (row,) = (await desk.call("GET", listed, "auditor"))[1]["items"]
-    assert (row["state"], row["days"]) == ("overdue", -2)
+    assert (row["state"], row["days"]) == ("overdue", -1)
     await remind(await told(desk))
     assert "rotation_overdue" in desk.stand.alerts()
     now = await rotation(desk, task["id"])

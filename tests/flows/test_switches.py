@@ -452,7 +452,7 @@ async def test_an_open_alert_that_counts_another_forged_login_after_a_rotation_h
     await close(stand)
     assert (await reopen(stand))[0] == 200
     await counted(datetime.now(UTC))
-    assert stand.db.sql("SELECT count FROM byokeep.alert WHERE reason = 'login_unexplained'") == "3"
+    assert stand.db.sql("SELECT count FROM byokeep.alert WHERE reason = 'login_unexplained'") == "2"
     await close(stand)
     status, reply = await reopen(stand)
     assert (status, reply["code"]) == (409, "lease_key_suspect")
