@@ -205,16 +205,23 @@ def _no_room(setting: str, error: OSError) -> Unavailable:
 def _working(settings: Settings) -> Iterator[Path]:
     """Be the only one who makes a backup here; yield an empty private directory, which is gone afterwards."""
     place = private_dir(settings.path("backup_dir"))
-    lock = os.open(place / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            hold(lock)
-        except OSError:
-            raise Conflict("backup_running", next_step="Another backup is made here: wait for its end.") from None
+    with alone(place / "lock", Conflict("backup_running", next_step="Another backup is made here: wait for its end.")):
         shutil.rmtree(place / _WORK, ignore_errors=True)
         with contextlib.ExitStack() as ending:
             ending.callback(shutil.rmtree, place / _WORK, ignore_errors=True)
             yield private_dir(place / _WORK)
+
+
+@contextlib.contextmanager
+def alone(file: Path, refusal: Conflict) -> Iterator[None]:
+    """Hold a lock of its own file for the block; ``refusal`` where another process holds it."""
+    lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            hold(lock)
+        except OSError:
+            raise refusal from None
+        yield
     finally:
         os.close(lock)
 
@@ -237,9 +244,13 @@ async def _drop_old(settings: Settings, app: BrokerApp) -> None:
 
 
 def _files(settings: Settings, one: Backup) -> list[Path]:
-    name = f"{one.created_at.astimezone(UTC):%Y}*-{one.id}{ENDING}"
+    return _named(settings, f"{one.created_at.astimezone(UTC):%Y}*-{one.id}{ENDING}")
+
+
+def _named(settings: Settings, pattern: str) -> list[Path]:
+    """Return the backups of a name in the places of this host: here, and where they are copied to."""
     places = [settings.path("backup_dir"), settings.file("backup_target")]
-    return [file for place in places if place is not None for file in place.glob(name)]
+    return [file for place in places if place is not None for file in place.glob(pattern)]
 
 
 async def listed(settings: Settings) -> list[dict[str, Any]]:
@@ -263,9 +274,7 @@ def _told(at: datetime) -> str:
 def find(settings: Settings, name: str) -> Path:
     """Return the file of a backup: a path, or its id in the places of this host. Raises NotFound."""
     with contextlib.suppress(ValueError):
-        places = [settings.path("backup_dir"), settings.file("backup_target")]
-        found = [file for place in places if place for file in place.glob(f"*-{UUID(name)}{ENDING}")]
-        if found:
+        if found := _named(settings, f"*-{UUID(name)}{ENDING}"):
             return found[0]
     file = Path(name)
     if not file.is_file():

@@ -43,9 +43,8 @@ from byokeep.jobs import gatekeep
 from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.durable_write import draft, durable_write
-from byokeep.process import hold
 from byokeep.processes import wiring
-from byokeep.processes.backup import find, opened
+from byokeep.processes.backup import alone, find, opened
 from byokeep.processes.installation import desired, install
 from byokeep.profiles.openings import keep_tombstones
 from byokeep.settings import RESTORING, Settings, parse_bucket
@@ -120,16 +119,9 @@ async def restore(settings: Settings, name: str, brought: Brought) -> Restored:
     if brought.checkpoints is not None:
         found.to_do = _ended_since(brought.checkpoints, manifest)
     home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
-    lock = os.open(home / RESTORING, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        hold(lock)
-    except OSError:
-        os.close(lock)
-        raise Conflict("restore_running", next_step="Another restore works in this home: wait for its end.") from None
-    try:
+    running = Conflict("restore_running", next_step="Another restore works in this home: wait for its end.")
+    with alone(home / RESTORING, running):
         await _restore(settings, file, keys, brought, found, (signature, key_id))
-    finally:
-        os.close(lock)
     return found
 
 

@@ -44,7 +44,7 @@ def may_be_made(url: str) -> bool:
     """Whether whoever runs the server lets :data:`MAKER` log in; asked by any role. Blocking."""
     asked = "SELECT FROM pg_roles WHERE rolname = %s AND rolcanlogin AND rolcreaterole"
     try:
-        with psycopg.connect(**address_of(url) | {"connect_timeout": CONNECT_S}) as connection:
+        with _connected(url) as connection:
             return connection.execute(asked, [MAKER]).fetchone() is not None
     except psycopg.Error:  # who needs the database says so
         return False
@@ -65,7 +65,7 @@ def stands(maker: str, url: str, file: Path) -> bool:
         " AND coalesce(rolvaliduntil, 'infinity') > clock_timestamp()"
     )
     try:
-        with psycopg.connect(**address_of(maker) | {"connect_timeout": CONNECT_S}) as connection:
+        with _connected(maker) as connection:
             return connection.execute(asked, [held[0][0]]).fetchone() is not None
     except psycopg.Error:  # its text may quote what it was sent
         failure: Unavailable = unavailable()
@@ -91,13 +91,13 @@ def renew(maker: str, url: str, role: str, file: Path, *, grace: timedelta = GRA
     login, line = (read_logins(new) or [_invented(role)])[0]
     durable_write(new, b"".join(one + b"\n" for one in [line, *(kept for _, kept in held)][:_KEPT]))
     try:
-        with psycopg.connect(**address_of(maker) | {"connect_timeout": CONNECT_S}) as connection:
+        with _connected(maker) as connection:
             _make(connection, role, login, line.rpartition(b":")[2])
         proved = _logs_in(url, login, new) == (login, role)
         if proved:
             new.replace(file)
             sync_directory(file.parent)
-            with psycopg.connect(**address_of(maker) | {"connect_timeout": CONNECT_S}, autocommit=True) as connection:
+            with _connected(maker, autocommit=True) as connection:
                 _end(connection, role, [old for old, _ in held], grace)
             return
     except psycopg.Error:  # its text may quote what it was sent
@@ -109,6 +109,10 @@ def renew(maker: str, url: str, role: str, file: Path, *, grace: timedelta = GRA
     raise Conflict("rotation_failed", next_step=step, role=role)
 
 
+def _connected(url: str, **more: Any) -> Connection:
+    return psycopg.connect(**address_of(url) | {"connect_timeout": CONNECT_S} | more)
+
+
 def _invented(role: str) -> tuple[str, bytes]:
     login = f"{role}_{secrets.token_hex(6)}"
     return login, f"*:*:*:{login}:{secrets.token_urlsafe(32)}".encode()
@@ -116,9 +120,7 @@ def _invented(role: str) -> tuple[str, bytes]:
 
 def _logs_in(url: str, login: str, file: Path) -> tuple[Any, ...] | None:
     """Return as whom a login comes in and acts; None when nobody asked for its password, which then proves nothing."""
-    with psycopg.connect(
-        **address_of(url) | {"user": login, "passfile": str(file), "connect_timeout": CONNECT_S}
-    ) as connection:
+    with _connected(url, user=login, passfile=str(file)) as connection:
         found = connection.execute("SELECT session_user::text, current_user::text").fetchone()
         return found if connection.pgconn.used_password else None
 
