@@ -204,10 +204,10 @@ async def test_what_was_made_together_is_not_begun_together(post: Post) -> None:
 
     until = post.clock.at + 5 * DAY
     post.clock.at += 3.9 * DAY
-    while post.clock.at < until:
+    while post.clock.at < until + timedelta(hours=6):  # the hourly budget may push a late moment past the date
         await start_due(post.app, {DueKind.KEY: starter})
         post.clock.at += timedelta(hours=1)
-    assert len(moments) >= 19
+    assert len(moments) == 20
     assert min(moments.values()) >= until - DAY
     assert len(set(moments.values())) >= 8
     item = DueItem(
