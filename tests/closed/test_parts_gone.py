@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -10,16 +11,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
-import aiohttp
 import pytest
 import pytest_asyncio
 
 from byokeep.client.job import Job
 from byokeep.core.errors import Unavailable
+from byokeep.http.request import READY_WITHIN_S
+from byokeep.wire.address import parse_address
+from byokeep.wire.transport import MOST_TOLD, Transport
 from tests.support.stack import Answer, Work, World, running_stack, supervised, until
 
 JOB_WITHIN_S = 15.0
 API_WITHIN_S = 8.0
+WAITED_S = 3.0  # by a load balancer, or the doctor
 # What a person may try meanwhile, and what surely needs the part.
 CALLS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "store": (
@@ -175,10 +179,37 @@ async def serves(job: Job, value: bytes) -> bool:
 
 
 async def readiness(world: World, name: str) -> int:
-    """What a process says of itself; it has 3 s for that."""
-    url = {"broker": world.stack.broker_url, "web": world.stack.web_url}[name]
-    async with world.http.get(f"{url}/readyz", timeout=aiohttp.ClientTimeout(total=3)) as reply:
-        return reply.status
+    """What a process says of itself; nothing but its own deadline ends the look, whatever else this machine does."""
+    return (await said_of_itself(world, name))[0]
+
+
+async def said_of_itself(world: World, name: str) -> tuple[int, str, float]:
+    """Status, the part that is to blame, and the seconds that the answer took."""
+    url = {"broker": world.stack.broker_url, "web": world.stack.web_url, "killswitch": world.stack.killswitch_url}[name]
+    socket, url = parse_address(url, f"http://{name}", "bad_address", "insecure_address")
+    began = time.monotonic()
+    async with Transport(socket) as http:
+        status, body, _ = await http.exchange("GET", f"{url}/readyz", headers={}, within=30.0, most=MOST_TOLD)
+    return status, json.loads(body).get("part", ""), time.monotonic() - began
+
+
+@pytest.mark.parametrize("how", ["stopped", "hung"])
+@pytest.mark.parametrize("part", ["store", "database"])
+async def test_every_process_says_in_time_that_it_is_not_ready(site: Site, part: str, how: str) -> None:
+    """With the store or the database dead or deaf each names it, within the 3 s that its callers wait."""
+    world = site.world
+    assert WAITED_S > READY_WITHIN_S
+    names = ("broker", "web", "killswitch")
+    async with outage(world, part, how):
+        for name in names:
+            looks = [await said_of_itself(world, name) for _ in range(3)]
+            assert {(status, blamed) for status, blamed, _ in looks} == {(503, part)}
+            assert min(took for *_, took in looks) < WAITED_S, "the fastest of three: this machine may be busy"
+
+    async def all_ready() -> bool:
+        return {await readiness(world, name) for name in names} == {200}
+
+    await until(all_ready, 30, "each is ready again by itself")
 
 
 @pytest.mark.req("S-VAULT-2")

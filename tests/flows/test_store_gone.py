@@ -24,9 +24,11 @@ async def test_without_the_store_there_is_no_yes(stand: Stand) -> None:
     before = stand.db.sql(leases)
     for status, reply in (
         await stand.call("GET", f"/v1/leases/{lease}", "runner"), await stand.permit(lease),
-        await stand.call("POST", f"/v1/jobs/{job}/leases", "runner"), await stand.call("GET", "/readyz"),
+        await stand.call("POST", f"/v1/jobs/{job}/leases", "runner"),
     ):  # fmt: skip
         assert (status, reply["code"]) == (503, "store_unreachable")
+    status, reply = await stand.call("GET", "/readyz")
+    assert (status, reply["code"], reply["part"], reply["reason"]) == (503, "not_ready", "store", "store_unreachable")
     assert (stand.db.sql(leases), stand.db.sql(permits)) == (before, "0")
     seen.gone = False
     assert (await stand.call("GET", f"/v1/leases/{lease}", "runner"))[0] == 200

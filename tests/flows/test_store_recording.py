@@ -60,7 +60,7 @@ async def test_without_proof_that_the_store_records_nothing_is_leased_or_taken_i
     status, reply = await stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
     assert (status, reply["code"]) == (503, "store_not_recording")
     status, reply = await stand.call("GET", "/readyz")
-    assert (status, reply["code"]) == (503, "store_not_recording")
+    assert (status, reply["part"], reply["reason"]) == (503, "recording", "store_not_recording")
     for path in (f"/v1/clients/{other}/providers/openai/value", f"/v1/clients/{other}/providers/x/webhook"):
         status, reply = await desk.call("PUT", path, "operator", raw=desk.canary())
         assert (status, reply["code"]) == (503, "store_not_recording"), path

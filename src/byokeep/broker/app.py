@@ -78,9 +78,11 @@ def create_app(
     @api.get("/readyz", include_in_schema=False)
     async def readyz() -> dict[str, str]:
         """Database and store answer, and the store is proved to record: whoever asks a moment later is served."""
-        reply = await ready(app.db.ping(), app.store_health.probe())
-        app.store_recording.require(app.clock.monotonic(), for_s=READY_FOR_S)
-        return reply
+
+        async def recording() -> None:
+            app.store_recording.require(app.clock.monotonic(), for_s=READY_FOR_S)
+
+        return await ready(database=app.db.ping(), store=app.store_health.probe(), recording=recording())
 
     declared = [route for routes in routers for route in routes.routes if isinstance(route, APIRoute)]
     api.add_middleware(FastRouter, routes=[route for route in declared if route.name in ALL_THE_TIME])

@@ -16,9 +16,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID, uuid4
 
@@ -35,6 +36,7 @@ from byokeep.core.canonical import strict_object
 from byokeep.core.errors import KINDS, ByokeepError, NotFound, RateLimited, Rejected, Unauthenticated, Unavailable
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.kernel.ports import Clock
+from byokeep.kernel.probes import ask, passes
 
 MAX_BODY: Final = 16 * 1024  # bytes
 MAX_DEPTH: Final = 6
@@ -372,17 +374,17 @@ def caller(auth: Authenticator) -> Callable[[Request], Awaitable[Actor]]:
 READY_WITHIN_S: Final = 2.0  # a load balancer or `byokeep doctor` waits three
 
 
-async def ready(*checks: Coroutine[Any, Any, object]) -> dict[str, str]:
+async def ready(**checks: Awaitable[object]) -> dict[str, str]:
     """Run the checks side by side; return the reply of a process that is ready.
 
     Raises:
-        Unavailable: ``not_ready``: a check did not end in time; and what the checks raise.
+        Unavailable: ``not_ready``, with the first part that did not answer in time, or raised, and why.
     """
-    try:
-        async with asyncio.timeout(READY_WITHIN_S):
-            await asyncio.gather(*checks)
-    except TimeoutError:
-        raise Unavailable("not_ready", next_step="Database or store does not answer; see `byokeep doctor`.") from None
+    looks = (ask(name, partial(passes, name, check), within=READY_WITHIN_S) for name, check in checks.items())
+    for found in await asyncio.gather(*looks):
+        if not found.ok:
+            step = found.next_step or f"See `byokeep doctor` on the server's host: what it says of the {found.name}."
+            raise Unavailable("not_ready", next_step=step, part=found.name, reason=found.code)
     return {"status": "ready"}
 
 

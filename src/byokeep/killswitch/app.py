@@ -94,7 +94,7 @@ def create_app(
     @api.get("/readyz", include_in_schema=False)
     async def readyz() -> dict[str, str]:
         """Database and store answer."""
-        return await ready(app.db.ping(), app.store_health.probe())
+        return await ready(database=app.db.ping(), store=app.store_health.probe())
 
     api.add_middleware(Guard)
     return api

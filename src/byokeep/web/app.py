@@ -126,7 +126,8 @@ def _add_health(api: FastAPI, app: WebApp) -> None:
     @api.get("/readyz", include_in_schema=False)
     async def readyz() -> dict[str, str]:
         """Database and store answer."""
-        return await ready(app.db.ping(), app.intake.current_version(SecretRef(_NOBODY, Provider.OPENAI)))
+        look = app.intake.current_version(SecretRef(_NOBODY, Provider.OPENAI))
+        return await ready(database=app.db.ping(), store=look)
 
 
 def _add_description(api: FastAPI, auth: Authenticator) -> None:
