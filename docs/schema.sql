@@ -917,8 +917,11 @@ CREATE INDEX scheduled_effect_due_ix ON byokeep.scheduled_effect USING btree (du
 -- Digest of the functions, triggers, row policies, grants and comments that stand in this database.
 CREATE TABLE byokeep.schema_objects (
     digest text NOT NULL,
+    -- The oldest revision whose release runs on this schema; a database that an older release laid does not say.
+    runs_from text,
     CONSTRAINT schema_objects_digest_ck CHECK ((digest ~ '^[0-9a-f]{64}$'::text)),
-    CONSTRAINT schema_objects_pk PRIMARY KEY (digest)
+    CONSTRAINT schema_objects_pk PRIMARY KEY (digest),
+    CONSTRAINT schema_objects_runs_from_ck CHECK ((runs_from ~ '^[0-9]{4}$'::text))
 );
 
 CREATE TABLE byokeep.sop_run (

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from procrastinate.schema import SchemaManager
 
-from byokeep.adapters.postgres import migrations
+from byokeep.adapters.postgres import fit, migrations
+from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
+from byokeep.adapters.postgres.fit import must_fit, revisions
 from byokeep.adapters.postgres.migrations import WRITERS, migrate
 from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.events import EventName
@@ -106,7 +108,8 @@ def test_postgres_revisions_run_in_the_order_of_the_releases(
     for stop in ("0021", "0018", "0024"):
         database = empty_database(postgres_server, f"stopped_at_{stop}")
         with monkeypatch.context() as early:
-            early.setattr(migrations, "_REVISION", re.compile(f"r({'|'.join(ran[: ran.index(stop) + 1])})_.*"))
+            seen = ran[: ran.index(stop) + 1]
+            early.setattr(migrations, "revisions", lambda of=seen: {number: revisions()[number] for number in of})
             early.setattr(migrations, "_lay_objects", lambda _: None)
             early.setattr(migrations, "_widen_sets", lambda _: None)
             early.setattr(migrations, "_value", lambda *asked: None if "state_rows" in asked[1] else value(*asked))
@@ -206,12 +209,47 @@ def test_postgres_a_number_that_no_reader_takes_goes_from_a_run(postgres: FreshD
     assert left.splitlines() == ['{"done": 7}|{"ok": true, "provider": "openai"}', '{"write": 3}|{"version": 2}']
 
 
-def test_postgres_migrated_by_a_later_release_is_refused(postgres: FreshDatabase) -> None:
-    """A database that a later release migrated is left alone, with a code that says so."""
-    postgres.sql("UPDATE byokeep.alembic_version SET version_num = '9999'")
-    with pytest.raises(Conflict, match="schema_newer"):
+SERVING = ("byokeep_web", "byokeep_broker", "byokeep_worker", "byokeep_killswitch")
+
+
+async def fits(database: FreshDatabase) -> set[str]:
+    """What each process is told of this schema before it starts; "" = it starts."""
+    said = set()
+    for role in SERVING:
+        db = PostgresDatabase(database.url(role), pool_size=1)
+        try:
+            await must_fit(db)
+            said.add("")
+        except Conflict as error:
+            said.add(error.code)
+        finally:
+            await db.close()
+    return said
+
+
+async def test_postgres_a_release_runs_on_its_schema_and_on_a_later_one_that_takes_it(postgres: FreshDatabase) -> None:
+    """Older, or later and not for this code: no process starts and nothing is changed. Later and for it: all start, and
+    a start lays nothing of the older release over it."""
+    assert await fits(postgres) == {""}
+    newest, whole = max(revisions()), "SELECT digest, runs_from FROM byokeep.schema_objects"
+    later = "UPDATE byokeep.alembic_version SET version_num = '9999'; UPDATE byokeep.schema_objects SET"
+    for runs_from in ("'9999'", f"'{int(newest) + 1:04}'", "NULL"):
+        postgres.sql(f"{later} digest = repeat('0', 64), runs_from = {runs_from}")
+        said = postgres.sql(whole)
+        assert await fits(postgres) == {"schema_newer"}, runs_from
+        with pytest.raises(Conflict, match="schema_newer"):
+            migrate(postgres.url("byokeep_owner"))
+        assert postgres.sql(f"SELECT version_num FROM byokeep.alembic_version; {whole}") == f"9999\n{said}"
+    for runs_from in (newest, fit.RUNS_FROM):
+        postgres.sql(f"{later} runs_from = '{runs_from}'")
+        assert await fits(postgres) == {""}, runs_from
         migrate(postgres.url("byokeep_owner"))
-    assert postgres.sql("SELECT version_num FROM byokeep.alembic_version") == "9999"
+        assert postgres.sql(f"SELECT version_num FROM byokeep.alembic_version; {whole}").startswith("9999\n0000")
+    postgres.sql("UPDATE byokeep.alembic_version SET version_num = '0046'; UPDATE byokeep.schema_objects SET"
+                 " runs_from = NULL")  # fmt: skip
+    assert await fits(postgres) == {"schema_older"}
+    postgres.sql("ALTER TABLE byokeep.schema_objects DROP COLUMN runs_from")  # as it was before there was any
+    assert await fits(postgres) == {"schema_older"}
 
 
 def test_postgres_migration_needs_the_owner(postgres_server: EmbeddedPostgres) -> None:

@@ -22,7 +22,6 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -31,6 +30,7 @@ from byokeep.adapters.files.tombstones import NAME as TOMBSTONES
 from byokeep.adapters.openbao import snapshot
 from byokeep.adapters.openbao.login import AppRoleLogin, private_dir, read_private
 from byokeep.adapters.postgres.dump import load
+from byokeep.adapters.postgres.fit import revisions
 from byokeep.audit import log
 from byokeep.backup import archive, backups
 from byokeep.core import backup
@@ -112,7 +112,7 @@ async def restore(settings: Settings, name: str, brought: Brought) -> Restored:
     keys, file = archive.identities_of(read_private(brought.identity)), find(settings, name)
     manifest, signature, key_id = await asyncio.to_thread(opened, file, keys)
     archive.must_be_of(manifest, settings.environment)
-    if manifest.versions["schema"] > max(_revisions()):
+    if manifest.versions["schema"] > max(revisions()):
         raise BackupRefused("newer_release")
     behind = None if brought.checkpoints is None else _behind(brought.checkpoints, manifest, brought)
     found = Restored(manifest=manifest, behind=behind)
@@ -154,11 +154,6 @@ def _empty(home: Path) -> None:
     for path in home.iterdir():
         if path.name != RESTORING:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-
-
-def _revisions() -> list[str]:
-    place = resources.files("byokeep.adapters.postgres.migrations") / "versions"
-    return [entry.name.removesuffix(".sql") for entry in place.iterdir() if entry.name.endswith(".sql")]
 
 
 def _behind(place: Path, manifest: BackupManifest, brought: Brought) -> int:

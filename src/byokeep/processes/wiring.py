@@ -42,6 +42,7 @@ from byokeep.adapters.openbao.login import AppRoleLogin, read_private
 from byokeep.adapters.openbao.provisioning import LOGIN_LIFE_S, MACHINE_KEY_PATH, TOKEN_KEY_PATH, require_version
 from byokeep.adapters.postgres.database import PostgresDatabase, build_app
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres, require_release
+from byokeep.adapters.postgres.fit import must_fit
 from byokeep.adapters.providers.descriptor import DESCRIPTORS, acts, check_format, exchanges
 from byokeep.adapters.providers.identify import identify
 from byokeep.adapters.providers.issuer import ProviderIssuer
@@ -242,6 +243,7 @@ async def web_app(settings: Settings) -> AsyncIterator[WebApp]:
         db = await stack.enter_async_context(database(settings, "byokeep_web"))
         login = await _login(stack, settings, "web")
         await require_production_release(db, settings.environment)
+        await must_fit(db)
         found = await bootstrap.installation(db, SystemIds(), settings.environment)
         yield WebApp(
             **_common(settings, db, found.id),
@@ -467,6 +469,7 @@ def _nodes(stack: AsyncExitStack, settings: Settings, login: AppRoleLogin) -> po
 
 async def _known_installation(db: PostgresDatabase, environment: Environment) -> UUID:
     await require_production_release(db, environment)
+    await must_fit(db)
     found = await bootstrap.known_installation(db)
     if found.environment is not environment:
         raise Conflict("other_environment", next_step="Settings and data must name the same environment.",

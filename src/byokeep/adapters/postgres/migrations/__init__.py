@@ -8,7 +8,7 @@ Rules
 - The database knows exactly the events of the code, and for each the roles that may write it (``writers.toml``).
 - The closed sets of platforms follow the catalog: a constraint that lacks a name gets it, none loses one.
 - Two starters do not race: the second waits for an advisory lock and finds nothing to do.
-- No downgrade: a backup is the way back.
+- No downgrade. A database that a later release migrated is left as it is: this one runs on it or refuses (`fit.py`).
 
 It may not run as any role but the owner.
 """
@@ -25,6 +25,7 @@ import psycopg
 from procrastinate.schema import SchemaManager
 
 from byokeep.adapters.postgres.connections import address_of
+from byokeep.adapters.postgres.fit import RUNS_FROM, is_later, revisions
 from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.events import EventName
 from byokeep.core.model import OAUTH_PLATFORMS, PLATFORMS, Provider
@@ -39,7 +40,7 @@ _SETS: Final = (
 )
 # Released in this order, behind 0013; the others in the order of their numbers.
 _OUT_OF_ORDER: Final = ("0021", "0016", "0018", "0015", "0014", "0023", "0024", "0022")
-_REVISION: Final = re.compile(r"r(\d{4})_\w+\.sql\Z")
+_RUNS_FROM: Final = "SELECT runs_from FROM byokeep.schema_objects"
 _LITERAL: Final = re.compile(r"'([a-z0-9_]+)'")
 _SESSION: Final = {"connect_timeout": 5, "options": "-c timezone=UTC -c lock_timeout=30s -c search_path=pg_catalog"}
 
@@ -53,14 +54,20 @@ def migrate(url: str) -> None:
     Raises:
         Unavailable: ``database_unavailable``; nothing was changed.
             ``database_roles_outdated``: a role of this release is missing; only a superuser makes it.
-        Conflict: ``schema_newer``, the database was migrated by a later release; ``migration_failed``.
+        Conflict: ``schema_newer``, a later release migrated the database and this one does not run on it;
+            ``migration_failed``.
     """
     try:
         with psycopg.connect(**address_of(url) | _SESSION) as connection:  # one transaction
             connection.prepare_threshold = None
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_KEY])
             _require_roles(connection)
-            _run_revisions(connection)
+            connection.execute(script("versions/applied.sql"))
+            stands = str(_value(connection, "SELECT version_num FROM byokeep.alembic_version") or "")
+            runs_from = _value(connection, _RUNS_FROM) if stands >= "0047" else ""
+            if is_later(stands, str(runs_from or "")):
+                return
+            _run_revisions(connection, stands)
             _widen_sets(connection)
             _lay_objects(connection)
             # Asked for by the revision with which rows began to have records, once the functions are there.
@@ -81,17 +88,12 @@ def _require_roles(connection: Connection) -> None:
         raise Unavailable("database_roles_outdated", role=row[0], next_step=step)
 
 
-def _run_revisions(connection: Connection) -> None:
+def _run_revisions(connection: Connection, newest: str) -> None:
     """Run the revisions that the database has not seen; its newest stands in a table that the first releases named."""
-    connection.execute(script("versions/applied.sql"))
-    newest = str(_value(connection, "SELECT version_num FROM byokeep.alembic_version") or "")
-    folder = resources.files(_PACKAGE).joinpath("versions")
-    revisions = {found[1]: found[0] for entry in folder.iterdir() if (found := _REVISION.match(entry.name))}
-    if newest and newest not in revisions:
-        raise Conflict("schema_newer", next_step="Run a release at least as new as the one that migrated.")
-    for number in sorted((number for number in revisions if _place(number) > _place(newest)), key=_place):
-        connection.execute(script(f"versions/{revisions[number]}"))
-        if number == min(revisions):
+    known = revisions()
+    for number in sorted((number for number in known if _place(number) > _place(newest)), key=_place):
+        connection.execute(script(f"versions/{known[number]}"))
+        if number == min(known):
             _make_queue(connection)
         connection.execute("DELETE FROM byokeep.alembic_version")
         connection.execute("INSERT INTO byokeep.alembic_version VALUES (%s)", [number])
@@ -129,6 +131,7 @@ WRITERS: Final = {
 def objects_digest() -> str:
     """Return the digest of everything that is declared rather than migrated."""
     declared = [script(f"objects/{name}.sql") for name in _OBJECTS]
+    declared += [RUNS_FROM]
     declared += [f"{event.value}:{','.join(WRITERS[event])}:{_fields(event)}" for event in sorted(WRITERS)]
     return sha256("\x00".join(declared).encode()).hexdigest()
 
@@ -162,4 +165,4 @@ def _lay_objects(connection: Connection) -> None:
     for event, writers in WRITERS.items():
         row = [event.value, list(writers), _fields(event)]
         connection.execute("INSERT INTO byokeep.audit_vocabulary (event, writers, fields) VALUES (%s, %s, %s)", row)
-    connection.execute("INSERT INTO byokeep.schema_objects (digest) VALUES (%s)", [digest])
+    connection.execute("INSERT INTO byokeep.schema_objects (digest, runs_from) VALUES (%s, %s)", [digest, RUNS_FROM])

@@ -17,3 +17,8 @@ SELECT store_recorded_at > clock_timestamp() - make_interval(secs => :holds_s) A
 INSERT INTO byokeep.installation (id, environment) VALUES (:id, :environment)
 ON CONFLICT (singleton) DO NOTHING
 RETURNING id, environment;
+
+-- name: schema_fit
+-- On which schema this database stands; one before r0047 has no such column, and says nothing.
+SELECT v.version_num AS stands, to_jsonb(o) ->> 'runs_from' AS runs_from
+  FROM byokeep.alembic_version v CROSS JOIN byokeep.schema_objects o;

@@ -86,6 +86,8 @@ COMMENT ON TABLE byokeep.scheduled_effect IS
     'What is to be done at a later time, as a dispatcher announced it: held while its platform is closed, never dropped.';
 COMMENT ON TABLE byokeep.schema_objects IS
     'Digest of the functions, triggers, row policies, grants and comments that stand in this database.';
+COMMENT ON COLUMN byokeep.schema_objects.runs_from IS
+    'The oldest revision whose release runs on this schema; a database that an older release laid does not say.';
 COMMENT ON COLUMN byokeep.subject.admin_until IS 'Until when an admin whom another stopped counts on as one.';
 COMMENT ON COLUMN byokeep.subject.held_until IS 'Until when this person approves nothing.';
 COMMENT ON COLUMN byokeep.subject.password_mark IS 'The digest of password_phc; set by objects/subjects.sql alone.';
