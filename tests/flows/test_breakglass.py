@@ -497,14 +497,20 @@ async def test_a_drill_proves_that_the_door_opens(stand: Stand) -> None:
     opening = await opened(stand, client, scope="drill", reason="drill", life_s=60)
     assert (await do(stand, opening["id"], "revoke", "operator"))[1]["status"] == "closed"
     assert "drilled:failed" in kinds(stand, opening["id"])
-    opening = await opened(stand, client, scope="drill", reason="drill", life_s=60)
+    _, asked = await ask(stand, client, scope="drill", reason="drill", life_s=60)
+    _, told = await do(stand, asked["id"], "approve", "approver")
+    assert "`byokeep breakglass drill" in told["next_step"]
+    _, opening = await do(stand, asked["id"], "open", "operator")
     async with at_store(stand) as call:
         token = (await call("POST", "sys/wrapping/unwrap", opening["wrapping_token"]))[1]["auth"]["client_token"]
         assert (await call("GET", "kv/data/platform/breakglass-drill", token))[0] == 200
+        await watch.watch(stand.app)
+        assert set(stand.alerts()) == {"break_glass_drilled"}  # nobody is told that secrets were read
         for path in (f"kv/data/clients/{client}/providers/openai", "kv/data/platform/token-key"):
             assert (await call("GET", path, token))[0] == 403
     assert (await do(stand, opening["id"], "revoke", "operator"))[1]["status"] == "closed"
     assert kinds(stand, opening["id"])[-1] == "drilled:ok"
+    assert "break_glass_used" in stand.alerts()  # it tried more than a drill does
     assert (await stand.call("GET", PATH, "auditor"))[1]["last_drill_at"] is not None
 
 

@@ -161,14 +161,17 @@ async def test_what_is_left_is_listed_until_a_person_settles_it(desk: Desk) -> N
     }  # fmt: skip
     status, _ = await desk.call("POST", f"{PATH}/{made['run']['id']}/items/{items[0]}/settle", "operator")
     assert status == 409
+    open_ = "SELECT count(*) FROM byokeep.alert WHERE reason = 'revocation_by_hand' AND closed_at IS NULL"
     for item in (items[1], items[2], str(by_hand)):
         path = f"{PATH}/{made['run']['id']}/items/{item}/settle"
         assert (await desk.call("POST", path, "approver"))[0] == 403
+        assert desk.sql(open_) == "1"
         assert (await desk.call("POST", path, "operator"))[0] == 200
         assert (await desk.call("POST", path, "operator"))[0] == 409
+    assert desk.sql(open_) == "0"  # with the last one, and not before
     await desk.retry_now()
     found = await shown(desk, made)
-    assert (found["run"]["state"], found["left"]) == ("complete", 0)
+    assert (found["run"]["state"], found["left"], desk.sql(open_)) == ("complete", 0, "0")
     assert states(found) == {"revoked": 1, "unconfirmed": 1, "unsupported": 2}
     assert all(one["settled_by"] for one in found["items"] if one["state"] != "revoked")
     with psycopg.connect(desk.stand.db.conninfo("byokeep_web")) as web:  # what a thief of web's role cannot say

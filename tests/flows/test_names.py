@@ -77,6 +77,7 @@ async def test_a_name_leads_to_an_id_among_what_the_caller_may_see(desk: Desk, m
     name = desk.sql(f"SELECT name FROM byokeep.subject WHERE id = '{runner}'")  # noqa: S608
     assert (await find("auditor", ["operator", "machine"], name))[0] == [str(runner)]
     assert (await find("auditor", ["operator"], name))[0] == []
+    assert (await find("operator", ["machine"], name))[0] == [str(runner)]  # who opens jobs and stops a runner names it
     refused = await desk.call("POST", "/v1/names/find", "operator", {"kinds": ["operator"], "name": name})
     assert refused[0] == 403
     assert (await desk.call("POST", "/v1/names/find", "auditor", {"kinds": ["token"], "name": "a"}))[0] == 422

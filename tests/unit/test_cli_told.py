@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from byokeep import demo
-from byokeep.cli import api, intake, job, key
+from byokeep.cli import api, intake, job, key, terminal
 from byokeep.cli.main import run
 from byokeep.cli.terminal import TerminalSession, current, fail
 from byokeep.client.http import error_from
@@ -503,3 +503,77 @@ def test_web_is_asked_for_a_kill_and_not_waited_for_long(slow: bool, monkeypatch
     current.set(TerminalSession(settings=Settings(killswitch_url=at, web_url="http://127.0.0.1:2"), as_json=True))
     api.run(api.call_kill("GET", "/v1/switches"))
     assert asked == ([(at, 60), ("", 15)] if slow else [("", 60)])
+
+
+@pytest.mark.parametrize(("state", "reason", "left", "said"), [
+    ("failed", "revoke_by_hand", 2, "waiting"), ("failed", "database_unavailable", 0, "failed"),
+])  # fmt: skip
+def test_a_mass_revocation_that_waits_for_people_did_not_fail(
+    state: str, reason: str, left: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says what it waits for; one that failed says so."""
+    found = {"run": {"id": ID, "state": state, "reason": reason}, "items": [], "left": left}
+    answers(monkeypatch, "cli.mass_revoke", one=found)
+    assert run(["incident", "revoke", "show", ID]) == 4
+    lines = dict(
+        line.split(maxsplit=1)
+        for line in capsys.readouterr().out.replace("waits for", "waits_for").splitlines()
+        if line
+    )
+    assert (lines["state"], "waits_for" in lines) == (said, said == "waiting")
+
+
+def test_what_is_due_today_is_not_called_overdue_and_says_its_cause(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Programs and sheets get the state as it is."""
+    item = {
+        "due_at": "2026-05-01T12:00:00Z",
+        "kind": "key",
+        "name": "openai",
+        "client_id": None,
+        "command": "byokeep x",
+    }
+    items = [item | {"state": "overdue", "days": days, "cause": cause}
+             for days, cause in ((0, ""), (-1, ""), (0, "compromised"))]  # fmt: skip
+    answers(monkeypatch, "cli.rotate", due={"items": items, "until": "2026-05-15", "more": 0, "digest": "d"})
+    assert run(["rotate", "due"]) == 0
+    shown = capsys.readouterr().out
+    assert [shown.count(one) for one in ("due today  ", "overdue  ", "due today (compromised)")] == [1, 1, 1]
+
+
+def test_a_machines_token_asks_for_no_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """It is not shown where only people are known: that is refused, and counted."""
+    answers(monkeypatch, "cli.names", find={"found": [], "near": []})
+    file = tmp_path / "dispatcher.token"
+    for kind, code in ((b"bkd_", "name_needs_a_person"), (b"bko_", "no_such_name")):
+        file.write_bytes(kind + b"x" * 20)
+        file.chmod(0o600)
+        assert run(["client", "suspend", "acme", "--token-file", str(file)]) != 0
+        assert code in capsys.readouterr().err
+
+
+def test_a_line_for_a_shell_is_pasted_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However narrow the terminal is."""
+    for line in (
+        "export BYOKEEP_TOKEN_FILE='/a place/with blanks/in it'",
+        "(printf 'X-Vault-Token: '; cat a b) | curl",
+    ):
+        assert list(terminal._lines([line], 20)) == [line]
+    assert len(list(terminal._lines(["Some prose that is longer than that"], 20))) == 2
+
+
+@pytest.mark.parametrize("held", [None, "2020-01-01T00:00:00Z", "2999-01-01T00:00:00Z"])
+def test_who_is_invited_by_one_admin_alone_is_said_to_be_held(
+    held: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Until when, and how a second admin ends it; a hold that is over is none."""
+    issued = {"kind": "invitation", "token": "bki_x", "id": ID}
+    answers(monkeypatch, "cli.operator", tokens=issued, operators={"operators": [{"id": ID, "held_until": held}]})
+    assert run(["operator", "token", ID]) == 0
+    told = capsys.readouterr().err
+    assert ("They approve nothing until 2999-01-01" in told and f"vouch {ID}" in told) is (
+        held is not None and held > "2026"
+    )

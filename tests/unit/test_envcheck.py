@@ -512,3 +512,15 @@ def test_every_finding_has_a_next_step() -> None:
     assert in_variable("KIE_API_KEY", f"/{drawn(36)}") is not None, "no path, though it begins as one"
     assert in_variable("KIE_API_KEY", "/run/secrets/kie") is None
     assert "value" not in repr(Variable(name="A", value="x", source="s"))
+
+
+@pytest.mark.req("R3.3-5")
+@pytest.mark.parametrize(("address", "found"), [
+    ("postgres://user:hunter2@host", True), ("amqp://guest:guest@queue:5672/v", True),
+    ("postgres://user:${DB_PASSWORD}@host/db", False), ("postgres://user@host/db", False),
+    ("https://a.example:8080/x@y", False),
+])  # fmt: skip
+def test_a_weak_password_in_an_address_is_found(address: str, found: bool) -> None:
+    """It opens the door as well as one drawn by chance; a placeholder, no password and a port are none."""
+    seen = in_variable("DATABASE_URL", address)
+    assert (seen is not None and (seen.code, seen.why) == ("secret", "password-in-address")) is found

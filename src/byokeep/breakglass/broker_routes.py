@@ -15,7 +15,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from byokeep.breakglass import grants, watch
-from byokeep.breakglass.model import WRAPPED, Grant
+from byokeep.breakglass.model import DRILL, WRAPPED, Grant
 from byokeep.breakglass.watch import GlassUse
 from byokeep.core.model import Actor, ClientId
 from byokeep.http.emergency import Emergency
@@ -28,6 +28,7 @@ Word = Annotated[str, Field(max_length=64)]
 _NEXT: Final = {
     "requested": "An approver: `byokeep breakglass approve {id}`.",
     "approved": "Whoever asked: `byokeep breakglass open {id} --save FILE`, within 15 minutes of the request.",
+    "drill_approved": "Whoever asked: `byokeep breakglass drill {id}`, within 15 minutes of the request.",
     "open": "End it as soon as it is done: `byokeep breakglass revoke {id}`.",
     "to_review": "Look at what was done: `byokeep breakglass review {id}`.",
     "to_close": "Another approver, who did not review it: `byokeep breakglass close {id}`.",
@@ -153,7 +154,8 @@ def router(app: BrokerApp, auth: Authenticator, room: Emergency) -> APIRouter:
 
 
 def _out(grant: Grant) -> dict[str, Any]:
-    step = _NEXT.get(grant.status, "Nothing to do.").format(id=grant.id)
+    drill = "drill_" if grant.scope == DRILL and grant.status == "approved" else ""
+    step = _NEXT.get(drill + grant.status, "Nothing to do.").format(id=grant.id)
     if grant.gaps_accepted and grant.status == "to_close":
         step += " A part of the store's log is gone: what was done in it nobody knows."
     return GlassReply.fields(grant, next_step=step)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -115,11 +116,22 @@ def unwrap(file: Path, *, save: Path) -> None:
     opened = _saved(file)
     keep(run(_unwrapped(opened)))
     places = "\n".join(f"  {clean(one)}" for one in opened["places"][:12])
-    note = (
-        f"Read with it, by the store's own `bao kv get` or over HTTP, at {clean(opened['store_address'])}:\n{places}\n"
-        f"Then: {again('breakglass revoke ' + opened['id'])}; delete both files."
+    note = f"It reads:\n{places}\n"
+    note += "".join(
+        f"To read one, beside `bao kv get`:\n{_reading(save, opened, one)}\n" for one in opened["places"][:1]
     )
+    note += f"Then, and delete both files: {again('breakglass revoke ' + opened['id'])}"
     show({"grant": opened["id"], "saved_to": str(save), "expires_at": opened["expires_at"]}, title="Token", note=note)
+
+
+def _reading(token: Path, opened: dict[str, Any], one: str) -> str:
+    """Return a line to paste that reads one place; the token stands in no argument and no environment."""
+    address, ca_file = clean(opened["store_address"]), session().settings.file("store_ca_file")
+    at = "--unix-socket " + quote(address.removeprefix("unix://")) if address.startswith("unix://") else ""
+    at += f"--cacert {quote(str(ca_file))}" if ca_file is not None and not at else ""
+    base = "http://store" if address.startswith("unix://") else address
+    place = quote(f"{base}/v1/{clean(one).replace('kv/', 'kv/data/', 1)}")
+    return f"(printf 'X-Vault-Token: '; cat {quote(str(token))}) | curl -sS -H @- {at} {place}".replace("  ", " ")
 
 
 def _saved(file: Path) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from byokeep.kernel.record import Said, record, stamp
 from byokeep.kernel.rows import Row
 
 _MOST: Final = 200
+DRILLED: Final = "break_glass_drilled"  # goes as it should, and reads no secret
 NOT_ALONE: Final = "break_glass_role_not_alone"
 ON_HOST: Final = "break_glass_on_host"
 ROLE_KEY: Final = "state/break_glass_role"
@@ -66,8 +67,10 @@ async def say(tx: Tx, actor: Actor, name: EventName, grant: Grant, outcome: Outc
 
 async def warn(tx: Tx, app: BrokerApp, actor: Actor, grant: Grant, reason: str) -> None:
     """Raise an alert about the holder, one for each grant; everybody else may close it."""
-    key = f"{reason}/{grant.id}"
-    await open_alert(tx, app, actor, reason=reason, client_id=grant.client_id, object_id=grant.holder, key=key)
+    await open_alert(
+        tx, app, actor, reason=reason, severity="warning" if reason == DRILLED else "critical",
+        client_id=grant.client_id, object_id=grant.holder, key=f"{reason}/{grant.id}",
+    )  # fmt: skip
 
 
 async def grants(
@@ -227,7 +230,7 @@ async def _hand_over(app: BrokerApp, actor: Actor, grant: Grant, given: WrappedT
             }  # fmt: skip
             steps = procedure_of(grant)
             await procedures.passed(tx, actor, steps, grant, steps.step("issue"), said, facts={})
-            await warn(tx, app, actor, grant, "break_glass_opened")
+            await warn(tx, app, actor, grant, DRILLED if grant.scope == DRILL else "break_glass_opened")
             return Opened(grant=(await grants(tx, grant_id=grant.id))[0], token=given.token)
     except BaseException:
         await app.glass.revoke(given.accessor, given.wrap_accessor)

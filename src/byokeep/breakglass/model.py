@@ -26,6 +26,7 @@ from byokeep.core.procedure import Procedure, Run, Step
 
 EVERYTHING: Final = "all"
 DRILL: Final = "drill"
+MARKER: Final = "kv/data/platform/breakglass-drill"  # what a drill reads
 KIND: Final = "breakglass"  # of the signed claims
 MAX_LIFE_S: Final = 3600
 WRAPPED: Final = timedelta(minutes=5)  # in which the holder unwraps

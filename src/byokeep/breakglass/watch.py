@@ -26,6 +26,7 @@ from uuid import UUID
 from byokeep.breakglass import model
 from byokeep.breakglass.grants import (
     CREATION_PATH,
+    DRILLED,
     NOT_ALONE,
     about,
     end,
@@ -40,7 +41,7 @@ from byokeep.breakglass.grants import (
     stopped,
     warn,
 )
-from byokeep.breakglass.model import BREAK_GLASS, Grant
+from byokeep.breakglass.model import BREAK_GLASS, DRILL, MARKER, Grant
 from byokeep.core.errors import Conflict, Denied, Rejected, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.incident import IncidentKind, IncidentSource
@@ -181,7 +182,8 @@ async def _put_down(tx: Tx, app: BrokerApp, host: Actor, grant: Grant, one: Glas
         await _misuse(tx, app, host, grant)
     if event is not EventName.GLASS_USED:
         return
-    await warn(tx, app, host, grant, "break_glass_used")
+    drilled = grant.scope == DRILL and outcome is Outcome.OK and one.path == MARKER
+    await warn(tx, app, host, grant, DRILLED if drilled else "break_glass_used")
     place = _PLACE.match(one.path)
     if outcome is not Outcome.OK or place is None:
         return

@@ -17,7 +17,7 @@ from cyclopts import App
 
 from byokeep.cli.api import call, no_stack_here, no_such, run, stack, tell
 from byokeep.cli.choices import ApiProvider, Effect, Lane, OAuthPlatform, Platform
-from byokeep.cli.names import Client, RunningJob, Subject
+from byokeep.cli.names import Client, Machine, RunningJob
 from byokeep.cli.terminal import err, say, session
 from byokeep.client import ClientSettings, Job, Keep
 from byokeep.client.http import Broker
@@ -346,7 +346,7 @@ def _dispatched(method: str, path: str, body: dict[str, Any] | None = None) -> A
 
 @template.command(name="set")
 def set_(
-    client: Client, name: str, *, runner: Subject, secret: list[ApiProvider], platform: list[Platform] | None = None,
+    client: Client, name: str, *, runner: Machine, secret: list[ApiProvider], platform: list[Platform] | None = None,
     lane: list[Lane] | None = None,
 ) -> None:  # fmt: skip
     """Register what a regular job declares, its effects excepted, as the dispatcher.

@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 
 from byokeep.cli.api import Listing, call, run, tell_all
 from byokeep.cli.choices import ApiProvider, Platform
-from byokeep.cli.names import Client, Subject, among
+from byokeep.cli.names import Client, Machine, among
 from byokeep.cli.terminal import again
 from byokeep.cli.times import moment
 from byokeep.core.errors import Unavailable
@@ -20,7 +20,7 @@ _COLUMNS: Final = ("state", "cause", "client_id", "provider", "kind", "object_id
 
 @app.command
 def start(
-    *, provider: ApiProvider | Platform | None = None, runner: Subject | None = None, since: str | None = None,
+    *, provider: ApiProvider | Platform | None = None, runner: Machine | None = None, since: str | None = None,
     until: str | None = None, client: Client | None = None, reason: str = "suspected_breach",
     incident: UUID | None = None,     dry_run: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:  # fmt: skip
@@ -106,7 +106,11 @@ def _shown(found: dict[str, Any], note: str = "") -> int:
             note += "\nEnd each that is not pending at its provider, then say so: "
             note += again(f"incident revoke settle {own['id']} ITEM")
     counts = {one: sum(item["state"] == one for item in found["items"]) for one in _STATES}
-    summary = {"id": own["id"], "state": own["state"], "reason": own["reason"], "left": left, **counts}
+    hands = own["state"] == "failed" and own["reason"] == "revoke_by_hand"  # the run waits, nothing went wrong
+    stands = {"state": "waiting", "waits_for": "people to end what is left"} if hands else {
+        "state": own["state"], "reason": own["reason"]
+    }  # fmt: skip
+    summary = {"id": own["id"], **stands, "left": left, **counts}
     items = [
         one | {"state": one["state"] + " (settled by hand)" * bool(one["settled_by"]), "item": one["object_id"][:8]}
         for one in found["items"]

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from cyclopts import Parameter, Token
 
-from byokeep.cli.api import call, names, run
+from byokeep.cli.api import OF_MACHINES, call, names, own_token, run
 from byokeep.cli.terminal import say
 from byokeep.core.errors import NotFound, Rejected, Unavailable
 from byokeep.core.plain_text import SECRET_START
@@ -70,11 +70,17 @@ def find(named: str, *kinds: str) -> UUID:
 
     Raises:
         NotFound: ``no_such_name``.
-        Rejected: ``name_of_several``.
+        Rejected: ``name_of_several``; ``name_needs_a_person``: a machine's token asks.
         ByokeepError: As :func:`byokeep.cli.api.call`.
     """
     with suppress(ValueError):
         return UUID(named)
+    machine = False
+    with suppress(Rejected):  # none: the call says so
+        machine = own_token().reveal().startswith(OF_MACHINES)
+    if machine:
+        step = "A machine's token finds no names: give ids, or a person's token with --token-file."
+        raise Rejected("name_needs_a_person", next_step=step)
     reply: Any = run(call("POST", "/v1/names/find", body={"kinds": kinds, "name": named}, within_s=_FIND_S))
     found, near = reply["found"], reply["near"]
     if len(found) == 1:
@@ -144,4 +150,5 @@ Account = Annotated[UUID, Parameter(converter=_one("account"), metavar="NAME|ID"
 Profile = Annotated[UUID, Parameter(converter=_one("profile"), metavar="NAME|ID")]
 RunningJob = Annotated[UUID, Parameter(converter=_one("job"), metavar="NAME|ID")]
 Subject = Annotated[UUID, Parameter(converter=_one("operator", "machine"), metavar="NAME|ID")]
+Machine = Annotated[UUID, Parameter(converter=_one("machine"), metavar="NAME|ID")]
 Person = Annotated[UUID, Parameter(converter=_one("operator"), metavar="NAME|ID")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
 from typing import Any, Final
@@ -134,6 +135,12 @@ def token(
     if invitation:
         step = again(f"operator password --token-file {quote(str(save or 'FILE'))}", own_token=False)
         say(f"It is an invitation: it sets the password of its holder, once, and opens nothing. Next, by them: {step}")
+        people = [] if session().as_json else run(call("GET", "/v1/operators"))["operators"]
+        held = next((one["held_until"] for one in people if one["id"] == str(whose)), None)
+        if held and datetime.fromisoformat(held) > datetime.now(UTC):
+            sooner = again(f"operator vouch {whose}")
+            say(f"They approve nothing until {clean(held)}: one admin alone let them in. A second admin ends it sooner"
+                f" by approving what you ask for with: {sooner}")  # fmt: skip
 
 
 @app.command
@@ -246,7 +253,7 @@ def login(name: str, *, save: Path | None = None, replace: bool = False) -> None
     reply = run(call("POST", "/v1/session", body=body, anonymous=True))
     _hand_over(reply, place, keep, own=True)
     if save is not None:
-        say(f"To work with it in this terminal: export BYOKEEP_TOKEN_FILE={quote(str(save.absolute()))}")
+        say(f"To work with it in this terminal:\nexport BYOKEEP_TOKEN_FILE={quote(str(save.absolute()))}")
 
 
 @app.command(name="list")

@@ -63,8 +63,8 @@ def due(
         keep(sheet(_CELLS, found["items"]))
         say(f"Written: {file}")
     none = {"keyless": "none"}
-    rows = [one | {"due_at": (one["due_at"] or none.get(one["state"], "unknown"))[:10], "command": _own(one["command"])}
-            for one in found["items"]]  # fmt: skip
+    rows = [one | {"due_at": (one["due_at"] or none.get(one["state"], "unknown"))[:10], "command": _own(one["command"]),
+                   "state": _state(one)} for one in found["items"]]  # fmt: skip
     note = f"Until {found['until'][:10]}. Digest of this list: {found['digest']}"
     if found["more"]:
         note = f"{found['more']} more do not fit: ask for one client or kind.\n{note}"
@@ -82,6 +82,12 @@ def _time(text: str) -> str:
         raise Rejected("bad_time", next_step=step, field="until") from None
     at = at + timedelta(days=1) if len(text) == len("2026-12-31") else at
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat()
+
+
+def _state(one: dict[str, Any]) -> str:
+    """How an item stands, and why it is due before its date; overdue is for people what was due on a day before."""
+    state = "due today" if (one["state"], one["days"]) == ("overdue", 0) else one["state"]
+    return f"{state} ({one['cause']})" if one["cause"] else state
 
 
 def _own(command: str) -> str:

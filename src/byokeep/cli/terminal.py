@@ -2,8 +2,9 @@
 
 Rules
 - Foreign text never reaches the terminal raw: Rich markup is off for data, control characters are dropped.
-- Nothing is wider than the terminal but a path or an address that is: rows that do not fit side by side are shown as
-  blocks, prose goes on in the next line. An id is never broken over two lines, and a command only as a shell reads it.
+- Nothing is wider than the terminal but a path or an address that is, and a line for a shell that is not ours: rows
+  that do not fit side by side are shown as blocks, prose goes on in the next line. An id is never broken over two
+  lines, and a command only as a shell reads it.
 - A time has one form: 2026-01-31 12:00:00Z.
 - Without a terminal nothing is wrapped and nothing moves: a row is a line.
 - Errors print their code, their safe fields and the next step.
@@ -39,6 +40,7 @@ _LEAST_LAST: Final = 30  # columns of the terminal in which the last column of a
 _LEAST_VALUE: Final = 40  # columns in which prose may still be wrapped behind a name
 _UNBOUNDED: Final = 100_000
 _UNIT: Final = re.compile(r"`[^`\n]*`\S*|\S+")  # of prose: a command in backticks stays whole
+_SHELL_LINES: Final = ("export ", "(printf ")  # what is pasted whole or not at all
 _SHELL_WORD: Final = re.compile(r"(?:[^\s'\"]|'[^']*'|\"[^\"]*\")+")
 
 
@@ -291,6 +293,9 @@ def _lines(lines: Sequence[str], width: int) -> Iterator[str]:
     for line in lines:
         indent = line[: len(line) - len(line.lstrip())]
         prose, at = line.strip(), ""
+        if prose.startswith(_SHELL_LINES):
+            yield line
+            continue
         if cell_len(line) > width:
             begins = 0 if prose.startswith(command) else prose.find(f": {command}") + 2
             if begins != 1:

@@ -55,6 +55,7 @@ _TOKENS: Final = frozenset({"google-access", "google-refresh", "google-client-se
                             "linkedin", "x-app", "x-user"})  # fmt: skip
 _PAIRS: Final = re.compile(rb"\s*(?:[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}=[^;\s\"']{1,4096};?\s*){1,200}")
 _RUN: Final = "long-base64"
+_IN_ADDRESS: Final = "password-in-address"  # a weak one opens the door as well as one that was drawn by chance
 _CLIENT_ID: Final = b".apps.googleusercontent.com"
 _PICTURE: Final = re.compile(rb"\Adata:(?:image|font)/[a-z0-9.+-]{1,40};base64,\Z")
 _QUOTE: Final = re.compile(rb"[\\\"']+")
@@ -139,7 +140,7 @@ def _sightings(value: bytes) -> Iterator[Sighting]:
         for one in _rules().find(layer.data):
             part = layer.data[one.start : one.end]
             known = one.label == _RUN and layer.depth < _DEPTH and _is_known_run(layer.data, one.start, one.end)
-            if looks_random(part) and not known:
+            if (looks_random(part) and not known) or one.label == _IN_ADDRESS:
                 yield Sighting(_code(one.label, one.kind), f"{one.label}{how_encoded}")
         if layer.depth < _DEPTH:
             todo += decoded(layer)

@@ -42,6 +42,7 @@ from byokeep.keys import administration, old_version
 from byokeep.keys.rotation import KeyRotation
 from byokeep.tenancy.clients import scope_of
 
+BY_HAND: Final = "revocation_by_hand"
 MOST: Final = 20_000
 AT_ONCE: Final = 100  # of one statement: the database answers each within the time that it has
 SPAN: Final = timedelta(hours=72)  # looked at when nobody says since when
@@ -303,11 +304,22 @@ async def settle(app: App, actor: Actor, run_id: UUID, object_id: UUID) -> Revoc
             raise Conflict("nothing_to_settle", next_step=step, state=one.state)
         said = {"run": str(run_id), "stage": "settled", "cause": one.state}
         await record(tx, actor, EventName.PROCEDURE_STEPPED, said, client_id=one.client_id, object_id=object_id)
+    await _nothing_by_hand(app, actor, run_id)
     if found.status.run.state == "failed":
         await procedures.resume(app, actor, run_id)
     else:
         await procedures.wake(app, found.status.run)
     return await status(app, actor, run_id)
+
+
+async def _nothing_by_hand(app: App, actor: Actor, run_id: UUID) -> None:
+    """Close the alert of a run once its last item is settled; a key that still works then raises it again."""
+    async with app.db.begin(every_client=True) as tx:
+        if (await tx.one(dict, "revocation_counts", run_id=run_id))["remaining"]:
+            return
+        for row in await tx.all(dict, "alert_over", key=f"{BY_HAND}:{run_id}", by=actor.id):
+            said = {"alert": str(row["id"]), "reason": BY_HAND}
+            await record(tx, actor, EventName.ALERT_CLOSED, said, client_id=row["client_id"], object_id=run_id)
 
 
 async def _done_at_once(app: App, actor: Actor, run: Run) -> Fields | None:
@@ -326,8 +338,7 @@ async def _upstream(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     async with app.db.begin(every_client=True) as tx:
         counts = await tx.one(dict, "revocation_counts", run_id=run.id)
         if counts["remaining"]:
-            reason = "revocation_by_hand"
-            await open_alert(tx, app, actor, reason=reason, client_id=run.client_id, object_id=run.id)
+            await open_alert(tx, app, actor, reason=BY_HAND, client_id=run.client_id, object_id=run.id)
     if counts["pending"]:
         return None
     if counts["remaining"]:

@@ -156,7 +156,7 @@ class Named:
 
 # What can be found by its name, and who may; a job by the first eight characters of its id, or more of them.
 KINDS: Final[Mapping[str, Verb]] = MappingProxyType({
-    "client": Verb.CLIENT_READ, "operator": Verb.SUBJECT_READ, "machine": Verb.SUBJECT_READ,
+    "client": Verb.CLIENT_READ, "operator": Verb.SUBJECT_READ, "machine": Verb.CLIENT_READ,
     "key": Verb.KEY_METADATA, "account": Verb.PLATFORM_READ, "profile": Verb.PROFILE_READ, "job": Verb.JOB_READ,
     "incident": Verb.INCIDENT_READ,
 })  # fmt: skip
