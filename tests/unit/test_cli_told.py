@@ -546,6 +546,7 @@ def test_a_machines_token_asks_for_no_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """It is not shown where only people are known: that is refused, and counted."""
+    monkeypatch.delitem(sys.modules, "pydantic", raising=False)  # a command's own process does not have it
     answers(monkeypatch, "cli.names", find={"found": [], "near": []})
     file = tmp_path / "dispatcher.token"
     for kind, code in ((b"bkd_", "name_needs_a_person"), (b"bko_", "no_such_name")):
