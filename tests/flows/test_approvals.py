@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -13,8 +14,9 @@ from uuid import uuid4
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Run, Step
-from byokeep.kernel import procedures
+from byokeep.kernel import approvals, procedures
 from byokeep.kernel.app import App
+from byokeep.kernel.ports import Tx
 from tests.flows import test_incident
 from tests.support.broker import Person, Stand
 from tests.support.connected import connect
@@ -161,3 +163,25 @@ def recorded(stand: Stand, code: str) -> int:
 def person(stand: Stand, who: str) -> Person:
     """A person of the role who has asked for nothing."""
     return stand.subject(who.removeprefix("second "), "approves")
+
+
+async def test_two_who_ask_for_the_same_at_once_have_one_request(stand: Stand) -> None:
+    """The second waits for the first, and is given what that one asked for; another thing waits for nobody."""
+    first, scope = stand.people["admin"].id, f"exercise/{uuid4()}"
+
+    async def ask(tx: Tx, scope: str) -> approvals.Approval:
+        said = {"action": approvals.GIVE_RIGHTS, "scope": scope, "epoch": 0, "reason": "exercise"}
+        return await approvals.ask(tx, stand.app, first, **said)  # type: ignore[arg-type]
+
+    async def later(scope: str) -> approvals.Approval:
+        async with stand.app.db.begin(every_client=True) as tx:
+            return await ask(tx, scope)
+
+    async with stand.app.db.begin(every_client=True) as tx:
+        made = await ask(tx, scope)
+        second = asyncio.create_task(later(scope))
+        assert not (await later(f"{scope}/other")).repeated
+        done, _ = await asyncio.wait({second}, timeout=0.3)
+        assert not done
+    again = await second
+    assert (again.id, again.repeated, made.repeated) == (made.id, True, False)

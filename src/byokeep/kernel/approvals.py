@@ -84,6 +84,7 @@ async def ask(
         asked: What an approver is shown, as canonical JSON.
         life_s: Seconds in which it can be approved.
     """
+    await tx.all(None, "approval_lock", action=action, scope=scope)  # of two at once the second sees the first one's
     for one in await waiting(tx, action, scope=scope):
         if one.epoch == epoch:
             return replace(one, repeated=True)

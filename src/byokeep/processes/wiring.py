@@ -326,10 +326,10 @@ async def worker_app(
         memory: Where plain profiles lie, prepared while the process had one thread.
     """
     async with AsyncExitStack() as stack:
+        hasher, custodian = _account_hasher(settings), _custodian(settings)
         db = await stack.enter_async_context(database(settings, "byokeep_worker"))
         common = _common(settings, db, await _known_installation(db, settings.environment))
         http = await stack.enter_async_context(Outbound())
-        hasher, custodian = _account_hasher(settings), _custodian(settings)
 
         async def ask(provider: Provider, secret: Secret, *, short_lived: bool = False) -> CheckOutcome:
             return await identify(
@@ -396,6 +396,7 @@ async def refresher_app(settings: Settings) -> AsyncIterator[RefresherApp]:
     """Build ``byokeep refresher``'s ports; closes them at the end."""
 
     async with AsyncExitStack() as stack:
+        digest = _account_hasher(settings)
         db = await stack.enter_async_context(database(settings, "byokeep_worker"))
         common = _common(settings, db, found := await _known_installation(db, settings.environment))
         slots = SlotDirectory(settings.path("slots_dir").absolute(), found)
@@ -408,7 +409,7 @@ async def refresher_app(settings: Settings) -> AsyncIterator[RefresherApp]:
             owner=slots.owner,
             logins=logins(),
             platform=asker(http, SystemClock().now, settings.platform_urls),
-            digest=_account_hasher(settings),
+            digest=digest,
         )
 
 
@@ -448,6 +449,7 @@ def _log_files(settings: Settings) -> LogFiles:
 
 
 async def _login(stack: AsyncExitStack, settings: Settings, machine: str) -> AppRoleLogin:
+    read_private(credentials(settings, f"{machine}.approle"))  # who is nobody is told so, and not that a server refuses
     http = await stack.enter_async_context(store_http(settings))
     await require_version(http)
     login = AppRoleLogin(http, credentials(settings, f"{machine}.approle"))

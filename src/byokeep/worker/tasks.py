@@ -3,11 +3,14 @@
 Rules
 - A task names a flow; it holds no sequence of its own.
 - Only Unavailable is tried again. The last try is told so, and records what it could not decide.
+- A worker that stops without being told to has failed: its supervisor starts it again.
 - A task whose worker died is taken up again by another (no task is lost, none is trusted to run once).
 """
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -192,9 +195,34 @@ async def run(
         tasks.register(queue, profiles)
     async with queue.open_async():
         ready()
-        await queue.run_worker_async(
-            concurrency=CONCURRENCY,
-            delete_jobs="successful",
-            shutdown_graceful_timeout=10,
-            install_signal_handlers=True,
-        )
+        await work(queue)
+
+
+async def work(queue: Queue) -> None:
+    """Run the tasks of an opened queue until SIGTERM or SIGINT; a second one ends the process.
+
+    Raises:
+        Unavailable: ``worker_stopped``: the queue gave up by itself, as where its session at the database was ended.
+            A process that was not told to end has failed, so that its supervisor starts it again.
+    """
+    running = asyncio.create_task(queue.run_worker_async(
+        concurrency=CONCURRENCY, delete_jobs="successful", shutdown_graceful_timeout=10, install_signal_handlers=False,
+    ))  # fmt: skip
+    loop, told = asyncio.get_running_loop(), list[int]()
+    ends = (signal.SIGTERM, signal.SIGINT)
+
+    def stop(number: int) -> None:
+        told.append(number)
+        for one in ends:
+            loop.remove_signal_handler(one)
+        running.cancel()
+
+    for number in ends:
+        loop.add_signal_handler(number, stop, number)
+    try:
+        await running
+    except asyncio.CancelledError:
+        if not told:
+            raise
+        return
+    raise Unavailable("worker_stopped", next_step="Start it again, and look at its log: it lost its queue.")

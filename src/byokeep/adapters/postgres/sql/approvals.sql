@@ -6,6 +6,9 @@ VALUES (:id, :action, :scope, :epoch, :reason, :requested_by, statement_timestam
         statement_timestamp() + make_interval(secs => CAST(:life_s AS bigint)), :asked)
 RETURNING id, action, scope, epoch, reason, requested_by, expires_at, asked, used_at, approved_at, NULL AS used_by, true AS in_time;
 
+-- name: approval_lock
+SELECT pg_advisory_xact_lock(hashtextextended(concat_ws('/', 'approval', CAST(:action AS text), CAST(:scope AS text)), 0));
+
 -- name: approval_get
 SELECT id, action, scope, epoch, reason, requested_by, expires_at, asked, used_at,
        approved_at, (SELECT s.name FROM byokeep.subject s WHERE s.id = approved_by) AS used_by, expires_at > clock_timestamp() AS in_time
