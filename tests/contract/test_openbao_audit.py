@@ -229,6 +229,36 @@ async def _reasons(audit: FileStoreAudit) -> dict[str, str]:
     return {device.name: device.reason for device in health}
 
 
+async def test_a_rotated_log_is_taken_for_one_and_read_on(own: Bao) -> None:
+    """Moved to its name and ``.1``, with the store told: healthy again under the same reader, which misses no entry."""
+    files, began = own.audit_files, datetime.now(UTC)
+    audit = FileStoreAudit(own.broker, files, deadline_s=0.5)
+    assert await _reasons(audit) == {"a": "", "b": ""}
+    since = (await audit.devices())[0].recording_since
+    before = {name: [one.request_id for one in await _entries(audit, name, began)] for name in files}
+    for file in files.values():
+        file.rename(file.with_name(f"{file.name}.1"))
+    assert await _reasons(audit) == {"a": "missing", "b": "missing"}
+    assert own.server.pid is not None
+    os.kill(own.server.pid, signal.SIGHUP)
+    for _ in range(50):
+        if all(file.exists() for file in files.values()):
+            break
+        await asyncio.sleep(0.1)
+    assert await _reasons(audit) == {"a": "", "b": ""}
+    assert (await audit.devices())[0].recording_since == since
+    for name in files:
+        read = [one.request_id for one in await _entries(audit, name, began)]
+        assert read[: len(before[name])] == before[name] != []
+        assert len(read) > len(before[name]) + 2
+        newest = (await _entries(audit, name, began))[-1].at
+        assert {one.at for one in await _entries(audit, name, newest)} == {newest}
+    files["b"].rename(files["b"].with_name("elsewhere"))
+    files["b"].touch(mode=0o600)
+    assert await _reasons(audit) == {"a": "", "b": "inode_changed"}, "a file that the store does not write to"
+    (files["b"].with_name("elsewhere")).replace(files["b"])
+
+
 @pytest.mark.req("R8.2-2")
 async def test_device_health_is_proven_by_a_probe(own: Bao) -> None:
     """Deleted, replaced, unwritten, a full disk, a server that hangs or is gone: each is noticed; whole is healthy."""

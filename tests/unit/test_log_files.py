@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from byokeep.core.secret import Secret
+from byokeep.telemetry import log as telemetry
+from byokeep.worker import ports
 from byokeep.worker.ports import EARLIER, LogFiles, _lines_since, _tail
 from byokeep_redact.canary import new_canary
 
@@ -56,3 +58,25 @@ def test_what_is_older_is_left_out_and_what_has_no_time_is_not(lines: list[bytes
     assert len(recent) == 400
     assert min(recent) == (since - EARLIER).isoformat()
     assert len(_lines_since(b"plain words\n" * 50_000, since)) == 50_000
+
+
+async def test_a_full_log_is_begun_anew_and_searched_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several writers of one file begin it anew once; what stood before is searched, too, and no line is lost."""
+    monkeypatch.setattr(telemetry, "FULL", 2000)
+    monkeypatch.setattr(ports, "TAIL", 2000)
+    log, value, since = tmp_path / "shared.log", new_canary("openai"), NOW - timedelta(hours=1)
+    writers = [telemetry.Lossy(log) for _ in range(3)]
+    written = [line(number, by=str(number % 3)).decode() for number in range(LINES - 30, LINES)]
+    written[14] = line(LINES - 16, said=value.decode()).decode()
+    for number, text in enumerate(written):
+        writers[number % 3].write(text + "\n")
+    older = tmp_path / "shared.log.1"
+    assert {file.name for file in tmp_path.iterdir()} == {log.name, older.name}
+    assert log.stat().st_mode & 0o777 == 0o600
+    kept = (older.read_text() + log.read_text()).splitlines()
+    assert kept == written[-len(kept) :]
+    assert len(kept) > 2000 // len(written[0])
+    assert value.decode() in older.read_text()
+    count = await LogFiles(logs=[log], spans=[log]).search(Secret(value), NOW - timedelta(seconds=2))
+    assert (count.readable, count.found) == (True, 2)
+    assert not (await LogFiles(logs=[log], spans=[log]).search(Secret(value), since)).readable, "some of that is gone"

@@ -15,6 +15,7 @@ Rules
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import re
@@ -23,7 +24,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
@@ -95,17 +96,42 @@ def _plain(value: object) -> str | int | float | None:
     return text if text is not None and _TOKEN.match(text) else f"<{type(value).__name__}>"
 
 
-class _Lossy:
-    """A log file that loses lines rather than work: what the disk does not take is dropped and counted."""
+FULL: Final = 64 << 20  # bytes after which a log is begun anew; a leak check reads as many
+
+
+class Lossy:
+    """A log file that loses lines rather than work: what the disk does not take is dropped and counted.
+
+    A full one takes the place of the one before, NAME``.1``; several processes may write to one file.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._path = path
+        self._descriptor = self._opened()
+        self._lock = Lock()
         self._torn = False
 
+    def _opened(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def _begin_anew(self) -> None:
+        with self._lock:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)  # the first of those that share the file moves it
+            fresh = self._opened()
+            if os.path.sameopenfile(self._descriptor, fresh) and os.fstat(fresh).st_size >= FULL:
+                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+                os.close(fresh)
+                fresh = self._opened()
+            os.dup2(fresh, self._descriptor, inheritable=False)  # another thread may be writing to it
+            os.close(fresh)
+
     def write(self, text: str) -> None:
+        """Add a line."""
         global dropped_records
         line = ("\n" + text if self._torn else text).encode()
         try:
+            if os.fstat(self._descriptor).st_size >= FULL:
+                self._begin_anew()
             written = os.write(self._descriptor, line)
         except OSError:
             dropped_records += 1
@@ -152,7 +178,7 @@ def configure(process: str, *, path: Path | None = None, level: int = logging.IN
     stream: Any = sys.stderr
     if path is not None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stream = _Lossy(path)
+        stream = Lossy(path)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

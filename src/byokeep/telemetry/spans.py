@@ -21,7 +21,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
-from byokeep.telemetry.log import SPAN_FIELDS
+from byokeep.telemetry.log import SPAN_FIELDS, Lossy
 from byokeep_redact.engine import default
 from byokeep_redact.hooks.otel import RedactingExporter
 from byokeep_redact.hooks.wall import Wall
@@ -32,24 +32,20 @@ _tracer: Final = trace.get_tracer("byokeep")
 class _Lines(SpanExporter):
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        self._file = path.open("a", buffering=1, encoding="utf-8")
+        self._file = Lossy(path)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        try:
-            for span in spans:
-                context = span.get_span_context()
-                line = {
-                    "name": span.name,
-                    "trace": f"{context.trace_id:032x}" if context else None,
-                    "span": f"{context.span_id:016x}" if context else None,
-                    "start_ns": span.start_time,
-                    "end_ns": span.end_time,
-                    "attributes": dict(span.attributes or {}),
-                }
-                self._file.write(json.dumps(line) + "\n")
-        except OSError:
-            return SpanExportResult.FAILURE
+        for span in spans:
+            context = span.get_span_context()
+            line = {
+                "name": span.name,
+                "trace": f"{context.trace_id:032x}" if context else None,
+                "span": f"{context.span_id:016x}" if context else None,
+                "start_ns": span.start_time,
+                "end_ns": span.end_time,
+                "attributes": dict(span.attributes or {}),
+            }
+            self._file.write(json.dumps(line) + "\n")
         return SpanExportResult.SUCCESS
 
 

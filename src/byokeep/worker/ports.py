@@ -44,7 +44,7 @@ from byokeep.core.secret import Secret
 from byokeep.kernel.app import LeakCount, ServiceLimits, Swap
 from byokeep.kernel.ports import CheckOutcome, Written
 from byokeep.sealing.transit import TransitKeys
-from byokeep.telemetry.log import get_log
+from byokeep.telemetry.log import FULL, get_log
 from byokeep.telemetry.spans import span
 from byokeep.wire.bao_http import (
     BaoHttp,
@@ -290,7 +290,7 @@ def account_hasher(key: Secret) -> Callable[[str], str]:
     return lambda account: hmac.new(key.reveal(), account.encode(), hashlib.sha256).hexdigest()
 
 
-TAIL: Final = 64 << 20  # bytes of a source that are looked at
+TAIL: Final = FULL  # bytes of a source that are looked at
 EARLIER: Final = timedelta(seconds=10)  # lines of several writers may stand in another order than their times
 # What a line without a time counts as: searched in any case, and not counted.
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
@@ -339,18 +339,29 @@ class LogFiles:
 
 
 def _tail(path: Path, since: datetime) -> bytes | None:
-    """Return the end of a file that holds everything since a time, None when that cannot be had."""
+    """Return the end of a log that holds everything since a time, None when that cannot be had."""
+    older = path.with_name(f"{path.name}.1")  # what it was called before it was full
     try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - TAIL))
-            data = file.read()
+        data, whole = _end(path)
+        if whole and not _reaches(data, since) and older.exists():
+            before, whole = _end(older)
+            data = before + data
     except OSError:
         return None
-    if size <= TAIL:
-        return data
+    return data if whole or _reaches(data, since) else None
+
+
+def _end(path: Path) -> tuple[bytes, bool]:
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - TAIL))
+        return file.read(), size < TAIL
+
+
+def _reaches(data: bytes, since: datetime) -> bool:
+    """Whether what may begin in the middle of a line begins before a time."""
     first = next((at for line in data.splitlines()[1:] if (at := _time_of(line)) is not None), None)
-    return data if first is not None and first < since else None
+    return first is not None and first < since
 
 
 def _lines_since(data: bytes, since: datetime) -> list[bytes]:

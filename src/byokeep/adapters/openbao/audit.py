@@ -9,7 +9,9 @@ answers must stand in its files. A node that passes all requests on to the activ
 ``records`` is false for it. An answer that stands in none of the files came from a node that is not named: that is a
 device of its own here, ``OTHER_NODE``, and nobody can read it.
 
-A file that is moved away on purpose (log rotation and SIGHUP) reads ``inode_changed`` until this process starts anew.
+A file that is moved away on purpose, to its name and ``.1``, is taken for rotated once the store itself writes to the
+new one (SIGHUP); what reaches further back is read from the moved one. Until then it reads ``missing`` or
+``inode_changed``.
 
 Rules
 - Entries keep allow-listed fields only. A whole line that is no entry makes the file unreadable; nothing is skipped.
@@ -50,24 +52,23 @@ _SLACK: Final = timedelta(seconds=5)  # entries of parallel requests are not str
 _SMALL: Final = 1 << 20  # bytes below which a file is read from its start
 
 
-def first_offset(path: Path, since: datetime) -> int:
+def _first_offset(file: Any, since: datetime) -> int:
     """Return an offset at a line start with every entry at or after ``since`` behind it. Raises Unavailable."""
     wanted = since - _SLACK
-    with _opened(path) as file:
-        low, high = 0, os.fstat(file.fileno()).st_size
-        while high - low > _SMALL:
-            middle = (low + high) // 2
-            file.seek(middle)
-            file.readline(MAX_LINE)
-            start, line = file.tell(), file.readline(MAX_LINE)
-            if start >= high or not line.endswith(b"\n"):
-                high = middle
-                continue
-            if _entries("", line, None)[-1].at < wanted:
-                low = start
-            else:
-                high = middle
-        return low
+    low, high = 0, os.fstat(file.fileno()).st_size
+    while high - low > _SMALL:
+        middle = (low + high) // 2
+        file.seek(middle)
+        file.readline(MAX_LINE)
+        start, line = file.tell(), file.readline(MAX_LINE)
+        if start >= high or not line.endswith(b"\n"):
+            high = middle
+            continue
+        if _entries("", line, None)[-1].at < wanted:
+            low = start
+        else:
+            high = middle
+    return low
 
 
 def first_time(path: Path) -> datetime | None:
@@ -79,9 +80,27 @@ def first_time(path: Path) -> datetime | None:
         return None
 
 
-def batches(path: Path, device: str, offset: int, size: int = 1 << 22) -> Iterator[list[StoreEntry]]:
+def _rotated(path: Path) -> Path:
+    return path.with_name(f"{path.name}.1")
+
+
+def _unread(path: Path, device: str, since: datetime, read: set[int]) -> Iterator[list[StoreEntry]] | None:
+    """Return the entries of a log's next file that was not read, the one rotated away first. Raises Unavailable."""
+    begins = first_time(path)
+    reaches = begins is not None and begins <= since - _SLACK
+    for name in (path,) if reaches or not _rotated(path).exists() else (_rotated(path), path):
+        file = _opened(name)
+        inode = os.fstat(file.fileno()).st_ino
+        if inode not in read:
+            read.add(inode)
+            return _batches(file, device, _first_offset(file, since))
+        file.close()
+    return None
+
+
+def _batches(source: Any, device: str, offset: int, size: int = 1 << 22) -> Iterator[list[StoreEntry]]:
     """Yield the entries of the whole lines from ``offset`` on, about ``size`` bytes at a time. Raises Unavailable."""
-    with _opened(path) as file:
+    with source as file:
         file.seek(offset)
         last: datetime | None = None
         while True:
@@ -275,13 +294,12 @@ class FileStoreAudit:
             raise Unavailable("store_audit_unreadable", device=device)
         if device not in self._files:
             raise Rejected("unknown_device")
-        path = self._files[device]
-        offset = await asyncio.to_thread(first_offset, path, since)
-        source = batches(path, device, offset)
-        while (batch := await asyncio.to_thread(next, source, None)) is not None:
-            for entry in batch:
-                if entry.at >= since:
-                    yield entry
+        path, read = self._files[device], set[int]()
+        while (source := await asyncio.to_thread(_unread, path, device, since, read)) is not None:
+            while (batch := await asyncio.to_thread(next, source, None)) is not None:
+                for entry in batch:
+                    if entry.at >= since:
+                        yield entry
 
     def _look_all(self) -> dict[str, _Look]:
         return {name: _look(path) for name, path in self._files.items()}
@@ -344,7 +362,7 @@ class FileStoreAudit:
             size_bytes=after.size,
             disk_free_bytes=after.free,
             records=records,
-            recording_since=await asyncio.to_thread(first_time, path),
+            recording_since=await asyncio.to_thread(lambda: first_time(_rotated(path)) or first_time(path)),
         )
 
     async def _written(
@@ -364,7 +382,8 @@ class FileStoreAudit:
             if now.size < before.size:
                 return "truncated", False
             if await asyncio.to_thread(_holds, path, before.size, marks):
-                return moved, True
+                self._first[name] = before.inode  # the store itself writes to it
+                return "", True
             if time.monotonic() >= until:
                 return moved or failed or "not_written", False
             await asyncio.sleep(_POLL_S)
