@@ -41,6 +41,7 @@ _LOADED = {
     "command": ("byokeep.accounts.cli", "byokeep.profiles.cli", "byokeep.wire.transport", "byokeep.client", "aiohttp"),
     "part": ("byokeep.processes.serve",),
 }
+MORE: dict[str, str] = {}  # of the environment of a stack's own processes, for what the tests themselves read of it
 _PROGRAM = [sys.executable, "-m", "byokeep.cli"]
 _lock = threading.Lock()
 
@@ -154,7 +155,7 @@ class Part:
         assert (command[: len(_PROGRAM)], stdin) == (_PROGRAM, subprocess.DEVNULL)
         assert (start_new_session, preexec_fn.__qualname__) == (True, "child_setup.<locals>.setup")
         with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a device
-            self._answer = _ask("part", command[len(_PROGRAM) :], env, [nothing.fileno(), stdout, stderr])
+            self._answer = _ask("part", command[len(_PROGRAM) :], {**env, **MORE}, [nothing.fileno(), stdout, stderr])
         self._told = b""
         self.returncode: int | None = None
         self.pid = int(self._line() or b"")
@@ -305,6 +306,18 @@ def _leave(end: SystemExit) -> None:
             os._exit(end.code or 0)
 
 
+def _skew(offset: Path) -> None:
+    """Let this process's clock be ahead by as many seconds as a file says."""
+    from datetime import UTC, datetime, timedelta
+
+    from byokeep.adapters.system import SystemClock
+
+    def now(self: SystemClock) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=int(offset.read_text() or 0))
+
+    SystemClock.now = now  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
     import gc
 
@@ -324,6 +337,8 @@ if __name__ == "__main__":
         os.chdir(command["cwd"])
         tempfile.tempdir = None
         sys.argv[1:] = command["words"]
+        if clock := os.environ.pop("TEST_CLOCK", ""):
+            _skew(Path(clock))
         try:
             runpy.run_module("byokeep.cli" if kind in _LOADED else kind, run_name="__main__", alter_sys=True)
         except SystemExit as end:

@@ -184,9 +184,15 @@ def append_sql(one: Event) -> str:
     )
 
 
-def state_rows(database: FreshDatabase) -> None:
-    """Put every row on record as it stands, as an upgrade does: for tests that write rows with plain SQL."""
-    with psycopg.connect(database.conninfo("byokeep_owner"), autocommit=True) as owner:
+def state_rows(database: FreshDatabase, statements: str = "") -> None:
+    """Put every row on record as it stands, as an upgrade does: for tests that write rows with plain SQL.
+
+    Args:
+        statements: Run before, in the same transaction: a broker that looks between the two would close the gate.
+    """
+    with psycopg.connect(database.conninfo("byokeep_owner")) as owner:
+        if statements:
+            owner.execute(statements)
         owner.execute("SELECT byokeep.state_rows()")
 
 

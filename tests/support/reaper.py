@@ -41,7 +41,7 @@ from tests.support.postgres import FreshDatabase
 from tests.support.postgres_rows import state_rows
 from tests.support.renewal import PLATFORMS, Account, Bench, bench_on
 from tests.support.social import SECRET, Social, running_platforms
-from tests.support.stack import ForkedStack, World, environment, lives, new_home, supervised, until
+from tests.support.stack import PROVIDERS, ForkedStack, World, environment, lives, new_home, supervised, until
 
 ROOT = Path(__file__).parents[2]
 OTHERS = ("store", "database", "broker", "web", "worker")
@@ -79,10 +79,11 @@ class StackStand:
 
     def account(self, client: UUID, platform: str, account: str) -> UUID:
         account_id = uuid4()
-        self.db.sql(
+        state_rows(
+            self.db,
             "INSERT INTO byokeep.platform_account (id, client_id, platform, account, username, display_name, lanes,"
             f" identity, identified_at, created_by) VALUES ('{account_id}', '{client}', '{platform}', '{account}',"
-            f" '{account}', 'Acme Ltd', '{{api}}', 'match', now(), '{uuid4()}')"
+            f" '{account}', 'Acme Ltd', '{{api}}', 'match', now(), '{uuid4()}')",
         )
         return account_id
 
@@ -107,13 +108,13 @@ class Chains:
     owner: subprocess.Popen[bytes] | None = None
     slowest_s: float = 0.0
 
-    async def connect(self, number: int) -> None:
+    async def connect(self, number: int, client: UUID | None = None) -> None:
         for _ in range(number):
             name = f"chain{len(self.accounts)}"
             await self.bench.social.tell(
                 "accounts", platform="x", account=name, id=f"9{len(self.accounts):08}", username=name, display_name=name
             )
-            self.accounts.append(await self.bench.connect("x", name))
+            self.accounts.append(await self.bench.connect("x", name, client))
 
     async def hurry(self, life_s: float) -> None:
         """Let renewals be due at half of a token's life: the product keeps a pause that the storm does not have."""
@@ -274,11 +275,15 @@ class Chains:
 
 
 @asynccontextmanager
-async def chains(seed: int, accounts: int, *, graceful: bool = False) -> AsyncIterator[Chains]:
+async def chains(
+    seed: int, accounts: int, *, graceful: bool = False, steady: bool = False, config: str = "",
+) -> AsyncIterator[Chains]:  # fmt: skip
     """A supervised stack whose refresher renews accounts all the time.
 
     Args:
         graceful: The platform takes a spent token for a minute, and a refresher of the test's own knows that.
+        steady: Tokens live as long as the platform's do; the test says when they are due.
+        config: More settings, and with them the simulated vendors of API keys.
     """
     sys.stdout.write(f"seed {seed}\n")
     home = new_home()
@@ -286,13 +291,15 @@ async def chains(seed: int, accounts: int, *, graceful: bool = False) -> AsyncIt
         stack.callback(shutil.rmtree, home, ignore_errors=True)
         social = await stack.enter_async_context(running_platforms())
         await social.tell(
-            "rules", platform="x", access_ttl_s=SHORT_S if accounts == 1 else LIFE_S, grace_s=GRACE_S if graceful else 0
-        )
+            "rules", platform="x", grace_s=GRACE_S if graceful else 0,
+            access_ttl_s=7200 if steady else SHORT_S if accounts == 1 else LIFE_S,
+        )  # fmt: skip
         await social.tell(
             "faults", provider="x", kind="late", delay_s=FLIGHT_S, match={"call": "refresh"}, times=100_000
         )
         urls = "".join(f'{name} = "{social.sim.base_url(name)}"\n' for name in PLATFORMS)
-        (home / "config.toml").write_text(f"[platform_urls]\n{urls}")
+        vendors = "".join(f'{name} = "{social.sim.base_url(name)}"\n' for name in PROVIDERS) if config else ""
+        (home / "config.toml").write_text(f"{config}[provider_urls]\n{vendors}[platform_urls]\n{urls}")
         parts = ForkedStack(load(home=home, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0"))
         stack.push_async_callback(parts.stop)
         await parts.start()
@@ -308,11 +315,12 @@ async def chains(seed: int, accounts: int, *, graceful: bool = False) -> AsyncIt
         bench = await stack.enter_async_context(_bench(stack, world, social))
         made = Chains(world, bench, random.Random(seed), owner=owner)
         await made.connect(accounts)
-        hurry = asyncio.create_task(made.hurry(SHORT_S if accounts == 1 else LIFE_S))
+        hurry = None if steady else asyncio.create_task(made.hurry(SHORT_S if accounts == 1 else LIFE_S))
         try:
             yield made
         finally:
-            hurry.cancel()
+            if hurry is not None:
+                hurry.cancel()
             if made.owner is not None:
                 made.owner.kill()
                 made.owner.wait()
