@@ -475,7 +475,7 @@ async def test_alerts_leaks_doctor_and_gate(desk: Desk, tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     nowhere = await Shell(tmp_path / "none").run("doctor", "--json")
     assert nowhere.code == 4
-    assert {row["state"] for row in nowhere.document if row["check"] in ("web", "core dumps")} == {"unknown"}
+    assert {row["state"] for row in nowhere.document if row["check"] in ("web", "processes")} == {"unknown"}
 
 
 async def test_the_platforms_own_secrets_are_rotated_under_load(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -588,12 +588,12 @@ async def test_nobody_is_locked_out(desk: Desk, tmp_path: Path, monkeypatch: pyt
     assert [file.read_text().strip() for file in files] == old  # none was due
     client = await world.client()
     value = await world.onboard(client)
-    told = ""
+    told: dict[str, Any] = {}
     for day in range(0, 60, 10):  # it looks every hour; here every ten days is enough
         await days_pass(desk, 10)
         if day == 10:
             rows = {row["check"]: row for row in (await desk.shell.run("doctor", "--json")).document}
-            told = rows["worker token"]["detail"]
+            told = rows["worker token"]
             with monkeypatch.context() as full:  # nothing is issued then; the old go on, and people are told
                 full.setattr(installation, "durable_write", no_room)
                 await world.stack._renew()
@@ -609,7 +609,7 @@ async def test_nobody_is_locked_out(desk: Desk, tmp_path: Path, monkeypatch: pyt
                 headers = {"Authorization": f"Bearer {token}"}
                 async with world.http.get(f"{world.stack.broker_url}/v1/self", headers=headers) as reply:
                     assert reply.status == 200
-    assert told == "ends in 9 days; renewed by itself"
+    assert (told["figures"], told["next_step"]) == ({"days_left": 9}, "It renews itself.")
     assert await world.onboard(client, "anthropic")  # the worker has read its file
     assert await world.sql(OPEN_ALERTS) == "0"
     for file in files:  # one from long ago, with the time of today: the database knows better

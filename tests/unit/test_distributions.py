@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from byokeep.processes.doctor import _start_files, differing
+from byokeep.processes.hardening import differing, start_files
 from tests.unit.test_client_extras import BROWSER, CLI, SERVER
 
 ROOT = Path(__file__).parents[2]
@@ -164,10 +164,15 @@ def test_the_doctor_finds_a_file_that_is_not_the_one_installed(wheels: dict[str,
     assert differing(found) != []
 
 
-def test_the_doctor_names_what_every_start_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A path file is named; one with a line of code is said to run code."""
-    (tmp_path / "b.pth").write_text("/srv/lib\nimport os; os.environ")
+def test_the_doctor_names_what_every_start_reads(tmp_path: Path) -> None:
+    """A path file is named; code that no package brought is failed in production, as is a sitecustomize."""
     (tmp_path / "a.pth").write_text("/srv/important\n")
-    monkeypatch.setattr("site.getsitepackages", lambda: [str(tmp_path)])
-    monkeypatch.setattr("site.ENABLE_USER_SITE", False)
-    assert _start_files()["detail"] == "a.pth, b.pth (runs code)"
+    assert start_files([str(tmp_path)], True).figures == {"files": "a.pth"}
+    (tmp_path / "b.pth").write_text("/srv/lib\nimport os; os.environ")
+    seen = start_files([str(tmp_path)], True)
+    assert (seen.state, seen.code, seen.figures) == ("failed", "foreign_code", {"files": "b.pth"})
+    (tmp_path / "b.pth").unlink()
+    (tmp_path / "sitecustomize.py").touch()
+    assert start_files([str(tmp_path)], True).figures == {"files": "sitecustomize.py"}
+    assert start_files([str(tmp_path)], False).ok
+    assert start_files([sysconfig.get_path("purelib")], True).ok, "what packages of this environment brought"

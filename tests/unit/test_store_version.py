@@ -66,7 +66,7 @@ async def test_what_is_older_is_refused(version: str, tmp_path: Path, monkeypatc
         await node.start()
     assert (ready.await_count, stopped.await_count) == (1, 1), "an embedded one of the operator's own is stopped again"
     row = await doctor._store(Settings(home=tmp_path))
-    assert (row["state"], "2.6.2" in row["detail"]) == ("failed", True)
+    assert (row.state, row.code, "2.6.2" in row.next_step) == ("failed", "openbao_too_old", True)
 
 
 @pytest.mark.parametrize("version", ["", "latest", "2", "two.six.two"])

@@ -171,10 +171,9 @@ def doctor() -> int:
             next_step=f"There is no home at {clean(str(settings.home))}: start a stack with "
             f"`{again('up', own_token=False)}`, or name its home with --home or BYOKEEP_HOME.",
         )
-    rows = run(load("byokeep.processes.doctor").examine(settings))
-    rows.insert(0, {"check": "home", "state": "note", "detail": str(settings.home)})
-    show(rows, title="Doctor", columns=("check", "state", "detail"))
-    return 0 if all(row["state"] in ("ok", "note") for row in rows) else Unavailable.exit_code
+    outcomes = run(load("byokeep.processes.doctor").examine(settings))
+    show([one.row() for one in outcomes], title="Doctor", columns=("check", "state", "detail"))
+    return 0 if all(one.ok for one in outcomes) else Unavailable.exit_code
 
 
 def demo(*, keep: Path | None = None) -> int:

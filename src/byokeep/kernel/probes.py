@@ -58,6 +58,14 @@ class ProbeOutcome:
         """Whether it was seen to be well."""
         return self.state is ProbeState.OK
 
+    def row(self) -> dict[str, object]:
+        """Return it as a row of a table or document; ``detail`` is all of it in words."""
+        figures = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.figures.items())
+        return {
+            "check": self.name, "state": self.state.value, "code": self.code, "figures": dict(self.figures),
+            "next_step": self.next_step, "detail": "; ".join(filter(None, (self.code, figures, self.next_step))),
+        }  # fmt: skip
+
 
 def ok(name: str, next_step: str = "", **figures: str | int | float) -> ProbeOutcome:
     """Return that something is well; ``next_step`` is advice."""

@@ -1,29 +1,33 @@
 """``byokeep doctor``: what is right and wrong with this installation, and what no installation can promise.
 
 Rules
-- Each check answers ok, failed or unknown; "could not look" is unknown, never ok.
+- Each check is an outcome of :mod:`byokeep.kernel.probes`: what could not be looked at is
+  unknown, and unknown is not green.
 - What is said of a process was looked up at that process, not at this one.
-- What only the embedded stack has is asked of the embedded stack alone: in production all checks can be ok.
+- What only the embedded stack or another host has is not asked here: in production all checks can be ok.
+- Every outcome that is not ok says what to do; an ok one may advise.
 - It reads modes, sizes and health, never a value.
 """
 
 from __future__ import annotations
 
-import base64
+import asyncio
 import contextlib
-import hashlib
 import importlib.util
 import json
 import os
 import shutil
-import site
+import ssl
 import stat
 import time
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from importlib.metadata import Distribution, PackageNotFoundError
+import tomllib
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from importlib import resources
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -31,21 +35,27 @@ from byokeep import __version__
 from byokeep.adapters.openbao.provisioning import require_version
 from byokeep.adapters.postgres.embedded import require_release
 from byokeep.adapters.postgres.logins import ROLES
+from byokeep.backup.backups import Backup
 from byokeep.breakglass.model import DRILL_EVERY
 from byokeep.browser.ephemeral import foreseen
 from byokeep.chromium import find_chromium
 from byokeep.cli.api import stack
-from byokeep.core.errors import ByokeepError, Rejected
+from byokeep.core.errors import ByokeepError, Rejected, Unavailable
 from byokeep.core.model import Environment
 from byokeep.kernel.app import ServiceLimits
+from byokeep.kernel.ports import Database
+from byokeep.kernel.probes import ProbeOutcome, ask, failed, ok, unknown
 from byokeep.kernel.worker_rounds import late_rounds
 from byokeep.operations.due import DueKind, ending
 from byokeep.operations.internal import EVERY_DAYS
 from byokeep.process import WORKER_READY, is_held
+from byokeep.processes import hardening
+from byokeep.processes.hardening import Service, weak
 from byokeep.processes.installation import local_tokens, must_be_bounded, ways_in
 from byokeep.processes.wiring import (
     artifact_store,
     database,
+    embedded_store,
     killswitch_url,
     limits,
     login_file,
@@ -60,374 +70,399 @@ from byokeep.wire.transport import MOST_TOLD, TooLarge, Transport
 
 _FREE_BYTES: Final = 512 * 1024 * 1024
 _SLOTS_BYTES: Final = 16 * 352 * 1024  # as many renewals as go on side by side
-Row = dict[str, str]
+_WITHIN_S: Final = 10.0  # a busy machine's OpenBao and PostgreSQL answer within it
+_SKEW_S: Final = 2.0
+_CERTIFICATE_DAYS: Final = 14
+_PROVED: Final = timedelta(days=7)  # the age of a backup that was opened
 
 
-def _row(check: str, state: str, detail: str) -> Row:
-    return {"check": check, "state": state, "detail": detail}
-
-
-async def examine(settings: Settings) -> list[Row]:
-    """Return one row a check: ``check``, ``state`` (ok, failed, unknown, note), ``detail``."""
-    found = stack(settings.home)
+async def examine(settings: Settings) -> list[ProbeOutcome]:
+    """Return what is found, an outcome a check; what another host has is asked of that host's doctor."""
+    found = stack(settings.home) if is_held(settings.home / "byokeep.pid") else {}
     embedded = settings.embedded_store or settings.embedded_database
-    rows = [*_files(settings), *_processes(found, embedded=embedded)]
-    for look in (_disk, _audit_files, _rooms, _profiles):
-        rows += look(settings)
-    rows += [_worker(settings), _targets(settings), *_refresher(settings), await _store(settings)]
-    rows += [*await _bucket(settings), *_logins(settings), *await _database_roles(settings)]
+    pids = found.get("pids") or {}
+    ours = hardening.services({name: pids[name] for name in pids} if embedded else None)
+    strict = settings.environment is Environment.PRODUCTION
+    outcomes = [
+        ok("home", place=str(settings.home)),
+        *_files(settings),
+        *_running(found, ours, embedded=embedded),
+        *hardening.examine(settings, ours),
+    ]
+    for look in (_disk, _audit_files, _rooms, _profiles, _worker, _refresher):
+        outcomes += look(settings)
+    outcomes.append(_targets(settings, strict=strict))
+    asked = [ask("secret store", lambda: _store(settings), within=_WITHIN_S)]
+    if parse_bucket(settings.artifact_store) is not None:
+        asked.append(ask("artifact store", lambda: _bucket(settings), within=_WITHIN_S))
+    asked.append(ask("TLS", lambda: _certificates(settings), within=_WITHIN_S))
+    outcomes += [*await asyncio.gather(*asked), *_logins(settings), *await _database(settings)]
     for name in ("web", "broker"):
         listens = "" if embedded else f"http://{getattr(settings, f'{name}_listen')}"
         url = str(getattr(settings, f"{name}_url") or found.get(f"{name}_url", "") or listens)
-        rows.append(await _ready(name, url, settings.file(f"{name}_ca_file")))
-    rows.append(await _killswitch(settings, found, embedded=embedded))
-    return [*rows, *_wheels(), _start_files(), *_limits(settings)]
+        outcomes.append(await _ready(name, url, settings.file(f"{name}_ca_file")))
+    return [*outcomes, await _killswitch(settings, found, embedded=embedded), *_limits(settings)]
 
 
-async def _killswitch(settings: Settings, found: Mapping[str, Any], *, embedded: bool) -> Row:
+async def _killswitch(settings: Settings, found: Mapping[str, Any], *, embedded: bool) -> ProbeOutcome:
     """Whether the kill process answers; on one's own servers an installation may do without it."""
     url = settings.killswitch_url or str(found.get("killswitch_url", "")) or killswitch_url(settings) * (not embedded)
-    row = await _ready("killswitch", url, settings.file("killswitch_ca_file"))
-    if row["state"] == "ok" or embedded or settings.killswitch_url or settings.killswitch_listen:
-        return row
-    return _row("killswitch", "note", "none answers here: kills go through the broker (`byokeep killswitch`)")
+    outcome = await _ready("killswitch", url, settings.file("killswitch_ca_file"))
+    if outcome.ok or embedded or settings.killswitch_url or settings.killswitch_listen:
+        return outcome
+    return ok("killswitch", "None answers here: kills go through the broker (`byokeep killswitch`).")
 
 
-def _files(settings: Settings) -> Iterator[Row]:
+def _files(settings: Settings) -> Iterator[ProbeOutcome]:
     places = {"credentials": settings.path("credentials_dir")}
     if settings.embedded_store:
         places["keys"] = settings.home / "keys"
     for name, place in places.items():
-        try:
-            yield _private(f"{name} directory", place)
-        except OSError:
-            yield _row(f"{name} directory", "unknown", "cannot be looked at by this user")
+        yield _private(f"{name} directory", place)
     first = settings.path("credentials_dir") / "admin.token"
     with contextlib.suppress(OSError):
         if first.exists():
             left_s = BOOTSTRAP_S - (time.time() - first.stat().st_mtime)
-            ends = f"ends in {max(int(left_s // 3600), 0)} hours" if left_s > 0 else "ended"
-            text = f"{ends}, still on disk: set a password with it (`byokeep operator password`), then delete it"
-            yield _row("first admin token", "note", text)
+            step = "Set a password with it (`byokeep operator password`), then delete it."
+            yield ok("first admin token", step, hours_left=max(int(left_s // 3600), 0))
 
 
-def _private(check: str, place: Path) -> Row:
-    if not place.is_dir():
-        return _row(check, "unknown", "not there yet; run `byokeep up` or `byokeep init`")
-    bad = [path for path in (place, *place.rglob("*")) if stat.S_IMODE(path.lstat().st_mode) & 0o077]
-    if bad:
-        return _row(check, "failed", "open to others, chmod go-rwx: " + ", ".join(path.name for path in bad[:3]))
-    return _row(check, "ok", "only its owner can read")
-
-
-def _processes(found: Mapping[str, Any], *, embedded: bool) -> Iterator[Row]:
-    pids = found.get("pids")
-    if not isinstance(pids, dict) or not pids:
-        if embedded:
-            yield _row("core dumps", "unknown", "no stack of this home is running")
-        else:
-            yield _row("core dumps", "note", "not looked at: no stack runs here; every process turns them off itself")
-        return
-    if found.get("version") != __version__:
-        yield _row("version", "failed", f"this is {__version__}, the running stack another: restart it")
-    states = {str(name): _dumps(pid) for name, pid in pids.items()}
-    unknown = [name for name, state in states.items() if state is None]
-    bad = [name for name, state in states.items() if state]
-    if bad or unknown:
-        names = ", ".join(bad or unknown)
-        yield _row("core dumps", "failed" if bad else "unknown", f"{'not off' if bad else 'could not look'}: {names}")
-    else:
-        yield _row("core dumps", "ok", f"off in all {len(states)} processes")
-    if os.geteuid() == 0:
-        yield _row("user", "note", "running as root; production units run each process as its own user")
-
-
-def _dumps(pid: object) -> bool | None:
-    """Whether a process may write a core dump; ``None`` when nobody can tell."""
+def _private(name: str, place: Path) -> ProbeOutcome:
     try:
-        limits = Path(f"/proc/{pid}/limits").read_text()
+        if not place.is_dir():
+            return unknown(name, "missing", "Not there yet: run `byokeep up` or `byokeep init`.")
+        bad = [path for path in (place, *place.rglob("*")) if stat.S_IMODE(path.lstat().st_mode) & 0o077]
     except OSError:
-        return None
-    line = next((line for line in limits.splitlines() if line.startswith("Max core file size")), "")
-    return None if not line else line.split()[4:6] != ["0", "0"]
+        return unknown(name, "not_readable", "Run this as its owner.")
+    if bad:
+        return failed(name, "open_to_others", "chmod go-rwx", files=", ".join(path.name for path in bad[:3]))
+    return ok(name)
 
 
-def _disk(settings: Settings) -> Iterator[Row]:
+def _running(found: Mapping[str, Any], ours: list[Service], *, embedded: bool) -> Iterator[ProbeOutcome]:
+    if not ours and embedded:
+        yield unknown("processes", "no_stack", "No stack of this home is running: start one with `byokeep up`.")
+    elif found and found.get("version") != __version__:
+        yield failed("version", "other_release", f"This is {__version__}, the running stack another: restart it.")
+    elif ours:
+        yield ok("processes", running=", ".join(one.name for one in ours))
+
+
+def _disk(settings: Settings) -> Iterator[ProbeOutcome]:
     place = settings.home if settings.home.is_dir() else settings.path("log_dir")
     if not place.is_dir():
-        yield _row("disk", "unknown", "neither the home nor the log directory exists yet")
+        yield unknown("disk", "missing", "Neither the home nor the log directory exists yet.")
         return
     free = shutil.disk_usage(place).free
-    yield _row("disk", "ok" if free > _FREE_BYTES else "failed", f"{free // 2**20} MiB free")
+    if free > _FREE_BYTES:
+        yield ok("disk", free_mib=free // 2**20)
+    else:
+        yield failed("disk", "full", f"Free space where {place} lies.", free_mib=free // 2**20)
 
 
-def _rooms(settings: Settings) -> Iterator[Row]:
+def _rooms(settings: Settings) -> Iterator[ProbeOutcome]:
     """Where plain profiles would lie on this machine, for a process of this user."""
-    told = {
-        "swap_is_on": "memory may be written to swap: turn it off or encrypt it",
-        "room_without_limit": "in shared memory, without a limit; allow user namespaces for private rooms",
-    }
     try:
         weaker = foreseen(settings.file("room_dir"))
     except ByokeepError as error:
-        yield _row("plain profiles", "failed", error.code)
+        yield failed("plain profiles", error.code, error.next_step)
         return
-    text = "; ".join(told[code] for code in weaker)
-    yield _row("plain profiles", "note" if weaker else "ok", text or "in memory that nobody else sees")
+    step = "In shared memory, without a limit: allow user namespaces for private rooms."
+    yield ok("plain profiles", step if "room_without_limit" in weaker else "")
 
 
-def _profiles(settings: Settings) -> Iterator[Row]:
+def _profiles(settings: Settings) -> Iterator[ProbeOutcome]:
     """Whether a worker on this machine can look after browser profiles, and who can reach what it leaves."""
-    missing = [name for name in ("playwright", "tink") if importlib.util.find_spec(name) is None]
-    try:
-        browser = str(find_chromium()) if not missing else ""
-    except ByokeepError as error:
-        yield _row("browser profiles", "failed", f"{error.code}: {error.next_step}")
+    name = "browser profiles"
+    if any(importlib.util.find_spec(module) is None for module in ("playwright", "tink")):
+        yield ok(name, "The extra `browser` is not installed; its workers leave profiles alone.")
     else:
-        detail = browser or "the extra `browser` is not installed; its workers leave profiles alone"
-        root = bool(browser) and os.geteuid() == 0
-        if root:
-            detail += "; as root Chromium has no sandbox: run workers and runners as another user"
-        yield _row("browser profiles", "ok" if browser and not root else "note", detail)
-    if parse_bucket(settings.artifact_store) is None and settings.path("artifact_store").is_dir():
-        with contextlib.suppress(OSError):
-            yield _private("sealed profiles", settings.path("artifact_store"))
-
-
-def _audit_files(settings: Settings) -> Iterator[Row]:
-    devices = store_audit_files(settings)
-    if not devices:  # the broker's host alone has them; in production no broker starts without
-        yield _row("store audit", "note", "store_audit_files names none here; the broker's host must name them")
-    for device, path in devices.items():
         try:
-            state = "ok" if path.is_file() and path.stat().st_size else "failed"
+            browser = str(find_chromium())
+        except ByokeepError as error:
+            yield failed(name, error.code, error.next_step)
+        else:
+            step = "As root Chromium has no sandbox: run workers and runners as another user." * (os.geteuid() == 0)
+            yield ok(name, step, browser=browser)
+    if parse_bucket(settings.artifact_store) is None and settings.path("artifact_store").is_dir():
+        yield _private("sealed profiles", settings.path("artifact_store"))
+
+
+def _audit_files(settings: Settings) -> Iterator[ProbeOutcome]:
+    """The store's own logs, which the broker's host has: two devices at least, and no root token alive in them."""
+    devices = store_audit_files(settings)
+    if not devices and not (settings.path("credentials_dir") / "broker.approle").exists():
+        return
+    kinds = {device.rpartition("/")[2] for device in devices}
+    step = "Declare two audit devices at the store, and name their files in store_audit_files."
+    yield (
+        ok("audit devices", devices=len(kinds))
+        if len(kinds) > 1
+        else failed("audit devices", "too_few", step, devices=len(kinds))
+    )
+    for device, path in devices.items():
+        name = f"store audit device {device}"
+        try:
+            there = path.is_file() and path.stat().st_size > 0
         except OSError:
-            state = "unknown"
-        text = {"ok": "log is there", "failed": "no log at its path", "unknown": "cannot be looked at by this user"}
-        yield _row(f"store audit device {device}", state, text[state])
+            yield unknown(name, "not_readable", "Let this user read it.")
+            continue
+        yield ok(name) if there else failed(name, "no_log", f"See that the store writes {path}, and reload it.")
+    embedded = embedded_store(settings) if settings.embedded_store else None
+    yield hardening.root_token(devices, (embedded.root_live, embedded.unfinished) if embedded else ())
 
 
-def _refresher(settings: Settings) -> Iterator[Row]:
+def _refresher(settings: Settings) -> Iterator[ProbeOutcome]:
     """The process without a listener is told by the lock that it holds on its slots."""
     place = settings.path("slots_dir")
     try:
         if not place.is_dir():
-            state = "unknown" if settings.embedded_database else "note"
-            yield _row("refresher", state, "it has never run here; tokens are renewed where its slots_dir is")
+            if settings.embedded_database:
+                yield unknown(
+                    "refresher", "never_ran", "It has never run here; tokens are renewed where its slots_dir is."
+                )
             return
         mode, waiting = stat.S_IMODE(place.lstat().st_mode), sum(one.suffix == ".slot" for one in place.iterdir())
         held = is_held(place)
     except OSError:
-        yield _row("refresher", "unknown", "its slots cannot be looked at by this user")
+        yield unknown("refresher", "not_readable", "Run this as the owner of its slots.")
         return
-    yield _row("refresher", "ok" if held else "failed", "runs" if held else "does not run: no token is renewed")
+    yield ok("refresher") if held else failed("refresher", "not_running", "No token is renewed: start it.")
     if mode & 0o077:
-        yield _row("slots", "failed", "open to others, chmod 0700: " + place.name)
+        yield failed("slots", "open_to_others", f"chmod 0700 {place.name}")
     elif shutil.disk_usage(place).free < _SLOTS_BYTES:
-        yield _row("slots", "failed", "no room for the replies of renewals: nothing is asked until there is")
+        yield failed("slots", "full", "No room for the replies of renewals, so nothing is asked: free space.")
     else:
-        yield _row("slots", "ok", f"only its owner can read; {waiting} under way")
+        yield ok("slots", under_way=waiting)
 
 
-def _worker(settings: Settings) -> Row:
+def _worker(settings: Settings) -> Iterator[ProbeOutcome]:
     """The other process without a listener is told by the file that it holds."""
     file = settings.path("log_dir") / WORKER_READY
     if is_held(file, shared=True):
-        return _row("worker", "ok", "runs and takes tasks")
-    if not file.exists():
-        return _row("worker", "unknown" if settings.embedded_database else "note", "it has never run here")
-    return _row("worker", "failed", "does not run: no key is verified, no profile looked after")
+        yield ok("worker")
+    elif file.exists():
+        yield failed("worker", "not_running", "No key is verified and no profile looked after: start it.")
+    elif settings.embedded_database or (settings.path("credentials_dir") / "worker.token").exists():
+        yield unknown("worker", "never_ran", "It has never run here: start it.")
 
 
-def _targets(settings: Settings) -> Row:
+def _targets(settings: Settings, *, strict: bool) -> ProbeOutcome:
     """Whether anybody is told of alerts and of what is due."""
-    names = notifier(settings).names()
-    if names:
-        return _row("notifications", "ok", f"go to {', '.join(names)}")
-    text = "nobody is told of alerts and of what is due: put NAME.url (mode 0600) with an address into"
-    return _row("notifications", "note", f"{text} {settings.path('notify_dir')}")
+    if names := notifier(settings).names():
+        return ok("notifications", to=", ".join(names))
+    step = "Nobody is told of alerts and of what is due: put NAME.url (mode 0600) with an address into"
+    return weak(strict, "notifications", "nobody_told", f"{step} {settings.path('notify_dir')}")
 
 
-async def _bucket(settings: Settings) -> list[Row]:
+async def _bucket(settings: Settings) -> ProbeOutcome:
     """Whether the bucket of sealed profiles refuses a second object under one key."""
-    if parse_bucket(settings.artifact_store) is None:
-        return []
     try:
         await artifact_store(settings).probe()
     except ByokeepError as error:
-        return [_row("artifact store", "failed", f"{error.code}: {error.next_step}")]
-    return [_row("artifact store", "ok", "refuses to overwrite")]
+        return failed("artifact store", error.code, error.next_step)
+    return ok("artifact store")
 
 
-async def _store(settings: Settings) -> Row:
+async def _store(settings: Settings) -> ProbeOutcome:
+    name = "secret store"
     try:
         async with store_http(settings) as http:
             reply = await http.request("GET", "sys/seal-status")
             version = await require_version(http)
-    except Rejected as error:
-        return _row("secret store", "failed", f"too old. {error.next_step}")
     except ByokeepError as error:
-        away = error.code in ("store_unreachable", "store_timeout")
-        return _row("secret store", "failed", "does not answer" if away else error.code)
+        return failed(name, error.code, error.next_step)
+    if holes := known_holes("openbao", version):
+        return failed(name, "known_advisory", f"Upgrade OpenBao: {holes}", version=version)
     sealed: Any = reply.data.get("sealed")
-    return _row("secret store", "ok" if sealed is False else "failed", f"version {version}")
+    return ok(name, version=version) if sealed is False else failed(name, "sealed", "Unseal it.", version=version)
 
 
-def _logins(settings: Settings) -> Iterator[Row]:
+def known_holes(engine: str, version: str) -> str:
+    """Return which known advisories an engine's release does not have the fix of, and what to upgrade to; else ''."""
+    table = tomllib.loads(resources.files("byokeep.processes").joinpath("advisories.toml").read_text("utf-8"))
+    release, told = _release_of(version), []
+    for one in table[engine]:
+        fixed = sorted(map(_release_of, one["fixed"]))
+        if release < next((at for at in fixed if at[0] == release[0]), fixed[-1]):
+            told.append(f"{one['id']} is fixed in {' and '.join(one['fixed'])}")
+    return "; ".join(told)
+
+
+def _release_of(version: str) -> tuple[int, ...]:
+    numbers = version.lstrip("v").partition(",")[0].partition("-")[0].partition("+")[0].split(".")
+    return tuple(map(int, (*numbers, *"00")))[:3]
+
+
+async def _certificates(settings: Settings) -> ProbeOutcome:
+    """Whether what is reached over TLS shows a certificate that is good, and will be for a while."""
+    servers = {"store": settings.store_address, "web": settings.web_url, "broker": settings.broker_url}
+    left: dict[str, int] = {}
+    for name, url in servers.items():
+        parts = urlsplit(url)
+        if parts.scheme != "https":
+            continue  # settings take nothing else but this host's own
+        try:
+            trusted = ssl.create_default_context(cafile=settings.file(f"{name}_ca_file"))
+            _, writer = await asyncio.open_connection(parts.hostname, parts.port or 443, ssl=trusted)
+        except ssl.SSLCertVerificationError as error:
+            step = "Renew its certificate, or name its issuer in the settings."
+            return failed("TLS", "certificate_refused", f"{step} OpenSSL's code: {error.verify_code}.", server=name)
+        except OSError:
+            return unknown("TLS", "no_answer", "See that it is up.", server=name)
+        ends = ssl.cert_time_to_seconds(writer.get_extra_info("peercert")["notAfter"])
+        left[f"{name}_days"] = int((ends - time.time()) // 86_400)
+        writer.close()
+    if late := [name for name, days in left.items() if days < _CERTIFICATE_DAYS]:
+        return failed("TLS", "ends_soon", f"Renew the certificate of {late[0].removesuffix('_days')}.", **left)
+    return ok("TLS", "" if left else "Nothing is reached over TLS: all of it is on this host.", **left)
+
+
+def _logins(settings: Settings) -> Iterator[ProbeOutcome]:
     """How old the database logins are that lie here."""
     if settings.embedded_database:
         return
     files = [file for role in ROLES if (file := login_file(settings, role)).exists()]
     if not files:
-        yield _row("database logins", "note", "yours: byokeep makes and rotates none here (docs/runbook.md)")
+        yield ok("database logins", "Yours: byokeep makes and rotates none here (docs/runbook.md).")
         return
     days = int((time.time() - min(file.stat().st_mtime for file in files)) // 86_400)
-    late = days >= EVERY_DAYS
-    yield _row("database logins", "note" if late else "ok",
-               f"made {days} days ago" + "; overdue: `byokeep rotate internal`" * late)  # fmt: skip
+    yield ok("database logins", "Overdue: `byokeep rotate internal`." * (days >= EVERY_DAYS), days=days)
 
 
-async def _database_roles(settings: Settings) -> list[Row]:
+async def _database(settings: Settings) -> list[ProbeOutcome]:
+    """What the database knows; each part is looked at by itself, and one that cannot be is unknown."""
+    strict = settings.environment is Environment.PRODUCTION
+    looks: dict[str, Callable[[Database], Awaitable[ProbeOutcome]]] = {
+        "database roles": _roles, "clock": _clock, "worker rounds": _rounds, "break-glass drill": _glass,
+        "admins": _admins, "backup": partial(_backup, strict=strict),
+    }  # fmt: skip
+    try:
+        async with asyncio.timeout(_WITHIN_S), database(settings, "byokeep_broker") as db:
+            outcomes = [await _release(db, strict=strict)]
+            for name, look in looks.items():
+                outcomes.append(await ask(name, partial(look, db), within=_WITHIN_S))
+            return [*outcomes, *await _tokens(db, limits(settings), embedded=settings.embedded_database)]
+    except ByokeepError as error:
+        return [failed("database", error.code, error.next_step)]
+    except TimeoutError:
+        return [unknown("database", "timed_out", "It did not answer in time: is it stopped, or the machine busy?")]
+
+
+async def _roles(db: Database) -> ProbeOutcome:
     """Whether the database bounds what a role may hold, and lets a kill end who keeps it waiting."""
     try:
-        async with database(settings, "byokeep_broker") as db:
-            await must_be_bounded(db)
-            tokens = await _tokens(db, limits(settings), embedded=settings.embedded_database)
-            release = await _release(db, settings.environment)
-            late = await late_rounds(db)
-            glass = await _glass(db)
-    except ByokeepError as error:
-        if error.code == "database_unavailable":
-            return [_row("database", "failed", "does not answer")]
-        outdated = error.code == "database_roles_outdated"
-        return [_row("database roles", "failed" if outdated else "unknown", f"{error.code}: {error.next_step}")]
-    rows = [release, _row("database roles", "ok", "lock and idle limits are set; a kill may end who keeps it waiting")]
-    return [*rows, _rounds(late), glass, *tokens]
+        await must_be_bounded(db)
+    except Unavailable as error:
+        if error.code != "database_roles_outdated":
+            raise
+        return failed("database roles", error.code, error.next_step)
+    return ok("database roles")
 
 
-async def _tokens(db: Any, figures: ServiceLimits, *, embedded: bool) -> list[Row]:
-    """Until when tokens work, and whether an admin can sign in at all."""
-    rows = []
+async def _clock(db: Database) -> ProbeOutcome:
+    """Whether this machine and the database's have one time."""
+    before = datetime.now(UTC)
+    [theirs] = await db.read(lambda row: row["now"], "clock_now", {})
+    skew_s = max((before - theirs).total_seconds(), (theirs - datetime.now(UTC)).total_seconds(), 0.0)
+    if skew_s > _SKEW_S:
+        return failed("clock", "skewed", "Set both by NTP (chrony, systemd-timesyncd).", apart_s=round(skew_s))
+    return ok("clock")
+
+
+async def _backup(db: Database, *, strict: bool) -> ProbeOutcome:
+    """When the newest backup was made that was opened since: only that one counts."""
+    step = "Make one and have it opened: `byokeep backup create`, `byokeep backup verify`."
+    [installation] = await db.read(lambda row: row["id"], "installation_get", {}, every_client=True)
+    made = await db.read(Backup, "backups", {"installation_id": installation}, every_client=True)
+    newest = max((one.created_at for one in made if one.verified_at is not None), default=None)
+    if newest is None:
+        return weak(strict, "backup", "none_verified", step, made=len(made))
+    age = datetime.now(UTC) - newest
+    return weak(strict, "backup", "too_old", step, days=age.days) if age > _PROVED else ok("backup", days=age.days)
+
+
+async def _tokens(db: Database, figures: ServiceLimits, *, embedded: bool) -> list[ProbeOutcome]:
+    """Until when tokens work."""
+    outcomes = []
     for one in await local_tokens(db) if embedded else ():
-        days = int((one.left_s or 0.0) // 86_400)
-        dead = one.left_s is None or one.left_s <= 0
-        state = "failed" if dead else "note" if days < 14 else "ok"
-        told = "ended: start the stack again" if dead else f"ends in {days} days; renewed by itself"
-        rows.append(_row(f"{one.name.removeprefix('local-')} token", state, told))
+        name, days = f"{one.name.removeprefix('local-')} token", int((one.left_s or 0.0) // 86_400)
+        if one.left_s is None or one.left_s <= 0:
+            outcomes.append(failed(name, "ended", "Start the stack again."))
+        else:
+            outcomes.append(ok(name, "It renews itself." * (days < 14), days_left=days))
     async with db.begin(every_client=True) as tx:
-        for kind, what in ((DueKind.MACHINE_TOKEN, "machine tokens"), (DueKind.PERSON_TOKEN, "tokens of people")):
-            if soon := [one.name for one in await ending(tx, figures, datetime.now(UTC), kind)]:
-                rows.append(_row(what, "note", f"end within 14 days or ended lately: {', '.join(soon)}"))
+        for kind, name in ((DueKind.MACHINE_TOKEN, "machine tokens"), (DueKind.PERSON_TOKEN, "tokens of people")):
+            soon = [one.name for one in await ending(tx, figures, datetime.now(UTC), kind)]
+            step = "They end within 14 days or ended lately: issue new ones (`byokeep operator token`)." * bool(soon)
+            outcomes.append(ok(name, step, **({"of": ", ".join(soon)} if soon else {})))
+    return outcomes
+
+
+async def _admins(db: Database) -> ProbeOutcome:
+    """Whether an admin can sign in at all."""
     admins = await ways_in(db)
     able = [one for one in admins if one.able]
     if not able:
         names = ", ".join(one.name for one in admins) or "first-admin"
-        told = f"none can sign in ({names}): on this host, `byokeep operator recover NAME`"
-        return [*rows, _row("admins", "failed", told)]
-    bare = [one.name for one in able if not one.password]
-    told = f"{len(able)} can sign in" + (f"; by a token alone, without a password: {', '.join(bare)}" if bare else "")
-    return [*rows, _row("admins", "note" if bare else "ok", told)]
+        return failed("admins", "none_can_sign_in", "On this host: `byokeep operator recover NAME`.", names=names)
+    bare = ", ".join(one.name for one in able if not one.password)
+    return ok("admins", f"By a token alone, without a password: {bare}." if bare else "", can_sign_in=len(able))
 
 
-def _rounds(late: Mapping[str, bool]) -> Row:
+async def _rounds(db: Database) -> ProbeOutcome:
     """Whether the worker does by the clock what it must; a worker that runs need not."""
+    late = await late_rounds(db)
     if not late:
-        return _row("worker rounds", "ok", "each came within the last five minutes")
+        return ok("worker rounds")
     if not any(late.values()):
-        return _row("worker rounds", "unknown", "none has come yet; has a worker run?")
-    return _row("worker rounds", "failed", f"late: {', '.join(late)}; alert worker_rounds_late says what to do")
+        return unknown("worker rounds", "none_came", "None has come yet; has a worker run?")
+    return failed("worker rounds", "late", "The alert worker_rounds_late says what to do.", rounds=", ".join(late))
 
 
-async def _glass(db: Any) -> Row:
+async def _glass(db: Database) -> ProbeOutcome:
     """When a drill last proved that break glass opens, and that it does on the host."""
     [found] = await db.read(dict, "glass_last_drill", {}, every_client=True)
     old = {name: at is None or datetime.now(UTC) - at > DRILL_EVERY for name, at in found.items()}
     any_at, host_at = ("never" if at is None else f"{at:%Y-%m-%d}" for at in (found["at"], found["on_host_at"]))
-    step = "; `byokeep breakglass drill`" if old["at"] else "; the same while `byokeep breakglass host` runs"
-    told = f"last {any_at}, on the host {host_at}{step if any(old.values()) else ''}"
-    return _row("break-glass drill", "note" if any(old.values()) else "ok", told)
+    step = "`byokeep breakglass drill`" if old["at"] else "The same while `byokeep breakglass host` runs."
+    return ok("break-glass drill", step * any(old.values()), last=any_at, on_the_host=host_at)
 
 
-async def _release(db: Any, environment: Environment) -> Row:
+async def _release(db: Database, *, strict: bool) -> ProbeOutcome:
     try:
-        return _row("database", "ok", f"PostgreSQL {await require_release(db)}")
+        release = await require_release(db)
     except Rejected as error:  # in production no process starts with it
-        return _row("database", "failed" if environment is Environment.PRODUCTION else "note", error.next_step)
+        return weak(strict, "database", error.code, error.next_step)
+    if holes := known_holes("postgresql", release):
+        return failed("database", "known_advisory", f"Upgrade PostgreSQL: {holes}", version=release)
+    return ok("database", version=release)
 
 
-async def _ready(name: str, url: str, ca_file: Path | None) -> Row:
+async def _ready(name: str, url: str, ca_file: Path | None) -> ProbeOutcome:
+    step = "See its log, and the rows of the database and the secret store."
     if not url:
-        return _row(name, "unknown", "no address; is the stack up?")
+        return unknown(name, "no_address", "Is the stack up? `byokeep up`")
     try:
         check_address(f"{name}_url", url)
         socket, url = parse_address(url, f"http://{name}", "bad_address", "insecure_address")
         async with Transport(socket, ca_file=ca_file) as http:
             status, body, _ = await http.exchange("GET", f"{url}/readyz", headers={}, within=3.0, most=MOST_TOLD)
-        ready = status == 200
-        code = "" if ready else str(json.loads(body).get("code", ""))
+        if status == 200:
+            return ok(name)
+        told = json.loads(body)
+        blamed = {key: str(told.get(key, "")) for key in ("part", "reason")}
+        return failed(name, str(told.get("code", "")), step, **blamed)
     except ByokeepError as error:
-        return _row(name, "failed", error.code)
+        return failed(name, error.code, error.next_step)
     except (aiohttp.ClientError, TimeoutError, OSError):
-        return _row(name, "failed", "does not answer")
+        return failed(name, "no_answer", f"Start it: `byokeep {name}`, or `byokeep up`.")
     except (ValueError, AttributeError, TooLarge):
-        return _row(name, "failed", "answers, but is not ours")
-    return _row(name, "ok" if ready else "failed", "ready" if ready else f"answers, but is not ready: {code}")
+        return failed(name, "not_ours", "Something else listens there: see the address in the settings.")
 
 
-def _wheels() -> Iterator[Row]:
-    """Whether the files of what is ours are those that were installed."""
-    for name in ("byokeep", "byokeep-redact", "byokeep-sim"):
-        try:
-            found = Distribution.from_name(name)
-        except PackageNotFoundError:
-            continue
-        origin = json.loads(found.read_text("direct_url.json") or "{}")
-        if origin.get("dir_info", {}).get("editable"):
-            yield _row(f"{name} files", "note", "those of a working tree, which has no RECORD")
-            continue
-        other = differing(found)
-        text = f"other than its RECORD says: {', '.join(other[:3])}" if other else "as its RECORD says"
-        yield _row(f"{name} files", "failed" if other else "ok", text)
-
-
-def differing(found: Distribution) -> list[str]:
-    """Return the files of an installed distribution that were changed, removed or added since it was installed."""
-    recorded = {Path(str(file.locate())).resolve(): file for file in found.files or ()}
-    package = Path(str(found.locate_file(found.name.replace("-", "_"))))
-    there = {path.resolve() for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"}
-    names = [path.name for path in sorted(there - set(recorded))]
-    for path, file in sorted(recorded.items()):
-        if path.suffix == ".pyc" or (path.parent.suffix == ".dist-info" and path.name == "RECORD"):
-            continue  # made at the place; names itself
-        if file.hash is None or _digest(path, file.hash.mode) != file.hash.value:
-            names.append(path.name)
-    return names if there else ["RECORD"]
-
-
-def _digest(path: Path, mode: str) -> str:
-    try:
-        return base64.urlsafe_b64encode(hashlib.new(mode, path.read_bytes()).digest()).rstrip(b"=").decode()
-    except (OSError, ValueError):
-        return ""
-
-
-def _start_files() -> Row:
-    """Name what every start of this Python reads unasked: a line of it may be code."""
-    places = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
-    files = sorted(path for place in places for path in Path(place).glob("*.pth"))
-    return _row(".pth files", "note", ", ".join(path.name + _runs(path) for path in files) or "none")
-
-
-def _runs(path: Path) -> str:
-    try:
-        lines = path.read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return " (cannot be read)"
-    return " (runs code)" if any(line.startswith(("import ", "import\t")) for line in lines) else ""
-
-
-def _limits(settings: Settings) -> Iterator[Row]:
-    yield _row("memory", "note", "Python cannot wipe every copy of a value; lives are short instead")
+def _limits(settings: Settings) -> Iterator[ProbeOutcome]:
+    yield ok("memory", "Python cannot wipe every copy of a value; lives are short instead.")
     if settings.embedded_store:
-        text = "single host: store, its seal key and all processes share one machine and one user"
-        yield _row("embedded store", "note", text)
+        step = "Single host: store, its seal key and all processes share one machine and one user."
+        yield ok("embedded store", step)

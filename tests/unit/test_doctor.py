@@ -1,0 +1,261 @@
+"""Each fault of a machine turns its own line of the doctor red, and the line says what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import stat
+import subprocess
+import sys
+from collections import namedtuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from byokeep.adapters.openbao.provisioning import MINIMUM
+from byokeep.adapters.postgres.embedded import MINIMUM as MINIMUM_OF_POSTGRES
+from byokeep.core.model import Environment
+from byokeep.kernel.probes import ProbeOutcome
+from byokeep.processes import doctor, hardening
+from byokeep.processes.hardening import Service
+from byokeep.settings import Settings
+from byokeep_redact.canary import new_canary
+
+Disk = namedtuple("Disk", "total used free")
+WEB = Service(name="web", uid=990, groups=frozenset({990}), dumps=False)
+SWAPS = "Filename\tType\tSize\tUsed\tPriority\n"
+
+
+def red(outcome: ProbeOutcome, code: str) -> None:
+    """It is failed for this reason and says what to do."""
+    assert (outcome.state, outcome.code) == ("failed", code)
+    assert len(outcome.next_step) > 10
+
+
+@contextmanager
+def a_process_called(name: str) -> Iterator[int]:
+    """A process whose command line is that of one of ours."""
+    program = "import sys; print('up', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", program, "byokeep.cli", name]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        yield process.pid
+        process.communicate(b"")
+
+
+@pytest.mark.req("S-VAULT-14")
+def test_a_process_that_may_dump_its_memory_is_named() -> None:
+    """Looked up at the process itself: off, on, and one that has ended since, which is no process any more."""
+    with a_process_called("refresher") as pid:
+        resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+        assert ("refresher", pid) in hardening._shown()
+        [seen] = hardening.services({"refresher": pid})
+        assert (seen.uid, seen.dumps) == (os.geteuid(), False)
+        assert hardening.core_dumps([seen]).ok
+    with a_process_called("refresher") as pid:
+        resource.prlimit(pid, resource.RLIMIT_CORE, (4096, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+        on = hardening.core_dumps(hardening.services({"refresher": pid}))
+        red(on, "not_off")
+        assert on.figures == {"processes": "refresher"}
+    assert hardening.services({"refresher": pid}) == []
+    assert hardening.core_dumps([replace(WEB, dumps=None)]).state == "unknown"
+
+
+@pytest.mark.req("S-VAULT-14")
+def test_a_process_of_root_and_code_that_its_user_can_change(tmp_path: Path) -> None:
+    """Owner, group and everybody, of a file or of the directory that holds it; an advice where it is not production."""
+    red(hardening.user([WEB, replace(WEB, name="broker", uid=0)], True), "runs_as_root")
+    assert hardening.user([WEB], True).ok
+    code = tmp_path / "site"
+    code.mkdir(mode=0o755)
+    file = code / "app.py"
+    file.touch(mode=0o644)
+    me, group = code.stat().st_uid, code.stat().st_gid
+    other = replace(WEB, uid=me + 1, groups=frozenset({group}))
+    assert hardening.own_code([other], [code], True).ok
+    for path, bits in ((file, 0o020), (file, 0o002), (code, 0o020), (code, 0o002)):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        path.chmod(mode | bits)
+        red(hardening.own_code([other], [code], True), "writable")
+        advised = hardening.own_code([other], [code], False)
+        assert (advised.ok, bool(advised.next_step)) == (True, True)
+        path.chmod(mode)
+    if me != 0:
+        red(hardening.own_code([replace(WEB, uid=me)], [code], True), "writable")
+    assert hardening.own_code([other], [code], True).ok
+
+
+@pytest.mark.req("S-VAULT-14")
+def test_swap_in_clear(tmp_path: Path) -> None:
+    """None, in memory and encrypted are well; a file and a plain partition are not."""
+    uuid = tmp_path / "dm-0" / "dm"
+    uuid.mkdir(parents=True)
+    (uuid / "uuid").write_text("CRYPT-PLAIN-swap\n")
+    lines = f"/dev/zram0 partition 1 0 5\n{tmp_path}/dm-0 partition 1 0 5\n"
+    assert hardening.swap(SWAPS, True).ok
+    assert hardening.swap(SWAPS + lines, True, tmp_path).ok
+    red(hardening.swap(SWAPS + lines + "/swapfile file 1 0 -2\n", True, tmp_path), "in_clear")
+    (uuid / "uuid").write_text("LVM-abc\n")
+    red(hardening.swap(SWAPS + lines, True, tmp_path), "in_clear")
+
+
+@pytest.mark.req("S-VAULT-14")
+def test_somebody_else_works_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of another person's account is seen; whoever asks by sudo and the processes of ours are nobody else."""
+    monkeypatch.setattr(hardening, "pids", lambda: [1, 2])
+    monkeypatch.setattr(hardening, "_facts", lambda path: os.stat_result([0, 0, 0, 0, 1000 + int(path.name), *[0] * 5]))
+    ours = [replace(WEB, uid=1001)]
+    red(hardening.alone(ours, True), "others_here")
+    monkeypatch.setenv("SUDO_UID", "1002")
+    assert hardening.alone(ours, True).ok
+
+
+@pytest.mark.req("S-VAULT-14")
+def test_what_listens_and_what_is_simulated(tmp_path: Path) -> None:
+    """A wildcard and a public address are open to all; an internal one is not. Simulated providers are said."""
+    settings = Settings(home=tmp_path, environment=Environment.PRODUCTION)
+    assert hardening.listeners(replace(settings, web_listen="10.1.2.3:8420"), True).ok
+    for wide in ("0.0.0.0:8420", "[::]:8420", "8.8.8.8:8420"):
+        red(hardening.listeners(replace(settings, broker_listen=wide), True), "open_to_all")
+    assert hardening.urls_for_tests(settings).ok
+    red(hardening.urls_for_tests(replace(settings, provider_urls={"openai": "http://127.0.0.1:1"})), "on")
+
+
+@pytest.mark.req("S-VAULT-14")
+def test_a_secret_in_a_shells_history(tmp_path: Path) -> None:
+    """No history and a harmless one are well; one with a key in it is not, and the key is not repeated."""
+    assert hardening.history(tmp_path).next_step == ""
+    file = tmp_path / ".bash_history"
+    file.write_text("byokeep client list\nls -l\n")
+    assert hardening.history(tmp_path).ok
+    key = new_canary("openai").decode()
+    file.write_text(f"byokeep client list\ncurl -H 'Authorization: Bearer {key}'\n")
+    seen = hardening.history(tmp_path)
+    red(seen, "holds_secrets")
+    assert key not in str(seen)
+
+
+def entry(who: str, path: str, *policies: str, **data: str) -> str:
+    auth = {"accessor": f"hmac-sha256:{who}", "policies": policies}
+    return json.dumps({"type": "request", "auth": auth, "request": {"path": path, "data": data}}) + "\n"
+
+
+def test_a_root_token_that_lives(tmp_path: Path) -> None:
+    """One that did not revoke itself, and was revoked by no other, is alive; so is one that provisions, by its mark."""
+    log = tmp_path / "audit.jsonl"
+    lines = [entry("a", "sys/mounts", "root"), entry("b", "kv/data/x", "web"), entry("c", "sys/policy", "root")]
+    log.write_text("".join(lines))
+    seen = hardening.root_token({"a": log}, ())
+    red(seen, "alive")
+    assert seen.figures == {"tokens": 2}
+    gone = entry("c", "auth/token/revoke-accessor", "root", accessor="hmac-sha256:a")
+    log.write_text("".join([*lines, gone]) + '{"auth": {"policies": ["root"')
+    assert hardening.root_token({"a": log}, ()).figures == {"tokens": 1}
+    log.write_text("".join([*lines, gone, entry("c", "auth/token/revoke-self", "root")]))
+    assert hardening.root_token({"a": log}, ()).figures == {"revoked": 2}
+    red(hardening.root_token({"a": log}, (log,)), "provisioning_unfinished")
+    assert hardening.root_token({"a": tmp_path / "none"}, ()).state == "unknown"
+
+
+def test_one_audit_device_is_too_few(tmp_path: Path) -> None:
+    """One is red; two are well; of two nodes with one device each there is one kind alone."""
+    for number in (1, 2):
+        (tmp_path / str(number)).write_text("{}\n")
+
+    def devices(text: str) -> ProbeOutcome:
+        settings = Settings(home=tmp_path, store_audit_files=text.format(tmp_path))
+        return next(one for one in doctor._audit_files(settings) if one.name == "audit devices")
+
+    assert devices("a={0}/1,b={0}/2").ok
+    red(devices("a={0}/1"), "too_few")
+    red(devices("n1/a={0}/1,n2/a={0}/2"), "too_few")
+
+
+class Says:
+    """A database that answers what it is told to."""
+
+    def __init__(self, **rows: list[dict[str, Any]]) -> None:
+        self.rows = rows
+
+    async def read(self, row: Any, name: str, given: Any, *, every_client: bool = False) -> list[Any]:
+        return [row(**one) if isinstance(row, type) and row is not dict else row(one) for one in self.rows[name]]
+
+
+async def test_a_clock_that_is_apart() -> None:
+    """Two hours, either way."""
+    for hours in (-2, 2):
+        db: Any = Says(clock_now=[{"now": datetime.now(UTC) + timedelta(hours=hours)}])
+        seen = await doctor._clock(db)
+        red(seen, "skewed")
+        assert seen.figures == {"apart_s": pytest.approx(7200, abs=5)}
+    db = Says(clock_now=[{"now": datetime.now(UTC)}])
+    assert (await doctor._clock(db)).ok
+
+
+@pytest.mark.parametrize(
+    ("days", "opened", "code"),
+    [(None, False, "none_verified"), (1, False, "none_verified"), (8, True, "too_old"), (6, True, "")],
+)
+async def test_a_backup_counts_when_it_was_opened(days: int | None, opened: bool, code: str) -> None:
+    """None, one that was never opened and an old one are red in production, and an advice elsewhere."""
+    at = datetime.now(UTC) - timedelta(days=days or 0)
+    made = {"id": None, "created_at": at, "digest": "", "size": 1, "parts": 1, "verified_at": at if opened else None}
+    db: Any = Says(installation_get=[{"id": None}], backups=[] if days is None else [made])
+    seen = await doctor._backup(db, strict=True)
+    if code:
+        red(seen, code)
+        assert (await doctor._backup(db, strict=False)).next_step == seen.next_step
+    else:
+        assert seen.figures == {"days": 6}
+
+
+def test_a_full_disk_and_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less than half a GiB is red; so is a file of credentials that others may read; none there is unknown."""
+    settings = Settings(home=tmp_path)
+    [seen] = doctor._disk(settings)
+    assert seen.ok
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk(9, 9, 1024))
+    [seen] = doctor._disk(settings)
+    red(seen, "full")
+    place = tmp_path / "credentials"
+    assert doctor._private("credentials directory", place).state == "unknown"
+    place.mkdir(mode=0o700)
+    (place / "web.approle").touch(mode=0o600)
+    assert doctor._private("credentials directory", place).ok
+    (place / "web.approle").chmod(0o640)
+    red(doctor._private("credentials directory", place), "open_to_others")
+
+
+def test_known_holes_of_the_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least releases that start lack no known fix; an older one is told by the advisory and what fixes it."""
+    assert doctor.known_holes("openbao", ".".join(map(str, MINIMUM))) == ""
+    for release in MINIMUM_OF_POSTGRES.values():
+        assert doctor.known_holes("postgresql", ".".join(map(str, release))) == ""
+    assert doctor.known_holes("openbao", "2.6.1") == "GHSA-rh46-vc3j-w2w3 is fixed in 2.6.2"
+    assert "GHSA-59w7" in doctor.known_holes("openbao", "v2.5.0-beta1, at least 2.6.2 is needed")
+    assert doctor.known_holes("openbao", "3.0.0") == ""
+    for old in ("18.5", "17.11", "16.99"):
+        assert "18.6 and 17.12" in doctor.known_holes("postgresql", old)
+    assert doctor.known_holes("postgresql", "19.1") == ""
+
+
+async def test_a_stale_pid_file_says_nothing(tmp_path: Path) -> None:
+    """What a killed stack left behind names no process of it, though its number is another program's by now."""
+    (tmp_path / "byokeep.pid").write_text("1\n")
+    pids = {"web": os.getpid(), "broker": os.getpid()}
+    (tmp_path / "stack.json").write_text(json.dumps({"pids": pids, "web_url": "http://127.0.0.1:9"}))
+    rows = {one.name: one for one in await doctor.examine(Settings(home=tmp_path))}
+    assert (rows["processes"].state, rows["processes"].code) == ("unknown", "no_stack")
+    assert "core dumps" not in rows
+    assert (rows["web"].state, rows["web"].code) == ("unknown", "no_address")
+    assert not any(
+        rows[name].ok for name in ("worker", "refresher", "broker", "killswitch", "database", "secret store")
+    )
