@@ -64,7 +64,7 @@ def _certificate(
     *, authority: bool = False, expired: bool = False,
 ) -> x509.Certificate:  # fmt: skip
     now = datetime.now(UTC)
-    end = now - timedelta(hours=1) if expired else now + timedelta(days=2)
+    end = now - timedelta(hours=1) if expired else now + timedelta(days=60)
     names: list[x509.GeneralName] = []
     for host in hosts:
         try:

@@ -14,10 +14,9 @@ import pytest
 from packaging.requirements import Requirement
 
 from byokeep.processes.hardening import differing, start_files
+from tests.support.wheels import FOLDERS, install
 from tests.unit.test_client_extras import BROWSER, CLI, SERVER
 
-ROOT = Path(__file__).parents[2]
-FOLDERS = {"byokeep": ROOT, "byokeep_redact": ROOT / "src/byokeep_redact", "byokeep_sim": ROOT / "src/byokeep_sim"}
 OURS = tuple(FOLDERS)
 # Ends each program: what of ours was imported, and that all of it is of the wheels.
 LOADED = """
@@ -66,13 +65,8 @@ import MODULE
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Each distribution in a folder of its own, as pip puts it there from its wheel, without a network."""
     place = tmp_path_factory.mktemp("wheels")
-    for name, folder in FOLDERS.items():
-        for command in (
-            ["hatchling", "build", "-t", "wheel", "-d", str(place / "built")],
-            ["pip", "install", "-q", "--no-deps", "--no-index", "--no-compile", "--disable-pip-version-check",
-             "--root-user-action=ignore", "--target", str(place / name), "--find-links", str(place / "built"), name],
-        ):  # fmt: skip
-            subprocess.run([sys.executable, "-P", "-m", *command], cwd=folder, check=True, capture_output=True)
+    for name in FOLDERS:
+        install(name, place / "built", place / name)
     return {name: place / name for name in FOLDERS}
 
 

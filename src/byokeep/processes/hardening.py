@@ -235,8 +235,10 @@ def root_token(devices: Mapping[str, Path], markers: Iterable[Path]) -> ProbeOut
     if any(marker.exists() for marker in markers):
         return failed(name, "provisioning_unfinished", step)
     try:
-        seen = [_roots(_tail(path)) for path in devices.values()]
+        seen = [_roots(_tail(path)) for path in devices.values() if path.exists()]  # one that is gone has a line itself
     except OSError:
+        seen = []
+    if not seen:
         return unknown(name, "not_readable", "Let this user read the store's audit logs.")
     alive = max((sum(one.values()) for one in seen), default=0)
     return failed(name, "alive", step, tokens=alive) if alive else ok(name, revoked=max(map(len, seen), default=0))
