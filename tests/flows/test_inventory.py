@@ -104,7 +104,7 @@ async def test_a_place_that_is_away_leaves_it_unknown(vault: Vault, keys: Keys) 
     assert (await listed(vault, keys, client))["result"] == "match"
 
     class Away:
-        async def list_keys(self, client_id: UUID) -> Any:
+        async def list_keys(self, client_id: UUID | None) -> Any:
             raise Unavailable("artifact_store_unavailable")
 
         def open_keys(self, job_id: UUID) -> Any:

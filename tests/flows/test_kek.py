@@ -267,6 +267,7 @@ async def test_profiles_of_three_versions_open_and_dependents_are_counted(keys: 
     assert "kek_disabled_outside" in keys.stand.alerts()
 
 
+@pytest.mark.req("R9.2-2")
 async def test_what_was_done_outside_is_found(keys: Keys) -> None:
     """A version made outside, one that is gone, one that may protect again: each a finding, an alert and a record."""
     client = await keys.client()

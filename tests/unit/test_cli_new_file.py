@@ -45,7 +45,7 @@ WRITES = {
 A_DIRECTORY = {("demo", "keep"): ["demo", "--keep", "FILE"]}
 # What is read; a baseline is rewritten where `--write-baseline` says so, and what is no baseline is refused.
 READ = {"keys", "epochs", "files", "paths", "baseline", "rules", "provider_usage", "export", "policy", "identity_file",
-        "seal_key_file", "recovery_key_file", "checkpoints"}  # fmt: skip
+        "seal_key_file", "recovery_key_file", "checkpoints", "artifacts"}  # fmt: skip
 READ_AS_FILE = {("audit", "check-proof", "file"), ("evidence", "verify", "file"), ("breakglass", "unwrap", "file"),
                 ("incident", "postmortem", "file")}  # fmt: skip
 ALL = [*WRITES.values(), *A_DIRECTORY.values()]

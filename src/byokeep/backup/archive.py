@@ -250,10 +250,11 @@ def read(archive: BinaryIO, identities: Sequence[Any], sinks: Sinks = nowhere) -
     return receiver.finish(), *receiver.signature
 
 
-def must_be_of(manifest: BackupManifest, environment: object) -> None:
-    """Refuse a backup of another environment. Raises Integrity."""
+def must_be_of(manifest: BackupManifest, environment: object, *, whole: bool = True) -> None:
+    """Refuse a backup of another environment, or that lacks a profile if it has to be ``whole``. Raises Integrity."""
     if manifest.environment is not environment:
         raise BackupRefused("other_environment")
-    if manifest.missing:
-        raise Integrity("backup_incomplete", next_step="Take an older backup that holds every sealed profile.",
+    if whole and manifest.missing:
+        step = "Take an older backup that holds every sealed profile, or restore it with --accept-loss."
+        raise Integrity("backup_incomplete", next_step=step,
                         count=len(manifest.missing), first=manifest.missing[0])  # fmt: skip

@@ -72,6 +72,12 @@ async def done(app: BrokerApp, name: EventName, manifest: BackupManifest, *, dig
     await say(app, name, said)
     why = "backup_failed" if name is EventName.BACKUP_CREATED else "backup_not_opened"
     await state_over(app, f"{_FAILED_KEY}/{why}")
+    if name is EventName.BACKUP_CREATED:
+        why, key = "backup_incomplete", f"{_FAILED_KEY}/backup_incomplete"
+        if manifest.missing:
+            await raise_alert(app, reason=why, key=key, severity="critical", object_id=app.installation_id)
+        else:
+            await state_over(app, key)
 
 
 def must_be_signed(keys: Mapping[str, bytes], manifest: BackupManifest, signature: bytes, key_id: str) -> None:

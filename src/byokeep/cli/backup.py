@@ -18,10 +18,11 @@ _COLUMNS: Final = ("id", "created_at", "verified_at", "counts", "size")
 
 
 @app.command
-def create() -> None:
+def create() -> int:
     """Make a backup of the installation that runs here, encrypted for the keys of `backup_recipients`.
 
-    A backup counts when it was opened: have whoever holds a private key run `byokeep backup verify`.
+    A backup counts when it was opened: have whoever holds a private key run `byokeep backup verify`. One that lacks a
+    sealed profile names it, ends with 5, and never counts.
 
     Example: byokeep backup create
     """
@@ -32,10 +33,11 @@ def create() -> None:
     told = {
         "id": str(manifest.id), "made_at": manifest.made_at.isoformat(), "file": str(made.file), "size": made.size,
         "sha256": made.digest, "copy": copied, "parts": len(manifest.parts),
-        "not_covered": ", ".join(manifest.not_covered),
+        "missing": manifest.missing, "not_covered": ", ".join(manifest.not_covered),
     }  # fmt: skip
     step = again(f"backup verify {manifest.id} --identity-file KEY", own_token=False)
     show(told, title="Backup", note=f"It counts when it was opened: {step}")
+    return Integrity.exit_code if manifest.missing else 0
 
 
 @app.command(name="list")
@@ -77,6 +79,7 @@ def verify(backup: str, *, identity_file: Path) -> None:
 def restore(
     backup: str, *, identity_file: Path, seal_key_file: Path, recovery_key_file: list[Path],
     checkpoints: Path | None = None, checkpoints_lost: bool = False, accept_loss: bool = False,
+    artifacts: Path | None = None,
 ) -> int:  # fmt: skip
     """Make the installation of a backup in the empty directory that --home names. It comes up closed.
 
@@ -92,7 +95,8 @@ def restore(
         recovery_key_file: A recovery key (mode 0600); repeat it, as many as the store's threshold.
         checkpoints: The directory of that name of the lost installation, as new as you have it.
         checkpoints_lost: It is lost: what was stopped since the backup may come back.
-        accept_loss: What happened after the backup may be gone; what was stopped since stays stopped.
+        accept_loss: What happened after the backup may be gone, and what it lacks; what was stopped stays stopped.
+        artifacts: A newer copy of the directory of sealed profiles.
     """
     harden()
     if (checkpoints is None) is not checkpoints_lost:
@@ -100,7 +104,7 @@ def restore(
     host = importlib.import_module("byokeep.processes.restore")
     brought = host.Brought(
         identity=identity_file, seal_key=seal_key_file, recovery_keys=recovery_key_file, checkpoints=checkpoints,
-        accept_loss=accept_loss,
+        accept_loss=accept_loss, artifacts=artifacts,
     )  # fmt: skip
     with busy("Restoring ..."):
         done = run(host.restore(session().settings, backup, brought))

@@ -191,7 +191,7 @@ class ProfileOpening:
         """Refuse."""
         raise Denied("may_not_remove")
 
-    async def list_keys(self, client_id: UUID) -> Sequence[ArtifactKey]:
+    async def list_keys(self, client_id: UUID | None) -> Sequence[ArtifactKey]:
         """Refuse."""
         raise Denied("may_not_list")
 

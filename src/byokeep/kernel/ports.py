@@ -575,8 +575,11 @@ class ArtifactStore(Protocol):
     async def delete(self, client_id: UUID, key: ArtifactKey) -> None:
         """Remove one generation; one that is gone is fine. Raises Denied(``may_not_remove``), Conflict."""
 
-    async def list_keys(self, client_id: UUID) -> Sequence[ArtifactKey]:
-        """Return what a client has, ordered by key. Raises Integrity(``strange_artifact``): a name we never gave."""
+    async def list_keys(self, client_id: UUID | None) -> Sequence[ArtifactKey]:
+        """Return what a client has, ordered by key; ``None``: what every client has.
+
+        Raises Integrity(``strange_artifact``): a name we never gave.
+        """
 
     async def probe(self) -> None:
         """Raise unless the store can be reached and written."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gzip
 import hashlib
 import os
@@ -127,15 +128,12 @@ async def _parts(settings: Settings, app: BrokerApp, work: Path) -> _Found:
         schema, number = await tx.one(lambda row: (str(row["schema"]), int(row["number"])), "backup_schema")
     major = str(number // 10_000)
     files = {backup.DATABASE: work / "database", backup.STORE: work / "store", backup.SETTINGS: work / "settings"}
+    await _keep_profiles(settings, app, work)  # those that somebody destroys while the database is dumped
     with _new(files[backup.DATABASE]) as out:
         await dump(wiring.database_url(settings, "byokeep_owner"), out, major=major)
-    async with app.db.begin(every_client=True) as tx:
-        artifacts = await tx.all(Part, "backup_artifacts")
-    files |= _small(settings, work)
+    artifacts, blobs = await _keep_profiles(settings, app, work)
+    files |= _small(settings, work) | blobs
     bucket = parse_bucket(settings.artifact_store) is not None
-    if not bucket:
-        place = settings.path("artifact_store")
-        files |= {f"{backup.ARTIFACTS}{one.name}": place / one.name for one in artifacts if (place / one.name).exists()}
     # Before the first request: whoever reads the store's own log finds what explains it.
     await backups.say(app, EventName.BACKUP_CREATED, {"backup": str(backup_id)}, Outcome.INTENDED)
     async with wiring.store_http(settings) as http:
@@ -159,6 +157,28 @@ async def _parts(settings: Settings, app: BrokerApp, work: Path) -> _Found:
     )  # fmt: skip
     backup.parse(manifest.canonical())  # what could not be read back is not written
     return _Found(manifest=manifest, files=files)
+
+
+async def _keep_profiles(settings: Settings, app: BrokerApp, work: Path) -> tuple[list[Part], dict[str, Path]]:
+    """Keep every sealed profile that can be opened now; return their rows, and all files kept so far by their parts."""
+    async with app.db.begin(every_client=True) as tx:
+        rows = sorted(await tx.all(Part, "backup_artifacts"), key=lambda row: row.name)
+    kept = private_dir(work / "artifacts")
+    if parse_bucket(settings.artifact_store) is None:
+        await asyncio.to_thread(_link, settings.path("artifact_store"), kept, [row.name for row in rows])
+    return rows, {f"{backup.ARTIFACTS}{file.name.replace('+', '/')}": file for file in kept.iterdir()}
+
+
+def _link(place: Path, kept: Path, names: list[str]) -> None:
+    for name in names:
+        file = kept / name.replace("/", "+")  # a name of a sealed profile has none
+        with contextlib.suppress(FileExistsError, FileNotFoundError):  # kept already; missing: the manifest says so
+            try:
+                os.link(place / name, file)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                shutil.copyfile(place / name, file)
 
 
 def _small(settings: Settings, work: Path) -> dict[str, Path]:

@@ -28,7 +28,8 @@ from uuid import UUID
 
 from byokeep.adapters.files.tombstones import NAME as TOMBSTONES
 from byokeep.adapters.openbao import snapshot
-from byokeep.adapters.openbao.login import AppRoleLogin, private_dir, read_private
+from byokeep.adapters.openbao.login import private_dir, read_private
+from byokeep.adapters.openbao.snapshot import Versions
 from byokeep.adapters.postgres.dump import load
 from byokeep.adapters.postgres.fit import revisions
 from byokeep.audit import log
@@ -39,6 +40,8 @@ from byokeep.core.backup import BackupManifest, BackupRefused, Part
 from byokeep.core.checkpoint import LogState, parse_epoch_line, replay
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected
 from byokeep.core.events import EventName, FieldValue
+from byokeep.core.model import ClientId
+from byokeep.core.ref import ProfileRef
 from byokeep.jobs import gatekeep
 from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import BrokerApp
@@ -46,9 +49,9 @@ from byokeep.kernel.durable_write import draft, durable_write
 from byokeep.processes import wiring
 from byokeep.processes.backup import alone, find, opened
 from byokeep.processes.installation import desired, install
+from byokeep.profiles import kek, vault_check
 from byokeep.profiles.openings import keep_tombstones
 from byokeep.settings import RESTORING, Settings, parse_bucket
-from byokeep.wire.bao_http import live_versions
 
 _INSIDE: Final = ("credentials_dir", "checkpoint_dir", "notify_dir", "slots_dir", "artifact_store")
 REPORT: Final = "restored.json"
@@ -69,7 +72,8 @@ class Brought:
         seal_key: Of the store that was backed up.
         recovery_keys: As many as its threshold.
         checkpoints: The lost installation's directory of that name, as new as there is one; None = it is lost, too.
-        accept_loss: Whether what happened after the backup may be gone.
+        accept_loss: Whether what happened after the backup may be gone, and what it lacks stay away.
+        artifacts: A newer copy of the directory of sealed profiles, for what the backup lacks or is behind of.
     """
 
     identity: Path
@@ -77,6 +81,7 @@ class Brought:
     recovery_keys: Sequence[Path]
     checkpoints: Path | None
     accept_loss: bool = False
+    artifacts: Path | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,7 +116,7 @@ async def restore(settings: Settings, name: str, brought: Brought) -> Restored:
     _must_be_empty(home)
     keys, file = archive.identities_of(read_private(brought.identity)), find(settings, name)
     manifest, signature, key_id = await asyncio.to_thread(opened, file, keys)
-    archive.must_be_of(manifest, settings.environment)
+    archive.must_be_of(manifest, settings.environment, whole=not brought.accept_loss)
     if manifest.versions["schema"] > max(revisions()):
         raise BackupRefused("newer_release")
     behind = None if brought.checkpoints is None else _behind(brought.checkpoints, manifest, brought)
@@ -217,7 +222,9 @@ def _place(settings: Settings, file: Path, keys: Any, brought: Brought) -> None:
 
         return take
 
-    opened(file, keys, sinks)
+    manifest, _, _ = opened(file, keys, sinks)
+    if brought.artifacts is not None:
+        _take_artifacts(brought.artifacts, settings.path("artifact_store"), manifest)
     if brought.checkpoints is not None:
         target = settings.path("checkpoint_dir")
         shutil.rmtree(target, ignore_errors=True)  # what the archive had of it; below the home
@@ -227,6 +234,17 @@ def _place(settings: Settings, file: Path, keys: Any, brought: Brought) -> None:
     durable_write(home / "keys" / "seal.key", read_private(brought.seal_key))
     for number, path in enumerate(brought.recovery_keys, start=1):
         durable_write(home / "keys" / f"recovery-{number}.key", read_private(path))
+
+
+def _take_artifacts(source: Path, target: Path, manifest: BackupManifest) -> None:
+    """Copy the sealed profiles that a restored home lacks, but none that differs from what the backup says of it."""
+    known = {one.name: one for one in manifest.artifacts}
+    for file in source.glob("*/*/*.sealed"):
+        name = file.relative_to(source).as_posix()
+        if not (target / name).exists() and known.get(name, found := archive.part_of(name, file)) == found:
+            _private_parents(target / name, target)
+            with draft(target / name, only_new=True) as out, file.open("rb") as content:
+                shutil.copyfileobj(content, out)
 
 
 def _private_parents(file: Path, top: Path) -> None:
@@ -241,18 +259,18 @@ async def _bring_up(settings: Settings, found: Restored, signature: bytes, key_i
     try:
         await snapshot.restore(store, work / backup.STORE)
         wanted = desired(settings, manifest.installation)
-        evidence = await snapshot.renew_rights(store, wanted, manifest.id, manifest.markers)
+        evidence, held = await snapshot.renew_rights(store, wanted, manifest.id, manifest.markers)
         backups.must_be_signed(evidence, manifest, signature, key_id)
         await database.start()
         await load(wiring.database_url(settings, "byokeep_owner"), work / backup.DATABASE, major="")
         await install(settings, store)
         async with wiring.broker_app(settings) as app:
-            await _settle(settings, app, found)
+            await _settle(app, found, held)
     finally:
         await asyncio.gather(store.stop(), database.stop())
 
 
-async def _settle(settings: Settings, app: BrokerApp, found: Restored) -> None:
+async def _settle(app: BrokerApp, found: Restored, held: dict[str, Versions]) -> None:
     """Compare with what lies outside, stop again what was stopped, and say what does not fit."""
     manifest = found.manifest
     try:
@@ -265,7 +283,7 @@ async def _settle(settings: Settings, app: BrokerApp, found: Restored) -> None:
     with contextlib.suppress(Integrity):  # the gate is closed then, and people are told
         await gatekeep.closing(app, log.look(app))
     found.again = await gatekeep.hold(app) + await keep_tombstones(app)
-    await _compare(settings, app, found)
+    await _compare(app, found, held)
     if found.behind is None:
         await raise_alert(app, reason="tombstones_lost", key="backup/tombstones", severity="critical")
     for reason, named in (("restore_skewed", found.missing + found.orphans), ("restore_to_do", found.to_do)):
@@ -276,25 +294,41 @@ async def _settle(settings: Settings, app: BrokerApp, found: Restored) -> None:
     await backups.say(app, EventName.BACKUP_RESTORED, said)
 
 
-async def _compare(settings: Settings, app: BrokerApp, found: Restored) -> None:
-    """Name what the database has and its store or the sealed profiles have not, and the other way round."""
+async def _compare(app: BrokerApp, found: Restored, held: dict[str, Versions]) -> None:
+    """Name what the database has and the store or the sealed profiles have not, and the other way round."""
     async with app.db.begin(every_client=True) as tx:
-        sealed = {one.name for one in await tx.all(Part, "backup_artifacts")}
+        clients = await tx.all(UUID, "backup_clients")
         refs = await tx.all(dict, "backup_refs")
-    if "artifact_bucket" not in found.manifest.not_covered:
-        place = settings.path("artifact_store")
-        there = {file.relative_to(place).as_posix() for file in place.glob("*/*/*.sealed")}
-        found.missing += [f"profile {name}" for name in sorted(sealed - there)]
-        found.orphans += [f"profile {name}" for name in sorted(there - sealed)]
-    async with wiring.store_http(settings) as http:
-        login = AppRoleLogin(http, wiring.credentials(settings, "broker.approle"))
-        token = await login.token()
-        for ref in refs:
-            client: UUID = ref["client_id"]
-            name = f"clients/{client}/providers/{ref['provider']}"
-            newest, live = await live_versions(http, token, f"kv/{name}")
-            if ref["version"] not in live:
-                found.missing.append(f"key {name} version {ref['version']}")
-            if newest > ref["newest"]:
-                found.orphans.append(f"key {name} version {newest}")
-        await login.close()
+        accounts = await tx.all(str, "backup_accounts")
+    for ref in refs:
+        newest, live = held.get(ref["path"], (0, []))
+        if ref["version"] not in live and ref["used"]:
+            found.missing.append(f"key {ref['path']} version {ref['version']}")
+        if live and newest > ref["newest"]:
+            found.orphans.append(f"key {ref['path']} version {newest}")
+    known, below = {ref["path"] for ref in refs}, tuple(f"{account}/" for account in accounts)
+    for path, (_, live) in held.items():
+        profile = path.split("/")[2] == "profiles" and UUID(path.split("/")[1]) in clients
+        if live and not profile and path not in known and not path.startswith(below):
+            found.orphans.append(f"key {path} version {live[-1]}")
+    records = _Records(app, held)
+    for client in clients:
+        for one in await vault_check.compare(app.db, app.artifacts, records, ClientId(client)):
+            lacks = one.finding in (kek.BLOB_MISSING, kek.RECORD_MISSING)
+            (found.missing if lacks else found.orphans).append(f"{one.finding} {client}/{one.profile_id} {one.place}")
+    strange = [one.text for one in await app.artifacts.list_keys(None) if one.client_id not in clients]
+    found.orphans += [f"{kek.BLOB_ORPHAN} {name}" for name in strange]
+
+
+@dataclass(frozen=True, slots=True)
+class _Records:
+    """Records of profiles, as the store had them when it was read in."""
+
+    app: BrokerApp
+    held: dict[str, Versions]
+
+    async def live_versions(self, ref: ProfileRef) -> list[int]:
+        return self.held.get(ref.path.removeprefix("kv/"), (0, []))[1]
+
+    async def read(self, ref: ProfileRef, version: int) -> bytes:
+        return await self.app.records.read(ref, version)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Integrity, NotFound
@@ -22,9 +23,10 @@ from byokeep.core.model import Actor, ClientId
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import ArtifactKey, parse_record
 from byokeep.kernel.command import open_alert
+from byokeep.kernel.ports import ArtifactStore, Database
 from byokeep.kernel.record import record
 from byokeep.profiles import kek
-from byokeep.profiles.kek import KekApp, ProfileCustody, custody_of
+from byokeep.profiles.kek import KekApp, custody_of
 from byokeep.sealing.generation import Generation
 
 
@@ -35,6 +37,16 @@ class Stray:
     finding: str
     profile_id: UUID
     place: str
+
+
+class Records(Protocol):
+    """Where a client's records are looked at."""
+
+    async def live_versions(self, ref: ProfileRef) -> Sequence[int]:
+        """Return the versions neither deleted nor destroyed."""
+
+    async def read(self, ref: ProfileRef, version: int) -> bytes:
+        """Return exactly this version. Raises NotFound."""
 
 
 async def check_vault(app: KekApp, actor: Actor, client_id: ClientId) -> list[Stray]:
@@ -58,21 +70,26 @@ async def check_vault(app: KekApp, actor: Actor, client_id: ClientId) -> list[St
 
 
 async def _compared(app: KekApp, actor: Actor, client_id: ClientId) -> list[Stray]:
+    async with custody_of(app, actor, client_id) as custody:
+        return await compare(app.db, app.artifacts, custody, client_id)
+
+
+async def compare(db: Database, artifacts: ArtifactStore, records: Records, client_id: ClientId) -> list[Stray]:
+    """Return what of a client's rows, records and blobs has no counterpart. Raises Unavailable."""
     strange = False
     blobs: Sequence[ArtifactKey] = ()
     try:
-        blobs = await app.artifacts.list_keys(client_id)  # before the rows: what is sealed meanwhile has a row by then
+        blobs = await artifacts.list_keys(client_id)  # before the rows: what is sealed meanwhile has a row by then
     except Integrity:
         strange = True  # a name that we never gave
-    async with custody_of(app, actor, client_id) as custody:
-        async with app.db.begin(client_id=client_id) as tx:
-            rows = await tx.all(Generation, "vault_generations", client_id=client_id)
-            made = await tx.all(UUID, "vault_profiles", client_id=client_id)
-            under_way = set(await tx.all(str, "vault_seals_under_way", client_id=client_id))
-        found: list[Stray] = []
-        for profile_id in made:
-            own = [row for row in rows if row.profile_id == profile_id]
-            found += await _records(custody, client_id, profile_id, own, under_way)
+    async with db.begin(client_id=client_id) as tx:
+        rows = await tx.all(Generation, "vault_generations", client_id=client_id)
+        made = await tx.all(UUID, "vault_profiles", client_id=client_id)
+        under_way = set(await tx.all(str, "vault_seals_under_way", client_id=client_id))
+    found: list[Stray] = []
+    for profile_id in made:
+        own = [row for row in rows if row.profile_id == profile_id]
+        found += await _records(records, client_id, profile_id, own, under_way)
     if strange:
         return [*found, Stray(finding=kek.BLOB_ORPHAN, profile_id=client_id, place="strange")]
     there = {(one.profile_id, one.generation, one.random): one for one in blobs}
@@ -91,10 +108,10 @@ async def _compared(app: KekApp, actor: Actor, client_id: ClientId) -> list[Stra
 
 
 async def _records(
-    custody: ProfileCustody, client_id: ClientId, profile_id: UUID, rows: list[Generation], under_way: set[str]
+    records: Records, client_id: ClientId, profile_id: UUID, rows: list[Generation], under_way: set[str]
 ) -> list[Stray]:
     ref = ProfileRef(client_id, profile_id)
-    live = set(await custody.live_versions(ref))
+    live = set(await records.live_versions(ref))
     standing = {row.record_version for row in rows if row.gone_at is None}
     known = {str(row.dek_id) for row in rows if row.gone_at is None} | under_way
     found = [
@@ -104,7 +121,7 @@ async def _records(
     for version in sorted(live - standing):
         dek = ""
         with suppress(Integrity, NotFound):
-            dek = str(parse_record(await custody.read(ref, version)).dek_id)
+            dek = str(parse_record(await records.read(ref, version)).dek_id)
         if dek not in known:
             found.append(Stray(finding=kek.RECORD_ORPHAN, profile_id=profile_id, place=str(version)))
     return found

@@ -174,11 +174,11 @@ class LocalArtifacts:
             self._check()
             await in_thread(_remove, self._file(key))
 
-    async def list_keys(self, client_id: UUID) -> list[ArtifactKey]:
-        """Return what a client has."""
+    async def list_keys(self, client_id: UUID | None) -> list[ArtifactKey]:
+        """Return what a client has; ``None``: what every client has."""
         with _told():
             self._check()
-            return await in_thread(_listed, self._place, str(client_id))
+            return await in_thread(_listed, self._place, str(client_id or "*"))
 
     async def probe(self) -> None:
         """Write, sync and remove an empty file."""
@@ -275,7 +275,7 @@ def _remove(file: Path) -> None:
 
 def _listed(place: Path, client: str) -> list[ArtifactKey]:
     found = []
-    for path in sorted((place / client).glob("*/*")):
+    for path in sorted(place.glob(f"{client}/*/*")):
         if path.name.endswith(_PARTIAL):
             continue
         try:

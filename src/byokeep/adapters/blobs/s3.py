@@ -32,6 +32,7 @@ from byokeep.core.sealed_record import ArtifactKey, StoredArtifact, parse_artifa
 
 PART: Final = 8 << 20  # bytes of a part; a profile may have 10,000 of them
 RETAIN_DAYS: Final = 7
+_PROBE: Final = "probe"
 _ABANDONED: Final = timedelta(days=1)
 _NEXT: Final = "Nothing was acknowledged; see the artifact store."
 
@@ -107,9 +108,9 @@ class S3Artifacts:
             raise Denied("may_not_remove", next_step="Only the process that shreds profiles removes artifacts.")
         await in_thread(self._delete, self._prefix + key.text)
 
-    async def list_keys(self, client_id: UUID) -> list[ArtifactKey]:
-        """Return what a client has."""
-        return await in_thread(self._list, f"{self._prefix}{client_id}/")
+    async def list_keys(self, client_id: UUID | None) -> list[ArtifactKey]:
+        """Return what a client has; ``None``: what every client has."""
+        return await in_thread(self._list, self._prefix + (f"{client_id}/" if client_id else ""))
 
     async def probe(self) -> None:
         """Write one small object, ``probe``, that is there for good, and see that no second one takes its place.
@@ -129,7 +130,7 @@ class S3Artifacts:
             raise Rejected("artifact_store_overwrites", next_step=step)
 
     async def _write_probe(self, *, in_parts: bool) -> None:
-        upload = _Upload(self, self._prefix + "probe")
+        upload = _Upload(self, self._prefix + _PROBE)
         try:
             if in_parts:
                 await in_thread(upload.part, b"probe")
@@ -173,6 +174,8 @@ class S3Artifacts:
         while True:
             reply = self.ask("list_objects_v2", Prefix=prefix, **more)
             for entry in reply.get("Contents", ()):
+                if entry["Key"] == f"{self._prefix}{_PROBE}":
+                    continue
                 try:
                     found.append(parse_artifact_key(entry["Key"].removeprefix(self._prefix)))
                 except ByokeepError:

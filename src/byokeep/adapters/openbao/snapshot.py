@@ -17,7 +17,7 @@ import base64
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeAlias
 from uuid import UUID
 
 from byokeep.adapters.openbao import provisioning
@@ -28,10 +28,11 @@ from byokeep.core.errors import ByokeepError, NotFound, Rejected, Unavailable
 from byokeep.core.kek import MOUNT
 from byokeep.core.secret import Secret
 from byokeep.kernel.durable_write import durable_write
-from byokeep.wire.bao_http import BaoHttp
+from byokeep.wire.bao_http import BaoHttp, live_versions
 
 _SNAPSHOT: Final = "sys/storage/raft/snapshot"
 _CONTEXT: Final = base64.b64encode(MARKER_CONTEXT).decode()
+Versions: TypeAlias = tuple[int, list[int]]  # the newest, and those neither deleted nor destroyed
 _LOGINS: Final = ("auth/approle/login", "auth/lease", "auth/token")
 
 
@@ -124,12 +125,27 @@ async def restore(store: EmbeddedOpenBao, snapshot: Path) -> None:
     await store.start()
 
 
+async def _held(http: BaoHttp, admin: Secret, folder: str) -> dict[str, Versions]:
+    """Return the versions of everything below a folder."""
+    try:
+        names = (await http.request("LIST", f"kv/metadata/{folder}".rstrip("/"), token=admin)).data.get("keys", [])
+    except NotFound:
+        return {}
+    found: dict[str, Versions] = {}
+    for name in names:
+        if name.endswith("/"):
+            found |= await _held(http, admin, folder + name)
+        else:
+            found[folder + name] = await live_versions(http, admin, f"kv/{folder}{name}")
+    return found
+
+
 async def renew_rights(
     store: EmbeddedOpenBao, desired: provisioning.Desired, backup: UUID, expected: Sequence[Marker]
-) -> dict[str, bytes]:
+) -> tuple[dict[str, bytes], dict[str, Versions]]:
     """End every right of the time of the backup, having seen that every KEK is there; write new credentials.
 
-    Returns the public keys of evidence, by their numbers.
+    Returns the public keys of evidence, by their numbers, and what is held of clients, by path.
 
     Raises:
         Denied: ``recovery_quorum_missing``.
@@ -149,7 +165,8 @@ async def renew_rights(
             await provisioning.rotate_secret_ids(http, root, credentials_dir=place, alone=True)
             await provisioning.rotate_leases(http, root)
             found = (await http.request("GET", "transit/keys/evidence", token=root)).data["keys"]
-            return {str(number): base64.b64decode(key["public_key"]) for number, key in found.items()}
+            evidence = {str(number): base64.b64decode(key["public_key"]) for number, key in found.items()}
+            return evidence, await _held(http, root, "clients/")
         finally:
             with contextlib.suppress(ByokeepError):
                 await provisioning.retire_roots(http, root)

@@ -16,9 +16,11 @@ SELECT c.id, c.at AS created_at, c.digest, c.size, c.parts, max(v.at) AS verifie
  ORDER BY c.at DESC;
 
 -- name: backup_artifacts
--- The sealed profiles that can still be opened.
-SELECT blob_key AS name, blob_size AS size, encode(blob_sha256, 'hex') AS sha256
-  FROM byokeep.profile_generation WHERE key_state <> 'destroyed' AND gone_at IS NULL ORDER BY blob_key COLLATE "C";
+-- The sealed profiles that can still be opened, by the names that they have in the artifact store.
+SELECT CAST(client_id AS text) || '/' || CAST(profile_id AS text) || '/' || CAST(generation AS text) || '-'
+       || replace(CAST(dek_id AS text), '-', '') || '.sealed' AS name,
+       blob_size AS size, encode(blob_sha256, 'hex') AS sha256
+  FROM byokeep.profile_generation WHERE key_state <> 'destroyed' AND gone_at IS NULL;
 
 -- name: backup_schema
 SELECT version_num AS schema, current_setting('server_version_num') AS number FROM byokeep.alembic_version;
@@ -27,6 +29,14 @@ SELECT version_num AS schema, current_setting('server_version_num') AS number FR
 SELECT created_at AS at FROM byokeep.installation;
 
 -- name: backup_refs
--- What the database believes of the store: the version in use of each key, for a comparison after a restore.
-SELECT client_id, provider, version, greatest(version, candidate_version) AS newest FROM byokeep.credential_ref
- WHERE state IN ('active', 'suspended') AND kind = 'provider_api_key' AND version > 0 AND provider_place = '';
+-- What the database believes of the store, for a comparison after a restore. `used`: the version has to be there.
+SELECT replace(secret_ref, 'vault://kv/', '') AS path, version, greatest(version, candidate_version) AS newest,
+       state IN ('active', 'suspended') AND kind = 'provider_api_key' AND provider_place = '' AS used
+  FROM byokeep.credential_ref;
+
+-- name: backup_accounts
+-- Where what is held of an account begins.
+SELECT 'clients/' || client_id || '/providers/' || platform || '/accounts/' || id FROM byokeep.platform_account;
+
+-- name: backup_clients
+SELECT id FROM byokeep.client ORDER BY id;

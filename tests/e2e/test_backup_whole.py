@@ -1,0 +1,274 @@
+"""A backup of everything, taken while others write, and what is there after it was restored on an empty directory."""
+
+# ruff: noqa: S608 - statements are put together from made-up ids
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pyrage
+import pytest
+import pytest_asyncio
+
+from byokeep.adapters.openbao.login import AppRoleLogin
+from byokeep.backup import archive
+from byokeep.core.errors import ByokeepError, Denied
+from byokeep.processes import wiring
+from byokeep.processes.restore import Brought, Restored, restore
+from byokeep.settings import load
+from byokeep_redact.search import Canary, Sweep
+from tests.support.backups import Restored as Reader
+from tests.support.backups import Vault, restored_of, vault_of
+from tests.support.cli import Shell
+from tests.support.disk import filled, small_disk
+from tests.support.stack import PROVIDERS, ForkedStack, World, new_home, running_stack
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
+
+
+@dataclass
+class Site:
+    """A stack, its profiles, the offline key, and the disk on which copies of backups lie."""
+
+    world: World
+    vault: Vault
+    shell: Shell
+    identity: Path
+    target: Path
+
+    async def run(self, *words: str) -> tuple[int, Any]:
+        ran = await self.shell.run("backup", *words, "--json")
+        return ran.code, json.loads(ran.out) if ran.out else ran.err
+
+    async def restored(self, file: str, home: Path, of: str = "", **more: Any) -> Restored:
+        keys = self.world.home / "keys"
+        settings = load(home=home, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0")
+        outside = home.with_name(f"{home.name}-outside")
+        shutil.copytree(self.world.home / "checkpoints", outside)
+        what = Brought(
+            identity=self.identity, seal_key=keys / "seal.key", recovery_keys=sorted(keys.glob("recovery*.key")),
+            checkpoints=outside, accept_loss=True, **more,
+        )  # fmt: skip
+        try:
+            done = await restore(settings, file, what)
+            # what another test left is another client's
+            done.missing, done.orphans = ([one for one in said if of in one] for said in (done.missing, done.orphans))
+            return done
+        finally:
+            shutil.rmtree(outside)
+
+    @asynccontextmanager
+    async def again(self, home: Path) -> AsyncIterator[tuple[World, Reader]]:
+        """The restored stack, closed as it comes up."""
+        stack = ForkedStack(load(home=home, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0"))
+        world = replace(self.world, home=home, stack=stack)
+        async with AsyncExitStack() as ending:
+            ending.push_async_callback(stack.stop)
+            await stack.start()
+            yield world, await ending.enter_async_context(restored_of(world))
+
+
+@asynccontextmanager
+async def site_of(place: Path) -> AsyncIterator[Site]:
+    key = pyrage.x25519.Identity.generate()
+    identity = place / "backup.key"
+    identity.write_text(f"{key}\n")
+    identity.chmod(0o600)
+    with small_disk(place / "elsewhere", 64, mode="0700") as target:
+        async with running_stack() as world:
+            config = world.home / "config.toml"
+            config.write_text(
+                f'backup_recipients = "{key.to_public()}"\nbackup_target = "{target}"\n' + config.read_text()
+            )
+            async with vault_of(world) as vault:
+                yield Site(world, vault, Shell(world.home), identity, target)
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    async with site_of(tmp_path_factory.mktemp("offline")) as made:
+        yield made
+
+
+@dataclass
+class Writers:
+    """People who hand in keys one after the other; what was acknowledged, in order."""
+
+    world: World
+    acknowledged: list[tuple[str, str, bytes]] = field(default_factory=list)
+    sealed: dict[UUID, bytes] = field(default_factory=dict)
+
+    async def run(self, vault: Vault, clients: list[str], own: str) -> None:
+        async def seal() -> None:
+            while True:
+                self.sealed |= await vault.seal(own)
+
+        async def hand_in(client: str) -> None:
+            for provider in PROVIDERS * 50:
+                value = await self.world.new_key(provider)
+                if (await self.world.put(client, provider, value)).status == 202:
+                    self.acknowledged.append((client, provider, value))
+
+        await asyncio.gather(seal(), *(hand_in(client) for client in clients))
+
+
+@pytest.mark.req("R9.1-1")
+async def test_a_backup_under_writes_is_one_point(site: Site, tmp_path: Path) -> None:
+    """What was acknowledged before it began is there after a restore and nothing is half there; no value stands in
+    the file; a full disk away from here ends it with 4 and an alert, and the backup before stays."""
+    world, vault = site.world, site.vault
+    clients = [await world.client() for _ in range(3)]
+    values = {client: await world.onboard(client) for client in clients}
+    own, busy = await world.client(), [await world.client() for _ in range(3)]
+    writers = Writers(world)
+    writing = asyncio.create_task(writers.run(vault, busy, own))
+    try:
+        while len(writers.acknowledged) < 6 or not writers.sealed:
+            await asyncio.sleep(0.05)
+            assert not writing.done(), await writing
+        before, sealed = list(writers.acknowledged), dict(writers.sealed)
+        code, made = await site.run("create")
+        assert code == 0, made
+        assert len(writers.acknowledged) > len(before), "nobody wrote meanwhile"
+    finally:
+        writing.cancel()
+        await asyncio.wait({writing})
+
+    file = Path(made["file"])
+    copy = site.target / file.name
+    assert {one.stat().st_mode & 0o777 for one in (file, copy)} == {0o600}
+    keys = [pyrage.x25519.Identity.from_str(site.identity.read_text().strip())]
+    plain = tmp_path / "plain"
+    with file.open("rb") as content, plain.open("wb") as out:
+        archive.read(content, keys, lambda _: out.write)
+    told = [value for _, _, value in writers.acknowledged] + list(values.values())
+    sweep = Sweep([Canary(f"key {number}", value) for number, value in enumerate(told)])
+    report = sweep.scan_paths([file, copy, plain])
+    assert report.clean, report
+    assert sweep.scan_bytes(plain.read_bytes() + told[0], source="planted").findings
+
+    with filled(site.target):
+        code, _ = await site.run("create")
+    assert code == 4
+    assert "backup_failed" in await world.alerts()
+    assert [one.name for one in site.target.glob("*.age")] == [file.name]
+    assert [one.name for one in file.parent.glob("*.age")] == [file.name]
+    code, opened = await site.run("verify", made["id"], "--identity-file", str(site.identity))
+    assert (code, opened["on_record"]) == (0, "yes")
+
+    home = new_home()
+    try:
+        done = await site.restored(made["file"], home)
+        assert done.missing == []
+        late = {f"{client}/providers/{provider}" for client, provider, _ in writers.acknowledged}
+        for orphan in done.orphans:  # nothing but what was written after the database had been dumped
+            assert any(place in orphan for place in late) or own in orphan, orphan
+        async with site.again(home) as (new, opens):
+            for client, value in values.items():
+                assert await opens.value(f"clients/{client}/providers/openai") == value
+            kept = await new.sql("SELECT client_id || '/' || provider FROM byokeep.credential_ref")
+            runs = await new.sql("SELECT client_id || '/' || (facts ->> 'provider') FROM byokeep.procedure_run")
+            assert {f"{client}/{provider}" for client, provider, _ in before} <= {*kept.split(), *runs.split()}
+            found = await opens.opened(own, list(sealed))
+            assert found == sealed
+    finally:
+        shutil.rmtree(home)
+
+
+@pytest.mark.req("R9.1-1")
+async def test_who_takes_the_snapshot_reads_nothing(site: Site) -> None:
+    """The identity of backups takes a snapshot, and is refused a value, a record, a decryption, a restore."""
+    world, client = site.world, await site.world.client()
+    await world.onboard(client)
+    (profile,) = await site.vault.seal(client)
+    async with wiring.store_http(world.stack.settings) as http:
+        login = AppRoleLogin(http, world.home / "credentials" / "backup.approle")
+        assert (await login.request("GET", "tenant/keys/development-" + client)).data["latest_version"] == 1
+        tries = [
+            ("GET", f"kv/data/clients/{client}/providers/openai", None),
+            ("GET", f"kv/data/clients/{client}/profiles/{profile}", None),
+            ("POST", f"tenant/decrypt/development-{client}", {"ciphertext": "vault:v1:AAAA", "context": "AAAA"}),
+            ("POST", f"tenant/encrypt/development-{client}", {"plaintext": "AAAA", "context": "AAAA"}),
+            ("POST", "sys/storage/raft/snapshot", {}),
+            ("GET", "sys/policies/acl/backup", None),
+        ]
+        for method, path, body in tries:
+            with pytest.raises(Denied):
+                await login.request(method, path, body=body)
+        await login.close()
+
+
+@pytest.mark.req("R9.2-1", "R9.2-2")
+async def test_sealed_profiles_open_after_a_restore_or_are_named(site: Site, tmp_path: Path) -> None:
+    """Under three versions of a KEK each opens to what was sealed; what lacks its blob or its key is named, and so is
+    what has no row, each way; nothing of it is removed."""
+    world, vault = site.world, site.vault
+    client = await world.client()
+    sealed: list[dict[UUID, bytes]] = []
+    with world.frozen("worker"):  # which would move what is under older versions
+        for version in range(3):
+            if version:
+                await vault.rotate(client, version)
+            sealed.append(await vault.seal(client, 2 if version == 0 else 1))
+        whole = {profile: digest for part in sealed for profile, digest in part.items()}
+        code, made = await site.run("create")
+        assert (code, made["missing"]) == (0, []), made
+        first, second = sealed[0]
+        (file,) = (world.home / "artifacts" / client / str(first)).iterdir()
+        lost = file.relative_to(world.home / "artifacts")
+        newer = tmp_path / "newer"
+        shutil.copytree(world.home / "artifacts", newer)
+        (world.home / "artifacts" / lost).unlink()
+        await world.sql(f"UPDATE byokeep.profile_generation SET record_version = 7 WHERE profile_id = '{second}'")
+        code, lacking = await site.run("create")
+        assert (code, lacking["missing"]) == (5, [str(lost)])
+        assert "backup_incomplete" in await world.alerts()
+        code, said = await site.run("verify", lacking["id"], "--identity-file", str(site.identity))
+        assert (code, "backup_incomplete" in str(said)) == (5, True)
+        later = await vault.seal(client)  # of no row in the backup
+
+    home = new_home()
+    try:
+        done = await site.restored(made["file"], home, client)
+        assert (done.missing, done.orphans) == ([], [])
+        async with site.again(home) as (new, opens):
+            at = f"/v1/keks/development-{client}"
+            for version, part in enumerate(sealed, start=1):
+                found = await new.must("auditor", "GET", f"{at}/dependents?version={version}")
+                assert found["count"] == len(part)
+                assert await opens.opened(client, list(part)) == part
+                if version < 3:
+                    path = f"{at}/versions/{version}/end"
+                    refused = await new.ask("approver", "POST", path, {"reason": "not_needed"})
+                    assert (refused.status, refused.code) == (409, "kek_has_dependents")
+    finally:
+        shutil.rmtree(home)
+
+    home = new_home()
+    (newer / lost).unlink()
+    (blob,) = [one for one in (world.home / "artifacts").rglob("*.sealed") if str(next(iter(later))) in str(one)]
+    stray = newer / blob.relative_to(world.home / "artifacts")
+    stray.parent.mkdir(parents=True)
+    shutil.copyfile(blob, stray)
+    try:
+        done = await site.restored(lacking["file"], home, client, artifacts=newer)
+        assert [line.split()[0] for line in done.missing] == ["profile_record_missing", "profile_blob_missing"]
+        assert (str(second) in done.missing[0], str(first) in done.missing[1]) == (True, True)
+        (orphan,) = done.orphans
+        assert orphan.startswith(f"profile_blob_orphan {client}/{next(iter(later))} ")
+        assert (home / "artifacts" / stray.relative_to(newer)).exists()
+        async with site.again(home) as (new, opens):
+            with pytest.raises(ByokeepError, match="blob_missing"):
+                await opens.opened(client, [first])
+            others = [one for one in whole if one not in (first, second)]
+            assert await opens.opened(client, others) == {one: whole[one] for one in others}
+    finally:
+        shutil.rmtree(home)
