@@ -563,6 +563,9 @@ async def test_a_suspected_leak_opens_one_incident_and_stops_the_key(desk: Desk)
     assert accept[0] == 200, accept
     await desk.work()
     assert (await desk.call("GET", f"/v1/rotations/{ending}", "operator"))[1]["state"] == "complete"
+    status, kept = await desk.call("GET", "/v1/inventory", "operator")  # what the playbook destroyed is not missing
+    stored = {one["id"]: one["store"] for one in kept["items"]}
+    assert (status, stored[ref], stored[new], "missing" in stored.values()) == (200, "destroyed", "present", False)
     assert (await release(desk, other, second, lane="api"))[0] == 200
 
 

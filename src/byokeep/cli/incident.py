@@ -85,7 +85,7 @@ def list_(*, client: Client | None = None, all_: Annotated[bool, Parameter(name=
     """
     params = {"client_id": client, "state": "all" if all_ else "open"}
     found = run(call("GET", "/v1/incidents", params=params))["incidents"]
-    step = f"Next: {again('incident show ' + found[0]['id'])}" if found else "There is none."
+    step = f"Next: {again('incident show ' + found[0]['id'])}" if found else ""
     tell(found, title="Incidents", columns=_INCIDENTS, note=step)
 
 
@@ -156,7 +156,8 @@ def step_(
     if wanted == due == "kill":
         for lane in ("api", "browser"):  # the switch of the whole client would end whoever revokes its key
             stop = {"client_id": found["client_id"], "lane": lane, "reason": "suspected_leak"}
-            say(outliving(run(call_kill("POST", "/v1/switches/close", body=stop))))
+            if living := outliving(run(call_kill("POST", "/v1/switches/close", body=stop))):
+                say(living)
     body = {"step": wanted, "accept_gaps": accept_gaps, "ticket": ticket or ""}
     try:
         passed = run(call("POST", f"/v1/incidents/{incident}/step", body=body))

@@ -195,10 +195,17 @@ def _split(argv: list[str]) -> tuple[list[str], list[str]]:
     return argv[:at], argv[at + 1 :]
 
 
+def _words(argv: list[str]) -> list[str]:
+    """Return what is neither an option nor the value of one of those that stand before a command."""
+    return [word for before, word in zip(["", *argv], argv, strict=False)
+            if not word.startswith("-") and before not in _TAKE_VALUES]  # fmt: skip
+
+
 def _refuse_secrets(argv: list[str]) -> None:
+    names_a_key = _words(argv)[:2] in _NAMES_A_KEY
     for word in argv:
         flag, _, value = word.partition("=") if word.startswith("-") else ("", "", word)
-        given = flag in _SECRET_FLAGS and not (flag == "--key" and argv[:2] in _NAMES_A_KEY)
+        given = flag in _SECRET_FLAGS and not (flag == "--key" and names_a_key)
         if given or SECRET_SHAPED.search(value) or _BARE_HEX.search(value):
             raise Rejected(
                 "secret_in_argument",
@@ -209,8 +216,7 @@ def _refuse_secrets(argv: list[str]) -> None:
 
 def _refuse_unknown(argv: list[str]) -> None:
     """Refuse help for a first word that is no command: the help of all would be taken for its."""
-    words = [word for before, word in zip(["", *argv], argv, strict=False)
-             if not word.startswith("-") and before not in _TAKE_VALUES]  # fmt: skip
+    words = _words(argv)
     if words and words[0] not in app and {"--help", "-h"} & set(argv):
         known = ", ".join(sorted(name for name in app if not name.startswith("-")))
         raise Rejected("usage", next_step=f"Commands: {known}. See `byokeep --help`.", problem="unknown_command")

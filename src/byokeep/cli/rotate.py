@@ -163,7 +163,9 @@ def status(rotation: UUID | None = None, *, ref: Key | None = None) -> None:
             tell(found["history"], title="On record", columns=_HISTORY)
         return
     found = run(call("GET", "/v1/rotations" if ref is None else f"/v1/refs/{ref}/rotations"))["rotations"]
-    rows = found if session().as_json else [one | {"next": "" if one["ended"] else one["next_step"]} for one in found]
+    rows = found if session().as_json else [
+        _read(one) | {"next": "" if one["ended"] else one["next_step"]} for one in found
+    ]  # fmt: skip
     tell(rows, title="Rotations", columns=_RUNS, note="" if found else "Nothing was rotated yet.")
 
 
@@ -249,10 +251,17 @@ def internal(
     show(facts, title="Platform secrets", note=note)
 
 
+def _read(one: dict[str, Any]) -> dict[str, Any]:
+    """A rotation as people read it: no version yet is none, and a gap has its unit."""
+    gap = {} if one["gap_s"] is None else {"gap": f"{one['gap_s']} s"}
+    return {name: value for name, value in one.items() if name != "gap_s"} | gap | {"version": one["version"] or None}
+
+
 def _show(found: dict[str, Any]) -> None:
     note = found["next_step"]
     if not session().as_json:
         steps = [f"{one['step']} (record {one['seq']}, {clean(one['at'])})" for one in found["steps"]]
+        found = _read(found)
         found = {name: found[name] for name in found if name not in ("steps", "missing", "next_step", "history")} | (
             {"done": ", ".join(steps) or "nothing yet", "missing": ", ".join(found["missing"]) or "nothing"}
             if steps or not found["ended"]

@@ -69,13 +69,15 @@ class Transition:
 class InventoryItem:
     """One key: class, tenant, owner, state, age, due, last use; and whether the store holds the pinned version.
 
-    ``store`` is ``present``, ``missing`` or ``unknown``.
+    ``store`` is ``present``, ``missing``, ``destroyed`` or ``unknown``; ``destroyed``: a worker put on record that it
+    destroyed this version, as the playbook of a leaked key does.
     """
 
     ref: CredentialRef
     client_name: str
     owner: str | None
     last_leased_at: datetime | None
+    destroyed: bool
     store: str = "unknown"
 
 
@@ -99,8 +101,9 @@ class Inventory:
 
 def _item(row: Row) -> InventoryItem:
     return InventoryItem(
-        ref=ref_from(row), client_name=row["client_name"], owner=row["owner"], last_leased_at=row["last_leased_at"]
-    )
+        ref=ref_from(row), client_name=row["client_name"], owner=row["owner"], last_leased_at=row["last_leased_at"],
+        destroyed=row["destroyed"],
+    )  # fmt: skip
 
 
 async def list_refs(app: App, actor: Actor, client_id: ClientId) -> list[CredentialRef]:
@@ -270,7 +273,8 @@ async def _orphan(app: App, place: SecretRef, live: list[int] | None) -> Orphan 
 def _compared(item: InventoryItem, live: list[int] | None) -> InventoryItem:
     if live is None:
         return item
-    gone = "destroyed" if item.ref.state == KeyState.DESTROYED else "missing"
+    over = item.ref.state in (KeyState.COMPROMISED, KeyState.DEACTIVATED) and item.destroyed
+    gone = "destroyed" if over or item.ref.state == KeyState.DESTROYED else "missing"
     return replace(item, store="present" if item.ref.version in live else gone)
 
 

@@ -100,7 +100,11 @@ SELECT * FROM byokeep.key_transition WHERE client_id = :client_id ORDER BY at LI
 SELECT r.*, c.name AS client_name,
        (SELECT s.name FROM byokeep.subject s WHERE s.id = r.created_by) AS owner,
        (SELECT max(l.issued_at) FROM byokeep.lease l
-         WHERE l.client_id = r.client_id AND l.kind = 'use' AND r.provider = ANY(l.secrets)) AS last_leased_at
+         WHERE l.client_id = r.client_id AND l.kind = 'use' AND r.provider = ANY(l.secrets)) AS last_leased_at,
+       EXISTS (SELECT FROM byokeep.audit_record a
+                WHERE a.chain = r.client_id AND a.object_id = r.id AND a.event = 'key.destroyed' AND a.outcome = 'ok'
+                  AND a.writer = 'byokeep_worker'
+                  AND convert_from(a.payload, 'UTF8')::jsonb #>> '{fields,version}' = CAST(r.version AS text)) AS destroyed
   FROM byokeep.credential_ref r
   JOIN byokeep.client c ON c.id = r.client_id
  WHERE CAST(:ids AS uuid[]) IS NULL OR r.client_id = ANY(CAST(:ids AS uuid[]))
