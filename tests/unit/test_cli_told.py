@@ -576,3 +576,10 @@ def test_who_is_invited_by_one_admin_alone_is_said_to_be_held(
     assert ("They approve nothing until 2999-01-01" in told and f"vouch {ID}" in told) is (
         held is not None and held > "2026"
     )
+
+
+def test_durations_are_read_with_their_unit() -> None:
+    """As sizes and times are; a field's name tells, and programs get the number."""
+    shown = {("life_s", 900): "15 min", ("gap_s", 6): "6 s", ("gap_s", 0): "0 s", ("count", 900): "900"}
+    assert {given: terminal._cell(*given) for given in shown} == shown
+    assert (terminal._label("wrapped_for_s"), terminal._label("status")) == ("wrapped for", "status")

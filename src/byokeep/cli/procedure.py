@@ -40,9 +40,7 @@ def list_(*, client: Client | None = None) -> None:
         client: Of this client alone.
     """
     found = run(call("GET", "/v1/procedures", params={"client_id": client}))["procedures"]
-    stopped = {"state": "waiting", "waits_for": "person"}  # until somebody resumes or ends it
-    rows = [one | stopped if one["state"] == "failed" and one["closed_at"] is None else one for one in found]
-    shown = found if session().as_json else rows
+    shown = found if session().as_json else [one | _stands(one) for one in found]
     tell(shown, title="Procedures", columns=_COLUMNS, note="" if found else "Nothing was started yet.")
 
 
@@ -94,12 +92,18 @@ def abort(procedure: UUID) -> None:
     _show(run(call("POST", f"/v1/procedures/{procedure}/abort")))
 
 
+def _stands(one: dict[str, Any]) -> dict[str, str]:
+    """How a run that stopped stands for people: it waits until somebody resumes or ends it."""
+    return {"state": "waiting", "waits_for": "person"} if one["state"] == "failed" and one["closed_at"] is None else {}
+
+
 def _show(found: dict[str, Any]) -> None:
     note = found["next_step"]
     if not session().as_json:
         steps = [f"{one['step']} (record {one['seq']}, {clean(one['at'])})" for one in found.pop("steps")]
         found |= {"done": ", ".join(steps) or "nothing yet", "missing": ", ".join(found["missing"]) or "nothing"}
         found.pop("next_step")
+        found |= _stands(found)
         if facts := found.pop("facts"):
             found["approves"] = ", ".join(f"{clean(name)}={clean(str(one))}" for name, one in sorted(facts.items()))
     tell(found, title="Procedure", note=note)

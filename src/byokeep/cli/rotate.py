@@ -252,9 +252,8 @@ def internal(
 
 
 def _read(one: dict[str, Any]) -> dict[str, Any]:
-    """A rotation as people read it: no version yet is none, and a gap has its unit."""
-    gap = {} if one["gap_s"] is None else {"gap": f"{one['gap_s']} s"}
-    return {name: value for name, value in one.items() if name != "gap_s"} | gap | {"version": one["version"] or None}
+    """A rotation as people read it: no version yet is none."""
+    return one | {"version": one["version"] or None}
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -109,12 +109,15 @@ def clean(value: object) -> str:
 
 
 def _cell(field_name: str, value: object) -> str:
-    """Return a value as :func:`clean` does, a size or a time in microseconds by its field's name as people read it."""
+    """Return a value as :func:`clean` does; a size, a duration or a time in microseconds, told by its field's name, as
+    people read it."""
     if isinstance(value, int) and not isinstance(value, bool):
         if field_name.endswith("at_us"):
             return clean(datetime.fromtimestamp(value // 1_000_000, UTC).isoformat()) if value else "-"
         if field_name == "bytes" or field_name.endswith("_bytes"):
             return _size(value)
+        if field_name.endswith("_s"):
+            return f"{value // 60} min" if value and value % 60 == 0 else f"{value} s"
     return clean(value)
 
 
@@ -160,7 +163,11 @@ def _heading(title: str) -> None:
 
 
 def _label(key: str) -> str:
-    return "size" if key == "bytes" else key.removesuffix("_us").removesuffix("_bytes").replace("_", " ")
+    return (
+        "size"
+        if key == "bytes"
+        else key.removesuffix("_us").removesuffix("_bytes").removesuffix("_s").replace("_", " ")
+    )
 
 
 def _width() -> int:
