@@ -78,11 +78,11 @@ async def to_rekeyed(vault: Vault, way: Way) -> UUID:
     await way.must("sessions", "sessions_ended")
     await way.must("recreate", "sessions_ended")
     new = UUID(way.items[0]["new_profile"])
-    await vault.log_in(new)
+    assert await vault.log_in(new) == "sealed"
     await way.must("recreate", "recreated")
     await way.must("rekey", "recreated")
     await way.must("approve", "recreated", "approver")
-    await way.works("shred")
+    assert set(await way.works("shred")) == {"shredded"}
     await way.must("rekey", "rekeyed")
     return new
 
