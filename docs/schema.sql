@@ -142,6 +142,7 @@ CREATE TABLE byokeep.audit_record (
     hash bytea NOT NULL,
     CONSTRAINT audit_record_pk PRIMARY KEY (chain, seq)
 );
+CREATE INDEX audit_record_access_ix ON byokeep.audit_record USING btree (chain, seq) WHERE (event = ANY (ARRAY['access.reviewed'::text, 'operator.created'::text, 'operator.changed'::text, 'machine.created'::text, 'machine.changed'::text, 'platform_app.set'::text, 'key.stored'::text, 'key.admin_stored'::text, 'webhook_secret.stored'::text, 'platform_connected'::text, 'profile.created'::text, 'account.lanes_set'::text, 'job.template_set'::text, 'breakglass.issued'::text]));
 -- What a reconciliation holds alerts against.
 CREATE INDEX audit_record_alert_ix ON byokeep.audit_record USING btree (at) WHERE (event = ANY (ARRAY['alert.raised'::text, 'alert.closed'::text]));
 CREATE INDEX audit_record_at_ix ON byokeep.audit_record USING btree (at);

@@ -35,7 +35,7 @@ from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.breakglass import BaoBreakGlass
 from byokeep.adapters.openbao.embedded import audit_files
 from byokeep.adapters.openbao.login import AppRoleLogin
-from byokeep.adapters.openbao.ports import BaoIntake, BaoProfileRecords, EntityCutoff, TransitSigner
+from byokeep.adapters.openbao.ports import BaoIntake, BaoProfileRecords, EntityCutoff, ProbedStoreHealth, TransitSigner
 from byokeep.adapters.passwords import Passwords
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
@@ -77,6 +77,9 @@ class StoreSeen:
     """A store's health as a test has it: it serves until ``gone``."""
 
     gone = False
+
+    def __init__(self, real: ProbedStoreHealth) -> None:
+        self.look = real.look
 
     async def probe(self) -> None:
         self.require()
@@ -336,7 +339,7 @@ async def broker_ports(database: FreshDatabase, store: Store, home: Path, **chan
             environment=Environment.DEVELOPMENT, limits=ServiceLimits(), procedures=dict(PROCEDURES),
             signer=TransitSigner(login),
             cutoff=EntityCutoff(login), store_audit=FileStoreAudit(login, audit_files(store.home)),
-            store_health=StoreSeen(),
+            store_health=StoreSeen(ProbedStoreHealth(http, login)),
             checkpoints=checkpoints, token_key=token_key, machine_key=machine_key, store_address=store.address,
             artifacts=LocalArtifacts(home / "artifacts"), records=BaoProfileRecords(login),
             tombstones=tombstones, glass=BaoBreakGlass(login),
@@ -397,8 +400,10 @@ async def killswitch(stand: Stand) -> AsyncIterator[Stand]:
         for one in (db, own):
             stack.push_async_callback(one.close)
         common = {name.name: getattr(stand.app, name.name) for name in fields(App)}
-        app = KillApp(**common | {"db": db, "marks": {}}, cutoff=EntityCutoff(login), store_health=StoreSeen(),
-                      token_key=token_key, machine_key=machine_key)  # fmt: skip
+        app = KillApp(
+            **common | {"db": db, "marks": {}}, cutoff=EntityCutoff(login), token_key=token_key,
+            machine_key=machine_key, store_health=StoreSeen(ProbedStoreHealth(http, login)),
+        )  # fmt: skip
         socket = stand.home / "k.sock"
         lane = replace(app, db=own)
         api = create_killswitch(app, partial(authenticate, app), Emergency(), lane=(lane, partial(authenticate, lane)))

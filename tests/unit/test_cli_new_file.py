@@ -38,6 +38,7 @@ WRITES = {
     ("rotate", "due", "signed"): ["rotate", "due", "--signed", "FILE"],
     ("breakglass", "open", "save"): ["breakglass", "open", ID, "--save", "FILE"],
     ("breakglass", "unwrap", "save"): ["breakglass", "unwrap", "TREE/glass", "--save", "FILE"],
+    **{("checklist", kind, "page"): ["checklist", kind, "--page", "FILE"] for kind in ("daily", "weekly", "monthly")},
     ("usage", "file"): ["usage", "--csv", "FILE"],
     ("env", "check", "sarif"): ["env", "check", "TREE/.env", "--sarif", "FILE"],
     ("redact", "report_file"): ["redact", "TREE/log", "--report-file", "FILE"],
@@ -59,6 +60,11 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
 
     async def fetch(_: str, path: str, **__: Any) -> bytes:
         seen.append(path)
+        if path == "/v1/checklists/fill":
+            item = {"name": "vault", "state": "ok", "code": "", "figures": {}, "next_step": ""}
+            lists: dict[str, Any] = {"items": [item], "due": [], "access": [], "unused": []}
+            dates = {"period": "2026-01-31", "made_at": "2026-01-31T12:00:00Z", "signed_at": None, "signed_by": None}
+            return json.dumps({"checklist": "daily", "digest": "ab", "all_ok": True} | lists | dates).encode()
         issued: dict[str, Any] = {"id": ID, "subject_id": ID, "kind": "api", "token": "bko_new", "names": {}}
         issued |= {
             "items": [],

@@ -24,7 +24,7 @@ from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor, ClientId, Role
-from byokeep.core.plain_text import check_reason
+from byokeep.core.plain_text import check_reason, check_ticket
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Procedure
 from byokeep.core.ref import parse_provider
@@ -118,7 +118,7 @@ async def request(
     ) as tx:  # fmt: skip
         check_reason(reason, example="runner_down")
         model.check_life(life_s)
-        ticket = model.check_ticket(ticket)
+        ticket = check_ticket(ticket)
         scope = scope if scope in (EVERYTHING, DRILL) else parse_provider(scope).value
         said: dict[str, Any] = {"scope": scope, "life_s": life_s, "cause": reason}
         digest = model.digest_of(

@@ -9,7 +9,6 @@ It may not look anything up.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -20,7 +19,6 @@ from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Rejected
 from byokeep.core.events import EventName
 from byokeep.core.model import Provider
-from byokeep.core.plain_text import refuse_secret
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Procedure, Run, Step
 
@@ -34,7 +32,6 @@ REQUEST_S: Final = 900  # seconds in which it is approved and opened
 INTERRUPTED: Final = timedelta(seconds=60)  # of an opening that was begun, and that nobody finished
 REVIEW_WITHIN: Final = timedelta(hours=24)
 DRILL_EVERY: Final = timedelta(days=90)
-_TICKET: Final = re.compile(r"[a-z0-9][a-z0-9_./-]{0,30}\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,18 +117,6 @@ def digest_of(*, client_id: UUID, holder: UUID, scope: str, life_s: int, cause: 
     """Return what is approved, as one word."""
     said = [str(client_id), str(holder), scope, life_s, cause, ticket]
     return "d" + sha256(canonical_json(said)).hexdigest()[:39]
-
-
-def check_ticket(text: str) -> str:
-    """Return a ticket's id as it is kept: in small letters.
-
-    Raises:
-        Rejected: ``bad_ticket``, ``secret_like_content``.
-    """
-    refuse_secret("ticket", text)
-    if not _TICKET.match(text.lower()):
-        raise Rejected("bad_ticket", next_step="Give the ticket's id, such as INC-42: letters, digits and _ . / -")
-    return text.lower()
 
 
 def check_life(life_s: int) -> int:

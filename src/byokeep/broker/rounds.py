@@ -33,6 +33,7 @@ from byokeep.kernel.alarm import raise_alert, state_over
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.store_recording import probe
 from byokeep.kernel.worker_rounds import LATE_S, watch_worker
+from byokeep.operations.checklist import watch_checklists
 from byokeep.operations.due import watch_ends
 from byokeep.profiles.openings import keep_tombstones
 from byokeep.reconciliation.reconcile import SETTLE, Reconciled, reconcile
@@ -100,6 +101,7 @@ class Rounds:
                 ("clock", CLOCK_S, ClockWatch(app).look),
                 ("tokens", TOKENS_S, lambda: watch_ends(app)),
                 ("backups", TOKENS_S, lambda: watch_backups(app)),
+                ("checklists", TOKENS_S, lambda: watch_checklists(app)),
                 ("admins", TOKENS_S, lambda: watch_admins(app)),
                 ("worker", WORKER_S, lambda: watch_worker(app)),
                 ("break_glass", GLASS_S, lambda: watch(app, self._glass)),

@@ -42,9 +42,9 @@ app: Final = App(
 
     Start with `byokeep demo`, or `byokeep up` and then `byokeep operator --help`.
 
-    Exit codes: 0 done, 1 found (`leaks`, `env check`, `alert list`), 2 rejected input, 3 denied, 4 unavailable
-    (nothing was done), 5 integrity, 6 conflict, 7 pending: it holds, and a part is still to follow (`kill on` while the
-    store is down, `key add` of a key that nobody could verify yet).
+    Exit codes: 0 done, 1 found (`leaks`, `env check`, `alert list`, `checklist`), 2 rejected input, 3 denied, 4
+    unavailable (nothing was done), 5 integrity, 6 conflict, 7 pending: it holds, and a part is still to follow (`kill
+    on` while the store is down, `key add` of a key that nobody could verify yet).
     """,
 )
 # Each is imported when it is called: a list of commands, a server or a short command loads none of the others.
@@ -72,6 +72,7 @@ for _group, _commands in (
         "audit": ("audit", "Read, verify, reconcile and export the audit."),
         "evidence": ("evidence", "Show, export and verify the evidence of a procedure."),
         "alert": ("alert", "List and close alerts."),
+        "checklist": ("checklist", "Daily, weekly and monthly checks: fill in, sign off, see what was missed."),
         "notify": ("notify", "Messages to people: what was sent, and whether it arrives."),
         "leaks": ("leaks", "Search files and processes for secrets that must not be there."),
         "env": ("env", "Check what environment variables hold, here, in CI and at Vercel."),

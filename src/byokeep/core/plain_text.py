@@ -39,6 +39,7 @@ _BESIDE: Final = (
 )
 MAX_NAME: Final = 80  # characters
 _REASON: Final = re.compile(r"[a-z][a-z0-9_]{1,62}\Z")
+_TICKET: Final = re.compile(r"[a-z0-9][a-z0-9_./-]{0,30}\Z")
 RESERVED: Final = frozenset({"root", "admin", "system", "platform"})
 
 _PUNCTUATION: Final = frozenset(" ._&'()-")
@@ -125,6 +126,18 @@ def check_reason(reason: str, *, example: str) -> None:
     if not _REASON.match(reason):
         rule = "A reason is a code of 2 to 63 characters: small letters, digits and _, a letter first"
         raise Rejected("bad_reason", next_step=f"{rule}; such as {example}.", field="reason")
+
+
+def check_ticket(text: str) -> str:
+    """Return a ticket's id as it is kept: in small letters.
+
+    Raises:
+        Rejected: ``bad_ticket``, ``secret_like_content``.
+    """
+    refuse_secret("ticket", text)
+    if not _TICKET.match(text.lower()):
+        raise Rejected("bad_ticket", next_step="Give the ticket's id, such as INC-42: letters, digits and _ . / -")
+    return text.lower()
 
 
 def check_not_reserved(field: str, text: str) -> None:

@@ -108,6 +108,8 @@ class Verb(StrEnum):
     AUDIT_HASH = "audit.hash", _U
     LEAK_FINGERPRINTS = "leak.fingerprints", _U
     DUE_READ = "due.read", _A, _O, _P, _U
+    CHECKLIST_READ = "checklist.read", _A, _O, _P, _U
+    CHECKLIST_SIGN = "checklist.sign", _A, _O, _U
     NOTIFY_TEST = "notify.test", _A, _O
     ALERT_READ = "alert.read", _A, _O, _P, _U
     SUBJECT_CREATE = "subject.create", _A

@@ -453,6 +453,18 @@ class StoreAudit(Protocol):
         """Yield entries in file order. Raises Unavailable(``store_audit_unreadable``)."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreLook:
+    """What the store shows of itself: ``serving``, ``sealed``, ``standby`` or ``not_set_up``, and its own clock.
+
+    ``took_s``: seconds of a write, which is tried of a store that serves.
+    """
+
+    state: str
+    at: datetime
+    took_s: float
+
+
 class StoreHealth(Protocol):
     """Whether the secret store serves, as the last probe says."""
 
@@ -461,6 +473,9 @@ class StoreHealth(Protocol):
 
     def require(self) -> None:
         """Raise Unavailable when the store has not answered a probe for a few seconds. Asks nobody."""
+
+    async def look(self) -> StoreLook:
+        """Ask the store how it is, and write to it. Raises Unavailable: it does not answer, or takes no write."""
 
 
 class Tombstones(Protocol):

@@ -1,20 +1,23 @@
-"""Routes of the due list, and of messages to people."""
+"""Routes of the due list, of messages to people, of checklists that were signed or missed, and of leak scans."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Request
+from pydantic import Field
 
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.ref import parse_client_id
 from byokeep.http.openapi import ID, INSTANT, Routes, parameters, refusals
 from byokeep.http.reply import Reply
-from byokeep.http.request import Authenticator, instant, query_of
+from byokeep.http.request import Authenticator, Strict, instant, query_of
 from byokeep.kernel.app import WebApp
-from byokeep.operations import due, notify
+from byokeep.operations import checklist, due, notify
+from byokeep.operations.checklist import ChecklistPeriod, ScanResult
+from byokeep.operations.checks import Checklist
 from byokeep.operations.due import DueItem, DueKind, DueList
 from byokeep.operations.notify import Notification
 
@@ -52,6 +55,30 @@ class TestReply(Reply):
     alert: UUID
 
 
+class PeriodReply(Reply, of=ChecklistPeriod, shows="period state signed_at signed_by not_ok"):
+    """A day, week or month of a checklist."""
+
+
+class PeriodsReply(Reply):
+    """The last ones, the present one first."""
+
+    daily: list[PeriodReply]
+    weekly: list[PeriodReply]
+    monthly: list[PeriodReply]
+
+
+_Count = Annotated[int, Field(ge=0, le=2**31)]
+
+
+class ScanBody(Strict):
+    """What a leak scan came to."""
+
+    result: Literal["clean", "findings", "unknown"]
+    sources: _Count
+    found: _Count
+    unknown: _Count
+
+
 def router(app: WebApp, auth: Authenticator) -> APIRouter:
     """Return the routes."""
     routes = Routes("operations", auth, 403)
@@ -84,5 +111,15 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
     async def send_test(actor: Actor) -> dict[str, Any]:
         """Raise an alert that every target is told of at once."""
         return {"alert": await notify.send_test(app, actor)}
+
+    @routes.get("/checklists", response_model=PeriodsReply)
+    async def list_checklists(actor: Actor) -> dict[str, Any]:
+        """List the last days, weeks and months: signed off, missed, or still to do."""
+        return {kind.value: await checklist.periods(app, actor, kind) for kind in Checklist}
+
+    @routes.post("/leaks/scans", status_code=204)
+    async def record_scan(actor: Actor, body: ScanBody) -> None:
+        """Put on record that a leak scan ran, and what it came to."""
+        await checklist.record_scan(app, actor, ScanResult(**body.model_dump()))
 
     return routes

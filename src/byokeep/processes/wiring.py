@@ -272,7 +272,7 @@ async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
             signer=ports.TransitSigner(login),
             cutoff=ports.EntityCutoff(login, confirm=nodes.confirm if nodes else None),
             store_audit=FileStoreAudit(login, store_audit_files(settings), nodes=nodes.all if nodes else None),
-            store_health=ports.ProbedStoreHealth(login.http),
+            store_health=ports.ProbedStoreHealth(login.http, login),
             checkpoints=checkpoints,
             token_key=await _token_key(login),
             machine_key=await _token_key(login, MACHINE_KEY_PATH),
@@ -294,7 +294,7 @@ async def kill_app(settings: Settings) -> AsyncIterator[KillApp]:
         yield KillApp(
             **_common(settings, db, await _known_installation(db, settings.environment)),
             cutoff=ports.EntityCutoff(login, confirm=nodes.confirm if nodes else None),
-            store_health=ports.ProbedStoreHealth(login.http),
+            store_health=ports.ProbedStoreHealth(login.http, login),
             token_key=await _token_key(login),
             machine_key=await _token_key(login, MACHINE_KEY_PATH),
         )

@@ -120,6 +120,18 @@ class AppRoleLogin:
                 raise
         return await send(renewed)
 
+    async def write(self) -> None:
+        """Log in anew and end what that gave: a token is written to the store's storage, and taken out of it again.
+
+        Raises:
+            Unavailable: As :meth:`token`, and what :meth:`BaoHttp.request` raises.
+        """
+        token, _ = await log_in(self.http, self._credentials)
+        try:
+            await self.http.request("POST", "auth/token/revoke-self", token=token)
+        finally:
+            token.wipe()
+
     async def close(self) -> None:
         """Give the token back, as far as the store can be reached."""
         token, self._token = self._token, None

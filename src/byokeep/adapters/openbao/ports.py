@@ -39,7 +39,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -52,7 +52,7 @@ from byokeep.core.exchange import identity_path
 from byokeep.core.ref import AppRef, ProfileRef, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.kernel.freshness import Freshness
-from byokeep.kernel.ports import Written
+from byokeep.kernel.ports import StoreLook, Written
 from byokeep.wire.bao_http import BaoHttp, live_versions, read_secret, record_from, write_secret
 from byokeep_redact.fingerprint import KEY, fingerprints_of
 
@@ -342,21 +342,26 @@ def _unb64(text: str) -> bytes:
         return b""
 
 
+# What the store's status says of its health, where it does not serve.
+_STATES: Final = {429: "standby", 472: "standby", 473: "standby", 501: "not_set_up", 503: "sealed"}
+
+
 class ProbedStoreHealth:
     """What the last probe of a store said.
 
     Args:
         http: The store.
+        login: Whose login is the write of a look.
         believed_s: For how many seconds a good answer is believed.
         deadline_s: Of one probe, in seconds.
         clock: Seconds that only grow.
     """
 
     def __init__(
-        self, http: BaoHttp, *, believed_s: float = 3.0, deadline_s: float = 1.0,
+        self, http: BaoHttp, login: AppRoleLogin | None = None, *, believed_s: float = 3.0, deadline_s: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        self._http = http
+        self._http, self._login = http, login
         self._deadline_s, self._clock = deadline_s, clock
         self._answered = Freshness(believed_s, _unreachable)
 
@@ -371,6 +376,17 @@ class ProbedStoreHealth:
     def require(self) -> None:
         """Raise Unavailable (``store_unreachable``) when the last good answer is too old."""
         self._answered.require(self._clock())
+
+    async def look(self) -> StoreLook:
+        """Ask the store how it is, and write to it. Raises Unavailable: it does not answer, or takes no write."""
+        reply = await self._http.request("GET", "sys/health", accept=frozenset(_STATES), timeout_s=2 * self._deadline_s)
+        state, at = _STATES.get(reply.status, "serving"), reply.data.get("server_time_utc")
+        if not isinstance(at, int) or self._login is None:
+            raise Unavailable("store_garbage")
+        began = self._clock()
+        if state == "serving":
+            await self._login.write()
+        return StoreLook(state=state, at=datetime.fromtimestamp(at, UTC), took_s=self._clock() - began)
 
 
 def _unreachable() -> Unavailable:

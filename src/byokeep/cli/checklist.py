@@ -1,0 +1,165 @@
+"""``byokeep checklist``: the daily, weekly and monthly checks, filled in by looking, signed off by a person.
+
+Rules
+- It ends with 0 when every item is ok, 1 when one failed, 4 when nobody could tell: unknown is not ok.
+- The page is one file for a printer or a folder: nothing in it is fetched, nothing runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from cyclopts import App
+
+from byokeep.cli.api import Listing, call, ids_of, names, run, tell, tell_all
+from byokeep.cli.new_file import new_file
+from byokeep.cli.terminal import again, say
+from byokeep.core.errors import Rejected, Unavailable
+
+app: Final = App(name="checklist")
+Kind = Literal["daily", "weekly", "monthly"]
+_FAILED: Final = 1
+_ITEMS: Final = ("item", "state", "code", "found")
+_DUE: Final = ("due_at", "state", "name", "client", "cause", "command")
+_ACCESS: Final = ("at", "kind", "client_id", "what", "by", "readers")
+_UNUSED: Final = ("kind", "name", "client", "since", "command")
+_STYLE: Final = (
+    "body{font:11pt sans-serif;margin:2em}table{border-collapse:collapse;margin:1em 0}"
+    "td,th{border:1px solid #888;padding:.3em .6em;text-align:left;vertical-align:top}.line{margin-top:3em}"
+)
+
+
+@app.command
+def daily(*, page: Path | None = None) -> int:
+    """Check the store, its audit devices, disks, leaks and usage, by looking now.
+
+    Ends with 0 when all is ok, 1 when an item failed, 4 when nobody could tell.
+
+    Example: byokeep checklist daily
+
+    Args:
+        page: Write it to this new file as well, as HTML to print.
+    """
+    return _fill("daily", page)
+
+
+@app.command
+def weekly(*, page: Path | None = None) -> int:
+    """List what is due, what can be reached since the last review, and what nobody used.
+
+    Ends with 0 when all is ok, 1 when an item failed, 4 when nobody could tell.
+
+    Example: byokeep checklist weekly --page review.html
+
+    Args:
+        page: Write it to this new file as well, as HTML to print.
+    """
+    return _fill("weekly", page)
+
+
+@app.command
+def monthly(*, page: Path | None = None) -> int:
+    """Check that the recovery drill was passed in time, and that the platform's own secrets were rotated.
+
+    Ends with 0 when all is ok, 1 when an item failed, 4 when nobody could tell.
+
+    Example: byokeep checklist monthly
+
+    Args:
+        page: Write it to this new file as well, as HTML to print.
+    """
+    return _fill("monthly", page)
+
+
+@app.command
+def sign(kind: Kind, *, seen: str, ticket: list[str] | None = None, period: str | None = None) -> None:
+    """Sign a checklist off as you saw it. What is not ok takes a ticket; what was missed stays missed.
+
+    Example: byokeep checklist sign daily --seen $DIGEST --ticket leak_scan=OPS-12
+
+    Args:
+        kind: Which one.
+        seen: The digest that was printed with it.
+        ticket: Of an item that is not ok, where it is dealt with: ITEM=TICKET; may be given several times.
+        period: First day of the day, week or month that is meant; only the present one can be.
+    """
+    tickets = dict(one.partition("=")[::2] for one in ticket or [])
+    if not all(tickets.values()):
+        raise Rejected("bad_ticket", next_step="Write each as ITEM=TICKET, such as leak_scan=OPS-12.")
+    body = {"checklist": kind, "seen": seen, "tickets": tickets} | ({"period": period} if period else {})
+    signed = run(call("POST", "/v1/checklists/sign", body=body))
+    tell({name: signed[name] for name in ("checklist", "period", "signed_at", "signed_by", "digest")}, title="Signed")
+
+
+@app.command(name="list")
+def list_(kind: Kind | None = None) -> None:
+    """List the last days, weeks and months: signed off by whom, missed, or to do.
+
+    Example: byokeep checklist list weekly
+
+    Args:
+        kind: This one alone.
+    """
+    found = run(call("GET", "/v1/checklists"))
+    shown = {one: rows for one, rows in found.items() if kind in (None, one)}
+    columns = ("period", "state", "signed_by", "signed_at", "not_ok")
+    tell_all(shown, *(Listing(rows, one.capitalize(), columns) for one, rows in shown.items()))
+
+
+def _fill(kind: Kind, page: Path | None) -> int:
+    keep = None if page is None else new_file(page)
+    found = run(call("POST", "/v1/checklists/fill", body={"checklist": kind}))
+    items = [{"item": one["name"], "found": _figures(one["figures"]), **one} for one in found["items"]]
+    bad = [one for one in items if one["state"] != "ok"]
+    if keep is not None:
+        keep(_page(found, items).encode())
+        say(f"Written: {page}")
+    steps = [f"{one['item']}: {one['next_step']}" for one in bad]
+    if found["signed_at"] is None:
+        tickets = "".join(f" --ticket {one['item']}=TICKET" for one in bad)
+        steps.append(f"To sign what you see: {again(f'checklist sign {kind} --seen ' + found['digest'] + tickets)}")
+    tell_all(
+        found, Listing(found["due"] or None, "Due within 14 days", _DUE),
+        Listing(found["access"] or None, "New since the last review", _ACCESS),
+        Listing(found["unused"] or None, "Not used for 90 days", _UNUSED),
+        Listing(items, f"{kind.capitalize()} checklist, {found['period']}", _ITEMS, "\n".join(steps)),
+    )  # fmt: skip
+    if any(one["state"] == "failed" for one in bad):
+        return _FAILED
+    return Unavailable.exit_code if bad or not items else 0
+
+
+def _figures(figures: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in figures.items())
+
+
+def _page(found: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> str:
+    """Return the checklist as one HTML document."""
+    known = names(ids_of([found, *found["access"]]))
+    by = f"{known.get(found['signed_by'], found['signed_by'])}, {found['signed_at']}" if found["signed_at"] else ""
+    title = f"{found['checklist'].capitalize()} checklist, {found['period']}"
+    lists = (("Due", _DUE, found["due"]), ("New since the last review", _ACCESS, found["access"]),
+             ("Not used for 90 days", _UNUSED, found["unused"]))  # fmt: skip
+    parts = [f"<h1>{escape(title)}</h1><p>Looked at {escape(found['made_at'])}</p>",
+             _table((*_ITEMS, "next_step"), items, known)]  # fmt: skip
+    parts += [f"<h2>{head}</h2>{_table(columns, rows, known)}" for head, columns, rows in lists if rows]
+    parts.append(f"<p>Digest {found['digest']}</p><p class=line>Signed: {escape(by) or '_' * 40}</p>")
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
+    return f"<!DOCTYPE html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>\n"
+
+
+def _table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], known: Mapping[str, str]) -> str:
+    head = "".join(f"<th>{escape(name.removesuffix('_id').replace('_', ' '))}</th>" for name in columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{_shown(row[name], known)}</td>" for name in columns) + "</tr>" for row in rows
+    )
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _shown(value: Any, known: Mapping[str, str]) -> str:
+    if isinstance(value, list):
+        return ", ".join(_shown(one, known) for one in value)
+    return "" if value is None else escape(str(known.get(value, value)))

@@ -1,0 +1,312 @@
+"""What each checklist asks (runbook 10): its items as data, each with the probe that answers it.
+
+Rules
+- An item is answered by a look just now, or by records since the last sign-off; what nobody could look at is unknown.
+- An item that is not ok says what to do; a probe that died without a word says what its item says.
+- What people review by themselves is a list beside the items, for one signature over both.
+
+It may not repair what it finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+from uuid import UUID, uuid5
+
+from byokeep.core.canonical import canonical_json
+from byokeep.core.events import EventName
+from byokeep.core.incident import IncidentKind
+from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.probes import Figures, ProbeOutcome, failed, ok, unknown
+from byokeep.kernel.rows import Row
+from byokeep.kernel.worker_rounds import late_rounds
+from byokeep.operations import internal
+from byokeep.operations.due import AHEAD, DueItem, DueList, read_due
+
+SLOW_S: Final = 1.0  # a login at the store, which is two writes
+SKEW_S: Final = 2.0  # a login token lives three
+FREE_BYTES: Final = 256 << 20
+SCAN_WITHIN: Final = timedelta(hours=24)
+LEAST_DAYS: Final = 7  # of usage, before an hour is compared with them
+UNUSED: Final = timedelta(days=90)
+QUARTER: Final = timedelta(days=92)
+MOST: Final = 500  # rows of a list
+LEAK_ALERTS: Final = ("key_leak_suspected", "leak_scan_found", "shared_value", "kek_compromised")
+LEAK_INCIDENTS: Final = (
+    IncidentKind.SUSPECTED_LEAK, IncidentKind.TOKEN_COMPROMISED, IncidentKind.ARTIFACT_EXPOSURE,
+)  # fmt: skip
+
+
+class Checklist(StrEnum):
+    """How often it is gone through."""
+
+    DAILY = "daily"
+    WEEKLY = "weekly"
+    MONTHLY = "monthly"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewAccess:
+    """Something that lets more be reached than at the last review: a new path, a role, a grant.
+
+    Attributes:
+        chain: Whose records it stands in, at the place ``seq``.
+        event: What happened; ``by`` did it.
+        what: The path, the roles, or what the grant is for.
+        readers: Of a client's: the machines that can get values for it.
+    """
+
+    chain: UUID
+    seq: int
+    at: datetime
+    kind: str
+    event: str
+    client_id: UUID | None
+    object_id: UUID | None
+    what: str
+    by: UUID
+    readers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnusedGrant:
+    """A key, machine or person that nobody used for 90 days; ``words`` is the command that stops it."""
+
+    kind: str
+    item: UUID
+    client_id: UUID | None
+    client: str | None
+    name: str
+    since: datetime
+    words: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """The command as it is typed."""
+        return "byokeep " + " ".join(self.words)
+
+
+@dataclass(slots=True, kw_only=True)
+class ChecklistLook:
+    """What a probe has, and where it leaves what people are to read.
+
+    Attributes:
+        now: By the database's clock.
+        since: The last sign-off of an earlier day, week or month; before the first, the installation.
+    """
+
+    app: BrokerApp
+    now: datetime
+    since: datetime
+    due: DueList | None = None
+    access: Sequence[NewAccess] = ()
+    unused: Sequence[UnusedGrant] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """An item of a checklist; ``then`` is what to do when its probe cannot say."""
+
+    name: str
+    probe: Callable[[ChecklistLook], Awaitable[ProbeOutcome]]
+    then: str
+
+
+async def newest(
+    app: BrokerApp, about: UUID, event: EventName, *, fields: Mapping[str, str] = {}, outcome: str = "",
+    actor_id: UUID | None = None, before: str = "",
+) -> Row | None:  # fmt: skip
+    """Return the newest record of an event about something, whose fields are those; None = there is none."""
+    asked = {"installation_id": app.installation_id, "about": about, "event": event.value, "outcome": outcome,
+             "fields": canonical_json(dict(fields)).decode(), "actor_id": actor_id, "before": before}  # fmt: skip
+    rows: list[Row] = await app.db.read(dict, "checklist_last", asked, every_client=True)
+    return rows[0] if rows else None
+
+
+async def _vault(look: ChecklistLook) -> ProbeOutcome:
+    clock = look.app.clock
+    before = clock.now()
+    found = await look.app.store_health.look()
+    [database] = await look.app.db.read(datetime, "clock_now", {})
+    after = clock.now()
+    took_ms = round(found.took_s * 1000)
+    if found.state != "serving":
+        step = "Unseal it, or see why it has no active node: docs/runbook.md, the store is down."
+        return failed("vault", f"store_{found.state}", step)
+    if found.took_s > SLOW_S:
+        step = f"A write took {took_ms} ms, {SLOW_S:g} s is the bound: look at disk and load of the store's host."
+        return failed("vault", "store_slow", step, write_ms=took_ms)
+    for name, at, rough in (("store", found.at, timedelta(seconds=1)), ("database", database, timedelta())):
+        skew_s = max((before - at - rough).total_seconds(), (at - after).total_seconds(), 0.0)
+        if skew_s > SKEW_S:
+            step = f"The clocks of broker and {name} differ: see that a time service runs on both machines."
+            return failed("vault", "clock_skew", step, skew_s=round(skew_s))
+    return ok("vault", write_ms=took_ms)
+
+
+async def _audit_devices(look: ChecklistLook) -> ProbeOutcome:
+    devices = await look.app.store_audit.devices()
+    bad = [one for one in devices if not one.healthy and one.reason != "disk_low"]
+    if not devices:
+        return failed("audit_devices", "no_audit_device", "Give the store an audit device: docs/openbao-access.md.")
+    if bad:
+        named = ", ".join(f"{one.name} {one.reason}" for one in bad)
+        away = all(one.reason.startswith("store_") for one in bad)  # no probe could be made
+        step = "See `byokeep audit health`, and runbook section 8.2 for a device that does not record."
+        return (unknown if away else failed)(
+            "audit_devices", bad[0].reason, step, devices=len(devices), not_healthy=named
+        )
+    return ok("audit_devices", devices=len(devices))
+
+
+async def _disk(look: ChecklistLook) -> ProbeOutcome:
+    step = "Free some space on the disk of the store's audit files: a full one stops the store."
+    devices = [one for one in await look.app.store_audit.devices() if one.disk_free_bytes]
+    low = [one for one in devices if one.reason == "disk_low" or one.disk_free_bytes < FREE_BYTES]
+    if await look.app.db.read(UUID, "alert_open_of", {"key": "state/reserve"}, every_client=True):
+        return failed("disk", "disk_reserve_missing", "Free some space on the disk of the broker.")
+    if not devices:
+        return unknown("disk", "disk_not_seen", step)
+    free = min(one.disk_free_bytes for one in devices) >> 20
+    return failed("disk", "disk_low", step, free_mib=free) if low else ok("disk", free_mib=free)
+
+
+async def _leak_alerts(look: ChecklistLook) -> ProbeOutcome:
+    asked = {"reasons": list(LEAK_ALERTS), "kinds": [kind.value for kind in LEAK_INCIDENTS], "since": look.since}
+    rows: list[Row] = await look.app.db.read(dict, "checklist_leaks", asked, every_client=True)
+    if not rows:
+        return ok("leak_alerts")
+    where = _some({row["client"] or "platform" for row in rows})
+    step = "Deal with each: `byokeep alert list`, `byokeep incident list`; runbook sections 7.1 and 7.2."
+    return failed("leak_alerts", rows[0]["reason"], step, found=len(rows), clients=where)
+
+
+async def _leak_scan(look: ChecklistLook) -> ProbeOutcome:
+    step = "Run `byokeep leaks scan PATHS --live --record` over logs, code and shared folders, as an auditor."
+    scan = await newest(look.app, look.app.installation_id, EventName.LEAKS_SCANNED)
+    if scan is None or scan["at"] < max(look.since, look.now - SCAN_WITHIN):
+        return unknown("leak_scan", "not_scanned", step)
+    told = scan["fields"]
+    figures = {name: told[name] for name in ("sources", "found", "unknown")}
+    if told["result"] == "findings":
+        return failed(
+            "leak_scan", "leak_scan_found", "Remove and rotate what it found; runbook section 7.1.", **figures
+        )
+    if told["result"] != "clean":
+        return unknown("leak_scan", "scan_not_whole", "Let it read what it could not, then again. " + step, **figures)
+    return ok("leak_scan", **figures)
+
+
+async def _usage(look: ChecklistLook) -> ProbeOutcome:
+    since = look.since
+    rows: list[Row] = await look.app.db.read(dict, "checklist_unusual", {"since": since}, every_client=True)
+    if rows:
+        where = _some([f"{row['client']} {row['provider']}" for row in rows])
+        step = "See `byokeep usage`, then what used the key: `byokeep key used KEY`; runbook section 7.1."
+        return failed("usage", "usage_unusual", step, found=len(rows), where=where)
+    if "watch_usage" in await late_rounds(look.app.db):
+        return unknown("usage", "usage_not_compared", "No worker compares hours: see `byokeep doctor`.")
+    day = {"since": look.now - timedelta(hours=24)}
+    [seen] = await look.app.db.read(dict, "checklist_usage", day, every_client=True)
+    if not seen["uses"]:
+        return unknown("usage", "no_data", "Nothing was used for a day: do jobs run? `byokeep usage --since 7d`.")
+    if seen["days"] < LEAST_DAYS:
+        step = f"There are {LEAST_DAYS} days to compare with in {LEAST_DAYS - seen['days']}; look at `byokeep usage`."
+        return unknown("usage", "no_baseline", step, uses=seen["uses"], days=seen["days"])
+    return ok("usage", uses=seen["uses"])
+
+
+async def _due(look: ChecklistLook) -> ProbeOutcome:
+    async with look.app.db.begin(every_client=True) as tx:
+        look.due = await read_due(tx, look.app.limits, look.now, until=look.now + AHEAD)
+    late = [one for one in look.due.items if one.state in ("overdue", "unknown")]
+    figures: Figures = {"items": len(look.due.items) + look.due.more, "late": len(late)}
+    if look.due.more:
+        return unknown("rotation_due", "list_too_long", "Deal with what is listed, then look again.", **figures)
+    if late:
+        return failed("rotation_due", f"rotation_{late[0].state}", f"{_name(late[0])}: `{late[0].command}`.", **figures)
+    return ok("rotation_due", "", **figures)
+
+
+def _name(one: DueItem) -> str:
+    return " ".join(filter(None, (one.client, one.kind.value, one.name)))
+
+
+async def _access(look: ChecklistLook) -> ProbeOutcome:
+    rows: list[Row] = await look.app.db.read(dict, "checklist_access", {"limit": MOST}, every_client=True)
+    look.access = [NewAccess(**{name: row[name] for name in NewAccess.__dataclass_fields__}) for row in rows]
+    left = rows[0]["total"] - len(rows) if rows else 0
+    if left:
+        return unknown("new_access", "list_too_long", "Review and sign these; the rest is shown next.", left=left)
+    return ok("new_access", found=len(rows))
+
+
+async def _unused(look: ChecklistLook) -> ProbeOutcome:
+    look.unused = await look.app.db.read(
+        UnusedGrant, "checklist_unused", {"before": look.now - UNUSED}, every_client=True
+    )
+    if look.unused:
+        step = f"Stop what nobody needs: `{look.unused[0].command}`."
+        return failed("unused_grants", "unused_grants", step, found=len(look.unused))
+    return ok("unused_grants")
+
+
+async def _drill(look: ChecklistLook) -> ProbeOutcome:
+    app, about = look.app, look.app.installation_id
+    last = await newest(app, about, EventName.DRILL_COMPLETED)
+    passed = await newest(app, about, EventName.DRILL_COMPLETED, outcome="ok")
+    [created] = await app.db.read(datetime, "checklist_since", {})
+    due = (passed["at"] if passed else created) + QUARTER
+    figures = {"due_at": f"{due:%Y-%m-%d}", "last": f"{passed['at']:%Y-%m-%d}" if passed else "none"}
+    if passed:
+        figures["report"] = passed["fields"].get("digest", "")
+    step = "Run `byokeep drill run` on the host."
+    if last and last["outcome"] != "ok":
+        return failed("drill", "drill_failed", f"Mend what its report names, then again. {step}", **figures)
+    return failed("drill", "drill_overdue", step, **figures) if due <= look.now else ok("drill", **figures)
+
+
+async def _internal(look: ChecklistLook) -> ProbeOutcome:
+    last = await internal.last(look.app)
+    due = last.rotated_at + timedelta(days=internal.EVERY_DAYS)
+    figures = {"rotated_at": f"{last.rotated_at:%Y-%m-%d}", "due_at": f"{due:%Y-%m-%d}"}
+    step = "Run `byokeep rotate internal` on the host."
+    if last.running is not None:
+        return failed("internal_tokens", "rotation_not_done", f"It was begun and is not complete. {step}", **figures)
+    if due <= look.now:
+        return failed("internal_tokens", "internal_rotation_overdue", step, **figures)
+    return ok("internal_tokens", **figures)
+
+
+def _some(names: Sequence[str] | set[str]) -> str:
+    """The first few of some names."""
+    few = sorted(names)
+    return ", ".join(few[:3]) + (f" and {len(few) - 3} more" if len(few) > 3 else "")
+
+
+_LOGS: Final = "See the broker's log, then ask again."
+CHECKS: Final[Mapping[Checklist, Sequence[Check]]] = {
+    Checklist.DAILY: (
+        Check("vault", _vault, "See that the store runs, is unsealed and has room: `byokeep doctor`."),
+        Check("audit_devices", _audit_devices, "See `byokeep audit health`."),
+        Check("disk", _disk, "Look at the disks of store and broker by hand."),
+        Check("leak_alerts", _leak_alerts, _LOGS),
+        Check("leak_scan", _leak_scan, _LOGS),
+        Check("usage", _usage, _LOGS),
+    ),
+    Checklist.WEEKLY: (
+        Check("rotation_due", _due, _LOGS),
+        Check("new_access", _access, _LOGS),
+        Check("unused_grants", _unused, _LOGS),
+    ),
+    Checklist.MONTHLY: (Check("drill", _drill, _LOGS), Check("internal_tokens", _internal, _LOGS)),
+}  # fmt: skip
+
+
+def object_of(installation_id: UUID, kind: Checklist) -> UUID:
+    """Return what the records of a checklist are about."""
+    return uuid5(installation_id, f"checklist/{kind}")
