@@ -16,7 +16,7 @@ MADE_FROM := requirements/bootstrap.txt requirements/dev.txt pyproject.toml $(wi
 COMPILED := .venv/.tests-compiled
 STAMP := .venv/.stamp-$(shell (echo '$(CURDIR)'; cat $(MADE_FROM)) | cksum | cut -d' ' -f1)
 
-.PHONY: help demo test test-fast check bench requirements mutants campaign chromium watchers postgres names lock clean
+.PHONY: help demo drill test test-fast check bench requirements mutants campaign chromium watchers postgres names lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -24,6 +24,9 @@ help: ## List the targets
 demo: $(STAMP) ## See a key stored, used, leaked nowhere and killed, on a real OpenBao and PostgreSQL
 	@echo 'byokeep demo is being loaded' >&2
 	@.venv/bin/byokeep demo
+
+drill: $(STAMP) ## Run a recovery drill: back a stack on simulators up, restore it apart, verify it, print the report
+	@$(PY) -m tools.drill
 
 test: chromium watchers postgres check $(COMPILED) ## Run the checks and the tests
 	@$(PY) -m pytest -q --durations=10 -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)

@@ -41,6 +41,7 @@ GONE: Final = frozenset({
     "kek_pkcs11_pin_file",
 })  # fmt: skip
 RESTORING: Final = "restore.unfinished"  # in a home: a restore was cut off, and nothing starts there
+DRILL: Final = "recovery.drill"  # in a home: a drill's, where no effect is permitted whatever its database says
 _LEAST_ROOM: Final = 64  # MiB
 _ENV: Final = "BYOKEEP_"
 _LISTEN: Final = re.compile(r"(?:[0-9.]{7,15}|\[[0-9a-f:]{2,39}\]):\d{1,5}\Z")

@@ -43,7 +43,7 @@ NOT_RUN = {
     "up", "demo", "web", "broker", "worker", "refresher", "init", "doctor", "sim", "redact", "leaks scan",
     "leaks sweep", "leaks pack", "job run", "job schedule", "account connect", "incident rotate-leases",
     "operator recover", "audit check-proof", "evidence verify", "profile handoff",
-    "breakglass unwrap", "breakglass host", "backup restore", "incident report",
+    "breakglass unwrap", "breakglass host", "backup restore", "drill run", "incident report",
 }  # fmt: skip
 
 

@@ -178,6 +178,12 @@ def logins() -> dict[str, OAuth]:
     return {name: one.oauth for name, one in PLATFORM_DESCRIPTORS.items() if one.oauth is not None}
 
 
+def identity_calls(places: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    """Return the call of each login that says whose a token is, (method, address), by its name; as :func:`asker`."""
+    calls = {name: login.identity.call for name, login in logins().items()}
+    return {(call.method, TokenPlace(base=places.get(name)).at(call.url)): call.name for name, call in calls.items()}
+
+
 def asker(
     http: Outbound, clock: Callable[[], datetime], places: Mapping[str, str]
 ) -> Callable[[OurApp, Secret | None], PlatformClient]:

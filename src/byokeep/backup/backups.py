@@ -2,7 +2,8 @@
 
 Rules
 - A backup counts when it was opened: made and verified are two times, and a failed one of either moves none.
-- A backup is overdue when none was made for twice its interval; unproved when none was opened for a quarter.
+- A backup is overdue when none was made for twice its interval; unproved when none was opened for a quarter. A recovery
+  drill is overdue when none passed for a quarter: one that failed, or was interrupted, moves nothing.
 - What is kept: the newest ones, and always the newest that was opened.
 
 It may not read or write a backup: the host does.
@@ -24,12 +25,14 @@ from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.kernel.alarm import raise_alert, state_over
 from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.record import record
+from byokeep.kernel.rows import Row
 
 PURPOSE: Final = "evidence"  # the key that signs manifests
 QUARTER: Final = timedelta(days=92)
 _FAILED_KEY: Final = "state/backup"
 _OVERDUE_KEY: Final = "state/backup_overdue"
 _UNPROVED_KEY: Final = "state/backup_unproved"
+_DRILL_KEY: Final = "state/recovery_drill_overdue"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,18 +96,28 @@ def kept(found: Sequence[Backup], keep: int) -> set[UUID]:
 
 
 async def watch_backups(app: BrokerApp) -> None:
-    """Raise an alert while no backup was made for two intervals, or none opened for a quarter. Raises Unavailable."""
+    """Raise an alert while no backup was made for two intervals, none opened or no drill passed for a quarter.
+
+    Raises:
+        Unavailable: The database.
+    """
     if not (hours := app.limits.backup_hours):
         return
     found, now = await backups(app), app.clock.now()
     ((since,),) = await app.db.read(lambda row: (row["at"],), "backups_since", {}, every_client=True)
     made = max((one.created_at for one in found), default=since)
     proved = max((one.verified_at for one in found if one.verified_at), default=since)
+    ((drilled, first),) = await app.db.read(_passed, "drill_passed", {}, every_client=True)
     for key, reason, late in (
         (_OVERDUE_KEY, "backup_overdue", now - made > timedelta(hours=2 * hours)),
         (_UNPROVED_KEY, "backup_unproved", now - proved > QUARTER),
+        (_DRILL_KEY, "recovery_drill_overdue", now - (drilled or first) > QUARTER),
     ):
         if late:
             await raise_alert(app, reason=reason, key=key, severity="critical", object_id=app.installation_id)
         else:
             await state_over(app, key)
+
+
+def _passed(row: Row) -> tuple[datetime | None, datetime]:
+    return row["at"], row["since"]

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from cyclopts import App, Parameter
 
-from byokeep.cli.api import call, run, tell
+from byokeep.cli.api import Listing, call, run, tell, tell_all
 from byokeep.cli.key import beside, onward
 from byokeep.cli.new_file import fetch_to
 from byokeep.cli.terminal import again, facts, session, show
@@ -69,7 +69,8 @@ def verify(file: Path, *, keys: Path) -> None:
     Example: byokeep evidence verify evidence.json --keys public-keys.txt
 
     Args:
-        file: What `byokeep evidence export` wrote, `byokeep incident report --file` or `byokeep rotate due --signed`.
+        file: What `byokeep evidence export` wrote, `byokeep incident report --file` `byokeep rotate due --signed` or
+            `byokeep drill run`.
         keys: Public keys as `byokeep audit keys` writes them.
     """
     try:
@@ -79,6 +80,10 @@ def verify(file: Path, *, keys: Path) -> None:
             return
         if (due := offline.verify_due(file, held)) is not None:
             show(due, title="Due list")
+            return
+        if (drilled := offline.verify_drill(file, held)) is not None:
+            steps = drilled.pop("steps") if not session().as_json else None
+            tell_all(drilled, Listing(drilled, "Recovery drill"), Listing(steps, "Steps", ("step", "state", "reason")))
             return
         shown = facts(offline.verify_evidence(file, held))
     except Integrity as error:

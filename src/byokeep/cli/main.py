@@ -78,6 +78,7 @@ for _group, _commands in (
         "env": ("env", "Check what environment variables hold, here, in CI and at Vercel."),
     }),
     (_SERVERS, {
+        "drill": ("drill", "Recovery drills, on the host: a backup restored apart, verified, and reported."),
         "backup": ("backup", "Backups, on the host: make one, list them, open one to prove it, restore."),
     }),
     (_PEOPLE, {

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core import checkpoint, merkle
 from byokeep.core.audit import Record, parse_lines, verify_chain, verify_log
 from byokeep.core.errors import Integrity, Rejected, Unavailable
-from byokeep.core.evidence import DUE, EXPOSURE, EvidenceReport, read_report
+from byokeep.core.evidence import DRILL, DUE, EXPOSURE, EvidenceReport, read_report
 from byokeep.core.evidence import verify_evidence as check_evidence
 from byokeep.core.file_kind import HEAD, Kind, expect
 
@@ -235,6 +235,17 @@ def verify_due(path: Path, keys: checkpoint.PublicKeys) -> dict[str, str | int] 
         "items": len(said["items"]), "overdue": overdue, "more": said["more"], "digest": said["digest"],
         "signed_by": key_id,
     }  # fmt: skip
+
+
+def verify_drill(path: Path, keys: checkpoint.PublicKeys) -> dict[str, Any] | None:
+    """As :func:`verify_exposure`, of a recovery drill; its steps come as they stand in the report."""
+    found = read_report(_read(path, "evidence"), keys.evidence, DRILL)
+    if found is None:
+        return None
+    said, payload, key_id = found
+    told = {name: said[name] for name in ("id", "outcome", "origin", "backup", "started_at", "ended_at", "network")}
+    told |= {name: said[name] for name in ("seed", "tenants", "rto_s", "rpo_s", "steps")}
+    return {"kind": "recovery_drill", **told, "digest": sha256(payload).hexdigest(), "signed_by": key_id}
 
 
 def _published(path: Path, keys: checkpoint.PublicKeys) -> tuple[checkpoint.LogState, dict[UUID, dict[int, bytes]]]:

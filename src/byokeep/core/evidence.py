@@ -18,6 +18,7 @@ It may not hold a value, nor anything about another client.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
+from byokeep.core import drill
 from byokeep.core.audit import ChainHead, Facts, Record, parse_line, read_payload, verify_chain
 from byokeep.core.canonical import canonical_json, refusing
 from byokeep.core.checkpoint import Inclusion, PublicKeys, hash_from, parse_inclusion, verifies
@@ -186,16 +188,33 @@ def due_statement(report: Mapping[str, Any]) -> bytes:
     return canonical_json({"_type": STATEMENT, "subject": subject, "predicateType": DUE, "predicate": report})
 
 
+DRILL: Final = "https://byokeep.dev/evidence/recovery-drill/v1"
+
+
+def drill_statement(report: Mapping[str, Any]) -> bytes:
+    """Return the statement of a recovery drill: its subject is the drill, by the digest of what it found.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: It is no report of a drill.
+    """
+    said = drill.parse(report).members()
+    subject = [{"name": f"drill:{said['id']}", "digest": {"sha256": hashlib.sha256(canonical_json(said)).hexdigest()}}]
+    return canonical_json({"_type": STATEMENT, "subject": subject, "predicateType": DRILL, "predicate": said})
+
+
+_WRITTEN: Final = {EXPOSURE: exposure_statement, DUE: due_statement, DRILL: drill_statement}
+
+
 def read_report(bundle: bytes, keys: Mapping[str, bytes], kind: str) -> tuple[dict[str, Any], bytes, str] | None:
     """Return a signed report of a kind, its payload and the key id; None: it is evidence of something else.
 
     Args:
-        kind: :data:`EXPOSURE` or :data:`DUE`.
+        kind: :data:`EXPOSURE`, :data:`DUE` or :data:`DRILL`.
 
     Raises:
         Integrity: As :func:`open_envelope`; ``bad_statement``.
     """
-    written = exposure_statement if kind == EXPOSURE else due_statement
+    written = _WRITTEN[kind]
     payload, key_id = open_envelope(bundle, keys)
     with refusing("bad_statement"):
         found: Any = json.loads(payload)

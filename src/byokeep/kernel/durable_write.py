@@ -59,3 +59,11 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def overwrite(file: Path) -> None:
+    """Write zeros over what a file holds, in its place, before it is removed. Raises OSError."""
+    with file.open("r+b") as out:
+        out.write(bytes(file.stat().st_size))
+        out.flush()
+        os.fsync(out.fileno())

@@ -55,6 +55,7 @@ class DueKind(StrEnum):
     APP_SECRET = "app_secret"  # noqa: S105
     PLATFORM_SECRET = "platform_secret"  # noqa: S105
     BREAK_GLASS = "break_glass"
+    RECOVERY_DRILL = "recovery_drill"
 
 
 _ENDS: Final = {DueKind.MACHINE_TOKEN: "machine_token_ends", DueKind.PERSON_TOKEN: "person_token_ends"}
@@ -176,7 +177,7 @@ async def read_due(
     rows = await tx.all(
         lambda row: (reader(DueItem)(row), int(row["total"])), "due_list", ids=ids, kind=kind, since=since,
         until=until, limit=limit, now=now, kek_days=limits.kek_rotation_days, app_days=limits.app_secret_rotation_days,
-        internal_days=EVERY_DAYS, asks=sorted(ASKS), dual_days=DUAL_PERIOD.days,
+        internal_days=EVERY_DAYS, backups=limits.backup_hours > 0, asks=sorted(ASKS), dual_days=DUAL_PERIOD.days,
         mints=[name for name, acts in limits.rotation_acts.items() if "mint" in acts],
     )  # fmt: skip
     items = [item for item, _ in rows]

@@ -1,4 +1,4 @@
-"""Runs one process: ``web``, ``broker``, ``killswitch``, ``worker``, ``refresher``, or break glass on the host.
+"""Runs one process: ``web``, ``broker``, ``killswitch``, ``worker``, ``refresher``, break glass on the host, a drill.
 
 Rules
 - Logs and spans are configured before anything that could hold a secret is built.
@@ -38,7 +38,7 @@ from byokeep.kernel.app import App
 from byokeep.kernel.store_recording import probe
 from byokeep.process import WORKER_READY, say_ready
 from byokeep.processes import wiring
-from byokeep.processes.installation import must_be_bounded, must_record, must_write_once, no_signing_key
+from byokeep.processes.installation import install, must_be_bounded, must_record, must_write_once, no_signing_key
 from byokeep.settings import Settings
 from byokeep.telemetry import log, spans
 from byokeep.telemetry.log import no_loose_output
@@ -53,6 +53,7 @@ _OWN: Final = {
     "web": ("byokeep.web.app", *_SERVER),
     "broker": ("byokeep.broker.app", "byokeep.broker.rounds", *_SERVER),
     "breakglass": ("byokeep.broker.app", "byokeep.broker.rounds", *_SERVER),
+    "drill": ("byokeep.broker.app", "byokeep.broker.rounds", *_SERVER),
     "killswitch": ("byokeep.killswitch.app", *_SERVER),
     "worker": ("byokeep.worker.tasks",),
     "refresher": ("byokeep.accounts.tasks",),
@@ -69,7 +70,7 @@ def serve(name: str, settings: Settings) -> None:
     no_signing_key(settings)
     log.get_log().info("process_started", version=__version__)
     servers = {"web": _web, "broker": _broker, "killswitch": _killswitch, "refresher": _refresher}
-    run = worker or (servers | {"breakglass": _breakglass})[name]
+    run = worker or (servers | {"breakglass": _breakglass, "drill": _drill})[name]
     if name in ("broker", "killswitch"):
         log.warm()
     for module in _OWN[name]:  # now, so that it is left out of garbage collection too
@@ -103,7 +104,7 @@ def _broker_document() -> dict[str, Any]:
     return described()
 
 
-async def _broker(settings: Settings) -> None:
+async def _broker(settings: Settings, socket: Path | None = None) -> None:
     from byokeep.broker.app import create_app as create_broker  # noqa: PLC0415 - see the top
     from byokeep.broker.rounds import Rounds  # noqa: PLC0415 - see the top
 
@@ -123,7 +124,18 @@ async def _broker(settings: Settings) -> None:
         api = create_broker(
             app, partial(authenticate, app), emergency, passwords=Passwords(), lane=(lane, partial(authenticate, lane))
         )
-        await _listen(api, settings.broker_listen)
+        await _listen(api, settings.broker_listen, socket)
+
+
+async def _drill(settings: Settings) -> None:
+    """Run what a recovery drill restored: the store, the database and a broker on a socket; nothing else acts there."""
+    store, database = wiring.embedded_store(settings), wiring.embedded_database(settings)
+    try:
+        await asyncio.gather(store.start(), database.start())
+        await install(settings, store)
+        await _broker(settings, wiring.drill_socket(settings))
+    finally:
+        await asyncio.gather(store.stop(), database.stop())
 
 
 async def _breakglass(settings: Settings) -> None:

@@ -50,7 +50,7 @@ from byokeep.processes.backup import backup_if_due
 from byokeep.processes.installation import install, no_signing_key, renew_machines
 from byokeep.processes.platform_secrets import rotate_if_due, was_cut_off
 from byokeep.processes.wiring import embedded_database, embedded_store, killswitch_url, windows
-from byokeep.settings import RESTORING, Settings, to_toml
+from byokeep.settings import DRILL, RESTORING, Settings, to_toml
 from byokeep.telemetry import log
 from byokeep.telemetry.log import get_log
 from byokeep.wire.address import parse_address
@@ -178,9 +178,9 @@ class Stack:
         socket, url = parse_address(self.killswitch_url, "http://killswitch", "bad_address", "insecure_address")
         async with Transport() as http, Transport(socket) as kill:
             await asyncio.gather(
-                self._started("broker", lambda: _readiness(http, self.broker_url)),
-                self._started("killswitch", lambda: _readiness(kill, url)),
-                self._started("web", lambda: _readiness(http, self.web_url)),
+                self._started("broker", lambda: readiness(http, self.broker_url)),
+                self._started("killswitch", lambda: readiness(kill, url)),
+                self._started("web", lambda: readiness(http, self.web_url)),
             )
 
     async def run(self) -> None:
@@ -246,6 +246,10 @@ class Stack:
             os.close(lock)
             step = "A restore was cut off here: run it again; it begins anew."
             raise Conflict("restore_unfinished", next_step=step)
+        if (home / DRILL).exists():
+            os.close(lock)
+            step = "This is the home of a recovery drill, which starts nothing else: restore the backup into another."
+            raise Conflict("home_of_a_drill", next_step=step)
         os.ftruncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())
         self._lock = lock
@@ -370,7 +374,7 @@ def _code(error: ByokeepError | OSError) -> str:
     return error.code if isinstance(error, ByokeepError) else f"errno/{error.errno}"
 
 
-async def _readiness(http: Transport, url: str) -> object:
+async def readiness(http: Transport, url: str) -> object:
     """True when a process says that it is ready, else what it says."""
     try:
         status, body, _ = await http.exchange("GET", f"{url}/readyz", headers={}, within=4.0, most=MOST_TOLD)

@@ -26,7 +26,7 @@ from uuid import UUID
 
 from procrastinate import App as Queue
 
-from byokeep.accounts.refresher_app import RefresherApp, asker, logins
+from byokeep.accounts.refresher_app import RefresherApp, asker, identity_calls, logins
 from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.adapters.files.checkpoints import CheckpointDirectory
 from byokeep.adapters.files.profile_notes import HandOffNotes, ProofFiles
@@ -44,7 +44,7 @@ from byokeep.adapters.postgres.database import PostgresDatabase, build_app
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres, require_release
 from byokeep.adapters.postgres.fit import must_fit
 from byokeep.adapters.providers.descriptor import DESCRIPTORS, acts, check_format, exchanges
-from byokeep.adapters.providers.identify import identify
+from byokeep.adapters.providers.identify import identify, resolve
 from byokeep.adapters.providers.issuer import ProviderIssuer
 from byokeep.adapters.system import SystemClock, SystemIds
 from byokeep.browser.ephemeral import Rooms, prepare
@@ -61,7 +61,7 @@ from byokeep.operations.notify import NotifyApp
 from byokeep.procedures import PROCEDURES
 from byokeep.profiles.kek import KekApp
 from byokeep.profiles.login import ProfileApp
-from byokeep.settings import Settings, hand_off_file, parse_audit_files, parse_bucket
+from byokeep.settings import DRILL, Settings, hand_off_file, parse_audit_files, parse_bucket
 from byokeep.tenancy import bootstrap
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.transport import Outbound
@@ -187,6 +187,11 @@ def breakglass_socket(settings: Settings) -> Path:
     return settings.home.absolute() / "breakglass.sock"
 
 
+def drill_socket(settings: Settings) -> Path:
+    """Return the socket of the broker of a recovery drill, which nobody outside of this host reaches."""
+    return settings.home.absolute() / "broker.sock"
+
+
 def killswitch_url(settings: Settings) -> str:
     """Return where the kill process is found."""
     socket = killswitch_socket(settings)
@@ -281,6 +286,7 @@ async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
             records=ports.BaoProfileRecords(login),
             tombstones=tombstones,
             glass=BaoBreakGlass(login),
+            drill=(settings.home / DRILL).exists(),
         )
 
 
@@ -327,30 +333,51 @@ async def worker_app(
     """
     async with AsyncExitStack() as stack:
         hasher, custodian = _account_hasher(settings), _custodian(settings)
-        db = await stack.enter_async_context(database(settings, "byokeep_worker"))
-        common = _common(settings, db, await _known_installation(db, settings.environment))
-        http = await stack.enter_async_context(Outbound())
-
-        async def ask(provider: Provider, secret: Secret, *, short_lived: bool = False) -> CheckOutcome:
-            return await identify(
-                DESCRIPTORS[provider.value], secret, base_url=settings.provider_urls.get(provider.value), http=http,
-                account_hasher=hasher, allow_loopback=settings.environment is not Environment.PRODUCTION,
-                short_lived=short_lived,
-            )  # fmt: skip
-
-        issuer = ProviderIssuer(
-            DESCRIPTORS, http, urls=settings.provider_urls,
-            allow_loopback=settings.environment is not Environment.PRODUCTION,
-        )  # fmt: skip
-        app = WorkerApp(
-            **common, custodian=custodian, issuer=issuer, identify=noted(ask), search_logs=_log_files(settings).search,
-            swap=swapper(common["limits"]), identify_token=noted(partial(ask, short_lived=True)),
-        )  # fmt: skip
+        app, common = await _keys_app(stack, settings, await stack.enter_async_context(Outbound()))
         keks = KekApp(**common, artifacts=artifact_store(settings), custodian=custodian)
         profiles = _profile_app(settings, common, memory, custodian, hasher)
         out = notifier(settings)
         notify = NotifyApp(**common, targets=out.names, send=out.send)
         yield build_app(database_url(settings, "byokeep_worker")), app, profiles, keks, notify
+
+
+async def _keys_app(stack: AsyncExitStack, settings: Settings, http: Outbound) -> tuple[WorkerApp, dict[str, Any]]:
+    """Return the worker's ports for keys, and what all of its Apps have."""
+    loopback, hasher = settings.environment is not Environment.PRODUCTION, _account_hasher(settings)
+    db = await stack.enter_async_context(database(settings, "byokeep_worker"))
+    common = _common(settings, db, await _known_installation(db, settings.environment))
+
+    async def ask(provider: Provider, secret: Secret, *, short_lived: bool = False) -> CheckOutcome:
+        return await identify(
+            DESCRIPTORS[provider.value], secret, base_url=settings.provider_urls.get(provider.value), http=http,
+            account_hasher=hasher, allow_loopback=loopback, short_lived=short_lived,
+        )  # fmt: skip
+
+    app = WorkerApp(
+        **common, custodian=_custodian(settings), search_logs=_log_files(settings).search, identify=noted(ask),
+        issuer=ProviderIssuer(DESCRIPTORS, http, urls=settings.provider_urls, allow_loopback=loopback),
+        swap=swapper(common["limits"]), identify_token=noted(partial(ask, short_lived=True)),
+    )  # fmt: skip
+    return app, common
+
+
+@asynccontextmanager
+async def drill_apps(settings: Settings, http: Outbound) -> AsyncIterator[tuple[WorkerApp, RefresherApp, KekApp]]:
+    """Build the ports with which a recovery drill asks who each credential is; ``http`` decides what may be asked."""
+    async with AsyncExitStack() as stack:
+        app, common = await _keys_app(stack, settings, http)
+        keks = KekApp(**common, artifacts=artifact_store(settings), custodian=_custodian(settings))
+        yield app, _accounts_app(stack, settings, common, http, _account_hasher(settings)), keks
+
+
+def identity_urls(settings: Settings) -> dict[tuple[str, str], str]:
+    """Return each read-only identity call, (method, address without its query), by its name; of every platform, too."""
+    loopback = settings.environment is not Environment.PRODUCTION
+    found = {}
+    for name, one in DESCRIPTORS.items():
+        url, _ = resolve(one, settings.provider_urls.get(name), allow_loopback=loopback)
+        found["GET", url.partition("?")[0]] = one.endpoint
+    return found | identity_calls(settings.platform_urls)
 
 
 def _profile_app(
@@ -398,19 +425,19 @@ async def refresher_app(settings: Settings) -> AsyncIterator[RefresherApp]:
     async with AsyncExitStack() as stack:
         digest = _account_hasher(settings)
         db = await stack.enter_async_context(database(settings, "byokeep_worker"))
-        common = _common(settings, db, found := await _known_installation(db, settings.environment))
-        slots = SlotDirectory(settings.path("slots_dir").absolute(), found)
-        stack.callback(slots.close)
-        http = await stack.enter_async_context(Outbound())
-        yield RefresherApp(
-            **common,
-            custodian=_custodian(settings),
-            slots=slots,
-            owner=slots.owner,
-            logins=logins(),
-            platform=asker(http, SystemClock().now, settings.platform_urls),
-            digest=digest,
-        )
+        common = _common(settings, db, await _known_installation(db, settings.environment))
+        yield _accounts_app(stack, settings, common, await stack.enter_async_context(Outbound()), digest)
+
+
+def _accounts_app(
+    stack: AsyncExitStack, settings: Settings, common: dict[str, Any], http: Outbound, digest: Callable[[str], str]
+) -> RefresherApp:
+    slots = SlotDirectory(settings.path("slots_dir").absolute(), common["installation_id"])
+    stack.callback(slots.close)
+    return RefresherApp(
+        **common, custodian=_custodian(settings), slots=slots, owner=slots.owner, logins=logins(),
+        platform=asker(http, SystemClock().now, settings.platform_urls), digest=digest,
+    )  # fmt: skip
 
 
 def _common(settings: Settings, db: PostgresDatabase, installation: UUID) -> dict[str, Any]:

@@ -140,6 +140,14 @@ WITH item AS (
            ARRAY['breakglass', 'drill', '--client', 'NAME', '--ticket', 'ID']
       FROM byokeep.installation n
     UNION ALL
+    -- Where backups are made, a drill proves each quarter that one can be restored; one that did not pass moves nothing.
+    SELECT 'recovery_drill', 'drill', NULL, '', 'drill', coalesce((
+               SELECT max(r.at) FROM byokeep.audit_record r WHERE r.event = 'drill.completed' AND r.outcome = 'ok'),
+               n.created_at) + interval '92 days', '', false,
+           ARRAY['drill', 'run', '--identity-file', 'KEY', '--seal-key-file', 'KEY', '--recovery-key-file', 'KEY']
+      FROM byokeep.installation n
+     WHERE CAST(:backups AS boolean)
+    UNION ALL
     SELECT 'app_secret', f.login, NULL, f.provider, f.login, f.set_at + make_interval(days => :app_days), '', false,
            ARRAY['account', 'app', 'set', f.login, '--app-id', f.app_id, '--redirect-uri', f.redirect_uri]
       FROM byokeep.platform_app f

@@ -1,0 +1,57 @@
+"""``byokeep drill``: recovery drills of an installation, on its host and with the host's own credentials."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Final
+
+from cyclopts import App
+
+from byokeep.cli.api import Listing, run, tell_all
+from byokeep.cli.terminal import again, err, session
+from byokeep.core.errors import Integrity
+from byokeep.process import harden
+
+app: Final = App(name="drill")
+_STEPS: Final = ("step", "state", "reason")
+
+
+@app.command(name="run")
+def run_(
+    backup: str = "", *, identity_file: Path, seal_key_file: Path, recovery_key_file: list[Path],
+    seed: int | None = None,
+) -> int:  # fmt: skip
+    """Restore a backup apart from production, verify what it holds, and remove it again. The report is kept and signed.
+
+    No effect is permitted there, no token is renewed, and providers and platforms are asked for identities alone.
+    Ends with 5 when a step failed: the drill does not count then.
+
+    Example: byokeep drill run --identity-file backup.key --seal-key-file seal.key --recovery-key-file recovery.key
+
+    Args:
+        backup: The file, or its id; default: the newest that was opened.
+        identity_file: The private key of the backup (mode 0600).
+        seal_key_file: The seal key of the store that was backed up (mode 0600).
+        recovery_key_file: A recovery key (mode 0600); repeat it, as many as the store's threshold.
+        seed: With which the tenants were chosen in an earlier drill; default: a new one.
+    """
+    harden()
+    log = importlib.import_module("byokeep.telemetry.log")
+    log.configure("drill", path=session().settings.path("log_dir") / "drill.log")
+    host, restore = importlib.import_module("byokeep.processes.drill"), "byokeep.processes.restore"
+    brought = importlib.import_module(restore).Brought(
+        identity=identity_file, seal_key=seal_key_file, recovery_keys=recovery_key_file, checkpoints=None
+    )
+    done = run(host.run(session().settings, backup, brought, seed=seed, say=_say))
+    told = done.report.members() | {"digest": done.digest, "report": str(done.file)}
+    steps = told["steps"] if session().as_json else told.pop("steps")
+    check = again(f"evidence verify {done.file} --keys public-keys.txt", own_token=False)
+    note = f"Take the keys away from this host. Anybody checks the report: {check}"
+    tell_all(told, Listing(told, "Recovery drill"), Listing(steps, "Steps", _STEPS, note))
+    return 0 if done.report.passed else Integrity.exit_code
+
+
+def _say(text: str) -> None:
+    if not session().as_json:
+        err.print(text, style="dim")

@@ -1,0 +1,395 @@
+"""What a recovery drill does with a backup, step by step: restored apart, compared, verified, publishing refused.
+
+Rules
+- It works on what it restored and holds nothing of production: no connection, no credential. What it restored has its
+  own credentials, and no network where the system allows that.
+- It is in the mode of a drill before anything serves there. Then two people of the restored database release its kill
+  switch, for the worst case: a database that says that everything is on. The gate refuses each effect all the same.
+- Providers and platforms are asked by this process alone, and nothing but who a credential belongs to: each other
+  address is refused here, token endpoints first of all. No token is renewed.
+- Each step leaves evidence in ids, codes and counts; the first that fails raises, and what it found stays.
+
+It may not tell anybody, nor write what came of it: :mod:`.drill` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from byokeep.accounts.model import OAuthGrant
+from byokeep.accounts.refresher_app import RefresherApp, opened
+from byokeep.adapters.openbao.provisioning import DRILL_PATH, SETTLE_S
+from byokeep.breakglass import grants
+from byokeep.client import ClientSettings, Keep
+from byokeep.core import drill
+from byokeep.core.drill import Fact
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Unavailable
+from byokeep.core.fault import Fault
+from byokeep.core.model import Actor, ClientId, Lane, Provider, Role
+from byokeep.core.ref import SecretRef
+from byokeep.core.secret import Secret
+from byokeep.jobs import switches
+from byokeep.jobs.jobs import custody_job
+from byokeep.kernel.app import BrokerApp, WorkerApp
+from byokeep.kernel.durable_write import durable_write
+from byokeep.kernel.store_recording import probe
+from byokeep.process import Progress, clean_environment, end, spawn
+from byokeep.processes import wiring
+from byokeep.processes.restore import Brought, Restored, restore
+from byokeep.processes.supervisor import Say, readiness, started
+from byokeep.profiles.kek import KekApp, custody_of
+from byokeep.profiles.openings import unseal
+from byokeep.sealing.generation import Generation, Sealing, StoredGeneration
+from byokeep.settings import DRILL, Settings, to_toml
+from byokeep.tenancy.scopes import GLOBAL, scope_from_name
+from byokeep.wire.bao_http import BaoHttp
+from byokeep.wire.transport import Outbound, Transport, not_allowed
+
+_REASON: Final = "recovery_drill"
+_RELEASED_WITHIN_S: Final = 60.0
+# What the home of a drill takes over of production's settings: nothing that names a place, a port or a target.
+_TAKEN: Final = (
+    "environment", "store_program", "store_program_sha256", "log_level", "approval_hold_hours", "provider_urls",
+    "platform_urls", "website_urls", "artifact_endpoint", "artifact_ca_file", "artifact_credentials_file",
+)  # fmt: skip
+
+
+class Egress(Outbound):
+    """The one way out of a drill.
+
+    Args:
+        allowed: (method, address without its query) -> name of the call.
+    """
+
+    def __init__(self, allowed: Mapping[tuple[str, str], str]) -> None:
+        super().__init__()
+        self._allowed = allowed
+        self.asked: Counter[str] = Counter()
+
+    def ask(self, method: str, url: str, **more: Any) -> Any:
+        """As :meth:`Outbound.ask`. Raises Rejected(``host_not_allowed``): it is no identity call."""
+        name = self._allowed.get((method, url.partition("?")[0]))
+        if name is None:
+            raise not_allowed()
+        self.asked[name] += 1
+        return super().ask(method, url, **more)
+
+
+class _Measured:
+    """Takes a profile that is opened, and keeps its size alone."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.whole = False
+
+    def write(self, data: memoryview, /) -> object:
+        self.size += len(data)
+        return None
+
+    def commit(self) -> object:
+        self.whole = True
+        return None
+
+    def abort(self) -> object:
+        return None
+
+
+@dataclass(slots=True, kw_only=True)
+class Drilled:
+    """A backup under a drill.
+
+    Attributes:
+        place: An empty directory, for the drill alone.
+        file: The backup.
+        brought: What people bring to a restore; ``checkpoints`` is production's directory.
+        evidence: Of the step under way.
+    """
+
+    production: Settings
+    place: Path
+    file: Path
+    brought: Brought
+    seed: int
+    say: Say
+    evidence: dict[str, Fact] = field(default_factory=dict)
+    restored: Restored | None = None
+    isolated: bool = False
+    tenants: list[UUID] = field(default_factory=list)
+    newest: datetime | None = None
+    restored_at: float = 0.0
+    pid: int = 0
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    @property
+    def settings(self) -> Settings:
+        """Of the home of the drill."""
+        taken = {name: getattr(self.production, name) for name in _TAKEN}
+        home = self.place.absolute() / "home"
+        if self.production.artifact_store.startswith("s3://"):
+            taken["artifact_store"] = self.production.artifact_store
+        settings = replace(Settings(), home=home, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0", **taken)
+        return replace(settings, broker_url=f"unix://{wiring.drill_socket(settings)}")
+
+    @property
+    def acts(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """Return what each step does, in order."""
+        acts = (self._restore, self._refs, self._verify, self._publish, self._glass)
+        return dict(zip(drill.STEPS, acts, strict=True))
+
+    async def close(self) -> None:
+        """End everything that the drill started."""
+        await self._stack.aclose()
+
+    async def _restore(self) -> None:
+        outside, lost = self.place / "checkpoints", self.brought.checkpoints
+        assert lost is not None  # noqa: S101 - for the type checker
+        await asyncio.to_thread(_copied, lost, outside)
+        settings = self.settings
+        self.restored = await restore(settings, str(self.file), replace(self.brought, checkpoints=outside))
+        self.restored_at = time.monotonic()
+        self.evidence |= {"backup": str(self.restored.manifest.id), "stopped_again": self.restored.again}
+        durable_write(settings.home / DRILL, b"", mode=0o600)
+        await self._serve(settings)
+        async with wiring.broker_app(settings) as app:
+            devices = await probe(app)
+        recording = sum(device.records for device in devices)
+        self.evidence |= {"store": "unsealed", "audit_devices": recording}
+        if not recording:
+            raise Unavailable("audit_not_recording", next_step="The store that was restored records nothing.")
+
+    async def _serve(self, settings: Settings) -> None:
+        config, logs = settings.home / "run-settings.toml", settings.path("log_dir")
+        durable_write(config, to_toml(settings).encode())
+        command = [sys.executable, "-m", "byokeep.processes.isolated", str(config)]
+        process = spawn(command, logs / "drill.err", env=clean_environment())
+        self.pid = process.pid
+        self._stack.push_async_callback(end, process, 30.0)
+        async with Transport(str(wiring.drill_socket(settings))) as http:
+            look = lambda: readiness(http, "http://broker")  # noqa: E731
+            await started("drill", process, look, log_dir=logs, say=self.say, progress=Progress())
+        self.isolated = await asyncio.to_thread(_has_own_network, process.pid)
+        self.evidence["network"] = "none" if self.isolated else "shared"
+
+    async def _refs(self) -> None:
+        assert self.restored is not None  # noqa: S101 - for the type checker
+        restored, heads = self.restored, self.restored.manifest.heads
+        async with wiring.broker_app(self.settings) as app:
+            refs = await app.db.read(dict, "backup_refs", {}, every_client=True)
+            about = {"chains": [head.chain for head in heads], "seqs": [head.seq for head in heads]}
+            ((self.newest,),) = await app.db.read(_at, "drill_newest", about, every_client=True)
+        missing, orphans = _words(restored.missing), _words(restored.orphans)
+        self.evidence |= {"refs": len(refs), "dangling": missing, "orphans": orphans}
+        if missing:
+            step = "What the database names is not in the backup of the store or the artifacts: see the report."
+            raise Integrity("refs_dangling", next_step=step, count=len(restored.missing))
+
+    async def _verify(self) -> None:
+        app = await self._stack.enter_async_context(wiring.broker_app(self.settings))
+        await self._release(app)
+        egress = Egress(wiring.identity_urls(self.settings))
+        found = await app.db.read(UUID, "drill_clients", {}, every_client=True)
+        if len(found) < drill.TENANTS:
+            self.evidence["tenants"] = len(found)
+            step = f"A drill verifies {drill.TENANTS} tenants that are at work and have a key; add what is missing."
+            raise Conflict("too_few_tenants", next_step=step, tenants=len(found))
+        # The leases have another key since the restore, and the store refuses them until that is settled.
+        await asyncio.sleep(self.restored_at + SETTLE_S + 2.0 - time.monotonic())
+        self.tenants = random.Random(self.seed).sample(found, drill.TENANTS)  # noqa: S311 - to be drawn again by anybody
+        refused: list[str] = []
+        async with egress, wiring.drill_apps(self.settings, egress) as (keys, accounts, keks):
+            verified = 0
+            for tenant in map(ClientId, self.tenants):
+                told = await _keys(keys, tenant) | await _accounts(accounts, tenant)
+                verified += len(told)
+                refused += [f"{tenant}/{name}:{code}" for name, code in told.items() if code]
+            self.evidence |= {"tenants": len(self.tenants), "credentials": verified, "refused": refused}
+            self.evidence |= await self._profile(keks, found)
+        self.evidence["egress"] = [f"{name}:{count}" for name, count in sorted(egress.asked.items())]
+        if refused:
+            step = "See the report: these credentials were restored and do not work, or could not be asked about."
+            raise Integrity("tenant_not_verified", next_step=step, count=len(refused))
+
+    async def _profile(self, keks: KekApp, everybody: list[UUID]) -> dict[str, Fact]:
+        """Open a sealed profile: of a chosen tenant where one has any, else of another."""
+        others = [one for one in everybody if one not in self.tenants]
+        for tenant in map(ClientId, (*self.tenants, *others)):
+            async with keks.db.begin(client_id=tenant) as tx:
+                rows = await tx.all(Generation, "vault_generations", client_id=tenant)
+            for row in reversed(rows):
+                if row.gone_at is None and row.key_state in ("active", "deactivated"):
+                    return await _opened(keks, tenant, row, rows)
+        return {"profiles_opened": 0, "profile": "none_sealed"}
+
+    async def _release(self, app: BrokerApp) -> None:
+        """Let two people of the restored database release everything: the worst that it could say."""
+        asks, gives = await _people(app)
+        wish = await switches.request_open(app, asks, scope_from_name(GLOBAL), _REASON)
+        deadline = app.clock.monotonic() + _RELEASED_WITHIN_S
+        while True:
+            try:
+                await switches.approve_open(app, gives, wish.id)
+                break
+            except Conflict as error:  # the broker's round has not confirmed the close at the store yet
+                if error.code != "cut_off_pending" or app.clock.monotonic() > deadline:
+                    raise
+            wish = await switches.request_open(app, asks, scope_from_name(GLOBAL), _REASON)
+            await asyncio.sleep(1)
+        self.evidence["switch"] = "released"
+
+    async def _publish(self) -> None:
+        settings, asked = self.settings, 0
+        place = wiring.credentials(settings)
+        own = ClientSettings(
+            broker_url=settings.broker_url, runner_token_file=place / "runner.token",
+            dispatcher_token_file=place / "dispatcher.token", timeout_s=10,
+        )  # fmt: skip
+        async with wiring.broker_app(settings) as app, Keep(own) as keep:
+            for tenant in self.tenants:
+                async with app.db.begin(client_id=ClientId(tenant)) as tx:
+                    (key, *_) = await tx.all(dict, "drill_keys", client_id=tenant)
+                    accounts = await tx.all(dict, "drill_accounts", client_id=tenant)
+                account = accounts[0] if accounts else {"platform": "x", "account": "drill"}
+                for lane in Lane:
+                    asked += await _refused(keep, tenant, key["provider"], account, lane)
+        self.evidence |= {"asked": asked, "refused": asked, "cause": "disaster_recovery_drill"}
+
+    async def _glass(self) -> None:
+        async with wiring.broker_app(self.settings) as app:
+            await app.store_health.probe()
+            await probe(app)
+            app.platform_chain.proved(app.clock.monotonic())
+            asks, gives = await _people(app)
+            grant = await grants.request(
+                app, asks, ClientId(self.tenants[0]), scope="drill", reason="drill", ticket="recovery-drill", life_s=60
+            )
+            await grants.approve(app, gives, grant.id)
+            given = await grants.open_glass(app, asks, grant.id)
+            async with BaoHttp(app.store_address) as http:
+                reply = await http.request("POST", "sys/wrapping/unwrap", token=Secret(given.token))
+                token = Secret(reply.auth["client_token"])
+                try:
+                    await http.request("GET", DRILL_PATH, token=token)
+                finally:
+                    token.wipe()
+        self.evidence |= {"grant": str(grant.id), "marker": "read"}
+
+
+async def _keys(app: WorkerApp, tenant: ClientId) -> dict[str, str]:
+    """Ask each provider about the tenant's key; returns an empty code for each that serves."""
+    async with app.db.begin(client_id=tenant) as tx:
+        rows = await tx.all(dict, "drill_keys", client_id=tenant)
+    told = {}
+    for row in rows:
+        provider = Provider(row["provider"])
+        try:
+            job = custody_job(app, app.custodian.close, tenant, provider.value)
+            async with job as job_id, app.custodian.open(job_id) as custody:
+                value = await custody.read(SecretRef(tenant, provider), row["version"])
+                try:
+                    found = await app.identify(provider, value)
+                finally:
+                    value.wipe()
+            told[provider.value] = "" if found.verified else found.status.value
+        except ByokeepError as error:
+            told[provider.value] = error.code
+    return told
+
+
+async def _accounts(app: RefresherApp, tenant: ClientId) -> dict[str, str]:
+    """Ask each platform whose the tenant's access tokens are; none is renewed. Returns as :func:`_keys`."""
+    async with app.db.begin(client_id=tenant) as tx:
+        rows = await tx.all(OAuthGrant, "drill_grants", client_id=tenant)
+    told = {}
+    for grant in rows:
+        try:
+            async with opened(app, grant) as (_, platform, tokens):
+                found = await platform.identify(tokens)
+            if isinstance(found, Fault):
+                code = found.cause.value
+            else:
+                code = "" if any(one.account_id == grant.external_id for one in found) else "another_account"
+        except ByokeepError as error:
+            code = error.code
+        told[f"{grant.login}/{grant.account_id}"] = code
+    return told
+
+
+async def _opened(app: KekApp, tenant: ClientId, row: Generation, rows: list[Generation]) -> dict[str, Fact]:
+    from byokeep.sealing.sealer import Sealer  # noqa: PLC0415 - what no installation without profiles has
+
+    taken = _Measured()
+    async with custody_of(app, app.system(), tenant) as custody:
+        sealing = Sealing(sealer=Sealer(), artifacts=app.artifacts, keys=custody.keys)
+        own = [one for one in rows if one.profile_id == row.profile_id]
+        await unseal(sealing, custody, row, app.environment, taken, found=StoredGeneration(), others=own)
+    if not taken.whole:
+        raise Integrity("profile_not_opened", profile=row.profile_id)
+    return {"profiles_opened": 1, "profile": str(row.profile_id), "profile_bytes": taken.size}
+
+
+async def _refused(keep: Keep, tenant: UUID, provider: str, account: Mapping[str, Any], lane: Lane) -> int:
+    """Try to publish; returns 1 when it is refused because this is a drill. Raises Integrity."""
+    work = keep.job(client=tenant, secrets=[provider], platforms=[account["platform"]], effects=["publish"],
+                    lanes=[lane.value])  # fmt: skip
+    code = "permitted"
+    try:
+        async with (
+            work as job,
+            job.effect("publish", platform=account["platform"], account=account["account"], lane=lane.value,
+                       key=f"drill-{uuid4()}"),
+        ):  # fmt: skip
+            pass  # nothing is sent, whatever the gate says
+    except Denied as refusal:
+        code = refusal.code
+    if code != "disaster_recovery_drill":
+        step = "The gate let an effect of a drill through, or refused it for another reason: do not use this release."
+        raise Integrity("publish_not_refused", next_step=step, answer=code)
+    return 1
+
+
+async def _people(app: BrokerApp) -> tuple[Actor, Actor]:
+    """Return an operator and an approver of the restored database. Raises Conflict(``no_two_people``)."""
+    ((asks, gives),) = await app.db.read(
+        lambda row: (row["operator"], row["approver"]), "drill_people", {}, every_client=True
+    )
+    if asks is None or gives is None:
+        step = "The backup has no operator and approver of all clients who are active: nobody could open what it holds."
+        raise Conflict("no_two_people", next_step=step)
+
+    def acting(one: str, role: Role) -> Actor:
+        return Actor(id=UUID(one), roles=frozenset({role}), clients=None, request_id=app.ids.uuid())
+
+    return acting(asks, Role.OPERATOR), acting(gives, Role.APPROVER)
+
+
+def _has_own_network(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/ns/net").readlink() != Path("/proc/self/ns/net").readlink()
+    except OSError:  # no such system, or it does not tell
+        return False
+
+
+def _copied(place: Path, outside: Path) -> None:
+    """Copy the checkpoints of production, which go on meanwhile: what was published last, last."""
+    shutil.copytree(place, outside)
+    shutil.copyfile(place / "epochs.jsonl", outside / "epochs.jsonl")
+
+
+def _at(row: Mapping[str, Any]) -> tuple[datetime | None]:
+    return (row["at"],)
+
+
+def _words(named: list[str]) -> list[str]:
+    return [one[:200] for one in named[:1000]]

@@ -1,0 +1,176 @@
+"""Recovery drills on the host: a backup restored apart, verified without an effect or a renewal, and reported."""
+
+# ruff: noqa: S608 - statements are put together from made-up ids
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pyrage
+import pytest
+
+from byokeep.core.drill import STEPS
+from byokeep.processes import drill
+from byokeep.processes.restore import Brought
+from byokeep.settings import Settings, load
+from tests.support.cli import Ran, Shell
+from tests.support.owner import Owner
+from tests.support.ports import free_port
+from tests.support.stack import World, running_stack
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@dataclass
+class Site:
+    """A stack with tenants, and the keys that people bring to a drill."""
+
+    world: World
+    shell: Shell
+    identity: Path
+    clients: list[str]
+    values: list[bytes]
+
+    @property
+    def settings(self) -> Settings:
+        return load(home=self.world.home)
+
+    @property
+    def brought(self) -> Brought:
+        keys = self.world.home / "keys"
+        return Brought(
+            identity=self.identity, seal_key=keys / "seal.key", recovery_keys=sorted(keys.glob("recovery*.key")),
+            checkpoints=self.world.home / "checkpoints", accept_loss=True,
+        )  # fmt: skip
+
+    async def backed_up(self) -> str:
+        """Make a backup and open it; returns its id."""
+        made = await self.shell.run("backup", "create", "--json")
+        assert made.code == 0, made.err
+        backup = str(made.document["id"])
+        opened = await self.shell.run("backup", "verify", backup, "--identity-file", str(self.identity))
+        assert opened.code == 0, opened.err
+        return backup
+
+    async def drill(self, *words: str) -> Ran:
+        own = self.brought
+        brought = ("--identity-file", str(own.identity), "--seal-key-file", str(own.seal_key))
+        recovery = ("--recovery-key-file", str(own.recovery_keys[0]))
+        return await self.shell.run("drill", "run", *words, *brought, *recovery, "--json", within_s=300)
+
+    async def failing(self) -> dict[str, Any]:
+        """Run a drill of a fresh backup that must fail; returns its report, and sees that nothing is left of it."""
+        await self.backed_up()
+        done = await drill.run(self.settings, "", self.brought, seed=7, say=lambda _: None)
+        self.nothing_left()
+        assert not done.report.passed
+        assert done.file.stat().st_mode & 0o777 == 0o600
+        return done.report.members()
+
+    def nothing_left(self) -> None:
+        assert not (self.world.home / "drill").exists()
+
+    async def recorded(self) -> list[dict[str, Any]]:
+        """What is on record of drills, the newest first."""
+        said = await self.world.sql(
+            "SELECT outcome, convert_from(payload, 'UTF8')::jsonb ->> 'fields' FROM byokeep.audit_record"
+            " WHERE event = 'drill.completed' ORDER BY seq DESC"
+        )
+        rows = [line.partition("|") for line in said.splitlines()]
+        return [{"outcome": outcome, **json.loads(fields)} for outcome, _, fields in rows]
+
+    async def token_calls(self) -> int:
+        """How many calls the token endpoints of all platforms have seen."""
+        async with self.world.http.get(f"{self.world.sim.url}/_sim/tokens") as reply:
+            calls = (await reply.json())["calls"]
+        return sum(len(one) for one in calls.values())
+
+
+@pytest.fixture(scope="module")
+async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    key = pyrage.x25519.Identity.generate()
+    identity = tmp_path_factory.mktemp("offline") / "backup.key"
+    identity.write_text(f"{key}\n")
+    identity.chmod(0o600)
+    async with running_stack() as world:
+        config = world.home / "config.toml"
+        config.write_text(f'backup_recipients = "{key.to_public()}"\n' + config.read_text())
+        clients = [await world.client() for _ in range(3)]
+        values = [await world.onboard(client) for client in clients]
+        yield Site(world, Shell(world.home), identity, clients, values)
+
+
+def steps_of(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {one["step"]: one for one in report["steps"]}
+
+
+@pytest.mark.req("R9.3-3")
+async def test_a_dangling_reference_fails_the_drill(site: Site) -> None:
+    """A row whose version the store does not have ends it at that step: listed, told, on record, the rest not run."""
+    row = f"UPDATE byokeep.credential_ref SET version = {{}} WHERE client_id = '{site.clients[0]}'"
+    await site.world.sql(row.format(7))
+    try:
+        report = await site.failing()
+    finally:
+        await site.world.sql(row.format(1))
+    states = [one["state"] for one in report["steps"]]
+    assert states == ["passed", "failed", "not_run", "not_run", "not_run"], report
+    refs = steps_of(report)["restore_refs"]
+    assert refs["reason"] == "refs_dangling"
+    assert refs["evidence"]["dangling"] == [f"key clients/{site.clients[0]}/providers/openai version 7"]
+    (told, *_) = await site.recorded()
+    assert (told["outcome"], told["stage"], told["reason"]) == ("failed", "restore_refs", "refs_dangling")
+    assert "recovery_drill_failed" in await site.world.alerts()
+
+
+@pytest.mark.req("R9.3-2", "R9.3-5")
+async def test_a_drill_restores_verifies_and_lets_nothing_out(site: Site, tmp_path: Path) -> None:
+    """All steps pass; publishing is refused though everything is released; nothing is left, all is on record, and the
+    report is checked in another directory, altered it is not."""
+    world = site.world
+    async with aiohttp.ClientSession() as http:
+        owner = Owner(world, site.shell, http, free_port())
+        await owner.prepare("x")
+        assert (await owner.connect(site.clients[0], "x"))[0].code == 0
+        await owner.json("account", "lane", site.clients[0], "x", "acme", "api")
+    backup = await site.backed_up()
+    before = await world.effects(), await site.token_calls()
+    ran = await site.drill("--seed", "7")
+    assert ran.code == 0, ran.said
+    told = ran.document
+    assert [one["state"] for one in told["steps"]] == ["passed"] * len(STEPS), told
+    assert (told["outcome"], told["backup"], told["seed"]) == ("passed", backup, 7)
+    assert set(told["tenants"]) == set(site.clients)
+    assert (await world.effects(), await site.token_calls()) == before
+    site.nothing_left()
+    steps = {name: one["evidence"] for name, one in steps_of(told).items()}
+    assert (steps["restore_secrets"]["store"], steps["restore_secrets"]["audit_devices"]) == ("unsealed", 2)
+    assert steps["verify_tenants"]["egress"] == ["openai.models:3", "x.identity:1"]
+    assert (steps["verify_tenants"]["credentials"], steps["verify_tenants"]["switch"]) == (4, "released")
+    assert (steps["verify_tenants"]["profile"], steps["verify_tenants"]["profiles_opened"]) == ("none_sealed", 0)
+    assert (steps["publish_refused"]["refused"], steps["publish_refused"]["cause"]) == (6, "disaster_recovery_drill")
+    assert steps["break_glass"]["marker"] == "read"
+    assert told["rto_s"] > 0
+    assert 0 <= told["rpo_s"] < 600
+    (record, *_) = await site.recorded()
+    wanted = {name: told[name] for name in ("digest", "seed", "rto_s", "rpo_s", "backup")}
+    assert record == {"outcome": "ok", "drill": told["id"], **wanted}
+    assert "recovery_drill_failed" not in await world.alerts()
+
+    report, keys = tmp_path / "report.json", tmp_path / "keys.txt"
+    shutil.copyfile(told["report"], report)
+    assert (await site.shell.run("audit", "keys", str(keys), token=world.token_file("auditor"))).code == 0
+    elsewhere = Shell(tmp_path / "no-home")
+    checked = await elsewhere.run("evidence", "verify", str(report), "--keys", str(keys), "--json")
+    assert checked.code == 0, checked.said
+    assert (checked.document["digest"], checked.document["outcome"]) == (told["digest"], "passed")
+    content = json.loads(report.read_bytes())
+    content["payload"] = content["payload"][:-8] + "AAAA" + content["payload"][-4:]
+    report.write_text(json.dumps(content, separators=(",", ":")))
+    assert (await elsewhere.run("evidence", "verify", str(report), "--keys", str(keys))).code == 5
