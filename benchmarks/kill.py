@@ -79,7 +79,7 @@ async def kill(ready: Stage) -> list[Row]:
                 while len(seen) < KILLS and time.perf_counter() - began < WITHIN_S:
                     seen.append(await _once(ready, client, state, killer))
                     await _lift(ready, client)
-                rows += _rows(state, seen[1:])  # the first one warms up
+                rows += _rows(state, seen[1:] or seen)  # the first one warms up; alone it shows nothing (LEAST)
             except ByokeepError as error:  # not acknowledged in time, say: the other states may still be worth having
                 rows.append(Row(what=f"kill, broker {state}", held=False, note=f"VOID: {error.code}"))
                 await _lift(ready, client)
