@@ -335,24 +335,29 @@ def places(flows: Flows) -> dict[str, Path]:
     }  # fmt: skip
 
 
-@pytest.mark.req("R1.1-1", "R1.2-1", "R1.2-2")
-async def test_no_value_is_at_rest_anywhere(flows: Flows) -> None:
-    """Database, dump, store and its logs, our logs, spans, checkpoints, copies, exports: searched, clean."""
+@pytest.fixture(scope="module")
+async def at_rest(flows: Flows) -> Report:
+    """What a search of all places for all values came to; it is made once."""
     (flows.out / "dump.sql").write_bytes(await asyncio.to_thread(flows.world.stack.dump_database))
     assert b"COPY byokeep." in (flows.out / "dump.sql").read_bytes()
     for name, place in places(flows).items():
         sizes = [file.stat().st_size for file in place.rglob("*") if file.is_file()]
         assert sum(sizes) > 0 or name == "temporary files", f"{name}: nothing to search"
+    return await asyncio.to_thread(Sweep(flows.canaries).scan_paths, [flows.world.home, flows.out])
+
+
+@pytest.mark.req("R1.1-1", "R1.2-1", "R1.2-2")
+async def test_no_value_is_at_rest_anywhere(flows: Flows, at_rest: Report) -> None:
+    """Database, dump, store and its logs, our logs, spans, checkpoints, copies, exports: searched, clean."""
     assert len(flows.canaries) > 40
-    report = await asyncio.to_thread(Sweep(flows.canaries).scan_paths, [flows.world.home, flows.out])
-    assert not report.findings, [(one.label, one.source, str(one.encoding)) for one in report.findings[:9]]
-    assert not report.unreadable, report.unreadable[:9]
-    assert report.findings_dropped == report.denied == 0
-    assert report.clean
+    assert not at_rest.findings, [(one.label, one.source, str(one.encoding)) for one in at_rest.findings[:9]]
+    assert not at_rest.unreadable, at_rest.unreadable[:9]
+    assert at_rest.findings_dropped == at_rest.denied == 0
+    assert at_rest.clean
 
 
 @pytest.mark.req("R7.1-8")
-async def test_a_leaked_key_was_led_to_its_postmortem(flows: Flows) -> None:
+async def test_a_leaked_key_was_led_to_its_postmortem(flows: Flows, at_rest: Report) -> None:
     """The incident is closed, its report and its document are among the places searched, the key in none of them."""
     found = await flows.world.must("operator", "GET", f"/v1/incidents/{flows.incident}")
     assert (found["state"], found["missing"], bool(found["postmortem_sha256"])) == ("closed", [], True)
@@ -360,8 +365,7 @@ async def test_a_leaked_key_was_led_to_its_postmortem(flows: Flows) -> None:
     files = [flows.out / name for name in ("exposure.json", "postmortem.md")]
     assert len(mine) == 3
     assert all(file.stat().st_size for file in files)
-    report = await asyncio.to_thread(Sweep(mine).scan_paths, [flows.world.home, flows.out])
-    assert report.clean, [(one.label, one.source) for one in report.findings[:9]]
+    assert at_rest.clean, [(one.label, one.source) for one in at_rest.findings[:9]]
 
 
 @pytest.mark.req("R5.2-3")
