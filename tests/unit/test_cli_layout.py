@@ -64,6 +64,13 @@ def described() -> Any:
     return json.loads((Path(__file__).parents[2] / "docs/openapi/web.json").read_text())
 
 
+@cache
+def named() -> dict[str, str]:
+    """The long name of every id that a reply may hold."""
+    fields = {name for one in described()["components"]["schemas"].values() for name in one.get("properties", {})}
+    return dict.fromkeys([*(str(uuid5(NAMESPACE_URL, name)) for name in fields), ID], NAME)
+
+
 def sample(schema: Any, field: str, *, rich: bool) -> Any:
     """A value as the description has it: ``rich`` = everything there is to show, at its longest."""
     if "$ref" in schema:
@@ -102,9 +109,7 @@ def sample(schema: Any, field: str, *, rich: bool) -> Any:
 def answer(method: str, path: str, *, rich: bool) -> Any:
     """What the description says of the reply to a call."""
     if path == "/v1/names":
-        ids = {str(uuid5(NAMESPACE_URL, name)) for one in described()["components"]["schemas"].values()
-               for name in one.get("properties", {})}  # fmt: skip
-        return {"names": dict.fromkeys([*ids, ID], NAME)}
+        return {"names": named()}
     for template, calls in described()["paths"].items():
         if method.lower() in calls and re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path.partition("?")[0]):
             for status, reply in sorted(calls[method.lower()]["responses"].items()):
