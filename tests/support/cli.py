@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support.forks import forked
+from tests.support.forks import Begun, begun, forked
 from tests.support.stack import environment
 
 _PROGRAM = [sys.executable, "-m", "byokeep.cli"]
@@ -88,7 +88,11 @@ class Shell:
             pass_fds=tuple(fds),
         )  # fmt: skip
 
-    async def finish(self, process: asyncio.subprocess.Process, *words: str, within_s: float = 30.0) -> Ran:
+    async def begin(self, *words: str, token: Path) -> Begun:
+        """Begin ``byokeep WORDS``, forked and without input; :meth:`finish` waits for its end."""
+        return await begun(self.command(words, token)[len(_PROGRAM) :], environment())
+
+    async def finish(self, process: asyncio.subprocess.Process | Begun, *words: str, within_s: float = 30.0) -> Ran:
         """Wait for a started command."""
         out, err = await asyncio.wait_for(process.communicate(), within_s)
         return self._keep(words, process.returncode, out, err)
@@ -186,6 +190,7 @@ class Watch:
             for entry in Path("/proc").iterdir():
                 if entry.name.isdigit() and int(entry.name) != os.getpid():
                     self._look(entry)
+            self._stop.wait(0.01)  # no command is over so soon, and what is watched needs the processor
 
     def _look(self, entry: Path) -> None:
         with contextlib.suppress(OSError):

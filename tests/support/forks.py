@@ -12,6 +12,7 @@ at, an interpreter is started: by ``Shell.start`` and ``Shell.typed``, while a `
 from __future__ import annotations
 
 import array
+import asyncio
 import atexit
 import json
 import os
@@ -102,6 +103,50 @@ def forked(
                 task.join(10)
     out, err = (said[reading] for reading, _ in printed)
     return code, out, err
+
+
+class Begun:
+    """A ``byokeep WORDS`` that goes on, without input: of :class:`asyncio.subprocess.Process` what tests use.
+
+    Args:
+        answer: Where its number is told, and in the end its exit code.
+        stdout, stderr: What it prints.
+    """
+
+    def __init__(self, answer: socket.socket, stdout: asyncio.StreamReader, stderr: asyncio.StreamReader) -> None:
+        self._answer, self.stdout, self.stderr = answer, stdout, stderr
+        self.returncode: int | None = None
+
+    async def communicate(self) -> tuple[bytes, bytes]:
+        """Wait for its end; returns what it printed and nobody has read."""
+        out, err = await asyncio.gather(self.stdout.read(), self.stderr.read())
+        self.returncode = await asyncio.to_thread(self._ended)
+        return out, err
+
+    def _ended(self) -> int:
+        with self._answer, self._answer.makefile("r") as lines:
+            lines.readline()  # its number
+            return int(lines.readline())
+
+
+async def begun(words: Sequence[str], environment: Mapping[str, str]) -> Begun:
+    """Begin ``byokeep WORDS`` in a forked process.
+
+    Args:
+        words, environment: What is run, and on what.
+    """
+    loop, readers, theirs = asyncio.get_running_loop(), list[asyncio.StreamReader](), list[int]()
+    for _ in range(2):
+        reading, printed = os.pipe()
+        theirs.append(printed)
+        readers.append(reader := asyncio.StreamReader())
+        protocol = asyncio.StreamReaderProtocol(reader)
+        await loop.connect_read_pipe(lambda made=protocol: made, os.fdopen(reading, "rb"))
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a device
+        answer = await asyncio.to_thread(_ask, "command", words, environment, [nothing.fileno(), *theirs])
+    for descriptor in theirs:
+        os.close(descriptor)
+    return Begun(answer, *readers)
 
 
 @contextmanager

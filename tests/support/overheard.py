@@ -119,8 +119,7 @@ async def consented(flows: Flows, client: str, login: str, port: int, name: str)
     await tell(flows, "consent", platform=login, account="acme")
     pick = ["--pick", ACCOUNTS[login][0]["id"]] if login == "meta" else []
     words = ("account", "connect", client, login, f"{login}-{name}", *pick)
-    process = await flows.shell.start(*words, token=flows.world.token_file("operator"))
-    assert process.stderr is not None
+    process = await flows.shell.begin(*words, token=flows.world.token_file("operator"))
     url = ""
     while not url:
         line = (await asyncio.wait_for(process.stderr.readline(), 60)).decode()

@@ -56,8 +56,7 @@ class Owner:
         await self.tell("consent", platform=login, account=account)
         pick = ["--pick", ACCOUNTS[login][0]["id"]] if login == "meta" else []
         words = ("account", "connect", client, login, name, *pick)
-        process = await self.shell.start(*words, token=self.world.token_file("operator"))
-        assert process.stderr is not None
+        process = await self.shell.begin(*words, token=self.world.token_file("operator"))
         url = ""
         while not url:
             line = (await asyncio.wait_for(process.stderr.readline(), 30)).decode()
