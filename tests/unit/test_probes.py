@@ -51,8 +51,8 @@ async def test_a_probe_that_hangs_is_left_behind() -> None:
     """One that cannot even be cancelled keeps nobody waiting, and is unknown."""
     DEAF.clear()
     seen = await ask("store", deaf, within=0.05)
-    assert (seen.state, seen.code, seen.figures["within_s"]) == ("unknown", "timed_out", 0.05)
     DEAF.set()
+    assert (seen.state, seen.code, seen.figures["within_s"]) == ("unknown", "timed_out", 0.05)
 
 
 async def test_a_check_that_raises_nothing_passes() -> None:
@@ -74,9 +74,11 @@ async def test_ready_names_the_part(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever hangs is named within the deadline of readiness, beside one that answers; all well is ready."""
     monkeypatch.setattr(request, "READY_WITHIN_S", 0.05)
     DEAF.clear()
-    with pytest.raises(Unavailable, match="not_ready") as caught:
-        await request.ready(database=asyncio.sleep(0), store=deaf())
-    DEAF.set()
+    try:
+        with pytest.raises(Unavailable, match="not_ready") as caught:
+            await request.ready(database=asyncio.sleep(0), store=deaf())
+    finally:
+        DEAF.set()
     assert (caught.value.fields["part"], caught.value.fields["reason"]) == ("store", "timed_out")
     with pytest.raises(Unavailable, match="not_ready") as caught:
         await request.ready(database=refused(), store=asyncio.sleep(0))

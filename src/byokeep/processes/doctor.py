@@ -80,8 +80,7 @@ async def examine(settings: Settings) -> list[ProbeOutcome]:
     """Return what is found, an outcome a check; what another host has is asked of that host's doctor."""
     found = stack(settings.home) if is_held(settings.home / "byokeep.pid") else {}
     embedded = settings.embedded_store or settings.embedded_database
-    pids = found.get("pids") or {}
-    ours = hardening.services({name: pids[name] for name in pids} if embedded else None)
+    ours = hardening.services(found.get("pids") or {} if embedded else None)
     strict = settings.environment is Environment.PRODUCTION
     outcomes = [
         ok("home", place=str(settings.home)),
