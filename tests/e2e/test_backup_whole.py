@@ -5,11 +5,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,76 +18,20 @@ import pytest_asyncio
 
 from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.backup import archive
-from byokeep.core.errors import ByokeepError, Denied
+from byokeep.core.errors import ByokeepError, Conflict, Denied
 from byokeep.processes import wiring
-from byokeep.processes.restore import Brought, Restored, restore
-from byokeep.settings import load
-from byokeep_redact.search import Canary, Sweep
-from tests.support.backups import Restored as Reader
-from tests.support.backups import Vault, restored_of, vault_of
-from tests.support.cli import Shell
-from tests.support.disk import filled, small_disk
-from tests.support.stack import PROVIDERS, ForkedStack, World, new_home, running_stack
+from byokeep.settings import RESTORING, load
+from byokeep_redact.canary import Canary
+from byokeep_redact.search import Sweep
+from tests.support.backups import Site, Vault, site_of
+from tests.support.disk import filled
+from tests.support.stack import PROVIDERS, ForkedStack, World, new_home
 
+REFUSED = (
+    "SELECT count(*) FROM byokeep.audit_record WHERE event = 'backup.verified' AND outcome = 'rejected'"
+    " AND convert_from(payload, 'UTF8') LIKE '%shares_refused%'"
+)
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
-
-
-@dataclass
-class Site:
-    """A stack, its profiles, the offline key, and the disk on which copies of backups lie."""
-
-    world: World
-    vault: Vault
-    shell: Shell
-    identity: Path
-    target: Path
-
-    async def run(self, *words: str) -> tuple[int, Any]:
-        ran = await self.shell.run("backup", *words, "--json")
-        return ran.code, json.loads(ran.out) if ran.out else ran.err
-
-    async def restored(self, file: str, home: Path, of: str = "", **more: Any) -> Restored:
-        keys = self.world.home / "keys"
-        settings = load(home=home, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0")
-        outside = home.with_name(f"{home.name}-outside")
-        shutil.copytree(self.world.home / "checkpoints", outside)
-        what = Brought(
-            identity=self.identity, seal_key=keys / "seal.key", recovery_keys=sorted(keys.glob("recovery*.key")),
-            checkpoints=outside, accept_loss=True, **more,
-        )  # fmt: skip
-        try:
-            done = await restore(settings, file, what)
-            # what another test left is another client's
-            done.missing, done.orphans = ([one for one in said if of in one] for said in (done.missing, done.orphans))
-            return done
-        finally:
-            shutil.rmtree(outside)
-
-    @asynccontextmanager
-    async def again(self, home: Path) -> AsyncIterator[tuple[World, Reader]]:
-        """The restored stack, closed as it comes up."""
-        stack = ForkedStack(load(home=home, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0"))
-        world = replace(self.world, home=home, stack=stack)
-        async with AsyncExitStack() as ending:
-            ending.push_async_callback(stack.stop)
-            await stack.start()
-            yield world, await ending.enter_async_context(restored_of(world))
-
-
-@asynccontextmanager
-async def site_of(place: Path) -> AsyncIterator[Site]:
-    key = pyrage.x25519.Identity.generate()
-    identity = place / "backup.key"
-    identity.write_text(f"{key}\n")
-    identity.chmod(0o600)
-    with small_disk(place / "elsewhere", 64, mode="0700") as target:
-        async with running_stack() as world:
-            config = world.home / "config.toml"
-            config.write_text(
-                f'backup_recipients = "{key.to_public()}"\nbackup_target = "{target}"\n' + config.read_text()
-            )
-            async with vault_of(world) as vault:
-                yield Site(world, vault, Shell(world.home), identity, target)
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
@@ -120,20 +62,54 @@ class Writers:
         await asyncio.gather(seal(), *(hand_in(client) for client in clients))
 
 
-@pytest.mark.req("R9.1-1")
+async def shares_of(site: Site) -> tuple[list[Path], list[Path]]:
+    """Three shares of the private key and of the seal key, of which two are enough; they lie where nobody puts them."""
+    keys = site.world.home / "keys"
+    for file, name in ((site.identity, "of-backup"), (keys / "seal.key", "of-seal")):
+        words = ("split", str(file), str(keys / name), "--shares", "3", "--threshold", "2")
+        assert (await site.run(*words))[0] == 0
+    return sorted((keys / "of-backup").iterdir()), sorted((keys / "of-seal").iterdir())
+
+
+async def refused_without_enough(
+    site: Site, made: dict[str, Any], home: Path, key: list[Path], seal: list[Path]
+) -> None:
+    """One share, one twice, one of another key: the same refusal by whoever asks, and a home that starts nothing."""
+    ran = await site.run("verify", made["id"], "--identity-file", str(key[0]))
+    assert (ran[0], "shares_refused" in str(ran[1])) == (3, True)
+    assert await site.world.sql(REFUSED) == "1"
+    said = set()
+    tries: list[dict[str, Any]] = [
+        {"identity": key[:1], "seal_key": seal},
+        {"identity": key, "seal_key": [seal[0], seal[0]]},
+        {"identity": [key[0], seal[1]], "seal_key": seal},
+    ]
+    for given in tries:
+        with pytest.raises(Denied, match="shares_refused") as refused:
+            await site.restored(made["file"], home, **given)
+        said.add((str(refused.value), refused.value.next_step))
+        assert [path.name for path in home.iterdir()] == [RESTORING]
+    assert len(said) == 1
+    with pytest.raises(Conflict, match="restore_unfinished"):
+        await ForkedStack(load(home=home, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0")).start()
+
+
+@pytest.mark.req("R9.1-1", "R9.1-2")
 async def test_a_backup_under_writes_is_one_point(site: Site, tmp_path: Path) -> None:
-    """What was acknowledged before it began is there after a restore and nothing is half there; no value stands in
-    the file; a full disk away from here ends it with 4 and an alert, and the backup before stays."""
+    """What was acknowledged before it began is there after a restore and nothing is half there. No value stands in the
+    file, nor a share of a key: two of three restore it, fewer nothing. A full disk away from here ends it with 4 and an
+    alert, and the backup before stays."""
     world, vault = site.world, site.vault
     clients = [await world.client() for _ in range(3)]
     values = {client: await world.onboard(client) for client in clients}
     own, busy = await world.client(), [await world.client() for _ in range(3)]
+    parts = await shares_of(site)
     writers = Writers(world)
     writing = asyncio.create_task(writers.run(vault, busy, own))
     try:
         while len(writers.acknowledged) < 6 or not writers.sealed:
             await asyncio.sleep(0.05)
-            assert not writing.done(), await writing
+            assert not writing.done()
         before, sealed = list(writers.acknowledged), dict(writers.sealed)
         code, made = await site.run("create")
         assert code == 0, made
@@ -150,6 +126,7 @@ async def test_a_backup_under_writes_is_one_point(site: Site, tmp_path: Path) ->
     with file.open("rb") as content, plain.open("wb") as out:
         archive.read(content, keys, lambda _: out.write)
     told = [value for _, _, value in writers.acknowledged] + list(values.values())
+    told += [share.read_bytes().split()[4] for part in parts for share in part]
     sweep = Sweep([Canary(f"key {number}", value) for number, value in enumerate(told)])
     report = sweep.scan_paths([file, copy, plain])
     assert report.clean, report
@@ -166,7 +143,8 @@ async def test_a_backup_under_writes_is_one_point(site: Site, tmp_path: Path) ->
 
     home = new_home()
     try:
-        done = await site.restored(made["file"], home)
+        await refused_without_enough(site, made, home, *parts)
+        done = await site.restored(made["file"], home, identity=parts[0][1:], seal_key=parts[1][:2])
         assert done.missing == []
         late = {f"{client}/providers/{provider}" for client, provider, _ in writers.acknowledged}
         for orphan in done.orphans:  # nothing but what was written after the database had been dumped
@@ -174,6 +152,7 @@ async def test_a_backup_under_writes_is_one_point(site: Site, tmp_path: Path) ->
         async with site.again(home) as (new, opens):
             for client, value in values.items():
                 assert await opens.value(f"clients/{client}/providers/openai") == value
+            assert await new.sql(REFUSED) == "3"  # what the empty home had refused
             kept = await new.sql("SELECT client_id || '/' || provider FROM byokeep.credential_ref")
             runs = await new.sql("SELECT client_id || '/' || (facts ->> 'provider') FROM byokeep.procedure_run")
             assert {f"{client}/{provider}" for client, provider, _ in before} <= {*kept.split(), *runs.split()}
@@ -209,7 +188,7 @@ async def test_who_takes_the_snapshot_reads_nothing(site: Site) -> None:
 @pytest.mark.req("R9.2-1", "R9.2-2")
 async def test_sealed_profiles_open_after_a_restore_or_are_named(site: Site, tmp_path: Path) -> None:
     """Under three versions of a KEK each opens to what was sealed; what lacks its blob or its key is named, and so is
-    what has no row, each way; nothing of it is removed."""
+    what has no row, each way; nothing of it is removed. Without what lies outside, people are told."""
     world, vault = site.world, site.vault
     client = await world.client()
     sealed: list[dict[UUID, bytes]] = []
@@ -259,13 +238,15 @@ async def test_sealed_profiles_open_after_a_restore_or_are_named(site: Site, tmp
     stray.parent.mkdir(parents=True)
     shutil.copyfile(blob, stray)
     try:
-        done = await site.restored(lacking["file"], home, client, artifacts=newer)
+        done = await site.restored(lacking["file"], home, client, artifacts=newer, checkpoints=None)
+        assert done.behind is None
         assert [line.split()[0] for line in done.missing] == ["profile_record_missing", "profile_blob_missing"]
         assert (str(second) in done.missing[0], str(first) in done.missing[1]) == (True, True)
         (orphan,) = done.orphans
         assert orphan.startswith(f"profile_blob_orphan {client}/{next(iter(later))} ")
         assert (home / "artifacts" / stray.relative_to(newer)).exists()
         async with site.again(home) as (new, opens):
+            assert {"tombstones_lost", "restore_skewed"} <= await new.alerts()
             with pytest.raises(ByokeepError, match="blob_missing"):
                 await opens.opened(client, [first])
             others = [one for one in whole if one not in (first, second)]

@@ -7,13 +7,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import json
 import secrets
+import shutil
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
+
+import pyrage
 
 from byokeep.adapters.openbao.login import log_in
 from byokeep.adapters.openbao.provisioning import generate_root, retire_roots
@@ -21,16 +26,19 @@ from byokeep.core.manifest import Packing
 from byokeep.core.model import ClientId, Environment, ProfileId, Provider
 from byokeep.core.ref import ProfileRef, SecretRef
 from byokeep.core.secret import Secret
-from byokeep.processes import wiring
+from byokeep.processes import restore, wiring
 from byokeep.profiles.kek import KekApp, custody_of
 from byokeep.profiles.kek_tasks import prepare, rotate
 from byokeep.sealing.generation import Generation, Sealing, StoredGeneration
 from byokeep.sealing.sealer import Sealer
 from byokeep.sealing.transit import TransitKeys
+from byokeep.settings import load
 from byokeep.wire.bao_http import BaoHttp, read_secret
 from byokeep_redact.canary import new_canary
+from tests.support.cli import Shell
+from tests.support.disk import small_disk
 from tests.support.sealing import Sink, account, manifest
-from tests.support.stack import World
+from tests.support.stack import ForkedStack, World, running_stack
 
 PROVIDERS = ("openai", "anthropic", "google", "openrouter", "kie")
 
@@ -97,9 +105,9 @@ async def vault_of(world: World) -> AsyncIterator[Vault]:
         yield Vault(world, app, by)
 
 
-async def keys_in_numbers(world: World, clients: int) -> list[bytes]:
-    """Put five keys of each of many new clients into store and database, verified; returns the values."""
-    values: list[bytes] = []
+async def keys_in_numbers(world: World, clients: int) -> dict[str, bytes]:
+    """Put five keys of each of many new clients into store and database, verified; returns the values by path."""
+    values: dict[str, bytes] = {}
     by = await world.sql("SELECT id FROM byokeep.subject ORDER BY created_at LIMIT 1")
     turn = asyncio.Semaphore(8)
     async with wiring.web_app(world.stack.settings) as web:
@@ -108,7 +116,7 @@ async def keys_in_numbers(world: World, clients: int) -> list[bytes]:
             value = new_canary(provider)
             async with turn:
                 await web.intake.put(SecretRef(ClientId(UUID(client)), Provider(provider)), Secret(value), cas=0)
-            values.append(value)
+            values[f"clients/{client}/providers/{provider}"] = value
 
         names = [str(uuid4()) for _ in range(clients)]
         await asyncio.gather(*(put(client, provider) for client in names for provider in PROVIDERS))
@@ -173,3 +181,62 @@ async def restored_of(world: World) -> AsyncIterator[Restored]:
             yield Restored(world, http, root)
         finally:
             await retire_roots(http, root)
+
+
+@dataclass
+class Site:
+    """A stack, its profiles, the offline key, and the disk on which copies of backups lie."""
+
+    world: World
+    vault: Vault
+    shell: Shell
+    identity: Path
+    target: Path
+
+    async def run(self, *words: str) -> tuple[int, Any]:
+        ran = await self.shell.run("backup", *words, "--json")
+        return ran.code, json.loads(ran.out) if ran.out else ran.err
+
+    async def restored(self, file: str, home: Path, of: str = "", **more: Any) -> restore.Restored:
+        keys = self.world.home / "keys"
+        settings = load(home=home, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0")
+        outside = home.with_name(f"{home.name}-outside")
+        shutil.copytree(self.world.home / "checkpoints", outside)
+        given: dict[str, Any] = {
+            "identity": self.identity, "seal_key": keys / "seal.key",
+            "recovery_keys": sorted(keys.glob("recovery*.key")), "checkpoints": outside, "accept_loss": True,
+        }  # fmt: skip
+        what = restore.Brought(**given | more)
+        try:
+            done = await restore.restore(settings, file, what)
+            # what another test left is another client's
+            done.missing, done.orphans = ([one for one in said if of in one] for said in (done.missing, done.orphans))
+            return done
+        finally:
+            shutil.rmtree(outside)
+
+    @asynccontextmanager
+    async def again(self, home: Path) -> AsyncIterator[tuple[World, Restored]]:
+        """The restored stack, closed as it comes up."""
+        stack = ForkedStack(load(home=home, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0"))
+        world = replace(self.world, home=home, stack=stack)
+        async with AsyncExitStack() as ending:
+            ending.push_async_callback(stack.stop)
+            await stack.start()
+            yield world, await ending.enter_async_context(restored_of(world))
+
+
+@asynccontextmanager
+async def site_of(place: Path) -> AsyncIterator[Site]:
+    key = pyrage.x25519.Identity.generate()
+    identity = place / "backup.key"
+    identity.write_text(f"{key}\n")
+    identity.chmod(0o600)
+    with small_disk(place / "elsewhere", 64, mode="0700") as target:
+        async with running_stack() as world:
+            config = world.home / "config.toml"
+            config.write_text(
+                f'backup_recipients = "{key.to_public()}"\nbackup_target = "{target}"\n' + config.read_text()
+            )
+            async with vault_of(world) as vault:
+                yield Site(world, vault, Shell(world.home), identity, target)

@@ -43,10 +43,13 @@ WRITES = {
     ("env", "check", "sarif"): ["env", "check", "TREE/.env", "--sarif", "FILE"],
     ("redact", "report_file"): ["redact", "TREE/log", "--report-file", "FILE"],
 }
-A_DIRECTORY = {("demo", "keep"): ["demo", "--keep", "FILE"]}
+A_DIRECTORY = {
+    ("demo", "keep"): ["demo", "--keep", "FILE"],
+    ("backup", "split", "directory"): ["backup", "split", "TREE/key", "FILE", "--shares", "3", "--threshold", "2"],
+}
 # What is read; a baseline is rewritten where `--write-baseline` says so, and what is no baseline is refused.
 READ = {"keys", "epochs", "files", "paths", "baseline", "rules", "provider_usage", "export", "policy", "identity_file",
-        "seal_key_file", "recovery_key_file", "checkpoints", "artifacts"}  # fmt: skip
+        "seal_key_file", "recovery_key_file", "checkpoints", "artifacts", "key_file"}  # fmt: skip
 READ_AS_FILE = {("audit", "check-proof", "file"), ("evidence", "verify", "file"), ("breakglass", "unwrap", "file"),
                 ("incident", "postmortem", "file")}  # fmt: skip
 ALL = [*WRITES.values(), *A_DIRECTORY.values()]

@@ -9,6 +9,7 @@ from typing import Any, Final
 from cyclopts import App
 
 from byokeep.cli.api import run
+from byokeep.cli.new_file import new_directory, new_file
 from byokeep.cli.terminal import again, busy, session, show
 from byokeep.core.errors import Integrity, Rejected
 from byokeep.process import harden
@@ -53,14 +54,15 @@ def list_() -> None:
 
 
 @app.command
-def verify(backup: str, *, identity_file: Path) -> None:
+def verify(backup: str, *, identity_file: list[Path]) -> None:
     """Open a backup and check everything in it, without touching any data; the result is on record.
 
     Example: byokeep backup verify $BACKUP --identity-file /media/offline/backup.key
 
     Args:
         backup: The file, or its id as `byokeep backup list` shows it.
-        identity_file: The private key (mode 0600), as `age-keygen` wrote it. Take it away from this host afterwards.
+        identity_file: The private key (mode 0600), as `age-keygen` wrote it, or shares of it: repeat it. Take it away
+            from this host afterwards.
     """
     harden()
     with busy("Opening ..."):
@@ -77,7 +79,7 @@ def verify(backup: str, *, identity_file: Path) -> None:
 
 @app.command
 def restore(
-    backup: str, *, identity_file: Path, seal_key_file: Path, recovery_key_file: list[Path],
+    backup: str, *, identity_file: list[Path], seal_key_file: list[Path], recovery_key_file: list[Path],
     checkpoints: Path | None = None, checkpoints_lost: bool = False, accept_loss: bool = False,
     artifacts: Path | None = None,
 ) -> int:  # fmt: skip
@@ -90,8 +92,8 @@ def restore(
 
     Args:
         backup: The file.
-        identity_file: The private key of the backup (mode 0600).
-        seal_key_file: The seal key of the store that was backed up (mode 0600).
+        identity_file: The private key of the backup (mode 0600), or shares of it: repeat it.
+        seal_key_file: The seal key of the store that was backed up (mode 0600), or shares of it: repeat it.
         recovery_key_file: A recovery key (mode 0600); repeat it, as many as the store's threshold.
         checkpoints: The directory of that name of the lost installation, as new as you have it.
         checkpoints_lost: It is lost: what was stopped since the backup may come back.
@@ -116,6 +118,34 @@ def restore(
     note = "Take the keys away from this host. Next: byokeep up, then docs/runbook.md, backups and copies."
     show(told, title="Restored", note=note)
     return Integrity.exit_code if done.missing else 0
+
+
+@app.command
+def split(key_file: Path, directory: Path, *, shares: int, threshold: int) -> None:
+    """Split a key that opens a backup or its store into shares, one for each of several people, in a new directory.
+
+    Any `threshold` of them are taken where the key is asked for; fewer say nothing of it. Do it away from every host
+    of an installation, hand each share to one person, then destroy the key file and the directory.
+
+    Example: byokeep backup split backup.key shares --shares 5 --threshold 3
+
+    Args:
+        key_file: What `age-keygen` wrote, or the seal key (mode 0600).
+        directory: A new directory for the shares.
+        shares: How many.
+        threshold: How many of them bring the key back.
+    """
+    harden()
+    new_directory(directory, mode=0o700)
+    try:
+        made = importlib.import_module("byokeep.backup.shares").split(_host().key_from(key_file), shares, threshold)
+    except BaseException:
+        directory.rmdir()
+        raise
+    for number, line in enumerate(made, start=1):
+        new_file(directory / f"share-{number}")(line)
+    note = f"Hand each to one person, then destroy {key_file} and the directory: any {threshold} bring the key back."
+    show({"directory": str(directory), "shares": shares, "threshold": threshold}, title="Split", note=note)
 
 
 def _host() -> Any:

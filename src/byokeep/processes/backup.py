@@ -22,7 +22,7 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,13 +34,13 @@ from byokeep.adapters.files.tombstones import NAME as TOMBSTONES
 from byokeep.adapters.openbao import snapshot
 from byokeep.adapters.openbao.login import AppRoleLogin, private_dir, read_private
 from byokeep.adapters.postgres.dump import DumpProof, dump
-from byokeep.backup import archive, backups
+from byokeep.backup import archive, backups, shares
 from byokeep.backup.archive import Sink
 from byokeep.backup.backups import Backup
 from byokeep.core import backup
 from byokeep.core.audit import ChainHead
 from byokeep.core.backup import BackupManifest, BackupRefused, Part
-from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Rejected, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Environment
 from byokeep.kernel.app import BrokerApp
@@ -302,7 +302,20 @@ def find(settings: Settings, name: str) -> Path:
     return file
 
 
-async def verify(settings: Settings, name: str, identity: Path) -> tuple[BackupManifest, bool]:
+def key_from(files: Path | Sequence[Path]) -> bytes:
+    """Return the key that a file (mode 0600) holds, or the shares in several files.
+
+    Raises:
+        Denied: ``shares_refused``.
+        Unavailable: A file cannot be read.
+    """
+    contents = [read_private(file) for file in ([files] if isinstance(files, Path) else files)]
+    if len(contents) == 1 and not contents[0].startswith(shares.FORMAT.encode()):
+        return contents[0]
+    return shares.combine(contents)
+
+
+async def verify(settings: Settings, name: str, identity: Path | Sequence[Path]) -> tuple[BackupManifest, bool]:
     """Open a backup and check all that can be checked; return its manifest, and whether the result is on record.
 
     Where an installation of this home runs, the signature is compared and the result is put on record there.
@@ -310,11 +323,19 @@ async def verify(settings: Settings, name: str, identity: Path) -> tuple[BackupM
     Raises:
         Integrity: ``backup_refused``, ``backup_incomplete``.
         Rejected: ``bad_identity_file``, ``not_a_key_of_this_backup``.
+        Denied: ``shares_refused``, on record.
         Unavailable: The file or the identity file cannot be read.
     """
-    file, keys = find(settings, name), archive.identities_of(read_private(identity))
+    file = find(settings, name)
     digest = await asyncio.to_thread(lambda: archive.part_of(file.name, file).sha256)
     async with _running(settings) as app:
+        try:
+            keys = archive.identities_of(key_from(identity))
+        except Denied as error:
+            if app is not None:
+                said = {"reason": error.code, "digest": digest}
+                await backups.say(app, EventName.BACKUP_VERIFIED, said, Outcome.REJECTED)
+            raise
         try:
             manifest, signature, key_id = await asyncio.to_thread(opened, file, keys)
             archive.must_be_of(manifest, settings.environment)

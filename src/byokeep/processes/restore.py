@@ -22,6 +22,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -38,8 +39,8 @@ from byokeep.core import backup
 from byokeep.core.audit import parse_line, read_payload
 from byokeep.core.backup import BackupManifest, BackupRefused, Part
 from byokeep.core.checkpoint import LogState, parse_epoch_line, replay
-from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected
-from byokeep.core.events import EventName, FieldValue
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Rejected
+from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import ClientId
 from byokeep.core.ref import ProfileRef
 from byokeep.jobs import gatekeep
@@ -47,7 +48,7 @@ from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.durable_write import draft, durable_write
 from byokeep.processes import wiring
-from byokeep.processes.backup import alone, find, opened
+from byokeep.processes.backup import alone, find, key_from, opened
 from byokeep.processes.installation import desired, install
 from byokeep.profiles import kek, vault_check
 from byokeep.profiles.openings import keep_tombstones
@@ -68,16 +69,16 @@ class Brought:
     """What people bring to a restore.
 
     Attributes:
-        identity: The private key of the backup.
-        seal_key: Of the store that was backed up.
+        identity: The private key of the backup, or shares of it.
+        seal_key: Of the store that was backed up, or shares of it.
         recovery_keys: As many as its threshold.
         checkpoints: The lost installation's directory of that name, as new as there is one; None = it is lost, too.
         accept_loss: Whether what happened after the backup may be gone, and what it lacks stay away.
         artifacts: A newer copy of the directory of sealed profiles, for what the backup lacks or is behind of.
     """
 
-    identity: Path
-    seal_key: Path
+    identity: Path | Sequence[Path]
+    seal_key: Path | Sequence[Path]
     recovery_keys: Sequence[Path]
     checkpoints: Path | None
     accept_loss: bool = False
@@ -102,7 +103,7 @@ async def restore(settings: Settings, name: str, brought: Brought) -> Restored:
     Raises:
         Conflict: ``home_not_empty``; ``backup_behind``: what lies outside is newer.
         Integrity: ``backup_refused``, ``backup_incomplete``.
-        Denied: ``recovery_quorum_missing``.
+        Denied: ``recovery_quorum_missing``; ``shares_refused``, which goes on record once the home is restored.
         Rejected: ``restore_not_embedded``, ``restore_outside_home``, ``tombstones_missing``, ``bad_identity_file``.
         Unavailable: A part did not start, or the disk is full; the home is empty again.
     """
@@ -114,7 +115,14 @@ async def restore(settings: Settings, name: str, brought: Brought) -> Restored:
         raise Rejected("restore_outside_home", next_step=step, setting=named[0])
     home = settings.home.absolute()
     _must_be_empty(home)
-    keys, file = archive.identities_of(read_private(brought.identity)), find(settings, name)
+    file = find(settings, name)
+    try:
+        keys, _ = archive.identities_of(key_from(brought.identity)), key_from(brought.seal_key)
+    except Denied:
+        _make(home)
+        with (home / RESTORING).open("a") as tries:
+            tries.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} shares_refused\n")
+        raise
     manifest, signature, key_id = await asyncio.to_thread(opened, file, keys)
     archive.must_be_of(manifest, settings.environment, whole=not brought.accept_loss)
     if manifest.versions["schema"] > max(revisions()):
@@ -123,11 +131,15 @@ async def restore(settings: Settings, name: str, brought: Brought) -> Restored:
     found = Restored(manifest=manifest, behind=behind)
     if brought.checkpoints is not None:
         found.to_do = _ended_since(brought.checkpoints, manifest)
-    home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+    _make(home)
     running = Conflict("restore_running", next_step="Another restore works in this home: wait for its end.")
     with alone(home / RESTORING, running):
         await _restore(settings, file, keys, brought, found, (signature, key_id))
     return found
+
+
+def _make(home: Path) -> None:
+    home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
 
 
 async def _restore(
@@ -231,7 +243,7 @@ def _place(settings: Settings, file: Path, keys: Any, brought: Brought) -> None:
         shutil.copytree(brought.checkpoints, target)
         target.chmod(0o700)
     private_dir(home / "keys")
-    durable_write(home / "keys" / "seal.key", read_private(brought.seal_key))
+    durable_write(home / "keys" / "seal.key", key_from(brought.seal_key))
     for number, path in enumerate(brought.recovery_keys, start=1):
         durable_write(home / "keys" / f"recovery-{number}.key", read_private(path))
 
@@ -265,12 +277,12 @@ async def _bring_up(settings: Settings, found: Restored, signature: bytes, key_i
         await load(wiring.database_url(settings, "byokeep_owner"), work / backup.DATABASE, major="")
         await install(settings, store)
         async with wiring.broker_app(settings) as app:
-            await _settle(app, found, held)
+            await _settle(app, found, held, settings.home.absolute())
     finally:
         await asyncio.gather(store.stop(), database.stop())
 
 
-async def _settle(app: BrokerApp, found: Restored, held: dict[str, Versions]) -> None:
+async def _settle(app: BrokerApp, found: Restored, held: dict[str, Versions], home: Path) -> None:
     """Compare with what lies outside, stop again what was stopped, and say what does not fit."""
     manifest = found.manifest
     try:
@@ -291,6 +303,9 @@ async def _settle(app: BrokerApp, found: Restored, held: dict[str, Versions]) ->
             await raise_alert(app, reason=reason, key=f"backup/{reason}", severity="critical")
     said: dict[str, FieldValue] = {"backup": str(manifest.id), "epoch": found.behind or 0, "count": found.again,
             "found": len(found.missing) + len(found.orphans)}  # fmt: skip
+    tries = (home / RESTORING).read_text().splitlines()
+    for _ in tries:
+        await backups.say(app, EventName.BACKUP_VERIFIED, {"reason": "shares_refused"}, Outcome.REJECTED)
     await backups.say(app, EventName.BACKUP_RESTORED, said)
 
 
