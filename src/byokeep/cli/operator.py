@@ -12,7 +12,7 @@ from uuid import UUID
 
 from cyclopts import App
 
-from byokeep.cli.api import call, run, tell
+from byokeep.cli.api import call, run, tell, web_url
 from byokeep.cli.approve import missing_token
 from byokeep.cli.choices import MachineRole, PersonRole, SubjectState
 from byokeep.cli.intake import read_secret
@@ -254,6 +254,21 @@ def login(name: str, *, save: Path | None = None, replace: bool = False) -> None
     _hand_over(reply, place, keep, own=True)
     if save is not None:
         say(f"To work with it in this terminal:\nexport BYOKEEP_TOKEN_FILE={quote(str(save.absolute()))}")
+
+
+@app.command
+def console() -> None:
+    """Make a code that signs you in to the console in a browser, once, within two minutes.
+
+    Example: byokeep operator console
+    """
+    reply = run(call("POST", "/v1/session/code"))
+    place = f"{web_url()}/console"
+    shown = {"open": place, "expires_at": reply["expires_at"]}
+    show(shown | ({"code": str(reply["token"])} if session().as_json else {}), title="Console")
+    if not session().as_json:
+        err.print(str(reply["token"]), markup=False, soft_wrap=True)
+        say("Open the page, and put this code in there. It is shown once, and works once.")
 
 
 @app.command(name="list")

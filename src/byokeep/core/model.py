@@ -178,6 +178,7 @@ class Actor:
         token_id: Of the token that was shown.
         token_since: When that was issued, UTC.
         token_until: When it ends, UTC.
+        proved: False = a session of the console whose person signed in more than 5 minutes ago.
     """
 
     id: UUID
@@ -190,6 +191,7 @@ class Actor:
     token_id: UUID | None = None
     token_since: datetime | None = None
     token_until: datetime | None = None
+    proved: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.errors import Denied, NotFound, Rejected
+from byokeep.core.errors import Denied, NotFound, Rejected, Unauthenticated
 from byokeep.core.model import HUMAN_ROLES, MACHINE_ROLES, Actor, Role
 
 _O, _P, _U, _A = Role.OPERATOR, Role.APPROVER, Role.AUDITOR, Role.ADMIN
@@ -127,6 +127,13 @@ GRANTS: Final[Mapping[Verb, frozenset[Role]]] = MappingProxyType({verb: verb.rol
 _BY_ADMIN: Final = frozenset({Verb.TRANSFER_REQUEST, Verb.TRANSFER_APPROVE, Verb.SUBJECT_APPROVE})
 APPROVING: Final = frozenset(verb for verb in Verb if verb.roles == {_P}) | _BY_ADMIN
 
+# What a session of the console does only when its person signed in within the last 5 minutes (S-ASVS-22): what the
+# second person lets go, what releases or opens, who may do what, and what takes the record out of the house.
+FRESH: Final = APPROVING | {
+    Verb.SWITCH_REQUEST_OPEN, Verb.GLASS_REQUEST, Verb.SUBJECT_CREATE, Verb.SUBJECT_CHANGE, Verb.TOKEN_ISSUE,
+    Verb.AUDIT_RUN,
+}  # fmt: skip
+
 # Nobody may hold both sides: whoever runs jobs or approves does not write keys or policy (R4.1-12).
 FORBIDDEN_PAIRS: Final = frozenset(
     {frozenset({_O, _P}), frozenset({_A, _P}), frozenset({_A, _O}), frozenset({_A, _U}), frozenset({_O, _U})}
@@ -143,6 +150,7 @@ def authorise(actor: Actor, verb: Verb, *, client_id: UUID | None = None) -> Non
 
     Raises:
         Denied: ``not_permitted`` - no role of the actor holds the verb; ``approval_held`` - it may not approve yet.
+        Unauthenticated: ``step_up_required`` - it takes a person who signed in just now.
         NotFound: ``not_found`` - the client is not one of the actor's; same answer as for a client that
             does not exist (S-OWASP-23).
     """
@@ -157,8 +165,21 @@ def authorise(actor: Actor, verb: Verb, *, client_id: UUID | None = None) -> Non
             " admin, and a second admin approves."
         )
         raise Denied("approval_held", verb=verb.value, next_step=step)
+    if verb in FRESH:
+        require_proof(actor)
     if client_id is not None and actor.clients is not None and client_id not in actor.clients:
         raise NotFound("not_found")
+
+
+def require_proof(actor: Actor) -> None:
+    """Let a person pass who proved within the last 5 minutes who they are; what is no browser's always passes.
+
+    Raises:
+        Unauthenticated: ``step_up_required``.
+    """
+    if not actor.proved:
+        step = "Sign in to the console once more: that counts for 5 minutes."
+        raise Unauthenticated("step_up_required", next_step=step)
 
 
 def authorise_every_client(actor: Actor, verb: Verb) -> None:

@@ -7,6 +7,9 @@ Rules
 - A token that was one once and has ended raises an alert: somebody kept it (S-OWASP-1).
 - A subject or token whose row its record does not carry is nobody's, and an alert (``objects/subjects.sql``). Rows are
   held against their records when a process sees them first, and again whenever one of them has changed.
+- A session of the console also ends when it was not used for 30 minutes, which is no alert. One that is older than 5
+  minutes does nothing that takes a fresh proof of who it is (:data:`byokeep.core.policy.FRESH`).
+- A code opens a session of the console; it authenticates nobody itself.
 - An invitation authenticates a person with no role that may do anything: it sets its holder's password.
 - Roles, state and assignments are read at every call: a change holds for the next request (R4.1-12).
 - What a request says about itself (headers, body) never adds to the actor (S-ASVS-12).
@@ -49,7 +52,8 @@ async def authenticate(app: WebApp | KillApp, token: str, request_id: UUID) -> A
         request_id: Ours, never the caller's.
 
     Raises:
-        Unauthenticated: ``bad_token``; no reason is told apart.
+        Unauthenticated: ``bad_token``; no reason is told apart, but ``session_over``: a session of the console that
+            ended by time.
         Unavailable: The database could not be asked.
     """
     shown = token[:MAX_TOKEN].encode("utf-8", "replace")
@@ -59,13 +63,15 @@ async def authenticate(app: WebApp | KillApp, token: str, request_id: UUID) -> A
     rows = await app.db.read(dict, "auth_token", {"hashes": hashes}, every_client=True)
     found = rows[0] if len(rows) == 1 else None
     if found is not None and found["live"] is not True:
+        if found["lapsed"] is True:  # a browser keeps its cookie when a session ends by time
+            raise Unauthenticated("session_over", next_step="The session has ended: sign in again.")
         with suppress(ByokeepError):  # the refusal stands, recorded or not
             await raise_alert(app, reason="token_reuse", key=f"token/{found['token_id']}", severity="warning",
                               object_id=found["subject_id"])  # fmt: skip
         found = None
     if found is not None and not await _recorded(app, found):
         found = None
-    if found is None or not _SHAPE.match(token):
+    if found is None or found["kind"] == "code" or not _SHAPE.match(token):
         raise Unauthenticated("bad_token", next_step=_ENTRY)
     if found["kind"] == "invitation":
         return Actor(
@@ -81,7 +87,7 @@ async def authenticate(app: WebApp | KillApp, token: str, request_id: UUID) -> A
     return Actor(
         id=found["subject_id"], roles=roles, clients=clients, request_id=request_id, held=held,
         held_until=found["held_until"] if held else None, name=found["name"], token_id=found["token_id"],
-        token_since=found["token_since"], token_until=found["token_until"],
+        token_since=found["token_since"], token_until=found["token_until"], proved=found["proved"] is True,
     )  # fmt: skip
 
 

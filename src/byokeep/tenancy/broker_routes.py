@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import Field
 
+from byokeep.core.errors import Rejected
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.secret import Secret
 from byokeep.http.openapi import PUBLIC, Routes, raw_body, refusals
 from byokeep.http.reply import AtOffset, Reply
-from byokeep.http.request import Authenticator, Id, PathId, Strict, bearer, read_bytes, request_id
+from byokeep.http.request import Authenticator, Budget, Id, PathId, Strict, bearer, read_bytes, request_id
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.approvals import Approval
 from byokeep.tenancy import operators, tokens, transfers
@@ -29,6 +30,7 @@ from byokeep.tenancy.schemas import (
 from byokeep.tenancy.tokens import PasswordCheck, Subject, SubjectToken
 from byokeep.tenancy.transfers import TransferRequest
 
+CODES_PER_MINUTE: Final = 60  # tried from one address; a code has 256 random bits
 Word = Annotated[str, Field(max_length=64)]
 
 
@@ -43,6 +45,14 @@ class LoginBody(Strict):
 
     name: Name
     password: Annotated[str, Field(max_length=256, repr=False)]
+
+
+class ConsoleLoginBody(Strict):
+    """Sign in to the console: name and password, or a code."""
+
+    name: Name = ""
+    password: Annotated[str, Field(max_length=256, repr=False)] = ""
+    code: Annotated[str, Field(max_length=64, repr=False)] = ""
 
 
 class OperatorBody(Strict):
@@ -155,18 +165,47 @@ def sessions(app: BrokerApp, auth: Authenticator, passwords: PasswordCheck) -> A
     """Return the routes of sessions and passwords."""
     routes = Routes("sessions", auth)
     brake = LoginBrake(app.clock)
+    codes = Budget(app.clock, per_minute=CODES_PER_MINUTE)
+
+    async def with_password(request: Request, name: str, password: str, kind: str) -> dict[str, Any]:
+        source = _source(request)
+        brake.attempt(name, source)
+        issued = await tokens.log_in(
+            app, passwords, name=name, password=Secret(password), request_id=request_id(request), kind=kind
+        )
+        brake.succeeded(name, source)
+        request.scope["state"]["actor"] = issued.token.subject_id
+        return issued_out(issued)
 
     @routes.post("/session", status_code=201, response_model=IssuedReply, openapi_extra=PUBLIC, responses=refusals(429))
     async def log_in(request: Request, body: LoginBody) -> dict[str, Any]:
         """Log in; the session ends after 8 hours."""
-        source = request.headers.get(SOURCE, "")[:64] or (request.client.host if request.client else "local")
-        brake.attempt(body.name, source)
-        issued = await tokens.log_in(
-            app, passwords, name=body.name, password=Secret(body.password), request_id=request_id(request)
-        )
-        brake.succeeded(body.name, source)
+        return await with_password(request, body.name, body.password, "session")
+
+    @routes.post(
+        "/session/console", status_code=201, response_model=IssuedReply, openapi_extra=PUBLIC, responses=refusals(429)
+    )
+    async def sign_in(request: Request, body: ConsoleLoginBody) -> dict[str, Any]:
+        """Open a session of the console, by name and password or a code; it ends after 8 hours or 30 idle minutes."""
+        if bool(body.code) == bool(body.name or body.password):
+            raise Rejected("bad_request", next_step="Send a code, or a name and a password.")
+        if not body.code:
+            return await with_password(request, body.name, body.password, "console")
+        codes.spend(_source(request))
+        issued = await tokens.redeem_code(app, shown=body.code, request_id=request_id(request))
         request.scope["state"]["actor"] = issued.token.subject_id
         return issued_out(issued)
+
+    @routes.post("/session/code", status_code=201, response_model=IssuedReply, responses=refusals(403))
+    async def make_code(actor: Actor) -> dict[str, Any]:
+        """Make a code that signs its owner in to the console, once, within two minutes; shown this once."""
+        return issued_out(await tokens.issue_code(app, actor))
+
+    @routes.delete("/sessions", status_code=204)
+    async def log_out_everywhere(actor: Actor) -> Response:
+        """End all one's sessions, of the command line and of the console."""
+        await tokens.log_out_everywhere(app, actor)
+        return Response(status_code=204)
 
     @routes.delete("/session", status_code=204, responses=refusals(404))
     async def log_out(request: Request, actor: Actor) -> Response:
@@ -182,6 +221,11 @@ def sessions(app: BrokerApp, auth: Authenticator, passwords: PasswordCheck) -> A
         return Response(status_code=204)
 
     return routes
+
+
+def _source(request: Request) -> str:
+    """Where a login comes from, as web saw it."""
+    return request.headers.get(SOURCE, "")[:64] or (request.client.host if request.client else "local")
 
 
 def credentials(app: BrokerApp, auth: Authenticator) -> APIRouter:

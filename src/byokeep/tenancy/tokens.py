@@ -9,6 +9,8 @@ Rules
   and issues a session; ``web`` passes both on.
 - What an admin issues for a person is an invitation: it sets that person's password, once, and does nothing else.
 - A login answers the same for an unknown name, a wrong password and a disabled person, at the same cost (S-ASVS-24).
+- A session of the console is opened by a password, or by a code that its owner made on the command line: one use,
+  two minutes. Signing in again opens another, which proves who it is anew; nobody's session is prolonged (ADR 0080).
 - A new password ends every session of its owner (S-ASVS-21). Nobody sets another's.
 - The broker looks every hour for machines whose last token ends within 14 days, or has ended: one open alert for each.
   The same for people's API tokens, but for those given for 14 days or less. That no admin can sign in is an alert too,
@@ -34,7 +36,7 @@ from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Denied, NotFound, Rejected, Unauthenticated
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor, Role
-from byokeep.core.policy import Verb
+from byokeep.core.policy import Verb, require_proof
 from byokeep.core.secret import Secret
 from byokeep.kernel import approvals
 from byokeep.kernel.alarm import state_over, unblocked
@@ -192,6 +194,7 @@ def subject_event(actor: Actor, subject: Subject, outcome: Outcome, *, new: bool
 
 
 SESSION_S: Final = 8 * 3600  # absolute life of a session
+CODE_S: Final = 120
 DAY_S: Final = 86_400
 TOKEN_DAYS: Final = 30  # runbook 6.1: internal service tokens
 MAX_TOKEN_DAYS: Final = 90
@@ -232,12 +235,14 @@ async def issue_token(
         Denied: ``not_permitted``, ``approval_held``, ``second_admin_needed``.
         NotFound: ``not_found``.
         Rejected: ``bad_token_days``, ``bad_overlap``, ``subject_disabled``, ``too_many_tokens``.
+        Unauthenticated: ``step_up_required``.
     """
     own = subject_id == actor.id and Role.INVITED not in actor.roles
     if not own:
         await permit(app, actor, Verb.TOKEN_ISSUE)
     trail = recorded(app, actor, Verb.TOKEN_ISSUE, object_id=subject_id, refused_as=EventName.TOKEN_ISSUED)
     async with trail, app.db.begin(every_client=True) as tx:
+        require_proof(actor)
         if not 1 <= days <= MAX_TOKEN_DAYS:
             raise Rejected("bad_token_days", next_step="1 to 90 days.", minimum=1, maximum=MAX_TOKEN_DAYS)
         if not 0 <= overlap_s <= MAX_OVERLAP_S:
@@ -372,8 +377,10 @@ async def revoke_token(app: BrokerApp, actor: Actor, token_id: UUID) -> SubjectT
         return await end_token(tx, actor, token) or token
 
 
-async def log_in(app: BrokerApp, passwords: PasswordCheck, *, name: str, password: Secret, request_id: UUID) -> Issued:
-    """Open a session of 8 hours for a person.
+async def log_in(
+    app: BrokerApp, passwords: PasswordCheck, *, name: str, password: Secret, request_id: UUID, kind: str = "session"
+) -> Issued:
+    """Open a session of 8 hours for a person: ``kind`` is ``session``, or ``console`` for a browser's.
 
     Raises:
         Unauthenticated: ``bad_login``, whatever was wrong.
@@ -394,7 +401,57 @@ async def log_in(app: BrokerApp, passwords: PasswordCheck, *, name: str, passwor
         raise refusal
     actor = Actor(id=subject.id, roles=subject.roles, clients=None, request_id=request_id)
     async with app.db.begin(every_client=True) as tx:
-        return await new_token(tx, app, actor, subject, kind="session", life_s=SESSION_S, event=EventName.LOGIN)
+        return await new_token(tx, app, actor, subject, kind=kind, life_s=SESSION_S, event=EventName.LOGIN)
+
+
+async def issue_code(app: BrokerApp, actor: Actor) -> Issued:
+    """Make a code that opens a session of the console for the actor, once, within two minutes.
+
+    Raises:
+        Denied: ``not_permitted``: a machine; ``no_code_here``: neither a token nor a session of the command line was
+            shown.
+    """
+    async with recorded(app, actor, Verb.TOKEN_ISSUE, object_id=actor.id), app.db.begin(every_client=True) as tx:
+        shown = None if actor.token_id is None else await tx.one(SubjectToken, "token_get", id=actor.token_id)
+        subject = await tx.one(Subject, "subject_get", id=actor.id)
+        step = "A person makes one on the command line: `byokeep operator console`."
+        if subject.kind != "operator":
+            raise Denied("not_permitted", next_step=step)
+        if shown is None or shown.kind not in ("api", "session"):
+            raise Denied("no_code_here", next_step=step)
+        return await new_token(tx, app, actor, subject, kind="code", life_s=CODE_S, shown=shown.id)
+
+
+async def redeem_code(app: BrokerApp, *, shown: str, request_id: UUID) -> Issued:
+    """Open a session of the console for whoever made a code; it is used up.
+
+    Raises:
+        Unauthenticated: ``bad_code``: nobody's, used, or over.
+    """
+    keyed_hash = app.token_key(shown.encode("utf-8", "replace"))
+    async with app.db.begin(every_client=True) as tx:
+        found = await tx.maybe(SubjectToken, "token_code", keyed_hash=keyed_hash)
+        if found is not None:
+            subject = await tx.one(Subject, "subject_get", id=found.subject_id)
+            actor = Actor(id=subject.id, roles=subject.roles, clients=None, request_id=request_id)
+            if await end_token(tx, actor, found) is not None:  # two at once: one of them
+                return await new_token(tx, app, actor, subject, kind="console", life_s=SESSION_S, event=EventName.LOGIN)
+    step = "A code works once, for two minutes. Make another: `byokeep operator console`."
+    refusal = Unauthenticated("bad_code", next_step=step)
+    await refuse_login(app, request_id, refusal, found.subject_id if found else None)
+    raise refusal
+
+
+async def session_seen(app: WebApp, actor: Actor) -> None:
+    """Say that a session of the console is in use, so that it does not end idle. Raises Unavailable."""
+    async with app.db.begin(every_client=True) as tx:
+        await tx.all(None, "session_seen", id=actor.token_id)
+
+
+async def log_out_everywhere(app: BrokerApp, actor: Actor) -> None:
+    """End all the actor's sessions, of the command line and of the console; API tokens work on."""
+    async with unblocked(app) as tx:
+        await revoke_all(tx, actor, actor.id, kind="session")
 
 
 async def log_out(app: BrokerApp, actor: Actor, shown: str) -> None:
@@ -422,6 +479,7 @@ async def set_password(
 
     Raises:
         Denied: ``not_yours``.
+        Unauthenticated: ``step_up_required``.
         Rejected: ``bad_password_length``, ``machine_has_no_password``.
     """
     changed = EventName.OPERATOR_CHANGED
@@ -429,6 +487,7 @@ async def set_password(
         if subject_id != actor.id:
             step = "People set their own; an admin issues an invitation: `byokeep operator token`."
             raise Denied("not_yours", next_step=step)
+        require_proof(actor)
         if not MIN_PASSWORD <= length <= MAX_PASSWORD:
             raise Rejected(
                 "bad_password_length", next_step="12 to 256 bytes.", minimum=MIN_PASSWORD, maximum=MAX_PASSWORD

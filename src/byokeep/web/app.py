@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from byokeep import __version__
 from byokeep.accounts import routes as accounts
 from byokeep.audit import routes as audit
+from byokeep.console import routes as console
 from byokeep.core.model import Actor, ClientId, Environment, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.http import procedures
@@ -72,7 +73,9 @@ def create_app(
     )  # fmt: skip
     install(api, partial(record_refused_call, app))
     publish(api, broker_document, forward.ROUTES)
-    take(api, (*_rooms(app, auth, emergency or Emergency()), forward.router(door, kill)))
+    forwarder = forward.Forwarder(door, kill)
+    own = _rooms(app, auth, emergency or Emergency())
+    take(api, (*own, forward.router(forwarder), console.router(app, auth, forwarder.send)))
     _add_health(api, app)
     if app.environment is not Environment.PRODUCTION:
         _add_description(api, auth)

@@ -15,7 +15,7 @@ It may not hold a token of its own.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -33,9 +33,11 @@ from byokeep.tenancy.schemas import SOURCE
 from byokeep.wire.transport import TooLarge, Transport
 
 MAX_REPLY: Final = 64 * 1024 * 1024  # bytes: an export of a client's whole audit log
-LOGIN: Final = ("POST", "/v1/session")
+LOGINS: Final = (("POST", "/v1/session"), ("POST", "/v1/session/console"))
 ROUTES: Final = (
-    LOGIN,
+    *LOGINS,
+    ("POST", "/v1/session/code"),
+    ("DELETE", "/v1/sessions"),
     ("DELETE", "/v1/session"),
     ("PUT", "/v1/operators/{subject_id}/password"),
     ("POST", "/v1/operators"),
@@ -97,7 +99,7 @@ _KILL_S: Final = 10.0  # seconds that the kill process has for a kill, before th
 _KILL_READ_S: Final = 2.0  # and for anything else
 _ANSWER_S: Final = 5.0  # seconds for an answer: a broker that hangs must not hang its callers
 _SLOW_S: Final = {  # what waits for the store or its turn at a password, or reads whole logs
-    "/v1/session": 10.0, "/v1/operators/{subject_id}/password": 10.0,
+    "/v1/session": 10.0, "/v1/session/console": 10.0, "/v1/operators/{subject_id}/password": 10.0,
     "/v1/switches/close": 10.0, "/v1/platforms/close": 10.0, "/v1/switches/open-requests/{request_id}/approve": 10.0,
     "/v1/clients/{client_id}/enroll": 10.0, "/v1/audit/checkpoint": 30.0, "/v1/audit/verify": 30.0,
     "/v1/audit/reconcile": 30.0, "/v1/audit/export": 30.0, "/v1/exposure": 50.0, "/v1/audit/proof/{client_id}": 30.0,
@@ -148,28 +150,48 @@ class BrokerDoor:
         raise Unavailable("broker_unreachable", next_step=step)
 
 
-def router(door: BrokerDoor, kill: BrokerDoor | None = None) -> APIRouter:
-    """Return the routes; ``kill`` is the kill process's."""
+class Forwarder:
+    """Sends a call to whoever answers it: what stops things to the kill process first.
+
+    Args:
+        door: The broker's.
+        kill: The kill process's; ``None`` = the broker does its work.
+    """
+
+    def __init__(self, door: BrokerDoor, kill: BrokerDoor | None = None) -> None:
+        self._door, self._kill = door, kill
+
+    async def send(self, method: str, path: str, headers: dict[str, str], body: Secret, **given: UUID) -> Response:
+        """Send one call of ``ROUTES``; ``given`` are the ids of its path. Raises as :meth:`BrokerDoor.pass_on`."""
+        at = path.format(**given)
+        if self._kill is not None and path in KILLS:
+            first_s = _KILL_S if path == "/v1/switches/close" else _KILL_READ_S
+            with suppress(Unavailable):
+                return await self._kill.pass_on(method, at, headers, body, within_s=first_s)
+        return await self._door.pass_on(method, at, headers, body, within_s=_SLOW_S.get(path, _ANSWER_S))
+
+
+def router(forwarder: Forwarder) -> APIRouter:
+    """Return the routes."""
     routes = APIRouter(
         tags=["broker"], dependencies=[Depends(no_query)], generate_unique_id_function=operation_id,
         route_class=LateRoute,
     )  # fmt: skip
     for method, path in ROUTES:
-        doors = (kill, door) if kill is not None and path in KILLS else (door,)
-        routes.add_api_route(path, _handler(doors, method, path), methods=[method], include_in_schema=False)
+        routes.add_api_route(path, _handler(forwarder, method, path), methods=[method], include_in_schema=False)
     return routes
 
 
-def _login_from(request: Request) -> dict[str, str]:
+def login_from(request: Request) -> dict[str, str]:
+    """Return the header that tells the broker where a login comes from."""
     return {SOURCE: request.client.host} if request.client else {}
 
 
-def _handler(doors: Sequence[BrokerDoor], method: str, path: str) -> Handler:
-    login = (method, path) == LOGIN
-    first_s = _KILL_S if path == "/v1/switches/close" else _KILL_READ_S
+def _handler(forwarder: Forwarder, method: str, path: str) -> Handler:
+    login = (method, path) in LOGINS
 
     async def forward(request: Request) -> Response:
-        headers = _login_from(request) if login else {"Authorization": f"Bearer {bearer(request)}"}
+        headers = login_from(request) if login else {"Authorization": f"Bearer {bearer(request)}"}
         given: dict[str, UUID] = {}
         for name, text in request.path_params.items():
             try:
@@ -178,11 +200,7 @@ def _handler(doors: Sequence[BrokerDoor], method: str, path: str) -> Handler:
                 raise Rejected("bad_request", next_step="Use ids as they are printed.") from None
         headers |= {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         body = Secret(await read_bytes(request, limit=MAX_BODY))
-        for door in doors[:-1]:
-            with suppress(Unavailable):
-                return await door.pass_on(method, path.format(**given), headers, body, within_s=first_s)
-        within_s = _SLOW_S.get(path, _ANSWER_S)
-        return await doors[-1].pass_on(method, path.format(**given), headers, body, within_s=within_s)
+        return await forwarder.send(method, path, headers, body, **given)
 
     forward.__doc__ = "Passed on to the broker, with the caller's own token."
     forward.__name__ = "forward_" + path.strip("/").replace("/", "_").replace("{", "").replace("}", "")

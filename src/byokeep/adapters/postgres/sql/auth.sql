@@ -4,13 +4,19 @@
 -- `mark` and `clients` are all that the records are asked about: who has seen them agree need not ask again.
 SELECT t.id AS token_id, t.kind, t.created_at AS token_since, t.expires_at AS token_until, s.id AS subject_id, s.roles, s.all_clients,
        s.name, s.held_until, s.held_until > clock_timestamp() AS held,
-       t.revoked_at IS NULL AND t.expires_at > clock_timestamp() AND s.state = 'active' AS live,
+       t.revoked_at IS NULL AND t.expires_at > clock_timestamp() AND s.state = 'active'
+           AND (t.kind <> 'console' OR t.seen_at > clock_timestamp() - interval '30 minutes') AS live,
+       t.kind = 'console' AND t.revoked_at IS NULL AS lapsed,
+       t.kind <> 'console' OR t.created_at > clock_timestamp() - interval '5 minutes' AS proved,
        ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
        concat_ws('|', t.xmin, s.record_seq, s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.password_mark,
                  s.held_until, s.admin_until) AS mark
   FROM byokeep.api_token t
   JOIN byokeep.subject s ON s.id = t.subject_id
  WHERE t.keyed_hash = ANY (CAST(:hashes AS bytea[]));
+
+-- name: session_seen
+SELECT byokeep.session_seen(CAST(:id AS uuid));
 
 -- name: auth_living
 -- Which of some tokens live: one question for everybody who follows the switches.

@@ -113,13 +113,19 @@ SELECT id, subject_id, kind, created_at, expires_at, revoked_at FROM byokeep.api
 
 -- name: tokens_shown
 SELECT id, subject_id, kind, created_at, expires_at, revoked_at FROM byokeep.api_token
- WHERE keyed_hash = :keyed_hash AND kind = 'session' AND revoked_at IS NULL;
+ WHERE keyed_hash = :keyed_hash AND kind IN ('session', 'console') AND revoked_at IS NULL;
+
+-- name: token_code
+SELECT t.id, t.subject_id, t.kind, t.created_at, t.expires_at, t.revoked_at
+  FROM byokeep.api_token t JOIN byokeep.subject s ON s.id = t.subject_id
+ WHERE t.keyed_hash = :keyed_hash AND t.kind = 'code' AND t.revoked_at IS NULL AND t.expires_at > clock_timestamp()
+   AND s.state = 'active' AND byokeep.subject_recorded(s.id) AND byokeep.token_recorded(t.id);
 
 -- name: tokens_live
--- What is to end: not what ended by itself long ago.
+-- What is to end: not what ended by itself long ago. Sessions of the console, and codes that open one, are sessions.
 SELECT id, subject_id, kind, created_at, expires_at, revoked_at FROM byokeep.api_token
  WHERE subject_id = :subject_id AND id <> :except_id AND revoked_at IS NULL AND expires_at > now()
-   AND (CAST(:kind AS text) IS NULL OR kind = :kind)
+   AND (CAST(:kind AS text) IS NULL OR kind = :kind OR :kind = 'session' AND kind IN ('console', 'code'))
    AND (NOT CAST(:given AS boolean) OR issued_by IS DISTINCT FROM subject_id)
  ORDER BY created_at, id;
 

@@ -56,6 +56,7 @@ GRANT SELECT (id, kind, name, roles, state, all_clients, created_at, created_by,
     admin_until) ON byokeep.subject TO byokeep_web, byokeep_broker;
 GRANT SELECT ON byokeep.subject_client, byokeep.api_token TO byokeep_web, byokeep_broker;
 GRANT EXECUTE ON FUNCTION byokeep.subject_recorded(uuid), byokeep.token_recorded(uuid) TO byokeep_web, byokeep_broker;
+GRANT EXECUTE ON FUNCTION byokeep.session_seen(uuid) TO byokeep_web;
 GRANT SELECT (password_phc) ON byokeep.subject TO byokeep_broker;
 GRANT EXECUTE ON FUNCTION byokeep.able_admins(), byokeep.machine_own(uuid, uuid), byokeep.subject_lock(),
     byokeep.subject_put(uuid, text, text, text[], text, boolean, uuid[], uuid, bigint, text, uuid, uuid, bytea),

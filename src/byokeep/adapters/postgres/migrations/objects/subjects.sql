@@ -249,7 +249,8 @@ DECLARE
 BEGIN
     SELECT * INTO v_whose FROM byokeep.subject WHERE id = p_subject AND state = 'active' FOR UPDATE;
     IF NOT FOUND
-        OR (p_kind = 'session') <> (p_event = 'session.login') OR p_kind <> 'session' AND p_event <> 'token.issued'
+        OR p_event NOT IN ('session.login', 'token.issued')
+        OR (p_kind IN ('session', 'console')) <> (p_event = 'session.login')
         OR v_said ->> 'subject' IS DISTINCT FROM p_subject::text OR v_said ->> 'token' IS DISTINCT FROM p_id::text
         OR v_said ->> 'kind' IS DISTINCT FROM p_kind OR v_said ->> 'life_s' IS DISTINCT FROM p_life_s::text
         OR v_said ->> 'digest' IS DISTINCT FROM encode(sha256(p_keyed_hash), 'hex')
@@ -257,7 +258,12 @@ BEGIN
         RAISE EXCEPTION 'record and row differ' USING ERRCODE = 'BK004';
     END IF;
     -- A person's credential comes from the person; what somebody else issues is an invitation.
-    IF p_kind = 'session' AND (NOT v_self OR p_life_s > 28800)  -- tenancy/tokens.py, SESSION_S
+    IF p_kind IN ('session', 'console') AND (NOT v_self OR p_life_s > 28800)  -- tenancy/tokens.py, SESSION_S
+        -- A code opens a session of the console. No such session makes one, or it would prolong and prove itself.
+        OR p_kind = 'code' AND (NOT v_self OR p_life_s > 120  -- CODE_S
+            OR NOT EXISTS (SELECT FROM byokeep.api_token t
+                            WHERE t.id = p_shown AND t.subject_id = p_subject AND t.kind IN ('api', 'session')
+                              AND t.revoked_at IS NULL AND t.expires_at > now()))
         OR v_whose.kind = 'machine' AND p_kind <> 'api'
         OR v_whose.kind = 'operator' AND NOT v_first AND v_self = (p_kind = 'invitation')
     THEN
@@ -280,10 +286,11 @@ BEGIN
     THEN
         RAISE EXCEPTION 'this takes a second admin' USING ERRCODE = 'BK006';
     END IF;
-    INSERT INTO byokeep.api_token (id, subject_id, keyed_hash, kind, expires_at, issued_by)
-    VALUES (p_id, p_subject, p_keyed_hash, p_kind, now() + make_interval(secs => p_life_s), p_actor)
+    INSERT INTO byokeep.api_token (id, subject_id, keyed_hash, kind, expires_at, issued_by, seen_at)
+    VALUES (p_id, p_subject, p_keyed_hash, p_kind, now() + make_interval(secs => p_life_s), p_actor,
+            CASE WHEN p_kind = 'console' THEN clock_timestamp() END)
     RETURNING * INTO v_made;
-    UPDATE byokeep.api_token SET renewed_to = p_id WHERE id = p_shown AND subject_id = p_subject;
+    UPDATE byokeep.api_token SET renewed_to = p_id WHERE id = p_shown AND subject_id = p_subject AND p_kind = 'api';
     IF v_whose.kind = 'operator' AND NOT v_self THEN
         UPDATE byokeep.subject SET held_until = greatest(held_until, byokeep.subject_hold(p_hold_s))
          WHERE id = p_subject;
@@ -339,3 +346,15 @@ END
 $$;
 COMMENT ON FUNCTION byokeep.token_end(uuid, bigint, text, uuid, uuid, bytea) IS
     'Ends a token, together with the record that says so. An ended one: no row.';
+
+CREATE OR REPLACE FUNCTION byokeep.session_seen(p_id uuid) RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    -- Not each page is written: a minute more or less of half an hour.
+    UPDATE byokeep.api_token SET seen_at = clock_timestamp()
+     WHERE id = p_id AND kind = 'console' AND revoked_at IS NULL AND expires_at > clock_timestamp()
+       AND seen_at BETWEEN clock_timestamp() - interval '30 minutes' AND clock_timestamp() - interval '1 minute'
+$$;
+COMMENT ON FUNCTION byokeep.session_seen(uuid) IS
+    'A session of the console that works is in use: it does not end idle for now. One that ended stays ended.';

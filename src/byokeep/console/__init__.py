@@ -1,0 +1,12 @@
+"""The console: pages on which people of the agency look and act. ``web`` serves it, under ``/console``.
+
+Rules
+- A page asks the flow that the route of the API asks, or passes the call on with the visitor's own token: who may do
+  what is decided there and nowhere else, and the record is the same.
+- Pages are HTML and one stylesheet of this folder. There is no script: the policy of each page lets none run. What a
+  page does is a form or a link.
+- All text is escaped; no value of a secret reaches a page, for no flow that is asked here returns one.
+- A page that shows is a GET and changes nothing; what changes something is a POST that comes from a page of ours.
+
+It may not have SQL, a rule about who may do what, or a state of its own.
+"""

@@ -1,0 +1,197 @@
+"""How a page of the console is made, served and refused.
+
+Rules
+- Each page has the headers of :data:`HEADERS`: nothing runs, nothing is framed, nothing is kept by a cache.
+- Whatever a page needs is given to its template by name; a name that is missing is an error, and nothing is sent.
+- A refusal is a page that says what was refused and what to do, with the code and the request's id, and the status of
+  the API. It is on record as over the API. Without a session it is the page to sign in.
+
+It may not show a text that no flow returned.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Final, Protocol
+from urllib.parse import quote
+from uuid import UUID
+
+from fastapi import APIRouter
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from byokeep.console.visit import HOME, SESSION, STRANGER, Visitor, came_from, form_word, keep, next_page, visitor_of
+from byokeep.core.errors import KINDS, ByokeepError, Denied, Unauthenticated, Unavailable
+from byokeep.core.secret import Secret
+from byokeep.http.openapi import LateRoute
+from byokeep.http.request import STATUS, Authenticator, answer, request_id
+from byokeep.kernel.app import WebApp
+
+HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self';"
+    " base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",  # a form says where it comes from; other sites are told nothing
+}
+NAV: Final[tuple[tuple[str, str], ...]] = ()
+SIGN_IN: Final = f"{HOME}/sign-in"
+
+
+class Send(Protocol):
+    """Passes a call on to the broker or the kill process (:class:`byokeep.web.forward.Forwarder`)."""
+
+    async def __call__(self, method: str, path: str, headers: dict[str, str], body: Secret, **given: UUID) -> Response:
+        """Send one call; ``given`` are the ids of its path."""
+
+
+Show = Callable[[Request, Visitor], Awaitable[Response]]
+
+
+@cache
+def _templates() -> Environment:
+    made = Environment(
+        loader=PackageLoader("byokeep.console"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    made.filters |= {"at": _at, "words": _words}
+    return made
+
+
+def _at(at: datetime | str) -> str:
+    """A time as the command line shows it, in UTC."""
+    found = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return f"{found.astimezone(UTC):%Y-%m-%d %H:%M}Z"
+
+
+def _words(code: str) -> str:
+    """A code of ours as words."""
+    return code.replace("_", " ")
+
+
+class Console:
+    """What the pages share.
+
+    Args:
+        app: The ports of ``web``.
+        auth: Token and request id to actor.
+        send: Passes a call on.
+    """
+
+    def __init__(self, app: WebApp, auth: Authenticator, send: Send) -> None:
+        self.app, self.auth, self._send = app, auth, send
+
+    async def ask(
+        self, who: Visitor | None, method: str, path: str, body: Mapping[str, Any] | None = None, *,
+        headers: Mapping[str, str] | None = None, **given: UUID,
+    ) -> Any:  # fmt: skip
+        """Pass a call on with the visitor's own token; returns what the reply says.
+
+        Raises:
+            ByokeepError: What the other process refused with, which has it on record.
+        """
+        sent = dict(headers or {})
+        if who is not None:
+            sent["Authorization"] = f"Bearer {who.token}"
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+        reply = await self._send(method, path, sent, Secret(json.dumps(body) if body is not None else b""), **given)
+        try:
+            said = json.loads(bytes(reply.body) or b"{}")
+            if reply.status_code < 400:
+                return said
+            kind = KINDS.get(str(said["type"]).rpartition(":")[2], Unavailable)
+            wait = {name: int(said[name]) for name in ("retry_after_s",) if name in said}
+            refusal = kind(said["code"], next_step=said["next_step"], **wait)
+        except (KeyError, TypeError, ValueError):
+            raise Unavailable("broker_unreachable") from None
+        refusal.on_record = True
+        raise refusal
+
+    def page(
+        self, request: Request, template: str, *, status: int = 200, who: Visitor | None = None, **more: Any
+    ) -> Response:
+        """Make a page; a form in it is good for whoever is shown it."""
+        cookie = request.cookies.get(SESSION) if who else request.cookies.get(STRANGER)
+        given = "" if cookie else self.app.ids.token()
+        text = _templates().get_template(template).render(
+            who=who, form=form_word(self.app, cookie or given), here=request.url.path, page=came_from(request),
+            status=status, now=self.app.clock.now(), nav=NAV, **more,
+        )  # fmt: skip
+        reply = Response(text, status, HEADERS, "text/html")
+        if given:
+            keep(reply, STRANGER, given)
+        return reply
+
+    async def refused(self, request: Request, error: ByokeepError, who: Visitor | None) -> Response:
+        """Put a refusal on record, unless it is, and return its page."""
+        if error.code == "no_session":
+            return self._to_sign_in(request)
+        await answer(request, error)
+        if error.code == "session_over" or (error.code == "bad_token" and who is None):
+            reply = self._to_sign_in(request)
+            keep(reply, SESSION, "")
+            return reply
+        if error.code == "step_up_required":
+            return self._to_sign_in(request)
+        return self.page(
+            request, "refused.html", status=STATUS.get(error.code, error.http_status), who=who, error=error,
+            about=request_id(request), denied=isinstance(error, Denied) and not isinstance(error, Unauthenticated),
+        )  # fmt: skip
+
+    def _to_sign_in(self, request: Request) -> Response:
+        if request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site":
+            # The browser keeps our cookie back when another site leads here: one more step, from a page of ours.
+            return self.page(request, "hop.html", to=next_page(_path_of(request)))
+        back = _path_of(request) if request.method == "GET" else came_from(request)
+        return RedirectResponse(f"{SIGN_IN}?next={quote(next_page(back), safe='')}", 303, HEADERS)
+
+
+def _path_of(request: Request) -> str:
+    query = request.url.query
+    return request.url.path + (f"?{query}" if query else "")
+
+
+class Pages(APIRouter):
+    """The routes of the console; each is a page, or a form that leads to one."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(prefix=HOME, tags=["console"], route_class=LateRoute, include_in_schema=False)
+        self.console = console
+
+    def add(self, method: str, path: str, show: Show) -> None:
+        """Add what somebody with a session is shown."""
+        console = self.console
+
+        async def visited(request: Request) -> Response:
+            who = None
+            try:
+                who = await visitor_of(console.app, console.auth, request)
+                return await show(request, who)
+            except ByokeepError as error:
+                return await console.refused(request, error, who)
+
+        self._add(method, path, visited, show.__name__)
+
+    def add_open(self, method: str, path: str, show: Callable[[Request], Awaitable[Response]]) -> None:
+        """Add what anybody is shown."""
+
+        async def visited(request: Request) -> Response:
+            try:
+                return await show(request)
+            except ByokeepError as error:
+                who = None
+                with suppress(ByokeepError):
+                    who = await visitor_of(self.console.app, self.console.auth, request)
+                return await self.console.refused(request, error, who)
+
+        self._add(method, path, visited, show.__name__)
+
+    def _add(self, method: str, path: str, visited: Callable[[Request], Awaitable[Response]], name: str) -> None:
+        visited.__name__ = name
+        self.add_api_route(path, visited, methods=[method])

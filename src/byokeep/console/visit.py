@@ -1,0 +1,117 @@
+"""Who comes to the console: the cookie, and whether a form was sent from a page of ours.
+
+Rules
+- The cookie is the token of a session of kind ``console``; the database holds its keyed hash (:mod:`byokeep.tenancy`).
+  It has the prefix ``__Host-``: HTTPS or loopback, this host, no script, no other site.
+- A form counts when the browser says that it comes from this origin (``Sec-Fetch-Site`` or, where it is silent,
+  ``Origin``), and when it holds the word that was made of the visitor's own cookie for it. Both, before it is read on.
+- Before there is a session, a cookie that means nothing else stands in for it.
+- Where somebody goes after signing in is a page of the console.
+
+It may not decide what somebody may do.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import parse_qsl, urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from byokeep.core.errors import Denied, Rejected, Unauthenticated
+from byokeep.core.model import Actor
+from byokeep.http.request import Authenticator, read_bytes, request_id
+from byokeep.kernel.app import WebApp
+from byokeep.tenancy import tokens
+
+HOME: Final = "/console"
+SESSION: Final = "__Host-byokeep"
+STRANGER: Final = "__Host-byokeep-form"
+_KEPT: Final = "Path=/; Secure; HttpOnly; SameSite=Strict"
+_PAGE: Final = re.compile(r"/console(?:/[a-z0-9-]+)*(?:\?[A-Za-z0-9_=&.%:+-]*)?\Z")
+_MOST: Final = 20  # fields of a form
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visitor:
+    """A person with a session. ``token`` is the session's, which is passed on to whoever authenticates it again."""
+
+    actor: Actor
+    token: str = field(repr=False)
+
+
+async def visitor_of(app: WebApp, auth: Authenticator, request: Request) -> Visitor:
+    """Return who comes, and say that the session is in use.
+
+    Raises:
+        Unauthenticated: ``no_session``, ``session_over``, ``bad_token``.
+    """
+    token = request.cookies.get(SESSION, "")
+    if not token:
+        raise Unauthenticated("no_session", next_step="Sign in.")
+    actor = await auth(token, request_id(request))
+    request.scope["state"] |= {"actor": actor.id, "caller": actor}
+    await tokens.session_seen(app, actor)
+    return Visitor(actor=actor, token=token)
+
+
+def keep(reply: Response, name: str, value: str) -> None:
+    """Give the browser a cookie until it is closed; an empty value takes it away."""
+    reply.headers.append("set-cookie", f"{name}={value}; {_KEPT}" + ("" if value else "; Max-Age=0"))
+
+
+def form_word(app: WebApp, cookie: str) -> str:
+    """Return what a form of ours holds that is shown to whoever has this cookie."""
+    return app.token_key(f"form of the console: {cookie}".encode()).hex()
+
+
+def check_origin(request: Request) -> None:
+    """Let a form pass that this origin sent.
+
+    Raises:
+        Denied: ``other_site``.
+    """
+    site, origin = request.headers.get("sec-fetch-site", ""), request.headers.get("origin", "")
+    ours = origin != "" and urlsplit(origin).netloc == request.headers.get("host", "")
+    if site not in ("", "same-origin") or (origin and not ours) or not (site or origin):
+        raise Denied("other_site", next_step="Open the page in the console itself, and send it from there.")
+
+
+async def form_of(app: WebApp, request: Request, *allowed: str) -> dict[str, str]:
+    """Read a form that a page of ours sent; a field that was left out is empty.
+
+    Raises:
+        Denied: ``other_site``, ``old_form``.
+        Rejected: ``bad_request``, and what :func:`byokeep.http.request.read_bytes` raises.
+    """
+    check_origin(request)
+    if request.headers.get("content-type", "") != "application/x-www-form-urlencoded":
+        raise Rejected("unsupported_media_type", next_step="Send the form as the page does.")
+    try:
+        text = (await read_bytes(request)).decode("utf-8")
+        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=_MOST)
+    except ValueError:
+        pairs = []
+    found = dict(pairs)
+    if not pairs or len(found) != len(pairs) or not set(found) <= {"form", *allowed}:
+        raise Rejected("bad_request", next_step="Send the form as the page does.")
+    word = found.pop("form", "").encode()
+    cookies = filter(None, (request.cookies.get(SESSION), request.cookies.get(STRANGER)))
+    if not any(hmac.compare_digest(form_word(app, cookie).encode(), word) for cookie in cookies):
+        raise Denied("old_form", next_step="Load the page again: it was made for another session. Then send it.")
+    return dict.fromkeys(allowed, "") | found
+
+
+def next_page(text: str) -> str:
+    """Return the page of the console that a text names; anything else names the first."""
+    return text if _PAGE.match(text) else HOME
+
+
+def came_from(request: Request) -> str:
+    """Return the page of ours that a form was sent from, as the browser says; else the first."""
+    said = urlsplit(request.headers.get("referer", ""))
+    return next_page(said.path + (f"?{said.query}" if said.query else ""))

@@ -1,0 +1,107 @@
+"""Whoever comes to the console over HTTP, as a browser does that runs no script: cookies, forms, where they lead."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from html import unescape
+from http.cookies import SimpleCookie
+
+from granian.constants import Interfaces
+from granian.server.embed import Server
+
+from tests.support.broker import Person, listening
+from tests.support.ports import free_port
+from tests.support.web import Desk
+
+ORIGIN = "https://byokeep.example"
+SAME = {"Origin": ORIGIN, "Sec-Fetch-Site": "same-origin"}
+PASSWORD = "a long password of somebody"
+
+
+@dataclass
+class Shown:
+    """A reply; ``at`` is where it leads, if it leads anywhere."""
+
+    status: int
+    text: str
+    headers: Mapping[str, str]
+    cookies: list[str]
+    at: str = ""
+
+
+@dataclass
+class Visit:
+    """A browser: its cookies, and the word of the form that it was shown last."""
+
+    desk: Desk
+    cookies: dict[str, str] = field(default_factory=dict)
+    word: str = ""
+
+    async def ask(self, method: str, path: str, *, data: object = None, **headers: str) -> Shown:
+        sent = {"Host": "byokeep.example", "Cookie": "; ".join(f"{one}={it}" for one, it in self.cookies.items())}
+        sent |= {name.replace("_", "-"): text for name, text in headers.items()}
+        request = self.desk.http.request(method, "http://web" + path, data=data, headers=sent, allow_redirects=False)
+        async with request as reply:
+            text, given = await reply.text(), reply.headers.getall("Set-Cookie", [])
+            for one in given:
+                for name, morsel in SimpleCookie(one).items():
+                    self.cookies.pop(name, None) if morsel["max-age"] == "0" else self.cookies.update(
+                        {name: morsel.value}
+                    )
+            if found := re.search(r'name="form" value="([^"]+)"', text):
+                self.word = found[1]
+            return Shown(reply.status, unescape(text), reply.headers, given, reply.headers.get("Location", ""))
+
+    async def get(self, path: str = "/console") -> Shown:
+        """A page, followed to where it leads."""
+        shown = await self.ask("GET", path)
+        return await self.get(shown.at) if shown.status == 303 else shown
+
+    async def send(self, path: str, **fields: str) -> Shown:
+        """A form of the page that was shown last; where it leads is not followed."""
+        return await self.ask("POST", path, data={"form": self.word} | fields, **SAME)
+
+    async def sign_in(self, who: str, **fields: str) -> Shown:
+        """With a password, which the person gets if it has none."""
+        name = await named(self.desk, self.desk.people[who])
+        await self.get("/console/sign-in")
+        return await self.send("/console/sign-in", **({"name": name, "password": PASSWORD} | fields))
+
+
+async def named(desk: Desk, person: Person) -> str:
+    """The name of a person who can sign in with ``PASSWORD``; a new password ends the token that there was."""
+    name, has = desk.sql(
+        f"SELECT name || '|' || (password_phc IS NOT NULL) FROM byokeep.subject WHERE id = '{person.id}'"  # noqa: S608
+    ).split("|")
+    if has == "false":
+        path = f"/v1/operators/{person.id}/password"
+        assert (await desk.call("PUT", path, person, raw=PASSWORD.encode()))[0] == 204
+        session = (await desk.call("POST", "/v1/session", body={"name": name, "password": PASSWORD}))[1]["token"]
+        path, body = f"/v1/operators/{person.id}/tokens", {"days": 20}
+        person.token = (await desk.call("POST", path, Person(person.id, session), body))[1]["token"]
+    return name
+
+
+async def code_of(desk: Desk, who: str) -> str:
+    """A code that the command line makes."""
+    status, made = await desk.call("POST", "/v1/session/code", who)
+    assert status == 201, made
+    return str(made["token"])
+
+
+@contextlib.asynccontextmanager
+async def on_loopback(desk: Desk) -> AsyncIterator[str]:
+    """``web`` on a port of this machine, as a browser reaches it; yields its address."""
+    port = free_port()
+    server = Server(desk.api, address="127.0.0.1", port=port, interface=Interfaces.ASGI, log_enabled=False)
+    task = asyncio.create_task(server.serve())
+    await listening(port)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.stop()
+        await task
