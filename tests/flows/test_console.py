@@ -7,12 +7,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from uuid import UUID
 
 import pytest
 
 from byokeep.core.errors import Unavailable
 from tests.support.broker import Person
-from tests.support.console import PASSWORD, SAME, Visit, code_of, named
+from tests.support.console import PASSWORD, SAME, Visit, code_of, hostile, named
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
@@ -276,3 +277,113 @@ async def test_web_can_neither_revive_nor_make_a_session(desk: Desk) -> None:
                      " WHERE proname IN ('token_issue', 'token_end', 'session_seen') ORDER BY proname")  # fmt: skip
     assert kinds.split() == ["t", "f", "f"]
     assert token not in json.dumps([desk.stand.events(name) for name in ("session.login", "access.decided")])
+
+
+async def test_a_stop_is_released_by_two_people(desk: Desk) -> None:
+    """What a stop ends is named before; who asks does not let it go; the records are those of the command line."""
+    stand = desk.stand
+    client = await stand.client("openai")
+    await stand.job(client)
+    operator, approver = Visit(desk), Visit(desk)
+    await operator.sign_in("operator")
+    await approver.sign_in("approver")
+    runner = desk.sql(f"SELECT name FROM byokeep.subject WHERE id = '{desk.people['runner'].id}'")
+    look = await operator.get(f"/console/kill?look=1&client_id={client}")
+    assert "ends 1 running job for good" in look.text
+    assert runner in look.text
+    assert stand.events("switch.closed") == []
+    assert (await operator.send("/console/kill/stop", client_id=str(client), reason="suspected_leak")).status == 303
+    assert "is stopped" in (await operator.get("/console")).text
+    aged(desk, "created_at", 6)
+    await operator.get("/console/kill")
+    step_up = await operator.send("/console/kill/release", client_id=str(client), reason="cause_removed")
+    assert (step_up.status, step_up.at[:16]) == (303, "/console/sign-in")
+    assert "Prove that it is you" in (await operator.get(step_up.at)).text
+    await operator.sign_in("operator")
+    await operator.get("/console/kill")
+    assert (await operator.send("/console/kill/release", client_id=str(client), reason="cause_removed")).status == 303
+    mine = await operator.get("/console/approvals")
+    assert "You asked: another person approves." in mine.text
+    (asked,) = desk.sql("SELECT id FROM byokeep.approval WHERE action = 'open_switch'").split()
+    await approver.sign_in("approver")
+    theirs = await approver.get("/console/approvals")
+    assert f'value="{asked}"' in theirs.raw
+    own = await operator.send("/console/approvals", kind="release", id=asked)
+    assert (own.status, "You may not do this" in own.text) == (403, True)
+    assert (await approver.send("/console/approvals", kind="release", id=asked)).status == 303
+    assert "Nothing waits" in (await approver.get("/console/approvals")).text
+    assert "Nothing is stopped." in (await operator.get("/console/kill")).text
+    opened = json.loads(stand.events("switch.opened")[-1])
+    assert opened["actor"] == str(desk.people["approver"].id)
+
+
+@pytest.mark.parametrize("role", ["admin", "operator", "approver", "auditor"])
+async def test_each_role_sees_its_own_and_another_s_client_is_none(desk: Desk, role: str) -> None:
+    """Each page answers each role; what it may not see is said and not asked for, so that nothing is refused."""
+    client, other = await desk.stand.client("openai"), await desk.stand.client("openai")
+    desk.people[role] = desk.stand.subject(role, "somebody", clients=(client,))
+    visit = Visit(desk)
+    await visit.sign_in(role)
+    for path in ("", "/clients", f"/clients/{client}", "/alerts", "/due", "/approvals", "/kill", "/you"):
+        shown = await visit.get(f"/console{path}")
+        assert shown.status == 200, shown.text
+    assert desk.stand.events("access.decided", "denied") == []
+    page = await visit.get(f"/console/clients/{other}")
+    nobody = await visit.get("/console/clients/018f3c1e-0000-7000-8000-000000000000")
+    masked = [re.sub(r"[0-9a-f-]{36}|value=.[0-9a-f]{64}|\d\d:\d\dZ", "", one.raw) for one in (page, nobody)]
+    assert (page.status, nobody.status) == (404, 404)
+    assert masked[0] == masked[1]
+    assert str(other) not in (await visit.get("/console/clients")).raw
+    if role not in ("operator", "admin"):
+        stopped = await visit.send("/console/alerts", id=str(other), act="close")
+        assert (stopped.status, "You may not do this" in stopped.text) == (403, True)
+
+
+async def test_no_text_is_markup_and_no_value_is_on_a_page(desk: Desk) -> None:
+    """Whatever names hold stands there as text; of a stored key nothing stands anywhere, and the search finds one."""
+    client, names = await hostile(desk)
+    value = desk.canary()
+    assert (await desk.put(UUID(client), value))[0] in (200, 201, 202)
+    await desk.work()
+    visit = Visit(desk)
+    await visit.sign_in("operator")
+    pages = [await visit.get(f"/console{path}") for path in
+             ("", "/clients", f"/clients/{client}", "/alerts", "/due?days=400", "/approvals",
+              f"/kill?look=1&client_id={client}", "/you", "/sign-in")]  # fmt: skip
+    raw = "".join(one.raw for one in pages)
+    assert "<script" not in raw
+    assert "<svg" not in raw
+    assert "onerror=document" not in raw.replace("<img src=x onerror=document".replace("<", "&lt;"), "")
+    assert (
+        "49"
+        not in re.sub(r"[0-9a-f]{8,}|[0-9a-f-]{36}", "", pages[2].raw)
+        .partition("<h2>Accounts")[2]
+        .partition("</section>")[0]
+    )
+    for name in names:
+        shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)
+        assert shown in pages[2].text, name
+    swept = value.decode()
+    places = [one.raw + json.dumps(list(one.headers.items())) for one in pages]
+    assert not any(swept in place or swept[8:40] in place or swept[-6:] in place for place in places)
+    desk.sql(f"UPDATE byokeep.platform_account SET display_name = '{swept}' WHERE account = 'acme0'")
+    assert swept in (await visit.get(f"/console/clients/{client}")).raw  # the search would have found it
+
+
+async def test_lists_are_paged_and_filtered_by_their_address(desk: Desk) -> None:
+    """Fifty rows a page, none lost between two; a wrong filter says so; what is kept in the address is escaped."""
+    for number in range(53):
+        name = f"Client {number:02d}"
+        desk.sql("INSERT INTO byokeep.client (id, name, state, risk, created_by) VALUES"
+                 f" (gen_random_uuid(), '{name}', 'active', 'standard', '{desk.people['admin'].id}')")  # fmt: skip
+    visit = Visit(desk)
+    await visit.sign_in("operator")
+    shown = [re.findall(r"Client \d\d", (await visit.get(f"/console/clients?page={at}")).text) for at in (1, 2)]
+    assert [len(one) for one in shown] == [50, 3]
+    assert len({*shown[0], *shown[1]}) == 53
+    one = await visit.get("/console/clients?find=client+07")
+    assert re.findall(r"Client \d\d", one.text) == ["Client 07"]
+    assert "No client fits" in (await visit.get("/console/clients?find=%22%3E%3Cscript%3E")).text
+    assert "<script" not in (await visit.get("/console/clients?find=%22%3E%3Cscript%3E")).raw
+    for wrong in ("/due?kind=nothing", "/clients?page=x", "/alerts?client=x", "/kill?look=1&platform=mars", "/due?a=1"):
+        assert (await visit.get(f"/console{wrong}")).status == 422, wrong

@@ -9,12 +9,14 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from playwright.async_api import ConsoleMessage, Page
 
+from byokeep.kernel.alarm import raise_alert
 from tests.support import npm
-from tests.support.console import PASSWORD, named, on_loopback
+from tests.support.console import PASSWORD, hostile, named, on_loopback
 from tests.support.web import Desk
 from tests.support.website import fresh
 
@@ -122,3 +124,70 @@ async def test_the_pages_of_a_session(screen: Screen) -> None:
     assert "Signing out" not in await page.content()
     assert faults == []
     assert [one for one in screen.said if "401" not in one and "Clear-Site-Data" not in one] == []
+
+
+async def test_the_pages_of_the_agency(screen: Screen) -> None:
+    """Empty and full, with names that no check lets in: nothing against them, nothing runs, nothing is too wide."""
+    page, desk, faults = screen.page, screen.desk, []
+    await screen.sign_in()
+
+    async def look(name: str, path: str) -> None:
+        faults.extend(await screen.judged(name) if (await page.goto(screen.url + path)).ok else [f"{name} is refused"])  # type: ignore[union-attr]
+
+    for name, path in (("attention", ""), ("clients", "/clients"), ("alerts", "/alerts"), ("approvals", "/approvals")):
+        await look(f"empty-{name}", f"/console{path}")
+    client, _ = await hostile(desk)
+    await desk.stand.job(UUID(client))
+    for number in range(60):
+        await desk.stand.client() if number < 5 else None
+        await raise_alert(
+            desk.stand.app, reason="kill_panic", key=f"{number}", severity="critical", client_id=UUID(client)
+        )
+    desk.sql("UPDATE byokeep.credential_ref SET created_at = now() - interval '99 days',"
+             " rotation_due_at = now() - interval '9 days'")  # fmt: skip
+    await desk.call("POST", "/v1/switches/close", "operator", {"client_id": client, "platform": "x", "reason": "leak"})
+    await desk.call("POST", "/v1/switches/open-requests", "operator",
+                    {"client_id": client, "platform": "x", "reason": "cause_removed"})  # fmt: skip
+    for name, path in (
+        ("attention", ""), ("clients", "/clients"), ("client", f"/clients/{client}"), ("alerts", "/alerts"),
+        ("alerts-last", "/alerts?severity=critical&page=2"), ("due", "/due?days=90"), ("approvals", "/approvals"),
+        ("kill", "/kill"), ("kill-look", f"/kill?look=1&client_id={client}"),
+    ):  # fmt: skip
+        await look(name, f"/console{path}")
+        assert await page.title() != "run"
+    await page.goto(f"{screen.url}/console/clients/{UUID(int=7)}")
+    faults += await screen.judged("refused")
+    assert faults == []
+    assert [one for one in screen.said if "404" not in one] == []
+
+
+async def test_a_stop_with_the_keyboard_alone(screen: Screen) -> None:
+    """From the first page to the stop by Tab, Enter and typed letters; what it stops is shown before."""
+    page, desk = screen.page, screen.desk
+    client = await desk.stand.client("openai")
+    await desk.stand.job(client)
+    await screen.sign_in()
+
+    async def reach(role: str, name: str) -> None:
+        aim = page.get_by_role(role, name=name, exact=True)  # type: ignore[arg-type]
+        for _ in range(60):
+            if await aim.evaluate("one => one === document.activeElement"):
+                return
+            await page.keyboard.press("Tab")
+        raise AssertionError(f"{name} is not reached")
+
+    await reach("link", "Kill switch")
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/kill")
+    await reach("combobox", "Client")
+    await page.keyboard.press("ArrowDown")
+    await reach("button", "See what it would stop")
+    await page.keyboard.press("Enter")
+    await page.get_by_text("1 running job").wait_for()
+    await reach("textbox", "Reason, as a code")
+    await page.keyboard.type("suspected_leak")
+    await page.keyboard.press("Enter")
+    await page.get_by_text("suspected leak, by").wait_for()
+    engaged = desk.sql("SELECT scope || ' ' || reason FROM byokeep.switch WHERE closed")
+    assert engaged == f"client:{client} suspected_leak"
+    assert desk.sql("SELECT count(*) FROM byokeep.job WHERE state = 'open'") == "0"

@@ -27,6 +27,7 @@ class Shown:
     """A reply; ``at`` is where it leads, if it leads anywhere."""
 
     status: int
+    raw: str
     text: str
     headers: Mapping[str, str]
     cookies: list[str]
@@ -54,7 +55,7 @@ class Visit:
                     )
             if found := re.search(r'name="form" value="([^"]+)"', text):
                 self.word = found[1]
-            return Shown(reply.status, unescape(text), reply.headers, given, reply.headers.get("Location", ""))
+            return Shown(reply.status, text, unescape(text), reply.headers, given, reply.headers.get("Location", ""))
 
     async def get(self, path: str = "/console") -> Shown:
         """A page, followed to where it leads."""
@@ -91,6 +92,24 @@ async def code_of(desk: Desk, who: str) -> str:
     status, made = await desk.call("POST", "/v1/session/code", who)
     assert status == 201, made
     return str(made["token"])
+
+
+HOSTILE = (
+    "<script>document.title='run'</script>", "<img src=x onerror=document.title='run'>", "'\"><svg onload=alert(1)>",
+    "</title></textarea><b>bold", "{{ 7 * 7 }}", "{% raw %}", "javascript:document.title='run'", "' onfocus='x",
+    "\u202egnp.exe", "a\u200bb\u200dc", "\u0430cme", "W" * 80, "&lt;b&gt;", "]]><!--", "`${7*7}`",
+)  # fmt: skip
+
+
+async def hostile(desk: Desk) -> tuple[str, list[str]]:
+    """A client with accounts that somebody named as no check of ours would let them; returns its id and the names."""
+    client = await desk.stand.client("openai")
+    for number, text in enumerate(HOSTILE):
+        account = desk.stand.account(client, account=f"acme{number}")
+        said = text.replace("'", "''")
+        desk.sql(f"UPDATE byokeep.platform_account SET username = '{said}', display_name = '{said}'"  # noqa: S608
+                 f" WHERE id = '{account}'")  # fmt: skip
+    return str(client), list(HOSTILE)
 
 
 @contextlib.asynccontextmanager

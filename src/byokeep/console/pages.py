@@ -22,6 +22,7 @@ from uuid import UUID
 
 from fastapi import APIRouter
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -39,7 +40,10 @@ HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "same-origin",  # a form says where it comes from; other sites are told nothing
 }
-NAV: Final[tuple[tuple[str, str], ...]] = ()
+NAV: Final = (
+    (HOME, "Needs attention"), (f"{HOME}/clients", "Clients"), (f"{HOME}/alerts", "Alerts"), (f"{HOME}/due", "Due"),
+    (f"{HOME}/approvals", "Approvals"), (f"{HOME}/kill", "Kill switch"),
+)  # fmt: skip
 SIGN_IN: Final = f"{HOME}/sign-in"
 
 
@@ -57,10 +61,25 @@ Show = Callable[[Request, Visitor], Awaitable[Response]]
 def _templates() -> Environment:
     made = Environment(
         loader=PackageLoader("byokeep.console"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        lstrip_blocks=True, finalize=_printable,
     )  # fmt: skip
-    made.filters |= {"at": _at, "words": _words}
+    made.filters |= {"at": _at, "words": _words, "said": _said}
     return made
+
+
+def _printable(value: object) -> object:
+    """Text that is shown: what cannot be seen, or turns what follows around, is shown as a sign in its place."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in value)
+
+
+def _said(text: str) -> Markup:
+    """A sentence of ours, in which commands stand between backticks."""
+    parts = [
+        Markup("<code>{}</code>").format(part) if at % 2 else escape(part) for at, part in enumerate(text.split("`"))
+    ]
+    return Markup("").join(parts)
 
 
 def _at(at: datetime | str) -> str:
@@ -88,9 +107,9 @@ class Console:
 
     async def ask(
         self, who: Visitor | None, method: str, path: str, body: Mapping[str, Any] | None = None, *,
-        headers: Mapping[str, str] | None = None, **given: UUID,
+        headers: Mapping[str, str] | None = None, ids: Mapping[str, UUID] | None = None,
     ) -> Any:  # fmt: skip
-        """Pass a call on with the visitor's own token; returns what the reply says.
+        """Pass a call on with the visitor's own token; returns what the reply says. ``ids`` are those of the path.
 
         Raises:
             ByokeepError: What the other process refused with, which has it on record.
@@ -100,7 +119,8 @@ class Console:
             sent["Authorization"] = f"Bearer {who.token}"
         if body is not None:
             sent["Content-Type"] = "application/json"
-        reply = await self._send(method, path, sent, Secret(json.dumps(body) if body is not None else b""), **given)
+        content = Secret(b"" if body is None else json.dumps(body))
+        reply = await self._send(method, path, sent, content, **(ids or {}))
         try:
             said = json.loads(bytes(reply.body) or b"{}")
             if reply.status_code < 400:

@@ -1,4 +1,4 @@
-"""Signing in to the console and out of it, and the page of one's own session.
+"""The routes of the console; here: signing in and out, and the page of one's own session.
 
 Rules
 - Signing in is the broker's: it checks the password or the code, brakes guessing, records, and makes the session; what
@@ -19,6 +19,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from byokeep.console import attention, clients, lists, stops
 from byokeep.console.pages import HEADERS, SIGN_IN, Console, Pages, Send
 from byokeep.console.visit import HOME, SESSION, STRANGER, Visitor, form_of, keep, next_page, visitor_of
 from byokeep.core.errors import ByokeepError, NotFound, RateLimited, Unauthenticated
@@ -35,6 +36,8 @@ def router(app: WebApp, auth: Authenticator, send: Send) -> APIRouter:
     pages = Pages(Console(app, auth, send))
     _sessions(pages)
     _files(pages)
+    for part in (attention, clients, stops, lists):
+        part.add(pages)
     return pages
 
 
@@ -81,9 +84,6 @@ def _sessions(pages: Pages) -> None:
         keep(reply, SESSION, "")
         return reply
 
-    async def first(_request: Request, _who: Visitor) -> Response:
-        return RedirectResponse(f"{HOME}/you", 303, HEADERS)
-
     async def you(request: Request, who: Visitor) -> Response:
         given = await tokens.issued_by_others(console.app, who.actor)
         return console.page(request, "you.html", who=who, given=given)
@@ -91,7 +91,6 @@ def _sessions(pages: Pages) -> None:
     pages.add_open("GET", "/sign-in", sign_in)
     pages.add_open("POST", "/sign-in", signed_in)
     pages.add("POST", "/sign-out", sign_out)
-    pages.add("GET", "", first)
     pages.add("GET", "/you", you)
 
 

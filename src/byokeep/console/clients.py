@@ -1,0 +1,85 @@
+"""Clients: the list, and the page of one with its keys, accounts, profiles, jobs, switches and alerts.
+
+Rules
+- A part that a role does not see is not asked for, and the page says which role sees it.
+- Of a key there is its state and its dates; no value, and no part of one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from byokeep.accounts import accounts
+from byokeep.audit import alerts
+from byokeep.audit.alerts import AlertFilter
+from byokeep.console.lists import given_id, paged
+from byokeep.console.pages import Pages
+from byokeep.console.scopes import in_words
+from byokeep.console.visit import Visitor
+from byokeep.core.errors import Unavailable
+from byokeep.core.model import ClientId
+from byokeep.core.policy import Verb
+from byokeep.http.request import no_query, query_of
+from byokeep.keys import refs
+from byokeep.profiles.profiles import list_profiles
+from byokeep.tenancy import clients
+
+MOST_JOBS = 50  # the newest; the command line has all
+
+
+def add(pages: Pages) -> None:
+    """Add the pages."""
+    console = pages.console
+
+    async def client_list(request: Request, who: Visitor) -> Response:
+        asked = {name: text for name, text in query_of(request, "find", "state", "page").items() if text}
+        every = await clients.list_clients(console.app, who.actor)
+        word, state = asked.get("find", "").casefold(), asked.get("state", "")
+        found = [one for one in every if word in one.name.casefold() and state in ("", one.state.value)]
+        return console.page(
+            request, "clients.html", who=who, asked=asked, any=bool(every), **paged(found, asked, "/console/clients")
+        )
+
+    async def client(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        about = ClientId(given_id(request.path_params["client_id"]))
+        one = await clients.get_client(console.app, who.actor, about)
+        app, actor = console.app, who.actor
+        unseen: dict[str, str] = {}
+
+        def sees(part: str, verb: Verb) -> bool:
+            if actor.roles & verb.roles:
+                return True
+            unseen[part] = ", ".join(sorted(role.value for role in verb.roles))
+            return False
+
+        more: dict[str, Any] = {
+            "keys": await refs.list_refs(app, actor, about) if sees("keys", Verb.KEY_LIST) else [],
+            "accounts": await accounts.list_accounts(app, actor, about) if sees("accounts", Verb.CLIENT_READ) else [],
+            "profiles": await list_profiles(app, actor, about) if sees("profiles", Verb.PROFILE_READ) else [],
+            "alerts": (await alerts.list_alerts(app, actor, AlertFilter(client_id=about)))[0],
+        }
+        jobs: list[dict[str, Any]] = []
+        stopped: list[dict[str, Any]] = []
+        unknown = ""
+        try:
+            if sees("jobs", Verb.JOB_READ):
+                path = "/v1/clients/{client_id}/jobs"
+                jobs = (await console.ask(who, "GET", path, ids={"client_id": about}))["jobs"][:MOST_JOBS]
+            switches = (await console.ask(who, "GET", "/v1/switches"))["switches"]
+            stopped = [it for it in switches if it["closed"] and it["client_id"] in (None, str(about))]
+        except Unavailable as error:
+            unknown = error.next_step
+        words = await in_words(app, actor, [it["scope"] for it in stopped])
+        names = await clients.names_of(app, actor, {UUID(job["runner_id"]) for job in jobs})
+        return console.page(
+            request, "client.html", who=who, client=one, jobs=jobs, stopped=stopped, words=words, unseen=unseen,
+            names={str(it): name for it, name in names.items()}, unknown=unknown, **more,
+        )  # fmt: skip
+
+    pages.add("GET", "/clients", client_list)
+    pages.add("GET", "/clients/{client_id}", client)

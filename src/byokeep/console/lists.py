@@ -1,0 +1,178 @@
+"""Lists: alerts, what is due, and what waits for a second person, each with its filter in the address.
+
+Rules
+- A list says how many rows it has and how many are not shown; a page of it has ``PER_PAGE``.
+- An approval is shown as a sentence: what it lets happen, who asks, until when. Nobody answers: it is not let happen.
+- Whoever may not approve sees what waits, and no button.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+from urllib.parse import urlencode
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from byokeep.audit import alerts
+from byokeep.audit.alerts import AlertFilter
+from byokeep.console.pages import HEADERS, Console, Pages
+from byokeep.console.scopes import in_words
+from byokeep.console.visit import Visitor, form_of
+from byokeep.core.errors import Rejected
+from byokeep.core.model import ClientId, Role
+from byokeep.core.next_steps import of_alert
+from byokeep.core.policy import Verb
+from byokeep.core.ref import parse_client_id
+from byokeep.http.request import canonical_id, no_query, query_of, whole_number
+from byokeep.kernel import procedures
+from byokeep.operations import due
+from byokeep.tenancy import clients
+
+PER_PAGE: Final = 50
+MOST_DAYS: Final = 400
+T = TypeVar("T")
+_DECIDED: Final[Mapping[str, str]] = {
+    "release": "/v1/switches/open-requests/{request_id}/approve", "rights": "/v1/approvals/{request_id}/approve",
+    "step": "/v1/procedures/{request_id}/approve", "glass": "/v1/breakglass/{request_id}/approve",
+    "glass-no": "/v1/breakglass/{request_id}/deny",
+}  # fmt: skip
+
+
+def given_id(text: str) -> UUID:
+    """Return an id as we write it.
+
+    Raises:
+        Rejected: ``bad_request``.
+    """
+    try:
+        return canonical_id(text)
+    except ValueError:
+        raise Rejected("bad_request", next_step="Use the ids that the pages show.") from None
+
+
+def paged(rows: Sequence[T], asked: Mapping[str, str], path: str, *, more: int = 0) -> dict[str, Any]:
+    """Return a page of rows, with the addresses of the pages beside it.
+
+    Args:
+        rows: All of them.
+        asked: The query of this page.
+        path: Of the page.
+        more: How many there are that the flow did not return.
+
+    Raises:
+        Rejected: ``bad_number``.
+    """
+    last = max(1, -(-len(rows) // PER_PAGE))
+    at = min(max(whole_number("page", asked.get("page")) or 1, 1), last)
+
+    def address(number: int) -> str:
+        return f"{path}?{urlencode({**asked, 'page': number})}" if 1 <= number <= last else ""
+
+    shown = rows[(at - 1) * PER_PAGE : at * PER_PAGE]
+    beside = {"before": address(at - 1), "after": address(at + 1)}
+    return {"rows": shown, "pages": beside | {"at": at, "last": last, "total": len(rows), "more": more}}
+
+
+def add(pages: Pages) -> None:
+    """Add the pages."""
+    console = pages.console
+    _alerts(pages)
+
+    async def due_list(request: Request, who: Visitor) -> Response:
+        asked = query_of(request, "kind", "client", "days", "page")
+        asked = {name: text for name, text in asked.items() if text}
+        if asked.get("kind", due.DueKind.KEY) not in set(due.DueKind):
+            raise Rejected("bad_kind", next_step="Use one of " + ", ".join(due.DueKind) + ".")
+        days = whole_number("days", asked.get("days"))
+        found = await due.list_due(
+            console.app, who.actor, kind=due.DueKind(asked["kind"]) if "kind" in asked else None,
+            client_id=ClientId(parse_client_id(asked["client"])) if "client" in asked else None,
+            until=None if days is None else console.app.clock.now() + timedelta(days=min(days, MOST_DAYS)),
+        )  # fmt: skip
+        more = paged(found.items, asked, "/console/due", more=found.more) | {"until": found.until}
+        return console.page(request, "due.html", who=who, asked=asked, kinds=list(due.DueKind), **more)
+
+    async def approvals(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        return console.page(request, "approvals.html", who=who, rows=await waiting(console, who))
+
+    async def decided(request: Request, who: Visitor) -> Response:
+        given = await form_of(console.app, request, "kind", "id")
+        path, about = _DECIDED.get(given["kind"]), given_id(given["id"])
+        if path is None:
+            raise Rejected("bad_request", next_step="Send the form as the page does.")
+        part = {"release": "request_id", "rights": "request_id", "step": "run_id"}.get(given["kind"], "grant_id")
+        await console.ask(who, "POST", path.replace("request_id", part), ids={part: about})
+        return RedirectResponse("/console/approvals", 303, HEADERS)
+
+    pages.add("GET", "/due", due_list)
+    pages.add("GET", "/approvals", approvals)
+    pages.add("POST", "/approvals", decided)
+
+
+def _alerts(pages: Pages) -> None:
+    console = pages.console
+
+    async def alert_list(request: Request, who: Visitor) -> Response:
+        asked = query_of(request, "client", "reason", "severity", "history", "page")
+        asked = {name: text for name, text in asked.items() if text}
+        wanted = AlertFilter(
+            client_id=parse_client_id(asked["client"]) if "client" in asked else None, reason=asked.get("reason", ""),
+            severity=asked.get("severity", ""),
+        )  # fmt: skip
+        found, left = await alerts.list_alerts(console.app, who.actor, wanted, history="history" in asked)
+        more = paged(found, asked, "/console/alerts", more=left)
+        ids = {one for row in more["rows"] for one in (row.client_id, row.object_id, row.acknowledged_by) if one}
+        return console.page(
+            request, "alerts.html", who=who, asked=asked, step_of=of_alert,
+            names=await clients.names_of(console.app, who.actor, ids),
+            acts=bool(who.actor.roles & {Role.ADMIN, Role.OPERATOR}), **more,
+        )  # fmt: skip
+
+    async def alert_done(request: Request, who: Visitor) -> Response:
+        given = await form_of(console.app, request, "id", "act")
+        act = {"take": alerts.ACKNOWLEDGE, "close": alerts.CLOSE}.get(given["act"])
+        if act is None:
+            raise Rejected("bad_request", next_step="Send the form as the page does.")
+        await alerts.close_alert(console.app, who.actor, given_id(given["id"]), act)
+        return RedirectResponse("/console/alerts", 303, HEADERS)
+
+    pages.add("GET", "/alerts", alert_list)
+    pages.add("POST", "/alerts", alert_done)
+
+
+async def waiting(console: Console, who: Visitor) -> list[dict[str, Any]]:
+    """Return what waits for a second person, as sentences; ``mine``: this person asked, and another approves."""
+    roles, found = who.actor.roles, []
+
+    def add_row(kind: str, about: str, what: str, verb: Verb, by: str, until: Any) -> None:
+        mine = by == str(who.actor.id)
+        found.append({"kind": kind, "id": about, "what": what, "by": by, "until": until, "mine": mine,
+                      "may": bool(roles & verb.roles) and not mine, "by_role": sorted(verb.roles)[0]})  # fmt: skip
+
+    requests = (await console.ask(who, "GET", "/v1/switches"))["requests"]
+    words = await in_words(console.app, who.actor, [asked["scope"] for asked in requests])
+    for asked in requests:
+        what = f"Release {words[asked['scope']]}: {asked['reason'].replace('_', ' ')}"
+        add_row("release", asked["id"], what, Verb.SWITCH_APPROVE_OPEN, asked["requested_by"], asked["expires_at"])
+    if Role.ADMIN in roles:
+        for asked in (await console.ask(who, "GET", "/v1/approvals"))["approvals"]:
+            what = asked["what"][:1].upper() + asked["what"][1:]
+            add_row("rights", asked["id"], what, Verb.SUBJECT_APPROVE, asked["requested_by"], asked["expires_at"])
+    for one in await procedures.runs(console.app, who.actor):
+        steps = {step.name: step for step in console.app.procedures[one.run.procedure].steps}
+        step = steps.get(next(iter(one.missing), ""))
+        if one.waits_for == "approval" and step is not None and step.approval is not None:
+            what = f"Let {one.run.procedure.replace('_', ' ')} go on: {step.name.replace('_', ' ')}"
+            add_row("step", str(one.run.id), what, step.approval, str(one.run.asked_by), None)
+    for glass in (await console.ask(who, "GET", "/v1/breakglass"))["grants"]:
+        if glass["status"] == "requested":
+            why = f"{glass['reason'].replace('_', ' ')}, ticket {glass['ticket']}"
+            what = f"Let a person read secrets for {glass['life_s'] // 60} minutes: {why}"
+            add_row("glass", glass["id"], what, Verb.GLASS_APPROVE, glass["holder"], None)
+    names = await clients.names_of(console.app, who.actor, {UUID(row["by"]) for row in found})
+    return [row | {"by": names.get(UUID(row["by"]), row["by"])} for row in found]

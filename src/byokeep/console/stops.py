@@ -1,0 +1,74 @@
+"""The kill switch: what is stopped, what a stop would stop, the stop itself, and its release by two people.
+
+Rules
+- Before a stop a person sees what it stops, by name, and sends the form of that page. Stopping asks for nothing more.
+- A release has two places: who asks, and another who lets it. Both sign in afresh (:data:`byokeep.core.policy.FRESH`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from byokeep.console.pages import HEADERS, Pages
+from byokeep.console.scopes import in_words
+from byokeep.console.visit import Visitor, form_of
+from byokeep.core.model import PLATFORMS, Lane
+from byokeep.core.policy import Verb
+from byokeep.http.request import query_of
+from byokeep.tenancy import clients
+from byokeep.tenancy.scopes import scope_from_name
+
+_PARTS = ("client_id", "platform", "lane")
+
+
+def add(pages: Pages) -> None:
+    """Add the pages."""
+    console = pages.console
+
+    async def kill(request: Request, who: Visitor) -> Response:
+        asked = query_of(request, *_PARTS, "look")
+        said = await console.ask(who, "GET", "/v1/switches")
+        engaged = [one for one in said["switches"] if one["closed"]]
+        scopes = {one["scope"] for one in (*engaged, *said["requests"])}
+        parts = {name: asked[name] for name in _PARTS if asked.get(name)}
+        seen = None
+        if "look" in asked:
+            seen = await console.ask(who, "POST", "/v1/switches/preview", parts)
+            scopes.add(seen["scope"])
+        ids = {UUID(one["by"]) for one in engaged} | {UUID(one["requested_by"]) for one in said["requests"]}
+        ids |= {UUID(job["runner_id"]) for job in seen["jobs"]} if seen else set()
+        ids |= {UUID(job["client_id"]) for job in seen["jobs"]} if seen else set()
+        roles = who.actor.roles
+        return console.page(
+            request, "kill.html", who=who, asked=asked, parts=parts, seen=seen,
+            engaged=[one | {"ask": _of(one["scope"])} for one in engaged],
+            waiting={one["scope"]: one for one in said["requests"]}, me=str(who.actor.id),
+            words=await in_words(console.app, who.actor, sorted(scopes)),
+            names={str(one): name for one, name in (await clients.names_of(console.app, who.actor, ids)).items()},
+            clients=await clients.list_clients(console.app, who.actor), platforms=sorted(PLATFORMS), lanes=list(Lane),
+            may_ask=bool(roles & Verb.SWITCH_REQUEST_OPEN.roles), may_stop=bool(roles & Verb.SWITCH_CLOSE.roles),
+            may_let=bool(roles & Verb.SWITCH_APPROVE_OPEN.roles),
+        )  # fmt: skip
+
+    def post(path: str, sends: str) -> None:
+        async def switched(request: Request, who: Visitor) -> Response:
+            given = await form_of(console.app, request, *_PARTS, "reason")
+            await console.ask(who, "POST", sends, {name: text for name, text in given.items() if text})
+            return RedirectResponse("/console/kill", 303, HEADERS)
+
+        switched.__name__ = path.rpartition("/")[2]
+        pages.add("POST", path, switched)
+
+    pages.add("GET", "/kill", kill)
+    post("/kill/stop", "/v1/switches/close")
+    post("/kill/release", "/v1/switches/open-requests")
+
+
+def _of(name: str) -> dict[str, Any]:
+    """The parts of a switch's name, as a form sends them."""
+    scope = scope_from_name(name)
+    return {"client_id": scope.client_id or "", "platform": scope.platform or "", "lane": scope.lane or ""}
