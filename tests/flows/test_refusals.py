@@ -34,7 +34,8 @@ CALLERS = (None, UNKNOWN, "operator", "approver", "admin", "auditor", "runner", 
 # What any caller with a token of ours may ask; there is nobody whom a role would refuse.
 # What every person may ask for; machines have no business at web and are told so by 401.
 OF_EVERYBODY = {
-    "GET /v1/self", "GET /v1/gate/schema", "GET /v1/alerts", "GET /v1/apps", "GET /v1/checklists", "GET /v1/clients",
+    "DELETE /v1/sessions", "GET /v1/self", "GET /v1/gate/schema", "GET /v1/alerts", "GET /v1/apps",
+    "GET /v1/checklists", "GET /v1/clients",
     "GET /v1/due",
     "GET /v1/incidents", "GET /v1/keks", "GET /v1/logins", "GET /v1/notifications", "GET /v1/procedures",
     "GET /v1/vault-incidents", "POST /v1/inventory/checks",

@@ -34,7 +34,7 @@ _ENDS: Final = (due.DueKind.MACHINE_TOKEN, due.DueKind.PERSON_TOKEN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Need:
     """Something that needs somebody. ``href`` or ``command`` is the way on."""
 
     rank: int
@@ -47,69 +47,71 @@ class Row:
     command: str = ""
 
 
-async def _stopped(console: Console, who: Visitor) -> AsyncIterator[Row]:
+async def _stopped(console: Console, who: Visitor) -> AsyncIterator[Need]:
     found = (await console.ask(who, "GET", "/v1/switches"))["switches"]
     engaged = [one for one in found if one["closed"]]
     names = await in_words(console.app, who.actor, [one["scope"] for one in engaged])
     for one in engaged:
         reached = one["store_cut_off"] or not scope_from_name(one["scope"]).cuts_store
         why = f"Reason: {one['reason'].replace('_', ' ')}." + ("" if reached else " The store is not cut off yet.")
-        yield Row(
+        yield Need(
             rank=0, kind="Stopped", what=f"{names[one['scope']]} is stopped", more=why, since=one["at"],
             href="/console/kill", act="Release",
         )  # fmt: skip
 
 
-async def _audit(console: Console, who: Visitor) -> AsyncIterator[Row]:
+async def _audit(console: Console, who: Visitor) -> AsyncIterator[Need]:
     said = await console.ask(who, "GET", "/v1/audit/health")
     if said["healthy"] is not True:
-        yield Row(
+        yield Need(
             rank=1, kind="Audit", what="The store's own audit has a gap", command="byokeep doctor",
             more="Nothing is leased and no value is taken in until it records again.",
         )  # fmt: skip
 
 
-async def _failed(console: Console, who: Visitor) -> AsyncIterator[Row]:
+async def _failed(console: Console, who: Visitor) -> AsyncIterator[Need]:
     for one in await procedures.runs(console.app, who.actor):
         if one.run.state == "failed" and one.run.closed_at is None:
-            yield Row(
+            yield Need(
                 rank=2, kind="Failed", what=f"{one.run.procedure.replace('_', ' ')} has stopped",
                 more=f"Reason: {one.run.reason.replace('_', ' ')}.", since=one.run.started_at,
                 command=f"byokeep procedure show {one.run.id}",
             )  # fmt: skip
 
 
-async def _alerts(console: Console, who: Visitor) -> AsyncIterator[Row]:
+async def _alerts(console: Console, who: Visitor) -> AsyncIterator[Need]:
     found, more = await alerts.list_alerts(console.app, who.actor, AlertFilter(severity="critical"))
     for reason, many in Counter(one.reason for one in found).items():
         newest = max(one.last_seen_at for one in found if one.reason == reason)
         what = reason.replace("_", " ") + (f", {many} alerts" if many > 1 else "")
         href = f"/console/alerts?severity=critical&reason={reason}"
-        yield Row(rank=1, kind="Alert", what=what, more=of_alert(reason), since=newest, href=href, act="Look and close")
+        yield Need(
+            rank=1, kind="Alert", what=what, more=of_alert(reason), since=newest, href=href, act="Look and close"
+        )
     if more:
         href = "/console/alerts?severity=critical"
-        yield Row(rank=1, kind="Alert", what=f"{more} more critical alerts", href=href, act="Show all")
+        yield Need(rank=1, kind="Alert", what=f"{more} more critical alerts", href=href, act="Show all")
 
 
-async def _due(console: Console, who: Visitor) -> AsyncIterator[Row]:
+async def _due(console: Console, who: Visitor) -> AsyncIterator[Need]:
     found = await due.list_due(console.app, who.actor)
     late = [one for one in found.items if one.state in ("overdue", "unknown")]
     for one in late[:MOST]:
         name = f"{one.kind.replace('_', ' ')} {one.name}" + (f" of {one.client}" if one.client else "")
-        yield Row(
+        yield Need(
             rank=3, kind="Overdue", what=f"{name} {'is overdue' if one.state == 'overdue' else 'has no date'}",
             more=one.cause.replace("_", " "), since=one.due_at, command=one.command,
         )  # fmt: skip
     if len(late) > MOST:
         what = f"{len(late) - MOST} more are overdue"
-        yield Row(rank=3, kind="Overdue", what=what, href="/console/due", act="Show all")
+        yield Need(rank=3, kind="Overdue", what=what, href="/console/due", act="Show all")
     for one in found.items:
         if one.kind in _ENDS and one.state == "due":
             what = f"The token of {one.name} ends"
-            yield Row(rank=4, kind="Ends soon", what=what, since=one.due_at, command=one.command)
+            yield Need(rank=4, kind="Ends soon", what=what, since=one.due_at, command=one.command)
 
 
-_ASKED: Final[tuple[tuple[str, Verb, Callable[[Console, Visitor], AsyncIterator[Row]]], ...]] = (
+_ASKED: Final[tuple[tuple[str, Verb, Callable[[Console, Visitor], AsyncIterator[Need]]], ...]] = (
     ("kill switches", Verb.SWITCH_READ, _stopped), ("the store's audit", Verb.ALERT_READ, _audit),
     ("alerts", Verb.ALERT_READ, _alerts), ("procedures", Verb.PROCEDURE_READ, _failed),
     ("due dates", Verb.DUE_READ, _due),
@@ -130,7 +132,7 @@ def add(pages: Pages) -> None:
             try:
                 rows += [one async for one in ask(console, who)]
             except Unavailable as error:
-                rows.append(Row(rank=0, kind="Unknown", what=f"It is not known how it stands with {name}",
+                rows.append(Need(rank=0, kind="Unknown", what=f"It is not known how it stands with {name}",
                                 more=error.next_step, command="byokeep doctor"))  # fmt: skip
         rows.sort(key=lambda one: one.rank)
         return console.page(request, "attention.html", who=who, rows=rows, unseen=unseen)

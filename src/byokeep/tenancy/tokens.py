@@ -10,7 +10,7 @@ Rules
 - What an admin issues for a person is an invitation: it sets that person's password, once, and does nothing else.
 - A login answers the same for an unknown name, a wrong password and a disabled person, at the same cost (S-ASVS-24).
 - A session of the console is opened by a password, or by a code that its owner made on the command line: one use,
-  two minutes. Signing in again opens another, which proves who it is anew; nobody's session is prolonged (ADR 0080).
+  two minutes. Signing in again opens another, which proves who it is anew; nobody's session is prolonged (ADR 0081).
 - A new password ends every session of its owner (S-ASVS-21). Nobody sets another's.
 - The broker looks every hour for machines whose last token ends within 14 days, or has ended: one open alert for each.
   The same for people's API tokens, but for those given for 14 days or less. That no admin can sign in is an alert too,
