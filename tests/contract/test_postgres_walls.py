@@ -353,14 +353,16 @@ def test_postgres_every_client_table_has_its_wall(shared_postgres: FreshDatabase
     definers = "SELECT proname FROM pg_proc WHERE pronamespace = 'byokeep'::regnamespace AND prosecdef"
     forgets = {"calls_forget", "notifications_forget", "reminders_over"}
     triggers = {f"{kind}_recorded" for kind in ("key", "account", "job", "client", "switch", "alert")}
-    people = {"able_admins", "machine_own", "password_put", "subject_lock", "subject_put", "subject_recorded",
-              "token_end", "token_issue", "token_recorded"}  # fmt: skip
+    people = {"able_admins", "machine_own", "password_put", "session_seen", "subject_lock", "subject_put",
+              "subject_recorded", "token_end", "token_issue", "token_recorded"}  # fmt: skip
     looks = {"alert_on_record", "revocation_left", "audit_hold"}
     known = {"audit_append", "end_blockers", "rotation_due_now", "withdraw_again", *forgets} | looks | triggers | people
     assert set(shared_postgres.sql(definers).split()) == known
     # What web and worker may call with the owner's rights looks something up, appends a record, holds a chain, lets go
-    # of what is older than it is kept, or closes an alert whose cause is over: it makes nobody.
-    for role, more in (("byokeep_web", {"subject_recorded", "token_recorded"}), ("byokeep_worker", forgets)):
+    # of what is older than it is kept, closes an alert whose cause is over, or says that a session is used: it makes
+    # nobody.
+    web = {"session_seen", "subject_recorded", "token_recorded"}
+    for role, more in (("byokeep_web", web), ("byokeep_worker", forgets)):
         may = f"{definers} AND has_function_privilege('{role}', oid, 'EXECUTE') AND prorettype <> 'trigger'::regtype"
         assert set(shared_postgres.sql(may).split()) == {"audit_append"} | looks | more, role
 
