@@ -20,12 +20,14 @@ from typing import Any
 import pyrage
 
 from byokeep.cli.api import fetch
+from byokeep.cli.terminal import TerminalSession, current
 from byokeep.client import verify as offline
 from byokeep.core.errors import ByokeepError
 from byokeep.demo import Scene, make_key, scene, start_stack
 from byokeep.process import Progress, work_of
 from byokeep.processes import backup, drill
 from byokeep.processes.restore import Brought
+from byokeep.settings import load
 
 CLIENTS = {"Acme Bakery": ("openai", "anthropic"), "Bolt Cycles": ("openai",), "Corner Books": ("google", "heygen")}
 
@@ -63,6 +65,7 @@ async def _run(place: Path) -> int:
     identity.touch(mode=0o600)
     identity.write_text(f"{key}\n")
     elsewhere.mkdir()
+    current.set(TerminalSession(settings=load(home=place), as_json=False))
     async with scene(None, say=_say) as stage:
         _say(await start_stack(stage))
         await _onboard(stage)

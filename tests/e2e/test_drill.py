@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import shutil
 from collections.abc import AsyncIterator
@@ -15,14 +17,18 @@ import aiohttp
 import pyrage
 import pytest
 
+from byokeep.adapters.openbao.login import log_in
 from byokeep.core.drill import STEPS
-from byokeep.processes import drill
+from byokeep.core.errors import ByokeepError, Conflict, Integrity
+from byokeep.processes import drill, wiring
+from byokeep.processes.drill_steps import Drilled
 from byokeep.processes.restore import Brought
 from byokeep.settings import Settings, load
+from tests.e2e.test_profiles import ACME, Office
 from tests.support.cli import Ran, Shell
 from tests.support.owner import Owner
 from tests.support.ports import free_port
-from tests.support.stack import World, running_stack
+from tests.support.stack import ForkedStack, World, new_home, running_stack
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -129,16 +135,51 @@ async def test_a_dangling_reference_fails_the_drill(site: Site) -> None:
     assert "recovery_drill_failed" in await site.world.alerts()
 
 
-@pytest.mark.req("R9.3-2", "R9.3-5")
+async def test_two_tenants_are_too_few(site: Site) -> None:
+    """With one of three stopped there are two to verify: failed, and nobody was asked."""
+    await site.world.must("operator", "POST", "/v1/switches/close", {"client_id": site.clients[2], "reason": "test"})
+    report = await site.failing()
+    asked = await site.world.must(
+        "operator", "POST", "/v1/switches/open-requests", {"client_id": site.clients[2], "reason": "test"}
+    )
+    await site.world.must("approver", "POST", f"/v1/switches/open-requests/{asked['id']}/approve")
+    verify = steps_of(report)["verify_tenants"]
+    assert (verify["state"], verify["reason"], verify["evidence"]["tenants"]) == ("failed", "too_few_tenants", 2)
+    assert [steps_of(report)[name]["state"] for name in STEPS[3:]] == ["not_run", "not_run"]
+    assert report["rto_s"] is None
+
+
+async def test_a_drill_that_is_interrupted_leaves_nothing_and_does_not_count(site: Site) -> None:
+    """Cut off while it restores, it ends as interrupted, on record as failed; the next one may begin."""
+    await site.backed_up()
+    running = asyncio.create_task(drill.run(site.settings, "", site.brought, seed=7, say=lambda _: None))
+    while not (site.world.home / "drill" / "home" / "openbao").exists():
+        await asyncio.sleep(0.05)
+        assert not running.done()
+    with pytest.raises(Conflict, match="drill_running"):
+        await drill.run(site.settings, "", site.brought, seed=7, say=lambda _: None)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    site.nothing_left()
+    (told, *_) = await site.recorded()
+    assert (told["outcome"], told["reason"]) == ("failed", "interrupted")
+
+
+@pytest.mark.req("R9.3-2", "R9.3-4", "R9.3-5", "R9.3-6")
 async def test_a_drill_restores_verifies_and_lets_nothing_out(site: Site, tmp_path: Path) -> None:
     """All steps pass; publishing is refused though everything is released; nothing is left, all is on record, and the
     report is checked in another directory, altered it is not."""
     world = site.world
     async with aiohttp.ClientSession() as http:
-        owner = Owner(world, site.shell, http, free_port())
+        owner, office = Owner(world, site.shell, http, free_port()), Office(world, site.shell, http)
         await owner.prepare("x")
         assert (await owner.connect(site.clients[0], "x"))[0].code == 0
         await owner.json("account", "lane", site.clients[0], "x", "acme", "api")
+        await office.site()
+        profile = await office.profile(site.clients[1], ACME["id"])
+        await office.logged_in(profile)
+        assert (await office.json("profile", "confirm", profile, "skool/acme.bakery"))["result"] == "sealed"
     backup = await site.backed_up()
     before = await world.effects(), await site.token_calls()
     ran = await site.drill("--seed", "7")
@@ -153,7 +194,7 @@ async def test_a_drill_restores_verifies_and_lets_nothing_out(site: Site, tmp_pa
     assert (steps["restore_secrets"]["store"], steps["restore_secrets"]["audit_devices"]) == ("unsealed", 2)
     assert steps["verify_tenants"]["egress"] == ["openai.models:3", "x.identity:1"]
     assert (steps["verify_tenants"]["credentials"], steps["verify_tenants"]["switch"]) == (4, "released")
-    assert (steps["verify_tenants"]["profile"], steps["verify_tenants"]["profiles_opened"]) == ("none_sealed", 0)
+    assert (steps["verify_tenants"]["profile"], steps["verify_tenants"]["profiles_opened"]) == (profile, 1)
     assert (steps["publish_refused"]["refused"], steps["publish_refused"]["cause"]) == (6, "disaster_recovery_drill")
     assert steps["break_glass"]["marker"] == "read"
     assert told["rto_s"] > 0
@@ -174,3 +215,39 @@ async def test_a_drill_restores_verifies_and_lets_nothing_out(site: Site, tmp_pa
     content["payload"] = content["payload"][:-8] + "AAAA" + content["payload"][-4:]
     report.write_text(json.dumps(content, separators=(",", ":")))
     assert (await elsewhere.run("evidence", "verify", str(report), "--keys", str(keys))).code == 5
+
+
+@pytest.mark.req("R9.3-6")
+async def test_what_a_drill_restored_reaches_nobody_and_a_refused_key_fails_it(site: Site) -> None:
+    """It has no network but its own loopback, no stack starts in its home, production's store lets none of its
+    credentials in; and a key that its provider refuses fails the verification, by name and answer."""
+    await site.backed_up()
+    production, place = site.settings, new_home()
+    file = sorted((site.world.home / "backups").glob("*.age"))[-1]
+    work = Drilled(production=production, place=place, file=file, brought=site.brought, seed=7, say=lambda _: None)
+    dead = {"provider": "openai", "key": site.values[0].decode(), "state": "revoked", "account_id": "openai-acme"}
+    try:
+        await work.acts["restore_secrets"]()
+        assert work.isolated
+        lines = Path(f"/proc/{work.pid}/net/dev").read_text().splitlines()[2:]
+        assert [line.split(":")[0].strip() for line in lines] == ["lo"]
+        with pytest.raises(Conflict, match="home_of_a_drill"):
+            await ForkedStack(work.settings).start()
+        tried = 0
+        async with wiring.store_http(production) as theirs:
+            for one in sorted((place / "home" / "credentials").glob("*.approle")):
+                with pytest.raises(ByokeepError) as refused:
+                    await log_in(theirs, one)
+                assert refused.value.code == "credentials_refused", one
+                tried += 1
+        assert tried >= 3
+        async with site.world.http.post(f"{site.world.sim.url}/_sim/keys", json=dead) as reply:
+            reply.raise_for_status()
+        await work.acts["restore_refs"]()
+        with pytest.raises(Integrity, match="tenant_not_verified"):
+            await work.acts["verify_tenants"]()
+        assert work.evidence["refused"] == [f"{site.clients[0]}/openai:invalid_key"]
+    finally:
+        with contextlib.suppress(OSError):
+            await work.close()
+        drill.shred(place)

@@ -19,7 +19,7 @@ _STEPS: Final = ("step", "state", "reason")
 
 @app.command(name="run")
 def run_(
-    backup: str = "", *, identity_file: Path, seal_key_file: Path, recovery_key_file: list[Path],
+    backup: str = "", *, identity_file: list[Path], seal_key_file: list[Path], recovery_key_file: list[Path],
     seed: int | None = None,
 ) -> int:  # fmt: skip
     """Restore a backup apart from production, verify what it holds, and remove it again. The report is kept and signed.
@@ -31,8 +31,8 @@ def run_(
 
     Args:
         backup: The file, or its id; default: the newest that was opened.
-        identity_file: The private key of the backup (mode 0600).
-        seal_key_file: The seal key of the store that was backed up (mode 0600).
+        identity_file: The private key of the backup (mode 0600), or a share of it; repeat it then.
+        seal_key_file: The seal key of the store that was backed up (mode 0600), or a share of it; repeat it then.
         recovery_key_file: A recovery key (mode 0600); repeat it, as many as the store's threshold.
         seed: With which the tenants were chosen in an earlier drill; default: a new one.
     """

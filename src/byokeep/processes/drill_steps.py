@@ -190,7 +190,7 @@ class Drilled:
             about = {"chains": [head.chain for head in heads], "seqs": [head.seq for head in heads]}
             ((self.newest,),) = await app.db.read(_at, "drill_newest", about, every_client=True)
         missing, orphans = _words(restored.missing), _words(restored.orphans)
-        self.evidence |= {"refs": len(refs), "dangling": missing, "orphans": orphans}
+        self.evidence |= {"refs": sum(ref["used"] for ref in refs), "dangling": missing, "orphans": orphans}
         if missing:
             step = "What the database names is not in the backup of the store or the artifacts: see the report."
             raise Integrity("refs_dangling", next_step=step, count=len(restored.missing))
