@@ -158,10 +158,15 @@ def init(*, admin_token_fd: int | None = None, database_sql: bool = False) -> No
     show(done, title="Provisioned", note=note)
 
 
-def doctor() -> int:
+def doctor(*, upgrade: bool = False) -> int:
     """Check this installation: parts, modes, hardening, audit devices, honest limits.
 
     Example: byokeep doctor
+
+    Example: byokeep doctor --upgrade
+
+    Args:
+        upgrade: Ask instead, with a new release before it is started, whether it can take over what runs now.
     """
     harden()
     settings = session().settings
@@ -171,7 +176,8 @@ def doctor() -> int:
             next_step=f"There is no home at {clean(str(settings.home))}: start a stack with "
             f"`{again('up', own_token=False)}`, or name its home with --home or BYOKEEP_HOME.",
         )
-    outcomes = run(load("byokeep.processes.doctor").examine(settings))
+    looks = load("byokeep.processes.upgrade").examine_upgrade if upgrade else load("byokeep.processes.doctor").examine
+    outcomes = run(looks(settings))
     show([one.row() for one in outcomes], title="Doctor", columns=("check", "state", "detail"))
     return 0 if all(one.ok for one in outcomes) else Unavailable.exit_code
 

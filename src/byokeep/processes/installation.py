@@ -48,7 +48,8 @@ from byokeep.settings import Settings
 from byokeep.tenancy import bootstrap, operators
 
 MACHINES: Final = {"worker": Role.CUSTODIAN, "dispatcher": Role.DISPATCHER, "runner": Role.RUNNER}
-_BOUND: Final = "bound"
+BOUND: Final = "bound"
+HOME_FORMAT: Final = "byokeep-home/1"
 _PRIVATE: Final = (b"PRIVATE KEY-----", b'"kty"')  # PEM and JWK
 _PROBED_S: Final = 10.0
 _LOOKED_AT: Final = 64 * 1024  # bytes of a file
@@ -228,17 +229,17 @@ async def settle(settings: Settings, app: BrokerApp) -> bool:
 
 
 def _holds(settings: Settings, installation: UUID) -> bool:
-    text, bound = read_bound(settings.home / _BOUND, beside=_beside(settings))
+    text, bound = read_bound(settings.home / BOUND, beside=_beside(settings))
     return bound and text == _text(installation) and not slots.is_copy(settings.path("slots_dir"))
 
 
 def _bind(settings: Settings, installation: UUID) -> None:
     slots.adopt(settings.path("slots_dir"))
-    write_bound(settings.home / _BOUND, _text(installation), beside=_beside(settings))
+    write_bound(settings.home / BOUND, _text(installation), beside=_beside(settings))
 
 
 def _text(installation: UUID) -> str:
-    return f"byokeep-home/1\n{installation}\n"
+    return f"{HOME_FORMAT}\n{installation}\n"
 
 
 def _beside(settings: Settings) -> list[Path]:

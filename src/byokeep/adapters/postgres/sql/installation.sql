@@ -22,3 +22,13 @@ RETURNING id, environment;
 -- On which schema this database stands; one before r0047 has no such column, and says nothing.
 SELECT v.version_num AS stands, to_jsonb(o) ->> 'runs_from' AS runs_from
   FROM byokeep.alembic_version v CROSS JOIN byokeep.schema_objects o;
+
+-- name: roles_missing
+SELECT coalesce(array_agg(name ORDER BY name), '{}') AS missing
+  FROM unnest(CAST(:names AS text[])) AS name WHERE name NOT IN (SELECT rolname FROM pg_roles);
+
+-- name: database_size
+SELECT pg_database_size(current_database()) AS size;
+
+-- name: procedures_open
+SELECT procedure FROM byokeep.procedure_run WHERE closed_at IS NULL;
