@@ -184,7 +184,9 @@ async def test_leaks_and_usage_are_known_or_not_ok(desk: Desk) -> None:
         assert await not_ok(desk) == {"leak_alerts": ("failed", "key_leak_suspected")}
     for bad in ({"sources": 0}, {"found": 1}, {"unknown": 1}, {"result": "findings"}):
         assert (await desk.call("POST", "/v1/leaks/scans", "auditor", CLEAN | bad))[0] == 422, bad
-    assert (await desk.call("POST", "/v1/leaks/scans", "operator", CLEAN))[0] == 403
+    of_one = desk.stand.subject("auditor", "of one", clients=(client,))
+    for who in ("operator", of_one):
+        assert (await desk.call("POST", "/v1/leaks/scans", who, CLEAN))[0] == 403
 
 
 async def drilled(stand: Stand, outcome: Outcome) -> None:
@@ -278,10 +280,12 @@ async def test_what_is_new_is_reviewed_once_and_what_comes_after_the_listing_is_
     assert str(stranger.id) in {one["object_id"] for one in found["access"]}
     assert (await sign(desk, found))[0] == 200
     after = await stand.client("openai")
-    assert (await desk.put(after, desk.canary("google"), "google"))[0] == 202
+    for one in (client, after):
+        assert (await desk.put(one, desk.canary("google"), "google"))[0] == 202
     assert (await desk.put(client, desk.canary("anthropic"), "anthropic"))[0] == 202  # another version of a known path
-    left = [(one["kind"], one["client_id"]) for one in (await fill(desk, "weekly"))["access"]]
-    assert left == [("path", str(after))]
+    left = [(one["kind"], one["client_id"], one["what"]) for one in (await fill(desk, "weekly"))["access"]]
+    paths = {("path", str(one), f"kv/clients/{one}/providers/google") for one in (client, after)}
+    assert (len(left), set(left)) == (2, paths)
 
 
 @pytest.mark.req("R10.2-2")

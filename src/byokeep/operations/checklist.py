@@ -246,10 +246,11 @@ async def record_scan(app: App, actor: Actor, scan: ScanResult) -> None:
     """Put on record that a leak scan ran, and what it came to; a finding opens an alert.
 
     Raises:
-        Denied: ``not_permitted``: an auditor's to say.
+        Denied: ``not_permitted``: an auditor's to say, of every client.
         Rejected: ``nothing_scanned``; ``bad_request``: a clean one that found or could not read something.
     """
     async with command(app, actor, Verb.LEAK_FINGERPRINTS) as tx:
+        authorise_every_client(actor, Verb.LEAK_FINGERPRINTS)
         if scan.sources < 1 and scan.result != "unknown":
             raise Rejected("nothing_scanned", next_step="Nothing was looked at, so nothing is known.")
         if (scan.result == "findings") != (scan.found > 0) or (scan.result == "clean" and scan.unknown):
