@@ -116,56 +116,6 @@ def steps_of(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {one["step"]: one for one in report["steps"]}
 
 
-@pytest.mark.req("R9.3-3")
-async def test_a_dangling_reference_fails_the_drill(site: Site) -> None:
-    """A row whose version the store does not have ends it at that step: listed, told, on record, the rest not run."""
-    row = f"UPDATE byokeep.credential_ref SET version = {{}} WHERE client_id = '{site.clients[0]}'"
-    await site.world.sql(row.format(7))
-    try:
-        report = await site.failing()
-    finally:
-        await site.world.sql(row.format(1))
-    states = [one["state"] for one in report["steps"]]
-    assert states == ["passed", "failed", "not_run", "not_run", "not_run"], report
-    refs = steps_of(report)["restore_refs"]
-    assert refs["reason"] == "refs_dangling"
-    assert refs["evidence"]["dangling"] == [f"key clients/{site.clients[0]}/providers/openai version 7"]
-    (told, *_) = await site.recorded()
-    assert (told["outcome"], told["stage"], told["reason"]) == ("failed", "restore_refs", "refs_dangling")
-    assert "recovery_drill_failed" in await site.world.alerts()
-
-
-async def test_two_tenants_are_too_few(site: Site) -> None:
-    """With one of three stopped there are two to verify: failed, and nobody was asked."""
-    await site.world.must("operator", "POST", "/v1/switches/close", {"client_id": site.clients[2], "reason": "test"})
-    report = await site.failing()
-    asked = await site.world.must(
-        "operator", "POST", "/v1/switches/open-requests", {"client_id": site.clients[2], "reason": "test"}
-    )
-    await site.world.must("approver", "POST", f"/v1/switches/open-requests/{asked['id']}/approve")
-    verify = steps_of(report)["verify_tenants"]
-    assert (verify["state"], verify["reason"], verify["evidence"]["tenants"]) == ("failed", "too_few_tenants", 2)
-    assert [steps_of(report)[name]["state"] for name in STEPS[3:]] == ["not_run", "not_run"]
-    assert report["rto_s"] is None
-
-
-async def test_a_drill_that_is_interrupted_leaves_nothing_and_does_not_count(site: Site) -> None:
-    """Cut off while it restores, it ends as interrupted, on record as failed; the next one may begin."""
-    await site.backed_up()
-    running = asyncio.create_task(drill.run(site.settings, "", site.brought, seed=7, say=lambda _: None))
-    while not (site.world.home / "drill" / "home" / "openbao").exists():
-        await asyncio.sleep(0.05)
-        assert not running.done()
-    with pytest.raises(Conflict, match="drill_running"):
-        await drill.run(site.settings, "", site.brought, seed=7, say=lambda _: None)
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    site.nothing_left()
-    (told, *_) = await site.recorded()
-    assert (told["outcome"], told["reason"]) == ("failed", "interrupted")
-
-
 @pytest.mark.req("R9.3-2", "R9.3-4", "R9.3-5", "R9.3-6")
 async def test_a_drill_restores_verifies_and_lets_nothing_out(site: Site, tmp_path: Path) -> None:
     """All steps pass; publishing is refused though everything is released; nothing is left, all is on record, and the
@@ -251,3 +201,53 @@ async def test_what_a_drill_restored_reaches_nobody_and_a_refused_key_fails_it(s
         with contextlib.suppress(OSError):
             await work.close()
         drill.shred(place)
+
+
+async def test_two_tenants_are_too_few(site: Site) -> None:
+    """With one of three stopped there are two to verify: failed, and nobody was asked."""
+    await site.world.must("operator", "POST", "/v1/switches/close", {"client_id": site.clients[2], "reason": "test"})
+    report = await site.failing()
+    asked = await site.world.must(
+        "operator", "POST", "/v1/switches/open-requests", {"client_id": site.clients[2], "reason": "test"}
+    )
+    await site.world.must("approver", "POST", f"/v1/switches/open-requests/{asked['id']}/approve")
+    verify = steps_of(report)["verify_tenants"]
+    assert (verify["state"], verify["reason"], verify["evidence"]["tenants"]) == ("failed", "too_few_tenants", 2)
+    assert [steps_of(report)[name]["state"] for name in STEPS[3:]] == ["not_run", "not_run"]
+    assert report["rto_s"] is None
+
+
+async def test_a_drill_that_is_interrupted_leaves_nothing_and_does_not_count(site: Site) -> None:
+    """Cut off while it restores, it ends as interrupted, on record as failed; the next one may begin."""
+    await site.backed_up()
+    running = asyncio.create_task(drill.run(site.settings, "", site.brought, seed=7, say=lambda _: None))
+    while not (site.world.home / "drill" / "home" / "openbao").exists():
+        await asyncio.sleep(0.05)
+        assert not running.done()
+    with pytest.raises(Conflict, match="drill_running"):
+        await drill.run(site.settings, "", site.brought, seed=7, say=lambda _: None)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    site.nothing_left()
+    (told, *_) = await site.recorded()
+    assert (told["outcome"], told["reason"]) == ("failed", "interrupted")
+
+
+@pytest.mark.req("R9.3-3")
+async def test_a_dangling_reference_fails_the_drill(site: Site) -> None:
+    """A row whose version the store does not have ends it at that step: listed, told, on record, the rest not run."""
+    row = f"UPDATE byokeep.credential_ref SET version = {{}} WHERE client_id = '{site.clients[0]}'"
+    await site.world.sql(row.format(7))
+    try:
+        report = await site.failing()
+    finally:
+        await site.world.sql(row.format(1))
+    states = [one["state"] for one in report["steps"]]
+    assert states == ["passed", "failed", "not_run", "not_run", "not_run"], report
+    refs = steps_of(report)["restore_refs"]
+    assert refs["reason"] == "refs_dangling"
+    assert refs["evidence"]["dangling"] == [f"key clients/{site.clients[0]}/providers/openai version 7"]
+    (told, *_) = await site.recorded()
+    assert (told["outcome"], told["stage"], told["reason"]) == ("failed", "restore_refs", "refs_dangling")
+    assert "recovery_drill_failed" in await site.world.alerts()
