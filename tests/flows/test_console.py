@@ -90,7 +90,7 @@ async def test_sessions_end_with_what_they_stand_on(desk: Desk) -> None:
     for visit in (one, other):
         await visit.sign_in("operator")
     kept = dict(one.cookies)
-    await one.get()
+    await one.get("/console/you")
     out = await one.send("/console/sign-out")
     assert (out.status, out.at, out.headers["Clear-Site-Data"]) == (303, "/console/sign-in", '"cache", "storage"')
     assert SESSION not in one.cookies
@@ -99,7 +99,7 @@ async def test_sessions_end_with_what_they_stand_on(desk: Desk) -> None:
     assert await there(other)
 
     await one.sign_in("operator")
-    await one.get()
+    await one.get("/console/you")
     assert (await one.send("/console/sign-out", everywhere="yes")).status == 303
     assert not await there(other)
     for end in (
@@ -168,7 +168,7 @@ async def test_only_a_form_of_ours_acts(desk: Desk) -> None:
     visit, stranger = Visit(desk), Visit(desk)
     await visit.sign_in("operator")
     await stranger.get("/console/sign-in")
-    page = await visit.get()
+    page = await visit.get("/console/you")
     for name, value in (
         ("Referrer-Policy", "same-origin"), ("Cross-Origin-Opener-Policy", "same-origin"),
         ("Cross-Origin-Resource-Policy", "same-origin"), ("X-Content-Type-Options", "nosniff"),
