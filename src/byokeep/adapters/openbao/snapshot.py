@@ -13,6 +13,7 @@ It may not start a store, nor decide which snapshot is the right one.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 from collections.abc import Sequence
@@ -109,6 +110,7 @@ async def restore(store: EmbeddedOpenBao, snapshot: Path) -> None:
         async with BaoHttp(store.address) as http:
             with snapshot.open("rb") as content:
                 await http.transfer("POST", _SNAPSHOT, token=root, body=content)
+            await _taken_over(http, store.home / "credentials" / "provisioner.approle")
     except (Rejected, Unavailable) as error:
         raise BackupRefused("seal_key") if error.code in ("store_rejected", "store_failed") else error from None
     finally:
@@ -123,6 +125,15 @@ async def restore(store: EmbeddedOpenBao, snapshot: Path) -> None:
     await store.stop()
     store.recording = True
     await store.start()
+
+
+async def _taken_over(http: BaoHttp, credentials: Path) -> None:
+    """Wait until the store answers from a snapshot that it says to have taken; in vain, its next start shows why."""
+    for _ in range(40):
+        with contextlib.suppress(ByokeepError):
+            await log_in(http, credentials)
+            return
+        await asyncio.sleep(0.5)
 
 
 async def _held(http: BaoHttp, admin: Secret, folder: str) -> dict[str, Versions]:
