@@ -172,7 +172,7 @@ def test_postgres_upgrade_keeps_the_rows_of_every_release(postgres_server: Embed
         assert {table: after[table] for table in before} == before
         migrate(database.url("byokeep_owner"))
         assert contents(database, had) == after
-        if name != "this_release":  # people, machines and live tokens were put on record, once
+        if name < "r0014":  # people, machines and live tokens were put on record, once
             assert counts(database)["subject"] > 0
             assert database.sql("SELECT count(*) FROM byokeep.subject WHERE NOT byokeep.subject_recorded(id)") == "0"
             without = "LEFT JOIN byokeep.procedure_run r ON r.id = i.id WHERE r.id IS NULL"
