@@ -56,7 +56,7 @@ URL_SETTINGS: Final = ("provider_urls", "platform_urls", "website_urls")  # tabl
 NUMBER_SETTINGS: Final = {  # name -> the largest allowed
     "store_calls_per_second": 1_000_000, "approval_hold_hours": 168,
     "app_secret_rotation_days": 366, "room_mebibytes": 1_000_000,
-    "backup_keep": 10_000, "backup_hours": 8_784,
+    "backup_keep": 10_000, "backup_keep_days": 36_600, "backup_hours": 8_784,
     "profile_rekey_days": MAX_REKEY_DAYS, "kek_rotation_days": MAX_ROTATION_DAYS,
 }  # fmt: skip
 _FROM_JOB_RUN: Final = frozenset({"job"} | {f"secret_{provider.value}_file" for provider in Provider})
@@ -107,6 +107,7 @@ class Settings:
         backup_dir: Where backups are made and kept on this host.
         backup_target: A directory away from this host that gets each backup, too; production needs one.
         backup_keep: How many backups are kept; the newest that was verified always is.
+        backup_keep_days: For how many days each one is kept besides; 0 = the number alone counts.
         backup_hours: Hours after which a stack that runs makes the next backup.
         notify_dir: Where the 0600 files NAME.url are, each with the address of a target of messages.
         room_dir: Where plain profiles lie while they are in use, in memory; empty = one of our own.
@@ -160,6 +161,7 @@ class Settings:
     backup_dir: str = ""
     backup_target: str = ""
     backup_keep: int = 14
+    backup_keep_days: int = 0
     backup_hours: int = 24
     notify_dir: str = ""
     room_dir: str = ""

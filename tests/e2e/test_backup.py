@@ -155,7 +155,10 @@ async def test_a_backup_away_or_a_wrong_key_is_refused_and_told(vault: Vault) ->
 
 
 async def test_old_backups_go_and_the_newest_that_was_opened_stays(vault: Vault) -> None:
-    """Of two that are kept, here and away, an older one that was opened is not among those removed."""
+    """Of two that are kept, here and away, an older one that was opened is not removed; what goes is on record.
+
+    For one time all of a day stay; one that cannot be removed is on record as that.
+    """
     proved = await vault.create()
     opened = await vault.run("backup", "verify", proved["id"], "--identity-file", str(vault.identity))
     assert opened.code == 0
@@ -163,6 +166,31 @@ async def test_old_backups_go_and_the_newest_that_was_opened_stays(vault: Vault)
     stays = {proved["id"], *newer[-2:]}
     for place in (vault.world.home / "backups", vault.target):
         assert {file.name[17:53] for file in place.glob("*.age")} == stays
+    assert await removed(vault, newer[0]) == ["intended 2", "ok 2"]
+
+    ran = await vault.run("backup", "create", "--keep-days", "1", "--json")
+    stays |= {(latest := json.loads(ran.out)["id"])}
+    assert {file.name[17:53] for file in vault.target.glob("*.age")} == stays
+    for refused in ("-1", "36601"):
+        assert (await vault.run("backup", "create", "--keep-days", refused)).code == 2
+    (stuck,) = vault.target.glob(f"*-{newer[1]}.age")
+    stuck.unlink()
+    stuck.mkdir()
+    stays = {proved["id"], latest, (await vault.create())["id"]}
+    assert await removed(vault, newer[1]) == ["intended 2", "failed 2"]
+    stuck.rmdir()
+    assert {file.name[17:53] for file in vault.target.glob("*.age")} == stays
+    assert await removed(vault, proved["id"]) == []
+
+
+async def removed(vault: Vault, backup_id: str) -> list[str]:
+    """What the records say of a backup's removal, each with in how many places it lay."""
+    said = "convert_from(payload, 'UTF8')::jsonb -> 'fields'"
+    rows = await vault.world.sql(
+        f"SELECT outcome || ' ' || ({said} ->> 'count') FROM byokeep.audit_record"  # noqa: S608
+        f" WHERE event = 'backup.removed' AND {said} ->> 'backup' = '{backup_id}' ORDER BY seq"
+    )
+    return str(rows).splitlines()
 
 
 def brought(vault: Vault, checkpoints: Path | None, **more: Any) -> Brought:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -154,11 +154,19 @@ def test_recipients_and_identities_are_read_strictly() -> None:
 
 
 def test_the_newest_that_was_opened_is_always_kept() -> None:
-    """Among five, of which the fourth was opened, the newest two and that one stay."""
-    at = datetime(2026, 1, 1, tzinfo=UTC)
+    """Among six of a day each, of which the fifth was opened, the newest two and that one stay; by days, more do."""
+    at = datetime(2026, 1, 7, tzinfo=UTC)
     found = [
-        backups.Backup(id=UUID(int=n), created_at=at, digest="", size=1, parts=3, verified_at=at if n == 4 else None)
-        for n in range(1, 6)
-    ]
-    assert backups.kept(found, 2) == {UUID(int=1), UUID(int=2), UUID(int=4)}
-    assert backups.kept([], 2) == set()
+        backups.Backup(id=UUID(int=n), created_at=at - timedelta(days=n), digest="", size=1, parts=3,
+                       verified_at=at if n == 5 else None)
+        for n in range(1, 7)
+    ]  # fmt: skip
+
+    def stay(keep: int, days: int) -> set[int]:
+        return {one.int for one in backups.kept(found, keep, at - timedelta(days=days))}
+
+    assert stay(2, 0) == {1, 2, 5}
+    assert stay(2, 4) == {1, 2, 3, 5}
+    assert stay(4, 2) == {1, 2, 3, 4, 5}  # who is kept by one of the two stays
+    assert stay(1, 40) == {1, 2, 3, 4, 5, 6}
+    assert backups.kept([], 2, at) == set()

@@ -4,7 +4,7 @@ Rules
 - A backup counts when it was opened: made and verified are two times, and a failed one of either moves none.
 - A backup is overdue when none was made for twice its interval; unproved when none was opened for a quarter. A recovery
   drill is overdue when none passed for a quarter: one that failed, or was interrupted, moves nothing.
-- What is kept: the newest ones, and always the newest that was opened.
+- What is kept: the newest ones, those of so many days, and always the newest that was opened.
 
 It may not read or write a backup: the host does.
 """
@@ -89,10 +89,11 @@ def must_be_signed(keys: Mapping[str, bytes], manifest: BackupManifest, signatur
         raise BackupRefused("other_installation")
 
 
-def kept(found: Sequence[Backup], keep: int) -> set[UUID]:
-    """Return which backups stay: the newest ones, and the newest that was opened."""
+def kept(found: Sequence[Backup], keep: int, since: datetime) -> set[UUID]:
+    """Return which backups stay: the newest ``keep``, those made after ``since``, and the newest that was opened."""
     proved = next((one.id for one in found if one.verified_at is not None), None)
-    return {one.id for one in found[:keep]} | ({proved} if proved else set())
+    recent = {one.id for at, one in enumerate(found) if at < keep or one.created_at > since}
+    return recent | ({proved} if proved else set())
 
 
 async def watch_backups(app: BrokerApp) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from cyclopts import App
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from byokeep.cli.api import run
 from byokeep.cli.new_file import new_directory, new_file
@@ -15,22 +17,30 @@ from byokeep.core.errors import Integrity, Rejected
 from byokeep.process import harden
 
 app: Final = App(name="backup")
+KeepDays = Annotated[int, Parameter(validator=Number(gte=0, lte=36_600))]
 _COLUMNS: Final = ("id", "created_at", "verified_at", "counts", "size")
 
 
 @app.command
-def create() -> int:
+def create(*, keep_days: KeepDays | None = None) -> int:
     """Make a backup of the installation that runs here, encrypted for the keys of `backup_recipients`.
 
     A backup counts when it was opened: have whoever holds a private key run `byokeep backup verify`. One that lacks a
     sealed profile names it, ends with 5, and never counts.
 
-    Example: byokeep backup create
+    Example: byokeep backup create --keep-days 90
+
+    Args:
+        keep_days: Besides the newest, keep afterwards those of so many days; else `backup_keep_days` says it. The
+            newest one that was opened always stays.
     """
     harden()
+    settings = session().settings
+    if keep_days is not None:
+        settings = replace(settings, backup_keep_days=keep_days)
     with busy("Backing up ..."):
-        made = run(_host().create(session().settings))
-    manifest, copied = made.manifest, session().settings.backup_target or "none: set backup_target"
+        made = run(_host().create(settings))
+    manifest, copied = made.manifest, settings.backup_target or "none: set backup_target"
     told = {
         "id": str(manifest.id), "made_at": manifest.made_at.isoformat(), "file": str(made.file), "size": made.size,
         "sha256": made.digest, "copy": copied, "parts": len(manifest.parts),

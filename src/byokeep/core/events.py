@@ -228,6 +228,7 @@ class EventName(StrEnum):
     DUE_STARTED = "due.started", "kind due_at"
     BACKUP_CREATED = "backup.created", "backup digest size count"
     BACKUP_VERIFIED = "backup.verified", "backup digest"
+    BACKUP_REMOVED = "backup.removed", "backup digest count"
     BACKUP_RESTORED = "backup.restored", "backup epoch count found"
     DRILL_COMPLETED = "drill.completed", "drill backup digest seed rto_s rpo_s stage"
     NOTIFIED = "notification.sent", "target count"

@@ -41,7 +41,7 @@ from byokeep.core import backup
 from byokeep.core.audit import ChainHead
 from byokeep.core.backup import BackupManifest, BackupRefused, Part
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Rejected, Unavailable
-from byokeep.core.events import EventName, Outcome
+from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import Environment
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.durable_write import draft
@@ -253,14 +253,21 @@ def _new(file: Path) -> Iterator[BinaryIO]:
 
 
 async def _drop_old(settings: Settings, app: BrokerApp) -> None:
-    """Remove what is kept no longer, here and there. What is on record alone counts as a backup."""
+    """Remove what is kept no longer, here and there, and put it on record. What is on record alone is a backup."""
     found = await backups.backups(app)
-    stays = backups.kept(found, settings.backup_keep)
+    stays = backups.kept(found, settings.backup_keep, app.clock.now() - timedelta(days=settings.backup_keep_days))
     for one in found:
-        if one.id not in stays:
-            for file in _files(settings, one):
-                with contextlib.suppress(OSError):  # the next one tries again
-                    file.unlink()
+        if one.id in stays or not (files := _files(settings, one)):
+            continue
+        said: dict[str, FieldValue] = {"backup": str(one.id), "digest": one.digest, "count": len(files)}
+        await backups.say(app, EventName.BACKUP_REMOVED, said, Outcome.INTENDED)
+        try:
+            for file in files:
+                file.unlink(missing_ok=True)
+        except OSError:  # the next one tries again
+            await backups.say(app, EventName.BACKUP_REMOVED, said | {"reason": "not_removed"}, Outcome.FAILED)
+        else:
+            await backups.say(app, EventName.BACKUP_REMOVED, said)
 
 
 def _files(settings: Settings, one: Backup) -> list[Path]:
