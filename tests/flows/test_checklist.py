@@ -8,6 +8,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from byokeep.adapters.openbao.ports import ProbedStoreHealth
 from byokeep.adapters.system import SystemClock
 from byokeep.core.errors import Unavailable
 from byokeep.core.events import EventName, Outcome
-from byokeep.kernel.ports import StoreLook
+from byokeep.kernel.ports import DeviceHealth, StoreLook
 from byokeep.kernel.record import record
 from byokeep.keys.usage import watch_usage
 from byokeep.operations.checklist import watch_checklists
@@ -143,6 +144,15 @@ async def test_the_store_its_audit_and_its_disk_are_looked_at_now(
             assert await not_ok(desk) == {"audit_devices": ("failed", "hung")}
         with monkeypatch.context() as fault:
             fault.setattr(audit, "_min_free", 1 << 60)
+            assert await not_ok(desk) == {"disk": ("failed", "disk_low")}
+        first, *others = await audit.devices()
+        assert others
+        with monkeypatch.context() as fault:
+
+            async def full() -> list[DeviceHealth]:  # root's reserve still takes what the store writes
+                return [replace(first, healthy=False, reason="disk_low", disk_free_bytes=0), *others]
+
+            fault.setattr(audit, "devices", full)
             assert await not_ok(desk) == {"disk": ("failed", "disk_low")}
         with planted(desk, "disk_reserve_missing", "state/reserve", uuid4()):
             assert await not_ok(desk) == {"disk": ("failed", "disk_reserve_missing")}

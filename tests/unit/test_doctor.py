@@ -10,14 +10,16 @@ import stat
 import subprocess
 import sys
 from collections import namedtuple
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from byokeep.adapters.openbao.provisioning import MINIMUM
 from byokeep.adapters.postgres.embedded import MINIMUM as MINIMUM_OF_POSTGRES
@@ -30,6 +32,7 @@ from byokeep_redact.canary import new_canary
 
 Disk = namedtuple("Disk", "total used free")
 WEB = Service(name="web", uid=990, groups=frozenset({990}), dumps=False)
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SWAPS = "Filename\tType\tSize\tUsed\tPriority\n"
 
 
@@ -70,7 +73,7 @@ def test_a_process_that_may_dump_its_memory_is_named() -> None:
 
 
 @pytest.mark.req("S-VAULT-14")
-def test_a_process_of_root_and_code_that_its_user_can_change(tmp_path: Path) -> None:
+def test_a_process_of_root_and_code_that_its_user_can_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Owner, group and everybody, of a file or of the directory that holds it; an advice where it is not production."""
     red(hardening.user([WEB, replace(WEB, name="broker", uid=0)], True), "runs_as_root")
     assert hardening.user([WEB], True).ok
@@ -80,6 +83,15 @@ def test_a_process_of_root_and_code_that_its_user_can_change(tmp_path: Path) -> 
     file.touch(mode=0o644)
     me, group = code.stat().st_uid, code.stat().st_gid
     other = replace(WEB, uid=me + 1, groups=frozenset({group}))
+    red(hardening.own_code([other, replace(WEB, uid=0)], [code], True), "writable")
+    assert (blind := hardening.own_code([], [code], True)).state == "unknown", blind
+    with monkeypatch.context() as shut:
+
+        def refused(path: object) -> None:
+            raise PermissionError(13, "closed", path)
+
+        shut.setattr(os, "scandir", refused)
+        assert hardening.own_code([other], [code], True).code == "not_readable"
     assert hardening.own_code([other], [code], True).ok
     for path, bits in ((file, 0o020), (file, 0o002), (code, 0o020), (code, 0o002)):
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -116,13 +128,32 @@ def test_somebody_else_works_here(monkeypatch: pytest.MonkeyPatch) -> None:
     red(hardening.alone(ours, True), "others_here")
     monkeypatch.setenv("SUDO_UID", "1002")
     assert hardening.alone(ours, True).ok
+    monkeypatch.setattr(hardening, "_facts", lambda path: None)
+    assert hardening.alone(ours, True).state == "unknown", "hidepid"
 
 
 @pytest.mark.req("S-VAULT-14")
+def test_no_item_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each item has its row whether processes are seen or not; what is asked of a process is then unknown, not gone."""
+    monkeypatch.setattr(hardening, "code_places", lambda: [tmp_path])
+    settings = Settings(home=tmp_path, environment=Environment.PRODUCTION)
+    for found in ([WEB], []):
+        rows = {one.name: one for one in hardening.examine(settings, found)}
+        assert list(rows)[:9] == [
+            "core dumps", "user", "own code", "swap", "single tenant", "listeners", "test hooks", "shell history",
+            ".pth files",
+        ]  # fmt: skip
+        blind = {name for name, one in rows.items() if one.code == "none_seen"}
+        assert blind == (set() if found else {"core dumps", "user", "own code"})
+    [seen] = doctor._running({}, [], embedded=False)
+    assert (seen.name, seen.state, bool(seen.next_step)) == ("processes", "unknown", True)
+
+
 def test_what_listens_and_what_is_simulated(tmp_path: Path) -> None:
     """A wildcard and a public address are open to all; an internal one is not. Simulated providers are said."""
     settings = Settings(home=tmp_path, environment=Environment.PRODUCTION)
-    assert hardening.listeners(replace(settings, web_listen="10.1.2.3:8420"), True).ok
+    inside = hardening.listeners(replace(settings, web_listen="10.1.2.3:8420"), True)
+    assert (inside.ok, "firewall" in inside.next_step) == (True, True)
     for wide in ("0.0.0.0:8420", "[::]:8420", "8.8.8.8:8420"):
         red(hardening.listeners(replace(settings, broker_listen=wide), True), "open_to_all")
     assert hardening.urls_for_tests(settings).ok
@@ -132,7 +163,8 @@ def test_what_listens_and_what_is_simulated(tmp_path: Path) -> None:
 @pytest.mark.req("S-VAULT-14")
 def test_a_secret_in_a_shells_history(tmp_path: Path) -> None:
     """No history and a harmless one are well; one with a key in it is not, and the key is not repeated."""
-    assert hardening.history(tmp_path).next_step == ""
+    none = hardening.history(tmp_path)
+    assert (none.next_step, none.figures) == ("", {"read": 0, "of": str(tmp_path)})
     file = tmp_path / ".bash_history"
     file.write_text("byokeep client list\nls -l\n")
     assert hardening.history(tmp_path).ok
@@ -145,24 +177,47 @@ def test_a_secret_in_a_shells_history(tmp_path: Path) -> None:
 
 def entry(who: str, path: str, *policies: str, **data: str) -> str:
     auth = {"accessor": f"hmac-sha256:{who}", "policies": policies}
-    return json.dumps({"type": "request", "auth": auth, "request": {"path": path, "data": data}}) + "\n"
+    request = {"id": "x", "operation": "read", "path": path, "data": data}
+    line = {"time": START.isoformat(), "type": "request", "auth": auth, "request": request}
+    return json.dumps(line, separators=(",", ":")) + "\n"
 
 
 def test_a_root_token_that_lives(tmp_path: Path) -> None:
-    """One that did not revoke itself, and was revoked by no other, is alive; so is one that provisions, by its mark."""
-    log = tmp_path / "audit.jsonl"
+    """One that did not revoke itself, and was revoked by no other, is alive; so is one that provisions, by its mark.
+
+    It is seen however long ago it was used, in what was rotated away too; where the log begins later, nobody can tell.
+    """
+    log, began = tmp_path / "audit.jsonl", START - timedelta(minutes=5)
+
+    def root_token(log: Path, *markers: Path, began: datetime = began) -> ProbeOutcome:
+        return hardening.root_token({"a": log}, markers, began)
+
     lines = [entry("a", "sys/mounts", "root"), entry("b", "kv/data/x", "web"), entry("c", "sys/policy", "root")]
     log.write_text("".join(lines))
-    seen = hardening.root_token({"a": log}, ())
+    seen = root_token(log)
     red(seen, "alive")
     assert seen.figures == {"tokens": 2}
+    other = entry("b", "kv/data/x", "web")
+    log.write_text("".join([*lines, other * (9 * 2**20 // len(other))]))
+    assert root_token(log).figures == {"tokens": 2}
+    log.rename(tmp_path / "audit.jsonl.2")
+    for name in ("audit.jsonl.1", "audit.jsonl"):
+        (tmp_path / name).write_text(other)
+    assert root_token(log).figures == {"tokens": 2}
+    (tmp_path / "audit.jsonl.2").unlink()
+    assert root_token(log).ok
+    late = root_token(log, began=START - timedelta(days=2))
+    assert (late.state, late.code, bool(late.next_step)) == ("unknown", "not_seen_from_the_start", True)
+    (tmp_path / "audit.jsonl.1").unlink()
+    log.write_text("")
+    assert root_token(log).code == "not_seen_from_the_start"
     gone = entry("c", "auth/token/revoke-accessor", "root", accessor="hmac-sha256:a")
     log.write_text("".join([*lines, gone]) + '{"auth": {"policies": ["root"')
-    assert hardening.root_token({"a": log}, ()).figures == {"tokens": 1}
+    assert root_token(log).figures == {"tokens": 1}
     log.write_text("".join([*lines, gone, entry("c", "auth/token/revoke-self", "root")]))
-    assert hardening.root_token({"a": log}, ()).figures == {"revoked": 2}
-    red(hardening.root_token({"a": log}, (log,)), "provisioning_unfinished")
-    assert hardening.root_token({"a": tmp_path / "none"}, ()).state == "unknown"
+    assert root_token(log).figures == {"revoked": 2}
+    red(root_token(log, log), "provisioning_unfinished")
+    assert root_token(tmp_path / "none").state == "unknown"
 
 
 def test_one_audit_device_is_too_few(tmp_path: Path) -> None:
@@ -247,6 +302,58 @@ def test_known_holes_of_the_engines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.known_holes("postgresql", "19.1") == ""
 
 
+@asynccontextmanager
+async def answers(status: int, body: str) -> AsyncIterator[str]:
+    """Somebody who answers anything with this."""
+
+    async def reply(_: web.Request) -> web.Response:
+        return web.Response(status=status, text=body)
+
+    app = web.Application()
+    app.router.add_get("/{any:.*}", reply)
+    async with TestServer(app) as server:
+        yield f"http://127.0.0.1:{server.port}"
+
+
+async def test_who_answers_for_a_process_must_be_it(tmp_path: Path) -> None:
+    """Its own words alone count: a page of another with 200 is not it, and nothing of another's words is repeated."""
+    blamed = {"code": "not_ready", "part": "store", "reason": "store_timeout"}
+    for status, body, code in (
+        (200, '{"status": "ready"}', ""), (200, "<html>Welcome</html>", "not_ours"), (200, "[]", "not_ours"),
+        (200, json.dumps(blamed), "not_ours"), (503, json.dumps(blamed), "not_ready"), (404, "{}", "not_ours"),
+        (503, json.dumps(blamed | {"reason": "See http://evil.example"}), "not_ours"), (503, '{"code": 7}', "not_ours"),
+    ):  # fmt: skip
+        async with answers(status, body) as url:
+            seen = await doctor._ready("web", url, None)
+            assert (seen.code, seen.ok, "evil" in str(seen)) == (code, not code, False), body
+            if code == "not_ready":
+                assert seen.figures == {"part": "store", "reason": "store_timeout"}
+
+
+async def test_a_kill_process_that_is_there_must_be_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None at all is well on one's own servers; one that is not ready, not ours, or left its socket is told."""
+    settings = Settings(home=tmp_path)
+    none = await doctor._killswitch(settings, {}, embedded=False)
+    assert (none.ok, "broker" in none.next_step) == (True, True)
+    for status, body, code in ((503, '{"code": "not_ready"}', "not_ready"), (200, "hello", "not_ours")):
+        async with answers(status, body) as url:
+            monkeypatch.setattr(doctor, "killswitch_url", lambda _, url=url: url)
+            red(await doctor._killswitch(settings, {}, embedded=False), code)
+    monkeypatch.undo()
+    (tmp_path / "killswitch.sock").touch()
+    red(await doctor._killswitch(settings, {}, embedded=False), "no_answer")
+
+
+async def test_every_address_over_tls_is_looked_at(tmp_path: Path) -> None:
+    """The kill process and the bucket too; what is not looked at is said."""
+    away = "https://127.0.0.1:1"
+    for change in ({"killswitch_url": away}, {"artifact_endpoint": away}, {"web_url": away}):
+        seen = await doctor._certificates(replace(Settings(home=tmp_path), **change))
+        assert (seen.code, seen.figures["server"]) == ("no_answer", next(iter(change)).split("_")[0])
+    none = await doctor._certificates(Settings(home=tmp_path))
+    assert (none.ok, "PostgreSQL" in none.next_step) == (True, True)
+
+
 async def test_a_stale_pid_file_says_nothing(tmp_path: Path) -> None:
     """What a killed stack left behind names no process of it, though its number is another program's by now."""
     (tmp_path / "byokeep.pid").write_text("1\n")
@@ -254,7 +361,7 @@ async def test_a_stale_pid_file_says_nothing(tmp_path: Path) -> None:
     (tmp_path / "stack.json").write_text(json.dumps({"pids": pids, "web_url": "http://127.0.0.1:9"}))
     rows = {one.name: one for one in await doctor.examine(Settings(home=tmp_path))}
     assert (rows["processes"].state, rows["processes"].code) == ("unknown", "no_stack")
-    assert "core dumps" not in rows
+    assert {rows[name].code for name in ("core dumps", "user", "own code")} == {"none_seen"}
     assert (rows["web"].state, rows["web"].code) == ("unknown", "no_address")
     assert not any(
         rows[name].ok for name in ("worker", "refresher", "broker", "killswitch", "database", "secret store")

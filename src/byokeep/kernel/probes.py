@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Final, TypeAlias
 
@@ -33,6 +34,7 @@ class ProbeState(StrEnum):
 
 Figures: TypeAlias = Mapping[str, str | int | float]
 PROBE_WITHIN_S: Final = 3.0
+SKEW_S: Final = 2.0  # clocks that are further apart are not one time; a login token lives three
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,11 @@ def failed(name: str, code: str, next_step: str, **figures: str | int | float) -
 def unknown(name: str, code: str, next_step: str, **figures: str | int | float) -> ProbeOutcome:
     """Return that nobody could tell, and what would let one."""
     return ProbeOutcome(name=name, state=ProbeState.UNKNOWN, code=code, figures=figures, next_step=next_step)
+
+
+def skew_s(before: datetime, at: datetime, after: datetime) -> float:
+    """Return by how many seconds another clock, asked between two looks at ours, is certainly apart from it."""
+    return max((before - at).total_seconds(), (at - after).total_seconds(), 0.0)
 
 
 async def passes(name: str, check: Awaitable[object]) -> ProbeOutcome:

@@ -21,14 +21,13 @@ from byokeep.core.canonical import canonical_json
 from byokeep.core.events import EventName
 from byokeep.core.incident import IncidentKind
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.probes import Figures, ProbeOutcome, failed, ok, unknown
+from byokeep.kernel.probes import SKEW_S, Figures, ProbeOutcome, failed, ok, skew_s, unknown
 from byokeep.kernel.rows import Row
 from byokeep.kernel.worker_rounds import late_rounds
 from byokeep.operations import internal
 from byokeep.operations.due import AHEAD, DueItem, DueList, read_due
 
 SLOW_S: Final = 1.0  # a login at the store, which is two writes
-SKEW_S: Final = 2.0  # a login token lives three
 FREE_BYTES: Final = 256 << 20
 SCAN_WITHIN: Final = timedelta(hours=24)
 LEAST_DAYS: Final = 7  # of usage, before an hour is compared with them
@@ -141,10 +140,9 @@ async def _vault(look: ChecklistLook) -> ProbeOutcome:
         step = f"A write took {took_ms} ms, {SLOW_S:g} s is the bound: look at disk and load of the store's host."
         return failed("vault", "store_slow", step, write_ms=took_ms)
     for name, at, rough in (("store", found.at, timedelta(seconds=1)), ("database", database, timedelta())):
-        skew_s = max((before - at - rough).total_seconds(), (at - after).total_seconds(), 0.0)
-        if skew_s > SKEW_S:
+        if (apart_s := skew_s(before - rough, at, after)) > SKEW_S:
             step = f"The clocks of broker and {name} differ: see that a time service runs on both machines."
-            return failed("vault", "clock_skew", step, skew_s=round(skew_s))
+            return failed("vault", "clock_skew", step, skew_s=round(apart_s))
     return ok("vault", write_ms=took_ms)
 
 
@@ -165,7 +163,8 @@ async def _audit_devices(look: ChecklistLook) -> ProbeOutcome:
 
 async def _disk(look: ChecklistLook) -> ProbeOutcome:
     step = "Free some space on the disk of the store's audit files: a full one stops the store."
-    devices = [one for one in await look.app.store_audit.devices() if one.disk_free_bytes]
+    every = await look.app.store_audit.devices()  # 0 free on a disk that is not low: it could not be looked at
+    devices = [one for one in every if one.reason == "disk_low" or one.disk_free_bytes]
     low = [one for one in devices if one.reason == "disk_low" or one.disk_free_bytes < FREE_BYTES]
     if await look.app.db.read(UUID, "alert_open_of", {"key": "state/reserve"}, every_client=True):
         return failed("disk", "disk_reserve_missing", "Free some space on the disk of the broker.")

@@ -16,6 +16,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import ssl
 import stat
@@ -44,7 +45,7 @@ from byokeep.core.errors import ByokeepError, Rejected, Unavailable
 from byokeep.core.model import Environment
 from byokeep.kernel.app import ServiceLimits
 from byokeep.kernel.ports import Database
-from byokeep.kernel.probes import ProbeOutcome, ask, failed, ok, unknown
+from byokeep.kernel.probes import SKEW_S, ProbeOutcome, ask, failed, ok, skew_s, unknown
 from byokeep.kernel.worker_rounds import late_rounds
 from byokeep.operations.due import DueKind, ending
 from byokeep.operations.internal import EVERY_DAYS
@@ -71,7 +72,7 @@ from byokeep.wire.transport import MOST_TOLD, TooLarge, Transport
 _FREE_BYTES: Final = 512 * 1024 * 1024
 _SLOTS_BYTES: Final = 16 * 352 * 1024  # as many renewals as go on side by side
 _WITHIN_S: Final = 10.0  # a busy machine's OpenBao and PostgreSQL answer within it
-_SKEW_S: Final = 2.0
+_WORD: Final = re.compile(r"[a-z0-9_/]{0,64}")  # a code of ours, or none
 _CERTIFICATE_DAYS: Final = 14
 _PROVED: Final = timedelta(days=7)  # the age of a backup that was opened
 
@@ -107,8 +108,11 @@ async def _killswitch(settings: Settings, found: Mapping[str, Any], *, embedded:
     """Whether the kill process answers; on one's own servers an installation may do without it."""
     url = settings.killswitch_url or str(found.get("killswitch_url", "")) or killswitch_url(settings) * (not embedded)
     outcome = await _ready("killswitch", url, settings.file("killswitch_ca_file"))
-    if outcome.ok or embedded or settings.killswitch_url or settings.killswitch_listen:
+    if outcome.code != "no_answer" or embedded or settings.killswitch_url or settings.killswitch_listen:
         return outcome
+    socket = settings.home / "killswitch.sock"
+    if hardening.is_there(socket):
+        return failed("killswitch", "no_answer", f"Start it; where this host is to have none, remove {socket}.")
     return ok("killswitch", "None answers here: kills go through the broker (`byokeep killswitch`).")
 
 
@@ -143,7 +147,9 @@ def _running(found: Mapping[str, Any], ours: list[Service], *, embedded: bool) -
         yield unknown("processes", "no_stack", "No stack of this home is running: start one with `byokeep up`.")
     elif found and found.get("version") != __version__:
         yield failed("version", "other_release", f"This is {__version__}, the running stack another: restart it.")
-    elif ours:
+    elif not ours:
+        yield unknown("processes", "none_seen", hardening.NONE_SEEN)
+    else:
         yield ok("processes", running=", ".join(one.name for one in ours))
 
 
@@ -188,9 +194,9 @@ def _profiles(settings: Settings) -> Iterator[ProbeOutcome]:
 
 
 def _audit_files(settings: Settings) -> Iterator[ProbeOutcome]:
-    """The store's own logs, which the broker's host has: two devices at least, and no root token alive in them."""
+    """The store's own logs, which the broker's host has: two devices at least."""
     devices = store_audit_files(settings)
-    if not devices and not (settings.path("credentials_dir") / "broker.approle").exists():
+    if not devices and not _is_brokers(settings):
         return
     kinds = {device.rpartition("/")[2] for device in devices}
     step = "Declare two audit devices at the store, and name their files in store_audit_files."
@@ -207,8 +213,18 @@ def _audit_files(settings: Settings) -> Iterator[ProbeOutcome]:
             yield unknown(name, "not_readable", "Let this user read it.")
             continue
         yield ok(name) if there else failed(name, "no_log", f"See that the store writes {path}, and reload it.")
+
+
+def _is_brokers(settings: Settings) -> bool:
+    return (settings.path("credentials_dir") / "broker.approle").exists()
+
+
+async def _root_token(db: Database, *, settings: Settings) -> ProbeOutcome:
+    """Whether no root token lives, by the store's logs since the installation was made."""
     embedded = embedded_store(settings) if settings.embedded_store else None
-    yield hardening.root_token(devices, (embedded.root_live, embedded.unfinished) if embedded else ())
+    markers = (embedded.root_live, embedded.unfinished) if embedded else ()
+    [began] = await db.read(datetime, "checklist_since", {})
+    return await asyncio.to_thread(hardening.root_token, store_audit_files(settings), markers, began)
 
 
 def _refresher(settings: Settings) -> Iterator[ProbeOutcome]:
@@ -295,7 +311,8 @@ def _release_of(version: str) -> tuple[int, ...]:
 
 async def _certificates(settings: Settings) -> ProbeOutcome:
     """Whether what is reached over TLS shows a certificate that is good, and will be for a while."""
-    servers = {"store": settings.store_address, "web": settings.web_url, "broker": settings.broker_url}
+    servers = {name: getattr(settings, f"{name}_url") for name in ("web", "broker", "killswitch")}
+    servers |= {"store": settings.store_address, "artifact": settings.artifact_endpoint}
     left: dict[str, int] = {}
     for name, url in servers.items():
         parts = urlsplit(url)
@@ -314,7 +331,8 @@ async def _certificates(settings: Settings) -> ProbeOutcome:
         writer.close()
     if late := [name for name, days in left.items() if days < _CERTIFICATE_DAYS]:
         return failed("TLS", "ends_soon", f"Renew the certificate of {late[0].removesuffix('_days')}.", **left)
-    return ok("TLS", "" if left else "Nothing is reached over TLS: all of it is on this host.", **left)
+    step = "PostgreSQL's certificate and those of the store's other nodes are not looked at."
+    return ok("TLS", step if left else f"No address in the settings is https. {step}", **left)
 
 
 def _logins(settings: Settings) -> Iterator[ProbeOutcome]:
@@ -336,6 +354,8 @@ async def _database(settings: Settings) -> list[ProbeOutcome]:
         "database roles": _roles, "clock": _clock, "worker rounds": _rounds, "break-glass drill": _glass,
         "admins": _admins, "backup": partial(_backup, strict=strict),
     }  # fmt: skip
+    if store_audit_files(settings) or _is_brokers(settings):
+        looks["root token"] = partial(_root_token, settings=settings)
     try:
         async with asyncio.timeout(_WITHIN_S), database(settings, "byokeep_broker") as db:
             outcomes = [await _release(db, strict=strict)]
@@ -363,9 +383,9 @@ async def _clock(db: Database) -> ProbeOutcome:
     """Whether this machine and the database's have one time."""
     before = datetime.now(UTC)
     [theirs] = await db.read(lambda row: row["now"], "clock_now", {})
-    skew_s = max((before - theirs).total_seconds(), (theirs - datetime.now(UTC)).total_seconds(), 0.0)
-    if skew_s > _SKEW_S:
-        return failed("clock", "skewed", "Set both by NTP (chrony, systemd-timesyncd).", apart_s=round(skew_s))
+    apart_s = skew_s(before, theirs, datetime.now(UTC))
+    if apart_s > SKEW_S:
+        return failed("clock", "skewed", "Set both by NTP (chrony, systemd-timesyncd).", apart_s=round(apart_s))
     return ok("clock")
 
 
@@ -447,16 +467,18 @@ async def _ready(name: str, url: str, ca_file: Path | None) -> ProbeOutcome:
         socket, url = parse_address(url, f"http://{name}", "bad_address", "insecure_address")
         async with Transport(socket, ca_file=ca_file) as http:
             status, body, _ = await http.exchange("GET", f"{url}/readyz", headers={}, within=3.0, most=MOST_TOLD)
-        if status == 200:
-            return ok(name)
         told = json.loads(body)
-        blamed = {key: str(told.get(key, "")) for key in ("part", "reason")}
-        return failed(name, str(told.get("code", "")), step, **blamed)
+        if (status, told) == (200, {"status": "ready"}):
+            return ok(name)
+        blamed = {key: told.get(key, "") for key in ("code", "part", "reason")}
+        if status == 200 or not all(_WORD.fullmatch(word) for word in blamed.values()) or not blamed["code"]:
+            raise ValueError  # a page of somebody else's, whose words are not repeated
+        return failed(name, blamed.pop("code"), step, **blamed)
     except ByokeepError as error:
         return failed(name, error.code, error.next_step)
     except (aiohttp.ClientError, TimeoutError, OSError):
         return failed(name, "no_answer", f"Start it: `byokeep {name}`, or `byokeep up`.")
-    except (ValueError, AttributeError, TooLarge):
+    except (ValueError, AttributeError, TypeError, TooLarge):
         return failed(name, "not_ours", "Something else listens there: see the address in the settings.")
 
 

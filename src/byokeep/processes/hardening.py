@@ -14,16 +14,19 @@ import base64
 import hashlib
 import json
 import os
+import re
 import site
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from importlib.metadata import Distribution, PackageNotFoundError, distributions
 from ipaddress import ip_address
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, Final
 
+from byokeep.adapters.openbao.audit import first_time
 from byokeep.core.model import Environment
 from byokeep.kernel.probes import ProbeOutcome, failed, ok, unknown
 from byokeep.process import pids, running
@@ -38,7 +41,10 @@ _PEOPLE: Final = range(1000, 65534)  # ids of accounts that are no system's
 _HISTORIES: Final = (
     ".bash_history", ".zsh_history", ".history", ".python_history", ".psql_history", ".local/share/fish/fish_history",
 )  # fmt: skip
-_TAIL: Final = 8 * 1024 * 1024  # bytes of a history or log
+_TAIL: Final = 8 * 1024 * 1024  # bytes of a history
+NONE_SEEN: Final = "No process of ours is seen here: run this on its host, as root where /proc hides what others run."
+_ROOT: Final = re.compile(rb'"policies": ?\[[^]]*"root"')
+_FIRST: Final = timedelta(hours=1)  # within which an installation is made, its store first
 _START: Final = ("sitecustomize.py", "usercustomize.py")
 
 
@@ -86,9 +92,8 @@ def _service(name: str, pid: int) -> Service | None:
 def examine(settings: Settings, found: list[Service]) -> Iterator[ProbeOutcome]:
     """Look at the machine, with the processes of ours that run on it."""
     strict = settings.environment is Environment.PRODUCTION
-    if found:
-        yield core_dumps(found)
-        yield user(found, strict)
+    yield core_dumps(found)
+    yield user(found, strict)
     yield own_code(found, code_places(), strict)
     yield (
         swap((_PROC / "swaps").read_text(), strict)
@@ -103,18 +108,22 @@ def examine(settings: Settings, found: list[Service]) -> Iterator[ProbeOutcome]:
     yield from wheels(strict)
 
 
-def core_dumps(found: Iterable[Service]) -> ProbeOutcome:
+def core_dumps(found: Sequence[Service]) -> ProbeOutcome:
     """Whether no process may write its memory to a file."""
+    if not found:
+        return unknown("core dumps", "none_seen", NONE_SEEN)
     step = "Start it as `byokeep NAME` does, with LimitCORE=0."
     if bad := [one.name for one in found if one.dumps]:
         return failed("core dumps", "not_off", step, processes=", ".join(bad))
     if blind := [one.name for one in found if one.dumps is None]:
         return unknown("core dumps", "not_shown", step, processes=", ".join(blind))
-    return ok("core dumps", off_in=len(list(found)))
+    return ok("core dumps", off_in=len(found))
 
 
-def user(found: Iterable[Service], strict: bool) -> ProbeOutcome:
+def user(found: Sequence[Service], strict: bool) -> ProbeOutcome:
     """Whether no process runs as root."""
+    if not found:
+        return unknown("user", "none_seen", NONE_SEEN)
     if roots := [one.name for one in found if one.uid == 0]:
         return weak(strict, "user", "runs_as_root", "Run each process as a user of its own.", of_root=", ".join(roots))
     return ok("user", users=len({one.uid for one in found}))
@@ -129,19 +138,30 @@ def code_places() -> list[Path]:
 
 def own_code(found: Iterable[Service], places: Iterable[Path], strict: bool) -> ProbeOutcome:
     """Whether the users of our processes can change no file that they run."""
-    whose = {(one.uid, one.groups) for one in found} or {(os.geteuid(), frozenset(os.getgroups()))}
+    whose = {(one.uid, one.groups) for one in found}
+    if not whose:
+        return unknown("own code", "none_seen", NONE_SEEN)
+    if any(uid == 0 for uid, _ in whose):
+        return weak(strict, "own code", "writable", "Root writes every file: run each process as a user of its own.")
     bad: list[str] = []
+    blind: list[OSError] = []
     for place in places:
-        for path in (place, *place.rglob("*")):
+        inside = (Path(at) / name for at, *names in os.walk(place, onerror=blind.append) for name in chain(*names))
+        for path in chain([place], inside):
             try:
                 facts = path.stat()
-            except OSError:
+            except FileNotFoundError:
                 continue  # a link that leads nowhere is run by nobody
+            except OSError as error:
+                blind.append(error)
+                continue
             if any(_writes(facts, uid, groups) for uid, groups in whose):
                 bad.append(path.name)
     if bad:
         step = "Let root own the installation, and nobody else write it: chown -R root, chmod -R go-w."
         return weak(strict, "own code", "writable", step, files=len(bad), first=bad[0])
+    if blind:
+        return unknown("own code", "not_readable", "Run this as root: not all of it can be read.", places=len(blind))
     return ok("own code", users=len(whose))
 
 
@@ -149,7 +169,7 @@ def _writes(facts: os.stat_result, uid: int, groups: frozenset[int]) -> bool:
     if facts.st_mode & stat.S_IWOTH and not (stat.S_ISDIR(facts.st_mode) and facts.st_mode & stat.S_ISVTX):
         return True
     of_group = facts.st_gid in groups and facts.st_mode & stat.S_IWGRP
-    return uid != 0 and (facts.st_uid == uid or bool(of_group))
+    return facts.st_uid == uid or bool(of_group)
 
 
 def swap(table: str, strict: bool, block: Path = _BLOCK) -> ProbeOutcome:
@@ -173,12 +193,26 @@ def _encrypted(device: str, block: Path) -> bool:
 
 def alone(found: Iterable[Service], strict: bool) -> ProbeOutcome:
     """Whether nobody else works on this machine; whoever asks does not count."""
+    if _facts(_PROC / "1") is None:
+        step = "The processes of others are hidden (hidepid): run this as root."
+        return unknown("single tenant", "not_shown", step)
     known = {one.uid for one in found} | {os.geteuid(), os.getuid(), int(os.environ.get("SUDO_UID", "-1"))}
     others = {facts.st_uid for pid in pids() if (facts := _facts(_PROC / str(pid))) and facts.st_uid in _PEOPLE} - known
     if others:
         step = "Give byokeep a host of its own: who runs programs beside it is nearer to its values than the network."
         return weak(strict, "single tenant", "others_here", step, users=len(others))
     return ok("single tenant")
+
+
+def is_there(path: Path) -> bool:
+    """Whether something is at a place, or nobody may tell."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _facts(path: Path) -> os.stat_result | None:
@@ -197,7 +231,7 @@ def listeners(settings: Settings, strict: bool) -> ProbeOutcome:
             f"{name}_listen" for name in wide
         )
         return weak(strict, "listeners", "open_to_all", step)
-    return ok("listeners")
+    return ok("listeners", "By the settings alone: see that a firewall lets in nothing but the reverse proxy.")
 
 
 def urls_for_tests(settings: Settings) -> ProbeOutcome:
@@ -220,7 +254,8 @@ def history(home: Path) -> ProbeOutcome:
     if bad:
         step = "Rotate what stands there, delete the lines, and type secrets at byokeep's prompts alone."
         return failed("shell history", "holds_secrets", step, files=", ".join(bad))
-    return ok("shell history", "" if not files else "Better none: unset HISTFILE for whoever runs byokeep.")
+    step = "" if not files else "Better none: unset HISTFILE for whoever runs byokeep."
+    return ok("shell history", step, read=len(files), of=str(home))
 
 
 def _tail(file: Path) -> bytes:
@@ -229,26 +264,50 @@ def _tail(file: Path) -> bytes:
         return opened.read(_TAIL)
 
 
-def root_token(devices: Mapping[str, Path], markers: Iterable[Path]) -> ProbeOutcome:
-    """Whether each root token that the store's own log saw was revoked, and none is being used to provision."""
+def root_token(devices: Mapping[str, Path], markers: Iterable[Path], began: datetime) -> ProbeOutcome:
+    """Whether each root token that the store's own log saw was revoked, and none is being used to provision.
+
+    Args:
+        devices: The store's logs; those rotated away lie beside them, as ``NAME.1``, ``NAME.2`` and so on.
+        markers: Files that lie there while one is used.
+        began: When the installation was made; a log that does not reach back to it may have missed one.
+    """
     name, step = "root token", "Revoke it (bao token revoke -self); of the embedded store: `byokeep rotate internal`."
     if any(marker.exists() for marker in markers):
         return failed(name, "provisioning_unfinished", step)
+    logs: list[list[Path]] = []
     try:
-        seen = [_roots(_tail(path)) for path in devices.values() if path.exists()]  # one that is gone has a line itself
+        logs = [_rotated(path) for path in devices.values() if path.exists()]  # one that is gone has a line itself
+        seen = [_roots(chain.from_iterable(map(_lines, files))) for files in logs]
     except OSError:
         seen = []
     if not seen:
         return unknown(name, "not_readable", "Let this user read the store's audit logs.")
-    alive = max((sum(one.values()) for one in seen), default=0)
-    return failed(name, "alive", step, tokens=alive) if alive else ok(name, revoked=max(map(len, seen), default=0))
+    if alive := max(sum(one.values()) for one in seen):
+        return failed(name, "alive", step, tokens=alive)
+    first = min((at for files in logs if (at := first_time(files[0]))), default=None)
+    if first is None or first > began + _FIRST:
+        step = "The log begins after the installation: put what was rotated away back beside it, as NAME.1, NAME.2 ..."
+        return unknown(name, "not_seen_from_the_start", step, since=f"{first:%Y-%m-%d}" if first else "never")
+    return ok(name, revoked=max(map(len, seen)))
 
 
-def _roots(log: bytes) -> dict[str, bool]:
+def _rotated(path: Path) -> list[Path]:
+    """Return a log and what of it was rotated away, the oldest first."""
+    ages = {file: file.name.removeprefix(f"{path.name}.") for file in path.parent.iterdir()}
+    return [*sorted((one for one, age in ages.items() if age.isdecimal()), key=lambda one: -int(ages[one])), path]
+
+
+def _lines(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as opened:
+        yield from opened
+
+
+def _roots(log: Iterable[bytes]) -> dict[str, bool]:
     """Return whether each root token of one device's log lives, by its accessor there: revoking itself is the last."""
     found: dict[str, bool] = {}
-    for line in log.splitlines():
-        if b'"root"' not in line:
+    for line in log:
+        if not _ROOT.search(line):
             continue
         try:
             entry: Any = json.loads(line)
