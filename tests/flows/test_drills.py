@@ -1,9 +1,9 @@
-"""When a recovery drill is due, and who is told that none passed: a quarter after the last one that did."""
+"""When a recovery drill, a backup and the proof of one are due, and who is told that there was none in time."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -17,17 +17,17 @@ from tests.support.broker import Stand
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
 
 
-async def row(app: BrokerApp) -> DueItem | None:
-    """The drill's row of the due list."""
+async def row(app: BrokerApp, kind: DueKind = DueKind.RECOVERY_DRILL) -> DueItem | None:
+    """The row of a kind on the due list."""
     now = app.clock.now()
     async with app.db.begin(every_client=True) as tx:
-        found = await read_due(tx, app.limits, now, kind=DueKind.RECOVERY_DRILL, until=now + timedelta(days=400))
+        found = await read_due(tx, app.limits, now, kind=kind, until=now + timedelta(days=400))
     return next(iter(found.items), None)
 
 
-def told(stand: Stand) -> bool:
+def told(stand: Stand, reason: str = "recovery_drill_overdue") -> bool:
     """Whether the alert is open."""
-    where = "reason = 'recovery_drill_overdue' AND closed_at IS NULL"
+    where = f"reason = '{reason}' AND closed_at IS NULL"
     return stand.db.sql(f"SELECT count(*) FROM byokeep.alert WHERE {where}").strip() == "1"  # noqa: S608
 
 
@@ -58,3 +58,46 @@ async def test_a_drill_is_due_each_quarter_and_one_that_failed_moves_nothing(sta
     assert found is not None
     assert found.days == 92
     assert found.command.startswith("byokeep drill run --identity-file")
+
+
+@dataclass
+class Later:
+    """The broker's clock, a while ahead."""
+
+    ahead: timedelta
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+async def test_backup_and_proof_are_overdue_when_their_alerts_are_told(stand: Stand) -> None:
+    """The next one is due an interval after the last that was made, the next proof a quarter after the last that held.
+
+    What failed moves neither, nor does a proof of another file; between one interval and two the clock is at work.
+    """
+    limits = replace(stand.app.limits, backup_hours=24)
+    stand.db.sql("UPDATE byokeep.installation SET created_at = now() - interval '60 days'")
+    assert [await row(stand.app, kind) for kind in (DueKind.BACKUP, DueKind.BACKUP_PROOF)] == [None, None]
+
+    async def after(hours: float) -> list[tuple[str, bool]]:
+        app = replace(stand.app, limits=limits, clock=Later(timedelta(hours=hours)))
+        await backups.watch_backups(app)
+        found = [await row(app, kind) for kind in (DueKind.BACKUP, DueKind.BACKUP_PROOF)]
+        told_of = [told(stand, reason) for reason in ("backup_overdue", "backup_unproved")]
+        return [(one.state, said) for one, said in zip(found, told_of, strict=True) if one is not None]
+
+    made: dict[str, FieldValue] = {"backup": str(uuid4()), "digest": "ab" * 32}
+    opened = EventName.BACKUP_VERIFIED
+    await backups.say(stand.app, EventName.BACKUP_CREATED, {"reason": "store_unavailable"}, Outcome.FAILED)
+    await backups.say(stand.app, EventName.BACKUP_CREATED, {"backup": made["backup"]}, Outcome.INTENDED)
+    assert await after(0) == [("overdue", True), ("due", False)]
+    await backups.say(stand.app, EventName.BACKUP_CREATED, made | {"size": 9, "count": 3})
+    assert await after(23) == [("due", False), ("due", False)]
+    assert await after(25) == [("under_way", False), ("due", False)]
+    assert await after(49) == [("overdue", True), ("due", False)]
+    await backups.say(stand.app, opened, made | {"digest": "cd" * 32})
+    await backups.say(stand.app, opened, {"reason": "cut_off", "digest": "ab" * 32}, Outcome.REJECTED)
+    assert (await after(33 * 24))[1] == ("overdue", True)
+    await backups.say(stand.app, opened, made)
+    assert (await after(91 * 24))[1] == ("due", False)
+    assert (await after(93 * 24))[1] == ("overdue", True)

@@ -305,3 +305,15 @@ async def test_a_worker_that_dies_between_a_delivery_and_its_record_delivers_aga
     post.clock.at += timedelta(minutes=2)
     assert await notify.deliver(post.app) == 1
     assert post.lines() == first * 2
+
+
+async def test_a_proof_and_a_drill_are_reminded_of_and_no_daily_backup(post: Post) -> None:
+    """In 100 days without any, each of the two is reminded of by its date; backups are told of by their alert alone."""
+    post.app = replace(post.app, limits=replace(post.app.limits, backup_hours=24))
+    await post.rounds(post.clock.at + timedelta(days=100), every=timedelta(days=1))
+    lines = post.lines()
+    for kind in ("backup_proof", "recovery_drill"):
+        assert [line.split(" 20")[0] for line in lines if line.startswith(kind)] == [
+            *[f"{kind} due on"] * 2, *[f"{kind} overdue since"] * 2,
+        ], lines  # fmt: skip
+    assert not [line for line in lines if line.startswith("backup ")]

@@ -18,7 +18,7 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.backup.archive import signed_bytes
-from byokeep.core.backup import BackupManifest, BackupRefused
+from byokeep.core.backup import QUARTER, BackupManifest, BackupRefused
 from byokeep.core.checkpoint import verifies
 from byokeep.core.errors import ByokeepError, Integrity
 from byokeep.core.events import EventName, FieldValue, Outcome
@@ -28,7 +28,6 @@ from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 
 PURPOSE: Final = "evidence"  # the key that signs manifests
-QUARTER: Final = timedelta(days=92)
 _FAILED_KEY: Final = "state/backup"
 _OVERDUE_KEY: Final = "state/backup_overdue"
 _UNPROVED_KEY: Final = "state/backup_unproved"

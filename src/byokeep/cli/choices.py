@@ -17,7 +17,7 @@ LanePolicy = Literal["api", "browser", "hybrid", "off"]
 Effect = Literal["comment", "delete", "dm", "engage", "other", "profile_edit", "publish"]
 DueKind = Literal[
     "key", "unused_key", "admin_key", "webhook_secret", "oauth", "profile", "kek", "machine_token", "person_token",
-    "app_secret", "platform_secret",
+    "app_secret", "platform_secret", "break_glass", "backup", "backup_proof", "recovery_drill",
 ]  # fmt: skip
 IncidentKind = Literal[
     "suspected_leak", "usage_anomaly", "lockout", "token_revoked", "token_compromised", "artifact_exposure",

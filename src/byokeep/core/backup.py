@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -25,6 +25,7 @@ from byokeep.core.model import Environment
 from byokeep.core.sealed_record import parse_artifact_key
 
 FORMAT: Final = "byokeep-backup/1"
+QUARTER: Final = timedelta(days=92)  # within which one is opened, and a recovery drill passes
 MAX_MANIFEST: Final = 64 * 1024 * 1024  # bytes
 DATABASE: Final = "database.dump"
 STORE: Final = "store.snapshot"

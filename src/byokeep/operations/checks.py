@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID, uuid5
 
+from byokeep.core.backup import QUARTER
 from byokeep.core.canonical import canonical_json
 from byokeep.core.events import EventName
 from byokeep.core.incident import IncidentKind
@@ -32,7 +33,6 @@ FREE_BYTES: Final = 256 << 20
 SCAN_WITHIN: Final = timedelta(hours=24)
 LEAST_DAYS: Final = 7  # of usage, before an hour is compared with them
 UNUSED: Final = timedelta(days=90)
-QUARTER: Final = timedelta(days=92)
 MOST: Final = 500  # rows of a list
 LEAK_ALERTS: Final = ("key_leak_suspected", "leak_scan_found", "shared_value", "kek_compromised")
 LEAK_INCIDENTS: Final = (

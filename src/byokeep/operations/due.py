@@ -24,6 +24,7 @@ from uuid import UUID
 from byokeep.audit.disclosure import PURPOSE
 from byokeep.audit.log import origin
 from byokeep.core import evidence
+from byokeep.core.backup import QUARTER
 from byokeep.core.canonical import canonical_json
 from byokeep.core.events import EventName
 from byokeep.core.model import Actor, ClientId
@@ -55,6 +56,8 @@ class DueKind(StrEnum):
     APP_SECRET = "app_secret"  # noqa: S105
     PLATFORM_SECRET = "platform_secret"  # noqa: S105
     BREAK_GLASS = "break_glass"
+    BACKUP = "backup"
+    BACKUP_PROOF = "backup_proof"
     RECOVERY_DRILL = "recovery_drill"
 
 
@@ -177,7 +180,8 @@ async def read_due(
     rows = await tx.all(
         lambda row: (reader(DueItem)(row), int(row["total"])), "due_list", ids=ids, kind=kind, since=since,
         until=until, limit=limit, now=now, kek_days=limits.kek_rotation_days, app_days=limits.app_secret_rotation_days,
-        internal_days=EVERY_DAYS, backups=limits.backup_hours > 0, asks=sorted(ASKS), dual_days=DUAL_PERIOD.days,
+        internal_days=EVERY_DAYS, backup_hours=limits.backup_hours,
+        quarter_days=QUARTER.days, asks=sorted(ASKS), dual_days=DUAL_PERIOD.days,
         mints=[name for name, acts in limits.rotation_acts.items() if "mint" in acts],
     )  # fmt: skip
     items = [item for item, _ in rows]

@@ -144,7 +144,8 @@ async def remind(app: NotifyApp, kinds: Collection[DueKind] = ()) -> int:
     targets, now, raised = list(app.targets()), app.clock.now(), 0
     async with app.db.begin(every_client=True) as tx:
         found = await read_due(tx, app.limits, now, until=now + AHEAD, limit=_MOST)
-        staged = [(item, stage_of(item, now, automatic=needs_nobody(item, kinds))) for item in found.items]
+        others = [item for item in found.items if item.kind is not DueKind.BACKUP]  # each day; an alert tells of those
+        staged = [(item, stage_of(item, now, automatic=needs_nobody(item, kinds))) for item in others]
         told = [(item, stage) for item, stage in staged if stage]
         if not found.more:
             await _close(tx, app, [_key(item) for item in found.items if item.state == "overdue"])

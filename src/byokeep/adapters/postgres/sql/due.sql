@@ -140,13 +140,38 @@ WITH item AS (
            ARRAY['breakglass', 'drill', '--client', 'NAME', '--ticket', 'ID']
       FROM byokeep.installation n
     UNION ALL
+    -- Where backups are made: the next one, which the clock makes and which is overdue when the alert says so, another
+    -- interval later; and the next proof, a quarter after one was opened as it was made.
+    SELECT 'backup', 'next', NULL, '', 'next', m.due_at, '', m.due_at <= CAST(:now AS timestamptz)
+               AND m.due_at + make_interval(hours => :backup_hours) >= CAST(:now AS timestamptz),
+           ARRAY['backup', 'create']
+      FROM (SELECT coalesce((
+               SELECT max(r.at) FROM byokeep.audit_record r
+                WHERE r.chain = n.id AND r.object_id = n.id AND r.event = 'backup.created' AND r.outcome = 'ok'),
+               n.created_at) + make_interval(hours => :backup_hours) AS due_at FROM byokeep.installation n) m
+     WHERE :backup_hours > 0
+    UNION ALL
+    SELECT 'backup_proof', 'next', NULL, '', 'next', coalesce((
+               WITH said AS (
+                   SELECT r.event, r.at, f.fields ->> 'backup' AS id, f.fields ->> 'digest' AS digest
+                     FROM byokeep.audit_record r
+                    CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS fields) f
+                    WHERE r.chain = n.id AND r.object_id = n.id
+                      AND r.event IN ('backup.created', 'backup.verified') AND r.outcome = 'ok')
+               SELECT max(v.at) FROM said v JOIN said c USING (id, digest)
+                WHERE v.event = 'backup.verified' AND c.event = 'backup.created'), n.created_at)
+             + make_interval(days => :quarter_days), '', false,
+           ARRAY['backup', 'verify', 'BACKUP', '--identity-file', 'KEY']
+      FROM byokeep.installation n
+     WHERE :backup_hours > 0
+    UNION ALL
     -- Where backups are made, a drill proves each quarter that one can be restored; one that did not pass moves nothing.
     SELECT 'recovery_drill', 'drill', NULL, '', 'drill', coalesce((
                SELECT max(r.at) FROM byokeep.audit_record r WHERE r.event = 'drill.completed' AND r.outcome = 'ok'),
-               n.created_at) + interval '92 days', '', false,
+               n.created_at) + make_interval(days => :quarter_days), '', false,
            ARRAY['drill', 'run', '--identity-file', 'KEY', '--seal-key-file', 'KEY', '--recovery-key-file', 'KEY']
       FROM byokeep.installation n
-     WHERE CAST(:backups AS boolean)
+     WHERE :backup_hours > 0
     UNION ALL
     SELECT 'app_secret', f.login, NULL, f.provider, f.login, f.set_at + make_interval(days => :app_days), '', false,
            ARRAY['account', 'app', 'set', f.login, '--app-id', f.app_id, '--redirect-uri', f.redirect_uri]
