@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +19,13 @@ import pytest_asyncio
 from byokeep.audit.log import checkpoint
 from byokeep.backup import archive
 from byokeep.core import backup
+from byokeep.core.backup import BackupRefused
 from byokeep.core.errors import ByokeepError, Conflict
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.processes import wiring
+from byokeep.processes.backup import alone
 from byokeep.processes.restore import Brought, restore
 from byokeep.reconciliation.reconcile import SETTLE
 from byokeep.settings import RESTORING, Settings, load
@@ -122,8 +125,9 @@ async def test_what_a_backup_asks_the_store_for_is_explained(vault: Vault) -> No
     assert ran.code == 0, ran.out + ran.err
 
 
-async def test_a_backup_away_or_a_wrong_key_is_refused_and_told(vault: Vault) -> None:
-    """Target down: 4, an alert, no new file, those before stay; no recipient and another key are refused."""
+async def test_a_backup_away_or_a_wrong_key_is_refused_and_told(vault: Vault, tmp_path: Path) -> None:
+    """Target down: 4, an alert, no new file, those before stay; no recipient and another key are refused. One beside
+    another pages nobody; opened where the installation is away ends with 4, where there is none with 0."""
     made = await vault.create()
     before = sorted((vault.world.home / "backups").glob("*.age"))
     vault.target.rename(vault.target.with_name("gone"))
@@ -152,6 +156,17 @@ async def test_a_backup_away_or_a_wrong_key_is_refused_and_told(vault: Vault) ->
     assert one["verified_at"] == "never"
     await vault.create()
     assert "backup_failed" not in await vault.world.alerts()  # that state is over
+    with alone(vault.world.home / "backups" / "lock", Conflict("another_test")):
+        ran = await vault.run("backup", "create")
+    assert (ran.code, "Another backup is made here" in ran.err) == (6, True), ran.said
+    assert "backup_failed" not in await vault.world.alerts()
+    away, nothing = tmp_path / "away", new_home()
+    away.mkdir(0o700)
+    words = ("backup", "verify", made["file"], "--identity-file", str(vault.identity), "--json")
+    ran = await vault.run(*words, BYOKEEP_CREDENTIALS_DIR=str(away))
+    assert (ran.code, json.loads(ran.out)["signature"]) == (4, "not checked"), ran.said
+    ran = await Shell(nothing).run(*words)
+    assert (ran.code, json.loads(ran.out)["signature"]) == (0, "not checked"), ran.said
 
 
 async def test_old_backups_go_and_the_newest_that_was_opened_stays(vault: Vault) -> None:
@@ -201,6 +216,30 @@ def brought(vault: Vault, checkpoints: Path | None, **more: Any) -> Brought:
         recovery_keys=more.pop("recovery", sorted(keys.glob("recovery*.key"))),
         checkpoints=checkpoints, accept_loss=more.pop("accept_loss", True), **more,
     )  # fmt: skip
+
+
+async def one_at_a_time(settings: Settings, file: str, what: Brought) -> None:
+    """While one restore reads, a second of that home is refused at once, and the home says that it is taken."""
+    reads, go = threading.Event(), threading.Event()
+
+    def slowly(*_: object) -> None:
+        reads.set()
+        go.wait(60)
+        raise BackupRefused("snapshot")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("byokeep.processes.restore.opened", slowly)
+        first = asyncio.create_task(restore(settings, file, what))
+        await asyncio.to_thread(reads.wait, 60)
+    try:
+        with pytest.raises(Conflict, match="restore_running"):
+            await restore(settings, file, what)
+        assert [path.name for path in settings.home.iterdir()] == [RESTORING]
+    finally:
+        go.set()
+        with pytest.raises(BackupRefused):
+            await first
+    assert not list(settings.home.iterdir())
 
 
 @pytest.mark.req("R9.1-4", "R9.1-5")
@@ -261,6 +300,7 @@ async def test_a_restored_home_is_closed_and_revives_nothing(vault: Vault, tmp_p
     another = tmp_path / "seal.key"
     another.write_bytes(bytes(range(32)))
     another.chmod(0o600)
+    await one_at_a_time(settings, made["file"], brought(vault, outside))
     cut_off = home / RESTORING
     cut_off.touch()
     (home / "half").touch()

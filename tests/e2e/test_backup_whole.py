@@ -90,6 +90,9 @@ async def refused_without_enough(
         said.add((str(refused.value), refused.value.next_step))
         assert [path.name for path in home.iterdir()] == [RESTORING]
     assert len(said) == 1
+    with pytest.raises(Denied, match="recovery_quorum_missing"):  # fails later, and forgets nothing of it
+        await site.restored(made["file"], home, recovery_keys=[])
+    assert [path.name for path in home.iterdir()] == [RESTORING]
     with pytest.raises(Conflict, match="restore_unfinished"):
         await ForkedStack(load(home=home, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0")).start()
 
@@ -126,7 +129,8 @@ async def test_a_backup_under_writes_is_one_point(site: Site, tmp_path: Path) ->
     with file.open("rb") as content, plain.open("wb") as out:
         archive.read(content, keys, lambda _: out.write)
     told = [value for _, _, value in writers.acknowledged] + list(values.values())
-    told += [share.read_bytes().split()[4] for part in parts for share in part]
+    split = [share.read_bytes().split()[4] for part in parts for share in part]
+    told += [*split, (world.home / "keys" / "seal.key").read_bytes()]
     sweep = Sweep([Canary(f"key {number}", value) for number, value in enumerate(told)])
     report = sweep.scan_paths([file, copy, plain])
     assert report.clean, report
@@ -134,6 +138,9 @@ async def test_a_backup_under_writes_is_one_point(site: Site, tmp_path: Path) ->
 
     with filled(site.target):
         code, _ = await site.run("create")
+        halves = ("split", str(site.identity), str(site.target / "halves"), "--shares", "2", "--threshold", "2")
+        assert (await site.run(*halves))[0] == 2
+        assert not (site.target / "halves").exists()
     assert code == 4
     assert "backup_failed" in await world.alerts()
     assert [one.name for one in site.target.glob("*.age")] == [file.name]
@@ -146,6 +153,9 @@ async def test_a_backup_under_writes_is_one_point(site: Site, tmp_path: Path) ->
         await refused_without_enough(site, made, home, *parts)
         done = await site.restored(made["file"], home, identity=parts[0][1:], seal_key=parts[1][:2])
         assert done.missing == []
+        held = [one.read_bytes() for one in home.rglob("*") if one.is_file()]
+        assert held
+        assert not [share for share in split for content in held if share in content]
         late = {f"{client}/providers/{provider}" for client, provider, _ in writers.acknowledged}
         for orphan in done.orphans:  # nothing but what was written after the database had been dumped
             assert any(place in orphan for place in late) or own in orphan, orphan

@@ -1,6 +1,7 @@
-"""Shares of a key that opens a backup or its store: any k of n people bring it back, fewer know nothing of it.
+"""Shares of a key that opens a backup or its store: any k of n people bring it back, fewer do not learn it.
 
-Shamir's scheme over GF(256) with the polynomial of AES, byte by byte. A share is one line, ``docs/spec/backup.md``.
+Shamir's scheme over GF(256) with the polynomial of AES, byte by byte. A share is one line, ``docs/spec/backup.md``. Its
+digest of the key lets a guess be tried: fewer say nothing of a key that was drawn by chance, as these keys are.
 
 Rules
 - Too few, one twice, one of another key, a damaged one: one and the same refusal, and nothing is kept of the attempt.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -13,7 +15,7 @@ from cyclopts.validators import Number
 from byokeep.cli.api import run
 from byokeep.cli.new_file import new_directory, new_file
 from byokeep.cli.terminal import again, busy, session, show
-from byokeep.core.errors import Integrity, Rejected
+from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.process import harden
 
 app: Final = App(name="backup")
@@ -64,8 +66,10 @@ def list_() -> None:
 
 
 @app.command
-def verify(backup: str, *, identity_file: list[Path]) -> None:
+def verify(backup: str, *, identity_file: list[Path]) -> int:
     """Open a backup and check everything in it, without touching any data; the result is on record.
+
+    Where this home's installation cannot be reached, neither signature nor record: it ends with 4.
 
     Example: byokeep backup verify $BACKUP --identity-file /media/offline/backup.key
 
@@ -85,6 +89,8 @@ def verify(backup: str, *, identity_file: list[Path]) -> None:
     }  # fmt: skip
     note = "" if on_record else "No installation of this home runs, so neither signature nor record: give --home."
     show(told, title="Opened", note=note)
+    away = not on_record and os.path.lexists(session().settings.path("credentials_dir"))
+    return Unavailable.exit_code if away else 0
 
 
 @app.command
@@ -125,7 +131,10 @@ def restore(
         "checkpoints_behind": "unknown" if done.behind is None else done.behind, "stopped_again": done.again,
         "missing": done.missing, "orphans": done.orphans, "to_do": done.to_do,
     }  # fmt: skip
-    note = "Take the keys away from this host. Next: byokeep up, then docs/runbook.md, backups and copies."
+    note = (
+        "Take away from this host what you brought, and keys/recovery-*.key of this home. Next: byokeep up, then"
+        " docs/runbook.md, backups and copies."
+    )
     show(told, title="Restored", note=note)
     return Integrity.exit_code if done.missing else 0
 
@@ -134,7 +143,7 @@ def restore(
 def split(key_file: Path, directory: Path, *, shares: int, threshold: int) -> None:
     """Split a key that opens a backup or its store into shares, one for each of several people, in a new directory.
 
-    Any `threshold` of them are taken where the key is asked for; fewer say nothing of it. Do it away from every host
+    Any `threshold` of them are taken where the key is asked for; fewer are refused. Do it away from every host
     of an installation, hand each share to one person, then destroy the key file and the directory.
 
     Example: byokeep backup split backup.key shares --shares 5 --threshold 3
@@ -149,11 +158,11 @@ def split(key_file: Path, directory: Path, *, shares: int, threshold: int) -> No
     new_directory(directory, mode=0o700)
     try:
         made = importlib.import_module("byokeep.backup.shares").split(_host().key_from(key_file), shares, threshold)
+        for number, line in enumerate(made, start=1):
+            new_file(directory / f"share-{number}")(line)
     except BaseException:
-        directory.rmdir()
+        shutil.rmtree(directory)
         raise
-    for number, line in enumerate(made, start=1):
-        new_file(directory / f"share-{number}")(line)
     note = f"Hand each to one person, then destroy {key_file} and the directory: any {threshold} bring the key back."
     show({"directory": str(directory), "shares": shares, "threshold": threshold}, title="Split", note=note)
 

@@ -81,7 +81,8 @@ async def create(settings: Settings) -> Made:
         try:
             return await _create(settings, app)
         except ByokeepError as error:
-            await backups.failed(app, EventName.BACKUP_CREATED, error)
+            if error.code != "backup_running":  # the other one says itself what comes of it
+                await backups.failed(app, EventName.BACKUP_CREATED, error)
             raise
         except OSError as error:
             failed = _no_room("backup_dir", error)

@@ -3,7 +3,8 @@
 Rules
 - Everything of the backup is read to its end before the home gets a file. What is damaged, foreign, newer than this
   release or not of the checkpoints outside is refused, and the home is as empty as before.
-- A home that a restore was cut off in says so by a file, and no stack starts there; the next restore begins anew.
+- One restore at a time holds a home, from before it reads anything to its end. A home that one was cut off in says so
+  by a file, and no stack starts there; the next restore begins anew.
 - The store comes first, with the seal key and the recovery keys that people bring: every right of the time of the
   backup ends there, and its own key proves who signed the backup, before the database is read in.
 - It comes up closed, as any copy does, and two people open it. What was stopped since is stopped again by what lies
@@ -20,7 +21,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,8 +48,9 @@ from byokeep.jobs import gatekeep
 from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.durable_write import draft, durable_write
+from byokeep.process import hold
 from byokeep.processes import wiring
-from byokeep.processes.backup import alone, find, key_from, opened
+from byokeep.processes.backup import find, key_from, opened
 from byokeep.processes.installation import desired, install
 from byokeep.profiles import kek, vault_check
 from byokeep.profiles.openings import keep_tombstones
@@ -101,7 +103,7 @@ async def restore(settings: Settings, name: str, brought: Brought) -> Restored:
     """Make the installation of a backup in an empty home, closed.
 
     Raises:
-        Conflict: ``home_not_empty``; ``backup_behind``: what lies outside is newer.
+        Conflict: ``home_not_empty``, ``restore_running``; ``backup_behind``: what lies outside is newer.
         Integrity: ``backup_refused``, ``backup_incomplete``.
         Denied: ``recovery_quorum_missing``; ``shares_refused``, which goes on record once the home is restored.
         Rejected: ``restore_not_embedded``, ``restore_outside_home``, ``tombstones_missing``, ``bad_identity_file``.
@@ -113,33 +115,49 @@ async def restore(settings: Settings, name: str, brought: Brought) -> Restored:
     if named := [name for name in _INSIDE if getattr(settings, name) and parse_bucket(getattr(settings, name)) is None]:
         step = "A restore writes below its home alone: leave these settings out, and move what they name afterwards."
         raise Rejected("restore_outside_home", next_step=step, setting=named[0])
-    home = settings.home.absolute()
-    _must_be_empty(home)
     file = find(settings, name)
-    try:
-        keys, _ = archive.identities_of(key_from(brought.identity)), key_from(brought.seal_key)
-    except Denied:
-        _make(home)
-        with (home / RESTORING).open("a") as tries:
-            tries.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} shares_refused\n")
-        raise
-    manifest, signature, key_id = await asyncio.to_thread(opened, file, keys)
-    archive.must_be_of(manifest, settings.environment, whole=not brought.accept_loss)
-    if manifest.versions["schema"] > max(revisions()):
-        raise BackupRefused("newer_release")
-    behind = None if brought.checkpoints is None else _behind(brought.checkpoints, manifest, brought)
-    found = Restored(manifest=manifest, behind=behind)
-    if brought.checkpoints is not None:
-        found.to_do = _ended_since(brought.checkpoints, manifest)
-    _make(home)
-    running = Conflict("restore_running", next_step="Another restore works in this home: wait for its end.")
-    with alone(home / RESTORING, running):
+    with _held(settings.home.absolute()) as mark:
+        try:
+            keys, _ = archive.identities_of(key_from(brought.identity)), key_from(brought.seal_key)
+        except Denied:
+            with mark.open("a") as tries:
+                tries.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} shares_refused\n")
+            raise
+        manifest, signature, key_id = await asyncio.to_thread(opened, file, keys)
+        archive.must_be_of(manifest, settings.environment, whole=not brought.accept_loss)
+        if manifest.versions["schema"] > max(revisions()):
+            raise BackupRefused("newer_release")
+        behind = None if brought.checkpoints is None else _behind(brought.checkpoints, manifest, brought)
+        found = Restored(manifest=manifest, behind=behind)
+        if brought.checkpoints is not None:
+            found.to_do = _ended_since(brought.checkpoints, manifest)
         await _restore(settings, file, keys, brought, found, (signature, key_id))
     return found
 
 
-def _make(home: Path) -> None:
+@contextlib.contextmanager
+def _held(home: Path) -> Iterator[Path]:
+    """Hold an empty home for one restore, and yield the file that says so, which stays while it has something to say.
+
+    The directory itself is locked: it is what two restores have in common, whichever of them makes or removes a file.
+    """
     home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+    lock, mark = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), home / RESTORING
+    try:
+        try:
+            hold(lock)
+        except OSError:
+            step = "Another restore works in this home: wait for its end."
+            raise Conflict("restore_running", next_step=step) from None
+        _must_be_empty(home)
+        mark.touch(0o600)
+        try:
+            yield mark
+        finally:
+            if [path.name for path in home.iterdir()] == [RESTORING] and not mark.stat().st_size:
+                mark.unlink()
+    finally:
+        os.close(lock)
 
 
 async def _restore(
@@ -152,7 +170,6 @@ async def _restore(
         await _bring_up(settings, found, *signed)
     except BaseException:
         _empty(home)
-        (home / RESTORING).unlink()
         raise
     shutil.rmtree(home / _WORK)
     report = {"missing": found.missing, "orphans": found.orphans, "to_do": found.to_do}

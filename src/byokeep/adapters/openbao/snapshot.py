@@ -131,7 +131,7 @@ async def _taken_over(http: BaoHttp, credentials: Path) -> None:
     """Wait until the store answers from a snapshot that it says to have taken; in vain, its next start shows why."""
     for _ in range(40):
         with contextlib.suppress(ByokeepError):
-            await log_in(http, credentials)
+            await AppRoleLogin(http, credentials).write()
             return
         await asyncio.sleep(0.5)
 
