@@ -151,6 +151,10 @@ async def test_a_sweep_that_can_not_clean_raises_an_alert_and_tries_again(desk: 
     assert await sweep_orphans(desk.worker, older_than_s=0) == 0
     assert "orphan_not_destroyed" in desk.stand.alerts()
     desk.sql("UPDATE byokeep.client SET state = 'active'")
+    desk.sql("UPDATE byokeep.switch SET closed = true WHERE scope = 'global'")  # as in a restored home
+    assert await sweep_orphans(desk.worker, older_than_s=0) == 0
+    assert await desk.stand.intake.live_versions(place(client)) == [1]
+    desk.sql("UPDATE byokeep.switch SET closed = false WHERE scope = 'global'")
     assert await sweep_orphans(desk.worker, older_than_s=0) == 1
     assert await desk.stand.intake.live_versions(place(client)) == []
 

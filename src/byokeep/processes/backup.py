@@ -235,8 +235,9 @@ def _working(settings: Settings) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def alone(file: Path, refusal: Conflict) -> Iterator[None]:
-    """Hold a lock of its own file for the block; ``refusal`` where another process holds it."""
-    lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    """Hold a lock of its own file, or a directory, for the block; ``refusal`` where another process holds it."""
+    how = os.O_RDONLY if file.is_dir() else os.O_RDWR | os.O_CREAT
+    lock = os.open(file, how | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         try:
             hold(lock)

@@ -48,9 +48,8 @@ from byokeep.jobs import gatekeep
 from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.durable_write import draft, durable_write
-from byokeep.process import hold
 from byokeep.processes import wiring
-from byokeep.processes.backup import find, key_from, opened
+from byokeep.processes.backup import alone, find, key_from, opened
 from byokeep.processes.installation import desired, install
 from byokeep.profiles import kek, vault_check
 from byokeep.profiles.openings import keep_tombstones
@@ -142,13 +141,9 @@ def _held(home: Path) -> Iterator[Path]:
     The directory itself is locked: it is what two restores have in common, whichever of them makes or removes a file.
     """
     home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
-    lock, mark = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), home / RESTORING
-    try:
-        try:
-            hold(lock)
-        except OSError:
-            step = "Another restore works in this home: wait for its end."
-            raise Conflict("restore_running", next_step=step) from None
+    running = Conflict("restore_running", next_step="Another restore works in this home: wait for its end.")
+    mark = home / RESTORING
+    with alone(home.resolve(), running):
         _must_be_empty(home)
         mark.touch(0o600)
         try:
@@ -156,8 +151,6 @@ def _held(home: Path) -> Iterator[Path]:
         finally:
             if [path.name for path in home.iterdir()] == [RESTORING] and not mark.stat().st_size:
                 mark.unlink()
-    finally:
-        os.close(lock)
 
 
 async def _restore(
