@@ -215,6 +215,6 @@ def test_the_setting_names_a_file_for_each_node_and_device(tmp_path: Path) -> No
         (tmp_path / str(number)).write_text("x")
     rows = {one.name: one.state for one in doctor._audit_files(load(home=tmp_path, store_audit_files=files))}
     assert rows == {
-        "audit devices": "ok", "root token": "ok",
+        "audit devices": "ok",
         "store audit device n1/a": "ok", "store audit device n2/a": "ok", "store audit device n2/b": "failed",
     }  # fmt: skip
