@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import time
@@ -17,6 +18,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from byokeep.adapters.openbao.audit import FileStoreAudit
+from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.adapters.openbao.ports import ProbedStoreHealth
 from byokeep.adapters.system import SystemClock
 from byokeep.core.errors import Unavailable
@@ -24,6 +26,7 @@ from byokeep.core.events import EventName, Outcome
 from byokeep.kernel.ports import DeviceHealth, StoreLook
 from byokeep.kernel.record import record
 from byokeep.keys.usage import watch_usage
+from byokeep.operations import checklist, checks
 from byokeep.operations.checklist import watch_checklists
 from tests.flows.test_due import served
 from tests.flows.test_usage import history, seen
@@ -33,7 +36,7 @@ from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
 
-CLEAN = {"result": "clean", "sources": 12, "found": 0, "unknown": 0}
+CLEAN = {"result": "clean", "sources": 12, "found": 0, "unknown": 0, "live": True, "digest": "a" * 64}
 
 
 async def fill(desk: Desk, kind: str = "daily", who: Any = "auditor") -> dict[str, Any]:
@@ -52,6 +55,12 @@ async def not_ok(desk: Desk, kind: str = "daily") -> dict[str, tuple[str, str]]:
     assert all(bool(one["next_step"].strip()) for one in items if one["state"] != "ok")
     assert all(bool(one["code"]) for one in items if one["state"] != "ok")
     return {one["name"]: (one["state"], one["code"]) for one in items if one["state"] != "ok"}
+
+
+def logged_in(audit: FileStoreAudit) -> Iterator[str]:
+    """The logins that the store's first audit file has."""
+    [file, *_] = audit._files.values()
+    yield from (line for line in Path(file).read_text().splitlines() if '"auth/approle/login"' in line)
 
 
 async def sign(desk: Desk, found: dict[str, Any], who: Any = "auditor", **more: Any) -> tuple[int, Any]:
@@ -108,6 +117,16 @@ async def test_the_store_its_audit_and_its_disk_are_looked_at_now(
             with monkeypatch.context() as fault:
                 fault.setattr(app.store_health, "look", ProbedStoreHealth(http, audit._login).look)
                 assert await not_ok(desk) == {"vault": ("failed", "store_sealed")}
+        logins = len(list(logged_in(audit)))
+        assert (await app.store_health.look()).took_s > 0
+        assert len(list(logged_in(audit))) > logins  # a look writes, and the store has it on record
+        credentials = tmp_path / "refused.approle"
+        credentials.touch(mode=0o600)
+        credentials.write_text(json.dumps({"role_id": str(uuid4()), "secret_id": str(uuid4())}))
+        refused = ProbedStoreHealth(audit._login.http, AppRoleLogin(audit._login.http, credentials))
+        with monkeypatch.context() as fault:  # it answers that it is well, and takes no write
+            fault.setattr(app.store_health, "look", refused.look)
+            assert await not_ok(desk) == {"vault": ("unknown", "credentials_refused")}
         for state, took_s, code in (("standby", 0.0, "store_standby"), ("serving", 1.5, "store_slow")):
             found = StoreLook(state=state, at=datetime.now(UTC), took_s=took_s)
             with monkeypatch.context() as fault:
@@ -182,6 +201,12 @@ async def test_leaks_and_usage_are_known_or_not_ok(desk: Desk) -> None:
     desk.sql("DELETE FROM byokeep.alert; DELETE FROM byokeep.incident")
     await scanned(desk, result="unknown", unknown=3)
     assert await not_ok(desk) == {"leak_scan": ("unknown", "scan_not_whole")}
+    other = "b" * 64
+    await scanned(desk, digest=other)  # of other paths: it says nothing of these
+    await scanned(desk, live=False)  # of the same, and it could not see what the other one looked for
+    assert await not_ok(desk) == {"leak_scan": ("unknown", "scan_not_whole")}
+    await scanned(desk)
+    assert await not_ok(desk) == {}
     await scanned(desk, result="findings", found=2)
     assert await not_ok(desk) == {
         "leak_alerts": ("failed", "leak_scan_found"), "leak_scan": ("failed", "leak_scan_found"),
@@ -190,8 +215,21 @@ async def test_leaks_and_usage_are_known_or_not_ok(desk: Desk) -> None:
     await scanned(desk)
     with planted(desk, "key_leak_suspected", "a key", client):
         assert await not_ok(desk) == {"leak_alerts": ("failed", "key_leak_suspected")}
+        shown = await fill(desk)
+        with planted(desk, "key_leak_suspected", "another key", await desk.stand.client()):
+            status, refused = await sign(desk, shown, tickets={"leak_alerts": "OPS-1"})
+            assert (status, refused["code"]) == (409, "checklist_changed")
+    with planted(desk, "key_leak_suspected", "a key", client):
         desk.sql("UPDATE byokeep.alert SET closed_at = now(), closed_by = id")  # it was one all the same, since
         assert await not_ok(desk) == {"leak_alerts": ("failed", "key_leak_suspected")}
+    desk.sql(
+        "INSERT INTO byokeep.incident (id, client_id, kind, severity, source, dedup_key, noticed_at, began_at,"
+        f" began_assumed, opened_by) VALUES ('{uuid4()}', '{client}', 'suspected_leak', 'P1', 'a_person', 'a/leak',"
+        f" now(), now(), false, '{desk.people['operator'].id}')"
+    )
+    assert await not_ok(desk) == {"leak_alerts": ("failed", "suspected_leak")}
+    desk.sql("UPDATE byokeep.incident SET closed_at = now(), closed_by = opened_by")  # and over before anybody looked
+    assert await not_ok(desk) == {"leak_alerts": ("failed", "suspected_leak")}
     for bad in ({"sources": 0}, {"found": 1}, {"unknown": 1}, {"result": "findings"}):
         assert (await desk.call("POST", "/v1/leaks/scans", "auditor", CLEAN | bad))[0] == 422, bad
     of_one = desk.stand.subject("auditor", "of one", clients=(client,))
@@ -266,7 +304,9 @@ async def test_the_due_list_is_signed_as_it_was_seen(desk: Desk) -> None:
 
 
 @pytest.mark.req("R10.2-2")
-async def test_what_is_new_is_reviewed_once_and_what_comes_after_the_listing_is_shown_next(desk: Desk) -> None:
+async def test_what_is_new_is_reviewed_once_and_what_comes_after_the_listing_is_shown_next(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """New paths, roles and grants with who can read them; one added between list and signature is not absorbed."""
     stand = desk.stand
     client = await stand.client("openai")
@@ -288,7 +328,20 @@ async def test_what_is_new_is_reviewed_once_and_what_comes_after_the_listing_is_
     assert (status, refused["code"]) == (409, "checklist_changed")
     found = await fill(desk, "weekly")
     assert str(stranger.id) in {one["object_id"] for one in found["access"]}
-    assert (await sign(desk, found))[0] == 200
+    await fill(desk, "weekly", "operator")
+    asked, both = checklist._ask_all, asyncio.Barrier(2)
+
+    async def at_once(*given: Any) -> Any:
+        seen = await asked(*given)
+        await both.wait()
+        return seen
+
+    with monkeypatch.context() as fault:
+        fault.setattr(checklist, "_ask_all", at_once)
+        signed = await asyncio.gather(sign(desk, found), sign(desk, found, "operator"))
+    assert sorted((status, said.get("code")) for status, said in signed) == [(200, None), (409, "checklist_signed")]
+    assert len(stand.events("checklist.signed", "ok")) == 1
+    assert len(stand.events("checklist.ticked")) == 3
     after = await stand.client("openai")
     for one in (client, after):
         assert (await desk.put(one, desk.canary("google"), "google"))[0] == 202
@@ -299,7 +352,7 @@ async def test_what_is_new_is_reviewed_once_and_what_comes_after_the_listing_is_
 
 
 @pytest.mark.req("R10.2-2")
-async def test_what_nobody_uses_is_flagged(desk: Desk) -> None:
+async def test_what_nobody_uses_is_flagged(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key, a machine and a person of long ago that nobody used, each alone, with the command that stops it."""
     stand = desk.stand
     client = await stand.client("openai")
@@ -309,16 +362,23 @@ async def test_what_nobody_uses_is_flagged(desk: Desk) -> None:
     assert await not_ok(desk, "weekly") == {}
     unused = await stand.client("openai")
     ref = desk.sql(f"UPDATE byokeep.credential_ref {old} WHERE client_id = '{unused}' RETURNING id").split()[0]
-    machine = stand.subject("runner", "idle")
+    machine, person = stand.subject("runner", "idle"), stand.subject("auditor", "idle")  # each with a token that lives
     for change, item, command in (
         ("", ref, f"byokeep key state {ref} suspended --reason unused"),
         (f"UPDATE byokeep.subject {old} WHERE id = '{machine.id}'", str(machine.id),
          f"byokeep operator change {machine.id} --state disabled"),
+        (f"UPDATE byokeep.subject {old} WHERE id = '{person.id}'", str(person.id),
+         f"byokeep operator change {person.id} --state disabled"),
     ):  # fmt: skip
         if change:
             desk.sql(change)
         assert await not_ok(desk, "weekly") == {"unused_grants": ("failed", "unused_grants")}
         assert (item, command) in [(one["item"], one["command"]) for one in (await fill(desk, "weekly"))["unused"]]
+    with monkeypatch.context() as fault:
+        fault.setattr(checks, "MOST", 1)
+        assert (await not_ok(desk, "weekly"))["unused_grants"] == ("unknown", "list_too_long")
+    await fill(desk, "daily", person)  # which is on record
+    assert str(person.id) not in {one["item"] for one in (await fill(desk, "weekly"))["unused"]}
 
 
 @pytest.mark.req("R10.4-1")
@@ -363,13 +423,21 @@ async def test_the_command_says_what_to_do_and_prints_a_page(desk: Desk, tmp_pat
         assert all(one["name"] in text for one in found["items"])
         assert not [word for word in ("<script", "http://", "https://", "src=", "href=") if word in text]
         (tmp_path / "clean.txt").write_text("nothing in here")
-        assert (await shell("leaks", "scan", str(tmp_path / "clean.txt"), "--record")).code == 0
+        scan = ("leaks", "scan", str(tmp_path / "clean.txt"), "--record")
+        assert (await shell(*scan)).code == 0
+        assert (await not_ok(desk))["leak_scan"] == ("unknown", "scan_without_live_values")
+        assert (await shell(*scan, "--live")).code == 4  # there is no live value yet
+        assert (await desk.put(await desk.stand.client(), desk.canary("openai"), "openai"))[0] == 202
+        await desk.work()
+        assert (await shell(*scan, "--live")).code == 0
         ran = await shell("checklist", "daily")
         found = json.loads(ran.out)
         assert {one["name"]: one["state"] for one in found["items"]}["leak_scan"] == "ok"
         bad = [one["name"] for one in found["items"] if one["state"] != "ok"]
         tickets = [word for name in bad for word in ("--ticket", f"{name}=OPS-7")]
         assert (await shell("checklist", "sign", "daily", "--seen", found["digest"])).code == 2
+        twice = await shell("checklist", "sign", "daily", "--seen", found["digest"], *tickets, *tickets)
+        assert (twice.code, json.loads(twice.out)["error"]["code"]) == (2, "bad_ticket")
         assert (await shell("checklist", "sign", "daily", "--seen", found["digest"], *tickets)).code == 0
         listed = json.loads((await shell("checklist", "list", "daily")).out)
         assert [one["state"] for one in listed["daily"]] == ["signed"]

@@ -131,7 +131,7 @@ def _reading(token: Path, opened: dict[str, Any], one: str) -> str:
     at += f"--cacert {quote(str(ca_file))}" if ca_file is not None and not at else ""
     base = "http://store" if address.startswith("unix://") else address
     place = quote(f"{base}/v1/{clean(one).replace('kv/', 'kv/data/', 1)}")
-    return f"(printf 'X-Vault-Token: '; cat {quote(str(token))}) | curl -sS -H @- {at} {place}".replace("  ", " ")
+    return " ".join(filter(None, (f"(printf 'X-Vault-Token: '; cat {quote(str(token))}) | curl -sS -H @-", at, place)))
 
 
 def _saved(file: Path) -> dict[str, Any]:

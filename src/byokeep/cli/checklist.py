@@ -76,7 +76,7 @@ def monthly(*, page: Path | None = None) -> int:
 
 @app.command
 def sign(kind: Kind, *, seen: str, ticket: list[str] | None = None, period: str | None = None) -> None:
-    """Sign a checklist off as you saw it. What is not ok takes a ticket; what was missed stays missed.
+    """Sign a checklist off as you saw it. What is not ok needs a ticket; what was missed stays missed.
 
     Example: byokeep checklist sign daily --seen $DIGEST --ticket leak_scan=OPS-12
 
@@ -87,6 +87,8 @@ def sign(kind: Kind, *, seen: str, ticket: list[str] | None = None, period: str 
         period: First day of the day, week or month that is meant; only the present one can be.
     """
     tickets = dict(one.partition("=")[::2] for one in ticket or [])
+    if len(tickets) < len(ticket or []):
+        raise Rejected("bad_ticket", next_step="An item has two tickets: name the one where it is dealt with.")
     if not all(tickets.values()):
         raise Rejected("bad_ticket", next_step="Write each as ITEM=TICKET, such as leak_scan=OPS-12.")
     body = {"checklist": kind, "seen": seen, "tickets": tickets} | ({"period": period} if period else {})

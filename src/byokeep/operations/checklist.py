@@ -2,7 +2,7 @@
 
 Rules
 - Who signs names by its digest what was shown to them: another result, or a list that has grown since, is a conflict.
-  Every item is on record with who, when and what was found; one that is not ok takes a ticket.
+  Every item is on record with who, when and what was found; one that is not ok needs a ticket.
 - The day, week or month is the database's. A past one is never signed: without a sign-off it was missed, whatever was
   running then, and people are told until the next one is signed.
 - A chain of records is reviewed up to the last one that was listed. The chain is locked while a record is added, so
@@ -81,12 +81,23 @@ class ChecklistPeriod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanResult:
-    """What a leak scan came to; ``unknown`` sources could not be read, and ``clean`` scans have none."""
+    """What a leak scan came to; ``unknown`` sources could not be read, and ``clean`` scans have none.
+
+    Attributes:
+        live: Whether live values were looked for; without, a clean one does not count.
+        excluded: Files and folders that were left out on purpose.
+        known: Findings that its baseline holds.
+        digest: Of what was named to it: of the same digest, a clean one ends what stands.
+    """
 
     result: str
     sources: int
     found: int
     unknown: int
+    live: bool
+    excluded: int
+    known: int
+    digest: str
 
 
 async def fill(app: BrokerApp, actor: Actor, kind: Checklist) -> FilledChecklist:
@@ -133,14 +144,16 @@ async def sign(
         if period not in (None, found.period):
             step = "Only the present one is signed; one that was missed stays missed."
             raise Rejected("checklist_back_dated", next_step=step)
-        if found.signed_at is not None:
+        await tx.all(None, "approval_lock", action="checklist_sign", scope=str(about))  # one signs at a time
+        this = {"checklist": kind.value, "period": found.period.isoformat()}
+        if await newest(app, about, EventName.CHECKLIST_SIGNED, outcome="ok", fields=this, tx=tx):
             raise Conflict("checklist_signed", next_step=f"It was signed: `byokeep checklist list {kind}`.")
         shown = {"checklist": kind.value, "digest": seen}
-        if await newest(app, about, EventName.CHECKLIST_SHOWN, fields=shown, actor_id=actor.id) is None:
+        if await newest(app, about, EventName.CHECKLIST_SHOWN, fields=shown, actor_id=actor.id, tx=tx) is None:
             step = f"Look first: `byokeep checklist {kind}`; it prints how to sign what you saw."
             raise Conflict("checklist_not_seen", next_step=step)
         if seen != found.digest:
-            step = f"Something is another than it was shown to you: look again, `byokeep checklist {kind}`."
+            step = f"Something has changed since it was shown to you: look again, `byokeep checklist {kind}`."
             raise Conflict("checklist_changed", next_step=step)
         _must_be_told(found, kept)
         await _keep(tx, app, actor, found, kept)
@@ -195,7 +208,7 @@ async def _ask_all(app: BrokerApp, kind: Checklist) -> FilledChecklist:
     said = [
         kind.value, period.isoformat(), [[one.name, one.state.value, one.code] for one in items],
         look.due.digest if look.due else "", [[str(one.chain), one.seq] for one in look.access],
-        [[one.kind, str(one.item)] for one in look.unused],
+        [[one.kind, str(one.item)] for one in look.unused], look.said,
     ]  # fmt: skip
     this = {"checklist": kind.value, "period": period.isoformat()}
     signed = await newest(app, about, EventName.CHECKLIST_SIGNED, outcome="ok", fields=this)
@@ -257,7 +270,8 @@ async def record_scan(app: App, actor: Actor, scan: ScanResult) -> None:
             raise Rejected("bad_request", next_step="The result and its numbers say different things.")
         await record(
             tx, actor, EventName.LEAKS_SCANNED, object_id=app.installation_id, result=scan.result,
-            sources=scan.sources, found=scan.found, unknown=scan.unknown,
+            sources=scan.sources, found=scan.found, unknown=scan.unknown, live=int(scan.live),
+            excluded=scan.excluded, known=scan.known, digest=scan.digest or None,
         )  # fmt: skip
         if scan.found:
             await open_alert(tx, app, actor, reason="leak_scan_found", object_id=app.installation_id)

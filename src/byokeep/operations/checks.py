@@ -11,7 +11,7 @@ It may not repair what it finds.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -22,6 +22,7 @@ from byokeep.core.canonical import canonical_json
 from byokeep.core.events import EventName
 from byokeep.core.incident import IncidentKind
 from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.ports import Tx
 from byokeep.kernel.probes import SKEW_S, Figures, ProbeOutcome, failed, ok, skew_s, unknown
 from byokeep.kernel.rows import Row
 from byokeep.kernel.worker_rounds import late_rounds
@@ -73,7 +74,11 @@ class NewAccess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnusedGrant:
-    """A key, machine or person that nobody used for 90 days; ``words`` is the command that stops it."""
+    """A client's AI key, a machine that runs or opens jobs, or a person, idle for 90 days; ``words`` stops it.
+
+    A person is idle who neither signed in nor did anything that is on record, whatever tokens they have. Not looked at:
+    keys of accounts, other machines, grants of accounts, job templates.
+    """
 
     kind: str
     item: UUID
@@ -96,6 +101,7 @@ class ChecklistLook:
     Attributes:
         now: By the database's clock.
         since: The last sign-off of an earlier day, week or month; before the first, the installation.
+        said: By item, what its figures count or name: who signs one has not seen another.
     """
 
     app: BrokerApp
@@ -104,6 +110,7 @@ class ChecklistLook:
     due: DueList | None = None
     access: Sequence[NewAccess] = ()
     unused: Sequence[UnusedGrant] = ()
+    said: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +124,17 @@ class Check:
 
 async def newest(
     app: BrokerApp, about: UUID, event: EventName, *, fields: Mapping[str, str] = {}, outcome: str = "",
-    actor_id: UUID | None = None, before: str = "",
+    actor_id: UUID | None = None, before: str = "", tx: Tx | None = None,
 ) -> Row | None:  # fmt: skip
-    """Return the newest record of an event about something, whose fields are those; None = there is none."""
+    """Return the newest record of an event about something, whose fields are those; None = there is none.
+
+    Args:
+        tx: A transaction that sees every client: asked in it, on its connection.
+    """
     asked = {"installation_id": app.installation_id, "about": about, "event": event.value, "outcome": outcome,
              "fields": canonical_json(dict(fields)).decode(), "actor_id": actor_id, "before": before}  # fmt: skip
+    if tx is not None:
+        return await tx.maybe(dict, "checklist_last", **asked)
     rows: list[Row] = await app.db.read(dict, "checklist_last", asked, every_client=True)
     return rows[0] if rows else None
 
@@ -149,10 +162,11 @@ async def _vault(look: ChecklistLook) -> ProbeOutcome:
 async def _audit_devices(look: ChecklistLook) -> ProbeOutcome:
     devices = await look.app.store_audit.devices()
     bad = [one for one in devices if not one.healthy and one.reason != "disk_low"]
+    look.said["audit_devices"] = sorted(f"{one.name} {one.reason}" for one in bad)
     if not devices:
         return failed("audit_devices", "no_audit_device", "Give the store an audit device: docs/openbao-access.md.")
     if bad:
-        named = ", ".join(f"{one.name} {one.reason}" for one in bad)
+        named = ", ".join(look.said["audit_devices"])
         away = all(one.reason.startswith("store_") for one in bad)  # no probe could be made
         step = "See `byokeep audit health`, and runbook section 8.2 for a device that does not record."
         return (unknown if away else failed)(
@@ -166,6 +180,7 @@ async def _disk(look: ChecklistLook) -> ProbeOutcome:
     every = await look.app.store_audit.devices()  # 0 free on a disk that is not low: it could not be looked at
     devices = [one for one in every if one.reason == "disk_low" or one.disk_free_bytes]
     low = [one for one in devices if one.reason == "disk_low" or one.disk_free_bytes < FREE_BYTES]
+    look.said["disk"] = sorted(one.name for one in low)
     if await look.app.db.read(UUID, "alert_open_of", {"key": "state/reserve"}, every_client=True):
         return failed("disk", "disk_reserve_missing", "Free some space on the disk of the broker.")
     if not devices:
@@ -177,6 +192,7 @@ async def _disk(look: ChecklistLook) -> ProbeOutcome:
 async def _leak_alerts(look: ChecklistLook) -> ProbeOutcome:
     asked = {"reasons": list(LEAK_ALERTS), "kinds": [kind.value for kind in LEAK_INCIDENTS], "since": look.since}
     rows: list[Row] = await look.app.db.read(dict, "checklist_leaks", asked, every_client=True)
+    look.said["leak_alerts"] = [str(row["item"]) for row in rows]
     if not rows:
         return ok("leak_alerts")
     where = _some({row["client"] or "platform" for row in rows})
@@ -186,25 +202,33 @@ async def _leak_alerts(look: ChecklistLook) -> ProbeOutcome:
 
 async def _leak_scan(look: ChecklistLook) -> ProbeOutcome:
     step = "Run `byokeep leaks scan PATHS --live --record` over logs, code and shared folders, as an auditor."
-    scan = await newest(look.app, look.app.installation_id, EventName.LEAKS_SCANNED)
-    if scan is None or scan["at"] < max(look.since, look.now - SCAN_WITHIN):
+    asked = {"installation_id": look.app.installation_id, "since": look.since}
+    rows: list[Row] = await look.app.db.read(dict, "checklist_scans", asked, every_client=True)
+    standing = [row for row in rows if row["fields"]["result"] != "clean"]
+    whole = [row for row in rows if row["fields"]["result"] == "clean" and row["fields"].get("live")]
+    scan = next(iter(standing or whole or rows), None)
+    if scan is None or (not standing and scan["at"] < look.now - SCAN_WITHIN):
         return unknown("leak_scan", "not_scanned", step)
     told = scan["fields"]
-    figures = {name: told[name] for name in ("sources", "found", "unknown")}
+    figures = {name: told.get(name, 0) for name in ("sources", "found", "unknown", "excluded", "known")}
+    look.said["leak_scan"] = [*(str(row["seq"]) for row in standing), *(f"{name} {n}" for name, n in figures.items())]
+    again = "then scan the same paths again."
     if told["result"] == "findings":
-        return failed(
-            "leak_scan", "leak_scan_found", "Remove and rotate what it found; runbook section 7.1.", **figures
-        )
-    if told["result"] != "clean":
-        return unknown("leak_scan", "scan_not_whole", "Let it read what it could not, then again. " + step, **figures)
+        then = f"Remove and rotate what it found, {again} Runbook section 7.1."
+        return failed("leak_scan", "leak_scan_found", then, **figures)
+    if standing:
+        return unknown("leak_scan", "scan_not_whole", f"Let it read what it could not, {again} {step}", **figures)
+    if not whole:
+        return unknown("leak_scan", "scan_without_live_values", step, **figures)
     return ok("leak_scan", **figures)
 
 
 async def _usage(look: ChecklistLook) -> ProbeOutcome:
     since = look.since
     rows: list[Row] = await look.app.db.read(dict, "checklist_unusual", {"since": since}, every_client=True)
+    look.said["usage"] = [f"{row['client']} {row['provider']}" for row in rows]
     if rows:
-        where = _some([f"{row['client']} {row['provider']}" for row in rows])
+        where = _some(look.said["usage"])
         step = "See `byokeep usage`, then what used the key: `byokeep key used KEY`; runbook section 7.1."
         return failed("usage", "usage_unusual", step, found=len(rows), where=where)
     if "watch_usage" in await late_rounds(look.app.db):
@@ -245,11 +269,13 @@ async def _access(look: ChecklistLook) -> ProbeOutcome:
 
 
 async def _unused(look: ChecklistLook) -> ProbeOutcome:
-    look.unused = await look.app.db.read(
-        UnusedGrant, "checklist_unused", {"before": look.now - UNUSED}, every_client=True
-    )
+    asked = {"before": look.now - UNUSED, "limit": MOST + 1}
+    found = await look.app.db.read(UnusedGrant, "checklist_unused", asked, every_client=True)
+    look.unused = found[:MOST]
     if look.unused:
         step = f"Stop what nobody needs: `{look.unused[0].command}`."
+        if len(found) > MOST:
+            return unknown("unused_grants", "list_too_long", f"{step} Then look again.", found=MOST)
         return failed("unused_grants", "unused_grants", step, found=len(look.unused))
     return ok("unused_grants")
 
@@ -260,6 +286,7 @@ async def _drill(look: ChecklistLook) -> ProbeOutcome:
     passed = await newest(app, about, EventName.DRILL_COMPLETED, outcome="ok")
     [created] = await app.db.read(datetime, "checklist_since", {})
     due = (passed["at"] if passed else created) + QUARTER
+    look.said["drill"] = [str(last["seq"])] if last else []
     figures = {"due_at": f"{due:%Y-%m-%d}", "last": f"{passed['at']:%Y-%m-%d}" if passed else "none"}
     if passed:
         figures["report"] = passed["fields"].get("digest", "")
@@ -272,6 +299,7 @@ async def _drill(look: ChecklistLook) -> ProbeOutcome:
 async def _internal(look: ChecklistLook) -> ProbeOutcome:
     last = await internal.last(look.app)
     due = last.rotated_at + timedelta(days=internal.EVERY_DAYS)
+    look.said["internal_tokens"] = [str(last.running or last.rotated_at.isoformat())]
     figures = {"rotated_at": f"{last.rotated_at:%Y-%m-%d}", "due_at": f"{due:%Y-%m-%d}"}
     step = "Run `byokeep rotate internal` on the host."
     if last.running is not None:

@@ -77,6 +77,10 @@ class ScanBody(Strict):
     sources: _Count
     found: _Count
     unknown: _Count
+    live: bool = False
+    excluded: _Count = 0
+    known: _Count = 0
+    digest: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
 
 
 def router(app: WebApp, auth: Authenticator) -> APIRouter:

@@ -1,12 +1,27 @@
 -- The operators' checklists: what their items ask, and what is on record of them (runbook 10).
 
 -- name: checklist_leaks
--- What tells of a leak: alerts since a time or still open, and incidents of a leak that are open.
-SELECT a.reason, c.name AS client FROM byokeep.alert a LEFT JOIN byokeep.client c ON c.id = a.client_id
+-- What tells of a leak: alerts and incidents of one, since a time or still open.
+SELECT a.reason, c.name AS client, a.id AS item FROM byokeep.alert a LEFT JOIN byokeep.client c ON c.id = a.client_id
  WHERE a.reason = ANY (CAST(:reasons AS text[])) AND (a.closed_at IS NULL OR a.last_seen_at >= CAST(:since AS timestamptz))
 UNION ALL
-SELECT i.kind, c.name FROM byokeep.incident i LEFT JOIN byokeep.client c ON c.id = i.client_id
- WHERE i.kind = ANY (CAST(:kinds AS text[])) AND i.closed_at IS NULL;
+SELECT i.kind, c.name, i.id FROM byokeep.incident i LEFT JOIN byokeep.client c ON c.id = i.client_id
+ WHERE i.kind = ANY (CAST(:kinds AS text[])) AND (i.closed_at IS NULL OR i.opened_at >= CAST(:since AS timestamptz))
+ ORDER BY 1, 2, 3;
+
+-- name: checklist_scans
+-- Leak scans since a time, the newest first; of the same paths the newest alone. A clean one that did not look for live
+-- values replaces none that did.
+SELECT * FROM (
+    SELECT DISTINCT ON (scanned.of, scanned.less) r.seq, r.at, f.fields
+      FROM byokeep.audit_record r
+     CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS fields) f
+     CROSS JOIN LATERAL (SELECT coalesce(f.fields ->> 'digest', CAST(r.seq AS text)) AS of,
+                                f.fields ->> 'result' = 'clean' AND coalesce(f.fields ->> 'live', '0') = '0' AS less) scanned
+     WHERE r.chain = CAST(:installation_id AS uuid) AND r.object_id = CAST(:installation_id AS uuid)
+       AND r.event = 'leaks.scanned' AND r.at >= CAST(:since AS timestamptz)
+     ORDER BY scanned.of, scanned.less, r.seq DESC) s
+ ORDER BY s.seq DESC;
 
 -- name: checklist_last
 -- The newest record of an event about an object of the platform, the fields of which hold the given ones; with the place
@@ -50,20 +65,20 @@ SELECT CAST(p.period AS date) AS period, s.at AS signed_at, s.actor_id AS signed
            span.present, greatest(least(span.first, span.present),
                                   span.present - CAST(:count AS integer) * CAST('1 ' || CAST(:unit AS text) AS interval)),
            - CAST('1 ' || CAST(:unit AS text) AS interval)) AS p (period)
-  LEFT JOIN LATERAL (
-       SELECT r.at, r.actor_id, CAST(f.fields ->> 'failed' AS integer) AS not_ok
+  LEFT JOIN (
+       SELECT DISTINCT ON (f.fields ->> 'period') f.fields ->> 'period' AS period, r.at, r.actor_id,
+              CAST(f.fields ->> 'failed' AS integer) AS not_ok
          FROM byokeep.audit_record r
         CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS fields) f
         WHERE r.chain = CAST(:installation_id AS uuid) AND r.object_id = CAST(:about AS uuid)
           AND r.event = 'checklist.signed' AND r.outcome = 'ok'
-          AND f.fields ->> 'period' = to_char(p.period, 'YYYY-MM-DD')
-        ORDER BY r.seq DESC LIMIT 1) s ON true
+        ORDER BY f.fields ->> 'period', r.seq DESC) s ON s.period = to_char(p.period, 'YYYY-MM-DD')
  ORDER BY p.period DESC;
 
 -- name: checklist_access
 -- Who may reach what more than at the last review: records after the place up to which each chain was reviewed. The list
 -- of events is the index's (audit_record_access_ix).
--- A path counts when it is new, rights whenever they are changed. A reader of a client's path is a machine that runs jobs
+-- A path is listed when it is new, rights each time they change. A reader of a client's path is a machine that runs jobs
 -- for it.
 SELECT r.chain, r.seq, r.at, r.event, r.actor_id AS by, c.id AS client_id, r.object_id,
        CASE WHEN r.event IN ('operator.created', 'operator.changed', 'machine.created', 'machine.changed') THEN 'role'
@@ -115,11 +130,10 @@ SELECT g.*, c.name AS client FROM (
            ARRAY['operator', 'change', CAST(s.id AS text), '--state', 'disabled']
       FROM byokeep.subject s
      WHERE s.kind = 'operator' AND s.state = 'active'
-       AND NOT EXISTS (SELECT FROM byokeep.api_token t WHERE t.subject_id = s.id AND t.revoked_at IS NULL
-                          AND t.expires_at > now())
+       AND NOT EXISTS (SELECT FROM byokeep.audit_record u WHERE u.actor_id = s.id AND u.at >= CAST(:before AS timestamptz))
        AND NOT EXISTS (SELECT FROM byokeep.audit_record l
                         WHERE l.chain = (SELECT id FROM byokeep.installation) AND l.object_id = s.id
                           AND l.event = 'session.login' AND l.outcome = 'ok' AND l.at >= CAST(:before AS timestamptz))
 ) g LEFT JOIN byokeep.client c ON c.id = g.client_id
  WHERE g.since < CAST(:before AS timestamptz) AND c.state IS DISTINCT FROM 'closed'
- ORDER BY g.kind, g.since, g.item;
+ ORDER BY g.kind, g.since, g.item LIMIT :limit;
