@@ -104,7 +104,7 @@ async def test_postgres_logins_are_made_where_none_is_and_stay(settings: Setting
     assert logs_in(settings, "byokeep_killswitch")
 
 
-@pytest.mark.req("R2.2-5")
+@pytest.mark.req("R2.2-5", "R10.3-2")
 async def test_postgres_logins_are_replaced_while_they_are_in_use(settings: Settings, theirs: Database) -> None:
     """No transaction fails over three rotations; the old login works until its end, and then no more."""
     role, file = "byokeep_broker", wiring.login_file(settings, "byokeep_broker")

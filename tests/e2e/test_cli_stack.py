@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
-from byokeep.processes import installation, platform_secrets
+from byokeep.adapters.openbao.login import AppRoleLogin
+from byokeep.core.errors import Unavailable
+from byokeep.processes import installation, platform_secrets, wiring
 from byokeep_redact.canary import new_canary
 from tests.support.cli import Ran, Shell, Watch, pipe_with
 from tests.support.stack import World, environment, running_stack, until
@@ -478,8 +480,14 @@ async def test_alerts_leaks_doctor_and_gate(desk: Desk, tmp_path: Path) -> None:
     assert {row["state"] for row in nowhere.document if row["check"] in ("web", "processes")} == {"unknown"}
 
 
-async def test_the_platforms_own_secrets_are_rotated_under_load(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not one request fails; one that is cut off is gone on with; each step is on record, and no root is left."""
+@pytest.mark.req("R10.3-2")
+async def test_the_platforms_own_secrets_are_rotated_under_load(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not one request fails, and what was replaced is refused; one that is cut off fails, is listed, and goes on.
+
+    Each step is on record, and no root is left.
+    """
     world, credentials = desk.world, desk.world.home / "credentials"
     client = await world.client()
     value = await world.onboard(client)
@@ -526,6 +534,28 @@ async def test_the_platforms_own_secrets_are_rotated_under_load(desk: Desk, monk
     assert failed == []
     runs = "FROM byokeep.procedure_run WHERE procedure = 'rotate_internal'"
     assert await world.sql(f"SELECT count(*), count(closed_at) {runs}") == "2|2"
+    async with wiring.store_http(world.stack.settings) as http:
+        for name in names:
+            old = tmp_path / f"{name}.approle"
+            old.touch(mode=0o600)
+            old.write_bytes(before[name])
+            with pytest.raises(Unavailable, match="credentials_refused"):
+                await AppRoleLogin(http, old).write()
+            await AppRoleLogin(http, credentials / old.name).write()
+    between = (credentials / "web.approle").read_bytes()
+    (credentials / "backup.approle").chmod(0o644)  # after three machines have new secret ids the fourth's is not read
+    await desk.no(4, "credentials_unsafe", "rotate", "internal", who="admin")
+    assert (credentials / "web.approle").read_bytes() != between
+    listed = await desk.json("procedure", "list", who="admin")
+    assert [one["state"] for one in listed if one["procedure"] == "rotate_internal" and one["state"] != "complete"]
+    monthly = await desk.shell.run("checklist", "monthly", "--json", token=world.token_file("auditor"))
+    assert (monthly.code, [one["code"] for one in monthly.document["items"] if one["name"] == "internal_tokens"]) == (
+        1, ["rotation_not_done"],
+    )  # fmt: skip
+    (credentials / "backup.approle").chmod(0o600)
+    rotated = done(await desk.shell.run("rotate", "internal", "--json")).document
+    assert (rotated["state"], rotated["done"]) == ("complete", steps)
+    assert await world.sql(f"SELECT count(*), count(closed_at) {runs}") == "3|3"
     found = await world.must("auditor", "GET", "/v1/due?kind=platform_secret&until=2100-01-01T00:00:00Z")
     assert {one["name"] for one in found["items"]} == {"secret_ids", "signing_keys"}
     assert all(one["days"] == 30 and one["command"] == "byokeep rotate internal" for one in found["items"])
@@ -533,7 +563,7 @@ async def test_the_platforms_own_secrets_are_rotated_under_load(desk: Desk, monk
                     " WHERE procedure = 'rotate_internal';"
                     " UPDATE byokeep.installation SET created_at = created_at - interval '31 days'")  # fmt: skip
     await world.stack._renew()  # by itself, when it is due
-    assert await world.sql(f"SELECT count(*), count(closed_at) {runs}") == "3|3"
+    assert await world.sql(f"SELECT count(*), count(closed_at) {runs}") == "4|4"
     await world.must("auditor", "POST", "/v1/audit/reconcile", {})
     assert not {one for one in await world.alerts() if one.startswith(("store_", "login_", "cut_off"))}
 

@@ -136,10 +136,7 @@ def scan(
         document = leaks.document(report, reasons, keyed=baseline is not None)
         keep_sarif(json.dumps(document, indent=1).encode() + b"\n")
     _print(result, search.excluded, search.withheld, live=prints is not None)
-    if record:
-        searched = [platform.node(), sorted(map(os.path.abspath, paths)), sorted(exclude or ())]
-        _record(result, searched, excluded=search.excluded, live=prints is not None)
-    return result.code
+    return _record(result, paths, exclude, search.excluded, live=prints is not None) if record else result.code
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +169,17 @@ def _judged(report: Report, known: Baseline, file: Path | None, paths: tuple[Pat
     return _Result(report, [one for one in report.findings if one not in fits], fits, stale, unsure)
 
 
-def _record(result: _Result, searched: list[Any], *, excluded: int, live: bool) -> None:
-    """Put the result on record at the server, with a digest of what was searched."""
+def _record(
+    result: _Result, paths: tuple[Path, ...], exclude: list[str] | None, excluded: int, *, live: bool
+) -> int:  # fmt: skip
+    """Put the result on record at the server, with a digest of what was searched; returns its code."""
+    searched = [platform.node(), sorted(map(os.path.abspath, paths)), sorted(exclude or ())]
     digest = hashlib.sha256(json.dumps(searched).encode()).hexdigest()
     said = {"result": _STATES[result.code], "sources": result.report.sources_scanned, "found": len(result.new),
             "unknown": len(result.report.unreadable) + len(result.unsure), "live": live, "excluded": excluded,
             "known": len(result.known), "digest": digest}  # fmt: skip
     run(call("POST", "/v1/leaks/scans", body=said))
+    return result.code
 
 
 def _write_baseline(result: _Result, known: Baseline, folder: Path, keep: Callable[[bytes], None]) -> None:
