@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -249,7 +250,7 @@ async def test_a_drill_and_the_internal_secrets_in_time(desk: Desk) -> None:
     """None is due yet; overdue; failed; passed, with its report: and the platform's own secrets, late or half done."""
     assert await not_ok(desk, "monthly") == {}
     [drill, _] = (await fill(desk, "monthly"))["items"]
-    assert drill["figures"]["last"] == "none"
+    assert drill["figures"]["last"] == "none made yet"  # said plainly, until it is due
     desk.sql("UPDATE byokeep.installation SET created_at = now() - interval '20 days'")
     assert await not_ok(desk, "monthly") == {}
     desk.sql("UPDATE byokeep.installation SET created_at = now() - interval '93 days'")
@@ -291,6 +292,8 @@ async def test_the_due_list_is_signed_as_it_was_seen(desk: Desk) -> None:
     assert (await sign(desk, found))[1]["code"] == "ticket_missing"
     assert (await sign(desk, found, tickets={"nothing": "OPS-1"}))[1]["code"] == "no_such_item"
     assert (await sign(desk, found, tickets={"rotation_due": "it was hot"}))[1]["code"] == "bad_ticket"
+    slip = {"rotation_due": "OPS-12", "new_access": "OPS-13"}  # which is ok
+    assert (await sign(desk, found, tickets=slip))[1]["code"] == "ticket_not_needed"
     status, signed = await sign(desk, found, tickets={"rotation_due": "OPS-12"})
     assert (status, signed["signed_by"]) == (200, str(desk.people["auditor"].id))
     ticked = [json.loads(row)["fields"] for row in desk.stand.events("checklist.ticked")]
@@ -421,6 +424,9 @@ async def test_the_command_says_what_to_do_and_prints_a_page(desk: Desk, tmp_pat
         assert "byokeep leaks scan PATHS --live --record" in told.err + told.out
         text = page.read_text("utf-8")
         assert all(one["name"] in text for one in found["items"])
+        assert "Installation at 127.0.0.1:" in text
+        assert "`" not in text
+        assert "<th>ticket</th>" in text
         assert not [word for word in ("<script", "http://", "https://", "src=", "href=") if word in text]
         (tmp_path / "clean.txt").write_text("nothing in here")
         scan = ("leaks", "scan", str(tmp_path / "clean.txt"), "--record")
@@ -438,8 +444,20 @@ async def test_the_command_says_what_to_do_and_prints_a_page(desk: Desk, tmp_pat
         assert (await shell("checklist", "sign", "daily", "--seen", found["digest"])).code == 2
         twice = await shell("checklist", "sign", "daily", "--seen", found["digest"], *tickets, *tickets)
         assert (twice.code, json.loads(twice.out)["error"]["code"]) == (2, "bad_ticket")
+        for slip, code in ((("--seen", "0000"), "bad_digest"), (("--seen", "0" * 64, "--period", "now"), "bad_date")):
+            ran = await shell("checklist", "sign", "daily", *slip, *tickets)
+            assert (ran.code, json.loads(ran.out)["error"]["code"]) == (2, code)
         assert (await shell("checklist", "sign", "daily", "--seen", found["digest"], *tickets)).code == 0
         listed = json.loads((await shell("checklist", "list", "daily")).out)
         assert [one["state"] for one in listed["daily"]] == ["signed"]
+        told = await shell("checklist", "list", as_json=False)
+        signed, *_, to_do = [line.split() for line in told.out.splitlines()[1:]]
+        [who] = desk.sql(f"SELECT name FROM byokeep.subject WHERE id = '{desk.people['auditor'].id}'").splitlines()
+        assert (signed[0], signed[2], to_do[0], to_do[-1]) == ("daily", "signed", "monthly", "-")
+        assert who in told.out
+        told = await shell("checklist", "daily", as_json=False)
+        assert f"It was signed by {who}, " in told.err + told.out
+        told = await shell("checklist", "weekly", as_json=False)
+        assert re.search(rf"operator\.created +{who} +auditor", told.out), told.out
         assert (await shell("checklist", "monthly")).code == 0
         assert (await shell("checklist", "weekly")).code == 0

@@ -95,6 +95,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     for module in ("api", "new_file"):
         monkeypatch.setattr(f"byokeep.cli.{module}.fetch", fetch)
     monkeypatch.setattr("byokeep.cli.operator.read_secret", read_secret)
+    monkeypatch.setattr("byokeep.cli.checklist.web_url", lambda: "http://127.0.0.1:9")
     monkeypatch.setattr("byokeep.breakglass.cli._unwrapped", recover)
     monkeypatch.setattr("byokeep.cli.operator.harden", lambda: None)
     monkeypatch.setattr("byokeep.processes.installation.recover", recover)
@@ -154,6 +155,7 @@ def test_a_place_that_cannot_be_written_is_found_before_anything_is_asked(
     assert run(at(words, tmp_path / "missing" / "file", tmp_path)) == 2
     assert "cannot_write_file" in (said := capsys.readouterr().err)
     assert "Nothing was done." in said
+    assert str(tmp_path / "missing" / "file") in said.replace("\n", "")
     assert (asked, (tmp_path / "missing").exists()) == ([], False)
 
 

@@ -237,7 +237,7 @@ _NAMED: Final = (
     "client_id", "object_id", "subject_id", "dispatcher_id", "runner_id", "actor", "object", "scope", "clients",
     "client", "by", "acknowledged_by", "approved_by", "asked_by", "changed_by", "closed_by", "confirmed_by",
     "created_by", "holder", "opened_by", "requested_by", "sealed_by", "session_by", "set_by", "settled_by",
-    "started_by", "what",
+    "signed_by", "started_by", "what",
 )  # fmt: skip
 _ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MOST: Final = 300  # ids in one question

@@ -7,16 +7,18 @@ Rules
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from html import escape
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from cyclopts import App
 
-from byokeep.cli.api import Listing, call, ids_of, names, run, tell, tell_all
+from byokeep.cli.api import Listing, call, ids_of, names, run, tell, tell_all, web_url
 from byokeep.cli.new_file import new_file
-from byokeep.cli.terminal import again, say
+from byokeep.cli.terminal import again, clean, say
 from byokeep.core.errors import Rejected, Unavailable
 
 app: Final = App(name="checklist")
@@ -24,11 +26,14 @@ Kind = Literal["daily", "weekly", "monthly"]
 _FAILED: Final = 1
 _ITEMS: Final = ("item", "state", "code", "found")
 _DUE: Final = ("due_at", "state", "name", "client", "cause", "command")
-_ACCESS: Final = ("at", "kind", "client_id", "what", "by", "readers")
+_ACCESS: Final = ("at", "event", "subject_id", "what", "client_id", "by", "readers")
 _UNUSED: Final = ("kind", "name", "client", "since", "command")
+_PATH: Final = re.compile("^kv/clients/[^/]+/")  # the client has a column of its own
 _STYLE: Final = (
     "body{font:11pt sans-serif;margin:2em}table{border-collapse:collapse;margin:1em 0}"
     "td,th{border:1px solid #888;padding:.3em .6em;text-align:left;vertical-align:top}.line{margin-top:3em}"
+    "thead{display:table-header-group}tr{break-inside:avoid}td:first-child{white-space:nowrap}"
+    "@page{margin:2cm;@bottom-right{content:counter(page) ' of ' counter(pages)}}"
 )
 
 
@@ -89,6 +94,12 @@ def sign(kind: Kind, *, seen: str, ticket: list[str] | None = None, period: str 
     tickets = dict(one.partition("=")[::2] for one in ticket or [])
     if len(tickets) < len(ticket or []):
         raise Rejected("bad_ticket", next_step="An item has two tickets: name the one where it is dealt with.")
+    if not re.fullmatch("[0-9a-f]{64}", seen):
+        raise Rejected("bad_digest", next_step=f"Give the digest as `byokeep checklist {kind}` printed it, all of it.")
+    try:
+        date.fromisoformat(period or "2026-01-01")
+    except ValueError:
+        raise Rejected("bad_date", next_step="Give its first day, such as 2026-01-31; or leave it out.") from None
     if not all(tickets.values()):
         raise Rejected("bad_ticket", next_step="Write each as ITEM=TICKET, such as leak_scan=OPS-12.")
     body = {"checklist": kind, "seen": seen, "tickets": tickets} | ({"period": period} if period else {})
@@ -107,25 +118,32 @@ def list_(kind: Kind | None = None) -> None:
     """
     found = run(call("GET", "/v1/checklists"))
     shown = {one: rows for one, rows in found.items() if kind in (None, one)}
-    columns = ("period", "state", "signed_by", "signed_at", "not_ok")
-    tell_all(shown, *(Listing(rows, one.capitalize(), columns) for one, rows in shown.items()))
+    columns = ("checklist", "period", "state", "signed_by", "signed_at", "not_ok")
+    rows = [{"checklist": one} | row | ({} if row["signed_at"] else {"not_ok": None})
+            for one, periods in shown.items() for row in periods]  # fmt: skip
+    tell_all(shown, Listing(rows, "Checklists", columns))
 
 
 def _fill(kind: Kind, page: Path | None) -> int:
     keep = None if page is None else new_file(page)
     found = run(call("POST", "/v1/checklists/fill", body={"checklist": kind}))
+    access = [one | {"subject_id": one["object_id"] if one["kind"] == "role" else None,
+                     "what": _PATH.sub("", one["what"])} for one in found["access"]]  # fmt: skip
     items = [{"item": one["name"], "found": _figures(one["figures"]), **one} for one in found["items"]]
     bad = [one for one in items if one["state"] != "ok"]
     if keep is not None:
-        keep(_page(found, items).encode())
+        keep(_page(found, items, access).encode())
         say(f"Written: {page}")
     steps = [f"{one['item']}: {one['next_step']}" for one in bad]
     if found["signed_at"] is None:
         tickets = "".join(f" --ticket {one['item']}=TICKET" for one in bad)
         steps.append(f"To sign what you see: {again(f'checklist sign {kind} --seen ' + found['digest'] + tickets)}")
+    else:
+        by = names(ids_of([found])).get(found["signed_by"], found["signed_by"])
+        steps.append(f"It was signed by {by}, {clean(found['signed_at'])}.")
     tell_all(
         found, Listing(found["due"] or None, "Due within 14 days", _DUE),
-        Listing(found["access"] or None, "New since the last review", _ACCESS),
+        Listing(access or None, "New since the last review", _ACCESS),
         Listing(found["unused"] or None, "Not used for 90 days", _UNUSED),
         Listing(items, f"{kind.capitalize()} checklist, {found['period']}", _ITEMS, "\n".join(steps)),
     )  # fmt: skip
@@ -138,17 +156,22 @@ def _figures(figures: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {value}" for name, value in figures.items())
 
 
-def _page(found: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> str:
+def _page(
+    found: Mapping[str, Any], items: Sequence[Mapping[str, Any]], access: Sequence[Mapping[str, Any]]
+) -> str:  # fmt: skip
     """Return the checklist as one HTML document."""
-    known = names(ids_of([found, *found["access"]]))
-    by = f"{known.get(found['signed_by'], found['signed_by'])}, {found['signed_at']}" if found["signed_at"] else ""
-    title = f"{found['checklist'].capitalize()} checklist, {found['period']}"
-    lists = (("Due", _DUE, found["due"]), ("New since the last review", _ACCESS, found["access"]),
+    known = names(ids_of([found, *access]))
+    who = known.get(found["signed_by"], found["signed_by"])
+    by = f"{who}, {clean(found['signed_at'])}" if found["signed_at"] else "_" * 50
+    span = {"daily": "", "weekly": "week from ", "monthly": "month from "}[found["checklist"]]
+    title = f"{found['checklist'].capitalize()} checklist, {span}{found['period']}"
+    lists = (("Due", _DUE, found["due"]), ("New since the last review", _ACCESS, access),
              ("Not used for 90 days", _UNUSED, found["unused"]))  # fmt: skip
-    parts = [f"<h1>{escape(title)}</h1><p>Looked at {escape(found['made_at'])}</p>",
-             _table((*_ITEMS, "next_step"), items, known)]  # fmt: skip
+    at = f"Installation at {escape(web_url().partition('://')[2])}, looked at {clean(found['made_at'])}"
+    rows = [{"ticket": None, **one} for one in items]
+    parts = [f"<h1>{escape(title)}</h1><p>{at}</p>", _table((*_ITEMS, "next_step", "ticket"), rows, known)]
     parts += [f"<h2>{head}</h2>{_table(columns, rows, known)}" for head, columns, rows in lists if rows]
-    parts.append(f"<p>Digest {found['digest']}</p><p class=line>Signed: {escape(by) or '_' * 40}</p>")
+    parts.append(f"<p>Digest {found['digest']}</p><p class=line>Signed, date: {escape(by)}</p>")
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
     return f"<!DOCTYPE html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>\n"
 
@@ -158,10 +181,10 @@ def _table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], known: Map
     body = "".join(
         "<tr>" + "".join(f"<td>{_shown(row[name], known)}</td>" for name in columns) + "</tr>" for row in rows
     )
-    return f"<table><tr>{head}</tr>{body}</table>"
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _shown(value: Any, known: Mapping[str, str]) -> str:
     if isinstance(value, list):
         return ", ".join(_shown(one, known) for one in value)
-    return "" if value is None else escape(str(known.get(value, value)))
+    return "" if value is None else re.sub("`(.+?)`", r"<code>\1</code>", escape(clean(known.get(value, value))))

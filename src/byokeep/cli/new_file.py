@@ -25,8 +25,8 @@ from byokeep.core.secret import Secret
 from byokeep.kernel.durable_write import durable_write
 
 _BLOCK: Final = 4096  # bytes; a full disk takes an empty file
-_NOT_BEGUN: Final = "Nothing was done. Check that the directory exists, is yours, and has room on its disk."
-_LOST: Final = "What was to be kept there is lost. Check the directory and the room on its disk, then ask again."
+_NOT_BEGUN: Final = "Nothing was done. {}: check that its directory exists, is yours, and has room on its disk."
+_LOST: Final = "What was to be kept there is lost. {}: check the directory and the room on its disk, then ask again."
 
 
 def new_file(path: Path, *, replace: bool | None = None, ours: bool = False) -> Callable[[bytes | Secret], None]:
@@ -45,7 +45,7 @@ def new_file(path: Path, *, replace: bool | None = None, ours: bool = False) -> 
     """
     if not replace:
         refuse_existing(path, otherwise="" if replace is None else ", or give --replace to replace what it holds")
-    with _or_say(_NOT_BEGUN):
+    with _or_say(_NOT_BEGUN, path):
         if ours:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as tried:
@@ -54,7 +54,7 @@ def new_file(path: Path, *, replace: bool | None = None, ours: bool = False) -> 
             raise IsADirectoryError
 
     def write(content: bytes | Secret) -> None:
-        with _or_say(_LOST):
+        with _or_say(_LOST, path):
             plain = content if isinstance(content, bytes) else content.reveal() + b"\n"
             durable_write(path, plain, only_new=not replace)
 
@@ -81,7 +81,7 @@ def _plain(cell: object) -> object:
 def new_directory(path: Path, *, mode: int) -> None:
     """Make a directory that a person named; the one above it is there. Raises Rejected as :func:`new_file`."""
     refuse_existing(path)
-    with _or_say(_NOT_BEGUN):
+    with _or_say(_NOT_BEGUN, path):
         path.mkdir(mode)
 
 
@@ -101,8 +101,8 @@ def refuse_existing(path: Path, *, otherwise: str = "") -> None:
 
 
 @contextmanager
-def _or_say(step: str) -> Iterator[None]:
+def _or_say(step: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError:
-        raise Rejected("cannot_write_file", next_step=step) from None
+        raise Rejected("cannot_write_file", next_step=step.format(clean(str(path)))) from None

@@ -127,8 +127,8 @@ async def sign(
 
     Raises:
         Denied: ``not_permitted``.
-        Rejected: ``checklist_back_dated``, ``no_such_item``, ``ticket_missing``, ``bad_ticket``,
-            ``secret_like_content``.
+        Rejected: ``checklist_back_dated``, ``no_such_item``, ``ticket_not_needed``, ``ticket_missing``,
+            ``bad_ticket``, ``secret_like_content``.
         Conflict: ``checklist_not_seen``, ``checklist_changed``, ``checklist_signed``.
         Unavailable: The database.
     """
@@ -164,6 +164,9 @@ def _must_be_told(found: FilledChecklist, tickets: Mapping[str, str]) -> None:
     names = [one.name for one in found.items]
     if strange := [item for item in tickets if item not in names]:
         raise Rejected("no_such_item", next_step=f"Its items are: {', '.join(names)}.", count=len(strange))
+    if spare := [one.name for one in found.items if one.ok and one.name in tickets]:
+        step = f"These are ok and take no ticket: {', '.join(spare)}. Was another item meant?"
+        raise Rejected("ticket_not_needed", next_step=step, count=len(spare))
     if bare := [one.name for one in found.items if not one.ok and one.name not in tickets]:
         step = f"Not ok: {', '.join(bare)}. Say where each is dealt with: --ticket {bare[0]}=OPS-12."
         raise Rejected("ticket_missing", next_step=step, count=len(bare))

@@ -56,7 +56,7 @@ class NewAccess:
     Attributes:
         chain: Whose records it stands in, at the place ``seq``.
         event: What happened; ``by`` did it.
-        what: The path, the roles, or what the grant is for.
+        what: The path, the roles and why they changed, or what the grant is for.
         readers: Of a client's: the machines that can get values for it.
     """
 
@@ -261,7 +261,8 @@ def _name(one: DueItem) -> str:
 
 async def _access(look: ChecklistLook) -> ProbeOutcome:
     rows: list[Row] = await look.app.db.read(dict, "checklist_access", {"limit": MOST}, every_client=True)
-    look.access = [NewAccess(**{name: row[name] for name in NewAccess.__dataclass_fields__}) for row in rows]
+    found = [NewAccess(**{name: row[name] for name in NewAccess.__dataclass_fields__}) for row in rows]
+    look.access = sorted(found, key=lambda one: (one.at, str(one.chain), one.seq))
     left = rows[0]["total"] - len(rows) if rows else 0
     if left:
         return unknown("new_access", "list_too_long", "Review and sign these; the rest is shown next.", left=left)
@@ -287,7 +288,7 @@ async def _drill(look: ChecklistLook) -> ProbeOutcome:
     [created] = await app.db.read(datetime, "checklist_since", {})
     due = (passed["at"] if passed else created) + QUARTER
     look.said["drill"] = [str(last["seq"])] if last else []
-    figures = {"due_at": f"{due:%Y-%m-%d}", "last": f"{passed['at']:%Y-%m-%d}" if passed else "none"}
+    figures = {"due_at": f"{due:%Y-%m-%d}", "last": f"{passed['at']:%Y-%m-%d}" if passed else "none made yet"}
     if passed:
         figures["report"] = passed["fields"].get("digest", "")
     step = "Run `byokeep drill run` on the host."

@@ -83,7 +83,7 @@ SELECT CAST(p.period AS date) AS period, s.at AS signed_at, s.actor_id AS signed
 SELECT r.chain, r.seq, r.at, r.event, r.actor_id AS by, c.id AS client_id, r.object_id,
        CASE WHEN r.event IN ('operator.created', 'operator.changed', 'machine.created', 'machine.changed') THEN 'role'
             WHEN r.event IN ('job.template_set', 'account.lanes_set', 'breakglass.issued') THEN 'grant' ELSE 'path' END AS kind,
-       coalesce(f.fields ->> 'path', f.fields ->> 'roles', f.fields ->> 'template', f.fields ->> 'lanes', f.fields ->> 'scope',
+       coalesce(f.fields ->> 'path', (f.fields ->> 'roles') || coalesce(', ' || (f.fields ->> 'reason'), ''), f.fields ->> 'template', f.fields ->> 'lanes', f.fields ->> 'scope',
                 concat_ws('/', f.fields ->> 'platform', f.fields ->> 'platforms', f.fields ->> 'provider')) AS what,
        CASE WHEN c.id IS NULL THEN '{}' ELSE ARRAY(
            SELECT s.name FROM byokeep.subject s
