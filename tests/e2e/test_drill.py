@@ -7,9 +7,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import pwd
 import shutil
+import signal
+import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +23,8 @@ import pytest
 
 from byokeep.adapters.openbao.login import log_in
 from byokeep.core.drill import STEPS
-from byokeep.core.errors import ByokeepError, Conflict, Integrity
-from byokeep.processes import drill, wiring
+from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected
+from byokeep.processes import doctor, drill, drill_place, wiring
 from byokeep.processes.drill_steps import Drilled
 from byokeep.processes.restore import Brought
 from byokeep.settings import Settings, load
@@ -35,7 +39,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @dataclass
 class Site:
-    """A stack with tenants, and the keys that people bring to a drill."""
+    """A stack with clients, and the keys that people bring to a drill."""
 
     world: World
     shell: Shell
@@ -137,19 +141,21 @@ async def test_a_drill_restores_verifies_and_lets_nothing_out(site: Site, tmp_pa
     told = ran.document
     assert [one["state"] for one in told["steps"]] == ["passed"] * len(STEPS), told
     assert (told["outcome"], told["backup"], told["seed"]) == ("passed", backup, 7)
-    assert set(told["tenants"]) == set(site.clients)
+    assert set(told["clients"]) == set(site.clients)
     assert (await world.effects(), await site.token_calls()) == before
+    assert told["run_by"] == pwd.getpwuid(os.getuid()).pw_name
     site.nothing_left()
     steps = {name: one["evidence"] for name, one in steps_of(told).items()}
     assert (steps["restore_secrets"]["store"], steps["restore_secrets"]["audit_devices"]) == ("unsealed", 2)
-    assert steps["verify_tenants"]["egress"] == ["openai.models:3", "x.identity:1"]
-    assert (steps["verify_tenants"]["credentials"], steps["verify_tenants"]["switch"]) == (4, "released")
-    assert (steps["verify_tenants"]["profile"], steps["verify_tenants"]["profiles_opened"]) == (profile, 1)
+    assert steps["verify_clients"]["egress"] == ["openai.models:3", "x.identity:1"]
+    assert (steps["verify_clients"]["credentials"], steps["verify_clients"]["switch"]) == (4, "released")
+    assert (steps["verify_clients"]["profile"], steps["verify_clients"]["profiles_opened"]) == (profile, 1)
     assert (steps["publish_refused"]["refused"], steps["publish_refused"]["cause"]) == (6, "disaster_recovery_drill")
     assert steps["break_glass"]["marker"] == "read"
     assert told["rto_s"] > 0
     assert 0 <= told["rpo_s"] < 600
-    (record, *_) = await site.recorded()
+    (record, begun, *_) = await site.recorded()
+    assert begun == {"outcome": "intended", "drill": told["id"], "seed": 7}
     wanted = {name: told[name] for name in ("digest", "seed", "rto_s", "rpo_s", "backup")}
     assert record == {"outcome": "ok", "drill": told["id"], **wanted}
     assert "recovery_drill_failed" not in await world.alerts()
@@ -178,7 +184,7 @@ async def test_what_a_drill_restored_reaches_nobody_and_a_refused_key_fails_it(s
     dead = {"provider": "openai", "key": site.values[0].decode(), "state": "revoked", "account_id": "openai-acme"}
     try:
         await work.acts["restore_secrets"]()
-        assert work.isolated
+        assert work.network == "none"
         lines = Path(f"/proc/{work.pid}/net/dev").read_text().splitlines()[2:]
         assert [line.split(":")[0].strip() for line in lines] == ["lo"]
         with pytest.raises(Conflict, match="home_of_a_drill"):
@@ -194,16 +200,17 @@ async def test_what_a_drill_restored_reaches_nobody_and_a_refused_key_fails_it(s
         async with site.world.http.post(f"{site.world.sim.url}/_sim/keys", json=dead) as reply:
             reply.raise_for_status()
         await work.acts["restore_refs"]()
-        with pytest.raises(Integrity, match="tenant_not_verified"):
-            await work.acts["verify_tenants"]()
+        with pytest.raises(Integrity, match="client_not_verified"):
+            await work.acts["verify_clients"]()
         assert work.evidence["refused"] == [f"{site.clients[0]}/openai:invalid_key"]
     finally:
         with contextlib.suppress(OSError):
             await work.close()
-        drill.shred(place)
+        drill_place.shred(place)
 
 
-async def test_two_tenants_are_too_few(site: Site) -> None:
+@pytest.mark.req("R9.3-4")
+async def test_two_clients_are_too_few(site: Site) -> None:
     """With one of three stopped there are two to verify: failed, and nobody was asked."""
     await site.world.must("operator", "POST", "/v1/switches/close", {"client_id": site.clients[2], "reason": "test"})
     report = await site.failing()
@@ -211,8 +218,8 @@ async def test_two_tenants_are_too_few(site: Site) -> None:
         "operator", "POST", "/v1/switches/open-requests", {"client_id": site.clients[2], "reason": "test"}
     )
     await site.world.must("approver", "POST", f"/v1/switches/open-requests/{asked['id']}/approve")
-    verify = steps_of(report)["verify_tenants"]
-    assert (verify["state"], verify["reason"], verify["evidence"]["tenants"]) == ("failed", "too_few_tenants", 2)
+    verify = steps_of(report)["verify_clients"]
+    assert (verify["state"], verify["reason"], verify["evidence"]["clients"]) == ("failed", "too_few_clients", 2)
     assert [steps_of(report)[name]["state"] for name in STEPS[3:]] == ["not_run", "not_run"]
     assert report["rto_s"] is None
 
@@ -232,6 +239,55 @@ async def test_a_drill_that_is_interrupted_leaves_nothing_and_does_not_count(sit
     site.nothing_left()
     (told, *_) = await site.recorded()
     assert (told["outcome"], told["reason"]) == ("failed", "interrupted")
+
+
+async def test_a_drill_that_is_killed_is_on_record_and_what_it_left_is_removed(site: Site) -> None:
+    """With SIGKILL the keys stay: the doctor names them, whoever runs the stack removes them, the record says begun."""
+    await site.backed_up()
+    own, home = site.brought, site.world.home
+    words = ("--identity-file", str(own.identity), "--seal-key-file", str(own.seal_key))
+    running = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("byokeep"), "drill", "run", "--home", str(home), *words,
+        "--recovery-key-file", str(own.recovery_keys[0]), "--seed", "5",
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    while not (home / "drill" / "home" / "keys" / "seal.key").exists():
+        await asyncio.sleep(0.05)
+        assert running.returncode is None
+    drill_place.clear(home)
+    assert not drill_place.left_behind(home)
+    assert (home / "drill").exists()  # it is under way
+    running.send_signal(signal.SIGKILL)
+    await running.wait()
+    assert [(one.name, one.code) for one in doctor._drill(site.settings)] == [("recovery drill", "drill_left_behind")]
+    await asyncio.to_thread(drill_place.clear, home)
+    site.nothing_left()
+    assert not list(doctor._drill(site.settings))
+    (told, *_) = await site.recorded()
+    assert (told["outcome"], told["seed"]) == ("intended", 5)
+
+
+@pytest.mark.req("R9.3-2")
+async def test_a_wrong_seal_key_fails_the_drill_and_no_key_is_no_drill(site: Site, tmp_path: Path) -> None:
+    """Another seal key ends it at the first step; a file that is none, or a seed that no report has, begins nothing."""
+    await site.backed_up()
+    wrong = tmp_path / "wrong.key"
+    wrong.write_bytes(bytes(len((site.world.home / "keys" / "seal.key").read_bytes())))
+    wrong.chmod(0o600)
+    done = await drill.run(site.settings, "", replace(site.brought, seal_key=wrong), seed=7, say=lambda _: None)
+    site.nothing_left()
+    report = done.report.members()
+    assert [one["state"] for one in report["steps"]] == ["failed", *["not_run"] * 4]
+    (told, begun, *_) = await site.recorded()
+    assert (told["outcome"], told["stage"], told["reason"]) == ("failed", "restore_secrets", "seal_key")
+    assert begun["outcome"] == "intended"
+    before = await site.recorded()
+    missing = replace(site.brought, recovery_keys=[tmp_path / "none.key"])
+    with pytest.raises(ByokeepError):
+        await drill.run(site.settings, "", missing, seed=7, say=lambda _: None)
+    with pytest.raises(Rejected, match="bad_seed"):
+        await drill.run(site.settings, "", site.brought, seed=-1, say=lambda _: None)
+    assert await site.recorded() == before
 
 
 @pytest.mark.req("R9.3-3")

@@ -265,6 +265,8 @@ async def test_a_drill_and_the_internal_secrets_in_time(desk: Desk) -> None:
     assert (drill["state"], drill["figures"]["report"]) == ("ok", "d" * 64)
     await drilled(desk.stand, Outcome.FAILED)
     assert await not_ok(desk, "monthly") == {"drill": ("failed", "drill_failed")}
+    await drilled(desk.stand, Outcome.INTENDED)
+    assert await not_ok(desk, "monthly") == {"drill": ("unknown", "drill_not_over")}
     await drilled(desk.stand, Outcome.OK)
     desk.sql("UPDATE byokeep.procedure_run SET closed_at = now() - interval '31 days'")
     assert await not_ok(desk, "monthly") == {"internal_tokens": ("failed", "internal_rotation_overdue")}

@@ -11,6 +11,7 @@ import pytest
 from byokeep.backup import backups
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.kernel.app import BrokerApp
+from byokeep.operations import checks
 from byokeep.operations.due import DueItem, DueKind, read_due
 from tests.support.broker import Stand
 
@@ -52,6 +53,13 @@ async def test_a_drill_is_due_each_quarter_and_one_that_failed_moves_nothing(sta
     assert await since(93) == ("overdue", True)
     await drilled(Outcome.FAILED)
     assert await since(93) == ("overdue", True)
+    elsewhere = replace(app, limits=replace(app.limits, drills=False))  # people's own servers: nobody could end it
+    await backups.watch_backups(elsewhere)
+    assert (await row(elsewhere), told(stand)) == (None, False)
+    now = app.clock.now()
+    item = await checks._drill(checks.ChecklistLook(app=elsewhere, now=now, since=now))
+    assert (item.state, item.code) == ("unknown", "drill_elsewhere")
+    assert "ticket" in item.next_step
     await drilled(Outcome.OK)
     assert await since(93) == ("due", False)
     found = await row(app)

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, cast
+from uuid import uuid4
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -12,10 +18,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from byokeep.accounts.refresher_app import logins
 from byokeep.adapters.providers.descriptor import DESCRIPTORS
 from byokeep.core import drill, evidence
-from byokeep.core.errors import Integrity, Rejected
+from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
+from byokeep.core.model import ClientId
+from byokeep.core.secret import Secret
+from byokeep.core.tokens import TokenSet
+from byokeep.platforms.client import PlatformClient
 from byokeep.processes import wiring
-from byokeep.processes.drill import shred
-from byokeep.processes.drill_steps import Egress
+from byokeep.processes.backup import alone
+from byokeep.processes.drill_place import LOCK, clear, left_behind, shred
+from byokeep.processes.drill_steps import Egress, network_of, sorted_out, whose
+from byokeep.processes.supervisor import Stack
 from byokeep.settings import Settings
 
 CASES = json.loads((Path(__file__).parents[1] / "vectors" / "drill" / "reports.json").read_text())
@@ -79,3 +91,77 @@ def test_what_a_drill_leaves_is_removed(tmp_path: Path) -> None:
     assert not place.exists()
     assert other.stat().st_size == 32
     assert other.read_bytes() != b"k" * 32
+
+
+def test_a_stack_that_comes_up_removes_what_a_killed_drill_left(tmp_path: Path) -> None:
+    """Keys of a drill are gone before anything starts; of one under way they stay."""
+    key = tmp_path / "drill" / "home" / "keys" / "seal.key"
+    key.parent.mkdir(parents=True)
+    key.write_bytes(b"k" * 32)
+    stack = Stack(replace(Settings(), home=tmp_path))
+    with alone(tmp_path / LOCK, Conflict("drill_running")):
+        clear(tmp_path)
+        assert key.exists()
+    assert left_behind(tmp_path)
+    stack._take_home()
+    assert stack._lock is not None
+    os.close(stack._lock)
+    assert not key.parents[2].exists()
+
+
+def test_a_link_in_its_place_is_refused_and_what_cannot_be_removed_ends_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link leads to what is not ours: it stays as it was. What the system keeps is named, and no loop goes on."""
+    other = tmp_path / "other"
+    key = other / "home" / "keys" / "seal.key"
+    key.parent.mkdir(parents=True)
+    key.write_bytes(b"k" * 32)
+    link = tmp_path / "drill"
+    link.symlink_to(other)
+    with pytest.raises(Unavailable, match="drill_not_removed"):
+        shred(link)
+    assert key.read_bytes() == b"k" * 32
+    monkeypatch.setattr("byokeep.processes.drill_place.overwrite", _full)
+    monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)
+    with pytest.raises(Unavailable, match="drill_not_removed"):
+        shred(other, within_s=0.1)
+    monkeypatch.undo()
+    monkeypatch.setattr("byokeep.processes.drill_place.overwrite", _full)
+    shred(other)
+    assert not other.exists()
+
+
+def _full(_: Path) -> None:
+    raise OSError(28, "no room")
+
+
+@pytest.mark.req("R9.3-4")
+async def test_a_token_past_its_end_is_not_asked_about_and_a_client_of_whom_nothing_serves_fails() -> None:
+    """It is expired, neither verified nor refused; a client without one credential that serves is refused."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    tokens = TokenSet(platform="x", issuer="https://x.com", app_id="app", access=Secret(b"access"), obtained_at=now,
+                      obtained_by=uuid4(), access_expires_at=now)  # fmt: skip
+    assert await whose(cast("PlatformClient", None), tokens, "acme", now) == "expired"
+    client = ClientId(uuid4())
+    assert sorted_out(client, {"openai": "", "x/a": "expired"}) == (1, [f"{client}/x/a:expired"], [])
+    assert sorted_out(client, {"x/a": "expired"})[2] == [f"{client}:nothing_verified"]
+    assert sorted_out(client, {})[2] == [f"{client}:nothing_verified"]
+    assert sorted_out(client, {"openai": "", "x/a": "invalid"})[2] == [f"{client}/x/a:invalid"]
+
+
+_CHILD: Final = (
+    "import sys; from pathlib import Path; from byokeep.process import harden; from byokeep.processes import isolated; "
+    "harden(); {stay}isolated.leave_and_tell(Path(sys.argv[1]))"
+)
+
+
+@pytest.mark.req("R9.3-6")
+@pytest.mark.parametrize(("stay", "network"), [("", "none"), ("isolated.leave_network = bool; ", "shared")])
+def test_a_hardened_process_says_itself_which_network_it_has(tmp_path: Path, stay: str, network: str) -> None:
+    """Whether it left the network, or was not allowed to, is known without a look into it, as a user, too."""
+    assert network_of(tmp_path) == "unknown"
+    place = tmp_path.resolve()
+    command = [sys.executable, "-c", _CHILD.format(stay=stay), str(place)]
+    subprocess.run(command, check=True, timeout=60)
+    assert network_of(tmp_path) == network

@@ -3,7 +3,8 @@
 Rules
 - A backup counts when it was opened: made and verified are two times, and a failed one of either moves none.
 - A backup is overdue when none was made for twice its interval; unproved when none was opened for a quarter. A recovery
-  drill is overdue when none passed for a quarter: one that failed, or was interrupted, moves nothing.
+  drill is overdue when none passed for a quarter: one that failed, or was interrupted, moves nothing; where byokeep
+  cannot run one, none is waited for.
 - What is kept: the newest ones, those of so many days, and always the newest that was opened.
 
 It may not read or write a backup: the host does.
@@ -111,7 +112,7 @@ async def watch_backups(app: BrokerApp) -> None:
     for key, reason, late in (
         (_OVERDUE_KEY, "backup_overdue", now - made > timedelta(hours=2 * hours)),
         (_UNPROVED_KEY, "backup_unproved", now - proved > QUARTER),
-        (_DRILL_KEY, "recovery_drill_overdue", now - (drilled or first) > QUARTER),
+        (_DRILL_KEY, "recovery_drill_overdue", app.limits.drills and now - (drilled or first) > QUARTER),
     ):
         if late:
             await raise_alert(app, reason=reason, key=key, severity="critical", object_id=app.installation_id)

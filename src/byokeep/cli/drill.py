@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,7 @@ _STEPS: Final = ("step", "state", "reason")
 @app.command(name="run")
 def run_(
     backup: str = "", *, identity_file: list[Path], seal_key_file: list[Path], recovery_key_file: list[Path],
-    seed: int | None = None,
+    seed: int | None = None, shared_network: bool = False,
 ) -> int:  # fmt: skip
     """Restore a backup apart from production, verify what it holds, and remove it again. The report is kept and signed.
 
@@ -34,7 +35,8 @@ def run_(
         identity_file: The private key of the backup (mode 0600), or a share of it; repeat it then.
         seal_key_file: The seal key of the store that was backed up (mode 0600), or a share of it; repeat it then.
         recovery_key_file: A recovery key (mode 0600); repeat it, as many as the store's threshold.
-        seed: With which the tenants were chosen in an earlier drill; default: a new one.
+        seed: With which the clients were chosen in an earlier drill; default: a new one.
+        shared_network: Go on where what is restored cannot be taken off the network; the report says so.
     """
     harden()
     log = importlib.import_module("byokeep.telemetry.log")
@@ -43,10 +45,11 @@ def run_(
     brought = importlib.import_module(restore).Brought(
         identity=identity_file, seal_key=seal_key_file, recovery_keys=recovery_key_file, checkpoints=None
     )
-    done = run(host.run(session().settings, backup, brought, seed=seed, say=_say))
+    settings = session().settings
+    done = run(host.run(settings, backup, brought, seed=seed, say=_say, shared_network=shared_network))
     told = done.report.members() | {"digest": done.digest, "report": str(done.file)}
     steps = told["steps"] if session().as_json else told.pop("steps")
-    check = again(f"evidence verify {done.file} --keys public-keys.txt", own_token=False)
+    check = again(f"evidence verify {shlex.quote(str(done.file))} --keys public-keys.txt", own_token=False)
     note = f"Take the keys away from this host. Anybody checks the report: {check}"
     tell_all(told, Listing(told, "Recovery drill"), Listing(steps, "Steps", _STEPS, note))
     return 0 if done.report.passed else Integrity.exit_code

@@ -244,7 +244,7 @@ def verify_drill(path: Path, keys: checkpoint.PublicKeys) -> dict[str, Any] | No
         return None
     said, payload, key_id = found
     told = {name: said[name] for name in ("id", "outcome", "origin", "backup", "started_at", "ended_at", "network")}
-    told |= {name: said[name] for name in ("seed", "tenants", "rto_s", "rpo_s", "steps")}
+    told |= {name: said[name] for name in ("run_by", "seed", "clients", "rto_s", "rpo_s", "steps")}
     return {"kind": "recovery_drill", **told, "digest": sha256(payload).hexdigest(), "signed_by": key_id}
 
 

@@ -20,18 +20,18 @@ from uuid import UUID
 FORMAT: Final = 1
 RESTORE: Final = "restore_secrets"
 REFS: Final = "restore_refs"
-VERIFY: Final = "verify_tenants"
+VERIFY: Final = "verify_clients"
 PUBLISH: Final = "publish_refused"
 GLASS: Final = "break_glass"
 STEPS: Final = (RESTORE, REFS, VERIFY, PUBLISH, GLASS)
 PASSED: Final = "passed"
 FAILED: Final = "failed"
 NOT_RUN: Final = "not_run"
-TENANTS: Final = 3
+CLIENTS: Final = 3
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{1,62}\Z")
 _WORD: Final = re.compile(r"[a-z0-9][A-Za-z0-9_.:/,+ -]{0,199}\Z")
-_NETWORKS: Final = ("none", "shared")
+NETWORKS: Final = ("none", "shared", "unknown")
 _MOST: Final = 1000  # words in a list
 Fact = str | int | list[str]
 
@@ -53,9 +53,10 @@ class DrillReport:
     Attributes:
         origin: Name of the installation's log, ``byokeep/<id>``.
         backup: That was restored; None: none could be opened.
-        isolated: Whether the stack of the drill had no network; False: this machine does not allow it.
-        seed: With which the tenants were chosen.
-        tenants: Their ids.
+        run_by: The user of the host who ran it, by name or number.
+        network: Of the stack of the drill: one of :data:`NETWORKS`.
+        seed: With which the clients were chosen.
+        clients: Their ids.
         rto_s: Seconds from the start until everything was verified; None: it never was.
         rpo_s: Seconds between the newest record that was restored and the newest of production; None: nobody knows.
     """
@@ -65,9 +66,10 @@ class DrillReport:
     backup: UUID | None
     started_at: datetime
     ended_at: datetime
-    isolated: bool
+    run_by: str
+    network: str
     seed: int
-    tenants: Sequence[UUID]
+    clients: Sequence[UUID]
     rto_s: int | None
     rpo_s: int | None
     steps: Sequence[DrillStep]
@@ -87,9 +89,9 @@ class DrillReport:
         return {
             "v": FORMAT, "origin": self.origin, "id": str(self.id), "backup": str(self.backup) if self.backup else None,
             "started_at": _told(self.started_at), "ended_at": _told(self.ended_at),
-            "network": _NETWORKS[0] if self.isolated else _NETWORKS[1],
+            "run_by": self.run_by, "network": self.network,
             "outcome": PASSED if self.passed else FAILED, "seed": self.seed,
-            "tenants": [str(one) for one in self.tenants], "rto_s": self.rto_s, "rpo_s": self.rpo_s,
+            "clients": [str(one) for one in self.clients], "rto_s": self.rto_s, "rpo_s": self.rpo_s,
             "steps": [{"step": one.name, "state": one.state, "reason": one.reason, "evidence": dict(one.evidence)}
                       for one in self.steps],
         }  # fmt: skip
@@ -97,13 +99,13 @@ class DrillReport:
 
 def parse(found: Mapping[str, Any]) -> DrillReport:
     """Read a report. Raises ValueError, KeyError, TypeError or AttributeError: no drill wrote it."""
-    if type(found["v"]) is not int or found["network"] not in _NETWORKS:
+    if type(found["v"]) is not int or found["network"] not in NETWORKS:
         raise ValueError("version or network")
     report = DrillReport(
         origin=found["origin"], id=UUID(found["id"]),
         backup=None if found["backup"] is None else UUID(found["backup"]), started_at=_time(found["started_at"]),
-        ended_at=_time(found["ended_at"]), isolated=found["network"] == _NETWORKS[0], seed=found["seed"],
-        tenants=[UUID(one) for one in found["tenants"]], rto_s=found["rto_s"], rpo_s=found["rpo_s"],
+        ended_at=_time(found["ended_at"]), run_by=found["run_by"], network=found["network"], seed=found["seed"],
+        clients=[UUID(one) for one in found["clients"]], rto_s=found["rto_s"], rpo_s=found["rpo_s"],
         steps=[DrillStep(name=one["step"], state=one["state"], reason=one["reason"], evidence=one["evidence"])
                for one in found["steps"]],
     )  # fmt: skip
@@ -125,17 +127,17 @@ def _check(report: DrillReport) -> None:
         raise ValueError("evidence")
     if not all(_CODE.match(name) and _fact(one) for step in report.steps for name, one in step.evidence.items()):
         raise ValueError("evidence")
-    if len(set(report.tenants)) != len(report.tenants) or report.ended_at < report.started_at:
-        raise ValueError("tenants or times")
+    if len(set(report.clients)) != len(report.clients) or report.ended_at < report.started_at:
+        raise ValueError("clients or times")
     verified = ran > STEPS.index(VERIFY)
-    if verified and (len(report.tenants) < TENANTS or report.rpo_s is None):
-        raise ValueError("tenants")
+    if verified and (len(report.clients) < CLIENTS or report.rpo_s is None):
+        raise ValueError("clients")
     if (report.rto_s is None) is verified or (ran > 0 and report.backup is None):
         raise ValueError("figures")
     if not all(_whole(one) for one in (report.seed, *(n for n in (report.rto_s, report.rpo_s) if n is not None))):
         raise ValueError("figures")
-    if not re.fullmatch(r"byokeep/[0-9a-f-]{36}", report.origin):
-        raise ValueError("origin")
+    if not re.fullmatch(r"byokeep/[0-9a-f-]{36}", report.origin) or not _fact(report.run_by):
+        raise ValueError("origin or who")
 
 
 def _states(passed: int, count: int) -> list[str]:

@@ -283,6 +283,9 @@ async def _unused(look: ChecklistLook) -> ProbeOutcome:
 
 async def _drill(look: ChecklistLook) -> ProbeOutcome:
     app, about = look.app, look.app.installation_id
+    if not app.limits.drills:
+        step = "Restore it by your servers' own method, and sign with a ticket that names its evidence."
+        return unknown("drill", "drill_elsewhere", step)
     last = await newest(app, about, EventName.DRILL_COMPLETED)
     passed = await newest(app, about, EventName.DRILL_COMPLETED, outcome="ok")
     [created] = await app.db.read(datetime, "checklist_since", {})
@@ -292,6 +295,8 @@ async def _drill(look: ChecklistLook) -> ProbeOutcome:
     if passed:
         figures["report"] = passed["fields"].get("digest", "")
     step = "Run `byokeep drill run` on the host."
+    if last and last["outcome"] == "intended":
+        return unknown("drill", "drill_not_over", f"One runs, or was killed. Else: {step}", **figures)
     if last and last["outcome"] != "ok":
         return failed("drill", "drill_failed", f"Mend what its report names, then again. {step}", **figures)
     return failed("drill", "drill_overdue", step, **figures) if due <= look.now else ok("drill", **figures)

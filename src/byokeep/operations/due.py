@@ -180,7 +180,7 @@ async def read_due(
     rows = await tx.all(
         lambda row: (reader(DueItem)(row), int(row["total"])), "due_list", ids=ids, kind=kind, since=since,
         until=until, limit=limit, now=now, kek_days=limits.kek_rotation_days, app_days=limits.app_secret_rotation_days,
-        internal_days=EVERY_DAYS, backup_hours=limits.backup_hours,
+        internal_days=EVERY_DAYS, backup_hours=limits.backup_hours, drills=limits.drills,
         quarter_days=QUARTER.days, asks=sorted(ASKS), dual_days=DUAL_PERIOD.days,
         mints=[name for name, acts in limits.rotation_acts.items() if "mint" in acts],
     )  # fmt: skip

@@ -50,7 +50,7 @@ from byokeep.kernel.worker_rounds import late_rounds
 from byokeep.operations.due import DueKind, ending
 from byokeep.operations.internal import EVERY_DAYS
 from byokeep.process import WORKER_READY, is_held
-from byokeep.processes import hardening
+from byokeep.processes import drill_place, hardening
 from byokeep.processes.hardening import Service, weak
 from byokeep.processes.installation import local_tokens, must_be_bounded, ways_in
 from byokeep.processes.wiring import (
@@ -89,7 +89,7 @@ async def examine(settings: Settings) -> list[ProbeOutcome]:
         *_running(found, ours, embedded=embedded),
         *hardening.examine(settings, ours),
     ]
-    for look in (_disk, _audit_files, _rooms, _profiles, _worker, _refresher):
+    for look in (_disk, _drill, _audit_files, _rooms, _profiles, _worker, _refresher):
         outcomes += look(settings)
     outcomes.append(_targets(settings, strict=strict))
     asked = [ask("secret store", lambda: _store(settings), within=_WITHIN_S)]
@@ -128,6 +128,12 @@ def _files(settings: Settings) -> Iterator[ProbeOutcome]:
             left_s = BOOTSTRAP_S - (time.time() - first.stat().st_mtime)
             step = "Set a password with it (`byokeep operator password`), then delete it."
             yield ok("first admin token", step, hours_left=max(int(left_s // 3600), 0))
+
+
+def _drill(settings: Settings) -> Iterator[ProbeOutcome]:
+    if drill_place.left_behind(settings.home):
+        step = "A recovery drill was killed, its keys lie here in clear: `byokeep up` removes them, or you by hand."
+        yield failed("recovery drill", "drill_left_behind", step, place=str(settings.home / drill_place.PLACE))
 
 
 def _private(name: str, place: Path) -> ProbeOutcome:

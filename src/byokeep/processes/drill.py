@@ -2,10 +2,10 @@
 
 Rules
 - Whatever happens, what was restored is overwritten and removed at the end; what a drill that was killed left, the
-  next one removes first. One at a time.
+  stack of this home removes within the hour, the next drill first of all. One at a time.
 - Production is opened to choose the backup before, and to sign and record after; in between nothing of it is open.
-- Each drill that began is on record with the digest of its report, a failed and an interrupted one, too: only one that
-  passed counts as done.
+- Keys that cannot be read say nothing about a backup: no drill begins. Each that began is on record as intended, and
+  with the digest of its report at its end, a failed and an interrupted one, too: only one that passed counts as done.
 
 It may not change anything of production but the record, its alerts and the directory of reports.
 """
@@ -16,8 +16,8 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import pwd
 import secrets
-import shutil
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,27 +25,28 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from byokeep.adapters.openbao.login import private_dir
+from byokeep.adapters.openbao.login import private_dir, read_private
 from byokeep.audit.log import origin
-from byokeep.backup import backups
+from byokeep.backup import archive, backups
 from byokeep.core import evidence
+from byokeep.core.backup import BackupRefused
 from byokeep.core.drill import FAILED, NOT_RUN, PASSED, VERIFY, DrillReport, DrillStep
-from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected
+from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Rejected
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.kernel.alarm import raise_alert, state_over
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.durable_write import durable_write, overwrite
+from byokeep.kernel.durable_write import durable_write
 from byokeep.processes import wiring
-from byokeep.processes.backup import alone, find
+from byokeep.processes.backup import alone, find, key_from
+from byokeep.processes.drill_place import LOCK, PLACE, RUNNING, shred
 from byokeep.processes.drill_steps import Drilled
 from byokeep.processes.restore import Brought
 from byokeep.processes.supervisor import Say
 from byokeep.settings import Settings
 
 REPORTS: Final = "drills"
-_PLACE: Final = "drill"
 _FAILED_KEY: Final = "state/recovery_drill"
-_SECRET_PLACES: Final = ("keys", "credentials")
+_SEEDS: Final = 2**53
 _INTERRUPTED: Final = "interrupted"
 
 
@@ -58,51 +59,86 @@ class Done:
     digest: str
 
 
-async def run(settings: Settings, name: str, brought: Brought, *, seed: int | None, say: Say) -> Done:
+async def run(
+    settings: Settings, name: str, brought: Brought, *, seed: int | None, say: Say, shared_network: bool = False
+) -> Done:
     """Run a drill of a backup; whether it passed stands in its report.
 
     Args:
         name: The backup: a file, or its id; empty = the newest that was opened.
         brought: As for a restore; ``checkpoints`` is left out, for production's are taken.
-        seed: With which the tenants are chosen; None = one of its own.
+        seed: With which the clients are chosen; None = one of its own.
+        shared_network: Whether what was restored may run where it cannot be taken off the network.
 
     Raises:
         Conflict: ``drill_running``.
+        Denied: ``shares_refused``, which is on record.
         NotFound: ``backup_not_found``.
-        Rejected: ``restore_not_embedded``.
-        Unavailable: Production's database or store is away: nobody could record it.
+        Rejected: ``restore_not_embedded``, ``bad_seed``, ``bad_identity_file``.
+        Unavailable: Production's database or store is away: nobody could record it; a key cannot be read;
+            ``drill_not_removed``.
     """
     if not (settings.embedded_store and settings.embedded_database):
         step = "Drill the restore of your own store and database by their own methods; docs/runbook.md, drills."
         raise Rejected("restore_not_embedded", next_step=step)
+    if seed is not None and not 0 <= seed < _SEEDS:
+        raise Rejected("bad_seed", next_step="A seed is a whole number from 0, as the report of a drill has it.")
     home = settings.home.absolute()
-    async with wiring.broker_app(settings) as app:
-        file, about, began = await _chosen(settings, app, name), origin(app), app.clock.now()
-        ((newest,),) = await app.db.read(
-            lambda row: (row["at"],), "drill_newest", {"chains": None, "seqs": None}, every_client=True
-        )
-    with alone(home / "drill.lock", Conflict("drill_running", next_step="Another drill runs here: wait for its end.")):
-        await asyncio.to_thread(shred, home / _PLACE)
-        (home / _PLACE).mkdir(mode=0o711 if os.geteuid() == 0 else 0o700)
+    with alone(home / LOCK, Conflict("drill_running", next_step=RUNNING)):
+        await asyncio.to_thread(shred, home / PLACE)
         work = Drilled(
-            production=settings, place=home / _PLACE, file=file, say=say,
+            production=settings, place=home / PLACE, file=Path(), say=say, shared_network=shared_network,
             brought=replace(brought, checkpoints=settings.path("checkpoint_dir").absolute(), accept_loss=True),
             seed=secrets.randbits(32) if seed is None else seed,
         )  # fmt: skip
+        async with wiring.broker_app(settings) as app:
+            work.file, about, began = await _chosen(settings, app, name), origin(app), app.clock.now()
+            await _must_be_keys(app, brought)
+            ((newest,),) = await app.db.read(
+                lambda row: (row["at"],), "drill_newest", {"chains": None, "seqs": None}, every_client=True
+            )
+            drill = uuid4()
+            said: dict[str, FieldValue] = {"drill": str(drill), "seed": work.seed}
+            await backups.say(app, EventName.DRILL_COMPLETED, said, Outcome.INTENDED)
+        work.place.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700)
+        left: ByokeepError | OSError | None = None
+        steps, rto_s = await _steps(work)
         try:
-            steps, rto_s = await _steps(work)
-        finally:
             await asyncio.shield(_clean(work))
+        except (ByokeepError, OSError) as error:  # first what came of it is put on record
+            left = error
         report = DrillReport(
-            origin=about, id=uuid4(), backup=work.restored.manifest.id if work.restored else None,
-            started_at=began, ended_at=datetime.now(UTC), isolated=work.isolated, seed=work.seed, tenants=work.tenants,
+            origin=about, id=drill, backup=work.restored.manifest.id if work.restored else None, run_by=_who(),
+            started_at=began, ended_at=datetime.now(UTC), network=work.network, seed=work.seed, clients=work.clients,
             rto_s=rto_s, rpo_s=max(0, int((newest - work.newest).total_seconds())) if work.newest else None,
             steps=steps,
         )  # fmt: skip
         done = await _kept(settings, report)
+    if left is not None:
+        raise left
     if report.failed is not None and report.failed.reason == _INTERRUPTED:
         raise asyncio.CancelledError
     return done
+
+
+async def _must_be_keys(app: BrokerApp, brought: Brought) -> None:
+    """Refuse keys that are none before a drill begins. Raises as :func:`run`."""
+    try:
+        archive.identities_of(key_from(brought.identity))
+        key_from(brought.seal_key)
+    except Denied:
+        await backups.say(app, EventName.BACKUP_VERIFIED, {"reason": "shares_refused"}, Outcome.REJECTED)
+        raise
+    for path in brought.recovery_keys:
+        read_private(path)
+
+
+def _who() -> str:
+    """The user of this host who runs the drill, by name where there is one."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 async def _chosen(settings: Settings, app: BrokerApp, name: str) -> Path:
@@ -131,9 +167,11 @@ async def _steps(work: Drilled) -> tuple[list[DrillStep], int | None]:
         try:
             await act()
         except ByokeepError as error:
-            reason = error.code
+            reason = error.reason if isinstance(error, BackupRefused) else error.code
         except OSError as error:
             reason = f"errno_{error.errno or 0}"
+        except Exception:  # a fault of ours: what began is on record all the same
+            reason = "internal"
         except asyncio.CancelledError:  # Ctrl-C: what began is on record all the same
             reason = _INTERRUPTED
         if reason:
@@ -150,16 +188,6 @@ async def _clean(work: Drilled) -> None:
         await work.close()
     finally:
         await asyncio.to_thread(shred, work.place)
-
-
-def shred(place: Path) -> None:
-    """Overwrite the keys and credentials of a drill, then remove all of it; one that is not there is fine."""
-    for name in _SECRET_PLACES:
-        for file in (place / "home" / name).glob("*"):
-            if file.is_file() and not file.is_symlink():
-                overwrite(file)
-    while place.exists():  # a thread of a restore that was cut off may still write there
-        shutil.rmtree(place, ignore_errors=True)
 
 
 async def _kept(settings: Settings, report: DrillReport) -> Done:

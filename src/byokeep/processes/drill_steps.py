@@ -1,8 +1,9 @@
 """What a recovery drill does with a backup, step by step: restored apart, compared, verified, publishing refused.
 
 Rules
-- It works on what it restored and holds nothing of production: no connection, no credential. What it restored has its
-  own credentials, and no network where the system allows that.
+- It works on what it restored and holds no connection and no credential of production but one: where sealed profiles
+  lie in a bucket, they are read there, and nothing is written. What it restored has credentials of its own, and no
+  network; where the system does not allow that, people say that it may be shared, or the drill fails.
 - It is in the mode of a drill before anything serves there. Then two people of the restored database release its kill
   switch, for the worst case: a database that says that everything is on. The gate refuses each effect all the same.
 - Providers and platforms are asked by this process alone, and nothing but who a credential belongs to: each other
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import shutil
 import sys
 import time
@@ -40,13 +42,16 @@ from byokeep.core.fault import Fault
 from byokeep.core.model import Actor, ClientId, Lane, Provider, Role
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
+from byokeep.core.tokens import TokenSet
 from byokeep.jobs import switches
 from byokeep.jobs.jobs import custody_job
 from byokeep.kernel.app import BrokerApp, WorkerApp
 from byokeep.kernel.durable_write import durable_write
 from byokeep.kernel.store_recording import probe
+from byokeep.platforms.client import PlatformClient
 from byokeep.process import Progress, clean_environment, end, spawn
 from byokeep.processes import wiring
+from byokeep.processes.isolated import NETWORK
 from byokeep.processes.restore import Brought, Restored, restore
 from byokeep.processes.supervisor import Say, readiness, started
 from byokeep.profiles.kek import KekApp, custody_of
@@ -59,6 +64,7 @@ from byokeep.wire.transport import Outbound, Transport, not_allowed
 
 _REASON: Final = "recovery_drill"
 _RELEASED_WITHIN_S: Final = 60.0
+_EXPIRED: Final = "expired"
 # What the home of a drill takes over of production's settings: nothing that names a place, a port or a target.
 _TAKEN: Final = (
     "environment", "store_program", "store_program_sha256", "log_level", "approval_hold_hours", "provider_urls",
@@ -123,10 +129,11 @@ class Drilled:
     brought: Brought
     seed: int
     say: Say
+    shared_network: bool = False
     evidence: dict[str, Fact] = field(default_factory=dict)
     restored: Restored | None = None
-    isolated: bool = False
-    tenants: list[UUID] = field(default_factory=list)
+    network: str = "unknown"
+    clients: list[UUID] = field(default_factory=list)
     newest: datetime | None = None
     restored_at: float = 0.0
     pid: int = 0
@@ -179,8 +186,11 @@ class Drilled:
         async with Transport(str(wiring.drill_socket(settings))) as http:
             look = lambda: readiness(http, "http://broker")  # noqa: E731
             await started("drill", process, look, log_dir=logs, say=self.say, progress=Progress())
-        self.isolated = await asyncio.to_thread(_has_own_network, process.pid)
-        self.evidence["network"] = "none" if self.isolated else "shared"
+        self.network = await asyncio.to_thread(network_of, settings.home)
+        self.evidence["network"] = self.network
+        if self.network != "none" and not self.shared_network:
+            step = "Allow user namespaces here, or run it as root; or say --shared-network, and the report repeats it."
+            raise Unavailable("network_not_apart", next_step=step)
 
     async def _refs(self) -> None:
         assert self.restored is not None  # noqa: S101 - for the type checker
@@ -200,36 +210,39 @@ class Drilled:
         await self._release(app)
         egress = Egress(wiring.identity_urls(self.settings))
         found = await app.db.read(UUID, "drill_clients", {}, every_client=True)
-        if len(found) < drill.TENANTS:
-            self.evidence["tenants"] = len(found)
-            step = f"A drill verifies {drill.TENANTS} tenants that are at work and have a key; add what is missing."
-            raise Conflict("too_few_tenants", next_step=step, tenants=len(found))
+        if len(found) < drill.CLIENTS:
+            self.evidence["clients"] = len(found)
+            step = f"A drill verifies {drill.CLIENTS} clients that are at work and have a key; add what is missing."
+            raise Conflict("too_few_clients", next_step=step, clients=len(found))
         # The leases have another key since the restore, and the store refuses them until that is settled.
         await asyncio.sleep(self.restored_at + SETTLE_S + 2.0 - time.monotonic())
-        self.tenants = random.Random(self.seed).sample(found, drill.TENANTS)  # noqa: S311 - to be drawn again by anybody
+        self.clients = random.Random(self.seed).sample(found, drill.CLIENTS)  # noqa: S311 - to be drawn again by anybody
         refused: list[str] = []
+        expired: list[str] = []
         async with egress, wiring.drill_apps(self.settings, egress) as (keys, accounts, keks):
             verified = 0
-            for tenant in map(ClientId, self.tenants):
-                told = await _keys(keys, tenant) | await _accounts(accounts, tenant)
-                verified += len(told)
-                refused += [f"{tenant}/{name}:{code}" for name, code in told.items() if code]
-            self.evidence |= {"tenants": len(self.tenants), "credentials": verified, "refused": refused}
+            for client in map(ClientId, self.clients):
+                serve, ended, not_good = sorted_out(
+                    client, await _keys(keys, client) | await _accounts(accounts, client)
+                )
+                verified, expired, refused = verified + serve, expired + ended, refused + not_good
+            self.evidence |= {"clients": len(self.clients), "credentials": verified}
+            self.evidence |= {"expired": _words(expired), "refused": _words(refused)}
             self.evidence |= await self._profile(keks, found)
         self.evidence["egress"] = [f"{name}:{count}" for name, count in sorted(egress.asked.items())]
         if refused:
             step = "See the report: these credentials were restored and do not work, or could not be asked about."
-            raise Integrity("tenant_not_verified", next_step=step, count=len(refused))
+            raise Integrity("client_not_verified", next_step=step, count=len(refused))
 
     async def _profile(self, keks: KekApp, everybody: list[UUID]) -> dict[str, Fact]:
-        """Open a sealed profile: of a chosen tenant where one has any, else of another."""
-        others = [one for one in everybody if one not in self.tenants]
-        for tenant in map(ClientId, (*self.tenants, *others)):
-            async with keks.db.begin(client_id=tenant) as tx:
-                rows = await tx.all(Generation, "vault_generations", client_id=tenant)
+        """Open a sealed profile: of a chosen client where one has any, else of another."""
+        others = [one for one in everybody if one not in self.clients]
+        for client in map(ClientId, (*self.clients, *others)):
+            async with keks.db.begin(client_id=client) as tx:
+                rows = await tx.all(Generation, "vault_generations", client_id=client)
             for row in reversed(rows):
                 if row.gone_at is None and row.key_state in ("active", "deactivated"):
-                    return await _opened(keks, tenant, row, rows)
+                    return await _opened(keks, client, row, rows)
         return {"profiles_opened": 0, "profile": "none_sealed"}
 
     async def _release(self, app: BrokerApp) -> None:
@@ -256,13 +269,13 @@ class Drilled:
             dispatcher_token_file=place / "dispatcher.token", timeout_s=10,
         )  # fmt: skip
         async with wiring.broker_app(settings) as app, Keep(own) as keep:
-            for tenant in self.tenants:
-                async with app.db.begin(client_id=ClientId(tenant)) as tx:
-                    (key, *_) = await tx.all(dict, "drill_keys", client_id=tenant)
-                    accounts = await tx.all(dict, "drill_accounts", client_id=tenant)
+            for client in self.clients:
+                async with app.db.begin(client_id=ClientId(client)) as tx:
+                    (key, *_) = await tx.all(dict, "drill_keys", client_id=client)
+                    accounts = await tx.all(dict, "drill_accounts", client_id=client)
                 account = accounts[0] if accounts else {"platform": "x", "account": "drill"}
                 for lane in Lane:
-                    asked += await _refused(keep, tenant, key["provider"], account, lane)
+                    asked += await _refused(keep, client, key["provider"], account, lane)
         self.evidence |= {"asked": asked, "refused": asked, "cause": "disaster_recovery_drill"}
 
     async def _glass(self) -> None:
@@ -272,7 +285,7 @@ class Drilled:
             app.platform_chain.proved(app.clock.monotonic())
             asks, gives = await _people(app)
             grant = await grants.request(
-                app, asks, ClientId(self.tenants[0]), scope="drill", reason="drill", ticket="recovery-drill", life_s=60
+                app, asks, ClientId(self.clients[0]), scope="drill", reason="drill", ticket="recovery-drill", life_s=60
             )
             await grants.approve(app, gives, grant.id)
             given = await grants.open_glass(app, asks, grant.id)
@@ -286,17 +299,17 @@ class Drilled:
         self.evidence |= {"grant": str(grant.id), "marker": "read"}
 
 
-async def _keys(app: WorkerApp, tenant: ClientId) -> dict[str, str]:
-    """Ask each provider about the tenant's key; returns an empty code for each that serves."""
-    async with app.db.begin(client_id=tenant) as tx:
-        rows = await tx.all(dict, "drill_keys", client_id=tenant)
+async def _keys(app: WorkerApp, client: ClientId) -> dict[str, str]:
+    """Ask each provider about the client's key; returns an empty code for each that serves."""
+    async with app.db.begin(client_id=client) as tx:
+        rows = await tx.all(dict, "drill_keys", client_id=client)
     told = {}
     for row in rows:
         provider = Provider(row["provider"])
         try:
-            job = custody_job(app, app.custodian.close, tenant, provider.value)
+            job = custody_job(app, app.custodian.close, client, provider.value)
             async with job as job_id, app.custodian.open(job_id) as custody:
-                value = await custody.read(SecretRef(tenant, provider), row["version"])
+                value = await custody.read(SecretRef(client, provider), row["version"])
                 try:
                     found = await app.identify(provider, value)
                 finally:
@@ -307,30 +320,45 @@ async def _keys(app: WorkerApp, tenant: ClientId) -> dict[str, str]:
     return told
 
 
-async def _accounts(app: RefresherApp, tenant: ClientId) -> dict[str, str]:
-    """Ask each platform whose the tenant's access tokens are; none is renewed. Returns as :func:`_keys`."""
-    async with app.db.begin(client_id=tenant) as tx:
-        rows = await tx.all(OAuthGrant, "drill_grants", client_id=tenant)
+async def _accounts(app: RefresherApp, client: ClientId) -> dict[str, str]:
+    """Ask each platform whose the client's access tokens are; none is renewed. Returns as :func:`_keys`."""
+    async with app.db.begin(client_id=client) as tx:
+        rows = await tx.all(OAuthGrant, "drill_grants", client_id=client)
     told = {}
     for grant in rows:
         try:
             async with opened(app, grant) as (_, platform, tokens):
-                found = await platform.identify(tokens)
-            if isinstance(found, Fault):
-                code = found.cause.value
-            else:
-                code = "" if any(one.account_id == grant.external_id for one in found) else "another_account"
+                code = await whose(platform, tokens, grant.external_id, app.clock.now())
         except ByokeepError as error:
             code = error.code
         told[f"{grant.login}/{grant.account_id}"] = code
     return told
 
 
-async def _opened(app: KekApp, tenant: ClientId, row: Generation, rows: list[Generation]) -> dict[str, Fact]:
+async def whose(platform: PlatformClient, tokens: TokenSet, external_id: str, now: datetime) -> str:
+    """Ask whose an access token is, unless it has ended; returns as :func:`_keys`."""
+    if tokens.access_expires_at is not None and tokens.access_expires_at <= now:
+        return _EXPIRED
+    found = await platform.identify(tokens)
+    if isinstance(found, Fault):
+        return found.cause.value
+    return "" if any(one.account_id == external_id for one in found) else "another_account"
+
+
+def sorted_out(client: ClientId, told: Mapping[str, str]) -> tuple[int, list[str], list[str]]:
+    """Return how many credentials serve, which have ended, and which are refused; none that serves is a refusal."""
+    named = {f"{client}/{name}:{code}": code for name, code in told.items()}
+    serve = list(told.values()).count("")
+    refused = [name for name, code in named.items() if code not in ("", _EXPIRED)]
+    nothing = [] if serve else [f"{client}:nothing_verified"]
+    return serve, [name for name, code in named.items() if code == _EXPIRED], refused + nothing
+
+
+async def _opened(app: KekApp, client: ClientId, row: Generation, rows: list[Generation]) -> dict[str, Fact]:
     from byokeep.sealing.sealer import Sealer  # noqa: PLC0415 - what no installation without profiles has
 
     taken = _Measured()
-    async with custody_of(app, app.system(), tenant) as custody:
+    async with custody_of(app, app.system(), client) as custody:
         sealing = Sealing(sealer=Sealer(), artifacts=app.artifacts, keys=custody.keys)
         own = [one for one in rows if one.profile_id == row.profile_id]
         await unseal(sealing, custody, row, app.environment, taken, found=StoredGeneration(), others=own)
@@ -339,9 +367,9 @@ async def _opened(app: KekApp, tenant: ClientId, row: Generation, rows: list[Gen
     return {"profiles_opened": 1, "profile": str(row.profile_id), "profile_bytes": taken.size}
 
 
-async def _refused(keep: Keep, tenant: UUID, provider: str, account: Mapping[str, Any], lane: Lane) -> int:
+async def _refused(keep: Keep, client: UUID, provider: str, account: Mapping[str, Any], lane: Lane) -> int:
     """Try to publish; returns 1 when it is refused because this is a drill. Raises Integrity."""
-    work = keep.job(client=tenant, secrets=[provider], platforms=[account["platform"]], effects=["publish"],
+    work = keep.job(client=client, secrets=[provider], platforms=[account["platform"]], effects=["publish"],
                     lanes=[lane.value])  # fmt: skip
     code = "permitted"
     try:
@@ -374,11 +402,13 @@ async def _people(app: BrokerApp) -> tuple[Actor, Actor]:
     return acting(asks, Role.OPERATOR), acting(gives, Role.APPROVER)
 
 
-def _has_own_network(pid: int) -> bool:
+def network_of(home: Path) -> str:
+    """Return which network the process of a drill has, by what it said in its home: one of :data:`drill.NETWORKS`."""
     try:
-        return Path(f"/proc/{pid}/ns/net").readlink() != Path("/proc/self/ns/net").readlink()
+        theirs, ours = (home / NETWORK).read_text(), str(Path("/proc/self/ns/net").readlink())
     except OSError:  # no such system, or it does not tell
-        return False
+        return "unknown"
+    return "shared" if theirs == ours else "none"
 
 
 def _copied(place: Path, outside: Path) -> None:
@@ -392,4 +422,4 @@ def _at(row: Mapping[str, Any]) -> tuple[datetime | None]:
 
 
 def _words(named: list[str]) -> list[str]:
-    return [one[:200] for one in named[:1000]]
+    return [re.sub(r"^[^a-z0-9]|[^A-Za-z0-9_.:/,+ -]", "_", one)[:200] for one in named[:1000]]

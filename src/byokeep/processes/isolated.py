@@ -4,23 +4,35 @@ Rules
 - It is given the settings file of the drill's home and nothing else: no credential of another installation, and its own
   admit it nowhere else, for the restore made them anew.
 - Store, database and broker are its children or itself, so none of them has a network that it has not; they listen on
-  sockets of files. Whoever started it looks at its namespace by itself.
+  sockets of files. It says in its home which namespace it is in: nobody else may look into a hardened process.
 
 It may not ask a provider or a platform anything: whoever started it does.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
+from typing import Final
 
 from byokeep.browser.namespace import leave_network
 from byokeep.process import harden
 from byokeep.settings import load
 
+NETWORK: Final = "network"  # in the home of the drill
+
+
+def leave_and_tell(home: Path) -> None:
+    """Leave the network where the system allows it, and say in ``home`` which one this process has."""
+    leave_network()  # first: while the process has one thread
+    with contextlib.suppress(OSError):  # then nobody knows
+        (home / NETWORK).write_text(str(Path("/proc/self/ns/net").readlink()))
+
+
 if __name__ == "__main__":
     harden()
-    leave_network()  # first: while the process has one thread
+    leave_and_tell(Path(sys.argv[1]).parent)
     from byokeep.processes.serve import serve
 
     serve("drill", load(Path(sys.argv[1])))

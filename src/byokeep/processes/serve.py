@@ -113,7 +113,8 @@ async def _broker(settings: Settings, socket: Path | None = None) -> None:
         await must_be_bounded(app.db)
         await must_record(app)
         await at_start(app)
-        await must_write_once(app.artifacts)
+        if not app.drill:  # its bucket is production's: nothing is written there
+            await must_write_once(app.artifacts)
         emergency = wiring.emergency_of(settings)
         with suppress(ByokeepError):  # else nothing is leased before the first round
             await probe(app)

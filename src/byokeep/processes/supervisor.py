@@ -46,6 +46,7 @@ from byokeep.process import (
     spawn,
     work_of,
 )
+from byokeep.processes import drill_place
 from byokeep.processes.backup import backup_if_due
 from byokeep.processes.installation import install, no_signing_key, renew_machines
 from byokeep.processes.platform_secrets import rotate_if_due, was_cut_off
@@ -204,6 +205,7 @@ class Stack:
             await renew_machines(self.settings)
             await rotate_if_due(self.settings)
             await backup_if_due(self.settings)
+            await asyncio.to_thread(drill_place.clear, self.settings.home.absolute())
         except (ByokeepError, OSError) as error:
             get_log().error("tokens_not_renewed", code=_code(error))
 
@@ -250,6 +252,8 @@ class Stack:
             os.close(lock)
             step = "This is the home of a recovery drill, which starts nothing else: restore the backup into another."
             raise Conflict("home_of_a_drill", next_step=step)
+        with contextlib.suppress(ByokeepError, OSError):  # the doctor names it
+            drill_place.clear(home.absolute())
         os.ftruncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())
         self._lock = lock

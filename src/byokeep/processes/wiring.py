@@ -212,6 +212,7 @@ def limits(settings: Settings) -> ServiceLimits:
         approval_hold_s=settings.approval_hold_hours * 3600,
         app_secret_rotation_days=settings.app_secret_rotation_days,
         backup_hours=settings.backup_hours if settings.backup_recipients or production else 0,
+        drills=bool(settings.embedded_store and settings.embedded_database),
     )  # fmt: skip
 
 

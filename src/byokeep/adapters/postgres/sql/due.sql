@@ -171,7 +171,7 @@ WITH item AS (
                n.created_at) + make_interval(days => :quarter_days), '', false,
            ARRAY['drill', 'run', '--identity-file', 'KEY', '--seal-key-file', 'KEY', '--recovery-key-file', 'KEY']
       FROM byokeep.installation n
-     WHERE :backup_hours > 0
+     WHERE :backup_hours > 0 AND CAST(:drills AS boolean)
     UNION ALL
     SELECT 'app_secret', f.login, NULL, f.provider, f.login, f.set_at + make_interval(days => :app_days), '', false,
            ARRAY['account', 'app', 'set', f.login, '--app-id', f.app_id, '--redirect-uri', f.redirect_uri]

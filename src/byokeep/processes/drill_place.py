@@ -1,0 +1,61 @@
+"""Where a recovery drill works below the home, and how what it had there is removed.
+
+Rules
+- Keys and credentials are overwritten before they are removed; removing ends within a time, done or not.
+- A link in the place of the directory is refused: what it leads to is none of ours.
+
+It may not touch a drill that is under way, which holds the lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Final
+
+from byokeep.core.errors import Conflict, Unavailable
+from byokeep.kernel.durable_write import overwrite
+from byokeep.process import is_held
+from byokeep.processes.backup import alone
+
+PLACE: Final = "drill"
+LOCK: Final = "drill.lock"
+RUNNING: Final = "Another drill runs here: wait for its end."
+_SECRET_PLACES: Final = ("keys", "credentials")
+_WITHIN_S: Final = 60.0
+_PAUSE_S: Final = 0.1
+
+
+def left_behind(home: Path) -> bool:
+    """Whether a drill that was killed left what it restored, keys in clear among it."""
+    return os.path.lexists(home / PLACE) and not is_held(home / LOCK)
+
+
+def clear(home: Path) -> None:
+    """Remove what a drill that was killed left. Raises Unavailable(``drill_not_removed``)."""
+    if left_behind(home):
+        with contextlib.suppress(Conflict), alone(home / LOCK, Conflict("drill_running", next_step=RUNNING)):
+            shred(home / PLACE)
+
+
+def shred(place: Path, within_s: float = _WITHIN_S) -> None:
+    """Overwrite the keys and credentials of a drill, then remove all of it; one that is not there is fine.
+
+    Raises:
+        Unavailable: ``drill_not_removed``: a link, or something that the system does not let us remove.
+    """
+    deadline, link = time.monotonic() + within_s, place.is_symlink()
+    for file in [] if link else [one for name in _SECRET_PLACES for one in (place / "home" / name).glob("*")]:
+        with contextlib.suppress(OSError):  # a disk that takes no more: it is removed all the same
+            if file.is_file() and not file.is_symlink():
+                overwrite(file)
+    while os.path.lexists(place):  # a thread of a restore that was cut off may still write there
+        if link or time.monotonic() > deadline:
+            step = "Remove `drill` of the home by hand: keys in clear lie there."
+            raise Unavailable("drill_not_removed", next_step=step)
+        shutil.rmtree(place, ignore_errors=True)
+        if place.exists():
+            time.sleep(_PAUSE_S)
