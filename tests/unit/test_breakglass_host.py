@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -119,3 +120,15 @@ async def test_a_wrapping_token_that_gives_nothing_is_told_as_misused(
     assert told == [("POST", "/v1/breakglass/GRANT/misused")]
     assert said in str(refused.value.next_step)
     assert missing not in str(refused.value.next_step)
+
+
+@pytest.mark.parametrize(("ca_file", "option"), [(None, ""), ("/etc/our  ca.pem", "--cacert '/etc/our  ca.pem' ")])
+def test_the_line_to_paste_names_files_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, ca_file: str | None, option: str
+) -> None:
+    """A name with two spaces in it is not another file's."""
+    settings = SimpleNamespace(file=lambda _: ca_file)
+    monkeypatch.setattr(cli, "session", lambda: SimpleNamespace(settings=settings))
+    line = cli._reading(Path("/srv/a  b.token"), {"store_address": "https://store:8200"}, "kv/clients/x")
+    told = f"curl -sS -H @- {option}https://store:8200/v1/kv/data/clients/x"
+    assert line == f"(printf 'X-Vault-Token: '; cat '/srv/a  b.token') | {told}"
