@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -27,7 +28,7 @@ from byokeep.core.secret import Secret
 from byokeep.processes import wiring
 from byokeep.processes.backup import alone
 from byokeep.processes.restore import Brought, restore
-from byokeep.reconciliation.reconcile import SETTLE
+from byokeep.reconciliation.reconcile import SETTLE, reconcile
 from byokeep.settings import RESTORING, Settings, load
 from tests.support.cli import Ran, Shell
 from tests.support.stack import ForkedStack, World, new_home, running_stack, until
@@ -320,6 +321,9 @@ async def test_a_restored_home_is_closed_and_revives_nothing(vault: Vault, tmp_p
     assert done.behind
     assert done.again >= 2
     assert any(ref in line for line in done.to_do)
+    kept = load(home / "config.toml.restored", home=home)
+    assert (kept.backup_recipients, kept.backup_target) == (vault.settings.backup_recipients, str(vault.target))
+    assert "config.toml.restored" in done.to_do[-1]
     assert json.loads((home / "restored.json").read_text())["to_do"] == done.to_do
     stack = ForkedStack(settings)
     try:
@@ -329,6 +333,10 @@ async def test_a_restored_home_is_closed_and_revives_nothing(vault: Vault, tmp_p
         assert found["global"] is True
         assert found[f"client:{client}"] is True
         assert {"installation_copied", "withdrawal_undone", "restore_to_do"} <= await new.alerts()
+        await asyncio.sleep(SETTLE.total_seconds() + 1)
+        async with wiring.broker_app(settings) as app:  # what the restore itself asked of the store is explained
+            report = await reconcile(app, app.system(), since=app.clock.now() - timedelta(hours=1))
+        assert (report.state, report.findings) == ("clean", ())
         assert (await replace(new, tokens={"old": ended}).ask("old", "GET", "/v1/self")).status == 401
     finally:
         await stack.stop()

@@ -145,8 +145,12 @@ async def test_an_older_database_closes_the_gate_until_two_people_decide(
     assert await gatekeep.hold(app) == 0
     assert stand.db.sql("SELECT epoch FROM byokeep.switch WHERE scope = 'global'") == epoch, "engaged once"
 
+    of_the_base = {REASON, "audit_copy_diverged"} | ({"checkpoint_refused"} if covered else set())
+    before = set(stand.alerts())
+    assert of_the_base <= before
     status, reply = await release(stand)
     assert (status, reply.get("closed")) == (200, False), reply
+    assert set(stand.alerts()) == before - {REASON}, "that of the closed gate is over, and no other"
     await checkpoint(app)
     await copy(app)
     await at_start(app)

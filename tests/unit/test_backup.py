@@ -145,8 +145,10 @@ def test_recipients_and_identities_are_read_strictly() -> None:
     for text in ("", " , "):
         with pytest.raises(Rejected, match="backup_recipient_missing"):
             archive.recipients_of(text)
-    with pytest.raises(Rejected, match="bad_backup_recipient"):
-        archive.recipients_of(public[:-1])
+    for text, said in ((public[:-1], "public keys"), (str(KEY), "private key")):
+        with pytest.raises(Rejected, match="bad_backup_recipient") as refused:
+            archive.recipients_of(text)
+        assert said in refused.value.next_step
     assert len(archive.identities_of(f"# created\n{KEY}\n".encode())) == 1
     for text in ("", public, str(KEY)[:-1], "AGE-SECRET-KEY-1" + "Q" * 58):
         with pytest.raises(Rejected, match="bad_identity_file"):

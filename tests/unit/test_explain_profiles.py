@@ -158,3 +158,22 @@ def test_who_puts_entities_out_may_list_them() -> None:
             assert reason(found, request, ("list", path)) == said
         assert reason(found, request, ("list", path), entity_id=str(uuid4())) == "store_setup_changed"
     assert reason(found, request, ("list", "identity/entity/name")) == "store_setup_changed"
+
+
+def test_what_a_restore_asks_its_store_is_explained_by_its_record() -> None:
+    """Before the record, within an hour, by nobody's identity; no value is among it."""
+    found = KnownToUs(leases={}, token_ttl=timedelta(seconds=2), restores=[NOW])
+    asked = [
+        ("update", "sys/leases/revoke-prefix/auth/approle/login"), ("list", f"kv/metadata/clients/{CLIENT}/providers/"),
+        ("read", f"tenant/keys/{KEK}"), READS[1],
+    ]  # fmt: skip
+    _, request = known("custody")
+    own = {"entity_id": "", "lease_header": ""}
+    for what in asked:
+        assert reason(found, request, what, at=NOW - timedelta(minutes=50), **own) == ""
+        assert reason(found, request, what, at=NOW - timedelta(minutes=61), **own)
+        assert reason(found, request, what, at=NOW + timedelta(seconds=2), **own)
+        assert reason(found, request, what, lease_header="")
+        assert reason(found, request, what, **own, machine="broker")
+    for what in (READS[0], *WRITES):
+        assert reason(found, request, what, **own)

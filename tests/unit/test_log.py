@@ -73,7 +73,7 @@ def test_fields_off_the_list_are_dropped_and_counted(lines: Any) -> None:
 
 
 def test_an_uncaught_error_prints_no_text(tmp_path: Path) -> None:
-    """A crash prints its type into the log and nothing to standard error."""
+    """A crash prints its type into the log, and one line that names type and log to standard error."""
     path = tmp_path / "crash.log"
     code = (
         "import sys; from pathlib import Path; from byokeep.telemetry import log;"
@@ -82,6 +82,7 @@ def test_an_uncaught_error_prints_no_text(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
     assert done.returncode == 1
     assert "Zq8v" not in done.stderr + path.read_text()
+    assert done.stderr == f"byokeep: an unexpected RuntimeError ended this; see {path}\n"
     assert json.loads(path.read_text())["error"] == "RuntimeError"
 
 

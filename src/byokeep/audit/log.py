@@ -260,6 +260,7 @@ async def public_keys(app: BrokerApp) -> PublicKeys:
 
 
 REASON: Final = "checkpoint_mismatch"
+KEY: Final = f"state/{REASON}"  # of the alert, which two people's rebase ends
 
 
 async def look(app: BrokerApp) -> None:

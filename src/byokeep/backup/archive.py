@@ -60,6 +60,8 @@ def recipients_of(text: str) -> list[Any]:
         return [pyrage.x25519.Recipient.from_str(one) for one in named]
     except pyrage.RecipientError:
         step = "backup_recipients holds public keys, age1..., separated by commas."
+        if "AGE-SECRET-KEY-" in text.upper():
+            step = "That is a private key: take it away from this host, and set backup_recipients to its public key."
         raise Rejected("bad_backup_recipient", next_step=step) from None
 
 

@@ -61,7 +61,8 @@ def list_() -> None:
     """
     harden()
     found = run(_host().listed(session().settings))
-    note = "A backup counts when it was opened and its file is there." if found else "There is none: backup create."
+    none = f"None is on record here. The first: {again('backup create')}"
+    note = "A backup counts when it was opened and its file is there." if found else none
     show(found, title="Backups", columns=_COLUMNS, note=note)
 
 
@@ -87,7 +88,7 @@ def verify(backup: str, *, identity_file: list[Path]) -> int:
         "profiles": len(manifest.artifacts), "signature": "checked" if on_record else "not checked",
         "on_record": "yes" if on_record else "no",
     }  # fmt: skip
-    note = "" if on_record else "No installation of this home runs, so neither signature nor record: give --home."
+    note = "" if on_record else "No installation of this home runs here: signature not compared, nothing on record."
     show(told, title="Opened", note=note)
     away = not on_record and os.path.lexists(session().settings.path("credentials_dir"))
     return Unavailable.exit_code if away else 0

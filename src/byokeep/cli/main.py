@@ -79,7 +79,7 @@ for _group, _commands in (
     }),
     (_SERVERS, {
         "drill": ("drill", "Recovery drills, on the host: a backup restored apart, verified, and reported."),
-        "backup": ("backup", "Backups, on the host: make one, list them, open one to prove it, restore."),
+        "backup": ("backup", "Backups, on the host: make, list, open one to prove it, restore; split a key."),
     }),
     (_PEOPLE, {
         "operator": ("operator", "Accounts of people and machines, their roles and tokens."),

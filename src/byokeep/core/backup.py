@@ -42,17 +42,18 @@ _MARKER: Final = re.compile(r"vault:v([1-9][0-9]{0,8}):[A-Za-z0-9+/=]{1,400}\Z")
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}\Z")
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 _NEXT: Final = (
-    "It is damaged, not for this identity file, of another environment, or of a format that this release does not"
-    " read. Nothing was changed: take another backup, and see `byokeep backup list`."
+    "Nothing was changed. See first that identity file and BYOKEEP_ENVIRONMENT are those of this backup; else the file"
+    " is damaged, of another installation, or of a format that this release does not read: take another backup."
 )
+_SEAL_KEY: Final = "Its store does not open with this seal key: give keys/seal.key of the home that made the backup."
 T = TypeVar("T")
 
 
 class BackupRefused(Integrity):
-    """A backup is not what it must be. ``reason`` is for the record and is shown to nobody."""
+    """A backup is not what it must be. ``reason`` is for the record; of the file it is shown to nobody."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__("backup_refused", next_step=_NEXT)
+        super().__init__("backup_refused", next_step=_SEAL_KEY if reason == "seal_key" else _NEXT)
         self.reason = reason
 
 

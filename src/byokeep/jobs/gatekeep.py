@@ -26,6 +26,7 @@ from byokeep.core.audit import ChainHead
 from byokeep.core.errors import Integrity, NotFound, Unavailable
 from byokeep.core.events import EventName
 from byokeep.jobs import switches
+from byokeep.jobs.switches import COPIED
 from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import open_alert
@@ -144,10 +145,7 @@ async def _close(app: BrokerApp) -> None:
         return
     with suppress(Unavailable):  # the row is closed; the broker goes on telling the store
         await switches.engage(app, app.system(), scope_from_name(GLOBAL), log.REASON)
-    await raise_alert(app, reason=log.REASON, key=log.REASON, severity="critical")
-
-
-COPIED: Final = "installation_copied"
+    await raise_alert(app, reason=log.REASON, key=log.KEY, severity="critical")
 
 
 async def close_copy(app: BrokerApp, *, own_store: bool) -> bool:
@@ -173,5 +171,5 @@ async def close_copy(app: BrokerApp, *, own_store: bool) -> bool:
         )  # fmt: skip
         closed = EventName.SWITCH_CLOSED
         await record(tx, app.system(), closed, scope=GLOBAL, epoch=killed.epoch, reason=COPIED, count=killed.jobs)
-        await open_alert(tx, app, None, reason=COPIED, key=COPIED)
+        await open_alert(tx, app, None, reason=COPIED, key=switches.COPIED_KEY)
     return True

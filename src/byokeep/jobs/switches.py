@@ -24,7 +24,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from byokeep.audit.log import rebase
+from byokeep.audit import log
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Pending, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.exchange import IDENTITY_LIFE_S
@@ -33,7 +33,7 @@ from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.vault_incident import look_at
 from byokeep.kernel import approvals
-from byokeep.kernel.alarm import raise_alert, tell_later
+from byokeep.kernel.alarm import raise_alert, state_over, tell_later
 from byokeep.kernel.app import App, BrokerApp, KillApp
 from byokeep.kernel.approvals import Approval
 from byokeep.kernel.blockers import Ended, ending_blockers
@@ -60,6 +60,8 @@ DECISIONS_END_S: Final = 3.2  # seconds after which a statement of a decision un
 UNDER_WAY_S: Final = 5.0  # seconds for which a cut-off is left to whoever engages the switch
 _LOST_S: Final = 1.0  # seconds within which a lost session was ended, and not a database that hangs
 WAIT_S: Final = 0.03  # for which a kill waits for whom it stops anyway
+COPIED: Final = "installation_copied"  # why a copy comes up closed
+COPIED_KEY: Final = f"state/{COPIED}"  # of the alert, which the opening ends
 MOST_JOBS: Final = 500  # that a preview names
 
 
@@ -459,8 +461,13 @@ async def approve_open(app: BrokerApp, actor: Actor, request_id: UUID) -> Switch
         _must_reach(actor, scope)
         await _use_approval(app, actor, scope, wish)
         if scope.name == GLOBAL:
-            await rebase(app, actor)
-        return await _open(app, actor, scope, wish)
+            await log.rebase(app, actor)
+        switch = await _open(app, actor, scope, wish)
+        if scope.name == GLOBAL:
+            with suppress(Unavailable):  # people close them by hand then
+                await state_over(app, log.KEY)
+                await state_over(app, COPIED_KEY)
+        return switch
 
 
 def _must_reach(actor: Actor, scope: Scope) -> None:

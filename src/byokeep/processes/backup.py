@@ -53,6 +53,7 @@ ENDING: Final = ".age"
 NEEDED: Final = ("provisioner.approle", wiring.ACCOUNT_KEY)  # of the credentials; all others are made anew
 _OUTSIDE: Final = ("epochs.jsonl", "checkpoint", TOMBSTONES)
 _WORK: Final = ".work"
+_CLOSE_IT: Final = "chmod 600 it, and let this process's user own it; a link is not taken."
 _OTHER_KEY: Final = (
     "This is not a key of this backup: give the private key of one of the `backup_recipients` of its time. Only if you"
     " are sure that it is one, the head of the file is damaged: then take another backup."
@@ -218,7 +219,9 @@ def _copy_out(made: Made, target: Path) -> None:
 
 
 def _no_room(setting: str, error: OSError) -> Unavailable:
-    step = f"Look at {setting}: is it there, writable, and has it room? No backup was made; those before it stay."
+    step = f"Look at {setting}: is it there, a directory that is writable, and has it room? No backup was made."
+    if error.errno == errno.EEXIST:
+        step = "backup_target is the very directory of backup_dir: name one on another machine. No backup was made."
     return Unavailable(f"{setting}_unavailable", next_step=step, errno=error.errno or 0)
 
 
@@ -318,10 +321,18 @@ def key_from(files: Path | Sequence[Path]) -> bytes:
         Denied: ``shares_refused``.
         Unavailable: A file cannot be read.
     """
-    contents = [read_private(file) for file in ([files] if isinstance(files, Path) else files)]
+    contents = [_private(file) for file in ([files] if isinstance(files, Path) else files)]
     if len(contents) == 1 and not contents[0].startswith(shares.FORMAT.encode()):
         return contents[0]
     return shares.combine(contents)
+
+
+def _private(file: Path) -> bytes:
+    try:
+        return read_private(file)
+    except Unavailable as error:
+        step = f"{file.name}: " + ("there is no such file." if error.code == "credentials_missing" else _CLOSE_IT)
+        raise Unavailable(error.code, next_step=step) from None
 
 
 async def verify(settings: Settings, name: str, identity: Path | Sequence[Path]) -> tuple[BackupManifest, bool]:

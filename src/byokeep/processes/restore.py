@@ -33,6 +33,7 @@ from byokeep.adapters.openbao import snapshot
 from byokeep.adapters.openbao.login import private_dir, read_private
 from byokeep.adapters.openbao.snapshot import Versions
 from byokeep.adapters.postgres.dump import load
+from byokeep.adapters.postgres.embedded import account_for, require_reachable
 from byokeep.adapters.postgres.fit import revisions
 from byokeep.audit import log
 from byokeep.backup import archive, backups
@@ -57,6 +58,7 @@ from byokeep.settings import RESTORING, Settings, parse_bucket
 
 _INSIDE: Final = ("credentials_dir", "checkpoint_dir", "notify_dir", "slots_dir", "artifact_store")
 REPORT: Final = "restored.json"
+SETTINGS: Final = "config.toml.restored"  # as it was; what it names may not be here yet
 _WORK: Final = "restore"
 # What a restore brings back though it was ended since, beyond what the tombstones hold: people end it again by hand.
 _ENDED: Final = frozenset({
@@ -105,7 +107,8 @@ async def restore(settings: Settings, name: str, brought: Brought) -> Restored:
         Conflict: ``home_not_empty``, ``restore_running``; ``backup_behind``: what lies outside is newer.
         Integrity: ``backup_refused``, ``backup_incomplete``.
         Denied: ``recovery_quorum_missing``; ``shares_refused``, which goes on record once the home is restored.
-        Rejected: ``restore_not_embedded``, ``restore_outside_home``, ``tombstones_missing``, ``bad_identity_file``.
+        Rejected: ``restore_not_embedded``, ``restore_outside_home``, ``tombstones_missing``, ``bad_identity_file``,
+            ``home_not_reachable``.
         Unavailable: A part did not start, or the disk is full; the home is empty again.
     """
     if not (settings.embedded_store and settings.embedded_database):
@@ -145,6 +148,7 @@ def _held(home: Path) -> Iterator[Path]:
     mark = home / RESTORING
     with alone(home.resolve(), running):
         _must_be_empty(home)
+        require_reachable(home / "postgres", account_for(home / "postgres", None))
         mark.touch(0o600)
         try:
             yield mark
@@ -164,6 +168,8 @@ async def _restore(
     except BaseException:
         _empty(home)
         raise
+    (home / _WORK / backup.SETTINGS).rename(home / SETTINGS)
+    found.to_do.append(f"settings {SETTINGS}: look through it, then make it config.toml; without it no backup is made")
     shutil.rmtree(home / _WORK)
     report = {"missing": found.missing, "orphans": found.orphans, "to_do": found.to_do}
     durable_write(home / REPORT, json.dumps(report, indent=1).encode() + b"\n")
@@ -193,11 +199,12 @@ def _behind(place: Path, manifest: BackupManifest, brought: Brought) -> int:
     if not (place / TOMBSTONES).is_file():
         step = "Give the directory `checkpoints` of the lost installation, or say --checkpoints-lost: see the runbook."
         raise Rejected("tombstones_missing", next_step=step)
-    state, root = LogState(), ""
+    state, root, at_us = LogState(), "", 0
     try:
         for line in (place / "epochs.jsonl").read_bytes().split(b"\n")[:-1]:
             state = replay(state, parse_epoch_line(line), origin=f"byokeep/{manifest.installation}", keys=None)
-            root = state.edge.root().hex() if state.size == manifest.epochs else root
+            if state.size == manifest.epochs:
+                root, at_us = state.edge.root().hex(), state.at_us
     except (ByokeepError, OSError):
         raise BackupRefused("outside") from None
     if root != manifest.root:
@@ -205,7 +212,8 @@ def _behind(place: Path, manifest: BackupManifest, brought: Brought) -> int:
     behind = state.size - manifest.epochs
     if behind and not brought.accept_loss:
         step = "Take a newer backup, or say --accept-loss: what happened since is then gone, but for what was stopped."
-        raise Conflict("backup_behind", next_step=step, checkpoints=behind)
+        minutes = (state.at_us - (at_us or state.at_us)) // 60_000_000
+        raise Conflict("backup_behind", next_step=step, checkpoints=behind, minutes=minutes)
     return behind
 
 

@@ -10,6 +10,8 @@ Rules
 - A profile's record is read under custody, or under no lease by the broker when a job has just opened the profile.
 - An entity is let in by a switch's opening on record, and put out by a switch's close, or while one is closed.
 - A close explains nothing that comes after the release that followed it.
+- What a restore asks of the store that it makes, without an identity of anybody, is explained by its record, the first
+  of the restored home: it opens KEKs, ends rights and lists what is held, and reads no value.
 - What a backup takes and marks is explained by its machine's login and by a backup that was begun and is not over.
 - Who puts entities out may list them before: `byokeep kill panic` asks the store who there is, and nobody else does.
   One that the database was not told of is a finding of its own, also where its client's switch was engaged already.
@@ -45,6 +47,7 @@ AFTER_OPENING: Final = timedelta(seconds=60)  # in which the broker reads a reco
 BEFORE_OPENING: Final = timedelta(seconds=30)  # the clocks of database and store may differ
 NEAR_MOVE: Final = timedelta(seconds=30)  # between a switch's record and the store's half of it, clocks included
 TOLD_WITHIN: Final = timedelta(seconds=25)  # of its issue a lease is told of: dead after 6 s, then 10 s of attempts
+RESTORE_FOR: Final = timedelta(hours=1)  # before its record, in a home that had been empty
 SETUP_FOR: Final = timedelta(minutes=10)  # how long a recorded change of set-up explains requests around it
 
 _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -93,6 +96,10 @@ _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
 )
 _BACKUP: Final = re.compile(
     r"(read sys/storage/raft/snapshot|list tenant/keys/?|read tenant/keys/[^/]+|update tenant/encrypt/[^/]+)\Z"
+)
+_RESTORE: Final = re.compile(
+    r"(read tenant/keys/[^/]+|update tenant/decrypt/[^/]+|update sys/leases/revoke-prefix/auth/[a-z/]+"
+    r"|list kv/metadata/clients(/.*)?)\Z"
 )
 _ENTITY: Final = re.compile(rf"identity/entity/id/({_UUID})\Z")
 _ENTITIES: Final = re.compile(r"identity/entity/id/?\Z")
@@ -198,8 +205,8 @@ class KnownToUs:
 
     ``logins``: (lease, entity) -> times of explained logins. ``writes``, ``app_writes``: the store's request id ->
     place. ``openings``: (client, profile) -> times at which a job that uses it opened it. ``seals``: what was announced
-    and has served no write yet. ``backups``: when each was begun, and was over. ``entities``: entity at the
-    store -> its client, and whether a switch of it is closed now. ``moves``: what moved
+    and has served no write yet. ``backups``: when each was begun, and was over. ``restores``: when each was done.
+    ``entities``: entity at the store -> its client, and whether a switch of it is closed now. ``moves``: what moved
     since. ``grants``: of break glass. ``stops``: entities of the store that put others out in the span.
     """
 
@@ -208,6 +215,7 @@ class KnownToUs:
     writes: Mapping[str, tuple[UUID, str]] = field(default_factory=dict)
     seals: list[AnnouncedSeal] = field(default_factory=list)
     backups: Sequence[tuple[datetime, datetime]] = ()
+    restores: Sequence[datetime] = ()
     app_writes: Mapping[str, str] = field(default_factory=dict)
     openings: Mapping[tuple[UUID, UUID], Sequence[datetime]] = field(default_factory=dict)
     setups: Sequence[datetime] = ()
@@ -311,7 +319,7 @@ def logins_refused(requests: Iterable[Request]) -> int:
 
 def explain(request: Request, known: KnownToUs) -> LogFinding | None:
     """Return why nothing explains a request other than a login; None when something does. A refused one did nothing."""
-    if request.refused or _of_backup(request, known):
+    if request.refused or _of_backup(request, known) or _of_restore(request, known):
         return None
     if request.operation != "read" and _APP.match(request.path):
         explained = known.app_writes.get(request.id) == request.path.replace("kv/data/", "kv/", 1)
@@ -345,6 +353,18 @@ def _of_backup(request: Request, known: KnownToUs) -> bool:
     if request.machine != "backup" or not _BACKUP.match(f"{request.operation} {request.path}"):
         return False
     return any(begun - SLACK <= request.at <= over + SLACK for begun, over in known.backups)
+
+
+def _of_restore(request: Request, known: KnownToUs) -> bool:
+    """Whether it is what a restore does at the store that it makes, with a root token."""
+    if request.machine or request.entity_id or not _RESTORE.match(f"{request.operation} {request.path}"):
+        return False
+    return restored(request.at, known)
+
+
+def restored(at: datetime, known: KnownToUs) -> bool:
+    """Whether a restore was under way."""
+    return any(done - RESTORE_FOR <= at <= done + SLACK for done in known.restores)
 
 
 def probing(requests: Iterable[Request]) -> list[UUID]:

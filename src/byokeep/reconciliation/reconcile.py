@@ -301,10 +301,6 @@ async def _part(
     log = await _read(app, first, since, end)
     until, unread = log.until, tuple(log.unread)
     requests, found = await asyncio.to_thread(_joined, log.entries, log.read, since, until)
-    # The broker's rounds leave nothing out.
-    if actor.id == app.installation_id and log.begins and (begins := max(log.begins.values())) > since + SETTLE:
-        # what came before lies in another file, or nowhere
-        found.append(LogFinding(reason="store_log_begins_late", severity="warning", at=begins))
     judged = [request for request in requests if request.at >= since]
     logins = [request for request in requests if request.path in rules.LOGINS and not request.refused]
     async with app.db.begin(every_client=True) as tx:
@@ -317,6 +313,10 @@ async def _part(
         for row in await tx.all(dict, "audit_leases_told_twice", first=since, last=until):
             about = {"client_id": row["client_id"], "lease_id": row["id"]}
             found.append(LogFinding(reason="lease_use_surplus", at=row["at"], **about))
+    # The broker's rounds leave nothing out: what came before the log lies in another file, or nowhere.
+    begins = max(log.begins.values(), default=since)
+    if actor.id == app.installation_id and begins > since + SETTLE and not rules.restored(begins, known):
+        found.append(LogFinding(reason="store_log_begins_late", severity="warning", at=begins))
     told_off = rules.put_out(judged)
     known.stops = frozenset(by for by, _ in told_off if by)
     matcher = Matcher(app, known, await _rekeyed(app, log))
@@ -410,6 +410,7 @@ async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime, read:
         seals=await tx.all(rules.AnnouncedSeal, "audit_seals_announced", first=first - rules.SEAL_FOR, last=last),
         openings=openings,
         backups=await tx.all(lambda row: (row["begun"], row["over"]), "audit_backups_begun", first=first, last=last),
+        restores=await tx.all(datetime, "audit_restores", first=first, last=last),
         setups=await tx.all(datetime, "audit_config_times", first=first - timedelta(minutes=10), last=last),
         entities={row["entity_id"]: (row["client_id"], row["own_closed"] or row["global_closed"]) for row in entities},
         moves=await tx.all(rules.EntityUpdate, "audit_switch_moves", first=first),

@@ -23,6 +23,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Lock, Thread
 from types import MappingProxyType
@@ -197,7 +198,14 @@ def configure(process: str, *, path: Path | None = None, level: int = logging.IN
     root.setLevel(level)
     logging.captureWarnings(capture=True)
     logging.raiseExceptions = False
-    sys.excepthook = lambda kind, _value, _trace: logger.error("uncaught_error", error=kind.__name__)
+    sys.excepthook = partial(_uncaught, path)
+
+
+def _uncaught(path: Path | None, kind: type[BaseException], _value: object, _trace: object) -> None:
+    """Log what nobody caught, by its type alone; where the log is a file, whoever started us is told of it besides."""
+    get_log().error("uncaught_error", error=kind.__name__)
+    if path is not None and sys.stderr is not None:
+        sys.stderr.write(f"byokeep: an unexpected {kind.__name__} ended this; see {path}\n")
 
 
 def warm() -> None:

@@ -245,6 +245,13 @@ SELECT b.at AS begun, least(b.at + interval '1 hour', coalesce((
    AND b.at BETWEEN CAST(:first AS timestamptz) - interval '1 hour' AND :last
  ORDER BY b.at;
 
+-- name: audit_restores
+-- Times at which this installation had been made of a backup.
+SELECT at FROM byokeep.audit_record
+ WHERE event = 'backup.restored' AND outcome = 'ok' AND writer = 'byokeep_broker'
+   AND at BETWEEN :first AND CAST(:last AS timestamptz) + interval '1 hour'
+ ORDER BY at;
+
 -- name: audit_config_times
 -- Times at which the store was set up or changed on purpose.
 SELECT at FROM byokeep.audit_record
