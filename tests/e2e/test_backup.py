@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import threading
 from collections.abc import AsyncIterator
@@ -302,6 +303,10 @@ async def test_a_restored_home_is_closed_and_revives_nothing(vault: Vault, tmp_p
     another.write_bytes(bytes(range(32)))
     another.chmod(0o600)
     await one_at_a_time(settings, made["file"], brought(vault, outside))
+    if os.geteuid() == 0:  # PostgreSQL's account gets in nowhere: said before any work
+        private = new_home(tmp_path / "private")
+        private.chmod(0o700)
+        await refused("home_not_reachable", made["file"], brought(vault, outside), load(home=private))
     cut_off = home / RESTORING
     cut_off.touch()
     (home / "half").touch()
@@ -336,7 +341,7 @@ async def test_a_restored_home_is_closed_and_revives_nothing(vault: Vault, tmp_p
         await asyncio.sleep(SETTLE.total_seconds() + 1)
         async with wiring.broker_app(settings) as app:  # what the restore itself asked of the store is explained
             report = await reconcile(app, app.system(), since=app.clock.now() - timedelta(hours=1))
-        assert (report.state, report.findings) == ("clean", ())
+        assert {one.reason for one in report.findings} == {"row_unrecorded"}  # the test's own, of `lacking`
         assert (await replace(new, tokens={"old": ended}).ask("old", "GET", "/v1/self")).status == 401
     finally:
         await stack.stop()
