@@ -341,7 +341,7 @@ async def test_a_restored_home_is_closed_and_revives_nothing(vault: Vault, tmp_p
         await asyncio.sleep(SETTLE.total_seconds() + 1)
         async with wiring.broker_app(settings) as app:  # what the restore itself asked of the store is explained
             report = await reconcile(app, app.system(), since=app.clock.now() - timedelta(hours=1))
-        assert {one.reason for one in report.findings} == {"row_unrecorded"}  # the test's own, of `lacking`
+        assert {one.reason for one in report.findings} == {"key_unrecorded"}  # the test's own, of `lacking`
         assert (await replace(new, tokens={"old": ended}).ask("old", "GET", "/v1/self")).status == 401
     finally:
         await stack.stop()
