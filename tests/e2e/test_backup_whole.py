@@ -146,7 +146,7 @@ async def test_a_backup_under_writes_is_one_point(site: Site, tmp_path: Path) ->
     assert [one.name for one in site.target.glob("*.age")] == [file.name]
     assert [one.name for one in file.parent.glob("*.age")] == [file.name]
     code, opened = await site.run("verify", made["id"], "--identity-file", str(site.identity))
-    assert (code, opened["on_record"]) == (0, "yes")
+    assert (code, opened["on_record"]) == (0, True)
 
     home = new_home()
     try:

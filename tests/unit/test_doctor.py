@@ -272,6 +272,41 @@ async def test_a_backup_counts_when_it_was_opened(days: int | None, opened: bool
         assert seen.figures == {"days": 6}
 
 
+async def test_what_stands_open_is_advised() -> None:
+    """A critical alert, an engaged switch, a drill that was never made or is overdue: ok, and the row says so."""
+    now = datetime.now(UTC)
+    for reasons, engaged, at, since, advised in (
+        ([], [], now, now, (False, False, False)),
+        (["backup_failed"], ["global"], now - timedelta(days=93), now, (True, True, True)),
+        (["backup_failed"] * 2, [], None, now, (True, False, True)),
+    ):
+        db: Any = Says(
+            installation_get=[{"id": None}], alerts_critical=[{"reason": one} for one in reasons],
+            switch_engaged=[{"scope": one} for one in engaged], drill_passed=[{"at": at, "since": since}],
+        )  # fmt: skip
+        seen = [await doctor._alerts(db), await doctor._switches(db), await doctor._last_drill(db)]
+        assert all(one.ok for one in seen)
+        assert tuple(bool(one.next_step) for one in seen) == advised
+        assert (seen[0].figures["critical"], seen[1].figures["engaged"]) == (len(reasons), len(engaged))
+        assert reasons == [] or "backup_failed" in seen[0].next_step
+
+
+def test_a_backup_target_that_is_away(tmp_path: Path) -> None:
+    """Red in production and an advice elsewhere, on the host that makes backups; there is no row on another one."""
+    (tmp_path / "credentials").mkdir()
+    target = tmp_path / "target"
+    settings = Settings(home=tmp_path, backup_target=str(target))
+    assert list(doctor._target(settings)) == []
+    (tmp_path / "credentials" / "backup.approle").touch()
+    [seen] = doctor._target(settings)
+    assert (seen.ok, str(target) in seen.next_step) == (True, True)
+    [seen] = doctor._target(Settings(home=tmp_path, backup_target=str(target), environment=Environment.PRODUCTION))
+    red(seen, "not_writable")
+    target.mkdir()
+    [seen] = doctor._target(settings)
+    assert (seen.ok, seen.next_step) == (True, "")
+
+
 def test_a_full_disk_and_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Less than half a GiB is red; so is a file of credentials that others may read; none there is unknown."""
     settings = Settings(home=tmp_path)

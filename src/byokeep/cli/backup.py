@@ -86,7 +86,7 @@ def verify(backup: str, *, identity_file: list[Path]) -> int:
         "id": str(manifest.id), "installation": str(manifest.installation), "environment": manifest.environment.value,
         "made_at": manifest.made_at.isoformat(), "parts": len(manifest.parts), "keks": len(manifest.markers),
         "profiles": len(manifest.artifacts), "signature": "checked" if on_record else "not checked",
-        "on_record": "yes" if on_record else "no",
+        "on_record": bool(on_record),
     }  # fmt: skip
     note = "" if on_record else "No installation of this home runs here: signature not compared, nothing on record."
     show(told, title="Opened", note=note)

@@ -178,7 +178,11 @@ def doctor(*, upgrade: bool = False) -> int:
         )
     looks = load("byokeep.processes.upgrade").examine_upgrade if upgrade else load("byokeep.processes.doctor").examine
     outcomes = run(looks(settings))
-    show([one.row() for one in outcomes], title="Doctor", columns=("check", "state", "detail"))
+    states = [one.state.value for one in outcomes]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in ("ok", "failed", "unknown"))
+    advice = sum(bool(one.ok and one.next_step) for one in outcomes)
+    rows = [one.row() for one in outcomes]
+    show(rows, title="Doctor", columns=("check", "state", "detail"), note=f"{counts}; {advice} of those ok advise.")
     return 0 if all(one.ok for one in outcomes) else Unavailable.exit_code
 
 

@@ -294,8 +294,8 @@ async def listed(settings: Settings) -> list[dict[str, Any]]:
 def _row(settings: Settings, one: Backup) -> dict[str, Any]:
     found, verified = _files(settings, one), one.verified_at
     return {
-        "id": str(one.id), "created_at": _told(one.created_at), "verified_at": _told(verified) if verified else "never",
-        "counts": "yes" if verified and found else "no", "size": one.size, "files": [str(file) for file in found],
+        "id": str(one.id), "created_at": _told(one.created_at), "verified_at": _told(verified) if verified else None,
+        "counts": bool(verified and found), "size": one.size, "files": [str(file) for file in found],
     }  # fmt: skip
 
 

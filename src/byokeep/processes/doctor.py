@@ -41,6 +41,7 @@ from byokeep.breakglass.model import DRILL_EVERY
 from byokeep.browser.ephemeral import foreseen
 from byokeep.chromium import find_chromium
 from byokeep.cli.api import stack
+from byokeep.core.backup import QUARTER
 from byokeep.core.errors import ByokeepError, Rejected, Unavailable
 from byokeep.core.model import Environment
 from byokeep.kernel.app import ServiceLimits
@@ -89,7 +90,7 @@ async def examine(settings: Settings) -> list[ProbeOutcome]:
         *_running(found, ours, embedded=embedded),
         *hardening.examine(settings, ours),
     ]
-    for look in (_disk, _drill, _audit_files, _rooms, _profiles, _worker, _refresher):
+    for look in (_disk, _drill, _target, _audit_files, _rooms, _profiles, _worker, _refresher):
         outcomes += look(settings)
     outcomes.append(_targets(settings, strict=strict))
     asked = [ask("secret store", lambda: _store(settings), within=_WITHIN_S)]
@@ -358,8 +359,10 @@ async def _database(settings: Settings) -> list[ProbeOutcome]:
     strict = settings.environment is Environment.PRODUCTION
     looks: dict[str, Callable[[Database], Awaitable[ProbeOutcome]]] = {
         "database roles": _roles, "clock": _clock, "worker rounds": _rounds, "break-glass drill": _glass,
-        "admins": _admins, "backup": partial(_backup, strict=strict),
+        "admins": _admins, "backup": partial(_backup, strict=strict), "alerts": _alerts, "kill switches": _switches,
     }  # fmt: skip
+    if settings.embedded_store and settings.embedded_database:
+        looks["last recovery drill"] = _last_drill
     if store_audit_files(settings) or _is_brokers(settings):
         looks["root token"] = partial(_root_token, settings=settings)
     try:
@@ -405,6 +408,42 @@ async def _backup(db: Database, *, strict: bool) -> ProbeOutcome:
         return weak(strict, "backup", "none_verified", step, made=len(made))
     age = datetime.now(UTC) - newest
     return weak(strict, "backup", "too_old", step, days=age.days) if age > _PROVED else ok("backup", days=age.days)
+
+
+def _target(settings: Settings) -> Iterator[ProbeOutcome]:
+    """Whether copies of backups can be written where they belong; asked of the host that makes them."""
+    place = settings.file("backup_target")
+    if place is None or not (settings.path("credentials_dir") / "backup.approle").exists():
+        return
+    strict, step = settings.environment is Environment.PRODUCTION, f"Backups cannot be copied to {place}: mount it."
+    there = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+    yield ok("backup target") if there else weak(strict, "backup target", "not_writable", step)
+
+
+async def _alerts(db: Database) -> ProbeOutcome:
+    """What is told as critical and stands; each says by itself what to do, so the row advises."""
+    told = await db.read(lambda row: str(row["reason"]), "alerts_critical", {}, every_client=True)
+    few = ", ".join(sorted(set(told))[:3])
+    return ok("alerts", f"See `byokeep alert list`: {few}." * bool(told), critical=len(told))
+
+
+async def _switches(db: Database) -> ProbeOutcome:
+    """What is stopped, which is somebody's decision, so the row advises."""
+    [installation] = await db.read(lambda row: row["id"], "installation_get", {}, every_client=True)
+    stopped = await db.read(dict, "switch_engaged", {"installation_id": installation}, every_client=True)
+    step = "See `byokeep kill status`: what is stopped is meant to be?"
+    return ok("kill switches", step * bool(stopped), engaged=len(stopped))
+
+
+async def _last_drill(db: Database) -> ProbeOutcome:
+    """When a backup was last restored apart and verified, and until when the next one is."""
+    [found] = await db.read(dict, "drill_passed", {}, every_client=True)
+    due = (found["at"] or found["since"]) + QUARTER
+    step = "None was made yet: `byokeep drill run`." if found["at"] is None else ""
+    if due <= datetime.now(UTC):
+        step = "Overdue: `byokeep drill run`."
+    passed = f"{found['at']:%Y-%m-%d}" if found["at"] else "never"
+    return ok("last recovery drill", step, passed=passed, due=f"{due:%Y-%m-%d}")
 
 
 async def _tokens(db: Database, figures: ServiceLimits, *, embedded: bool) -> list[ProbeOutcome]:

@@ -31,6 +31,9 @@ SELECT *, count(*) OVER () AS total FROM byokeep.alert
           CASE WHEN CAST(:history AS boolean) THEN opened_at ELSE last_seen_at END DESC, id
  LIMIT :limit;
 
+-- name: alerts_critical
+SELECT reason FROM byokeep.alert WHERE severity = 'critical' AND closed_at IS NULL ORDER BY opened_at;
+
 -- name: alert_close
 UPDATE byokeep.alert SET closed_at = now(), closed_by = :by
  WHERE id = :id AND closed_at IS NULL
