@@ -464,7 +464,10 @@ async def test_alerts_leaks_doctor_and_gate(desk: Desk, tmp_path: Path) -> None:
     assert (await desk.shell.run("leaks", "sweep", "--no-processes", stdin=value)).code == 2
 
     rows = {row["check"]: row["state"] for row in done(await desk.shell.run("doctor", "--json")).document}
-    assert str(desk.world.home) in done(await desk.shell.run("doctor")).out
+    told = done(await desk.shell.run("doctor"))
+    assert str(desk.world.home) in told.out
+    assert re.search(rf"^{len(rows)} ok, 0 failed, 0 unknown; [1-9]\d* of those ok advise\.$", told.err, re.MULTILINE)
+    assert rows["alerts"] == rows["kill switches"] == rows["last recovery drill"] == "ok"
     assert rows["core dumps"] == rows["worker rounds"] == rows["web"] == rows["broker"] == rows["secret store"] == "ok"
     place = desk.world.home / "credentials"
     place.chmod(0o755)

@@ -16,6 +16,7 @@ from byokeep.process import harden
 
 app: Final = App(name="drill")
 _STEPS: Final = ("step", "state", "reason")
+_WAITS: Final = {"verify_clients": ": the store first waits two minutes for its new lease key"}
 
 
 @app.command(name="run")
@@ -57,4 +58,4 @@ def run_(
 
 def _say(text: str) -> None:
     if not session().as_json:
-        err.print(text, style="dim")
+        err.print(text + _WAITS.get(text, ""), style="dim")
