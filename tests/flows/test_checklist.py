@@ -321,6 +321,7 @@ async def test_what_is_new_is_reviewed_once_and_what_comes_after_the_listing_is_
     found = await fill(desk, "weekly")
     path = f"clients/{client}/providers/anthropic"
     [new] = [one for one in found["access"] if one["what"].endswith(path)]
+    assert (times := [one["at"] for one in found["access"]]) == sorted(times)
     assert (new["kind"], new["event"], new["client_id"]) == ("path", "key.stored", str(client))
     assert new["by"] == str(desk.people["operator"].id)
     runners = desk.sql(
@@ -426,7 +427,7 @@ async def test_the_command_says_what_to_do_and_prints_a_page(desk: Desk, tmp_pat
         assert "byokeep leaks scan PATHS --live --record" in told.err + told.out
         text = page.read_text("utf-8")
         assert all(one["name"] in text for one in found["items"])
-        assert "Installation at 127.0.0.1:" in text
+        assert re.search(r"Installation at 127\.0\.0\.1:\d+, looked at [-0-9]{10} [:0-9]{8}Z by auditor", text)
         assert "`" not in text
         assert "<th>ticket</th>" in text
         assert not [word for word in ("<script", "http://", "https://", "src=", "href=") if word in text]
@@ -461,5 +462,6 @@ async def test_the_command_says_what_to_do_and_prints_a_page(desk: Desk, tmp_pat
         assert f"It was signed by {who}, " in told.err + told.out
         told = await shell("checklist", "weekly", as_json=False)
         assert re.search(rf"operator\.created +{who} +auditor", told.out), told.out
+        assert re.search(r" - +providers/openai ", told.out), told.out  # the client has a column of its own
         assert (await shell("checklist", "monthly")).code == 0
         assert (await shell("checklist", "weekly")).code == 0

@@ -168,6 +168,7 @@ def _page(
     lists = (("Due", _DUE, found["due"]), ("New since the last review", _ACCESS, access),
              ("Not used for 90 days", _UNUSED, found["unused"]))  # fmt: skip
     at = f"Installation at {escape(web_url().partition('://')[2])}, looked at {clean(found['made_at'])}"
+    at += f" by {escape(clean(run(call('GET', '/v1/self')).get('name')))}"
     rows = [{"ticket": None, **one} for one in items]
     parts = [f"<h1>{escape(title)}</h1><p>{at}</p>", _table((*_ITEMS, "next_step", "ticket"), rows, known)]
     parts += [f"<h2>{head}</h2>{_table(columns, rows, known)}" for head, columns, rows in lists if rows]
