@@ -468,8 +468,9 @@ def _check_profiles(settings: Settings) -> None:
         raise _bad("profile_rekey_days", f"Give {MIN_REKEY_DAYS} to {MAX_REKEY_DAYS} days, or 0.")
     if settings.room_mebibytes < _LEAST_ROOM:
         raise _bad("room_mebibytes", f"A profile needs {_LEAST_ROOM} MiB.")
-    if settings.room_dir and not Path(settings.room_dir).is_absolute():
-        raise _bad("room_dir", "Name an absolute path.")
+    for name in ("room_dir", "backup_target"):
+        if getattr(settings, name) and not Path(getattr(settings, name)).is_absolute():
+            raise _bad(name, "Name an absolute path.")
     if parse_bucket(settings.artifact_store) is None and any(getattr(settings, name) for name in _OF_A_BUCKET):
         raise _bad("artifact_store", "This is for artifact_store = s3://...")
 

@@ -172,7 +172,7 @@ def test_without_a_stack_commands_say_where_to_get_one(capsys: pytest.CaptureFix
     nowhere = tmp_path / "not here"
     for words, code in (
         (["client", "list", "--token-file", str(token)], "no_stack"), (["client", "list"], "no_stack"),
-        (["doctor"], "home_missing"),
+        (["doctor"], "home_missing"), (["backup", "list"], "home_missing"),
         (["job", "run", "--client", IDS[0], "--secret", "openai"], "no_broker"),
     ):  # fmt: skip
         argv = [*words, "--home", str(nowhere), *(["--", "true"] if words[0] == "job" else [])]

@@ -250,6 +250,7 @@ def test_a_bucket_is_told_from_a_directory_and_refused_when_it_is_not_plain(tmp_
     refused("insecure_address", artifact_store="s3://profiles", artifact_endpoint="http://s3.example.org")
     refused("bad_setting", room_mebibytes=63)
     refused("bad_setting", room_dir="rooms")
+    refused("bad_setting", backup_target="copies")
 
 
 def test_the_places_of_profiles_are_those_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

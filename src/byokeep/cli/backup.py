@@ -14,7 +14,7 @@ from cyclopts.validators import Number
 
 from byokeep.cli.api import run
 from byokeep.cli.new_file import new_directory, new_file
-from byokeep.cli.terminal import again, busy, session, show
+from byokeep.cli.terminal import again, busy, must_have_home, session, show
 from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.process import harden
 
@@ -60,6 +60,7 @@ def list_() -> None:
     Example: byokeep backup list
     """
     harden()
+    must_have_home()
     found = run(_host().listed(session().settings))
     none = f"None is on record here. The first: {again('backup create')}"
     note = "A backup counts when it was opened and its file is there." if found else none

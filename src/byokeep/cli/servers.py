@@ -21,7 +21,7 @@ from typing import Any, Final
 from cyclopts import App, Group
 
 from byokeep.cli.api import run
-from byokeep.cli.terminal import again, called, clean, err, session, show
+from byokeep.cli.terminal import called, err, must_have_home, session, show
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.process import harden
 from byokeep.settings import default_home
@@ -170,12 +170,7 @@ def doctor(*, upgrade: bool = False) -> int:
     """
     harden()
     settings = session().settings
-    if settings.embedded_store and settings.embedded_database and not settings.home.is_dir():
-        raise Unavailable(
-            "home_missing",
-            next_step=f"There is no home at {clean(str(settings.home))}: start a stack with "
-            f"`{again('up', own_token=False)}`, or name its home with --home or BYOKEEP_HOME.",
-        )
+    must_have_home()
     looks = load("byokeep.processes.upgrade").examine_upgrade if upgrade else load("byokeep.processes.doctor").examine
     outcomes = run(looks(settings))
     states = [one.state.value for one in outcomes]

@@ -29,7 +29,7 @@ from rich.cells import cell_len, chop_cells
 from rich.console import Console
 from rich.text import Text
 
-from byokeep.core.errors import ByokeepError
+from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.settings import Settings
 
 Json = Mapping[str, Any]
@@ -88,6 +88,15 @@ def again(words: str, *, own_token: bool = True) -> str:
     flags = [name for name in ("home", "url", "config", "token-file") if name != "token-file" or own_token]
     given = session().given
     return " ".join([called(), words, *(f"--{name} {shlex.quote(given[name])}" for name in flags if name in given)])
+
+
+def must_have_home() -> None:
+    """Let pass a call on a host whose home is there, or that needs none. Raises Unavailable(``home_missing``)."""
+    settings = session().settings
+    if settings.embedded_store and settings.embedded_database and not settings.home.is_dir():
+        step = (f"There is no home at {clean(str(settings.home))}: start a stack with `{again('up', own_token=False)}`,"
+                " or name its home with --home or BYOKEEP_HOME.")  # fmt: skip
+        raise Unavailable("home_missing", next_step=step)
 
 
 def clean(value: object) -> str:
