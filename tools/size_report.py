@@ -19,7 +19,7 @@ from tools.tree import ROOT, Fault, python_files, report
 FILE_LINES = 900
 FUNCTION_LINES = 60
 SHOWN = 5
-BUDGET = 54_000  # lines of code, ADR 0078
+BUDGET = 57_500  # lines of code, ADR 0082
 NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
