@@ -97,7 +97,7 @@ class Desk:
             surfaces()["web"].check(method, path, reply.status, reply.content_type, raw)
             is_json = reply.content_type in ("application/json", "application/problem+json") and raw.strip()
             said = json.loads(raw) if is_json else raw.decode()
-            if reply.status in REFUSED:
+            if reply.status in REFUSED and is_json:  # a page of the console tells its request's id to a person
                 self.refused[said["request_id"]] = f"{method} {path} {said['code']}"
             return reply.status, reply.headers, said
 

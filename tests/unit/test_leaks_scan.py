@@ -224,7 +224,8 @@ def test_our_own_sources_are_clean_or_in_the_baseline() -> None:
 
     root = Path(__file__).parents[2]
     known = read(root / "leaks.json")
-    search = Scanner(key=known.key, exclude=["__pycache__", ".*_cache", "*.pyc"])
+    # There lies a whole installation of the release before, whose made-up keys serve in a test.
+    search = Scanner(key=known.key, exclude=["__pycache__", ".*_cache", "*.pyc", "*/contract/releases/*"])
     report = search.scan_paths([root / name for name in ("src", "docs", "tests", "tools", "README.md")])
     fits = {finding: known.known(finding, root) for finding in report.findings}
     new = [(one.source, one.line, one.label) for one, entry in fits.items() if entry is None]

@@ -121,6 +121,7 @@ async def test_production_asks_before_it_writes_or_serves(tmp_path: Path, monkey
 
     monkeypatch.setattr(wiring, "database", database)
     monkeypatch.setattr(wiring, "_login", AsyncMock())
+    monkeypatch.setattr(wiring, "read_private", lambda _: "an identity")
     begun = [
         installation.install(settings, None), installation.provision_external(settings, Secret("token")),
         wiring.web_app(settings).__aenter__(), wiring.broker_app(settings).__aenter__(),

@@ -99,7 +99,7 @@ def create_host_app(app: BrokerApp, auth: Authenticator, emergency: Emergency, *
     )  # fmt: skip
     install(api, partial(record_refused_call, app))
     publish(api)
-    take(api, (breakglass.router(app, auth, emergency), tenancy.sessions(app, auth, passwords)))
+    take(api, (breakglass.router(app, auth, emergency), tenancy.sessions(app, auth, passwords, console=False)))
     api.add_middleware(Guard)
     return api
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Request
@@ -161,11 +162,10 @@ def _approvals(routes: Routes, app: BrokerApp) -> None:
         return await operators.approve(app, actor, request_id)
 
 
-def sessions(app: BrokerApp, auth: Authenticator, passwords: PasswordCheck) -> APIRouter:
-    """Return the routes of sessions and passwords."""
+def sessions(app: BrokerApp, auth: Authenticator, passwords: PasswordCheck, *, console: bool = True) -> APIRouter:
+    """Return the routes of sessions and passwords; break glass on the host has none of the console's."""
     routes = Routes("sessions", auth)
     brake = LoginBrake(app.clock)
-    codes = Budget(app.clock, per_minute=CODES_PER_MINUTE)
 
     async def with_password(request: Request, name: str, password: str, kind: str) -> dict[str, Any]:
         source = _source(request)
@@ -181,6 +181,30 @@ def sessions(app: BrokerApp, auth: Authenticator, passwords: PasswordCheck) -> A
     async def log_in(request: Request, body: LoginBody) -> dict[str, Any]:
         """Log in; the session ends after 8 hours."""
         return await with_password(request, body.name, body.password, "session")
+
+    if console:
+        _console_sessions(routes, app, with_password)
+
+    @routes.delete("/session", status_code=204, responses=refusals(404))
+    async def log_out(request: Request, actor: Actor) -> Response:
+        """Log out: end the session whose token is shown."""
+        await tokens.log_out(app, actor, bearer(request))
+        return Response(status_code=204)
+
+    @routes.put("/operators/{subject_id}/password", status_code=204, openapi_extra=raw_body(), responses=refusals(403))
+    async def set_password(request: Request, subject_id: PathId, actor: Actor) -> Response:
+        """Set one's own password; the whole body is the password. One's sessions end."""
+        raw = await read_bytes(request, limit=tokens.MAX_PASSWORD + 1)
+        await tokens.set_password(app, passwords, actor, subject_id, password=Secret(raw), length=len(raw))
+        return Response(status_code=204)
+
+    return routes
+
+
+def _console_sessions(
+    routes: Routes, app: BrokerApp, with_password: Callable[[Request, str, str, str], Awaitable[dict[str, Any]]]
+) -> None:
+    codes = Budget(app.clock, per_minute=CODES_PER_MINUTE)
 
     @routes.post(
         "/session/console", status_code=201, response_model=IssuedReply, openapi_extra=PUBLIC, responses=refusals(429)
@@ -206,21 +230,6 @@ def sessions(app: BrokerApp, auth: Authenticator, passwords: PasswordCheck) -> A
         """End all one's sessions, of the command line and of the console."""
         await tokens.log_out_everywhere(app, actor)
         return Response(status_code=204)
-
-    @routes.delete("/session", status_code=204, responses=refusals(404))
-    async def log_out(request: Request, actor: Actor) -> Response:
-        """Log out: end the session whose token is shown."""
-        await tokens.log_out(app, actor, bearer(request))
-        return Response(status_code=204)
-
-    @routes.put("/operators/{subject_id}/password", status_code=204, openapi_extra=raw_body(), responses=refusals(403))
-    async def set_password(request: Request, subject_id: PathId, actor: Actor) -> Response:
-        """Set one's own password; the whole body is the password. One's sessions end."""
-        raw = await read_bytes(request, limit=tokens.MAX_PASSWORD + 1)
-        await tokens.set_password(app, passwords, actor, subject_id, password=Secret(raw), length=len(raw))
-        return Response(status_code=204)
-
-    return routes
 
 
 def _source(request: Request) -> str:
