@@ -43,7 +43,7 @@ def seed_of_campaign() -> int:
 async def settled(world: World, storm: Storm) -> None:
     """Every acknowledged key gets verified and serves: where its worker was killed a person asks again."""
     left = list(storm.ledger.refs.values())
-    deadline, asked = time.monotonic() + 60 + len(left), 0.0
+    deadline, asked = time.monotonic() + 120 + len(left), 0.0
     while left:
         found = [(ref, await world.must("operator", "GET", f"/v1/refs/{ref}")) for ref in left]
         left = [ref for ref, shown in found if shown["verification"] != "verified" or shown["candidate"]]
