@@ -43,14 +43,16 @@ ALONE: Final[dict[str, Callable[[], Awaitable[list[Row]]]]] = {
     "portable": portable.portable, "start": start.start, "driver": driver.driver, "server": server.server,
 }  # fmt: skip
 # What has a part of the document to itself.
-PARTS: Final = {"redaction": report.REDACTION, "sealing": report.SEALING}
+PARTS: Final = {
+    "redaction": report.REDACTION, "sealing": report.SEALING,
+    "kill": report.KILLS, "rotation": report.KILLS, "mass_revoke": report.KILLS,
+}  # fmt: skip
 NAMES: Final = (*ALONE, *ON_A_STACK)
 
 
 async def measure(names: list[str]) -> dict[str, list[Row]]:
     """Run the named benchmarks; each shows its rows when it is done. Returns them by part of the document."""
-    parts: dict[str, list[Row]] = {report.STACK: [], report.REDACTION: [], report.SEALING: []}
-    rows = parts[report.STACK]
+    parts: dict[str, list[Row]] = {part: [] for part in report.MARKS}
     for name, alone in ALONE.items():
         if name in names:
             parts[PARTS.get(name, report.STACK)] += _show(name, await alone())
@@ -62,7 +64,7 @@ async def measure(names: list[str]) -> dict[str, list[Row]]:
                     found = await work(ready)
                 except ByokeepError as error:  # the others may still be worth having
                     found = [Row(what=name, held=False, note=f"VOID: {error.code}")]
-                rows += _show(name, found)
+                parts[PARTS.get(name, report.STACK)] += _show(name, found)
     return parts
 
 

