@@ -209,7 +209,13 @@ async def test_every_process_says_in_time_that_it_is_not_ready(site: Site, part:
     async def all_ready() -> bool:
         return {await readiness(world, name) for name in names} == {200}
 
-    await until(all_ready, 30, "each is ready again by itself")
+    async def takes_in() -> bool:
+        return (await world.put(site.client, "anthropic", await world.new_key("anthropic"))).status in (202, 409)
+
+    async with supervised(world):  # a worker that lost its queue ends, and is started again
+        await until(all_ready, 30, "each is ready again by itself")
+        await until(takes_in, 60, "the store is proved to record")
+        await world.onboard(await world.client())
 
 
 @pytest.mark.req("S-VAULT-2")
