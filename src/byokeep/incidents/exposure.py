@@ -160,7 +160,7 @@ async def report(app: BrokerApp, actor: Actor, asked: ExposureRequest) -> Signed
         span = _span(app.clock.now(), asked, assumed=assumed)
         metrics = _provider_usage(asked.figures, span) if asked.figures else await _counted(app, actor, about, span)
         async with app.db.begin(client_id=client_id) as tx:
-            first = await tx.one(datetime, "exposure_begin")
+            first = await tx.one(datetime, "installation_since")
             leases = await _leases(tx, about, span)
         requests, logins = await _store_reads(app, about, span, first, leases)
         known = await _known(app, about, leases, requests, logins)

@@ -204,7 +204,7 @@ async def _ask_all(app: BrokerApp, kind: Checklist) -> FilledChecklist:
     [now] = await app.db.read(datetime, "clock_now", {})
     period, about = period_of(kind, now), object_of(app.installation_id, kind)
     last = await newest(app, about, EventName.CHECKLIST_SIGNED, outcome="ok", before=period.isoformat())
-    [created] = await app.db.read(datetime, "checklist_since", {})
+    [created] = await app.db.read(datetime, "installation_since", {})
     look = ChecklistLook(app=app, now=now, since=last["at"] if last else created)
     items = await asyncio.gather(*(_answer(check, look) for check in CHECKS[kind]))
     due = look.due.items if look.due else []

@@ -288,7 +288,7 @@ async def _drill(look: ChecklistLook) -> ProbeOutcome:
         return unknown("drill", "drill_elsewhere", step)
     last = await newest(app, about, EventName.DRILL_COMPLETED)
     passed = await newest(app, about, EventName.DRILL_COMPLETED, outcome="ok")
-    [created] = await app.db.read(datetime, "checklist_since", {})
+    [created] = await app.db.read(datetime, "installation_since", {})
     due = (passed["at"] if passed else created) + QUARTER
     look.said["drill"] = [str(last["seq"])] if last else []
     figures = {"due_at": f"{due:%Y-%m-%d}", "last": f"{passed['at']:%Y-%m-%d}" if passed else "none made yet"}

@@ -230,7 +230,7 @@ async def _root_token(db: Database, *, settings: Settings) -> ProbeOutcome:
     """Whether no root token lives, by the store's logs since the installation was made."""
     embedded = embedded_store(settings) if settings.embedded_store else None
     markers = (embedded.root_live, embedded.unfinished) if embedded else ()
-    [began] = await db.read(datetime, "checklist_since", {})
+    [began] = await db.read(datetime, "installation_since", {})
     return await asyncio.to_thread(hardening.root_token, store_audit_files(settings), markers, began)
 
 

@@ -35,9 +35,6 @@ SELECT r.seq, r.at, r.actor_id, r.outcome, f.fields
    AND (CAST(:before AS text) = '' OR f.fields ->> 'period' < :before)
  ORDER BY r.seq DESC LIMIT 1;
 
--- name: checklist_since
-SELECT created_at FROM byokeep.installation;
-
 -- name: checklist_unusual
 -- Hours of unusual usage that were told of since a time or still stand, by client and provider.
 SELECT DISTINCT c.name AS client, split_part(split_part(a.dedup_key, '/', 2), '/', 1) AS provider

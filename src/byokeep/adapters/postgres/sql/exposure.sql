@@ -70,9 +70,6 @@ SELECT u.at, u.what, u.provider, u.tool, u.outcome, u.args_digest, u.job_id, u.l
 -- name: exposure_account
 SELECT a.* FROM byokeep.platform_account a WHERE a.id = :id;
 
--- name: exposure_begin
-SELECT created_at FROM byokeep.installation;
-
 -- name: exposure_providers
 SELECT DISTINCT provider FROM byokeep.credential_ref
  WHERE client_id = :client_id AND kind = 'provider_api_key' AND purpose = 'default' ORDER BY provider;

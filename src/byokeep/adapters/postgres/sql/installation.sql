@@ -32,3 +32,6 @@ SELECT pg_database_size(current_database()) AS size;
 
 -- name: procedures_open
 SELECT procedure FROM byokeep.procedure_run WHERE closed_at IS NULL;
+
+-- name: installation_since
+SELECT created_at FROM byokeep.installation;
