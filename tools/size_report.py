@@ -1,7 +1,7 @@
 """No file of src over 900 lines, no function over 60. A stop, not an aim: files are split by idea, never by length.
 
 ``python -m tools.size_report`` lists the largest of both and fails on the ones over the limit. It also counts the lines
-of code of each room, beside the budget of all (ADR 0064, ADR 0082), which fails nothing: whoever is over it looks for
+of code of each room, beside the budget of all (ADR 0064, ADR 0083), which fails nothing: whoever is over it looks for
 what exists twice.
 """
 
@@ -19,7 +19,7 @@ from tools.tree import ROOT, Fault, python_files, report
 FILE_LINES = 900
 FUNCTION_LINES = 60
 SHOWN = 5
-BUDGET = 57_500  # lines of code, ADR 0082
+BUDGET = 62_500  # lines of code, ADR 0083
 NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
