@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from uuid import UUID
 import pytest
 from playwright.async_api import ConsoleMessage, Page
 
+from byokeep.core.errors import Unavailable
 from byokeep.kernel.alarm import raise_alert
 from tests.support import npm
 from tests.support.console import PASSWORD, hostile, named, on_loopback
@@ -191,3 +193,40 @@ async def test_a_stop_with_the_keyboard_alone(screen: Screen) -> None:
     engaged = desk.sql("SELECT scope || ' ' || reason FROM byokeep.switch WHERE closed")
     assert engaged == f"client:{client} suspected_leak"
     assert desk.sql("SELECT count(*) FROM byokeep.job WHERE state = 'open'") == "0"
+
+
+async def test_a_page_says_what_happened_after_it_was_loaded(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop and its end, an audit that is not proved, and silence: the page says so by itself, and is stale then."""
+    page, desk = screen.page, screen.desk
+    desk.sql("UPDATE byokeep.installation SET store_recorded_at = clock_timestamp() + interval '1 hour'")
+    await screen.sign_in()
+    live = page.locator("#live")
+    await page.get_by_text("are followed live").wait_for()
+    assert await live.inner_text() == ""
+    assert (await desk.call("POST", "/v1/switches/close", "operator", {"lane": "browser", "reason": "leak"}))[0] == 200
+    await live.get_by_text("1 kill switch is engaged.").wait_for()
+    await live.get_by_text("was engaged or released after this page was loaded").wait_for()
+    desk.sql("UPDATE byokeep.installation SET store_recorded_at = clock_timestamp() - interval '1 minute'")
+    await live.get_by_text("not proved to record").wait_for()
+    faults = await screen.judged("live")
+    real, away = desk.web.db.read, True
+
+    async def read(shape: Any, statement: str, *given: Any, **more: Any) -> Any:
+        if away and statement == "switch_engaged":
+            raise Unavailable("database_unreachable")
+        return await real(shape, statement, *given, **more)
+
+    monkeypatch.setattr(desk.web.db, "read", read)
+    began = time.monotonic()
+    await live.get_by_text("This page is stale").wait_for()
+    assert time.monotonic() - began < 10
+    assert (await page.title()).startswith("Stale: ")
+    faults += await screen.judged("stale")
+    away = False
+    await page.get_by_text("are followed live").wait_for()
+    assert not (await page.title()).startswith("Stale: ")
+    desk.sql("UPDATE byokeep.api_token SET revoked_at = clock_timestamp() WHERE kind = 'console'")
+    await live.get_by_text("Your session has ended").wait_for()
+    assert "token_reuse" not in desk.stand.alerts()
+    assert faults == []
+    assert screen.said == []

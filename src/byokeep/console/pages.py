@@ -1,7 +1,8 @@
 """How a page of the console is made, served and refused.
 
 Rules
-- Each page has the headers of :data:`HEADERS`: nothing runs, nothing is framed, nothing is kept by a cache.
+- Each page has the headers of :data:`HEADERS`: nothing runs but the files of this folder, nothing is framed, nothing
+  is kept by a cache.
 - Whatever a page needs is given to its template by name; a name that is missing is an error, and nothing is sent.
 - A refusal is a page that says what was refused and what to do, with the code and the request's id, and the status of
   the API. It is on record as over the API. Without a session it is the page to sign in.
@@ -34,8 +35,9 @@ from byokeep.http.request import STATUS, Authenticator, answer, request_id
 from byokeep.kernel.app import WebApp
 
 HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self';"
-    " base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self';"
+    " img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none';"
+    " require-trusted-types-for 'script'; trusted-types 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "same-origin",  # a form says where it comes from; other sites are told nothing
@@ -184,14 +186,14 @@ class Pages(APIRouter):
         super().__init__(prefix=HOME, tags=["console"], route_class=LateRoute, include_in_schema=False)
         self.console = console
 
-    def add(self, method: str, path: str, show: Show) -> None:
-        """Add what somebody with a session is shown."""
+    def add(self, method: str, path: str, show: Show, *, used: bool = True) -> None:
+        """Add what somebody with a session is shown; ``used``: whether being asked for it uses the session."""
         console = self.console
 
         async def visited(request: Request) -> Response:
             who = None
             try:
-                who = await visitor_of(console.app, console.auth, request)
+                who = await visitor_of(console.app, console.auth, request, used=used)
                 return await show(request, who)
             except ByokeepError as error:
                 return await console.refused(request, error, who)

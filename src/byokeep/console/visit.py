@@ -44,8 +44,8 @@ class Visitor:
     token: str = field(repr=False)
 
 
-async def visitor_of(app: WebApp, auth: Authenticator, request: Request) -> Visitor:
-    """Return who comes, and say that the session is in use.
+async def visitor_of(app: WebApp, auth: Authenticator, request: Request, *, used: bool = True) -> Visitor:
+    """Return who comes, and say that the session is in use, unless nobody uses it: a page asks by itself.
 
     Raises:
         Unauthenticated: ``no_session``, ``session_over``, ``bad_token``.
@@ -55,7 +55,8 @@ async def visitor_of(app: WebApp, auth: Authenticator, request: Request) -> Visi
         raise Unauthenticated("no_session", next_step="Sign in.")
     actor = await auth(token, request_id(request))
     request.scope["state"] |= {"actor": actor.id, "caller": actor}
-    await tokens.session_seen(app, actor)
+    if used:
+        await tokens.session_seen(app, actor)
     return Visitor(actor=actor, token=token)
 
 

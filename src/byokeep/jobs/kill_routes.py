@@ -8,19 +8,16 @@ It may not release anything: that is the broker's.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
-from uuid import UUID
 
 from fastapi import Depends, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
-from starlette.types import Receive, Scope, Send
 
-from byokeep.core.errors import ByokeepError
 from byokeep.core.model import Actor, DeclaredJob
 from byokeep.core.policy import Verb, authorise
 from byokeep.http.emergency import Emergency
+from byokeep.http.events import EVENTS, Events
 from byokeep.http.openapi import Routes, answers, refusals
 from byokeep.http.reply import AtOffset, Reply
 from byokeep.http.request import Authenticator, Id, Strict, caller
@@ -30,9 +27,7 @@ from byokeep.kernel.app import KillApp
 from byokeep.kernel.approvals import Approval
 from byokeep.tenancy.scopes import parse_scope
 
-EVENTS: Final = "text/event-stream"
 _TEXT: Final = {"type": "string"}
-_FOLLOWED_FOR_S: Final = 600.0  # then the caller shows its token again
 Word = Annotated[str, Field(max_length=64)]
 
 
@@ -92,34 +87,6 @@ class SwitchesReply(Reply):
     requests: list[OpenRequestReply]
 
 
-class _Events(StreamingResponse):
-    """A view a beat, until the token ends that was shown or is to be shown again."""
-
-    def __init__(self, app: KillApp, actor: Actor) -> None:
-        self._app, self._actor = app, actor
-        self._token = actor.token_id or actor.id
-        super().__init__(self._events(), media_type=EVENTS)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._app.views.followed(self._token):
-            await super().__call__(scope, receive, send)
-
-    async def _events(self) -> AsyncIterator[str]:
-        clock, views = self._app.clock, self._app.views
-        until = clock.monotonic() + _FOLLOWED_FOR_S
-        while clock.monotonic() < until:
-            view = await views.next()
-            try:
-                if not await views.lives(self._token, clock.monotonic(), self._living):
-                    return
-            except ByokeepError:
-                continue
-            yield view.event(self._actor.clients)
-
-    async def _living(self, tokens: list[UUID]) -> list[UUID]:
-        return await self._app.db.read(UUID, "auth_living", {"ids": tokens}, every_client=True)
-
-
 def kill_router(
     app: KillApp,
     auth: Authenticator,
@@ -150,7 +117,7 @@ def kill_router(
     async def stream(actor: Actor = who_follows) -> StreamingResponse:
         """Follow the switches the caller may see: an event each second, and one at once when one is engaged."""
         authorise(actor, Verb.SWITCH_READ)
-        return _Events(app, actor)
+        return Events(app, actor)
 
     @routes.post("/switches/close", response_model=KilledReply, responses=refusals(404))
     async def close(*, actor: Actor = who_stops, body: ScopeBody) -> Response:

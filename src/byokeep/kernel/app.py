@@ -126,6 +126,7 @@ class WebApp(App):
     token_key: Callable[[bytes], bytes]
     check_format: Callable[[str, bytes], None]
     platform_urls: Mapping[str, str]
+    views: Views = field(default_factory=Views, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

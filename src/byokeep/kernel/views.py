@@ -37,17 +37,17 @@ class Engaged:
 
 
 class View:
-    """One look, as an event of a stream for each set of clients."""
+    """One look, as an event of a stream for each set of clients; ``more`` is what else it says to everybody."""
 
-    def __init__(self, engaged: Sequence[Engaged]) -> None:
-        self._engaged, self._written = engaged, dict[frozenset[UUID] | None, str]()
+    def __init__(self, engaged: Sequence[Engaged], **more: bool) -> None:
+        self._engaged, self._more, self._written = engaged, more, dict[frozenset[UUID] | None, str]()
 
     def event(self, clients: frozenset[UUID] | None) -> str:
         """Return what concerns everybody, and one of these clients; ``None`` = all."""
         if (text := self._written.get(clients)) is None:
             seen = [{"scope": one.scope, "reason": one.reason} for one in self._engaged
                     if clients is None or one.client_id is None or one.client_id in clients]  # fmt: skip
-            text = self._written[clients] = f"event: engaged\ndata: {json.dumps({'engaged': seen})}\n\n"
+            text = self._written[clients] = f"event: engaged\ndata: {json.dumps({'engaged': seen} | self._more)}\n\n"
         return text
 
 
@@ -61,11 +61,16 @@ class Views:
         self._ended: frozenset[UUID] = frozenset()
         self._checked_at = float("-inf")
 
-    def publish(self, engaged: list[Engaged]) -> None:
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody waits for the next view."""
+        return self._turn is not None
+
+    def publish(self, engaged: list[Engaged], **more: bool) -> None:
         """Wake everybody who waits."""
         turn, self._turn = self._turn, None
         if turn is not None and not turn.done():
-            turn.set_result(View(engaged))
+            turn.set_result(View(engaged, **more))
 
     @contextmanager
     def followed(self, token: UUID) -> Iterator[None]:

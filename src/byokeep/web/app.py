@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -14,6 +15,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from byokeep import __version__
 from byokeep.accounts import routes as accounts
 from byokeep.audit import routes as audit
+from byokeep.console import live
 from byokeep.console import routes as console
 from byokeep.core.model import Actor, ClientId, Environment, Provider
 from byokeep.core.ref import SecretRef
@@ -62,7 +64,10 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        looking = asyncio.create_task(live.keep_looking(app))
         yield
+        looking.cancel()
+        await asyncio.wait({looking})
         await door.close()
         if kill is not None:
             await kill.close()

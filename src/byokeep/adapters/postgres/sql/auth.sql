@@ -21,7 +21,8 @@ SELECT byokeep.session_seen(CAST(:id AS uuid));
 -- name: auth_living
 -- Which of some tokens live: one question for everybody who follows the switches.
 SELECT t.id FROM byokeep.api_token t JOIN byokeep.subject s ON s.id = t.subject_id
- WHERE t.id = ANY (CAST(:ids AS uuid[])) AND t.revoked_at IS NULL AND t.expires_at > clock_timestamp() AND s.state = 'active';
+ WHERE t.id = ANY (CAST(:ids AS uuid[])) AND t.revoked_at IS NULL AND t.expires_at > clock_timestamp() AND s.state = 'active'
+   AND (t.kind <> 'console' OR t.seen_at > clock_timestamp() - interval '30 minutes');
 
 -- name: auth_recorded
 -- A row that its record does not carry is nobody's: it was not made by us (objects/subjects.sql).

@@ -1,0 +1,58 @@
+"""What a page is told after it was loaded: which kill switches are engaged, and whether the store's audit records.
+
+Rules
+- One look a second for all pages that are open in this process, and none while none is (:mod:`byokeep.kernel.views`).
+  A look that failed is not told, so that the pages know by the silence.
+- A page that is open does not use its session: that ends when nobody did anything for 30 minutes, and its stream too.
+- Who may see which switch is as at the kill process, whose stream this is.
+
+It may not keep a page from working without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from byokeep.console.pages import HEADERS, Pages
+from byokeep.console.visit import Visitor
+from byokeep.core.errors import ByokeepError
+from byokeep.core.policy import Verb, authorise
+from byokeep.http.events import Events
+from byokeep.http.request import no_query
+from byokeep.kernel.app import RECORDED_FOR_S, WebApp
+from byokeep.kernel.views import BEAT_S, Engaged
+
+_ENDED: Final = "event: ended\ndata: {}\n\n"
+
+
+async def keep_looking(app: WebApp) -> None:
+    """Look once a beat while a page waits for it; for ever."""
+    asked = {"installation_id": app.installation_id}
+    while True:
+        if app.views.awaited:
+            with suppress(ByokeepError):
+                engaged = await app.db.read(Engaged, "switch_engaged", asked, every_client=True)
+                recording = await app.db.read(
+                    lambda row: row["recording"] is True, "store_recording", asked | {"holds_s": RECORDED_FOR_S}
+                )
+                app.views.publish(engaged, recording=recording == [True])
+        await asyncio.sleep(BEAT_S)
+
+
+def add(pages: Pages) -> None:
+    """Add the stream."""
+    console = pages.console
+
+    async def stream(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        authorise(who.actor, Verb.SWITCH_READ)
+        reply = Events(console.app, who.actor, last=_ENDED)
+        reply.headers.update(HEADERS)
+        return reply
+
+    pages.add("GET", "/live", stream, used=False)

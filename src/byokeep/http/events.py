@@ -1,0 +1,59 @@
+"""The engaged kill switches as a stream of server-sent events, for leases and for pages of the console.
+
+Rules
+- What is sent is :mod:`byokeep.kernel.views`: a view a beat, of what its reader may see.
+- A stream ends within five seconds of its token, and after ten minutes, when the caller shows its token again.
+
+It may not look anything up but whether tokens live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final
+from uuid import UUID
+
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from byokeep.core.errors import ByokeepError
+from byokeep.core.model import Actor
+from byokeep.kernel.app import KillApp, WebApp
+
+EVENTS: Final = "text/event-stream"
+_FOLLOWED_FOR_S: Final = 600.0
+
+
+class Events(StreamingResponse):
+    """A view a beat, until the token ends that was shown or is to be shown again.
+
+    Args:
+        last: What is sent when the token has ended.
+    """
+
+    def __init__(self, app: KillApp | WebApp, actor: Actor, *, last: str = "") -> None:
+        self._app, self._actor, self._last = app, actor, last
+        self._token = actor.token_id or actor.id
+        super().__init__(self._events(), media_type=EVENTS)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it. Raises RateLimited (:meth:`byokeep.kernel.views.Views.followed`)."""
+        with self._app.views.followed(self._token):
+            await super().__call__(scope, receive, send)
+
+    async def _events(self) -> AsyncIterator[str]:
+        clock, views = self._app.clock, self._app.views
+        until = clock.monotonic() + _FOLLOWED_FOR_S
+        while clock.monotonic() < until:
+            view = await views.next()
+            try:
+                if not await views.lives(self._token, clock.monotonic(), self._living):
+                    if self._last:
+                        yield self._last
+                    return
+            except ByokeepError:
+                continue
+            yield view.event(self._actor.clients)
+
+    async def _living(self, tokens: list[UUID]) -> list[UUID]:
+        return await self._app.db.read(UUID, "auth_living", {"ids": tokens}, every_client=True)
