@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
@@ -147,13 +148,18 @@ async def _killer(ready: Stage, client: str) -> AsyncIterator[Any]:
 @contextmanager
 def _yielding() -> Iterator[None]:
     """Let this process's loop come after those of the stack, where it may come back."""
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, YIELDS)
+    _niceness(YIELDS)
     try:
         yield
     finally:
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, 0, 0)
+        _niceness(0)
+
+
+def _niceness(number: int) -> None:
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, number)
+    with suppress(OSError):  # among sessions, between which the kernel shares time out first
+        Path("/proc/self/autogroup").write_text(str(number))
 
 
 async def _once(ready: Stage, client: str, state: str, killer: Any) -> Watched:

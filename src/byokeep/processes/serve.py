@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -36,7 +35,7 @@ from byokeep.jobs.gatekeep import at_start
 from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import App
 from byokeep.kernel.store_recording import probe
-from byokeep.process import WORKER_READY, say_ready
+from byokeep.process import WORKER_READY, come_first, say_ready
 from byokeep.processes import wiring
 from byokeep.processes.installation import install, must_be_bounded, must_record, must_write_once, no_signing_key
 from byokeep.settings import Settings
@@ -47,7 +46,6 @@ from byokeep.tenancy.authenticate import authenticate
 _DRAIN_S: Final = 5.0
 _HEADERS_MS: Final = 10_000  # a connection that says nothing for so long gives its place back
 _SWITCH_S: Final = 0.0005
-_BEFORE_OTHERS: Final = -10  # the kill process's niceness
 _SERVER: Final = ("granian.constants", "granian.http", "granian.server.embed")
 _OWN: Final = {
     "web": ("byokeep.web.app", *_SERVER),
@@ -174,8 +172,7 @@ async def _told(app: App, names: Sequence[str], send: Callable[[str], Awaitable[
 async def _killswitch(settings: Settings) -> None:
     from byokeep.killswitch.app import create_app as create_killswitch  # noqa: PLC0415 - see the top
 
-    with suppress(OSError):  # only root, or who was given the right, may come before others
-        os.setpriority(os.PRIO_PROCESS, 0, _BEFORE_OTHERS)
+    come_first()
     async with (
         wiring.kill_app(settings) as app,
         wiring.kill_lane(settings, app, "byokeep_killswitch") as lane,

@@ -47,7 +47,7 @@ from byokeep.adapters.openbao.login import log_in, private_dir, read_private
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.kernel.durable_write import durable_write, sync_directory
-from byokeep.process import Progress, end, is_running, running, size_of, spawn, work_of
+from byokeep.process import Progress, come_first, end, is_running, running, size_of, spawn, work_of
 from byokeep.wire.bao_http import BaoHttp
 
 
@@ -245,6 +245,7 @@ class EmbeddedOpenBao:
         binary = await asyncio.to_thread(self._prepare)
         command = [binary, "server", f"-config={self.home}/openbao/config.hcl"]
         self._process = spawn(command, self.home / "logs" / "openbao.log", env={"HOME": "/nonexistent"})
+        come_first(self._process.pid)  # a kill waits for it, behind all that it is asked beside
         await asyncio.to_thread(durable_write, self._pid_file, f"{self._process.pid}\n".encode())
         try:
             async with BaoHttp(self.address) as http:
