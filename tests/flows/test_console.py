@@ -373,7 +373,8 @@ async def test_each_role_sees_its_own_and_another_s_client_is_none(desk: Desk, r
     desk.people[role] = desk.stand.subject(role, "somebody", clients=(client,))
     visit = Visit(desk)
     await visit.sign_in(role)
-    for path in ("", "/clients", f"/clients/{client}", "/alerts", "/due", "/approvals", "/kill", "/you"):
+    for path in ("", "/clients", f"/clients/{client}", "/alerts", "/due", "/approvals", "/kill", "/you",
+                 "/procedures"):  # fmt: skip
         shown = await visit.get(f"/console{path}")
         assert shown.status == 200, shown.text
     assert desk.stand.events("access.decided", "denied") == []
@@ -399,6 +400,14 @@ async def test_no_text_is_markup_and_no_value_is_on_a_page(desk: Desk) -> None:
     pages = [await visit.get(f"/console{path}") for path in
              ("", "/clients", f"/clients/{client}", "/alerts", "/due?days=400", "/approvals",
               f"/kill?look=1&client_id={client}", "/you", "/sign-in")]  # fmt: skip
+    runs = (await desk.call("GET", "/v1/procedures", "operator"))[1]["procedures"]
+    assert {"onboard_key", "rotate_key"} <= {one["procedure"] for one in runs}
+    for run in runs:
+        shown = await visit.get(f"/console/procedures/{run['id']}")
+        assert all(step["hash"][:16] in shown.raw and f"record {step['seq']}," in shown.raw for step in run["steps"])
+        assert shown.raw.count('class="step is-') == len(run["steps"]) + len(run["missing"])
+        pages.append(shown)
+    pages.append(await visit.get("/console/procedures?state=complete"))
     raw = "".join(one.raw for one in pages)
     assert raw.count("<script") == 1
     assert "<svg" not in raw

@@ -56,6 +56,7 @@ class Screen:
     async def judged(self, name: str) -> list[str]:
         """What is wrong with the page that is shown, in both themes and at each width."""
         faults = []
+        await self.ask(self.axe + "; 0")
         for theme in ("light", "dark"):
             await self.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
             for width in SIZES:
@@ -74,7 +75,6 @@ class Screen:
         return said
 
     async def _faults(self) -> list[str]:
-        await self.ask(self.axe + "; 0")
         found: Any = await self.ask(f"axe.run({json.dumps(RULES)})")
         over: Any = await self.ask("document.documentElement.scrollWidth - innerWidth")
         assert len(found["passes"]) > 15
@@ -136,7 +136,8 @@ async def test_the_pages_of_the_agency(screen: Screen) -> None:
     async def look(name: str, path: str) -> None:
         faults.extend(await screen.judged(name) if (await page.goto(screen.url + path)).ok else [f"{name} is refused"])  # type: ignore[union-attr]
 
-    for name, path in (("attention", ""), ("clients", "/clients"), ("alerts", "/alerts"), ("approvals", "/approvals")):
+    for name, path in (("attention", ""), ("clients", "/clients"), ("alerts", "/alerts"), ("approvals", "/approvals"),
+                       ("procedures", "/procedures")):  # fmt: skip
         await look(f"empty-{name}", f"/console{path}")
     client, _ = await hostile(desk)
     await desk.stand.job(UUID(client))
@@ -145,6 +146,9 @@ async def test_the_pages_of_the_agency(screen: Screen) -> None:
         await raise_alert(
             desk.stand.app, reason="kill_panic", key=f"{number}", severity="critical", client_id=UUID(client)
         )
+    assert (await desk.put(UUID(client), desk.canary()))[0] == 202
+    await desk.work()
+    run = next(one for one in (await desk.call("GET", "/v1/procedures", "operator"))[1]["procedures"] if one["steps"])
     desk.sql("UPDATE byokeep.credential_ref SET created_at = now() - interval '99 days',"
              " rotation_due_at = now() - interval '9 days'")  # fmt: skip
     await desk.call("POST", "/v1/switches/close", "operator", {"client_id": client, "platform": "x", "reason": "leak"})
@@ -153,6 +157,7 @@ async def test_the_pages_of_the_agency(screen: Screen) -> None:
     for name, path in (
         ("attention", ""), ("clients", "/clients"), ("client", f"/clients/{client}"), ("alerts", "/alerts"),
         ("alerts-last", "/alerts?severity=critical&page=2"), ("due", "/due?days=90"), ("approvals", "/approvals"),
+        ("procedures", "/procedures"), ("procedure", f"/procedures/{run['id']}"),
         ("kill", "/kill"), ("kill-look", f"/kill?look=1&client_id={client}"),
     ):  # fmt: skip
         await look(name, f"/console{path}")

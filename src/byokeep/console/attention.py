@@ -75,7 +75,7 @@ async def _failed(console: Console, who: Visitor) -> AsyncIterator[Need]:
             yield Need(
                 rank=2, kind="Failed", what=f"{one.run.procedure.replace('_', ' ')} has stopped",
                 more=f"Reason: {one.run.reason.replace('_', ' ')}.", since=one.run.started_at,
-                command=f"byokeep procedure show {one.run.id}",
+                href=f"/console/procedures/{one.run.id}", act="Look",
             )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ HEADERS: Final = {
 }
 NAV: Final = (
     (HOME, "Needs attention"), (f"{HOME}/clients", "Clients"), (f"{HOME}/alerts", "Alerts"), (f"{HOME}/due", "Due"),
-    (f"{HOME}/approvals", "Approvals"), (f"{HOME}/kill", "Kill switch"),
+    (f"{HOME}/approvals", "Approvals"), (f"{HOME}/procedures", "Procedures"), (f"{HOME}/kill", "Kill switch"),
 )  # fmt: skip
 SIGN_IN: Final = f"{HOME}/sign-in"
 

@@ -1,0 +1,139 @@
+"""Procedures as timelines: each step with the record that proves it, how long it took, who did it, and what is next.
+
+Rules
+- How far a run is, is read from its records by the flow that ``byokeep procedure show`` asks.
+- A run is moved on, ended or approved by the routes' own flows; a run that its own commands lead has no button here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from byokeep.console.lists import given_id, paged
+from byokeep.console.pages import HEADERS, Console, Pages
+from byokeep.console.visit import Visitor, form_of
+from byokeep.core.errors import Rejected
+from byokeep.core.procedure import Step
+from byokeep.http.procedures import run_out
+from byokeep.http.request import no_query, query_of
+from byokeep.kernel import procedures
+from byokeep.kernel.procedures import RunStatus
+from byokeep.tenancy import clients
+
+STATES: Final = ("running", "waiting", "undoing", "complete", "incomplete", "aborted")
+
+
+def stands(status: RunStatus) -> str:
+    """Return how a run stands, as people are told: one that stopped waits for somebody."""
+    state = str(run_out(status)["state"])
+    return "waiting" if state == "failed" and status.run.closed_at is None else state
+
+
+def _took(span: timedelta) -> str:
+    """A duration, in the two largest units."""
+    seconds = round(span.total_seconds())
+    for unit, of, small, each in (("d", 86_400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if seconds >= of:
+            return f"{seconds // of} {unit} {seconds % of // each} {small}"
+    return f"{seconds} s" if seconds else "less than 1 s"
+
+
+def _needs(step: Step) -> str:
+    """Who does a step that is not done."""
+    by = "A person does it" if step.verb else "A worker does it by itself" if step.act else "Its own flow does it"
+    return by + (", after a second person approves." if step.approval is not None else ".")
+
+
+async def timeline(
+    console: Console, who: Visitor, status: RunStatus, *, said: Mapping[str, Any] | None = None,
+    names: Mapping[str, str] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Return what the macro ``timeline`` of ``timeline.html`` shows of a run.
+
+    Args:
+        said: What the route of the run's domain replies, where it says more than that of procedures.
+        names: Steps in words of the domain's own; else a step's name.
+    """
+    run, said = status.run, said or run_out(status)
+    procedure = console.app.procedures[run.procedure]
+    ids = {one.by for one in status.steps} | {run.started_by, *filter(None, (run.closed_by, run.client_id))}
+    known = {str(one): name for one, name in (await clients.names_of(console.app, who.actor, ids)).items()}
+    proved = {one.name: one for one in status.steps}
+    rows, before = [], run.started_at
+    for step in procedure.steps:
+        row: dict[str, Any] = {"name": (names or {}).get(step.name, step.name.replace("_", " ")), "code": step.name}
+        if (done := proved.get(step.name)) is not None:
+            row |= {"state": "done", "seq": done.seq, "hash": done.hash_hex, "at": done.at, "took": "",
+                    "by": known.get(str(done.by), str(done.by))}  # fmt: skip
+            row["took"] = _took(max(done.at - before, timedelta()))
+            before = max(before, done.at)
+        else:
+            here = status.missing[:1] == (step.name,) and run.closed_at is None
+            row |= {"state": ("stopped" if run.reason else "next") if here else "open", "needs": _needs(step)}
+        rows.append(row)
+    leads = status.led and not procedure.named
+    return {
+        "id": run.id, "procedure": run.procedure, "steps": rows, "reason": run.reason, "client_id": run.client_id,
+        "client": known.get(str(run.client_id), ""), "by": known.get(str(run.started_by), str(run.started_by)),
+        "started_at": run.started_at, "closed_at": run.closed_at, "due_at": run.due_at, "object_id": run.object_id,
+        "closed_by": known.get(str(run.closed_by), ""), "state": stands(status), "waits_for": said["waits_for"],
+        "next_step": said["next_step"], "took": _took((run.closed_at or console.app.clock.now()) - run.started_at),
+        "may_resume": leads and run.closed_at is None and (run.reason != "" or status.waits_for == "person"),
+        "may_end": leads and run.closed_at is None and run.state != "undoing" and procedure.may_end(run),
+        "may_approve": status.waits_for == "approval" and who.actor.id not in (run.started_by, run.asked_by),
+    }  # fmt: skip
+
+
+def add(pages: Pages) -> None:
+    """Add the pages."""
+    console = pages.console
+
+    async def procedure_list(request: Request, who: Visitor) -> Response:
+        asked = {name: text for name, text in query_of(request, "client", "procedure", "state", "page").items() if text}
+        about = given_id(asked["client"]) if "client" in asked else None
+        every = await procedures.runs(console.app, who.actor)
+        fits: Sequence[RunStatus] = [
+            one for one in every
+            if (about in (None, one.run.client_id) and asked.get("procedure", one.run.procedure) == one.run.procedure
+                and asked.get("state") in (None, stands(one)))
+        ]  # fmt: skip
+        more = paged(fits, asked, "/console/procedures")
+        more["rows"] = [{"status": one, "state": stands(one)} for one in more["rows"]]
+        ids = {it for row in more["rows"] for it in (row["status"].run.client_id, row["status"].run.started_by) if it}
+        names = await clients.names_of(console.app, who.actor, ids)
+        kinds = sorted({one.run.procedure for one in every})
+        return console.page(
+            request, "procedures.html", who=who, asked=asked, kinds=kinds, states=STATES, names=names, **more
+        )
+
+    async def procedure(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        status = await procedures.status(console.app, who.actor, given_id(request.path_params["run_id"]))
+        return console.page(request, "procedure.html", who=who, it=await timeline(console, who, status))
+
+    async def procedure_moved(request: Request, who: Visitor) -> Response:
+        given = await form_of(console.app, request, "id", "act")
+        run_id = given_id(given["id"])
+        await _act(console, who, given["act"], run_id)
+        return RedirectResponse(f"/console/procedures/{run_id}", 303, HEADERS)
+
+    pages.add("GET", "/procedures", procedure_list)
+    pages.add("GET", "/procedures/{run_id}", procedure)
+    pages.add("POST", "/procedures", procedure_moved)
+
+
+async def _act(console: Console, who: Visitor, act: str, run_id: UUID) -> None:
+    if act == "resume":
+        await procedures.resume(console.app, who.actor, run_id)
+    elif act == "abort":
+        await procedures.abort(console.app, who.actor, run_id)
+    elif act == "approve":
+        await console.ask(who, "POST", "/v1/procedures/{run_id}/approve", ids={"run_id": run_id})
+    else:
+        raise Rejected("bad_request", next_step="Send the form as the page does.")
