@@ -78,6 +78,7 @@ def add(pages: Pages) -> None:
         names = await clients.names_of(app, actor, {UUID(job["runner_id"]) for job in jobs})
         return console.page(
             request, "client.html", who=who, client=one, jobs=jobs, stopped=stopped, words=words, unseen=unseen,
+            used=bool(actor.roles & Verb.KEY_HISTORY.roles),
             names={str(it): name for it, name in names.items()}, unknown=unknown, **more,
         )  # fmt: skip
 

@@ -45,6 +45,7 @@ HEADERS: Final = {
 NAV: Final = (
     (HOME, "Needs attention"), (f"{HOME}/clients", "Clients"), (f"{HOME}/alerts", "Alerts"), (f"{HOME}/due", "Due"),
     (f"{HOME}/approvals", "Approvals"), (f"{HOME}/procedures", "Procedures"), (f"{HOME}/kill", "Kill switch"),
+    (f"{HOME}/audit", "Audit"), (f"{HOME}/people", "People"),
 )  # fmt: skip
 SIGN_IN: Final = f"{HOME}/sign-in"
 
@@ -116,6 +117,17 @@ class Console:
         Raises:
             ByokeepError: What the other process refused with, which has it on record.
         """
+        reply = await self.fetch(who, method, path, body, headers=headers, ids=ids)
+        try:
+            return json.loads(reply or b"{}")
+        except ValueError:
+            raise Unavailable("broker_unreachable") from None
+
+    async def fetch(
+        self, who: Visitor | None, method: str, path: str, body: Mapping[str, Any] | None = None, *,
+        headers: Mapping[str, str] | None = None, ids: Mapping[str, UUID] | None = None,
+    ) -> bytes:  # fmt: skip
+        """As :meth:`ask`; returns the reply as it came, such as a signed file."""
         sent = dict(headers or {})
         if who is not None:
             sent["Authorization"] = f"Bearer {who.token}"
@@ -123,10 +135,10 @@ class Console:
             sent["Content-Type"] = "application/json"
         content = Secret(b"" if body is None else json.dumps(body))
         reply = await self._send(method, path, sent, content, **(ids or {}))
+        if reply.status_code < 400:
+            return bytes(reply.body)
         try:
-            said = json.loads(bytes(reply.body) or b"{}")
-            if reply.status_code < 400:
-                return said
+            said = json.loads(bytes(reply.body))
             kind = KINDS.get(str(said["type"]).rpartition(":")[2], Unavailable)
             wait = {name: int(said[name]) for name in ("retry_after_s",) if name in said}
             refusal = kind(said["code"], next_step=said["next_step"], **wait)

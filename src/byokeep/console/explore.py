@@ -1,0 +1,189 @@
+"""The audit explorer: records by filter, one of them as a drawer, who used a key, proofs and their verification.
+
+Rules
+- The filter is the address. A page says how many records are left, and how many of our own heartbeats it folded away.
+- Names stand in place of ids, where the visitor may know them; the id is on the page of the record.
+- What verifies is the broker and the verifier of the command line; a page shows their result and has none of its own.
+- A file that leaves the house is made by the flow of the command line, and comes as it was signed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from byokeep.audit import disclosure
+from byokeep.audit.disclosure import RecordFilter, RecordWindow, ShownRecord
+from byokeep.console.lists import given_id
+from byokeep.console.pages import HEADERS, Console, Pages
+from byokeep.console.visit import Visitor, form_of
+from byokeep.core.checkpoint import parse_keys, verify_client_proof
+from byokeep.core.errors import Integrity, NotFound, Rejected
+from byokeep.core.events import EventName, Outcome
+from byokeep.core.model import ClientId
+from byokeep.core.policy import Verb
+from byokeep.core.ref import parse_client_id
+from byokeep.http.request import instant, query_of, whole_number
+from byokeep.keys import refs, usage
+from byokeep.tenancy import clients, operators
+
+PER_PAGE: Final = 100
+_ASKED: Final = ("client", "key", "actor", "event", "outcome", "since", "until", "all", "before", "record")
+_AGO: Final = re.compile(r"([1-9]\d{0,3})([mhd])\Z")
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
+_ID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\Z")
+_RUNS: Final = ("run", "sop")  # fields that name a procedure, whose evidence can be had
+
+
+def moment(text: str, now: datetime, *, end: bool = False) -> datetime | None:
+    """Return the time that somebody typed: a day, a time with its zone, or so long ago (24h, 7d); empty = none.
+
+    Args:
+        end: A day means its end.
+
+    Raises:
+        Rejected: ``bad_time``.
+    """
+    step = Rejected("bad_time", next_step="Use a day such as 2026-01-31, a time such as 2026-01-31T12:00Z, 24h or 7d.")
+    if not text:
+        return None
+    if found := _AGO.match(text):
+        return now - timedelta(**{_UNITS[found[2]]: int(found[1])})
+    if _DAY.match(text):
+        return instant(f"{text}T00:00:00+00:00", step) + timedelta(days=end)
+    return instant(text, step)
+
+
+def days(now: datetime) -> Mapping[str, dict[str, str]]:
+    """Return spans that people mean, as parts of an address."""
+    today, before = f"{now.astimezone(UTC):%Y-%m-%d}", f"{now.astimezone(UTC) - timedelta(days=1):%Y-%m-%d}"
+    return {"The last hour": {"since": "1h"}, "Today": {"since": today},
+            "Yesterday": {"since": before, "until": before}, "7 days": {"since": "7d"}}  # fmt: skip
+
+
+def attached(content: bytes, name: str, media: str = "application/json") -> Response:
+    """Return a file for the visitor to keep."""
+    return Response(content, headers=HEADERS | {"Content-Disposition": f'attachment; filename="{name}"'},
+                    media_type=media)  # fmt: skip
+
+
+def add(pages: Pages) -> None:
+    """Add the pages."""
+    console = pages.console
+
+    async def audit(request: Request, who: Visitor) -> Response:
+        asked = {name: text for name, text in query_of(request, *_ASKED).items() if text}
+        return await _audit_page(console, request, who, asked)
+
+    async def verified(request: Request, who: Visitor) -> Response:
+        await form_of(console.app, request, "verify")
+        found = await console.ask(who, "POST", "/v1/audit/verify")
+        return console.page(request, "verified.html", who=who, log=found, proof=None, client=None, broken="")
+
+    async def proof(request: Request, who: Visitor) -> Response:
+        given = await form_of(console.app, request, "client", "act")
+        about = ClientId(given_id(given["client"]))
+        path = "/v1/audit/proof/{client_id}"
+        made = await console.fetch(who, "POST", path, ids={"client_id": about})
+        if given["act"] == "keep":
+            return attached(made, f"proof-{about}.json")
+        keys = parse_keys((await console.fetch(who, "GET", "/v1/audit/keys")).decode())
+        held, broken = None, ""
+        try:
+            held = verify_client_proof(made, keys.log)
+        except Integrity as error:
+            broken = error.code
+        one = await clients.get_client(console.app, who.actor, about)
+        return console.page(request, "verified.html", who=who, log=None, proof=held, client=one, broken=broken)
+
+    async def evidence(request: Request, who: Visitor) -> Response:
+        given = await form_of(console.app, request, "run")
+        run = given_id(given["run"])
+        return attached(await console.fetch(who, "POST", "/v1/evidence/{sop_id}", ids={"sop_id": run}),
+                        f"evidence-{run}.json")  # fmt: skip
+
+    async def used(request: Request, who: Visitor) -> Response:
+        asked = {name: text for name, text in query_of(request, "since", "until").items() if text}
+        now, about = console.app.clock.now(), given_id(request.path_params["ref_id"])
+        since = moment(asked.get("since", "24h"), now)
+        found = await usage.key_usage(
+            console.app, who.actor, about, since=since, until=moment(asked.get("until", ""), now, end=True),
+            limit=PER_PAGE,
+        )  # fmt: skip
+        onward = asked | {"until": found.next.isoformat()} if found.next else {}
+        names = await clients.names_of(console.app, who.actor, {about, found.ref.client_id})
+        spans = {text: f"?{urlencode(span)}" for text, span in days(now).items()}
+        return console.page(request, "used.html", who=who, asked=asked, found=found, names=names, spans=spans,
+                            onward=urlencode(onward))  # fmt: skip
+
+    pages.add("GET", "/audit", audit)
+    pages.add("POST", "/audit/verified", verified)
+    pages.add("POST", "/audit/proof", proof)
+    pages.add("POST", "/audit/evidence", evidence)
+    pages.add("GET", "/used/{ref_id}", used)
+
+
+async def _audit_page(console: Console, request: Request, who: Visitor, asked: dict[str, str]) -> Response:
+    app, actor, now = console.app, who.actor, console.app.clock.now()
+    if asked.get("outcome", "ok") not in list(Outcome):
+        raise Rejected("bad_outcome", next_step=f"Use one of {', '.join(Outcome)}.")
+    chain = ClientId(parse_client_id(asked["client"])) if "client" in asked else None
+    wanted = RecordFilter(
+        actor=given_id(asked["actor"]) if "actor" in asked else None, event=asked.get("event", ""),
+        outcome=asked.get("outcome", ""), fold="all" not in asked and "event" not in asked,
+    )  # fmt: skip
+    if "key" in asked:
+        ref = await refs.get_ref(app, actor, given_id(asked["key"]), Verb.AUDIT_READ)
+        chain, wanted = ref.client_id, replace(wanted, ref_id=ref.id, provider=ref.provider.value)
+    window = RecordWindow(
+        since=moment(asked.get("since", ""), now), until=moment(asked.get("until", ""), now, end=True),
+        before=whole_number("before", asked.get("before")), limit=PER_PAGE,
+    )  # fmt: skip
+    found = await disclosure.read_audit(app, actor, chain, window, wanted)
+    record = await _record(console, who, chain, whole_number("record", asked.get("record")))
+    known = await clients.list_clients(app, actor)
+
+    def address(**changed: object) -> str:
+        kept = {name: text for name, text in asked.items() if name not in ("record", *changed)}
+        return "/console/audit?" + urlencode(kept | {name: text for name, text in changed.items() if text})
+
+    ids = {one for text in (*asked.values(), *_texts(record)) if (one := _id(text))}
+    return console.page(
+        request, "audit.html", who=who, asked=asked, found=found, record=record, address=address, clients=known,
+        keys=await refs.list_refs(app, actor, chain) if chain else [], chain=chain,
+        people=await operators.list_subjects(app, actor), outcomes=list(Outcome),
+        events=sorted({event.value.partition(".")[0] + "." * ("." in event) for event in EventName}), runs=_RUNS,
+        spans={text: address(**({"since": "", "until": "", "before": ""} | span)) for text, span in days(now).items()},
+        names={str(one): name for one, name in (await clients.names_of(app, actor, ids)).items()},
+    )  # fmt: skip
+
+
+async def _record(console: Console, who: Visitor, chain: ClientId | None, seq: int | None) -> ShownRecord | None:
+    """Return one record of a chain."""
+    if seq is None:
+        return None
+    window = RecordWindow(before=seq + 1, limit=1)
+    found = (await disclosure.read_audit(console.app, who.actor, chain, window)).records
+    if not found or found[0].seq != seq:
+        raise NotFound("not_found")
+    return found[0]
+
+
+def _texts(record: ShownRecord | None) -> list[str]:
+    if record is None:
+        return []
+    said = {**record.said, **record.said["fields"]}
+    return [text for text in said.values() if isinstance(text, str)]
+
+
+def _id(text: str) -> UUID | None:
+    return UUID(text) if _ID.match(text) else None

@@ -1,0 +1,93 @@
+"""People and machines with what each may and until when, and the search over names.
+
+Rules
+- What a role may is what :mod:`byokeep.core.policy` says, and stands nowhere else.
+- Of a token there are its dates; no token, and no part of one, can be had again.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from byokeep.console.lists import given_id, paged
+from byokeep.console.pages import Pages
+from byokeep.console.visit import Visitor
+from byokeep.core.errors import NotFound, Rejected
+from byokeep.core.model import Role
+from byokeep.core.policy import Verb
+from byokeep.http.request import no_query, query_of
+from byokeep.tenancy import clients, operators, tokens
+from byokeep.tenancy.tokens import Subject
+
+SOON: Final = timedelta(days=14)  # as of the due list
+
+
+def add(pages: Pages) -> None:
+    """Add the pages."""
+    console = pages.console
+
+    def ends(one: Subject) -> str:
+        """How it stands with the token of somebody: it ends soon, there is none, or nothing need be said."""
+        if one.token_until is None:
+            return "no_token"
+        return "due" if one.token_until - console.app.clock.now() < SOON else ""
+
+    async def people(request: Request, who: Visitor) -> Response:
+        asked = {name: text for name, text in query_of(request, "find", "kind", "role", "page").items() if text}
+        if asked.get("kind", "machine") not in ("operator", "machine") or asked.get("role", "admin") not in list(Role):
+            raise Rejected("bad_kind", next_step="Choose what the page offers.")
+        every = await operators.list_subjects(console.app, who.actor)
+        word = asked.get("find", "").casefold()
+        found = [one for one in every if word in one.name.casefold() and asked.get("kind", one.kind) == one.kind
+                 and ("role" not in asked or asked["role"] in one.roles)]  # fmt: skip
+        shown = paged(found, asked, "/console/people")
+        ids = {client for one in shown["rows"] for client in one.clients}
+        return console.page(
+            request, "people.html", who=who, asked=asked, ends=ends, roles=[role for role in Role if role != "system"],
+            names=await clients.names_of(console.app, who.actor, ids), **shown,
+        )  # fmt: skip
+
+    async def person(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        about = given_id(request.path_params["subject_id"])
+        for one in await operators.list_subjects(console.app, who.actor):
+            if one.id == about:
+                break
+        else:
+            raise NotFound("not_found")
+        held = await tokens.list_tokens(console.app, who.actor, about)
+        ids = set(one.clients) | ({one.created_by} if one.created_by else set())
+        return console.page(
+            request, "person.html", who=who, one=one, tokens=held, ends=ends,
+            may=sorted(verb.value for verb in Verb if verb.roles & one.roles),
+            names=await clients.names_of(console.app, who.actor, ids),
+        )  # fmt: skip
+
+    async def search(request: Request, who: Visitor) -> Response:
+        word = query_of(request, "find").get("find", "").strip()[:256]
+        roles = who.actor.roles
+        kinds = [kind for kind, verb in clients.KINDS.items() if roles & verb.roles]
+        found, near = await clients.find_named(console.app, who.actor, kinds, word) if word else ([], [])
+        rows: list[dict[str, Any]] = [
+            {"one": one, "href": _href(one.kind, str(one.id), roles)} for one in [*found, *near]
+        ]
+        return console.page(request, "search.html", who=who, word=word, rows=rows, exact=bool(found), kinds=kinds)
+
+    pages.add("GET", "/people", people)
+    pages.add("GET", "/people/{subject_id}", person)
+    pages.add("GET", "/search", search)
+
+
+def _href(kind: str, about: str, roles: frozenset[Role]) -> str:
+    """The page of something with a name that this visitor may see; empty = there is none."""
+    if kind == "client":
+        return f"/console/clients/{about}"
+    if kind == "key" and roles & Verb.KEY_HISTORY.roles:
+        return f"/console/used/{about}?since=24h"
+    if kind in ("operator", "machine") and roles & Verb.SUBJECT_READ.roles:
+        return f"/console/people/{about}"
+    return ""

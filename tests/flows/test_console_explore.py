@@ -1,0 +1,104 @@
+"""The console's ways to look: the audit explorer, who used a key, people, the search, in a real Chromium."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
+
+from byokeep.client import verify as offline
+from tests.flows.test_console_pages import Screen, axe, screen  # noqa: F401 - fixtures
+from tests.support.console import SAME, Visit, hostile
+from tests.support.web import Desk
+
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
+
+
+async def test_an_auditor_looks_at_records_people_and_names(screen: Screen) -> None:  # noqa: F811
+    """Filter, drawer, proof and its result, people, search: nothing against them; what is cut is said."""
+    page, desk, faults = screen.page, screen.desk, []
+    client, _ = await hostile(desk)
+    ref = desk.sql(f"SELECT id FROM byokeep.credential_ref WHERE client_id = '{client}'")  # noqa: S608
+    for number in range(104):
+        call = ("POST", "/v1/audit/checkpoint") if 50 < number < 54 else ("GET", "/v1/audit?limit=1")
+        await desk.call(*call, "auditor")
+    await screen.sign_in("auditor")
+
+    async def look(name: str, path: str) -> None:
+        reply = await page.goto(screen.url + path)
+        assert reply is not None
+        assert reply.ok, f"{path}: {reply.status}"
+        faults.extend(await screen.judged(name))
+
+    await look("audit", "/console/audit")
+    text = await page.locator("main").inner_text()
+    assert "100 records; " in text
+    assert "folded away: show them" in text
+    shown = await page.locator("tbody td:first-child").all_inner_texts()
+    await page.get_by_role("link", name="Older").click()
+    older = await page.locator("tbody td:first-child").all_inner_texts()
+    assert int(older[0]) < int(shown[-1])
+    await page.goto(f"{screen.url}/console/audit?client={client}&outcome=ok")
+    await page.locator("tbody a").first.click()
+    assert set(parse_qs(urlsplit(page.url).query)) == {"client", "outcome", "record"}
+    await page.get_by_role("heading", name="Record").wait_for()
+    faults += await screen.judged("record")
+    await page.get_by_role("link", name="Close").click()
+    assert "record=" not in page.url
+    await page.get_by_role("button", name="Prove this client's records now").click()
+    await page.get_by_text("They hold.").wait_for()
+    faults += await screen.judged("proved")
+    await page.go_back()
+    await page.get_by_role("button", name="Verify the whole log now").click()
+    await page.get_by_text("It holds.").wait_for()
+    await look("used", f"/console/used/{ref}?since=7d")
+    await look("people", "/console/people?kind=machine")
+    await page.get_by_role("link", name="runner").first.click()
+    await page.get_by_text("lease.use").wait_for()
+    faults += await screen.judged("person")
+    await look("search", "/console/search?find=a")
+    assert faults == []
+    assert screen.said == []
+
+
+async def test_who_used_a_key_yesterday_in_two_steps(desk: Desk) -> None:
+    """By its name in the search, then the link; what nobody told of is a gap, and another's key is not found."""
+    visit = Visit(desk)
+    client = await desk.stand.client("openai")
+    job = await desk.stand.job(client, secrets=["openai"])
+    await desk.stand.lease(job)
+    desk.sql("UPDATE byokeep.lease SET issued_at = now() - interval '1 day'")
+    name = desk.sql(f"SELECT name FROM byokeep.client WHERE id = '{client}'")  # noqa: S608
+    await visit.sign_in("operator")
+    found = await visit.get(f"/console/search?find={name}/openai")
+    (at,) = {part.partition('"')[0] for part in found.raw.split('href="') if part.startswith("/console/used/")}
+    used = await visit.get(at.replace("&amp;", "&"))
+    assert used.status == 200
+    spans = {part.split(">")[1].partition("<")[0]: part.partition('"')[0] for part in used.raw.split('href="?')[1:]}
+    yesterday = await visit.get(at.partition("?")[0] + "?" + spans["Yesterday"].replace("&amp;", "&"))
+    assert "runner" in yesterday.text
+    assert "The job goes on still" in yesterday.text
+    assert (await visit.get(f"/console/used/{UUID(int=5)}")).status == 404
+
+
+async def test_a_proof_is_given_to_a_page_of_ours_alone(desk: Desk, tmp_path: Path) -> None:
+    """Without the form's word, as an operator, or with a session that is not fresh: no file, no verification."""
+    visit = Visit(desk)
+    client = str(await desk.stand.client())
+    await visit.sign_in("auditor")
+    await visit.get("/console/audit")
+    forged = await visit.ask("POST", "/console/audit/proof", data={"client": client, "act": "keep"}, **SAME)
+    assert (forged.status, forged.headers.get("Content-Disposition")) == (403, None)
+    kept = await visit.send("/console/audit/proof", client=client, act="keep")
+    assert kept.headers["Content-Disposition"] == f'attachment; filename="proof-{client}.json"'
+    proof, keys = tmp_path / "proof.json", tmp_path / "keys.txt"
+    proof.write_text(kept.raw)
+    keys.write_text((await desk.call("GET", "/v1/audit/keys", "auditor"))[1])
+    assert offline.verify_proof(proof, offline.read_keys(keys)).chain == UUID(client)
+    desk.sql("UPDATE byokeep.api_token SET created_at = created_at - interval '6 minutes' WHERE kind = 'console'")
+    again = await visit.send("/console/audit/verified", verify="1")
+    assert (again.status, again.at) == (303, "/console/sign-in?next=%2Fconsole")
+    await visit.sign_in("operator")
+    assert (await visit.get("/console/audit")).status == 403
+    assert (await visit.send("/console/audit/proof", client=client, act="keep")).status == 403
+    assert (await visit.get("/console/people")).status == 403
