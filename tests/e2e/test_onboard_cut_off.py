@@ -8,7 +8,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from byokeep.backup import backups
 from byokeep.core.errors import Conflict, Unavailable
+from byokeep.core.events import EventName
 from byokeep.core.model import Actor, ClientId, Provider, Role
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
@@ -157,6 +159,49 @@ async def test_a_sweep_that_can_not_clean_raises_an_alert_and_tries_again(desk: 
     desk.sql("UPDATE byokeep.switch SET closed = false WHERE scope = 'global'")
     assert await sweep_orphans(desk.worker, older_than_s=0) == 1
     assert await desk.stand.intake.live_versions(place(client)) == []
+
+
+@pytest.mark.req("R9.2-3")
+async def test_after_a_restore_nothing_goes_without_a_second_person(desk: Desk) -> None:
+    """What an older restore left is found, told and kept; an operator asks, an approver lets exactly that be destroyed.
+
+    What is cut off after the restore is swept as ever, and one who asked approves nothing.
+    """
+    client = await desk.stand.client()
+    with pytest.raises(Unavailable):
+        await submit(desk, client, desk.canary(), intake=CutOffIntake(desk.web.intake))
+    said: dict[str, Any] = {"backup": str(uuid4()), "epoch": 0, "count": 0, "found": 0}
+    await backups.say(desk.stand.app, EventName.BACKUP_RESTORED, said)
+    assert await sweep_orphans(desk.worker, older_than_s=0) == 0
+    assert await desk.stand.intake.live_versions(place(client)) == [1]
+    assert "orphan_kept" in desk.stand.alerts()
+    assert (len(desk.stand.events("key.orphan_found")), desk.stand.events("key.orphan_destroyed")) == (1, [])
+    _, listed = await desk.call("GET", "/v1/inventory", "operator")
+    assert listed["orphans"] == [{"client_id": str(client), "provider": "openai", "versions": [1]}]
+
+    with pytest.raises(Unavailable):  # cut off after the restore
+        await submit(desk, client, desk.canary(), intake=CutOffIntake(desk.web.intake))
+    assert await sweep_orphans(desk.worker, older_than_s=0) == 1
+    assert await desk.stand.intake.live_versions(place(client)) == [1]
+
+    ask = f"/v1/clients/{client}/providers/openai/purge"
+    assert (await desk.call("POST", ask, "approver"))[0] == 403
+    status, asked = await desk.call("POST", ask, "operator")
+    assert (status, (await desk.call("POST", ask, "operator"))[1]["id"]) == (201, asked["id"])
+    await desk.work()
+    assert await desk.stand.intake.live_versions(place(client)) == [1]
+    _, shown = await desk.call("GET", f"/v1/procedures/{asked['id']}", "approver")
+    assert (shown["waits_for"], shown["facts"]) == ("approval", {"provider": "openai", "version_1": 1})
+    approve = f"/v1/procedures/{asked['id']}/approve"
+    assert (await desk.call("POST", approve, "operator"))[0] == 403
+    late = await desk.stand.intake.put(place(client), Secret("written after it was asked for"), cas=2)
+    assert (await desk.call("POST", approve, "approver"))[0] == 200
+    await desk.work()
+    assert await desk.stand.intake.live_versions(place(client)) == [late.version]  # what nobody approved stays
+    _, shown = await desk.call("GET", f"/v1/procedures/{asked['id']}", "operator")
+    assert (shown["state"], len(desk.stand.events("key.orphan_destroyed"))) == ("complete", 2)
+    other = f"/v1/clients/{client}/providers/kie/purge"
+    assert (await desk.call("POST", other, "operator"))[1]["code"] == "no_orphans"
 
 
 async def test_a_sweep_after_the_runs_own_job_opens_another(desk: Desk) -> None:

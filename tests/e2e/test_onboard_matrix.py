@@ -91,6 +91,7 @@ RULES = {
     "GET /v1/clients/{client_id}/refs": rule(O, P, U, tenant=True),
     "GET /v1/refs/{ref_id}": rule(O, P, U, tenant=True),
     "POST /v1/refs/{ref_id}/verify": rule(O, tenant=True),
+    "POST /v1/clients/{client_id}/providers/{provider}/purge": rule(O, tenant=True),
     "POST /v1/refs/{ref_id}/rotations": rule(O, tenant=True, body={"mint": True}),
     "GET /v1/refs/{ref_id}/rotations": rule(O, P, U, tenant=True),
     "GET /v1/rotations": rule(O, P, U),

@@ -42,6 +42,7 @@ from byokeep.core.ref import SecretPart
 from byokeep.core.refresh import LONGEST_ASKED_S, ROTATING
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import Said
+from byokeep.kernel.restored import is_older
 from byokeep.keys import refs
 from byokeep.platforms.client import Ending
 from byokeep.platforms.descriptor import OAuth
@@ -75,14 +76,17 @@ async def sweep_lost(app: RefresherApp) -> int:
 
 
 async def _end_lost(app: RefresherApp, one: Connection) -> None:
-    actor = app.system(one.request_id)
+    actor, older = app.system(one.request_id), await is_older(app, one.started_at)
     async with app.db.begin(client_id=one.client_id) as tx:
         account = await tx.one(PlatformAccount, "account_of", client_id=one.client_id, id=one.account_id)
         grant = await tx.maybe(OAuthGrant, "grant_of", **one.ids)
         to, reason = ("expired", "not_answered") if one.state == "started" else ("failed", "interrupted")
         if not await end_consent(tx, actor, one, account, to=to, reason=reason):
             return
-    stored = one.state == "taken" and (grant is None or grant.state == "revoked")  # perhaps, and never on record
+        stored = one.state == "taken" and (grant is None or grant.state == "revoked")  # perhaps, and never on record
+        if stored and older:  # tokens whose grant went with the database's last hours
+            stored = False
+            await one.alert(tx, app, reason="orphan_kept", actor=actor)
     parts = (*_CONSENT, SecretPart.TOKENS, SecretPart.ACCESS) if stored else _CONSENT
     try:
         async with held(app, one.client_id, account.platform) as custody:

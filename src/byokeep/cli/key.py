@@ -29,6 +29,7 @@ app: Final = App(name="key")
 _COLUMNS: Final = ("id", "provider", "version", "candidate", "state", "verification", "risk", "rotation_due_at")
 _COMPARED_S: Final = 60.0
 _INVENTORY: Final = ("client", "provider", "version", "state", "verification", "rotation_due_at", "store", "id")
+_PURGE: Final = ("id", "state", "waits_for", "next_step")
 _RECORDS: Final = ("seq", "at", "event", "stage", "outcome", "actor", "reason")
 _SHOWN: Final = ("id", "state", "reason", "missing", "provider", "ref", "version", "serves", "verification", "evidence")
 _WAIT_S: Final = 90
@@ -399,7 +400,7 @@ def inventory(*, fresh: bool = True) -> int:
         show(found["items"], title="Inventory", columns=_INVENTORY)
         for rows, title in (
             (found["keys"], "Keys of browser profiles"),
-            (found["orphans"], "Stored without a reference; the next sweep destroys them"),
+            (found["orphans"], "Stored without a record: a sweep ends what was cut off, `byokeep key purge` the rest"),
             (found["findings"], "Rows, records and blobs of profiles that differ"),
             ([one for one in found["checked"] if one["check"] == "unknown"], "Not compared"),
         ):
@@ -408,6 +409,17 @@ def inventory(*, fresh: bool = True) -> int:
                 tell(rows, title=title)
     ends = {"match": 0, "findings": Integrity.exit_code}
     return ends.get(str(found["result"]), Unavailable.exit_code)
+
+
+@app.command
+def purge(client: Client, provider: ApiProvider) -> None:
+    """Ask for what the store holds of a provider's key without a record to be destroyed; an approver approves it.
+
+    After a restore nothing of this goes by itself: compare `byokeep key inventory` with restored.json first.
+
+    Example: byokeep key purge $CLIENT openai
+    """
+    tell(run(call("POST", f"/v1/clients/{client}/providers/{provider}/purge")), title="Purge", columns=_PURGE)
 
 
 async def _compared() -> Any:

@@ -61,6 +61,7 @@ class Verb(StrEnum):
     KEY_HISTORY = "key.history", _O, _U
     KEY_VERIFY = "key.verify", _O
     KEY_STATE = "key.state", _O
+    KEY_PURGE = "key.purge", _P
     KEY_READ = "key.read"
     SOP_READ = "sop.read", _O, _P, _U
     PROCEDURE_READ = "procedure.read", _A, _O, _P, _U

@@ -10,6 +10,8 @@ Rules
 - Before the value is written its leak fingerprints are on record: what the store holds can be looked for.
 - The sweep ends the run in the database first, so that its late end cannot be recorded, and then cleans the store. A
   version is strange only if no run wrote or announced it. Found is recorded before it is destroyed, destroyed after.
+- What is older than a restore is kept, with an alert: the older database may lack its row, so that two people decide
+  (:mod:`byokeep.keys.orphans`).
 - The sweep has no standing right: it works under the custody job of the onboarding, or opens its own.
 
 It may not read a value back: the flow holds it only on its way in.
@@ -48,6 +50,7 @@ from byokeep.kernel.app import App, WebApp, WorkerApp
 from byokeep.kernel.command import open_alert, permit, recorded
 from byokeep.kernel.ports import Tx, Written
 from byokeep.kernel.record import Said, record
+from byokeep.kernel.restored import is_older
 from byokeep.kernel.sops import SopRun, begin_sop, proved
 from byokeep.kernel.store_recording import require_recorded
 from byokeep.keys.refs import RotationDue, get_ref, ref_from, rotation_due
@@ -369,7 +372,7 @@ _AT_ONCE: Final = 100
 
 
 async def sweep_orphans(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> int:
-    """End cut-off runs and destroy what they wrote; returns the number of versions destroyed.
+    """End cut-off runs and destroy what they wrote since the last restore; returns the number of versions destroyed.
 
     A place that cannot be cleaned now raises an alert and is tried again by the next sweep.
 
@@ -402,7 +405,7 @@ async def end_onboarding(tx: Tx, actor: Actor, run: SopRun, reason: str) -> None
 
 
 async def _clean(app: WorkerApp, place: SecretRef, ended: list[SopRun]) -> int:
-    """Destroy the strange versions of a place; returns how many there were. ``ended`` = its runs, oldest first."""
+    """Destroy the strange versions of a place; returns how many. ``ended`` = its runs, oldest first."""
     client_id, provider, run = place.client_id, place.provider.value, ended[-1]
     async with app.db.begin(client_id=client_id) as tx:
         job_id = await tx.maybe(UUID, "custody_job_open", client_id=client_id, provider=provider)
@@ -416,6 +419,12 @@ async def _clean(app: WorkerApp, place: SecretRef, ended: list[SopRun]) -> int:
             strange = sorted(version for version in live if version not in known)
             for version in strange:
                 await _say(tx, app.system(), EventName.ORPHAN_FOUND, run, version=version)
+        begun = {one.version: one.started_at for one in ended}
+        if kept := [version for version in strange if await is_older(app, begun.get(version))]:
+            strange = [version for version in strange if version not in kept]
+            async with app.db.begin(client_id=client_id) as tx:
+                about = {"client_id": client_id, "object_id": run.object_id}
+                await open_alert(tx, app, app.system(), reason="orphan_kept", **about)
         if strange:
             await custody.destroy(place, strange)
     async with app.db.begin(client_id=client_id) as tx:

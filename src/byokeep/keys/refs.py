@@ -233,7 +233,7 @@ async def inventory(app: WebApp, actor: Actor) -> Inventory:
     places += sorted({_place(item) for item in items} - set(places), key=str)
     live = dict(zip(places, await asyncio.gather(*(_live(app, slots, place) for place in places)), strict=True))
     keys = [(place, versions) for place, versions in live.items() if place.part is None]
-    orphans = [orphan for place, versions in keys if (orphan := await _orphan(app, place, versions))]
+    orphans = [orphan for place, versions in keys if (orphan := await orphan_of(app, place, versions))]
     compared = tuple(_compared(item, live[_place(item)]) for item in items)
     known = all(versions is not None for versions in live.values())
     bad = orphans or any(item.store == "missing" for item in compared)
@@ -261,7 +261,8 @@ async def _live(app: WebApp, slots: asyncio.Semaphore, place: SecretRef) -> list
             return None
 
 
-async def _orphan(app: App, place: SecretRef, live: list[int] | None) -> Orphan | None:
+async def orphan_of(app: App, place: SecretRef, live: list[int] | None) -> Orphan | None:
+    """Return those of the live versions of a provider's key that no record explains, if there are any."""
     if not live:
         return None
     async with app.db.begin(client_id=place.client_id) as tx:

@@ -19,7 +19,7 @@ from byokeep.core.ref import SecretPart
 from byokeep.core.secret import Secret
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import NUMBER, Routes, parameters, raw_body, refusals
-from byokeep.http.procedures import StepReply
+from byokeep.http.procedures import ProcedureReply, StepReply, run_out
 from byokeep.http.reply import At, Reply
 from byokeep.http.request import (
     Authenticator,
@@ -36,7 +36,7 @@ from byokeep.kernel import sops
 from byokeep.kernel.app import WebApp
 from byokeep.kernel.procedures import RunStatus, StepRecord
 from byokeep.kernel.sops import SopRun, SopStatus
-from byokeep.keys import keyless, onboard, refs, rotation, rotation_view, webhooks
+from byokeep.keys import keyless, onboard, orphans, refs, rotation, rotation_view, webhooks
 from byokeep.keys.refs import LiveFingerprints, LiveValue, live_values
 from byokeep.keys.rotation_view import RotationRecord, RotationShare
 from byokeep_redact.fingerprint import FORMAT, WINDOW
@@ -252,6 +252,14 @@ def router(app: WebApp, auth: Authenticator, writes: Budget, emergency: Emergenc
         """Move a key to another state of its life; what stops its use works on a full disk, too."""
         change = partial(refs.change_state, app, actor, ref_id, to=KeyState(body.to), reason=body.reason)
         return await (change() if body.to in _GOES_ON else emergency.stopping(change))
+
+    @routes.post(
+        "/clients/{client_id}/providers/{provider}/purge", status_code=201, response_model=ProcedureReply,
+        responses=refusals(409),
+    )  # fmt: skip
+    async def purge(client_id: PathId, provider: str, actor: Actor) -> dict[str, Any]:
+        """Ask for what the store holds there without a record to be destroyed; an approver approves it."""
+        return run_out(await orphans.purge(app, actor, ClientId(client_id), provider))
 
     @routes.get("/sops/{sop_id}", response_model=SopReply)
     async def get_sop(sop_id: PathId, actor: Actor) -> dict[str, Any]:

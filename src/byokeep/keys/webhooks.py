@@ -39,6 +39,7 @@ from byokeep.kernel.app import App, WebApp, WorkerApp
 from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.ports import Tx, ValueCustody
 from byokeep.kernel.record import record
+from byokeep.kernel.restored import is_older
 from byokeep.kernel.rows import Row
 from byokeep.kernel.store_recording import require_recorded
 from byokeep.keys.onboard import CUT_OFF_S, DEFAULT_DAYS
@@ -300,11 +301,13 @@ async def _clean(app: WorkerApp, place: SecretRef, lost: list[UUID], older_than_
 
 
 async def _destroy(app: WorkerApp, place: SecretRef, lost: list[UUID], custody: ValueCustody) -> int:
-    live = await custody.live_versions(place)
+    live, older = await custody.live_versions(place), await is_older(app)
     async with app.db.begin(client_id=place.client_id) as tx:
         await tx.all(None, "ref_lock", client_id=place.client_id, provider=place.provider.value)
         refs = await tx.all(secret_from, "webhook_refs", **_at(place))
         over = sorted(set(live) - _holding(refs))
+        kept = older and any(_whose(refs, lost, version)[1] for version in over)
+        over = [version for version in over if not (kept and _whose(refs, lost, version)[1])]
         for version in over:
             await _say_gone(tx, app, place, _whose(refs, lost, version), version, found=True)
     if over:
@@ -315,10 +318,12 @@ async def _destroy(app: WorkerApp, place: SecretRef, lost: list[UUID], custody: 
                 await move(tx, app, app.system(), one.ref, to=KeyState.DESTROYED, reason="retired")
         for version in over:
             await _say_gone(tx, app, place, _whose(refs, lost, version), version, found=False)
-        for ref_id in lost:  # one that never reached the store is looked for once as well
+        for ref_id in () if kept else lost:  # one that never reached the store is looked for once as well
             if not any(ref_id == _whose(refs, lost, version)[0] for version in over):
                 await _say_gone(tx, app, place, (ref_id, True), 0, found=False)
         await tx.all(UUID, "webhook_forget_previous", **_at(place))
+    if kept:
+        raise Conflict("orphan_kept", next_step="It was written before a restore: put the secret in again.")
     return len(over)
 
 

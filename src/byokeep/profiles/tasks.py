@@ -49,6 +49,7 @@ from byokeep.jobs.jobs import custody_job
 from byokeep.kernel.app import EVERY_MINUTE
 from byokeep.kernel.asking import require_asked
 from byokeep.kernel.command import open_alert
+from byokeep.kernel.restored import is_older
 from byokeep.kernel.rows import Row
 from byokeep.kernel.sops import SopRun
 from byokeep.profiles import kek, openings, profiles
@@ -412,6 +413,7 @@ async def sweep_seals(app: ProfileApp, *, older_than_s: int = CUT_OFF_S) -> int:
 async def _sweep(app: ProfileApp, row: Row) -> bool:
     client_id, profile_id = ClientId(row["client_id"]), UUID(str(row["profile_id"]))
     said: Any = parse_canonical(bytes(row["payload"]))
+    older = await is_older(app, row["at"])
     async with app.db.begin(client_id=client_id) as tx:
         now = await locked(tx, client_id, profile_id)
         plan = openings.plan_from(said["fields"], now)
@@ -419,6 +421,11 @@ async def _sweep(app: ProfileApp, row: Row) -> bool:
         if held is not None and held.open and held.epoch == plan.epoch:
             return False  # it goes on
         await tx.one(int, "opening_epoch", client_id=client_id, id=profile_id)  # fenced: its late end is refused
+        if older:  # it may have ended well, after this database was dumped
+            about = {"client_id": client_id, "object_id": profile_id}
+            await open_alert(tx, app, app.system(), reason="orphan_kept", **about)
+            await openings.give_up(tx, app.system(), plan, reason="orphan_kept")
+            return False
     async with _custody(app, client_id, profile_id) as custody:
         await _destroy_record(custody, now, plan.dek_id)
         await app.artifacts.delete(client_id, blob_key(client_id, profile_id, plan.generation, plan.dek_id))

@@ -265,7 +265,7 @@ SELECT * FROM byokeep.profile_work
 
 -- name: seals_cut_off
 -- Seals that were announced, never recorded, and not cleared away yet: what they may have written is nobody's.
-SELECT p.client_id, p.id AS profile_id, r.seq, r.payload
+SELECT p.client_id, p.id AS profile_id, r.seq, r.at, r.payload
   FROM byokeep.profile p
   JOIN byokeep.audit_record r ON r.chain = p.client_id AND r.object_id = p.id
  CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,dek}' AS id) d

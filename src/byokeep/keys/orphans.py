@@ -1,0 +1,98 @@
+"""What the store holds of a provider's key without a record, destroyed because two people want it gone (R9.2-3).
+
+Rules
+- An operator asks for the versions that stand there now, an approver approves these and no others, a worker destroys.
+- A version that has a record by then is spared: its write was recorded late, or another restore brought it back.
+- Found is recorded before it is destroyed, destroyed after.
+
+It may not destroy what :func:`byokeep.keys.onboard.sweep_orphans` keeps without that approval, nor read a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+from uuid import NAMESPACE_OID, UUID, uuid5
+
+from byokeep.core.errors import Conflict, Rejected
+from byokeep.core.events import EventName
+from byokeep.core.model import API_PROVIDERS, Actor, ClientId, Provider
+from byokeep.core.policy import Verb
+from byokeep.core.procedure import Fields, Procedure, Run, Step
+from byokeep.core.ref import SecretRef, parse_provider
+from byokeep.jobs.jobs import custody_job
+from byokeep.kernel import procedures
+from byokeep.kernel.app import WebApp, WorkerApp
+from byokeep.kernel.command import command, recorded
+from byokeep.kernel.procedures import RunStatus
+from byokeep.kernel.record import record
+from byokeep.keys.refs import orphan_of
+
+_NAME: Final = "purge_orphans"
+
+
+async def purge(app: WebApp, actor: Actor, client_id: ClientId, provider: str) -> RunStatus:
+    """Ask for the versions of a place that no record explains to be destroyed, or return the request that waits.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
+        Rejected: ``not_an_api_provider``.
+        Conflict: ``no_orphans``: a record explains whatever lies there.
+        Unavailable: The store cannot be asked.
+    """
+    trail = command(app, actor, Verb.KEY_STATE, client_id=client_id, on_client=True)
+    async with trail:
+        if parse_provider(provider) not in API_PROVIDERS:
+            raise Rejected("not_an_api_provider", next_step="Name a provider of API keys: see `byokeep key inventory`.")
+        procedures.may_ask(actor, app.procedures[_NAME])
+    place = SecretRef(client_id, parse_provider(provider))
+    found = await orphan_of(app, place, await app.intake.live_versions(place))
+    async with recorded(app, actor, Verb.KEY_STATE, client_id=client_id, on_client=True):
+        if found is None:
+            raise Conflict("no_orphans", next_step="Nothing to do: see `byokeep key inventory`.")
+        facts = {"provider": place.provider.value, **{f"version_{one}": one for one in found.versions}}
+        about, procedure = uuid5(NAMESPACE_OID, place.path), app.procedures[_NAME]
+        async with app.db.begin(client_id=client_id) as tx:
+            await tx.all(None, "ref_lock", client_id=client_id, provider=place.provider.value)
+            same = {"procedure": _NAME, "object_id": about, "facts": procedures.as_json(facts)}
+            run = await tx.maybe(Run, "procedure_asked", **same)
+            if run is None:
+                run = await procedures.start(
+                    tx, app, actor, procedure, client_id=client_id, object_id=about, facts=facts
+                )
+                said = {"run": str(run.id), "procedure": _NAME}
+                await record(tx, actor, EventName.PROCEDURE_STARTED, said, client_id=client_id, object_id=about)
+    return await procedures.resume(app, actor, run.id)
+
+
+async def _purged(app: WorkerApp, actor: Actor, run: Run) -> Fields:
+    """Destroy what was approved and still has no record."""
+    client_id = ClientId(run.client_id or run.id)
+    place = SecretRef(client_id, Provider(run.facts["provider"]))
+    approved = {number for name, number in run.facts.items() if name.startswith("version_")}
+    job = custody_job(app, app.custodian.close, client_id, place.provider.value)
+    async with job as job_id, app.custodian.open(job_id) as custody:
+        found = await orphan_of(app, place, await custody.live_versions(place))
+        gone = [] if found is None else [one for one in found.versions if one in approved]
+        await _say(app, actor, EventName.ORPHAN_FOUND, place, run.object_id, gone)
+        if gone:
+            await custody.destroy(place, gone)
+        await _say(app, actor, EventName.ORPHAN_DESTROYED, place, run.object_id, gone)
+    return {"provider": place.provider.value, "count": len(gone)}
+
+
+async def _say(
+    app: WorkerApp, actor: Actor, name: EventName, place: SecretRef, about: UUID, versions: Collection[int]
+) -> None:
+    async with app.db.begin(client_id=place.client_id) as tx:
+        for version in versions:
+            await record(
+                tx, actor, name, client_id=place.client_id, object_id=about, provider=place.provider.value,
+                version=version, path=place.path,
+            )  # fmt: skip
+
+
+PURGE_ORPHANS: Final = Procedure(
+    name=_NAME, verb=Verb.KEY_STATE, abortable=True,
+    steps=(Step(name="destroy", act=_purged, approval=Verb.KEY_PURGE),),
+)  # fmt: skip
