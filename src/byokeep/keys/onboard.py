@@ -423,8 +423,8 @@ async def _clean(app: WorkerApp, place: SecretRef, ended: list[SopRun]) -> int:
         if kept := [version for version in strange if await is_older(app, begun.get(version))]:
             strange = [version for version in strange if version not in kept]
             async with app.db.begin(client_id=client_id) as tx:
-                about = {"client_id": client_id, "object_id": run.object_id}
-                await open_alert(tx, app, app.system(), reason="orphan_kept", **about)
+                reason, about = "orphan_kept", run.object_id
+                await open_alert(tx, app, app.system(), reason=reason, client_id=client_id, object_id=about)
         if strange:
             await custody.destroy(place, strange)
     async with app.db.begin(client_id=client_id) as tx:

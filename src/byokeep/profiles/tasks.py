@@ -422,9 +422,9 @@ async def _sweep(app: ProfileApp, row: Row) -> bool:
             return False  # it goes on
         await tx.one(int, "opening_epoch", client_id=client_id, id=profile_id)  # fenced: its late end is refused
         if older:  # it may have ended well, after this database was dumped
-            about = {"client_id": client_id, "object_id": profile_id}
-            await open_alert(tx, app, app.system(), reason="orphan_kept", **about)
-            await openings.give_up(tx, app.system(), plan, reason="orphan_kept")
+            reason = "orphan_kept"
+            await open_alert(tx, app, app.system(), reason=reason, client_id=client_id, object_id=profile_id)
+            await openings.give_up(tx, app.system(), plan, reason=reason)
             return False
     async with _custody(app, client_id, profile_id) as custody:
         await _destroy_record(custody, now, plan.dek_id)
