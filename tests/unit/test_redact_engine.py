@@ -290,7 +290,7 @@ ADVERSARIAL: dict[str, Callable[[int], bytes]] = {
 
 # A value is no chance: of one in some 60 a piece of an encoding is a piece of a mask's fingerprint, which is then read.
 PLAIN = bytes(random.Random(1).choices(string.ascii_letters.encode(), k=60))
-LIKE_A_MASK = b"4V".join((PLAIN[:20], PLAIN[20:]))  # 3456 in hex
+LIKE_A_MASK = b"4V" + PLAIN  # 3456 in hex
 
 
 def _work(engine: Engine, text: bytes, value: bytes = PLAIN) -> Work:
