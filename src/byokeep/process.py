@@ -24,14 +24,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 WORKER_READY: Final = "worker.ready"  # in the log directory; workers that have started hold it
 _FIRST: Final = -10  # niceness
+T = TypeVar("T")
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 STALL_S: Final = 60.0  # seconds without any change after which something does not start any more
@@ -103,6 +104,21 @@ async def end(process: subprocess.Popen[bytes], within_s: float, *, politely: si
                 return
             await asyncio.sleep(_POLL_S)
         process.kill()
+
+
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Wait for work that must not be left half done, also when we are cancelled meanwhile: that is raised after it."""
+    task, cancelled = asyncio.ensure_future(work), None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return task.result()
+    if not task.cancelled():
+        task.exception()  # it is looked at: what we raise says more
+    raise cancelled
 
 
 class Progress:

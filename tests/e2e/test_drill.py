@@ -12,6 +12,7 @@ import pwd
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ import pytest
 from byokeep.adapters.openbao.login import log_in
 from byokeep.core.drill import STEPS
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected
-from byokeep.processes import doctor, drill, drill_place, wiring
+from byokeep.processes import doctor, drill, drill_place, restore, wiring
 from byokeep.processes.drill_steps import Drilled
 from byokeep.processes.restore import Brought
 from byokeep.settings import Settings, load
@@ -224,9 +225,32 @@ async def test_two_clients_are_too_few(site: Site) -> None:
     assert report["rto_s"] is None
 
 
-async def test_a_drill_that_is_interrupted_leaves_nothing_and_does_not_count(site: Site) -> None:
-    """Cut off while it restores, it ends as interrupted, on record as failed; the next one may begin."""
+async def test_a_drill_that_is_interrupted_leaves_nothing_and_does_not_count(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut off while a thread writes what is restored, and while the store starts, it ends as interrupted, on record as
+    failed; the next one may begin."""
     await site.backed_up()
+    place, cut = restore._place, threading.Event()
+
+    def late(*words: Any) -> None:
+        place(*words)
+        assert cut.wait(20)
+        (site.world.home / "drill" / "home" / "keys").mkdir(parents=True, exist_ok=True)
+
+    with monkeypatch.context() as slow:
+        slow.setattr(restore, "_place", late)
+        running = asyncio.create_task(drill.run(site.settings, "", site.brought, seed=7, say=lambda _: None))
+        while not (site.world.home / "drill" / "home" / "keys" / "seal.key").exists():
+            await asyncio.sleep(0.05)
+            assert not running.done()
+        running.cancel()
+        asyncio.get_running_loop().call_later(0.2, cut.set)
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    site.nothing_left()
+    (told, *_) = await site.recorded()
+    assert (told["outcome"], told["reason"]) == ("failed", "interrupted")
     running = asyncio.create_task(drill.run(site.settings, "", site.brought, seed=7, say=lambda _: None))
     while not (site.world.home / "drill" / "home" / "openbao").exists():
         await asyncio.sleep(0.05)

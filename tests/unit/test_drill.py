@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final, cast
 from uuid import uuid4
 
@@ -18,13 +21,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from byokeep.accounts.refresher_app import logins
 from byokeep.adapters.providers.descriptor import DESCRIPTORS
 from byokeep.core import drill, evidence
-from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.model import ClientId
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.platforms.client import PlatformClient
+from byokeep.process import to_its_end
 from byokeep.processes import wiring
 from byokeep.processes.backup import alone
+from byokeep.processes.drill import _steps
 from byokeep.processes.drill_place import LOCK, clear, left_behind, shred
 from byokeep.processes.drill_steps import Egress, network_of, sorted_out, whose
 from byokeep.processes.supervisor import Stack
@@ -154,6 +159,42 @@ _CHILD: Final = (
     "import sys; from pathlib import Path; from byokeep.process import harden; from byokeep.processes import isolated; "
     "harden(); {stay}isolated.leave_and_tell(Path(sys.argv[1]))"
 )
+
+
+@pytest.mark.parametrize("ends", [ByokeepError("store_failed"), OSError(39, "not empty"), None])
+async def test_an_interrupt_is_one_whatever_became_of_it(ends: Exception | None) -> None:
+    """A step that is cut off and ends with an error of its way out, or as if nothing had been, was interrupted."""
+
+    async def act() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            if ends is not None:
+                raise ends from None
+
+    work: Any = SimpleNamespace(acts=dict.fromkeys(drill.STEPS, act), say=lambda _: None, evidence={})
+    running = asyncio.create_task(_steps(work))
+    await asyncio.sleep(0)
+    running.cancel()
+    steps, rto_s = await running
+    assert [(one.state, one.reason) for one in steps] == [("failed", "interrupted"), *[("not_run", "")] * 4]
+    assert rto_s is None
+
+
+async def test_a_thread_is_waited_for_however_often_we_are_cancelled() -> None:
+    """What must not be left half done has ended when its caller is told of the cancellation; else its result is had."""
+    go, done = threading.Event(), []
+    waiting = asyncio.create_task(to_its_end(asyncio.to_thread(lambda: done.append(go.wait(10)))))
+    for _ in range(3):
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert done == [True]
+    assert await to_its_end(asyncio.to_thread(lambda: 7)) == 7
 
 
 @pytest.mark.req("R9.3-6")

@@ -30,7 +30,7 @@ import shutil
 import signal
 import stat
 import tomllib
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -44,7 +44,7 @@ from playwright.async_api import BrowserContext, Frame, Page, Playwright, async_
 
 from byokeep.chromium import find_chromium
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
-from byokeep.process import clean_environment, pids
+from byokeep.process import clean_environment, pids, to_its_end
 from byokeep.process import running as running_process
 
 
@@ -342,17 +342,7 @@ async def running(start: Start) -> AsyncIterator[Running]:
         try:
             yield one
         finally:
-            await _to_its_end(one.close())
-
-
-async def _to_its_end(work: Coroutine[Any, Any, BrowserEnd]) -> None:
-    """Wait for a close also when we are cancelled meanwhile: nobody else would end the browser."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise
+            await to_its_end(one.close())  # nobody else would end the browser
 
 
 def sandboxed() -> bool:

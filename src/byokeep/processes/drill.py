@@ -36,6 +36,7 @@ from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.kernel.alarm import raise_alert, state_over
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.durable_write import durable_write
+from byokeep.process import to_its_end
 from byokeep.processes import wiring
 from byokeep.processes.backup import alone, find, key_from
 from byokeep.processes.drill_place import LOCK, PLACE, RUNNING, shred
@@ -85,7 +86,7 @@ async def run(
         raise Rejected("bad_seed", next_step="A seed is a whole number from 0, as the report of a drill has it.")
     home = settings.home.absolute()
     with alone(home / LOCK, Conflict("drill_running", next_step=RUNNING)):
-        await asyncio.to_thread(shred, home / PLACE)
+        await to_its_end(asyncio.to_thread(shred, home / PLACE))
         work = Drilled(
             production=settings, place=home / PLACE, file=Path(), say=say, shared_network=shared_network,
             brought=replace(brought, checkpoints=settings.path("checkpoint_dir").absolute(), accept_loss=True),
@@ -101,21 +102,14 @@ async def run(
             said: dict[str, FieldValue] = {"drill": str(drill), "seed": work.seed}
             await backups.say(app, EventName.DRILL_COMPLETED, said, Outcome.INTENDED)
         work.place.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700)
-        left: ByokeepError | OSError | None = None
         steps, rto_s = await _steps(work)
-        try:
-            await asyncio.shield(_clean(work))
-        except (ByokeepError, OSError) as error:  # first what came of it is put on record
-            left = error
         report = DrillReport(
             origin=about, id=drill, backup=work.restored.manifest.id if work.restored else None, run_by=_who(),
             started_at=began, ended_at=datetime.now(UTC), network=work.network, seed=work.seed, clients=work.clients,
             rto_s=rto_s, rpo_s=max(0, int((newest - work.newest).total_seconds())) if work.newest else None,
             steps=steps,
         )  # fmt: skip
-        done = await _kept(settings, report)
-    if left is not None:
-        raise left
+        done = await to_its_end(_over(settings, work, report))
     if report.failed is not None and report.failed.reason == _INTERRUPTED:
         raise asyncio.CancelledError
     return done
@@ -157,6 +151,9 @@ async def _steps(work: Drilled) -> tuple[list[DrillStep], int | None]:
     """Run the steps in order until one fails; return them, and the seconds until everything was verified."""
     began, rto_s, failed = time.monotonic(), None, False
     steps: list[DrillStep] = []
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - for the type checker
+    before = task.cancelling()
     for name, act in work.acts.items():
         if failed:
             steps.append(DrillStep(name=name, state=NOT_RUN))
@@ -172,7 +169,9 @@ async def _steps(work: Drilled) -> tuple[list[DrillStep], int | None]:
             reason = f"errno_{error.errno or 0}"
         except Exception:  # a fault of ours: what began is on record all the same
             reason = "internal"
-        except asyncio.CancelledError:  # Ctrl-C: what began is on record all the same
+        except asyncio.CancelledError:
+            reason = _INTERRUPTED
+        if task.cancelling() > before:  # Ctrl-C, whatever became of it: an error on the way out may take its place
             reason = _INTERRUPTED
         if reason:
             work.say(f"{name} failed: {reason}")
@@ -183,11 +182,16 @@ async def _steps(work: Drilled) -> tuple[list[DrillStep], int | None]:
     return steps, rto_s
 
 
-async def _clean(work: Drilled) -> None:
+async def _over(settings: Settings, work: Drilled, report: DrillReport) -> Done:
+    """End and remove what was restored; what came of it is put on record, also when that fails."""
     try:
-        await work.close()
+        try:
+            await work.close()
+        finally:
+            await asyncio.to_thread(shred, work.place)
     finally:
-        await asyncio.to_thread(shred, work.place)
+        done = await _kept(settings, report)
+    return done
 
 
 async def _kept(settings: Settings, report: DrillReport) -> Done:

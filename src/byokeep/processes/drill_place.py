@@ -52,7 +52,7 @@ def shred(place: Path, within_s: float = _WITHIN_S) -> None:
         with contextlib.suppress(OSError):  # a disk that takes no more: it is removed all the same
             if file.is_file() and not file.is_symlink():
                 overwrite(file)
-    while os.path.lexists(place):  # a thread of a restore that was cut off may still write there
+    while os.path.lexists(place):  # what was ended may still write there
         if link or time.monotonic() > deadline:
             step = "Remove `drill` of the home by hand: keys in clear lie there."
             raise Unavailable("drill_not_removed", next_step=step)

@@ -49,7 +49,7 @@ from byokeep.kernel.app import BrokerApp, WorkerApp
 from byokeep.kernel.durable_write import durable_write
 from byokeep.kernel.store_recording import probe
 from byokeep.platforms.client import PlatformClient
-from byokeep.process import Progress, clean_environment, end, spawn
+from byokeep.process import Progress, clean_environment, end, spawn, to_its_end
 from byokeep.processes import wiring
 from byokeep.processes.isolated import NETWORK
 from byokeep.processes.restore import Brought, Restored, restore
@@ -162,7 +162,7 @@ class Drilled:
     async def _restore(self) -> None:
         outside, lost = self.place / "checkpoints", self.brought.checkpoints
         assert lost is not None  # noqa: S101 - for the type checker
-        await asyncio.to_thread(_copied, lost, outside)
+        await to_its_end(asyncio.to_thread(_copied, lost, outside))
         settings = self.settings
         self.restored = await restore(settings, str(self.file), replace(self.brought, checkpoints=outside))
         self.restored_at = time.monotonic()

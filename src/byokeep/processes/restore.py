@@ -49,6 +49,7 @@ from byokeep.jobs import gatekeep
 from byokeep.kernel.alarm import raise_alert
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.durable_write import draft, durable_write
+from byokeep.process import to_its_end
 from byokeep.processes import wiring
 from byokeep.processes.backup import alone, find, key_from, opened
 from byokeep.processes.installation import desired, install
@@ -163,7 +164,7 @@ async def _restore(
     home = settings.home.absolute()
     _empty(home)
     try:
-        await asyncio.to_thread(_place, settings, file, keys, brought)
+        await to_its_end(asyncio.to_thread(_place, settings, file, keys, brought))  # a thread is not cut off
         await _bring_up(settings, found, *signed)
     except BaseException:
         _empty(home)
