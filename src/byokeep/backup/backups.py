@@ -23,8 +23,11 @@ from byokeep.core.backup import QUARTER, BackupManifest, BackupRefused
 from byokeep.core.checkpoint import verifies
 from byokeep.core.errors import ByokeepError, Integrity
 from byokeep.core.events import EventName, FieldValue, Outcome
+from byokeep.core.model import Actor
+from byokeep.core.policy import Verb, authorise_every_client
 from byokeep.kernel.alarm import raise_alert, state_over
 from byokeep.kernel.app import App, BrokerApp
+from byokeep.kernel.command import command
 from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row
 
@@ -45,6 +48,42 @@ class Backup:
     size: int
     parts: int
     verified_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drill:
+    """A recovery drill by its newest record.
+
+    Attributes:
+        outcome: ``ok``, ``failed``, or ``intended``: it is under way, or was interrupted.
+        backup: Which was restored; None = none was opened.
+        digest: SHA-256 of its signed report; empty = there is none.
+        rto_s, rpo_s: Seconds until all was verified, and of what was lost; None = it never was.
+        stage, reason: The step that failed, and why.
+    """
+
+    id: UUID
+    at: datetime
+    outcome: str
+    backup: str | None
+    digest: str
+    rto_s: int | None
+    rpo_s: int | None
+    stage: str
+    reason: str
+
+
+async def list_recovery(app: App, actor: Actor) -> tuple[list[Backup], list[Drill]]:
+    """Return the backups and the recovery drills on record, the newest first, to whoever sees the checklists.
+
+    Raises:
+        Denied: ``not_permitted``, also for somebody who is assigned to some clients.
+        Unavailable: The database.
+    """
+    async with command(app, actor, Verb.CHECKLIST_READ):
+        authorise_every_client(actor, Verb.CHECKLIST_READ)
+    drills = await app.db.read(Drill, "drills", {"installation_id": app.installation_id}, every_client=True)
+    return await backups(app), drills
 
 
 async def backups(app: App) -> list[Backup]:

@@ -22,14 +22,21 @@ from byokeep.console.pages import Console, Pages
 from byokeep.console.scopes import in_words
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import Unavailable
+from byokeep.core.incident import MUST_TELL
 from byokeep.core.next_steps import of_alert
 from byokeep.core.policy import Verb
 from byokeep.http.request import no_query
+from byokeep.incidents import incidents
 from byokeep.kernel import procedures
-from byokeep.operations import due
+from byokeep.operations import checklist, due
+from byokeep.operations.checks import Checklist
 from byokeep.tenancy.scopes import scope_from_name
 
 MOST: Final = 50  # rows of one kind; the page of its own has all
+_PAGES: Final = {
+    due.DueKind.BACKUP: "/console/recovery", due.DueKind.BACKUP_PROOF: "/console/recovery",
+    due.DueKind.RECOVERY_DRILL: "/console/recovery?show=drills", due.DueKind.BREAK_GLASS: "/console/break-glass",
+}  # fmt: skip
 _ENDS: Final = (due.DueKind.MACHINE_TOKEN, due.DueKind.PERSON_TOKEN)
 
 
@@ -93,6 +100,12 @@ async def _alerts(console: Console, who: Visitor) -> AsyncIterator[Need]:
         yield Need(rank=1, kind="Alert", what=f"{more} more critical alerts", href=href, act="Show all")
 
 
+def _way_on(one: due.DueItem) -> dict[str, str]:
+    """Where something is done that is due: on its page, or by its command."""
+    page = _PAGES.get(one.kind)
+    return {"command": one.command} if page is None else {"href": page, "act": "Look"}
+
+
 async def _due(console: Console, who: Visitor) -> AsyncIterator[Need]:
     found = await due.list_due(console.app, who.actor)
     late = [one for one in found.items if one.state in ("overdue", "unknown")]
@@ -100,7 +113,7 @@ async def _due(console: Console, who: Visitor) -> AsyncIterator[Need]:
         name = f"{one.kind.replace('_', ' ')} {one.name}" + (f" of {one.client}" if one.client else "")
         yield Need(
             rank=3, kind="Overdue", what=f"{name} {'is overdue' if one.state == 'overdue' else 'has no date'}",
-            more=one.cause.replace("_", " "), since=one.due_at, command=one.command,
+            more=one.cause.replace("_", " "), since=one.due_at, **_way_on(one),
         )  # fmt: skip
     if len(late) > MOST:
         what = f"{len(late) - MOST} more are overdue"
@@ -111,10 +124,48 @@ async def _due(console: Console, who: Visitor) -> AsyncIterator[Need]:
             yield Need(rank=4, kind="Ends soon", what=what, since=one.due_at, command=one.command)
 
 
+async def _incidents(console: Console, who: Visitor) -> AsyncIterator[Need]:
+    found = await incidents.list_incidents(console.app, who.actor, client_id=None, only_open=True)
+    for one in found[:MOST]:
+        yield Need(
+            rank=1 if one.severity in MUST_TELL else 2, kind=one.severity.value, more=f"Noticed by the {one.source}.",
+            what=f"{one.kind.replace('_', ' ')} is not dealt with", since=one.opened_at,
+            href=f"/console/incidents/{one.id}", act="Go on",
+        )  # fmt: skip
+    if len(found) > MOST:
+        what = f"{len(found) - MOST} more incidents are open"
+        yield Need(rank=1, kind="Incident", what=what, href="/console/incidents", act="Show all")
+
+
+async def _glass(console: Console, who: Visitor) -> AsyncIterator[Need]:
+    for one in (await console.ask(who, "GET", "/v1/breakglass"))["grants"]:
+        if one["status"] in ("open", "to_review", "to_close"):
+            word = {"open": "is open", "to_review": "is to be reviewed", "to_close": "is to be closed"}[one["status"]]
+            yield Need(
+                rank=1 if one["status"] == "open" else 3, kind="Break glass", what=f"Break glass {word}",
+                more=f"Ticket {one['ticket']}.", since=one["started_at"], href=f"/console/break-glass/{one['id']}",
+                act="Go on",
+            )  # fmt: skip
+
+
+async def _checklists(console: Console, who: Visitor) -> AsyncIterator[Need]:
+    if who.actor.clients is not None:  # they go over every client
+        return
+    for kind in Checklist:
+        now, *past = await checklist.periods(console.app, who.actor, kind)
+        if now.state == "to_do":
+            missed = "The one before was missed." if past and past[0].state == "missed" else ""
+            yield Need(
+                rank=3 if missed else 4, kind="Checklist", what=f"The {kind} checklist is to do", more=missed,
+                href=f"/console/checklists/{kind}", act="Go through it",
+            )  # fmt: skip
+
+
 _ASKED: Final[tuple[tuple[str, Verb, Callable[[Console, Visitor], AsyncIterator[Need]]], ...]] = (
     ("kill switches", Verb.SWITCH_READ, _stopped), ("the store's audit", Verb.ALERT_READ, _audit),
     ("alerts", Verb.ALERT_READ, _alerts), ("procedures", Verb.PROCEDURE_READ, _failed),
-    ("due dates", Verb.DUE_READ, _due),
+    ("due dates", Verb.DUE_READ, _due), ("incidents", Verb.INCIDENT_READ, _incidents),
+    ("break glass", Verb.GLASS_READ, _glass), ("checklists", Verb.CHECKLIST_READ, _checklists),
 )  # fmt: skip
 
 

@@ -45,6 +45,8 @@ HEADERS: Final = {
 NAV: Final = (
     (HOME, "Needs attention"), (f"{HOME}/clients", "Clients"), (f"{HOME}/alerts", "Alerts"), (f"{HOME}/due", "Due"),
     (f"{HOME}/approvals", "Approvals"), (f"{HOME}/procedures", "Procedures"), (f"{HOME}/kill", "Kill switch"),
+    (f"{HOME}/incidents", "Incidents"), (f"{HOME}/break-glass", "Break glass"), (f"{HOME}/checklists", "Checklists"),
+    (f"{HOME}/recovery", "Backups"),
     (f"{HOME}/audit", "Audit"), (f"{HOME}/people", "People"),
 )  # fmt: skip
 SIGN_IN: Final = f"{HOME}/sign-in"
@@ -66,7 +68,7 @@ def _templates() -> Environment:
         loader=PackageLoader("byokeep.console"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, finalize=_printable,
     )  # fmt: skip
-    made.filters |= {"at": _at, "words": _words, "said": _said}
+    made.filters |= {"at": _at, "words": _words, "said": _said, "seconds": _seconds}
     return made
 
 
@@ -94,6 +96,11 @@ def _at(at: datetime | str) -> str:
 def _words(code: str) -> str:
     """A code of ours as words."""
     return code.replace("_", " ")
+
+
+def _seconds(took: int | None) -> str:
+    """How long something took that may not have ended."""
+    return "not known" if took is None else f"{took // 3600} h {took // 60 % 60} min {took % 60} s"
 
 
 class Console:

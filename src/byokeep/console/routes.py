@@ -19,7 +19,19 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from byokeep.console import attention, clients, explore, lists, live, people, stops, timeline
+from byokeep.console import (
+    attention,
+    clients,
+    explore,
+    glass,
+    incidents,
+    lists,
+    live,
+    operations,
+    people,
+    stops,
+    timeline,
+)
 from byokeep.console.pages import HEADERS, SIGN_IN, Console, Pages, Send
 from byokeep.console.visit import HOME, SESSION, STRANGER, Visitor, form_of, keep, next_page, visitor_of
 from byokeep.core.errors import ByokeepError, NotFound, RateLimited, Unauthenticated
@@ -36,7 +48,7 @@ def router(app: WebApp, auth: Authenticator, send: Send) -> APIRouter:
     pages = Pages(Console(app, auth, send))
     _sessions(pages)
     _files(pages)
-    for part in (attention, clients, stops, lists, live, timeline, explore, people):
+    for part in (attention, clients, stops, lists, live, timeline, explore, people, incidents, glass, operations):
         part.add(pages)
     return pages
 

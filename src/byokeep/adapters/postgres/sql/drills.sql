@@ -39,3 +39,16 @@ SELECT max(r.at) AS at FROM byokeep.audit_record r
 -- When a drill last passed, and since when the first is waited for.
 SELECT max(r.at) AS at, (SELECT created_at FROM byokeep.installation) AS since
   FROM byokeep.audit_record r WHERE r.event = 'drill.completed' AND r.outcome = 'ok';
+
+-- name: drills
+-- Each recovery drill by its newest record, the newest first: one that only began is under way, or was interrupted.
+SELECT * FROM (
+    SELECT DISTINCT ON (f.fields ->> 'drill') CAST(f.fields ->> 'drill' AS uuid) AS id, r.at, r.outcome,
+           f.fields ->> 'backup' AS backup, coalesce(f.fields ->> 'digest', '') AS digest,
+           CAST(f.fields ->> 'rto_s' AS bigint) AS rto_s, CAST(f.fields ->> 'rpo_s' AS bigint) AS rpo_s,
+           coalesce(f.fields ->> 'stage', '') AS stage, coalesce(f.fields ->> 'reason', '') AS reason
+      FROM byokeep.audit_record r
+     CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS fields) f
+     WHERE r.chain = CAST(:installation_id AS uuid) AND r.event = 'drill.completed'
+     ORDER BY f.fields ->> 'drill', r.seq DESC) d
+ ORDER BY at DESC;

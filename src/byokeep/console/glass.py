@@ -1,0 +1,88 @@
+"""Break glass: asked for, approved by another person, reviewed and closed; what was opened and read is the history.
+
+Rules
+- The page opens nothing: the token is handed to the holder's own command at the store, so that no browser has it. The
+  page shows that command to whoever asked, and to nobody else.
+- The request and its approval are two places, as is the review and its close.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from byokeep.console.lists import given_id, paged
+from byokeep.console.pages import HEADERS, Pages
+from byokeep.console.visit import Visitor, form_of
+from byokeep.core.errors import Rejected
+from byokeep.core.model import Provider
+from byokeep.core.policy import Verb
+from byokeep.http.request import no_query, query_of, whole_number
+from byokeep.tenancy import clients
+
+AT: Final = "/console/break-glass"
+_ONE: Final = "/v1/breakglass/{grant_id}"
+_ACTS: Final = ("approve", "deny", "revoke", "misused", "review", "close")
+_OPEN: Final = ("requested", "approved", "open", "to_review", "to_close")
+
+
+def add(pages: Pages) -> None:
+    """Add the pages."""
+    console = pages.console
+
+    async def break_glass(request: Request, who: Visitor) -> Response:
+        asked = {name: text for name, text in query_of(request, "client", "state", "page").items() if text}
+        said = await console.ask(who, "GET", "/v1/breakglass")
+        found = [one for one in said["grants"] if asked.get("client", one["client_id"]) == one["client_id"]
+                 and asked.get("state", "all") in ("all", "open" if one["status"] in _OPEN else "over")]  # fmt: skip
+        more = paged(found, asked, AT)
+        ids = {UUID(one[name]) for one in more["rows"] for name in ("client_id", "holder")}
+        return console.page(
+            request, "break-glass.html", who=who, asked=asked, drills=said, scopes=["all", *Provider, "drill"],
+            taken=next((one for one in said["grants"] if one["status"] in _OPEN), None), still=_OPEN,
+            clients=await clients.list_clients(console.app, who.actor), asks=_may(who, Verb.GLASS_REQUEST),
+            names=await clients.names_of(console.app, who.actor, ids), uuid=UUID, **more,
+        )  # fmt: skip
+
+    async def asked_for(request: Request, who: Visitor) -> Response:
+        given = await form_of(console.app, request, "client", "scope", "reason", "ticket", "minutes")
+        minutes = whole_number("minutes", given["minutes"] or None)
+        if minutes is None:
+            raise Rejected("bad_duration", next_step="Give 1 to 60 minutes.")
+        body = {"client_id": str(given_id(given["client"])), "life_s": minutes * 60}
+        made = await console.ask(
+            who, "POST", "/v1/breakglass", body | {name: given[name].strip() for name in ("scope", "reason", "ticket")}
+        )
+        return RedirectResponse(f"{AT}/{made['id']}", 303, HEADERS)
+
+    async def grant(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        about = given_id(request.path_params["grant_id"])
+        one = await console.ask(who, "GET", _ONE, ids={"grant_id": about})
+        ids = {UUID(one[name]) for name in ("client_id", "holder", "approved_by", "closed_by") if one[name]}
+        return console.page(
+            request, "grant.html", who=who, one=one, mine=one["holder"] == str(who.actor.id), uuid=UUID,
+            names=await clients.names_of(console.app, who.actor, ids), lets=_may(who, Verb.GLASS_APPROVE),
+            ends=_may(who, Verb.GLASS_REVOKE), reviews=_may(who, Verb.GLASS_REVIEW),
+        )  # fmt: skip
+
+    async def acted(request: Request, who: Visitor) -> Response:
+        given = await form_of(console.app, request, "act", "accept_gaps")
+        about, act = given_id(request.path_params["grant_id"]), given["act"]
+        if act not in _ACTS:
+            raise Rejected("bad_request", next_step="Send the form as the page does.")
+        body: dict[str, Any] | None = {"accept_gaps": bool(given["accept_gaps"])} if act == "review" else None
+        await console.ask(who, "POST", f"{_ONE}/{act}", body, ids={"grant_id": about})
+        return RedirectResponse(f"{AT}/{about}", 303, HEADERS)
+
+    pages.add("GET", "/break-glass", break_glass)
+    pages.add("POST", "/break-glass", asked_for)
+    pages.add("GET", "/break-glass/{grant_id}", grant)
+    pages.add("POST", "/break-glass/{grant_id}", acted)
+
+
+def _may(who: Visitor, verb: Verb) -> bool:
+    return bool(who.actor.roles & verb.roles)

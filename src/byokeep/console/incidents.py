@@ -1,0 +1,280 @@
+"""Incidents: the list, one opened by hand, and the page of one with its playbook, report, postmortem and end.
+
+Rules
+- A playbook is shown step by step with the record that proves each; there is a form for the next one alone. A step that
+  stops something sends the stop first, as the command does.
+- An exposure report is made, recorded and signed by the broker; the page shows that one, or saves it as it was signed.
+- What takes two people has two places, of which one is taken by who asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from byokeep.accounts import accounts
+from byokeep.console.lists import given_id, paged
+from byokeep.console.pages import HEADERS, Console, Pages
+from byokeep.console.timeline import timeline
+from byokeep.console.visit import Visitor, form_of
+from byokeep.core.errors import Conflict, Rejected, Unavailable
+from byokeep.core.incident import MUST_TELL, IncidentKind, Severity
+from byokeep.core.model import ClientId
+from byokeep.core.policy import Verb
+from byokeep.core.ref import parse_client_id
+from byokeep.http.request import query_of, whole_number
+from byokeep.incidents import incidents, playbooks
+from byokeep.incidents.incidents import IncidentState, OpenRequest
+from byokeep.kernel import procedures
+from byokeep.kernel.incidents import Incident
+from byokeep.keys import refs
+from byokeep.profiles.profiles import list_profiles
+from byokeep.tenancy import clients
+
+STEPS: Final[Mapping[str, tuple[str, str, str]]] = {  # by its name: a title, what it takes, what the button says
+    "kill": ("Stop the client", "Every effect of the client stops, on both lanes. Verifying and revoking go on.",
+             "Stop it now"),
+    "rotate": ("Rotate the key", "An emergency rotation begins: the old version serves nobody from now on.",
+               "Begin the rotation"),
+    "report": ("Report the exposure", "Make the report below. One without a gap passes; one with gaps passes when you "
+               "accept them, in your name.", "Pass with this report"),
+    "ticket": ("Update the ticket", "The ticket is told ids, times and codes, and no value.", "Tell the ticket"),
+    "postmortem": ("Write the postmortem", "Say below where it stands; P0 and P1 do not pass without.",
+                   "It is written"),
+    "release": ("Release the stop", "An operator asks for the release of both lanes, an approver lets it; not whoever "
+                "stopped it or led these steps.", "It is released"),
+    "close": ("Close the platform", "Every act on the platform stops for this client.", "Close it now"),
+    "reauth": ("A person logs in again", "The owner connects the account anew, by a login begun after the loss.",
+               "It is connected again"),
+    "validate": ("Compare identity and permissions", "Both are compared after the login.", "They were compared"),
+    "canary": ("Begin the canary", "A few acts are let through first. One person asks for it, another lets it begin.",
+               "It has begun"),
+    "reopen": ("Open the platform", "When every stage of the canary has succeeded, the platform is open.",
+               "It is open again"),
+}  # fmt: skip
+_LOST: Final = {"token_revoked": "revoked", "lockout": "lockout"}
+_TWO: Final = ("lower_severity", "no_playbook")
+
+
+def add(pages: Pages) -> None:
+    """Add the pages."""
+    console = pages.console
+
+    async def incident_list(request: Request, who: Visitor) -> Response:
+        asked = {
+            name: text
+            for name, text in query_of(request, "client", "state", "kind", "severity", "page").items()
+            if text
+        }
+        state = asked.get("state", "open")
+        if state not in ("open", "closed", "all"):
+            raise Rejected("bad_state", next_step="Use open, closed or all.")
+        client_id = parse_client_id(asked["client"]) if "client" in asked else None
+        every = await incidents.list_incidents(console.app, who.actor, client_id=client_id, only_open=state == "open")
+        found = [one for one in every if state in ("all", one.state) and asked.get("kind", one.kind) == one.kind
+                 and asked.get("severity", one.severity) == one.severity]  # fmt: skip
+        more = paged(found, asked, "/console/incidents")
+        ids = {one for row in more["rows"] for one in (row.client_id, row.object_id) if one}
+        return console.page(
+            request, "incidents.html", who=who, asked=asked, kinds=list(IncidentKind), severities=list(Severity),
+            names=await clients.names_of(console.app, who.actor, ids), opens=_may(who, Verb.INCIDENT_OPEN),
+            clients=await clients.list_clients(console.app, who.actor), **more,
+        )  # fmt: skip
+
+    async def new_incident(request: Request, who: Visitor) -> Response:
+        asked = {name: text for name, text in query_of(request, "client", "kind", "about").items() if text}
+        things = await _things(console, who, parse_client_id(asked["client"])) if "client" in asked else []
+        return console.page(
+            request, "incident-new.html", who=who, asked=asked, things=things, kinds=list(IncidentKind),
+            severities=list(Severity), clients=await clients.list_clients(console.app, who.actor),
+            every=who.actor.clients is None,
+        )  # fmt: skip
+
+    async def opened(request: Request, who: Visitor) -> Response:
+        given = await form_of(console.app, request, "kind", "client", "about", "severity", "hours")
+        hours, (what, _, about) = whole_number("hours", given["hours"] or None), given["about"].partition(":")
+        now = console.app.clock.now()
+        made = await incidents.open_incident(console.app, who.actor, OpenRequest(
+            kind=given["kind"], client_id=ClientId(given_id(given["client"])) if given["client"] else None,
+            severity=given["severity"] or None, object_kind=what, object_id=given_id(about) if about else None,
+            noticed_at=now, began_at=None if hours is None else now - timedelta(hours=min(hours, 24 * 366)),
+        ))  # fmt: skip
+        return _to(made.incident.id)
+
+    async def incident(request: Request, who: Visitor) -> Response:
+        asked = query_of(request, "records")
+        state = await incidents.look(console.app, who.actor, given_id(request.path_params["incident_id"]))
+        return await _shown(console, request, who, state, records="records" in asked)
+
+    pages.add("GET", "/incidents", incident_list)
+    pages.add("GET", "/incidents/new", new_incident)
+    pages.add("POST", "/incidents/new", opened)
+    pages.add("GET", "/incidents/{incident_id}", incident)
+    _acts(pages)
+
+
+def _acts(pages: Pages) -> None:
+    console = pages.console
+    app = console.app
+
+    async def step(who: Visitor, about: UUID, given: Mapping[str, str]) -> None:
+        await _step(console, who, about, given)
+
+    async def severity(who: Visitor, about: UUID, given: Mapping[str, str]) -> None:
+        await playbooks.set_severity(app, who.actor, about, given["severity"])
+
+    async def playbook(who: Visitor, about: UUID, given: Mapping[str, str]) -> None:
+        await playbooks.choose_playbook(app, who.actor, about, given["playbook"], reason=given["reason"])
+
+    async def postmortem(who: Visitor, about: UUID, given: Mapping[str, str]) -> None:
+        await incidents.write_postmortem(
+            app, who.actor, about, reference=given["reference"].strip(), sha256=given["sha256"].strip()
+        )
+
+    async def close(who: Visitor, about: UUID, _: Mapping[str, str]) -> None:
+        await incidents.close(app, who.actor, about)
+
+    async def canary(who: Visitor, about: UUID, given: Mapping[str, str]) -> None:
+        found = (await incidents.look(app, who.actor, about)).incident
+        body = {"client_id": str(found.client_id), "platform": found.platform, "reason": given["reason"]}
+        await console.ask(who, "POST", "/v1/platforms/canary-requests", body)
+
+    async def let_canary(who: Visitor, _: UUID, given: Mapping[str, str]) -> None:
+        ids = {"request_id": given_id(given["id"])}
+        await console.ask(who, "POST", "/v1/platforms/canary-requests/{request_id}/approve", ids=ids)
+
+    def post(act: Any, *fields: str) -> None:
+        async def acted(request: Request, who: Visitor) -> Response:
+            given = await form_of(app, request, *fields)
+            about = given_id(request.path_params["incident_id"])
+            await act(who, about, given)
+            return _to(about)
+
+        acted.__name__ = f"incident_{act.__name__}"
+        pages.add("POST", "/incidents/{incident_id}/" + act.__name__.replace("_", "-"), acted)
+
+    async def report(request: Request, who: Visitor) -> Response:
+        given = await form_of(app, request, "hours", "save")
+        state = await incidents.look(app, who.actor, given_id(request.path_params["incident_id"]))
+        made = await _reported(console, who, state.incident, whole_number("hours", given["hours"] or None))
+        if given["save"]:
+            name = f"exposure-{made['digest'][:12]}.json"
+            said = HEADERS | {"Content-Disposition": f'attachment; filename="{name}"'}
+            return Response(made["envelope"], headers=said, media_type="application/json")
+        return await _shown(console, request, who, state, made=made)
+
+    post(step, "step", "accept_gaps", "ticket")
+    post(severity, "severity")
+    post(playbook, "playbook", "reason")
+    post(postmortem, "reference", "sha256")
+    post(close)
+    post(canary, "reason")
+    post(let_canary, "id")
+    pages.add("POST", "/incidents/{incident_id}/report", report)
+
+
+async def _step(console: Console, who: Visitor, about: UUID, given: Mapping[str, str]) -> None:
+    """Pass a step by its name; the two that stop something send the stop before, if it is their turn."""
+    app, name = console.app, given["step"]
+    state = await incidents.look(app, who.actor, about)
+    one, due = state.incident, next(iter(_missing(state)), "")
+    if name == due == playbooks.KILL:
+        for lane in ("api", "browser"):  # the switch of the whole client would end whoever revokes its key
+            body = {"client_id": str(one.client_id), "lane": lane, "reason": "suspected_leak"}
+            await console.ask(who, "POST", "/v1/switches/close", body)
+    gaps, ticket = bool(given["accept_gaps"]), given["ticket"].strip()
+    try:
+        await playbooks.step(app, who.actor, about, name, accept_gaps=gaps, ticket=ticket)
+    except Conflict as error:
+        if name != due or error.code != "platform_not_closed":
+            raise
+        body = {"client_id": str(one.client_id), "platform": one.platform, "cause": _LOST.get(one.kind, "compromised")}
+        await console.ask(who, "POST", "/v1/platforms/close", body)
+        await playbooks.step(app, who.actor, about, name, accept_gaps=gaps, ticket=ticket)
+
+
+def _missing(state: IncidentState) -> tuple[str, ...]:
+    if state.run is not None:
+        return state.run.missing
+    playbook = playbooks.PLAYBOOKS.get(state.incident.playbook)
+    return tuple(step.name for step in playbook.steps) if playbook else ()
+
+
+async def _reported(console: Console, who: Visitor, one: Incident, hours: int | None) -> Any:
+    """Have the broker make a report about what an incident is of."""
+    body: dict[str, Any] = {"incident_id": str(one.id)}
+    named = {"key": "ref_id", "account": "account_id", "profile": "profile_id"}.get(one.object_kind)
+    if named and one.object_id:
+        body[named] = str(one.object_id)
+    elif one.client_id:
+        body["client_id"] = str(one.client_id)
+    if hours is not None:
+        body["since"] = (console.app.clock.now() - timedelta(hours=hours)).isoformat()
+    return await console.ask(who, "POST", "/v1/exposure", body)
+
+
+async def _things(console: Console, who: Visitor, client_id: ClientId) -> list[tuple[str, str]]:
+    """What of a client an incident may be about, as a form sends it and as people say it."""
+    app, actor, found = console.app, who.actor, []
+    if _may(who, Verb.KEY_LIST):
+        for ref in await refs.list_refs(app, actor, client_id):
+            found.append((f"key:{ref.id}", f"key {ref.provider}, {ref.kind.replace('_', ' ')}, {ref.state}"))
+    for one in await accounts.list_accounts(app, actor, client_id):
+        found.append((f"account:{one.id}", f"account {one.platform} {one.account}"))
+    for profile in await list_profiles(app, actor, client_id):
+        found.append((f"profile:{profile.id}", f"browser profile {profile.id}"))
+    return found
+
+
+async def _shown(
+    console: Console, request: Request, who: Visitor, state: IncidentState, *, records: bool = False, made: Any = None
+) -> Response:
+    app, actor, one = console.app, who.actor, state.incident
+    steps = await _steps(console, who, state)
+    waits = [run for run in await procedures.runs(app, actor, client_id=one.client_id)
+             if run.run.object_id == one.id and run.run.procedure in _TWO and run.waits_for == "approval"]  # fmt: skip
+    entries = await incidents.timeline(app, actor, one.id, after=None, limit=incidents.MOST_RECORDS) if records else []
+    platforms: dict[str, Any] = {"platforms": [], "requests": []}
+    unknown = ""
+    if one.platform and one.client_id:
+        try:
+            path = "/v1/clients/{client_id}/platforms"
+            platforms = await console.ask(who, "GET", path, ids={"client_id": one.client_id})
+        except Unavailable as error:
+            unknown = error.next_step
+    ids = {it for it in (one.client_id, one.object_id, one.opened_by, one.closed_by) if it}
+    ids |= {run.run.asked_by for run in waits}
+    ids |= {UUID(asked["requested_by"]) for asked in platforms["requests"]}
+    return console.page(
+        request, "incident.html", who=who, one=one, state=state, missing=_missing(state),
+        rows=steps, uuid=UUID, rotation=state.run.run.facts.get("rotation") if state.run else None,
+        waits=waits, entries=entries, records=records, made=made, unknown=unknown, grave=one.severity in MUST_TELL,
+        platform=next((it for it in platforms["platforms"] if it["platform"] == one.platform), None),
+        asks=[it for it in platforms["requests"] if one.platform in it["scope"].split(":")],
+        names=await clients.names_of(app, actor, ids), severities=list(Severity), me=actor.id,
+        leads=_may(who, Verb.INCIDENT_STEP), closes=_may(who, Verb.INCIDENT_CLOSE),
+        lets=_may(who, Verb.INCIDENT_LOWER), reports=_may(who, Verb.KEY_HISTORY),
+    )  # fmt: skip
+
+
+async def _steps(console: Console, who: Visitor, state: IncidentState) -> list[dict[str, Any]]:
+    """The steps of an incident's playbook, as ``timeline.html`` shows them; also of one that was not begun."""
+    if state.run is None:
+        steps = [{"code": name, "state": "open" if at else "next"} for at, name in enumerate(_missing(state))]
+    else:
+        steps = (await timeline(console, who, state.run))["steps"]
+    return [step | {"name": STEPS[step["code"]][0], "needs": STEPS[step["code"]][1], "button": STEPS[step["code"]][2]}
+            if step["code"] in STEPS else step for step in steps]  # fmt: skip
+
+
+def _may(who: Visitor, verb: Verb) -> bool:
+    return bool(who.actor.roles & verb.roles)
+
+
+def _to(about: UUID) -> Response:
+    return RedirectResponse(f"/console/incidents/{about}", 303, HEADERS)

@@ -1,0 +1,138 @@
+"""What comes round: the checklists with their sign-off, backups and recovery drills, and the month of what is due.
+
+Rules
+- A checklist is asked when it is looked at, and signed as it was seen: the form holds the digest of what was shown.
+- Made and verified are two times of a backup; a drill that failed or was interrupted stands in the list as that.
+- What is overdue or has no date is on every page of the calendar, whatever the month.
+
+It may not run a backup or a drill: the host does, and the page says with which command.
+"""
+
+from __future__ import annotations
+
+import calendar
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from byokeep.backup import backups
+from byokeep.console.lists import paged
+from byokeep.console.pages import HEADERS, Pages
+from byokeep.console.visit import Visitor, form_of
+from byokeep.core.errors import NotFound, Rejected
+from byokeep.core.model import ClientId
+from byokeep.core.policy import Verb
+from byokeep.core.ref import parse_client_id
+from byokeep.http.request import no_query, query_of
+from byokeep.operations import checklist, due
+from byokeep.operations.checks import CHECKS, Checklist
+from byokeep.operations.due import DueKind
+from byokeep.tenancy import clients
+
+_RECOVERY: Final = (DueKind.BACKUP, DueKind.BACKUP_PROOF, DueKind.RECOVERY_DRILL)
+_MONTHS: Final = 13  # ahead: what is due later has no day yet that a person plans with
+
+
+def add(pages: Pages) -> None:
+    """Add the pages."""
+    console = pages.console
+    _checklists(pages)
+
+    async def recovery(request: Request, who: Visitor) -> Response:
+        asked = {name: text for name, text in query_of(request, "show", "page").items() if text}
+        if asked.get("show", "backups") not in ("backups", "drills"):
+            raise Rejected("bad_request", next_step="Use backups or drills.")
+        found, drills = await backups.list_recovery(console.app, who.actor)
+        until = console.app.clock.now() + timedelta(days=100)
+        coming = [one for kind in _RECOVERY
+                  for one in (await due.list_due(console.app, who.actor, kind=kind, until=until)).items]  # fmt: skip
+        shown = drills if asked.get("show") == "drills" else found
+        return console.page(
+            request, "recovery.html", who=who, asked=asked, due=coming, runs=console.app.limits.drills,
+            counts=(len(found), len(drills)), **paged(shown, asked, "/console/recovery"),
+        )  # fmt: skip
+
+    async def month(request: Request, who: Visitor) -> Response:
+        asked = {name: text for name, text in query_of(request, "month", "client", "kind").items() if text}
+        now = console.app.clock.now()
+        first = _month(asked.get("month"), now.date())
+        if asked.get("kind", DueKind.KEY) not in set(DueKind):
+            raise Rejected("bad_kind", next_step="Use one of " + ", ".join(DueKind) + ".")
+        after = (first + timedelta(days=32)).replace(day=1)
+        found = await due.list_due(
+            console.app, who.actor, kind=DueKind(asked["kind"]) if "kind" in asked else None,
+            client_id=ClientId(parse_client_id(asked["client"])) if "client" in asked else None,
+            until=max(datetime(after.year, after.month, 1, tzinfo=UTC), now),
+        )  # fmt: skip
+        days: dict[date, list[due.DueItem]] = {}
+        for one in found.items:
+            if one.due_at is not None:
+                days.setdefault(one.due_at.astimezone(UTC).date(), []).append(one)
+        return console.page(
+            request, "calendar.html", who=who, asked=asked, first=first, today=now.date(), days=days, found=found,
+            weeks=calendar.Calendar().monthdatescalendar(first.year, first.month), kinds=list(DueKind),
+            late=[one for one in found.items if one.state in ("overdue", "unknown")], names=calendar.month_name,
+            before=(first - timedelta(days=1)).replace(day=1), after=after,
+            clients=await clients.list_clients(console.app, who.actor),
+        )  # fmt: skip
+
+    pages.add("GET", "/recovery", recovery)
+    pages.add("GET", "/due/month", month)
+
+
+def _month(text: str | None, today: date) -> date:
+    """Return the first day of a month as the address names it; the present one, where it names none."""
+    step = "Name a month such as 2026-01, up to a year ahead."
+    try:
+        first = date.fromisoformat(f"{text}-01") if text else today.replace(day=1)
+    except ValueError:
+        raise Rejected("bad_time", next_step=step) from None
+    if not -_MONTHS <= (first.year - today.year) * 12 + first.month - today.month <= _MONTHS:
+        raise Rejected("bad_time", next_step=step)
+    return first
+
+
+def _checklists(pages: Pages) -> None:
+    console = pages.console
+
+    async def lists(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        found = {kind: await checklist.periods(console.app, who.actor, kind) for kind in Checklist}
+        ids = {one.signed_by for rows in found.values() for one in rows if one.signed_by}
+        names = await clients.names_of(console.app, who.actor, ids)
+        return console.page(request, "checklists.html", who=who, found=found, names=names)
+
+    async def filled(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        kind = _kind(request)
+        found = await console.ask(who, "POST", "/v1/checklists/fill", {"checklist": kind})
+        ids = {UUID(one[name]) for one in found["access"] for name in ("client_id", "by") if one[name]}
+        ids |= {UUID(found["signed_by"])} if found["signed_by"] else set()
+        return console.page(
+            request, "checklist.html", who=who, found=found, signs=bool(who.actor.roles & Verb.CHECKLIST_SIGN.roles),
+            bad=[one for one in found["items"] if one["state"] != "ok"],
+            names={str(one): name for one, name in (await clients.names_of(console.app, who.actor, ids)).items()},
+        )  # fmt: skip
+
+    async def signed(request: Request, who: Visitor) -> Response:
+        kind = _kind(request)
+        items = [check.name for check in CHECKS[kind]]
+        given = await form_of(console.app, request, "seen", "period", *(f"ticket-{item}" for item in items))
+        tickets = {item: text for item in items if (text := given[f"ticket-{item}"].strip())}
+        body = {"checklist": kind, "seen": given["seen"], "period": given["period"], "tickets": tickets}
+        await console.ask(who, "POST", "/v1/checklists/sign", body)
+        return RedirectResponse("/console/checklists", 303, HEADERS)
+
+    pages.add("GET", "/checklists", lists)
+    pages.add("GET", "/checklists/{kind}", filled)
+    pages.add("POST", "/checklists/{kind}", signed)
+
+
+def _kind(request: Request) -> Checklist:
+    try:
+        return Checklist(request.path_params["kind"])
+    except ValueError:
+        raise NotFound("not_found") from None

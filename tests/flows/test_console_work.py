@@ -1,0 +1,236 @@
+"""Incidents, break glass, checklists, backups and the calendar, by keyboard alone in Chromium; what is on record."""
+
+# ruff: noqa: S608 - statements are put together from made-up ids
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from playwright.async_api import Page
+
+from byokeep.core.events import EventName, Outcome
+from byokeep.kernel.record import record
+from tests.support.console import HOSTILE, Visit
+from tests.support.screen import Screen
+from tests.support.web import Desk
+
+pytest_plugins = [
+    "tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web", "tests.support.screen",
+]  # fmt: skip
+
+
+def said(desk: Desk, event: str, outcome: str = "ok") -> list[dict[str, object]]:
+    """What records of an event say, in order."""
+    return [json.loads(text)["fields"] for text in desk.stand.events(event, outcome)]
+
+
+async def nothing_ran(screen: Screen) -> None:
+    """Nothing that was shown ran or was refused by the pages' own policy."""
+    assert await screen.page.title() != "run"
+    assert [one for one in screen.said if "status of 4" not in one] == []
+
+
+async def test_a_leaked_key_is_led_from_opening_to_close(screen: Screen) -> None:
+    """Opened, stopped, rotated, reported, told and closed by keyboard; each step on record as the command has it."""
+    page, desk, faults = screen.page, screen.desk, []
+    client = await desk.stand.client()
+    ref = (await desk.onboard(client, provider="openrouter"))["ref"]
+    await screen.sign_in()
+    await screen.press("Incidents", role="link")
+    faults += await screen.judged("incidents-empty")
+    await screen.press("Open an incident", role="link")
+    await screen.choose("Client", desk.sql(f"SELECT name FROM byokeep.client WHERE id = '{client}'"))
+    await screen.press("Show what it may be about")
+    await screen.choose("What happened, or may have", "suspected leak")
+    await screen.choose("About", "key openrouter")
+    await screen.write("Since how many hours it may have been so", "30")
+    faults += await screen.judged("incident-new")
+    await screen.press("Open it")
+    await page.get_by_text("Playbook: provider key leaked").wait_for()
+    one = page.url.rpartition("/")[2]
+    faults += await screen.judged("incident-begun")
+    assert await page.get_by_role("button", name="Begin the rotation").count() == 0  # the next step alone has a form
+    other = Visit(desk)
+    await other.sign_in("operator")
+    await other.get(f"/console/incidents/{one}")
+    early = await other.send(f"/console/incidents/{one}/step", step="rotate", accept_gaps="", ticket="")
+    assert (early.status, "step out of order" in early.text) == (409, True)
+    await screen.press("Stop it now")
+    assert desk.sql("SELECT count(*) FROM byokeep.switch WHERE closed") == "2"
+    await screen.press("Begin the rotation")
+    assert (await desk.ref(ref))["state"] == "suspended"
+    await screen.press("Pass with this report")
+    await page.get_by_text("report missing").wait_for()
+    await screen.press("Back", role="link")
+    await screen.press("Make the report")
+    await page.get_by_text("It is not complete").wait_for()
+    faults += await screen.judged("incident-report")
+    saved = await other.send(f"/console/incidents/{one}/report", hours="24", save="1")
+    assert saved.headers["Content-Disposition"].startswith("attachment")
+    signed = json.loads(saved.raw)
+    assert signed["payloadType"]
+    await screen.reach("checkbox", "I accept what the newest report does not know, on record")
+    await page.keyboard.press("Space")
+    await screen.press("Pass with this report")
+    await screen.write("Where the ticket is: its number or address", "OPS-1234")
+    await screen.press("Tell the ticket")
+    await screen.press("It is written")
+    await page.get_by_text("postmortem missing").wait_for()
+    await screen.press("Back", role="link")
+    await screen.write("Where the postmortem stands: an https address or a number", "https://wiki.example.com/pm/12")
+    await screen.press("Keep it")
+    await screen.press("It is written")
+    await screen.press("Close the incident")
+    await page.get_by_text("playbook not done").wait_for()
+    await screen.press("Back", role="link")
+    await screen.press("List every record that names it", role="link")
+    faults += await screen.judged("incident-late")
+    assert [it["stage"] for it in said(desk, "incident.stepped")] == [
+        "kill",
+        "rotate",
+        "report",
+        "ticket",
+        "postmortem",
+    ]
+    assert [it["stage"] for it in said(desk, "incident.changed")] == ["report_gaps", "postmortem"]
+    assert desk.sql(f"SELECT ticket FROM byokeep.incident WHERE id = '{one}'") == "OPS-1234"
+    await screen.choose("Severity", "P3")
+    await screen.press("Set it")
+    await page.get_by_text("Lower it to P3").wait_for()
+    await screen.press("Incidents", role="link")
+    faults += await screen.judged("incidents")
+    await desk.work()
+    approver = Visit(desk)
+    await approver.sign_in("approver")
+    assert "Lower it to P3" in (await approver.get(f"/console/incidents/{one}")).text
+    run = desk.sql("SELECT id FROM byokeep.procedure_run WHERE procedure = 'lower_severity'")
+    approved = await approver.send("/console/approvals", kind="step", id=run)
+    assert approved.status == 303, approved.text
+    await desk.work()
+    assert desk.sql(f"SELECT severity FROM byokeep.incident WHERE id = '{one}'") == "P3"
+    evil = " ".join(HOSTILE)[:300].replace("'", "''")
+    desk.sql(f"UPDATE byokeep.incident SET ticket = '{evil}', postmortem = '{evil}'")
+    faults += await screen.look("incident-hostile", f"/console/incidents/{one}")
+    assert "<script>document" in await page.inner_text("main")
+    assert faults == []
+    await nothing_ran(screen)
+
+
+async def test_break_glass_is_asked_for_approved_and_ended(screen: Screen) -> None:
+    """Asked for by keyboard, approved by another; the page shows the holder the command, and no token anywhere."""
+    page, desk, faults = screen.page, screen.desk, []
+    client = await desk.stand.client("openai")
+    await desk.onboard(client)
+    await screen.sign_in()
+    faults += await screen.look("glass-empty", "/console/break-glass")
+    await screen.choose("What", "openai")
+    await screen.write("Reason, as a code", "runner_down")
+    await screen.write("Ticket", "INC-42")
+    await screen.press("Ask for it")
+    one = page.url.rpartition("/")[2]
+    faults += await screen.judged("glass-requested")
+    own = Visit(desk)
+    await own.sign_in("operator")
+    await own.get(f"/console/break-glass/{one}")
+    refused = await own.send(f"/console/break-glass/{one}", act="approve")
+    assert (refused.status, "You may not do this" in refused.text) == (403, True)
+    approver = Visit(desk)
+    await approver.sign_in("approver")
+    assert "breakglass open" not in (await approver.get(f"/console/break-glass/{one}")).text
+    assert (await approver.send(f"/console/break-glass/{one}", act="approve")).status == 303
+    assert "breakglass open" not in (await approver.get(f"/console/break-glass/{one}")).text  # the holder's alone
+    await page.reload()
+    assert f"byokeep breakglass open {one} --save glass.json" in await page.inner_text("main")
+    faults += await screen.judged("glass-approved")
+    status, opened = await desk.call("POST", f"/v1/breakglass/{one}/open", "operator")  # what the command sends
+    assert status == 200, opened
+    await page.reload()
+    await page.get_by_text("End it as soon as it is done").wait_for()
+    faults += await screen.judged("glass-open")
+    assert opened["wrapping_token"] not in await page.content()
+    await screen.press("End it now")
+    await page.get_by_role("heading", name="Review", exact=True).wait_for()
+    faults += await screen.judged("glass-review")
+    faults += await screen.look("glass", "/console/break-glass")
+    assert await page.get_by_role("button", name="Ask for it").count() == 0  # the review comes before the next use
+    for name in ("requested", "approved", "issued", "revoked"):
+        assert len(desk.stand.events(f"breakglass.{name}", "ok")) == 1, name
+    assert faults == []
+    await nothing_ran(screen)
+
+
+async def test_what_comes_round_is_looked_at_and_signed(screen: Screen) -> None:
+    """A checklist is signed as it was seen, with its tickets; backups, drills and the month show what is on record."""
+    page, desk, faults = screen.page, screen.desk, []
+    client = await desk.stand.client("openai")
+    await desk.onboard(client)
+    desk.sql("UPDATE byokeep.credential_ref SET created_at = now() - interval '99 days',"
+             " rotation_due_at = now() - interval '9 days'")  # fmt: skip
+    await screen.sign_in()
+    for name, path in (("recovery-empty", "/recovery"), ("drills-empty", "/recovery?show=drills")):
+        faults += await screen.look(name, f"/console{path}")
+    app, drill, backup = desk.stand.app, uuid4(), uuid4()
+    about = app.installation_id
+    async with app.db.begin(every_client=True) as tx:
+        for event, outcome, fields in (
+            (EventName.BACKUP_CREATED, Outcome.OK,
+             {"backup": str(backup), "digest": "b" * 64, "size": 5_000_000, "count": 7}),
+            (EventName.DRILL_COMPLETED, Outcome.INTENDED, {"drill": str(uuid4()), "seed": 7}),
+            (EventName.DRILL_COMPLETED, Outcome.INTENDED, {"drill": str(drill), "seed": 7}),
+            (EventName.DRILL_COMPLETED, Outcome.FAILED,
+             {"drill": str(drill), "digest": "d" * 64, "seed": 7, "rto_s": 754, "stage": "verify_clients",
+              "reason": "key_not_there"}),
+        ):  # fmt: skip
+            await record(tx, app.system(), event, fields, outcome=outcome, object_id=about)
+    faults += await screen.look("recovery", "/console/recovery")
+    [row] = await page.locator("section + nav + .wide tbody tr").all_inner_texts()
+    assert "never" in row
+    assert str(backup) in row
+    await screen.press("Recovery drills, 2", role="link")
+    faults += await screen.judged("drills")
+    rows = await page.locator("nav + .wide tbody tr").all_inner_texts()
+    assert "at verify clients: key not there" in rows[0]
+    assert "0 h 12 min 34 s" in rows[0]
+    assert "it does not count" in rows[1]
+    faults += await screen.look("due-month", "/console/due/month")
+    assert "overdue or without a date" in await page.inner_text("main")
+    assert "openai" in await page.inner_text(".danger")  # whatever the month
+    later = (datetime.now(UTC).replace(day=15) + timedelta(days=62)).strftime("%Y-%m")
+    await page.goto(f"{screen.url}/console/due/month?month={later}")
+    assert "openai" in await page.inner_text(".danger")
+    await screen.press("Checklists", role="link")
+    faults += await screen.judged("checklists")
+    await screen.press("Go through the weekly checklist", role="link")
+    faults += await screen.judged("checklist")
+    bad = [box async for box in _tickets(page)]
+    assert bad
+    for number, label in enumerate(bad):
+        await screen.write(label, f"OPS-{number}")
+    await page.emulate_media(media="print")
+    assert not await page.get_by_role("button", name="Sign it off").is_visible()
+    await page.emulate_media(media="screen")
+    desk.sql("UPDATE byokeep.credential_ref SET rotation_due_at = now() - interval '8 days'")
+    await screen.press("Sign it off")
+    await page.get_by_text("checklist changed").wait_for()
+    await page.goto(f"{screen.url}/console/checklists/weekly")
+    for number, label in enumerate(bad):
+        await screen.write(label, f"OPS-{number}")
+    await screen.press("Sign it off")
+    await page.wait_for_url("**/checklists")
+    signed = said(desk, "checklist.signed")
+    assert [(it["checklist"], it["failed"]) for it in signed] == [("weekly", len(bad))]
+    tickets = {it["ticket"] for it in said(desk, "checklist.ticked") if it.get("ticket")}
+    assert tickets == {f"ops-{number}" for number in range(len(bad))}
+    faults += await screen.look("checklist-signed", "/console/checklists/weekly")
+    assert await page.get_by_role("button", name="Sign it off").count() == 0
+    assert faults == []
+    await nothing_ran(screen)
+
+
+async def _tickets(page: Page) -> AsyncIterator[str]:
+    """The labels of the fields for tickets."""
+    for box in await page.locator("label[for^=ticket-]").all():
+        yield await box.inner_text()
