@@ -229,6 +229,7 @@ RULES = {
     "GET /v1/gate/schema": Rule(ANYBODY),
     "POST /v1/evidence/{sop_id}": rule(O, P, U, tenant=True),
     "POST /v1/due/sign": rule(A, O, P, U, body={}),
+    "POST /v1/lists/sign": rule(A, O, P, U, body={"list": "alerts"}),
     "POST /v1/checklists/fill": rule(A, O, P, U, body={"checklist": "monthly"}, whole=True),
     "POST /v1/checklists/sign": rule(A, O, U, body={"checklist": "monthly", "seen": "0" * 64}, whole=True),
     "GET /v1/clients/{client_id}/providers/{provider}/keyless": rule(O, P, U, tenant=True),
@@ -284,6 +285,7 @@ RULES = {
 PASSED_ON = (
     "/enroll",
     "/v1/due/sign",
+    "/v1/lists/sign",
     "/v1/checklists/",
     "/v1/exposure",
     "/v1/breakglass",

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import json
+import zipfile
+from base64 import b64decode, b64encode
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
+import pytest
+
 from byokeep.client import verify as offline
+from byokeep.core.canonical import canonical_json
+from byokeep.core.errors import Integrity
+from byokeep.operations import lists
 from tests.flows.test_console_pages import Screen, axe, screen  # noqa: F401 - fixtures
 from tests.support.console import SAME, Visit, hostile
 from tests.support.web import Desk
@@ -102,3 +112,58 @@ async def test_a_proof_is_given_to_a_page_of_ours_alone(desk: Desk, tmp_path: Pa
     assert (await visit.get("/console/audit")).status == 403
     assert (await visit.send("/console/audit/proof", client=client, act="keep")).status == 403
     assert (await visit.get("/console/people")).status == 403
+
+
+async def test_a_list_leaves_the_house_signed_and_says_what_it_lacks(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CSV and JSON agree by digest, verify offline, count what is left; changed, or not just signed in: refused."""
+    visit = Visit(desk)
+    client = str(await desk.stand.client("openai"))
+    name = desk.sql(f"SELECT name FROM byokeep.client WHERE id = '{client}'")  # noqa: S608
+    file, keys = tmp_path / "list.json", tmp_path / "keys.txt"
+    keys.write_text((await desk.call("GET", "/v1/audit/keys", "auditor"))[1])
+    await visit.sign_in("auditor")
+    await visit.get(f"/console/clients?find={name}")
+    kept = await visit.take("clients", "csv", find=name)
+    packed = zipfile.ZipFile(io.BytesIO(kept))
+    assert packed.namelist() == ["clients.csv", "clients.signed.json"]
+    table = packed.read("clients.csv")
+    assert table.decode().splitlines()[1].startswith(f"{name},{client},active,")
+    file.write_bytes(packed.read("clients.signed.json"))
+    held = offline.verify_list(file, offline.read_keys(keys))
+    assert held is not None
+    assert (held["rows"], held["left"], held["left_is"]) == (1, 0, "exact")
+    assert held["csv_sha256"] == sha256(table).hexdigest()
+    file.write_bytes(await visit.take("audit", "json"))
+    monkeypatch.setattr(lists, "MOST", 5)
+    monkeypatch.setattr(lists, "MAX_RECORDS", 5)
+    file.write_bytes(await visit.take("audit", "json"))
+    held = offline.verify_list(file, offline.read_keys(keys))
+    assert held is not None
+    assert held["rows"] == 5
+    assert int(held["left"]) > 5
+    cut = zipfile.ZipFile(io.BytesIO(await visit.take("audit", "csv")))
+    assert cut.read("NOT-ALL-OF-IT.txt").startswith(b"Cut: ")
+    said = json.loads(file.read_bytes())
+    inner = json.loads(b64decode(said["payload"]))
+    inner["predicate"]["left"] = 0
+    said["payload"] = b64encode(canonical_json(inner)).decode()
+    file.write_bytes(canonical_json(said))
+    with pytest.raises(Integrity):
+        offline.verify_list(file, offline.read_keys(keys))
+    for name in ("alerts", "due", "people"):
+        file.write_bytes(await visit.take(name, "json"))
+        assert offline.verify_list(file, offline.read_keys(keys)) is not None, name
+    exported = [json.loads(one)["fields"]["kind"] for one in desk.stand.events("list.exported", "ok")]
+    assert exported == ["clients", "audit", "audit", "audit", "alerts", "due", "people"]
+    narrow = desk.stand.subject("operator", "narrow", clients=(await desk.stand.client(),))
+    asked = {"list": "clients", "asked": {"find": name}}
+    status, reply = await desk.call("POST", "/v1/lists/sign", narrow, asked)
+    assert (status, json.loads(b64decode(reply["payload"]))["predicate"]["rows"]) == (200, [])
+    for bad in ({"list": "secrets"}, {"list": "due", "asked": {"find": "x"}}, {"list": "due", "asked": {"days": "-1"}}):
+        assert (await desk.call("POST", "/v1/lists/sign", "auditor", bad))[0] == 422, bad
+    assert (await desk.call("POST", "/v1/lists/sign", "operator", {"list": "audit"}))[0] == 403
+    desk.sql("UPDATE byokeep.api_token SET created_at = created_at - interval '6 minutes' WHERE kind = 'console'")
+    old = await visit.send("/console/export", **{"list": "due", "asked": "", "as": "json"})
+    assert (old.status, old.at) == (303, "/console/sign-in?next=%2Fconsole")

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from html import unescape
 from http.cookies import SimpleCookie
+from urllib.parse import urlencode
 
 from granian.constants import Interfaces
 from granian.server.embed import Server
@@ -65,6 +66,14 @@ class Visit:
     async def send(self, path: str, **fields: str) -> Shown:
         """A form of the page that was shown last; where it leads is not followed."""
         return await self.ask("POST", path, data={"form": self.word} | fields, **SAME)
+
+    async def take(self, name: str, kind: str, **asked: str) -> bytes:
+        """A list of that name, as the button on its page gives it."""
+        fields = {"form": self.word, "list": name, "asked": urlencode(asked), "as": kind}
+        sent = {"Host": "byokeep.example", **SAME, "Cookie": "; ".join(f"{a}={b}" for a, b in self.cookies.items())}
+        async with self.desk.http.post("http://web/console/export", data=fields, headers=sent) as reply:
+            assert reply.status == 200, await reply.text()
+            return await reply.read()
 
     async def sign_in(self, who: str, **fields: str) -> Shown:
         """With a password, which the person gets if it has none."""

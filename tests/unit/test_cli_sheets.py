@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 
 from byokeep.cli import audit, usage
-from byokeep.cli.new_file import sheet
 from byokeep.core.errors import Rejected
+from byokeep.core.sheet import sheet
 
 
 def test_no_cell_is_a_formula() -> None:
     """Text that a spreadsheet would compute is text there; numbers stay numbers."""
-    bad = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"]
+    bad = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\uff1d1"]
     rows = [{"name": one, "count": -3, "more": "left out"} for one in bad]
     lines = list(csv.reader(io.StringIO(sheet(("name", "count"), rows).decode(), newline="")))
     assert lines[0] == ["name", "count"]
-    assert [line[0][:1] for line in lines[1:]] == ["'"] * 4 + ["?"] * 2
+    assert [line[0][:1] for line in lines[1:]] == ["'"] * 4 + ["?"] * 2 + ["'"] * 2
     assert {line[1] for line in lines[1:]} == {"-3"}
 
 

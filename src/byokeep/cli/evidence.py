@@ -70,7 +70,7 @@ def verify(file: Path, *, keys: Path) -> None:
 
     Args:
         file: What `byokeep evidence export` wrote, `byokeep incident report --file` `byokeep rotate due --signed` or
-            `byokeep drill run`.
+            `byokeep drill run`, or a list as the console signed it.
         keys: Public keys as `byokeep audit keys` writes them.
     """
     try:
@@ -80,6 +80,9 @@ def verify(file: Path, *, keys: Path) -> None:
             return
         if (due := offline.verify_due(file, held)) is not None:
             show(due, title="Due list")
+            return
+        if (listed := offline.verify_list(file, held)) is not None:
+            show(listed, title="List")
             return
         if (drilled := offline.verify_drill(file, held)) is not None:
             steps = drilled.pop("steps") if not session().as_json else None

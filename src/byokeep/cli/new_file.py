@@ -9,11 +9,9 @@ Rules
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -59,23 +57,6 @@ def new_file(path: Path, *, replace: bool | None = None, ours: bool = False) -> 
             durable_write(path, plain, only_new=not replace)
 
     return write
-
-
-def sheet(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """Return rows as CSV with a heading. No cell of text is one that a spreadsheet takes for a formula."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
-    table.writeheader()
-    for row in rows:
-        table.writerow({name: _plain(row.get(name)) for name in names})
-    return text.getvalue().encode()
-
-
-def _plain(cell: object) -> object:
-    if not isinstance(cell, str):
-        return cell
-    line = "".join(char if char.isprintable() else "?" for char in cell)
-    return f"'{line}" if line.startswith(("=", "+", "-", "@")) else line
 
 
 def new_directory(path: Path, *, mode: int) -> None:

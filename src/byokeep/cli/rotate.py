@@ -14,10 +14,11 @@ from byokeep.cli.api import Listing, call, run, tell, tell_all
 from byokeep.cli.choices import DueKind
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Client, Key
-from byokeep.cli.new_file import fetch_to, new_file, sheet
+from byokeep.cli.new_file import fetch_to, new_file
 from byokeep.cli.servers import load
 from byokeep.cli.terminal import again, called, clean, say, session, show
 from byokeep.core.errors import Rejected
+from byokeep.core.sheet import sheet
 from byokeep.process import harden
 
 app: Final = App(name="rotate")

@@ -11,9 +11,10 @@ from cyclopts import Parameter
 from byokeep.cli.api import call, names, run, tell
 from byokeep.cli.choices import ApiProvider, Platform
 from byokeep.cli.names import Client
-from byokeep.cli.new_file import new_file, sheet
+from byokeep.cli.new_file import new_file
 from byokeep.cli.terminal import again, clean, say, session, show
 from byokeep.cli.times import moment
+from byokeep.core.sheet import sheet
 
 _COLUMNS: Final = ("client_id", "provider", "leases", "permits", "calls", "calls_failed")
 _WHY: Final = {

@@ -12,6 +12,7 @@ It may not print: the command line does.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from uuid import UUID
 from byokeep.core import checkpoint, merkle
 from byokeep.core.audit import Record, parse_lines, verify_chain, verify_log
 from byokeep.core.errors import Integrity, Rejected, Unavailable
-from byokeep.core.evidence import DRILL, DUE, EXPOSURE, EvidenceReport, read_report
+from byokeep.core.evidence import DRILL, DUE, EXPOSURE, LIST, EvidenceReport, read_report
 from byokeep.core.evidence import verify_evidence as check_evidence
 from byokeep.core.file_kind import HEAD, Kind, expect
 
@@ -234,6 +235,20 @@ def verify_due(path: Path, keys: checkpoint.PublicKeys) -> dict[str, str | int] 
         "kind": "due_list", "client": said["client"] or "all", "made_at": said["made_at"], "until": said["until"],
         "items": len(said["items"]), "overdue": overdue, "more": said["more"], "digest": said["digest"],
         "signed_by": key_id,
+    }  # fmt: skip
+
+
+def verify_list(path: Path, keys: checkpoint.PublicKeys) -> dict[str, str | int] | None:
+    """As :func:`verify_exposure`, of a list; ``csv_sha256`` is the digest of its table as CSV."""
+    found = read_report(_read(path, "evidence"), keys.evidence, LIST)
+    if found is None:
+        return None
+    said, payload, key_id = found
+    (about,) = json.loads(payload)["subject"]
+    return {
+        "kind": "list", "list": said["list"], "made_at": said["made_at"], "made_by": said["made_by"],
+        "rows": len(said["rows"]), "left": said["left"], "left_is": said["left_is"],
+        "csv_sha256": about["digest"]["sha256"], "signed_by": key_id,
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from byokeep.accounts import accounts
 from byokeep.audit import alerts
 from byokeep.audit.alerts import AlertFilter
-from byokeep.console.lists import given_id, paged
+from byokeep.console.lists import exported_as, given_id, paged
 from byokeep.console.pages import Pages
 from byokeep.console.scopes import in_words
 from byokeep.console.visit import Visitor
@@ -25,6 +25,7 @@ from byokeep.core.model import ClientId
 from byokeep.core.policy import Verb
 from byokeep.http.request import no_query, query_of
 from byokeep.keys import refs
+from byokeep.operations import lists
 from byokeep.profiles.profiles import list_profiles
 from byokeep.tenancy import clients
 
@@ -37,12 +38,11 @@ def add(pages: Pages) -> None:
 
     async def client_list(request: Request, who: Visitor) -> Response:
         asked = {name: text for name, text in query_of(request, "find", "state", "page").items() if text}
-        every = await clients.list_clients(console.app, who.actor)
-        word, state = asked.get("find", "").casefold(), asked.get("state", "")
-        found = [one for one in every if word in one.name.casefold() and state in ("", one.state.value)]
+        found, total = await lists.clients_of(console.app, who.actor, asked)
         return console.page(
-            request, "clients.html", who=who, asked=asked, any=bool(every), **paged(found, asked, "/console/clients")
-        )
+            request, "clients.html", who=who, asked=asked, any=bool(total), export=exported_as("clients", asked),
+            most=clients.MAX_ROWS if total >= clients.MAX_ROWS else 0, **paged(found, asked, "/console/clients"),
+        )  # fmt: skip
 
     async def client(request: Request, who: Visitor) -> Response:
         await no_query(request)

@@ -21,46 +21,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from byokeep.audit import disclosure
-from byokeep.audit.disclosure import RecordFilter, RecordWindow, ShownRecord
-from byokeep.console.lists import given_id
-from byokeep.console.pages import HEADERS, Console, Pages
+from byokeep.audit.disclosure import RecordWindow, ShownRecord
+from byokeep.console.lists import attached, exported_as, given_id
+from byokeep.console.pages import Console, Pages
 from byokeep.console.visit import Visitor, form_of
 from byokeep.core.checkpoint import parse_keys, verify_client_proof
-from byokeep.core.errors import Integrity, NotFound, Rejected
+from byokeep.core.errors import Integrity, NotFound
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import ClientId
-from byokeep.core.policy import Verb
-from byokeep.core.ref import parse_client_id
-from byokeep.http.request import instant, query_of, whole_number
+from byokeep.http.request import query_of, whole_number
 from byokeep.keys import refs, usage
+from byokeep.operations import lists
 from byokeep.tenancy import clients, operators
 
 PER_PAGE: Final = 100
 _ASKED: Final = ("client", "key", "actor", "event", "outcome", "since", "until", "all", "before", "record")
-_AGO: Final = re.compile(r"([1-9]\d{0,3})([mhd])\Z")
-_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
-_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
 _ID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\Z")
 _RUNS: Final = ("run", "sop")  # fields that name a procedure, whose evidence can be had
-
-
-def moment(text: str, now: datetime, *, end: bool = False) -> datetime | None:
-    """Return the time that somebody typed: a day, a time with its zone, or so long ago (24h, 7d); empty = none.
-
-    Args:
-        end: A day means its end.
-
-    Raises:
-        Rejected: ``bad_time``.
-    """
-    step = Rejected("bad_time", next_step="Use a day such as 2026-01-31, a time such as 2026-01-31T12:00Z, 24h or 7d.")
-    if not text:
-        return None
-    if found := _AGO.match(text):
-        return now - timedelta(**{_UNITS[found[2]]: int(found[1])})
-    if _DAY.match(text):
-        return instant(f"{text}T00:00:00+00:00", step) + timedelta(days=end)
-    return instant(text, step)
 
 
 def days(now: datetime) -> Mapping[str, dict[str, str]]:
@@ -68,12 +45,6 @@ def days(now: datetime) -> Mapping[str, dict[str, str]]:
     today, before = f"{now.astimezone(UTC):%Y-%m-%d}", f"{now.astimezone(UTC) - timedelta(days=1):%Y-%m-%d}"
     return {"The last hour": {"since": "1h"}, "Today": {"since": today},
             "Yesterday": {"since": before, "until": before}, "7 days": {"since": "7d"}}  # fmt: skip
-
-
-def attached(content: bytes, name: str, media: str = "application/json") -> Response:
-    """Return a file for the visitor to keep."""
-    return Response(content, headers=HEADERS | {"Content-Disposition": f'attachment; filename="{name}"'},
-                    media_type=media)  # fmt: skip
 
 
 def add(pages: Pages) -> None:
@@ -114,9 +85,9 @@ def add(pages: Pages) -> None:
     async def used(request: Request, who: Visitor) -> Response:
         asked = {name: text for name, text in query_of(request, "since", "until").items() if text}
         now, about = console.app.clock.now(), given_id(request.path_params["ref_id"])
-        since = moment(asked.get("since", "24h"), now)
+        since = lists.moment(asked.get("since", "24h"), now)
         found = await usage.key_usage(
-            console.app, who.actor, about, since=since, until=moment(asked.get("until", ""), now, end=True),
+            console.app, who.actor, about, since=since, until=lists.moment(asked.get("until", ""), now, end=True),
             limit=PER_PAGE,
         )  # fmt: skip
         onward = asked | {"until": found.next.isoformat()} if found.next else {}
@@ -134,20 +105,8 @@ def add(pages: Pages) -> None:
 
 async def _audit_page(console: Console, request: Request, who: Visitor, asked: dict[str, str]) -> Response:
     app, actor, now = console.app, who.actor, console.app.clock.now()
-    if asked.get("outcome", "ok") not in list(Outcome):
-        raise Rejected("bad_outcome", next_step=f"Use one of {', '.join(Outcome)}.")
-    chain = ClientId(parse_client_id(asked["client"])) if "client" in asked else None
-    wanted = RecordFilter(
-        actor=given_id(asked["actor"]) if "actor" in asked else None, event=asked.get("event", ""),
-        outcome=asked.get("outcome", ""), fold="all" not in asked and "event" not in asked,
-    )  # fmt: skip
-    if "key" in asked:
-        ref = await refs.get_ref(app, actor, given_id(asked["key"]), Verb.AUDIT_READ)
-        chain, wanted = ref.client_id, replace(wanted, ref_id=ref.id, provider=ref.provider.value)
-    window = RecordWindow(
-        since=moment(asked.get("since", ""), now), until=moment(asked.get("until", ""), now, end=True),
-        before=whole_number("before", asked.get("before")), limit=PER_PAGE,
-    )  # fmt: skip
+    chain, wanted, window = await lists.audit_filter(app, actor, asked)
+    window = replace(window, before=whole_number("before", asked.get("before")), limit=PER_PAGE)
     found = await disclosure.read_audit(app, actor, chain, window, wanted)
     record = await _record(console, who, chain, whole_number("record", asked.get("record")))
     known = await clients.list_clients(app, actor)
@@ -162,6 +121,7 @@ async def _audit_page(console: Console, request: Request, who: Visitor, asked: d
         keys=await refs.list_refs(app, actor, chain) if chain else [], chain=chain,
         people=await operators.list_subjects(app, actor), outcomes=list(Outcome),
         events=sorted({event.value.partition(".")[0] + "." * ("." in event) for event in EventName}), runs=_RUNS,
+        export=exported_as("audit", asked),
         spans={text: address(**({"since": "", "until": "", "before": ""} | span)) for text, span in days(now).items()},
         names={str(one): name for one, name in (await clients.names_of(app, actor, ids)).items()},
     )  # fmt: skip

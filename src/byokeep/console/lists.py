@@ -2,38 +2,43 @@
 
 Rules
 - A list says how many rows it has and how many are not shown; a page of it has ``PER_PAGE``.
+- What can be taken out is a list of :mod:`byokeep.operations.lists`: the broker reads it again, signs it, and says in
+  it what it does not hold. As CSV it comes in one file with the signed document, which names the digest of the table.
 - An approval is shown as a sentence: what it lets happen, who asks, until when. Nobody answers: it is not let happen.
 - Whoever may not approve sees what waits, and no button.
 """
 
 from __future__ import annotations
 
+import io
+import json
+import zipfile
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime
 from typing import Any, Final, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from byokeep.audit import alerts
-from byokeep.audit.alerts import AlertFilter
 from byokeep.console.pages import HEADERS, Console, Pages
 from byokeep.console.scopes import in_words
 from byokeep.console.visit import Visitor, form_of
 from byokeep.core.errors import Rejected
-from byokeep.core.model import ClientId, Role
+from byokeep.core.model import Role
 from byokeep.core.next_steps import of_alert
 from byokeep.core.policy import Verb
-from byokeep.core.ref import parse_client_id
+from byokeep.core.sheet import sheet
 from byokeep.http.request import canonical_id, no_query, query_of, whole_number
 from byokeep.kernel import procedures
-from byokeep.operations import due
+from byokeep.operations import due, lists
 from byokeep.tenancy import clients
 
 PER_PAGE: Final = 50
-MOST_DAYS: Final = 400
+_PAGING: Final = ("page", "before", "record")
 T = TypeVar("T")
 _DECIDED: Final[Mapping[str, str]] = {
     "release": "/v1/switches/open-requests/{request_id}/approve", "rights": "/v1/approvals/{request_id}/approve",
@@ -77,24 +82,56 @@ def paged(rows: Sequence[T], asked: Mapping[str, str], path: str, *, more: int =
     return {"rows": shown, "pages": beside | {"at": at, "last": last, "total": len(rows), "more": more}}
 
 
+def exported_as(name: str, asked: Mapping[str, str]) -> dict[str, str]:
+    """Return what the form holds that takes a list out: its name, and the filter of the page without its paging."""
+    return {"list": name, "asked": urlencode({it: text for it, text in asked.items() if it not in _PAGING})}
+
+
+def attached(content: bytes, name: str, media: str = "application/json") -> Response:
+    """Return a file for the visitor to keep."""
+    return Response(content, headers=HEADERS | {"Content-Disposition": f'attachment; filename="{name}"'},
+                    media_type=media)  # fmt: skip
+
+
+def _table(signed: bytes, name: str) -> bytes:
+    """Return a signed list with its table as CSV beside it, as one file; what is signed names the digest of the CSV."""
+    said = json.loads(b64decode(json.loads(signed)["payload"]))["predicate"]
+    table, made = io.BytesIO(), said["made_at"]
+    at = datetime.fromisoformat(made).timetuple()[:6]
+    rows = [dict(zip(said["columns"], row, strict=True)) for row in said["rows"]]
+    with zipfile.ZipFile(table, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr(zipfile.ZipInfo(f"{name}.csv", at), sheet(said["columns"], rows))
+        packed.writestr(zipfile.ZipInfo(f"{name}.signed.json", at), signed)
+        if said["left"] or said["left_is"] != "exact":
+            many = f"{said['left']} rows" + (" or more" if said["left_is"] != "exact" else "")
+            packed.writestr(zipfile.ZipInfo("NOT-ALL-OF-IT.txt", at), f"Cut: {many} are not here. Narrow the filter.\n")
+    return table.getvalue()
+
+
 def add(pages: Pages) -> None:
     """Add the pages."""
     console = pages.console
     _alerts(pages)
 
+    async def export(request: Request, who: Visitor) -> Response:
+        given = await form_of(console.app, request, "list", "asked", "as")
+        if given["list"] not in lists.LISTS:
+            raise Rejected("unknown_list", next_step="Use the button of a list.")
+        body = {"list": given["list"], "asked": dict(parse_qsl(given["asked"], max_num_fields=20))}
+        signed = await console.fetch(who, "POST", "/v1/lists/sign", body)
+        if given["as"] == "csv":
+            return attached(_table(signed, given["list"]), f"{given['list']}.zip", "application/zip")
+        return attached(signed, f"{given['list']}.signed.json")
+
+    pages.add("POST", "/export", export)
+
     async def due_list(request: Request, who: Visitor) -> Response:
         asked = query_of(request, "kind", "client", "days", "page")
         asked = {name: text for name, text in asked.items() if text}
-        if asked.get("kind", due.DueKind.KEY) not in set(due.DueKind):
-            raise Rejected("bad_kind", next_step="Use one of " + ", ".join(due.DueKind) + ".")
-        days = whole_number("days", asked.get("days"))
-        found = await due.list_due(
-            console.app, who.actor, kind=due.DueKind(asked["kind"]) if "kind" in asked else None,
-            client_id=ClientId(parse_client_id(asked["client"])) if "client" in asked else None,
-            until=None if days is None else console.app.clock.now() + timedelta(days=min(days, MOST_DAYS)),
-        )  # fmt: skip
+        found = await lists.due_of(console.app, who.actor, asked)
         more = paged(found.items, asked, "/console/due", more=found.more) | {"until": found.until}
-        return console.page(request, "due.html", who=who, asked=asked, kinds=list(due.DueKind), **more)
+        return console.page(request, "due.html", who=who, asked=asked, kinds=list(due.DueKind),
+                            export=exported_as("due", asked), **more)  # fmt: skip
 
     async def approvals(request: Request, who: Visitor) -> Response:
         await no_query(request)
@@ -120,15 +157,11 @@ def _alerts(pages: Pages) -> None:
     async def alert_list(request: Request, who: Visitor) -> Response:
         asked = query_of(request, "client", "reason", "severity", "history", "page")
         asked = {name: text for name, text in asked.items() if text}
-        wanted = AlertFilter(
-            client_id=parse_client_id(asked["client"]) if "client" in asked else None, reason=asked.get("reason", ""),
-            severity=asked.get("severity", ""),
-        )  # fmt: skip
-        found, left = await alerts.list_alerts(console.app, who.actor, wanted, history="history" in asked)
+        found, left = await lists.alerts_of(console.app, who.actor, asked)
         more = paged(found, asked, "/console/alerts", more=left)
         ids = {one for row in more["rows"] for one in (row.client_id, row.object_id, row.acknowledged_by) if one}
         return console.page(
-            request, "alerts.html", who=who, asked=asked, step_of=of_alert,
+            request, "alerts.html", who=who, asked=asked, step_of=of_alert, export=exported_as("alerts", asked),
             names=await clients.names_of(console.app, who.actor, ids),
             acts=bool(who.actor.roles & {Role.ADMIN, Role.OPERATOR}), **more,
         )  # fmt: skip

@@ -13,13 +13,14 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from byokeep.console.lists import given_id, paged
+from byokeep.console.lists import exported_as, given_id, paged
 from byokeep.console.pages import Pages
 from byokeep.console.visit import Visitor
-from byokeep.core.errors import NotFound, Rejected
+from byokeep.core.errors import NotFound
 from byokeep.core.model import Role
 from byokeep.core.policy import Verb
 from byokeep.http.request import no_query, query_of
+from byokeep.operations import lists
 from byokeep.tenancy import clients, operators, tokens
 from byokeep.tenancy.tokens import Subject
 
@@ -38,17 +39,12 @@ def add(pages: Pages) -> None:
 
     async def people(request: Request, who: Visitor) -> Response:
         asked = {name: text for name, text in query_of(request, "find", "kind", "role", "page").items() if text}
-        if asked.get("kind", "machine") not in ("operator", "machine") or asked.get("role", "admin") not in list(Role):
-            raise Rejected("bad_kind", next_step="Choose what the page offers.")
-        every = await operators.list_subjects(console.app, who.actor)
-        word = asked.get("find", "").casefold()
-        found = [one for one in every if word in one.name.casefold() and asked.get("kind", one.kind) == one.kind
-                 and ("role" not in asked or asked["role"] in one.roles)]  # fmt: skip
+        found = await lists.people_of(console.app, who.actor, asked)
         shown = paged(found, asked, "/console/people")
         ids = {client for one in shown["rows"] for client in one.clients}
         return console.page(
             request, "people.html", who=who, asked=asked, ends=ends, roles=[role for role in Role if role != "system"],
-            names=await clients.names_of(console.app, who.actor, ids), **shown,
+            names=await clients.names_of(console.app, who.actor, ids), export=exported_as("people", asked), **shown,
         )  # fmt: skip
 
     async def person(request: Request, who: Visitor) -> Response:

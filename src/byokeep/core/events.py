@@ -220,6 +220,7 @@ class EventName(StrEnum):
     EVIDENCE_READ = "evidence.read", "sop"
     EXPOSURE_REPORTED = "exposure.reported", "digest since until count found verification provider incident"
     DUE_LISTED = "due.listed", "count digest"
+    LIST_EXPORTED = "list.exported", "kind count digest"
     LEAKS_SCANNED = "leaks.scanned", "result sources found unknown live excluded known digest"
     CHECKLIST_SHOWN = "checklist.shown", "checklist period digest count failed"
     CHECKLIST_TICKED = "checklist.ticked", "checklist period item verification cause ticket digest"

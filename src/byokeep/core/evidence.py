@@ -33,6 +33,7 @@ from byokeep.core.checkpoint import Inclusion, PublicKeys, hash_from, parse_incl
 from byokeep.core.errors import Integrity
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import ProfileRef, SecretPart, SecretRef
+from byokeep.core.sheet import sheet
 
 STATEMENT: Final = "https://in-toto.io/Statement/v1"
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
@@ -188,6 +189,17 @@ def due_statement(report: Mapping[str, Any]) -> bytes:
     return canonical_json({"_type": STATEMENT, "subject": subject, "predicateType": DUE, "predicate": report})
 
 
+LIST: Final = "https://byokeep.dev/evidence/list/v1"
+
+
+def list_statement(report: Mapping[str, Any]) -> bytes:
+    """Return the statement of a list: its subject is the table as CSV, by its digest."""
+    rows = [dict(zip(report["columns"], row, strict=True)) for row in report["rows"]]
+    digest = hashlib.sha256(sheet(report["columns"], rows)).hexdigest()
+    subject = [{"name": f"list:{report['list']}", "digest": {"sha256": digest}}]
+    return canonical_json({"_type": STATEMENT, "subject": subject, "predicateType": LIST, "predicate": report})
+
+
 DRILL: Final = "https://byokeep.dev/evidence/recovery-drill/v1"
 
 
@@ -202,14 +214,14 @@ def drill_statement(report: Mapping[str, Any]) -> bytes:
     return canonical_json({"_type": STATEMENT, "subject": subject, "predicateType": DRILL, "predicate": said})
 
 
-_WRITTEN: Final = {EXPOSURE: exposure_statement, DUE: due_statement, DRILL: drill_statement}
+_WRITTEN: Final = {EXPOSURE: exposure_statement, DUE: due_statement, LIST: list_statement, DRILL: drill_statement}
 
 
 def read_report(bundle: bytes, keys: Mapping[str, bytes], kind: str) -> tuple[dict[str, Any], bytes, str] | None:
     """Return a signed report of a kind, its payload and the key id; None: it is evidence of something else.
 
     Args:
-        kind: :data:`EXPOSURE`, :data:`DUE` or :data:`DRILL`.
+        kind: :data:`EXPOSURE`, :data:`DUE`, :data:`LIST` or :data:`DRILL`.
 
     Raises:
         Integrity: As :func:`open_envelope`; ``bad_statement``.

@@ -16,7 +16,7 @@ from byokeep.http.reply import Reply
 from byokeep.http.request import Authenticator, Id, Strict, instant
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.probes import ProbeOutcome
-from byokeep.operations import checklist, due
+from byokeep.operations import checklist, due, lists
 from byokeep.operations.checklist import FilledChecklist
 from byokeep.operations.checks import Checklist, NewAccess, UnusedGrant
 from byokeep.operations.due import DueItem, DueKind
@@ -31,6 +31,13 @@ class DueBody(Strict):
     client_id: Id | None = None
     kind: DueKind | None = None
     until: Annotated[str, Field(max_length=40)] = ""
+
+
+class ListBody(Strict):
+    """Which list, and its filter as the page of the console has it in its address."""
+
+    list: Annotated[str, Field(max_length=40)]
+    asked: Annotated[dict[str, Annotated[str, Field(max_length=200)]], Field(max_length=20, default_factory=dict)]
 
 
 class FillBody(Strict):
@@ -90,6 +97,11 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
             until=instant(body.until, step) if body.until else None,
         )  # fmt: skip
         return Response(signed, media_type=_JSON)
+
+    @routes.post("/lists/sign", response_class=Response, responses=answers(_JSON, _SIGNED) | refusals(404))
+    async def sign_list(actor: Actor, body: ListBody) -> Response:
+        """Sign a list as it stands, with what it does not hold; who takes it is on record."""
+        return Response(await lists.sign_list(app, actor, body.list, body.asked), media_type=_JSON)
 
     @routes.post("/checklists/fill", response_model=ChecklistReply)
     async def fill(actor: Actor, body: FillBody) -> FilledChecklist:

@@ -27,7 +27,7 @@ from byokeep.core.policy import Verb, authorise_every_client, check_roles
 from byokeep.core.secret import Secret
 from byokeep.kernel import approvals
 from byokeep.kernel.alarm import unblocked
-from byokeep.kernel.app import App, BrokerApp, WebApp
+from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.approvals import Approval
 from byokeep.kernel.command import command, open_alert
 from byokeep.kernel.ports import Tx
@@ -129,7 +129,7 @@ async def create_subject(
         return await _apply(tx, app, actor, None, wanted)
 
 
-async def list_subjects(app: WebApp, actor: Actor) -> list[Subject]:
+async def list_subjects(app: App, actor: Actor) -> list[Subject]:
     """Return everybody whom the actor may see, as :func:`byokeep.tenancy.tokens.seen_by` says.
 
     Raises:

@@ -74,6 +74,7 @@ ROUTES: Final = (
     ("POST", "/v1/evidence/{sop_id}"),
     ("POST", "/v1/exposure"),
     ("POST", "/v1/due/sign"),
+    ("POST", "/v1/lists/sign"),
     ("POST", "/v1/checklists/fill"),
     ("POST", "/v1/checklists/sign"),
     ("POST", "/v1/breakglass"),
@@ -104,6 +105,7 @@ _SLOW_S: Final = {  # what waits for the store or its turn at a password, or rea
     "/v1/clients/{client_id}/enroll": 10.0, "/v1/audit/checkpoint": 30.0, "/v1/audit/verify": 30.0,
     "/v1/audit/reconcile": 30.0, "/v1/audit/export": 30.0, "/v1/exposure": 50.0, "/v1/audit/proof/{client_id}": 30.0,
     "/v1/breakglass/{grant_id}/open": 15.0, "/v1/checklists/fill": 15.0, "/v1/checklists/sign": 15.0,
+    "/v1/lists/sign": 30.0,
 }  # fmt: skip
 KILLS: Final = frozenset({"/v1/switches", "/v1/switches/close", "/v1/switches/preview"})
 _PASSED_ON: Final = ("content-type",)

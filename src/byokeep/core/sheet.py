@@ -1,0 +1,26 @@
+"""Tables as CSV that a spreadsheet opens as text."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+
+_FORMULAS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the wide ones, too, are read as formulas
+
+
+def sheet(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> bytes:
+    """Return rows as CSV with a heading. No cell of text is one that a spreadsheet takes for a formula."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
+    table.writeheader()
+    for row in rows:
+        table.writerow({name: _plain(row.get(name)) for name in names})
+    return text.getvalue().encode()
+
+
+def _plain(cell: object) -> object:
+    if not isinstance(cell, str):
+        return cell
+    line = "".join(char if char.isprintable() else "?" for char in cell)
+    return f"'{line}" if line.lstrip().startswith(_FORMULAS) else line
