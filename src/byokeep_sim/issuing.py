@@ -86,7 +86,11 @@ def _usage(book: Book, vendor: str, query: Mapping[str, str]) -> dict[str, Any]:
             day = datetime.fromtimestamp(at, UTC).date()
             for model, many in models.items() if day < datetime.now(UTC).date() else ():
                 days[str(day), model] += many
-        return {"data": [{"date": day, "model": model, "requests": n} for (day, model), n in days.items()]}
+        return {
+            "data": [
+                {"date": day, "model": model, "requests": n, "usage": n / 1000} for (day, model), n in days.items()
+            ]
+        }
     openai = vendor == "openai"
     begins, ends = (query["start_time"], query["end_time"]) if openai else (
         query["starting_at"], query["ending_at"])  # fmt: skip

@@ -9,7 +9,7 @@ from base64 import b64decode, b64encode
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -18,6 +18,9 @@ from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Integrity
 from byokeep.operations import lists
 from tests.flows.test_console_pages import Screen, axe, screen  # noqa: F401 - fixtures
+from tests.flows.test_provider_usage import used
+from tests.flows.test_rotation import administered
+from tests.flows.test_usage import seen
 from tests.support.console import SAME, Visit, hostile
 from tests.support.web import Desk
 
@@ -167,3 +170,69 @@ async def test_a_list_leaves_the_house_signed_and_says_what_it_lacks(
     desk.sql("UPDATE byokeep.api_token SET created_at = created_at - interval '6 minutes' WHERE kind = 'console'")
     old = await visit.send("/console/export", **{"list": "due", "asked": "", "as": "json"})
     assert (old.status, old.at) == (303, "/console/sign-in?next=%2Fconsole")
+
+
+@pytest.mark.req("R11.2-1")
+@pytest.mark.req("R11.2-2")
+@pytest.mark.req("R11.2-3")
+async def test_usage_shows_what_is_known_and_marks_what_is_not(screen: Screen) -> None:  # noqa: F811
+    """Sums are the records'; untold calls and hours are gaps; refusals with reason; a cost where told; own alone."""
+    page, desk = screen.page, screen.desk
+    seen(desk, 24 * 31, but="n BETWEEN 6 AND 8")
+    client, other = await desk.stand.client("openai"), await desk.stand.client("openai")
+    value = desk.canary("openrouter")
+    await desk.onboard(client, value, provider="openrouter")
+    await administered(desk, client, "openrouter")
+    used(desk, "openrouter", big=3)
+    told, untold = [(await desk.stand.lease(await desk.stand.job(client)))["lease_id"] for _ in range(2)]
+    await desk.stand.lease(await desk.stand.job(other))
+    calls = [
+        {"id": str(uuid4()), "secret": "openai", "tool": "a.b", "outcome": out, "age_ms": 5} for out in ("ok", "failed")
+    ]
+    path = f"/v1/leases/{told}/calls"
+    assert (await desk.stand.call("POST", path, "runner", {"calls": calls, "total": 2}))[0] == 200
+    for _ in range(3):
+        assert (await desk.stand.permit(untold))[0] == 403
+    await screen.sign_in()
+    await page.goto(f"{screen.url}/console/usage?client={client}&since=7d")
+    await page.get_by_role("button", name="Ask the providers what they counted").click()
+    await desk.work()
+    faults, shown = [], {}
+    for name, query in (("usage", f"client={client}&since=7d"), ("usage-day", "since=24h")):
+        await page.goto(f"{screen.url}/console/usage?{query}")
+        faults += await screen.judged(name)
+        for row in (
+            await page.get_by_role("region", name="By client and provider").locator("tbody tr").all_inner_texts()
+        ):
+            cells = row.split("\t")
+            shown[name, cells[0], cells[1]] = cells[2:]
+    label = desk.sql(f"SELECT name FROM byokeep.client WHERE id = '{client}'")  # noqa: S608
+    assert shown["usage", label, "openai"][0] == "2"
+    assert shown["usage", label, "openai"][3:5] == ["2 or more", "1 or more"]
+    counted = int(shown["usage", label, "openrouter"][5].split()[0])
+    assert 48 * 3 <= counted < 72 * 3  # of the days that are over
+    assert shown["usage", label, "openrouter"][6] == f"{counted / 1000:.2f} USD"
+    assert shown["usage", label, "openai"][5:] == ["not known", "not known"]
+    assert {name for kind, name, _ in shown if kind == "usage"} == {label}
+    assert await page.locator("svg.picture .gap").count() > 2
+    refused = await page.get_by_role("region", name="Refused").inner_text()
+    assert "\t3\t" in refused
+    assert shown["usage", label, "x"][2] == "3"
+    jobs = await page.get_by_role("region", name="By job").locator("tbody tr").all_inner_texts()
+    assert sorted(row.split("\t")[6] for row in jobs) == ["2", "not known", "not known"]
+    for text in (value.decode(), value.decode()[10:]):
+        assert text not in await page.content()
+    assert faults == []
+    assert screen.said == []
+    narrow = desk.stand.subject("operator", "narrow", clients=(other,))
+    status, found = await desk.call("GET", "/v1/usage", narrow)
+    assert status == 200
+    assert {one["client_id"] for part in ("hours", "refused", "jobs", "counted") for one in found[part]} == {str(other)}
+    assert (await desk.call("GET", f"/v1/usage?client_id={client}", narrow))[0] == 404
+    asked = {"list": "usage", "asked": {"since": "7d"}}
+    status, signed = await desk.call("POST", "/v1/lists/sign", "operator", asked)
+    table = json.loads(b64decode(signed["payload"]))["predicate"]
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+    cost = {(row["client_id"], row["provider"]): row["cost_micro_usd"] for row in rows}
+    assert cost[str(client), "openrouter"] == counted * 1000
+    assert cost[str(other), "openai"] == "unknown"

@@ -29,6 +29,7 @@ from byokeep.keys import refs, usage
 from byokeep.keys.refs import KeyHistory, LeaseHolder
 from byokeep.keys.routes import RefReply
 from byokeep.keys.usage import ComparedUsage, KeyUsage, Usage, UsageGap, UsageHour, Use
+from byokeep.keys.usage_parts import JobUse, ProviderCount, RefusedUse
 
 
 class AlertReply(
@@ -135,8 +136,35 @@ class ComparedReply(
     verdict: Literal["usual", "unusual", "unknown"]
 
 
+class RefusedUseReply(Reply, of=RefusedUse, shows="client_id what provider reason number last_at"):
+    """How often a lease or permit was refused for one reason."""
+
+
+class JobUseReply(
+    Reply, of=JobUse,
+    shows="client_id job_id runner_id provider leases permits calls=told_calls calls_failed=told_failed untold"
+    " first_at last_at",
+):  # fmt: skip
+    """What one job used of one provider; calls are null where there were leases and nobody told of any."""
+
+
+class ProviderCountReply(
+    Reply, of=ProviderCount, shows="client_id provider unit number told buckets cost_micro asked_at"
+):  # fmt: skip
+    """What a provider counted for a client's whole account, of ``told`` of the span's ``buckets``.
+
+    The cost is in millionths of a US dollar, null where it does not tell.
+    """
+
+
 class UsageReply(Reply, of=Usage, shows="since until"):
-    """Usage by hour, what is unknown, and the last whole hour compared."""
+    """Usage by hour, what is unknown, the last whole hour compared, refusals, jobs, and what providers counted."""
+
+    refused: list[RefusedUseReply]
+    more_refused: int
+    jobs: list[JobUseReply]
+    more_jobs: int
+    counted: list[ProviderCountReply]
 
     hours: list[UsageHourReply]
     gaps: list[UsageGapReply]
@@ -331,11 +359,15 @@ def _of_keys(routes: Routes, app: WebApp) -> None:
         "/usage", response_model=UsageReply, responses=refusals(404, 409),
         openapi_extra=parameters(_SPAN | {"client_id": ID, "provider": TEXT}),
     )  # fmt: skip
-    async def read_usage(request: Request, actor: Actor) -> Usage:
+    async def read_usage(request: Request, actor: Actor) -> dict[str, Any]:
         """Tell how credentials were used by hour, by default in the last 24 hours; the reading is on record."""
         given = query_of(request, *_SPAN, "client_id", "provider")
         client, provider = given.get("client_id"), given.get("provider", "")
         of = None if client is None else ClientId(parse_client_id(client))
         if provider:
             parse_provider(provider)
-        return await usage.usage(app, actor, of, provider, _time("since", given), _time("until", given))
+        found = await usage.usage(app, actor, of, provider, _time("since", given), _time("until", given))
+        parts = {
+            name: getattr(found.parts, name) for name in ("refused", "more_refused", "jobs", "more_jobs", "counted")
+        }
+        return UsageReply.fields(found, **parts)

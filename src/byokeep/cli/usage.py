@@ -39,7 +39,8 @@ def usage(
 
     Leases and permits are counted where they are on record; calls as runners told of them. What nobody told of is
     unknown: `?` = nothing is known, `12+` = 12 and perhaps more. The hour is compared with the same hour of the last 28
-    days: with the middle one, and with how far they usually lie from it. Looking is itself recorded.
+    days: with the middle one, and with how far they usually lie from it. What was refused, and what providers counted
+    and what it cost where they told, is shown besides; with --json also by job. Looking is itself recorded.
 
     Example: byokeep usage --since 7d
 
@@ -71,12 +72,21 @@ def usage(
     rows = found["hours"] if hours else _sums(found["hours"])
     shown = [one | {name: _number(one, name) for name in ("calls", "calls_failed")} for one in rows]
     tell(shown, title="Usage", columns=("hour", *_COLUMNS) if hours else _COLUMNS)
+    if found["refused"]:
+        tell(found["refused"], title="Refused", columns=("client_id", "what", "provider", "reason", "number"))
+    if found["counted"]:
+        told = [one | {"cost": _dollars(one), "told": f"{one['told']} of {one['buckets']}"} for one in found["counted"]]
+        tell(told, title="Counted by providers", columns=("client_id", "provider", "number", "unit", "told", "cost"))
     gaps(found["gaps"])
     if found["compared"]:
         say("")
         told = [one | {"compared": one["words"]} for one in found["compared"]]
         hour = clean(found["compared"][0]["hour"])
         tell(told, title=f"The hour from {hour}", columns=("client_id", "provider", "verdict", "compared"))
+
+
+def _dollars(one: Mapping[str, Any]) -> str:
+    return "?" if one["cost_micro"] is None else f"{one['cost_micro'] / 1_000_000:.2f} USD"
 
 
 def gaps(found: Sequence[Mapping[str, Any]]) -> None:

@@ -47,7 +47,7 @@ NAV: Final = (
     (f"{HOME}/approvals", "Approvals"), (f"{HOME}/procedures", "Procedures"), (f"{HOME}/kill", "Kill switch"),
     (f"{HOME}/incidents", "Incidents"), (f"{HOME}/break-glass", "Break glass"), (f"{HOME}/checklists", "Checklists"),
     (f"{HOME}/recovery", "Backups"),
-    (f"{HOME}/audit", "Audit"), (f"{HOME}/people", "People"),
+    (f"{HOME}/usage", "Usage"), (f"{HOME}/audit", "Audit"), (f"{HOME}/people", "People"),
 )  # fmt: skip
 SIGN_IN: Final = f"{HOME}/sign-in"
 

@@ -31,6 +31,7 @@ from byokeep.console import (
     people,
     stops,
     timeline,
+    usage,
 )
 from byokeep.console.pages import HEADERS, SIGN_IN, Console, Pages, Send
 from byokeep.console.visit import HOME, SESSION, STRANGER, Visitor, form_of, keep, next_page, visitor_of
@@ -48,7 +49,9 @@ def router(app: WebApp, auth: Authenticator, send: Send) -> APIRouter:
     pages = Pages(Console(app, auth, send))
     _sessions(pages)
     _files(pages)
-    for part in (attention, clients, stops, lists, live, timeline, explore, people, incidents, glass, operations):
+    for part in (
+        attention, clients, stops, lists, live, timeline, explore, people, incidents, glass, operations, usage,
+    ):  # fmt: skip
         part.add(pages)
     return pages
 

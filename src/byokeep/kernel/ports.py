@@ -246,7 +246,8 @@ class MintedKey:
 class ProviderUsage:
     """What a provider counted: for model and bucket, how much.
 
-    ``buckets``: the beginnings of all that it told of; ``back``: of so many back from now at most, 0 = of all.
+    ``buckets``: the beginnings of all that it told of; ``back``: of so many back from now at most, 0 = of all; ``cost``
+    in millionths of a US dollar, None = it does not tell.
     """
 
     unit: str
@@ -254,6 +255,7 @@ class ProviderUsage:
     back: int
     buckets: frozenset[datetime]
     counted: Mapping[tuple[str, datetime], int]
+    cost: Mapping[tuple[str, datetime], int] | None = None
 
 
 class KeyIssuer(Protocol):

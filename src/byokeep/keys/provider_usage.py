@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -125,15 +126,21 @@ async def _counted(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     async with administration.administering(app, actor, found) as (_, admin, secret):
         await administration.called(app, actor, found, "usage", "", Outcome.INTENDED)
         told = await app.issuer.usage(found.provider.value, secret, admin.place, since, until)
-    width, rows = timedelta(seconds=told.width_s), Counter[tuple[str, datetime]]()
+    width = timedelta(seconds=told.width_s)
     over = {at for at in told.buckets if at + width <= now and (not told.back or at >= now - width * told.back)}
-    for (model, at), many in told.counted.items():
-        if at in over and since - width < at < until:
-            rows[_shown(model), at] += many
+
+    def shown(counted: Mapping[tuple[str, datetime], int]) -> list[list[str | int]]:
+        rows = Counter[tuple[str, datetime]]()
+        for (model, at), many in counted.items():
+            if at in over and since - width < at < until:
+                rows[_shown(model), at] += many
+        return [[model, rotation.stamp(at), many] for (model, at), many in sorted(rows.items())]
+
+    rows = shown(told.counted)
     stamps = [rotation.stamp(at) for at in sorted(over)]
     text = procedures.as_json({
         "unit": told.unit, "width_s": told.width_s, "asked_at": rotation.stamp(now), "buckets": stamps,
-        "rows": [[model, rotation.stamp(at), many] for (model, at), many in sorted(rows.items())],
+        "rows": rows, **({} if told.cost is None else {"cost": shown(told.cost)}),
     })  # fmt: skip
     said = {"provider": found.provider.value, "count": len(rows), "digest": sha256(text.encode()).hexdigest()}
     async with app.db.begin(client_id=found.client_id) as tx:

@@ -34,6 +34,7 @@ from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
 from byokeep.kernel.rows import NO_COLUMN, Row
 from byokeep.keys.refs import get_ref
+from byokeep.keys.usage_parts import Parts, parts
 from byokeep.tenancy.clients import scope_of
 
 KEPT_DAYS: Final = 35  # for which calls are kept one by one (functions.sql, calls_forget)
@@ -133,13 +134,14 @@ class ComparedUsage(HourCompared):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Hours in which something was used or is unknown, hours without a sign of life, and the last hour compared."""
+    """Hours in which something was used or is unknown, hours without a sign of life, the last one compared."""
 
     since: datetime
     until: datetime
     hours: tuple[UsageHour, ...]
     gaps: tuple[UsageGap, ...]
     compared: tuple[ComparedUsage, ...]
+    parts: Parts
 
 
 def _span(app: App, since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
@@ -223,13 +225,15 @@ async def usage(
             raise Rejected("too_many_hours", next_step="Name a client or a provider, or a shorter time.")
         gaps = await unseen(tx, start, end) + forgotten(app, start)
         compared = await _compared(tx, _whole_hour(app), ids, provider)
+        others = await parts(tx, asked, untold)
         await record(tx, actor, EventName.AUDIT_READ, client_id=client_id, chain=chain, count=len(rows))
     hours = {(row.client_id, row.provider, row.hour): row for row in rows}
     for (client, of, hour), count in _by_hour(untold, start, end).items():
         at = hours.setdefault((client, of, hour), UsageHour(client_id=client, provider=of, hour=hour))
         at.untold = count
     ordered = sorted(hours.values(), key=lambda one: (one.hour, str(one.client_id), one.provider), reverse=True)
-    return Usage(since=start, until=end, hours=tuple(ordered), gaps=tuple(gaps), compared=tuple(compared))
+    return Usage(since=start, until=end, hours=tuple(ordered), gaps=tuple(gaps), compared=tuple(compared),
+                 parts=others)  # fmt: skip
 
 
 def _by_hour(untold: list[dict[str, Any]], start: datetime, end: datetime) -> dict[tuple[UUID, str, datetime], int]:

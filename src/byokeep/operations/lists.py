@@ -29,11 +29,11 @@ from byokeep.core.errors import Rejected
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor, Client, ClientId, Role
 from byokeep.core.policy import Verb, require_proof
-from byokeep.core.ref import parse_client_id
+from byokeep.core.ref import parse_client_id, parse_provider
 from byokeep.core.sheet import sheet
 from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.record import record, stamp
-from byokeep.keys import refs
+from byokeep.keys import refs, usage
 from byokeep.operations import due
 from byokeep.tenancy import clients, operators
 from byokeep.tenancy.tokens import Subject
@@ -152,6 +152,70 @@ async def audit_filter(app: App, actor: Actor, asked: Asked) -> tuple[ClientId |
     return chain, wanted, window
 
 
+async def usage_of(app: App, actor: Actor, asked: Asked) -> usage.Usage:
+    """Return the usage that ``client``, ``provider``, ``since`` and ``until`` name. Raises as the flow; bad_time."""
+    now, provider = app.clock.now(), asked.get("provider", "")
+    if provider:
+        parse_provider(provider)
+    return await usage.usage(
+        app, actor, ClientId(parse_client_id(asked["client"])) if "client" in asked else None, provider,
+        moment(asked.get("since", "24h"), now), moment(asked.get("until", ""), now, end=True),
+    )  # fmt: skip
+
+
+def usage_sums(found: usage.Usage) -> list[dict[str, Any]]:
+    """Return the sums of each client and provider; None = nobody knows, and ``untold`` says that there may be more."""
+    sums: dict[tuple[UUID, str], dict[str, Any]] = {}
+
+    def row_of(client: UUID, provider: str) -> dict[str, Any]:
+        numbers = dict.fromkeys(("leases", "permits", "calls", "calls_failed", "untold", "refused"), 0)
+        return sums.setdefault(
+            (client, provider), {"client_id": client, "provider": provider, "counted": None, **numbers}
+        )
+
+    for one in found.hours:
+        at = row_of(one.client_id, one.provider)
+        for name in ("leases", "permits", "calls", "calls_failed", "untold"):
+            at[name] += getattr(one, name)
+    for told in found.parts.counted:
+        row_of(told.client_id, told.provider)["counted"] = told
+    for no in found.parts.refused:
+        if no.provider:
+            row_of(no.client_id, no.provider)["refused"] += no.number
+    for row in sums.values():
+        if row["untold"] and not row["calls"]:
+            row["calls"] = row["calls_failed"] = None
+    return sorted(sums.values(), key=lambda row: (str(row["client_id"]), row["provider"]))
+
+
+async def _usage(app: App, actor: Actor, asked: Asked) -> Listed:
+    found = await usage_of(app, actor, asked)
+    sums = usage_sums(found)
+    names = await clients.names_of(app, actor, {row["client_id"] for row in sums})
+    gaps = "yes" if found.gaps else "no"
+    rows: list[dict[str, Cell]] = []
+    for row in sums:
+        told = row["counted"]
+        rows.append({
+            "client": names.get(row["client_id"], ""), "client_id": str(row["client_id"]), "provider": row["provider"],
+            "since": stamp(found.since), "until": stamp(found.until), "leases": row["leases"],
+            "permits": row["permits"], "permits_refused": row["refused"],
+            "calls": "unknown" if row["calls"] is None else row["calls"],
+            "calls_failed": "unknown" if row["calls"] is None else row["calls_failed"],
+            "leases_untold": row["untold"], "times_unknown": gaps,
+            "provider_counted": told.number if told else "unknown", "unit": told.unit if told else "",
+            "provider_told": f"{told.told} of {told.buckets}" if told else "",
+            "cost_micro_usd": told.cost_micro if told and told.cost_micro is not None else "unknown",
+        })  # fmt: skip
+    return Listed(columns=_USAGE, rows=rows)
+
+
+_USAGE: Final = (
+    "client", "client_id", "provider", "since", "until", "leases", "permits", "permits_refused", "calls",
+    "calls_failed", "leases_untold", "times_unknown", "provider_counted", "unit", "provider_told", "cost_micro_usd",
+)  # fmt: skip
+
+
 async def _clients(app: App, actor: Actor, asked: Asked) -> Listed:
     found, total = await clients_of(app, actor, asked)
     rows = [{"client": one.name, "id": str(one.id), "state": one.state.value, "risk": one.risk.value,
@@ -217,6 +281,7 @@ LISTS: Final[Mapping[str, tuple[Reader, frozenset[str]]]] = {  # each with the n
     "people": (_people, frozenset({"find", "kind", "role"})),
     "alerts": (_alerts, frozenset({"client", "reason", "severity", "history"})),
     "due": (_due, frozenset({"kind", "client", "days"})),
+    "usage": (_usage, frozenset({"client", "provider", "since", "until"})),
     "audit": (_audit, frozenset({"client", "key", "actor", "event", "outcome", "since", "until", "all"})),
 }
 

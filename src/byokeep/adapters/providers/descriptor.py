@@ -90,6 +90,7 @@ class UsageCall(IssuingCall):
     until: str = ""
     unix: bool = False
     sparse: int = 0
+    cost: str = ""  # where a row says what was spent, in US dollars
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -135,6 +135,7 @@ class ProviderIssuer:
         told = {name: str(int(at.timestamp())) if call.unix else at.strftime("%Y-%m-%dT%H:%M:%SZ")
                 for name, at in ((call.since, since), (call.until, until)) if name}  # fmt: skip
         query, buckets, counted = told, set[datetime](), Counter[tuple[str, datetime]]()
+        cost = Counter[tuple[str, datetime]]() if call.cost else None
         for _ in range(_PAGES):
             reply = await self._call(provider, admin, call, place, query=query)
             for bucket in _listed(reply, call.items):
@@ -142,6 +143,8 @@ class ProviderIssuer:
                 buckets.add(begins)
                 for row in _listed(bucket, call.rows) if call.rows else [bucket]:
                     counted[_said(row, call.name), begins] += sum(_whole(row, one) for one in call.value.split(","))
+                    if cost is not None:
+                        cost[_said(row, call.name), begins] += _millionths(row, call.cost)
             more = _said(reply, call.more) if call.more else ""
             if not more:
                 at = datetime.fromtimestamp(since.timestamp() // call.width_s * call.width_s, UTC)
@@ -149,7 +152,12 @@ class ProviderIssuer:
                     buckets.add(at)
                     at += timedelta(seconds=call.width_s)
                 return ProviderUsage(
-                    unit=call.unit, width_s=call.width_s, back=call.sparse, buckets=frozenset(buckets), counted=counted
+                    unit=call.unit,
+                    width_s=call.width_s,
+                    back=call.sparse,
+                    buckets=frozenset(buckets),
+                    counted=counted,
+                    cost=cost,
                 )
             query = {**told, call.page: more}
         raise Conflict("usage_not_all_told", next_step="Ask for a shorter span.")
@@ -253,6 +261,13 @@ def _whole(reply: Any, path: str) -> int:
     if type(found) is not int or not 0 <= found < 2**53:
         raise Conflict("provider_admin_garbage")
     return found
+
+
+def _millionths(reply: Any, path: str) -> int:
+    found = _at(reply, path)
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found < 2**33:
+        raise Conflict("provider_admin_garbage")
+    return round(found * 1_000_000)
 
 
 def _begins(said: Any) -> datetime:

@@ -85,6 +85,47 @@ SELECT u.client_id, u.provider, date_trunc('hour', u.at) AS hour,
    AND CAST(:provider AS text) IN ('', u.provider)
  GROUP BY 1, 2, 3 ORDER BY 3 DESC, 1, 2 LIMIT :limit;
 
+-- name: usage_refused
+-- Leases and permits that were refused, by reason, on the chain of the client whose they would have been.
+SELECT found.*, count(*) OVER () AS total FROM (
+    SELECT r.chain AS client_id, split_part(r.event, '.', 1) AS what, coalesce(f ->> 'platform', '') AS provider,
+           coalesce(f ->> 'reason', 'unknown') AS reason, count(*) AS number, max(r.at) AS last_at
+      FROM byokeep.audit_record r CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
+     WHERE r.at >= :since AND r.at < :until AND r.event IN ('lease.issued', 'permit.issued')
+       AND r.outcome IN ('denied', 'rejected') AND r.chain IN (SELECT id FROM byokeep.client)
+       AND (CAST(:ids AS uuid[]) IS NULL OR r.chain = ANY (CAST(:ids AS uuid[])))
+       AND CAST(:provider AS text) IN ('', coalesce(f ->> 'platform', ''))
+     GROUP BY 1, 2, 3, 4) AS found
+ ORDER BY number DESC, last_at DESC LIMIT :limit;
+
+-- name: usage_jobs
+SELECT found.*, count(*) OVER () AS total FROM (
+    SELECT u.client_id, u.job_id, (array_agg(u.runner_id))[1] AS runner_id, u.provider,
+           count(*) FILTER (WHERE u.what = 'lease') AS leases, count(*) FILTER (WHERE u.what = 'permit') AS permits,
+           count(*) FILTER (WHERE u.what = 'call') AS calls,
+           count(*) FILTER (WHERE u.what = 'call' AND u.outcome <> 'ok') AS calls_failed,
+           min(u.at) AS first_at, max(u.at) AS last_at
+      FROM byokeep.usage u
+     WHERE u.at >= :since AND u.at < :until AND u.what <> 'custody'
+       AND (CAST(:ids AS uuid[]) IS NULL OR u.client_id = ANY (CAST(:ids AS uuid[])))
+       AND CAST(:provider AS text) IN ('', u.provider)
+     GROUP BY u.client_id, u.job_id, u.provider) AS found
+ ORDER BY calls DESC, leases DESC, last_at DESC LIMIT :limit;
+
+-- name: usage_counted
+-- The newest that each provider told of a client's account, if the record of that step names it by its digest.
+SELECT DISTINCT ON (u.client_id, p.facts ->> 'provider') u.client_id, p.facts ->> 'provider' AS provider, u.told
+  FROM byokeep.provider_usage u
+  JOIN byokeep.procedure_run p ON p.id = u.run_id
+ WHERE u.told_at >= CAST(:since AS timestamptz) AND CAST(p.facts ->> 'since' AS timestamptz) < :until
+   AND (CAST(:ids AS uuid[]) IS NULL OR u.client_id = ANY (CAST(:ids AS uuid[])))
+   AND CAST(:provider AS text) IN ('', p.facts ->> 'provider')
+   AND EXISTS (SELECT FROM byokeep.audit_record r
+                WHERE r.chain = u.client_id AND r.object_id = p.object_id AND r.event = 'procedure.stepped'
+                  AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,digest}'
+                      = encode(sha256(convert_to(u.told, 'UTF8')), 'hex'))
+ ORDER BY u.client_id, p.facts ->> 'provider', u.told_at DESC LIMIT :limit;
+
 -- name: usage_compared
 -- One hour of each client and provider beside the same hour of the days before it: the middle of them (median) and how far
 -- they usually lie from it (median of the distances). A day counts from the first use on, only if the installation is known

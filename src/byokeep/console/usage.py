@@ -1,0 +1,136 @@
+"""Usage: how often clients' credentials were used, by hour and job, what was refused, and what providers counted.
+
+Rules
+- What is unknown is a gap in the picture and a word in its table, never a zero.
+- A picture is an SVG of this page, with a table of the same numbers beside it.
+- Nobody's price is guessed: a cost is what a provider told.
+
+It may not count by itself: the flow of the API does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from byokeep.console.explore import days
+from byokeep.console.lists import exported_as, given_id
+from byokeep.console.pages import HEADERS, Pages
+from byokeep.console.visit import Visitor, form_of
+from byokeep.core.model import ClientId, Provider
+from byokeep.http.request import query_of
+from byokeep.keys import provider_usage, refs
+from byokeep.keys.usage import Usage
+from byokeep.operations import lists
+from byokeep.tenancy import clients
+
+_HOURLY: Final = timedelta(days=3)  # longer spans are shown by day
+_BACK: Final = timedelta(days=7)  # that a provider is asked about
+WIDE, HIGH = 720, 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """An hour or a day: numbers as they are known; None = nobody knows.
+
+    ``dark``: for a part of it nothing shows that the installation ran; ``partly``: there may be more calls.
+    """
+
+    at: datetime
+    leases: int | None
+    permits: int | None
+    calls: int | None
+    failed: int | None
+    dark: bool
+    partly: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """A slot in a picture, in its units; ``kind`` is known, partly or gap."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    kind: str
+
+
+def slots_of(found: Usage) -> list[Slot]:
+    """Return the hours or days of a span in their order, those without a use among them."""
+    width = timedelta(hours=1) if found.until - found.since <= _HOURLY else timedelta(days=1)
+    unit = {"minute": 0, "second": 0, "microsecond": 0} | ({} if width < timedelta(days=1) else {"hour": 0})
+    at, slots = found.since.replace(**unit), []  # type: ignore[arg-type]
+    while at < found.until:
+        end = at + width
+        rows = [one for one in found.hours if at <= one.hour < end]
+        dark = any(gap.why == "not_running" and gap.since < end and gap.until > at for gap in found.gaps)
+        old = any(gap.why == "not_kept" and gap.since < end and gap.until > at for gap in found.gaps)
+        untold = dark or old or any(one.untold for one in rows)
+        sums = [sum(getattr(one, name) for one in rows) for name in ("leases", "permits", "calls", "calls_failed")]
+        slots.append(Slot(
+            at=at, leases=sums[0] or (None if dark else 0), permits=sums[1] or (None if dark else 0),
+            calls=sums[2] or (None if untold else 0), failed=None if untold and not sums[2] else sums[3],
+            dark=dark, partly=untold,
+        ))  # fmt: skip
+        at = end
+    return slots
+
+
+def bars(slots: Sequence[Slot], name: str) -> list[Bar]:
+    """Return the bars of a picture ``WIDE`` by ``HIGH``; what is unknown is a gap of full height."""
+    numbers = [getattr(one, name) for one in slots]
+    most = max([number for number in numbers if number is not None], default=0) or 1
+    step, made = WIDE / max(1, len(slots)), []
+    for at, (slot, number) in enumerate(zip(slots, numbers, strict=True)):
+        if number == 0:
+            continue
+        high = HIGH if number is None else max(2.0, number / most * (HIGH - 4))
+        kind = "gap" if number is None else "partly" if (slot.partly if name == "calls" else slot.dark) else "known"
+        made.append(Bar(x=round(at * step, 1), y=round(HIGH - high, 1), width=round(max(1.0, step - 1), 1),
+                        height=round(high, 1), kind=kind))  # fmt: skip
+    return made
+
+
+def add(pages: Pages) -> None:
+    """Add the pages."""
+    console = pages.console
+
+    async def usage(request: Request, who: Visitor) -> Response:
+        asked = {name: text for name, text in query_of(request, "client", "provider", "since", "until").items() if text}
+        app, actor, now = console.app, who.actor, console.app.clock.now()
+        found = await lists.usage_of(app, actor, asked)
+        slots = slots_of(found)
+        known = await clients.list_clients(app, actor)
+        ids = {one.runner_id for one in found.parts.jobs}
+        about = given_id(asked["client"]) if "client" in asked else None
+        keys = await refs.list_refs(app, actor, ClientId(about)) if about else []
+        spans = {text: "?" + urlencode({it: said for it, said in asked.items() if it not in ("since", "until")} | span)
+                 for text, span in (*days(now).items(), ("30 days", {"since": "30d"}))}  # fmt: skip
+        return console.page(
+            request, "usage.html", who=who, asked=asked, found=found, slots=slots, clients=known, about=about,
+            names={one.id: one.name for one in known} | await clients.names_of(app, actor, ids), spans=spans,
+            pictures=(("Calls that were told of", bars(slots, "calls")),
+                      ("Leases", bars(slots, "leases"))),
+            most=[max([n for n in numbers if n is not None], default=0)
+                  for numbers in ([one.calls for one in slots], [one.leases for one in slots])],
+            sums=lists.usage_sums(found), wide=WIDE, high=HIGH, hourly=len(slots) > 1
+            and slots[1].at - slots[0].at < timedelta(days=1), providers=list(Provider),
+            keys={one.provider.value: one.id for one in keys}, export=exported_as("usage", asked),
+        )  # fmt: skip
+
+    async def ask(request: Request, who: Visitor) -> Response:
+        given = await form_of(console.app, request, "client")
+        about, now = ClientId(given_id(given["client"])), console.app.clock.now()
+        for provider in {one.provider for one in await refs.list_refs(console.app, who.actor, about)}:
+            await provider_usage.ask(console.app, who.actor, about, provider, now - _BACK, now)
+        return RedirectResponse(f"/console/usage?client={about}&since=7d", 303, HEADERS)
+
+    pages.add("GET", "/usage", usage)
+    pages.add("POST", "/usage/ask", ask)
