@@ -77,6 +77,8 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
             "hours": [],
             "gaps": [],
             "compared": [],
+            "refused": [],
+            "counted": [],
         }
         exposure: dict[str, Any] = {
             "about": {"kind": "client", "id": ID}, "since": "", "until": "", "since_is": "named", "state": "complete",

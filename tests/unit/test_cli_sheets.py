@@ -33,7 +33,9 @@ def test_usage_is_written_with_what_is_unknown(monkeypatch: pytest.MonkeyPatch, 
         hour | {"calls": 3, "calls_failed": 0, "untold": 1},
     ]
     monkeypatch.setattr(usage, "call", lambda *_, **__: None)
-    monkeypatch.setattr(usage, "run", lambda _: {"hours": hours, "gaps": [], "compared": []})
+    monkeypatch.setattr(
+        usage, "run", lambda _: {"hours": hours, "gaps": [], "compared": [], "refused": [], "counted": []}
+    )
     monkeypatch.setattr(usage, "names", lambda _: {"c": "=cmd()"})
     for name in ("say", "tell"):
         monkeypatch.setattr(usage, name, lambda *_, **__: None)
