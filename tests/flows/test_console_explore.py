@@ -17,17 +17,19 @@ from byokeep.client import verify as offline
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Integrity
 from byokeep.operations import lists
-from tests.flows.test_console_pages import Screen, axe, screen  # noqa: F401 - fixtures
 from tests.flows.test_provider_usage import used
 from tests.flows.test_rotation import administered
 from tests.flows.test_usage import seen
 from tests.support.console import SAME, Visit, hostile
+from tests.support.screen import Screen
 from tests.support.web import Desk
 
-pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
+pytest_plugins = [
+    "tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web", "tests.support.screen"
+]  # fmt: skip
 
 
-async def test_an_auditor_looks_at_records_people_and_names(screen: Screen) -> None:  # noqa: F811
+async def test_an_auditor_looks_at_records_people_and_names(screen: Screen) -> None:
     """Filter, drawer, proof and its result, people, search: nothing against them; what is cut is said."""
     page, desk, faults = screen.page, screen.desk, []
     client, _ = await hostile(desk)
@@ -175,7 +177,7 @@ async def test_a_list_leaves_the_house_signed_and_says_what_it_lacks(
 @pytest.mark.req("R11.2-1")
 @pytest.mark.req("R11.2-2")
 @pytest.mark.req("R11.2-3")
-async def test_usage_shows_what_is_known_and_marks_what_is_not(screen: Screen) -> None:  # noqa: F811
+async def test_usage_shows_what_is_known_and_marks_what_is_not(screen: Screen) -> None:
     """Sums are the records'; untold calls and hours are gaps; refusals with reason; a cost where told; own alone."""
     page, desk = screen.page, screen.desk
     seen(desk, 24 * 31, but="n BETWEEN 6 AND 8")
