@@ -34,7 +34,6 @@ from byokeep.wire.address import is_loopback
 
 _KEK_OWNER: Final = re.compile(r"[a-z][a-z0-9_.@-]{0,62}\Z")
 _BUCKET: Final = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*))?\Z")
-_OF_A_BUCKET: Final = ("artifact_endpoint", "artifact_ca_file", "artifact_credentials_file")
 # Settings of older releases, which offered other key providers than OpenBao (ADR 0051).
 GONE: Final = frozenset({
     "kek_holder", "kek_name", "kek_aws_region", "kek_aws_endpoint", "kek_pkcs11_module", "kek_pkcs11_token",
@@ -105,7 +104,9 @@ class Settings:
         artifact_credentials_file: Of S3, in AWS's format, 0600; empty = the machine's role.
         backup_recipients: Comma-separated age public keys, age1..., that open backups; empty = none is made.
         backup_dir: Where backups are made and kept on this host.
-        backup_target: A directory away from this host that gets each backup, too; production needs one.
+        backup_target: What lies away from this host and gets each backup, too: a directory, ``s3://bucket`` or
+            ``s3://bucket/prefix``; production needs one.
+        backup_endpoint, backup_ca_file, backup_credentials_file: As those of ``artifact_store``, of its bucket.
         backup_keep: How many backups are kept; the newest that was verified always is.
         backup_keep_days: For how many days each one is kept besides; 0 = the number alone counts.
         backup_hours: Hours after which a stack that runs makes the next backup.
@@ -160,6 +161,9 @@ class Settings:
     backup_recipients: str = ""
     backup_dir: str = ""
     backup_target: str = ""
+    backup_endpoint: str = ""
+    backup_ca_file: str = ""
+    backup_credentials_file: str = ""
     backup_keep: int = 14
     backup_keep_days: int = 0
     backup_hours: int = 24
@@ -468,15 +472,18 @@ def _check_profiles(settings: Settings) -> None:
         raise _bad("profile_rekey_days", f"Give {MIN_REKEY_DAYS} to {MAX_REKEY_DAYS} days, or 0.")
     if settings.room_mebibytes < _LEAST_ROOM:
         raise _bad("room_mebibytes", f"A profile needs {_LEAST_ROOM} MiB.")
-    for name in ("room_dir", "backup_target"):
+    bucket = parse_bucket(settings.backup_target, setting="backup_target")
+    for name in ("room_dir", *(["backup_target"] if bucket is None else [])):
         if getattr(settings, name) and not Path(getattr(settings, name)).is_absolute():
             raise _bad(name, "Name an absolute path.")
-    if parse_bucket(settings.artifact_store) is None and any(getattr(settings, name) for name in _OF_A_BUCKET):
-        raise _bad("artifact_store", "This is for artifact_store = s3://...")
+    for name, found in (("artifact_store", parse_bucket(settings.artifact_store)), ("backup_target", bucket)):
+        of_a_bucket = (f"{name.partition('_')[0]}_{one}" for one in ("endpoint", "ca_file", "credentials_file"))
+        if found is None and any(getattr(settings, one) for one in of_a_bucket):
+            raise _bad(name, f"This is for {name} = s3://...")
 
 
-def parse_bucket(text: str) -> tuple[str, str] | None:
-    """Return bucket and prefix (``""`` or ``.../``) of ``artifact_store``; None when it is a directory.
+def parse_bucket(text: str, *, setting: str = "artifact_store") -> tuple[str, str] | None:
+    """Return bucket and prefix (``""`` or ``.../``) that a setting names; None when it is a directory.
 
     Raises:
         Rejected: ``bad_setting``: another scheme, or a bucket or prefix that is not plain.
@@ -485,7 +492,7 @@ def parse_bucket(text: str) -> tuple[str, str] | None:
         return None
     found = _BUCKET.match(text)
     if found is None:
-        raise _bad("artifact_store", "Name a directory, s3://bucket or s3://bucket/prefix.")
+        raise _bad(setting, "Name a directory, s3://bucket or s3://bucket/prefix.")
     return found[1], f"{found[2]}/" if found[2] else ""
 
 

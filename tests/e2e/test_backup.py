@@ -12,25 +12,28 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pyrage
 import pytest
 import pytest_asyncio
 
+from byokeep.adapters.blobs.s3 import S3Files
 from byokeep.audit.log import checkpoint
 from byokeep.backup import archive
+from byokeep.backup.places import digest_of
 from byokeep.core import backup
 from byokeep.core.backup import BackupRefused
-from byokeep.core.errors import ByokeepError, Conflict
+from byokeep.core.errors import ByokeepError, Conflict, NotFound, Unavailable
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
-from byokeep.processes import wiring
-from byokeep.processes.backup import alone
+from byokeep.processes import doctor, wiring
+from byokeep.processes.backup import alone, backup_target, create, fetch, listed, verify
 from byokeep.processes.restore import Brought, restore
 from byokeep.reconciliation.reconcile import SETTLE, reconcile
 from byokeep.settings import RESTORING, Settings, load
+from tests.support.buckets import credentials_file, new_bucket, s3_client, s3_server
 from tests.support.cli import Ran, Shell
 from tests.support.stack import ForkedStack, World, new_home, running_stack, until
 
@@ -116,6 +119,75 @@ async def test_a_backup_is_made_closed_copied_and_counts_once_opened(vault: Vaul
     (one,) = [row for row in await vault.listed() if row["id"] == made["id"]]
     assert one["counts"] is True
     assert one["verified_at"] > "2020"
+
+
+async def test_a_bucket_gets_copies_as_a_directory_does(
+    vault: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written once, read back, listed, brought here and removed there with its time; what was altered on the way is no
+    backup, what is altered there is refused once it is here, and a bucket that is away fails the backup."""
+    with s3_server() as url:
+        bucket, client = new_bucket(url), s3_client(url)
+        settings = replace(
+            vault.settings, backup_target=f"s3://{bucket}/copies", backup_endpoint=url, backup_keep=1,
+            backup_credentials_file=str(credentials_file(tmp_path)),
+        )  # fmt: skip
+
+        def there() -> list[str]:
+            found = client.list_objects_v2(Bucket=bucket).get("Contents", ())
+            return [one["Key"] for one in found]
+
+        def replaced(content: bytes) -> None:
+            client.put_object(Bucket=bucket, Key=key, Body=content)
+
+        assert [one.ok for one in doctor._target(settings)] == [True]
+        monkeypatch.setattr("byokeep.adapters.blobs.s3.PART", 5 << 20)  # the least that a server takes
+        place, large = backup_target(settings), tmp_path / "large"
+        assert place is not None
+        for size in (0, 5 << 20, (10 << 20) + 1):
+            large.write_bytes(os.urandom(size))
+            place.put("large", large)
+            assert digest_of(place, "large") == archive.part_of("large", large).sha256
+            place.remove("large")
+        first = await create(settings)
+        key = f"copies/{first.file.name}"
+        content = first.file.read_bytes()
+        assert client.get_object(Bucket=bucket, Key=key)["Body"].read() == content
+        (one,) = [row for row in await listed(settings) if row["id"] == str(first.manifest.id)]
+        assert one["files"] == [str(first.file), f"s3://{bucket}/{key}"]
+        with pytest.raises(Conflict, match="artifact_exists"):
+            place.put(first.file.name, first.file)
+
+        for number, bad in enumerate((content[:-1], content[:-7] + b"altered", content[: len(content) // 2], b"")):
+            replaced(bad)
+            fetched = tmp_path / str(number)
+            fetched.mkdir()
+            told, file = fetch(settings, str(first.manifest.id), fetched)
+            assert (told, file) == (f"s3://{bucket}/{key}", fetched / first.file.name)
+            with pytest.raises(BackupRefused):
+                await verify(settings, str(file), vault.identity)
+        replaced(content)
+        _, good = fetch(settings, first.file.name, tmp_path)
+        assert good.stat().st_mode & 0o777 == 0o600
+        assert await verify(settings, str(good), vault.identity) == (first.manifest, True)
+        with pytest.raises(NotFound, match="backup_not_found"):
+            fetch(settings, str(uuid4()), tmp_path)
+
+        real, before = S3Files.pieces, sorted((vault.world.home / "backups").glob("*.age"))
+        monkeypatch.setattr(S3Files, "pieces", lambda self, name: [*real(self, name), b"more"])
+        with pytest.raises(Unavailable, match="backup_target_unavailable"):
+            await create(settings)
+        monkeypatch.setattr(S3Files, "pieces", real)
+        assert (there(), sorted((vault.world.home / "backups").glob("*.age"))) == ([key], before)
+
+        second = await create(settings)
+        third = await create(settings)  # the second goes, the first was opened
+        assert there() == sorted([key, f"copies/{third.file.name}"])
+        assert not second.file.exists()
+    [seen] = doctor._target(settings)  # the server is gone
+    assert seen.next_step
+    with pytest.raises(Unavailable, match="backup_target_unavailable"):
+        await create(settings)
 
 
 async def test_what_a_backup_asks_the_store_for_is_explained(vault: Vault) -> None:

@@ -45,6 +45,7 @@ WRITES = {
 }
 A_DIRECTORY = {
     ("demo", "keep"): ["demo", "--keep", "FILE"],
+    ("backup", "fetch", "directory"): ["backup", "fetch", ID, "FILE"],
     ("backup", "split", "directory"): ["backup", "split", "TREE/key", "FILE", "--shares", "3", "--threshold", "2"],
 }
 # What is read; a baseline is rewritten where `--write-baseline` says so, and what is no baseline is refused.

@@ -68,6 +68,28 @@ def list_() -> None:
 
 
 @app.command
+def fetch(backup: str, directory: Path) -> None:
+    """Bring a backup from `backup_target` into a new directory, to open or restore it. It is not checked yet.
+
+    Example: byokeep backup fetch $BACKUP fetched
+
+    Args:
+        backup: Its name there, or its id.
+        directory: A new directory for it.
+    """
+    harden()
+    new_directory(directory, mode=0o700)
+    try:
+        with busy("Fetching ..."):
+            found, file = _host().fetch(session().settings, backup, directory)
+    except BaseException:
+        shutil.rmtree(directory)
+        raise
+    step = again(f"backup verify {file} --identity-file KEY", own_token=False)
+    show({"from": found, "file": str(file)}, title="Fetched", note=f"Next: {step}")
+
+
+@app.command
 def verify(backup: str, *, identity_file: list[Path]) -> int:
     """Open a backup and check everything in it, without touching any data; the result is on record.
 

@@ -19,6 +19,7 @@ import errno
 import gzip
 import hashlib
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -37,10 +38,11 @@ from byokeep.adapters.postgres.dump import DumpProof, dump
 from byokeep.backup import archive, backups, shares
 from byokeep.backup.archive import Sink
 from byokeep.backup.backups import Backup
+from byokeep.backup.places import BackupPlace, Directory, digest_of
 from byokeep.core import backup
 from byokeep.core.audit import ChainHead
 from byokeep.core.backup import BackupManifest, BackupRefused, Part
-from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import Environment
 from byokeep.kernel.app import BrokerApp
@@ -50,6 +52,7 @@ from byokeep.processes import wiring
 from byokeep.settings import Settings, parse_bucket, to_toml
 
 ENDING: Final = ".age"
+_NAMED: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f-]{36}\.age")
 NEEDED: Final = ("provisioner.approle", wiring.ACCOUNT_KEY)  # of the credentials; all others are made anew
 _OUTSIDE: Final = ("epochs.jsonl", "checkpoint", TOMBSTONES)
 _WORK: Final = ".work"
@@ -93,9 +96,9 @@ async def create(settings: Settings) -> Made:
 
 async def _create(settings: Settings, app: BrokerApp) -> Made:
     recipients = archive.recipients_of(settings.backup_recipients)
-    target = settings.file("backup_target")
+    target = backup_target(settings)
     if target is None and settings.environment is Environment.PRODUCTION:
-        step = "Set backup_target to a directory that lies on another machine."
+        step = "Set backup_target to a directory that lies on another machine, or to a bucket, s3://..."
         raise Rejected("backup_target_missing", next_step=step)
     with _working(settings) as work:
         found = await _parts(settings, app, work)
@@ -205,17 +208,39 @@ def _write(file: Path, found: _Found, signature: bytes, key_id: str, recipients:
     return Made(manifest=found.manifest, file=file, digest=written.sha256, size=written.size)
 
 
-def _copy_out(made: Made, target: Path) -> None:
+def backup_target(settings: Settings) -> BackupPlace | None:
+    """Return where backups are copied to; None: nowhere. Raises as :func:`byokeep.processes.wiring.artifact_store`."""
+    bucket = parse_bucket(settings.backup_target, setting="backup_target")
+    if bucket is None:
+        return Directory(Path(settings.backup_target)) if settings.backup_target else None
+    s3 = wiring.s3_library()
+    place: BackupPlace = s3.S3Files(s3.S3Artifacts(
+        bucket[0], prefix=bucket[1], endpoint=settings.backup_endpoint, ca_file=settings.file("backup_ca_file"),
+        credentials_file=settings.file("backup_credentials_file"),
+    ), bucket[0])  # fmt: skip
+    return place
+
+
+def _copy_out(made: Made, target: BackupPlace) -> None:
     """Copy a backup away from here and read it back. Raises Unavailable(``backup_target_unavailable``)."""
-    there = target / made.file.name
+    name = made.file.name
     try:
-        with draft(there, only_new=True) as out, made.file.open("rb") as content:
-            shutil.copyfileobj(content, out, 1 << 20)
-        if archive.part_of(made.file.name, there).sha256 != made.digest:
-            there.unlink()
-            raise OSError("another content")
+        with _at_bucket():
+            target.put(name, made.file)
+            if digest_of(target, name) != made.digest:
+                target.remove(name)
+                raise OSError("another content")
     except OSError as error:
         raise _no_room("backup_target", error) from None
+
+
+@contextlib.contextmanager
+def _at_bucket() -> Iterator[None]:
+    try:
+        yield
+    except (Unavailable, Denied, Conflict, Integrity) as error:
+        step = f"See the bucket of backup_target, and what its credentials may: {error.code}."
+        raise Unavailable("backup_target_unavailable", next_step=step, cause=error.code) from None
 
 
 def _no_room(setting: str, error: OSError) -> Unavailable:
@@ -260,42 +285,52 @@ def _new(file: Path) -> Iterator[BinaryIO]:
 async def _drop_old(settings: Settings, app: BrokerApp) -> None:
     """Remove what is kept no longer, here and there, and put it on record. What is on record alone is a backup."""
     found = await backups.backups(app)
+    there: list[Copy] = []
     stays = backups.kept(found, settings.backup_keep, app.clock.now() - timedelta(days=settings.backup_keep_days))
+    with contextlib.suppress(Unavailable):  # the next one tries again
+        there = await asyncio.to_thread(_copies, settings)
     for one in found:
-        if one.id in stays or not (files := _files(settings, one)):
+        if one.id in stays or not (copies := _of(there, one)):
             continue
-        said: dict[str, FieldValue] = {"backup": str(one.id), "digest": one.digest, "count": len(files)}
+        said: dict[str, FieldValue] = {"backup": str(one.id), "digest": one.digest, "count": len(copies)}
         await backups.say(app, EventName.BACKUP_REMOVED, said, Outcome.INTENDED)
         try:
-            for file in files:
-                file.unlink(missing_ok=True)
-        except OSError:  # the next one tries again
+            for place, name in copies:
+                await asyncio.to_thread(place.remove, name)
+        except (OSError, ByokeepError):  # the next one tries again
             await backups.say(app, EventName.BACKUP_REMOVED, said | {"reason": "not_removed"}, Outcome.FAILED)
         else:
             await backups.say(app, EventName.BACKUP_REMOVED, said)
 
 
-def _files(settings: Settings, one: Backup) -> list[Path]:
-    return _named(settings, f"{one.created_at.astimezone(UTC):%Y}*-{one.id}{ENDING}")
+Copy = tuple[BackupPlace, str]
 
 
-def _named(settings: Settings, pattern: str) -> list[Path]:
-    """Return the backups of a name in the places of this host: here, and where they are copied to."""
-    places = [settings.path("backup_dir"), settings.file("backup_target")]
-    return [file for place in places if place is not None for file in place.glob(pattern)]
+def _copies(settings: Settings) -> list[Copy]:
+    """Return the backups in the places of this host: here, and where they are copied to. Raises Unavailable."""
+    target = backup_target(settings)
+    places: list[BackupPlace] = [Directory(settings.path("backup_dir")), *([target] if target is not None else [])]
+    with _at_bucket():
+        return [(place, name) for place in places for name in place.names() if _NAMED.fullmatch(name)]
+
+
+def _of(copies: Sequence[Copy], one: Backup) -> list[Copy]:
+    return [(place, name) for place, name in copies if name.endswith(f"-{one.id}{ENDING}")]
 
 
 async def listed(settings: Settings) -> list[dict[str, Any]]:
     """Return the backups on record, each with its files that are there. Raises Unavailable."""
     async with wiring.broker_app(settings) as app:
-        return [_row(settings, one) for one in await backups.backups(app)]
+        copies = await asyncio.to_thread(_copies, settings)
+        return [_row(_of(copies, one), one) for one in await backups.backups(app)]
 
 
-def _row(settings: Settings, one: Backup) -> dict[str, Any]:
-    found, verified = _files(settings, one), one.verified_at
+def _row(found: list[Copy], one: Backup) -> dict[str, Any]:
+    verified = one.verified_at
     return {
         "id": str(one.id), "created_at": _told(one.created_at), "verified_at": _told(verified) if verified else None,
-        "counts": bool(verified and found), "size": one.size, "files": [str(file) for file in found],
+        "counts": bool(verified and found), "size": one.size,
+        "files": [place.told(name) for place, name in found],
     }  # fmt: skip
 
 
@@ -304,14 +339,42 @@ def _told(at: datetime) -> str:
 
 
 def find(settings: Settings, name: str) -> Path:
-    """Return the file of a backup: a path, or its id in the places of this host. Raises NotFound."""
+    """Return the file of a backup: a path, or its id in the directories of this host. Raises NotFound."""
     with contextlib.suppress(ValueError):
-        if found := _named(settings, f"*-{UUID(name)}{ENDING}"):
-            return found[0]
+        ending, target = f"-{UUID(name)}{ENDING}", backup_target(settings)
+        for place in (Directory(settings.path("backup_dir")), target):
+            if isinstance(place, Directory) and (found := [one for one in place.names() if one.endswith(ending)]):
+                return place.path / found[0]
     file = Path(name)
     if not file.is_file():
-        raise NotFound("backup_not_found", next_step="Give the file, or an id as `byokeep backup list` shows it.")
+        step = "Give the file, or an id as `byokeep backup list` shows it; from a bucket: `byokeep backup fetch`."
+        raise NotFound("backup_not_found", next_step=step)
     return file
+
+
+def fetch(settings: Settings, name: str, directory: Path) -> tuple[str, Path]:
+    """Bring a backup here from `backup_target`; return where it was and where it is.
+
+    Args:
+        name: Its file's name there, which it keeps, or its id.
+
+    Raises:
+        NotFound: ``backup_not_found``.
+        Unavailable: ``backup_target_unavailable``.
+        OSError: The file is there already, or cannot be written.
+    """
+    place = backup_target(settings)
+    if place is None:
+        raise Rejected("backup_target_missing", next_step="Set backup_target, e.g. BYOKEEP_BACKUP_TARGET=s3://bucket.")
+    with _at_bucket():
+        there = [one for one in place.names() if _NAMED.fullmatch(one) and (one == name or f"-{name}." in one)]
+    if not there:
+        raise NotFound("backup_not_found", next_step="Give the name that it has at backup_target, or its id.")
+    file = directory / there[0]
+    with _at_bucket(), draft(file, only_new=True) as out:
+        for piece in place.pieces(file.name):
+            out.write(piece)
+    return place.told(file.name), file
 
 
 def key_from(files: Path | Sequence[Path]) -> bytes:

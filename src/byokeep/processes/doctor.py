@@ -52,6 +52,7 @@ from byokeep.operations.due import DueKind, ending
 from byokeep.operations.internal import EVERY_DAYS
 from byokeep.process import WORKER_READY, is_held
 from byokeep.processes import drill_place, hardening
+from byokeep.processes.backup import backup_target
 from byokeep.processes.hardening import Service, weak
 from byokeep.processes.installation import local_tokens, must_be_bounded, ways_in
 from byokeep.processes.wiring import (
@@ -412,12 +413,19 @@ async def _backup(db: Database, *, strict: bool) -> ProbeOutcome:
 
 def _target(settings: Settings) -> Iterator[ProbeOutcome]:
     """Whether copies of backups can be written where they belong; asked of the host that makes them."""
-    place = settings.file("backup_target")
-    if place is None or not (settings.path("credentials_dir") / "backup.approle").exists():
+    if not settings.backup_target or not (settings.path("credentials_dir") / "backup.approle").exists():
         return
-    strict, step = settings.environment is Environment.PRODUCTION, f"Backups cannot be copied to {place}: mount it."
-    there = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
-    yield ok("backup target") if there else weak(strict, "backup target", "not_writable", step)
+    strict = settings.environment is Environment.PRODUCTION
+    step = f"Backups cannot be copied to {settings.backup_target}"
+    try:
+        if (place := backup_target(settings)) is not None:
+            place.probe()
+    except OSError:
+        yield weak(strict, "backup target", "not_writable", f"{step}: mount it.")
+    except ByokeepError as error:
+        yield weak(strict, "backup target", error.code, f"{step}: {error.next_step}")
+    else:
+        yield ok("backup target")
 
 
 async def _alerts(db: Database) -> ProbeOutcome:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import importlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -141,15 +142,19 @@ def artifact_store(settings: Settings, *, may_remove: bool = False) -> ArtifactS
     bucket = parse_bucket(settings.artifact_store)
     if bucket is None:
         return LocalArtifacts(settings.path("artifact_store").absolute(), may_remove=may_remove)
-    try:
-        from byokeep.adapters.blobs.s3 import S3Artifacts  # noqa: PLC0415 - an extra that few installations have
-    except ModuleNotFoundError:
-        raise Rejected("extra_missing", next_step="Install byokeep with the extra s3.", extra="s3") from None
-    name, prefix = bucket
-    return S3Artifacts(
-        name, prefix=prefix, endpoint=settings.artifact_endpoint, ca_file=settings.file("artifact_ca_file"),
+    found: ArtifactStore = s3_library().S3Artifacts(
+        bucket[0], prefix=bucket[1], endpoint=settings.artifact_endpoint, ca_file=settings.file("artifact_ca_file"),
         credentials_file=settings.file("artifact_credentials_file"), may_remove=may_remove,
     )  # fmt: skip
+    return found
+
+
+def s3_library() -> Any:
+    """Return the adapter of buckets. Raises Rejected(``extra_missing``)."""
+    try:
+        return importlib.import_module("byokeep.adapters.blobs.s3")  # an extra that few installations have
+    except ModuleNotFoundError:
+        raise Rejected("extra_missing", next_step="Install byokeep with the extra s3.", extra="s3") from None
 
 
 def windows(settings: Settings) -> HandOffNotes:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -65,14 +65,14 @@ class S3Artifacts:
         self._s3: Any = boto3.Session(botocore_session=session).client(
             "s3", endpoint_url=endpoint or None, region_name=region, config=config, verify=verify
         )
-        self._bucket, self._prefix = bucket, prefix
+        self._bucket, self.prefix = bucket, prefix
         self._may_remove = may_remove
         self._lock: dict[str, Any] | None = None
 
     async def put(self, client_id: UUID, key: ArtifactKey, chunks: AsyncIterator[bytes]) -> StoredArtifact:
         """Store a stream."""
         key.must_be_of(client_id)
-        passing, upload, part = Passing(), _Upload(self, self._prefix + key.text), bytearray()
+        passing, upload, part = Passing(), _Upload(self, self.prefix + key.text), bytearray()
         try:
             async with aclosing(sealed_only(chunks)) as pieces:
                 async for piece in pieces:
@@ -90,7 +90,7 @@ class S3Artifacts:
         """Yield the bytes of an artifact."""
         key.must_be_of(client_id)
         passing = Passing()
-        reply = await in_thread(lambda: self.ask("get_object", Key=self._prefix + key.text))
+        reply = await in_thread(lambda: self.ask("get_object", Key=self.prefix + key.text))
         body = reply["Body"]
         try:
             while piece := await in_thread(_told, lambda: body.read(PIECE)):
@@ -106,11 +106,11 @@ class S3Artifacts:
         key.must_be_of(client_id)
         if not self._may_remove:
             raise Denied("may_not_remove", next_step="Only the process that shreds profiles removes artifacts.")
-        await in_thread(self._delete, self._prefix + key.text)
+        await in_thread(self.remove, self.prefix + key.text)
 
     async def list_keys(self, client_id: UUID | None) -> list[ArtifactKey]:
         """Return what a client has; ``None``: what every client has."""
-        return await in_thread(self._list, self._prefix + (f"{client_id}/" if client_id else ""))
+        return await in_thread(self._list, self.prefix + (f"{client_id}/" if client_id else ""))
 
     async def probe(self) -> None:
         """Write one small object, ``probe``, that is there for good, and see that no second one takes its place.
@@ -130,7 +130,7 @@ class S3Artifacts:
             raise Rejected("artifact_store_overwrites", next_step=step)
 
     async def _write_probe(self, *, in_parts: bool) -> None:
-        upload = _Upload(self, self._prefix + _PROBE)
+        upload = _Upload(self, self.prefix + _PROBE)
         try:
             if in_parts:
                 await in_thread(upload.part, b"probe")
@@ -159,7 +159,8 @@ class S3Artifacts:
         until = datetime.now(UTC) + timedelta(days=RETAIN_DAYS)
         return {"ObjectLockMode": "GOVERNANCE", "ObjectLockRetainUntilDate": until}
 
-    def _delete(self, name: str) -> None:
+    def remove(self, name: str) -> None:
+        """Remove every version of an object. Raises Conflict(``artifact_retained``) under object lock."""
         found = self.ask("list_object_versions", Prefix=name)
         for version in [*found.get("Versions", ()), *found.get("DeleteMarkers", ())]:
             if version["Key"] == name:
@@ -169,20 +170,70 @@ class S3Artifacts:
                     raise Conflict("artifact_retained", next_step="The bucket's lock keeps it for now.") from None
 
     def _list(self, prefix: str) -> list[ArtifactKey]:
-        found: list[ArtifactKey] = []
+        try:
+            found = [parse_artifact_key(name) for name in self.names(prefix) if name != _PROBE]
+        except (Unavailable, Denied):
+            raise
+        except ByokeepError:
+            raise Integrity("strange_artifact", next_step="Look who can write to the bucket.") from None
+        return sorted(found, key=lambda key: key.text)
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """Yield what begins with a prefix, without what every key of this store begins with."""
         more: dict[str, str] = {}
         while True:
             reply = self.ask("list_objects_v2", Prefix=prefix, **more)
             for entry in reply.get("Contents", ()):
-                if entry["Key"] == f"{self._prefix}{_PROBE}":
-                    continue
-                try:
-                    found.append(parse_artifact_key(entry["Key"].removeprefix(self._prefix)))
-                except ByokeepError:
-                    raise Integrity("strange_artifact", next_step="Look who can write to the bucket.") from None
+                yield entry["Key"].removeprefix(self.prefix)
             if not reply.get("IsTruncated"):
-                return sorted(found, key=lambda key: key.text)
+                return
             more = {"ContinuationToken": reply["NextContinuationToken"]}
+
+
+class S3Files:
+    """Whole files in a bucket, such as backups. Calls block; errors are those of :class:`S3Artifacts`."""
+
+    def __init__(self, bucket: S3Artifacts, name: str) -> None:
+        self._bucket, self._name = bucket, name
+
+    def put(self, name: str, file: Path) -> None:
+        """Store a file under a name that is free. Raises Conflict(``artifact_exists``), OSError."""
+        upload = _Upload(self._bucket, self._bucket.prefix + name)
+        try:
+            with file.open("rb") as content:
+                part = content.read(PART)
+                while len(part) == PART and (more := content.read(PART)):
+                    upload.part(part)
+                    part = more
+            upload.finish(part)
+        except BaseException:
+            upload.take_back()
+            raise
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """Yield an object, of which the server's own sums are compared."""
+        body: Any = self._bucket.ask("get_object", Key=self._bucket.prefix + name)["Body"]
+        try:
+            while piece := _told(lambda: body.read(PIECE)):
+                yield piece
+        finally:
+            body.close()
+
+    def names(self) -> list[str]:
+        """Return the names directly below the prefix."""
+        return [name for name in self._bucket.names(self._bucket.prefix) if "/" not in name]
+
+    def told(self, name: str) -> str:
+        """Return the address of an object."""
+        return f"s3://{self._name}/{self._bucket.prefix}{name}"
+
+    def remove(self, name: str) -> None:
+        """Remove an object, every version of it. Raises Conflict(``artifact_retained``) under object lock."""
+        self._bucket.remove(self._bucket.prefix + name)
+
+    def probe(self) -> None:
+        """See that the bucket can be listed."""
+        self._bucket.ask("list_objects_v2", Prefix=self._bucket.prefix, MaxKeys=1)
 
 
 class _Upload:
