@@ -407,7 +407,13 @@ async def test_no_text_is_markup_and_no_value_is_on_a_page(desk: Desk) -> None:
         assert all(step["hash"][:16] in shown.raw and f"record {step['seq']}," in shown.raw for step in run["steps"])
         assert shown.raw.count('class="step is-') == len(run["steps"]) + len(run["missing"])
         pages.append(shown)
-    pages.append(await visit.get("/console/procedures?state=complete"))
+        if run["procedure"].startswith("rotate"):
+            pages.append(await visit.get(f"/console/rotations/{run['id']}"))
+    refs = (await desk.call("GET", f"/v1/clients/{client}/refs", "operator"))[1]["refs"]
+    for path in ("procedures?state=complete", f"clients/{client}/new-key", f"keys/{refs[0]['id']}",
+                 f"keys/{refs[0]['id']}/rotate"):  # fmt: skip
+        pages.append(await visit.get(f"/console/{path}"))
+    assert {one.status for one in pages} == {200}
     raw = "".join(one.raw for one in pages)
     assert raw.count("<script") == raw.count('<script src="/console/')  # our own files alone
     assert "<svg" not in raw

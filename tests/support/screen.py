@@ -95,6 +95,13 @@ class Screen:
         await self.reach("combobox", name)
         await self.page.keyboard.type(first_letters)
 
+    async def swept(self, *values: bytes) -> None:
+        """No value is in the markup, in a field, in the address or in what the browser keeps of the page."""
+        fields = "[...document.querySelectorAll('input,textarea')].map(one => one.value).join()"
+        kept = "JSON.stringify([location.href, document.title, history.state, window.name])"
+        seen = await self.page.content() + str(await self.ask(fields)) + str(await self.ask(kept))
+        assert [value for value in values if value.decode()[8:40] in seen] == []
+
     async def ask(self, expression: str) -> object:
         """What the page itself says; the protocol asks, for the page's own policy lets no script run."""
         session = await self.page.context.new_cdp_session(self.page)

@@ -28,10 +28,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from byokeep.console.visit import HOME, SESSION, STRANGER, Visitor, came_from, form_word, keep, next_page, visitor_of
-from byokeep.core.errors import KINDS, ByokeepError, Denied, Unauthenticated, Unavailable
+from byokeep.core.errors import KINDS, ByokeepError, Conflict, Denied, Rejected, Unauthenticated, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.http.openapi import LateRoute
-from byokeep.http.request import STATUS, Authenticator, answer, request_id
+from byokeep.http.request import STATUS, Authenticator, Budget, answer, request_id
 from byokeep.kernel.app import WebApp
 
 HEADERS: Final = {
@@ -110,10 +110,11 @@ class Console:
         app: The ports of ``web``.
         auth: Token and request id to actor.
         send: Passes a call on.
+        writes: Of a client, as over the API.
     """
 
-    def __init__(self, app: WebApp, auth: Authenticator, send: Send) -> None:
-        self.app, self.auth, self._send = app, auth, send
+    def __init__(self, app: WebApp, auth: Authenticator, send: Send, writes: Budget) -> None:
+        self.app, self.auth, self._send, self.writes = app, auth, send, writes
 
     async def ask(
         self, who: Visitor | None, method: str, path: str, body: Mapping[str, Any] | None = None, *,
@@ -168,6 +169,20 @@ class Console:
         if given:
             keep(reply, STRANGER, given)
         return reply
+
+    async def again(
+        self, request: Request, error: ByokeepError, template: str, *, who: Visitor, **more: Any
+    ) -> Response:
+        """Put a refusal of a form on record and show the form again, with what to do; without what was secret in it.
+
+        Raises:
+            ByokeepError: ``error``, where the form cannot mend it.
+        """
+        if not isinstance(error, Rejected | Conflict):
+            raise error
+        await answer(request, error)
+        status = STATUS.get(error.code, error.http_status)
+        return self.page(request, template, status=status, who=who, error=error, **more)
 
     async def refused(self, request: Request, error: ByokeepError, who: Visitor | None) -> Response:
         """Put a refusal on record, unless it is, and return its page."""

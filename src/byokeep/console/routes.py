@@ -25,10 +25,13 @@ from byokeep.console import (
     explore,
     glass,
     incidents,
+    keys,
     lists,
     live,
+    onboarding,
     operations,
     people,
+    rotations,
     stops,
     timeline,
     usage,
@@ -36,7 +39,7 @@ from byokeep.console import (
 from byokeep.console.pages import HEADERS, SIGN_IN, Console, Pages, Send
 from byokeep.console.visit import HOME, SESSION, STRANGER, Visitor, form_of, keep, next_page, visitor_of
 from byokeep.core.errors import ByokeepError, NotFound, RateLimited, Unauthenticated
-from byokeep.http.request import STATUS, Authenticator, query_of
+from byokeep.http.request import STATUS, Authenticator, Budget, query_of
 from byokeep.kernel.app import WebApp
 from byokeep.tenancy import tokens
 from byokeep.tenancy.schemas import SOURCE
@@ -44,13 +47,14 @@ from byokeep.tenancy.schemas import SOURCE
 _FORGET: Final = {"Clear-Site-Data": '"cache", "storage"'}  # the cookie is taken away by itself
 
 
-def router(app: WebApp, auth: Authenticator, send: Send) -> APIRouter:
+def router(app: WebApp, auth: Authenticator, send: Send, writes: Budget) -> APIRouter:
     """Return the routes of the console."""
-    pages = Pages(Console(app, auth, send))
+    pages = Pages(Console(app, auth, send, writes))
     _sessions(pages)
     _files(pages)
     for part in (
-        attention, clients, stops, lists, live, timeline, explore, people, incidents, glass, operations, usage,
+        attention, clients, onboarding, keys, rotations, stops, lists, live, timeline, explore, people, incidents,
+        glass, operations, usage,
     ):  # fmt: skip
         part.add(pages)
     return pages

@@ -26,6 +26,9 @@ from byokeep.kernel import procedures
 from byokeep.kernel.procedures import RunStatus
 from byokeep.tenancy import clients
 
+_PAGES: Final = dict.fromkeys(
+    ("rotate_key", "rotate_key_minted", "rotate_key_cutover", "rotate_key_leaked", "end_unused_key"), "rotations"
+)  # procedures with pages of their own
 STATES: Final = ("running", "waiting", "undoing", "complete", "incomplete", "aborted")
 
 
@@ -78,12 +81,14 @@ async def timeline(
             row |= {"state": ("stopped" if run.reason else "next") if here else "open", "needs": _needs(step)}
         rows.append(row)
     leads = status.led and not procedure.named
+    state = "waiting" if said["state"] == "failed" and run.closed_at is None else said["state"]
     return {
         "id": run.id, "procedure": run.procedure, "steps": rows, "reason": run.reason, "client_id": run.client_id,
         "client": known.get(str(run.client_id), ""), "by": known.get(str(run.started_by), str(run.started_by)),
         "started_at": run.started_at, "closed_at": run.closed_at, "due_at": run.due_at, "object_id": run.object_id,
-        "closed_by": known.get(str(run.closed_by), ""), "state": stands(status), "waits_for": said["waits_for"],
-        "next_step": said["next_step"], "took": _took((run.closed_at or console.app.clock.now()) - run.started_at),
+        "closed_by": known.get(str(run.closed_by), ""), "state": state, "waits_for": said["waits_for"],
+        "next_step": said["next_step"], "page": _PAGES.get(run.procedure, ""),
+        "took": _took((run.closed_at or console.app.clock.now()) - run.started_at),
         "may_resume": leads and run.closed_at is None and (run.reason != "" or status.waits_for == "person"),
         "may_end": leads and run.closed_at is None and run.state != "undoing" and procedure.may_end(run),
         "may_approve": status.waits_for == "approval" and who.actor.id not in (run.started_by, run.asked_by),

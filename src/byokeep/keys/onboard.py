@@ -51,7 +51,7 @@ from byokeep.kernel.command import open_alert, permit, recorded
 from byokeep.kernel.ports import Tx, Written
 from byokeep.kernel.record import Said, record
 from byokeep.kernel.restored import is_older
-from byokeep.kernel.sops import SopRun, begin_sop, proved
+from byokeep.kernel.sops import SopRun, SopStatus, begin_sop, proved, status_of
 from byokeep.kernel.store_recording import require_recorded
 from byokeep.keys.refs import RotationDue, get_ref, ref_from, rotation_due
 from byokeep.keys.rotation import (
@@ -204,6 +204,19 @@ async def verify_again(app: WebApp, actor: Actor, ref_id: UUID, *, before: Calla
             job_id = await open_custody(tx, app, ref.client_id, ref.provider, actor.request_id)
             await queue_verification(tx, run, job_id, actor.request_id)
     return run
+
+
+async def run_of(app: App, actor: Actor, ref: CredentialRef) -> SopStatus | None:
+    """Return the newest run over a reference's candidate, else over its current version; None: there was none.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
+    """
+    await permit(app, actor, Verb.SOP_READ, client_id=ref.client_id)
+    at = {"client_id": ref.client_id, "ref_id": ref.id, "version": ref.candidate or ref.version}
+    async with app.db.begin(client_id=ref.client_id) as tx:
+        run = await tx.maybe(SopRun, "sop_of_version", **at)
+        return None if run is None else await status_of(tx, run)
 
 
 async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wish: OnboardRequest) -> _OnboardPlan:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 from itertools import groupby
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -145,6 +146,16 @@ async def read_ref(app: App, actor: Actor, ref_id: UUID) -> CredentialRef:
             tx, actor, EventName.KEY_READ_METADATA, client_id=ref.client_id, object_id=ref.id, version=ref.version
         )
     return ref
+
+
+async def value_mark(app: App, ref: CredentialRef) -> str:
+    """Return the beginning of the keyed digest of the value that a reference pins; empty: there is none on record.
+
+    Equal values have equal marks here and nowhere else; nothing of a value can be told from one.
+    """
+    async with app.db.begin(client_id=ref.client_id) as tx:
+        found = await tx.maybe(str, "fingerprint_get", ref_id=ref.id, version=ref.version)
+    return "" if found is None else sha256(found.encode()).hexdigest()[:12]
 
 
 async def change_state(app: App, actor: Actor, ref_id: UUID, *, to: KeyState, reason: str) -> CredentialRef:

@@ -10,13 +10,14 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from byokeep.core import next_steps
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
 from byokeep.kernel import procedures
 from byokeep.kernel.app import App
 from byokeep.kernel.command import command
 from byokeep.kernel.procedures import RunStatus
-from byokeep.keys.rotation import CUTOVER, STAYS_ALIVE, UNUSED, KeyRotation, find, of
+from byokeep.keys.rotation import ASKS, CUTOVER, STAYS_ALIVE, UNUSED, KeyRotation, find, of
 from byokeep.tenancy.clients import MAX_ROWS, scope_of
 
 
@@ -80,6 +81,26 @@ def ended(run: KeyRotation) -> str:
     undone = {"pinned_again": "rolled_back", "old_key_dead": "old_key_dead"}
     how = undone.get(run.facts.get("undone_cutover", ""), "aborted")
     return "" if run.closed_at is None else run.reason or how
+
+
+def told(app: App, status: RunStatus, *, held: int = 0) -> dict[str, str]:
+    """Return how a rotation stands: ``state``, ``waits_for``, ``next_step``, ``ended``.
+
+    One that stopped for a person is ``waiting``.
+
+    Args:
+        held: By how many jobs the old key is held, as :func:`held_by` says.
+    """
+    found = of(status.run)
+    asks = found.state == "failed" and found.reason in ASKS
+    step = next_steps.of_rotation(
+        found.state, found.reason, status.missing, unused=found.procedure == UNUSED, held=held > 0
+    ).format(
+        held=held, id=found.id, ref=found.object_id, client=found.client_id, provider=found.provider.value,
+        old=old_name(found), page=app.limits.provider_pages.get(found.provider.value, "the provider's page"),
+    )  # fmt: skip
+    return {"state": "waiting" if asks else found.state, "waits_for": "person" if asks else status.waits_for,
+            "next_step": step, "ended": ended(found)}  # fmt: skip
 
 
 async def held_by(app: App, status: RunStatus) -> int:

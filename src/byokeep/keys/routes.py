@@ -324,19 +324,10 @@ def rotation_out(
     app: WebApp, status: RunStatus, history: Sequence[RotationRecord] = (), *, held: int = 0
 ) -> dict[str, Any]:
     """Return a rotation as a reply. One that stopped for a person is ``waiting``; ``held``: by so many jobs."""
-    found = rotation.of(status.run)
-    asks = found.state == "failed" and found.reason in rotation.ASKS
+    shown = rotation_view.told(app, status, held=held)
     return KeyRotationReply.fields(
-        found, state="waiting" if asks else found.state, waits_for="person" if asks else status.waits_for,
-        next_step=next_steps.of_rotation(
-            found.state, found.reason, status.missing, unused=found.procedure == rotation.UNUSED, held=held > 0
-        ).format(
-            held=held, id=found.id, ref=found.object_id, client=found.client_id, provider=found.provider.value,
-            old=rotation_view.old_name(found),
-            page=app.limits.provider_pages.get(found.provider.value, "the provider's page"),
-        ),
-        ended=rotation_view.ended(found), steps=status.steps, missing=status.missing, history=history,
-    )  # fmt: skip
+        rotation.of(status.run), **shown, steps=status.steps, missing=status.missing, history=history
+    )
 
 
 def rotations(app: WebApp, auth: Authenticator) -> APIRouter:

@@ -79,8 +79,9 @@ def create_app(
     install(api, partial(record_refused_call, app))
     publish(api, broker_document, forward.ROUTES)
     forwarder = forward.Forwarder(door, kill)
-    own = _rooms(app, auth, emergency or Emergency())
-    take(api, (*own, forward.router(forwarder), console.router(app, auth, forwarder.send)))
+    writes = Budget(app.clock, per_minute=app.limits.client_writes_per_minute)
+    own = _rooms(app, auth, emergency or Emergency(), writes)
+    take(api, (*own, forward.router(forwarder), console.router(app, auth, forwarder.send, writes)))
     _add_health(api, app)
     if app.environment is not Environment.PRODUCTION:
         _add_description(api, auth)
@@ -88,9 +89,8 @@ def create_app(
     return api
 
 
-def _rooms(app: WebApp, auth: Authenticator, emergency: Emergency) -> tuple[APIRouter, ...]:
+def _rooms(app: WebApp, auth: Authenticator, emergency: Emergency, writes: Budget) -> tuple[APIRouter, ...]:
     """The routes that are this process's own."""
-    writes = Budget(app.clock, per_minute=app.limits.client_writes_per_minute)
     return (
         tenancy.sessions(app, auth),
         tenancy.people(app, auth),

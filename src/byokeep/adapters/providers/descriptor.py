@@ -276,7 +276,13 @@ def check_format(provider: str, value: bytes, *, accept_shape_mismatch: bool = F
     code = _not_a_key(value, descriptor) or _bad_characters(value) or _bad_length(value, descriptor)
     if code:
         _refuse(code, provider)
-    if not accept_shape_mismatch and not _shape_fits(value.decode("ascii"), descriptor):
+    if accept_shape_mismatch:
+        return
+    text = value.decode("ascii")
+    if other := _of_another(text, provider):
+        step = f"It has the form of a key of {other}: choose that provider, or bring the key of this one."
+        raise Rejected("format_mismatch", next_step=step, provider=provider)
+    if not any(pattern.fullmatch(text) for pattern in descriptor.shape.accept):
         _refuse("format_mismatch", provider)
 
 
@@ -327,7 +333,7 @@ def _bad_length(value: bytes, descriptor: ProviderDescriptor) -> str:
     return "too_short" if len(value) < descriptor.shape.min_length else ""
 
 
-def _shape_fits(text: str, descriptor: ProviderDescriptor) -> bool:
-    own = any(pattern.fullmatch(text) for pattern in descriptor.shape.accept)
-    others = (d for d in DESCRIPTORS.values() if d.provider != descriptor.provider)
-    return own and not any(pattern.fullmatch(text) for other in others for pattern in other.shape.recognise)
+def _of_another(text: str, provider: str) -> str:
+    """Return the other provider whose key this is for sure, empty when it is nobody's."""
+    others = (name for name, one in DESCRIPTORS.items() if any(it.fullmatch(text) for it in one.shape.recognise))
+    return next((name for name in others if name != provider), "")

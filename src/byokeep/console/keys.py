@@ -1,0 +1,99 @@
+"""A client's key: how it stands, how its verification ended, its rotations, and who used it.
+
+Rules
+- Of the value there is a keyed fingerprint, which is of use in this installation alone, and no part of it.
+- A provider that could not be asked has refused nothing, and the page says so.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from byokeep.audit.disclosure import RecordWindow
+from byokeep.console.lists import given_id
+from byokeep.console.pages import HEADERS, Console, Pages
+from byokeep.console.visit import Visitor, form_of
+from byokeep.core.errors import Rejected
+from byokeep.core.keystate import KeyState
+from byokeep.core.model import CredentialRef
+from byokeep.core.next_steps import NEEDS_NEW_KEY, of_run
+from byokeep.core.policy import Verb
+from byokeep.http.request import query_of, spend
+from byokeep.kernel import sops
+from byokeep.keys import onboard, refs, rotation_view
+from byokeep.tenancy import clients
+
+MOST_RECORDS: Final = 20
+_REFUSED: Final = NEEDS_NEW_KEY | {"disabled", "restricted_but_live", "forbidden"}
+_MOVES: Final = {
+    KeyState.SUSPENDED: "Suspend it", KeyState.ACTIVE: "Serve it again", KeyState.DEACTIVATED: "Retire it for good",
+    KeyState.COMPROMISED: "It is compromised",
+}  # fmt: skip
+_FROM: Final = {
+    "active": (KeyState.SUSPENDED, KeyState.DEACTIVATED, KeyState.COMPROMISED),
+    "suspended": (KeyState.ACTIVE, KeyState.DEACTIVATED, KeyState.COMPROMISED),
+    "pre_activation": (KeyState.DEACTIVATED, KeyState.COMPROMISED),
+    "deactivated": (KeyState.COMPROMISED,),
+}
+
+
+def add(pages: Pages) -> None:
+    """Add the pages."""
+    console = pages.console
+
+    async def key(request: Request, who: Visitor) -> Response:
+        asked = query_of(request, "sop")
+        app, actor = console.app, who.actor
+        ref = await refs.read_ref(app, actor, given_id(request.path_params["ref_id"]))
+        one = await clients.get_client(app, actor, ref.client_id)
+        rows = [rotation_view.told(app, it) | {"run": it.run} for it in
+                await rotation_view.list_rotations(app, actor, ref.id)]  # fmt: skip
+        return console.page(
+            request, "key.html", who=who, ref=ref, client=one, mark=await refs.value_mark(app, ref), rotations=rows,
+            check=await _check(console, who, ref, asked.get("sop")), past=await _history(console, who, ref.id),
+            may_write=bool(actor.roles & Verb.KEY_WRITE.roles), keyless=bool(ref.provider_place), moves=[
+                (state.value, _MOVES[state]) for state in _FROM.get(ref.state, ())
+            ], is_key=(ref.kind, ref.purpose) == ("provider_api_key", "default"),
+        )  # fmt: skip
+
+    async def key_moved(request: Request, who: Visitor) -> Response:
+        ref_id = given_id(request.path_params["ref_id"])
+        given = await form_of(console.app, request, "to", "reason")
+        to = given["to"]
+        if to == "verify":
+            run = await onboard.verify_again(
+                console.app, who.actor, ref_id, before=lambda about: spend(request, console.writes, who.actor, about)
+            )
+            return RedirectResponse(f"/console/keys/{ref_id}?sop={run.id}", 303, HEADERS)
+        if to not in _MOVES:
+            raise Rejected("bad_request", next_step="Send the form as the page does.")
+        await refs.change_state(console.app, who.actor, ref_id, to=KeyState(to), reason=given["reason"])
+        return RedirectResponse(f"/console/keys/{ref_id}", 303, HEADERS)
+
+    pages.add("GET", "/keys/{ref_id}", key)
+    pages.add("POST", "/keys/{ref_id}", key_moved)
+
+
+async def _check(console: Console, who: Visitor, ref: CredentialRef, named: str | None) -> dict[str, Any] | None:
+    """How the verification that was named, or the one of the newest version, ended."""
+    if named is None:
+        found = await onboard.run_of(console.app, who.actor, ref)
+    else:
+        found = await sops.sop_status(console.app, who.actor, given_id(named))
+    if found is None:
+        return None
+    reason = found.run.reason.partition("/")[0]
+    return {"state": found.state, "refused": found.state == "failed" and reason in _REFUSED, "reason": reason,
+            "run": found.run, "next": of_run(found.state, found.run.reason, found.missing),
+            "steps": len(found.evidence), "another": found.run.version != ref.version}  # fmt: skip
+
+
+async def _history(console: Console, who: Visitor, ref_id: UUID) -> refs.KeyHistory | None:
+    """Who used a key and what is on record of it; None for a role that does not see that."""
+    if not who.actor.roles & Verb.KEY_HISTORY.roles:
+        return None
+    return await refs.key_history(console.app, who.actor, ref_id, RecordWindow(limit=MOST_RECORDS))

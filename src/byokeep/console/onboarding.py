@@ -1,0 +1,116 @@
+"""Taking somebody and something in: a new client, and a key of a client (SOP 5.1).
+
+Rules
+- A value goes from its form to the flow and nowhere else: no page repeats it, also when it is refused.
+- What is refused is shown above its form, with what to do. That a provider could not be asked is no refusal: then the
+  value is stored and waits.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from byokeep.console.lists import given_id
+from byokeep.console.pages import HEADERS, Console, Pages
+from byokeep.console.visit import Visitor, form_of
+from byokeep.core.errors import ByokeepError, Rejected
+from byokeep.core.model import API_PROVIDERS, Client, ClientId, Risk
+from byokeep.core.policy import Verb, authorise
+from byokeep.core.secret import Secret
+from byokeep.http.request import no_query, query_of, spend, whole_number
+from byokeep.keys import onboard, refs, rotation
+from byokeep.tenancy import clients
+
+GRACES: Final = {
+    "policy": ("As usual, 24 hours after the cutover", "Until then you can go back."),
+    "1h": ("One hour after the cutover", "There is an hour to notice that something fails, and to go back."),
+    "now": ("At the cutover, once no job holds it", "There is hardly time to go back."),
+    "24h": ("24 hours after the cutover", "Whatever the policy says."),
+}
+_LIVE: Final = ("pre_activation", "active", "suspended")
+_KEY_FIELDS: Final = ("provider", "value", "risk", "rotation_days", "old_ends", "skip_rehearsal")
+
+
+def add(pages: Pages) -> None:
+    """Add the pages."""
+    console = pages.console
+
+    async def new_client(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        authorise(who.actor, Verb.CLIENT_CREATE)
+        return console.page(request, "new-client.html", who=who, given={}, error=None)
+
+    async def client_made(request: Request, who: Visitor) -> Response:
+        given = await form_of(console.app, request, "name", "risk")
+        try:
+            made = await clients.create_client(console.app, who.actor, name=given["name"], risk=_risk(given["risk"]))
+        except ByokeepError as error:
+            return await console.again(request, error, "new-client.html", who=who, given=given)
+        await console.ask(who, "POST", "/v1/clients/{client_id}/enroll", ids={"client_id": made.id})
+        return RedirectResponse(f"/console/clients/{made.id}", 303, HEADERS)
+
+    async def client_moved(request: Request, who: Visitor) -> Response:
+        about = given_id(request.path_params["client_id"])
+        act = (await form_of(console.app, request, "act"))["act"]
+        if act not in ("enroll", "suspend", "resume"):
+            raise Rejected("bad_request", next_step="Send the form as the page does.")
+        await console.ask(who, "POST", f"/v1/clients/{{client_id}}/{act}", ids={"client_id": about})
+        return RedirectResponse(f"/console/clients/{about}", 303, HEADERS)
+
+    async def new_key(request: Request, who: Visitor) -> Response:
+        asked = query_of(request, "provider")
+        more = await _about(console, who, request)
+        return console.page(request, "new-key.html", who=who, given=asked, error=None, **more)
+
+    async def key_taken_in(request: Request, who: Visitor) -> Response:
+        given = await form_of(console.app, request, *_KEY_FIELDS)
+        value = given.pop("value").strip().encode()  # what is copied brings spaces and a line's end along
+        more = await _about(console, who, request)
+        try:
+            done = await _take_in(console, request, who, more["client"], given, value)
+        except ByokeepError as error:
+            return await console.again(request, error, "new-key.html", who=who, given=given, **more)
+        return RedirectResponse(f"/console/keys/{done.ref_id}?sop={done.sop_id}", 303, HEADERS)
+
+    pages.add("GET", "/new-client", new_client)
+    pages.add("POST", "/new-client", client_made)
+    pages.add("POST", "/clients/{client_id}", client_moved)
+    pages.add("GET", "/clients/{client_id}/new-key", new_key)
+    pages.add("POST", "/clients/{client_id}/new-key", key_taken_in)
+
+
+async def _about(console: Console, who: Visitor, request: Request) -> dict[str, Any]:
+    """The client, and its keys that a new value would replace."""
+    about = ClientId(given_id(request.path_params["client_id"]))
+    authorise(who.actor, Verb.KEY_WRITE, client_id=about)
+    one = await clients.get_client(console.app, who.actor, about)
+    found = await refs.list_refs(console.app, who.actor, about)
+    there = {it.provider.value: it for it in found if it.kind == "provider_api_key" and it.state in _LIVE}
+    return {"client": one, "there": there, "providers": sorted(API_PROVIDERS), "graces": GRACES}
+
+
+async def _take_in(
+    console: Console, request: Request, who: Visitor, client: Client, given: dict[str, str], value: bytes
+) -> onboard.Onboarded:
+    spend(request, console.writes, who.actor, client.id)
+    wish = onboard.OnboardRequest(
+        risk=_risk(given["risk"]) if given["risk"] else None,
+        rotation_days=whole_number("rotation_days", given["rotation_days"] or None),
+        rotation=rotation.RotationRequest(
+            grace=given["old_ends"] or None, skip_rehearsal=given["skip_rehearsal"] == "yes"
+        ),
+    )  # fmt: skip
+    return await onboard.onboard(
+        console.app, who.actor, client_id=client.id, provider=given["provider"], value=Secret(value), wish=wish,
+        check=partial(console.app.check_format, given["provider"], value),
+    )  # fmt: skip
+
+
+def _risk(text: str) -> Risk:
+    if text not in set(Risk):
+        raise Rejected("bad_risk", next_step="standard or high.")
+    return Risk(text)

@@ -1,0 +1,119 @@
+"""Rotations: begin one, see how far it is, go on, accept what it stopped for, end it, go back.
+
+Rules
+- Before one begins the page says when the old key ends, and what that means; a key that leaked is a form of its own.
+- A button stands there when the flow behind it may be asked now; what it then says decides.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from byokeep.console.lists import given_id
+from byokeep.console.onboarding import GRACES
+from byokeep.console.pages import HEADERS, Pages
+from byokeep.console.timeline import timeline
+from byokeep.console.visit import Visitor, form_of
+from byokeep.core.errors import ByokeepError, Rejected
+from byokeep.core.policy import Verb, authorise
+from byokeep.http.request import no_query
+from byokeep.keys import refs, rotation, rotation_view
+from byokeep.keys.rotation import ACCEPTABLE, STAYS_ALIVE, UNUSED, KeyRotation
+from byokeep.tenancy import clients
+
+STEPS: Final = {
+    "create": "The new key is brought", "verify": "The new key is verified", "rehearse": "Dry run with the new key",
+    "cutover": "Jobs get the new key", "soak": "Old and new side by side", "revoke": "The old key is revoked",
+    "prove_dead": "The old key is proved dead", "destroy": "The old value is destroyed",
+    "stop": "The key is served to nobody", "serve": "The key is served again", "mint": "A worker makes the new key",
+}  # fmt: skip
+_ACCEPTS: Final = {
+    "not_rehearsed": "No dry run shows that jobs work with the new key. Cut over without one.",
+    "other_account": "The new key is of another account than the old one. That is meant.",
+    "revoke_by_hand": "You have revoked the old key on the provider's page. Its death is proved by a call next.",
+    "soak_unknown": "No runner told how calls with the new key ended. End the old one all the same.",
+    STAYS_ALIVE: "Its owner keeps the new key for something else.",
+}
+
+
+def add(pages: Pages) -> None:
+    """Add the pages."""
+    _starts(pages)
+    console = pages.console
+
+    async def rotation_page(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        app = console.app
+        status, history = await rotation_view.show(app, who.actor, given_id(request.path_params["run_id"]))
+        said = rotation_view.told(app, status, held=await rotation_view.held_by(app, status))
+        run = rotation.of(status.run)
+        names = await clients.names_of(app, who.actor, {one.by for one in history})
+        it = await timeline(console, who, status, said=said, names=STEPS)
+        return console.page(
+            request, "rotation.html", who=who, it=it, run=run, said=said, history=history, names=names, steps=STEPS,
+            accepts=_acceptable(run), may=bool(who.actor.roles & Verb.KEY_WRITE.roles),
+            brings=status.missing[:1] == ("create",) and run.state == "running" and run.procedure != rotation.MINTED,
+            back="cutover" in run.evidence, may_end=it["may_end"],
+        )  # fmt: skip
+
+    async def rotation_moved(request: Request, who: Visitor) -> Response:
+        run_id = given_id(request.path_params["run_id"])
+        given = await form_of(console.app, request, "act", "accept")
+        if given["act"] == "resume":
+            await rotation.resume(console.app, who.actor, run_id, accept=given["accept"])
+        elif given["act"] in ("abort", "rollback"):
+            await getattr(rotation, given["act"])(console.app, who.actor, run_id)
+        else:
+            raise Rejected("bad_request", next_step="Send the form as the page does.")
+        return RedirectResponse(f"/console/rotations/{run_id}", 303, HEADERS)
+
+    pages.add("GET", "/rotations/{run_id}", rotation_page)
+    pages.add("POST", "/rotations/{run_id}", rotation_moved)
+
+
+def _starts(pages: Pages) -> None:
+    console = pages.console
+
+    async def rotate(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        ref = await refs.get_ref(console.app, who.actor, given_id(request.path_params["ref_id"]))
+        authorise(who.actor, Verb.KEY_WRITE, client_id=ref.client_id)
+        return await show_form(request, who, ref)
+
+    async def show_form(request: Request, who: Visitor, ref: Any, error: ByokeepError | None = None) -> Response:
+        limits = console.app.limits
+        more: dict[str, Any] = {
+            "ref": ref, "client": await clients.get_client(console.app, who.actor, ref.client_id), "graces": GRACES,
+            "pauses": limits.rotation_modes.get(ref.provider.value) == "cutover",
+            "mints": "mint" in limits.rotation_acts.get(ref.provider.value, ()),
+        }  # fmt: skip
+        if error is None:
+            return console.page(request, "rotate.html", who=who, error=None, **more)
+        return await console.again(request, error, "rotate.html", who=who, **more)
+
+    async def rotation_begun(request: Request, who: Visitor) -> Response:
+        ref = await refs.get_ref(console.app, who.actor, given_id(request.path_params["ref_id"]), Verb.KEY_WRITE)
+        given = await form_of(console.app, request, "old_ends", "skip_rehearsal", "mint", "leaked")
+        wish = rotation.RotationRequest(
+            grace=given["old_ends"] or None, skip_rehearsal=given["skip_rehearsal"] == "yes",
+            mint=given["mint"] == "yes", leaked=given["leaked"] == "yes",
+        )  # fmt: skip
+        try:
+            begun = await rotation.start(console.app, who.actor, ref.id, wish)
+        except ByokeepError as error:
+            return await show_form(request, who, ref, error)
+        return RedirectResponse(f"/console/rotations/{begun.run.id}", 303, HEADERS)
+
+    pages.add("GET", "/keys/{ref_id}/rotate", rotate)
+    pages.add("POST", "/keys/{ref_id}/rotate", rotation_begun)
+
+
+def _acceptable(run: KeyRotation) -> dict[str, str]:
+    """What a person may accept of a rotation that stopped, with what that means."""
+    if run.state != "failed" or run.closed_at is not None:
+        return {}
+    kept = {STAYS_ALIVE} if run.procedure == UNUSED and "rotation" in run.facts else set()
+    return {code: _ACCEPTS[code] for code in sorted(({run.reason} - {STAYS_ALIVE} | kept) & ACCEPTABLE)}
