@@ -374,7 +374,8 @@ async def test_each_role_sees_its_own_and_another_s_client_is_none(desk: Desk, r
     visit = Visit(desk)
     await visit.sign_in(role)
     for path in ("", "/clients", f"/clients/{client}", "/alerts", "/due", "/approvals", "/kill", "/you",
-                 "/procedures", "/incidents", "/incidents/new", "/break-glass", "/due/month"):  # fmt: skip
+                 "/procedures", "/incidents", "/incidents/new", "/break-glass", "/due/month",
+                 "/revocations"):  # fmt: skip
         shown = await visit.get(f"/console{path}")
         assert shown.status == 200, shown.text
     assert desk.stand.events("access.decided", "denied") == []

@@ -31,6 +31,7 @@ from byokeep.console import (
     onboarding,
     operations,
     people,
+    revocations,
     rotations,
     stops,
     timeline,
@@ -54,7 +55,7 @@ def router(app: WebApp, auth: Authenticator, send: Send, writes: Budget) -> APIR
     _files(pages)
     for part in (
         attention, clients, onboarding, keys, rotations, stops, lists, live, timeline, explore, people, incidents,
-        glass, operations, usage,
+        glass, operations, revocations, usage,
     ):  # fmt: skip
         part.add(pages)
     return pages

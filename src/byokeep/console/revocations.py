@@ -1,0 +1,97 @@
+"""Mass revocation: what it would cut off, by name; the cut; and how far each end at a provider is, with its proof.
+
+Rules
+- Before anything is cut off a person sees what it is, and sends the form of that page, which names the same span.
+- An item that is not ended stays a person's task until somebody says, on record, that it was ended by hand.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from byokeep.console.lists import given_id, paged
+from byokeep.console.pages import HEADERS, Pages
+from byokeep.console.visit import Visitor, form_of
+from byokeep.core.errors import Rejected
+from byokeep.core.model import Provider
+from byokeep.core.policy import Verb
+from byokeep.http.procedures import run_out
+from byokeep.http.request import instant, query_of, whole_number
+from byokeep.incidents import mass_revoke
+from byokeep.incidents.mass_revoke import RevocationItem, RevocationRequest
+from byokeep.kernel import procedures
+from byokeep.tenancy import clients
+
+AT: Final = "/console/revocations"
+_PARTS: Final = ("provider", "client", "runner", "reason", "incident")
+_MOST_HOURS: Final = 24 * 366
+
+
+def add(pages: Pages) -> None:
+    """Add the pages."""
+    console = pages.console
+
+    async def revocations(request: Request, who: Visitor) -> Response:
+        asked = {name: text for name, text in query_of(request, *_PARTS, "hours", "look", "page").items() if text}
+        hours, seen, since = whole_number("hours", asked.get("hours")), None, None
+        if hours is not None:
+            since = console.app.clock.now() - timedelta(hours=min(hours, _MOST_HOURS))
+        if "look" in asked:
+            seen = await mass_revoke.preview(console.app, who.actor, _wanted(asked, since))
+        runs = [one for one in await procedures.runs(console.app, who.actor)
+                if one.run.procedure == mass_revoke.MASS_REVOKE.name]  # fmt: skip
+        more = paged(runs, {} if "look" in asked else asked, AT)
+        names = await clients.names_of(console.app, who.actor, {one.run.started_by for one in more["rows"]})
+        return console.page(
+            request, "revocations.html", who=who, asked=asked, seen=seen, since=since, providers=list(Provider),
+            clients=await clients.list_clients(console.app, who.actor), names=names, every=who.actor.clients is None,
+            may=bool(who.actor.roles & Verb.KEY_STATE.roles), **more,
+        )  # fmt: skip
+
+    async def revoked(request: Request, who: Visitor) -> Response:
+        given = await form_of(console.app, request, *_PARTS, "since")
+        since = instant(given["since"], Rejected("bad_time", next_step="Look again.")) if given["since"] else None
+        begun = await mass_revoke.begin(console.app, who.actor, _wanted(given, since))
+        return RedirectResponse(f"{AT}/{begun.status.run.id}", 303, HEADERS)
+
+    async def revocation(request: Request, who: Visitor) -> Response:
+        asked = {name: text for name, text in query_of(request, "state", "page").items() if text}
+        found = await mass_revoke.status(console.app, who.actor, given_id(request.path_params["run_id"]))
+        wanted = [one for one in found.items if asked.get("state", _stands(one)) == _stands(one)]
+        more = paged(wanted, asked, f"{AT}/{found.status.run.id}")
+        ids = {it for one in more["rows"] for it in (one.settled_by,) if it} | {found.status.run.started_by}
+        return console.page(
+            request, "revocation.html", who=who, asked=asked, found=found, run=run_out(found.status), stands=_stands,
+            states=sorted({_stands(one) for one in found.items}), may=bool(who.actor.roles & Verb.KEY_STATE.roles),
+            names=await clients.names_of(console.app, who.actor, ids), **more,
+        )  # fmt: skip
+
+    async def settled(request: Request, who: Visitor) -> Response:
+        given = await form_of(console.app, request, "object")
+        about = given_id(request.path_params["run_id"])
+        await mass_revoke.settle(console.app, who.actor, about, given_id(given["object"]))
+        return RedirectResponse(f"{AT}/{about}", 303, HEADERS)
+
+    pages.add("GET", "/revocations", revocations)
+    pages.add("POST", "/revocations", revoked)
+    pages.add("GET", "/revocations/{run_id}", revocation)
+    pages.add("POST", "/revocations/{run_id}", settled)
+
+
+def _wanted(given: Any, since: datetime | None) -> RevocationRequest:
+    def named(part: str) -> UUID | None:
+        return given_id(given[part]) if given.get(part) else None
+
+    return RevocationRequest(
+        reason=given.get("reason", ""), provider=given.get("provider", ""), runner_id=named("runner"), since=since,
+        client_id=named("client"), incident_id=named("incident"),
+    )  # fmt: skip
+
+
+def _stands(one: RevocationItem) -> str:
+    return "ended by hand" if one.settled_by is not None else one.state
