@@ -539,6 +539,27 @@ CREATE TABLE byokeep.notification (
 CREATE INDEX notification_sent_ix ON byokeep.notification USING btree (target, sent_at) WHERE (sent_at IS NOT NULL);
 CREATE INDEX notification_waiting_ix ON byokeep.notification USING btree (target, next_at) WHERE (sent_at IS NULL);
 
+CREATE TABLE byokeep.passkey (
+    id uuid NOT NULL,
+    subject_id uuid NOT NULL,
+    identifier bytea NOT NULL,
+    public_half bytea NOT NULL,
+    uses bigint NOT NULL,
+    name text NOT NULL,
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    used_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    record_seq bigint,
+    CONSTRAINT passkey_identifier_ck CHECK (((octet_length(identifier) >= 16) AND (octet_length(identifier) <= 1023))),
+    CONSTRAINT passkey_identifier_uq UNIQUE (identifier),
+    CONSTRAINT passkey_name_ck CHECK (((length(name) >= 1) AND (length(name) <= 64))),
+    CONSTRAINT passkey_pk PRIMARY KEY (id),
+    CONSTRAINT passkey_public_half_ck CHECK (((octet_length(public_half) >= 1) AND (octet_length(public_half) <= 2048))),
+    CONSTRAINT passkey_subject_id_fk FOREIGN KEY (subject_id) REFERENCES byokeep.subject(id),
+    CONSTRAINT passkey_uses_ck CHECK ((uses >= 0))
+);
+CREATE INDEX passkey_subject_ix ON byokeep.passkey USING btree (subject_id);
+
 CREATE TABLE byokeep.permit (
     id uuid NOT NULL,
     client_id uuid NOT NULL,

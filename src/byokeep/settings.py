@@ -45,6 +45,9 @@ _LEAST_ROOM: Final = 64  # MiB
 _ENV: Final = "BYOKEEP_"
 _LISTEN: Final = re.compile(r"(?:[0-9.]{7,15}|\[[0-9a-f:]{2,39}\]):\d{1,5}\Z")
 _ISSUER: Final = re.compile(r"https://[a-z0-9][a-z0-9.-]{0,252}(?::\d{1,5})?\Z")
+_ORIGIN: Final = re.compile(
+    r"(?:https://(?![0-9.]+(?::|\Z))[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|http://localhost)(?::[1-9]\d{0,4})?\Z"
+)
 _LOGIN: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _DEVICE: Final = re.compile(r"(?:[a-z0-9][a-z0-9_-]{0,31}/)?[a-z][a-z0-9_-]{0,31}\Z")  # node/device in a cluster
 _GONE_STEP: Final = "OpenBao is the only key provider: remove this setting, and see docs/key-providers.md."
@@ -88,6 +91,8 @@ class Settings:
             clients' identity tokens; empty = no keyless credentials.
         store_audit_files: Comma-separated paths of the store's audit logs, as device=path or, in a cluster,
             node/device=path; empty = embedded.
+        console_origin: ``https://host[:port]`` at which people open the console, to which their passkeys belong;
+            ``http`` on localhost. Empty = no passkeys.
         lease_cidrs: Comma-separated networks from which a lease may be used; empty = any. Needs TCP to the store.
         store_calls_per_second: Cap of signatures, and of logins, for each address; 0 = none. Needs TCP to the store.
         approval_hold_hours: How long what one admin alone gave approves nothing, 1 to 168 hours.
@@ -138,6 +143,7 @@ class Settings:
     store_program_sha256: str = ""
     store_ca_file: str = ""
     oidc_issuer: str = ""
+    console_origin: str = ""
     store_audit_files: str = ""
     lease_cidrs: str = ""
     store_calls_per_second: int = 0
@@ -430,6 +436,8 @@ def _check_network(settings: Settings) -> None:
             raise _bad("lease_cidrs", "Write networks as 10.0.0.0/8,192.0.2.7/32.") from None
     if settings.oidc_issuer and not _ISSUER.match(settings.oidc_issuer):
         raise _bad("oidc_issuer", "Write https://host or https://host:port, without a path.")
+    if settings.console_origin and not _ORIGIN.match(settings.console_origin):
+        raise _bad("console_origin", "Write https://host or https://host:port, a name and no address; no path.")
     over_tcp = settings.store_address.startswith("http")
     for name in ("lease_cidrs", "store_calls_per_second"):
         if getattr(settings, name) and not over_tcp:

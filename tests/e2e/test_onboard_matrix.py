@@ -55,6 +55,10 @@ REVOKED = {"reason": "a_test", "provider": "kie"}
 RULES = {
     "POST /v1/session": Rule(STRANGER, body={"name": "x", "password": "y"}),
     "POST /v1/session/console": Rule(STRANGER, body={"name": "x", "password": "y"}),
+    "POST /v1/session/passkey": Rule(STRANGER, body={"browser": "0" * 64}),
+    "POST /v1/passkeys/options": rule(),
+    "POST /v1/passkeys": rule(body={"name": "x", "passkey": "x"}),
+    "DELETE /v1/passkeys/{passkey_id}": rule(),
     "POST /v1/session/code": rule(A, O, P, U),
     "DELETE /v1/session": Rule(ANYBODY),
     "DELETE /v1/sessions": Rule(ANYBODY),
@@ -306,6 +310,7 @@ PASSED_ON = (
     "PATCH /v1/machines",
     "DELETE /v1/tokens",
     "/v1/approvals",
+    "/v1/passkeys",
     "/v1/procedures/{run_id}/approve",
     "/v1/session",
     "/password",
@@ -316,6 +321,7 @@ MACHINES = ("dispatcher", "runner", "custodian")
 OPEN = (
     "POST /v1/session",
     "POST /v1/session/console",
+    "POST /v1/session/passkey",
     "GET /healthz",
     "GET /readyz",
     "GET /v1/identity/oidc/.well-known/openid-configuration",
@@ -407,6 +413,7 @@ async def tenants(desk: Desk) -> tuple[dict[str, str], dict[str, str]]:
             "job_id": desk.sql(f"SELECT id FROM byokeep.job WHERE client_id = '{client}' LIMIT 1"),
             "provider": "openai",
             "platform": "x", "account": "acme", "subject_id": str(uuid4()), "token_id": str(uuid4()),
+            "passkey_id": str(uuid4()),
             "request_id": str(uuid4()), "where": "x", "login": "x", "effect_id": str(uuid4()),
             "connection_id": str(connection), "owner": str(uuid4()),
         }  # fmt: skip
@@ -441,7 +448,8 @@ def judge(key: str, role: str, status: int, code: str, *, own: bool) -> str:
         right = (
             (status, code) == (401, "no_token")
             if role == ""
-            else (status, code) in ((403, "not_permitted"), (403, "not_yours"), (404, "not_found"))
+            else (status, code)
+            in ((403, "not_permitted"), (403, "not_yours"), (403, "not_in_the_console"), (404, "not_found"))
         )
         if right and status == 404 and not any(part in key for part in (*PASSED_ON, *BY_OBJECT)):
             right = False  # web's own routes say that the role is missing before they look for the object

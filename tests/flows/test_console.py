@@ -21,6 +21,7 @@ from tests.support.web import Desk
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
 
 SESSION = "__Host-byokeep"
+SCRIPTS = [f'<script src="/console/{name}.js" defer>' for name in ("live", "passkey")]
 KEPT = "Path=/; Secure; HttpOnly; SameSite=Strict"
 
 
@@ -183,7 +184,7 @@ async def test_only_a_form_of_ours_acts(desk: Desk) -> None:
         assert part in policy
     assert "script-src 'self';" in policy
     assert "unsafe" not in policy
-    assert re.findall("<script[^>]*>[^<]*", page.raw) == ['<script src="/console/live.js" defer>']
+    assert re.findall("<script[^>]*>[^<]*", page.raw) == SCRIPTS
     assert "style=" not in page.text
     form, said = {"form": visit.word}, "content-type"
     refused = [
@@ -297,6 +298,8 @@ async def test_no_page_is_shown_without_a_session(desk: Desk) -> None:
         "GET /console/style.css",
         "GET /console/icon.svg",
         "GET /console/live.js",
+        "GET /console/passkey.js",
+        "POST /console/passkey",
         "GET /console/sign-in",
         "POST /console/sign-in",
     }

@@ -28,7 +28,8 @@ pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "te
 
 PUBLIC = {f"GET /v1/identity/oidc/.well-known/{name}" for name in ("keys", "openid-configuration")}
 # The description is of a broker in development; PUBLIC: what providers fetch who swap a client's identity.
-OPEN = {"GET /healthz", "GET /readyz", "POST /v1/session", "POST /v1/session/console", "GET /openapi.json", *PUBLIC}
+LOGINS = {"POST /v1/session", "POST /v1/session/console", "POST /v1/session/passkey"}
+OPEN = {"GET /healthz", "GET /readyz", "GET /openapi.json", *LOGINS, *PUBLIC}
 NOBODY = "00000000-0000-4000-8000-00000000000f"
 
 

@@ -36,6 +36,7 @@ from byokeep.adapters.openbao.breakglass import BaoBreakGlass
 from byokeep.adapters.openbao.embedded import audit_files
 from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.adapters.openbao.ports import BaoIntake, BaoProfileRecords, EntityCutoff, ProbedStoreHealth, TransitSigner
+from byokeep.adapters.passkeys import Passkeys
 from byokeep.adapters.passwords import Passwords
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
@@ -56,6 +57,7 @@ from byokeep.wire.bao_http import BaoHttp
 from tests.support.fields import share
 from tests.support.openbao import Bao, running_openbao
 from tests.support.people import subject_sql, token_sql
+from tests.support.ports import free_port
 from tests.support.postgres import FreshDatabase, drop_database, fresh_database, quick_home, short_home
 from tests.support.surface import surfaces
 
@@ -295,7 +297,8 @@ async def listening(at: Path | int) -> None:
 
 def serving(app: BrokerApp, socket: Path) -> contextlib.AbstractAsyncContextManager[str]:
     """Serve a broker on a unix socket; returns its address."""
-    return served(create_app(app, partial(authenticate, app), passwords=Passwords(memory_kib=64, time_cost=1)), socket)
+    passwords, passkeys = Passwords(memory_kib=64, time_cost=1), Passkeys(app.limits.console_origin)
+    return served(create_app(app, partial(authenticate, app), passwords=passwords, passkeys=passkeys), socket)
 
 
 @contextlib.asynccontextmanager
@@ -336,8 +339,8 @@ async def broker_ports(database: FreshDatabase, store: Store, home: Path, **chan
         stack.callback(tombstones.close)
         app = BrokerApp(
             db=db, clock=SystemClock(), ids=SystemIds(), installation_id=installation,
-            environment=Environment.DEVELOPMENT, limits=ServiceLimits(), procedures=dict(PROCEDURES),
-            signer=TransitSigner(login),
+            environment=Environment.DEVELOPMENT, limits=ServiceLimits(console_origin=f"http://localhost:{free_port()}"),
+            procedures=dict(PROCEDURES), signer=TransitSigner(login),
             cutoff=EntityCutoff(login), store_audit=FileStoreAudit(login, audit_files(store.home)),
             store_health=StoreSeen(ProbedStoreHealth(http, login)),
             checkpoints=checkpoints, token_key=token_key, machine_key=machine_key, store_address=store.address,

@@ -9,13 +9,12 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from html import unescape
 from http.cookies import SimpleCookie
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
 from tests.support.broker import Person, listening
-from tests.support.ports import free_port
 from tests.support.web import Desk
 
 ORIGIN = "https://byokeep.example"
@@ -124,12 +123,12 @@ async def hostile(desk: Desk) -> tuple[str, list[str]]:
 @contextlib.asynccontextmanager
 async def on_loopback(desk: Desk) -> AsyncIterator[str]:
     """``web`` on a port of this machine, as a browser reaches it; yields its address."""
-    port = free_port()
+    port = urlsplit(desk.web.limits.console_origin).port or 0
     server = Server(desk.api, address="127.0.0.1", port=port, interface=Interfaces.ASGI, log_enabled=False)
     task = asyncio.create_task(server.serve())
     await listening(port)
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield desk.web.limits.console_origin
     finally:
         server.stop()
         await task

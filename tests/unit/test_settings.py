@@ -264,3 +264,15 @@ def test_the_places_of_profiles_are_those_of_the_settings(tmp_path: Path, monkey
         artifact_store(load(artifact_store="s3://profiles"))
     with pytest.raises(Unavailable, match="no_memory_backed_place"):
         rooms(load(room_dir=str(tmp_path / "rooms")))
+
+
+def test_the_origin_of_the_console_is_an_address_that_a_passkey_can_belong_to() -> None:
+    """https and a name, or http on localhost; a path, an address, another scheme, capitals: refused."""
+    for good in ("https://keep.agency.example", "https://keep.agency.example:8443", "http://localhost:8420"):
+        assert load(console_origin=good).console_origin == good
+    bad_ones = (
+        "http://keep.agency.example", "https://192.0.2.7", "https://192.0.2.7:8420", "http://127.0.0.1:8420",
+        "https://keep.agency.example/", "https://Keep.example", "keep.example", "https://a@b.example",
+    )  # fmt: skip
+    for bad in bad_ones:
+        assert refused("bad_setting", console_origin=bad).fields["setting"] == "console_origin"

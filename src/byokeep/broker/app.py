@@ -28,6 +28,7 @@ from byokeep.killswitch.app import cutting_off
 from byokeep.operations import broker_routes as operations
 from byokeep.profiles import broker_routes as profiles
 from byokeep.tenancy import broker_routes as tenancy
+from byokeep.tenancy.passkeys import PasskeyCheck
 from byokeep.tenancy.tokens import PasswordCheck
 
 ALL_THE_TIME: Final = frozenset({"issue_lease", "heartbeat", "issue_permit", "close_permit", "close"})
@@ -37,7 +38,8 @@ READY_FOR_S: Final = 5.0  # seconds: by then the next probe has proved it anew
 
 def create_app(
     app: BrokerApp, auth: Authenticator, emergency: Emergency | None = None,
-    *, passwords: PasswordCheck, lane: tuple[BrokerApp, Authenticator] | None = None,
+    *, passwords: PasswordCheck, passkeys: PasskeyCheck | None = None,
+    lane: tuple[BrokerApp, Authenticator] | None = None,
 ) -> FastAPI:  # fmt: skip
     """Build the broker's application.
 
@@ -46,6 +48,7 @@ def create_app(
         auth: Token and request id to actor (:func:`byokeep.tenancy.authenticate.authenticate`).
         emergency: What happens on a full disk; ``None`` = no space is kept.
         passwords: Makes and checks Argon2id strings.
+        passkeys: Asks browsers for passkeys, and checks them; ``None`` = there are none.
         lane: ``app`` and ``auth`` over database connections of their own, for the switches: a kill must not wait for a
             connection behind the calls that it stops. ``None`` = they share.
     """
@@ -64,7 +67,7 @@ def create_app(
         jobs.jobs_router(app, auth, room), jobs.effects_router(app, auth, room), profiles.router(app, auth, room),
         jobs.switches_router(kill_app, kill_auth, room, follow=auth), jobs.scheduled_router(app, auth, room),
         tenancy.transfers_router(app, auth), accounts.router(kill_app, kill_auth, room), audit.router(app, auth),
-        tenancy.router(app, auth), tenancy.credentials(app, auth), tenancy.sessions(app, auth, passwords),
+        tenancy.router(app, auth), tenancy.credentials(app, auth), tenancy.sessions(app, auth, passwords, passkeys),
         procedures.approvals_router(app, auth), incidents.router(app, auth), operations.router(app, auth),
         breakglass.router(app, auth, room),
     )  # fmt: skip

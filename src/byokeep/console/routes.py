@@ -38,11 +38,13 @@ from byokeep.console import (
     usage,
 )
 from byokeep.console.pages import HEADERS, SIGN_IN, Console, Pages, Send
-from byokeep.console.visit import HOME, SESSION, STRANGER, Visitor, form_of, keep, next_page, visitor_of
+from byokeep.console.passkeys import add as add_passkeys
+from byokeep.console.visit import HOME, SESSION, STRANGER, Visitor, browser_of, form_of, keep, next_page, visitor_of
 from byokeep.core.errors import ByokeepError, NotFound, RateLimited, Unauthenticated
 from byokeep.http.request import STATUS, Authenticator, Budget, query_of
 from byokeep.kernel.app import WebApp
 from byokeep.tenancy import tokens
+from byokeep.tenancy.passkeys import mine
 from byokeep.tenancy.schemas import SOURCE
 
 _FORGET: Final = {"Clear-Site-Data": '"cache", "storage"'}  # the cookie is taken away by itself
@@ -52,6 +54,7 @@ def router(app: WebApp, auth: Authenticator, send: Send, writes: Budget) -> APIR
     """Return the routes of the console."""
     pages = Pages(Console(app, auth, send, writes))
     _sessions(pages)
+    add_passkeys(pages)
     _files(pages)
     for part in (
         attention, clients, onboarding, keys, rotations, stops, lists, live, timeline, explore, people, incidents,
@@ -63,6 +66,7 @@ def router(app: WebApp, auth: Authenticator, send: Send, writes: Budget) -> APIR
 
 def _sessions(pages: Pages) -> None:
     console = pages.console
+    origin = console.app.limits.console_origin
 
     async def known(request: Request) -> Visitor | None:
         with suppress(Unauthenticated):
@@ -71,12 +75,13 @@ def _sessions(pages: Pages) -> None:
 
     async def sign_in(request: Request) -> Response:
         where = next_page(query_of(request, "next").get("next", HOME))
-        return console.page(request, "sign-in.html", who=await known(request), to=where, error=None)
+        return console.page(request, "sign-in.html", who=await known(request), to=where, error=None, origin=origin)
 
     async def signed_in(request: Request) -> Response:
-        given = await form_of(console.app, request, "name", "password", "code", "next")
+        given = await form_of(console.app, request, "name", "password", "code", "passkey", "next")
         before = await known(request)
-        body = {name: given[name] for name in ("name", "password", "code")}
+        body = {name: given[name] for name in ("name", "password", "code", "passkey")}
+        body["browser"] = browser_of(request) if given["passkey"] else ""
         source = {SOURCE: request.client.host} if request.client else {}
         try:
             issued = await console.ask(None, "POST", "/v1/session/console", body, headers=source)
@@ -84,7 +89,7 @@ def _sessions(pages: Pages) -> None:
             request.scope["state"]["code"] = error.code
             return console.page(
                 request, "sign-in.html", status=STATUS.get(error.code, error.http_status), who=before,
-                to=next_page(given["next"]), error=error,
+                to=next_page(given["next"]), error=error, origin=origin,
             )  # fmt: skip
         if before is not None:
             with suppress(ByokeepError):  # what cannot be ended now ends by time
@@ -106,7 +111,9 @@ def _sessions(pages: Pages) -> None:
 
     async def you(request: Request, who: Visitor) -> Response:
         given = await tokens.issued_by_others(console.app, who.actor)
-        return console.page(request, "you.html", who=who, given=given)
+        return console.page(
+            request, "you.html", who=who, given=given, passkeys=await mine(console.app, who.actor), origin=origin
+        )
 
     pages.add_open("GET", "/sign-in", sign_in)
     pages.add_open("POST", "/sign-in", signed_in)
@@ -123,6 +130,7 @@ def _files(pages: Pages) -> None:
 
     served("style.css", "text/css")
     served("live.js", "text/javascript")
+    served("passkey.js", "text/javascript")
     served("icon.svg", "image/svg+xml")
 
 

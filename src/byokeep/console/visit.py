@@ -16,6 +16,7 @@ from __future__ import annotations
 import hmac
 import re
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -68,6 +69,11 @@ def keep(reply: Response, name: str, value: str) -> None:
 def form_word(app: WebApp, cookie: str) -> str:
     """Return what a form of ours holds that is shown to whoever has this cookie."""
     return app.token_key(f"form of the console: {cookie}".encode()).hex()
+
+
+def browser_of(request: Request) -> str:
+    """Return a digest of what this browser alone shows us: a challenge that was given to it is answered by it."""
+    return sha256((request.cookies.get(SESSION) or request.cookies.get(STRANGER) or "").encode()).hexdigest()
 
 
 def check_origin(request: Request) -> None:

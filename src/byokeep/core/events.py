@@ -34,6 +34,7 @@ class Outcome(StrEnum):
 
 _KEY: Final = "provider version sop job path"
 _SUBJECT: Final = "subject token kind roles rights digest life_s"
+_PASSKEY: Final = "subject passkey digest"
 _ACCOUNT: Final = "platform login account sop job version"
 _RENEWAL: Final = f"{_ACCOUNT} journal base attempts cause http_status latency_ms due_at store_request"
 _SCHEDULED: Final = "platform account lane effect idempotency due_at"
@@ -63,10 +64,12 @@ class EventName(StrEnum):
     STARTED = "service.started", "component schema"
     CONFIG_CHANGED = "config.changed", "component"
 
-    LOGIN = "session.login", _SUBJECT
+    LOGIN = "session.login", f"{_SUBJECT} passkey"
     LOGOUT = "session.logout", _SUBJECT
     TOKEN_ISSUED = "token.issued", _SUBJECT
     TOKEN_REVOKED = "token.revoked", _SUBJECT
+    PASSKEY_ADDED = "passkey.added", _PASSKEY
+    PASSKEY_REMOVED = "passkey.removed", _PASSKEY
     OPERATOR_CREATED = "operator.created", _SUBJECT
     OPERATOR_CHANGED = "operator.changed", _SUBJECT
     MACHINE_CREATED = "machine.created", _SUBJECT

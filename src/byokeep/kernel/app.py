@@ -59,6 +59,7 @@ class ServiceLimits:
     approval_hold_s: int = 86_400
     app_secret_rotation_days: int = 365
     backup_hours: int = 0  # between two backups; 0 = none is expected
+    console_origin: str = ""  # where people open the console; empty = no passkeys
     drills: bool = True  # whether a recovery drill can be run here; not where store or database are people's own
 
 

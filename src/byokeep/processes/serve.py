@@ -28,6 +28,7 @@ from typing import Any, Final
 import uvloop
 
 from byokeep import __version__
+from byokeep.adapters.passkeys import Passkeys
 from byokeep.adapters.passwords import Passwords
 from byokeep.browser.ephemeral import Rooms, swept
 from byokeep.core.errors import ByokeepError
@@ -121,8 +122,10 @@ async def _broker(settings: Settings, socket: Path | None = None) -> None:
         stack.callback(rounds.cancel)
         lane = await stack.enter_async_context(wiring.kill_lane(settings, app, "byokeep_broker"))
         api = create_broker(
-            app, partial(authenticate, app), emergency, passwords=Passwords(), lane=(lane, partial(authenticate, lane))
-        )
+            app, partial(authenticate, app), emergency, passwords=Passwords(),
+            passkeys=Passkeys(settings.console_origin) if settings.console_origin else None,
+            lane=(lane, partial(authenticate, lane)),
+        )  # fmt: skip
         await _listen(api, settings.broker_listen, socket)
 
 

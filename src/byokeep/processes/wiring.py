@@ -216,6 +216,7 @@ def limits(settings: Settings) -> ServiceLimits:
         kek_rotation_days=settings.kek_rotation_days, kek_owner=settings.kek_owner,
         approval_hold_s=settings.approval_hold_hours * 3600,
         app_secret_rotation_days=settings.app_secret_rotation_days,
+        console_origin=settings.console_origin,
         backup_hours=settings.backup_hours if settings.backup_recipients or production else 0,
         drills=bool(settings.embedded_store and settings.embedded_database),
     )  # fmt: skip

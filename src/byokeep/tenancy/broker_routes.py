@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import Field
 
-from byokeep.core.errors import Rejected
+from byokeep.core.errors import Rejected, Unauthenticated
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.secret import Secret
 from byokeep.http.openapi import PUBLIC, Routes, raw_body, refusals
@@ -17,8 +17,9 @@ from byokeep.http.reply import AtOffset, Reply
 from byokeep.http.request import Authenticator, Budget, Id, PathId, Strict, bearer, read_bytes, request_id
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.approvals import Approval
-from byokeep.tenancy import operators, tokens, transfers
+from byokeep.tenancy import operators, passkeys, tokens, transfers
 from byokeep.tenancy.login_brake import LoginBrake
+from byokeep.tenancy.passkeys import Challenges, PasskeyCheck
 from byokeep.tenancy.schemas import (
     SOURCE,
     ApiTokenReply,
@@ -28,7 +29,7 @@ from byokeep.tenancy.schemas import (
     approval_out,
     issued_out,
 )
-from byokeep.tenancy.tokens import PasswordCheck, Subject, SubjectToken
+from byokeep.tenancy.tokens import Passkey, PasswordCheck, Subject, SubjectToken
 from byokeep.tenancy.transfers import TransferRequest
 
 CODES_PER_MINUTE: Final = 60  # tried from one address; a code has 256 random bits
@@ -36,6 +37,7 @@ Word = Annotated[str, Field(max_length=64)]
 
 
 Name = Annotated[str, Field(max_length=200)]
+Said = Annotated[str, Field(max_length=8192, repr=False)]  # by a browser, of a passkey
 Ids = Annotated[list[Id], Field(max_length=1000)]
 Roles = Annotated[list[Literal["admin", "operator", "approver", "auditor"]], Field(max_length=4)]
 MachineRoles = Annotated[list[Literal["dispatcher", "runner", "custodian"]], Field(max_length=1)]
@@ -49,11 +51,39 @@ class LoginBody(Strict):
 
 
 class ConsoleLoginBody(Strict):
-    """Sign in to the console: name and password, or a code."""
+    """Sign in to the console: name and password, or a code, or what a browser answers of a passkey.
+
+    `browser` is the digest that the challenge was asked for with.
+    """
 
     name: Name = ""
     password: Annotated[str, Field(max_length=256, repr=False)] = ""
     code: Annotated[str, Field(max_length=64, repr=False)] = ""
+    passkey: Said = ""
+    browser: Annotated[str, Field(max_length=64)] = ""
+
+
+class BrowserBody(Strict):
+    """Ask for a challenge to sign in: a digest that is this browser's alone."""
+
+    browser: Annotated[str, Field(min_length=64, max_length=64)]
+
+
+class PasskeyBody(Strict):
+    """Add a passkey: its name, and what the browser answers."""
+
+    name: Name
+    passkey: Said
+
+
+class PasskeyAskedReply(Reply):
+    """What a browser is asked for a passkey: the options of WebAuthn, as JSON."""
+
+    options: str
+
+
+class PasskeyReply(Reply, of=Passkey, shows="id name created_at used_at", at=AtOffset):
+    """A passkey."""
 
 
 class OperatorBody(Strict):
@@ -162,17 +192,30 @@ def _approvals(routes: Routes, app: BrokerApp) -> None:
         return await operators.approve(app, actor, request_id)
 
 
-def sessions(app: BrokerApp, auth: Authenticator, passwords: PasswordCheck, *, console: bool = True) -> APIRouter:
-    """Return the routes of sessions and passwords; break glass on the host has none of the console's."""
+def sessions(
+    app: BrokerApp, auth: Authenticator, passwords: PasswordCheck, check: PasskeyCheck | None = None, *,
+    console: bool = True,
+) -> APIRouter:  # fmt: skip
+    """Return the routes of sessions and passwords; break glass on the host has none of the console's.
+
+    Args:
+        check: ``None`` = passkeys are off.
+        console: Whether the console's are among them.
+    """
     routes = Routes("sessions", auth)
     brake = LoginBrake(app.clock)
 
     async def with_password(request: Request, name: str, password: str, kind: str) -> dict[str, Any]:
         source = _source(request)
         brake.attempt(name, source)
-        issued = await tokens.log_in(
-            app, passwords, name=name, password=Secret(password), request_id=request_id(request), kind=kind
-        )
+        try:
+            issued = await tokens.log_in(
+                app, passwords, name=name, password=Secret(password), request_id=request_id(request), kind=kind
+            )
+        except Unauthenticated as error:
+            if error.code == "passkey_needed":  # the password was right
+                brake.succeeded(name, source)
+            raise
         brake.succeeded(name, source)
         request.scope["state"]["actor"] = issued.token.subject_id
         return issued_out(issued)
@@ -183,7 +226,7 @@ def sessions(app: BrokerApp, auth: Authenticator, passwords: PasswordCheck, *, c
         return await with_password(request, body.name, body.password, "session")
 
     if console:
-        _console_sessions(routes, app, with_password)
+        _console_sessions(routes, app, with_password, check)
 
     @routes.delete("/session", status_code=204, responses=refusals(404))
     async def log_out(request: Request, actor: Actor) -> Response:
@@ -202,21 +245,31 @@ def sessions(app: BrokerApp, auth: Authenticator, passwords: PasswordCheck, *, c
 
 
 def _console_sessions(
-    routes: Routes, app: BrokerApp, with_password: Callable[[Request, str, str, str], Awaitable[dict[str, Any]]]
-) -> None:
-    codes = Budget(app.clock, per_minute=CODES_PER_MINUTE)
+    routes: Routes, app: BrokerApp, with_password: Callable[[Request, str, str, str], Awaitable[dict[str, Any]]],
+    check: PasskeyCheck | None,
+) -> None:  # fmt: skip
+    codes, given = Budget(app.clock, per_minute=CODES_PER_MINUTE), Challenges(app.clock)
+    _passkeys(routes, app, check, given, codes)
 
     @routes.post(
         "/session/console", status_code=201, response_model=IssuedReply, openapi_extra=PUBLIC, responses=refusals(429)
     )
     async def sign_in(request: Request, body: ConsoleLoginBody) -> dict[str, Any]:
-        """Open a session of the console, by name and password or a code; it ends after 8 hours or 30 idle minutes."""
-        if bool(body.code) == bool(body.name or body.password):
-            raise Rejected("bad_request", next_step="Send a code, or a name and a password.")
-        if not body.code:
+        """Open a session of the console, by a passkey, name and password, or a code.
+
+        It ends after 8 hours or 30 idle minutes. Whoever has a passkey uses that: 401 `passkey_needed`.
+        """
+        if [bool(body.code), bool(body.passkey), bool(body.name or body.password)].count(True) != 1:
+            raise Rejected("bad_request", next_step="Send a code, or a passkey, or a name and a password.")
+        if body.name or body.password:
             return await with_password(request, body.name, body.password, "console")
         codes.spend(_source(request))
-        issued = await tokens.redeem_code(app, shown=body.code, request_id=request_id(request))
+        if body.code:
+            issued = await tokens.redeem_code(app, shown=body.code, request_id=request_id(request))
+        else:
+            issued = await passkeys.sign_in(
+                app, _on(check), given, said=body.passkey, browser=body.browser, request_id=request_id(request)
+            )
         request.scope["state"]["actor"] = issued.token.subject_id
         return issued_out(issued)
 
@@ -230,6 +283,45 @@ def _console_sessions(
         """End all one's sessions, of the command line and of the console."""
         await tokens.log_out_everywhere(app, actor)
         return Response(status_code=204)
+
+
+def _passkeys(routes: Routes, app: BrokerApp, check: PasskeyCheck | None, given: Challenges, budget: Budget) -> None:
+    @routes.post(
+        "/session/passkey",
+        status_code=201,
+        response_model=PasskeyAskedReply,
+        openapi_extra=PUBLIC,
+        responses=refusals(429),
+    )
+    async def ask_to_sign_in(request: Request, body: BrowserBody) -> dict[str, str]:
+        """Return what a browser is asked to sign in with a passkey: once, within five minutes."""
+        budget.spend(_source(request))
+        return {"options": passkeys.ask_to_sign_in(app, _on(check), given, body.browser)}
+
+    @routes.post("/passkeys/options", status_code=201, response_model=PasskeyAskedReply, responses=refusals(403))
+    async def ask_to_add(actor: Actor) -> dict[str, str]:
+        """Return what the browser of a session of the console is asked for a new passkey."""
+        return {"options": await passkeys.ask_to_add(app, _on(check), given, actor)}
+
+    @routes.post("/passkeys", status_code=201, response_model=PasskeyReply, responses=refusals(403))
+    async def add(actor: Actor, body: PasskeyBody) -> Response:
+        """Add a passkey of one's own; one's other sessions end."""
+        made = await passkeys.add(app, _on(check), given, actor, said=body.passkey, name=body.name)
+        return PasskeyReply.answer(made, 201)
+
+    @routes.delete("/passkeys/{passkey_id}", status_code=204, responses=refusals(403, 404))
+    async def remove(passkey_id: PathId, actor: Actor) -> Response:
+        """Remove a passkey of one's own; one's other sessions end."""
+        await passkeys.remove(app, actor, passkey_id)
+        return Response(status_code=204)
+
+
+def _on(check: PasskeyCheck | None) -> PasskeyCheck:
+    """Return what checks passkeys. Raises Rejected(``passkeys_off``)."""
+    if check is None:
+        step = "Set `console_origin` to the address that people open the console at: docs/console.md."
+        raise Rejected("passkeys_off", next_step=step)
+    return check
 
 
 def _source(request: Request) -> str:

@@ -11,6 +11,8 @@ Rules
 - A login answers the same for an unknown name, a wrong password and a disabled person, at the same cost (S-ASVS-24).
 - A session of the console is opened by a password, or by a code that its owner made on the command line: one use,
   two minutes. Signing in again opens another, which proves who it is anew; nobody's session is prolonged (ADR 0081).
+- Whoever has a passkey comes into the console by it alone: neither a password nor a code opens a session there. A
+  password that an invitation set takes the passkeys away: that is how who lost them is let in again (ADR 0086).
 - A new password ends every session of its owner (S-ASVS-21). Nobody sets another's.
 - The broker looks every hour for machines whose last token ends within 14 days, or has ended: one open alert for each.
   The same for people's API tokens, but for those given for 14 days or less. That no admin can sign in is an alert too,
@@ -131,6 +133,16 @@ class Given:
     kind: str
     by: str = ""
     at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passkey:
+    """A passkey as its owner knows it. ``used_at``: when it was used last, UTC."""
+
+    id: UUID
+    name: str
+    created_at: datetime
+    used_at: datetime | None
 
 
 async def require_clients(tx: Tx, clients: Iterable[UUID]) -> None:
@@ -383,7 +395,7 @@ async def log_in(
     """Open a session of 8 hours for a person: ``kind`` is ``session``, or ``console`` for a browser's.
 
     Raises:
-        Unauthenticated: ``bad_login``, whatever was wrong.
+        Unauthenticated: ``bad_login``, whatever was wrong; ``passkey_needed``: nothing was, but for the console.
     """
     async with app.db.begin(every_client=True) as tx:
         found = await tx.maybe(
@@ -401,6 +413,8 @@ async def log_in(
         raise refusal
     actor = Actor(id=subject.id, roles=subject.roles, clients=None, request_id=request_id)
     async with app.db.begin(every_client=True) as tx:
+        if kind == "console" and await passkeys_of(tx, subject.id):
+            raise Unauthenticated("passkey_needed", next_step="The password is right. Now use your passkey.")
         return await new_token(tx, app, actor, subject, kind=kind, life_s=SESSION_S, event=EventName.LOGIN)
 
 
@@ -409,7 +423,7 @@ async def issue_code(app: BrokerApp, actor: Actor) -> Issued:
 
     Raises:
         Denied: ``not_permitted``: a machine; ``no_code_here``: neither a token nor a session of the command line was
-            shown.
+            shown; ``passkey_in_its_place``.
     """
     async with recorded(app, actor, Verb.TOKEN_ISSUE, object_id=actor.id), app.db.begin(every_client=True) as tx:
         shown = None if actor.token_id is None else await tx.one(SubjectToken, "token_get", id=actor.token_id)
@@ -419,6 +433,8 @@ async def issue_code(app: BrokerApp, actor: Actor) -> Issued:
             raise Denied("not_permitted", next_step=step)
         if shown is None or shown.kind not in ("api", "session"):
             raise Denied("no_code_here", next_step=step)
+        if await passkeys_of(tx, actor.id):
+            raise Denied("passkey_in_its_place", next_step="You have a passkey: sign in to the console with it.")
         return await new_token(tx, app, actor, subject, kind="code", life_s=CODE_S, shown=shown.id)
 
 
@@ -504,6 +520,8 @@ async def set_password(
             subject = replace(await tx.one(Subject, "subject_get", id=subject_id), password_mark=mark)
             said = record_params(subject_event(actor, subject, Outcome.OK, new=False, reason="password"))
             await tx.all(None, "subject_set_password", id=subject_id, password_phc=phc, **said)
+            for lost in await passkeys_of(tx, subject_id) if Role.INVITED in actor.roles else ():
+                await end_passkey(tx, actor, lost.id)
             for kind in ("session", "invitation"):
                 await revoke_all(tx, actor, subject_id, kind=kind)
             await revoke_all(tx, actor, subject_id, kind="api", given=True)
@@ -520,14 +538,21 @@ async def new_token(
     event: EventName = EventName.TOKEN_ISSUED,
     approval: UUID | None = None,
     shown: UUID | None = None,
+    passkey: UUID | None = None,
 ) -> Issued:
-    """Make a token inside a caller's transaction, with its record; ``shown`` = what it renews."""
+    """Make a token inside a caller's transaction, with its record.
+
+    Args:
+        shown: What it renews.
+        passkey: By which its owner proved who it is.
+    """
     prefix = next((PREFIX[role] for role in subject.roles if role in PREFIX), "bko_")
     value = f"{prefix}{app.ids.token()}"
     key = app.machine_key if subject.kind == "machine" else app.token_key
     token_id, keyed_hash = app.ids.uuid(), key(value.encode())
     digest = sha256(keyed_hash).hexdigest()
-    said = _event(event, actor, subject.id, token=str(token_id), kind=kind, life_s=life_s, digest=digest)
+    by: dict[str, FieldValue] = {} if passkey is None else {"passkey": str(passkey)}
+    said = _event(event, actor, subject.id, token=str(token_id), kind=kind, life_s=life_s, digest=digest, **by)
     token = await tx.one(
         SubjectToken, "token_issue", id=token_id, subject_id=subject.id, keyed_hash=keyed_hash, kind=kind,
         life_s=life_s, approval=approval, hold_s=app.limits.approval_hold_s, shown=shown,
@@ -562,6 +587,17 @@ async def revoke_all(
         SubjectToken, "tokens_live", subject_id=subject_id, except_id=but or UUID(int=0), kind=kind, given=given
     ):
         await end_token(tx, actor, live, in_s=in_s)
+
+
+async def passkeys_of(tx: Tx, subject_id: UUID) -> list[Passkey]:
+    """Return the passkeys of a person, whether or not they stand as on record: each is a reason to ask for one."""
+    return await tx.all(Passkey, "passkeys_of", subject_id=subject_id)
+
+
+async def end_passkey(tx: Tx, actor: Actor, passkey: UUID) -> None:
+    """End a passkey of the actor's inside a caller's transaction, with its record. Raises NotFound(``not_found``)."""
+    said = record_params(_event(EventName.PASSKEY_REMOVED, actor, actor.id, passkey=str(passkey)))
+    await tx.one(UUID, "passkey_end", id=passkey, **said)
 
 
 def _event(

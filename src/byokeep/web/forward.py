@@ -33,12 +33,15 @@ from byokeep.tenancy.schemas import SOURCE
 from byokeep.wire.transport import TooLarge, Transport
 
 MAX_REPLY: Final = 64 * 1024 * 1024  # bytes: an export of a client's whole audit log
-LOGINS: Final = (("POST", "/v1/session"), ("POST", "/v1/session/console"))
+LOGINS: Final = (("POST", "/v1/session"), ("POST", "/v1/session/console"), ("POST", "/v1/session/passkey"))
 ROUTES: Final = (
     *LOGINS,
     ("POST", "/v1/session/code"),
     ("DELETE", "/v1/sessions"),
     ("DELETE", "/v1/session"),
+    ("POST", "/v1/passkeys/options"),
+    ("POST", "/v1/passkeys"),
+    ("DELETE", "/v1/passkeys/{passkey_id}"),
     ("PUT", "/v1/operators/{subject_id}/password"),
     ("POST", "/v1/operators"),
     ("PATCH", "/v1/operators/{subject_id}"),

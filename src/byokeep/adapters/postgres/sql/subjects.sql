@@ -119,7 +119,8 @@ SELECT id, subject_id, kind, created_at, expires_at, revoked_at FROM byokeep.api
 SELECT t.id, t.subject_id, t.kind, t.created_at, t.expires_at, t.revoked_at
   FROM byokeep.api_token t JOIN byokeep.subject s ON s.id = t.subject_id
  WHERE t.keyed_hash = :keyed_hash AND t.kind = 'code' AND t.revoked_at IS NULL AND t.expires_at > clock_timestamp()
-   AND s.state = 'active' AND byokeep.subject_recorded(s.id) AND byokeep.token_recorded(t.id);
+   AND s.state = 'active' AND byokeep.subject_recorded(s.id) AND byokeep.token_recorded(t.id)
+   AND NOT EXISTS (SELECT FROM byokeep.passkey k WHERE k.subject_id = s.id AND k.ended_at IS NULL);
 
 -- name: tokens_live
 -- What is to end: not what ended by itself long ago. Sessions of the console, and codes that open one, are sessions.
@@ -136,3 +137,28 @@ SELECT t.kind, s.name AS by, t.created_at AS at
   LEFT JOIN byokeep.subject s ON s.id = t.issued_by
  WHERE t.subject_id = :subject_id AND t.issued_by <> t.subject_id AND t.created_at > now() - interval '30 days'
  ORDER BY t.created_at DESC LIMIT 5;
+
+-- name: passkeys_of
+SELECT id, name, created_at, used_at FROM byokeep.passkey
+ WHERE subject_id = :subject_id AND ended_at IS NULL ORDER BY created_at, id;
+
+-- name: passkeys_known
+SELECT identifier FROM byokeep.passkey WHERE subject_id = :subject_id AND ended_at IS NULL;
+
+-- name: passkey_shown
+SELECT k.id, k.subject_id, k.public_half, k.uses,
+       k.ended_at IS NULL AND s.state = 'active' AND byokeep.subject_recorded(s.id) AND byokeep.passkey_recorded(k.id) AS good
+  FROM byokeep.passkey k JOIN byokeep.subject s ON s.id = k.subject_id
+ WHERE k.identifier = :identifier;
+
+-- name: passkey_put
+SELECT byokeep.passkey_put(
+    CAST(:id AS uuid), CAST(:identifier AS bytea), CAST(:public_half AS bytea), CAST(:uses AS bigint), :name, :event,
+    CAST(:actor AS uuid), CAST(:request AS uuid), CAST(:payload AS bytea));
+
+-- name: passkey_end
+SELECT passkey_end AS id FROM byokeep.passkey_end(
+    CAST(:id AS uuid), :event, CAST(:actor AS uuid), CAST(:request AS uuid), CAST(:payload AS bytea));
+
+-- name: passkey_used
+SELECT passkey_used AS id FROM byokeep.passkey_used(CAST(:id AS uuid), CAST(:uses AS bigint));

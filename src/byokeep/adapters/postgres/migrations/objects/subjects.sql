@@ -85,6 +85,7 @@ AS $$
      CROSS JOIN LATERAL (
            SELECT s.state = 'active' AND 'admin' = ANY (s.roles)
               AND (s.password_phc IS NOT NULL
+                   OR EXISTS (SELECT FROM byokeep.passkey k WHERE k.subject_id = s.id AND k.ended_at IS NULL)
                    OR EXISTS (SELECT FROM byokeep.api_token t
                                WHERE t.subject_id = s.id AND t.revoked_at IS NULL
                                  AND t.expires_at > clock_timestamp())) AS able) now
@@ -358,3 +359,96 @@ AS $$
 $$;
 COMMENT ON FUNCTION byokeep.session_seen(uuid) IS
     'A session of the console that works is in use: it does not end idle for now. One that ended stays ended.';
+
+-- What a passkey is, as one digest: tenancy/passkeys.py makes the same.
+CREATE OR REPLACE FUNCTION byokeep.passkey_digest(p_identifier bytea, p_public_half bytea) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT
+SET search_path = pg_catalog
+AS $$
+    SELECT encode(sha256(sha256(p_identifier) || sha256(p_public_half)), 'hex')
+$$;
+COMMENT ON FUNCTION byokeep.passkey_digest(bytea, bytea) IS 'What the record of a passkey says of it.';
+
+CREATE OR REPLACE FUNCTION byokeep.passkey_recorded(p_id uuid) RETURNS boolean
+LANGUAGE sql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (
+        SELECT FROM byokeep.passkey k
+          JOIN byokeep.audit_record r
+            ON r.chain = (SELECT i.id FROM byokeep.installation i) AND r.seq = k.record_seq
+         CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
+         WHERE k.id = p_id AND r.object_id = k.subject_id AND r.outcome = 'ok' AND r.event = 'passkey.added'
+           AND said.f ->> 'passkey' = k.id::text
+           AND said.f ->> 'digest' = byokeep.passkey_digest(k.identifier, k.public_half))
+$$;
+COMMENT ON FUNCTION byokeep.passkey_recorded(uuid) IS 'Whether a passkey is the one, of whom, that its record says.';
+
+CREATE OR REPLACE FUNCTION byokeep.passkey_put(
+    p_id uuid, p_identifier bytea, p_public_half bytea, p_uses bigint, p_name text,
+    p_event text, p_actor uuid, p_request uuid, p_payload bytea
+) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_said jsonb := convert_from(p_payload, 'UTF8')::jsonb -> 'fields';
+    v_seq  bigint;
+BEGIN
+    -- Its owner is who acts: nobody adds another's.
+    PERFORM FROM byokeep.subject WHERE id = p_actor AND kind = 'operator' AND state = 'active' FOR UPDATE;
+    IF NOT FOUND OR p_event <> 'passkey.added' OR v_said ->> 'subject' IS DISTINCT FROM p_actor::text
+        OR v_said ->> 'passkey' IS DISTINCT FROM p_id::text
+        OR v_said ->> 'digest' IS DISTINCT FROM byokeep.passkey_digest(p_identifier, p_public_half)
+    THEN
+        RAISE EXCEPTION 'record and row differ' USING ERRCODE = 'BK004';
+    END IF;
+    INSERT INTO byokeep.passkey (id, subject_id, identifier, public_half, uses, name)
+    VALUES (p_id, p_actor, p_identifier, p_public_half, p_uses, p_name);
+    SELECT seq INTO v_seq FROM byokeep.audit_append(
+        (SELECT i.id FROM byokeep.installation i), p_event, p_actor, p_actor, p_request, 'ok', p_payload);
+    UPDATE byokeep.passkey SET record_seq = v_seq WHERE id = p_id;
+END
+$$;
+COMMENT ON FUNCTION byokeep.passkey_put(uuid, bytea, bytea, bigint, text, text, uuid, uuid, bytea) IS
+    'A person''s own passkey, with its record.';
+
+CREATE OR REPLACE FUNCTION byokeep.passkey_end(
+    p_id uuid, p_event text, p_actor uuid, p_request uuid, p_payload bytea
+) RETURNS SETOF uuid
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_seq bigint;
+BEGIN
+    UPDATE byokeep.passkey SET ended_at = clock_timestamp()
+     WHERE id = p_id AND subject_id = p_actor AND ended_at IS NULL;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF p_event <> 'passkey.removed'
+        OR convert_from(p_payload, 'UTF8')::jsonb #>> '{fields,passkey}' IS DISTINCT FROM p_id::text
+    THEN
+        RAISE EXCEPTION 'record and row differ' USING ERRCODE = 'BK004';
+    END IF;
+    SELECT seq INTO v_seq FROM byokeep.audit_append(
+        (SELECT i.id FROM byokeep.installation i), p_event, p_actor, p_actor, p_request, 'ok', p_payload);
+    -- Brought back in the row, it still stands with the record of its end.
+    UPDATE byokeep.passkey SET record_seq = v_seq WHERE id = p_id;
+    RETURN NEXT p_id;
+END
+$$;
+COMMENT ON FUNCTION byokeep.passkey_end(uuid, text, uuid, uuid, bytea) IS
+    'Ends a person''s own passkey, with its record. An ended one, or another''s: no row.';
+
+CREATE OR REPLACE FUNCTION byokeep.passkey_used(p_id uuid, p_uses bigint) RETURNS SETOF uuid
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    -- An authenticator that counts only counts up; one that does not says 0 each time.
+    UPDATE byokeep.passkey SET uses = p_uses, used_at = clock_timestamp()
+     WHERE id = p_id AND ended_at IS NULL AND (p_uses > uses OR p_uses = 0 AND uses = 0)
+    RETURNING id
+$$;
+COMMENT ON FUNCTION byokeep.passkey_used(uuid, bigint) IS 'A passkey was used once more. One that did not count up: no row.';

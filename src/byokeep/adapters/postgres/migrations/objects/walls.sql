@@ -2,8 +2,8 @@
 -- and otherwise of none. The settings are made by Database.begin(); they guard against our own mistakes, not
 -- against a stolen connection, which could make them too.
 --
--- Without a wall, and why: switch (a hidden closed switch would read as open), subject, subject_client, api_token
--- and approval (people, asked before any client is known), value_fingerprint (exists to compare across clients),
+-- Without a wall, and why: switch (a hidden closed switch would read as open), subject, subject_client, api_token,
+-- passkey and approval (people, asked before any client is known), value_fingerprint (exists to compare across clients),
 -- platform_app (the agency's own).
 
 CREATE OR REPLACE FUNCTION byokeep.lay_wall(p_table text, p_column text, p_unowned_visible boolean) RETURNS void

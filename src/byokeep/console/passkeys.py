@@ -1,0 +1,52 @@
+"""Passkeys on pages: what a browser is asked, and adding and removing one's own.
+
+Rules
+- The broker makes the challenge and checks the answer; a page carries both. Without a script there are no passkeys.
+- What a browser is asked is the reply to a form of ours, as is everything that a page sends.
+
+It may not read an answer.
+"""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from byokeep.console.lists import given_id
+from byokeep.console.pages import HEADERS, Pages
+from byokeep.console.visit import Visitor, browser_of, form_of
+from byokeep.tenancy.schemas import SOURCE
+
+
+def add(pages: Pages) -> None:
+    """Add what pages send."""
+    console = pages.console
+
+    async def asked(request: Request) -> Response:
+        await form_of(console.app, request)
+        source = {SOURCE: request.client.host} if request.client else {}
+        body = {"browser": browser_of(request)}
+        return _options(await console.ask(None, "POST", "/v1/session/passkey", body, headers=source))
+
+    async def asked_to_add(request: Request, who: Visitor) -> Response:
+        await form_of(console.app, request)
+        return _options(await console.ask(who, "POST", "/v1/passkeys/options"))
+
+    async def added(request: Request, who: Visitor) -> Response:
+        given = await form_of(console.app, request, "name", "passkey")
+        await console.ask(who, "POST", "/v1/passkeys", given)
+        return RedirectResponse("/console/you", 303, HEADERS)
+
+    async def removed(request: Request, who: Visitor) -> Response:
+        given = await form_of(console.app, request, "id")
+        await console.ask(who, "DELETE", "/v1/passkeys/{passkey_id}", ids={"passkey_id": given_id(given["id"])})
+        return RedirectResponse("/console/you", 303, HEADERS)
+
+    pages.add_open("POST", "/passkey", asked)
+    pages.add("POST", "/passkeys/options", asked_to_add)
+    pages.add("POST", "/passkeys", added)
+    pages.add("POST", "/passkeys/remove", removed)
+
+
+def _options(said: dict[str, str]) -> Response:
+    return Response(said["options"], headers=HEADERS, media_type="application/json")

@@ -1,0 +1,238 @@
+"""Passkeys in a real Chromium with an authenticator of its protocol: added, used, copied, in wrong hands, lost."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from playwright.async_api import CDPSession, Page
+
+from tests.support.broker import Person
+from tests.support.console import PASSWORD, Visit, named, on_loopback
+from tests.support.web import Desk
+from tests.support.website import fresh
+
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
+
+SESSION = "__Host-byokeep"
+GO = "Sign in with a passkey"
+
+
+@dataclass
+class Keyring:
+    """A person at a browser with an authenticator; ``said``: what Chromium says of the pages."""
+
+    desk: Desk
+    page: Page
+    url: str
+    cdp: CDPSession
+    authenticator: str
+    said: list[str] = field(default_factory=list)
+
+    async def with_password(self, name: str) -> None:
+        await self.page.goto(f"{self.url}/console/sign-in?next=/console/you")
+        field = self.page.get_by_role("textbox", name="Name", exact=True)
+        if await field.is_editable():
+            await field.fill(name)
+        await self.page.get_by_label("Password").fill(PASSWORD)
+        await self.page.get_by_role("button", name="Sign in", exact=True).click()
+
+    async def with_passkey(self) -> None:
+        await self.page.goto(f"{self.url}/console/sign-in?next=/console/you")
+        await self.page.get_by_role("button", name=GO).click()
+
+    async def add(self, name: str = "laptop") -> None:
+        await self.page.goto(f"{self.url}/console/you")
+        await self.page.get_by_label("Its name").fill(name)
+        await self.page.get_by_role("button", name="Add a passkey").click()
+
+    async def credentials(self) -> list[dict[str, Any]]:
+        found = await self.cdp.send("WebAuthn.getCredentials", {"authenticatorId": self.authenticator})
+        return list(found["credentials"])
+
+    async def look(self, name: str) -> None:
+        if place := os.environ.get("BYOKEEP_SHOTS"):
+            for theme in ("light", "dark"):
+                await self.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+                await self.page.screenshot(path=f"{place}/{name}-{theme}.png", full_page=True)
+
+
+@pytest.fixture
+async def ring(desk: Desk) -> AsyncIterator[Keyring]:
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(on_loopback(desk))
+        browser = await stack.enter_async_context(fresh())
+        page = await browser.context.new_page()
+        cdp = await browser.context.new_cdp_session(page)
+        await cdp.send("WebAuthn.enable")
+        options = {"protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True,
+                   "isUserVerified": True}  # fmt: skip
+        made = await cdp.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+        ring = Keyring(desk, page, url, cdp, made["authenticatorId"])
+        page.on("console", lambda message: ring.said.append(message.text))
+        yield ring
+
+
+@pytest.mark.req("S-ASVS-21")
+async def test_a_passkey_signs_in_and_a_password_alone_does_no_more(ring: Keyring) -> None:
+    """Added, it opens the console and proves its owner anew; password and code do neither; removed, they do again."""
+    desk, page = ring.desk, ring.page
+    name, me = await named(desk, desk.people["operator"]), desk.people["operator"]
+    other = Visit(desk)
+    await other.sign_in("operator")
+    await ring.with_password(name)
+    await page.wait_for_url("**/you")
+    await ring.add()
+    await page.get_by_role("button", name="Remove laptop").wait_for()
+    await ring.look("you-passkey")
+    assert (await other.ask("GET", "/console/you")).status == 303  # what was opened without it has ended
+    (added,) = desk.stand.events("passkey.added", "ok")
+    assert json.loads(added)["fields"]["subject"] == str(me.id)
+
+    await page.context.clear_cookies()
+    await ring.with_password(name)
+    await page.get_by_text("The password is right. Now use your passkey.").wait_for()
+    await ring.look("passkey-needed")
+    session = (await desk.call("POST", "/v1/session", body={"name": name, "password": PASSWORD}))[1]["token"]
+    made = await desk.call("POST", "/v1/session/code", Person(me.id, session))
+    assert (made[0], made[1]["code"]) == (403, "passkey_in_its_place")
+    await page.get_by_role("button", name=GO).click()
+    await page.wait_for_url("**/you")
+    login = json.loads(desk.stand.events("session.login", "ok")[-1])["fields"]
+    assert login["passkey"] == json.loads(added)["fields"]["passkey"]
+
+    desk.sql("UPDATE byokeep.api_token SET created_at = created_at - interval '6 minutes' WHERE kind = 'console'")
+    await page.goto(f"{ring.url}/console/you")
+    await page.get_by_role("button", name="Remove laptop").click()
+    await page.get_by_text("Prove that it is you").first.wait_for()
+    await ring.with_password(name)
+    await page.get_by_text("Now use your passkey.").wait_for()
+    await page.get_by_role("button", name=GO).click()
+    await page.wait_for_url("**/you")
+    await page.get_by_role("button", name="Remove laptop").click()
+    await page.get_by_text("None. With one,").wait_for()
+    assert len(desk.stand.events("passkey.removed", "ok")) == 1
+    await page.context.clear_cookies()
+    await ring.with_passkey()  # the authenticator has it, and we do not any more
+    await page.get_by_role("alert").filter(has_text="You are not signed in").wait_for()
+    await ring.with_password(name)
+    await page.wait_for_url("**/you")
+    assert [one for one in ring.said if "401" not in one] == []
+
+
+async def test_a_copied_passkey_is_refused_and_told_of(ring: Keyring) -> None:
+    """A count that goes back, an owner who was not verified, a row that no record carries: refused, each."""
+    desk, page = ring.desk, ring.page
+    name = await named(desk, desk.people["approver"])
+    await ring.with_password(name)
+    await page.wait_for_url("**/you")
+    await ring.add()
+    await page.get_by_role("button", name="Remove laptop").wait_for()
+
+    async def refused() -> None:
+        await page.context.clear_cookies()
+        await ring.with_passkey()
+        await page.get_by_role("alert").filter(has_text="You are not signed in").wait_for()
+
+    at = {"authenticatorId": ring.authenticator}
+    await ring.cdp.send("WebAuthn.setUserVerified", at | {"isUserVerified": False})
+    await page.context.clear_cookies()
+    await ring.with_passkey()
+    await page.get_by_text("The browser gave no passkey").wait_for()
+
+    async def asked_for_less(route: Any) -> None:
+        reply = await route.fetch()
+        await route.fulfill(response=reply, json=await reply.json() | {"userVerification": "discouraged"})
+
+    await page.route("**/console/passkey", asked_for_less)
+    await refused()
+    await page.unroute("**/console/passkey")
+    assert desk.stand.alerts() == []
+    await ring.cdp.send("WebAuthn.setUserVerified", at | {"isUserVerified": True})
+    desk.sql("UPDATE byokeep.passkey SET uses = uses + 1000")
+    await refused()
+    assert desk.stand.alerts() == ["passkey_cloned"]
+    desk.sql("UPDATE byokeep.passkey SET uses = uses - 1000, public_half = '\\x00'")
+    await refused()
+    await page.context.clear_cookies()
+    assert desk.stand.alerts() == ["passkey_cloned"]
+    assert len(desk.stand.events("session.login", "denied")) == 3
+
+
+async def test_a_challenge_is_one_browser_s_and_used_once(ring: Keyring) -> None:
+    """Another browser's answer, the same one twice, one after five minutes, a made-up one: refused and on record."""
+    desk, page = ring.desk, ring.page
+    name = await named(desk, desk.people["operator"])
+    await ring.with_password(name)
+    await page.wait_for_url("**/you")
+    await ring.add()
+    await page.get_by_role("button", name="Remove laptop").wait_for()
+    await page.context.clear_cookies()
+    sent: list[str] = []
+
+    async def hold(route: Any) -> None:
+        sent.append(route.request.post_data)
+        await route.fulfill(status=204)  # the page stays
+
+    await page.route("**/console/sign-in", hold)
+    for _ in range(2):
+        await page.goto(f"{ring.url}/console/sign-in?next=/console")
+        count = len(sent)
+        await page.get_by_role("button", name=GO).click()
+        while len(sent) == count:
+            await page.wait_for_timeout(20)
+    mine = {one["name"]: one["value"] for one in await page.context.cookies()}
+    headers = {"Host": ring.url.removeprefix("http://"), "Origin": ring.url, "Sec-Fetch-Site": "same-origin",
+               "Content-Type": "application/x-www-form-urlencoded"}  # fmt: skip
+
+    async def post(body: str, cookies: dict[str, str]) -> int:
+        return (await Visit(desk, dict(cookies)).ask("POST", "/console/sign-in", data=body.encode(), **headers)).status
+
+    stranger = Visit(desk)
+    await stranger.get("/console/sign-in")
+    theirs = "&".join(["form=" + stranger.word, *(part for part in sent[1].split("&") if not part.startswith("form="))])
+    assert await post(sent[0], mine) == 401  # the browser was given another one since
+    assert await post(sent[1], mine) == 401  # and that was used up by the wrong answer
+    assert await post(theirs, stranger.cookies) == 401
+    await page.goto(f"{ring.url}/console/sign-in?next=/console")
+    await page.get_by_role("button", name=GO).click()
+    while len(sent) == 2:
+        await page.wait_for_timeout(20)
+    assert await post(theirs, stranger.cookies) == 401
+    assert await post(sent[2], mine) == 303
+    assert await post(sent[2], mine) == 401
+    assert len(desk.stand.events("session.login", "denied")) == 5
+    assert "passkey_cloned" not in desk.stand.alerts()  # the second answer met no challenge
+
+
+async def test_an_invitation_takes_the_passkeys_away(ring: Keyring) -> None:
+    """Who lost them sets a password with an invitation of an admin's: held, told of, and the passkeys are gone."""
+    desk, page = ring.desk, ring.page
+    name, me = await named(desk, desk.people["operator"]), desk.people["operator"]
+    await ring.with_password(name)
+    await page.wait_for_url("**/you")
+    await ring.add()
+    await page.get_by_role("button", name="Remove laptop").wait_for()
+    session = (await desk.call("POST", "/v1/session", body={"name": name, "password": PASSWORD}))[1]["token"]
+    own = await desk.call("PUT", f"/v1/operators/{me.id}/password", Person(me.id, session), raw=PASSWORD.encode())
+    assert own[0] == 204
+    assert desk.stand.events("passkey.removed") == []
+    invited = await desk.call("POST", f"/v1/operators/{me.id}/tokens", "admin", {"days": 1})
+    assert invited[0] == 201
+    person = Person(me.id, invited[1]["token"])
+    for method, path, body in (
+        ("POST", "/v1/passkeys/options", None), ("POST", "/v1/passkeys", {"name": "x", "passkey": "{}"}),
+    ):  # fmt: skip
+        status, reply = await desk.call(method, path, person, body)
+        assert (status, reply["code"]) == (403, "not_in_the_console")
+    again = await desk.call("PUT", f"/v1/operators/{me.id}/password", person, raw=PASSWORD.encode())
+    assert again[0] == 204
+    assert len(desk.stand.events("passkey.removed", "ok")) == 1
+    assert "credentials_of_another_issued" in desk.stand.alerts()
+    visit = Visit(desk)
+    assert (await visit.sign_in("operator")).status == 303
