@@ -88,9 +88,9 @@ CREATE TABLE byokeep.api_token (
     CONSTRAINT api_token_expires_at_ck CHECK (((expires_at > created_at) AND (expires_at <= (created_at + '90 days'::interval)))),
     CONSTRAINT api_token_keyed_hash_ck CHECK ((octet_length(keyed_hash) = 32)),
     CONSTRAINT api_token_keyed_hash_uq UNIQUE (keyed_hash),
-    CONSTRAINT api_token_kind_ck CHECK ((kind = ANY (ARRAY['api'::text, 'session'::text, 'invitation'::text, 'console'::text, 'code'::text]))),
+    CONSTRAINT api_token_kind_ck CHECK ((kind = ANY (ARRAY['api'::text, 'session'::text, 'invitation'::text, 'console'::text, 'code'::text, 'portal'::text, 'mailed'::text]))),
     CONSTRAINT api_token_pk PRIMARY KEY (id),
-    CONSTRAINT api_token_seen_at_ck CHECK (((kind = 'console'::text) = (seen_at IS NOT NULL))),
+    CONSTRAINT api_token_seen_at_ck CHECK (((kind = ANY (ARRAY['console'::text, 'portal'::text])) = (seen_at IS NOT NULL))),
     CONSTRAINT api_token_subject_id_fk FOREIGN KEY (subject_id) REFERENCES byokeep.subject(id)
 );
 
@@ -220,6 +220,19 @@ CREATE TABLE byokeep.connection (
     CONSTRAINT connection_state_hash_uq UNIQUE (state_hash)
 );
 CREATE INDEX connection_answered_ix ON byokeep.connection USING btree (answered_at) WHERE (state = ANY (ARRAY['answered'::text, 'taken'::text]));
+
+CREATE TABLE byokeep.contact_address (
+    subject_id uuid NOT NULL,
+    client_id uuid NOT NULL,
+    address text NOT NULL,
+    made_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT contact_address_address_ck CHECK (((address ~ '^[!-~]+@[!-~]+$'::text) AND (length(address) <= 254))),
+    CONSTRAINT contact_address_client_id_fk FOREIGN KEY (client_id) REFERENCES byokeep.client(id),
+    CONSTRAINT contact_address_pk PRIMARY KEY (subject_id),
+    CONSTRAINT contact_address_subject_id_fk FOREIGN KEY (subject_id) REFERENCES byokeep.subject(id)
+);
+CREATE INDEX contact_address_address_ix ON byokeep.contact_address USING btree (address);
+CREATE INDEX contact_address_client_id_ix ON byokeep.contact_address USING btree (client_id);
 
 CREATE TABLE byokeep.credential_ref (
     id uuid NOT NULL,
@@ -631,6 +644,14 @@ CREATE TABLE byokeep.platform_app (
     CONSTRAINT platform_app_secret_version_ck CHECK ((secret_version >= 0))
 );
 
+CREATE TABLE byokeep.portal_look (
+    client_id uuid NOT NULL,
+    colour text NOT NULL,
+    CONSTRAINT portal_look_client_id_fk FOREIGN KEY (client_id) REFERENCES byokeep.client(id),
+    CONSTRAINT portal_look_colour_ck CHECK ((colour ~ '^#[0-9a-f]{6}$'::text)),
+    CONSTRAINT portal_look_pk PRIMARY KEY (client_id)
+);
+
 -- How far a procedure is: evidence names the records of its steps, facts what they hand on, revision each move.
 CREATE TABLE byokeep.procedure_run (
     id uuid NOT NULL,
@@ -995,7 +1016,7 @@ CREATE TABLE byokeep.subject (
     CONSTRAINT subject_name_uq UNIQUE (name),
     CONSTRAINT subject_password_phc_ck CHECK (((password_phc IS NULL) OR (password_phc ~~ '$argon2id$%'::text))),
     CONSTRAINT subject_pk PRIMARY KEY (id),
-    CONSTRAINT subject_roles_ck CHECK ((((kind = 'operator'::text) AND (roles <@ ARRAY['admin'::text, 'operator'::text, 'approver'::text, 'auditor'::text])) OR ((kind = 'machine'::text) AND (roles <@ ARRAY['dispatcher'::text, 'runner'::text, 'custodian'::text]) AND (cardinality(roles) = 1)))),
+    CONSTRAINT subject_roles_ck CHECK ((((kind = 'operator'::text) AND ((roles <@ ARRAY['admin'::text, 'operator'::text, 'approver'::text, 'auditor'::text]) OR ((roles = ARRAY['contact'::text]) AND (NOT all_clients)))) OR ((kind = 'machine'::text) AND (roles <@ ARRAY['dispatcher'::text, 'runner'::text, 'custodian'::text]) AND (cardinality(roles) = 1)))),
     -- R4.1-12, as core/policy.py has it: whoever writes rows past the code gives nobody both sides either.
     CONSTRAINT subject_separate_roles_ck CHECK (((NOT (roles @> ARRAY['operator'::text, 'approver'::text])) AND (NOT (roles @> ARRAY['admin'::text, 'approver'::text])) AND (NOT (roles @> ARRAY['admin'::text, 'operator'::text])) AND (NOT (roles @> ARRAY['admin'::text, 'auditor'::text])) AND (NOT (roles @> ARRAY['operator'::text, 'auditor'::text])))),
     CONSTRAINT subject_state_ck CHECK ((state = ANY (ARRAY['active'::text, 'disabled'::text])))

@@ -84,6 +84,10 @@ RULES = {
     "GET /v1/clients": rule(A, O, P, U),
     "GET /v1/clients/{client_id}": rule(A, O, P, U, tenant=True),
     "POST /v1/clients/{client_id}/suspend": rule(A, tenant=True),
+    "POST /v1/clients/{client_id}/contacts": rule(O, tenant=True, body={}),
+    "GET /v1/clients/{client_id}/contacts": rule(A, O, P, U, tenant=True),
+    "PUT /v1/clients/{client_id}/colour": rule(O, tenant=True, body={"colour": "#1d4ed8"}),
+    "DELETE /v1/contacts/{contact_id}": rule(A, O),
     "POST /v1/clients/{client_id}/resume": rule(A, tenant=True),
     "GET /v1/clients/{client_id}/export": rule(O, P, U, tenant=True),
     "POST /v1/clients/{client_id}/accounts": rule(
@@ -296,6 +300,7 @@ PASSED_ON = (
     "/v1/clients/{client_id}/suspend",
     "/v1/clients/{client_id}/resume",
     "/v1/switches",
+    "/contacts",
     "/v1/platforms",
     "/platforms",
     "/effects/scheduled",
@@ -330,14 +335,16 @@ OPEN = (
 
 
 def table(api: Any) -> set[str]:
-    """Every method and path of the application; the console's pages are asked as a browser asks (test_console.py)."""
+    """Every method and path of the application; pages are asked as a browser asks (test_console.py, test_portal.py)."""
     found: set[str] = set()
 
     def walk(routes: Any) -> None:
         for route in routes:
             if getattr(route, "methods", None):
                 found.update(
-                    f"{method} {route.path}" for method in route.methods if not route.path.startswith("/console")
+                    f"{method} {route.path}"
+                    for method in route.methods
+                    if not route.path.startswith(("/console", "/portal"))
                 )
             else:
                 inner = getattr(route, "routes", None) or getattr(getattr(route, "original_router", None), "routes", ())
@@ -407,7 +414,7 @@ async def tenants(desk: Desk) -> tuple[dict[str, str], dict[str, str]]:
         ids |= {
             "profile_id": str(profile), "work_id": str(work), "incident_id": str(incident),
             "run_id": str(run), "rotation_id": str(rotation), "revocation_id": str(revocation),
-            "grant_id": str(uuid4()), "object_id": done["ref"],
+            "grant_id": str(uuid4()), "contact_id": str(uuid4()), "object_id": done["ref"],
             "kek_id": f"development-{client}", "version": "1",
             "client_id": str(client), "ref_id": done["ref"], "sop_id": done["sop"], "alert_id": str(alert),
             "job_id": desk.sql(f"SELECT id FROM byokeep.job WHERE client_id = '{client}' LIMIT 1"),

@@ -29,7 +29,8 @@ pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "te
 PUBLIC = {f"GET /v1/identity/oidc/.well-known/{name}" for name in ("keys", "openid-configuration")}
 # The description is of a broker in development; PUBLIC: what providers fetch who swap a client's identity.
 LOGINS = {"POST /v1/session", "POST /v1/session/console", "POST /v1/session/passkey"}
-OPEN = {"GET /healthz", "GET /readyz", "GET /openapi.json", *LOGINS, *PUBLIC}
+PORTAL = {f"POST /v1/portal/{name}" for name in ("code", "invitation", "invitation/redeem", "session")}
+OPEN = {"GET /healthz", "GET /readyz", "GET /openapi.json", *LOGINS, *PUBLIC, *PORTAL}
 NOBODY = "00000000-0000-4000-8000-00000000000f"
 
 
@@ -40,7 +41,7 @@ def routes_of(api: Any) -> set[str]:
     def walk(routes: Any) -> None:
         for route in routes:
             if getattr(route, "methods", None):
-                if not route.path.startswith("/console"):
+                if not route.path.startswith(("/console", "/portal")):
                     found.update(f"{method} {route.path}" for method in route.methods if method != "HEAD")
             else:
                 walk(getattr(route, "routes", None) or getattr(getattr(route, "original_router", None), "routes", ()))

@@ -296,9 +296,20 @@ async def listening(at: Path | int) -> None:
 
 
 def serving(app: BrokerApp, socket: Path) -> contextlib.AbstractAsyncContextManager[str]:
-    """Serve a broker on a unix socket; returns its address."""
+    """Serve a broker on a unix socket; returns its address. What it mails is in ``POST``."""
     passwords, passkeys = Passwords(memory_kib=64, time_cost=1), Passkeys(app.limits.console_origin)
-    return served(create_app(app, partial(authenticate, app), passwords=passwords, passkeys=passkeys), socket)
+    made = create_app(app, partial(authenticate, app), passwords=passwords, passkeys=passkeys, mail=posted)
+    return served(made, socket)
+
+
+POST: list[tuple[str, str, str]] = []  # address, title, body
+
+
+async def posted(*message: str) -> str:
+    """Deliver a mail to whoever looks into ``POST``; an address at ``away.example`` is not reached."""
+    address, title, body = message
+    POST.append((address, title, body))
+    return "not_delivered" if address.endswith("@away.example") else ""
 
 
 @contextlib.asynccontextmanager

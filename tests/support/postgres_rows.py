@@ -46,7 +46,7 @@ def recorded_sql() -> str:
 def client_sql(client: UUID) -> str:
     """A client with one row in each table that is his."""
     ref, job, lease, account = uuid4(), uuid4(), uuid4(), uuid4()
-    profile, incident = uuid4(), uuid4()
+    profile, incident, contact = uuid4(), uuid4(), uuid4()
     return f"""
     INSERT INTO byokeep.client (id, name, created_by) VALUES ('{client}', 'Client {client.hex[:8]}', '{OPERATOR}');
     INSERT INTO byokeep.subject_client (subject_id, client_id) VALUES ('{OPERATOR}', '{client}');
@@ -134,6 +134,11 @@ def client_sql(client: UUID) -> str:
      WHERE client_id = '{client}' LIMIT 1;
     INSERT INTO byokeep.provider_usage (run_id, client_id, told)
     SELECT id, '{client}', '{{}}' FROM byokeep.procedure_run WHERE client_id = '{client}' LIMIT 1;
+    INSERT INTO byokeep.portal_look (client_id, colour) VALUES ('{client}', '#1d4ed8');
+    INSERT INTO byokeep.subject (id, kind, name, roles)
+    VALUES ('{contact}', 'operator', '{contact.hex[:12]}', ARRAY['contact']);
+    INSERT INTO byokeep.contact_address (subject_id, client_id, address)
+    VALUES ('{contact}', '{client}', 'ada@client.example');
     INSERT INTO byokeep.due_start (kind, item, client_id, provider, due_at, tried_at, tries)
     VALUES ('profile', '{profile}', '{client}', '', now(), now(), 1);
     INSERT INTO byokeep.notification

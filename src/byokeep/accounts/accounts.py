@@ -360,6 +360,7 @@ async def disconnect(
         for ref in await tx.all(refs.ref_from, "account_ref_any", client_id=client_id, account_id=found.id):
             await refs.move(tx, app, actor, ref, to=KeyState.DEACTIVATED, reason="disconnected")
         await _set_lanes(tx, actor, found, LanePolicy.OFF)
+        await refs.tell_of_client(tx, app, actor, client_id, found.id)
         await tx.all(None, "connection_notify")
     return await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
 

@@ -28,6 +28,8 @@ from byokeep.killswitch.app import cutting_off
 from byokeep.operations import broker_routes as operations
 from byokeep.profiles import broker_routes as profiles
 from byokeep.tenancy import broker_routes as tenancy
+from byokeep.tenancy import contact_routes
+from byokeep.tenancy.contacts import Mail
 from byokeep.tenancy.passkeys import PasskeyCheck
 from byokeep.tenancy.tokens import PasswordCheck
 
@@ -39,7 +41,7 @@ READY_FOR_S: Final = 5.0  # seconds: by then the next probe has proved it anew
 def create_app(
     app: BrokerApp, auth: Authenticator, emergency: Emergency | None = None,
     *, passwords: PasswordCheck, passkeys: PasskeyCheck | None = None,
-    lane: tuple[BrokerApp, Authenticator] | None = None,
+    lane: tuple[BrokerApp, Authenticator] | None = None, mail: Mail | None = None,
 ) -> FastAPI:  # fmt: skip
     """Build the broker's application.
 
@@ -51,6 +53,7 @@ def create_app(
         passkeys: Asks browsers for passkeys, and checks them; ``None`` = there are none.
         lane: ``app`` and ``auth`` over database connections of their own, for the switches: a kill must not wait for a
             connection behind the calls that it stops. ``None`` = they share.
+        mail: Sends a code to a contact person; ``None`` = none is sent.
     """
     room = emergency or Emergency()
     kill_app, kill_auth = lane or (app, auth)
@@ -69,7 +72,8 @@ def create_app(
         tenancy.transfers_router(app, auth), accounts.router(kill_app, kill_auth, room), audit.router(app, auth),
         tenancy.router(app, auth), tenancy.credentials(app, auth), tenancy.sessions(app, auth, passwords, passkeys),
         procedures.approvals_router(app, auth), incidents.router(app, auth), operations.router(app, auth),
-        breakglass.router(app, auth, room),
+        breakglass.router(app, auth, room), contact_routes.router(app, auth),
+        contact_routes.portal(app, mail or contact_routes.no_mail),
     )  # fmt: skip
     take(api, routers)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Any, Final
+from uuid import UUID
 
 from cyclopts import App
 
-from byokeep.cli.api import call, run, tell
+from byokeep.cli.api import call, run, tell, web_url
 from byokeep.cli.choices import Risk
 from byokeep.cli.names import Client, said_of
 from byokeep.cli.terminal import again
@@ -84,3 +85,58 @@ def resume(client: Client) -> None:
     Example: byokeep client resume $CLIENT
     """
     tell(run(call("POST", f"/v1/clients/{client}/resume")), title="Client")
+
+
+_CONTACTS: Final = ("id", "name", "state", "invited_until", "signed_in_at")
+
+
+@app.command
+def invite(client: Client, *, name: str = "", days: int = 7) -> None:
+    """Invite a person of a client's to the portal, where they enter and end its keys; the link works once.
+
+    Example: byokeep client invite $CLIENT --name "Ada of Acme"
+
+    Args:
+        name: For whom it is, unique; default one is made.
+        days: How long the link works, 1 to 30.
+    """
+    made = run(call("POST", f"/v1/clients/{client}/contacts", body={"name": name, "days": days}))
+    made["link"] = f"{web_url()}/portal/invite?i={made.pop('token')}"
+    back = again(f"client uninvite {made['id']}", own_token=False)
+    note = f"Send it to that person alone: who accepts it first acts for the client. To take it back: {back}"
+    tell(made, title="Invitation", note=note)
+
+
+@app.command
+def contacts(client: Client) -> None:
+    """List a client's contact persons: who is invited, and when they signed in last.
+
+    Example: byokeep client contacts $CLIENT --json
+    """
+    found = run(call("GET", f"/v1/clients/{client}/contacts"))["contacts"]
+    none = f"Nobody is invited yet: {again(f'client invite {client}', own_token=False)}"
+    tell(found, title="Contact persons", columns=_CONTACTS, note="" if found else none)
+
+
+@app.command
+def uninvite(contact: UUID) -> None:
+    """End a contact person: the invitation and every session, now and for good.
+
+    Example: byokeep client uninvite 7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e
+
+    Args:
+        contact: Id, as `byokeep client contacts` lists it.
+    """
+    tell(run(call("DELETE", f"/v1/contacts/{contact}")), title="Contact person")
+
+
+@app.command
+def colour(client: Client, colour: str) -> None:
+    """Give a client's pages of the portal its colour; white words must be easy to read on it.
+
+    Example: byokeep client colour $CLIENT "#1d4ed8"
+
+    Args:
+        colour: Six hex digits.
+    """
+    tell(run(call("PUT", f"/v1/clients/{client}/colour", body={"colour": colour})), title="Portal")

@@ -22,12 +22,23 @@ from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import APIRouter
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from byokeep.console.visit import HOME, SESSION, STRANGER, Visitor, came_from, form_word, keep, next_page, visitor_of
+from byokeep.console.visit import (
+    HOME,
+    SESSION,
+    STRANGER,
+    PageSet,
+    Visitor,
+    came_from,
+    form_word,
+    keep,
+    next_page,
+    visitor_of,
+)
 from byokeep.core.errors import KINDS, ByokeepError, Conflict, Denied, Rejected, Unauthenticated, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.http.openapi import LateRoute
@@ -49,7 +60,8 @@ NAV: Final = (
     (f"{HOME}/recovery", "Backups"),
     (f"{HOME}/usage", "Usage"), (f"{HOME}/audit", "Audit"), (f"{HOME}/people", "People"),
 )  # fmt: skip
-SIGN_IN: Final = f"{HOME}/sign-in"
+CONSOLE: Final = PageSet(home=HOME, session=SESSION, package="byokeep.console", nav=NAV, headers=HEADERS)
+SIGN_IN: Final = CONSOLE.sign_in
 
 
 class Send(Protocol):
@@ -63,9 +75,10 @@ Show = Callable[[Request, Visitor], Awaitable[Response]]
 
 
 @cache
-def _templates() -> Environment:
+def _templates(package: str) -> Environment:
+    loader = ChoiceLoader([PackageLoader(package), PackageLoader(CONSOLE.package)])
     made = Environment(
-        loader=PackageLoader("byokeep.console"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, finalize=_printable,
     )  # fmt: skip
     made.filters |= {"at": _at, "words": _words, "said": _said, "seconds": _seconds}
@@ -111,10 +124,15 @@ class Console:
         auth: Token and request id to actor.
         send: Passes a call on.
         writes: Of a client, as over the API.
+        site: Which pages.
     """
 
-    def __init__(self, app: WebApp, auth: Authenticator, send: Send, writes: Budget) -> None:
-        self.app, self.auth, self._send, self.writes = app, auth, send, writes
+    def __init__(self, app: WebApp, auth: Authenticator, send: Send, writes: Budget, site: PageSet = CONSOLE) -> None:
+        self.app, self.auth, self._send, self.writes, self.site = app, auth, send, writes, site
+
+    async def visitor(self, request: Request, *, used: bool = True) -> Visitor:
+        """Return who comes. Arguments and errors: as :func:`byokeep.console.visit.visitor_of`."""
+        return await visitor_of(self.app, self.auth, request, self.site.session, used=used)
 
     async def ask(
         self, who: Visitor | None, method: str, path: str, body: Mapping[str, Any] | None = None, *,
@@ -159,13 +177,13 @@ class Console:
         self, request: Request, template: str, *, status: int = 200, who: Visitor | None = None, **more: Any
     ) -> Response:
         """Make a page; a form in it is good for whoever is shown it."""
-        cookie = request.cookies.get(SESSION) if who else request.cookies.get(STRANGER)
+        cookie = request.cookies.get(self.site.session if who else STRANGER)
         given = "" if cookie else self.app.ids.token()
-        text = _templates().get_template(template).render(
-            who=who, form=form_word(self.app, cookie or given), here=request.url.path, page=came_from(request),
-            status=status, now=self.app.clock.now(), nav=NAV, **more,
+        text = _templates(self.site.package).get_template(template).render(
+            who=who, form=form_word(self.app, cookie or given), here=request.url.path,
+            page=came_from(request, self.site.home), status=status, now=self.app.clock.now(), nav=self.site.nav, **more,
         )  # fmt: skip
-        reply = Response(text, status, HEADERS, "text/html")
+        reply = Response(text, status, self.site.headers, "text/html")
         if given:
             keep(reply, STRANGER, given)
         return reply
@@ -191,7 +209,7 @@ class Console:
         await answer(request, error)
         if error.code == "session_over" or (error.code == "bad_token" and who is None):
             reply = self._to_sign_in(request)
-            keep(reply, SESSION, "")
+            keep(reply, self.site.session, "")
             return reply
         if error.code == "step_up_required":
             return self._to_sign_in(request)
@@ -201,11 +219,14 @@ class Console:
         )  # fmt: skip
 
     def _to_sign_in(self, request: Request) -> Response:
+        home = self.site.home
         if request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site":
             # The browser keeps our cookie back when another site leads here: one more step, from a page of ours.
-            return self.page(request, "hop.html", to=next_page(_path_of(request)))
-        back = _path_of(request) if request.method == "GET" else came_from(request)
-        return RedirectResponse(f"{SIGN_IN}?next={quote(next_page(back), safe='')}", 303, HEADERS)
+            return self.page(request, "hop.html", to=next_page(_path_of(request), home))
+        back = _path_of(request) if request.method == "GET" else came_from(request, home)
+        return RedirectResponse(
+            f"{self.site.sign_in}?next={quote(next_page(back, home), safe='')}", 303, self.site.headers
+        )
 
 
 def _path_of(request: Request) -> str:
@@ -217,7 +238,8 @@ class Pages(APIRouter):
     """The routes of the console; each is a page, or a form that leads to one."""
 
     def __init__(self, console: Console) -> None:
-        super().__init__(prefix=HOME, tags=["console"], route_class=LateRoute, include_in_schema=False)
+        home = console.site.home
+        super().__init__(prefix=home, tags=[home[1:]], route_class=LateRoute, include_in_schema=False)
         self.console = console
 
     def add(self, method: str, path: str, show: Show, *, used: bool = True) -> None:
@@ -227,7 +249,7 @@ class Pages(APIRouter):
         async def visited(request: Request) -> Response:
             who = None
             try:
-                who = await visitor_of(console.app, console.auth, request, used=used)
+                who = await console.visitor(request, used=used)
                 return await show(request, who)
             except ByokeepError as error:
                 return await console.refused(request, error, who)
@@ -243,7 +265,7 @@ class Pages(APIRouter):
             except ByokeepError as error:
                 who = None
                 with suppress(ByokeepError):
-                    who = await visitor_of(self.console.app, self.console.auth, request)
+                    who = await self.console.visitor(request)
                 return await self.console.refused(request, error, who)
 
         self._add(method, path, visited, show.__name__)

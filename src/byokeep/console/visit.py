@@ -3,7 +3,7 @@
 Rules
 - The cookie is the token of a session of kind ``console``; the database holds its keyed hash (:mod:`byokeep.tenancy`).
   It has the prefix ``__Host-``: HTTPS or loopback, this host, no script, no other site.
-- A form counts when the browser says that it comes from this origin (``Sec-Fetch-Site`` or, where it is silent,
+- A form counts when the browser says that it comes from this origin (``Sec-Fetch-PageSet`` or, where it is silent,
   ``Origin``), and when it holds the word that was made of the visitor's own cookie for it. Both, before it is read on.
 - Before there is a session, a cookie that means nothing else stands in for it.
 - Where somebody goes after signing in is a page of the console.
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hmac
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
@@ -32,8 +33,34 @@ from byokeep.tenancy import tokens
 HOME: Final = "/console"
 SESSION: Final = "__Host-byokeep"
 STRANGER: Final = "__Host-byokeep-form"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageSet:
+    """Pages that belong together, with sessions of their own.
+
+    Attributes:
+        home: Where they begin; their first page.
+        session: The cookie that holds a session's token.
+        package: Where their templates are.
+        nav: The pages that each of them leads to, with their names.
+        headers: What each page is sent with.
+    """
+
+    home: str
+    session: str
+    package: str
+    nav: tuple[tuple[str, str], ...]
+    headers: Mapping[str, str]
+
+    @property
+    def sign_in(self) -> str:
+        """The page to sign in."""
+        return f"{self.home}/sign-in"
+
+
 _KEPT: Final = "Path=/; Secure; HttpOnly; SameSite=Strict"
-_PAGE: Final = re.compile(r"/console(?:/[a-z0-9-]+)*(?:\?[A-Za-z0-9_=&.%:+-]*)?\Z")
+_PAGE: Final = re.compile(r"(?:/[a-z0-9-]+)*(?:\?[A-Za-z0-9_=&.%:+-]*)?\Z")
 _MOST: Final = 20  # fields of a form
 
 
@@ -45,13 +72,15 @@ class Visitor:
     token: str = field(repr=False)
 
 
-async def visitor_of(app: WebApp, auth: Authenticator, request: Request, *, used: bool = True) -> Visitor:
+async def visitor_of(
+    app: WebApp, auth: Authenticator, request: Request, session: str = SESSION, *, used: bool = True
+) -> Visitor:
     """Return who comes, and say that the session is in use, unless nobody uses it: a page asks by itself.
 
     Raises:
         Unauthenticated: ``no_session``, ``session_over``, ``bad_token``.
     """
-    token = request.cookies.get(SESSION, "")
+    token = request.cookies.get(session, "")
     if not token:
         raise Unauthenticated("no_session", next_step="Sign in.")
     actor = await auth(token, request_id(request))
@@ -88,8 +117,8 @@ def check_origin(request: Request) -> None:
         raise Denied("other_site", next_step="Open the page in the console itself, and send it from there.")
 
 
-async def form_of(app: WebApp, request: Request, *allowed: str) -> dict[str, str]:
-    """Read a form that a page of ours sent; a field that was left out is empty.
+async def form_of(app: WebApp, request: Request, *allowed: str, session: str = SESSION) -> dict[str, str]:
+    """Read a form that a page of ours sent; a field that was left out is empty. ``session`` = its site's cookie.
 
     Raises:
         Denied: ``other_site``, ``old_form``.
@@ -107,18 +136,18 @@ async def form_of(app: WebApp, request: Request, *allowed: str) -> dict[str, str
     if not pairs or len(found) != len(pairs) or not set(found) <= {"form", *allowed}:
         raise Rejected("bad_request", next_step="Send the form as the page does.")
     word = found.pop("form", "").encode()
-    cookies = filter(None, (request.cookies.get(SESSION), request.cookies.get(STRANGER)))
+    cookies = filter(None, (request.cookies.get(session), request.cookies.get(STRANGER)))
     if not any(hmac.compare_digest(form_word(app, cookie).encode(), word) for cookie in cookies):
         raise Denied("old_form", next_step="Load the page again: it was made for another session. Then send it.")
     return dict.fromkeys(allowed, "") | found
 
 
-def next_page(text: str) -> str:
-    """Return the page of the console that a text names; anything else names the first."""
-    return text if _PAGE.match(text) else HOME
+def next_page(text: str, home: str = HOME) -> str:
+    """Return the page below ``home`` that a text names; anything else names the first."""
+    return text if text.startswith(home) and _PAGE.match(text.removeprefix(home)) else home
 
 
-def came_from(request: Request) -> str:
+def came_from(request: Request, home: str = HOME) -> str:
     """Return the page of ours that a form was sent from, as the browser says; else the first."""
     said = urlsplit(request.headers.get("referer", ""))
-    return next_page(said.path + (f"?{said.query}" if said.query else ""))
+    return next_page(said.path + (f"?{said.query}" if said.query else ""), home)

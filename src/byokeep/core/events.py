@@ -80,6 +80,7 @@ class EventName(StrEnum):
     CLIENT_ENROLLED = "client.enrolled", "job lease"
     CLIENT_SUSPENDED = "client.suspended", "risk"
     CLIENT_RESUMED = "client.resumed", "risk"
+    CLIENT_LOOK_SET = "client.look_set"
     ACCOUNT_REGISTERED = "account.registered", "platform lanes"
     ACCOUNT_IDENTIFIED = "account.identified", "platform job lease"
 

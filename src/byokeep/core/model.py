@@ -156,6 +156,7 @@ class Role(StrEnum):
     CUSTODIAN = "custodian"
     SYSTEM = "system"
     INVITED = "invited"
+    CONTACT = "contact"  # a person of a client's, at the portal
 
 
 HUMAN_ROLES: Final = frozenset({Role.ADMIN, Role.OPERATOR, Role.APPROVER, Role.AUDITOR})

@@ -30,13 +30,13 @@ from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected
 from byokeep.core.events import EventName
 from byokeep.core.incident import IncidentKind, IncidentSource
 from byokeep.core.keystate import LIVE, KeyState, check_transition
-from byokeep.core.model import API_PROVIDERS, Actor, ClientId, CredentialRef, Provider, Risk, SecretKind
+from byokeep.core.model import API_PROVIDERS, Actor, ClientId, CredentialRef, Provider, Risk, Role, SecretKind
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb
 from byokeep.core.ref import SecretRef, parse
 from byokeep.kernel import incidents
 from byokeep.kernel.app import App, ServiceLimits, WebApp
-from byokeep.kernel.command import command, find
+from byokeep.kernel.command import command, find, open_alert
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
 from byokeep.kernel.rows import Row, Shape, reader
@@ -187,12 +187,21 @@ async def change_state(app: App, actor: Actor, ref_id: UUID, *, to: KeyState, re
                 step = f"Its rotation serves it again with the new key: `byokeep rotate status {paused['id']}`."
                 raise Conflict("rotation_in_flight", next_step=step, run=paused["id"])
         moved = await move(tx, app, actor, ref, to=to, reason=reason)
+        await tell_of_client(tx, app, actor, ref.client_id, ref.id)
         if to is KeyState.COMPROMISED and ref.kind is SecretKind.PROVIDER_API_KEY:
             await incidents.opened(
                 tx, app, actor, IncidentKind.SUSPECTED_LEAK, client_id=ref.client_id, source=IncidentSource.PERSON,
                 object_kind="key", object_id=ref.id, alert="key_leak_suspected",
             )  # fmt: skip
         return moved
+
+
+async def tell_of_client(tx: Tx, app: App, actor: Actor, client_id: UUID, about: UUID) -> None:
+    """Open an alert when it was a client's own person who ended the use of something: the agency did not do it."""
+    if Role.CONTACT in actor.roles:
+        await open_alert(
+            tx, app, actor, reason="client_revoked", severity="warning", client_id=client_id, object_id=about
+        )
 
 
 async def move(tx: Tx, app: App, actor: Actor, ref: CredentialRef, *, to: KeyState, reason: str) -> CredentialRef:

@@ -10,6 +10,8 @@ Rules
 - A session of the console also ends when it was not used for 30 minutes, which is no alert. One that is older than 5
   minutes does nothing that takes a fresh proof of who it is (:data:`byokeep.core.policy.FRESH`).
 - A code opens a session of the console; it authenticates nobody itself.
+- A contact person of a client's is let in by the portal alone, with a session of its own kind; the portal lets in
+  nobody else.
 - An invitation authenticates a person with no role that may do anything: it sets its holder's password.
 - Roles, state and assignments are read at every call: a change holds for the next request (R4.1-12).
 - What a request says about itself (headers, body) never adds to the actor (S-ASVS-12).
@@ -43,13 +45,15 @@ _MACHINE_PREFIX: Final = {"bkd_": Role.DISPATCHER, "bkr_": Role.RUNNER, "bkc_": 
 MAX_MARKS: Final = 10_000  # tokens whose rows are remembered as recorded
 
 
-async def authenticate(app: WebApp | KillApp, token: str, request_id: UUID) -> Actor:
+async def authenticate(app: WebApp | KillApp, token: str, request_id: UUID, *, portal: bool = False) -> Actor:
     """Return who a token stands for.
 
     Args:
         app: The process; its key hashes the token.
         token: As sent, without the scheme.
         request_id: Ours, never the caller's.
+        portal: Whether it is the clients' portal that asks: it lets contact persons in and nobody else, and nothing
+            else lets them in.
 
     Raises:
         Unauthenticated: ``bad_token``; no reason is told apart, but ``session_over``: a session of the console that
@@ -71,8 +75,13 @@ async def authenticate(app: WebApp | KillApp, token: str, request_id: UUID) -> A
         found = None
     if found is not None and not await _recorded(app, found):
         found = None
-    if found is None or found["kind"] == "code" or not _SHAPE.match(token):
+    contact = found is not None and Role.CONTACT in found["roles"]
+    if found is None or found["kind"] in ("code", "mailed") or not _SHAPE.match(token) or contact is not portal:
         raise Unauthenticated("bad_token", next_step=_ENTRY)
+    if portal:
+        if found["kind"] != "portal" or found["all_clients"] or len(found["clients"]) != 1:
+            raise Unauthenticated("bad_token", next_step=_ENTRY)
+        return _actor(found, request_id)
     if found["kind"] == "invitation":
         return Actor(
             id=found["subject_id"], roles=_INVITED, clients=frozenset(), request_id=request_id, name=found["name"]
@@ -82,8 +91,12 @@ async def authenticate(app: WebApp | KillApp, token: str, request_id: UUID) -> A
     expected = _MACHINE_PREFIX.get(token[:4])
     if not roles or (roles != {expected} if expected is not None else not roles <= HUMAN_ROLES):
         raise Unauthenticated("bad_token", next_step=_ENTRY)
+    return _actor(found, request_id)
+
+
+def _actor(found: Row, request_id: UUID) -> Actor:
     clients = None if found["all_clients"] else frozenset(found["clients"])
-    held = found["held"] is True
+    held, roles = found["held"] is True, frozenset(Role(name) for name in found["roles"])
     return Actor(
         id=found["subject_id"], roles=roles, clients=clients, request_id=request_id, held=held,
         held_until=found["held_until"] if held else None, name=found["name"], token_id=found["token_id"],

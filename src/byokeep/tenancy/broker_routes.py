@@ -206,7 +206,7 @@ def sessions(
     brake = LoginBrake(app.clock)
 
     async def with_password(request: Request, name: str, password: str, kind: str) -> dict[str, Any]:
-        source = _source(request)
+        source = source_of(request)
         brake.attempt(name, source)
         try:
             issued = await tokens.log_in(
@@ -263,7 +263,7 @@ def _console_sessions(
             raise Rejected("bad_request", next_step="Send a code, or a passkey, or a name and a password.")
         if body.name or body.password:
             return await with_password(request, body.name, body.password, "console")
-        codes.spend(_source(request))
+        codes.spend(source_of(request))
         if body.code:
             issued = await tokens.redeem_code(app, shown=body.code, request_id=request_id(request))
         else:
@@ -295,7 +295,7 @@ def _passkeys(routes: Routes, app: BrokerApp, check: PasskeyCheck | None, given:
     )
     async def ask_to_sign_in(request: Request, body: BrowserBody) -> dict[str, str]:
         """Return what a browser is asked to sign in with a passkey: once, within five minutes."""
-        budget.spend(_source(request))
+        budget.spend(source_of(request))
         return {"options": passkeys.ask_to_sign_in(app, _on(check), given, body.browser)}
 
     @routes.post("/passkeys/options", status_code=201, response_model=PasskeyAskedReply, responses=refusals(403))
@@ -324,8 +324,8 @@ def _on(check: PasskeyCheck | None) -> PasskeyCheck:
     return check
 
 
-def _source(request: Request) -> str:
-    """Where a login comes from, as web saw it."""
+def source_of(request: Request) -> str:
+    """Return where a login comes from, as ``web`` saw it."""
     return request.headers.get(SOURCE, "")[:64] or (request.client.host if request.client else "local")
 
 

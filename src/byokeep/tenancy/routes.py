@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -12,7 +13,7 @@ from byokeep.http.openapi import Routes, refusals
 from byokeep.http.reply import Reply
 from byokeep.http.request import Authenticator, Id, PathId, Strict
 from byokeep.kernel.app import WebApp
-from byokeep.tenancy import clients, operators, tokens
+from byokeep.tenancy import clients, look, operators, tokens
 from byokeep.tenancy.clients import Named
 from byokeep.tenancy.schemas import ApiTokenReply, ClientReply, SubjectReply
 from byokeep.tenancy.tokens import Given
@@ -25,6 +26,19 @@ class ClientBody(Strict):
 
     name: Name
     risk: Literal["standard", "high"] = "standard"
+
+
+class ColourBody(Strict):
+    """The colour of a client's pages: six hex digits after ``#``."""
+
+    colour: Annotated[str, Field(max_length=16)]
+
+
+class ColourReply(Reply):
+    """The colour of a client's pages."""
+
+    client: UUID
+    colour: str
 
 
 class ClientsReply(Reply):
@@ -159,5 +173,10 @@ def clients_router(app: WebApp, auth: Authenticator) -> APIRouter:
     async def get(client_id: PathId, actor: Actor) -> Client:
         """Look at a client."""
         return await clients.get_client(app, actor, ClientId(client_id))
+
+    @routes.put("/{client_id}/colour", response_model=ColourReply)
+    async def colour(client_id: PathId, actor: Actor, body: ColourBody) -> dict[str, Any]:
+        """Give a client's pages of the portal a colour on which white words are easy to read."""
+        return {"client": client_id, "colour": await look.set_colour(app, actor, ClientId(client_id), body.colour)}
 
     return routes

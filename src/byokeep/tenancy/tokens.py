@@ -263,6 +263,8 @@ async def issue_token(
         subject = await tx.one(Subject, "subject_get", id=subject_id)
         if subject.state != "active":
             raise Rejected("subject_disabled", next_step="Enable it first.", subject=subject_id)
+        if Role.CONTACT in subject.roles:
+            raise Rejected("contact_person", next_step="An operator invites anew: `byokeep client invite CLIENT`.")
         kind = "api" if own or subject.kind == "machine" else "invitation"
         if kind == "invitation":
             await _tell_of_invitation(tx, app, actor, subject)
@@ -539,17 +541,20 @@ async def new_token(
     approval: UUID | None = None,
     shown: UUID | None = None,
     passkey: UUID | None = None,
+    value: str = "",
+    keyed_hash: bytes = b"",
 ) -> Issued:
     """Make a token inside a caller's transaction, with its record.
 
     Args:
         shown: What it renews.
         passkey: By which its owner proved who it is.
+        value, keyed_hash: Of one that is not our usual random text.
     """
     prefix = next((PREFIX[role] for role in subject.roles if role in PREFIX), "bko_")
-    value = f"{prefix}{app.ids.token()}"
+    value = value or f"{prefix}{app.ids.token()}"
     key = app.machine_key if subject.kind == "machine" else app.token_key
-    token_id, keyed_hash = app.ids.uuid(), key(value.encode())
+    token_id, keyed_hash = app.ids.uuid(), keyed_hash or key(value.encode())
     digest = sha256(keyed_hash).hexdigest()
     by: dict[str, FieldValue] = {} if passkey is None else {"passkey": str(passkey)}
     said = _event(event, actor, subject.id, token=str(token_id), kind=kind, life_s=life_s, digest=digest, **by)

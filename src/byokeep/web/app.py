@@ -30,6 +30,7 @@ from byokeep.kernel.app import WebApp
 from byokeep.kernel.command import record_refused_call
 from byokeep.keys import routes as keys
 from byokeep.operations import routes as operations
+from byokeep.portal import routes as portal
 from byokeep.profiles import routes as profiles
 from byokeep.tenancy import routes as tenancy
 from byokeep.web import forward, overview, vault
@@ -81,7 +82,8 @@ def create_app(
     forwarder = forward.Forwarder(door, kill)
     writes = Budget(app.clock, per_minute=app.limits.client_writes_per_minute)
     own = _rooms(app, auth, emergency or Emergency(), writes)
-    take(api, (*own, forward.router(forwarder), console.router(app, auth, forwarder.send, writes)))
+    pages = console.router(app, auth, forwarder.send, writes), portal.router(app, forwarder.send, writes)
+    take(api, (*own, forward.router(forwarder), *pages))
     _add_health(api, app)
     if app.environment is not Environment.PRODUCTION:
         _add_description(api, auth)

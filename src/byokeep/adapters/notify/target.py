@@ -7,6 +7,7 @@ Rules
 - Apprise speaks HTTP and SMTP by itself. It runs in a child that has no connection of ours, no credential and nothing
   of the environment that leads elsewhere; the address comes to it over a pipe (ADR 0067).
 - What went wrong is a code.
+- ``portal.url`` is no target of messages: it is the mail server by which contact persons are sent their codes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from byokeep.adapters.notify import child
 from byokeep.core.errors import Unavailable
@@ -31,6 +32,7 @@ _PLAIN: Final = frozenset({"mailto", "json"})
 _HERE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _FILE: Final = re.compile(r"([a-z][a-z0-9_-]{0,31})\.url\Z")
 WITHIN_S: Final = 30.0
+PORTAL: Final = "portal"
 _CODES: Final = {0: "", 3: "extra_missing", 4: "bad_target"}
 
 
@@ -49,18 +51,29 @@ class AppriseTargets:
     def names(self) -> list[str]:
         """Return the names of the targets."""
         try:
-            return sorted(found[1] for file in self._place.iterdir() if (found := _FILE.match(file.name)))
+            found = {one[1] for file in self._place.iterdir() if (one := _FILE.match(file.name))}
         except OSError:
             return []
+        return sorted(found - {PORTAL})
 
-    async def send(self, target: str, title: str, body: str, weight: str) -> str:
-        """Deliver a message; returns a code of what went wrong, empty = delivered."""
+    async def mail(self, to: str, title: str, body: str) -> str:
+        """Mail one person, by the server of ``portal.url``; returns a code of what went wrong, empty = delivered."""
+        return await self.send(PORTAL, title, body, "info", to=to)
+
+    async def send(self, target: str, title: str, body: str, weight: str, *, to: str = "") -> str:
+        """Deliver a message; returns a code of what went wrong, empty = delivered.
+
+        Args:
+            to: Whom to mail, instead of whom the target names.
+        """
         try:
             address = Secret(self._read(self._place / f"{target}.url").strip())
         except (Unavailable, ValueError) as error:
             return error.code if isinstance(error, Unavailable) else "bad_target"
         try:
             plain = self._plain(address)
+            if to:
+                address = _to(address, to)
             return await _in_a_child(address, [title, body, weight], plain=plain)
         except ValueError:
             return "scheme_not_allowed"
@@ -74,6 +87,15 @@ class AppriseTargets:
         if not plain and parts.scheme not in SCHEMES:
             raise ValueError
         return plain
+
+
+def _to(address: Secret, to: str) -> Secret:
+    """Return a mail server's address with the one person to mail. Raises ValueError: it is no mail server's."""
+    text = address.reveal().decode()
+    parts = urlsplit(text)
+    if not parts.scheme.startswith("mailto") or "to=" in parts.query:
+        raise ValueError
+    return Secret(f"{text}{'&' if parts.query else '?'}to={quote(to, safe='@')}")
 
 
 async def _in_a_child(address: Secret, message: list[str], *, plain: bool) -> str:

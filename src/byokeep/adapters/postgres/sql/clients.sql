@@ -42,3 +42,10 @@ UPDATE byokeep.platform_account
                        ELSE identity END
  WHERE client_id = :client_id AND platform = :platform AND account = :account
 RETURNING *;
+
+-- name: look_put
+INSERT INTO byokeep.portal_look (client_id, colour) VALUES (:client_id, :colour)
+ON CONFLICT (client_id) DO UPDATE SET colour = excluded.colour;
+
+-- name: look_get
+SELECT colour FROM byokeep.portal_look WHERE client_id = :client_id;

@@ -113,7 +113,7 @@ SELECT id, subject_id, kind, created_at, expires_at, revoked_at FROM byokeep.api
 
 -- name: tokens_shown
 SELECT id, subject_id, kind, created_at, expires_at, revoked_at FROM byokeep.api_token
- WHERE keyed_hash = :keyed_hash AND kind IN ('session', 'console') AND revoked_at IS NULL;
+ WHERE keyed_hash = :keyed_hash AND kind IN ('session', 'console', 'portal') AND revoked_at IS NULL;
 
 -- name: token_code
 SELECT t.id, t.subject_id, t.kind, t.created_at, t.expires_at, t.revoked_at
@@ -126,9 +126,58 @@ SELECT t.id, t.subject_id, t.kind, t.created_at, t.expires_at, t.revoked_at
 -- What is to end: not what ended by itself long ago. Sessions of the console, and codes that open one, are sessions.
 SELECT id, subject_id, kind, created_at, expires_at, revoked_at FROM byokeep.api_token
  WHERE subject_id = :subject_id AND id <> :except_id AND revoked_at IS NULL AND expires_at > now()
-   AND (CAST(:kind AS text) IS NULL OR kind = :kind OR :kind = 'session' AND kind IN ('console', 'code'))
+   AND (CAST(:kind AS text) IS NULL OR kind = :kind OR :kind = 'session' AND kind IN ('console', 'code', 'portal', 'mailed'))
    AND (NOT CAST(:given AS boolean) OR issued_by IS DISTINCT FROM subject_id)
  ORDER BY created_at, id;
+
+-- name: token_invited
+-- A contact person's invitation that works, and what whoever holds it is told.
+SELECT t.id, t.subject_id, t.kind, t.created_at, t.expires_at, t.revoked_at, c.id AS client_id, c.name AS client,
+       coalesce(b.name, '') AS invited_by
+  FROM byokeep.api_token t
+  JOIN byokeep.subject s ON s.id = t.subject_id
+  JOIN byokeep.subject_client sc ON sc.subject_id = s.id
+  JOIN byokeep.client c ON c.id = sc.client_id
+  LEFT JOIN byokeep.subject b ON b.id = t.issued_by
+ WHERE t.keyed_hash = :keyed_hash AND t.kind = 'invitation' AND t.revoked_at IS NULL
+   AND t.expires_at > clock_timestamp() AND s.state = 'active' AND s.roles = ARRAY['contact']
+   AND c.state IN ('active', 'enrolling', 'suspended')
+   AND byokeep.subject_recorded(s.id) AND byokeep.token_recorded(t.id);
+
+-- name: token_mailed
+SELECT t.id, t.subject_id, t.kind, t.created_at, t.expires_at, t.revoked_at
+  FROM byokeep.api_token t JOIN byokeep.subject s ON s.id = t.subject_id
+ WHERE t.keyed_hash = ANY (CAST(:hashes AS bytea[])) AND t.kind = 'mailed' AND t.revoked_at IS NULL
+   AND t.expires_at > clock_timestamp() AND s.state = 'active'
+   AND byokeep.subject_recorded(s.id) AND byokeep.token_recorded(t.id);
+
+-- name: contact_address_put
+INSERT INTO byokeep.contact_address (subject_id, client_id, address) VALUES (:subject_id, :client_id, :address);
+
+-- name: contacts_at
+-- Who is mailed at an address, and as whose contact person.
+SELECT s.id, c.name AS client
+  FROM byokeep.contact_address a
+  JOIN byokeep.subject s ON s.id = a.subject_id
+  JOIN byokeep.client c ON c.id = a.client_id
+ WHERE a.address = :address AND s.state = 'active' ORDER BY a.made_at LIMIT 5;
+
+-- name: contacts_list
+-- The contact persons of a client; `invited_until`: of an invitation that nobody has redeemed.
+SELECT s.id, s.name, s.state, s.created_at, s.created_by, sc.client_id,
+       (SELECT max(t.expires_at) FROM byokeep.api_token t
+         WHERE t.subject_id = s.id AND t.kind = 'invitation' AND t.revoked_at IS NULL AND t.expires_at > now())
+           AS invited_until,
+       (SELECT max(t.created_at) FROM byokeep.api_token t WHERE t.subject_id = s.id AND t.kind = 'portal')
+           AS signed_in_at
+  FROM byokeep.subject s JOIN byokeep.subject_client sc ON sc.subject_id = s.id
+ WHERE s.roles = ARRAY['contact'] AND sc.client_id = :client_id ORDER BY s.created_at DESC LIMIT :limit;
+
+-- name: contact_get
+SELECT s.id, s.name, s.state, s.created_at, s.created_by, sc.client_id, NULL::timestamptz AS invited_until,
+       NULL::timestamptz AS signed_in_at
+  FROM byokeep.subject s JOIN byokeep.subject_client sc ON sc.subject_id = s.id
+ WHERE s.roles = ARRAY['contact'] AND s.id = :id;
 
 -- name: tokens_given
 -- Credentials of a person that somebody else issued, lately.

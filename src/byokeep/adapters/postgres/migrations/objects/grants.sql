@@ -42,6 +42,10 @@ GRANT UPDATE (revision, evidence, facts, state, reason, asked_by, due_at, closed
 
 GRANT INSERT ON byokeep.provider_usage TO byokeep_worker;
 
+-- People of clients: the broker alone mails them; how their pages look is web's.
+GRANT SELECT, INSERT ON byokeep.contact_address TO byokeep_broker;
+GRANT SELECT, INSERT, UPDATE (colour) ON byokeep.portal_look TO byokeep_web;
+
 -- Incidents: whoever notices something opens one; people lead it, at web.
 GRANT INSERT ON byokeep.incident TO byokeep_web, byokeep_broker, byokeep_worker;
 GRANT UPDATE (ticket, ticket_at, postmortem, postmortem_sha256, closed_at, closed_by, kind, dedup_key)

@@ -134,10 +134,19 @@ BEGIN
     IF p_actor = p_id THEN
         RAISE EXCEPTION 'nobody changes their own rights' USING ERRCODE = 'BK007';
     END IF;
+    -- A contact person is nothing else, and of one client for good.
+    IF 'contact' = ANY (p_roles || coalesce(v_old.roles, '{}'))
+        AND (p_kind <> 'operator' OR p_roles <> ARRAY['contact'] OR p_all_clients OR cardinality(p_clients) <> 1
+             OR v_known AND (v_old.roles <> p_roles
+                             OR p_clients <> ARRAY(SELECT c.client_id FROM byokeep.subject_client c
+                                                    WHERE c.subject_id = p_id)))
+    THEN
+        RAISE EXCEPTION 'a contact person is of one client' USING ERRCODE = 'BK007';
+    END IF;
     -- What takes two people: machines, approvers and admins, new, back in use, or by a new role. Not an admin who
     -- counts on as one: who stopped them, or another, lets them back.
     v_gains := p_state = 'active' AND EXISTS (
-        SELECT FROM unnest(p_roles) AS one WHERE one NOT IN ('operator', 'auditor')
+        SELECT FROM unnest(p_roles) AS one WHERE one NOT IN ('operator', 'auditor', 'contact')
            AND NOT (v_known AND v_old.state = 'active' AND one = ANY (v_old.roles))
            AND NOT (one = 'admin' AND coalesce(v_old.admin_until > clock_timestamp(), false)));
     -- A machine's clients, too: in use or not, for who lets it back in is not shown what changed before.
@@ -251,7 +260,7 @@ BEGIN
     SELECT * INTO v_whose FROM byokeep.subject WHERE id = p_subject AND state = 'active' FOR UPDATE;
     IF NOT FOUND
         OR p_event NOT IN ('session.login', 'token.issued')
-        OR (p_kind IN ('session', 'console')) <> (p_event = 'session.login')
+        OR (p_kind IN ('session', 'console', 'portal')) <> (p_event = 'session.login')
         OR v_said ->> 'subject' IS DISTINCT FROM p_subject::text OR v_said ->> 'token' IS DISTINCT FROM p_id::text
         OR v_said ->> 'kind' IS DISTINCT FROM p_kind OR v_said ->> 'life_s' IS DISTINCT FROM p_life_s::text
         OR v_said ->> 'digest' IS DISTINCT FROM encode(sha256(p_keyed_hash), 'hex')
@@ -259,12 +268,16 @@ BEGIN
         RAISE EXCEPTION 'record and row differ' USING ERRCODE = 'BK004';
     END IF;
     -- A person's credential comes from the person; what somebody else issues is an invitation.
-    IF p_kind IN ('session', 'console') AND (NOT v_self OR p_life_s > 28800)  -- tenancy/tokens.py, SESSION_S
+    IF p_kind IN ('session', 'console', 'portal') AND (NOT v_self OR p_life_s > 28800)  -- tenancy/tokens.py, SESSION_S
         -- A code opens a session of the console. No such session makes one, or it would prolong and prove itself.
         OR p_kind = 'code' AND (NOT v_self OR p_life_s > 120  -- CODE_S
             OR NOT EXISTS (SELECT FROM byokeep.api_token t
                             WHERE t.id = p_shown AND t.subject_id = p_subject AND t.kind IN ('api', 'session')
                               AND t.revoked_at IS NULL AND t.expires_at > now()))
+        -- A contact person comes to the portal and nowhere else: tenancy/contacts.py, MAX_INVITE_DAYS, MAILED_S.
+        OR ('contact' = ANY (v_whose.roles)) <> (p_kind IN ('portal', 'mailed')) AND p_kind <> 'invitation'
+        OR 'contact' = ANY (v_whose.roles) AND p_kind = 'invitation' AND p_life_s > 2592000
+        OR p_kind = 'mailed' AND (NOT v_self OR p_life_s > 600)
         OR v_whose.kind = 'machine' AND p_kind <> 'api'
         OR v_whose.kind = 'operator' AND NOT v_first AND v_self = (p_kind = 'invitation')
     THEN
@@ -289,7 +302,7 @@ BEGIN
     END IF;
     INSERT INTO byokeep.api_token (id, subject_id, keyed_hash, kind, expires_at, issued_by, seen_at)
     VALUES (p_id, p_subject, p_keyed_hash, p_kind, now() + make_interval(secs => p_life_s), p_actor,
-            CASE WHEN p_kind = 'console' THEN clock_timestamp() END)
+            CASE WHEN p_kind IN ('console', 'portal') THEN clock_timestamp() END)
     RETURNING * INTO v_made;
     UPDATE byokeep.api_token SET renewed_to = p_id WHERE id = p_shown AND subject_id = p_subject AND p_kind = 'api';
     IF v_whose.kind = 'operator' AND NOT v_self THEN
@@ -354,11 +367,11 @@ SET search_path = pg_catalog, pg_temp
 AS $$
     -- Not each page is written: a minute more or less of half an hour.
     UPDATE byokeep.api_token SET seen_at = clock_timestamp()
-     WHERE id = p_id AND kind = 'console' AND revoked_at IS NULL AND expires_at > clock_timestamp()
+     WHERE id = p_id AND kind IN ('console', 'portal') AND revoked_at IS NULL AND expires_at > clock_timestamp()
        AND seen_at BETWEEN clock_timestamp() - interval '30 minutes' AND clock_timestamp() - interval '1 minute'
 $$;
 COMMENT ON FUNCTION byokeep.session_seen(uuid) IS
-    'A session of the console that works is in use: it does not end idle for now. One that ended stays ended.';
+    'A session in a browser that works is in use: it does not end idle for now. One that ended stays ended.';
 
 -- What a passkey is, as one digest: tenancy/passkeys.py makes the same.
 CREATE OR REPLACE FUNCTION byokeep.passkey_digest(p_identifier bytea, p_public_half bytea) RETURNS text

@@ -59,6 +59,8 @@ SELECT byokeep.lay_wall(walled, keyed, unowned) FROM (VALUES
     ('due_start', 'client_id', false),
     ('revocation_item', 'client_id', false),
     ('provider_usage', 'client_id', false),
+    ('contact_address', 'client_id', false),
+    ('portal_look', 'client_id', false),
     ('audit_record', 'chain', false),
     ('audit_head', 'chain', false)
 ) AS wall (walled, keyed, unowned);

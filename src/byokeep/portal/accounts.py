@@ -1,0 +1,143 @@
+"""A client's accounts of platforms: how they stand, connecting one again, ending one.
+
+Rules
+- An account is one that the agency registered; its owner consents at the platform, by the flow of ``byokeep account
+  connect``. The binding of a consent is in a cookie of its own meanwhile, and the answer is taken by a POST: what a
+  platform sends back in an address is put on no page.
+- Where the platform sends the person back to another page than ours, they paste that page's address.
+- To end one is confirmed on a page of its own, and the agency's people are told.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import parse_qs, urlencode, urlsplit
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from byokeep.accounts import accounts, connect
+from byokeep.accounts.accounts import AccountState
+from byokeep.accounts.routes import read_answer
+from byokeep.console.lists import given_id
+from byokeep.console.pages import HEADERS, Pages
+from byokeep.console.visit import Visitor, form_of, keep
+from byokeep.core.errors import Conflict, NotFound, Rejected
+from byokeep.core.next_steps import of_connection
+from byokeep.http.request import no_query
+from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
+from byokeep.portal.keys import SESSION, client_of, provider_name, wrong
+
+CONSENT: Final = "__Host-byokeep-consent"
+BACK: Final = "/portal/connected"
+_ANSWERED: Final = ("state", "code", "iss", "error")
+
+
+def add(pages: Pages) -> None:
+    """Add the pages."""
+    _one(pages)
+    _consent(pages)
+
+
+async def _own(pages: Pages, request: Request, who: Visitor) -> AccountState:
+    """Return the account that an address names. Raises NotFound: it is none of this client's."""
+    about = given_id(request.path_params["account_id"])
+    for one in await accounts.list_states(pages.console.app, who.actor, client_of(who)):
+        if one.id == about:
+            return one
+    raise NotFound("not_found")
+
+
+def _login_of(one: AccountState) -> str:
+    """Return the way to log in by which an account is connected; empty = there is none."""
+    fits = [it.id for it in PLATFORM_DESCRIPTORS.values() if it.provider == one.platform and it.oauth is not None]
+    return one.login or (fits[0] if len(fits) == 1 else "")
+
+
+def _one(pages: Pages) -> None:
+    console = pages.console
+
+    async def account(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        one = await _own(pages, request, who)
+        return console.page(request, "account.html", who=who, one=one, named=provider_name, login=_login_of(one))
+
+    async def sure(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        one = await _own(pages, request, who)
+        return console.page(request, "account-end.html", who=who, one=one, named=provider_name, error=None)
+
+    async def done(request: Request, who: Visitor) -> Response:
+        given = await form_of(console.app, request, "also", session=SESSION)
+        one = await _own(pages, request, who)
+        try:
+            await accounts.disconnect(
+                console.app, who.actor, client_of(who), where=one.login or one.platform, account=one.account,
+                also=bool(given["also"]),
+            )  # fmt: skip
+        except Conflict as error:
+            return console.page(
+                request, "account-end.html", who=who, one=one, named=provider_name, **wrong(request, error)
+            )
+        return RedirectResponse(f"/portal/accounts/{one.id}", 303, HEADERS)
+
+    pages.add("GET", "/accounts/{account_id}", account)
+    pages.add("GET", "/accounts/{account_id}/end", sure)
+    pages.add("POST", "/accounts/{account_id}/end", done)
+
+
+def _consent(pages: Pages) -> None:
+    console = pages.console
+
+    async def begin(request: Request, who: Visitor) -> Response:
+        await form_of(console.app, request, session=SESSION)
+        one = await _own(pages, request, who)
+        begun = await connect.start(console.app, who.actor, client_of(who), login=_login_of(one), account=one.account)
+        ours = urlsplit(begun.redirect_uri).path == BACK
+        reply = console.page(request, "consent.html", who=who, one=one, named=provider_name, begun=begun, ours=ours)
+        keep(reply, CONSENT, f"{begun.id}.{begun.binding}")
+        return reply
+
+    async def back(request: Request) -> Response:  # the cookies of a session do not come with a visit from elsewhere
+        return console.page(request, "connected.html", error=None)
+
+    async def answered(request: Request, who: Visitor, address: str) -> UUID:
+        about, _, binding = request.cookies.get(CONSENT, "").partition(".")
+        if not binding:
+            raise Rejected("connection_over", next_step="Begin again from the page of the account.")
+        try:
+            said = parse_qs(urlsplit(address).query[:8192], keep_blank_values=True, max_num_fields=20)
+        except ValueError:
+            said = {}
+        connection_id, client_id = given_id(about), client_of(who)
+        one = await connect.look(console.app, who.actor, client_id, connection_id)
+        fields = {name: said[name][0] for name in _ANSWERED if len(said.get(name, [])) == 1}
+        body = urlencode(fields | {"binding": binding, "redirect": one.redirect_uri}).encode()
+        await connect.answer(console.app, who.actor, client_id, connection_id, read_answer(body))
+        return connection_id
+
+    async def taken(request: Request, who: Visitor) -> Response:
+        given = await form_of(console.app, request, "address", session=SESSION)
+        text = given["address"] or f"?{request.url.query}"
+        try:
+            connection_id = await answered(request, who, text.strip())
+        except (Rejected, Conflict) as error:  # not a page of refusal, which leads back to the address it came from
+            return console.page(request, "connected.html", who=who, **wrong(request, error))
+        reply = RedirectResponse(f"/portal/connections/{connection_id}", 303, HEADERS)
+        keep(reply, CONSENT, "")
+        return reply
+
+    async def ended(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        about = given_id(request.path_params["connection_id"])
+        one = await connect.look(console.app, who.actor, client_of(who), about)
+        return console.page(
+            request, "connection.html", who=who, one=one, step=of_connection("failed", one.reason),
+            over=one.state in ("failed", "expired", "connected"),
+        )  # fmt: skip
+
+    pages.add("POST", "/accounts/{account_id}/connect", begin)
+    pages.add_open("GET", "/connected", back)
+    pages.add("POST", "/connected", taken)
+    pages.add("GET", "/connections/{connection_id}", ended)

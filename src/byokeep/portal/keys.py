@@ -1,0 +1,236 @@
+"""What is a client's: the first page, its keys, entering one, replacing one, ending one.
+
+Rules
+- A key goes from the form into :func:`byokeep.keys.onboard.onboard`, the flow of ``byokeep key add``: it is looked at,
+  stored, and the provider is asked. Beside a key that serves it waits until it is proved: nothing goes down.
+- Who tries keys again and again waits longer and longer, so that nobody learns here which keys of others are good.
+- What could not be found out is called that. A provider that does not answer says nothing about the key.
+- To end a key is confirmed on a page of its own, and the agency's people are told.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from byokeep.accounts import accounts
+from byokeep.console.lists import given_id
+from byokeep.console.pages import HEADERS, Pages
+from byokeep.console.visit import Visitor, form_of
+from byokeep.core.errors import ByokeepError, Conflict, NotFound, RateLimited, Rejected, Unavailable
+from byokeep.core.keystate import KeyState
+from byokeep.core.model import API_PROVIDERS, ClientId, CredentialRef, SecretKind
+from byokeep.core.next_steps import of_outcome
+from byokeep.core.secret import Secret
+from byokeep.http.request import STATUS, no_query, query_of
+from byokeep.jobs import switches
+from byokeep.kernel import sops
+from byokeep.keys import onboard, refs, rotation_view, usage
+from byokeep.tenancy import clients
+from byokeep.tenancy.login_brake import LoginBrake
+
+SESSION: Final = "__Host-byokeep-portal"
+MOST_USES: Final = 50  # the newest
+USED_WITHIN: Final = timedelta(days=7)
+NAMES: Final[Mapping[str, str]] = {
+    "anthropic": "Anthropic", "google": "Google", "heygen": "HeyGen", "kie": "Kie", "openai": "OpenAI",
+    "openrouter": "OpenRouter", "meta": "Meta", "tiktok": "TikTok", "linkedin": "LinkedIn", "youtube": "YouTube",
+    "x": "X", "skool": "Skool",
+}  # fmt: skip
+_ENDED: Final = frozenset({KeyState.DEACTIVATED, KeyState.COMPROMISED, KeyState.DESTROYED})
+# What a check found, for whoever can do something about it: the client. Others stand in next_steps.toml.
+_FOUND: Final[Mapping[str, str]] = {
+    "invalid_key": "The provider does not know this key. Make another one there and enter it.",
+    "disabled": "The key was switched off at the provider. Switch it on there, or enter another one.",
+    "leaked": "The provider reports this key as leaked. Make another one there and enter it.",
+    "wrong_key_kind": "This key administers your account there. Make a plain API key and enter that.",
+    "verified_no_quota": "The key is good, but its balance is used up.",
+    "no_credit": "The provider knows the key, but your account there has no credit.",
+    "provider_down": "The provider did not work just now, which says nothing about the key.",
+    "timeout": "The provider did not answer in time, which says nothing about the key.",
+    "rate_limited": "The provider limits calls just now, which says nothing about the key.",
+    "tls_error": "The provider could not be reached safely, which says nothing about the key.",
+}
+_WHY: Final[Mapping[str, tuple[KeyState, str]]] = {
+    "unused": (KeyState.DEACTIVATED, "ended_by_client"), "leaked": (KeyState.COMPROMISED, "leaked_says_client"),
+}  # fmt: skip
+
+
+def client_of(who: Visitor) -> ClientId:
+    """Return whose person a visitor is; authentication lets in nobody who is of no client, or of two."""
+    (only,) = who.actor.clients or frozenset()
+    return ClientId(only)
+
+
+def provider_name(provider: str) -> str:
+    """Return what people call a provider or platform."""
+    return NAMES.get(provider, provider)
+
+
+def wrong(request: Request, error: ByokeepError) -> dict[str, Any]:
+    """Note the code of a refusal that is told beside its question; returns what the template needs."""
+    request.scope["state"]["code"] = error.code
+    return {"error": error, "status": STATUS.get(error.code, error.http_status)}
+
+
+def add(pages: Pages) -> None:
+    """Add the pages."""
+    _first(pages)
+    brake = LoginBrake(pages.console.app.clock)
+    _entering(pages, brake)
+    _one(pages, brake)
+    _ending(pages)
+
+
+def _first(pages: Pages) -> None:
+    console = pages.console
+
+    async def first(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        app, actor, client_id = console.app, who.actor, client_of(who)
+        stopped, unknown = [], False
+        try:
+            stopped = [one for one in await switches.list_switches(app, actor) if one.closed]
+        except Unavailable:
+            unknown = True
+        used = await usage.usage(app, actor, client_id, "", None, None)
+        sums: Counter[tuple[str, str]] = Counter()
+        untold = {one.provider for one in used.hours if one.untold}
+        for hour in used.hours:
+            for what in ("leases", "permits", "calls", "calls_failed"):
+                sums[hour.provider, what] += getattr(hour, what)
+        return console.page(
+            request, "home.html", who=who, client=await clients.get_client(app, actor, client_id), stopped=stopped,
+            unknown=unknown, keys=[one for one in await refs.list_refs(app, actor, client_id) if is_shown(one)],
+            accounts=await accounts.list_states(app, actor, client_id), sums=sums, untold=untold, gaps=used.gaps,
+            named=provider_name, ended=_ENDED,
+        )  # fmt: skip
+
+    pages.add("GET", "", first)
+
+
+def is_shown(ref: CredentialRef) -> bool:
+    """Whether a reference is a key that a client enters here: not what administers an account, no token of a login."""
+    return ref.kind is SecretKind.PROVIDER_API_KEY and ref.provider in API_PROVIDERS
+
+
+def _entering(pages: Pages, brake: LoginBrake) -> None:
+    console = pages.console
+    names = sorted(API_PROVIDERS)
+
+    def of(text: str) -> str:
+        if text not in names:
+            raise Rejected("unknown_provider", next_step="Choose one of those on the page.")
+        return text
+
+    async def question(request: Request, who: Visitor) -> Response:
+        asked = query_of(request, "provider")
+        client = await clients.get_client(console.app, who.actor, client_of(who))
+        if "provider" not in asked:
+            sent = bool(request.url.query)
+            return console.page(
+                request, "provider.html", who=who, names=names, named=provider_name, client=client, missing=sent
+            )
+        provider = of(asked["provider"])
+        return console.page(
+            request, "key-new.html", who=who, provider=provider, named=provider_name, client=client, error=None,
+            serves=await _serves(pages, who, provider),
+        )  # fmt: skip
+
+    async def entered(request: Request, who: Visitor) -> Response:
+        given = await form_of(console.app, request, "provider", "key", session=SESSION)
+        raw = given.pop("key").strip().encode("utf-8", "replace")
+        provider, client_id = of(given["provider"]), client_of(who)
+        try:
+            brake.attempt(str(client_id), "keys")
+            console.writes.spend(str(client_id))
+            done = await onboard.onboard(
+                console.app, who.actor, client_id=client_id, provider=provider, value=Secret(raw),
+                wish=onboard.OnboardRequest(), check=partial(console.app.check_format, provider, raw),
+            )  # fmt: skip
+        except (Rejected, Conflict, RateLimited) as error:
+            return console.page(
+                request, "key-new.html", who=who, provider=provider, named=provider_name,
+                client=await clients.get_client(console.app, who.actor, client_id),
+                serves=await _serves(pages, who, provider), **wrong(request, error),
+            )  # fmt: skip
+        return RedirectResponse(f"/portal/keys/{done.ref_id}?run={done.sop_id}", 303, HEADERS)
+
+    pages.add("GET", "/keys/new", question)
+    pages.add("POST", "/keys/new", entered)
+
+
+async def _serves(pages: Pages, who: Visitor, provider: str) -> bool:
+    """Whether a key of this provider's serves already, so that another one is its replacement."""
+    known = await refs.list_refs(pages.console.app, who.actor, client_of(who))
+    return any(is_shown(one) and one.provider == provider and one.state == KeyState.ACTIVE for one in known)
+
+
+def _one(pages: Pages, brake: LoginBrake) -> None:
+    console = pages.console
+
+    async def key(request: Request, who: Visitor) -> Response:
+        asked, app, actor = query_of(request, "run"), console.app, who.actor
+        ref = await _own(pages, request, who)
+        run = await sops.sop_status(app, actor, given_id(asked["run"])) if asked.get("run") else None
+        if run is not None and run.run.object_id != ref.id:
+            raise NotFound("not_found")
+        if run is not None and run.state == "complete":
+            brake.succeeded(str(ref.client_id), "keys")
+        found = await usage.key_usage(
+            app, actor, ref.id, since=app.clock.now() - USED_WITHIN, until=None, limit=MOST_USES
+        )
+        rotations = await rotation_view.list_rotations(app, actor, ref.id)
+        return console.page(
+            request, "key.html", who=who, ref=ref, named=provider_name, run=run, why=_words_of(run), used=found,
+            rotation=next((one for one in rotations if one.run.closed_at is None), None), ended=ref.state in _ENDED,
+        )  # fmt: skip
+
+    pages.add("GET", "/keys/{ref_id}", key)
+
+
+def _words_of(run: sops.SopStatus | None) -> str:
+    """What a failed check found, or what a running one waits for, in words for the client."""
+    if run is None or run.state == "complete":
+        return ""
+    why = run.run.reason.partition("/")[0]
+    return _FOUND.get(why, of_outcome().get(why, ""))
+
+
+async def _own(pages: Pages, request: Request, who: Visitor) -> CredentialRef:
+    """Return the key that an address names. Raises NotFound: it is none of this client's."""
+    ref = await refs.read_ref(pages.console.app, who.actor, given_id(request.path_params["ref_id"]))
+    if not is_shown(ref) or ref.client_id != client_of(who):
+        raise NotFound("not_found")
+    return ref
+
+
+def _ending(pages: Pages) -> None:
+    console = pages.console
+
+    async def sure(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        ref = await _own(pages, request, who)
+        return console.page(request, "key-end.html", who=who, ref=ref, named=provider_name, error=None, missing=False)
+
+    async def done(request: Request, who: Visitor) -> Response:
+        given = await form_of(console.app, request, "why", session=SESSION)
+        ref = await _own(pages, request, who)
+        shown: dict[str, Any] = {"who": who, "ref": ref, "named": provider_name}
+        if given["why"] not in _WHY:
+            return console.page(request, "key-end.html", status=422, error=None, missing=True, **shown)
+        to, reason = _WHY[given["why"]]
+        try:
+            await refs.change_state(console.app, who.actor, ref.id, to=to, reason=reason)
+        except (Rejected, Conflict) as error:
+            return console.page(request, "key-end.html", missing=False, **shown, **wrong(request, error))
+        return RedirectResponse(f"/portal/keys/{ref.id}", 303, HEADERS)
+
+    pages.add("GET", "/keys/{ref_id}/end", sure)
+    pages.add("POST", "/keys/{ref_id}/end", done)

@@ -1,0 +1,144 @@
+"""The routes of the portal; here: invitations, signing in and out, and how its pages look.
+
+Rules
+- Looking at an invitation changes nothing, so a preview of its link burns nothing; a POST redeems it.
+- Whoever asks for a code is shown the same page, whether the address is anybody's or not.
+- A session is the broker's: what comes back goes into the cookie and nowhere else.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib.resources import files
+from typing import Any, Final
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from byokeep.console.pages import HEADERS, Console, Pages, Send
+from byokeep.console.visit import STRANGER, PageSet, Visitor, form_of, keep
+from byokeep.core.errors import RateLimited, Rejected, Unauthenticated
+from byokeep.http.request import Authenticator, Budget, query_of
+from byokeep.kernel.app import WebApp
+from byokeep.portal import accounts, keys
+from byokeep.portal.keys import SESSION, client_of, wrong
+from byokeep.tenancy import look
+from byokeep.tenancy.authenticate import authenticate
+from byokeep.tenancy.schemas import SOURCE
+
+HOME: Final = "/portal"
+_NO_SCRIPT: Final = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none';"
+_HEADERS: Final = HEADERS | {
+    "Content-Security-Policy": f"{_NO_SCRIPT} frame-ancestors 'none'; require-trusted-types-for 'script';"
+    " trusted-types 'none'"
+}
+SITE: Final = PageSet(
+    home=HOME, session=SESSION, package="byokeep.portal", nav=((HOME, "Keys and accounts"),), headers=_HEADERS
+)
+_FORGET: Final = {"Clear-PageSet-Data": '"cache", "storage"'}
+
+
+def router(app: WebApp, send: Send, writes: Budget) -> APIRouter:
+    """Return the routes of the portal."""
+    auth: Authenticator = partial(authenticate, app, portal=True)
+    pages = Pages(Console(app, auth, send, writes, SITE))
+    _invitations(pages)
+    _sessions(pages)
+    _files(pages)
+    for part in (keys, accounts):
+        part.add(pages)
+    return pages
+
+
+def _from(request: Request) -> dict[str, str]:
+    return {SOURCE: request.client.host} if request.client else {}
+
+
+def _opened(token: str) -> Response:
+    reply = RedirectResponse(HOME, 303, HEADERS)
+    keep(reply, SESSION, token)
+    keep(reply, STRANGER, "")
+    return reply
+
+
+def _invitations(pages: Pages) -> None:
+    console = pages.console
+
+    async def said(request: Request, token: str) -> Any:
+        return await console.ask(None, "POST", "/v1/portal/invitation", {"invitation": token}, headers=_from(request))
+
+    async def invitation(request: Request) -> Response:
+        token = query_of(request, "i").get("i", "")[:64]
+        return console.page(
+            request, "invitation.html", invitation=await said(request, token), token=token, address="", error=None
+        )
+
+    async def redeem(request: Request) -> Response:
+        given = await form_of(console.app, request, "invitation", "address", session=SESSION)
+        token, body = given["invitation"], {name: given[name][:320] for name in ("invitation", "address")}
+        try:
+            path = "/v1/portal/invitation/redeem"
+            issued = await console.ask(None, "POST", path, body | {"invitation": token[:64]}, headers=_from(request))
+        except Rejected as error:
+            return console.page(
+                request, "invitation.html", invitation=await said(request, token[:64]), token=token[:64],
+                address=given["address"], **wrong(request, error),
+            )  # fmt: skip
+        return _opened(issued["token"])
+
+    pages.add_open("GET", "/invite", invitation)
+    pages.add_open("POST", "/invite", redeem)
+
+
+def _sessions(pages: Pages) -> None:
+    console = pages.console
+
+    async def sign_in(request: Request) -> Response:
+        query_of(request, "next")
+        return console.page(request, "sign-in.html", address="", error=None)
+
+    async def ask_code(request: Request) -> Response:
+        given = await form_of(console.app, request, "address", session=SESSION)
+        try:
+            body = {"address": given["address"][:320]}
+            await console.ask(None, "POST", "/v1/portal/code", body, headers=_from(request))
+        except (Rejected, RateLimited) as error:
+            return console.page(request, "sign-in.html", address=given["address"], **wrong(request, error))
+        return console.page(request, "code.html", address=given["address"], error=None)
+
+    async def signed_in(request: Request) -> Response:
+        given = await form_of(console.app, request, "address", "code", session=SESSION)
+        body = {"address": given["address"][:320], "code": given["code"][:32]}
+        try:
+            issued = await console.ask(None, "POST", "/v1/portal/session", body, headers=_from(request))
+        except (Unauthenticated, Rejected, RateLimited) as error:
+            return console.page(request, "code.html", address=given["address"], **wrong(request, error))
+        return _opened(issued["token"])
+
+    async def sign_out(request: Request, who: Visitor) -> Response:
+        await form_of(console.app, request, session=SESSION)
+        await console.ask(who, "DELETE", "/v1/portal/session")
+        reply = RedirectResponse(SITE.sign_in, 303, HEADERS | _FORGET)
+        keep(reply, SESSION, "")
+        return reply
+
+    pages.add_open("GET", "/sign-in", sign_in)
+    pages.add_open("POST", "/sign-in", ask_code)
+    pages.add_open("POST", "/code", signed_in)
+    pages.add("POST", "/sign-out", sign_out)
+
+
+def _files(pages: Pages) -> None:
+    console = pages.console
+
+    async def style(_: Request) -> Response:
+        text = files("byokeep.portal").joinpath("style.css").read_bytes()
+        return Response(text, headers=HEADERS, media_type="text/css")
+
+    async def colours(_: Request, who: Visitor) -> Response:
+        colour = await look.colour_of(console.app, client_of(who))
+        return Response(f":root {{ --brand: {colour}; }}\n" if colour else "", headers=HEADERS, media_type="text/css")
+
+    pages.add_open("GET", "/style.css", style)
+    pages.add("GET", "/colours.css", colours)

@@ -1,0 +1,184 @@
+"""The broker's routes of contact persons, and of their sessions at the portal.
+
+Rules
+- Operators invite over the API. What the portal asks for has no route at ``web``: it passes its visitors' calls on.
+- Whoever asks for a code is answered before anything is looked up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from functools import partial
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from pydantic import Field
+
+from byokeep.core.errors import ByokeepError, NotFound
+from byokeep.core.model import Actor, ClientId
+from byokeep.http.openapi import PUBLIC, Routes, refusals
+from byokeep.http.reply import Reply
+from byokeep.http.request import Authenticator, Budget, PathId, Strict, bearer, request_id
+from byokeep.kernel.app import BrokerApp
+from byokeep.tenancy import contacts, tokens
+from byokeep.tenancy.authenticate import authenticate
+from byokeep.tenancy.broker_routes import source_of
+from byokeep.tenancy.contacts import Contact, Invitation, Mail
+from byokeep.tenancy.login_brake import LoginBrake
+from byokeep.tenancy.schemas import IssuedReply, issued_out
+
+INVITATIONS_PER_MINUTE: Final = 60  # tried from one address; an invitation has 256 random bits
+_MOST_MAILS: Final = 20  # under way at once
+
+
+class InviteBody(Strict):
+    """Invite a person of a client's: for whom, and for how many days it works."""
+
+    name: Annotated[str, Field(max_length=200)] = ""
+    days: int = contacts.INVITE_DAYS
+
+
+class ContactReply(Reply, of=Contact, shows="id client_id name state created_at created_by invited_until signed_in_at"):
+    """A person of a client's."""
+
+
+class InvitedReply(ContactReply):
+    """A new contact person, with the token of the invitation; this once."""
+
+    token: Annotated[str, Field(repr=False)]
+
+
+class ContactsReply(Reply):
+    """A client's contact persons."""
+
+    contacts: list[ContactReply]
+
+
+class InvitationBody(Strict):
+    """An invitation."""
+
+    invitation: Annotated[str, Field(max_length=64, repr=False)]
+
+
+class RedeemBody(InvitationBody):
+    """Redeem an invitation; codes are mailed to the address from then on."""
+
+    address: Annotated[str, Field(max_length=320)]
+
+
+class AddressBody(Strict):
+    """Ask for a code."""
+
+    address: Annotated[str, Field(max_length=320)]
+
+
+class CodeAskedReply(Reply):
+    """A code was asked for, and was mailed if the address is anybody's."""
+
+    address: str
+
+
+class MailedCodeBody(AddressBody):
+    """Sign in with a code that was mailed."""
+
+    code: Annotated[str, Field(max_length=32, repr=False)]
+
+
+class InvitationReply(Reply, of=Invitation, shows="client invited_by expires_at"):
+    """What an invitation says."""
+
+
+def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
+    """Return the routes of contact persons."""
+    routes = Routes("contacts", auth, 403)
+
+    @routes.post("/clients/{client_id}/contacts", status_code=201, response_model=InvitedReply, responses=refusals(409))
+    async def invite(client_id: PathId, actor: Actor, body: InviteBody) -> dict[str, Any]:
+        """Invite a person of a client's to the portal; the token of the invitation is shown this once."""
+        made, issued = await contacts.invite(app, actor, ClientId(client_id), name=body.name, days=body.days)
+        return ContactReply.fields(made) | {"invited_until": issued.token.expires_at, "token": issued.text}
+
+    @routes.get("/clients/{client_id}/contacts", response_model=ContactsReply)
+    async def list_contacts(client_id: PathId, actor: Actor) -> dict[str, Any]:
+        """List a client's contact persons, the newest first."""
+        return {"contacts": await contacts.list_contacts(app, actor, ClientId(client_id))}
+
+    @routes.delete("/contacts/{contact_id}", response_model=ContactReply)
+    async def end(contact_id: PathId, actor: Actor) -> Contact:
+        """End a contact person with its invitation and sessions, now and for good."""
+        return await contacts.end_contact(app, actor, contact_id)
+
+    return routes
+
+
+def portal(app: BrokerApp, mail: Mail) -> APIRouter:
+    """Return the routes that the portal passes its visitors' calls on to."""
+    own: Authenticator = partial(authenticate, app, portal=True)
+    routes = Routes("portal", own, prefix="/v1/portal")
+    tries, codes, asks = (
+        Budget(app.clock, per_minute=INVITATIONS_PER_MINUTE),
+        LoginBrake(app.clock),
+        LoginBrake(app.clock),
+    )
+    mails: set[asyncio.Task[None]] = set()
+    public: dict[str, Any] = {"openapi_extra": PUBLIC, "responses": refusals(429)}
+
+    @routes.post("/invitation", response_model=InvitationReply, **public)
+    async def look(request: Request, body: InvitationBody) -> Invitation:
+        """Tell what an invitation is for; nothing changes."""
+        tries.spend(source_of(request))
+        return await contacts.look(app, body.invitation)
+
+    @routes.post("/invitation/redeem", status_code=201, response_model=IssuedReply, **public)
+    async def redeem(request: Request, body: RedeemBody) -> dict[str, Any]:
+        """Use an invitation up, and open a session of the portal."""
+        tries.spend(source_of(request))
+        about = request_id(request)
+        issued = await contacts.redeem(app, shown=body.invitation, address=body.address, request_id=about)
+        request.scope["state"]["actor"] = issued.token.subject_id
+        return issued_out(issued)
+
+    @routes.post("/code", status_code=202, response_model=CodeAskedReply, **public)
+    async def ask(request: Request, body: AddressBody) -> dict[str, Any]:
+        """Ask for a code; the answer is the same for an address that is nobody's."""
+        address = contacts.checked_address(body.address)
+        asks.attempt(address, source_of(request))
+        if len(mails) < _MOST_MAILS:
+            sending = contacts.mail_code(app, mail, address=address, request_id=request_id(request))
+            task = asyncio.create_task(_quietly(sending))
+            mails.add(task)
+            task.add_done_callback(mails.discard)
+        return {"address": address}
+
+    @routes.post("/session", status_code=201, response_model=IssuedReply, **public)
+    async def sign_in(request: Request, body: MailedCodeBody) -> dict[str, Any]:
+        """Sign in with a code that was mailed; the session ends after 8 hours or 30 idle minutes."""
+        source = source_of(request)
+        codes.attempt(body.address, source)
+        issued = await contacts.sign_in(app, address=body.address, code=body.code, request_id=request_id(request))
+        codes.succeeded(body.address, source)
+        asks.succeeded(body.address, source)
+        request.scope["state"]["actor"] = issued.token.subject_id
+        return issued_out(issued)
+
+    @routes.delete("/session", status_code=204)
+    async def sign_out(request: Request, actor: Actor) -> Response:
+        """End the session whose token is shown."""
+        with suppress(NotFound):
+            await tokens.log_out(app, actor, bearer(request))
+        return Response(status_code=204)
+
+    return routes
+
+
+async def no_mail(_address: str, _title: str, _body: str) -> str:
+    """Send nothing: there is nothing to send with."""
+    return "no_target"
+
+
+async def _quietly(sending: Coroutine[Any, Any, None]) -> None:
+    with suppress(ByokeepError):  # nobody waits for it; what could not be recorded was not sent
+        await sending

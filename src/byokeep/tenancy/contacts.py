@@ -1,0 +1,240 @@
+"""People of clients: invited to the portal by an operator, once, and signed in again by a code that is mailed.
+
+Rules
+- A contact person is a subject with the one role ``contact``, of one client for good; database and authentication let
+  it be nothing else, and it holds no token but a session of the portal (``objects/subjects.sql``).
+- An invitation is for one client. Looking at it changes nothing; whoever redeems it is that client's contact person.
+- A code is for one address, works once, for ten minutes, and is mailed by a process that keeps it nowhere. Asking for
+  one is answered alike whether the address is anybody's or not, before anything is looked up.
+- Guesses are braked by :mod:`.login_brake`, those who ask for codes as well.
+
+It may not decide what a contact person may do: that is :mod:`byokeep.core.policy`.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b32encode
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from hashlib import sha256
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import Rejected, Unauthenticated
+from byokeep.core.events import EventName
+from byokeep.core.model import Actor, ClientId, Role
+from byokeep.core.plain_text import check_name, check_not_reserved
+from byokeep.core.policy import Verb
+from byokeep.kernel.app import App, BrokerApp
+from byokeep.kernel.command import command, find, open_alert, refuse_login
+from byokeep.kernel.ports import Tx
+from byokeep.tenancy import tokens
+from byokeep.tenancy.clients import MAX_ROWS, require_active
+from byokeep.tenancy.tokens import DAY_S, SESSION_S, Issued, Subject, SubjectToken
+
+INVITE_DAYS: Final = 7
+MAX_INVITE_DAYS: Final = 30
+MAILED_S: Final = 600
+_ADDRESS: Final = re.compile(r"[!-?A-~]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+\Z")
+_OVER: Final = "Ask whoever invited you for another invitation: each works once, and for some days."
+Mail = Callable[[str, str, str], Awaitable[str]]  # address, title, body; returns a code of what went wrong
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contact:
+    """A person of a client's. ``invited_until``: of an invitation that waits, UTC; None = there is none."""
+
+    id: UUID
+    client_id: ClientId
+    name: str
+    state: str
+    created_at: datetime
+    created_by: UUID | None
+    invited_until: datetime | None
+    signed_in_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invitation(SubjectToken):
+    """What whoever holds an invitation is told: by whom it is, and for which client."""
+
+    client_id: ClientId
+    client: str
+    invited_by: str
+
+
+async def invite(app: BrokerApp, actor: Actor, client_id: ClientId, *, name: str, days: int) -> tuple[Contact, Issued]:
+    """Make a contact person and the invitation, whose token is shown this once.
+
+    Args:
+        name: For whom it is; empty = one is made.
+        days: How long it works, 1 to 30.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.command`.
+        Rejected: ``bad_invite_days``, ``client_not_active``; ``bad_name`` and its like.
+        Conflict: The name is taken.
+    """
+    made = EventName.OPERATOR_CREATED
+    asked = command(
+        app, actor, Verb.CONTACT_INVITE, client_id=client_id, refused_as=made, opened=app.db.begin(every_client=True)
+    )
+    async with asked as tx:
+        if not 1 <= days <= MAX_INVITE_DAYS:
+            raise Rejected("bad_invite_days", next_step=f"1 to {MAX_INVITE_DAYS} days.", maximum=MAX_INVITE_DAYS)
+        subject_id = app.ids.uuid()
+        name = name or f"contact {subject_id.hex[:8]}"
+        check_not_reserved("name", name)
+        check_name("name", name)
+        await require_active(tx, client_id)
+        await tx.all(None, "subject_lock")
+        wanted = Subject(
+            id=subject_id, kind="operator", name=name, roles=frozenset({Role.CONTACT}), state="active",
+            all_clients=False, clients=frozenset({client_id}),
+        )  # fmt: skip
+        subject = await tokens.put(tx, app, actor, wanted, new=True)
+        issued = await tokens.new_token(tx, app, actor, subject, kind="invitation", life_s=days * DAY_S)
+        return await tx.one(Contact, "contact_get", id=subject_id), issued
+
+
+async def list_contacts(app: App, actor: Actor, client_id: ClientId) -> list[Contact]:
+    """Return a client's contact persons, the newest first.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.command`.
+    """
+    opened = app.db.begin(every_client=True)
+    async with command(app, actor, Verb.CONTACT_READ, client_id=client_id, opened=opened) as tx:
+        return await tx.all(Contact, "contacts_list", client_id=client_id, limit=MAX_ROWS)
+
+
+async def end_contact(app: BrokerApp, actor: Actor, contact_id: UUID) -> Contact:
+    """End a contact person: the invitation, sessions and codes end now, and none is made any more.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.find`.
+    """
+    await find(app, actor, Verb.CONTACT_END, Contact, "contact_get", contact_id)
+    changed = EventName.OPERATOR_CHANGED
+    async with command(app, actor, Verb.CONTACT_END, object_id=contact_id, refused_as=changed) as tx:
+        await tx.all(None, "subject_lock")
+        subject = await tx.one(Subject, "subject_get", id=contact_id)
+        if subject.state == "active":
+            off = replace(subject, state="disabled")
+            await tokens.put(tx, app, actor, off, new=False, reason="change")
+        await tokens.revoke_all(tx, actor, contact_id)
+        return await tx.one(Contact, "contact_get", id=contact_id)
+
+
+async def look(app: BrokerApp, shown: str) -> Invitation:
+    """Return what an invitation says; nothing changes.
+
+    Raises:
+        Unauthenticated: ``bad_invitation``: nobody's, used, withdrawn, or over.
+    """
+    async with app.db.begin(every_client=True) as tx:
+        found = await tx.maybe(Invitation, "token_invited", keyed_hash=_hash(app, shown))
+    if found is None:
+        raise Unauthenticated("bad_invitation", next_step=_OVER)
+    return found
+
+
+async def redeem(app: BrokerApp, *, shown: str, address: str, request_id: UUID) -> Issued:
+    """Use an invitation up: note where codes are mailed to, and open a session of the portal.
+
+    Raises:
+        Rejected: ``bad_address``; the invitation stays.
+        Unauthenticated: ``bad_invitation``.
+    """
+    address = checked_address(address)
+    async with app.db.begin(every_client=True) as tx:
+        found = await tx.maybe(Invitation, "token_invited", keyed_hash=_hash(app, shown))
+        if found is not None:
+            subject = await tx.one(Subject, "subject_get", id=found.subject_id)
+            actor = _as(subject, request_id)
+            if await tokens.end_token(tx, actor, found) is not None:  # two at once: one of them
+                where = {"subject_id": subject.id, "client_id": found.client_id, "address": address}
+                await tx.all(None, "contact_address_put", **where)
+                return await _session(app, tx, actor, subject)
+    refusal = Unauthenticated("bad_invitation", next_step=_OVER)
+    await refuse_login(app, request_id, refusal, None)
+    raise refusal
+
+
+def checked_address(text: str) -> str:
+    """Return an address as we compare it.
+
+    Raises:
+        Rejected: ``bad_address``.
+    """
+    found = text.strip().lower()
+    if len(found) > 254 or not _ADDRESS.match(found):
+        raise Rejected("bad_address", next_step="Enter an e-mail address, such as name@example.com.")
+    return found
+
+
+async def mail_code(app: BrokerApp, mail: Mail, *, address: str, request_id: UUID) -> None:
+    """Mail a code to everybody who is reached at an address; an address of nobody's gets none.
+
+    What went wrong is an alert: whoever asked has been answered already.
+    """
+    async with app.db.begin(every_client=True) as tx:
+        found = await tx.all(dict, "contacts_at", address=address)
+    for one in found:
+        async with app.db.begin(every_client=True) as tx:
+            subject = await tx.one(Subject, "subject_get", id=one["id"])
+            actor = _as(subject, request_id)
+            await tokens.revoke_all(tx, actor, subject.id, kind="mailed")
+            code = b32encode(sha256(app.ids.token().encode()).digest())[:10].decode()
+            await tokens.new_token(
+                tx, app, actor, subject, kind="mailed", life_s=MAILED_S, value=code,
+                keyed_hash=_code_hash(app, subject.id, code),
+            )  # fmt: skip
+        body = (
+            f"Your code for the portal of {one['client']}: {code[:5]}-{code[5:]}\n\nIt works once, for ten minutes, on"
+            " the page that asked for it. Nobody will ask you for it. If you did not want to sign in, ignore this."
+        )
+        if failure := await mail(address, "Your code", body):
+            async with app.db.begin(every_client=True) as tx:
+                key = f"portal_mail_failing/{failure}"
+                await open_alert(tx, app, app.system(), reason="portal_mail_failing", severity="warning", key=key)
+
+
+async def sign_in(app: BrokerApp, *, address: str, code: str, request_id: UUID) -> Issued:
+    """Open a session of the portal for whoever has the code that was mailed to an address.
+
+    Raises:
+        Unauthenticated: ``bad_mailed_code``, whatever was wrong.
+    """
+    plain = code.upper().replace("-", "").replace(" ", "")[:32]
+    async with app.db.begin(every_client=True) as tx:
+        there = await tx.all(dict, "contacts_at", address=address.strip().lower()[:254].replace("\0", ""))
+        hashes = [_code_hash(app, one["id"], plain) for one in there]
+        found = await tx.maybe(SubjectToken, "token_mailed", hashes=hashes)
+        if found is not None:
+            subject = await tx.one(Subject, "subject_get", id=found.subject_id)
+            actor = _as(subject, request_id)
+            if await tokens.end_token(tx, actor, found) is not None:
+                return await _session(app, tx, actor, subject)
+    step = "Check the address and the newest code that you were mailed; a code works once, for ten minutes."
+    refusal = Unauthenticated("bad_mailed_code", next_step=step)
+    await refuse_login(app, request_id, refusal, there[0]["id"] if there else None)
+    raise refusal
+
+
+async def _session(app: BrokerApp, tx: Tx, actor: Actor, subject: Subject) -> Issued:
+    return await tokens.new_token(tx, app, actor, subject, kind="portal", life_s=SESSION_S, event=EventName.LOGIN)
+
+
+def _as(subject: Subject, request_id: UUID) -> Actor:
+    return Actor(id=subject.id, roles=subject.roles, clients=subject.clients, request_id=request_id, name=subject.name)
+
+
+def _hash(app: BrokerApp, shown: str) -> bytes:
+    return app.token_key(shown[:128].encode("utf-8", "replace"))
+
+
+def _code_hash(app: BrokerApp, subject_id: UUID, code: str) -> bytes:
+    return app.token_key(f"mailed to {subject_id}: {code}".encode("utf-8", "replace"))

@@ -1,0 +1,272 @@
+"""The portal: a client's person is invited, enters, replaces and ends keys, and reaches nothing else."""
+
+# ruff: noqa: S608 - statements are put together from made-up ids
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from byokeep.core.errors import ByokeepError
+from byokeep.core.events import EventName
+from byokeep.core.model import Actor, Role
+from byokeep.tenancy.tokens import Subject, new_token, put
+from tests.flows.test_hardening_callers import filled, sent
+from tests.support.broker import POST, Person
+from tests.support.console import SAME
+from tests.support.portal import SESSION, Guest, guest, invited
+from tests.support.web import Desk
+
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
+
+
+async def test_an_invitation_is_looked_at_freely_and_redeemed_once(desk: Desk) -> None:
+    """Previews burn nothing; of five who redeem one gets in; withdrawn, late and used ones say the same."""
+    client = await desk.stand.client("openai")
+    one = await invited(desk, client, name="Ada of Acme")
+    for _ in range(3):
+        page = await one.ask("GET", f"/portal/invite?i={one.invited['token']}")
+        assert page.status == 200
+        assert page.headers["Cache-Control"] == "no-store"
+    assert one.invited["token"] not in desk.sql("SELECT string_agg(keyed_hash::text, ' ') FROM byokeep.api_token")
+    bad = await one.send("/portal/invite", invitation=one.invited["token"], address="nobody")
+    assert (bad.status, "There is a problem" in bad.text) == (422, True)
+    guests = [Guest(desk, dict(one.cookies), one.word, one.invited) for _ in range(5)]
+    answers = await asyncio.gather(*(it.send("/portal/invite", invitation=one.invited["token"],
+                                             address="ada@client.example") for it in guests))  # fmt: skip
+    assert sorted(it.status for it in answers) == [303, 401, 401, 401, 401]
+    home = await guests[[it.status for it in answers].index(303)].get("/portal")
+    assert "Keys and accounts of" in home.text
+    gone = await invited(desk, client)
+    assert (await desk.call("DELETE", f"/v1/contacts/{gone.invited['id']}", "operator"))[0] == 200
+    late = await invited(desk, client)
+    desk.sql("UPDATE byokeep.api_token SET created_at = created_at - interval '8 days', expires_at = now()"
+             f" WHERE subject_id = '{late.invited['id']}'")  # fmt: skip
+    for over in (one, gone, late):
+        refused = await Guest(desk, invited=over.invited).ask("GET", f"/portal/invite?i={over.invited['token']}")
+        assert (refused.status, "This invitation does not work" in refused.text) == (401, True)
+    assert (await desk.call("POST", f"/v1/clients/{client}/contacts", "operator", {"days": 31}))[0] == 422
+    assert (await desk.call("POST", f"/v1/clients/{client}/contacts", "auditor", {}))[0] == 403
+    listed = (await desk.call("GET", f"/v1/clients/{client}/contacts", "operator"))[1]["contacts"]
+    assert [(it["name"], it["state"]) for it in listed if it["name"] == "Ada of Acme"] == [("Ada of Acme", "active")]
+    assert len(desk.stand.events("operator.created", "ok")) >= 3
+
+
+async def test_a_key_is_entered_checked_replaced_and_ended(desk: Desk) -> None:
+    """Wrong vendor, broken and good keys; a second one starts the rotation; ending one tells the agency."""
+    client = await desk.stand.client()
+    one = await guest(desk, client)
+    await one.get("/portal/keys/new?provider=openai")
+    wrong = desk.canary("anthropic")
+    refused = await one.send("/portal/keys/new", provider="openai", key=wrong.decode())
+    assert refused.status == 422
+    assert "It has the form of a key of anthropic" in refused.text
+    assert wrong.decode() not in refused.raw
+    value = desk.canary("openai")
+    stored = await one.send("/portal/keys/new", provider="openai", key=value.decode())
+    assert stored.status == 303, stored.text
+    looking = await one.get(stored.at)
+    assert "is asked whether the key works" in looking.text
+    await desk.work()
+    page = await one.get(stored.at)
+    assert "The key works." in page.text
+    home = await one.get("/portal")
+    assert "in use" in home.text
+    again = await one.send("/portal/keys/new", provider="openai", key=desk.canary("openai").decode())
+    assert again.status == 303, again.text
+    await desk.work()
+    assert "A replacement is under way" in (await one.get(again.at)).text
+    ref = stored.at.partition("?")[0]
+    assert (await one.send(f"{ref}/end", why="")).status == 422
+    done = await one.send(f"{ref}/end", why="unused")
+    assert done.at == ref
+    assert "ended" in (await one.get(ref)).text
+    assert desk.stand.alerts() == ["client_revoked"]
+
+
+async def test_a_contact_person_reaches_no_route_of_the_api_or_the_console(desk: Desk) -> None:
+    """Every route of both documents, and every page: 401 for the session of a contact person, as for a stranger."""
+    client = await desk.stand.client("openai")
+    one = await guest(desk, client)
+    asked = 0
+    for api, http in (("web", desk.http), ("broker", desk.stand.http)):
+        document = json.loads(Path(f"docs/openapi/{api}.json").read_text())
+        for path, methods in document["paths"].items():
+            for method, said in methods.items():
+                if said.get("security") == [] or path.startswith("/v1/portal"):
+                    continue
+                status, code, _ = await sent(http, method.upper(), filled(path), one.cookies[SESSION])
+                assert (status, code) == (401, "bad_token"), (api, method, path)
+                asked += 1
+    assert asked > 200
+    own = Guest(desk, {"__Host-byokeep": one.cookies[SESSION]})
+    for page in ("", "/clients", f"/clients/{client}", "/alerts", "/due", "/approvals", "/kill", "/you"):
+        refused = await own.ask("GET", "/console" + page)
+        assert (refused.status, refused.at.partition("?")[0]) == (303, "/console/sign-in"), page
+    operator = Guest(desk, {SESSION: desk.people["operator"].token})
+    assert (await operator.ask("GET", "/portal")).at.startswith("/portal/sign-in")
+    invitation = (await invited(desk, client)).invited["token"]
+    assert (await desk.call("GET", "/v1/self", Person(one.person.id, invitation)))[0] == 401
+    password = await desk.call("PUT", f"/v1/operators/{one.person.id}/password", one.person, raw=b"a long password")
+    assert password[0] == 401
+    admin = await desk.call("POST", f"/v1/operators/{one.person.id}/tokens", "admin", {"days": 20})
+    assert (admin[0], admin[1]["code"]) == (422, "contact_person")
+    for change in ({"roles": ["operator"]}, {"clients": []}, {"all_clients": True}):
+        assert (await desk.call("PATCH", f"/v1/operators/{one.person.id}", "admin", change))[0] in (403, 422), change
+
+
+async def test_the_database_lets_a_contact_person_be_nothing_else(desk: Desk) -> None:
+    """The broker's own role: no other role, no second or other client, no token of the API, none that lasts."""
+    client, other = await desk.stand.client("openai"), await desk.stand.client("openai")
+    one = await guest(desk, client)
+    app, actor = desk.stand.app, Actor(id=uuid4(), roles=frozenset(), clients=None, request_id=uuid4())
+    async with app.db.begin(every_client=True) as tx:
+        subject = await tx.one(Subject, "subject_get", id=one.person.id)
+    wide = [
+        replace(subject, roles=frozenset({Role.OPERATOR})), replace(subject, all_clients=True),
+        replace(subject, roles=frozenset({Role.CONTACT, Role.AUDITOR})), replace(subject, clients=frozenset()),
+        replace(subject, clients=frozenset({other})), replace(subject, clients=frozenset({client, other})),
+    ]  # fmt: skip
+    for wider in wide:
+        with pytest.raises(ByokeepError):
+            async with app.db.begin(every_client=True) as tx:
+                await put(tx, app, actor, wider, new=False)
+    self_ = replace(actor, id=subject.id)
+    for kind, life_s, by in (("api", 60, self_), ("session", 60, self_), ("console", 60, self_), ("code", 60, self_),
+                             ("portal", 28_801, self_), ("portal", 60, actor), ("mailed", 601, self_),
+                             ("invitation", 31 * 86_400, actor)):  # fmt: skip
+        event = EventName.LOGIN if kind in ("session", "console", "portal") else EventName.TOKEN_ISSUED
+        with pytest.raises(ByokeepError):
+            async with app.db.begin(every_client=True) as tx:
+                await new_token(tx, app, by, subject, kind=kind, life_s=life_s, event=event)
+    async with app.db.begin(every_client=True) as tx:
+        assert await tx.one(Subject, "subject_get", id=one.person.id) == subject
+
+
+async def test_nobody_sees_or_changes_what_is_another_clients(desk: Desk) -> None:
+    """Every page of the portal with B's session and A's ids: not found, nothing changes, no name of A's anywhere."""
+    mine, theirs = await desk.stand.client("openai"), await desk.stand.client()
+    a, b = await guest(desk, mine), await guest(desk, theirs)
+    account = desk.stand.account(mine, account="acme-of-a")
+    await a.get("/portal/keys/new?provider=anthropic")
+    entered = await a.send("/portal/keys/new", provider="anthropic", key=desk.canary("anthropic").decode())
+    await desk.work()
+    ref, run = entered.at.partition("?")[0].rpartition("/")[2], entered.at.partition("=")[2]
+    connection = "00000000-0000-4000-8000-00000000000f"
+    ids = {"ref_id": ref, "account_id": str(account), "connection_id": connection}
+    own = await guest(desk, mine)
+    for page in (f"keys/{ref}?run={run}", f"accounts/{account}"):  # the ids are right: A's own pages show them
+        assert (await own.get("/portal/" + page)).status == 200, page
+    await b.get("/portal")
+    before = desk.sql("SELECT string_agg(state || version, ',' ORDER BY id) FROM byokeep.credential_ref")
+    asked = set()
+    for route in pages_of(desk.api):
+        method, _, path = route.partition(" ")
+        if "{" not in path:
+            continue
+        at = path.format(**ids)
+        for query in ("", f"?run={run}") if path == "/portal/keys/{ref_id}" else ("",):
+            fields = {"why": "unused"} if path == "/portal/keys/{ref_id}/end" else {}
+            shown = await (b.ask("GET", at + query) if method == "GET" else b.send(at, **fields))
+            assert shown.status == 404, (route, shown.text)
+            assert "acme-of-a" not in shown.text
+        asked.add(route)
+    assert len(asked) == 8
+    assert before == desk.sql("SELECT string_agg(state || version, ',' ORDER BY id) FROM byokeep.credential_ref")
+    home = (await b.get("/portal")).text
+    assert ref not in home
+    assert "acme-of-a" not in home
+    foreign = Guest(desk, {SESSION: b.cookies[SESSION]}, a.word)
+    assert (await foreign.send("/portal/keys/new", provider="openai", key="x")).status == 403  # A's form, B's session
+    alone = await b.ask("POST", "/portal/keys/new", data={"provider": "openai", "key": "x"}, **SAME)
+    assert alone.status == 403
+    more = await b.send("/portal/keys/new", provider="openai", key="x", client_id=str(mine))
+    assert more.status == 422
+
+
+def pages_of(api: Any) -> set[str]:
+    """Every method and path of the portal."""
+    found: set[str] = set()
+
+    def walk(routes: Any) -> None:
+        for route in routes:
+            if getattr(route, "methods", None):
+                if route.path.startswith("/portal"):
+                    found.update(f"{method} {route.path}" for method in route.methods if method != "HEAD")
+            else:
+                walk(getattr(route, "routes", None) or getattr(getattr(route, "original_router", None), "routes", ()))
+
+    walk(api.routes)
+    return found
+
+
+async def code_for(address: str, *, after: int = 0) -> str:
+    """The newest code that was mailed to an address, once it was."""
+    for _ in range(400):
+        mailed = [body for to, _, body in POST[after:] if to == address]
+        if mailed:
+            return re.findall(r": ([A-Z2-7]{5}-[A-Z2-7]{5})", mailed[-1])[0]  # type: ignore[no-any-return]
+        await asyncio.sleep(0.05)
+    raise AssertionError("no code was mailed")
+
+
+async def test_a_mailed_code_signs_in_once_and_tells_nothing(desk: Desk) -> None:
+    """Known and unknown addresses get one answer; a code works once, ten minutes, for its address; guesses wait."""
+    client = await desk.stand.client("openai")
+    address = f"ada-{uuid4().hex[:8]}@client.example"
+    one = await invited(desk, client)
+    assert (await one.redeem(address)).status == 303
+    await one.get("/portal")
+    assert (await one.send("/portal/sign-out")).at == "/portal/sign-in"
+    assert (await one.ask("GET", "/portal")).at.startswith("/portal/sign-in")
+    back = Guest(desk)
+    await back.get("/portal/sign-in")
+    pages = []
+    for to in (address, "x" * len(address.partition("@")[0]) + "@client.example"):
+        shown = await back.send("/portal/sign-in", address=to)
+        assert shown.status == 200
+        pages.append(re.sub(r'value="[0-9a-f]{64}"|\d\d:\d\dZ', "", shown.text.replace(to, "")))
+    assert pages[0] == pages[1]
+    first = await code_for(address)
+    seen = len(POST)
+    await back.send("/portal/sign-in", address=address)
+    code = await code_for(address, after=seen)
+    assert not [to for to, _, _ in POST if to.startswith("x")]
+    assert code not in desk.sql("SELECT string_agg(keyed_hash::text, ' ') FROM byokeep.api_token")
+    for tried, to in ((first, address), ("AAAAA-AAAAA", address), (code, "x" + address)):
+        refused = await back.send("/portal/code", address=to, code=tried)
+        assert (refused.status, "There is a problem" in refused.text) == (401, True)
+    assert (await desk.call("GET", "/v1/self", Person(uuid4(), code)))[0] == 401
+    assert (await back.send("/portal/code", address=address, code=code.lower().replace("-", " "))).at == "/portal"
+    assert "Keys and accounts of" in (await back.get("/portal")).text
+    again = Guest(desk)
+    await again.get("/portal/sign-in")
+    assert (await again.send("/portal/code", address=address, code=code)).status == 401
+    seen = len(POST)
+    await again.send("/portal/sign-in", address=address)
+    late = await code_for(address, after=seen)
+    desk.sql("UPDATE byokeep.api_token SET created_at = created_at - interval '11 minutes', expires_at = now()"
+             " WHERE kind = 'mailed' AND revoked_at IS NULL")  # fmt: skip
+    assert (await again.send("/portal/code", address=address, code=late)).status == 401
+    statuses = [(await again.send("/portal/code", address=address, code="BBBBB-22222")).status for _ in range(8)]
+    assert statuses[-1] == 429
+    asks = [(await again.send("/portal/sign-in", address="nobody@client.example")).status for _ in range(8)]
+    assert asks[-1] == 429
+
+    lost = await invited(desk, client)
+    assert (await lost.redeem("ada@away.example")).status == 303
+    await again.send("/portal/sign-in", address="ada@away.example")
+    for _ in range(200):
+        if "portal_mail_failing" in desk.stand.alerts():
+            break
+        await asyncio.sleep(0.05)
+    assert "portal_mail_failing" in desk.stand.alerts()
+    assert (await desk.call("DELETE", f"/v1/contacts/{lost.invited['id']}", "operator"))[0] == 200
+    assert (await lost.ask("GET", "/portal")).at.startswith("/portal/sign-in")

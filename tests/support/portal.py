@@ -1,0 +1,44 @@
+"""A client's person at the portal over HTTP, as a browser does that runs no script."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from tests.support.broker import Person
+from tests.support.console import Shown, Visit
+from tests.support.web import Desk
+
+SESSION = "__Host-byokeep-portal"
+ADDRESS = "ada@client.example"
+
+
+@dataclass
+class Guest(Visit):
+    """A contact person's browser."""
+
+    invited: dict[str, Any] = field(default_factory=dict)
+
+    async def redeem(self, address: str = ADDRESS) -> Shown:
+        await self.ask("GET", f"/portal/invite?i={self.invited['token']}")
+        return await self.send("/portal/invite", invitation=self.invited["token"], address=address)
+
+    @property
+    def person(self) -> Person:
+        """The same session as a bearer of its token."""
+        return Person(UUID(self.invited["id"]), self.cookies[SESSION])
+
+
+async def invited(desk: Desk, client: UUID, who: str | Person = "operator", **body: Any) -> Guest:
+    """Somebody who has an invitation, and has not redeemed it."""
+    status, made = await desk.call("POST", f"/v1/clients/{client}/contacts", who, body)
+    assert status == 201, made
+    return Guest(desk, invited=made)
+
+
+async def guest(desk: Desk, client: UUID) -> Guest:
+    """Somebody who has redeemed an invitation."""
+    made = await invited(desk, client)
+    assert (await made.redeem()).at == "/portal"
+    return made
