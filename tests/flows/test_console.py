@@ -415,7 +415,8 @@ async def test_no_text_is_markup_and_no_value_is_on_a_page(desk: Desk) -> None:
             pages.append(await visit.get(f"/console/rotations/{run['id']}"))
     refs = (await desk.call("GET", f"/v1/clients/{client}/refs", "operator"))[1]["refs"]
     for path in ("procedures?state=complete", f"clients/{client}/new-key", f"keys/{refs[0]['id']}",
-                 f"keys/{refs[0]['id']}/rotate"):  # fmt: skip
+                 f"keys/{refs[0]['id']}/rotate", f"clients/{client}/new-account", f"clients/{client}/jobs",
+                 f"clients/{client}/profiles", f"clients/{client}/accounts/x/acme0"):  # fmt: skip
         pages.append(await visit.get(f"/console/{path}"))
     assert {one.status for one in pages} == {200}
     raw = "".join(one.raw for one in pages)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 import pytest
 
-from tests.support.screen import Screen
+from tests.support.connect import Office, back
+from tests.support.screen import Screen, screen_on
 from tests.support.web import Desk
 
 pytest_plugins = [
     "tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web", "tests.support.screen",
+    "tests.support.connect",
 ]  # fmt: skip
 
 
@@ -108,3 +112,67 @@ async def test_a_client_and_its_key_with_the_keyboard_alone(screen: Screen) -> N
     assert (shown["ended"], [one["step"] for one in shown["steps"]]) == ("rolled_back", [])
     assert faults == []
     assert [one for one in screen.said if "422" not in one] == []
+
+
+async def test_an_account_and_its_profile_with_the_keyboard_alone(office: Office, axe: str) -> None:
+    """SOP 5.2 and the beginning of 5.3: a wrong account beside the expected one, then the right one, then disconnected.
+
+    Neither the code nor what binds the answer is on a page afterwards.
+    """
+    desk, faults = office.desk, []
+    await office.set_apps("x")
+    client = await office.client()
+    async with screen_on(desk, axe) as screen:
+        page, root = screen.page, f"/console/clients/{client}"
+        await screen.sign_in()
+        await page.goto(screen.url + root)
+        await screen.press("Add an account", role="link")
+        faults += await screen.judged("new-account")
+
+        async def consented(account: str) -> None:
+            faults.extend(await screen.judged(f"consent-{account}"))
+            out = page.get_by_role("link", name="Go to the platform, in a new tab")
+            said = await office.consent(str(await out.get_attribute("href")), "x", account)
+            await screen.write("The address", f"{back('x')}?{urlencode(said)}")
+            async with page.expect_navigation():
+                await page.keyboard.press("Enter")
+            await screen.swept(said["code"].encode().rjust(48, b"-"))
+            assert await office.finish() == 1, await page.inner_text("main")
+            await page.reload()
+
+        await screen.choose("Login", "X")
+        await screen.write("Our name for the account", "acme")
+        await screen.press("Begin the consent")
+        await screen.write("The address", "http://127.0.0.1:8431/x?state=wrong&code=abc")
+        async with page.expect_navigation():
+            await page.keyboard.press("Enter")
+        assert "wrong state" in await page.get_by_role("alert").inner_text()
+        await page.goto(f"{screen.url}{root}/new-account")
+        await screen.choose("Login", "X")
+        await screen.write("Our name for the account", "acme")
+        await screen.press("Begin the consent")
+        await consented("acme")
+        await page.get_by_text("Connected.").wait_for()
+        await screen.press("See the account", role="link")
+        faults += await screen.judged("account")
+        await screen.press("Connect it again")
+        await consented("bravo")
+        await page.get_by_text("Who was expected, and who answered").wait_for()
+        faults += await screen.judged("other-account")
+        await page.goto(f"{screen.url}{root}")
+        await screen.press("acme", role="link")
+        await screen.press("Make a browser profile")
+        faults += await screen.judged("profile")
+        await screen.press("Open a browser to log in")
+        await screen.press("End this work")
+        assert desk.sql("SELECT state FROM byokeep.profile_work") == "cancelled"
+        faults += await screen.look("profiles", f"{root}/profiles")
+        await desk.stand.job(client)
+        faults += await screen.look("jobs", f"{root}/jobs")
+        await page.goto(f"{screen.url}{root}/accounts/x/acme")
+        await screen.press("Disconnect it")
+        await page.get_by_text("disconnecting").first.wait_for()
+        mine = told(desk, str(client))
+        assert {"platform_connected ok", "tokens.stored ok", "account.verified ok"} <= set(mine)
+        assert faults == []
+        assert [one for one in screen.said if "422" not in one] == []

@@ -5,6 +5,7 @@ Use it with ``pytest_plugins`` that name it beside what ``tests.support.web`` ne
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import AsyncIterator
@@ -118,8 +119,9 @@ class Screen:
         return faults + ([f"{over} pixels wider than the window"] if over > 0 else [])
 
 
-@pytest.fixture
-async def screen(desk: Desk, axe: str) -> AsyncIterator[Screen]:
+@contextlib.asynccontextmanager
+async def screen_on(desk: Desk, axe: str) -> AsyncIterator[Screen]:
+    """A browser before a desk's console."""
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(on_loopback(desk))
         browser = await stack.enter_async_context(fresh())
@@ -130,4 +132,10 @@ async def screen(desk: Desk, axe: str) -> AsyncIterator[Screen]:
             made.said.append(message.text)
 
         page.on("console", heard)
+        yield made
+
+
+@pytest.fixture
+async def screen(desk: Desk, axe: str) -> AsyncIterator[Screen]:
+    async with screen_on(desk, axe) as made:
         yield made

@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from byokeep.console import (
+    accounts,
     attention,
     clients,
     explore,
@@ -31,6 +32,7 @@ from byokeep.console import (
     onboarding,
     operations,
     people,
+    profiles,
     revocations,
     rotations,
     stops,
@@ -57,8 +59,8 @@ def router(app: WebApp, auth: Authenticator, send: Send, writes: Budget) -> APIR
     add_passkeys(pages)
     _files(pages)
     for part in (
-        attention, clients, onboarding, keys, rotations, stops, lists, live, timeline, explore, people, incidents,
-        glass, operations, revocations, usage,
+        attention, clients, onboarding, keys, rotations, accounts, profiles, stops, lists, live, timeline, explore,
+        people, incidents, glass, operations, revocations, usage,
     ):  # fmt: skip
         part.add(pages)
     return pages

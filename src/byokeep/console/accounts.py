@@ -1,0 +1,220 @@
+"""Accounts of a client: register one, have its owner consent (SOP 5.2), compare who answered, renew, disconnect.
+
+Rules
+- The owner's browser is led to the platform by a link. Where it ends is pasted back as a whole address, which goes to
+  the flow and is on no page; what binds the answer to who began is in a cookie that no script reads.
+- Names of a platform are shown as the flow prints them, beside the expected ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from byokeep.accounts import accounts, connect
+from byokeep.accounts.accounts import AccountState
+from byokeep.accounts.connect import ConsentAnswer
+from byokeep.console.lists import given_id
+from byokeep.console.pages import HEADERS, Pages
+from byokeep.console.visit import Visitor, form_of, keep
+from byokeep.core.errors import ByokeepError, Rejected
+from byokeep.core.identity import shown
+from byokeep.core.model import PLATFORMS, ClientId, LanePolicy
+from byokeep.core.next_steps import no_reauth, of_connection, of_consent, of_look, of_loss
+from byokeep.core.policy import Verb, authorise
+from byokeep.http.request import no_query, spend
+from byokeep.tenancy import clients
+
+BINDING: Final = "__Host-byokeep-consent"
+_OPEN: Final = ("started", "answered", "taken")
+
+
+def add(pages: Pages) -> None:
+    """Add the pages."""
+    _new(pages)
+    _consents(pages)
+    console = pages.console
+
+    async def account(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        return await show(request, who)
+
+    async def show(request: Request, who: Visitor, error: ByokeepError | None = None) -> Response:
+        about, path = client_of(request), request.path_params
+        found = await accounts.get_state(
+            console.app, who.actor, about, where=path["where"], account=path["account"]
+        )  # fmt: skip
+        said = [shown(name) if name else "" for name in (found.said_username, found.said_display_name)]
+        more: dict[str, Any] = {
+            "one": found, "client": await clients.get_client(console.app, who.actor, about), "said": said,
+            "differs": bool(found.login) and found.state in ("mismatch", "name_changed"), "steps": _advice(found),
+            "reauth": found.reauth_at or no_reauth(found.state, renewed=found.due_at is not None),
+            "may": bool(who.actor.roles & Verb.ACCOUNT_CONNECT.roles), "policies": list(LanePolicy),
+        }  # fmt: skip
+        if error is None:
+            return console.page(request, "account.html", who=who, error=None, **more)
+        return await console.again(request, error, "account.html", who=who, **more)
+
+    async def account_moved(request: Request, who: Visitor) -> Response:
+        about, path = client_of(request), request.path_params
+        given = await form_of(console.app, request, "act", "policy", "username", "display_name", "also")
+        at = {"where": path["where"], "account": path["account"]}
+        app, actor, act = console.app, who.actor, given["act"]
+        spend(request, console.writes, actor, about)
+        try:
+            if act == "verify":
+                await accounts.ask_look(app, actor, about, **at)
+            elif act == "confirm":
+                names = {name: given[name] for name in ("username", "display_name")}
+                await accounts.confirm_name(app, actor, about, **at, **names)
+            elif act == "disconnect":
+                await accounts.disconnect(app, actor, about, **at, also=given["also"] == "yes")
+            elif act == "lane" and given["policy"] in set(LanePolicy):
+                await accounts.set_policy(app, actor, about, **at, policy=LanePolicy(given["policy"]))
+            else:
+                raise Rejected("bad_request", next_step="Send the form as the page does.")
+        except ByokeepError as error:
+            return await show(request, who, error)
+        return RedirectResponse(request.url.path, 303, HEADERS)
+
+    pages.add("GET", "/clients/{client_id}/accounts/{where}/{account}", account)
+    pages.add("POST", "/clients/{client_id}/accounts/{where}/{account}", account_moved)
+
+
+def client_of(request: Request) -> ClientId:
+    """Return the client that an address names. Raises as :func:`byokeep.console.lists.given_id`."""
+    return ClientId(given_id(request.path_params["client_id"]))
+
+
+def _advice(found: AccountState) -> str:
+    """What is to be done about an account, in words."""
+    if found.state == "mismatch":
+        return of_look("look_alike" if found.grant_reason == "look_alike" else "mismatch")
+    if found.state == "needs_reauth":
+        return of_loss(found.grant_reason)
+    if found.state == "connected" and found.grant_reason:
+        return of_look("unknown")
+    return ""
+
+
+def _new(pages: Pages) -> None:
+    console = pages.console
+
+    async def new_account(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        authorise(who.actor, Verb.ACCOUNT_REGISTER, client_id=client_of(request))
+        return console.page(request, "new-account.html", who=who, error=None, given={}, **await about_of(request, who))
+
+    async def about_of(request: Request, who: Visitor) -> dict[str, Any]:
+        ours = {one.login for one in await connect.list_apps(console.app, who.actor)}
+        logins = [one for one in await connect.list_logins(console.app, who.actor) if one.oauth is not None]
+        return {
+            "client": await clients.get_client(console.app, who.actor, client_of(request)),
+            "platforms": sorted(PLATFORMS), "logins": [one for one in logins if one.id in ours],
+            "missing": [one.id for one in logins if one.id not in ours],
+        }  # fmt: skip
+
+    async def account_made(request: Request, who: Visitor) -> Response:
+        about, fields = client_of(request), ("platform", "account", "username", "display_name")
+        given = await form_of(console.app, request, *fields)
+        try:
+            spend(request, console.writes, who.actor, about)
+            made = await accounts.register_account(console.app, who.actor, about, **given)
+        except ByokeepError as error:
+            more = await about_of(request, who)
+            return await console.again(request, error, "new-account.html", who=who, given=given, **more)
+        to = f"/console/clients/{about}/accounts/{made.platform.value}/{quote(made.account, safe='')}"
+        return RedirectResponse(to, 303, HEADERS)
+
+    async def begun(request: Request, who: Visitor) -> Response:
+        about = client_of(request)
+        given = await form_of(console.app, request, "login", "account", "publish", "engage", "pick", "again")
+        wanted = None if given["again"] else [name for name in ("publish", "engage") if given[name]]
+        try:
+            spend(request, console.writes, who.actor, about)
+            started = await connect.start(
+                console.app, who.actor, about, login=given["login"], account=given["account"], purposes=wanted,
+                wanted=given["pick"] or None,
+            )  # fmt: skip
+        except ByokeepError as error:
+            more = await about_of(request, who)
+            return await console.again(request, error, "new-account.html", who=who, given=given, **more)
+        client = await clients.get_client(console.app, who.actor, about)
+        reply = console.page(request, "consent.html", who=who, error=None, client=client, started=started, given=given)
+        keep(reply, BINDING, f"{started.id}.{started.binding}")
+        return reply
+
+    pages.add("GET", "/clients/{client_id}/new-account", new_account)
+    pages.add("POST", "/clients/{client_id}/new-account", account_made)
+    pages.add("POST", "/clients/{client_id}/consents", begun)
+
+
+def _consents(pages: Pages) -> None:
+    console = pages.console
+
+    async def consent(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        return await show(request, who)
+
+    async def show(request: Request, who: Visitor, error: ByokeepError | None = None) -> Response:
+        about = client_of(request)
+        one = await connect.look(console.app, who.actor, about, given_id(request.path_params["consent_id"]))
+        every = await accounts.list_states(console.app, who.actor, about)
+        step = (
+            "" if one.state == "connected" else of_connection("running" if one.state in _OPEN else "failed", one.reason)
+        )
+        if one.reason == "other_account" and one.code_points:
+            step = of_consent("look_alike").format(points=one.code_points)
+        more: dict[str, Any] = {
+            "one": one, "step": step, "account": next((it for it in every if it.id == one.account_id), None),
+            "client": await clients.get_client(console.app, who.actor, about), "open": one.state in _OPEN,
+            "offered": [line.split(" ", 1) for line in one.offered],
+        }  # fmt: skip
+        if error is None:
+            return console.page(request, "consented.html", who=who, error=None, **more)
+        return await console.again(request, error, "consented.html", who=who, **more)
+
+    async def answered(request: Request, who: Visitor) -> Response:
+        given = await form_of(console.app, request, "address")
+        about, consent_id = client_of(request), given_id(request.path_params["consent_id"])
+        spend(request, console.writes, who.actor, about)
+        named, _, binding = request.cookies.get(BINDING, "").partition(".")
+        try:
+            if named != str(consent_id):
+                raise Rejected(
+                    "wrong_binding", next_step="Finish it in the browser in which you began, or begin again."
+                )
+            await connect.answer(console.app, who.actor, about, consent_id, _answer(given["address"], binding))
+        except ByokeepError as error:
+            return await show(request, who, error)
+        reply = RedirectResponse(request.url.path, 303, HEADERS)
+        keep(reply, BINDING, "")
+        return reply
+
+    pages.add("GET", "/clients/{client_id}/consents/{consent_id}", consent)
+    pages.add("POST", "/clients/{client_id}/consents/{consent_id}", answered)
+
+
+def _answer(address: str, binding: str) -> ConsentAnswer:
+    """Read the address at which the owner's browser ended; what does not fit is the flow's to refuse.
+
+    Raises:
+        Rejected: ``not_the_answer``.
+    """
+    try:
+        split = urlsplit(address.strip())
+        pairs = parse_qsl(split.query, keep_blank_values=True, max_num_fields=16)
+    except ValueError:
+        split, pairs = urlsplit(""), []
+    given = dict(pairs)
+    if not given.get("state") or len(given) != len(pairs):
+        step = "Paste the whole address that the browser ended at, from https:// or http:// on."
+        raise Rejected("not_the_answer", next_step=step)
+    return ConsentAnswer(
+        state=given["state"], binding=binding, redirect=f"{split.scheme}://{split.netloc}{split.path}",
+        code=given.get("code"), iss=given.get("iss"), error="error" in given,
+        refused=given.get("error") == "access_denied",
+    )  # fmt: skip

@@ -1,0 +1,113 @@
+"""Browser profiles of a client (SOP 5.3): the gallery, one with its proofs and its work, and a client's jobs.
+
+Rules
+- A worker does the work, and a person logs in at its browser; here it is asked for and confirmed.
+- The pictures that prove a profile lie at the worker's host; the page names them by the digest that is on record.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from byokeep.console.accounts import client_of
+from byokeep.console.lists import given_id, paged
+from byokeep.console.pages import HEADERS, Pages
+from byokeep.console.visit import Visitor, form_of
+from byokeep.core.errors import ByokeepError, Rejected
+from byokeep.core.policy import Verb
+from byokeep.core.profile import ProfileTask, next_step_of_work
+from byokeep.http.request import no_query, query_of, spend
+from byokeep.profiles import profiles
+from byokeep.tenancy import clients
+
+_WORK: Final = {
+    ProfileTask.LOGIN: "Open a browser to log in", ProfileTask.VALIDATE: "Prove it",
+    ProfileTask.REKEY: "Seal it under a new key", ProfileTask.SHRED: "Ask for its destruction",
+}  # fmt: skip
+
+
+def add(pages: Pages) -> None:
+    """Add the pages."""
+    _lists(pages)
+    console = pages.console
+
+    async def profile_made(request: Request, who: Visitor) -> Response:
+        about = client_of(request)
+        given = await form_of(console.app, request, "platform", "account")
+        spend(request, console.writes, who.actor, about)
+        made = await profiles.create(
+            console.app, who.actor, about, accounts=[(given["platform"], given["account"])]
+        )  # fmt: skip
+        return RedirectResponse(f"/console/profiles/{made.id}", 303, HEADERS)
+
+    async def profile(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        return await show(request, who)
+
+    async def show(request: Request, who: Visitor, error: ByokeepError | None = None) -> Response:
+        one, proofs, work = await profiles.look(console.app, who.actor, given_id(request.path_params["profile_id"]))
+        step = next_step_of_work(work.state, work.reason, result=work.result, profile=str(one.id)) if work else ""
+        more: dict[str, Any] = {
+            "one": one, "proofs": proofs, "work": work, "step": step, "tasks": _WORK,
+            "client": await clients.get_client(console.app, who.actor, one.client_id),
+            "may": bool(who.actor.roles & Verb.PROFILE_WORK.roles), "busy": work is not None and not work.ended_at,
+        }  # fmt: skip
+        if error is None:
+            return console.page(request, "profile.html", who=who, error=None, **more)
+        return await console.again(request, error, "profile.html", who=who, **more)
+
+    async def profile_moved(request: Request, who: Visitor) -> Response:
+        profile_id = given_id(request.path_params["profile_id"])
+        one = await profiles.find(console.app, who.actor, Verb.PROFILE_WORK, profile_id)
+        given = await form_of(console.app, request, "act", *one.platforms)
+        act = given["act"]
+        spend(request, console.writes, who.actor, one.client_id)
+        try:
+            if act == "confirm":
+                seen = {platform.value: given[platform] for platform in one.platforms}
+                await profiles.confirm(console.app, who.actor, one, seen=seen)
+            elif act == "cancel":
+                await profiles.cancel_work(console.app, who.actor, one)
+            elif act in set(_WORK):
+                await profiles.ask_work(console.app, who.actor, one, ProfileTask(act))
+            else:
+                raise Rejected("bad_request", next_step="Send the form as the page does.")
+        except ByokeepError as error:
+            return await show(request, who, error)
+        return RedirectResponse(f"/console/profiles/{profile_id}", 303, HEADERS)
+
+    pages.add("POST", "/clients/{client_id}/profiles", profile_made)
+    pages.add("GET", "/profiles/{profile_id}", profile)
+    pages.add("POST", "/profiles/{profile_id}", profile_moved)
+
+
+def _lists(pages: Pages) -> None:
+    console = pages.console
+
+    async def gallery(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        about = client_of(request)
+        found = await profiles.list_profiles(console.app, who.actor, about)
+        rows = [(one, (await profiles.look(console.app, who.actor, one.id))[1]) for one in found]
+        client = await clients.get_client(console.app, who.actor, about)
+        return console.page(request, "profiles.html", who=who, client=client, rows=rows)
+
+    async def jobs(request: Request, who: Visitor) -> Response:
+        asked = {name: text for name, text in query_of(request, "state", "page").items() if text}
+        about = client_of(request)
+        found = (await console.ask(who, "GET", "/v1/clients/{client_id}/jobs", ids={"client_id": about}))["jobs"]
+        fits = [one for one in found if asked.get("state") in (None, one["state"])]
+        more = paged(fits, asked, f"/console/clients/{about}/jobs")
+        names = await clients.names_of(console.app, who.actor, {UUID(one["runner_id"]) for one in more["rows"]})
+        return console.page(
+            request, "jobs.html", who=who, asked=asked, states=sorted({one["state"] for one in found}),
+            client=await clients.get_client(console.app, who.actor, about),
+            names={str(one): name for one, name in names.items()}, **more,
+        )  # fmt: skip
+
+    pages.add("GET", "/clients/{client_id}/profiles", gallery)
+    pages.add("GET", "/clients/{client_id}/jobs", jobs)
