@@ -41,7 +41,9 @@ async def test_the_pages_of_a_session(screen: Screen) -> None:
     assert await screen.ask("caches.keys().then(found => found.length)") == 0
     assert await screen.ask("document.cookie") == ""
     await page.get_by_role("button", name="Sign out", exact=True).focus()
-    await page.keyboard.press("Enter")
+    async with page.expect_response("**/console/sign-out") as reply:
+        await page.keyboard.press("Enter")
+    assert await (await reply.value).header_value("Clear-Site-Data") == '"cache", "storage"'
     await page.wait_for_url("**/console/sign-in")
     await page.go_back()
     assert "Signing out" not in await page.content()
