@@ -22,7 +22,7 @@ from byokeep.console.pages import Console, Pages
 from byokeep.console.scopes import in_words
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import Unavailable
-from byokeep.core.incident import MUST_TELL
+from byokeep.core.incident import MUST_TELL, IncidentSource
 from byokeep.core.next_steps import of_alert
 from byokeep.core.policy import Verb
 from byokeep.http.request import no_query
@@ -127,10 +127,11 @@ async def _due(console: Console, who: Visitor) -> AsyncIterator[Need]:
 async def _incidents(console: Console, who: Visitor) -> AsyncIterator[Need]:
     found = await incidents.list_incidents(console.app, who.actor, client_id=None, only_open=True)
     for one in found[:MOST]:
+        by = "a person" if one.source == IncidentSource.PERSON else f"the {one.source}"
+        what = f"{one.kind.replace('_', ' ').capitalize()} is not dealt with"
         yield Need(
-            rank=1 if one.severity in MUST_TELL else 2, kind=one.severity.value, more=f"Noticed by the {one.source}.",
-            what=f"{one.kind.replace('_', ' ')} is not dealt with", since=one.opened_at,
-            href=f"/console/incidents/{one.id}", act="Go on",
+            rank=1 if one.severity in MUST_TELL else 2, kind=one.severity.value, what=what, more=f"Noticed by {by}.",
+            since=one.opened_at, href=f"/console/incidents/{one.id}", act="Go on",
         )  # fmt: skip
     if len(found) > MOST:
         what = f"{len(found) - MOST} more incidents are open"
