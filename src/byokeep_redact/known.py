@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from hmac import digest
-from itertools import accumulate
+from itertools import accumulate, count
 from types import TracebackType
 from typing import Final, Self
 
@@ -68,6 +68,8 @@ LONGEST: Final = 1 << 15
 """Bytes; a longer value is refused, for its table would be larger than the process."""
 _WORD: Final = 4
 _STRIDE: Final = 8
+_OFFSET_BITS: Final = 32
+_OFFSET_MASK: Final = (1 << _OFFSET_BITS) - 1
 
 _HEXADECIMAL: Final = re.compile(rb"[0-9a-f]+|[0-9A-F]+")
 
@@ -85,6 +87,7 @@ class _Form:
     text: bytearray
     cuts: list[tuple[int, int]]
     caseless: bool = False
+    number: int = 0
 
     def words(self) -> Iterator[tuple[int, int]]:
         """Yield (word as an integer, offset) of enough words of each part that a sample hits one wherever it falls.
@@ -175,7 +178,11 @@ class KnownValues:
         self._lock = threading.RLock()  # a signal handler may log, and so search or forget, in the middle of a call
         self._entries: dict[bytes, _Entry] = {}
         self._unread: dict[bytes, _Entry] = {}  # registered since the last search, not in the table yet
-        self.table: dict[int, tuple[tuple[_Form, int], ...]] = {}
+        # Word -> where it stands: a form's number and the offset in it, as one integer. A value has a thousand, and
+        # each would be looked at by the garbage collector again and again if it were a tuple of objects.
+        self.table: dict[int, tuple[int, ...]] = {}
+        self._forms: dict[int, _Form] = {}
+        self._numbers = count(1)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -235,8 +242,11 @@ class KnownValues:
     def _index(self, entry: _Entry) -> None:
         table = self.table
         for form in entry.forms:
+            form.number = next(self._numbers)
+            self._forms[form.number] = form
+            first = form.number << _OFFSET_BITS
             for word, at in form.words():
-                table[word] = (*table.get(word, ()), (form, at))
+                table[word] = (*table.get(word, ()), first + at)
 
     def _forget(self, name: bytes) -> None:
         with self._lock:
@@ -250,10 +260,11 @@ class KnownValues:
             self._unread.pop(name, None)
             for form in entry.forms:
                 for word, _ in form.words():
-                    if left := tuple(place for place in self.table.get(word, ()) if place[0].entry is not entry):
+                    if left := tuple(p for p in self.table.get(word, ()) if p >> _OFFSET_BITS != form.number):
                         self.table[word] = left
                     else:
                         self.table.pop(word, None)
+                self._forms.pop(form.number, None)
             entry.wipe()
 
     def search(self, data: bytes) -> list[tuple[int, int, KnownHit]]:
@@ -271,12 +282,15 @@ class KnownValues:
         hits: set[KnownHit] = set()
         done: dict[tuple[int, int], int] = {}
         folded = b""
-        table = self.table
+        table, forms = self.table, self._forms
         for number, word in enumerate(_sampled(squeezed.padded[: squeezed.size])):
             if word not in table:
                 continue
             position = number * _STRIDE
-            for form, offset in table.get(word, ()):
+            for place in table.get(word, ()):
+                form, offset = forms.get(place >> _OFFSET_BITS), place & _OFFSET_MASK
+                if form is None:  # it was forgotten meanwhile
+                    continue
                 known = (id(form), position - offset)
                 if done.get(known, -1) >= position:
                     continue
