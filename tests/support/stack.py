@@ -326,7 +326,7 @@ def environment() -> dict[str, str]:
 
 
 def family(pid: int) -> list[int]:
-    """A process and everything below it, as they are at one moment: reading /proc again for each costs half a second."""
+    """A process and everything below it, as they are at one moment; to read /proc for each anew is slow."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError, IndexError):
