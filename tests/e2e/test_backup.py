@@ -208,6 +208,10 @@ async def test_a_backup_away_or_a_wrong_key_is_refused_and_told(vault: Vault, tm
     try:
         ran = await vault.run("backup", "create")
         assert (ran.code, "backup_target" in ran.err) == (4, True)
+        assert ("The directory of backup_target is not there" in " ".join(ran.err.split()), "errno" in ran.err) == (
+            True,
+            False,
+        )
         assert sorted((vault.world.home / "backups").glob("*.age")) == before
         assert "backup_failed" in await vault.world.alerts()
     finally:
@@ -360,6 +364,10 @@ async def test_a_restored_home_is_closed_and_revives_nothing(vault: Vault, tmp_p
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
     await refused("backup_refused", str(damaged), brought(vault, outside))
+    identity = tmp_path / "another.key"
+    identity.write_text(f"{pyrage.x25519.Identity.generate()}\n")
+    identity.chmod(0o600)
+    await refused("not_a_key_of_this_backup", made["file"], replace(brought(vault, outside), identity=identity))
     await refused("backup_behind", made["file"], brought(vault, outside, accept_loss=False))
     await refused("tombstones_missing", made["file"], brought(vault, tmp_path))
     foreign.mkdir()

@@ -57,10 +57,17 @@ NEEDED: Final = ("provisioner.approle", wiring.ACCOUNT_KEY)  # of the credential
 _OUTSIDE: Final = ("epochs.jsonl", "checkpoint", TOMBSTONES)
 _WORK: Final = ".work"
 _CLOSE_IT: Final = "chmod 600 it, and let this process's user own it; a link is not taken."
-_OTHER_KEY: Final = (
+OTHER_KEY: Final = (
     "This is not a key of this backup: give the private key of one of the `backup_recipients` of its time. Only if you"
     " are sure that it is one, the head of the file is damaged: then take another backup."
 )
+_WHY: Final = {
+    errno.ENOENT: "is not there: mount it, or make it",
+    errno.ENOTDIR: "is no directory: name one",
+    errno.EEXIST: "is that of backup_dir: name one on another machine",
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "may not be written by this user: let it"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "has no room: make some"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,10 +251,8 @@ def _at_bucket() -> Iterator[None]:
 
 
 def _no_room(setting: str, error: OSError) -> Unavailable:
-    step = f"Look at {setting}: is it there, a directory that is writable, and has it room? No backup was made."
-    if error.errno == errno.EEXIST:
-        step = "backup_target is the very directory of backup_dir: name one on another machine. No backup was made."
-    return Unavailable(f"{setting}_unavailable", next_step=step, errno=error.errno or 0)
+    why = _WHY.get(error.errno or 0, "cannot be written, or does not give back what was written: see its disk")
+    return Unavailable(f"{setting}_unavailable", next_step=f"The directory of {setting} {why}. No backup was made.")
 
 
 @contextlib.contextmanager
@@ -430,7 +435,7 @@ async def verify(settings: Settings, name: str, identity: Path | Sequence[Path])
                 if app is not None:
                     said = {"reason": error.reason, "digest": digest}
                     await backups.say(app, EventName.BACKUP_VERIFIED, said, Outcome.REJECTED)
-                raise Rejected("not_a_key_of_this_backup", next_step=_OTHER_KEY) from None
+                raise Rejected("not_a_key_of_this_backup", next_step=OTHER_KEY) from None
             if app is not None:
                 await backups.failed(app, EventName.BACKUP_VERIFIED, error, digest=digest)
             raise
@@ -474,7 +479,8 @@ def opened(file: Path, identities: Any, sinks: archive.Sinks | None = None) -> t
             with file.open("rb") as content:
                 return archive.read(content, identities, sinks_of)
         except OSError as error:
-            raise Unavailable("backup_unreadable", next_step="See the file.", errno=error.errno or 0) from None
+            step = "The file of the backup cannot be read to its end: see its mode and its disk."
+            raise Unavailable("backup_unreadable", next_step=step, errno=error.errno or 0) from None
 
 
 def _both(first: Sink, second: Callable[[bytes], None]) -> Sink:

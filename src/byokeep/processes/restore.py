@@ -51,7 +51,7 @@ from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.durable_write import draft, durable_write
 from byokeep.process import to_its_end
 from byokeep.processes import wiring
-from byokeep.processes.backup import alone, find, key_from, opened
+from byokeep.processes.backup import OTHER_KEY, alone, find, key_from, opened
 from byokeep.processes.installation import desired, install
 from byokeep.profiles import kek, vault_check
 from byokeep.profiles.openings import keep_tombstones
@@ -109,7 +109,7 @@ async def restore(settings: Settings, name: str, brought: Brought) -> Restored:
         Integrity: ``backup_refused``, ``backup_incomplete``.
         Denied: ``recovery_quorum_missing``; ``shares_refused``, which goes on record once the home is restored.
         Rejected: ``restore_not_embedded``, ``restore_outside_home``, ``tombstones_missing``, ``bad_identity_file``,
-            ``home_not_reachable``.
+            ``not_a_key_of_this_backup``, ``home_not_reachable``.
         Unavailable: A part did not start, or the disk is full; the home is empty again.
     """
     if not (settings.embedded_store and settings.embedded_database):
@@ -126,7 +126,12 @@ async def restore(settings: Settings, name: str, brought: Brought) -> Restored:
             with mark.open("a") as tries:
                 tries.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} shares_refused\n")
             raise
-        manifest, signature, key_id = await asyncio.to_thread(opened, file, keys)
+        try:
+            manifest, signature, key_id = await asyncio.to_thread(opened, file, keys)
+        except BackupRefused as error:
+            if error.reason != "not_its_key":
+                raise
+            raise Rejected("not_a_key_of_this_backup", next_step=OTHER_KEY) from None
         archive.must_be_of(manifest, settings.environment, whole=not brought.accept_loss)
         if manifest.versions["schema"] > max(revisions()):
             raise BackupRefused("newer_release")
