@@ -10,6 +10,7 @@ Rules
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
@@ -37,6 +38,8 @@ from byokeep.tenancy.login_brake import LoginBrake
 
 SESSION: Final = "__Host-byokeep-portal"
 MOST_USES: Final = 50  # the newest
+LOOKS: Final = 8
+LOOK_EACH_S: Final = 0.25
 USED_WITHIN: Final = timedelta(days=7)
 NAMES: Final[Mapping[str, str]] = {
     "anthropic": "Anthropic", "google": "Google", "heygen": "HeyGen", "kie": "Kie", "openai": "OpenAI",
@@ -181,6 +184,11 @@ def _one(pages: Pages, brake: LoginBrake) -> None:
         run = await sops.sop_status(app, actor, given_id(asked["run"])) if asked.get("run") else None
         if run is not None and run.run.object_id != ref.id:
             raise NotFound("not_found")
+        for _ in range(LOOKS):  # most checks are over in a moment: the page says how, and needs no second look
+            if run is None or run.state != "running":
+                break
+            await asyncio.sleep(LOOK_EACH_S)
+            run = await sops.sop_status(app, actor, run.run.id)
         if run is not None and run.state == "complete":
             brake.succeeded(str(ref.client_id), "keys")
         found = await usage.key_usage(

@@ -1,0 +1,154 @@
+"""The portal in a real Chromium, by the keyboard alone, judged by axe-core; and what is left there of a key."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from uuid import UUID
+
+from playwright.async_api import Error, Page
+
+from tests.support.console import HOSTILE, hostile
+from tests.support.portal import guest, invited
+from tests.support.screen import Screen
+
+pytest_plugins = [
+    "tests.support.postgres_fixtures",
+    "tests.support.broker",
+    "tests.support.web",
+    "tests.support.screen",
+]
+
+
+@dataclass
+class Hand:
+    """Somebody without a mouse; ``seen`` is all that the pages held."""
+
+    page: Page
+    seen: str = ""
+
+    async def pick(self, name: str) -> None:
+        """One of a group: Tab leads to the group, arrows within it."""
+        aim = self.page.get_by_role("radio", name=name)
+        for _ in range(60):
+            if await self.page.locator("input[type=radio]:focus").count():
+                break
+            await self.page.keyboard.press("Tab")
+        for _ in range(10):
+            await self.page.keyboard.press("Space")
+            if await aim.is_checked():
+                return
+            await self.page.keyboard.press("ArrowDown")
+        raise AssertionError(f"{name} is not reached")
+
+    async def press(self, role: str, name: str, typed: str = "") -> None:
+        aim = self.page.get_by_role(role, name=name) if role != "field" else self.page.get_by_label(name)  # type: ignore[arg-type]
+        for _ in range(60):
+            if await aim.first.evaluate("one => one === document.activeElement"):
+                break
+            await self.page.keyboard.press("Tab")
+        else:
+            raise AssertionError(f"{name} is not reached by Tab")
+        if typed:
+            await self.page.keyboard.type(typed)
+        async with self.page.expect_navigation():
+            await self.page.keyboard.press("Enter")
+        await self.keep()
+
+    async def keep(self) -> None:
+        """Note what the page holds; one that loads itself again is asked until it stands."""
+        for _ in range(50):
+            with contextlib.suppress(Error):
+                self.seen += await self.page.content() + self.page.url + await self.page.title()
+                return
+            await self.page.wait_for_timeout(50)
+        raise AssertionError("the page does not stand still")
+
+
+async def test_from_the_invitation_to_the_end_of_a_key_by_the_keyboard(screen: Screen) -> None:
+    """Each page in both themes and three widths has no fault; no page, address, history or storage holds a key."""
+    page, desk, faults = screen.page, screen.desk, []
+    client = await desk.stand.client()
+    link = (await invited(desk, client, name="Ada of Acme")).invited["token"]
+    desk.stand.account(client, account="acme")
+    wrong, first, second = desk.canary("anthropic"), desk.canary("openai"), desk.canary("openai")
+    hand = Hand(page)
+    pick, press, keep = hand.pick, hand.press, hand.keep
+    await page.goto(f"{screen.url}/portal/invite?i={link}")
+    faults += await screen.judged("portal-invitation")
+    await press("field", "What is your e-mail address?", "ada@client.example")
+    await page.get_by_role("heading", name="Keys and accounts of").wait_for()
+    faults += await screen.judged("portal-empty")
+    await press("link", "Enter a key")
+    faults += await screen.judged("portal-provider")
+    await pick("OpenAI")
+    await press("button", "Go on")
+    faults += await screen.judged("portal-key")
+    await press("field", "What is the key?", wrong.decode())
+    await page.get_by_text("It has the form of a key of anthropic").first.wait_for()
+    assert await page.get_by_label("What is the key?").input_value() == ""
+    faults += await screen.judged("portal-key-wrong")
+    await press("field", "What is the key?", first.decode())
+    await page.get_by_text("is asked whether the key works").wait_for()
+    faults += await screen.judged("portal-key-asked")
+    await desk.work()
+    await press("link", "Look again")
+    await page.get_by_text("The key works.", exact=True).wait_for()
+    faults += await screen.judged("portal-key-works")
+    await press("link", "Replace it")
+    await press("field", "What is the key?", second.decode())
+    await page.get_by_text("A replacement is under way").first.wait_for()
+    await desk.work()
+    await page.reload()
+    faults += await screen.judged("portal-replacing")
+    await press("link", "End its use")
+    faults += await screen.judged("portal-end")
+    await pick("It is not to be used any more")
+    await press("button", "End its use")
+    await page.get_by_role("heading", name="ended").wait_for()
+    faults += await screen.judged("portal-ended")
+    await press("link", "Keys and accounts")
+    faults += await screen.judged("portal-home")
+    await press("link", "acme")
+    faults += await screen.judged("portal-account")
+    for _ in range(6):
+        await page.go_back()
+        await keep()
+    assert await screen.ask("localStorage.length + sessionStorage.length") == 0
+    assert await screen.ask("document.cookie") == ""
+    for value in (wrong, first, second):
+        assert value.decode() not in hand.seen
+    assert "Ada of Acme" in hand.seen  # the search finds what is there
+    assert faults == []
+
+
+async def test_hostile_names_do_nothing_in_the_portal(screen: Screen) -> None:
+    """Accounts named by no check of ours, and the corpus in each field: nothing runs, nothing is too wide."""
+    page, desk, faults = screen.page, screen.desk, []
+    client, _ = await hostile(desk)
+    one = await guest(desk, UUID(client))
+    for text in HOSTILE:
+        for path, name in (
+            ("/portal/sign-in", "address"),
+            ("/portal/keys/new", "key"),
+            ("/portal/invite", "invitation"),
+        ):
+            await one.get("/portal/keys/new?provider=openai" if name == "key" else "/portal/sign-in")
+            fields = {name: text} | ({"provider": "openai"} if name == "key" else {})
+            fields |= {"address": "ada@client.example"} if name == "invitation" else {}
+            shown = await one.send(path, **fields)
+            assert shown.status in (401, 422, 429), (path, text)
+            assert "<script>document" not in shown.raw
+            assert "<img src=x" not in shown.raw
+    link = (await invited(desk, UUID(client))).invited["token"]
+    await page.goto(f"{screen.url}/portal/invite?i={link}")
+    await page.get_by_label("What is your e-mail address?").fill("eve@client.example")
+    await page.keyboard.press("Enter")
+    await page.get_by_role("heading", name="Keys and accounts of").wait_for()
+    assert await page.get_by_role("heading", name="Accounts", exact=True).count() == 1
+    faults += await screen.judged("portal-hostile")
+    await page.get_by_role("link", name="acme1", exact=True).click()
+    faults += await screen.judged("portal-hostile-account")
+    assert await page.title() != "run"
+    assert faults == []
+    assert screen.said == []
