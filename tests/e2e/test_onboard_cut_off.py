@@ -17,6 +17,7 @@ from byokeep.core.secret import Secret
 from byokeep.keys.onboard import Onboarded, OnboardRequest, onboard, sweep_orphans
 from byokeep.keys.verify_key import Task, verify_key
 from byokeep_redact.search import Sweep
+from tests.support.console import Visit
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
@@ -192,6 +193,13 @@ async def test_after_a_restore_nothing_goes_without_a_second_person(desk: Desk) 
     assert await desk.stand.intake.live_versions(place(client)) == [1]
     _, shown = await desk.call("GET", f"/v1/procedures/{asked['id']}", "approver")
     assert (shown["waits_for"], shown["facts"]) == ("approval", {"provider": "openai", "version_1": 1})
+    visit = Visit(desk)
+    await visit.sign_in("approver")
+    name = desk.sql(f"SELECT name FROM byokeep.client WHERE id = '{client}'")  # noqa: S608
+    for page in ("approvals", f"procedures/{asked['id']}"):  # what is approved stands where it is approved
+        text = (await visit.get(f"/console/{page}")).text
+        assert all(one in text for one in (name, "provider openai", "version 1")), page
+        assert "version 2" not in text
     approve = f"/v1/procedures/{asked['id']}/approve"
     assert (await desk.call("POST", approve, "operator"))[0] == 403
     late = await desk.stand.intake.put(place(client), Secret("written after it was asked for"), cas=2)

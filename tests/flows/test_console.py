@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 
 from byokeep.core.errors import Unavailable
+from byokeep.kernel import procedures
 from byokeep.kernel.views import MOST_OF_TOKEN
 from tests.support.broker import Person
 from tests.support.console import PASSWORD, SAME, Visit, code_of, hostile, named
@@ -393,7 +394,7 @@ async def test_each_role_sees_its_own_and_another_s_client_is_none(desk: Desk, r
         assert (stopped.status, "You may not do this" in stopped.text) == (403, True)
 
 
-async def test_no_text_is_markup_and_no_value_is_on_a_page(desk: Desk) -> None:
+async def test_no_text_is_markup_and_no_value_is_on_a_page(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever names hold stands there as text; of a stored key nothing stands anywhere, and the search finds one."""
     client, names = await hostile(desk)
     value = desk.canary()
@@ -404,6 +405,11 @@ async def test_no_text_is_markup_and_no_value_is_on_a_page(desk: Desk) -> None:
     pages = [await visit.get(f"/console{path}") for path in
              ("", "/clients", f"/clients/{client}", "/alerts", "/due?days=400", "/approvals",
               f"/kill?look=1&client_id={client}", "/you", "/sign-in")]  # fmt: skip
+    monkeypatch.setitem(procedures.found_runs.__kwdefaults__ or {}, "limit", 1)
+    oldest = (await visit.get("/console/procedures?procedure=onboard_key")).text  # filtered before it is cut
+    assert "onboard key" in oldest.partition("Steps proved")[2]
+    assert "more that are not listed" in (await visit.get("/console/procedures")).text
+    monkeypatch.undo()
     runs = (await desk.call("GET", "/v1/procedures", "operator"))[1]["procedures"]
     assert {"onboard_key", "rotate_key"} <= {one["procedure"] for one in runs}
     for run in runs:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import zipfile
 from base64 import b64decode, b64encode
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID, uuid4
 
 import pytest
 
 from byokeep.client import verify as offline
+from byokeep.console import explore
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Integrity
+from byokeep.keys import usage
 from byokeep.operations import lists
+from byokeep.tenancy import operators
 from tests.flows.test_provider_usage import used
 from tests.flows.test_rotation import administered
 from tests.flows.test_usage import seen
@@ -94,10 +100,28 @@ async def test_who_used_a_key_yesterday_in_two_steps(desk: Desk) -> None:
     assert "runner" in yesterday.text
     assert "The job goes on still" in yesterday.text
     assert (await visit.get(f"/console/used/{UUID(int=5)}")).status == 404
+    done, of = await desk.onboard(await desk.stand.client()), f"/console/keys/{at.split('/')[3].partition('?')[0]}"
+    assert (await visit.get(f"/console/keys/{done['ref']}?sop={done['sop']}")).status == 200
+    assert ((await visit.get(of)).status, (await visit.get(f"{of}?sop={done['sop']}")).status) == (200, 404)
 
 
-async def test_a_proof_is_given_to_a_page_of_ours_alone(desk: Desk, tmp_path: Path) -> None:
+def beside_the_loop(patch: pytest.MonkeyPatch, at: Any, name: str) -> list[str]:
+    """Have a function tell in which threads it worked: the event loop's would keep everybody waiting."""
+    real, where = getattr(at, name), []
+
+    def told(*given: Any) -> Any:
+        where.append(threading.current_thread().name)
+        return real(*given)
+
+    patch.setattr(at, name, told)
+    return where
+
+
+async def test_a_proof_is_given_to_a_page_of_ours_alone(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without the form's word, as an operator, or with a session that is not fresh: no file, no verification."""
+    verified = beside_the_loop(monkeypatch, explore, "verify_client_proof")
     visit = Visit(desk)
     client = str(await desk.stand.client())
     await visit.sign_in("auditor")
@@ -110,6 +134,8 @@ async def test_a_proof_is_given_to_a_page_of_ours_alone(desk: Desk, tmp_path: Pa
     proof.write_text(kept.raw)
     keys.write_text((await desk.call("GET", "/v1/audit/keys", "auditor"))[1])
     assert offline.verify_proof(proof, offline.read_keys(keys)).chain == UUID(client)
+    assert "They hold." in (await visit.send("/console/audit/proof", client=client, act="show")).text
+    assert (len(verified), threading.current_thread().name in verified) == (1, False)
     desk.sql("UPDATE byokeep.api_token SET created_at = created_at - interval '6 minutes' WHERE kind = 'console'")
     again = await visit.send("/console/audit/verified", verify="1")
     assert (again.status, again.at) == (303, "/console/sign-in?next=%2Fconsole")
@@ -130,7 +156,9 @@ async def test_a_list_leaves_the_house_signed_and_says_what_it_lacks(
     keys.write_text((await desk.call("GET", "/v1/audit/keys", "auditor"))[1])
     await visit.sign_in("auditor")
     await visit.get(f"/console/clients?find={name}")
+    stated = beside_the_loop(monkeypatch, lists.evidence, "list_statement")
     kept = await visit.take("clients", "csv", find=name)
+    assert (len(stated), threading.current_thread().name in stated) == (1, False)
     packed = zipfile.ZipFile(io.BytesIO(kept))
     assert packed.namelist() == ["clients.csv", "clients.signed.json"]
     table = packed.read("clients.csv")
@@ -140,7 +168,6 @@ async def test_a_list_leaves_the_house_signed_and_says_what_it_lacks(
     assert held is not None
     assert (held["rows"], held["left"], held["left_is"]) == (1, 0, "exact")
     assert held["csv_sha256"] == sha256(table).hexdigest()
-    file.write_bytes(await visit.take("audit", "json"))
     monkeypatch.setattr(lists, "MOST", 5)
     monkeypatch.setattr(lists, "MAX_RECORDS", 5)
     file.write_bytes(await visit.take("audit", "json"))
@@ -150,6 +177,7 @@ async def test_a_list_leaves_the_house_signed_and_says_what_it_lacks(
     assert int(held["left"]) > 5
     cut = zipfile.ZipFile(io.BytesIO(await visit.take("audit", "csv")))
     assert cut.read("NOT-ALL-OF-IT.txt").startswith(b"Cut: ")
+    assert {one.compress_type for one in cut.infolist()} == {zipfile.ZIP_DEFLATED}
     said = json.loads(file.read_bytes())
     inner = json.loads(b64decode(said["payload"]))
     inner["predicate"]["left"] = 0
@@ -157,11 +185,31 @@ async def test_a_list_leaves_the_house_signed_and_says_what_it_lacks(
     file.write_bytes(canonical_json(said))
     with pytest.raises(Integrity):
         offline.verify_list(file, offline.read_keys(keys))
-    for name in ("alerts", "due", "people"):
+    desk.sql(
+        "INSERT INTO byokeep.alert (id, reason, severity, dedup_key)"
+        " VALUES (gen_random_uuid(), 'store_audit_behind', 'warning', 'a test')"
+    )
+    there = {"alerts": int(desk.sql("SELECT count(*) FROM byokeep.alert WHERE closed_at IS NULL")),
+             "due": len((await desk.call("GET", "/v1/due", "operator"))[1]["items"]),
+             "people": int(desk.sql("SELECT count(*) FROM byokeep.subject"))}  # fmt: skip
+    for name, many in there.items():
         file.write_bytes(await visit.take(name, "json"))
-        assert offline.verify_list(file, offline.read_keys(keys)) is not None, name
+        held = offline.verify_list(file, offline.read_keys(keys))
+        assert held is not None, name
+        assert (held["rows"], held["left"], held["left_is"], many > 0) == (many, 0, "exact", True), name
+    machines = int(desk.sql("SELECT count(*) FROM byokeep.subject WHERE kind = 'machine'"))
+    assert machines > 0
+    monkeypatch.setattr(operators, "MAX_ROWS", there["people"] - machines)  # people come before machines
+    for kind, rows in (("operator", there["people"] - machines), ("machine", 0)):
+        file.write_bytes(await visit.take("people", "json", kind=kind))
+        held = offline.verify_list(file, offline.read_keys(keys))
+        assert held is not None
+        assert (held["rows"], held["left_is"]) == (rows, "at_least")
+    assert "Not everybody is looked through" in (await visit.get("/console/people?kind=machine")).text
     exported = [json.loads(one)["fields"]["kind"] for one in desk.stand.events("list.exported", "ok")]
-    assert exported == ["clients", "audit", "audit", "audit", "alerts", "due", "people"]
+    assert exported == ["clients", "audit", "audit", "alerts", "due", "people", "people", "people"]
+    odd = await visit.send("/console/export", **{"list": "due", "asked": "a=1&" * 21, "as": "json"})
+    assert (odd.status, "bad request" in odd.text) == (422, True)
     narrow = desk.stand.subject("operator", "narrow", clients=(await desk.stand.client(),))
     asked = {"list": "clients", "asked": {"find": name}}
     status, reply = await desk.call("POST", "/v1/lists/sign", narrow, asked)
@@ -177,7 +225,7 @@ async def test_a_list_leaves_the_house_signed_and_says_what_it_lacks(
 @pytest.mark.req("R11.2-1")
 @pytest.mark.req("R11.2-2")
 @pytest.mark.req("R11.2-3")
-async def test_usage_shows_what_is_known_and_marks_what_is_not(screen: Screen) -> None:
+async def test_usage_shows_what_is_known_and_marks_what_is_not(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sums are the records'; untold calls and hours are gaps; refusals with reason; a cost where told; own alone."""
     page, desk = screen.page, screen.desk
     seen(desk, 24 * 31, but="n BETWEEN 6 AND 8")
@@ -238,3 +286,18 @@ async def test_usage_shows_what_is_known_and_marks_what_is_not(screen: Screen) -
     cost = {(row["client_id"], row["provider"]): row["cost_micro_usd"] for row in rows}
     assert cost[str(client), "openrouter"] == counted * 1000
     assert cost[str(other), "openai"] == "unknown"
+    assert table["left_is"] == "exact"
+    real = usage.usage
+
+    async def cut(*given: Any) -> usage.Usage:
+        found = await real(*given)
+        leases = replace(found.parts.refused[0], what="lease", provider="", number=4)
+        return replace(found, parts=replace(found.parts, refused=(*found.parts.refused, leases), more_refused=9))
+
+    monkeypatch.setattr(usage, "usage", cut)  # as of a span with more reasons than are read
+    _, signed = await desk.call("POST", "/v1/lists/sign", "operator", asked)
+    table = json.loads(b64decode(signed["payload"]))["predicate"]
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+    assert (table["left"], table["left_is"]) == (9, "at_least")
+    assert {row["leases_refused"] for row in rows if not row["provider"]} == {"4 or more"}
+    assert {row["permits_refused"] for row in rows if row["provider"] == "x"} == {"3 or more"}

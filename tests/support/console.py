@@ -66,7 +66,7 @@ class Visit:
         """A form of the page that was shown last; where it leads is not followed."""
         return await self.ask("POST", path, data={"form": self.word} | fields, **SAME)
 
-    async def take(self, name: str, kind: str, **asked: str) -> bytes:
+    async def take(self, name: str, kind: str, /, **asked: str) -> bytes:
         """A list of that name, as the button on its page gives it."""
         fields = {"form": self.word, "list": name, "asked": urlencode(asked), "as": kind}
         sent = {"Host": "byokeep.example", **SAME, "Cookie": "; ".join(f"{a}={b}" for a, b in self.cookies.items())}

@@ -23,6 +23,8 @@ def test_no_cell_is_a_formula() -> None:
     assert lines[0] == ["name", "count"]
     assert [line[0][:1] for line in lines[1:]] == ["'"] * 4 + ["?"] * 2 + ["'"] * 2
     assert {line[1] for line in lines[1:]} == {"-3"}
+    split = sheet(("name",), [{"name": one} for one in ("x;=cmd|' /C calc'!A0", "x; @SUM(A1);y", "x;y-1")]).decode()
+    assert split.splitlines()[1:] == ["x;'=cmd|' /C calc'!A0", "x;' @SUM(A1);y", "x;y-1"]  # `;` may part cells
 
 
 def test_usage_is_written_with_what_is_unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

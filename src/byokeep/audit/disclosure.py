@@ -169,10 +169,11 @@ MOST_LOOKED_AT: Final = 10_000  # records that fit, for one page
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordWindow:
-    """What to show: ``None`` = no bound. ``before`` is a sequence number, for paging."""
+    """What to show: ``None`` = no bound. ``since_seq`` and ``before`` are numbers of records, ``before`` for paging."""
 
     since: datetime | None = None
     until: datetime | None = None
+    since_seq: int = 0
     before: int | None = None
     limit: int = DEFAULT_RECORDS
 
@@ -234,6 +235,7 @@ def said_in(row: Row) -> dict[str, Any]:
 
 
 _EVERYTHING: Final = RecordFilter()
+_NO_END: Final = 2**62  # a bound that is always there lets the index find the rows between
 
 
 async def read_audit(
@@ -258,7 +260,8 @@ async def read_audit(
         )
     async with app.db.begin(client_id=client_id, every_client=client_id is None) as tx:
         rows = await tx.all(
-            dict, "audit_browse", chain=chain, before=window.before, since=window.since, until=window.until,
+            dict, "audit_browse", chain=chain, since_seq=window.since_seq,
+            before=_NO_END if window.before is None else window.before, since=window.since, until=window.until,
             actor=wanted.actor, event=wanted.event, outcome=wanted.outcome, ref_id=wanted.ref_id,
             provider=wanted.provider, folded=sorted(HEARTBEATS) if wanted.fold else [], most=MOST_LOOKED_AT,
             limit=limit,

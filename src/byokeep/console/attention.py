@@ -77,13 +77,17 @@ async def _audit(console: Console, who: Visitor) -> AsyncIterator[Need]:
 
 
 async def _failed(console: Console, who: Visitor) -> AsyncIterator[Need]:
-    for one in await procedures.runs(console.app, who.actor):
-        if one.run.state == "failed" and one.run.closed_at is None:
-            yield Need(
-                rank=2, kind="Failed", what=f"{one.run.procedure.replace('_', ' ')} has stopped",
-                more=f"Reason: {one.run.reason.replace('_', ' ')}.", since=one.run.started_at,
-                href=f"/console/procedures/{one.run.id}", act="Look",
-            )  # fmt: skip
+    wanted = procedures.RunFilter(state="failed", is_open=True)
+    found, more = await procedures.found_runs(console.app, who.actor, wanted, limit=MOST)
+    for run in found:
+        yield Need(
+            rank=2, kind="Failed", what=f"{run.procedure.replace('_', ' ')} has stopped",
+            more=f"Reason: {run.reason.replace('_', ' ')}.", since=run.started_at,
+            href=f"/console/procedures/{run.id}", act="Look",
+        )  # fmt: skip
+    if more:
+        href = "/console/procedures?state=waiting"
+        yield Need(rank=2, kind="Failed", what=f"{more} more have stopped", href=href, act="Show all")
 
 
 async def _alerts(console: Console, who: Visitor) -> AsyncIterator[Need]:

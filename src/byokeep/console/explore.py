@@ -9,6 +9,7 @@ Rules
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -70,7 +71,7 @@ def add(pages: Pages) -> None:
         keys = parse_keys((await console.fetch(who, "GET", "/v1/audit/keys")).decode())
         held, broken = None, ""
         try:
-            held = verify_client_proof(made, keys.log)
+            held = await asyncio.to_thread(verify_client_proof, made, keys.log)
         except Integrity as error:
             broken = error.code
         one = await clients.get_client(console.app, who.actor, about)
@@ -119,7 +120,7 @@ async def _audit_page(console: Console, request: Request, who: Visitor, asked: d
     return console.page(
         request, "audit.html", who=who, asked=asked, found=found, record=record, address=address, clients=known,
         keys=await refs.list_refs(app, actor, chain) if chain else [], chain=chain,
-        people=await operators.list_subjects(app, actor), outcomes=list(Outcome),
+        people=(await operators.list_subjects(app, actor))[0], outcomes=list(Outcome),
         events=sorted({event.value.partition(".")[0] + "." * ("." in event) for event in EventName}), runs=_RUNS,
         export=exported_as("audit", asked),
         spans={text: address(**({"since": "", "until": "", "before": ""} | span)) for text, span in days(now).items()},
@@ -131,7 +132,7 @@ async def _record(console: Console, who: Visitor, chain: ClientId | None, seq: i
     """Return one record of a chain."""
     if seq is None:
         return None
-    window = RecordWindow(before=seq + 1, limit=1)
+    window = RecordWindow(since_seq=seq, before=seq + 1, limit=1)
     found = (await disclosure.read_audit(console.app, who.actor, chain, window)).records
     if not found or found[0].seq != seq:
         raise NotFound("not_found")

@@ -236,8 +236,8 @@ async def _shown(
 ) -> Response:
     app, actor, one = console.app, who.actor, state.incident
     steps = await _steps(console, who, state)
-    waits = [run for run in await procedures.runs(app, actor, client_id=one.client_id)
-             if run.run.object_id == one.id and run.run.procedure in _TWO and run.waits_for == "approval"]  # fmt: skip
+    waits = [run for run in (await procedures.to_approve(app, actor, client_id=one.client_id))[0]
+             if run.run.object_id == one.id and run.run.procedure in _TWO]  # fmt: skip
     entries = await incidents.timeline(app, actor, one.id, after=None, limit=incidents.MOST_RECORDS) if records else []
     platforms: dict[str, Any] = {"platforms": [], "requests": []}
     unknown = ""

@@ -17,7 +17,7 @@ from byokeep.audit.disclosure import RecordWindow
 from byokeep.console.lists import given_id
 from byokeep.console.pages import HEADERS, Console, Pages
 from byokeep.console.visit import Visitor, form_of
-from byokeep.core.errors import Rejected
+from byokeep.core.errors import NotFound, Rejected
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import CredentialRef
 from byokeep.core.next_steps import NEEDS_NEW_KEY, of_run
@@ -84,6 +84,8 @@ async def _check(console: Console, who: Visitor, ref: CredentialRef, named: str 
         found = await onboard.run_of(console.app, who.actor, ref)
     else:
         found = await sops.sop_status(console.app, who.actor, given_id(named))
+        if found.run.object_id != ref.id:
+            raise NotFound("not_found")
     if found is None:
         return None
     reason = found.run.reason.partition("/")[0]

@@ -10,6 +10,7 @@ Rules
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import zipfile
@@ -32,8 +33,10 @@ from byokeep.core.model import Role
 from byokeep.core.next_steps import of_alert
 from byokeep.core.policy import Verb
 from byokeep.core.sheet import sheet
+from byokeep.http.procedures import run_out
 from byokeep.http.request import canonical_id, no_query, query_of, whole_number
 from byokeep.kernel import procedures
+from byokeep.kernel.procedures import RunStatus
 from byokeep.operations import due, lists
 from byokeep.tenancy import clients
 
@@ -99,12 +102,13 @@ def _table(signed: bytes, name: str) -> bytes:
     table, made = io.BytesIO(), said["made_at"]
     at = datetime.fromisoformat(made).timetuple()[:6]
     rows = [dict(zip(said["columns"], row, strict=True)) for row in said["rows"]]
-    with zipfile.ZipFile(table, "w", zipfile.ZIP_DEFLATED) as packed:
-        packed.writestr(zipfile.ZipInfo(f"{name}.csv", at), sheet(said["columns"], rows))
-        packed.writestr(zipfile.ZipInfo(f"{name}.signed.json", at), signed)
+    files = {f"{name}.csv": sheet(said["columns"], rows), f"{name}.signed.json": signed}
+    with zipfile.ZipFile(table, "w") as packed:
         if said["left"] or said["left_is"] != "exact":
             many = f"{said['left']} rows" + (" or more" if said["left_is"] != "exact" else "")
-            packed.writestr(zipfile.ZipInfo("NOT-ALL-OF-IT.txt", at), f"Cut: {many} are not here. Narrow the filter.\n")
+            files["NOT-ALL-OF-IT.txt"] = f"Cut: {many} are not here. Narrow the filter.\n".encode()
+        for named, content in files.items():
+            packed.writestr(zipfile.ZipInfo(named, at), content, zipfile.ZIP_DEFLATED)
     return table.getvalue()
 
 
@@ -117,10 +121,15 @@ def add(pages: Pages) -> None:
         given = await form_of(console.app, request, "list", "asked", "as")
         if given["list"] not in lists.LISTS:
             raise Rejected("unknown_list", next_step="Use the button of a list.")
-        body = {"list": given["list"], "asked": dict(parse_qsl(given["asked"], max_num_fields=20))}
+        try:
+            filtered = dict(parse_qsl(given["asked"], max_num_fields=20))
+        except ValueError:
+            raise Rejected("bad_request", next_step="Send the form as the page does.") from None
+        body = {"list": given["list"], "asked": filtered}
         signed = await console.fetch(who, "POST", "/v1/lists/sign", body)
         if given["as"] == "csv":
-            return attached(_table(signed, given["list"]), f"{given['list']}.zip", "application/zip")
+            table = await asyncio.to_thread(_table, signed, given["list"])
+            return attached(table, f"{given['list']}.zip", "application/zip")
         return attached(signed, f"{given['list']}.signed.json")
 
     pages.add("POST", "/export", export)
@@ -135,7 +144,8 @@ def add(pages: Pages) -> None:
 
     async def approvals(request: Request, who: Visitor) -> Response:
         await no_query(request)
-        return console.page(request, "approvals.html", who=who, rows=await waiting(console, who))
+        rows, left = await waiting(console, who)
+        return console.page(request, "approvals.html", who=who, rows=rows, left=left)
 
     async def decided(request: Request, who: Visitor) -> Response:
         given = await form_of(console.app, request, "kind", "id")
@@ -178,13 +188,22 @@ def _alerts(pages: Pages) -> None:
     pages.add("POST", "/alerts", alert_done)
 
 
-async def waiting(console: Console, who: Visitor) -> list[dict[str, Any]]:
-    """Return what waits for a second person, as sentences; ``mine``: this person asked, and another approves."""
+def facts_in_words(status: RunStatus) -> list[str]:
+    """Return what an approval that a run waits for is of: nothing else is approved with it."""
+    facts = sorted(run_out(status)["facts"].items())
+    return [f"{name.removesuffix(f'_{said}').replace('_', ' ')} {said}" for name, said in facts]
+
+
+async def waiting(console: Console, who: Visitor) -> tuple[list[dict[str, Any]], int]:
+    """Return what waits for a second person, as sentences, and how many runs were not looked at.
+
+    ``mine``: this person asked, and another approves.
+    """
     roles, found = who.actor.roles, []
 
-    def add_row(kind: str, about: str, what: str, verb: Verb, by: str, until: Any) -> None:
+    def add_row(kind: str, about: str, what: str, verb: Verb, by: str, until: Any, href: str = "") -> None:
         mine = by == str(who.actor.id)
-        found.append({"kind": kind, "id": about, "what": what, "by": by, "until": until, "mine": mine,
+        found.append({"kind": kind, "id": about, "what": what, "by": by, "until": until, "mine": mine, "href": href,
                       "may": bool(roles & verb.roles) and not mine, "by_role": sorted(verb.roles)[0]})  # fmt: skip
 
     requests = (await console.ask(who, "GET", "/v1/switches"))["requests"]
@@ -196,16 +215,19 @@ async def waiting(console: Console, who: Visitor) -> list[dict[str, Any]]:
         for asked in (await console.ask(who, "GET", "/v1/approvals"))["approvals"]:
             what = asked["what"][:1].upper() + asked["what"][1:]
             add_row("rights", asked["id"], what, Verb.SUBJECT_APPROVE, asked["requested_by"], asked["expires_at"])
-    for one in await procedures.runs(console.app, who.actor):
-        steps = {step.name: step for step in console.app.procedures[one.run.procedure].steps}
-        step = steps.get(next(iter(one.missing), ""))
-        if one.waits_for == "approval" and step is not None and step.approval is not None:
-            what = f"Let {one.run.procedure.replace('_', ' ')} go on: {step.name.replace('_', ' ')}"
-            add_row("step", str(one.run.id), what, step.approval, str(one.run.asked_by), None)
+    steps, left = await procedures.to_approve(console.app, who.actor)
+    of = await clients.names_of(console.app, who.actor, {one.run.client_id for one in steps if one.run.client_id})
+    for one in steps:
+        step = console.app.procedures[one.run.procedure].next(one.run)
+        if step is not None and step.approval is not None:
+            whose = of.get(one.run.client_id, str(one.run.client_id)) if one.run.client_id else "the platform"
+            what = f"Let {one.run.procedure.replace('_', ' ')} of {whose} go on: {step.name.replace('_', ' ')}"
+            add_row("step", str(one.run.id), "; ".join((what, *facts_in_words(one))), step.approval,
+                    str(one.run.asked_by), None, f"/console/procedures/{one.run.id}")  # fmt: skip
     for glass in (await console.ask(who, "GET", "/v1/breakglass"))["grants"]:
         if glass["status"] == "requested":
             why = f"{glass['reason'].replace('_', ' ')}, ticket {glass['ticket']}"
             what = f"Let a person read secrets for {glass['life_s'] // 60} minutes: {why}"
             add_row("glass", glass["id"], what, Verb.GLASS_APPROVE, glass["holder"], None)
     names = await clients.names_of(console.app, who.actor, {UUID(row["by"]) for row in found})
-    return [row | {"by": names.get(UUID(row["by"]), row["by"])} for row in found]
+    return [row | {"by": names.get(UUID(row["by"]), row["by"])} for row in found], left

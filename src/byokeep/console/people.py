@@ -39,18 +39,19 @@ def add(pages: Pages) -> None:
 
     async def people(request: Request, who: Visitor) -> Response:
         asked = {name: text for name, text in query_of(request, "find", "kind", "role", "page").items() if text}
-        found = await lists.people_of(console.app, who.actor, asked)
+        found, whole = await lists.people_of(console.app, who.actor, asked)
         shown = paged(found, asked, "/console/people")
         ids = {client for one in shown["rows"] for client in one.clients}
         return console.page(
-            request, "people.html", who=who, asked=asked, ends=ends, roles=[role for role in Role if role != "system"],
+            request, "people.html", who=who, asked=asked, ends=ends, whole=whole,
+            roles=[role for role in Role if role != "system"],
             names=await clients.names_of(console.app, who.actor, ids), export=exported_as("people", asked), **shown,
         )  # fmt: skip
 
     async def person(request: Request, who: Visitor) -> Response:
         await no_query(request)
         about = given_id(request.path_params["subject_id"])
-        for one in await operators.list_subjects(console.app, who.actor):
+        for one in (await operators.list_subjects(console.app, who.actor))[0]:
             if one.id == about:
                 break
         else:

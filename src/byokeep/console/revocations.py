@@ -43,10 +43,11 @@ def add(pages: Pages) -> None:
             since = console.app.clock.now() - timedelta(hours=min(hours, _MOST_HOURS))
         if "look" in asked:
             seen = await mass_revoke.preview(console.app, who.actor, _wanted(asked, since))
-        runs = [one for one in await procedures.runs(console.app, who.actor)
-                if one.run.procedure == mass_revoke.MASS_REVOKE.name]  # fmt: skip
-        more = paged(runs, {} if "look" in asked else asked, AT)
-        names = await clients.names_of(console.app, who.actor, {one.run.started_by for one in more["rows"]})
+        runs, left = await procedures.found_runs(
+            console.app, who.actor, procedures.RunFilter(names=[mass_revoke.MASS_REVOKE.name])
+        )
+        more = paged(runs, {} if "look" in asked else asked, AT, more=left)
+        names = await clients.names_of(console.app, who.actor, {run.started_by for run in more["rows"]})
         return console.page(
             request, "revocations.html", who=who, asked=asked, seen=seen, since=since, providers=list(Provider),
             clients=await clients.list_clients(console.app, who.actor), names=names, every=who.actor.clients is None,

@@ -7,7 +7,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -15,20 +15,22 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from byokeep.console.lists import given_id, paged
+from byokeep.console.lists import facts_in_words, given_id, paged
 from byokeep.console.pages import HEADERS, Console, Pages
 from byokeep.console.visit import Visitor, form_of
 from byokeep.core.errors import Rejected
+from byokeep.core.model import ClientId
 from byokeep.core.procedure import Step
 from byokeep.http.procedures import run_out
 from byokeep.http.request import no_query, query_of
 from byokeep.kernel import procedures
-from byokeep.kernel.procedures import RunStatus
+from byokeep.kernel.procedures import RunFilter, RunStatus
 from byokeep.tenancy import clients
 
 _PAGES: Final = dict.fromkeys(
     ("rotate_key", "rotate_key_minted", "rotate_key_cutover", "rotate_key_leaked", "end_unused_key"), "rotations"
 )  # procedures with pages of their own
+_IN_ROWS: Final = {"waiting": "failed", "incomplete": "complete"}
 STATES: Final = ("running", "waiting", "undoing", "complete", "incomplete", "aborted")
 
 
@@ -87,7 +89,7 @@ async def timeline(
         "client": known.get(str(run.client_id), ""), "by": known.get(str(run.started_by), str(run.started_by)),
         "started_at": run.started_at, "closed_at": run.closed_at, "due_at": run.due_at, "object_id": run.object_id,
         "closed_by": known.get(str(run.closed_by), ""), "state": state, "waits_for": said["waits_for"],
-        "next_step": said["next_step"], "page": _PAGES.get(run.procedure, ""),
+        "next_step": said["next_step"], "facts": facts_in_words(status), "page": _PAGES.get(run.procedure, ""),
         "took": _took((run.closed_at or console.app.clock.now()) - run.started_at),
         "may_resume": leads and run.closed_at is None and (run.reason != "" or status.waits_for == "person"),
         "may_end": leads and run.closed_at is None and run.state != "undoing" and procedure.may_end(run),
@@ -101,18 +103,24 @@ def add(pages: Pages) -> None:
 
     async def procedure_list(request: Request, who: Visitor) -> Response:
         asked = {name: text for name, text in query_of(request, "client", "procedure", "state", "page").items() if text}
-        about = given_id(asked["client"]) if "client" in asked else None
-        every = await procedures.runs(console.app, who.actor)
-        fits: Sequence[RunStatus] = [
-            one for one in every
-            if (about in (None, one.run.client_id) and asked.get("procedure", one.run.procedure) == one.run.procedure
-                and asked.get("state") in (None, stands(one)))
-        ]  # fmt: skip
-        more = paged(fits, asked, "/console/procedures")
-        more["rows"] = [{"status": one, "state": stands(one)} for one in more["rows"]]
+        about = ClientId(given_id(asked["client"])) if "client" in asked else None
+        state = asked.get("state", "")
+        wanted = RunFilter(
+            client_id=about, names=[asked["procedure"]] if "procedure" in asked else None,
+            state=_IN_ROWS.get(state, state), is_open=state == "waiting",
+        )  # fmt: skip
+        found, left = await procedures.found_runs(console.app, who.actor, wanted)
+        if state in ("complete", "incomplete"):  # which of the two, its records say
+            fits = [one.run for one in await procedures.statuses(console.app, found) if stands(one) == state]
+        else:
+            fits = found
+        more = paged(fits, asked, "/console/procedures", more=left)
+        more["rows"] = [
+            {"status": one, "state": stands(one)} for one in await procedures.statuses(console.app, more["rows"])
+        ]
         ids = {it for row in more["rows"] for it in (row["status"].run.client_id, row["status"].run.started_by) if it}
         names = await clients.names_of(console.app, who.actor, ids)
-        kinds = sorted({one.run.procedure for one in every})
+        kinds = sorted(console.app.procedures)
         return console.page(
             request, "procedures.html", who=who, asked=asked, kinds=kinds, states=STATES, names=names, **more
         )

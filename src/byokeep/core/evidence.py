@@ -21,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
@@ -192,12 +192,13 @@ def due_statement(report: Mapping[str, Any]) -> bytes:
 LIST: Final = "https://byokeep.dev/evidence/list/v1"
 
 
-def list_statement(report: Mapping[str, Any]) -> bytes:
-    """Return the statement of a list: its subject is the table as CSV, by its digest."""
+def list_statement(report: Mapping[str, Any]) -> tuple[bytes, str]:
+    """Return the statement of a list, whose subject is the table as CSV by its digest, and that digest."""
     rows = [dict(zip(report["columns"], row, strict=True)) for row in report["rows"]]
     digest = hashlib.sha256(sheet(report["columns"], rows)).hexdigest()
     subject = [{"name": f"list:{report['list']}", "digest": {"sha256": digest}}]
-    return canonical_json({"_type": STATEMENT, "subject": subject, "predicateType": LIST, "predicate": report})
+    said = {"_type": STATEMENT, "subject": subject, "predicateType": LIST, "predicate": report}
+    return canonical_json(said), digest
 
 
 DRILL: Final = "https://byokeep.dev/evidence/recovery-drill/v1"
@@ -214,7 +215,10 @@ def drill_statement(report: Mapping[str, Any]) -> bytes:
     return canonical_json({"_type": STATEMENT, "subject": subject, "predicateType": DRILL, "predicate": said})
 
 
-_WRITTEN: Final = {EXPOSURE: exposure_statement, DUE: due_statement, LIST: list_statement, DRILL: drill_statement}
+_WRITTEN: Final[Mapping[str, Callable[[Mapping[str, Any]], bytes]]] = {
+    EXPOSURE: exposure_statement, DUE: due_statement, LIST: lambda said: list_statement(said)[0],
+    DRILL: drill_statement,
+}  # fmt: skip
 
 
 def read_report(bundle: bytes, keys: Mapping[str, bytes], kind: str) -> tuple[dict[str, Any], bytes, str] | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
-_FORMULAS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the wide ones, too, are read as formulas
+_FORMULAS = "=+\\-@\uff1d\uff0b\uff0d\uff20"  # the wide ones, too, are read as formulas
+_BEGINS = re.compile(rf"(^|;)(?=\s*[{_FORMULAS}])")  # where the system's list separator is `;`, a cell ends there
 
 
 def sheet(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> bytes:
@@ -23,4 +25,4 @@ def _plain(cell: object) -> object:
     if not isinstance(cell, str):
         return cell
     line = "".join(char if char.isprintable() else "?" for char in cell)
-    return f"'{line}" if line.lstrip().startswith(_FORMULAS) else line
+    return _BEGINS.sub(r"\1'", line)

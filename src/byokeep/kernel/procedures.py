@@ -21,7 +21,7 @@ It may not know what a step does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -40,8 +40,10 @@ from byokeep.kernel.app import App
 from byokeep.kernel.command import command, open_alert, permit
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
+from byokeep.kernel.rows import reader
 
 R = TypeVar("R", bound=Run)
+MOST_RUNS: Final = 500  # that one look returns
 _AT_ONCE: Final = 200  # runs that one round hands on
 STEP_LIMIT_S: Final = 900.0  # of one step's work outside of a transaction
 LOOK_AGAIN_S: Final = 30.0  # seconds until a worker looks again at a step of which something is left
@@ -359,17 +361,51 @@ async def approve(app: App, actor: Actor, run_id: UUID) -> RunStatus:
     return await status(app, actor, run_id)
 
 
-async def runs(app: App, actor: Actor, *, client_id: ClientId | None = None, limit: int = 500) -> list[RunStatus]:
-    """Return the runs of the actor's clients, or of one of them, open ones first.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs; what is left out fits every one. ``state`` is one of :class:`byokeep.core.procedure.Run`."""
+
+    client_id: ClientId | None = None
+    names: Collection[str] | None = None
+    state: str = ""
+    is_open: bool = False
+
+
+async def found_runs(
+    app: App, actor: Actor, wanted: RunFilter = RunFilter(), *, limit: int = MOST_RUNS
+) -> tuple[list[Run], int]:  # fmt: skip
+    """Return the runs of the actor's clients that fit, open ones first, and how many more there are.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
     """
-    async with command(app, actor, Verb.PROCEDURE_READ, client_id=client_id) as tx:
-        clients = [client_id] if client_id else None if actor.clients is None else list(actor.clients)
-        found = await tx.all(Run, "procedures_list", ids=clients, limit=limit)
-        known = [(app.procedures[run.procedure], run) for run in found if run.procedure in app.procedures]
-        return [await status_of(tx, app, procedure, run) for procedure, run in known]
+    async with command(app, actor, Verb.PROCEDURE_READ, client_id=wanted.client_id) as tx:
+        ids = [wanted.client_id] if wanted.client_id else None if actor.clients is None else list(actor.clients)
+        names = sorted(set(app.procedures) & set(app.procedures if wanted.names is None else wanted.names))
+        found = await tx.all(
+            lambda row: (reader(Run)(row), int(row["total"])), "procedures_list", ids=ids, names=names,
+            state=wanted.state, is_open=wanted.is_open, limit=limit,
+        )  # fmt: skip
+    return [run for run, _ in found], found[0][1] - len(found) if found else 0
+
+
+async def statuses(app: App, found: Iterable[Run]) -> list[RunStatus]:
+    """Return how far runs are, from their records, in the order given."""
+    async with app.db.begin(every_client=True) as tx:
+        return [await status_of(tx, app, app.procedures[run.procedure], run) for run in found]
+
+
+async def runs(app: App, actor: Actor, *, client_id: ClientId | None = None) -> list[RunStatus]:
+    """Return the newest runs of the actor's clients, or of one of them, open ones first. Raises as found_runs."""
+    return await statuses(app, (await found_runs(app, actor, RunFilter(client_id=client_id)))[0])
+
+
+async def to_approve(app: App, actor: Actor, *, client_id: ClientId | None = None) -> tuple[list[RunStatus], int]:
+    """Return the runs whose next step waits for a second person, and how many runs were not looked at."""
+    names = [name for name, procedure in app.procedures.items() if procedure.approved]
+    wanted = RunFilter(client_id=client_id, names=names, state=_RUNNING, is_open=True)
+    found, more = await found_runs(app, actor, wanted)
+    return [one for one in await statuses(app, found) if one.waits_for == "approval"], more
 
 
 async def status(app: App, actor: Actor, run_id: UUID) -> RunStatus:

@@ -12,11 +12,12 @@ It may not decide who sees what.
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
@@ -30,10 +31,9 @@ from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor, Client, ClientId, Role
 from byokeep.core.policy import Verb, require_proof
 from byokeep.core.ref import parse_client_id, parse_provider
-from byokeep.core.sheet import sheet
 from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.record import record, stamp
-from byokeep.keys import refs, usage
+from byokeep.keys import refs, usage, usage_parts
 from byokeep.operations import due
 from byokeep.tenancy import clients, operators
 from byokeep.tenancy.tokens import Subject
@@ -96,16 +96,18 @@ async def clients_of(app: App, actor: Actor, asked: Asked) -> tuple[list[Client]
     return [one for one in every if word in one.name.casefold() and state in ("", one.state.value)], len(every)
 
 
-async def people_of(app: App, actor: Actor, asked: Asked) -> list[Subject]:
-    """Return the people and machines that fit ``find``, ``kind`` and ``role``. Raises as the flow; ``bad_kind``."""
+async def people_of(app: App, actor: Actor, asked: Asked) -> tuple[list[Subject], bool]:
+    """Return who fits ``find``, ``kind`` and ``role``, and whether all were looked at. Raises as the flow; bad_kind."""
     if asked.get("kind", "machine") not in ("operator", "machine") or asked.get("role", "admin") not in list(Role):
         raise Rejected("bad_kind", next_step="Choose what the page offers.")
     word = asked.get("find", "").casefold()
-    return [
-        one for one in await operators.list_subjects(app, actor)
+    every, whole = await operators.list_subjects(app, actor)
+    fits = [
+        one for one in every
         if word in one.name.casefold() and asked.get("kind", one.kind) == one.kind
         and ("role" not in asked or asked["role"] in one.roles)
     ]  # fmt: skip
+    return fits, whole
 
 
 async def alerts_of(app: App, actor: Actor, asked: Asked) -> tuple[list[alerts.Alert], int]:
@@ -192,14 +194,16 @@ async def _usage(app: App, actor: Actor, asked: Asked) -> Listed:
     found = await usage_of(app, actor, asked)
     sums = usage_sums(found)
     names = await clients.names_of(app, actor, {row["client_id"] for row in sums})
-    gaps = "yes" if found.gaps else "no"
+    gaps, parts = "yes" if found.gaps else "no", found.parts
+    more = " or more" if parts.more_refused else ""
     rows: list[dict[str, Cell]] = []
     for row in sums:
         told = row["counted"]
         rows.append({
             "client": names.get(row["client_id"], ""), "client_id": str(row["client_id"]), "provider": row["provider"],
             "since": stamp(found.since), "until": stamp(found.until), "leases": row["leases"],
-            "permits": row["permits"], "permits_refused": row["refused"],
+            "permits": row["permits"], "permits_refused": f"{row['refused']}{more}" if more else row["refused"],
+            "leases_refused": "",
             "calls": "unknown" if row["calls"] is None else row["calls"],
             "calls_failed": "unknown" if row["calls"] is None else row["calls_failed"],
             "leases_untold": row["untold"], "times_unknown": gaps,
@@ -207,12 +211,26 @@ async def _usage(app: App, actor: Actor, asked: Asked) -> Listed:
             "provider_told": f"{told.told} of {told.buckets}" if told else "",
             "cost_micro_usd": told.cost_micro if told and told.cost_micro is not None else "unknown",
         })  # fmt: skip
-    return Listed(columns=_USAGE, rows=rows)
+    leases: Counter[UUID] = Counter()
+    for no in parts.refused:
+        leases[no.client_id] += 0 if no.provider else no.number
+    names = await clients.names_of(app, actor, set(leases))
+    rows += [
+        {
+            **dict.fromkeys(_USAGE, ""),
+            "client": names.get(one, ""), "client_id": str(one), "since": stamp(found.since),
+            "until": stamp(found.until), "leases_refused": f"{many}{more}" if more else many,
+        }
+        for one, many in leases.items() if many
+    ]  # fmt: skip
+    whole = not parts.more_refused and len(parts.counted) < usage_parts.MOST
+    return Listed(columns=_USAGE, rows=rows, left=parts.more_refused, counted=whole)
 
 
 _USAGE: Final = (
-    "client", "client_id", "provider", "since", "until", "leases", "permits", "permits_refused", "calls",
-    "calls_failed", "leases_untold", "times_unknown", "provider_counted", "unit", "provider_told", "cost_micro_usd",
+    "client", "client_id", "provider", "since", "until", "leases", "permits", "permits_refused", "leases_refused",
+    "calls", "calls_failed", "leases_untold", "times_unknown", "provider_counted", "unit", "provider_told",
+    "cost_micro_usd",
 )  # fmt: skip
 
 
@@ -224,13 +242,13 @@ async def _clients(app: App, actor: Actor, asked: Asked) -> Listed:
 
 
 async def _people(app: App, actor: Actor, asked: Asked) -> Listed:
-    found = await people_of(app, actor, asked)
+    found, whole = await people_of(app, actor, asked)
     names = await clients.names_of(app, actor, {it for one in found for it in one.clients})
     rows = [{"name": one.name, "id": str(one.id), "kind": one.kind, "state": one.state, "roles": one.roles_text,
              "clients": "all" if one.all_clients else ", ".join(sorted(names.get(it, str(it)) for it in one.clients)),
              "token_until": _at(one.token_until)} for one in found]  # fmt: skip
     columns = ("name", "id", "kind", "state", "roles", "clients", "token_until")
-    return Listed(columns=columns, rows=rows, counted=len(found) < clients.MAX_ROWS)
+    return Listed(columns=columns, rows=rows, counted=whole)
 
 
 async def _alerts(app: App, actor: Actor, asked: Asked) -> Listed:
@@ -306,9 +324,8 @@ async def sign_list(app: BrokerApp, actor: Actor, name: str, asked: Asked) -> by
         "asked": dict(asked), "columns": list(found.columns), "rows": rows, "left": found.left,
         "left_is": "exact" if found.counted else "at_least",
     }  # fmt: skip
-    digest = sha256(sheet(found.columns, found.rows)).hexdigest()
+    payload, digest = await asyncio.to_thread(evidence.list_statement, said)
     async with app.db.begin(every_client=True) as tx:
         await record(tx, actor, EventName.LIST_EXPORTED, kind=name, count=len(rows), digest=digest)
-    payload = evidence.list_statement(said)
     signature, key_id = await app.signer.sign(PURPOSE, evidence.pae(payload))
     return evidence.envelope(payload, signature=signature, key_id=key_id)

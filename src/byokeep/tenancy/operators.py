@@ -129,15 +129,18 @@ async def create_subject(
         return await _apply(tx, app, actor, None, wanted)
 
 
-async def list_subjects(app: App, actor: Actor) -> list[Subject]:
-    """Return everybody whom the actor may see, as :func:`byokeep.tenancy.tokens.seen_by` says.
+async def list_subjects(app: App, actor: Actor) -> tuple[list[Subject], bool]:
+    """Return whom the actor may see, people first, and whether that is everybody.
+
+    Who may be seen is as :func:`byokeep.tenancy.tokens.seen_by` says.
 
     Raises:
         Denied: ``not_permitted``.
     """
     async with command(app, actor, Verb.SUBJECT_READ) as tx:
         every = await tx.all(Subject, "subjects_list", limit=MAX_ROWS)
-    return [seen for one in every if (seen := tokens.seen_by(actor, one)) is not None]
+    seen = [it for one in every if (it := tokens.seen_by(actor, one)) is not None]
+    return seen, len(every) < MAX_ROWS
 
 
 async def change_subject(

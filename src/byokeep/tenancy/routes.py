@@ -88,7 +88,7 @@ def people(app: WebApp, auth: Authenticator) -> APIRouter:
     @routes.get("/operators", response_model=SubjectsReply)
     async def list_subjects(actor: Actor) -> dict[str, Any]:
         """List people and machines."""
-        return {"operators": await operators.list_subjects(app, actor)}
+        return {"operators": (await operators.list_subjects(app, actor))[0]}
 
     async def list_tokens(subject_id: PathId, actor: Actor) -> dict[str, Any]:
         """List live tokens, without the tokens."""

@@ -14,7 +14,7 @@ SELECT shown.seq, shown.at, shown.payload, shown.hash, shown.actor_id, shown.obj
         SELECT r.seq, r.at, r.payload, r.hash, r.actor_id, r.object_id,
                r.event = ANY (CAST(:folded AS text[])) AND r.outcome IN ('ok', 'intended') AS folded
           FROM byokeep.audit_record r
-         WHERE r.chain = :chain AND (CAST(:before AS bigint) IS NULL OR r.seq < :before)
+         WHERE r.chain = :chain AND r.seq >= :since_seq AND r.seq < :before
            AND (CAST(:since AS timestamptz) IS NULL OR r.at >= CAST(:since AS timestamptz))
            AND (CAST(:until AS timestamptz) IS NULL OR r.at < CAST(:until AS timestamptz))
            AND (CAST(:actor AS uuid) IS NULL OR r.actor_id = CAST(:actor AS uuid))

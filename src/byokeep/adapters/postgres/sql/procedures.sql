@@ -21,8 +21,10 @@ SELECT * FROM byokeep.procedure_run
  ORDER BY started_at LIMIT 1;
 
 -- name: procedures_list
-SELECT * FROM byokeep.procedure_run
- WHERE CAST(:ids AS uuid[]) IS NULL OR client_id = ANY (CAST(:ids AS uuid[]))
+SELECT *, count(*) OVER () AS total FROM byokeep.procedure_run
+ WHERE (CAST(:ids AS uuid[]) IS NULL OR client_id = ANY (CAST(:ids AS uuid[])))
+   AND procedure = ANY (CAST(:names AS text[])) AND starts_with(state, :state)
+   AND (NOT CAST(:is_open AS boolean) OR closed_at IS NULL)
  ORDER BY closed_at DESC NULLS FIRST, started_at DESC LIMIT :limit;
 
 -- name: procedure_move

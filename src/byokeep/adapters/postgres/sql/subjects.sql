@@ -40,7 +40,7 @@ SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.cr
        s.held_until, s.admin_until, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
        (SELECT max(t.expires_at) FROM byokeep.api_token t
          WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until
-  FROM byokeep.subject s ORDER BY s.kind, s.name LIMIT :limit;
+  FROM byokeep.subject s ORDER BY s.kind = 'machine', s.name LIMIT :limit;
 
 -- name: subject_set_password
 SELECT byokeep.password_put(CAST(:id AS uuid), :password_phc, CAST(:request AS uuid), CAST(:payload AS bytea));
