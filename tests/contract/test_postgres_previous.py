@@ -87,6 +87,6 @@ def test_postgres_the_release_before_runs_on_this_schema(postgres_server: Embedd
     before.sql("ALTER TABLE byokeep.alert ADD COLUMN must text NOT NULL DEFAULT ''; "
                "ALTER TABLE byokeep.alert ALTER COLUMN must DROP DEFAULT; "
                "DELETE FROM byokeep.audit_vocabulary WHERE event = 'alert.closed'")  # fmt: skip
-    assert must_give(before) - given == {"alert.must"}
+    assert {one for one in must_give(before) - given if one.split(".")[0] in tables} == {"alert.must"}
     assert not told <= lines(before, VOCABULARY)
     drop_database(before)
