@@ -12,11 +12,16 @@ from uuid import UUID
 
 import pytest
 
+from byokeep.adapters.postgres.database import PostgresTransaction
 from byokeep.core.errors import Unavailable
+from byokeep.core.events import EventName
+from byokeep.core.model import ClientId
 from byokeep.kernel import procedures
+from byokeep.kernel.record import record
 from byokeep.kernel.views import MOST_OF_TOKEN
 from tests.support.broker import Person
 from tests.support.console import PASSWORD, SAME, Visit, code_of, hostile, named
+from tests.support.profiles import put_profile
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
@@ -219,7 +224,8 @@ async def test_signing_in_leads_to_a_page_of_the_console_and_nowhere_else(desk: 
         ("/console/you", "/console/you"), ("/console/clients?find=a", "/console/clients?find=a"),
         ("//evil.example", "/console"), ("https://evil.example/", "/console"), ("/v1/self", "/console"),
         ("/console/../v1", "/console"), ("/console//evil", "/console"), ("javascript:alert(1)", "/console"),
-        ("/console\\evil", "/console"), ("/console\r\nX: y", "/console"),
+        ("/console/clients/a/accounts/x/Acme_b.c", "/console/clients/a/accounts/x/Acme_b.c"),
+        ("/console/.../a", "/console"), ("/console\\evil", "/console"), ("/console\r\nX: y", "/console"),
     ):  # fmt: skip
         visit = Visit(desk)
         assert (await visit.sign_in("operator", next=given)).at == leads, given
@@ -395,9 +401,26 @@ async def test_each_role_sees_its_own_and_another_s_client_is_none(desk: Desk, r
         assert (stopped.status, "You may not do this" in stopped.text) == (403, True)
 
 
+async def proved(desk: Desk, client: UUID) -> dict[UUID, str]:
+    """Profiles of the client's accounts, each with a picture on record; its digest by the profile."""
+    found, app = {}, desk.worker
+    for number, row in enumerate(desk.sql("SELECT id FROM byokeep.platform_account ORDER BY account").splitlines()):
+        made = put_profile(desk.stand, client, UUID(row))
+        found[made.id] = f"{number:064x}"[::-1]
+        said = {"profile": made.id, "generation": 1, "platform": "x", "screenshot": found[made.id]}
+        async with app.db.begin(client_id=client) as tx:
+            await record(tx, app.system(), EventName.PROFILE_VALIDATED, said, client_id=ClientId(client),
+                         object_id=made.id)  # fmt: skip
+    return found
+
+
 async def test_no_text_is_markup_and_no_value_is_on_a_page(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever names hold stands there as text; of a stored key nothing stands anywhere, and the search finds one."""
+    """Whatever names hold stands there as text; of a stored key nothing stands anywhere, and the search finds one.
+
+    The gallery of profiles shows the picture of each beside it, and asks for all of them at once.
+    """
     client, names = await hostile(desk)
+    pictures = await proved(desk, UUID(client))
     value = desk.canary()
     assert (await desk.put(UUID(client), value))[0] in (200, 201, 202)
     await desk.work()
@@ -423,8 +446,26 @@ async def test_no_text_is_markup_and_no_value_is_on_a_page(desk: Desk, monkeypat
     refs = (await desk.call("GET", f"/v1/clients/{client}/refs", "operator"))[1]["refs"]
     for path in ("procedures?state=complete", f"clients/{client}/new-key", f"keys/{refs[0]['id']}",
                  f"keys/{refs[0]['id']}/rotate", f"clients/{client}/new-account", f"clients/{client}/jobs",
-                 f"clients/{client}/profiles", f"clients/{client}/accounts/x/acme0"):  # fmt: skip
+                 f"clients/{client}/accounts/x/acme0"):  # fmt: skip
         pages.append(await visit.get(f"/console/{path}"))
+    asked: list[str] = []
+    send = PostgresTransaction.all
+
+    async def counted(self: PostgresTransaction, shape: type, statement: str, /, **params: object) -> list[object]:
+        asked.append(statement)
+        return await send(self, shape, statement, **params)
+
+    monkeypatch.setattr(PostgresTransaction, "all", counted)
+    gallery = await visit.get(f"/console/clients/{client}/profiles")
+    assert asked.count("profile_proofs") == 1
+    rows = gallery.raw.split('<li class="row')[1:]
+    assert len(rows) == len(pictures) == len(names)
+    for row in rows:
+        [profile] = re.findall(r"/console/profiles/([0-9a-f-]+)", row)
+        assert re.findall("<code>([0-9a-f]{16})</code>", row) == [pictures[UUID(profile)][:16]]
+    assert [name for name in names if name.isprintable() and name not in gallery.text] == []
+    pages += [gallery, await visit.get(f"/console/profiles/{next(iter(pictures))}")]
+    assert next(iter(pictures.values()))[:16] in pages[-1].raw
     assert {one.status for one in pages} == {200}
     raw = "".join(one.raw for one in pages)
     assert raw.count("<script") == raw.count('<script src="/console/')  # our own files alone

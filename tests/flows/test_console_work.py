@@ -286,6 +286,9 @@ async def test_what_comes_round_is_looked_at_and_signed(screen: Screen) -> None:
     await screen.press("Checklists", role="link")
     faults += await screen.judged("checklists")
     await screen.press("Go through the weekly checklist", role="link")
+    faults += await screen.judged("checklist-ask")
+    assert said(desk, "checklist.shown") == []  # a page that shows asks nothing, and leaves no record
+    await screen.press("Ask them now")
     faults += await screen.judged("checklist")
     bad = [box async for box in _tickets(page)]
     assert bad
@@ -298,6 +301,7 @@ async def test_what_comes_round_is_looked_at_and_signed(screen: Screen) -> None:
     await screen.press("Sign it off")
     await page.get_by_text("checklist changed").wait_for()
     await page.goto(f"{screen.url}/console/checklists/weekly")
+    await screen.press("Ask them now")
     for number, label in enumerate(bad):
         await screen.write(label, f"OPS-{number}")
     await screen.press("Sign it off")
@@ -307,7 +311,9 @@ async def test_what_comes_round_is_looked_at_and_signed(screen: Screen) -> None:
     tickets = {it["ticket"] for it in said(desk, "checklist.ticked") if it.get("ticket")}
     assert tickets == {f"ops-{number}" for number in range(len(bad))}
     await page.goto(f"{screen.url}/console/checklists/weekly")
+    await screen.press("Ask them now")
     assert await page.get_by_role("button", name="Sign it off").count() == 0
+    assert len(said(desk, "checklist.shown")) == 3
     assert faults == []
     await nothing_ran(screen)
 

@@ -1,7 +1,8 @@
 """What comes round: the checklists with their sign-off, backups and recovery drills, and the month of what is due.
 
 Rules
-- A checklist is asked when it is looked at, and signed as it was seen: the form holds the digest of what was shown.
+- A checklist is asked by a form, for that it was is on record; it is signed as it was seen: the form that signs holds
+  the digest of what was shown.
 - Made and verified are two times of a backup; a drill that failed or was interrupted stands in the list as that.
 - What is overdue or has no date is on every page of the calendar, whatever the month.
 
@@ -24,7 +25,7 @@ from byokeep.console.pages import HEADERS, Pages
 from byokeep.console.visit import Visitor, form_of
 from byokeep.core.errors import NotFound, Rejected
 from byokeep.core.model import ClientId
-from byokeep.core.policy import Verb
+from byokeep.core.policy import Verb, authorise_every_client
 from byokeep.core.ref import parse_client_id
 from byokeep.http.request import no_query, query_of
 from byokeep.operations import checklist, due
@@ -105,9 +106,14 @@ def _checklists(pages: Pages) -> None:
         names = await clients.names_of(console.app, who.actor, ids)
         return console.page(request, "checklists.html", who=who, found=found, names=names)
 
-    async def filled(request: Request, who: Visitor) -> Response:
+    async def asked(request: Request, who: Visitor) -> Response:
         await no_query(request)
         kind = _kind(request)
+        authorise_every_client(who.actor, Verb.CHECKLIST_READ)
+        return console.page(request, "checklist-ask.html", who=who, kind=kind, items=len(CHECKS[kind]))
+
+    async def filled(request: Request, who: Visitor, kind: Checklist) -> Response:
+        console.writes.spend(str(who.actor.id))  # each look asks the whole installation
         found = await console.ask(who, "POST", "/v1/checklists/fill", {"checklist": kind})
         ids = {UUID(one[name]) for one in found["access"] for name in ("client_id", "by") if one[name]}
         ids |= {UUID(found["signed_by"])} if found["signed_by"] else set()
@@ -121,13 +127,15 @@ def _checklists(pages: Pages) -> None:
         kind = _kind(request)
         items = [check.name for check in CHECKS[kind]]
         given = await form_of(console.app, request, "seen", "period", *(f"ticket-{item}" for item in items))
+        if not given["seen"]:
+            return await filled(request, who, kind)
         tickets = {item: text for item in items if (text := given[f"ticket-{item}"].strip())}
         body = {"checklist": kind, "seen": given["seen"], "period": given["period"], "tickets": tickets}
         await console.ask(who, "POST", "/v1/checklists/sign", body)
         return RedirectResponse("/console/checklists", 303, HEADERS)
 
     pages.add("GET", "/checklists", lists)
-    pages.add("GET", "/checklists/{kind}", filled)
+    pages.add("GET", "/checklists/{kind}", asked)
     pages.add("POST", "/checklists/{kind}", signed)
 
 

@@ -89,12 +89,13 @@ def _lists(pages: Pages) -> None:
     console = pages.console
 
     async def gallery(request: Request, who: Visitor) -> Response:
-        await no_query(request)
-        about = client_of(request)
+        asked, about = query_of(request, "page"), client_of(request)
         found = await profiles.list_profiles(console.app, who.actor, about)
-        rows = [(one, (await profiles.look(console.app, who.actor, one.id))[1]) for one in found]
-        client = await clients.get_client(console.app, who.actor, about)
-        return console.page(request, "profiles.html", who=who, client=client, rows=rows)
+        more = paged(found, asked, f"/console/clients/{about}/profiles")
+        return console.page(
+            request, "profiles.html", who=who, client=await clients.get_client(console.app, who.actor, about),
+            proofs=await profiles.proofs_of(console.app, about, more["rows"]), **more,
+        )  # fmt: skip
 
     async def jobs(request: Request, who: Visitor) -> Response:
         asked = {name: text for name, text in query_of(request, "state", "page").items() if text}

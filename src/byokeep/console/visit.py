@@ -60,7 +60,7 @@ class PageSet:
 
 
 _KEPT: Final = "Path=/; Secure; HttpOnly; SameSite=Strict"
-_PAGE: Final = re.compile(r"(?:/[a-z0-9-]+)*(?:\?[A-Za-z0-9_=&.%:+-]*)?\Z")
+_PAGE: Final = re.compile(r"(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*(?:\?[A-Za-z0-9_=&.%:+-]*)?\Z")
 _MOST: Final = 20  # fields of a form
 
 

@@ -338,17 +338,29 @@ async def look(app: App, actor: Actor, profile_id: UUID) -> tuple[Profile, list[
     found = await find(app, actor, Verb.PROFILE_READ, profile_id)
     async with app.db.begin(client_id=found.client_id) as tx:
         work = await tx.all(Work, "work_newest", **found.at, limit=1)
-        kept = await tx.all(dict, "profile_proofs", **found.at)
-    newest: dict[str, ProofPicture] = {}
+    proofs = await proofs_of(app, found.client_id, [found])
+    return found, proofs[profile_id], work[0] if work else None
+
+
+async def proofs_of(app: App, client_id: ClientId, shown: Sequence[Profile]) -> dict[UUID, list[ProofPicture]]:
+    """Return the screenshots that prove profiles of a client, as :func:`look` does, by the profile.
+
+    Args:
+        shown: What the caller was let see.
+    """
+    async with app.db.begin(client_id=client_id) as tx:
+        kept = await tx.all(dict, "profile_proofs", client_id=client_id, profiles=[one.id for one in shown])
+    validated = {one.id: one.validated_generation for one in shown}
+    newest: dict[UUID, dict[str, ProofPicture]] = {one.id: {} for one in shown}
     for row in reversed(kept):
         record: Any = parse_canonical(bytes(row["payload"]))
-        said = record["fields"]
-        if said["generation"] == found.validated_generation:
-            newest[said["platform"]] = ProofPicture(
+        said, profile_id = record["fields"], row["object_id"]
+        if said["generation"] == validated[profile_id]:
+            newest[profile_id][said["platform"]] = ProofPicture(
                 platform=said["platform"], generation=said["generation"], sha256=said["screenshot"],
-                file=f"{found.client_id}/{profile_id}/{said['generation']}-{said['screenshot']}.png",
+                file=f"{client_id}/{profile_id}/{said['generation']}-{said['screenshot']}.png",
             )  # fmt: skip
-    return found, [newest[platform] for platform in sorted(newest)], work[0] if work else None
+    return {one: [found[platform] for platform in sorted(found)] for one, found in newest.items()}
 
 
 WORK_TASK: Final = "profile_work"

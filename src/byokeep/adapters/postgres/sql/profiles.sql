@@ -339,10 +339,13 @@ SELECT g.* FROM byokeep.profile_generation g
  ORDER BY g.client_id, g.profile_id, g.generation;
 
 -- name: profile_proofs
--- The newest records of proofs, one for each platform at the most.
-SELECT r.payload FROM byokeep.audit_record r
- WHERE r.chain = :client_id AND r.object_id = :profile_id AND r.event = 'profile.validated' AND r.outcome = 'ok'
- ORDER BY r.seq DESC LIMIT 3;
+-- The newest records of proofs of some profiles, of each one for each platform at the most.
+SELECT r.object_id, r.payload FROM unnest(CAST(:profiles AS uuid[])) AS want (id)
+ CROSS JOIN LATERAL (
+       SELECT p.object_id, p.payload, p.seq FROM byokeep.audit_record p
+        WHERE p.chain = :client_id AND p.object_id = want.id AND p.event = 'profile.validated' AND p.outcome = 'ok'
+        ORDER BY p.seq DESC LIMIT 3) AS r
+ ORDER BY r.seq DESC;
 
 -- name: account_profile
 -- An account by its names, and its living profile.
