@@ -115,6 +115,16 @@ async def test_a_stop_with_the_keyboard_alone(screen: Screen) -> None:
     assert desk.sql("SELECT count(*) FROM byokeep.job WHERE state = 'open'") == "0"
 
 
+# A tab that is opened behind another one, and looked at seven seconds later.
+_BEHIND = """
+let hidden = true;
+const now = performance.now.bind(performance);
+performance.now = () => now() + 7000;
+Object.defineProperty(document, "hidden", { get: () => hidden });
+window.seen = () => { hidden = false; document.dispatchEvent(new Event("visibilitychange")); };
+"""
+
+
 async def test_a_page_says_what_happened_after_it_was_loaded(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stop and its end, an audit that is not proved, and silence: the page says so by itself, and is stale then."""
     page, desk = screen.page, screen.desk
@@ -129,11 +139,13 @@ async def test_a_page_says_what_happened_after_it_was_loaded(screen: Screen, mon
     desk.sql("UPDATE byokeep.installation SET store_recorded_at = clock_timestamp() - interval '1 minute'")
     await live.get_by_text("not proved to record").wait_for()
     faults = await screen.judged("live")
-    real, away = desk.web.db.read, True
+    real, away, broken = desk.web.db.read, True, False
 
     async def read(shape: Any, statement: str, *given: Any, **more: Any) -> Any:
+        nonlocal broken
         if away and statement == "switch_engaged":
-            raise Unavailable("database_unreachable")
+            broken = not broken
+            raise KeyError("engaged") if broken else Unavailable("database_unreachable")
         return await real(shape, statement, *given, **more)
 
     monkeypatch.setattr(desk.web.db, "read", read)
@@ -145,6 +157,12 @@ async def test_a_page_says_what_happened_after_it_was_loaded(screen: Screen, mon
     away = False
     await page.get_by_text("are followed live").wait_for()
     assert not (await page.title()).startswith("Stale: ")
+    behind = await page.context.new_page()
+    await behind.add_init_script(_BEHIND)
+    await behind.goto(page.url)
+    await behind.evaluate("seen()")
+    await behind.get_by_text("loaded some time before it was followed").wait_for()
+    await behind.close()
     desk.sql("UPDATE byokeep.api_token SET revoked_at = clock_timestamp() WHERE kind = 'console'")
     await live.get_by_text("Your session has ended").wait_for()
     assert "token_reuse" not in desk.stand.alerts()

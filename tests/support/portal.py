@@ -11,6 +11,7 @@ from tests.support.console import Shown, Visit
 from tests.support.web import Desk
 
 SESSION = "__Host-byokeep-portal"
+ADDRESS = "ada@client.example"
 
 
 @dataclass
@@ -19,8 +20,7 @@ class Guest(Visit):
 
     invited: dict[str, Any] = field(default_factory=dict)
 
-    async def redeem(self, address: str = "") -> Shown:
-        address = address or f"ada-{self.invited['id']}@client.example"
+    async def redeem(self, address: str = ADDRESS) -> Shown:
         await self.ask("GET", f"/portal/invite?i={self.invited['token']}")
         return await self.send("/portal/invite", invitation=self.invited["token"], address=address)
 

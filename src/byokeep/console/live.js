@@ -4,7 +4,7 @@
 (() => {
   const SILENT_MS = 6000, LOOK_MS = 1000;  // the server speaks each second
   const title = document.title, at = (id) => document.getElementById(id);
-  let source = null, heard = 0, first = null, over = "";
+  let source = null, heard = 0, first = null, over = "", unfollowed = false;
 
   const show = (id, text) => {
     const place = at(id), inner = place.firstElementChild || place;
@@ -27,7 +27,8 @@
     show("live-stopped", all ? "Everything is stopped: the kill switch is engaged."
       : many ? `${many} kill ${many === 1 ? "switch is" : "switches are"} engaged.` : "");
     show("live-audit", said.recording ? "" : "The store's audit is not proved to record: nothing is leased, and no value is taken in, until it is.");
-    show("live-page", now === first ? "" : "A kill switch was engaged or released after this page was loaded.");
+    show("live-page", unfollowed ? "This page was loaded some time before it was followed: what it shows may not be so any more."
+      : now === first ? "" : "A kill switch was engaged or released after this page was loaded.");
     stale("");
   };
 
@@ -60,7 +61,11 @@
   }, LOOK_MS);
 
   // A page that nobody looks at holds no connection: a browser has few to one host.
-  document.addEventListener("visibilitychange", () => document.hidden ? close() : open());
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) return close();
+    if (first === null && performance.now() > SILENT_MS) unfollowed = true;
+    open();
+  });
   addEventListener("pagehide", close);
   addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
   if (!document.hidden) open();

@@ -12,7 +12,6 @@ It may not keep a page from working without it.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import Final
 
 from starlette.requests import Request
@@ -26,6 +25,7 @@ from byokeep.http.events import Events
 from byokeep.http.request import no_query
 from byokeep.kernel.app import RECORDED_FOR_S, WebApp
 from byokeep.kernel.views import BEAT_S, Engaged
+from byokeep.telemetry.log import get_log
 
 _ENDED: Final = "event: ended\ndata: {}\n\n"
 
@@ -35,12 +35,15 @@ async def keep_looking(app: WebApp) -> None:
     asked = {"installation_id": app.installation_id}
     while True:
         if app.views.awaited:
-            with suppress(ByokeepError):
+            try:
                 engaged = await app.db.read(Engaged, "switch_engaged", asked, every_client=True)
                 recording = await app.db.read(
                     lambda row: row["recording"] is True, "store_recording", asked | {"holds_s": RECORDED_FOR_S}
                 )
                 app.views.publish(engaged, recording=recording == [True])
+            except Exception as error:  # the next look may do; a task that ended would leave every page stale
+                if not isinstance(error, ByokeepError):
+                    get_log().error("uncaught_error", error=type(error).__name__)
         await asyncio.sleep(BEAT_S)
 
 

@@ -179,7 +179,8 @@ class Actor:
         token_id: Of the token that was shown.
         token_since: When that was issued, UTC.
         token_until: When it ends, UTC.
-        proved: False = a session of the console whose person signed in more than 5 minutes ago.
+        proved: False = a session of the console whose person signed in more than 5 minutes ago, or one of the command
+            line whose person has a passkey.
     """
 
     id: UUID

@@ -136,7 +136,7 @@ APPROVING: Final = frozenset(verb for verb in Verb if verb.roles == {_P}) | _BY_
 # second person lets go, what releases or opens, who may do what, and what takes the record out of the house.
 FRESH: Final = APPROVING | {
     Verb.SWITCH_REQUEST_OPEN, Verb.GLASS_REQUEST, Verb.SUBJECT_CREATE, Verb.SUBJECT_CHANGE, Verb.TOKEN_ISSUE,
-    Verb.CONTACT_INVITE, Verb.AUDIT_RUN,
+    Verb.AUDIT_RUN,
 }  # fmt: skip
 
 # Nobody may hold both sides: whoever runs jobs or approves does not write keys or policy (R4.1-12).
@@ -177,13 +177,18 @@ def authorise(actor: Actor, verb: Verb, *, client_id: UUID | None = None) -> Non
 
 
 def require_proof(actor: Actor) -> None:
-    """Let a person pass who proved within the last 5 minutes who they are; what is no browser's always passes.
+    """Let a person pass who proved within the last 5 minutes who they are.
+
+    What is no browser's passes, but for a session that a password opened to somebody who has a passkey.
 
     Raises:
         Unauthenticated: ``step_up_required``.
     """
     if not actor.proved:
-        step = "Sign in to the console once more: that counts for 5 minutes."
+        step = (
+            "Sign in to the console once more: that counts there for 5 minutes. Who has a passkey, and has logged in on"
+            " the command line with the password, uses a token there: docs/console.md."
+        )
         raise Unauthenticated("step_up_required", next_step=step)
 
 

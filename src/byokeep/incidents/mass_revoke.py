@@ -29,7 +29,7 @@ from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected, Unav
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.plain_text import check_reason
-from byokeep.core.policy import Verb
+from byokeep.core.policy import Verb, require_proof
 from byokeep.core.procedure import Fields, Procedure, Run, Step
 from byokeep.core.ref import parse_provider
 from byokeep.kernel import incidents, procedures
@@ -290,6 +290,7 @@ async def settle(app: App, actor: Actor, run_id: UUID, object_id: UUID) -> Revoc
 
     Raises:
         Denied, NotFound: As :func:`status`.
+        Unauthenticated: ``step_up_required``.
         Conflict: ``nothing_to_settle``: it is revoked, settled or under way.
     """
     await permit(app, actor, Verb.KEY_STATE)
@@ -299,6 +300,7 @@ async def settle(app: App, actor: Actor, run_id: UUID, object_id: UUID) -> Revoc
         raise NotFound("not_found")
     await permit(app, actor, Verb.KEY_STATE, client_id=one.client_id)
     async with command(app, actor, Verb.KEY_STATE, client_id=one.client_id, object_id=object_id) as tx:
+        require_proof(actor)
         if not await tx.all(UUID, "revocation_settle", run_id=run_id, object_id=object_id, by=actor.id):
             step = f"It is revoked, settled or under way: {found.status.look}."
             raise Conflict("nothing_to_settle", next_step=step, state=one.state)

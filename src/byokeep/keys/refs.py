@@ -32,7 +32,7 @@ from byokeep.core.incident import IncidentKind, IncidentSource
 from byokeep.core.keystate import LIVE, KeyState, check_transition
 from byokeep.core.model import API_PROVIDERS, Actor, ClientId, CredentialRef, Provider, Risk, Role, SecretKind
 from byokeep.core.plain_text import check_reason
-from byokeep.core.policy import Verb
+from byokeep.core.policy import Verb, require_proof
 from byokeep.core.ref import SecretRef, parse
 from byokeep.kernel import incidents
 from byokeep.kernel.app import App, ServiceLimits, WebApp
@@ -169,6 +169,7 @@ async def change_state(app: App, actor: Actor, ref_id: UUID, *, to: KeyState, re
     Raises:
         Denied, NotFound: As :func:`get_ref`.
         Rejected: ``key_state``, ``bad_reason``, ``state_by_proof_only``.
+        Unauthenticated: ``step_up_required``: to serve it again takes a fresh proof.
         Conflict: ``state_moved``: somebody else changed it meanwhile; ``rotation_in_flight``: its rotation paused it.
     """
     ref = await get_ref(app, actor, ref_id, Verb.KEY_STATE)
@@ -176,6 +177,8 @@ async def change_state(app: App, actor: Actor, ref_id: UUID, *, to: KeyState, re
         app, actor, Verb.KEY_STATE, client_id=ref.client_id, object_id=ref_id, refused_as=EventName.KEY_STATE_CHANGED,
         on_client=True,
     ) as tx:  # fmt: skip
+        if to is KeyState.ACTIVE:
+            require_proof(actor)
         check_reason(reason, example="suspected_leak")
         ref = await tx.one(ref_from, "ref_lock_row", client_id=ref.client_id, id=ref_id)
         check_transition(KeyState(ref.state), to)

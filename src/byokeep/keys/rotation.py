@@ -36,7 +36,7 @@ from byokeep.core.events import EventName, Outcome
 from byokeep.core.incident import IncidentKind, IncidentSource
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId, CredentialRef, Provider, SecretKind
-from byokeep.core.policy import Verb
+from byokeep.core.policy import Verb, require_proof
 from byokeep.core.procedure import Fields, Run
 from byokeep.core.ref import SecretRef
 from byokeep.jobs.dry_runs import MOST
@@ -163,6 +163,7 @@ async def start(app: WebApp, actor: Actor, ref_id: UUID, wish: RotationRequest) 
         Rejected: ``unknown_grace``; ``not_a_provider_key``; ``serves_keyless``: it has none; ``nothing_serves``: the
             key is not in use, so that there is nothing to keep alive; ``cannot_mint``: the provider has no call for
             it, or there is no administrator's key, or one that is known to be refused.
+        Unauthenticated: ``step_up_required``, unless the key leaked.
         Conflict: ``rotation_in_flight``.
     """
     ref = await get_ref(app, actor, ref_id, Verb.KEY_WRITE)
@@ -170,6 +171,8 @@ async def start(app: WebApp, actor: Actor, ref_id: UUID, wish: RotationRequest) 
         app, actor, Verb.KEY_WRITE, client_id=ref.client_id, object_id=ref_id, refused_as=EventName.KEY_ROTATION,
         on_client=True,
     ) as tx:  # fmt: skip
+        if not wish.leaked:  # stopping never asks
+            require_proof(actor)
         facts = wish.facts()
         await tx.all(None, "ref_lock", client_id=ref.client_id, provider=ref.provider.value)
         ref = await tx.one(ref_from, "ref_lock_row", client_id=ref.client_id, id=ref_id)

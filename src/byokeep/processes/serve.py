@@ -42,7 +42,7 @@ from byokeep.processes.installation import install, must_be_bounded, must_record
 from byokeep.settings import Settings
 from byokeep.telemetry import log, spans
 from byokeep.telemetry.log import no_loose_output
-from byokeep.tenancy.authenticate import authenticate
+from byokeep.tenancy.authenticate import authenticate, authenticate_on_host
 
 _DRAIN_S: Final = 5.0
 _HEADERS_MS: Final = 10_000  # a connection that says nothing for so long gives its place back
@@ -154,7 +154,7 @@ async def _breakglass(settings: Settings) -> None:
         with suppress(ByokeepError):  # else nothing is opened before the first round
             await probe(app)
         rounds = asyncio.create_task(Rounds(app, emergency, only=ON_HOST).run())
-        api = create_host_app(app, partial(authenticate, app), emergency, passwords=Passwords())
+        api = create_host_app(app, partial(authenticate_on_host, app), emergency, passwords=Passwords())
         try:
             await _listen(api, "", wiring.breakglass_socket(settings))
         finally:

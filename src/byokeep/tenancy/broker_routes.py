@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import Field
 
-from byokeep.core.errors import Rejected, Unauthenticated
+from byokeep.core.errors import Rejected
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.secret import Secret
 from byokeep.http.openapi import PUBLIC, Routes, raw_body, refusals
@@ -33,6 +33,7 @@ from byokeep.tenancy.tokens import Passkey, PasswordCheck, Subject, SubjectToken
 from byokeep.tenancy.transfers import TransferRequest
 
 CODES_PER_MINUTE: Final = 60  # tried from one address; a code has 256 random bits
+CHALLENGES_PER_MINUTE: Final = 600  # asked for from one address, which may be the reverse proxy's, and so everybody's
 Word = Annotated[str, Field(max_length=64)]
 
 
@@ -208,14 +209,9 @@ def sessions(
     async def with_password(request: Request, name: str, password: str, kind: str) -> dict[str, Any]:
         source = source_of(request)
         brake.attempt(name, source)
-        try:
-            issued = await tokens.log_in(
-                app, passwords, name=name, password=Secret(password), request_id=request_id(request), kind=kind
-            )
-        except Unauthenticated as error:
-            if error.code == "passkey_needed":  # the password was right
-                brake.succeeded(name, source)
-            raise
+        issued = await tokens.log_in(
+            app, passwords, name=name, password=Secret(password), request_id=request_id(request), kind=kind
+        )
         brake.succeeded(name, source)
         request.scope["state"]["actor"] = issued.token.subject_id
         return issued_out(issued)
@@ -249,7 +245,7 @@ def _console_sessions(
     check: PasskeyCheck | None,
 ) -> None:  # fmt: skip
     codes, given = Budget(app.clock, per_minute=CODES_PER_MINUTE), Challenges(app.clock)
-    _passkeys(routes, app, check, given, codes)
+    _passkeys(routes, app, check, given, Budget(app.clock, per_minute=CHALLENGES_PER_MINUTE))
 
     @routes.post(
         "/session/console", status_code=201, response_model=IssuedReply, openapi_extra=PUBLIC, responses=refusals(429)
@@ -263,7 +259,8 @@ def _console_sessions(
             raise Rejected("bad_request", next_step="Send a code, or a passkey, or a name and a password.")
         if body.name or body.password:
             return await with_password(request, body.name, body.password, "console")
-        codes.spend(source_of(request))
+        if body.code or not given.waits(passkeys.place_of(body.browser)):  # who was asked may answer
+            codes.spend(source_of(request))
         if body.code:
             issued = await tokens.redeem_code(app, shown=body.code, request_id=request_id(request))
         else:

@@ -3,7 +3,8 @@
 Rules
 - A passkey signs in by itself: what holds it has verified its owner (a finger, a PIN), which is asked for each time.
 - A challenge is made here, given to one browser or session, for five minutes, and used up by the first answer to it.
-- Its owner adds and removes it in a session of the console, just proved; the owner's other sessions end.
+- Its owner adds and removes it in a session of the console, just proved; the owner's other sessions end. One that was
+  added is an alert: whoever stole a password may have added theirs.
 - The row holds a public key, and stands with the record that says which. One that its record does not carry signs
   nobody in.
 - A passkey that did not count on since its last use is in two hands: refused, and an alert.
@@ -26,7 +27,7 @@ from byokeep.core.model import Actor
 from byokeep.core.policy import Verb, require_proof
 from byokeep.kernel.alarm import raise_alert, unblocked
 from byokeep.kernel.app import App, BrokerApp
-from byokeep.kernel.command import recorded, refuse_login
+from byokeep.kernel.command import open_alert, recorded, refuse_login
 from byokeep.kernel.ports import Clock
 from byokeep.kernel.record import record_params
 from byokeep.tenancy.tokens import (
@@ -81,6 +82,10 @@ class Challenges:
             self._given.popitem(last=False)
         return challenge
 
+    def waits(self, whose: str) -> bool:
+        """Whether an answer may come."""
+        return self._given.get(whose, (b"", 0.0))[1] > self._clock.monotonic()
+
     def take(self, whose: str) -> bytes:
         """Return the challenge and forget it. Raises Rejected(``bad_passkey``)."""
         challenge, until = self._given.pop(whose, (b"", 0.0))
@@ -105,7 +110,12 @@ async def mine(app: App, actor: Actor) -> list[Passkey]:
 
 def ask_to_sign_in(app: App, check: PasskeyCheck, given: Challenges, browser: str) -> str:
     """Return what a browser is asked, as JSON; ``browser`` is a digest of its cookie."""
-    return check.to_sign_in(given.give(f"sign in:{browser}", app.ids.token().encode()))
+    return check.to_sign_in(given.give(place_of(browser), app.ids.token().encode()))
+
+
+def place_of(browser: str) -> str:
+    """Return where a browser's challenge to sign in is kept."""
+    return f"sign in:{browser}"
 
 
 async def sign_in(
@@ -118,7 +128,7 @@ async def sign_in(
     """
     shown = None
     try:
-        challenge = given.take(f"sign in:{browser}")
+        challenge = given.take(place_of(browser))
         shown = await _shown(app, check.identifier(said))
         uses = check.uses(challenge, said, shown.public_half)
         if (uses or shown.uses) and uses <= shown.uses:
@@ -187,6 +197,10 @@ async def add(app: BrokerApp, check: PasskeyCheck, given: Challenges, actor: Act
             await tx.all(
                 None, "passkey_put", id=added, identifier=identifier, public_half=public_half, uses=uses, name=name,
                 **record_params(said_of),
+            )  # fmt: skip
+            await open_alert(
+                tx, app, actor, reason="passkey_added", severity="warning", object_id=actor.id,
+                key=f"passkey_added:{added}",
             )  # fmt: skip
             await revoke_all(tx, actor, actor.id, kind="session", but=session)
             return next(one for one in await passkeys_of(tx, actor.id) if one.id == added)

@@ -13,6 +13,7 @@ Rules
   two minutes. Signing in again opens another, which proves who it is anew; nobody's session is prolonged (ADR 0081).
 - Whoever has a passkey comes into the console by it alone: neither a password nor a code opens a session there. A
   password that an invitation set takes the passkeys away: that is how who lost them is let in again (ADR 0086).
+  Their password opens a session of the command line, which proves nobody; given to the console it is an alert.
 - A new password ends every session of its owner (S-ASVS-21). Nobody sets another's.
 - The broker looks every hour for machines whose last token ends within 14 days, or has ended: one open alert for each.
   The same for people's API tokens, but for those given for 14 days or less. That no admin can sign in is an alert too,
@@ -415,9 +416,15 @@ async def log_in(
         raise refusal
     actor = Actor(id=subject.id, roles=subject.roles, clients=None, request_id=request_id)
     async with app.db.begin(every_client=True) as tx:
-        if kind == "console" and await passkeys_of(tx, subject.id):
-            raise Unauthenticated("passkey_needed", next_step="The password is right. Now use your passkey.")
-        return await new_token(tx, app, actor, subject, kind=kind, life_s=SESSION_S, event=EventName.LOGIN)
+        if kind != "console" or not await passkeys_of(tx, subject.id):
+            return await new_token(tx, app, actor, subject, kind=kind, life_s=SESSION_S, event=EventName.LOGIN)
+        # Its owner signs in without it: whoever gives it may have stolen it.
+        await open_alert(
+            tx, app, None, reason="password_without_passkey", severity="warning", object_id=subject.id
+        )  # fmt: skip
+    refusal = Unauthenticated("passkey_needed", next_step="The password is right. Now use your passkey.")
+    await refuse_login(app, request_id, refusal, subject.id)
+    raise refusal
 
 
 async def issue_code(app: BrokerApp, actor: Actor) -> Issued:
