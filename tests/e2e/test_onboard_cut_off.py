@@ -16,6 +16,7 @@ from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.keys.onboard import Onboarded, OnboardRequest, onboard, sweep_orphans
 from byokeep.keys.verify_key import Task, verify_key
+from byokeep.worker.ports import LeasedValues
 from byokeep_redact.search import Sweep
 from tests.support.console import Visit
 from tests.support.web import Desk
@@ -163,10 +164,13 @@ async def test_a_sweep_that_can_not_clean_raises_an_alert_and_tries_again(desk: 
 
 
 @pytest.mark.req("R9.2-3")
-async def test_after_a_restore_nothing_goes_without_a_second_person(desk: Desk) -> None:
+async def test_after_a_restore_nothing_goes_without_a_second_person(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What an older restore left is found, told and kept; an operator asks, an approver lets exactly that be destroyed.
 
-    What is cut off after the restore is swept as ever, and one who asked approves nothing.
+    What is cut off after the restore is swept as ever, and one who asked approves nothing. A worker that is cut off
+    once the store has destroyed leaves no destruction without its record.
     """
     client = await desk.stand.client()
     with pytest.raises(Unavailable):
@@ -203,8 +207,19 @@ async def test_after_a_restore_nothing_goes_without_a_second_person(desk: Desk) 
     approve = f"/v1/procedures/{asked['id']}/approve"
     assert (await desk.call("POST", approve, "operator"))[0] == 403
     late = await desk.stand.intake.put(place(client), Secret("written after it was asked for"), cas=2)
+    real, cut = LeasedValues.destroy, []
+
+    async def cut_off(custody: LeasedValues, ref: SecretRef, versions: Any) -> None:
+        await real(custody, ref, versions)
+        if not cut:  # what a kill between the store's answer and the record of it leaves
+            cut.append(versions)
+            raise Unavailable("store_unreachable")
+
+    monkeypatch.setattr(LeasedValues, "destroy", cut_off)
     assert (await desk.call("POST", approve, "approver"))[0] == 200
     await desk.work()
+    assert (cut, len(desk.stand.events("key.orphan_destroyed"))) == ([[1]], 1)
+    await desk.retry_now()
     assert await desk.stand.intake.live_versions(place(client)) == [late.version]  # what nobody approved stays
     _, shown = await desk.call("GET", f"/v1/procedures/{asked['id']}", "operator")
     assert (shown["state"], len(desk.stand.events("key.orphan_destroyed"))) == ("complete", 2)

@@ -72,11 +72,12 @@ async def _purged(app: WorkerApp, actor: Actor, run: Run) -> Fields:
     approved = {number for name, number in run.facts.items() if name.startswith("version_")}
     job = custody_job(app, app.custodian.close, client_id, place.provider.value)
     async with job as job_id, app.custodian.open(job_id) as custody:
-        found = await orphan_of(app, place, await custody.live_versions(place))
-        gone = [] if found is None else [one for one in found.versions if one in approved]
+        live = await custody.live_versions(place)
+        found = await orphan_of(app, place, sorted(approved))
+        gone = found.versions if found else ()  # with those that a try destroyed and was cut off before it said so
         await _say(app, actor, EventName.ORPHAN_FOUND, place, run.object_id, gone)
-        if gone:
-            await custody.destroy(place, gone)
+        if there := [one for one in gone if one in live]:
+            await custody.destroy(place, there)
         await _say(app, actor, EventName.ORPHAN_DESTROYED, place, run.object_id, gone)
     return {"provider": place.provider.value, "count": len(gone)}
 
