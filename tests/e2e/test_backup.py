@@ -9,7 +9,7 @@ import shutil
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,13 +18,13 @@ import pyrage
 import pytest
 import pytest_asyncio
 
-from byokeep.adapters.blobs.s3 import S3Files
+from byokeep.adapters.blobs.s3 import S3Artifacts, S3Files
 from byokeep.audit.log import checkpoint
 from byokeep.backup import archive
 from byokeep.backup.places import digest_of
 from byokeep.core import backup
 from byokeep.core.backup import BackupRefused
-from byokeep.core.errors import ByokeepError, Conflict, NotFound, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Unavailable
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
@@ -135,12 +135,23 @@ async def test_a_bucket_gets_copies_as_a_directory_does(
 
         def there() -> list[str]:
             found = client.list_objects_v2(Bucket=bucket).get("Contents", ())
-            return [one["Key"] for one in found]
+            return [one["Key"] for one in found if one["Key"] != "copies/probe"]
 
         def replaced(content: bytes) -> None:
             client.put_object(Bucket=bucket, Key=key, Body=content)
 
-        assert [one.ok for one in doctor._target(settings)] == [True]
+        assert [one.ok for one in [*doctor._target(settings), *doctor._target(settings)]] == [True, True]
+        real_ask = S3Artifacts.ask
+
+        def may_list_only(self: S3Artifacts, call: str, **given: object) -> Any:
+            if call == "put_object":
+                raise Denied("artifact_store_refused")
+            return real_ask(self, call, **given)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(S3Artifacts, "ask", may_list_only)
+            [seen] = doctor._target(settings)
+            assert "Backups cannot be copied" in seen.next_step
         monkeypatch.setattr("byokeep.adapters.blobs.s3.PART", 5 << 20)  # the least that a server takes
         place, large = backup_target(settings), tmp_path / "large"
         assert place is not None
@@ -184,6 +195,23 @@ async def test_a_bucket_gets_copies_as_a_directory_does(
         third = await create(settings)  # the second goes, the first was opened
         assert there() == sorted([key, f"copies/{third.file.name}"])
         assert not second.file.exists()
+        later = datetime.now(UTC) + timedelta(days=1)
+        with monkeypatch.context() as patched:  # as of a bucket whose lock keeps what is old
+            patched.setattr(S3Files, "held", lambda self, name: name == third.file.name)
+            for _ in range(2):
+                await create(settings)
+        assert await removed(vault, str(third.manifest.id)) == ["intended 1", "ok 1"]
+        locked = new_bucket(url, locked=True)
+        lock = {"ObjectLockMode": "GOVERNANCE", "ObjectLockRetainUntilDate": later}
+        client.put_object(Bucket=locked, Key="kept", Body=b"1", **lock)
+        client.put_object(Bucket=locked, Key="free", Body=b"1")
+        away = backup_target(replace(settings, backup_target=f"s3://{locked}"))
+        assert away is not None
+        assert (away.held("kept"), away.held("free")) == (True, False)
+    rows = {row["id"]: row for row in await listed(settings)}  # the server is gone: what is here, the rest is unknown
+    proved, gone = rows[str(first.manifest.id)], rows[str(second.manifest.id)]
+    assert (proved["files"], proved["counts"], proved["unknown"]) == ([str(first.file)], True, settings.backup_target)
+    assert (gone["files"], gone["counts"]) == ([], False)  # nobody opened it: it counts wherever it is as nothing
     [seen] = doctor._target(settings)  # the server is gone
     assert seen.next_step
     with pytest.raises(Unavailable, match="backup_target_unavailable"):

@@ -40,6 +40,10 @@ class BackupPlace(Protocol):
         """Return how people name a file there."""
         ...
 
+    def held(self, name: str) -> bool:
+        """Whether the place keeps a file for now, whoever wants it gone."""
+        ...
+
     def remove(self, name: str) -> None:
         """Remove a file, as far as the place lets anybody."""
         ...
@@ -73,6 +77,10 @@ class Directory:
     def told(self, name: str) -> str:
         """Return the path."""
         return str(self.path / name)
+
+    def held(self, name: str) -> bool:
+        """Return False: a directory lets go."""
+        return False
 
     def remove(self, name: str) -> None:
         """Remove a file."""

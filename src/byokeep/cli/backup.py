@@ -64,6 +64,8 @@ def list_() -> None:
     found = run(_host().listed(session().settings))
     none = f"None is on record here. The first: {again('backup create')}"
     note = "A backup counts when it was opened and its file is there." if found else none
+    if found and found[0]["unknown"]:
+        note += f" {found[0]['unknown']} does not answer: what lies there is unknown, these are the files of this host."
     show(found, title="Backups", columns=_COLUMNS, note=note)
 
 

@@ -293,9 +293,9 @@ async def _drop_old(settings: Settings, app: BrokerApp) -> None:
     there: list[Copy] = []
     stays = backups.kept(found, settings.backup_keep, app.clock.now() - timedelta(days=settings.backup_keep_days))
     with contextlib.suppress(Unavailable):  # the next one tries again
-        there = await asyncio.to_thread(_copies, settings)
+        there = await asyncio.to_thread(_copies, *_places(settings))
     for one in found:
-        if one.id in stays or not (copies := _of(there, one)):
+        if one.id in stays or not (copies := await asyncio.to_thread(_let_go, _of(there, one))):
             continue
         said: dict[str, FieldValue] = {"backup": str(one.id), "digest": one.digest, "count": len(copies)}
         await backups.say(app, EventName.BACKUP_REMOVED, said, Outcome.INTENDED)
@@ -311,12 +311,24 @@ async def _drop_old(settings: Settings, app: BrokerApp) -> None:
 Copy = tuple[BackupPlace, str]
 
 
-def _copies(settings: Settings) -> list[Copy]:
-    """Return the backups in the places of this host: here, and where they are copied to. Raises Unavailable."""
+def _places(settings: Settings) -> list[BackupPlace]:
+    """Return the places of this host: here, and where backups are copied to."""
     target = backup_target(settings)
-    places: list[BackupPlace] = [Directory(settings.path("backup_dir")), *([target] if target is not None else [])]
+    return [Directory(settings.path("backup_dir")), *([target] if target is not None else [])]
+
+
+def _copies(*places: BackupPlace) -> list[Copy]:
+    """Return the backups in some places. Raises Unavailable."""
     with _at_bucket():
         return [(place, name) for place in places for name in place.names() if _NAMED.fullmatch(name)]
+
+
+def _let_go(copies: Sequence[Copy]) -> list[Copy]:
+    """Return those that no lock keeps for now; none when a place cannot say: the next backup asks again."""
+    try:
+        return [(place, name) for place, name in copies if not place.held(name)]
+    except (OSError, ByokeepError):
+        return []
 
 
 def _of(copies: Sequence[Copy], one: Backup) -> list[Copy]:
@@ -324,18 +336,30 @@ def _of(copies: Sequence[Copy], one: Backup) -> list[Copy]:
 
 
 async def listed(settings: Settings) -> list[dict[str, Any]]:
-    """Return the backups on record, each with its files that are there. Raises Unavailable."""
+    """Return the backups on record, each with its files that are there.
+
+    While the place that they are copied to is away its address is each one's ``unknown``, and whether one of which
+    there is no file here counts is None.
+
+    Raises:
+        Unavailable: The database.
+    """
     async with wiring.broker_app(settings) as app:
-        copies = await asyncio.to_thread(_copies, settings)
-        return [_row(_of(copies, one), one) for one in await backups.backups(app)]
+        here, *target = _places(settings)
+        copies, unknown = _copies(here), ""
+        try:
+            copies += await asyncio.to_thread(_copies, *target)
+        except Unavailable:
+            unknown = settings.backup_target
+        return [_row(_of(copies, one), one, unknown) for one in await backups.backups(app)]
 
 
-def _row(found: list[Copy], one: Backup) -> dict[str, Any]:
+def _row(found: list[Copy], one: Backup, unknown: str) -> dict[str, Any]:
     verified = one.verified_at
     return {
         "id": str(one.id), "created_at": _told(one.created_at), "verified_at": _told(verified) if verified else None,
-        "counts": bool(verified and found), "size": one.size,
-        "files": [place.told(name) for place, name in found],
+        "counts": None if verified and unknown and not found else bool(verified and found), "size": one.size,
+        "files": [place.told(name) for place, name in found], "unknown": unknown,
     }  # fmt: skip
 
 

@@ -34,6 +34,7 @@ PART: Final = 8 << 20  # bytes of a part; a profile may have 10,000 of them
 RETAIN_DAYS: Final = 7
 _PROBE: Final = "probe"
 _ABANDONED: Final = timedelta(days=1)
+_KEPT: Final = "The bucket's lock keeps it for now; without a lock, its credentials may remove no versions."
 _NEXT: Final = "Nothing was acknowledged; see the artifact store."
 
 
@@ -167,7 +168,7 @@ class S3Artifacts:
                 try:
                     self.ask("delete_object", Key=name, VersionId=version["VersionId"])
                 except Denied:
-                    raise Conflict("artifact_retained", next_step="The bucket's lock keeps it for now.") from None
+                    raise Conflict("artifact_retained", next_step=_KEPT) from None
 
     def _list(self, prefix: str) -> list[ArtifactKey]:
         try:
@@ -227,12 +228,20 @@ class S3Files:
         """Return the address of an object."""
         return f"s3://{self._name}/{self._bucket.prefix}{name}"
 
+    def held(self, name: str) -> bool:
+        """Whether the bucket's lock keeps an object, as far as the credentials may see that."""
+        found = self._bucket.ask("head_object", Key=self._bucket.prefix + name)
+        until = found.get("ObjectLockRetainUntilDate")
+        return found.get("ObjectLockLegalHoldStatus") == "ON" or (until is not None and until > datetime.now(UTC))
+
     def remove(self, name: str) -> None:
         """Remove an object, every version of it. Raises Conflict(``artifact_retained``) under object lock."""
         self._bucket.remove(self._bucket.prefix + name)
 
     def probe(self) -> None:
-        """See that the bucket can be listed."""
+        """Write one small object, ``probe``, that is there for good, and see that the bucket can be listed."""
+        with suppress(Conflict):  # it is there, which who may not write is not told
+            _Upload(self._bucket, self._bucket.prefix + _PROBE).finish(b"probe")
         self._bucket.ask("list_objects_v2", Prefix=self._bucket.prefix, MaxKeys=1)
 
 
