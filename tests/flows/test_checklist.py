@@ -220,6 +220,8 @@ async def test_leaks_and_usage_are_known_or_not_ok(desk: Desk) -> None:
         with planted(desk, "key_leak_suspected", "another key", await desk.stand.client()):
             status, refused = await sign(desk, shown, tickets={"leak_alerts": "OPS-1"})
             assert (status, refused["code"]) == (409, "checklist_changed")
+    with planted(desk, "orphan_kept", "an orphan", client):
+        assert await not_ok(desk) == {"kept_orphans": ("failed", "orphan_kept")}
     with planted(desk, "key_leak_suspected", "a key", client):
         desk.sql("UPDATE byokeep.alert SET closed_at = now(), closed_by = id")  # it was one all the same, since
         assert await not_ok(desk) == {"leak_alerts": ("failed", "key_leak_suspected")}

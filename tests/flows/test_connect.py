@@ -9,14 +9,17 @@ import json
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
 from byokeep.accounts import maintenance
+from byokeep.backup import backups
+from byokeep.core.events import EventName
 from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.identity import Face
 from byokeep.core.model import LANES_OF, Lane, LanePolicy
+from byokeep.core.secret import Secret
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
 from tests.support.connect import LOGINS, Office
 from tests.support.social import ACCOUNTS
@@ -547,8 +550,6 @@ async def test_a_consent_whose_finisher_died_leaves_nothing(office: Office) -> N
     said = await office.consent(begun["authorize_url"], "x")
     assert (await office.bring(client, begun, said))[0] == 200
     async with office.custody(client, "x") as custody:
-        from byokeep.core.secret import Secret
-
         for part in ("tokens", "access"):
             await custody.write(office.place(client, "x", begun["account_id"], part), Secret("left-behind"), cas=0)
     office.sql("UPDATE byokeep.connection SET state = 'taken', answered_at = now() - interval '1 hour'")
@@ -563,6 +564,23 @@ async def test_a_consent_whose_finisher_died_leaves_nothing(office: Office) -> N
     await office.nothing_kept(client, "x", begun["account_id"])
     await office.nothing_kept(client, "tiktok", late["account_id"])
     await office.connected(client, "x")
+
+    # Begun before a restore: its grant may be what the older database lacks, so its tokens stay, and people are told.
+    other = await office.client()
+    begun = await office.begin(other, "x")
+    said = await office.consent(begun["authorize_url"], "x")
+    assert (await office.bring(other, begun, said))[0] == 200
+    async with office.custody(other, "x") as custody:
+        for part in ("tokens", "access"):
+            await custody.write(office.place(other, "x", begun["account_id"], part), Secret("left-behind"), cas=0)
+    office.sql("UPDATE byokeep.connection SET state = 'taken', answered_at = now() - interval '1 hour'"
+               f" WHERE id = '{begun['connection']}'")  # fmt: skip
+    restored: dict[str, Any] = {"backup": str(uuid4()), "epoch": 0, "count": 0, "found": 0}
+    await backups.say(office.desk.stand.app, EventName.BACKUP_RESTORED, restored)
+    assert await maintenance.sweep_lost(office.app) == 1
+    live = await office.live(other, "x", begun["account_id"])
+    assert (live["tokens"], live["access"]) == ([1], [1])
+    assert "orphan_kept" in office.desk.stand.alerts()
 
 
 async def test_the_accounts_of_a_login_are_listed_as_plain_text_to_who_may_see_the_client(office: Office) -> None:

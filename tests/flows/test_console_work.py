@@ -220,6 +220,12 @@ async def test_many_are_revoked_at_once_with_a_proof_of_each(screen: Screen) -> 
     assert "Revoke 2 keys and accounts?" in await page.inner_text("main")
     faults += await screen.judged("revocations-look")
     assert [(await desk.ref(ref))["state"] for ref in refs] == ["active", "active"]  # nothing is done by looking
+    late = (await desk.onboard(await desk.stand.client()))["ref"]  # given out after the look
+    await screen.press("Revoke all of it now")
+    await page.get_by_text("Look again, then revoke").wait_for()
+    assert [(await desk.ref(ref))["state"] for ref in (*refs, late)] == ["active"] * 3
+    desk.sql(f"UPDATE byokeep.credential_ref SET state = 'deactivated' WHERE id = '{late}'")
+    await page.go_back()
     await screen.press("Revoke all of it now")
     await page.get_by_text("0 of 2 are ended at their providers").wait_for()
     assert [(await desk.ref(ref))["state"] for ref in refs] == ["compromised", "compromised"]
@@ -243,7 +249,7 @@ async def test_many_are_revoked_at_once_with_a_proof_of_each(screen: Screen) -> 
     desk.sql(aged.format(0))
     await page.goto(at)
     for item in left:
-        await screen.press(f"I ended it there: openai of {item['client_name']}, version 1")
+        await screen.press(f"I ended it there, in all its versions: openai of {item['client_name']}, version 1")
     await page.get_by_text("2 of 2 are ended at their providers").wait_for()
     await screen.press("Mass revocations", role="link")
     faults += await screen.judged("revocations")

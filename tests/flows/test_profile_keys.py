@@ -13,7 +13,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from byokeep.backup import backups
 from byokeep.core.errors import Conflict, Unavailable
+from byokeep.core.events import EventName
 from byokeep.core.evidence import ITEMS_OF, PROFILE
 from byokeep.core.kek import KeyContext
 from byokeep.core.model import ClientId
@@ -270,6 +272,17 @@ async def test_a_vault_that_refuses_the_record_leaves_a_blob_for_the_sweep(vault
     assert await vault.done(profile, "validate") == "valid"
     newest = (await vault.show(profile))["sop"]
     assert (await vault.desk.sop(newest))["state"] == "complete"
+
+    # Begun before a restore: its end may have been on record, so nothing of it is destroyed, and people are told.
+    vault.app = replace(vault.app, custodian=_NoRecords(custodian))
+    assert await vault.log_in(await vault.create(client, account="other")) == "store_unreachable"
+    vault.app, kept = replace(vault.app, custodian=custodian), vault.blobs(client)
+    restored: dict[str, Any] = {"backup": str(uuid4()), "epoch": 0, "count": 0, "found": 0}
+    await backups.say(vault.desk.stand.app, EventName.BACKUP_RESTORED, restored)
+    await vault.care()
+    assert (len(kept), vault.blobs(client)) == (2, kept)
+    assert "orphan_kept" in vault.desk.stand.alerts()
+    assert json.loads(vault.events("profile.seal", "failed")[-1])["fields"]["reason"] == "orphan_kept"
 
 
 class _NoRecords:

@@ -12,17 +12,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import aiohttp
 import pytest
 from aiohttp import web
 
 from byokeep.adapters.system import SystemClock
+from byokeep.backup import backups
 from byokeep.client import webhooks as sdk
 from byokeep.client.job import Job
 from byokeep.client.webhooks import JobWebhooks
 from byokeep.core.errors import ByokeepError, Denied, Unauthenticated, Unavailable
+from byokeep.core.events import EventName
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.secret import Secret
@@ -365,3 +367,20 @@ async def test_a_write_that_was_cut_off_leaves_nothing(desk: Desk, monkeypatch: 
     assert (await put(desk, other, "x", made_up()))[0] == 201
     assert await sweep_webhooks(desk.worker, older_than_s=0) == 0
     assert (await held(desk, client, "x"), await held(desk, other, "x")) == ([1], [2])
+
+    # An older restore: what may have had a row then is kept and told, what was cut off after it goes as ever.
+    monkeypatch.setattr(intake, "put", cut_off)
+    assert (await put(desk, client, "x", made_up()))[0] == 503
+    restored: dict[str, Any] = {"backup": str(uuid4()), "epoch": 0, "count": 0, "found": 0}
+    await backups.say(desk.stand.app, EventName.BACKUP_RESTORED, restored)
+    assert (await put(desk, client, "x", made_up()))[0] == 503
+    monkeypatch.undo()
+    for _ in range(2):
+        await sweep_webhooks(desk.worker, older_than_s=0)
+        assert await held(desk, client, "x") == [1, 3]
+    assert desk.stand.alerts() == ["webhook_secret_not_destroyed"]
+    desk.sql("UPDATE byokeep.alert SET closed_at = now(), closed_by = id")
+    assert (await put(desk, client, "x", made_up()))[0] == 201  # which ends it
+    assert await sweep_webhooks(desk.worker, older_than_s=0) == 2
+    assert (await held(desk, client, "x"), desk.stand.alerts()) == ([5], [])
+    assert await sweep_webhooks(desk.worker, older_than_s=0) == 0

@@ -1,12 +1,14 @@
 """Mass revocation: what it would cut off, by name; the cut; and how far each end at a provider is, with its proof.
 
 Rules
-- Before anything is cut off a person sees what it is, and sends the form of that page, which names the same span.
+- Before anything is cut off a person sees what it is, and sends the form of that page. It is bound to what was shown:
+  when another set fits by then, nothing is cut off and the person looks again.
 - An item that is not ended stays a person's task until somebody says, on record, that it was ended by hand.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -55,9 +57,12 @@ def add(pages: Pages) -> None:
         )  # fmt: skip
 
     async def revoked(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, *_PARTS, "since")
+        given = await form_of(console.app, request, *_PARTS, "since", "shown")
         since = instant(given["since"], Rejected("bad_time", next_step="Look again.")) if given["since"] else None
-        begun = await mass_revoke.begin(console.app, who.actor, _wanted(given, since))
+        if not given["shown"]:
+            raise Rejected("bad_request", next_step="Look first at what it would revoke, then send that page's form.")
+        wanted = replace(_wanted(given, since), shown=given["shown"])
+        begun = await mass_revoke.begin(console.app, who.actor, wanted)
         return RedirectResponse(f"{AT}/{begun.status.run.id}", 303, HEADERS)
 
     async def revocation(request: Request, who: Visitor) -> Response:

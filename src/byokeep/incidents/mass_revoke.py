@@ -17,6 +17,7 @@ It may not release anything.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,6 +26,7 @@ from uuid import UUID
 
 from byokeep.accounts.model import Connection, PlatformAccount, end_consent
 from byokeep.core.audit import canonical_payload
+from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor, ClientId
@@ -51,7 +53,10 @@ _ENDS: Final = {"confirmed": "revoked", "not_offered": "unsupported"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevocationRequest:
-    """What to revoke: of a provider or platform, of what a runner was given, or of what anybody was given in a span."""
+    """What to revoke: of a provider or platform, of what a runner was given, or of what anybody was given in a span.
+
+    ``shown``: the digest of the preview that somebody decided by; nothing is cut off when another set fits by then.
+    """
 
     reason: str
     provider: str = ""
@@ -60,6 +65,7 @@ class RevocationRequest:
     until: datetime | None = None
     client_id: UUID | None = None
     incident_id: UUID | None = None
+    shown: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +87,11 @@ class RevocationPreview:
 
     targets: tuple[RevocationTarget, ...]
     jobs: int
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the targets, in whatever order they come."""
+        return _digest(self.targets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +150,7 @@ async def begin(app: WebApp, actor: Actor, asked: RevocationRequest) -> Revocati
             incident of another client.
         Rejected: ``filter_missing``, ``unknown_provider``, ``bad_reason``, ``bad_span``, ``too_many_rows``;
             ``nothing_fits``.
+        Conflict: ``targets_changed``: what fits is not what was ``shown``; nothing was cut off.
         Unavailable: The database; then nothing was cut off.
     """
     run_id = app.ids.uuid()
@@ -149,6 +161,9 @@ async def begin(app: WebApp, actor: Actor, asked: RevocationRequest) -> Revocati
         found = await _targets(tx, app, actor, asked)
         if not found:
             raise Rejected("nothing_fits", next_step="Nothing live fits. Look with --dry-run, or name another span.")
+        if asked.shown and asked.shown != _digest(found):
+            step = "Nothing was cut off: something was added or has gone since you looked. Look again, then revoke."
+            raise Conflict("targets_changed", next_step=step, count=len(found))
         facts = {"reason": asked.reason, "provider": asked.provider} | {
             name: str(one) for name, one in (("runner", asked.runner_id), ("since", asked.since)) if one is not None
         }
@@ -195,6 +210,11 @@ async def _targets(tx: Tx, app: App, actor: Actor, asked: RevocationRequest) -> 
     if len(found) > MOST:
         raise Rejected("too_many_rows", next_step="Name a client as well.", most=MOST)
     return found
+
+
+def _digest(found: Sequence[RevocationTarget]) -> str:
+    said = sorted([one.kind, str(one.object_id), one.version] for one in found)
+    return hashlib.sha256(canonical_json(said)).hexdigest()
 
 
 def _ids(actor: Actor, asked: RevocationRequest) -> Sequence[UUID] | None:

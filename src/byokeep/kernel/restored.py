@@ -13,11 +13,21 @@ from datetime import datetime
 from byokeep.kernel.app import App
 
 
-async def is_older(app: App, written_at: datetime | None = None) -> bool:
-    """Whether the database became an older one after something was written; None: nobody knows when it was.
+async def restored_at(app: App) -> datetime | None:
+    """Return when the database last became an older one; None: never.
 
     Raises:
         Unavailable: The database is away.
     """
     found = await app.db.read(datetime, "restored_at", {}, every_client=True)
-    return bool(found) and (written_at is None or written_at <= found[0])
+    return found[0] if found else None
+
+
+async def is_older(app: App, written_at: datetime) -> bool:
+    """Whether the database became an older one after something was written. Raises as :func:`restored_at`."""
+    return was_before(await restored_at(app), written_at)
+
+
+def was_before(restored: datetime | None, written_at: datetime | None) -> bool:
+    """Whether something was written before a restore; ``written_at`` None: nobody knows when it was."""
+    return restored is not None and (written_at is None or written_at <= restored)

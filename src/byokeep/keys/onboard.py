@@ -50,7 +50,7 @@ from byokeep.kernel.app import App, WebApp, WorkerApp
 from byokeep.kernel.command import open_alert, permit, recorded
 from byokeep.kernel.ports import Tx, Written
 from byokeep.kernel.record import Said, record
-from byokeep.kernel.restored import is_older
+from byokeep.kernel.restored import restored_at, was_before
 from byokeep.kernel.sops import SopRun, SopStatus, begin_sop, proved, status_of
 from byokeep.kernel.store_recording import require_recorded
 from byokeep.keys.refs import RotationDue, get_ref, ref_from, rotation_due
@@ -432,8 +432,8 @@ async def _clean(app: WorkerApp, place: SecretRef, ended: list[SopRun]) -> int:
             strange = sorted(version for version in live if version not in known)
             for version in strange:
                 await _say(tx, app.system(), EventName.ORPHAN_FOUND, run, version=version)
-        begun = {one.version: one.started_at for one in ended}
-        if kept := [version for version in strange if await is_older(app, begun.get(version))]:
+        begun, restored = {one.version: one.started_at for one in ended}, await restored_at(app) if strange else None
+        if kept := [version for version in strange if was_before(restored, begun.get(version))]:
             strange = [version for version in strange if version not in kept]
             async with app.db.begin(client_id=client_id) as tx:
                 reason, about = "orphan_kept", run.object_id

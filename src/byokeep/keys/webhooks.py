@@ -39,7 +39,7 @@ from byokeep.kernel.app import App, WebApp, WorkerApp
 from byokeep.kernel.command import command, open_alert, permit, recorded
 from byokeep.kernel.ports import Tx, ValueCustody
 from byokeep.kernel.record import record
-from byokeep.kernel.restored import is_older
+from byokeep.kernel.restored import restored_at, was_before
 from byokeep.kernel.rows import Row
 from byokeep.kernel.store_recording import require_recorded
 from byokeep.keys.onboard import CUT_OFF_S, DEFAULT_DAYS
@@ -266,8 +266,21 @@ _AT_ONCE: Final = 50
 _GONE: Final = frozenset({KeyState.DEACTIVATED, KeyState.DESTROYED})
 
 
-def _swept_place(row: Row) -> tuple[SecretRef, UUID]:
-    return SecretRef(ClientId(row["client_id"]), Provider(row["provider"]), SecretPart(row["purpose"])), row["ref_id"]
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """A write that was announced and never recorded: which version it was to be, for which reference, and when."""
+
+    ref_id: UUID
+    version: int
+    at: datetime
+
+
+def _swept_place(row: Row) -> SecretRef:
+    return SecretRef(ClientId(row["client_id"]), Provider(row["provider"]), SecretPart(row["purpose"]))
+
+
+def _cut_off(row: Row) -> tuple[SecretRef, _Lost]:
+    return _swept_place(row), _Lost(row["ref_id"], row["version"], row["at"])
 
 
 async def sweep_webhooks(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> int:
@@ -278,10 +291,10 @@ async def sweep_webhooks(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> in
     """
     async with app.db.begin(every_client=True) as tx:
         stale = await tx.all(_swept_place, "webhooks_to_sweep", limit=_AT_ONCE)
-        orphans = await tx.all(_swept_place, "webhook_writes_cut_off", older_than_s=older_than_s, limit=_AT_ONCE)
+        orphans = await tx.all(_cut_off, "webhook_writes_cut_off", older_than_s=older_than_s, limit=_AT_ONCE)
     destroyed = 0
-    for place in dict.fromkeys(place for place, _ in (*stale, *orphans)):
-        lost = [ref_id for at, ref_id in orphans if at == place]
+    for place in dict.fromkeys((*stale, *(place for place, _ in orphans))):
+        lost = [one for at, one in orphans if at == place]
         try:
             destroyed += await _clean(app, place, lost, older_than_s)
         except ByokeepError:
@@ -291,7 +304,7 @@ async def sweep_webhooks(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> in
     return destroyed
 
 
-async def _clean(app: WorkerApp, place: SecretRef, lost: list[UUID], older_than_s: int) -> int:
+async def _clean(app: WorkerApp, place: SecretRef, lost: list[_Lost], older_than_s: int) -> int:
     async with app.db.begin(client_id=place.client_id) as tx:
         if await tx.one(bool, "webhook_in_flight", client_id=place.client_id, older_than_s=older_than_s):
             return 0
@@ -300,14 +313,16 @@ async def _clean(app: WorkerApp, place: SecretRef, lost: list[UUID], older_than_
         return await _destroy(app, place, lost, custody)
 
 
-async def _destroy(app: WorkerApp, place: SecretRef, lost: list[UUID], custody: ValueCustody) -> int:
-    live, older = await custody.live_versions(place), await is_older(app)
+async def _destroy(app: WorkerApp, place: SecretRef, lost: list[_Lost], custody: ValueCustody) -> int:
+    live, restored = await custody.live_versions(place), await restored_at(app)
+    begun = {one.version: one.at for one in lost}
     async with app.db.begin(client_id=place.client_id) as tx:
         await tx.all(None, "ref_lock", client_id=place.client_id, provider=place.provider.value)
         refs = await tx.all(secret_from, "webhook_refs", **_at(place))
         over = sorted(set(live) - _holding(refs))
-        kept = older and any(_whose(refs, lost, version)[1] for version in over)
-        over = [version for version in over if not (kept and _whose(refs, lost, version)[1])]
+        strange = [version for version in over if _whose(refs, lost, version)[1]]
+        kept = [version for version in strange if was_before(restored, begun.get(version))]
+        over = [version for version in over if version not in kept]
         for version in over:
             await _say_gone(tx, app, place, _whose(refs, lost, version), version, found=True)
     if over:
@@ -318,9 +333,11 @@ async def _destroy(app: WorkerApp, place: SecretRef, lost: list[UUID], custody: 
                 await move(tx, app, app.system(), one.ref, to=KeyState.DESTROYED, reason="retired")
         for version in over:
             await _say_gone(tx, app, place, _whose(refs, lost, version), version, found=False)
-        for ref_id in () if kept else lost:  # one that never reached the store is looked for once as well
-            if not any(ref_id == _whose(refs, lost, version)[0] for version in over):
-                await _say_gone(tx, app, place, (ref_id, True), 0, found=False)
+        done = {(_whose(refs, lost, version)[0], version) for version in over}
+        stay = {_whose(refs, lost, version)[0] for version in kept}
+        left = [one.ref_id for one in lost if (one.ref_id, one.version) not in done and one.ref_id not in stay]
+        for ref_id in dict.fromkeys(left):  # one that never reached the store is looked for once as well
+            await _say_gone(tx, app, place, (ref_id, True), 0, found=False)
         await tx.all(UUID, "webhook_forget_previous", **_at(place))
     if kept:
         raise Conflict("orphan_kept", next_step="It was written before a restore: put the secret in again.")
@@ -332,12 +349,13 @@ def _holding(refs: list[WebhookSecret]) -> set[int]:
     return held | {one.previous_version for one in refs if one.ref.state not in _GONE and one.previous_version}
 
 
-def _whose(refs: list[WebhookSecret], lost: list[UUID], version: int) -> tuple[UUID, bool]:
+def _whose(refs: list[WebhookSecret], lost: list[_Lost], version: int) -> tuple[UUID, bool]:
     """Return the reference that a version belongs to, and whether it was never recorded."""
     for one in refs:
         if version <= one.ref.version:
             return one.ref.id, False
-    return (lost[-1] if lost else refs[-1].ref.id), True
+    mine = [one.ref_id for one in lost if one.version == version] or [one.ref_id for one in lost]
+    return (mine[-1] if mine else refs[-1].ref.id), True
 
 
 async def _say_gone(

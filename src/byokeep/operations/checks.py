@@ -36,6 +36,7 @@ LEAST_DAYS: Final = 7  # of usage, before an hour is compared with them
 UNUSED: Final = timedelta(days=90)
 MOST: Final = 500  # rows of a list
 LEAK_ALERTS: Final = ("key_leak_suspected", "leak_scan_found", "shared_value", "kek_compromised")
+KEPT_ALERTS: Final = ("orphan_kept", "orphan_not_destroyed", "webhook_secret_not_destroyed")
 LEAK_INCIDENTS: Final = (
     IncidentKind.SUSPECTED_LEAK, IncidentKind.TOKEN_COMPROMISED, IncidentKind.ARTIFACT_EXPOSURE,
 )  # fmt: skip
@@ -200,6 +201,17 @@ async def _leak_alerts(look: ChecklistLook) -> ProbeOutcome:
     return failed("leak_alerts", rows[0]["reason"], step, found=len(rows), clients=where)
 
 
+async def _kept_orphans(look: ChecklistLook) -> ProbeOutcome:
+    asked = {"reasons": list(KEPT_ALERTS), "kinds": [], "since": look.now}
+    rows: list[Row] = await look.app.db.read(dict, "checklist_leaks", asked, every_client=True)
+    look.said["kept_orphans"] = [str(row["item"]) for row in rows]
+    if not rows:
+        return ok("kept_orphans")
+    where = _some({row["client"] or "platform" for row in rows})
+    step = "See `byokeep alert list`, then `Orphans after a restore` in docs/runbook.md; close those that are done."
+    return failed("kept_orphans", rows[0]["reason"], step, found=len(rows), clients=where)
+
+
 async def _leak_scan(look: ChecklistLook) -> ProbeOutcome:
     step = "Run `byokeep leaks scan PATHS --live --record` over logs, code and shared folders, as an auditor."
     asked = {"installation_id": look.app.installation_id, "since": look.since}
@@ -328,6 +340,7 @@ CHECKS: Final[Mapping[Checklist, Sequence[Check]]] = {
         Check("audit_devices", _audit_devices, "See `byokeep audit health`."),
         Check("disk", _disk, "Look at the disks of store and broker by hand."),
         Check("leak_alerts", _leak_alerts, _LOGS),
+        Check("kept_orphans", _kept_orphans, _LOGS),
         Check("leak_scan", _leak_scan, _LOGS),
         Check("usage", _usage, _LOGS),
     ),

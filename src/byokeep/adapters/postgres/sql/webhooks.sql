@@ -42,18 +42,22 @@ SELECT r.client_id, r.provider, r.purpose, r.id AS ref_id FROM byokeep.credentia
 
 -- name: webhook_writes_cut_off
 -- Secrets that were announced, perhaps written, and never recorded: whatever was pinned since, they hold nothing.
-SELECT DISTINCT a.chain AS client_id, a.object_id AS ref_id,
+-- `at`: when a version was last announced; it was not in the store then. Version 0 destroyed: of that reference nothing is.
+SELECT a.chain AS client_id, a.object_id AS ref_id,
        CASE a.event WHEN 'key.admin_stored' THEN 'admin' ELSE 'webhook' END AS purpose,
-       convert_from(a.payload, 'UTF8')::jsonb #>> '{fields,provider}' AS provider
+       s.fields ->> 'provider' AS provider, CAST(s.fields ->> 'version' AS integer) AS version, max(a.at) AS at
   FROM byokeep.value_fingerprint f
  CROSS JOIN byokeep.client c
   JOIN byokeep.audit_record a ON a.chain = c.id AND a.object_id = f.ref_id
+ CROSS JOIN LATERAL (SELECT convert_from(a.payload, 'UTF8')::jsonb -> 'fields' AS fields) s
  WHERE NOT EXISTS (SELECT FROM byokeep.credential_ref r WHERE r.id = f.ref_id AND r.version >= f.version)
    AND c.state = 'active' AND a.event IN ('webhook_secret.stored', 'key.admin_stored') AND a.outcome = 'intended'
    AND a.at < clock_timestamp() - make_interval(secs => :older_than_s)
    AND NOT EXISTS (SELECT FROM byokeep.audit_record b
                     WHERE b.chain = a.chain AND b.object_id = a.object_id AND b.seq > a.seq
-                      AND (b.event = a.event AND b.outcome = 'ok' OR b.event = 'key.orphan_destroyed'))
+                      AND (b.event = a.event AND b.outcome = 'ok' OR b.event = 'key.orphan_destroyed'
+                           AND convert_from(b.payload, 'UTF8')::jsonb #>> '{fields,version}' IN ('0', s.fields ->> 'version')))
+ GROUP BY a.chain, a.object_id, purpose, s.fields ->> 'provider', CAST(s.fields ->> 'version' AS integer)
  LIMIT :limit;
 
 -- name: webhook_in_flight
