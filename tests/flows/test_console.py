@@ -235,7 +235,7 @@ async def test_signing_in_leads_to_a_page_of_the_console_and_nowhere_else(desk: 
 
 
 async def test_what_releases_or_gives_rights_takes_a_fresh_proof(desk: Desk) -> None:
-    """Six minutes after the sign-in a session asks for no release, approves nothing, makes no token and no password.
+    """Six minutes after the sign-in a session asks for no release, and gives nobody a token, password or invitation.
 
     Nor does it serve a key again that was suspended, or begin its rotation.
     """
@@ -248,6 +248,7 @@ async def test_what_releases_or_gives_rights_takes_a_fresh_proof(desk: Desk) -> 
         ("POST", f"{key}/state", {"to": "active", "reason": "over"}, None),
         ("POST", f"{key}/rotations", {}, None),
         ("POST", f"/v1/operators/{operator.id}/tokens", {"days": 1}, None),
+        ("POST", f"/v1/clients/{await desk.stand.client()}/contacts", {}, None),
         ("PUT", f"/v1/operators/{operator.id}/password", None, b"another long password"),
     ]
     assert (await desk.call("POST", "/v1/switches/close", operator, {"reason": "test"}))[0] == 200

@@ -177,7 +177,6 @@ async def test_kinds_of_tokens_do_not_stand_in_for_one_another(desk: Desk) -> No
                 await http.request("GET", "auth/token/lookup-self", token=Secret(token))
 
 
-@pytest.mark.req("S-ASVS-14")
 async def test_a_token_in_the_address_is_no_token(desk: Desk) -> None:
     """A token in query or path is 401 and in no log; what goes out to vendors has no key in its address."""
     token = desk.people["admin"].token

@@ -10,13 +10,16 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import pytest
 
-from byokeep.core.errors import ByokeepError
+from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.core.events import EventName
 from byokeep.core.model import Actor, Role
+from byokeep.keys import refs
 from byokeep.tenancy.tokens import Subject, new_token, put
 from tests.flows.test_hardening_callers import filled, sent
 from tests.support.broker import POST, Person
@@ -24,6 +27,8 @@ from tests.support.console import SAME
 from tests.support.portal import SESSION, Guest, guest, invited
 from tests.support.web import Desk
 
+BACK = "https://byokeep.example/portal/connected"
+CONSENT = "__Host-byokeep-portal-consent"
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
 
 
@@ -35,6 +40,7 @@ async def test_an_invitation_is_looked_at_freely_and_redeemed_once(desk: Desk) -
         page = await one.ask("GET", f"/portal/invite?i={one.invited['token']}")
         assert page.status == 200
         assert page.headers["Cache-Control"] == "no-store"
+        assert page.headers["Referrer-Policy"] == "strict-origin"  # what asks for a style sheet names no invitation
     assert one.invited["token"] not in desk.sql("SELECT string_agg(keyed_hash::text, ' ') FROM byokeep.api_token")
     bad = await one.send("/portal/invite", invitation=one.invited["token"], address="nobody")
     assert (bad.status, "There is a problem" in bad.text) == (422, True)
@@ -44,6 +50,15 @@ async def test_an_invitation_is_looked_at_freely_and_redeemed_once(desk: Desk) -
     assert sorted(it.status for it in answers) == [303, 401, 401, 401, 401]
     home = await guests[[it.status for it in answers].index(303)].get("/portal")
     assert "Keys and accounts of" in home.text
+    for _ in range(4):
+        more = await invited(desk, client)
+        assert (await more.redeem("ada@client.example")).at == "/portal"
+    full = await invited(desk, client)
+    assert "is used for 5 clients already" in (await full.redeem("ada@client.example")).text
+    full.cookies |= more.cookies
+    assert (await full.redeem()).at == "/portal"
+    assert (await more.ask("GET", "/portal")).at.startswith("/portal/sign-in")  # the session before has ended
+    assert (await full.ask("GET", "/portal")).status == 200
     gone = await invited(desk, client)
     assert (await desk.call("DELETE", f"/v1/contacts/{gone.invited['id']}", "operator"))[0] == 200
     late = await invited(desk, client)
@@ -59,7 +74,7 @@ async def test_an_invitation_is_looked_at_freely_and_redeemed_once(desk: Desk) -
     assert len(desk.stand.events("operator.created", "ok")) >= 3
 
 
-async def test_a_key_is_entered_checked_replaced_and_ended(desk: Desk) -> None:
+async def test_a_key_is_entered_checked_replaced_and_ended(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wrong vendor, broken and good keys; a second one starts the rotation; ending one tells the agency."""
     client = await desk.stand.client()
     one = await guest(desk, client)
@@ -85,6 +100,11 @@ async def test_a_key_is_entered_checked_replaced_and_ended(desk: Desk) -> None:
     assert "A replacement is under way" in (await one.get(again.at)).text
     ref = stored.at.partition("?")[0]
     assert (await one.send(f"{ref}/end", why="")).status == 422
+    with monkeypatch.context() as away:
+        away.setattr(refs, "change_state", AsyncMock(side_effect=Unavailable("database_unavailable")))
+        unsure = await one.send(f"{ref}/end", why="unused")
+    assert (unsure.status, "It is not known whether it was done" in unsure.text) == (503, True)
+    assert "Nothing was changed" not in unsure.text
     done = await one.send(f"{ref}/end", why="unused")
     assert done.at == ref
     assert "ended" in (await one.get(ref)).text
@@ -120,6 +140,9 @@ async def test_a_contact_person_reaches_no_route_of_the_api_or_the_console(desk:
     assert (admin[0], admin[1]["code"]) == (422, "contact_person")
     for change in ({"roles": ["operator"]}, {"clients": []}, {"all_clients": True}):
         assert (await desk.call("PATCH", f"/v1/operators/{one.person.id}", "admin", change))[0] in (403, 422), change
+    assert (await desk.call("DELETE", f"/v1/contacts/{one.person.id}", "operator"))[0] == 200
+    back = await desk.call("PATCH", f"/v1/operators/{one.person.id}", "admin", {"state": "active"})
+    assert (back[0], back[1]["code"]) == (422, "wrong_kind_of_role")
 
 
 async def test_the_database_lets_a_contact_person_be_nothing_else(desk: Desk) -> None:
@@ -159,10 +182,17 @@ async def test_nobody_sees_or_changes_what_is_another_clients(desk: Desk) -> Non
     entered = await a.send("/portal/keys/new", provider="anthropic", key=desk.canary("anthropic").decode())
     await desk.work()
     ref, run = entered.at.partition("?")[0].rpartition("/")[2], entered.at.partition("=")[2]
-    connection = "00000000-0000-4000-8000-00000000000f"
+    await app_at(desk)
+    begun = await a.send(f"/portal/accounts/{account}/connect")
+    assert begun.status == 200, begun.text
+    connection, state = a.cookies[CONSENT].partition(".")[0], re.findall(r"state=([A-Za-z0-9_-]+)", begun.raw)[0]
     ids = {"ref_id": ref, "account_id": str(account), "connection_id": connection}
     own = await guest(desk, mine)
-    for page in (f"keys/{ref}?run={run}", f"accounts/{account}"):  # the ids are right: A's own pages show them
+    for page in (
+        f"keys/{ref}?run={run}",
+        f"accounts/{account}",
+        f"connections/{connection}",
+    ):  # A's own pages show them
         assert (await own.get("/portal/" + page)).status == 200, page
     await b.get("/portal")
     before = desk.sql("SELECT string_agg(state || version, ',' ORDER BY id) FROM byokeep.credential_ref")
@@ -179,6 +209,17 @@ async def test_nobody_sees_or_changes_what_is_another_clients(desk: Desk) -> Non
             assert "acme-of-a" not in shown.text
         asked.add(route)
     assert len(asked) == 8
+    held = dict(b.cookies)
+    b.cookies[CONSENT] = a.cookies[CONSENT]  # A's consent, answered by B
+    assert (await b.send("/portal/connected", address=f"{BACK}?state={state}&code=a-code-made-up")).status == 404
+    b.cookies = held
+    told = f"SELECT state FROM byokeep.connection WHERE id = '{connection}'"
+    assert desk.sql(told) == "started"
+    elsewhere = await a.send("/portal/connected", address=f"https://else.example/cb?state={state}&code=a-code-made-up")
+    assert (elsewhere.status, desk.sql(told)) == (422, "started")
+    await a.get("/portal")
+    assert (await a.send(f"/portal/connected?state={state}&code=a-code-that-is-made-up")).status == 303
+    assert desk.sql(told) == "answered"
     assert before == desk.sql("SELECT string_agg(state || version, ',' ORDER BY id) FROM byokeep.credential_ref")
     home = (await b.get("/portal")).text
     assert ref not in home
@@ -189,6 +230,13 @@ async def test_nobody_sees_or_changes_what_is_another_clients(desk: Desk) -> Non
     assert alone.status == 403
     more = await b.send("/portal/keys/new", provider="openai", key="x", client_id=str(mine))
     assert more.status == 422
+
+
+async def app_at(desk: Desk) -> None:
+    """Our app at a platform that leads people back to the portal."""
+    query = urlencode({"app_id": "app", "redirect_uri": BACK})
+    status, reply = await desk.call("PUT", f"/v1/apps/x?{query}", "admin", raw=b"a-secret-that-is-made-up-0123456789")
+    assert status in (200, 201), reply
 
 
 def pages_of(api: Any) -> set[str]:
@@ -224,7 +272,8 @@ async def test_a_mailed_code_signs_in_once_and_tells_nothing(desk: Desk) -> None
     one = await invited(desk, client)
     assert (await one.redeem(address)).status == 303
     await one.get("/portal")
-    assert (await one.send("/portal/sign-out")).at == "/portal/sign-in"
+    out = await one.send("/portal/sign-out")
+    assert (out.at, out.headers["Clear-Site-Data"]) == ("/portal/sign-in", '"cache", "storage"')
     assert (await one.ask("GET", "/portal")).at.startswith("/portal/sign-in")
     back = Guest(desk)
     await back.get("/portal/sign-in")
@@ -255,12 +304,22 @@ async def test_a_mailed_code_signs_in_once_and_tells_nothing(desk: Desk) -> None
     desk.sql("UPDATE byokeep.api_token SET created_at = created_at - interval '11 minutes', expires_at = now()"
              " WHERE kind = 'mailed' AND revoked_at IS NULL")  # fmt: skip
     assert (await again.send("/portal/code", address=address, code=late)).status == 401
-    statuses = [(await again.send("/portal/code", address=address, code="BBBBB-22222")).status for _ in range(8)]
+    seen = len(POST)
+    await again.send("/portal/sign-in", address=address)
+    good = await code_for(address, after=seen)
+    desk.sql(f"UPDATE byokeep.client SET state = 'closed' WHERE id = '{client}'")
+    assert (await again.send("/portal/code", address=address, code=good)).status == 401
+    assert (await back.ask("GET", "/portal")).at.startswith("/portal/sign-in")
+    seen = len(POST)
+    assert (await again.send("/portal/sign-in", address=address)).status == 200
+    statuses = [  # however it is written it is one address
+        (await again.send("/portal/code", address=address + " " * n, code="BBBBB-22222")).status for n in range(8)
+    ]
     assert statuses[-1] == 429
     asks = [(await again.send("/portal/sign-in", address="nobody@client.example")).status for _ in range(8)]
     assert asks[-1] == 429
 
-    lost = await invited(desk, client)
+    lost = await invited(desk, await desk.stand.client("openai"))
     assert (await lost.redeem("ada@away.example")).status == 303
     await again.send("/portal/sign-in", address="ada@away.example")
     for _ in range(200):
@@ -268,5 +327,6 @@ async def test_a_mailed_code_signs_in_once_and_tells_nothing(desk: Desk) -> None
             break
         await asyncio.sleep(0.05)
     assert "portal_mail_failing" in desk.stand.alerts()
+    assert not [to for to, _, _ in POST[seen:] if to == address]  # a closed client's are mailed nothing
     assert (await desk.call("DELETE", f"/v1/contacts/{lost.invited['id']}", "operator"))[0] == 200
     assert (await lost.ask("GET", "/portal")).at.startswith("/portal/sign-in")

@@ -11,7 +11,6 @@ from tests.support.console import Shown, Visit
 from tests.support.web import Desk
 
 SESSION = "__Host-byokeep-portal"
-ADDRESS = "ada@client.example"
 
 
 @dataclass
@@ -20,7 +19,8 @@ class Guest(Visit):
 
     invited: dict[str, Any] = field(default_factory=dict)
 
-    async def redeem(self, address: str = ADDRESS) -> Shown:
+    async def redeem(self, address: str = "") -> Shown:
+        address = address or f"ada-{self.invited['id']}@client.example"
         await self.ask("GET", f"/portal/invite?i={self.invited['token']}")
         return await self.send("/portal/invite", invitation=self.invited["token"], address=address)
 

@@ -260,7 +260,7 @@ async def desk_on(stand: Stand, places: Mapping[str, str] | None = None, **chang
             procedures=stand.app.procedures,
             intake=stand.intake, token_key=token_key,
             scan_key=BaoScanKey(stand.intake._login),
-            check_format=check_format, platform_urls=places,
+            check_format=check_format, platform_urls=places or {},
         )  # fmt: skip
         web = replace(web, **changed)
         api = create_app(web, partial(authenticate, web), broker_address=stand.url)

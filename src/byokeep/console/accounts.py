@@ -187,7 +187,7 @@ def _consents(pages: Pages) -> None:
                 raise Rejected(
                     "wrong_binding", next_step="Finish it in the browser in which you began, or begin again."
                 )
-            await connect.answer(console.app, who.actor, about, consent_id, _answer(given["address"], binding))
+            await connect.answer(console.app, who.actor, about, consent_id, answer_of(given["address"], binding))
         except ByokeepError as error:
             return await show(request, who, error)
         reply = RedirectResponse(request.url.path, 303, HEADERS)
@@ -198,7 +198,7 @@ def _consents(pages: Pages) -> None:
     pages.add("POST", "/clients/{client_id}/consents/{consent_id}", answered)
 
 
-def _answer(address: str, binding: str) -> ConsentAnswer:
+def answer_of(address: str, binding: str) -> ConsentAnswer:
     """Read the address at which the owner's browser ended; what does not fit is the flow's to refuse.
 
     Raises:

@@ -215,7 +215,8 @@ class Console:
             return self._to_sign_in(request)
         return self.page(
             request, "refused.html", status=STATUS.get(error.code, error.http_status), who=who, error=error,
-            about=request_id(request), denied=isinstance(error, Denied) and not isinstance(error, Unauthenticated),
+            about=request_id(request), sent=request.method == "POST",
+            denied=isinstance(error, Denied) and not isinstance(error, Unauthenticated),
         )  # fmt: skip
 
     def _to_sign_in(self, request: Request) -> Response:

@@ -3,7 +3,7 @@
 Rules
 - The cookie is the token of a session of kind ``console``; the database holds its keyed hash (:mod:`byokeep.tenancy`).
   It has the prefix ``__Host-``: HTTPS or loopback, this host, no script, no other site.
-- A form counts when the browser says that it comes from this origin (``Sec-Fetch-PageSet`` or, where it is silent,
+- A form counts when the browser says that it comes from this origin (``Sec-Fetch-Site`` or, where it is silent,
   ``Origin``), and when it holds the word that was made of the visitor's own cookie for it. Both, before it is read on.
 - Before there is a session, a cookie that means nothing else stands in for it.
 - Where somebody goes after signing in is a page of the console.

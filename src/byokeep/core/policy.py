@@ -136,7 +136,7 @@ APPROVING: Final = frozenset(verb for verb in Verb if verb.roles == {_P}) | _BY_
 # second person lets go, what releases or opens, who may do what, and what takes the record out of the house.
 FRESH: Final = APPROVING | {
     Verb.SWITCH_REQUEST_OPEN, Verb.GLASS_REQUEST, Verb.SUBJECT_CREATE, Verb.SUBJECT_CHANGE, Verb.TOKEN_ISSUE,
-    Verb.AUDIT_RUN,
+    Verb.CONTACT_INVITE, Verb.AUDIT_RUN,
 }  # fmt: skip
 
 # Nobody may hold both sides: whoever runs jobs or approves does not write keys or policy (R4.1-12).

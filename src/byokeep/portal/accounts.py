@@ -11,7 +11,7 @@ Rules
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from starlette.requests import Request
@@ -19,7 +19,7 @@ from starlette.responses import RedirectResponse, Response
 
 from byokeep.accounts import accounts, connect
 from byokeep.accounts.accounts import AccountState
-from byokeep.accounts.routes import read_answer
+from byokeep.console.accounts import answer_of
 from byokeep.console.lists import given_id
 from byokeep.console.pages import HEADERS, Pages
 from byokeep.console.visit import Visitor, form_of, keep
@@ -29,9 +29,8 @@ from byokeep.http.request import no_query
 from byokeep.platforms.descriptor import PLATFORM_DESCRIPTORS
 from byokeep.portal.keys import SESSION, client_of, provider_name, wrong
 
-CONSENT: Final = "__Host-byokeep-consent"
+CONSENT: Final = "__Host-byokeep-portal-consent"
 BACK: Final = "/portal/connected"
-_ANSWERED: Final = ("state", "code", "iss", "error")
 
 
 def add(pages: Pages) -> None:
@@ -106,22 +105,15 @@ def _consent(pages: Pages) -> None:
         about, _, binding = request.cookies.get(CONSENT, "").partition(".")
         if not binding:
             raise Rejected("connection_over", next_step="Begin again from the page of the account.")
-        try:
-            said = parse_qs(urlsplit(address).query[:8192], keep_blank_values=True, max_num_fields=20)
-        except ValueError:
-            said = {}
-        connection_id, client_id = given_id(about), client_of(who)
-        one = await connect.look(console.app, who.actor, client_id, connection_id)
-        fields = {name: said[name][0] for name in _ANSWERED if len(said.get(name, [])) == 1}
-        body = urlencode(fields | {"binding": binding, "redirect": one.redirect_uri}).encode()
-        await connect.answer(console.app, who.actor, client_id, connection_id, read_answer(body))
+        connection_id = given_id(about)
+        await connect.answer(console.app, who.actor, client_of(who), connection_id, answer_of(address, binding))
         return connection_id
 
     async def taken(request: Request, who: Visitor) -> Response:
         given = await form_of(console.app, request, "address", session=SESSION)
-        text = given["address"] or f"?{request.url.query}"
+        ours = request.headers.get("origin") or f"https://{request.headers.get('host', '')}"
         try:
-            connection_id = await answered(request, who, text.strip())
+            connection_id = await answered(request, who, given["address"] or f"{ours}{BACK}?{request.url.query}")
         except (Rejected, Conflict) as error:  # not a page of refusal, which leads back to the address it came from
             return console.page(request, "connected.html", who=who, **wrong(request, error))
         reply = RedirectResponse(f"/portal/connections/{connection_id}", 303, HEADERS)

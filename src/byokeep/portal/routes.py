@@ -8,6 +8,7 @@ Rules
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from importlib.resources import files
 from typing import Any, Final
@@ -18,7 +19,7 @@ from starlette.responses import RedirectResponse, Response
 
 from byokeep.console.pages import HEADERS, Console, Pages, Send
 from byokeep.console.visit import STRANGER, PageSet, Visitor, form_of, keep
-from byokeep.core.errors import RateLimited, Rejected, Unauthenticated
+from byokeep.core.errors import ByokeepError, RateLimited, Rejected, Unauthenticated
 from byokeep.http.request import Authenticator, Budget, query_of
 from byokeep.kernel.app import WebApp
 from byokeep.portal import accounts, keys
@@ -31,12 +32,13 @@ HOME: Final = "/portal"
 _NO_SCRIPT: Final = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none';"
 _HEADERS: Final = HEADERS | {
     "Content-Security-Policy": f"{_NO_SCRIPT} frame-ancestors 'none'; require-trusted-types-for 'script';"
-    " trusted-types 'none'"
+    " trusted-types 'none'",
+    "Referrer-Policy": "strict-origin",  # an invitation, or what a platform answers, is in an address
 }
 SITE: Final = PageSet(
     home=HOME, session=SESSION, package="byokeep.portal", nav=((HOME, "Keys and accounts"),), headers=_HEADERS
 )
-_FORGET: Final = {"Clear-PageSet-Data": '"cache", "storage"'}
+_FORGET: Final = {"Clear-Site-Data": '"cache", "storage"'}
 
 
 def router(app: WebApp, send: Send, writes: Budget) -> APIRouter:
@@ -55,7 +57,12 @@ def _from(request: Request) -> dict[str, str]:
     return {SOURCE: request.client.host} if request.client else {}
 
 
-def _opened(token: str) -> Response:
+async def _opened(console: Console, request: Request, token: str) -> Response:
+    """Let somebody in with a new session; the one that this browser had before ends."""
+    if request.cookies.get(SESSION):
+        with suppress(ByokeepError):
+            before = await console.visitor(request, used=False)
+            await console.ask(before, "DELETE", "/v1/portal/session")
     reply = RedirectResponse(HOME, 303, HEADERS)
     keep(reply, SESSION, token)
     keep(reply, STRANGER, "")
@@ -85,7 +92,7 @@ def _invitations(pages: Pages) -> None:
                 request, "invitation.html", invitation=await said(request, token[:64]), token=token[:64],
                 address=given["address"], **wrong(request, error),
             )  # fmt: skip
-        return _opened(issued["token"])
+        return await _opened(console, request, issued["token"])
 
     pages.add_open("GET", "/invite", invitation)
     pages.add_open("POST", "/invite", redeem)
@@ -114,7 +121,7 @@ def _sessions(pages: Pages) -> None:
             issued = await console.ask(None, "POST", "/v1/portal/session", body, headers=_from(request))
         except (Unauthenticated, Rejected, RateLimited) as error:
             return console.page(request, "code.html", address=given["address"], **wrong(request, error))
-        return _opened(issued["token"])
+        return await _opened(console, request, issued["token"])
 
     async def sign_out(request: Request, who: Visitor) -> Response:
         await form_of(console.app, request, session=SESSION)

@@ -37,6 +37,7 @@ from byokeep.tenancy.tokens import DAY_S, SESSION_S, Issued, Subject, SubjectTok
 INVITE_DAYS: Final = 7
 MAX_INVITE_DAYS: Final = 30
 MAILED_S: Final = 600
+MOST_CLIENTS: Final = 5  # whose person one address may be: each is mailed a code of its own
 _ADDRESS: Final = re.compile(r"[!-?A-~]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+\Z")
 _OVER: Final = "Ask whoever invited you for another invitation: each works once, and for some days."
 Mail = Callable[[str, str, str], Awaitable[str]]  # address, title, body; returns a code of what went wrong
@@ -145,7 +146,7 @@ async def redeem(app: BrokerApp, *, shown: str, address: str, request_id: UUID) 
     """Use an invitation up: note where codes are mailed to, and open a session of the portal.
 
     Raises:
-        Rejected: ``bad_address``; the invitation stays.
+        Rejected: ``bad_address``, ``address_full``; the invitation stays.
         Unauthenticated: ``bad_invitation``.
     """
     address = checked_address(address)
@@ -155,6 +156,9 @@ async def redeem(app: BrokerApp, *, shown: str, address: str, request_id: UUID) 
             subject = await tx.one(Subject, "subject_get", id=found.subject_id)
             actor = _as(subject, request_id)
             if await tokens.end_token(tx, actor, found) is not None:  # two at once: one of them
+                if len(await tx.all(dict, "contacts_at", address=address, limit=MOST_CLIENTS)) == MOST_CLIENTS:
+                    step = f"This address is used for {MOST_CLIENTS} clients already: enter another one of yours."
+                    raise Rejected("address_full", next_step=step)
                 where = {"subject_id": subject.id, "client_id": found.client_id, "address": address}
                 await tx.all(None, "contact_address_put", **where)
                 return await _session(app, tx, actor, subject)
@@ -181,7 +185,7 @@ async def mail_code(app: BrokerApp, mail: Mail, *, address: str, request_id: UUI
     What went wrong is an alert: whoever asked has been answered already.
     """
     async with app.db.begin(every_client=True) as tx:
-        found = await tx.all(dict, "contacts_at", address=address)
+        found = await tx.all(dict, "contacts_at", address=address, limit=MOST_CLIENTS)
     for one in found:
         async with app.db.begin(every_client=True) as tx:
             subject = await tx.one(Subject, "subject_get", id=one["id"])
@@ -203,14 +207,14 @@ async def mail_code(app: BrokerApp, mail: Mail, *, address: str, request_id: UUI
 
 
 async def sign_in(app: BrokerApp, *, address: str, code: str, request_id: UUID) -> Issued:
-    """Open a session of the portal for whoever has the code that was mailed to an address.
+    """Open a session of the portal for whoever has the code that was mailed to an address, as that is compared.
 
     Raises:
         Unauthenticated: ``bad_mailed_code``, whatever was wrong.
     """
     plain = code.upper().replace("-", "").replace(" ", "")[:32]
     async with app.db.begin(every_client=True) as tx:
-        there = await tx.all(dict, "contacts_at", address=address.strip().lower()[:254].replace("\0", ""))
+        there = await tx.all(dict, "contacts_at", address=address, limit=MOST_CLIENTS)
         hashes = [_code_hash(app, one["id"], plain) for one in there]
         found = await tx.maybe(SubjectToken, "token_mailed", hashes=hashes)
         if found is not None:

@@ -5,7 +5,10 @@
 SELECT t.id AS token_id, t.kind, t.created_at AS token_since, t.expires_at AS token_until, s.id AS subject_id, s.roles, s.all_clients,
        s.name, s.held_until, s.held_until > clock_timestamp() AS held,
        t.revoked_at IS NULL AND t.expires_at > clock_timestamp() AND s.state = 'active'
-           AND (t.kind NOT IN ('console', 'portal') OR t.seen_at > clock_timestamp() - interval '30 minutes') AS live,
+           AND (t.kind NOT IN ('console', 'portal') OR t.seen_at > clock_timestamp() - interval '30 minutes')
+           AND (t.kind <> 'portal' OR NOT EXISTS (
+               SELECT FROM byokeep.subject_client sc JOIN byokeep.client c ON c.id = sc.client_id
+                WHERE sc.subject_id = s.id AND c.state = 'closed')) AS live,
        t.kind IN ('console', 'portal') AND t.revoked_at IS NULL AS lapsed,
        CASE t.kind WHEN 'console' THEN t.created_at > clock_timestamp() - interval '5 minutes'
                    WHEN 'session' THEN NOT EXISTS (SELECT FROM byokeep.passkey k WHERE k.subject_id = s.id AND k.ended_at IS NULL)

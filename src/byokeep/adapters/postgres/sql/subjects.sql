@@ -149,6 +149,8 @@ SELECT t.id, t.subject_id, t.kind, t.created_at, t.expires_at, t.revoked_at
   FROM byokeep.api_token t JOIN byokeep.subject s ON s.id = t.subject_id
  WHERE t.keyed_hash = ANY (CAST(:hashes AS bytea[])) AND t.kind = 'mailed' AND t.revoked_at IS NULL
    AND t.expires_at > clock_timestamp() AND s.state = 'active'
+   AND NOT EXISTS (SELECT FROM byokeep.subject_client sc JOIN byokeep.client c ON c.id = sc.client_id
+                    WHERE sc.subject_id = s.id AND c.state = 'closed')
    AND byokeep.subject_recorded(s.id) AND byokeep.token_recorded(t.id);
 
 -- name: contact_address_put
@@ -160,7 +162,7 @@ SELECT s.id, c.name AS client
   FROM byokeep.contact_address a
   JOIN byokeep.subject s ON s.id = a.subject_id
   JOIN byokeep.client c ON c.id = a.client_id
- WHERE a.address = :address AND s.state = 'active' ORDER BY a.made_at LIMIT 5;
+ WHERE a.address = :address AND s.state = 'active' AND c.state <> 'closed' ORDER BY a.made_at LIMIT :limit;
 
 -- name: contacts_list
 -- The contact persons of a client; `invited_until`: of an invitation that nobody has redeemed.
