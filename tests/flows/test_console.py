@@ -8,11 +8,13 @@ import asyncio
 import json
 import re
 from contextlib import AsyncExitStack
+from unittest.mock import AsyncMock
 from uuid import UUID
 
 import pytest
 
 from byokeep.adapters.postgres.database import PostgresTransaction
+from byokeep.console.pages import Console
 from byokeep.core.errors import Unavailable
 from byokeep.core.events import EventName
 from byokeep.core.model import ClientId
@@ -495,8 +497,11 @@ async def test_no_text_is_markup_and_no_value_is_on_a_page(desk: Desk, monkeypat
     assert swept in (await visit.get(f"/console/clients/{client}")).raw  # the search would have found it
 
 
-async def test_lists_are_paged_and_filtered_by_their_address(desk: Desk) -> None:
-    """Fifty rows a page, none lost between two; a wrong filter says so; what is kept in the address is escaped."""
+async def test_lists_are_paged_and_filtered_by_their_address(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fifty rows a page, none lost between two; a wrong filter says so; what is kept in the address is escaped.
+
+    A client that was made while the broker was away is there, and its page says what is left.
+    """
     for number in range(53):
         name = f"Client {number:02d}"
         desk.sql("INSERT INTO byokeep.client (id, name, state, risk, created_by) VALUES"
@@ -512,3 +517,11 @@ async def test_lists_are_paged_and_filtered_by_their_address(desk: Desk) -> None
     assert (await visit.get("/console/clients?find=%22%3E%3Cscript%3E")).raw.count("<script") == 1
     for wrong in ("/due?kind=nothing", "/clients?page=x", "/alerts?client=x", "/kill?look=1&platform=mars", "/due?a=1"):
         assert (await visit.get(f"/console{wrong}")).status == 422, wrong
+    admin = Visit(desk)
+    await admin.sign_in("admin")
+    await admin.get("/console/new-client")
+    with monkeypatch.context() as away:
+        away.setattr(Console, "ask", AsyncMock(side_effect=Unavailable("broker_unreachable")))
+        made = await admin.send("/console/new-client", name="Half made", risk="standard")
+    assert made.status == 303, made.text
+    assert "Finish its creation" in (await admin.get(made.at)).text

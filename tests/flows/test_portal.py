@@ -16,9 +16,11 @@ from uuid import uuid4
 
 import pytest
 
+from byokeep.console import visit
 from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.core.events import EventName
 from byokeep.core.model import Actor, Role
+from byokeep.http.emergency import Emergency
 from byokeep.keys import refs
 from byokeep.tenancy.tokens import Subject, new_token, put
 from tests.flows.test_hardening_callers import filled, sent
@@ -105,7 +107,12 @@ async def test_a_key_is_entered_checked_replaced_and_ended(desk: Desk, monkeypat
         unsure = await one.send(f"{ref}/end", why="unused")
     assert (unsure.status, "It is not known whether it was done" in unsure.text) == (503, True)
     assert "Nothing was changed" not in unsure.text
-    done = await one.send(f"{ref}/end", why="unused")
+    change, seen = refs.change_state, visit.tokens.session_seen
+    with monkeypatch.context() as full:  # a disk without room: the reserve is given back, and who ends a key is heard
+        full.setattr(Emergency, "_give_back", AsyncMock(return_value=True))
+        full.setattr(visit.tokens, "session_seen", failing_once(seen))
+        full.setattr(refs, "change_state", failing_once(change))
+        done = await one.send(f"{ref}/end", why="unused")
     assert done.at == ref
     assert "ended" in (await one.get(ref)).text
     assert desk.stand.alerts() == ["client_revoked"]
@@ -230,6 +237,19 @@ async def test_nobody_sees_or_changes_what_is_another_clients(desk: Desk) -> Non
     assert alone.status == 403
     more = await b.send("/portal/keys/new", provider="openai", key="x", client_id=str(mine))
     assert more.status == 422
+
+
+def failing_once(act: Any) -> Any:
+    """``act``, which cannot be done the first time."""
+    failed: list[Exception] = []
+
+    async def tried(*given: Any, **named: Any) -> Any:
+        if not failed:
+            failed.append(Unavailable("database_unavailable"))
+            raise failed[0]
+        return await act(*given, **named)
+
+    return tried
 
 
 async def app_at(desk: Desk) -> None:

@@ -7,6 +7,7 @@ Rules
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -71,11 +72,12 @@ def add(pages: Pages) -> None:
             return RedirectResponse(f"/console/keys/{ref_id}?sop={run.id}", 303, HEADERS)
         if to not in _MOVES:
             raise Rejected("bad_request", next_step="Send the form as the page does.")
-        await refs.change_state(console.app, who.actor, ref_id, to=KeyState(to), reason=given["reason"])
+        change = partial(refs.change_state, console.app, who.actor, ref_id, to=KeyState(to), reason=given["reason"])
+        await (change() if to == KeyState.ACTIVE else console.emergency.stopping(change))
         return RedirectResponse(f"/console/keys/{ref_id}", 303, HEADERS)
 
     pages.add("GET", "/keys/{ref_id}", key)
-    pages.add("POST", "/keys/{ref_id}", key_moved)
+    pages.add("POST", "/keys/{ref_id}", key_moved, stops=True)
 
 
 async def _check(console: Console, who: Visitor, ref: CredentialRef, named: str | None) -> dict[str, Any] | None:

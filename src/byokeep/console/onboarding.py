@@ -8,6 +8,7 @@ Rules
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -50,7 +51,8 @@ def add(pages: Pages) -> None:
             made = await clients.create_client(console.app, who.actor, name=given["name"], risk=_risk(given["risk"]))
         except ByokeepError as error:
             return await console.again(request, error, "new-client.html", who=who, given=given)
-        await console.ask(who, "POST", "/v1/clients/{client_id}/enroll", ids={"client_id": made.id})
+        with suppress(ByokeepError):  # it is made: its page offers to finish what could not be done now
+            await console.ask(who, "POST", "/v1/clients/{client_id}/enroll", ids={"client_id": made.id})
         return RedirectResponse(f"/console/clients/{made.id}", 303, HEADERS)
 
     async def client_moved(request: Request, who: Visitor) -> Response:

@@ -16,7 +16,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 from uuid import UUID
@@ -41,6 +41,7 @@ from byokeep.console.visit import (
 )
 from byokeep.core.errors import KINDS, ByokeepError, Conflict, Denied, Rejected, Unauthenticated, Unavailable
 from byokeep.core.secret import Secret
+from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import LateRoute
 from byokeep.http.request import STATUS, Authenticator, Budget, answer, request_id
 from byokeep.kernel.app import WebApp
@@ -124,11 +125,16 @@ class Console:
         auth: Token and request id to actor.
         send: Passes a call on.
         writes: Of a client, as over the API.
+        emergency: What frees space on a full disk, so that something can still be stopped.
         site: Which pages.
     """
 
-    def __init__(self, app: WebApp, auth: Authenticator, send: Send, writes: Budget, site: PageSet = CONSOLE) -> None:
+    def __init__(
+        self, app: WebApp, auth: Authenticator, send: Send, writes: Budget, emergency: Emergency,
+        site: PageSet = CONSOLE,
+    ) -> None:  # fmt: skip
         self.app, self.auth, self._send, self.writes, self.site = app, auth, send, writes, site
+        self.emergency = emergency
 
     async def visitor(self, request: Request, *, used: bool = True) -> Visitor:
         """Return who comes. Arguments and errors: as :func:`byokeep.console.visit.visitor_of`."""
@@ -243,14 +249,21 @@ class Pages(APIRouter):
         super().__init__(prefix=home, tags=[home[1:]], route_class=LateRoute, include_in_schema=False)
         self.console = console
 
-    def add(self, method: str, path: str, show: Show, *, used: bool = True) -> None:
-        """Add what somebody with a session is shown; ``used``: whether being asked for it uses the session."""
+    def add(self, method: str, path: str, show: Show, *, used: bool = True, stops: bool = False) -> None:
+        """Add what somebody with a session is shown.
+
+        Args:
+            method, path, show: The route and its page.
+            used: Whether being asked for it uses the session.
+            stops: Whether it may stop something: then who it is, is found out on a full disk, too.
+        """
         console = self.console
 
         async def visited(request: Request) -> Response:
             who = None
             try:
-                who = await console.visitor(request, used=used)
+                coming = partial(console.visitor, request, used=used)
+                who = await (console.emergency.stopping(coming) if stops else coming())
                 return await show(request, who)
             except ByokeepError as error:
                 return await console.refused(request, error, who)

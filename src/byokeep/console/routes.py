@@ -43,6 +43,7 @@ from byokeep.console.pages import HEADERS, SIGN_IN, Console, Pages, Send
 from byokeep.console.passkeys import add as add_passkeys
 from byokeep.console.visit import HOME, SESSION, STRANGER, Visitor, browser_of, form_of, keep, next_page, visitor_of
 from byokeep.core.errors import ByokeepError, NotFound, RateLimited, Unauthenticated
+from byokeep.http.emergency import Emergency
 from byokeep.http.request import STATUS, Authenticator, Budget, query_of
 from byokeep.kernel.app import WebApp
 from byokeep.tenancy import tokens
@@ -52,9 +53,9 @@ from byokeep.tenancy.schemas import SOURCE
 _FORGET: Final = {"Clear-Site-Data": '"cache", "storage"'}  # the cookie is taken away by itself
 
 
-def router(app: WebApp, auth: Authenticator, send: Send, writes: Budget) -> APIRouter:
+def router(app: WebApp, auth: Authenticator, send: Send, writes: Budget, emergency: Emergency) -> APIRouter:
     """Return the routes of the console."""
-    pages = Pages(Console(app, auth, send, writes))
+    pages = Pages(Console(app, auth, send, writes, emergency))
     _sessions(pages)
     add_passkeys(pages)
     _files(pages)

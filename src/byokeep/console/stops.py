@@ -61,7 +61,7 @@ def add(pages: Pages) -> None:
             return RedirectResponse("/console/kill", 303, HEADERS)
 
         switched.__name__ = path.rpartition("/")[2]
-        pages.add("POST", path, switched)
+        pages.add("POST", path, switched, stops=True)
 
     pages.add("GET", "/kill", kill)
     post("/kill/stop", "/v1/switches/close")

@@ -235,10 +235,11 @@ def _ending(pages: Pages) -> None:
             return console.page(request, "key-end.html", status=422, error=None, missing=True, **shown)
         to, reason = _WHY[given["why"]]
         try:
-            await refs.change_state(console.app, who.actor, ref.id, to=to, reason=reason)
+            end = partial(refs.change_state, console.app, who.actor, ref.id, to=to, reason=reason)
+            await console.emergency.stopping(end)
         except (Rejected, Conflict) as error:
             return console.page(request, "key-end.html", missing=False, **shown, **wrong(request, error))
         return RedirectResponse(f"/portal/keys/{ref.id}", 303, HEADERS)
 
     pages.add("GET", "/keys/{ref_id}/end", sure)
-    pages.add("POST", "/keys/{ref_id}/end", done)
+    pages.add("POST", "/keys/{ref_id}/end", done, stops=True)

@@ -20,6 +20,7 @@ from starlette.responses import RedirectResponse, Response
 from byokeep.console.pages import HEADERS, Console, Pages, Send
 from byokeep.console.visit import STRANGER, PageSet, Visitor, form_of, keep
 from byokeep.core.errors import ByokeepError, RateLimited, Rejected, Unauthenticated
+from byokeep.http.emergency import Emergency
 from byokeep.http.request import Authenticator, Budget, query_of
 from byokeep.kernel.app import WebApp
 from byokeep.portal import accounts, keys
@@ -41,10 +42,10 @@ SITE: Final = PageSet(
 _FORGET: Final = {"Clear-Site-Data": '"cache", "storage"'}
 
 
-def router(app: WebApp, send: Send, writes: Budget) -> APIRouter:
+def router(app: WebApp, send: Send, writes: Budget, emergency: Emergency) -> APIRouter:
     """Return the routes of the portal."""
     auth: Authenticator = partial(authenticate, app, portal=True)
-    pages = Pages(Console(app, auth, send, writes, SITE))
+    pages = Pages(Console(app, auth, send, writes, emergency, SITE))
     _invitations(pages)
     _sessions(pages)
     _files(pages)

@@ -81,8 +81,12 @@ def create_app(
     publish(api, broker_document, forward.ROUTES)
     forwarder = forward.Forwarder(door, kill)
     writes = Budget(app.clock, per_minute=app.limits.client_writes_per_minute)
-    own = _rooms(app, auth, emergency or Emergency(), writes)
-    pages = console.router(app, auth, forwarder.send, writes), portal.router(app, forwarder.send, writes)
+    emergency = emergency or Emergency()
+    own = _rooms(app, auth, emergency, writes)
+    pages = (
+        console.router(app, auth, forwarder.send, writes, emergency),
+        portal.router(app, forwarder.send, writes, emergency),
+    )
     take(api, (*own, forward.router(forwarder), *pages))
     _add_health(api, app)
     if app.environment is not Environment.PRODUCTION:
