@@ -164,7 +164,7 @@ async def lines_between(tx: Tx, start: ChainHead, end: ChainHead) -> list[bytes]
 
 MAX_RECORDS: Final = 500
 DEFAULT_RECORDS: Final = 100
-MOST_LOOKED_AT: Final = 10_000  # records that fit, for one page
+MOST_LOOKED_AT: Final = 4_000  # records that fit, for one page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

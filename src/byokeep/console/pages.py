@@ -55,11 +55,12 @@ HEADERS: Final = {
     "Referrer-Policy": "same-origin",  # a form says where it comes from; other sites are told nothing
 }
 NAV: Final = (
-    (HOME, "Needs attention"), (f"{HOME}/clients", "Clients"), (f"{HOME}/alerts", "Alerts"), (f"{HOME}/due", "Due"),
-    (f"{HOME}/approvals", "Approvals"), (f"{HOME}/procedures", "Procedures"), (f"{HOME}/kill", "Kill switch"),
-    (f"{HOME}/incidents", "Incidents"), (f"{HOME}/break-glass", "Break glass"), (f"{HOME}/checklists", "Checklists"),
-    (f"{HOME}/recovery", "Backups"),
-    (f"{HOME}/usage", "Usage"), (f"{HOME}/audit", "Audit"), (f"{HOME}/people", "People"),
+    ("Work", ((HOME, "Needs attention"), (f"{HOME}/clients", "Clients"), (f"{HOME}/alerts", "Alerts"),
+              (f"{HOME}/due", "Due"), (f"{HOME}/approvals", "Approvals"), (f"{HOME}/procedures", "Procedures"))),
+    ("Stop", ((f"{HOME}/kill", "Kill switch"), (f"{HOME}/incidents", "Incidents"),
+              (f"{HOME}/break-glass", "Break glass"))),
+    ("Look", ((f"{HOME}/usage", "Usage"), (f"{HOME}/audit", "Audit"), (f"{HOME}/people", "People"),
+              (f"{HOME}/checklists", "Checklists"), (f"{HOME}/recovery", "Backups"))),
 )  # fmt: skip
 CONSOLE: Final = PageSet(home=HOME, session=SESSION, package="byokeep.console", nav=NAV, headers=HEADERS)
 SIGN_IN: Final = CONSOLE.sign_in

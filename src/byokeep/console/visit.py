@@ -43,14 +43,14 @@ class PageSet:
         home: Where they begin; their first page.
         session: The cookie that holds a session's token.
         package: Where their templates are.
-        nav: The pages that each of them leads to, with their names.
+        nav: The pages that each of them leads to, with their names, in groups.
         headers: What each page is sent with.
     """
 
     home: str
     session: str
     package: str
-    nav: tuple[tuple[str, str], ...]
+    nav: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     headers: Mapping[str, str]
 
     @property

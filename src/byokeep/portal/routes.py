@@ -37,7 +37,7 @@ _HEADERS: Final = HEADERS | {
     "Referrer-Policy": "strict-origin",  # an invitation, or what a platform answers, is in an address
 }
 SITE: Final = PageSet(
-    home=HOME, session=SESSION, package="byokeep.portal", nav=((HOME, "Keys and accounts"),), headers=_HEADERS
+    home=HOME, session=SESSION, package="byokeep.portal", nav=(), headers=_HEADERS
 )
 _FORGET: Final = {"Clear-Site-Data": '"cache", "storage"'}
 

@@ -135,7 +135,9 @@ WITH item AS (
      WHERE b.procedure = 'break_glass' AND b.closed_at IS NULL AND b.evidence ? 'end'
     UNION ALL
     SELECT 'break_glass', 'drill', NULL, '', 'drill', coalesce((
-               SELECT max(r.at) FROM byokeep.audit_record r WHERE r.event = 'breakglass.drilled' AND r.outcome = 'ok'),
+               SELECT max(r.at) FROM byokeep.procedure_run g
+                 JOIN byokeep.audit_record r ON r.chain = coalesce(g.client_id, n.id) AND r.object_id = g.id
+                WHERE g.procedure = 'break_glass' AND r.event = 'breakglass.drilled' AND r.outcome = 'ok'),
                n.created_at) + interval '90 days', '', false,
            ARRAY['breakglass', 'drill', '--client', 'NAME', '--ticket', 'ID']
       FROM byokeep.installation n
@@ -167,7 +169,8 @@ WITH item AS (
     UNION ALL
     -- Where backups are made, a drill proves each quarter that one can be restored; one that did not pass moves nothing.
     SELECT 'recovery_drill', 'drill', NULL, '', 'drill', coalesce((
-               SELECT max(r.at) FROM byokeep.audit_record r WHERE r.event = 'drill.completed' AND r.outcome = 'ok'),
+               SELECT max(r.at) FROM byokeep.audit_record r
+                WHERE r.chain = n.id AND r.object_id = n.id AND r.event = 'drill.completed' AND r.outcome = 'ok'),
                n.created_at) + make_interval(days => :quarter_days), '', false,
            ARRAY['drill', 'run', '--identity-file', 'KEY', '--seal-key-file', 'KEY', '--recovery-key-file', 'KEY']
       FROM byokeep.installation n
