@@ -244,7 +244,7 @@ async def test_many_are_revoked_at_once_with_a_proof_of_each(screen: Screen) -> 
     aged = "UPDATE byokeep.api_token SET created_at = clock_timestamp() - interval '{} minutes' WHERE kind = 'console'"
     at = page.url
     desk.sql(aged.format(6))
-    await screen.press(f"I ended it there: openai of {left[0]['client_name']}, version 1")
+    await screen.press(f"I ended it there, in all its versions: openai of {left[0]['client_name']}, version 1")
     await page.get_by_text("Prove that it is you").first.wait_for()  # a word on record is no stop
     desk.sql(aged.format(0))
     await page.goto(at)
