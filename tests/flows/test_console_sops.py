@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.support.connect import Office, back
+from tests.support.console import HOSTILE, Visit
 from tests.support.screen import Screen, screen_on
 from tests.support.web import Desk
 
@@ -81,6 +82,8 @@ async def test_a_client_and_its_key_with_the_keyboard_alone(screen: Screen) -> N
     await screen.reach("checkbox", "Cut over without a dry run of the new key")
     await page.keyboard.press("Space")
     await screen.press("Begin the rotation")
+    next_step = await page.locator("p", has_text="Next:").inner_text()
+    assert next_step.endswith("and bring it: Put the new key in.")  # what stands there, and no command
     run = page.url.rpartition("/")[2]
     assert desk.sql(f"SELECT facts->>'grace_s' FROM byokeep.procedure_run WHERE id = '{run}'") == "3600"  # noqa: S608
     await screen.press("Put the new key in", role="link")
@@ -110,8 +113,56 @@ async def test_a_client_and_its_key_with_the_keyboard_alone(screen: Screen) -> N
     assert "key_leak_suspected" in desk.stand.alerts()
     shown = (await desk.call("GET", f"/v1/rotations/{run}", "operator"))[1]
     assert (shown["ended"], [one["step"] for one in shown["steps"]]) == ("rolled_back", [])
+    await unreachable_is_not_invalid(desk)
     assert faults == []
     assert [one for one in screen.said if "422" not in one] == []
+
+
+async def unreachable_is_not_invalid(desk: Desk) -> None:
+    """A provider that is down refuses no key; what is done with a key and its client then is done as over the API."""
+    operator, admin = Visit(desk), Visit(desk)
+    await operator.sign_in("operator")
+    await admin.sign_in("admin")
+    mine, theirs = await desk.stand.client(), await desk.stand.client()
+    await admin.get(f"/console/clients/{mine}")
+    await operator.get(f"/console/clients/{mine}/new-key")
+    desk.sim.faults.add({"provider": "openai", "kind": "status", "status": 503, "times": 99})
+    given = {"provider": "openai", "value": desk.canary().decode(), "old_ends": ""}
+    taken = await operator.send(f"/console/clients/{mine}/new-key", **given)
+    assert taken.status == 303, taken.text
+    await desk.work()
+    waits = (await operator.get(taken.at)).text
+    assert "The provider does not work: attempt 2 of" in waits
+    await desk.retry_now()
+    told_so = (await operator.get(taken.at)).text
+    assert "Nobody could tell yet whether version 1 is good: provider down." in told_so
+    assert "was refused" not in waits + told_so
+    desk.sim.faults.clear()
+    key = taken.at.partition("?")[0]
+    again = await operator.send(key, to="verify", reason="")
+    await desk.work()
+    assert "Verified: the provider knows the new key" in (await operator.get(again.at)).text
+
+    other = (await desk.onboard(theirs))["ref"]
+    before = len(told(desk, str(mine))), len(told(desk, str(theirs)))
+    for to, answers in (
+        ("suspended", 303),
+        ("active", 303),
+        ("deactivated", 303),
+        ("active", 422),
+        ("compromised", 303),
+    ):
+        assert (await operator.send(key, to=to, reason="a_test")).status == answers, to
+        status, _ = await desk.call("POST", f"/v1/refs/{other}/state", "operator", {"to": to, "reason": "a_test"})
+        assert status == (200 if answers == 303 else answers), to
+    for act in ("suspend", "resume"):
+        assert (await operator.send(f"/console/clients/{mine}", act=act)).status == 403
+        assert (await desk.call("POST", f"/v1/clients/{theirs}/{act}", "operator"))[0] == 403
+        assert (await admin.send(f"/console/clients/{mine}", act=act)).status == 303
+        assert (await desk.call("POST", f"/v1/clients/{theirs}/{act}", "admin"))[0] == 200
+    done = told(desk, str(mine))[before[0] :]
+    assert {"key.state_changed ok", "client.suspended ok", "client.resumed ok"} <= set(done)
+    assert done == told(desk, str(theirs))[before[1] :]
 
 
 async def test_an_account_and_its_profile_with_the_keyboard_alone(office: Office, axe: str) -> None:
@@ -153,16 +204,19 @@ async def test_an_account_and_its_profile_with_the_keyboard_alone(office: Office
         await screen.press("Begin the consent")
         await consented("acme")
         await page.get_by_text("Connected.").wait_for()
+        mine = told(desk, str(client))
         await screen.press("See the account", role="link")
         faults += await screen.judged("account")
         await screen.press("Connect it again")
         await consented("bravo")
         await page.get_by_text("Who was expected, and who answered").wait_for()
         faults += await screen.judged("other-account")
+        other = page.url.rpartition("/")[2]
         await page.goto(f"{screen.url}{root}")
         await screen.press("acme", role="link")
         await screen.press("Make a browser profile")
         faults += await screen.judged("profile")
+        assert "A person logs in once: Open a browser to log in." in await page.inner_text("main")
         await screen.press("Open a browser to log in")
         await screen.press("End this work")
         assert desk.sql("SELECT state FROM byokeep.profile_work") == "cancelled"
@@ -172,7 +226,18 @@ async def test_an_account_and_its_profile_with_the_keyboard_alone(office: Office
         await page.goto(f"{screen.url}{root}/accounts/x/acme")
         await screen.press("Disconnect it")
         await page.get_by_text("disconnecting").first.wait_for()
-        mine = told(desk, str(client))
+        evil = [f"{number} {name}" for number, name in enumerate(HOSTILE) if name.isascii()]
+        quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in evil)
+        desk.sql(f"UPDATE byokeep.connection SET offered = ARRAY[{quoted}]")  # noqa: S608
+        desk.sql(f"UPDATE byokeep.platform_account SET username = (ARRAY[{quoted}])[1]")  # noqa: S608
+        faults += await screen.look("consent-hostile", f"{root}/consents/{other}")
+        assert "<script>document" in await page.inner_text("main")
+        assert await page.title() != "run"
         assert {"platform_connected ok", "tokens.stored ok", "account.verified ok"} <= set(mine)
+        there = await office.client()
+        await office.connected(there, "x", account="bravo")
+        theirs = told(desk, str(there))
+        begun = "connection.started ok"
+        assert mine[len(mine) - mine[::-1].index(begun) :] == theirs[theirs.index(begun) + 1 :]
         assert faults == []
         assert [one for one in screen.said if "422" not in one] == []

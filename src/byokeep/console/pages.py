@@ -94,11 +94,19 @@ def _printable(value: object) -> object:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in value)
 
 
-def _said(text: str) -> Markup:
-    """A sentence of ours, in which commands stand between backticks."""
-    parts = [
-        Markup("<code>{}</code>").format(part) if at % 2 else escape(part) for at, part in enumerate(text.split("`"))
-    ]
+def _said(text: str, buttons: Mapping[str, str] | None = None) -> Markup:
+    """A sentence of ours, in which commands stand between backticks.
+
+    Args:
+        buttons: What stands beside it, by how the command begins for which it stands; the first that fits is named.
+    """
+    parts = []
+    for at, part in enumerate(text.split("`")):
+        fits = (label for command, label in (buttons or {}).items() if at % 2 and part.startswith(command))
+        if button := next(fits, ""):
+            parts.append(Markup("<strong>{}</strong>").format(button))
+        else:
+            parts.append(Markup("<code>{}</code>").format(part) if at % 2 else escape(part))
     return Markup("").join(parts)
 
 

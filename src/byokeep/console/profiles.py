@@ -51,10 +51,14 @@ def add(pages: Pages) -> None:
     async def show(request: Request, who: Visitor, error: ByokeepError | None = None) -> Response:
         one, proofs, work = await profiles.look(console.app, who.actor, given_id(request.path_params["profile_id"]))
         step = next_step_of_work(work.state, work.reason, result=work.result, profile=str(one.id)) if work else ""
+        busy = work is not None and not work.ended_at
+        stands = {"confirm": "Confirm and seal"} if busy else {task.value: said for task, said in _WORK.items()}
+        may = bool(who.actor.roles & Verb.PROFILE_WORK.roles)
         more: dict[str, Any] = {
             "one": one, "proofs": proofs, "work": work, "step": step, "tasks": _WORK,
             "client": await clients.get_client(console.app, who.actor, one.client_id),
-            "may": bool(who.actor.roles & Verb.PROFILE_WORK.roles), "busy": work is not None and not work.ended_at,
+            "may": may, "busy": busy,
+            "buttons": {f"byokeep profile {act}": said for act, said in stands.items() if may},
         }  # fmt: skip
         if error is None:
             return console.page(request, "profile.html", who=who, error=None, **more)

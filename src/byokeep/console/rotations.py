@@ -52,11 +52,12 @@ def add(pages: Pages) -> None:
         run = rotation.of(status.run)
         names = await clients.names_of(app, who.actor, {one.by for one in history})
         it = await timeline(console, who, status, said=said, names=STEPS)
+        may, back = bool(who.actor.roles & Verb.KEY_WRITE.roles), "cutover" in run.evidence
+        brings = status.missing[:1] == ("create",) and run.state == "running" and run.procedure != rotation.MINTED
         return console.page(
             request, "rotation.html", who=who, it=it, run=run, said=said, history=history, names=names, steps=STEPS,
-            accepts=_acceptable(run), may=bool(who.actor.roles & Verb.KEY_WRITE.roles),
-            brings=status.missing[:1] == ("create",) and run.state == "running" and run.procedure != rotation.MINTED,
-            back="cutover" in run.evidence, may_end=it["may_end"],
+            accepts=_acceptable(run), may=may, brings=brings, back=back, may_end=it["may_end"],
+            buttons=_buttons(run, brings=brings, may_end=it["may_end"]) if may else {},
         )  # fmt: skip
 
     async def rotation_moved(request: Request, who: Visitor) -> Response:
@@ -109,6 +110,21 @@ def _starts(pages: Pages) -> None:
 
     pages.add("GET", "/keys/{ref_id}/rotate", rotate)
     pages.add("POST", "/keys/{ref_id}/rotate", rotation_begun)
+
+
+def _buttons(run: KeyRotation, *, brings: bool, may_end: bool) -> dict[str, str]:
+    """What stands on the page, by how the command begins that does the same; the longer one first."""
+    rotate = "byokeep rotate"
+    found = {
+        f"{rotate} resume {run.id} --accept {code}": f"Accept: {code.replace('_', ' ')}" for code in _acceptable(run)
+    }  # fmt: skip
+    if run.state == "failed" and run.closed_at is None:
+        found |= {f"{rotate} resume {run.id} --accept": "", f"{rotate} resume {run.id}": "Go on"}
+    if may_end and "cutover" in run.evidence:
+        found[f"{rotate} rollback"] = "Go back to the old key"
+    elif may_end:
+        found[f"{rotate} abort"] = "End it: keep the old key"
+    return found | ({"byokeep key add": "Put the new key in"} if brings else {})
 
 
 def _acceptable(run: KeyRotation) -> dict[str, str]:

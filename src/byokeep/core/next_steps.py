@@ -50,7 +50,7 @@ def _waiting(reason: str) -> str:
         return _words()["run"]["running"]
     attempt, of, wait_s = numbers
     said = _words()["waits"].get(why, f"The last attempt could not be made ({why})")
-    return f"{said}: attempt {attempt} of {of} follows by itself in {wait_s} s. Ctrl-C ends this wait; the key is kept."
+    return f"{said}: attempt {attempt} of {of} follows by itself in {wait_s} s. The key is kept while it waits."
 
 
 def of_run(state: str, reason: str, missing: tuple[str, ...]) -> str:
