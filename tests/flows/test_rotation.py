@@ -908,11 +908,11 @@ async def test_two_live_versions_for_too_long_are_told_and_nothing_else_happens(
 
 
 @pytest.mark.parametrize("administered_", [False, True])
-async def test_a_leaked_key_that_no_call_ends_does_not_keep_its_successor_waiting(
+async def test_a_leaked_key_that_no_call_ends_waits_until_a_person_says_that_it_is_ended(
     desk: Desk, administered_: bool
 ) -> None:
-    """Its provider has no call, or refuses it: people are told, the new key comes in and serves, and the rotation goes
-    on until a person has ended the leaked one and a call proves it."""
+    """Its provider has no call, or refuses it: the step is not done, what comes first is to end it there, and the new
+    key comes after that. What the person said is proved by a call; a key that is dead needs no word."""
     client = await desk.stand.client()
     old = desk.canary("openrouter")
     first = await desk.onboard(client, old, "openrouter")
@@ -923,16 +923,57 @@ async def test_a_leaked_key_that_no_call_ends_does_not_keep_its_successor_waitin
     status, urgent = await desk.call("POST", path, "operator", {"leaked": True})
     assert status == 201, urgent
     await desk.work()
-    assert (await rotation(desk, urgent["id"]))["missing"][0] == "create"
+    for _ in range(2):
+        found = await rotation(desk, urgent["id"])
+        assert (found["state"], found["reason"], found["missing"][0]) == ("waiting", "revoke_by_hand", "revoke")
+        assert found["next_step"].startswith("End the leaked key (version 1 of ")
+        assert "at the provider now: https://" in found["next_step"]
+        assert found["waits_for"] == "person"
+        await resume(desk, urgent["id"])  # "go on" alone is no word
     assert "revocation_refused" in desk.stand.alerts()
+    status, early = await desk.put(client, desk.canary("openrouter"), "openrouter")
+    assert (status, early["code"]) == (409, "rotation_in_flight")
+    assert "The leaked key ends first" in early["next_step"]
+    if not administered_:
+        assert (await resume(desk, urgent["id"], "revoke_by_hand"))["missing"][0] == "create"
+    else:
+        desk.sim.book.keys.put("openrouter", old.decode(), SimKeyState.REVOKED, None)
+        assert (await resume(desk, urgent["id"]))["missing"][0] == "create"
     status, second = await desk.put(client, desk.canary("openrouter"), "openrouter")
     assert (status, second["rotation"]) == (202, urgent["id"]), second
     await desk.work()
-    found = await rotation(desk, urgent["id"])
-    assert (found["state"], found["reason"], found["missing"][0]) == ("waiting", "old_key_alive", "prove_dead")
     assert await served(desk, client, "openrouter") == 2
-    desk.sim.book.keys.put("openrouter", old.decode(), SimKeyState.REVOKED, None)
-    assert (await resume(desk, urgent["id"]))["state"] == "complete"
+    if not administered_:  # what a person says is not believed
+        found = await rotation(desk, urgent["id"])
+        assert (found["state"], found["reason"], found["missing"][0]) == ("waiting", "old_key_alive", "prove_dead")
+        desk.sim.book.keys.put("openrouter", old.decode(), SimKeyState.REVOKED, None)
+        await resume(desk, urgent["id"])
+    assert (await rotation(desk, urgent["id"]))["state"] == "complete"
+
+
+@pytest.mark.req("R6.2-10")
+async def test_a_leak_in_an_overlap_names_the_version_that_still_works(desk: Desk) -> None:
+    """Both versions were served: each is proved dead, on record, and the sentence names the one that answered."""
+    client = await desk.stand.client()
+    old, new, ref, _ = await begun(desk, client, SKIP)
+    run = (await desk.call("POST", f"/v1/refs/{ref}/rotations", "operator", {"leaked": True}))[1]["id"]
+    await desk.work()
+    assert "(version 2 of " in (await rotation(desk, run))["next_step"]
+    assert " and version 1)" in (await rotation(desk, run))["next_step"]
+    desk.sim.book.keys.put("openai", new.decode(), SimKeyState.REVOKED, None)
+    assert (await resume(desk, run))["reason"] == "revoke_by_hand"  # one of the two is no proof of both
+    assert (await resume(desk, run, "revoke_by_hand"))["missing"][0] == "create"
+    assert (await desk.put(client, desk.canary()))[0] == 202
+    await desk.work()
+    found = await rotation(desk, run)
+    assert found["reason"] == "old_key_alive"
+    assert found["next_step"].startswith("The old key (version 1) still works at the provider")
+    desk.sim.book.keys.put("openai", old.decode(), SimKeyState.REVOKED, None)
+    found = await resume(desk, run)
+    assert found["state"] == "complete"
+    proofs = "event = 'key.rotation' AND convert_from(payload, 'UTF8')::jsonb #>> '{fields,stage}' = 'prove_dead'"
+    said = "convert_from(payload, 'UTF8')::jsonb #>> '{fields,from_version}'"
+    assert desk.sql(f"SELECT {said} FROM byokeep.audit_record WHERE {proofs} ORDER BY 1").split() == ["1", "2"]  # noqa: S608
 
 
 async def test_no_way_back_once_the_call_to_revoke_has_begun(desk: Desk) -> None:
@@ -1424,7 +1465,7 @@ async def test_a_rotation_that_a_leak_took_the_place_of_serves_and_pins_nothing(
     await desk.work()
     assert (await rotation(desk, run))["state"] == "aborted"
     found = await rotation(desk, urgent[0])
-    assert (found["reason"], found["missing"][0]) == ("", "create")
+    assert (found["reason"], found["missing"][0]) == ("revoke_by_hand", "revoke")
     now = await desk.ref(path.split("/")[3])
     assert (now["state"], now["version"]) == ("suspended", 1 if cutover else 2)
 
@@ -1463,6 +1504,7 @@ async def test_a_new_key_that_a_leak_found_beside_the_old_is_a_task_until_it_is_
     assert "unused_key_alive" in desk.stand.alerts()
     assert (await hand_on(desk, task["id"]))["reason"] == "revoke_by_hand"
     desk.sim.book.keys.put("openai", desk.canaries[0].value.decode(), SimKeyState.REVOKED, None)
+    assert (await resume(desk, urgent["id"]))["missing"][0] == "create"
     await desk.put(client, desk.canary())
     await desk.work()
     assert (await rotation(desk, urgent["id"]))["state"] == "complete"

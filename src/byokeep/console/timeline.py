@@ -81,6 +81,8 @@ async def timeline(
         else:
             here = status.missing[:1] == (step.name,) and run.closed_at is None
             row |= {"state": ("stopped" if run.reason else "next") if here else "open", "needs": _needs(step)}
+            if here and run.reason and said["waits_for"] == "person":
+                row |= {"state": "waits", "needs": "It waits for a person."}
         rows.append(row)
     leads = status.led and not procedure.named
     state = "waiting" if said["state"] == "failed" and run.closed_at is None else said["state"]

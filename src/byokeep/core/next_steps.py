@@ -71,15 +71,18 @@ def of_run(state: str, reason: str, missing: tuple[str, ...]) -> str:
     return run["unsearched" if "leak_check_pass" in missing else "unproven"]
 
 
-def of_rotation(state: str, reason: str, missing: tuple[str, ...], *, unused: bool = False, held: bool = False) -> str:
+def of_rotation(
+    state: str, reason: str, missing: tuple[str, ...], *, unused: bool = False, held: bool = False, leaked: bool = False
+) -> str:
     """Return what to do about a rotation, with names in braces for what the caller puts in.
 
     Args:
         state, reason, missing: As for :func:`of_run`.
         unused: It ends a new key that was taken back.
         held: Jobs hold the key that ends when another one is made.
+        leaked: The key that it ends leaked.
     """
-    said = {**_words()["rotation"], **(_words()["unused_key"] if unused else {})}
+    said = {**_words()["rotation"], **_words()["unused_key" if unused else "leaked_key" if leaked else "rotation"]}
     if state == "failed":
         then = said["not_verified" if missing[:1] == ("verify",) else "failed"]
         why = of_outcome().get(reason) or said.get(f"why_{reason}") or reason

@@ -119,7 +119,7 @@ def run_out(status: RunStatus) -> dict[str, Any]:
     next_step = _NEXT.get(status.waits_for, "").format(id=run.id)
     if run.state == "failed" and run.closed_at is None:
         next_step = f"It stopped: {run.reason}. Mend that, then `byokeep procedure resume {run.id}`, or `... abort`."
-        if run.reason == "revoke_by_hand":
+        if run.reason == "revoke_by_hand" and run.procedure == "mass_revoke":
             next_step = f"End what is left at its provider, then: `byokeep incident revoke settle {run.id} ITEM`."
     elif run.closed_at is not None:
         next_step = "It is over: nothing of it goes on."

@@ -3,7 +3,7 @@
 Rules
 - It is revoked when no job holds it, by a call where the provider has one, else by a person; a call proves that it is
   dead; then its value is destroyed, and every other one before the new that nobody needs any more. Silence is no proof.
-- A leaked key that no call can end is left to a person, and its successor does not wait for that; the proof does.
+- A leaked key ends before its successor comes: what no call can end waits for a person, who says that it is ended.
 - What serves or is about to is never revoked or destroyed, under whichever reference.
 - An administration that is away is asked a few times, and one that refuses once; then people are told.
 
@@ -49,14 +49,21 @@ async def revoked(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
 
 
 async def revoked_at_once(app: WorkerApp, actor: Actor, run: Run) -> dict[str, str | int]:
-    """Revoke a leaked key before there is another one; what no call ends is left to a person: nothing waits."""
+    """Revoke a leaked key before there is another one; what no call ends waits for a person, unless it is dead."""
     found = rotation.of(run)
-    by_api = all([await revoke_version(app, actor, found, version) for version in found.old])
-    if not by_api:
-        async with app.db.begin(client_id=found.client_id) as tx:
-            reason = "revocation_refused"
-            await open_alert(tx, app, actor, reason=reason, client_id=found.client_id, object_id=found.object_id)
-    return {"cause": "by_api" if by_api else "by_hand", "from_version": found.from_version}
+    said: dict[str, str | int] = {"from_version": found.from_version}
+    if await rotation.accepted(app, found, "revoke_by_hand"):
+        return {"cause": "by_hand", **said}
+    alive = [version for version in found.old if not await revoke_version(app, actor, found, version)]
+    if not alive:
+        return {"cause": "by_api", **said}
+    notes = [await rotation.asked(app, found, version) for version in alive]
+    if all(note is not None and note.status in rotation.DEAD for note in notes):
+        return {"cause": "dead_already", **said}
+    async with app.db.begin(client_id=found.client_id) as tx:
+        reason = "revocation_refused"
+        await open_alert(tx, app, actor, reason=reason, client_id=found.client_id, object_id=found.object_id)
+    raise Conflict("revoke_by_hand", next_step="A person ends the leaked key on the provider's page, at once.")
 
 
 async def revoke_version(app: WorkerApp, actor: Actor, run: KeyRotation, version: int) -> bool:
@@ -131,6 +138,12 @@ async def dead(app: WorkerApp, actor: Actor, run: Run) -> Fields | None:
     """Prove by a call that the old version is dead: only a refusal of that key counts."""
     found = rotation.of(run)
     said = [await proved_dead(app, actor, found, version) for version in found.old]
+    for also in said[1:]:  # the step's own record is of the first
+        async with app.db.begin(client_id=found.client_id) as tx:
+            await record(
+                tx, actor, EventName.KEY_ROTATION, {"run": run.id, "stage": "prove_dead", **also},
+                client_id=found.client_id, object_id=found.object_id,
+            )  # fmt: skip
     return said[0]
 
 
@@ -143,14 +156,16 @@ async def proved_dead(app: WorkerApp, actor: Actor, found: KeyRotation, version:
     """
     note = await rotation.asked(app, found, version)
     if note is None:
-        raise Conflict("old_key_not_proved", next_step="The old value is gone from the store, so nobody can ask.")
+        step = "The old value is gone from the store, so nobody can ask."
+        raise Conflict("old_key_not_proved", next_step=step, version=version)
     if note.again:
         raise Unavailable("old_key_not_proved", next_step="It is asked again by itself.", status=note.status.value)
     if note.status not in rotation.DEAD:
         code = "old_key_alive" if note.status in rotation.ALIVE else "old_key_not_proved"
         async with app.db.begin(client_id=found.client_id) as tx:
             await open_alert(tx, app, actor, reason=code, client_id=found.client_id, object_id=found.object_id)
-        raise Conflict(code, next_step="Revoke the old key at the provider, then resume.", status=note.status.value)
+        step = "Revoke the old key at the provider, then resume."
+        raise Conflict(code, next_step=step, status=note.status.value, version=version)
     said: dict[str, str | int] = {
         "from_version": version,
         "endpoint": note.endpoint.replace(".", "_"),

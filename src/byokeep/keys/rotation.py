@@ -346,6 +346,9 @@ async def admit(tx: Tx, app: App, ref: CredentialRef) -> None:
     run = await in_flight(tx, ref.client_id, ref.id)
     step = None if run is None else app.procedures[run.procedure].next(run)
     early = step is not None and step.name in ("create", "verify")
+    if run is not None and run.reason == "revoke_by_hand" and run.procedure == LEAKED:
+        first = f"The leaked key ends first: end it at its provider, and say so: {look(run.id)}."
+        raise Conflict("rotation_in_flight", next_step=first, run=run.id)
     if run is not None and (not early or run.state == "undoing" or run.procedure == MINTED):
         raise taken(run)
 

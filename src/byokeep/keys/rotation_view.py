@@ -17,7 +17,7 @@ from byokeep.kernel import procedures
 from byokeep.kernel.app import App
 from byokeep.kernel.command import command
 from byokeep.kernel.procedures import RunStatus
-from byokeep.keys.rotation import ASKS, CUTOVER, STAYS_ALIVE, UNUSED, KeyRotation, find, of
+from byokeep.keys.rotation import ASKS, CUTOVER, LEAKED, STAYS_ALIVE, UNUSED, KeyRotation, find, of
 from byokeep.tenancy.clients import MAX_ROWS, scope_of
 
 
@@ -64,9 +64,13 @@ async def grade(app: App, actor: Actor, client_id: ClientId) -> list[RotationSha
 
 
 def old_name(run: KeyRotation) -> str:
-    """Return how people know the version that a run ends."""
+    """Return how people know the versions that a run ends; where one of them was found alive, that one."""
     since = str(run.facts.get("was_created_at", ""))[:10]
-    return f"version {run.from_version}" + (f" of {since}" if since else "")
+    named = {one: f"version {one}" for one in run.old}
+    named[run.from_version] += f" of {since}" if since else ""
+    if run.reason == "old_key_alive":
+        return named[run.facts.get("refused_version", run.from_version)]
+    return " and ".join(named.values())
 
 
 def ended(run: KeyRotation) -> str:
@@ -94,7 +98,8 @@ def told(app: App, status: RunStatus, *, held: int = 0) -> dict[str, str]:
     found = of(status.run)
     asks = found.state == "failed" and found.reason in ASKS
     step = next_steps.of_rotation(
-        found.state, found.reason, status.missing, unused=found.procedure == UNUSED, held=held > 0
+        found.state, found.reason, status.missing, unused=found.procedure == UNUSED, held=held > 0,
+        leaked=found.procedure == LEAKED,
     ).format(
         held=held, id=found.id, ref=found.object_id, client=found.client_id, provider=found.provider.value,
         old=old_name(found), page=app.limits.provider_pages.get(found.provider.value, "the provider's page"),
