@@ -349,7 +349,7 @@ async def test_web_can_neither_revive_nor_make_a_session(desk: Desk) -> None:
     assert token not in json.dumps([desk.stand.events(name) for name in ("session.login", "access.decided")])
 
 
-async def test_a_stop_is_released_by_two_people(desk: Desk) -> None:
+async def test_a_stop_is_released_by_two_people(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a stop ends is named before; who asks does not let it go; the records are those of the command line."""
     stand = desk.stand
     client = await stand.client("openai")
@@ -362,6 +362,10 @@ async def test_a_stop_is_released_by_two_people(desk: Desk) -> None:
     assert "ends 1 running job for good" in look.text
     assert runner in look.text
     assert stand.events("switch.closed") == []
+    with monkeypatch.context() as away:
+        away.setattr(Console, "ask", AsyncMock(side_effect=Unavailable("killswitch_unreachable")))
+        unsure = await operator.send("/console/kill/stop", client_id=str(client), reason="suspected_leak")
+    assert (unsure.status, "It is not known whether it was done" in unsure.text) == (503, True)
     assert (await operator.send("/console/kill/stop", client_id=str(client), reason="suspected_leak")).status == 303
     assert "is stopped" in (await operator.get("/console")).text
     aged(desk, "created_at", 6)
