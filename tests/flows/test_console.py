@@ -398,12 +398,30 @@ async def test_each_role_sees_its_own_and_another_s_client_is_none(desk: Desk, r
     desk.people[role] = desk.stand.subject(role, "somebody", clients=(client,))
     visit = Visit(desk)
     await visit.sign_in(role)
-    for path in ("", "/clients", f"/clients/{client}", "/alerts", "/due", "/approvals", "/kill", "/you",
-                 "/procedures", "/incidents", "/incidents/new", "/break-glass", "/due/month",
+    for path in ("", "/clients", f"/clients/{client}", f"/clients/{client}/contacts", "/alerts", "/due", "/approvals",
+                 "/kill", "/you", "/procedures", "/incidents", "/incidents/new", "/break-glass", "/due/month",
                  "/revocations"):  # fmt: skip
         shown = await visit.get(f"/console{path}")
         assert shown.status == 200, shown.text
     assert desk.stand.events("access.decided", "denied") == []
+    people = f"/console/clients/{client}/contacts"
+    shown = await visit.get(people)
+    assert ("Make the invitation" in shown.text) is (role == "operator")
+    asked = await visit.send(people, name=f"Ada of {role}", days="7")
+    if role == "operator":
+        link = re.findall(r"<code>(http[^<]+)</code>", asked.text)
+        assert [it.partition("?i=")[0] for it in link] == [f"{desk.web.limits.console_origin}/portal/invite"]
+        again = await visit.send(people, name=f"Ada of {role}", days="7")
+        assert (again.status, "can come in still" in again.text) == (409, True)
+        shown = await visit.get(people)
+        assert link[0] not in shown.text  # this once
+        end = re.findall(r'action="([^"]+/end)"', shown.raw)[0]
+        assert (await visit.send(end)).at == people
+        assert "/end" not in (await visit.get(people)).raw
+        stranger = await visit.ask("GET", link[0].removeprefix(desk.web.limits.console_origin))
+        assert (stranger.status, "This invitation does not work" in stranger.text) == (401, True)
+    else:
+        assert (asked.status, "You may not do this" in asked.text) == (403, True)
     page = await visit.get(f"/console/clients/{other}")
     nobody = await visit.get("/console/clients/018f3c1e-0000-7000-8000-000000000000")
     masked = [re.sub(r"[0-9a-f-]{36}|value=.[0-9a-f]{64}|\d\d:\d\dZ", "", one.raw) for one in (page, nobody)]

@@ -66,6 +66,23 @@ async def test_an_invitation_is_looked_at_freely_and_redeemed_once(desk: Desk) -
     late = await invited(desk, client)
     desk.sql("UPDATE byokeep.api_token SET created_at = created_at - interval '8 days', expires_at = now()"
              f" WHERE subject_id = '{late.invited['id']}'")  # fmt: skip
+    for name, before in (("Bea", "uninvited"), ("Bea 2", "idle")):  # the same person again, by the same command
+        bea = await invited(desk, client, name="Bea")
+        assert (bea.invited["name"], bea.invited["portal"]) == (name, desk.web.limits.console_origin), before
+        path = f"/v1/clients/{client}/contacts"
+        status, refused = await desk.call("POST", path, "operator", {"name": "Bea"})
+        assert (status, refused["code"]) == (409, "contact_can_come_in")
+        assert f"byokeep client uninvite {bea.invited['id']}" in refused["next_step"]
+        if before == "uninvited":
+            assert (await desk.call("DELETE", f"/v1/contacts/{bea.invited['id']}", "operator"))[0] == 200
+        else:
+            assert (await bea.redeem()).at == "/portal"
+            assert (await desk.call("POST", path, "operator", {"name": "Bea"}))[0] == 409
+            desk.sql("UPDATE byokeep.api_token SET seen_at = seen_at - interval '31 minutes'"
+                     f" WHERE kind = 'portal' AND subject_id = '{bea.invited['id']}'")  # fmt: skip
+    assert (await invited(desk, client, name="Bea")).invited["name"] == "Bea 3"
+    assert desk.sql("SELECT string_agg(state, ' ' ORDER BY name) FROM byokeep.subject"
+                    " WHERE name LIKE 'Bea%'") == "disabled disabled active"  # fmt: skip
     for over in (one, gone, late):
         refused = await Guest(desk, invited=over.invited).ask("GET", f"/portal/invite?i={over.invited['token']}")
         assert (refused.status, "This invitation does not work" in refused.text) == (401, True)
@@ -285,11 +302,23 @@ async def code_for(address: str, *, after: int = 0) -> str:
     raise AssertionError("no code was mailed")
 
 
-async def test_a_mailed_code_signs_in_once_and_tells_nothing(desk: Desk) -> None:
+async def test_a_mailed_code_signs_in_once_and_tells_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Known and unknown addresses get one answer; a code works once, ten minutes, for its address; guesses wait."""
     client = await desk.stand.client("openai")
     address = f"ada-{uuid4().hex[:8]}@client.example"
     one = await invited(desk, client)
+    link = f"/portal/invite?i={one.invited['token']}"
+    assert "a code is mailed to you there" in (await one.get(link)).text
+    with monkeypatch.context() as unset:  # no mail server: no page promises a code
+        unset.setattr("tests.support.broker.UNSET", ["yes"])
+        shown = await one.get(link)
+        assert ("a code is mailed" in shown.text, "ask the agency for another invitation" in shown.text) == (
+            False,
+            True,
+        )
+        assert "A code is mailed" not in (await one.get("/portal/sign-in")).text
+        asked = await one.send("/portal/sign-in", address="nobody@client.example")
+        assert ("a code is on its way" in asked.text, "No code can be mailed" in asked.text) == (False, True)
     assert (await one.redeem(address)).status == 303
     await one.get("/portal")
     out = await one.send("/portal/sign-out")

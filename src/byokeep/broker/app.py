@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final
@@ -42,6 +43,7 @@ def create_app(
     app: BrokerApp, auth: Authenticator, emergency: Emergency | None = None,
     *, passwords: PasswordCheck, passkeys: PasskeyCheck | None = None,
     lane: tuple[BrokerApp, Authenticator] | None = None, mail: Mail | None = None,
+    mails: Callable[[], bool] | None = None,
 ) -> FastAPI:  # fmt: skip
     """Build the broker's application.
 
@@ -54,6 +56,7 @@ def create_app(
         lane: ``app`` and ``auth`` over database connections of their own, for the switches: a kill must not wait for a
             connection behind the calls that it stops. ``None`` = they share.
         mail: Sends a code to a contact person; ``None`` = none is sent.
+        mails: Whether there is a server for that now; ``None`` = there is one if there is a ``mail``.
     """
     room = emergency or Emergency()
     kill_app, kill_auth = lane or (app, auth)
@@ -73,7 +76,7 @@ def create_app(
         tenancy.router(app, auth), tenancy.credentials(app, auth), tenancy.sessions(app, auth, passwords, passkeys),
         procedures.approvals_router(app, auth), incidents.router(app, auth), operations.router(app, auth),
         breakglass.router(app, auth, room), contact_routes.router(app, auth),
-        contact_routes.portal(app, mail or contact_routes.no_mail),
+        contact_routes.portal(app, mail or contact_routes.no_mail, mails or (lambda: mail is not None)),
     )  # fmt: skip
     take(api, routers)
 

@@ -97,11 +97,12 @@ def invite(client: Client, *, name: str = "", days: int = 7) -> None:
     Example: byokeep client invite $CLIENT --name "Ada of Acme"
 
     Args:
-        name: For whom it is, unique; default one is made.
+        name: For whom it is; default one is made. Who cannot come in any more is invited again under the same name,
+            which gets a number.
         days: How long the link works, 1 to 30.
     """
     made = run(call("POST", f"/v1/clients/{client}/contacts", body={"name": name, "days": days}))
-    made["link"] = f"{web_url()}/portal/invite?i={made.pop('token')}"
+    made["link"] = f"{made.pop('portal') or web_url()}/portal/invite?i={made.pop('token')}"
     back = again(f"client uninvite {made['id']}", own_token=False)
     note = f"Send it to that person alone: who accepts it first acts for the client. To take it back: {back}"
     tell(made, title="Invitation", note=note)

@@ -23,6 +23,7 @@ from byokeep.console import (
     accounts,
     attention,
     clients,
+    contacts,
     explore,
     glass,
     incidents,
@@ -60,8 +61,8 @@ def router(app: WebApp, auth: Authenticator, send: Send, writes: Budget, emergen
     add_passkeys(pages)
     _files(pages)
     for part in (
-        attention, clients, onboarding, keys, rotations, accounts, profiles, stops, lists, live, timeline, explore,
-        people, incidents, glass, operations, revocations, usage,
+        attention, clients, contacts, onboarding, keys, rotations, accounts, profiles, stops, lists, live, timeline,
+        explore, people, incidents, glass, operations, revocations, usage,
     ):  # fmt: skip
         part.add(pages)
     return pages

@@ -110,10 +110,10 @@ def _sessions(pages: Pages) -> None:
         given = await form_of(console.app, request, "address", session=SESSION)
         try:
             body = {"address": given["address"][:320]}
-            await console.ask(None, "POST", "/v1/portal/code", body, headers=_from(request))
+            asked = await console.ask(None, "POST", "/v1/portal/code", body, headers=_from(request))
         except (Rejected, RateLimited) as error:
             return console.page(request, "sign-in.html", address=given["address"], **wrong(request, error))
-        return console.page(request, "code.html", address=given["address"], error=None)
+        return console.page(request, "code.html", address=given["address"], mails=asked["mails"], error=None)
 
     async def signed_in(request: Request) -> Response:
         given = await form_of(console.app, request, "address", "code", session=SESSION)
@@ -121,7 +121,7 @@ def _sessions(pages: Pages) -> None:
         try:
             issued = await console.ask(None, "POST", "/v1/portal/session", body, headers=_from(request))
         except (Unauthenticated, Rejected, RateLimited) as error:
-            return console.page(request, "code.html", address=given["address"], **wrong(request, error))
+            return console.page(request, "code.html", address=given["address"], mails=True, **wrong(request, error))
         return await _opened(console, request, issued["token"])
 
     async def sign_out(request: Request, who: Visitor) -> Response:

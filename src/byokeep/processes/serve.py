@@ -125,7 +125,7 @@ async def _broker(settings: Settings, socket: Path | None = None) -> None:
             app, partial(authenticate, app), emergency, passwords=Passwords(),
             passkeys=Passkeys(settings.console_origin) if settings.console_origin else None,
             lane=(lane, partial(authenticate, lane)),
-            mail=wiring.notifier(settings).mail,
+            mail=wiring.notifier(settings).mail, mails=wiring.notifier(settings).mails,
         )  # fmt: skip
         await _listen(api, settings.broker_listen, socket)
 

@@ -8,7 +8,7 @@ Rules
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any, Final
@@ -46,9 +46,13 @@ class ContactReply(Reply, of=Contact, shows="id client_id name state created_at 
 
 
 class InvitedReply(ContactReply):
-    """A new contact person, with the token of the invitation; this once."""
+    """A new contact person, with the token of the invitation; this once.
+
+    ``portal`` is the address at which people open the portal; empty = no setting names it.
+    """
 
     token: Annotated[str, Field(repr=False)]
+    portal: str
 
 
 class ContactsReply(Reply):
@@ -76,9 +80,10 @@ class AddressBody(Strict):
 
 
 class CodeAskedReply(Reply):
-    """A code was asked for, and was mailed if the address is anybody's."""
+    """A code was asked for, and was mailed if the address is anybody's; ``mails``: whether codes are mailed here."""
 
     address: str
+    mails: bool
 
 
 class MailedCodeBody(AddressBody):
@@ -88,7 +93,9 @@ class MailedCodeBody(AddressBody):
 
 
 class InvitationReply(Reply, of=Invitation, shows="client invited_by expires_at"):
-    """What an invitation says."""
+    """What an invitation says; ``mails``: whether codes are mailed here, for coming back."""
+
+    mails: bool
 
 
 def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
@@ -99,7 +106,8 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     async def invite(client_id: PathId, actor: Actor, body: InviteBody) -> dict[str, Any]:
         """Invite a person of a client's to the portal; the token of the invitation is shown this once."""
         made, issued = await contacts.invite(app, actor, ClientId(client_id), name=body.name, days=body.days)
-        return ContactReply.fields(made) | {"invited_until": issued.token.expires_at, "token": issued.text}
+        told = {"invited_until": issued.token.expires_at, "token": issued.text, "portal": app.limits.console_origin}
+        return ContactReply.fields(made) | told
 
     @routes.get("/clients/{client_id}/contacts", response_model=ContactsReply)
     async def list_contacts(client_id: PathId, actor: Actor) -> dict[str, Any]:
@@ -114,7 +122,7 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     return routes
 
 
-def portal(app: BrokerApp, mail: Mail) -> APIRouter:
+def portal(app: BrokerApp, mail: Mail, mails_now: Callable[[], bool]) -> APIRouter:
     """Return the routes that the portal passes its visitors' calls on to."""
     own: Authenticator = partial(authenticate, app, portal=True)
     routes = Routes("portal", own, prefix="/v1/portal")
@@ -127,10 +135,10 @@ def portal(app: BrokerApp, mail: Mail) -> APIRouter:
     public: dict[str, Any] = {"openapi_extra": PUBLIC, "responses": refusals(429)}
 
     @routes.post("/invitation", response_model=InvitationReply, **public)
-    async def look(request: Request, body: InvitationBody) -> Invitation:
+    async def look(request: Request, body: InvitationBody) -> dict[str, Any]:
         """Tell what an invitation is for; nothing changes."""
         tries.spend(source_of(request))
-        return await contacts.look(app, body.invitation)
+        return InvitationReply.fields(await contacts.look(app, body.invitation), mails=mails_now())
 
     @routes.post("/invitation/redeem", status_code=201, response_model=IssuedReply, **public)
     async def redeem(request: Request, body: RedeemBody) -> dict[str, Any]:
@@ -151,7 +159,7 @@ def portal(app: BrokerApp, mail: Mail) -> APIRouter:
             task = asyncio.create_task(_quietly(sending))
             mails.add(task)
             task.add_done_callback(mails.discard)
-        return {"address": address}
+        return {"address": address, "mails": mails_now()}
 
     @routes.post("/session", status_code=201, response_model=IssuedReply, **public)
     async def sign_in(request: Request, body: MailedCodeBody) -> dict[str, Any]:

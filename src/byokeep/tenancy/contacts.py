@@ -3,6 +3,8 @@
 Rules
 - A contact person is a subject with the one role ``contact``, of one client for good; database and authentication let
   it be nothing else, and it holds no token but a session of the portal (``objects/subjects.sql``).
+- Who is invited again under a name, and cannot come in any more, is a new person with a number behind the name: names
+  stay with whom the records name. The one before ends.
 - An invitation is for one client. Looking at it changes nothing; whoever redeems it is that client's contact person.
 - A code is for one address, works once, for ten minutes, and is mailed by a process that keeps it nowhere. Asking for
   one is answered alike whether the address is anybody's or not, before anything is looked up.
@@ -22,7 +24,7 @@ from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.errors import Rejected, Unauthenticated
+from byokeep.core.errors import Conflict, Rejected, Unauthenticated
 from byokeep.core.events import EventName
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.plain_text import check_name, check_not_reserved
@@ -70,13 +72,13 @@ async def invite(app: BrokerApp, actor: Actor, client_id: ClientId, *, name: str
     """Make a contact person and the invitation, whose token is shown this once.
 
     Args:
-        name: For whom it is; empty = one is made.
+        name: For whom it is; empty = one is made. One of a person who cannot come in any more gets a number.
         days: How long it works, 1 to 30.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.command`.
         Rejected: ``bad_invite_days``, ``client_not_active``; ``bad_name`` and its like.
-        Conflict: The name is taken.
+        Conflict: ``contact_can_come_in``: a person of this name still can; or the name is somebody else's.
     """
     made = EventName.OPERATOR_CREATED
     asked = command(
@@ -91,6 +93,7 @@ async def invite(app: BrokerApp, actor: Actor, client_id: ClientId, *, name: str
         check_name("name", name)
         await require_active(tx, client_id)
         await tx.all(None, "subject_lock")
+        name = await _anew(tx, app, actor, client_id, name)
         wanted = Subject(
             id=subject_id, kind="operator", name=name, roles=frozenset({Role.CONTACT}), state="active",
             all_clients=False, clients=frozenset({client_id}),
@@ -121,12 +124,33 @@ async def end_contact(app: BrokerApp, actor: Actor, contact_id: UUID) -> Contact
     changed = EventName.OPERATOR_CHANGED
     async with command(app, actor, Verb.CONTACT_END, object_id=contact_id, refused_as=changed) as tx:
         await tx.all(None, "subject_lock")
-        subject = await tx.one(Subject, "subject_get", id=contact_id)
-        if subject.state == "active":
-            off = replace(subject, state="disabled")
-            await tokens.put(tx, app, actor, off, new=False, reason="change")
-        await tokens.revoke_all(tx, actor, contact_id)
+        await _end(tx, app, actor, contact_id)
         return await tx.one(Contact, "contact_get", id=contact_id)
+
+
+async def _end(tx: Tx, app: BrokerApp, actor: Actor, contact_id: UUID) -> None:
+    subject = await tx.one(Subject, "subject_get", id=contact_id)
+    if subject.state == "active":
+        off = replace(subject, state="disabled")
+        await tokens.put(tx, app, actor, off, new=False, reason="change")
+    await tokens.revoke_all(tx, actor, contact_id)
+
+
+async def _anew(tx: Tx, app: BrokerApp, actor: Actor, client_id: ClientId, name: str) -> str:
+    """Return the name that this client's next person of a name gets; those before, who cannot come in, end.
+
+    Raises:
+        Conflict: ``contact_can_come_in``.
+    """
+    there = {one.name: one for one in await tx.all(Contact, "contacts_list", client_id=client_id, limit=MAX_ROWS)}
+    names = [name, *(f"{name} {n}" for n in range(2, len(there) + 2))]
+    for before in [there[one] for one in names if one in there]:
+        if await tx.all(UUID, "contact_live", id=before.id):
+            step = f"{before.name} can come in still. To send a new link: `byokeep client uninvite {before.id}` first."
+            raise Conflict("contact_can_come_in", contact=str(before.id), next_step=step)
+        if before.state == "active":
+            await _end(tx, app, actor, before.id)
+    return next(one for one in names if one not in there)
 
 
 async def look(app: BrokerApp, shown: str) -> Invitation:

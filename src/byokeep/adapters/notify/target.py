@@ -56,6 +56,10 @@ class AppriseTargets:
             return []
         return sorted(found - {PORTAL})
 
+    def mails(self) -> bool:
+        """Whether there is a server that mails contact persons."""
+        return (self._place / f"{PORTAL}.url").is_file()
+
     async def mail(self, to: str, title: str, body: str) -> str:
         """Mail one person, by the server of ``portal.url``; returns a code of what went wrong, empty = delivered."""
         return await self.send(PORTAL, title, body, "info", to=to)

@@ -95,7 +95,7 @@ _AUDIT_RULES: Final = MappingProxyType(
 _WHERE_LISTED: Final = MappingProxyType(
     {
         "client_exists": "A client has this name already: see `byokeep client list`.",
-        "operator_exists": "A person or machine has this name already: see `byokeep operator list`.",
+        "operator_exists": "Another person or machine has this name: see `byokeep operator list`.",
         "account_exists": "The client has this account already: see `byokeep account list CLIENT`.",
         "break_glass_taken": "One at a time, reviewed and closed before the next: see `byokeep breakglass list`.",
         "already_exists": "Another call made it first: look it up, then try again if it is still needed.",

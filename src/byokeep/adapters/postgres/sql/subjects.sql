@@ -175,6 +175,12 @@ SELECT s.id, s.name, s.state, s.created_at, s.created_by, sc.client_id,
   FROM byokeep.subject s JOIN byokeep.subject_client sc ON sc.subject_id = s.id
  WHERE s.roles = ARRAY['contact'] AND sc.client_id = :client_id ORDER BY s.created_at DESC LIMIT :limit;
 
+-- name: contact_live
+-- By what a contact person can come in now: an invitation, a code, or a session that did not end idle.
+SELECT id FROM byokeep.api_token
+ WHERE subject_id = :id AND revoked_at IS NULL AND expires_at > clock_timestamp()
+   AND (kind <> 'portal' OR seen_at > clock_timestamp() - interval '30 minutes');
+
 -- name: contact_get
 SELECT s.id, s.name, s.state, s.created_at, s.created_by, sc.client_id, NULL::timestamptz AS invited_until,
        NULL::timestamptz AS signed_in_at

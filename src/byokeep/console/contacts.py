@@ -1,0 +1,63 @@
+"""A client's people at the portal: who is invited, an invitation, and the end of one.
+
+Rules
+- The link of an invitation is shown to whoever made it, on the page that answers, and on no other.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from byokeep.console.lists import given_id
+from byokeep.console.pages import HEADERS, Pages
+from byokeep.console.visit import Visitor, form_of
+from byokeep.core.errors import ByokeepError
+from byokeep.core.model import ClientId
+from byokeep.core.policy import Verb
+from byokeep.http.request import no_query, whole_number
+from byokeep.tenancy import clients, contacts
+
+_PATH: Final = "/v1/clients/{client_id}/contacts"
+_MAY: Final = {"invite": Verb.CONTACT_INVITE, "end": Verb.CONTACT_END}
+
+
+def add(pages: Pages) -> None:
+    """Add the pages."""
+    console = pages.console
+
+    async def about(request: Request, who: Visitor) -> dict[str, Any]:
+        one = await clients.get_client(console.app, who.actor, ClientId(given_id(request.path_params["client_id"])))
+        rows = await contacts.list_contacts(console.app, who.actor, one.id)
+        may = {name: bool(who.actor.roles & verb.roles) for name, verb in _MAY.items()}
+        return {"client": one, "rows": rows, "may": may, "given": {}, "made": None, "link": ""}
+
+    async def people_of_client(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        return console.page(request, "contacts.html", who=who, error=None, **await about(request, who))
+
+    async def invited(request: Request, who: Visitor) -> Response:
+        given = await form_of(console.app, request, "name", "days")
+        client_id = given_id(request.path_params["client_id"])
+        try:
+            body = {"name": given["name"].strip()[:200], "days": whole_number("days", given["days"] or "7")}
+            made = await console.ask(who, "POST", _PATH, body, ids={"client_id": client_id})
+        except ByokeepError as error:
+            more = await about(request, who) | {"given": given}
+            return await console.again(request, error, "contacts.html", who=who, **more)
+        ours = request.headers.get("origin") or f"https://{request.headers.get('host', '')}"
+        link = f"{made['portal'] or ours}/portal/invite?i={made['token']}"
+        more = await about(request, who) | {"made": made["name"], "link": link}
+        return console.page(request, "contacts.html", who=who, error=None, **more)
+
+    async def contact_ended(request: Request, who: Visitor) -> Response:
+        await form_of(console.app, request)
+        ids = {name: given_id(request.path_params[name]) for name in ("client_id", "contact_id")}
+        await console.ask(who, "DELETE", "/v1/contacts/{contact_id}", ids={"contact_id": ids["contact_id"]})
+        return RedirectResponse(f"/console/clients/{ids['client_id']}/contacts", 303, HEADERS)
+
+    pages.add("GET", "/clients/{client_id}/contacts", people_of_client)
+    pages.add("POST", "/clients/{client_id}/contacts", invited)
+    pages.add("POST", "/clients/{client_id}/contacts/{contact_id}/end", contact_ended)
