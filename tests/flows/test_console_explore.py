@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import threading
 import zipfile
 from base64 import b64decode, b64encode
@@ -96,6 +97,7 @@ async def test_who_used_a_key_yesterday_in_two_steps(desk: Desk) -> None:
     used = await visit.get(at.replace("&amp;", "&"))
     assert used.status == 200
     spans = {part.split(">")[1].partition("<")[0]: part.partition('"')[0] for part in used.raw.split('href="?')[1:]}
+    assert re.findall(r'aria-current="true" href="[^"]+">([^<]+)', used.raw) == ["24 hours"]
     yesterday = await visit.get(at.partition("?")[0] + "?" + spans["Yesterday"].replace("&amp;", "&"))
     assert "runner" in yesterday.text
     assert "The job goes on still" in yesterday.text
@@ -167,6 +169,7 @@ async def test_a_list_leaves_the_house_signed_and_says_what_it_lacks(
     held = offline.verify_list(file, offline.read_keys(keys))
     assert held is not None
     assert (held["rows"], held["left"], held["left_is"]) == (1, 0, "exact")
+    assert (held["client"], held["filter"]) == ("none named", f"find {name}")
     assert held["csv_sha256"] == sha256(table).hexdigest()
     monkeypatch.setattr(lists, "MOST", 5)
     monkeypatch.setattr(lists, "MAX_RECORDS", 5)
@@ -192,6 +195,14 @@ async def test_a_list_leaves_the_house_signed_and_says_what_it_lacks(
     there = {"alerts": int(desk.sql("SELECT count(*) FROM byokeep.alert WHERE closed_at IS NULL")),
              "due": len((await desk.call("GET", "/v1/due", "operator"))[1]["items"]),
              "people": int(desk.sql("SELECT count(*) FROM byokeep.subject"))}  # fmt: skip
+    of_one = await visit.take("audit", "csv", client=client, outcome="ok")
+    slug = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
+    one = zipfile.ZipFile(io.BytesIO(of_one))
+    assert one.namelist()[:2] == [f"audit-{slug}.csv", f"audit-{slug}.signed.json"]
+    file.write_bytes(one.read(f"audit-{slug}.signed.json"))
+    held = offline.verify_list(file, offline.read_keys(keys))
+    assert held is not None
+    assert (held["client"], held["filter"]) == (f"{name} ({client})", "outcome ok")  # whose, and what of it
     for name, many in there.items():
         file.write_bytes(await visit.take(name, "json"))
         held = offline.verify_list(file, offline.read_keys(keys))
@@ -207,7 +218,7 @@ async def test_a_list_leaves_the_house_signed_and_says_what_it_lacks(
         assert (held["rows"], held["left_is"]) == (rows, "at_least")
     assert "Not everybody is looked through" in (await visit.get("/console/people?kind=machine")).text
     exported = [json.loads(one)["fields"]["kind"] for one in desk.stand.events("list.exported", "ok")]
-    assert exported == ["clients", "audit", "audit", "alerts", "due", "people", "people", "people"]
+    assert exported == ["clients", "audit", "audit", "audit", "alerts", "due", "people", "people", "people"]
     odd = await visit.send("/console/export", **{"list": "due", "asked": "a=1&" * 21, "as": "json"})
     assert (odd.status, "bad request" in odd.text) == (422, True)
     narrow = desk.stand.subject("operator", "narrow", clients=(await desk.stand.client(),))

@@ -77,9 +77,11 @@ async def test_the_pages_of_the_agency(screen: Screen) -> None:
     await desk.call("POST", "/v1/switches/close", "operator", {"client_id": client, "platform": "x", "reason": "leak"})
     await desk.call("POST", "/v1/switches/open-requests", "operator",
                     {"client_id": client, "platform": "x", "reason": "cause_removed"})  # fmt: skip
+    assert (await desk.call("POST", f"/v1/clients/{client}/contacts", "operator", {}))[0] == 201
     for name, path in (
         ("attention", ""), ("clients", "/clients"), ("client", f"/clients/{client}"), ("alerts", "/alerts"),
         ("alerts-last", "/alerts?severity=critical&page=2"), ("due", "/due?days=90"), ("approvals", "/approvals"),
+        ("contacts", f"/clients/{client}/contacts"),
         ("procedures", "/procedures"), ("procedure", f"/procedures/{run['id']}"),
         ("kill", "/kill"), ("kill-look", f"/kill?look=1&client_id={client}"),
     ):  # fmt: skip

@@ -70,6 +70,7 @@ async def test_a_leaked_key_is_led_from_opening_to_close(screen: Screen) -> None
     await screen.press("Back", role="link")
     await screen.press("Make the report")
     await page.get_by_text("It is not complete").wait_for()
+    assert "not known" in await page.locator("#report dl div", has_text="Uses").inner_text()  # no zero
     faults += await screen.judged("incident-report")
     saved = await other.send(f"/console/incidents/{one}/report", hours="24", save="1")
     assert saved.headers["Content-Disposition"].startswith("attachment")
@@ -327,6 +328,9 @@ async def test_what_comes_round_is_looked_at_and_signed(screen: Screen) -> None:
     await screen.press("Ask them now")
     assert await page.get_by_role("button", name="Sign it off").count() == 0
     assert len(said(desk, "checklist.shown")) == 3
+    then = await page.locator("#signed").inner_text()  # what was signed, with its tickets and digest
+    assert all(f"ops-{number}" in then for number in range(len(bad)))
+    assert said(desk, "checklist.signed")[0]["digest"] in then
     assert faults == []
     await nothing_ran(screen)
 

@@ -88,12 +88,15 @@ async def test_a_passkey_signs_in_and_a_password_alone_does_no_more(ring: Keyrin
     name, me = await named(desk, desk.people["operator"]), desk.people["operator"]
     other = Visit(desk)
     await other.sign_in("operator")
+    shell = (await desk.call("POST", "/v1/session", body={"name": name, "password": PASSWORD}))[1]["token"]
     await ring.with_password(name)
     await page.wait_for_url("**/you")
     await ring.add()
     await page.get_by_role("button", name="Remove laptop").wait_for()
     await ring.look("you-passkey")
     assert (await other.ask("GET", "/console/you")).status == 303  # what was opened without it has ended
+    over = await desk.call("GET", "/v1/self", Person(me.id, shell))  # and that of the command line: nobody stole it
+    assert (over[0], over[1]["code"], "token_reuse" in desk.stand.alerts()) == (401, "session_over", False)
     (added,) = desk.stand.events("passkey.added", "ok")
     assert json.loads(added)["fields"]["subject"] == str(me.id)
     assert "passkey_added" in desk.stand.alerts()

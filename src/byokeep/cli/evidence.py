@@ -69,7 +69,7 @@ def verify(file: Path, *, keys: Path) -> None:
     Example: byokeep evidence verify evidence.json --keys public-keys.txt
 
     Args:
-        file: What `byokeep evidence export` wrote, `byokeep incident report --file` `byokeep rotate due --signed` or
+        file: What `byokeep evidence export` wrote, `byokeep incident report --file`, `byokeep rotate due --signed` or
             `byokeep drill run`, or a list as the console signed it.
         keys: Public keys as `byokeep audit keys` writes them.
     """

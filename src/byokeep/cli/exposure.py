@@ -108,12 +108,20 @@ def _figures(path: Path) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def _calls_known(found: dict[str, Any]) -> dict[str, str]:
+    """Return what takes the place of the number of calls where some are not known: no zero is a fact then."""
+    if all(gap["section"] != "calls" for gap in found["gaps"]):
+        return {}
+    many = found["totals"]["calls"]
+    return {"calls": f"at least {many}" if many else "not known"}
+
+
 def _shown(made: dict[str, Any]) -> None:
     found = made["report"]
     summary = {
         "about": f"{found['about']['kind']} {found['about']['id']}", "since": found["since"], "until": found["until"],
         "since_is": found["since_is"], "state": found["state"], "gaps": len(found["gaps"]),
-        **found["totals"], "digest": made["digest"],
+        **found["totals"], **_calls_known(found), "digest": made["digest"],
     }  # fmt: skip
     gaps = [{**one, "why": _WHY.get(one["why"], one["why"])} for one in found["gaps"]]
     reads = [one | {"by": one["name"] or one["by"] or "nobody of ours"} for one in found["reads"]]

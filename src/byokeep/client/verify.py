@@ -245,8 +245,13 @@ def verify_list(path: Path, keys: checkpoint.PublicKeys) -> dict[str, str | int]
         return None
     said, payload, key_id = found
     (about,) = json.loads(payload)["subject"]
+    asked = dict(said["asked"])
+    about_client = asked.pop("client", "")
+    client = f"{said.get('client') or 'its name is not told'} ({about_client})" if about_client else "none named"
     return {
-        "kind": "list", "list": said["list"], "made_at": said["made_at"], "made_by": said["made_by"],
+        "kind": "list", "list": said["list"], "client": client,
+        "filter": ", ".join(f"{name} {text}" for name, text in sorted(asked.items())) or "none",
+        "made_at": said["made_at"], "made_by": said["made_by"],
         "rows": len(said["rows"]), "left": said["left"], "left_is": said["left_is"],
         "csv_sha256": about["digest"]["sha256"], "signed_by": key_id,
     }  # fmt: skip

@@ -45,7 +45,8 @@ def days(now: datetime) -> Mapping[str, dict[str, str]]:
     """Return spans that people mean, as parts of an address."""
     today, before = f"{now.astimezone(UTC):%Y-%m-%d}", f"{now.astimezone(UTC) - timedelta(days=1):%Y-%m-%d}"
     return {"The last hour": {"since": "1h"}, "Today": {"since": today},
-            "Yesterday": {"since": before, "until": before}, "7 days": {"since": "7d"}}  # fmt: skip
+            "Yesterday": {"since": before, "until": before}, "24 hours": {"since": "24h"},
+            "7 days": {"since": "7d"}}  # fmt: skip
 
 
 def add(pages: Pages) -> None:

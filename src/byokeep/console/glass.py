@@ -41,7 +41,7 @@ def add(pages: Pages) -> None:
         more = paged(found, asked, AT)
         ids = {UUID(one[name]) for one in more["rows"] for name in ("client_id", "holder")}
         return console.page(
-            request, "break-glass.html", who=who, asked=asked, drills=said, scopes=["all", *Provider, "drill"],
+            request, "break-glass.html", who=who, asked=asked, drills=said, scopes=[*Provider, "drill", "all"],
             taken=next((one for one in said["grants"] if one["status"] in _OPEN), None), still=_OPEN,
             clients=await clients.list_clients(console.app, who.actor), asks=_may(who, Verb.GLASS_REQUEST),
             names=await clients.names_of(console.app, who.actor, ids), uuid=UUID, **more,

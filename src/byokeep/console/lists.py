@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import zipfile
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
@@ -96,9 +97,15 @@ def attached(content: bytes, name: str, media: str = "application/json") -> Resp
                     media_type=media)  # fmt: skip
 
 
-def _table(signed: bytes, name: str) -> bytes:
-    """Return a signed list with its table as CSV beside it, as one file; what is signed names the digest of the CSV."""
+def _named(signed: bytes) -> tuple[dict[str, Any], str]:
+    """Return what a signed list says, and what its file is called: the list, and of one client that client."""
     said = json.loads(b64decode(json.loads(signed)["payload"]))["predicate"]
+    client = re.sub("[^a-z0-9]+", "-", said.get("client", "").lower()).strip("-")[:60]
+    return said, f"{said['list']}-{client or said['asked']['client']}" if "client" in said["asked"] else said["list"]
+
+
+def _table(said: dict[str, Any], signed: bytes, name: str) -> bytes:
+    """Return a signed list with its table as CSV beside it, as one file; what is signed names the digest of the CSV."""
     table, made = io.BytesIO(), said["made_at"]
     at = datetime.fromisoformat(made).timetuple()[:6]
     rows = [dict(zip(said["columns"], row, strict=True)) for row in said["rows"]]
@@ -127,10 +134,10 @@ def add(pages: Pages) -> None:
             raise Rejected("bad_request", next_step="Send the form as the page does.") from None
         body = {"list": given["list"], "asked": filtered}
         signed = await console.fetch(who, "POST", "/v1/lists/sign", body)
+        said, named = await asyncio.to_thread(_named, signed)
         if given["as"] == "csv":
-            table = await asyncio.to_thread(_table, signed, given["list"])
-            return attached(table, f"{given['list']}.zip", "application/zip")
-        return attached(signed, f"{given['list']}.signed.json")
+            return attached(await asyncio.to_thread(_table, said, signed, named), f"{named}.zip", "application/zip")
+        return attached(signed, f"{named}.signed.json")
 
     pages.add("POST", "/export", export)
 

@@ -117,8 +117,10 @@ def _checklists(pages: Pages) -> None:
         found = await console.ask(who, "POST", "/v1/checklists/fill", {"checklist": kind})
         ids = {UUID(one[name]) for one in found["access"] for name in ("client_id", "by") if one[name]}
         ids |= {UUID(found["signed_by"])} if found["signed_by"] else set()
+        then = await checklist.signed_items(console.app, who.actor, kind, date.fromisoformat(found["period"]))
         return console.page(
-            request, "checklist.html", who=who, found=found, signs=bool(who.actor.roles & Verb.CHECKLIST_SIGN.roles),
+            request, "checklist.html", then=then if found["signed_at"] else [], who=who, found=found,
+            signs=bool(who.actor.roles & Verb.CHECKLIST_SIGN.roles),
             bad=[one for one in found["items"] if one["state"] != "ok"],
             names={str(one): name for one, name in (await clients.names_of(console.app, who.actor, ids)).items()},
         )  # fmt: skip

@@ -116,7 +116,7 @@ def add(pages: Pages) -> None:
         return console.page(
             request, "usage.html", who=who, asked=asked, found=found, slots=slots, clients=known, about=about,
             names={one.id: one.name for one in known} | await clients.names_of(app, actor, ids), spans=spans,
-            pictures=(("Calls that were told of", bars(slots, "calls")),
+            pictures=(("Calls that runners reported", bars(slots, "calls")),
                       ("Leases", bars(slots, "leases"))),
             most=[max([n for n in numbers if n is not None], default=0)
                   for numbers in ([one.calls for one in slots], [one.leases for one in slots])],

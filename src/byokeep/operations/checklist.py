@@ -33,6 +33,7 @@ from byokeep.kernel.command import Trail, command, open_alert, permit
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.probes import ProbeOutcome, all_ok, ask
 from byokeep.kernel.record import record
+from byokeep.kernel.rows import Row
 from byokeep.operations.checks import CHECKS, Check, Checklist, ChecklistLook, NewAccess, UnusedGrant, newest, object_of
 from byokeep.operations.due import DueItem
 
@@ -246,6 +247,18 @@ async def _periods(app: App, kind: Checklist, count: int) -> list[ChecklistPerio
     asked = {"unit": _UNIT[kind], "count": count, "installation_id": app.installation_id,
              "about": object_of(app.installation_id, kind)}  # fmt: skip
     return await app.db.read(ChecklistPeriod, "checklist_periods", asked, every_client=True)
+
+
+async def signed_items(app: App, actor: Actor, kind: Checklist, period: date) -> list[Row]:
+    """Return what was signed of a period: of each item ``item``, ``verification``, ``cause``, ``ticket``, ``digest``.
+
+    Raises as :func:`fill`.
+    """
+    async with command(app, actor, Verb.CHECKLIST_READ):
+        authorise_every_client(actor, Verb.CHECKLIST_READ)
+    about = object_of(app.installation_id, kind)
+    asked = {"installation_id": app.installation_id, "about": about, "period": period.isoformat()}
+    return await app.db.read(dict, "checklist_signed_items", asked, every_client=True)
 
 
 async def watch_checklists(app: BrokerApp) -> None:

@@ -324,6 +324,9 @@ async def sign_list(app: BrokerApp, actor: Actor, name: str, asked: Asked) -> by
         "asked": dict(asked), "columns": list(found.columns), "rows": rows, "left": found.left,
         "left_is": "exact" if found.counted else "at_least",
     }  # fmt: skip
+    if "client" in asked:
+        about = parse_client_id(asked["client"])
+        said["client"] = (await clients.names_of(app, actor, {about})).get(about, "")
     payload, digest = await asyncio.to_thread(evidence.list_statement, said)
     async with app.db.begin(every_client=True) as tx:
         await record(tx, actor, EventName.LIST_EXPORTED, kind=name, count=len(rows), digest=digest)

@@ -59,7 +59,7 @@ async def authenticate(app: WebApp | KillApp, token: str, request_id: UUID, *, p
 
     Raises:
         Unauthenticated: ``bad_token``; no reason is told apart, but ``session_over``: a session of the console that
-            ended by time.
+            ended by time, or any that ended because its owner's passkeys changed.
         Unavailable: The database could not be asked.
     """
     shown = token[:MAX_TOKEN].encode("utf-8", "replace")
@@ -70,7 +70,8 @@ async def authenticate(app: WebApp | KillApp, token: str, request_id: UUID, *, p
     found = rows[0] if len(rows) == 1 else None
     if found is not None and found["live"] is not True:
         if found["lapsed"] is True:  # a browser keeps its cookie when a session ends by time
-            raise Unauthenticated("session_over", next_step="The session has ended: sign in again.")
+            step = "The session has ended: sign in again; on the command line, `byokeep operator login`."
+            raise Unauthenticated("session_over", next_step=step)
         with suppress(ByokeepError):  # the refusal stands, recorded or not
             await raise_alert(app, reason="token_reuse", key=f"token/{found['token_id']}", severity="warning",
                               object_id=found["subject_id"])  # fmt: skip

@@ -9,7 +9,13 @@ SELECT t.id AS token_id, t.kind, t.created_at AS token_since, t.expires_at AS to
            AND (t.kind <> 'portal' OR NOT EXISTS (
                SELECT FROM byokeep.subject_client sc JOIN byokeep.client c ON c.id = sc.client_id
                 WHERE sc.subject_id = s.id AND c.state = 'closed')) AS live,
-       t.kind IN ('console', 'portal') AND t.revoked_at IS NULL AS lapsed,
+       -- Nobody kept what ended by time, or with all of its owner's sessions when a passkey was added or removed.
+       CASE WHEN t.revoked_at IS NULL THEN t.kind IN ('console', 'portal')
+            WHEN t.kind IN ('console', 'session') THEN EXISTS (
+                SELECT FROM byokeep.passkey k WHERE k.subject_id = s.id
+                   AND (t.revoked_at BETWEEN k.created_at AND k.created_at + interval '5 seconds'
+                        OR t.revoked_at BETWEEN k.ended_at AND k.ended_at + interval '5 seconds'))
+            ELSE false END AS lapsed,
        CASE t.kind WHEN 'console' THEN t.created_at > clock_timestamp() - interval '5 minutes'
                    WHEN 'session' THEN NOT EXISTS (SELECT FROM byokeep.passkey k WHERE k.subject_id = s.id AND k.ended_at IS NULL)
                    ELSE true END AS proved,

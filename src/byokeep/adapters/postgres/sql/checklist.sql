@@ -72,6 +72,16 @@ SELECT CAST(p.period AS date) AS period, s.at AS signed_at, s.actor_id AS signed
         ORDER BY f.fields ->> 'period', r.seq DESC) s ON s.period = to_char(p.period, 'YYYY-MM-DD')
  ORDER BY p.period DESC;
 
+-- name: checklist_signed_items
+-- What was found of each item of a period when it was signed, in the order of the list.
+SELECT f.fields ->> 'item' AS item, f.fields ->> 'verification' AS verification, f.fields ->> 'cause' AS cause,
+       f.fields ->> 'ticket' AS ticket, f.fields ->> 'digest' AS digest
+  FROM byokeep.audit_record r
+ CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS fields) f
+ WHERE r.chain = CAST(:installation_id AS uuid) AND r.object_id = CAST(:about AS uuid) AND r.event = 'checklist.ticked'
+   AND r.outcome = 'ok' AND f.fields ->> 'period' = :period
+ ORDER BY r.seq LIMIT 100;
+
 -- name: checklist_access
 -- Who may reach what more than at the last review: records after the place up to which each chain was reviewed. The list
 -- of events is the index's (audit_record_access_ix).
