@@ -382,6 +382,10 @@ async def test_a_stop_is_released_by_two_people(desk: Desk, monkeypatch: pytest.
     await approver.sign_in("approver")
     theirs = await approver.get("/console/approvals")
     assert f'value="{asked}"' in theirs.raw
+    assert "Decide" in (await approver.get()).raw.partition("Approval</span>")[2]
+    assert "Approval</span>" not in (await operator.get()).raw
+    await operator.get("/console/approvals")
+    await approver.get("/console/approvals")
     own = await operator.send("/console/approvals", kind="release", id=asked)
     assert (own.status, "You may not do this" in own.text) == (403, True)
     assert (await approver.send("/console/approvals", kind="release", id=asked)).status == 303
@@ -391,10 +395,24 @@ async def test_a_stop_is_released_by_two_people(desk: Desk, monkeypatch: pytest.
     assert opened["actor"] == str(desk.people["approver"].id)
 
 
+async def opens_what_it_shows(visit: Visit, role: str, *, every: bool) -> None:
+    """What the menu shows is let in; a link to what is refused would make a record of a refusal."""
+    shown = await visit.get()
+    menu = re.findall(r'href="([^"]+)"', re.search(r'<nav aria-label="Pages">.*?</nav>', shown.raw, re.DOTALL)[0])  # type: ignore[index]
+    assert "/console/clients" in menu
+    assert ("/console/people" in menu) == (role in ("admin", "auditor"))
+    assert ("/console/audit" in menu) == (role == "auditor" and every)
+    for path in menu:
+        assert (await visit.get(path)).status == 200, path
+
+
 @pytest.mark.parametrize("role", ["admin", "operator", "approver", "auditor"])
 async def test_each_role_sees_its_own_and_another_s_client_is_none(desk: Desk, role: str) -> None:
     """Each page answers each role; what it may not see is said and not asked for, so that nothing is refused."""
     client, other = await desk.stand.client("openai"), await desk.stand.client("openai")
+    whole = Visit(desk)
+    await whole.sign_in(role)
+    await opens_what_it_shows(whole, role, every=True)
     desk.people[role] = desk.stand.subject(role, "somebody", clients=(client,))
     visit = Visit(desk)
     await visit.sign_in(role)
@@ -403,6 +421,7 @@ async def test_each_role_sees_its_own_and_another_s_client_is_none(desk: Desk, r
                  "/revocations"):  # fmt: skip
         shown = await visit.get(f"/console{path}")
         assert shown.status == 200, shown.text
+    await opens_what_it_shows(visit, role, every=False)
     assert desk.stand.events("access.decided", "denied") == []
     people = f"/console/clients/{client}/contacts"
     shown = await visit.get(people)

@@ -135,8 +135,10 @@ async def test_a_page_says_what_happened_after_it_was_loaded(screen: Screen, mon
     live = page.locator("#live")
     await page.get_by_text("are followed live").wait_for()
     assert await live.inner_text() == ""
+    top = await page.evaluate("document.querySelector('main').getBoundingClientRect().top")
     assert (await desk.call("POST", "/v1/switches/close", "operator", {"lane": "browser", "reason": "leak"}))[0] == 200
     await live.get_by_text("1 kill switch is engaged.").wait_for()
+    assert await page.evaluate("document.querySelector('main').getBoundingClientRect().top") == top, "nothing moves"
     await live.get_by_text("was engaged or released after this page was loaded").wait_for()
     desk.sql("UPDATE byokeep.installation SET store_recorded_at = clock_timestamp() - interval '1 minute'")
     await live.get_by_text("not proved to record").wait_for()

@@ -107,9 +107,28 @@ async def test_a_client_and_its_key_with_the_keyboard_alone(screen: Screen) -> N
     await page.get_by_text("rolled back").first.wait_for()
     await page.goto(f"{screen.url}/console/clients/{client}")
     await screen.press("openai", role="link")
-    await screen.press("Rotate it", role="link")
+    await screen.press("It leaked", role="link")
+    await page.get_by_text("A rotation that revokes first begins").wait_for()
+    faults += await screen.judged("leaked")
+    assert desk.sql(serves.replace("version", "state")) == "active"  # looked at, and no more
     await screen.press("It leaked: stop and revoke it now")
     assert desk.sql(serves.replace("version", "state")) == "suspended"
+    await desk.work()
+    await page.reload()
+    await page.get_by_text("End the leaked key").wait_for()
+    step = page.get_by_role("listitem").filter(has_text="The old key is revoked")
+    assert (await step.get_by_text("done", exact=True).count(), await step.get_by_text("waits").count() > 0) == (
+        0,
+        True,
+    )
+    leaked_run = page.url
+    await screen.press("go through its steps", role="link")
+    assert await page.locator(f'a[href$="{leaked_run.rpartition("/")[2]}"]').count() == 1
+    await page.goto(f"{screen.url}/console/clients/{client}")
+    await screen.press("openai", role="link")
+    assert "Verified: the provider knows" not in await page.inner_text("main")
+    await screen.press("Go on with its rotation", role="link")
+    assert page.url == leaked_run
     assert "key_leak_suspected" in desk.stand.alerts()
     shown = (await desk.call("GET", f"/v1/rotations/{run}", "operator"))[1]
     assert (shown["ended"], [one["step"] for one in shown["steps"]]) == ("rolled_back", [])
@@ -155,6 +174,11 @@ async def unreachable_is_not_invalid(desk: Desk) -> None:
         assert (await operator.send(key, to=to, reason="a_test")).status == answers, to
         status, _ = await desk.call("POST", f"/v1/refs/{other}/state", "operator", {"to": to, "reason": "a_test"})
         assert status == (200 if answers == 303 else answers), to
+    page = await operator.get(key)
+    assert "If it is not ended at openai, end it there now: https://" in page.text
+    assert "Verified: the provider" not in page.text
+    assert "/console/incidents/" in page.raw
+    assert "It never serves again" in (await operator.get(f"/console/keys/{other}/rotate?leaked=1")).text
     for act in ("suspend", "resume"):
         assert (await operator.send(f"/console/clients/{mine}", act=act)).status == 403
         assert (await desk.call("POST", f"/v1/clients/{theirs}/{act}", "operator"))[0] == 403

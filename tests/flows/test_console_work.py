@@ -128,7 +128,15 @@ async def test_a_lost_token_is_led_back_with_the_canary_of_two(desk: Desk) -> No
     operator, approver = Visit(desk), Visit(desk)
     await operator.sign_in("operator")
     await approver.sign_in("approver")
-    form = await operator.get(f"/console/incidents/new?client={account.client}&kind=lockout")
+    form = await operator.get("/console/incidents/new?kind=lockout")
+    given = {"kind": "lockout", "client": str(account.client), "about": "", "severity": "", "hours": "31"}
+    refused = await operator.send("/console/incidents/new", **given)
+    assert (refused.status, "Name the account that it is about: <strong>About</strong>." in refused.text) == (422, True)
+    assert "--account" not in refused.text
+    form = await operator.send("/console/incidents/new", show="1", **given)
+    for page in (refused, form):  # nothing that was chosen is lost
+        assert (f'value="{account.client}" selected' in page.raw, 'value="31"' in page.raw) == (True, True)
+    assert desk.sql("SELECT count(*) FROM byokeep.incident") == "0"
     assert f'value="account:{account.id}"' in form.raw
     opened = await operator.send("/console/incidents/new", kind="lockout", client=str(account.client), hours="",
                                  about=f"account:{account.id}", severity="")  # fmt: skip
@@ -162,7 +170,7 @@ async def test_a_lost_token_is_led_back_with_the_canary_of_two(desk: Desk) -> No
     assert re.search(r"x, canary: 0 of \d+ acts of stage 1 of \d", (await operator.get(page)).text)
     stages = [it["stage"] for it in said(desk, "incident.stepped")]
     assert stages == ["close", "reauth", "validate", "canary"]
-    assert "Lockout is not dealt with" in (await operator.get("/console")).text
+    assert re.search(r"Lockout of \S.* is not dealt with", (await operator.get("/console")).text)
 
 
 async def test_break_glass_is_asked_for_approved_and_ended(screen: Screen) -> None:

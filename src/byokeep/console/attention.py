@@ -9,27 +9,32 @@ Rules
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from byokeep.audit import alerts
-from byokeep.audit.alerts import AlertFilter
+from byokeep.audit.alerts import Alert, AlertFilter
+from byokeep.console.lists import waiting
 from byokeep.console.pages import Console, Pages
 from byokeep.console.scopes import in_words
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import Unavailable
 from byokeep.core.incident import MUST_TELL, IncidentSource
+from byokeep.core.model import Role
 from byokeep.core.next_steps import of_alert
 from byokeep.core.policy import Verb
 from byokeep.http.request import no_query
 from byokeep.incidents import incidents
 from byokeep.kernel import procedures
+from byokeep.kernel.incidents import Incident
 from byokeep.operations import checklist, due
 from byokeep.operations.checks import Checklist
+from byokeep.tenancy import clients
 from byokeep.tenancy.scopes import scope_from_name
 
 MOST: Final = 50  # rows of one kind; the page of its own has all
@@ -90,11 +95,38 @@ async def _failed(console: Console, who: Visitor) -> AsyncIterator[Need]:
         yield Need(rank=2, kind="Failed", what=f"{more} more have stopped", href=href, act="Show all")
 
 
+async def _waiting(console: Console, who: Visitor) -> AsyncIterator[Need]:
+    if not who.actor.roles & {Role.APPROVER, Role.ADMIN}:
+        return
+    for one in (await waiting(console, who))[0]:
+        if one["may"]:
+            yield Need(
+                rank=1, kind="Approval", what=one["what"], more=f"{one['by']} asked, and you may let it happen.",
+                href="/console/approvals", act="Decide",
+            )  # fmt: skip
+
+
+def _label(names: Mapping[UUID, str], found: Iterable[Alert | Incident]) -> str:
+    """Of which clients and keys alerts or incidents are; the first three by name."""
+    ids = [one.object_id if one.object_id in names else one.client_id for one in found]
+    labels = list(dict.fromkeys(names.get(one, "") if one else "" for one in ids))
+    labels = [one for one in labels if one]
+    more = f" and {len(labels) - 3} more" if len(labels) > 3 else ""
+    return f" of {', '.join(labels[:3])}{more}" if labels else ""
+
+
+async def _names(console: Console, who: Visitor, found: Iterable[Alert | Incident]) -> dict[UUID, str]:
+    ids = {it for one in found for it in (one.object_id, one.client_id) if it}
+    return await clients.names_of(console.app, who.actor, ids)
+
+
 async def _alerts(console: Console, who: Visitor) -> AsyncIterator[Need]:
     found, more = await alerts.list_alerts(console.app, who.actor, AlertFilter(severity="critical"))
+    names = await _names(console, who, found)
     for reason, many in Counter(one.reason for one in found).items():
         newest = max(one.last_seen_at for one in found if one.reason == reason)
-        what = reason.replace("_", " ") + (f", {many} alerts" if many > 1 else "")
+        what = reason.replace("_", " ") + _label(names, (one for one in found if one.reason == reason))
+        what += f", {many} alerts" if many > 1 else ""
         href = f"/console/alerts?severity=critical&reason={reason}"
         yield Need(
             rank=1, kind="Alert", what=what, more=of_alert(reason), since=newest, href=href, act="Look and close"
@@ -130,9 +162,10 @@ async def _due(console: Console, who: Visitor) -> AsyncIterator[Need]:
 
 async def _incidents(console: Console, who: Visitor) -> AsyncIterator[Need]:
     found = await incidents.list_incidents(console.app, who.actor, client_id=None, only_open=True)
+    names = await _names(console, who, found[:MOST])
     for one in found[:MOST]:
         by = "a person" if one.source == IncidentSource.PERSON else f"the {one.source}"
-        what = f"{one.kind.replace('_', ' ').capitalize()} is not dealt with"
+        what = f"{one.kind.replace('_', ' ').capitalize()}{_label(names, [one])} is not dealt with"
         yield Need(
             rank=1 if one.severity in MUST_TELL else 2, kind=one.severity.value, what=what, more=f"Noticed by {by}.",
             since=one.opened_at, href=f"/console/incidents/{one.id}", act="Go on",
@@ -168,8 +201,9 @@ async def _checklists(console: Console, who: Visitor) -> AsyncIterator[Need]:
 
 _ASKED: Final[tuple[tuple[str, Verb, Callable[[Console, Visitor], AsyncIterator[Need]]], ...]] = (
     ("kill switches", Verb.SWITCH_READ, _stopped), ("the store's audit", Verb.ALERT_READ, _audit),
-    ("alerts", Verb.ALERT_READ, _alerts), ("procedures", Verb.PROCEDURE_READ, _failed),
-    ("due dates", Verb.DUE_READ, _due), ("incidents", Verb.INCIDENT_READ, _incidents),
+    ("approvals", Verb.SWITCH_READ, _waiting), ("alerts", Verb.ALERT_READ, _alerts),
+    ("procedures", Verb.PROCEDURE_READ, _failed), ("due dates", Verb.DUE_READ, _due),
+    ("incidents", Verb.INCIDENT_READ, _incidents),
     ("break glass", Verb.GLASS_READ, _glass), ("checklists", Verb.CHECKLIST_READ, _checklists),
 )  # fmt: skip
 

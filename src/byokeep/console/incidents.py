@@ -10,6 +10,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -22,7 +23,7 @@ from byokeep.console.lists import given_id, paged
 from byokeep.console.pages import HEADERS, Console, Pages
 from byokeep.console.timeline import timeline
 from byokeep.console.visit import Visitor, form_of
-from byokeep.core.errors import Conflict, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.core.incident import MUST_TELL, IncidentKind, Severity
 from byokeep.core.model import ClientId
 from byokeep.core.policy import Verb
@@ -32,7 +33,8 @@ from byokeep.incidents import incidents, playbooks
 from byokeep.incidents.incidents import IncidentState, OpenRequest
 from byokeep.kernel import procedures
 from byokeep.kernel.incidents import Incident
-from byokeep.keys import refs
+from byokeep.keys import refs, rotation_view
+from byokeep.keys.rotation import LEAKED
 from byokeep.profiles.profiles import list_profiles
 from byokeep.tenancy import clients
 
@@ -88,22 +90,37 @@ def add(pages: Pages) -> None:
 
     async def new_incident(request: Request, who: Visitor) -> Response:
         asked = {name: text for name, text in query_of(request, "client", "kind", "about").items() if text}
-        things = await _things(console, who, parse_client_id(asked["client"])) if "client" in asked else []
-        return console.page(
-            request, "incident-new.html", who=who, asked=asked, things=things, kinds=list(IncidentKind),
-            severities=list(Severity), clients=await clients.list_clients(console.app, who.actor),
-            every=who.actor.clients is None,
-        )  # fmt: skip
+        return await form(request, who, asked)
+
+    async def form(
+        request: Request, who: Visitor, asked: Mapping[str, str], error: ByokeepError | None = None
+    ) -> Response:
+        chosen = parse_client_id(asked["client"]) if asked.get("client") else None
+        more: dict[str, Any] = {
+            "asked": asked, "things": await _things(console, who, chosen) if chosen else [],
+            "kinds": list(IncidentKind), "severities": list(Severity),
+            "clients": await clients.list_clients(console.app, who.actor), "every": who.actor.clients is None,
+        }  # fmt: skip
+        if error is None:
+            return console.page(request, "incident-new.html", who=who, error=None, **more)
+        return await console.again(request, error, "incident-new.html", who=who, **more)
 
     async def opened(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, "kind", "client", "about", "severity", "hours")
-        hours, (what, _, about) = whole_number("hours", given["hours"] or None), given["about"].partition(":")
-        now = console.app.clock.now()
-        made = await incidents.open_incident(console.app, who.actor, OpenRequest(
+        given = await form_of(console.app, request, "kind", "client", "about", "severity", "hours", "show")
+        if given["show"]:  # its keys and accounts: what was chosen stays
+            return await form(request, who, given)
+        (what, _, about), now = given["about"].partition(":"), console.app.clock.now()
+        wish = OpenRequest(
             kind=given["kind"], client_id=ClientId(given_id(given["client"])) if given["client"] else None,
             severity=given["severity"] or None, object_kind=what, object_id=given_id(about) if about else None,
-            noticed_at=now, began_at=None if hours is None else now - timedelta(hours=min(hours, 24 * 366)),
-        ))  # fmt: skip
+            noticed_at=now,
+        )  # fmt: skip
+        try:
+            if (hours := whole_number("hours", given["hours"] or None)) is not None:
+                wish = replace(wish, began_at=now - timedelta(hours=min(hours, 24 * 366)))
+            made = await incidents.open_incident(console.app, who.actor, wish)
+        except ByokeepError as error:
+            return await form(request, who, given, error)
         return _to(made.incident.id)
 
     async def incident(request: Request, who: Visitor) -> Response:
@@ -235,7 +252,8 @@ async def _shown(
     console: Console, request: Request, who: Visitor, state: IncidentState, *, records: bool = False, made: Any = None
 ) -> Response:
     app, actor, one = console.app, who.actor, state.incident
-    steps = await _steps(console, who, state)
+    rotation = await _rotation(console, who, state)
+    steps = await _steps(console, who, state, runs=rotation is not None)
     waits = [run for run in (await procedures.to_approve(app, actor, client_id=one.client_id))[0]
              if run.run.object_id == one.id and run.run.procedure in _TWO]  # fmt: skip
     entries = await incidents.timeline(app, actor, one.id, after=None, limit=incidents.MOST_RECORDS) if records else []
@@ -252,7 +270,7 @@ async def _shown(
     ids |= {UUID(asked["requested_by"]) for asked in platforms["requests"]}
     return console.page(
         request, "incident.html", who=who, one=one, state=state, missing=_missing(state),
-        rows=steps, uuid=UUID, rotation=state.run.run.facts.get("rotation") if state.run else None,
+        rows=steps, uuid=UUID, rotation=rotation,
         waits=waits, entries=entries, records=records, made=made, unknown=unknown, grave=one.severity in MUST_TELL,
         platform=next((it for it in platforms["platforms"] if it["platform"] == one.platform), None),
         asks=[it for it in platforms["requests"] if one.platform in it["scope"].split(":")],
@@ -262,14 +280,25 @@ async def _shown(
     )  # fmt: skip
 
 
-async def _steps(console: Console, who: Visitor, state: IncidentState) -> list[dict[str, Any]]:
+async def _rotation(console: Console, who: Visitor, state: IncidentState) -> str | None:
+    """The rotation of the key that leaked, whoever began it."""
+    one, begun = state.incident, state.run.run.facts.get("rotation") if state.run else None
+    if begun is None and one.object_kind == "key" and _may(who, Verb.KEY_LIST):
+        for it in await rotation_view.list_rotations(console.app, who.actor, one.object_id):
+            if it.run.procedure == LEAKED and it.run.closed_at is None:
+                return str(it.run.id)
+    return begun
+
+
+async def _steps(console: Console, who: Visitor, state: IncidentState, *, runs: bool) -> list[dict[str, Any]]:
     """The steps of an incident's playbook, as ``timeline.html`` shows them; also of one that was not begun."""
     if state.run is None:
         steps = [{"code": name, "state": "open" if at else "next"} for at, name in enumerate(_missing(state))]
     else:
         steps = (await timeline(console, who, state.run))["steps"]
-    return [step | {"name": STEPS[step["code"]][0], "needs": STEPS[step["code"]][1], "button": STEPS[step["code"]][2]}
-            if step["code"] in STEPS else step for step in steps]  # fmt: skip
+    words = {**STEPS, "rotate": (*STEPS["rotate"][:2], "Go on with the rotation that runs")} if runs else STEPS
+    return [step | {"name": words[step["code"]][0], "needs": words[step["code"]][1], "button": words[step["code"]][2]}
+            if step["code"] in words else step for step in steps]  # fmt: skip
 
 
 def _may(who: Visitor, verb: Verb) -> bool:

@@ -3,6 +3,8 @@
 Rules
 - Of the value there is a keyed fingerprint, which is of use in this installation alone, and no part of it.
 - A provider that could not be asked has refused nothing, and the page says so.
+- A leak has one door: a second look says what will happen, and from then on the pages of the key, its incident and its
+  rotation lead to each other.
 """
 
 from __future__ import annotations
@@ -19,27 +21,29 @@ from byokeep.console.lists import given_id
 from byokeep.console.pages import HEADERS, Console, Pages
 from byokeep.console.visit import Visitor, form_of
 from byokeep.core.errors import NotFound, Rejected
+from byokeep.core.incident import IncidentKind
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import CredentialRef
 from byokeep.core.next_steps import NEEDS_NEW_KEY, of_run
 from byokeep.core.policy import Verb
 from byokeep.http.request import query_of, spend
+from byokeep.incidents import incidents
 from byokeep.kernel import sops
 from byokeep.keys import onboard, refs, rotation_view
+from byokeep.keys.rotation import LEAKED, UNUSED
 from byokeep.tenancy import clients
 
 MOST_RECORDS: Final = 20
 _REFUSED: Final = NEEDS_NEW_KEY | {"disabled", "restricted_but_live", "forbidden"}
 _MOVES: Final = {
-    KeyState.SUSPENDED: "Suspend it", KeyState.ACTIVE: "Serve it again", KeyState.DEACTIVATED: "Retire it for good",
-    KeyState.COMPROMISED: "It is compromised",
-}  # fmt: skip
-_FROM: Final = {
-    "active": (KeyState.SUSPENDED, KeyState.DEACTIVATED, KeyState.COMPROMISED),
-    "suspended": (KeyState.ACTIVE, KeyState.DEACTIVATED, KeyState.COMPROMISED),
-    "pre_activation": (KeyState.DEACTIVATED, KeyState.COMPROMISED),
-    "deactivated": (KeyState.COMPROMISED,),
+    KeyState.SUSPENDED: "Suspend it",
+    KeyState.ACTIVE: "Serve it again",
+    KeyState.DEACTIVATED: "Retire it for good",
 }
+_FROM: Final = {
+    "active": (KeyState.SUSPENDED, KeyState.DEACTIVATED), "suspended": (KeyState.ACTIVE, KeyState.DEACTIVATED),
+    "pre_activation": (KeyState.DEACTIVATED,),
+}  # fmt: skip
 
 
 def add(pages: Pages) -> None:
@@ -51,10 +55,14 @@ def add(pages: Pages) -> None:
         app, actor = console.app, who.actor
         ref = await refs.read_ref(app, actor, given_id(request.path_params["ref_id"]))
         one = await clients.get_client(app, actor, ref.client_id)
-        rows = [rotation_view.told(app, it) | {"run": it.run} for it in
+        rows: list[dict[str, Any]] = [rotation_view.told(app, it) | {"run": it.run} for it in
                 await rotation_view.list_rotations(app, actor, ref.id)]  # fmt: skip
+        running = next((it["run"] for it in rows if not it["ended"] and it["run"].procedure != UNUSED), None)
         return console.page(
             request, "key.html", who=who, ref=ref, client=one, mark=await refs.value_mark(app, ref), rotations=rows,
+            running=running, leaking=running is not None and running.procedure == LEAKED,
+            incident=await leak_of(console, who, ref),
+            at_provider=app.limits.provider_pages.get(ref.provider.value, ""),
             check=await _check(console, who, ref, asked.get("sop")), past=await _history(console, who, ref.id),
             may_write=bool(actor.roles & Verb.KEY_WRITE.roles), keyless=bool(ref.provider_place), moves=[
                 (state.value, _MOVES[state]) for state in _FROM.get(ref.state, ())
@@ -70,7 +78,7 @@ def add(pages: Pages) -> None:
                 console.app, who.actor, ref_id, before=lambda about: spend(request, console.writes, who.actor, about)
             )
             return RedirectResponse(f"/console/keys/{ref_id}?sop={run.id}", 303, HEADERS)
-        if to not in _MOVES:
+        if to not in (*_MOVES, KeyState.COMPROMISED):
             raise Rejected("bad_request", next_step="Send the form as the page does.")
         change = partial(refs.change_state, console.app, who.actor, ref_id, to=KeyState(to), reason=given["reason"])
         await (change() if to == KeyState.ACTIVE else console.emergency.stopping(change))
@@ -78,6 +86,15 @@ def add(pages: Pages) -> None:
 
     pages.add("GET", "/keys/{ref_id}", key)
     pages.add("POST", "/keys/{ref_id}", key_moved, stops=True)
+
+
+async def leak_of(console: Console, who: Visitor, ref: CredentialRef) -> UUID | None:
+    """The open incident that a key may have leaked; None also for a role that does not see incidents."""
+    if not who.actor.roles & Verb.INCIDENT_READ.roles:
+        return None
+    found = await incidents.list_incidents(console.app, who.actor, client_id=ref.client_id, only_open=True)
+    about = (one.id for one in found if one.object_id == ref.id and one.kind == IncidentKind.SUSPECTED_LEAK)
+    return next(about, None)
 
 
 async def _check(console: Console, who: Visitor, ref: CredentialRef, named: str | None) -> dict[str, Any] | None:

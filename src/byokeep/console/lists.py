@@ -177,9 +177,10 @@ def _alerts(pages: Pages) -> None:
         found, left = await lists.alerts_of(console.app, who.actor, asked)
         more = paged(found, asked, "/console/alerts", more=left)
         ids = {one for row in more["rows"] for one in (row.client_id, row.object_id, row.acknowledged_by) if one}
+        named = await clients.named_of(console.app, who.actor, ids)
         return console.page(
             request, "alerts.html", who=who, asked=asked, step_of=of_alert, export=exported_as("alerts", asked),
-            names=await clients.names_of(console.app, who.actor, ids),
+            names={one.id: one.name for one in named}, keys={one.id for one in named if one.kind == "key"},
             acts=bool(who.actor.roles & {Role.ADMIN, Role.OPERATOR}), **more,
         )  # fmt: skip
 

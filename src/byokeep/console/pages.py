@@ -40,6 +40,7 @@ from byokeep.console.visit import (
     visitor_of,
 )
 from byokeep.core.errors import KINDS, ByokeepError, Conflict, Denied, Rejected, Unauthenticated, Unavailable
+from byokeep.core.policy import Verb
 from byokeep.core.secret import Secret
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import LateRoute
@@ -62,6 +63,12 @@ NAV: Final = (
     ("Look", ((f"{HOME}/usage", "Usage"), (f"{HOME}/audit", "Audit"), (f"{HOME}/people", "People"),
               (f"{HOME}/checklists", "Checklists"), (f"{HOME}/recovery", "Backups"))),
 )  # fmt: skip
+# What of it not everybody may open, and whether it is of every client: the menu shows nobody what would be refused.
+_OPENED_BY: Final = {
+    f"{HOME}/audit": (Verb.AUDIT_READ, True), f"{HOME}/people": (Verb.SUBJECT_READ, False),
+    f"{HOME}/usage": (Verb.KEY_HISTORY, False), f"{HOME}/checklists": (Verb.CHECKLIST_READ, True),
+    f"{HOME}/recovery": (Verb.CHECKLIST_READ, True),
+}  # fmt: skip
 CONSOLE: Final = PageSet(home=HOME, session=SESSION, package="byokeep.console", nav=NAV, headers=HEADERS)
 SIGN_IN: Final = CONSOLE.sign_in
 
@@ -194,9 +201,10 @@ class Console:
         """Make a page; a form in it is good for whoever is shown it."""
         cookie = request.cookies.get(self.site.session if who else STRANGER)
         given = "" if cookie else self.app.ids.token()
+        nav = [(group, [one for one in links if who and _opens(who, one[0])]) for group, links in self.site.nav]
         text = _templates(self.site.package).get_template(template).render(
             who=who, form=form_word(self.app, cookie or given), here=request.url.path,
-            page=came_from(request, self.site.home), status=status, now=self.app.clock.now(), nav=self.site.nav, **more,
+            page=came_from(request, self.site.home), status=status, now=self.app.clock.now(), nav=nav, **more,
         )  # fmt: skip
         reply = Response(text, status, self.site.headers, "text/html")
         if given:
@@ -243,6 +251,11 @@ class Console:
         return RedirectResponse(
             f"{self.site.sign_in}?next={quote(next_page(back, home), safe='')}", 303, self.site.headers
         )
+
+
+def _opens(who: Visitor, path: str) -> bool:
+    verb, every = _OPENED_BY.get(path, (None, False))
+    return verb is None or (bool(who.actor.roles & verb.roles) and not (every and who.actor.clients is not None))
 
 
 def _path_of(request: Request) -> str:

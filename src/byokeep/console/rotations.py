@@ -1,7 +1,8 @@
 """Rotations: begin one, see how far it is, go on, accept what it stopped for, end it, go back.
 
 Rules
-- Before one begins the page says when the old key ends, and what that means; a key that leaked is a form of its own.
+- Before one begins the page says when the old key ends, and what that means; a key that leaked is a page of its own,
+  which says what will happen. One that a rotation cannot replace is called compromised there.
 - A button stands there when the flow behind it may be asked now; what it then says decides.
 """
 
@@ -12,16 +13,18 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from byokeep.console.keys import leak_of
 from byokeep.console.lists import given_id
 from byokeep.console.onboarding import GRACES
 from byokeep.console.pages import HEADERS, Pages
 from byokeep.console.timeline import timeline
 from byokeep.console.visit import Visitor, form_of
 from byokeep.core.errors import ByokeepError, Rejected
+from byokeep.core.model import CredentialRef
 from byokeep.core.policy import Verb, authorise
-from byokeep.http.request import no_query
+from byokeep.http.request import no_query, query_of
 from byokeep.keys import refs, rotation, rotation_view
-from byokeep.keys.rotation import ACCEPTABLE, STAYS_ALIVE, UNUSED, KeyRotation
+from byokeep.keys.rotation import ACCEPTABLE, LEAKED, STAYS_ALIVE, UNUSED, KeyRotation
 from byokeep.tenancy import clients
 
 STEPS: Final = {
@@ -50,6 +53,7 @@ def add(pages: Pages) -> None:
         status, history = await rotation_view.show(app, who.actor, given_id(request.path_params["run_id"]))
         said = rotation_view.told(app, status, held=await rotation_view.held_by(app, status))
         run = rotation.of(status.run)
+        ref = await refs.get_ref(app, who.actor, run.object_id)
         names = await clients.names_of(app, who.actor, {one.by for one in history})
         it = await timeline(console, who, status, said=said, names=STEPS)
         may, back = bool(who.actor.roles & Verb.KEY_WRITE.roles), "cutover" in run.evidence
@@ -58,6 +62,7 @@ def add(pages: Pages) -> None:
             request, "rotation.html", who=who, it=it, run=run, said=said, history=history, names=names, steps=STEPS,
             accepts=_acceptable(run), may=may, brings=brings, back=back, may_end=it["may_end"],
             buttons=_buttons(run, brings=brings, may_end=it["may_end"]) if may else {},
+            incident=await leak_of(console, who, ref) if run.procedure == LEAKED else None,
         )  # fmt: skip
 
     async def rotation_moved(request: Request, who: Visitor) -> Response:
@@ -79,14 +84,23 @@ def _starts(pages: Pages) -> None:
     console = pages.console
 
     async def rotate(request: Request, who: Visitor) -> Response:
-        await no_query(request)
+        asked = query_of(request, "leaked")
         ref = await refs.get_ref(console.app, who.actor, given_id(request.path_params["ref_id"]))
         authorise(who.actor, Verb.KEY_WRITE, client_id=ref.client_id)
-        return await show_form(request, who, ref)
+        return await show_form(request, who, ref, leaked="leaked" in asked)
 
-    async def show_form(request: Request, who: Visitor, ref: Any, error: ByokeepError | None = None) -> Response:
+    async def show_form(
+        request: Request, who: Visitor, ref: CredentialRef, error: ByokeepError | None = None, *, leaked: bool = False
+    ) -> Response:
         limits = console.app.limits
+        is_key = (ref.kind, ref.purpose) == ("provider_api_key", "default")
+        stored = not ref.provider_place or any(
+            it.run.closed_at is None and it.run.procedure != UNUSED
+            for it in await rotation_view.list_rotations(console.app, who.actor, ref.id)
+        )
         more: dict[str, Any] = {
+            "leaked": leaked, "rotates": is_key and stored and ref.state in ("active", "suspended"),
+            "page_of": limits.provider_pages.get(ref.provider.value, "the provider's page"),
             "ref": ref, "client": await clients.get_client(console.app, who.actor, ref.client_id), "graces": GRACES,
             "pauses": limits.rotation_modes.get(ref.provider.value) == "cutover",
             "mints": "mint" in limits.rotation_acts.get(ref.provider.value, ()),
@@ -105,7 +119,7 @@ def _starts(pages: Pages) -> None:
         try:
             begun = await rotation.start(console.app, who.actor, ref.id, wish)
         except ByokeepError as error:
-            return await show_form(request, who, ref, error)
+            return await show_form(request, who, ref, error, leaked=wish.leaked)
         return RedirectResponse(f"/console/rotations/{begun.run.id}", 303, HEADERS)
 
     pages.add("GET", "/keys/{ref_id}/rotate", rotate)

@@ -176,7 +176,7 @@ def _check_object(kind: IncidentKind, wish: OpenRequest, platform: str, *, of_pr
         )
         raise Rejected("object_missing", next_step=step)
     if kind is IncidentKind.SUSPECTED_LEAK and wish.object_kind != "key":
-        raise Rejected("object_missing", next_step="Name the key: --key CLIENT/PROVIDER.")
+        raise Rejected("object_missing", next_step="Name the key that it is about: `--key CLIENT/PROVIDER`.")
     if (
         kind in (IncidentKind.SUSPECTED_LEAK, IncidentKind.USAGE_ANOMALY)
         and wish.object_kind == "key"
@@ -187,7 +187,8 @@ def _check_object(kind: IncidentKind, wish: OpenRequest, platform: str, *, of_pr
         )
         raise Rejected("not_a_provider_key", next_step=step)
     if kind in (IncidentKind.TOKEN_REVOKED, IncidentKind.TOKEN_COMPROMISED, IncidentKind.LOCKOUT) and not platform:
-        raise Rejected("object_missing", next_step="Name the account: --account CLIENT/PLATFORM/ACCOUNT.")
+        step = "Name the account that it is about: `--account CLIENT/PLATFORM/ACCOUNT`."
+        raise Rejected("object_missing", next_step=step)
 
 
 async def find_incident(app: App, actor: Actor, incident_id: UUID, verb: Verb = Verb.INCIDENT_READ) -> Incident:

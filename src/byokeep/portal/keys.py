@@ -189,6 +189,7 @@ def _one(pages: Pages, brake: LoginBrake) -> None:
                 break
             await asyncio.sleep(LOOK_EACH_S)
             run = await sops.sop_status(app, actor, run.run.id)
+            ref = await _own(pages, request, who)  # as it stands when the check has ended
         if run is not None and run.state == "complete":
             brake.succeeded(str(ref.client_id), "keys")
         found = await usage.key_usage(

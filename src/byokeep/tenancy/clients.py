@@ -168,7 +168,12 @@ _SHORT_ID: Final = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,28}\Z")
 
 
 async def names_of(app: App, actor: Actor, wanted: Iterable[UUID]) -> dict[UUID, str]:
-    """Return the names of those ids that have one for this actor.
+    """Return the names of those ids that have one for this actor. Raises as :func:`named_of`."""
+    return {one.id: one.name for one in await named_of(app, actor, wanted)}
+
+
+async def named_of(app: App, actor: Actor, wanted: Iterable[UUID]) -> list[Named]:
+    """Return what of those ids has a name for this actor.
 
     Raises:
         Denied: ``not_permitted``.
@@ -183,7 +188,7 @@ async def names_of(app: App, actor: Actor, wanted: Iterable[UUID]) -> dict[UUID,
             "spelt": None,
         }
         asked |= {"clients": scope_of(actor), "limit": _MOST_NAMES}
-        return {one.id: one.name for one in await tx.all(Named, "names_known", **asked)}
+        return await tx.all(Named, "names_known", **asked)
 
 
 async def find_named(app: App, actor: Actor, kinds: Sequence[str], name: str) -> tuple[list[Named], list[Named]]:
