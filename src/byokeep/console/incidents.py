@@ -88,6 +88,20 @@ def add(pages: Pages) -> None:
             clients=await clients.list_clients(console.app, who.actor), **more,
         )  # fmt: skip
 
+    async def incident(request: Request, who: Visitor) -> Response:
+        asked = query_of(request, "records")
+        state = await incidents.look(console.app, who.actor, given_id(request.path_params["incident_id"]))
+        return await _shown(console, request, who, state, records="records" in asked)
+
+    pages.add("GET", "/incidents", incident_list)
+    _opening(pages)
+    pages.add("GET", "/incidents/{incident_id}", incident)
+    _acts(pages)
+
+
+def _opening(pages: Pages) -> None:
+    console = pages.console
+
     async def new_incident(request: Request, who: Visitor) -> Response:
         asked = {name: text for name, text in query_of(request, "client", "kind", "about").items() if text}
         return await form(request, who, asked)
@@ -123,16 +137,8 @@ def add(pages: Pages) -> None:
             return await form(request, who, given, error)
         return _to(made.incident.id)
 
-    async def incident(request: Request, who: Visitor) -> Response:
-        asked = query_of(request, "records")
-        state = await incidents.look(console.app, who.actor, given_id(request.path_params["incident_id"]))
-        return await _shown(console, request, who, state, records="records" in asked)
-
-    pages.add("GET", "/incidents", incident_list)
     pages.add("GET", "/incidents/new", new_incident)
     pages.add("POST", "/incidents/new", opened)
-    pages.add("GET", "/incidents/{incident_id}", incident)
-    _acts(pages)
 
 
 def _acts(pages: Pages) -> None:
