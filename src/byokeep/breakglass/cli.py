@@ -20,10 +20,10 @@ from byokeep.cli.names import Client
 from byokeep.cli.new_file import new_file
 from byokeep.cli.servers import load, refuse_environment
 from byokeep.cli.terminal import again, clean, say, session, show
-from byokeep.cli.times import seconds
 from byokeep.core.canonical import read_json
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected
 from byokeep.core.secret import Secret
+from byokeep.core.times import seconds
 from byokeep.process import harden
 
 app: Final = App(name="breakglass")

@@ -1,42 +1,13 @@
-"""Times as people type them: a span such as 24h, or a moment such as 2026-01-31T12:00:00Z."""
+"""Times as people type them, as the API takes them."""
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import UTC, datetime
 
-from byokeep.core.errors import Rejected
-
-_SPAN: Final = re.compile(r"([0-9]{1,7})([smhdw])\Z")
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-
-
-def seconds(text: str) -> int:
-    """Return how many seconds a span lasts.
-
-    Raises:
-        Rejected: ``bad_span``.
-    """
-    parts = _SPAN.match(text)
-    if parts is None:
-        raise Rejected("bad_span", next_step="Write a number and its unit, such as 24h.")
-    return int(parts[1]) * _UNITS[parts[2]]
+from byokeep.core import times
 
 
 def moment(text: str | None) -> str | None:
-    """Return a moment as the API takes it; a span means so long ago, and nothing means no bound.
-
-    Raises:
-        Rejected: ``bad_time``.
-    """
-    if not text:
-        return None
-    try:
-        if not _SPAN.match(text):
-            at = datetime.fromisoformat(text)
-            return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat()
-        return (datetime.now(UTC) - timedelta(seconds=seconds(text))).isoformat(timespec="seconds")
-    except (ValueError, OverflowError):
-        step = "Write how long ago (30m, 24h, 7d), or a time such as 2026-01-31T12:00:00Z."
-        raise Rejected("bad_time", next_step=step) from None
+    """Return a moment for the API; see :func:`byokeep.core.times.moment`. Raises as it does."""
+    at = times.moment(text or "", datetime.now(UTC))
+    return at.isoformat(timespec="seconds") if at else None

@@ -11,7 +11,7 @@ from byokeep.cli.choices import WebhookSender
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Client, said_of
 from byokeep.cli.terminal import busy, say
-from byokeep.cli.times import seconds
+from byokeep.core.times import seconds
 
 app: Final = App(name="webhook", help="Signing secrets of webhooks, for each client and sender.")
 _COLUMNS: Final = (

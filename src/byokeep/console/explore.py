@@ -30,6 +30,7 @@ from byokeep.core.checkpoint import parse_keys, verify_client_proof
 from byokeep.core.errors import Integrity, NotFound
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import ClientId
+from byokeep.core.times import moment
 from byokeep.http.request import query_of, whole_number
 from byokeep.keys import refs, usage
 from byokeep.operations import lists
@@ -87,9 +88,9 @@ def add(pages: Pages) -> None:
     async def used(request: Request, who: Visitor) -> Response:
         asked = {name: text for name, text in query_of(request, "since", "until").items() if text}
         now, about = console.app.clock.now(), given_id(request.path_params["ref_id"])
-        since = lists.moment(asked.get("since", "24h"), now)
+        since = moment(asked.get("since", "24h"), now)
         found = await usage.key_usage(
-            console.app, who.actor, about, since=since, until=lists.moment(asked.get("until", ""), now, end=True),
+            console.app, who.actor, about, since=since, until=moment(asked.get("until", ""), now, end=True),
             limit=PER_PAGE,
         )  # fmt: skip
         onward = asked | {"until": found.next.isoformat()} if found.next else {}

@@ -34,7 +34,7 @@ from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
 from byokeep.kernel.rows import NO_COLUMN, Row
 from byokeep.keys.refs import get_ref
-from byokeep.keys.usage_parts import Parts, parts
+from byokeep.keys.usage_parts import Parts, Told, parts
 from byokeep.tenancy.clients import scope_of
 
 KEPT_DAYS: Final = 35  # for which calls are kept one by one (functions.sql, calls_forget)
@@ -99,7 +99,7 @@ class KeyUsage:
 
 
 @dataclass(slots=True, kw_only=True)
-class UsageHour:
+class UsageHour(Told):
     """One hour of one client and provider; ``untold`` = leases of whose calls some are unknown."""
 
     client_id: UUID
@@ -110,16 +110,6 @@ class UsageHour:
     calls: int = 0
     calls_failed: int = 0
     untold: int = field(default=0, metadata=NO_COLUMN)
-
-    @property
-    def told_calls(self) -> int | None:
-        """The calls that were told of; None = there may have been some, and nobody said."""
-        return self.calls or (None if self.untold else 0)
-
-    @property
-    def told_failed(self) -> int | None:
-        """As :attr:`told_calls`, of those that failed."""
-        return None if self.told_calls is None else self.calls_failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,8 +36,27 @@ class RefusedUse:
     last_at: datetime
 
 
+class Told:
+    """Calls of which runners told; where some did not, a zero is not known to be one."""
+
+    __slots__ = ()
+    calls: int
+    calls_failed: int
+    untold: int
+
+    @property
+    def told_calls(self) -> int | None:
+        """The calls that were told of; None = there may have been some, and nobody said."""
+        return self.calls or (None if self.untold else 0)
+
+    @property
+    def told_failed(self) -> int | None:
+        """As :attr:`told_calls`, of those that failed."""
+        return None if self.told_calls is None else self.calls_failed
+
+
 @dataclass(slots=True, kw_only=True)
-class JobUse:
+class JobUse(Told):
     """What one job used of one provider; ``untold`` = leases of whose calls some are unknown."""
 
     client_id: UUID
@@ -51,16 +70,6 @@ class JobUse:
     first_at: datetime
     last_at: datetime
     untold: int = field(default=0, metadata=NO_COLUMN)
-
-    @property
-    def told_calls(self) -> int | None:
-        """The calls that were told of; None = there may have been some, and nobody said."""
-        return self.calls or (None if self.untold else 0)
-
-    @property
-    def told_failed(self) -> int | None:
-        """As :attr:`told_calls`, of those that failed."""
-        return None if self.told_calls is None else self.calls_failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ It may not repair what it finds.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -191,25 +191,25 @@ async def _disk(look: ChecklistLook) -> ProbeOutcome:
 
 
 async def _leak_alerts(look: ChecklistLook) -> ProbeOutcome:
-    asked = {"reasons": list(LEAK_ALERTS), "kinds": [kind.value for kind in LEAK_INCIDENTS], "since": look.since}
-    rows: list[Row] = await look.app.db.read(dict, "checklist_leaks", asked, every_client=True)
-    look.said["leak_alerts"] = [str(row["item"]) for row in rows]
-    if not rows:
-        return ok("leak_alerts")
-    where = _some({row["client"] or "platform" for row in rows})
     step = "Deal with each: `byokeep alert list`, `byokeep incident list`; runbook sections 7.1 and 7.2."
-    return failed("leak_alerts", rows[0]["reason"], step, found=len(rows), clients=where)
+    return await _none_open(look, "leak_alerts", LEAK_ALERTS, LEAK_INCIDENTS, look.since, step)
 
 
 async def _kept_orphans(look: ChecklistLook) -> ProbeOutcome:
-    asked = {"reasons": list(KEPT_ALERTS), "kinds": [], "since": look.now}
-    rows: list[Row] = await look.app.db.read(dict, "checklist_leaks", asked, every_client=True)
-    look.said["kept_orphans"] = [str(row["item"]) for row in rows]
-    if not rows:
-        return ok("kept_orphans")
-    where = _some({row["client"] or "platform" for row in rows})
     step = "See `byokeep alert list`, then `Orphans after a restore` in docs/runbook.md; close those that are done."
-    return failed("kept_orphans", rows[0]["reason"], step, found=len(rows), clients=where)
+    return await _none_open(look, "kept_orphans", KEPT_ALERTS, (), look.now, step)
+
+
+async def _none_open(
+    look: ChecklistLook, item: str, alerts: Iterable[str], incidents: Iterable[IncidentKind], since: datetime, step: str
+) -> ProbeOutcome:
+    asked = {"reasons": list(alerts), "kinds": [kind.value for kind in incidents], "since": since}
+    rows: list[Row] = await look.app.db.read(dict, "checklist_leaks", asked, every_client=True)
+    look.said[item] = [str(row["item"]) for row in rows]
+    if not rows:
+        return ok(item)
+    where = _some({row["client"] or "platform" for row in rows})
+    return failed(item, rows[0]["reason"], step, found=len(rows), clients=where)
 
 
 async def _leak_scan(look: ChecklistLook) -> ProbeOutcome:

@@ -17,7 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -31,6 +31,7 @@ from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor, Client, ClientId, Role
 from byokeep.core.policy import Verb, require_proof
 from byokeep.core.ref import parse_client_id, parse_provider
+from byokeep.core.times import moment
 from byokeep.kernel.app import App, BrokerApp
 from byokeep.kernel.record import record, stamp
 from byokeep.keys import refs, usage, usage_parts
@@ -42,9 +43,6 @@ MOST: Final = 10_000  # rows of a document
 MOST_DAYS: Final = 400
 Asked = Mapping[str, str]
 Cell = str | int | None
-_AGO: Final = re.compile(r"([1-9]\d{0,3})([mhd])\Z")
-_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
-_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
 _ID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\Z")
 
 
@@ -56,30 +54,6 @@ class Listed:
     rows: Sequence[Mapping[str, Cell]]
     left: int = 0
     counted: bool = True
-
-
-def moment(text: str, now: datetime, *, end: bool = False) -> datetime | None:
-    """Return the time that somebody typed: a day, a time with its zone, or so long ago (24h, 7d); empty = none.
-
-    Args:
-        end: A day means its end.
-
-    Raises:
-        Rejected: ``bad_time``.
-    """
-    if not text:
-        return None
-    if found := _AGO.match(text):
-        return now - timedelta(**{_UNITS[found[2]]: int(found[1])})
-    try:
-        if _DAY.match(text):
-            return datetime.fromisoformat(text).replace(tzinfo=UTC) + timedelta(days=end)
-        at = datetime.fromisoformat(text)
-        if at.tzinfo is not None:
-            return at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    raise Rejected("bad_time", next_step="Use a day such as 2026-01-31, a time such as 2026-01-31T12:00Z, 24h or 7d.")
 
 
 def an_id(text: str) -> UUID:
