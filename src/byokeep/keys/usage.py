@@ -34,7 +34,7 @@ from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record
 from byokeep.kernel.rows import NO_COLUMN, Row
 from byokeep.keys.refs import get_ref
-from byokeep.keys.usage_parts import Parts, Told, parts
+from byokeep.keys.usage_parts import Parts, ToldCalls, parts
 from byokeep.tenancy.clients import scope_of
 
 KEPT_DAYS: Final = 35  # for which calls are kept one by one (functions.sql, calls_forget)
@@ -99,7 +99,7 @@ class KeyUsage:
 
 
 @dataclass(slots=True, kw_only=True)
-class UsageHour(Told):
+class UsageHour(ToldCalls):
     """One hour of one client and provider; ``untold`` = leases of whose calls some are unknown."""
 
     client_id: UUID

@@ -36,7 +36,7 @@ class RefusedUse:
     last_at: datetime
 
 
-class Told:
+class ToldCalls:
     """Calls of which runners told; where some did not, a zero is not known to be one."""
 
     __slots__ = ()
@@ -56,7 +56,7 @@ class Told:
 
 
 @dataclass(slots=True, kw_only=True)
-class JobUse(Told):
+class JobUse(ToldCalls):
     """What one job used of one provider; ``untold`` = leases of whose calls some are unknown."""
 
     client_id: UUID
