@@ -441,6 +441,21 @@ def test_a_report_asks_for_figures_only_where_nobody_told_any(
     found["provider_usage"] = {"source": "none", "series": []}
     assert run(["incident", "report", "--key", ID]) == 0
     assert "figures are missing" in "".join(capsys.readouterr())
+    found |= {"gaps": [{"section": "calls", "why": "job_open", "since": "", "until": ""}], "totals": {"calls": 0}}
+    assert run(["incident", "report", "--key", ID]) == 0
+    assert "not known" in "".join(capsys.readouterr())  # no zero, where nobody told
+
+
+def test_an_invitation_begins_at_the_address_that_people_open(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The address of the setting, whichever the command called; where it is empty, the one that was called."""
+    ours, called = "https://keys.agency.example", "http://127.0.0.1:8420"
+    monkeypatch.setattr("byokeep.cli.client.web_url", lambda: called)
+    for portal, begins in ((ours, ours), ("", called)):
+        answers(monkeypatch, "cli.client", contacts={"id": ID, "token": "T", "portal": portal})
+        assert run(["client", "invite", ID, "--json"]) == 0
+        assert f'"{begins}/portal/invite?i=T"' in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -53,7 +53,10 @@ def to(tmp_path: Path) -> Callable[..., Any]:
         file.touch(mode=mode)
         file.write_text(address + "\n")
         out = AppriseTargets(tmp_path, read=read_private, production=production)
-        assert out.names() == ["oncall"]
+        assert (out.names(), out.mails()) == (["oncall"], False)
+        (tmp_path / "portal.url").touch()
+        assert (out.names(), out.mails()) == (["oncall"], True)  # which mails contact persons, and gets no alert
+        (tmp_path / "portal.url").unlink()
         return await out.send("oncall", "a title", "a body", "failure")
 
     return send
