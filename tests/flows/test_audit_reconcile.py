@@ -571,6 +571,8 @@ async def test_a_row_that_its_owner_changed_closes_the_gate_of_its_client(
     await scene.broker.sql(
         client_sql(client) + f"UPDATE byokeep.client SET state = 'active', entity_id = 'own' WHERE id = '{client}';"
         f"DELETE FROM byokeep.subject_client WHERE client_id = '{client}';"  # the person's record names no client
+        f"DELETE FROM byokeep.contact_address WHERE client_id = '{client}';"
+        "DELETE FROM byokeep.subject WHERE roles = '{contact}';"  # and the contact person has none
         "DELETE FROM byokeep.alert"  # no record speaks of it
     )
     await scene.state_rows()
