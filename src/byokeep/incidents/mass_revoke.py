@@ -161,7 +161,7 @@ async def begin(app: WebApp, actor: Actor, asked: RevocationRequest) -> Revocati
         found = await _targets(tx, app, actor, asked)
         if not found:
             raise Rejected("nothing_fits", next_step="Nothing live fits. Look with --dry-run, or name another span.")
-        if asked.shown and asked.shown != _digest(found):
+        if asked.shown not in ("", _digest(found)):
             step = "Nothing was cut off: something was added or has gone since you looked. Look again, then revoke."
             raise Conflict("targets_changed", next_step=step, count=len(found))
         facts = {"reason": asked.reason, "provider": asked.provider} | {
