@@ -56,7 +56,7 @@ async def ended(process: subprocess.Popen[bytes], number: int, below: list[int])
     """Send a signal; wait until the process and everything below it is gone; returns its exit code."""
     process.send_signal(number)
     await until(lambda: process.poll() is not None, 30, "the supervisor's end")
-    await until(lambda: not [pid for pid in below if lives(pid)], 15, "the end of its children")
+    await until(lambda: not [pid for pid in below if lives(pid)], 60, "the end of its children")
     if process.stderr is not None:
         process.stderr.close()
     return process.returncode
