@@ -43,7 +43,7 @@ def add(pages: Pages) -> None:
         return console.page(
             request, "break-glass.html", who=who, asked=asked, drills=said, scopes=[*Provider, "drill", "all"],
             taken=next((one for one in said["grants"] if one["status"] in _OPEN), None), still=_OPEN,
-            clients=await clients.list_clients(console.app, who.actor), asks=_may(who, Verb.GLASS_REQUEST),
+            clients=await clients.list_clients(console.app, who.actor), asks=who.may(Verb.GLASS_REQUEST),
             names=await clients.names_of(console.app, who.actor, ids), uuid=UUID, **more,
         )  # fmt: skip
 
@@ -65,8 +65,8 @@ def add(pages: Pages) -> None:
         ids = {UUID(one[name]) for name in ("client_id", "holder", "approved_by", "closed_by") if one[name]}
         return console.page(
             request, "grant.html", who=who, one=one, mine=one["holder"] == str(who.actor.id), uuid=UUID,
-            names=await clients.names_of(console.app, who.actor, ids), lets=_may(who, Verb.GLASS_APPROVE),
-            ends=_may(who, Verb.GLASS_REVOKE), reviews=_may(who, Verb.GLASS_REVIEW),
+            names=await clients.names_of(console.app, who.actor, ids), lets=who.may(Verb.GLASS_APPROVE),
+            ends=who.may(Verb.GLASS_REVOKE), reviews=who.may(Verb.GLASS_REVIEW),
         )  # fmt: skip
 
     async def acted(request: Request, who: Visitor) -> Response:
@@ -82,7 +82,3 @@ def add(pages: Pages) -> None:
     pages.add("POST", "/break-glass", asked_for)
     pages.add("GET", "/break-glass/{grant_id}", grant)
     pages.add("POST", "/break-glass/{grant_id}", acted)
-
-
-def _may(who: Visitor, verb: Verb) -> bool:
-    return bool(who.actor.roles & verb.roles)

@@ -84,7 +84,7 @@ def add(pages: Pages) -> None:
         ids = {one for row in more["rows"] for one in (row.client_id, row.object_id) if one}
         return console.page(
             request, "incidents.html", who=who, asked=asked, kinds=list(IncidentKind), severities=list(Severity),
-            names=await clients.names_of(console.app, who.actor, ids), opens=_may(who, Verb.INCIDENT_OPEN),
+            names=await clients.names_of(console.app, who.actor, ids), opens=who.may(Verb.INCIDENT_OPEN),
             clients=await clients.list_clients(console.app, who.actor), **more,
         )  # fmt: skip
 
@@ -244,7 +244,7 @@ async def _reported(console: Console, who: Visitor, one: Incident, hours: int | 
 async def _things(console: Console, who: Visitor, client_id: ClientId) -> list[tuple[str, str]]:
     """What of a client an incident may be about, as a form sends it and as people say it."""
     app, actor, found = console.app, who.actor, []
-    if _may(who, Verb.KEY_LIST):
+    if who.may(Verb.KEY_LIST):
         for ref in await refs.list_refs(app, actor, client_id):
             found.append((f"key:{ref.id}", f"key {ref.provider}, {ref.kind.replace('_', ' ')}, {ref.state}"))
     for one in await accounts.list_accounts(app, actor, client_id):
@@ -281,15 +281,15 @@ async def _shown(
         platform=next((it for it in platforms["platforms"] if it["platform"] == one.platform), None),
         asks=[it for it in platforms["requests"] if one.platform in it["scope"].split(":")],
         names=await clients.names_of(app, actor, ids), severities=list(Severity), me=actor.id,
-        leads=_may(who, Verb.INCIDENT_STEP), closes=_may(who, Verb.INCIDENT_CLOSE),
-        lets=_may(who, Verb.INCIDENT_LOWER), reports=_may(who, Verb.KEY_HISTORY),
+        leads=who.may(Verb.INCIDENT_STEP), closes=who.may(Verb.INCIDENT_CLOSE),
+        lets=who.may(Verb.INCIDENT_LOWER), reports=who.may(Verb.KEY_HISTORY),
     )  # fmt: skip
 
 
 async def _rotation(console: Console, who: Visitor, state: IncidentState) -> str | None:
     """The rotation of the key that leaked, whoever began it."""
     one, begun = state.incident, state.run.run.facts.get("rotation") if state.run else None
-    if begun is None and one.object_kind == "key" and _may(who, Verb.KEY_LIST):
+    if begun is None and one.object_kind == "key" and who.may(Verb.KEY_LIST):
         for it in await rotation_view.list_rotations(console.app, who.actor, one.object_id):
             if it.run.procedure == LEAKED and it.run.closed_at is None:
                 return str(it.run.id)
@@ -305,10 +305,6 @@ async def _steps(console: Console, who: Visitor, state: IncidentState, *, runs: 
     words = {**STEPS, "rotate": (*STEPS["rotate"][:2], "Go on with the rotation that runs")} if runs else STEPS
     return [step | {"name": words[step["code"]][0], "needs": words[step["code"]][1], "button": words[step["code"]][2]}
             if step["code"] in words else step for step in steps]  # fmt: skip
-
-
-def _may(who: Visitor, verb: Verb) -> bool:
-    return bool(who.actor.roles & verb.roles)
 
 
 def _to(about: UUID) -> Response:

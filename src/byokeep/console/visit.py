@@ -26,6 +26,7 @@ from starlette.responses import Response
 
 from byokeep.core.errors import Denied, Rejected, Unauthenticated
 from byokeep.core.model import Actor
+from byokeep.core.policy import Verb
 from byokeep.http.request import Authenticator, read_bytes, request_id
 from byokeep.kernel.app import WebApp
 from byokeep.tenancy import tokens
@@ -70,6 +71,10 @@ class Visitor:
 
     actor: Actor
     token: str = field(repr=False)
+
+    def may(self, verb: Verb) -> bool:
+        """Whether a role of theirs has a verb, for what a page offers: the flow decides."""
+        return bool(self.actor.roles & verb.roles)
 
 
 async def visitor_of(
