@@ -22,6 +22,7 @@ from byokeep.core.secret import Secret
 from byokeep.tenancy.authenticate import authenticate
 from byokeep.web.app import create_app as create_web
 from byokeep.wire.bao_http import BaoHttp, lease_login
+from tests.support.portal import invited
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
@@ -177,6 +178,7 @@ async def test_kinds_of_tokens_do_not_stand_in_for_one_another(desk: Desk) -> No
                 await http.request("GET", "auth/token/lookup-self", token=Secret(token))
 
 
+@pytest.mark.req("S-ASVS-14")
 async def test_a_token_in_the_address_is_no_token(desk: Desk) -> None:
     """A token in query or path is 401 and in no log; what goes out to vendors has no key in its address."""
     token = desk.people["admin"].token
@@ -186,6 +188,10 @@ async def test_a_token_in_the_address_is_no_token(desk: Desk) -> None:
         assert (await sent(http, "GET", f"/v1/self/{token}", None))[0] == 404
     assert (await sent(desk.http, "GET", f"/v1/audit?token={token}", None))[0] == 401
     client = await desk.stand.client()
+    guest = await invited(desk, client)  # an invitation in a query lets nobody in, and is as good as before
+    refused = await guest.ask("GET", f"/portal/invitation?i={guest.invited['token']}")
+    assert (refused.status, guest.invited["token"] in refused.raw) == (401, False)
+    assert (await guest.look()).status == 200
     for provider in ("google", "openai"):
         await desk.onboard(client, provider=provider)
     assert len(desk.sim.book.log.entries) >= 2
@@ -196,6 +202,7 @@ async def test_a_token_in_the_address_is_no_token(desk: Desk) -> None:
     logs = (desk.files / "web.log").read_text()
     assert '"route": "/v1/self"' in logs
     assert token not in logs
+    assert guest.invited["token"] not in logs
     assert not [canary for canary in desk.canaries if canary.value.decode() in logs]
 
 

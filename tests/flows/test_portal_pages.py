@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from uuid import UUID
 
+import pytest
 from playwright.async_api import Error, Page
 
 from tests.support.console import HOSTILE, hostile
@@ -65,6 +66,7 @@ class Hand:
         raise AssertionError("the page does not stand still")
 
 
+@pytest.mark.req("S-ASVS-14")
 async def test_from_the_invitation_to_the_end_of_a_key_by_the_keyboard(screen: Screen) -> None:
     """Each page in both themes and three widths has no fault; no page, address, history or storage holds a key."""
     page, desk, faults = screen.page, screen.desk, []
@@ -74,8 +76,19 @@ async def test_from_the_invitation_to_the_end_of_a_key_by_the_keyboard(screen: S
     wrong, first, second = desk.canary("anthropic"), desk.canary("openai"), desk.canary("openai")
     hand = Hand(page)
     pick, press, keep = hand.pick, hand.press, hand.keep
-    await page.goto(f"{screen.url}/portal/invite?i={link}")
+    asked: list[str] = []
+    page.on("request", lambda one: asked.append(one.url.partition("#")[0] + one.headers.get("referer", "")))
+    await page.goto(f"{screen.url}/portal/invitation")
     faults += await screen.judged("portal-invitation")
+    for before in (False, True):
+        await page.goto(f"{screen.url}/portal/invitation#{link}", wait_until="commit")
+        await page.get_by_label("What is your e-mail address?").wait_for()
+        assert page.url == f"{screen.url}/portal/invitation"  # nothing stands behind it any more
+        if not before:
+            await page.go_back()
+            assert page.url == f"{screen.url}/portal/invitation"
+            assert await page.get_by_label("What is the link?").input_value() == ""
+    faults += await screen.judged("portal-invited")
     await press("field", "What is your e-mail address?", "ada@client.example")
     await page.get_by_role("heading", name="Keys and accounts of").wait_for()
     faults += await screen.judged("portal-empty")
@@ -119,6 +132,8 @@ async def test_from_the_invitation_to_the_end_of_a_key_by_the_keyboard(screen: S
     for value in (wrong, first, second):
         assert value.decode() not in hand.seen
     assert "Ada of Acme" in hand.seen  # the search finds what is there
+    assert len(asked) > 20
+    assert not [one for one in asked if link in one]  # no address, and no referrer
     assert faults == []
 
 
@@ -131,17 +146,17 @@ async def test_hostile_names_do_nothing_in_the_portal(screen: Screen) -> None:
         for path, name in (
             ("/portal/sign-in", "address"),
             ("/portal/keys/new", "key"),
-            ("/portal/invite", "invitation"),
+            ("/portal/invitation/accept", "link"),
         ):
             await one.get("/portal/keys/new?provider=openai" if name == "key" else "/portal/sign-in")
             fields = {name: text} | ({"provider": "openai"} if name == "key" else {})
-            fields |= {"address": "ada@client.example"} if name == "invitation" else {}
+            fields |= {"address": "ada@client.example"} if name == "link" else {}
             shown = await one.send(path, **fields)
             assert shown.status in (401, 422, 429), (path, text)
             assert "<script>document" not in shown.raw
             assert "<img src=x" not in shown.raw
     link = (await invited(desk, UUID(client))).invited["token"]
-    await page.goto(f"{screen.url}/portal/invite?i={link}")
+    await page.goto(f"{screen.url}/portal/invitation#{link}", wait_until="commit")
     await page.get_by_label("What is your e-mail address?").fill("eve@client.example")
     await page.keyboard.press("Enter")
     await page.get_by_role("heading", name="Keys and accounts of").wait_for()

@@ -19,10 +19,17 @@ class Guest(Visit):
 
     invited: dict[str, Any] = field(default_factory=dict)
 
+    async def look(self) -> Shown:
+        """What the invitation says, by the link as it is pasted where no script runs."""
+        await self.ask("GET", "/portal/invitation")
+        return await self.send(
+            "/portal/invitation", link=f" https://x.example/portal/invitation#{self.invited['token']}>"
+        )
+
     async def redeem(self, address: str = "") -> Shown:
         address = address or f"ada-{self.invited['id']}@client.example"
-        await self.ask("GET", f"/portal/invite?i={self.invited['token']}")
-        return await self.send("/portal/invite", invitation=self.invited["token"], address=address)
+        await self.look()
+        return await self.send("/portal/invitation/accept", link=self.invited["token"], address=address)
 
     @property
     def person(self) -> Person:

@@ -446,16 +446,17 @@ def test_a_report_asks_for_figures_only_where_nobody_told_any(
     assert "not known" in "".join(capsys.readouterr())  # no zero, where nobody told
 
 
+@pytest.mark.req("S-ASVS-14")
 def test_an_invitation_begins_at_the_address_that_people_open(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The address of the setting, whichever the command called; where it is empty, the one that was called."""
+    """The address of the setting, or the one that was called; the token stands where no browser sends it."""
     ours, called = "https://keys.agency.example", "http://127.0.0.1:8420"
     monkeypatch.setattr("byokeep.cli.client.web_url", lambda: called)
     for portal, begins in ((ours, ours), ("", called)):
         answers(monkeypatch, "cli.client", contacts={"id": ID, "token": "T", "portal": portal})
         assert run(["client", "invite", ID, "--json"]) == 0
-        assert f'"{begins}/portal/invite?i=T"' in "".join(capsys.readouterr())
+        assert f'"{begins}/portal/invitation#T"' in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize("as_json", [False, True])

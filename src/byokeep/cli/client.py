@@ -102,7 +102,7 @@ def invite(client: Client, *, name: str = "", days: int = 7) -> None:
         days: How long the link works, 1 to 30.
     """
     made = run(call("POST", f"/v1/clients/{client}/contacts", body={"name": name, "days": days}))
-    made["link"] = f"{made.pop('portal') or web_url()}/portal/invite?i={made.pop('token')}"
+    made["link"] = f"{made.pop('portal') or web_url()}/portal/invitation#{made.pop('token')}"
     back = again(f"client uninvite {made['id']}", own_token=False)
     note = f"Send it to that person alone: who accepts it first acts for the client. To take it back: {back}"
     tell(made, title="Invitation", note=note)

@@ -48,7 +48,7 @@ def add(pages: Pages) -> None:
             more = await about(request, who) | {"given": given}
             return await console.again(request, error, "contacts.html", who=who, **more)
         ours = request.headers.get("origin") or f"https://{request.headers.get('host', '')}"
-        link = f"{made['portal'] or ours}/portal/invite?i={made['token']}"
+        link = f"{made['portal'] or ours}/portal/invitation#{made['token']}"
         more = await about(request, who) | {"made": made["name"], "link": link}
         return console.page(request, "contacts.html", who=who, error=None, **more)
 

@@ -1,17 +1,19 @@
 """The routes of the portal; here: invitations, signing in and out, and how its pages look.
 
 Rules
-- Looking at an invitation changes nothing, so a preview of its link burns nothing; a POST redeems it.
+- An invitation stands behind the ``#`` of its link, which no browser sends: a script of ours puts it into the form and
+  takes it out of the address, or somebody pastes the link. Looking at one changes nothing; a POST redeems it.
 - Whoever asks for a code is shown the same page, whether the address is anybody's or not.
 - A session is the broker's: what comes back goes into the cookie and nowhere else.
 """
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from functools import partial
 from importlib.resources import files
-from typing import Any, Final
+from typing import Final
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -34,11 +36,11 @@ _NO_SCRIPT: Final = "default-src 'none'; style-src 'self'; img-src 'self'; form-
 _HEADERS: Final = HEADERS | {
     "Content-Security-Policy": f"{_NO_SCRIPT} frame-ancestors 'none'; require-trusted-types-for 'script';"
     " trusted-types 'none'",
-    "Referrer-Policy": "strict-origin",  # an invitation, or what a platform answers, is in an address
+    "Referrer-Policy": "strict-origin",  # what a platform answers is in an address
 }
-SITE: Final = PageSet(
-    home=HOME, session=SESSION, package="byokeep.portal", nav=(), headers=_HEADERS
-)
+_SCRIPTED: Final = {"Content-Security-Policy": HEADERS["Content-Security-Policy"]}  # of a page with a script of ours
+_INVITATION: Final = re.compile(r"bko_[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
+SITE: Final = PageSet(home=HOME, session=SESSION, package="byokeep.portal", nav=(), headers=_HEADERS)
 _FORGET: Final = {"Clear-Site-Data": '"cache", "storage"'}
 
 
@@ -73,30 +75,39 @@ async def _opened(console: Console, request: Request, token: str) -> Response:
 def _invitations(pages: Pages) -> None:
     console = pages.console
 
-    async def said(request: Request, token: str) -> Any:
-        return await console.ask(None, "POST", "/v1/portal/invitation", {"invitation": token}, headers=_from(request))
-
-    async def invitation(request: Request) -> Response:
-        token = query_of(request, "i").get("i", "")[:64]
+    async def shown(request: Request, link: str, address: str = "", error: ByokeepError | None = None) -> Response:
+        """What an invitation says, with the question for the address."""
+        found = _INVITATION.search(link)
+        token, told = found[0] if found else "", {} if error is None else wrong(request, error)
+        said = await console.ask(None, "POST", "/v1/portal/invitation", {"invitation": token}, headers=_from(request))
         return console.page(
-            request, "invitation.html", invitation=await said(request, token), token=token, address="", error=None
+            request, "invited.html", invitation=said, link=token, address=address, **({"error": None} | told)
         )
 
+    async def invitation(request: Request) -> Response:
+        if request.url.query:
+            step = "An invitation stands behind the # of its link. Ask whoever invited you for another one."
+            raise Unauthenticated("bad_invitation", next_step=step)
+        reply = console.page(request, "invitation.html")
+        reply.headers.update(_SCRIPTED)
+        return reply
+
+    async def looked_at(request: Request) -> Response:
+        return await shown(request, (await form_of(console.app, request, "link", session=SESSION))["link"])
+
     async def redeem(request: Request) -> Response:
-        given = await form_of(console.app, request, "invitation", "address", session=SESSION)
-        token, body = given["invitation"], {name: given[name][:320] for name in ("invitation", "address")}
+        given = await form_of(console.app, request, "link", "address", session=SESSION)
+        body = {"invitation": given["link"][:64], "address": given["address"][:320]}
         try:
             path = "/v1/portal/invitation/redeem"
-            issued = await console.ask(None, "POST", path, body | {"invitation": token[:64]}, headers=_from(request))
+            issued = await console.ask(None, "POST", path, body, headers=_from(request))
         except Rejected as error:
-            return console.page(
-                request, "invitation.html", invitation=await said(request, token[:64]), token=token[:64],
-                address=given["address"], **wrong(request, error),
-            )  # fmt: skip
+            return await shown(request, given["link"], given["address"], error)
         return await _opened(console, request, issued["token"])
 
-    pages.add_open("GET", "/invite", invitation)
-    pages.add_open("POST", "/invite", redeem)
+    pages.add_open("GET", "/invitation", invitation)
+    pages.add_open("POST", "/invitation", looked_at)
+    pages.add_open("POST", "/invitation/accept", redeem)
 
 
 def _sessions(pages: Pages) -> None:
@@ -141,12 +152,19 @@ def _files(pages: Pages) -> None:
     console = pages.console
 
     async def style(_: Request) -> Response:
-        text = files("byokeep.portal").joinpath("style.css").read_bytes()
-        return Response(text, headers=HEADERS, media_type="text/css")
+        return Response(_file("style.css"), headers=HEADERS, media_type="text/css")
+
+    async def script(_: Request) -> Response:
+        return Response(_file("invitation.js"), headers=HEADERS, media_type="text/javascript")
 
     async def colours(_: Request, who: Visitor) -> Response:
         colour = await look.colour_of(console.app, client_of(who))
         return Response(f":root {{ --brand: {colour}; }}\n" if colour else "", headers=HEADERS, media_type="text/css")
 
     pages.add_open("GET", "/style.css", style)
+    pages.add_open("GET", "/invitation.js", script)
     pages.add("GET", "/colours.css", colours)
+
+
+def _file(name: str) -> bytes:
+    return files("byokeep.portal").joinpath(name).read_bytes()
