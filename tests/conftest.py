@@ -1,4 +1,4 @@
-"""What every test shares: how hypothesis searches, which tests need engines, and in what order folders run.
+"""What every test shares: how hypothesis searches, which tests need engines, and in what order files run.
 
 Fixtures live beside their tests.
 """
@@ -11,11 +11,10 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support import drivers, engines
+from tests.support import drivers, engines, forks, longest
 
 engines_left_out = engines.engines_left_out
 one_driver, own_drivers = drivers.one_driver, drivers.own_drivers
-FOLDERS = ("e2e", "faults", "leak", "closed", "contract", "flows", "unit")  # by how long a file of each takes
 
 # The same examples on every run, so that a red run is red again; `make campaign` searches wider and at random.
 settings.register_profile(
@@ -33,7 +32,18 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs engines, before ``-m`` selects; what takes long comes first, so that none waits for it alone."""
     engines.mark(items)
-    items.sort(key=lambda item: FOLDERS.index(item.path.relative_to(engines.TESTS).parts[0]))
+    longest.sort(items)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take the word for a run whose durations are written down."""
+    parser.addoption("--note-longest", action="store_true", help="write tests/longest.txt anew")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Write down which files took longest."""
+    if terminalreporter.config.getoption("note_longest"):
+        longest.note([one for told in terminalreporter.stats.values() for one in told if hasattr(one, "duration")])
 
 
 def pytest_collection() -> None:
@@ -42,7 +52,10 @@ def pytest_collection() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector pass over what stays to the end: thousands of tests and all the modules."""
+    """Let the garbage collector pass over what stays to the end, thousands of tests and all the modules, and look
+    seldom: a test makes applications of hundreds of routes, and to look after each 700 objects is a tenth of its time.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*forks.SELDOM)
     gc.enable()

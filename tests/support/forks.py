@@ -42,6 +42,7 @@ _LOADED = {
     "command": ("byokeep.accounts.cli", "byokeep.profiles.cli", "byokeep.wire.transport", "byokeep.client", "aiohttp"),
     "part": ("byokeep.processes.serve",),
 }
+SELDOM = (50_000, 20, 20)  # objects and rounds between two looks of the garbage collector, in processes of the tests
 MORE: dict[str, str] = {}  # of the environment of a stack's own processes, for what the tests themselves read of it
 _PROGRAM = [sys.executable, "-m", "byokeep.cli"]
 _lock = threading.Lock()
@@ -368,6 +369,7 @@ if __name__ == "__main__":
 
     _load(sys.argv[2])
     gc.freeze()
+    gc.set_threshold(*SELDOM)
     setup = production.child_setup()
 
     def as_part() -> None:
