@@ -8,40 +8,45 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import ConsoleMessage, Page
+from playwright.async_api import ConsoleMessage, Dialog, Page
 
-from tests.support import npm
+from byokeep.browser.launch import Running
+from tests.support import markup
 from tests.support.console import PASSWORD, named, on_loopback
 from tests.support.web import Desk
 from tests.support.website import fresh
 
-JUDGES = Path(__file__).parent / "pages"
+judges = markup.judges
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
 SIZES = (320, 1280, 1920)
 
 
 @pytest.fixture(scope="module")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    place = npm.installed(JUDGES, tmp_path_factory.mktemp("console"), "judges the console with axe-core")
-    return (place / "node_modules/axe-core/axe.min.js").read_text()
+def axe(judges: Path) -> Iterator[str]:
+    """The text of axe-core; when the module is over, each page that it was sent must have been valid HTML."""
+    markup.forget()
+    yield (judges / "node_modules/axe-core/axe.min.js").read_text()
+    assert markup.faults_of(judges, markup.SENT) == {}
 
 
 @dataclass
 class Screen:
-    """A person at a browser; ``said`` is what Chromium says of the pages: each breach of their policy among it."""
+    """A person at a browser; ``said`` is what Chromium says of the pages, ``breaches`` what their policy forbade."""
 
     desk: Desk
     page: Page
     url: str
     axe: str
+    browser: Running
     said: list[str] = field(default_factory=list)
+    breaches: list[str] = field(default_factory=list)
 
     async def sign_in(self, who: str = "operator") -> None:
         name = await named(self.desk, self.desk.people[who])
@@ -54,14 +59,13 @@ class Screen:
     async def judged(self, name: str) -> list[str]:
         """What is wrong with the page that is shown, in both themes and at each width."""
         faults = []
-        await self.ask(self.axe + "; 0")
         for theme in ("light", "dark"):
             await self.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
             for width in SIZES:
                 await self.page.set_viewport_size({"width": width, "height": 800})
                 if place := os.environ.get("BYOKEEP_SHOTS"):
                     await self.page.screenshot(path=f"{place}/{name}-{theme}-{width}.png", full_page=True)
-                faults += [f"{name} {theme} {width}: {one}" for one in await self._faults()]
+                faults += [f"{name} {theme} {width}: {one}" for one in await self.faults()]
         return faults
 
     async def look(self, name: str, path: str) -> list[str]:
@@ -107,16 +111,22 @@ class Screen:
         """What the page itself says; the protocol asks, for the page's own policy lets no script run."""
         session = await self.page.context.new_cdp_session(self.page)
         asked = {"expression": expression, "awaitPromise": True, "returnByValue": True}
-        said = (await session.send("Runtime.evaluate", asked))["result"]["value"]
+        said = await session.send("Runtime.evaluate", asked)
         await session.detach()
-        return said
+        assert "exceptionDetails" not in said, said["exceptionDetails"]
+        return said["result"].get("value")
 
-    async def _faults(self) -> list[str]:
-        found: Any = await self.ask(f"axe.run({json.dumps(RULES)})")
+    async def faults(self, *, axe: bool = True) -> list[str]:
+        """What is wrong with the page as it is now."""
         over: Any = await self.ask("document.documentElement.scrollWidth - innerWidth")
-        assert len(found["passes"]) > 15
-        faults = [f"{one['id']}: {node['html'][:90]}" for one in found["violations"] for node in one["nodes"]]
-        return faults + ([f"{over} pixels wider than the window"] if over > 0 else [])
+        faults = [f"{over} pixels wider than the window"] if over > 0 else []
+        if axe:
+            if not await self.ask("'axe' in window"):
+                await self.ask(self.axe + "; 0")
+            found: Any = await self.ask(f"axe.run({json.dumps(RULES)})")
+            assert len(found["passes"]) > 15
+            faults += [f"{one['id']}: {node['html'][:90]}" for one in found["violations"] for node in one["nodes"]]
+        return faults
 
 
 @contextlib.asynccontextmanager
@@ -126,12 +136,23 @@ async def screen_on(desk: Desk, axe: str) -> AsyncIterator[Screen]:
         url = await stack.enter_async_context(on_loopback(desk))
         browser = await stack.enter_async_context(fresh())
         page = await browser.context.new_page()
-        made = Screen(desk, page, url, axe)
+        made = Screen(desk, page, url, axe, browser)
 
         def heard(message: ConsoleMessage) -> None:
             made.said.append(message.text)
 
+        def broken(told: dict[str, Any]) -> None:
+            if told["issue"]["code"] == "ContentSecurityPolicyIssue":
+                made.breaches.append(json.dumps(told["issue"]["details"]["contentSecurityPolicyIssueDetails"]))
+
+        def asked(dialog: Dialog) -> None:
+            made.breaches.append(f"dialog: {dialog.type}")
+
         page.on("console", heard)
+        page.on("dialog", asked)
+        session = await page.context.new_cdp_session(page)
+        session.on("Audits.issueAdded", broken)
+        await session.send("Audits.enable")
         yield made
 
 

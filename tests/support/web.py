@@ -45,6 +45,7 @@ from byokeep.worker.ports import BrokerCustodian, LogFiles, account_hasher, note
 from byokeep.worker.tasks import register
 from byokeep_redact.canary import Canary, new_canary
 from byokeep_sim.server import Sim, start
+from tests.support import markup
 from tests.support.broker import Person, Stand, Store, listening, standing, token_key
 from tests.support.postgres import drop_database, fresh_database
 from tests.support.surface import surfaces
@@ -264,6 +265,7 @@ async def desk_on(stand: Stand, places: Mapping[str, str] | None = None, **chang
         )  # fmt: skip
         web = replace(web, **changed)
         api = create_app(web, partial(authenticate, web), broker_address=stand.url)
+        api.add_middleware(markup.Kept)
         http = await stack.enter_async_context(serving_web(api, stand.home / "w.sock"))
         worker = worker_app(stand, sim, providers, dbs["byokeep_worker"], files)
         yield Desk(stand, web, worker, api, sim, http, files)
