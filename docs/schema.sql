@@ -85,13 +85,17 @@ CREATE TABLE byokeep.api_token (
     issued_by uuid,
     renewed_to uuid,
     seen_at timestamp with time zone,
+    end_reason text NOT NULL DEFAULT ''::text,
+    unproved boolean NOT NULL DEFAULT false,
+    CONSTRAINT api_token_end_reason_ck CHECK (((end_reason = ''::text) OR (revoked_at IS NOT NULL))),
     CONSTRAINT api_token_expires_at_ck CHECK (((expires_at > created_at) AND (expires_at <= (created_at + '90 days'::interval)))),
     CONSTRAINT api_token_keyed_hash_ck CHECK ((octet_length(keyed_hash) = 32)),
     CONSTRAINT api_token_keyed_hash_uq UNIQUE (keyed_hash),
     CONSTRAINT api_token_kind_ck CHECK ((kind = ANY (ARRAY['api'::text, 'session'::text, 'invitation'::text, 'console'::text, 'code'::text, 'portal'::text, 'mailed'::text]))),
     CONSTRAINT api_token_pk PRIMARY KEY (id),
     CONSTRAINT api_token_seen_at_ck CHECK (((kind = ANY (ARRAY['console'::text, 'portal'::text])) = (seen_at IS NOT NULL))),
-    CONSTRAINT api_token_subject_id_fk FOREIGN KEY (subject_id) REFERENCES byokeep.subject(id)
+    CONSTRAINT api_token_subject_id_fk FOREIGN KEY (subject_id) REFERENCES byokeep.subject(id),
+    CONSTRAINT api_token_unproved_ck CHECK (((NOT unproved) OR (kind = 'session'::text)))
 );
 
 CREATE TABLE byokeep.approval (

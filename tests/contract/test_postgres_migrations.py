@@ -209,6 +209,29 @@ def test_postgres_a_number_that_no_reader_takes_goes_from_a_run(postgres: FreshD
     assert left.splitlines() == ['{"done": 7}|{"ok": true, "provider": "openai"}', '{"write": 3}|{"version": 2}']
 
 
+def test_postgres_sessions_that_passkeys_ended_are_told_from_others(postgres: FreshDatabase) -> None:
+    """Of the sessions of a release that judged them by passkeys each is judged as before, by its own row."""
+    populate(postgres)
+    new = ("end_reason", "unproved")
+    postgres.sql("ALTER TABLE byokeep.api_token " + ", ".join(f"DROP COLUMN {name}" for name in new))
+    postgres.sql("UPDATE byokeep.passkey SET created_at = now() - interval '2 hours', ended_at = NULL")
+    stands = "'{phone}', sha256('{name}'), '{kind}', now() - interval '3 hours', now() + interval '1 hour'"
+    ended = {"added": ("session", "2 hours"), "console": ("console", "1:59:57"), "stolen": ("session", "1 hour"),
+             "api": ("api", "2 hours"), "live": ("session", "")}  # fmt: skip
+    whose = postgres.sql("SELECT subject_id FROM byokeep.passkey LIMIT 1")
+    for name, (kind, ago) in ended.items():
+        at = f"now() - interval '{ago}'" if ago else "NULL"
+        values = stands.format(phone=whose, name=name, kind=kind)
+        seen = "now()" if kind == "console" else "NULL"
+        postgres.sql("INSERT INTO byokeep.api_token (id, subject_id, keyed_hash, kind, created_at, expires_at,"
+                     f" revoked_at, seen_at) VALUES (gen_random_uuid(), {values}, {at}, {seen})")  # fmt: skip
+    postgres.sql(migrations.script("versions/r0052_sessions_that_ended.sql"))
+    for name, said in {"added": "passkeys_changed|f", "console": "passkeys_changed|f", "stolen": "|f", "api": "|f",
+                       "live": "|t"}.items():  # fmt: skip
+        row = f"SELECT end_reason, unproved FROM byokeep.api_token WHERE keyed_hash = sha256('{name}')"
+        assert postgres.sql(row) == said, name
+
+
 SERVING = ("byokeep_web", "byokeep_broker", "byokeep_worker", "byokeep_killswitch")
 
 

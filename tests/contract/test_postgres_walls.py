@@ -110,7 +110,7 @@ REFUSED = {
         "INSERT INTO byokeep.approval DEFAULT VALUES", "UPDATE byokeep.approval SET used_at = now()",
         "UPDATE byokeep.client SET state = 'active'", "UPDATE byokeep.alert SET closed_at = now()",
         "SELECT password_phc FROM byokeep.subject", "UPDATE byokeep.api_token SET revoked_at = NULL",
-        "SELECT id FROM byokeep.passkey",
+        "SELECT subject_id FROM byokeep.passkey",
         "SELECT * FROM byokeep.credential_ref", "SELECT * FROM byokeep.audit_record",
         "SELECT * FROM byokeep.value_fingerprint", "SELECT id FROM procrastinate.procrastinate_jobs",
         "SELECT * FROM byokeep.leak_fingerprint", *LOGINS,

@@ -79,7 +79,7 @@ async def ring(desk: Desk) -> AsyncIterator[Keyring]:
 
 
 @pytest.mark.req("S-ASVS-21")
-async def test_a_passkey_signs_in_and_a_password_alone_does_no_more(ring: Keyring) -> None:
+async def test_a_passkey_signs_in_and_a_unproved_does_no_more(ring: Keyring) -> None:
     """Added, it opens the console and proves its owner anew; password and code do neither; removed, they do again.
 
     By the password a session of the command line is left, which proves nobody: it gives no token, asks for no release.

@@ -31,6 +31,7 @@ from byokeep.kernel.command import open_alert, recorded, refuse_login
 from byokeep.kernel.ports import Clock
 from byokeep.kernel.record import record_params
 from byokeep.tenancy.tokens import (
+    PASSKEYS_CHANGED,
     SESSION_S,
     Issued,
     Passkey,
@@ -202,7 +203,7 @@ async def add(app: BrokerApp, check: PasskeyCheck, given: Challenges, actor: Act
                 tx, app, actor, reason="passkey_added", severity="warning", object_id=actor.id,
                 key=f"passkey_added:{added}",
             )  # fmt: skip
-            await revoke_all(tx, actor, actor.id, kind="session", but=session)
+            await revoke_all(tx, actor, actor.id, kind="session", but=session, reason=PASSKEYS_CHANGED)
             return next(one for one in await passkeys_of(tx, actor.id) if one.id == added)
 
 
@@ -219,7 +220,7 @@ async def remove(app: BrokerApp, actor: Actor, passkey: UUID) -> None:
         async with unblocked(app) as tx:
             await tx.all(None, "subject_lock")
             await end_passkey(tx, actor, passkey)
-            await revoke_all(tx, actor, actor.id, kind="session", but=session)
+            await revoke_all(tx, actor, actor.id, kind="session", but=session, reason=PASSKEYS_CHANGED)
 
 
 async def _session(app: BrokerApp, actor: Actor) -> UUID:

@@ -51,6 +51,7 @@ from byokeep.kernel.record import record_params
 from byokeep.kernel.rows import reader
 from byokeep.tenancy.clients import MAX_ROWS
 
+PASSKEYS_CHANGED: Final = "passkeys_changed"  # why sessions ended; sql/auth.sql knows it
 # What a token starts with, so that people and scanners know it (contract of all surfaces).
 PREFIX: Final = {Role.DISPATCHER: "bkd_", Role.RUNNER: "bkr_", Role.CUSTODIAN: "bkc_"}
 
@@ -529,10 +530,11 @@ async def set_password(
             subject = replace(await tx.one(Subject, "subject_get", id=subject_id), password_mark=mark)
             said = record_params(subject_event(actor, subject, Outcome.OK, new=False, reason="password"))
             await tx.all(None, "subject_set_password", id=subject_id, password_phc=phc, **said)
-            for lost in await passkeys_of(tx, subject_id) if Role.INVITED in actor.roles else ():
-                await end_passkey(tx, actor, lost.id)
-            for kind in ("session", "invitation"):
-                await revoke_all(tx, actor, subject_id, kind=kind)
+            lost = await passkeys_of(tx, subject_id) if Role.INVITED in actor.roles else []
+            for one in lost:
+                await end_passkey(tx, actor, one.id)
+            await revoke_all(tx, actor, subject_id, kind="session", reason=PASSKEYS_CHANGED if lost else "")
+            await revoke_all(tx, actor, subject_id, kind="invitation")
             await revoke_all(tx, actor, subject_id, kind="api", given=True)
 
 
@@ -574,31 +576,37 @@ async def new_token(
 
 
 async def end_token(
-    tx: Tx, actor: Actor, token: SubjectToken, *, in_s: int = 0, event: EventName = EventName.TOKEN_REVOKED
-) -> SubjectToken | None:
+    tx: Tx, actor: Actor, token: SubjectToken, *, in_s: int = 0, event: EventName = EventName.TOKEN_REVOKED,
+    reason: str = "",
+) -> SubjectToken | None:  # fmt: skip
     """End a token inside a caller's transaction, with its record, now or when ``in_s`` have passed.
+
+    Args:
+        reason: Why, if a reason is known; of a token that ended with :data:`PASSKEYS_CHANGED` no alert is raised.
 
     Returns:
         The token as it is then; None when it had ended.
     """
     more: dict[str, FieldValue] = {"life_s": in_s} if in_s else {}
+    more |= {"reason": reason} if reason else {}
     said = record_params(_event(event, actor, token.subject_id, token=str(token.id), **more))
     return await tx.maybe(SubjectToken, "token_end", id=token.id, in_s=in_s, **said)
 
 
 async def revoke_all(
     tx: Tx, actor: Actor, subject_id: UUID, *, kind: str | None = None, but: UUID | None = None, in_s: int = 0,
-    given: bool = False,
+    given: bool = False, reason: str = "",
 ) -> None:  # fmt: skip
     """End every token of a subject ``but`` one inside a caller's transaction, now or when ``in_s`` have passed.
 
     Args:
         given: Only those that the subject did not issue to itself.
+        reason: As of :func:`end_token`.
     """
     for live in await tx.all(
         SubjectToken, "tokens_live", subject_id=subject_id, except_id=but or UUID(int=0), kind=kind, given=given
     ):
-        await end_token(tx, actor, live, in_s=in_s)
+        await end_token(tx, actor, live, in_s=in_s, reason=reason)
 
 
 async def passkeys_of(tx: Tx, subject_id: UUID) -> list[Passkey]:

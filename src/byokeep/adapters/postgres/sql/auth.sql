@@ -11,14 +11,9 @@ SELECT t.id AS token_id, t.kind, t.created_at AS token_since, t.expires_at AS to
                 WHERE sc.subject_id = s.id AND c.state = 'closed')) AS live,
        -- Nobody kept what ended by time, or with all of its owner's sessions when a passkey was added or removed.
        CASE WHEN t.revoked_at IS NULL THEN t.kind IN ('console', 'portal')
-            WHEN t.kind IN ('console', 'session') THEN EXISTS (
-                SELECT FROM byokeep.passkey k WHERE k.subject_id = s.id
-                   AND (t.revoked_at BETWEEN k.created_at AND k.created_at + interval '5 seconds'
-                        OR t.revoked_at BETWEEN k.ended_at AND k.ended_at + interval '5 seconds'))
-            ELSE false END AS lapsed,
+            ELSE t.end_reason = 'passkeys_changed' END AS lapsed,
        CASE t.kind WHEN 'console' THEN t.created_at > clock_timestamp() - interval '5 minutes'
-                   WHEN 'session' THEN NOT EXISTS (SELECT FROM byokeep.passkey k WHERE k.subject_id = s.id AND k.ended_at IS NULL)
-                   ELSE true END AS proved,
+                   ELSE NOT t.unproved END AS proved,
        ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
        concat_ws('|', t.xmin, s.record_seq, s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.password_mark,
                  s.held_until, s.admin_until) AS mark

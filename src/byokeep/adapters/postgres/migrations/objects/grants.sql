@@ -147,7 +147,6 @@ GRANT SELECT ON byokeep.installation, byokeep.client, byokeep.switch, byokeep.jo
     byokeep.subject_client, byokeep.api_token, byokeep.schema_objects, byokeep.alembic_version TO byokeep_killswitch;
 GRANT SELECT (id, kind, name, roles, state, all_clients, created_at, created_by, password_mark, record_seq, held_until,
     admin_until) ON byokeep.subject TO byokeep_killswitch;
-GRANT SELECT (subject_id, created_at, ended_at) ON byokeep.passkey TO byokeep_killswitch;
 GRANT SELECT (client_id, provider, kind, state, provider_place) ON byokeep.credential_ref TO byokeep_killswitch;
 GRANT INSERT ON byokeep.switch, byokeep.alert TO byokeep_killswitch;
 GRANT UPDATE (closed, epoch, reason, by, at, installation_id, store_cut_off) ON byokeep.switch TO byokeep_killswitch;

@@ -300,9 +300,12 @@ BEGIN
     THEN
         RAISE EXCEPTION 'this takes a second admin' USING ERRCODE = 'BK006';
     END IF;
-    INSERT INTO byokeep.api_token (id, subject_id, keyed_hash, kind, expires_at, issued_by, seen_at)
+    -- It stays so while it lives: with each passkey added or removed its owner's other sessions end.
+    INSERT INTO byokeep.api_token (id, subject_id, keyed_hash, kind, expires_at, issued_by, seen_at, unproved)
     VALUES (p_id, p_subject, p_keyed_hash, p_kind, now() + make_interval(secs => p_life_s), p_actor,
-            CASE WHEN p_kind IN ('console', 'portal') THEN clock_timestamp() END)
+            CASE WHEN p_kind IN ('console', 'portal') THEN clock_timestamp() END,
+            p_kind = 'session' AND EXISTS (
+                SELECT FROM byokeep.passkey k WHERE k.subject_id = p_subject AND k.ended_at IS NULL))
     RETURNING * INTO v_made;
     UPDATE byokeep.api_token SET renewed_to = p_id WHERE id = p_shown AND subject_id = p_subject AND p_kind = 'api';
     IF v_whose.kind = 'operator' AND NOT v_self THEN
@@ -326,21 +329,22 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_ended byokeep.api_token%ROWTYPE;
+    v_said  jsonb := convert_from(p_payload, 'UTF8')::jsonb -> 'fields';
     v_seq   bigint;
 BEGIN
     -- With an overlap what is in use dies by itself; else now.
     UPDATE byokeep.api_token
        SET expires_at = CASE WHEN p_in_s = 0 THEN expires_at
                              ELSE least(expires_at, now() + make_interval(secs => p_in_s)) END,
-           revoked_at = CASE WHEN p_in_s = 0 THEN clock_timestamp() END
+           revoked_at = CASE WHEN p_in_s = 0 THEN clock_timestamp() END,
+           end_reason = CASE WHEN p_in_s = 0 THEN coalesce(v_said ->> 'reason', '') ELSE '' END
      WHERE id = p_id AND revoked_at IS NULL AND (p_in_s = 0 OR p_in_s > 0 AND expires_at > now())
     RETURNING * INTO v_ended;
     IF NOT FOUND THEN
         RETURN;
     END IF;
     IF p_event NOT IN ('token.revoked', 'session.logout')
-        OR convert_from(p_payload, 'UTF8')::jsonb #>> '{fields,token}' IS DISTINCT FROM p_id::text
-        OR coalesce(convert_from(p_payload, 'UTF8')::jsonb #>> '{fields,life_s}', '0') <> p_in_s::text
+        OR v_said ->> 'token' IS DISTINCT FROM p_id::text OR coalesce(v_said ->> 'life_s', '0') <> p_in_s::text
     THEN
         RAISE EXCEPTION 'record and row differ' USING ERRCODE = 'BK004';
     END IF;
