@@ -50,10 +50,10 @@ def busy(postgres: FreshDatabase) -> FreshDatabase:
     return postgres
 
 
-def explained(database: FreshDatabase, name: str) -> dict[str, Any]:
+def explained(database: FreshDatabase, name: str, file: str = "audit.sql") -> dict[str, Any]:
     """How the server ran a statement of ours over the hour."""
     folder = resources.files("byokeep.adapters.postgres").joinpath("sql")
-    text = parse([("audit.sql", folder.joinpath("audit.sql").read_text())])[name]
+    text = parse([(file, folder.joinpath(file).read_text())])[name]
     for bind, value in zip(("first", "last"), SPAN, strict=True):
         text = re.sub(rf"%\({bind}\)s|:{bind}\b", value, text)
     found = json.loads(database.sql(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {text}"))
@@ -73,3 +73,24 @@ def test_writes_are_found_among_other_records(busy: FreshDatabase) -> None:
     plan = explained(busy, "audit_store_requests")
     assert plan["Actual Rows"] == 0
     assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 100
+
+
+def test_when_a_database_became_older_is_found_among_its_checkpoints(busy: FreshDatabase) -> None:
+    """Of very many the newest that says so, whichever event it is; what only names it in another place is none."""
+    said = '{"fields":{"reason":"checkpoint_mismatch"}}'
+    put = (
+        "SET session_replication_role = replica; INSERT INTO byokeep.audit_record (chain, seq, at, event, actor_id,"
+        " object_id, request_id, outcome, writer, payload, hash) SELECT i.id, {seq}, now() - interval '{ago} minutes',"
+        " '{event}', i.id, i.id, i.id, '{outcome}', 'x', '{said}', '' FROM byokeep.installation i"
+    )
+    checkpoint = {"event": "checkpoint.signed", "outcome": "intended", "ago": 90}
+    busy.sql(put.format(**checkpoint, seq="n", said='{"fields":{}}') + f", generate_series(1, {OTHERS}) n")
+    assert explained(busy, "restored_at", "backups.sql")["Actual Rows"] == 0
+    busy.sql(put.format(event="backup.restored", outcome="failed", ago=5, seq=OTHERS + 1, said="{}"))
+    busy.sql(put.format(**checkpoint, seq=OTHERS + 2, said='{"fields":{"x":"checkpoint_mismatch"}}'))
+    plan = explained(busy, "restored_at", "backups.sql")
+    assert plan["Actual Rows"] == 0
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 20
+    for event, outcome, seq in (("backup.restored", "ok", OTHERS + 3), ("checkpoint.signed", "intended", OTHERS + 4)):
+        busy.sql(put.format(event=event, outcome=outcome, ago=90, seq=seq, said=said))
+        assert explained(busy, "restored_at", "backups.sql")["Actual Rows"] == 1, event

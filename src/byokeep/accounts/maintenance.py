@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -42,7 +43,7 @@ from byokeep.core.ref import SecretPart
 from byokeep.core.refresh import LONGEST_ASKED_S, ROTATING
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import Said
-from byokeep.kernel.restored import is_older
+from byokeep.kernel.restored import restored_at, was_before
 from byokeep.keys import refs
 from byokeep.platforms.client import Ending
 from byokeep.platforms.descriptor import OAuth
@@ -71,12 +72,12 @@ async def tend(app: RefresherApp) -> int:
 
 async def sweep_lost(app: RefresherApp) -> int:
     """End consents that nobody will finish, and destroy what they left in the store."""
-    act = partial(_end_lost, app)
+    act = partial(_end_lost, app, await restored_at(app))
     return await each_due(app, "consent_sweep", Connection, "connections_lost", act, taken_for_s=TAKEN_FOR_S)
 
 
-async def _end_lost(app: RefresherApp, one: Connection) -> None:
-    actor, older = app.system(one.request_id), await is_older(app, one.started_at)
+async def _end_lost(app: RefresherApp, restored: datetime | None, one: Connection) -> None:
+    actor = app.system(one.request_id)
     async with app.db.begin(client_id=one.client_id) as tx:
         account = await tx.one(PlatformAccount, "account_of", client_id=one.client_id, id=one.account_id)
         grant = await tx.maybe(OAuthGrant, "grant_of", **one.ids)
@@ -84,7 +85,7 @@ async def _end_lost(app: RefresherApp, one: Connection) -> None:
         if not await end_consent(tx, actor, one, account, to=to, reason=reason):
             return
         stored = one.state == "taken" and (grant is None or grant.state == "revoked")  # perhaps, and never on record
-        if stored and older:  # tokens whose grant went with the database's last hours
+        if stored and was_before(restored, one.started_at):  # tokens whose grant went with the database's last hours
             stored = False
             await one.alert(tx, app, reason="orphan_kept", actor=actor)
     parts = (*_CONSENT, SecretPart.TOKENS, SecretPart.ACCESS) if stored else _CONSENT

@@ -14,18 +14,13 @@ from byokeep.kernel.app import App
 
 
 async def restored_at(app: App) -> datetime | None:
-    """Return when the database last became an older one; None: never.
+    """Return when the database last became an older one; None: never. A sweep looks once, before it begins.
 
     Raises:
         Unavailable: The database is away.
     """
     found = await app.db.read(datetime, "restored_at", {}, every_client=True)
     return found[0] if found else None
-
-
-async def is_older(app: App, written_at: datetime) -> bool:
-    """Whether the database became an older one after something was written. Raises as :func:`restored_at`."""
-    return was_before(await restored_at(app), written_at)
 
 
 def was_before(restored: datetime | None, written_at: datetime | None) -> bool:

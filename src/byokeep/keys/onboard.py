@@ -400,10 +400,10 @@ async def sweep_orphans(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> int
             async with app.db.begin(client_id=run.client_id) as tx:
                 await end_onboarding(tx, app.system(), run, "cut_off")
         places.setdefault(SecretRef(run.client_id, run.provider), []).append(run)
-    destroyed = 0
+    destroyed, restored = 0, await restored_at(app) if places else None
     for place, ended in places.items():
         try:
-            destroyed += await _clean(app, place, ended)
+            destroyed += await _clean(app, place, ended, restored)
         except ByokeepError:
             async with app.db.begin(client_id=place.client_id) as tx:
                 reason, about = "orphan_not_destroyed", ended[-1].object_id
@@ -417,7 +417,7 @@ async def end_onboarding(tx: Tx, actor: Actor, run: SopRun, reason: str) -> None
         await _say(tx, actor, EventName.KEY_ONBOARDING_FAILED, run, outcome=Outcome.FAILED, reason=reason)
 
 
-async def _clean(app: WorkerApp, place: SecretRef, ended: list[SopRun]) -> int:
+async def _clean(app: WorkerApp, place: SecretRef, ended: list[SopRun], restored: datetime | None) -> int:
     """Destroy the strange versions of a place; returns how many. ``ended`` = its runs, oldest first."""
     client_id, provider, run = place.client_id, place.provider.value, ended[-1]
     async with app.db.begin(client_id=client_id) as tx:
@@ -432,7 +432,7 @@ async def _clean(app: WorkerApp, place: SecretRef, ended: list[SopRun]) -> int:
             strange = sorted(version for version in live if version not in known)
             for version in strange:
                 await _say(tx, app.system(), EventName.ORPHAN_FOUND, run, version=version)
-        begun, restored = {one.version: one.started_at for one in ended}, await restored_at(app) if strange else None
+        begun = {one.version: one.started_at for one in ended}
         if kept := [version for version in strange if was_before(restored, begun.get(version))]:
             strange = [version for version in strange if version not in kept]
             async with app.db.begin(client_id=client_id) as tx:

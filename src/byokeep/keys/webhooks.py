@@ -292,11 +292,11 @@ async def sweep_webhooks(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> in
     async with app.db.begin(every_client=True) as tx:
         stale = await tx.all(_swept_place, "webhooks_to_sweep", limit=_AT_ONCE)
         orphans = await tx.all(_cut_off, "webhook_writes_cut_off", older_than_s=older_than_s, limit=_AT_ONCE)
-    destroyed = 0
+    destroyed, restored = 0, await restored_at(app) if stale or orphans else None
     for place in dict.fromkeys((*stale, *(place for place, _ in orphans))):
         lost = [one for at, one in orphans if at == place]
         try:
-            destroyed += await _clean(app, place, lost, older_than_s)
+            destroyed += await _clean(app, place, lost, older_than_s, restored)
         except ByokeepError:
             async with app.db.begin(client_id=place.client_id) as tx:
                 reason, key = "webhook_secret_not_destroyed", f"webhook_secret_not_destroyed:{place.path}"
@@ -304,17 +304,21 @@ async def sweep_webhooks(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> in
     return destroyed
 
 
-async def _clean(app: WorkerApp, place: SecretRef, lost: list[_Lost], older_than_s: int) -> int:
+async def _clean(
+    app: WorkerApp, place: SecretRef, lost: list[_Lost], older_than_s: int, restored: datetime | None
+) -> int:
     async with app.db.begin(client_id=place.client_id) as tx:
         if await tx.one(bool, "webhook_in_flight", client_id=place.client_id, older_than_s=older_than_s):
             return 0
     job = custody_job(app, app.custodian.close, place.client_id, place.provider.value)
     async with job as job_id, app.custodian.open(job_id) as custody:
-        return await _destroy(app, place, lost, custody)
+        return await _destroy(app, place, lost, custody, restored)
 
 
-async def _destroy(app: WorkerApp, place: SecretRef, lost: list[_Lost], custody: ValueCustody) -> int:
-    live, restored = await custody.live_versions(place), await restored_at(app)
+async def _destroy(
+    app: WorkerApp, place: SecretRef, lost: list[_Lost], custody: ValueCustody, restored: datetime | None
+) -> int:
+    live = await custody.live_versions(place)
     begun = {one.version: one.at for one in lost}
     async with app.db.begin(client_id=place.client_id) as tx:
         await tx.all(None, "ref_lock", client_id=place.client_id, provider=place.provider.value)

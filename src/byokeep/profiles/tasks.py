@@ -49,7 +49,7 @@ from byokeep.jobs.jobs import custody_job
 from byokeep.kernel.app import EVERY_MINUTE
 from byokeep.kernel.asking import require_asked
 from byokeep.kernel.command import open_alert
-from byokeep.kernel.restored import is_older
+from byokeep.kernel.restored import restored_at, was_before
 from byokeep.kernel.rows import Row
 from byokeep.kernel.sops import SopRun
 from byokeep.profiles import kek, openings, profiles
@@ -403,17 +403,16 @@ async def _retire(app: ProfileApp, client_id: ClientId, profile_id: UUID) -> Non
 async def sweep_seals(app: ProfileApp, *, older_than_s: int = CUT_OFF_S) -> int:
     """Destroy what cut-off seals left; returns how many there were."""
     cut = await app.db.read(dict, "seals_cut_off", {"older_than_s": older_than_s, "limit": _AT_ONCE}, every_client=True)
-    swept = 0
+    restored, swept = await restored_at(app) if cut else None, 0
     for row in cut:
         with suppress(ByokeepError):  # tried again by the next round
-            swept += await _sweep(app, row)
+            swept += await _sweep(app, row, older=was_before(restored, row["at"]))
     return swept
 
 
-async def _sweep(app: ProfileApp, row: Row) -> bool:
+async def _sweep(app: ProfileApp, row: Row, *, older: bool) -> bool:
     client_id, profile_id = ClientId(row["client_id"]), UUID(str(row["profile_id"]))
     said: Any = parse_canonical(bytes(row["payload"]))
-    older = await is_older(app, row["at"])
     async with app.db.begin(client_id=client_id) as tx:
         now = await locked(tx, client_id, profile_id)
         plan = openings.plan_from(said["fields"], now)
