@@ -349,6 +349,16 @@ async def test_a_list_for_people_cuts_nothing_without_saying_so(broker: Broker, 
     assert (await page(actor=uuid4())).records == ()
     with pytest.raises(Rejected, match="unknown_event"):
         await page(event="nonsense")
+    with monkeypatch.context() as narrow:  # with a filter that nothing fits: bounded, and said
+        narrow.setattr(disclosure, "MOST_PASSED", 5)
+        newest = int(await broker.sql(f"SELECT seq FROM byokeep.audit_head WHERE chain = '{ALICE}'"))
+        cut = [await page(ALICE, actor=uuid4())]
+        assert (cut[0].records, cut[0].left, cut[0].counted) == ((), 0, False)
+        assert cut[0].next == newest + 1 - 5
+        while cut[-1].next is not None:
+            cut.append(await page(ALICE, cut[-1].next, actor=uuid4()))
+        assert cut[-1].counted
+        assert len(cut) >= newest // 5
     monkeypatch.setattr(disclosure, "MOST_LOOKED_AT", 2)
     short = await page(ALICE, limit=4)
     assert (len(short.records), short.left, short.counted) == (2, 0, False)

@@ -165,6 +165,7 @@ async def lines_between(tx: Tx, start: ChainHead, end: ChainHead) -> list[bytes]
 MAX_RECORDS: Final = 500
 DEFAULT_RECORDS: Final = 100
 MOST_LOOKED_AT: Final = 4_000  # records that fit, for one page
+MOST_PASSED: Final = 200_000  # records of a chain, for one page, whether they fit or not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +217,8 @@ class RecordPage:
 
     Attributes:
         folded: Heartbeats between these records that are not shown.
-        left: Records that fit and come after these; at least so many when ``counted`` is False.
+        left: Records that fit and come after these; at least so many when ``counted`` is False: older ones than
+            ``next`` were not looked at.
         next: ``before`` of the next page; None = there is none.
     """
 
@@ -258,29 +260,40 @@ async def read_audit(
         await record(
             tx, actor, EventName.AUDIT_READ, object_id=chain, chain=str(chain), count=min(window.limit, MAX_RECORDS)
         )
+    before = _NO_END if window.before is None else window.before
     async with app.db.begin(client_id=client_id, every_client=client_id is None) as tx:
+        reach = await tx.maybe(
+            dict, "audit_reach", chain=chain, before=before, since_seq=window.since_seq, most=MOST_PASSED
+        )
+        # What was written before the window is no part that a look leaves out.
+        floor = reach["floor"] if reach and (window.since is None or reach["at"] >= window.since) else None
         rows = await tx.all(
-            dict, "audit_browse", chain=chain, since_seq=window.since_seq,
-            before=_NO_END if window.before is None else window.before, since=window.since, until=window.until,
+            dict, "audit_browse", chain=chain, since_seq=reach["floor"] if reach else window.since_seq, before=before,
+            since=window.since, until=window.until,
             actor=wanted.actor, event=wanted.event, outcome=wanted.outcome, ref_id=wanted.ref_id,
             provider=wanted.provider, folded=sorted(HEARTBEATS) if wanted.fold else [], most=MOST_LOOKED_AT,
             limit=limit,
         )  # fmt: skip
-    return _page(rows, limit, await names_of(app, actor, {row[at] for row in rows for at in _NAMED} - {None}))
+    return _page(rows, limit, floor, await names_of(app, actor, {row[at] for row in rows for at in _NAMED} - {None}))
 
 
 _NAMED: Final = ("actor_id", "object_id")
 
 
-def _page(rows: Sequence[Row], limit: int, names: Mapping[UUID, str]) -> RecordPage:
-    """Put a page together; its last row is where the look ended, and is shown only if it has a place."""
+def _page(rows: Sequence[Row], limit: int, floor: int | None, names: Mapping[UUID, str]) -> RecordPage:
+    """Put a page together; its last row is where the look ended, and is shown only if it has a place.
+
+    Args:
+        floor: Below which record of the window nothing was looked at; None = there is none.
+    """
     if not rows:
-        return RecordPage(records=(), folded=0, left=0, counted=True, next=None)
+        return RecordPage(records=(), folded=0, left=0, counted=floor is None, next=floor)
     end = rows[-1]
     shown = [row for row in rows if row["place"] <= limit and (row is not end or row["is_shown"])]
-    left, counted = end["total"] - len(shown), end["looked"] < MOST_LOOKED_AT
+    left, full = end["total"] - len(shown), end["looked"] >= MOST_LOOKED_AT
     last = shown[-1] if left else end
-    following = last["seq"] if left or not counted else None
+    following = last["seq"] if left or full else floor
+    counted = floor is None and not full
     records = tuple(_shown(row, names) for row in shown)
     return RecordPage(records=records, folded=last["folded_before"], left=left, counted=counted, next=following)
 

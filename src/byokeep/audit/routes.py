@@ -186,8 +186,8 @@ class RecordReply(Reply):
 class RecordsReply(Reply, of=RecordPage, shows="records folded left counted next"):
     """Audit records, newest first, and what is not among them.
 
-    ``folded`` heartbeats lie between them; ``left`` records that fit come after them, or more if ``counted`` is false;
-    ``next`` is ``before`` of the next page.
+    ``folded`` heartbeats lie between them; ``left`` records that fit come after them, or more if ``counted`` is false,
+    when those before ``next`` were not looked at; ``next`` is ``before`` of the next page.
     """
 
     records: list[RecordReply]

@@ -68,11 +68,12 @@ def list_(
     if page["next"] is not None:
         words = {"client": client, "key": key, "actor": actor, "event": event, "outcome": outcome, "since": since,
                  "until": until, "before": page["next"], "limit": limit}  # fmt: skip
-        left = f"{page['left']}" if page["counted"] else f"{page['left']} or more"
+        left = f"{page['left']} or more" if page["left"] and not page["counted"] else f"{page['left']}"
+        left = f"{left} older records are left" if page["left"] else f"Before {page['next']} nothing was looked at"
         more = " ".join(f"--{name} {quote(str(value))}" for name, value in words.items() if value is not None)
-        say(f"{left} older records are left: {again('audit list ' + more + ' --all' * all_)}")
+        say(f"{left}: {again('audit list ' + more + ' --all' * all_)}")
         if session().as_json:  # the document is the records alone; what it leaves out is said beside it
-            err.print(f"{left} older records are left: --before {page['next']}", soft_wrap=True)
+            err.print(f"{left}: --before {page['next']}", soft_wrap=True)
 
 
 @app.command

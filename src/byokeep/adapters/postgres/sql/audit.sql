@@ -28,6 +28,12 @@ SELECT shown.seq, shown.at, shown.payload, shown.hash, shown.actor_id, shown.obj
  WHERE NOT folded AND place <= :limit OR seq = last_seq
  ORDER BY seq DESC;
 
+-- name: audit_reach
+-- Where a look at the newest :most records before a number ends, and when what stands there was written.
+SELECT l.floor, (SELECT r.at FROM byokeep.audit_record r WHERE r.chain = h.chain AND r.seq = l.floor) AS at
+  FROM byokeep.audit_head h CROSS JOIN LATERAL (SELECT least(h.seq + 1, CAST(:before AS bigint)) - CAST(:most AS bigint) AS floor) l
+ WHERE h.chain = :chain AND l.floor > :since_seq;
+
 -- name: audit_epoch_lock
 SELECT pg_advisory_xact_lock(byokeep.scope_lock_key('audit/epoch')) IS NULL AS unused;
 
