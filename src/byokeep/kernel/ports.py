@@ -361,6 +361,9 @@ class Cutoff(Protocol):
         """Return whether the entity is disabled; None where we may not look. Raises Unavailable."""
 
 
+LEAST_FREE_BYTES: Final = 256 << 20  # on the disk of an audit device: with less it is `disk_low`
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceHealth:
     """State of one audit device. ``reason`` is a code, empty when healthy; its file holds entries since then.

@@ -22,7 +22,7 @@ from byokeep.core.canonical import canonical_json
 from byokeep.core.events import EventName
 from byokeep.core.incident import IncidentKind
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.ports import Tx
+from byokeep.kernel.ports import LEAST_FREE_BYTES, Tx
 from byokeep.kernel.probes import SKEW_S, Figures, ProbeOutcome, failed, ok, skew_s, unknown
 from byokeep.kernel.rows import Row
 from byokeep.kernel.worker_rounds import late_rounds
@@ -30,7 +30,6 @@ from byokeep.operations import internal
 from byokeep.operations.due import AHEAD, DueItem, DueList, read_due
 
 SLOW_S: Final = 1.0  # a login at the store, which is two writes
-FREE_BYTES: Final = 256 << 20
 SCAN_WITHIN: Final = timedelta(hours=24)
 LEAST_DAYS: Final = 7  # of usage, before an hour is compared with them
 UNUSED: Final = timedelta(days=90)
@@ -180,7 +179,7 @@ async def _disk(look: ChecklistLook) -> ProbeOutcome:
     step = "Free some space on the disk of the store's audit files: a full one stops the store."
     every = await look.app.store_audit.devices()  # 0 free on a disk that is not low: it could not be looked at
     devices = [one for one in every if one.reason == "disk_low" or one.disk_free_bytes]
-    low = [one for one in devices if one.reason == "disk_low" or one.disk_free_bytes < FREE_BYTES]
+    low = [one for one in devices if one.reason == "disk_low" or one.disk_free_bytes < LEAST_FREE_BYTES]
     look.said["disk"] = sorted(one.name for one in low)
     if await look.app.db.read(UUID, "alert_open_of", {"key": "state/reserve"}, every_client=True):
         return failed("disk", "disk_reserve_missing", "Free some space on the disk of the broker.")
@@ -299,13 +298,12 @@ async def _drill(look: ChecklistLook) -> ProbeOutcome:
         step = "Restore it by your servers' own method, and sign with a ticket that names its evidence."
         return unknown("drill", "drill_elsewhere", step)
     last = await newest(app, about, EventName.DRILL_COMPLETED)
-    passed = await newest(app, about, EventName.DRILL_COMPLETED, outcome="ok")
-    [created] = await app.db.read(datetime, "installation_since", {})
-    due = (passed["at"] if passed else created) + QUARTER
+    [passed] = await app.db.read(dict, "drill_passed", {}, every_client=True)
+    due = (passed["at"] or passed["since"]) + QUARTER
     look.said["drill"] = [str(last["seq"])] if last else []
-    figures = {"due_at": f"{due:%Y-%m-%d}", "last": f"{passed['at']:%Y-%m-%d}" if passed else "none made yet"}
-    if passed:
-        figures["report"] = passed["fields"].get("digest", "")
+    figures = {"due_at": f"{due:%Y-%m-%d}", "last": f"{passed['at']:%Y-%m-%d}" if passed["at"] else "none made yet"}
+    if passed["at"]:
+        figures["report"] = passed["digest"]
     step = "Run `byokeep drill run` on the host."
     if last and last["outcome"] == "intended":
         return unknown("drill", "drill_not_over", f"One runs, or was killed. Else: {step}", **figures)

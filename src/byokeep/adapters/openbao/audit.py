@@ -39,7 +39,7 @@ from typing import Any, Final
 from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.kernel.ports import HASHED_NAME, DeviceHealth, StoreEntry, node_of
+from byokeep.kernel.ports import HASHED_NAME, LEAST_FREE_BYTES, DeviceHealth, StoreEntry, node_of
 from byokeep.wire.bao_http import BaoHttp, BaoReply
 
 MAX_LINE: Final = 64 << 20  # bytes; a request may have 32 MiB, and each short string in it becomes a hash
@@ -230,7 +230,7 @@ class FileStoreAudit:
         *,
         nodes: Callable[[], Awaitable[Sequence[BaoHttp]]] | None = None,
         deadline_s: float = 2.0,
-        min_free_bytes: int = 256 << 20,
+        min_free_bytes: int = LEAST_FREE_BYTES,
     ) -> None:
         self._login = login
         self._files = dict(files)

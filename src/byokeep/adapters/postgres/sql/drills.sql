@@ -36,9 +36,13 @@ SELECT max(r.at) AS at FROM byokeep.audit_record r
     OR (r.chain, r.seq) IN (SELECT h.chain, h.seq FROM unnest(CAST(:chains AS uuid[]), CAST(:seqs AS bigint[])) h (chain, seq));
 
 -- name: drill_passed
--- When a drill last passed, and since when the first is waited for.
-SELECT max(r.at) AS at, (SELECT created_at FROM byokeep.installation) AS since
-  FROM byokeep.audit_record r WHERE r.event = 'drill.completed' AND r.outcome = 'ok';
+-- When a drill last passed and its report's digest, and since when the first is waited for. As sql/due.sql says it is due.
+SELECT passed.at, coalesce(passed.digest, '') AS digest, n.created_at AS since
+  FROM byokeep.installation n
+  LEFT JOIN LATERAL (
+       SELECT r.at, convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,digest}' AS digest FROM byokeep.audit_record r
+        WHERE r.chain = n.id AND r.object_id = n.id AND r.event = 'drill.completed' AND r.outcome = 'ok'
+        ORDER BY r.seq DESC LIMIT 1) passed ON true;
 
 -- name: drills
 -- Each recovery drill by its newest record, the newest first: one that only began is under way, or was interrupted.
