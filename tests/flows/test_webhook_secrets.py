@@ -341,9 +341,10 @@ async def test_what_holds_no_more_is_destroyed_in_the_store(desk: Desk, sender: 
         assert await server.send(BODY, signed(sender, new)) == 204
 
 
+@pytest.mark.req("R9.2-3")
 async def test_a_write_that_was_cut_off_leaves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A secret that reached the store and no record: while it may be on its way it is left alone, then it is destroyed,
-    also when it was the first of its sender; what holds stays."""
+    also when it was the first of its sender; what holds stays. One from before a restore goes by approval alone."""
     client = await client_with(desk, "x", made_up())
     other = await desk.stand.client()
     intake = desk.web.intake
@@ -379,8 +380,19 @@ async def test_a_write_that_was_cut_off_leaves_nothing(desk: Desk, monkeypatch: 
         await sweep_webhooks(desk.worker, older_than_s=0)
         assert await held(desk, client, "x") == [1, 3]
     assert desk.stand.alerts() == ["webhook_secret_not_destroyed"]
+    ask = f"/v1/clients/{client}/providers/x/purge"
+    status, asked = await desk.call("POST", ask, "operator")
+    assert (status, asked["facts"]) == (201, {"provider": "x", "webhook_3": 3})
+    await desk.work()
+    assert await held(desk, client, "x") == [1, 3]
+    assert (await desk.call("POST", f"/v1/procedures/{asked['id']}/approve", "approver"))[0] == 200
+    await desk.work()
+    assert await held(desk, client, "x") == [1]
+    assert (await desk.call("POST", ask, "operator"))[1]["code"] == "no_orphans"
+    found, gone = (desk.stand.events(f"key.orphan_{word}")[-1] for word in ("found", "destroyed"))
+    assert all(json.loads(one)["fields"]["version"] == 3 and "/x/webhook" in one for one in (found, gone))
     desk.sql("UPDATE byokeep.alert SET closed_at = now(), closed_by = id")
     assert (await put(desk, client, "x", made_up()))[0] == 201  # which ends it
-    assert await sweep_webhooks(desk.worker, older_than_s=0) == 2
+    assert await sweep_webhooks(desk.worker, older_than_s=0) == 1
     assert (await held(desk, client, "x"), desk.stand.alerts()) == ([5], [])
     assert await sweep_webhooks(desk.worker, older_than_s=0) == 0

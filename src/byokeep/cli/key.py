@@ -14,7 +14,7 @@ from cyclopts import App, Parameter
 from rich.text import Text
 
 from byokeep.cli.api import Listing, ask_until, call, names, run, tell, tell_all
-from byokeep.cli.choices import AdminProvider, ApiProvider, KeylessProvider, KeyStateChange, Risk
+from byokeep.cli.choices import AdminProvider, ApiProvider, KeylessProvider, KeyStateChange, Risk, WebhookSender
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import Client, Key, said_of
 from byokeep.cli.rotate import OldEnds
@@ -412,10 +412,11 @@ def inventory(*, fresh: bool = True) -> int:
 
 
 @app.command
-def purge(client: Client, provider: ApiProvider) -> None:
-    """Ask for what the store holds of a provider's key without a record to be destroyed; an approver approves it.
+def purge(client: Client, provider: ApiProvider | WebhookSender) -> None:
+    """Ask for what the store holds of a client at a provider without a record to be destroyed; an approver approves it.
 
-    After a restore nothing of this goes by itself: compare `byokeep key inventory` with restored.json first.
+    That is keys, signing secrets of webhooks and administrators' keys. After a restore nothing of this goes by itself:
+    compare `byokeep key inventory` with restored.json first.
 
     Example: byokeep key purge $CLIENT openai
     """

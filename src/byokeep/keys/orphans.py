@@ -1,11 +1,13 @@
-"""What the store holds of a provider's key without a record, destroyed because two people want it gone (R9.2-3).
+"""What the store holds of a client at a provider without a record, destroyed because two people want it so (R9.2-3).
 
 Rules
+- Of one provider that is the client's key, its webhook's signing secret and the key that administers the account.
 - An operator asks for the versions that stand there now, an approver approves these and no others, a worker destroys.
 - A version that has a record by then is spared: its write was recorded late, or another restore brought it back.
 - Found is recorded before it is destroyed, destroyed after.
 
-It may not destroy what :func:`byokeep.keys.onboard.sweep_orphans` keeps without that approval, nor read a value.
+It may not destroy what the sweeps of :mod:`byokeep.keys.onboard` and :mod:`byokeep.keys.webhooks` keep without that
+approval, nor read a value. What is held of accounts and profiles is not looked at.
 """
 
 from __future__ import annotations
@@ -14,12 +16,12 @@ from collections.abc import Collection
 from typing import Final
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from byokeep.core.errors import Conflict, Rejected
+from byokeep.core.errors import Conflict
 from byokeep.core.events import EventName
-from byokeep.core.model import API_PROVIDERS, Actor, ClientId, Provider
+from byokeep.core.model import Actor, ClientId, Provider
 from byokeep.core.policy import Verb
 from byokeep.core.procedure import Fields, Procedure, Run, Step
-from byokeep.core.ref import SecretRef, parse_provider
+from byokeep.core.ref import SecretPart, SecretRef, parse_provider
 from byokeep.jobs.jobs import custody_job
 from byokeep.kernel import procedures
 from byokeep.kernel.app import WebApp, WorkerApp
@@ -29,28 +31,31 @@ from byokeep.kernel.record import record
 from byokeep.keys.refs import orphan_of
 
 _NAME: Final = "purge_orphans"
+_PARTS: Final = {"version": None, "webhook": SecretPart.WEBHOOK, "admin": SecretPart.ADMIN}  # as facts call them
 
 
 async def purge(app: WebApp, actor: Actor, client_id: ClientId, provider: str) -> RunStatus:
-    """Ask for the versions of a place that no record explains to be destroyed, or return the request that waits.
+    """Ask for the versions at a provider that no record explains to be destroyed, or return the request that waits.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
-        Rejected: ``not_an_api_provider``.
+        Rejected: ``unknown_provider``.
         Conflict: ``no_orphans``: a record explains whatever lies there.
         Unavailable: The store cannot be asked.
     """
     trail = command(app, actor, Verb.KEY_STATE, client_id=client_id, on_client=True)
     async with trail:
-        if parse_provider(provider) not in API_PROVIDERS:
-            raise Rejected("not_an_api_provider", next_step="Name a provider of API keys: see `byokeep key inventory`.")
+        parse_provider(provider)
         procedures.may_ask(actor, app.procedures[_NAME])
-    place = SecretRef(client_id, parse_provider(provider))
-    found = await orphan_of(app, place, await app.intake.live_versions(place))
+    place, facts = SecretRef(client_id, parse_provider(provider)), dict[str, int | str]()
+    for name, part in _PARTS.items():
+        one = SecretRef(client_id, place.provider, part)
+        if found := await orphan_of(app, one, await app.intake.live_versions(one)):
+            facts |= {f"{name}_{version}": version for version in found.versions}
     async with recorded(app, actor, Verb.KEY_STATE, client_id=client_id, on_client=True):
-        if found is None:
+        if not facts:
             raise Conflict("no_orphans", next_step="Nothing to do: see `byokeep key inventory`.")
-        facts = {"provider": place.provider.value, **{f"version_{one}": one for one in found.versions}}
+        facts |= {"provider": place.provider.value}
         about, procedure = uuid5(NAMESPACE_OID, place.path), app.procedures[_NAME]
         async with app.db.begin(client_id=client_id) as tx:
             await tx.all(None, "ref_lock", client_id=client_id, provider=place.provider.value)
@@ -67,19 +72,23 @@ async def purge(app: WebApp, actor: Actor, client_id: ClientId, provider: str) -
 
 async def _purged(app: WorkerApp, actor: Actor, run: Run) -> Fields:
     """Destroy what was approved and still has no record."""
-    client_id = ClientId(run.client_id or run.id)
-    place = SecretRef(client_id, Provider(run.facts["provider"]))
-    approved = {number for name, number in run.facts.items() if name.startswith("version_")}
-    job = custody_job(app, app.custodian.close, client_id, place.provider.value)
+    client_id, provider, count = ClientId(run.client_id or run.id), Provider(run.facts["provider"]), 0
+    job = custody_job(app, app.custodian.close, client_id, provider.value)
     async with job as job_id, app.custodian.open(job_id) as custody:
-        live = await custody.live_versions(place)
-        found = await orphan_of(app, place, sorted(approved))
-        gone = found.versions if found else ()  # with those that a try destroyed and was cut off before it said so
-        await _say(app, actor, EventName.ORPHAN_FOUND, place, run.object_id, gone)
-        if there := [one for one in gone if one in live]:
-            await custody.destroy(place, there)
-        await _say(app, actor, EventName.ORPHAN_DESTROYED, place, run.object_id, gone)
-    return {"provider": place.provider.value, "count": len(gone)}
+        for called, part in _PARTS.items():
+            place = SecretRef(client_id, provider, part)
+            approved = [number for name, number in run.facts.items() if name.startswith(f"{called}_")]
+            found = await orphan_of(app, place, sorted(approved))
+            if found is None:
+                continue
+            gone = found.versions  # with those that a try destroyed and was cut off before it said so
+            live = await custody.live_versions(place)
+            await _say(app, actor, EventName.ORPHAN_FOUND, place, run.object_id, gone)
+            if there := [one for one in gone if one in live]:
+                await custody.destroy(place, there)
+            await _say(app, actor, EventName.ORPHAN_DESTROYED, place, run.object_id, gone)
+            count += len(gone)
+    return {"provider": provider.value, "count": count}
 
 
 async def _say(

@@ -285,11 +285,19 @@ async def _live(app: WebApp, slots: asyncio.Semaphore, place: SecretRef) -> list
 
 
 async def orphan_of(app: App, place: SecretRef, live: list[int] | None) -> Orphan | None:
-    """Return those of the live versions of a provider's key that no record explains, if there are any."""
+    """Return those of the live versions of a client's secret at a provider that no record explains, if there are any.
+
+    Of a signing secret or an administrator's key the versions before the one on record are what it replaced.
+    """
     if not live:
         return None
     async with app.db.begin(client_id=place.client_id) as tx:
-        known = set(await tx.all(int, "versions_on_record", client_id=place.client_id, provider=place.provider.value))
+        at = {"client_id": place.client_id, "provider": place.provider.value}
+        if place.part is None:
+            known = set(await tx.all(int, "versions_on_record", **at))
+        else:
+            rows = await tx.all(lambda row: int(row["version"]), "webhook_refs", **at, purpose=place.part.value)
+            known = set(range(max(rows, default=0) + 1))
     strange = tuple(version for version in live if version not in known)
     return Orphan(client_id=place.client_id, provider=place.provider, versions=strange) if strange else None
 
