@@ -121,12 +121,15 @@ class Storm:
             assert ended == [None] * len(tasks), ended
 
     async def kill(self, count: int) -> None:
-        """Kill that many times, each time with everything up and at work, or with the last one still coming back."""
+        """Kill that many times, each time with everything up and at work, or with the last one still coming back; of
+        as many kills as there are parts each part is struck once."""
+        turns = list[str]()
         while self.kills.total() < count:
             if self._kill_random.random() < 0.8:
                 await until(self._answers, 60, "everything back")
             await asyncio.sleep(self._kill_random.random() * 0.8)
-            part = self._kill_random.choice(PARTS)
+            turns = turns or self._kill_random.sample(PARTS, len(PARTS))
+            part = turns.pop()
             pid = (self._runner.pid if self._runner else 0) if part == "client" else self.world.stack.pid(part)
             for child in self.world.stack._children.values():
                 child.deaths = 0  # the growing pause of a crash loop is not what is looked at here
@@ -134,6 +137,8 @@ class Storm:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                     self.kills[part] += 1
+                    continue
+            turns.insert(0, part)  # it was still coming back: the others first
         await until(self._answers, 60, "everything back")
 
     async def _answers(self) -> bool:
