@@ -10,6 +10,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from tools.tree import ROOT, Fault, files, report
@@ -60,13 +61,18 @@ class Module:
     path: str
     tree: ast.Module
 
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """All of the tree; a dozen rules go through it."""
+        return list(ast.walk(self.tree))
+
 
 Rule = Callable[[Module], Iterator[Fault]]
 
 
 def calls(module: Module) -> Iterator[ast.Call]:
     """Every call in the module."""
-    return (node for node in ast.walk(module.tree) if isinstance(node, ast.Call))
+    return (node for node in module.nodes if isinstance(node, ast.Call))
 
 
 def dotted(node: ast.expr) -> str:
@@ -79,7 +85,7 @@ def dotted(node: ast.expr) -> str:
 def reveal_in_few_rooms(module: Module) -> Iterator[Fault]:
     """A secret's plaintext leaves its wrapper only where it must. Naming the method counts: it may be called later."""
     if module.path.startswith(SRC) and not module.path.startswith(MAY_REVEAL):
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, ast.Attribute) and node.attr == "reveal":
                 yield Fault(module.path, node.lineno, f".reveal() outside {', '.join(REVEALING_ROOMS)}")
 
@@ -140,7 +146,7 @@ def tls_is_verified(module: Module) -> Iterator[Fault]:
             off = isinstance(keyword.value, ast.Constant) and keyword.value.value is False
             if off and keyword.arg in ("verify", "ssl", "verify_ssl", "check_hostname", "ssl_verify"):
                 yield Fault(module.path, call.lineno, f"{keyword.arg}=False turns certificate checks off")
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Attribute) and node.attr in ("CERT_NONE", "_create_unverified_context"):
             yield Fault(module.path, node.lineno, f"{node.attr} turns certificate checks off")
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and node.value.value is False:
@@ -154,14 +160,14 @@ def names_say_something(module: Module) -> Iterator[Fault]:
     stem = Path(module.path).stem
     if VAGUE.search(stem):
         yield Fault(module.path, 0, f"the module name {stem} says nothing")
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.ClassDef) and VAGUE.search(node.name):
             yield Fault(module.path, node.lineno, f"the class name {node.name} says nothing")
 
 
 def tests_say_what_they_show(module: Module) -> Iterator[Fault]:
     """A test says in one sentence what it shows."""
-    for node in ast.walk(module.tree) if module.path.startswith("tests/") else ():
+    for node in module.nodes if module.path.startswith("tests/") else ():
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) if not ast.get_docstring(node):
                 if name.startswith("test_"):
@@ -182,7 +188,7 @@ def log_fields_are_named(module: Module) -> Iterator[Fault]:
 
 def nothing_unfinished(module: Module) -> Iterator[Fault]:
     """No stubs, no test that is not run."""
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Raise) and node.exc is not None:
             raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
             if dotted(raised) == "NotImplementedError":
@@ -219,12 +225,11 @@ def faults_of_module(path: str, text: str) -> list[Fault]:
 def faults_of_text(path: str, text: str) -> list[Fault]:
     """What no file may hold, whatever its format."""
     faults = []
-    for number, line in enumerate(text.splitlines(), 1):
-        for pattern, meaning in FOREIGN_TEXT.items():
-            if re.search(pattern, line):
-                faults.append(Fault(path, number, meaning))
-        if LOCK_NAME.search(path) and "://" in line:
-            faults.append(Fault(path, number, "a file of pinned packages holds an address"))
+    somewhere = {pattern: meaning for pattern, meaning in FOREIGN_TEXT.items() if re.search(pattern, text)}
+    if LOCK_NAME.search(path):
+        somewhere["://"] = "a file of pinned packages holds an address"
+    for number, line in enumerate(text.splitlines(), 1) if somewhere else ():
+        faults += [Fault(path, number, meaning) for pattern, meaning in somewhere.items() if re.search(pattern, line)]
     return faults
 
 

@@ -16,7 +16,7 @@ from byokeep.worker.ports import EARLIER, LogFiles, _lines_since, _tail
 from byokeep_redact.canary import new_canary
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
-LINES = 20_000  # one each tenth of a second
+LINES = 5_000  # one each tenth of a second
 
 
 def line(number: int, **more: str) -> bytes:
@@ -29,7 +29,7 @@ def lines() -> list[bytes]:
     return [line(number) for number in range(LINES)]
 
 
-@pytest.mark.parametrize("back_s", [0, 1, 30, 600, 1999, 5000])
+@pytest.mark.parametrize("back_s", [0, 1, 30, 150, 499, 5000])
 async def test_a_value_written_since_then_is_found_wherever_it_stands(
     lines: list[bytes], tmp_path: Path, back_s: int
 ) -> None:

@@ -14,7 +14,7 @@ from byokeep_redact import Redactor
 from byokeep_redact.encodings import ENCODINGS
 
 KEY = b"k" * 32
-CASES = 3_000
+CASES = 1_000
 CAMPAIGN = 100_000
 _URL_SAFE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
