@@ -268,6 +268,7 @@ CREATE TABLE byokeep.credential_ref (
     provider_place text NOT NULL DEFAULT ''::text,
     candidate_place text NOT NULL DEFAULT ''::text,
     candidate_expires_at timestamp with time zone,
+    rotation_days smallint,
     CONSTRAINT credential_ref_belongs_ck CHECK ((((kind = 'oauth_token_set'::text) = (account_id IS NOT NULL)) AND ((kind = 'oauth_token_set'::text) = (purpose = 'account'::text)) AND ((kind = 'webhook_signing_secret'::text) = (purpose = 'webhook'::text)) AND ((kind = 'provider_admin_key'::text) = (purpose = 'admin'::text)))),
     CONSTRAINT credential_ref_candidate_ck CHECK (((num_nulls(candidate_version, candidate_risk, candidate_due_at, candidate_at, candidate_by) = ANY (ARRAY[0, 5])) AND COALESCE((candidate_version > version), true) AND COALESCE((candidate_risk = ANY (ARRAY['standard'::text, 'high'::text])), true))),
     CONSTRAINT credential_ref_candidate_expires_at_ck CHECK (((candidate_expires_at IS NULL) OR (candidate_version IS NOT NULL))),
@@ -283,6 +284,7 @@ CREATE TABLE byokeep.credential_ref (
     CONSTRAINT credential_ref_provider_place_ck CHECK ((provider_place ~ '^([a-z_]{1,32}=[A-Za-z0-9._-]{1,128}(,[a-z_]{1,32}=[A-Za-z0-9._-]{1,128}){0,3})?$'::text)),
     CONSTRAINT credential_ref_purpose_ck CHECK ((purpose ~ '^[a-z][a-z0-9_]{0,31}$'::text)),
     CONSTRAINT credential_ref_risk_ck CHECK ((risk = ANY (ARRAY['standard'::text, 'high'::text]))),
+    CONSTRAINT credential_ref_rotation_days_ck CHECK (((rotation_days >= 1) AND (rotation_days <= 366))),
     CONSTRAINT credential_ref_rotation_due_at_ck CHECK (((rotation_due_at > created_at) AND (rotation_due_at <= (created_at + '400 days'::interval)))),
     CONSTRAINT credential_ref_secret_ref_ck CHECK ((secret_ref = (((('vault://kv/clients/'::text || (client_id)::text) || '/providers/'::text) || provider) ||
 CASE kind

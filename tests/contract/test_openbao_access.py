@@ -25,7 +25,7 @@ async def _store(bao: Bao, client: uuid.UUID, provider: str, value: str) -> None
     await bao.web.request("POST", f"kv/data/clients/{client}/providers/{provider}", body=body)
 
 
-@pytest.mark.req("R3.1-2", "R4.1-10")
+@pytest.mark.req("R2.2-4", "R3.1-2", "R4.1-10")
 async def test_every_cell_is_as_documented(bao: Bao) -> None:
     """Every identity, path and verb gives what docs/openbao-access.md says, and nothing else."""
     expected, since = documented(), datetime.now(UTC)
@@ -50,6 +50,15 @@ async def test_every_cell_is_as_documented(bao: Bao) -> None:
         assert set(others.values()) == {"-"}
     assert [act for act, path in keys.items() if found[f"{path}{{own}}"]["use-profile"] != "-"] == ["decrypt"]
     assert all(found[f"{path}{{own}}"]["custody-profile"] == "w" for path in keys.values())
+    # The platform's secrets are no job's, and no person's hand reaches a client's value (R2.2-4).
+    jobs = ("use-openai", "custody-openai", "use-x", "use-profile", "custody-profile", "seal-profile", "enroll")
+    platform = {path: cells for path, cells in found.items() if "/platform" in path}
+    assert len(platform) > 12
+    assert {cells[column] for cells in platform.values() for column in jobs} == {"-"}
+    assert [path for path, cells in platform.items() if cells["custody-x"] != "-"] == ["kv/data/platform/apps/x/x"]
+    values = {path: cells for path, cells in found.items() if path.startswith("kv/data/clients/{") and "/prov" in path}
+    staff = ("web", "killswitch", "backup", "provisioner", "broker")
+    assert not [path for path, cells in values.items() for column in staff if "r" in cells[column]]
     # A runner reaches no record, its own profile's neither, and in sealing closes no version of the key.
     records = {path: cells for path, cells in found.items() if "/profiles" in path}
     assert len(records) >= 14

@@ -71,12 +71,12 @@ async def test_a_machines_token_opens_its_own_routes_alone(desk: Desk) -> None:
     assert desk.sql("SELECT count(*) FROM byokeep.lease WHERE kind = 'use'") == "1"
 
 
-@pytest.mark.req("R2.2-3")
-async def test_a_machines_token_ends_and_can_be_ended(desk: Desk) -> None:
+@pytest.mark.req("R2.2-3", "R6.1-4")
+async def test_a_machines_token_ends_and_can_be_ended(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A token works until its time, not after; a revoked one stops at once; one that never ends can not be made."""
     machine = (await desk.call("POST", "/v1/machines", "admin", {"name": "Runner one", "role": "runner"}))[1]
     tokens = f"/v1/machines/{machine['id']}/tokens"
-    for days in (0, -1, 91, 10**9, None, "never", 0.5, True, "30"):
+    for days in (0, -1, 31, 10**9, None, "never", 0.5, True, "30"):
         assert (await desk.call("POST", tokens, "admin", {"days": days}))[0] == 422, days
     assert desk.sql("SELECT count(*) FROM byokeep.api_token WHERE expires_at > now() + interval '90 days'") == "0"
     for expires in ("'infinity'", "NULL", "now() + interval '91 days'"):
@@ -85,13 +85,19 @@ async def test_a_machines_token_ends_and_can_be_ended(desk: Desk) -> None:
                 "INSERT INTO byokeep.api_token (id, subject_id, keyed_hash, kind, expires_at) VALUES"
                 f" ('{uuid4()}', '{machine['id']}', '\\x{token_key(b'x').hex()}', 'api', {expires})"
             )
-    status, issued = await desk.call("POST", tokens, "admin", {"days": 1})
+    longer = datetime.now(UTC) + timedelta(days=30, minutes=1)
+    assert desk.sql(f"SELECT count(*) FROM byokeep.api_token WHERE expires_at > '{longer}' AND kind = 'api'") == "0"
+    status, issued = await desk.call("POST", tokens, "admin", {"days": 30})
     assert status == 201
     who = Person(UUID(machine["id"]), issued["token"])
     assert await self_of(desk, who) == (401, 200)
-    desk.sql("UPDATE byokeep.api_token SET created_at = now() - interval '1 day', expires_at = now()"
-             f" WHERE id = '{issued['id']}'")  # fmt: skip
+    desk.sql("UPDATE byokeep.api_token SET created_at = created_at - interval '30 days 1 second',"
+             f" expires_at = expires_at - interval '30 days 1 second' WHERE id = '{issued['id']}'")  # fmt: skip
     assert await self_of(desk, who) == (401, 401)
+    for app in (desk.web, desk.stand.app):  # a host whose clock went back brings nothing back
+        monkeypatch.setattr(app.clock, "now", lambda: datetime.now(UTC) - timedelta(days=20))
+    assert await self_of(desk, who) == (401, 401)
+    monkeypatch.undo()
     again = (await desk.call("POST", tokens, "admin", {"days": 1}))[1]
     who = Person(UUID(machine["id"]), again["token"])
     assert await self_of(desk, who) == (401, 200)

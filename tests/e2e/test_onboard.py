@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -254,6 +256,49 @@ async def test_the_due_date_follows_provider_risk_and_wish(desk: Desk) -> None:
     status, reply = await desk.put(client, desk.canary(), query="?rotation_days=91")
     assert (reply["code"], reply["minimum"], reply["maximum"]) == ("rotation_days_out_of_range", 30, 90)
     assert desk.sql("SELECT count(*) FROM byokeep.credential_ref WHERE rotation_due_at IS NULL") == "0"
+
+
+@pytest.mark.req("R6.1-1", "R6.1-9")
+async def test_a_chosen_interval_counts_from_the_value_and_is_on_record(desk: Desk) -> None:
+    """45 days: due 45 days after it came, listed ahead, overdue then, kept by the next value; who, why, old, new.
+
+    29, 91, 0, -1 and a text change nothing, nor is anything overdue put off.
+    """
+    client = await desk.stand.client()
+    key = (await desk.onboard(client))["ref"]
+
+    async def choose(days: object, reason: str = "client_wish", who: str = "operator") -> tuple[int, Any]:
+        return await desk.call("POST", f"/v1/refs/{key}/interval", who, {"days": days, "reason": reason})
+
+    async def due(ahead: int) -> tuple[int, int]:
+        """How many rows of the key are listed by a day, and after how many days it is due."""
+        until = (datetime.now(UTC) + timedelta(days=ahead)).isoformat()
+        _, found = await desk.call("GET", f"/v1/due?kind=key&client_id={client}&until={quote(until)}", "operator")
+        age = "SELECT round(extract(epoch FROM rotation_due_at - created_at) / 86400) FROM byokeep.credential_ref"
+        return len(found["items"]), int(desk.sql(f"{age} WHERE id = '{key}'"))
+
+    assert await due(46) == (0, 90)
+    for bad in (29, 91, 0, -1, "30d; drop"):
+        assert (await choose(bad))[0] == 422, bad
+    assert (await choose(45, reason="Not a code"))[1]["code"] == "bad_reason"
+    assert (await choose(45, who="approver"))[0] == 403
+    assert await due(46) == (0, 90)
+    assert [(await choose(45))[0], await due(44), await due(46)] == [200, (0, 45), (1, 45)]
+    said = [p for p in payloads(desk, "key.interval_set") if p["outcome"] == "ok"]
+    assert [(p["actor"], p["fields"]["reason"], p["fields"].get("from_days"), p["fields"]["days"]) for p in said] == [
+        (str(desk.people["operator"].id), "client_wish", None, 45)
+    ]
+    assert said[0]["fields"]["due_at"] < said[0]["fields"]["from_due_at"]
+    await desk.put(client, desk.canary())  # a later value: nobody names an interval again
+    waits = "SELECT round(extract(epoch FROM candidate_due_at - candidate_at) / 86400) FROM byokeep.credential_ref"
+    assert desk.sql(f"{waits} WHERE id = '{key}'") == "45"
+    past = "created_at = now() - interval '60 days', rotation_due_at = now() - interval '15 days'"
+    desk.sql(f"UPDATE byokeep.credential_ref SET {past} WHERE id = '{key}'")
+    assert [(await choose(90))[0], await due(0)] == [200, (1, 45)]
+    risky = await desk.stand.client()
+    _, reply = await desk.put(risky, desk.canary(), query="?risk=high")
+    key = reply["ref"]
+    assert (await choose(45))[1]["code"] == "risk_decides"
 
 
 @pytest.mark.req("R5.1-7")

@@ -114,6 +114,7 @@ RULES = {
     "GET /v1/notifications": rule(A, O, P, U),
     "POST /v1/notifications/test": rule(A, O),
     "POST /v1/refs/{ref_id}/state": rule(O, tenant=True, body={"to": "destroyed", "reason": "a_test"}),
+    "POST /v1/refs/{ref_id}/interval": rule(O, tenant=True, body={"days": 29, "reason": "a_test"}),
     "GET /v1/sops/{sop_id}": rule(O, P, U, tenant=True),
     "GET /v1/inventory": rule(O, P, U),
     "GET /v1/alerts": rule(A, O, P, U),

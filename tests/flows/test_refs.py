@@ -138,7 +138,7 @@ async def test_one_live_reference_for_each_place(desk: Desk) -> None:
     # Retired while its next value was on the way: it is not brought back by that.
     renewal = {"client_id": client, "version": 9, "risk": "standard", "created_by": desk.people["operator"].id,
                "created_at": datetime.now(UTC), "rotation_due_at": datetime.now(UTC) + timedelta(days=9),
-               "place": ""}  # fmt: skip
+               "place": "", "rotation_days": None}  # fmt: skip
     for state in ("deactivated", "compromised", "destroyed"):
         desk.sql(f"UPDATE byokeep.credential_ref SET state = '{state}' WHERE id = '{first['ref']}'")
         async with desk.web.db.begin(client_id=client) as tx:

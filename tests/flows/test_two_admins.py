@@ -416,7 +416,7 @@ async def test_a_machines_next_token_takes_two_admins(desk: Desk) -> None:
     old = Person(UUID(bot["id"]), first["token"])
     assert (await desk.stand.call("GET", "/v1/self", old))[0] == 200
     await waiting(desk, "POST", tokens, second, body)  # collected by who asked, and for what was asked
-    await waiting(desk, "POST", tokens, "admin", body | {"days": 90})
+    await waiting(desk, "POST", tokens, "admin", body | {"days": 30})
     status, issued = await desk.call("POST", tokens, "admin", body)
     assert status == 201, issued
     for token in (first, issued):

@@ -370,6 +370,22 @@ def state(
     said_of(f"Now {moved['state']}", ref)
 
 
+@app.command
+def interval(ref: Key, days: int, *, reason: str) -> None:
+    """Choose after how many days a key is to be rotated, 30 to 90; the days count from when its value came.
+
+    It holds for later values of the key, too. A key that is overdue stays so: `byokeep key add` replaces it.
+
+    Example: byokeep key interval $REF 45 --reason client_wish
+
+    Args:
+        days: 30 to 90. A key of high risk is rotated every 30 days.
+        reason: A code: small letters, digits and _, such as `client_wish`.
+    """
+    chosen = run(call("POST", f"/v1/refs/{ref}/interval", body={"days": days, "reason": reason}))
+    tell(chosen, title="Key", note=f"Due {chosen['rotation_due_at'][:10]}.")
+
+
 def _playbook(client: str, ref: str) -> list[str]:
     """Return the incident of a key and the steps that lead it, as commands; nothing where nobody can tell."""
     with suppress(ByokeepError):

@@ -114,7 +114,7 @@ def token(
     Args:
         subject: The person or machine, by name or id; yourself unless it is given.
         machine: The subject is a machine.
-        days: Life of the token, 1 to 90.
+        days: Life of the token: a machine's 1 to 30, a person's 1 to 90.
         overlap_s: How long older tokens keep working.
         save: Write it to this new file (0600) instead of showing it.
         replace: The file may be there; what it holds is replaced.

@@ -98,6 +98,7 @@ class EventName(StrEnum):
         "pinned_at stopped_at provider_key job",
     )
     KEY_STATE_CHANGED = "key.state_changed", "state_from state_to version"
+    KEY_INTERVAL_SET = "key.interval_set", "days from_days due_at from_due_at"
     KEY_LISTED = "key.listed", "count"
     KEY_READ_METADATA = "key.metadata_read", "version"
     KEY_DESTROYED = "key.destroyed", _KEY

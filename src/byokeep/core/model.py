@@ -215,6 +215,7 @@ class CredentialRef:
 
     ``version`` is the pinned version in the store; ``state`` a NIST key state (:mod:`byokeep.core.keystate`).
     ``candidate`` is a newer version that waits for its verification while ``version`` goes on serving.
+    ``rotation_days``: the interval that was chosen for it and its later values; ``None``: the provider's default.
     ``provider_place``: of a keyless credential the provider's ids that it is; of an administrator's key where it works.
     """
 
@@ -233,6 +234,7 @@ class CredentialRef:
     created_by: UUID
     rotation_due_at: datetime
     expires_at: datetime | None
+    rotation_days: int | None = None
     candidate: int | None = None
     provider_place: str = ""
 

@@ -93,10 +93,10 @@ async def _stored(
         await tx.all(None, "ref_lock", client_id=client_id, provider=run.provider.value)
         ref = await tx.one(ref_from, "ref_lock_row", **run.at)
         days = app.limits.rotation_default_days.get(run.provider.value, DEFAULT_DAYS)
-        due = rotation_due(app.limits, app.clock.now(), days, ref.risk)
+        due = rotation_due(app.limits, app.clock.now(), days, ref.risk, preference_days=ref.rotation_days)
         offered = await tx.maybe(
             ref_from, "ref_offer", **run.at, version=version, risk=ref.risk.value, rotation_due_at=due.due_at,
-            created_at=app.clock.now(), created_by=run.started_by, stopped=False, place="",
+            rotation_days=None, created_at=app.clock.now(), created_by=run.started_by, stopped=False, place="",
             expires_at=ends, minted=True,
         )  # fmt: skip
         if offered is None:

@@ -120,6 +120,7 @@ class _OnboardPlan:
     due: RotationDue
     risk: Risk
     job_id: UUID
+    days: int | None
     place: str
     audience: str
 
@@ -230,8 +231,9 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
         job_id = await open_custody(tx, app, ref.client_id, ref.provider, actor.request_id)
         risk = Risk.HIGH if Risk.HIGH in (wish.risk, client.risk) else Risk.STANDARD
         days = app.limits.rotation_default_days.get(ref.provider.value, DEFAULT_DAYS)
-        due = rotation_due(app.limits, app.clock.now(), days, risk, preference_days=wish.rotation_days)
         live = await tx.maybe(ref_from, "ref_live", client_id=ref.client_id, provider=ref.provider.value)
+        chosen = wish.rotation_days if live is None or wish.rotation_days is not None else live.rotation_days
+        due = rotation_due(app.limits, app.clock.now(), days, risk, preference_days=chosen)
         run = await _adopt(tx, ref, fingerprint)
         if run is None:
             if wish.version is not None and wish.version != current:
@@ -252,7 +254,7 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
         stored = {"client_id": ref.client_id, "ref_id": run.object_id, "version": run.version}
         await tx.one(UUID, "leak_fingerprint_put", **stored, format=VERSION, digests=digests)
     return _OnboardPlan(
-        ref=ref, run=run, due=due, risk=risk, job_id=job_id, place=wish.place, audience=wish.audience
+        ref=ref, run=run, due=due, risk=risk, job_id=job_id, days=chosen, place=wish.place, audience=wish.audience
     )  # fmt: skip
 
 
@@ -346,7 +348,8 @@ async def _recorded(
 
 async def _put_ref(tx: Tx, app: App, actor: Actor, plan: _OnboardPlan) -> CredentialRef:
     same = {"client_id": plan.ref.client_id, "id": plan.run.object_id, "version": plan.run.version,
-            "risk": plan.risk.value, "rotation_due_at": plan.due.due_at, "place": plan.place,
+            "risk": plan.risk.value, "rotation_due_at": plan.due.due_at, "rotation_days": plan.days,
+            "place": plan.place,
             "created_at": app.clock.now(), "created_by": actor.id}  # fmt: skip
     live = await tx.maybe(ref_from, "ref_get", id=plan.run.object_id)
     stopped = await stopped_for(tx, live)

@@ -199,6 +199,43 @@ async def change_state(app: App, actor: Actor, ref_id: UUID, *, to: KeyState, re
         return moved
 
 
+async def set_interval(app: App, actor: Actor, ref_id: UUID, *, days: int, reason: str) -> CredentialRef:
+    """Choose after how many days a key is to be rotated, for its present value and for later ones (runbook 6.1).
+
+    The days count from when the value came. What is overdue already stays so.
+
+    Args:
+        days: Within the published range; a key of high risk has its least days and no others.
+        reason: A code, ``[a-z][a-z0-9_]*``.
+
+    Raises:
+        Denied, NotFound: As :func:`get_ref`.
+        Rejected: ``rotation_days_out_of_range``, ``bad_reason``, ``risk_decides``, ``nothing_serves``.
+    """
+    ref = await get_ref(app, actor, ref_id, Verb.KEY_WRITE)
+    async with command(
+        app, actor, Verb.KEY_WRITE, client_id=ref.client_id, object_id=ref_id, refused_as=EventName.KEY_INTERVAL_SET,
+        on_client=True,
+    ) as tx:  # fmt: skip
+        check_reason(reason, example="client_wish")
+        ref = await tx.one(ref_from, "ref_lock_row", client_id=ref.client_id, id=ref_id)
+        due = rotation_due(app.limits, ref.created_at, days, ref.risk, preference_days=days)
+        if ref.risk is Risk.HIGH and days != app.limits.rotation_min_days:
+            step = f"A key of high risk is rotated every {app.limits.rotation_min_days} days."
+            raise Rejected("risk_decides", next_step=step)
+        now = app.clock.now()
+        chosen = await tx.maybe(
+            ref_from, "ref_set_interval", client_id=ref.client_id, id=ref_id, days=days, due_at=due.due_at, now=now
+        )
+        if chosen is None or ref.kind is not SecretKind.PROVIDER_API_KEY:
+            raise Rejected("nothing_serves", next_step="Choose an interval for a provider's key that is in use.")
+        await record(
+            tx, actor, EventName.KEY_INTERVAL_SET, client_id=ref.client_id, object_id=ref_id, reason=reason, days=days,
+            from_days=ref.rotation_days, due_at=chosen.rotation_due_at, from_due_at=ref.rotation_due_at,
+        )  # fmt: skip
+        return chosen
+
+
 async def tell_of_client(tx: Tx, app: App, actor: Actor, client_id: UUID, about: UUID) -> None:
     """Open an alert when it was a client's own person who ended the use of something: the agency did not do it."""
     if Role.CONTACT in actor.roles:

@@ -49,11 +49,18 @@ class StateBody(Strict):
     reason: Annotated[str, Field(max_length=63)]
 
 
+class IntervalBody(Strict):
+    """Choose after how many days a key is rotated."""
+
+    days: int
+    reason: Annotated[str, Field(max_length=63)]
+
+
 class RefReply(
     Reply,
     of=CredentialRef,
     shows="id client_id provider kind purpose environment secret_ref version state verification risk"
-    " created_at created_by rotation_due_at expires_at candidate provider_place",
+    " created_at created_by rotation_due_at rotation_days expires_at candidate provider_place",
 ):
     """Where a secret is, never what it is (runbook 3.2, R3.2-1)."""
 
@@ -252,6 +259,11 @@ def router(app: WebApp, auth: Authenticator, writes: Budget, emergency: Emergenc
         """Move a key to another state of its life; what stops its use works on a full disk, too."""
         change = partial(refs.change_state, app, actor, ref_id, to=KeyState(body.to), reason=body.reason)
         return await (change() if body.to in _GOES_ON else emergency.stopping(change))
+
+    @routes.post("/refs/{ref_id}/interval", response_model=RefReply)
+    async def set_interval(ref_id: PathId, *, actor: Actor, body: IntervalBody) -> CredentialRef:
+        """Choose after how many days a key is to be rotated; its due date follows."""
+        return await refs.set_interval(app, actor, ref_id, days=body.days, reason=body.reason)
 
     @routes.post(
         "/clients/{client_id}/providers/{provider}/purge", status_code=201, response_model=ProcedureReply,

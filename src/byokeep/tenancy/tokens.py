@@ -242,7 +242,7 @@ async def issue_token(
     A custodian renews its own: where several hold one token, each ends the one that it showed and no other's.
 
     Args:
-        days: Life, 1 to 90 days.
+        days: Life: of a machine's 1 to 30, of a person's 1 to 90.
         overlap_s: How long older tokens go on working, in seconds; 0 = they end now.
 
     Raises:
@@ -257,12 +257,14 @@ async def issue_token(
     trail = recorded(app, actor, Verb.TOKEN_ISSUE, object_id=subject_id, refused_as=EventName.TOKEN_ISSUED)
     async with trail, app.db.begin(every_client=True) as tx:
         require_proof(actor)
-        if not 1 <= days <= MAX_TOKEN_DAYS:
-            raise Rejected("bad_token_days", next_step="1 to 90 days.", minimum=1, maximum=MAX_TOKEN_DAYS)
         if not 0 <= overlap_s <= MAX_OVERLAP_S:
             raise Rejected("bad_overlap", next_step="0 seconds to 7 days.", minimum=0, maximum=MAX_OVERLAP_S)
         await tx.all(None, "subject_lock")
         subject = await tx.one(Subject, "subject_get", id=subject_id)
+        most = TOKEN_DAYS if subject.kind == "machine" else MAX_TOKEN_DAYS
+        if not 1 <= days <= most:
+            step = f"1 to {TOKEN_DAYS} days for a machine, to {MAX_TOKEN_DAYS} for a person."
+            raise Rejected("bad_token_days", next_step=step, minimum=1, maximum=most)
         if subject.state != "active":
             raise Rejected("subject_disabled", next_step="Enable it first.", subject=subject_id)
         if Role.CONTACT in subject.roles:
@@ -270,7 +272,7 @@ async def issue_token(
         kind = "api" if own or subject.kind == "machine" else "invitation"
         if kind == "invitation":
             await _tell_of_invitation(tx, app, actor, subject)
-        renewal = own and Role.CUSTODIAN in actor.roles and days <= TOKEN_DAYS and _is_long(actor)
+        renewal = own and Role.CUSTODIAN in actor.roles and _is_long(actor)
         approval = None if renewal else await _approval(tx, app, actor, subject, days)
         if isinstance(approval, Approval):
             return approval

@@ -278,7 +278,7 @@ BEGIN
         OR ('contact' = ANY (v_whose.roles)) <> (p_kind IN ('portal', 'mailed')) AND p_kind <> 'invitation'
         OR 'contact' = ANY (v_whose.roles) AND p_kind = 'invitation' AND p_life_s > 2592000
         OR p_kind = 'mailed' AND (NOT v_self OR p_life_s > 600)
-        OR v_whose.kind = 'machine' AND p_kind <> 'api'
+        OR v_whose.kind = 'machine' AND (p_kind <> 'api' OR p_life_s > 2592000)  -- TOKEN_DAYS
         OR v_whose.kind = 'operator' AND NOT v_first AND v_self = (p_kind = 'invitation')
     THEN
         RAISE EXCEPTION 'not a token that may be issued so' USING ERRCODE = 'BK007';
@@ -286,8 +286,8 @@ BEGIN
     -- A machine's token is the machine. Used in this transaction by who asked, approved by another, for exactly this.
     IF v_whose.kind = 'machine' AND NOT byokeep.machine_own(p_subject, p_actor)
         AND (SELECT count(*) FROM byokeep.able_admins()) > 1
-        -- A process of ours prolongs the one it shows, while it works and for no longer than a token is given: tokens.py.
-        AND NOT (v_self AND v_whose.roles = ARRAY['custodian'] AND p_life_s <= 2592000
+        -- A process of ours prolongs the one it shows, while it works: tokens.py.
+        AND NOT (v_self AND v_whose.roles = ARRAY['custodian']
                  AND EXISTS (SELECT FROM byokeep.api_token t
                               WHERE t.id = p_shown AND t.subject_id = p_subject AND t.revoked_at IS NULL
                                 AND t.expires_at > now() AND t.expires_at > t.created_at + interval '14 days'))
