@@ -32,7 +32,9 @@ pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "te
 PUBLIC = {f"GET /v1/identity/oidc/.well-known/{name}" for name in ("keys", "openid-configuration")}
 # The description is of a broker in development; PUBLIC: what providers fetch who swap a client's identity.
 LOGINS = {"POST /v1/session", "POST /v1/session/console", "POST /v1/session/passkey"}
-PORTAL = {f"POST /v1/portal/{name}" for name in ("code", "invitation", "invitation/redeem", "session")}
+PORTAL = {
+    f"POST /v1/portal/{name}" for name in ("code", "invitation", "invitation/code", "invitation/redeem", "session")
+}
 OPEN = {"GET /healthz", "GET /readyz", "GET /openapi.json", *LOGINS, *PUBLIC, *PORTAL}
 NOBODY = "00000000-0000-4000-8000-00000000000f"
 EACH = 3  # forged tokens for each route; the next route gets the next ones, so that each of them comes to many

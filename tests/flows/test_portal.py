@@ -27,7 +27,7 @@ from byokeep.tenancy.tokens import Subject, new_token, put
 from tests.flows.test_hardening_callers import filled, sent
 from tests.support.broker import POST, Person
 from tests.support.console import SAME
-from tests.support.portal import SESSION, Guest, guest, invited
+from tests.support.portal import SESSION, Guest, code_for, guest, invited
 from tests.support.web import Desk
 
 BACK = "https://byokeep.example/portal/connected"
@@ -36,7 +36,10 @@ pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "te
 
 
 async def test_an_invitation_is_looked_at_freely_and_redeemed_once(desk: Desk) -> None:
-    """Previews burn nothing; of five who redeem one gets in; withdrawn, late and used ones say the same."""
+    """Previews burn nothing; of three who redeem one gets in; withdrawn, late and used ones say the same.
+
+    Nobody is let in before a code came back from the address: one that went to a stranger is worth nothing there.
+    """
     client = await desk.stand.client("openai")
     one = await invited(desk, client, name="Ada of Acme")
     for _ in range(3):
@@ -45,12 +48,25 @@ async def test_an_invitation_is_looked_at_freely_and_redeemed_once(desk: Desk) -
         assert page.headers["Cache-Control"] == "no-store"
         assert "script-src" not in page.headers["Content-Security-Policy"]  # it is the page before that has one
     assert one.invited["token"] not in desk.sql("SELECT string_agg(keyed_hash::text, ' ') FROM byokeep.api_token")
-    bad = await one.send("/portal/invitation/accept", link=one.invited["token"], address="nobody")
+    ask = {"link": one.invited["token"], "address": "nobody"}
+    bad = await one.send("/portal/invitation/code", **ask)
     assert (bad.status, "There is a problem" in bad.text) == (422, True)
-    guests = [Guest(desk, dict(one.cookies), one.word, one.invited) for _ in range(5)]
-    accept = {"link": one.invited["token"], "address": "ada@client.example"}
-    answers = await asyncio.gather(*(it.send("/portal/invitation/accept", **accept) for it in guests))
-    assert sorted(it.status for it in answers) == [303, 401, 401, 401, 401]
+    seen, wrong, ada = len(POST), "adda@client.example", "ada@client.example"
+    mistyped = await one.send("/portal/invitation/code", **ask | {"address": wrong})
+    assert (mistyped.status, f"on its way to <bdi>{wrong}" in mistyped.text) == (200, True)
+    theirs, stranger = await code_for(wrong, after=seen), Guest(desk)
+    await stranger.get("/portal/sign-in")
+    assert (await stranger.send("/portal/code", address=wrong, code=theirs)).status == 401
+    assert (await one.accept(ada, theirs)).status == 401  # it is good for its address alone
+    assert (await one.accept(ada, "")).status == 401
+    assert SESSION not in one.cookies
+    assert desk.sql("SELECT count(*) FROM byokeep.contact_address") == "0"
+    await one.send("/portal/invitation/code", **ask | {"address": " Ada@client.example"})
+    code = await code_for(ada, after=seen)
+    assert (await one.accept(wrong, theirs)).status == 401  # and until the next is asked for
+    guests = [Guest(desk, dict(one.cookies), one.word, one.invited) for _ in range(3)]
+    answers = await asyncio.gather(*(it.accept(ada, code) for it in guests))
+    assert sorted(it.status for it in answers) == [303, 401, 401]
     home = await guests[[it.status for it in answers].index(303)].get("/portal")
     assert "Keys and accounts of" in home.text
     for _ in range(4):
@@ -90,7 +106,8 @@ async def test_an_invitation_is_looked_at_freely_and_redeemed_once(desk: Desk) -
     assert (await desk.call("POST", f"/v1/clients/{client}/contacts", "operator", {"days": 31}))[0] == 422
     assert (await desk.call("POST", f"/v1/clients/{client}/contacts", "auditor", {}))[0] == 403
     listed = (await desk.call("GET", f"/v1/clients/{client}/contacts", "operator"))[1]["contacts"]
-    assert [(it["name"], it["state"]) for it in listed if it["name"] == "Ada of Acme"] == [("Ada of Acme", "active")]
+    assert [(it["state"], it["address"]) for it in listed if it["name"] == "Ada of Acme"] == [("active", ada)]
+    assert [it["address"] for it in listed if it["id"] == gone.invited["id"]] == [""]
     assert len(desk.stand.events("operator.created", "ok")) >= 3
 
 
@@ -302,30 +319,20 @@ def pages_of(api: Any) -> set[str]:
     return found
 
 
-async def code_for(address: str, *, after: int = 0) -> str:
-    """The newest code that was mailed to an address, once it was."""
-    for _ in range(400):
-        mailed = [body for to, _, body in POST[after:] if to == address]
-        if mailed:
-            return re.findall(r": ([A-Z2-7]{5}-[A-Z2-7]{5})", mailed[-1])[0]  # type: ignore[no-any-return]
-        await asyncio.sleep(0.05)
-    raise AssertionError("no code was mailed")
-
-
 async def test_a_mailed_code_signs_in_once_and_tells_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Known and unknown addresses get one answer; a code works once, ten minutes, for its address; guesses wait."""
     client = await desk.stand.client("openai")
     address = f"ada-{uuid4().hex[:8]}@client.example"
     one = await invited(desk, client)
-    assert "a code is mailed to you there" in (await one.look()).text
+    assert "A code is mailed to you there" in (await one.look()).text
     with monkeypatch.context() as unset:  # no mail server: no page promises a code
         unset.setattr("tests.support.broker.UNSET", ["yes"])
         shown = await one.look()
-        assert ("a code is mailed" in shown.text, "ask the agency for another invitation" in shown.text) == (
-            False,
-            True,
-        )
-        assert "A code is mailed" not in (await one.get("/portal/sign-in")).text
+        assert ("code is mailed to you there" in shown.text, "You cannot accept it yet" in shown.text) == (False, True)
+        asked = await one.send("/portal/invitation/code", link=one.invited["token"], address=address)
+        assert (asked.status, "You cannot accept it yet" in asked.text) == (409, True)
+        assert (await invited(desk, client)).invited["mails"] is False
+        await one.get("/portal/sign-in")
         asked = await one.send("/portal/sign-in", address="nobody@client.example")
         assert ("a code is on its way" in asked.text, "No code can be mailed" in asked.text) == (False, True)
     assert (await one.redeem(address)).status == 303
@@ -333,15 +340,14 @@ async def test_a_mailed_code_signs_in_once_and_tells_nothing(desk: Desk, monkeyp
     out = await one.send("/portal/sign-out")
     assert (out.at, out.headers["Clear-Site-Data"]) == ("/portal/sign-in", '"cache", "storage"')
     assert (await one.ask("GET", "/portal")).at.startswith("/portal/sign-in")
-    back = Guest(desk)
+    back, seen, pages = Guest(desk), len(POST), []
     await back.get("/portal/sign-in")
-    pages = []
     for to in (address, "x" * len(address.partition("@")[0]) + "@client.example"):
         shown = await back.send("/portal/sign-in", address=to)
         assert shown.status == 200
         pages.append(re.sub(r'value="[0-9a-f]{64}"|\d\d:\d\dZ', "", shown.text.replace(to, "")))
     assert pages[0] == pages[1]
-    first = await code_for(address)
+    first = await code_for(address, after=seen)
     seen = len(POST)
     await back.send("/portal/sign-in", address=address)
     code = await code_for(address, after=seen)

@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Error, Page
 
 from tests.support.console import HOSTILE, hostile
-from tests.support.portal import guest, invited
+from tests.support.portal import code_for, guest, invited
 from tests.support.screen import Screen
 
 pytest_plugins = [
@@ -90,6 +90,10 @@ async def test_from_the_invitation_to_the_end_of_a_key_by_the_keyboard(screen: S
             assert await page.get_by_label("What is the link?").input_value() == ""
     faults += await screen.judged("portal-invited")
     await press("field", "What is your e-mail address?", "ada@client.example")
+    faults += await screen.judged("portal-code")
+    await press("field", "What is the code?", "AAAAA-AAAAA")
+    faults += await screen.judged("portal-code-wrong")
+    await press("field", "What is the code?", await code_for("ada@client.example"))
     await page.get_by_role("heading", name="Keys and accounts of").wait_for()
     faults += await screen.judged("portal-empty")
     await press("link", "Enter a key")
@@ -157,8 +161,9 @@ async def test_hostile_names_do_nothing_in_the_portal(screen: Screen) -> None:
             assert "<img src=x" not in shown.raw
     link = (await invited(desk, UUID(client))).invited["token"]
     await page.goto(f"{screen.url}/portal/invitation#{link}", wait_until="commit")
-    await page.get_by_label("What is your e-mail address?").fill("eve@client.example")
-    await page.keyboard.press("Enter")
+    for name, text in (("What is your e-mail address?", "eve@client.example"), ("What is the code?", "")):
+        await page.get_by_label(name).fill(text or await code_for("eve@client.example"))
+        await page.keyboard.press("Enter")
     await page.get_by_role("heading", name="Keys and accounts of").wait_for()
     assert await page.get_by_role("heading", name="Accounts", exact=True).count() == 1
     faults += await screen.judged("portal-hostile")

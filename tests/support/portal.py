@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from tests.support.broker import Person
+from tests.support.broker import POST, Person
 from tests.support.console import Shown, Visit
 from tests.support.web import Desk
 
@@ -29,7 +31,13 @@ class Guest(Visit):
     async def redeem(self, address: str = "") -> Shown:
         address = address or f"ada-{self.invited['id']}@client.example"
         await self.look()
-        return await self.send("/portal/invitation/accept", link=self.invited["token"], address=address)
+        seen = len(POST)
+        asked = await self.send("/portal/invitation/code", link=self.invited["token"], address=address)
+        return asked if asked.status != 200 else await self.accept(address, await code_for(address, after=seen))
+
+    async def accept(self, address: str, code: str) -> Shown:
+        """Give the code that was mailed."""
+        return await self.send("/portal/invitation/accept", link=self.invited["token"], address=address, code=code)
 
     @property
     def person(self) -> Person:
@@ -49,3 +57,13 @@ async def guest(desk: Desk, client: UUID) -> Guest:
     made = await invited(desk, client)
     assert (await made.redeem()).at == "/portal"
     return made
+
+
+async def code_for(address: str, *, after: int = 0) -> str:
+    """The newest code that was mailed to an address, once it was."""
+    for _ in range(400):
+        mailed = [body for to, _, body in POST[after:] if to == address]
+        if mailed:
+            return re.findall(r": ([A-Z2-7]{5}-[A-Z2-7]{5})", mailed[-1])[0]  # type: ignore[no-any-return]
+        await asyncio.sleep(0.05)
+    raise AssertionError("no code was mailed")

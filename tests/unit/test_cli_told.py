@@ -454,9 +454,10 @@ def test_an_invitation_begins_at_the_address_that_people_open(
     ours, called = "https://keys.agency.example", "http://127.0.0.1:8420"
     monkeypatch.setattr("byokeep.cli.client.web_url", lambda: called)
     for portal, begins in ((ours, ours), ("", called)):
-        answers(monkeypatch, "cli.client", contacts={"id": ID, "token": "T", "portal": portal})
+        answers(monkeypatch, "cli.client", contacts={"id": ID, "token": "T", "portal": portal, "mails": bool(portal)})
         assert run(["client", "invite", ID, "--json"]) == 0
-        assert f'"{begins}/portal/invitation#T"' in "".join(capsys.readouterr())
+        said = "".join(capsys.readouterr())
+        assert f'"{begins}/portal/invitation#T"' in said
 
 
 @pytest.mark.parametrize("as_json", [False, True])

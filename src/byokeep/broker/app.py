@@ -59,7 +59,7 @@ def create_app(
         mails: Whether there is a server for that now; ``None`` = there is one if there is a ``mail``.
     """
     room = emergency or Emergency()
-    kill_app, kill_auth = lane or (app, auth)
+    (kill_app, kill_auth), mails_now = lane or (app, auth), mails or (lambda: mail is not None)
 
     api = FastAPI(
         title="byokeep broker", version=__version__, docs_url=None, redoc_url=None,
@@ -75,8 +75,8 @@ def create_app(
         tenancy.transfers_router(app, auth), accounts.router(kill_app, kill_auth, room), audit.router(app, auth),
         tenancy.router(app, auth), tenancy.credentials(app, auth), tenancy.sessions(app, auth, passwords, passkeys),
         procedures.approvals_router(app, auth), incidents.router(app, auth), operations.router(app, auth),
-        breakglass.router(app, auth, room), contact_routes.router(app, auth),
-        contact_routes.portal(app, mail or contact_routes.no_mail, mails or (lambda: mail is not None)),
+        breakglass.router(app, auth, room), contact_routes.router(app, auth, mails_now),
+        contact_routes.portal(app, mail or contact_routes.no_mail, mails_now),
     )  # fmt: skip
     take(api, routers)
 

@@ -87,7 +87,7 @@ def resume(client: Client) -> None:
     tell(run(call("POST", f"/v1/clients/{client}/resume")), title="Client")
 
 
-_CONTACTS: Final = ("id", "name", "state", "invited_until", "signed_in_at")
+_CONTACTS: Final = ("id", "name", "address", "state", "invited_until", "signed_in_at")
 
 
 @app.command
@@ -105,12 +105,14 @@ def invite(client: Client, *, name: str = "", days: int = 7) -> None:
     made["link"] = f"{made.pop('portal') or web_url()}/portal/invitation#{made.pop('token')}"
     back = again(f"client uninvite {made['id']}", own_token=False)
     note = f"Send it to that person alone: who accepts it first acts for the client. To take it back: {back}"
+    if not made.pop("mails"):
+        note += "\nNobody can accept it yet: no mail server is set. Put `portal.url` into `notify_dir`."
     tell(made, title="Invitation", note=note)
 
 
 @app.command
 def contacts(client: Client) -> None:
-    """List a client's contact persons: who is invited, and when they signed in last.
+    """List a client's contact persons: who is invited, at which address they were proved to read mails, who signed in.
 
     Example: byokeep client contacts $CLIENT --json
     """

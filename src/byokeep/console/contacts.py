@@ -18,7 +18,7 @@ from byokeep.core.errors import ByokeepError
 from byokeep.core.model import ClientId
 from byokeep.core.policy import Verb
 from byokeep.http.request import no_query, whole_number
-from byokeep.tenancy import clients, contacts
+from byokeep.tenancy import clients
 
 _PATH: Final = "/v1/clients/{client_id}/contacts"
 _MAY: Final = {"invite": Verb.CONTACT_INVITE, "end": Verb.CONTACT_END}
@@ -30,9 +30,9 @@ def add(pages: Pages) -> None:
 
     async def about(request: Request, who: Visitor) -> dict[str, Any]:
         one = await clients.get_client(console.app, who.actor, ClientId(given_id(request.path_params["client_id"])))
-        rows = await contacts.list_contacts(console.app, who.actor, one.id)
+        rows = (await console.ask(who, "GET", _PATH, ids={"client_id": one.id}))["contacts"]
         may = {name: bool(who.actor.roles & verb.roles) for name, verb in _MAY.items()}
-        return {"client": one, "rows": rows, "may": may, "given": {}, "made": None, "link": ""}
+        return {"client": one, "rows": rows, "may": may, "given": {}, "made": None, "link": "", "mails": True}
 
     async def people_of_client(request: Request, who: Visitor) -> Response:
         await no_query(request)
@@ -49,7 +49,7 @@ def add(pages: Pages) -> None:
             return await console.again(request, error, "contacts.html", who=who, **more)
         ours = request.headers.get("origin") or f"https://{request.headers.get('host', '')}"
         link = f"{made['portal'] or ours}/portal/invitation#{made['token']}"
-        more = await about(request, who) | {"made": made["name"], "link": link}
+        more = await about(request, who) | {"made": made["name"], "link": link, "mails": made["mails"]}
         return console.page(request, "contacts.html", who=who, error=None, **more)
 
     async def contact_ended(request: Request, who: Visitor) -> Response:

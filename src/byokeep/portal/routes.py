@@ -21,7 +21,7 @@ from starlette.responses import RedirectResponse, Response
 
 from byokeep.console.pages import HEADERS, Console, Pages, Send
 from byokeep.console.visit import STRANGER, PageSet, Visitor, form_of, keep
-from byokeep.core.errors import ByokeepError, RateLimited, Rejected, Unauthenticated
+from byokeep.core.errors import ByokeepError, Conflict, RateLimited, Rejected, Unauthenticated
 from byokeep.http.emergency import Emergency
 from byokeep.http.request import Authenticator, Budget, query_of
 from byokeep.kernel.app import WebApp
@@ -95,18 +95,32 @@ def _invitations(pages: Pages) -> None:
     async def looked_at(request: Request) -> Response:
         return await shown(request, (await form_of(console.app, request, "link", session=SESSION))["link"])
 
-    async def redeem(request: Request) -> Response:
+    async def prove(request: Request) -> Response:
         given = await form_of(console.app, request, "link", "address", session=SESSION)
         body = {"invitation": given["link"][:64], "address": given["address"][:320]}
         try:
+            path = "/v1/portal/invitation/code"
+            asked = await console.ask(None, "POST", path, body, headers=_from(request))
+        except (Rejected, RateLimited, Conflict) as error:
+            return await shown(request, given["link"], given["address"], error)
+        return console.page(request, "code.html", error=None, link=given["link"][:64], **asked)
+
+    async def redeem(request: Request) -> Response:
+        given = await form_of(console.app, request, "link", "address", "code", session=SESSION)
+        link, address = given["link"][:64], given["address"][:320]
+        body = {"invitation": link, "address": address, "code": given["code"][:32]}
+        try:
             path = "/v1/portal/invitation/redeem"
             issued = await console.ask(None, "POST", path, body, headers=_from(request))
-        except Rejected as error:
-            return await shown(request, given["link"], given["address"], error)
+        except (Unauthenticated, Rejected, RateLimited) as error:
+            if error.code == "bad_invitation":
+                raise
+            return console.page(request, "code.html", link=link, address=address, mails=True, **wrong(request, error))
         return await _opened(console, request, issued["token"])
 
     pages.add_open("GET", "/invitation", invitation)
     pages.add_open("POST", "/invitation", looked_at)
+    pages.add_open("POST", "/invitation/code", prove)
     pages.add_open("POST", "/invitation/accept", redeem)
 
 
@@ -124,7 +138,7 @@ def _sessions(pages: Pages) -> None:
             asked = await console.ask(None, "POST", "/v1/portal/code", body, headers=_from(request))
         except (Rejected, RateLimited) as error:
             return console.page(request, "sign-in.html", address=given["address"], **wrong(request, error))
-        return console.page(request, "code.html", address=given["address"], mails=asked["mails"], error=None)
+        return console.page(request, "code.html", link="", address=given["address"], mails=asked["mails"], error=None)
 
     async def signed_in(request: Request) -> Response:
         given = await form_of(console.app, request, "address", "code", session=SESSION)
@@ -132,7 +146,9 @@ def _sessions(pages: Pages) -> None:
         try:
             issued = await console.ask(None, "POST", "/v1/portal/session", body, headers=_from(request))
         except (Unauthenticated, Rejected, RateLimited) as error:
-            return console.page(request, "code.html", address=given["address"], mails=True, **wrong(request, error))
+            return console.page(
+                request, "code.html", link="", address=given["address"], mails=True, **wrong(request, error)
+            )
         return await _opened(console, request, issued["token"])
 
     async def sign_out(request: Request, who: Visitor) -> Response:

@@ -17,7 +17,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import Field
 
-from byokeep.core.errors import ByokeepError, NotFound
+from byokeep.core.errors import ByokeepError, Conflict, NotFound
 from byokeep.core.model import Actor, ClientId
 from byokeep.http.openapi import PUBLIC, Routes, refusals
 from byokeep.http.reply import Reply
@@ -41,18 +41,23 @@ class InviteBody(Strict):
     days: int = contacts.INVITE_DAYS
 
 
-class ContactReply(Reply, of=Contact, shows="id client_id name state created_at created_by invited_until signed_in_at"):
+_SHOWN: Final = "id client_id name address state created_at created_by invited_until signed_in_at"
+
+
+class ContactReply(Reply, of=Contact, shows=_SHOWN):
     """A person of a client's."""
 
 
 class InvitedReply(ContactReply):
     """A new contact person, with the token of the invitation; this once.
 
-    ``portal`` is the address at which people open the portal; empty = no setting names it.
+    ``portal`` is the address at which people open the portal; empty = no setting names it. ``mails``: whether codes are
+    mailed here, without which nobody redeems it.
     """
 
     token: Annotated[str, Field(repr=False)]
     portal: str
+    mails: bool
 
 
 class ContactsReply(Reply):
@@ -67,10 +72,16 @@ class InvitationBody(Strict):
     invitation: Annotated[str, Field(max_length=64, repr=False)]
 
 
-class RedeemBody(InvitationBody):
-    """Redeem an invitation; codes are mailed to the address from then on."""
+class ProveBody(InvitationBody):
+    """Ask for the code that redeems an invitation, at one's address."""
 
     address: Annotated[str, Field(max_length=320)]
+
+
+class RedeemBody(ProveBody):
+    """Redeem an invitation with the code that was mailed; codes are mailed to the address from then on."""
+
+    code: Annotated[str, Field(max_length=32, repr=False)]
 
 
 class AddressBody(Strict):
@@ -93,12 +104,12 @@ class MailedCodeBody(AddressBody):
 
 
 class InvitationReply(Reply, of=Invitation, shows="client invited_by expires_at"):
-    """What an invitation says; ``mails``: whether codes are mailed here, for coming back."""
+    """What an invitation says; ``mails``: whether codes are mailed here, without which nobody redeems it."""
 
     mails: bool
 
 
-def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
+def router(app: BrokerApp, auth: Authenticator, mails_now: Callable[[], bool]) -> APIRouter:
     """Return the routes of contact persons."""
     routes = Routes("contacts", auth, 403)
 
@@ -107,7 +118,7 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
         """Invite a person of a client's to the portal; the token of the invitation is shown this once."""
         made, issued = await contacts.invite(app, actor, ClientId(client_id), name=body.name, days=body.days)
         told = {"invited_until": issued.token.expires_at, "token": issued.text, "portal": app.limits.console_origin}
-        return ContactReply.fields(made) | told
+        return ContactReply.fields(made) | told | {"mails": mails_now()}
 
     @routes.get("/clients/{client_id}/contacts", response_model=ContactsReply)
     async def list_contacts(client_id: PathId, actor: Actor) -> dict[str, Any]:
@@ -134,31 +145,56 @@ def portal(app: BrokerApp, mail: Mail, mails_now: Callable[[], bool]) -> APIRout
     mails: set[asyncio.Task[None]] = set()
     public: dict[str, Any] = {"openapi_extra": PUBLIC, "responses": refusals(429)}
 
+    def later(sending: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if len(mails) < _MOST_MAILS:
+            task = asyncio.create_task(_quietly(sending()))
+            mails.add(task)
+            task.add_done_callback(mails.discard)
+
+    def let_in(request: Request, issued: tokens.Issued, address: str) -> dict[str, Any]:
+        for brake in (codes, asks):
+            brake.succeeded(address, source_of(request))
+        request.scope["state"]["actor"] = issued.token.subject_id
+        return issued_out(issued)
+
     @routes.post("/invitation", response_model=InvitationReply, **public)
     async def look(request: Request, body: InvitationBody) -> dict[str, Any]:
         """Tell what an invitation is for; nothing changes."""
         tries.spend(source_of(request))
         return InvitationReply.fields(await contacts.look(app, body.invitation), mails=mails_now())
 
+    @routes.post(
+        "/invitation/code", status_code=202, response_model=CodeAskedReply, openapi_extra=PUBLIC,
+        responses=refusals(409, 429),
+    )  # fmt: skip
+    async def prove(request: Request, body: ProveBody) -> dict[str, Any]:
+        """Mail the code that redeems an invitation to an address, so that its holder shows who reads mails there."""
+        address = contacts.checked_address(body.address)
+        tries.spend(source_of(request))
+        asks.attempt(address, source_of(request))
+        if not mails_now():
+            raise Conflict("no_mail_server", next_step="No code can be mailed here. Tell the agency that invited you.")
+        letter = await contacts.prove(app, shown=body.invitation, address=address, request_id=request_id(request))
+        later(partial(contacts.send, app, mail, letter))
+        return {"address": address, "mails": True}
+
     @routes.post("/invitation/redeem", status_code=201, response_model=IssuedReply, **public)
     async def redeem(request: Request, body: RedeemBody) -> dict[str, Any]:
-        """Use an invitation up, and open a session of the portal."""
-        tries.spend(source_of(request))
-        about = request_id(request)
-        issued = await contacts.redeem(app, shown=body.invitation, address=body.address, request_id=about)
-        request.scope["state"]["actor"] = issued.token.subject_id
-        return issued_out(issued)
+        """Use an invitation up with the code that was mailed, and open a session of the portal."""
+        address, source = contacts.checked_address(body.address), source_of(request)
+        tries.spend(source)
+        codes.attempt(address, source)
+        issued = await contacts.redeem(
+            app, shown=body.invitation, address=address, code=body.code, request_id=request_id(request)
+        )
+        return let_in(request, issued, address)
 
     @routes.post("/code", status_code=202, response_model=CodeAskedReply, **public)
     async def ask(request: Request, body: AddressBody) -> dict[str, Any]:
         """Ask for a code; the answer is the same for an address that is nobody's."""
         address = contacts.checked_address(body.address)
         asks.attempt(address, source_of(request))
-        if len(mails) < _MOST_MAILS:
-            sending = contacts.mail_code(app, mail, address=address, request_id=request_id(request))
-            task = asyncio.create_task(_quietly(sending))
-            mails.add(task)
-            task.add_done_callback(mails.discard)
+        later(partial(contacts.mail_code, app, mail, address=address, request_id=request_id(request)))
         return {"address": address, "mails": mails_now()}
 
     @routes.post("/session", status_code=201, response_model=IssuedReply, **public)
@@ -167,10 +203,7 @@ def portal(app: BrokerApp, mail: Mail, mails_now: Callable[[], bool]) -> APIRout
         address, source = contacts.checked_address(body.address), source_of(request)
         codes.attempt(address, source)  # as it is looked up: another spelling is no other name
         issued = await contacts.sign_in(app, address=address, code=body.code, request_id=request_id(request))
-        codes.succeeded(address, source)
-        asks.succeeded(address, source)
-        request.scope["state"]["actor"] = issued.token.subject_id
-        return issued_out(issued)
+        return let_in(request, issued, address)
 
     @routes.delete("/session", status_code=204)
     async def sign_out(request: Request, actor: Actor) -> Response:

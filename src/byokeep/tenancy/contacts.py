@@ -5,7 +5,8 @@ Rules
   it be nothing else, and it holds no token but a session of the portal (``objects/subjects.sql``).
 - Who is invited again under a name, and cannot come in any more, is a new person with a number behind the name: names
   stay with whom the records name. The one before ends.
-- An invitation is for one client. Looking at it changes nothing; whoever redeems it is that client's contact person.
+- An invitation is for one client. Looking at it changes nothing; whoever redeems it is that client's contact person. It
+  takes the code that was mailed to their address, too: it is good for this address and this person alone.
 - A code is for one address, works once, for ten minutes, and is mailed by a process that keeps it nowhere. Asking for
   one is answered alike whether the address is anybody's or not, before anything is looked up.
 - Guesses are braked by :mod:`.login_brake`, those who ask for codes as well.
@@ -18,7 +19,7 @@ from __future__ import annotations
 import re
 from base64 import b32encode
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Final
@@ -29,7 +30,7 @@ from byokeep.core.events import EventName
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.plain_text import check_name, check_not_reserved
 from byokeep.core.policy import Verb
-from byokeep.kernel.app import App, BrokerApp
+from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.command import command, find, open_alert, refuse_login
 from byokeep.kernel.ports import Tx
 from byokeep.tenancy import tokens
@@ -47,16 +48,30 @@ Mail = Callable[[str, str, str], Awaitable[str]]  # address, title, body; return
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contact:
-    """A person of a client's. ``invited_until``: of an invitation that waits, UTC; None = there is none."""
+    """A person of a client's.
+
+    Attributes:
+        address: Whose mails they were proved to read; empty = none yet.
+        invited_until: Of an invitation that waits, UTC; None = there is none.
+    """
 
     id: UUID
     client_id: ClientId
     name: str
+    address: str
     state: str
     created_at: datetime
     created_by: UUID | None
     invited_until: datetime | None
     signed_in_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """What is mailed to somebody; it holds a code."""
+
+    address: str
+    body: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +118,7 @@ async def invite(app: BrokerApp, actor: Actor, client_id: ClientId, *, name: str
         return await tx.one(Contact, "contact_get", id=subject_id), issued
 
 
-async def list_contacts(app: App, actor: Actor, client_id: ClientId) -> list[Contact]:
+async def list_contacts(app: BrokerApp, actor: Actor, client_id: ClientId) -> list[Contact]:
     """Return a client's contact persons, the newest first.
 
     Raises:
@@ -166,29 +181,46 @@ async def look(app: BrokerApp, shown: str) -> Invitation:
     return found
 
 
-async def redeem(app: BrokerApp, *, shown: str, address: str, request_id: UUID) -> Issued:
-    """Use an invitation up: note where codes are mailed to, and open a session of the portal.
+async def prove(app: BrokerApp, *, shown: str, address: str, request_id: UUID) -> Letter:
+    """Return what is mailed to an address so that whoever holds an invitation shows that they read its mails.
 
     Raises:
-        Rejected: ``bad_address``, ``address_full``; the invitation stays.
+        Rejected: ``bad_address``, ``address_full``.
         Unauthenticated: ``bad_invitation``.
     """
     address = checked_address(address)
     async with app.db.begin(every_client=True) as tx:
         found = await tx.maybe(Invitation, "token_invited", keyed_hash=_hash(app, shown))
         if found is not None:
+            if len(await tx.all(dict, "contacts_at", address=address, limit=MOST_CLIENTS)) == MOST_CLIENTS:
+                step = f"This address is used for {MOST_CLIENTS} clients already: enter another one of yours."
+                raise Rejected("address_full", next_step=step)
+            actor = _as(await tx.one(Subject, "subject_get", id=found.subject_id), request_id)
+            return await _letter(tx, app, actor, address, found.client, proves=address)
+    raise await _over(app, request_id)
+
+
+async def redeem(app: BrokerApp, *, shown: str, address: str, code: str, request_id: UUID) -> Issued:
+    """Use an invitation up with the code that was mailed to an address for it, and open a session of the portal.
+
+    Raises:
+        Rejected: ``bad_address``; the invitation stays.
+        Unauthenticated: ``bad_mailed_code``: the invitation stays; ``bad_invitation``.
+    """
+    address = checked_address(address)
+    async with app.db.begin(every_client=True) as tx:
+        found = await tx.maybe(Invitation, "token_invited", keyed_hash=_hash(app, shown))
+        if found is not None:
             subject = await tx.one(Subject, "subject_get", id=found.subject_id)
-            actor = _as(subject, request_id)
-            if await tokens.end_token(tx, actor, found) is not None:  # two at once: one of them
-                if len(await tx.all(dict, "contacts_at", address=address, limit=MOST_CLIENTS)) == MOST_CLIENTS:
-                    step = f"This address is used for {MOST_CLIENTS} clients already: enter another one of yours."
-                    raise Rejected("address_full", next_step=step)
+            actor, hashes = _as(subject, request_id), [_code_hash(app, subject.id, code, proves=address)]
+            proof = await tx.maybe(SubjectToken, "token_mailed", hashes=hashes)
+            # Two at once: one of them.
+            if proof is not None and await tokens.end_token(tx, actor, found) is not None:
+                await tokens.end_token(tx, actor, proof)
                 where = {"subject_id": subject.id, "client_id": found.client_id, "address": address}
                 await tx.all(None, "contact_address_put", **where)
                 return await _session(app, tx, actor, subject)
-    refusal = Unauthenticated("bad_invitation", next_step=_OVER)
-    await refuse_login(app, request_id, refusal, None)
-    raise refusal
+    raise await (_over(app, request_id) if found is None else _wrong_code(app, request_id, found.subject_id))
 
 
 def checked_address(text: str) -> str:
@@ -212,22 +244,33 @@ async def mail_code(app: BrokerApp, mail: Mail, *, address: str, request_id: UUI
         found = await tx.all(dict, "contacts_at", address=address, limit=MOST_CLIENTS)
     for one in found:
         async with app.db.begin(every_client=True) as tx:
-            subject = await tx.one(Subject, "subject_get", id=one["id"])
-            actor = _as(subject, request_id)
-            await tokens.revoke_all(tx, actor, subject.id, kind="mailed")
-            code = b32encode(sha256(app.ids.token().encode()).digest())[:10].decode()
-            await tokens.new_token(
-                tx, app, actor, subject, kind="mailed", life_s=MAILED_S, value=code,
-                keyed_hash=_code_hash(app, subject.id, code),
-            )  # fmt: skip
-        body = (
-            f"Your code for the portal of {one['client']}: {code[:5]}-{code[5:]}\n\nIt works once, for ten minutes, on"
-            " the page that asked for it. Nobody will ask you for it. If you did not want to sign in, ignore this."
-        )
-        if failure := await mail(address, "Your code", body):
-            async with app.db.begin(every_client=True) as tx:
-                key = f"portal_mail_failing/{failure}"
-                await open_alert(tx, app, app.system(), reason="portal_mail_failing", severity="warning", key=key)
+            actor = _as(await tx.one(Subject, "subject_get", id=one["id"]), request_id)
+            letter = await _letter(tx, app, actor, address, one["client"])
+        await send(app, mail, letter)
+
+
+async def send(app: BrokerApp, mail: Mail, letter: Letter) -> None:
+    """Mail a letter; that it could not be mailed is an alert."""
+    if failure := await mail(letter.address, "Your code", letter.body):
+        async with app.db.begin(every_client=True) as tx:
+            key = f"portal_mail_failing/{failure}"
+            await open_alert(tx, app, app.system(), reason="portal_mail_failing", severity="warning", key=key)
+
+
+async def _letter(tx: Tx, app: BrokerApp, actor: Actor, address: str, client: str, *, proves: str = "") -> Letter:
+    """Make a person's code, in the place of the one before. ``proves``: the address, of an invitation's."""
+    subject = await tx.one(Subject, "subject_get", id=actor.id)
+    await tokens.revoke_all(tx, actor, subject.id, kind="mailed")
+    code = b32encode(sha256(app.ids.token().encode()).digest())[:10].decode()
+    await tokens.new_token(
+        tx, app, actor, subject, kind="mailed", life_s=MAILED_S, value=code,
+        keyed_hash=_code_hash(app, subject.id, code, proves=proves),
+    )  # fmt: skip
+    body = (
+        f"Your code for the portal of {client}: {code[:5]}-{code[5:]}\n\nIt works once, for ten minutes, on"
+        " the page that asked for it. Nobody will ask you for it. If you did not want to sign in, ignore this."
+    )
+    return Letter(address=address, body=body)
 
 
 async def sign_in(app: BrokerApp, *, address: str, code: str, request_id: UUID) -> Issued:
@@ -236,20 +279,29 @@ async def sign_in(app: BrokerApp, *, address: str, code: str, request_id: UUID) 
     Raises:
         Unauthenticated: ``bad_mailed_code``, whatever was wrong.
     """
-    plain = code.upper().replace("-", "").replace(" ", "")[:32]
     async with app.db.begin(every_client=True) as tx:
         there = await tx.all(dict, "contacts_at", address=address, limit=MOST_CLIENTS)
-        hashes = [_code_hash(app, one["id"], plain) for one in there]
+        hashes = [_code_hash(app, one["id"], code) for one in there]
         found = await tx.maybe(SubjectToken, "token_mailed", hashes=hashes)
         if found is not None:
             subject = await tx.one(Subject, "subject_get", id=found.subject_id)
             actor = _as(subject, request_id)
             if await tokens.end_token(tx, actor, found) is not None:
                 return await _session(app, tx, actor, subject)
+    raise await _wrong_code(app, request_id, there[0]["id"] if there else None)
+
+
+async def _over(app: BrokerApp, request_id: UUID) -> Unauthenticated:
+    refusal = Unauthenticated("bad_invitation", next_step=_OVER)
+    await refuse_login(app, request_id, refusal, None)
+    return refusal
+
+
+async def _wrong_code(app: BrokerApp, request_id: UUID, whose: UUID | None) -> Unauthenticated:
     step = "Check the address and the newest code that you were mailed; a code works once, for ten minutes."
     refusal = Unauthenticated("bad_mailed_code", next_step=step)
-    await refuse_login(app, request_id, refusal, there[0]["id"] if there else None)
-    raise refusal
+    await refuse_login(app, request_id, refusal, whose)
+    return refusal
 
 
 async def _session(app: BrokerApp, tx: Tx, actor: Actor, subject: Subject) -> Issued:
@@ -264,5 +316,7 @@ def _hash(app: BrokerApp, shown: str) -> bytes:
     return app.token_key(shown[:128].encode("utf-8", "replace"))
 
 
-def _code_hash(app: BrokerApp, subject_id: UUID, code: str) -> bytes:
-    return app.token_key(f"mailed to {subject_id}: {code}".encode("utf-8", "replace"))
+def _code_hash(app: BrokerApp, subject_id: UUID, code: str, *, proves: str = "") -> bytes:
+    """What a code is known by. One that proves an address does that, and signs nobody in later."""
+    plain = code.upper().replace("-", "").replace(" ", "")[:32]
+    return app.token_key(f"mailed to {proves or 'the address of'} {subject_id}: {plain}".encode("utf-8", "replace"))

@@ -167,6 +167,7 @@ SELECT s.id, c.name AS client
 -- name: contacts_list
 -- The contact persons of a client; `invited_until`: of an invitation that nobody has redeemed.
 SELECT s.id, s.name, s.state, s.created_at, s.created_by, sc.client_id,
+       coalesce((SELECT a.address FROM byokeep.contact_address a WHERE a.subject_id = s.id), '') AS address,
        (SELECT max(t.expires_at) FROM byokeep.api_token t
          WHERE t.subject_id = s.id AND t.kind = 'invitation' AND t.revoked_at IS NULL AND t.expires_at > now())
            AS invited_until,
@@ -183,6 +184,7 @@ SELECT id FROM byokeep.api_token
 
 -- name: contact_get
 SELECT s.id, s.name, s.state, s.created_at, s.created_by, sc.client_id, NULL::timestamptz AS invited_until,
+       coalesce((SELECT a.address FROM byokeep.contact_address a WHERE a.subject_id = s.id), '') AS address,
        NULL::timestamptz AS signed_in_at
   FROM byokeep.subject s JOIN byokeep.subject_client sc ON sc.subject_id = s.id
  WHERE s.roles = ARRAY['contact'] AND s.id = :id;
