@@ -33,7 +33,8 @@ PUBLIC = {f"GET /v1/identity/oidc/.well-known/{name}" for name in ("keys", "open
 # The description is of a broker in development; PUBLIC: what providers fetch who swap a client's identity.
 LOGINS = {"POST /v1/session", "POST /v1/session/console", "POST /v1/session/passkey"}
 PORTAL = {
-    f"POST /v1/portal/{name}" for name in ("code", "invitation", "invitation/code", "invitation/redeem", "session")
+    f"POST /v1/portal/{name}"
+    for name in ("code", "invitation", "invitation/code", "invitation/redeem", "session", "session/passkey")
 }
 OPEN = {"GET /healthz", "GET /readyz", "GET /openapi.json", *LOGINS, *PUBLIC, *PORTAL}
 NOBODY = "00000000-0000-4000-8000-00000000000f"

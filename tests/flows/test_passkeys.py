@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -12,8 +14,9 @@ from typing import Any
 import pytest
 from playwright.async_api import CDPSession, Page
 
-from tests.support.broker import Person
+from tests.support.broker import POST, Person
 from tests.support.console import PASSWORD, Visit, named, on_loopback
+from tests.support.portal import Guest, code_for, invited
 from tests.support.web import Desk
 from tests.support.website import fresh
 
@@ -21,6 +24,7 @@ pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "te
 
 SESSION = "__Host-byokeep"
 GO = "Sign in with a passkey"
+CODE = re.compile(r"[A-Z2-7]{5}-[A-Z2-7]{5}")
 
 
 @dataclass
@@ -264,3 +268,68 @@ async def test_an_invitation_takes_the_passkeys_away(ring: Keyring) -> None:
     assert "credentials_of_another_issued" in desk.stand.alerts()
     visit = Visit(desk)
     assert (await visit.sign_in("operator")).status == 303
+
+
+async def test_a_contact_persons_passkey_takes_the_place_of_mailed_codes(ring: Keyring) -> None:
+    """At the portal it alone signs in, and no code is mailed; it opens no console; removed, codes do; ended, none."""
+    desk, page = ring.desk, ring.page
+    one, address = await invited(desk, await desk.stand.client("openai"), name="Ada of Acme"), "ada@keys.example"
+
+    async def add() -> None:
+        await page.goto(f"{ring.url}/portal/you")
+        await page.get_by_label("What do you call it").fill("phone")
+        await page.get_by_role("button", name="Add a passkey").click()
+        await page.get_by_role("button", name="Remove phone").wait_for()
+
+    async def with_passkey() -> None:
+        await page.context.clear_cookies()
+        await page.goto(f"{ring.url}/portal/sign-in")
+        await page.get_by_role("button", name=GO).click()
+
+    await page.goto(f"{ring.url}/portal/invitation#{one.invited['token']}", wait_until="commit")
+    for name in ("What is your e-mail address?", "What is the code?"):
+        await page.get_by_label(name).fill(address if "address" in name else await code_for(address))
+        await page.keyboard.press("Enter")
+    await page.get_by_role("link", name="Ada of Acme").click()
+    await page.get_by_text("None. With one,").wait_for()
+    back, seen = Guest(desk), len(POST)
+    await back.get("/portal/sign-in")
+    await back.send("/portal/sign-in", address=address)
+    before = await code_for(address, after=seen)
+    await add()
+    await ring.look("portal-you")
+    assert "passkey_added" in desk.stand.alerts()
+    assert (await back.send("/portal/code", address=address, code=before)).status == 401
+    seen = len(POST)
+    await back.send("/portal/sign-in", address=address)
+    for _ in range(400):
+        if len(POST) > seen:
+            break
+        await asyncio.sleep(0.05)
+    ((to, _, said),) = POST[seen:]
+    assert (to, "You have a passkey there" in said, CODE.search(said)) == (address, True, None)
+    assert desk.sql("SELECT count(*) FROM byokeep.api_token WHERE kind = 'mailed' AND revoked_at IS NULL") == "0"
+    await with_passkey()
+    await page.get_by_role("heading", name="Keys and accounts of").wait_for()
+    assert json.loads(desk.stand.events("session.login", "ok")[-1])["fields"]["kind"] == "portal"
+    await page.context.clear_cookies()
+    await ring.with_passkey()
+    await page.get_by_role("alert").filter(has_text="You are not signed in").wait_for()
+
+    await with_passkey()
+    await page.get_by_role("heading", name="Keys and accounts of").wait_for()
+    desk.sql("UPDATE byokeep.api_token SET created_at = created_at - interval '6 minutes' WHERE kind = 'portal'")
+    await page.goto(f"{ring.url}/portal/you")
+    await page.get_by_role("button", name="Remove phone").click()
+    await page.get_by_role("button", name=GO).click()  # it takes a sign-in of the last 5 minutes
+    await page.get_by_role("link", name="Ada of Acme").click()
+    await page.get_by_role("button", name="Remove phone").click()
+    await page.get_by_text("None. With one,").wait_for()
+    seen = len(POST)
+    await back.send("/portal/sign-in", address=address)
+    assert (await back.send("/portal/code", address=address, code=await code_for(address, after=seen))).status == 303
+    await add()
+    assert (await desk.call("DELETE", f"/v1/contacts/{one.invited['id']}", "operator"))[0] == 200
+    await with_passkey()
+    await page.get_by_role("alert").filter(has_text="You are not signed in").wait_for()
+    assert [text for text in ring.said if "401" not in text] == []

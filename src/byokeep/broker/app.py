@@ -76,7 +76,7 @@ def create_app(
         tenancy.router(app, auth), tenancy.credentials(app, auth), tenancy.sessions(app, auth, passwords, passkeys),
         procedures.approvals_router(app, auth), incidents.router(app, auth), operations.router(app, auth),
         breakglass.router(app, auth, room), contact_routes.router(app, auth, mails_now),
-        contact_routes.portal(app, mail or contact_routes.no_mail, mails_now),
+        contact_routes.portal(app, mail or contact_routes.no_mail, mails_now, passkeys),
     )  # fmt: skip
     take(api, routers)
 

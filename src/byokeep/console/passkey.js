@@ -13,7 +13,7 @@ for (const form of document.querySelectorAll("form[data-passkey]")) {
         headers: { "Content-Type": "application/x-www-form-urlencoded" },
       });
       if (asked.type === "opaqueredirect") {  // the session has ended, or is to be proved again
-        location.assign(`/console/sign-in?next=${encodeURIComponent(location.pathname)}`);
+        location.assign(`/${location.pathname.split("/")[1]}/sign-in?next=${encodeURIComponent(location.pathname)}`);
         return;
       }
       const said = await asked.json();

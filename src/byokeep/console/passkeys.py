@@ -1,4 +1,4 @@
-"""Passkeys on pages: what a browser is asked, and adding and removing one's own.
+"""Passkeys on pages of the console and the portal: what a browser is asked, and adding and removing one's own.
 
 Rules
 - The broker makes the challenge and checks the answer; a page carries both. Without a script there are no passkeys.
@@ -21,26 +21,29 @@ from byokeep.tenancy.schemas import SOURCE
 def add(pages: Pages) -> None:
     """Add what pages send."""
     console = pages.console
+    site = console.site
 
     async def asked(request: Request) -> Response:
-        await form_of(console.app, request)
+        await form_of(console.app, request, session=site.session)
         source = {SOURCE: request.client.host} if request.client else {}
-        body = {"browser": browser_of(request)}
-        return _options(await console.ask(None, "POST", "/v1/session/passkey", body, headers=source))
+        body = {"browser": browser_of(request, site.session)}
+        return _options(await console.ask(None, "POST", f"{site.api}/session/passkey", body, headers=source))
 
     async def asked_to_add(request: Request, who: Visitor) -> Response:
-        await form_of(console.app, request)
-        return _options(await console.ask(who, "POST", "/v1/passkeys/options"))
+        await form_of(console.app, request, session=site.session)
+        return _options(await console.ask(who, "POST", f"{site.api}/passkeys/options"))
 
     async def added(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, "name", "passkey")
-        await console.ask(who, "POST", "/v1/passkeys", given)
-        return RedirectResponse("/console/you", 303, HEADERS)
+        given = await form_of(console.app, request, "name", "passkey", session=site.session)
+        await console.ask(who, "POST", f"{site.api}/passkeys", given)
+        return RedirectResponse(f"{site.home}/you", 303, HEADERS)
 
     async def removed(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, "id")
-        await console.ask(who, "DELETE", "/v1/passkeys/{passkey_id}", ids={"passkey_id": given_id(given["id"])})
-        return RedirectResponse("/console/you", 303, HEADERS)
+        given = await form_of(console.app, request, "id", session=site.session)
+        await console.ask(
+            who, "DELETE", f"{site.api}/passkeys/{{passkey_id}}", ids={"passkey_id": given_id(given["id"])}
+        )
+        return RedirectResponse(f"{site.home}/you", 303, HEADERS)
 
     pages.add_open("POST", "/passkey", asked)
     pages.add("POST", "/passkeys/options", asked_to_add)

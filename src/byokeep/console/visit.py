@@ -46,6 +46,7 @@ class PageSet:
         package: Where their templates are.
         nav: The pages that each of them leads to, with their names, in groups.
         headers: What each page is sent with.
+        api: Where the calls of its visitors' sessions begin.
     """
 
     home: str
@@ -53,6 +54,7 @@ class PageSet:
     package: str
     nav: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     headers: Mapping[str, str]
+    api: str = "/v1"
 
     @property
     def sign_in(self) -> str:
@@ -105,9 +107,9 @@ def form_word(app: WebApp, cookie: str) -> str:
     return app.token_key(f"form of the console: {cookie}".encode()).hex()
 
 
-def browser_of(request: Request) -> str:
+def browser_of(request: Request, session: str = SESSION) -> str:
     """Return a digest of what this browser alone shows us: a challenge that was given to it is answered by it."""
-    return sha256((request.cookies.get(SESSION) or request.cookies.get(STRANGER) or "").encode()).hexdigest()
+    return sha256((request.cookies.get(session) or request.cookies.get(STRANGER) or "").encode()).hexdigest()
 
 
 def check_origin(request: Request) -> None:

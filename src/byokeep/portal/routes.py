@@ -20,14 +20,15 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from byokeep.console.pages import HEADERS, Console, Pages, Send
-from byokeep.console.visit import STRANGER, PageSet, Visitor, form_of, keep
+from byokeep.console.passkeys import add as add_passkeys
+from byokeep.console.visit import STRANGER, PageSet, Visitor, browser_of, form_of, keep
 from byokeep.core.errors import ByokeepError, Conflict, RateLimited, Rejected, Unauthenticated
 from byokeep.http.emergency import Emergency
-from byokeep.http.request import Authenticator, Budget, query_of
+from byokeep.http.request import Authenticator, Budget, no_query, query_of
 from byokeep.kernel.app import WebApp
 from byokeep.portal import accounts, keys
 from byokeep.portal.keys import SESSION, client_of, wrong
-from byokeep.tenancy import look
+from byokeep.tenancy import look, passkeys
 from byokeep.tenancy.authenticate import authenticate
 from byokeep.tenancy.schemas import SOURCE
 
@@ -38,9 +39,8 @@ _HEADERS: Final = HEADERS | {
     " trusted-types 'none'",
     "Referrer-Policy": "strict-origin",  # what a platform answers is in an address
 }
-_SCRIPTED: Final = {"Content-Security-Policy": HEADERS["Content-Security-Policy"]}  # of a page with a script of ours
 _INVITATION: Final = re.compile(r"bko_[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
-SITE: Final = PageSet(home=HOME, session=SESSION, package="byokeep.portal", nav=(), headers=_HEADERS)
+SITE: Final = PageSet(home=HOME, session=SESSION, package="byokeep.portal", nav=(), headers=_HEADERS, api="/v1/portal")
 _FORGET: Final = {"Clear-Site-Data": '"cache", "storage"'}
 
 
@@ -50,6 +50,7 @@ def router(app: WebApp, send: Send, writes: Budget, emergency: Emergency) -> API
     pages = Pages(Console(app, auth, send, writes, emergency, SITE))
     _invitations(pages)
     _sessions(pages)
+    add_passkeys(pages)
     _files(pages)
     for part in (keys, accounts):
         part.add(pages)
@@ -88,9 +89,7 @@ def _invitations(pages: Pages) -> None:
         if request.url.query:
             step = "An invitation stands behind the # of its link. Ask whoever invited you for another one."
             raise Unauthenticated("bad_invitation", next_step=step)
-        reply = console.page(request, "invitation.html")
-        reply.headers.update(_SCRIPTED)
-        return reply
+        return _scripted(console.page(request, "invitation.html"))
 
     async def looked_at(request: Request) -> Response:
         return await shown(request, (await form_of(console.app, request, "link", session=SESSION))["link"])
@@ -126,10 +125,11 @@ def _invitations(pages: Pages) -> None:
 
 def _sessions(pages: Pages) -> None:
     console = pages.console
+    origin = console.app.limits.console_origin
 
     async def sign_in(request: Request) -> Response:
         query_of(request, "next")
-        return console.page(request, "sign-in.html", address="", error=None)
+        return _scripted(console.page(request, "sign-in.html", address="", error=None, origin=origin))
 
     async def ask_code(request: Request) -> Response:
         given = await form_of(console.app, request, "address", session=SESSION)
@@ -137,19 +137,29 @@ def _sessions(pages: Pages) -> None:
             body = {"address": given["address"][:320]}
             asked = await console.ask(None, "POST", "/v1/portal/code", body, headers=_from(request))
         except (Rejected, RateLimited) as error:
-            return console.page(request, "sign-in.html", address=given["address"], **wrong(request, error))
+            more = {"address": given["address"], "origin": origin} | wrong(request, error)
+            return _scripted(console.page(request, "sign-in.html", **more))
         return console.page(request, "code.html", link="", address=given["address"], mails=asked["mails"], error=None)
 
     async def signed_in(request: Request) -> Response:
-        given = await form_of(console.app, request, "address", "code", session=SESSION)
-        body = {"address": given["address"][:320], "code": given["code"][:32]}
+        given = await form_of(console.app, request, "address", "code", "passkey", session=SESSION)
+        body = {"address": given["address"][:320], "code": given["code"][:32], "passkey": given["passkey"]}
+        body["browser"] = browser_of(request, SESSION) if given["passkey"] else ""
         try:
             issued = await console.ask(None, "POST", "/v1/portal/session", body, headers=_from(request))
         except (Unauthenticated, Rejected, RateLimited) as error:
+            if given["passkey"]:
+                more = {"address": "", "origin": origin} | wrong(request, error)
+                return _scripted(console.page(request, "sign-in.html", **more))
             return console.page(
                 request, "code.html", link="", address=given["address"], mails=True, **wrong(request, error)
             )
         return await _opened(console, request, issued["token"])
+
+    async def you(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        mine = await passkeys.mine(console.app, who.actor)
+        return _scripted(console.page(request, "you.html", who=who, passkeys=mine, origin=origin))
 
     async def sign_out(request: Request, who: Visitor) -> Response:
         await form_of(console.app, request, session=SESSION)
@@ -162,6 +172,7 @@ def _sessions(pages: Pages) -> None:
     pages.add_open("POST", "/sign-in", ask_code)
     pages.add_open("POST", "/code", signed_in)
     pages.add("POST", "/sign-out", sign_out)
+    pages.add("GET", "/you", you)
 
 
 def _files(pages: Pages) -> None:
@@ -180,6 +191,12 @@ def _files(pages: Pages) -> None:
     pages.add_open("GET", "/style.css", style)
     pages.add_open("GET", "/invitation.js", script)
     pages.add("GET", "/colours.css", colours)
+
+
+def _scripted(reply: Response) -> Response:
+    """Let a page run scripts of ours."""
+    reply.headers["Content-Security-Policy"] = HEADERS["Content-Security-Policy"]
+    return reply
 
 
 def _file(name: str) -> bytes:

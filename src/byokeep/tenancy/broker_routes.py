@@ -245,7 +245,7 @@ def _console_sessions(
     check: PasskeyCheck | None,
 ) -> None:  # fmt: skip
     codes, given = Budget(app.clock, per_minute=CODES_PER_MINUTE), Challenges(app.clock)
-    _passkeys(routes, app, check, given, Budget(app.clock, per_minute=CHALLENGES_PER_MINUTE))
+    passkey_routes(routes, app, check, given)
 
     @routes.post(
         "/session/console", status_code=201, response_model=IssuedReply, openapi_extra=PUBLIC, responses=refusals(429)
@@ -265,7 +265,7 @@ def _console_sessions(
             issued = await tokens.redeem_code(app, shown=body.code, request_id=request_id(request))
         else:
             issued = await passkeys.sign_in(
-                app, _on(check), given, said=body.passkey, browser=body.browser, request_id=request_id(request)
+                app, on(check), given, said=body.passkey, browser=body.browser, request_id=request_id(request)
             )
         request.scope["state"]["actor"] = issued.token.subject_id
         return issued_out(issued)
@@ -282,7 +282,10 @@ def _console_sessions(
         return Response(status_code=204)
 
 
-def _passkeys(routes: Routes, app: BrokerApp, check: PasskeyCheck | None, given: Challenges, budget: Budget) -> None:
+def passkey_routes(routes: Routes, app: BrokerApp, check: PasskeyCheck | None, given: Challenges) -> None:
+    """Add the routes of passkeys, for whom ``routes`` let in."""
+    budget = Budget(app.clock, per_minute=CHALLENGES_PER_MINUTE)
+
     @routes.post(
         "/session/passkey",
         status_code=201,
@@ -293,17 +296,17 @@ def _passkeys(routes: Routes, app: BrokerApp, check: PasskeyCheck | None, given:
     async def ask_to_sign_in(request: Request, body: BrowserBody) -> dict[str, str]:
         """Return what a browser is asked to sign in with a passkey: once, within five minutes."""
         budget.spend(source_of(request))
-        return {"options": passkeys.ask_to_sign_in(app, _on(check), given, body.browser)}
+        return {"options": passkeys.ask_to_sign_in(app, on(check), given, body.browser)}
 
     @routes.post("/passkeys/options", status_code=201, response_model=PasskeyAskedReply, responses=refusals(403))
     async def ask_to_add(actor: Actor) -> dict[str, str]:
-        """Return what the browser of a session of the console is asked for a new passkey."""
-        return {"options": await passkeys.ask_to_add(app, _on(check), given, actor)}
+        """Return what the browser of a session is asked for a new passkey."""
+        return {"options": await passkeys.ask_to_add(app, on(check), given, actor)}
 
     @routes.post("/passkeys", status_code=201, response_model=PasskeyReply, responses=refusals(403))
     async def add(actor: Actor, body: PasskeyBody) -> Response:
         """Add a passkey of one's own; one's other sessions end."""
-        made = await passkeys.add(app, _on(check), given, actor, said=body.passkey, name=body.name)
+        made = await passkeys.add(app, on(check), given, actor, said=body.passkey, name=body.name)
         return PasskeyReply.answer(made, 201)
 
     @routes.delete("/passkeys/{passkey_id}", status_code=204, responses=refusals(403, 404))
@@ -313,7 +316,7 @@ def _passkeys(routes: Routes, app: BrokerApp, check: PasskeyCheck | None, given:
         return Response(status_code=204)
 
 
-def _on(check: PasskeyCheck | None) -> PasskeyCheck:
+def on(check: PasskeyCheck | None) -> PasskeyCheck:
     """Return what checks passkeys. Raises Rejected(``passkeys_off``)."""
     if check is None:
         step = "Set `console_origin` to the address that people open the console at: docs/console.md."

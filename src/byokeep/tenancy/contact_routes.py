@@ -23,11 +23,12 @@ from byokeep.http.openapi import PUBLIC, Routes, refusals
 from byokeep.http.reply import Reply
 from byokeep.http.request import Authenticator, Budget, PathId, Strict, bearer, request_id
 from byokeep.kernel.app import BrokerApp
-from byokeep.tenancy import contacts, tokens
+from byokeep.tenancy import contacts, passkeys, tokens
 from byokeep.tenancy.authenticate import authenticate
-from byokeep.tenancy.broker_routes import source_of
+from byokeep.tenancy.broker_routes import Said, on, passkey_routes, source_of
 from byokeep.tenancy.contacts import Contact, Invitation, Mail
 from byokeep.tenancy.login_brake import LoginBrake
+from byokeep.tenancy.passkeys import Challenges, PasskeyCheck
 from byokeep.tenancy.schemas import IssuedReply, issued_out
 
 INVITATIONS_PER_MINUTE: Final = 60  # tried from one address; an invitation has 256 random bits
@@ -97,10 +98,16 @@ class CodeAskedReply(Reply):
     mails: bool
 
 
-class MailedCodeBody(AddressBody):
-    """Sign in with a code that was mailed."""
+class PortalLoginBody(Strict):
+    """Sign in to the portal: with a code that was mailed to the address, or with what a browser answers of a passkey.
 
-    code: Annotated[str, Field(max_length=32, repr=False)]
+    `browser` is the digest that the challenge was asked for with.
+    """
+
+    address: Annotated[str, Field(max_length=320)] = ""
+    code: Annotated[str, Field(max_length=32, repr=False)] = ""
+    passkey: Said = ""
+    browser: Annotated[str, Field(max_length=64)] = ""
 
 
 class InvitationReply(Reply, of=Invitation, shows="client invited_by expires_at"):
@@ -133,35 +140,51 @@ def router(app: BrokerApp, auth: Authenticator, mails_now: Callable[[], bool]) -
     return routes
 
 
-def portal(app: BrokerApp, mail: Mail, mails_now: Callable[[], bool]) -> APIRouter:
-    """Return the routes that the portal passes its visitors' calls on to."""
+def portal(
+    app: BrokerApp, mail: Mail, mails_now: Callable[[], bool], check: PasskeyCheck | None = None
+) -> APIRouter:  # fmt: skip
+    """Return the routes that the portal passes its visitors' calls on to. ``check``: ``None`` = passkeys are off."""
     own: Authenticator = partial(authenticate, app, portal=True)
-    routes = Routes("portal", own, prefix="/v1/portal")
-    tries, codes, asks = (
-        Budget(app.clock, per_minute=INVITATIONS_PER_MINUTE),
-        LoginBrake(app.clock),
-        LoginBrake(app.clock),
-    )
-    mails: set[asyncio.Task[None]] = set()
-    public: dict[str, Any] = {"openapi_extra": PUBLIC, "responses": refusals(429)}
+    routes, door, given = Routes("portal", own, prefix="/v1/portal"), _Door(app, mail, mails_now), Challenges(app.clock)
+    _invitations(routes, app, door)
+    _sessions(routes, app, door, check, given)
+    passkey_routes(routes, app, check, given)
+    return routes
 
-    def later(sending: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        if len(mails) < _MOST_MAILS:
+
+_OPEN: Final[dict[str, Any]] = {"openapi_extra": PUBLIC, "responses": refusals(429)}
+
+
+class _Door:
+    """What those who come in share: the brakes on guessing, and the mails that are under way."""
+
+    def __init__(self, app: BrokerApp, mail: Mail, mails_now: Callable[[], bool]) -> None:
+        self.mail, self.mails_now = mail, mails_now
+        self.tries = Budget(app.clock, per_minute=INVITATIONS_PER_MINUTE)
+        self.codes, self.asks = LoginBrake(app.clock), LoginBrake(app.clock)
+        self._mails: set[asyncio.Task[None]] = set()
+
+    def later(self, sending: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Mail something once who asked is answered."""
+        if len(self._mails) < _MOST_MAILS:
             task = asyncio.create_task(_quietly(sending()))
-            mails.add(task)
-            task.add_done_callback(mails.discard)
+            self._mails.add(task)
+            task.add_done_callback(self._mails.discard)
 
-    def let_in(request: Request, issued: tokens.Issued, address: str) -> dict[str, Any]:
-        for brake in (codes, asks):
+    def let_in(self, request: Request, issued: tokens.Issued, address: str = "") -> dict[str, Any]:
+        """Return a new session; what was tried for the address is forgotten."""
+        for brake in (self.codes, self.asks) if address else ():
             brake.succeeded(address, source_of(request))
         request.scope["state"]["actor"] = issued.token.subject_id
         return issued_out(issued)
 
-    @routes.post("/invitation", response_model=InvitationReply, **public)
+
+def _invitations(routes: Routes, app: BrokerApp, door: _Door) -> None:
+    @routes.post("/invitation", response_model=InvitationReply, **_OPEN)
     async def look(request: Request, body: InvitationBody) -> dict[str, Any]:
         """Tell what an invitation is for; nothing changes."""
-        tries.spend(source_of(request))
-        return InvitationReply.fields(await contacts.look(app, body.invitation), mails=mails_now())
+        door.tries.spend(source_of(request))
+        return InvitationReply.fields(await contacts.look(app, body.invitation), mails=door.mails_now())
 
     @routes.post(
         "/invitation/code", status_code=202, response_model=CodeAskedReply, openapi_extra=PUBLIC,
@@ -170,40 +193,52 @@ def portal(app: BrokerApp, mail: Mail, mails_now: Callable[[], bool]) -> APIRout
     async def prove(request: Request, body: ProveBody) -> dict[str, Any]:
         """Mail the code that redeems an invitation to an address, so that its holder shows who reads mails there."""
         address = contacts.checked_address(body.address)
-        tries.spend(source_of(request))
-        asks.attempt(address, source_of(request))
-        if not mails_now():
+        door.tries.spend(source_of(request))
+        door.asks.attempt(address, source_of(request))
+        if not door.mails_now():
             raise Conflict("no_mail_server", next_step="No code can be mailed here. Tell the agency that invited you.")
         letter = await contacts.prove(app, shown=body.invitation, address=address, request_id=request_id(request))
-        later(partial(contacts.send, app, mail, letter))
+        door.later(partial(contacts.send, app, door.mail, letter))
         return {"address": address, "mails": True}
 
-    @routes.post("/invitation/redeem", status_code=201, response_model=IssuedReply, **public)
+    @routes.post("/invitation/redeem", status_code=201, response_model=IssuedReply, **_OPEN)
     async def redeem(request: Request, body: RedeemBody) -> dict[str, Any]:
         """Use an invitation up with the code that was mailed, and open a session of the portal."""
         address, source = contacts.checked_address(body.address), source_of(request)
-        tries.spend(source)
-        codes.attempt(address, source)
+        door.tries.spend(source)
+        door.codes.attempt(address, source)
         issued = await contacts.redeem(
             app, shown=body.invitation, address=address, code=body.code, request_id=request_id(request)
         )
-        return let_in(request, issued, address)
+        return door.let_in(request, issued, address)
 
-    @routes.post("/code", status_code=202, response_model=CodeAskedReply, **public)
+
+def _sessions(
+    routes: Routes, app: BrokerApp, door: _Door, check: PasskeyCheck | None, given: Challenges
+) -> None:  # fmt: skip
+    @routes.post("/code", status_code=202, response_model=CodeAskedReply, **_OPEN)
     async def ask(request: Request, body: AddressBody) -> dict[str, Any]:
         """Ask for a code; the answer is the same for an address that is nobody's."""
         address = contacts.checked_address(body.address)
-        asks.attempt(address, source_of(request))
-        later(partial(contacts.mail_code, app, mail, address=address, request_id=request_id(request)))
-        return {"address": address, "mails": mails_now()}
+        door.asks.attempt(address, source_of(request))
+        door.later(partial(contacts.mail_code, app, door.mail, address=address, request_id=request_id(request)))
+        return {"address": address, "mails": door.mails_now()}
 
-    @routes.post("/session", status_code=201, response_model=IssuedReply, **public)
-    async def sign_in(request: Request, body: MailedCodeBody) -> dict[str, Any]:
-        """Sign in with a code that was mailed; the session ends after 8 hours or 30 idle minutes."""
+    @routes.post("/session", status_code=201, response_model=IssuedReply, **_OPEN)
+    async def sign_in(request: Request, body: PortalLoginBody) -> dict[str, Any]:
+        """Sign in with a code that was mailed, or a passkey; the session ends after 8 hours or 30 idle minutes."""
+        if body.passkey:
+            if not given.waits(passkeys.place_of(body.browser)):  # who was asked may answer
+                door.tries.spend(source_of(request))
+            issued = await passkeys.sign_in(
+                app, on(check), given, said=body.passkey, browser=body.browser, request_id=request_id(request),
+                portal=True,
+            )  # fmt: skip
+            return door.let_in(request, issued)
         address, source = contacts.checked_address(body.address), source_of(request)
-        codes.attempt(address, source)  # as it is looked up: another spelling is no other name
+        door.codes.attempt(address, source)  # as it is looked up: another spelling is no other name
         issued = await contacts.sign_in(app, address=address, code=body.code, request_id=request_id(request))
-        return let_in(request, issued, address)
+        return door.let_in(request, issued, address)
 
     @routes.delete("/session", status_code=204)
     async def sign_out(request: Request, actor: Actor) -> Response:
@@ -211,8 +246,6 @@ def portal(app: BrokerApp, mail: Mail, mails_now: Callable[[], bool]) -> APIRout
         with suppress(NotFound):
             await tokens.log_out(app, actor, bearer(request))
         return Response(status_code=204)
-
-    return routes
 
 
 async def no_mail(_address: str, _title: str, _body: str) -> str:

@@ -9,6 +9,8 @@ Rules
   takes the code that was mailed to their address, too: it is good for this address and this person alone.
 - A code is for one address, works once, for ten minutes, and is mailed by a process that keeps it nowhere. Asking for
   one is answered alike whether the address is anybody's or not, before anything is looked up.
+- Who has a passkey signs in with it alone: they are mailed no code, and none signs them in. Who lost theirs is ended,
+  and invited anew.
 - Guesses are braked by :mod:`.login_brake`, those who ask for codes as well.
 
 It may not decide what a contact person may do: that is :mod:`byokeep.core.policy`.
@@ -42,6 +44,10 @@ MAX_INVITE_DAYS: Final = 30
 MAILED_S: Final = 600
 MOST_CLIENTS: Final = 5  # whose person one address may be: each is mailed a code of its own
 _ADDRESS: Final = re.compile(r"[!-?A-~]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+\Z")
+_PASSKEY: Final = (
+    "Somebody asked for a code for the portal of {}. You have a passkey there: sign in with it. If you lost it, ask the"
+    " agency for another invitation. If you did not want to sign in, ignore this."
+)
 _OVER: Final = "Ask whoever invited you for another invitation: each works once, and for some days."
 Mail = Callable[[str, str, str], Awaitable[str]]  # address, title, body; returns a code of what went wrong
 
@@ -261,6 +267,8 @@ async def _letter(tx: Tx, app: BrokerApp, actor: Actor, address: str, client: st
     """Make a person's code, in the place of the one before. ``proves``: the address, of an invitation's."""
     subject = await tx.one(Subject, "subject_get", id=actor.id)
     await tokens.revoke_all(tx, actor, subject.id, kind="mailed")
+    if await tokens.passkeys_of(tx, subject.id):
+        return Letter(address=address, body=_PASSKEY.format(client))
     code = b32encode(sha256(app.ids.token().encode()).digest())[:10].decode()
     await tokens.new_token(
         tx, app, actor, subject, kind="mailed", life_s=MAILED_S, value=code,
@@ -286,7 +294,8 @@ async def sign_in(app: BrokerApp, *, address: str, code: str, request_id: UUID) 
         if found is not None:
             subject = await tx.one(Subject, "subject_get", id=found.subject_id)
             actor = _as(subject, request_id)
-            if await tokens.end_token(tx, actor, found) is not None:
+            has = await tokens.passkeys_of(tx, subject.id)
+            if await tokens.end_token(tx, actor, found) is not None and not has:
                 return await _session(app, tx, actor, subject)
     raise await _wrong_code(app, request_id, there[0]["id"] if there else None)
 

@@ -1,10 +1,10 @@
-"""Passkeys of people: added, used to sign in to the console, removed.
+"""Passkeys of people: added, used to sign in to the console or, by a contact person, to the portal, removed.
 
 Rules
 - A passkey signs in by itself: what holds it has verified its owner (a finger, a PIN), which is asked for each time.
 - A challenge is made here, given to one browser or session, for five minutes, and used up by the first answer to it.
-- Its owner adds and removes it in a session of the console, just proved; the owner's other sessions end. One that was
-  added is an alert: whoever stole a password may have added theirs.
+- Its owner adds and removes it in a session of the console or portal, just proved; the owner's other sessions end. One
+  that was added is an alert: whoever stole a password may have added theirs.
 - The row holds a public key, and stands with the record that says which. One that its record does not carry signs
   nobody in.
 - A passkey that did not count on since its last use is in two hands: refused, and an alert.
@@ -23,7 +23,7 @@ from uuid import UUID
 
 from byokeep.core.errors import Denied, Rejected, Unauthenticated
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.model import Actor
+from byokeep.core.model import Actor, Role
 from byokeep.core.policy import Verb, require_proof
 from byokeep.kernel.alarm import raise_alert, unblocked
 from byokeep.kernel.app import App, BrokerApp
@@ -120,9 +120,13 @@ def place_of(browser: str) -> str:
 
 
 async def sign_in(
-    app: BrokerApp, check: PasskeyCheck, given: Challenges, *, said: str, browser: str, request_id: UUID
-) -> Issued:
+    app: BrokerApp, check: PasskeyCheck, given: Challenges, *, said: str, browser: str, request_id: UUID,
+    portal: bool = False,
+) -> Issued:  # fmt: skip
     """Open a session of the console for the owner of the passkey that answers the browser's challenge.
+
+    Args:
+        portal: A session of the portal, for a contact person and nobody else; the console's is for nobody of them.
 
     Raises:
         Unauthenticated: ``bad_passkey``, whatever was wrong.
@@ -140,9 +144,12 @@ async def sign_in(
             if await tx.maybe(UUID, "passkey_used", id=shown.id, uses=uses) is None:
                 raise Rejected("bad_passkey", next_step=_STEP)
             subject = await tx.one(Subject, "subject_get", id=shown.subject_id)
-            actor = Actor(id=subject.id, roles=subject.roles, clients=None, request_id=request_id)
+            if (Role.CONTACT in subject.roles) is not portal:
+                raise Rejected("bad_passkey", next_step=_STEP)
+            whose, kind = (subject.clients, "portal") if portal else (None, "console")
+            actor = Actor(id=subject.id, roles=subject.roles, clients=whose, request_id=request_id)
             return await new_token(
-                tx, app, actor, subject, kind="console", life_s=SESSION_S, event=EventName.LOGIN, passkey=shown.id
+                tx, app, actor, subject, kind=kind, life_s=SESSION_S, event=EventName.LOGIN, passkey=shown.id
             )
     except Rejected:
         refusal = Unauthenticated("bad_passkey", next_step=_STEP)
@@ -224,10 +231,10 @@ async def remove(app: BrokerApp, actor: Actor, passkey: UUID) -> None:
 
 
 async def _session(app: BrokerApp, actor: Actor) -> UUID:
-    """Return the session of the console that was shown, and just proved."""
+    """Return the session of the console or portal that was shown, and just proved."""
     async with app.db.begin(every_client=True) as tx:
         shown = None if actor.token_id is None else await tx.one(SubjectToken, "token_get", id=actor.token_id)
-    if shown is None or shown.kind != "console":
+    if shown is None or shown.kind not in ("console", "portal"):
         raise Denied("not_in_the_console", next_step='Sign in to the console: this is done on its page "You".')
     require_proof(actor)
     return shown.id
