@@ -7,8 +7,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
+import traceback
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 from unittest.mock import AsyncMock
 from urllib.parse import urlencode
@@ -22,11 +26,11 @@ from byokeep.core.events import EventName
 from byokeep.core.model import Actor, Role
 from byokeep.http.emergency import Emergency
 from byokeep.kernel import sops
-from byokeep.keys import refs
+from byokeep.keys import onboard, refs
 from byokeep.tenancy.tokens import Subject, new_token, put
 from tests.flows.test_hardening_callers import filled, sent
 from tests.support.broker import POST, Person
-from tests.support.console import SAME
+from tests.support.console import SAME, Visit
 from tests.support.portal import SESSION, Guest, code_for, guest, invited
 from tests.support.web import Desk
 
@@ -160,6 +164,55 @@ async def test_a_key_is_entered_checked_replaced_and_ended(desk: Desk, monkeypat
     assert done.at == ref
     assert "ended" in (await one.get(ref)).text
     assert desk.stand.alerts() == ["client_revoked"]
+
+
+def holding(value: bytes, frames: Iterable[FrameType]) -> set[str]:
+    """Which variables of ours hold a value in the clear, as text, as bytes or in what they show of themselves."""
+    ours = [frame for frame in frames if "/src/byokeep/" in frame.f_code.co_filename]
+    return {f"{frame.f_code.co_name}.{name}" for frame in ours for name, one in frame.f_locals.items()
+            if value.decode() in repr(one)}  # fmt: skip
+
+
+async def test_a_key_from_a_form_is_in_no_variable_of_ours(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From portal, console and API: while it is stored, and in the traceback of a refusal, it is wrapped."""
+    client, other, third = [await desk.stand.client() for _ in range(3)]
+    one, operator, whole = await guest(desk, client), Visit(desk), onboard.onboard
+    await operator.sign_in("operator")
+    seen: list[tuple[set[str], set[str], set[str]]] = []
+
+    async def watched(*given: Any, **named: Any) -> Any:
+        stack = [frame for frame, _ in traceback.walk_stack(sys._getframe(1))]
+        try:
+            return await whole(*given, **named)
+        except ByokeepError as error:
+            stack += [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+            stack += [frame for frame, _ in traceback.walk_tb(getattr(error.__context__, "__traceback__", None))]
+            raise
+        finally:
+            seen.append((holding(key, stack), holding(b"openai", stack), {it.f_code.co_name for it in stack}))
+
+    monkeypatch.setattr(onboard, "onboard", watched)
+    for provider, status in (("anthropic", 422), ("openai", 303)):
+        key = desk.canary(provider)
+        await one.get("/portal/keys/new?provider=openai")
+        given = await one.send("/portal/keys/new", provider="openai", key=f" {key.decode()}\r\n")
+        assert given.status == status, given.text
+        key = desk.canary(provider)
+        await operator.get(f"/console/clients/{other}/new-key")
+        given = await operator.send(f"/console/clients/{other}/new-key", provider="openai", value=f"{key.decode()} ")
+        assert given.status == status, given.text
+        key = desk.canary(provider)
+        assert (await desk.put(third, key))[0] == (422 if status == 422 else 202)
+    assert len(seen) == 6
+    for found, providers, names in seen:
+        assert found == set()
+        assert providers  # the search finds what is there
+        assert names & {"entered", "key_taken_in", "put_value"}
+    assert "check_secret" in seen[0][2]  # the traceback was looked through, down to where it was refused
+    for twice in ("key=a&key=b", "key=a", "k%65y=a", "key"):
+        sent = f"form={one.word}&provider=openai&{twice}"
+        headers = {"Content-Type": "application/x-www-form-urlencoded"} | SAME
+        assert (await one.ask("POST", "/portal/keys/new", data=sent, **headers)).status == 422, twice
 
 
 async def test_a_contact_person_reaches_no_route_of_the_api_or_the_console(desk: Desk) -> None:

@@ -17,7 +17,7 @@ from starlette.responses import RedirectResponse, Response
 
 from byokeep.console.lists import given_id
 from byokeep.console.pages import HEADERS, Console, Pages
-from byokeep.console.visit import Visitor, form_of
+from byokeep.console.visit import Visitor, form_of, secret_form_of
 from byokeep.core.errors import ByokeepError, Rejected
 from byokeep.core.model import API_PROVIDERS, Client, ClientId, Risk
 from byokeep.core.policy import Verb, authorise
@@ -33,7 +33,7 @@ GRACES: Final = {
     "24h": ("24 hours after the cutover", "Whatever the policy says."),
 }
 _LIVE: Final = ("pre_activation", "active", "suspended")
-_KEY_FIELDS: Final = ("provider", "value", "risk", "rotation_days", "old_ends", "skip_rehearsal")
+_KEY_FIELDS: Final = ("provider", "risk", "rotation_days", "old_ends", "skip_rehearsal")
 
 
 def add(pages: Pages) -> None:
@@ -69,8 +69,7 @@ def add(pages: Pages) -> None:
         return console.page(request, "new-key.html", who=who, given=asked, error=None, **more)
 
     async def key_taken_in(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, *_KEY_FIELDS)
-        value = given.pop("value").strip().encode()  # what is copied brings spaces and a line's end along
+        given, value = await secret_form_of(console.app, request, "value", *_KEY_FIELDS)
         more = await _about(console, who, request)
         try:
             done = await _take_in(console, request, who, more["client"], given, value)
@@ -96,7 +95,7 @@ async def _about(console: Console, who: Visitor, request: Request) -> dict[str, 
 
 
 async def _take_in(
-    console: Console, request: Request, who: Visitor, client: Client, given: dict[str, str], value: bytes
+    console: Console, request: Request, who: Visitor, client: Client, given: dict[str, str], value: Secret
 ) -> onboard.Onboarded:
     spend(request, console.writes, who.actor, client.id)
     wish = onboard.OnboardRequest(
@@ -107,7 +106,7 @@ async def _take_in(
         ),
     )  # fmt: skip
     return await onboard.onboard(
-        console.app, who.actor, client_id=client.id, provider=given["provider"], value=Secret(value), wish=wish,
+        console.app, who.actor, client_id=client.id, provider=given["provider"], value=value, wish=wish,
         check=partial(console.app.check_format, given["provider"], value),
     )  # fmt: skip
 

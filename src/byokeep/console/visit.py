@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,6 +27,7 @@ from starlette.responses import Response
 from byokeep.core.errors import Denied, Rejected, Unauthenticated
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb
+from byokeep.core.secret import Secret
 from byokeep.http.request import Authenticator, read_bytes, request_id
 from byokeep.kernel.app import WebApp
 from byokeep.tenancy import tokens
@@ -131,14 +132,17 @@ async def form_of(app: WebApp, request: Request, *allowed: str, session: str = S
         Denied: ``other_site``, ``old_form``.
         Rejected: ``bad_request``, and what :func:`byokeep.http.request.read_bytes` raises.
     """
+    return (await secret_form_of(app, request, "", *allowed, session=session))[0]
+
+
+async def secret_form_of(
+    app: WebApp, request: Request, secret: str, /, *allowed: str, session: str = SESSION
+) -> tuple[dict[str, str], Secret]:
+    """As :func:`form_of`, and the field ``secret``, which is text nowhere; without the spaces that copying brings."""
     check_origin(request)
     if request.headers.get("content-type", "") != "application/x-www-form-urlencoded":
         raise Rejected("unsupported_media_type", next_step="Send the form as the page does.")
-    try:
-        text = (await read_bytes(request)).decode("utf-8")
-        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=_MOST)
-    except ValueError:
-        pairs = []
+    pairs, value = _taken_apart(await read_bytes(request), secret)
     found = dict(pairs)
     if not pairs or len(found) != len(pairs) or not set(found) <= {"form", *allowed}:
         raise Rejected("bad_request", next_step="Send the form as the page does.")
@@ -146,7 +150,23 @@ async def form_of(app: WebApp, request: Request, *allowed: str, session: str = S
     cookies = filter(None, (request.cookies.get(session), request.cookies.get(STRANGER)))
     if not any(hmac.compare_digest(form_word(app, cookie).encode(), word) for cookie in cookies):
         raise Denied("old_form", next_step="Load the page again: it was made for another session. Then send it.")
-    return dict.fromkeys(allowed, "") | found
+    return dict.fromkeys(allowed, "") | found, value
+
+
+def _taken_apart(raw: bytes, secret: str) -> tuple[list[tuple[str, str]], Secret]:
+    """Return the fields of a form, and apart from them one; none = it is no form. It raises nothing that holds it."""
+    mark = f"{secret}=".encode()
+    parts = raw.split(b"&")
+    hidden = [part.removeprefix(mark) for part in parts if secret and part.startswith(mark)]
+    open_ = b"&".join(part for part in parts if not (secret and part.startswith(mark)))
+    try:
+        pairs = parse_qsl(
+            open_.decode(), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=_MOST
+        )
+    except ValueError:
+        pairs = []
+    value = unquote_to_bytes(hidden[0].replace(b"+", b" ")).strip() if hidden else b""
+    return [] if len(hidden) > 1 else pairs, Secret(value)
 
 
 def next_page(text: str, home: str = HOME) -> str:

@@ -125,7 +125,7 @@ class WebApp(App):
     intake: ports.Intake
     scan_key: ports.ScanKey
     token_key: Callable[[bytes], bytes]
-    check_format: Callable[[str, bytes], None]
+    check_format: Callable[[str, Secret], None]
     platform_urls: Mapping[str, str]
     views: Views = field(default_factory=Views, repr=False)
 

@@ -175,9 +175,11 @@ def values(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
         spend(request, writes, actor, ClientId(client_id))
         wish = _wish(request)
         raw, problem = await submitted(request)
+        value = Secret(raw)
+        del raw  # from here on no frame holds it in the clear
         return await onboard.onboard(
-            app, actor, client_id=ClientId(client_id), provider=provider, value=Secret(raw), wish=wish,
-            check=partial(refuse, problem) if problem else partial(app.check_format, provider, raw),
+            app, actor, client_id=ClientId(client_id), provider=provider, value=value, wish=wish,
+            check=partial(refuse, problem) if problem else partial(app.check_format, provider, value),
         )  # fmt: skip
 
     return routes

@@ -23,12 +23,11 @@ from starlette.responses import RedirectResponse, Response
 from byokeep.accounts import accounts
 from byokeep.console.lists import given_id
 from byokeep.console.pages import HEADERS, Pages
-from byokeep.console.visit import Visitor, form_of
+from byokeep.console.visit import Visitor, form_of, secret_form_of
 from byokeep.core.errors import ByokeepError, Conflict, NotFound, RateLimited, Rejected, Unavailable
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import API_PROVIDERS, ClientId, CredentialRef, SecretKind
 from byokeep.core.next_steps import of_outcome
-from byokeep.core.secret import Secret
 from byokeep.http.request import STATUS, no_query, query_of
 from byokeep.jobs import switches
 from byokeep.kernel import sops
@@ -147,15 +146,14 @@ def _entering(pages: Pages, brake: LoginBrake) -> None:
         )  # fmt: skip
 
     async def entered(request: Request, who: Visitor) -> Response:
-        given = await form_of(console.app, request, "provider", "key", session=SESSION)
-        raw = given.pop("key").strip().encode("utf-8", "replace")
+        given, value = await secret_form_of(console.app, request, "key", "provider", session=SESSION)
         provider, client_id = of(given["provider"]), client_of(who)
         try:
             brake.attempt(str(client_id), "keys")
             console.writes.spend(str(client_id))
             done = await onboard.onboard(
-                console.app, who.actor, client_id=client_id, provider=provider, value=Secret(raw),
-                wish=onboard.OnboardRequest(), check=partial(console.app.check_format, provider, raw),
+                console.app, who.actor, client_id=client_id, provider=provider, value=value,
+                wish=onboard.OnboardRequest(), check=partial(console.app.check_format, provider, value),
             )  # fmt: skip
         except (Rejected, Conflict, RateLimited) as error:
             return console.page(

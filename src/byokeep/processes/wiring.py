@@ -44,7 +44,7 @@ from byokeep.adapters.openbao.provisioning import LOGIN_LIFE_S, MACHINE_KEY_PATH
 from byokeep.adapters.postgres.database import PostgresDatabase, build_app
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres, require_release
 from byokeep.adapters.postgres.fit import must_fit
-from byokeep.adapters.providers.descriptor import DESCRIPTORS, acts, check_format, exchanges
+from byokeep.adapters.providers.descriptor import DESCRIPTORS, acts, check_secret, exchanges
 from byokeep.adapters.providers.identify import identify, resolve
 from byokeep.adapters.providers.issuer import ProviderIssuer
 from byokeep.adapters.system import SystemClock, SystemIds
@@ -262,7 +262,7 @@ async def web_app(settings: Settings) -> AsyncIterator[WebApp]:
             intake=ports.BaoIntake(login),
             scan_key=ports.BaoScanKey(login),
             token_key=await _token_key(login),
-            check_format=check_format,
+            check_format=check_secret,
             platform_urls=settings.platform_urls,
         )
 

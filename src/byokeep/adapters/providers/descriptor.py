@@ -24,6 +24,7 @@ from byokeep.core.data_file import Table
 from byokeep.core.errors import Rejected
 from byokeep.core.exchange import TOKEN, Exchange
 from byokeep.core.model import API_PROVIDERS
+from byokeep.core.secret import Secret
 
 MAX_ROTATION_DAYS: Final = 90
 MAX_LIFE_S: Final = 3600  # of a token that stands for a key
@@ -284,6 +285,17 @@ def check_format(provider: str, value: bytes, *, accept_shape_mismatch: bool = F
         raise Rejected("format_mismatch", next_step=step, provider=provider)
     if not any(pattern.fullmatch(text) for pattern in descriptor.shape.accept):
         _refuse("format_mismatch", provider)
+
+
+def check_secret(provider: str, value: Secret) -> None:
+    """As :func:`check_format`, of a wrapped value: what is refused brings no frame along that holds it in the clear."""
+    refused = None
+    try:
+        check_format(provider, value.reveal())
+    except Rejected as error:
+        refused = error.with_traceback(None)
+    if refused is not None:
+        raise refused
 
 
 def _refuse(code: str, provider: str) -> NoReturn:
