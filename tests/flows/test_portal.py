@@ -23,14 +23,16 @@ import pytest
 from byokeep.console import visit
 from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.core.events import EventName
-from byokeep.core.model import Actor, Role
+from byokeep.core.model import Actor, ClientId, Provider, Role
+from byokeep.core.ref import SecretRef
 from byokeep.http.emergency import Emergency
 from byokeep.kernel import sops
 from byokeep.keys import onboard, refs
 from byokeep.tenancy.tokens import Subject, new_token, put
+from byokeep_redact.search import Sweep
 from tests.flows.test_hardening_callers import filled, sent
 from tests.support.broker import POST, Person
-from tests.support.console import SAME, Visit
+from tests.support.console import SAME, Shown, Visit
 from tests.support.portal import SESSION, Guest, code_for, guest, invited
 from tests.support.web import Desk
 
@@ -166,6 +168,46 @@ async def test_a_key_is_entered_checked_replaced_and_ended(desk: Desk, monkeypat
     assert desk.stand.alerts() == ["client_revoked"]
 
 
+@pytest.mark.req("R11.1-1", "R11.1-2")
+async def test_a_key_goes_to_the_store_alone_and_serves_once_it_passed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """In no row, log or span, also where the store is down; a bad one serves no job; who tries many waits."""
+    client = await desk.stand.client()
+    one, place = await guest(desk, client), SecretRef(ClientId(client), Provider("openai"))
+    await one.get("/portal/keys/new?provider=openai")
+
+    async def enter(value: bytes) -> Shown:
+        return await one.send("/portal/keys/new", provider="openai", key=value.decode())
+
+    bad, good = desk.canary(state="revoked"), desk.canary()
+    with monkeypatch.context() as down:
+        down.setattr(type(desk.web.intake), "put", AsyncMock(side_effect=Unavailable("store_unreachable")))
+        gone = await enter(bad)
+    assert (gone.status, bad.decode() in gone.raw) == (503, False)
+    assert await desk.stand.intake.current_version(place) == 0
+    stored = await enter(bad)
+    assert (stored.status, await desk.stand.intake.current_version(place)) == (303, 1)
+    await desk.work()
+    page = await one.get(stored.at)
+    assert "The provider does not know this key." in page.text
+    assert (await desk.ref(stored.at.partition("?")[0].rpartition("/")[2]))["verification"] == "failed"
+    job = await desk.stand.job(client)
+    assert (await desk.stand.call("POST", f"/v1/jobs/{job}/leases", "runner"))[0] == 403
+    stored = await enter(good)
+    await desk.work()
+    assert "The key works." in (await one.get(stored.at)).text
+    assert (await desk.stand.call("POST", f"/v1/jobs/{job}/leases", "runner"))[0] == 201
+    tries = [(await enter(desk.canary("anthropic"))).status for _ in range(6)]
+    assert tries == [422, 422, 422, 422, 422, 429]
+    assert (await enter(desk.canary())).status == 429  # one that is good gets the same answer
+    dump = desk.stand.db.server.run_tool("pg_dump", "-d", desk.stand.db.name, "--inserts")
+    assert b"audit_record" in dump
+    assert '"/portal/keys/new"' in (desk.files / "web.log").read_text()
+    sweep = Sweep(desk.canaries)
+    assert (sweep.scan_bytes(dump, source="dump") + sweep.scan_paths([desk.files])).clean
+
+
 def holding(value: bytes, frames: Iterable[FrameType]) -> set[str]:
     """Which variables of ours hold a value in the clear, as text, as bytes or in what they show of themselves."""
     ours = [frame for frame in frames if "/src/byokeep/" in frame.f_code.co_filename]
@@ -277,6 +319,7 @@ async def test_the_database_lets_a_contact_person_be_nothing_else(desk: Desk) ->
         assert await tx.one(Subject, "subject_get", id=one.person.id) == subject
 
 
+@pytest.mark.req("R11.1-4")
 async def test_nobody_sees_or_changes_what_is_another_clients(desk: Desk) -> None:
     """Every page of the portal with B's session and A's ids: not found, nothing changes, no name of A's anywhere."""
     mine, theirs = await desk.stand.client("openai"), await desk.stand.client()
@@ -334,6 +377,14 @@ async def test_nobody_sees_or_changes_what_is_another_clients(desk: Desk) -> Non
     assert alone.status == 403
     more = await b.send("/portal/keys/new", provider="openai", key="x", client_id=str(mine))
     assert more.status == 422
+    for name in ("X-Client-Id", "X-Tenant", "X-Forwarded-User"):
+        assert (await b.ask("GET", f"/portal/keys/{ref}", **{name.replace("-", "_"): str(mine)})).status == 404
+    elsewhere = await b.ask("POST", "/portal/keys/new", data={"form": b.word, "provider": "openai", "key": "x"},
+                            Origin="https://else.example", Sec_Fetch_Site="cross-site")  # fmt: skip
+    assert elsewhere.status == 403
+    auditor = Guest(desk, {SESSION: desk.people["auditor"].token})  # who may look may not write, here or there
+    assert (await auditor.ask("GET", "/portal/keys/new")).at.startswith("/portal/sign-in")
+    assert (await desk.put(mine, desk.canary(), who="auditor"))[0] == 403
 
 
 def failing_once(act: Any) -> Any:

@@ -66,7 +66,7 @@ class Hand:
         raise AssertionError("the page does not stand still")
 
 
-@pytest.mark.req("S-ASVS-14")
+@pytest.mark.req("S-ASVS-14", "R11.1-3")
 async def test_from_the_invitation_to_the_end_of_a_key_by_the_keyboard(screen: Screen) -> None:
     """Each page in both themes and three widths has no fault; no page, address, history or storage holds a key."""
     page, desk, faults = screen.page, screen.desk, []
@@ -77,6 +77,8 @@ async def test_from_the_invitation_to_the_end_of_a_key_by_the_keyboard(screen: S
     hand = Hand(page)
     pick, press, keep = hand.pick, hand.press, hand.keep
     asked: list[str] = []
+    stored: list[str] = []
+    page.on("response", lambda one: stored.append(f"{one.url}: {one.headers.get('cache-control')}"))
     page.on("request", lambda one: asked.append(one.url.partition("#")[0] + one.headers.get("referer", "")))
     await page.goto(f"{screen.url}/portal/invitation")
     faults += await screen.judged("portal-invitation")
@@ -101,11 +103,29 @@ async def test_from_the_invitation_to_the_end_of_a_key_by_the_keyboard(screen: S
     await pick("OpenAI")
     await press("button", "Go on")
     faults += await screen.judged("portal-key")
+    key = page.get_by_label("What is the key?")
+    masks = {"type": "password", "autocomplete": "off", "spellcheck": "false", "name": "key"}
+    assert {name: await key.get_attribute(name) for name in masks} == masks
+    assert await page.locator("form:has(#key)").get_attribute("method") == "post"
+    assert await page.locator("script").count() == 0  # neither ours nor anybody's
+    inline = "(s => { try { s.text = 'document.title=1' } catch {}; document.body.append(s) })"
+    await screen.ask(f"{inline}(document.createElement('script'))")
+    assert await page.title() != "1"  # the policy lets nothing run that stands in the page
     await press("field", "What is the key?", wrong.decode())
     await page.get_by_text("It has the form of a key of anthropic").first.wait_for()
     assert await page.get_by_label("What is the key?").input_value() == ""
     faults += await screen.judged("portal-key-wrong")
     await press("field", "What is the key?", first.decode())
+    await page.get_by_text("is asked whether the key works").wait_for()
+    await screen.ask(
+        "history.go(-2) || 1"
+    )  # what lies between is a form that was sent, which the browser does not show
+    await page.wait_for_url("**/portal/keys/new?provider=openai")
+    await keep()
+    assert await key.input_value() == ""
+    await page.reload()
+    await keep()
+    await screen.ask("history.go(2) || 1")
     await page.get_by_text("is asked whether the key works").wait_for()
     faults += await screen.judged("portal-key-asked")
     await desk.work()
@@ -137,6 +157,7 @@ async def test_from_the_invitation_to_the_end_of_a_key_by_the_keyboard(screen: S
         assert value.decode() not in hand.seen
     assert "Ada of Acme" in hand.seen  # the search finds what is there
     assert len(asked) > 20
+    assert [one for one in stored if not one.endswith(": no-store")] == []  # no cache has a page
     assert not [one for one in asked if link in one]  # no address, and no referrer
     assert faults == []
 
