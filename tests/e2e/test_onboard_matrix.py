@@ -87,6 +87,7 @@ RULES = {
     "POST /v1/clients/{client_id}/contacts": rule(O, tenant=True, body={}),
     "GET /v1/clients/{client_id}/contacts": rule(A, O, P, U, tenant=True),
     "PUT /v1/clients/{client_id}/colour": rule(O, tenant=True, body={"colour": "#1d4ed8"}),
+    "PUT /v1/clients/{client_id}/logo": rule(O, tenant=True, raw=b"no picture"),
     "DELETE /v1/contacts/{contact_id}": rule(A, O),
     "POST /v1/clients/{client_id}/resume": rule(A, tenant=True),
     "GET /v1/clients/{client_id}/export": rule(O, P, U, tenant=True),

@@ -33,6 +33,7 @@ from byokeep_redact.search import Sweep
 from tests.flows.test_hardening_callers import filled, sent
 from tests.support.broker import POST, Person
 from tests.support.console import SAME, Shown, Visit
+from tests.support.pixels import png
 from tests.support.portal import SESSION, Guest, code_for, guest, invited
 from tests.support.web import Desk
 
@@ -356,6 +357,22 @@ async def test_nobody_sees_or_changes_what_is_another_clients(desk: Desk) -> Non
             assert "acme-of-a" not in shown.text
         asked.add(route)
     assert len(asked) == 8
+    logo = png(40, 30)
+    for raw, status in ((b"<svg xmlns='http://www.w3.org/2000/svg'/>", 422), (logo + b"more", 422), (logo, 200)):
+        made = await desk.call("PUT", f"/v1/clients/{mine}/logo", "operator", raw=raw)
+        assert made[0] == status, made
+    assert (await desk.call("PUT", f"/v1/clients/{mine}/logo", "auditor", raw=logo))[0] == 403
+    shown = await a.ask("GET", "/portal/logo.png")
+    assert (shown.status, shown.headers["Content-Type"]) == (200, "image/png")
+    assert shown.headers.getall("X-Content-Type-Options") == ["nosniff"]  # type: ignore[attr-defined]
+    assert shown.headers.getall("Content-Security-Policy") == ["sandbox; default-src 'none'"]  # type: ignore[attr-defined]
+    assert "/portal/logo.png" in (await a.ask("GET", "/portal/colours.css")).raw
+    assert "/portal/logo.png" not in (await b.ask("GET", "/portal/colours.css")).raw
+    assert (await b.ask("GET", "/portal/logo.png")).status == 404
+    assert (await Guest(desk).ask("GET", "/portal/logo.png")).at.startswith("/portal/sign-in")
+    await desk.call("PUT", f"/v1/clients/{mine}/logo", "operator", raw=b"")
+    assert (await a.ask("GET", "/portal/logo.png")).status == 404
+    await b.get("/portal")
     held = dict(b.cookies)
     b.cookies[CONSENT] = a.cookies[CONSENT]  # A's consent, answered by B
     assert (await b.send("/portal/connected", address=f"{BACK}?state={state}&code=a-code-made-up")).status == 404

@@ -47,7 +47,7 @@ class Visit:
         sent |= {name.replace("_", "-"): text for name, text in headers.items()}
         request = self.desk.http.request(method, "http://web" + path, data=data, headers=sent, allow_redirects=False)
         async with request as reply:
-            text, given = await reply.text(), reply.headers.getall("Set-Cookie", [])
+            text, given = (await reply.read()).decode(errors="replace"), reply.headers.getall("Set-Cookie", [])
             for one in given:
                 for name, morsel in SimpleCookie(one).items():
                     self.cookies.pop(name, None) if morsel["max-age"] == "0" else self.cookies.update(

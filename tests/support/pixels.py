@@ -70,3 +70,15 @@ def _unfiltered(kind: int, line: bytearray, above: bytearray, size: int) -> byte
             guess = min((left, up, corner), key=lambda value: abs(near - value))
         line[at] = (line[at] + guess) & 0xFF
     return line
+
+
+def png(width: int, height: int, *, extra: bytes = b"", lines: bytes = b"", **header: int) -> bytes:
+    """A grey picture as a file; ``extra`` chunks stand before its lines, which are packed as they are given."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    given = {"depth": 8, "colour": 0, "packing": 0, "filtering": 0, "interlaced": 0} | header
+    lines = lines or b"".join(b"\0" + bytes(width) for _ in range(height))
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, *given.values()))
+    return b"\x89PNG\r\n\x1a\n" + head + extra + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")

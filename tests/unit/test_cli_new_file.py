@@ -52,7 +52,7 @@ A_DIRECTORY = {
 READ = {"keys", "epochs", "files", "paths", "baseline", "rules", "provider_usage", "export", "policy", "identity_file",
         "seal_key_file", "recovery_key_file", "checkpoints", "artifacts", "key_file"}  # fmt: skip
 READ_AS_FILE = {("audit", "check-proof", "file"), ("evidence", "verify", "file"), ("breakglass", "unwrap", "file"),
-                ("incident", "postmortem", "file")}  # fmt: skip
+                ("incident", "postmortem", "file"), ("client", "logo", "file")}  # fmt: skip
 ALL = [*WRITES.values(), *A_DIRECTORY.values()]
 HERE = pytest.mark.parametrize("words", ALL, ids=lambda words: " ".join(words[:2]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -11,6 +12,8 @@ from byokeep.cli.api import call, run, tell, web_url
 from byokeep.cli.choices import Risk
 from byokeep.cli.names import Client, said_of
 from byokeep.cli.terminal import again
+from byokeep.core.errors import Rejected
+from byokeep.core.secret import Secret
 
 app: Final = App(name="client")
 _COLUMNS: Final = ("id", "name", "state", "risk")
@@ -131,6 +134,22 @@ def uninvite(contact: UUID) -> None:
         contact: Id, as `byokeep client contacts` lists it.
     """
     tell(run(call("DELETE", f"/v1/contacts/{contact}")), title="Contact person")
+
+
+@app.command
+def logo(client: Client, file: Path | None = None) -> None:
+    """Give a client's pages of the portal its logo, a PNG; without a file it is taken away.
+
+    Example: byokeep client logo $CLIENT acme.png
+
+    Args:
+        file: At most 128 KiB and 1024 pixels each way, not interlaced. What is not its picture is dropped.
+    """
+    try:
+        raw = Secret(b"" if file is None else file.read_bytes())
+    except OSError:
+        raise Rejected("file_unreadable", next_step="Give a PNG that can be read.") from None
+    tell(run(call("PUT", f"/v1/clients/{client}/logo", raw=raw)), title="Portal")
 
 
 @app.command

@@ -18,7 +18,7 @@ from byokeep.core.errors import ByokeepError
 from byokeep.core.model import ClientId
 from byokeep.core.policy import Verb
 from byokeep.http.request import no_query, whole_number
-from byokeep.tenancy import clients
+from byokeep.tenancy import clients, look
 
 _PATH: Final = "/v1/clients/{client_id}/contacts"
 _MAY: Final = {"invite": Verb.CONTACT_INVITE, "end": Verb.CONTACT_END}
@@ -31,8 +31,18 @@ def add(pages: Pages) -> None:
     async def about(request: Request, who: Visitor) -> dict[str, Any]:
         one = await clients.get_client(console.app, who.actor, ClientId(given_id(request.path_params["client_id"])))
         rows = (await console.ask(who, "GET", _PATH, ids={"client_id": one.id}))["contacts"]
+        colour = await look.colour_of(console.app, one.id)
         may = {name: bool(who.actor.roles & verb.roles) for name, verb in _MAY.items()}
-        return {"client": one, "rows": rows, "may": may, "given": {}, "made": None, "link": "", "mails": True}
+        return {
+            "client": one,
+            "rows": rows,
+            "may": may,
+            "colour": colour or look.USUAL,
+            "given": {},
+            "made": None,
+            "link": "",
+            "mails": True,
+        }
 
     async def people_of_client(request: Request, who: Visitor) -> Response:
         await no_query(request)
@@ -60,4 +70,16 @@ def add(pages: Pages) -> None:
 
     pages.add("GET", "/clients/{client_id}/contacts", people_of_client)
     pages.add("POST", "/clients/{client_id}/contacts", invited)
+
+    async def coloured(request: Request, who: Visitor) -> Response:
+        given = await form_of(console.app, request, "colour")
+        client_id = ClientId(given_id(request.path_params["client_id"]))
+        try:
+            await look.set_colour(console.app, who.actor, client_id, given["colour"].strip())
+        except ByokeepError as error:
+            more = await about(request, who) | {"given": given}
+            return await console.again(request, error, "contacts.html", who=who, **more)
+        return RedirectResponse(f"/console/clients/{client_id}/contacts", 303, HEADERS)
+
     pages.add("POST", "/clients/{client_id}/contacts/{contact_id}/end", contact_ended)
+    pages.add("POST", "/clients/{client_id}/colour", coloured)

@@ -22,7 +22,7 @@ from starlette.responses import RedirectResponse, Response
 from byokeep.console.pages import HEADERS, Console, Pages, Send
 from byokeep.console.passkeys import add as add_passkeys
 from byokeep.console.visit import STRANGER, PageSet, Visitor, browser_of, form_of, keep
-from byokeep.core.errors import ByokeepError, Conflict, RateLimited, Rejected, Unauthenticated
+from byokeep.core.errors import ByokeepError, Conflict, NotFound, RateLimited, Rejected, Unauthenticated
 from byokeep.http.emergency import Emergency
 from byokeep.http.request import Authenticator, Budget, no_query, query_of
 from byokeep.kernel.app import WebApp
@@ -41,6 +41,7 @@ _HEADERS: Final = HEADERS | {
 }
 _INVITATION: Final = re.compile(r"bko_[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
 SITE: Final = PageSet(home=HOME, session=SESSION, package="byokeep.portal", nav=(), headers=_HEADERS, api="/v1/portal")
+_LOGO: Final = '.own .brand::before { content: ""; background-image: url("/portal/logo.png"); }\n'
 _FORGET: Final = {"Clear-Site-Data": '"cache", "storage"'}
 
 
@@ -186,11 +187,22 @@ def _files(pages: Pages) -> None:
 
     async def colours(_: Request, who: Visitor) -> Response:
         colour = await look.colour_of(console.app, client_of(who))
-        return Response(f":root {{ --brand: {colour}; }}\n" if colour else "", headers=HEADERS, media_type="text/css")
+        text = f":root {{ --brand: {colour}; }}\n" if colour else ""
+        if await look.logo_of(console.app, client_of(who)):
+            text += _LOGO
+        return Response(text, headers=HEADERS, media_type="text/css")
+
+    async def logo(_: Request, who: Visitor) -> Response:
+        found = await look.logo_of(console.app, client_of(who))
+        if not found:
+            raise NotFound("not_found")
+        more = {"Content-Security-Policy": "sandbox; default-src 'none'", "X-Content-Type-Options": "nosniff"}
+        return Response(found, headers=HEADERS | more, media_type="image/png")
 
     pages.add_open("GET", "/style.css", style)
     pages.add_open("GET", "/invitation.js", script)
     pages.add("GET", "/colours.css", colours)
+    pages.add("GET", "/logo.png", logo)
 
 
 def _scripted(reply: Response) -> Response:

@@ -1,8 +1,9 @@
-"""How a client's pages of the portal look: its colour.
+"""How a client's pages of the portal look: its colour and its logo.
 
 Rules
 - The colour is a ground with white words on it, in both themes; one on which they are hard to read is refused when it
   is set (WCAG 2: 4.5 to 1).
+- The logo is a PNG that was written anew (:mod:`byokeep.core.png`), on a white ground beside the client's name.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from byokeep.core import png
 from byokeep.core.errors import Rejected
 from byokeep.core.events import EventName
 from byokeep.core.model import Actor, ClientId
@@ -19,6 +21,7 @@ from byokeep.kernel.command import command
 from byokeep.kernel.record import record
 
 LEAST_CONTRAST: Final = 4.5
+USUAL: Final = "#1f3a8a"  # portal/style.css
 _COLOUR: Final = re.compile(r"#[0-9a-f]{6}\Z")
 
 
@@ -47,6 +50,28 @@ async def colour_of(app: WebApp, client_id: ClientId) -> str:
     """Return the colour of a client's pages; empty = it has none."""
     async with app.db.begin(client_id=client_id) as tx:
         return await tx.maybe(str, "look_get", client_id=client_id) or ""
+
+
+async def set_logo(app: WebApp, actor: Actor, client_id: ClientId, raw: bytes) -> int:
+    """Give a client's pages a logo, a PNG; returns its bytes as it is kept. Empty = it is taken away.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.command`.
+        Rejected: ``bad_picture``.
+    """
+    async with command(
+        app, actor, Verb.CONTACT_INVITE, client_id=client_id, refused_as=EventName.CLIENT_LOOK_SET, on_client=True
+    ) as tx:
+        logo = png.rewritten(raw) if raw else None
+        await tx.all(None, "logo_put", client_id=client_id, colour=USUAL, logo=logo)
+        await record(tx, actor, EventName.CLIENT_LOOK_SET, client_id=client_id, object_id=client_id)
+    return len(logo or b"")
+
+
+async def logo_of(app: WebApp, client_id: ClientId) -> bytes:
+    """Return the logo of a client's pages, a PNG; empty = it has none."""
+    async with app.db.begin(client_id=client_id) as tx:
+        return await tx.maybe(bytes, "logo_get", client_id=client_id) or b""
 
 
 def contrast_with_white(colour: str) -> float:

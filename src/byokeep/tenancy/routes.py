@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import Field
 
+from byokeep.core import png
 from byokeep.core.model import Actor, Client, ClientId, Risk
-from byokeep.http.openapi import Routes, refusals
+from byokeep.http.openapi import Routes, raw_body, refusals
 from byokeep.http.reply import Reply
-from byokeep.http.request import Authenticator, Id, PathId, Strict
+from byokeep.http.request import Authenticator, Id, PathId, Strict, read_bytes
 from byokeep.kernel.app import WebApp
 from byokeep.tenancy import clients, look, operators, tokens
 from byokeep.tenancy.clients import Named
@@ -32,6 +33,13 @@ class ColourBody(Strict):
     """The colour of a client's pages: six hex digits after ``#``."""
 
     colour: Annotated[str, Field(max_length=16)]
+
+
+class LogoReply(Reply):
+    """The logo of a client's pages: its length as it is kept, 0 = it has none."""
+
+    client: UUID
+    bytes: int
 
 
 class ColourReply(Reply):
@@ -178,5 +186,11 @@ def clients_router(app: WebApp, auth: Authenticator) -> APIRouter:
     async def colour(client_id: PathId, actor: Actor, body: ColourBody) -> dict[str, Any]:
         """Give a client's pages of the portal a colour on which white words are easy to read."""
         return {"client": client_id, "colour": await look.set_colour(app, actor, ClientId(client_id), body.colour)}
+
+    @routes.put("/{client_id}/logo", response_model=LogoReply, openapi_extra=raw_body())
+    async def logo(request: Request, client_id: PathId, actor: Actor) -> dict[str, Any]:
+        """Give a client's pages of the portal a logo, a PNG; the whole body is the file. Empty: it is taken away."""
+        raw = await read_bytes(request, limit=png.MOST_BYTES + 1)
+        return {"client": client_id, "bytes": await look.set_logo(app, actor, ClientId(client_id), raw)}
 
     return routes

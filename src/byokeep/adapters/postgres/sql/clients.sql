@@ -49,3 +49,10 @@ ON CONFLICT (client_id) DO UPDATE SET colour = excluded.colour;
 
 -- name: look_get
 SELECT colour FROM byokeep.portal_look WHERE client_id = :client_id;
+
+-- name: logo_put
+INSERT INTO byokeep.portal_look (client_id, colour, logo) VALUES (:client_id, :colour, CAST(:logo AS bytea))
+ON CONFLICT (client_id) DO UPDATE SET logo = excluded.logo;
+
+-- name: logo_get
+SELECT logo FROM byokeep.portal_look WHERE client_id = :client_id AND logo IS NOT NULL;

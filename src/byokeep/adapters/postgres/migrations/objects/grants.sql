@@ -44,7 +44,7 @@ GRANT INSERT ON byokeep.provider_usage TO byokeep_worker;
 
 -- People of clients: the broker alone mails them; how their pages look is web's.
 GRANT SELECT, INSERT ON byokeep.contact_address TO byokeep_broker;
-GRANT SELECT, INSERT, UPDATE (colour) ON byokeep.portal_look TO byokeep_web;
+GRANT SELECT, INSERT, UPDATE (colour, logo) ON byokeep.portal_look TO byokeep_web;
 
 -- Incidents: whoever notices something opens one; people lead it, at web.
 GRANT INSERT ON byokeep.incident TO byokeep_web, byokeep_broker, byokeep_worker;
