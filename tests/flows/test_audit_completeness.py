@@ -13,7 +13,7 @@ from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.embedded import audit_files
 from byokeep_redact.search import Sweep
 from tests.support.audit_table import DENIED, Call, Case, Scene, broker_calls, expect_each, fresh
-from tests.support.broker import Person
+from tests.support.broker import Person, since
 from tests.support.web import Desk
 
 pytest_plugins = [
@@ -327,21 +327,23 @@ async def test_operations_on_the_audit_itself(scene: Scene) -> None:
 @pytest.mark.req("R8.2-6")
 async def test_the_stores_log_holds_hashes_that_an_auditor_can_match(desk: Desk) -> None:
     """The value is in no file of the store's log, and the auditor's keyed hash of it is in each, at the write."""
+    trails = desk.stand.store.trails()
     client, value = await desk.stand.client(), desk.canary()
     await desk.onboard(client, value)
     files = audit_files(desk.stand.store.home)
-    sweep = Sweep(desk.canaries)
-    for path in files.values():
-        report = sweep.scan_bytes(path.read_bytes(), source=path.name)
+    written, sweep = since(trails), Sweep(desk.canaries)
+    for name, data in written.items():
+        report = sweep.scan_bytes(data, source=name)
         assert report.bytes_scanned > 0
         assert not report.findings
-        assert sweep.scan_bytes(path.read_bytes()[-4096:] + value, source="planted").findings
+        assert sweep.scan_bytes(data[-4096:] + value, source="planted").findings
     status, digests = await desk.call("POST", "/v1/audit/hash", "auditor", raw=value)
     assert (status, set(digests)) == (200, set(files))
     assert digests["a"] != digests["b"]
     _, other = await desk.call("POST", "/v1/audit/hash", "auditor", raw=desk.canary())
     for device, path in files.items():
-        entries = [json.loads(line) for line in path.read_text().splitlines() if f"clients/{client}/" in line]
+        lines = written[path.name].decode().splitlines()
+        entries = [json.loads(line) for line in lines if f"clients/{client}/" in line]
         asked = [entry["request"] for entry in entries if entry["type"] == "request"]
         [write] = [request for request in asked if request["operation"] in ("create", "update")]
         assert write["data"]["data"]["value"] == digests[device]
@@ -354,6 +356,7 @@ async def test_the_stores_log_holds_hashes_that_an_auditor_can_match(desk: Desk)
 @pytest.mark.req("R8.2-6")
 async def test_odd_values_leave_no_trace_in_the_stores_log(desk: Desk) -> None:
     """Bytes, digits, nested and malformed bodies, and a value in a header: none stands in the log of the store."""
+    trails = desk.stand.store.trails()
     client = await desk.stand.client()
     marks = [desk.canary(state="") for _ in range(4)]
     place = f"/v1/clients/{client}/providers/kie/value"
@@ -366,8 +369,8 @@ async def test_odd_values_leave_no_trace_in_the_stores_log(desk: Desk) -> None:
         await desk.work()
     audit = FileStoreAudit(desk.stand.app.store_audit._login, audit_files(desk.stand.store.home))  # type: ignore[attr-defined]
     assert all(device.healthy for device in await audit.devices())
-    for path in audit_files(desk.stand.store.home).values():
-        report = Sweep(desk.canaries).scan_bytes(path.read_bytes(), source=path.name)
+    for name, data in since(trails).items():
+        report = Sweep(desk.canaries).scan_bytes(data, source=name)
         assert report.bytes_scanned > 0
         assert not report.findings
-        assert digits not in path.read_bytes()
+        assert digits not in data

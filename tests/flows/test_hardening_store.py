@@ -26,7 +26,7 @@ from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
 from byokeep_redact.search import Sweep
-from tests.support.broker import Stand
+from tests.support.broker import Stand, since
 from tests.support.postgres import short_home
 from tests.support.web import Desk
 
@@ -189,6 +189,7 @@ async def test_a_stranger_can_not_maintain_the_store(stand: Stand) -> None:
 async def test_no_store_alone_yields_a_value(desk: Desk) -> None:
     """The database, the store's data, its trails, and all of them together hold no value without the seal key."""
     stand = desk.stand
+    trails = stand.store.trails()
     client = await stand.client()
     value = desk.canary()
     await desk.onboard(client, value)
@@ -198,8 +199,10 @@ async def test_no_store_alone_yields_a_value(desk: Desk) -> None:
     assert str(client).encode() in dump
     assert search.scan_bytes(dump, source="database").clean
     assert search.scan_bytes(dump + value, source="planted").findings
-    parts = [home / "openbao", home / "store-audit", home / "logs", desk.files]
-    for part in parts:
+    for name, written in since(trails).items():
+        assert search.scan_bytes(written, source=name).bytes_scanned > 0
+        assert not search.scan_bytes(written, source=name).findings, name
+    for part in (home / "openbao", home / "logs", desk.files):
         report = search.scan_paths([part])
         assert report.sources_scanned > 0
         assert not report.findings, part

@@ -102,6 +102,15 @@ class Store:
     def address(self) -> str:
         return str(self.bao.server.address)
 
+    def trails(self) -> dict[Path, int]:
+        """Its two logs, and how long each is by now: earlier tests wrote megabytes."""
+        return {path: path.stat().st_size for path in audit_files(self.home).values()}
+
+
+def since(trails: dict[Path, int]) -> dict[str, bytes]:
+    """What was written to a store's logs since :meth:`Store.trails`, by the log's name."""
+    return {path.name: path.read_bytes()[length:] for path, length in trails.items()}
+
 
 @pytest.fixture(scope="session")
 def store() -> Iterator[Store]:

@@ -346,15 +346,20 @@ def lives(pid: int) -> bool:
         return False
 
 
-async def until(holds: Callable[[], Any], within_s: float, what: str = "") -> None:
-    """Wait until something holds (an awaitable or a plain truth); fails the test when time is up."""
+async def until(holds: Callable[[], Any], within_s: float, what: str = "", *, each_s: float = 0.1) -> None:
+    """Wait until something holds (an awaitable or a plain truth); fails the test when time is up.
+
+    Args:
+        holds, within_s, what: What, how long, and what the failure says.
+        each_s: From one look to the next; more where a look costs processor time.
+    """
     deadline = time.monotonic() + within_s
     while True:
         found = holds()
         if await found if asyncio.iscoroutine(found) else found:
             return
         assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(each_s)
 
 
 @asynccontextmanager
