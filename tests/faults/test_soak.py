@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.soak import DISK_MB, KEEPS, KINDS, Soak, soak
+from tests.support.soak import KEEPS, KINDS, Soak, soak
 
 CI_SEED, CI_ACCOUNTS, CI_FAULTS = 20_261_130, 4, ("engaged", "kill", "provider", "clock", "full")
 # Taken out of the environment: what begins with BYOKEEP_ there is a setting of the stack.
@@ -43,7 +43,7 @@ def bounded(made: Soak) -> None:
     now, half = made.sizes[-1], made.sizes[len(made.sizes) // 2]
     assert len([*made.settings.path("backup_dir").glob("*.age")]) <= KEEPS + 1
     assert now.get("slots", 0) < 6 << 20  # sixteen replies of renewals at once
-    assert now.get("slots", 0) + now.get("copies", 0) < DISK_MB << 20
+    assert now.get("slots", 0) + now.get("copies", 0) < made.room_mb << 20
     for name, size in now.items():
         assert size < 2 * half.get(name, 0) + (32 << 20), (name, half.get(name, 0), size)
 

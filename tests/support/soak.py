@@ -39,7 +39,7 @@ from tests.support.stack import Work, World, family, lives, until
 
 PARTS = ("store", "database", "broker", "killswitch", "web", "worker", "refresher")
 KINDS = ("kill",) * 5 + ("stop",) * 2 + ("provider",) * 2 + ("full", "clock", "frozen", "engaged", "engaged")
-DISK_MB = 192
+DISK_MB, MORE_MB = 192, 2  # room for replies and copies of backups, and more for each account: their records are kept
 KEEPS = 3  # backups
 PER_CLIENT = 10  # accounts
 KEYS = 5  # clients with an API key of their own, the one whose jobs go on among them
@@ -51,6 +51,7 @@ class Soak:
     """A stack in its month.
 
     Attributes:
+        room_mb: Of the disk for replies of renewals and copies of backups.
         sizes: After each day, bytes by directory.
         tried: Jobs that were refused while a kill held.
     """
@@ -62,6 +63,7 @@ class Soak:
     clock: Path
     identity: Path
     keys: dict[str, bytes] = field(repr=False)
+    room_mb: int = DISK_MB
     faults: Counter[str] = field(default_factory=Counter)
     sizes: list[dict[str, int]] = field(default_factory=list)
     tried: int = 0
@@ -257,7 +259,8 @@ async def soak(seed: int, accounts: int, place: Path) -> AsyncIterator[Soak]:
     identity.write_text(f"{key}\n")
     identity.chmod(0o600)
     clock.write_text("0")
-    with small_disk(place / "disk", DISK_MB, mode="0700") as disk, mock.patch.dict(forks.MORE, TEST_CLOCK=str(clock)):
+    room_mb = DISK_MB + MORE_MB * accounts
+    with small_disk(place / "disk", room_mb, mode="0700") as disk, mock.patch.dict(forks.MORE, TEST_CLOCK=str(clock)):
         for name in ("slots", "copies"):
             (disk / name).mkdir(mode=0o700)
         config = f'backup_recipients = "{key.to_public()}"\nbackup_target = "{disk / "copies"}"\n'
@@ -269,4 +272,4 @@ async def soak(seed: int, accounts: int, place: Path) -> AsyncIterator[Soak]:
             keys, client = {one: await made.world.onboard(one) for one in clients}, clients[0]
             await made.world.account(client, "acme")
             async with Work(made.world, client, "acme", keys[client]) as work:
-                yield Soak(made, work, dice, disk, clock, identity, keys)
+                yield Soak(made, work, dice, disk, clock, identity, keys, room_mb)
