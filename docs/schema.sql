@@ -1001,6 +1001,17 @@ CREATE TABLE byokeep.sop_run (
     CONSTRAINT sop_run_state_ck CHECK ((state = ANY (ARRAY['running'::text, 'complete'::text, 'failed'::text])))
 );
 
+CREATE TABLE byokeep.sso_link (
+    subject_id uuid NOT NULL,
+    identity bytea NOT NULL,
+    linked_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    record_seq bigint,
+    CONSTRAINT sso_link_identity_ck CHECK ((octet_length(identity) = 32)),
+    CONSTRAINT sso_link_identity_uq UNIQUE (identity),
+    CONSTRAINT sso_link_pk PRIMARY KEY (subject_id),
+    CONSTRAINT sso_link_subject_id_fk FOREIGN KEY (subject_id) REFERENCES byokeep.subject(id)
+);
+
 CREATE TABLE byokeep.subject (
     id uuid NOT NULL,
     kind text NOT NULL,

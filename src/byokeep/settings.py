@@ -27,7 +27,7 @@ from uuid import UUID
 
 from byokeep.core.errors import Rejected
 from byokeep.core.kek import DEFAULT_ROTATION_DAYS, MAX_ROTATION_DAYS
-from byokeep.core.model import API_PROVIDERS, Environment, Provider
+from byokeep.core.model import API_PROVIDERS, HUMAN_ROLES, Environment, Provider
 from byokeep.core.plain_text import SECRET_SHAPED
 from byokeep.core.profile import MAX_REKEY_DAYS, MIN_REKEY_DAYS
 from byokeep.wire.address import is_loopback
@@ -52,9 +52,12 @@ _LOGIN: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _DEVICE: Final = re.compile(r"(?:[a-z0-9][a-z0-9_-]{0,31}/)?[a-z][a-z0-9_-]{0,31}\Z")  # node/device in a cluster
 _GONE_STEP: Final = "OpenBao is the only key provider: remove this setting, and see docs/key-providers.md."
 _FILES_STEP: Final = "Write device=/path,device=/path; of a cluster node/device=/path for each node."
+_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+_PRINTED: Final = re.compile(r"[A-Za-z0-9._~:/\[\]-]{1,300}\Z")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}\Z")
 _PLAIN_PATH: Final = re.compile(r"/(?!/)[A-Za-z0-9_./ @+-]{1,254}\Z")
 URL_SETTINGS: Final = ("provider_urls", "platform_urls", "website_urls")  # tables, for tests and demos
+TABLES: Final = ("sso_groups", *URL_SETTINGS)
 NUMBER_SETTINGS: Final = {  # name -> the largest allowed
     "store_calls_per_second": 1_000_000, "approval_hold_hours": 168,
     "app_secret_rotation_days": 366, "room_mebibytes": 1_000_000,
@@ -93,6 +96,11 @@ class Settings:
             node/device=path; empty = embedded.
         console_origin: ``https://host[:port]`` at which people open the console, to which their passkeys belong;
             ``http`` on localhost. Empty = no passkeys.
+        sso_issuer: The OpenID provider at which people sign in, as it calls itself: ``https://...``, or ``http`` on
+            loopback; needs ``console_origin``, ``sso_client_id`` and ``sso_groups``. Empty = none.
+        sso_client_id, sso_scopes: Our client there, and what is asked for, ``openid`` among it.
+        sso_groups_claim: The claim of an ID token that lists a person's groups.
+        sso_acr: What a sign-in must have been there (``acr``); empty = whatever the provider asks for.
         lease_cidrs: Comma-separated networks from which a lease may be used; empty = any. Needs TCP to the store.
         store_calls_per_second: Cap of signatures, and of logins, for each address; 0 = none. Needs TCP to the store.
         approval_hold_hours: How long what one admin alone gave approves nothing, 1 to 168 hours.
@@ -122,6 +130,7 @@ class Settings:
         proofs_dir: Where the worker keeps the proof screenshots of profiles.
         websites_dir: An operator's own descriptions of platforms' websites.
         profile_rekey_days: Days after which a profile is due for a new key, 30 to 60; 0 = 30.
+        sso_groups: Group at the provider -> roles and clients, in words: ``operator every-client``, or ids of clients.
         provider_urls: Provider name -> base URL; refused in production.
         platform_urls: Login of a social platform -> base URL; refused in production.
         website_urls: As platform_urls, of the platforms' websites.
@@ -144,6 +153,11 @@ class Settings:
     store_ca_file: str = ""
     oidc_issuer: str = ""
     console_origin: str = ""
+    sso_issuer: str = ""
+    sso_client_id: str = ""
+    sso_scopes: str = "openid"
+    sso_groups_claim: str = "groups"
+    sso_acr: str = ""
     store_audit_files: str = ""
     lease_cidrs: str = ""
     store_calls_per_second: int = 0
@@ -180,6 +194,7 @@ class Settings:
     proofs_dir: str = ""
     websites_dir: str = ""
     profile_rekey_days: int = 0
+    sso_groups: Mapping[str, str] = field(default_factory=dict)
     provider_urls: Mapping[str, str] = field(default_factory=dict)
     platform_urls: Mapping[str, str] = field(default_factory=dict)
     website_urls: Mapping[str, str] = field(default_factory=dict)
@@ -221,7 +236,7 @@ class Settings:
         return Path(named) if named else self.home / defaults[name]
 
 
-TEXT_SETTINGS: Final = tuple(one.name for one in fields(Settings) if one.name not in (*NUMBER_SETTINGS, *URL_SETTINGS))
+TEXT_SETTINGS: Final = tuple(one.name for one in fields(Settings) if one.name not in (*NUMBER_SETTINGS, *TABLES))
 
 
 def hand_off_file(settings: Settings, work_id: UUID) -> Path:
@@ -262,8 +277,8 @@ def to_toml(settings: Settings) -> str:
     """Return a settings file that :func:`load` reads as these settings."""
     lines = [f"{name} = {_toml(str(getattr(settings, name)))}\n" for name in TEXT_SETTINGS]
     lines += [f"{name} = {getattr(settings, name)}\n" for name in NUMBER_SETTINGS]
-    for table in URL_SETTINGS:
-        lines += [f"[{table}]\n", *(f"{name} = {_toml(url)}\n" for name, url in getattr(settings, table).items())]
+    for table in TABLES:
+        lines += [f"[{table}]\n", *(f"{_toml(name)} = {_toml(it)}\n" for name, it in getattr(settings, table).items())]
     return "".join(lines)
 
 
@@ -312,9 +327,9 @@ def _build(given: Mapping[str, object]) -> Settings:
     typed: dict[str, Any] = {}
     for name, value in given.items():
         _refuse_unknown(name, known, "It was given by the caller")
-        if name in URL_SETTINGS:
-            if not isinstance(value, Mapping) or not all(isinstance(url, str) for url in value.values()):
-                raise _bad(name, f"{name} is a table of URLs.")
+        if name in TABLES:
+            if not isinstance(value, Mapping) or not all(isinstance(one, str) for one in value.values()):
+                raise _bad(name, f"{name} is a table of texts.")
             typed[name] = dict(value)
         elif name == "home" and isinstance(value, str | Path):
             typed[name] = Path(value)
@@ -365,6 +380,7 @@ def check(settings: Settings) -> Settings:
             raise _bad(name, "Give 1 or more; it cannot be switched off.")
     _check_database(settings.database_url)
     _check_network(settings)
+    _check_sso(settings)
     _check_profiles(settings)
     parse_audit_files(settings.store_audit_files)
     if settings.store_program or settings.store_program_sha256:
@@ -442,6 +458,23 @@ def _check_network(settings: Settings) -> None:
     for name in ("lease_cidrs", "store_calls_per_second"):
         if getattr(settings, name) and not over_tcp:
             raise _bad(name, "This needs a store that is reached over TCP: set store_address.")
+
+
+def _check_sso(settings: Settings) -> None:
+    """Where people sign in elsewhere, all that it takes is said, and what each group gives."""
+    issuer = settings.sso_issuer
+    check_address("sso_issuer", issuer)
+    if issuer and (issuer.startswith("unix:") or not _PRINTED.match(issuer)):
+        raise _bad("sso_issuer", "Write https://..., as the provider calls itself.")
+    for name in ("console_origin", "sso_client_id", "sso_groups_claim", "sso_groups"):
+        if issuer and not getattr(settings, name):
+            raise _bad(name, f"sso_issuer needs {name}: docs/sso.md.")
+    if "openid" not in settings.sso_scopes.split(" "):
+        raise _bad("sso_scopes", "Scopes with blanks between them, openid among them.")
+    for given in settings.sso_groups.values():
+        for word in given.split(" "):
+            if word not in (*HUMAN_ROLES, "every-client") and not _ID.match(word):
+                raise _bad("sso_groups", "Write roles of people, every-client and ids of clients, a blank between two.")
 
 
 def _split(name: str, address: str) -> SplitResult:

@@ -56,6 +56,7 @@ BINARY = {
     "api_token.keyed_hash", "audit_head.hash", "audit_record.hash", "audit_record.payload", "audit_epoch.leaf",
     "audit_epoch.heads", "connection.state_hash", "connection.binding_hash",
     "passkey.identifier", "passkey.public_half",  # public by their nature
+    "sso_link.identity",
     "profile_generation.blob_sha256", "profile_generation.manifest_hash",
     "portal_look.logo",  # a picture that people are shown, by constraint
     "procedure_run.evidence", "procedure_run.facts",  # numbers, ids and codes alone, by constraint

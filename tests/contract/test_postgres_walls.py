@@ -110,7 +110,7 @@ REFUSED = {
         "INSERT INTO byokeep.approval DEFAULT VALUES", "UPDATE byokeep.approval SET used_at = now()",
         "UPDATE byokeep.client SET state = 'active'", "UPDATE byokeep.alert SET closed_at = now()",
         "SELECT password_phc FROM byokeep.subject", "UPDATE byokeep.api_token SET revoked_at = NULL",
-        "SELECT subject_id FROM byokeep.passkey",
+        "SELECT subject_id FROM byokeep.passkey", "SELECT identity FROM byokeep.sso_link",
         "SELECT * FROM byokeep.credential_ref", "SELECT * FROM byokeep.audit_record",
         "SELECT * FROM byokeep.value_fingerprint", "SELECT id FROM procrastinate.procrastinate_jobs",
         "SELECT * FROM byokeep.leak_fingerprint", *LOGINS,
@@ -119,7 +119,7 @@ REFUSED = {
         "INSERT INTO byokeep.lease DEFAULT VALUES",
         "INSERT INTO byokeep.permit DEFAULT VALUES", "INSERT INTO byokeep.credential_ref DEFAULT VALUES",
         "SELECT keyed_hash FROM byokeep.api_token", "SELECT password_phc FROM byokeep.subject",
-        "SELECT id FROM byokeep.passkey",
+        "SELECT id FROM byokeep.passkey", "SELECT identity FROM byokeep.sso_link",
         "UPDATE byokeep.switch SET closed = false", "UPDATE byokeep.client SET state = 'active'",
         "UPDATE byokeep.permit SET state = 'done'", "UPDATE byokeep.job SET state = 'open'",
         "UPDATE byokeep.job SET state = 'closed'",
@@ -193,7 +193,7 @@ def test_postgres_grants_are_least(shared_postgres: FreshDatabase) -> None:
     assert len(listed) > 50, "no grants were looked at"
     rights = {tuple(line.split("|")) for line in listed}
     assert {right[1] for right in rights} == {"SELECT", "INSERT", "UPDATE"}
-    people = {"subject", "subject_client", "api_token", "passkey"}
+    people = {"subject", "subject_client", "api_token", "passkey", "sso_link"}
     assert not [right for right in rights if right[1] != "SELECT" and right[2] in people]
     assert not [right for right in rights if right[1] != "SELECT" and right[2] in ("audit_record", "audit_head")]
     assert (
@@ -356,8 +356,8 @@ def test_postgres_every_client_table_has_its_wall(shared_postgres: FreshDatabase
     forgets = {"calls_forget", "notifications_forget", "reminders_over"}
     triggers = {f"{kind}_recorded" for kind in ("key", "account", "job", "client", "switch", "alert")}
     people = {"able_admins", "machine_own", "password_put", "session_seen", "subject_lock", "subject_put",
-              "passkey_end", "passkey_put", "passkey_recorded", "passkey_used", "subject_recorded", "token_end",
-              "token_issue", "token_recorded"}  # fmt: skip
+              "passkey_end", "passkey_put", "passkey_recorded", "passkey_used", "sso_link_put", "sso_recorded",
+              "subject_recorded", "token_end", "token_issue", "token_recorded"}  # fmt: skip
     looks = {"alert_on_record", "revocation_left", "audit_hold"}
     known = {"audit_append", "end_blockers", "rotation_due_now", "withdraw_again", *forgets} | looks | triggers | people
     assert set(shared_postgres.sql(definers).split()) == known

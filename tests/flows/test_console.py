@@ -318,6 +318,9 @@ async def test_no_page_is_shown_without_a_session(desk: Desk) -> None:
         "GET /console/live.js",
         "GET /console/passkey.js",
         "POST /console/passkey",
+        "GET /console/sso",
+        "POST /console/sso",
+        "POST /console/sso/begin",
         "GET /console/sign-in",
         "POST /console/sign-in",
     }

@@ -52,6 +52,7 @@ from byokeep.kernel.app import App, BrokerApp, KillApp, ServiceLimits
 from byokeep.killswitch.app import create_app as create_killswitch
 from byokeep.procedures import PROCEDURES
 from byokeep.tenancy.authenticate import authenticate
+from byokeep.tenancy.sso import SsoCheck
 from byokeep.tenancy.tokens import Subject
 from byokeep.wire.bao_http import BaoHttp
 from tests.support.fields import share
@@ -308,10 +309,11 @@ def serving(app: BrokerApp, socket: Path) -> contextlib.AbstractAsyncContextMana
     """Serve a broker on a unix socket; returns its address. What it mails is in ``POST``."""
     passwords, passkeys = Passwords(memory_kib=64, time_cost=1), Passkeys(app.limits.console_origin)
     made = create_app(app, partial(authenticate, app), passwords=passwords, passkeys=passkeys, mail=posted,
-                      mails=lambda: not UNSET)  # fmt: skip
+                      sso=ELSEWHERE[-1] if ELSEWHERE else None, mails=lambda: not UNSET)  # fmt: skip
     return served(made, socket)
 
 
+ELSEWHERE: list[SsoCheck] = []  # where people of the next broker sign in, if anywhere
 POST: list[tuple[str, str, str]] = []  # address, title, body
 UNSET: list[str] = []  # with anything in it no mail server is set
 

@@ -155,6 +155,7 @@ def platform_sql() -> str:
     VALUES ('{uuid4()}', '{OPERATOR}', sha256('made up'), 'api', now() + interval '1 day');
     INSERT INTO byokeep.passkey (id, subject_id, identifier, public_half, uses, name)
     VALUES ('{uuid4()}', '{OPERATOR}', sha256('made up'), sha256('made up'), 0, 'phone');
+    INSERT INTO byokeep.sso_link (subject_id, identity) VALUES ('{OPERATOR}', sha256('made up'));
     INSERT INTO byokeep.switch (scope, closed, epoch, reason, by, installation_id)
     VALUES ('global', false, 1, 'opened_at_start', '{OPERATOR}', '{INSTALLATION}');
     INSERT INTO byokeep.approval (id, action, scope, epoch, reason, requested_by)

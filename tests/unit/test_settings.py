@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -264,6 +265,27 @@ def test_the_places_of_profiles_are_those_of_the_settings(tmp_path: Path, monkey
         artifact_store(load(artifact_store="s3://profiles"))
     with pytest.raises(Unavailable, match="no_memory_backed_place"):
         rooms(load(room_dir=str(tmp_path / "rooms")))
+
+
+def test_signing_in_elsewhere_takes_all_that_it_needs(tmp_path: Path) -> None:
+    """An issuer in clear or with a query, a part left out, a group that gives no role of people: refused, by name."""
+    good: dict[str, Any] = {
+        "sso_issuer": "https://login.example/realms/a", "sso_client_id": "byokeep",
+        "console_origin": "https://keep.example", "sso_groups": {"CN=ops, O=a": "operator every-client"},
+    }  # fmt: skip
+    assert load(**good).sso_groups == good["sso_groups"]
+    again = tmp_path / "again.toml"
+    again.write_text(to_toml(load(**good)))
+    again.chmod(0o600)
+    assert load(again) == load(**good)
+    assert load(**good | {"sso_issuer": "http://127.0.0.1:9000"}).sso_issuer
+    for issuer in ("http://login.example", "https://login.example/?a=b", "https://a:b@login.example", "unix:///a"):
+        assert refused("insecure_address" if "unix" not in issuer else "bad_setting", **good | {"sso_issuer": issuer})
+    for name in ("sso_client_id", "console_origin", "sso_groups"):
+        assert refused("bad_setting", **good | {name: {} if name == "sso_groups" else ""}).fields["setting"] == name
+    assert refused("bad_setting", **good, sso_scopes="profile").fields["setting"] == "sso_scopes"
+    for gives in ("runner", "contact", "root", "operator  auditor", "", "operator acme"):
+        assert refused("bad_setting", **good | {"sso_groups": {"a": gives}}).fields["setting"] == "sso_groups"
 
 
 def test_the_origin_of_the_console_is_an_address_that_a_passkey_can_belong_to() -> None:

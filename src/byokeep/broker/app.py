@@ -32,6 +32,7 @@ from byokeep.tenancy import broker_routes as tenancy
 from byokeep.tenancy import contact_routes
 from byokeep.tenancy.contacts import Mail
 from byokeep.tenancy.passkeys import PasskeyCheck
+from byokeep.tenancy.sso import SsoCheck
 from byokeep.tenancy.tokens import PasswordCheck
 
 ALL_THE_TIME: Final = frozenset({"issue_lease", "heartbeat", "issue_permit", "close_permit", "close"})
@@ -41,7 +42,7 @@ READY_FOR_S: Final = 5.0  # seconds: by then the next probe has proved it anew
 
 def create_app(
     app: BrokerApp, auth: Authenticator, emergency: Emergency | None = None,
-    *, passwords: PasswordCheck, passkeys: PasskeyCheck | None = None,
+    *, passwords: PasswordCheck, passkeys: PasskeyCheck | None = None, sso: SsoCheck | None = None,
     lane: tuple[BrokerApp, Authenticator] | None = None, mail: Mail | None = None,
     mails: Callable[[], bool] | None = None,
 ) -> FastAPI:  # fmt: skip
@@ -52,7 +53,7 @@ def create_app(
         auth: Token and request id to actor (:func:`byokeep.tenancy.authenticate.authenticate`).
         emergency: What happens on a full disk; ``None`` = no space is kept.
         passwords: Makes and checks Argon2id strings.
-        passkeys: Asks browsers for passkeys, and checks them; ``None`` = there are none.
+        passkeys, sso: Ask browsers for passkeys, and an OpenID provider who came; ``None`` = there are none.
         lane: ``app`` and ``auth`` over database connections of their own, for the switches: a kill must not wait for a
             connection behind the calls that it stops. ``None`` = they share.
         mail: Sends a code to a contact person; ``None`` = none is sent.
@@ -73,9 +74,9 @@ def create_app(
         jobs.jobs_router(app, auth, room), jobs.effects_router(app, auth, room), profiles.router(app, auth, room),
         jobs.switches_router(kill_app, kill_auth, room, follow=auth), jobs.scheduled_router(app, auth, room),
         tenancy.transfers_router(app, auth), accounts.router(kill_app, kill_auth, room), audit.router(app, auth),
-        tenancy.router(app, auth), tenancy.credentials(app, auth), tenancy.sessions(app, auth, passwords, passkeys),
-        procedures.approvals_router(app, auth), incidents.router(app, auth), operations.router(app, auth),
-        breakglass.router(app, auth, room), contact_routes.router(app, auth, mails_now),
+        tenancy.router(app, auth), tenancy.credentials(app, auth), procedures.approvals_router(app, auth),
+        tenancy.sessions(app, auth, passwords, passkeys, sso), incidents.router(app, auth),
+        operations.router(app, auth), breakglass.router(app, auth, room), contact_routes.router(app, auth, mails_now),
         contact_routes.portal(app, mail or contact_routes.no_mail, mails_now, passkeys),
     )  # fmt: skip
     take(api, routers)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from contextlib import suppress
 from importlib.resources import files
 from typing import Final
+from urllib.parse import urlencode
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -50,6 +51,7 @@ from byokeep.kernel.app import WebApp
 from byokeep.tenancy import tokens
 from byokeep.tenancy.passkeys import mine
 from byokeep.tenancy.schemas import SOURCE
+from byokeep.tenancy.sso import REDIRECT
 
 _FORGET: Final = {"Clear-Site-Data": '"cache", "storage"'}  # the cookie is taken away by itself
 
@@ -58,6 +60,7 @@ def router(app: WebApp, auth: Authenticator, send: Send, writes: Budget, emergen
     """Return the routes of the console."""
     pages = Pages(Console(app, auth, send, writes, emergency))
     _sessions(pages)
+    _sso(pages)
     add_passkeys(pages)
     _files(pages)
     for part in (
@@ -70,38 +73,21 @@ def router(app: WebApp, auth: Authenticator, send: Send, writes: Budget, emergen
 
 def _sessions(pages: Pages) -> None:
     console = pages.console
-    origin = console.app.limits.console_origin
-
-    async def known(request: Request) -> Visitor | None:
-        with suppress(Unauthenticated):
-            return await visitor_of(console.app, console.auth, request)
-        return None
 
     async def sign_in(request: Request) -> Response:
         where = next_page(query_of(request, "next").get("next", HOME))
-        return console.page(request, "sign-in.html", who=await known(request), to=where, error=None, origin=origin)
+        return _asked(console, request, await _known(console, request), where)
 
     async def signed_in(request: Request) -> Response:
         given = await form_of(console.app, request, "name", "password", "code", "passkey", "next")
-        before = await known(request)
+        before = await _known(console, request)
         body = {name: given[name] for name in ("name", "password", "code", "passkey")}
         body["browser"] = browser_of(request) if given["passkey"] else ""
-        source = {SOURCE: request.client.host} if request.client else {}
         try:
-            issued = await console.ask(None, "POST", "/v1/session/console", body, headers=source)
+            issued = await console.ask(None, "POST", "/v1/session/console", body, headers=_source(request))
         except (Unauthenticated, RateLimited) as error:
-            request.scope["state"]["code"] = error.code
-            return console.page(
-                request, "sign-in.html", status=STATUS.get(error.code, error.http_status), who=before,
-                to=next_page(given["next"]), error=error, origin=origin,
-            )  # fmt: skip
-        if before is not None:
-            with suppress(ByokeepError):  # what cannot be ended now ends by time
-                await _end(console, before)
-        reply = RedirectResponse(next_page(given["next"]), 303, HEADERS)
-        keep(reply, SESSION, issued["token"])
-        keep(reply, STRANGER, "")
-        return reply
+            return _asked(console, request, before, next_page(given["next"]), error)
+        return await _entered(console, issued["token"], next_page(given["next"]), before)
 
     async def sign_out(request: Request, who: Visitor) -> Response:
         given = await form_of(console.app, request, "everywhere")
@@ -116,13 +102,91 @@ def _sessions(pages: Pages) -> None:
     async def you(request: Request, who: Visitor) -> Response:
         given = await tokens.issued_by_others(console.app, who.actor)
         return console.page(
-            request, "you.html", who=who, given=given, passkeys=await mine(console.app, who.actor), origin=origin
-        )
+            request, "you.html", who=who, given=given, passkeys=await mine(console.app, who.actor),
+            origin=console.app.limits.console_origin,
+        )  # fmt: skip
 
     pages.add_open("GET", "/sign-in", sign_in)
     pages.add_open("POST", "/sign-in", signed_in)
     pages.add("POST", "/sign-out", sign_out)
     pages.add("GET", "/you", you)
+
+
+def _sso(pages: Pages) -> None:
+    console = pages.console
+
+    async def begin_sso(request: Request) -> Response:
+        given = await form_of(console.app, request, "next", "invitation")
+        body = {"browser": browser_of(request), "to": next_page(given["next"]), "invitation": given["invitation"]}
+        try:
+            said = await console.ask(None, "POST", "/v1/session/sso", body, headers=_source(request))
+        except ByokeepError as error:
+            if not error.on_record:
+                raise
+            return _asked(console, request, await _known(console, request), body["to"], error)
+        # A page leads there: a form of ours is sent nowhere else, nor is it by way of us.
+        return console.page(request, "sso.html", to=said["address"], sso=console.app.limits.sso)
+
+    async def back(request: Request) -> Response:
+        asked = request.query_params
+        found = {name: "".join(asked.getlist(name)) for name in ("state", "code", "iss", "error")}
+        if request.headers.get("sec-fetch-site") == "cross-site":
+            # The browser keeps our cookies back: one more step, from a page of ours, which gives none in their place.
+            reply = console.page(request, "hop.html", to=f"{REDIRECT}?{urlencode(found)}")
+            del reply.headers["set-cookie"]
+            return reply
+        return console.page(request, "sso-back.html", found=found, sso=console.app.limits.sso)
+
+    async def end_sso(request: Request) -> Response:
+        given = await form_of(console.app, request, "state", "code", "iss", "error")
+        before = await _known(console, request)
+        body = {"browser": browser_of(request), "issuer": given.pop("iss"), **given}
+        try:
+            issued = await console.ask(None, "POST", "/v1/session/sso/answer", body, headers=_source(request))
+        except ByokeepError as error:
+            if not error.on_record:
+                raise
+            return _asked(console, request, before, HOME, error)
+        return await _entered(console, issued["token"], next_page(issued["to"]), before)
+
+    pages.add_open("POST", "/sso/begin", begin_sso)
+    pages.add_open("GET", "/sso", back)
+    pages.add_open("POST", "/sso", end_sso)
+
+
+def _source(request: Request) -> dict[str, str]:
+    return {SOURCE: request.client.host} if request.client else {}
+
+
+async def _known(console: Console, request: Request) -> Visitor | None:
+    with suppress(Unauthenticated):
+        return await visitor_of(console.app, console.auth, request)
+    return None
+
+
+def _asked(
+    console: Console, request: Request, who: Visitor | None, to: str, error: ByokeepError | None = None
+) -> Response:
+    """Return the page to sign in, or to do so again; with what was wrong."""
+    status, limits = 200, console.app.limits
+    if error is not None:
+        request.scope["state"]["code"] = error.code
+        status = STATUS.get(error.code, error.http_status)
+    return console.page(
+        request, "sign-in.html", status=status, who=who, to=to, error=error, origin=limits.console_origin,
+        sso=limits.sso,
+    )  # fmt: skip
+
+
+async def _entered(console: Console, token: str, to: str, before: Visitor | None) -> Response:
+    """Give the browser a new session in the place of the one before."""
+    if before is not None:
+        with suppress(ByokeepError):  # what cannot be ended now ends by time
+            await _end(console, before)
+    reply = RedirectResponse(to, 303, HEADERS)
+    keep(reply, SESSION, token)
+    keep(reply, STRANGER, "")
+    return reply
 
 
 def _files(pages: Pages) -> None:

@@ -64,12 +64,13 @@ class EventName(StrEnum):
     STARTED = "service.started", "component schema"
     CONFIG_CHANGED = "config.changed", "component"
 
-    LOGIN = "session.login", f"{_SUBJECT} passkey"
+    LOGIN = "session.login", f"{_SUBJECT} passkey sso"
     LOGOUT = "session.logout", _SUBJECT
     TOKEN_ISSUED = "token.issued", _SUBJECT
     TOKEN_REVOKED = "token.revoked", _SUBJECT
     PASSKEY_ADDED = "passkey.added", _PASSKEY
     PASSKEY_REMOVED = "passkey.removed", _PASSKEY
+    SSO_LINKED = "sso.linked", "subject digest"
     OPERATOR_CREATED = "operator.created", _SUBJECT
     OPERATOR_CHANGED = "operator.changed", _SUBJECT
     MACHINE_CREATED = "machine.created", _SUBJECT

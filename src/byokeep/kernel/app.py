@@ -60,6 +60,8 @@ class ServiceLimits:
     app_secret_rotation_days: int = 365
     backup_hours: int = 0  # between two backups; 0 = none is expected
     console_origin: str = ""  # where people open the console; empty = no passkeys
+    sso: str = ""  # the name of the host at which people sign in; empty = here alone
+    sso_groups: Mapping[str, str] = field(default_factory=dict)  # group there -> roles and clients, in words
     drills: bool = True  # whether a recovery drill can be run here; not where store or database are people's own
 
 

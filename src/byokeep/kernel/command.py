@@ -218,7 +218,7 @@ async def _alert_many(app: App, actor: Actor, denied_for: str, *, reason: str) -
                 await open_alert(tx, app, actor, reason=reason, severity="warning", object_id=actor.id)
 
 
-async def refuse_login(app: App, request_id: UUID, error: Unauthenticated, subject_id: UUID | None) -> None:
+async def refuse_login(app: App, request_id: UUID, error: ByokeepError, subject_id: UUID | None) -> None:
     """Record a failed login and, when there were many, raise an alert. The caller raises ``error``.
 
     Args:

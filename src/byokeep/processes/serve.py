@@ -124,6 +124,7 @@ async def _broker(settings: Settings, socket: Path | None = None) -> None:
         api = create_broker(
             app, partial(authenticate, app), emergency, passwords=Passwords(),
             passkeys=Passkeys(settings.console_origin) if settings.console_origin else None,
+            sso=None if app.drill else await stack.enter_async_context(wiring.sso(settings, app.clock)),
             lane=(lane, partial(authenticate, lane)),
             mail=wiring.notifier(settings).mail, mails=wiring.notifier(settings).mails,
         )  # fmt: skip

@@ -22,7 +22,7 @@ from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from uuid import UUID
 
 from procrastinate import App as Queue
@@ -56,7 +56,7 @@ from byokeep.core.procedure import Run
 from byokeep.core.secret import Secret
 from byokeep.http.emergency import Emergency
 from byokeep.kernel.app import BrokerApp, KillApp, ServiceLimits, WebApp, WorkerApp
-from byokeep.kernel.ports import ArtifactStore, CheckOutcome
+from byokeep.kernel.ports import ArtifactStore, CheckOutcome, Clock
 from byokeep.operations.internal import HostApp
 from byokeep.operations.notify import NotifyApp
 from byokeep.procedures import PROCEDURES
@@ -64,6 +64,8 @@ from byokeep.profiles.kek import KekApp
 from byokeep.profiles.login import ProfileApp
 from byokeep.settings import DRILL, Settings, hand_off_file, parse_audit_files, parse_bucket
 from byokeep.tenancy import bootstrap
+from byokeep.tenancy.sso import REDIRECT as SSO_REDIRECT
+from byokeep.tenancy.sso import SsoCheck
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.transport import Outbound
 from byokeep.worker.ports import BrokerCustodian, LogFiles, account_hasher, noted, swapper
@@ -217,6 +219,7 @@ def limits(settings: Settings) -> ServiceLimits:
         approval_hold_s=settings.approval_hold_hours * 3600,
         app_secret_rotation_days=settings.app_secret_rotation_days,
         console_origin=settings.console_origin,
+        sso=urlsplit(settings.sso_issuer).hostname or "", sso_groups=settings.sso_groups,
         backup_hours=settings.backup_hours if settings.backup_recipients or production else 0,
         drills=bool(settings.embedded_store and settings.embedded_database),
     )  # fmt: skip
@@ -295,6 +298,23 @@ async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
             glass=BaoBreakGlass(login),
             drill=(settings.home / DRILL).exists(),
         )
+
+
+@asynccontextmanager
+async def sso(settings: Settings, clock: Clock) -> AsyncIterator[SsoCheck | None]:
+    """Yield the OpenID provider at which people sign in, if there is one."""
+    if not settings.sso_issuer:
+        yield None
+        return
+    from byokeep.adapters.openid import OpenIdProvider  # noqa: PLC0415 - a library that few need
+
+    async with Outbound() as http:
+        yield OpenIdProvider(
+            http, clock, issuer=settings.sso_issuer, client_id=settings.sso_client_id,
+            secret=lambda: Secret(read_private(credentials(settings, "sso.secret")).strip()),
+            redirect=settings.console_origin + SSO_REDIRECT, scopes=settings.sso_scopes,
+            groups_claim=settings.sso_groups_claim, acr=settings.sso_acr,
+        )  # fmt: skip
 
 
 @asynccontextmanager

@@ -87,8 +87,9 @@ async def authenticate(app: WebApp | KillApp, token: str, request_id: UUID, *, p
         return _actor(found, request_id)
     if found["kind"] == "invitation":
         return Actor(
-            id=found["subject_id"], roles=_INVITED, clients=frozenset(), request_id=request_id, name=found["name"]
-        )
+            id=found["subject_id"], roles=_INVITED, clients=frozenset(), request_id=request_id, name=found["name"],
+            token_id=found["token_id"],
+        )  # fmt: skip
     roles = frozenset(Role(name) for name in found["roles"])
     # The prefix is for people and scanners; it must not promise another kind of identity than the row.
     expected = _MACHINE_PREFIX.get(token[:4])

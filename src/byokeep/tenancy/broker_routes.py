@@ -17,7 +17,7 @@ from byokeep.http.reply import AtOffset, Reply
 from byokeep.http.request import Authenticator, Budget, Id, PathId, Strict, bearer, read_bytes, request_id
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.approvals import Approval
-from byokeep.tenancy import operators, passkeys, tokens, transfers
+from byokeep.tenancy import operators, passkeys, sso, tokens, transfers
 from byokeep.tenancy.login_brake import LoginBrake
 from byokeep.tenancy.passkeys import Challenges, PasskeyCheck
 from byokeep.tenancy.schemas import (
@@ -29,6 +29,7 @@ from byokeep.tenancy.schemas import (
     approval_out,
     issued_out,
 )
+from byokeep.tenancy.sso import SsoCheck
 from byokeep.tenancy.tokens import Passkey, PasswordCheck, Subject, SubjectToken
 from byokeep.tenancy.transfers import TransferRequest
 
@@ -68,6 +69,34 @@ class BrowserBody(Strict):
     """Ask for a challenge to sign in: a digest that is this browser's alone."""
 
     browser: Annotated[str, Field(min_length=64, max_length=64)]
+
+
+class SsoBody(BrowserBody):
+    """Begin a sign-in at the OpenID provider: the page that is wanted and, the first time, an invitation."""
+
+    to: Annotated[str, Field(max_length=1000)] = ""
+    invitation: Annotated[str, Field(max_length=128, repr=False)] = ""
+
+
+class SsoAnswerBody(BrowserBody):
+    """What the browser brought back from the OpenID provider."""
+
+    state: Annotated[str, Field(max_length=128, repr=False)]
+    code: Annotated[str, Field(max_length=4096, repr=False)] = ""
+    issuer: Annotated[str, Field(max_length=512)] = ""
+    error: Annotated[str, Field(max_length=256)] = ""
+
+
+class SsoReply(Reply):
+    """Where the browser goes."""
+
+    address: str
+
+
+class SsoIssuedReply(IssuedReply):
+    """A new session, with its token; this once. `to`: the page that was wanted."""
+
+    to: str
 
 
 class PasskeyBody(Strict):
@@ -194,13 +223,14 @@ def _approvals(routes: Routes, app: BrokerApp) -> None:
 
 
 def sessions(
-    app: BrokerApp, auth: Authenticator, passwords: PasswordCheck, check: PasskeyCheck | None = None, *,
-    console: bool = True,
+    app: BrokerApp, auth: Authenticator, passwords: PasswordCheck, check: PasskeyCheck | None = None,
+    elsewhere: SsoCheck | None = None, *, console: bool = True,
 ) -> APIRouter:  # fmt: skip
     """Return the routes of sessions and passwords; break glass on the host has none of the console's.
 
     Args:
         check: ``None`` = passkeys are off.
+        elsewhere: ``None`` = people sign in here alone.
         console: Whether the console's are among them.
     """
     routes = Routes("sessions", auth)
@@ -222,7 +252,9 @@ def sessions(
         return await with_password(request, body.name, body.password, "session")
 
     if console:
-        _console_sessions(routes, app, with_password, check)
+        given = Challenges(app.clock)
+        _console_sessions(routes, app, with_password, check, given)
+        _sso(routes, app, auth, elsewhere, given)
 
     @routes.delete("/session", status_code=204, responses=refusals(404))
     async def log_out(request: Request, actor: Actor) -> Response:
@@ -242,9 +274,9 @@ def sessions(
 
 def _console_sessions(
     routes: Routes, app: BrokerApp, with_password: Callable[[Request, str, str, str], Awaitable[dict[str, Any]]],
-    check: PasskeyCheck | None,
+    check: PasskeyCheck | None, given: Challenges,
 ) -> None:  # fmt: skip
-    codes, given = Budget(app.clock, per_minute=CODES_PER_MINUTE), Challenges(app.clock)
+    codes = Budget(app.clock, per_minute=CODES_PER_MINUTE)
     passkey_routes(routes, app, check, given)
 
     @routes.post(
@@ -314,6 +346,39 @@ def passkey_routes(routes: Routes, app: BrokerApp, check: PasskeyCheck | None, g
         """Remove a passkey of one's own; one's other sessions end."""
         await passkeys.remove(app, actor, passkey_id)
         return Response(status_code=204)
+
+
+def _sso(routes: Routes, app: BrokerApp, auth: Authenticator, check: SsoCheck | None, given: Challenges) -> None:
+    budget = Budget(app.clock, per_minute=CODES_PER_MINUTE)
+
+    def there() -> SsoCheck:
+        if check is None:
+            raise Rejected("sso_off", next_step="Sign in with a password or a passkey; how to set it up: docs/sso.md.")
+        return check
+
+    @routes.post(
+        "/session/sso", status_code=201, response_model=SsoReply, openapi_extra=PUBLIC, responses=refusals(429)
+    )
+    async def begin_sso(request: Request, body: SsoBody) -> dict[str, str]:
+        """Return where a browser goes to sign in at the OpenID provider; it comes back within five minutes."""
+        budget.spend(source_of(request))
+        invited = await auth(body.invitation, request_id(request)) if body.invitation else None
+        return {"address": await sso.begin(app, there(), given, browser=body.browser, to=body.to, invited=invited)}
+
+    @routes.post(
+        "/session/sso/answer", status_code=201, response_model=SsoIssuedReply, openapi_extra=PUBLIC,
+        responses=refusals(409, 429),
+    )  # fmt: skip
+    async def end_sso(request: Request, body: SsoAnswerBody) -> dict[str, Any]:
+        """Open a session of the console for who signed in there."""
+        if not given.waits(sso.place_of(body.browser)):  # who was asked may answer
+            budget.spend(source_of(request))
+        said = sso.Said(state=body.state, code=body.code, issuer=body.issuer, error=body.error)
+        issued, to = await sso.sign_in(
+            app, there(), given, said=said, browser=body.browser, request_id=request_id(request)
+        )
+        request.scope["state"]["actor"] = issued.token.subject_id
+        return issued_out(issued) | {"to": to}
 
 
 def on(check: PasskeyCheck | None) -> PasskeyCheck:

@@ -281,6 +281,33 @@ async def _apply(
     return changed
 
 
+async def follow(
+    tx: Tx, app: BrokerApp, subject: Subject, roles: frozenset[Role], *, clients: frozenset[UUID], all_clients: bool
+) -> Subject:
+    """Leave a person what their groups elsewhere give, inside a caller's transaction; returns them as they are then.
+
+    Of the roles those stay that a group gives. Where none does, one is given that one admin gives alone: that of an
+    auditor, if it is among them. Where there is none, the person is disabled.
+
+    Args:
+        roles, clients, all_clients: What the groups give.
+
+    Raises:
+        Rejected: ``unknown_client``.
+        Conflict: ``last_admin``.
+    """
+    stay = subject.roles & roles or roles & {Role.AUDITOR} or roles & _ONE_PERSON
+    wanted = replace(subject, roles=stay, clients=clients, all_clients=all_clients)
+    if not stay:
+        wanted = replace(subject, state="disabled")
+    await tokens.require_clients(tx, wanted.clients)
+    if wanted == subject:
+        return subject
+    if _is_admin(subject) and not _is_admin(wanted) and not await tx.one(int, "admins_left", id=subject.id):
+        raise Conflict("last_admin", next_step="Make somebody else an admin first.", subject=subject.id)
+    return await _apply(tx, app, app.system(), subject, wanted, reason="groups")
+
+
 async def _takes_two(tx: Tx, app: App, before: Subject | None, wanted: Subject) -> bool:
     """Whether somebody gets a role, or a machine a client, that one admin does not give alone; so asks the database.
 

@@ -149,8 +149,9 @@ async def sign_in(
             whose, kind = (subject.clients, "portal") if portal else (None, "console")
             actor = Actor(id=subject.id, roles=subject.roles, clients=whose, request_id=request_id)
             return await new_token(
-                tx, app, actor, subject, kind=kind, life_s=SESSION_S, event=EventName.LOGIN, passkey=shown.id
-            )
+                tx, app, actor, subject, kind=kind, life_s=SESSION_S, event=EventName.LOGIN,
+                by={"passkey": str(shown.id)},
+            )  # fmt: skip
     except Rejected:
         refusal = Unauthenticated("bad_passkey", next_step=_STEP)
     await refuse_login(app, request_id, refusal, shown.subject_id if shown else None)

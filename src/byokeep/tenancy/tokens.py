@@ -28,10 +28,11 @@ holder forgot is replaced.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -551,7 +552,7 @@ async def new_token(
     event: EventName = EventName.TOKEN_ISSUED,
     approval: UUID | None = None,
     shown: UUID | None = None,
-    passkey: UUID | None = None,
+    by: Mapping[str, FieldValue] = MappingProxyType({}),
     value: str = "",
     keyed_hash: bytes = b"",
 ) -> Issued:
@@ -559,7 +560,7 @@ async def new_token(
 
     Args:
         shown: What it renews.
-        passkey: By which its owner proved who it is.
+        by: How its owner proved who it is, if not by a password: ``passkey`` or ``sso``.
         value, keyed_hash: Of one that is not our usual random text.
     """
     prefix = next((PREFIX[role] for role in subject.roles if role in PREFIX), "bko_")
@@ -567,7 +568,6 @@ async def new_token(
     key = app.machine_key if subject.kind == "machine" else app.token_key
     token_id, keyed_hash = app.ids.uuid(), keyed_hash or key(value.encode())
     digest = sha256(keyed_hash).hexdigest()
-    by: dict[str, FieldValue] = {} if passkey is None else {"passkey": str(passkey)}
     said = _event(event, actor, subject.id, token=str(token_id), kind=kind, life_s=life_s, digest=digest, **by)
     token = await tx.one(
         SubjectToken, "token_issue", id=token_id, subject_id=subject.id, keyed_hash=keyed_hash, kind=kind,

@@ -197,6 +197,16 @@ SELECT t.kind, s.name AS by, t.created_at AS at
  WHERE t.subject_id = :subject_id AND t.issued_by <> t.subject_id AND t.created_at > now() - interval '30 days'
  ORDER BY t.created_at DESC LIMIT 5;
 
+-- name: sso_linked
+SELECT l.subject_id,
+       s.state = 'active' AND byokeep.subject_recorded(s.id) AND byokeep.sso_recorded(l.identity) AS good
+  FROM byokeep.sso_link l JOIN byokeep.subject s ON s.id = l.subject_id
+ WHERE l.identity = :identity;
+
+-- name: sso_link
+SELECT byokeep.sso_link_put(
+    CAST(:identity AS bytea), :event, CAST(:actor AS uuid), CAST(:request AS uuid), CAST(:payload AS bytea));
+
 -- name: passkeys_of
 SELECT id, name, created_at, used_at FROM byokeep.passkey
  WHERE subject_id = :subject_id AND ended_at IS NULL ORDER BY created_at, id;

@@ -62,7 +62,7 @@ GRANT SELECT ON byokeep.subject_client, byokeep.api_token TO byokeep_web, byokee
 GRANT EXECUTE ON FUNCTION byokeep.subject_recorded(uuid), byokeep.token_recorded(uuid) TO byokeep_web, byokeep_broker;
 GRANT EXECUTE ON FUNCTION byokeep.session_seen(uuid) TO byokeep_web;
 GRANT SELECT (id, subject_id, name, created_at, used_at, ended_at) ON byokeep.passkey TO byokeep_web;
-GRANT SELECT ON byokeep.passkey TO byokeep_broker;
+GRANT SELECT ON byokeep.passkey, byokeep.sso_link TO byokeep_broker;
 GRANT SELECT (password_phc) ON byokeep.subject TO byokeep_broker;
 GRANT EXECUTE ON FUNCTION byokeep.able_admins(), byokeep.machine_own(uuid, uuid), byokeep.subject_lock(),
     byokeep.subject_put(uuid, text, text, text[], text, boolean, uuid[], uuid, bigint, text, uuid, uuid, bytea),
@@ -70,7 +70,8 @@ GRANT EXECUTE ON FUNCTION byokeep.able_admins(), byokeep.machine_own(uuid, uuid)
     byokeep.token_issue(uuid, uuid, bytea, text, bigint, uuid, bigint, text, uuid, uuid, bytea, uuid),
     byokeep.token_end(uuid, bigint, text, uuid, uuid, bytea), byokeep.passkey_recorded(uuid),
     byokeep.passkey_put(uuid, bytea, bytea, bigint, text, text, uuid, uuid, bytea),
-    byokeep.passkey_end(uuid, text, uuid, uuid, bytea), byokeep.passkey_used(uuid, bigint) TO byokeep_broker;
+    byokeep.passkey_end(uuid, text, uuid, uuid, bytea), byokeep.passkey_used(uuid, bigint),
+    byokeep.sso_recorded(bytea), byokeep.sso_link_put(bytea, text, uuid, uuid, bytea) TO byokeep_broker;
 GRANT INSERT ON byokeep.client, byokeep.credential_ref, byokeep.platform_account,
     byokeep.key_transition, byokeep.alert TO byokeep_web;
 GRANT UPDATE (version, state, verification, risk, rotation_due_at, expires_at, created_at, created_by)

@@ -74,7 +74,7 @@ END
 $$;
 COMMENT ON FUNCTION byokeep.subject_lock() IS 'Changes of who may do what stand in line.';
 
--- Admins who could sign in now: active, with a password or a live token. Two of them can be two people.
+-- Admins who could sign in now: active, with a password, a passkey, a link to elsewhere or a live token. Two of them can be two people.
 -- Whom another person stopped counts on for a day, or the one who did it would be alone at once.
 CREATE OR REPLACE FUNCTION byokeep.able_admins() RETURNS TABLE (id uuid, stopped_until timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER
@@ -86,6 +86,7 @@ AS $$
            SELECT s.state = 'active' AND 'admin' = ANY (s.roles)
               AND (s.password_phc IS NOT NULL
                    OR EXISTS (SELECT FROM byokeep.passkey k WHERE k.subject_id = s.id AND k.ended_at IS NULL)
+                   OR EXISTS (SELECT FROM byokeep.sso_link l WHERE l.subject_id = s.id)
                    OR EXISTS (SELECT FROM byokeep.api_token t
                                WHERE t.subject_id = s.id AND t.revoked_at IS NULL
                                  AND t.expires_at > clock_timestamp())) AS able) now
@@ -469,3 +470,44 @@ AS $$
     RETURNING id
 $$;
 COMMENT ON FUNCTION byokeep.passkey_used(uuid, bigint) IS 'A passkey was used once more. One that did not count up: no row.';
+
+CREATE OR REPLACE FUNCTION byokeep.sso_recorded(p_identity bytea) RETURNS boolean
+LANGUAGE sql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (
+        SELECT FROM byokeep.sso_link l
+          JOIN byokeep.audit_record r
+            ON r.chain = (SELECT i.id FROM byokeep.installation i) AND r.seq = l.record_seq
+         WHERE l.identity = p_identity AND r.object_id = l.subject_id AND r.outcome = 'ok' AND r.event = 'sso.linked'
+           AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,digest}' = encode(l.identity, 'hex'))
+$$;
+COMMENT ON FUNCTION byokeep.sso_recorded(bytea) IS 'Whether a link is to the person that its record says.';
+
+CREATE OR REPLACE FUNCTION byokeep.sso_link_put(
+    p_identity bytea, p_event text, p_actor uuid, p_request uuid, p_payload bytea
+) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_said jsonb := convert_from(p_payload, 'UTF8')::jsonb -> 'fields';
+    v_seq  bigint;
+BEGIN
+    -- Who is linked is who acts: nobody links another.
+    PERFORM FROM byokeep.subject
+      WHERE id = p_actor AND kind = 'operator' AND state = 'active' AND NOT 'contact' = ANY (roles) FOR UPDATE;
+    IF NOT FOUND OR p_event <> 'sso.linked' OR v_said ->> 'subject' IS DISTINCT FROM p_actor::text
+        OR v_said ->> 'digest' IS DISTINCT FROM encode(p_identity, 'hex')
+    THEN
+        RAISE EXCEPTION 'record and row differ' USING ERRCODE = 'BK004';
+    END IF;
+    SELECT seq INTO v_seq FROM byokeep.audit_append(
+        (SELECT i.id FROM byokeep.installation i), p_event, p_actor, p_actor, p_request, 'ok', p_payload);
+    INSERT INTO byokeep.sso_link (subject_id, identity, record_seq) VALUES (p_actor, p_identity, v_seq)
+    ON CONFLICT (subject_id) DO UPDATE
+       SET identity = excluded.identity, record_seq = excluded.record_seq, linked_at = clock_timestamp();
+END
+$$;
+COMMENT ON FUNCTION byokeep.sso_link_put(bytea, text, uuid, uuid, bytea) IS
+    'Who at the OpenID provider a person is, with its record; the one before is that no more.';

@@ -3,7 +3,7 @@
 -- against a stolen connection, which could make them too.
 --
 -- Without a wall, and why: switch (a hidden closed switch would read as open), subject, subject_client, api_token,
--- passkey and approval (people, asked before any client is known), value_fingerprint (exists to compare across clients),
+-- passkey, sso_link and approval (people, asked before any client is known), value_fingerprint (exists to compare across clients),
 -- platform_app (the agency's own).
 
 CREATE OR REPLACE FUNCTION byokeep.lay_wall(p_table text, p_column text, p_unowned_visible boolean) RETURNS void

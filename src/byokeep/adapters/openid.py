@@ -1,0 +1,199 @@
+"""The OpenID provider at which people sign in: where a browser is sent, and who it says came back.
+
+Rules
+- Authorization code with PKCE (S256) and a secret of ours; state, nonce and verifier are the caller's, of one sign-in.
+- Each sign-in is a new proof: the provider is told to ask the person again, and must say that it did so since.
+- An ID token counts when a key that the provider publishes now has signed it, by an algorithm of ``ALGORITHMS``, and
+  each claim of ours holds. Its keys are read after the token, each time: one that is not among them is unknown.
+- Calls go through :mod:`byokeep.wire.transport`: https to public addresses, or this machine for a provider on loopback.
+- A failure is a code and, of a token, the name of the claim; what the provider says of it is dropped, and so is its
+  access token.
+
+It may not keep anything, nor decide who somebody is here: :mod:`byokeep.tenancy.sso`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import quote_plus, urlencode, urlsplit
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from byokeep.core.canonical import strict_object
+from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.secret import Secret
+from byokeep.kernel.ports import Clock
+from byokeep.wire.address import is_loopback
+from byokeep.wire.transport import NotGot, Outbound, exchange
+
+ALGORITHMS: Final = ("ES256", "PS256", "RS256")
+SKEW_S: Final = 60  # seconds that two clocks may differ
+MOST_KEYS: Final = 50
+MOST_GROUPS: Final = 2000
+_CALL_S: Final = 10.0  # seconds for one call
+_ADDRESS: Final = re.compile(r"https?://[A-Za-z0-9._~:/?&=%+@,;\[\]-]{1,1000}\Z")
+_RSA_2048: Final = 342  # characters of its modulus
+_STEP: Final = "This sign-in does not count. Begin again; if it stays so, tell an admin the code and the claim."
+
+
+class OpenIdProvider:
+    """One provider, and our client there.
+
+    Args:
+        issuer: As the provider calls itself.
+        client_id: Our client's public id.
+        secret: Reads the client's secret.
+        redirect: Our address as it is registered there; no other is ever named.
+        scopes: With blanks between them.
+        groups_claim: The claim that lists a person's groups.
+        acr: What a sign-in must have been; empty = anything.
+    """
+
+    def __init__(
+        self, http: Outbound, clock: Clock, *, issuer: str, client_id: str, secret: Callable[[], Secret], redirect: str,
+        scopes: str, groups_claim: str, acr: str = "",
+    ) -> None:  # fmt: skip
+        self._http, self._clock, self._issuer, self._client, self._secret = http, clock, issuer, client_id, secret
+        self._redirect, self._scopes, self._groups, self._acr = redirect, scopes, groups_claim, acr
+        self._loopback = is_loopback(urlsplit(issuer).hostname or "", named=True)
+
+    async def address(self, state: str, nonce: str, verifier: str) -> str:
+        """Return where the browser goes. Raises Unavailable(``sso_unreachable``)."""
+        at = _endpoint(await self._described(), "authorization_endpoint", self._loopback)
+        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+        query = {
+            "response_type": "code", "client_id": self._client, "redirect_uri": self._redirect, "scope": self._scopes,
+            "state": state, "nonce": nonce, "code_challenge": challenge, "code_challenge_method": "S256",
+            "prompt": "login", "max_age": "0",
+        } | ({"acr_values": self._acr} if self._acr else {})  # fmt: skip
+        return f"{at}{'&' if '?' in at else '?'}{urlencode(query)}"
+
+    async def person(
+        self, nonce: str, verifier: str, asked_at: int, code: str, issuer: str
+    ) -> tuple[bytes, frozenset[str]]:
+        """Return who signed in, for the code that a browser brought back: a digest of issuer and subject, and groups.
+
+        Args:
+            asked_at: When the sign-in was begun, in seconds since 1970.
+            issuer: ``iss`` as the browser brought it, or empty.
+
+        Raises:
+            Rejected: ``sso_answer_refused``: the code or a claim does not hold; ``sso_groups_missing``.
+            Unavailable: ``sso_unreachable``, and as the secret's reading.
+        """
+        said = await self._described()
+        if issuer != self._issuer and (issuer or said.get("authorization_response_iss_parameter_supported") is True):
+            raise _refused("iss")
+        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": self._redirect,
+                "code_verifier": verifier}  # fmt: skip
+        headers = {"content-type": "application/x-www-form-urlencoded"}
+        secret = self._secret().reveal().decode("ascii", "replace")
+        # RFC 8414: silence means basic.
+        if "client_secret_basic" in said.get("token_endpoint_auth_methods_supported", ["client_secret_basic"]):
+            pair = f"{quote_plus(self._client)}:{quote_plus(secret)}"
+            headers["authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+        else:
+            form |= {"client_id": self._client, "client_secret": secret}
+        at = _endpoint(said, "token_endpoint", self._loopback)
+        answer = await self._call("POST", at, headers, urlencode(form).encode())
+        token = answer.get("id_token")
+        if not isinstance(token, str):
+            raise _refused("id_token")
+        return self._checked(token, await self._keys(said), nonce, asked_at)
+
+    async def _keys(self, said: Mapping[str, Any]) -> KeySet:
+        found = (await self._call("GET", _endpoint(said, "jwks_uri", self._loopback))).get("keys")
+        keys = [one for one in found[:MOST_KEYS] if _is_good(one)] if isinstance(found, list) else []
+        try:
+            return KeySet.import_key_set({"keys": keys})
+        except (JoseError, ValueError, TypeError, KeyError):
+            raise _refused("keys") from None
+
+    def _checked(self, token: str, keys: KeySet, asked: str, asked_at: int) -> tuple[bytes, frozenset[str]]:
+        """Return whom an ID token speaks of (OpenID Connect Core 3.1.3.7)."""
+        try:
+            claims = jwt.decode(token, keys, algorithms=list(ALGORITHMS)).claims
+        except (JoseError, ValueError, TypeError, KeyError, RecursionError):
+            raise _refused("signature") from None
+        now, audience = int(self._clock.now().timestamp()), claims.get("aud")
+        since = range(asked_at - SKEW_S, now + SKEW_S + 1)  # whole seconds: a text, or a part of one, is in none
+        subject, nonce = claims.get("sub"), claims.get("nonce")
+        holds = {
+            "iss": claims.get("iss") == self._issuer,
+            "sub": isinstance(subject, str) and 0 < len(subject) <= 255 and subject.isprintable(),
+            "aud": audience in (self._client, [self._client]),
+            "azp": claims.get("azp", self._client) == self._client,
+            "exp": _is_whole(claims.get("exp")) and claims["exp"] > now - SKEW_S,
+            "nbf": "nbf" not in claims or (_is_whole(claims["nbf"]) and claims["nbf"] <= now + SKEW_S),
+            "iat": _is_whole(claims.get("iat")) and claims["iat"] in since,
+            "nonce": isinstance(nonce, str) and hmac.compare_digest(nonce.encode(), asked.encode()),
+            "auth_time": _is_whole(claims.get("auth_time")) and claims["auth_time"] in since,
+            "acr": not self._acr or claims.get("acr") == self._acr,
+        }
+        for claim, good in holds.items():
+            if not good:
+                raise _refused(claim)
+        groups = claims.get(self._groups)
+        groups = [groups] if isinstance(groups, str) else groups
+        if not isinstance(groups, list) or len(groups) > MOST_GROUPS or not all(isinstance(it, str) for it in groups):
+            step = f"The provider does not say your groups (claim {self._groups}). Ask whoever runs it: docs/sso.md."
+            raise Rejected("sso_groups_missing", next_step=step)
+        return hashlib.sha256(f"{self._issuer}\0{subject}".encode()).digest(), frozenset(groups)
+
+    async def _described(self) -> Mapping[str, Any]:
+        said = await self._call("GET", f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
+        if said.get("issuer") != self._issuer:
+            raise _unreachable()
+        return said
+
+    async def _call(
+        self, method: str, url: str, headers: dict[str, str] | None = None, content: bytes = b""
+    ) -> Mapping[str, Any]:
+        got = await exchange(
+            self._http, method, url, headers=headers or {}, content=content, loopback=self._loopback, deadline_s=_CALL_S
+        )
+        if isinstance(got, NotGot):
+            raise _unreachable()
+        if method == "POST" and got.status in (400, 401, 403):
+            raise _refused("code")
+        said = strict_object(got.body.reveal())
+        if got.status != 200 or said is None:
+            raise _unreachable()
+        return said
+
+
+def _endpoint(said: Mapping[str, Any], name: str, loopback: bool) -> str:
+    """Return an address of the provider's: https, or on this machine where the provider is."""
+    at = str(said.get(name))
+    parts = urlsplit(at) if _ADDRESS.match(at) else urlsplit("")
+    here = loopback and is_loopback(parts.hostname or "", named=True)
+    if "@" in parts.netloc or not (here or parts.scheme == "https"):
+        raise _unreachable()
+    return at
+
+
+def _is_good(key: object) -> bool:
+    """Whether a key may have signed: no shared secret, none too short. The library looks at what it is for."""
+    if not isinstance(key, dict):
+        return False
+    return key.get("kty") == "EC" or (key.get("kty") == "RSA" and len(str(key.get("n"))) >= _RSA_2048)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _refused(claim: str) -> Rejected:
+    return Rejected("sso_answer_refused", next_step=_STEP, claim=claim)
+
+
+def _unreachable() -> Unavailable:
+    step = "The sign-in provider does not answer as it should. A password or a passkey of yours signs you in as before."
+    return Unavailable("sso_unreachable", next_step=step)

@@ -1,0 +1,214 @@
+"""People who sign in to the console at the organisation's OpenID provider.
+
+Rules
+- A person is who an admin made here. Somebody at the provider, known by issuer and subject and never by an address of
+  mail, is linked to that person once, by an invitation that is shown at the same sign-in; nobody comes to be by one.
+- Groups at the provider are read at each sign-in. A role that none of them gives any more goes; who has none left is
+  disabled. What one admin gives alone (operator, auditor) they give, too, and clients where the settings say so. What
+  takes two admins (approver, admin) they only keep. The last admin stays.
+- A sign-in is begun by a browser and ended by the same one, within five minutes, once: state, nonce and verifier are
+  kept in this process, by the digest of its cookie.
+- Each sign-in is a fresh proof, so it is also the step up. A passkey is not asked for besides: who linked, chose so.
+- The link stands with its record. One that its record does not carry signs nobody in.
+- Whatever does not hold is a login that was denied, on record. A provider that is not reached signs nobody in.
+
+It may not read a token: that is :class:`SsoCheck`.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import asdict, dataclass, field, replace
+from typing import Final, Protocol
+from uuid import UUID
+
+from byokeep.core.canonical import canonical_json, parse_canonical
+from byokeep.core.errors import Conflict, Rejected, Unavailable
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.model import HUMAN_ROLES, Actor, Role
+from byokeep.kernel.alarm import unblocked
+from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.command import refuse_login
+from byokeep.kernel.ports import Tx
+from byokeep.kernel.record import record_params
+from byokeep.tenancy.operators import follow
+from byokeep.tenancy.passkeys import Challenges
+from byokeep.tenancy.tokens import SESSION_S, Issued, Subject, SubjectToken, new_token, revoke_all
+
+REDIRECT: Final = "/console/sso"  # below the console's origin: where the provider sends browsers back
+_BEGIN: Final = "Begin the sign-in again, in this browser, and end it within 5 minutes."
+_UNKNOWN: Final = (
+    "Nobody here is linked to you. Ask an admin for an invitation (`byokeep operator token NAME`), and sign in with it."
+)
+_NO_GROUP: Final = "None of your groups at the sign-in provider gives you a role here. Ask an admin of byokeep."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A sign-in that was begun.
+
+    Attributes:
+        at: When, in seconds since 1970.
+        to: The page that the person wants.
+        invitation: The id of the one that was shown; ``whose``: the person's. Empty = none was.
+    """
+
+    state: str = field(repr=False)
+    nonce: str = field(repr=False)
+    verifier: str = field(repr=False)
+    at: int
+    to: str
+    invitation: str = ""
+    whose: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What a browser brought back. ``error``: of the provider's; it is not repeated."""
+
+    state: str = field(repr=False)
+    code: str = field(default="", repr=False)
+    issuer: str = ""
+    error: str = ""
+
+
+class SsoCheck(Protocol):
+    """Knows the provider (:class:`byokeep.adapters.openid.OpenIdProvider`)."""
+
+    async def address(self, state: str, nonce: str, verifier: str) -> str:
+        """Return where a browser goes. Raises Unavailable."""
+
+    async def person(
+        self, nonce: str, verifier: str, asked_at: int, code: str, issuer: str
+    ) -> tuple[bytes, frozenset[str]]:
+        """Return a digest of who signed in, and the groups. Raises Rejected, Unavailable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Linked:
+    subject_id: UUID
+    good: bool
+
+
+def place_of(browser: str) -> str:
+    """Return where a browser's sign-in is kept."""
+    return f"sso:{browser}"
+
+
+async def begin(
+    app: BrokerApp, check: SsoCheck, given: Challenges, *, browser: str, to: str, invited: Actor | None
+) -> str:
+    """Return where a browser goes to sign in.
+
+    Args:
+        browser: A digest of its cookie.
+        invited: Whose invitation was shown with it.
+
+    Raises:
+        Rejected: ``bad_invitation``.
+        Unavailable: ``sso_unreachable``.
+    """
+    asked = Asked(
+        state=app.ids.token(), nonce=app.ids.token(), verifier=app.ids.token(), to=to,
+        at=int(app.clock.now().timestamp()),
+    )  # fmt: skip
+    if invited is not None:
+        if Role.INVITED not in invited.roles:
+            raise Rejected("bad_invitation", next_step="This is no invitation: leave the field empty, or ask an admin.")
+        asked = replace(asked, invitation=str(invited.token_id), whose=str(invited.id))
+    address = await check.address(asked.state, asked.nonce, asked.verifier)
+    given.give(place_of(browser), canonical_json(asdict(asked)))
+    return address
+
+
+async def sign_in(
+    app: BrokerApp, check: SsoCheck, given: Challenges, *, said: Said, browser: str, request_id: UUID
+) -> tuple[Issued, str]:
+    """Open a session of the console for who came back from the provider; returns it and the page that was wanted.
+
+    Raises:
+        Rejected: ``sso_not_begun``, ``sso_answer_refused``, ``sso_refused_there``, ``sso_groups_missing``,
+            ``sso_unknown``, ``sso_taken``, ``sso_no_group``, ``bad_invitation``, ``unknown_client``:
+            each is on record as a login that was denied.
+        Conflict: ``last_admin``, as well.
+        Unavailable: ``sso_unreachable``, as well.
+    """
+    whose = None
+    try:
+        asked = _begun(given, browser, said)
+        if said.error or not said.code:
+            step = "The sign-in provider let nobody in. Begin again, or ask whoever runs it."
+            raise Rejected("sso_refused_there", next_step=step)
+        identity, groups = await check.person(asked.nonce, asked.verifier, asked.at, said.code, said.issuer)
+        async with unblocked(app) as tx:
+            await tx.all(None, "subject_lock")
+            subject = await _subject(tx, asked, identity)
+            whose = subject.id
+            subject = await _follow(tx, app, subject, groups, new=bool(asked.invitation))
+            if subject.state == "active":
+                actor = Actor(id=subject.id, roles=subject.roles, clients=None, request_id=request_id)
+                if asked.invitation:
+                    await _link(tx, actor, identity)
+                by = {"sso": identity.hex()}
+                issued = await new_token(
+                    tx, app, actor, subject, kind="console", life_s=SESSION_S, event=EventName.LOGIN, by=by
+                )
+                return issued, asked.to
+        raise Rejected("sso_no_group", next_step=_NO_GROUP)  # and what their groups took is gone
+    except (Rejected, Conflict, Unavailable) as error:
+        await refuse_login(app, request_id, error, whose)
+        raise
+
+
+def _begun(given: Challenges, browser: str, said: Said) -> Asked:
+    """Return the sign-in that this browser began, which is over now. Raises Rejected(``sso_not_begun``)."""
+    if not given.waits(place_of(browser)):
+        raise Rejected("sso_not_begun", next_step=_BEGIN)
+    kept = parse_canonical(given.take(place_of(browser)))
+    asked = Asked(**kept) if isinstance(kept, dict) else None
+    if asked is None or not hmac.compare_digest(asked.state.encode(), said.state.encode("utf-8", "replace")):
+        raise Rejected("sso_not_begun", next_step=_BEGIN)
+    return asked
+
+
+async def _subject(tx: Tx, asked: Asked, identity: bytes) -> Subject:
+    """Return who this is here: whoever is linked, or whose invitation was shown."""
+    linked = await tx.maybe(_Linked, "sso_linked", identity=identity)
+    if asked.invitation:
+        whose = UUID(asked.whose)
+        live = await tx.all(
+            SubjectToken, "tokens_live", subject_id=whose, except_id=UUID(int=0), kind="invitation", given=False
+        )
+        if linked is not None and linked.subject_id != whose:
+            raise Rejected("sso_taken", next_step="You are linked to somebody else here. Ask an admin.")
+        if asked.invitation not in {str(one.id) for one in live}:
+            raise Rejected("bad_invitation", next_step="The invitation has ended. Ask an admin for another.")
+    elif linked is None or not linked.good:
+        raise Rejected("sso_unknown", next_step=_UNKNOWN)
+    else:
+        whose = linked.subject_id
+    return await tx.one(Subject, "subject_get", id=whose)
+
+
+async def _follow(tx: Tx, app: BrokerApp, subject: Subject, groups: frozenset[str], *, new: bool) -> Subject:
+    """Return a person as the groups leave it; one who is being linked is not disabled but refused."""
+    every = app.limits.sso_groups
+    words = frozenset(word for group in groups & every.keys() for word in every[group].split(" "))
+    named = frozenset(word for text in every.values() for word in text.split(" ")) - HUMAN_ROLES
+    roles = frozenset(Role(word) for word in words & HUMAN_ROLES)
+    if new and not roles:
+        raise Rejected("sso_no_group", next_step=_NO_GROUP)
+    clients = frozenset(UUID(word) for word in words - HUMAN_ROLES - {"every-client"})
+    if named:
+        return await follow(tx, app, subject, roles, clients=clients, all_clients="every-client" in words)
+    return await follow(tx, app, subject, roles, clients=subject.clients, all_clients=subject.all_clients)
+
+
+async def _link(tx: Tx, actor: Actor, identity: bytes) -> None:
+    """Link a person here to one there, for good or until the next invitation; what came before ends."""
+    fields = {"subject": str(actor.id), "digest": identity.hex()}
+    said = Event(name=EventName.SSO_LINKED, actor=actor, outcome=Outcome.OK, object_id=actor.id, fields=fields)
+    await tx.all(None, "sso_link", identity=identity, **record_params(said))
+    for kind in ("session", "invitation"):
+        await revoke_all(tx, actor, actor.id, kind=kind)
+    await revoke_all(tx, actor, actor.id, kind="api", given=True)

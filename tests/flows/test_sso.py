@@ -1,0 +1,371 @@
+"""People who sign in at an OpenID provider: a certified one in Chromium, by keyboard; and all that must not work."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+from collections.abc import AsyncIterator
+from html import unescape
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from playwright.async_api import Page
+
+from byokeep.adapters.postgres.embedded import EmbeddedPostgres
+from byokeep.kernel.app import ServiceLimits
+from byokeep.tenancy.sso import REDIRECT
+from byokeep.wire.transport import Outbound
+from tests.support import npm
+from tests.support.broker import ELSEWHERE, Store, standing
+from tests.support.console import PASSWORD, Shown, Visit, named, on_loopback
+from tests.support.openid import CLIENT, SECRET, Provider, ours, provider
+from tests.support.ports import free_port
+from tests.support.postgres import drop_database, fresh_database
+from tests.support.web import Desk, desk_on
+from tests.support.website import fresh
+
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
+
+GROUPS = {
+    "operators": "operator every-client", "auditors": "auditor every-client", "approvers": "approver every-client",
+    "admins": "admin every-client", "acme": "operator 00000000-0000-4000-8000-000000000001",
+}  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def desk_with(
+    server: EmbeddedPostgres, store: Store, issuer: str, origin: str, groups: dict[str, str] = GROUPS
+) -> AsyncIterator[Desk]:
+    """A desk whose people sign in at an issuer."""
+    database = fresh_database(server)
+    limits = ServiceLimits(console_origin=origin, sso="login.example", sso_groups=dict(groups))
+    try:
+        async with Outbound() as http:
+            ELSEWHERE.append(ours(http, issuer, origin + REDIRECT))
+            try:
+                async with standing(database, store, limits=limits) as stand, desk_on(stand) as desk:
+                    yield desk
+            finally:
+                ELSEWHERE.clear()
+    finally:
+        drop_database(database)
+
+
+@pytest.fixture
+async def there() -> AsyncIterator[Provider]:
+    async with provider(f"http://localhost:{free_port()}{REDIRECT}") as made:
+        yield made
+
+
+@pytest.fixture
+async def desk(there: Provider, postgres_server: EmbeddedPostgres, store: Store) -> AsyncIterator[Desk]:
+    async with desk_with(postgres_server, store, there.base, there.redirect.removesuffix(REDIRECT)) as made:
+        yield made
+
+
+async def invited(desk: Desk, who: str) -> str:
+    """An invitation that the admin issues."""
+    path = f"/v1/operators/{desk.people[who].id}/tokens"
+    status, made = await desk.call("POST", path, "admin", {"days": 1})
+    assert status == 201, made
+    return str(made["token"])
+
+
+async def begin(visit: Visit, to: str = "", **fields: str) -> str:
+    """Where a browser is sent."""
+    await visit.get("/console/sign-in")
+    shown = await visit.send("/console/sso/begin", next=to, **fields)
+    assert shown.status == 200, shown.text
+    found = re.search(r'<a href="([^"]+/authorize[^"]+)"', shown.raw)
+    assert found, shown.text
+    return unescape(found[1])
+
+
+async def back(visit: Visit, brought: dict[str, str]) -> Shown:
+    """What a browser gets that comes back: the hop, the page with the button, and what that leads to."""
+    path = f"{REDIRECT}?{urlencode(brought)}"
+    cookies = visit.cookies
+    visit.cookies = {}  # SameSite=Strict
+    hop = await visit.ask("GET", path, Sec_Fetch_Site="cross-site")
+    assert (hop.status, hop.cookies) == (200, [])
+    visit.cookies = cookies
+    assert (await visit.ask("GET", path, Sec_Fetch_Site="same-origin")).status == 200
+    return await visit.send(REDIRECT, **brought)
+
+
+async def sign_in(
+    desk: Desk, there: Provider, subject: str = "ann", *groups: str, visit: Visit | None = None, **fields: str
+) -> tuple[Visit, Shown]:
+    visit = visit or Visit(desk)
+    return visit, await back(visit, there.let_in(await begin(visit, **fields), subject, list(groups)))
+
+
+def denied(desk: Desk) -> list[str]:
+    return [json.loads(one)["fields"]["reason"] for one in desk.stand.events("session.login", "denied")]
+
+
+def row(desk: Desk, who: str) -> str:
+    return desk.sql(f"SELECT array_to_string(roles, ',') || ' ' || state FROM byokeep.subject"  # noqa: S608
+                    f" WHERE id = '{desk.people[who].id}'")  # fmt: skip
+
+
+async def test_an_invitation_links_somebody_once_and_nothing_else_does(desk: Desk, there: Provider) -> None:
+    """Without one nobody comes in; with one its owner does, from then on without; used, over or another's: refused."""
+    _, shown = await sign_in(desk, there, "ann", "operators")
+    assert shown.status == 422
+    assert "Ask an admin for an invitation" in shown.text
+    invitation = await invited(desk, "operator")
+    visit, shown = await sign_in(desk, there, "ann", "operators", invitation=invitation, to="/console/you")
+    assert (shown.status, shown.at) == (303, "/console/you")
+    (linked,) = desk.stand.events("sso.linked", "ok")
+    login = json.loads(desk.stand.events("session.login", "ok")[-1])["fields"]
+    assert login["sso"] == json.loads(linked)["fields"]["digest"]
+    name = desk.sql(f"SELECT name FROM byokeep.subject WHERE id = '{desk.people['operator'].id}'")  # noqa: S608
+    assert name in (await visit.get("/console/you")).text
+    _, shown = await sign_in(desk, there, "ann", "operators")
+    assert shown.status == 303
+    assert (await Visit(desk).get("/console/sign-in")).text.count("login.example") >= 1
+
+    other = Visit(desk)
+    await other.get("/console/sign-in")
+    shown = await other.send("/console/sso/begin", next="", invitation=invitation)  # it was used
+    assert shown.status == 401
+    shown = await other.send("/console/sso/begin", next="", invitation=desk.people["auditor"].token)  # it is none
+    assert shown.status == 422
+    for_auditor = await invited(desk, "auditor")
+    _, shown = await sign_in(desk, there, "ann", "auditors", invitation=for_auditor)
+    assert "linked to somebody else" in shown.text
+    # An invitation that ends between the two halves links nobody.
+    visit = Visit(desk)
+    address = await begin(visit, invitation=for_auditor)
+    path, shows = f"/v1/operators/{desk.people['auditor'].id}/password", {"Authorization": f"Bearer {for_auditor}"}
+    assert (await desk.call("PUT", path, None, raw=PASSWORD.encode(), headers=shows))[0] == 204
+    assert "The invitation has ended" in (await back(visit, there.let_in(address, "eve", ["auditors"]))).text
+    assert denied(desk) == ["sso_unknown", "sso_taken", "bad_invitation"]
+    # A link that no record of ours made signs nobody in.
+    desk.sql("UPDATE byokeep.sso_link SET record_seq = record_seq - 1")
+    _, shown = await sign_in(desk, there, "ann", "operators")
+    assert (shown.status, denied(desk)[-1]) == (422, "sso_unknown")
+
+
+async def test_groups_are_read_at_each_sign_in_and_take_what_they_no_longer_give(desk: Desk, there: Provider) -> None:
+    """Roles move with the groups and sessions end; what takes two admins is kept, never given; without a group: out."""
+    invitation = await invited(desk, "operator")
+    visit, shown = await sign_in(desk, there, "ann", "operators", "approvers", invitation=invitation)
+    assert (shown.status, row(desk, "operator")) == (303, "operator active")
+    _, shown = await sign_in(desk, there, "ann", "auditors", "operators")
+    assert (shown.status, row(desk, "operator")) == (303, "operator active")  # what one has stays
+    _, shown = await sign_in(desk, there, "ann", "auditors", "admins")
+    assert (shown.status, row(desk, "operator")) == (303, "auditor active")  # and no admin
+    changed = json.loads(desk.stand.events("operator.changed", "ok")[-1])["fields"]
+    assert (changed["reason"], changed["roles"]) == ("groups", "auditor")
+    assert (await visit.ask("GET", "/console/you")).status == 303  # the session with the role that went
+    _, shown = await sign_in(desk, there, "pat", "approvers", invitation=await invited(desk, "approver"))
+    assert (shown.status, row(desk, "approver")) == (303, "approver active")
+    _, shown = await sign_in(desk, there, "pat", "staff")
+    assert (shown.status, row(desk, "approver")) == (422, "approver disabled")
+    assert "None of your groups" in shown.text
+    assert "Ask an admin of byokeep" in shown.text
+    assert (await desk.call("GET", "/v1/self", "approver"))[0] == 401  # tokens of theirs, too
+    assert (await sign_in(desk, there, "pat", "approvers"))[1].status == 422  # an admin lets them in again
+    # Of somebody who is being linked nothing changes; and one whose groups the provider does not say loses nothing.
+    _, shown = await sign_in(desk, there, "una", "staff", invitation=await invited(desk, "auditor"))
+    assert (shown.status, row(desk, "auditor")) == (422, "auditor active")
+    there.claims = {"groups": None}
+    _, shown = await sign_in(desk, there, "ann")
+    assert ("claim groups" in shown.text, row(desk, "operator")) == (True, "auditor active")
+    there.claims = {}
+    # The last admin stays one, and does not come in so.
+    admin = desk.people["admin"]
+    status, second = await desk.call("POST", "/v1/operators", "admin", {"name": "second", "roles": ["admin"],
+                                                                        "all_clients": True})  # fmt: skip
+    assert status == 201, second
+    made = (await desk.call("POST", f"/v1/operators/{second['id']}/tokens", "admin", {"days": 1}))[1]["token"]
+    _, shown = await sign_in(desk, there, "root", "admins", invitation=made)
+    assert shown.status == 303
+    desk.sql(f"UPDATE byokeep.subject SET state = 'disabled' WHERE id = '{admin.id}'")  # noqa: S608
+    _, shown = await sign_in(desk, there, "root", "operators")
+    assert (shown.status, denied(desk)[-1]) == (409, "last_admin")
+    assert desk.sql(f"SELECT roles FROM byokeep.subject WHERE id = '{second['id']}'") == "{admin}"  # noqa: S608
+
+
+async def test_a_sign_in_ends_in_the_browser_that_began_it_once(desk: Desk, there: Provider) -> None:
+    """Another browser or state, an answer twice or unasked for, an error, another issuer, a link out: on record."""
+    invitation = await invited(desk, "operator")
+    _, shown = await sign_in(desk, there, "ann", "operators", invitation=invitation)
+    assert shown.status == 303
+    mine, theirs = Visit(desk), Visit(desk)
+    brought = there.let_in(await begin(mine), "ann", ["operators"])
+    await theirs.get("/console/sign-in")
+    assert (await back(theirs, brought)).status == 422  # login CSRF: what the attacker began, in the victim's browser
+    await begin(theirs)
+    assert (await back(theirs, brought)).status == 422  # and though that one began another
+    shown = await back(mine, brought)
+    assert shown.status == 303
+    assert (await back(mine, brought)).status == 422  # replayed
+    for change, reason in (
+        ({"state": "x" * 43}, "sso_not_begun"), ({"iss": "https://other.example"}, "sso_answer_refused"),
+        ({"error": "access_denied"}, "sso_refused_there"), ({"code": ""}, "sso_refused_there"),
+    ):  # fmt: skip
+        visit = Visit(desk)
+        brought = there.let_in(await begin(visit), "ann", ["operators"])
+        shown = await back(visit, brought | change)
+        assert (shown.status, denied(desk)[-1]) == (422, reason)
+        assert (await back(visit, brought)).status == 422  # the first answer used it up
+        assert "__Host-byokeep" not in visit.cookies
+    assert denied(desk).count("sso_not_begun") == 3 + 5
+    # The session before is another's no more, and nobody is led away.
+    visit, shown = await sign_in(desk, there, "ann", "operators", to="https://evil.example/console")
+    first = visit.cookies["__Host-byokeep"]
+    assert shown.at == "/console"
+    _, shown = await sign_in(desk, there, "ann", "operators", visit=visit, to="//evil.example")
+    assert shown.at == "/console"
+    assert visit.cookies["__Host-byokeep"] != first
+    old = Visit(desk, {"__Host-byokeep": first})
+    assert (await old.ask("GET", "/console/you")).status == 303
+    # From another site, or without the word of the page, nothing begins.
+    assert (await visit.ask("POST", "/console/sso/begin", data={"form": visit.word, "next": "", "invitation": ""},
+                            Origin="https://evil.example", Sec_Fetch_Site="cross-site")).status == 403  # fmt: skip
+
+
+async def test_each_sign_in_is_a_fresh_proof_and_a_provider_that_is_away_lets_nobody_in(
+    desk: Desk, there: Provider
+) -> None:
+    """An old sign-in there counts for nothing; a new one is the step up; away, the page says so and passwords work."""
+    name = await named(desk, desk.people["operator"])
+    visit, shown = await sign_in(desk, there, "ann", "operators", invitation=await invited(desk, "operator"))
+    assert shown.status == 303
+    desk.sql("UPDATE byokeep.api_token SET created_at = created_at - interval '6 minutes' WHERE kind = 'console'")
+    shown = await visit.ask("POST", "/console/passkeys/options", data={"form": visit.word},
+                            Origin="https://byokeep.example", Sec_Fetch_Site="same-origin")  # fmt: skip
+    await visit.get("/console/you")
+    shown = await visit.send("/console/passkeys/options")
+    assert (shown.status, "/console/sign-in" in shown.at) == (303, True)
+    there.claims = {"auth_time": 1}
+    _, shown = await sign_in(desk, there, "ann", "operators", visit=visit)
+    assert (shown.status, denied(desk)[-1]) == (422, "sso_answer_refused")
+    there.claims = {}
+    _, shown = await sign_in(desk, there, "ann", "operators", visit=visit)
+    assert shown.status == 303
+    await visit.get("/console/you")
+    assert (await visit.send("/console/passkeys/options")).status == 200
+
+    address = await begin(visit)
+    there.down = True
+    shown = await back(visit, there.let_in(address, "ann", ["operators"]))
+    assert (shown.status, "does not answer as it should" in shown.text) == (503, True)
+    assert denied(desk)[-1] == "sso_unreachable"
+    other = Visit(desk)
+    await other.get("/console/sign-in")
+    shown = await other.send("/console/sso/begin", next="", invitation="")
+    assert (shown.status, "A password or a passkey of yours signs you in as before" in shown.text) == (503, True)
+    assert (await other.send("/console/sign-in", name=name, password=PASSWORD)).status == 303  # break-glass
+
+
+async def test_clients_are_those_that_the_groups_name_where_any_group_names_some(desk: Desk, there: Provider) -> None:
+    """Somebody of one client's group sees that client alone; a group that names one that is not here lets nobody in."""
+    client = await desk.stand.client("openai")
+    invitation = await invited(desk, "operator")
+    _, shown = await sign_in(desk, there, "ann", "acme", invitation=invitation)
+    assert (shown.status, denied(desk)[-1]) == (422, "unknown_client")
+    groups: Any = desk.stand.app.limits.sso_groups
+    groups["acme"] = f"operator {client}"
+    visit, shown = await sign_in(desk, there, "ann", "acme", invitation=invitation)
+    assert shown.status == 303
+    assert "<dt>Clients</dt><dd>1</dd>" in (await visit.get("/console/you")).raw
+    groups["acme"] = "operator"
+    visit, shown = await sign_in(desk, there, "ann", "acme")  # no group of theirs names a client any more
+    assert "<dt>Clients</dt><dd>0</dd>" in (await visit.get("/console/you")).raw
+    visit, shown = await sign_in(desk, there, "ann", "acme", "operators")
+    assert "<dt>Clients</dt><dd>all</dd>" in (await visit.get("/console/you")).raw
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source = Path(__file__).parents[1] / "support" / "oidc"
+    return npm.installed(source, tmp_path_factory.mktemp("oidc"), "signs people in at a certified OpenID provider")
+
+
+@contextlib.asynccontextmanager
+async def certified(installed: Path, redirect: str) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
+    process = await asyncio.create_subprocess_exec(
+        "node", "people.mjs", redirect, cwd=installed, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={"PATH": os.environ["PATH"], "NODE_ENV": "test", "OIDC_CLIENT_SECRET": SECRET},
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdin is not None
+    try:
+        while not (line := (await process.stdout.readline()).decode()).startswith("http://"):
+            assert line, "the server ended before it listened"
+        yield line.strip(), process
+    finally:
+        process.stdin.close()
+        await asyncio.wait_for(process.wait(), 60)
+
+
+async def say(process: asyncio.subprocess.Process, *words: str) -> None:
+    """Tell the provider somebody's groups."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write((" ".join(words) + "\n").encode())
+    assert await process.stdout.readline() == b"said\n"
+
+
+async def by_keyboard(page: Page, name: str, invitation: str = "") -> None:
+    """From the page to sign in, to the provider's own, and back: nothing is clicked."""
+    if invitation:
+        await page.get_by_label("Invitation, the first time only").focus()
+        await page.keyboard.type(invitation)
+        await page.keyboard.press("Enter")
+    else:
+        await page.get_by_role("button", name="Sign in at login.example").focus()
+        await page.keyboard.press("Enter")
+    await page.locator("input[name=login]").wait_for()
+    await page.locator("input[name=login]").focus()
+    await page.keyboard.type(name)
+    await page.keyboard.press("Tab")
+    await page.keyboard.type("any")
+    await page.keyboard.press("Enter")
+    await page.get_by_role("button", name="Finish signing in").wait_for()
+    await page.keyboard.press("Enter")  # the focus is there
+
+
+async def test_somebody_signs_in_at_a_certified_provider_by_keyboard(
+    installed: Path, postgres_server: EmbeddedPostgres, store: Store
+) -> None:
+    """With the invitation first, then without; to prove who it is; and not at all once the group is gone."""
+    origin = f"http://localhost:{free_port()}"
+    async with (
+        certified(installed, origin + REDIRECT) as (issuer, process),
+        desk_with(postgres_server, store, issuer, origin) as desk,
+        on_loopback(desk) as url,
+        fresh() as browser,
+    ):
+        page = await browser.context.new_page()
+        said: list[str] = []
+        await page.route(re.compile("^https:"), lambda route: route.abort())  # a font of the provider's pages
+        page.on("console", lambda message: said.append(message.text) if url in message.location["url"] else None)
+        await say(process, "ann", "operators", "staff")
+        await page.goto(f"{url}/console/sign-in?next=/console/you")
+        await by_keyboard(page, "ann", await invited(desk, "operator"))
+        await page.wait_for_url("**/console/you")
+        assert CLIENT not in page.url
+        desk.sql("UPDATE byokeep.api_token SET created_at = created_at - interval '6 minutes' WHERE kind = 'console'")
+        await page.goto(f"{url}/console/sign-in?next=/console/you")
+        await page.get_by_text("Prove that it is you").first.wait_for()
+        await by_keyboard(page, "ann")  # asked again, though the provider has a session
+        await page.wait_for_url("**/console/you")
+        assert len(desk.stand.events("sso.linked", "ok")) == 1
+        await page.context.clear_cookies()
+        await say(process, "ann", "staff")
+        await page.goto(f"{url}/console/sign-in")
+        await by_keyboard(page, "ann")
+        await page.get_by_role("alert").filter(has_text="None of your groups").wait_for()
+        assert row(desk, "operator") == "operator disabled"
+        assert [one for one in said if "422" not in one] == []
