@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from urllib.parse import parse_qs, urlencode, urlsplit
 from uuid import UUID
 
 import pytest
 from playwright.async_api import Error, Page
 
+from tests.support.broker import POST
 from tests.support.console import HOSTILE, hostile
 from tests.support.portal import code_for, guest, invited
 from tests.support.screen import Screen
@@ -72,7 +74,7 @@ async def test_from_the_invitation_to_the_end_of_a_key_by_the_keyboard(screen: S
     page, desk, faults = screen.page, screen.desk, []
     client = await desk.stand.client()
     link = (await invited(desk, client, name="Ada of Acme")).invited["token"]
-    desk.stand.account(client, account="acme")
+    desk.stand.account(client, account="acme-shop")
     wrong, first, second = desk.canary("anthropic"), desk.canary("openai"), desk.canary("openai")
     hand = Hand(page)
     pick, press, keep = hand.pick, hand.press, hand.keep
@@ -117,9 +119,7 @@ async def test_from_the_invitation_to_the_end_of_a_key_by_the_keyboard(screen: S
     faults += await screen.judged("portal-key-wrong")
     await press("field", "What is the key?", first.decode())
     await page.get_by_text("is asked whether the key works").wait_for()
-    await screen.ask(
-        "history.go(-2) || 1"
-    )  # what lies between is a form that was sent, which the browser does not show
+    await screen.ask("history.go(-2) || 1")  # what lies between is a form that was sent: the browser does not show it
     await page.wait_for_url("**/portal/keys/new?provider=openai")
     await keep()
     assert await key.input_value() == ""
@@ -146,20 +146,65 @@ async def test_from_the_invitation_to_the_end_of_a_key_by_the_keyboard(screen: S
     faults += await screen.judged("portal-ended")
     await press("link", "Keys and accounts")
     faults += await screen.judged("portal-home")
-    await press("link", "acme")
+    await press("link", "acme-shop")
     faults += await screen.judged("portal-account")
     for _ in range(6):
         await page.go_back()
         await keep()
+    third = desk.canary("google")
+    faults += await the_rest(screen, hand, client, third)
     assert await screen.ask("localStorage.length + sessionStorage.length") == 0
     assert await screen.ask("document.cookie") == ""
-    for value in (wrong, first, second):
+    for value in (wrong, first, second, third):
         assert value.decode() not in hand.seen
     assert "Ada of Acme" in hand.seen  # the search finds what is there
     assert len(asked) > 20
     assert [one for one in stored if not one.endswith(": no-store")] == []  # no cache has a page
     assert not [one for one in asked if link in one]  # no address, and no referrer
     assert faults == []
+
+
+async def the_rest(screen: Screen, hand: Hand, client: UUID, value: bytes) -> list[str]:
+    """A provider that is not reached, who used a key, connecting, and signing in again; what is wrong with pages."""
+    page, desk, press, faults = screen.page, screen.desk, hand.press, []
+    desk.sim.faults.add({"provider": "google", "kind": "status", "status": 503, "times": 99})
+    await page.goto(f"{screen.url}/portal/keys/new?provider=google")
+    await press("field", "What is the key?", value.decode())
+    await desk.work()
+    await press("link", "Look again")
+    await page.get_by_text("says nothing about the key").first.wait_for()
+    assert await page.get_by_text("It is not proved that the key works").count() == 0
+    faults += await screen.judged("portal-key-unreachable")
+    desk.sim.faults.clear()
+    await desk.retry_now()
+    await press("link", "Look again")
+    await page.get_by_text("The key works.", exact=True).wait_for()
+    await desk.stand.lease(await desk.stand.job(client, secrets=["google"]))
+    await page.reload()
+    await page.get_by_role("cell", name="was handed out to a job").wait_for()
+    faults += await screen.judged("portal-key-used")
+    await press("link", "Keys and accounts")
+    await page.get_by_role("region", name="Used in the last 24 hours").get_by_role("cell", name="Google").wait_for()
+
+    back = "http://127.0.0.1:8431/callback"
+    secret = b"a-secret-that-is-made-up-0123456789"
+    query = urlencode({"app_id": "app", "redirect_uri": back})
+    assert (await desk.call("PUT", f"/v1/apps/x?{query}", "admin", raw=secret))[0] in (200, 201)
+    await press("link", "acme-shop")
+    await press("button", "Connect it")
+    faults += await screen.judged("portal-consent")
+    to = await page.get_by_role("link", name="Go to X").get_attribute("href") or ""
+    state = parse_qs(urlsplit(to).query)["state"][0]
+    await press("field", "When you have consented", f"{back}?state={state}&code=a-code-made-up")
+    await page.get_by_role("heading", name="The platform is asked whose account it is").wait_for()
+
+    await press("button", "Sign out")
+    faults += await screen.judged("portal-sign-in")
+    seen = len(POST)
+    await press("field", "What is your e-mail address?", "ada@client.example")
+    await press("field", "What is the code?", await code_for("ada@client.example", after=seen))
+    await page.get_by_role("heading", name="Keys and accounts of").wait_for()
+    return faults
 
 
 async def test_hostile_names_do_nothing_in_the_portal(screen: Screen) -> None:
