@@ -657,7 +657,7 @@ CREATE TABLE byokeep.portal_look (
     logo bytea,
     CONSTRAINT portal_look_client_id_fk FOREIGN KEY (client_id) REFERENCES byokeep.client(id),
     CONSTRAINT portal_look_colour_ck CHECK ((colour ~ '^#[0-9a-f]{6}$'::text)),
-    CONSTRAINT portal_look_logo_ck CHECK ((((octet_length(logo) >= 57) AND (octet_length(logo) <= 131072)) AND (substr(logo, 1, 8) = '\x89504e470d0a1a0a'::bytea))),
+    CONSTRAINT portal_look_logo_ck CHECK (((octet_length(logo) >= 57) AND (octet_length(logo) <= 131072) AND (substr(logo, 1, 8) = '\x89504e470d0a1a0a'::bytea))),
     CONSTRAINT portal_look_pk PRIMARY KEY (client_id)
 );
 
