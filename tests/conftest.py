@@ -42,7 +42,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Write down which files took longest."""
-    if terminalreporter.config.getoption("note_longest"):
+    config = terminalreporter.config
+    if config.getoption("note_longest") and not hasattr(config, "workerinput"):  # else each process writes
         longest.note([one for told in terminalreporter.stats.values() for one in told if hasattr(one, "duration")])
 
 

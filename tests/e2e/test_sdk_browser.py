@@ -43,6 +43,11 @@ ACT: dict[str, str] = {"platform": PLATFORM, "account": ACME["id"], "key": "post
 READY = "body[data-ready]"
 
 
+def seldom(*cases: str) -> list[Any]:
+    """What tests of the reading of a page and of the switches try alone, and only a campaign in a browser and a job."""
+    return [pytest.param(case, marks=pytest.mark.campaign) for case in cases]
+
+
 class Visitor:
     """A website, and a person's login on it that each test seals for itself; a new one when that session has ended."""
 
@@ -158,7 +163,7 @@ async def refused(made: Sealed) -> None:
                 pytest.fail("a quarantined profile is not leased")
 
 
-@pytest.mark.parametrize("lie", ["challenge", "login", "empty", "error", "two_accounts", "frame", "ended"])
+@pytest.mark.parametrize("lie", ["challenge", "ended", "frame", *seldom("login", "empty", "error", "two_accounts")])
 async def test_what_could_not_be_checked_counts_as_the_wrong_account(made: Sealed, lie: str) -> None:
     """A challenge, a logged-out, empty, broken or unclear page: the block is never entered and nothing is sealed.
 
@@ -373,7 +378,7 @@ async def test_a_browser_that_the_block_closed_is_not_sealed(made: Sealed) -> No
     assert made.left() == []
 
 
-@pytest.mark.parametrize("scope", ["global", "client", "client lane", "lane"])
+@pytest.mark.parametrize("scope", ["client", "lane", *seldom("global", "client lane")])
 async def test_a_kill_switch_closes_the_browser(made: Sealed, scope: str) -> None:
     """Each switch over it: no process of the browser is left within five seconds; the block ends with the reason."""
     bodies = {
