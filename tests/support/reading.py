@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 
@@ -9,7 +10,8 @@ import subprocess
 def read(picture: bytes) -> str:
     """Return the text of a PNG, in lower case, without blanks and signs: these are what recognition gets wrong."""
     command = ["tesseract", "-", "-", "--dpi", "96", "--psm", "6"]
-    done = subprocess.run(command, input=picture, check=True, capture_output=True, timeout=60)
+    alone = {**os.environ, "OMP_THREAD_LIMIT": "1"}  # its threads wait for each other longer than they work
+    done = subprocess.run(command, input=picture, check=True, capture_output=True, timeout=60, env=alone)
     return plain(done.stdout.decode())
 
 
