@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -23,8 +24,8 @@ from byokeep.adapters.openbao.login import log_in
 from byokeep.adapters.openbao.provisioning import GLASS, generate_root, lease_roles, retire_roots
 from byokeep.adapters.system import SystemClock
 from byokeep.audit.alerts import close_alert
-from byokeep.breakglass import grants, model, watch
-from byokeep.core.errors import ByokeepError, Denied, Unavailable
+from byokeep.breakglass import cli, grants, model, watch
+from byokeep.core.errors import ByokeepError, Denied, Integrity, Unavailable
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
 from byokeep.kernel.freshness import Freshness
@@ -120,7 +121,7 @@ async def end(stand: Stand, grant: str) -> None:
     assert (await do(stand, grant, "close", "approver"))[0] == 200
 
 
-@pytest.mark.req("R4.2-3", "R4.2-5", "R4.2-6", "R4.2-7", "R4.2-8")
+@pytest.mark.req("R3.1-4", "R4.2-3", "R4.2-5", "R4.2-6", "R4.2-7", "R4.2-8")
 async def test_from_the_request_to_the_close_of_its_review(stand: Stand) -> None:
     """Every kind of event by the grant's id; what was read is due; the holder silences nothing; two people close it."""
     client, other = await stand.client("openai", "anthropic"), await stand.client("openai")
@@ -134,8 +135,11 @@ async def test_from_the_request_to_the_close_of_its_review(stand: Stand) -> None
     assert [one["id"] for one in listed] == [grant]
     assert opening["wrapping_token"] not in json.dumps(listed)
     async with at_store(stand) as call:
-        looked = await call("POST", "sys/wrapping/lookup", body={"token": opening["wrapping_token"]})
-        assert looked[1]["data"]["creation_path"] == opening["creation_path"]
+        for _ in range(2):  # a look uses nothing up
+            looked = (await call("POST", "sys/wrapping/lookup", body={"token": opening["wrapping_token"]}))[1]["data"]
+            made = {"creation_path": opening["creation_path"], "creation_time": opening["wrapped_at"]}
+            assert looked == made | {"creation_ttl": opening["wrapped_for_s"]}
+            assert 0 < looked["creation_ttl"] <= 300
         status, unwrapped = await call("POST", "sys/wrapping/unwrap", opening["wrapping_token"])
         token = unwrapped["auth"]["client_token"]
         assert (status, unwrapped["auth"]["renewable"], unwrapped["auth"]["lease_duration"]) == (200, False, 900)
@@ -195,7 +199,7 @@ async def closed_by_others(stand: Stand, grant: str) -> None:
     assert (status, closed["status"]) == (200, "closed")
 
 
-@pytest.mark.req("R4.2-6")
+@pytest.mark.req("R3.1-4", "R4.2-6")
 async def test_of_100_who_unwrap_one_gets_the_token_and_the_grant_is_over(stand: Stand) -> None:
     """At once, at the real store: one winner, whose token is ended as soon as the others are seen; a critical alert."""
     client = await stand.client("openai")
@@ -241,7 +245,30 @@ async def test_of_100_who_unwrap_one_gets_the_token_and_the_grant_is_over(stand:
     assert (await do(stand, opening["id"], "misused", "operator"))[1]["code"] == "not_open"
     assert stand.db.sql(incident) == "break_glass"
     await end(stand, opening["id"])
+    await one_answer_for_each(stand, client)
     await not_hidden_behind_others(stand, client)
+
+
+async def one_answer_for_each(stand: Stand, client: UUID) -> None:
+    """Used, over, unknown or cut short, a wrapping token gets one answer; whose it was, and is known, is told."""
+    with patched(model, "WRAPPED", timedelta(seconds=1)):
+        over = await opened(stand, client)
+        async with at_store(stand) as call:
+            await asyncio.sleep(1.2)
+            shown = [over["wrapping_token"], over["wrapping_token"][:-4], "s.AbCdEfGhIjKlMnOpQrStUvWx"]
+            answers = [await call("POST", "sys/wrapping/unwrap", one) for one in shown]
+    await watch.watch(stand.app)
+    assert (await stand.call("GET", f"{PATH}/{over['id']}", "auditor"))[1]["status"] == "to_review"
+    assert "misused:failed" in kinds(stand, over["id"])
+    await end(stand, over["id"])
+    used = await opened(stand, client)
+    async with at_store(stand) as call:
+        assert (await call("POST", "sys/wrapping/unwrap", used["wrapping_token"]))[0] == 200
+        answers.append(await call("POST", "sys/wrapping/unwrap", used["wrapping_token"]))
+    assert [answer == answers[0] for answer in answers] == [True] * 4, answers
+    assert answers[0][0] == 400
+    await watch.watch(stand.app)
+    await end(stand, used["id"])
 
 
 async def not_hidden_behind_others(stand: Stand, client: UUID) -> None:
@@ -489,6 +516,7 @@ async def test_what_is_opened_is_what_another_person_approved(stand: Stand) -> N
                         " AND outcome IN ('ok', 'intended')") == "0"  # fmt: skip
 
 
+@pytest.mark.req("S-OWASP-6")
 async def test_a_drill_proves_that_the_door_opens(stand: Stand) -> None:
     """Approved by another, unwrapped, the marker read and nothing else, ended: on record; else it counts for none."""
     client = await stand.client("openai")
@@ -514,10 +542,11 @@ async def test_a_drill_proves_that_the_door_opens(stand: Stand) -> None:
     assert (await stand.call("GET", PATH, "auditor"))[1]["last_drill_at"] is not None
 
 
-@pytest.mark.req("R4.2-6")
+@pytest.mark.req("R3.1-5", "R4.2-6")
 async def test_a_wrapping_token_that_is_used_by_another_way_ends_the_grant(stand: Stand) -> None:
-    """A thief who wraps it anew, or takes what is in it past the request that unwraps: seen at once,
-    an incident, and the token is ended. Looking where it was made, as the holder's own command does, is no misuse."""
+    """A thief who wraps it anew, or takes what is in it past the request that unwraps: seen at once, an incident, and
+    the token is ended. Looking where it was made, as the holder's own command does, is no misuse. It opens no other
+    route, of ours or of the store's, and shown twice in one request it is used up for nothing."""
     client = await stand.client("openai")
     here = f"kv/data/clients/{client}/providers/openai"
     for method, path in (("POST", "sys/wrapping/rewrap"), ("GET", "cubbyhole/response")):
@@ -545,6 +574,80 @@ async def test_a_wrapping_token_that_is_used_by_another_way_ends_the_grant(stand
         assert stand.db.sql("SELECT kind FROM byokeep.incident WHERE closed_at IS NULL") == "break_glass"
         stand.db.sql("DELETE FROM byokeep.incident")
         await end(stand, opening["id"])
+    opening = await opened(stand, client)
+    wrapping = opening["wrapping_token"]
+    for path in (PATH, f"{PATH}/{opening['id']}", "/v1/self", "/v1/switches", f"/v1/clients/{client}/refs"):
+        assert (await stand.call("GET", path, Person(uuid4(), wrapping)))[0] in (401, 404), path
+    async with at_store(stand) as call:
+        for path in (here, "auth/token/lookup-self", "sys/mounts"):
+            assert (await call("GET", path, wrapping))[0] == 403, path
+    await watch.watch(stand.app)
+    assert "misused:failed" in kinds(stand, opening["id"])
+    stand.db.sql("DELETE FROM byokeep.incident")
+    await end(stand, opening["id"])
+    opening = await opened(stand, client)
+    wrapping = opening["wrapping_token"]
+    async with at_store(stand) as call:  # in both header and body
+        both = await call("POST", "sys/wrapping/unwrap", wrapping, {"token": wrapping})
+        assert both[0] == 500, both
+        assert (await call("POST", "sys/wrapping/unwrap", wrapping))[0] == 400  # it is used up
+    await watch.watch(stand.app)
+    assert "misused:failed" in kinds(stand, opening["id"])
+    await end(stand, opening["id"])
+
+
+@pytest.mark.req("S-VAULT-16")
+@pytest.mark.parametrize("came", ["nothing", "used", "over", "made elsewhere", "wrapped again", "as given"])
+async def test_the_holders_command_refuses_what_is_not_as_it_was_wrapped(
+    stand: Stand, came: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own look says where and when the token was made; all but the one that was given is refused, and told."""
+    client = await stand.client("openai")
+    with patched(model, "WRAPPED", timedelta(seconds=1)) if came == "over" else contextlib.nullcontext():
+        opening = await opened(stand, client)
+
+    async def broker(method: str, path: str) -> Any:
+        status, reply = await stand.call(method, path, "operator")
+        assert status == 200, reply
+        return reply
+
+    monkeypatch.setattr(cli, "call_broker", broker)
+    monkeypatch.setattr(cli, "session", lambda: SimpleNamespace(settings=SimpleNamespace(file=lambda _: None)))
+    async with at_store(stand) as call, root(stand) as (_, admin):
+        if came == "nothing":
+            del opening["wrapping_token"]
+        elif came == "used":
+            await call("POST", "sys/wrapping/unwrap", opening["wrapping_token"])
+        elif came == "over":
+            await asyncio.sleep(1.2)
+        elif came == "made elsewhere":  # below the same prefix
+            opening["wrapping_token"] = await wrapped_elsewhere(stand, admin)
+        elif came == "wrapped again":
+            body = {"token": opening["wrapping_token"]}
+            status, taken = await call("POST", "sys/wrapping/rewrap", admin.reveal().decode(), body)
+            assert (status, taken["wrap_info"]["creation_path"]) == (200, opening["creation_path"])
+            opening["wrapping_token"] = taken["wrap_info"]["token"]
+    if came == "as given":
+        assert isinstance(await cli._unwrapped(opening), Secret)
+        assert "misused:failed" not in kinds(stand, opening["id"])
+        return
+    with pytest.raises(Integrity, match="wrapping_token_misused"):
+        await cli._unwrapped(opening)
+    assert "misused:failed" in kinds(stand, opening["id"])
+    assert "break_glass_misused" in stand.alerts()
+    assert (await stand.call("GET", f"{PATH}/{opening['id']}", "auditor"))[1]["status"] == "to_review"
+
+
+async def wrapped_elsewhere(stand: Stand, admin: Secret) -> str:
+    """A wrapping token of another answer of the store, whose path begins as the one of a grant does."""
+    socket = stand.store.address.removeprefix("unix://")
+    headers = {"X-Vault-Token": admin.reveal().decode(), "X-Vault-Wrap-TTL": "60"}
+    made = f"http://openbao/v1/auth/lease/cel/role/{GLASS}"
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(socket)) as http,
+        http.get(made, headers=headers) as reply,
+    ):
+        return str((await reply.json())["wrap_info"]["token"])
 
 
 @pytest.mark.req("R4.2-7")

@@ -80,10 +80,11 @@ class GlassListReply(Reply):
 
 
 class GlassOpenedReply(GlassReply):
-    """An opened grant, with the wrapping token: unwrapped once, at the store, after a look at its creation path."""
+    """An opened grant, with the wrapping token: unwrapped once, at the store, if made where and when this says."""
 
     wrapping_token: str
     wrapped_for_s: int
+    wrapped_at: str
     creation_path: str
     store_address: str
     places: list[str]
@@ -139,6 +140,7 @@ def router(app: BrokerApp, auth: Authenticator, room: Emergency) -> APIRouter:
         opened = await grants.open_glass(app, actor, grant_id)
         return _out(opened.grant) | {
             "wrapping_token": opened.token, "wrapped_for_s": int(WRAPPED.total_seconds()),
+            "wrapped_at": opened.wrapped_at,
             "creation_path": grants.CREATION_PATH, "store_address": app.store_address,
             "places": grants.places(opened.grant),
         }  # fmt: skip

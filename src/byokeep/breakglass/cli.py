@@ -21,7 +21,7 @@ from byokeep.cli.new_file import new_file
 from byokeep.cli.servers import load, refuse_environment
 from byokeep.cli.terminal import again, clean, say, session, show
 from byokeep.core.canonical import read_json
-from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Rejected
 from byokeep.core.secret import Secret
 from byokeep.core.times import seconds
 from byokeep.process import harden
@@ -137,7 +137,7 @@ def _reading(token: Path, opened: dict[str, Any], one: str) -> str:
 def _saved(file: Path) -> dict[str, Any]:
     try:
         opened: dict[str, Any] = read_json(file.read_bytes())
-        if {"id", "wrapping_token", "store_address", "places", "expires_at"} <= opened.keys():
+        if {"id", "store_address", "places", "expires_at"} <= opened.keys():
             return opened
     except (OSError, ValueError, AttributeError):
         pass
@@ -145,19 +145,25 @@ def _saved(file: Path) -> dict[str, Any]:
 
 
 async def _unwrapped(opened: dict[str, Any]) -> Secret:
-    """Look where the token was made, then unwrap it; whatever is wrong with it is told at once, and ends the grant."""
+    """Look where and when the token was made, then unwrap it.
+
+    Whatever is wrong with it, or that none came, is told at once, and ends the grant.
+    """
     from byokeep.wire.bao_http import BaoHttp  # noqa: PLC0415 - a page of help needs none of it
 
-    shown = Secret(opened["wrapping_token"])
+    shown = Secret(str(opened.get("wrapping_token") or ""))
     ca_file = session().settings.file("store_ca_file")
     async with BaoHttp(opened["store_address"], ca_file=ca_file) as http:
         try:
+            if not opened.get("wrapping_token"):
+                raise Integrity("wrapping_token_missing", next_step="Whoever took it out has it.")
             looked = await http.request("POST", "sys/wrapping/lookup", body={"token": shown})
-            if looked.data.get("creation_path") != _CREATED_AT:
+            made = looked.data.get("creation_path"), looked.data.get("creation_time")
+            if made != (_CREATED_AT, opened["wrapped_at"]):
                 raise Integrity("wrapped_by_another", next_step="Somebody unwrapped it before you and wrapped another.")
             reply = await http.request("POST", "sys/wrapping/unwrap", token=shown)
             return Secret(reply.auth["client_token"])
-        except (Rejected, Integrity, KeyError):
+        except (Rejected, Denied, Integrity, KeyError):
             step = "Somebody else has used it, or its five minutes are over. The grant is ended, and told to others."
             try:
                 await call_broker("POST", f"/v1/breakglass/{opened['id']}/misused")

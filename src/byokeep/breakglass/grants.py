@@ -48,10 +48,11 @@ CREATION_PATH: Final = "auth/lease/cel/login"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A grant with the wrapping token, which is shown once and kept nowhere."""
+    """A grant with the wrapping token, which is shown once and kept nowhere, and when it was wrapped."""
 
     grant: Grant
     token: str = field(repr=False)
+    wrapped_at: str
 
 
 def procedure_of(grant: Grant) -> Procedure:
@@ -231,7 +232,8 @@ async def _hand_over(app: BrokerApp, actor: Actor, grant: Grant, given: WrappedT
             steps = procedure_of(grant)
             await procedures.passed(tx, actor, steps, grant, steps.step("issue"), said, facts={})
             await warn(tx, app, actor, grant, DRILLED if grant.scope == DRILL else "break_glass_opened")
-            return Opened(grant=(await grants(tx, grant_id=grant.id))[0], token=given.token)
+            [grant] = await grants(tx, grant_id=grant.id)
+            return Opened(grant=grant, token=given.token, wrapped_at=given.wrapped_at)
     except BaseException:
         await app.glass.revoke(given.accessor, given.wrap_accessor)
         raise

@@ -425,9 +425,13 @@ class StoreEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrappedToken:
-    """A token that nobody but the holder of ``token`` can get out, once; accessors end it and what is in it."""
+    """A token that nobody but the holder of ``token`` can get out, once; accessors end it and what is in it.
+
+    ``wrapped_at``: when it was wrapped, in the store's own words.
+    """
 
     token: str = field(repr=False)
+    wrapped_at: str
     wrap_accessor: str
     accessor: str
 

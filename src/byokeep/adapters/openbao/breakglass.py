@@ -56,14 +56,15 @@ class BaoBreakGlass:
         reply = await self._login.http.request(
             "POST", LOGIN_PATH, body=body, lease_header=str(grant_id), wrap_ttl_s=wrap_s
         )
-        said = [reply.wrap.get(name) for name in ("token", "accessor", "wrapped_accessor", "creation_path")]
-        token, accessor, wrapped, path = (one if isinstance(one, str) else "" for one in said)
-        if reply.auth or not (token and accessor and wrapped) or path != LOGIN_PATH:
+        names = ("token", "accessor", "wrapped_accessor", "creation_time", "creation_path")
+        said = (one if isinstance(one := reply.wrap.get(name), str) else "" for name in names)
+        token, accessor, wrapped, at, path = said
+        if reply.auth or not (token and accessor and wrapped and at) or path != LOGIN_PATH:
             await self.revoke(*filter(None, (accessor, wrapped, str(reply.auth.get("accessor") or ""))))
             raise Integrity(
                 "not_wrapped", next_step="Something stands between byokeep and the store: look there first."
             )
-        return WrappedToken(token=token, wrap_accessor=accessor, accessor=wrapped)
+        return WrappedToken(token=token, wrapped_at=at, wrap_accessor=accessor, accessor=wrapped)
 
     async def revoke(self, *accessors: str) -> None:
         """End tokens by their accessors; one of which the store says that it has ended is fine.
