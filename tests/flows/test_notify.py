@@ -307,8 +307,16 @@ async def test_a_worker_that_dies_between_a_delivery_and_its_record_delivers_aga
     assert post.lines() == first * 2
 
 
+@pytest.mark.req("S-OWASP-6")
 async def test_a_proof_and_a_drill_are_reminded_of_and_no_daily_backup(post: Post) -> None:
-    """In 100 days without any, each of the two is reminded of by its date; backups are told of by their alert alone."""
+    """In 100 days without any, each of the two is reminded of by its date; backups are told of by their alert alone.
+
+    That nobody proved that break glass opens is an alert, too, from its date on and once.
+    """
+    drill = "FROM byokeep.alert WHERE dedup_key = 'rotation_overdue/break_glass/drill'"
+    await post.rounds(post.clock.at + timedelta(days=89), every=timedelta(days=30))
+    assert post.database.sql(f"SELECT count(*) {drill}") == "0"
+    post.clock.at -= timedelta(days=90)
     post.app = replace(post.app, limits=replace(post.app.limits, backup_hours=24))
     await post.rounds(post.clock.at + timedelta(days=100), every=timedelta(days=1))
     lines = post.lines()
@@ -317,3 +325,4 @@ async def test_a_proof_and_a_drill_are_reminded_of_and_no_daily_backup(post: Pos
             *[f"{kind} due on"] * 2, *[f"{kind} overdue since"] * 2,
         ], lines  # fmt: skip
     assert not [line for line in lines if line.startswith("backup ")]
+    assert post.database.sql(f"SELECT reason, count, closed_at IS NULL {drill}") == "rotation_overdue|1|t"

@@ -150,7 +150,7 @@ async def remind(app: NotifyApp, kinds: Collection[DueKind] = ()) -> int:
         if not found.more:
             await _close(tx, app, [_key(item) for item in found.items if item.state == "overdue"])
         for item, stage in told:
-            if stage not in _BEFORE and item.kind in _ALERTED and raised < _ALERTS:
+            if stage not in _BEFORE and (item.kind in _ALERTED or _is_drill(item)) and raised < _ALERTS:
                 raised += await _alert(tx, app, item)
         queued = await tx.all(
             UUID, "notification_remind", clients=[item.client_id for item, _ in told],
@@ -158,6 +158,11 @@ async def remind(app: NotifyApp, kinds: Collection[DueKind] = ()) -> int:
             stages=[stage for _, stage in told], codes=[item.kind.value for item, _ in told], targets=targets, now=now,
         )  # fmt: skip
     return len(queued)
+
+
+def _is_drill(item: DueItem) -> bool:
+    """Whether it is the quarter's proof that break glass opens; a review has an alert of its own."""
+    return item.kind is DueKind.BREAK_GLASS and item.item == "drill"
 
 
 def _key(item: DueItem) -> str:
@@ -178,7 +183,7 @@ async def _alert(tx: Tx, app: App, item: DueItem) -> bool:
     key = _key(item)
     if await tx.all(UUID, "alert_open_of", key=key):
         return False
-    about = UUID(item.item) if item.kind is not DueKind.APP_SECRET else None
+    about = UUID(item.item) if item.kind in _ALERTED - {DueKind.APP_SECRET} else None
     await open_alert(tx, app, app.system(), reason="rotation_overdue", severity="warning", key=key,
                      client_id=item.client_id, object_id=about)  # fmt: skip
     return True
