@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -22,6 +23,8 @@ from byokeep.core.model import ClientId
 from byokeep.core.secret import Secret
 from byokeep.profiles import profiles
 from byokeep.profiles.profiles import Profile
+from byokeep_redact.canary import Canary
+from byokeep_redact.search import Sweep
 from tests.support.postgres_rows import pointed, points
 from tests.support.vault import Vault
 
@@ -145,6 +148,84 @@ async def test_without_randomness_there_is_no_key(vault: Vault) -> None:
     assert await vault.log_in(profile) == "sealed"
     meant, done = vault.events("profile.seal", "intended"), vault.events("profile.sealed")
     assert json.loads(meant[-1])["fields"]["dek"] == json.loads(done[0])["fields"]["dek"]
+
+
+@pytest.mark.req("R0-3")
+async def test_a_data_key_is_at_rest_in_wrapped_form_alone(vault: Vault) -> None:
+    """The keys of a seal and a rekey are in no blob, record, row, log or file of the store; planted ones are found.
+    A holder that wraps nothing gets no blob stored."""
+    noting = _Noting(vault.app.sealer)
+    vault.app = replace(vault.app, sealer=noting)
+    client, profile = await vault.valid()
+    assert await vault.done(profile, "rekey") == "rekeyed"
+    assert len(noting.made) >= 2
+    sweep = Sweep([Canary(f"dek-{number}", made) for number, made in enumerate(noting.made)])
+    stand = vault.desk.stand
+    records = [await vault.record(client, profile, version) for version in (1, 2)]
+
+    def found() -> Any:
+        seen = sweep.scan_paths([vault.desk.files, stand.home / "artifacts", stand.store.home])
+        for record in records:
+            seen += sweep.scan_bytes(record, source="record")
+        dump = stand.db.server.run_tool("pg_dump", "-d", stand.db.name, "--inserts")
+        return seen + sweep.scan_bytes(dump, source="dump")
+
+    assert found().clean, found()
+    planted = base64.b64encode(noting.made[0]).decode()
+    records.append(planted.encode())
+    vault.sql(f"COMMENT ON TABLE byokeep.client IS '{planted}'")
+    (stand.home / "artifacts" / "planted").write_bytes(noting.made[1])
+    (vault.desk.files / "planted.log").write_text(noting.made[1].hex())
+    assert {one.source.rpartition("/")[2] for one in found().findings} >= {"record", "dump", "planted", "planted.log"}
+    (stand.home / "artifacts" / "planted").unlink()
+
+    blobs = len(vault.blobs())
+    for spelling in (lambda dek: base64.b64encode(dek).decode(), lambda dek: f"vault:v1:{dek.hex()}"):
+        with_holder = vault.app
+        vault.app = replace(vault.app, custodian=_Unwrapping(vault.app.custodian, spelling))
+        assert await vault.done(profile, "rekey") == "dek_not_wrapped"
+        vault.app = with_holder
+        assert len(vault.blobs()) == blobs
+
+
+class _Noting:
+    """A sealer that keeps a copy of each key it makes."""
+
+    def __init__(self, real: Any) -> None:
+        self.real, self.made = real, list[bytes]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    def new_dek(self) -> Secret:
+        dek: Secret = self.real.new_dek()
+        self.made.append(bytes(dek.reveal()))
+        return dek
+
+
+class _Unwrapping:
+    """A custodian whose holder of keys gives a key back as it is."""
+
+    def __init__(self, real: Any, spelling: Any) -> None:
+        self.real, self.spelling = real, spelling
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    @asynccontextmanager
+    async def open_profile(self, job_id: UUID, profile_id: UUID) -> Any:
+        async with self.real.open_profile(job_id, profile_id) as held:
+            real, spelling = held.keys, self.spelling
+
+            class Keys:
+                def __getattr__(self, name: str) -> Any:
+                    return getattr(real, name)
+
+                async def wrap(self, dek: Any, context: KeyContext) -> Any:
+                    return replace(await real.wrap(dek, context), ciphertext=spelling(bytes(dek.reveal())))
+
+            held.keys = Keys()
+            yield held
 
 
 class _Dry:

@@ -176,10 +176,13 @@ async def test_an_edited_manifest_opens_nothing(vault: Vault, edit: tuple[str, o
     assert vault.state(profile) == "quarantined/1"
 
 
-@pytest.mark.req("S-NIST-19")
+@pytest.mark.req("S-NIST-19", "S-OWASP-22")
 async def test_a_wrapped_key_that_came_back_damaged_is_seen_before_its_first_use(vault: Vault) -> None:
-    """A flipped character, and a good wrap of another key: the header's commitment tells, nothing is opened."""
-    client, profile = await vault.sealed()
+    """A flipped character, a good wrap of another key, that of the generation before: the header's commitment tells,
+    nothing is opened, and it is told."""
+    client, profile = await vault.valid()
+    before = json.loads(await vault.record(client, profile))["wrapped_dek"]
+    assert await vault.done(profile, "rekey") == "rekeyed"
     said = json.loads(await vault.record(client, profile))
     good = said["wrapped_dek"]
     head, _, body = good.rpartition(":")
@@ -189,12 +192,16 @@ async def test_a_wrapped_key_that_came_back_damaged_is_seen_before_its_first_use
         )
         another = (await held.keys.wrap(vault.app.sealer.new_dek(), context)).ciphertext
     flipped = f"{head}:{body[:20]}{'A' if body[20] != 'A' else 'B'}{body[21:]}"
-    for number, wrapped in enumerate((flipped, another)):
+    seen = len(vault.rooms.visible)
+    for number, wrapped in enumerate((flipped, another, before)):
         await vault.put_record(client, profile, canonical_json(said | {"wrapped_dek": wrapped}))
         assert await vault.done(profile, "validate") == "sealed_profile_altered", number
-        assert not vault.rooms.visible
+        assert len(vault.rooms.visible) == seen
+        assert vault.state(profile) == "quarantined/2"
+        assert "profile_integrity" in vault.desk.stand.alerts()
         vault.sql("UPDATE byokeep.profile SET state = 'sealed', reason = ''")
-    assert vault.sql("SELECT key_state FROM byokeep.profile_generation") == "active"
+        vault.sql("UPDATE byokeep.alert SET closed_at = now(), closed_by = id")
+    assert vault.sql("SELECT key_state FROM byokeep.profile_generation WHERE generation = 2") == "active"
     await vault.put_record(client, profile, canonical_json(said))
     assert await vault.done(profile, "validate") == "valid"
 

@@ -19,12 +19,14 @@ It may not read or write a record, know a library that seals, or decide what fol
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -439,6 +441,16 @@ class SealedBlob:
     packed_size: int
 
 
+def _must_be_wrapped(dek: Secret, ciphertext: str) -> None:
+    """Refuse what a holder of keys gave back as it was, in another spelling. Raises Integrity(``dek_not_wrapped``)."""
+    body = ciphertext.rpartition(":")[2]
+    for decoded in (base64.b64decode, base64.urlsafe_b64decode, bytes.fromhex):
+        with suppress(ValueError):
+            if dek.matches(decoded(body)):
+                step = "Whoever holds the keys wrapped nothing: look there first."
+                raise Integrity("dek_not_wrapped", next_step=step)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sealing:
     """What makes a blob and opens one, under a lease that reaches the client's key."""
@@ -453,11 +465,12 @@ class Sealing:
         Raises:
             Rejected: What cannot be sealed; the state of the client's key.
             Unavailable: OpenBao or artifact store; nothing counts, what was written is swept.
-            Integrity: The artifact store says that it holds something else than it was given.
+            Integrity: The artifact store says that it holds something else than it was given; ``dek_not_wrapped``.
         """
         dek = self.sealer.new_dek()
         try:
             wrapped = await self.keys.wrap(dek, context_of(manifest))
+            _must_be_wrapped(dek, wrapped.ciphertext)
             blob = await self._stored(manifest, dek_id, source, dek)
         finally:
             dek.wipe()
