@@ -26,6 +26,7 @@ class Vercel:
     """What it holds. ``fault``: path ending -> (status, body) instead; ``asked``: calls, without their headers."""
 
     rows: list[Row] = field(default_factory=list)
+    shared: list[Row] = field(default_factory=list)
     policy: str = "on"
     page: int = 100
     fault: dict[str, tuple[int, Any]] = field(default_factory=dict)
@@ -41,10 +42,11 @@ class Vercel:
                 return web.json_response(body, status=status) if status else web.Response(text="<html>")
         if request.path.startswith("/v2/teams/"):
             return web.json_response({"id": "team_1", "sensitiveEnvironmentVariablePolicy": self.policy})
+        whole, holds = (self.shared, "data") if request.path == "/v1/env" else (self.rows, "envs")
         first = int(request.query.get("until", 0))
-        more = first + self.page if first + self.page < len(self.rows) else None
-        rows = self.rows[first : first + self.page]
-        return web.json_response({"envs": rows, "pagination": {"count": len(rows), "next": more}})
+        more = first + self.page if first + self.page < len(whole) else None
+        rows = whole[first : first + self.page]
+        return web.json_response({holds: rows, "pagination": {"count": len(rows), "next": more}})
 
 
 @asynccontextmanager

@@ -369,7 +369,7 @@ def test_the_policy_is_on_and_every_variable_is_sensitive(tmp_path: Path, capsys
     rows = [row(f"V{at}", "production") for at in range(5)] + [row("W", "development", "encrypted")]
     code, found, unknown, told, made = ask(capsys, monkeypatch, tmp_path, rows=rows, page=2)
     assert (code, found, unknown, told["sensitive_policy"], told["variables"]) == (0, set(), set(), "on", 6)
-    assert (told["without_value"], len(made.asked)) == (6, 4)
+    assert (told["without_value"], len(made.asked)) == (6, 5)
     assert all("decrypt=false" in one for one in made.asked[:-1])
     bad = [*rows, row("X", "preview", "encrypted"), row("OPENAI_API_KEY", "development", "encrypted")]
     code, found, *_ = ask(capsys, monkeypatch, tmp_path, rows=bad, page=4)
@@ -377,6 +377,22 @@ def test_the_policy_is_on_and_every_variable_is_sensitive(tmp_path: Path, capsys
     for policy in ("off", "default"):
         code, found, _, told, _ = ask(capsys, monkeypatch, tmp_path, rows=rows, policy=policy)
         assert (code, found, told["sensitive_policy"]) == (1, {("-", "sensitive_policy_off")}, "not on")
+
+
+@pytest.mark.req("S-VERCEL-4")
+def test_what_a_team_shares_and_what_one_branch_has_is_looked_at(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+    """A key planted at the team, on its second page, and one for a single branch; a list that is refused is unknown."""
+    kept = [row("A", "production"), row("B", "preview", gitBranch="one")]
+    branch = row("OPENAI_API_KEY", "preview", gitBranch="feature/two")
+    planted = {"rows": [*kept, branch], "shared": [row("C", "production"), row("ANTHROPIC_API_KEY", "production")]}
+    code, found, unknown, told, made = ask(capsys, monkeypatch, tmp_path, page=1, **planted)
+    assert (code, unknown, told["variables"]) == (1, set(), 5)
+    assert found == {("OPENAI_API_KEY", "client_key"), ("ANTHROPIC_API_KEY", "client_key")}
+    assert sum("/v1/env" in one for one in made.asked) == 2
+    assert ask(capsys, monkeypatch, tmp_path, rows=kept, shared=planted["shared"][:1])[:3] == (0, set(), set())
+    fault = {"/v1/env?teamId=team_1&decrypt=false": (403, {"error": {"code": "forbidden"}})}
+    code, found, unknown, *_ = ask(capsys, monkeypatch, tmp_path, rows=kept, fault=fault)
+    assert (code, found, unknown) == (4, set(), {("Vercel, shared, page 1", "not_permitted")})
 
 
 FAULTS = [

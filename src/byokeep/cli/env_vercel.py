@@ -1,7 +1,7 @@
-"""The variables of a project at Vercel, and whether its team has them all stored as sensitive, over its REST API.
+"""The variables of a project at Vercel and those that its team shares, and whether all are stored as sensitive.
 
 Rules
-- It reads: the list without decryption, and the team. The token goes to Vercel's own host alone.
+- It reads over the REST API: the lists without decryption, and the team. The token goes to Vercel's own host alone.
 - A list of which a page is missing, a refusal, a limit and an outage are unknown, each with a code; what was told up to
   there is looked at all the same.
 
@@ -29,7 +29,7 @@ _POLICY: Final = "sensitiveEnvironmentVariablePolicy"
 
 
 async def collect(into: Collected, token: Secret, *, project: str, team: str) -> bool | None:
-    """Take a project's variables.
+    """Take a project's variables, and those that the team shares between projects.
 
     Args:
         into: Gets the variables, and what could not be read.
@@ -42,20 +42,10 @@ async def collect(into: Collected, token: Secret, *, project: str, team: str) ->
     """
     whose = {"teamId" if team.startswith("team_") else "slug": team}
     async with Outbound() as http:
-        until = ""
-        for page in range(1, _PAGES + 1):
-            query = urlencode({**whose, "decrypt": "false", **({"until": until} if until else {})})
-            path = f"/v10/projects/{quote(project, safe='')}/env"
-            reply = await _get(http, f"{API}{path}?{query}", token, f"Vercel, page {page}", into)
-            if reply is None:
-                break
-            _rows(reply, f"Vercel, page {page}", into)
-            before, until = until, str((reply.get("pagination") or {}).get("next") or "")
-            if not until:
-                break
-            if until == before or page == _PAGES:
-                into.unread.append(("Vercel", "list_has_no_end"))
-                break
+        own = f"/v10/projects/{quote(project, safe='')}/env"
+        for path, holds, source in ((own, "envs", "Vercel"), ("/v1/env", "data", "Vercel, shared")):
+            asked = whose | ({"projectId": project} if holds == "data" and project.startswith("prj_") else {})
+            await _listed(http, path, asked | {"decrypt": "false"}, holds, source, token, into)
         reply = await _get(http, f"{API}/v2/teams/{quote(team, safe='')}", token, "Vercel, team", into)
     policy = (reply or {}).get(_POLICY)
     if reply is not None and policy not in ("default", "on", "off"):
@@ -64,15 +54,33 @@ async def collect(into: Collected, token: Secret, *, project: str, team: str) ->
     return None if reply is None else policy == "on"
 
 
-def _rows(reply: Mapping[str, Any], source: str, into: Collected) -> None:
-    rows = reply.get("envs")
+async def _listed(
+    http: Outbound, path: str, asked: Mapping[str, str], holds: str, source: str, token: Secret, into: Collected
+) -> None:
+    """Take a list, page by page; ``holds`` is the field with its rows."""
+    until = ""
+    for page in range(1, _PAGES + 1):
+        query = urlencode({**asked, **({"until": until} if until else {})})
+        reply = await _get(http, f"{API}{path}?{query}", token, f"{source}, page {page}", into)
+        if reply is None:
+            return
+        _rows(reply.get(holds), source, page, into)
+        before, until = until, str((reply.get("pagination") or {}).get("next") or "")
+        if not until:
+            return
+        if until == before:
+            break
+    into.unread.append((source, "list_has_no_end"))
+
+
+def _rows(rows: object, source: str, page: int, into: Collected) -> None:
     if not isinstance(rows, list):
-        into.unread.append((source, "not_understood"))
+        into.unread.append((f"{source}, page {page}", "not_understood"))
         return
     for row in rows:
-        one = of_row(row, "Vercel")
+        one = of_row(row, source)
         if one is None or not one.kind:
-            into.unread.append((source, "row_not_understood"))
+            into.unread.append((f"{source}, page {page}", "row_not_understood"))
         else:
             into.variables.append(one)
 
