@@ -143,7 +143,7 @@ async def test_no_spelling_of_a_path_opens_another_secret(bao: Bao) -> None:
                     assert json.loads(body)["data"]["data"]["value"] == "canary-own-openai", (spelling, method)
 
 
-@pytest.mark.req("R4.1-9")
+@pytest.mark.req("R2.2-4", "R4.1-9")
 async def test_web_and_broker_read_no_value_by_any_spelling(bao: Bao) -> None:
     """The processes that may write or see versions get no value out, whatever the path looks like."""
     own, other = uuid.uuid4(), uuid.uuid4()
@@ -163,9 +163,9 @@ async def test_web_and_broker_read_no_value_by_any_spelling(bao: Bao) -> None:
                 assert b"canary" not in body, (spelling, method)
 
 
-@pytest.mark.req("R4.1-4")
+@pytest.mark.req("R2.2-4", "R4.1-4")
 async def test_only_declared_secrets_open(bao: Bao) -> None:
-    """A lease that declared one secret opens that one; one that declared none opens none."""
+    """A lease that declared one secret opens that one; one that declared none opens none; neither opens ours."""
     client = uuid.uuid4()
     for provider in ("openai", "heygen"):
         await _store(bao, client, provider, f"value-{provider}")
@@ -174,6 +174,9 @@ async def test_only_declared_secrets_open(bao: Bao) -> None:
     assert (await read_secret(bao.http, token, path + "openai", 1, "lease-1")).matches(b"value-openai")
     with pytest.raises(Denied, match="store_denied"):
         await read_secret(bao.http, token, path + "heygen", 1, "lease-1")
+    for ours in ("token-key", "machine-key", "scan-key", "breakglass-drill", "apps/x/x"):
+        with pytest.raises(Denied, match="store_denied"):
+            await read_secret(bao.http, token, f"kv/platform/{ours}", 1, "lease-1")
     with pytest.raises(Denied, match="lease_refused"):
         await lease_login(bao.http, await bao.jwt(client, "use", "openai"), "use-heygen")
     with pytest.raises(Denied, match="lease_refused"):

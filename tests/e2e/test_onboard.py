@@ -13,6 +13,7 @@ import pytest
 
 from byokeep.core.errors import Conflict
 from byokeep.core.evidence import ITEMS_OF, ONBOARD
+from byokeep.operations import notify
 from byokeep_redact.search import Sweep
 from byokeep_sim import SimKeyState
 from tests.support.postgres_rows import pointed, points
@@ -416,7 +417,7 @@ async def test_withheld_or_foreign_evidence_is_named(desk: Desk) -> None:
     assert (await desk.sop(done["sop"]))["state"] == "complete"
 
 
-@pytest.mark.req("R5.1-16")
+@pytest.mark.req("R5.1-3", "R5.1-16")
 async def test_what_is_no_key_is_refused_and_not_echoed(desk: Desk) -> None:
     """Wrong forms are refused with a code, nothing is stored, and neither reply, log nor record shows the value."""
     client = await desk.stand.client()
@@ -525,6 +526,34 @@ async def test_the_database_and_the_logs_hold_no_value(desk: Desk) -> None:
     planted = desk.canaries[0].value.decode()
     desk.sql(f"COMMENT ON TABLE byokeep.client IS '{planted}'")
     assert not Sweep(desk.canaries).scan_bytes(_dump(desk), source="dump").clean
+
+
+@pytest.mark.req("R5.1-3")
+async def test_messages_about_keys_that_came_in_carry_no_value(desk: Desk) -> None:
+    """All that people are told of after onboardings, good, bad and of another client's key: that, and no value."""
+    sent: list[str] = []
+
+    async def send(target: str, title: str, body: str, weight: str) -> str:
+        sent.extend((target, title, body, weight))
+        return ""
+
+    worker = desk.worker
+    app = notify.NotifyApp(
+        db=worker.db, clock=worker.clock, ids=worker.ids, installation_id=worker.installation_id,
+        environment=worker.environment, limits=worker.limits, targets=lambda: ["chat", "mail"], send=send,
+    )  # fmt: skip
+    value = desk.canary()
+    for client in (await desk.stand.client(), await desk.stand.client()):
+        await desk.onboard(client, value)
+        await desk.onboard(client, desk.canary("anthropic", state="revoked"), provider="anthropic")
+    desk.sql("UPDATE byokeep.credential_ref SET rotation_due_at = now() + interval '1 day'")
+    await notify.remind(app)
+    assert await notify.deliver(app) >= 2
+    told = "\n".join(sent)
+    assert "shared_value" in told
+    assert "openai" in told
+    assert Sweep(desk.canaries).scan_bytes(told.encode(), source="messages").clean
+    assert not Sweep(desk.canaries).scan_bytes((told + value.decode()).encode(), source="messages").clean
 
 
 def _dump(desk: Desk) -> bytes:

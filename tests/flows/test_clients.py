@@ -13,7 +13,7 @@ from tests.support.web import Desk
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
 
 
-@pytest.mark.req("S-VAULT-9")
+@pytest.mark.req("R2.2-4", "S-VAULT-9")
 @pytest.mark.parametrize(
     "name",
     [" Root", "ROOT", "ro\u200bot", "platform", "Pl\u0430tform", "\uff32\uff4f\uff4f\uff54", "r00t", "ad min",

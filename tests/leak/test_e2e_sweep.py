@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import re
 import shutil
+import stat
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -468,6 +470,51 @@ async def test_no_process_holds_a_value_where_others_look(flows: Flows) -> None:
     assert report.clean, report.findings[:5]
     assert not report.denied
     assert flows.children.clean, flows.children.findings[:5]
+
+
+def descriptors(pids: list[int]) -> Iterator[Path]:
+    """What processes have open, of those that are there."""
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError):
+            yield from Path(f"/proc/{pid}/fd").iterdir()
+
+
+def written(pids: list[int]) -> set[Path]:
+    """The files that processes have open to write, but for devices, pipes and memory."""
+    found = set()
+    for fd in descriptors(pids):
+        with contextlib.suppress(OSError):  # closed meanwhile
+            info = (fd.parent.parent / "fdinfo" / fd.name).read_text()
+            flags = int(next(line.split()[1] for line in info.splitlines() if line.startswith("flags:")), 8)
+            if flags & os.O_ACCMODE != os.O_RDONLY and stat.S_ISREG(fd.stat().st_mode):
+                found.add(fd.readlink())
+    return {path for path in found if path.parts[1] not in ("dev", "proc") and not path.name.startswith("memfd:")}
+
+
+def peers(pids: list[int]) -> set[str]:
+    """Addresses that processes are connected with over TCP, as the kernel's tables show them."""
+    own = set()
+    for fd in descriptors(pids):
+        with contextlib.suppress(OSError):
+            own.add(str(fd.readlink()))
+    tables = [table for name in ("tcp", "tcp6") if (table := Path(f"/proc/net/{name}")).exists()]
+    rows = [row.split() for table in tables for row in table.read_text().splitlines()[1:]]
+    return {row[2].partition(":")[0] for row in rows if row[3] == "01" and f"socket:[{row[9]}]" in own}
+
+
+@pytest.mark.req("S-ASVS-35")
+async def test_logs_go_to_documented_places_alone(flows: Flows) -> None:
+    """After everything that was done: what our processes have open to write lies in the places of docs/settings.md, and
+    they are connected with this machine alone, where the simulators are."""
+    home, names = flows.world.home, ("web", "broker", "killswitch", "worker", "refresher")
+    pids = [below for name in names for below in family(flows.world.stack.pid(name))]
+    inventory = [home / "logs", home / "checkpoints", home / "slots", home / "artifacts", home / "proofs", home / "run"]
+    files = written(pids)
+    assert {home / "logs" / f"{name}.log" for name in ("web", "broker", "worker")} <= files
+    assert [path for path in files if not any(path.is_relative_to(place) for place in inventory)] == []
+    assert peers(pids) <= {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
+    with (flows.out / "elsewhere.log").open("w"):  # the look would have seen it
+        assert flows.out / "elsewhere.log" in written([os.getpid()])
 
 
 @pytest.mark.req("R1.1-1")
