@@ -17,14 +17,17 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import aiohttp
 import pyrage
 import pytest
 
 from byokeep.adapters.openbao.login import log_in
+from byokeep.audit.disclosure import RecordFilter, RecordWindow, read_audit
 from byokeep.core.drill import STEPS
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected
+from byokeep.core.model import Actor, ClientId, Role
 from byokeep.processes import doctor, drill, drill_place, restore, wiring
 from byokeep.processes.drill_steps import Drilled
 from byokeep.processes.restore import Brought
@@ -174,10 +177,13 @@ async def test_a_drill_restores_verifies_and_lets_nothing_out(site: Site, tmp_pa
     assert (await elsewhere.run("evidence", "verify", str(report), "--keys", str(keys))).code == 5
 
 
-@pytest.mark.req("R9.3-6")
+@pytest.mark.req("R9.3-5", "R9.3-6")
 async def test_what_a_drill_restored_reaches_nobody_and_a_refused_key_fails_it(site: Site) -> None:
     """It has no network but its own loopback, no stack starts in its home, production's store lets none of its
-    credentials in; and a key that its provider refuses fails the verification, by name and answer."""
+    credentials in; and a key that its provider refuses fails the verification, by name and answer.
+
+    What the drill says of refused effects stands in the restored database, whose switches two people had released.
+    """
     await site.backed_up()
     production, place = site.settings, new_home()
     file = sorted((site.world.home / "backups").glob("*.age"))[-1]
@@ -204,6 +210,20 @@ async def test_what_a_drill_restored_reaches_nobody_and_a_refused_key_fails_it(s
         with pytest.raises(Integrity, match="client_not_verified"):
             await work.acts["verify_clients"]()
         assert work.evidence["refused"] == [f"{site.clients[0]}/openai:invalid_key"]
+        before = await site.world.effects()
+        await work.acts["publish_refused"]()
+        assert await site.world.effects() == before
+        asked = []
+        async with wiring.broker_app(work.settings) as app:
+            reader = Actor(id=uuid4(), roles=frozenset({Role.AUDITOR}), clients=None, request_id=uuid4())
+            here = {"installation_id": app.installation_id}
+            closed = await app.db.read(dict, "switch_engaged", here, every_client=True)
+            for client in map(ClientId, map(UUID, site.clients)):
+                permits = RecordFilter(event="permit.issued")
+                page = await read_audit(app, reader, client, RecordWindow(limit=500), permits)
+                asked += [(one.said["outcome"], one.said["fields"].get("reason")) for one in page.records]
+        assert closed == [], "nothing else than the drill refuses it"
+        assert asked == [("denied", "disaster_recovery_drill")] * 6
     finally:
         with contextlib.suppress(OSError):
             await work.close()
