@@ -27,6 +27,7 @@ class Vercel:
 
     rows: list[Row] = field(default_factory=list)
     shared: list[Row] = field(default_factory=list)
+    deployed: list[Row] = field(default_factory=list)
     policy: str = "on"
     page: int = 100
     fault: dict[str, tuple[int, Any]] = field(default_factory=dict)
@@ -42,6 +43,8 @@ class Vercel:
                 return web.json_response(body, status=status) if status else web.Response(text="<html>")
         if request.path.startswith("/v2/teams/"):
             return web.json_response({"id": "team_1", "sensitiveEnvironmentVariablePolicy": self.policy})
+        if request.path == "/v6/deployments":
+            return web.json_response({"deployments": self.deployed, "pagination": {"count": len(self.deployed)}})
         whole, holds = (self.shared, "data") if request.path == "/v1/env" else (self.rows, "envs")
         first = int(request.query.get("until", 0))
         more = first + self.page if first + self.page < len(whole) else None

@@ -369,8 +369,8 @@ def test_the_policy_is_on_and_every_variable_is_sensitive(tmp_path: Path, capsys
     rows = [row(f"V{at}", "production") for at in range(5)] + [row("W", "development", "encrypted")]
     code, found, unknown, told, made = ask(capsys, monkeypatch, tmp_path, rows=rows, page=2)
     assert (code, found, unknown, told["sensitive_policy"], told["variables"]) == (0, set(), set(), "on", 6)
-    assert (told["without_value"], len(made.asked)) == (6, 5)
-    assert all("decrypt=false" in one for one in made.asked[:-1])
+    assert (told["without_value"], len(made.asked)) == (6, 6)
+    assert all("decrypt=false" in one for one in made.asked[:-2])
     bad = [*rows, row("X", "preview", "encrypted"), row("OPENAI_API_KEY", "development", "encrypted")]
     code, found, *_ = ask(capsys, monkeypatch, tmp_path, rows=bad, page=4)
     assert (code, found) == (1, {("X", "not_sensitive"), ("OPENAI_API_KEY", "client_key")})
@@ -393,6 +393,27 @@ def test_what_a_team_shares_and_what_one_branch_has_is_looked_at(tmp_path: Path,
     fault = {"/v1/env?teamId=team_1&decrypt=false": (403, {"error": {"code": "forbidden"}})}
     code, found, unknown, *_ = ask(capsys, monkeypatch, tmp_path, rows=kept, fault=fault)
     assert (code, found, unknown) == (4, set(), {("Vercel, shared, page 1", "not_permitted")})
+
+
+@pytest.mark.req("S-VERCEL-1")
+def test_what_was_changed_after_the_last_deployment_is_not_what_runs(
+    tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
+    """A rotated value counts once Production was deployed after it; how that stands and is not told is unknown."""
+    at = 1_790_000_000_000
+    rows = [row("A", "production", updatedAt=at), row("B", "preview", updatedAt=at + 9), row("C", "production")]
+
+    def asked(deployed: Any, **more: Any) -> tuple[Any, ...]:
+        return ask(capsys, monkeypatch, tmp_path, rows=rows, deployed=deployed, **more)[:3]
+
+    before = [{"uid": "dpl_1", "created": at - 1, "target": "production"}]
+    assert asked(before) == (1, {("A", "not_deployed"), ("C", "not_deployed")}, set())
+    assert asked([{"uid": "dpl_2", "created": at + 1}]) == (0, set(), set())
+    assert asked([]) == (0, set(), set())  # never deployed: nothing runs
+    for odd in ([{"uid": "dpl_3"}], [{"created": "yesterday"}], ["dpl_4"]):
+        assert asked(odd) == (4, set(), {("Vercel, deployments", "not_understood")})
+    fault = {"&state=READY&limit=1": (403, {"error": {"code": "forbidden"}})}
+    assert asked(before, fault=fault) == (4, set(), {("Vercel, deployments", "not_permitted")})
 
 
 FAULTS = [

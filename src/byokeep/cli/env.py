@@ -81,7 +81,7 @@ def check(
     collected = _collected(files, export or (), environment=environment)
     settled = _ask(collected, project, team, token_fd) if project and team else None
     after_ms = int(datetime.fromisoformat(since).timestamp() * 1000) if since else None
-    found, unknown = findings(collected.variables, allowed, after_ms)
+    found, unknown = findings(collected.variables, allowed, after_ms, collected.deployed_ms)
     if settled is False:
         found.append(EnvFinding(variable="-", code="sensitive_policy_off", source="Vercel, team"))
     unread = [*collected.unread, *unknown]

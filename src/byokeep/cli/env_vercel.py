@@ -1,4 +1,4 @@
-"""The variables of a project at Vercel and those that its team shares, and whether all are stored as sensitive.
+"""The variables of a project at Vercel and those that its team shares, when it was deployed, and the team's policy.
 
 Rules
 - It reads over the REST API: the lists without decryption, and the team. The token goes to Vercel's own host alone.
@@ -29,7 +29,7 @@ _POLICY: Final = "sensitiveEnvironmentVariablePolicy"
 
 
 async def collect(into: Collected, token: Secret, *, project: str, team: str) -> bool | None:
-    """Take a project's variables, and those that the team shares between projects.
+    """Take a project's variables, those that the team shares between projects, and when Production was deployed.
 
     Args:
         into: Gets the variables, and what could not be read.
@@ -46,6 +46,10 @@ async def collect(into: Collected, token: Secret, *, project: str, team: str) ->
         for path, holds, source in ((own, "envs", "Vercel"), ("/v1/env", "data", "Vercel, shared")):
             asked = whose | ({"projectId": project} if holds == "data" and project.startswith("prj_") else {})
             await _listed(http, path, asked | {"decrypt": "false"}, holds, source, token, into)
+        query = urlencode(whose | {"projectId": project, "target": "production", "state": "READY", "limit": "1"})
+        reply = await _get(http, f"{API}/v6/deployments?{query}", token, "Vercel, deployments", into)
+        if reply is not None:
+            _deployed(reply.get("deployments"), into)
         reply = await _get(http, f"{API}/v2/teams/{quote(team, safe='')}", token, "Vercel, team", into)
     policy = (reply or {}).get(_POLICY)
     if reply is not None and policy not in ("default", "on", "off"):
@@ -71,6 +75,16 @@ async def _listed(
         if until == before:
             break
     into.unread.append((source, "list_has_no_end"))
+
+
+def _deployed(rows: object, into: Collected) -> None:
+    """Take when the newest deployment was made; one that is none, or has no time, is unknown; none at all is none."""
+    newest = rows[0] if isinstance(rows, list) and rows else None
+    made = newest.get("created") if isinstance(newest, dict) else None
+    if type(made) is int:
+        into.deployed_ms = made
+    elif rows != []:
+        into.unread.append(("Vercel, deployments", "not_understood"))
 
 
 def _rows(rows: object, source: str, page: int, into: Collected) -> None:

@@ -76,7 +76,8 @@ def read_policy(path: Path) -> EnvPolicy:
 
 
 def findings(
-    variables: Iterable[Variable], policy: EnvPolicy, rotated_after_ms: int | None = None
+    variables: Iterable[Variable], policy: EnvPolicy, rotated_after_ms: int | None = None,
+    deployed_ms: int | None = None,
 ) -> tuple[list[EnvFinding], list[tuple[str, str]]]:
     """Return what is wrong, and what could not be told: (variable, code).
 
@@ -84,10 +85,15 @@ def findings(
         variables: All of them: some are judged together.
         policy: Flags there are, and what is accepted.
         rotated_after_ms: Variables that were not changed since are a finding; None = age is not looked at.
+        deployed_ms: Variables of Production that were changed since are not what runs there; None = not looked at.
     """
     kept = [one for one in variables if one.kind != "system"]
     found = [_finding(one, code, why) for one in kept for code, why in _of_one(one, policy)]
     found += [_finding(one, code) for one, code in (*_twice(kept), *_shared(kept))]
+    found += [
+        _finding(one, "not_deployed")
+        for one in kept if PRODUCTION in one.targets and (one.updated_ms or 0) > (deployed_ms or one.updated_ms or 0)
+    ]  # fmt: skip
     if rotated_after_ms is None:
         return found, []
     aged = [one for one in kept if not one.text]

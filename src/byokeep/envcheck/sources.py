@@ -70,10 +70,14 @@ class Variable:
 
 @dataclass(slots=True)
 class Collected:
-    """What the sources held, and what of them could not be read: (source, code)."""
+    """What the sources held, and what of them could not be read: (source, code).
+
+    ``deployed_ms``: when Production was deployed last, in milliseconds of Unix time; None = not known, or never.
+    """
 
     variables: list[Variable] = field(default_factory=list)
     unread: list[tuple[str, str]] = field(default_factory=list)
+    deployed_ms: int | None = None
 
     def file(self, path: Path) -> None:
         """Take a file, or every file ``.env*`` below a directory."""
