@@ -596,6 +596,32 @@ async def test_a_wrapping_token_that_is_used_by_another_way_ends_the_grant(stand
     await end(stand, opening["id"])
 
 
+@pytest.mark.req("S-VAULT-17")
+async def test_what_is_handed_over_is_wrapped_and_not_for_long(stand: Stand) -> None:
+    """For no time, for a month, or not at all: refused; a token that came unwrapped was ended before anybody had it."""
+    client = await stand.client("openai")
+    for life in (timedelta(0), timedelta(seconds=601), timedelta(days=30)):
+        with patched(model, "WRAPPED", life):
+            grant = await approved(stand, client)
+            assert (await do(stand, grant, "open", "operator"))[1]["code"] == "bad_wrapping_life", life
+        await do(stand, grant, "revoke", "operator")
+        stand.db.sql(f"UPDATE byokeep.procedure_run SET closed_at = now(), state = 'failed' WHERE id = '{grant}'")
+    login, given = stand.app.glass._login.http, list[str]()  # type: ignore[attr-defined]
+    real = login.request
+
+    async def bare(method: str, path: str, *, wrap_ttl_s: int | None = None, **more: Any) -> Any:
+        reply = await real(method, path, **more)
+        if wrap_ttl_s is not None:
+            given.append(reply.auth["client_token"])
+        return reply
+
+    grant = await approved(stand, client)
+    with patched(login, "request", bare):
+        assert (await do(stand, grant, "open", "operator"))[1]["code"] == "not_wrapped"
+    async with at_store(stand) as call:
+        assert (await call("GET", f"kv/data/clients/{client}/providers/openai", given[0]))[0] == 403
+
+
 @pytest.mark.req("S-VAULT-16")
 @pytest.mark.parametrize("came", ["nothing", "used", "over", "made elsewhere", "wrapped again", "as given"])
 async def test_the_holders_command_refuses_what_is_not_as_it_was_wrapped(

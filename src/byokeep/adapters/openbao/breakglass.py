@@ -2,7 +2,7 @@
 
 Rules
 - The token comes wrapped, or it is ended at once: nobody here sees it. What was wrapped is the answer to our own login,
-  or it is refused.
+  or it is refused. It is wrapped for a second at least and for ten minutes at most.
 - The role is alone: no other role gives a person a token, and its program is the one that was provisioned.
 
 It may not unwrap, read a value or change a role.
@@ -10,6 +10,7 @@ It may not unwrap, read a value or change a role.
 
 from __future__ import annotations
 
+from typing import Final
 from uuid import UUID
 
 from byokeep.adapters.openbao.login import AppRoleLogin
@@ -17,6 +18,8 @@ from byokeep.adapters.openbao.provisioning import BATCH_ONLY, GLASS, LOGIN_PATH,
 from byokeep.core.errors import Integrity, NotFound, Rejected
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import WrappedToken
+
+WRAP_S: Final = range(1, 601)  # for how many seconds a token may be wrapped
 
 
 class BaoBreakGlass:
@@ -48,10 +51,12 @@ class BaoBreakGlass:
         """Log in with signed claims; only the wrapped answer comes back.
 
         Raises:
-            Denied, Rejected: The store refused: cut off, or not what the role takes.
+            Denied, Rejected: The store refused: cut off, or not what the role takes. ``bad_wrapping_life``.
             Integrity: ``not_wrapped``: what came is not the wrapped answer to this login; it was ended.
             Unavailable: Nothing is known of it.
         """
+        if wrap_s not in WRAP_S:
+            raise Rejected("bad_wrapping_life", next_step="From a second to ten minutes.", seconds=wrap_s)
         body = {"role": GLASS, "jwt": jwt}
         reply = await self._login.http.request(
             "POST", LOGIN_PATH, body=body, lease_header=str(grant_id), wrap_ttl_s=wrap_s
