@@ -8,7 +8,8 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from uuid import uuid4
+from datetime import timedelta
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -18,6 +19,7 @@ from byokeep.core.keystate import TRANSITIONS, KeyState
 from byokeep.core.model import ClientId
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_record
+from byokeep.operations.due import DueKind, read_due
 from byokeep.profiles import kek, kek_tasks
 from byokeep.profiles.kek import Dependent, Rotation
 from tests.support.broker import Stand
@@ -81,11 +83,28 @@ async def finish(keys: Keys, rotation: Rotation, client: object, *, rounds: int 
     raise AssertionError("the rotation did not end")
 
 
-@pytest.mark.req("R2.3-5", "R6.1-8")
+async def hang_on_first(keys: Keys, client: UUID) -> int:
+    """How many sealed profiles are listed with the first version of a client's key."""
+    at = {"holder": "transit", "kek_id": f"development-{client}", "ids": None, "exposed": False, "limit": 100}
+    async with keys.app.db.begin(every_client=True) as tx:
+        return len(await tx.all(Dependent, "kek_dependents", **at, version=1))
+
+
+@pytest.mark.req("R2.3-5", "R6.1-8", "S-NIST-9")
 async def test_a_rotation_ends_when_every_wrap_has_moved(keys: Keys) -> None:
-    """New keys name the new version, the old one only opens; all is readable meanwhile, and blobs stay as they are."""
+    """New keys name the new version, the old one only opens; all is readable meanwhile, and blobs stay as they are.
+
+    Sixty days before a key's time is over it is due, and what hangs on it is listed until nothing is left.
+    """
     client = await keys.client()
     profiles = [await keys.profile(client, generations=2) for _ in range(3)]
+    assert await hang_on_first(keys, client) == 6
+    life, limits = timedelta(days=keys.app.limits.kek_rotation_days), keys.app.limits
+    async with keys.app.db.begin(every_client=True) as tx:
+        for early, listed in ((timedelta(days=60), 1), (timedelta(days=61), 0)):
+            at = keys.app.clock.now() + life - early
+            due = await read_due(tx, limits, at, kind=DueKind.KEK, until=at + timedelta(days=60))
+            assert len(due.items) == listed, early
     blobs = keys.sql("SELECT blob_key, blob_sha256, dek_id FROM byokeep.profile_generation ORDER BY 1")
     rotation = await rotated(keys, client, 1)
     assert (rotation.from_version, rotation.to_version, rotation.remaining, rotation.state) == (1, 2, 6, "rewrapping")
@@ -109,6 +128,7 @@ async def test_a_rotation_ends_when_every_wrap_has_moved(keys: Keys) -> None:
                 assert await keys.opens(custody, client, profile, generation)
         done = await finish(keys, rotation, client)
         assert (done.moved, done.remaining) == (6, 0)
+        assert await hang_on_first(keys, client) == 0
         for profile in profiles:
             for generation in (1, 2):
                 assert await keys.opens(custody, client, profile, generation)

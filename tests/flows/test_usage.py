@@ -87,6 +87,33 @@ async def test_calls_that_a_runner_tells_are_the_keys_usage(desk: Desk, monkeypa
     assert len({each["id"] for each in one["uses"] + rest["uses"]}) == 4
 
 
+@pytest.mark.req("S-NIST-14")
+async def test_everybody_who_had_to_do_with_a_key_is_in_one_list(desk: Desk) -> None:
+    """Who stored it, each who got leave to read it and for which job, who ended it; nobody of another key."""
+    stand = desk.stand
+    client = await stand.client()
+    ref = (await desk.onboard(client))["ref"]
+    await desk.onboard(client, provider="anthropic")
+    job_id, other = await stand.job(client), await stand.job(client, secrets=["anthropic"])
+    async with stand.keep() as keep:
+        for job, name in ((job_id, "openai"), (other, "anthropic")):
+            async with keep.attach(job) as held:
+                await held.secret(name)
+    ended = {"to": "deactivated", "reason": "not_used"}
+    assert (await desk.call("POST", f"/v1/refs/{ref}/state", "operator", ended))[0] == 200
+    status, page = await desk.call("GET", f"/v1/audit?client_id={client}&key={ref}&limit=500", "auditor")
+    assert (status, page["next"]) == (200, None), page
+    people = {who: str(person.id) for who, person in desk.people.items()}
+    told = {(one["event"], one["actor"]) for one in page["records"]}
+    assert ("key.write", people["operator"]) in told
+    assert ("key.state_changed", people["operator"]) in told
+    assert ("lease.issued", people["runner"]) in told
+    leases = [one["fields"] for one in page["records"] if one["event"] == "lease.issued"]
+    assert {one["secrets"] for one in leases} == {"openai"}
+    assert str(job_id) in {one["job"] for one in leases}
+    assert {one["object"] for one in page["records"] if one["event"] != "lease.issued"} == {ref}
+
+
 async def test_a_clients_calls_are_told_by_the_client_itself(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever makes the calls says nothing: they stand in the key's usage, without what was sent."""
     monkeypatch.setattr(told_calls, "SAY_EVERY_S", 0.05)
