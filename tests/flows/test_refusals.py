@@ -40,7 +40,9 @@ OF_EVERYBODY = {
     "GET /v1/due",
     "GET /v1/incidents", "GET /v1/keks", "GET /v1/logins", "GET /v1/notifications", "GET /v1/procedures",
     "GET /v1/vault-incidents", "POST /v1/inventory/checks",
-    "DELETE /v1/portal/session",  # of nobody here: it takes a session of the portal, so each of these is a stranger
+    # Of nobody here: it takes a session of the portal, so each of these is a stranger.
+    "DELETE /v1/portal/session", "POST /v1/portal/passkeys", "POST /v1/portal/passkeys/options",
+    "DELETE /v1/portal/passkeys/{passkey_id}",
 }  # fmt: skip
 
 
