@@ -28,11 +28,10 @@ from byokeep.core.manifest import Packing
 from byokeep.core.model import ProfileId
 from byokeep.core.sealed_record import parse_record
 from byokeep.profiles import checkout
-from byokeep.reconciliation.reconcile import SETTLE, reconcile
 from byokeep.sealing import sealer
 from byokeep_redact.canary import new_canary
 from tests.flows.test_profile_use import running
-from tests.support.broker import Stand
+from tests.support.broker import Stand, reconciled
 from tests.support.hang import stop
 from tests.support.room_owner import orphan
 from tests.support.sealed_profile import NAME, PLATFORM, Sealed, Taken, sealed, taken
@@ -110,8 +109,7 @@ async def test_logged_in_effect_counted_once_and_what_moved_is_sealed(made: Seal
         assert await context.pages[0].evaluate("localStorage.getItem('moved')") == "here-it-is"
     assert made.row()[:2] == ["valid", "2"]  # this time nothing moved
     assert len(made.stand.events("profile.sealed")) == 1
-    await asyncio.sleep(SETTLE.total_seconds() + 0.5)
-    stated = await reconcile(made.stand.app, made.stand.app.system(), since=since)
+    stated = await reconciled(made.stand, since)
     assert (stated.state, stated.findings) == ("clean", ()), stated
     assert [one for one in made.stand.events("profile.opening_ended") if '"cause":"closed"' not in one] == []
     assert await made.site.effects() == 1

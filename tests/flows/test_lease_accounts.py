@@ -13,8 +13,7 @@ import pytest
 from byokeep.cli import job as cli_job
 from byokeep.client import lease as client_lease
 from byokeep.core.errors import Denied, Rejected, Unavailable
-from byokeep.reconciliation.reconcile import SETTLE, reconcile
-from tests.support.broker import Stand
+from tests.support.broker import Stand, reconciled
 from tests.support.connected import connect, put_access
 from tests.support.postgres_rows import state_rows
 
@@ -84,8 +83,7 @@ async def test_the_sdk_reads_a_token_and_a_newer_one_when_it_has_expired(
         assert (await job.secret("x/acme", fresh=True)).reveal() == b"access-token-three-3"
         assert len(stand.events("tokens.refresh_asked")) == 1
     state_rows(stand.db)
-    await asyncio.sleep(SETTLE.total_seconds() + 0.5)
-    stated = await reconcile(stand.app, stand.app.system(), since=since)
+    stated = await reconciled(stand, since)
     assert (stated.state, stated.findings) == ("clean", ()), stated
 
 

@@ -25,13 +25,12 @@ from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import SealedRecord, parse_record
 from byokeep.core.secret import Secret
 from byokeep.profiles import checkout, openings
-from byokeep.reconciliation.reconcile import SETTLE, reconcile
 from byokeep.sealing.transit import TransitKeys
 from byokeep.tenancy.scopes import STORE_WITHIN_S
 from byokeep.wire.bao_http import BaoHttp, destroy_versions, lease_login, read_secret
 from tests.flows.test_profile_reseal import put_record, record_of
 from tests.flows.test_profile_use import Run, running, second, switch
-from tests.support.broker import Stand
+from tests.support.broker import Stand, reconciled
 from tests.support.postgres_rows import state_rows
 from tests.support.profiles import put_profile
 
@@ -410,13 +409,11 @@ async def test_the_broker_s_readings_are_explained_by_openings_and_others_found(
     state_rows(stand.db)
     since = stand.app.clock.now()
     assert (await take(run, await run.opened()))[0] == 200
-    await asyncio.sleep(SETTLE.total_seconds() + 0.5)
-    stated = await reconcile(stand.app, stand.app.system(), since=since)
+    stated = await reconciled(stand, since)
     assert (stated.state, stated.findings) == ("clean", ()), stated
     since = stand.app.clock.now()
     await stand.app.records.read(ProfileRef(ClientId(other.profile.client), other.profile.id), 1)
-    await asyncio.sleep(SETTLE.total_seconds() + 0.5)
-    stated = await reconcile(stand.app, stand.app.system(), since=since)
+    stated = await reconciled(stand, since)
     assert [(one.reason, one.client_id) for one in stated.findings] == [("read_without_lease", other.profile.client)]
 
 

@@ -26,11 +26,10 @@ from byokeep.core.sealed_record import MAGIC as SEALED_MAGIC
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import Written
 from byokeep.profiles import checkout, openings
-from byokeep.reconciliation.reconcile import SETTLE, reconcile
 from byokeep.tenancy.scopes import STORE_WITHIN_S
 from byokeep.wire.bao_http import BaoHttp, StoredVersion, lease_login, read_secret, write_secret
 from tests.flows.test_profile_use import Run, running, second
-from tests.support.broker import Stand
+from tests.support.broker import Stand, reconciled
 from tests.support.postgres_rows import state_rows
 from tests.support.profiles import put_profile
 
@@ -251,9 +250,8 @@ async def test_blob_then_record_then_row(stand: Stand) -> None:
     async with stand.http.get(at, headers=token) as reply:
         assert await reply.read() == NEW
     assert (await other.at(f"{path.removesuffix('/blob')}/end", {"cause": "closed"}))[0] == 200
-    await asyncio.sleep(SETTLE.total_seconds() + 0.5)
     state_rows(stand.db)
-    stated = await reconcile(stand.app, stand.app.system(), since=since)
+    stated = await reconciled(stand, since)
     assert (stated.state, stated.findings) == ("clean", ()), stated
     stand.db.sql(  # rows that were put back: what the chain says was sealed is newer
         "BEGIN; SET LOCAL session_replication_role = replica;"
@@ -378,9 +376,8 @@ async def test_a_broker_that_dies_before_its_commit_left_a_seal_that_was_cut_off
     assert stand.events("profile.sealed") == []
 
     async def found() -> list[tuple[str, str, UUID | None]]:
-        await asyncio.sleep(SETTLE.total_seconds() + 0.5)
         state_rows(stand.db)
-        stated = await reconcile(stand.app, stand.app.system(), since=since)
+        stated = await reconciled(stand, since)
         return [(one.reason, one.severity, one.client_id) for one in stated.findings]
 
     cut_off = ("write_cut_off", "warning", run.profile.client)
@@ -397,9 +394,8 @@ async def test_a_record_that_nobody_announced_is_found(stand: Stand) -> None:
     """Somebody writes a record as the broker, past its routes: nothing explains that entry of the store's own log."""
     run, since = await running(stand), stand.app.clock.now()
     await stand.app.records.write(ProfileRef(ClientId(run.profile.client), run.profile.id), b"planted", cas=0)
-    await asyncio.sleep(SETTLE.total_seconds() + 0.5)
     state_rows(stand.db)
-    stated = await reconcile(stand.app, stand.app.system(), since=since)
+    stated = await reconciled(stand, since)
     found = [(one.reason, one.client_id) for one in stated.findings]
     assert found == [("write_unexplained", run.profile.client)]
 

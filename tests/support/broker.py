@@ -18,6 +18,7 @@ import shutil
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,10 @@ from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.http.emergency import Emergency
 from byokeep.kernel.app import App, BrokerApp, KillApp, ServiceLimits
+from byokeep.kernel.ports import Clock
 from byokeep.killswitch.app import create_app as create_killswitch
 from byokeep.procedures import PROCEDURES
+from byokeep.reconciliation.reconcile import SETTLE, Reconciliation, reconcile
 from byokeep.tenancy.authenticate import authenticate
 from byokeep.tenancy.sso import SsoCheck
 from byokeep.tenancy.tokens import Subject
@@ -414,6 +417,25 @@ async def stand(postgres_server: EmbeddedPostgres, store: Store) -> AsyncIterato
             yield made
     finally:
         drop_database(database)
+
+
+@dataclass
+class _Later:
+    """The system's clock when all that was asked until now has settled."""
+
+    clock: Clock
+
+    def now(self) -> datetime:
+        return self.clock.now() + SETTLE
+
+    def monotonic(self) -> float:
+        return self.clock.monotonic()
+
+
+async def reconciled(stand: Stand, since: datetime) -> Reconciliation:
+    """Explain what the store recorded from then until this moment, as the broker does when that has settled."""
+    app = replace(stand.app, clock=_Later(stand.app.clock))
+    return await reconcile(app, app.system(), since=since)
 
 
 @contextlib.asynccontextmanager
