@@ -56,6 +56,8 @@ _ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _PRINTED: Final = re.compile(r"[A-Za-z0-9._~:/\[\]-]{1,300}\Z")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}\Z")
 _PLAIN_PATH: Final = re.compile(r"/(?!/)[A-Za-z0-9_./ @+-]{1,254}\Z")
+_SOURCES: Final = "sources"
+GIVEN_BY: Final = ("file", "environment", "command line")
 URL_SETTINGS: Final = ("provider_urls", "platform_urls", "website_urls")  # tables, for tests and demos
 TABLES: Final = ("sso_groups", *URL_SETTINGS)
 NUMBER_SETTINGS: Final = {  # name -> the largest allowed
@@ -134,6 +136,7 @@ class Settings:
         provider_urls: Provider name -> base URL; refused in production.
         platform_urls: Login of a social platform -> base URL; refused in production.
         website_urls: As platform_urls, of the platforms' websites.
+        sources: No setting: which one was given, and by what.
     """
 
     home: Path = field(default_factory=default_home)
@@ -198,6 +201,7 @@ class Settings:
     provider_urls: Mapping[str, str] = field(default_factory=dict)
     platform_urls: Mapping[str, str] = field(default_factory=dict)
     website_urls: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def embedded_store(self) -> bool:
@@ -236,7 +240,24 @@ class Settings:
         return Path(named) if named else self.home / defaults[name]
 
 
-TEXT_SETTINGS: Final = tuple(one.name for one in fields(Settings) if one.name not in (*NUMBER_SETTINGS, *TABLES))
+TEXT_SETTINGS: Final = tuple(
+    one.name for one in fields(Settings) if one.name not in (*NUMBER_SETTINGS, *TABLES, _SOURCES)
+)
+GROUPS: Final[Mapping[str, tuple[str, ...]]] = {  # each setting stands in one
+    "Installation": ("home", "environment", "console_origin", "approval_hold_hours", "app_secret_rotation_days"),
+    "Sign-in at a provider": ("sso_issuer", "sso_client_id", "sso_scopes", "sso_groups_claim", "sso_acr", "sso_groups"),
+    "Processes": ("web_listen", "broker_listen", "killswitch_listen", "web_url", "web_ca_file", "broker_url",
+                  "broker_ca_file", "killswitch_url", "killswitch_ca_file"),
+    "Secret store": ("store_address", "store_program", "store_program_sha256", "store_ca_file", "store_audit_files",
+                     "oidc_issuer", "lease_cidrs", "store_calls_per_second", "kek_rotation_days", "kek_owner"),
+    "Database and records": ("database_url", "checkpoint_dir", "log_dir", "log_level", "notify_dir"),
+    "Credentials": ("credentials_dir", "slots_dir", "token_file", "dispatcher_token_file", "runner_token_file"),
+    "Browser profiles": ("artifact_store", "artifact_endpoint", "artifact_ca_file", "artifact_credentials_file",
+                         "profile_rekey_days", "room_dir", "room_mebibytes", "run_dir", "proofs_dir", "websites_dir"),
+    "Backups": ("backup_recipients", "backup_dir", "backup_target", "backup_endpoint", "backup_ca_file",
+                "backup_credentials_file", "backup_keep", "backup_keep_days", "backup_hours"),
+    "Tests and demos": URL_SETTINGS,
+}  # fmt: skip
 
 
 def hand_off_file(settings: Settings, work_id: UUID) -> Path:
@@ -264,20 +285,50 @@ def load(config: Path | None = None, **overrides: object) -> Settings:
         config = home / "config.toml" if (home / "config.toml").is_file() else None
     if config is not None:
         given |= _read(config)
+    told = given.pop(_SOURCES, None)  # in what `byokeep up` writes for its processes: where each came from at first
+    if told is not None and not (isinstance(told, Mapping) and all(one in GIVEN_BY for one in told.values())):
+        raise _bad(_SOURCES, "Leave it to `byokeep up`.")
+    sources = dict.fromkeys(given, GIVEN_BY[0]) if told is None else dict(told)
     for name, value in environment.items():
         if name in _FROM_JOB_RUN:
             continue
         _refuse_unknown(name, (*TEXT_SETTINGS, *NUMBER_SETTINGS), "It is a variable of the environment", _ENV)
         given[name] = value
-    given |= {name: value for name, value in overrides.items() if value is not None}
-    return check(_build(given))
+        sources[name] = GIVEN_BY[1]
+    named = {name: value for name, value in overrides.items() if value is not None}
+    return replace(check(_build(given | named)), sources=sources | dict.fromkeys(named, GIVEN_BY[2]))
 
 
-def to_toml(settings: Settings) -> str:
-    """Return a settings file that :func:`load` reads as these settings."""
+def shown(settings: Settings) -> dict[str, list[tuple[str, str, str]]]:
+    """Return for people, by group: each setting's name, value, and by what it was given.
+
+    Of a file with a secret in it there is only whether one is named; an address is cut to where it leads.
+    """
+    plain = Settings()
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for group, names in GROUPS.items():
+        rows = found[group] = []
+        for name in names:
+            value = getattr(settings, name)
+            by = settings.sources.get(name, "default" if value == getattr(plain, name) else "chosen at the start")
+            text = str(value)
+            if isinstance(value, Mapping):
+                said = (one if name in URL_SETTINGS else f"{one}: {to}" for one, to in sorted(value.items()))
+                text = ", ".join(said)
+            elif name.endswith(("token_file", "credentials_file")):
+                text = "set" if text else "not set"
+            elif "://" in text:
+                parts = urlsplit(text)
+                text = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+            rows.append((name, text, by))
+    return found
+
+
+def to_toml(settings: Settings, *, sources: bool = False) -> str:
+    """Return a settings file that :func:`load` reads as these settings; ``sources``: and says where they came from."""
     lines = [f"{name} = {_toml(str(getattr(settings, name)))}\n" for name in TEXT_SETTINGS]
     lines += [f"{name} = {getattr(settings, name)}\n" for name in NUMBER_SETTINGS]
-    for table in TABLES:
+    for table in (*TABLES, *([_SOURCES] if sources else [])):
         lines += [f"[{table}]\n", *(f"{_toml(name)} = {_toml(it)}\n" for name, it in getattr(settings, table).items())]
     return "".join(lines)
 

@@ -78,6 +78,9 @@ async def test_an_auditor_looks_at_records_people_and_names(screen: Screen) -> N
     await page.get_by_role("link", name="runner").first.click()
     await page.get_by_text("lease.use").wait_for()
     faults += await screen.judged("person")
+    await look("settings", "/console/settings")
+    assert await page.get_by_role("row", name="log_level INFO default").count() == 1
+    assert await page.get_by_role("row", name="token_file not set default").count() == 3
     await look("search", "/console/search?find=a")
     assert faults == []
     assert screen.said == []
@@ -142,9 +145,9 @@ async def test_a_proof_is_given_to_a_page_of_ours_alone(
     again = await visit.send("/console/audit/verified", verify="1")
     assert (again.status, again.at) == (303, "/console/sign-in?next=%2Fconsole")
     await visit.sign_in("operator")
-    assert (await visit.get("/console/audit")).status == 403
+    for path in ("audit", "people", "settings"):
+        assert (await visit.get(f"/console/{path}")).status == 403
     assert (await visit.send("/console/audit/proof", client=client, act="keep")).status == 403
-    assert (await visit.get("/console/people")).status == 403
 
 
 async def test_a_list_leaves_the_house_signed_and_says_what_it_lacks(

@@ -37,6 +37,7 @@ from byokeep.core.procedure import Procedure
 from byokeep.core.secret import Secret
 from byokeep.kernel.app import WebApp, WorkerApp
 from byokeep.kernel.ports import CheckOutcome
+from byokeep.settings import Settings, shown
 from byokeep.telemetry import log, spans
 from byokeep.tenancy.authenticate import authenticate
 from byokeep.web.app import create_app
@@ -261,7 +262,7 @@ async def desk_on(stand: Stand, places: Mapping[str, str] | None = None, **chang
             procedures=stand.app.procedures,
             intake=stand.intake, token_key=token_key,
             scan_key=BaoScanKey(stand.intake._login),
-            check_format=check_secret, platform_urls=places or {},
+            check_format=check_secret, platform_urls=places or {}, settings=shown(Settings()),
         )  # fmt: skip
         web = replace(web, **changed)
         api = create_app(web, partial(authenticate, web), broker_address=stand.url)

@@ -14,7 +14,7 @@ from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.adapters.blobs.s3 import S3Artifacts
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.processes.wiring import artifact_store, rooms
-from byokeep.settings import check_address, load, parse_bucket, to_toml
+from byokeep.settings import GROUPS, check_address, load, parse_bucket, shown, to_toml
 
 KEY = "sk-ant-api03-" + "Zq8vT1nW4xY7" * 4
 
@@ -192,6 +192,36 @@ def test_the_settings_file_that_is_handed_on_says_the_same(tmp_path: Path, monke
     file.write_text(to_toml(given))
     assert load(file) == given
     assert given.networks == ("10.0.0.0/8", "192.0.2.0/24")
+    file.write_text(to_toml(given, sources=True))
+    assert load(file).sources == given.sources
+    file.write_text('[sources]\nlog_level = "nobody"\n')
+    with pytest.raises(Rejected, match="bad_setting"):
+        load(file)
+
+
+def test_settings_are_shown_with_their_source_and_without_what_a_file_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file, a variable, the command line and the default are told apart; credentials are named or not, no more."""
+    secret = tmp_path / "api.token"
+    secret.write_text("bko_" + "A" * 43)
+    monkeypatch.setenv("BYOKEEP_LOG_LEVEL", "DEBUG")
+    file = tmp_path / "config.toml"
+    file.write_text(f'token_file = "{secret}"\nbackup_endpoint = "https://a:b@s3.example.org/x"\nlog_level = "INFO"\n'
+                    'backup_target = "s3://copies"\n'
+                    'database_url = "postgresql+psycopg://127.0.0.1:5432/byokeep?sslpassword=hunter2"\n')  # fmt: skip
+    found = shown(load(file, web_listen="127.0.0.1:1", provider_urls={"openai": "http://127.0.0.1:1/deep"}))
+    rows = {name: (value, by) for group in found.values() for name, value, by in group}
+    assert list(found) == list(GROUPS)
+    assert rows["log_level"] == ("DEBUG", "environment")
+    assert rows["web_listen"] == ("127.0.0.1:1", "command line")
+    assert rows["broker_listen"] == ("127.0.0.1:8421", "default")
+    assert rows["token_file"] == ("set", "file")
+    assert rows["runner_token_file"] == ("not set", "default")
+    assert rows["provider_urls"] == ("openai", "command line")
+    assert rows["backup_endpoint"] == ("https://s3.example.org/x", "file")
+    assert rows["database_url"] == ("postgresql+psycopg://127.0.0.1:5432/byokeep", "file")
+    assert not {text for text in ("hunter2", "bko_", "a:b", str(secret), "deep") if text in str(found)}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What comes round: the checklists with their sign-off, backups and recovery drills, and the month of what is due.
+"""What comes round: the checklists with their sign-off, backups, drills, the month of what is due, and settings.
 
 Rules
 - A checklist is asked by a form, for that it was is on record; it is signed as it was seen: the form that signs holds
@@ -80,6 +80,12 @@ def add(pages: Pages) -> None:
             clients=await clients.list_clients(console.app, who.actor),
         )  # fmt: skip
 
+    async def settings(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        authorise_every_client(who.actor, Verb.SETTINGS_READ)
+        return console.page(request, "settings.html", who=who, groups=console.app.settings)
+
+    pages.add("GET", "/settings", settings)
     pages.add("GET", "/recovery", recovery)
     pages.add("GET", "/due/month", month)
 

@@ -61,13 +61,14 @@ NAV: Final = (
     ("Stop", ((f"{HOME}/kill", "Kill switch"), (f"{HOME}/incidents", "Incidents"),
               (f"{HOME}/break-glass", "Break glass"))),
     ("Look", ((f"{HOME}/usage", "Usage"), (f"{HOME}/audit", "Audit"), (f"{HOME}/people", "People"),
-              (f"{HOME}/checklists", "Checklists"), (f"{HOME}/recovery", "Backups"))),
+              (f"{HOME}/checklists", "Checklists"), (f"{HOME}/recovery", "Backups"),
+              (f"{HOME}/settings", "Settings"))),
 )  # fmt: skip
 # What of it not everybody may open, and whether it is of every client: the menu shows nobody what would be refused.
 _OPENED_BY: Final = {
     f"{HOME}/audit": (Verb.AUDIT_READ, True), f"{HOME}/people": (Verb.SUBJECT_READ, False),
     f"{HOME}/usage": (Verb.KEY_HISTORY, False), f"{HOME}/checklists": (Verb.CHECKLIST_READ, True),
-    f"{HOME}/recovery": (Verb.CHECKLIST_READ, True),
+    f"{HOME}/recovery": (Verb.CHECKLIST_READ, True), f"{HOME}/settings": (Verb.SETTINGS_READ, True),
 }  # fmt: skip
 CONSOLE: Final = PageSet(home=HOME, session=SESSION, package="byokeep.console", nav=NAV, headers=HEADERS)
 SIGN_IN: Final = CONSOLE.sign_in

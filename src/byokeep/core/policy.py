@@ -115,6 +115,7 @@ class Verb(StrEnum):
     DUE_READ = "due.read", _A, _O, _P, _U
     CHECKLIST_READ = "checklist.read", _A, _O, _P, _U
     CHECKLIST_SIGN = "checklist.sign", _A, _O, _U
+    SETTINGS_READ = "settings.read", _A, _U
     NOTIFY_TEST = "notify.test", _A, _O
     ALERT_READ = "alert.read", _A, _O, _P, _U
     SUBJECT_CREATE = "subject.create", _A

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
@@ -122,13 +122,18 @@ class App:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebApp(App):
-    """``byokeep web``: takes secrets in, cannot read one."""
+    """``byokeep web``: takes secrets in, cannot read one.
+
+    Attributes:
+        settings: Those that this process reads, for people, by group: name, value, and by what it was given.
+    """
 
     intake: ports.Intake
     scan_key: ports.ScanKey
     token_key: Callable[[bytes], bytes]
     check_format: Callable[[str, Secret], None]
     platform_urls: Mapping[str, str]
+    settings: Mapping[str, Sequence[tuple[str, str, str]]] = field(default_factory=dict, repr=False)
     views: Views = field(default_factory=Views, repr=False)
 
 

@@ -157,7 +157,8 @@ class Stack:
             self._say("provisioning")
             if await install(self.settings, self._store):
                 self._say("this home is a copy or was moved: everything is closed (`byokeep alert list`)")
-            durable_write(self.settings.home / _RUN_SETTINGS, to_toml(self.settings).encode(), mode=0o666)
+            said = to_toml(self.settings, sources=True)
+            durable_write(self.settings.home / _RUN_SETTINGS, said.encode(), mode=0o666)
             for name in _OURS:
                 self._say(f"starting {name}")
                 self._spawn(name)

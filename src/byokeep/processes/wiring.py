@@ -62,7 +62,7 @@ from byokeep.operations.notify import NotifyApp
 from byokeep.procedures import PROCEDURES
 from byokeep.profiles.kek import KekApp
 from byokeep.profiles.login import ProfileApp
-from byokeep.settings import DRILL, Settings, hand_off_file, parse_audit_files, parse_bucket
+from byokeep.settings import DRILL, Settings, hand_off_file, parse_audit_files, parse_bucket, shown
 from byokeep.tenancy import bootstrap
 from byokeep.tenancy.sso import REDIRECT as SSO_REDIRECT
 from byokeep.tenancy.sso import SsoCheck
@@ -267,6 +267,7 @@ async def web_app(settings: Settings) -> AsyncIterator[WebApp]:
             token_key=await _token_key(login),
             check_format=check_secret,
             platform_urls=settings.platform_urls,
+            settings=shown(settings),
         )
 
 
