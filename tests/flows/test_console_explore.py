@@ -145,6 +145,8 @@ async def test_a_proof_is_given_to_a_page_of_ours_alone(
     again = await visit.send("/console/audit/verified", verify="1")
     assert (again.status, again.at) == (303, "/console/sign-in?next=%2Fconsole")
     await visit.sign_in("operator")
+    may = (await visit.get("/console/search?find=cl")).raw.partition("<main")[2]
+    assert ("Stop a client" in may, "New client" in may) == (True, False)
     for path in ("audit", "people", "settings"):
         assert (await visit.get(f"/console/{path}")).status == 403
     assert (await visit.send("/console/audit/proof", client=client, act="keep")).status == 403

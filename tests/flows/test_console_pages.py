@@ -100,9 +100,27 @@ async def test_a_stop_with_the_keyboard_alone(screen: Screen) -> None:
     await desk.stand.job(client)
     await screen.sign_in()
 
-    await screen.reach("link", "Kill switch")
+    await page.keyboard.press("/")
+    await page.keyboard.type("a/b")  # where something is typed it is a letter
+    assert await page.get_by_label("Search names", exact=True).input_value() == "a/b"
+    assert await screen.ask("document.activeElement.id") == "names"
+    await page.keyboard.press("Control+k")
+    offered = page.get_by_role("dialog").get_by_role("link")
+    assert "New client" not in await offered.all_inner_texts(), "an admin does that"
+    faults = await screen.judged("actions")
+    await page.keyboard.type("acme")
+    await page.get_by_text("Enter: search names").wait_for()
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/search?find=acme")
+    await page.keyboard.press("Control+k")
+    await page.keyboard.type("STOP")
+    await page.get_by_text("Enter: Stop a client").wait_for()
+    assert await offered.all_inner_texts() == ["Stop a client", "Release a stop"]
+    await page.keyboard.press("ArrowDown")
+    await page.keyboard.press("ArrowUp")
     await page.keyboard.press("Enter")
     await page.wait_for_url("**/kill")
+    assert faults == []
     await screen.reach("combobox", "Client")
     await page.keyboard.press("ArrowDown")
     await screen.reach("button", "See what it would stop")

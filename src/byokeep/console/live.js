@@ -1,5 +1,6 @@
 // Tells what happened after the page was loaded, and that the page is stale when nothing is heard any more.
 // It writes text into places that the page has, and keeps nothing. Without it every page works.
+// And two keys: / for the search of names, Ctrl and K for what somebody may do, whose links the page has.
 "use strict";
 (() => {
   const SILENT_MS = 6000, LOOK_MS = 1000;  // the server speaks each second
@@ -66,6 +67,47 @@
     if (first === null && performance.now() > SILENT_MS) unfollowed = true;
     open();
   });
+
+  const dialog = at("do"), typed = at("do-find");
+  const fits = () => [...dialog.querySelectorAll("li:not([hidden]) a")];
+  const sift = () => {
+    const word = typed.value.trim().toLowerCase();
+    for (const one of dialog.querySelectorAll("li")) one.hidden = !one.textContent.toLowerCase().includes(word);
+    const first = fits()[0];
+    at("do-told").textContent = word === "" ? "" : first ? `Enter: ${first.textContent}` : "Enter: search names";
+  };
+  const choose = (event) => {
+    event.preventDefault();
+    if (!dialog.open) dialog.showModal();
+    typed.value = "";
+    sift();
+    typed.focus();
+  };
+  if (dialog) {
+    at("do-open").addEventListener("click", choose);
+    at("do-open").lastElementChild.hidden = false;
+    typed.addEventListener("input", sift);
+    dialog.addEventListener("keydown", (event) => {
+      const places = [typed, ...fits()], step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+      if (step) {
+        event.preventDefault();
+        places[(Math.max(places.indexOf(document.activeElement), 0) + step + places.length) % places.length].focus();
+      } else if (event.key === "Enter" && event.target === typed && typed.value.trim() && places[1]) {
+        event.preventDefault();
+        places[1].click();
+      }
+    });
+  }
+  addEventListener("keydown", (event) => {
+    const held = event.ctrlKey || event.metaKey, other = event.altKey || event.isComposing;
+    const writes = event.target instanceof Element && event.target.closest("input, select, textarea, dialog");
+    if (dialog && held && !other && !event.shiftKey && event.key.toLowerCase() === "k") choose(event);
+    if (event.key === "/" && !held && !other && !writes) {
+      event.preventDefault();
+      at("names").focus();
+    }
+  });
+
   addEventListener("pagehide", close);
   addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
   if (!document.hidden) open();

@@ -70,7 +70,23 @@ _OPENED_BY: Final = {
     f"{HOME}/usage": (Verb.KEY_HISTORY, False), f"{HOME}/checklists": (Verb.CHECKLIST_READ, True),
     f"{HOME}/recovery": (Verb.CHECKLIST_READ, True), f"{HOME}/settings": (Verb.SETTINGS_READ, True),
 }  # fmt: skip
-CONSOLE: Final = PageSet(home=HOME, session=SESSION, package="byokeep.console", nav=NAV, headers=HEADERS)
+# What somebody may do, in words, where, and the verb that it takes; whether of every client, too.
+ACTIONS: Final = (
+    ("Stop a client", f"{HOME}/kill", Verb.SWITCH_CLOSE, False),
+    ("Release a stop", f"{HOME}/kill", Verb.SWITCH_REQUEST_OPEN, False),
+    ("Approve what waits", f"{HOME}/approvals", Verb.SWITCH_APPROVE_OPEN, False),
+    ("Approve new rights of people", f"{HOME}/approvals", Verb.SUBJECT_APPROVE, False),
+    ("New client", f"{HOME}/new-client", Verb.CLIENT_CREATE, False),
+    ("Put in or rotate a key: choose the client", f"{HOME}/clients", Verb.KEY_WRITE, False),
+    ("Open an incident", f"{HOME}/incidents/new", Verb.INCIDENT_OPEN, False),
+    ("Cut off many keys at once", f"{HOME}/revocations", Verb.INCIDENT_STEP, False),
+    ("Ask for break glass", f"{HOME}/break-glass", Verb.GLASS_REQUEST, False),
+    ("Verify the whole log", f"{HOME}/audit", Verb.AUDIT_RUN, True),
+    ("Go through the daily checklist", f"{HOME}/checklists/daily", Verb.CHECKLIST_SIGN, True),
+)  # fmt: skip
+CONSOLE: Final = PageSet(
+    home=HOME, session=SESSION, package="byokeep.console", nav=NAV, headers=HEADERS, actions=ACTIONS
+)
 SIGN_IN: Final = CONSOLE.sign_in
 
 
@@ -202,10 +218,13 @@ class Console:
         """Make a page; a form in it is good for whoever is shown it."""
         cookie = request.cookies.get(self.site.session if who else STRANGER)
         given = "" if cookie else self.app.ids.token()
-        nav = [(group, [one for one in links if who and _opens(who, one[0])]) for group, links in self.site.nav]
+        nav = [(group, [one for one in links if _may(who, *_OPENED_BY.get(one[0], (None, False)))])
+               for group, links in self.site.nav]  # fmt: skip
+        acts = [(words, path) for words, path, verb, every in self.site.actions if _may(who, verb, every)]
         text = _templates(self.site.package).get_template(template).render(
             who=who, form=form_word(self.app, cookie or given), here=request.url.path,
-            page=came_from(request, self.site.home), status=status, now=self.app.clock.now(), nav=nav, **more,
+            page=came_from(request, self.site.home), status=status, now=self.app.clock.now(), nav=nav, acts=acts,
+            **more,
         )  # fmt: skip
         reply = Response(text, status, self.site.headers, "text/html")
         if given:
@@ -254,9 +273,11 @@ class Console:
         )
 
 
-def _opens(who: Visitor, path: str) -> bool:
-    verb, every = _OPENED_BY.get(path, (None, False))
-    return verb is None or (bool(who.actor.roles & verb.roles) and not (every and who.actor.clients is not None))
+def _may(who: Visitor | None, verb: Verb | None, every: bool) -> bool:
+    """Whether somebody is offered what takes a verb, for each client where ``every``."""
+    if who is None:
+        return False
+    return verb is None or (who.may(verb) and not (every and who.actor.clients is not None))
 
 
 def _path_of(request: Request) -> str:

@@ -48,6 +48,7 @@ class PageSet:
         nav: The pages that each of them leads to, with their names, in groups.
         headers: What each page is sent with.
         api: Where the calls of its visitors' sessions begin.
+        actions: What can be done: words, page, the verb that it takes, whether of every client.
     """
 
     home: str
@@ -56,6 +57,7 @@ class PageSet:
     nav: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     headers: Mapping[str, str]
     api: str = "/v1"
+    actions: tuple[tuple[str, str, Verb, bool], ...] = ()
 
     @property
     def sign_in(self) -> str:
