@@ -158,7 +158,7 @@ async def test_a_list_leaves_the_house_signed_and_says_what_it_lacks(
     """CSV and JSON agree by digest, verify offline, count what is left; changed, or not just signed in: refused."""
     visit = Visit(desk)
     client = str(await desk.stand.client("openai"))
-    name = desk.sql(f"SELECT name FROM byokeep.client WHERE id = '{client}'")  # noqa: S608
+    label = name = desk.sql(f"SELECT name FROM byokeep.client WHERE id = '{client}'")  # noqa: S608
     file, keys = tmp_path / "list.json", tmp_path / "keys.txt"
     keys.write_text((await desk.call("GET", "/v1/audit/keys", "auditor"))[1])
     await visit.sign_in("auditor")
@@ -213,6 +213,31 @@ async def test_a_list_leaves_the_house_signed_and_says_what_it_lacks(
         held = offline.verify_list(file, offline.read_keys(keys))
         assert held is not None, name
         assert (held["rows"], held["left"], held["left_is"], many > 0) == (many, 0, "exact", True), name
+    await desk.stand.job(UUID(client))
+    desk.stand.account(UUID(client), account="acme1")
+    for path, body in (
+        ("incidents", {"kind": "other", "client_id": client}),
+        ("breakglass",
+         {"client_id": client, "scope": "all", "reason": "runner_down", "ticket": "INC-42", "life_s": 900}),
+    ):
+        assert (await desk.call("POST", f"/v1/{path}", "operator", body))[0] == 201, path
+    of = {"client": client}
+    for name, asked, cells in (
+        ("keys", of, {"provider": "openai", "state": "active", "client_id": client}), ("jobs", of, {"state": "open"}),
+        ("accounts", of, {"account": "acme1", "lanes": "api"}), ("procedures", of, {"procedure": "break_glass"}),
+        ("incidents", {}, {"kind": "other", "state": "open", "client": label}),
+        ("approvals", {}, {"kind": "break_glass", "what": "all, ticket inc-42", "client": label}),
+    ):
+        file.write_bytes(await visit.take(name, "json", **asked))
+        held = offline.verify_list(file, offline.read_keys(keys))
+        assert held is not None, name
+        assert (held["left"], held["left_is"]) == (0, "exact"), name
+        said = json.loads(b64decode(json.loads(file.read_bytes())["payload"]))["predicate"]
+        rows = [dict(zip(said["columns"], row, strict=True)) for row in said["rows"]]
+        assert [row for row in rows if cells.items() <= row.items()], (name, rows)
+    other = str(await desk.stand.client())
+    file.write_bytes(await visit.take("jobs", "json", client=other))
+    assert client not in b64decode(json.loads(file.read_bytes())["payload"]).decode()
     machines = int(desk.sql("SELECT count(*) FROM byokeep.subject WHERE kind = 'machine'"))
     assert machines > 0
     monkeypatch.setattr(operators, "MAX_ROWS", there["people"] - machines)  # people come before machines
@@ -223,16 +248,23 @@ async def test_a_list_leaves_the_house_signed_and_says_what_it_lacks(
         assert (held["rows"], held["left_is"]) == (rows, "at_least")
     assert "Not everybody is looked through" in (await visit.get("/console/people?kind=machine")).text
     exported = [json.loads(one)["fields"]["kind"] for one in desk.stand.events("list.exported", "ok")]
-    assert exported == ["clients", "audit", "audit", "audit", "alerts", "due", "people", "people", "people"]
+    assert exported == [
+        "clients", "audit", "audit", "audit", "alerts", "due", "people", "keys", "jobs", "accounts", "procedures",
+        "incidents", "approvals", "jobs", "people", "people",
+    ]  # fmt: skip
     odd = await visit.send("/console/export", **{"list": "due", "asked": "a=1&" * 21, "as": "json"})
     assert (odd.status, "bad request" in odd.text) == (422, True)
     narrow = desk.stand.subject("operator", "narrow", clients=(await desk.stand.client(),))
-    asked = {"list": "clients", "asked": {"find": name}}
+    asked = {"list": "clients", "asked": {"find": label}}
     status, reply = await desk.call("POST", "/v1/lists/sign", narrow, asked)
     assert (status, json.loads(b64decode(reply["payload"]))["predicate"]["rows"]) == (200, [])
-    for bad in ({"list": "secrets"}, {"list": "due", "asked": {"find": "x"}}, {"list": "due", "asked": {"days": "-1"}}):
+    for bad in ({"list": "secrets"}, {"list": "due", "asked": {"find": "x"}}, {"list": "due", "asked": {"days": "-1"}},
+                {"list": "keys"}, {"list": "incidents", "asked": {"state": "x"}}):  # fmt: skip
         assert (await desk.call("POST", "/v1/lists/sign", "auditor", bad))[0] == 422, bad
     assert (await desk.call("POST", "/v1/lists/sign", "operator", {"list": "audit"}))[0] == 403
+    for name in ("keys", "jobs", "accounts", "procedures", "incidents"):
+        body = {"list": name, "asked": {"client": client}}
+        assert (await desk.call("POST", "/v1/lists/sign", narrow, body))[0] == 404, name
     desk.sql("UPDATE byokeep.api_token SET created_at = created_at - interval '6 minutes' WHERE kind = 'console'")
     old = await visit.send("/console/export", **{"list": "due", "asked": "", "as": "json"})
     assert (old.status, old.at) == (303, "/console/sign-in?next=%2Fconsole")

@@ -79,7 +79,8 @@ def add(pages: Pages) -> None:
         return console.page(
             request, "client.html", who=who, client=one, jobs=jobs, stopped=stopped, words=words, unseen=unseen,
             used=bool(actor.roles & Verb.KEY_HISTORY.roles),
-            names={str(it): name for it, name in names.items()}, unknown=unknown, **more,
+            names={str(it): name for it, name in names.items()}, unknown=unknown,
+            export={name: exported_as(name, {"client": str(about)}) for name in ("keys", "accounts")}, **more,
         )  # fmt: skip
 
     pages.add("GET", "/clients", client_list)

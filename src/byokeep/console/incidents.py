@@ -19,11 +19,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from byokeep.accounts import accounts
-from byokeep.console.lists import given_id, paged
+from byokeep.console.lists import exported_as, given_id, paged
 from byokeep.console.pages import HEADERS, Console, Pages
 from byokeep.console.timeline import timeline
 from byokeep.console.visit import Visitor, form_of
-from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Unavailable
 from byokeep.core.incident import MUST_TELL, IncidentKind, Severity
 from byokeep.core.model import ClientId
 from byokeep.core.policy import Verb
@@ -35,6 +35,7 @@ from byokeep.kernel import procedures
 from byokeep.kernel.incidents import Incident
 from byokeep.keys import refs, rotation_view
 from byokeep.keys.rotation import LEAKED
+from byokeep.operations import lists
 from byokeep.profiles.profiles import list_profiles
 from byokeep.tenancy import clients
 
@@ -73,19 +74,13 @@ def add(pages: Pages) -> None:
             for name, text in query_of(request, "client", "state", "kind", "severity", "page").items()
             if text
         }
-        state = asked.get("state", "open")
-        if state not in ("open", "closed", "all"):
-            raise Rejected("bad_state", next_step="Use open, closed or all.")
-        client_id = parse_client_id(asked["client"]) if "client" in asked else None
-        every = await incidents.list_incidents(console.app, who.actor, client_id=client_id, only_open=state == "open")
-        found = [one for one in every if state in ("all", one.state) and asked.get("kind", one.kind) == one.kind
-                 and asked.get("severity", one.severity) == one.severity]  # fmt: skip
+        found, _ = await lists.incidents_of(console.app, who.actor, asked)
         more = paged(found, asked, "/console/incidents")
         ids = {one for row in more["rows"] for one in (row.client_id, row.object_id) if one}
         return console.page(
             request, "incidents.html", who=who, asked=asked, kinds=list(IncidentKind), severities=list(Severity),
             names=await clients.names_of(console.app, who.actor, ids), opens=who.may(Verb.INCIDENT_OPEN),
-            clients=await clients.list_clients(console.app, who.actor), **more,
+            export=exported_as("incidents", asked), clients=await clients.list_clients(console.app, who.actor), **more,
         )  # fmt: skip
 
     async def incident(request: Request, who: Visitor) -> Response:

@@ -152,7 +152,8 @@ def add(pages: Pages) -> None:
     async def approvals(request: Request, who: Visitor) -> Response:
         await no_query(request)
         rows, left = await waiting(console, who)
-        return console.page(request, "approvals.html", who=who, rows=rows, left=left)
+        export = exported_as("approvals", {})
+        return console.page(request, "approvals.html", who=who, rows=rows, left=left, export=export)
 
     async def decided(request: Request, who: Visitor) -> Response:
         given = await form_of(console.app, request, "kind", "id")

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from byokeep.console.accounts import client_of
-from byokeep.console.lists import given_id, paged
+from byokeep.console.lists import exported_as, given_id, paged
 from byokeep.console.pages import HEADERS, Pages
 from byokeep.console.visit import Visitor, form_of
 from byokeep.core.errors import ByokeepError, Rejected
@@ -109,7 +109,8 @@ def _lists(pages: Pages) -> None:
         more = paged(fits, asked, f"/console/clients/{about}/jobs")
         names = await clients.names_of(console.app, who.actor, {UUID(one["runner_id"]) for one in more["rows"]})
         return console.page(
-            request, "jobs.html", who=who, asked=asked, states=sorted({one["state"] for one in found}),
+            request, "jobs.html", who=who, asked=asked, export=exported_as("jobs", asked | {"client": str(about)}),
+            states=sorted({one["state"] for one in found}),
             client=await clients.get_client(console.app, who.actor, about),
             names={str(one): name for one, name in names.items()}, **more,
         )  # fmt: skip

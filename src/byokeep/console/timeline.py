@@ -15,29 +15,22 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from byokeep.console.lists import facts_in_words, given_id, paged
+from byokeep.console.lists import exported_as, facts_in_words, given_id, paged
 from byokeep.console.pages import HEADERS, Console, Pages
 from byokeep.console.visit import Visitor, form_of
 from byokeep.core.errors import Rejected
-from byokeep.core.model import ClientId
 from byokeep.core.procedure import Step
 from byokeep.http.procedures import run_out
 from byokeep.http.request import no_query, query_of
 from byokeep.kernel import procedures
-from byokeep.kernel.procedures import RunFilter, RunStatus
+from byokeep.kernel.procedures import RunStatus
+from byokeep.operations import lists
 from byokeep.tenancy import clients
 
 _PAGES: Final = dict.fromkeys(
     ("rotate_key", "rotate_key_minted", "rotate_key_cutover", "rotate_key_leaked", "end_unused_key"), "rotations"
 )  # procedures with pages of their own
-_IN_ROWS: Final = {"waiting": "failed", "incomplete": "complete"}
 STATES: Final = ("running", "waiting", "undoing", "complete", "incomplete", "aborted")
-
-
-def stands(status: RunStatus) -> str:
-    """Return how a run stands, as people are told: one that stopped waits for somebody."""
-    state = str(run_out(status)["state"])
-    return "waiting" if state == "failed" and status.run.closed_at is None else state
 
 
 def _took(span: timedelta) -> str:
@@ -105,27 +98,18 @@ def add(pages: Pages) -> None:
 
     async def procedure_list(request: Request, who: Visitor) -> Response:
         asked = {name: text for name, text in query_of(request, "client", "procedure", "state", "page").items() if text}
-        about = ClientId(given_id(asked["client"])) if "client" in asked else None
-        state = asked.get("state", "")
-        wanted = RunFilter(
-            client_id=about, names=[asked["procedure"]] if "procedure" in asked else None,
-            state=_IN_ROWS.get(state, state), is_open=state == "waiting",
-        )  # fmt: skip
-        found, left = await procedures.found_runs(console.app, who.actor, wanted)
-        if state in ("complete", "incomplete"):  # which of the two, its records say
-            fits = [one.run for one in await procedures.statuses(console.app, found) if stands(one) == state]
-        else:
-            fits = found
+        fits, left = await lists.runs_of(console.app, who.actor, asked)
         more = paged(fits, asked, "/console/procedures", more=left)
         more["rows"] = [
-            {"status": one, "state": stands(one)} for one in await procedures.statuses(console.app, more["rows"])
+            {"status": one, "state": lists.stands(one)} for one in await procedures.statuses(console.app, more["rows"])
         ]
         ids = {it for row in more["rows"] for it in (row["status"].run.client_id, row["status"].run.started_by) if it}
         names = await clients.names_of(console.app, who.actor, ids)
         kinds = sorted(console.app.procedures)
         return console.page(
-            request, "procedures.html", who=who, asked=asked, kinds=kinds, states=STATES, names=names, **more
-        )
+            request, "procedures.html", who=who, asked=asked, kinds=kinds, states=STATES, names=names,
+            export=exported_as("procedures", asked), **more,
+        )  # fmt: skip
 
     async def procedure(request: Request, who: Visitor) -> Response:
         await no_query(request)

@@ -5,6 +5,7 @@ Rules
   flow with the actor's own rights; the broker signs what it read itself, never what it was shown.
 - What did not fit is counted, and the document says so: nothing is cut silently.
 - Who takes one out signed in just now (S-ASVS-22), and it is on record with the digest of its table.
+- A list whose rows are shown as they are is its reader and its columns, in :data:`LISTS`.
 - Cells are text, whole numbers or nothing; as CSV none is a formula to a spreadsheet (:mod:`byokeep.core.sheet`).
 
 It may not decide who sees what.
@@ -21,18 +22,27 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from byokeep.accounts import accounts
 from byokeep.audit import alerts, disclosure
 from byokeep.audit.alerts import AlertFilter
 from byokeep.audit.disclosure import MAX_RECORDS, PURPOSE, RecordFilter, RecordWindow, ShownRecord
 from byokeep.audit.log import origin
+from byokeep.breakglass import grants
 from byokeep.core import evidence
 from byokeep.core.errors import Rejected
 from byokeep.core.events import EventName, Outcome
-from byokeep.core.model import Actor, Client, ClientId, Role
+from byokeep.core.model import Actor, Client, ClientId, CredentialRef, DeclaredJob, Role
 from byokeep.core.policy import Verb, require_proof
+from byokeep.core.procedure import Run
 from byokeep.core.ref import parse_client_id, parse_provider
 from byokeep.core.times import moment
+from byokeep.incidents import incidents
+from byokeep.jobs import jobs, switches
+from byokeep.kernel import procedures
 from byokeep.kernel.app import App, BrokerApp
+from byokeep.kernel.command import command
+from byokeep.kernel.incidents import Incident
+from byokeep.kernel.procedures import RunFilter, RunStatus
 from byokeep.kernel.record import record, stamp
 from byokeep.keys import refs, usage, usage_parts
 from byokeep.operations import due
@@ -43,6 +53,7 @@ MOST: Final = 10_000  # rows of a document
 MOST_DAYS: Final = 400
 Asked = Mapping[str, str]
 Cell = str | int | None
+Read = Callable[[BrokerApp, Actor, Mapping[str, str]], Awaitable[tuple[list[Any], int]]]
 _ID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\Z")
 
 
@@ -208,13 +219,6 @@ _USAGE: Final = (
 )  # fmt: skip
 
 
-async def _clients(app: App, actor: Actor, asked: Asked) -> Listed:
-    found, total = await clients_of(app, actor, asked)
-    rows = [{"client": one.name, "id": str(one.id), "state": one.state.value, "risk": one.risk.value,
-             "since": stamp(one.created_at)} for one in found]  # fmt: skip
-    return Listed(columns=("client", "id", "state", "risk", "since"), rows=rows, counted=total < clients.MAX_ROWS)
-
-
 async def _people(app: App, actor: Actor, asked: Asked) -> Listed:
     found, whole = await people_of(app, actor, asked)
     names = await clients.names_of(app, actor, {it for one in found for it in one.clients})
@@ -223,27 +227,6 @@ async def _people(app: App, actor: Actor, asked: Asked) -> Listed:
              "token_until": _at(one.token_until)} for one in found]  # fmt: skip
     columns = ("name", "id", "kind", "state", "roles", "clients", "token_until")
     return Listed(columns=columns, rows=rows, counted=whole)
-
-
-async def _alerts(app: App, actor: Actor, asked: Asked) -> Listed:
-    found, left = await alerts_of(app, actor, asked)
-    names = await clients.names_of(app, actor, {one.client_id for one in found if one.client_id})
-    rows: list[dict[str, Cell]] = [{"reason": one.reason, "severity": one.severity,
-             "client": names.get(one.client_id, "") if one.client_id else "",
-             "client_id": str(one.client_id or ""), "about": str(one.object_id or ""), "count": one.count,
-             "opened_at": stamp(one.opened_at), "last_at": stamp(one.last_seen_at), "closed_at": _at(one.closed_at),
-             "id": str(one.id)} for one in found]  # fmt: skip
-    columns = ("reason", "severity", "client", "client_id", "about", "count", "opened_at", "last_at", "closed_at", "id")
-    return Listed(columns=columns, rows=rows, left=left)
-
-
-async def _due(app: App, actor: Actor, asked: Asked) -> Listed:
-    found = await due_of(app, actor, asked)
-    rows = [{"due_at": _at(one.due_at), "state": one.state, "kind": one.kind.value, "name": one.name,
-             "client": one.client or "", "client_id": str(one.client_id or ""), "provider": one.provider,
-             "cause": one.cause, "command": one.command} for one in found.items]  # fmt: skip
-    columns = ("due_at", "state", "kind", "name", "client", "client_id", "provider", "cause", "command")
-    return Listed(columns=columns, rows=rows, left=found.more)
 
 
 async def _audit(app: App, actor: Actor, asked: Asked) -> Listed:
@@ -267,12 +250,165 @@ def _at(at: datetime | None) -> str:
     return "" if at is None else stamp(at)
 
 
-Reader = Callable[[App, Actor, Asked], Awaitable[Listed]]
+def stands(status: RunStatus) -> str:
+    """Return how a run stands, as people are told: one that stopped waits for somebody."""
+    if status.run.state == "failed" and status.run.closed_at is None:
+        return "waiting"
+    return "incomplete" if status.run.state == "complete" and status.missing else status.run.state
+
+
+async def runs_of(app: App, actor: Actor, asked: Asked) -> tuple[list[Run], int]:
+    """Return the runs that fit ``client``, ``procedure`` and ``state``, and how many are left. Raises as the flow."""
+    state = asked.get("state", "")
+    wanted = RunFilter(
+        client_id=_client(asked) if "client" in asked else None,
+        names=[asked["procedure"]] if "procedure" in asked else None,
+        state={"waiting": "failed", "incomplete": "complete"}.get(state, state), is_open=state == "waiting",
+    )  # fmt: skip
+    found, left = await procedures.found_runs(app, actor, wanted)
+    if state in ("complete", "incomplete"):  # which of the two, its records say
+        found = [one.run for one in await procedures.statuses(app, found) if stands(one) == state]
+    return found, left
+
+
+async def incidents_of(app: App, actor: Actor, asked: Asked) -> tuple[list[Incident], int]:
+    """Return the incidents that fit ``client``, ``state``, ``kind`` and ``severity``; -1: there may be more. Raises as
+    the flow; ``bad_state``."""
+    state = asked.get("state", "open")
+    if state not in ("open", "closed", "all"):
+        raise Rejected("bad_state", next_step="Use open, closed or all.")
+    about = _client(asked) if "client" in asked else None
+    every = await incidents.list_incidents(app, actor, client_id=about, only_open=state == "open")
+    fits = [one for one in every if state in ("all", one.state) and asked.get("kind", one.kind) == one.kind
+            and asked.get("severity", one.severity) == one.severity]  # fmt: skip
+    return fits, _left(every, clients.MAX_ROWS)
+
+
+async def jobs_of(app: App, actor: Actor, asked: Asked) -> tuple[list[DeclaredJob], int]:
+    """Return the newest jobs of ``client`` that fit ``state``; -1: there may be more. Raises as the flow."""
+    found = await jobs.list_jobs(app, actor, _client(asked))
+    return [one for one in found if asked.get("state", one.state) == one.state], _left(found, jobs.MAX_JOBS)
+
+
+def _left(looked_at: Sequence[Any], most: int) -> int:
+    """How many are left of a list that gives so many at most: none, or (-1) nobody counted."""
+    return 0 if len(looked_at) < most else -1
+
+
+def _client(asked: Asked) -> ClientId:
+    if "client" not in asked:
+        raise Rejected("bad_request", next_step="Name the client: each has a list of its own.")
+    return ClientId(parse_client_id(asked["client"]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waits:
+    """Something that waits for a second person."""
+
+    kind: str
+    what: str
+    client_id: UUID | None = None
+    by: UUID
+    until: datetime | None = None
+    id: UUID
+
+
+async def _approvals(app: BrokerApp, actor: Actor, _: Asked) -> tuple[list[Waits], int]:
+    found = [Waits(kind="release", what=f"{one.scope}: {one.reason}", by=one.requested_by, until=one.expires_at,
+                   id=one.id) for one in await switches.list_requests(app, actor)]  # fmt: skip
+    if Role.ADMIN in actor.roles:
+        found += [Waits(kind="rights", what=f"{one.action}: {one.scope}", by=one.requested_by, until=one.expires_at,
+                        id=one.id) for one in await operators.list_approvals(app, actor)]  # fmt: skip
+    steps, left = await procedures.to_approve(app, actor)
+    found += [Waits(kind="step", what=f"{one.run.procedure}: {one.missing[0]}", client_id=one.run.client_id,
+                    by=one.run.asked_by, id=one.run.id) for one in steps]  # fmt: skip
+    found += [Waits(kind="break_glass", what=f"{one.scope}, ticket {one.ticket}", client_id=one.client_id,
+                    by=one.holder, id=one.id)
+              for one in (await grants.list_grants(app, actor))[0] if one.status == "requested"]  # fmt: skip
+    return found, left
+
+
+async def _due(app: App, actor: Actor, asked: Asked) -> tuple[list[due.DueItem], int]:
+    found = await due_of(app, actor, asked)
+    return list(found.items), found.more
+
+
+async def _clients(app: App, actor: Actor, asked: Asked) -> tuple[list[Client], int]:
+    found, total = await clients_of(app, actor, asked)
+    return found, _left(range(total), clients.MAX_ROWS)
+
+
+async def _runs(app: App, actor: Actor, asked: Asked) -> tuple[list[Run], int]:
+    found, left = await runs_of(app, actor, asked)
+    left = -1 if left and asked.get("state") in ("complete", "incomplete") else left  # not looked at: who knows which
+    return [replace(one.run, state=stands(one)) for one in await procedures.statuses(app, found)], left
+
+
+def _of_client(read: Callable[[App, Actor, ClientId], Awaitable[list[Any]]]) -> Read:
+    async def rows(app: App, actor: Actor, asked: Asked) -> tuple[list[Any], int]:
+        found = await read(app, actor, _client(asked))
+        return found, _left(found, clients.MAX_ROWS)
+
+    return rows
+
+
+async def _refs(app: App, actor: Actor, client_id: ClientId) -> list[CredentialRef]:
+    async with command(app, actor, Verb.KEY_LIST, client_id=client_id) as tx:  # on record as what is taken out
+        return await tx.all(refs.ref_from, "refs_list", client_id=client_id, limit=clients.MAX_ROWS)
+
+
+def _cell(value: object) -> Cell:
+    if value is None or isinstance(value, int):
+        return "" if value is None else value
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return stamp(value) if isinstance(value, datetime) else str(value)
+
+
+def _table(read: Read, shows: str) -> Reader:
+    """Return the reader of a list whose rows are shown as they are.
+
+    Args:
+        read: Returns the rows, and how many are left; -1: there may be more.
+        shows: The columns: ``a`` is the attribute a, ``a=b`` the attribute b, ``a~b`` the name of whom b is the id.
+    """
+    columns = [(one[1], one[2], one[3] or one[1]) for one in re.finditer(r"(\w+)([=~]?)(\w*)", shows)]
+
+    async def listed(app: BrokerApp, actor: Actor, asked: Asked) -> Listed:
+        found, left = await read(app, actor, asked)
+        ids = {getattr(one, of) for one in found for _, by, of in columns if by == "~"} - {None}
+        names = await clients.names_of(app, actor, ids)
+        rows = [{name: names.get(getattr(one, of), "") if by == "~" else _cell(getattr(one, of))
+                 for name, by, of in columns} for one in found]  # fmt: skip
+        return Listed(columns=tuple(name for name, *_ in columns), rows=rows, left=max(left, 0), counted=left >= 0)
+
+    return listed
+
+
+Reader = Callable[[BrokerApp, Actor, Asked], Awaitable[Listed]]
 LISTS: Final[Mapping[str, tuple[Reader, frozenset[str]]]] = {  # each with the names of its filter
-    "clients": (_clients, frozenset({"find", "state"})),
+    "clients": (_table(_clients, "client=name id state risk since=created_at"), frozenset({"find", "state"})),
     "people": (_people, frozenset({"find", "kind", "role"})),
-    "alerts": (_alerts, frozenset({"client", "reason", "severity", "history"})),
-    "due": (_due, frozenset({"kind", "client", "days"})),
+    "alerts": (_table(alerts_of, "reason severity client~client_id client_id about=object_id count opened_at"
+                      " last_at=last_seen_at closed_at id"),
+               frozenset({"client", "reason", "severity", "history"})),
+    "due": (_table(_due, "due_at state kind name client client_id provider cause command"),
+            frozenset({"kind", "client", "days"})),
+    "procedures": (_table(_runs, "procedure state reason client~client_id client_id about=object_id started_at"
+                          " started_by~started_by started_by_id=started_by closed_at id"),
+                   frozenset({"client", "procedure", "state"})),
+    "incidents": (_table(incidents_of, "kind severity state client~client_id client_id about=object_kind"
+                         " about_id=object_id platform source noticed_at began_at opened_at closed_at ticket"
+                         " postmortem id"),
+                  frozenset({"client", "state", "kind", "severity"})),
+    "jobs": (_table(jobs_of, "state kind runner~runner_id runner_id dispatcher_id secrets platforms lanes effects"
+                    " opened_at expires_at client_id id"), frozenset({"client", "state"})),
+    "keys": (_table(_of_client(_refs), "provider kind purpose state verification version candidate risk"
+                    " created_at rotation_due_at expires_at client_id id"), frozenset({"client"})),
+    "accounts": (_table(_of_client(accounts.list_accounts), "platform account username display_name lanes identity"
+                        " client_id id"), frozenset({"client"})),
+    "approvals": (_table(_approvals, "kind what client~client_id client_id asked_by~by asked_by_id=by until id"),
+                  frozenset()),
     "usage": (_usage, frozenset({"client", "provider", "since", "until"})),
     "audit": (_audit, frozenset({"client", "key", "actor", "event", "outcome", "since", "until", "all"})),
 }
