@@ -89,6 +89,11 @@ async def test_the_pages_of_the_agency(screen: Screen) -> None:
         assert await page.title() != "run"
     await page.goto(f"{screen.url}/console/clients/{UUID(int=7)}")
     faults += await screen.judged("refused")
+    assert await page.locator("#waits").is_hidden(), "who approves nothing is told of nothing"
+    await page.context.clear_cookies()
+    await screen.sign_in("approver")
+    await page.get_by_role("link", name="Approvals1 to decide").wait_for()
+    faults += await screen.judged("waits")
     assert faults == []
     assert [one for one in screen.said if "404" not in one] == []
 

@@ -48,6 +48,7 @@
     heard = performance.now();
     source = new EventSource("/console/live");
     source.addEventListener("engaged", (event) => tell(JSON.parse(event.data)));
+    source.addEventListener("waits", (event) => show("waits", Number(event.data) ? event.data : ""));
     source.addEventListener("ended", () => {
       over = "Your session has ended: what this page shows may not be so any more.";
       close();

@@ -1,8 +1,9 @@
-"""What a page is told after it was loaded: which kill switches are engaged, and whether the store's audit records.
+"""What a page is told after it was loaded: engaged switches, whether the store's audit records, what waits for whom.
 
 Rules
 - One look a second for all pages that are open in this process, and none while none is (:mod:`byokeep.kernel.views`).
   A look that failed is not told, so that the pages know by the silence.
+- What waits for an approver is asked once when their page opens, beside its making; nobody else asks for it.
 - A page that is open does not use its session: that ends when nobody did anything for 30 minutes, and its stream too.
 - Who may see which switch is as at the kill process, whose stream this is.
 
@@ -12,12 +13,14 @@ It may not keep a page from working without it.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from byokeep.console.pages import HEADERS, Pages
+from byokeep.console.lists import waiting
+from byokeep.console.pages import HEADERS, Console, Pages
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import ByokeepError
 from byokeep.core.policy import Verb, authorise
@@ -27,6 +30,7 @@ from byokeep.kernel.app import RECORDED_FOR_S, WebApp
 from byokeep.kernel.views import BEAT_S, Engaged
 from byokeep.telemetry.log import get_log
 
+_ASKED_FOR_S: Final = 2.0  # a page that hears nothing for longer thinks that it is stale
 _ENDED: Final = "event: ended\ndata: {}\n\n"
 
 
@@ -47,6 +51,16 @@ async def keep_looking(app: WebApp) -> None:
         await asyncio.sleep(BEAT_S)
 
 
+async def _waits(console: Console, who: Visitor) -> str:
+    """How much waits for the approval of this visitor, once for each stream; nothing where they approve nothing."""
+    if who.may(Verb.SWITCH_APPROVE_OPEN) or who.may(Verb.SUBJECT_APPROVE):
+        with suppress(ByokeepError, TimeoutError):
+            async with asyncio.timeout(_ASKED_FOR_S):
+                found, _ = await waiting(console, who)
+                return f"event: waits\ndata: {sum(one['may'] for one in found)}\n\n"
+    return ""
+
+
 def add(pages: Pages) -> None:
     """Add the stream."""
     console = pages.console
@@ -54,7 +68,7 @@ def add(pages: Pages) -> None:
     async def stream(request: Request, who: Visitor) -> Response:
         await no_query(request)
         authorise(who.actor, Verb.SWITCH_READ)
-        reply = Events(console.app, who.actor, last=_ENDED)
+        reply = Events(console.app, who.actor, first=await _waits(console, who), last=_ENDED)
         reply.headers.update(HEADERS)
         return reply
 

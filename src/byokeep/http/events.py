@@ -28,11 +28,12 @@ class Events(StreamingResponse):
     """A view a beat, until the token ends that was shown or is to be shown again.
 
     Args:
+        first: What is sent at the beginning.
         last: What is sent when the token has ended.
     """
 
-    def __init__(self, app: KillApp | WebApp, actor: Actor, *, last: str = "") -> None:
-        self._app, self._actor, self._last = app, actor, last
+    def __init__(self, app: KillApp | WebApp, actor: Actor, *, first: str = "", last: str = "") -> None:
+        self._app, self._actor, self._first, self._last = app, actor, first, last
         self._token = actor.token_id or actor.id
         super().__init__(self._events(), media_type=EVENTS)
 
@@ -44,6 +45,8 @@ class Events(StreamingResponse):
     async def _events(self) -> AsyncIterator[str]:
         clock, views = self._app.clock, self._app.views
         until = clock.monotonic() + _FOLLOWED_FOR_S
+        if self._first:
+            yield self._first
         while clock.monotonic() < until:
             view = await views.next()
             try:
