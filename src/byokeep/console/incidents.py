@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from byokeep.accounts import accounts
+from byokeep.console import vault
 from byokeep.console.lists import exported_as, given_id, paged
 from byokeep.console.pages import HEADERS, Console, Pages
 from byokeep.console.timeline import timeline
@@ -28,6 +29,7 @@ from byokeep.core.incident import MUST_TELL, IncidentKind, Severity
 from byokeep.core.model import ClientId
 from byokeep.core.policy import Verb
 from byokeep.core.ref import parse_client_id
+from byokeep.core.vault_incident import IncidentCause
 from byokeep.http.request import query_of, whole_number
 from byokeep.incidents import incidents, playbooks
 from byokeep.incidents.incidents import IncidentState, OpenRequest
@@ -109,6 +111,7 @@ def _opening(pages: Pages) -> None:
             "asked": asked, "things": await _things(console, who, chosen) if chosen else [],
             "kinds": list(IncidentKind), "severities": list(Severity),
             "clients": await clients.list_clients(console.app, who.actor), "every": who.actor.clients is None,
+            "causes": list(IncidentCause),
         }  # fmt: skip
         if error is None:
             return console.page(request, "incident-new.html", who=who, error=None, **more)
@@ -253,6 +256,7 @@ async def _shown(
     console: Console, request: Request, who: Visitor, state: IncidentState, *, records: bool = False, made: Any = None
 ) -> Response:
     app, actor, one = console.app, who.actor, state.incident
+    of_vault = one.object_kind == "vault" and who.may(Verb.VAULT_READ)
     rotation = await _rotation(console, who, state)
     steps = await _steps(console, who, state, runs=rotation is not None)
     waits = [run for run in (await procedures.to_approve(app, actor, client_id=one.client_id))[0]
@@ -270,7 +274,8 @@ async def _shown(
     ids |= {run.run.asked_by for run in waits}
     ids |= {UUID(asked["requested_by"]) for asked in platforms["requests"]}
     return console.page(
-        request, "incident.html", who=who, one=one, state=state, missing=_missing(state),
+        request, "incident.html", who=who, vault=await vault.of_incident(console, who, one) if of_vault else None,
+        one=one, state=state, missing=_missing(state),
         rows=steps, uuid=UUID, rotation=rotation,
         waits=waits, entries=entries, records=records, made=made, unknown=unknown, grave=one.severity in MUST_TELL,
         platform=next((it for it in platforms["platforms"] if it["platform"] == one.platform), None),

@@ -20,9 +20,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from byokeep.backup import backups
-from byokeep.console.lists import paged
+from byokeep.console.lists import given_id, paged
 from byokeep.console.pages import HEADERS, Pages
 from byokeep.console.visit import Visitor, form_of
+from byokeep.core.drill import FAILED, GLASS, NOT_RUN, PASSED, PUBLISH, REFS, RESTORE, STEPS, VERIFY
 from byokeep.core.errors import NotFound, Rejected
 from byokeep.core.model import ClientId
 from byokeep.core.policy import Verb, authorise_every_client
@@ -34,6 +35,13 @@ from byokeep.operations.due import DueKind
 from byokeep.tenancy import clients
 
 _RECOVERY: Final = (DueKind.BACKUP, DueKind.BACKUP_PROOF, DueKind.RECOVERY_DRILL)
+_DRILLED: Final = {  # each step of a drill: what it is, and what it proves
+    RESTORE: ("Restore", "A backup is opened into a place apart, with the keys that a person brought."),
+    REFS: ("References", "What the database names and what the store holds are compared, each way."),
+    VERIFY: ("Clients", "Of some clients the key is verified and the identity compared; until here counts as the RTO."),
+    PUBLISH: ("No effect", "A permit is asked for, and must be refused: nothing leaves a drill."),
+    GLASS: ("Break glass", "The door opens in what was restored, too."),
+}  # fmt: skip
 _MONTHS: Final = 13  # ahead: what is due later has no day yet that a person plans with
 
 
@@ -55,6 +63,19 @@ def add(pages: Pages) -> None:
             request, "recovery.html", who=who, asked=asked, due=coming, runs=console.app.limits.drills,
             counts=(len(found), len(drills)), **paged(shown, asked, "/console/recovery"),
         )  # fmt: skip
+
+    async def drill(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        about = given_id(request.path_params["drill_id"])
+        _, drills = await backups.list_recovery(console.app, who.actor)
+        one = next((one for one in drills if one.id == about), None)
+        if one is None:
+            raise NotFound("not_found")
+        ran = STEPS.index(one.stage) if one.stage in STEPS else len(STEPS) if one.outcome == "ok" else 0
+        rest = NOT_RUN if one.outcome == FAILED else "unknown"
+        states = [PASSED if at < ran else FAILED if name == one.stage else rest for at, name in enumerate(STEPS)]
+        steps = [(*_DRILLED[name], state) for name, state in zip(STEPS, states, strict=True)]
+        return console.page(request, "drill.html", who=who, one=one, steps=steps)
 
     async def month(request: Request, who: Visitor) -> Response:
         asked = {name: text for name, text in query_of(request, "month", "client", "kind").items() if text}
@@ -87,6 +108,7 @@ def add(pages: Pages) -> None:
 
     pages.add("GET", "/settings", settings)
     pages.add("GET", "/recovery", recovery)
+    pages.add("GET", "/recovery/{drill_id}", drill)
     pages.add("GET", "/due/month", month)
 
 
@@ -126,7 +148,7 @@ def _checklists(pages: Pages) -> None:
         then = await checklist.signed_items(console.app, who.actor, kind, date.fromisoformat(found["period"]))
         return console.page(
             request, "checklist.html", then=then if found["signed_at"] else [], who=who, found=found,
-            signs=bool(who.actor.roles & Verb.CHECKLIST_SIGN.roles),
+            signs=who.may(Verb.CHECKLIST_SIGN),
             bad=[one for one in found["items"] if one["state"] != "ok"],
             names={str(one): name for one, name in (await clients.names_of(console.app, who.actor, ids)).items()},
         )  # fmt: skip

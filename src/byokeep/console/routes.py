@@ -40,6 +40,7 @@ from byokeep.console import (
     stops,
     timeline,
     usage,
+    vault,
 )
 from byokeep.console.pages import HEADERS, SIGN_IN, Console, Pages, Send
 from byokeep.console.passkeys import add as add_passkeys
@@ -65,7 +66,7 @@ def router(app: WebApp, auth: Authenticator, send: Send, writes: Budget, emergen
     _files(pages)
     for part in (
         attention, clients, contacts, onboarding, keys, rotations, accounts, profiles, stops, lists, live, timeline,
-        explore, people, incidents, glass, operations, revocations, usage,
+        explore, people, incidents, glass, operations, revocations, usage, vault,
     ):  # fmt: skip
         part.add(pages)
     return pages

@@ -142,6 +142,23 @@ class Item:
         valid = self.new_state == "valid" and self.new_generation == self.new_validated
         return valid and self.identity_at is not None and self.wrong_account_at is not None
 
+    @property
+    def to_do(self) -> str:
+        """What a person must do about it now; empty when nothing."""
+        if self.session in BY_HAND:
+            return "end_session_by_hand"
+        if self.exposed and not self.old_busy:
+            return "lane_off_again"
+        if self.session is SessionEnd.PENDING:
+            return "wait_for_worker" if self.old_busy else ""
+        if self.lost:
+            return "make_another"
+        if self.new_profile_id is not None and not self.recreated:
+            return "confirm_login" if self.new_busy else "log_in"
+        if self.shred_state == "waiting":
+            return "approve_destruction"
+        return "wait_for_worker" if self.old_busy or self.new_busy else ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VaultIncidentState:

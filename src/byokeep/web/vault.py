@@ -11,7 +11,7 @@ from pydantic import Field
 
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Actor, ClientId
-from byokeep.core.vault_incident import BY_HAND, ENDED, SessionEnd
+from byokeep.core.vault_incident import BY_HAND, ENDED
 from byokeep.http.openapi import Routes, refusals
 from byokeep.http.procedures import StepReply
 from byokeep.http.reply import Reply
@@ -60,11 +60,9 @@ class IncidentItemReply(
     Reply,
     of=Item,
     shows="client_id profile=profile_id platform session session_at session_by to_do profile_state"
-    " new_profile=new_profile_id new_state fresh_login keys keys_destroyed identity_at wrong_account_at proved",
+    " new_profile=new_profile_id new_state fresh_login keys keys_destroyed identity_at wrong_account_at proved to_do",
 ):
     """One profile on one platform, and what a person must do about it now; ``to_do`` is empty when nothing."""
-
-    to_do: str
 
 
 class IncidentLeftReply(Reply):
@@ -167,23 +165,6 @@ def state_out(state: VaultIncidentState) -> dict[str, Any]:
     }
     return incident_out(state.incident) | {
         "profiles": len({one.profile_id for one in state.items}),
-        "items": [IncidentItemReply.fields(one, to_do=_to_do(one)) for one in state.items],
+        "items": [IncidentItemReply.fields(one) for one in state.items],
         "left": left, "evidence": state.evidence, "missing": state.missing,
     }  # fmt: skip
-
-
-def _to_do(one: Item) -> str:
-    """What a person must do about an item now; empty when nothing."""
-    if one.session in BY_HAND:
-        return "end_session_by_hand"
-    if one.exposed and not one.old_busy:
-        return "lane_off_again"
-    if one.session is SessionEnd.PENDING:
-        return "wait_for_worker" if one.old_busy else ""
-    if one.lost:
-        return "make_another"
-    if one.new_profile_id is not None and not one.recreated:
-        return "confirm_login" if one.new_busy else "log_in"
-    if one.shred_state == "waiting":
-        return "approve_destruction"
-    return "wait_for_worker" if one.old_busy or one.new_busy else ""
