@@ -371,6 +371,10 @@ async def test_a_stop_is_released_by_two_people(desk: Desk, monkeypatch: pytest.
     assert (unsure.status, "It is not known whether it was done" in unsure.text) == (503, True)
     assert (await operator.send("/console/kill/stop", client_id=str(client), reason="suspected_leak")).status == 303
     assert "is stopped" in (await operator.get("/console")).text
+    assert "The store is cut off, too." in (await operator.get("/console/kill")).text
+    for page in ("clients", f"clients/{client}"):
+        shown = (await operator.get(f"/console/{page}")).raw.partition("<h2>")[0]
+        assert ('class="tag bad">stopped</span>' in shown, 'class="tag good">active</span>' in shown) == (True, False)
     aged(desk, "created_at", 6)
     await operator.get("/console/kill")
     step_up = await operator.send("/console/kill/release", client_id=str(client), reason="cause_removed")
@@ -391,7 +395,12 @@ async def test_a_stop_is_released_by_two_people(desk: Desk, monkeypatch: pytest.
     await approver.get("/console/approvals")
     own = await operator.send("/console/approvals", kind="release", id=asked)
     assert (own.status, "You may not do this" in own.text) == (403, True)
-    assert (await approver.send("/console/approvals", kind="release", id=asked)).status == 303
+    early = await approver.get(f"/console/kill?released=client:{client}")
+    assert "is released." not in early.text  # it says what is so, whatever the address claims
+    let = await approver.send("/console/approvals", kind="release", id=asked)
+    assert let.status == 303
+    assert "is released.</strong> Nothing else is stopped." in (await approver.get(let.at)).raw
+    assert 'class="tag good">active</span>' in (await operator.get("/console/clients")).raw
     assert "Nothing waits" in (await approver.get("/console/approvals")).text
     assert "Nothing is stopped." in (await operator.get("/console/kill")).text
     opened = json.loads(stand.events("switch.opened")[-1])
@@ -438,6 +447,10 @@ async def test_each_role_sees_its_own_and_another_s_client_is_none(desk: Desk, r
         shown = await visit.get(people)
         assert link[0] not in shown.text  # this once
         end = re.findall(r'action="([^"]+/end)"', shown.raw)[0]
+        auditor = Visit(desk)
+        await auditor.sign_in("auditor")
+        ada = (await auditor.get(f"/console/people/{end.split('/')[-2]}")).text
+        assert ("The people of" in ada, "key.write" in ada, "Password" in ada) == (True, False, False)
         assert (await visit.send(end)).at == people
         assert "/end" not in (await visit.get(people)).raw
         await visit.get("/portal/invitation")

@@ -18,6 +18,7 @@ from byokeep.jobs import reenabling
 from byokeep.kernel.record import record
 from tests.support.connected import connect
 from tests.support.console import HOSTILE, Visit
+from tests.support.profiles import put_profile
 from tests.support.screen import Screen
 from tests.support.web import Desk
 
@@ -114,6 +115,27 @@ async def test_a_leaked_key_is_led_from_opening_to_close(screen: Screen) -> None
     assert approved.status == 303, approved.text
     await desk.work()
     assert desk.sql(f"SELECT severity FROM byokeep.incident WHERE id = '{one}'") == "P3"
+    put_profile(desk.stand, client, desk.stand.account(client))
+    await page.goto(f"{screen.url}/console/incidents/new?client={client}")
+    await screen.press("Open it for these profiles")
+    faults += await screen.judged("vault")
+    await screen.press("See that it is off")
+    await page.get_by_role("button", name="End the sessions").wait_for()
+    await screen.press("End the sessions")
+    await page.get_by_text("wait for worker").wait_for()
+    where = page.url.removeprefix(screen.url)
+    desk.sql("UPDATE byokeep.profile_incident_item SET session = 'unsupported'")
+    await page.goto(screen.url + where)
+    faults += await screen.judged("vault-by-hand")
+    await page.get_by_role("button", name="I ended it there: the session at").click()
+    await page.get_by_role("button", name="Make the new profiles").wait_for()
+    assert [it["stage"] for it in said(desk, "vault_incident.stepped")][-2:] == ["lane_off", "sessions_ended"]
+    await approver.get(where)
+    refused = [(await approver.send(f"{where}/vault", act=act, profile="", platform="")).status
+               for act in ("recreated", "closed", "destroy", "x")]  # fmt: skip
+    assert refused == [403, 409, 409, 422]
+    everybody = await other.send("/console/incidents/vault", client="", cause="drill")
+    assert (everybody.status, "Choose whose" in everybody.text) == (422, True)
     evil = " ".join(HOSTILE)[:300].replace("'", "''")
     desk.sql(f"UPDATE byokeep.incident SET ticket = '{evil}', postmortem = '{evil}'")
     faults += await screen.look("incident-hostile", f"/console/incidents/{one}?records=1")
@@ -171,6 +193,12 @@ async def test_a_lost_token_is_led_back_with_the_canary_of_two(desk: Desk) -> No
     stages = [it["stage"] for it in said(desk, "incident.stepped")]
     assert stages == ["close", "reauth", "validate", "canary"]
     assert re.search(r"Lockout of \S.* is not dealt with", (await operator.get("/console")).text)
+    runner = desk.people["runner"].id
+    name = desk.sql(f"SELECT name FROM byokeep.subject WHERE id = '{runner}'").replace(" ", "%20")
+    look = "/console/revocations?look=1&reason=leak&provider=openai&runner="
+    assert f'name="runner" type="text" maxlength="120" value="{runner}"' in (await operator.get(look + name)).raw
+    nobody = await operator.get(look + "nobody")
+    assert (nobody.status, "No one machine is called that" in nobody.text) == (422, True)
 
 
 async def test_break_glass_is_asked_for_approved_and_ended(screen: Screen) -> None:
@@ -299,6 +327,16 @@ async def test_what_comes_round_is_looked_at_and_signed(screen: Screen) -> None:
     assert "at verify clients: key not there" in rows[0]
     assert "0 h 12 min 34 s" in rows[0]
     assert "it does not count" in rows[1]
+    await page.locator("nav + .wide tbody tr a").first.click()
+    faults += await screen.judged("drill")
+    steps = [text.split("\n")[0] for text in await page.locator(".step").all_inner_texts()]
+    proved = ["Restore passed", "References passed", "Clients failed"]
+    assert steps == [*proved, "No effect not run", "Break glass not run"]
+    assert "key not there" in await page.locator(".step.is-stopped").inner_text()
+    await page.goto(f"{screen.url}/console/recovery?show=drills")
+    await page.locator("nav + .wide tbody tr a").nth(1).click()
+    assert "only the host knows" in await page.inner_text("main")
+    assert await page.locator(".step.is-done").count() == 0
     faults += await screen.look("due-month", "/console/due/month")
     assert "overdue or without a date" in await page.inner_text("main")
     assert "openai" in await page.inner_text(".danger")  # whatever the month

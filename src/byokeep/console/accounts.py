@@ -52,7 +52,7 @@ def add(pages: Pages) -> None:
             "one": found, "client": await clients.get_client(console.app, who.actor, about), "said": said,
             "differs": bool(found.login) and found.state in ("mismatch", "name_changed"), "steps": _advice(found),
             "reauth": found.reauth_at or no_reauth(found.state, renewed=found.due_at is not None),
-            "may": bool(who.actor.roles & Verb.ACCOUNT_CONNECT.roles), "policies": list(LanePolicy),
+            "may": who.may(Verb.ACCOUNT_CONNECT), "policies": list(LanePolicy),
         }  # fmt: skip
         if error is None:
             return console.page(request, "account.html", who=who, error=None, **more)

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from byokeep.audit import alerts
 from byokeep.audit.alerts import Alert, AlertFilter
 from byokeep.console.lists import waiting
-from byokeep.console.pages import Console, Pages
+from byokeep.console.pages import Console, Pages, titled
 from byokeep.console.scopes import in_words
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import Unavailable
@@ -86,8 +86,8 @@ async def _failed(console: Console, who: Visitor) -> AsyncIterator[Need]:
     found, more = await procedures.found_runs(console.app, who.actor, wanted, limit=MOST)
     for run in found:
         yield Need(
-            rank=2, kind="Failed", what=f"{run.procedure.replace('_', ' ')} has stopped",
-            more=f"Reason: {run.reason.replace('_', ' ')}.", since=run.started_at,
+            rank=2, kind="Failed", what=f"{titled(run.procedure)} has stopped",
+            more=f"Reason: {titled(run.reason)}.", since=run.started_at,
             href=f"/console/procedures/{run.id}", act="Look",
         )  # fmt: skip
     if more:
@@ -125,7 +125,7 @@ async def _alerts(console: Console, who: Visitor) -> AsyncIterator[Need]:
     names = await _names(console, who, found)
     for reason, many in Counter(one.reason for one in found).items():
         newest = max(one.last_seen_at for one in found if one.reason == reason)
-        what = reason.replace("_", " ") + _label(names, (one for one in found if one.reason == reason))
+        what = titled(reason) + _label(names, (one for one in found if one.reason == reason))
         what += f", {many} alerts" if many > 1 else ""
         href = f"/console/alerts?severity=critical&reason={reason}"
         yield Need(
@@ -136,9 +136,10 @@ async def _alerts(console: Console, who: Visitor) -> AsyncIterator[Need]:
         yield Need(rank=1, kind="Alert", what=f"{more} more critical alerts", href=href, act="Show all")
 
 
-def _way_on(one: due.DueItem) -> dict[str, str]:
+def _way_on(one: due.DueItem, who: Visitor) -> dict[str, str]:
     """Where something is done that is due: on its page, or by its command."""
-    page = _PAGES.get(one.kind)
+    key = one.kind is due.DueKind.KEY and who.may(Verb.KEY_METADATA)
+    page = f"/console/keys/{one.item}" if key else _PAGES.get(one.kind)
     return {"command": one.command} if page is None else {"href": page, "act": "Look"}
 
 
@@ -146,10 +147,10 @@ async def _due(console: Console, who: Visitor) -> AsyncIterator[Need]:
     found = await due.list_due(console.app, who.actor)
     late = [one for one in found.items if one.state in ("overdue", "unknown")]
     for one in late[:MOST]:
-        name = f"{one.kind.replace('_', ' ')} {one.name}" + (f" of {one.client}" if one.client else "")
+        name = f"{titled(one.kind)} {one.name}" + (f" of {one.client}" if one.client else "")
         yield Need(
             rank=3, kind="Overdue", what=f"{name} {'is overdue' if one.state == 'overdue' else 'has no date'}",
-            more=one.cause.replace("_", " "), since=one.due_at, **_way_on(one),
+            more=one.cause.replace("_", " "), since=one.due_at, **_way_on(one, who),
         )  # fmt: skip
     if len(late) > MOST:
         what = f"{len(late) - MOST} more are overdue"
@@ -216,7 +217,7 @@ def add(pages: Pages) -> None:
         await no_query(request)
         rows, unseen = [], []
         for name, verb, ask in _ASKED:
-            if not who.actor.roles & verb.roles:
+            if not who.may(verb):
                 unseen.append(name)
                 continue
             try:

@@ -7,6 +7,7 @@ Rules
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -39,8 +40,13 @@ def add(pages: Pages) -> None:
     async def client_list(request: Request, who: Visitor) -> Response:
         asked = {name: text for name, text in query_of(request, "find", "state", "page").items() if text}
         found, total = await lists.clients_of(console.app, who.actor, asked)
+        stopped: list[str] | None = None
+        with suppress(Unavailable):
+            switches = (await console.ask(who, "GET", "/v1/switches"))["switches"]
+            stopped = [one["scope"] for one in switches if one["closed"]]
         return console.page(
-            request, "clients.html", who=who, asked=asked, any=bool(total), export=exported_as("clients", asked),
+            request, "clients.html", who=who, asked=asked, any=bool(total), stopped=stopped,
+            export=exported_as("clients", asked),
             most=clients.MAX_ROWS if total >= clients.MAX_ROWS else 0, **paged(found, asked, "/console/clients"),
         )  # fmt: skip
 
@@ -52,7 +58,7 @@ def add(pages: Pages) -> None:
         unseen: dict[str, str] = {}
 
         def sees(part: str, verb: Verb) -> bool:
-            if actor.roles & verb.roles:
+            if who.may(verb):
                 return True
             unseen[part] = ", ".join(sorted(role.value for role in verb.roles))
             return False
@@ -78,7 +84,7 @@ def add(pages: Pages) -> None:
         names = await clients.names_of(app, actor, {UUID(job["runner_id"]) for job in jobs})
         return console.page(
             request, "client.html", who=who, client=one, jobs=jobs, stopped=stopped, words=words, unseen=unseen,
-            used=bool(actor.roles & Verb.KEY_HISTORY.roles),
+            used=who.may(Verb.KEY_HISTORY),
             names={str(it): name for it, name in names.items()}, unknown=unknown,
             export={name: exported_as(name, {"client": str(about)}) for name in ("keys", "accounts")}, **more,
         )  # fmt: skip

@@ -32,7 +32,7 @@ def add(pages: Pages) -> None:
         one = await clients.get_client(console.app, who.actor, ClientId(given_id(request.path_params["client_id"])))
         rows = (await console.ask(who, "GET", _PATH, ids={"client_id": one.id}))["contacts"]
         colour = await look.colour_of(console.app, one.id)
-        may = {name: bool(who.actor.roles & verb.roles) for name, verb in _MAY.items()}
+        may = {name: who.may(verb) for name, verb in _MAY.items()}
         return {
             "client": one,
             "rows": rows,

@@ -64,7 +64,7 @@ def add(pages: Pages) -> None:
             incident=await leak_of(console, who, ref),
             at_provider=app.limits.provider_pages.get(ref.provider.value, ""),
             check=await _check(console, who, ref, asked.get("sop")), past=await _history(console, who, ref.id),
-            may_write=bool(actor.roles & Verb.KEY_WRITE.roles), keyless=bool(ref.provider_place), moves=[
+            may_write=who.may(Verb.KEY_WRITE), keyless=bool(ref.provider_place), moves=[
                 (state.value, _MOVES[state]) for state in _FROM.get(ref.state, ())
             ], is_key=(ref.kind, ref.purpose) == ("provider_api_key", "default"),
         )  # fmt: skip
@@ -90,7 +90,7 @@ def add(pages: Pages) -> None:
 
 async def leak_of(console: Console, who: Visitor, ref: CredentialRef) -> UUID | None:
     """The open incident that a key may have leaked; None also for a role that does not see incidents."""
-    if not who.actor.roles & Verb.INCIDENT_READ.roles:
+    if not who.may(Verb.INCIDENT_READ):
         return None
     found = await incidents.list_incidents(console.app, who.actor, client_id=ref.client_id, only_open=True)
     about = (one.id for one in found if one.object_id == ref.id and one.kind == IncidentKind.SUSPECTED_LEAK)
@@ -115,6 +115,6 @@ async def _check(console: Console, who: Visitor, ref: CredentialRef, named: str 
 
 async def _history(console: Console, who: Visitor, ref_id: UUID) -> refs.KeyHistory | None:
     """Who used a key and what is on record of it; None for a role that does not see that."""
-    if not who.actor.roles & Verb.KEY_HISTORY.roles:
+    if not who.may(Verb.KEY_HISTORY):
         return None
     return await refs.key_history(console.app, who.actor, ref_id, RecordWindow(limit=MOST_RECORDS))

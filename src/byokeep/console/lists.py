@@ -160,9 +160,14 @@ def add(pages: Pages) -> None:
         path, about = _DECIDED.get(given["kind"]), given_id(given["id"])
         if path is None:
             raise Rejected("bad_request", next_step="Send the form as the page does.")
-        part = {"release": "request_id", "rights": "request_id", "step": "run_id"}.get(given["kind"], "grant_id")
-        await console.ask(who, "POST", path.replace("request_id", part), ids={part: about})
-        return RedirectResponse("/console/approvals", 303, HEADERS)
+        kind = given["kind"]
+        part = {"release": "request_id", "rights": "request_id", "step": "run_id"}.get(kind, "grant_id")
+        done = await console.ask(who, "POST", path.replace("request_id", part), ids={part: about})
+        to = {  # where what came of it stands
+            "release": f"/kill?{urlencode({'released': done.get('scope', '')})}", "step": f"/procedures/{about}",
+            "rights": f"/people/{done.get('id', '')}",
+        }.get(kind, f"/break-glass/{about}")  # fmt: skip
+        return RedirectResponse(f"/console{to}", 303, HEADERS)
 
     pages.add("GET", "/due", due_list)
     pages.add("GET", "/approvals", approvals)
@@ -213,7 +218,7 @@ async def waiting(console: Console, who: Visitor) -> tuple[list[dict[str, Any]],
     def add_row(kind: str, about: str, what: str, verb: Verb, by: str, until: Any, href: str = "") -> None:
         mine = by == str(who.actor.id)
         found.append({"kind": kind, "id": about, "what": what, "by": by, "until": until, "mine": mine, "href": href,
-                      "may": bool(roles & verb.roles) and not mine, "by_role": sorted(verb.roles)[0]})  # fmt: skip
+                      "may": who.may(verb) and not mine, "by_role": sorted(verb.roles)[0]})  # fmt: skip
 
     requests = (await console.ask(who, "GET", "/v1/switches"))["requests"]
     words = await in_words(console.app, who.actor, [asked["scope"] for asked in requests])

@@ -107,7 +107,7 @@ def _templates(package: str) -> Environment:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, finalize=_printable,
     )  # fmt: skip
-    made.filters |= {"at": _at, "words": _words, "said": _said, "seconds": _seconds}
+    made.filters |= {"at": _at, "words": _words, "said": _said, "title": titled, "seconds": _seconds}
     return made
 
 
@@ -143,6 +143,25 @@ def _at(at: datetime | str) -> str:
 def _words(code: str) -> str:
     """A code of ours as words."""
     return code.replace("_", " ")
+
+
+_TITLES: Final = {  # what people call it whose code reads badly
+    "rotate_key": "rotation of a key", "rotate_key_minted": "rotation of a key, made at its provider",
+    "rotate_key_cutover": "change to a new key", "rotate_key_leaked": "rotation of a leaked key",
+    "end_unused_key": "end of an unused key", "profile_incident": "incident of browser profiles",
+    "mass_revoke": "mass revocation", "lower_severity": "lowering a severity",
+    "no_playbook": "going without a playbook",
+    "rotate_internal": "rotation of a secret of ours", "provider_usage": "asking a provider what it counted",
+    "revocation_refused": "a provider refused to end a key", "key_leak_suspected": "a key may have leaked",
+    "pre_empted": "ended by a more urgent run",
+    "kill_panic": "stop from the host", "token_reuse": "an ended token was shown again",
+}  # fmt: skip
+
+
+def titled(code: str) -> str:
+    """A code of ours as people say it, at the beginning of a sentence."""
+    said = _TITLES.get(code) or _words(code)
+    return said[:1].upper() + said[1:]
 
 
 def _seconds(took: int | None) -> str:

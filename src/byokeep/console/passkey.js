@@ -22,7 +22,8 @@ for (const form of document.querySelectorAll("form[data-passkey]")) {
         : await navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(said) });
       form.elements.passkey.value = JSON.stringify(found);
       form.submit();
-    } catch {
+    } catch (error) {  // the one that this device has is among those that it was told not to make again
+      if (error.name === "InvalidStateError") failed.textContent = "This device has a passkey of yours already: it signs you in.";
       failed.hidden = false;
     }
   });

@@ -66,11 +66,10 @@ def add(pages: Pages) -> None:
 
     async def search(request: Request, who: Visitor) -> Response:
         word = query_of(request, "find").get("find", "").strip()[:256]
-        roles = who.actor.roles
-        kinds = [kind for kind, verb in clients.KINDS.items() if roles & verb.roles]
+        kinds = [kind for kind, verb in clients.KINDS.items() if who.may(verb)]
         found, near = await clients.find_named(console.app, who.actor, kinds, word) if word else ([], [])
         rows: list[dict[str, Any]] = [
-            {"one": one, "href": _href(one.kind, str(one.id), roles)} for one in [*found, *near]
+            {"one": one, "href": _href(one.kind, str(one.id), who)} for one in [*found, *near]
         ]
         return console.page(request, "search.html", who=who, word=word, rows=rows, exact=bool(found), kinds=kinds)
 
@@ -79,12 +78,12 @@ def add(pages: Pages) -> None:
     pages.add("GET", "/search", search)
 
 
-def _href(kind: str, about: str, roles: frozenset[Role]) -> str:
+def _href(kind: str, about: str, who: Visitor) -> str:
     """The page of something with a name that this visitor may see; empty = there is none."""
     if kind == "client":
         return f"/console/clients/{about}"
-    if kind == "key" and roles & Verb.KEY_HISTORY.roles:
+    if kind == "key" and who.may(Verb.KEY_HISTORY):
         return f"/console/used/{about}?since=24h"
-    if kind in ("operator", "machine") and roles & Verb.SUBJECT_READ.roles:
+    if kind in ("operator", "machine") and who.may(Verb.SUBJECT_READ):
         return f"/console/people/{about}"
     return ""

@@ -53,7 +53,7 @@ def add(pages: Pages) -> None:
         step = next_step_of_work(work.state, work.reason, result=work.result, profile=str(one.id)) if work else ""
         busy = work is not None and not work.ended_at
         stands = {"confirm": "Confirm and seal"} if busy else {task.value: said for task, said in _WORK.items()}
-        may = bool(who.actor.roles & Verb.PROFILE_WORK.roles)
+        may = who.may(Verb.PROFILE_WORK)
         more: dict[str, Any] = {
             "one": one, "proofs": proofs, "work": work, "step": step, "tasks": _WORK,
             "client": await clients.get_client(console.app, who.actor, one.client_id),

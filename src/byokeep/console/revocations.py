@@ -8,6 +8,7 @@ Rules
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -44,6 +45,7 @@ def add(pages: Pages) -> None:
         if hours is not None:
             since = console.app.clock.now() - timedelta(hours=min(hours, _MOST_HOURS))
         if "look" in asked:
+            asked |= {"runner": await _runner(pages, who, asked["runner"])} if "runner" in asked else {}
             seen = await mass_revoke.preview(console.app, who.actor, _wanted(asked, since))
         runs, left = await procedures.found_runs(
             console.app, who.actor, procedures.RunFilter(names=[mass_revoke.MASS_REVOKE.name])
@@ -53,7 +55,7 @@ def add(pages: Pages) -> None:
         return console.page(
             request, "revocations.html", who=who, asked=asked, seen=seen, since=since, providers=list(Provider),
             clients=await clients.list_clients(console.app, who.actor), names=names, every=who.actor.clients is None,
-            may=bool(who.actor.roles & Verb.KEY_STATE.roles), **more,
+            may=who.may(Verb.KEY_STATE), **more,
         )  # fmt: skip
 
     async def revoked(request: Request, who: Visitor) -> Response:
@@ -73,7 +75,7 @@ def add(pages: Pages) -> None:
         ids = {it for one in more["rows"] for it in (one.settled_by,) if it} | {found.status.run.started_by}
         return console.page(
             request, "revocation.html", who=who, asked=asked, found=found, run=run_out(found.status), stands=_stands,
-            states=sorted({_stands(one) for one in found.items}), may=bool(who.actor.roles & Verb.KEY_STATE.roles),
+            states=sorted({_stands(one) for one in found.items}), may=who.may(Verb.KEY_STATE),
             names=await clients.names_of(console.app, who.actor, ids), **more,
         )  # fmt: skip
 
@@ -87,6 +89,20 @@ def add(pages: Pages) -> None:
     pages.add("POST", "/revocations", revoked)
     pages.add("GET", "/revocations/{run_id}", revocation)
     pages.add("POST", "/revocations/{run_id}", settled)
+
+
+async def _runner(pages: Pages, who: Visitor, text: str) -> str:
+    """Return the id of the machine that a text names.
+
+    Raises:
+        Rejected: ``unknown_name``.
+    """
+    with suppress(Rejected):
+        return str(given_id(text))
+    found, _ = await clients.find_named(pages.console.app, who.actor, ["machine"], text.strip())
+    if len(found) != 1:
+        raise Rejected("unknown_name", next_step="No one machine is called that: search it by name, and use its id.")
+    return str(found[0].id)
 
 
 def _wanted(given: Any, since: datetime | None) -> RevocationRequest:

@@ -56,7 +56,7 @@ def add(pages: Pages) -> None:
         ref = await refs.get_ref(app, who.actor, run.object_id)
         names = await clients.names_of(app, who.actor, {one.by for one in history})
         it = await timeline(console, who, status, said=said, names=STEPS)
-        may, back = bool(who.actor.roles & Verb.KEY_WRITE.roles), "cutover" in run.evidence
+        may, back = who.may(Verb.KEY_WRITE), "cutover" in run.evidence
         brings = status.missing[:1] == ("create",) and run.state == "running" and run.procedure != rotation.MINTED
         return console.page(
             request, "rotation.html", who=who, it=it, run=run, said=said, history=history, names=names, steps=STEPS,

@@ -30,10 +30,12 @@ def add(pages: Pages) -> None:
     console = pages.console
 
     async def kill(request: Request, who: Visitor) -> Response:
-        asked = query_of(request, *_PARTS, "look")
+        asked = query_of(request, *_PARTS, "look", "released")
         said = await console.ask(who, "GET", "/v1/switches")
         engaged = [one for one in said["switches"] if one["closed"]]
-        scopes = {one["scope"] for one in (*engaged, *said["requests"])}
+        let = next((one["scope"] for one in said["switches"]
+                    if one["scope"] == asked.get("released") and not one["closed"]), None)  # fmt: skip
+        scopes = {one["scope"] for one in (*engaged, *said["requests"])} | ({let} if let else set())
         parts = {name: asked[name] for name in _PARTS if asked.get(name)}
         seen = None
         if "look" in asked:
@@ -42,16 +44,16 @@ def add(pages: Pages) -> None:
         ids = {UUID(one["by"]) for one in engaged} | {UUID(one["requested_by"]) for one in said["requests"]}
         ids |= {UUID(job["runner_id"]) for job in seen["jobs"]} if seen else set()
         ids |= {UUID(job["client_id"]) for job in seen["jobs"]} if seen else set()
-        roles = who.actor.roles
         return console.page(
-            request, "kill.html", who=who, asked=asked, parts=parts, seen=seen,
-            engaged=[one | {"ask": _of(one["scope"])} for one in engaged],
+            request, "kill.html", who=who, let=let, asked=asked, parts=parts, seen=seen,
+            engaged=[one | {"ask": _of(one["scope"]), "cuts": scope_from_name(one["scope"]).cuts_store}
+                     for one in engaged],
             waiting={one["scope"]: one for one in said["requests"]}, me=str(who.actor.id),
             words=await in_words(console.app, who.actor, sorted(scopes)),
             names={str(one): name for one, name in (await clients.names_of(console.app, who.actor, ids)).items()},
             clients=await clients.list_clients(console.app, who.actor), platforms=sorted(PLATFORMS), lanes=list(Lane),
-            may_ask=bool(roles & Verb.SWITCH_REQUEST_OPEN.roles), may_stop=bool(roles & Verb.SWITCH_CLOSE.roles),
-            may_let=bool(roles & Verb.SWITCH_APPROVE_OPEN.roles),
+            may_ask=who.may(Verb.SWITCH_REQUEST_OPEN), may_stop=who.may(Verb.SWITCH_CLOSE),
+            may_let=who.may(Verb.SWITCH_APPROVE_OPEN),
         )  # fmt: skip
 
     def post(path: str, sends: str) -> None:
