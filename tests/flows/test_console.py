@@ -499,7 +499,7 @@ async def test_no_text_is_markup_and_no_value_is_on_a_page(desk: Desk, monkeypat
               f"/kill?look=1&client_id={client}", "/you", "/sign-in")]  # fmt: skip
     monkeypatch.setitem(procedures.found_runs.__kwdefaults__ or {}, "limit", 1)
     oldest = (await visit.get("/console/procedures?procedure=onboard_key")).text  # filtered before it is cut
-    assert "onboard key" in oldest.partition("Steps proved")[2]
+    assert "Onboard key" in oldest.partition("Steps proved")[2]
     assert "more that are not listed" in (await visit.get("/console/procedures")).text
     monkeypatch.undo()
     runs = (await desk.call("GET", "/v1/procedures", "operator"))[1]["procedures"]
