@@ -49,6 +49,7 @@ def add(pages: Pages) -> None:
     """Add the pages."""
     console = pages.console
     _checklists(pages)
+    _settings(pages)
 
     async def recovery(request: Request, who: Visitor) -> Response:
         asked = {name: text for name, text in query_of(request, "show", "page").items() if text}
@@ -101,12 +102,6 @@ def add(pages: Pages) -> None:
             clients=await clients.list_clients(console.app, who.actor),
         )  # fmt: skip
 
-    async def settings(request: Request, who: Visitor) -> Response:
-        await no_query(request)
-        authorise_every_client(who.actor, Verb.SETTINGS_READ)
-        return console.page(request, "settings.html", who=who, groups=console.app.settings)
-
-    pages.add("GET", "/settings", settings)
     pages.add("GET", "/recovery", recovery)
     pages.add("GET", "/recovery/{drill_id}", drill)
     pages.add("GET", "/due/month", month)
@@ -122,6 +117,15 @@ def _month(text: str | None, today: date) -> date:
     if not -_MONTHS <= (first.year - today.year) * 12 + first.month - today.month <= _MONTHS:
         raise Rejected("bad_time", next_step=step)
     return first
+
+
+def _settings(pages: Pages) -> None:
+    async def settings(request: Request, who: Visitor) -> Response:
+        await no_query(request)
+        authorise_every_client(who.actor, Verb.SETTINGS_READ)
+        return pages.console.page(request, "settings.html", who=who, groups=pages.console.app.settings)
+
+    pages.add("GET", "/settings", settings)
 
 
 def _checklists(pages: Pages) -> None:
