@@ -196,7 +196,7 @@ async def answer(http: Any, route: str, who: Person, bodies: list[dict[str, Any]
         async with http.request(method, "http://host" + filled(path), headers=headers, json=body) as reply:
             said = json.loads(await reply.text() or "{}")
             if said.get("code") != "bad_request":
-                if body is not None and reply.status not in (401, 403):  # of these two nobody looked at the body
+                if body is not None and reply.status not in (401, 403, 404):  # of these nobody looked at the body
                     bodies[:] = [body]
                 break
     return reply.status, {name: text for name, text in said.items() if name != "request_id"}
