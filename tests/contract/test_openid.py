@@ -7,14 +7,20 @@ import hmac
 import json
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from joserfc.jwk import OctKey, RSAKey
 
+from byokeep.adapters.system import SystemClock
 from byokeep.core.errors import ByokeepError, Rejected, Unavailable
+from byokeep.processes.wiring import limits
+from byokeep.processes.wiring import sso as wired
+from byokeep.settings import load
+from byokeep.tenancy.sso import REDIRECT
 from byokeep.wire.transport import Outbound
-from tests.support.openid import CLIENT, Provider, elliptic, ours, provider, set_of
+from tests.support.openid import CLIENT, SECRET, Provider, elliptic, ours, provider, set_of
 
 BACK = "http://localhost:8420/console/sso"
 NONCE, VERIFIER = "n" * 43, "v" * 43
@@ -143,6 +149,34 @@ async def test_a_code_serves_its_own_sign_in_once(there: Provider) -> None:
         await check.person(NONCE, VERIFIER, int(time.time()), code, there.base)
         with pytest.raises(Rejected, match="sso_answer_refused"):
             await check.person(NONCE, VERIFIER, int(time.time()), code, there.base)
+
+
+async def test_the_wiring_asks_as_the_settings_say_and_reads_the_secret_from_a_private_file(
+    there: Provider, tmp_path: Path
+) -> None:
+    """With the file of mode 0600 somebody is signed in; without it, or open to others, nobody, and nothing is sent."""
+    settings = load(
+        home=tmp_path, sso_issuer=there.base, sso_client_id=CLIENT, console_origin=BACK.removesuffix(REDIRECT),
+        sso_groups={"operators": "operator"},
+    )  # fmt: skip
+    file = tmp_path / "credentials" / "sso.secret"
+    file.parent.mkdir(mode=0o700)
+    assert (limits(settings).sso, limits(settings).sso_groups) == ("127.0.0.1", {"operators": "operator"})
+    async with wired(settings, SystemClock()) as check, wired(load(home=tmp_path), SystemClock()) as off:
+        assert off is None
+        assert check is not None
+        for mode, code in ((None, "credentials_missing"), (0o640, "credentials_unsafe"), (0o600, "")):
+            if mode is not None:
+                file.write_text(f"{SECRET}\n")
+                file.chmod(mode)
+            code_there = there.let_in(await check.address("s" * 43, NONCE, VERIFIER))["code"]
+            came = check.person(NONCE, VERIFIER, int(time.time()), code_there, there.base)
+            if code:
+                with pytest.raises(Unavailable, match=code):
+                    await came
+            else:
+                assert (await came)[1] == {"operators"}
+    assert there.calls.count("/token") == 1
 
 
 async def test_a_kind_of_sign_in_that_is_asked_for_must_be_the_one_that_was(there: Provider) -> None:
