@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import pytest
 from playwright.async_api import Page
 
 from byokeep.core.events import EventName, Outcome
@@ -25,6 +26,7 @@ from tests.support.web import Desk
 pytest_plugins = [
     "tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web", "tests.support.screen",
 ]  # fmt: skip
+pytestmark = pytest.mark.usefixtures("nobody_counts")
 
 
 def said(desk: Desk, event: str, outcome: str = "ok") -> list[dict[str, object]]:

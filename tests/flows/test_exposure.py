@@ -27,6 +27,7 @@ from tests.support.postgres_rows import append_sql
 from tests.support.profiles import put_profile, store_blob
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
+pytestmark = pytest.mark.usefixtures("nobody_counts")
 
 
 def running(stand: Stand, *, but: int = -1) -> None:

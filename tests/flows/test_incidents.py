@@ -37,6 +37,7 @@ from tests.support.ports import free_port
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
+pytestmark = pytest.mark.usefixtures("nobody_counts")
 
 
 async def asked(

@@ -51,6 +51,7 @@ from byokeep.core.secret import Secret
 from byokeep.http.emergency import Emergency
 from byokeep.kernel.app import App, BrokerApp, KillApp, ServiceLimits
 from byokeep.kernel.ports import Clock
+from byokeep.keys import provider_usage
 from byokeep.killswitch.app import create_app as create_killswitch
 from byokeep.procedures import PROCEDURES
 from byokeep.reconciliation.reconcile import SETTLE, Reconciliation, reconcile
@@ -417,6 +418,12 @@ async def stand(postgres_server: EmbeddedPostgres, store: Store) -> AsyncIterato
             yield made
     finally:
         drop_database(database)
+
+
+@pytest.fixture
+def nobody_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no report wait for what providers count: where no worker runs beside it, nobody would say that."""
+    monkeypatch.setattr(provider_usage, "WAIT_S", 0.0)
 
 
 @dataclass
