@@ -239,10 +239,10 @@ class Console:
         given = "" if cookie else self.app.ids.token()
         nav = [(group, [one for one in links if _may(who, *_OPENED_BY.get(one[0], (None, False)))])
                for group, links in self.site.nav]  # fmt: skip
-        offered = [(words, path) for words, path, verb, every in self.site.actions if _may(who, verb, every)]
+        palette = [(words, path) for words, path, verb, every in self.site.actions if _may(who, verb, every)]
         text = _templates(self.site.package).get_template(template).render(
             who=who, form=form_word(self.app, cookie or given), here=request.url.path,
-            page=came_from(request, self.site.home), status=status, now=self.app.clock.now(), nav=nav, offered=offered,
+            page=came_from(request, self.site.home), status=status, now=self.app.clock.now(), nav=nav, palette=palette,
             **more,
         )  # fmt: skip
         reply = Response(text, status, self.site.headers, "text/html")
