@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
+import pytest
 from playwright.async_api import Error
 
 from byokeep_redact.canary import Canary, new_canary
@@ -24,7 +25,7 @@ from tests.flows.test_console import proved
 from tests.support import markup
 from tests.support.connect import Office
 from tests.support.console import HOSTILE, hostile, named
-from tests.support.portal import invited
+from tests.support.portal import code_for, invited
 from tests.support.reading import plain, read
 from tests.support.screen import Screen, screen_on
 from tests.support.web import Desk
@@ -56,7 +57,7 @@ WAYS = """(() => {
     local: JSON.stringify({...localStorage}), session: JSON.stringify({...sessionStorage}),
   };
 })()"""
-_FILE = re.compile(r"[.](css|js|svg)$|/live$")
+_FILE = re.compile(r"[.](css|js|svg|png)$|/live$")
 PLANTED = """(values => {
   document.body.dataset.planted = values.markup;
   document.querySelector("main").append(values.picture);
@@ -231,6 +232,8 @@ def read_in(picture: bytes, *values: bytes) -> bool:
     return any(text[at : at + 10] in seen for text in texts for at in range(len(text) - 10))
 
 
+@pytest.mark.campaign
+@pytest.mark.timeout(900)
 async def test_every_page_holds_nothing_and_does_nothing(office: Office, axe: str, judges: Path) -> None:
     """Keys were typed, all names are hostile: no value in any way, nothing runs or is refused, nothing is too wide.
 
@@ -266,6 +269,8 @@ async def test_every_page_holds_nothing_and_does_nothing(office: Office, axe: st
         await page.get_by_label("What is your e-mail address?").fill("ada@client.example")
         await walk.look("/portal/invitation?taken")
         await page.keyboard.press("Enter")
+        await page.get_by_label("What is the code?").fill(await code_for("ada@client.example"))
+        await page.keyboard.press("Enter")
         await page.get_by_role("heading", name="Keys and accounts of").wait_for()
         for name in ("mistaken", "portal"):
             await page.goto(f"{screen.url}/portal/keys/new?provider=heygen")
@@ -283,7 +288,8 @@ async def test_every_page_holds_nothing_and_does_nothing(office: Office, axe: st
             await screen.sign_in(role)
             await walk.through("/console", "/console/search?find=a", f"/console/clients/{client}/consents/{consent}")
             await page.context.clear_cookies()
-        await walk.through("/console/sign-in", "/portal/sign-in", "/portal/connected", "/portal/invitation")
+        await walk.through("/console/sign-in", "/console/sso?error=access_denied")
+        await walk.through("/portal/sign-in", "/portal/connected", "/portal/invitation")
         assert walk.faults == [], "\n".join(walk.faults)
         assert sorted(set(walk.routes) - set(walk.opened)) == [], "a page to which no link leads"
         assert screen.breaches == []
