@@ -16,7 +16,7 @@ MADE_FROM := requirements/bootstrap.txt requirements/dev.txt pyproject.toml $(wi
 COMPILED := .venv/.tests-compiled
 STAMP := .venv/.stamp-$(shell (echo '$(CURDIR)'; cat $(MADE_FROM)) | cksum | cut -d' ' -f1)
 
-.PHONY: help demo drill test test-fast check bench requirements mutants campaign chromium watchers postgres names lock clean
+.PHONY: help demo drill test test-fast check bench requirements mutants campaign chromium watchers postgres pictures names lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -61,6 +61,9 @@ watchers: $(STAMP) ## Install strace and Tesseract if there are none; tests watc
 
 postgres: $(STAMP) ## Install a PostgreSQL that lacks no known fix if there is none; production runs on no other
 	@bash tools/postgres.sh
+
+pictures: chromium ## Take the pictures of docs/images anew, from the running product
+	@BYOKEEP_PICTURES=docs/images $(PY) -m pytest -q -n 0 -m campaign tests/flows/test_pictures.py
 
 names: $(STAMP) ## Take the names of the social platforms from their data files into the code
 	@$(PY) -m tools.names --write
