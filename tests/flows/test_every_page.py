@@ -19,6 +19,8 @@ from uuid import UUID
 import pytest
 from playwright.async_api import Error
 
+from byokeep.core.events import EventName, Outcome
+from byokeep.kernel.record import record
 from byokeep_redact.canary import Canary, new_canary
 from byokeep_redact.search import Sweep
 from tests.flows.test_console import proved
@@ -175,6 +177,11 @@ async def filled(office: Office) -> tuple[UUID, str]:
     await done("breakglass", client_id=str(client), scope="openai", reason="runner_down", ticket="INC-42", life_s=900)
     await done("switches/close", client_id=str(client), platform="tiktok", reason="leak")
     await done("switches/open-requests", client_id=str(client), platform="tiktok", reason="cause_removed")
+    await done("vault-incidents", client_id=str(client), cause="drill")
+    app = desk.stand.app
+    async with app.db.begin(every_client=True) as tx:
+        await record(tx, app.system(), EventName.DRILL_COMPLETED, {"drill": str(client), "seed": 7},
+                     outcome=Outcome.INTENDED, object_id=app.installation_id)  # fmt: skip
     desk.sql("UPDATE byokeep.credential_ref SET created_at = now() - interval '99 days',"
              " rotation_due_at = now() - interval '9 days'")  # fmt: skip
     return client, consent
