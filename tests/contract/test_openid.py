@@ -65,8 +65,9 @@ async def test_who_signed_in_is_known_by_issuer_and_subject_and_brings_groups(th
     there.own = elliptic()
     there.headers = {"alg": "ES256"}
     assert await sign_in(there)
-    there.metadata = {"token_endpoint_auth_methods_supported": ["client_secret_post"]}
-    assert await sign_in(there)
+    for methods in (None, ["client_secret_post"]):
+        there.metadata = {"token_endpoint_auth_methods_supported": methods}
+        assert await sign_in(there)
 
 
 def wrong(now: int) -> dict[str, list[tuple[str, Any]]]:
@@ -120,6 +121,11 @@ async def test_a_signature_that_is_not_of_a_key_of_the_provider_is_refused(there
     for published in ({"keys": [for_encryption]}, {"keys": []}, {"keys": "none"}, {"keys": [7]}):
         there.published = published
         assert await refused(there) in ("signature", "keys"), published
+    there.published = {"keys": [
+        {"kty": "EC", "kid": "three", "crv": "brainpoolP256r1", "x": "AA", "y": "AA"}, {"kty": "EC"},
+        there.own.as_dict(private=False) | {"kid": 7}, there.own.as_dict(private=False),
+    ]}  # fmt: skip
+    assert await sign_in(there)  # a strange one keeps nobody out
     there.published = None
     header, body, signature = there.token(NONCE, {"sub": "ann", "groups": ["operators"]}).split(".")
     other, shared = text_of({"sub": "root"}), text_of({"alg": "HS256", "kid": "one"})
@@ -196,10 +202,15 @@ async def test_a_provider_that_does_not_answer_as_it_should_signs_nobody_in(ther
         {"jwks_uri": "file:///etc/passwd"}, {"jwks_uri": "http://keys.example/"},
     ):  # fmt: skip
         there.metadata = wrong
-        assert await refused(there) in ("sso_unreachable", "host_not_allowed"), wrong
+        assert await refused(there) in ("sso_unreachable", "sso_address_refused"), wrong
     there.metadata = {"authorization_endpoint": "javascript:alert(1)"}
     assert await refused(there) == "sso_unreachable"
-    there.metadata, there.answer = {}, ["no object"]
+    there.metadata, there.status = {}, 401
+    assert await refused(there) == "sso_secret_refused"
+    async with Outbound() as http:
+        with pytest.raises(Unavailable, match="sso_address_refused"):
+            await ours(http, "https://10.1.2.3", BACK).address("s", NONCE, VERIFIER)
+    there.status, there.answer = 400, ["no object"]
     assert await refused(there) == "sso_unreachable"
     there.answer, there.down = None, True
     with pytest.raises(Unavailable, match="sso_unreachable"):

@@ -260,7 +260,9 @@ async def test_the_due_date_follows_provider_risk_and_wish(desk: Desk) -> None:
 
 
 @pytest.mark.req("R6.1-1", "R6.1-9")
-async def test_a_chosen_interval_counts_from_the_value_and_is_on_record(desk: Desk) -> None:
+async def test_a_chosen_interval_counts_from_the_value_and_is_on_record(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """45 days: due 45 days after it came, listed ahead, overdue then, kept by the next value; who, why, old, new.
 
     29, 91, 0, -1 and a text change nothing, nor is anything overdue put off.
@@ -296,6 +298,11 @@ async def test_a_chosen_interval_counts_from_the_value_and_is_on_record(desk: De
     past = "created_at = now() - interval '60 days', rotation_due_at = now() - interval '15 days'"
     desk.sql(f"UPDATE byokeep.credential_ref SET {past} WHERE id = '{key}'")
     assert [(await choose(90))[0], await due(0)] == [200, (1, 45)]
+    made_due = "created_at = now() - interval '1 day', rotation_due_at = now() - interval '1 second'"
+    desk.sql(f"UPDATE byokeep.credential_ref SET {made_due} WHERE id = '{key}'")
+    with monkeypatch.context() as slow:  # a clock of `web` that is behind puts nothing off that is due
+        slow.setattr(type(desk.web.clock), "now", lambda _: datetime.now(UTC) - timedelta(seconds=30))
+        assert [(await choose(90))[0], await due(0)] == [200, (1, 1)]
     risky = await desk.stand.client()
     _, reply = await desk.put(risky, desk.canary(), query="?risk=high")
     key = reply["ref"]

@@ -25,7 +25,7 @@ from byokeep.adapters.openbao.provisioning import GLASS, generate_root, lease_ro
 from byokeep.adapters.system import SystemClock
 from byokeep.audit.alerts import close_alert
 from byokeep.breakglass import cli, grants, model, watch
-from byokeep.core.errors import ByokeepError, Denied, Integrity, Unavailable
+from byokeep.core.errors import ByokeepError, Denied, Integrity, Rejected, Unavailable
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
 from byokeep.kernel.freshness import Freshness
@@ -654,6 +654,9 @@ async def test_the_holders_command_refuses_what_is_not_as_it_was_wrapped(
             assert (status, taken["wrap_info"]["creation_path"]) == (200, opening["creation_path"])
             opening["wrapping_token"] = taken["wrap_info"]["token"]
     if came == "as given":
+        older = {name: value for name, value in opening.items() if name != "wrapped_at"}
+        with pytest.raises(Rejected, match="wrapped_at_missing"):  # of the broker of a release before
+            await cli._unwrapped(older)
         assert isinstance(await cli._unwrapped(opening), Secret)
         assert "misused:failed" not in kinds(stand, opening["id"])
         return

@@ -34,6 +34,7 @@ class Provider:
         key: What signs, in the place of its own.
         published: What it publishes.
         down: Whether it answers nothing.
+        status: What a client that it does not take is answered; 401 = nobody is.
         calls: The paths that were asked for.
     """
 
@@ -47,6 +48,7 @@ class Provider:
     published: Any = None
     answer: Any = None
     down: bool = False
+    status: int = 400
     calls: list[str] = field(default_factory=list)
     _codes: dict[str, tuple[dict[str, str], dict[str, Any]]] = field(default_factory=dict)
 
@@ -92,11 +94,11 @@ class Provider:
         proof = hashlib.sha256(str(given["code_verifier"]).encode()).digest()
         good = asked is not None and asked["code_challenge"] == base64.urlsafe_b64encode(proof).rstrip(b"=").decode()
         posted = (given.get("client_id"), given.get("client_secret")) == (CLIENT, SECRET)
-        known = posted if "token_endpoint_auth_methods_supported" in self.metadata else (
+        known = posted if self.metadata.get("token_endpoint_auth_methods_supported") else (
             request.headers.get("Authorization") == f"Basic {basic}" and "client_secret" not in given
         )  # fmt: skip
-        if not good or asked is None or not known:
-            return web.json_response({"error": "invalid_grant"}, status=400)
+        if self.status == 401 or not good or asked is None or not known:
+            return web.json_response({"error": "invalid_grant"}, status=self.status)
         assert given["redirect_uri"] == self.redirect
         said = {"access_token": "not-wanted", "token_type": "Bearer", "id_token": self.token(asked["nonce"], who)}
         return web.json_response(said if self.answer is None else self.answer)

@@ -12,8 +12,8 @@ from byokeep.core.errors import Rejected
 from tests.support.pixels import png as drawn
 
 
-def text(body: bytes) -> bytes:
-    return struct.pack(">I4s", len(body), b"tEXt") + body + struct.pack(">I", zlib.crc32(b"tEXt" + body))
+def text(body: bytes, kind: bytes = b"tEXt") -> bytes:
+    return struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def test_a_picture_is_written_anew_and_nothing_else_of_it() -> None:
@@ -21,6 +21,10 @@ def test_a_picture_is_written_anew_and_nothing_else_of_it() -> None:
     made = png.rewritten(drawn(40, 30, extra=text(b"<script>alert(1)</script>")))
     assert made == png.rewritten(drawn(40, 30)) == png.rewritten(made)
     assert (made[16:24], b"script" in made) == (struct.pack(">II", 40, 30), False)
+    three = b"\0" + bytes(9)
+    palette = drawn(3, 1, colour=2, lines=three, extra=text(bytes(768), b"PLTE"))
+    assert png.rewritten(palette) == png.rewritten(drawn(3, 1, colour=2, lines=three))
+    assert b"tRNS\0\7" in png.rewritten(drawn(3, 1, extra=text(b"\0\7", b"tRNS")))
     assert png.rewritten(drawn(3, 2, colour=6, lines=b"\4" + bytes(12) + b"\0" + bytes(12)))
 
 
@@ -46,6 +50,8 @@ BAD = {
     "kind": drawn(40, 30, colour=5),
     "no palette": drawn(40, 30, colour=3),
     "too long": drawn(4, 4, extra=text(bytes(131_072))),
+    "clear": drawn(4, 4, extra=text(b"<script>alert(1)</script>", b"tRNS")),
+    "clear twice": drawn(4, 1, colour=6, lines=bytes(17), extra=text(b"\0", b"tRNS")),
     "two heads": drawn(40, 30, extra=GOOD[8:33]),
     "head late": GOOD[:8] + text(b"a") + GOOD[8:],
 }

@@ -15,6 +15,7 @@ It may not keep anything, nor decide who somebody is here: :mod:`byokeep.tenancy
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import re
@@ -24,7 +25,7 @@ from urllib.parse import quote_plus, urlencode, urlsplit
 
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
+from joserfc.jwk import Key, KeySet, import_key
 
 from byokeep.core.canonical import strict_object
 from byokeep.core.errors import Rejected, Unavailable
@@ -65,7 +66,7 @@ class OpenIdProvider:
         self._loopback = is_loopback(urlsplit(issuer).hostname or "", named=True)
 
     async def address(self, state: str, nonce: str, verifier: str) -> str:
-        """Return where the browser goes. Raises Unavailable(``sso_unreachable``)."""
+        """Return where the browser goes. Raises Unavailable(``sso_unreachable``, ``sso_address_refused``)."""
         at = _endpoint(await self._described(), "authorization_endpoint", self._loopback)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         query = {
@@ -86,7 +87,8 @@ class OpenIdProvider:
 
         Raises:
             Rejected: ``sso_answer_refused``: the code or a claim does not hold; ``sso_groups_missing``.
-            Unavailable: ``sso_unreachable``, and as the secret's reading.
+            Unavailable: ``sso_unreachable``, ``sso_address_refused``; ``sso_secret_refused``: our secret is not taken;
+                and as the secret's reading.
         """
         said = await self._described()
         if issuer != self._issuer and (issuer or said.get("authorization_response_iss_parameter_supported") is True):
@@ -96,7 +98,8 @@ class OpenIdProvider:
         headers = {"content-type": "application/x-www-form-urlencoded"}
         secret = self._secret().reveal().decode("ascii", "replace")
         # RFC 8414: silence means basic.
-        if "client_secret_basic" in said.get("token_endpoint_auth_methods_supported", ["client_secret_basic"]):
+        methods = said.get("token_endpoint_auth_methods_supported")
+        if not isinstance(methods, list) or "client_secret_basic" in methods:
             pair = f"{quote_plus(self._client)}:{quote_plus(secret)}"
             headers["authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
         else:
@@ -110,11 +113,15 @@ class OpenIdProvider:
 
     async def _keys(self, said: Mapping[str, Any]) -> KeySet:
         found = (await self._call("GET", _endpoint(said, "jwks_uri", self._loopback))).get("keys")
-        keys = [one for one in found[:MOST_KEYS] if _is_good(one)] if isinstance(found, list) else []
-        try:
-            return KeySet.import_key_set({"keys": keys})
-        except (JoseError, ValueError, TypeError, KeyError):
-            raise _refused("keys") from None
+        keys: list[Key] = []
+        for one in found[:MOST_KEYS] if isinstance(found, list) else []:
+            # One that the library does not know is passed over (RFC 7517, 5).
+            with contextlib.suppress(JoseError, ValueError, TypeError, KeyError, AttributeError):
+                if _is_good(one):
+                    keys.append(import_key(one))
+        if not keys:
+            raise _refused("keys")
+        return KeySet(keys)
 
     def _checked(self, token: str, keys: KeySet, asked: str, asked_at: int) -> tuple[bytes, frozenset[str]]:
         """Return whom an ID token speaks of (OpenID Connect Core 3.1.3.7)."""
@@ -156,12 +163,20 @@ class OpenIdProvider:
     async def _call(
         self, method: str, url: str, headers: dict[str, str] | None = None, content: bytes = b""
     ) -> Mapping[str, Any]:
-        got = await exchange(
-            self._http, method, url, headers=headers or {}, content=content, loopback=self._loopback, deadline_s=_CALL_S
-        )
+        try:
+            got = await exchange(
+                self._http, method, url, headers=headers or {}, content=content, loopback=self._loopback,
+                deadline_s=_CALL_S,
+            )  # fmt: skip
+        except Rejected:  # `host_not_allowed`: a private address
+            step = "The sign-in provider's address is not a public one, so it is not asked. Tell an admin: docs/sso.md."
+            raise Unavailable("sso_address_refused", next_step=step) from None
         if isinstance(got, NotGot):
             raise _unreachable()
-        if method == "POST" and got.status in (400, 401, 403):
+        if method == "POST" and got.status in (401, 403):
+            step = "The sign-in provider does not take what is in `sso.secret`: tell an admin."
+            raise Unavailable("sso_secret_refused", next_step=step)
+        if method == "POST" and got.status == 400:
             raise _refused("code")
         said = strict_object(got.body.reveal())
         if got.status != 200 or said is None:

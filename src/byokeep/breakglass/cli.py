@@ -148,9 +148,16 @@ async def _unwrapped(opened: dict[str, Any]) -> Secret:
     """Look where and when the token was made, then unwrap it.
 
     Whatever is wrong with it, or that none came, is told at once, and ends the grant.
+
+    Raises:
+        Rejected: ``wrapped_at_missing``: the broker is too old to say when; nobody is told, and the grant goes on.
+        Integrity: ``wrapping_token_misused``.
     """
     from byokeep.wire.bao_http import BaoHttp  # noqa: PLC0415 - a page of help needs none of it
 
+    if "wrapped_at" not in opened:
+        step = "The broker that opened it is of an older release: unwrap with the byokeep of that release."
+        raise Rejected("wrapped_at_missing", next_step=step)
     shown = Secret(str(opened.get("wrapping_token") or ""))
     ca_file = session().settings.file("store_ca_file")
     async with BaoHttp(opened["store_address"], ca_file=ca_file) as http:

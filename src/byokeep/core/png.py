@@ -3,7 +3,8 @@
 Rules
 - PNG alone: each chunk's length and checksum, sizes and the packed lines are checked before anything is kept, and
   unpacking is bounded by the size that the header names. What is not the picture (texts, animation) is dropped.
-- What comes out is made by us: header, palette, transparency, and the lines packed again.
+- What comes out is made by us: header, palette and transparency of just their size, and the lines packed again.
+- It takes a second at most, of one thread: not for an event loop, nor within a transaction.
 
 It may not decode a pixel: browsers do that.
 """
@@ -56,9 +57,10 @@ def _rewritten(raw: bytes) -> bytes:
             found[kind] = found.get(kind, b"") + body
         at += 12 + length
     width, height, depth, colour, packing, filtering, interlaced = struct.unpack(">IIBBBBB", found[b"IHDR"])
-    palette = found.get(b"PLTE", b"")
+    palette, clear = (found.get(b"PLTE", b"") if colour == 3 else b""), found.get(b"tRNS", b"")
     fits = 0 < width <= MOST_SIDE and 0 < height <= MOST_SIDE and depth in _DEPTHS.get(colour, ())
-    coloured = len(palette) % 3 == 0 and len(palette) <= 768 and (colour in (2, 6) or (colour == 3) == bool(palette))
+    coloured = len(palette) % 3 == 0 and len(palette) <= 768 and (colour == 3) == bool(palette)
+    coloured = coloured and len(clear) <= {0: 2, 2: 6, 3: len(palette) // 3}.get(colour, 0)
     if at != len(raw) or packing or filtering or interlaced or not fits or not coloured:
         raise ValueError("not a PNG that is taken")
     line = 1 + (width * depth * _SAMPLES[colour] + 7) // 8
@@ -66,12 +68,7 @@ def _rewritten(raw: bytes) -> bytes:
     lines = unpack.decompress(found.get(b"IDAT", b""), line * height + 1)
     if len(lines) != line * height or not unpack.eof or unpack.unused_data or max(lines[::line]) > 4:
         raise ValueError("not the lines of this picture")
-    parts = {
-        b"IHDR": found[b"IHDR"],
-        b"PLTE": palette,
-        b"tRNS": found.get(b"tRNS", b""),
-        b"IDAT": zlib.compress(lines, 9),
-    }
+    parts = {b"IHDR": found[b"IHDR"], b"PLTE": palette, b"tRNS": clear, b"IDAT": zlib.compress(lines, 6)}
     return _SIGNATURE + b"".join(_chunk(kind, body) for kind, body in parts.items() if body) + _chunk(b"IEND", b"")
 
 

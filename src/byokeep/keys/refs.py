@@ -223,9 +223,8 @@ async def set_interval(app: App, actor: Actor, ref_id: UUID, *, days: int, reaso
         if ref.risk is Risk.HIGH and days != app.limits.rotation_min_days:
             step = f"A key of high risk is rotated every {app.limits.rotation_min_days} days."
             raise Rejected("risk_decides", next_step=step)
-        now = app.clock.now()
         chosen = await tx.maybe(
-            ref_from, "ref_set_interval", client_id=ref.client_id, id=ref_id, days=days, due_at=due.due_at, now=now
+            ref_from, "ref_set_interval", client_id=ref.client_id, id=ref_id, days=days, due_at=due.due_at
         )
         if chosen is None or ref.kind is not SecretKind.PROVIDER_API_KEY:
             raise Rejected("nothing_serves", next_step="Choose an interval for a provider's key that is in use.")

@@ -8,6 +8,7 @@ Rules
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Final
 
@@ -59,10 +60,16 @@ async def set_logo(app: WebApp, actor: Actor, client_id: ClientId, raw: bytes) -
         Denied, NotFound: As :func:`byokeep.kernel.command.command`.
         Rejected: ``bad_picture``.
     """
+    logo, bad = None, None
+    try:
+        logo = await asyncio.to_thread(png.rewritten, raw) if raw else None
+    except Rejected as error:
+        bad = error
     async with command(
         app, actor, Verb.CONTACT_INVITE, client_id=client_id, refused_as=EventName.CLIENT_LOOK_SET, on_client=True
     ) as tx:
-        logo = png.rewritten(raw) if raw else None
+        if bad is not None:
+            raise bad
         await tx.all(None, "logo_put", client_id=client_id, colour=USUAL, logo=logo)
         await record(tx, actor, EventName.CLIENT_LOOK_SET, client_id=client_id, object_id=client_id)
     return len(logo or b"")

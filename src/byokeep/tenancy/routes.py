@@ -12,7 +12,7 @@ from byokeep.core import png
 from byokeep.core.model import Actor, Client, ClientId, Risk
 from byokeep.http.openapi import Routes, raw_body, refusals
 from byokeep.http.reply import Reply
-from byokeep.http.request import Authenticator, Id, PathId, Strict, read_bytes
+from byokeep.http.request import Authenticator, Budget, Id, PathId, Strict, read_bytes, spend
 from byokeep.kernel.app import WebApp
 from byokeep.tenancy import clients, look, operators, tokens
 from byokeep.tenancy.clients import Named
@@ -163,8 +163,8 @@ def names(app: WebApp, auth: Authenticator) -> APIRouter:
     return routes
 
 
-def clients_router(app: WebApp, auth: Authenticator) -> APIRouter:
-    """Return the routes of clients."""
+def clients_router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
+    """Return the routes of clients. ``writes``: of one client in a minute, with all others of its kind."""
     routes = Routes("clients", auth, 403, prefix="/v1/clients")
 
     @routes.post("", status_code=201, response_model=ClientReply, responses=refusals(409))
@@ -187,9 +187,10 @@ def clients_router(app: WebApp, auth: Authenticator) -> APIRouter:
         """Give a client's pages of the portal a colour on which white words are easy to read."""
         return {"client": client_id, "colour": await look.set_colour(app, actor, ClientId(client_id), body.colour)}
 
-    @routes.put("/{client_id}/logo", response_model=LogoReply, openapi_extra=raw_body())
+    @routes.put("/{client_id}/logo", response_model=LogoReply, openapi_extra=raw_body(), responses=refusals(429))
     async def logo(request: Request, client_id: PathId, actor: Actor) -> dict[str, Any]:
         """Give a client's pages of the portal a logo, a PNG; the whole body is the file. Empty: it is taken away."""
+        spend(request, writes, actor, ClientId(client_id))
         raw = await read_bytes(request, limit=png.MOST_BYTES + 1)
         return {"client": client_id, "bytes": await look.set_logo(app, actor, ClientId(client_id), raw)}
 

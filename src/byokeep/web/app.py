@@ -100,7 +100,7 @@ def _rooms(app: WebApp, auth: Authenticator, emergency: Emergency, writes: Budge
     return (
         tenancy.sessions(app, auth),
         tenancy.people(app, auth),
-        tenancy.clients_router(app, auth),
+        tenancy.clients_router(app, auth, writes),
         overview.export(app, auth),
         accounts.state_router(app, auth, writes),
         accounts.acts(app, auth, writes),

@@ -37,9 +37,10 @@ RETURNING *;
 
 -- name: ref_pin_back
 -- Back to the version before, with what was known of it; the newer one serves nobody any more. No rotation begins with
--- a keyless one, so that before it is a key.
+-- a keyless one, so that before it is a key. An interval that was chosen meanwhile counts for it, too.
 UPDATE byokeep.credential_ref
-   SET version = :version, risk = :risk, rotation_due_at = :rotation_due_at, created_at = :created_at,
+   SET version = :version, risk = :risk, created_at = :created_at,
+       rotation_due_at = least(CAST(:rotation_due_at AS timestamptz), CAST(:created_at AS timestamptz) + make_interval(days => rotation_days)),
        created_by = :created_by, provider_place = '', expires_at = CAST(:expires_at AS timestamptz),
        verification = CASE WHEN CAST(:verified AS boolean) THEN 'verified' ELSE verification END
  WHERE client_id = :client_id AND id = :id AND version = :from_version AND candidate_version IS NULL
@@ -68,7 +69,7 @@ RETURNING *;
 -- The days count from when the value came, for the one that serves and for one that waits. What is due stays due.
 UPDATE byokeep.credential_ref
    SET rotation_days = :days,
-       rotation_due_at = CASE WHEN rotation_due_at > CAST(:now AS timestamptz) THEN :due_at ELSE rotation_due_at END,
+       rotation_due_at = CASE WHEN rotation_due_at > clock_timestamp() THEN :due_at ELSE rotation_due_at END,
        candidate_due_at = candidate_at + (CAST(:due_at AS timestamptz) - created_at)
  WHERE client_id = :client_id AND id = :id AND state IN ('pre_activation', 'active', 'suspended')
 RETURNING *;
