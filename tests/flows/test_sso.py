@@ -268,21 +268,63 @@ async def test_each_sign_in_is_a_fresh_proof_and_a_provider_that_is_away_lets_no
 
 
 async def test_clients_are_those_that_the_groups_name_where_any_group_names_some(desk: Desk, there: Provider) -> None:
-    """Somebody of one client's group sees that client alone; a group that names one that is not here lets nobody in."""
+    """Somebody of one client's group sees that client alone; an id that is no client's gives nothing and takes nothing.
+
+    The clients of a group whose role is not given are not given to another role.
+    """
     client = await desk.stand.client("openai")
     invitation = await invited(desk, "operator")
-    _, shown = await sign_in(desk, there, "ann", "acme", invitation=invitation)
-    assert (shown.status, denied(desk)[-1]) == (422, "unknown_client")
     groups: Any = desk.stand.app.limits.sso_groups
-    groups["acme"] = f"operator {client}"
-    visit, shown = await sign_in(desk, there, "ann", "acme", invitation=invitation)
-    assert shown.status == 303
-    assert "<dt>Clients</dt><dd>1</dd>" in (await visit.get("/console/you")).raw
+    groups["acme"] = f"operator {client} 00000000-0000-4000-8000-000000000001"
+
+    async def clients(*of: str, **fields: str) -> str:
+        visit, shown = await sign_in(desk, there, "ann", *of, **fields)
+        assert (shown.status, row(desk, "operator")) == (303, "operator active")
+        return re.findall(r"<dt>Clients</dt><dd>(\w+)</dd>", (await visit.get("/console/you")).raw)[0]
+
+    assert await clients("acme", invitation=invitation) == "1"
+    assert await clients("acme", "auditors") == "1"  # an auditor's clients are no operator's
+    assert await clients("acme", "approvers") == "1"
+    groups["all"] = "every-client"
+    assert await clients("acme", "all") == "all"  # a group without a role counts for whichever stays
     groups["acme"] = "operator"
-    visit, shown = await sign_in(desk, there, "ann", "acme")  # no group of theirs names a client any more
-    assert "<dt>Clients</dt><dd>0</dd>" in (await visit.get("/console/you")).raw
-    visit, shown = await sign_in(desk, there, "ann", "acme", "operators")
-    assert "<dt>Clients</dt><dd>all</dd>" in (await visit.get("/console/you")).raw
+    assert await clients("acme") == "0"  # no group of theirs names a client any more
+    assert await clients("acme", "operators") == "all"
+
+
+async def test_what_no_group_stands_for_is_not_taken_and_a_fault_there_takes_nothing(
+    desk: Desk, there: Provider
+) -> None:
+    """Roles that the settings have no group for stay; no group at all, or only what takes two admins, changes nothing."""
+    groups: Any = desk.stand.app.limits.sso_groups
+    _, shown = await sign_in(desk, there, "ann", "approvers", invitation=await invited(desk, "operator"))
+    assert (shown.status, row(desk, "operator")) == (422, "operator active")  # an approver by the groups alone
+    _, shown = await sign_in(desk, there, "ann", "operators", invitation=await invited(desk, "operator"))
+    assert shown.status == 303
+    _, shown = await sign_in(desk, there, "ann")
+    assert (shown.status, denied(desk)[-1], row(desk, "operator")) == (422, "sso_no_group", "operator active")
+    del groups["approvers"]
+    _, shown = await sign_in(desk, there, "pat", "staff", invitation=await invited(desk, "approver"))
+    assert (shown.status, row(desk, "approver")) == (303, "approver active")
+
+
+async def test_a_link_is_told_of_and_ends_with_the_way_in_that_replaces_it(desk: Desk, there: Provider) -> None:
+    """People are told; a password by a later invitation ends it, and so does disabling: both on record."""
+    invitation = await invited(desk, "operator")
+    _, shown = await sign_in(desk, there, "ann", "operators", invitation=invitation)
+    assert shown.status == 303
+    assert "sso_linked" in desk.stand.alerts()
+    path = f"/v1/operators/{desk.people['operator'].id}/password"
+    shows = {"Authorization": f"Bearer {await invited(desk, 'operator')}"}
+    assert (await desk.call("PUT", path, None, raw=PASSWORD.encode(), headers=shows))[0] == 204
+    _, shown = await sign_in(desk, there, "ann", "operators")
+    assert (shown.status, denied(desk)[-1]) == (422, "sso_unknown")
+    for who in ("auditor", "approver"):  # the account is free for another once its owner is disabled
+        _, shown = await sign_in(desk, there, "ann", f"{who}s", invitation=await invited(desk, who))
+        assert shown.status == 303, who
+        path = f"/v1/operators/{desk.people[who].id}"
+        assert (await desk.call("PATCH", path, "admin", {"state": "disabled"}))[0] == 200
+    assert len(desk.stand.events("sso.linked", "ok")) == len(desk.stand.events("sso.unlinked", "ok")) == 3
 
 
 @pytest.fixture(scope="module")

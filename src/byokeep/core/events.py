@@ -71,6 +71,7 @@ class EventName(StrEnum):
     PASSKEY_ADDED = "passkey.added", _PASSKEY
     PASSKEY_REMOVED = "passkey.removed", _PASSKEY
     SSO_LINKED = "sso.linked", "subject digest"
+    SSO_UNLINKED = "sso.unlinked", "subject digest"
     OPERATOR_CREATED = "operator.created", _SUBJECT
     OPERATOR_CHANGED = "operator.changed", _SUBJECT
     MACHINE_CREATED = "machine.created", _SUBJECT

@@ -349,7 +349,7 @@ def passkey_routes(routes: Routes, app: BrokerApp, check: PasskeyCheck | None, g
 
 
 def _sso(routes: Routes, app: BrokerApp, auth: Authenticator, check: SsoCheck | None, given: Challenges) -> None:
-    budget = Budget(app.clock, per_minute=CODES_PER_MINUTE)
+    budget = Budget(app.clock, per_minute=CHALLENGES_PER_MINUTE)
 
     def there() -> SsoCheck:
         if check is None:

@@ -276,9 +276,20 @@ async def _apply(
     changed = await tokens.put(tx, app, actor, wanted, new=before is None, approval=approval, reason=reason)
     if wanted.state != "active":
         await tokens.revoke_all(tx, actor, wanted.id)
+        await tokens.unlink(tx, actor, wanted.id)
     elif before is not None and wanted.roles != before.roles:
         await tokens.revoke_all(tx, actor, wanted.id, kind="session")
     return changed
+
+
+def staying(subject: Subject, given: frozenset[Role], governed: frozenset[Role]) -> frozenset[Role]:
+    """Return the roles that groups elsewhere leave somebody; empty: none.
+
+    Those that a group gives stay, and those that no group could give. Where none does, one is given that one admin
+    gives alone: that of an auditor, if it is among them.
+    """
+    kept = subject.roles & given | subject.roles - governed
+    return kept or given & {Role.AUDITOR} or given & _ONE_PERSON
 
 
 async def follow(
@@ -286,21 +297,17 @@ async def follow(
 ) -> Subject:
     """Leave a person what their groups elsewhere give, inside a caller's transaction; returns them as they are then.
 
-    Of the roles those stay that a group gives. Where none does, one is given that one admin gives alone: that of an
-    auditor, if it is among them. Where there is none, the person is disabled.
-
     Args:
-        roles, clients, all_clients: What the groups give.
+        roles: What is left to them (:func:`staying`); with none they are disabled.
+        clients, all_clients: What the groups give; an id that is no client's gives nothing.
 
     Raises:
-        Rejected: ``unknown_client``.
         Conflict: ``last_admin``.
     """
-    stay = subject.roles & roles or roles & {Role.AUDITOR} or roles & _ONE_PERSON
-    wanted = replace(subject, roles=stay, clients=clients, all_clients=all_clients)
-    if not stay:
+    known = frozenset(await tx.all(UUID, "subject_clients_known", clients=sorted(clients))) if clients else clients
+    wanted = replace(subject, roles=roles, clients=known, all_clients=all_clients)
+    if not roles:
         wanted = replace(subject, state="disabled")
-    await tokens.require_clients(tx, wanted.clients)
     if wanted == subject:
         return subject
     if _is_admin(subject) and not _is_admin(wanted) and not await tx.one(int, "admins_left", id=subject.id):

@@ -3,9 +3,12 @@
 Rules
 - A person is who an admin made here. Somebody at the provider, known by issuer and subject and never by an address of
   mail, is linked to that person once, by an invitation that is shown at the same sign-in; nobody comes to be by one.
-- Groups at the provider are read at each sign-in. A role that none of them gives any more goes; who has none left is
-  disabled. What one admin gives alone (operator, auditor) they give, too, and clients where the settings say so. What
-  takes two admins (approver, admin) they only keep. The last admin stays.
+- Groups at the provider are read at each sign-in. A role that the settings have a group for and none of theirs gives
+  goes; who has none left is disabled. What one admin gives alone (operator, auditor) they give, too, and clients where
+  the settings say so, for the roles that stay. What takes two admins (approver, admin) they only keep. The last admin
+  stays, and does not come in so. Who has no group at all there is refused and loses nothing: it may be a fault there.
+- A link is another way in: people are told, passkeys of before end, and it ends with the next invitation that is used,
+  and when the person is disabled.
 - A sign-in is begun by a browser and ended by the same one, within five minutes, once: state, nonce and verifier are
   kept in this process, by the digest of its cookie.
 - Each sign-in is a fresh proof, so it is also the step up. A passkey is not asked for besides: who linked, chose so.
@@ -28,13 +31,24 @@ from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import HUMAN_ROLES, Actor, Role
 from byokeep.kernel.alarm import unblocked
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import refuse_login
+from byokeep.kernel.command import open_alert, refuse_login
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record_params
-from byokeep.tenancy.operators import follow
+from byokeep.tenancy.operators import follow, staying
 from byokeep.tenancy.passkeys import Challenges
-from byokeep.tenancy.tokens import SESSION_S, Issued, Subject, SubjectToken, new_token, revoke_all
+from byokeep.tenancy.tokens import (
+    PASSKEYS_CHANGED,
+    SESSION_S,
+    Issued,
+    Subject,
+    SubjectToken,
+    end_passkey,
+    new_token,
+    passkeys_of,
+    revoke_all,
+)
 
+_EVERY: Final = "every-client"
 REDIRECT: Final = "/console/sso"  # below the console's origin: where the provider sends browsers back
 _BEGIN: Final = "Begin the sign-in again, in this browser, and end it within 5 minutes."
 _UNKNOWN: Final = (
@@ -128,7 +142,7 @@ async def sign_in(
 
     Raises:
         Rejected: ``sso_not_begun``, ``sso_answer_refused``, ``sso_refused_there``, ``sso_groups_missing``,
-            ``sso_unknown``, ``sso_taken``, ``sso_no_group``, ``bad_invitation``, ``unknown_client``:
+            ``sso_unknown``, ``sso_taken``, ``sso_no_group``, ``bad_invitation``:
             each is on record as a login that was denied.
         Conflict: ``last_admin``, as well.
         Unavailable: ``sso_unreachable``, as well.
@@ -140,6 +154,8 @@ async def sign_in(
             step = "The sign-in provider let nobody in. Begin again, or ask whoever runs it."
             raise Rejected("sso_refused_there", next_step=step)
         identity, groups = await check.person(asked.nonce, asked.verifier, asked.at, said.code, said.issuer)
+        if not groups:
+            raise Rejected("sso_no_group", next_step=_NO_GROUP)
         async with unblocked(app) as tx:
             await tx.all(None, "subject_lock")
             subject = await _subject(tx, asked, identity)
@@ -148,7 +164,7 @@ async def sign_in(
             if subject.state == "active":
                 actor = Actor(id=subject.id, roles=subject.roles, clients=None, request_id=request_id)
                 if asked.invitation:
-                    await _link(tx, actor, identity)
+                    await _link(tx, app, actor, identity)
                 by = {"sso": identity.hex()}
                 issued = await new_token(
                     tx, app, actor, subject, kind="console", life_s=SESSION_S, event=EventName.LOGIN, by=by
@@ -191,24 +207,37 @@ async def _subject(tx: Tx, asked: Asked, identity: bytes) -> Subject:
 
 
 async def _follow(tx: Tx, app: BrokerApp, subject: Subject, groups: frozenset[str], *, new: bool) -> Subject:
-    """Return a person as the groups leave it; one who is being linked is not disabled but refused."""
-    every = app.limits.sso_groups
-    words = frozenset(word for group in groups & every.keys() for word in every[group].split(" "))
-    named = frozenset(word for text in every.values() for word in text.split(" ")) - HUMAN_ROLES
-    roles = frozenset(Role(word) for word in words & HUMAN_ROLES)
-    if new and not roles:
+    """Return a person as the groups leave it; one who is being linked is not disabled but refused.
+
+    Clients come from the groups whose role stays, and from those that stand for no role.
+    """
+    every = {group: frozenset(words.split(" ")) for group, words in app.limits.sso_groups.items()}
+    words = frozenset[str]().union(*every.values())
+    theirs = [every[group] for group in groups & every.keys()]
+    given = frozenset(map(Role, HUMAN_ROLES & frozenset[str]().union(*theirs)))
+    stay = staying(subject, given, frozenset(map(Role, HUMAN_ROLES & words)))
+    if new and not stay:
         raise Rejected("sso_no_group", next_step=_NO_GROUP)
-    clients = frozenset(UUID(word) for word in words - HUMAN_ROLES - {"every-client"})
-    if named:
-        return await follow(tx, app, subject, roles, clients=clients, all_clients="every-client" in words)
-    return await follow(tx, app, subject, roles, clients=subject.clients, all_clients=subject.all_clients)
+    clients, all_clients = subject.clients, subject.all_clients
+    if words - HUMAN_ROLES and stay & given:
+        counting = frozenset[str]().union(*(one for one in theirs if one & stay or not one & HUMAN_ROLES)) - HUMAN_ROLES
+        clients, all_clients = frozenset(map(UUID, counting - {_EVERY})), _EVERY in counting
+    return await follow(tx, app, subject, stay, clients=clients, all_clients=all_clients)
 
 
-async def _link(tx: Tx, actor: Actor, identity: bytes) -> None:
-    """Link a person here to one there, for good or until the next invitation; what came before ends."""
+async def _link(tx: Tx, app: BrokerApp, actor: Actor, identity: bytes) -> None:
+    """Link a person here to one there, until the next invitation; sessions, tokens and passkeys of before end.
+
+    People are told, as of a passkey: it is another way in.
+    """
     fields = {"subject": str(actor.id), "digest": identity.hex()}
     said = Event(name=EventName.SSO_LINKED, actor=actor, outcome=Outcome.OK, object_id=actor.id, fields=fields)
     await tx.all(None, "sso_link", identity=identity, **record_params(said))
-    for kind in ("session", "invitation"):
-        await revoke_all(tx, actor, actor.id, kind=kind)
+    key = f"sso_linked:{actor.id}:{identity.hex()[:16]}"
+    await open_alert(tx, app, actor, reason="sso_linked", severity="warning", object_id=actor.id, key=key)
+    lost = await passkeys_of(tx, actor.id)
+    for one in lost:
+        await end_passkey(tx, actor, one.id)
+    await revoke_all(tx, actor, actor.id, kind="session", reason=PASSKEYS_CHANGED if lost else "")
+    await revoke_all(tx, actor, actor.id, kind="invitation")
     await revoke_all(tx, actor, actor.id, kind="api", given=True)

@@ -536,9 +536,20 @@ async def set_password(
             lost = await passkeys_of(tx, subject_id) if Role.INVITED in actor.roles else []
             for one in lost:
                 await end_passkey(tx, actor, one.id)
+            if Role.INVITED in actor.roles:
+                await unlink(tx, actor, subject_id)
             await revoke_all(tx, actor, subject_id, kind="session", reason=PASSKEYS_CHANGED if lost else "")
             await revoke_all(tx, actor, subject_id, kind="invitation")
             await revoke_all(tx, actor, subject_id, kind="api", given=True)
+
+
+async def unlink(tx: Tx, actor: Actor, subject_id: UUID) -> None:
+    """End a person's link to the OpenID provider, with its record; nothing where there is none."""
+    digest = await tx.maybe(str, "sso_digest", subject_id=subject_id)
+    if digest is not None:
+        fields = {"subject": str(subject_id), "digest": digest}
+        said = Event(name=EventName.SSO_UNLINKED, actor=actor, outcome=Outcome.OK, object_id=subject_id, fields=fields)
+        await tx.all(None, "sso_unlink", subject=subject_id, **record_params(said))
 
 
 async def new_token(

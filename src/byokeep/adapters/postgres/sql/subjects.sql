@@ -207,6 +207,13 @@ SELECT l.subject_id,
 SELECT byokeep.sso_link_put(
     CAST(:identity AS bytea), :event, CAST(:actor AS uuid), CAST(:request AS uuid), CAST(:payload AS bytea));
 
+-- name: sso_digest
+SELECT encode(identity, 'hex') FROM byokeep.sso_link WHERE subject_id = :subject_id;
+
+-- name: sso_unlink
+SELECT byokeep.sso_link_end(
+    CAST(:subject AS uuid), :event, CAST(:actor AS uuid), CAST(:request AS uuid), CAST(:payload AS bytea));
+
 -- name: passkeys_of
 SELECT id, name, created_at, used_at FROM byokeep.passkey
  WHERE subject_id = :subject_id AND ended_at IS NULL ORDER BY created_at, id;

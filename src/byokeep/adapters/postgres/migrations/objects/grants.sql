@@ -71,7 +71,8 @@ GRANT EXECUTE ON FUNCTION byokeep.able_admins(), byokeep.machine_own(uuid, uuid)
     byokeep.token_end(uuid, bigint, text, uuid, uuid, bytea), byokeep.passkey_recorded(uuid),
     byokeep.passkey_put(uuid, bytea, bytea, bigint, text, text, uuid, uuid, bytea),
     byokeep.passkey_end(uuid, text, uuid, uuid, bytea), byokeep.passkey_used(uuid, bigint),
-    byokeep.sso_recorded(bytea), byokeep.sso_link_put(bytea, text, uuid, uuid, bytea) TO byokeep_broker;
+    byokeep.sso_recorded(bytea), byokeep.sso_link_put(bytea, text, uuid, uuid, bytea),
+    byokeep.sso_link_end(uuid, text, uuid, uuid, bytea) TO byokeep_broker;
 GRANT INSERT ON byokeep.client, byokeep.credential_ref, byokeep.platform_account,
     byokeep.key_transition, byokeep.alert TO byokeep_web;
 GRANT UPDATE (version, state, verification, risk, rotation_due_at, expires_at, created_at, created_by)

@@ -74,6 +74,19 @@ END
 $$;
 COMMENT ON FUNCTION byokeep.subject_lock() IS 'Changes of who may do what stand in line.';
 
+CREATE OR REPLACE FUNCTION byokeep.sso_recorded(p_identity bytea) RETURNS boolean
+LANGUAGE sql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (
+        SELECT FROM byokeep.sso_link l
+          JOIN byokeep.audit_record r
+            ON r.chain = (SELECT i.id FROM byokeep.installation i) AND r.seq = l.record_seq
+         WHERE l.identity = p_identity AND r.object_id = l.subject_id AND r.outcome = 'ok' AND r.event = 'sso.linked'
+           AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,digest}' = encode(l.identity, 'hex'))
+$$;
+COMMENT ON FUNCTION byokeep.sso_recorded(bytea) IS 'Whether a link is to the person that its record says.';
+
 -- Admins who could sign in now: active, with a password, a passkey, a link to elsewhere or a live token. Two of them can be two people.
 -- Whom another person stopped counts on for a day, or the one who did it would be alone at once.
 CREATE OR REPLACE FUNCTION byokeep.able_admins() RETURNS TABLE (id uuid, stopped_until timestamptz)
@@ -86,7 +99,8 @@ AS $$
            SELECT s.state = 'active' AND 'admin' = ANY (s.roles)
               AND (s.password_phc IS NOT NULL
                    OR EXISTS (SELECT FROM byokeep.passkey k WHERE k.subject_id = s.id AND k.ended_at IS NULL)
-                   OR EXISTS (SELECT FROM byokeep.sso_link l WHERE l.subject_id = s.id)
+                   OR EXISTS (SELECT FROM byokeep.sso_link l
+                               WHERE l.subject_id = s.id AND byokeep.sso_recorded(l.identity))
                    OR EXISTS (SELECT FROM byokeep.api_token t
                                WHERE t.subject_id = s.id AND t.revoked_at IS NULL
                                  AND t.expires_at > clock_timestamp())) AS able) now
@@ -471,19 +485,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION byokeep.passkey_used(uuid, bigint) IS 'A passkey was used once more. One that did not count up: no row.';
 
-CREATE OR REPLACE FUNCTION byokeep.sso_recorded(p_identity bytea) RETURNS boolean
-LANGUAGE sql STABLE STRICT SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT EXISTS (
-        SELECT FROM byokeep.sso_link l
-          JOIN byokeep.audit_record r
-            ON r.chain = (SELECT i.id FROM byokeep.installation i) AND r.seq = l.record_seq
-         WHERE l.identity = p_identity AND r.object_id = l.subject_id AND r.outcome = 'ok' AND r.event = 'sso.linked'
-           AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,digest}' = encode(l.identity, 'hex'))
-$$;
-COMMENT ON FUNCTION byokeep.sso_recorded(bytea) IS 'Whether a link is to the person that its record says.';
-
 CREATE OR REPLACE FUNCTION byokeep.sso_link_put(
     p_identity bytea, p_event text, p_actor uuid, p_request uuid, p_payload bytea
 ) RETURNS void
@@ -511,3 +512,25 @@ END
 $$;
 COMMENT ON FUNCTION byokeep.sso_link_put(bytea, text, uuid, uuid, bytea) IS
     'Who at the OpenID provider a person is, with its record; the one before is that no more.';
+
+CREATE OR REPLACE FUNCTION byokeep.sso_link_end(
+    p_subject uuid, p_event text, p_actor uuid, p_request uuid, p_payload bytea
+) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_said jsonb := convert_from(p_payload, 'UTF8')::jsonb -> 'fields';
+BEGIN
+    DELETE FROM byokeep.sso_link
+     WHERE subject_id = p_subject AND encode(identity, 'hex') = v_said ->> 'digest' AND p_event = 'sso.unlinked'
+       AND v_said ->> 'subject' = p_subject::text;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'record and row differ' USING ERRCODE = 'BK004';
+    END IF;
+    PERFORM byokeep.audit_append(
+        (SELECT i.id FROM byokeep.installation i), p_event, p_actor, p_subject, p_request, 'ok', p_payload);
+END
+$$;
+COMMENT ON FUNCTION byokeep.sso_link_end(uuid, text, uuid, uuid, bytea) IS
+    'Ends who at the OpenID provider a person is, with its record.';
