@@ -295,7 +295,7 @@ async def test_clients_are_those_that_the_groups_name_where_any_group_names_some
 async def test_what_no_group_stands_for_is_not_taken_and_a_fault_there_takes_nothing(
     desk: Desk, there: Provider
 ) -> None:
-    """Roles that the settings have no group for stay; no group at all, or only what takes two admins, changes nothing."""
+    """Roles that the settings have no group for stay; no group, or only what takes two admins, changes nothing."""
     groups: Any = desk.stand.app.limits.sso_groups
     _, shown = await sign_in(desk, there, "ann", "approvers", invitation=await invited(desk, "operator"))
     assert (shown.status, row(desk, "operator")) == (422, "operator active")  # an approver by the groups alone
