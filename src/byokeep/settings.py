@@ -57,6 +57,7 @@ _PRINTED: Final = re.compile(r"[A-Za-z0-9._~:/\[\]-]{1,300}\Z")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}\Z")
 _PLAIN_PATH: Final = re.compile(r"/(?!/)[A-Za-z0-9_./ @+-]{1,254}\Z")
 _SOURCES: Final = "sources"
+RUN_FILE: Final = "run-settings.toml"  # in `home`: what our processes are started with, whatever it was made from
 GIVEN_BY: Final = ("file", "environment", "command line")
 URL_SETTINGS: Final = ("provider_urls", "platform_urls", "website_urls")  # tables, for tests and demos
 TABLES: Final = ("sso_groups", *URL_SETTINGS)
@@ -285,8 +286,10 @@ def load(config: Path | None = None, **overrides: object) -> Settings:
         config = home / "config.toml" if (home / "config.toml").is_file() else None
     if config is not None:
         given |= _read(config)
-    told = given.pop(_SOURCES, None)  # in what `byokeep up` writes for its processes: where each came from at first
-    if told is not None and not (isinstance(told, Mapping) and all(one in GIVEN_BY for one in told.values())):
+    # In what `byokeep up` writes for its processes: where each came from at first.
+    told = given.pop(_SOURCES, None)
+    whose = config is not None and config.name == RUN_FILE
+    if told is not None and not (whose and isinstance(told, Mapping) and all(it in GIVEN_BY for it in told.values())):
         raise _bad(_SOURCES, "Leave it to `byokeep up`.")
     sources = dict.fromkeys(given, GIVEN_BY[0]) if told is None else dict(told)
     for name, value in environment.items():

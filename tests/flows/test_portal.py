@@ -80,6 +80,9 @@ async def test_an_invitation_is_looked_at_freely_and_redeemed_once(desk: Desk) -
         more = await invited(desk, client)
         assert (await more.redeem("ada@client.example")).at == "/portal"
     full = await invited(desk, client)
+    await full.look()
+    asked = await full.send("/portal/invitation/code", link=full.invited["token"], address="ada@client.example")
+    assert asked.status == 200  # only who reads its mails is told that an address is full
     assert "is used for 5 clients already" in (await full.redeem("ada@client.example")).text
     full.cookies |= more.cookies
     assert (await full.redeem()).at == "/portal"

@@ -229,10 +229,15 @@ async def test_a_rollback_pins_the_old_version_until_it_is_dead(desk: Desk) -> N
     await resume(desk, run, "not_rehearsed")
     assert await served(desk, client) == 2
     assert (await desk.call("POST", f"/v1/rotations/{run}/abort", "operator"))[1]["code"] == "cut_over_already"
+    wish = {"days": 30, "reason": "client_wish"}
+    assert (await desk.call("POST", f"/v1/refs/{ref}/interval", "operator", wish))[0] == 200
     assert (await desk.call("POST", f"/v1/rotations/{run}/rollback", "operator"))[0] == 200
     await desk.work()
     assert (await rotation(desk, run))["state"] == "aborted"
-    assert await desk.ref(ref) == before | {"candidate": None}
+    back = await desk.ref(ref)
+    age = "SELECT rotation_due_at - created_at = interval '30 days' FROM byokeep.credential_ref"
+    assert desk.sql(f"{age} WHERE id = '{ref}'") == "t"  # as was chosen in the overlap
+    assert {name for name in back if back[name] != before[name]} <= {"candidate", "rotation_due_at", "rotation_days"}
     assert await served(desk, client) == 1
     value = desk.canary()
     again = (await desk.put(client, value, query=SKIP))[1]["rotation"]

@@ -93,6 +93,7 @@ async def back(visit: Visit, brought: dict[str, str]) -> Shown:
     visit.cookies = {}  # SameSite=Strict
     hop = await visit.ask("GET", path, Sec_Fetch_Site="cross-site")
     assert (hop.status, hop.cookies) == (200, [])
+    assert hop.headers["Referrer-Policy"] == "strict-origin"  # neither a style sheet nor the button tells the code on
     visit.cookies = cookies
     assert (await visit.ask("GET", path, Sec_Fetch_Site="same-origin")).status == 200
     return await visit.send(REDIRECT, **brought)

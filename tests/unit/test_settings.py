@@ -193,6 +193,10 @@ def test_the_settings_file_that_is_handed_on_says_the_same(tmp_path: Path, monke
     assert load(file) == given
     assert given.networks == ("10.0.0.0/8", "192.0.2.0/24")
     file.write_text(to_toml(given, sources=True))
+    with pytest.raises(Rejected, match="bad_setting"):  # of a person's own file we say where a setting comes from
+        load(file)
+    file = tmp_path / "run-settings.toml"
+    file.write_text(to_toml(given, sources=True))
     assert load(file).sources == given.sources
     file.write_text('[sources]\nlog_level = "nobody"\n')
     with pytest.raises(Rejected, match="bad_setting"):

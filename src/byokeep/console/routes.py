@@ -135,8 +135,10 @@ def _sso(pages: Pages) -> None:
             # The browser keeps our cookies back: one more step, from a page of ours, which gives none in their place.
             reply = console.page(request, "hop.html", to=f"{REDIRECT}?{urlencode(found)}")
             del reply.headers["set-cookie"]
-            return reply
-        return console.page(request, "sso-back.html", found=found, sso=console.app.limits.sso)
+        else:
+            reply = console.page(request, "sso-back.html", found=found, sso=console.app.limits.sso)
+        reply.headers["Referrer-Policy"] = "strict-origin"  # the code is in the address
+        return reply
 
     async def end_sso(request: Request) -> Response:
         given = await form_of(console.app, request, "state", "code", "iss", "error")

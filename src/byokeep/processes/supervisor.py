@@ -51,7 +51,7 @@ from byokeep.processes.backup import backup_if_due
 from byokeep.processes.installation import install, no_signing_key, renew_machines
 from byokeep.processes.platform_secrets import rotate_if_due, was_cut_off
 from byokeep.processes.wiring import embedded_database, embedded_store, killswitch_url, windows
-from byokeep.settings import DRILL, RESTORING, Settings, to_toml
+from byokeep.settings import DRILL, RESTORING, RUN_FILE, Settings, to_toml
 from byokeep.telemetry import log
 from byokeep.telemetry.log import get_log
 from byokeep.wire.address import parse_address
@@ -65,7 +65,6 @@ STOP_WITHIN_S: Final = 10.0
 _DRAINS_S: Final = {"refresher": 95.0}
 # The broker first: the others ask it.
 _OURS: Final = ("broker", "killswitch", "web", "worker", "refresher")
-_RUN_SETTINGS: Final = "run-settings.toml"  # what our processes are started with, whatever it was made from
 Say = Callable[[str], None]
 
 
@@ -158,7 +157,7 @@ class Stack:
             if await install(self.settings, self._store):
                 self._say("this home is a copy or was moved: everything is closed (`byokeep alert list`)")
             said = to_toml(self.settings, sources=True)
-            durable_write(self.settings.home / _RUN_SETTINGS, said.encode(), mode=0o666)
+            durable_write(self.settings.home / RUN_FILE, said.encode(), mode=0o666)
             for name in _OURS:
                 self._say(f"starting {name}")
                 self._spawn(name)
@@ -280,7 +279,7 @@ class Stack:
 
     def _spawn(self, name: str) -> None:
         settings = self.settings
-        command = [sys.executable, "-m", "byokeep.cli", name, "--config", str(settings.home / _RUN_SETTINGS)]
+        command = [sys.executable, "-m", "byokeep.cli", name, "--config", str(settings.home / RUN_FILE)]
         listen = {"web": self.web_url, "broker": self.broker_url, "killswitch": self.killswitch_url}.get(name)
         log = settings.path("log_dir")
         log.mkdir(mode=0o700, parents=True, exist_ok=True)

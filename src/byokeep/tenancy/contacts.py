@@ -191,16 +191,13 @@ async def prove(app: BrokerApp, *, shown: str, address: str, request_id: UUID) -
     """Return what is mailed to an address so that whoever holds an invitation shows that they read its mails.
 
     Raises:
-        Rejected: ``bad_address``, ``address_full``.
+        Rejected: ``bad_address``.
         Unauthenticated: ``bad_invitation``.
     """
     address = checked_address(address)
     async with app.db.begin(every_client=True) as tx:
         found = await tx.maybe(Invitation, "token_invited", keyed_hash=_hash(app, shown))
         if found is not None:
-            if len(await tx.all(dict, "contacts_at", address=address, limit=MOST_CLIENTS)) == MOST_CLIENTS:
-                step = f"This address is used for {MOST_CLIENTS} clients already: enter another one of yours."
-                raise Rejected("address_full", next_step=step)
             actor = _as(await tx.one(Subject, "subject_get", id=found.subject_id), request_id)
             return await _letter(tx, app, actor, address, found.client, proves=address)
     raise await _over(app, request_id)
@@ -210,7 +207,7 @@ async def redeem(app: BrokerApp, *, shown: str, address: str, code: str, request
     """Use an invitation up with the code that was mailed to an address for it, and open a session of the portal.
 
     Raises:
-        Rejected: ``bad_address``; the invitation stays.
+        Rejected: ``bad_address``; ``address_full``, which only who reads its mails is told. The invitation stays.
         Unauthenticated: ``bad_mailed_code``: the invitation stays; ``bad_invitation``.
     """
     address = checked_address(address)
@@ -220,6 +217,11 @@ async def redeem(app: BrokerApp, *, shown: str, address: str, code: str, request
             subject = await tx.one(Subject, "subject_get", id=found.subject_id)
             actor, hashes = _as(subject, request_id), [_code_hash(app, subject.id, code, proves=address)]
             proof = await tx.maybe(SubjectToken, "token_mailed", hashes=hashes)
+            if proof is not None:
+                await tx.all(None, "subject_lock")  # several invitations at once: each counts those before it
+                if len(await tx.all(dict, "contacts_at", address=address, limit=MOST_CLIENTS)) == MOST_CLIENTS:
+                    step = f"This address is used for {MOST_CLIENTS} clients already: enter another one of yours."
+                    raise Rejected("address_full", next_step=step)
             # Two at once: one of them.
             if proof is not None and await tokens.end_token(tx, actor, found) is not None:
                 await tokens.end_token(tx, actor, proof)
