@@ -289,6 +289,7 @@ async def _flood(desk: Desk) -> None:
     assert (await desk.call("POST", path.format(calm), "operator", body))[0] == 422
     assert (await desk.put(calm, desk.canary()))[0] == 202
     assert (await desk.put(busy, desk.canary()))[0] == 429
+    assert (await desk.call("PUT", f"/v1/clients/{busy}/logo", "operator", raw=b""))[0] == 429
     await stand.lease(await stand.job(busy))  # reading what is there is another budget
 
 

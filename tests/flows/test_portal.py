@@ -8,6 +8,7 @@ import asyncio
 import json
 import re
 import sys
+import threading
 import traceback
 from collections.abc import Iterable
 from dataclasses import replace
@@ -21,6 +22,7 @@ from uuid import uuid4
 import pytest
 
 from byokeep.console import visit
+from byokeep.core import png as picture
 from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.core.events import EventName
 from byokeep.core.model import Actor, ClientId, Provider, Role
@@ -324,7 +326,7 @@ async def test_the_database_lets_a_contact_person_be_nothing_else(desk: Desk) ->
 
 
 @pytest.mark.req("R11.1-4")
-async def test_nobody_sees_or_changes_what_is_another_clients(desk: Desk) -> None:
+async def test_nobody_sees_or_changes_what_is_another_clients(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every page of the portal with B's session and A's ids: not found, nothing changes, no name of A's anywhere."""
     mine, theirs = await desk.stand.client("openai"), await desk.stand.client()
     a, b = await guest(desk, mine), await guest(desk, theirs)
@@ -361,6 +363,13 @@ async def test_nobody_sees_or_changes_what_is_another_clients(desk: Desk) -> Non
         asked.add(route)
     assert len(asked) == 8
     logo = png(40, 30)
+    loop, real = threading.get_ident(), picture.rewritten
+
+    def packed(raw: bytes) -> bytes:
+        assert threading.get_ident() != loop  # it takes long enough for others to wait
+        return real(raw)
+
+    monkeypatch.setattr(picture, "rewritten", packed)
     for raw, status in ((b"<svg xmlns='http://www.w3.org/2000/svg'/>", 422), (logo + b"more", 422), (logo, 200)):
         made = await desk.call("PUT", f"/v1/clients/{mine}/logo", "operator", raw=raw)
         assert made[0] == status, made
