@@ -115,8 +115,9 @@ async def test_a_wrapping_token_that_gives_nothing_is_told_as_misused(
     monkeypatch.setattr(cli, "call_broker", tell)
     monkeypatch.setattr(cli, "session", lambda: SimpleNamespace(settings=SimpleNamespace(file=lambda _: None)))
     monkeypatch.setattr(cli, "again", lambda words: words)
+    opened = {"id": "GRANT", "wrapping_token": "s.gone", "wrapped_at": "", "store_address": "http://openbao"}
     with pytest.raises(Integrity, match="wrapping_token_misused") as refused:
-        await cli._unwrapped({"id": "GRANT", "wrapping_token": "s.gone", "store_address": "http://openbao"})
+        await cli._unwrapped(opened)
     assert told == [("POST", "/v1/breakglass/GRANT/misused")]
     assert said in str(refused.value.next_step)
     assert missing not in str(refused.value.next_step)
