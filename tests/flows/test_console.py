@@ -105,6 +105,8 @@ async def test_sessions_end_with_what_they_stand_on(desk: Desk) -> None:
     out = await one.send("/console/sign-out")
     assert (out.status, out.at, out.headers["Clear-Site-Data"]) == (303, "/console/sign-in", '"cache", "storage"')
     assert SESSION not in one.cookies
+    assert (await Visit(desk, cookies=dict(kept)).ask("GET", "/console/live")).status in (303, 401)
+    assert desk.stand.alerts() == []  # a page that is still open asks by itself
     assert not await there(Visit(desk, cookies=kept))
     assert desk.stand.alerts() == ["token_reuse"]  # somebody kept it
     assert await there(other)

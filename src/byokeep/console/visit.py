@@ -31,6 +31,7 @@ from byokeep.core.secret import Secret
 from byokeep.http.request import Authenticator, read_bytes, request_id
 from byokeep.kernel.app import WebApp
 from byokeep.tenancy import tokens
+from byokeep.tenancy.authenticate import has_ended
 
 HOME: Final = "/console"
 SESSION: Final = "__Host-byokeep"
@@ -93,6 +94,8 @@ async def visitor_of(
     token = request.cookies.get(session, "")
     if not token:
         raise Unauthenticated("no_session", next_step="Sign in.")
+    if not used and await has_ended(app, token):
+        raise Unauthenticated("session_over", next_step="The session has ended: sign in again.")
     actor = await auth(token, request_id(request))
     request.scope["state"] |= {"actor": actor.id, "caller": actor}
     if used:

@@ -47,6 +47,17 @@ _MACHINE_PREFIX: Final = {"bkd_": Role.DISPATCHER, "bkr_": Role.RUNNER, "bkc_": 
 MAX_MARKS: Final = 10_000  # tokens whose rows are remembered as recorded
 
 
+async def has_ended(app: WebApp, token: str) -> bool:
+    """Whether a session has ended, for a page that asks by itself: a browser that still has it open kept nothing.
+
+    Raises:
+        Unavailable: The database could not be asked.
+    """
+    hashes = [app.token_key(token[:MAX_TOKEN].encode("utf-8", "replace"))]
+    rows = await app.db.read(dict, "auth_token", {"hashes": hashes}, every_client=True)
+    return len(rows) == 1 and rows[0]["live"] is not True
+
+
 async def authenticate(app: WebApp | KillApp, token: str, request_id: UUID, *, portal: bool = False) -> Actor:
     """Return who a token stands for.
 
