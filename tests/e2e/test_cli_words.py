@@ -133,7 +133,7 @@ ID = "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e"
         (["--home", "x", "nosuch", "-h"], "problem=unknown_command"),
         (["leaks", "scan", "/nonexist"], "Nothing was searched: there is no /nonexist."),
         (["alerts"], "Did you mean alert? Commands: account, "),
-        (["key", "frob"], "Commands: add, admin, history, interval, inventory, list, purge, show, state, trust, used, verify"),
+        (["key", "frob"], "Commands: add, admin, history, interval, inventory, list, purge, show, state, trust, used"),
         (["key", "add"], "argument=CLIENT problem=missing_argument"),
         (["key", "add", "acme!", "openai"], "argument=CLIENT problem=bad_value"),
         (["key", "add", ID, "openia"], "PROVIDER cannot be read: use one of anthropic, google, "),
