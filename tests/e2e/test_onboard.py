@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from byokeep.core.errors import Conflict
+from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.evidence import ITEMS_OF, ONBOARD
 from byokeep.operations import notify
 from byokeep_redact.search import Sweep
@@ -307,6 +307,27 @@ async def test_a_chosen_interval_counts_from_the_value_and_is_on_record(
     _, reply = await desk.put(risky, desk.canary(), query="?risk=high")
     key = reply["ref"]
     assert (await choose(45))[1]["code"] == "risk_decides"
+
+
+async def test_a_verification_that_could_not_be_recorded_is_not_forgotten(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers died four times, and then the database was away: it is asked again, as often as it takes."""
+    client = await desk.stand.client()
+    status, reply = await desk.put(client, desk.canary())
+    assert status == 202
+    desk.sql("UPDATE procrastinate.procrastinate_jobs SET attempts = 4 WHERE task_name = 'verify_key'")
+
+    async def away(*_: Any) -> str:
+        raise Unavailable("database_unreachable")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("byokeep.keys.verify_key._record", away)
+        for _ in range(3):
+            await desk.retry_now(1)
+    assert (await desk.sop(reply["sop"]))["state"] == "running"
+    await desk.retry_now(1)
+    assert (await desk.sop(reply["sop"]))["state"] == "complete"
 
 
 @pytest.mark.req("R5.1-7")

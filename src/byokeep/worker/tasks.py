@@ -18,9 +18,9 @@ from typing import Final
 from uuid import UUID
 
 from procrastinate import App as Queue
-from procrastinate import JobContext, RetryStrategy
+from procrastinate import BaseRetryStrategy, JobContext, RetryDecision, RetryStrategy
 from procrastinate.exceptions import UniqueViolation
-from procrastinate.jobs import Status
+from procrastinate.jobs import Job, Status
 
 from byokeep.audit.log import ClockWatch, check_heartbeat
 from byokeep.core.errors import ByokeepError, Unavailable
@@ -46,7 +46,20 @@ SETTLED_S: Final = 60.0  # after the start of a worker
 DEAD_S: Final = 60  # seconds without a sign of life after which a worker counts as dead
 CONCURRENCY: Final = 8
 _WAIT_BASE: Final = 2  # seconds before the second attempt, and each time as many times as long
+_LONGEST_WAIT_S: Final = 60  # for another try, after the last that a provider is asked in
 _USAGE_MINUTE: Final = 5  # of each ten
+
+
+class _UntilRecorded(BaseRetryStrategy):
+    """A verification is tried again until what came of it is on record: a task that is given up is never told of.
+
+    The last attempt that asks the provider says so itself, so that what raises later is the database.
+    """
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
+        if not isinstance(exception, Unavailable):
+            return None
+        return RetryDecision(retry_in={"seconds": min(_WAIT_BASE ** (job.attempts + 1), _LONGEST_WAIT_S)})
 
 
 def register(queue: Queue, app: WorkerApp) -> None:
@@ -58,7 +71,7 @@ def register(queue: Queue, app: WorkerApp) -> None:
     """
     retry = RetryStrategy(max_attempts=TRIES - 1, exponential_wait=_WAIT_BASE, retry_exceptions={Unavailable})
 
-    @queue.task(name="verify_key", retry=retry, pass_context=True)
+    @queue.task(name="verify_key", retry=_UntilRecorded(), pass_context=True)
     async def verify(
         context: JobContext, *, client_id: str, ref_id: str, version: str, sop_id: str, job_id: str,
         request_id: str = "",
