@@ -310,11 +310,15 @@ async def test_what_no_group_stands_for_is_not_taken_and_a_fault_there_takes_not
 
 
 async def test_a_link_is_told_of_and_ends_with_the_way_in_that_replaces_it(desk: Desk, there: Provider) -> None:
-    """People are told; a password by a later invitation ends it, and so does disabling: both on record."""
+    """People are told, and passkeys of before end; a password by a later invitation ends it, and so does disabling."""
+    operator = desk.people["operator"].id
+    desk.sql("INSERT INTO byokeep.passkey (id, subject_id, identifier, public_half, uses, name) VALUES"  # noqa: S608
+             f" (gen_random_uuid(), '{operator}', '\\x{'ab' * 16}', '\\x01', 0, 'old')")  # fmt: skip
     invitation = await invited(desk, "operator")
     _, shown = await sign_in(desk, there, "ann", "operators", invitation=invitation)
     assert shown.status == 303
     assert "sso_linked" in desk.stand.alerts()
+    assert desk.sql("SELECT count(*) FROM byokeep.passkey WHERE ended_at IS NULL") == "0"
     path = f"/v1/operators/{desk.people['operator'].id}/password"
     shows = {"Authorization": f"Bearer {await invited(desk, 'operator')}"}
     assert (await desk.call("PUT", path, None, raw=PASSWORD.encode(), headers=shows))[0] == 204

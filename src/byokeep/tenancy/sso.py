@@ -36,17 +36,7 @@ from byokeep.kernel.ports import Tx
 from byokeep.kernel.record import record_params
 from byokeep.tenancy.operators import follow, staying
 from byokeep.tenancy.passkeys import Challenges
-from byokeep.tenancy.tokens import (
-    PASSKEYS_CHANGED,
-    SESSION_S,
-    Issued,
-    Subject,
-    SubjectToken,
-    end_passkey,
-    new_token,
-    passkeys_of,
-    revoke_all,
-)
+from byokeep.tenancy.tokens import SESSION_S, Issued, Subject, SubjectToken, end_older, new_token
 
 _EVERY: Final = "every-client"
 REDIRECT: Final = "/console/sso"  # below the console's origin: where the provider sends browsers back
@@ -235,9 +225,4 @@ async def _link(tx: Tx, app: BrokerApp, actor: Actor, identity: bytes) -> None:
     await tx.all(None, "sso_link", identity=identity, **record_params(said))
     key = f"sso_linked:{actor.id}:{identity.hex()[:16]}"
     await open_alert(tx, app, actor, reason="sso_linked", severity="warning", object_id=actor.id, key=key)
-    lost = await passkeys_of(tx, actor.id)
-    for one in lost:
-        await end_passkey(tx, actor, one.id)
-    await revoke_all(tx, actor, actor.id, kind="session", reason=PASSKEYS_CHANGED if lost else "")
-    await revoke_all(tx, actor, actor.id, kind="invitation")
-    await revoke_all(tx, actor, actor.id, kind="api", given=True)
+    await end_older(tx, actor, actor.id, passkeys=True)

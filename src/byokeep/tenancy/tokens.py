@@ -533,14 +533,20 @@ async def set_password(
             subject = replace(await tx.one(Subject, "subject_get", id=subject_id), password_mark=mark)
             said = record_params(subject_event(actor, subject, Outcome.OK, new=False, reason="password"))
             await tx.all(None, "subject_set_password", id=subject_id, password_phc=phc, **said)
-            lost = await passkeys_of(tx, subject_id) if Role.INVITED in actor.roles else []
-            for one in lost:
-                await end_passkey(tx, actor, one.id)
-            if Role.INVITED in actor.roles:
+            invited = Role.INVITED in actor.roles
+            if invited:
                 await unlink(tx, actor, subject_id)
-            await revoke_all(tx, actor, subject_id, kind="session", reason=PASSKEYS_CHANGED if lost else "")
-            await revoke_all(tx, actor, subject_id, kind="invitation")
-            await revoke_all(tx, actor, subject_id, kind="api", given=True)
+            await end_older(tx, actor, subject_id, passkeys=invited)
+
+
+async def end_older(tx: Tx, actor: Actor, subject_id: UUID, *, passkeys: bool) -> None:
+    """End what somebody came in by until now: sessions, invitations, tokens that others gave, and passkeys if asked."""
+    lost = await passkeys_of(tx, subject_id) if passkeys else []
+    for one in lost:
+        await end_passkey(tx, actor, one.id)
+    await revoke_all(tx, actor, subject_id, kind="session", reason=PASSKEYS_CHANGED if lost else "")
+    await revoke_all(tx, actor, subject_id, kind="invitation")
+    await revoke_all(tx, actor, subject_id, kind="api", given=True)
 
 
 async def unlink(tx: Tx, actor: Actor, subject_id: UUID) -> None:
