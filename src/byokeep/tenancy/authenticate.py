@@ -53,9 +53,18 @@ async def has_ended(app: WebApp, token: str) -> bool:
     Raises:
         Unavailable: The database could not be asked.
     """
-    hashes = [app.token_key(token[:MAX_TOKEN].encode("utf-8", "replace"))]
+    found = await _found(app, token)
+    return found is not None and found["live"] is not True
+
+
+async def _found(app: WebApp | KillApp, token: str) -> Row | None:
+    """Return the one row of a token, ended or not. Raises Unavailable: the database could not be asked."""
+    shown = token[:MAX_TOKEN].encode("utf-8", "replace")
+    hashes = [app.token_key(shown)]
+    if isinstance(app, KillApp):  # machines' tokens of earlier releases stand under the other key until they end
+        hashes.append(app.machine_key(shown))
     rows = await app.db.read(dict, "auth_token", {"hashes": hashes}, every_client=True)
-    return len(rows) == 1 and rows[0]["live"] is not True
+    return rows[0] if len(rows) == 1 else None
 
 
 async def authenticate(app: WebApp | KillApp, token: str, request_id: UUID, *, portal: bool = False) -> Actor:
@@ -73,12 +82,7 @@ async def authenticate(app: WebApp | KillApp, token: str, request_id: UUID, *, p
             ended by time, or any that ended because its owner's passkeys changed.
         Unavailable: The database could not be asked.
     """
-    shown = token[:MAX_TOKEN].encode("utf-8", "replace")
-    hashes = [app.token_key(shown)]
-    if isinstance(app, KillApp):  # machines' tokens of earlier releases stand under the other key until they end
-        hashes.append(app.machine_key(shown))
-    rows = await app.db.read(dict, "auth_token", {"hashes": hashes}, every_client=True)
-    found = rows[0] if len(rows) == 1 else None
+    found = await _found(app, token)
     if found is not None and found["live"] is not True:
         if found["lapsed"] is True:  # a browser keeps its cookie when a session ends by time
             step = "The session has ended: sign in again; on the command line, `byokeep operator login`."
