@@ -158,7 +158,7 @@ async def test_a_kill_ends_the_command(
         await world.must("operator", "POST", "/v1/switches/close", {**where, "reason": "drill"})
         ran = await shell.finish(process, "job", "run", within_s=15)
         assert ran.code == Denied.exit_code, ran.said
-        assert "The job was stopped: a kill switch was closed" in ran.err
+        assert "The job was stopped: a kill switch was engaged" in ran.err
         assert key[20:32].decode() not in ran.said
         assert not lives(pid)
     finally:
@@ -241,7 +241,7 @@ async def test_what_used_a_key_is_told_by_its_name(world: World, shell: Shell, c
     assert job is not None
     used = await shell.run("key", "used", f"{name}/openai", "--since", "1h", token=operator)
     assert (used.code, "read 1 time" in used.out, job[1] in used.out) == (0, True, True), used.said
-    assert "the runner never said how many calls it made" in used.err
+    assert "the runner never reported how many calls it made" in used.err
     history = await shell.run("key", "history", f"{name}/openai", token=operator)
     assert (history.code, "local-runner" in history.out, "key.verified" in history.out) == (0, True, True), history.said
     counted = await shell.run("usage", "--client", name, token=operator)

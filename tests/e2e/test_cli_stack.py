@@ -258,7 +258,7 @@ async def test_people_machines_and_tokens(desk: Desk, tmp_path: Path) -> None:
     unassigned = ids(await desk.json("operator", "create", "lone", "--role", "operator", who="admin"))
     await desk.ok("operator", "token", unassigned, "--save", str(lone), who="admin")
     await signed_in(desk, "lone", lone)
-    assert "None is assigned to this account" in done(await desk.shell.run("client", "list", token=lone)).err
+    assert "No client is assigned to you" in done(await desk.shell.run("client", "list", token=lone)).err
     await desk.ok("operator", "token", person, "--save", str(file), "--replace", who="admin")
     done(await desk.shell.run("operator", "password", token=file, stdin=b"a long enough pass phrase 7\n"))
     wrong = await desk.shell.run("operator", "login", "anna", stdin=b"not that one at all\n")
@@ -324,7 +324,7 @@ async def test_accounts_and_kill_switch(desk: Desk) -> None:
     job = ("job", "run", "--client", client, "--secret", "openai", "--", "true")
     done(await desk.shell.run(*job))
     named = await desk.shell.run(*job, token=desk.world.token_file("operator"))
-    assert (named.code, "--token-file is not used here" in named.err) == (0, True), named.said
+    assert (named.code, "--token-file is used here only" in named.err) == (0, True), named.said
     closed = await desk.json("kill", "on", "--client", client, "--reason", "suspected_leak")
     assert closed["closed"] is True  # type: ignore[index]
     assert closed["store_cut_off"] is True  # type: ignore[index]
@@ -446,7 +446,7 @@ async def test_alerts_leaks_doctor_and_gate(desk: Desk, tmp_path: Path) -> None:
     assert [one["event"] for one in beats] == ["checkpoint.signed"]
     folded = await desk.ok("audit", "list", "--limit", "500", who="auditor")
     assert "checkpoint.signed" not in folded.out
-    assert "records that the installation makes by itself" in folded.err
+    assert "records that the installation writes by itself" in folded.err
     page = await desk.ok("audit", "list", "--since", "1h", "--limit", "2", "--outcome", "ok", who="auditor")
     onward = re.search(r"([0-9]+) older records are left: \S+ (audit list .*?) --home", page.err)
     assert onward is not None, page.err

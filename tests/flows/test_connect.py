@@ -387,7 +387,7 @@ async def test_what_there_was_to_choose_from_is_said(office: Office) -> None:
     path = f"/v1/clients/{client}/logins/meta/accounts/cafe/connect"
     status, reply = await office.desk.call("POST", path, "operator", {})
     assert (status, reply["code"], reply["login"]) == (409, "other_login", "instagram")
-    assert "choose another name" in reply["next_step"]
+    assert "Choose another one." in reply["next_step"]
     assert "isconnect" not in reply["next_step"]
     assert (await office.state(client, "meta", "cafe"))["state"] == "connected"
 

@@ -146,7 +146,7 @@ def test_what_is_there_stays_and_nothing_is_asked(
         assert run(at(words, place, tmp_path)) == 2
         said = capsys.readouterr().err
         assert "file_exists" in said
-        assert f"{place} is there already, and nothing was done." in said
+        assert f"{place} exists already, and nothing was done." in said
     assert (asked, file.read_text(), link.is_symlink(), list(folder.iterdir())) == ([], "mine", True, [])
 
 
@@ -208,7 +208,7 @@ def test_a_full_disk_is_found_first_and_a_late_failure_says_what_is_lost(
     with monkeypatch.context() as patched:
         patched.setattr("byokeep.cli.new_file.durable_write", full)
         assert run(["operator", "login", "maria", "--save", str(tmp_path / "late")]) == 2
-    assert "What was to be kept there is lost." in capsys.readouterr().err
+    assert "The content is lost." in capsys.readouterr().err
     before = list(asked)
     with monkeypatch.context() as patched:
         patched.setattr("tempfile.NamedTemporaryFile", full)

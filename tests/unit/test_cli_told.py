@@ -112,7 +112,7 @@ def test_work_that_failed_names_the_next_command(
 def test_an_account_must_be_named(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody is asked without one, and the help says that it is required."""
     assert run(["profile", *words]) == 2
-    assert "ACCOUNT is missing" in capsys.readouterr().err
+    assert "ACCOUNT or its value is missing" in capsys.readouterr().err
     assert run(["profile", words[0], "--help"]) == 0
     assert "ACCOUNT..." in capsys.readouterr().out
 
@@ -309,7 +309,7 @@ async def test_what_the_demo_could_not_search_is_no_claim_that_fails(trouble: st
     ("refusal", "code", "said"),
     [
         (Unavailable("store_timeout"), 4, "broker or store could not be reached (store_timeout)"),
-        (Denied("switch_closed"), 3, "a kill switch was closed"),
+        (Denied("switch_closed"), 3, "a kill switch was engaged"),
     ],
 )
 async def test_a_command_that_is_ended_says_why_by_its_exit_code(
@@ -590,7 +590,7 @@ def test_who_is_invited_by_one_admin_alone_is_said_to_be_held(
     answers(monkeypatch, "cli.operator", tokens=issued, operators={"operators": [{"id": ID, "held_until": held}]})
     assert run(["operator", "token", ID]) == 0
     told = capsys.readouterr().err
-    assert ("They approve nothing until 2999-01-01" in told and f"vouch {ID}" in told) is (
+    assert ("They cannot approve until 2999-01-01" in told and f"vouch {ID}" in told) is (
         held is not None and held > "2026"
     )
 

@@ -27,7 +27,7 @@ async def test_the_page_says_what_to_do_and_lets_in_its_own_style_alone() -> Non
         port = int(free.getsockname()[1])
     state, binding = Secret(b"s" * 32), Secret(b"b" * 32)
     async with Listener(f"http://127.0.0.1:{port}/x", state=state, binding=binding):
-        for path, status, told in (("/x/done", "200", "look at the terminal"), ("/other", "404", "Nothing here")):
+        for path, status, told in (("/x/done", "200", "return to the terminal"), ("/other", "404", "Nothing here")):
             head, body = await fetched(port, path)
             assert head.startswith(f"HTTP/1.1 {status} ")
             assert told in body

@@ -106,7 +106,7 @@ def check_new_account(account: str) -> None:
     """
     check_shape("account", account, ACCOUNT)
     if account[0] in ".-":
-        raise Rejected("bad_account", next_step="Begin it with a letter, a digit or _.")
+        raise Rejected("bad_account", next_step="Start the name with a letter, a digit or _.")
 
 
 def check_shape(field: str, text: str, shape: re.Pattern[str]) -> None:
@@ -268,7 +268,7 @@ async def _steady(tx: Tx, found: AccountState) -> AccountState:
     await tx.all(UUID, "grant_steady", client_id=found.client_id, account_id=found.id)
     now = await tx.one(AccountState, "accounts_states", **found.named, limit=2)
     if now.state == "disconnecting":
-        step = "Wait until it has ended: `byokeep account show`. Then connect again."
+        step = "Wait until that has ended (`byokeep account show`), then connect again."
         raise Conflict("disconnecting", next_step=step)
     return now
 
@@ -325,13 +325,13 @@ async def confirm_name(
     confirming = command(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id, object_id=found.id, on_client=True)
     async with confirming as tx:
         if not found.drift:
-            raise Conflict("nothing_to_confirm", next_step="The names are as expected.")
+            raise Conflict("nothing_to_confirm", next_step="Nothing to do: the names are as expected.")
         said = (found.said_username, found.said_display_name)
         if (username, display_name) != tuple(shown(name) for name in said):
-            raise Conflict("other_name", next_step="See `byokeep account show` and confirm the names that stand there.")
+            raise Conflict("other_name", next_step="Run `byokeep account show` and confirm the names that it shows.")
         same = {"client_id": client_id, "username": said[0], "display_name": said[1]}
         if not await tx.maybe(UUID, "grant_confirm", account_id=found.id, **same):
-            raise Conflict("other_name", next_step="See `byokeep account show` again.")
+            raise Conflict("other_name", next_step="Look again: `byokeep account show`.")
         names = {"username": said[0] or "", "display_name": said[1] or ""}
         await tx.one(PlatformAccount, "account_confirm", client_id=client_id, id=found.id, **names)
         await _record(tx, EventName.DRIFT_CONFIRMED, actor, found)
@@ -373,8 +373,8 @@ async def _alone(tx: Tx, found: AccountState) -> None:
     same = {"client_id": found.client_id, "account_id": found.id}
     beside = await tx.all(str, "grants_beside", **same, login=known.id)
     if beside and found.state != "disconnected":
-        step = "The platform ends the whole consent of the owner. If the same person connected those, they end as well."
-        raise Conflict("others_end_too", next_step=f"{step} If they may, say `--also`.", accounts=",".join(beside))
+        step = "The platform ends the owner's whole consent. If the same person connected these accounts, they end too."
+        raise Conflict("others_end_too", next_step=f"{step} If that is fine, add `--also`.", accounts=",".join(beside))
 
 
 async def _end_consents(tx: Tx, actor: Actor, account: PlatformAccount) -> None:
@@ -410,12 +410,12 @@ def platform_of(where: str) -> Provider:
 def _not_verified(found: AccountState) -> Conflict:
     step = "Connect the account first: `byokeep account connect`."
     if found.state == "connected" and found.superseded_at is not None:
-        step = "Another consent may have ended its tokens; `byokeep account verify` it first."
+        step = "Another consent may have ended its tokens. Check first: `byokeep account verify`."
     return Conflict("account_not_verified", next_step=step, state=found.state)
 
 
 def _not_connected(found: AccountState) -> Conflict:
-    step = "Connect it first: `byokeep account connect`."
+    step = "Connect the account first: `byokeep account connect`."
     return Conflict("account_not_connected", next_step=step, state=found.state)
 
 
@@ -496,6 +496,6 @@ async def declare_gone(app: WebApp, actor: Actor, owner: UUID, reason: str) -> i
         if not fresh:
             raise NotFound("not_found", next_step="See `byokeep account refreshers`.")
         if any(fresh):
-            raise Conflict("refresher_alive", next_step="Stop it, wait 15 minutes, and say it again.")
+            raise Conflict("refresher_alive", next_step="Stop that machine, wait 15 minutes, then run this again.")
         await record(tx, actor, gone, object_id=owner, count=len(fresh), reason=reason)
     return len(fresh)

@@ -25,7 +25,7 @@ from byokeep.core import next_steps
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.core.secret import Secret
 
-apps: Final = App(name="app", help="Our own apps at the platforms: their public half, and their secret.")
+apps: Final = App(name="app", help="Our own apps at the platforms: their public ids and their secrets.")
 _LIFE_S: Final = 600
 _FINISH_S: Final = 120
 _STOPPED: Final = 130  # as a shell says it of Ctrl-C
@@ -35,15 +35,15 @@ _OPEN: Final = frozenset({"started", "answered", "taken"})
 
 @apps.command(name="set")
 def set_app(login: str, *, app_id: str, redirect_uri: str, public: bool = False, fd: int | None = None) -> None:
-    """Name our app at a login. Its secret is read from standard input, from --fd, or from a prompt that hides it.
+    """Set our app for a login. The app's secret is read from standard input, from --fd, or from a hidden prompt.
 
     Example: byokeep account app set x --app-id $APP_ID --redirect-uri http://127.0.0.1:8431/x < secret.txt
 
     Args:
-        login: As `byokeep account logins` lists it.
+        login: The login, as `byokeep account logins` lists it.
         app_id: The public id that the platform shows.
-        redirect_uri: As registered at the platform; every login has one of its own.
-        public: The app has no secret; where the platform knows such.
+        redirect_uri: The redirect address registered at the platform; each login has its own.
+        public: The app has no secret, if the platform supports such apps.
         fd: Read the secret from this descriptor.
     """
     secret = Secret(b"") if public else read_secret(prompt=f"{login} app secret", fd=fd, what="app's secret")
@@ -56,7 +56,7 @@ def set_app(login: str, *, app_id: str, redirect_uri: str, public: bool = False,
 
 @apps.command(name="list")
 def list_apps() -> None:
-    """List our apps; never a secret.
+    """List our apps, never their secrets.
 
     Example: byokeep account app list
     """
@@ -65,7 +65,7 @@ def list_apps() -> None:
 
 
 def logins() -> None:
-    """List the ways to log in at platforms, and what each can do.
+    """List the logins at platforms, and what each can do.
 
     Example: byokeep account logins
     """
@@ -83,26 +83,26 @@ def connect(
     open_: Annotated[bool, Parameter(name="--open")] = False,
     paste: bool = False,
 ) -> int:
-    """Connect an account: a person consents in a browser, the refresher stores and verifies the tokens.
+    """Connect an account: a person consents in a browser; the refresher stores and verifies the tokens.
 
     Example: byokeep account connect $CLIENT x acme --for publish,engage
 
     Args:
-        login: As `byokeep account logins` lists it.
-        account: Our name for it, such as `acme`; a new one is made.
-        for_: What the account is for beside reading: publish, engage, or both with a comma; '' = reading alone. When it
-            is connected again and this is left out, what it was for before.
-        pick: The platform's id of the account, where one consent opens several.
+        login: The login, as `byokeep account logins` lists it.
+        account: Our name for the account, such as `acme`; a new account is created.
+        for_: What the account is for besides reading: publish, engage, or both with a comma; '' = reading only. If you
+            connect it again without this option, its purposes stay as they were.
+        pick: The account's id at the platform, if one consent opens several.
         open_: Open the address in this machine's browser.
-        paste: Ask for the address that the browser came to, instead of waiting for it on this machine.
+        paste: Ask for the address that the browser ended at, instead of waiting for it on this machine.
     """
     purposes = None if for_ is None else for_.split(",") if for_ else []
     if not all(purposes or ()):
-        raise Rejected("bad_purpose", next_step="Write purposes with one comma between, such as publish,engage.")
+        raise Rejected("bad_purpose", next_step="Separate purposes with a comma, such as publish,engage.")
     try:
         return run(_connect(client, login, account, {"purposes": purposes, "pick": pick}, browse=open_, paste=paste))
     except KeyboardInterrupt:
-        say("Stopped waiting. An answer that was brought is finished all the same: "
+        say("Stopped waiting. An answer that has arrived is still processed: "
             + again(f"account show {client} {quote(login)} {quote(account)}"))  # fmt: skip
         return _STOPPED
 
@@ -138,7 +138,7 @@ async def _onward(client: UUID, login: str, account: str) -> tuple[dict[str, Any
     """Return whose account it is, and what comes after a login: a lane, where none is open; where the platform was lost
     its other accounts, or a canary (7.2)."""
     who = f"{client} {quote(login)} {quote(account)}"
-    lane = f"No lane is open: what it may do a person says. Next: {again(f'account lane {who} api')}"
+    lane = f"No lane is open: a person decides what the account may do. Next: {again(f'account lane {who} api')}"
     try:
         at = await call("GET", f"/v1/clients/{client}/accounts/{segment(login)}/{segment(account)}")
         lost = (await call("GET", f"/v1/clients/{client}/platforms"))["platforms"]
@@ -149,7 +149,7 @@ async def _onward(client: UUID, login: str, account: str) -> tuple[dict[str, Any
     here = [one for one in lost if one["platform"] == at["platform"]]
     if any(one["stage"] == "permitted" for one in here):
         canary = again(f"incident platform canary {client} {at['platform']}")
-        note += f"\nThe platform was lost, which empties lanes, and opens by a canary. Then: {canary}"
+        note += f"\nThe platform was lost: that emptied its lanes, and only a canary opens it again. Then: {canary}"
     elif any(one["stage"] == "closed" and one["cause"] == "missing_scope" for one in here):
         note += (
             "\nThe platform stays closed: it was for more than was granted now. Connect again with that as --for;"
@@ -165,7 +165,7 @@ def _invite(url: str, *, browse: bool) -> None:
     err.print(Text("Open this address in the browser of the person who owns the account:"))
     err.print(Text(url), soft_wrap=True)
     if browse and not open_browser(url):
-        say("No browser could be opened; open the address by hand.")
+        say("No browser could be opened. Open the address yourself.")
 
 
 async def _pasted(uri: str, state: Secret, binding: Secret) -> Secret:
@@ -210,27 +210,27 @@ def _told(client: UUID, found: dict[str, Any], onward: str = "") -> int:
 
 
 def refreshers() -> None:
-    """List the machines that have renewals under way; not those that wait. None is the rule: a renewal takes seconds.
+    """List the machines with renewals under way, not those that wait. Usually there are none: a renewal takes seconds.
 
     Example: byokeep account refreshers
     """
     found = run(call("GET", "/v1/refreshers"))["refreshers"]
     if not found and not session().as_json:
-        say("No renewal is under way, which is the rule. Whether a refresher runs tells: " + again("doctor"))
+        say("No renewal is under way, as usual. To check that a refresher runs: " + again("doctor"))
         return
     tell(found, title="Refreshers", columns=("owner", "renewals", "oldest_at", "newest_at", "gone"))
 
 
 def refresher_gone(owner: UUID, *, reason: str) -> None:
-    """Say that a machine that renewed tokens will not come back, as an admin.
+    """Declare, as an admin, that a machine that renewed tokens will not come back.
 
-    Another machine takes up what it had under way within seconds: it asks the platform once more, or reports that an
-    account must be connected again. Never say it of a machine that may come back: start that one instead.
+    Never declare this of a machine that may come back: start that machine instead. Within seconds, another machine
+    takes over what was under way: it asks the platform once more, or reports that an account must be connected again.
 
     Example: byokeep account refresher-gone $OWNER --reason machine_lost
 
     Args:
-        owner: As `byokeep account refreshers` lists it.
+        owner: The machine, as `byokeep account refreshers` lists it.
         reason: A code, kept in the audit: 2 to 63 characters, small letters, digits and _, a letter first.
     """
     done: Any = run(call("POST", f"/v1/refreshers/{owner}/gone", body={"reason": reason}))
@@ -253,14 +253,14 @@ _OVER: Final = frozenset({"needs_reauth", "unverified", "disconnecting", "discon
 
 @account.command
 def add(client: Client, platform: Platform, account: str, *, username: str, display_name: str) -> None:
-    """Register an account by hand, and the identity it must show before every effect.
+    """Register an account by hand, with the identity it must show before every effect.
 
     Example: byokeep account add $CLIENT skool acme --username acme --display-name "Acme Bakery"
 
     Args:
-        account: The id that the platform reports for it: what a job reports with `job.identify` must be equal.
-        username: The name the platform shows for it.
-        display_name: The title the platform shows for it.
+        account: The account's id at the platform: what a job reports with `job.identify` must match it.
+        username: The user name that the platform shows.
+        display_name: The display name that the platform shows.
     """
     body = {"platform": platform, "account": account, "username": username, "display_name": display_name}
     step = f"account lanes {client} {platform} {quote(account)} --lane api"
@@ -287,14 +287,14 @@ def lane_(client: Client, where: str, account: str, policy: LanePolicy) -> None:
 
     Args:
         where: The platform, or the login.
-        policy: Through what it may act.
+        policy: The lanes through which the account may act.
     """
     tell(run(call("POST", _path(client, where, account, "lane"), body={"policy": policy})), title="Account")
 
 
 @account.command(name="list")
 def list_(client: Client) -> None:
-    """List a client's accounts: how they stand, and what comes next.
+    """List a client's accounts: their state, and what comes next.
 
     Example: byokeep account list $CLIENT
     """
@@ -321,14 +321,14 @@ def show_(client: Client, where: str, account: str) -> None:
 def verify(client: Client, where: str, account: str, *, wait: bool = True) -> int:
     """Ask the platform now whose account it is.
 
-    Exit code 0: the same account. 4: nobody could tell, which is no match. 6: another account answered, or its owner
-    must log in again.
+    Exit codes: 0 it is the same account; 4 this is unknown, which is not a match; 6 another account answered, or its
+    owner must log in again.
 
     Example: byokeep account verify $CLIENT x acme
 
     Args:
         where: The platform, or the login.
-        wait: Wait until the answer is there, and for the renewal that it may ask for.
+        wait: Wait for the answer, and for the renewal that it may need.
     """
     path = _path(client, where, account)
     if not wait:
@@ -376,7 +376,7 @@ async def _looked(path: str) -> dict[str, Any]:
                 return found
             await asyncio.sleep(0.2)
     if found["identified_at"] == first:
-        raise Unavailable("not_looked_yet", next_step="Is the refresher up? `byokeep doctor` tells.")
+        raise Unavailable("not_looked_yet", next_step="Check that the refresher is running: `byokeep doctor`.")
     return found
 
 
@@ -388,7 +388,7 @@ def _renewing(found: Mapping[str, Any]) -> bool:
 
 @account.command(name="confirm-name")
 def confirm_name(client: Client, where: str, account: str, *, username: str, display_name: str) -> None:
-    """Make the names that the platform says now the expected ones, as `account show` prints them.
+    """Accept the names that the platform now reports as the expected ones; `account show` prints them.
 
     Example: byokeep account confirm-name $CLIENT x acme --username acme --display-name "Acme Bakery"
 
@@ -403,16 +403,16 @@ def confirm_name(client: Client, where: str, account: str, *, username: str, dis
 
 @account.command
 def disconnect(client: Client, where: str, account: str, *, also: bool = False) -> None:
-    """Stop the use of an account at once, end its grant at the platform, destroy its tokens.
+    """Stop using an account at once, end its grant at the platform, and destroy its tokens.
 
-    Some platforms (Facebook Pages, YouTube) end the owner's whole consent: the client's other accounts there are named
-    and nothing is done, unless --also is given.
+    Some platforms (Facebook Pages, YouTube) end the owner's whole consent. Then the client's other accounts there are
+    named and nothing is done, unless you give --also.
 
     Example: byokeep account disconnect $CLIENT x acme
 
     Args:
         where: The platform, or the login.
-        also: The other accounts may end that the same owner connected.
+        also: Accept that the other accounts that the same owner connected may end, too.
     """
     found = run(call("POST", _path(client, where, account, "disconnect"), body={"also": True} if also else None))
     _show(found, note=_next(client, where, found))

@@ -122,20 +122,22 @@ async def set_app(
 
 def _check_app(oauth: OAuth, app_id: str, redirect_uri: str, secret: Secret | None) -> None:
     if not _APP_ID.match(app_id):
-        raise Rejected("bad_app_id", next_step="Use the public id of the app as the platform shows it.")
+        raise Rejected("bad_app_id", next_step="Use the app's public id as the platform shows it.")
     if len(redirect_uri) > _LONGEST or not _REDIRECT.match(redirect_uri):
         step = "Use https, or http on 127.0.0.1 or localhost, with a path and without query or fragment."
         raise Rejected("bad_redirect_uri", next_step=step)
     if secret is None and oauth.client_auth is not ClientAuth.BASIC_OR_PUBLIC:
-        raise Rejected("app_without_secret", next_step="Pipe the app's secret in; this platform knows no public app.")
+        raise Rejected(
+            "app_without_secret", next_step="Pipe in the app's secret: this platform does not support public apps."
+        )
 
 
 async def _check_others(tx: Tx, login: str, app_id: str, redirect_uri: str) -> None:
     if await tx.all(str, "app_of_redirect", login=login, redirect_uri=redirect_uri):
-        step = "Give each login an address of its own; another path is enough."
+        step = "Give each login its own redirect address; a different path is enough."
         raise Conflict("redirect_uri_taken", next_step=step, login=login)
     if await tx.one(int, "app_in_use", login=login, app_id=app_id):
-        first = "Accounts live under the present app, or are being connected under it; disconnect them first."
+        first = "Accounts are connected, or being connected, through the present app. Disconnect them first."
         raise Conflict("app_in_use", login=login, next_step=first)
 
 
@@ -222,7 +224,7 @@ async def start(
             await tx.all(None, "app_hold")
             ours = await tx.maybe(OurApp, "app_get", login=login)
             if ours is None:
-                raise Rejected("no_app", next_step="An admin names our app first: `byokeep account app set`.")
+                raise Rejected("no_app", next_step="An admin must set our app first: `byokeep account app set`.")
             known = await _account(tx, app, actor, client_id, wish)
             grant = await tx.maybe(OAuthGrant, "grant_of", client_id=client_id, account_id=known.id)
             if purposes is None:
@@ -239,7 +241,7 @@ def _wish(info: PlatformDescriptor, account: str, purposes: Sequence[str], wante
     login = oauth_of(info)
     check_shape("account", account, ACCOUNT)
     if len(set(purposes)) != len(purposes) or not set(purposes) <= set(info.purposes):
-        raise Rejected("bad_purpose", next_step="This login knows: " + (", ".join(info.purposes) or "none") + ".")
+        raise Rejected("bad_purpose", next_step="This login offers: " + (", ".join(info.purposes) or "none") + ".")
     if wanted is not None and not _EXTERNAL.match(wanted):
         raise Rejected("bad_pick", next_step="Give the id as the platform shows it.")
     return _Wish(login=login, account=account, purposes=tuple(sorted(purposes)), wanted=wanted)
@@ -270,14 +272,14 @@ async def _replaces(
     """End what was begun before and not answered; returns the version of the tokens that are there."""
     for other in await tx.all(Connection, "connections_of", client_id=account.client_id, account_id=account.id):
         if other.state != "started":
-            wait = "An answer is being finished; look again in a minute."
+            wait = "An answer is being processed. Look again in a minute."
             raise Conflict("connection_in_progress", next_step=wait, connection=other.id)
         await end_consent(tx, actor, other, account, to="expired", reason="superseded")
     if grant is None or grant.state == "revoked":
         _picked(wish, account.account if grant is None and account.username else None)
         return None
     if grant.login != wish.login.id:
-        step = f"This name is taken by an account of {grant.login}; choose another name."
+        step = f"An account of {grant.login} has this name. Choose another one."
         raise Conflict("other_login", next_step=step, login=grant.login)
     _picked(wish, grant.external_id)
     return grant.version
@@ -286,7 +288,7 @@ async def _replaces(
 def _picked(wish: _Wish, known: str | None) -> None:
     """Refuse to take another account under a name that already is one's: that one alone could come of it."""
     if wish.wanted is not None and known is not None and wish.wanted != known:
-        step = "This name is another account's; connect the picked one under a name of its own."
+        step = "Another account has this name. Connect the picked account under a name of its own."
         raise Rejected("pick_is_another_account", next_step=step)
 
 
@@ -340,7 +342,9 @@ async def answer(
         async with app.db.begin(client_id=client_id) as tx:
             one = await tx.one(Connection, "connection_lock", client_id=client_id, id=connection_id)
             if one.started_by != actor.id:
-                raise Denied("another_persons_connection", next_step="Who began a connection finishes it.")
+                raise Denied(
+                    "another_persons_connection", next_step="Only the person who started the connection can finish it."
+                )
             _check(app, one, said)
             account = await tx.one(PlatformAccount, "account_of", client_id=client_id, id=one.account_id)
             try:

@@ -339,7 +339,7 @@ async def _ask(
             await _tell(app, case, offered=offer(faces))
         raise
     if not printable(face):
-        raise Rejected("name_not_printable", next_step="Have its owner change the name of the account.")
+        raise Rejected("name_not_printable", next_step="Ask the owner to change the account's name.")
     posts = _got(await platform.look(tokens, face), "posts_unreadable")
     whose = {"login": case.one.login, "external_id": face.account_id, "client_id": case.client_id}
     async with app.db.begin(every_client=True) as tx:

@@ -113,7 +113,7 @@ async def refuse_while_consenting(tx: Tx, grant: OAuthGrant) -> None:
         Conflict: ``connection_in_progress``: its tokens may lie in the store without being on record.
     """
     if await _consenting(tx, grant):
-        raise Conflict("connection_in_progress", next_step="It is taken up again when the consent has ended.")
+        raise Conflict("connection_in_progress", next_step="This is retried once the consent has ended.")
 
 
 async def _consenting(tx: Tx, grant: OAuthGrant) -> bool:
@@ -180,7 +180,7 @@ class RenewalInHand:
             # Ours was written if the store took it right after the base, before the new login's.
             return await self._replaced(now, base + 1 if first > base + 1 else 0)
         if now is GrantStanding.HELD:
-            raise Conflict("grant_changed", next_step="It is taken up again as what it is by then.")
+            raise Conflict("grant_changed", next_step="This is retried with the state that it has by then.")
         newest = await self.custody.newest(tokens)
         pair, gone = await self._pair(newest if newest > base else 0)
         if pair is None:

@@ -177,7 +177,7 @@ async def request_canary(
         await tx.one(UUID, "switch_client_known", client_id=client_id)
         row = await tx.maybe(dict, "reenabling_hold", client_id=client_id, platform=platform)
         if row is None:
-            raise Conflict("platform_not_lost", next_step="This platform was never closed; there is nothing to do.")
+            raise Conflict("platform_not_lost", next_step="Nothing to do: this platform was never closed.")
         state = state_of(row)
         next_state(state, Jump() if stage == "open" else CanaryStarted())
         request = await approvals.ask(
@@ -219,18 +219,21 @@ async def _begin(tx: Tx, app: BrokerApp, actor: Actor, client_id: UUID, platform
     look = f"byokeep incident platform status {client_id}"
     await approvals.use(tx, actor, wish, scope=wish.scope, epoch=wish.epoch, look=look)
     if seen.revision != wish.epoch:
-        raise Denied("epoch_changed", next_step="The platform changed since; look at it and ask again.")
+        raise Denied("epoch_changed", next_step="The platform has changed since. Look at it, then ask again.")
     state = await step(tx, app, actor, client_id, platform, CanaryStarted())
     if state is None:  # it is open: its revision would have changed
-        raise Denied("epoch_changed", next_step="The platform changed since; look at it and ask again.")
+        raise Denied("epoch_changed", next_step="The platform has changed since. Look at it, then ask again.")
     return state
 
 
 def _check_platform(platform: str) -> None:
     if platform not in PLATFORMS:
-        raise Rejected("unknown_platform", next_step="Use a published name, see `byokeep incident platform --help`.")
+        raise Rejected("unknown_platform", next_step="Use a published name: `byokeep incident platform --help`.")
     if platform == Provider.SKOOL:
-        raise Rejected("no_way_back", next_step="It has no login to come back by: use `byokeep kill on --platform`.")
+        raise Rejected(
+            "no_way_back",
+            next_step="This platform has no login to recover with. Use `byokeep kill on --platform` instead.",
+        )
 
 
 async def ask_renewal(app: BrokerApp, actor: Actor, job_id: UUID, secret: str, version: int) -> bool:

@@ -292,7 +292,7 @@ class Attempt(RenewalInHand):
         """The store is older than what is on record: it was rolled back, and no call may be made with what it has."""
         await self._alert("store_rolled_back")
         if self.renewal.journal.phase is not Phase.STARTED:
-            raise Integrity("store_rolled_back", next_step="Bring the store back to its newest state.")
+            raise Integrity("store_rolled_back", next_step="Restore the store to its newest state.")
         await refresh_journal.put_off(
             self.app, self.renewal, wait_s=HALTED_S, tries=self.grant.tries, reason="store_rolled_back"
         )

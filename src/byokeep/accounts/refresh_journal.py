@@ -126,7 +126,7 @@ async def take(app: RefresherApp, grant: OAuthGrant) -> Renewal | None:
         if (found is not None and found.owner != app.owner) or not (due or under_way):
             return None
         if held.obtained_at > now + _AHEAD:
-            raise Denied("clock_unsound", next_step="Set this machine's clock; it is behind the tokens.")
+            raise Denied("clock_unsound", next_step="Set this machine's clock: it is behind the tokens' times.")
         if found is not None and found.job_open:
             return found
         secrets = (held.provider.value,)
@@ -246,7 +246,7 @@ async def _at_home(tx: Tx, app: RefresherApp) -> None:
     """Let nothing happen in a copy of another installation."""
     here = await tx.maybe(dict, "installation_get")
     if here is None or here["id"] != app.installation_id or here["environment"] != app.environment.value:
-        raise Denied("other_installation", next_step="This is a copy of another installation; it renews nothing.")
+        raise Denied("other_installation", next_step="This is a copy of another installation, so it renews nothing.")
 
 
 async def close_for(tx: Tx, app: RefresherApp, grant: OAuthGrant, lost_by: RecoveryCause, *, reason: str) -> None:

@@ -24,16 +24,16 @@ _OPEN_CRITICAL: Final = 1  # as `leaks` says that something was found
 
 @app.command(name="list")
 def list_(*, client: Client | None = None, reason: str | None = None, severity: Severity | None = None) -> int:
-    """List open alerts, critical ones first. What happens again is counted up, not listed again.
+    """List open alerts, critical ones first. A repeated alert is counted, not listed again.
 
-    Ends with 1 while a critical one is among them.
+    Exit code 1 if a critical alert is open.
 
     Example: byokeep alert list
 
     Args:
-        client: Of this client.
-        reason: For this reason.
-        severity: Of this severity.
+        client: Only alerts of this client.
+        reason: Only alerts with this reason.
+        severity: Only alerts of this severity.
     """
     params = {"client_id": client, "reason": reason, "severity": severity}
     reply = run(call("GET", "/v1/alerts", params=params))
@@ -42,7 +42,7 @@ def list_(*, client: Client | None = None, reason: str | None = None, severity: 
     steps = [f"{reason}: {of_alert(reason)}" for reason in reasons if of_alert(reason)]
     steps += [f"{one['id']}: made to look the same by {one['code_points']}" for one in found if one["code_points"]]
     if reply["more"]:
-        steps.append(f"There are {reply['more']} more; name a --reason to see them, or close some.")
+        steps.append(f"There are {reply['more']} more. To see them, filter by --reason, or close some.")
     tell(found, title="Alerts", note="\n".join(steps), columns=_COLUMNS)
     return _OPEN_CRITICAL if any(one["severity"] == "critical" for one in found) else 0
 
@@ -60,10 +60,10 @@ def show_(alert: UUID) -> None:
     one = reply["alert"]
     chain = f" --client {one['client_id']}" if one["client_id"] else ""
     about = again(f"audit list{chain} --since {one['opened_at']}", own_token=False)
-    steps = [reply["next_step"], f"What happened since, by an auditor: {about}"]
+    steps = [reply["next_step"], f"To see what happened since, as an auditor: {about}"]
     if one["closed_at"] is None:
         steps.append(f"To take it: {again(f'alert ack {alert}')}")
-        steps.append(f"Once it is dealt with: {again(f'alert close {alert}')}")
+        steps.append(f"When it is dealt with: {again(f'alert close {alert}')}")
     tell(one, title="Alert", note="\n".join(filter(None, steps)))
 
 
@@ -72,16 +72,16 @@ def history(
     *, client: Client | None = None, reason: str | None = None, severity: Severity | None = None,
     since: str | None = None, until: str | None = None,
 ) -> None:  # fmt: skip
-    """List alerts that were opened, newest first, and who closed them when.
+    """List past and present alerts, newest first, with who closed each one and when.
 
     Example: byokeep alert history --since 7d --severity critical
 
     Args:
-        client: Of this client.
-        reason: For this reason.
-        severity: Of this severity.
-        since: A time such as 2026-01-31T12:00:00Z, or so long ago: 30m, 24h, 7d.
-        until: As --since; opened before it.
+        client: Only alerts of this client.
+        reason: Only alerts with this reason.
+        severity: Only alerts of this severity.
+        since: A time such as 2026-01-31T12:00:00Z, or an age: 30m, 24h, 7d.
+        until: Only alerts opened before this time; same forms as --since.
     """
     params = {"client_id": client, "reason": reason, "severity": severity, "history": "true"}
     reply = run(call("GET", "/v1/alerts", params=params | {"since": moment(since), "until": moment(until)}))
@@ -92,12 +92,12 @@ def history(
 
 
 def to_close(reasons: Collection[str], *, client_id: str | None, objects: Collection[str] = ()) -> str:
-    """Return which alerts still stand after a procedure has ended, as commands; empty when none does.
+    """Return the commands that close the alerts still open after a procedure has ended; empty if there are none.
 
     Args:
-        reasons: Of the alerts that the procedure raised, or was begun for.
-        client_id: Whose; None = everybody's.
-        objects: What they may be about; empty = whatever.
+        reasons: Reasons of the alerts that the procedure raised, or was started for.
+        client_id: Only alerts of this client; None = of all clients.
+        objects: Only alerts about these objects; empty = about anything.
     """
     mine = [
         f"{again('alert close ' + one['id'])}  ({one['reason']})"
@@ -106,7 +106,9 @@ def to_close(reasons: Collection[str], *, client_id: str | None, objects: Collec
         and (client_id is None or one["client_id"] == client_id)
         and (not objects or one["object_id"] in objects)
     ]
-    return "\n".join(["These alerts still stand; close them when you have dealt with them:", *mine]) if mine else ""
+    return (
+        "\n".join(["These alerts are still open. Close each one when you have dealt with it:", *mine]) if mine else ""
+    )
 
 
 @app.command
@@ -114,19 +116,19 @@ def close(
     alert: UUID | None = None, *, client: Client | None = None, reason: str | None = None,
     severity: Severity | None = None, until: str | None = None, seen_until: str | None = None,
 ) -> None:  # fmt: skip
-    """Close an alert after it was dealt with, or all that fit a filter; each is on record.
+    """Close an alert once it is dealt with, or all that match a filter. Each close is on record.
 
     Example: byokeep alert close $ALERT
 
     Example: byokeep alert close --reason permit_unknown --client $CLIENT
 
     Args:
-        alert: One alert.
-        client: All of this client.
-        reason: All for this reason.
-        severity: All of this severity.
-        until: All that were opened before: a time such as 2026-01-31T12:00:00Z, or so long ago: 30m, 24h, 7d.
-        seen_until: When you looked at them; what happened since stays open. Default: now.
+        alert: A single alert.
+        client: All alerts of this client.
+        reason: All alerts with this reason.
+        severity: All alerts of this severity.
+        until: All alerts opened before a time such as 2026-01-31T12:00:00Z, or an age: 30m, 24h, 7d.
+        seen_until: When you looked at them; newer alerts stay open. Default: now.
     """
     _act(alert, "close", client, reason, severity, until, seen_until)
 
@@ -136,19 +138,19 @@ def ack(
     alert: UUID | None = None, *, client: Client | None = None, reason: str | None = None,
     severity: Severity | None = None, until: str | None = None, seen_until: str | None = None,
 ) -> None:  # fmt: skip
-    """Take an alert, or all that fit a filter and that nobody took: others see by whom. It stays open.
+    """Take an alert, or all untaken ones that match a filter. Others see that it is yours; it stays open.
 
     Example: byokeep alert ack $ALERT
 
     Example: byokeep alert ack --reason permit_unknown --client $CLIENT
 
     Args:
-        alert: One alert; also one that somebody else took.
-        client: All of this client.
-        reason: All for this reason.
-        severity: All of this severity.
-        until: All that were opened before: a time such as 2026-01-31T12:00:00Z, or so long ago: 30m, 24h, 7d.
-        seen_until: When you looked at them; what happened since is left. Default: now.
+        alert: A single alert, even one that somebody else took.
+        client: All alerts of this client.
+        reason: All alerts with this reason.
+        severity: All alerts of this severity.
+        until: All alerts opened before a time such as 2026-01-31T12:00:00Z, or an age: 30m, 24h, 7d.
+        seen_until: When you looked at them; newer alerts are left alone. Default: now.
     """
     _act(alert, "acknowledge", client, reason, severity, until, seen_until)
 
@@ -160,7 +162,9 @@ def _act(
     given: dict[str, Any] = {"client_id": client, "reason": reason, "severity": severity, "until": moment(until)}
     body = {name: value for name, value in given.items() if value is not None}
     if (alert is None) != bool(body):
-        raise Rejected("filter_missing", next_step="Give one alert's id, or --reason, --severity, --client or --until.")
+        raise Rejected(
+            "filter_missing", next_step="Give the id of an alert, or --reason, --severity, --client or --until."
+        )
     if seen_until is not None:
         body["seen_until"] = moment(seen_until)
     if alert is not None:
@@ -172,5 +176,5 @@ def _act(
         return
     tell(reply["alerts"], title="Closed" if act == "close" else "Taken", columns=_COLUMNS)
     if reply["left"]:
-        why = "those about you or what you did are another operator's or admin's, or they are too many for one call"
-        say(f"{reply['left']} that fit are left: {why}.")
+        why = "another operator or admin must close alerts about you or your own acts, or one call cannot close so many"
+        say(f"{reply['left']} matching alerts are left: {why}.")

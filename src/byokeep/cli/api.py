@@ -64,7 +64,7 @@ def stack(home: Path) -> dict[str, Any]:
 def no_stack_here() -> str:
     """Say where a stack was looked for, how to start one, and the beginning of how else to name one."""
     place, start = clean(str(session().settings.home)), again("up", own_token=False)
-    return f"No stack runs in {place}. Start one with `{start}`, or name another's home (--home, BYOKEEP_HOME) or "
+    return f"No stack runs in {place}. Start one with `{start}`, or name another home (--home, BYOKEEP_HOME) or "
 
 
 def web_url() -> str:
@@ -175,13 +175,13 @@ async def fetch(
                 method, url, headers=headers, within=timeout, most=_LIMIT, data=data
             )
     except CaFileUnreadable:
-        raise Rejected("bad_setting", next_step="This must be a PEM file.", setting=ca_file) from None
+        raise Rejected("bad_setting", next_step="Give a PEM file.", setting=ca_file) from None
     except TooLarge:
         raise Unavailable("server_garbage", next_step="The reply is too large.") from None
     except aiohttp.ClientSSLError:
-        raise Unavailable("server_certificate_refused", next_step=f"Name the issuer's PEM in {ca_file}.") from None
+        raise Unavailable("server_certificate_refused", next_step=f"Set {ca_file} to the issuer's PEM.") from None
     except (aiohttp.ClientError, TimeoutError, OSError):
-        raise Unavailable("server_unreachable", next_step=f"Is the stack up? Try `{again('doctor')}`.") from None
+        raise Unavailable("server_unreachable", next_step=f"Check that the stack is up: `{again('doctor')}`.") from None
     if 200 <= status < 300:
         return content
     raise _refusal(status, content, path, body)
@@ -210,7 +210,7 @@ def _refusal(status: int, content: bytes, path: str, body: Any) -> ByokeepError:
 def no_such(what: str) -> str:
     """Return what to say of an id that leads to nothing; no difference is made between absent and another's."""
     if not what:
-        return "Nothing has this id, or you are not assigned to it. Check the id."
+        return "Nothing has this id, or you are not assigned to its client. Check the id."
     if what == "account":
         return "No account has this name there, or you are not assigned to its client: `byokeep account list CLIENT`."
     article = "an" if what[0] in "aeiou" else "a"
@@ -298,7 +298,7 @@ def waiting(requests: Sequence[Mapping[str, Any]], approve: str) -> Listing:
 
 def requested(asked: Mapping[str, Any], approve: str, *, by: str = "an approver") -> None:
     """Print what was asked for, and what the second person types."""
-    said = "This was asked for already. " if asked["repeated"] else ""
+    said = "This was already requested. " if asked["repeated"] else ""
     shown = asked if session().as_json else {name: value for name, value in asked.items() if name != "repeated"}
     tell(shown, title="Request", note=f"{said}Next, by {by}: {again(approve, own_token=False)}")
 

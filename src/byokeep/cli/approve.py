@@ -10,14 +10,14 @@ from byokeep.cli.terminal import again, session
 
 
 def approve(request: UUID | None = None) -> None:
-    """Approve, as another admin, what takes two; without a request, list what waits.
+    """Approve, as a second admin, what takes two people. Without a request, list the requests that wait.
 
     Example: byokeep approve
 
     Example: byokeep approve $REQUEST
 
     Args:
-        request: As the list shows it.
+        request: Id of the request, as the list shows it.
     """
     if request is not None:
         done = run(call("POST", f"/v1/approvals/{request}/approve"))

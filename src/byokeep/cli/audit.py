@@ -38,25 +38,25 @@ def list_(
 ) -> None:
     """Show records, newest first. Reading is itself recorded.
 
-    Each client has a chain of its own, and so has the platform, where refusals stand: it is shown without --client and
-    --key. Where there are more records than are shown, how many and the command for them are said. With --json none is
-    folded away, and how many are left, with the --before of the next page, is said on standard error.
+    Each client has its own chain, and so has the platform, which also holds refusals. Without --client and --key, you
+    see the platform's chain. If there are more records, their number and the command for the next page are printed.
+    With --json no record is folded away; the number left, and the --before of the next page, go to standard error.
 
     Example: byokeep audit list --since 24h --outcome denied
 
     Example: byokeep audit list --key ACME/openai --event key. --since 7d
 
     Args:
-        client: The records of this client.
-        key: What names this key, and the leases that could read it.
-        actor: What this person or machine did.
-        event: Of this event, or of all that begin so, such as key.
-        outcome: What ended so.
+        client: Only records of this client.
+        key: Only records that name this key or a lease that could read it.
+        actor: Only what this person or machine did.
+        event: Only this event, or all events with this prefix, such as key.
+        outcome: Only records with this outcome.
         since: A time such as 2026-01-31T12:00:00Z, or so long ago: 30m, 24h, 7d.
-        until: As --since; records before it.
-        before: Go on here; a page that is not the last one says it.
-        limit: Records at most, up to 500.
-        all_: Show what the installation records by itself each minute, too, instead of its count.
+        until: Only records before this time; same forms as --since.
+        before: Where to continue; each page but the last prints it.
+        limit: At most this many records, up to 500.
+        all_: Also show what the installation records by itself each minute, instead of only counting it.
     """
     given = {"client_id": client, "key": key, "actor": actor, "event": event, "outcome": outcome}
     window = {"since": moment(since), "until": moment(until), "before": before, "limit": limit or None}
@@ -64,7 +64,7 @@ def list_(
     page = run(call("GET", "/v1/audit", params=given | window | {"fold": "true" if fold else "false"}))
     tell(page["records"], title="Audit", columns=("seq", "at", "event", "outcome", "actor", "object"))
     if page["folded"]:
-        say(f"Not shown: {page['folded']} records that the installation makes by itself (--all shows them).")
+        say(f"Not shown: {page['folded']} records that the installation writes by itself (--all shows them).")
     if page["next"] is not None:
         words = {"client": client, "key": key, "actor": actor, "event": event, "outcome": outcome, "since": since,
                  "until": until, "before": page["next"], "limit": limit}  # fmt: skip
@@ -78,25 +78,26 @@ def list_(
 
 @app.command
 def verify(*files: Path, keys: Path | None = None, epochs: Path | None = None, chain: UUID | None = None) -> int:
-    """Verify the log: online without files, offline with exported files, public keys and published checkpoints.
+    """Verify the log: online if you give no files, offline with exported files, public keys and published checkpoints.
 
-    Exit code 5 = broken, 4 = nothing wrong found, but no checkpoint looked at that covers the records: no pass. Records
-    of the last two minutes may be only chained, and how many is said; older ones need a newer file of checkpoints.
+    Exit code 5 = broken. 4 = nothing wrong was found, but no checkpoint given covers the records: not a pass. Records
+    of the last two minutes may be chained only; their number is printed. For older ones, give a newer file of
+    checkpoints.
 
     Example: byokeep audit verify
 
     Example: byokeep audit verify acme.jsonl --keys public-keys.txt --epochs epochs.jsonl --chain $CLIENT
 
     Args:
-        files: What `byokeep audit export` wrote; none = ask the server to verify everything.
-        keys: Public keys as `byokeep audit keys` writes them.
-        epochs: The published checkpoints, kept outside the database. Without them nothing passes.
-        chain: The files hold this one chain: a client's id, or the platform's. Needed for what one export wrote.
+        files: Files that `byokeep audit export` wrote; none = ask the server to verify everything.
+        keys: The public keys, as `byokeep audit keys` writes them.
+        epochs: The published checkpoints, which are kept outside the database. Without them nothing passes.
+        chain: The one chain that the files hold: a client's id, or the platform's. Needed for the output of one export.
     """
     if not files:
         return _findings(run(call("POST", "/v1/audit/verify")), title="Audit")
     if keys is None:
-        raise Rejected("keys_missing", next_step="Give --keys FILE, as `byokeep audit keys` writes it.")
+        raise Rejected("keys_missing", next_step="Give --keys FILE, which `byokeep audit keys` writes.")
     report = offline.verify_export(files, offline.read_keys(keys), epochs=epochs, chain=chain)
     show({**facts(report), "not_covered": report.records - report.covered}, title="Audit")
     if report.rebased:
@@ -122,7 +123,7 @@ def _findings(report: Any, *, title: str) -> int:
 
 @app.command
 def reconcile(*, minutes: int = 60) -> int:
-    """Join the store's own audit with ours: every login, read and write must be explained.
+    """Compare the store's own audit with ours: every login, read and write must have an explanation.
 
     Example: byokeep audit reconcile --minutes 5
 
@@ -136,7 +137,7 @@ def reconcile(*, minutes: int = 60) -> int:
 
 @app.command
 def hash(*, fd: int | None = None) -> None:  # noqa: A001 - the command's published name
-    """Print the store's keyed hash of a value, to search its audit log for it.
+    """Print the store's keyed hash of a value, so that you can search the store's audit log for it.
 
     The value is read from standard input, --fd or a prompt; it is not stored.
 
@@ -150,7 +151,7 @@ def hash(*, fd: int | None = None) -> None:  # noqa: A001 - the command's publis
 
 @app.command
 def health() -> int:
-    """Show the store's audit devices, proven by a probe written just now.
+    """Show the store's audit devices, each proven by a probe that is written now.
 
     Example: byokeep audit health
     """
@@ -175,20 +176,20 @@ def keys(file: Path) -> None:
     Example: byokeep audit keys public-keys.txt
 
     Args:
-        file: A new file for the keys; one that is there stays.
+        file: A new file for the keys; an existing file is never overwritten.
     """
     fetch_to(file, "GET", "/v1/audit/keys")
 
 
 @app.command
 def export(file: Path, *, client: Client | None = None) -> None:
-    """Write a chain (a client's, or the platform's) as JSON lines. Exporting is itself recorded.
+    """Export a chain (a client's, or the platform's) as JSON lines. The export is itself recorded.
 
     Example: byokeep audit export platform.jsonl
 
     Args:
-        file: A new file for the records; one that is there stays.
-        client: Whose chain; the platform's unless it is given.
+        file: A new file for the records; an existing file is never overwritten.
+        client: Whose chain; default: the platform's.
     """
     fetch_to(file, "POST", "/v1/audit/export", body={"client_id": str(client)} if client else {})
 
@@ -201,19 +202,19 @@ def proof(client: Client, file: Path) -> None:
 
     Args:
         client: Whose history.
-        file: A new file for the proof; one that is there stays.
+        file: A new file for the proof; an existing file is never overwritten.
     """
     fetch_to(file, "POST", f"/v1/audit/proof/{client}")
 
 
 @app.command(name="check-proof")
 def check_proof(file: Path, *, keys: Path) -> None:
-    """Check a client's proof offline, with the public keys only. Exit code 5 = it does not hold.
+    """Check a client's proof offline, with nothing but the public keys. Exit code 5 = the proof does not hold.
 
     Example: byokeep audit check-proof acme-proof.json --keys public-keys.txt
 
     Args:
-        file: What `byokeep audit proof` wrote.
-        keys: Public keys as `byokeep audit keys` writes them.
+        file: The file that `byokeep audit proof` wrote.
+        keys: The public keys, as `byokeep audit keys` writes them.
     """
     show(facts(offline.verify_proof(file, offline.read_keys(keys))), title="Proof")

@@ -25,16 +25,16 @@ _COLUMNS: Final = ("id", "created_at", "verified_at", "counts", "size")
 
 @app.command
 def create(*, keep_days: KeepDays | None = None) -> int:
-    """Make a backup of the installation that runs here, encrypted for the keys of `backup_recipients`.
+    """Back up the installation that runs here, encrypted for the keys in `backup_recipients`.
 
-    A backup counts when it was opened: have whoever holds a private key run `byokeep backup verify`. One that lacks a
-    sealed profile names it, ends with 5, and never counts.
+    A backup counts only once it has been opened: have a holder of a private key run `byokeep backup verify`. If a
+    sealed profile is missing, the command names it and exits with 5, and that backup never counts.
 
     Example: byokeep backup create --keep-days 90
 
     Args:
-        keep_days: Besides the newest, keep afterwards those of so many days; else `backup_keep_days` says it. The
-            newest one that was opened always stays.
+        keep_days: Afterwards keep the newest backup and those of this many days; default: `backup_keep_days`. The
+            newest backup that was opened is always kept.
     """
     harden()
     settings = session().settings
@@ -49,7 +49,7 @@ def create(*, keep_days: KeepDays | None = None) -> int:
         "missing": manifest.missing, "not_covered": ", ".join(manifest.not_covered),
     }  # fmt: skip
     step = again(f"backup verify {manifest.id} --identity-file KEY", own_token=False)
-    show(told, title="Backup", note=f"It counts when it was opened: {step}")
+    show(told, title="Backup", note=f"It counts once it has been opened: {step}")
     return Integrity.exit_code if manifest.missing else 0
 
 
@@ -62,22 +62,22 @@ def list_() -> None:
     harden()
     must_have_home()
     found = run(_host().listed(session().settings))
-    none = f"None is on record here. The first: {again('backup create')}"
-    note = "A backup counts when it was opened and its file is there." if found else none
+    none = f"No backup is on record here. To make the first one: {again('backup create')}"
+    note = "A backup counts once it has been opened, as long as its file exists." if found else none
     if found and found[0]["unknown"]:
-        note += f" {found[0]['unknown']} does not answer: what lies there is unknown, these are the files of this host."
+        note += f" {found[0]['unknown']} does not answer, so its files are unknown. These are the files of this host."
     show(found, title="Backups", columns=_COLUMNS, note=note)
 
 
 @app.command
 def fetch(backup: str, directory: Path) -> None:
-    """Bring a backup from `backup_target` into a new directory, to open or restore it. It is not checked yet.
+    """Fetch a backup from `backup_target` into a new directory, to open or restore it. This does not check it.
 
     Example: byokeep backup fetch $BACKUP fetched
 
     Args:
-        backup: Its name there, or its id.
-        directory: A new directory for it.
+        backup: Its name at `backup_target`, or its id.
+        directory: A new directory for the backup.
     """
     harden()
     new_directory(directory, mode=0o700)
@@ -93,16 +93,17 @@ def fetch(backup: str, directory: Path) -> None:
 
 @app.command
 def verify(backup: str, *, identity_file: list[Path]) -> int:
-    """Open a backup and check everything in it, without touching any data; the result is on record.
+    """Open a backup and check everything in it, without changing any data. The result is on record.
 
-    Where this home's installation cannot be reached, neither signature nor record: it ends with 4.
+    If this home's installation cannot be reached, the signature is not compared, nothing is recorded, and the exit
+    code is 4.
 
     Example: byokeep backup verify $BACKUP --identity-file /media/offline/backup.key
 
     Args:
-        backup: The file, or its id as `byokeep backup list` shows it.
-        identity_file: The private key (mode 0600), as `age-keygen` wrote it, or shares of it: repeat it. Take it away
-            from this host afterwards.
+        backup: The file, or the id that `byokeep backup list` shows.
+        identity_file: The private key (mode 0600) that `age-keygen` wrote, or its shares: repeat the option. Remove
+            it from this host afterwards.
     """
     harden()
     with busy("Opening ..."):
@@ -113,7 +114,11 @@ def verify(backup: str, *, identity_file: list[Path]) -> int:
         "profiles": len(manifest.artifacts), "signature": "checked" if on_record else "not checked",
         "on_record": bool(on_record),
     }  # fmt: skip
-    note = "" if on_record else "No installation of this home runs here: signature not compared, nothing on record."
+    note = (
+        ""
+        if on_record
+        else "No installation of this home is running here: the signature was not compared, and nothing was recorded."
+    )
     show(told, title="Opened", note=note)
     away = not on_record and os.path.lexists(session().settings.path("credentials_dir"))
     return Unavailable.exit_code if away else 0
@@ -125,26 +130,30 @@ def restore(
     checkpoints: Path | None = None, checkpoints_lost: bool = False, accept_loss: bool = False,
     artifacts: Path | None = None,
 ) -> int:  # fmt: skip
-    """Make the installation of a backup in the empty directory that --home names. It comes up closed.
+    """Restore an installation from a backup into the empty directory that --home names. It comes up closed.
 
-    Everything is checked before anything is written. Afterwards `byokeep up` starts it; two people open it.
+    Everything is checked before anything is written. Then `byokeep up` starts it, and two people open it.
 
     Example: byokeep backup restore FILE --home /srv/new --identity-file backup.key --seal-key-file seal.key
     --recovery-key-file recovery.key --checkpoints /mnt/checkpoints --accept-loss
 
     Args:
         backup: The file.
-        identity_file: The private key of the backup (mode 0600), or shares of it: repeat it.
-        seal_key_file: The seal key of the store that was backed up (mode 0600), or shares of it: repeat it.
-        recovery_key_file: A recovery key (mode 0600); repeat it, as many as the store's threshold.
-        checkpoints: The directory of that name of the lost installation, as new as you have it.
-        checkpoints_lost: It is lost: what was stopped since the backup may come back.
-        accept_loss: What happened after the backup may be gone, and what it lacks; what was stopped stays stopped.
+        identity_file: The private key of the backup (mode 0600), or its shares: repeat the option.
+        seal_key_file: The seal key of the store that was backed up (mode 0600), or its shares: repeat the option.
+        recovery_key_file: A recovery key (mode 0600); repeat the option up to the store's threshold.
+        checkpoints: The `checkpoints` directory of the lost installation, the newest copy you have.
+        checkpoints_lost: That directory is lost: what was stopped after the backup may come back.
+        accept_loss: Accept that what happened after the backup, and what is missing from it, may be gone. What was
+            stopped stays stopped.
         artifacts: A newer copy of the directory of sealed profiles.
     """
     harden()
     if (checkpoints is None) is not checkpoints_lost:
-        raise Rejected("checkpoints_missing", next_step="Give --checkpoints DIR, or say --checkpoints-lost.")
+        raise Rejected(
+            "checkpoints_missing",
+            next_step="Give --checkpoints DIR. If that directory is lost, give --checkpoints-lost.",
+        )
     host = importlib.import_module("byokeep.processes.restore")
     brought = host.Brought(
         identity=identity_file, seal_key=seal_key_file, recovery_keys=recovery_key_file, checkpoints=checkpoints,
@@ -158,7 +167,7 @@ def restore(
         "missing": done.missing, "orphans": done.orphans, "to_do": done.to_do,
     }  # fmt: skip
     note = (
-        "Take away from this host what you brought, and keys/recovery-*.key of this home. Next: byokeep up, then"
+        "Remove from this host what you brought, and keys/recovery-*.key of this home. Next: byokeep up, then"
         " docs/runbook.md, backups and copies."
     )
     show(told, title="Restored", note=note)
@@ -167,18 +176,18 @@ def restore(
 
 @app.command
 def split(key_file: Path, directory: Path, *, shares: int, threshold: int) -> None:
-    """Split a key that opens a backup or its store into shares, one for each of several people, in a new directory.
+    """Split a key that opens a backup or its store into shares for several people, in a new directory.
 
-    Any `threshold` of them are taken where the key is asked for; fewer are refused. Do it away from every host
-    of an installation, hand each share to one person, then destroy the key file and the directory.
+    Any `threshold` of the shares can be given in place of the key; fewer are refused. Do this away from every host
+    of an installation. Hand each share to one person, then destroy the key file and the directory.
 
     Example: byokeep backup split backup.key shares --shares 5 --threshold 3
 
     Args:
-        key_file: What `age-keygen` wrote, or the seal key (mode 0600).
+        key_file: The key that `age-keygen` wrote, or the seal key (mode 0600).
         directory: A new directory for the shares.
-        shares: How many.
-        threshold: How many of them bring the key back.
+        shares: How many shares to make.
+        threshold: How many of them restore the key.
     """
     harden()
     new_directory(directory, mode=0o700)
@@ -189,7 +198,7 @@ def split(key_file: Path, directory: Path, *, shares: int, threshold: int) -> No
     except BaseException:
         shutil.rmtree(directory)
         raise
-    note = f"Hand each to one person, then destroy {key_file} and the directory: any {threshold} bring the key back."
+    note = f"Hand each share to one person, then destroy {key_file} and the directory. Any {threshold} restore the key."
     show({"directory": str(directory), "shares": shares, "threshold": threshold}, title="Split", note=note)
 
 

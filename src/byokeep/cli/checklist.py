@@ -39,67 +39,69 @@ _STYLE: Final = (
 
 @app.command
 def daily(*, page: Path | None = None) -> int:
-    """Check the store, its audit devices, disks, leaks and usage, by looking now.
+    """Check the store, its audit devices, disks, leaks and usage, as they are now.
 
-    Ends with 0 when all is ok, 1 when an item failed, 4 when nobody could tell.
+    Exit codes: 0 every item is ok, 1 an item failed, 4 an item could not be checked.
 
     Example: byokeep checklist daily
 
     Args:
-        page: Write it to this new file as well, as HTML to print.
+        page: Also write the checklist to this new file, as HTML to print.
     """
     return _fill("daily", page)
 
 
 @app.command
 def weekly(*, page: Path | None = None) -> int:
-    """List what is due, what can be reached since the last review, and what nobody used.
+    """List what is due, what has become accessible since the last review, and what nobody used.
 
-    Ends with 0 when all is ok, 1 when an item failed, 4 when nobody could tell.
+    Exit codes: 0 every item is ok, 1 an item failed, 4 an item could not be checked.
 
     Example: byokeep checklist weekly --page review.html
 
     Args:
-        page: Write it to this new file as well, as HTML to print.
+        page: Also write the checklist to this new file, as HTML to print.
     """
     return _fill("weekly", page)
 
 
 @app.command
 def monthly(*, page: Path | None = None) -> int:
-    """Check that the recovery drill was passed in time, and that the platform's own secrets were rotated.
+    """Check that a recovery drill has passed in time, and that the platform's own secrets were rotated.
 
-    Ends with 0 when all is ok, 1 when an item failed, 4 when nobody could tell.
+    Exit codes: 0 every item is ok, 1 an item failed, 4 an item could not be checked.
 
     Example: byokeep checklist monthly
 
     Args:
-        page: Write it to this new file as well, as HTML to print.
+        page: Also write the checklist to this new file, as HTML to print.
     """
     return _fill("monthly", page)
 
 
 @app.command
 def sign(kind: Kind, *, seen: str, ticket: list[str] | None = None, period: str | None = None) -> None:
-    """Sign a checklist off as you saw it. What is not ok needs a ticket; what was missed stays missed.
+    """Sign off a checklist as you saw it. An item that is not ok needs a ticket; a missed period stays missed.
 
     Example: byokeep checklist sign daily --seen $DIGEST --ticket leak_scan=OPS-12
 
     Args:
-        kind: Which one.
-        seen: The digest that was printed with it.
-        ticket: Of an item that is not ok, where it is dealt with: ITEM=TICKET; may be given several times.
-        period: First day of the day, week or month that is meant; only the present one can be.
+        kind: Which checklist.
+        seen: The digest that was printed with the checklist.
+        ticket: For an item that is not ok, the ticket that deals with it: ITEM=TICKET. Repeat the option as needed.
+        period: First day of the day, week or month; only the current one can be signed.
     """
     tickets = dict(one.partition("=")[::2] for one in ticket or [])
     if len(tickets) < len(ticket or []):
-        raise Rejected("bad_ticket", next_step="An item has two tickets: name the one where it is dealt with.")
+        raise Rejected("bad_ticket", next_step="An item has two tickets: name only the one that deals with it.")
     if not re.fullmatch("[0-9a-f]{64}", seen):
-        raise Rejected("bad_digest", next_step=f"Give the digest as `byokeep checklist {kind}` printed it, all of it.")
+        raise Rejected("bad_digest", next_step=f"Give the whole digest that `byokeep checklist {kind}` printed.")
     try:
         date.fromisoformat(period or "2026-01-01")
     except ValueError:
-        raise Rejected("bad_date", next_step="Give its first day, such as 2026-01-31; or leave it out.") from None
+        raise Rejected(
+            "bad_date", next_step="Give the first day of the period, such as 2026-01-31, or leave it out."
+        ) from None
     if not all(tickets.values()):
         raise Rejected("bad_ticket", next_step="Write each as ITEM=TICKET, such as leak_scan=OPS-12.")
     body = {"checklist": kind, "seen": seen, "tickets": tickets} | ({"period": period} if period else {})
@@ -109,12 +111,12 @@ def sign(kind: Kind, *, seen: str, ticket: list[str] | None = None, period: str 
 
 @app.command(name="list")
 def list_(kind: Kind | None = None) -> None:
-    """List the last days, weeks and months: signed off by whom, missed, or to do.
+    """List the last days, weeks and months: signed off and by whom, missed, or still to do.
 
     Example: byokeep checklist list weekly
 
     Args:
-        kind: This one alone.
+        kind: Only this checklist.
     """
     found = run(call("GET", "/v1/checklists"))
     shown = {one: rows for one, rows in found.items() if kind in (None, one)}
@@ -137,7 +139,7 @@ def _fill(kind: Kind, page: Path | None) -> int:
     steps = [f"{one['item']}: {one['next_step']}" for one in bad]
     if found["signed_at"] is None:
         tickets = "".join(f" --ticket {one['item']}=TICKET" for one in bad)
-        steps.append(f"To sign what you see: {again(f'checklist sign {kind} --seen ' + found['digest'] + tickets)}")
+        steps.append(f"To sign off what you see: {again(f'checklist sign {kind} --seen ' + found['digest'] + tickets)}")
     else:
         by = names(ids_of([found])).get(found["signed_by"], found["signed_by"])
         steps.append(f"It was signed by {by}, {clean(found['signed_at'])}.")

@@ -42,7 +42,7 @@ async def _create(name: str, risk: str) -> Any:
 
 @app.command
 def enroll(client: Client) -> None:
-    """Finish a creation that was cut before the store knew the client.
+    """Finish a creation that was interrupted before the client was enrolled at the store.
 
     Example: byokeep client enroll $CLIENT
     """
@@ -57,7 +57,7 @@ def list_() -> None:
     """
     found = run(call("GET", "/v1/clients"))["clients"]
     assign = again("operator change ID --client CLIENT", own_token=False)
-    none = f"None is assigned to this account, or there is none yet. An admin assigns one: {assign}"
+    none = f"No client is assigned to you, or there is none yet. An admin assigns one: {assign}"
     tell(found, title="Clients", columns=_COLUMNS, note="" if found else none)
 
 
@@ -72,11 +72,11 @@ def show_(client: Client) -> None:
 
 @app.command
 def suspend(client: Client) -> None:
-    """Suspend a client: no lease, no permit, no new key.
+    """Suspend a client: it gets no lease, no permit and no new key.
 
     Example: byokeep client suspend $CLIENT
     """
-    note = f"Running jobs end within seconds. To undo it: {again(f'client resume {client}')}"
+    note = f"Running jobs end within seconds. To undo this: {again(f'client resume {client}')}"
     tell(run(call("POST", f"/v1/clients/{client}/suspend")), title="Client", note=note)
     said_of("Suspended", client)
 
@@ -95,66 +95,66 @@ _CONTACTS: Final = ("id", "name", "address", "state", "invited_until", "signed_i
 
 @app.command
 def invite(client: Client, *, name: str = "", days: int = 7) -> None:
-    """Invite a person of a client's to the portal, where they enter and end its keys; the link works once.
+    """Invite a client's contact person to the portal, where they enter and end the client's keys. The link works once.
 
     Example: byokeep client invite $CLIENT --name "Ada of Acme"
 
     Args:
-        name: For whom it is; default one is made. Who cannot come in any more is invited again under the same name,
-            which gets a number.
+        name: Whom the invitation is for; by default a name is made up. To let somebody back in who no longer can sign
+            in, invite them again under the same name; a number is added to it.
         days: How long the link works, 1 to 30.
     """
     made = run(call("POST", f"/v1/clients/{client}/contacts", body={"name": name, "days": days}))
     made["link"] = f"{made.pop('portal') or web_url()}/portal/invitation#{made.pop('token')}"
     back = again(f"client uninvite {made['id']}", own_token=False)
-    note = f"Send it to that person alone: who accepts it first acts for the client. To take it back: {back}"
+    note = f"Send it to that person alone: whoever accepts it first acts for the client. To withdraw it: {back}"
     if not made.pop("mails"):
-        note += "\nNobody can accept it yet: no mail server is set. Put `portal.url` into `notify_dir`."
+        note += "\nNobody can accept it yet, because no mail server is set. Put `portal.url` into `notify_dir`."
     tell(made, title="Invitation", note=note)
 
 
 @app.command
 def contacts(client: Client) -> None:
-    """List a client's contact persons: who is invited, at which address they were proved to read mails, who signed in.
+    """List a client's contact persons: who is invited, which e-mail address was verified, and who signed in.
 
     Example: byokeep client contacts $CLIENT --json
     """
     found = run(call("GET", f"/v1/clients/{client}/contacts"))["contacts"]
-    none = f"Nobody is invited yet: {again(f'client invite {client}', own_token=False)}"
+    none = f"Nobody has been invited yet: {again(f'client invite {client}', own_token=False)}"
     tell(found, title="Contact persons", columns=_CONTACTS, note="" if found else none)
 
 
 @app.command
 def uninvite(contact: UUID) -> None:
-    """End a contact person: the invitation and every session, now and for good.
+    """End a contact person's access: the invitation and every session, at once and for good.
 
     Example: byokeep client uninvite 7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e
 
     Args:
-        contact: Id, as `byokeep client contacts` lists it.
+        contact: Id of the contact person, as `byokeep client contacts` lists it.
     """
     tell(run(call("DELETE", f"/v1/contacts/{contact}")), title="Contact person")
 
 
 @app.command
 def logo(client: Client, file: Path | None = None) -> None:
-    """Give a client's pages of the portal its logo, a PNG; without a file it is taken away.
+    """Set the logo of a client's portal pages, a PNG. Without a file, the logo is removed.
 
     Example: byokeep client logo $CLIENT acme.png
 
     Args:
-        file: At most 128 KiB and 1024 pixels each way, not interlaced. What is not its picture is dropped.
+        file: At most 128 KiB and 1024 pixels each way, not interlaced. Everything but the picture is stripped.
     """
     try:
         raw = Secret(b"" if file is None else file.read_bytes())
     except OSError:
-        raise Rejected("file_unreadable", next_step="Give a PNG that can be read.") from None
+        raise Rejected("file_unreadable", next_step="Give a readable PNG file.") from None
     tell(run(call("PUT", f"/v1/clients/{client}/logo", raw=raw)), title="Portal")
 
 
 @app.command
 def colour(client: Client, colour: str) -> None:
-    """Give a client's pages of the portal its colour; white words must be easy to read on it.
+    """Set the colour of a client's portal pages. White text must be easy to read on it.
 
     Example: byokeep client colour $CLIENT "#1d4ed8"
 

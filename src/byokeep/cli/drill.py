@@ -24,20 +24,20 @@ def run_(
     backup: str = "", *, identity_file: list[Path], seal_key_file: list[Path], recovery_key_file: list[Path],
     seed: int | None = None, shared_network: bool = False,
 ) -> int:  # fmt: skip
-    """Restore a backup apart from production, verify what it holds, and remove it again. The report is kept and signed.
+    """Restore a backup apart from production, verify it, and remove it again. The report is signed and kept.
 
-    No effect is permitted there, no token is renewed, and providers and platforms are asked for identities alone.
-    Ends with 5 when a step failed: the drill does not count then.
+    In the restored copy no effect is permitted and no token is renewed; providers and platforms are only asked for
+    identities. Exit code 5 if a step failed: the drill does not count.
 
     Example: byokeep drill run --identity-file backup.key --seal-key-file seal.key --recovery-key-file recovery.key
 
     Args:
-        backup: The file, or its id; default: the newest that was opened.
-        identity_file: The private key of the backup (mode 0600), or a share of it; repeat it then.
-        seal_key_file: The seal key of the store that was backed up (mode 0600), or a share of it; repeat it then.
-        recovery_key_file: A recovery key (mode 0600); repeat it, as many as the store's threshold.
-        seed: With which the clients were chosen in an earlier drill; default: a new one.
-        shared_network: Go on where what is restored cannot be taken off the network; the report says so.
+        backup: The file, or its id; default: the newest backup that was opened.
+        identity_file: The private key of the backup (mode 0600), or its shares: repeat the option.
+        seal_key_file: The seal key of the store that was backed up (mode 0600), or its shares: repeat the option.
+        recovery_key_file: A recovery key (mode 0600); repeat the option up to the store's threshold.
+        seed: The seed that chose the clients in an earlier drill; default: a new one.
+        shared_network: Continue even if the restored copy cannot be cut off from the network; the report says so.
     """
     harden()
     log = importlib.import_module("byokeep.telemetry.log")
@@ -51,7 +51,7 @@ def run_(
     told = done.report.members() | {"digest": done.digest, "report": str(done.file)}
     steps = told["steps"] if session().as_json else told.pop("steps")
     check = again(f"evidence verify {shlex.quote(str(done.file))} --keys public-keys.txt", own_token=False)
-    note = f"Take the keys away from this host. Anybody checks the report: {check}"
+    note = f"Remove the keys from this host. Anybody can check the report: {check}"
     tell_all(told, Listing(told, "Recovery drill"), Listing(steps, "Steps", _STEPS, note))
     return 0 if done.report.passed else Integrity.exit_code
 

@@ -43,14 +43,14 @@ def check(
     team: str | None = None, token_fd: int | None = None, rotated_after: str | None = None, policy: Path | None = None,
     sarif: Path | None = None, replace: bool = False,
 ) -> int:  # fmt: skip
-    """Check environment variables: no client's key, token or cookie, nothing shared that must be apart.
+    """Check environment variables: no client's key, token or cookie, and nothing shared that must be separate.
 
-    Found are secrets by name and by shape, base64, URL and JSON included; values of VAULT_ADDR, VAULT_AUTH_ROLE,
-    KMS_KEY_ID and feature flags that are not what they must be; what a framework puts into pages (NEXT_PUBLIC_, VITE_);
-    duplicates. At Vercel also: not sensitive, for all environments, shared by Production and Preview, written by an
-    integration. No value is shown.
+    It finds secrets by name and by shape, also inside base64, URLs and JSON; wrong values of VAULT_ADDR,
+    VAULT_AUTH_ROLE, KMS_KEY_ID and feature flags; secrets in variables that a framework puts into pages (NEXT_PUBLIC_,
+    VITE_); and duplicates. At Vercel it also finds variables that are not sensitive, set for all environments, shared
+    by Production and Preview, or written by an integration. No value is shown.
 
-    Exit codes: 0 clean, 1 found, 4 not known: something could not be read, or nothing was there.
+    Exit codes: 0 clean, 1 found, 4 unknown: something could not be read, or there was nothing to check.
 
     Example: byokeep env check .env .env.production
 
@@ -61,17 +61,17 @@ def check(
     Example: byokeep env check --environment --sarif env.sarif
 
     Args:
-        files: Files in dotenv's form; of a directory all `.env*` below it.
+        files: Dotenv files; for a directory, all `.env*` files below it.
         export: JSON of `vercel env ls --format json`, `gh variable list --json name,value,updatedAt` or GitHub's
-            `toJSON(vars)`; - is standard input. May be given several times.
-        environment: The variables of this process, as in CI.
-        project: A project at Vercel, asked over its API; with --team and a token on standard input.
-        team: The team that the project is of: its id or slug.
-        token_fd: Descriptor with the token, instead of standard input.
-        rotated_after: Find what was not changed since this moment, such as 2026-04-19 or 30d.
-        policy: File that lists feature flags and accepted variables; default byokeep-env.toml here, if there is one.
+            `toJSON(vars)`; - is standard input. Repeat the option as needed.
+        environment: Check the variables of this process, as in CI.
+        project: A project at Vercel, read over its API; needs --team and a token on standard input.
+        team: The project's team: its id or slug.
+        token_fd: Read the token from this descriptor instead of standard input.
+        rotated_after: Report variables not changed since this time, such as 2026-04-19 or 30d.
+        policy: File that lists feature flags and accepted variables; default: byokeep-env.toml here, if it exists.
         sarif: Write the result to this new file as SARIF 2.1.0.
-        replace: The file of --sarif may be there; what it holds is replaced.
+        replace: Overwrite the file of --sarif if it exists.
     """
     _check_words(files or export or environment or project, project, team, export, token_fd)
     keep = None if sarif is None else new_file(sarif, replace=replace)
@@ -102,7 +102,7 @@ def _check_words(
     asked: object, project: str | None, team: str | None, export: Sequence[Path] | None, token_fd: int | None
 ) -> None:
     if not asked:
-        raise Rejected("nothing_to_check", next_step="Name files, or give --export, --environment or --project.")
+        raise Rejected("nothing_to_check", next_step="Name files, or use --export, --environment or --project.")
     if (project is None) is not (team is None):
         raise Rejected("no_team_named", next_step="--project and --team go together: the policy is the team's.")
     if project is not None and token_fd is None and any(str(one) == "-" for one in export or ()):

@@ -17,7 +17,7 @@ from byokeep.core.errors import Integrity
 
 Procedure = Annotated[UUID, Parameter(alias="--sop")]
 _CHANGED: Final = (
-    "The file is not what byokeep signed: it was changed or cut after the export, or the keys are another"
+    "The file is not what byokeep signed: it was changed or truncated after the export, or the keys are another"
     " installation's. It proves nothing: export it again, and ask who could change this one."
 )
 app: Final = App(name="evidence")
@@ -25,12 +25,12 @@ app: Final = App(name="evidence")
 
 @app.command(name="show")
 def show_(procedure: Procedure) -> None:
-    """Show which evidence items a procedure has.
+    """Show the evidence of a procedure, item by item.
 
     Example: byokeep evidence show $PROCEDURE
 
     Args:
-        procedure: Its id, as `byokeep key add` prints it.
+        procedure: Id of the procedure, as `byokeep key add` prints it.
     """
     found = run(call("GET", f"/v1/sops/{procedure}"))
     match found["state"]:
@@ -51,26 +51,26 @@ def show_(procedure: Procedure) -> None:
 
 @app.command
 def export(procedure: Procedure, file: Path) -> None:
-    """Write the signed evidence (in-toto statement in a DSSE envelope) to a new file; one that is there stays.
+    """Export the signed evidence (an in-toto statement in a DSSE envelope) to a new file.
 
     Example: byokeep evidence export $PROCEDURE evidence.json
 
     Args:
-        procedure: Its id, as `byokeep key add` prints it.
-        file: A new file for the evidence; one that is there stays.
+        procedure: Id of the procedure, as `byokeep key add` prints it.
+        file: A new file for the evidence; an existing file is never overwritten.
     """
     fetch_to(file, "POST", f"/v1/evidence/{procedure}")
 
 
 @app.command
 def verify(file: Path, *, keys: Path) -> None:
-    """Check exported evidence offline, with the public keys only.
+    """Check exported evidence offline, with nothing but the public keys.
 
     Example: byokeep evidence verify evidence.json --keys public-keys.txt
 
     Args:
-        file: What `byokeep evidence export` wrote, `byokeep incident report --file`, `byokeep rotate due --signed` or
-            `byokeep drill run`, or a list as the console signed it.
+        file: A file that `byokeep evidence export`, `byokeep incident report --file`, `byokeep rotate due --signed` or
+            `byokeep drill run` wrote, or a list that the console signed.
         keys: Public keys as `byokeep audit keys` writes them.
     """
     try:

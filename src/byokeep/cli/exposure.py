@@ -19,24 +19,24 @@ from byokeep.core.errors import Rejected, Unavailable
 
 _MOST: Final = 1 << 22  # bytes of a file of figures
 _WHY: Final = {
-    "calls_missing": "fewer calls arrived than the runner made",
+    "calls_missing": "fewer calls were reported than the runner made",
     "devices_disagree": "the store's logs say different things",
     "hour_missing": "the provider's figures lack this hour",
-    "job_open": "the job is open still",
+    "job_open": "the job is still open",
     "lease_row_missing": "a lease on record has no row",
     "lease_unrecorded": "a lease has no record",
-    "no_source": "nobody brought the provider's own figures",
+    "no_source": "the provider's own figures were not given",
     "not_kept": "single calls are kept for 35 days",
-    "not_running": "no checkpoint says that byokeep ran",
-    "not_told": "the runner never said how many calls it made",
-    "read_unexplained": "somebody read without a lease of ours",
-    "reads_differ": "the holder told another number of reads",
-    "store_log_begins_late": "the store's log begins later",
+    "not_running": "no checkpoint shows that byokeep was running",
+    "not_told": "the runner never reported how many calls it made",
+    "read_unexplained": "something was read without one of our leases",
+    "reads_differ": "the lease's holder reported a different number of reads",
+    "store_log_begins_late": "the store's log starts later",
     "store_log_unread": "the store's log could not be read",
     "not_answered": "the provider did not answer in time",
-    "not_counted_yet": "the provider had not counted these hours yet",
-    "usage_not_allowed": "the administrator's key may not read what was used",
-    "version_unknown": "the store's log does not say which version",
+    "not_counted_yet": "the provider had not yet counted these hours",
+    "usage_not_allowed": "the administrator key may not read usage",
+    "version_unknown": "the store's log does not name the version",
 }
 _SERIES: Final = ("hour", "provider", "model", "requests", "tokens")
 Flag = Annotated[bool, Parameter(negative=())]
@@ -47,27 +47,27 @@ def report(
     profile: Profile | None = None, since: str | None = None, until: str | None = None, any_span: Flag = False,
     provider_usage: Path | None = None, incident: UUID | None = None, file: Path | None = None,
 ) -> int:  # fmt: skip
-    """Report who could read a credential, who did, and what was done with it; signed and on record, without a value.
+    """Report who could read a credential, who did, and how it was used. The report is signed and holds no value.
 
-    It covers 24 to 72 hours. Without --since it begins with its incident, or 72 hours are assumed, and the report says
-    so. What is unknown is named: a report with a gap is not complete, and the command ends with 4.
+    It covers 24 to 72 hours and is on record. Without --since it starts at its incident, or else assumes 72 hours and
+    says so. It names what is unknown. A report with gaps is incomplete, and the exit code is 4.
 
     Example: byokeep incident report --key ACME/openai --since 48h
 
     Example: byokeep incident report --client ACME --provider-usage usage.csv --file report.json
 
     Args:
-        client: Everything of this client.
-        key: This key alone.
-        account: The tokens of this account alone.
-        profile: This browser profile alone.
-        since: Since when others may have had it: a time such as 2026-01-31T12:00:00Z, or so long ago: 30h, 3d.
-        until: As --since; default: now.
-        any_span: Another span than 24 to 72 hours is meant.
-        provider_usage: What the provider's own page counted, where it cannot be asked with the client's administrator
-            key (`byokeep key admin`), as CSV with a heading: hour, model, requests; a line for
-            each hour, also where it is 0.
-        incident: Which incident it is for.
+        client: Every credential of this client.
+        key: Only this key.
+        account: Only the tokens of this account.
+        profile: Only this browser profile.
+        since: Since when others may have had it: a time such as 2026-01-31T12:00:00Z, or an age: 30h, 3d.
+        until: End of the span, in the same forms as --since; default: now.
+        any_span: Allow a span other than 24 to 72 hours.
+        provider_usage: The figures of the provider's own page, if the provider cannot be asked with the client's
+            administrator key (`byokeep key admin`). CSV with the header hour, model, requests, and
+            a line for each hour, even if it is 0.
+        incident: The incident that it is for.
         file: Write the signed report to this new file, for `byokeep evidence verify`.
     """
     keep = None if file is None else new_file(file)
@@ -88,7 +88,7 @@ def report(
 
 def _figures(path: Path) -> list[dict[str, Any]]:
     """Return a file's figures, model by model, hour by hour."""
-    step = "Give CSV with the heading hour,model,requests; an hour is written as 2026-01-31T12:00:00Z."
+    step = "Give CSV with the header hour,model,requests; write an hour as 2026-01-31T12:00:00Z."
     found: dict[str, dict[datetime, int]] = {}
     try:
         if path.stat().st_size > _MOST:
@@ -124,9 +124,9 @@ def _shown(made: dict[str, Any]) -> None:
         **found["totals"], **_calls_known(found), "digest": made["digest"],
     }  # fmt: skip
     gaps = [{**one, "why": _WHY.get(one["why"], one["why"])} for one in found["gaps"]]
-    reads = [one | {"by": one["name"] or one["by"] or "nobody of ours"} for one in found["reads"]]
+    reads = [one | {"by": one["name"] or one["by"] or "nobody on our side"} for one in found["reads"]]
     calls = [one | {"by": one["name"] or one["by"]} for one in found["calls"]]
-    note = "" if not gaps else "Not complete: what is unknown stands under Unknown, and is not zero."
+    note = "" if not gaps else "Incomplete: what is unknown is listed under Unknown. It is not zero."
     tell_all(
         made, Listing([summary], "Exposure report", note=note),
         Listing(reads, "Read at the store", ("at", "by", "secret", "version", "job_id")),

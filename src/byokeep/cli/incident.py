@@ -47,7 +47,7 @@ def open_(
     profile: Profile | None = None, severity: Severity | None = None, noticed: str | None = None,
     since: str | None = None,
 ) -> None:  # fmt: skip
-    """Open an incident. One person is enough; nothing is stopped by it: the first step of its playbook does that.
+    """Open an incident. One person is enough. This stops nothing: the first step of the playbook does.
 
     Example: byokeep incident open suspected_leak --key ACME/openai --since 36h
 
@@ -55,13 +55,13 @@ def open_(
 
     Args:
         kind: What happened. For the vault of browser profiles: `byokeep incident vault open`.
-        client: Whose; not needed where a key, an account or a profile is named.
-        key: The key that it is about.
-        account: The account that it is about.
-        profile: The browser profile that it is about.
-        severity: P0 is worst; default: P1 for leaks and exposures, P2 for the rest, P3 for drills.
+        client: The client; not needed if you name a key, an account or a profile.
+        key: The key it is about.
+        account: The account it is about.
+        profile: The browser profile it is about.
+        severity: P0 is the worst; default: P1 for leaks and exposures, P3 for drills, P2 for the rest.
         noticed: When it was noticed: 30m, 24h, or a time such as 2026-01-31T12:00:00Z; default: now.
-        since: Since when it may have been so; when left out, 72 hours are assumed, and marked.
+        since: Since when it may have lasted; default: 72 hours, marked as assumed.
     """
     named = [(what, one) for what, one in (("key", key), ("account", account), ("profile", profile)) if one]
     if len(named) > 1:
@@ -75,13 +75,13 @@ def open_(
 
 @app.command(name="list")
 def list_(*, client: Client | None = None, all_: Annotated[bool, Parameter(name="--all", negative=())] = False) -> None:
-    """List the open incidents, the worst at the top.
+    """List the open incidents, the worst first.
 
     Example: byokeep incident list --client ACME
 
     Args:
-        client: Of this client.
-        all_: Closed ones as well.
+        client: Only incidents of this client.
+        all_: Also list closed incidents.
     """
     params = {"client_id": client, "state": "all" if all_ else "open"}
     found = run(call("GET", "/v1/incidents", params=params))["incidents"]
@@ -91,7 +91,7 @@ def list_(*, client: Client | None = None, all_: Annotated[bool, Parameter(name=
 
 @app.command(name="show")
 def show_(incident: Incident) -> None:
-    """Show an incident: what it is about, how far its playbook is, and what is next.
+    """Show an incident: what it is about, the progress of its playbook, and the next step.
 
     Example: byokeep incident show $INCIDENT
     """
@@ -100,14 +100,14 @@ def show_(incident: Incident) -> None:
 
 @app.command
 def timeline(incident: Incident, *, after: str | None = None, limit: int = 100) -> None:
-    """List everything on record that names an incident, oldest first. Looking is itself recorded.
+    """List every record that names an incident, oldest first. Looking is itself recorded.
 
     Example: byokeep incident timeline $INCIDENT
 
     Args:
-        after: Later than this: a time such as 2026-01-31T12:00:00Z, or so long ago: 30m, 24h, 7d; or as the last page
-            said it.
-        limit: Records at most, up to 500.
+        after: Only records later than a time such as 2026-01-31T12:00:00Z, or an age: 30m, 24h, 7d; or where the last
+            page says to continue.
+        limit: At most this many records, up to 500.
     """
     params = {"after": after if after and "/" in after else moment(after), "limit": limit}
     found = run(call("GET", f"/v1/incidents/{incident}/timeline", params=params))
@@ -133,10 +133,10 @@ def step_(
     incident: Incident, name: Step | None = None, *, accept_gaps: Annotated[bool, Parameter(negative=())] = False,
     ticket: str | None = None,
 ) -> None:  # fmt: skip
-    """Pass the next step of an incident's playbook; `kill` and `close` do what they are called, too.
+    """Complete the next step of an incident's playbook. The steps `kill` and `close` also do what they say.
 
     A leaked key: kill, rotate, report, ticket, postmortem, release. A lost token: close, reauth, validate, canary,
-    reopen. A step that is not next is refused, and so is one that what stands does not prove.
+    reopen. A step is refused if it is not the next one, or if nothing on record proves it.
 
     Example: byokeep incident step $INCIDENT kill
 
@@ -144,9 +144,9 @@ def step_(
 
     Args:
         name: The step; default: the next one.
-        accept_gaps: Of `report`: what the report does not know is accepted, on record, in your name; of `rotate`: that
-            no call can tell whether such a key is dead.
-        ticket: Of `ticket`: its number, or where it stands.
+        accept_gaps: For `report`: accept, on record and in your name, what the report does not know. For `rotate`:
+            accept that no call can tell whether such a key is dead.
+        ticket: For `ticket`: the ticket's number or address.
     """
     found = run(call("GET", f"/v1/incidents/{incident}"))
     due = found["missing"][0] if found["missing"] else None
@@ -178,7 +178,7 @@ def _lose(found: dict[str, Any]) -> None:
 
 @app.command
 def severity(incident: Incident, to: Severity) -> None:
-    """Say how bad an incident is. Worse holds at once; less takes a second person, who approves it.
+    """Set the severity of an incident. Raising it takes effect at once; lowering it needs a second person's approval.
 
     Example: byokeep incident severity $INCIDENT P0
     """
@@ -187,14 +187,14 @@ def severity(incident: Incident, to: Severity) -> None:
 
 @app.command
 def playbook(incident: Incident, name: Playbook, *, reason: str | None = None) -> None:
-    """Say which playbook leads an incident of kind `other`, or why none applies; it is not closed before.
+    """Choose the playbook of an incident of kind `other`, or say why none applies. It cannot be closed before.
 
-    At P0 and P1 another person approves that none does.
+    At P0 and P1, a second person must approve that none applies.
 
     Example: byokeep incident playbook $INCIDENT none --reason no_credential_involved
 
     Args:
-        name: Its playbook, if it is about a provider's key or an account; else none.
+        name: The playbook, if the incident is about a provider's key or an account; otherwise none.
         reason: Why none applies: a code of small letters, digits and _.
     """
     body = {"playbook": name, "reason": reason or ""}
@@ -203,15 +203,15 @@ def playbook(incident: Incident, name: Playbook, *, reason: str | None = None) -
 
 @app.command
 def postmortem(incident: Incident, *, file: Path | None = None, link: str | None = None) -> None:
-    """Say where the postmortem stands: its digest, an address, or both. P0 and P1 are closed with one alone.
+    """Record the postmortem: its digest, its address, or both. A P0 or P1 incident cannot be closed without one.
 
-    The document stays with you: of a file its SHA-256 is kept, and nothing else.
+    The document stays with you: only the SHA-256 of the file is kept.
 
     Example: byokeep incident postmortem $INCIDENT --file postmortem.md --link https://wiki.example.com/pm/12
 
     Args:
         file: The document.
-        link: Where people read it.
+        link: The address at which people can read it.
     """
     digest = "" if file is None else _digest(file)
     body = {"reference": link or "", "sha256": digest}
@@ -229,7 +229,7 @@ def _digest(file: Path) -> str:
 
 @app.command(name="close")
 def close_incident(incident: Incident) -> None:
-    """Close an incident that is dealt with: its playbook complete, and at P0 and P1 its postmortem written.
+    """Close an incident once its playbook is complete and, at P0 and P1, its postmortem is recorded.
 
     Example: byokeep incident close $INCIDENT
     """
@@ -240,7 +240,7 @@ def _told(found: dict[str, Any]) -> None:
     note = f"Next: {found['next_step']}"
     if not session().as_json:
         steps = [f"{one['step']} (record {one['seq']}, {clean(one['at'])})" for one in found.pop("steps")]
-        since = f"{clean(found.pop('began_at'))}{' (assumed: nobody knows)' if found.pop('began_assumed') else ''}"
+        since = f"{clean(found.pop('began_at'))}{' (assumed: unknown)' if found.pop('began_assumed') else ''}"
         about = " ".join(filter(None, (found.pop("object_kind"), found["object_id"], found.pop("platform"))))
         found |= {"since": since, "object_id": about or None, "done": ", ".join(steps) or "nothing yet"}
         found["missing"] = ", ".join(found["missing"]) or None
@@ -250,16 +250,16 @@ def _told(found: dict[str, Any]) -> None:
 
 @app.command
 def rotate_leases(*, admin_token_fd: int | None = None) -> None:
-    """Give the leases a new signing key and let the store believe no other: the answer to a stolen broker identity.
+    """Replace the signing key of leases, and have the store trust no other. For a stolen broker identity.
 
-    Whatever was signed before is worthless at once, also for a time to come. For two minutes no job gets a secret.
-    It takes the provisioner's rights: with the embedded store its identity and the recovery keys on this host, with a
-    store of your own an admin token.
+    Everything signed before is worthless at once, even if it was dated ahead. For two minutes no job gets a secret.
+    This needs the provisioner's rights: with the embedded store, its identity and the recovery keys on this host; with
+    your own store, an admin token.
 
     Example: byokeep incident rotate-leases
 
     Args:
-        admin_token_fd: Descriptor with the admin token of a store of your own.
+        admin_token_fd: Descriptor with the admin token of your own store.
     """
     settings = session().settings
     if admin_token_fd is None and not settings.embedded_store:
@@ -276,19 +276,19 @@ def rotate_leases(*, admin_token_fd: int | None = None) -> None:
 
 @platform.command
 def close(client: Client, platform: OAuthPlatform, *, reason: Cause) -> None:
-    """Stop every act on a platform for a client. One person is enough; returns when nothing can start any more.
+    """Stop every act on a platform for a client. One person is enough. Returns once nothing new can start.
 
     Example: byokeep incident platform close $CLIENT x --reason compromised
 
     Args:
         client: Whose platform.
-        platform: Which one; the client's other platforms go on.
+        platform: Which platform; the client's other platforms keep working.
         reason: What is known: compromised, revoked, lockout, missing_scope or identity_mismatch. The first two and the
-            last put each connected account there out of use until its own login.
+            last put every account connected there out of use until it has logged in again.
     """
     closed = run(call("POST", "/v1/platforms/close", body={"client_id": client, "platform": platform, "cause": reason}))
     note = (
-        "It comes back by a person's login at the platform, which checks identity and permissions, and then a canary.\n"
+        "It comes back after a person logs in at the platform, which checks identity and permissions, and a canary.\n"
         "Each account that `byokeep account list` calls needs_reauth has a login of its own, begun from now on.\n"
         f"{way_back.of_client(client)}\nAfter the logins: {again(f'incident platform canary {client} {platform}')}"
     )
@@ -298,7 +298,7 @@ def close(client: Client, platform: OAuthPlatform, *, reason: Cause) -> None:
 
 @platform.command
 def status(client: Client) -> None:
-    """Show where the platforms stand that a client lost, and the canaries that wait for an approver.
+    """Show the state of each platform that a client lost, and the canaries that wait for an approver.
 
     Example: byokeep incident platform status $CLIENT
     """
@@ -322,10 +322,10 @@ def _canary(one: dict[str, Any]) -> str:
 
 @platform.command
 def canary(client: Client, platform: OAuthPlatform, *, reason: str = "access_is_ours_again") -> None:
-    """Ask for acts to be let through again, a few first; an approver must confirm, within 15 minutes.
+    """Ask to let acts through again, a few at first. An approver must approve within 15 minutes.
 
-    It can be asked for when the account has been connected again and its permissions were found there. No step can
-    be skipped: each stage ends when all its acts have succeeded, and one that fails closes the platform again.
+    You can ask once the account is connected again and its permissions are confirmed. No step can be skipped: a stage
+    ends when all its acts have succeeded, and a failed act closes the platform again.
 
     Example: byokeep incident platform canary $CLIENT x --reason access_is_ours_again
 
@@ -341,7 +341,7 @@ def canary(client: Client, platform: OAuthPlatform, *, reason: str = "access_is_
 
 @platform.command
 def approve(request: UUID) -> None:
-    """Let the canary begin, as the second person.
+    """Approve the start of the canary, as the second person.
 
     Example: byokeep incident platform approve $REQUEST
     """

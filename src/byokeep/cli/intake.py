@@ -40,12 +40,12 @@ def read_secret(*, prompt: str, fd: int | None = None, what: str = "value", chos
     if fd is None and sys.stdin is not None and sys.stdin.isatty():
         raw = _prompt(f"{prompt} (not shown): ")
         if chosen and raw != _prompt(f"{prompt} again: "):
-            raise Rejected("not_the_same", next_step="The two differ, and nothing was changed. Try again.")
+            raise Rejected("not_the_same", next_step="The two entries differ; nothing was changed. Try again.")
     else:
         raw = _drain(0 if fd is None else fd)
         if raw.endswith(b"\n"):
             raw = raw[:-2] if raw.endswith(b"\r\n") else raw[:-1]
-            say("The line break at the end of the input was left out: it is not part of the value.")
+            say("The line break at the end of the input was dropped: it is not part of the value.")
     if not raw:
         raise Rejected("empty_value", next_step=f"Pipe the {what} in, give --fd N, or type it at the prompt.")
     if chosen and (b"\n" in raw or b"\r" in raw):
@@ -59,7 +59,9 @@ def _prompt(text: str) -> bytes:
             warnings.simplefilter("error", getpass.GetPassWarning)
             return getpass.getpass(text).encode("utf-8", "surrogateescape")
     except (getpass.GetPassWarning, EOFError):
-        raise Rejected("no_hidden_prompt", next_step="The terminal cannot hide input; pipe the value in.") from None
+        raise Rejected(
+            "no_hidden_prompt", next_step="This terminal cannot hide what you type. Pipe the value in."
+        ) from None
 
 
 def _drain(fd: int) -> bytes:
@@ -68,7 +70,7 @@ def _drain(fd: int) -> bytes:
         while len(data) <= LIMIT and (chunk := os.read(fd, LIMIT + 1 - len(data))):
             data += chunk
     except OSError:
-        raise Rejected("bad_descriptor", next_step="The descriptor must be open for reading.") from None
+        raise Rejected("bad_descriptor", next_step="Open the descriptor for reading.") from None
     if len(data) > LIMIT:
         raise Rejected("too_long", next_step="A value is at most 8 KiB.")
     return data

@@ -31,8 +31,8 @@ _ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _GRACE_S: Final = 2.0
 _LOOK_S: Final = 0.2
 _ENDED_BY: Final = {
-    "switch_closed": "a kill switch was closed (`byokeep kill status`)",
-    "job_not_open": "its time is over, or it was closed",
+    "switch_closed": "a kill switch was engaged (`byokeep kill status`)",
+    "job_not_open": "its time is up, or it was closed",
     "client_not_active": "the client was suspended",
 }
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -49,13 +49,13 @@ def run_(
 ) -> int:
     """Run a command that may read a client's secrets.
 
-    Each secret is put into a private memory file that only the command inherits. Write {openai} where the
-    command wants a file name; the command also finds the names in BYOKEEP_SECRET_OPENAI_FILE. The value is in
-    no argument and no environment. The job's id stands on standard error. When the job is killed, its lease
-    ends or byokeep is stopped, the command is ended too.
+    Each secret is put into a private memory file that only the command inherits. Write {openai} where the command
+    expects a file name; the name is also in BYOKEEP_SECRET_OPENAI_FILE. The value is in no argument and in no
+    environment variable. The job's id goes to standard error. If the job is killed, its lease ends or byokeep stops,
+    the command is ended too.
 
-    Exit codes: the command's own; 3 it was ended because the job may not go on (kill switch engaged, job over or
-    closed, client suspended); 4 because broker or store could not be reached; 128 and its number after a signal.
+    Exit codes: the command's own; 3 the command was ended because the job may not go on (kill switch engaged, job over
+    or closed, client suspended); 4 the broker or the store could not be reached; 128 plus its number after a signal.
 
     Example: byokeep job run --client $CLIENT --secret openai -- python post.py --key-file {openai}
 
@@ -63,15 +63,15 @@ def run_(
 
     Args:
         client: Client id.
-        secret: What the command may read: a provider's key, or PLATFORM/ACCOUNT, the access token of a connected
+        secret: What the command may read: a provider's key, or PLATFORM/ACCOUNT for the access token of a connected
             account (in BYOKEEP_SECRET_X_ACME_FILE).
         platform: Platforms it may act on.
         effect: Effects it may cause.
-        ttl_s: Life of the job at the longest.
+        ttl_s: Longest life of the job, in seconds.
     """
     command = session().rest
     if "token-file" in session().given:
-        say("--token-file is not used here but to find names: a job runs with the tokens of its dispatcher and runner.")
+        say("--token-file is used here only to look up names: a job runs with the tokens of its dispatcher and runner.")
     _check_names(secret)
     if not command:
         raise Rejected("no_command", next_step="Put the command after --, e.g. `-- python post.py`.")
@@ -258,21 +258,21 @@ def _time(text: str) -> datetime:
 def schedule(
     *, client: Client, effect: Effect, platform: Platform, account: str, key: str, at: str, lane: Lane = "api"
 ) -> None:
-    """Announce something that a job will do later, as the dispatcher.
+    """Announce, as the dispatcher, an effect that a job will cause later.
 
-    Nothing is done by it. While the platform, the lane or the client is closed it is held; when its time passes
-    meanwhile it is missed, and a person puts it back or cancels it. The job that does it asks under the same key.
+    This causes nothing by itself. While the platform, the lane or the client is closed, the effect is held. If its time
+    passes meanwhile, it is missed, and a person requeues or cancels it. The job that does it uses the same key.
 
     Example: byokeep job schedule --client $CLIENT --effect publish --platform x --account acme --key p-0001 --at $TIME
 
     Args:
-        client: Whose act.
-        effect: What it will be.
-        platform: Where.
-        account: As which account.
+        client: The client.
+        effect: The effect.
+        platform: The platform.
+        account: The account that acts.
         key: The idempotency key that the job will use.
         at: When, with a time zone, such as 2026-03-01T09:00:00Z.
-        lane: How, api or browser.
+        lane: The lane, api or browser.
     """
     due_at = _time(at)
 
@@ -288,7 +288,7 @@ def schedule(
 
 @app.command
 def scheduled(client: Client) -> None:
-    """List what a client has announced: what is to come or was missed first, then what is over.
+    """List a client's announced effects: first those still to come or missed, then those that are over.
 
     Example: byokeep job scheduled $CLIENT
     """
@@ -297,13 +297,13 @@ def scheduled(client: Client) -> None:
 
 @app.command
 def requeue(client: Client, effect: UUID, *, at: str) -> None:
-    """Put something back that was missed or is held, with a new time.
+    """Give an announced effect that was missed or is held a new time.
 
     Example: byokeep job requeue $CLIENT $EFFECT --at $TIME
 
     Args:
-        client: Whose act.
-        effect: Id, as `byokeep job scheduled` lists it.
+        client: The client.
+        effect: Id of the effect, as `byokeep job scheduled` lists it.
         at: When, with a time zone, such as 2026-03-01T09:00:00Z.
     """
     path = f"/v1/clients/{client}/effects/scheduled/{effect}/requeue"
@@ -312,14 +312,16 @@ def requeue(client: Client, effect: UUID, *, at: str) -> None:
 
 @app.command
 def cancel(client: Client, effect: UUID) -> None:
-    """Call something announced off; the gate denies its key from then on.
+    """Cancel an announced effect; the gate denies its key from then on.
 
     Example: byokeep job cancel $CLIENT $EFFECT
     """
     tell(run(call("POST", f"/v1/clients/{client}/effects/scheduled/{effect}/cancel")), title="Announced")
 
 
-template: Final = App(name="template", help="What a client's regular jobs declare, so that new keys are tried with it.")
+template: Final = App(
+    name="template", help="What a client's regular jobs declare, so that new keys can be tried with it."
+)
 app.command(template)
 _TEMPLATE: Final = ("name", "secrets", "platforms", "lanes", "runner_id", "set_at", "ended_at")
 
@@ -349,19 +351,19 @@ def set_(
     client: Client, name: str, *, runner: Machine, secret: list[ApiProvider], platform: list[Platform] | None = None,
     lane: list[Lane] | None = None,
 ) -> None:  # fmt: skip
-    """Register what a regular job declares, its effects excepted, as the dispatcher.
+    """Register, as the dispatcher, what a regular job declares, except its effects.
 
-    A rotation of a key that it declares is cut over only after a dry run of a template has passed.
+    The rotation of a key that it declares cuts over only after a dry run of a template has passed.
 
     Example: byokeep job template set $CLIENT daily-post --runner $RUNNER --secret openai --platform x --lane api
 
     Args:
         client: Whose job.
-        name: Its name, such as daily-post; one of that name is replaced.
-        runner: The machine that does it.
-        secret: Providers whose keys it calls with.
-        platform: Platforms that it works on.
-        lane: How.
+        name: Name of the template, such as daily-post; an existing one of that name is replaced.
+        runner: The machine that does the job.
+        secret: Providers whose keys the job calls with.
+        platform: Platforms that the job works on.
+        lane: Lanes that the job uses.
     """
     body = {"runner_id": str(runner), "secrets": secret, "platforms": platform or [], "lanes": lane or []}
     tell(_dispatched("PUT", f"/v1/clients/{client}/job-templates/{name}", body), title="Job template")
@@ -379,7 +381,7 @@ def templates(client: Client) -> None:
 
 @template.command(name="end")
 def end(client: Client, name: str) -> None:
-    """End a template: no rotation asks for a dry run of it any more.
+    """End a template: rotations no longer ask for a dry run of it.
 
     Example: byokeep job template end $CLIENT daily-post
     """
@@ -388,18 +390,18 @@ def end(client: Client, name: str) -> None:
 
 @app.command
 def dry_run(client: Client, template: str, *, rotation: UUID) -> None:
-    """Open a dry run: a job that is given a rotation's new key before its cutover, and no permit.
+    """Open a dry run: a job that gets a rotation's new key before the cutover, and no permits.
 
-    The template's runner does it as any job, with `keep.attach(JOB)`, leaves the effects out and tells its calls with
-    `job.called`. When its calls with the key went well, `byokeep rotate resume ROTATION` cuts over.
+    The template's runner does it like any job, with `keep.attach(JOB)`, but without effects, and reports its calls with
+    `job.called`. If its calls with the key succeed, `byokeep rotate resume ROTATION` cuts over.
 
     Example: byokeep job dry-run $CLIENT daily-post --rotation $ROTATION
 
     Args:
-        client: Whose key.
+        client: The client whose key it is.
         template: Name of a job template that declares the key's provider.
-        rotation: Id, as `byokeep rotate status` shows it.
+        rotation: Id of the rotation, as `byokeep rotate status` shows it.
     """
     body = {"client_id": str(client), "template": template, "rotation": str(rotation)}
     tell(_dispatched("POST", "/v1/jobs/dry-runs", body), title="Job")
-    say(f"Its runner attaches to the job; when it has ended: byokeep rotate resume {rotation}")
+    say(f"Its runner attaches to the job. When the job has ended: byokeep rotate resume {rotation}")

@@ -52,10 +52,10 @@ def add(
     """Onboard a key: store, verify at the provider, check for leaks, close with evidence.
 
     The key is read from standard input, from --fd, or from a prompt that does not show it.
-    Beside a key that serves, this begins a rotation (`byokeep rotate`): the key in use goes on serving until the new
-    one is proved and cut over to. A typo, or a provider that cannot be asked, takes nothing out of service.
+    If a key already serves, this starts a rotation (`byokeep rotate`): the key in use keeps serving until the new one
+    is proved and cut over to. A typo, or a provider that cannot be reached, takes nothing out of service.
 
-    Exit codes: 0 verified, 2 refused by us or the provider, 7 stored, and nobody could tell yet if it is good.
+    Exit codes: 0 verified; 2 refused by us or by the provider; 7 stored, but nobody could verify it yet.
 
     Example: byokeep key add $CLIENT openai < key.txt
 
@@ -65,21 +65,21 @@ def add(
 
     Args:
         client: Name or id.
-        provider: Whose key it is.
+        provider: The provider of the key.
         fd: Read the key from this descriptor.
-        risk: Default: the client's.
-        rotation_days: 30 to 90; default: by provider policy and risk.
-        old_ends: How long after the cutover the old key stays good; default: policy, 24 h.
+        risk: Risk class of the key; default: the client's.
+        rotation_days: Days between rotations, 30 to 90; default: by provider policy and risk.
+        old_ends: How long after the cutover the old key stays valid; default: policy, 24 h.
         skip_rehearsal: Cut over without a dry run of the new key.
-        keyless: Store no key: each job gets a short-lived token, for which the provider swaps the client's identity.
-            `byokeep key trust` tells what to enter there first.
-        at: With --keyless: the provider's ids, name=ID,name=ID.
+        keyless: Store no key. The provider swaps the client's identity token for a short-lived token for each job.
+            `byokeep key trust` says what to enter at the provider first.
+        at: With --keyless: the provider's ids, as name=ID,name=ID.
         wait: Wait until the procedure has ended.
     """
     place = f"/v1/clients/{client}/providers/{provider}"
     if keyless or at is not None:
         if not keyless or fd is not None or rotation_days is not None:
-            raise Rejected("bad_provider_ids", next_step="--keyless goes with --at, and has no key to read or rotate.")
+            raise Rejected("bad_provider_ids", next_step="Use --keyless with --at, without --fd or --rotation-days.")
         how = {"risk": risk, "old_ends": old_ends, "skip_rehearsal": skip_rehearsal}
         stored = run(call("PUT", f"{place}/keyless", body={"ids": _ids(at or "")} | how))
     else:
@@ -89,24 +89,24 @@ def add(
     say(f"Stored as version {stored['version']}; procedure {stored['sop']}.")
     serving = ""
     if stored["serves"]:
-        joins = "joins the rotation that is under way," if stored.get("joined") else "begins rotation"
-        say(f"There is a key already: this {joins} {stored['rotation']}.")
-        serving = _serving(client, stored["serves"], "goes on serving until the new one is proved and cut over to.")
+        joins = "joins the rotation that is under way," if stored.get("joined") else "starts rotation"
+        say(f"A key exists already: this {joins} {stored['rotation']}.")
+        serving = _serving(client, stored["serves"], "keeps serving until the new one is proved and cut over to.")
         say(serving)
     elif stored["rotation"]:
-        say(f"This is the new key of rotation {stored['rotation']}; nobody gets the key until this one is proved.")
+        say(f"This is the new key of rotation {stored['rotation']}. No job gets the key until this one is proved.")
     return _finish(str(stored["sop"]), wait=wait, rotation=stored["rotation"], told=serving, undecided=Pending)
 
 
 @app.command
 def trust(client: Client, provider: KeylessProvider) -> None:
-    """Tell what to enter at a provider so that it needs no key of a client: who signs, for whom, and about whom.
+    """Show what to enter at a provider to go keyless: the issuer, the audience and the subject to trust.
 
     Example: byokeep key trust $CLIENT anthropic
 
     Args:
         client: Name or id.
-        provider: Where.
+        provider: The provider.
     """
     found = run(call("GET", f"/v1/clients/{client}/providers/{provider}/keyless"))
     at = ",".join([*(f"{name}=ID" for name in found["needs"]), *(f"[{name}=ID]" for name in found["may"])])
@@ -117,9 +117,9 @@ def trust(client: Client, provider: KeylessProvider) -> None:
 
 @app.command
 def admin(client: Client, provider: AdminProvider, *, at: str | None = None, fd: int | None = None) -> None:
-    """Store the key that administers a client's account at a provider, so that rotations make and revoke keys there.
+    """Store the administrator key of a client's account at a provider, so that rotations can make and revoke keys.
 
-    It is read from standard input, from --fd, or from a prompt that does not show it. No job can read it.
+    The key is read from standard input, from --fd, or from a prompt that does not show it. No job can read it.
 
     Example: byokeep key admin $CLIENT openrouter < admin.txt
 
@@ -127,8 +127,8 @@ def admin(client: Client, provider: AdminProvider, *, at: str | None = None, fd:
 
     Args:
         client: Name or id.
-        provider: Whose key it is.
-        at: Where in the account the client's keys are: openai takes project and account, google takes project.
+        provider: The provider of the key.
+        at: Where the client's keys are in the account: openai takes project and account, google takes project.
         fd: Read the key from this descriptor.
     """
     _refuse_key_in(at or "")
@@ -143,7 +143,7 @@ def admin(client: Client, provider: AdminProvider, *, at: str | None = None, fd:
 
 @app.command
 def verify(ref: Key, *, wait: bool = True) -> int:
-    """Run the verification of a stored key again.
+    """Verify a stored key again.
 
     Example: byokeep key verify $REF
 
@@ -169,7 +169,9 @@ def _ids(at: str) -> dict[str, str]:
 
 def _refuse_key_in(at: str) -> None:
     if at and (holds_secret(at) or importlib.import_module("byokeep_redact.engine").default().find(at.encode())):
-        raise Rejected("bad_provider_place", next_step="--at takes ids, such as project=ID; the key comes on stdin.")
+        raise Rejected(
+            "bad_provider_place", next_step="--at takes ids, such as project=ID; give the key on standard input."
+        )
 
 
 def _finish(
@@ -207,7 +209,7 @@ def onward(result: Mapping[str, Any], *, own_token: bool = True, told: str = "")
     check = again(f"key verify {ref}", own_token=own_token)
     if serves := result.get("serves"):
         step = f"once that is done: {check}" if not result.get("refused") else f"with another one: {add} < key.txt"
-        said = _serving(client, serves, "goes on serving; nothing was taken out of service.")
+        said = _serving(client, serves, "keeps serving; nothing was taken out of service.")
         return f"Next, {step}" if said == told else f"{said} Next, {step}"
     if result["reason"] == "leaked":
         steps = (
@@ -217,7 +219,7 @@ def onward(result: Mapping[str, Any], *, own_token: bool = True, told: str = "")
             "the client revokes the key at the provider",
             add + " < key.txt",
             again(f"kill off --client {client} --reason key_replaced", own_token=own_token) + ", and an approver",
-            again("key verify REF", own_token=own_token) + "  (the reference that key add names)",
+            again("key verify REF", own_token=own_token) + "  (use the reference that key add prints)",
         )
         return "No job gets this key. Next, in this order (runbook, section 7):\n" + "\n".join(steps)
     if result["reason"] in next_steps.NEEDS_NEW_KEY:
@@ -275,7 +277,7 @@ def beside(run_: Mapping[str, Any], ref: Mapping[str, Any]) -> dict[str, Any]:
 
 @app.command(name="list")
 def list_(client: Client) -> None:
-    """List a client's references: what, where, state, due date. Never a value.
+    """List a client's references: what each one is, where, its state and due date. Never a value.
 
     Example: byokeep key list $CLIENT
     """
@@ -300,14 +302,14 @@ def _dated(ref: dict[str, Any]) -> dict[str, Any]:
 
 @app.command
 def history(ref: Key, *, since: str | None = None, until: str | None = None, limit: int = 50) -> None:
-    """Tell who had access to a key, when it was last used and rotated, and what is on record of it, newest first.
+    """Show who had access to a key, when it was last used and rotated, and its records, newest first.
 
     Example: byokeep key history ACME/openai --since 72h
 
     Args:
-        since: A time such as 2026-01-31T12:00:00Z, or so long ago: 30m, 24h, 7d.
-        until: As --since.
-        limit: Records at most, up to 500.
+        since: A time such as 2026-01-31T12:00:00Z, or an age: 30m, 24h, 7d.
+        until: End of the span, in the same forms as --since.
+        limit: At most this many records, up to 500.
     """
     params = {"since": moment(since), "until": moment(until), "limit": limit or None}
     found = run(call("GET", f"/v1/refs/{ref}/history", params=params))
@@ -323,16 +325,16 @@ def history(ref: Key, *, since: str | None = None, until: str | None = None, lim
 
 @app.command(name="used")
 def used_(ref: Key, *, since: str = "24h", until: str | None = None, limit: int = 100) -> None:
-    """Tell what used a key: leases, permits of their jobs, and calls that runners told of, newest first.
+    """Show what used a key: leases, their jobs' permits, and the calls that runners reported, newest first.
 
-    Times in which something is unknown are named: unknown is not zero.
+    Spans in which something is unknown are named: unknown is not zero.
 
     Example: byokeep key used ACME/openai --since 24h
 
     Args:
-        since: A time such as 2026-01-31T12:00:00Z, or so long ago: 30m, 24h, 7d; at most 93 days.
-        until: As --since.
-        limit: Uses at most, up to 500.
+        since: A time such as 2026-01-31T12:00:00Z, or an age: 30m, 24h, 7d; at most 93 days.
+        until: End of the span, in the same forms as --since.
+        limit: At most this many uses, up to 500.
     """
     params = {"since": moment(since), "until": moment(until), "limit": limit or None}
     found = run(call("GET", f"/v1/refs/{ref}/used", params=params))
@@ -346,24 +348,24 @@ def used_(ref: Key, *, since: str = "24h", until: str | None = None, limit: int 
 def state(
     ref: Key, to: KeyStateChange, *, reason: str, yes: Annotated[bool, Parameter(negative=())] = False
 ) -> None:  # fmt: skip
-    """Move a key to another state of its life. What is compromised never comes back: it is asked for first.
+    """Move a key to another state. A compromised key never comes back, so you are asked to confirm.
 
-    `compromised` opens an incident, tells people, and prints the playbook.
+    `compromised` opens an incident, notifies people, and prints the playbook.
 
     Example: byokeep key state $REF compromised --reason seen_in_chat
 
     Args:
-        to: The next state; some changes are refused.
+        to: The new state; some changes are refused.
         reason: A code of 2 to 63 characters: small letters, digits and _, a letter first; such as `seen_in_chat`.
-        yes: Do not ask.
+        yes: Do not ask for confirmation.
     """
     if to == "compromised" and not yes and sys.stdin.isatty():
-        say(f"No job gets this key any more, and it never serves again: {names([str(ref)]).get(str(ref), ref)}")
-        if input("Type compromised to go on: ").strip() != "compromised":
+        say(f"No job gets this key any longer, and it never serves again: {names([str(ref)]).get(str(ref), ref)}")
+        if input("Type compromised to continue: ").strip() != "compromised":
             raise Rejected("not_confirmed", next_step="Nothing was changed.")
     moved = run(call("POST", f"/v1/refs/{ref}/state", body={"to": to, "reason": reason}))
     after = again(f"key add {moved['client_id']} {moved['provider']}") + " < key.txt"
-    told = f"No job gets it now. Next, with a new key of the client's: {after}"
+    told = f"No job gets it now. Next, with a new key of the client: {after}"
     if moved["state"] == "compromised":
         told = "\n".join((told, *_playbook(str(moved["client_id"]), str(ref))))
     tell(moved, title="Key", note="" if moved["state"] == "active" else told)
@@ -372,9 +374,10 @@ def state(
 
 @app.command
 def interval(ref: Key, days: int, *, reason: str) -> None:
-    """Choose after how many days a key is to be rotated, 30 to 90; the days count from when its value came.
+    """Set after how many days a key is due for rotation, 30 to 90, counted from when its value arrived.
 
-    It holds for later values of the key, too. A key that is overdue stays so: `byokeep key add` replaces it.
+    The interval also holds for later values of the key. An overdue key stays overdue: replace it with `byokeep key
+    add`.
 
     Example: byokeep key interval $REF 45 --reason client_wish
 
@@ -392,22 +395,21 @@ def _playbook(client: str, ref: str) -> list[str]:
         found = run(call("GET", "/v1/incidents", params={"client_id": client, "state": "open"}))["incidents"]
         for one in (one for one in found if one["object_id"] == ref):
             steps = run(call("GET", f"/v1/incidents/{one['id']}"))["missing"]
-            return [f"Incident {one['severity']}, its playbook in this order:",
+            return [f"Incident {one['severity']}. Its playbook, in this order:",
                     *(again(f"incident step {one['id']} {name}") for name in steps)]  # fmt: skip
     return []
 
 
 @app.command
 def inventory(*, fresh: bool = True) -> int:
-    """List every secret and key: class, owner, state, age, due. Never a value. All places are compared.
+    """List every secret and key: class, owner, state, age, due date. Never a value. All places are compared.
 
-    Ends with 5 when something is there that should not be, or is not there that should; with 4 when a place could not
-    be compared.
+    Exit code 5 if something is there that should not be, or is missing; 4 if a place could not be compared.
 
     Example: byokeep key inventory --json
 
     Args:
-        fresh: Let workers compare the places of browser profiles now, instead of telling their last comparison.
+        fresh: Have workers compare the places of browser profiles now, instead of showing their last comparison.
     """
     found = run(_compared() if fresh else call("GET", "/v1/inventory"))
     if session().as_json:
@@ -429,10 +431,10 @@ def inventory(*, fresh: bool = True) -> int:
 
 @app.command
 def purge(client: Client, provider: ApiProvider | WebhookSender) -> None:
-    """Ask for what the store holds of a client at a provider without a record to be destroyed; an approver approves it.
+    """Ask to destroy what the store holds without a record, for a client at a provider. An approver must approve.
 
-    That is keys, signing secrets of webhooks and administrators' keys. After a restore nothing of this goes by itself:
-    compare `byokeep key inventory` with restored.json first.
+    This covers keys, signing secrets of webhooks and administrator keys. After a restore none of it is removed by
+    itself: first compare `byokeep key inventory` with restored.json.
 
     Example: byokeep key purge $CLIENT openai
     """

@@ -39,11 +39,11 @@ def on(
     reason: str = "operator_decision",
     dry_run: bool = False,
 ) -> None:
-    """Engage the kill switch. Returns only when no lease, read or permit passes any more.
+    """Engage the kill switch. Returns only once no lease, read or permit passes.
 
-    Exit codes: 0 it holds everywhere; 7 engaged, store half still to come: no lease or permit passes, but the store did
-    not confirm within 3 s, and is tried each second; 2, 3 it was not engaged; 4 it was not, or nobody can tell: look at
-    `byokeep kill status`, then try again.
+    Exit codes: 0 it holds everywhere; 7 engaged, but the store has still to confirm: no lease or permit passes, but the
+    store did not confirm within 3 s and is tried every second; 2, 3 it was not engaged; 4 it was not, or that is
+    unknown: look at `byokeep kill status`, then try again.
 
     Example: byokeep kill on --client $CLIENT --reason suspected_leak
 
@@ -56,10 +56,10 @@ def on(
     Args:
         client: Stop one client.
         platform: Stop one platform of that client.
-        lane: Stop one lane (api, browser) of that client; browser without a client: of every client.
+        lane: Stop one lane (api, browser) of that client; browser without a client stops it for every client.
         everything: Stop all clients.
         reason: A code, kept in the audit: 2 to 63 characters, small letters, digits and _, a letter first.
-        dry_run: Stop nothing; name the jobs that would be stopped.
+        dry_run: Stop nothing; list the jobs that would be stopped.
     """
     scope = _scope(client, platform, lane, everything)
     words = " ".join(f"--{name.removesuffix('_id')} {value}" for name, value in scope.items()) or "--everything"
@@ -73,7 +73,7 @@ def on(
     known = {} if session().as_json else names(ids_of([closed]))
     if client:
         said_of("Stopped", client, known=known)
-    note = f"Lifting it takes two people. An operator: {step}\nThen an approver: byokeep kill approve REQUEST"
+    note = f"Releasing it takes two people. An operator: {step}\nThen an approver: byokeep kill approve REQUEST"
     note = f"{outliving(closed)}{note}"
     tell(closed, title="Kill switch", note=note, known=known)
 
@@ -82,14 +82,14 @@ def outliving(closed: dict[str, Any]) -> str:
     """Return what a kill does not end at once; empty when there is nothing."""
     where = ", ".join(closed.get("keyless", ()))  # a kill is told also when the answer is an older release's
     return where and (
-        f"A token that was given before may live at {where} until {clean(closed['keyless_until'])}: to end it sooner"
+        f"A token given before may stay valid at {where} until {clean(closed['keyless_until'])}: to end it sooner"
         " the client disables the rule or the service account there.\n"
     )
 
 
 def _would_stop(found: Any, words: str, engaged: Sequence[str]) -> None:
     """Print the jobs that engaging would stop, and the switches that are engaged already."""
-    ends = "would end for good" if found["ends_jobs"] else "would go on, with their acts there refused"
+    ends = "would end for good" if found["ends_jobs"] else "would continue, with their acts there refused"
     count = f"{len(found['jobs'])}{' and more' if found['more'] else ''}"
     note = f"Nothing was stopped. {count} open jobs {ends}. To stop them: {again(f'kill on {words} --reason CODE')}"
     if engaged:
@@ -100,16 +100,16 @@ def _would_stop(found: Any, words: str, engaged: Sequence[str]) -> None:
 
 @app.command
 def panic(*, client: Client | None = None, everything: bool = False) -> int:
-    """Cut off at the store, on this host, without the database and without any process of byokeep.
+    """Cut clients off at the store, from this host, without the database and without any byokeep process.
 
-    For when `byokeep kill on` does not answer. It needs the credentials of the kill process on this host and, for an id
-    or everything, asks for no token. The store refuses from then on; if the database answers, the switch is engaged as
-    well, else the broker does that within a minute of its return. The alert `kill_panic` tells of it either way. Two
-    people release it, as ever.
+    Use this when `byokeep kill on` does not answer. It needs the credentials of the kill process on this host; for an
+    id or everything, it asks for no token. The store refuses from then on. If the database answers, the switch is
+    engaged as well; otherwise the broker engages it within a minute of its return. Either way the alert `kill_panic` is
+    raised. As always, two people release the switch.
 
-    Without the database no name is known, here or at the store: keep `byokeep client list --json` beside the runbook.
+    Without the database, no name is known here or at the store: keep `byokeep client list --json` with the runbook.
 
-    Exit codes: 0 the switch is engaged, too; 7 the store refuses, and the database was not told; 4 the store did not
+    Exit codes: 0 the switch is engaged as well; 7 the store refuses, but the database was not told; 4 the store did not
     answer.
 
     Example: byokeep kill panic --everything
@@ -117,7 +117,7 @@ def panic(*, client: Client | None = None, everything: bool = False) -> int:
     Example: byokeep kill panic --client $CLIENT
 
     Args:
-        client: Stop one client; by its id where the database does not answer, which knows the names.
+        client: Stop one client; by its id if the database, which knows the names, does not answer.
         everything: Stop all clients.
     """
     if everything == bool(client):
@@ -126,7 +126,7 @@ def panic(*, client: Client | None = None, everything: bool = False) -> int:
     done: Any = run(load("byokeep.processes.panic").panic(session().settings, client))
     engaged = done["database"] == "engaged"
     note = "The store refuses. The database was not told: the broker engages the switch within a minute of its return."
-    show(done, title="Cut off", note="The switch is engaged, too." if engaged else note)
+    show(done, title="Cut off", note="The switch is engaged as well." if engaged else note)
     return 0 if engaged else Pending.exit_code
 
 
@@ -139,17 +139,17 @@ def off(
     everything: bool = False,
     reason: str = "cause_removed",
 ) -> None:
-    """Ask for the switch to be lifted; another person with the approver role must approve, within 15 minutes.
+    """Ask to release a kill switch. Another person, an approver, must approve within 15 minutes.
 
-    Asking again while a request waits names that one.
+    If a request is already waiting, it is named instead of made again.
 
     Example: byokeep kill off --client $CLIENT --reason key_replaced
 
     Args:
-        client: Lift the stop of one client.
-        platform: Of one platform of that client.
-        lane: Of one lane (api, browser) of that client; browser without a client: of every client.
-        everything: Of all clients.
+        client: Release one client.
+        platform: Release one platform of that client.
+        lane: Release one lane (api, browser) of that client; browser without a client releases it for every client.
+        everything: Release the global switch.
         reason: A code, kept in the audit: 2 to 63 characters, small letters, digits and _, a letter first.
     """
     body = _scope(client, platform, lane, everything) | {"reason": reason}
@@ -159,17 +159,17 @@ def off(
 
 @app.command
 def approve(request: UUID) -> None:
-    """Approve a request to lift a switch.
+    """Approve a request to release a switch.
 
     Example: byokeep kill approve $REQUEST
     """
     tell(run(call("POST", f"/v1/switches/open-requests/{request}/approve")), title="Kill switch",
-         note="Leases are given again. Next, to see what else is still engaged: " + again("kill status"))  # fmt: skip
+         note="Leases are granted again. Next, to see what else is still engaged: " + again("kill status"))  # fmt: skip
 
 
 @app.command
 def status() -> None:
-    """Show all switches, and the requests to lift one that wait for an approver.
+    """Show all switches, and the release requests that wait for an approver.
 
     Example: byokeep kill status
     """

@@ -83,14 +83,14 @@ def scan(
     write_baseline: bool = False, sarif: Path | None = None, exclude: list[str] | None = None, weak: bool = False,
     rules: Path | None = None, replace: bool = False, record: bool = False,
 ) -> int:  # fmt: skip
-    """Search files and trees for what looks like a secret, however it is encoded or packed.
+    """Search files and directories for anything that looks like a secret, however it is encoded or packed.
 
-    Looked into: base64, hex, URL and JSON escapes, UTF-16, gzip, zlib (git objects, PNG text), zip, tar, zstd, bzip2,
-    xz, inside each other; SQLite files with their log and freed pages; names of files. Each finding has its place, its
-    type and a fingerprint, never the value. With --live, values that byokeep keeps are found whatever they look like,
-    by fingerprints from the server.
+    It looks into base64, hex, URL and JSON escapes, UTF-16, gzip, zlib (git objects, PNG text), zip, tar, zstd, bzip2
+    and xz, nested in each other; SQLite files with their log and freed pages; and file names. Each finding has its
+    place, its type and a fingerprint, never the value. With --live, it also finds the values that byokeep keeps,
+    whatever they look like, by fingerprints from the server.
 
-    Exit codes: 0 clean, 1 found, 4 not known: something could not be read, nothing was there to search, or live values
+    Exit codes: 0 clean, 1 found, 4 unknown: something could not be read, there was nothing to search, or live values
     could not be looked for.
 
     Example: byokeep leaks scan . --baseline leaks.json
@@ -98,17 +98,17 @@ def scan(
     Example: byokeep leaks scan /var/log /srv/app --live --record
 
     Args:
-        paths: Files and trees to search.
-        live: Look for live values too; asks the server for their fingerprints (auditors may).
-        fingerprints_fd: File descriptor with such fingerprints, instead of asking.
+        paths: Files and directories to search.
+        live: Also look for live values; asks the server for their fingerprints (auditors only).
+        fingerprints_fd: Read those fingerprints from this descriptor instead of asking the server.
         baseline: File of known findings, which are not reported again.
-        write_baseline: Write what is found to the baseline; exit code 0 when all could be read.
+        write_baseline: Write the findings to the baseline; exit code 0 if everything could be read.
         sarif: Write the result to this new file as SARIF 2.1.0.
-        exclude: Glob of names or paths inside the trees to leave out; may be given several times.
-        weak: Report values that were not drawn by chance too, such as password=changeme.
-        rules: Rule file to use instead of the packaged one.
-        replace: The file of --sarif may be there; what it holds is replaced.
-        record: Put on record that this scan ran, for the daily checklist; as an auditor.
+        exclude: Glob of names or paths to leave out; repeat the option as needed.
+        weak: Also report values that are not random, such as password=changeme.
+        rules: Use this rule file instead of the packaged one.
+        replace: Overwrite the file of --sarif if it exists.
+        record: Record that this scan ran, for the daily checklist (auditors only).
     """
     if not paths:
         raise Rejected("nothing_to_scan", next_step="Name files or directories.")
@@ -187,7 +187,7 @@ def _write_baseline(result: _Result, known: Baseline, folder: Path, keep: Callab
     keep(made.document().encode())
     fresh = [one for one in result.new if made.known(one, folder) is not None]
     result.new[:] = [one for one in result.new if one not in fresh]
-    say(f"{len(made.entries)} findings are in the baseline; give each a reason in the file.")
+    say(f"{len(made.entries)} findings are in the baseline. Give each one a reason in the file.")
 
 
 def _fingerprints(*, live: bool, descriptor: int | None) -> tuple[Fingerprints | None, list[str]]:
@@ -260,7 +260,7 @@ def _print(result: _Result, excluded: int, withheld: int, *, live: bool) -> None
     kinds = Counter(row["type"] for row in found)
     counts = [{"type": name, "found": count} for name, count in kinds.most_common()]
     _tables(("Found, by type", counts if len(found) > len(counts) else []))
-    _tables(("Found", found), ("Not read", unread), ("In the baseline, but gone", stale))
+    _tables(("Found", found), ("Not read", unread), ("In the baseline, but no longer found", stale))
     show({"state": state, **totals}, title="Scan")
 
 
@@ -276,13 +276,13 @@ def sweep(*paths: Path, fd: int | None = None, processes: bool = True) -> int:
 
     The value is read from standard input, --fd or a prompt.
 
-    Exit codes: 0 searched and clean, 1 found, 4 not everything could be read.
+    Exit codes: 0 everything was searched and is clean, 1 found, 4 something could not be read.
 
     Example: byokeep leaks sweep /var/log /srv/app < suspected-key.txt
 
     Args:
-        paths: Files and trees to search.
-        processes: Search command lines and environments of processes too.
+        paths: Files and directories to search.
+        processes: Also search the command lines and environments of processes.
     """
     if not paths and not processes:
         raise Rejected("nothing_to_sweep", next_step="Name files or directories.")
@@ -323,11 +323,11 @@ _SETTLE_S: Final = 1.0  # for the last log lines and spans to be written
 
 @app.command
 def pack() -> int:
-    """Send canaries in every input of a running server, in requests that it must refuse; search what it says and keeps.
+    """Send canaries in every input of a running server, in requests it must refuse; then search for them.
 
-    Searched are all answers and, on the host of an embedded stack, its logs, spans, database, store, audit logs and
-    checkpoints, in every encoding. Nothing is changed: what could act if accepted is sent without a token. Each
-    request leaves its refusal in the logs. Exit code 0 means all searched and clean, 1 found, 4 not everything known.
+    It searches all replies and, on the host of an embedded stack, its logs, spans, database, store, audit logs and
+    checkpoints, in every encoding. Nothing is changed: a request that would act if accepted is sent without a token.
+    Each request leaves its refusal in the logs. Exit codes: 0 all searched and clean, 1 found, 4 something is unknown.
 
     Example: byokeep leaks pack --token-file operator.token
     """

@@ -38,13 +38,13 @@ app: Final = App(
     name="byokeep",
     version=__version__,
     default_parameter=Parameter(negative_iterable=()),
-    help="""Keep clients' API keys, tokens and browser profiles; serve them to one job only; prove it.
+    help="""Keep clients' API keys, tokens and browser profiles. Serve each one only to the job that needs it. Prove it.
 
-    Start with `byokeep demo`, or `byokeep up` and then `byokeep operator --help`.
+    Start with `byokeep demo`, or with `byokeep up` and then `byokeep operator --help`.
 
     Exit codes: 0 done, 1 found (`leaks`, `env check`, `alert list`, `checklist`), 2 rejected input, 3 denied, 4
-    unavailable (nothing was done), 5 integrity, 6 conflict, 7 pending: it holds, and a part is still to follow (`kill
-    on` while the store is down, `key add` of a key that nobody could verify yet).
+    unavailable (nothing was done), 5 integrity, 6 conflict, 7 pending: it holds, a part is still to follow (`kill on`
+    while the store is down, `key add` of a key that could not be verified yet).
     """,
 )
 # Each is imported when it is called: a list of commands, a server or a short command loads none of the others.
@@ -52,37 +52,37 @@ for _group, _commands in (
     (_WORK, {
         "client": ("client", "Create, list, suspend and resume clients."),
         "key": ("key", "Onboard, list and verify clients' provider keys."),
-        "account": ("accounts.cli:account", "Connect platform accounts, and enable their lanes."),
+        "account": ("accounts.cli:account", "Connect platform accounts and enable their lanes."),
         "profile": (
             "profiles.cli:profile",
-            "Keep browser profiles sealed: log in once, prove, renew, restore, destroy.",
+            "Keep browser profiles sealed: log in once, then prove, renew, restore or destroy them.",
         ),
-        "kek": ("profiles.cli:kek", "Keys that guard browser profiles: what there is, rotate, move, end, compromise."),
-        "rotate": ("rotate", "What is due for a rotation; rotations of keys: begin, go on, go back."),
-        "job": ("job", "Run commands inside a job; look at jobs."),
-        "kill": ("kill", "Stop leases, reads and effects at once; show and lift the stop."),
+        "kek": ("profiles.cli:kek", "Keys that guard browser profiles: list, rotate, rewrap, end, compromise."),
+        "rotate": ("rotate", "See what is due for rotation; start, resume and roll back rotations of keys."),
+        "job": ("job", "Run commands inside a job, and look at jobs."),
+        "kill": ("kill", "Stop leases, reads and effects at once; show and release kill switches."),
         "breakglass": (
             "breakglass.cli:app",
-            "A person reads a client's secrets for minutes: asked for, approved, opened, reviewed.",
+            "Read a client's secrets for minutes: requested, approved, opened, reviewed.",
         ),
-        "procedure": ("procedure", "Runs of procedures: how far each is, and how it goes on."),
-        "incident": ("incident", "What happened: open it, lead it through its playbook, close it."),
+        "procedure": ("procedure", "See how far each run of a procedure is, and continue it."),
+        "incident": ("incident", "Open an incident, follow its playbook, close it."),
     }),
     (_PROOF, {
         "audit": ("audit", "Read, verify, reconcile and export the audit."),
         "evidence": ("evidence", "Show, export and verify the evidence of a procedure."),
         "alert": ("alert", "List and close alerts."),
-        "checklist": ("checklist", "Daily, weekly and monthly checks: fill in, sign off, see what was missed."),
-        "notify": ("notify", "Messages to people: what was sent, and whether it arrives."),
-        "leaks": ("leaks", "Search files and processes for secrets that must not be there."),
-        "env": ("env", "Check what environment variables hold, here, in CI and at Vercel."),
+        "checklist": ("checklist", "Daily, weekly and monthly checks: run them, sign them off, see what was missed."),
+        "notify": ("notify", "Notifications to people: what was sent, and whether it arrived."),
+        "leaks": ("leaks", "Search files and processes for leaked secrets."),
+        "env": ("env", "Check environment variables for secrets, here, in CI and at Vercel."),
     }),
     (_SERVERS, {
-        "drill": ("drill", "Recovery drills, on the host: a backup restored apart, verified, and reported."),
-        "backup": ("backup", "Backups, on the host: make, list, open one to prove it, restore; split a key."),
+        "drill": ("drill", "Run recovery drills, on the host: restore a backup apart, verify it, report."),
+        "backup": ("backup", "Manage backups, on the host: make, list, verify, restore; split a key."),
     }),
     (_PEOPLE, {
-        "operator": ("operator", "Accounts of people and machines, their roles and tokens."),
+        "operator": ("operator", "Manage people and machines, their roles and tokens."),
     }),
 ):  # fmt: skip
     for _name, (_module, _help) in _commands.items():
@@ -101,10 +101,10 @@ _WANTED: Final[dict[object, str]] = {
 }
 _CALLED: Final = {"coercion": "bad_value", "unused_cli_tokens": "too_many_words", "repeat_argument": "given_twice"}
 _SAID: Final = (
-    (cyclopts.RepeatArgumentError, "{argument} stands there twice. "),
-    (cyclopts.UnknownOptionError, "There is no such option here. "),
-    (cyclopts.UnusedCliTokensError, "There are more words than this command takes. "),
-    (cyclopts.ValidationError, "{argument} is outside of what is allowed. "),
+    (cyclopts.RepeatArgumentError, "{argument} is given twice. "),
+    (cyclopts.UnknownOptionError, "This command has no such option. "),
+    (cyclopts.UnusedCliTokensError, "This command takes fewer arguments. "),
+    (cyclopts.ValidationError, "{argument} is out of range. "),
 )
 
 _EXPOSED: Final = (
@@ -184,7 +184,7 @@ def run(argv: list[str]) -> int:
         return _UNREAD
     except Exception as error:
         err.print(f"unexpected {type(error).__name__}")
-        failure = Unavailable("internal_error", next_step="Nothing more was done. Please report it.")
+        failure = Unavailable("internal_error", next_step="Nothing further was done. Please report this.")
         return fail(failure, as_json=as_json)
     return result if isinstance(result, int) and not isinstance(result, bool) else 0
 
@@ -234,7 +234,7 @@ def _usage(error: cyclopts.CycloptsError) -> Rejected:
     command = " ".join(["byokeep", *(error.command_chain or ())])
     hint = _hint(error, about.get("argument", ""))
     if command == "byokeep job run" and isinstance(error, cyclopts.UnusedCliTokensError | cyclopts.UnknownOptionError):
-        hint += "The command to run stands after --, e.g. `-- python post.py`. "
+        hint += "Put the command to run after --, e.g. `-- python post.py`. "
     if command == "byokeep account app set" and isinstance(error, cyclopts.UnusedCliTokensError):
         hint += _EXPOSED
     return Rejected("usage", next_step=f"{hint}See `{command} --help`.", problem=kind, **about)
@@ -249,7 +249,7 @@ def _hint(error: cyclopts.CycloptsError, argument: str) -> str:
         return f"{argument or 'A value'} cannot be read: {_WANTED.get(error.target_type) or _words_of(error)}. "
     if isinstance(error, cyclopts.MissingArgumentError) and error.argument is not None:
         words = get_args(error.argument.hint) if get_origin(error.argument.hint) is Literal else ()
-        return f"{argument} is missing, or its value is. " + ("Use one of " + ", ".join(words) + ". " if words else "")
+        return f"{argument} or its value is missing. " + ("Use one of " + ", ".join(words) + ". " if words else "")
     return next((text.format(argument=argument or "A value") for kind, text in _SAID if isinstance(error, kind)), "")
 
 
@@ -264,7 +264,7 @@ def _meant(error: cyclopts.UnknownCommandError, known: list[str]) -> str:
 
 def _words_of(error: cyclopts.CoercionError) -> str:
     wanted = error.target_type
-    return "use one of " + ", ".join(get_args(wanted)) if get_origin(wanted) is Literal else "see its form in the help"
+    return "use one of " + ", ".join(get_args(wanted)) if get_origin(wanted) is Literal else "see the help for its form"
 
 
 if __name__ == "__main__":

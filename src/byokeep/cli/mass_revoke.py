@@ -14,7 +14,7 @@ from byokeep.cli.terminal import again
 from byokeep.cli.times import moment
 from byokeep.core.errors import Unavailable
 
-app: Final = App(name="revoke", help="Revoke many keys and accounts at once: of an integration, a runner or a time.")
+app: Final = App(name="revoke", help="Revoke many keys and accounts at once: by integration, runner or time.")
 _COLUMNS: Final = ("state", "cause", "client_id", "provider", "kind", "object_id", "item", "version", "seq")
 
 
@@ -24,10 +24,10 @@ def start(
     until: str | None = None, client: Client | None = None, reason: str = "suspected_breach",
     incident: UUID | None = None,     dry_run: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:  # fmt: skip
-    """Cut off every key and account that fits, all at once, and let workers end each at its provider.
+    """Cut off all matching keys and accounts at once, and have workers end each one at its provider.
 
-    Nobody gets them from then on, their lanes are off and the jobs that had them are ended; it comes back by each
-    client's new key or consent. Ends with 4 while something is not proved to be ended at its provider.
+    No job gets them from then on, their lanes are off, and the jobs that had them are ended. Each comes back with a new
+    key or consent of its client. Exit code 4 while anything is not proved to be ended at its provider.
 
     Example: byokeep incident revoke start --provider meta --dry-run
 
@@ -37,13 +37,14 @@ def start(
 
     Args:
         provider: Everything of this provider or platform.
-        runner: What jobs of this runner were given, in the last 72 hours unless --since says otherwise; its jobs end.
-        since: What jobs were given since then: a time such as 2026-01-31T12:00:00Z, or so long ago: 30m, 24h, 7d.
-        until: As --since; default: now. With --since or --runner.
-        client: Of this client alone; default: of every client.
+        runner: Everything that jobs of this runner were given, in the last 72 hours unless --since is given; its jobs
+            end.
+        since: Everything given to jobs since a time such as 2026-01-31T12:00:00Z, or an age: 30m, 24h, 7d.
+        until: End of the span, for --since or --runner, in the same forms; default: now.
+        client: Only credentials of this client; default: of every client.
         reason: A code, kept in the audit: 2 to 63 characters, small letters, digits and _, a letter first.
-        incident: Which incident it is for.
-        dry_run: Name what it would cut off, and change nothing.
+        incident: The incident that it is for.
+        dry_run: List what would be cut off, and change nothing.
     """
     given: dict[str, Any] = {
         "provider": provider, "runner_id": runner, "since": moment(since), "until": moment(until), "client_id": client,
@@ -68,7 +69,7 @@ def start(
 
 @app.command(name="show")
 def show_(run_id: UUID) -> int:
-    """Show how far each end at a provider is, what is left first. Ends with 4 while something is left.
+    """Show what is ended at its provider and what is left, which comes first. Exit code 4 while anything is left.
 
     Example: byokeep incident revoke show $RUN
     """
@@ -77,9 +78,9 @@ def show_(run_id: UUID) -> int:
 
 @app.command
 def settle(run_id: UUID, item: str) -> int:
-    """Say that you ended one at the provider by hand, a key in all its versions.
+    """Record that you ended one by hand at the provider, a key with all its versions.
 
-    A key is then asked there once more; on record either way.
+    The provider is then asked about a key once more. Either way it is on record.
 
     Example: byokeep incident revoke settle $RUN ACME/openai
 
@@ -101,9 +102,9 @@ def _shown(found: dict[str, Any], note: str = "") -> int:
     else:
         note += f"{left} of {len(found['items'])} are left: " + again(f"incident revoke show {own['id']}")
         if any(item["cause"] == "keyless" and not item["settled_by"] for item in found["items"]):
-            note += "\nOf a keyless one no key is stored: disable its rule or service account at the provider."
+            note += "\nA keyless one has no stored key: disable its rule or service account at the provider."
         if any(item["state"] in _BY_HAND and not item["settled_by"] for item in found["items"]):
-            note += "\nEnd each that is not pending at its provider, then say so: "
+            note += "\nEnd each one that is not pending at its provider, then record it: "
             note += again(f"incident revoke settle {own['id']} ITEM")
     counts = {one: sum(item["state"] == one for item in found["items"]) for one in _STATES}
     hands = own["state"] == "failed" and own["reason"] == "revoke_by_hand"  # the run waits, nothing went wrong

@@ -79,7 +79,7 @@ def find(named: str, *kinds: str) -> UUID:
     with suppress(Rejected):  # none: the call says so
         machine = own_token().reveal().startswith(OF_MACHINES)
     if machine:
-        step = "A machine's token finds no names: give ids, or a person's token with --token-file."
+        step = "A machine's token cannot look up names: give ids, or a person's token with --token-file."
         raise Rejected("name_needs_a_person", next_step=step)
     reply: Any = run(call("POST", "/v1/names/find", body={"kinds": kinds, "name": named}, within_s=_FIND_S))
     found, near = reply["found"], reply["near"]

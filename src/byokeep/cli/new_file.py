@@ -23,8 +23,12 @@ from byokeep.core.secret import Secret
 from byokeep.kernel.durable_write import durable_write
 
 _BLOCK: Final = 4096  # bytes; a full disk takes an empty file
-_NOT_BEGUN: Final = "Nothing was done. {}: check that its directory exists, is yours, and has room on its disk."
-_LOST: Final = "What was to be kept there is lost. {}: check the directory and the room on its disk, then ask again."
+_NOT_BEGUN: Final = (
+    "Nothing was done. {}: check that its directory exists and is yours, and that the disk has free space."
+)
+_LOST: Final = (
+    "The content is lost. {}: check the directory and the free space on its disk, then run the command again."
+)
 
 
 def new_file(path: Path, *, replace: bool | None = None, ours: bool = False) -> Callable[[bytes | Secret], None]:
@@ -77,7 +81,7 @@ def fetch_to(file: Path, method: str, path: str, **sent: Any) -> None:
 def refuse_existing(path: Path, *, otherwise: str = "") -> None:
     """Refuse a name that something has already. Raises Rejected: ``file_exists``."""
     if os.path.lexists(path):
-        there = f"{clean(str(path))} is there already, and nothing was done."
+        there = f"{clean(str(path))} exists already, and nothing was done."
         raise Rejected("file_exists", next_step=f"{there} Name another{otherwise}.")
 
 

@@ -16,7 +16,7 @@ _WAIT_S: Final = 30.0
 
 @app.command(name="list")
 def list_() -> None:
-    """List reminders and alerts as they were sent to each target, those that wait first.
+    """List the reminders and alerts sent to each target, waiting ones first.
 
     Example: byokeep notify list
     """
@@ -25,13 +25,13 @@ def list_() -> None:
 
 @app.command
 def test() -> int:
-    """Send a message to every target, on the way of every alert, and say whether it was delivered.
+    """Send a test message to every target, by the same route as alerts, and show whether it was delivered.
 
     Example: byokeep notify test
     """
     sent, alert = run(_test())
     if not sent:
-        step = "The worker knows no target: put a file NAME.url (mode 0600) with its address into `notify_dir`."
+        step = "The worker has no target: put a file NAME.url (mode 0600) with the target's address into `notify_dir`."
         raise Unavailable("no_target", next_step=f"{step} See docs/runbook.md, messages to people.", alert=alert)
     tell(sent, title="Messages", columns=_COLUMNS[1:5])
     return 0 if all(one["state"] == "sent" for one in sent) else Unavailable.exit_code

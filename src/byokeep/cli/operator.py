@@ -39,19 +39,19 @@ def _hand_over(
     tell(reply | ({"token": text} if session().as_json else {}), title="Token", token=asks)
     if not session().as_json:
         err.print(text, markup=False, soft_wrap=True)
-        say("This is shown once. Keep it in a 0600 file; `--save FILE` writes one.")
+        say("This is shown only once. Keep it in a 0600 file; `--save FILE` writes one.")
 
 
 @app.command
 def create(name: str, *, role: list[PersonRole], client: Clients | None = None, all_clients: bool = False) -> None:
-    """Create a person's account. With two admins or more, a second admin must approve an approver or an admin.
+    """Create a person's account. With two or more admins, a second admin must approve a new approver or admin.
 
     Example: byokeep operator create maria --role operator --client $CLIENT
 
     Args:
         role: admin, operator, approver or auditor; some pairs are refused.
         client: Clients this person works for.
-        all_clients: Works for every client.
+        all_clients: The person works for every client.
     """
     body = {"name": name, "roles": role, "clients": client or [], "all_clients": all_clients}
     made = _made(run(call("POST", "/v1/operators", body=body)))
@@ -63,7 +63,7 @@ def create(name: str, *, role: list[PersonRole], client: Clients | None = None, 
 
 @app.command
 def machine(name: str, *, role: MachineRole, client: Clients | None = None, all_clients: bool = False) -> None:
-    """Create a machine identity: a dispatcher opens jobs, a runner does them. It takes a second admin, if there is one.
+    """Create a machine identity: a dispatcher opens jobs, a runner does them. A second admin, if any, must approve.
 
     Example: byokeep operator machine runner-1 --role runner --all-clients
     """
@@ -83,7 +83,7 @@ def _made(reply: dict[str, Any]) -> dict[str, Any] | None:
     step = again(f"approve {asked['id']}", own_token=False)
     if not session().as_json:
         asked = {name: asked[name] for name in ("id", "what", "requested_by", "expires_at")}
-    tell(asked, title="Request", note=f"This takes two people. Next, by another admin, within a day: {step}")
+    tell(asked, title="Request", note=f"This takes two people. Next, another admin approves within a day: {step}")
     return None
 
 
@@ -91,7 +91,7 @@ def _without_clients(made: dict[str, Any]) -> str:
     if made["all_clients"] or made["clients"]:
         return ""
     step = again(f"operator change {made['id']} --client CLIENT")
-    return f"Assigned to no client: none can be seen or worked for. To assign one, or with --all-clients all:\n{step}\n"
+    return f"Assigned to no client: nothing can be seen or done yet. To assign one, or all (--all-clients):\n{step}\n"
 
 
 @app.command
@@ -104,20 +104,20 @@ def token(
     save: Path | None = None,
     replace: bool = False,
 ) -> None:
-    """Issue a token, shown once: for a machine, for yourself, or for another person one that only sets a password.
+    """Issue a token, shown once: for a machine, for yourself, or, for another person, one that only sets a password.
 
-    Older tokens of the same kind and subject end after --overlap-s. A machine's takes a second admin, if there is one,
-    unless you made the machine with one: `byokeep approve`, and then the same command again.
+    Older tokens of the same kind and subject end after --overlap-s. A second admin, if there is one, must approve a
+    machine's token with `byokeep approve`, unless the two of you made the machine; then run the same command again.
 
     Example: byokeep operator token $ID --save ~/.config/byokeep/invitation
 
     Args:
-        subject: The person or machine, by name or id; yourself unless it is given.
+        subject: The person or machine, by name or id; default: yourself.
         machine: The subject is a machine.
-        days: Life of the token: a machine's 1 to 30, a person's 1 to 90.
+        days: Life of the token in days: 1 to 30 for a machine, 1 to 90 for a person.
         overlap_s: How long older tokens keep working.
         save: Write it to this new file (0600) instead of showing it.
-        replace: The file may be there; what it holds is replaced.
+        replace: Overwrite the file if it exists.
     """
     keep = None if save is None else new_file(save, replace=replace)  # before a new token ends the older ones
     room = "machines" if machine else "operators"
@@ -126,7 +126,7 @@ def token(
     whose = run(call("GET", "/v1/self"))["id"] if subject is None else find(subject, kind)
     issued = _made(run(call("POST", f"/v1/{room}/{whose}/tokens", body=body)))
     if issued is None:
-        say("Once it is approved, run the same command again, within the day. Older tokens work on meanwhile.")
+        say("Once it is approved, run the same command again, within the day. Older tokens keep working meanwhile.")
         return
     invitation = issued["kind"] == "invitation"
     _hand_over(issued, save, keep, own=not (machine or invitation))  # another person gets an invitation
@@ -134,20 +134,20 @@ def token(
     say(f"Older tokens of this {'machine' if machine else 'person'}, if there are any, end {end}.")
     if invitation:
         step = again(f"operator password --token-file {quote(str(save or 'FILE'))}", own_token=False)
-        say(f"It is an invitation: it sets the password of its holder, once, and opens nothing. Next, by them: {step}")
+        say(f"It is an invitation: it sets its holder's password, once, and opens nothing else. Next, they run: {step}")
         people = [] if session().as_json else run(call("GET", "/v1/operators"))["operators"]
         held = next((one["held_until"] for one in people if one["id"] == str(whose)), None)
         if held and datetime.fromisoformat(held) > datetime.now(UTC):
             sooner = again(f"operator vouch {whose}")
-            say(f"They approve nothing until {clean(held)}: one admin alone let them in. A second admin ends it sooner"
+            say(f"They cannot approve until {clean(held)}: one admin alone let them in. A second admin ends it sooner"
                 f" by approving what you ask for with: {sooner}")  # fmt: skip
 
 
 @app.command
 def password() -> None:
-    """Set your own password, with an invitation or logged in; read from a prompt or standard input.
+    """Set your own password, with an invitation or while logged in. It is read from a prompt or standard input.
 
-    Nobody sets another's: an admin issues an invitation with `byokeep operator token`.
+    Nobody can set another person's password: an admin issues an invitation with `byokeep operator token`.
 
     Example: byokeep operator password --token-file ~/.config/byokeep/invitation
     """
@@ -160,7 +160,7 @@ def password() -> None:
 
 @app.command
 def whoami() -> None:
-    """Show who you are here, and who issued credentials of yours in the last 30 days.
+    """Show who you are here, and who issued credentials for you in the last 30 days.
 
     Example: byokeep operator whoami
     """
@@ -206,16 +206,16 @@ def vouch(person: Person) -> None:
 
 @app.command
 def recover(name: str, *, save: Path | None = None) -> None:
-    """Let an admin who is locked out sign in again, on the host and with the home's own credentials; raises an alert.
+    """Let a locked-out admin sign in again, on the host, with the home's own credentials. This raises an alert.
 
-    What is saved is an invitation for 24 hours: it sets the admin's password. It is on record. Where another admin can
-    sign in, they approve it first; then run the same command again. A request that nobody answers for a day is let
-    pass. An admin whom another admin disabled or took the role from within the last day is an admin again.
+    It saves an invitation that sets the admin's password within 24 hours, and is on record. If another admin can sign
+    in, they must approve first; then run the same command again. A request that nobody answers for a day is granted. An
+    admin whom another admin disabled, or took the role from, within the last day is an admin again.
 
     Example: byokeep operator recover first-admin
 
     Args:
-        name: The admin, as `byokeep operator list` names them.
+        name: The admin, as `byokeep operator list` shows the name.
         save: A new file (0600) for the invitation; default: recover.token among the home's credentials.
     """
     harden()
@@ -225,8 +225,8 @@ def recover(name: str, *, save: Path | None = None) -> None:
     invitation = run(importlib.import_module("byokeep.processes.installation").recover(settings, name))
     if not isinstance(invitation, Secret):
         asked = {"id": str(invitation.id), "reason": invitation.reason, "expires_at": invitation.expires_at.isoformat()}
-        note = f"Another admin can sign in, and approves it: {again(f'approve {invitation.id}', own_token=False)}"
-        show(asked, title="Request", note=f"{note}\nThen, or when a day has passed, run the same command again.")
+        note = f"Another admin can sign in and must approve: {again(f'approve {invitation.id}', own_token=False)}"
+        show(asked, title="Request", note=f"{note}\nThen, or after a day, run the same command again.")
         return
     keep(invitation)
     step = again(f"operator password --token-file {quote(str(file))}", own_token=False)
@@ -243,7 +243,7 @@ def login(name: str, *, save: Path | None = None, replace: bool = False) -> None
     Args:
         name: Yours, as you were invited by.
         save: A new file (0600) for the token; default: the home's own, which later commands read by themselves.
-        replace: The file may be there; what it holds is replaced.
+        replace: Overwrite the file if it exists.
     """
     place = save or session().settings.home / "credentials" / "cli.token"
     keep = new_file(place, replace=replace or save is None, ours=save is None)  # before a session is there to lose
@@ -258,7 +258,7 @@ def login(name: str, *, save: Path | None = None, replace: bool = False) -> None
 
 @app.command
 def console() -> None:
-    """Make a code that signs you in to the console in a browser, once, within two minutes.
+    """Make a one-time code that signs you in to the console in a browser within two minutes.
 
     Example: byokeep operator console
     """
@@ -268,12 +268,12 @@ def console() -> None:
     show(shown | ({"code": str(reply["token"])} if session().as_json else {}), title="Console")
     if not session().as_json:
         err.print(str(reply["token"]), markup=False, soft_wrap=True)
-        say("Open the page, and put this code in there. It is shown once, and works once.")
+        say("Open the page and enter this code there. It is shown once and works once.")
 
 
 @app.command(name="list")
 def list_() -> None:
-    """List people and machines, and until when a token of theirs works.
+    """List people and machines, and until when their tokens work.
 
     Example: byokeep operator list
     """
@@ -293,25 +293,25 @@ def change(
     state: SubjectState | None = None,
     all_clients: bool | None = None,
 ) -> None:
-    """Change roles, clients or state; takes effect at the next call.
+    """Change roles, clients or state. The change takes effect at the next call.
 
-    Disabling another admin, or taking the role, raises an alert. With nobody else who is an admin, you make no machine,
-    approver or admin for a day then; within that day, the same command lets that admin back in.
+    Disabling another admin, or removing the role, raises an alert. If no other admin remains, you cannot create a
+    machine, approver or admin for a day; within that day, the same command lets that admin back in.
 
     Example: byokeep operator change maria --state disabled
 
     Args:
         subject: The person or machine, by name or id.
-        role: The roles from now on, all of them.
-        client: The clients from now on, all of them.
-        all_clients: Works for every client, or not.
+        role: All roles from now on; they replace the present ones.
+        client: All clients from now on; they replace the present ones.
+        all_clients: Whether the subject works for every client.
     """
     given = {"roles": role or None, "clients": client or None, "state": state, "all_clients": all_clients}
     body = {name: value for name, value in given.items() if value is not None}
     changed = _made(run(call("PATCH", f"/v1/operators/{subject}", body=body)))
     if changed is not None:
         undo = again(f"operator change {changed['id']} --state active")
-        ended = f"No token or password of theirs works now. To let them back in: {undo}"
+        ended = f"None of their tokens or passwords works now. To let them back in: {undo}"
         stopped = changed["state"] == "disabled"
         tell(changed, title="Operator", note=ended if stopped else missing_token(changed))
         if stopped:

@@ -17,14 +17,14 @@ _COLUMNS: Final = ("id", "procedure", "client_id", "state", "reason", "waits_for
 
 @app.command
 def start(procedure: str, about: UUID, *, client: Client | None = None) -> None:
-    """Start a procedure and do what can be done at once.
+    """Start a procedure and do every step that can be done at once.
 
     Example: byokeep procedure start NAME $OBJECT --client $CLIENT
 
     Args:
-        procedure: Name of the procedure; a wrong one is refused with those that there are.
-        about: The id of what it is about.
-        client: The client whose procedure it is; without one it is the platform's own.
+        procedure: Name of the procedure; a wrong name is refused with a list of the right ones.
+        about: Id of the object that the procedure is about.
+        client: The client whose procedure it is; default: the platform's own.
     """
     body = {"procedure": procedure, "object": str(about), "client_id": client and str(client)}
     _show(run(call("POST", "/v1/procedures", body=body)))
@@ -37,16 +37,16 @@ def list_(*, client: Client | None = None) -> None:
     Example: byokeep procedure list --client $CLIENT
 
     Args:
-        client: Of this client alone.
+        client: Only runs of this client.
     """
     found = run(call("GET", "/v1/procedures", params={"client_id": client}))["procedures"]
     shown = found if session().as_json else [one | _stands(one) for one in found]
-    tell(shown, title="Procedures", columns=_COLUMNS, note="" if found else "Nothing was started yet.")
+    tell(shown, title="Procedures", columns=_COLUMNS, note="" if found else "Nothing has been started yet.")
 
 
 @app.command
 def show(procedure: UUID) -> None:
-    """Show the steps that are proved, those that are missing, and what a run waits for.
+    """Show which steps of a run are proved, which are missing, and what the run waits for.
 
     Example: byokeep procedure show $RUN
 
@@ -58,7 +58,7 @@ def show(procedure: UUID) -> None:
 
 @app.command
 def resume(procedure: UUID) -> None:
-    """Go on with a run: do your next step, or give one that stopped back to the workers.
+    """Resume a run: do your next step, or hand a stopped run back to the workers.
 
     Example: byokeep procedure resume $RUN
 

@@ -45,23 +45,23 @@ def redact(
 ) -> int:  # fmt: skip
     """Mask secrets in a stream or in files: API keys, tokens, cookies, private keys, in any encoding.
 
-    Without FILES, standard input is passed to standard output as it comes: whole lines at once, the beginning of a line
-    when its writer pauses. Each secret becomes [redacted:KIND:FINGERPRINT]; the fingerprint is the same for the same
-    value within one run. With FILES, they are written to standard output one after the other.
+    Without FILES, standard input is passed to standard output as it arrives: whole lines at once, the start of a line
+    if its writer pauses. Each secret becomes [redacted:KIND:FINGERPRINT]; the same value has the same fingerprint
+    within one run. With FILES, they are written to standard output one after the other.
 
-    Exit codes: 0 done, 4 a piece could not be redacted and was left out (`redaction_error` stands in its place).
+    Exit codes: 0 done, 4 a piece could not be redacted and was left out (`redaction_error` is in its place).
 
     Example: byokeep redact --report < app.log
     Example: app 2>&1 | byokeep redact
 
     Args:
         files: Read these instead of standard input.
-        report: Say at the end, on standard error, how many were masked, by kind. JSON with --json.
+        report: At the end, print on standard error how many were masked, by kind; JSON with --json.
         report_file: Write that report to this new file as JSON.
-        values_fd: File descriptor with values to mask whatever they look like, one a line.
-        rules: Rule file to use instead of the packaged one.
-        in_place: Replace each of FILES by its redacted form.
-        replace: The file of --report-file may be there; what it holds is replaced.
+        values_fd: File descriptor with values to mask whatever they look like, one per line.
+        rules: Use this rule file instead of the packaged one.
+        in_place: Replace each of FILES with its redacted form.
+        replace: Overwrite the file of --report-file if it exists.
     """
     if in_place and not files:
         raise Rejected("nothing_to_redact", next_step="Name the files to redact in place.")
@@ -131,12 +131,12 @@ def _register_values(redactor: Redactor, descriptor: int) -> None:
         with os.fdopen(descriptor, "rb") as lines:
             data = lines.read(_MOST_VALUES + 1)
     except OSError:
-        raise Rejected("bad_descriptor", next_step="The descriptor must be open for reading.") from None
+        raise Rejected("bad_descriptor", next_step="Open the descriptor for reading.") from None
     values = [line.rstrip(b"\r") for line in data.split(b"\n") if line.strip()]
     if not values:
-        raise Rejected("empty_value", next_step="Write one value a line to the descriptor.")
+        raise Rejected("empty_value", next_step="Write one value per line to the descriptor.")
     if len(data) > _MOST_VALUES:
-        raise Rejected("too_long", next_step="Values come to at most 1 MiB.")
+        raise Rejected("too_long", next_step="Give at most 1 MiB of values.")
     for value in values:
         redactor.register(value)
 

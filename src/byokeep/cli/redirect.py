@@ -46,7 +46,7 @@ _HTML: Final = (
     '<meta name="viewport" content="width=device-width, initial-scale=1"><title>byokeep</title>'
     f"<style>{_STYLE}</style><main><strong>byokeep</strong>"
 )
-_LOOK: Final = "Close this window and look at the terminal."
+_LOOK: Final = "Close this window and return to the terminal."
 _PAGE: Final = f"{_HTML}<h1>The answer has arrived.</h1><p>{_LOOK}</p></main></html>"
 _NOTHING: Final = f"{_HTML}<h1>Nothing here.</h1></main></html>"
 
@@ -94,7 +94,9 @@ def pasted_form(came: Secret, *, redirect_uri: str, state: Secret, binding: Secr
     came.wipe()
     form = form_of(address, redirect_uri=redirect_uri, state=state, binding=binding)
     if form is None:
-        raise Rejected("not_the_answer", next_step="Paste the whole address that the browser ended at; start again.")
+        raise Rejected(
+            "not_the_answer", next_step="Start again, and paste the whole address that the browser ended at."
+        )
     return form
 
 

@@ -36,10 +36,11 @@ def due(
     *, client: Client | None = None, kind: DueKind | None = None, until: str | None = None,
     file: Annotated[Path | None, Parameter(name="--csv")] = None, signed: Path | None = None,
 ) -> None:  # fmt: skip
-    """List what is to be rotated, renewed or consented to, of every kind, by date, with the command that does it.
+    """List everything that is due for rotation, renewal or consent, by date, with the command for each.
 
-    What is overdue, and what has no date, is always on the list. The digest names the list as it stands, for whoever
-    signs it off; that you saw it is on record. Asked for keys it names those that are keyless: nothing is to rotate.
+    Overdue items and items without a date are always listed. The digest identifies the list as it is now, for whoever
+    signs it off; it is on record that you saw it. With --kind for keys, keyless ones are named too: they need no
+    rotation.
 
     Example: byokeep rotate due --client "Acme Bakery"
 
@@ -48,11 +49,11 @@ def due(
     Example: byokeep rotate due --signed due.json
 
     Args:
-        client: Of this client; default: of all of yours.
-        kind: Of this kind.
-        until: How far to look: days, such as `90d` or `90`, or a day such as 2026-12-31; default: 14 days.
-        file: Write the list to this new file as well.
-        signed: Write the list to this new file as a signed document, for `byokeep evidence verify`.
+        client: Only items of this client; default: of all your clients.
+        kind: Only items of this kind.
+        until: How far ahead to look: days, such as `90d` or `90`, or a date such as 2026-12-31; default: 14 days.
+        file: Also write the list to this new file.
+        signed: Also write the list to this new file as a signed document, for `byokeep evidence verify`.
     """
     params = {"client_id": client, "kind": kind, "until": None if until is None else _time(until)}
     keep = None if file is None else new_file(file)
@@ -68,7 +69,7 @@ def due(
                    "state": _state(one)} for one in found["items"]]  # fmt: skip
     note = f"Until {found['until'][:10]}. Digest of this list: {found['digest']}"
     if found["more"]:
-        note = f"{found['more']} more do not fit: ask for one client or kind.\n{note}"
+        note = f"{found['more']} more do not fit: filter by client or kind.\n{note}"
     tell_all(found, Listing(rows, "Due", _COLUMNS, note))
 
 
@@ -102,10 +103,10 @@ _CELLS: Final = (
 
 @app.command
 def grade(client: Client) -> None:
-    """Tell how a client's credentials are rotated: how many in which way, the best first.
+    """Show how a client's credentials are rotated: how many in each way, best first.
 
-    continuous: renewed all along; keyless: there is no key; full: made and ended by a worker; assisted: ended by one;
-    cutover: paused for as long as there is none; manual: by a person.
+    continuous: renewed all the time; keyless: there is no key; full: a worker makes and ends the key; assisted: a
+        worker ends it; cutover: service pauses while there is no key; manual: a person does it.
 
     Example: byokeep rotate grade "Acme Bakery"
     """
@@ -119,9 +120,9 @@ def grade(client: Client) -> None:
 def start(
     ref: Key, *, old_ends: OldEnds = "policy", skip_rehearsal: bool = False, mint: bool = False, leaked: bool = False
 ) -> None:
-    """Begin the rotation of a key that serves; the key in use goes on serving until the cutover.
+    """Start the rotation of a key. The key in use keeps serving until the cutover.
 
-    The new key comes next, with `byokeep key add`, which also begins a rotation by itself.
+    Then give the new key with `byokeep key add`, which can also start a rotation by itself.
 
     Example: byokeep rotate start $REF
 
@@ -131,12 +132,12 @@ def start(
 
     Args:
         ref: The key, as `byokeep key list` shows it.
-        old_ends: How long the old key stays good after the cutover; policy: 24 h. The jobs that have it end first.
+        old_ends: How long the old key stays valid after the cutover; policy: 24 h. Jobs that have it end first.
         skip_rehearsal: Cut over without a dry run of the new key.
-        mint: Let a worker make the new key at the provider, with the client's administrator key (`byokeep key admin`).
-            Where the provider has no call for it, it is a person's task, due within a week.
-        leaked: It leaked: no job gets it from now on, and it is revoked before the new one comes. A rotation in flight
-            ends.
+        mint: Have a worker make the new key at the provider, with the client's administrator key (`byokeep key admin`).
+            If the provider has no call for this, a person does it within a week.
+        leaked: The key leaked: no job gets it from now on, and it is revoked before the new one comes. A rotation under
+            way ends.
     """
     body = {"old_ends": old_ends, "skip_rehearsal": skip_rehearsal, "mint": mint, "leaked": leaked}
     _show(run(call("POST", f"/v1/refs/{ref}/rotations", body=body)))
@@ -144,17 +145,17 @@ def start(
 
 @app.command
 def status(rotation: UUID | None = None, *, ref: Key | None = None) -> None:
-    """Show how far a rotation is, what is next and what is on record of it; without one, list them, also what is over.
+    """Show a rotation: its progress, next step and records. Without an id, list all rotations, finished ones too.
 
-    A new key that was taken back is listed until it is dead at its provider.
+    A withdrawn new key is listed until it is dead at its provider.
 
     Example: byokeep rotate status
 
     Example: byokeep rotate status $ROTATION
 
     Args:
-        rotation: As the list shows it.
-        ref: Of this key only.
+        rotation: Id of the rotation, as the list shows it.
+        ref: Only rotations of this key.
     """
     if rotation is not None:
         found = run(call("GET", f"/v1/rotations/{rotation}"))
@@ -167,25 +168,25 @@ def status(rotation: UUID | None = None, *, ref: Key | None = None) -> None:
     rows = found if session().as_json else [
         _read(one) | {"next": "" if one["ended"] else one["next_step"]} for one in found
     ]  # fmt: skip
-    tell(rows, title="Rotations", columns=_RUNS, note="" if found else "Nothing was rotated yet.")
+    tell(rows, title="Rotations", columns=_RUNS, note="" if found else "Nothing has been rotated yet.")
 
 
 @app.command
 def resume(rotation: UUID, *, accept: Accept | None = None) -> None:
-    """Go on with a rotation that stopped; what it stopped for may be accepted, on record, in your name.
+    """Resume a rotation that stopped. You may accept what it stopped for, on record and in your name.
 
     Example: byokeep rotate resume $ROTATION --accept not_rehearsed
 
     Args:
         rotation: As `byokeep rotate status` shows it.
-        accept: What it stopped for; stays_alive: a new key that was taken back is kept by its owner.
+        accept: What it stopped for; stays_alive: the owner keeps a new key that was withdrawn.
     """
     _show(run(call("POST", f"/v1/rotations/{rotation}/resume", body={"accept": accept or ""})))
 
 
 @app.command
 def abort(rotation: UUID) -> None:
-    """End a rotation before its cutover: the new key is taken away, the key in use never stopped serving.
+    """End a rotation before its cutover. The new key is withdrawn; the key in use never stopped serving.
 
     Example: byokeep rotate abort $ROTATION
 
@@ -197,7 +198,7 @@ def abort(rotation: UUID) -> None:
 
 @app.command
 def rollback(rotation: UUID) -> None:
-    """Go back to the old key after the cutover, as long as it was not revoked.
+    """Roll back to the old key after the cutover, unless it was already revoked.
 
     Example: byokeep rotate rollback $ROTATION
 
@@ -211,23 +212,23 @@ def rollback(rotation: UUID) -> None:
 def internal(
     *, admin_token_fd: int | None = None, dry_run: bool = False, old_logins_end: Literal["now", "24h"] = "24h"
 ) -> None:
-    """Rotate the platform's own secrets, on the host and while everything serves; again after a crash: it goes on.
+    """Rotate the platform's own secrets, on the host, while everything serves. After a crash, run it again to resume.
 
-    New secret ids of our processes at the store, a new signing key of leases, checkpoints and evidence, new logins at
-    a PostgreSQL of yours, where byokeep makes them, and new tokens of the embedded stack's machines. `byokeep up` does
-    it by itself every 30 days, but for the keys of checkpoints and evidence, whose public halves others keep: hand
-    them on with `byokeep audit keys`.
+    It makes new secret ids for our processes at the store; new signing keys for leases, checkpoints and evidence; new
+    logins at your own PostgreSQL, if byokeep makes them; and new tokens for the embedded stack's machines. `byokeep up`
+    does this by itself every 30 days, except for the keys of checkpoints and evidence, whose public halves others keep:
+    pass those on with `byokeep audit keys`.
 
     Example: byokeep rotate internal --dry-run
 
     Example: byokeep rotate internal
 
     Args:
-        admin_token_fd: Descriptor with the admin token of a store of your own.
-        dry_run: List what there is, when it was rotated and when it is due; nothing is changed.
-        old_logins_end: When your PostgreSQL refuses the old logins; now: one was stolen. That is done first. Their
-            sessions end, and what is under way in them fails; hosts with copies of the files fail until they have the
-            new ones; what another host made for itself is ended there.
+        admin_token_fd: Descriptor with the admin token of your own store.
+        dry_run: Change nothing; list each secret, when it was rotated and when it is due.
+        old_logins_end: When your PostgreSQL starts to refuse the old logins. Use `now` if one was stolen: this is done
+            first; their sessions end, and what is under way in them fails. Hosts with copies of the files fail until
+            they have the new ones; a login that another host made for itself is ended there.
     """
     harden()
     settings, host = session().settings, load("byokeep.processes.platform_secrets")
@@ -245,10 +246,10 @@ def internal(
         if token is not None:
             token.wipe()
     facts = {"id": str(done.run.id), "state": done.run.state, "done": [one.name for one in done.steps]}
-    note = f"Next, for whoever verifies what you sign: {called()} audit keys FILE. On record: {called()} procedure list"
+    note = f"Next, for those who verify what you sign: {called()} audit keys FILE. On record: {called()} procedure list"
     if not settings.embedded_database:
         when = "now" if old_logins_end == "now" else "within 24 hours"
-        note = f"Other hosts need the new *.pgpass files {when}: then the old logins are refused.\n{note}"
+        note = f"Copy the new *.pgpass files to other hosts {when}: then the old logins are refused.\n{note}"
     show(facts, title="Platform secrets", note=note)
 
 

@@ -45,7 +45,7 @@ def refuse_environment() -> None:
 
 
 def up() -> None:
-    """Run the whole stack on this machine: OpenBao, PostgreSQL and our processes. Ctrl-C stops it.
+    """Run the whole stack on this machine: OpenBao, PostgreSQL and the byokeep processes. Ctrl-C stops it.
 
     Example: byokeep up
 
@@ -87,7 +87,7 @@ def _serve(name: str) -> None:
 
 
 def web() -> None:
-    """Run the operator API alone; `byokeep up` runs it for you.
+    """Run the operator API alone. `byokeep up` runs it for you.
 
     Example: byokeep web --config /etc/byokeep/web.toml
     """
@@ -95,7 +95,7 @@ def web() -> None:
 
 
 def broker() -> None:
-    """Run the broker alone; keep it on an internal network.
+    """Run the broker alone. Keep it on an internal network.
 
     Example: byokeep broker --config /etc/byokeep/broker.toml
     """
@@ -103,7 +103,7 @@ def broker() -> None:
 
 
 def killswitch() -> None:
-    """Run the kill switches in a process of their own, which works while the broker does not.
+    """Run the kill switches in their own process, which works even if the broker does not.
 
     Example: byokeep killswitch --config /etc/byokeep/killswitch.toml
     """
@@ -111,7 +111,7 @@ def killswitch() -> None:
 
 
 def worker() -> None:
-    """Run one worker; run more for more work.
+    """Run one worker. Run more of them for more work.
 
     Example: byokeep worker --config /etc/byokeep/worker.toml
     """
@@ -119,7 +119,7 @@ def worker() -> None:
 
 
 def refresher() -> None:
-    """Run the process that connects accounts and renews their tokens; one for each slots_dir.
+    """Run the process that connects accounts and renews their tokens. Run one for each slots_dir.
 
     Example: byokeep refresher --config /etc/byokeep/refresher.toml
     """
@@ -129,9 +129,9 @@ def refresher() -> None:
 def init(*, admin_token_fd: int | None = None, database_sql: bool = False) -> None:
     """Provision your own OpenBao and PostgreSQL: mounts, policies, roles, keys, migrations. Safe to repeat.
 
-    The store's admin token is read from a descriptor and is not kept; revoke it afterwards. The database roles must
-    be there: a superuser makes them with what --database-sql prints. Where that superuser lets byokeep_logins log in,
-    each role gets a login of its own (*.pgpass in the credentials directory), which byokeep rotates.
+    The store's admin token is read from a descriptor and not kept; revoke it afterwards. The database roles must exist:
+    a superuser makes them with the SQL that --database-sql prints. If that superuser lets byokeep_logins log in, each
+    role gets its own login (*.pgpass in the credentials directory), which byokeep rotates.
 
     Example: byokeep init --database-sql | psql -d postgres
 
@@ -139,7 +139,7 @@ def init(*, admin_token_fd: int | None = None, database_sql: bool = False) -> No
 
     Args:
         admin_token_fd: Descriptor with the store's admin token.
-        database_sql: Print the SQL that makes the database and its roles, and do nothing else.
+        database_sql: Only print the SQL that makes the database and its roles.
     """
     harden()
     refuse_environment()
@@ -159,14 +159,15 @@ def init(*, admin_token_fd: int | None = None, database_sql: bool = False) -> No
 
 
 def doctor(*, upgrade: bool = False) -> int:
-    """Check this installation: parts, modes, hardening, audit devices, honest limits.
+    """Check this installation: its parts, file modes, hardening, audit devices and known limits.
 
     Example: byokeep doctor
 
     Example: byokeep doctor --upgrade
 
     Args:
-        upgrade: Ask instead, with a new release before it is started, whether it can take over what runs now.
+        upgrade: Check instead, with a new release that is not started yet, whether it can take over from the running
+            one.
     """
     harden()
     settings = session().settings
@@ -182,7 +183,7 @@ def doctor(*, upgrade: bool = False) -> int:
 
 
 def demo(*, keep: Path | None = None) -> int:
-    """Run the main job on a fresh stack with simulated providers, and show the evidence.
+    """Run the main use case on a fresh stack with simulated providers, and show the evidence.
 
     Example: byokeep demo
 
@@ -191,27 +192,27 @@ def demo(*, keep: Path | None = None) -> int:
     Args:
         keep: Keep the state in this new directory instead of a temporary one.
     """
-    _say("byokeep demo: a stack of its own is started, tried and removed, in about two minutes")
+    _say("byokeep demo: starts a stack of its own, tries it and removes it, in about two minutes")
     return int(run(load("byokeep.demo").run(keep=keep, as_json=session().as_json)))
 
 
 def sim(*, port: int = 0) -> int:
-    """Run the simulators of providers and platform on loopback.
+    """Run the simulators of the providers and the platform on loopback.
 
-    A stack uses them when its settings file has lines such as openai = "http://127.0.0.1:8430/openai" under
+    A stack uses them if its settings file has lines such as openai = "http://127.0.0.1:8430/openai" under
     [provider_urls].
 
     Example: byokeep sim --port 8430
 
     Args:
-        port: 0 takes a free one.
+        port: The port to listen on; 0 takes a free one.
     """
     serve = load("byokeep_sim.__main__").serve
     try:
         serve(["--port", str(port)])
     except (ValueError, OSError, OverflowError):
         raise Rejected(
-            "port_unusable", next_step="It is taken, or none that you may use; --port 0 takes a free one.", port=port
+            "port_unusable", next_step="The port is taken, or you may not use it. --port 0 takes a free one.", port=port
         ) from None
     return 0
 

@@ -11,16 +11,16 @@ from byokeep.cli.names import Client
 
 
 def transfer(client: Client, login: str, account_id: str, *, reason: str = "account_moved") -> None:
-    """Ask for an account that another client had to go to this one; an admin must approve, within a day.
+    """Ask to transfer an account from another client to this one. An admin must approve within a day.
 
-    Its present client disconnects it first. The next consent that finds it then connects it, once.
+    The present client disconnects the account first. The next consent for it then connects it here, once.
 
     Example: byokeep account transfer $CLIENT x 2244994945 --reason account_was_sold
 
     Args:
-        client: Who gets it.
-        login: As `byokeep account logins` lists it.
-        account_id: The platform's id of the account.
+        client: The client that gets the account.
+        login: The login, as `byokeep account logins` lists it.
+        account_id: The account's id at the platform.
         reason: A code, kept in the audit: 2 to 63 characters, small letters, digits and _, a letter first.
     """
     body = {"client_id": str(client), "login": login, "account": account_id, "reason": reason}
@@ -30,15 +30,15 @@ def transfer(client: Client, login: str, account_id: str, *, reason: str = "acco
 
 
 def transfer_approve(request: UUID, client: Client, login: str, account_id: str) -> None:
-    """Let an account go to a client, as the second person; name what you approve.
+    """Approve the transfer of an account to a client, as the second person. Name what you approve.
 
     Example: byokeep account transfer-approve $REQUEST $CLIENT x 2244994945
 
     Args:
-        request: As `byokeep account transfer` printed it.
-        client: Who gets it.
-        login: As it was asked for.
-        account_id: As it was asked for.
+        request: Id of the request, as `byokeep account transfer` printed it.
+        client: The client that gets the account.
+        login: The login in the request.
+        account_id: The account id in the request.
     """
     body = {"client_id": str(client), "login": login, "account": account_id}
     done: Any = run(call("POST", f"/v1/accounts/transfers/{request}/approve", body=body))

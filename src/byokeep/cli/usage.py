@@ -18,10 +18,10 @@ from byokeep.core.sheet import sheet
 
 _COLUMNS: Final = ("client_id", "provider", "leases", "permits", "calls", "calls_failed")
 _WHY: Final = {
-    "not_running": "no checkpoint says that byokeep ran",
-    "not_told": "the runner never said how many calls it made",
-    "job_open": "the job is open still",
-    "calls_missing": "fewer calls arrived than the runner made",
+    "not_running": "no checkpoint shows that byokeep was running",
+    "not_told": "the runner never reported how many calls it made",
+    "job_open": "the job is still open",
+    "calls_missing": "fewer calls were reported than the runner made",
     "not_kept": "single calls are kept for 35 days",
 }
 
@@ -35,12 +35,12 @@ def usage(
     hours: Annotated[bool, Parameter(negative=())] = False,
     file: Annotated[Path | None, Parameter(name="--csv")] = None,
 ) -> None:
-    """Show how often credentials were used, and how the last whole hour compares with the days before.
+    """Show how often credentials were used, and how the last full hour compares with the days before.
 
-    Leases and permits are counted where they are on record; calls as runners told of them. What nobody told of is
-    unknown: `?` = nothing is known, `12+` = 12 and perhaps more. The hour is compared with the same hour of the last 28
-    days: with the middle one, and with how far they usually lie from it. What was refused, and what providers counted
-    and what it cost where they told, is shown besides; with --json also by job. Looking is itself recorded.
+    Leases and permits are counted from the record, calls from the runners' reports. What nobody reported is unknown:
+    `?` = nothing is known, `12+` = 12 and perhaps more. The hour is compared with the same hour of the last 28 days:
+    with their median, and with how far they usually lie from it. Also shown: what was refused, and what providers
+    counted and charged, if they say; with --json also by job. Looking is itself recorded.
 
     Example: byokeep usage --since 7d
 
@@ -49,12 +49,12 @@ def usage(
     Example: byokeep usage --since 30d --csv usage.csv
 
     Args:
-        client: Of this client.
-        provider: Of this provider or platform.
-        since: A time such as 2026-01-31T12:00:00Z, or so long ago: 30m, 24h, 7d; at most 93 days.
-        until: As --since.
-        hours: Show each hour, instead of the sums.
-        file: Write each hour to this new file as well; what is unknown stands there as it is shown here.
+        client: Only usage of this client.
+        provider: Only usage of this provider or platform.
+        since: A time such as 2026-01-31T12:00:00Z, or an age: 30m, 24h, 7d; at most 93 days.
+        until: End of the span, in the same forms as --since.
+        hours: Show each hour instead of the sums.
+        file: Also write each hour to this new file; what is unknown is marked there as it is here.
     """
     keep = None if file is None else new_file(file)
     params = {"client_id": client, "provider": provider, "since": moment(since), "until": moment(until)}
@@ -131,5 +131,5 @@ def _reads(one: Mapping[str, Any]) -> str:
     if one["what"] not in ("lease", "custody"):
         return ""
     if one["reads"] is None:
-        return "reads not told"
+        return "reads not reported"
     return f"read {one['reads']} {'time' if one['reads'] == 1 else 'times'}"

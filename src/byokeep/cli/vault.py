@@ -15,7 +15,7 @@ from byokeep.cli.terminal import say, session
 from byokeep.core.errors import Conflict, Rejected
 
 Cause = Literal["suspected_leak", "artifact_store_exposure", "runner_compromise", "account_lockout", "drill"]
-app: Final = App(name="vault", help="The vault of browser profiles may be compromised: the way out, step by step.")
+app: Final = App(name="vault", help="The vault of browser profiles may be compromised: recover step by step.")
 _INCIDENT: Final = ("incident", "client_id", "cause", "step", "since", "since_assumed", "opened_at", "closed_at")
 _ITEMS: Final = (
     "client_id", "profile", "platform", "session", "new_profile", "fresh_login", "keys", "keys_destroyed", "proved",
@@ -30,20 +30,21 @@ _ALERTS: Final = frozenset({"vault_incident_opened", "session_to_end_by_hand", "
 def open_(
     *, client: Client | None = None, everybody: bool = False, cause: Cause = "suspected_leak", since: str | None = None
 ) -> None:
-    """Open an incident; every profile of the scope is due for a new key from now on. One person is enough.
+    """Open an incident. Every profile in its scope is due for a new key from now on. One person is enough.
 
-    With the cause artifact_store_exposure the browser lane of each account goes off at once, and workers seal each
-    profile under a new key; what they could not be given is listed (`left.exposed`), and step 1 tries it again.
+    With the cause artifact_store_exposure, the browser lane of each account goes off at once, and workers seal each
+    profile under a new key. Profiles that could not be handed to a worker are listed (`left.exposed`); step 1 retries
+    them.
 
     Example: byokeep incident vault open --client $CLIENT --cause runner_compromise
 
     Example: byokeep incident vault open --everybody --cause artifact_store_exposure
 
     Args:
-        client: Whose profiles.
-        everybody: The profiles of all clients.
+        client: The client whose profiles are affected.
+        everybody: The profiles of all clients are affected.
         cause: What is known.
-        since: Since when others may have had access, like 2026-05-01T12:00:00Z; when left out, 72 hours are assumed.
+        since: Since when others may have had access, such as 2026-05-01T12:00:00Z; default: 72 hours are assumed.
     """
     if (client is None) != everybody:
         raise Rejected("scope_missing", next_step="Give --client C, or --everybody.")
@@ -64,9 +65,9 @@ def list_() -> None:
 
 @app.command
 def status(incident: UUID) -> int:
-    """Show how far each profile got, what is left, and the record of each step.
+    """Show the progress of each profile, what is left, and the record of each step.
 
-    Ends with 6 while something is left.
+    Exit code 6 while anything is left.
 
     Example: byokeep incident vault status $INCIDENT
     """
@@ -77,7 +78,7 @@ def status(incident: UUID) -> int:
 
 @app.command(name="lane-off")
 def lane_off(incident: UUID, *, reason: str = "profile_vault_suspected") -> None:
-    """Step 1: close the browser lane of the scope, and see that no job has a browser open any more.
+    """Step 1: close the browser lane of the scope, and check that no job still has a browser open.
 
     Example: byokeep incident vault lane-off $INCIDENT
 
@@ -93,7 +94,7 @@ def lane_off(incident: UUID, *, reason: str = "profile_vault_suspected") -> None
 
 @app.command
 def sessions(incident: UUID) -> None:
-    """Step 2: let workers log out everywhere. Call it again until nothing is left; the rest a person ends by hand.
+    """Step 2: have workers log out everywhere. Repeat until nothing is left; a person ends the rest by hand.
 
     Example: byokeep incident vault sessions $INCIDENT
     """
@@ -102,13 +103,13 @@ def sessions(incident: UUID) -> None:
 
 @app.command(name="session-ended")
 def session_ended(incident: UUID, profile: Profile, platform: Platform) -> None:
-    """Say that you ended a session at its platform yourself, where no worker could.
+    """Record that you ended a session at its platform yourself, because no worker could.
 
     Example: byokeep incident vault session-ended $INCIDENT $PROFILE x
 
     Args:
-        profile: Whose session.
-        platform: Where.
+        profile: The profile of the session.
+        platform: The platform of the session.
     """
     body = {"profile": str(profile), "platform": platform}
     _told(run(call("POST", f"/v1/vault-incidents/{incident}/sessions/end", body=body)))
@@ -116,7 +117,7 @@ def session_ended(incident: UUID, profile: Profile, platform: Platform) -> None:
 
 @app.command
 def recreate(incident: UUID) -> None:
-    """Step 3: retire the old profiles and make new ones; then log in to each afresh with `byokeep profile login`.
+    """Step 3: retire the old profiles and make new ones. Then log in to each one with `byokeep profile login`.
 
     Example: byokeep incident vault recreate $INCIDENT
     """
@@ -125,7 +126,7 @@ def recreate(incident: UUID) -> None:
 
 @app.command
 def rekey(incident: UUID) -> None:
-    """Step 4: call the old keys compromised and ask for their destruction; an approver agrees with `approve`.
+    """Step 4: mark the old keys as compromised and ask for their destruction. An approver runs `approve`.
 
     Example: byokeep incident vault rekey $INCIDENT
     """
@@ -134,7 +135,7 @@ def rekey(incident: UUID) -> None:
 
 @app.command
 def approve(incident: UUID) -> None:
-    """Agree, as a second person, that the old profiles are destroyed with their keys.
+    """Approve, as the second person, that the old profiles are destroyed with their keys.
 
     Example: byokeep incident vault approve $INCIDENT
     """
@@ -143,7 +144,7 @@ def approve(incident: UUID) -> None:
 
 @app.command
 def validate(incident: UUID) -> None:
-    """Step 5: prove the new profiles, and that a wrong account would be caught on each platform.
+    """Step 5: prove the new profiles, and prove that a wrong account would be caught on each platform.
 
     Example: byokeep incident vault validate $INCIDENT
     """
@@ -152,7 +153,7 @@ def validate(incident: UUID) -> None:
 
 @app.command
 def close(incident: UUID) -> None:
-    """Close it, as a second person, when all evidence is there. The browser lane is opened apart, by two people.
+    """Close the incident, as the second person, once all evidence is there. Two people release the browser lane apart.
 
     Example: byokeep incident vault close $INCIDENT
     """
@@ -174,7 +175,5 @@ def _told(found: Any, *, approver: bool = False) -> None:
     if found["step"] == "closed" and not session().as_json:
         objects = {found["incident"], *(one["profile"] for one in found["items"])}
         standing = alert.to_close(_ALERTS, client_id=found["client_id"], objects=objects)
-        say(
-            "Each account's browser lane went off with its old profile; after that `byokeep account lane` sets it anew."
-        )
-        say("Due marks stay until the profiles have new keys." + ("\n" + standing if standing else ""))
+        say("Each account's browser lane went off with its old profile. Then set it again: `byokeep account lane`.")
+        say("Profiles stay marked as due until they have new keys." + ("\n" + standing if standing else ""))

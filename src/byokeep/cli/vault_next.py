@@ -30,7 +30,7 @@ def lines(found: Mapping[str, Any], *, approver: bool = False) -> str:
     left = ", ".join(f"{name} {count}" for name, count in found["left"].items() if count)
     told = [f"Left: {left}."] if left and found["step"] != "closed" else []
     if any(one["to_do"] == "wait_for_worker" for one in found["items"]):
-        told.append("A worker is at it; what comes next looks again.")
+        told.append("A worker is working on it. The next command checks again.")
     if len(named) > _MOST + 1:  # what is done for each profile, then the step's own command
         told.append(f"For {len(named) - 1 - _MOST} more see the table.")
         named = [*named[:_MOST], named[-1]]
@@ -45,7 +45,7 @@ def _all(found: Mapping[str, Any], approver: bool) -> Iterator[str]:
         yield again("kill approve REQUEST", own_token=approver) + _APPROVER
         return
     if step != "opened" and any(one["to_do"] == "lane_off_again" for one in found["items"]):
-        yield _operator(f"incident vault lane-off {incident}", approver) + "  (for profiles that were left)"
+        yield _operator(f"incident vault lane-off {incident}", approver) + "  (for profiles that are left)"
     for one in found["items"]:
         yield from _of_item(incident, one, approver)
     unproved = step == "validated" and found["left"].get("validated")  # a new profile that was made since
@@ -65,7 +65,7 @@ def _of_item(incident: str, one: Mapping[str, Any], approver: bool) -> Iterator[
     to_do = one["to_do"]
     if to_do == "end_session_by_hand":
         ended = f"incident vault session-ended {incident} {one['profile']} {one['platform']}"
-        yield _operator(ended, approver) + f"  (after you logged out at {one['platform']} by hand)"
+        yield _operator(ended, approver) + f"  (after you have logged out at {one['platform']} by hand)"
     if to_do == "log_in":
         yield _operator(f"profile login {one['new_profile']}", approver)
     if to_do in ("log_in", "confirm_login"):

@@ -49,7 +49,7 @@ def of_platform(client: UUID, one: Mapping[str, Any], accounts: Rows) -> str:
     name = one["platform"]
     head = f"{name} is closed for this client ({one['cause']})"
     if one["stage"] == "canary":
-        return f"{head} but for the acts of its canary. Next: {again(f'incident platform status {client}')}"
+        return f"{head} except for the acts of its canary. Next: {again(f'incident platform status {client}')}"
     if one["stage"] == "permitted":
         return f"{head} until its canary. Next: {again(f'incident platform canary {client} {name}')}"
     here = [row for row in accounts if row["platform"] == name and row.get("login")]

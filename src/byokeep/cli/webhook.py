@@ -27,7 +27,7 @@ _COLUMNS: Final = (
 
 @app.command(name="set")
 def set_(client: Client, sender: WebhookSender, *, keep_previous: str = "0s", fd: int | None = None) -> None:
-    """Store a signing secret; jobs that declare the sender verify with it at once.
+    """Store a signing secret. Jobs that declare the sender verify with it at once.
 
     The secret is read from standard input, from --fd, or from a prompt that does not show it.
 
@@ -37,8 +37,8 @@ def set_(client: Client, sender: WebhookSender, *, keep_previous: str = "0s", fd
 
     Args:
         client: Client id.
-        sender: Who signs.
-        keep_previous: How long the secret before it holds as well: a number with s, m, h or d; at most 30d.
+        sender: The sender that signs.
+        keep_previous: How long the previous secret stays valid as well: a number with s, m, h or d; at most 30d.
         fd: Read the secret from this descriptor.
     """
     params = {"keep_previous_s": str(seconds(keep_previous))}
@@ -52,9 +52,9 @@ def set_(client: Client, sender: WebhookSender, *, keep_previous: str = "0s", fd
 
 @app.command(name="list")
 def list_(client: Client) -> None:
-    """List a client's signing secrets: where, state, what else still holds. Never a value.
+    """List a client's signing secrets: where each one is, its state, and older ones still valid. Never a value.
 
-    The state is `active` from the start; the verification stays `pending`, for nobody can be asked.
+    The state is `active` from the start. The verification stays `pending`, because there is nobody to ask.
 
     Example: byokeep account webhook list $CLIENT
     """
@@ -63,13 +63,13 @@ def list_(client: Client) -> None:
 
 @app.command
 def retire(client: Client, sender: WebhookSender, *, reason: str, previous_only: bool = False) -> None:
-    """End a signing secret: deliveries signed with it are refused.
+    """Retire a signing secret: deliveries signed with it are refused.
 
     Example: byokeep account webhook retire $CLIENT tiktok --reason not_used
 
     Args:
         reason: A code of 2 to 63 characters: small letters, digits and _, a letter first; such as `not_used`.
-        previous_only: End only the one before the current.
+        previous_only: End only the secret before the current one.
     """
     body = {"reason": reason, "previous_only": previous_only}
     found = run(call("POST", f"/v1/clients/{client}/providers/{sender}/webhook/retire", body=body))

@@ -41,14 +41,14 @@ _CODES: Final = {
 
 @profile.command
 def create(client: Client, *account: Named, packing: Packing = "portable", replaces: Profile | None = None) -> None:
-    """Make a profile for accounts that are registered or connected; nothing is logged in yet.
+    """Create a profile for accounts that are registered or connected. It is not logged in yet.
 
     Example: byokeep profile create $CLIENT x/acme
 
     Args:
-        account: Platform and account, as `byokeep account list` shows them: `x/acme`. One for each platform, up to 3.
-        packing: What is sealed: the session as a document that any Chromium takes, or the directory without caches.
-        replaces: A retired profile whose place it takes.
+        account: Platform and account, as `byokeep account list` shows them: `x/acme`. One per platform, up to 3.
+        packing: What is sealed: the session as a document that any Chromium accepts, or the directory without caches.
+        replaces: The retired profile that it replaces.
     """
     body = {"accounts": [_account(one) for one in account], "packing": packing, "replaces": replaces}
     made = run(call("POST", f"/v1/clients/{client}/profiles", body=body))
@@ -57,14 +57,14 @@ def create(client: Client, *account: Named, packing: Packing = "portable", repla
 
 @profile.command
 def login(profile: Profile, *, wait: bool = True) -> int:
-    """Open a clean browser at the worker for a person to log in by hand. Nothing is typed by a program.
+    """Open a clean browser at the worker, so that a person can log in by hand. No program types anything.
 
     On the worker's host the address of the browser is printed; from elsewhere, run `byokeep profile handoff` there.
 
     Example: byokeep profile login $PROFILE
 
     Args:
-        wait: Wait until the browser is there.
+        wait: Wait until the browser is ready.
     """
     asked = run(call("POST", f"/v1/profiles/{profile}/login"))
     if wait:
@@ -83,9 +83,9 @@ def login(profile: Profile, *, wait: bool = True) -> int:
 
 @profile.command
 def handoff(profile: Profile) -> None:
-    """Print where the waiting browser is. Works on the worker's host alone, for the user that runs the worker.
+    """Print the address of the waiting browser. Works only on the worker's host, for the user that runs the worker.
 
-    An address is printed while its worker lives: afterwards another program may be there.
+    The address is printed only while its worker lives: afterwards another program may listen there.
 
     Example: byokeep profile handoff $PROFILE
     """
@@ -105,12 +105,12 @@ def handoff(profile: Profile) -> None:
 
 @profile.command
 def confirm(profile: Profile, *account: Named, wait: bool = True) -> int:
-    """Confirm whose accounts the waiting browser is logged in to, as the person who looked; then it is sealed.
+    """Confirm, as the person who looked, which accounts the waiting browser is logged in to. Then it is sealed.
 
     Example: byokeep profile confirm $PROFILE acme
 
     Args:
-        account: The user name or id that you saw; with several platforms `x/acme`, one for each.
+        account: The user name or id that you saw; for several platforms `x/acme`, one for each.
         wait: Wait until it is sealed.
     """
     found = run(call("GET", f"/v1/profiles/{profile}"))
@@ -124,7 +124,7 @@ def confirm(profile: Profile, *account: Named, wait: bool = True) -> int:
 
 @profile.command
 def validate(profile: Profile, *, wait: bool = True) -> int:
-    """Prove the newest generation: it is opened read-only, identified and photographed. Nothing is changed.
+    """Prove the newest generation: open it read-only, identify its accounts, take pictures. Nothing is changed.
 
     Example: byokeep profile validate $PROFILE
 
@@ -157,12 +157,12 @@ def rekey(profile: Profile, *, wait: bool = True) -> int:
 
 @profile.command
 def restore(profile: Profile, generation: int, *, wait: bool = True) -> int:
-    """Bring an older generation back as the newest, under a new key; one whose key was in doubt does not come back.
+    """Restore an older generation as the newest, under a new key. A generation whose key was in doubt is refused.
 
     Example: byokeep profile restore $PROFILE 3
 
     Args:
-        generation: As `byokeep profile history` lists it.
+        generation: The generation, as `byokeep profile history` lists it.
         wait: Wait for the outcome.
     """
     if generation < 1:
@@ -173,14 +173,14 @@ def restore(profile: Profile, generation: int, *, wait: bool = True) -> int:
 
 @profile.command
 def shred(profile: Profile, *, approve: bool = False, incident: UUID | None = None, wait: bool = True) -> int:
-    """Destroy a profile for good: its keys, its records, its blobs. Two people: an operator asks, an approver agrees.
+    """Destroy a profile for good: its keys, records and blobs. An operator asks, and an approver approves.
 
     Example: byokeep profile shred $PROFILE
 
     Args:
-        approve: Agree, as an approver, to what an operator asked for.
-        incident: The open incident that counts on this profile: another must take its place there afterwards.
-        wait: Wait for the outcome; of what was agreed to.
+        approve: Approve, as an approver, what an operator asked for.
+        incident: The open incident that counts on this profile: another must then take its place there.
+        wait: Wait for the outcome, once it is approved.
     """
     if not approve:
         asked = run(call("POST", f"/v1/profiles/{profile}/shred", body={"incident": incident} if incident else None))
@@ -199,7 +199,7 @@ def shred(profile: Profile, *, approve: bool = False, incident: UUID | None = No
 
 @profile.command
 def cancel(profile: Profile) -> None:
-    """End what is under way for a profile; its last good generation stays.
+    """Cancel what is under way for a profile. Its last good generation stays.
 
     Example: byokeep profile cancel $PROFILE
     """
@@ -208,12 +208,12 @@ def cancel(profile: Profile) -> None:
 
 @profile.command(name="list")
 def list_(client: Client, *, due: bool = False) -> None:
-    """List a client's profiles: where they stand, and when they are due for a new key.
+    """List a client's profiles: their state, and when they are due for a new key.
 
     Example: byokeep profile list $CLIENT --due
 
     Args:
-        due: Only those that are due.
+        due: Only profiles that are due.
     """
     found = run(call("GET", f"/v1/clients/{client}/profiles", params={"due": "true" if due else None}))["profiles"]
     tell([_flat(one) for one in found], title="Profiles", columns=_COLUMNS)
@@ -221,7 +221,7 @@ def list_(client: Client, *, due: bool = False) -> None:
 
 @profile.command(name="show")
 def show_(profile: Profile) -> None:
-    """Show a profile, and the newest work on it.
+    """Show a profile and the latest work on it.
 
     Example: byokeep profile show $PROFILE
     """
@@ -245,7 +245,7 @@ def show_(profile: Profile) -> None:
 
 @profile.command
 def history(profile: Profile) -> None:
-    """Tell what was sealed of a profile, under which keys, and the work that was done.
+    """Show a profile's sealed generations, their keys, and the work that was done on them.
 
     Example: byokeep profile history $PROFILE
     """
@@ -384,9 +384,9 @@ _DEPENDENTS: Final = ("client", "profile", "generation", "accounts", "key_state"
 
 @kek.command
 def status() -> int:
-    """List every version, what hangs on it, when it is due, and whether OpenBao shows the same.
+    """List every key version: what depends on it, when it is due, and whether OpenBao shows the same.
 
-    Ends with 5 when a version differs from OpenBao, and with 4 when one could not be compared.
+    Exit code 5 if a version differs from OpenBao, 4 if one could not be compared.
 
     Example: byokeep kek status
     """
@@ -401,7 +401,7 @@ def status() -> int:
 
 @kek.command
 def check(client: Client) -> None:
-    """Ask a worker to compare a client's key with OpenBao; `byokeep kek status` tells what came of it.
+    """Have a worker compare a client's key with OpenBao. `byokeep kek status` shows the result.
 
     Example: byokeep kek check $CLIENT
     """
@@ -410,7 +410,7 @@ def check(client: Client) -> None:
 
 @kek.command
 def rotate(client: Client, *, reason: str = "scheduled") -> None:
-    """Make the next version of a client's key. A worker does it, then moves every wrapped key; blobs are not touched.
+    """Make the next version of a client's key. A worker makes it, then rewraps every wrapped key; blobs do not change.
 
     Example: byokeep kek rotate $CLIENT
 
@@ -423,7 +423,7 @@ def rotate(client: Client, *, reason: str = "scheduled") -> None:
 
 @kek.command
 def rewrap(client: Client) -> None:
-    """Hand what a rotation left on older versions to a worker once more; it also goes on by itself.
+    """Hand a worker what a rotation left on older versions. This also continues by itself.
 
     Example: byokeep kek rewrap $CLIENT
     """
@@ -432,13 +432,13 @@ def rewrap(client: Client) -> None:
 
 @kek.command
 def dependents(kek: str, version: int | None = None) -> None:
-    """Tell what hangs on a key, or on one version of it: artifacts, clients, profiles, accounts.
+    """Show what depends on a key, or on one version of it: artifacts, clients, profiles, accounts.
 
     Example: byokeep kek dependents development-$CLIENT 1
 
     Args:
-        kek: As `byokeep kek status` shows it.
-        version: One version; all when left out.
+        kek: The key, as `byokeep kek status` shows it.
+        version: One version; default: all.
     """
     found: Any = run(call("GET", f"/v1/keks/{segment(kek)}/dependents", params={"version": version}))
     if not found["dependents"]:
@@ -448,12 +448,12 @@ def dependents(kek: str, version: int | None = None) -> None:
 
 @kek.command(name="history")
 def kek_history(kek: str, version: int) -> None:
-    """Tell who moved a version to which state, when and why.
+    """Show who moved a version to which state, when and why.
 
     Example: byokeep kek history development-$CLIENT 1
 
     Args:
-        kek: As `byokeep kek status` shows it.
+        kek: The key, as `byokeep kek status` shows it.
     """
     found: Any = run(call("GET", f"/v1/keks/{segment(kek)}/versions/{version}/history"))
     columns = ("from", "to", "reason", "at", "by")
@@ -462,14 +462,14 @@ def kek_history(kek: str, version: int) -> None:
 
 @kek.command
 def disable(kek: str, version: int, *, reason: str = "not_needed") -> None:
-    """Let an old version, and those before it, open nothing any more, as a second person. Its row stays.
+    """Disable an old version and all before it, as the second person: they no longer open anything. Its row stays.
 
-    Refused while anything hangs on it, with the count.
+    This is refused, with the count, while anything depends on it.
 
     Example: byokeep kek disable development-$CLIENT 1
 
     Args:
-        kek: As `byokeep kek status` shows it.
+        kek: The key, as `byokeep kek status` shows it.
         reason: A code, kept in the audit.
     """
     path = f"/v1/keks/{segment(kek)}/versions/{version}/end"
@@ -480,12 +480,12 @@ def disable(kek: str, version: int, *, reason: str = "not_needed") -> None:
 
 @kek.command
 def compromise(kek: str, version: int, *, reason: str) -> None:
-    """Call a version compromised: it protects nothing, and every key that it ever wrapped is to be replaced.
+    """Mark a version as compromised: it protects nothing, and every key it ever wrapped must be replaced.
 
     Example: byokeep kek compromise development-$CLIENT 1 --reason artifact_store_exposure
 
     Args:
-        kek: As `byokeep kek status` shows it.
+        kek: The key, as `byokeep kek status` shows it.
         reason: A code, kept in the audit.
     """
     path = f"/v1/keks/{segment(kek)}/versions/{version}/compromise"
@@ -494,12 +494,12 @@ def compromise(kek: str, version: int, *, reason: str) -> None:
 
 @kek.command
 def plan(kek: str, version: int) -> None:
-    """Tell what a compromise leaves to do; done when nothing remains.
+    """Show what a compromise leaves to do, until nothing remains.
 
     Example: byokeep kek plan development-$CLIENT 1
 
     Args:
-        kek: As `byokeep kek status` shows it.
+        kek: The key, as `byokeep kek status` shows it.
     """
     _planned(run(call("GET", f"/v1/keks/{segment(kek)}/versions/{version}/plan")))
 
