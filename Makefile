@@ -13,7 +13,6 @@ JOBS ?= 4
 MUTANTS ?=
 PY := .venv/bin/python
 MADE_FROM := requirements/bootstrap.txt requirements/dev.txt pyproject.toml $(wildcard src/*/pyproject.toml)
-COMPILED := .venv/.tests-compiled
 STAMP := .venv/.stamp-$(shell (echo '$(CURDIR)'; cat $(MADE_FROM)) | cksum | cut -d' ' -f1)
 
 .PHONY: help demo drill test test-fast check bench requirements mutants campaign chromium watchers postgres pictures names lock clean
@@ -29,13 +28,13 @@ drill: $(STAMP) ## Run a recovery drill: back a stack on simulators up, restore 
 	@$(PY) -m tools.drill
 
 # The checks take the time that the tests spend waiting.
-test: chromium watchers postgres $(COMPILED) ## Run the checks and the tests
+test: chromium watchers postgres ## Run the checks and the tests
 	@nice -n 10 $(PY) -m tools.check & checks=$$! code=0; \
-	$(PY) -m pytest -q --durations=10 -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS) || code=$$?; \
+	$(PY) -m pytest -q --durations=10 --jobs $(JOBS) $(PYTEST_ARGS) || code=$$?; \
 	wait $$checks; exit $$code
 
 test-fast: $(STAMP) ## Run the tests that start no OpenBao, PostgreSQL or Chromium: a minute
-	@$(PY) -m pytest -q -m 'not engines and not campaign' -n 2 --dist loadfile $(PYTEST_ARGS) tests/unit tests/contract tests/closed
+	@$(PY) -m pytest -q -m 'not engines and not campaign' --jobs 2 $(PYTEST_ARGS) tests/unit tests/contract tests/closed
 
 check: $(STAMP) ## Run the checks alone: style, types, who imports whom, sizes, house rules, documents, pins
 	@$(PY) -m tools.check
@@ -74,12 +73,6 @@ lock: $(STAMP) ## Pin the dependencies anew (needs the network)
 
 clean: ## Remove what the targets made
 	@rm -rf .venv .venv-peers build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-
-# Pytest compiles the tests in a way of its own. Each process of a run would, at once; two do it before, half each.
-$(COMPILED): $(STAMP) $(shell find tests -name '*.py')
-	@for half in 'unit closed leak' 'contract e2e faults flows'; do \
-	    $(PY) -m pytest -q -n 0 --collect-only $$(printf 'tests/%s ' $$half) >/dev/null || true & \
-	done; wait; touch '$@'
 
 $(STAMP): $(MADE_FROM)
 	@PYTHON='$(PYTHON)' STAMP='$@' bash tools/bootstrap.sh

@@ -11,10 +11,11 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support import drivers, engines, forks, longest
+from tests.support import drivers, engines, forks, longest, together
 
 engines_left_out = engines.engines_left_out
 one_driver, own_drivers = drivers.one_driver, drivers.own_drivers
+pytest_runtestloop = together.pytest_runtestloop
 
 # The same examples on every run, so that a red run is red again; `make campaign` searches wider and at random.
 settings.register_profile(
@@ -36,14 +37,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Take the word for a run whose durations are written down."""
+    """Take the number of processes, and the word for a run whose durations are written down."""
+    together.pytest_addoption(parser)
     parser.addoption("--note-longest", action="store_true", help="write tests/longest.txt anew")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Write down which files took longest."""
-    config = terminalreporter.config
-    if config.getoption("note_longest") and not hasattr(config, "workerinput"):  # else each process writes
+    if terminalreporter.config.getoption("note_longest"):
         longest.note([one for told in terminalreporter.stats.values() for one in told if hasattr(one, "duration")])
 
 

@@ -111,8 +111,7 @@ def green(tree: Path, faults: Iterable[HandMade], jobs: int) -> str:
     tests = sorted({test for fault in faults for test in fault.tests})
     if not tests:
         return ""
-    spread = ("-n", str(jobs), "--dist", "loadfile") if jobs > 1 else ("-n", "0")
-    code, output = run_tests(tree, tests, 60 * SECONDS, *spread)
+    code, output = run_tests(tree, tests, 60 * SECONDS, "--jobs", str(jobs))
     return "" if code == 0 else output
 
 

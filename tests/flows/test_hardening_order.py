@@ -309,7 +309,7 @@ async def test_same_names_of_two_clients_never_meet(desk: Desk) -> None:
     assert permits[0][1]["permit_id"] != permits[1][1]["permit_id"]
     async with BaoHttp(stand.store.address) as http:
         for client in clients:
-            lease = leases[client]
+            lease = await stand.lease(await stand.job(client))
             token = await lease_login(http, Secret(lease["jwt"]), "use-openai")
             pin = lease["secrets"]["openai"]
             value = await read_secret(http, token, pin["path"], pin["version"], lease["lease_id"])

@@ -26,11 +26,12 @@ from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp, lease_login, read_secret
 from byokeep_redact.search import Sweep
-from tests.support.broker import Stand, since
+from tests.support.broker import Stand, running_store, since
 from tests.support.postgres import short_home
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
+store = pytest.fixture(scope="module")(running_store)  # all of it is searched
 
 WILD = ("*", "+", "a/b", "../x", "{{identity.entity.id}}", "{{identity.entity.aliases.x.name}}", "a*", "%2a", "x\x00y",
         "a,b", "#", "?x=1", "a;b", "\u2215", "~")  # fmt: skip

@@ -25,6 +25,7 @@ from byokeep.profiles import profiles
 from byokeep.profiles.profiles import Profile
 from byokeep_redact.canary import Canary
 from byokeep_redact.search import Sweep
+from tests.support.broker import running_store
 from tests.support.postgres_rows import pointed, points
 from tests.support.vault import Vault
 
@@ -34,6 +35,7 @@ pytest_plugins = [
     "tests.support.web",
     "tests.support.vault",
 ]
+store = pytest.fixture(scope="module")(running_store)  # all of it is searched
 
 
 async def test_a_rekey_is_a_new_key_and_a_new_blob_and_is_proved(vault: Vault) -> None:
@@ -170,7 +172,8 @@ async def test_a_data_key_is_at_rest_in_wrapped_form_alone(vault: Vault) -> None
         dump = stand.db.server.run_tool("pg_dump", "-d", stand.db.name, "--inserts")
         return seen + sweep.scan_bytes(dump, source="dump")
 
-    assert found().clean, found()
+    report = found()
+    assert report.clean, report
     planted = base64.b64encode(noting.made[0]).decode()
     records.append(planted.encode())
     vault.sql(f"COMMENT ON TABLE byokeep.client IS '{planted}'")

@@ -117,9 +117,9 @@ def since(trails: dict[Path, int]) -> dict[str, bytes]:
     return {path.name: path.read_bytes()[length:] for path, length in trails.items()}
 
 
-@pytest.fixture(scope="session")
-def store() -> Iterator[Store]:
-    """One OpenBao for the session, run by a thread's own loop."""
+def running_store() -> Iterator[Store]:
+    """An OpenBao run by a thread's own loop. A module that searches all of a store has one of its own: the session's
+    holds what hundreds of tests wrote."""
     home, ready, done = quick_home(), threading.Event(), threading.Event()
     made: list[Bao] = []
     failed: list[BaseException] = []
@@ -146,6 +146,9 @@ def store() -> Iterator[Store]:
     done.set()
     thread.join(30)
     shutil.rmtree(home, ignore_errors=True)
+
+
+store = pytest.fixture(scope="session")(running_store)
 
 
 @dataclass

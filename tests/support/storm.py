@@ -82,10 +82,12 @@ class Storm:
     Args:
         world: A supervised stack.
         seed: Of every choice; printed.
+        pause_s: Between two pieces of work of each kind: how long one takes depends on the machine, so that without
+            a pause a quick one only does more of the same.
     """
 
-    def __init__(self, world: World, seed: int) -> None:
-        self.world, self.ledger = world, Ledger()
+    def __init__(self, world: World, seed: int, *, pause_s: float = 0.0) -> None:
+        self.world, self.ledger, self._pause_s = world, Ledger(), pause_s
         self.kills: Counter[str] = Counter()
         self.acted: Counter[str] = Counter()  # by idempotency key, as the platform saw it
         self._random = random.Random(seed)
@@ -185,6 +187,7 @@ class Storm:
             for provider in self._random.sample(PROVIDERS, 2):
                 for _ in range(self._random.choice((1, 1, 1, 2))):
                     await self._hand_in(client, provider)
+                    await asyncio.sleep(self._pause_s)
 
     async def _hand_in(self, client: str, provider: str) -> None:
         value, place = await self.world.new_key(provider), (client, provider)
@@ -213,6 +216,7 @@ class Storm:
             key = f"post-{uuid4()}"
             for _ in range(3):
                 await asyncio.gather(self._act(key), self._act(key))
+                await asyncio.sleep(self._pause_s)
 
     async def _act(self, key: str) -> None:
         world = self.world

@@ -37,6 +37,17 @@ def test_tree_is_searched_to_the_last_file(tmp_path: Path, canary: Canary) -> No
     assert [(f.source, f.encoding) for f in report.findings] == [(str(deep / "old.gz"), "gzip")]
 
 
+def test_copies_of_what_is_clean_count_and_copies_of_a_leak_are_all_found(tmp_path: Path, canary: Canary) -> None:
+    """Each file is a source with its bytes, though the same was searched before; each copy of a leak has its name."""
+    for number in range(3):
+        (tmp_path / f"fine{number}").write_bytes(b"words")
+        (tmp_path / f"leak{number}").write_bytes(b"words" + canary.value)
+    report = Sweep([canary]).scan_paths([tmp_path])
+    assert (report.sources_scanned, report.bytes_scanned) == (6, 3 * (10 + len(canary.value)))
+    assert [Path(found.source).name for found in report.findings] == ["leak0", "leak1", "leak2"]
+    assert not report.clean
+
+
 def test_missing_and_unreadable_make_the_report_not_clean(tmp_path: Path, canary: Canary) -> None:
     """A path that is not there, or is no file, is listed and the report is not clean, whatever else was fine."""
     (tmp_path / "fine.txt").write_bytes(b"words")
