@@ -26,13 +26,14 @@ from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp, read_secret
 from tests.support.hang import stop
-from tests.support.openbao import Bao, running_openbao
+from tests.support.openbao import Bao, as_in_production, running_openbao
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def own(tmp_path: Path) -> AsyncIterator[Bao]:
+async def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bao]:
+    monkeypatch.setattr(embedded, "spawn", as_in_production)
     async with running_openbao(tmp_path) as running:
         yield running
 
