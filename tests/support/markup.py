@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import subprocess
+import tempfile
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import npm
+from tests.support import npm, together
 
 JUDGES = Path(__file__).parent / "pages"
 SENT: dict[str, str] = {}  # by number, method and path; what is alike but for ids, times and words of forms is one
@@ -54,18 +56,25 @@ def forget() -> None:
 
 @pytest.fixture(scope="session")
 def judges(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which axe-core and html-validate are installed."""
-    return npm.installed(JUDGES, tmp_path_factory.mktemp("judges"), "judges pages with axe-core and html-validate")
+    """A folder in which axe-core and html-validate are installed, by the first process of a run that needs them."""
+    place = together.shared(tmp_path_factory)
+    with (place / "judges.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (ready := place / "judges-ready").exists():
+            npm.installed(JUDGES, place / "judges", "judges pages with axe-core and html-validate")
+            ready.touch()
+    return place / "judges"
 
 
 def faults_of(judges: Path, texts: Mapping[str, str]) -> dict[str, list[str]]:
     """Where each text is not the HTML of the standard, by its name; a text that is has no entry."""
     assert texts
     names = [*texts, _PLANTED]
+    place = Path(tempfile.mkdtemp(dir=judges))
     for number, text in enumerate([*texts.values(), _PLANTED]):
-        (judges / f"{number}.html").write_text(text)
+        (place / f"{number}.html").write_text(text)
     command = ["node_modules/.bin/html-validate", "--formatter=json", "--preset=standard,document",
-               "--rule=require-sri:off", *(f"{number}.html" for number in range(len(names)))]  # fmt: skip
+               "--rule=require-sri:off", *(f"{place.name}/{number}.html" for number in range(len(names)))]  # fmt: skip
     done = subprocess.run(command, cwd=judges, check=False, capture_output=True, text=True, timeout=120)
     faults: dict[str, list[str]] = {}
     for file in json.loads(done.stdout):

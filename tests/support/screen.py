@@ -58,17 +58,20 @@ class Screen:
         await self.page.wait_for_url(lambda url: "sign-in" not in url)
 
     async def judged(self, name: str) -> list[str]:
-        """What is wrong with the page that is shown, at each width; from one to the next and from page to page the
-        themes take turns, for colours are the same at each width, and a look of axe-core costs a fifth of a second."""
+        """What is wrong with the page that is shown, at each width; by axe-core narrow in one theme and wide in the
+        other; themes and the two wide sizes take turns from page to page, for a look of it costs a fifth of a second.
+        Where pictures are taken it looks at each size in both themes."""
         faults, place = [], os.environ.get("BYOKEEP_SHOTS")
         self.judgements += 1
         for at, width in enumerate(SIZES):
             await self.page.set_viewport_size({"width": width, "height": 800})
-            for theme in THEMES if place else [THEMES[(at + self.judgements) % 2]]:
+            turn = at == 0 or at == 1 + self.judgements % 2
+            for theme in THEMES if place else [THEMES[(min(at, 1) + self.judgements) % 2]]:
                 await self.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
                 if place:
                     await self.page.screenshot(path=f"{place}/{name}-{theme}-{width}.png", full_page=True)
-                faults += [f"{name} {theme} {width}: {one}" for one in await self.faults()]
+                judged = await self.faults(axe=turn or bool(place))
+                faults += [f"{name} {theme} {width}: {one}" for one in judged]
         return faults
 
     async def look(self, name: str, path: str) -> list[str]:

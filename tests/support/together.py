@@ -23,6 +23,8 @@ from typing import Any, NoReturn
 
 import pytest
 
+_PROCESS = "process-"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Take the number of processes."""
@@ -50,6 +52,12 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         raise session.Interrupted(session.shouldstop)
     assert not left, "no process was left for all files"
     return True
+
+
+def shared(places: pytest.TempPathFactory) -> Path:
+    """A folder of this run that all its processes share."""
+    base = places.getbasetemp()
+    return base.parent if base.name.startswith(_PROCESS) else base
 
 
 def _begun(config: pytest.Config, files: list[list[pytest.Item]], jobs: int) -> dict[Connection, tuple[int, str]]:
@@ -141,7 +149,7 @@ def _work(config: pytest.Config, files: list[list[pytest.Item]], end: Connection
         capture.stop_global_capturing()  # all would write into one file
         capture.start_global_capturing()
         places: Any = config._tmp_path_factory  # type: ignore[attr-defined]
-        places._basetemp = places.getbasetemp() / f"process-{number}"
+        places._basetemp = places.getbasetemp() / f"{_PROCESS}{number}"
         places._basetemp.mkdir(mode=0o700)
         handed = _handed(files, end)
         item = next(handed, None)
