@@ -12,15 +12,17 @@ from uuid import uuid4
 
 import pytest
 
-from byokeep.audit import disclosure
+from byokeep.audit import disclosure, log
 from byokeep.audit.disclosure import RecordFilter, RecordPage, RecordWindow, client_proof, copy, export, read_audit
 from byokeep.audit.log import check_heartbeat, checkpoint, note_keys, origin, public_keys, verify
 from byokeep.client.verify import read_keys, verify_consistency, verify_epochs, verify_export, verify_proof
 from byokeep.core.audit import parse_lines, verify_chain
 from byokeep.core.checkpoint import open_checkpoint
-from byokeep.core.errors import ByokeepError, Denied, Integrity, NotFound, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
+from byokeep.kernel.ports import Tx
+from byokeep.kernel.rows import Row
 from tests.support.audit_broker import Broker, audit_broker, on_database
 from tests.support.postgres import FreshDatabase
 from tests.support.postgres_rows import INSTALLATION
@@ -66,6 +68,40 @@ async def test_each_run_signs_one_more_epoch_also_when_nothing_happened(broker: 
     independent_verify.epochs_of(broker.folder / "epochs.jsonl", independent_verify.keys_of(broker.folder / "keys.txt"))
     signed = await broker.sql("SELECT count(*) FROM byokeep.audit_record WHERE event = 'checkpoint.signed'")
     assert signed == "4"
+
+
+async def test_a_long_log_is_read_once_and_by_one_at_a_time(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In batches of which the database reads no record twice; whoever asks meanwhile is told to wait."""
+    monkeypatch.setattr(log, "BATCH", 4)
+    await filled(broker, 5)
+    await checkpoint(broker.app)
+    asked, batches, batch, after = list[int](), list[int](), log._batch, log.records_after
+
+    def noted(rows: list[Row], *more: Any) -> Any:
+        batches.append(len(rows))
+        return batch(rows, *more)
+
+    class Spans:
+        async def all(self, _: object, __: str, **spans: list[int]) -> list[Any]:
+            asked.append(sum(spans["upto"]) - sum(spans["after"]))
+            return []
+
+    async def looked_at(tx: Tx, *more: Any) -> list[Any]:
+        await after(Spans(), *more)  # type: ignore[arg-type]
+        return await after(tx, *more)
+
+    monkeypatch.setattr(log, "_batch", noted)
+    monkeypatch.setattr(log, "records_after", looked_at)
+    report = await verify(broker.app, broker.auditor)
+    assert sum(batches) == report.records > 20
+    assert batches[:-1] == [4] * (len(batches) - 1)
+    assert asked == batches  # no row is asked for twice
+    async with broker.app.db.begin(every_client=True) as tx:
+        assert await tx.one(bool, "audit_verify_lock")
+        with pytest.raises(Conflict, match="verification_running"):
+            await verify(broker.app, broker.auditor)
+    assert sum(batches) == report.records
+    assert (await verify(broker.app, broker.auditor)).records == report.records + 1  # the record of the first
 
 
 @pytest.mark.req("S-TLOG-10")

@@ -95,7 +95,7 @@ def verify(*files: Path, keys: Path | None = None, epochs: Path | None = None, c
         chain: The one chain that the files hold: a client's id, or the platform's. Needed for the output of one export.
     """
     if not files:
-        return _findings(run(call("POST", "/v1/audit/verify")), title="Audit")
+        return _findings(run(call("POST", "/v1/audit/verify", within_s=610.0)), title="Audit")
     if keys is None:
         raise Rejected("keys_missing", next_step="Give --keys FILE, which `byokeep audit keys` writes.")
     report = offline.verify_export(files, offline.read_keys(keys), epochs=epochs, chain=chain)

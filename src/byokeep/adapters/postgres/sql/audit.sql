@@ -49,18 +49,30 @@ SELECT r.chain, r.seq, (extract(epoch FROM r.at) * 1000000)::bigint AS at_us, r.
        r.event, r.actor_id, r.object_id, r.request_id, r.outcome
   FROM unnest(CAST(:chains AS uuid[]), CAST(:after AS bigint[]), CAST(:upto AS bigint[])) AS want (chain, after, upto)
   JOIN byokeep.audit_record r ON r.chain = want.chain AND r.seq > want.after AND r.seq <= want.upto
- ORDER BY r.chain, r.seq
- LIMIT :limit;
+ ORDER BY r.chain, r.seq;
 
 -- name: audit_at
 SELECT r.chain, r.seq, r.hash
   FROM unnest(CAST(:chains AS uuid[]), CAST(:seqs AS bigint[])) AS want (chain, seq)
   JOIN byokeep.audit_record r ON r.chain = want.chain AND r.seq = want.seq;
 
+-- name: audit_verify_lock
+SELECT pg_try_advisory_xact_lock(byokeep.scope_lock_key('audit/verify')) AS alone;
+
 -- name: audit_beyond
-SELECT chain, max(seq) AS seq FROM byokeep.audit_record r
- WHERE NOT EXISTS (SELECT FROM byokeep.audit_head h WHERE h.chain = r.chain AND h.seq >= r.seq)
- GROUP BY chain ORDER BY chain;
+-- Chains whose last record is later than their head, or that have no head. Goes from chain to chain in the index.
+WITH RECURSIVE chains AS (
+    (SELECT chain FROM byokeep.audit_record ORDER BY chain LIMIT 1)
+    UNION ALL
+    SELECT (SELECT r.chain FROM byokeep.audit_record r WHERE r.chain > c.chain ORDER BY r.chain LIMIT 1)
+      FROM chains c WHERE c.chain IS NOT NULL
+)
+SELECT c.chain, last.seq
+  FROM chains c
+  CROSS JOIN LATERAL (SELECT max(r.seq) AS seq FROM byokeep.audit_record r WHERE r.chain = c.chain) AS last
+  LEFT JOIN byokeep.audit_head h ON h.chain = c.chain
+ WHERE c.chain IS NOT NULL AND last.seq > coalesce(h.seq, 0)
+ ORDER BY c.chain;
 
 -- name: audit_epochs_from
 SELECT number, at, leaf, heads FROM byokeep.audit_epoch WHERE number >= :number ORDER BY number LIMIT :limit;
