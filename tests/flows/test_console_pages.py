@@ -105,8 +105,10 @@ async def test_a_stop_with_the_keyboard_alone(screen: Screen) -> None:
     await desk.stand.job(client)
     await screen.sign_in()
 
-    await page.keyboard.press("/")
-    await page.keyboard.type("a/b")  # where something is typed it is a letter
+    await page.keyboard.press("/")  # alone it is a letter: who dictates would set it off (WCAG 2.1.4)
+    assert await screen.ask("document.activeElement.id") == ""
+    await page.keyboard.press("Control+/")
+    await page.keyboard.type("a/b")
     assert await page.get_by_label("Search names", exact=True).input_value() == "a/b"
     assert await screen.ask("document.activeElement.id") == "names"
     await page.keyboard.press("Control+k")

@@ -1,6 +1,7 @@
 // Tells what happened after the page was loaded, and that the page is stale when nothing is heard any more.
 // It writes text into places that the page has, and keeps nothing. Without it every page works.
-// And two keys: / for the search of names, Ctrl and K for what somebody may do, whose links the page has.
+// And two keys: Ctrl and / for the search of names, Ctrl and K for what somebody may do, whose links the page has. No key is
+// taken alone: who dictates, or hits one by mistake, would set it off (WCAG 2.1.4).
 "use strict";
 (() => {
   const SILENT_MS = 6000, LOOK_MS = 1000;  // the server speaks each second
@@ -100,10 +101,9 @@
     });
   }
   addEventListener("keydown", (event) => {
-    const held = event.ctrlKey || event.metaKey, other = event.altKey || event.isComposing;
-    const writes = event.target instanceof Element && event.target.closest("input, select, textarea, dialog");
-    if (dialog && held && !other && !event.shiftKey && event.key.toLowerCase() === "k") choose(event);
-    if (event.key === "/" && !held && !other && !writes) {
+    if (!(event.ctrlKey || event.metaKey) || event.altKey || event.isComposing) return;
+    if (dialog && !event.shiftKey && event.key.toLowerCase() === "k") choose(event);
+    if (event.key === "/") {  // with Shift where a keyboard has it there
       event.preventDefault();
       at("names").focus();
     }
