@@ -223,6 +223,41 @@ async def test_only_a_form_of_ours_acts(desk: Desk) -> None:
 
 
 async def test_signing_in_leads_to_a_page_of_the_console_and_nowhere_else(desk: Desk) -> None:
+async def test_an_address_that_no_page_has_is_a_page(desk: Desk) -> None:
+    """A browser is told with a page, in the console and the portal, and where it goes on; the API answers JSON.
+
+    Without a session each address leads to the page to sign in, so that nobody learns which there are.
+    """
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    visit, stranger = Visit(desk), Visit(desk)
+    await visit.sign_in("operator")
+    real = await visit.ask("GET", "/console/you", **browser)
+    for method, path, status, said in (
+        ("GET", "/console/nothing", 404, "No page has this address"), ("GET", "/console/", 404, "No page has"),
+        ("GET", "/console//clients", 404, "No page has"), ("GET", "/console/clients%2fa", 404, "No page has"),
+        ("GET", "/console/sign-out", 405, "only from the page that leads to it"),
+        ("DELETE", "/console/clients", 405, "only from the page"), ("POST", "/console/nothing", 404, "No page has"),
+    ):  # fmt: skip
+        shown = await visit.ask(method, path, **browser)
+        assert (shown.status, said in shown.text) == (status, True), (path, shown.text)
+        assert '<a class="button" href="/console">Go to the first page</a>' in shown.raw
+        assert '<nav aria-label="Pages">' in shown.raw
+        assert ("Allow" in shown.headers) == (status == 405)
+        for name in (
+            "Content-Type", "Content-Security-Policy", "Cache-Control", "Referrer-Policy", "X-Content-Type-Options",
+            "Cross-Origin-Opener-Policy", "Cross-Origin-Resource-Policy",
+        ):  # fmt: skip
+            assert shown.headers[name] == real.headers[name], (path, name)
+        for site, at in (("/console", path), ("/portal", path.replace("/console", "/portal"))):
+            asked = await stranger.ask(method, at, **browser)
+            assert (asked.status, asked.at.partition("?")[0]) == (303, f"{site}/sign-in"), at
+        program = await visit.ask(method, path)
+        assert (program.status, json.loads(program.raw)["status"]) == (status, status)
+    for path in ("/v1/nothing", "/v1//self", "/nothing"):
+        reply = await visit.ask("GET", path, **browser)
+        assert (reply.status, json.loads(reply.raw)["code"]) == (404, "not_found")
+
+
     """Other hosts, other schemes, other paths: the first page. From another site there is one step more."""
     for given, leads in (
         ("/console/you", "/console/you"), ("/console/clients?find=a", "/console/clients?find=a"),

@@ -282,6 +282,9 @@ async def test_a_contact_person_reaches_no_route_of_the_api_or_the_console(desk:
     for page in ("", "/clients", f"/clients/{client}", "/alerts", "/due", "/approvals", "/kill", "/you"):
         refused = await own.ask("GET", "/console" + page)
         assert (refused.status, refused.at.partition("?")[0]) == (303, "/console/sign-in"), page
+    lost = await one.ask("GET", "/portal/nothing", Accept="text/html")
+    assert (lost.status, '<a class="button" href="/portal">Go to the first page</a>' in lost.raw) == (404, True)
+    assert "script-src" not in lost.headers["Content-Security-Policy"]
     operator = Guest(desk, {SESSION: desk.people["operator"].token})
     assert (await operator.ask("GET", "/portal")).at.startswith("/portal/sign-in")
     invitation = (await invited(desk, client)).invited["token"]

@@ -281,6 +281,17 @@ class Console:
             denied=isinstance(error, Denied) and not isinstance(error, Unauthenticated),
         )  # fmt: skip
 
+    async def lost(self, request: Request, status: int) -> Response:
+        """Answer a browser at an address that no page has (404), or that only a form is sent to (405).
+
+        Without a session it is the page to sign in, as everywhere: nobody is told which addresses there are.
+        """
+        try:
+            who = await self.visitor(request)
+        except ByokeepError as error:
+            return await self.refused(request, error, None)
+        return self.page(request, "lost.html", status=status, who=who, home=self.site.home)
+
     def _to_sign_in(self, request: Request) -> Response:
         home = self.site.home
         if request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site":

@@ -16,7 +16,6 @@ from importlib.resources import files
 from typing import Final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -57,7 +56,7 @@ from byokeep.tenancy.sso import REDIRECT
 _FORGET: Final = {"Clear-Site-Data": '"cache", "storage"'}  # the cookie is taken away by itself
 
 
-def router(app: WebApp, auth: Authenticator, send: Send, writes: Budget, emergency: Emergency) -> APIRouter:
+def router(app: WebApp, auth: Authenticator, send: Send, writes: Budget, emergency: Emergency) -> Pages:
     """Return the routes of the console."""
     pages = Pages(Console(app, auth, send, writes, emergency))
     _sessions(pages)

@@ -38,7 +38,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from byokeep.core.bucket import Buckets
 from byokeep.core.errors import ByokeepError, NotFound, Unavailable
-from byokeep.http.request import INTERNAL, PathId, answer, bad_path, canonical_id, no_query, problem, request_id
+from byokeep.http.request import (
+    INTERNAL,
+    PathId,
+    answer,
+    bad_path,
+    canonical_id,
+    no_query,
+    problem,
+    request_id,
+    unserved,
+)
 from byokeep.telemetry.log import get_log
 
 REFUSED_AT_ONCE: Final = 1200  # lines of refused requests in a burst
@@ -94,7 +104,8 @@ class Guard:
         error = ""
         try:
             if _ODD_PATH.search(scope.get("raw_path", b"").partition(b"?")[0] or scope["path"].encode()):
-                await problem(NotFound("not_found"), request_id)(scope, receive, guarded)
+                reply = await unserved(Request(scope), NotFound("not_found"), 404)
+                await reply(scope, receive, guarded)
             else:
                 await self._app(scope, receive, guarded)
         except Exception as failure:

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar, cast
 from uuid import UUID, uuid4
 
 from fastapi import FastAPI, Path
@@ -302,16 +302,24 @@ async def _framework(request: Request, error: Exception) -> Response:
     """Routing and protocol refusals: the framework's text is dropped, its status kept."""
     status = error.status_code if isinstance(error, HTTPException) else 400
     if status == 404:
-        return await _ours(request, NotFound("not_found"))
+        return await unserved(request, NotFound("not_found"), status)
     if status >= 500:
         return await _ours(request, INTERNAL)
     codes = {405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
     refusal = Rejected(codes.get(status, "bad_request"))
-    request.scope.setdefault("state", {})["code"] = refusal.code
-    reply = problem(refusal, request_id(request), status=status)
-    if status == 405:
+    reply = await unserved(request, refusal, status)
+    if reply.status_code == 405:
         reply.headers["Allow"] = ", ".join(sorted(_methods(request.app.routes, request.scope["path"])))
     return reply
+
+
+async def unserved(request: Request, error: ByokeepError, status: int) -> Response:
+    """Reply where nothing was called: to a browser with a page, below a path where pages are (``state.lost``)."""
+    request.scope.setdefault("state", {})["code"] = error.code
+    lost = getattr(request.app.state, "lost", {}).get("/" + request.url.path.split("/")[1])
+    if lost is not None and "text/html" in request.headers.get("accept", ""):
+        return cast("Response", await lost(request, status))
+    return problem(error, request_id(request), status=status)
 
 
 def _methods(routes: Iterable[Any], path: str) -> set[str]:

@@ -15,7 +15,6 @@ from functools import partial
 from importlib.resources import files
 from typing import Final
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -45,7 +44,7 @@ _LOGO: Final = '.own .brand::before { content: ""; background-image: url("/porta
 _FORGET: Final = {"Clear-Site-Data": '"cache", "storage"'}
 
 
-def router(app: WebApp, send: Send, writes: Budget, emergency: Emergency) -> APIRouter:
+def router(app: WebApp, send: Send, writes: Budget, emergency: Emergency) -> Pages:
     """Return the routes of the portal."""
     auth: Authenticator = partial(authenticate, app, portal=True)
     pages = Pages(Console(app, auth, send, writes, emergency, SITE))
