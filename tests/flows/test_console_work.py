@@ -223,6 +223,9 @@ async def test_break_glass_is_asked_for_approved_and_ended(screen: Screen) -> No
     approver = Visit(desk)
     await approver.sign_in("approver")
     assert "breakglass open" not in (await approver.get(f"/console/break-glass/{one}")).text
+    early = await approver.send(f"/console/break-glass/{one}", act="close")
+    leads = '<a class="button" href="/console/break-glass">Go to break glass</a>'  # where its command's work is done
+    assert (early.status, early.raw.count(leads)) == (409, 1)
     assert (await approver.send(f"/console/break-glass/{one}", act="approve")).status == 303
     assert "breakglass open" not in (await approver.get(f"/console/break-glass/{one}")).text  # the holder's alone
     await page.reload()
