@@ -381,7 +381,8 @@ async def test_nobody_sees_or_changes_what_is_another_clients(desk: Desk, monkey
     assert (shown.status, shown.headers["Content-Type"]) == (200, "image/png")
     assert shown.headers.getall("X-Content-Type-Options") == ["nosniff"]  # type: ignore[attr-defined]
     assert shown.headers.getall("Content-Security-Policy") == ["sandbox; default-src 'none'"]  # type: ignore[attr-defined]
-    assert "/portal/logo.png" in (await a.ask("GET", "/portal/colours.css")).raw
+    drawn = (await a.ask("GET", "/portal/colours.css")).raw
+    assert 'aspect-ratio: 40 / 30; background-image: url("/portal/logo.png")' in drawn
     assert "/portal/logo.png" not in (await b.ask("GET", "/portal/colours.css")).raw
     assert (await b.ask("GET", "/portal/logo.png")).status == 404
     assert (await Guest(desk).ask("GET", "/portal/logo.png")).at.startswith("/portal/sign-in")

@@ -12,6 +12,7 @@ from playwright.async_api import Error, Page
 
 from tests.support.broker import POST
 from tests.support.console import HOSTILE, hostile
+from tests.support.pixels import png
 from tests.support.portal import code_for, guest, invited
 from tests.support.screen import Screen
 
@@ -232,7 +233,12 @@ async def test_hostile_names_do_nothing_in_the_portal(screen: Screen) -> None:
         await page.keyboard.press("Enter")
     await page.get_by_role("heading", name="Keys and accounts of").wait_for()
     assert await page.get_by_role("heading", name="Accounts", exact=True).count() == 1
+    put = await desk.call("PUT", f"/v1/clients/{client}/logo", "operator", raw=png(400, 40))
+    assert put[0] == 200, put
+    await page.reload()
     faults += await screen.judged("portal-hostile")
+    logo = "(one => [parseFloat(one.width), parseFloat(one.height)])(getComputedStyle({}, '::before'))"
+    assert await screen.ask(logo.format("document.querySelector('.own .brand')")) == [160, 32]  # a wide one is no line
     await page.get_by_role("link", name="acme1", exact=True).click()
     faults += await screen.judged("portal-hostile-account")
     assert await page.title() != "run"

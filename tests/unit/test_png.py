@@ -63,3 +63,6 @@ def test_what_is_no_such_picture_is_refused(raw: bytes) -> None:
     with pytest.raises(Rejected) as refused:
         png.rewritten(raw)
     assert refused.value.code == "bad_picture"
+    named = {"svg": "SVG", "jpeg": "JPEG", "webp": "WebP"}
+    kinds = [kind for kind in named.values() if f"Save this {kind} as a PNG." in refused.value.next_step]
+    assert kinds == [kind for name, kind in named.items() if BAD[name] == raw]

@@ -1,7 +1,8 @@
 """A picture from outside, taken apart and written anew: nothing of it goes on but its pixels.
 
 Rules
-- PNG alone: each chunk's length and checksum, sizes and the packed lines are checked before anything is kept, and
+- PNG alone: what decodes JPEG or WebP is native code, for what every program for pictures does.
+- Each chunk's length and checksum, sizes and the packed lines are checked before anything is kept, and
   unpacking is bounded by the size that the header names. What is not the picture (texts, animation) is dropped.
 - What comes out is made by us: header, palette and transparency of just their size, and the lines packed again.
 - It takes a second at most, of one thread: not for an event loop, nor within a transaction.
@@ -22,6 +23,8 @@ MOST_SIDE: Final = 1024  # pixels
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _SAMPLES: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the type of colour
 _DEPTHS: Final = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+# What is no PNG, by how it begins.
+_OTHERS: Final = {b"\xff\xd8\xff": "JPEG", b"RIFF": "WebP", b"GIF8": "GIF", b"<svg": "SVG", b"<?xml": "SVG"}
 _STEP: Final = (
     f"Take a PNG that is not interlaced, of at most {MOST_BYTES // 1024} KiB and {MOST_SIDE} pixels each way."
 )
@@ -40,8 +43,17 @@ def rewritten(raw: bytes) -> bytes:
     except (struct.error, zlib.error, ValueError):
         made = b""
     if not made or len(made) > MOST_BYTES:
-        raise Rejected("bad_picture", next_step=_STEP)
+        step = _STEP
+        if kind := next((name for start, name in _OTHERS.items() if raw.startswith(start)), ""):
+            step = f"Save this {kind} as a PNG."
+        raise Rejected("bad_picture", next_step=step)
     return made
+
+
+def size_of(made: bytes) -> tuple[int, int]:
+    """Return width and height, in pixels, of a file that was written here."""
+    width, height = struct.unpack_from(">II", made, len(_SIGNATURE) + 8)
+    return width, height
 
 
 def _rewritten(raw: bytes) -> bytes:

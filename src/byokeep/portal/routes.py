@@ -21,6 +21,7 @@ from starlette.responses import RedirectResponse, Response
 from byokeep.console.pages import HEADERS, Console, Pages, Send
 from byokeep.console.passkeys import add as add_passkeys
 from byokeep.console.visit import STRANGER, PageSet, Visitor, browser_of, form_of, keep
+from byokeep.core import png
 from byokeep.core.errors import ByokeepError, Conflict, NotFound, RateLimited, Rejected, Unauthenticated
 from byokeep.http.emergency import Emergency
 from byokeep.http.request import Authenticator, Budget, no_query, query_of
@@ -40,7 +41,7 @@ _HEADERS: Final = HEADERS | {
 }
 _INVITATION: Final = re.compile(r"bko_[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
 SITE: Final = PageSet(home=HOME, session=SESSION, package="byokeep.portal", nav=(), headers=_HEADERS, api="/v1/portal")
-_LOGO: Final = '.own .brand::before { content: ""; background-image: url("/portal/logo.png"); }\n'
+_LOGO: Final = '.own .brand::before {{ content: ""; aspect-ratio: {} / {}; background-image: url("/portal/logo.png") }}'
 _FORGET: Final = {"Clear-Site-Data": '"cache", "storage"'}
 
 
@@ -187,8 +188,8 @@ def _files(pages: Pages) -> None:
     async def colours(_: Request, who: Visitor) -> Response:
         colour = await look.colour_of(console.app, client_of(who))
         text = f":root {{ --brand: {colour}; }}\n" if colour else ""
-        if await look.logo_of(console.app, client_of(who)):
-            text += _LOGO
+        if logo := await look.logo_of(console.app, client_of(who)):
+            text += _LOGO.format(*png.size_of(logo))
         return Response(text, headers=HEADERS, media_type="text/css")
 
     async def logo(_: Request, who: Visitor) -> Response:
