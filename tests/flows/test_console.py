@@ -21,10 +21,11 @@ from byokeep.core.model import ClientId
 from byokeep.kernel import procedures
 from byokeep.kernel.record import record
 from byokeep.kernel.views import MOST_OF_TOKEN
+from tests.flows.test_procedures import EXERCISE, started
 from tests.support.broker import Person
 from tests.support.console import PASSWORD, SAME, Visit, code_of, hostile, named
 from tests.support.profiles import put_profile
-from tests.support.web import Desk
+from tests.support.web import Desk, known
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
 
@@ -222,7 +223,6 @@ async def test_only_a_form_of_ours_acts(desk: Desk) -> None:
         assert reply.status == 401  # the cookie is for pages alone
 
 
-async def test_signing_in_leads_to_a_page_of_the_console_and_nowhere_else(desk: Desk) -> None:
 async def test_an_address_that_no_page_has_is_a_page(desk: Desk) -> None:
     """A browser is told with a page, in the console and the portal, and where it goes on; the API answers JSON.
 
@@ -258,6 +258,7 @@ async def test_an_address_that_no_page_has_is_a_page(desk: Desk) -> None:
         assert (reply.status, json.loads(reply.raw)["code"]) == (404, "not_found")
 
 
+async def test_signing_in_leads_to_a_page_of_the_console_and_nowhere_else(desk: Desk) -> None:
     """Other hosts, other schemes, other paths: the first page. From another site there is one step more."""
     for given, leads in (
         ("/console/you", "/console/you"), ("/console/clients?find=a", "/console/clients?find=a"),
@@ -389,6 +390,35 @@ async def test_web_can_neither_revive_nor_make_a_session(desk: Desk) -> None:
     assert token not in json.dumps([desk.stand.events(name) for name in ("session.login", "access.decided")])
 
 
+async def to_decide(visit: Visit) -> tuple[int, int]:
+    """How much the menu says that somebody may approve, and how much their page of approvals offers."""
+    headers = {"Cookie": f"{SESSION}={visit.cookies[SESSION]}"}
+    async with visit.desk.http.get("http://web/console/live", headers=headers) as stream:
+        first = (await stream.content.readuntil(b"\n\n")).decode()
+    told = re.match(r"event: waits\ndata: (\d+)\n", first)
+    return int(told[1]) if told else 0, (await visit.get("/console/approvals")).raw.count(">Approve</button>")
+
+
+async def every_kind_waits(desk: Desk, client: UUID, operator: Visit, approver: Visit) -> None:
+    """Break glass, a step and new rights wait for whoever may approve each, of their clients; what is over does not."""
+    known(desk, EXERCISE)
+    glass = {"client_id": str(client), "scope": "openai", "reason": "runner_down", "ticket": "INC-42", "life_s": 900}
+    assert (await desk.call("POST", "/v1/breakglass", "operator", glass))[0] == 201
+    begun = await started(desk, "exercise", client)
+    await desk.work()
+    other, admin = Visit(desk), Visit(desk)
+    asking = desk.people["admin"]
+    desk.people["approver"] = desk.stand.subject("approver", "elsewhere", clients=(await desk.stand.client(),))
+    desk.people["admin"] = desk.stand.subject("admin", "second")
+    await other.sign_in("approver")
+    await admin.sign_in("admin")
+    assert (await desk.call("POST", "/v1/machines", asking, {"name": "Two", "role": "runner"}))[0] == 202
+    assert [await to_decide(one) for one in (approver, admin, other, operator)] == [(2, 2), (1, 1), (0, 0), (0, 0)]
+    assert (await approver.send("/console/approvals", kind="step", id=begun["id"])).status == 303
+    desk.sql("UPDATE byokeep.approval SET expires_at = requested_at + interval '1 microsecond' WHERE used_at IS NULL")
+    assert [(await to_decide(one))[0] for one in (approver, admin)] == [0, 0]
+
+
 async def test_a_stop_is_released_by_two_people(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a stop ends is named before; who asks does not let it go; the records are those of the command line."""
     stand = desk.stand
@@ -426,6 +456,7 @@ async def test_a_stop_is_released_by_two_people(desk: Desk, monkeypatch: pytest.
     await approver.sign_in("approver")
     theirs = await approver.get("/console/approvals")
     assert f'value="{asked}"' in theirs.raw
+    assert [await to_decide(one) for one in (operator, approver)] == [(0, 0), (1, 1)]
     assert "Decide" in (await approver.get()).raw.partition("Approval</span>")[2]
     assert "Approval</span>" not in (await operator.get()).raw
     await operator.get("/console/approvals")
@@ -442,6 +473,7 @@ async def test_a_stop_is_released_by_two_people(desk: Desk, monkeypatch: pytest.
     assert "Nothing is stopped." in (await operator.get("/console/kill")).text
     opened = json.loads(stand.events("switch.opened")[-1])
     assert opened["actor"] == str(desk.people["approver"].id)
+    await every_kind_waits(desk, client, operator, approver)
 
 
 async def opens_what_it_shows(visit: Visit, role: str, *, every: bool) -> None:

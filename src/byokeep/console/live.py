@@ -3,7 +3,8 @@
 Rules
 - One look a second for all pages that are open in this process, and none while none is (:mod:`byokeep.kernel.views`).
   A look that failed is not told, so that the pages know by the silence.
-- What waits for an approver is asked once when their page opens, beside its making; nobody else asks for it.
+- What waits for an approver is counted once when their page opens, beside its making, by one statement; nobody else
+  asks for it. Their page of approvals says what it is (:func:`byokeep.console.lists.waiting`).
 - A page that is open does not use its session: that ends when nobody did anything for 30 minutes, and its stream too.
 - Who may see which switch is as at the kill process, whose stream this is.
 
@@ -19,18 +20,23 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from byokeep.console.lists import waiting
 from byokeep.console.pages import HEADERS, Console, Pages
 from byokeep.console.visit import Visitor
 from byokeep.core.errors import ByokeepError
 from byokeep.core.policy import Verb, authorise
 from byokeep.http.events import Events
 from byokeep.http.request import no_query
+from byokeep.kernel import approvals
 from byokeep.kernel.app import RECORDED_FOR_S, WebApp
 from byokeep.kernel.views import BEAT_S, Engaged
 from byokeep.telemetry.log import get_log
+from byokeep.tenancy.clients import scope_of
 
 _ASKED_FOR_S: Final = 2.0  # a page that hears nothing for longer thinks that it is stale
+_APPROVED_BY: Final = {
+    approvals.RELEASE_SWITCH: Verb.SWITCH_APPROVE_OPEN, approvals.BREAK_GLASS: Verb.GLASS_APPROVE,
+    approvals.GIVE_RIGHTS: Verb.SUBJECT_APPROVE, approvals.ISSUE_TOKEN: Verb.SUBJECT_APPROVE,
+}  # fmt: skip
 _ENDED: Final = "event: ended\ndata: {}\n\n"
 
 
@@ -53,11 +59,17 @@ async def keep_looking(app: WebApp) -> None:
 
 async def _waits(console: Console, who: Visitor) -> str:
     """How much waits for the approval of this visitor, once for each stream; nothing where they approve nothing."""
-    if who.may(Verb.SWITCH_APPROVE_OPEN) or who.may(Verb.SUBJECT_APPROVE):
-        with suppress(ByokeepError, TimeoutError):
-            async with asyncio.timeout(_ASKED_FOR_S):
-                found, _ = await waiting(console, who)
-                return f"event: waits\ndata: {sum(one['may'] for one in found)}\n\n"
+    app, actions = console.app, [action for action, verb in _APPROVED_BY.items() if who.may(verb)]
+    if not actions:
+        return ""
+    steps = [f"{one.name}/{step.name}" for one in app.procedures.values() for step in one.steps
+             if step.approval is not None and who.may(step.approval)]  # fmt: skip
+    asked = {"by": who.actor.id, "ids": scope_of(who.actor), "steps": steps,
+             "actions": [*actions, approvals.PROCEDURE_STEP]}  # fmt: skip
+    with suppress(ByokeepError, TimeoutError):
+        async with asyncio.timeout(_ASKED_FOR_S):
+            (number,) = await app.db.read(int, "approvals_number", asked, every_client=True)
+            return f"event: waits\ndata: {number}\n\n"
     return ""
 
 

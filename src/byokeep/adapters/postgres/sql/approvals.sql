@@ -21,6 +21,23 @@ SELECT id, action, scope, epoch, reason, requested_by, expires_at, asked, used_a
    AND (CAST(:scope AS text) IS NULL OR scope = :scope)
  ORDER BY requested_at LIMIT :limit;
 
+-- name: approvals_number
+-- How many requests one person may approve now: those of a switch are for the state that it is in, those of a run for the
+-- step at which it stands.
+SELECT count(*) AS number
+  FROM byokeep.approval a
+  LEFT JOIN byokeep.switch s ON a.action = 'open_switch' AND s.scope = a.scope AND s.epoch = a.epoch AND s.closed
+  LEFT JOIN byokeep.procedure_run p ON p.closed_at IS NULL AND p.id =
+       CASE WHEN a.action IN ('procedure_step', 'break_glass') THEN CAST(split_part(a.scope, '/', 1) AS uuid) END
+ WHERE a.action = ANY (CAST(:actions AS text[])) AND a.approved_at IS NULL AND a.used_at IS NULL
+   AND a.expires_at > clock_timestamp() AND a.requested_by <> :by
+   AND CASE a.action WHEN 'open_switch' THEN s.scope IS NOT NULL WHEN 'break_glass' THEN p.id IS NOT NULL
+                     WHEN 'procedure_step' THEN p.state = 'running' AND p.revision = a.epoch AND p.started_by <> :by
+                          AND p.procedure || '/' || split_part(a.scope, '/', 2) = ANY (CAST(:steps AS text[]))
+                     ELSE true END
+   AND (CAST(:ids AS uuid[]) IS NULL OR coalesce(s.client_id, p.client_id) = ANY (CAST(:ids AS uuid[]))
+        OR p.id IS NULL AND s.client_id IS NULL);
+
 -- name: approval_use
 UPDATE byokeep.approval SET approved_by = :approved_by, approved_at = clock_timestamp(), used_at = clock_timestamp()
  WHERE id = :id AND used_at IS NULL AND requested_by <> :approved_by AND expires_at > clock_timestamp()
