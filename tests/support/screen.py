@@ -13,11 +13,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from playwright.async_api import ConsoleMessage, Dialog, Error, Page
 
-from byokeep.browser.launch import Running
+from byokeep.browser.launch import _CHROMIUM, Running
 from tests.support import markup
 from tests.support.console import PASSWORD, named, on_loopback
 from tests.support.web import Desk
@@ -148,7 +149,8 @@ async def screen_on(desk: Desk, axe: str) -> AsyncIterator[Screen]:
     """A browser before a desk's console."""
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(on_loopback(desk))
-        browser = await stack.enter_async_context(fresh())
+        with mock.patch.dict(_CHROMIUM, switches=[*_CHROMIUM["switches"], "--disable-gpu"]):  # a sixth of its start
+            browser = await stack.enter_async_context(fresh())
         page = await browser.context.new_page()
         made = Screen(desk, page, url, axe, browser)
 

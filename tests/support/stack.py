@@ -354,7 +354,7 @@ def lives(pid: int) -> bool:
         return False
 
 
-async def until(holds: Callable[[], Any], within_s: float, what: str = "", *, each_s: float = 0.1) -> None:
+async def until(holds: Callable[[], Any], within_s: float, what: str = "", *, each_s: float = 0.2) -> None:
     """Wait until something holds (an awaitable or a plain truth); fails the test when time is up.
 
     Args:
