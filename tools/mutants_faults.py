@@ -111,7 +111,8 @@ def green(tree: Path, faults: Iterable[HandMade], jobs: int) -> str:
     tests = sorted({test for fault in faults for test in fault.tests})
     if not tests:
         return ""
-    code, output = run_tests(tree, tests, 60 * SECONDS, "--jobs", str(jobs))
+    spread = ("--jobs", str(jobs)) if jobs > 1 else ("-n", "0")
+    code, output = run_tests(tree, tests, 60 * SECONDS, *spread)
     return "" if code == 0 else output
 
 
