@@ -18,6 +18,7 @@ from typing import Any
 
 from byokeep.core.errors import Conflict
 from byokeep.processes.supervisor import Stack
+from tests.support.cli import Shell
 from tests.support.stack import environment, family, lives, new_home, running_stack, until
 
 PARTS = {"store", "database", "broker", "killswitch", "web", "worker", "refresher"}
@@ -84,10 +85,10 @@ async def test_a_second_start_on_a_home_is_refused_and_changes_nothing() -> None
     async with running_stack() as world:
         before, files = dict(world.stack.pids), sorted(world.home.iterdir())
         told = (world.home / "stack.json").read_bytes()
-        code, _, said = await world.cli("up")
-        assert code == Conflict.exit_code
-        assert b"already_running" in said
-        assert str(os.getpid()).encode() in said
+        ran = await Shell(world.home).run("up")
+        assert ran.code == Conflict.exit_code
+        assert "already_running" in ran.said
+        assert str(os.getpid()) in ran.said
         again = Stack(world.stack.settings)
         with contextlib.suppress(Conflict):
             await again.start()

@@ -11,8 +11,7 @@ import contextlib
 import os
 import secrets
 import shutil
-import subprocess
-import sys
+import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -31,7 +30,7 @@ from byokeep.processes.supervisor import Stack
 from byokeep.settings import load
 from byokeep_redact.canary import new_canary
 from byokeep_sim import Sim, start
-from tests.support.forks import standing
+from tests.support.forks import forked, standing
 from tests.support.hang import hung, stop
 from tests.support.openbao import ISSUER
 from tests.support.psql import Sessions
@@ -252,17 +251,13 @@ class World:
 
     async def cli(self, *words: str, within_s: float = 60.0, token: str = "operator") -> tuple[int, float, bytes]:
         """Run ``byokeep ...``; returns exit code, seconds and standard error. A run over time is killed: code -9."""
-        command = [sys.executable, "-m", "byokeep.cli", *_placed(self.home, self.token_file(token), words)]
+        given = _placed(self.home, self.token_file(token), words)
         began = time.monotonic()
-        process = await asyncio.create_subprocess_exec(
-            *command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment()
-        )
         try:
-            _, said = await asyncio.wait_for(process.communicate(), within_s)
+            code, _, said = await asyncio.to_thread(forked, given, environment(), None, within_s)
         except TimeoutError:
-            process.kill()
-            _, said = await process.communicate()
-        return process.returncode or 0, time.monotonic() - began, said
+            code, said = -signal.SIGKILL, b""
+        return code, time.monotonic() - began, said
 
     async def job_run(self, client: str, *, within_s: float = 60.0) -> tuple[int, float]:
         """``byokeep job run`` of a command that looks whether it got a secret."""
