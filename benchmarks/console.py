@@ -13,6 +13,7 @@ import aiohttp
 import psycopg
 from playwright.async_api import Page, async_playwright
 
+from benchmarks import kill
 from benchmarks.audit import _event
 from benchmarks.load import Run, cpu_used
 from benchmarks.report import Row
@@ -32,12 +33,13 @@ READS_S: Final = 5.0  # how long a person looks at a page
 PAINTED_MS, ANSWERED_MS = 300, 500
 _BATCH: Final = 50
 _PAGES: Final = {"operator": ("", "/clients", "/usage", "/alerts"), "auditor": ("/audit",)}
+_LOOKED_AT: Final = ("", "/clients", "/alerts", "/due")  # by the 200
 _PAINTED: Final = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? -1"
 
 
 async def console(ready: Stage) -> list[Row]:
     await _filled(ready)
-    return [await _verified(ready), *await _painted(ready), await _at_once(ready)]
+    return [await _verified(ready), *await _painted(ready), *await _at_once(ready)]
 
 
 async def _verified(ready: Stage) -> Row:
@@ -114,21 +116,19 @@ async def _paint(page: Page, url: str) -> float:
     return float(painted)
 
 
-async def _at_once(ready: Stage) -> Row:
+async def _at_once(ready: Stage) -> list[Row]:
+    """What 200 people wait for a page, and then how a kill does while they look."""
     url = ready.scene.stack.web_url
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar()
     ) as http:
         visits = [await _session(ready, http, url) for _ in range(SESSIONS)]  # more sign-ins a minute are braked
-        paths = ("", "/clients", "/alerts", "/due")
-
-        run, until = Run(PEOPLE, seconds=SECONDS), time.perf_counter() + SECONDS
-        before = cpu_used(ready.pids)
+        run, before = Run(PEOPLE, seconds=SECONDS), cpu_used(ready.pids)
 
         async def person(number: int) -> None:
             await asyncio.sleep(READS_S * number / PEOPLE)  # nobody begins at the same moment as everybody else
-            while (start := time.perf_counter()) < until:
-                at = f"{url}/console{paths[number % len(paths)]}"
+            while True:
+                start, at = time.perf_counter(), f"{url}/console{_LOOKED_AT[number % len(_LOOKED_AT)]}"
                 headers = {"Cookie": visits[number % SESSIONS]}
                 async with http.get(at, headers=headers, allow_redirects=False) as reply:
                     await reply.read()
@@ -138,8 +138,17 @@ async def _at_once(ready: Stage) -> Row:
                         run.failures[str(reply.status)] += 1
                 await asyncio.sleep(READS_S)
 
-        await asyncio.gather(*map(person, range(PEOPLE)))
+        looking = asyncio.gather(*(person(number) for number in range(PEOPLE)))
+        await asyncio.wait([looking], timeout=SECONDS)
         run.cpu.update({name: used - before.get(name, 0.0) for name, used in cpu_used(ready.pids).items()})
+        pages = _pages(run)  # before the kills: their 200 holders read beside
+        kills = await kill.kill(ready, ("browsed",))
+        looking.cancel()
+        await asyncio.wait([looking])
+    return [pages, *(one for one in kills if one.aim)]
+
+
+def _pages(run: Run) -> Row:
     held = run.ms(95) <= ANSWERED_MS and not run.failures
     return Row(
         what=f"{PEOPLE} browsers of {SESSIONS} sessions, each a page every {READS_S:.0f} s", callers=PEOPLE,

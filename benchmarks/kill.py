@@ -39,6 +39,7 @@ LIFTED_WITHIN_S = 30.0
 WITHIN_S = 40.0  # of all kills in one state of the broker; what is not done by then is left out
 YIELDS = 5  # niceness of those who read and ask: they stand for other machines
 STATES: Final = ("idle", "saturated", "stopped", "dead")
+IDLE: Final = ("idle", "browsed")  # the second: people look at the console meanwhile, which its benchmark sees to
 
 
 @dataclass(slots=True)
@@ -69,11 +70,11 @@ class _Holder:
     version: int
 
 
-async def kill(ready: Stage) -> list[Row]:
+async def kill(ready: Stage, states: Sequence[str] = STATES) -> list[Row]:
     client = ready.clients[-1]
     rows: list[Row] = []
     async with _killer(ready, client) as killer:
-        for state in STATES:
+        for state in states:
             seen: list[Watched] = []
             began = time.perf_counter()
             try:
@@ -96,7 +97,7 @@ async def _broker(ready: Stage, state: str, saturating: Sequence[str]) -> AsyncI
     if state == "saturated":
         load = [asyncio.create_task(_ask_leases(ready, job)) for job in saturating]
         await asyncio.sleep(EVERY_S)
-    elif state != "idle":
+    elif state not in IDLE:
         os.kill(pid, signal.SIGSTOP if state == "stopped" else signal.SIGKILL)
     try:
         yield
@@ -277,7 +278,7 @@ def _rows(state: str, seen: list[Watched]) -> list[Row]:
     passed, refused = sum(len(one.passed) for one in seen), sum(one.refused for one in seen)
     allowed, denied = sum(len(one.permits) for one in seen), sum(one.permits_refused for one in seen)
     odd = sum((one.odd for one in seen), Counter[str]())
-    answers = state in ("idle", "saturated")  # a broker that does not answer denies no permit
+    answers = state in (*IDLE, "saturated")  # a broker that does not answer denies no permit
     reading = sorted(one.reading for one in seen)[len(seen) // 2]
     enough = len(seen) >= LEAST and min(passed, refused, allowed, reading) > 0 and (denied > 0 or not answers)
     counted = f"{len(seen)} kills, {reading} of them reading, worst {max(ack.took) * 1000:.0f} ms"
